@@ -1,0 +1,3 @@
+"""Weakly supervised object localization, fast and honest: class labels in, boxes out."""
+
+__version__ = "0.1.0"
