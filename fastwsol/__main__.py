@@ -1,0 +1,20 @@
+"""python -m fastwsol: the list of commands."""
+
+COMMANDS = {
+    "python scripts/pack.py": "pack Tiny ImageNet, or the synthetic set, into shards",
+    "python -m fastwsol.train": "train a classifier on image labels alone; continues an unfinished run",
+    "python -m fastwsol.evaluate RUN": "tables of a run: classification and localization, beside trivial baselines",
+    "pytest bench --benchmark-only": "measure the pipeline, the training step and the boxing on this machine",
+}
+
+
+def main() -> None:
+    """Print every command with what it is for."""
+    print("fastwsol: class labels in, boxes out\n")
+    for command, purpose in COMMANDS.items():
+        print(f"  {command:34}{purpose}")
+    print("\nEach has --help.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Checkpoints: tensors in safetensors, then a JSON with the scalars and the tensors' SHA-256. No pickle.
+
+The JSON is written last, so what has none is not a checkpoint. Names sort by step.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from fastwsol.durable import PARTIAL_SUFFIX, sync_folder, write_durably, write_json
+from fastwsol.errors import UserError
+
+FORMAT_VERSION = 1
+KEPT = 3
+"""How many of the newest checkpoints a run keeps."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose tensors have the hash that its JSON says."""
+
+    path: Path
+    """The JSON."""
+    step: int
+    """Steps done."""
+    scalars: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def save(folder: Path, step: int, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> Path:
+    """Write the checkpoint after `step` steps durably into `folder`, drop all but the newest few, return its JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / f"step-{step:09d}"
+    # safetensors knows no memory formats; loading copies into tensors that have one.
+    encoded = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    tensor_file = stem.with_suffix(".safetensors")
+
+    write_durably(tensor_file, lambda file: _write(file, encoded))
+    path = stem.with_suffix(".json")
+    write_json(
+        path,
+        {
+            "format_version": FORMAT_VERSION,
+            "step": step,
+            "tensors": tensor_file.name,
+            "sha256": hashlib.sha256(encoded).hexdigest(),
+            **scalars,
+        },
+    )
+    _drop_old(folder)
+    return path
+
+
+def load(path: Path) -> Checkpoint:
+    """Load the checkpoint whose JSON is `path`; raises UserError naming the file when anything in it is not whole."""
+    try:
+        scalars = json.loads(path.read_bytes())
+        encoded = (path.parent / scalars["tensors"]).read_bytes()
+        version, step, sha256 = scalars["format_version"], int(scalars["step"]), scalars["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a whole checkpoint ({error})") from None
+    if version != FORMAT_VERSION:
+        raise UserError(f"{path}: checkpoint format {version}; this version of fastwsol reads {FORMAT_VERSION}")
+    if hashlib.sha256(encoded).hexdigest() != sha256:
+        raise UserError(
+            f"{path.parent / scalars['tensors']}: its bytes are not those that were saved (SHA-256 differs)"
+        )
+    return Checkpoint(path, step, scalars, safetensors.torch.load(encoded))
+
+
+def newest_valid(folder: Path) -> Checkpoint | None:
+    """Load the newest whole checkpoint in `folder`, warning of newer ones that are not; None where there is none."""
+    for path in sorted(folder.glob("step-*.json"), reverse=True):
+        try:
+            return load(path)
+        except UserError as error:
+            warnings.warn(f"{error}; going back to the one before", RuntimeWarning, stacklevel=2)
+    return None
+
+
+def _write(file: Any, encoded: bytes) -> None:
+    file.write(encoded)
+
+
+def _drop_old(folder: Path) -> None:
+    """Remove all but the newest checkpoints, JSON first, and what killed writers left."""
+    for path in sorted(folder.glob("step-*.json"), reverse=True)[KEPT:]:
+        path.unlink()
+    whole = {path.stem for path in folder.glob("step-*.json")}
+    for path in folder.iterdir():
+        if path.name.endswith(PARTIAL_SUFFIX) or (path.suffix == ".safetensors" and path.stem not in whole):
+            path.unlink()
+    sync_folder(folder)

@@ -1,0 +1,78 @@
+"""What every command shares: flags from a dataclass, mistakes in one line, one meaning of the exit status."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import tyro
+
+from fastwsol.errors import Interrupted, RunFailure, UserError
+
+Flags = TypeVar("Flags")
+
+# Exit statuses (0 is done, 3 is done with inputs skipped).
+FAILURE = 1
+USER_ERROR = 2
+INTERRUPTED = 75  # EX_TEMPFAIL: run the same command again to continue
+
+
+def parse_flags(
+    flags: type[Flags], arguments: Sequence[str], prog: str, description: str, default: Flags | None = None
+) -> Flags:
+    """Turn command line `arguments` into the dataclass `flags`, whose fields and docstrings make the help.
+
+    Raises UserError, in one line, for an unknown flag (with the nearest one that exists) or a value out of its range.
+    `--help` prints and exits with status 0.
+    """
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(  # type: ignore[no-any-return,call-overload,unused-ignore]
+                flags,
+                args=list(arguments),
+                prog=prog,
+                description=description,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UserError(_one_line(complaint.getvalue(), prog)) from None
+
+
+def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
+    """Run `command` on `arguments` (default: the process's own) and give its exit status, printing errors as a line."""
+    try:
+        return command(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except RunFailure as failure:
+        print(f"failed: {failure}", file=sys.stderr)
+        return FAILURE
+    except Interrupted as stop:
+        print(f"stopped: {stop}", file=sys.stderr)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        print("stopped: interrupted from the keyboard; the same command continues from what was saved", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _one_line(box: str, prog: str) -> str:
+    """The text of tyro's framed complaint without frame, title and the flag's help text."""
+    lines = [line.strip("│ ").strip() for line in box.splitlines() if line.startswith("│")]
+    sections: list[list[str]] = [[]]
+    for line in lines:
+        if line.startswith("───"):
+            sections.append([])
+        elif line:
+            sections[-1].append(line)
+    complaint = " ".join(sections[0]) or "the flags could not be read"
+    for section in sections[1:]:
+        if section and section[0].startswith("Perhaps you meant"):
+            nearest = ", ".join(line.split()[0].rstrip(",") for line in section[1:] if line.startswith("-"))
+            complaint += f"; perhaps you meant {nearest}"
+    return f"{complaint.rstrip('.')} (flags: {prog} --help)"

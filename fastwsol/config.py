@@ -1,0 +1,178 @@
+"""What a run is: one frozen dataclass, the only defaults, and the presets. Names and values are the paper's."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastwsol.errors import UserError
+
+AugName = Literal["none", "hns", "gr", "hns-gr", "gr-hns"]
+Stem = Literal["A", "B", "C"]
+Resampler = Literal["bicubic", "bilinear"]
+Schedule = Literal["step", "one-cycle"]
+PresetName = Literal["paper", "fast", "demo"]
+
+GROUP_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+"""Basic blocks in each of the four groups, by depth (paper, section 4)."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to a training image; the part of the configuration that `draws` and the pipelines need."""
+
+    aug: AugName
+    flip: bool
+    color: bool
+    resampler: Resampler
+    image_size: int
+
+    @property
+    def crops(self) -> bool:
+        """Whether GoogLeNet-resize windows are drawn."""
+        return "gr" in self.aug
+
+    @property
+    def hides(self) -> bool:
+        """Whether Hide-and-Seek masks are drawn."""
+        return "hns" in self.aug
+
+    @property
+    def hides_first(self) -> bool:
+        """Whether cells are hidden in the original image, before it is cropped."""
+        return self.aug == "hns-gr"
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that decides a run's result. Equal configurations over equal shards are the same run."""
+
+    aug: AugName = "gr"
+    """augmentation, in the order applied: gr is GoogLeNet resize, hns is Hide-and-Seek; gr-hns is the paper's "HnS
+    after GR" """
+    depth: Literal[18, 34] = 34
+    """pre-activation ResNet depth"""
+    stem: Stem = "A"
+    """A: 7x7 stride 1, maxpool, 8x8 CAM; B: no pool, 16x16, four times the work; C: 7x7 stride 2, maxpool, 4x4, a
+    quarter of the work"""
+    batch_size: int = 256
+    """images a step, over all processes"""
+    epochs: float = 1500.0
+    """passes over the training images"""
+    lr: float = 0.1
+    """learning rate: the first one under step, the highest under one-cycle"""
+    schedule: Schedule = "step"
+    """step: divided by ten every --lr-step-epochs; one-cycle: linear up over the first fifth, linear down to 0"""
+    lr_step_epochs: float = 250.0
+    """epochs between two drops of the learning rate under step"""
+    weight_decay: float = 1e-4
+    """on convolution and FC weights only"""
+    momentum: float = 0.9
+    """Nesterov momentum"""
+    backbone_lr_mult: float = 1.0
+    """factor on the learning rate of stem and groups 0-2 (the first author's later code has 0.1)"""
+    flip: bool = False
+    """mirror half of the views"""
+    color: bool = False
+    """jitter brightness, contrast, saturation and lighting"""
+    resampler: Resampler = "bicubic"
+    """how crops are enlarged"""
+    image_size: int = 64
+    """side of the network's square input, in pixels"""
+    seed: int = 0
+    """of every draw and of the initial weights"""
+    eval_epochs: float = 50.0
+    """epochs between two evaluations; there is one at the end in any case"""
+    log_steps: int = 50
+    """steps between two progress lines"""
+
+    def __post_init__(self) -> None:
+        """Raise UserError for a value that no run can have."""
+        for name in ("batch_size", "epochs", "lr", "lr_step_epochs", "eval_epochs", "log_steps", "image_size"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise UserError(f"{flag(name)} {value}: must be greater than 0")
+        for name in ("weight_decay", "momentum", "backbone_lr_mult"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise UserError(f"{flag(name)} {value}: must be at least 0")
+        if self.momentum == 0 or self.momentum >= 1:
+            raise UserError(f"--momentum {self.momentum}: Nesterov momentum must lie between 0 and 1")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed {self.seed}: must lie in 0 .. 2^63 - 1")
+        if self.image_size % 16:
+            raise UserError(f"--image-size {self.image_size}: must be a multiple of 16, the finest Hide-and-Seek grid")
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The part of the configuration that decides what is done to a training image."""
+        return Augmentation(self.aug, self.flip, self.color, self.resampler, self.image_size)
+
+    @property
+    def evaluation(self) -> Augmentation:
+        """The plain image, as every evaluation sees it."""
+        return Augmentation("none", False, False, self.resampler, self.image_size)
+
+    def total_steps(self, train_images: int) -> int:
+        """Steps in the whole run over `train_images` images."""
+        return max(1, math.ceil(self.epochs * train_images / self.batch_size))
+
+    def learning_rate(self, step: int, train_images: int) -> float:
+        """The learning rate of `step` (from 0)."""
+        if self.schedule == "step":
+            drops = int(step * self.batch_size / train_images / self.lr_step_epochs)
+            return self.lr * 0.1**drops
+        done = (step + 1) / (self.total_steps(train_images) + 1)
+        return self.lr * min(done / _WARMUP_SHARE, (1 - done) / (1 - _WARMUP_SHARE))
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration as a JSON object."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> "Config":
+        """The configuration that `to_json` gave; raises UserError for a field it does not know."""
+        known = {field.name for field in dataclasses.fields(Config)}
+        if unknown := sorted(set(value) - known):
+            raise UserError(
+                f"config has the unknown field {unknown[0]!r}: it was written by another version of fastwsol"
+            )
+        return Config(**value)
+
+    def digest(self) -> str:
+        """SHA-256 of the configuration: equal for equal runs."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+    def name(self) -> str:
+        """A short name for the run's folder."""
+        return f"{self.aug}-r{self.depth}{self.stem.lower()}-b{self.batch_size}-s{self.seed}-{self.digest()[:8]}"
+
+
+_WARMUP_SHARE = 0.2
+
+
+def flag(name: str) -> str:
+    """The command line flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def paper() -> Config:
+    """The paper's recipe: 1500 epochs, 0.1 divided by ten every 250, batch 256. Days on two cores."""
+    return Config()
+
+
+def fast() -> Config:
+    """Tens of epochs under one cycle with flips: minutes on a GPU, hours on two cores. Not the paper's schedule."""
+    return Config(epochs=30, schedule="one-cycle", batch_size=128, weight_decay=5e-4, flip=True, eval_epochs=5)
+
+
+def demo() -> Config:
+    """The synthetic set in minutes on two cores: shallow, coarse maps, small batches."""
+    return Config(
+        depth=18, stem="C", epochs=30, schedule="one-cycle", batch_size=64, flip=True, eval_epochs=10, log_steps=25
+    )
+
+
+PRESETS = {"paper": paper, "fast": fast, "demo": demo}

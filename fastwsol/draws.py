@@ -1,0 +1,215 @@
+"""All chance in a run: the order of the images, crop windows, flips, hidden cells, colour jitter.
+
+Every draw is a function of (seed, epoch, image id, purpose) through Philox4x32-10, so what the network sees of an image
+does not depend on threads, batch size, world size or the point of resume. Nothing here has a state, and nothing else
+in fastwsol draws at random (initial weights excepted, which come from one generator of the same seed).
+"""
+
+import functools
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.config import Augmentation
+from kernels.philox import philox4x32, random_words
+
+CELLS = 16
+"""Cells a side of a drawn Hide-and-Seek mask: the finest grid; a coarser grid's cells are blocks of these."""
+
+GRIDS = (0, 4, 8, 16)
+"""Hide-and-Seek grid sizes, one drawn for each view; 0 hides nothing (paper, section 3; HnS mixed)."""
+
+COLOR_STEPS = 4
+"""Brightness, contrast, saturation and lighting, in an order drawn for each view."""
+
+
+class Purpose(IntEnum):
+    """What a draw is for: the third word of its Philox counter. The values are part of every run's meaning."""
+
+    ORDER = 0
+    CROP = 1
+    FLIP = 2
+    GRID = 3
+    CELLS = 4
+    COLOR = 5
+
+
+@dataclass(frozen=True)
+class Color:
+    """Colour jitter as affine steps. Step k turns pixels x (RGB, 0..255) into A_k x + w_k mean(x) + t_k, as uint8."""
+
+    matrices: NDArray[np.float32]
+    """A: [N, 4, 3, 3]."""
+    mean_weights: NDArray[np.float32]
+    """w, the share of the image's own mean colour: [N, 4]."""
+    offsets: NDArray[np.float32]
+    """t: [N, 4, 3]."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """How each of N images is shown to the network this time."""
+
+    windows: NDArray[np.int32]
+    """Crop windows x, y, width, height in the original image's pixels: [N, 4]. The whole image without GR."""
+    flips: NDArray[np.int32]
+    """1 where the view is mirrored left to right: [N]."""
+    cells: NDArray[np.uint8] | None
+    """Hide-and-Seek, 1 where a cell is kept and 0 where it is hidden: [N, 16, 16]; None without HnS."""
+    color: Color | None
+    """Colour jitter; None without it."""
+
+
+def stream_slice(seed: int, count: int, start: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the image ids and the epochs, int64 [size] each, at positions start .. start + size of the endless stream.
+
+    The stream is the epochs' permutations of 0 .. count - 1 laid end to end; a slice may straddle epochs.
+    """
+    positions = np.arange(start, start + size, dtype=np.int64)
+    epochs = positions // count
+    ids = np.empty(size, np.int64)
+    for epoch in np.unique(epochs):
+        inside = epochs == epoch
+        ids[inside] = epoch_order(seed, int(epoch), count)[positions[inside] % count]
+    return ids, epochs
+
+
+@functools.lru_cache(maxsize=2)
+def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """Return the epoch's order, int64 [count], read-only: the ids 0 .. count - 1 sorted by a random key each."""
+    ids = np.arange(count, dtype=np.int64)
+    words = random_words(ids, np.full(count, epoch), Purpose.ORDER, 1, _key(seed)).astype(np.uint64)
+    order = np.argsort(words[:, 0] << np.uint64(32) | words[:, 1], kind="stable")
+    order.flags.writeable = False
+    return order
+
+
+def draw_views(
+    augmentation: Augmentation,
+    seed: int,
+    ids: NDArray[np.int64],
+    epochs: NDArray[np.int64],
+    widths: NDArray[np.int32],
+    heights: NDArray[np.int32],
+) -> Views:
+    """Draw the views of images `ids` [N] in their `epochs` [N]; `widths`, `heights` [N] are the originals' pixels."""
+    key = _key(seed)
+    windows = whole_windows(widths, heights)
+    if augmentation.crops:
+        windows = _crop_windows(ids, epochs, widths, heights, key)
+    flips = np.zeros(len(ids), np.int32)
+    if augmentation.flip:
+        flips[:] = random_words(ids, epochs, Purpose.FLIP, 1, key)[:, 0] >> 31
+    return Views(
+        windows=windows,
+        flips=flips,
+        cells=_hidden_cells(ids, epochs, key) if augmentation.hides else None,
+        color=_color_steps(ids, epochs, key) if augmentation.color else None,
+    )
+
+
+def whole_windows(widths: NDArray[np.int32], heights: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the windows x, y, width, height, int32 [N, 4], that keep the whole of each image."""
+    zeros = np.zeros_like(widths)
+    return np.stack([zeros, zeros, widths, heights], axis=1).astype(np.int32)
+
+
+def _key(seed: int) -> NDArray[np.uint32]:
+    return np.array([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF], np.uint32)
+
+
+_CROP = int(Purpose.CROP)
+_CROP_TRIES = 10
+_AREA_LOW = 0.08
+_RATIO_LOW, _RATIO_HIGH = 0.75, 1.333
+
+
+@numba.njit(cache=True, nogil=True)
+def _crop_windows(ids, epochs, widths, heights, key):  # type: ignore[no-untyped-def]
+    """GoogLeNet-resize windows x, y, width, height, int32 [N, 4], by the sampler of the paper's code.
+
+    Area uniform in 8-100 % of the image, ratio uniform in 0.75-1.333, sides swapped with probability 1/2, up to ten
+    tries, the first that fits is taken at a uniform place; else the whole image. Try t uses blocks 2t and 2t + 1.
+    """
+    windows = np.empty((ids.shape[0], 4), np.int32)
+    for i in range(ids.shape[0]):
+        width, height = widths[i], heights[i]
+        windows[i, 0], windows[i, 1], windows[i, 2], windows[i, 3] = 0, 0, width, height
+        id_word, epoch_word = np.uint32(ids[i]), np.uint32(epochs[i])
+        for attempt in range(_CROP_TRIES):
+            w0, w1, w2, _ = philox4x32(id_word, epoch_word, np.uint32(_CROP), np.uint32(2 * attempt), key[0], key[1])
+            area = (_AREA_LOW + (1.0 - _AREA_LOW) * _uniform(w0)) * width * height
+            ratio = _RATIO_LOW + (_RATIO_HIGH - _RATIO_LOW) * _uniform(w1)
+            w = max(1, int(np.sqrt(area * ratio) + 0.5))
+            h = max(1, int(np.sqrt(area / ratio) + 0.5))
+            if w2 >> np.uint32(31):
+                w, h = h, w
+            if w <= width and h <= height:
+                w0, w1, _, _ = philox4x32(
+                    id_word, epoch_word, np.uint32(_CROP), np.uint32(2 * attempt + 1), key[0], key[1]
+                )
+                windows[i, 0] = int(_uniform(w0) * (width - w + 1))
+                windows[i, 1] = int(_uniform(w1) * (height - h + 1))
+                windows[i, 2], windows[i, 3] = w, h
+                break
+    return windows
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _uniform(word):  # type: ignore[no-untyped-def]
+    """A float64 in the open interval (0, 1) from a random uint32."""
+    return (np.float64(word) + 0.5) * 2.0**-32
+
+
+def _hidden_cells(ids: NDArray[np.int64], epochs: NDArray[np.int64], key: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """Hide-and-Seek masks, uint8 [N, 16, 16]: a grid size for each view, then one bit for each of the grid's cells."""
+    grids = np.array(GRIDS)[random_words(ids, epochs, Purpose.GRID, 1, key)[:, 0] >> 30]
+    words = random_words(ids, epochs, Purpose.CELLS, CELLS * CELLS // 128, key)
+    shifts = np.arange(32, dtype=np.uint32)
+    bits = ((words[:, :, None] >> shifts) & 1).astype(np.uint8).reshape(len(ids), CELLS * CELLS)
+    cells = np.ones((len(ids), CELLS, CELLS), np.uint8)
+    for grid in GRIDS[1:]:
+        drawn = grids == grid
+        coarse = bits[drawn, : grid * grid].reshape(-1, grid, grid)
+        cells[drawn] = coarse.repeat(CELLS // grid, axis=1).repeat(CELLS // grid, axis=2)
+    return cells
+
+
+# The ImageNet colour covariance of Krizhevsky et al. (2012) as the paper's code uses it, RGB, in 0..255 units.
+_LIGHTING_EIGENVALUES = np.array([0.2175, 0.0188, 0.0045]) * 255
+_LIGHTING_EIGENVECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+_LIGHTING_STD = 0.1
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def _color_steps(ids: NDArray[np.int64], epochs: NDArray[np.int64], key: NDArray[np.uint32]) -> Color:
+    """The common tail of the paper's code: brightness, contrast, saturation x U(.6, 1.4), lighting .1, random order."""
+    count = len(ids)
+    words = random_words(ids, epochs, Purpose.COLOR, 3, key)
+    uniform = (words + 0.5) * 2.0**-32
+    brightness, contrast, saturation = (0.6 + 0.8 * uniform[:, k] for k in (4, 5, 6))
+    # Box-Muller: three of the four normals that two pairs of uniforms give.
+    radius = np.sqrt(-2 * np.log(uniform[:, 8:10]))
+    angle = 2 * np.pi * uniform[:, 10:12]
+    normals = np.concatenate([radius * np.cos(angle), radius[:, :1] * np.sin(angle[:, :1])], axis=1)
+
+    identity = np.eye(3)
+    matrices = np.tile(identity, (count, COLOR_STEPS, 1, 1))
+    matrices[:, 0] *= brightness[:, None, None]
+    matrices[:, 1] *= contrast[:, None, None]
+    matrices[:, 2] = saturation[:, None, None] * identity + (1 - saturation)[:, None, None] * _LUMA
+    mean_weights = np.zeros((count, COLOR_STEPS))
+    mean_weights[:, 1] = 1 - contrast
+    offsets = np.zeros((count, COLOR_STEPS, 3))
+    offsets[:, 3] = (normals * _LIGHTING_STD * _LIGHTING_EIGENVALUES) @ _LIGHTING_EIGENVECTORS.T
+
+    order = np.argsort(words[:, :COLOR_STEPS], axis=1, kind="stable")
+    rows = np.arange(count)[:, None]
+    return Color(
+        matrices=matrices[rows, order].astype(np.float32),
+        mean_weights=mean_weights[rows, order].astype(np.float32),
+        offsets=offsets[rows, order].astype(np.float32),
+    )

@@ -1,0 +1,105 @@
+"""Class activation maps to boxes, and boxes to hits, under a named protocol.
+
+`strict` is the field's: the largest component by pixel count, its tight box, IoU >= the threshold (Choe et al. 2020).
+`paper2018` is what the code of Choe et al. 2018 does (paper.md, "CAM to box"): the component with the largest
+bounding rectangle, a box a pixel larger, an intersection that is not clamped at 0, IoU > the threshold.
+
+Boxes are float32 `x0,y0,x1,y1`, half-open, in the original image's pixels. The network sees each image stretched to a
+square, its input frame; `to_input` and `to_original` are the only way between the two.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+import kernels
+
+PROTOCOLS = ("strict", "paper2018")
+
+CAM_THRESHOLD = 0.2  # of the normalised map's maximum (paper.md, "CAM to box")
+
+
+def to_input(
+    boxes: npt.NDArray[np.float32], widths: npt.ArrayLike, heights: npt.ArrayLike, image_size: int
+) -> npt.NDArray[np.float32]:
+    """Boxes [N, 4] in the original images' pixels -> the same boxes in the square input frame of `image_size` pixels.
+
+    `widths` and `heights` are the original images', one number or [N]. Raises ValueError for a size that is not
+    positive or does not fit the boxes. `to_original` is the inverse, up to float32 rounding.
+    """
+    sizes = _sizes(boxes, widths, heights, image_size)
+    return (boxes.astype(np.float64) * image_size / sizes).astype(np.float32)
+
+
+def to_original(
+    boxes: npt.NDArray[np.float32] | npt.NDArray[np.int32],
+    widths: npt.ArrayLike,
+    heights: npt.ArrayLike,
+    image_size: int,
+) -> npt.NDArray[np.float32]:
+    """Boxes [N, 4] in the square input frame -> in the original images' pixels. The inverse of `to_input`."""
+    sizes = _sizes(boxes, widths, heights, image_size)
+    return (boxes.astype(np.float64) * sizes / image_size).astype(np.float32)
+
+
+def localize(
+    cams: npt.NDArray[np.float32],
+    protocol: str,
+    image_size: int,
+    widths: npt.ArrayLike,
+    heights: npt.ArrayLike,
+    threshold: float = CAM_THRESHOLD,
+) -> npt.NDArray[np.float32]:
+    """One box an image, float32 [N, 4] in its original pixels, from maps float32 [N, h, w]; 0,0,0,0 for a constant map.
+
+    `image_size` is the side of the input frame that the maps cover and are upsampled to. Raises ValueError for an
+    unknown protocol, a map that holds NaN or infinity, a threshold outside 0..1 and sizes that are not positive.
+    """
+    _check(protocol)
+    if protocol == "strict":
+        boxes = kernels.cam_boxes(cams, image_size, image_size, threshold)
+    else:
+        boxes = kernels.cam_boxes_paper2018(cams, image_size, image_size, threshold)
+    return to_original(boxes, widths, heights, image_size)
+
+
+def score_boxes(
+    boxes: npt.NDArray[np.float32], truths: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64], protocol: str
+) -> npt.NDArray[np.float64]:
+    """IoU float64 [N] of each box with the best of its image's ground-truth boxes, by the protocol's rule.
+
+    Image n owns rows offsets[n] up to offsets[n + 1] of `truths` [M, 4]. An image that owns none gets NaN, and
+    `~np.isnan(ious)` is how the metrics learn which images count for localization.
+    """
+    _check(protocol)
+    if protocol == "strict":
+        return kernels.best_iou(boxes, truths, offsets)
+    return kernels.best_iou_paper2018(boxes, truths, offsets)
+
+
+def hits(ious: npt.NDArray[np.float64], iou_threshold: float, protocol: str) -> npt.NDArray[np.bool_]:
+    """Which boxes are right: IoU >= the threshold (`strict`) or > it (`paper2018`). NaN, no ground truth, is no hit."""
+    _check(protocol)
+    return ious >= iou_threshold if protocol == "strict" else ious > iou_threshold
+
+
+def _check(protocol: str) -> None:
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"there is no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
+
+
+def _sizes(boxes: npt.NDArray, widths: npt.ArrayLike, heights: npt.ArrayLike, image_size: int) -> npt.NDArray:
+    """Width, height, width, height of each box's image, float64 [N, 4], to scale `x0,y0,x1,y1` by."""
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes have shape {boxes.shape}, expected [N, 4]")
+    widths, heights = np.asarray(widths, np.float64), np.asarray(heights, np.float64)
+    for name, values in (("widths", widths), ("heights", heights)):
+        if values.shape not in ((), (len(boxes),)):
+            raise ValueError(f"{name} have shape {values.shape}, expected one number or [{len(boxes)}], one a box")
+        if not (values > 0).all():
+            raise ValueError(f"{name} must be positive, found {values.min()}")
+    if image_size < 1:
+        raise ValueError(f"image_size is {image_size}, expected at least 1")
+    sizes = np.empty((len(boxes), 4))
+    sizes[:, 0::2] = widths[..., np.newaxis]
+    sizes[:, 1::2] = heights[..., np.newaxis]
+    return sizes

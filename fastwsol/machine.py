@@ -1,0 +1,63 @@
+"""Which device, how many threads, which number format: decided once, from the flags and the machine."""
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from fastwsol.errors import UserError
+
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Autocast:
+    """How the forward pass computes: bf16, fp16, or fp32 without autocast."""
+
+    device: torch.device
+    precision: Literal["bf16", "fp16", "fp32"]
+
+    def __call__(self) -> AbstractContextManager[object]:
+        """The context in which to run the forward pass."""
+        return torch.autocast(self.device.type, dtype=_DTYPES[self.precision], enabled=self.precision != "fp32")
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of `--device`: auto takes a GPU where there is one. Raises UserError where it is not."""
+    if name == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device {name}: no such device; use auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: fastwsol runs on cpu or cuda; use --device auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device auto"
+        )
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+def pick_autocast(precision: Precision, device: torch.device) -> Autocast:
+    """Return the number format of `--precision` on `device`: auto is bf16 where the hardware has it."""
+    if precision == "auto":
+        if device.type == "cuda":
+            return Autocast(device, "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16")
+        return Autocast(device, "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32")
+    if precision == "fp16" and device.type == "cpu":
+        raise UserError("--precision fp16: needs a CUDA device; use bf16 or fp32 on a CPU")
+    return Autocast(device, precision)
+
+
+def use_threads(threads: int) -> int:
+    """Give the CPU's work `threads` threads (0: all cores this process may use) and return how many."""
+    if threads < 0:
+        raise UserError(f"--threads {threads}: must be at least 0")
+    count = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(count)
+    return count

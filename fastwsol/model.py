@@ -1,0 +1,148 @@
+"""Pre-activation ResNet-18 and -34 for small images, as the paper's code builds them. Shapes: N, C, H, W; S = size.
+
+Strided layers pad as TensorFlow's SAME does, so that a cell of the last map lies over the pixels it saw: with
+symmetric padding the maps, and every box with them, would sit several pixels up and left.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastwsol.config import GROUP_BLOCKS, Stem
+
+WIDTHS = (64, 128, 256, 512)
+GROUP_STRIDES = (1, 2, 2, 1)
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Return TensorFlow's SAME padding (before, after) of a line of `size` pixels; the odd one goes after."""
+    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def pad_same(x_NCHW: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
+    """Pad height and width as SAME does."""
+    top, bottom = same_padding(x_NCHW.shape[2], kernel, stride)
+    left, right = same_padding(x_NCHW.shape[3], kernel, stride)
+    return F.pad(x_NCHW, (left, right, top, bottom), value=value)
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution without bias whose output has ceil(input / stride) cells a side."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> None:
+        # At stride 1 an odd kernel's SAME padding is symmetric, and the convolution does it itself.
+        super().__init__(
+            channels_in, channels_out, kernel, stride, padding=kernel // 2 if stride == 1 else 0, bias=False
+        )
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        if self.stride[0] > 1:
+            x_NCHW = pad_same(x_NCHW, self.kernel_size[0], self.stride[0])
+        return super().forward(x_NCHW)
+
+
+class SameMaxPool2d(nn.Module):
+    """Maxpool 3x3, stride 2; what lies outside the image never wins."""
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return F.max_pool2d(pad_same(x_NCHW, 3, 2, value=-math.inf), 3, 2)
+
+
+class BatchNormReLU(nn.Sequential):
+    """BN, momentum 0.1 and eps 1e-5, then ReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(nn.BatchNorm2d(channels), nn.ReLU())
+
+
+class Block(nn.Module):
+    """conv3x3 - BN - ReLU - conv3x3 plus shortcut; behind the first block of a group BN - ReLU stand before it.
+
+    The shortcut is the raw input; where channels change, a bare 1x1 convolution of it.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, first: bool) -> None:
+        super().__init__()
+        self.preactivation = nn.Identity() if first else BatchNormReLU(channels_in)
+        self.conv1 = SameConv2d(channels_in, channels_out, 3, stride)
+        self.activation = BatchNormReLU(channels_out)
+        self.conv2 = SameConv2d(channels_out, channels_out, 3)
+        changes = channels_in != channels_out
+        self.shortcut = SameConv2d(channels_in, channels_out, 1, stride) if changes else nn.Identity()
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        residual = self.conv2(self.activation(self.conv1(self.preactivation(x_NCHW))))
+        return residual + self.shortcut(x_NCHW)
+
+
+class PreActResNet(nn.Module):
+    """The classifier: `forward(images)` gives `(logits, features)`.
+
+    images: float [N, 3, S, S], normalised. logits: [N, classes]. features: what the FC averages, the last group's
+    BN-ReLU output [N, 512, h, w], detached: CAMs are made from them and they never carry gradient.
+    """
+
+    def __init__(self, depth: int, stem: Stem, classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            SameConv2d(3, WIDTHS[0], 7, stride=2 if stem == "C" else 1),
+            BatchNormReLU(WIDTHS[0]),
+            nn.Identity() if stem == "B" else SameMaxPool2d(),
+        )
+        groups = []
+        channels = WIDTHS[0]
+        for width, stride, count in zip(WIDTHS, GROUP_STRIDES, GROUP_BLOCKS[depth], strict=True):
+            blocks = []
+            for k in range(count):
+                blocks.append(Block(channels, width, stride if k == 0 else 1, first=k == 0))
+                channels = width
+            groups.append(nn.Sequential(*blocks, BatchNormReLU(width)))
+        self.groups = nn.Sequential(*groups)
+        self.fc = nn.Linear(channels, classes)
+
+    def forward(self, images_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.groups(self.stem(images_NCHW))
+        logits = self.fc(features.mean(dim=(2, 3)))
+        return logits, features.detach()
+
+
+def build_model(depth: int, stem: Stem, classes: int, seed: int) -> PreActResNet:
+    """Build the network with weights drawn from `seed` alone, on the CPU, in channels-last memory.
+
+    Convolutions: truncated normal of variance 2 / fan-out; FC: 2 / fan-in, bias 0; BN: 1 and 0 (the paper's code).
+    """
+    model = PreActResNet(depth, stem, classes)
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
+            _truncated_normal(module.weight, 2 / fan_out, generator)
+        elif isinstance(module, nn.Linear):
+            _truncated_normal(module.weight, 2 / module.in_features, generator)
+            nn.init.zeros_(module.bias)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+_TRUNCATED_STD = 0.87962566103423978
+"""Standard deviation of a standard normal cut off at +-2."""
+
+
+def _truncated_normal(weight: Tensor, variance: float, generator: torch.Generator) -> None:
+    std = math.sqrt(variance) / _TRUNCATED_STD
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
+
+
+def parameter_groups(model: PreActResNet, weight_decay: float, backbone_lr_mult: float) -> list[dict[str, object]]:
+    """Split the parameters for the optimizer: decay on conv and FC weights only, `lr_mult` on stem and groups 0-2."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        decay = weight_decay if parameter.ndim > 1 else 0.0
+        in_backbone = name.startswith(("stem.", "groups.0.", "groups.1.", "groups.2."))
+        groups.setdefault((decay, backbone_lr_mult if in_backbone else 1.0), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "lr_mult": lr_mult}
+        for (decay, lr_mult), parameters in groups.items()
+    ]

@@ -1,0 +1,99 @@
+"""The pipeline's slow twin: the same batch, decoded by Pillow and resampled by plain NumPy. Tests compare the two."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fastwsol.config import Augmentation, Resampler
+from fastwsol.draws import CELLS, COLOR_STEPS, Views
+
+
+def decode(encoded: bytes) -> NDArray[np.uint8]:
+    """Decode an image file to RGB, uint8 [H, W, 3]; one channel is repeated."""
+    return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+
+
+def batch(
+    images: list[bytes],
+    views: Views,
+    augmentation: Augmentation,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> NDArray[np.float32]:
+    """Return what the network sees of encoded `images` under `views`: float32 [N, S, S, 3], normalised."""
+    return np.stack([_view(decode(image), i, views, augmentation, mean, std) for i, image in enumerate(images)])
+
+
+def _view(
+    image: NDArray[np.uint8],
+    i: int,
+    views: Views,
+    augmentation: Augmentation,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> NDArray[np.float32]:
+    size = augmentation.image_size
+    if augmentation.hides_first:
+        assert views.cells is not None
+        kept = enlarge_cells(views.cells[i], *image.shape[:2])
+        image = np.where(kept[..., None], image, np.rint(mean).astype(np.uint8))
+    x, y, width, height = views.windows[i]
+    image = resize(image[y : y + height, x : x + width], size, augmentation.resampler)
+    if views.color is not None:
+        for k in range(COLOR_STEPS):
+            own_mean = image.mean(axis=(0, 1), dtype=np.float64)
+            shift = views.color.mean_weights[i, k] * own_mean + views.color.offsets[i, k]
+            image = _to_uint8(image @ views.color.matrices[i, k].T.astype(np.float64) + shift)
+    if views.flips[i]:
+        image = image[:, ::-1]
+    normalised = ((image - np.array(mean)) / np.array(std)).astype(np.float32)
+    if augmentation.hides and not augmentation.hides_first:
+        assert views.cells is not None
+        normalised = normalised * enlarge_cells(views.cells[i], size, size)[..., None]
+    return normalised
+
+
+def enlarge_cells(cells: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Enlarge a mask of 16x16 cells to pixels, uint8 [height, width]: a pixel takes the cell its centre lies in."""
+    rows = ((np.arange(height) + 0.5) * CELLS / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * CELLS / width).astype(int)
+    return cells[rows[:, None], columns[None, :]]
+
+
+def resize(image: NDArray[np.uint8], size: int, resampler: Resampler) -> NDArray[np.uint8]:
+    """Resize uint8 [H, W, 3] to [size, size, 3]: half-pixel centres, clamped edges, no antialiasing, one rounding."""
+    rows = _weights(image.shape[0], size, resampler)
+    columns = _weights(image.shape[1], size, resampler)
+    return _to_uint8(np.einsum("yr,rcd,xc->yxd", rows, image.astype(np.float64), columns, optimize=True))
+
+
+def _weights(length: int, size: int, resampler: Resampler) -> NDArray[np.float64]:
+    """The matrix [size, length] that resamples a line of `length` pixels to `size`."""
+    weights = np.zeros((size, length))
+    for target in range(size):
+        centre = (target + 0.5) * length / size - 0.5
+        first = int(np.floor(centre))
+        taps = range(first - 1, first + 3) if resampler == "bicubic" else range(first, first + 2)
+        for source in taps:
+            weight = (_cubic if resampler == "bicubic" else _triangle)(abs(centre - source))
+            weights[target, min(max(source, 0), length - 1)] += weight
+    return weights
+
+
+def _triangle(distance: float) -> float:
+    return max(0.0, 1.0 - distance)
+
+
+def _cubic(distance: float, a: float = -0.5) -> float:
+    """Keys' cubic convolution kernel (1981)."""
+    if distance < 1:
+        return (a + 2) * distance**3 - (a + 3) * distance**2 + 1
+    if distance < 2:
+        return a * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+    return 0.0
+
+
+def _to_uint8(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return np.floor(values + 0.5).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,192 @@
+"""The run directory: config.json, environment.json, metrics.jsonl, checkpoints/, report.json when it is finished.
+
+config.json is written before the first step and says what the run is; evaluation reads everything from there.
+"""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastwsol.config import Config
+from fastwsol.durable import write_durably, write_json
+from fastwsol.errors import UserError
+
+FORMAT_VERSION = 1
+PACKAGES = ("fastwsol", "torch", "numpy", "numba", "pyarrow", "pillow", "safetensors")
+DALI_PACKAGES = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run is: the content of config.json."""
+
+    config: Config
+    shards: Path
+    """The shard folder it was started with."""
+    shards_digest: str
+    """SHA-256 of the shards' manifest."""
+    classes: tuple[str, ...]
+    """wnids in label order."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the JSON object that config.json holds."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "config": self.config.to_json(),
+            "config_digest": self.config.digest(),
+            "shards": str(self.shards),
+            "shards_digest": self.shards_digest,
+            "classes": list(self.classes),
+        }
+
+
+class RunDir:
+    """A run's folder on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self._report_file = folder / "report.json"
+        self._config_file = folder / "config.json"
+        self._environment_file = folder / "environment.json"
+        self._metrics_file = folder / "metrics.jsonl"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run lives here."""
+        return self._config_file.is_file()
+
+    def finished_step(self) -> int:
+        """Steps done when the run was last reported on; -1 where it has no report."""
+        if not self._report_file.is_file():
+            return -1
+        return int(json.loads(self._report_file.read_bytes())["step"])
+
+    def write_report(self, report: dict[str, Any]) -> Path:
+        """Write report.json, in place of an older one, and return its path."""
+        write_json(self._report_file, report)
+        return self._report_file
+
+    def create(self, info: RunInfo) -> None:
+        """Make the folder of a new run; raises UserError where anything else lies there already."""
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise UserError(
+                f"{self.folder}: exists and is no run of fastwsol; nothing was touched, choose another --run"
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be made ({error.strerror}); choose another --run") from None
+        write_json(self._config_file, info.to_json())
+
+    def read_info(self) -> RunInfo:
+        """Read what run this is; raises UserError naming the file where it is none."""
+        try:
+            value = json.loads(self._config_file.read_bytes())
+        except FileNotFoundError:
+            raise UserError(
+                f"{self.folder}: no run here (it has no config.json); train one, or name its folder"
+            ) from None
+        except ValueError as error:
+            raise UserError(f"{self._config_file}: not JSON ({error}); the run cannot be read") from None
+        if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION:
+            raise UserError(f"{self._config_file}: not a run of this version of fastwsol (format {FORMAT_VERSION})")
+        try:
+            config = Config.from_json(value["config"])
+            return RunInfo(config, Path(value["shards"]), value["shards_digest"], tuple(value["classes"]))
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{self._config_file}: damaged ({error!r}); the run cannot be read") from None
+
+    def record_start(self, step: int, precision: str, device: str) -> None:
+        """Add this process to environment.json: versions, git state, machine, command, and the step it starts from."""
+        starts = []
+        if self._environment_file.is_file():
+            starts = json.loads(self._environment_file.read_bytes())["starts"]
+        starts.append({"step": step, "precision": precision, "device": device, **environment()})
+        write_json(self._environment_file, {"starts": starts})
+
+    def append_row(self, row: dict[str, Any]) -> None:
+        """Append a row to metrics.jsonl; every row holds `kind` and `step`."""
+        with self._metrics_file.open("a") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl; a last line that a kill cut short is left out."""
+        if not self._metrics_file.is_file():
+            return []
+        lines = self._metrics_file.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def drop_rows_after(self, step: int) -> None:
+        """Rewrite metrics.jsonl without the rows of steps that will be done again."""
+        kept = "".join(json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step).encode()
+
+        def write(file: Any) -> None:
+            file.write(kept)
+
+        write_durably(self._metrics_file, write)
+
+
+def environment() -> dict[str, Any]:
+    """Command, package versions, git state and machine of this process."""
+    return {
+        "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
+        "versions": versions(),
+        "git": git_state(),
+        "machine": machine(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide numbers."""
+    found = {"python": platform.python_version()}
+    for package in (*PACKAGES, *DALI_PACKAGES):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state() -> str | None:
+    """The commit of the source tree, with `+changes` where it has uncommitted ones; None outside a git checkout."""
+    root = Path(__file__).parent.parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were made on: processor, cores, GPU."""
+    gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "gpus": gpus,
+        "system": platform.platform(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,420 @@
+"""Shards: a packed data set on disk, its writer and its verified, memory-mapped reader.
+
+    folder/
+      train-00000.arrow ...   Arrow IPC files, uncompressed, at most 256 MiB each, never rewritten in place
+      val-00000.arrow ...
+      manifest.json           written last: without it there is no data set
+
+A row is `name, image (the encoded file as it came), width, height, label, boxes` with boxes in float32 x0, y0, x1, y1,
+half-open edges in the image's own pixels. Nothing in any file depends on the time or the machine: the same input packs
+to the same bytes.
+"""
+
+import hashlib
+import json
+import math
+import mmap
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numba
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fastwsol.durable import PARTIAL_SUFFIX, write_durably, write_json
+from fastwsol.errors import UserError
+from fastwsol.sources import Class, Record
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+MAX_SHARD_BYTES = 256 * 2**20
+
+# Rows are held in memory a record batch at a time, so this bounds the writer. Large enough that Arrow's per-batch
+# metadata (about 1 KiB) and the reader's per-batch work vanish.
+_BATCH_BYTES = 8 * 2**20
+# What Arrow adds after the last record batch: the schema once more, the end marks, and 24 bytes a batch.
+_FOOTER_BYTES = 4096
+_FOOTER_BYTES_A_BATCH = 24
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("image", pa.binary(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("label", pa.int64(), nullable=False),
+        pa.field("boxes", pa.list_(pa.list_(pa.float32(), 4)), nullable=False),
+    ],
+    metadata={"fastwsol_schema_version": str(SCHEMA_VERSION)},
+)
+
+
+class Row(NamedTuple):
+    """A record whose image has been decoded once, and so has a known size in pixels."""
+
+    record: Record
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """One shard as the manifest knows it."""
+
+    file: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """One split as the manifest knows it: how many images, and the shards that hold them, in order."""
+
+    images: int
+    shards: tuple[ShardFile, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a packed data set is. `mean` and `std`: of the train pixels, R, G, B in 0..255, every pixel weighing one."""
+
+    source: str
+    classes: tuple[Class, ...]
+    splits: dict[str, SplitFiles]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+# Writing
+
+
+def write_split(folder: Path, split: str, rows: Iterable[Row], max_shard_bytes: int = MAX_SHARD_BYTES) -> SplitFiles:
+    """Write `rows` as the shards of `split`, each durably, no file above `max_shard_bytes`.
+
+    Holds one record batch in memory at a time. Raises UserError when a single image is larger than a shard may be,
+    OSError when the disk refuses.
+    """
+    batches = _record_batches(rows, min(_BATCH_BYTES, max_shard_bytes // 4))
+    shards: list[ShardFile] = []
+    batch = next(batches, None)
+    while batch is not None:
+        path = folder / f"{split}-{len(shards):05d}.arrow"
+        shard, batch = _write_shard(path, batch, batches, max_shard_bytes)
+        shards.append(shard)
+    return SplitFiles(sum(shard.rows for shard in shards), tuple(shards))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, which makes the shards in `folder` a data set."""
+    write_json(folder / MANIFEST_NAME, {"schema_version": SCHEMA_VERSION, **asdict(manifest)})
+
+
+def is_unfinished_work(file_name: str) -> bool:
+    """Whether a packing that was stopped before its manifest may have left a file of this name."""
+    shard = r"\w+-\d{5}\.arrow"
+    partial = re.escape(PARTIAL_SUFFIX)
+    return re.fullmatch(rf"{shard}({partial})?|{re.escape(MANIFEST_NAME)}{partial}", file_name) is not None
+
+
+def _write_shard(
+    path: Path, first: pa.RecordBatch, batches: Iterator[pa.RecordBatch], max_bytes: int
+) -> tuple[ShardFile, pa.RecordBatch | None]:
+    """Fill one shard with `first` and as many of `batches` as fit; give it and the batch that did not fit, or None."""
+    row_count = 0
+    left_over: pa.RecordBatch | None = None
+
+    def write(file: BinaryIO) -> None:
+        nonlocal row_count, left_over
+        batch: pa.RecordBatch | None = first
+        footer_bytes = _FOOTER_BYTES
+        with pa.ipc.new_file(file, _SCHEMA) as writer:
+            while batch is not None:
+                footer_bytes += _FOOTER_BYTES_A_BATCH
+                if file.tell() + pa.ipc.get_record_batch_size(batch) + footer_bytes > max_bytes:
+                    break
+                writer.write_batch(batch)
+                row_count += batch.num_rows
+                batch = next(batches, None)
+        left_over = batch
+        if row_count == 0:  # a batch larger than a shard holds a single row
+            name, image = first.column("name")[0].as_py(), first.column("image")[0].as_buffer()
+            raise UserError(
+                f"{name}: the image has {image.size:,} bytes and does not fit into a shard, which may have "
+                f"{max_bytes:,}; store it smaller"
+            )
+
+    write_durably(path, write)
+    mapping = _map_file(path)
+    return ShardFile(path.name, row_count, len(mapping), hashlib.sha256(mapping).hexdigest()), left_over
+
+
+def _record_batches(rows: Iterable[Row], batch_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Group `rows` into record batches of at most about `batch_bytes`, one row at least."""
+    pending: list[Row] = []
+    pending_bytes = 0
+    for row in rows:
+        # 36: width, height, label and the offsets of three columns.
+        row_bytes = len(row.record.image) + len(row.record.name.encode()) + row.record.boxes.nbytes + 36
+        if pending and pending_bytes + row_bytes > batch_bytes:
+            yield _record_batch(pending)
+            pending, pending_bytes = [], 0
+        pending.append(row)
+        pending_bytes += row_bytes
+    if pending:
+        yield _record_batch(pending)
+
+
+def _record_batch(rows: list[Row]) -> pa.RecordBatch:
+    records = [row.record for row in rows]
+    corners = np.concatenate([record.boxes.reshape(-1, 4) for record in records]).astype(np.float32, copy=False)
+    box_offsets = np.zeros(len(rows) + 1, np.int32)
+    np.cumsum([len(record.boxes) for record in records], out=box_offsets[1:])
+    boxes = pa.FixedSizeListArray.from_arrays(pa.array(corners.ravel()), 4)
+    columns = [
+        pa.array([record.name for record in records], pa.string()),
+        pa.array([record.image for record in records], pa.binary()),
+        pa.array([row.width for row in rows], pa.int32()),
+        pa.array([row.height for row in rows], pa.int32()),
+        pa.array([record.label for record in records], pa.int64()),
+        pa.ListArray.from_arrays(pa.array(box_offsets), boxes),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
+
+
+# Reading
+
+
+class Split:
+    """One split of a packed data set, read through its mapped shards.
+
+    labels: int64 [N]; widths, heights: int32 [N], pixels; boxes: float32 [M, 4], the boxes of all images end to end;
+    box_offsets: int64 [N + 1], image i has boxes[box_offsets[i] : box_offsets[i + 1]]. Safe to share between threads.
+    """
+
+    def __init__(self, name: str, shards: "list[_MappedShard]"):
+        self.name = name
+        self.labels = _join([shard.labels for shard in shards], np.int64)
+        self.widths = _join([shard.widths for shard in shards], np.int32)
+        self.heights = _join([shard.heights for shard in shards], np.int32)
+        self.boxes = _join([shard.boxes for shard in shards], np.float32).reshape(-1, 4)
+        box_counts = _join([shard.box_counts for shard in shards], np.int64)
+        self.box_offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(box_counts)])
+        self._files = [shard.file for shard in shards]
+        self._shard_of_row = np.repeat(np.arange(len(shards), dtype=np.int32), [len(shard.labels) for shard in shards])
+        self._images = _Spans.join([shard.images for shard in shards])
+        self._names = _Spans.join([shard.names for shard in shards])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def names(self, ids: Iterable[int]) -> list[str]:
+        """The names of rows `ids`, in the order asked."""
+        return [self._bytes(self._names, int(index)).decode() for index in ids]
+
+    def image(self, index: int) -> bytes:
+        """The encoded image of row `index`, as it came. Raises IndexError outside 0..N-1."""
+        return self._bytes(self._images, int(index))
+
+    def gather(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The encoded images of rows `ids` [B]: uint8 [B, longest], each row padded with zeros, and lengths int64 [B].
+
+        Both are fresh arrays. Raises IndexError when an id lies outside 0..N-1.
+        """
+        ids = np.ascontiguousarray(ids, np.int64)
+        if ids.size and (ids.min() < 0 or ids.max() >= len(self)):
+            raise IndexError(f"ids {ids.min()}..{ids.max()} reach outside the {len(self)} images of {self.name!r}")
+        starts, lengths = self._images.starts[ids], self._images.lengths[ids]
+        images = np.empty((len(ids), lengths.max(initial=0)), np.uint8)
+        shards = self._shard_of_row[ids]
+        for shard in np.unique(shards):
+            _copy_rows(self._files[shard], starts, lengths, np.flatnonzero(shards == shard), images)
+        return images, lengths
+
+    def _bytes(self, spans: "_Spans", index: int) -> bytes:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{index} is outside the {len(self)} images of {self.name!r}")
+        start, length = spans.starts[index], spans.lengths[index]
+        return self._files[self._shard_of_row[index]][start : start + length].tobytes()
+
+
+@dataclass(frozen=True, eq=False)
+class Shards:
+    """A packed data set, open for reading. `digest`: SHA-256 of the manifest, which names every shard by its own."""
+
+    folder: Path
+    manifest: Manifest
+    digest: str
+    splits: dict[str, Split]
+
+
+def open_shards(folder: Path, verify: bool = True) -> Shards:
+    """Open the data set in `folder`; with `verify`, every shard is hashed before it is parsed.
+
+    Raises UserError, naming the file and the remedy, when there is no manifest, its schema version is unknown, or a
+    shard is missing or is not the one that was packed.
+    """
+    manifest, digest = read_manifest(folder)
+    splits = {
+        name: Split(name, [_open_shard(folder / shard.file, shard, verify) for shard in split.shards])
+        for name, split in manifest.splits.items()
+    }
+    return Shards(folder, manifest, digest, splits)
+
+
+def read_manifest(folder: Path) -> tuple[Manifest, str]:
+    """The manifest in `folder` and the SHA-256 of its bytes. Raises UserError when there is none or it is damaged."""
+    path = folder / MANIFEST_NAME
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"{folder}: no packed data set ({MANIFEST_NAME} is missing); {_pack_again(folder)}, or name another folder"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
+    try:
+        fields = json.loads(content)
+        version = fields["schema_version"]
+        if version == SCHEMA_VERSION:
+            return _manifest(fields), hashlib.sha256(content).hexdigest()
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path}: not a manifest ({reason}); delete {folder}, then {_pack_again(folder)}") from None
+    raise UserError(
+        f"{path}: schema version {version!r}, and this program reads {SCHEMA_VERSION}; delete {folder}, then "
+        f"{_pack_again(folder)}"
+    )
+
+
+def _manifest(fields: dict[str, Any]) -> Manifest:
+    splits = {
+        name: SplitFiles(int(split["images"]), tuple(ShardFile(**shard) for shard in split["shards"]))
+        for name, split in fields["splits"].items()
+    }
+    for name, split in splits.items():
+        if split.images != sum(shard.rows for shard in split.shards):
+            raise ValueError(f"split {name!r} has {split.images} images and shards with another number of rows")
+        if any(Path(shard.file).name != shard.file for shard in split.shards):
+            raise ValueError(f"split {name!r} has a shard outside the folder")
+    return Manifest(
+        source=fields["source"],
+        classes=tuple(Class(**one) for one in fields["classes"]),
+        splits=splits,
+        mean=_channels(fields["mean"]),
+        std=_channels(fields["std"]),
+    )
+
+
+def _channels(values: list[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    if not all(math.isfinite(value) for value in (red, green, blue)):
+        raise ValueError(f"pixel statistics {values} are not finite")
+    return red, green, blue
+
+
+class _Spans(NamedTuple):
+    """Where the values of a variable-length column lie in their shard's file: int64 [N] byte offsets and lengths."""
+
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    @staticmethod
+    def of(column: pa.Array, file_address: int) -> "_Spans":
+        """The spans of a binary or string `column` whose buffers are mapped from a file that begins at an address."""
+        _, offset_buffer, values = column.buffers()
+        offsets = np.frombuffer(offset_buffer, np.int32, len(column) + 1).astype(np.int64)
+        first = values.address - file_address if values is not None else 0
+        return _Spans(first + offsets[:-1], offsets[1:] - offsets[:-1])
+
+    @staticmethod
+    def join(pieces: "list[_Spans]") -> "_Spans":
+        return _Spans(
+            _join([piece.starts for piece in pieces], np.int64), _join([piece.lengths for piece in pieces], np.int64)
+        )
+
+
+class _MappedShard(NamedTuple):
+    """One shard's file, mapped (uint8 [bytes], read-only), and its columns; boxes float32 [4 * boxes of the shard]."""
+
+    file: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    widths: NDArray[np.int32]
+    heights: NDArray[np.int32]
+    boxes: NDArray[np.float32]
+    box_counts: NDArray[np.int64]
+    images: _Spans
+    names: _Spans
+
+
+def _open_shard(path: Path, expected: ShardFile, verify: bool) -> _MappedShard:
+    """Map a shard, check that it is the one the manifest names, then parse that same mapping."""
+    remedy = f"copy it anew, or delete {path.parent} and {_pack_again(path.parent)}"
+    try:
+        # An empty file cannot be mapped, and so would fail before its size is compared.
+        byte_count = path.stat().st_size
+        mapping = _map_file(path) if byte_count else b""
+    except FileNotFoundError:
+        raise UserError(f"{path}: the manifest names this shard and it is missing; {remedy}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    if len(mapping) != expected.bytes:
+        raise UserError(f"{path}: {len(mapping):,} bytes, the manifest says {expected.bytes:,}; {remedy}")
+    if verify and hashlib.sha256(mapping).hexdigest() != expected.sha256:
+        raise UserError(f"{path}: its SHA-256 is not the manifest's, so the file was damaged or changed; {remedy}")
+    try:
+        return _parse_shard(mapping, expected.rows)
+    except (pa.ArrowException, ValueError) as error:
+        raise UserError(f"{path}: not a shard of this program ({str(error).splitlines()[0]}); {remedy}") from None
+
+
+def _parse_shard(mapping: mmap.mmap | bytes, row_count: int) -> _MappedShard:
+    """Look up the columns in the mapped file; only numbers are copied, images and names stay where they lie."""
+    buffer = pa.py_buffer(mapping)
+    with pa.ipc.open_file(pa.BufferReader(buffer)) as reader:
+        if not reader.schema.equals(_SCHEMA, check_metadata=True):
+            raise ValueError(f"its columns are {', '.join(reader.schema.names)}, or of another schema version")
+        batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+    if sum(batch.num_rows for batch in batches) != row_count:
+        raise ValueError(f"{sum(batch.num_rows for batch in batches)} rows, the manifest says {row_count}")
+    boxes = [batch.column("boxes") for batch in batches]
+    return _MappedShard(
+        file=np.frombuffer(buffer, np.uint8),
+        labels=_join([batch.column("label").to_numpy() for batch in batches], np.int64),
+        widths=_join([batch.column("width").to_numpy() for batch in batches], np.int32),
+        heights=_join([batch.column("height").to_numpy() for batch in batches], np.int32),
+        boxes=_join([column.flatten().flatten().to_numpy() for column in boxes], np.float32),
+        box_counts=_join([np.diff(column.offsets.to_numpy()) for column in boxes], np.int64),
+        images=_Spans.join([_Spans.of(batch.column("image"), buffer.address) for batch in batches]),
+        names=_Spans.join([_Spans.of(batch.column("name"), buffer.address) for batch in batches]),
+    )
+
+
+def _map_file(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _join(pieces: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+    """The one-dimensional `pieces` end to end, also when there are none."""
+    return np.concatenate([np.empty(0, dtype), *pieces], dtype=dtype)
+
+
+def _pack_again(folder: Path) -> str:
+    return f"pack it with `python scripts/pack.py --out {folder}`"
+
+
+@numba.njit(cache=True, nogil=True)
+def _copy_rows(file, starts, lengths, rows, images):  # type: ignore[no-untyped-def]
+    """For each i in `rows` copy file[starts[i] : starts[i] + lengths[i]] to the front of images[i], zeros behind it.
+
+    file: uint8 [bytes]; starts, lengths: int64 [B]; rows: int64 [R]; images: uint8 [B, longest].
+    """
+    for i in rows:
+        length = lengths[i]
+        images[i, :length] = file[starts[i] : starts[i] + length]
+        images[i, length:] = 0

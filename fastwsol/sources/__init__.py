@@ -1,0 +1,58 @@
+"""Where images come from: one module a layout. Each yields `Record`s, in an order of its own that never changes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Class:
+    """One class: its WordNet id (or a stand-in that is as unique) and the name a person reads."""
+
+    wnid: str
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One image as it came.
+
+    name: unique within its split; image: the encoded file, byte for byte; label: index into the source's classes;
+    boxes: float32 [k, 4], x0, y0, x1, y1 in the image's own pixels, half-open edges, k may be 0.
+    """
+
+    name: str
+    image: bytes
+    label: int
+    boxes: NDArray[np.float32]
+
+
+class Source(Protocol):
+    """What a layout offers to the packer."""
+
+    @property
+    def identity(self) -> str:
+        """What the manifest calls this source: the same for the same content wherever it lies."""
+
+    @property
+    def classes(self) -> tuple[Class, ...]:
+        """The classes in label order."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits in packing order; `train` gives the pixel statistics."""
+
+    def count(self, split: str) -> int:
+        """How many records `records(split)` yields."""
+
+    def records(self, split: str) -> Iterator[Record]:
+        """Yield the records of `split`, reading each image when its turn comes.
+
+        Raises UserError when an image cannot be read.
+        """
+
+    def origin(self, split: str, index: int) -> str:
+        """Where record `index` got its label and boxes, for messages: a file and its line."""

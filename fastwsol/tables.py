@@ -1,0 +1,61 @@
+"""Reports as tables on the console. Every table carries the baselines and says what it was made of."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fastwsol.metrics import IOU_THRESHOLDS
+
+_PROTOCOL_NOTES = {
+    "strict": "largest component by pixels, IoU >= threshold",
+    "paper2018": "the rule of Choe et al. 2018's code, IoU > threshold",
+}
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """Print what `validation.evaluate_model` gave: one table a protocol, the network's row above the baselines'."""
+    console = Console(highlight=False, width=None if Console().is_terminal else 120)
+    config = report["config"]
+    done = "" if report["step"] >= report["total_steps"] else f" (unfinished: {report['total_steps']:,} steps)"
+    console.print(
+        f"\n{report['source']}, {report['classes']} classes, {report['images']:,} val images; "
+        f"ResNet-{config['depth']}, stem {config['stem']}, aug {config['aug']}, batch {config['batch_size']}, "
+        f"{report['step']:,} steps{done}, seed {config['seed']} (one run)"
+    )
+    for protocol, rates in report["rates"].items():
+        table = Table(
+            title=f"{protocol}: {_PROTOCOL_NOTES[protocol]}; map of the true class kept at {report['cam_threshold']:g} "
+            f"of its maximum",
+            title_justify="left",
+            title_style="bold",
+        )
+        table.add_column("%")
+        table.add_column("Top-1\nClas", justify="right")
+        for name in ("Top-1 Loc", "GT-known"):
+            for threshold in IOU_THRESHOLDS:
+                table.add_column(f"{name}\nIoU {threshold}", justify="right")
+        table.add_row("this run", *_cells(rates), style="bold", end_section=True)
+        for baseline in report["baselines"]:
+            box = ",".join(str(edge) for edge in baseline["box"])
+            table.add_row(f"{baseline['name']} ({box})", *_cells(baseline["rates"][protocol]))
+        console.print(table)
+    console.print(
+        "Baselines answer one box for every image, found on the boxes of train, and take this run's classification.\n"
+        f"Forward pass {report['seconds']['forward']:.1f} s, boxes and counts {report['seconds']['boxes']:.2f} s."
+    )
+
+
+def _cells(rates: dict[str, float]) -> list[str]:
+    names = ["top1_clas", *(f"{name}@{t}" for name in ("top1_loc", "gt_known_loc") for t in IOU_THRESHOLDS)]
+    return [f"{rates[name]:.2f}" for name in names]
+
+
+def summary_line(rates: dict[str, dict[str, float]]) -> str:
+    """The rates at IoU .5 in one line: classification, then localization under strict / paper2018."""
+    strict, paper = rates["strict"], rates["paper2018"]
+    return (
+        f"Top-1 Clas {strict['top1_clas']:.2f}  "
+        f"Top-1 Loc {strict['top1_loc@0.5']:.2f} / {paper['top1_loc@0.5']:.2f}  "
+        f"GT-known {strict['gt_known_loc@0.5']:.2f} / {paper['gt_known_loc@0.5']:.2f} (strict / paper2018)"
+    )

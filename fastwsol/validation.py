@@ -1,0 +1,167 @@
+"""One forward pass over a split: predictions and maps, then boxes, then counts. Training and `evaluate` share it."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fastwsol.baselines import best_fixed_box, whole_frame
+from fastwsol.cam import class_activation_maps
+from fastwsol.config import Config
+from fastwsol.localize import CAM_THRESHOLD, PROTOCOLS, hits, localize, score_boxes, to_input, to_original
+from fastwsol.machine import Autocast
+from fastwsol.metrics import IOU_THRESHOLDS, LocalizationCounts, count
+from fastwsol.model import PreActResNet
+from fastwsol.pipeline import Batches, evaluation_plan, valid_images
+from fastwsol.rundir import RunInfo, environment
+from fastwsol.shards import Shards, Split
+
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network says of each of a split's N images, in the split's order."""
+
+    predictions: NDArray[np.int64]
+    """The class of the highest logit: [N]."""
+    cams: NDArray[np.float32]
+    """Maps of the ground-truth class: [N, h, w]."""
+
+
+def forward_split(
+    model: PreActResNet, shards: Shards, split: Split, config: Config, autocast: Autocast, threads: int
+) -> Outputs:
+    """Run the model over every image of `split` once, in evaluation mode; its mode before is restored."""
+    was_training = model.training
+    model.eval()
+    predictions = torch.empty(len(split), dtype=torch.int64)
+    cams: torch.Tensor | None = None
+    try:
+        with torch.inference_mode():
+            for rows, batch_predictions, batch_cams in _batches(model, shards, split, config, autocast, threads):
+                if cams is None:
+                    cams = torch.empty(len(split), *batch_cams.shape[1:])
+                predictions[rows] = batch_predictions.cpu()
+                cams[rows] = batch_cams.cpu()
+    finally:
+        model.train(was_training)
+    assert cams is not None, "a split has at least one image"
+    return Outputs(predictions.numpy(), cams.numpy())
+
+
+def _batches(
+    model: PreActResNet, shards: Shards, split: Split, config: Config, autocast: Autocast, threads: int
+) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """Yield rows of the split with their predictions and maps; padding has been cut off."""
+    size = min(BATCH_SIZE, len(split))
+    batches = Batches(
+        split,
+        evaluation_plan(len(split), size),
+        size,
+        config.evaluation,
+        config.seed,
+        shards.manifest.mean,
+        shards.manifest.std,
+        autocast.device,
+        threads,
+    )
+    for step in range(-(-len(split) // size)):
+        batch = next(batches)
+        with autocast():
+            logits, features = model(batch.images)
+        maps = class_activation_maps(features, model.fc.weight, batch.labels)
+        valid = valid_images(step, len(split), size)
+        yield slice(step * size, step * size + valid), logits.argmax(1)[:valid], maps[:valid]
+
+
+def count_hits(outputs: Outputs, split: Split, image_size: int) -> dict[str, LocalizationCounts]:
+    """Box every map and count, under every protocol."""
+    correct = outputs.predictions == split.labels
+    counts = {}
+    for protocol in PROTOCOLS:
+        boxes = localize(outputs.cams, protocol, image_size, split.widths, split.heights)
+        counts[protocol] = count_boxes(boxes, correct, split, protocol)
+    return counts
+
+
+def count_boxes(
+    boxes: NDArray[np.float32], correct: NDArray[np.bool_], split: Split, protocol: str
+) -> LocalizationCounts:
+    """Count one box an image, float32 [N, 4] in original pixels, against the split's boxes under `protocol`."""
+    ious = score_boxes(boxes, split.boxes, split.box_offsets, protocol)
+    found = np.stack([hits(ious, threshold, protocol) for threshold in IOU_THRESHOLDS])
+    return count(found, correct, ~np.isnan(ious), np.ones(len(split), bool))
+
+
+@dataclass(frozen=True)
+class FixedBox:
+    """A baseline that looks at no image: one box for all, in the input frame, int32 [4]; and where it is from."""
+
+    name: str
+    box: NDArray[np.int32]
+    origin: str
+
+
+def fixed_boxes(train: Split, image_size: int) -> list[FixedBox]:
+    """The whole frame, and for each IoU threshold the box that hits most of `train`."""
+    boxes = [FixedBox("whole frame", whole_frame(image_size), "no choice")]
+    image_of_box = np.repeat(np.arange(len(train)), np.diff(train.box_offsets))
+    truths = to_input(train.boxes, train.widths[image_of_box], train.heights[image_of_box], image_size)
+    for threshold in IOU_THRESHOLDS if len(truths) else ():
+        box = best_fixed_box(truths, train.box_offsets, image_size, threshold)
+        boxes.append(FixedBox(f"best box at IoU {threshold}", box, "boxes of train"))
+    return boxes
+
+
+def baseline_rates(fixed: FixedBox, split: Split, correct: NDArray[np.bool_], image_size: int) -> dict[str, Any]:
+    """The rates, by protocol, of answering `fixed` for every image; `correct` lends it a network's classification."""
+    box = np.tile(fixed.box, (len(split), 1))
+    boxes = to_original(box, split.widths, split.heights, image_size)
+    return {protocol: count_boxes(boxes, correct, split, protocol).rates() for protocol in PROTOCOLS}
+
+
+def evaluate_model(
+    model: PreActResNet, shards: Shards, info: RunInfo, autocast: Autocast, threads: int, step: int
+) -> dict[str, Any]:
+    """Evaluate `model`, which has done `step` steps of the run `info`, on val: the JSON object of report.json."""
+    config, split = info.config, shards.splits["val"]
+    start = time.perf_counter()
+    outputs = forward_split(model, shards, split, config, autocast, threads)
+    forwarded = time.perf_counter()
+    counts = count_hits(outputs, split, config.image_size)
+    counted = time.perf_counter()
+    correct = outputs.predictions == split.labels
+    baselines = [
+        {
+            "name": fixed.name,
+            "box": fixed.box.tolist(),
+            "from": fixed.origin,
+            "rates": baseline_rates(fixed, split, correct, config.image_size),
+        }
+        for fixed in fixed_boxes(shards.splits["train"], config.image_size)
+    ]
+    return {
+        "format_version": 1,
+        "source": shards.manifest.source,
+        "classes": len(info.classes),
+        "split": "val",
+        "images": len(split),
+        "seeds": 1,
+        "config": config.to_json(),
+        "config_digest": config.digest(),
+        "shards_digest": shards.digest,
+        "step": step,
+        "total_steps": config.total_steps(len(shards.splits["train"])),
+        "cam_class": "truth",
+        "cam_threshold": CAM_THRESHOLD,
+        "counts": {protocol: asdict(each) for protocol, each in counts.items()},
+        "rates": {protocol: each.rates() for protocol, each in counts.items()},
+        "baselines": baselines,
+        "seconds": {"forward": round(forwarded - start, 3), "boxes": round(counted - forwarded, 3)},
+        **environment(),
+    }

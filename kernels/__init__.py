@@ -1,0 +1,18 @@
+"""Array kernels: NumPy arrays in, NumPy arrays out, nothing else imported but Numba.
+
+The functions named here check their input; the compiled loops behind them do not. `kernels.reference` holds the slow,
+obvious twin of each and is imported by tests alone.
+"""
+
+from kernels.boxes import cam_boxes, cam_boxes_paper2018, largest_box
+from kernels.iou import best_iou, best_iou_paper2018, fixed_box_hits, iou_rows
+
+__all__ = [
+    "best_iou",
+    "best_iou_paper2018",
+    "cam_boxes",
+    "cam_boxes_paper2018",
+    "fixed_box_hits",
+    "iou_rows",
+    "largest_box",
+]

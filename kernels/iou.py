@@ -1,0 +1,129 @@
+"""Intersection over union of half-open boxes `x0,y0,x1,y1`, in float64: exact areas for whole-pixel boxes.
+
+Ground truth comes as one array [M, 4] for all images, with `offsets` int64 [N + 1]: image n owns rows offsets[n] up
+to offsets[n + 1], possibly none.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, prange
+
+Boxes = npt.NDArray[np.float32] | npt.NDArray[np.int32]
+
+
+def iou_rows(boxes: Boxes, truths: Boxes) -> npt.NDArray[np.float64]:
+    """IoU float64 [N] of the rows of two arrays of boxes, float32 or int32 [N, 4]; 0 for an empty or inverted box.
+
+    Raises ValueError for another dtype or shape and for coordinates that are NaN or infinite.
+    """
+    boxes, truths = _checked_boxes(boxes, "boxes"), _checked_boxes(truths, "truths")
+    if len(boxes) != len(truths):
+        raise ValueError(f"there are {len(boxes)} boxes and {len(truths)} truths, expected as many of each")
+    return _best_iou(boxes, truths, np.arange(len(boxes) + 1), True)
+
+
+def best_iou(boxes: Boxes, truths: Boxes, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """IoU float64 [N] of each image's box [N, 4] with the best of its ground-truth boxes [M, 4]; NaN if it has none.
+
+    Raises ValueError for other dtypes or shapes, for coordinates that are NaN or infinite, and for `offsets` that do
+    not divide the truths among the images.
+    """
+    boxes, truths = _checked_boxes(boxes, "boxes"), _checked_boxes(truths, "truths")
+    return _best_iou(boxes, truths, _checked_offsets(offsets, len(boxes), len(truths)), True)
+
+
+def best_iou_paper2018(boxes: Boxes, truths: Boxes, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """As `best_iou`, with the rule of Choe et al. 2018's code (paper.md, "CAM to box").
+
+    The intersection is (right - left) * (bottom - top) even where both are negative, so boxes apart on both axes may
+    score, and values may leave 0..1. An empty or inverted box, which that code never has, gets 0, and so does a pair
+    whose union comes out as 0.
+    """
+    boxes, truths = _checked_boxes(boxes, "boxes"), _checked_boxes(truths, "truths")
+    return _best_iou(boxes, truths, _checked_offsets(offsets, len(boxes), len(truths)), False)
+
+
+def fixed_box_hits(
+    candidates: npt.NDArray[np.int32], truths: Boxes, offsets: npt.NDArray[np.int64], iou_thresholds: npt.ArrayLike
+) -> npt.NDArray[np.int64]:
+    """How many images each candidate box [K, 4] would hit if it were the answer for all of them: int64 [K, T].
+
+    A hit is `best_iou` >= threshold, for each of `iou_thresholds` [T]; images without ground truth are no hit.
+    Raises ValueError as `best_iou` does.
+    """
+    candidates, truths = _checked_boxes(candidates, "candidates"), _checked_boxes(truths, "truths")
+    images = np.size(offsets) - 1
+    thresholds = np.ascontiguousarray(iou_thresholds, np.float64)
+    if thresholds.ndim != 1:
+        raise ValueError(f"iou_thresholds has shape {thresholds.shape}, expected [T]")
+    return _fixed_box_hits(candidates, truths, _checked_offsets(offsets, images, len(truths)), thresholds)
+
+
+def _checked_boxes(boxes: npt.NDArray, name: str) -> npt.NDArray:
+    """`boxes` [N, 4] as C-contiguous float64, which holds every float32 and int32 exactly."""
+    if not isinstance(boxes, np.ndarray) or boxes.dtype not in (np.float32, np.int32):
+        found = getattr(boxes, "dtype", type(boxes).__name__)
+        raise ValueError(f"{name} are {found}, expected a NumPy array of float32 or int32")
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"{name} have shape {boxes.shape}, expected [N, 4]")
+    finite = np.isfinite(boxes).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"row {np.argmin(finite)} of {name} holds NaN or infinity")
+    return np.ascontiguousarray(boxes, np.float64)
+
+
+def _checked_offsets(offsets: npt.NDArray[np.int64], images: int, truths: int) -> npt.NDArray[np.int64]:
+    if not isinstance(offsets, np.ndarray) or offsets.dtype != np.int64 or offsets.shape != (images + 1,) or images < 0:
+        raise ValueError(f"offsets must be an int64 array of {max(images, 0) + 1} numbers, one more than images")
+    if offsets[0] != 0 or offsets[-1] != truths or (np.diff(offsets) < 0).any():
+        raise ValueError(f"offsets must rise from 0 to {truths}, the number of truths")
+    return np.ascontiguousarray(offsets)
+
+
+@njit(cache=True, nogil=True)
+def _iou(boxes: npt.NDArray[np.float64], i: int, truths: npt.NDArray[np.float64], j: int, clamped: bool) -> float:
+    across = min(boxes[i, 2], truths[j, 2]) - max(boxes[i, 0], truths[j, 0])
+    down = min(boxes[i, 3], truths[j, 3]) - max(boxes[i, 1], truths[j, 1])
+    if clamped and (across <= 0 or down <= 0):
+        return 0.0  # also where a box is empty or inverted: it has no width or height to share
+    width, height = boxes[i, 2] - boxes[i, 0], boxes[i, 3] - boxes[i, 1]
+    truth_width, truth_height = truths[j, 2] - truths[j, 0], truths[j, 3] - truths[j, 1]
+    if min(width, height) <= 0 or min(truth_width, truth_height) <= 0:
+        return 0.0
+    intersection = across * down
+    union = width * height + truth_width * truth_height - intersection
+    return intersection / union if union != 0 else 0.0
+
+
+# Not in parallel: ten thousand images take less time than waking a second thread is worth.
+@njit(cache=True, nogil=True)
+def _best_iou(
+    boxes: npt.NDArray[np.float64], truths: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], clamped: bool
+) -> npt.NDArray[np.float64]:
+    best = np.full(len(boxes), np.nan)
+    for image in range(len(boxes)):
+        for truth in range(offsets[image], offsets[image + 1]):
+            iou = _iou(boxes, image, truths, truth, clamped)
+            if not iou <= best[image]:  # true for the first, which meets NaN
+                best[image] = iou
+    return best
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _fixed_box_hits(
+    candidates: npt.NDArray[np.float64],
+    truths: npt.NDArray[np.float64],
+    offsets: npt.NDArray[np.int64],
+    thresholds: npt.NDArray[np.float64],
+) -> npt.NDArray[np.int64]:
+    hits = np.zeros((len(candidates), len(thresholds)), np.int64)
+    for candidate in prange(len(candidates)):
+        for image in range(len(offsets) - 1):
+            best = np.nan
+            for truth in range(offsets[image], offsets[image + 1]):
+                iou = _iou(candidates, candidate, truths, truth, True)
+                if not iou <= best:
+                    best = iou
+            for level in range(len(thresholds)):
+                hits[candidate, level] += best >= thresholds[level]
+    return hits

@@ -1,0 +1,153 @@
+"""The plain twin of every kernel: NumPy, SciPy and loops, slow and obvious. Only tests import it.
+
+Each twin has the name of its kernel and gives the same bits. Input is taken to be valid.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+Box = tuple[int, int, int, int]
+NO_BOX: Box = (0, 0, 0, 0)
+
+
+def largest_box(maps: npt.NDArray, threshold: npt.ArrayLike) -> npt.NDArray[np.int32]:
+    """Twin of `kernels.largest_box`."""
+    thresholds = np.broadcast_to(np.asarray(threshold, np.float32), len(maps))
+    boxes = [_most_pixels(pixels >= least) for pixels, least in zip(maps, thresholds, strict=True)]
+    return np.array(boxes, np.int32).reshape(-1, 4)
+
+
+def cam_boxes(cams: npt.NDArray[np.float32], height: int, width: int, threshold: float = 0.2) -> npt.NDArray[np.int32]:
+    """Twin of `kernels.cam_boxes`."""
+    boxes = []
+    for cam in cams:
+        x = normalise(upsample(cam, height, width))
+        boxes.append(NO_BOX if x is None else _most_pixels(x >= threshold))
+    return np.array(boxes, np.int32).reshape(-1, 4)
+
+
+def cam_boxes_paper2018(
+    cams: npt.NDArray[np.float32], height: int, width: int, threshold: float = 0.2
+) -> npt.NDArray[np.int32]:
+    """Twin of `kernels.cam_boxes_paper2018`."""
+    boxes = []
+    for cam in cams:
+        x = normalise(upsample(cam, height, width))
+        if x is None:
+            boxes.append(NO_BOX)
+            continue
+        u = np.minimum((256 * x).astype(int), 255)
+        x0, y0, x1, y1 = _widest(u > int(threshold * u.max()))
+        boxes.append((x0, y0, x1 + 1, y1 + 1) if x1 else NO_BOX)
+    return np.array(boxes, np.int32).reshape(-1, 4)
+
+
+def upsample(cam: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float64]:
+    """Bilinear half-pixel upsampling of [h, w] to [height, width] in float64, along x first; edges clamped."""
+    rows = np.empty((cam.shape[0], width))
+    for x in range(width):
+        left, right, share = _neighbours(x, cam.shape[1], width)
+        a, b = cam[:, left].astype(np.float64), cam[:, right].astype(np.float64)
+        rows[:, x] = a + (b - a) * share
+    pixels = np.empty((height, width))
+    for y in range(height):
+        top, bottom, share = _neighbours(y, cam.shape[0], height)
+        pixels[y] = rows[top] + (rows[bottom] - rows[top]) * share
+    return pixels
+
+
+def normalise(pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    """Min-max normalised to 0..1, or None where all pixels are equal."""
+    if pixels.min() == pixels.max():
+        return None
+    return (pixels - pixels.min()) / (pixels.max() - pixels.min())
+
+
+def iou_rows(boxes: npt.NDArray, truths: npt.NDArray) -> npt.NDArray[np.float64]:
+    """Twin of `kernels.iou_rows`."""
+    return np.array([_iou(box, truth, True) for box, truth in zip(boxes, truths, strict=True)], np.float64)
+
+
+def best_iou(boxes: npt.NDArray, truths: npt.NDArray, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Twin of `kernels.best_iou`."""
+    return _best(boxes, truths, offsets, True)
+
+
+def best_iou_paper2018(
+    boxes: npt.NDArray, truths: npt.NDArray, offsets: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Twin of `kernels.best_iou_paper2018`."""
+    return _best(boxes, truths, offsets, False)
+
+
+def fixed_box_hits(
+    candidates: npt.NDArray[np.int32],
+    truths: npt.NDArray,
+    offsets: npt.NDArray[np.int64],
+    iou_thresholds: npt.ArrayLike,
+) -> npt.NDArray[np.int64]:
+    """Twin of `kernels.fixed_box_hits`."""
+    thresholds = np.asarray(iou_thresholds)
+    hits = np.zeros((len(candidates), len(thresholds)), np.int64)
+    for k, candidate in enumerate(candidates):
+        ious = best_iou(np.tile(candidate, (len(offsets) - 1, 1)), truths, offsets)
+        for level, threshold in enumerate(thresholds):
+            hits[k, level] = (ious >= threshold).sum()
+    return hits
+
+
+def _most_pixels(mask: npt.NDArray[np.bool_]) -> Box:
+    """The box of the component with the most pixels; `max` keeps the first of equals."""
+    return max(_components(mask), key=lambda component: component[0], default=(0, NO_BOX))[1]
+
+
+def _widest(mask: npt.NDArray[np.bool_]) -> Box:
+    """The box of the component whose box is the largest; `max` keeps the first of equals."""
+
+    def rectangle(component: tuple[int, Box]) -> int:
+        x0, y0, x1, y1 = component[1]
+        return (x1 - x0) * (y1 - y0)
+
+    return max(_components(mask), key=rectangle, default=(0, NO_BOX))[1]
+
+
+def _components(mask: npt.NDArray[np.bool_]) -> list[tuple[int, Box]]:
+    """Pixel count and tight half-open box of each 8-connected component, in row order of their first pixels."""
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    in_order = dict.fromkeys(labels[mask].tolist())  # SciPy does not promise an order
+    components = []
+    for label in in_order:
+        ys, xs = np.nonzero(labels == label)
+        box = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
+        components.append((len(xs), box))
+    return components
+
+
+def _neighbours(pixel: int, cells: int, pixels: int) -> tuple[int, int, float]:
+    """The cells on both sides of a pixel's centre along an axis, and the second one's share."""
+    position = max((pixel + 0.5) * cells / pixels - 0.5, 0.0)
+    below = min(math.floor(position), cells - 1)
+    return below, min(below + 1, cells - 1), position - below
+
+
+def _best(boxes: npt.NDArray, truths: npt.NDArray, offsets: npt.NDArray, clamped: bool) -> npt.NDArray[np.float64]:
+    best = []
+    for box, first, last in zip(boxes, offsets[:-1], offsets[1:], strict=True):
+        best.append(max((_iou(box, truth, clamped) for truth in truths[first:last]), default=math.nan))
+    return np.array(best, np.float64)
+
+
+def _iou(box: npt.NDArray, truth: npt.NDArray, clamped: bool) -> float:
+    x0, y0, x1, y1 = (float(side) for side in box)
+    a0, b0, a1, b1 = (float(side) for side in truth)
+    if x1 <= x0 or y1 <= y0 or a1 <= a0 or b1 <= b0:
+        return 0.0
+    across, down = min(x1, a1) - max(x0, a0), min(y1, b1) - max(y0, b0)
+    if clamped:
+        across, down = max(across, 0.0), max(down, 0.0)
+    intersection = across * down
+    union = (x1 - x0) * (y1 - y0) + (a1 - a0) * (b1 - b0) - intersection
+    return intersection / union if union else 0.0

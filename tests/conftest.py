@@ -1,0 +1,93 @@
+"""What several test files share: the real data where given, a packed synthetic set, a made-up official layout."""
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastwsol.packing import pack
+from fastwsol.sources.synthetic import Synthetic
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--real-data",
+        type=Path,
+        metavar="PATH",
+        help="the official tiny-imagenet-200 zip or folder, for the tests on it",
+    )
+
+
+@pytest.fixture(scope="session")
+def real_source(request: pytest.FixtureRequest) -> Path:
+    """The official Tiny ImageNet, folder or zip."""
+    path: Path | None = request.config.getoption("--real-data")
+    if path is None:
+        pytest.skip("NOT TESTED on the real images: give the official zip or folder with --real-data PATH")
+    if not path.exists():
+        pytest.fail(f"--real-data {path}: no such file or folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def synthetic_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packed synthetic set of 4 classes with 20 train and 10 val images each. Shared: read it, never write to it."""
+    folder = tmp_path_factory.mktemp("synthetic") / "shards"
+    pack(Synthetic(class_count=4, train_count=20, val_count=10), folder)
+    return folder
+
+
+WNIDS = ("n03", "n01", "n02")  # not sorted, as in the official list
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    """A folder in the official layout: 3 classes, 3 train images each, 6 val images, 64x64, made of noise."""
+    root = tmp_path / "tiny-imagenet-200"
+    (root / "val" / "images").mkdir(parents=True)
+    (root / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in WNIDS))
+    words = [f"{wnid}\tname of {wnid}, another name\n" for wnid in (*sorted(WNIDS), "n99")]
+    (root / "words.txt").write_text("".join(words))
+    for label, wnid in enumerate(WNIDS):
+        images = root / "train" / wnid / "images"
+        images.mkdir(parents=True)
+        lines = []
+        # Ten before two, so that neither file-name nor directory order passes for the annotations' order.
+        for k in (10, 2, 0):
+            (images / f"{wnid}_{k}.JPEG").write_bytes(noise_jpeg(100 * label + k))
+            lines.append(f"{wnid}_{k}.JPEG\t{k}\t1\t{20 + k}\t63\n")
+        (root / "train" / wnid / f"{wnid}_boxes.txt").write_text("".join(lines))
+    lines = []
+    for k in range(6):
+        (root / "val" / "images" / f"val_{k}.JPEG").write_bytes(noise_jpeg(1000 + k))
+        lines.append(f"val_{k}.JPEG\t{WNIDS[k % 3]}\t{k}\t{k}\t{k}\t63\n")
+    (root / "val" / "val_annotations.txt").write_text("".join(lines))
+    return root
+
+
+@pytest.fixture
+def as_zip(tmp_path: Path) -> Callable[..., Path]:
+    """A function that puts a layout into a zip, under `prefix`."""
+
+    def build(root: Path, prefix: str = "tiny-imagenet-200/") -> Path:
+        path = tmp_path / "layout.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            # Backwards, so that an order taken from the archive shows.
+            for file in sorted(root.rglob("*"), reverse=True):
+                if file.is_file():
+                    archive.write(file, prefix + str(file.relative_to(root)))
+        return path
+
+    return build
+
+
+def noise_jpeg(seed: int, mode: str = "RGB", size: tuple[int, int] = (64, 64)) -> bytes:
+    width, height = size
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "JPEG")
+    return file.getvalue()

@@ -1,0 +1,395 @@
+"""The box kernels against their plain twins, bit for bit, and against answers worked out by hand."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import kernels
+from kernels import reference
+
+CAM_KERNELS = ("cam_boxes", "cam_boxes_paper2018")
+WIDTHS_AROUND_WORDS = (1, 2, 7, 8, 9, 63, 64, 65, 127, 128, 129, 200)
+
+
+@pytest.fixture
+def threads():
+    before = numba.get_num_threads()
+    yield numba.set_num_threads
+    numba.set_num_threads(before)
+
+
+def drawn(*rows):
+    """A mask [1, H, W] from rows of `#` and `.`, as uint8."""
+    return np.array([[[pixel == "#" for pixel in row] for row in rows]], np.uint8)
+
+
+def box_of(*rows):
+    return kernels.largest_box(drawn(*rows), 1)[0].tolist()
+
+
+def smooth_maps(rng, count, height, width):
+    coarse = rng.standard_normal((count, 5, 5)).astype(np.float32)
+    return np.stack([reference.upsample(cam, height, width) for cam in coarse]).astype(np.float32)
+
+
+def spiral(side):
+    """One snake of pixels, its turns two apart, from the corner to the middle."""
+    mask = np.zeros((side, side), np.uint8)
+    y, x, dy, dx = 0, 0, 0, 1
+    for length in [side - 1, *np.repeat(np.arange(side - 1, 1, -2), 2)]:
+        for _ in range(length):
+            mask[y, x] = 1
+            y, x = y + dy, x + dx
+        mask[y, x] = 1
+        dy, dx = dx, -dy
+    return mask
+
+
+def test_kernels_is_the_package_of_this_repository():
+    assert Path(kernels.__file__).resolve() == Path(__file__).resolve().parents[1] / "kernels" / "__init__.py"
+
+
+def test_kernels_work_where_scipy_cannot_be_imported():
+    program = "import sys; sys.modules['scipy'] = None; import kernels"
+    root = Path(__file__).resolve().parents[1]
+    subprocess.run([sys.executable, "-c", program], cwd=root, check=True)
+
+
+def test_an_empty_mask_gives_no_box():
+    assert box_of("...", "...") == [0, 0, 0, 0]
+
+
+def test_one_pixel_is_a_box_of_one_pixel():
+    assert box_of("....", "..#.", "....") == [2, 1, 3, 2]
+
+
+def test_a_full_mask_gives_the_whole_frame():
+    for width in WIDTHS_AROUND_WORDS:
+        assert kernels.largest_box(np.ones((1, 3, width), np.uint8), 1).tolist() == [[0, 0, width, 3]]
+
+
+def test_corners_connect():
+    assert box_of("#...", ".#..", "..#.", "#..#") == [0, 0, 4, 4]
+    assert box_of("...#", "..#.", ".#..", "#...") == [0, 0, 4, 4]
+
+
+def test_a_gap_of_one_pixel_separates():
+    assert box_of("##.###", "##.###") == [3, 0, 6, 2]
+    assert box_of("##..", "....", "###.") == [0, 2, 3, 3]
+
+
+def test_runs_at_both_ends_of_neighbouring_rows_are_apart():
+    for width in WIDTHS_AROUND_WORDS[3:]:
+        mask = np.zeros((1, 2, width), np.uint8)
+        mask[0, 0, -2:] = mask[0, 1, 0] = 1
+        assert kernels.largest_box(mask, 1).tolist() == [[width - 2, 0, width, 1]]
+
+
+def test_the_largest_has_the_most_pixels_and_not_the_largest_box():
+    assert box_of("#....###", ".#...###", "..#..###", "...#....") == [5, 0, 8, 3]
+
+
+def test_ties_go_to_the_first_pixel_in_row_order():
+    assert box_of("....##", "##....") == [4, 0, 6, 1]
+    assert box_of("##..##") == [0, 0, 2, 1]
+    # The right one begins first, and its first pixel counts, not its leftmost.
+    assert box_of("......#", "##....#", "##...##") == [5, 0, 7, 3]
+
+
+def test_arms_that_meet_below_are_one_component_with_all_its_pixels():
+    assert box_of("#.#.#...###", "#.#.#...###", "#####......") == [0, 0, 5, 3]
+    assert box_of("#...#....", "#.#.#.###", "#.#.#.###", ".#.#..###") == [0, 0, 5, 4]
+
+
+def test_a_ring_and_its_core_are_two_components():
+    assert box_of("#######", "#.....#", "#.###.#", "#.###.#", "#.###.#", "#.....#", "#######") == [0, 0, 7, 7]
+    assert box_of("####...", "#..#...", "#..####", "####.##") == [0, 0, 7, 4]
+
+
+@pytest.mark.parametrize("side", [5, 8, 33, 64, 67])
+def test_a_checkerboard_is_one_component_and_isolated_pixels_are_many(side):
+    y, x = np.indices((side, side))
+    checkerboard = ((y + x) % 2 == 0).astype(np.uint8)[None]
+    assert kernels.largest_box(checkerboard, 1).tolist() == [[0, 0, side, side]]
+    isolated = ((y % 2 == 0) & (x % 2 == 0)).astype(np.uint8)[None]
+    assert kernels.largest_box(isolated, 1).tolist() == [[0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("side", [9, 21, 64, 65])
+def test_a_spiral_and_a_comb_are_one_component_however_they_lie(side):
+    comb = np.ones((side, side), np.uint8)
+    comb[:-1, 1::2] = 0
+    for mask in (spiral(side), comb):
+        for turns in range(4):
+            maps = np.ascontiguousarray(np.rot90(mask, turns))[None]
+            assert kernels.largest_box(maps, 1).tolist() == [[0, 0, side, side]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    arrays(np.uint8, st.tuples(st.integers(0, 4), st.integers(1, 9), st.integers(1, 12)), elements=st.integers(0, 2))
+)
+def test_any_small_mask_gives_its_twins_box(maps):
+    for threshold in (1, 2):
+        np.testing.assert_array_equal(kernels.largest_box(maps, threshold), reference.largest_box(maps, threshold))
+
+
+@pytest.mark.parametrize("width", WIDTHS_AROUND_WORDS)
+@pytest.mark.parametrize("density", [0.1, 0.35, 0.6, 0.95])
+def test_random_masks_of_any_width_give_their_twins_boxes(width, density):
+    maps = np.random.default_rng(width).random((12, 11, width), np.float32)
+    np.testing.assert_array_equal(kernels.largest_box(maps, 1 - density), reference.largest_box(maps, 1 - density))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_smooth_maps_give_their_twins_boxes_at_a_threshold_each(dtype):
+    rng = np.random.default_rng(1)
+    maps = (40 * smooth_maps(rng, 200, 40, 70) + 128).clip(0, 255).astype(dtype)
+    thresholds = rng.uniform(90, 200, len(maps))
+    np.testing.assert_array_equal(kernels.largest_box(maps, thresholds), reference.largest_box(maps, thresholds))
+
+
+def test_a_pixel_equal_to_the_threshold_is_kept():
+    for value in (0.1, 0.2, 0.7, -3.3):
+        assert kernels.largest_box(np.full((1, 2, 2), value, np.float32), value).tolist() == [[0, 0, 2, 2]]
+
+
+@pytest.mark.parametrize("name", CAM_KERNELS)
+@settings(max_examples=150, deadline=None)
+@given(
+    cams=arrays(
+        np.float32,
+        st.tuples(st.integers(0, 3), st.integers(1, 5), st.integers(1, 5)),
+        elements=st.one_of(st.integers(-3, 3).map(float), st.floats(width=32, allow_nan=False, allow_infinity=False)),
+    ),
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+    threshold=st.one_of(st.sampled_from([0.0, 0.2, 0.5, 1.0]), st.floats(0, 1)),
+)
+def test_any_cam_gives_its_twins_box(name, cams, height, width, threshold):
+    ours = getattr(kernels, name)(cams, height, width, threshold)
+    np.testing.assert_array_equal(ours, getattr(reference, name)(cams, height, width, threshold))
+
+
+@pytest.mark.parametrize("name", CAM_KERNELS)
+@pytest.mark.parametrize(("cells", "size"), [(4, 64), (8, 64), (16, 64), (7, 100), (8, 5)])
+def test_random_cams_give_their_twins_boxes(name, cells, size):
+    cams = np.random.default_rng(cells).standard_normal((60, cells, cells)).astype(np.float32)
+    for threshold in (0.2, 0.6):
+        ours = getattr(kernels, name)(cams, size, size, threshold)
+        np.testing.assert_array_equal(ours, getattr(reference, name)(cams, size, size, threshold))
+
+
+def test_upsampling_is_torchs_bilinear_without_aligned_corners():
+    cam = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
+    for size in ((64, 64), (40, 65), (3, 4)):
+        theirs = torch.nn.functional.interpolate(
+            torch.from_numpy(cam)[None, None].double(), size=size, mode="bilinear", align_corners=False
+        )
+        np.testing.assert_allclose(reference.upsample(cam, *size), theirs[0, 0].numpy(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CAM_KERNELS)
+def test_a_constant_cam_says_nothing(name):
+    cams = np.stack([np.full((3, 3), value, np.float32) for value in (0, 0.1, -7.3, 1e30)])
+    assert not getattr(kernels, name)(cams, 17, 23).any()
+    assert not getattr(kernels, name)(cams, 17, 23, threshold=0).any()
+
+
+def test_a_constant_cam_leaves_its_neighbours_in_the_batch_alone():
+    cams = np.random.default_rng(3).standard_normal((3, 4, 4)).astype(np.float32)
+    cams[1] = 5
+    boxes = kernels.cam_boxes(cams, 32, 32)
+    assert boxes[1].tolist() == [0, 0, 0, 0]
+    np.testing.assert_array_equal(boxes[[0, 2]], kernels.cam_boxes(cams[[0, 2]], 32, 32))
+
+
+def test_cam_boxes_at_the_cams_own_size_are_the_boxes_of_its_cells():
+    cam = np.array([[[0, 0, 0, 0], [0, 1, 5, 0], [0, 0, 2, 0]]], np.float32)
+    assert kernels.cam_boxes(cam, 3, 4, threshold=0.2).tolist() == [[1, 1, 3, 3]]
+    assert kernels.cam_boxes(cam, 3, 4, threshold=0.3).tolist() == [[2, 1, 3, 3]]
+    assert kernels.cam_boxes(cam, 3, 4, threshold=1).tolist() == [[2, 1, 3, 2]]
+
+
+def test_paper2018_takes_the_largest_rectangle_and_a_pixel_more():
+    cam = 10 * drawn("#....###", ".#...###", "..#..###", "...#....").astype(np.float32)
+    assert kernels.cam_boxes_paper2018(cam, 4, 8).tolist() == [[0, 0, 5, 5]]
+    assert kernels.cam_boxes(cam, 4, 8).tolist() == [[5, 0, 8, 3]]
+
+
+def test_paper2018_ties_go_to_the_first_pixel_in_row_order():
+    cam = 10 * drawn("....##", "##...#", "##....").astype(np.float32)
+    assert kernels.cam_boxes_paper2018(cam, 3, 6).tolist() == [[4, 0, 7, 3]]
+
+
+def test_paper2018_may_reach_a_pixel_past_the_frame():
+    cam = np.array([[[1, 0, 1], [1, 1, 1]]], np.float32)
+    assert kernels.cam_boxes_paper2018(cam, 2, 3).tolist() == [[0, 0, 4, 3]]
+
+
+def test_paper2018_cuts_between_whole_levels():
+    # int(0.2 * 255) = 51, so level 51 goes and level 52 stays: x = 51.9 / 256 is above 0.2 and still not kept.
+    levels = np.array([[[0, 51.9, 256, 52, 0]]], np.float32)
+    assert kernels.cam_boxes_paper2018(levels, 1, 5).tolist() == [[2, 0, 5, 2]]
+    assert kernels.cam_boxes(levels, 1, 5).tolist() == [[1, 0, 4, 1]]
+
+
+def test_paper2018_keeps_nothing_above_the_maximum():
+    assert not kernels.cam_boxes_paper2018(np.eye(3, dtype=np.float32)[None], 3, 3, threshold=1).any()
+
+
+def test_an_empty_batch_gives_an_empty_batch():
+    for boxes in (
+        kernels.largest_box(np.empty((0, 4, 4), np.float32), 0.5),
+        kernels.cam_boxes(np.empty((0, 4, 4), np.float32), 8, 8),
+        kernels.cam_boxes_paper2018(np.empty((0, 4, 4), np.float32), 8, 8),
+    ):
+        assert boxes.shape == (0, 4)
+        assert boxes.dtype == np.int32
+
+
+def test_memory_layout_does_not_matter_and_inputs_are_not_modified():
+    contiguous = np.random.default_rng(4).standard_normal((6, 8, 8)).astype(np.float32)
+    layouts = [np.asfortranarray(contiguous), np.repeat(contiguous, 2, axis=2)[:, :, ::2], contiguous[::-1][::-1]]
+    for box in (
+        lambda maps: kernels.largest_box(maps, 0.3),
+        lambda maps: kernels.cam_boxes(maps, 20, 20),
+        lambda maps: kernels.cam_boxes_paper2018(maps, 20, 20),
+    ):
+        expected = box(contiguous.copy())
+        for maps in [contiguous, *layouts]:
+            before = maps.copy()
+            maps.flags.writeable = False
+            np.testing.assert_array_equal(box(maps), expected)
+            np.testing.assert_array_equal(maps, before)
+            maps.flags.writeable = True
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="Numba was started with one thread")
+def test_boxes_do_not_depend_on_the_number_of_threads(threads):
+    maps = smooth_maps(np.random.default_rng(5), 101, 64, 64)
+    boxes = []
+    for count in (1, 2):
+        threads(count)
+        boxes.append([kernels.largest_box(maps, 0.3), kernels.cam_boxes(maps[:, ::8, ::8], 64, 64)])
+    np.testing.assert_array_equal(boxes[0], boxes[1])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_first_map_that_is_not_finite_is_named(bad):
+    maps = np.zeros((5, 6, 70), np.float32)
+    maps[3, 5, 69] = maps[4, 0, 0] = bad
+    for call in (
+        lambda: kernels.largest_box(maps, 0.5),
+        lambda: kernels.cam_boxes(maps, 8, 8),
+        lambda: kernels.cam_boxes_paper2018(maps, 8, 8),
+    ):
+        with pytest.raises(ValueError, match="map 3 holds NaN or infinity"):
+            call()
+
+
+def test_wrong_input_is_refused_in_words():
+    maps = np.zeros((2, 4, 4), np.float32)
+    for call, message in (
+        (
+            lambda: kernels.largest_box(maps.astype(np.float64), 1),
+            "float64, expected a NumPy array of float32 or uint8",
+        ),
+        (lambda: kernels.cam_boxes(maps.astype(np.uint8), 8, 8), "uint8, expected a NumPy array of float32"),
+        (lambda: kernels.largest_box(maps[0], 1), r"shape \(4, 4\), expected \[N, H, W\]"),
+        (lambda: kernels.largest_box(maps[:, :0], 1), r"shape \(2, 0, 4\)"),
+        (lambda: kernels.largest_box(maps, [1, 2, 3]), r"threshold has shape \(3,\), expected one number or \[2\]"),
+        (lambda: kernels.largest_box(maps, np.nan), "threshold is NaN"),
+        (lambda: kernels.cam_boxes(maps, 0, 8), "0 x 8 pixels"),
+        (lambda: kernels.cam_boxes(maps, 8, 8, 1.5), r"threshold is 1.5, expected 0\.\.1"),
+        (lambda: kernels.cam_boxes_paper2018(maps, 8, 8, np.nan), r"threshold is nan, expected 0\.\.1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+# Boxes whose sides are small whole numbers or halves: shared edges, containment and inverted boxes all turn up.
+coordinates = st.integers(-6, 12).map(lambda half: half / 2)
+
+
+@st.composite
+def boxed_images(draw):
+    images = draw(st.integers(0, 6))
+    numbers = draw(st.lists(st.integers(0, 3), min_size=images, max_size=images))
+    offsets = np.cumsum([0, *numbers]).astype(np.int64)
+    boxes = draw(arrays(np.float32, (images, 4), elements=coordinates))
+    truths = draw(arrays(np.float32, (int(offsets[-1]), 4), elements=coordinates))
+    return boxes, truths, offsets
+
+
+@settings(max_examples=200, deadline=None)
+@given(boxed_images())
+def test_ious_are_their_twins(images):
+    boxes, truths, offsets = images
+    for name in ("best_iou", "best_iou_paper2018"):
+        ours = getattr(kernels, name)(boxes, truths, offsets)
+        np.testing.assert_array_equal(ours, getattr(reference, name)(boxes, truths, offsets))
+    rows = min(len(boxes), len(truths))
+    ours = kernels.iou_rows(boxes[:rows], truths[:rows])
+    np.testing.assert_array_equal(ours, reference.iou_rows(boxes[:rows], truths[:rows]))
+    thresholds = [0.3, 0.5]
+    candidates = boxes.astype(np.int32)
+    np.testing.assert_array_equal(
+        kernels.fixed_box_hits(candidates, truths, offsets, thresholds),
+        reference.fixed_box_hits(candidates, truths, offsets, thresholds),
+    )
+
+
+def test_iou_by_hand():
+    boxes = np.array([[0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 2, 2], [0, 0, 0, 0], [3, 3, 1, 1], [0, 0, 10, 1]], np.int32)
+    truths = np.array([[0, 0, 4, 4], [2, 0, 6, 4], [2, 2, 4, 4], [0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 3, 1]], np.int32)
+    assert kernels.iou_rows(boxes, truths).tolist() == [1, 1 / 3, 0, 0, 0, 0.3]
+
+
+def test_the_best_of_several_truths_counts_and_none_gives_nan():
+    boxes = np.array([[0, 0, 4, 4]] * 3, np.float32)
+    truths = np.array([[2, 0, 6, 4], [0, 0, 4, 2], [9, 9, 10, 10]], np.float32)
+    ious = kernels.best_iou(boxes, truths, np.array([0, 2, 2, 3]))
+    np.testing.assert_array_equal(ious, [0.5, np.nan, 0])
+
+
+def test_paper2018_multiplies_two_negative_overlaps():
+    # Ten apart on both axes: (10 - 20) * (10 - 20) = 100 = the area of each, so a box far off scores 1.
+    box, truth = np.array([[0, 0, 10, 10]], np.int32), np.array([[20, 20, 30, 30]], np.int32)
+    assert kernels.best_iou_paper2018(box, truth, np.array([0, 1])).tolist() == [1]
+    assert kernels.best_iou(box, truth, np.array([0, 1])).tolist() == [0]
+
+
+def test_paper2018_gives_no_score_to_no_box():
+    box, truth = np.zeros((1, 4), np.int32), np.array([[10, 10, 22, 22]], np.int32)
+    assert kernels.best_iou_paper2018(box, truth, np.array([0, 1])).tolist() == [0]
+
+
+def test_fixed_box_hits_are_best_iou_at_or_above_each_threshold():
+    truths = np.array([[0, 0, 4, 4], [2, 0, 6, 4], [0, 0, 4, 2]], np.float32)
+    offsets = np.array([0, 1, 1, 3])  # the second image has no box
+    hits = kernels.fixed_box_hits(np.array([[0, 0, 4, 4], [2, 0, 6, 4]], np.int32), truths, offsets, [0.3, 0.5, 0.7])
+    assert hits.tolist() == [[2, 2, 1], [2, 1, 1]]
+
+
+def test_boxes_and_offsets_that_make_no_sense_are_refused():
+    boxes = np.zeros((2, 4), np.float32)
+    for call, message in (
+        (lambda: kernels.iou_rows(boxes, boxes[:1]), "2 boxes and 1 truths"),
+        (lambda: kernels.iou_rows(boxes[:, :3], boxes), r"boxes have shape \(2, 3\)"),
+        (lambda: kernels.iou_rows(boxes, boxes.astype(int)), "truths are int64"),
+        (lambda: kernels.iou_rows(np.full((2, 4), np.nan, np.float32), boxes), "row 0 of boxes holds NaN"),
+        (lambda: kernels.best_iou(boxes, boxes, np.array([0, 2])), "int64 array of 3 numbers"),
+        (lambda: kernels.best_iou(boxes, boxes, np.array([0, 1, 3])), "rise from 0 to 2"),
+        (lambda: kernels.best_iou(boxes, boxes, np.array([0, 3, 2])), "rise from 0 to 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()

@@ -1,0 +1,115 @@
+"""Frames, protocols and hits."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kernels
+from fastwsol.localize import PROTOCOLS, hits, localize, score_boxes, to_input, to_original
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    box=st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4),
+    width=st.integers(1, 4000),
+    height=st.integers(1, 4000),
+    image_size=st.sampled_from([64, 224, 299]),
+)
+def test_there_and_back_is_the_same_box_up_to_rounding(box, width, height, image_size):
+    boxes = (np.array([box]) * [width, height, width, height]).astype(np.float32)
+    back = to_original(to_input(boxes, width, height, image_size), width, height, image_size)
+    np.testing.assert_allclose(back, boxes, rtol=3e-7, atol=0)
+
+
+def test_non_square_images_are_stretched_to_the_square():
+    boxes = np.array([[32, 12, 128, 24], [0, 0, 64, 64]], np.float32)
+    in_frame = to_input(boxes, np.array([128, 64]), np.array([24, 64]), 64)
+    assert in_frame.tolist() == [[16, 32, 64, 64], [0, 0, 64, 64]]
+    assert in_frame.dtype == np.float32
+    np.testing.assert_array_equal(to_original(in_frame, [128, 64], [24, 64], 64), boxes)
+
+
+def test_the_whole_image_is_the_whole_frame_whatever_its_size():
+    widths, heights = np.arange(1, 2000), np.arange(2000, 1, -1)
+    zeros = np.zeros(len(widths))
+    images = np.stack([zeros, zeros, widths, heights], axis=1).astype(np.float32)
+    frames = np.tile(np.array([0, 0, 64, 64], np.float32), (len(widths), 1))
+    np.testing.assert_array_equal(to_input(images, widths, heights, 64), frames)
+    np.testing.assert_array_equal(to_original(frames, widths, heights, 64), images)
+
+
+def test_sizes_that_make_no_sense_are_refused():
+    boxes = np.zeros((2, 4), np.float32)
+    for call, message in (
+        (lambda: to_input(boxes, [64, 0], 64, 64), "widths must be positive, found 0"),
+        (lambda: to_original(boxes, 64, [64], 64), r"heights have shape \(1,\), expected one number or \[2\]"),
+        (lambda: to_input(boxes[0], 64, 64, 64), r"boxes have shape \(4,\)"),
+        (lambda: to_original(boxes, 64, 64, 0), "image_size is 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_boxes_come_back_in_each_images_own_pixels():
+    cams = np.random.default_rng(0).standard_normal((2, 8, 8)).astype(np.float32)
+    boxes = localize(cams, "strict", 64, np.array([128, 32]), np.array([64, 16]))
+    in_frame = kernels.cam_boxes(cams, 64, 64)
+    assert boxes.dtype == np.float32
+    np.testing.assert_array_equal(boxes, in_frame * np.array([[2, 1, 2, 1], [0.5, 0.25, 0.5, 0.25]]))
+
+
+def test_each_protocol_has_its_own_component_and_box():
+    # A thin diagonal with few pixels and a large rectangle, and a block with many pixels.
+    cam = np.zeros((1, 8, 8), np.float32)
+    cam[0, range(4), range(4)] = 1
+    cam[0, :3, 5:8] = 1
+    assert localize(cam, "strict", 8, 8, 8).tolist() == [[5, 0, 8, 3]]
+    assert localize(cam, "paper2018", 8, 8, 8).tolist() == [[0, 0, 5, 5]]
+
+
+def test_the_threshold_reaches_the_kernel():
+    cam = np.array([[[0, 2, 4, 10, 4, 2, 0, 0]]], np.float32).repeat(8, axis=1)
+    widths = {t: np.ptp(localize(cam, "strict", 8, 8, 8, threshold=t)[0, [0, 2]]) for t in (0.1, 0.3, 0.9)}
+    assert widths == {0.1: 5, 0.3: 3, 0.9: 1}
+    np.testing.assert_array_equal(localize(cam, "strict", 8, 8, 8), localize(cam, "strict", 8, 8, 8, threshold=0.2))
+
+
+def test_each_protocol_has_its_own_intersection():
+    box, far_truth = np.array([[0, 0, 10, 10]], np.float32), np.array([[20, 20, 30, 30]], np.float32)
+    offsets = np.array([0, 1])
+    assert score_boxes(box, far_truth, offsets, "strict").tolist() == [0]
+    assert score_boxes(box, far_truth, offsets, "paper2018").tolist() == [1]
+
+
+def test_an_iou_of_exactly_the_threshold_is_a_hit_in_strict_alone():
+    box, truth = np.array([[0, 0, 8, 4]], np.float32), np.array([[0, 0, 4, 4]], np.float32)
+    for protocol, is_hit in (("strict", True), ("paper2018", False)):
+        ious = score_boxes(box, truth, np.array([0, 1]), protocol)
+        assert hits(ious, 0.5, protocol).tolist() == [is_hit]
+
+
+def test_thresholds_of_a_tenth_are_met_by_exact_ratios():
+    box = np.array([[0, 0, 10, 1]], np.float32)
+    for tenths in range(1, 11):
+        truth = np.array([[0, 0, tenths, 1]], np.float32)
+        assert hits(score_boxes(box, truth, np.array([0, 1]), "strict"), tenths / 10, "strict").all()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_image_without_ground_truth_is_nan_and_no_hit(protocol):
+    boxes, truths = np.array([[0, 0, 4, 4]] * 2, np.float32), np.array([[0, 0, 4, 4]], np.float32)
+    ious = score_boxes(boxes, truths, np.array([0, 0, 1]), protocol)
+    assert np.isnan(ious).tolist() == [True, False]
+    assert hits(ious, 0.0, protocol).tolist() == [False, True]
+
+
+def test_an_unknown_protocol_names_the_choices():
+    one = np.zeros((1, 4), np.float32)
+    for call in (
+        lambda: localize(np.zeros((1, 2, 2), np.float32), "loose", 8, 8, 8),
+        lambda: score_boxes(one, one, np.array([0, 1]), "loose"),
+        lambda: hits(np.zeros(1), 0.5, "loose"),
+    ):
+        with pytest.raises(ValueError, match="no protocol 'loose'; choose from strict, paper2018"):
+            call()
