@@ -238,16 +238,19 @@ def _with_progress(rows: Iterable[Row], split: str, count: int) -> Iterator[Row]
     another.
     """
     on_terminal = sys.stderr.isatty()
-    started = last = time.perf_counter()
+    started = last = 0.0
     for done, row in enumerate(rows, start=1):
+        if done == 1:  # the workers have started, which says nothing about the rate
+            started = last = time.perf_counter()
         yield row
         now = time.perf_counter()
         if now - last >= _SECONDS_BETWEEN_LINES or (on_terminal and done == count):
             last = now
-            rate = done / (now - started)
+            rate = done / max(now - started, 1e-6)
             line = f"{split}  {done:,} of {count:,} images  {rate:,.0f} images/s  {(count - done) / rate:.0f} s left"
-            print(f"\r\x1b[K{line}" if on_terminal else line, end="" if on_terminal else "\n", file=sys.stderr)
-            sys.stderr.flush()
+            print(
+                f"\r\x1b[K{line}" if on_terminal else line, end="" if on_terminal else "\n", file=sys.stderr, flush=True
+            )
     if on_terminal:
         print(file=sys.stderr)
 

@@ -23,10 +23,8 @@ def evaluate_slowly(
             continue
         counts["images_with_boxes"] += 1
         box = box_of_cam(cam, image_size, protocol, threshold)
-        box = [box[0] * width / image_size, box[1] * height / image_size] + [
-            box[2] * width / image_size,
-            box[3] * height / image_size,
-        ]
+        sizes = (width, height, width, height)
+        box = [side * size / image_size for side, size in zip(box, sizes, strict=True)]
         for level, iou_threshold in enumerate(iou_thresholds):
             if any(is_hit(box, truth, iou_threshold, protocol) for truth in truths):
                 counts["gt_known_loc"][level] += 1

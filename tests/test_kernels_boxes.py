@@ -204,12 +204,14 @@ def test_a_constant_cam_says_nothing(name):
     assert not getattr(kernels, name)(cams, 17, 23, threshold=0).any()
 
 
-def test_a_constant_cam_leaves_its_neighbours_in_the_batch_alone():
+def test_a_constant_cam_takes_no_box_from_the_map_before_it(threads):
+    threads(1)  # so that all maps pass through the same scratch
     cams = np.random.default_rng(3).standard_normal((3, 4, 4)).astype(np.float32)
     cams[1] = 5
-    boxes = kernels.cam_boxes(cams, 32, 32)
-    assert boxes[1].tolist() == [0, 0, 0, 0]
-    np.testing.assert_array_equal(boxes[[0, 2]], kernels.cam_boxes(cams[[0, 2]], 32, 32))
+    for boxes_of in (kernels.cam_boxes, kernels.cam_boxes_paper2018):
+        boxes = boxes_of(cams, 32, 32)
+        assert boxes[1].tolist() == [0, 0, 0, 0]
+        np.testing.assert_array_equal(boxes[[0, 2]], boxes_of(cams[[0, 2]], 32, 32))
 
 
 def test_cam_boxes_at_the_cams_own_size_are_the_boxes_of_its_cells():
@@ -370,6 +372,12 @@ def test_paper2018_multiplies_two_negative_overlaps():
 
 def test_paper2018_gives_no_score_to_no_box():
     box, truth = np.zeros((1, 4), np.int32), np.array([[10, 10, 22, 22]], np.int32)
+    assert kernels.best_iou_paper2018(box, truth, np.array([0, 1])).tolist() == [0]
+
+
+def test_paper2018_gives_no_score_to_a_union_of_nothing():
+    # (10 - 20) * (10 - 30) = 200, as much as both areas.
+    box, truth = np.array([[0, 0, 10, 10]], np.int32), np.array([[20, 30, 30, 40]], np.int32)
     assert kernels.best_iou_paper2018(box, truth, np.array([0, 1])).tolist() == [0]
 
 

@@ -274,6 +274,17 @@ def test_keyboard_interrupt_leaves_a_folder_that_the_same_command_packs(
     assert len(open_shards(tmp_path / "out").splits["train"]) == 9
 
 
+def test_progress_says_how_far_how_fast_and_how_long(
+    layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_SECONDS_BETWEEN_LINES", 0.0)
+    pack(TinyImageNet(layout), tmp_path / "out")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 9 + 6
+    assert re.fullmatch(r"train  7 of 9 images  [\d,]+ images/s  \d+ s left", lines[6])
+    assert re.fullmatch(r"val  6 of 6 images  [\d,]+ images/s  0 s left", lines[-1])
+
+
 def test_synthetic_takes_no_source(layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert pack_command("--synthetic", "--source", layout, "--out", tmp_path / "out") == USER_ERROR
     assert "--synthetic draws its images itself; give one of the two" in capsys.readouterr().err

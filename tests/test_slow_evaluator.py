@@ -16,9 +16,9 @@ BATCH = 16
 
 @pytest.fixture(scope="module")
 def images():
-    """Ninety images of four shapes, with no, one or more boxes; their scales to the input frame are exact in binary."""
+    """Images of four shapes, with no, one or more boxes; their scales to the input frame are exact in binary."""
     rng = np.random.default_rng(7)
-    number = 90
+    number = 150
     cams = ndimage.gaussian_filter(rng.standard_normal((number, 8, 8)), (0, 1, 1)).astype(np.float32)
     shapes = np.array([(32, 32), (64, 48), (16, 40), (100, 24)])[rng.integers(0, 4, number)]
     widths, heights = shapes.T
@@ -27,9 +27,8 @@ def images():
         corners = []
         for _ in range(rng.choice([0, 1, 1, 1, 3])):
             x0, y0 = rng.integers(0, width // 2), rng.integers(0, height // 2)
-            corners.append(
-                [int(x0), int(y0), int(rng.integers(x0 + 1, width + 1)), int(rng.integers(y0 + 1, height + 1))]
-            )
+            x1, y1 = rng.integers(width // 2, width) + 1, rng.integers(height // 2, height) + 1
+            corners.append([int(x0), int(y0), int(x1), int(y1)])
         boxes_of_images.append(corners)
     labels = rng.integers(0, 3, number)
     predictions = np.where(rng.random(number) < 0.6, labels, rng.integers(0, 3, number))

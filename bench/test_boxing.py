@@ -1,0 +1,126 @@
+"""Maps to boxes, one thread each: ours beside what one would otherwise call.
+
+    pytest bench/test_boxing.py --benchmark-only
+
+Every side gets the same float32 maps and gives one box a map; the conversion to a mask is inside all timings. Before
+anything is timed the boxes are compared, wherever the question has one answer.
+"""
+
+import cv2
+import numba
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import kernels
+
+IMAGES = 512
+SIZE = 64
+CELLS = 8
+EIGHT_CONNECTED = np.ones((3, 3))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = numba.get_num_threads(), cv2.getNumThreads()
+    numba.set_num_threads(1)
+    cv2.setNumThreads(1)
+    yield
+    numba.set_num_threads(before[0])
+    cv2.setNumThreads(before[1])
+
+
+@pytest.fixture(scope="module")
+def maps():
+    """Smooth random fields in 0..1, as class activation maps are after upsampling: float32 [IMAGES, SIZE, SIZE]."""
+    noise = np.random.default_rng(0).standard_normal((IMAGES, SIZE, SIZE))
+    fields = ndimage.gaussian_filter(noise, (0, 6, 6))
+    low, high = fields.min(axis=(1, 2), keepdims=True), fields.max(axis=(1, 2), keepdims=True)
+    return ((fields - low) / (high - low)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def cams():
+    """float32 [IMAGES, CELLS, CELLS]."""
+    noise = np.random.default_rng(1).standard_normal((IMAGES, CELLS, CELLS))
+    return ndimage.gaussian_filter(noise, (0, 0.7, 0.7)).astype(np.float32)
+
+
+def with_opencv_components(maps, threshold):
+    boxes = []
+    for pixels in maps:
+        mask = (pixels >= threshold).astype(np.uint8)
+        stats = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)[2]
+        x, y, width, height, _ = stats[1 + stats[1:, cv2.CC_STAT_AREA].argmax()]
+        boxes.append((x, y, x + width, y + height))
+    return np.array(boxes)
+
+
+def with_opencv_contours(maps, threshold):
+    """As the older code of the field has it: the contour that encloses most, which is not the most pixels."""
+    boxes = []
+    for pixels in maps:
+        mask = (pixels >= threshold).astype(np.uint8)
+        contours = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+        x, y, width, height = cv2.boundingRect(max(contours, key=cv2.contourArea))
+        boxes.append((x, y, x + width, y + height))
+    return np.array(boxes)
+
+
+def with_scipy(maps, threshold):
+    boxes = []
+    for pixels in maps:
+        labels = ndimage.label(pixels >= threshold, EIGHT_CONNECTED)[0]
+        rows, columns = ndimage.find_objects(labels)[np.bincount(labels.ravel())[1:].argmax()]
+        boxes.append((columns.start, rows.start, columns.stop, rows.stop))
+    return np.array(boxes)
+
+
+def with_opencv_from_cams(cams, threshold):
+    upsampled = np.empty((len(cams), SIZE, SIZE), np.float32)
+    for cam, pixels in zip(cams, upsampled, strict=True):
+        cv2.resize(cam, (SIZE, SIZE), dst=pixels, interpolation=cv2.INTER_LINEAR)
+        cv2.normalize(pixels, pixels, 0, 1, cv2.NORM_MINMAX)
+    return with_opencv_components(upsampled, threshold)
+
+
+def component_sizes(pixels, threshold):
+    return np.sort(np.bincount(ndimage.label(pixels >= threshold, EIGHT_CONNECTED)[0].ravel())[1:])[::-1]
+
+
+def measure(benchmark, box, maps, threshold):
+    benchmark.extra_info["images"] = len(maps)
+    benchmark(box, maps, threshold)
+    if benchmark.stats is not None:  # None under --benchmark-disable
+        benchmark.extra_info["images_per_second"] = len(maps) / benchmark.stats.stats.median
+
+
+@pytest.mark.parametrize(
+    "box", [kernels.largest_box, with_opencv_components, with_opencv_contours, with_scipy], ids=lambda box: box.__name__
+)
+@pytest.mark.parametrize("threshold", [0.2, 0.5])
+def test_largest_box(benchmark, maps, box, threshold):
+    benchmark.group = f"largest box of {SIZE}x{SIZE} maps at {threshold}"
+    benchmark.extra_info["ours"] = box is kernels.largest_box
+    sizes = [component_sizes(pixels, threshold) for pixels in maps]
+    if box is with_opencv_contours:
+        one_answer = np.array([len(size) == 1 for size in sizes])
+    else:
+        one_answer = np.array([len(size) == 1 or size[0] > size[1] for size in sizes])
+    assert one_answer.sum() > IMAGES / 10
+    np.testing.assert_array_equal(box(maps, threshold)[one_answer], kernels.largest_box(maps, threshold)[one_answer])
+    measure(benchmark, box, maps, threshold)
+
+
+def cam_boxes(cams, threshold):
+    return kernels.cam_boxes(cams, SIZE, SIZE, threshold)
+
+
+@pytest.mark.parametrize("box", [cam_boxes, with_opencv_from_cams], ids=lambda box: box.__name__)
+def test_cam_boxes(benchmark, cams, box):
+    benchmark.group = f"boxes of {CELLS}x{CELLS} cams in {SIZE}x{SIZE} pixels"
+    benchmark.extra_info["ours"] = box is cam_boxes
+    # OpenCV upsamples in float32: where a pixel lies on the threshold the two may part.
+    same = (box(cams, 0.2) == kernels.cam_boxes(cams, SIZE, SIZE, 0.2)).all(axis=1)
+    assert same.mean() > 0.99
+    measure(benchmark, box, cams, 0.2)

@@ -1,0 +1,153 @@
+"""The network: the paper's shapes and sizes, TensorFlow's padding, and maps that lie over the pixels they saw."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fastwsol.cam import class_activation_maps
+from fastwsol.model import SameConv2d, SameMaxPool2d, build_model, parameter_groups, same_padding
+
+
+@pytest.mark.parametrize(
+    ("depth", "stem", "cells", "gmac"),
+    [
+        (18, "A", 8, 0.99),
+        (18, "B", 16, 3.86),
+        (18, "C", 4, 0.25),
+        (34, "A", 8, 1.83),
+        (34, "B", 16, 7.19),
+        (34, "C", 4, 0.46),
+    ],
+)
+def test_networks_have_the_papers_maps_and_work(depth, stem, cells, gmac):
+    model = build_model(depth, stem, 200, seed=0).eval()
+    with FlopCounterMode(display=False) as flops:
+        logits, features = model(torch.zeros(1, 3, 64, 64))
+    assert logits.shape == (1, 200)
+    assert features.shape == (1, 512, cells, cells)
+    assert flops.get_total_flops() / 2e9 == pytest.approx(gmac, abs=0.006)
+
+
+def test_features_carry_no_gradient():
+    _, features = build_model(18, "C", 5, seed=0)(torch.zeros(2, 3, 64, 64))
+    assert not features.requires_grad
+
+
+def test_weights_come_from_the_seed_alone():
+    torch.manual_seed(1)
+    first = build_model(18, "C", 5, seed=3).state_dict()
+    torch.manual_seed(2)
+    again = build_model(18, "C", 5, seed=3).state_dict()
+    other = build_model(18, "C", 5, seed=4).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["fc.weight"], other["fc.weight"])
+
+
+def test_weights_have_the_variance_of_their_fan():
+    model = build_model(18, "A", 200, seed=0)
+    conv = model.groups[3][1].conv1.weight
+    assert conv.var().item() == pytest.approx(2 / (512 * 9), rel=0.01)
+    assert model.fc.weight.var().item() == pytest.approx(2 / 512, rel=0.03)
+    assert not model.fc.bias.any()
+
+
+def test_blocks_are_preactivated_but_for_the_first_of_a_group():
+    model = build_model(34, "A", 200, seed=0)
+    for group, (count, changes) in zip(model.groups, [(3, False), (4, True), (6, True), (3, True)], strict=True):
+        blocks = list(group)[:-1]
+        assert len(blocks) == count
+        assert isinstance(blocks[0].preactivation, torch.nn.Identity)
+        assert isinstance(blocks[0].shortcut, SameConv2d) == changes
+        assert all(not isinstance(block.preactivation, torch.nn.Identity) for block in blocks[1:])
+    assert all(module.bias is None for module in model.modules() if isinstance(module, torch.nn.Conv2d))
+
+
+def test_the_strides_of_the_groups_are_1_2_2_1():
+    model = build_model(18, "A", 10, seed=0)
+    assert [group[0].conv1.stride[0] for group in model.groups] == [1, 2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "expected"),
+    [(64, 3, 2, (0, 1)), (64, 7, 2, (2, 3)), (64, 7, 1, (3, 3)), (64, 1, 2, (0, 0)), (33, 3, 2, (1, 1))],
+)
+def test_same_padding_is_tensorflows(size, kernel, stride, expected):
+    assert same_padding(size, kernel, stride) == expected
+
+
+def test_what_lies_outside_the_image_never_wins_the_maxpool():
+    pooled = SameMaxPool2d()(torch.full((1, 1, 4, 4), -5.0))
+    assert pooled.shape == (1, 1, 2, 2)
+    assert (pooled == -5).all()
+
+
+def _field_offset(stem):
+    """How far, in pixels, a middle cell's effective field lies from where half-pixel upsampling draws the cell.
+
+    The effective field of Luo et al. (2016): the mean square gradient of the cell's features by the pixels, over
+    random images and random weightings of the features. The image is large, so that its edges cut nothing off.
+    """
+    size, stride = 320, {"A": 8, "B": 4, "C": 16}[stem]
+    model = build_model(18, stem, 10, seed=0).train()
+    generator = torch.Generator().manual_seed(0)
+    row = column = size // stride // 2
+    field = torch.zeros(size, size)
+    for _ in range(3):
+        images = torch.randn(1, 3, size, size, generator=generator, requires_grad=True)
+        features = model.groups(model.stem(images))
+        weights = torch.randn(features.shape[1], generator=generator)
+        (gradient,) = torch.autograd.grad((features[0, :, row, column] * weights).sum(), images)
+        field += (gradient**2).sum((0, 1))
+    # The far tail is noise of single weights; the field's body says where the cell looks.
+    centre = (row + 0.5) * stride - 0.5
+    pixels = torch.arange(size, dtype=torch.float32)
+    near = (pixels - centre).abs() <= 4 * stride
+    body = field[near][:, near]
+    offsets = pixels[near] - centre
+    return float((body.sum(1) * offsets).sum() / body.sum()), float((body.sum(0) * offsets).sum() / body.sum())
+
+
+@pytest.mark.parametrize("stem", ["A", "B", "C"])
+def test_cells_look_at_the_pixels_they_are_drawn_over(stem):
+    assert np.abs(_field_offset(stem)).max() < 1.0
+
+
+@pytest.mark.parametrize("stem", ["A", "B", "C"])
+def test_symmetric_padding_would_shift_every_cell(stem, monkeypatch):
+    """The test above is worth something: with the usual padding the same measurement is far off."""
+    monkeypatch.setattr("fastwsol.model.same_padding", lambda size, kernel, stride: (kernel // 2, kernel // 2))
+    assert np.abs(_field_offset(stem)).min() > 1.0
+
+
+def test_cam_is_the_class_weights_over_the_features():
+    features = torch.randn(3, 4, 2, 5)
+    weight = torch.randn(7, 4)
+    classes = torch.tensor([6, 0, 6])
+    maps = class_activation_maps(features, weight, classes)
+    for image in range(3):
+        expected = sum(weight[classes[image], c] * features[image, c] for c in range(4))
+        assert torch.allclose(maps[image], expected, atol=1e-6)
+
+
+def test_a_classes_logit_is_the_mean_of_its_map():
+    """Averaging commutes with the contraction, so map and logit tell one story (Zhou et al. 2016, equation 2)."""
+    model = build_model(18, "A", 5, seed=0).eval()
+    with torch.no_grad():
+        logits, features = model(torch.randn(2, 3, 64, 64))
+    maps = class_activation_maps(features, model.fc.weight, torch.tensor([3, 1]))
+    assert torch.allclose(maps.mean((1, 2)), logits[[0, 1], [3, 1]], atol=1e-4)
+
+
+def test_decay_is_on_weights_only_and_the_backbone_ends_before_the_last_group():
+    model = build_model(18, "A", 5, seed=0)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    seen = set()
+    for group in parameter_groups(model, weight_decay=0.5, backbone_lr_mult=0.1):
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            seen.add(name)
+            is_weight = name == "fc.weight" or ".conv" in name or ".shortcut" in name or name == "stem.0.weight"
+            assert group["weight_decay"] == (0.5 if is_weight else 0.0), name
+            assert group["lr_mult"] == (1.0 if name.startswith(("groups.3", "fc")) else 0.1), name
+    assert seen == set(names.values())
