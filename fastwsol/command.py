@@ -62,11 +62,14 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
 
 
 def _one_line(box: str, prog: str) -> str:
-    """The text of tyro's framed complaint without frame, title and the flag's help text."""
-    lines = [line.strip("│ ").strip() for line in box.splitlines() if line.startswith("│")]
+    """The text of tyro's framed complaint without frame, title and the flag's help text.
+
+    The frame is drawn with | and - where the terminal's encoding is not UTF-8.
+    """
+    lines = [line.strip("│| ") for line in box.splitlines() if line.startswith(("│", "|"))]
     sections: list[list[str]] = [[]]
     for line in lines:
-        if line.startswith("───"):
+        if line.startswith(("───", "---")):
             sections.append([])
         elif line:
             sections[-1].append(line)

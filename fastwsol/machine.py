@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
+import numba
 import torch
 
 from fastwsol.errors import UserError
@@ -59,5 +60,8 @@ def use_threads(threads: int) -> int:
     if threads < 0:
         raise UserError(f"--threads {threads}: must be at least 0")
     count = threads or len(os.sched_getaffinity(0))
+    # Numba first: its OpenMP layer sets the number of threads of the whole process at every launch, torch's with it,
+    # and sums of floats depend on that number.
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
     torch.set_num_threads(count)
     return count

@@ -179,10 +179,16 @@ def _graph(
         start, shape = next(inputs), next(inputs)
         # image_slice and then resize, not resize(roi=...): that one's kernel reads outside the window.
         images = fn.decoders.image_slice(
-            encoded, start=start, shape=shape, axes=[0, 1], device=decoder_device, jpeg_fancy_upsampling=True
+            encoded,
+            start=start,
+            shape=shape,
+            axes=[0, 1],
+            device=decoder_device,
+            jpeg_fancy_upsampling=True,
+            adjust_orientation=False,
         )
     else:
-        images = fn.decoders.image(encoded, device=decoder_device, jpeg_fancy_upsampling=True)
+        images = fn.decoders.image(encoded, device=decoder_device, jpeg_fancy_upsampling=True, adjust_orientation=False)
     cells = next(inputs) if augmentation.hides else None
     if on_gpu:
         images, cells = images.gpu(), cells.gpu() if cells is not None else None

@@ -1,0 +1,184 @@
+"""The DALI pipeline against its twin in Pillow and NumPy, and its place in the endless stream."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from fastwsol import reference
+from fastwsol.config import Augmentation
+from fastwsol.draws import draw_views
+from fastwsol.errors import RunFailure
+from fastwsol.packing import pack
+from fastwsol.pipeline import Batches, evaluation_plan, training_plan, valid_images
+from fastwsol.shards import Shards, open_shards
+
+CPU = torch.device("cpu")
+BATCH = 16
+AUGS = ("none", "hns", "gr", "hns-gr", "gr-hns")
+GR_HNS = Augmentation("gr-hns", flip=True, color=False, resampler="bicubic", image_size=64)
+
+
+@pytest.fixture(scope="module")
+def shards(synthetic_shards) -> Shards:
+    return open_shards(synthetic_shards)
+
+
+def batches_of(shards, augmentation, start=0, plan=None, threads=1):
+    split = shards.splits["train"]
+    plan = plan or training_plan(7, len(split), BATCH)
+    mean, std = shards.manifest.mean, shards.manifest.std
+    return Batches(split, plan, BATCH, augmentation, 7, mean, std, CPU, threads, start)
+
+
+def reference_batch(shards, augmentation, step):
+    split = shards.splits["train"]
+    ids, epochs = training_plan(7, len(split), BATCH)(step)
+    views = draw_views(augmentation, 7, ids, epochs, split.widths[ids], split.heights[ids])
+    images = [split.image(index) for index in ids]
+    return reference.batch(images, views, augmentation, shards.manifest.mean, shards.manifest.std), views
+
+
+def levels_apart(shards, batch, expected):
+    """The difference in 8-bit levels, [N, S, S, 3]."""
+    return np.abs(batch.images.permute(0, 2, 3, 1).numpy() - expected) * np.array(shards.manifest.std)
+
+
+@pytest.mark.parametrize("aug", AUGS)
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("resampler", ["bicubic", "bilinear"])
+def test_batches_equal_the_reference(shards, aug, flip, resampler):
+    """Within one level where pixels are resampled (few are even that far off), else but for float rounding."""
+    augmentation = Augmentation(aug, flip, False, resampler, 64)
+    batches = batches_of(shards, augmentation)
+    for step in range(6):  # the set has 5 batches: one step lies in the second epoch
+        expected, _ = reference_batch(shards, augmentation, step)
+        apart = levels_apart(shards, next(batches), expected)
+        assert apart.max() < (1.001 if augmentation.crops else 1e-3)
+        assert (apart > 0.5).mean() < 0.02
+
+
+@pytest.mark.parametrize("aug", ["gr", "hns-gr"])
+def test_colour_jitter_follows_the_reference(shards, aug):
+    """A level's difference grows through the four steps (by 1.4 a step at most), and stays rare."""
+    augmentation = Augmentation(aug, True, True, "bicubic", 64)
+    batch = next(batches_of(shards, augmentation))
+    apart = levels_apart(shards, batch, reference_batch(shards, augmentation, 0)[0])
+    assert apart.max() < 1 + 1.4 + 1.4**2 + 1.4**3
+    assert (apart > 0.5).mean() < 0.02
+
+
+def test_hidden_cells_hold_the_mean_exactly(shards):
+    batch = next(batches_of(shards, GR_HNS))
+    _, views = reference_batch(shards, GR_HNS, 0)
+    hidden = views.cells.repeat(4, 1).repeat(4, 2) == 0
+    assert hidden.any()
+    images = batch.images.permute(0, 2, 3, 1).numpy()
+    assert (images[hidden] == 0).all()
+    assert (images[~hidden] != 0).mean() > 0.99
+
+
+def test_batches_are_channels_last_and_labelled(shards):
+    split = shards.splits["train"]
+    batch = next(batches_of(shards, GR_HNS))
+    assert batch.images.shape == (BATCH, 3, 64, 64)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert batch.images.dtype == torch.float32
+    assert np.array_equal(batch.labels.numpy(), split.labels[batch.ids])
+
+
+def test_a_batch_stays_as_it_is_while_later_ones_are_made(shards):
+    batches = batches_of(shards, GR_HNS)
+    first = next(batches)
+    copy = first.images.clone()
+    for _ in range(8):
+        next(batches)
+    assert torch.equal(first.images, copy)
+
+
+def test_a_pipeline_started_at_step_k_gives_what_an_unbroken_one_gives(shards):
+    unbroken = batches_of(shards, GR_HNS, threads=2)
+    expected = [next(unbroken) for _ in range(9)]
+    resumed = batches_of(shards, GR_HNS, start=4)
+    for step in range(4, 9):
+        batch = next(resumed)
+        assert np.array_equal(batch.ids, expected[step].ids)
+        assert torch.equal(batch.images, expected[step].images)
+
+
+def test_images_of_other_sizes_are_stretched_to_the_square(tmp_path, real_size_source):
+    pack(real_size_source, tmp_path / "shards")
+    shards = open_shards(tmp_path / "shards")
+    for aug in ("none", "gr", "hns-gr"):
+        augmentation = dataclasses.replace(GR_HNS, aug=aug)
+        apart = levels_apart(
+            shards, next(batches_of(shards, augmentation)), reference_batch(shards, augmentation, 0)[0]
+        )
+        assert apart.max() < 1.001
+
+
+@pytest.fixture
+def real_size_source():
+    """One class of images that are neither 64 pixels nor square; sides are multiples of the 16 cells."""
+    from conftest import noise_jpeg
+
+    from fastwsol.sources import Class, Record
+
+    class Source:
+        identity, classes, splits = "other sizes", (Class("n01", "one"),), ("train", "val")
+
+        def count(self, split):
+            return 20
+
+        def records(self, split):
+            for k in range(20):
+                image = noise_jpeg(k, "L" if k % 4 == 0 else "RGB", (48 + 16 * (k % 3), 96))
+                yield Record(f"{split}/{k}.jpg", image, 0, np.array([[0, 0, 20, 30]], np.float32))
+
+        def origin(self, split, index):
+            return f"image {index}"
+
+    return Source()
+
+
+def test_evaluation_shows_every_image_once_and_marks_padding(shards):
+    count = len(shards.splits["val"])
+    plan = evaluation_plan(count, 12)
+    shown = [plan(step)[0][: valid_images(step, count, 12)] for step in range(-(-count // 12))]
+    assert np.array_equal(np.concatenate(shown), np.arange(count))
+    assert all(len(plan(step)[0]) == 12 for step in range(5)), "shapes are static"
+
+
+def test_an_image_that_does_not_decode_is_named(shards, monkeypatch):
+    split = shards.splits["train"]
+    ids, _ = training_plan(7, len(split), BATCH)(0)
+    bad = int(ids[3])
+    gather = type(split).gather
+
+    def gather_damaged(self, wanted):
+        encoded, lengths = gather(self, wanted)
+        lengths[wanted == bad] //= 3
+        return encoded, lengths
+
+    whole = split.image(bad)
+    monkeypatch.setattr(type(split), "gather", gather_damaged)
+    image = type(split).image
+    monkeypatch.setattr(type(split), "image", lambda self, i: whole[: len(whole) // 3] if i == bad else image(self, i))
+    with pytest.raises(RunFailure, match=split.names([bad])[0]):
+        next(batches_of(shards, GR_HNS))
+
+
+def test_real_images_equal_the_reference(real_source, tmp_path):
+    """Grey ones among them; windows, masks, flips and decoded pixels of 400 images."""
+    from fastwsol.sources.tiny_imagenet import TinyImageNet
+
+    pack(TinyImageNet(real_source, 1), tmp_path / "shards")
+    shards = open_shards(tmp_path / "shards")
+    for aug in AUGS:
+        augmentation = Augmentation(aug, True, False, "bicubic", 64)
+        batches = batches_of(shards, augmentation)
+        for step in range(5):
+            expected, _ = reference_batch(shards, augmentation, step)
+            apart = levels_apart(shards, next(batches), expected)
+            assert apart.max() < (1.001 if augmentation.crops else 1e-3)

@@ -1,0 +1,283 @@
+"""Training: exact resume, honest stops, refusals. On the synthetic set, the shallowest network, a handful of steps."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastwsol import train as training
+from fastwsol.checkpoint import newest_valid
+from fastwsol.command import run_command
+from fastwsol.config import Config
+from fastwsol.machine import Autocast
+from fastwsol.rundir import RunDir
+
+STEPS = 12
+"""Of 16 images out of 80: the second epoch begins with step 5, the third with step 10."""
+
+
+def flags(shards: Path, run: Path, *more: str) -> list[str]:
+    return [
+        *("--aug", "gr-hns", "--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", str(STEPS * 16 / 80)),
+        *("--lr", "0.02", "--flip", "--log-steps", "4", "--eval-epochs", "1", "--threads", "1", "--no-compile"),
+        *("--shards", str(shards), "--run", str(run), *more),
+    ]
+
+
+def run_train(*arguments: str) -> int:
+    return run_command(training.main, list(arguments))
+
+
+@pytest.fixture(scope="module")
+def unbroken(synthetic_shards, tmp_path_factory) -> Path:
+    """A run that nothing disturbed."""
+    run = tmp_path_factory.mktemp("unbroken") / "run"
+    assert run_train(*flags(synthetic_shards, run)) == 0
+    return run
+
+
+def end_of(run: Path):
+    """What must be equal between two runs: the last checkpoint's bytes and scalars, and the rows but for their rates."""
+    last = run / "checkpoints" / f"step-{STEPS:09d}.json"
+    rows = [{k: v for k, v in row.items() if k != "images_per_second"} for row in RunDir(run).rows()]
+    return json.loads(last.read_text()), rows
+
+
+def stop_after(monkeypatch, step: int) -> None:
+    """Let the run get SIGTERM in its step `step`, as a scheduler would send it."""
+    train_step = training.train_step
+
+    def signalled(state, *rest):
+        train_step(state, *rest)
+        if state.step == step:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(training, "train_step", signalled)
+    monkeypatch.setattr(training, "probe_images_per_second", lambda *_: 100.0)  # it takes steps of its own
+
+
+@pytest.mark.parametrize("step", [5, 7], ids=["at an epoch's edge", "inside an epoch"])
+def test_a_run_stopped_and_continued_equals_an_unbroken_one(unbroken, synthetic_shards, tmp_path, monkeypatch, step):
+    """Weights, momentum, totals and metrics rows, bit for bit."""
+    with monkeypatch.context() as patch:
+        stop_after(patch, step)
+        assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 75
+    assert newest_valid(tmp_path / "run" / "checkpoints").step == step
+    assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 0
+    assert end_of(tmp_path / "run") == end_of(unbroken)
+
+
+def test_a_killed_run_continues_from_its_last_checkpoint_to_the_same_end(unbroken, synthetic_shards, tmp_path):
+    """SIGKILL, so nothing is tidied up; rows written after the checkpoint are done again, not doubled."""
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "fastwsol.train", *flags(synthetic_shards, run, "--checkpoint-minutes", "0")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        if line.startswith("step 8/"):
+            process.kill()
+    assert process.wait() == -signal.SIGKILL
+    killed_at = newest_valid(run / "checkpoints").step
+    assert 7 <= killed_at < STEPS
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step": 11, "loss": 0.0}\n{"kind": "tra')  # what a later kill leaves
+    assert run_train(*flags(synthetic_shards, run)) == 0
+    assert end_of(run) == end_of(unbroken)
+    starts = json.loads((run / "environment.json").read_text())["starts"]
+    assert [start["step"] for start in starts] == [0, killed_at]
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(unbroken, synthetic_shards, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7)
+        run_train(*flags(synthetic_shards, run, "--checkpoint-minutes", "0"))
+    newest = run / "checkpoints" / "step-000000007.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    with pytest.warns(RuntimeWarning, match=r"step-000000007.safetensors.*SHA-256"):
+        assert run_train(*flags(synthetic_shards, run)) == 0
+    assert end_of(run) == end_of(unbroken)
+
+
+def test_only_the_newest_checkpoints_are_kept(synthetic_shards, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 6)
+    run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0"))
+    steps = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert steps == [f"step-{step:09d}.{kind}" for step in (4, 5, 6) for kind in ("json", "safetensors")]
+
+
+def test_a_finished_run_is_refused_and_untouched(unbroken, synthetic_shards, capsys):
+    before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")}
+    assert run_train(*flags(synthetic_shards, unbroken)) == 2
+    assert f"{unbroken}: this run is finished" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
+
+
+def test_another_configuration_in_a_runs_folder_is_refused_by_name(unbroken, synthetic_shards, capsys):
+    assert run_train(*flags(synthetic_shards, unbroken, "--seed", "3")) == 2
+    assert "--seed 0, not 3" in capsys.readouterr().err
+
+
+def test_other_shards_under_an_unfinished_run_are_refused(synthetic_shards, tmp_path, monkeypatch, capsys):
+    from fastwsol.packing import pack
+    from fastwsol.sources.synthetic import Synthetic
+
+    stop_after(monkeypatch, 1)
+    run_train(*flags(synthetic_shards, tmp_path / "run"))
+    pack(Synthetic(class_count=4, train_count=20, val_count=10, seed=1), tmp_path / "other")
+    assert run_train(*flags(tmp_path / "other", tmp_path / "run")) == 2
+    assert "was begun on other shards" in capsys.readouterr().err
+
+
+def test_a_folder_with_foreign_files_is_refused(synthetic_shards, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 2
+    assert "choose another --run" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_resume_flag_demands_or_forbids_continuing(synthetic_shards, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    assert run_train(*flags(synthetic_shards, run, "--resume", "require")) == 2
+    assert "no run in" in capsys.readouterr().err
+    stop_after(monkeypatch, 1)
+    assert run_train(*flags(synthetic_shards, run, "--resume", "never")) == 75
+    assert run_train(*flags(synthetic_shards, run, "--resume", "never")) == 2
+    assert "unfinished" in capsys.readouterr().err
+
+
+def test_nan_stops_with_step_and_images_and_leaves_no_checkpoint_of_it(synthetic_shards, tmp_path, monkeypatch, capsys):
+    train_step = training.train_step
+
+    def poisoned(state, loss_of, images, labels, lr):
+        images = images * float("nan") if state.step == 3 else images
+        train_step(state, loss_of, images, labels, lr)
+
+    monkeypatch.setattr(training, "train_step", poisoned)
+    monkeypatch.setattr(training, "probe_images_per_second", lambda *_: 100.0)
+    assert run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0")) == 1
+    message = capsys.readouterr().err
+    assert "step 3 was not finite" in message
+    assert message.count("train/synthetic-") >= 8
+    assert newest_valid(tmp_path / "run" / "checkpoints").step == 3, "three steps were good"
+
+
+def test_a_gradient_that_is_not_finite_is_caught_when_the_loss_is(synthetic_shards):
+    state = training.new_state(Config(depth=18, stem="C"), 4, Autocast(torch.device("cpu"), "fp32"))
+
+    def loss_of(images, labels):
+        logits, _ = state.model(images)
+        zero = logits.sum() * 0
+        return 1 + torch.sqrt(zero * zero), torch.tensor(0)  # 1, with the gradient 0/0
+
+    training.train_step(state, loss_of, torch.zeros(2, 3, 64, 64), torch.zeros(2, dtype=torch.int64), 0.1)
+    with pytest.raises(training.BadStep):
+        training.check_finite(state)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--depth", "50"], "--depth"),
+        (["--aug", "mixup"], "--aug"),
+        (["--stem", "D"], "--stem"),
+        (["--batch-size", "81"], "--batch-size 81: the training set"),
+        (["--batch-size", "0"], "--batch-size 0"),
+        (["--batch-size", "many"], "--batch-size"),
+        (["--epochs", "-1"], "--epochs -1"),
+        (["--epochs", "nan"], "--epochs nan"),
+        (["--lr", "0"], "--lr 0"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--preset", "quick"], "--preset"),
+        (["--bach-size", "16"], "--batch-size"),
+        (["--device", "tpu"], "--device tpu"),
+        (["--device", "cuda:9"], "--device cuda:9"),
+        (["--precision", "fp16", "--device", "cpu"], "--precision fp16"),
+        (["--threads", "-2"], "--threads -2"),
+        (["--shards", "nowhere"], "nowhere"),
+        (["--momentum", "1"], "--momentum 1"),
+        (["--image-size", "50"], "--image-size 50"),
+    ],
+)
+def test_bad_flags_get_one_line_naming_them_and_nothing_is_made(synthetic_shards, tmp_path, capsys, arguments, named):
+    assert run_train(*flags(synthetic_shards, tmp_path / "run"), *arguments) == 2
+    message = capsys.readouterr().err
+    assert named in message
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_bare_command_is_the_papers_recipe():
+    config = training.read_flags(["--aug", "gr", "--depth", "34"]).config
+    assert config == Config()
+    assert (config.epochs, config.batch_size, config.lr, config.weight_decay) == (1500, 256, 0.1, 1e-4)
+    rates = [config.learning_rate(step, train_images=2560) for step in (0, 2499, 2500, 14_999)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 1e-6])
+
+
+def test_flags_beside_a_preset_win():
+    read = training.read_flags(["--epochs", "3", "--preset=demo"])
+    assert read.config.epochs == 3
+    assert read.config.schedule == "one-cycle"
+    assert read.config.stem == "C"
+
+
+def test_one_cycle_rises_to_the_rate_and_falls_to_nothing():
+    config = Config(schedule="one-cycle", lr=0.5, epochs=10, batch_size=10)
+    rates = [config.learning_rate(step, train_images=100) for step in range(100)]
+    assert max(rates) == pytest.approx(0.5, rel=0.05)
+    assert rates.index(max(rates)) == pytest.approx(20, abs=1)
+    assert rates[0] < 0.05
+    assert rates[-1] < 0.01
+
+
+def test_the_compiled_step_equals_the_eager_one(synthetic_shards):
+    """Forward, loss and gradients within float32 rounding; one compilation serves every step."""
+    config = Config(depth=18, stem="C")
+    autocast = Autocast(torch.device("cpu"), "fp32")
+    eager, compiled = (training.new_state(config, 4, autocast) for _ in range(2))
+    generator = torch.Generator().manual_seed(0)
+    eager_loss = training.make_loss(eager.model, autocast, compiled=False)
+    compiled_loss = training.make_loss(compiled.model, autocast, compiled=True)
+    for _ in range(3):
+        images = torch.randn(8, 3, 64, 64, generator=generator).contiguous(memory_format=torch.channels_last)
+        labels = torch.randint(0, 4, (8,), generator=generator)
+        training.train_step(eager, eager_loss, images, labels, 0.01)
+        training.train_step(compiled, compiled_loss, images, labels, 0.01)
+    assert float(compiled.totals["loss"]) == pytest.approx(float(eager.totals["loss"]), rel=1e-4)
+    for name, tensor in training.state_tensors(eager).items():
+        other = training.state_tensors(compiled)[name]
+        assert torch.allclose(tensor.double(), other.double(), rtol=1e-2, atol=1e-4), name
+
+
+def test_the_backbones_rate_is_scaled(synthetic_shards):
+    state = training.new_state(
+        Config(depth=18, stem="C", backbone_lr_mult=0.1, weight_decay=0), 4, Autocast(torch.device("cpu"), "fp32")
+    )
+    before = {name: parameter.detach().clone() for name, parameter in state.model.named_parameters()}
+    loss_of = training.make_loss(state.model, Autocast(torch.device("cpu"), "fp32"), compiled=False)
+    images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    training.train_step(state, loss_of, images, torch.tensor([0, 1, 2, 3]), lr=0.01)
+    for name, parameter in state.model.named_parameters():
+        momentum = state.optimizer.state[parameter]["momentum_buffer"]
+        scale = 0.01 if name.startswith(("groups.3", "fc")) else 0.001
+        # The first Nesterov step is (1 + momentum) times the gradient.
+        assert torch.allclose(before[name] - parameter, 1.9 * scale * momentum, atol=1e-6, rtol=1e-3), name
+
+
+def test_sigterm_through_the_command_line_exits_75_and_says_how_to_go_on(synthetic_shards, tmp_path):
+    command = [sys.executable, "-m", "fastwsol.train", *flags(synthetic_shards, tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("step 4/"):
+            os.kill(process.pid, signal.SIGTERM)
+    assert process.wait() == 75
+    assert "the same command continues" in process.stderr.read()
