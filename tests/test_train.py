@@ -42,7 +42,7 @@ def unbroken(synthetic_shards, tmp_path_factory) -> Path:
 
 
 def end_of(run: Path):
-    """What must be equal between two runs: the last checkpoint's bytes and scalars, and the rows but for their rates."""
+    """What must be equal between two runs: the last checkpoint, hash included, and the rows but for their rates."""
     last = run / "checkpoints" / f"step-{STEPS:09d}.json"
     rows = [{k: v for k, v in row.items() if k != "images_per_second"} for row in RunDir(run).rows()]
     return json.loads(last.read_text()), rows
@@ -239,23 +239,24 @@ def test_one_cycle_rises_to_the_rate_and_falls_to_nothing():
     assert rates[-1] < 0.01
 
 
-def test_the_compiled_step_equals_the_eager_one(synthetic_shards):
-    """Forward, loss and gradients within float32 rounding; one compilation serves every step."""
+def test_the_compiled_step_equals_the_eager_one():
+    """Loss and every gradient, within what another order of float32 sums may change."""
     config = Config(depth=18, stem="C")
     autocast = Autocast(torch.device("cpu"), "fp32")
-    eager, compiled = (training.new_state(config, 4, autocast) for _ in range(2))
     generator = torch.Generator().manual_seed(0)
-    eager_loss = training.make_loss(eager.model, autocast, compiled=False)
-    compiled_loss = training.make_loss(compiled.model, autocast, compiled=True)
-    for _ in range(3):
-        images = torch.randn(8, 3, 64, 64, generator=generator).contiguous(memory_format=torch.channels_last)
-        labels = torch.randint(0, 4, (8,), generator=generator)
-        training.train_step(eager, eager_loss, images, labels, 0.01)
-        training.train_step(compiled, compiled_loss, images, labels, 0.01)
-    assert float(compiled.totals["loss"]) == pytest.approx(float(eager.totals["loss"]), rel=1e-4)
-    for name, tensor in training.state_tensors(eager).items():
-        other = training.state_tensors(compiled)[name]
-        assert torch.allclose(tensor.double(), other.double(), rtol=1e-2, atol=1e-4), name
+    images = torch.randn(8, 3, 64, 64, generator=generator).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 4, (8,), generator=generator)
+    states = []
+    for compiled in (False, True):
+        state = training.new_state(config, 4, autocast)
+        training.train_step(state, training.make_loss(state.model, autocast, compiled), images, labels, lr=0.01)
+        states.append(state)
+    eager, compiled = (training.state_tensors(state) for state in states)
+    assert float(compiled["totals.loss"]) == pytest.approx(float(eager["totals.loss"]), rel=1e-5)
+    for name in eager:
+        if name.startswith("momentum."):  # after one step, the gradient
+            apart = (eager[name] - compiled[name]).norm() / eager[name].norm()
+            assert apart < 0.01, name
 
 
 def test_the_backbones_rate_is_scaled(synthetic_shards):

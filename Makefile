@@ -1,0 +1,43 @@
+# make demo              set up, pack, train, evaluate: the synthetic set, a few minutes on two cores
+# make demo DATA=PATH    the same on ten classes of Tiny ImageNet, the official zip or folder
+# make test              set up, run the tests; REAL_DATA=PATH adds those on the real images
+PYTHON ?= python3
+BIN := .venv/bin
+
+ifdef DATA
+PACK := --source $(DATA) --classes 10
+NAME := demo-real
+TRAIN := --epochs 12
+else
+PACK := --synthetic
+NAME := demo
+TRAIN :=
+endif
+SHARDS := data/$(NAME)-shards
+RUN := data/runs/$(NAME)
+
+.PHONY: setup demo test lint bench
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
+	touch $@
+
+demo: setup
+	test -f $(SHARDS)/manifest.json || $(BIN)/python scripts/pack.py $(PACK) --out $(SHARDS)
+	if test -f $(RUN)/report.json; then $(BIN)/python -m fastwsol.evaluate $(RUN); \
+	else $(BIN)/python -m fastwsol.train --preset demo --aug gr --shards $(SHARDS) --run $(RUN) $(TRAIN); fi
+
+test: setup
+	$(BIN)/python -m pytest $(if $(REAL_DATA),--real-data $(REAL_DATA))
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m pytest bench --benchmark-only

@@ -1,0 +1,165 @@
+"""Evaluation: the table of a run, its counts against a slow evaluator, and what it refuses."""
+
+import json
+import shutil
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from slow_evaluator import evaluate_slowly
+
+from fastwsol import evaluate, train
+from fastwsol.command import run_command
+from fastwsol.config import Config
+from fastwsol.localize import PROTOCOLS
+from fastwsol.machine import Autocast
+from fastwsol.metrics import IOU_THRESHOLDS
+from fastwsol.model import build_model
+from fastwsol.shards import open_shards
+from fastwsol.validation import Outputs, baseline_rates, count_hits, fixed_boxes, forward_split
+
+
+@pytest.fixture(scope="module")
+def run(synthetic_shards, tmp_path_factory):
+    """A finished run of three steps."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    arguments = ["--depth", "18", "--stem", "A", "--batch-size", "20", "--epochs", "0.75", "--no-compile"]
+    arguments += ["--shards", str(synthetic_shards), "--run", str(folder), "--threads", "1"]
+    assert run_command(train.main, arguments) == 0
+    return folder
+
+
+def run_evaluate(*arguments):
+    return run_command(evaluate.main, [str(argument) for argument in arguments])
+
+
+def test_evaluate_gives_the_numbers_that_training_ended_with(run, capsys):
+    trained = json.loads((run / "report.json").read_text())
+    assert run_evaluate(run, "--threads", "1") == 0
+    evaluated = json.loads((run / "report.json").read_text())
+    assert evaluated["rates"] == trained["rates"]
+    assert evaluated["baselines"] == trained["baselines"]
+    printed = capsys.readouterr().out
+    for wanted in ("strict", "paper2018", "whole frame (0,0,64,64)", "best box at IoU 0.5", "Top-1", "GT-known"):
+        assert wanted in printed
+
+
+def test_the_report_says_what_it_was_made_of(run):
+    report = json.loads((run / "report.json").read_text())
+    assert report["seeds"] == 1
+    assert report["split"] == "val"
+    assert report["images"] == 40
+    assert report["step"] == report["total_steps"] == 3
+    assert set(report["rates"]) == set(PROTOCOLS)
+    assert {baseline["name"] for baseline in report["baselines"]} >= {"whole frame", "best box at IoU 0.5"}
+    assert {"command", "versions", "git", "machine"} <= set(report)
+
+
+def test_fast_and_slow_evaluators_count_the_same(synthetic_shards):
+    """From the same maps and predictions: SciPy labelling and plain loops against kernels and arrays."""
+    split = open_shards(synthetic_shards).splits["val"]
+    rng = np.random.default_rng(0)
+    predictions = np.where(rng.random(len(split)) < 0.5, split.labels, 0)
+    outputs = Outputs(predictions, rng.standard_normal((len(split), 8, 8)).astype(np.float32))
+    truths = [
+        split.boxes[start:stop].tolist() for start, stop in zip(split.box_offsets, split.box_offsets[1:], strict=False)
+    ]
+    sizes = split.widths.tolist(), split.heights.tolist()
+    for protocol, counts in count_hits(outputs, split, 64).items():
+        slow = evaluate_slowly(outputs.cams, predictions, split.labels, truths, *sizes, 64, protocol, IOU_THRESHOLDS)
+        assert {name: list(n) if isinstance(n, tuple) else n for name, n in asdict(counts).items()} == slow
+
+
+def test_padding_and_batches_do_not_show(synthetic_shards, monkeypatch):
+    """40 images in batches of 40 or, padded, of 12: the same predictions and maps, each image once."""
+    shards = open_shards(synthetic_shards)
+    config, autocast = Config(depth=18, stem="C"), Autocast(torch.device("cpu"), "fp32")
+    model = build_model(18, "C", 4, seed=0)
+    whole = forward_split(model, shards, shards.splits["val"], config, autocast, 1)
+    monkeypatch.setattr("fastwsol.validation.BATCH_SIZE", 12)
+    padded = forward_split(model, shards, shards.splits["val"], config, autocast, 1)
+    assert np.array_equal(whole.predictions, padded.predictions)
+    assert np.allclose(whole.cams, padded.cams, atol=1e-4)
+    assert model.training, "the mode is restored"
+
+
+def test_maps_are_of_the_true_class(synthetic_shards):
+    shards = open_shards(synthetic_shards)
+    split = shards.splits["val"]
+    config, autocast = Config(depth=18, stem="C"), Autocast(torch.device("cpu"), "fp32")
+    model = build_model(18, "C", 4, seed=0)
+    outputs = forward_split(model, shards, split, config, autocast, 1)
+    kept = model.fc.weight.detach().clone()
+    with torch.no_grad():
+        model.fc.weight[0] = 0
+    changed = forward_split(model, shards, split, config, autocast, 1)
+    assert kept[0].any()
+    assert (changed.cams[split.labels == 0] == 0).all()
+    assert np.array_equal(changed.cams[split.labels != 0], outputs.cams[split.labels != 0])
+
+
+def test_baselines_lend_the_runs_classification(synthetic_shards):
+    shards = open_shards(synthetic_shards)
+    split = shards.splits["val"]
+    fixed = fixed_boxes(shards.splits["train"], 64)
+    assert len(fixed) == 1 + len(IOU_THRESHOLDS)
+    nothing_right = baseline_rates(fixed[0], split, np.zeros(len(split), bool), 64)
+    all_right = baseline_rates(fixed[0], split, np.ones(len(split), bool), 64)
+    assert nothing_right["strict"]["top1_loc@0.3"] == 0
+    assert all_right["strict"]["top1_loc@0.3"] == all_right["strict"]["gt_known_loc@0.3"] > 0
+
+
+@pytest.mark.parametrize("damage", ["no run", "no checkpoint", "config is not JSON", "config of another version"])
+def test_a_folder_that_is_no_whole_run_gets_one_line(run, tmp_path, capsys, damage):
+    folder = tmp_path / "copy"
+    if damage != "no run":
+        shutil.copytree(run, folder)
+    if damage == "no checkpoint":
+        shutil.rmtree(folder / "checkpoints")
+    if damage == "config is not JSON":
+        (folder / "config.json").write_text("{")
+    if damage == "config of another version":
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "format_version": 99}))
+    assert run_evaluate(folder) == 2
+    message = capsys.readouterr().err
+    assert str(folder) in message
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+
+
+def test_shards_of_another_set_are_refused(run, tmp_path, capsys):
+    from fastwsol.packing import pack
+    from fastwsol.sources.synthetic import Synthetic
+
+    pack(Synthetic(class_count=4, train_count=5, val_count=5, seed=9), tmp_path / "other")
+    assert run_evaluate(run, "--shards", tmp_path / "other") == 2
+    assert "not the shards" in capsys.readouterr().err
+
+
+def test_real_baselines_are_the_known_ones(real_source, tmp_path):
+    """The whole frame on all of val: 52.11 % at IoU >= .5, 51.70 % above .5, 34.2 % at .7 (Tiny ImageNet's boxes)."""
+    from fastwsol.packing import pack
+    from fastwsol.sources.tiny_imagenet import TinyImageNet
+
+    class ValOnly(TinyImageNet):
+        """All of val, and two training images to satisfy the packer."""
+
+        def count(self, split):
+            return 2 if split == "train" else super().count(split)
+
+        def records(self, split):
+            for index, record in enumerate(super().records(split)):
+                if split == "train" and index == 2:
+                    return
+                yield record
+
+    pack(ValOnly(real_source), tmp_path / "shards")
+    shards = open_shards(tmp_path / "shards")
+    split = shards.splits["val"]
+    assert len(split) == 10_000
+    rates = baseline_rates(fixed_boxes(shards.splits["train"], 64)[0], split, split.labels == 0, 64)
+    assert rates["strict"]["gt_known_loc@0.5"] == pytest.approx(52.11, abs=0.005)
+    assert rates["paper2018"]["gt_known_loc@0.5"] == pytest.approx(51.70, abs=0.005)
+    assert rates["strict"]["gt_known_loc@0.7"] == pytest.approx(34.2, abs=0.05)
