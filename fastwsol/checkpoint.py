@@ -5,7 +5,7 @@ The JSON is written last, so what has none is not a checkpoint. Names sort by st
 
 import hashlib
 import json
-import warnings
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ def newest_valid(folder: Path) -> Checkpoint | None:
         try:
             return load(path)
         except UserError as error:
-            warnings.warn(f"{error}; going back to the one before", RuntimeWarning, stacklevel=2)
+            print(f"warning: {error}; going back to the one before", file=sys.stderr)
     return None
 
 

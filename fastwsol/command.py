@@ -61,21 +61,26 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         return INTERRUPTED
 
 
-def _one_line(box: str, prog: str) -> str:
-    """The text of tyro's framed complaint without frame, title and the flag's help text.
+def _one_line(complaint: str, prog: str) -> str:
+    """The text of tyro's complaint without frame, title and the flag's help text.
 
-    The frame is drawn with | and - where the terminal's encoding is not UTF-8.
+    tyro draws a frame with the title in its upper edge; where the terminal's encoding has no such characters, the
+    title is a line above a rule of dashes.
     """
-    lines = [line.strip("│| ") for line in box.splitlines() if line.startswith(("│", "|"))]
+    framed = "╭" in complaint
     sections: list[list[str]] = [[]]
-    for line in lines:
-        if line.startswith(("───", "---")):
+    for line in complaint.splitlines():
+        text = line.strip("│ ")
+        if not text or text.startswith(("╭", "╰")):
+            continue
+        if set(text) <= {"─", "-"}:
             sections.append([])
-        elif line:
-            sections[-1].append(line)
-    complaint = " ".join(sections[0]) or "the flags could not be read"
-    for section in sections[1:]:
+        else:
+            sections[-1].append(text)
+    said, *more = sections if framed else sections[1:]
+    sentence = " ".join(said).rstrip(".")
+    for section in more:
         if section and section[0].startswith("Perhaps you meant"):
             nearest = ", ".join(line.split()[0].rstrip(",") for line in section[1:] if line.startswith("-"))
-            complaint += f"; perhaps you meant {nearest}"
-    return f"{complaint.rstrip('.')} (flags: {prog} --help)"
+            sentence += f"; perhaps you meant {nearest}"
+    return f"{sentence} (flags: {prog} --help)"
