@@ -4,9 +4,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Shards and run are named after the data, so that another DATA is another demo.
 ifdef DATA
-PACK := --source $(DATA) --classes 10
-NAME := demo-real
+PACK := --source '$(DATA)' --classes 10
+NAME := demo-$(shell printf %s '$(DATA)' | cksum | cut -d' ' -f1)
 TRAIN := --epochs 12
 else
 PACK := --synthetic

@@ -54,7 +54,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], scalars: Mappin
             **scalars,
         },
     )
-    _drop_old(folder)
+    _drop_old(folder, step)
     return path
 
 
@@ -76,12 +76,21 @@ def load(path: Path) -> Checkpoint:
 
 
 def newest_valid(folder: Path) -> Checkpoint | None:
-    """Load the newest whole checkpoint in `folder`, warning of newer ones that are not; None where there is none."""
-    for path in sorted(folder.glob("step-*.json"), reverse=True):
+    """Load the newest whole checkpoint in `folder`, warning of newer ones that are not; None where there is none.
+
+    Raises UserError where there are some and none is whole: to begin anew over them is not for this function to choose.
+    """
+    paths = sorted(folder.glob("step-*.json"), reverse=True)
+    for path in paths:
         try:
             return load(path)
         except UserError as error:
-            print(f"warning: {error}; going back to the one before", file=sys.stderr)
+            print(f"warning: {error}", file=sys.stderr)
+    if paths:
+        raise UserError(
+            f"{folder}: none of its {len(paths)} checkpoints can be read; restore one from a copy, or start anew in "
+            f"another --run"
+        )
     return None
 
 
@@ -89,9 +98,14 @@ def _write(file: Any, encoded: bytes) -> None:
     file.write(encoded)
 
 
-def _drop_old(folder: Path) -> None:
-    """Remove all but the newest checkpoints, JSON first, and what killed writers left."""
-    for path in sorted(folder.glob("step-*.json"), reverse=True)[KEPT:]:
+def _drop_old(folder: Path, step: int) -> None:
+    """Remove all but the newest checkpoints up to `step`, JSON first, and what killed writers left.
+
+    Those beyond `step` could not be read when the run went back to before them.
+    """
+    paths = sorted(folder.glob("step-*.json"), reverse=True)
+    beyond = [path for path in paths if path.stem > f"step-{step:09d}"]
+    for path in beyond + paths[len(beyond) + KEPT :]:
         path.unlink()
     whole = {path.stem for path in folder.glob("step-*.json")}
     for path in folder.iterdir():

@@ -56,8 +56,14 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
     except Interrupted as stop:
         print(f"stopped: {stop}", file=sys.stderr)
         return INTERRUPTED
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"failed: {where}{error.strerror or error}; mend that and run the same command again", file=sys.stderr)
+        return FAILURE
     except KeyboardInterrupt:
-        print("stopped: interrupted from the keyboard; the same command continues from what was saved", file=sys.stderr)
+        print("stopped: interrupted from the keyboard; run the same command again", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -77,7 +83,7 @@ def _one_line(complaint: str, prog: str) -> str:
             sections.append([])
         else:
             sections[-1].append(text)
-    said, *more = sections if framed else sections[1:]
+    said, *more = sections if framed or len(sections) == 1 else sections[1:]
     sentence = " ".join(said).rstrip(".")
     for section in more:
         if section and section[0].startswith("Perhaps you meant"):

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from fastwsol.errors import UserError
 
@@ -89,7 +89,17 @@ class Config:
     """steps between two progress lines"""
 
     def __post_init__(self) -> None:
-        """Raise UserError for a value that no run can have."""
+        """Raise UserError for a value that no run can have. Whole numbers given for real ones become real ones."""
+        types = get_type_hints(Config)
+        for field in dataclasses.fields(Config):
+            value = getattr(self, field.name)
+            choices = get_args(types[field.name])
+            if choices and value not in choices:
+                raise UserError(f"{flag(field.name)} {value}: choose from {', '.join(map(str, choices))}")
+            if types[field.name] is float and isinstance(value, int):
+                object.__setattr__(self, field.name, float(value))  # or equal configurations would differ in JSON
+            elif not choices and type(value) is not types[field.name]:
+                raise UserError(f"{flag(field.name)} {value}: must be of type {types[field.name].__name__}")
         for name in ("batch_size", "epochs", "lr", "lr_step_epochs", "eval_epochs", "log_steps", "image_size"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
@@ -117,7 +127,8 @@ class Config:
 
     def total_steps(self, train_images: int) -> int:
         """Steps in the whole run over `train_images` images."""
-        return max(1, math.ceil(self.epochs * train_images / self.batch_size))
+        # Rounded first: 1.1 epochs of 100 images are 110 images, though the product of floats is a little more.
+        return max(1, math.ceil(round(self.epochs * train_images / self.batch_size, 6)))
 
     def learning_rate(self, step: int, train_images: int) -> float:
         """The learning rate of `step` (from 0)."""

@@ -178,6 +178,14 @@ def _hidden_cells(ids: NDArray[np.int64], epochs: NDArray[np.int64], key: NDArra
     return cells
 
 
+def enlarge_cells(cells: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Enlarge a mask of 16x16 cells to pixels, uint8 [height, width]: a pixel takes the cell its centre lies in."""
+    # In whole numbers: (i + 1/2) * 16 / height, rounded down.
+    rows = (2 * np.arange(height) + 1) * CELLS // (2 * height)
+    columns = (2 * np.arange(width) + 1) * CELLS // (2 * width)
+    return cells[rows[:, None], columns[None, :]]
+
+
 # The ImageNet colour covariance of Krizhevsky et al. (2012) as the paper's code uses it, RGB, in 0..255 units.
 _LIGHTING_EIGENVALUES = np.array([0.2175, 0.0188, 0.0045]) * 255
 _LIGHTING_EIGENVECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])

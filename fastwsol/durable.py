@@ -1,12 +1,17 @@
 """Durable writes: after a crash or a kill at any instant a file is either whole or not there."""
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fastwsol.errors import UserError
+
 PARTIAL_SUFFIX = ".partial"
+LOCK_NAME = ".lock"
 
 
 def write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
@@ -36,6 +41,20 @@ def write_json(path: Path, value: Any) -> None:
         file.write(text.encode())
 
     write_durably(path, write)
+
+
+@contextlib.contextmanager
+def sole_worker(folder: Path) -> Iterator[None]:
+    """Hold `folder` (which exists) for this process; raises UserError where another process works in it.
+
+    The operating system lets go when the process ends, however it ends.
+    """
+    with (folder / LOCK_NAME).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder}: another process is at work here; wait for it, or name another folder") from None
+        yield
 
 
 def sync_folder(folder: Path) -> None:

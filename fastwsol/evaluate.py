@@ -52,6 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     if saved is None:
         raise UserError(f"{run.folder}: has no checkpoint yet; let it train, then evaluate again")
 
+    info.check_checkpoint(saved)
     threads = use_threads(flags.threads)
     trained_in = saved.scalars["precision"]
     autocast = pick_autocast(trained_in if flags.precision == "auto" else flags.precision, pick_device(flags.device))

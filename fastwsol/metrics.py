@@ -10,7 +10,6 @@ images add up to the counts of their union, so shards, batches and ranks may be 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,12 +37,12 @@ class LocalizationCounts:
             tuple(a + b for a, b in zip(self.top1_loc, other.top1_loc, strict=True)),
         )
 
-    def rates(self) -> dict[str, float]:
+    def rates(self) -> dict[str, float | None]:
         """Percentages by name: `top1_clas`, and `gt_known_loc@0.5`, `top1_loc@0.5` for each IoU threshold.
 
-        NaN where there was no image to count.
+        None where there was no image to count.
         """
-        rates = {"top1_clas": _percent(self.top1_clas, self.images)}
+        rates: dict[str, float | None] = {"top1_clas": _percent(self.top1_clas, self.images)}
         for threshold, gt_known, top1 in zip(IOU_THRESHOLDS, self.gt_known_loc, self.top1_loc, strict=True):
             rates[f"gt_known_loc@{threshold}"] = _percent(gt_known, self.images_with_boxes)
             rates[f"top1_loc@{threshold}"] = _percent(top1, self.images_with_boxes)
@@ -78,5 +77,5 @@ def count(
     )
 
 
-def _percent(part: int, whole: int) -> float:
-    return 100 * part / whole if whole else math.nan
+def _percent(part: int, whole: int) -> float | None:
+    return 100 * part / whole if whole else None

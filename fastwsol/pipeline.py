@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
 
 from fastwsol.config import Augmentation
-from fastwsol.draws import COLOR_STEPS, Views, draw_views, stream_slice
+from fastwsol.draws import COLOR_STEPS, Views, draw_views, enlarge_cells, stream_slice
 from fastwsol.errors import RunFailure
-from fastwsol.reference import decode
+from fastwsol.judge import decode
 from fastwsol.shards import Split
 
 Decoding = Literal["host", "mixed"]
@@ -85,7 +85,6 @@ class Batches:
         self._split, self._plan, self._augmentation, self._seed = split, plan, augmentation, seed
         self._start, self._step = start, start
         self._device = device
-        self._labels = torch.from_numpy(split.labels).to(device)
         self._pipeline = Pipeline(
             batch_size,
             num_threads=threads,
@@ -111,54 +110,61 @@ class Batches:
             else:
                 (output,) = self._pipeline.run()
         except RuntimeError as error:
-            if "decode" not in str(error).lower():
+            if not (bad := self._bad_images(ids)):
                 raise
-            bad = self._name_bad_images(ids)
             raise RunFailure(f"step {self._step} of {self._split.name} cannot be decoded: {bad}; pack anew") from error
         self._step += 1
+        # DALI's buffers are counted: the tensor stays valid while later batches are made.
         images = torch.utils.dlpack.from_dlpack(output.as_tensor()).permute(0, 3, 1, 2)
-        return Batch(images, self._labels[torch.from_numpy(ids).to(self._device)], ids)
+        labels = torch.from_numpy(self._split.labels[ids])
+        if self._device.type == "cuda":  # pinned, or the copy would wait for the device
+            labels = labels.pin_memory().to(self._device, non_blocking=True)
+        return Batch(images, labels, ids)
 
-    def _feed(self, info: Any) -> list[NDArray[Any]]:
+    def _feed(self, info: Any) -> list[NDArray[Any] | list[NDArray[Any]]]:
         """What the graph takes for one batch, in the order in which `_graph` names it."""
         ids, epochs = self._plan(self._start + info.iteration)
         encoded, lengths = self._split.gather(ids)
         widths, heights = self._split.widths[ids], self._split.heights[ids]
         views = draw_views(self._augmentation, self._seed, ids, epochs, widths, heights)
         inputs = _view_inputs(views, self._augmentation, widths, heights)
-        return [encoded, lengths[:, None].astype(np.int32), *(np.ascontiguousarray(each) for each in inputs)]
+        return [encoded, lengths[:, None].astype(np.int32), *inputs]
 
-    def _name_bad_images(self, ids: NDArray[np.int64]) -> str:
-        """Find, one by one, which images of a lost batch do not decode: DALI names one at most, and by its index."""
+    def _bad_images(self, ids: NDArray[np.int64]) -> str:
+        """Name those of a lost batch's images that do not decode, one by one: DALI tells one at most, by its index."""
         bad = []
         for index in np.unique(ids):
             try:
                 decode(self._split.image(int(index)))
-            except (OSError, SyntaxError, ValueError) as error:
-                bad.append(f"{self._split.names(np.array([index]))[0]} ({error})")
-        return "; ".join(bad) or "none of its images fails alone"
+            except ValueError as error:
+                bad.append(f"{self._split.names([index])[0]} ({error})")
+        return "; ".join(bad)
 
 
 def _view_inputs(
     views: Views, augmentation: Augmentation, widths: NDArray[np.int32], heights: NDArray[np.int32]
-) -> list[NDArray[Any]]:
-    inputs: list[NDArray[Any]] = [views.flips]
+) -> list[NDArray[Any] | list[NDArray[Any]]]:
+    """The arrays [B, ...] of `views` in the order in which `_graph` takes them; masks before cropping are a list."""
+    inputs: list[NDArray[Any] | list[NDArray[Any]]] = [views.flips]
     if augmentation.crops:
         # DALI wants y before x.
-        inputs += [views.windows[:, [1, 0]], views.windows[:, [3, 2]]]
-    if views.cells is not None:
+        inputs += [np.ascontiguousarray(views.windows[:, [1, 0]]), np.ascontiguousarray(views.windows[:, [3, 2]])]
+    if views.cells is not None and augmentation.hides_first:
+        # Enlarged here: DALI's own nearest neighbour rounds otherwise where cells are no whole number of pixels.
+        sizes = zip(views.cells, heights, widths, strict=True)
+        inputs.append([enlarge_cells(cells, height, width)[..., None] for cells, height, width in sizes])
+    elif views.cells is not None:
         inputs.append(views.cells[..., None])
-    if augmentation.hides_first:
-        inputs.append(np.stack([heights, widths], axis=1).astype(np.float32))
     if views.color is not None:
+        color = views.color
         for k in range(COLOR_STEPS):
-            color = views.color
-            inputs += [color.matrices[:, k], color.mean_weights[:, k, None], color.offsets[:, k]]
+            step = (color.matrices[:, k], color.mean_weights[:, k, None], color.offsets[:, k])
+            inputs += [np.ascontiguousarray(each) for each in step]
     return inputs
 
 
 def _graph(
-    feed: Callable[[Any], list[NDArray[Any]]],
+    feed: Callable[[Any], list[NDArray[Any] | list[NDArray[Any]]]],
     augmentation: Augmentation,
     same_size: bool,
     mean: tuple[float, float, float],
@@ -166,52 +172,53 @@ def _graph(
     on_gpu: bool,
     decoding: Decoding,
 ) -> Any:
-    """Decode, (hide), crop and resize, (jitter), flip and normalise, (hide): float32 [S, S, 3] a sample."""
+    """Decode, (hide), crop and resize, (hide), (jitter), flip and normalise, (hide): float32 [S, S, 3] a sample."""
     size = augmentation.image_size
-    count = 3 + 2 * augmentation.crops + augmentation.hides + augmentation.hides_first
-    count += 3 * COLOR_STEPS * augmentation.color
+    count = 3 + 2 * augmentation.crops + augmentation.hides + 3 * COLOR_STEPS * augmentation.color
     inputs = iter(fn.external_source(feed, num_outputs=count, batch=True, batch_info=True, no_copy=True))
     # Rows of the encoded batch are zero-padded; a truncated JPEG followed by zeros would decode without complaint.
     padded, length, flip = next(inputs), next(inputs), next(inputs)
     encoded = fn.slice(padded, start=0, shape=length, axes=[0])
-    decoder_device = "mixed" if on_gpu and decoding == "mixed" else "cpu"
+    # Colour steps take the image's mean as a named argument, which DALI wants on the CPU: then all before is there too.
+    moves_late = on_gpu and augmentation.color
+    decoder_device = "mixed" if on_gpu and decoding == "mixed" and not moves_late else "cpu"
+    how: dict[str, Any] = {"device": decoder_device, "jpeg_fancy_upsampling": True, "adjust_orientation": False}
     if augmentation.crops:
         start, shape = next(inputs), next(inputs)
         # image_slice and then resize, not resize(roi=...): that one's kernel reads outside the window.
-        images = fn.decoders.image_slice(
-            encoded,
-            start=start,
-            shape=shape,
-            axes=[0, 1],
-            device=decoder_device,
-            jpeg_fancy_upsampling=True,
-            adjust_orientation=False,
-        )
+        images = fn.decoders.image_slice(encoded, start=start, shape=shape, axes=[0, 1], **how)
     else:
-        images = fn.decoders.image(encoded, device=decoder_device, jpeg_fancy_upsampling=True, adjust_orientation=False)
-    cells = next(inputs) if augmentation.hides else None
-    if on_gpu:
-        images, cells = images.gpu(), cells.gpu() if cells is not None else None
+        images = fn.decoders.image(encoded, **how)
+    mask = next(inputs) if augmentation.hides else None
+    if on_gpu and not moves_late:
+        images, mask = images.gpu(), mask.gpu() if mask is not None else None
+
+    def hide(images: Any, mask: Any) -> Any:
+        """Put the mean pixel where the mask is 0, in uint8."""
+        one = types.Constant(np.uint8(1))  # typed, so that the arithmetic stays in uint8
+        return images * mask + types.Constant(mean_pixel(mean).reshape(1, 1, 3)) * (one - mask)
 
     if augmentation.hides_first:
-        mask = fn.resize(cells, size=next(inputs), interp_type=types.INTERP_NN)
-        mask = fn.slice(mask, start=start, shape=shape, axes=[0, 1])
-        one = types.Constant(np.uint8(1))  # typed, so that the arithmetic stays in uint8
-        images = images * mask + types.Constant(mean_pixel(mean).reshape(1, 1, 3)) * (one - mask)
+        images = hide(images, fn.slice(mask, start=start, shape=shape, axes=[0, 1]))
+    elif augmentation.hides:
+        mask = fn.resize(mask, size=[size, size], interp_type=types.INTERP_NN)
     if augmentation.crops or not same_size:
         interpolation = types.INTERP_CUBIC if augmentation.resampler == "bicubic" else types.INTERP_LINEAR
         images = fn.resize(images, size=[size, size], interp_type=interpolation, antialias=False)
-    for _ in range(COLOR_STEPS * augmentation.color):
-        matrix, mean_weight, offset = next(inputs), next(inputs), next(inputs)
-        own_mean = fn.reductions.mean(images, axes=[0, 1])
-        shift = mean_weight * own_mean + offset
-        images = fn.coord_transform(images, M=matrix, T=shift, dtype=types.UINT8)
+    if augmentation.color:
+        if augmentation.hides and not augmentation.hides_first:
+            images = hide(images, mask)  # the jitter is the tail of every method: it acts on hidden cells too
+        for _ in range(COLOR_STEPS):
+            matrix, mean_weight, offset = next(inputs), next(inputs), next(inputs)
+            shift = mean_weight * fn.reductions.mean(images, axes=[0, 1]) + offset
+            images = fn.coord_transform(images, M=matrix, T=shift, dtype=types.UINT8)
+    if moves_late:
+        images = images.gpu()
     images = fn.crop_mirror_normalize(
         images, mirror=flip, mean=list(mean), std=list(std), dtype=types.FLOAT, output_layout="HWC"
     )
-    if augmentation.hides and not augmentation.hides_first:
+    if augmentation.hides and not augmentation.hides_first and not augmentation.color:
         # After normalising, so that hidden cells hold the mean exactly: 0.
-        mask = fn.resize(cells, size=[size, size], interp_type=types.INTERP_NN)
         images = images * fn.cast(mask, dtype=types.FLOAT)
     return images
 

@@ -1,6 +1,7 @@
 """The pipeline's slow twin: the same batch, decoded by Pillow and resampled by plain NumPy. Tests compare the two."""
 
 import io
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +36,19 @@ def _view(
     std: tuple[float, float, float],
 ) -> NDArray[np.float32]:
     size = augmentation.image_size
-    if augmentation.hides_first:
-        assert views.cells is not None
-        kept = enlarge_cells(views.cells[i], *image.shape[:2])
-        image = np.where(kept[..., None], image, np.rint(mean).astype(np.uint8))
+    mean_pixel = np.rint(mean).astype(np.uint8)
+    kept = None
+    if views.cells is not None:
+        kept = enlarge_cells(views.cells[i], *(image.shape[:2] if augmentation.hides_first else (size, size)))[
+            ..., None
+        ]
+    if kept is not None and augmentation.hides_first:
+        image = np.where(kept, image, mean_pixel)
     x, y, width, height = views.windows[i]
     image = resize(image[y : y + height, x : x + width], size, augmentation.resampler)
     if views.color is not None:
+        if kept is not None and not augmentation.hides_first:
+            image = np.where(kept, image, mean_pixel)
         for k in range(COLOR_STEPS):
             own_mean = image.mean(axis=(0, 1), dtype=np.float64)
             shift = views.color.mean_weights[i, k] * own_mean + views.color.offsets[i, k]
@@ -49,17 +56,17 @@ def _view(
     if views.flips[i]:
         image = image[:, ::-1]
     normalised = ((image - np.array(mean)) / np.array(std)).astype(np.float32)
-    if augmentation.hides and not augmentation.hides_first:
-        assert views.cells is not None
-        normalised = normalised * enlarge_cells(views.cells[i], size, size)[..., None]
+    if kept is not None and not augmentation.hides_first and views.color is None:
+        normalised = normalised * kept
     return normalised
 
 
 def enlarge_cells(cells: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Enlarge a mask of 16x16 cells to pixels, uint8 [height, width]: a pixel takes the cell its centre lies in."""
-    rows = ((np.arange(height) + 0.5) * CELLS / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * CELLS / width).astype(int)
-    return cells[rows[:, None], columns[None, :]]
+    rows, columns = (
+        [int(Fraction(2 * pixel + 1, 2 * length) * CELLS) for pixel in range(length)] for length in (height, width)
+    )
+    return np.array([[cells[row, column] for column in columns] for row in rows])
 
 
 def resize(image: NDArray[np.uint8], size: int, resampler: Resampler) -> NDArray[np.uint8]:

@@ -3,12 +3,14 @@
 config.json is written before the first step and says what the run is; evaluation reads everything from there.
 """
 
+import contextlib
 import json
 import os
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,8 +18,9 @@ from typing import Any
 
 import torch
 
+from fastwsol.checkpoint import Checkpoint
 from fastwsol.config import Config
-from fastwsol.durable import write_durably, write_json
+from fastwsol.durable import LOCK_NAME, PARTIAL_SUFFIX, sole_worker, write_durably, write_json
 from fastwsol.errors import UserError
 
 FORMAT_VERSION = 1
@@ -36,6 +39,17 @@ class RunInfo:
     """SHA-256 of the shards' manifest."""
     classes: tuple[str, ...]
     """wnids in label order."""
+
+    def check_checkpoint(self, saved: Checkpoint) -> None:
+        """Raise UserError where a checkpoint is of another configuration, other shards or another label order."""
+        expected = {
+            "config_digest": self.config.digest(),
+            "shards_digest": self.shards_digest,
+            "classes": list(self.classes),
+        }
+        for name, value in expected.items():
+            if saved.scalars.get(name) != value:
+                raise UserError(f"{saved.path}: its {name} is not this run's; restore the checkpoints that belong here")
 
     def to_json(self) -> dict[str, Any]:
         """As the JSON object that config.json holds."""
@@ -60,33 +74,40 @@ class RunDir:
         self._environment_file = folder / "environment.json"
         self._metrics_file = folder / "metrics.jsonl"
 
-    @property
-    def exists(self) -> bool:
-        """Whether a run lives here."""
-        return self._config_file.is_file()
+    @contextlib.contextmanager
+    def opened(self, info: RunInfo) -> Iterator[None]:
+        """Hold the folder for this process; it is made for `info` where there is none.
 
-    def finished_step(self) -> int:
-        """Steps done when the run was last reported on; -1 where it has no report."""
-        if not self._report_file.is_file():
-            return -1
-        return int(json.loads(self._report_file.read_bytes())["step"])
+        Raises UserError where another process works in it, or something else lies there.
+        """
+        if not self._config_file.is_file():
+            self._check_free()
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with sole_worker(self.folder):
+            if not self._config_file.is_file():
+                write_json(self._config_file, info.to_json())
+            yield
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self._report_file.is_file()
 
     def write_report(self, report: dict[str, Any]) -> Path:
-        """Write report.json, in place of an older one, and return its path."""
-        write_json(self._report_file, report)
-        return self._report_file
+        """Write a report, in place of an older one, and return its path: report.json is that of a finished run."""
+        unfinished = report["step"] < report["total_steps"]
+        path = self.folder / f"report-step-{report['step']:09d}.json" if unfinished else self._report_file
+        write_json(path, report)
+        return path
 
-    def create(self, info: RunInfo) -> None:
-        """Make the folder of a new run; raises UserError where anything else lies there already."""
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+    def _check_free(self) -> None:
+        if not self.folder.exists():
+            return
+        leftover = (LOCK_NAME, self._config_file.name + PARTIAL_SUFFIX)  # of a process killed right here
+        if not self.folder.is_dir() or any(each.name not in leftover for each in self.folder.iterdir()):
             raise UserError(
                 f"{self.folder}: exists and is no run of fastwsol; nothing was touched, choose another --run"
             )
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{self.folder}: cannot be made ({error.strerror}); choose another --run") from None
-        write_json(self._config_file, info.to_json())
 
     def read_info(self) -> RunInfo:
         """Read what run this is; raises UserError naming the file where it is none."""
@@ -102,22 +123,32 @@ class RunDir:
             raise UserError(f"{self._config_file}: not a run of this version of fastwsol (format {FORMAT_VERSION})")
         try:
             config = Config.from_json(value["config"])
+            if value["config_digest"] != config.digest():
+                raise UserError(
+                    f"{self._config_file}: was changed by hand (its digest differs); the run cannot be read"
+                )
             return RunInfo(config, Path(value["shards"]), value["shards_digest"], tuple(value["classes"]))
         except (KeyError, TypeError) as error:
             raise UserError(f"{self._config_file}: damaged ({error!r}); the run cannot be read") from None
 
-    def record_start(self, step: int, precision: str, device: str) -> None:
-        """Add this process to environment.json: versions, git state, machine, command, and the step it starts from."""
+    def record_start(self, step: int, how: dict[str, Any]) -> None:
+        """Add this process to environment.json: the step it starts from, `how` it computes, and `environment()`."""
         starts = []
         if self._environment_file.is_file():
             starts = json.loads(self._environment_file.read_bytes())["starts"]
-        starts.append({"step": step, "precision": precision, "device": device, **environment()})
+            if changed := [
+                f"{name} {starts[-1][name]} -> {how[name]}" for name in how if starts[-1][name] != how[name]
+            ]:
+                print(f"warning: continued with {', '.join(changed)}: equal to the bit no longer", file=sys.stderr)
+        starts.append({"step": step, **how, **environment()})
         write_json(self._environment_file, {"starts": starts})
 
     def append_row(self, row: dict[str, Any]) -> None:
-        """Append a row to metrics.jsonl; every row holds `kind` and `step`."""
+        """Append a row to metrics.jsonl, durably: a later checkpoint counts on it. Rows hold `kind` and `step`."""
         with self._metrics_file.open("a") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; a last line that a kill cut short is left out."""

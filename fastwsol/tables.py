@@ -46,16 +46,21 @@ def print_report(report: dict[str, Any]) -> None:
     )
 
 
-def _cells(rates: dict[str, float]) -> list[str]:
+def _cells(rates: dict[str, float | None]) -> list[str]:
     names = ["top1_clas", *(f"{name}@{t}" for name in ("top1_loc", "gt_known_loc") for t in IOU_THRESHOLDS)]
-    return [f"{rates[name]:.2f}" for name in names]
+    return [_percent(rates[name]) for name in names]
 
 
-def summary_line(rates: dict[str, dict[str, float]]) -> str:
+def _percent(rate: float | None) -> str:
+    """Two digits, or a dash where nothing could be measured (no image has a box)."""
+    return "–" if rate is None else f"{rate:.2f}"
+
+
+def summary_line(rates: dict[str, dict[str, float | None]]) -> str:
     """The rates at IoU .5 in one line: classification, then localization under strict / paper2018."""
     strict, paper = rates["strict"], rates["paper2018"]
     return (
-        f"Top-1 Clas {strict['top1_clas']:.2f}  "
-        f"Top-1 Loc {strict['top1_loc@0.5']:.2f} / {paper['top1_loc@0.5']:.2f}  "
-        f"GT-known {strict['gt_known_loc@0.5']:.2f} / {paper['gt_known_loc@0.5']:.2f} (strict / paper2018)"
+        f"Top-1 Clas {_percent(strict['top1_clas'])}  "
+        f"Top-1 Loc {_percent(strict['top1_loc@0.5'])} / {_percent(paper['top1_loc@0.5'])}  "
+        f"GT-known {_percent(strict['gt_known_loc@0.5'])} / {_percent(paper['gt_known_loc@0.5'])} (strict / paper2018)"
     )

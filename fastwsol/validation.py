@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastwsol.baselines import best_fixed_box, whole_frame
 from fastwsol.cam import class_activation_maps
 from fastwsol.config import Config
+from fastwsol.errors import RunFailure
 from fastwsol.localize import CAM_THRESHOLD, PROTOCOLS, hits, localize, score_boxes, to_input, to_original
 from fastwsol.machine import Autocast
 from fastwsol.metrics import IOU_THRESHOLDS, LocalizationCounts, count
@@ -36,7 +37,10 @@ class Outputs:
 def forward_split(
     model: PreActResNet, shards: Shards, split: Split, config: Config, autocast: Autocast, threads: int
 ) -> Outputs:
-    """Run the model over every image of `split` once, in evaluation mode; its mode before is restored."""
+    """Run the model over every image of `split` once, in evaluation mode; its mode before is restored.
+
+    Raises RunFailure naming an image where maps are not finite.
+    """
     was_training = model.training
     model.eval()
     predictions = torch.empty(len(split), dtype=torch.int64)
@@ -51,6 +55,11 @@ def forward_split(
     finally:
         model.train(was_training)
     assert cams is not None, "a split has at least one image"
+    if len(bad := np.flatnonzero(~torch.isfinite(cams).all(dim=(1, 2)).numpy())):
+        raise RunFailure(
+            f"the maps of {len(bad)} of {len(split)} {split.name} images are not finite, {split.names(bad[:1])[0]} the "
+            f"first: the network's weights are damaged; go back to an earlier checkpoint, or train with a lower --lr"
+        )
     return Outputs(predictions.numpy(), cams.numpy())
 
 
@@ -157,6 +166,9 @@ def evaluate_model(
         "shards_digest": shards.digest,
         "step": step,
         "total_steps": config.total_steps(len(shards.splits["train"])),
+        "precision": autocast.precision,
+        "device": str(autocast.device),
+        "threads": threads,
         "cam_class": "truth",
         "cam_threshold": CAM_THRESHOLD,
         "counts": {protocol: asdict(each) for protocol, each in counts.items()},

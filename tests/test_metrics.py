@@ -1,7 +1,6 @@
 """Counts and percentages."""
 
 import ast
-import math
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +62,8 @@ def test_counts_are_plain_whole_numbers():
     assert {type(number) for number in numbers} == {int}
 
 
-def test_nothing_counted_gives_nan_and_not_zero():
-    assert all(math.isnan(rate) for rate in LocalizationCounts().rates().values())
+def test_nothing_counted_gives_none_and_not_zero():
+    assert all(rate is None for rate in LocalizationCounts().rates().values())
 
 
 def test_other_shapes_and_dtypes_are_refused():

@@ -120,7 +120,7 @@ def test_images_of_other_sizes_are_stretched_to_the_square(tmp_path, real_size_s
 
 @pytest.fixture
 def real_size_source():
-    """One class of images that are neither 64 pixels nor square; sides are multiples of the 16 cells."""
+    """One class of images that are neither 64 pixels nor square, with sides that 16 cells do not divide."""
     from conftest import noise_jpeg
 
     from fastwsol.sources import Class, Record
@@ -133,7 +133,7 @@ def real_size_source():
 
         def records(self, split):
             for k in range(20):
-                image = noise_jpeg(k, "L" if k % 4 == 0 else "RGB", (48 + 16 * (k % 3), 96))
+                image = noise_jpeg(k, "L" if k % 4 == 0 else "RGB", (50 + 31 * (k % 3), 100))
                 yield Record(f"{split}/{k}.jpg", image, 0, np.array([[0, 0, 20, 30]], np.float32))
 
         def origin(self, split, index):

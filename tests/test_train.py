@@ -1,5 +1,6 @@
 """Training: exact resume, honest stops, refusals. On the synthetic set, the shallowest network, a handful of steps."""
 
+import errno
 import json
 import os
 import re
@@ -11,10 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from fastwsol import step
 from fastwsol import train as training
 from fastwsol.checkpoint import newest_valid
 from fastwsol.command import run_command
 from fastwsol.config import Config
+from fastwsol.durable import sole_worker
+from fastwsol.errors import UserError
 from fastwsol.machine import Autocast
 from fastwsol.rundir import RunDir
 
@@ -49,26 +53,31 @@ def end_of(run: Path):
     return json.loads(last.read_text()), rows
 
 
-def stop_after(monkeypatch, step: int) -> None:
-    """Let the run get SIGTERM in its step `step`, as a scheduler would send it."""
+def stop_after(monkeypatch, last: int) -> None:
+    """Let the run get SIGTERM in its step `last`, as a scheduler would send it."""
     train_step = training.train_step
 
     def signalled(state, *rest):
         train_step(state, *rest)
-        if state.step == step:
+        if state.step == last:
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(training, "train_step", signalled)
-    monkeypatch.setattr(training, "probe_images_per_second", lambda *_: 100.0)  # it takes steps of its own
+    without_probe(monkeypatch)
 
 
-@pytest.mark.parametrize("step", [5, 7], ids=["at an epoch's edge", "inside an epoch"])
-def test_a_run_stopped_and_continued_equals_an_unbroken_one(unbroken, synthetic_shards, tmp_path, monkeypatch, step):
+def without_probe(monkeypatch) -> None:
+    """The cost announcement takes steps of its own, which a test that counts steps does not want."""
+    monkeypatch.setattr("fastwsol.progress.probe_images_per_second", lambda *_: 100.0)
+
+
+@pytest.mark.parametrize("last", [5, 7], ids=["at an epoch's edge", "inside an epoch"])
+def test_a_run_stopped_and_continued_equals_an_unbroken_one(unbroken, synthetic_shards, tmp_path, monkeypatch, last):
     """Weights, momentum, totals and metrics rows, bit for bit."""
     with monkeypatch.context() as patch:
-        stop_after(patch, step)
+        stop_after(patch, last)
         assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 75
-    assert newest_valid(tmp_path / "run" / "checkpoints").step == step
+    assert newest_valid(tmp_path / "run" / "checkpoints").step == last
     assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 0
     assert end_of(tmp_path / "run") == end_of(unbroken)
 
@@ -111,7 +120,7 @@ def test_only_the_newest_checkpoints_are_kept(synthetic_shards, tmp_path, monkey
     stop_after(monkeypatch, 6)
     run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0"))
     steps = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert steps == [f"step-{step:09d}.{kind}" for step in (4, 5, 6) for kind in ("json", "safetensors")]
+    assert steps == [f"step-{done:09d}.{kind}" for done in (4, 5, 6) for kind in ("json", "safetensors")]
 
 
 def test_a_finished_run_is_refused_and_untouched(unbroken, synthetic_shards, capsys):
@@ -148,7 +157,7 @@ def test_a_folder_with_foreign_files_is_refused(synthetic_shards, tmp_path, caps
 def test_resume_flag_demands_or_forbids_continuing(synthetic_shards, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     assert run_train(*flags(synthetic_shards, run, "--resume", "require")) == 2
-    assert "no run in" in capsys.readouterr().err
+    assert "no checkpoint to continue from" in capsys.readouterr().err
     stop_after(monkeypatch, 1)
     assert run_train(*flags(synthetic_shards, run, "--resume", "never")) == 75
     assert run_train(*flags(synthetic_shards, run, "--resume", "never")) == 2
@@ -163,7 +172,7 @@ def test_nan_stops_with_step_and_images_and_leaves_no_checkpoint_of_it(synthetic
         train_step(state, loss_of, images, labels, lr)
 
     monkeypatch.setattr(training, "train_step", poisoned)
-    monkeypatch.setattr(training, "probe_images_per_second", lambda *_: 100.0)
+    without_probe(monkeypatch)
     assert run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0")) == 1
     message = capsys.readouterr().err
     assert "step 3 was not finite" in message
@@ -171,17 +180,102 @@ def test_nan_stops_with_step_and_images_and_leaves_no_checkpoint_of_it(synthetic
     assert newest_valid(tmp_path / "run" / "checkpoints").step == 3, "three steps were good"
 
 
+def test_nan_before_an_evaluation_is_told_as_such(synthetic_shards, tmp_path, monkeypatch, capsys):
+    """The evaluation of step 5 must not meet the NaN of step 4, which no progress line has read yet."""
+    train_step = training.train_step
+
+    def poisoned(state, loss_of, images, labels, lr):
+        train_step(state, loss_of, images * float("nan") if state.step == 4 else images, labels, lr)
+
+    monkeypatch.setattr(training, "train_step", poisoned)
+    without_probe(monkeypatch)
+    assert run_train(*flags(synthetic_shards, tmp_path / "run", "--log-steps", "50")) == 1
+    assert "step 4 was not finite" in capsys.readouterr().err
+
+
+def test_weights_that_are_not_finite_are_not_saved(synthetic_shards, tmp_path, monkeypatch, capsys):
+    train_step = training.train_step
+
+    def burst(state, *rest):
+        train_step(state, *rest)
+        if state.step == 2:
+            state.model.fc.bias.data[0] = float("inf")
+
+    monkeypatch.setattr(training, "train_step", burst)
+    without_probe(monkeypatch)
+    assert run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0")) == 1
+    assert "model.fc.bias is not finite after step 2" in capsys.readouterr().err
+    assert newest_valid(tmp_path / "run" / "checkpoints").step == 1
+
+
+def test_checkpoints_none_of_which_can_be_read_stop_the_run_and_stay(synthetic_shards, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        run_train(*flags(synthetic_shards, run, "--checkpoint-minutes", "0"))
+    for path in (run / "checkpoints").glob("*.safetensors"):
+        path.write_bytes(b"")
+    before = sorted((run / "checkpoints").iterdir()), (run / "metrics.jsonl").read_bytes()
+    assert run_train(*flags(synthetic_shards, run)) == 2
+    assert "none of its 2 checkpoints can be read" in capsys.readouterr().err
+    assert (sorted((run / "checkpoints").iterdir()), (run / "metrics.jsonl").read_bytes()) == before
+
+
+def test_a_checkpoint_of_another_label_order_is_refused(synthetic_shards, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        run_train(*flags(synthetic_shards, run))
+    (path,) = (run / "checkpoints").glob("*.json")
+    scalars = json.loads(path.read_text())
+    path.write_text(json.dumps({**scalars, "classes": scalars["classes"][::-1]}))
+    assert run_train(*flags(synthetic_shards, run)) == 2
+    assert "its classes is not this run's" in capsys.readouterr().err
+
+
+def test_two_processes_do_not_work_in_one_run_folder(synthetic_shards, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    with sole_worker(tmp_path / "run"):
+        assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 2
+    assert "another process is at work here" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_and_status_1(synthetic_shards, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "step-000000001.safetensors")
+
+    monkeypatch.setattr("fastwsol.checkpoint.write_durably", full)
+    without_probe(monkeypatch)
+    assert run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0")) == 1
+    assert capsys.readouterr().err.startswith("failed: step-000000001.safetensors: No space left on device")
+
+
+def test_equal_configurations_have_equal_digests_however_they_are_written():
+    written, meant = (
+        training.read_flags(arguments).config
+        for arguments in (["--epochs", "30", "--preset", "fast"], ["--preset", "fast"])
+    )
+    assert written.digest() == meant.digest()
+    assert Config(epochs=1.1, batch_size=10).total_steps(100) == 11
+
+
+@pytest.mark.parametrize("wrong", [{"depth": 50}, {"aug": "mixup"}, {"flip": 1}, {"batch_size": 1.5}, {"no_such": 1}])
+def test_a_config_that_no_run_can_have_is_refused(wrong):
+    with pytest.raises(UserError):
+        Config.from_json({**Config().to_json(), **wrong})
+
+
 def test_a_gradient_that_is_not_finite_is_caught_when_the_loss_is(synthetic_shards):
-    state = training.new_state(Config(depth=18, stem="C"), 4, Autocast(torch.device("cpu"), "fp32"))
+    state = step.new_state(Config(depth=18, stem="C"), 4, Autocast(torch.device("cpu"), "fp32"))
 
     def loss_of(images, labels):
         logits, _ = state.model(images)
         zero = logits.sum() * 0
         return 1 + torch.sqrt(zero * zero), torch.tensor(0)  # 1, with the gradient 0/0
 
-    training.train_step(state, loss_of, torch.zeros(2, 3, 64, 64), torch.zeros(2, dtype=torch.int64), 0.1)
-    with pytest.raises(training.BadStep):
-        training.check_finite(state)
+    step.train_step(state, loss_of, torch.zeros(2, 3, 64, 64), torch.zeros(2, dtype=torch.int64), 0.1)
+    with pytest.raises(step.BadStep):
+        step.check_finite(state)
 
 
 @pytest.mark.parametrize(
@@ -250,10 +344,10 @@ def test_the_compiled_step_equals_the_eager_one():
     labels = torch.randint(0, 4, (8,), generator=generator)
     states = []
     for compiled in (False, True):
-        state = training.new_state(config, 4, autocast)
-        training.train_step(state, training.make_loss(state.model, autocast, compiled), images, labels, lr=0.01)
+        state = step.new_state(config, 4, autocast)
+        step.train_step(state, step.make_loss(state.model, autocast, compiled), images, labels, lr=0.01)
         states.append(state)
-    eager, compiled = (training.state_tensors(state) for state in states)
+    eager, compiled = (step.state_tensors(state) for state in states)
     assert float(compiled["totals.loss"]) == pytest.approx(float(eager["totals.loss"]), rel=1e-5)
     for name in eager:
         if name.startswith("momentum."):  # after one step, the gradient
@@ -262,13 +356,13 @@ def test_the_compiled_step_equals_the_eager_one():
 
 
 def test_the_backbones_rate_is_scaled(synthetic_shards):
-    state = training.new_state(
+    state = step.new_state(
         Config(depth=18, stem="C", backbone_lr_mult=0.1, weight_decay=0), 4, Autocast(torch.device("cpu"), "fp32")
     )
     before = {name: parameter.detach().clone() for name, parameter in state.model.named_parameters()}
-    loss_of = training.make_loss(state.model, Autocast(torch.device("cpu"), "fp32"), compiled=False)
+    loss_of = step.make_loss(state.model, Autocast(torch.device("cpu"), "fp32"), compiled=False)
     images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    training.train_step(state, loss_of, images, torch.tensor([0, 1, 2, 3]), lr=0.01)
+    step.train_step(state, loss_of, images, torch.tensor([0, 1, 2, 3]), lr=0.01)
     for name, parameter in state.model.named_parameters():
         momentum = state.optimizer.state[parameter]["momentum_buffer"]
         scale = 0.01 if name.startswith(("groups.3", "fc")) else 0.001

@@ -1,0 +1,123 @@
+"""What a run says while it goes: its cost before it starts, then a line and a row now and then."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastwsol.config import PRESETS, Config
+from fastwsol.errors import RunFailure
+from fastwsol.machine import Autocast
+from fastwsol.shards import Shards
+from fastwsol.step import State, check_finite, make_loss, new_state, train_step
+
+_LEAST_LOSS_SCALE = 2.0**-10
+"""Below it the loss scaler has halved 26 times and more: the gradients are not finite, whatever the scale."""
+
+
+class Progress:
+    """Turns the totals into rows of metrics.jsonl and lines on the console."""
+
+    def __init__(self, config: Config, train_images: int, total_steps: int, step: int) -> None:
+        self._config, self._train_images, self._total_steps = config, train_images, total_steps
+        self.restart_clock(step)
+
+    def restart_clock(self, step: int) -> None:
+        """Count images a second from here on: what lies before was not training."""
+        self._clock, self._clock_step = time.perf_counter(), step
+
+    def row(self, state: State, lr: float) -> dict[str, Any]:
+        """Read the totals since the last row, print a line, start new totals, return the row.
+
+        Raises RunFailure where fp16 training has come to a halt.
+        """
+        totals, batch_size = state.totals, self._config.batch_size
+        if state.scaler.is_enabled() and state.scaler.get_scale() < _LEAST_LOSS_SCALE:
+            raise RunFailure(
+                f"step {state.step}: every step's gradients overflow fp16; use --precision fp32, or lower --lr"
+            )
+        steps = int(totals["steps"])
+        loss = float(totals["loss"]) / steps
+        clas = 100 * int(totals["correct"]) / (steps * batch_size)
+        for name in ("loss", "correct", "steps"):
+            totals[name].zero_()
+        seconds = time.perf_counter() - self._clock
+        images_per_second = (state.step - self._clock_step) * batch_size / seconds
+        self.restart_clock(state.step)
+        epoch = state.step * batch_size / self._train_images
+        left = (self._total_steps - state.step) * batch_size / images_per_second
+        print(
+            f"step {state.step}/{self._total_steps}  epoch {epoch:.2f}  loss {loss:.3f}  train clas {clas:.1f} %  "
+            f"lr {lr:.4g}  {images_per_second:.0f} images/s  {duration(left)} left",
+            flush=True,
+        )
+        return {
+            "kind": "train",
+            "step": state.step,
+            "epoch": round(epoch, 4),
+            "loss": loss,
+            "train_top1_clas": clas,
+            "lr": lr,
+            "images_per_second": round(images_per_second, 1),
+        }
+
+
+def announce(config: Config, shards: Shards, run: Path, state: State, autocast: Autocast, offer_fast: bool) -> None:
+    """Say what will be done and what it will cost here, measured on a few images, and what is faster."""
+    images = len(shards.splits["train"])
+    total_steps = config.total_steps(images)
+    rate = probe_images_per_second(config, len(shards.manifest.classes), autocast)
+    left = (total_steps - state.step) * config.batch_size / rate
+    print(
+        f"ResNet-{config.depth}, stem {config.stem}, aug {config.aug}, batch {config.batch_size}, "
+        f"{config.epochs:g} epochs of {images:,} images in {total_steps:,} steps, "
+        f"{autocast.precision} on {autocast.device}"
+    )
+    print(f"run {run}" + (f", continued at step {state.step:,}" if state.step else ""))
+    print(f"cost: about {duration(left)} at {rate:.0f} images/s, by a short uncompiled trial of the step alone")
+    if left > _LONG_SECONDS:
+        fast = PRESETS["fast"]()
+        cheaper = {
+            f"--preset fast ({fast.epochs:g} epochs)": offer_fast and config.epochs > fast.epochs,
+            "--stem C (a quarter of the work, coarser maps)": config.stem != "C",
+            "--depth 18 (half the work)": config.depth != 18,
+            "a GPU": autocast.device.type == "cpu",
+        }
+        if any(cheaper.values()):
+            print(f"faster: {', '.join(name for name, is_cheaper in cheaper.items() if is_cheaper)}")
+        print("it may be stopped at any time, and the same command continues", flush=True)
+
+
+_LONG_SECONDS = 2 * 3600
+_PROBE_IMAGES_ON_CPU = 32
+
+
+def probe_images_per_second(config: Config, classes: int, autocast: Autocast) -> float:
+    """Time a few training steps of a throw-away network on a blank batch; images a second."""
+    # A GPU's rate depends on the batch; a CPU's hardly does, and a small one says so sooner.
+    on_cpu = autocast.device.type == "cpu"
+    count = min(_PROBE_IMAGES_ON_CPU, config.batch_size) if on_cpu else config.batch_size
+    state = new_state(config, classes, autocast)
+    loss_of = make_loss(state.model, autocast, compiled=False)
+    shape = (count, 3, config.image_size, config.image_size)
+    images = torch.zeros(shape, device=autocast.device).contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(count, dtype=torch.int64, device=autocast.device)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        train_step(state, loss_of, images, labels, lr=0.0)
+        check_finite(state)
+        seconds.append(time.perf_counter() - start)
+    return count / min(seconds)
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it: 42s, 7m, 3h20m, 12.5 days."""
+    if seconds < 90:
+        return f"{seconds:.0f}s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f}m"
+    if seconds < 48 * 3600:
+        return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60):02d}m"
+    return f"{seconds / 86400:.1f} days"
