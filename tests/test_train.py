@@ -323,7 +323,7 @@ def test_flags_beside_a_preset_win():
     read = training.read_flags(["--epochs", "3", "--preset=demo"])
     assert read.config.epochs == 3
     assert read.config.schedule == "one-cycle"
-    assert read.config.stem == "C"
+    assert read.config.batch_size == 32
 
 
 def test_one_cycle_rises_to_the_rate_and_falls_to_nothing():
