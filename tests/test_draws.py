@@ -3,12 +3,15 @@
 import numba
 import numpy as np
 import pytest
+import slow_draws
 
+from fastwsol import reference
 from fastwsol.config import Augmentation
 from fastwsol.draws import (
     CELLS,
     GRIDS,
     draw_views,
+    enlarge_cells,
     epoch_order,
     stream_slice,
     whole_windows,
@@ -168,3 +171,35 @@ def test_color_steps_leave_a_grey_image_of_mean_colour_in_place_but_for_brightne
     lit = np.abs(color.offsets).sum(axis=2) > 0
     assert (lit.sum(axis=1) == 1).all()
     assert {tuple(np.flatnonzero(row)) for row in lit} == {(0,), (1,), (2,), (3,)}, "the order of the steps is drawn"
+
+
+SEED = 0x0123456789ABCDEF
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (500, 333), (1, 1), (3, 200), (1000, 20), (17, 16)])
+def test_windows_flips_and_cells_equal_the_slow_twin(width, height):
+    ids = np.concatenate([np.arange(300), [2**31, 2**32 - 1]])
+    epochs = np.concatenate([np.arange(300) % 7, [0, 2**32 - 1]])
+    views = _views(ids, epochs, seed=SEED, width=width, height=height)
+    for k, (index, epoch) in enumerate(zip(ids.tolist(), epochs.tolist(), strict=True)):
+        assert tuple(views.windows[k]) == slow_draws.crop_window(SEED, index, epoch, width, height)
+        assert views.flips[k] == slow_draws.flip(SEED, index, epoch)
+        assert views.cells[k].tolist() == slow_draws.kept_cells(SEED, index, epoch)
+
+
+def test_colour_steps_equal_the_slow_twin():
+    color = _views(np.arange(100), np.full(100, 2), seed=SEED).color
+    for index in range(100):
+        pixel, mean = np.array([200.0, 90.0, 30.0]), np.array([120.0, 110.0, 100.0])
+        expected = slow_draws.jittered(SEED, index, 2, pixel.tolist(), mean.tolist())
+        for k in range(4):
+            matrix, weight, offset = color.matrices[index, k], color.mean_weights[index, k], color.offsets[index, k]
+            pixel, mean = matrix @ pixel + weight * mean + offset, matrix @ mean + weight * mean + offset
+        assert pixel == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [1, 16, 37, 50, 64, 81, 333])
+def test_a_pixel_takes_the_cell_its_centre_lies_in(size):
+    """Against the reference, which reckons in fractions."""
+    cells = np.random.default_rng(0).integers(0, 2, (16, 16)).astype(np.uint8)
+    assert np.array_equal(enlarge_cells(cells, size, 45), reference.enlarge_cells(cells, size, 45))
