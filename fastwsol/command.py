@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -45,6 +46,8 @@ def parse_flags(
 
 def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Run `command` on `arguments` (default: the process's own) and give its exit status, printing errors as a line."""
+    # A command that knows no better stops on SIGTERM as it does on Ctrl-C.
+    terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return command(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
@@ -63,8 +66,10 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         print(f"failed: {where}{error.strerror or error}; mend that and run the same command again", file=sys.stderr)
         return FAILURE
     except KeyboardInterrupt:
-        print("stopped: interrupted from the keyboard; run the same command again", file=sys.stderr)
+        print("stopped: interrupted; run the same command again", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, terminate)
 
 
 def _one_line(complaint: str, prog: str) -> str:

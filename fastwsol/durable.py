@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 from fastwsol.errors import UserError
 
 PARTIAL_SUFFIX = ".partial"
-LOCK_NAME = ".lock"
 
 
 def write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
@@ -49,12 +48,15 @@ def sole_worker(folder: Path) -> Iterator[None]:
 
     The operating system lets go when the process ends, however it ends.
     """
-    with (folder / LOCK_NAME).open("a") as lock:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{folder}: another process is at work here; wait for it, or name another folder") from None
         yield
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

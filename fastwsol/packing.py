@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fastwsol.command import parse_flags
+from fastwsol.durable import sole_worker
 from fastwsol.errors import Interrupted, RunFailure, UserError
 from fastwsol.judge import Verdict, judge_images, start_worker
 from fastwsol.shards import (
@@ -83,16 +84,10 @@ def pack(source: Source, out: Path, max_shard_bytes: int = MAX_SHARD_BYTES, work
         worth_it = sum(source.count(split) for split in source.splits) >= _IMAGES_WORTH_WORKERS
         workers = _usable_cores() if worth_it else 1
     try:
-        _prepare_folder(out, source)
-        moments = PixelMoments()
-        splits = {}
-        with _worker_pool(workers) as pool:
-            for split in source.splits:
-                rows = _judged(source, split, pool, workers, moments if split == "train" else PixelMoments())
-                shown = _with_progress(rows, split, source.count(split))
-                splits[split] = write_split(out, split, shown, max_shard_bytes)
-        manifest = Manifest(source.identity, source.classes, splits, moments.mean(), moments.std())
-        write_manifest(out, manifest)
+        _make_folder(out)
+        with sole_worker(out):
+            _clear_folder(out, source)
+            manifest = _write(source, out, max_shard_bytes, workers)
     except BrokenProcessPool:
         raise RunFailure("a decoding process died, perhaps for want of memory; run the same command again") from None
     except OSError as error:
@@ -100,6 +95,20 @@ def pack(source: Source, out: Path, max_shard_bytes: int = MAX_SHARD_BYTES, work
             f"{error.filename or out}: cannot be written ({error.strerror or error}); {out} is not usable yet: make "
             f"room or correct the permissions, then run the same command again"
         ) from None
+    return manifest
+
+
+def _write(source: Source, out: Path, max_shard_bytes: int, workers: int) -> Manifest:
+    """Write every split of `source` as shards into the empty folder `out`, and the manifest last."""
+    moments = PixelMoments()
+    splits = {}
+    with _worker_pool(workers) as pool:
+        for split in source.splits:
+            rows = _judged(source, split, pool, workers, moments if split == "train" else PixelMoments())
+            shown = _with_progress(rows, split, source.count(split))
+            splits[split] = write_split(out, split, shown, max_shard_bytes)
+    manifest = Manifest(source.identity, source.classes, splits, moments.mean(), moments.std())
+    write_manifest(out, manifest)
     return manifest
 
 
@@ -145,11 +154,14 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _prepare_folder(out: Path, source: Source) -> None:
-    """Make `out` an empty folder, or refuse: nothing that is finished or is not ours is ever removed."""
+def _make_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; give a folder with --out")
     out.mkdir(parents=True, exist_ok=True)
+
+
+def _clear_folder(out: Path, source: Source) -> None:
+    """Remove what an unfinished packing left in `out`, or refuse: what is finished or not ours is never touched."""
     names = sorted(entry.name for entry in out.iterdir())
     if MANIFEST_NAME in names:
         manifest, _ = read_manifest(out)

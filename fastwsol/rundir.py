@@ -20,7 +20,7 @@ import torch
 
 from fastwsol.checkpoint import Checkpoint
 from fastwsol.config import Config
-from fastwsol.durable import LOCK_NAME, PARTIAL_SUFFIX, sole_worker, write_durably, write_json
+from fastwsol.durable import PARTIAL_SUFFIX, sole_worker, write_durably, write_json
 from fastwsol.errors import UserError
 
 FORMAT_VERSION = 1
@@ -103,8 +103,8 @@ class RunDir:
     def _check_free(self) -> None:
         if not self.folder.exists():
             return
-        leftover = (LOCK_NAME, self._config_file.name + PARTIAL_SUFFIX)  # of a process killed right here
-        if not self.folder.is_dir() or any(each.name not in leftover for each in self.folder.iterdir()):
+        leftover = self._config_file.name + PARTIAL_SUFFIX  # of a process killed right here
+        if not self.folder.is_dir() or any(each.name != leftover for each in self.folder.iterdir()):
             raise UserError(
                 f"{self.folder}: exists and is no run of fastwsol; nothing was touched, choose another --run"
             )

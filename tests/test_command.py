@@ -1,5 +1,6 @@
 """The command line: mistakes in one line, the list of commands, the wheel's packages."""
 
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -60,6 +61,12 @@ def test_errors_have_their_exit_status_and_one_line(error, status, capsys):
 
     assert run_command(command, []) == status
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_sigterm_stops_a_command_as_the_keyboard_does(capsys):
+    assert run_command(lambda arguments: signal.raise_signal(signal.SIGTERM), []) == 75
+    assert capsys.readouterr().err.count("\n") == 1
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_defect_shows_its_traceback():
