@@ -366,7 +366,7 @@ def test_the_compiled_step_equals_the_eager_one():
     assert float(compiled["totals.loss"]) == pytest.approx(float(eager["totals.loss"]), rel=1e-5)
     for name in eager:
         if name.startswith("momentum."):  # after one step, the gradient
-            # A sum in another order may carry a ReLU or a maxpool over its edge: a per cent of a small batch's gradient.
+            # Another order of sums may carry a ReLU or a maxpool over its edge: a per cent of a small batch's gradient.
             apart = (eager[name] - compiled[name]).norm() / eager[name].norm()
             assert apart < 0.05, name
 

@@ -1,0 +1,97 @@
+"""Collect finished runs into one result file, and print their table with mean and spread over seeds.
+
+    python scripts/collect_results.py data/runs/A data/runs/B ... --out bench/results/NAME.json
+
+The file holds, for each run, its configuration, the commands that made it with commits, versions and machine, its
+learning curve and its rates beside the baselines. Folders in commands are replaced by SHARDS and RUN.
+"""
+
+import json
+import shlex
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from fastwsol.command import parse_flags, run_command
+from fastwsol.durable import write_json
+from fastwsol.errors import UserError
+from fastwsol.rundir import RunDir
+
+SHOWN = ("top1_clas", "top1_loc@0.5", "gt_known_loc@0.3", "gt_known_loc@0.5", "gt_known_loc@0.7")
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The command line."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """folders of finished runs"""
+    out: Path
+    """JSON file to write; one that is there is not replaced"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the file and print the table."""
+    flags = parse_flags(Flags, arguments, "scripts/collect_results.py", "Collect finished runs into a result file.")
+    if flags.out.exists():
+        raise UserError(f"{flags.out}: exists; nothing was changed, name another --out")
+    results = [collect(folder) for folder in flags.runs]
+    flags.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(flags.out, {"runs": results})
+    print(table(results))
+    return 0
+
+
+def collect(folder: Path) -> dict[str, Any]:
+    """What is kept of one run. Raises UserError where it is not finished."""
+    run = RunDir(folder)
+    if not run.finished:
+        raise UserError(f"{folder}: not finished; let it train to its end first")
+    report = json.loads((folder / "report.json").read_bytes())
+    starts = json.loads((folder / "environment.json").read_bytes())["starts"]
+    for each in (report, *starts):
+        each["command"] = without_folders(each["command"])
+    return {"run": folder.name, "report": report, "starts": starts, "metrics": run.rows()}
+
+
+def without_folders(command: str) -> str:
+    """The command with the folders of this machine replaced by what they stand for."""
+    words = shlex.split(command)
+    for flag, stands_for in (("--shards", "SHARDS"), ("--run", "RUN")):
+        if flag in words:
+            words[words.index(flag) + 1] = stands_for
+    return shlex.join(words)
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Markdown: a row for each augmentation and protocol, mean and standard deviation over seeds; then baselines."""
+    groups: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
+    for result in results:
+        for protocol, rates in result["report"]["rates"].items():
+            groups[protocol, result["report"]["config"]["aug"]].append(rates)
+    lines = ["| protocol | aug | seeds | " + " | ".join(SHOWN) + " |", "|" + "---|" * (3 + len(SHOWN))]
+    for (protocol, aug), rates in sorted(groups.items()):
+        cells = " | ".join(mean_and_spread([each[name] for each in rates]) for name in SHOWN)
+        lines.append(f"| {protocol} | {aug} | {len(rates)} | {cells} |")
+    for baseline in results[0]["report"]["baselines"]:
+        for protocol, rates in baseline["rates"].items():
+            cells = " | ".join(f"{rates[name]:.2f}" if name.startswith("gt_known") else "" for name in SHOWN)
+            lines.append(f"| {protocol} | {baseline['name']} {tuple(baseline['box'])} | | {cells} |")
+    return "\n".join(lines)
+
+
+def mean_and_spread(values: list[float]) -> str:
+    """Mean, and the standard deviation where there are several."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
