@@ -50,8 +50,8 @@ class Config:
     """All that decides a run's result. Equal configurations over equal shards are the same run."""
 
     aug: AugName = "gr"
-    """augmentation, in the order applied: gr is GoogLeNet resize, hns is Hide-and-Seek; gr-hns is the paper's "HnS
-    after GR" """
+    """augmentation, in the order applied: gr is GoogLeNet resize, hns is Hide-and-Seek; gr-hns is what the paper calls
+    HnS after GR"""
     depth: Literal[18, 34] = 34
     """pre-activation ResNet depth"""
     stem: Stem = "A"
