@@ -32,7 +32,7 @@ demo: setup
 	else $(BIN)/python -m fastwsol.train --preset demo --aug gr --shards $(SHARDS) --run $(RUN) $(TRAIN); fi
 
 test: setup
-	$(BIN)/python -m pytest $(if $(REAL_DATA),--real-data $(REAL_DATA))
+	$(BIN)/python -m pytest $(if $(REAL_DATA),--real-data=$(REAL_DATA))
 
 lint: setup
 	$(BIN)/ruff check .
