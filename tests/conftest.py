@@ -27,7 +27,7 @@ def real_source(request: pytest.FixtureRequest) -> Path:
     """The official Tiny ImageNet, folder or zip."""
     path: Path | None = request.config.getoption("--real-data")
     if path is None:
-        pytest.skip("NOT TESTED on the real images: give the official zip or folder with --real-data=PATH (pytest wants the =)")
+        pytest.skip("NOT TESTED on the real images: give the official zip or folder with --real-data=PATH")
     if not path.exists():
         pytest.fail(f"--real-data {path}: no such file or folder")
     return path
