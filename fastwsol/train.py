@@ -192,7 +192,10 @@ def train_steps(
         threads if autocast.device.type == "cuda" else max(1, threads // 2),
         start=state.step,
     )
-    progress = Progress(config, len(split), total_steps, state.step)
+    if compiled and state.step < total_steps:
+        print("compiling the step: the first one takes up to a minute or so", flush=True)
+    start = state.step
+    progress = Progress(config, len(split), total_steps, start)
     last_checkpoint = time.monotonic()
     while state.step < total_steps:
         batch = next(batches)
@@ -202,6 +205,8 @@ def train_steps(
         if state.step % config.log_steps == 0 or last:
             check_finite(state)
             run.append_row(progress.row(state, lr))
+        if state.step == start + 1:  # it waited for the compiler and for the first batch
+            progress.restart_clock(state.step)
         if evaluation_is_due(state.step, config, len(split)) and not last:
             check_finite(state)
             run.append_row(evaluation_row(state, shards, config, autocast, threads))
