@@ -8,7 +8,7 @@ BIN := .venv/bin
 ifdef DATA
 PACK := --source '$(DATA)' --classes 10
 NAME := demo-$(shell printf %s '$(DATA)' | cksum | cut -d' ' -f1)
-TRAIN := --epochs 12
+TRAIN := --stem C --epochs 10
 else
 PACK := --synthetic
 NAME := demo
