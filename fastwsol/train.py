@@ -156,7 +156,9 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path) -> None:
         except BadStep as bad:
             raise RunFailure(explain_bad_step(bad.step, config, shards, run)) from None
         report = evaluate_model(state.model, shards, info, autocast, threads, state.step)
-        run.append_row({"kind": "eval", "step": state.step, **report["rates"]})
+        last_row = {"kind": "eval", "step": state.step, **report["rates"]}
+        if last_row not in run.rows():  # a run killed just before its report has written it already
+            run.append_row(last_row)
         run.write_report(report)
     print_report(report)
 

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,6 +137,15 @@ def test_only_the_newest_checkpoints_are_kept(synthetic_shards, tmp_path, monkey
     run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0"))
     steps = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert steps == [f"step-{done:09d}.{kind}" for done in (4, 5, 6) for kind in ("json", "safetensors")]
+
+
+def test_a_run_killed_before_its_report_only_writes_that(unbroken, synthetic_shards, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(unbroken, run)
+    (run / "report.json").unlink()
+    assert run_train(*flags(synthetic_shards, run)) == 0
+    assert end_of(run) == end_of(unbroken)
+    assert (run / "report.json").is_file()
 
 
 def test_a_finished_run_is_refused_and_untouched(unbroken, synthetic_shards, capsys):
