@@ -38,20 +38,29 @@ class Batch:
     """Rows of the split: [B]."""
 
 
-def training_plan(seed: int, count: int, batch_size: int) -> Plan:
-    """The endless stream over `count` images, cut into batches."""
+def training_plan(seed: int, count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Plan:
+    """The endless stream over `count` images, cut into batches; of each the part of process `rank`.
+
+    The parts of all processes end to end are the same batch at any world size, which must divide `batch_size`.
+    """
+    assert batch_size % world_size == 0
+    part = batch_size // world_size
 
     def plan(step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return stream_slice(seed, count, step * batch_size, batch_size)
+        return stream_slice(seed, count, step * batch_size + rank * part, part)
 
     return plan
 
 
-def evaluation_plan(count: int, batch_size: int) -> Plan:
-    """Every image once, in the split's order; the last batch is filled up with its last image (see `valid_images`)."""
+def evaluation_plan(count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Plan:
+    """Every image once, in the split's order; the last batch is filled up with its last image (see `valid_images`).
+
+    Process `rank` takes every world_size-th batch, so that batches hold the same images at any world size.
+    """
 
     def plan(step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        ids = np.arange(step * batch_size, (step + 1) * batch_size).clip(max=count - 1)
+        first = (step * world_size + rank) * batch_size
+        ids = np.arange(first, first + batch_size).clip(max=count - 1)
         return ids, np.zeros_like(ids)
 
     return plan

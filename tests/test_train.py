@@ -309,7 +309,7 @@ def test_a_gradient_that_is_not_finite_is_caught_when_the_loss_is(synthetic_shar
         (["--depth", "50"], "--depth"),
         (["--aug", "mixup"], "--aug"),
         (["--stem", "D"], "--stem"),
-        (["--batch-size", "81"], "--batch-size 81: the training set"),
+        (["--batch-size", "81"], "--batch-size 81: there are 80 images"),
         (["--batch-size", "0"], "--batch-size 0"),
         (["--batch-size", "many"], "--batch-size"),
         (["--epochs", "-1"], "--epochs -1"),
