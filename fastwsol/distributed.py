@@ -5,6 +5,7 @@ gradients go by DistributedDataParallel, by NCCL between GPUs. A single process 
 """
 
 import contextlib
+import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -93,11 +94,15 @@ class World:
         """
         if self.size == 1:
             return module
-        return nn.parallel.DistributedDataParallel(
+        parallel = nn.parallel.DistributedDataParallel
+        # One setting under two names: newer versions of torch warn of the older.
+        newer = "forward_sync_buffers" in inspect.signature(parallel).parameters
+        own_buffers: dict[str, Any] = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
+        return parallel(
             module,
             device_ids=[device] if device.type == "cuda" else None,
-            broadcast_buffers=False,
             gradient_as_bucket_view=True,
+            **own_buffers,
         )
 
     def _raise_first(self, mine: Exception | None) -> None:

@@ -128,7 +128,7 @@ class RunDir:
         leftover = self._config_file.name + PARTIAL_SUFFIX  # of a process killed right here
         if not self.folder.is_dir() or any(each.name != leftover for each in self.folder.iterdir()):
             raise UserError(
-                f"{self.folder}: exists and is no run of fastwsol; nothing was touched, choose another --run"
+                f"{self.folder}: exists and is no run of fastwsol; nothing was touched, choose another --run-dir"
             )
 
     def read_info(self) -> RunInfo:

@@ -57,7 +57,7 @@ class Launch:
     given beside it win"""
     shards: Path = Path("data/shards")
     """folder that pack.py wrote"""
-    run: Path | None = None
+    run_dir: Path | None = None  # not `run`, which torchrun takes for a short form of a flag of its own
     """folder of the run; default data/runs/NAME, named after the configuration"""
     resume: Literal["auto", "never", "require"] = "auto"
     """auto: continue this run if it is unfinished; never: refuse to; require: refuse to begin anew"""
@@ -105,14 +105,16 @@ def read_flags(arguments: Sequence[str]) -> Flags:
 
 def run_folder(config: Config, launch: Launch) -> Path:
     """The run's folder: the one named, or one named after the configuration."""
-    return launch.run if launch.run is not None else Path("data/runs") / config.name()
+    return launch.run_dir if launch.run_dir is not None else Path("data/runs") / config.name()
 
 
 def save(run: RunDir, info: RunInfo, state: State, precision: str) -> None:
     """Write a checkpoint, unless the state is not finite (RunFailure); the steps up to here have been checked."""
     tensors = state_tensors(state)
     if bad := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
-        raise RunFailure(f"{run.folder}: {bad[0]} is not finite after step {state.step}; lower --lr, in another --run")
+        raise RunFailure(
+            f"{run.folder}: {bad[0]} is not finite after step {state.step}; lower --lr, in another --run-dir"
+        )
     scalars = {
         "precision": precision,
         "scaler": state.scaler.state_dict(),
@@ -129,7 +131,7 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
     if saved.scalars["precision"] != precision:
         raise UserError(
             f"{saved.path}: was trained in {saved.scalars['precision']} and this would go on in {precision}; "
-            f"pass --precision {saved.scalars['precision']}, or another --run"
+            f"pass --precision {saved.scalars['precision']}, or another --run-dir"
         )
     for name, tensor in state_tensors(state).items():
         tensor.copy_(saved.tensors[name])
@@ -288,16 +290,16 @@ def find_own_work(run: RunDir, info: RunInfo, launch: Launch) -> checkpoint.Chec
         ours, theirs = info.config.to_json(), there.config.to_json()
         name = next(name for name in ours if ours[name] != theirs[name])
         raise UserError(
-            f"{run.folder}: holds another run ({flag(name)} {theirs[name]}, not {ours[name]}); choose another --run"
+            f"{run.folder}: holds another run ({flag(name)} {theirs[name]}, not {ours[name]}); choose another --run-dir"
         )
     if there.shards_digest != info.shards_digest:
         raise UserError(
-            f"{run.folder}: was begun on other shards ({there.shards}), not {info.shards}; choose another --run"
+            f"{run.folder}: was begun on other shards ({there.shards}), not {info.shards}; choose another --run-dir"
         )
     if run.finished(info.config):
         raise UserError(
             f"{run.folder}: this run is finished; look at it with: python -m fastwsol.evaluate {run.folder}, "
-            f"or choose another --run or --seed"
+            f"or choose another --run-dir or --seed"
         )
     saved = checkpoint.newest_valid(run.checkpoints)
     if launch.resume == "never" and saved is not None:
@@ -336,7 +338,7 @@ def explain_bad_step(step: int, config: Config, shards: Shards, run: RunDir) -> 
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return (
         f"{run.folder}: the loss or a gradient of step {step} was not finite (images {shown}); no checkpoint was made "
-        f"of it; lower --lr (now {config.lr}) or use --precision fp32, with another --run"
+        f"of it; lower --lr (now {config.lr}) or use --precision fp32, with another --run-dir"
     )
 
 

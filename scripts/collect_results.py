@@ -64,7 +64,7 @@ def collect(folder: Path) -> dict[str, Any]:
 def without_folders(command: str) -> str:
     """The command with the folders of this machine replaced by what they stand for."""
     words = shlex.split(command)
-    for flag, stands_for in (("--shards", "SHARDS"), ("--run", "RUN")):
+    for flag, stands_for in (("--shards", "SHARDS"), ("--run-dir", "RUN")):
         if flag in words:
             words[words.index(flag) + 1] = stands_for
     return shlex.join(words)

@@ -31,7 +31,7 @@ def flags(shards: Path, run: Path, *more: str) -> list[str]:
     return [
         *("--aug", "gr-hns", "--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", str(STEPS * 16 / 80)),
         *("--lr", "0.02", "--flip", "--log-steps", "4", "--eval-epochs", "1", "--threads", "1", "--no-compile"),
-        *("--shards", str(shards), "--run", str(run), *more),
+        *("--shards", str(shards), "--run-dir", str(run), *more),
     ]
 
 
@@ -175,7 +175,7 @@ def test_a_folder_with_foreign_files_is_refused(synthetic_shards, tmp_path, caps
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
     assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 2
-    assert "choose another --run" in capsys.readouterr().err
+    assert "choose another --run-dir" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
 
