@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from fastwsol.errors import Interrupted, RunFailure, UserError
 
@@ -168,7 +170,13 @@ def joined() -> Iterator[World]:
     if world.size == 1:
         yield world
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    store, rank, size = next(rendezvous("env://"))
+    if world.size == world.local_size:
+        # torchrun's store outlives the processes that it starts again, and they would meet those of the attempt before.
+        # Among several machines attempts are not counted alike.
+        store = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield world
     except RuntimeError as error:
