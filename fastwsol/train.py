@@ -20,7 +20,7 @@ from fastwsol import checkpoint
 from fastwsol.command import parse_flags, run_command
 from fastwsol.config import PRESETS, Config, PresetName, flag
 from fastwsol.errors import Interrupted, RunFailure, UserError
-from fastwsol.machine import Autocast, Precision, pick_autocast, pick_device, use_threads
+from fastwsol.machine import Autocast, Precision, compute_deterministically, pick_autocast, pick_device, use_threads
 from fastwsol.pipeline import Batches, training_plan
 from fastwsol.progress import Progress, announce
 from fastwsol.rundir import RunDir, RunInfo
@@ -53,6 +53,9 @@ class Launch:
     """auto: bf16 where the device has it, else fp16 on CUDA and fp32 on a CPU"""
     threads: int = 0
     """threads of the CPU's part of the work; 0: all cores"""
+    deterministic: bool = False
+    """on a GPU, compute slower but to the same bits each time: a run that was stopped and continued then equals an
+    unbroken one exactly. A CPU does so anyway"""
     checkpoint_minutes: float = 5.0
     """minutes between two checkpoints; 0: after every step"""
 
@@ -128,6 +131,8 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path) -> None:
     Raises UserError for a folder or shards that are not this run's, Interrupted after a signal, RunFailure on NaN.
     """
     threads = use_threads(launch.threads)
+    if launch.deterministic:
+        compute_deterministically()
     autocast = pick_autocast(launch.precision, pick_device(launch.device))
     train_split = shards.splits["train"]
     if config.batch_size > len(train_split):
@@ -148,6 +153,7 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path) -> None:
             "device": str(autocast.device),
             "threads": threads,
             "compiled": compiled,
+            "deterministic": launch.deterministic,
         }
         run.record_start(state.step, how)
         announce(config, shards, run.folder, state, autocast, offer_fast=launch.preset == "paper")
