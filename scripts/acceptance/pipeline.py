@@ -31,8 +31,8 @@ class Feed:
 def checks(setting: Setting) -> list[Check]:
     """The usual feed, whole trainings, then every combination."""
     if setting.dry_run:
-        usual = Feed(8, threads=1)
-        feeds = [usual, Feed(8, "gr-hns", "bilinear", threads=1)]
+        usual = Feed(4, threads=1)
+        feeds = [usual, Feed(4, "gr-hns", "bilinear", threads=1)]
     else:
         usual = Feed(threads=16)
         axes = ((256, 1024, 32), ("gr", "gr-hns"), ("bicubic", "bilinear"), ("host", "mixed"), (16, 8, 4))
@@ -80,7 +80,7 @@ def _seconds_a_batch(stream: Batches, setting: Setting) -> list[float]:
         next(stream)
     count = setting.sized(24, 2)
     rounds = []
-    for _ in range(setting.sized(5, 2)):
+    for _ in range(setting.sized(5, 1)):
         wait(setting.device)
         start = time.perf_counter()
         for _ in range(count):
@@ -95,7 +95,7 @@ def training_rate(setting: Setting, feed: Feed, compiled: bool) -> Finding:
     state = setting.state(setting.networks[0], "bf16")
     loss_of = setting.loss(state, "bf16", compiled)
     images, labels = setting.batch(feed.batch_size)
-    repeats = setting.sized(5, 2)
+    repeats = setting.sized(5, 1)
     alone = statistics.median(
         seconds_of(lambda: train_step(state, loss_of, images, labels, 0.01), setting.device, repeats)
     )

@@ -23,7 +23,7 @@ def checks(setting: Setting) -> list[Check]:
     """The ceilings, then steps in the order of worth: the usual batch, then the launch-bound, then the large one."""
     measured = Ceilings(setting)
     found = [Check("bf16 matrix product", measured.matrix_product), Check("device copy", measured.copy)]
-    batches = (8,) if setting.dry_run else (256, 32, 1024)
+    batches = (4,) if setting.dry_run else (256, 32, 1024)
     for size in batches:
         for network in setting.networks:
             name = f"{network}, batch {size}"
@@ -87,7 +87,7 @@ def step_rate(ceilings: Ceilings, network: Network, size: int, how: str) -> Find
     step()
     wait(setting.device)
     first = time.perf_counter() - start
-    seconds = seconds_of(step, setting.device, setting.sized(7, 2))
+    seconds = seconds_of(step, setting.device, setting.sized(7, 1))
     return Finding(figures=_rates(ceilings, network, size, seconds, passes=3) | {"first step s": first})
 
 
@@ -105,7 +105,7 @@ def evaluation_rate(ceilings: Ceilings, network: Network, size: int) -> Finding:
             class_activation_maps(features, model.fc.weight, labels)
             logits.argmax(1)
 
-    seconds = seconds_of(forward, setting.device, setting.sized(7, 2))
+    seconds = seconds_of(forward, setting.device, setting.sized(7, 1))
     return Finding(figures=_rates(ceilings, network, size, seconds, passes=1))
 
 

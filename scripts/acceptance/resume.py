@@ -44,7 +44,7 @@ class Runs:
 
     def _train(self, name: str, deterministic: bool, stop_at: int | None = None) -> Path:
         setting, run = self._setting, Path(self._folder.name) / name
-        size = setting.sized(128, 8)
+        size = setting.sized(128, 4)
         flags = {
             "--aug": "gr-hns",
             "--depth": 18,

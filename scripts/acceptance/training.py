@@ -24,7 +24,7 @@ from fastwsol.errors import RunFailure
 
 FILES = ("config.json", "environment.json", "metrics.jsonl", "report.json")
 PIECE_BYTES = 15 * 2**20
-_SECONDS_TO_STOP = 20.0
+SECONDS_TO_STOP = 20.0
 
 
 def checks(setting: Setting, run: Path, flags: Sequence[str], out: Path, export_weights: bool) -> list[Check]:
@@ -47,7 +47,7 @@ def train(setting: Setting, run: Path, flags: Sequence[str]) -> Finding:
     if not (run / "report.json").is_file():
         named = ["--run", str(run), "--shards", str(setting.shards), "--device", str(setting.device)]
         arguments = [*flags, *named, "--threads", str(setting.threads)]
-        left = setting.seconds_left - _SECONDS_TO_STOP
+        left = setting.seconds_left - SECONDS_TO_STOP
         ended = run_module("fastwsol.train", arguments, left, stop_after=True)
         if ended.status not in (0, STOPPED_PROPERLY):
             raise RunFailure("\n".join([str(ended), *ended.tail]))
