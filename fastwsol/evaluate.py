@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 import tyro
 
 from fastwsol import checkpoint
 from fastwsol.command import parse_flags, run_command
-from fastwsol.distributed import World, joined
+from fastwsol.distributed import joined
 from fastwsol.errors import UserError
 from fastwsol.holdout import hold_out
-from fastwsol.machine import Autocast, Precision, pick_autocast, pick_device, use_threads
+from fastwsol.machine import Precision, pick_autocast, take_device, use_threads
 from fastwsol.metrics import CamClass
 from fastwsol.model import build_model
 from fastwsol.rundir import RunDir, RunInfo
@@ -58,7 +57,9 @@ def main(arguments: Sequence[str]) -> int:
         run = RunDir(flags.run)
         info, saved = world.together(lambda: read_run(run))
         shards = world.machine_lead_first(lambda verify: open_shards_of(run, info, flags, verify))
-        autocast = world.together(lambda: choose_autocast(flags, saved, world))
+        device = world.together(lambda: take_device(flags.device, world.local_rank, world.local_size))
+        precision = saved.scalars["precision"] if flags.precision == "auto" else flags.precision
+        autocast = world.together(lambda: pick_autocast(precision, device))
         threads = world.together(lambda: use_threads(flags.threads, world.local_size))
         model = build_model(info.config.depth, info.config.stem, len(info.classes), info.config.seed)
         model.load_state_dict({name: saved.tensors[f"model.{name}"] for name in model.state_dict()})
@@ -92,14 +93,6 @@ def open_shards_of(run: RunDir, info: RunInfo, flags: Flags, verify: bool) -> Sh
     if "holdout" in shards.splits:
         run.check_holdout(shards.splits["holdout"])
     return shards
-
-
-def choose_autocast(flags: Flags, saved: checkpoint.Checkpoint, world: World) -> Autocast:
-    """Device and number format: the one the run was trained in, unless the flags say otherwise."""
-    device = pick_device(flags.device, world.local_rank, world.local_size)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return pick_autocast(saved.scalars["precision"] if flags.precision == "auto" else flags.precision, device)
 
 
 def tell(run: RunDir, report: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Which device, how many threads, which number format: decided once, from the flags and the machine."""
+"""Which device, how many threads, which number format, how exactly: decided once, from the flags and the machine."""
 
 import os
 from contextlib import AbstractContextManager
@@ -56,6 +56,14 @@ def pick_device(name: str, local_rank: int = 0, processes: int = 1) -> torch.dev
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
+def take_device(name: str, local_rank: int = 0, processes: int = 1) -> torch.device:
+    """`pick_device`, and where it is a GPU it becomes the one this process works on."""
+    device = pick_device(name, local_rank, processes)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
 def pick_autocast(precision: Precision, device: torch.device) -> Autocast:
     """Return the number format of `--precision` on `device`: auto is bf16 where the hardware has it."""
     if precision == "auto":
@@ -80,3 +88,16 @@ def use_threads(threads: int, processes: int = 1) -> int:
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
     torch.set_num_threads(count)
     return count
+
+
+def compute_deterministically() -> None:
+    """Have a GPU give the same bits for the same work on the same machine, at some cost in speed; a CPU does anyway.
+
+    Of the whole process, and before its first work on a GPU: cuBLAS reads its setting once. An operation that has no
+    deterministic form then raises RuntimeError; the model has none (max_pool2d's backward gathers, and the loss is the
+    one-dimensional one).
+    """
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.backends.cudnn.benchmark = False  # which times algorithms, and so may choose differently each time
+    torch.backends.cudnn.deterministic = True
+    torch.use_deterministic_algorithms(True)  # the compiler's too: it no longer times its reductions

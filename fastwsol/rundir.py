@@ -159,7 +159,9 @@ class RunDir:
         if self._environment_file.is_file():
             starts = json.loads(self._environment_file.read_bytes())["starts"]
             if changed := [
-                f"{name} {starts[-1][name]} -> {how[name]}" for name in how if starts[-1][name] != how[name]
+                f"{name} {starts[-1][name]} -> {how[name]}"
+                for name in how
+                if starts[-1].get(name, how[name]) != how[name]
             ]:
                 print(f"warning: continued with {', '.join(changed)}: equal to the bit no longer", file=sys.stderr)
         starts.append({"step": step, **how, **environment()})

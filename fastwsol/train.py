@@ -25,7 +25,7 @@ from fastwsol.config import PRESETS, Config, PresetName, flag
 from fastwsol.distributed import Wishes, World, joined
 from fastwsol.errors import Interrupted, RunFailure, UserError
 from fastwsol.holdout import hold_out
-from fastwsol.machine import Autocast, Precision, pick_autocast, pick_device, use_threads
+from fastwsol.machine import Autocast, Precision, compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.pipeline import Batches, training_plan
 from fastwsol.progress import Progress, announce
 from fastwsol.rundir import RunDir, RunInfo
@@ -69,6 +69,9 @@ class Launch:
     """auto: bf16 where the device has it, else fp16 on CUDA and fp32 on a CPU"""
     threads: int = 0
     """threads of the CPU's part of the work; 0: all cores"""
+    deterministic: bool = False
+    """on a GPU, compute slower but to the same bits each time: a run that was stopped and continued then equals an
+    unbroken one exactly. A CPU does so anyway"""
     checkpoint_minutes: float = 5.0
     """minutes between two checkpoints; 0: after every step"""
 
@@ -149,7 +152,10 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: W
     info = RunInfo(config, shards.folder, shards.digest, tuple(each.wnid for each in shards.manifest.classes))
     shards = world.together(lambda: hold_out(shards, config.holdout))
     world.together(lambda: check_batch_size(config.batch_size, len(shards.splits["train"]), world))
-    autocast = world.together(lambda: choose_autocast(launch, world))
+    if launch.deterministic:
+        compute_deterministically()
+    device = world.together(lambda: take_device(launch.device, world.local_rank, world.local_size))
+    autocast = world.together(lambda: pick_autocast(launch.precision, device))
     threads = world.together(lambda: use_threads(launch.threads, world.local_size))
     run = RunDir(folder)
     with StopSignals(says_so=world.leads) as stop, contextlib.ExitStack() as held:
@@ -162,6 +168,7 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: W
             "processes": world.size,
             "threads": threads,
             "compiled": compiled,
+            "deterministic": launch.deterministic,
         }
         world.lead_does(lambda: take_up(run, info, shards, state, launch, how))
         share_state(state, world)
@@ -174,14 +181,6 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: W
             state.model, shards, info, autocast, threads, state.step, world, split_name=config.eval_split
         )
         world.lead_does(lambda: finish(run, report))
-
-
-def choose_autocast(launch: Launch, world: World) -> Autocast:
-    """Return number format and device of this process, and make a GPU the one it works on."""
-    device = pick_device(launch.device, world.local_rank, world.local_size)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return pick_autocast(launch.precision, device)
 
 
 def check_batch_size(batch_size: int, train_images: int, world: World) -> None:
