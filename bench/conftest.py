@@ -3,24 +3,17 @@
     pytest bench                        the sides give the same results: quick, nothing is timed
     pytest bench --benchmark-only       and how long they take; --results FILE writes all of it as JSON
 
-A machine's speed changes from one second to the next, with its clock and with whatever else it does. Turns that follow
-each other see the same machine, so each round gives a ratio of its own. The median of these is what is reported, with
-the interval that holds the true median with a probability of 95 %, whatever the distribution (order statistics).
-
 All sides run in this process and its children, which are pinned to the same `--cores`.
 """
 
-import math
-import multiprocessing
 import os
-import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import cv2
 import pytest
+from rounds import Side, cpu_time, rates, ratio
 
 from fastwsol.durable import write_json
 from fastwsol.errors import UserError
@@ -31,7 +24,7 @@ from fastwsol.shards import open_shards
 from fastwsol.sources.synthetic import Synthetic
 
 FORMAT_VERSION = 1
-CONFIDENCE = 0.95
+PACKAGES_OF_OTHER_SIDES = ("opencv-python-headless", "scipy", "simplejpeg", "pytest-benchmark")
 
 
 def pytest_addoption(parser):
@@ -76,19 +69,6 @@ def shards(pytestconfig, tmp_path_factory):
         pytest.exit(f"error: {error}", returncode=2)
 
 
-def nothing():
-    pass
-
-
-@dataclass(frozen=True)
-class Side:
-    """One way to do the work. `turn` does it once and is timed; `before` and `after` each turn are not."""
-
-    turn: Callable[[], object]
-    before: Callable[[], object] = nothing
-    after: Callable[[], object] = nothing
-
-
 @pytest.fixture
 def paired_rounds(benchmark, cores):
     """A function that times sides in turns, the first of them being ours, and notes everything in `extra_info`."""
@@ -97,14 +77,10 @@ def paired_rounds(benchmark, cores):
         (our_name, ours), *others = sides.items()
         seconds = {name: [] for name in sides}
         cpu_seconds = {name: [] for name in sides}
-
-        def our_turn():
-            start = cpu_time()
-            ours.turn()
-            cpu_seconds[our_name].append(cpu_time() - start)
+        our_cpu_start = 0.0
 
         def turns_of_the_others():
-            ours.after()
+            nonlocal our_cpu_start
             for name, side in others:
                 side.before()
                 start, cpu_start = time.perf_counter(), cpu_time()
@@ -113,11 +89,16 @@ def paired_rounds(benchmark, cores):
                 cpu_seconds[name].append(cpu_time() - cpu_start)
                 side.after()
             ours.before()
+            our_cpu_start = cpu_time()
+
+        def end_of_our_turn():
+            cpu_seconds[our_name].append(cpu_time() - our_cpu_start)
+            ours.after()
 
         load_average = os.getloadavg()[0]
-        ours.before()
-        benchmark.pedantic(our_turn, setup=turns_of_the_others, rounds=rounds, warmup_rounds=1)
-        ours.after()
+        benchmark.pedantic(
+            ours.turn, setup=turns_of_the_others, teardown=end_of_our_turn, rounds=rounds, warmup_rounds=1
+        )
         if benchmark.disabled:  # each side had one turn, to see that it works
             return
         seconds[our_name] = benchmark.stats.stats.data
@@ -136,48 +117,6 @@ def paired_rounds(benchmark, cores):
         )
 
     return run
-
-
-def cpu_time() -> float:
-    """Seconds that this process and its living children have spent on a core, threads added up (Linux)."""
-    children = [
-        int(thread.read_text().split()[0]) * 1e-9
-        for child in multiprocessing.active_children()
-        for thread in Path(f"/proc/{child.pid}/task").glob("*/schedstat")
-    ]
-    return time.process_time() + sum(children)
-
-
-def rates(images: int, seconds: Sequence[float], cpu_seconds: Sequence[float]) -> dict[str, object]:
-    """Images a second of one side: median, quartiles, extremes; what an image costs; the seconds of each turn."""
-    of_turns = sorted(images / each for each in seconds)
-    lower, _, upper = statistics.quantiles(of_turns, n=4)
-    return {
-        "images_per_second": statistics.median(of_turns),
-        "quartiles": [lower, upper],
-        "range": [of_turns[0], of_turns[-1]],
-        "cpu_microseconds_per_image": statistics.median(cpu_seconds) / images * 1e6,
-        "seconds": list(seconds),
-    }
-
-
-def ratio(our_seconds: Sequence[float], other_seconds: Sequence[float]) -> dict[str, float]:
-    """How many times as fast ours is: the median of the rounds' ratios, and the interval around it."""
-    of_rounds = sorted(other / ours for ours, other in zip(our_seconds, other_seconds, strict=True))
-    rank = interval_rank(len(of_rounds))
-    return {"ratio": statistics.median(of_rounds), "low": of_rounds[rank], "high": of_rounds[-1 - rank]}
-
-
-def interval_rank(count: int) -> int:
-    """The k with which the k-th lowest and k-th highest of `count` values (from 0) enclose the median, at CONFIDENCE.
-
-    The median lies below the k-th lowest when at most k values lie below it, of `count` tosses of a coin. Below six
-    values the extremes enclose it with less than that probability, and are given all the same.
-    """
-    rank, outside = 0, 2 * 0.5**count
-    while outside + (more := 2 * math.comb(count, rank + 1) * 0.5**count) <= 1 - CONFIDENCE:
-        rank, outside = rank + 1, outside + more
-    return rank
 
 
 @pytest.hookimpl(trylast=True)
@@ -204,9 +143,11 @@ def pytest_terminal_summary(terminalreporter, config):
 
 def result_file(measured, config) -> dict[str, object]:
     """All that a reader needs to judge the figures or to make them again; `scripts/compare_bench.py` reads it."""
+    here = environment()
+    here["versions"] |= {package: metadata.version(package) for package in PACKAGES_OF_OTHER_SIDES}
     return {
         "format_version": FORMAT_VERSION,
-        **environment(),
+        **here,
         "pinned_to": sorted(os.sched_getaffinity(0)),
         "load_average": config.load_average_at_start,
         "benchmarks": [{"name": each.name, **each.extra_info} for each in measured],

@@ -12,12 +12,12 @@ import cv2
 import numba
 import numpy as np
 import pytest
-from conftest import Side
+from rounds import Side
 from scipy import ndimage
 
 import kernels
 
-IMAGES = 512
+IMAGES = 2048
 SIZE = 64
 CELLS = 8
 ROUNDS = 15

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Side
+from rounds import Side
 from test_pipeline import all_of_size, data_of, pillow_decode
 
 from fastwsol.config import Config

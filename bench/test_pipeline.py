@@ -26,8 +26,8 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
-from conftest import Side
 from PIL import Image
+from rounds import Side
 
 from fastwsol import pipeline
 from fastwsol.config import Augmentation

@@ -8,7 +8,7 @@ first losses are compared before they are timed.
 
 import pytest
 import torch
-from conftest import Side
+from rounds import Side
 
 from fastwsol.config import Config
 from fastwsol.machine import Autocast, pick_autocast
@@ -21,13 +21,13 @@ CPU = torch.device("cpu")
 SIDES = ("compiled", "eager", "eager fp32 contiguous")
 
 
-def batch(memory_format):
+def batch(count, memory_format):
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(BATCH, 3, 64, 64, generator=generator)
-    return images.contiguous(memory_format=memory_format), torch.randint(0, CLASSES, (BATCH,), generator=generator)
+    images = torch.randn(count, 3, 64, 64, generator=generator)
+    return images.contiguous(memory_format=memory_format), torch.randint(0, CLASSES, (count,), generator=generator)
 
 
-def make_side(name, config):
+def make_side(name, config, count):
     """A function that does one step and gives the state after it."""
     plain = name == "eager fp32 contiguous"
     autocast = Autocast(CPU, "fp32") if plain else pick_autocast("auto", CPU)
@@ -35,7 +35,7 @@ def make_side(name, config):
     state = new_state(config, CLASSES, autocast)
     state.model.to(memory_format=memory_format)
     loss_of = make_loss(state.model, autocast, compiled=name == "compiled")
-    images, labels = batch(memory_format)
+    images, labels = batch(count, memory_format)
 
     def step():
         train_step(state, loss_of, images, labels, lr=0.0)
@@ -47,9 +47,10 @@ def make_side(name, config):
 @pytest.mark.parametrize("stem", ["A", "C"])
 def test_step(paired_rounds, pytestconfig, cores, stem):
     config = Config(depth=18, stem=stem)
-    sides = {name: make_side(name, config) for name in SIDES}
-    if not pytestconfig.option.benchmark_only:
-        del sides["compiled"]  # compiling takes a minute, and the tests of training hold it to the eager step
+    if pytestconfig.option.benchmark_only:
+        sides = {name: make_side(name, config, BATCH) for name in SIDES}
+    else:  # quick: compiling takes a minute, and the tests of training hold the compiled step to the eager one
+        sides = {name: make_side(name, config, 8) for name in SIDES if name != "compiled"}
     losses = {name: float(step().totals["loss"]) for name, step in sides.items()}
     for name, loss in losses.items():
         assert loss == pytest.approx(losses["eager fp32 contiguous"], rel=0.02), name
