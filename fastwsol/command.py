@@ -13,9 +13,10 @@ from fastwsol.errors import Interrupted, RunFailure, UserError
 
 Flags = TypeVar("Flags")
 
-# Exit statuses (0 is done, 3 is done with inputs skipped).
+# Exit statuses (0 is done).
 FAILURE = 1
 USER_ERROR = 2
+DONE_WITH_SKIPS = 3
 INTERRUPTED = 75  # EX_TEMPFAIL: run the same command again to continue
 
 
