@@ -143,14 +143,5 @@ def is_unfinished_work(file_name: str) -> bool:
 
 def _finished_shard(fields: dict[str, Any]) -> FinishedShard:
     shard = ShardFile(**fields["shard"])
-    (sums, squares) = ([int(value) for value in row] for row in fields["moments"])
     quarantined = tuple(Quarantined(**each) for each in fields["quarantined"])
-    return FinishedShard(
-        **{
-            **fields,
-            "shard": shard,
-            "moments": [sums, squares],
-            "quarantined": quarantined,
-            "stop": int(fields["stop"]),
-        }
-    )
+    return FinishedShard(**{**fields, "shard": shard, "quarantined": quarantined})

@@ -163,7 +163,8 @@ def _jpeg_size(image: bytes) -> tuple[int, int]:
 
 
 def _png_size(image: bytes) -> tuple[int, int]:
-    return _unpacked(">II", image, 16)
+    width, height = _unpacked(">II", image, 16)
+    return width, height
 
 
 def _bmp_size(image: bytes) -> tuple[int, int]:

@@ -54,13 +54,13 @@ class PackFlags:
     """The packer's command line."""
 
     source: Path | None = None
-    """Tiny ImageNet as folder or zip, or a folder that holds either (default: data/raw, downloaded if it is not there)"""
+    """Tiny ImageNet as folder or zip, or a folder that holds either (default: data/raw, or else a download to there)"""
     out: Path = Path("data/shards")
     """the folder to pack into: new, empty, or begun by the same command"""
     classes: int | None = None
     """keep the first N classes of wnids.txt (default: all), or draw N synthetic ones"""
     quarantine: bool = False
-    """set bad images aside, listed in quarantine.json, instead of stopping at the first; exit status 3 if there are any"""
+    """set bad images aside, listed in quarantine.json, instead of stopping at the first; exit status 3"""
     synthetic: bool = False
     """pack the small generated set: a fixture to try the software with, never evidence"""
 
@@ -234,7 +234,7 @@ class _Packing:
                 _refuse(self._source, split, index, fault)
 
     def _finish(self, split: str, start: int, shard: ShardFile) -> FinishedShard:
-        """The journal's entry for a shard that was just finished: the writer may have been handed more than it holds."""
+        """The journal's entry for a shard just finished; the writer may have been handed more than it holds."""
         moments = PixelMoments()
         stop = start
         for _ in range(shard.rows):
