@@ -40,7 +40,7 @@ class Download:
     otherwise: str
     """What can be done where the server cannot be reached."""
     tries: int = 5
-    """How often in a row nothing may come before it is given up."""
+    """How many connections in a row may get no further before it is given up."""
     pause: float = 2.0
     """Seconds before the second try; twice as long before each further one."""
 
@@ -147,17 +147,19 @@ class _Partial:
 
 
 def _get(download: Download, partial: _Partial) -> None:
-    """Bring `partial` to its full size, with as many connections as it takes as long as each brings something."""
+    """Bring `partial` to its full size, with as many connections as it takes as long as each gets further."""
     ticker = _byte_ticker(download.bytes, partial.bytes)
     fruitless = 0
+    furthest = partial.bytes
     while partial.bytes < download.bytes:
-        before = partial.bytes
         try:
             with _answer(download, partial) as answer:
                 _append(download, partial, answer, ticker)
         except _Dropped as drop:
             ticker.close()
-            fruitless = 0 if partial.bytes > before else fruitless + 1
+            # Further than ever, not than before: a server without ranges may break off at the same byte for ever.
+            fruitless = 0 if partial.bytes > furthest else fruitless + 1
+            furthest = max(furthest, partial.bytes)
             # Who was never reached at all is not asked again: without a network that only costs time.
             unreachable = isinstance(drop.__cause__, urllib.error.URLError) and not partial.bytes
             if unreachable or fruitless == download.tries:

@@ -1,7 +1,8 @@
 """Judge images by decoding them: the one place where packing looks at pixels.
 
 What a decoder would make do with is refused here: training sees each image hundreds of times, and a decoder there
-fills in for missing or damaged data without a word. Size limits are held against the header, before any pixel.
+fills in for missing or damaged data without a word. (A JPEG has no checksum, so damage that still reads as pixels
+remains.) Size limits are held against the header, before any pixel is decoded.
 """
 
 import io
@@ -13,7 +14,7 @@ import numba
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 MAX_IMAGE_BYTES = 32 * 2**20
 """Largest encoded image: half a shard. ImageNet's largest has 15 MB."""
@@ -28,6 +29,7 @@ _MAX_SCANS = 100
 
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
+_PNG_END = b"IEND\xaeB`\x82"
 _JPEG_SCAN = b"\xff\xda"
 # Start-of-frame markers; C4, C8 and CC lie among them and are not.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -79,7 +81,7 @@ def decode(image: bytes) -> NDArray[np.uint8]:
     if image.startswith(_JPEG_START):
         return _decode_jpeg(image)
     if image.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _decode_with_pillow(image, "PNG", _png_size(image))
+        return _decode_png(image)
     if image.startswith(b"BM"):
         return _decode_with_pillow(image, "BMP", _bmp_size(image))
     if image.startswith(b"RIFF") and image[8:12] == b"WEBP":
@@ -111,6 +113,14 @@ def _decode_jpeg(image: bytes) -> NDArray[np.uint8]:
         raise ValueError(f"{'truncated' if 'Premature end' in fault else 'damaged'}: {fault}") from None
 
 
+def _decode_png(image: bytes) -> NDArray[np.uint8]:
+    if b"acTL" in image.partition(b"IDAT")[0]:  # looked for here, as Pillow warns of a damaged one
+        raise ValueError("an animated PNG")
+    if _PNG_END not in image:
+        raise ValueError("truncated: the PNG has no end mark")
+    return _decode_with_pillow(image, "PNG", _png_size(image))
+
+
 def _decode_with_pillow(image: bytes, kind: str, size: tuple[int, int]) -> NDArray[np.uint8]:
     _check_size(*size)
     try:
@@ -128,6 +138,8 @@ def _decode_with_pillow(image: bytes, kind: str, size: tuple[int, int]) -> NDArr
             return np.asarray(opened.convert("RGB"))
     except MemoryError:
         raise
+    except UnidentifiedImageError:  # its text is of our buffer, not of the file
+        raise ValueError(f"damaged: a {kind} whose header cannot be read") from None
     except Exception as error:  # on damaged data Pillow's decoders let escape what they happen to stumble over
         reason = str(error) or type(error).__name__
         raise ValueError(reason if isinstance(error, ValueError) else f"damaged: {reason}") from None
