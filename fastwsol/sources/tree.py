@@ -4,6 +4,7 @@ Nothing is extracted. What leads out of the root, is no plain file or is larger 
 read; what an archive says of its members is checked when it is opened.
 """
 
+import errno
 import os
 import re
 import stat
@@ -21,6 +22,8 @@ _MOST_RATIO = 200
 # Below this a member may have any ratio: a small file of one byte repeated is odd, and no danger.
 _RATIO_MATTERS_FROM = 2**20
 _LOCAL_HEADER_BYTES = 30
+# What is wrong with the process or the machine, and says nothing about a file.
+_MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class BadFile(Exception):
@@ -62,6 +65,8 @@ class Folder:
         except FileNotFoundError:
             raise BadFile("missing") from None
         except OSError as error:
+            if error.errno in _MACHINE_ERRORS:
+                raise
             raise BadFile(f"cannot be read ({error.strerror})") from None
         try:
             status = os.fstat(descriptor)
