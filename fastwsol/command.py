@@ -52,13 +52,13 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
     try:
         return command(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _complain("error", error)
         return USER_ERROR
     except RunFailure as failure:
-        print(f"failed: {failure}", file=sys.stderr)
+        _complain("failed", failure)
         return FAILURE
     except Interrupted as stop:
-        print(f"stopped: {stop}", file=sys.stderr)
+        _complain("stopped", stop)
         return INTERRUPTED
     except OSError as error:
         if error.filename is None and error.errno is None:
@@ -71,6 +71,15 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         return INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, terminate)
+
+
+def _complain(kind: str, error: Exception) -> None:
+    """One line on stderr: names of files and what they hold may have line ends and escape sequences in them."""
+    line = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in f"{kind}: {error}"
+    )
+    print(line, file=sys.stderr)
 
 
 def _one_line(complaint: str, prog: str) -> str:

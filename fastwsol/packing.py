@@ -68,11 +68,11 @@ class PackFlags:
 def main(arguments: Sequence[str]) -> int:
     """Pack as the flags say; exit status 0, or 3 with images set aside. Raises UserError, RunFailure or Interrupted."""
     flags = parse_flags(PackFlags, arguments, "scripts/pack.py", "Pack a data set into shards.")
-    source = open_source(flags)
+    path = find_source(flags)
     continued = (flags.out / JOURNAL_NAME).exists()
     started = time.perf_counter()
     try:
-        manifest = pack(source, flags.out, quarantine=flags.quarantine)
+        manifest = pack(_open_source(flags, path), flags.out, quarantine=flags.quarantine)
     except KeyboardInterrupt:
         raise Interrupted(
             f"{flags.out}: not finished and not usable yet; the same command continues behind the last whole shard"
@@ -81,19 +81,19 @@ def main(arguments: Sequence[str]) -> int:
     return DONE_WITH_SKIPS if any(split.quarantined for split in manifest.splits.values()) else 0
 
 
-def open_source(flags: PackFlags, download: Download = TINY_IMAGENET) -> Source:
-    """The source that the flags name; where they name none and data/raw has none, it is downloaded to there."""
-    if flags.synthetic:
-        if flags.source is not None:
-            raise UserError(f"--source {flags.source}: --synthetic draws its images itself; give one of the two")
-        return Synthetic() if flags.classes is None else Synthetic(class_count=flags.classes)
-    if flags.source is not None:
-        return TinyImageNet(flags.source, flags.classes)
+def find_source(flags: PackFlags, download: Download = TINY_IMAGENET) -> Path | None:
+    """Where the source lies that the flags mean; where they name none and data/raw has none, it is downloaded to there.
+
+    None for the synthetic one.
+    """
+    if flags.source is not None and flags.synthetic:
+        raise UserError(f"--source {flags.source}: --synthetic draws its images itself; give one of the two")
+    if flags.source is not None or flags.synthetic:
+        return flags.source
     try:
-        layout = find_layout(RAW)
+        return find_layout(RAW)
     except UserError:
-        layout = fetch(download, RAW)
-    return TinyImageNet(layout, flags.classes)
+        return fetch(download, RAW)
 
 
 def pack(
@@ -159,6 +159,12 @@ class PixelMoments:
             math.sqrt((n * squares - total * total) / (n * n)) for total, squares in self.moments.T.tolist()
         )
         return red, green, blue
+
+
+def _open_source(flags: PackFlags, path: Path | None) -> Source:
+    if path is not None:
+        return TinyImageNet(path, flags.classes)
+    return Synthetic() if flags.classes is None else Synthetic(class_count=flags.classes)
 
 
 class _Packing:
