@@ -13,9 +13,10 @@ from fastwsol.errors import Interrupted, RunFailure, UserError
 
 Flags = TypeVar("Flags")
 
-# Exit statuses (0 is done, 3 is done with inputs skipped).
+# Exit statuses (0 is done).
 FAILURE = 1
 USER_ERROR = 2
+DONE_WITH_SKIPS = 3
 INTERRUPTED = 75  # EX_TEMPFAIL: run the same command again to continue
 
 _ENDS: dict[type[Exception], tuple[str, int]] = {
@@ -59,7 +60,7 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
     except (UserError, RunFailure, Interrupted) as end:
         word, status = _ENDS[type(end)]
         if str(end):  # without a message, another process of the same work has said it
-            print(f"{word}: {end}", file=sys.stderr)
+            _complain(f"{word}: {end}")
         return status
     except OSError as error:
         if error.filename is None and error.errno is None:
@@ -83,6 +84,14 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600:
         return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60):02d}m"
     return f"{seconds / 86400:.1f} days"
+
+
+def _complain(text: str) -> None:
+    """One line on stderr: names of files and what they hold may have line ends and escape sequences in them."""
+    line = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+    print(line, file=sys.stderr)
 
 
 def _one_line(complaint: str, prog: str) -> str:

@@ -1,82 +1,222 @@
 """Judge images by decoding them: the one place where packing looks at pixels.
 
-A module of its own because the packer's worker processes import it, and it is light to import.
+What a decoder would make do with is refused here: training sees each image hundreds of times, and a decoder there
+fills in for missing or damaged data without a word. (A JPEG has no checksum, so damage that still reads as pixels
+remains.) Size limits are held against the header, before any pixel is decoded.
 """
 
 import io
-import multiprocessing
-import os
-import signal
-import threading
-from dataclasses import dataclass
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numba
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-# What the training pipeline's decoder reads as well; Pillow alone would also accept a GIF under any name.
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
-_JPEG_START = b"\xff\xd8"
+MAX_IMAGE_BYTES = 32 * 2**20
+"""Largest encoded image: half a shard. ImageNet's largest has 15 MB."""
+MAX_SIDE = 16_384
+"""Most pixels a side."""
+MAX_PIXELS = 64 * 2**20
+"""Most pixels of an image: 192 MiB once decoded, in each decoding thread."""
+MIN_SIDE = 8
+"""Fewest pixels a side, a JPEG block: what is smaller is a placeholder."""
+_MAX_SCANS = 100
+"""Most passes of a progressive JPEG. Encoders write some ten; each costs a pass over all coefficients."""
+
+_JPEG_START = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
+_PNG_END = b"IEND\xaeB`\x82"
+_JPEG_SCAN = b"\xff\xda"
+# Start-of-frame markers; C4, C8 and CC lie among them and are not.
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+# What files with an image's name often are instead, by their first bytes; for the message alone.
+_OTHER_KINDS = (
+    (b"GIF8", "a GIF"),
+    (b"II*\0", "a TIFF"),
+    (b"MM\0*", "a TIFF"),
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"\0\0\0\x0cjP", "a JPEG 2000"),
+    (b"\xff\x0a", "a JPEG XL"),
+    (b"version https://git-lfs", "a Git LFS pointer"),
+)
 
 
-@dataclass(frozen=True, eq=False)
-class Verdict:
-    """What decoding a list of images told, up to the first bad one.
+class Look(NamedTuple):
+    """What decoding an image told: its size in pixels, and int64 [2, 3], sum and sum of squares of R, G, B."""
 
-    sizes: width and height in pixels of each good image; moments: int64 [2, 3], sum and sum of squares over their
-    pixels for R, G, B; fault: why the image after the last good one is bad, or None when all are good.
-    """
-
-    sizes: list[tuple[int, int]]
+    width: int
+    height: int
     moments: NDArray[np.int64]
-    fault: str | None
 
 
-def judge_images(images: list[bytes]) -> Verdict:
-    """Decode `images` in order, stopping at the first that is bad. Grey and other modes count as RGB."""
-    sizes: list[tuple[int, int]] = []
-    # int64 is exact up to 1.4e14 pixels (9.2e18 / 255^2), some hundred times all of ImageNet.
-    moments = np.zeros((2, 3), np.int64)
+def judge_images(images: Sequence[bytes]) -> list[Look | str]:
+    """Decode each image; for a bad one, the reason. Grey and other modes count as RGB."""
+    looks: list[Look | str] = []
     for image in images:
         try:
             pixels = decode(image)
         except ValueError as error:
-            return Verdict(sizes, moments, str(error))
-        sizes.append((pixels.shape[1], pixels.shape[0]))
+            looks.append(str(error))
+            continue
+        # int64 is exact up to 1.4e14 pixels (9.2e18 / 255^2), some hundred times all of ImageNet.
+        moments = np.zeros((2, 3), np.int64)
         _add_moments(pixels, moments)
-    return Verdict(sizes, moments, None)
+        looks.append(Look(pixels.shape[1], pixels.shape[0], moments))
+    return looks
 
 
 def decode(image: bytes) -> NDArray[np.uint8]:
     """The pixels of an encoded image, uint8 [height, width, 3]. Raises ValueError with the reason when it is bad."""
     if not image:
         raise ValueError("the file is empty")
-    # libjpeg takes zeros for coefficients and does not insist on the end: a truncated file that a crash filled up with
-    # zeros, or that lost its last two bytes alone, decodes without complaint. The end mark is gone all the same.
-    if image.startswith(_JPEG_START) and _JPEG_END not in image:
+    if len(image) > MAX_IMAGE_BYTES:
+        raise ValueError(f"{len(image):,} bytes, more than the {MAX_IMAGE_BYTES:,} allowed")
+    if image.startswith(_JPEG_START):
+        return _decode_jpeg(image)
+    if image.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _decode_png(image)
+    if image.startswith(b"BM"):
+        return _decode_with_pillow(image, "BMP", _bmp_size(image))
+    if image.startswith(b"RIFF") and image[8:12] == b"WEBP":
+        return _decode_with_pillow(image, "WEBP", _webp_size(image))
+    raise ValueError(f"no JPEG, PNG, BMP or WEBP ({_kind(image)})")
+
+
+def _decode_jpeg(image: bytes) -> NDArray[np.uint8]:
+    """Decode a JPEG strictly: libjpeg's warnings, of data that is missing, damaged or left over, are errors here.
+
+    Pillow lets them pass; on what both accept the pixels are the same.
+    """
+    _check_size(*_jpeg_size(image))
+    if image.count(_JPEG_SCAN) > _MAX_SCANS:
+        raise ValueError(f"a JPEG of more than {_MAX_SCANS} scans")
+    if _JPEG_END not in image:
         raise ValueError("truncated: the JPEG has no end mark")
     try:
-        with Image.open(io.BytesIO(image), formats=_FORMATS) as opened:
+        _, _, color_space, _ = simplejpeg.decode_jpeg_header(image)
+    except ValueError:  # rare subsampling too, which Pillow knows
+        return _decode_with_pillow(image, "JPEG", _jpeg_size(image))
+    try:
+        if color_space in ("CMYK", "YCCK"):
+            simplejpeg.decode_jpeg(image, "CMYK")  # for its strictness; it cannot make RGB of them
+            return _decode_with_pillow(image, "JPEG", _jpeg_size(image))
+        return simplejpeg.decode_jpeg(image, "RGB")
+    except ValueError as error:
+        fault = str(error)
+        raise ValueError(f"{'truncated' if 'Premature end' in fault else 'damaged'}: {fault}") from None
+
+
+def _decode_png(image: bytes) -> NDArray[np.uint8]:
+    if b"acTL" in image.partition(b"IDAT")[0]:  # looked for here, as Pillow warns of a damaged one
+        raise ValueError("an animated PNG")
+    if _PNG_END not in image:
+        raise ValueError("truncated: the PNG has no end mark")
+    return _decode_with_pillow(image, "PNG", _png_size(image))
+
+
+def _decode_with_pillow(image: bytes, kind: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+    _check_size(*size)
+    try:
+        if kind == "PNG":
+            with Image.open(io.BytesIO(image), formats=[kind]) as opened:
+                opened.verify()  # the checksums, which decoding skips
+        with Image.open(io.BytesIO(image), formats=[kind]) as opened:
+            if opened.size != size:
+                raise ValueError(f"its header says both {size[0]}x{size[1]} and {opened.width}x{opened.height} pixels")
+            if getattr(opened, "is_animated", False):
+                raise ValueError(f"an animated {kind}")
+            if opened.mode.startswith(("I", "F")):
+                raise ValueError(f"a {kind} with more than 8 bits a channel")
+            opened.info.pop("transparency", None)  # dropped in any case, but for a palette not without a warning
             return np.asarray(opened.convert("RGB"))
-    except UnidentifiedImageError:
-        raise ValueError(f"no image in {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} format") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error) or type(error).__name__) from None
+    except MemoryError:
+        raise
+    except UnidentifiedImageError:  # its text is of our buffer, not of the file
+        raise ValueError(f"damaged: a {kind} whose header cannot be read") from None
+    except Exception as error:  # on damaged data Pillow's decoders let escape what they happen to stumble over
+        reason = str(error) or type(error).__name__
+        raise ValueError(reason if isinstance(error, ValueError) else f"damaged: {reason}") from None
 
 
-def start_worker() -> None:
-    """Prepare a worker process: the parent alone answers Ctrl-C, and a worker never outlives a killed parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+def _check_size(width: int, height: int) -> None:
+    if min(width, height) < MIN_SIDE:
+        raise ValueError(f"{width}x{height} pixels, a side must have {MIN_SIDE} at least")
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise ValueError(
+            f"{width:,}x{height:,} pixels, more than the {MAX_SIDE:,} a side or {MAX_PIXELS:,} in all allowed"
+        )
 
 
-def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _jpeg_size(image: bytes) -> tuple[int, int]:
+    """Width and height from the frame header, found by walking the segments before it."""
+    at = 2
+    while at + 9 <= len(image):
+        if image[at] != 0xFF:
+            raise ValueError("damaged: a JPEG segment does not begin where the one before it ends")
+        marker = image[at + 1]
+        if marker in _JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", image, at + 5)
+            return width, height
+        # A marker may be preceded by any number of fill bytes; TEM and RSTn have no length.
+        if marker == 0xFF:
+            at += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
+            at += 2
+        else:
+            at += 2 + int.from_bytes(image[at + 2 : at + 4])
+    raise ValueError("truncated: the JPEG ends in its header")
+
+
+def _png_size(image: bytes) -> tuple[int, int]:
+    width, height = _unpacked(">II", image, 16)
+    return width, height
+
+
+def _bmp_size(image: bytes) -> tuple[int, int]:
+    (header_bytes,) = _unpacked("<I", image, 14)
+    width, height = _unpacked("<HH" if header_bytes == 12 else "<ii", image, 18)
+    return width, abs(height)  # a negative height: the rows come from top to bottom
+
+
+def _webp_size(image: bytes) -> tuple[int, int]:
+    kind = image[12:16]
+    if kind == b"VP8X":
+        low_width, high_width, low_height, high_height = _unpacked("<HBHB", image, 24)
+        return (low_width | high_width << 16) + 1, (low_height | high_height << 16) + 1
+    if kind == b"VP8L":
+        (bits,) = _unpacked("<I", image, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = _unpacked("<HH", image, 26)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _unpacked(layout: str, image: bytes, at: int) -> tuple[int, ...]:
+    try:
+        return struct.unpack_from(layout, image, at)
+    except struct.error:
+        raise ValueError("truncated: the file ends in its header") from None
+
+
+def _kind(image: bytes) -> str:
+    """What `image` seems to be instead."""
+    for start, kind in _OTHER_KINDS:
+        if image.startswith(start):
+            return kind
+    if image[:512].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    if not image.strip(b"\0"):
+        return "nothing but zeros"
+    text = image[:512]
+    if text.isascii() and text.decode("ascii").replace("\n", "").replace("\r", "").replace("\t", "").isprintable():
+        return "text"
+    return f"its first bytes are {image[:4].hex(' ')}"
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,46 +1,52 @@
 """The packer: from a source to a folder of shards, each image decoded once on the way to judge and measure it."""
 
-import itertools
 import math
-import multiprocessing
 import os
 import sys
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
-from fastwsol.command import parse_flags
-from fastwsol.durable import sole_worker
+from fastwsol.command import DONE_WITH_SKIPS, parse_flags
+from fastwsol.download import TINY_IMAGENET, Download, fetch
+from fastwsol.durable import PARTIAL_SUFFIX, sole_worker, write_json
 from fastwsol.errors import Interrupted, RunFailure, UserError
-from fastwsol.judge import Verdict, judge_images, start_worker
+from fastwsol.journal import JOURNAL_NAME, FinishedShard, Journal, Quarantined, is_unfinished_work
+from fastwsol.judge import Look, judge_images
 from fastwsol.shards import (
     MANIFEST_NAME,
     MAX_SHARD_BYTES,
+    QUARANTINE_NAME,
     Manifest,
     Row,
-    is_unfinished_work,
+    ShardFile,
+    SplitFiles,
     read_manifest,
     write_manifest,
-    write_split,
+    write_shards,
 )
-from fastwsol.sources import Record, Source
+from fastwsol.sources import Fault, Record, Source
 from fastwsol.sources.synthetic import Synthetic
-from fastwsol.sources.tiny_imagenet import TinyImageNet
+from fastwsol.sources.tiny_imagenet import TinyImageNet, find_layout
+from fastwsol.ticker import Ticker
 
-# Images handed to a worker at once: enough that the hand-over (some 0.1 ms) does not show.
-_CHUNK_IMAGES = 64
-# Chunks waiting or in work for each worker: none idles, and memory stays bounded.
+RAW = Path("data/raw")
+"""Where a source is looked for, and downloaded to, when none is named."""
+
+# Records handed to a thread at once: enough that the hand-over (some 0.1 ms) does not show, and bounded in bytes so
+# that memory is, too.
+_CHUNK_RECORDS = 64
+_CHUNK_BYTES = 8 * 2**20
+# Chunks waiting or in work for each thread: none idles, and memory stays bounded.
 _CHUNKS_A_WORKER = 3
-# Below this many images the workers would take longer to start (about a second) than to do the work.
-_IMAGES_WORTH_WORKERS = 4096
-_SECONDS_BETWEEN_LINES = 2.0
+
+_PUT_WHOLE = "put a whole copy in its place, or remove image and line"
 
 
 @dataclass(frozen=True)
@@ -48,68 +54,77 @@ class PackFlags:
     """The packer's command line."""
 
     source: Path | None = None
-    """Tiny ImageNet as folder or zip, or a folder that holds either (default: data/raw)"""
+    """Tiny ImageNet as folder or zip, or a folder that holds either (default: data/raw, or else a download to there)"""
     out: Path = Path("data/shards")
-    """the folder to pack into: new or empty"""
+    """the folder to pack into: new, empty, or begun by the same command"""
     classes: int | None = None
     """keep the first N classes of wnids.txt (default: all), or draw N synthetic ones"""
+    quarantine: bool = False
+    """set bad images aside, listed in quarantine.json, instead of stopping at the first; exit status 3"""
     synthetic: bool = False
     """pack the small generated set: a fixture to try the software with, never evidence"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Pack as the flags say; exit status 0. Raises UserError, RunFailure or Interrupted."""
+    """Pack as the flags say; exit status 0, or 3 with images set aside. Raises UserError, RunFailure or Interrupted."""
     flags = parse_flags(PackFlags, arguments, "scripts/pack.py", "Pack a data set into shards.")
+    path = find_source(flags)
+    continued = (flags.out / JOURNAL_NAME).exists()
     started = time.perf_counter()
     try:
-        manifest = pack(_source(flags), flags.out)
+        manifest = pack(_open_source(flags, path), flags.out, quarantine=flags.quarantine)
     except KeyboardInterrupt:
         raise Interrupted(
-            f"{flags.out}: not finished and not usable; the same command packs it from the start"
+            f"{flags.out}: not finished and not usable yet; the same command continues behind the last whole shard"
         ) from None
-    _print_summary(manifest, flags.out, time.perf_counter() - started)
-    return 0
+    _print_summary(manifest, flags.out, time.perf_counter() - started, continued)
+    return DONE_WITH_SKIPS if any(split.quarantined for split in manifest.splits.values()) else 0
 
 
-def pack(source: Source, out: Path, max_shard_bytes: int = MAX_SHARD_BYTES, workers: int | None = None) -> Manifest:
-    """Pack every split of `source` into the folder `out` and give its manifest.
+def find_source(flags: PackFlags, download: Download = TINY_IMAGENET) -> Path | None:
+    """Where the source lies that the flags mean; where they name none and data/raw has none, it is downloaded to there.
 
-    workers: processes that decode; default all cores, or this process alone when that is faster. The result does not
-    depend on it. Raises UserError for a bad image or an `out` that holds something, RunFailure when writing fails.
+    None for the synthetic one.
+    """
+    if flags.source is not None and flags.synthetic:
+        raise UserError(f"--source {flags.source}: --synthetic draws its images itself; give one of the two")
+    if flags.source is not None or flags.synthetic:
+        return flags.source
+    try:
+        return find_layout(RAW)
+    except UserError:
+        return fetch(download, RAW)
+
+
+def pack(
+    source: Source,
+    out: Path,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    workers: int | None = None,
+    quarantine: bool = False,
+) -> Manifest:
+    """Pack every split of `source` into the folder `out`, behind what the same packing left there, and give its
+    manifest.
+
+    workers: threads that decode; default all cores. The result depends neither on it nor on where an earlier packing
+    was stopped. Raises UserError for a bad image (with `quarantine`: for a split or class that has no other) or an
+    `out` that holds something else, RunFailure when writing fails.
     """
     for split in source.splits:
         if source.count(split) == 0:
             raise UserError(f"{source.identity}: split {split!r} has no images; check the annotations or --classes")
-    if workers is None:
-        worth_it = sum(source.count(split) for split in source.splits) >= _IMAGES_WORTH_WORKERS
-        workers = _usable_cores() if worth_it else 1
     try:
         _make_folder(out)
         with sole_worker(out):
-            _clear_folder(out, source)
-            manifest = _write(source, out, max_shard_bytes, workers)
-    except BrokenProcessPool:
-        raise RunFailure("a decoding process died, perhaps for want of memory; run the same command again") from None
+            journal = _open_folder(out, source, max_shard_bytes, quarantine)
+            if not quarantine:
+                _refuse_known_faults(source)
+            return _Packing(source, out, journal, max_shard_bytes, quarantine).run(workers or _usable_cores())
     except OSError as error:
         raise RunFailure(
             f"{error.filename or out}: cannot be written ({error.strerror or error}); {out} is not usable yet: make "
             f"room or correct the permissions, then run the same command again"
         ) from None
-    return manifest
-
-
-def _write(source: Source, out: Path, max_shard_bytes: int, workers: int) -> Manifest:
-    """Write every split of `source` as shards into the empty folder `out`, and the manifest last."""
-    moments = PixelMoments()
-    splits = {}
-    with _worker_pool(workers) as pool:
-        for split in source.splits:
-            rows = _judged(source, split, pool, workers, moments if split == "train" else PixelMoments())
-            shown = _with_progress(rows, split, source.count(split))
-            splits[split] = write_split(out, split, shown, max_shard_bytes)
-    manifest = Manifest(source.identity, source.classes, splits, moments.mean(), moments.std())
-    write_manifest(out, manifest)
-    return manifest
 
 
 class PixelMoments:
@@ -122,10 +137,15 @@ class PixelMoments:
         self.pixels = 0
         self.moments = np.zeros((2, 3), np.int64)
 
-    def add(self, verdict: Verdict) -> None:
-        """Add the good images of a verdict."""
-        self.pixels += sum(width * height for width, height in verdict.sizes)
-        self.moments += verdict.moments
+    def add(self, look: Look) -> None:
+        """Add an image."""
+        self.pixels += look.width * look.height
+        self.moments += look.moments
+
+    def add_shard(self, shard: FinishedShard) -> None:
+        """Add the images of a finished shard."""
+        self.pixels += shard.pixels
+        self.moments += np.array(shard.moments, np.int64)
 
     def mean(self) -> tuple[float, float, float]:
         """The mean of each channel."""
@@ -141,12 +161,101 @@ class PixelMoments:
         return red, green, blue
 
 
-def _source(flags: PackFlags) -> Source:
-    if not flags.synthetic:
-        return TinyImageNet(Path("data/raw") if flags.source is None else flags.source, flags.classes)
-    if flags.source is not None:
-        raise UserError(f"--source {flags.source}: --synthetic draws its images itself; give one of the two")
+def _open_source(flags: PackFlags, path: Path | None) -> Source:
+    if path is not None:
+        return TinyImageNet(path, flags.classes)
     return Synthetic() if flags.classes is None else Synthetic(class_count=flags.classes)
+
+
+class _Packing:
+    """One packing under way: what the writer has been handed and no finished shard holds yet, and the journal."""
+
+    def __init__(self, source: Source, out: Path, journal: Journal, max_shard_bytes: int, quarantine: bool):
+        self._source, self._out, self._journal = source, out, journal
+        self._max_shard_bytes, self._quarantine = max_shard_bytes, quarantine
+        self._rows: deque[tuple[int, Look]] = deque()  # by their index in the split
+        self._set_aside: deque[tuple[int, Quarantined]] = deque()
+
+    def run(self, workers: int) -> Manifest:
+        """Write what is missing of every split, the quarantine's list, and the manifest last."""
+        splits = {}
+        quarantined: list[Quarantined] = []
+        pool = ThreadPoolExecutor(workers)
+        try:
+            for split in self._source.splits:
+                self._write_split(split, pool, workers)
+                shards = self._journal.of(split)
+                aside = [each for shard in shards for each in shard.quarantined]
+                aside += [each for _, each in self._set_aside]  # some only where the split has no row at all
+                self._set_aside.clear()
+                images = sum(each.shard.rows for each in shards)
+                # What the journal says was read from a file; it must add up before a manifest rests on it.
+                assert images + len(aside) == self._source.count(split), (images, len(aside))
+                splits[split] = SplitFiles(images, tuple(each.shard for each in shards), len(aside))
+                quarantined += aside
+        finally:
+            pool.shutdown(cancel_futures=True)
+        if quarantined:
+            write_json(self._out / QUARANTINE_NAME, [asdict(each) for each in quarantined])
+            _refuse_emptied(self._source, quarantined, self._out)
+        moments = PixelMoments()
+        for shard in self._journal.of("train"):
+            moments.add_shard(shard)
+        manifest = Manifest(self._source.identity, self._source.classes, splits, moments.mean(), moments.std())
+        write_manifest(self._out, manifest)
+        self._journal.remove()
+        return manifest
+
+    def _write_split(self, split: str, pool: Executor, workers: int) -> None:
+        """Write the shards of `split` that are missing."""
+        finished = self._journal.of(split)
+        start = finished[-1].stop if finished else 0
+        ticker = _image_ticker(split, self._source.count(split), start)
+        rows = self._judged(split, start, pool, workers, ticker)
+        for shard in write_shards(self._out, split, rows, self._max_shard_bytes, first=len(finished)):
+            entry = self._finish(split, start, shard)
+            self._journal.add(entry)
+            start = entry.stop
+        ticker.close()
+
+    def _judged(self, split: str, start: int, pool: Executor, workers: int, ticker: Ticker) -> Iterator[Row]:
+        """Yield the rows of `split` from record `start` on, in the source's order, each image judged.
+
+        A bad record is set aside, or raises UserError.
+        """
+        labels = self._source.labels(split)
+        for index, (record, look) in enumerate(_looks(self._source.records(split, start), pool, workers), start):
+            ticker.update(index + 1)
+            fault = record if isinstance(record, Fault) else _fault(record, look)
+            if fault is None:
+                assert isinstance(record, Record)
+                assert isinstance(look, Look)
+                self._rows.append((index, look))
+                yield Row(record, look.width, look.height)
+            elif self._quarantine:
+                wnid = self._source.classes[labels[index]].wnid
+                origin = self._source.origin(split, index)
+                self._set_aside.append((index, Quarantined(split, fault.name, wnid, fault.reason, origin)))
+            else:
+                _refuse(self._source, split, index, fault)
+
+    def _finish(self, split: str, start: int, shard: ShardFile) -> FinishedShard:
+        """The journal's entry for a shard just finished; the writer may have been handed more than it holds."""
+        moments = PixelMoments()
+        stop = start
+        for _ in range(shard.rows):
+            index, look = self._rows.popleft()
+            moments.add(look)
+            stop = index + 1
+        last = not self._rows
+        if last:  # what was set aside behind its rows belongs to it
+            stop = self._source.count(split)
+        aside = []
+        while self._set_aside and self._set_aside[0][0] < stop:
+            aside.append(self._set_aside.popleft()[1])
+        fingerprint = self._source.fingerprint(split, start, stop)
+        sums = moments.moments.tolist()
+        return FinishedShard(split, shard, stop, last, fingerprint, moments.pixels, sums, tuple(aside))
 
 
 def _usable_cores() -> int:
@@ -160,121 +269,168 @@ def _make_folder(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
-def _clear_folder(out: Path, source: Source) -> None:
-    """Remove what an unfinished packing left in `out`, or refuse: what is finished or not ours is never touched."""
+def _open_folder(out: Path, source: Source, max_shard_bytes: int, quarantine: bool) -> Journal:
+    """The journal to go on with, in a folder that holds nothing else than its shards.
+
+    Raises UserError where `out` holds anything but an unfinished packing of `source`: that is never touched.
+    """
     names = sorted(entry.name for entry in out.iterdir())
     if MANIFEST_NAME in names:
-        manifest, _ = read_manifest(out)
-        same = (manifest.source, manifest.classes) == (source.identity, source.classes)
-        state = "is packed already, and whole" if same else "holds another data set"
-        raise UserError(
-            f"{out}: {state} ({manifest.source}, {_contents(manifest)}); nothing was changed, to pack "
-            f"{source.identity} with {len(source.classes)} classes use --out OTHER"
-        )
-    foreign = [name for name in names if not is_unfinished_work(name)]
+        _refuse_finished(out, source)
+    begun = Journal.begin(out, source, max_shard_bytes)
+    earlier = Journal.read(out)
+    ours = is_unfinished_work if earlier is not None else (JOURNAL_NAME + PARTIAL_SUFFIX).__eq__
+    foreign = [name for name in names if not ours(name)]
     if foreign:
         raise UserError(
             f"{out}: holds {foreign[0]!r}, which packing did not write; give a new or empty folder with --out"
         )
-    if names:
-        print(f"{out}: an earlier packing did not finish; its {len(names)} files are replaced", file=sys.stderr)
+    if earlier is not None:
+        _refuse_other_work(earlier, begun, quarantine)
+        begun.finished = earlier.still_true(source)
+        _say_what_is_kept(out, source, begun, earlier)
+    kept = {each.shard.file for each in begun.finished} | {JOURNAL_NAME}
     for name in names:
-        (out / name).unlink()
+        if name not in kept:
+            (out / name).unlink()
+    begun.write()
+    return begun
 
 
-def _judged(source: Source, split: str, pool: Executor | None, workers: int, moments: PixelMoments) -> Iterator[Row]:
-    """Yield the rows of `split` in the source's order, each image judged; `moments` takes in their pixels.
+def _refuse_finished(out: Path, source: Source) -> NoReturn:
+    manifest, _ = read_manifest(out)
+    (out / JOURNAL_NAME).unlink(missing_ok=True)  # of a process killed between writing the one and removing the other
+    same = (manifest.source, manifest.classes) == (source.identity, source.classes)
+    state = "holds another data set"
+    if same:
+        aside = sum(split.quarantined for split in manifest.splits.values())
+        state = f"is packed already, {aside:,} bad images set aside" if aside else "is packed already, and whole"
+    raise UserError(
+        f"{out}: {state} ({manifest.source}, {_contents(manifest)}); nothing was changed, to pack "
+        f"{source.identity} with {len(source.classes)} classes use --out OTHER"
+    )
 
-    Raises UserError at the first image that is bad or does not hold its boxes.
-    """
-    index = 0
-    chunks = _chunks(source.records(split), _CHUNK_IMAGES)
-    for records, verdict in _verdicts(chunks, pool, workers):
-        for record, (width, height) in zip(records, verdict.sizes, strict=False):
-            _check_boxes(source, split, index, record, width, height)
-            yield Row(record, width, height)
-            index += 1
-        if verdict.fault is not None:
-            bad = records[len(verdict.sizes)]
+
+def _refuse_other_work(earlier: Journal, begun: Journal, quarantine: bool) -> None:
+    """Raise UserError where the shards of the one cannot be part of the other's data set."""
+    if earlier.work != begun.work:
+        source, classes = earlier.work.get("source"), earlier.work.get("classes", ())
+        what = f"{source} with {len(classes)} classes"
+        if (source, classes) == (begun.work["source"], begun.work["classes"]):
+            what = "another version of this program"
+        raise UserError(
+            f"{earlier.folder}: holds an unfinished packing of {what}; finish that with its own command, delete the "
+            f"folder, or give another with --out"
+        )
+    aside = sum(len(each.quarantined) for each in earlier.finished)
+    if aside and not quarantine:
+        raise UserError(
+            f"{earlier.folder}: holds an unfinished packing with --quarantine, {aside:,} images set aside so far; give "
+            f"it again to continue, or another folder with --out"
+        )
+
+
+def _say_what_is_kept(out: Path, source: Source, journal: Journal, earlier: Journal) -> None:
+    dropped = len(earlier.finished) - len(journal.finished)
+    done = sum({each.split: each.stop for each in journal.finished}.values())
+    total = sum(source.count(split) for split in source.splits)
+    where = f"continues at image {done + 1:,} of {total:,}" if done else "begins anew, as no shard of it can be kept"
+    why = f"; {dropped} shards are packed anew, as they or their images changed since" if dropped else ""
+    print(f"{out}: an earlier packing did not finish; {where}{why}", file=sys.stderr)
+
+
+def _refuse_known_faults(source: Source) -> None:
+    for split in source.splits:
+        for index, fault in source.known_faults(split).items():
+            _refuse(source, split, index, fault)
+
+
+def _refuse(source: Source, split: str, index: int, fault: Fault) -> NoReturn:
+    raise UserError(
+        f"{fault.name}: {fault.reason} ({source.origin(split, index)}); {fault.remedy}, or set bad images aside with "
+        f"--quarantine"
+    )
+
+
+def _refuse_emptied(source: Source, quarantined: list[Quarantined], out: Path) -> None:
+    """Raise UserError where a split or a class has lost all its images."""
+    for split in source.splits:
+        aside = Counter(each.wnid for each in quarantined if each.split == split)
+        before = Counter(source.classes[label].wnid for label in source.labels(split))
+        emptied = [wnid for wnid in before if aside[wnid] == before[wnid]]
+        if emptied:
+            what = f"class {emptied[0]} in split {split!r}" if len(emptied) < len(before) else f"split {split!r}"
             raise UserError(
-                f"{bad.name}: bad image, {verdict.fault} ({source.origin(split, index)}); put a whole copy in its "
-                f"place, or remove the image and that line"
+                f"{source.identity}: all images of {what} are bad, so nothing is left of it; see "
+                f"{out / QUARANTINE_NAME}, mend the source and run the same command again"
             )
-        moments.add(verdict)
 
 
-def _verdicts(
-    chunks: Iterable[list[Record]], pool: Executor | None, workers: int
-) -> Iterator[tuple[list[Record], Verdict]]:
-    """Yield each chunk with its verdict, in order; without a pool this process judges."""
-    if pool is None:
-        for chunk in chunks:
-            yield chunk, judge_images([record.image for record in chunk])
-        return
-    in_work: deque[tuple[list[Record], Future[Verdict]]] = deque()
-    for chunk in chunks:
-        in_work.append((chunk, pool.submit(judge_images, [record.image for record in chunk])))
+def _looks(
+    records: Iterator[Record | Fault], pool: Executor, workers: int
+) -> Iterator[tuple[Record | Fault, Look | str | None]]:
+    """Yield each record with what decoding it told, in order; None for a fault."""
+    in_work: deque[tuple[list[Record | Fault], Future[list[Look | str]]]] = deque()
+    for chunk in _chunks(records):
+        images = [record.image for record in chunk if isinstance(record, Record)]
+        in_work.append((chunk, pool.submit(judge_images, images)))
         if len(in_work) >= workers * _CHUNKS_A_WORKER:
-            oldest, verdict = in_work.popleft()
-            yield oldest, verdict.result()
-    for chunk, verdict in in_work:
-        yield chunk, verdict.result()
+            yield from _paired(*in_work.popleft())
+    while in_work:
+        yield from _paired(*in_work.popleft())
 
 
-def _worker_pool(workers: int) -> AbstractContextManager[Executor | None]:
-    """Processes that judge images. Not threads: for small images Pillow's share under the interpreter lock is most of
-    the work, and two threads were no faster than one (7,000 against 14,000 images/s with two processes).
-    """
-    if workers == 1:
-        return nullcontext()
-    # A forked child inherits this process's locks as they stand; a spawned one starts clean.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker)
+def _paired(
+    chunk: list[Record | Fault], looks: Future[list[Look | str]]
+) -> Iterator[tuple[Record | Fault, Look | str | None]]:
+    of_records = iter(looks.result())
+    for record in chunk:
+        yield record, next(of_records) if isinstance(record, Record) else None
 
 
-def _chunks(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
-    while chunk := list(itertools.islice(records, size)):
+def _chunks(records: Iterator[Record | Fault]) -> Iterator[list[Record | Fault]]:
+    chunk: list[Record | Fault] = []
+    chunk_bytes = 0
+    for record in records:
+        chunk.append(record)
+        chunk_bytes += len(record.image) if isinstance(record, Record) else 0
+        if len(chunk) == _CHUNK_RECORDS or chunk_bytes >= _CHUNK_BYTES:
+            yield chunk
+            chunk, chunk_bytes = [], 0
+    if chunk:
         yield chunk
 
 
-def _check_boxes(source: Source, split: str, index: int, record: Record, width: int, height: int) -> None:
+def _fault(record: Record, look: Look | str | None) -> Fault | None:
+    """Why a record cannot be packed, or None."""
+    if not isinstance(look, Look):
+        return Fault(record.name, f"bad image, {look}", _PUT_WHOLE)
     for x0, y0, x1, y1 in record.boxes.tolist():
-        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-            raise UserError(
-                f"{source.origin(split, index)}: box ({x0:g}, {y0:g}, {x1:g}, {y1:g}), half-open, reaches outside the "
-                f"{width}x{height} pixels of {record.name} or is empty; correct the box"
-            )
+        if not (0 <= x0 < x1 <= look.width and 0 <= y0 < y1 <= look.height):
+            reason = f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}), half-open, reaches outside the "
+            reason += f"{look.width}x{look.height} pixels or is empty"
+            return Fault(record.name, reason, "correct the box")
+    return None
 
 
-def _with_progress(rows: Iterable[Row], split: str, count: int) -> Iterator[Row]:
-    """Pass `rows` on and say now and then how far it got: one line kept up to date on a terminal, else one after
-    another.
-    """
-    on_terminal = sys.stderr.isatty()
-    started = last = 0.0
-    for done, row in enumerate(rows, start=1):
-        if done == 1:  # the workers have started, which says nothing about the rate
-            started = last = time.perf_counter()
-        yield row
-        now = time.perf_counter()
-        if now - last >= _SECONDS_BETWEEN_LINES or (on_terminal and done == count):
-            last = now
-            rate = done / max(now - started, 1e-6)
-            line = f"{split}  {done:,} of {count:,} images  {rate:,.0f} images/s  {(count - done) / rate:.0f} s left"
-            print(
-                f"\r\x1b[K{line}" if on_terminal else line, end="" if on_terminal else "\n", file=sys.stderr, flush=True
-            )
-    if on_terminal:
-        print(file=sys.stderr)
+def _image_ticker(split: str, count: int, done: int) -> Ticker:
+    def line(done: int, rate: float, left: float) -> str:
+        return f"{split}  {done:,} of {count:,} images  {rate:,.0f} images/s  {left:.0f} s left"
+
+    return Ticker(count, line, done)
 
 
-def _print_summary(manifest: Manifest, out: Path, seconds: float) -> None:
+def _print_summary(manifest: Manifest, out: Path, seconds: float, continued: bool) -> None:
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     images = sum(split.images for split in manifest.splits.values())
+    aside = sum(split.quarantined for split in manifest.splits.values())
     mean, std = (", ".join(f"{value:.2f}" for value in values) for values in (manifest.mean, manifest.std))
     print(f"{out}: {manifest.source}, {_contents(manifest)}")
     print(f"{len(shards)} shards, {sum(shard.bytes for shard in shards) / 2**20:,.1f} MiB")
-    print(f"{seconds:.1f} s, {images / seconds:,.0f} images/s")
+    print(f"{seconds:.1f} s, {'for the rest' if continued else f'{images / seconds:,.0f} images/s'}")
     print(f"train pixels (R, G, B of 255): mean {mean}; std {std}")
+    if aside:
+        print(f"{images:,} packed and {aside:,} set aside, {images + aside:,} in all; see {out / QUARANTINE_NAME}")
 
 
 def _contents(manifest: Manifest) -> str:

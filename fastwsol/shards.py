@@ -1,8 +1,9 @@
 """Shards: a packed data set on disk, its writer and its verified, memory-mapped reader.
 
     folder/
-      train-00000.arrow ...   Arrow IPC files, uncompressed, at most 256 MiB each, never rewritten in place
+      train-00000.arrow ...   Arrow IPC files, uncompressed, at most 64 MiB each, never rewritten in place
       val-00000.arrow ...
+      quarantine.json         the images that were set aside, where there were any
       manifest.json           written last: without it there is no data set
 
 A row is `name, image (the encoded file as it came), width, height, label, boxes` with boxes in float32 x0, y0, x1, y1,
@@ -26,13 +27,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fastwsol.durable import PARTIAL_SUFFIX, write_durably, write_json
+from fastwsol.durable import write_durably, write_json
 from fastwsol.errors import UserError
 from fastwsol.sources import Class, Record
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
-MAX_SHARD_BYTES = 256 * 2**20
+QUARANTINE_NAME = "quarantine.json"
+MAX_SHARD_BYTES = 64 * 2**20
+"""Largest shard. A packing that was stopped goes on behind its last whole one, so this is what a stop can cost."""
 
 # Rows are held in memory a record batch at a time, so this bounds the writer. Large enough that Arrow's per-batch
 # metadata (about 1 KiB) and the reader's per-batch work vanish.
@@ -74,10 +77,13 @@ class ShardFile:
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """One split as the manifest knows it: how many images, and the shards that hold them, in order."""
+    """One split as the manifest knows it: how many images, the shards that hold them, in order, and how many images
+    of the source were set aside.
+    """
 
     images: int
     shards: tuple[ShardFile, ...]
+    quarantined: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,20 +100,22 @@ class Manifest:
 # Writing
 
 
-def write_split(folder: Path, split: str, rows: Iterable[Row], max_shard_bytes: int = MAX_SHARD_BYTES) -> SplitFiles:
-    """Write `rows` as the shards of `split`, each durably, no file above `max_shard_bytes`.
+def write_shards(
+    folder: Path, split: str, rows: Iterable[Row], max_shard_bytes: int = MAX_SHARD_BYTES, first: int = 0
+) -> Iterator[ShardFile]:
+    """Write `rows` as the shards of `split`, numbered from `first`, no file above `max_shard_bytes`; yield each when it
+    lies durably on disk.
 
-    Holds one record batch in memory at a time. Raises UserError when a single image is larger than a shard may be,
-    OSError when the disk refuses.
+    Holds one record batch in memory at a time. Where a shard ends follows from its rows alone. Raises UserError when a
+    single image is larger than a shard may be, OSError when the disk refuses.
     """
     batches = _record_batches(rows, min(_BATCH_BYTES, max_shard_bytes // 4))
-    shards: list[ShardFile] = []
+    number = first
     batch = next(batches, None)
     while batch is not None:
-        path = folder / f"{split}-{len(shards):05d}.arrow"
-        shard, batch = _write_shard(path, batch, batches, max_shard_bytes)
-        shards.append(shard)
-    return SplitFiles(sum(shard.rows for shard in shards), tuple(shards))
+        shard, batch = _write_shard(folder / f"{split}-{number:05d}.arrow", batch, batches, max_shard_bytes)
+        number += 1
+        yield shard
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -115,11 +123,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     write_json(folder / MANIFEST_NAME, {"schema_version": SCHEMA_VERSION, **asdict(manifest)})
 
 
-def is_unfinished_work(file_name: str) -> bool:
-    """Whether a packing that was stopped before its manifest may have left a file of this name."""
-    shard = r"\w+-\d{5}\.arrow"
-    partial = re.escape(PARTIAL_SUFFIX)
-    return re.fullmatch(rf"{shard}({partial})?|{re.escape(MANIFEST_NAME)}{partial}", file_name) is not None
+def is_shard_name(file_name: str) -> bool:
+    """Whether the writer gives a shard this name."""
+    return re.fullmatch(r"\w+-\d{5}\.arrow", file_name) is not None
 
 
 def _write_shard(
@@ -307,7 +313,11 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
 
 def _manifest(fields: dict[str, Any]) -> Manifest:
     splits = {
-        name: SplitFiles(int(split["images"]), tuple(ShardFile(**shard) for shard in split["shards"]))
+        name: SplitFiles(
+            int(split["images"]),
+            tuple(ShardFile(**shard) for shard in split["shards"]),
+            int(split.get("quarantined", 0)),  # manifests of before there was a quarantine do not say
+        )
         for name, split in fields["splits"].items()
     }
     for name, split in splits.items():

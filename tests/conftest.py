@@ -1,12 +1,14 @@
 """What several test files share: the real data where given, a packed synthetic set, a made-up official layout."""
 
 import io
+import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from faults.case import Case, Outcome, as_markdown
 from PIL import Image
 
 from fastwsol.packing import pack
@@ -19,6 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         metavar="PATH",
         help="the official tiny-imagenet-200 zip or folder, for the tests on it",
+    )
+    parser.addoption(
+        "--bad-inputs-table", type=Path, metavar="FILE", help="write what the commands said to bad inputs, as markdown"
     )
 
 
@@ -45,9 +50,17 @@ WNIDS = ("n03", "n01", "n02")  # not sorted, as in the official list
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Path:
-    """A folder in the official layout: 3 classes, 3 train images each, 6 val images, 64x64, made of noise."""
-    root = tmp_path / "tiny-imagenet-200"
+def layout(tmp_path: Path, good_layout: Path) -> Path:
+    """A folder in the official layout, to spoil."""
+    return shutil.copytree(good_layout, tmp_path / "tiny-imagenet-200")
+
+
+@pytest.fixture(scope="session")
+def good_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in the official layout: 3 classes, 3 train images each, 6 val images, 64x64, made of noise. Shared: read
+    it, never write to it.
+    """
+    root = tmp_path_factory.mktemp("good") / "tiny-imagenet-200"
     (root / "val" / "images").mkdir(parents=True)
     (root / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in WNIDS))
     words = [f"{wnid}\tname of {wnid}, another name\n" for wnid in (*sorted(WNIDS), "n99")]
@@ -83,6 +96,16 @@ def as_zip(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return build
+
+
+@pytest.fixture(scope="session")
+def bad_inputs_table(request: pytest.FixtureRequest) -> Iterator[Callable[[Case, Outcome], None]]:
+    """Takes what was seen of each case; at the end it is written where --bad-inputs-table says."""
+    seen: list[tuple[Case, Outcome]] = []
+    yield lambda case, outcome: seen.append((case, outcome))
+    path: Path | None = request.config.getoption("--bad-inputs-table")
+    if path is not None:
+        path.write_text(as_markdown(seen))
 
 
 def noise_jpeg(seed: int, mode: str = "RGB", size: tuple[int, int] = (64, 64)) -> bytes:

@@ -63,6 +63,14 @@ def test_errors_have_their_exit_status_and_one_line(error, status, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_what_a_name_holds_stays_on_the_line(capsys):
+    def command(arguments):
+        raise UserError("a\nb\x1b[31m\udcff größe: missing")
+
+    assert run_command(command, []) == 2
+    assert capsys.readouterr().err == "error: a\\nb\\x1b[31m\\udcff größe: missing\n"
+
+
 def test_sigterm_stops_a_command_as_the_keyboard_does(capsys):
     assert run_command(lambda arguments: signal.raise_signal(signal.SIGTERM), []) == 75
     assert capsys.readouterr().err.count("\n") == 1

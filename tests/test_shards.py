@@ -19,10 +19,9 @@ from fastwsol.shards import (
     Row,
     Shards,
     SplitFiles,
-    is_unfinished_work,
     open_shards,
     write_manifest,
-    write_split,
+    write_shards,
 )
 from fastwsol.sources import Class, Record
 
@@ -43,7 +42,8 @@ def made_up_rows(count: int, seed: int = 0, longest: int = 3000) -> list[Row]:
 
 def write(folder: Path, rows: list[Row], max_shard_bytes: int = 64 * 1024) -> SplitFiles:
     folder.mkdir(parents=True, exist_ok=True)
-    split = write_split(folder, "train", iter(rows), max_shard_bytes)
+    shards = tuple(write_shards(folder, "train", iter(rows), max_shard_bytes))
+    split = SplitFiles(sum(shard.rows for shard in shards), shards)
     write_manifest(folder, Manifest("made up", CLASSES, {"train": split}, (0.1, 2.5, 254.0), (1 / 3, 2.0, 3.0)))
     return split
 
@@ -292,7 +292,17 @@ def test_manifest_that_is_no_json_object_is_refused(content: bytes, tmp_path: Pa
         open_shards(tmp_path)
 
 
-def test_only_names_that_packing_writes_count_as_its_leftovers() -> None:
-    ours = ("train-00000.arrow", "val-00012.arrow.partial", "manifest.json.partial")
-    others = ("manifest.json", "train.arrow", "notes.txt", "notes.partial", "train-00000.arrow.bak", ".partial")
-    assert [name for name in (*ours, *others) if is_unfinished_work(name)] == list(ours)
+def test_writing_goes_on_behind_a_finished_shard_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    rows = made_up_rows(300)
+    files = write(tmp_path / "whole", rows)
+    (tmp_path / "rest").mkdir()
+    done = sum(shard.rows for shard in files.shards[:2])
+    rest = tuple(write_shards(tmp_path / "rest", "train", iter(rows[done:]), 64 * 1024, first=2))
+    assert rest == files.shards[2:]
+    assert len(rest) > 1
+
+
+def test_manifest_of_before_there_was_a_quarantine_is_read(tmp_path: Path) -> None:
+    write(tmp_path, made_up_rows(150))
+    edit_manifest(tmp_path, lambda fields: fields["splits"]["train"].pop("quarantined"))
+    assert open_shards(tmp_path).manifest.splits["train"].quarantined == 0

@@ -1,6 +1,6 @@
 """Where images come from: one module a layout. Each yields `Record`s, in an order of its own that never changes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +30,15 @@ class Record:
     boxes: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What stands in the place of a record that cannot be used: its name, why, and what would mend it."""
+
+    name: str
+    reason: str
+    remedy: str
+
+
 class Source(Protocol):
     """What a layout offers to the packer."""
 
@@ -46,13 +55,19 @@ class Source(Protocol):
         """The splits in packing order; `train` gives the pixel statistics."""
 
     def count(self, split: str) -> int:
-        """How many records `records(split)` yields."""
+        """How many records and faults `records(split)` yields."""
 
-    def records(self, split: str) -> Iterator[Record]:
-        """Yield the records of `split`, reading each image when its turn comes.
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """The labels [count] of all records, those that are faults among them."""
 
-        Raises UserError when an image cannot be read.
-        """
+    def known_faults(self, split: str) -> Mapping[int, Fault]:
+        """By index, the faults that can be told before any image is read."""
+
+    def records(self, split: str, start: int = 0) -> Iterator[Record | Fault]:
+        """Yield the records of `split` from index `start` on, reading each image when its turn comes."""
 
     def origin(self, split: str, index: int) -> str:
         """Where record `index` got its label and boxes, for messages: a file and its line."""
+
+    def fingerprint(self, split: str, start: int, stop: int) -> str:
+        """A hash over the records from `start` to `stop`, without reading images: another one when they changed."""

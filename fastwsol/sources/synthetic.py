@@ -9,6 +9,7 @@ Everything in an image follows from (seed, split, class, number within the class
 classes, changes none that are there.
 """
 
+import hashlib
 import io
 import math
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastwsol.errors import UserError
-from fastwsol.sources import Class, Record
+from fastwsol.sources import Class, Fault, Record
 
 IMAGE_SIZE = 64
 """Pixels a side, Tiny ImageNet's."""
@@ -104,17 +105,30 @@ class Synthetic:
         """How many records `records(split)` yields."""
         return self._counts[split] * len(self.classes)
 
-    def records(self, split: str) -> Iterator[Record]:
-        """Yield the records of `split`, class by class."""
-        for label, one in enumerate(self.classes):
-            for index in range(self._counts[split]):
-                scene = draw_scene(self._seed, split, label, index)
-                yield Record(f"{split}/{one.wnid}/{index:05d}.jpg", encode(scene.pixels), label, scene.box[None])
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """The labels of all records."""
+        return np.repeat(np.arange(len(self.classes)), self._counts[split])
+
+    def known_faults(self, split: str) -> dict[int, Fault]:
+        """None: what is drawn is good."""
+        return {}
+
+    def records(self, split: str, start: int = 0) -> Iterator[Record]:
+        """Yield the records of `split` from index `start` on, class by class."""
+        for index in range(start, self.count(split)):
+            label, within = divmod(index, self._counts[split])
+            scene = draw_scene(self._seed, split, label, within)
+            name = f"{split}/{self.classes[label].wnid}/{within:05d}.jpg"
+            yield Record(name, encode(scene.pixels), label, scene.box[None])
 
     def origin(self, split: str, index: int) -> str:
         """The scene that record `index` shows."""
         label, within = divmod(index, self._counts[split])
         return f"draw_scene({self._seed}, {split!r}, {label}, {within})"
+
+    def fingerprint(self, split: str, start: int, stop: int) -> str:
+        """A hash over what the records follow from."""
+        return hashlib.sha256(f"{self.identity} {len(self.classes)} {split} {start} {stop}".encode()).hexdigest()
 
 
 def draw_scene(seed: int, split: str, label: int, index: int) -> Scene:

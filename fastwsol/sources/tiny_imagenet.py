@@ -12,41 +12,50 @@ in label order, so folder and zip give the same sequence. The unlabelled test im
 images themselves is read and checked when the source is opened.
 """
 
+import hashlib
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastwsol.errors import UserError
-from fastwsol.sources import Class, Record
+from fastwsol.sources import Class, Fault, Record
+from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
 
 LAYOUT_NAME = "tiny-imagenet-200"
+MAX_TEXT_BYTES = 64 * 2**20
+"""Largest annotation file; the official words.txt has 2.6 MB."""
+MAX_FILE_BYTES = 64 * 2**20
+"""Largest image file that is read at all; what is too large for packing is smaller, and the packer's to say."""
 
 _DOWNLOAD = f"get the official {LAYOUT_NAME}.zip and give it as --source"
 _REPLACE = f"take the file from the official {LAYOUT_NAME}.zip"
 _CORRECT = f"correct the line, or take the file from the official {LAYOUT_NAME}.zip"
+_PUT_WHOLE = "put a whole copy in its place, or remove image and line"
 
 
 @dataclass(frozen=True)
 class _Annotation:
-    """One annotated image: its path in the layout, its label, its box with half-open edges, and where that is said."""
+    """One annotated image: its path in the layout, its label, its box with half-open edges, where that is said, the
+    image file's stamp, and what is wrong already.
+    """
 
     path: str
     label: int
     box: tuple[int, int, int, int]
     text: str
     line: int
+    stamp: str = ""
+    fault: Fault | None = None
 
 
 class TinyImageNet:
     """A `Source` over the official layout. `class_count` keeps the first classes of wnids.txt (default: all).
 
-    Raises UserError for every mistake in the layout, naming file, line and remedy.
+    Raises UserError for every mistake in the layout that is not one image's, naming file, line and remedy.
     """
 
     identity = LAYOUT_NAME
@@ -68,19 +77,42 @@ class TinyImageNet:
         }
 
     def count(self, split: str) -> int:
-        """How many records `records(split)` yields."""
+        """How many records and faults `records(split)` yields."""
         return len(self._annotations[split])
 
-    def records(self, split: str) -> Iterator[Record]:
-        """Yield the records of `split`; names are paths in the layout. Raises UserError for an unreadable image."""
-        for annotation in self._annotations[split]:
-            boxes = np.array([annotation.box], np.float32)
-            yield Record(annotation.path, self._tree.read(annotation.path), annotation.label, boxes)
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """The labels of all annotated images."""
+        return np.array([annotation.label for annotation in self._annotations[split]], np.int64)
+
+    def known_faults(self, split: str) -> dict[int, Fault]:
+        """The annotations whose image is missing or whose box cannot be."""
+        annotations = enumerate(self._annotations[split])
+        return {index: annotation.fault for index, annotation in annotations if annotation.fault is not None}
+
+    def records(self, split: str, start: int = 0) -> Iterator[Record | Fault]:
+        """Yield the records of `split` from index `start` on; names are paths in the layout."""
+        for annotation in self._annotations[split][start:]:
+            if annotation.fault is not None:
+                yield annotation.fault
+                continue
+            try:
+                image = self._tree.read(annotation.path, MAX_FILE_BYTES)
+            except BadFile as error:
+                yield Fault(annotation.path, str(error), _PUT_WHOLE)
+            else:
+                yield Record(annotation.path, image, annotation.label, np.array([annotation.box], np.float32))
 
     def origin(self, split: str, index: int) -> str:
         """The annotation file and line that record `index` comes from."""
         annotation = self._annotations[split][index]
         return f"{self._tree.where(annotation.text)} line {annotation.line}"
+
+    def fingerprint(self, split: str, start: int, stop: int) -> str:
+        """A hash over paths, labels, boxes, and the files' checksums (zip) or sizes and times of change (folder)."""
+        digest = hashlib.sha256()
+        for each in self._annotations[split][start:stop]:
+            digest.update(f"{each.path}\t{each.label}\t{each.box}\t{each.stamp}\t{each.fault}\n".encode())
+        return digest.hexdigest()
 
 
 def find_layout(path: Path) -> Path:
@@ -105,92 +137,9 @@ def find_layout(path: Path) -> Path:
     )
 
 
-class _Tree(Protocol):
-    """Files under a layout's root, wherever they are kept. Paths are relative to the root, with slashes."""
-
-    def where(self, path: str) -> str:
-        """The file as the user would find it."""
-
-    def read(self, path: str) -> bytes:
-        """A file's bytes. Raises UserError when it is missing or cannot be read."""
-
-    def names(self, folder: str) -> list[str]:
-        """The names directly in `folder`, hidden ones left out, sorted; none when there is no such folder."""
-
-
-class _Folder:
-    def __init__(self, root: Path):
-        self._root = root
-
-    def where(self, path: str) -> str:
-        return str(self._root / path)
-
-    def read(self, path: str) -> bytes:
-        try:
-            return (self._root / path).read_bytes()
-        except FileNotFoundError:
-            raise UserError(f"{self.where(path)}: missing; {_REPLACE}") from None
-        except OSError as error:
-            raise UserError(f"{self.where(path)}: cannot be read ({error.strerror}); {_REPLACE}") from None
-
-    def names(self, folder: str) -> list[str]:
-        where = self._root / folder
-        try:
-            return sorted(entry.name for entry in where.iterdir() if not entry.name.startswith("."))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise UserError(f"{where}: cannot be listed ({error.strerror}); check its permissions") from None
-
-
-class _Zip:
-    def __init__(self, path: Path):
-        self._path = path
-        try:
-            self._archive = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
-            raise UserError(f"{path}: not a whole zip archive ({error}); {_DOWNLOAD}") from None
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-        members = [member for member in self._archive.namelist() if not member.endswith("/")]
-        self._prefix = f"{LAYOUT_NAME}/" if f"{LAYOUT_NAME}/wnids.txt" in members else ""
-        self._names = self._names_by_folder(
-            [member.removeprefix(self._prefix) for member in members if member.startswith(self._prefix)]
-        )
-
-    def _names_by_folder(self, files: list[str]) -> dict[str, set[str]]:
-        names: dict[str, set[str]] = {}
-        for file in files:
-            folder, _, name = file.rpartition("/")
-            of_folder = names.setdefault(folder, set())
-            if name in of_folder:
-                raise UserError(f"{self.where(file)}: the archive has two files of this name; {_DOWNLOAD}")
-            of_folder.add(name)
-        for folder in list(names):
-            while folder:  # a folder need not have a member of its own
-                folder, _, name = folder.rpartition("/")
-                names.setdefault(folder, set()).add(name)
-        return names
-
-    def where(self, path: str) -> str:
-        return f"{self._path}: {self._prefix}{path}"
-
-    def read(self, path: str) -> bytes:
-        try:
-            return self._archive.read(self._prefix + path)
-        except KeyError:
-            raise UserError(f"{self.where(path)}: missing; {_DOWNLOAD}") from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-            # RuntimeError: the member is encrypted; NotImplementedError: an unknown compression.
-            raise UserError(f"{self.where(path)}: the archive is damaged here ({error}); {_DOWNLOAD}") from None
-
-    def names(self, folder: str) -> list[str]:
-        return sorted(name for name in self._names.get(folder, ()) if not name.startswith("."))
-
-
-def _open_tree(path: Path) -> _Tree:
+def _open_tree(path: Path) -> Tree:
     layout = find_layout(path)
-    tree: _Tree = _Zip(layout) if layout.is_file() else _Folder(layout)
+    tree: Tree = Zip(layout, LAYOUT_NAME, _DOWNLOAD) if layout.is_file() else Folder(layout)
     if "wnids.txt" not in tree.names(""):
         raise UserError(
             f"{layout}: not a Tiny ImageNet layout (expected wnids.txt, at the top or in {LAYOUT_NAME}/); {_DOWNLOAD}"
@@ -198,10 +147,12 @@ def _open_tree(path: Path) -> _Tree:
     return tree
 
 
-def _read_classes(tree: _Tree) -> tuple[Class, ...]:
+def _read_classes(tree: Tree) -> tuple[Class, ...]:
     """The classes in the order of wnids.txt, with their names from words.txt."""
     line_of_wnid: dict[str, int] = {}
     for line, (wnid,) in _rows(tree, "wnids.txt", "<wnid>"):
+        if not re.fullmatch(r"\w[\w.-]*", wnid):
+            raise UserError(f"{tree.where('wnids.txt')} line {line}: {wnid[:80]!r} is no WordNet id; {_CORRECT}")
         if wnid in line_of_wnid:
             raise UserError(
                 f"{tree.where('wnids.txt')} line {line}: {wnid} stands in line {line_of_wnid[wnid]} already; {_CORRECT}"
@@ -218,7 +169,7 @@ def _read_classes(tree: _Tree) -> tuple[Class, ...]:
     return tuple(Class(wnid, names[wnid]) for wnid in line_of_wnid)
 
 
-def _read_train(tree: _Tree, labels: dict[str, int], class_count: int) -> list[_Annotation]:
+def _read_train(tree: Tree, labels: dict[str, int], class_count: int) -> list[_Annotation]:
     """The train annotations of the first `class_count` classes."""
     for folder in tree.names("train"):
         if folder not in labels:
@@ -232,13 +183,12 @@ def _read_train(tree: _Tree, labels: dict[str, int], class_count: int) -> list[_
             text, images = f"train/{wnid}/{wnid}_boxes.txt", f"train/{wnid}/images"
             of_class = []
             for line, (file, *box) in _rows(tree, text, "<file> <x0> <y0> <x1> <y1>"):
-                of_class.append(_Annotation(f"{images}/{file}", label, _box(tree, text, line, box), text, line))
-            _match_images(tree, text, images, of_class)
-            annotations += of_class
+                of_class.append(_annotation(tree, text, line, images, file, label, box))
+            annotations += _match_images(tree, text, images, of_class)
     return annotations
 
 
-def _read_val(tree: _Tree, labels: dict[str, int], class_count: int) -> list[_Annotation]:
+def _read_val(tree: Tree, labels: dict[str, int], class_count: int) -> list[_Annotation]:
     """The val annotations of the first `class_count` classes; the lines of the others are checked too."""
     text, images = "val/val_annotations.txt", "val/images"
     annotations: list[_Annotation] = []
@@ -247,13 +197,16 @@ def _read_val(tree: _Tree, labels: dict[str, int], class_count: int) -> list[_An
             raise UserError(
                 f"{tree.where(text)} line {line}: {wnid!r} is not a class of {tree.where('wnids.txt')}; {_CORRECT}"
             )
-        annotations.append(_Annotation(f"{images}/{file}", labels[wnid], _box(tree, text, line, box), text, line))
-    _match_images(tree, text, images, annotations)
-    return [annotation for annotation in annotations if annotation.label < class_count]
+        annotations.append(_annotation(tree, text, line, images, file, labels[wnid], box))
+    matched = _match_images(tree, text, images, annotations)
+    return [annotation for annotation in matched if annotation.label < class_count]
 
 
-def _match_images(tree: _Tree, text: str, folder: str, annotations: list[_Annotation]) -> None:
-    """Refuse an image annotated twice, an annotation without its image, and an image without an annotation."""
+def _match_images(tree: Tree, text: str, folder: str, annotations: list[_Annotation]) -> list[_Annotation]:
+    """Give each annotation its image's stamp, or a fault where there is no image.
+
+    Raises UserError for an image annotated twice and an image without an annotation.
+    """
     line_of_path: dict[str, int] = {}
     for annotation in annotations:
         if annotation.path in line_of_path:
@@ -262,29 +215,30 @@ def _match_images(tree: _Tree, text: str, folder: str, annotations: list[_Annota
                 f"{line_of_path[annotation.path]} already; {_CORRECT}"
             )
         line_of_path[annotation.path] = annotation.line
-    paths = [f"{folder}/{name}" for name in tree.names(folder)]
-    without_image = line_of_path.keys() - paths
-    if without_image:
-        path = min(without_image, key=lambda path: line_of_path[path])
-        raise UserError(
-            f"{tree.where(path)}: no such image, and {tree.where(text)} line {line_of_path[path]} annotates it; "
-            f"put the image back, or remove the line"
-        )
-    for path in paths:
+    stamps = {f"{folder}/{name}": stamp for name, stamp in tree.stamps(folder).items()}
+    for path in stamps:
         if path not in line_of_path:
             raise UserError(
                 f"{tree.where(path)}: {tree.where(text)} has no annotation for this image; add the line, or remove "
                 f"the image"
             )
+    return [
+        replace(each, stamp=stamps[each.path])
+        if each.path in stamps
+        else replace(each, fault=Fault(each.path, "no such image", "put the image back, or remove the line"))
+        for each in annotations
+    ]
 
 
-def _rows(tree: _Tree, path: str, fields: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(tree: Tree, path: str, fields: str) -> Iterator[tuple[int, list[str]]]:
     """Yield line number (from 1) and the tab-separated values of each line that is not blank.
 
     `fields` names them, separated by blanks. Raises UserError for a line with another number of values.
     """
     try:
-        text = tree.read(path).decode("utf-8")
+        text = tree.read(path, MAX_TEXT_BYTES).decode("utf-8")
+    except BadFile as error:
+        raise UserError(f"{tree.where(path)}: {error}; {_REPLACE}") from None
     except UnicodeDecodeError:
         raise UserError(f"{tree.where(path)}: not UTF-8 text; {_REPLACE}") from None
     field_count = len(fields.split())
@@ -301,21 +255,25 @@ def _rows(tree: _Tree, path: str, fields: str) -> Iterator[tuple[int, list[str]]
         yield line, values
 
 
-def _box(tree: _Tree, text: str, line: int, values: list[str]) -> tuple[int, int, int, int]:
-    """The half-open box of an annotation with inclusive ends. Whether it lies in the image is for the packer to say."""
-    for value in values:
+def _annotation(
+    tree: Tree, text: str, line: int, folder: str, file: str, label: int, corners: list[str]
+) -> _Annotation:
+    """The annotation of a line, its box with half-open edges; whether that lies in the image is for the packer to say.
+
+    A box that can be in no image is the annotation's fault. Raises UserError for a line that is no annotation.
+    """
+    where = f"{tree.where(text)} line {line}"
+    if "/" in file or "\0" in file or file.startswith("."):
+        raise UserError(f"{where}: {file[:80]!r} is no image's name; {_CORRECT}")
+    for value in corners:
         if not re.fullmatch(r"-?[0-9]{1,9}", value):
-            raise UserError(
-                f"{tree.where(text)} line {line}: box coordinate {value[:40]!r}, expected an integer; {_CORRECT}"
-            )
-    x0, y0, x1, y1 = (int(value) for value in values)
+            raise UserError(f"{where}: box coordinate {value[:40]!r}, expected an integer; {_CORRECT}")
+    path = f"{folder}/{file}"
+    x0, y0, x1, y1 = (int(value) for value in corners)
+    fault = None
     if x0 < 0 or y0 < 0:
-        raise UserError(
-            f"{tree.where(text)} line {line}: box ({x0}, {y0}, {x1}, {y1}) begins outside the image; {_CORRECT}"
-        )
-    if x1 < x0 or y1 < y0:
-        raise UserError(
-            f"{tree.where(text)} line {line}: box ({x0}, {y0}, {x1}, {y1}) is inverted, expected x0 <= x1 and "
-            f"y0 <= y1; {_CORRECT}"
-        )
-    return x0, y0, x1 + 1, y1 + 1
+        fault = Fault(path, f"box ({x0}, {y0}, {x1}, {y1}) begins outside the image", _CORRECT)
+    elif x1 < x0 or y1 < y0:
+        reason = f"box ({x0}, {y0}, {x1}, {y1}) is inverted, expected x0 <= x1 and y0 <= y1"
+        fault = Fault(path, reason, _CORRECT)
+    return _Annotation(path, label, (x0, y0, x1 + 1, y1 + 1), text, line, fault=fault)

@@ -1,0 +1,147 @@
+"""The journal of a packing: what its finished shards hold, so that the same command goes on behind them.
+
+It lies in the shard folder as packing.json from before the first shard until the manifest is there, and is rewritten
+durably after each shard. It is no part of the data set, but the sign that what else lies there is packing's to remove.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fastwsol.durable import PARTIAL_SUFFIX, write_json
+from fastwsol.errors import UserError
+from fastwsol.shards import MANIFEST_NAME, QUARANTINE_NAME, SCHEMA_VERSION, ShardFile, is_shard_name
+from fastwsol.sources import Source
+
+JOURNAL_NAME = "packing.json"
+_FORMAT_VERSION = 1
+_ELSEWHERE = "delete the folder if it holds nothing you want, or give another with --out"
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """One image that was set aside: which, of which class, why, and where its annotation stands."""
+
+    split: str
+    name: str
+    wnid: str
+    reason: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class FinishedShard:
+    """A shard that lies whole on disk, and what it took from the source: its split's records up to index `stop`.
+
+    last: whether no row of the split came after it; fingerprint: `Source.fingerprint` of those records, from where the
+    shard before ended; pixels, moments: of its images, as in `PixelMoments`; quarantined: what was set aside among
+    those records.
+    """
+
+    split: str
+    shard: ShardFile
+    stop: int
+    last: bool
+    fingerprint: str
+    pixels: int
+    moments: list[list[int]]
+    quarantined: tuple[Quarantined, ...]
+
+
+@dataclass
+class Journal:
+    """What is being packed, and the shards that are finished, in order.
+
+    An equal `work` means that its shards can be part of the same data set: source and classes.
+    """
+
+    folder: Path
+    work: dict[str, Any]
+    finished: list[FinishedShard]
+
+    @staticmethod
+    def begin(folder: Path, source: Source, max_shard_bytes: int) -> "Journal":
+        """An empty journal of packing `source` into `folder`."""
+        work = {
+            "source": source.identity,
+            "classes": [one.wnid for one in source.classes],
+            "schema_version": SCHEMA_VERSION,
+            "max_shard_bytes": max_shard_bytes,
+        }
+        return Journal(folder, work, [])
+
+    @staticmethod
+    def read(folder: Path) -> "Journal | None":
+        """The journal in `folder`, or None. Raises UserError for one that this program did not write."""
+        path = folder / JOURNAL_NAME
+        try:
+            fields = json.loads(path.read_bytes())
+            if fields["format_version"] == _FORMAT_VERSION:
+                return Journal(folder, dict(fields["work"]), [_finished_shard(each) for each in fields["finished"]])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UserError(f"{path}: no journal of a packing ({reason}); {_ELSEWHERE}") from None
+        raise UserError(f"{path}: written by another version of this program; {_ELSEWHERE}")
+
+    def add(self, shard: FinishedShard) -> None:
+        """Note a finished shard, durably."""
+        self.finished.append(shard)
+        self.write()
+
+    def write(self) -> None:
+        """Write the journal as it stands, durably."""
+        finished = [asdict(each) for each in self.finished]
+        write_json(
+            self.folder / JOURNAL_NAME, {"format_version": _FORMAT_VERSION, "work": self.work, "finished": finished}
+        )
+
+    def of(self, split: str) -> list[FinishedShard]:
+        """The finished shards of `split`."""
+        return [each for each in self.finished if each.split == split]
+
+    def still_true(self, source: Source) -> list[FinishedShard]:
+        """The finished shards, from the first on, whose file is as it was written and whose records are as they were.
+
+        What lies behind the first that is not would not follow on it.
+        """
+        good: list[FinishedShard] = []
+        starts = dict.fromkeys(source.splits, 0)
+        for each in self.finished:
+            start, count = starts[each.split], source.count(each.split)
+            # The last shard of a split ends where the records do; with more of them it would have held more.
+            if each.stop > count or each.last != (each.stop == count):
+                break
+            if source.fingerprint(each.split, start, each.stop) != each.fingerprint or not self._is_whole(each.shard):
+                break
+            starts[each.split] = each.stop
+            good.append(each)
+        return good
+
+    def remove(self) -> None:
+        """Remove the journal from the folder."""
+        (self.folder / JOURNAL_NAME).unlink(missing_ok=True)
+
+    def _is_whole(self, shard: ShardFile) -> bool:
+        try:
+            with (self.folder / shard.file).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256
+        except OSError:
+            return False
+
+
+def is_unfinished_work(file_name: str) -> bool:
+    """Whether a packing that was stopped before its manifest may have left a file of this name beside its journal."""
+    whole = file_name.removesuffix(PARTIAL_SUFFIX)
+    if whole == MANIFEST_NAME:
+        return whole != file_name
+    return is_shard_name(whole) or whole in (JOURNAL_NAME, QUARANTINE_NAME)
+
+
+def _finished_shard(fields: dict[str, Any]) -> FinishedShard:
+    shard = ShardFile(**fields["shard"])
+    quarantined = tuple(Quarantined(**each) for each in fields["quarantined"])
+    return FinishedShard(**{**fields, "shard": shard, "quarantined": quarantined})

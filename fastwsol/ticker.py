@@ -1,0 +1,40 @@
+"""How far long work got: one line kept up to date on a terminal, one after another elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable
+
+SECONDS_BETWEEN_LINES = 2.0
+
+
+class Ticker:
+    """Turns counts of what is done into lines on stderr.
+
+    line: from what is done, the rate a second and the seconds left, the text. The rate is of this process alone:
+    `done` says how much there was before it, and the clock starts at the first update, when what had to start has.
+    """
+
+    def __init__(self, total: int, line: Callable[[int, float, float], str], done: int = 0):
+        self._total, self._line, self._before = total, line, done
+        self._on_terminal = sys.stderr.isatty()
+        self._started = self._last = 0.0
+        self._shown = False
+
+    def update(self, done: int) -> None:
+        """Say, where it is time to, that `done` of the total are done."""
+        now = time.perf_counter()
+        if not self._started:
+            self._started = self._last = now
+        if now - self._last >= SECONDS_BETWEEN_LINES or (self._on_terminal and done == self._total):
+            self._last = now
+            rate = (done - self._before) / max(now - self._started, 1e-6)
+            text = self._line(done, rate, (self._total - done) / max(rate, 1e-6))
+            start, end = ("\r\x1b[K", "") if self._on_terminal else ("", "\n")
+            print(start + text, end=end, file=sys.stderr, flush=True)
+            self._shown = True
+
+    def close(self) -> None:
+        """End the line on a terminal, so that the next one stands alone."""
+        if self._shown and self._on_terminal:
+            print(file=sys.stderr)
+        self._shown = False

@@ -1,0 +1,84 @@
+"""The table of bad inputs: each ends in one line and its status, loses nothing, and once mended the command goes on.
+
+`pytest tests/test_bad_inputs.py --bad-inputs-table=FILE` writes what was seen as markdown.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from faults import pack_cases
+from faults.case import Case, Outcome, Place, made, snapshot, try_command
+
+from fastwsol import packing
+from fastwsol.command import DONE_WITH_SKIPS
+from fastwsol.shards import MANIFEST_NAME, open_shards
+from fastwsol.sources.tiny_imagenet import TinyImageNet
+
+MAINS: dict[str, Callable] = {"pack": packing.main}
+CASES = [*pack_cases.CASES]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="session")
+def good_packing(good_layout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What the good layout packs to."""
+    folder = tmp_path_factory.mktemp("good") / "out"
+    packing.pack(TinyImageNet(good_layout), folder)
+    return contents(folder)
+
+
+@pytest.fixture
+def place(tmp_path: Path, good_layout: Path) -> Place:
+    return Place(tmp_path, good_layout)
+
+
+def test_cases_have_names_of_their_own() -> None:
+    assert len({case.id for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_bad_input(
+    case: Case,
+    place: Place,
+    good_packing: dict[str, bytes],
+    capsys: pytest.CaptureFixture[str],
+    bad_inputs_table: Callable[[Case, Outcome], None],
+) -> None:
+    main = MAINS[case.command]
+    with made(case, place) as arguments:
+        finished = contents(place.out) if (place.out / MANIFEST_NAME).is_file() else None
+        before = snapshot(place.root, without=place.out)
+        outcome = try_command(main, arguments, capsys)
+        assert outcome.status == case.status, outcome.line
+        for words in case.words:
+            assert words in outcome.line, outcome.line
+        assert snapshot(place.root, without=place.out) == before
+        if finished is not None:
+            assert contents(place.out) == finished
+        elif case.command == "pack" and place.out.is_dir():
+            assert not (place.out / MANIFEST_NAME).exists()
+        if case.mend is not None:
+            check_quarantine(case, arguments, place.root / "aside", capsys)
+    bad_inputs_table(case, outcome)
+    if case.mend is not None:
+        case.mend(place)
+        assert try_command(main, arguments, capsys).status == 0
+        assert contents(place.out) == good_packing
+
+
+def check_quarantine(case: Case, arguments: list, aside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --quarantine the case's images are set aside, or it is refused as without."""
+    there = arguments.index("--out") + 1
+    outcome = try_command(packing.main, [*arguments[:there], aside, *arguments[there + 1 :], "--quarantine"], capsys)
+    if case.quarantined is None:
+        assert outcome.status == case.status
+        assert not (aside / MANIFEST_NAME).exists()
+        return
+    assert outcome.status == DONE_WITH_SKIPS
+    splits = open_shards(aside).manifest.splits.values()
+    assert sum(split.quarantined for split in splits) == case.quarantined
+    assert sum(split.images + split.quarantined for split in splits) == 15

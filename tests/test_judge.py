@@ -1,0 +1,228 @@
+"""The judge lets through what is whole, names what is not, and falls over nothing."""
+
+import io
+import random
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from conftest import noise_jpeg
+from PIL import Image
+
+from fastwsol import judge
+from fastwsol.judge import MAX_IMAGE_BYTES, MAX_SIDE, MIN_SIDE, decode, judge_images
+from fastwsol.shards import MAX_SHARD_BYTES
+from fastwsol.sources.tiny_imagenet import TinyImageNet
+
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8))
+
+
+def encoded(kind: str, mode: str = "RGB", **how: object) -> bytes:
+    file = io.BytesIO()
+    PICTURE.convert(mode).save(file, kind, **how)
+    return file.getvalue()
+
+
+def animated(kind: str) -> bytes:
+    return encoded(kind, save_all=True, append_images=[PICTURE.rotate(90)])
+
+
+WHOLE: dict[str, bytes] = {
+    "JPEG": encoded("JPEG"),
+    "grey JPEG": encoded("JPEG", "L"),
+    "CMYK JPEG": encoded("JPEG", "CMYK"),
+    "RGB JPEG": encoded("JPEG", keep_rgb=True),
+    "progressive JPEG": encoded("JPEG", progressive=True),
+    "JPEG 4:4:4 with restarts": encoded("JPEG", subsampling=0, restart_marker_blocks=2),
+    "PNG": encoded("PNG"),
+    "grey PNG": encoded("PNG", "L"),
+    "black-and-white PNG": encoded("PNG", "1"),
+    "PNG with palette": encoded("PNG", "P"),
+    "PNG with transparent palette": encoded("PNG", "P", transparency=bytes(range(256))),
+    "PNG with alpha": encoded("PNG", "RGBA"),
+    "BMP": encoded("BMP"),
+    "BMP with palette": encoded("BMP", "P"),
+    "WEBP": encoded("WEBP"),
+    "lossless WEBP": encoded("WEBP", lossless=True),
+    "WEBP with alpha": encoded("WEBP", "RGBA"),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_pixels_are_those_of_pillow(kind: str) -> None:
+    with warnings.catch_warnings(action="ignore"):  # of the transparency that goes, which the judge drops first
+        expected = np.asarray(Image.open(io.BytesIO(WHOLE[kind])).convert("RGB"))
+    np.testing.assert_array_equal(decode(WHOLE[kind]), expected)
+
+
+def test_bytes_behind_the_end_of_a_jpeg_are_no_damage() -> None:
+    np.testing.assert_array_equal(decode(WHOLE["JPEG"] + b"a camera's thumbnail"), decode(WHOLE["JPEG"]))
+
+
+def scan(image: bytes) -> int:
+    """Where a JPEG's coded pixels begin."""
+    at = image.index(b"\xff\xda")
+    return at + 2 + int.from_bytes(image[at + 2 : at + 4])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "grey JPEG", "CMYK JPEG", "RGB JPEG", "JPEG 4:4:4 with restarts"])
+def test_much_damage_that_pillow_passes_over_is_seen(kind: str) -> None:
+    """Thirty bytes of the coded pixels set to zero: Pillow always gives a picture, of wrong pixels. Without checksums
+    in a JPEG some of it cannot be told from pixels.
+    """
+    image = WHOLE[kind]
+    refused = []
+    for at in range(scan(image) + 100, len(image) - 100, 37):
+        damaged = image[:at] + bytes(30) + image[at + 30 :]
+        assert Image.open(io.BytesIO(damaged)).convert("RGB").size == PICTURE.size
+        (look,) = judge_images([damaged])
+        refused.append(isinstance(look, str) and look.startswith("damaged: "))
+    assert np.mean(refused) > (0.3 if kind == "CMYK JPEG" else 0.8)
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_file_cut_short_anywhere_is_refused(kind: str) -> None:
+    image = WHOLE[kind]
+    slack = 4 if "BMP" in kind else 0  # the padding behind the last row
+    for length in (0, 1, 2, 3, 5, 11, 20, 30, *range(50, len(image) - slack, 97), len(image) - 1 - slack):
+        with pytest.raises(ValueError, match=r"."):
+            decode(image[:length])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "PNG with palette", "grey PNG"])
+def test_a_flipped_bit_anywhere_in_a_png_is_refused(kind: str) -> None:
+    image = bytearray(WHOLE[kind])
+    for at in range(8, len(image), 53):
+        image[at] ^= 16
+        with pytest.raises(ValueError, match=r"."):
+            decode(bytes(image))
+        image[at] ^= 16
+
+
+def png_of(width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"IEND\xaeB`\x82"
+
+
+def jpeg_of(width: int, height: int) -> bytes:
+    image = bytearray(WHOLE["JPEG"])
+    at = image.index(b"\xff\xc0")
+    image[at + 5 : at + 9] = struct.pack(">HH", height, width)
+    return bytes(image)
+
+
+def bmp_of(width: int, height: int) -> bytes:
+    return b"BM" + bytes(12) + struct.pack("<IiiHH", 40, width, height, 1, 24) + bytes(100)
+
+
+def webp_of(width: int, height: int) -> bytes:
+    return b"RIFF\0\0\0\0WEBPVP8L\0\0\0\0/" + struct.pack("<I", (width - 1) | (height - 1) << 14) + bytes(100)
+
+
+SIZES = ((12_000, 12_000), (7, 64), (64, MIN_SIDE - 1), (MAX_SIDE + 1, 64), (64, MAX_SIDE + 1))
+# A WEBP cannot say that it has more than 16,384 pixels a side.
+MAKES = [(make, size) for make in (png_of, jpeg_of, bmp_of) for size in SIZES] + [(webp_of, size) for size in SIZES[:3]]
+
+
+@pytest.mark.parametrize(("make", "size"), MAKES)
+def test_sizes_are_judged_by_the_header_alone(make, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoded(*arguments: object, **flags: object) -> None:
+        raise AssertionError("a decoder was asked")
+
+    monkeypatch.setattr(Image, "open", decoded)
+    monkeypatch.setattr(judge.simplejpeg, "decode_jpeg", decoded)
+    with pytest.raises(ValueError, match=rf"^{size[0]:,}x{size[1]:,} pixels, (more than|a side must have)"):
+        decode(make(*size))
+
+
+def test_a_bitmap_from_top_to_bottom_is_a_bitmap() -> None:
+    image = bytearray(WHOLE["BMP"])
+    image[22:26] = struct.pack("<i", -40)
+    np.testing.assert_array_equal(decode(bytes(image)), decode(WHOLE["BMP"])[::-1])
+
+
+def test_the_largest_image_allowed_fits_into_a_shard() -> None:
+    assert 2 * MAX_IMAGE_BYTES <= MAX_SHARD_BYTES
+    with pytest.raises(ValueError, match=r"33,554,433 bytes, more than the 33,554,432 allowed"):
+        decode(b"\xff\xd8\xff" + bytes(MAX_IMAGE_BYTES - 2))
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (animated("PNG"), "an animated PNG"),
+        (animated("WEBP"), "an animated WEBP"),
+        (animated("GIF"), r"no JPEG, PNG, BMP or WEBP \(a GIF\)"),
+        (encoded("TIFF"), r"\(a TIFF\)"),
+        (encoded("PNG", "I;16"), "a PNG with more than 8 bits a channel"),
+        (b"<!DOCTYPE html><title>404</title>", "an HTML page"),
+        (b"\n<HTML>", "an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"PK\x03\x04" + bytes(50), "a zip archive"),
+        (b"Not Found\r\n", "text"),
+        (bytes(5000), "nothing but zeros"),
+        (b"\xde\xad\xbe\xef" * 9, "its first bytes are de ad be ef"),
+        (encoded("JPEG", progressive=True).replace(b"\xff\xda", b"\xff\xda" * 60), "more than 100 scans"),
+    ],
+)
+def test_the_reason_says_what_it_is_instead(image: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        decode(image)
+
+
+def mutated(rng: random.Random, image: bytes) -> bytes:
+    """`image` with one to eight bits, bytes or stretches changed, taken out, put in or cut off; often in its head."""
+    content = bytearray(image)
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        at = rng.randrange(min(len(content), rng.choice((64, 700, 10**6)))) if content else 0
+        way = rng.randrange(6)
+        if way == 0 and content:
+            content[at] ^= 1 << rng.randrange(8)
+        elif way == 1 and content:
+            content[at] = rng.choice((0, 1, 127, 128, 255))
+        elif way == 2:
+            del content[at + rng.randrange(1000) :]
+        elif way == 3:
+            content[at:at] = rng.randbytes(rng.randrange(1, 40))
+        elif way == 4:
+            del content[at : at + rng.randrange(1, 40)]
+        else:
+            content[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff", b"\xff\xd9\xff\xd8"))
+    return bytes(content)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_thousand_mutilated_files_each_give_pixels_or_a_reason(seed: int, capfd: pytest.CaptureFixture[str]) -> None:
+    rng = random.Random(seed)
+    originals = [*WHOLE.values(), animated("PNG"), animated("WEBP"), encoded("PNG", "I;16")]
+    refused = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(1000):
+            (look,) = judge_images([mutated(rng, rng.choice(originals))])
+            if isinstance(look, str):
+                refused += 1
+                assert look.isprintable()
+                assert " at 0x" not in look
+            else:
+                assert min(look.width, look.height) >= MIN_SIDE
+    assert 500 < refused < 1000
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_rare_subsampling_is_decoded_all_the_same() -> None:
+    """4:1:0-like factors, which simplejpeg does not know: the luma's sampling in the header made 4x2 of a 1x1 grey."""
+    image = bytearray(noise_jpeg(4, "L"))
+    at = image.index(b"\xff\xc0")
+    image[at + 11] = 0x33
+    expected = np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))
+    np.testing.assert_array_equal(decode(bytes(image)), expected)
+
+
+def test_real_images_are_decoded_to_pillows_pixels(real_source) -> None:
+    images = [record.image for record in TinyImageNet(real_source, 10).records("train")]
+    for image in images:
+        np.testing.assert_array_equal(decode(image), np.asarray(Image.open(io.BytesIO(image)).convert("RGB")))
+    assert not any(isinstance(look, str) for look in judge_images(images))
