@@ -148,7 +148,7 @@ class _Partial:
 
 def _get(download: Download, partial: _Partial) -> None:
     """Bring `partial` to its full size, with as many connections as it takes as long as each gets further."""
-    ticker = _byte_ticker(download.bytes, partial.bytes)
+    ticker = _byte_ticker(download.bytes)
     fruitless = 0
     furthest = partial.bytes
     while partial.bytes < download.bytes:
@@ -260,8 +260,8 @@ def _reason(error: Exception) -> str:
     return "the connection timed out" if isinstance(error, TimeoutError) else f"the connection broke ({error})"
 
 
-def _byte_ticker(total: int, done: int) -> Ticker:
+def _byte_ticker(total: int) -> Ticker:
     def line(done: int, rate: float, left: float) -> str:
         return f"{done / _MB:,.1f} of {total / _MB:,.1f} MB  {rate / _MB:,.1f} MB/s  {left:.0f} s left"
 
-    return Ticker(total, line, done)
+    return Ticker(total, line)

@@ -210,7 +210,7 @@ class _Packing:
         """Write the shards of `split` that are missing."""
         finished = self._journal.of(split)
         start = finished[-1].stop if finished else 0
-        ticker = _image_ticker(split, self._source.count(split), start)
+        ticker = _image_ticker(split, self._source.count(split))
         rows = self._judged(split, start, pool, workers, ticker)
         for shard in write_shards(self._out, split, rows, self._max_shard_bytes, first=len(finished)):
             entry = self._finish(split, start, shard)
@@ -413,11 +413,11 @@ def _fault(record: Record, look: Look | str | None) -> Fault | None:
     return None
 
 
-def _image_ticker(split: str, count: int, done: int) -> Ticker:
+def _image_ticker(split: str, count: int) -> Ticker:
     def line(done: int, rate: float, left: float) -> str:
         return f"{split}  {done:,} of {count:,} images  {rate:,.0f} images/s  {left:.0f} s left"
 
-    return Ticker(count, line, done)
+    return Ticker(count, line)
 
 
 def _print_summary(manifest: Manifest, out: Path, seconds: float, continued: bool) -> None:

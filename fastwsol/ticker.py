@@ -10,12 +10,12 @@ SECONDS_BETWEEN_LINES = 2.0
 class Ticker:
     """Turns counts of what is done into lines on stderr.
 
-    line: from what is done, the rate a second and the seconds left, the text. The rate is of this process alone:
-    `done` says how much there was before it, and the clock starts at the first update, when what had to start has.
+    line: from what is done, the rate a second and the seconds left, the text. The rate is of this process alone, and
+    the clock starts at the first update, when what had to start has.
     """
 
-    def __init__(self, total: int, line: Callable[[int, float, float], str], done: int = 0):
-        self._total, self._line, self._before = total, line, done
+    def __init__(self, total: int, line: Callable[[int, float, float], str]):
+        self._total, self._line, self._before = total, line, 0
         self._on_terminal = sys.stderr.isatty()
         self._started = self._last = 0.0
         self._shown = False
@@ -25,6 +25,7 @@ class Ticker:
         now = time.perf_counter()
         if not self._started:
             self._started = self._last = now
+            self._before = done
         if now - self._last >= SECONDS_BETWEEN_LINES or (self._on_terminal and done == self._total):
             self._last = now
             rate = (done - self._before) / max(now - self._started, 1e-6)

@@ -26,9 +26,9 @@ from fastwsol.model import PreActResNet
 from fastwsol.pipeline import Batches, evaluation_plan, valid_images
 from fastwsol.rundir import RunInfo, environment
 from fastwsol.shards import Shards, Split
+from fastwsol.ticker import Ticker
 
 BATCH_SIZE = 256
-_SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _batches(
         autocast.device,
         threads,
     )
-    started = last = time.perf_counter()
+    ticker = _ticker(split)
     for number in range(world.rank, -(-len(split) // size), world.size):
         batch = next(batches)
         with autocast():
@@ -114,17 +114,16 @@ def _batches(
         maps = class_activation_maps(features, model.fc.weight, batch.labels if cam_class == "truth" else classes)
         valid = valid_images(number, len(split), size)
         yield slice(number * size, number * size + valid), classes[:valid], maps[:valid]
-        now = time.perf_counter()
-        if world.leads and now - last >= _SECONDS_BETWEEN_LINES:
-            last = now
-            done = (number + 1) * size
-            rate = done / (now - started)
-            left = max(0, len(split) - done) / rate
-            print(
-                f"{split.name}  {min(done, len(split)):,} of {len(split):,} images  {rate:,.0f} images/s  "
-                f"{duration(left)} left",
-                flush=True,
-            )
+        if world.leads:
+            ticker.update(number * size + valid)
+    ticker.close()
+
+
+def _ticker(split: Split) -> Ticker:
+    def line(done: int, rate: float, left: float) -> str:
+        return f"{split.name}  {done:,} of {len(split):,} images  {rate:,.0f} images/s  {duration(left)} left"
+
+    return Ticker(len(split), line)
 
 
 def count_hits(outputs: Outputs, split: Split, image_size: int) -> dict[str, LocalizationCounts]:
