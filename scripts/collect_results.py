@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import tyro
 
 from fastwsol.command import parse_flags, run_command
+from fastwsol.config import flag
 from fastwsol.durable import write_json
 from fastwsol.errors import UserError
 from fastwsol.rundir import RunDir
@@ -64,22 +65,29 @@ def collect(folder: Path) -> dict[str, Any]:
 def without_folders(command: str) -> str:
     """The command with the folders of this machine replaced by what they stand for."""
     words = shlex.split(command)
-    for flag, stands_for in (("--shards", "SHARDS"), ("--run-dir", "RUN")):
-        if flag in words:
-            words[words.index(flag) + 1] = stands_for
+    for named, stands_for in (("--shards", "SHARDS"), ("--run-dir", "RUN")):
+        if named in words:
+            words[words.index(named) + 1] = stands_for
     return shlex.join(words)
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: a row for each augmentation and protocol, mean and standard deviation over seeds; then baselines."""
+    """Markdown: a row for each protocol and setting, mean and standard deviation over seeds; then baselines.
+
+    A setting is what differs between the runs, their seeds apart.
+    """
+    configs = [result["report"]["config"] for result in results]
+    differing = [name for name in configs[0] if name != "seed" and len({config[name] for config in configs}) > 1]
     groups: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
-    for result in results:
+    for result, config in zip(results, configs, strict=True):
+        setting = ", ".join(f"{flag(name)} {config[name]}" for name in differing or ["aug"])
         for protocol, rates in result["report"]["rates"].items():
-            groups[protocol, result["report"]["config"]["aug"]].append(rates)
-    lines = ["| protocol | aug | seeds | " + " | ".join(SHOWN) + " |", "|" + "---|" * (3 + len(SHOWN))]
-    for (protocol, aug), rates in sorted(groups.items()):
+            groups[protocol, setting].append(rates)
+    split = ", ".join(sorted({result["report"]["split"] for result in results}))
+    lines = [f"| {split}, protocol | setting | seeds | " + " | ".join(SHOWN) + " |", "|" + "---|" * (3 + len(SHOWN))]
+    for (protocol, setting), rates in sorted(groups.items()):
         cells = " | ".join(mean_and_spread([each[name] for each in rates]) for name in SHOWN)
-        lines.append(f"| {protocol} | {aug} | {len(rates)} | {cells} |")
+        lines.append(f"| {protocol} | {setting} | {len(rates)} | {cells} |")
     for baseline in results[0]["report"]["baselines"]:
         for protocol, rates in baseline["rates"].items():
             cells = " | ".join(f"{rates[name]:.2f}" if name.startswith("gt_known") else "" for name in SHOWN)
