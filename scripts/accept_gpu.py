@@ -162,7 +162,7 @@ def gpu(device: torch.device) -> dict[str, Any] | None:
     if device.type != "cuda":
         return None
     properties = torch.cuda.get_device_properties(device)
-    asked = "driver_version,clocks.sm,clocks.mem,clocks_event_reasons.active,power.draw,temperature.gpu"
+    asked = "driver_version,pstate,clocks.sm,clocks.mem,power.draw,temperature.gpu"
     try:
         command = ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader", f"--id={device.index or 0}"]
         said = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()

@@ -1,10 +1,11 @@
 """The real commands as processes of their own."""
 
+import math
 import shlex
-import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 STOPPED_PROPERLY = 75
 _KEPT_LINES = 40
-_SECONDS_TO_SAVE = 60.0
+_SECONDS_OF_GRACE = 60.0
 
 
 @dataclass(frozen=True)
@@ -27,33 +28,33 @@ class Ended:
 
 
 def run_module(
-    module: str, arguments: Sequence[str], seconds: float, stop_at: str | None = None, stop_after: bool = False
+    module: str, arguments: Sequence[str], seconds: float, stop_at: str | None = None, stop_in_time: bool = False
 ) -> Ended:
     """Run `python -m module` and give how it ended.
 
-    It gets SIGTERM when a line begins with `stop_at`, or, with `stop_after`, when `seconds` are over; a process that
-    outlasts `seconds` otherwise, or its own stop by a minute, is killed.
+    It gets one SIGTERM: at the line that begins with `stop_at`, or, with `stop_in_time`, at its first line after
+    `seconds`; before its first line it could not save its state. A minute after `seconds` it is killed.
     """
     command = [sys.executable, "-m", module, *arguments]
     print(f"  $ {shlex.join(['python', *command[1:]])}", flush=True)
+    stop_from = time.monotonic() + seconds if stop_in_time else math.inf
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
-    kill = threading.Timer(max(0.0, seconds) + (_SECONDS_TO_SAVE if stop_after else 0), process.kill)
-    stop = threading.Timer(max(0.0, seconds), process.terminate)
-    timers = [kill, stop] if stop_after else [kill]
-    for timer in timers:
-        timer.start()
+    kill = threading.Timer(max(0.0, seconds) + _SECONDS_OF_GRACE, process.kill)
+    kill.start()
     lines: list[str] = []
+    asked = False
     try:
         for line in process.stdout:
             lines = [*lines[-_KEPT_LINES:], line.rstrip()]
-            if stop_at is not None and line.startswith(stop_at):
-                process.send_signal(signal.SIGTERM)
+            due = time.monotonic() > stop_from or (stop_at is not None and line.startswith(stop_at))
+            if due and not asked:  # once: a second signal would have it stop without saving
+                process.terminate()
+                asked = True
         return Ended(process.wait(), lines)
-    except BaseException:  # this process is asked to stop: so is that one, and it saves its state
+    except BaseException:  # this process is asked to stop: so is that one
         process.terminate()
-        process.wait(_SECONDS_TO_SAVE)
+        process.wait(_SECONDS_OF_GRACE)
         raise
     finally:
-        for timer in timers:
-            timer.cancel()
+        kill.cancel()

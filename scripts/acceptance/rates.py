@@ -80,9 +80,7 @@ def step_rate(ceilings: Ceilings, network: Network, size: int, how: str) -> Find
             torch.compiler.cudagraph_mark_step_begin()
         train_step(state, loss_of, images, labels, 0.01)
 
-    if setting.device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+    _forget_peak(setting)
     start = time.perf_counter()
     step()
     wait(setting.device)
@@ -105,8 +103,15 @@ def evaluation_rate(ceilings: Ceilings, network: Network, size: int) -> Finding:
             class_activation_maps(features, model.fc.weight, labels)
             logits.argmax(1)
 
+    _forget_peak(setting)
     seconds = seconds_of(forward, setting.device, setting.sized(7, 1))
     return Finding(figures=_rates(ceilings, network, size, seconds, passes=1))
+
+
+def _forget_peak(setting: Setting) -> None:
+    if setting.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _rates(ceilings: Ceilings, network: Network, size: int, seconds: list[float], passes: int) -> dict[str, Any]:

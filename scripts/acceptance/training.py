@@ -48,7 +48,7 @@ def train(setting: Setting, run: Path, flags: Sequence[str]) -> Finding:
         named = ["--run-dir", str(run), "--shards", str(setting.shards), "--device", str(setting.device)]
         arguments = [*flags, *named, "--threads", str(setting.threads)]
         left = setting.seconds_left - SECONDS_TO_STOP
-        ended = run_module("fastwsol.train", arguments, left, stop_after=True)
+        ended = run_module("fastwsol.train", arguments, left, stop_in_time=True)
         if ended.status not in (0, STOPPED_PROPERLY):
             raise RunFailure("\n".join([str(ended), *ended.tail]))
     files = {name: (run / name).read_text() for name in FILES if (run / name).is_file()}
