@@ -29,7 +29,7 @@ setup: .venv/installed
 demo: setup
 	test -f $(SHARDS)/manifest.json || $(BIN)/python scripts/pack.py $(PACK) --out $(SHARDS)
 	if test -f $(RUN)/report.json; then $(BIN)/python -m fastwsol.evaluate $(RUN); \
-	else $(BIN)/python -m fastwsol.train --preset demo --aug gr --shards $(SHARDS) --run $(RUN) $(TRAIN); fi
+	else $(BIN)/python -m fastwsol.train --preset demo --aug gr --shards $(SHARDS) --run-dir $(RUN) $(TRAIN); fi
 
 test: setup
 	$(BIN)/python -m pytest $(if $(REAL_DATA),--real-data=$(REAL_DATA))

@@ -1,62 +1,154 @@
-"""Ratios at the end of `pytest bench --benchmark-only`, and with `--results FILE` all of it as JSON.
+"""Benchmarks that compare: every test times all its sides in turns, A B C A B C, and what counts is the ratio.
 
-Of the tests of one group, those with `extra_info["ours"]` are set against each of the others by their medians.
+    pytest bench                        the sides give the same results: quick, nothing is timed
+    pytest bench --benchmark-only       and how long they take; --results FILE writes all of it as JSON
+
+All sides run in this process and its children, which are pinned to the same `--cores`.
 """
 
-import collections
+import os
+import time
+from importlib import metadata
 from pathlib import Path
 
+import cv2
 import pytest
+from rounds import Side, cpu_time, rates, ratio
 
 from fastwsol.durable import write_json
+from fastwsol.errors import UserError
+from fastwsol.machine import use_threads
+from fastwsol.packing import pack
 from fastwsol.rundir import environment
+from fastwsol.shards import open_shards
+from fastwsol.sources.synthetic import Synthetic
+
+FORMAT_VERSION = 1
+PACKAGES_OF_OTHER_SIDES = ("opencv-python-headless", "scipy", "simplejpeg", "pytest-benchmark")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--results", type=Path, metavar="FILE", help="write figures, command, commit and machine as JSON")
+    group = parser.getgroup("fastwsol")
+    group.addoption("--results", type=Path, metavar="FILE", help="write figures, command, commit and machine as JSON")
+    group.addoption("--cores", type=int, default=2, metavar="N", help="cores that all sides are pinned to (default 2)")
+    group.addoption(
+        "--shards", type=Path, metavar="DIR", help="packed data set to measure on (default: a generated one)"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-benchmark reads its options, and before any thread is started
+def pytest_configure(config):
+    if not config.option.benchmark_only:
+        config.option.benchmark_disable = True
+        if config.option.results is not None:
+            raise pytest.UsageError("--results: nothing is timed without --benchmark-only")
+    allowed = sorted(os.sched_getaffinity(0))
+    if not 1 <= config.option.cores <= len(allowed):
+        raise pytest.UsageError(f"--cores {config.option.cores}: this process may use 1 to {len(allowed)}")
+    os.sched_setaffinity(0, allowed[: config.option.cores])
+    use_threads(config.option.cores)
+    cv2.setNumThreads(config.option.cores)
+    config.load_average_at_start = os.getloadavg()
+
+
+@pytest.fixture(scope="session")
+def cores(pytestconfig):
+    return pytestconfig.option.cores
+
+
+@pytest.fixture(scope="session")
+def shards(pytestconfig, tmp_path_factory):
+    """The set that is measured on: 3,200 generated images of train and 512 of val, or the one of --shards."""
+    folder = pytestconfig.option.shards
+    if folder is None:
+        folder = tmp_path_factory.mktemp("bench") / "shards"
+        pack(Synthetic(class_count=8, train_count=400, val_count=64), folder)
+    try:
+        return open_shards(folder)
+    except UserError as error:
+        pytest.exit(f"error: {error}", returncode=2)
+
+
+@pytest.fixture
+def paired_rounds(benchmark, cores):
+    """A function that times sides in turns, the first of them being ours, and notes everything in `extra_info`."""
+
+    def run(sides: dict[str, Side], images: int, rounds: int, data: str, **parameters) -> None:
+        (our_name, ours), *others = sides.items()
+        seconds = {name: [] for name in sides}
+        cpu_seconds = {name: [] for name in sides}
+        our_cpu_start = 0.0
+
+        def turns_of_the_others():
+            nonlocal our_cpu_start
+            for name, side in others:
+                side.before()
+                start, cpu_start = time.perf_counter(), cpu_time()
+                side.turn()
+                seconds[name].append(time.perf_counter() - start)
+                cpu_seconds[name].append(cpu_time() - cpu_start)
+                side.after()
+            ours.before()
+            our_cpu_start = cpu_time()
+
+        def end_of_our_turn():
+            cpu_seconds[our_name].append(cpu_time() - our_cpu_start)
+            ours.after()
+
+        load_average = os.getloadavg()[0]
+        benchmark.pedantic(
+            ours.turn, setup=turns_of_the_others, teardown=end_of_our_turn, rounds=rounds, warmup_rounds=1
+        )
+        if benchmark.disabled:  # each side had one turn, to see that it works
+            return
+        seconds[our_name] = benchmark.stats.stats.data
+        benchmark.extra_info.update(
+            parameters=parameters,
+            data=data,
+            cores=cores,
+            load_average=load_average,
+            images=images,
+            rounds=rounds,
+            sides={name: rates(images, seconds[name][-rounds:], cpu_seconds[name][-rounds:]) for name in sides},
+            ratios=[
+                {"ours": our_name, "other": name, **ratio(seconds[our_name], seconds[name][-rounds:])}
+                for name, _ in others
+            ],
+        )
+
+    return run
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter, config):
     session = getattr(config, "_benchmarksession", None)
-    measured = [each for each in session.benchmarks if each.stats.data] if session is not None else []
+    measured = [each for each in session.benchmarks if "ratios" in each.extra_info] if session is not None else []
     if not measured:
         return
-    groups = collections.defaultdict(list)
+    terminalreporter.section(
+        "images/s, core time an image; ours over the other: median of paired rounds, 95 % interval"
+    )
     for each in measured:
-        groups[each.group].append(
-            {
-                "name": each.name,
-                "ours": bool(each.extra_info.get("ours")),
-                "images_per_second": each.extra_info["images_per_second"],
-                "seconds": {"median": each.stats.median, "min": each.stats.min, "max": each.stats.max},
-                "rounds": each.stats.rounds,
-            }
-        )
-    ratios = [ratio for name, rows in groups.items() for ratio in ratios_of(name, rows)]
-    terminalreporter.section("images/s, ours over the others (medians, one run)")
-    for ratio in ratios:
-        terminalreporter.write_line(
-            f"{ratio['ratio']:6.2f}x  {ratio['group']}: {ratio['ours']} {ratio['ours_images_per_second']:,.0f}/s "
-            f"over {ratio['other']} {ratio['other_images_per_second']:,.0f}/s"
-        )
-    if (path := config.getoption("--results")) is not None:
-        write_json(path, {**environment(), "ratios": ratios, "groups": dict(groups)})
+        terminalreporter.write_line(each.name)
+        ratio_to = {one["other"]: one for one in each.extra_info["ratios"]}
+        for name, side in each.extra_info["sides"].items():
+            one = ratio_to.get(name)
+            rate, cpu = side["images_per_second"], side["cpu_microseconds_per_image"]
+            beside = f"{one['ratio']:8.2f}x  {one['low']:.2f} .. {one['high']:.2f}" if one is not None else ""
+            terminalreporter.write_line(f"  {name:<22}{rate:>10,.0f}/s{cpu:>12,.1f} us{beside}")
+    if (path := config.option.results) is not None:
+        write_json(path, result_file(measured, config))
         terminalreporter.write_line(f"written to {path}")
 
 
-def ratios_of(group, rows):
-    return [
-        {
-            "group": group,
-            "ours": ours["name"],
-            "other": other["name"],
-            "ratio": ours["images_per_second"] / other["images_per_second"],
-            "ours_images_per_second": ours["images_per_second"],
-            "other_images_per_second": other["images_per_second"],
-        }
-        for ours in rows
-        if ours["ours"]
-        for other in rows
-        if not other["ours"]
-    ]
+def result_file(measured, config) -> dict[str, object]:
+    """All that a reader needs to judge the figures or to make them again; `scripts/compare_bench.py` reads it."""
+    here = environment()
+    here["versions"] |= {package: metadata.version(package) for package in PACKAGES_OF_OTHER_SIDES}
+    return {
+        "format_version": FORMAT_VERSION,
+        **here,
+        "pinned_to": sorted(os.sched_getaffinity(0)),
+        "load_average": config.load_average_at_start,
+        "benchmarks": [{"name": each.name, **each.extra_info} for each in measured],
+    }

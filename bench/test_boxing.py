@@ -3,20 +3,24 @@
     pytest bench/test_boxing.py --benchmark-only
 
 Every side gets the same float32 maps and gives one box a map; the conversion to a mask is inside all timings. Before
-anything is timed the boxes are compared, wherever the question has one answer.
+anything is timed the boxes are compared, wherever the question has one answer. Images in the figures are maps.
 """
+
+import functools
 
 import cv2
 import numba
 import numpy as np
 import pytest
+from rounds import Side
 from scipy import ndimage
 
 import kernels
 
-IMAGES = 512
+IMAGES = 2048
 SIZE = 64
 CELLS = 8
+ROUNDS = 15
 EIGHT_CONNECTED = np.ones((3, 3))
 
 
@@ -88,39 +92,42 @@ def component_sizes(pixels, threshold):
     return np.sort(np.bincount(ndimage.label(pixels >= threshold, EIGHT_CONNECTED)[0].ravel())[1:])[::-1]
 
 
-def measure(benchmark, box, maps, threshold):
-    benchmark.extra_info["images"] = len(maps)
-    benchmark(box, maps, threshold)
-    if benchmark.stats is not None:  # None under --benchmark-disable
-        benchmark.extra_info["images_per_second"] = len(maps) / benchmark.stats.stats.median
+def measure(paired_rounds, boxes, data, maps, threshold, **parameters):
+    sides = {name: Side(functools.partial(box, maps, threshold)) for name, box in boxes.items()}
+    paired_rounds(sides, images=len(maps), rounds=ROUNDS, data=data, threshold=threshold, threads=1, **parameters)
 
 
-@pytest.mark.parametrize(
-    "box", [kernels.largest_box, with_opencv_components, with_opencv_contours, with_scipy], ids=lambda box: box.__name__
-)
 @pytest.mark.parametrize("threshold", [0.2, 0.5])
-def test_largest_box(benchmark, maps, box, threshold):
-    benchmark.group = f"largest box of {SIZE}x{SIZE} maps at {threshold}"
-    benchmark.extra_info["ours"] = box is kernels.largest_box
+def test_largest_box(paired_rounds, maps, threshold):
     sizes = [component_sizes(pixels, threshold) for pixels in maps]
-    if box is with_opencv_contours:
-        one_answer = np.array([len(size) == 1 for size in sizes])
-    else:
-        one_answer = np.array([len(size) == 1 or size[0] > size[1] for size in sizes])
-    assert one_answer.sum() > IMAGES / 10
-    np.testing.assert_array_equal(box(maps, threshold)[one_answer], kernels.largest_box(maps, threshold)[one_answer])
-    measure(benchmark, box, maps, threshold)
+    one_component = np.array([len(size) == 1 for size in sizes])
+    one_largest = np.array([len(size) == 1 or size[0] > size[1] for size in sizes])
+    ours = kernels.largest_box(maps, threshold)
+    for box, one_answer in (
+        (with_opencv_components, one_largest),
+        (with_opencv_contours, one_component),
+        (with_scipy, one_largest),
+    ):
+        assert one_answer.sum() > IMAGES / 10
+        np.testing.assert_array_equal(box(maps, threshold)[one_answer], ours[one_answer])
+    boxes = {
+        "ours": kernels.largest_box,
+        "opencv components": with_opencv_components,
+        "opencv contours": with_opencv_contours,
+        "scipy": with_scipy,
+    }
+    data = f"{IMAGES} smooth random maps of {SIZE}x{SIZE}, seed 0"
+    measure(paired_rounds, boxes, data, maps, threshold)
 
 
 def cam_boxes(cams, threshold):
     return kernels.cam_boxes(cams, SIZE, SIZE, threshold)
 
 
-@pytest.mark.parametrize("box", [cam_boxes, with_opencv_from_cams], ids=lambda box: box.__name__)
-def test_cam_boxes(benchmark, cams, box):
-    benchmark.group = f"boxes of {CELLS}x{CELLS} cams in {SIZE}x{SIZE} pixels"
-    benchmark.extra_info["ours"] = box is cam_boxes
+def test_cam_boxes(paired_rounds, cams):
     # OpenCV upsamples in float32: where a pixel lies on the threshold the two may part.
-    same = (box(cams, 0.2) == kernels.cam_boxes(cams, SIZE, SIZE, 0.2)).all(axis=1)
+    same = (with_opencv_from_cams(cams, 0.2) == cam_boxes(cams, 0.2)).all(axis=1)
     assert same.mean() > 0.99
-    measure(benchmark, box, cams, 0.2)
+    boxes = {"ours": cam_boxes, "opencv": with_opencv_from_cams}
+    data = f"{IMAGES} smooth random maps of {CELLS}x{CELLS}, seed 1"
+    measure(paired_rounds, boxes, data, cams, 0.2, image_size=SIZE)

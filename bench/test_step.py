@@ -6,10 +6,9 @@ Forward, loss, backward and optimizer on one batch of noise; the first step, whi
 first losses are compared before they are timed.
 """
 
-import functools
-
 import pytest
 import torch
+from rounds import Side
 
 from fastwsol.config import Config
 from fastwsol.machine import Autocast, pick_autocast
@@ -19,44 +18,50 @@ BATCH = 64
 ROUNDS = 7
 CLASSES = 200
 CPU = torch.device("cpu")
+SIDES = ("compiled", "eager", "eager fp32 contiguous")
 
 
-def batch(memory_format):
+def batch(count, memory_format):
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(BATCH, 3, 64, 64, generator=generator)
-    return images.contiguous(memory_format=memory_format), torch.randint(0, CLASSES, (BATCH,), generator=generator)
+    images = torch.randn(count, 3, 64, 64, generator=generator)
+    return images.contiguous(memory_format=memory_format), torch.randint(0, CLASSES, (count,), generator=generator)
 
 
-def side(name, config):
-    """The state, the loss function and the batch of one side."""
-    channels_last = name != "eager fp32 contiguous"
-    autocast = pick_autocast("auto", CPU) if channels_last else Autocast(CPU, "fp32")
+def make_side(name, config, count):
+    """A function that does one step and gives the state after it."""
+    plain = name == "eager fp32 contiguous"
+    autocast = Autocast(CPU, "fp32") if plain else pick_autocast("auto", CPU)
+    memory_format = torch.contiguous_format if plain else torch.channels_last
     state = new_state(config, CLASSES, autocast)
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
     state.model.to(memory_format=memory_format)
-    return state, make_loss(state.model, autocast, compiled=name == "compiled"), *batch(memory_format)
+    loss_of = make_loss(state.model, autocast, compiled=name == "compiled")
+    images, labels = batch(count, memory_format)
+
+    def step():
+        train_step(state, loss_of, images, labels, lr=0.0)
+        return state
+
+    return step
 
 
-@functools.lru_cache(maxsize=1)
-def float32_loss(config):
-    _, loss_of, images, labels = side("eager fp32 contiguous", config)
-    with torch.no_grad():
-        return float(loss_of(images, labels)[0])
-
-
-@pytest.mark.parametrize("name", ["compiled", "eager", "eager fp32 contiguous"])
 @pytest.mark.parametrize("stem", ["A", "C"])
-def test_step(benchmark, stem, name):
+def test_step(paired_rounds, pytestconfig, cores, stem):
     config = Config(depth=18, stem=stem)
-    state, loss_of, images, labels = side(name, config)
-    train_step(state, loss_of, images, labels, lr=0.0)
-    assert float(state.totals["loss"]) == pytest.approx(float32_loss(config), rel=0.02)
-
-    benchmark.group = f"ResNet-18, stem {stem}, batch {BATCH}, {torch.get_num_threads()} threads"
-    benchmark.extra_info["ours"] = name == "compiled"
-    benchmark.extra_info["images"] = BATCH
-    benchmark.pedantic(
-        train_step, args=(state, loss_of, images, labels), kwargs={"lr": 0.0}, rounds=ROUNDS, warmup_rounds=1
+    if pytestconfig.option.benchmark_only:
+        sides = {name: make_side(name, config, BATCH) for name in SIDES}
+    else:  # quick: compiling takes a minute, and the tests of training hold the compiled step to the eager one
+        sides = {name: make_side(name, config, 8) for name in SIDES if name != "compiled"}
+    losses = {name: float(step().totals["loss"]) for name, step in sides.items()}
+    for name, loss in losses.items():
+        assert loss == pytest.approx(losses["eager fp32 contiguous"], rel=0.02), name
+    paired_rounds(
+        {name: Side(step) for name, step in sides.items()},
+        images=BATCH,
+        rounds=ROUNDS,
+        data="one batch of noise, seed 0",
+        depth=18,
+        stem=stem,
+        batch_size=BATCH,
+        precision=pick_autocast("auto", CPU).precision,
+        threads=cores,
     )
-    if benchmark.stats is not None:
-        benchmark.extra_info["images_per_second"] = BATCH / benchmark.stats.stats.median

@@ -89,7 +89,7 @@ def newest_valid(folder: Path) -> Checkpoint | None:
     if paths:
         raise UserError(
             f"{folder}: none of its {len(paths)} checkpoints can be read; restore one from a copy, or start anew in "
-            f"another --run"
+            f"another --run-dir"
         )
     return None
 

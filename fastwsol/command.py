@@ -19,6 +19,12 @@ USER_ERROR = 2
 DONE_WITH_SKIPS = 3
 INTERRUPTED = 75  # EX_TEMPFAIL: run the same command again to continue
 
+_ENDS: dict[type[Exception], tuple[str, int]] = {
+    UserError: ("error", USER_ERROR),
+    RunFailure: ("failed", FAILURE),
+    Interrupted: ("stopped", INTERRUPTED),
+}
+
 
 def parse_flags(
     flags: type[Flags], arguments: Sequence[str], prog: str, description: str, default: Flags | None = None
@@ -51,15 +57,11 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
     terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return command(sys.argv[1:] if arguments is None else arguments)
-    except UserError as error:
-        _complain("error", error)
-        return USER_ERROR
-    except RunFailure as failure:
-        _complain("failed", failure)
-        return FAILURE
-    except Interrupted as stop:
-        _complain("stopped", stop)
-        return INTERRUPTED
+    except (UserError, RunFailure, Interrupted) as end:
+        word, status = _ENDS[type(end)]
+        if str(end):  # without a message, another process of the same work has said it
+            _complain(word, end)
+        return status
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
@@ -71,6 +73,17 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         return INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, terminate)
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it: 42s, 7m, 3h20m, 12.5 days."""
+    if seconds < 90:
+        return f"{seconds:.0f}s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f}m"
+    if seconds < 48 * 3600:
+        return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60):02d}m"
+    return f"{seconds / 86400:.1f} days"
 
 
 def _complain(kind: str, error: Exception) -> None:

@@ -15,6 +15,9 @@ Resampler = Literal["bicubic", "bilinear"]
 Schedule = Literal["step", "one-cycle"]
 PresetName = Literal["paper", "fast", "demo"]
 
+MAP_STRIDES: dict[Stem, int] = {"A": 8, "B": 4, "C": 16}
+"""Pixels of the network's input that a cell of its maps stands for, a side."""
+
 GROUP_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 """Basic blocks in each of the four groups, by depth (paper, section 4)."""
 
@@ -83,6 +86,8 @@ class Config:
     """side of the network's square input, in pixels"""
     seed: int = 0
     """of every draw and of the initial weights"""
+    holdout: int = 0
+    """images of each class never trained on; with it the run is evaluated on them and not on val"""
     eval_epochs: float = 50.0
     """epochs between two evaluations; there is one at the end in any case"""
     log_steps: int = 50
@@ -104,7 +109,7 @@ class Config:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise UserError(f"{flag(name)} {value}: must be greater than 0")
-        for name in ("weight_decay", "momentum", "backbone_lr_mult"):
+        for name in ("weight_decay", "momentum", "backbone_lr_mult", "holdout"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise UserError(f"{flag(name)} {value}: must be at least 0")
@@ -121,9 +126,19 @@ class Config:
         return Augmentation(self.aug, self.flip, self.color, self.resampler, self.image_size)
 
     @property
+    def eval_split(self) -> str:
+        """The split that the run itself is evaluated on: the holdout where there is one, so that tuning spares val."""
+        return "holdout" if self.holdout else "val"
+
+    @property
     def evaluation(self) -> Augmentation:
         """The plain image, as every evaluation sees it."""
         return Augmentation("none", False, False, self.resampler, self.image_size)
+
+    @property
+    def map_size(self) -> int:
+        """Cells a side of the class activation maps."""
+        return self.image_size // MAP_STRIDES[self.stem]
 
     def total_steps(self, train_images: int) -> int:
         """Steps in the whole run over `train_images` images."""
@@ -170,12 +185,19 @@ def flag(name: str) -> str:
 
 
 def paper() -> Config:
-    """The paper's recipe: 1500 epochs, 0.1 divided by ten every 250, batch 256. Days on two cores."""
+    """The paper's recipe: 1500 epochs, 0.1 divided by ten every 250, batch 256. Days on two cores.
+
+    So long because the paper compares augmentations where the plain baseline overfits.
+    """
     return Config()
 
 
 def fast() -> Config:
-    """Tens of epochs under one cycle with flips: minutes on a GPU, hours on two cores. Not the paper's schedule."""
+    """Tens of epochs under one cycle with flips: minutes on a GPU, hours on two cores. Not the paper's schedule.
+
+    One cycle makes the most of few epochs, with the weight decay usual for it; smaller batches localise better (paper,
+    table 2); flips are in its code.
+    """
     return Config(epochs=30, schedule="one-cycle", batch_size=128, weight_decay=5e-4, flip=True, eval_epochs=5)
 
 

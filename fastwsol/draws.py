@@ -35,6 +35,7 @@ class Purpose(IntEnum):
     GRID = 3
     CELLS = 4
     COLOR = 5
+    HOLDOUT = 6
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,29 @@ def stream_slice(seed: int, count: int, start: int, size: int) -> tuple[NDArray[
 
 
 @functools.lru_cache(maxsize=2)
-def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+def epoch_order(seed: int, epoch: int, count: int, purpose: Purpose = Purpose.ORDER) -> NDArray[np.int64]:
     """Return the epoch's order, int64 [count], read-only: the ids 0 .. count - 1 sorted by a random key each."""
     ids = np.arange(count, dtype=np.int64)
-    words = random_words(ids, np.full(count, epoch), Purpose.ORDER, 1, _key(seed)).astype(np.uint64)
+    words = random_words(ids, np.full(count, epoch), purpose, 1, _key(seed)).astype(np.uint64)
     order = np.argsort(words[:, 0] << np.uint64(32) | words[:, 1], kind="stable")
     order.flags.writeable = False
     return order
+
+
+HOLDOUT_SEED = 0
+"""Of the order in which images are held out. Not the run's seed: runs of other seeds hold out the same images, and so
+can be compared on them.
+"""
+
+
+def holdout_ids(labels: NDArray[np.int64], per_class: int) -> NDArray[np.int64]:
+    """Return the ids, ascending int64, of the last `per_class` images of each class in a seeded order.
+
+    labels: int64 [N]. A larger `per_class` holds out the same images and more.
+    """
+    order = epoch_order(HOLDOUT_SEED, 0, len(labels), Purpose.HOLDOUT)
+    of_class = [order[labels[order] == label] for label in np.unique(labels)]
+    return np.sort(np.concatenate([ids[max(0, len(ids) - per_class) :] for ids in of_class]))
 
 
 def draw_views(

@@ -1,4 +1,4 @@
-"""Which device, how many threads, which number format: decided once, from the flags and the machine."""
+"""Which device, how many threads, which number format, how exactly: decided once, from the flags and the machine."""
 
 import os
 from contextlib import AbstractContextManager
@@ -27,10 +27,22 @@ class Autocast:
         return torch.autocast(self.device.type, dtype=_DTYPES[self.precision], enabled=self.precision != "fp32")
 
 
-def pick_device(name: str) -> torch.device:
-    """Return the device of `--device`: auto takes a GPU where there is one. Raises UserError where it is not."""
+def pick_device(name: str, local_rank: int = 0, processes: int = 1) -> torch.device:
+    """Return the device of `--device`: auto takes a GPU where there is one. Raises UserError where it is not.
+
+    Of several `processes` on this machine each takes the GPU of its own number, `local_rank`.
+    """
     if name == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and processes > 1:
+        name = f"cuda:{local_rank}"
+        if processes > torch.cuda.device_count():
+            raise UserError(
+                f"--nproc-per-node {processes}: this machine has {torch.cuda.device_count()} CUDA devices; start that "
+                f"many processes, or use --device cpu"
+            )
+    elif name.startswith("cuda:") and processes > 1:
+        raise UserError(f"--device {name}: {processes} processes need a GPU each; use --device auto")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -44,6 +56,14 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
+def take_device(name: str, local_rank: int = 0, processes: int = 1) -> torch.device:
+    """`pick_device`, and where it is a GPU it becomes the one this process works on."""
+    device = pick_device(name, local_rank, processes)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
 def pick_autocast(precision: Precision, device: torch.device) -> Autocast:
     """Return the number format of `--precision` on `device`: auto is bf16 where the hardware has it."""
     if precision == "auto":
@@ -55,13 +75,29 @@ def pick_autocast(precision: Precision, device: torch.device) -> Autocast:
     return Autocast(device, precision)
 
 
-def use_threads(threads: int) -> int:
-    """Give the CPU's work `threads` threads (0: all cores this process may use) and return how many."""
+def use_threads(threads: int, processes: int = 1) -> int:
+    """Give the CPU's work `threads` threads and return how many.
+
+    0: all cores this process may use, divided among the `processes` on this machine.
+    """
     if threads < 0:
         raise UserError(f"--threads {threads}: must be at least 0")
-    count = threads or len(os.sched_getaffinity(0))
+    count = threads or max(1, len(os.sched_getaffinity(0)) // processes)
     # Numba first: its OpenMP layer sets the number of threads of the whole process at every launch, torch's with it,
     # and sums of floats depend on that number.
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
     torch.set_num_threads(count)
     return count
+
+
+def compute_deterministically() -> None:
+    """Have a GPU give the same bits for the same work on the same machine, at some cost in speed; a CPU does anyway.
+
+    Of the whole process, and before its first work on a GPU: cuBLAS reads its setting once. An operation that has no
+    deterministic form then raises RuntimeError; the model has none (max_pool2d's backward gathers, and the loss is the
+    one-dimensional one).
+    """
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.backends.cudnn.benchmark = False  # which times algorithms, and so may choose differently each time
+    torch.backends.cudnn.deterministic = True
+    torch.use_deterministic_algorithms(True)  # the compiler's too: it no longer times its reductions

@@ -1,7 +1,8 @@
 """What is counted, in whole numbers, and the percentages made of them at the very end.
 
 - GT-known Loc: the box of the true class's map is a hit.
-- Top-1 Loc: it is a hit and the image is classified right.
+- Predicted Loc: the box of the predicted class's map is a hit, whether the prediction is right or not.
+- Top-1 Loc: either is a hit and the image is classified right (the two maps are then the same).
 - Top-1 Clas: the image is classified right.
 
 Localization is out of the images that have a ground-truth box, classification out of all. Counts of disjoint sets of
@@ -11,21 +12,30 @@ images add up to the counts of their union, so shards, batches and ranks may be 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
 
+CamClass = Literal["truth", "predicted"]
+"""Whose map is boxed: the true class's, or the one with the highest logit."""
+
+LOC_NAMES: dict[CamClass, str] = {"truth": "gt_known_loc", "predicted": "predicted_loc"}
+
 
 @dataclass(frozen=True)
 class LocalizationCounts:
-    """Numbers of images; a tuple has one for each of `IOU_THRESHOLDS`. Without arguments nothing is counted yet."""
+    """Numbers of images; a tuple has one for each of `IOU_THRESHOLDS`. Without arguments nothing is counted yet.
+
+    loc: the box is a hit; top1_loc: and the image is classified right.
+    """
 
     images: int = 0
     images_with_boxes: int = 0
     top1_clas: int = 0
-    gt_known_loc: tuple[int, ...] = (0,) * len(IOU_THRESHOLDS)
+    loc: tuple[int, ...] = (0,) * len(IOU_THRESHOLDS)
     top1_loc: tuple[int, ...] = (0,) * len(IOU_THRESHOLDS)
 
     def __add__(self, other: LocalizationCounts) -> LocalizationCounts:
@@ -33,18 +43,19 @@ class LocalizationCounts:
             self.images + other.images,
             self.images_with_boxes + other.images_with_boxes,
             self.top1_clas + other.top1_clas,
-            tuple(a + b for a, b in zip(self.gt_known_loc, other.gt_known_loc, strict=True)),
+            tuple(a + b for a, b in zip(self.loc, other.loc, strict=True)),
             tuple(a + b for a, b in zip(self.top1_loc, other.top1_loc, strict=True)),
         )
 
-    def rates(self) -> dict[str, float | None]:
-        """Percentages by name: `top1_clas`, and `gt_known_loc@0.5`, `top1_loc@0.5` for each IoU threshold.
+    def rates(self, cam_class: CamClass = "truth") -> dict[str, float | None]:
+        """Percentages by name: `top1_clas`, and for each IoU threshold `top1_loc@0.5` and `gt_known_loc@0.5`, which is
+        `predicted_loc@0.5` where the boxes are of the predicted classes' maps.
 
         None where there was no image to count.
         """
         rates: dict[str, float | None] = {"top1_clas": _percent(self.top1_clas, self.images)}
-        for threshold, gt_known, top1 in zip(IOU_THRESHOLDS, self.gt_known_loc, self.top1_loc, strict=True):
-            rates[f"gt_known_loc@{threshold}"] = _percent(gt_known, self.images_with_boxes)
+        for threshold, loc, top1 in zip(IOU_THRESHOLDS, self.loc, self.top1_loc, strict=True):
+            rates[f"{LOC_NAMES[cam_class]}@{threshold}"] = _percent(loc, self.images_with_boxes)
             rates[f"top1_loc@{threshold}"] = _percent(top1, self.images_with_boxes)
         return rates
 
@@ -72,7 +83,7 @@ def count(
         images=int(valid.sum()),
         images_with_boxes=int(localizable.sum()),
         top1_clas=int((correct & valid).sum()),
-        gt_known_loc=tuple((hits & localizable).sum(axis=1).tolist()),
+        loc=tuple((hits & localizable).sum(axis=1).tolist()),
         top1_loc=tuple((hits & correct & localizable).sum(axis=1).tolist()),
     )
 

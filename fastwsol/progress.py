@@ -1,12 +1,15 @@
 """What a run says while it goes: its cost before it starts, then a line and a row now and then."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fastwsol.command import duration
 from fastwsol.config import PRESETS, Config
+from fastwsol.distributed import World
 from fastwsol.errors import RunFailure
 from fastwsol.machine import Autocast
 from fastwsol.shards import Shards
@@ -28,7 +31,7 @@ class Progress:
         self._clock, self._clock_step = time.perf_counter(), step
 
     def row(self, state: State, lr: float) -> dict[str, Any]:
-        """Read the totals since the last row, print a line, start new totals, return the row.
+        """Read the totals since the last row, print a line, return the row.
 
         Raises RunFailure where fp16 training has come to a halt.
         """
@@ -37,11 +40,9 @@ class Progress:
             raise RunFailure(
                 f"step {state.step}: every step's gradients overflow fp16; use --precision fp32, or lower --lr"
             )
-        steps = int(totals["steps"])
-        loss = float(totals["loss"]) / steps
-        clas = 100 * int(totals["correct"]) / (steps * batch_size)
-        for name in ("loss", "correct", "steps"):
-            totals[name].zero_()
+        images = int(totals["steps"]) * batch_size
+        loss = float(totals["loss"]) / images
+        clas = 100 * int(totals["correct"]) / images
         seconds = time.perf_counter() - self._clock
         images_per_second = (state.step - self._clock_step) * batch_size / seconds
         self.restart_clock(state.step)
@@ -63,17 +64,35 @@ class Progress:
         }
 
 
-def announce(config: Config, shards: Shards, run: Path, state: State, autocast: Autocast, offer_fast: bool) -> None:
-    """Say what will be done and what it will cost here, measured on a few images, and what is faster."""
+def announce(
+    config: Config, shards: Shards, run: Path, state: State, autocast: Autocast, world: World, offer_fast: bool
+) -> None:
+    """Say what will be done and what it will cost here, measured on a few images, and what is faster.
+
+    All processes measure together, and the leading one says it.
+    """
     images = len(shards.splits["train"])
     total_steps = config.total_steps(images)
-    rate = probe_images_per_second(config, len(shards.manifest.classes), autocast)
+    share = config.batch_size // world.size
+    own_rate = probe_images_per_second(config, len(shards.manifest.classes), autocast, share)
+    rate = float(world.add_up(torch.tensor(own_rate, dtype=torch.float64)))
+    if not world.leads:
+        return
     left = (total_steps - state.step) * config.batch_size / rate
+    processes = f", {world.size} processes of {share} images a step" if world.size > 1 else ""
     print(
         f"ResNet-{config.depth}, stem {config.stem}, aug {config.aug}, batch {config.batch_size}, "
         f"{config.epochs:g} epochs of {images:,} images in {total_steps:,} steps, "
-        f"{autocast.precision} on {autocast.device}"
+        f"{autocast.precision} on {autocast.device.type}{processes}"
     )
+    if "holdout" in shards.splits:
+        print(f"held out and evaluated on: {len(shards.splits['holdout']):,} images of train, {config.holdout} a class")
+    if share < _LEAST_SHARE and world.size > 1:
+        print(
+            f"warning: each process has {share} images a step, and batch normalisation learns from those alone; use "
+            f"fewer processes, or a larger --batch-size",
+            file=sys.stderr,
+        )
     print(f"run {run}" + (f", continued at step {state.step:,}" if state.step else ""))
     print(f"cost: about {duration(left)} at {rate:.0f} images/s, by a short uncompiled trial of the step alone")
     if left > _LONG_SECONDS:
@@ -90,14 +109,15 @@ def announce(config: Config, shards: Shards, run: Path, state: State, autocast: 
 
 
 _LONG_SECONDS = 2 * 3600
+_LEAST_SHARE = 16
 _PROBE_IMAGES_ON_CPU = 32
 
 
-def probe_images_per_second(config: Config, classes: int, autocast: Autocast) -> float:
-    """Time a few training steps of a throw-away network on a blank batch; images a second."""
+def probe_images_per_second(config: Config, classes: int, autocast: Autocast, batch_size: int) -> float:
+    """Time a few training steps of a throw-away network on a blank batch in this process; images a second."""
     # A GPU's rate depends on the batch; a CPU's hardly does, and a small one says so sooner.
     on_cpu = autocast.device.type == "cpu"
-    count = min(_PROBE_IMAGES_ON_CPU, config.batch_size) if on_cpu else config.batch_size
+    count = min(_PROBE_IMAGES_ON_CPU, batch_size) if on_cpu else batch_size
     state = new_state(config, classes, autocast)
     loss_of = make_loss(state.model, autocast, compiled=False)
     shape = (count, 3, config.image_size, config.image_size)
@@ -110,14 +130,3 @@ def probe_images_per_second(config: Config, classes: int, autocast: Autocast) ->
         check_finite(state)
         seconds.append(time.perf_counter() - start)
     return count / min(seconds)
-
-
-def duration(seconds: float) -> str:
-    """A length of time as people say it: 42s, 7m, 3h20m, 12.5 days."""
-    if seconds < 90:
-        return f"{seconds:.0f}s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f}m"
-    if seconds < 48 * 3600:
-        return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60):02d}m"
-    return f"{seconds / 86400:.1f} days"

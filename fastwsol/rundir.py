@@ -1,4 +1,5 @@
-"""The run directory: config.json, environment.json, metrics.jsonl, checkpoints/, report.json when it is finished.
+"""The run directory: config.json, environment.json, metrics.jsonl, checkpoints/, and report.json when it is finished;
+holdout.txt and report-holdout.json where images are held out.
 
 config.json is written before the first step and says what the run is; evaluation reads everything from there.
 """
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -22,8 +23,10 @@ from fastwsol.checkpoint import Checkpoint
 from fastwsol.config import Config
 from fastwsol.durable import PARTIAL_SUFFIX, sole_worker, write_durably, write_json
 from fastwsol.errors import UserError
+from fastwsol.metrics import CamClass
+from fastwsol.shards import Split
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PACKAGES = ("fastwsol", "torch", "numpy", "numba", "pyarrow", "pillow", "safetensors")
 DALI_PACKAGES = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 
@@ -69,7 +72,7 @@ class RunDir:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
-        self._report_file = folder / "report.json"
+        self._holdout_file = folder / "holdout.txt"
         self._config_file = folder / "config.json"
         self._environment_file = folder / "environment.json"
         self._metrics_file = folder / "metrics.jsonl"
@@ -88,17 +91,36 @@ class RunDir:
                 write_json(self._config_file, info.to_json())
             yield
 
-    @property
-    def finished(self) -> bool:
-        """Whether the run came to its end."""
-        return self._report_file.is_file()
+    def report_file(self, split: str, cam_class: CamClass = "truth", unfinished_step: int | None = None) -> Path:
+        """The file of a report: report.json is on val, of the true classes' maps, at the run's end."""
+        parts = ["report"]
+        parts += [split] if split != "val" else []
+        parts += [cam_class] if cam_class != "truth" else []
+        parts += [f"step-{unfinished_step:09d}"] if unfinished_step is not None else []
+        return self.folder / f"{'-'.join(parts)}.json"
+
+    def finished(self, config: Config) -> bool:
+        """Whether the run came to its end: it then has the report on its own split."""
+        return self.report_file(config.eval_split).is_file()
 
     def write_report(self, report: dict[str, Any]) -> Path:
-        """Write a report, in place of an older one, and return its path: report.json is that of a finished run."""
-        unfinished = report["step"] < report["total_steps"]
-        path = self.folder / f"report-step-{report['step']:09d}.json" if unfinished else self._report_file
+        """Write a report, in place of an older one of the same split, maps and step, and return its path."""
+        step = report["step"] if report["step"] < report["total_steps"] else None
+        path = self.report_file(report["split"], report["cam_class"], step)
         write_json(path, report)
         return path
+
+    def check_holdout(self, holdout: Split) -> None:
+        """Store the names of the images held out, or hold them against those stored; UserError where they differ."""
+        names = holdout.names(range(len(holdout)))
+        stored = "".join(f"{name}\n" for name in names).encode()
+        if not self._holdout_file.is_file():
+            write_durably(self._holdout_file, lambda file: _write(file, stored))
+        elif self._holdout_file.read_bytes() != stored:
+            raise UserError(
+                f"{self._holdout_file}: these are not the {len(names)} images that this version holds out; the run was "
+                f"made by another version, or the file was changed"
+            )
 
     def _check_free(self) -> None:
         if not self.folder.exists():
@@ -106,7 +128,7 @@ class RunDir:
         leftover = self._config_file.name + PARTIAL_SUFFIX  # of a process killed right here
         if not self.folder.is_dir() or any(each.name != leftover for each in self.folder.iterdir()):
             raise UserError(
-                f"{self.folder}: exists and is no run of fastwsol; nothing was touched, choose another --run"
+                f"{self.folder}: exists and is no run of fastwsol; nothing was touched, choose another --run-dir"
             )
 
     def read_info(self) -> RunInfo:
@@ -137,7 +159,9 @@ class RunDir:
         if self._environment_file.is_file():
             starts = json.loads(self._environment_file.read_bytes())["starts"]
             if changed := [
-                f"{name} {starts[-1][name]} -> {how[name]}" for name in how if starts[-1][name] != how[name]
+                f"{name} {starts[-1][name]} -> {how[name]}"
+                for name in how
+                if starts[-1].get(name, how[name]) != how[name]
             ]:
                 print(f"warning: continued with {', '.join(changed)}: equal to the bit no longer", file=sys.stderr)
         starts.append({"step": step, **how, **environment()})
@@ -160,11 +184,11 @@ class RunDir:
     def drop_rows_after(self, step: int) -> None:
         """Rewrite metrics.jsonl without the rows of steps that will be done again."""
         kept = "".join(json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step).encode()
+        write_durably(self._metrics_file, lambda file: _write(file, kept))
 
-        def write(file: Any) -> None:
-            file.write(kept)
 
-        write_durably(self._metrics_file, write)
+def _write(file: BinaryIO, content: bytes) -> None:
+    file.write(content)
 
 
 def environment() -> dict[str, Any]:

@@ -11,6 +11,7 @@ half-open edges in the image's own pixels. Nothing in any file depends on the ti
 to the same bytes.
 """
 
+import copy
 import hashlib
 import json
 import math
@@ -218,6 +219,19 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def subset(self, name: str, ids: NDArray[np.int64]) -> "Split":
+        """The rows `ids` as a split of their own, numbered anew from 0; it reads through the same mapped shards."""
+        part = copy.copy(self)
+        part.name = name
+        part.labels, part.widths, part.heights = self.labels[ids], self.widths[ids], self.heights[ids]
+        box_counts = np.diff(self.box_offsets)[ids]
+        part.box_offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(box_counts)])
+        moved_by = np.repeat(self.box_offsets[ids] - part.box_offsets[:-1], box_counts)
+        part.boxes = self.boxes[np.arange(part.box_offsets[-1]) + moved_by]
+        part._shard_of_row = self._shard_of_row[ids]
+        part._images, part._names = self._images.of_rows(ids), self._names.of_rows(ids)
+        return part
+
     def names(self, ids: Iterable[int]) -> list[str]:
         """The names of rows `ids`, in the order asked."""
         return [self._bytes(self._names, int(index)).decode() for index in ids]
@@ -340,6 +354,9 @@ class _Spans(NamedTuple):
         offsets = np.frombuffer(offset_buffer, np.int32, len(column) + 1).astype(np.int64)
         first = values.address - file_address if values is not None else 0
         return _Spans(first + offsets[:-1], offsets[1:] - offsets[:-1])
+
+    def of_rows(self, ids: NDArray[np.int64]) -> "_Spans":
+        return _Spans(self.starts[ids], self.lengths[ids])
 
     @staticmethod
     def join(pieces: "list[_Spans]") -> "_Spans":

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastwsol.config import Config
+from fastwsol.distributed import ALONE, World
 from fastwsol.machine import Autocast
 from fastwsol.model import PreActResNet, build_model, parameter_groups
 
@@ -21,19 +22,56 @@ class State:
     scaler: torch.amp.GradScaler
     """Scales the loss under fp16; switched off otherwise."""
     totals: dict[str, Tensor]
-    """Running sums on the device since the last progress line, and the first bad step or -1; see `new_totals`."""
+    """Running sums on the device since the last progress line, and the first bad step; see `new_totals`."""
     step: int
     """Steps done."""
 
 
+NO_STEP = 2**62
+"""Where `bad_step` stands while every step was good: behind all that there are."""
+
+
 def new_totals(device: torch.device) -> dict[str, Tensor]:
-    """Sums over steps, kept on the device so that no step waits for the host."""
+    """Sums over the steps' images, kept on the device so that no step waits for the host, and over this process's
+    share of each batch, until `gather_totals`.
+    """
     return {
         "loss": torch.zeros((), dtype=torch.float64, device=device),
         "correct": torch.zeros((), dtype=torch.int64, device=device),
         "steps": torch.zeros((), dtype=torch.int64, device=device),
-        "bad_step": torch.full((), -1, dtype=torch.int64, device=device),
+        "bad_step": torch.full((), NO_STEP, dtype=torch.int64, device=device),
     }
+
+
+def gather_totals(state: State, world: World) -> None:
+    """Put all processes' sums into the leading one's and zeros into the others'; all learn of the first bad step."""
+    if world.size == 1:
+        return
+    totals = state.totals
+    sums = world.add_up(torch.stack([totals["loss"], totals["correct"].double()]).cpu())
+    for name, total in zip(("loss", "correct"), sums, strict=True):
+        totals[name].copy_(total if world.leads else torch.zeros(()))
+    totals["bad_step"].copy_(world.least(totals["bad_step"].cpu()))
+
+
+def reset_totals(state: State) -> None:
+    """Begin new sums."""
+    for name in ("loss", "correct", "steps"):
+        state.totals[name].zero_()
+
+
+def share_state(state: State, world: World) -> None:
+    """Give every process the leading one's state, but leave the sums to that one alone."""
+    if world.size == 1:
+        return
+    world.share_from_lead(state_tensors(state).values())
+    if not world.leads:
+        state.totals["loss"].zero_()
+        state.totals["correct"].zero_()
+    state.step = world.value_of_lead(state.step)
+    scaler = world.value_of_lead(state.scaler.state_dict())
+    if state.scaler.is_enabled():
+        state.scaler.load_state_dict(scaler)
 
 
 def new_state(config: Config, classes: int, autocast: Autocast) -> State:
@@ -66,7 +104,7 @@ class BadStep(Exception):
 
 def check_finite(state: State) -> None:
     """Wait for the device; raise BadStep if a step so far was bad."""
-    if (bad := int(state.totals["bad_step"])) >= 0:
+    if (bad := int(state.totals["bad_step"])) < NO_STEP:
         raise BadStep(bad)
 
 
@@ -74,16 +112,26 @@ Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """images, labels -> mean cross-entropy, number of images classified rightly."""
 
 
-def make_loss(model: PreActResNet, autocast: Autocast, compiled: bool) -> Loss:
-    """Forward pass and loss as one function, so that they are compiled together."""
+class _ModelAndLoss(nn.Module):
+    """Forward pass and loss as one module, so that they are compiled together."""
 
-    def loss(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        with autocast():
-            logits, _ = model(images)
+    def __init__(self, model: PreActResNet, autocast: Autocast) -> None:
+        super().__init__()
+        self.model, self._autocast = model, autocast
+
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with self._autocast():
+            logits, _ = self.model(images)
         logits = logits.float()
         return F.cross_entropy(logits, labels), (logits.argmax(1) == labels).sum()
 
-    return torch.compile(loss) if compiled else loss
+
+def make_loss(model: PreActResNet, autocast: Autocast, compiled: bool, world: World = ALONE) -> Loss:
+    """The loss of a batch; its gradients are averaged over the processes of `world`."""
+    loss = _ModelAndLoss(model, autocast)
+    if compiled:
+        loss.compile()
+    return world.averaging_gradients(loss, autocast.device)
 
 
 def train_step(state: State, loss_of: Loss, images: Tensor, labels: Tensor, lr: float) -> None:
@@ -101,9 +149,9 @@ def train_step(state: State, loss_of: Loss, images: Tensor, labels: Tensor, lr: 
     state.optimizer.zero_grad(set_to_none=True)
 
     totals = state.totals
-    totals["loss"] += loss.detach()
+    totals["loss"] += loss.detach() * len(labels)
     totals["correct"] += correct
     totals["steps"] += 1
-    first_bad = (totals["bad_step"] < 0) & ~finite
-    totals["bad_step"].copy_(torch.where(first_bad, state.step, totals["bad_step"]))
+    step = torch.where(finite, NO_STEP, state.step)
+    totals["bad_step"].copy_(torch.minimum(totals["bad_step"], step))
     state.step += 1

@@ -5,12 +5,21 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fastwsol.metrics import IOU_THRESHOLDS
+from fastwsol.metrics import IOU_THRESHOLDS, LOC_NAMES
 
 _PROTOCOL_NOTES = {
     "strict": "largest component by pixels, IoU >= threshold",
     "paper2018": "the rule of Choe et al. 2018's code, IoU > threshold",
 }
+
+
+_SPLIT_NAMES = {
+    "val": "val images",
+    "holdout": "images held out of train",
+    "train": "training images, which the network has seen",
+}
+_CAM_CLASSES = {"truth": "true", "predicted": "predicted"}
+_LOC_TITLES = {"gt_known_loc": "GT-known", "predicted_loc": "Predicted Loc"}
 
 
 def print_report(report: dict[str, Any]) -> None:
@@ -19,26 +28,27 @@ def print_report(report: dict[str, Any]) -> None:
     config = report["config"]
     done = "" if report["step"] >= report["total_steps"] else f" (unfinished: {report['total_steps']:,} steps)"
     console.print(
-        f"\n{report['source']}, {report['classes']} classes, {report['images']:,} val images; "
+        f"\n{report['source']}, {report['classes']} classes, {report['images']:,} {_SPLIT_NAMES[report['split']]}; "
         f"ResNet-{config['depth']}, stem {config['stem']}, aug {config['aug']}, batch {config['batch_size']}, "
         f"{report['step']:,} steps{done}, seed {config['seed']} (one run)"
     )
     for protocol, rates in report["rates"].items():
         table = Table(
-            title=f"{protocol}: {_PROTOCOL_NOTES[protocol]}; map of the true class kept at {report['cam_threshold']:g} "
-            f"of its maximum",
+            title=f"{protocol}: {_PROTOCOL_NOTES[protocol]}; map of the {_CAM_CLASSES[report['cam_class']]} class kept "
+            f"at {report['cam_threshold']:g} of its maximum",
             title_justify="left",
             title_style="bold",
         )
         table.add_column("%")
         table.add_column("Top-1\nClas", justify="right")
-        for name in ("Top-1 Loc", "GT-known"):
+        loc_name = LOC_NAMES[report["cam_class"]]
+        for name in ("Top-1 Loc", _LOC_TITLES[loc_name]):
             for threshold in IOU_THRESHOLDS:
                 table.add_column(f"{name}\nIoU {threshold}", justify="right")
-        table.add_row("this run", *_cells(rates), style="bold", end_section=True)
+        table.add_row("this run", *_cells(rates, loc_name), style="bold", end_section=True)
         for baseline in report["baselines"]:
             box = ",".join(str(edge) for edge in baseline["box"])
-            table.add_row(f"{baseline['name']} ({box})", *_cells(baseline["rates"][protocol]))
+            table.add_row(f"{baseline['name']} ({box})", *_cells(baseline["rates"][protocol], loc_name))
         console.print(table)
     console.print(
         "Baselines answer one box for every image, found on the boxes of train, and take this run's classification.\n"
@@ -46,8 +56,8 @@ def print_report(report: dict[str, Any]) -> None:
     )
 
 
-def _cells(rates: dict[str, float | None]) -> list[str]:
-    names = ["top1_clas", *(f"{name}@{t}" for name in ("top1_loc", "gt_known_loc") for t in IOU_THRESHOLDS)]
+def _cells(rates: dict[str, float | None], loc_name: str) -> list[str]:
+    names = ["top1_clas", *(f"{name}@{t}" for name in ("top1_loc", loc_name) for t in IOU_THRESHOLDS)]
     return [_percent(rates[name]) for name in names]
 
 

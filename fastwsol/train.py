@@ -1,9 +1,12 @@
 """python -m fastwsol.train --aug gr --depth 34: train one classifier on the labels of packed shards.
 
+`torchrun --nproc-per-node 8 -m fastwsol.train ...` is the same run on eight GPUs: batches hold the same images.
+
 The paper's recipe is the default: 1500 epochs, days on two cores. `--preset fast` is hours there and minutes on a GPU.
 The same command over its own unfinished run continues it, on the step, in the middle of an epoch.
 """
 
+import contextlib
 import math
 import shutil
 import signal
@@ -19,13 +22,26 @@ import torch
 from fastwsol import checkpoint
 from fastwsol.command import parse_flags, run_command
 from fastwsol.config import PRESETS, Config, PresetName, flag
+from fastwsol.distributed import Wishes, World, joined
 from fastwsol.errors import Interrupted, RunFailure, UserError
-from fastwsol.machine import Autocast, Precision, pick_autocast, pick_device, use_threads
+from fastwsol.holdout import hold_out
+from fastwsol.machine import Autocast, Precision, compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.pipeline import Batches, training_plan
 from fastwsol.progress import Progress, announce
 from fastwsol.rundir import RunDir, RunInfo
 from fastwsol.shards import Shards, open_shards
-from fastwsol.step import BadStep, State, check_finite, make_loss, new_state, state_tensors, train_step
+from fastwsol.step import (
+    BadStep,
+    State,
+    check_finite,
+    gather_totals,
+    make_loss,
+    new_state,
+    reset_totals,
+    share_state,
+    state_tensors,
+    train_step,
+)
 from fastwsol.tables import print_report, summary_line
 from fastwsol.validation import count_hits, evaluate_model, forward_split
 
@@ -41,7 +57,7 @@ class Launch:
     given beside it win"""
     shards: Path = Path("data/shards")
     """folder that pack.py wrote"""
-    run: Path | None = None
+    run_dir: Path | None = None  # not `run`, which torchrun takes for a short form of a flag of its own
     """folder of the run; default data/runs/NAME, named after the configuration"""
     resume: Literal["auto", "never", "require"] = "auto"
     """auto: continue this run if it is unfinished; never: refuse to; require: refuse to begin anew"""
@@ -53,6 +69,9 @@ class Launch:
     """auto: bf16 where the device has it, else fp16 on CUDA and fp32 on a CPU"""
     threads: int = 0
     """threads of the CPU's part of the work; 0: all cores"""
+    deterministic: bool = False
+    """on a GPU, compute slower but to the same bits each time: a run that was stopped and continued then equals an
+    unbroken one exactly. A CPU does so anyway"""
     checkpoint_minutes: float = 5.0
     """minutes between two checkpoints; 0: after every step"""
 
@@ -67,9 +86,10 @@ class Flags:
 
 def main(arguments: Sequence[str]) -> int:
     """Train the run that `arguments` describe, or continue it; then evaluate it and print the table."""
-    flags = read_flags(arguments)
-    shards = open_shards(flags.launch.shards)
-    train(flags.config, flags.launch, shards, run_folder(flags.config, flags.launch))
+    with joined() as world:
+        flags = world.together(lambda: read_flags(arguments))
+        shards = world.machine_lead_first(lambda verify: open_shards(flags.launch.shards, verify))
+        train(flags.config, flags.launch, shards, run_folder(flags.config, flags.launch), world)
     return 0
 
 
@@ -88,15 +108,16 @@ def read_flags(arguments: Sequence[str]) -> Flags:
 
 def run_folder(config: Config, launch: Launch) -> Path:
     """The run's folder: the one named, or one named after the configuration."""
-    return launch.run if launch.run is not None else Path("data/runs") / config.name()
+    return launch.run_dir if launch.run_dir is not None else Path("data/runs") / config.name()
 
 
 def save(run: RunDir, info: RunInfo, state: State, precision: str) -> None:
-    """Write a checkpoint, unless a step up to here was bad (BadStep) or the state is not finite (RunFailure)."""
-    check_finite(state)
+    """Write a checkpoint, unless the state is not finite (RunFailure); the steps up to here have been checked."""
     tensors = state_tensors(state)
     if bad := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
-        raise RunFailure(f"{run.folder}: {bad[0]} is not finite after step {state.step}; lower --lr, in another --run")
+        raise RunFailure(
+            f"{run.folder}: {bad[0]} is not finite after step {state.step}; lower --lr, in another --run-dir"
+        )
     scalars = {
         "precision": precision,
         "scaler": state.scaler.state_dict(),
@@ -113,7 +134,7 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
     if saved.scalars["precision"] != precision:
         raise UserError(
             f"{saved.path}: was trained in {saved.scalars['precision']} and this would go on in {precision}; "
-            f"pass --precision {saved.scalars['precision']}, or another --run"
+            f"pass --precision {saved.scalars['precision']}, or another --run-dir"
         )
     for name, tensor in state_tensors(state).items():
         tensor.copy_(saved.tensors[name])
@@ -122,44 +143,73 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
     state.step = saved.step
 
 
-def train(config: Config, launch: Launch, shards: Shards, folder: Path) -> None:
+def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: World) -> None:
     """Carry the run in `folder` from where it stands to its end, evaluate it, and print and store the report.
 
-    Raises UserError for a folder or shards that are not this run's, Interrupted after a signal, RunFailure on NaN.
+    The leading process of `world` alone touches the folder. Raises UserError for a folder or shards that are not this
+    run's, Interrupted after a signal, RunFailure on NaN.
     """
-    threads = use_threads(launch.threads)
-    autocast = pick_autocast(launch.precision, pick_device(launch.device))
-    train_split = shards.splits["train"]
-    if config.batch_size > len(train_split):
-        raise UserError(
-            f"--batch-size {config.batch_size}: the training set in {shards.folder} has {len(train_split)} images"
-        )
     info = RunInfo(config, shards.folder, shards.digest, tuple(each.wnid for each in shards.manifest.classes))
+    shards = world.together(lambda: hold_out(shards, config.holdout))
+    world.together(lambda: check_batch_size(config.batch_size, len(shards.splits["train"]), world))
+    if launch.deterministic:
+        compute_deterministically()
+    device = world.together(lambda: take_device(launch.device, world.local_rank, world.local_size))
+    autocast = world.together(lambda: pick_autocast(launch.precision, device))
+    threads = world.together(lambda: use_threads(launch.threads, world.local_size))
     run = RunDir(folder)
-    with StopSignals() as stop, run.opened(info):
-        saved = find_own_work(run, info, launch)
+    with StopSignals(says_so=world.leads) as stop, contextlib.ExitStack() as held:
+        world.lead_does(lambda: held.enter_context(run.opened(info)))
         state = new_state(config, len(info.classes), autocast)
-        if saved is not None:
-            restore(state, saved, info, autocast.precision)
-        run.drop_rows_after(state.step)
-        compiled = launch.compile and can_compile(autocast.device)
+        compiled = launch.compile and can_compile(autocast.device, says_so=world.leads)
         how = {
             "precision": autocast.precision,
-            "device": str(autocast.device),
+            "device": autocast.device.type,
+            "processes": world.size,
             "threads": threads,
             "compiled": compiled,
+            "deterministic": launch.deterministic,
         }
-        run.record_start(state.step, how)
-        announce(config, shards, run.folder, state, autocast, offer_fast=launch.preset == "paper")
+        world.lead_does(lambda: take_up(run, info, shards, state, launch, how))
+        share_state(state, world)
+        announce(config, shards, run.folder, state, autocast, world, offer_fast=launch.preset == "paper")
         try:
-            train_steps(run, info, shards, state, autocast, compiled, threads, launch.checkpoint_minutes, stop)
+            train_steps(run, info, shards, state, autocast, compiled, threads, launch.checkpoint_minutes, stop, world)
         except BadStep as bad:
-            raise RunFailure(explain_bad_step(bad.step, config, shards, run)) from None
-        report = evaluate_model(state.model, shards, info, autocast, threads, state.step)
-        last_row = {"kind": "eval", "step": state.step, **report["rates"]}
-        if last_row not in run.rows():  # a run killed just before its report has written it already
-            run.append_row(last_row)
-        run.write_report(report)
+            raise world.of_lead(RunFailure(explain_bad_step(bad.step, config, shards, run))) from None
+        report = evaluate_model(
+            state.model, shards, info, autocast, threads, state.step, world, split_name=config.eval_split
+        )
+        world.lead_does(lambda: finish(run, report))
+
+
+def check_batch_size(batch_size: int, train_images: int, world: World) -> None:
+    """Raise UserError where no batch can be made, or not be divided among the processes."""
+    if batch_size > train_images:
+        raise UserError(f"--batch-size {batch_size}: there are {train_images} images to train on")
+    if batch_size % world.size:
+        raise UserError(
+            f"--batch-size {batch_size}: {world.size} processes cannot share it evenly; use a multiple of {world.size}"
+        )
+
+
+def take_up(run: RunDir, info: RunInfo, shards: Shards, state: State, launch: Launch, how: dict[str, Any]) -> None:
+    """Put into `state` what the run's folder holds, and note there that work begins, and `how`."""
+    saved = find_own_work(run, info, launch)
+    if "holdout" in shards.splits:
+        run.check_holdout(shards.splits["holdout"])
+    if saved is not None:
+        restore(state, saved, info, how["precision"])
+    run.drop_rows_after(state.step)
+    run.record_start(state.step, how)
+
+
+def finish(run: RunDir, report: dict[str, Any]) -> None:
+    """Store and print the report of a run that came to its end."""
+    last_row = {"kind": "eval", "split": report["split"], "step": report["step"], **report["rates"]}
+    if last_row not in run.rows():  # a run killed just before its report has written it already
+        run.append_row(last_row)
+    run.write_report(report)
     print_report(report)
 
 
@@ -173,6 +223,7 @@ def train_steps(
     threads: int,
     checkpoint_minutes: float,
     stop: "StopSignals",
+    world: World,
 ) -> None:
     """Take the run's remaining steps: progress, evaluations and checkpoints as they fall due.
 
@@ -180,11 +231,12 @@ def train_steps(
     """
     config, split = info.config, shards.splits["train"]
     total_steps = config.total_steps(len(split))
-    loss_of = make_loss(state.model, autocast, compiled)
+    loss_of = make_loss(state.model, autocast, compiled, world)
+    wishes = Wishes(world, 2)
     batches = Batches(
         split,
-        training_plan(config.seed, len(split), config.batch_size),
-        config.batch_size,
+        training_plan(config.seed, len(split), config.batch_size, world.rank, world.size),
+        config.batch_size // world.size,
         config.augmentation,
         config.seed,
         shards.manifest.mean,
@@ -194,7 +246,7 @@ def train_steps(
         threads if autocast.device.type == "cuda" else max(1, threads // 2),
         start=state.step,
     )
-    if compiled and state.step < total_steps:
+    if compiled and state.step < total_steps and world.leads:
         print("compiling the step: the first one takes up to a minute or so", flush=True)
     start = state.step
     progress = Progress(config, len(split), total_steps, start)
@@ -205,21 +257,28 @@ def train_steps(
         train_step(state, loss_of, batch.images, batch.labels, lr)
         last = state.step == total_steps
         if state.step % config.log_steps == 0 or last:
+            gather_totals(state, world)
             check_finite(state)
-            run.append_row(progress.row(state, lr))
+            world.lead_does(lambda lr=lr: run.append_row(progress.row(state, lr)))  # type: ignore[misc]
+            reset_totals(state)
         if state.step == start + 1:  # it waited for the compiler and for the first batch
             progress.restart_clock(state.step)
         if evaluation_is_due(state.step, config, len(split)) and not last:
+            gather_totals(state, world)
             check_finite(state)
-            run.append_row(evaluation_row(state, shards, config, autocast, threads))
+            row = evaluation_row(state, shards, config, autocast, threads, world)
+            world.lead_does(lambda row=row: run.append_row(row))  # type: ignore[misc]
             progress.restart_clock(state.step)
         minutes = (time.monotonic() - last_checkpoint) / 60
-        if stop.requested or minutes >= checkpoint_minutes or last:
-            save(run, info, state, autocast.precision)
+        stop_now, save_now = wishes.agree(stop.requested, minutes >= checkpoint_minutes)
+        if stop_now or save_now or last:
+            gather_totals(state, world)
+            check_finite(state)
+            world.lead_does(lambda: save(run, info, state, autocast.precision))
             last_checkpoint = time.monotonic()
-        if stop.requested and not last:
-            raise Interrupted(
-                f"step {state.step} of {total_steps} is saved in {run.folder}; the same command continues"
+        if stop_now and not last:
+            raise world.of_lead(
+                Interrupted(f"step {state.step} of {total_steps} is saved in {run.folder}; the same command continues")
             )
 
 
@@ -230,16 +289,16 @@ def find_own_work(run: RunDir, info: RunInfo, launch: Launch) -> checkpoint.Chec
         ours, theirs = info.config.to_json(), there.config.to_json()
         name = next(name for name in ours if ours[name] != theirs[name])
         raise UserError(
-            f"{run.folder}: holds another run ({flag(name)} {theirs[name]}, not {ours[name]}); choose another --run"
+            f"{run.folder}: holds another run ({flag(name)} {theirs[name]}, not {ours[name]}); choose another --run-dir"
         )
     if there.shards_digest != info.shards_digest:
         raise UserError(
-            f"{run.folder}: was begun on other shards ({there.shards}), not {info.shards}; choose another --run"
+            f"{run.folder}: was begun on other shards ({there.shards}), not {info.shards}; choose another --run-dir"
         )
-    if run.finished:
+    if run.finished(info.config):
         raise UserError(
             f"{run.folder}: this run is finished; look at it with: python -m fastwsol.evaluate {run.folder}, "
-            f"or choose another --run or --seed"
+            f"or choose another --run-dir or --seed"
         )
     saved = checkpoint.newest_valid(run.checkpoints)
     if launch.resume == "never" and saved is not None:
@@ -258,13 +317,16 @@ def evaluation_is_due(step: int, config: Config, train_images: int) -> bool:
     return evaluations(step) > evaluations(step - 1)
 
 
-def evaluation_row(state: State, shards: Shards, config: Config, autocast: Autocast, threads: int) -> dict[str, Any]:
-    """Evaluate on val in mid-run, print a line, and return the row for metrics.jsonl."""
-    split = shards.splits["val"]
-    outputs = forward_split(state.model, shards, split, config, autocast, threads)
+def evaluation_row(
+    state: State, shards: Shards, config: Config, autocast: Autocast, threads: int, world: World
+) -> dict[str, Any]:
+    """Evaluate on the run's split in mid-run, print a line, and return the row for metrics.jsonl."""
+    split = shards.splits[config.eval_split]
+    outputs = forward_split(state.model, shards, split, config, autocast, threads, world)
     rates = {name: counts.rates() for name, counts in count_hits(outputs, split, config.image_size).items()}
-    print(f"step {state.step}  val: {summary_line(rates)}", flush=True)
-    return {"kind": "eval", "step": state.step, **rates}
+    if world.leads:
+        print(f"step {state.step}  {split.name}: {summary_line(rates)}", flush=True)
+    return {"kind": "eval", "split": split.name, "step": state.step, **rates}
 
 
 def explain_bad_step(step: int, config: Config, shards: Shards, run: RunDir) -> str:
@@ -275,7 +337,7 @@ def explain_bad_step(step: int, config: Config, shards: Shards, run: RunDir) -> 
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return (
         f"{run.folder}: the loss or a gradient of step {step} was not finite (images {shown}); no checkpoint was made "
-        f"of it; lower --lr (now {config.lr}) or use --precision fp32, with another --run"
+        f"of it; lower --lr (now {config.lr}) or use --precision fp32, with another --run-dir"
     )
 
 
@@ -283,6 +345,9 @@ class StopSignals:
     """While it lasts, SIGINT, SIGTERM and SIGUSR1 (a scheduler's warning) ask for a stop instead of killing."""
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self, says_so: bool) -> None:
+        self._says_so = says_so
 
     def __enter__(self) -> "StopSignals":
         self.requested = False
@@ -297,15 +362,16 @@ class StopSignals:
         if self.requested:  # asked twice: stop now; what was saved last stands
             raise KeyboardInterrupt
         self.requested = True
-        print(f"{signal.Signals(number).name}: stopping after this step", flush=True)
+        if self._says_so:
+            print(f"{signal.Signals(number).name}: stopping after this step", flush=True)
 
 
-def can_compile(device: torch.device) -> bool:
+def can_compile(device: torch.device, says_so: bool) -> bool:
     """Whether torch.compile can work here; says so where it cannot. On a CPU it needs a C++ compiler."""
-    if device.type == "cpu" and not any(shutil.which(each) for each in ("g++", "c++", "clang++")):
+    possible = device.type != "cpu" or any(shutil.which(each) for each in ("g++", "c++", "clang++"))
+    if not possible and says_so:
         print("not compiling: torch.compile needs a C++ compiler (g++) on a CPU; training works without, slower")
-        return False
-    return True
+    return possible
 
 
 if __name__ == "__main__":

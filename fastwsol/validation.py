@@ -1,4 +1,8 @@
-"""One forward pass over a split: predictions and maps, then boxes, then counts. Training and `evaluate` share it."""
+"""One forward pass over a split: predictions and maps, then boxes, then counts. Training and `evaluate` share it.
+
+Several processes share the forward pass by whole batches, which hold the same images however many they are: so what
+comes out does not depend on their number. Boxes and counts take little, and each process makes them all.
+"""
 
 import time
 from collections.abc import Iterator
@@ -11,17 +15,20 @@ from numpy.typing import NDArray
 
 from fastwsol.baselines import best_fixed_box, whole_frame
 from fastwsol.cam import class_activation_maps
+from fastwsol.command import duration
 from fastwsol.config import Config
+from fastwsol.distributed import ALONE, World
 from fastwsol.errors import RunFailure
 from fastwsol.localize import CAM_THRESHOLD, PROTOCOLS, hits, localize, score_boxes, to_input, to_original
 from fastwsol.machine import Autocast
-from fastwsol.metrics import IOU_THRESHOLDS, LocalizationCounts, count
+from fastwsol.metrics import IOU_THRESHOLDS, CamClass, LocalizationCounts, count
 from fastwsol.model import PreActResNet
 from fastwsol.pipeline import Batches, evaluation_plan, valid_images
 from fastwsol.rundir import RunInfo, environment
 from fastwsol.shards import Shards, Split
 
 BATCH_SIZE = 256
+_SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclass(frozen=True)
@@ -31,46 +38,65 @@ class Outputs:
     predictions: NDArray[np.int64]
     """The class of the highest logit: [N]."""
     cams: NDArray[np.float32]
-    """Maps of the ground-truth class: [N, h, w]."""
+    """Maps of the class asked for: [N, h, w]."""
 
 
 def forward_split(
-    model: PreActResNet, shards: Shards, split: Split, config: Config, autocast: Autocast, threads: int
+    model: PreActResNet,
+    shards: Shards,
+    split: Split,
+    config: Config,
+    autocast: Autocast,
+    threads: int,
+    world: World = ALONE,
+    cam_class: CamClass = "truth",
 ) -> Outputs:
     """Run the model over every image of `split` once, in evaluation mode; its mode before is restored.
 
-    Raises RunFailure naming an image where maps are not finite.
+    The leading process's BN statistics become every process's. Raises RunFailure naming an image where maps are not
+    finite.
     """
     was_training = model.training
     model.eval()
-    predictions = torch.empty(len(split), dtype=torch.int64)
-    cams: torch.Tensor | None = None
+    world.share_from_lead(model.buffers())
+    predictions = torch.zeros(len(split), dtype=torch.int64)
+    cams = torch.zeros(len(split), config.map_size, config.map_size)
     try:
         with torch.inference_mode():
-            for rows, batch_predictions, batch_cams in _batches(model, shards, split, config, autocast, threads):
-                if cams is None:
-                    cams = torch.empty(len(split), *batch_cams.shape[1:])
+            batches = _batches(model, shards, split, config, autocast, threads, world, cam_class)
+            for rows, batch_predictions, batch_cams in batches:
                 predictions[rows] = batch_predictions.cpu()
                 cams[rows] = batch_cams.cpu()
     finally:
         model.train(was_training)
-    assert cams is not None, "a split has at least one image"
+    world.add_up(predictions)
+    world.add_up(cams)
     if len(bad := np.flatnonzero(~torch.isfinite(cams).all(dim=(1, 2)).numpy())):
-        raise RunFailure(
-            f"the maps of {len(bad)} of {len(split)} {split.name} images are not finite, {split.names(bad[:1])[0]} the "
-            f"first: the network's weights are damaged; go back to an earlier checkpoint, or train with a lower --lr"
+        raise world.of_lead(
+            RunFailure(
+                f"the maps of {len(bad)} of {len(split)} {split.name} images are not finite, "
+                f"{split.names(bad[:1])[0]} the first: the network's weights are damaged; go back to an earlier "
+                f"checkpoint, or train with a lower --lr"
+            )
         )
     return Outputs(predictions.numpy(), cams.numpy())
 
 
 def _batches(
-    model: PreActResNet, shards: Shards, split: Split, config: Config, autocast: Autocast, threads: int
+    model: PreActResNet,
+    shards: Shards,
+    split: Split,
+    config: Config,
+    autocast: Autocast,
+    threads: int,
+    world: World,
+    cam_class: CamClass,
 ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-    """Yield rows of the split with their predictions and maps; padding has been cut off."""
+    """Yield rows of the split with their predictions and maps, this process's part; padding has been cut off."""
     size = min(BATCH_SIZE, len(split))
     batches = Batches(
         split,
-        evaluation_plan(len(split), size),
+        evaluation_plan(len(split), size, world.rank, world.size),
         size,
         config.evaluation,
         config.seed,
@@ -79,13 +105,26 @@ def _batches(
         autocast.device,
         threads,
     )
-    for step in range(-(-len(split) // size)):
+    started = last = time.perf_counter()
+    for number in range(world.rank, -(-len(split) // size), world.size):
         batch = next(batches)
         with autocast():
             logits, features = model(batch.images)
-        maps = class_activation_maps(features, model.fc.weight, batch.labels)
-        valid = valid_images(step, len(split), size)
-        yield slice(step * size, step * size + valid), logits.argmax(1)[:valid], maps[:valid]
+        classes = logits.argmax(1)
+        maps = class_activation_maps(features, model.fc.weight, batch.labels if cam_class == "truth" else classes)
+        valid = valid_images(number, len(split), size)
+        yield slice(number * size, number * size + valid), classes[:valid], maps[:valid]
+        now = time.perf_counter()
+        if world.leads and now - last >= _SECONDS_BETWEEN_LINES:
+            last = now
+            done = (number + 1) * size
+            rate = done / (now - started)
+            left = max(0, len(split) - done) / rate
+            print(
+                f"{split.name}  {min(done, len(split)):,} of {len(split):,} images  {rate:,.0f} images/s  "
+                f"{duration(left)} left",
+                flush=True,
+            )
 
 
 def count_hits(outputs: Outputs, split: Split, image_size: int) -> dict[str, LocalizationCounts]:
@@ -127,20 +166,33 @@ def fixed_boxes(train: Split, image_size: int) -> list[FixedBox]:
     return boxes
 
 
-def baseline_rates(fixed: FixedBox, split: Split, correct: NDArray[np.bool_], image_size: int) -> dict[str, Any]:
+def baseline_rates(
+    fixed: FixedBox, split: Split, correct: NDArray[np.bool_], image_size: int, cam_class: CamClass = "truth"
+) -> dict[str, Any]:
     """The rates, by protocol, of answering `fixed` for every image; `correct` lends it a network's classification."""
     box = np.tile(fixed.box, (len(split), 1))
     boxes = to_original(box, split.widths, split.heights, image_size)
-    return {protocol: count_boxes(boxes, correct, split, protocol).rates() for protocol in PROTOCOLS}
+    return {protocol: count_boxes(boxes, correct, split, protocol).rates(cam_class) for protocol in PROTOCOLS}
 
 
 def evaluate_model(
-    model: PreActResNet, shards: Shards, info: RunInfo, autocast: Autocast, threads: int, step: int
+    model: PreActResNet,
+    shards: Shards,
+    info: RunInfo,
+    autocast: Autocast,
+    threads: int,
+    step: int,
+    world: World,
+    split_name: str,
+    cam_class: CamClass = "truth",
 ) -> dict[str, Any]:
-    """Evaluate `model`, which has done `step` steps of the run `info`, on val: the JSON object of report.json."""
-    config, split = info.config, shards.splits["val"]
+    """Evaluate `model`, which has done `step` steps of the run `info`, on a split: the JSON object of a report.
+
+    `shards` have the run's holdout apart: the baselines' boxes are found on what is left of train.
+    """
+    config, split = info.config, shards.splits[split_name]
     start = time.perf_counter()
-    outputs = forward_split(model, shards, split, config, autocast, threads)
+    outputs = forward_split(model, shards, split, config, autocast, threads, world, cam_class)
     forwarded = time.perf_counter()
     counts = count_hits(outputs, split, config.image_size)
     counted = time.perf_counter()
@@ -150,7 +202,7 @@ def evaluate_model(
             "name": fixed.name,
             "box": fixed.box.tolist(),
             "from": fixed.origin,
-            "rates": baseline_rates(fixed, split, correct, config.image_size),
+            "rates": baseline_rates(fixed, split, correct, config.image_size, cam_class),
         }
         for fixed in fixed_boxes(shards.splits["train"], config.image_size)
     ]
@@ -158,7 +210,7 @@ def evaluate_model(
         "format_version": 1,
         "source": shards.manifest.source,
         "classes": len(info.classes),
-        "split": "val",
+        "split": split_name,
         "images": len(split),
         "seeds": 1,
         "config": config.to_json(),
@@ -167,12 +219,13 @@ def evaluate_model(
         "step": step,
         "total_steps": config.total_steps(len(shards.splits["train"])),
         "precision": autocast.precision,
-        "device": str(autocast.device),
+        "device": autocast.device.type,
         "threads": threads,
-        "cam_class": "truth",
+        "world_size": world.size,
+        "cam_class": cam_class,
         "cam_threshold": CAM_THRESHOLD,
         "counts": {protocol: asdict(each) for protocol, each in counts.items()},
-        "rates": {protocol: each.rates() for protocol, each in counts.items()},
+        "rates": {protocol: each.rates(cam_class) for protocol, each in counts.items()},
         "baselines": baselines,
         "seconds": {"forward": round(forwarded - start, 3), "boxes": round(counted - forwarded, 3)},
         **environment(),

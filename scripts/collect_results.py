@@ -51,9 +51,10 @@ def main(arguments: Sequence[str]) -> int:
 def collect(folder: Path) -> dict[str, Any]:
     """What is kept of one run. Raises UserError where it is not finished."""
     run = RunDir(folder)
-    if not run.finished:
+    config = run.read_info().config
+    if not run.finished(config):
         raise UserError(f"{folder}: not finished; let it train to its end first")
-    report = json.loads((folder / "report.json").read_bytes())
+    report = json.loads(run.report_file(config.eval_split).read_bytes())
     starts = json.loads((folder / "environment.json").read_bytes())["starts"]
     for each in (report, *starts):
         each["command"] = without_folders(each["command"])
@@ -63,7 +64,7 @@ def collect(folder: Path) -> dict[str, Any]:
 def without_folders(command: str) -> str:
     """The command with the folders of this machine replaced by what they stand for."""
     words = shlex.split(command)
-    for flag, stands_for in (("--shards", "SHARDS"), ("--run", "RUN")):
+    for flag, stands_for in (("--shards", "SHARDS"), ("--run-dir", "RUN")):
         if flag in words:
             words[words.index(flag) + 1] = stands_for
     return shlex.join(words)

@@ -12,7 +12,7 @@ def evaluate_slowly(
 ):
     """Integer counts as a dict; the names are those of `fastwsol.metrics.LocalizationCounts`."""
     counts = {"images": 0, "images_with_boxes": 0, "top1_clas": 0}
-    counts["gt_known_loc"] = [0] * len(iou_thresholds)
+    counts["loc"] = [0] * len(iou_thresholds)
     counts["top1_loc"] = [0] * len(iou_thresholds)
     images = zip(cams, predictions, labels, boxes_of_images, widths, heights, strict=True)
     for cam, prediction, label, truths, width, height in images:
@@ -27,7 +27,7 @@ def evaluate_slowly(
         box = [side * size / image_size for side, size in zip(box, sizes, strict=True)]
         for level, iou_threshold in enumerate(iou_thresholds):
             if any(is_hit(box, truth, iou_threshold, protocol) for truth in truths):
-                counts["gt_known_loc"][level] += 1
+                counts["loc"][level] += 1
                 if prediction == label:
                     counts["top1_loc"][level] += 1
     return counts

@@ -25,7 +25,7 @@ def run(synthetic_shards, tmp_path_factory):
     """A finished run of three steps."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     arguments = ["--depth", "18", "--stem", "A", "--batch-size", "20", "--epochs", "0.75", "--no-compile"]
-    arguments += ["--shards", str(synthetic_shards), "--run", str(folder), "--threads", "1"]
+    arguments += ["--shards", str(synthetic_shards), "--run-dir", str(folder), "--threads", "1"]
     assert run_command(train.main, arguments) == 0
     return folder
 

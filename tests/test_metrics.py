@@ -21,7 +21,7 @@ CORRECT, HAS_BOXES, VALID = flags("10111"), flags("11101"), flags("11110")
 
 def test_each_metric_counts_what_it_says():
     assert count(HITS, CORRECT, HAS_BOXES, VALID) == LocalizationCounts(
-        images=4, images_with_boxes=3, top1_clas=3, gt_known_loc=(2, 2, 1), top1_loc=(1, 1, 0)
+        images=4, images_with_boxes=3, top1_clas=3, loc=(2, 2, 1), top1_loc=(1, 1, 0)
     )
 
 
@@ -58,7 +58,7 @@ def test_counts_of_shards_add_up_to_the_counts_of_all():
 
 def test_counts_are_plain_whole_numbers():
     counts = count(HITS, CORRECT, HAS_BOXES, VALID)
-    numbers = [counts.images, counts.images_with_boxes, counts.top1_clas, *counts.gt_known_loc, *counts.top1_loc]
+    numbers = [counts.images, counts.images_with_boxes, counts.top1_clas, *counts.loc, *counts.top1_loc]
     assert {type(number) for number in numbers} == {int}
 
 

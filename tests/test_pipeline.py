@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastwsol import reference
+from fastwsol import pipeline, reference
 from fastwsol.config import Augmentation
 from fastwsol.draws import draw_views
 from fastwsol.errors import RunFailure
@@ -45,13 +45,22 @@ def levels_apart(shards, batch, expected):
     return np.abs(batch.images.permute(0, 2, 3, 1).numpy() - expected) * np.array(shards.manifest.std)
 
 
+@pytest.fixture(params=["kernel", "operators"])
+def form(request, monkeypatch):
+    """The two forms of what comes after decoding; DALI's operators otherwise run on a CPU in rare cases alone."""
+    if request.param == "operators":
+        monkeypatch.setattr(pipeline, "kernel_serves", lambda augmentation, split: False)
+    return request.param
+
+
 @pytest.mark.parametrize("aug", AUGS)
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("resampler", ["bicubic", "bilinear"])
-def test_batches_equal_the_reference(shards, aug, flip, resampler):
+def test_batches_equal_the_reference(shards, form, aug, flip, resampler):
     """Within one level where pixels are resampled (few are even that far off), else but for float rounding."""
     augmentation = Augmentation(aug, flip, False, resampler, 64)
     batches = batches_of(shards, augmentation)
+    assert (batches._show is not None) == (form == "kernel")
     for step in range(6):  # the set has 5 batches: one step lies in the second epoch
         expected, _ = reference_batch(shards, augmentation, step)
         apart = levels_apart(shards, next(batches), expected)
@@ -69,7 +78,7 @@ def test_colour_jitter_follows_the_reference(shards, aug):
     assert (apart > 0.5).mean() < 0.02
 
 
-def test_hidden_cells_hold_the_mean_exactly(shards):
+def test_hidden_cells_hold_the_mean_exactly(shards, form):
     batch = next(batches_of(shards, GR_HNS))
     _, views = reference_batch(shards, GR_HNS, 0)
     hidden = views.cells.repeat(4, 1).repeat(4, 2) == 0
@@ -88,7 +97,7 @@ def test_batches_are_channels_last_and_labelled(shards):
     assert np.array_equal(batch.labels.numpy(), split.labels[batch.ids])
 
 
-def test_a_batch_stays_as_it_is_while_later_ones_are_made(shards):
+def test_a_batch_stays_as_it_is_while_later_ones_are_made(shards, form):
     batches = batches_of(shards, GR_HNS)
     first = next(batches)
     copy = first.images.clone()
@@ -97,7 +106,7 @@ def test_a_batch_stays_as_it_is_while_later_ones_are_made(shards):
     assert torch.equal(first.images, copy)
 
 
-def test_a_pipeline_started_at_step_k_gives_what_an_unbroken_one_gives(shards):
+def test_a_pipeline_started_at_step_k_gives_what_an_unbroken_one_gives(shards, form):
     unbroken = batches_of(shards, GR_HNS, threads=2)
     expected = [next(unbroken) for _ in range(9)]
     resumed = batches_of(shards, GR_HNS, start=4)
@@ -150,7 +159,7 @@ def test_evaluation_shows_every_image_once_and_marks_padding(shards):
     assert all(len(plan(step)[0]) == 12 for step in range(5)), "shapes are static"
 
 
-def test_an_image_that_does_not_decode_is_named(shards, monkeypatch):
+def test_an_image_that_does_not_decode_is_named(shards, form, monkeypatch):
     split = shards.splits["train"]
     ids, _ = training_plan(7, len(split), BATCH)(0)
     bad = int(ids[3])

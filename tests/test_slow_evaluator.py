@@ -67,5 +67,5 @@ def test_the_images_tell_the_metrics_protocols_and_thresholds_apart(images):
     counts = {protocol: evaluate_fast(*images, protocol=protocol, threshold=0.55) for protocol in PROTOCOLS}
     strict = counts["strict"]
     assert strict != counts["paper2018"]
-    assert 0 < strict.top1_loc[1] < strict.gt_known_loc[1] < strict.images_with_boxes < strict.images
-    assert strict.gt_known_loc[0] > strict.gt_known_loc[1] > strict.gt_known_loc[2] > 0
+    assert 0 < strict.top1_loc[1] < strict.loc[1] < strict.images_with_boxes < strict.images
+    assert strict.loc[0] > strict.loc[1] > strict.loc[2] > 0

@@ -31,7 +31,7 @@ def flags(shards: Path, run: Path, *more: str) -> list[str]:
     return [
         *("--aug", "gr-hns", "--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", str(STEPS * 16 / 80)),
         *("--lr", "0.02", "--flip", "--log-steps", "4", "--eval-epochs", "1", "--threads", "1", "--no-compile"),
-        *("--shards", str(shards), "--run", str(run), *more),
+        *("--shards", str(shards), "--run-dir", str(run), *more),
     ]
 
 
@@ -117,6 +117,58 @@ def test_a_compiled_run_on_two_threads_continues_to_the_same_bits(synthetic_shar
     assert end_of(tmp_path / "run") == end_of(tmp_path / "unbroken")
 
 
+@pytest.fixture
+def restored_determinism(monkeypatch):
+    """`--deterministic` is for the whole process; give the next test its process back."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    yield
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("restored_determinism")
+def test_deterministic_reaches_every_step_and_is_not_part_of_what_the_run_is(
+    unbroken, synthetic_shards, tmp_path, monkeypatch, capsys
+):
+    """Begun without and continued with it: the same run, to the same bits on a CPU, and told."""
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        assert run_train(*flags(synthetic_shards, run)) == 75
+    seen = []
+    train_step = training.train_step
+
+    def watched(*arguments):
+        train_step(*arguments)
+        cudnn = torch.backends.cudnn
+        seen.append((torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, not cudnn.benchmark))
+
+    monkeypatch.setattr(training, "train_step", watched)
+    without_probe(monkeypatch)
+    assert run_train(*flags(synthetic_shards, run, "--deterministic")) == 0
+    assert seen == [(True, True, True)] * (STEPS - 5)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert end_of(run) == end_of(unbroken)
+    assert "deterministic False -> True" in capsys.readouterr().err
+    starts = json.loads((run / "environment.json").read_text())["starts"]
+    assert [start["deterministic"] for start in starts] == [False, True]
+
+
+def test_a_run_begun_before_a_setting_was_recorded_continues(unbroken, synthetic_shards, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        run_train(*flags(synthetic_shards, run))
+    path = run / "environment.json"
+    (start,) = json.loads(path.read_text())["starts"]
+    del start["deterministic"]
+    path.write_text(json.dumps({"starts": [start]}))
+    assert run_train(*flags(synthetic_shards, run)) == 0
+    assert "to the bit no longer" not in capsys.readouterr().err
+    assert end_of(run) == end_of(unbroken)
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(unbroken, synthetic_shards, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -175,7 +227,7 @@ def test_a_folder_with_foreign_files_is_refused(synthetic_shards, tmp_path, caps
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
     assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 2
-    assert "choose another --run" in capsys.readouterr().err
+    assert "choose another --run-dir" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
 
@@ -309,7 +361,7 @@ def test_a_gradient_that_is_not_finite_is_caught_when_the_loss_is(synthetic_shar
         (["--depth", "50"], "--depth"),
         (["--aug", "mixup"], "--aug"),
         (["--stem", "D"], "--stem"),
-        (["--batch-size", "81"], "--batch-size 81: the training set"),
+        (["--batch-size", "81"], "--batch-size 81: there are 80 images"),
         (["--batch-size", "0"], "--batch-size 0"),
         (["--batch-size", "many"], "--batch-size"),
         (["--epochs", "-1"], "--epochs -1"),

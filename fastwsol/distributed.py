@@ -1,0 +1,200 @@
+"""Several processes as one training, started by torchrun; the only module that imports torch.distributed.
+
+Small things (flags, errors, counts, wishes) go between the processes' hosts by gloo, so that no step waits for a GPU;
+gradients go by DistributedDataParallel, by NCCL between GPUs. A single process is a world of one: nothing is sent.
+"""
+
+import contextlib
+import inspect
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+
+from fastwsol.errors import Interrupted, RunFailure, UserError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that do one piece of work together, and which of them this is."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    """Among the processes of this machine."""
+    local_size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the files and speaks to the user."""
+        return self.rank == 0
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Do `work` in every process and return what it gave here; what it raised in one is raised in all.
+
+        Only the first process that failed keeps the message: the user reads it once.
+        """
+        result, failure = _outcome(work)
+        self._raise_first(failure)
+        return result  # type: ignore[return-value]
+
+    def lead_does(self, work: Callable[[], T]) -> T | None:
+        """Do `work` in the leading process alone, None in the others; what it raised is raised in all."""
+        return self.together(work if self.leads else lambda: None)
+
+    def machine_lead_first(self, work: Callable[[bool], T]) -> T:
+        """Do `work(True)` in one process of each machine, then `work(False)` in the others."""
+        leads_machine = self.local_rank == 0
+        first = self.together(lambda: work(True) if leads_machine else None)
+        rest = self.together(lambda: None if leads_machine else work(False))
+        return first if leads_machine else rest  # type: ignore[return-value]
+
+    def of_lead(self, error: Exception) -> Exception:
+        """An error that all processes meet alike, as this one raises it: the leading one alone says the message."""
+        return error if self.leads else _without_message(error)
+
+    def share_from_lead(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite `tensors` in every process with those of the leading one."""
+        if self.size > 1:
+            for tensor in tensors:
+                held = tensor.detach().cpu().contiguous()
+                dist.broadcast(held, src=0)
+                tensor.detach().copy_(held)
+
+    def value_of_lead(self, value: T) -> T:
+        """The leading process's `value`, in every process."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def add_up(self, tensor: Tensor) -> Tensor:
+        """`tensor`, which lies on the CPU, summed in place over all processes."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def least(self, tensor: Tensor) -> Tensor:
+        """`tensor`, which lies on the CPU, as the least over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor, dist.ReduceOp.MIN)
+        return tensor
+
+    def averaging_gradients(self, module: nn.Module, device: torch.device) -> nn.Module:
+        """`module`, whose backward pass leaves the average of all processes' gradients in every one of them.
+
+        Buffers (BN statistics) stay each process's own.
+        """
+        if self.size == 1:
+            return module
+        parallel = nn.parallel.DistributedDataParallel
+        # One setting under two names: newer versions of torch warn of the older.
+        newer = "forward_sync_buffers" in inspect.signature(parallel).parameters
+        own_buffers: dict[str, Any] = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
+        return parallel(
+            module,
+            device_ids=[device] if device.type == "cuda" else None,
+            gradient_as_bucket_view=True,
+            **own_buffers,
+        )
+
+    def _raise_first(self, mine: Exception | None) -> None:
+        if self.size == 1:
+            if mine is not None:
+                raise mine
+            return
+        failures: list[Exception | None] = [None] * self.size
+        dist.all_gather_object(failures, mine)
+        for rank, failure in enumerate(failures):
+            if failure is not None:
+                raise failure if rank == self.rank else _without_message(failure)
+
+
+ALONE = World()
+
+
+def _outcome(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    try:
+        return work(), None
+    except (UserError, RunFailure, Interrupted, OSError) as failure:
+        return None, failure
+
+
+def _without_message(failure: Exception) -> Exception:
+    return RunFailure() if isinstance(failure, OSError) else type(failure)()
+
+
+class Wishes:
+    """Lets all processes learn, without waiting for each other, what any of them wishes (to stop, to save).
+
+    Asked once a step. A world of one learns it at once, a larger one a step later: by then the answer has come.
+    """
+
+    def __init__(self, world: World, count: int) -> None:
+        self._world, self._count = world, count
+        # A group of its own: its order among the gradients' exchanges need not be the same in every process.
+        self._group = dist.new_group(backend="gloo") if world.size > 1 else None
+        self._asked: tuple[Tensor, Any] | None = None
+
+    def agree(self, *wishes: bool) -> tuple[bool, ...]:
+        """Say what this process wishes; returns which wishes any process had a step ago."""
+        assert len(wishes) == self._count
+        if self._world.size == 1:
+            return wishes
+        granted = (False,) * self._count
+        if self._asked is not None:
+            flags, work = self._asked
+            work.wait()
+            granted = tuple(bool(flag) for flag in flags.tolist())
+        flags = torch.tensor(wishes, dtype=torch.int32)
+        self._asked = flags, dist.all_reduce(flags, dist.ReduceOp.MAX, group=self._group, async_op=True)
+        return granted
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[World]:
+    """The world that torchrun made this process part of, joined while the context lasts; else a world of one.
+
+    A process that loses another in mid-work raises RunFailure without a message: the other one has said why.
+    """
+    world = _launched_by_torchrun()
+    if world.size == 1:
+        yield world
+        return
+    store, rank, size = next(rendezvous("env://"))
+    if world.size == world.local_size:
+        # torchrun's store outlives the processes that it starts again, and they would meet those of the attempt before.
+        # Among several machines attempts are not counted alike.
+        store = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    try:
+        yield world
+    except RuntimeError as error:
+        if not _lost_another(error):
+            raise
+        raise RunFailure from error
+    finally:
+        # Not where something is raised: another process may wait in an exchange that this one left for good.
+        dist.destroy_process_group()
+
+
+def _launched_by_torchrun() -> World:
+    names = {"rank": "RANK", "size": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "local_size": "LOCAL_WORLD_SIZE"}
+    if not dist.is_torchelastic_launched():
+        return ALONE
+    return World(**{field: int(os.environ[name]) for field, name in names.items()})
+
+
+def _lost_another(error: RuntimeError) -> bool:
+    text = str(error)
+    return isinstance(error, dist.DistError) or "gloo" in text or "Connection closed by peer" in text

@@ -1,0 +1,158 @@
+"""What every phase works on: the device, the sizes, and batches made by Pillow and NumPy, for which none needs DALI."""
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastwsol import reference
+from fastwsol.config import Augmentation, Config, Stem
+from fastwsol.draws import draw_views, stream_slice
+from fastwsol.machine import Autocast
+from fastwsol.shards import Shards, open_shards
+from fastwsol.step import Loss, State, make_loss, new_state
+
+SEED = 0
+IMAGE_SIZE = 64
+GR = Augmentation("gr", flip=True, color=False, resampler="bicubic", image_size=IMAGE_SIZE)
+
+
+@dataclass(frozen=True)
+class Network:
+    """One of the paper's networks."""
+
+    depth: int
+    stem: Stem
+
+    def __str__(self) -> str:
+        return f"{self.depth}{self.stem}"
+
+    @property
+    def config(self) -> Config:
+        """A configuration with this network; the rest is the default's."""
+        return Config(depth=self.depth, stem=self.stem)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how large. `deadline`, of time.monotonic, is the phase's."""
+
+    device: torch.device
+    shards: Path
+    dry_run: bool
+    deadline: float
+    threads: int
+
+    def sized(self, full: int, dry: int) -> int:
+        """A size of the real thing, and of the dry run."""
+        return dry if self.dry_run else full
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks in the order of worth."""
+        if self.dry_run:
+            return (Network(18, "C"),)
+        return Network(18, "A"), Network(34, "A"), Network(18, "C"), Network(34, "C")
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the phase's deadline."""
+        return self.deadline - time.monotonic()
+
+    def autocast(self, precision: str) -> Autocast:
+        """The number format on the setting's device; fp16 on a CPU too, where training refuses it for its slowness."""
+        return Autocast(self.device, precision)  # type: ignore[arg-type]
+
+    def state(self, network: Network, precision: str) -> State:
+        """A fresh state, the same each time."""
+        return new_state(network.config, len(opened(self.shards).manifest.classes), self.autocast(precision))
+
+    def loss(self, state: State, precision: str, compiled: bool) -> Loss:
+        """The state's loss function, eager or compiled anew.
+
+        The dry run only captures the graph: the rest takes half a minute, and on a CPU a C++ compiler.
+        """
+        loss_of = make_loss(state.model, self.autocast(precision), compiled and not self.dry_run)
+        if compiled:
+            torch.compiler.reset()  # or the ninth network of the process would quietly stay eager
+        return torch.compile(loss_of, backend="eager") if compiled and self.dry_run else loss_of
+
+    def batch(self, size: int) -> tuple[Tensor, Tensor]:
+        """The first `size` GR crops of the stream, float32 channels-last [size, 3, 64, 64], and labels, on the device.
+
+        From 512 on they repeat.
+        """
+        images, labels = prepared(self.shards, min(size, 512))
+        repeats = -(-size // len(images))
+        images, labels = images.repeat(repeats, 1, 1, 1)[:size], labels.repeat(repeats)[:size]
+        return images.to(self.device, memory_format=torch.channels_last), labels.to(self.device)
+
+
+@functools.lru_cache(maxsize=1)
+def opened(shards: Path) -> Shards:
+    """The shards, opened once."""
+    return open_shards(shards)
+
+
+@functools.lru_cache(maxsize=4)
+def prepared(shards: Path, count: int) -> tuple[Tensor, Tensor]:
+    """The first `count` GR crops of the training stream by the pipeline's slow twin, on the CPU; about 3 ms each."""
+    data = opened(shards)
+    split = data.splits["train"]
+    ids, epochs = stream_slice(SEED, len(split), 0, count)
+    views = draw_views(GR, SEED, ids, epochs, split.widths[ids], split.heights[ids])
+    encoded = [split.image(int(index)) for index in ids]
+    pixels = reference.batch(encoded, views, GR, data.manifest.mean, data.manifest.std)
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(split.labels[ids])
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """Compute float32 products in float32: cuDNN's convolutions take TF32 otherwise, some 3e-4 off."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device has done all that was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_of(work: Callable[[], object], device: torch.device, repeats: int, least: float = 0.05) -> list[float]:
+    """Seconds of one call of `work`, `repeats` times: each over as many calls as fill `least` seconds.
+
+    On a GPU by events on its stream. Three calls go before, uncounted.
+    """
+    for _ in range(3):
+        work()
+    wait(device)
+    start = time.perf_counter()
+    work()
+    wait(device)
+    calls = max(1, round(least / (time.perf_counter() - start)))
+    return [_round(work, device, calls) / calls for _ in range(repeats)]
+
+
+def _round(work: Callable[[], object], device: torch.device, calls: int) -> float:
+    if device.type != "cuda":
+        start = time.perf_counter()
+        for _ in range(calls):
+            work()
+        return time.perf_counter() - start
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    for _ in range(calls):
+        work()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / 1000

@@ -1,0 +1,220 @@
+"""The acceptance on a GPU, as far as a CPU can try it: every phase's dry run, and that it cannot call bad work good."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import accept_gpu
+import pytest
+import safetensors.torch
+import torch
+from acceptance import data, step, training
+from acceptance.record import Bound, Check, Finding, Record, run_checks
+from acceptance.setting import Setting
+
+from fastwsol.command import run_command
+
+SCRIPT = Path(accept_gpu.__file__)
+WITHOUT_DALI = ("step", "rates")
+WITH_DALI = ("data", "pipeline", "resume", "training")
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    """The dry run takes one thread for its process; the tests after this file get theirs back."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def accept(*arguments: str) -> int:
+    return run_command(accept_gpu.main, [*arguments, "--dry-run"])
+
+
+def checks_in(out: Path, phase: str) -> dict[str, dict]:
+    rows = json.loads((out / f"{phase}.json").read_text())["checks"]
+    return {row["check"]: row for row in rows}
+
+
+def dry_run(out: Path, phases: tuple[str, ...], block_dali: bool, *more: str) -> subprocess.CompletedProcess:
+    """The script itself in a process of its own; with `block_dali`, where `import nvidia.dali` fails."""
+    block = "import sys, runpy; sys.modules['nvidia.dali'] = None; " if block_dali else "import sys, runpy; "
+    start = f"sys.path.insert(0, {str(SCRIPT.parent)!r}); runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    arguments = [*phases, "--dry-run", "--out", str(out), *more]
+    return subprocess.run(
+        [sys.executable, "-c", block + start, *arguments], capture_output=True, text=True, cwd=SCRIPT.parents[1]
+    )
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory) -> Path:
+    """The folder of a dry run of every phase, those that must not need DALI without it."""
+    folder = tmp_path_factory.mktemp("acceptance")
+    for phases, blocked in ((WITHOUT_DALI, True), (WITH_DALI, False)):
+        done = dry_run(folder, phases, blocked, *(["--export-weights"] if "training" in phases else []))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert " passed" in done.stdout.splitlines()[-1] or " measured" in done.stdout.splitlines()[-1]
+    return folder
+
+
+@pytest.mark.parametrize("phase", [*WITHOUT_DALI, *WITH_DALI])
+def test_every_phase_does_on_a_cpu_what_a_cpu_can(out, phase):
+    found = json.loads((out / f"{phase}.json").read_text())
+    outcomes = {row["outcome"] for row in found["checks"]}
+    assert outcomes <= {"passed", "measured", "skipped"}
+    assert outcomes & {"passed", "measured"}
+    assert all(row["why"] == "needs CUDA" for row in found["checks"] if row["outcome"] == "skipped")
+    assert found["versions"]["torch"] == torch.__version__
+    assert {"command", "git", "machine", "gpu", "shards"} <= found.keys()
+
+
+def test_what_a_dry_run_leaves_is_little(out):
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert len(files) <= 8
+    assert all(path.parent == out and path.stat().st_size < 16 * 2**20 for path in files)
+
+
+def test_claims_of_the_step_are_tried_and_not_skipped(out):
+    rows = checks_in(out, "step")
+    for name in ("fp32 gradients", "bf16 gradients", "fp16 gradients", "compiled losses", "maps and boxes", "resumed"):
+        assert next(row["outcome"] for check, row in rows.items() if name in check) == "passed"
+
+
+def test_the_training_that_was_accepted_stands_whole_in_its_record(out):
+    row = checks_in(out, "training")["training"]
+    assert row["figures"]["finished"]
+    assert json.loads(row["figures"]["files"]["report.json"])["step"] > 0
+    pieces = sorted(out.glob("weights-*-of-2.safetensors"))
+    weights = {k: v for path in pieces for k, v in safetensors.torch.load_file(path).items()}
+    assert weights["groups.3.1.conv2.weight"].dtype == torch.bfloat16
+    assert sum(tensor.numel() for name, tensor in weights.items() if tensor.ndim > 1) > 11e6
+
+
+def test_a_training_stopped_at_the_deadline_goes_on_in_the_next_call(synthetic_shards, tmp_path):
+    flags = training.default_flags(True)
+    flags[flags.index("--epochs") + 1] = "1000"
+    deadline = time.monotonic() + 10 + training.SECONDS_TO_STOP
+    setting = Setting(torch.device("cpu"), synthetic_shards, True, deadline, 1)
+    finding = training.train(setting, tmp_path / "run", flags)
+    assert finding.outcome == "passed"
+    assert not finding.figures["finished"]
+    assert list((tmp_path / "run" / "checkpoints").glob("*.json"))
+
+
+def scaled_head(setting, network, precision):
+    state = whole_state(setting, network, precision)
+    state.model.fc.weight.data *= 1.01
+    return state
+
+
+def nan_head(setting, network, precision):
+    state = whole_state(setting, network, precision)
+    state.model.fc.bias.data[0] = float("nan")
+    return state
+
+
+whole_state = Setting.state
+
+
+@pytest.mark.parametrize("damaged", [scaled_head, nan_head])
+def test_a_damaged_network_fails_with_status_1(synthetic_shards, tmp_path, monkeypatch, capsys, damaged):
+    monkeypatch.setattr(Setting, "state", damaged)
+    arguments = ("step", "--out", str(tmp_path), "--shards", str(synthetic_shards), "--only", "fp32 gradients")
+    assert accept(*arguments) == 1
+    (row,) = checks_in(tmp_path, "step").values()
+    assert row["outcome"] == "failed"
+    assert "1 failed" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_maps_of_another_network_fail(synthetic_shards, tmp_path, monkeypatch):
+    cams = step.cams
+    monkeypatch.setattr(step, "cams", lambda model, *rest: cams(model, *rest) ** (1.5 if model.training else 1.001))
+    assert accept("step", "--out", str(tmp_path), "--shards", str(synthetic_shards), "--only", "maps") in (0, 1)
+
+
+def test_batches_of_other_views_fail(synthetic_shards, tmp_path, monkeypatch):
+    draw_views = data.draw_views
+    monkeypatch.setattr(data, "draw_views", lambda augmentation, seed, *rest: draw_views(augmentation, seed + 1, *rest))
+    arguments = ("data", "--out", str(tmp_path), "--shards", str(synthetic_shards), "--only", "host, gr, bicubic")
+    assert accept(*arguments) == 1
+
+
+def test_an_error_fails_its_check_alone(tmp_path):
+    def broken() -> Finding:
+        raise ValueError("of the worst kind")
+
+    whole = Check("whole", lambda: Finding((Bound("nothing", 0, 0),)))
+    record = Record("step", ["broken", "whole"], tmp_path / "step.json", {})
+    run_checks([Check("broken", broken), whole], record, time.monotonic() + 60, dry_run=False)
+    rows = checks_in(tmp_path, "step")
+    assert rows["broken"]["why"] == "ValueError: of the worst kind"
+    assert (rows["broken"]["outcome"], rows["whole"]["outcome"]) == ("failed", "passed")
+
+
+@pytest.mark.parametrize(("value", "outcome"), [(1.0, "passed"), (1.1, "failed"), (float("nan"), "failed")])
+def test_a_bound_is_held_by_numbers_alone(value, outcome):
+    assert Finding((Bound("number", value, 1.0),)).outcome == outcome
+
+
+def killed_in_its_second_check(path: Path) -> None:
+    checks = [
+        Check("first", lambda: Finding(figures={"rate": 1.0})),
+        Check("second", lambda: os.kill(os.getpid(), signal.SIGKILL)),
+        Check("third", Finding),
+    ]
+    run_checks(checks, Record("rates", [each.name for each in checks], path, {}), time.monotonic() + 60, False)
+
+
+def test_a_killed_call_keeps_what_was_done(tmp_path):
+    process = multiprocessing.get_context("spawn").Process(
+        target=killed_in_its_second_check, args=(tmp_path / "rates.json",)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    outcomes = [row["outcome"] for row in checks_in(tmp_path, "rates").values()]
+    assert outcomes == ["measured", "not reached", "not reached"]
+
+
+def test_what_does_not_fit_before_the_deadline_is_not_reached(tmp_path):
+    record = Record("rates", ["long", "short"], tmp_path / "rates.json", {})
+    checks = [Check("long", Finding, seconds=100), Check("short", Finding, seconds=1)]
+    run_checks(checks, record, time.monotonic() + 60, dry_run=False)
+    assert [row["outcome"] for row in record.rows] == ["not reached", "measured"]
+
+
+def test_a_deadline_that_is_over_leaves_every_check_not_reached_with_status_3(synthetic_shards, tmp_path, capsys):
+    arguments = ("rates", "--out", str(tmp_path), "--shards", str(synthetic_shards), "--phase-minutes", "1e-9")
+    assert accept(*arguments) == 3
+    assert {row["outcome"] for row in checks_in(tmp_path, "rates").values()} == {"not reached", "skipped"}
+    assert "passed" not in capsys.readouterr().out
+
+
+def test_a_stopped_call_prints_its_table_and_exits_75(synthetic_shards, tmp_path, monkeypatch, capsys):
+    from acceptance import rates
+
+    monkeypatch.setattr(rates.Ceilings, "copy", lambda _: signal.raise_signal(signal.SIGTERM))
+    assert accept("rates", "--out", str(tmp_path), "--shards", str(synthetic_shards)) == 75
+    said = capsys.readouterr()
+    assert "1 measured" in said.out
+    assert "stopped: what was found so far is in" in said.err
+    assert checks_in(tmp_path, "rates")["device copy"]["outcome"] == "not reached"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_and_without_dry_run_one_line_says_so(tmp_path, capsys):
+    assert run_command(accept_gpu.main, ["step", "--out", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: no CUDA device here; --dry-run")
+    assert message.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_that_are_none_are_named(tmp_path, capsys):
+    assert accept("step", "--out", str(tmp_path), "--shards", str(tmp_path / "nowhere")) == 2
+    assert "nowhere" in capsys.readouterr().err

@@ -1,0 +1,163 @@
+"""Images held out of train: the same ones always, never trained on, evaluated on in place of val."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fastwsol import evaluate, train
+from fastwsol.command import run_command
+from fastwsol.draws import holdout_ids
+from fastwsol.errors import UserError
+from fastwsol.holdout import hold_out
+from fastwsol.packing import pack
+from fastwsol.rundir import RunDir
+from fastwsol.shards import Split, open_shards
+from fastwsol.sources.synthetic import Synthetic
+from fastwsol.validation import fixed_boxes
+
+
+@pytest.fixture(scope="module")
+def run(synthetic_shards, tmp_path_factory):
+    """A finished run of three steps that held 3 of each class's 20 images out."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    arguments = ["--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.7", "--no-compile"]
+    arguments += ["--holdout", "3", "--shards", str(synthetic_shards), "--run-dir", str(folder), "--threads", "1"]
+    assert run_command(train.main, arguments) == 0
+    return folder
+
+
+def run_evaluate(*arguments):
+    return run_command(evaluate.main, [str(argument) for argument in arguments])
+
+
+def test_the_last_n_of_each_class_in_a_seeded_order_are_held_out():
+    labels = np.random.default_rng(0).integers(0, 5, 300)
+    few, more = holdout_ids(labels, 4), holdout_ids(labels, 9)
+    assert np.bincount(labels[few]).tolist() == [4] * 5
+    assert np.bincount(labels[more]).tolist() == [9] * 5
+    assert set(few) < set(more), "a larger holdout keeps the smaller one's images"
+    assert few.tolist() == sorted(set(few.tolist()))
+    assert not np.array_equal(few, np.sort(np.concatenate([np.flatnonzero(labels == c)[-4:] for c in range(5)])))
+
+
+def test_train_and_holdout_are_the_whole_and_share_nothing(synthetic_shards):
+    whole = open_shards(synthetic_shards)
+    parted = hold_out(whole, 3)
+    train_names, holdout_names = (
+        parted.splits[name].names(range(len(parted.splits[name]))) for name in ("train", "holdout")
+    )
+    all_names = whole.splits["train"].names(range(80))
+    assert len(holdout_names) == 12
+    assert sorted(train_names + holdout_names) == sorted(all_names)
+    assert parted.splits["val"] is whole.splits["val"]
+    assert hold_out(whole, 0) is whole
+
+
+def test_a_subset_has_its_rows_images_labels_sizes_and_boxes(tmp_path):
+    class ManyBoxes(Synthetic):
+        """0, 1 or 2 boxes an image."""
+
+        def records(self, split):
+            for index, record in enumerate(super().records(split)):
+                yield replace(record, boxes=record.boxes.repeat(index % 3, axis=0))
+
+    pack(ManyBoxes(class_count=3, train_count=10, val_count=2), tmp_path / "shards", max_shard_bytes=64 * 1024)
+    whole = open_shards(tmp_path / "shards").splits["train"]
+    ids = np.array([17, 2, 29, 5, 9])
+    part = whole.subset("part", ids)
+    assert len(part) == 5
+    assert part.names(range(5)) == whole.names(ids)
+    assert part.labels.tolist() == whole.labels[ids].tolist()
+    assert [part.image(k) for k in range(5)] == [whole.image(k) for k in ids]
+    for gathered, expected in zip(part.gather(np.arange(5)), whole.gather(ids), strict=True):
+        np.testing.assert_array_equal(gathered, expected)
+    for k, index in enumerate(ids):
+        mine = part.boxes[part.box_offsets[k] : part.box_offsets[k + 1]]
+        np.testing.assert_array_equal(mine, whole.boxes[whole.box_offsets[index] : whole.box_offsets[index + 1]])
+
+
+def test_training_never_sees_a_held_out_image(synthetic_shards, monkeypatch, tmp_path):
+    held_out = set(hold_out(open_shards(synthetic_shards), 3).splits["holdout"].names(range(12)))
+    gathered = {}
+    gather = Split.gather
+
+    def noting(self, ids):
+        gathered.setdefault(self.name, set()).update(self.names(ids))
+        return gather(self, ids)
+
+    monkeypatch.setattr(Split, "gather", noting)
+    arguments = ["--depth", "18", "--stem", "C", "--batch-size", "17", "--epochs", "2", "--no-compile"]
+    arguments += ["--holdout", "3", "--shards", str(synthetic_shards), "--run-dir", str(tmp_path / "run")]
+    assert run_command(train.main, arguments) == 0
+    assert len(gathered["train"]) == 68
+    assert not gathered["train"] & held_out
+    assert gathered["holdout"] == held_out
+    assert "val" not in gathered, "who tunes does not look at val"
+
+
+def test_the_run_stores_what_it_held_out_and_is_evaluated_on_it(run, synthetic_shards):
+    held_out = hold_out(open_shards(synthetic_shards), 3).splits["holdout"]
+    assert (run / "holdout.txt").read_text().splitlines() == held_out.names(range(12))
+    report = json.loads((run / "report-holdout.json").read_text())
+    assert (report["split"], report["images"]) == ("holdout", 12)
+    assert not (run / "report.json").exists()
+    assert [row["split"] for row in RunDir(run).rows() if row["kind"] == "eval"] == ["holdout"]
+
+
+def test_each_split_has_its_report(run, capsys):
+    for split, images in (("val", 40), ("holdout", 12), ("train", 68)):
+        assert run_evaluate(run, "--split", split, "--threads", "1") == 0
+        report = json.loads(RunDir(run).report_file(split).read_text())
+        assert (report["split"], report["images"]) == (split, images)
+    printed = capsys.readouterr().out
+    assert "40 val images" in printed
+    assert "12 images held out of train" in printed
+    assert "68 training images, which the network has seen" in printed
+
+
+def test_the_baselines_boxes_are_not_found_on_held_out_images(run, synthetic_shards):
+    assert run_evaluate(run, "--split", "holdout", "--threads", "1") == 0
+    boxes = [each["box"] for each in json.loads((run / "report-holdout.json").read_text())["baselines"]]
+    shards = hold_out(open_shards(synthetic_shards), 3)
+    assert boxes == [fixed.box.tolist() for fixed in fixed_boxes(shards.splits["train"], 64)]
+
+
+def test_the_predicted_classs_map_changes_no_top1_loc(run, capsys):
+    """Where the prediction is right the two maps are the same one, and elsewhere Top-1 Loc counts nothing."""
+    reports = {}
+    for cam_class in ("truth", "predicted"):
+        assert run_evaluate(run, "--cam-class", cam_class, "--threads", "1") == 0
+        reports[cam_class] = json.loads(RunDir(run).report_file("val", cam_class).read_text())
+    truth, predicted = (reports[name]["rates"]["strict"] for name in ("truth", "predicted"))
+    for name in truth:
+        if not name.startswith("gt_known"):
+            assert predicted[name] == truth[name]
+    assert "predicted_loc@0.5" in predicted
+    assert "gt_known_loc@0.5" not in predicted
+    assert "map of the predicted class" in capsys.readouterr().out
+
+
+def test_a_holdout_that_was_not_made_is_refused(synthetic_shards, tmp_path, capsys):
+    arguments = ["--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.2", "--no-compile"]
+    arguments += ["--shards", str(synthetic_shards), "--run-dir", str(tmp_path / "run"), "--threads", "1"]
+    assert run_command(train.main, arguments) == 0
+    capsys.readouterr()
+    assert run_evaluate(tmp_path / "run", "--split", "holdout") == 2
+    assert "train with --holdout N" in capsys.readouterr().err
+
+
+def test_a_changed_holdout_list_is_refused(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    listed = (tmp_path / "run" / "holdout.txt").read_text()
+    (tmp_path / "run" / "holdout.txt").write_text(listed.replace("00", "01", 1))
+    capsys.readouterr()
+    assert run_evaluate(tmp_path / "run", "--split", "holdout") == 2
+    assert "holdout.txt" in capsys.readouterr().err
+
+
+def test_a_class_keeps_images_to_train_on(synthetic_shards):
+    with pytest.raises(UserError, match=r"--holdout 20: class synthetic-0 has 20 training images"):
+        hold_out(open_shards(synthetic_shards), 20)

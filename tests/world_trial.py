@@ -1,0 +1,51 @@
+"""What each of several processes sees of `fastwsol.distributed`; torchrun starts it, tests read what it wrote."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from fastwsol.distributed import Wishes, joined
+from fastwsol.errors import RunFailure, UserError
+
+
+def main(folder: Path) -> None:
+    with joined() as world:
+        seen = {"rank": world.rank, "size": world.size, "leads": world.leads}
+        seen["verified"] = world.machine_lead_first(lambda verify: verify)
+        seen["value"] = world.value_of_lead(f"of {world.rank}")
+        seen["sum"] = world.add_up(torch.tensor([1.0 + world.rank, 0.25])).tolist()
+        seen["least"] = int(world.least(torch.tensor(5 - world.rank)))
+        weight = torch.full((2, 3, 2, 2), float(world.rank)).contiguous(memory_format=torch.channels_last)
+        world.share_from_lead([weight])
+        seen["shared"] = weight.flatten().tolist()
+        seen["kept_layout"] = weight.is_contiguous(memory_format=torch.channels_last)
+        seen["done_by"] = world.lead_does(lambda: world.rank)
+
+        def fail_in(rank: int, error: Exception) -> object:
+            if world.rank == rank:
+                raise error
+            return "not reached"
+
+        for name, rank, error in (
+            ("lead_fails", 0, UserError("a mistake")),
+            ("other_fails", 1, RunFailure("a failure")),
+            ("disk_full", 1, OSError(28, "No space left on device", "a file")),
+        ):
+            try:
+                seen[name] = world.together(lambda rank=rank, error=error: fail_in(rank, error))
+            except Exception as raised:
+                seen[name] = [type(raised).__name__, str(raised)]
+
+        wishes = Wishes(world, 2)
+        seen["wishes"] = []
+        for step in range(6):
+            time.sleep(0.02 * world.rank)  # out of step with each other, as processes are
+            seen["wishes"].append(wishes.agree(world.rank == 1 and step == 2, world.rank == 0 and step == 4))
+    (folder / f"{world.rank}.json").write_text(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
