@@ -110,15 +110,13 @@ def pack(
     was stopped. Raises UserError for a bad image (with `quarantine`: for a split or class that has no other) or an
     `out` that holds something else, RunFailure when writing fails.
     """
-    for split in source.splits:
-        if source.count(split) == 0:
-            raise UserError(f"{source.identity}: split {split!r} has no images; check the annotations or --classes")
+    _refuse_empty(source)
+    if not quarantine:
+        _refuse_known_faults(source)
     try:
         _make_folder(out)
         with sole_worker(out):
             journal = _open_folder(out, source, max_shard_bytes, quarantine)
-            if not quarantine:
-                _refuse_known_faults(source)
             return _Packing(source, out, journal, max_shard_bytes, quarantine).run(workers or _usable_cores())
     except OSError as error:
         raise RunFailure(
@@ -189,8 +187,11 @@ class _Packing:
                 aside += [each for _, each in self._set_aside]  # some only where the split has no row at all
                 self._set_aside.clear()
                 images = sum(each.shard.rows for each in shards)
-                # What the journal says was read from a file; it must add up before a manifest rests on it.
-                assert images + len(aside) == self._source.count(split), (images, len(aside))
+                if images + len(aside) != self._source.count(split):  # the journal was a file that anyone could change
+                    raise RunFailure(
+                        f"{self._out}: {images:,} images of {split!r} packed and {len(aside):,} set aside are not the "
+                        f"source's {self._source.count(split):,}; delete the folder and pack anew"
+                    )
                 splits[split] = SplitFiles(images, tuple(each.shard for each in shards), len(aside))
                 quarantined += aside
         finally:
@@ -337,6 +338,17 @@ def _say_what_is_kept(out: Path, source: Source, journal: Journal, earlier: Jour
     where = f"continues at image {done + 1:,} of {total:,}" if done else "begins anew, as no shard of it can be kept"
     why = f"; {dropped} shards are packed anew, as they or their images changed since" if dropped else ""
     print(f"{out}: an earlier packing did not finish; {where}{why}", file=sys.stderr)
+
+
+def _refuse_empty(source: Source) -> None:
+    """Raise UserError for a split without images and a class without training images."""
+    for split in source.splits:
+        if source.count(split) == 0:
+            raise UserError(f"{source.identity}: split {split!r} has no images; check the annotations or --classes")
+    without = set(range(len(source.classes))) - set(source.labels("train").tolist())
+    if without:
+        wnid = source.classes[min(without)].wnid
+        raise UserError(f"{source.identity}: class {wnid} has no images to train on; check its annotations")
 
 
 def _refuse_known_faults(source: Source) -> None:

@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faults import pack_cases
+from faults import pack_cases, run_cases
 from faults.case import Case, Outcome, Place, made, snapshot, try_command
 
-from fastwsol import packing
+from fastwsol import evaluate, packing, train
 from fastwsol.command import DONE_WITH_SKIPS
 from fastwsol.shards import MANIFEST_NAME, open_shards
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 
-MAINS: dict[str, Callable] = {"pack": packing.main}
-CASES = [*pack_cases.CASES]
+MAINS: dict[str, Callable] = {"pack": packing.main, "train": train.main, "evaluate": evaluate.main}
+CASES = [*pack_cases.CASES, *run_cases.CASES]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -36,6 +36,19 @@ def place(tmp_path: Path, good_layout: Path) -> Place:
     return Place(tmp_path, good_layout)
 
 
+@pytest.fixture(scope="session")
+def good_shards(synthetic_shards: Path) -> Path:
+    return synthetic_shards
+
+
+@pytest.fixture(scope="session")
+def good_run(synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run at its first step. Shared: read it, never write to it."""
+    folder = tmp_path_factory.mktemp("good") / "run"
+    run_cases.make_run(folder, synthetic_shards)
+    return folder
+
+
 def test_cases_have_names_of_their_own() -> None:
     assert len({case.id for case in CASES}) == len(CASES)
 
@@ -47,8 +60,11 @@ def test_bad_input(
     good_packing: dict[str, bytes],
     capsys: pytest.CaptureFixture[str],
     bad_inputs_table: Callable[[Case, Outcome], None],
+    request: pytest.FixtureRequest,
 ) -> None:
     main = MAINS[case.command]
+    if case.command != "pack":  # making a run takes its time
+        place.shared |= {name: request.getfixturevalue(f"good_{name}") for name in ("shards", "run")}
     with made(case, place) as arguments:
         finished = contents(place.out) if (place.out / MANIFEST_NAME).is_file() else None
         before = snapshot(place.root, without=place.out)

@@ -214,6 +214,11 @@ def link_folder_out(root: Path) -> None:
     (root / "train/n01/images").symlink_to(root.parent / "images")
 
 
+def no_images(root: Path) -> None:
+    shutil.rmtree(root / "train/n01/images")
+    (root / BOXES).write_text("")
+
+
 LAYOUTS = [
     spoilt("layout", "no wnids.txt", remove("wnids.txt"), "not a Tiny ImageNet layout", "--source"),
     spoilt("layout", "wnids.txt without a class", write("wnids.txt", b"\n\n"), "wnids.txt: names no class"),
@@ -256,6 +261,7 @@ LAYOUTS = [
         lambda root: shutil.rmtree(root / "train/n01/images"),
         "n01_10.JPEG: no such image",
     ),
+    spoilt("layout", "a class without images and annotations", no_images, "class n01 has no images to train on"),
     spoilt("layout", "no val", lambda root: shutil.rmtree(root / "val"), f"{VAL}: missing"),
     spoilt("layout", "val without a line", write(VAL, b""), "val_0.JPEG: ", "has no annotation for this image"),
 ]
