@@ -19,7 +19,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from rounds import Side
-from test_pipeline import all_of_size, data_of, pillow_decode
+from test_pipeline import all_of_size, data_of, pillow_decode, started
 
 from fastwsol.config import Config
 from fastwsol.localize import PROTOCOLS, localize
@@ -85,7 +85,7 @@ class DataLoaderAndOpenCV:
         hook = self.model.groups.register_forward_hook(lambda module, inputs, output: features.append(output))
         predictions, maps = [], []
         with torch.inference_mode():
-            for pixels, labels in self.loader:
+            for pixels, labels in started(self.loader):
                 images = torch.addcmul(self.shift, pixels.float(), self.scale).permute(0, 3, 1, 2)
                 with self.autocast():
                     logits, _ = self.model(images)

@@ -16,6 +16,7 @@ All get the same bytes, ids, windows, flips and cells, and draw nothing inside. 
 are timed. Each turn is a stretch of a stream in full swing: batches made ahead are used up before the clock starts.
 """
 
+import gc
 import io
 import itertools
 from collections import deque
@@ -104,6 +105,19 @@ def pillow_decode(encoded):
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def started(loader):
+    """An iterator over `loader`, whose workers are forked here if they do not live yet.
+
+    What this process holds is hidden from the workers' garbage collection: a worker that found an old DALI pipeline
+    among it and destroyed it would wait for threads that it does not have, and die.
+    """
+    gc.freeze()
+    try:
+        return iter(loader)
+    finally:
+        gc.unfreeze()
+
+
 class PillowDataLoader:
     """A turn is the middle of an epoch: nothing is left in a queue, and no worker runs on into another side's turn."""
 
@@ -120,7 +134,7 @@ class PillowDataLoader:
         )
 
     def __iter__(self):
-        for pixels, cells in self.loader:
+        for pixels, cells in started(self.loader):
             yield self.normalised(pixels, cells) if self.normalises else pixels
 
     def normalised(self, pixels, cells):
