@@ -336,7 +336,7 @@ def _say_what_is_kept(out: Path, source: Source, journal: Journal, earlier: Jour
     done = sum({each.split: each.stop for each in journal.finished}.values())
     total = sum(source.count(split) for split in source.splits)
     where = f"continues at image {done + 1:,} of {total:,}" if done else "begins anew, as no shard of it can be kept"
-    why = f"; {dropped} shards are packed anew, as they or their images changed since" if dropped else ""
+    why = f"; as they or their images changed since, {dropped} of its shards are packed anew" if dropped else ""
     print(f"{out}: an earlier packing did not finish; {where}{why}", file=sys.stderr)
 
 

@@ -7,8 +7,8 @@
       manifest.json           written last: without it there is no data set
 
 A row is `name, image (the encoded file as it came), width, height, label, boxes` with boxes in float32 x0, y0, x1, y1,
-half-open edges in the image's own pixels. Nothing in any file depends on the time or the machine: the same input packs
-to the same bytes.
+half-open edges in the image's own pixels. But for the paths that quarantine.json names, nothing in any file depends on
+the time or the machine: the same input packs to the same bytes.
 """
 
 import copy

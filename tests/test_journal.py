@@ -217,7 +217,7 @@ def test_a_damaged_shard_and_what_follows_are_packed_anew(
     dropped = len(Journal.read(begun).finished) - 1
     capsys.readouterr()
     pack_spotty(begun)
-    assert f"{dropped} shards are packed anew, as they or their images changed since" in capsys.readouterr().err
+    assert f"as they or their images changed since, {dropped} of its shards are packed anew" in capsys.readouterr().err
     assert contents(begun) == contents(unbroken)
 
 
@@ -334,7 +334,10 @@ def test_an_image_changed_among_the_packed_ones_is_packed_anew(
         as_zip(layout)
     capsys.readouterr()
     assert run_command(main, command) == 0
-    assert "begins anew, as no shard of it can be kept; 1 shards are packed anew" in capsys.readouterr().err
+    assert (
+        "begins anew, as no shard of it can be kept; as they or their images changed since, 1 of"
+        in capsys.readouterr().err
+    )
     pack(TinyImageNet(source), tmp_path / "fresh")
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
