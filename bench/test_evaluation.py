@@ -19,7 +19,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from rounds import Side
-from test_pipeline import all_of_size, data_of, pillow_decode, started
+from test_pipeline import all_of_size, data_of, pillow_decode, scale_and_shift, started
 
 from fastwsol.config import Config
 from fastwsol.localize import PROTOCOLS, localize
@@ -57,8 +57,7 @@ class DataLoaderAndOpenCV:
 
     def __init__(self, model, shards, autocast, cores):
         self.model, self.autocast, self.split = model, autocast, shards.splits["val"]
-        mean, std = torch.tensor(shards.manifest.mean), torch.tensor(shards.manifest.std)
-        self.scale, self.shift = 1 / std, -mean / std
+        self.scale, self.shift = (torch.from_numpy(each) for each in scale_and_shift(shards))
         self.loader = torch.utils.data.DataLoader(
             PillowSplit(self.split), batch_size=None, num_workers=cores, persistent_workers=True
         )
