@@ -6,7 +6,9 @@ gradients go by DistributedDataParallel, by NCCL between GPUs. A single process 
 
 import contextlib
 import inspect
+import io
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -40,9 +42,11 @@ class World:
     def together(self, work: Callable[[], T]) -> T:
         """Do `work` in every process and return what it gave here; what it raised in one is raised in all.
 
-        Only the first process that failed keeps the message: the user reads it once.
+        The user reads everything once: only the first process that failed keeps its message, and what the others than
+        the leading one print is dropped. `work` itself may not exchange anything.
         """
-        result, failure = _outcome(work)
+        with contextlib.redirect_stdout(sys.stdout if self.leads else io.StringIO()):
+            result, failure = _outcome(work)
         self._raise_first(failure)
         return result  # type: ignore[return-value]
 
@@ -57,8 +61,25 @@ class World:
         rest = self.together(lambda: None if leads_machine else work(False))
         return first if leads_machine else rest  # type: ignore[return-value]
 
+    def agree_on(self, facts: dict[str, Any]) -> None:
+        """Raise UserError, in all processes, where one of the `facts`, by name, is not what the leading one has."""
+        of_lead = self.value_of_lead(facts)
+
+        def check() -> None:
+            for name, value in facts.items():
+                if value != of_lead[name]:
+                    raise UserError(
+                        f"process {self.rank} has {name} {value} and process 0 has {of_lead[name]}; give every machine "
+                        f"the same command, shards and versions"
+                    )
+
+        self.together(check)
+
     def of_lead(self, error: Exception) -> Exception:
-        """An error that all processes meet alike, as this one raises it: the leading one alone says the message."""
+        """An error that all processes have met alike, as each raises it: the leading one alone says the message.
+
+        Where one may have met it and another not, it takes `together`.
+        """
         return error if self.leads else _without_message(error)
 
     def share_from_lead(self, tensors: Iterable[Tensor]) -> None:
@@ -171,10 +192,8 @@ def joined() -> Iterator[World]:
         yield world
         return
     store, rank, size = next(rendezvous("env://"))
-    if world.size == world.local_size:
-        # torchrun's store outlives the processes that it starts again, and they would meet those of the attempt before.
-        # Among several machines attempts are not counted alike.
-        store = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    # torchrun's store outlives the processes that it starts again, and they would meet those of the attempt before.
+    store = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
@@ -183,9 +202,8 @@ def joined() -> Iterator[World]:
         if not _lost_another(error):
             raise
         raise RunFailure from error
-    finally:
-        # Not where something is raised: another process may wait in an exchange that this one left for good.
-        dist.destroy_process_group()
+    # Not where something was raised: it would wait for exchanges that another process has left for good.
+    dist.destroy_process_group()
 
 
 def _launched_by_torchrun() -> World:
@@ -196,5 +214,5 @@ def _launched_by_torchrun() -> World:
 
 
 def _lost_another(error: RuntimeError) -> bool:
-    text = str(error)
-    return isinstance(error, dist.DistError) or "gloo" in text or "Connection closed by peer" in text
+    """Whether an exchange broke off because a process ended; torchrun tells which."""
+    return any(sign in str(error) for sign in ("Connection closed by peer", "Connection reset by peer"))

@@ -5,7 +5,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,7 +45,7 @@ class Flags:
     precision: Precision = "auto"
     """auto: the number format the run was trained in"""
     threads: int = 0
-    """threads of the CPU's part of the work; 0: all cores"""
+    """threads of the CPU's part of the work in each process; 0: all cores, divided among the processes"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -55,17 +55,25 @@ def main(arguments: Sequence[str]) -> int:
             lambda: parse_flags(Flags, arguments, PROG, "Evaluate a trained run: tables, both protocols, baselines.")
         )
         run = RunDir(flags.run)
-        info, saved = world.together(lambda: read_run(run))
+        # The leading process chooses the checkpoint: of a run in training there may be a newer one a moment later.
+        read = world.lead_does(lambda: read_run(run))
+        without_tensors = None if read is None else (read[0], replace(read[1], tensors={}))
+        info, saved = world.value_of_lead(without_tensors)  # type: ignore[misc]
         shards = world.machine_lead_first(lambda verify: open_shards_of(run, info, flags, verify))
+        if "holdout" in shards.splits:
+            world.lead_does(lambda: run.check_holdout(shards.splits["holdout"]))
         device = world.together(lambda: take_device(flags.device, world.local_rank, world.local_size))
         precision = saved.scalars["precision"] if flags.precision == "auto" else flags.precision
         autocast = world.together(lambda: pick_autocast(precision, device))
+        world.agree_on({"--split": flags.split, "--cam-class": flags.cam_class, "--precision": autocast.precision})
         threads = world.together(lambda: use_threads(flags.threads, world.local_size))
         model = build_model(info.config.depth, info.config.stem, len(info.classes), info.config.seed)
-        model.load_state_dict({name: saved.tensors[f"model.{name}"] for name in model.state_dict()})
+        if read is not None:
+            model.load_state_dict({name: read[1].tensors[f"model.{name}"] for name in model.state_dict()})
+        world.share_from_lead(model.state_dict().values())
         model.to(autocast.device)
         report = evaluate_model(model, shards, info, autocast, threads, saved.step, world, flags.split, flags.cam_class)
-        world.lead_does(lambda: tell(run, report))
+        world.lead_does(lambda: tell(run, info, report))
     return 0
 
 
@@ -90,15 +98,13 @@ def open_shards_of(run: RunDir, info: RunInfo, flags: Flags, verify: bool) -> Sh
     shards = hold_out(shards, info.config.holdout)
     if flags.split not in shards.splits:
         raise UserError(f"--split {flags.split}: {run.folder} held out no images; train with --holdout N")
-    if "holdout" in shards.splits:
-        run.check_holdout(shards.splits["holdout"])
     return shards
 
 
-def tell(run: RunDir, report: dict[str, Any]) -> None:
+def tell(run: RunDir, info: RunInfo, report: dict[str, Any]) -> None:
     """Print the report and store it."""
     print_report(report)
-    print(f"written to {run.write_report(report)}")
+    print(f"written to {run.write_report(report, of_finished_run=run.finished(info.config))}")
 
 
 if __name__ == "__main__":

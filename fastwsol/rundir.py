@@ -103,23 +103,25 @@ class RunDir:
         """Whether the run came to its end: it then has the report on its own split."""
         return self.report_file(config.eval_split).is_file()
 
-    def write_report(self, report: dict[str, Any]) -> Path:
+    def write_report(self, report: dict[str, Any], of_finished_run: bool) -> Path:
         """Write a report, in place of an older one of the same split, maps and step, and return its path."""
-        step = report["step"] if report["step"] < report["total_steps"] else None
+        step = None if of_finished_run else report["step"]
         path = self.report_file(report["split"], report["cam_class"], step)
         write_json(path, report)
         return path
 
+    def store_holdout(self, holdout: Split) -> None:
+        """Store the names of the images held out of a run that has not begun."""
+        write_durably(self._holdout_file, lambda file: _write(file, _names(holdout)))
+
     def check_holdout(self, holdout: Split) -> None:
-        """Store the names of the images held out, or hold them against those stored; UserError where they differ."""
-        names = holdout.names(range(len(holdout)))
-        stored = "".join(f"{name}\n" for name in names).encode()
-        if not self._holdout_file.is_file():
-            write_durably(self._holdout_file, lambda file: _write(file, stored))
-        elif self._holdout_file.read_bytes() != stored:
+        """Raise UserError where the images held out are not those stored."""
+        stored = self._holdout_file.read_bytes() if self._holdout_file.is_file() else None
+        if stored != _names(holdout):
+            what = "missing" if stored is None else "names other images than this version holds out"
             raise UserError(
-                f"{self._holdout_file}: these are not the {len(names)} images that this version holds out; the run was "
-                f"made by another version, or the file was changed"
+                f"{self._holdout_file}: {what}, so none is known to be untrained on; restore the file, or train anew "
+                f"with this version"
             )
 
     def _check_free(self) -> None:
@@ -185,6 +187,10 @@ class RunDir:
         """Rewrite metrics.jsonl without the rows of steps that will be done again."""
         kept = "".join(json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step).encode()
         write_durably(self._metrics_file, lambda file: _write(file, kept))
+
+
+def _names(split: Split) -> bytes:
+    return "".join(f"{name}\n" for name in split.names(range(len(split)))).encode()
 
 
 def _write(file: BinaryIO, content: bytes) -> None:

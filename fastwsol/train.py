@@ -66,9 +66,9 @@ class Launch:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     precision: Precision = "auto"
-    """auto: bf16 where the device has it, else fp16 on CUDA and fp32 on a CPU"""
+    """auto: bf16 where the device has it, else fp16 on CUDA and fp32 on a CPU. On a GPU fp32 convolutions use TF32"""
     threads: int = 0
-    """threads of the CPU's part of the work; 0: all cores"""
+    """threads of the CPU's part of the work in each process; 0: all cores, divided among the processes"""
     deterministic: bool = False
     """on a GPU, compute slower but to the same bits each time: a run that was stopped and continued then equals an
     unbroken one exactly. A CPU does so anyway"""
@@ -150,12 +150,14 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: W
     run's, Interrupted after a signal, RunFailure on NaN.
     """
     info = RunInfo(config, shards.folder, shards.digest, tuple(each.wnid for each in shards.manifest.classes))
+    world.agree_on({flag(name): value for name, value in config.to_json().items()} | {"shards": shards.digest})
     shards = world.together(lambda: hold_out(shards, config.holdout))
     world.together(lambda: check_batch_size(config.batch_size, len(shards.splits["train"]), world))
     if launch.deterministic:
         compute_deterministically()
     device = world.together(lambda: take_device(launch.device, world.local_rank, world.local_size))
     autocast = world.together(lambda: pick_autocast(launch.precision, device))
+    world.agree_on({"--precision": autocast.precision, "--deterministic": launch.deterministic})
     threads = world.together(lambda: use_threads(launch.threads, world.local_size))
     run = RunDir(folder)
     with StopSignals(says_so=world.leads) as stop, contextlib.ExitStack() as held:
@@ -197,7 +199,7 @@ def take_up(run: RunDir, info: RunInfo, shards: Shards, state: State, launch: La
     """Put into `state` what the run's folder holds, and note there that work begins, and `how`."""
     saved = find_own_work(run, info, launch)
     if "holdout" in shards.splits:
-        run.check_holdout(shards.splits["holdout"])
+        (run.store_holdout if saved is None else run.check_holdout)(shards.splits["holdout"])
     if saved is not None:
         restore(state, saved, info, how["precision"])
     run.drop_rows_after(state.step)
@@ -209,7 +211,7 @@ def finish(run: RunDir, report: dict[str, Any]) -> None:
     last_row = {"kind": "eval", "split": report["split"], "step": report["step"], **report["rates"]}
     if last_row not in run.rows():  # a run killed just before its report has written it already
         run.append_row(last_row)
-    run.write_report(report)
+    run.write_report(report, of_finished_run=True)
     print_report(report)
 
 
@@ -269,13 +271,14 @@ def train_steps(
             row = evaluation_row(state, shards, config, autocast, threads, world)
             world.lead_does(lambda row=row: run.append_row(row))  # type: ignore[misc]
             progress.restart_clock(state.step)
-        minutes = (time.monotonic() - last_checkpoint) / 60
-        stop_now, save_now = wishes.agree(stop.requested, minutes >= checkpoint_minutes)
+        save_is_due = world.leads and time.monotonic() - last_checkpoint >= 60 * checkpoint_minutes
+        if save_is_due:  # from here on: the wish may take a step to be granted, and is not to be repeated
+            last_checkpoint = time.monotonic()
+        stop_now, save_now = wishes.agree(stop.requested, save_is_due)
         if stop_now or save_now or last:
             gather_totals(state, world)
             check_finite(state)
             world.lead_does(lambda: save(run, info, state, autocast.precision))
-            last_checkpoint = time.monotonic()
         if stop_now and not last:
             raise world.of_lead(
                 Interrupted(f"step {state.step} of {total_steps} is saved in {run.folder}; the same command continues")
@@ -297,7 +300,8 @@ def find_own_work(run: RunDir, info: RunInfo, launch: Launch) -> checkpoint.Chec
         )
     if run.finished(info.config):
         raise UserError(
-            f"{run.folder}: this run is finished; look at it with: python -m fastwsol.evaluate {run.folder}, "
+            f"{run.folder}: this run is finished; look at it with: python -m fastwsol.evaluate {run.folder}"
+            f"{' --split holdout' if info.config.holdout else ''}, "
             f"or choose another --run-dir or --seed"
         )
     saved = checkpoint.newest_valid(run.checkpoints)

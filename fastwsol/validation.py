@@ -58,10 +58,10 @@ def forward_split(
     """
     was_training = model.training
     model.eval()
-    world.share_from_lead(model.buffers())
     predictions = torch.zeros(len(split), dtype=torch.int64)
     cams = torch.zeros(len(split), config.map_size, config.map_size)
     try:
+        world.share_from_lead(model.buffers())
         with torch.inference_mode():
             batches = _batches(model, shards, split, config, autocast, threads, world, cam_class)
             for rows, batch_predictions, batch_cams in batches:
@@ -206,7 +206,7 @@ def evaluate_model(
         for fixed in fixed_boxes(shards.splits["train"], config.image_size)
     ]
     return {
-        "format_version": 1,
+        "format_version": 2,
         "source": shards.manifest.source,
         "classes": len(info.classes),
         "split": split_name,

@@ -243,7 +243,15 @@ def trial(tmp_path_factory) -> list[dict]:
 
 
 def test_one_process_of_a_machine_verifies_the_shards(trial):
-    assert [each["verified"] for each in trial] == [True, False]
+    (first, _, first_end), (other, other_start, _) = (each["verified"] for each in trial)
+    assert (first, other) == (True, False)
+    assert other_start >= first_end, "it waited"
+
+
+def test_processes_of_different_settings_do_not_train_together(trial):
+    assert trial[0]["agreed"] is trial[1]["agreed"] is None
+    assert trial[0]["disagreed"] == ""
+    assert trial[1]["disagreed"].startswith("process 1 has --lr 1 and process 0 has 0; ")
 
 
 def test_the_lead_shares_and_all_add_up(trial):

@@ -40,6 +40,7 @@ def test_the_last_n_of_each_class_in_a_seeded_order_are_held_out():
     assert np.bincount(labels[more]).tolist() == [9] * 5
     assert set(few) < set(more), "a larger holdout keeps the smaller one's images"
     assert few.tolist() == sorted(set(few.tolist()))
+    assert holdout_ids(np.arange(40) % 2, 3).tolist() == [5, 8, 10, 13, 27, 34], "runs of older versions held these out"
     assert not np.array_equal(few, np.sort(np.concatenate([np.flatnonzero(labels == c)[-4:] for c in range(5)])))
 
 
@@ -123,6 +124,7 @@ def test_the_baselines_boxes_are_not_found_on_held_out_images(run, synthetic_sha
     boxes = [each["box"] for each in json.loads((run / "report-holdout.json").read_text())["baselines"]]
     shards = hold_out(open_shards(synthetic_shards), 3)
     assert boxes == [fixed.box.tolist() for fixed in fixed_boxes(shards.splits["train"], 64)]
+    assert boxes != [fixed.box.tolist() for fixed in fixed_boxes(open_shards(synthetic_shards).splits["train"], 64)]
 
 
 def test_the_predicted_classs_map_changes_no_top1_loc(run, capsys):
@@ -149,13 +151,24 @@ def test_a_holdout_that_was_not_made_is_refused(synthetic_shards, tmp_path, caps
     assert "train with --holdout N" in capsys.readouterr().err
 
 
-def test_a_changed_holdout_list_is_refused(run, tmp_path, capsys):
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_a_changed_or_missing_holdout_list_is_refused(run, tmp_path, capsys, damage):
     shutil.copytree(run, tmp_path / "run")
-    listed = (tmp_path / "run" / "holdout.txt").read_text()
-    (tmp_path / "run" / "holdout.txt").write_text(listed.replace("00", "01", 1))
+    listed = tmp_path / "run" / "holdout.txt"
+    if damage == "changed":
+        listed.write_text(listed.read_text().replace("00", "01", 1))
+    else:
+        listed.unlink()
     capsys.readouterr()
     assert run_evaluate(tmp_path / "run", "--split", "holdout") == 2
     assert "holdout.txt" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_looked_at_on_its_holdout(run, synthetic_shards, capsys):
+    arguments = ["--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.7", "--no-compile"]
+    arguments += ["--holdout", "3", "--shards", str(synthetic_shards), "--run-dir", str(run), "--threads", "1"]
+    assert run_command(train.main, arguments) == 2
+    assert f"fastwsol.evaluate {run} --split holdout" in capsys.readouterr().err
 
 
 def test_a_class_keeps_images_to_train_on(synthetic_shards):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastwsol import step
+from fastwsol import evaluate, step
 from fastwsol import train as training
 from fastwsol.checkpoint import newest_valid
 from fastwsol.command import run_command
@@ -195,6 +195,8 @@ def test_a_run_killed_before_its_report_only_writes_that(unbroken, synthetic_sha
     run = tmp_path / "run"
     shutil.copytree(unbroken, run)
     (run / "report.json").unlink()
+    assert run_command(evaluate.main, [str(run), "--threads", "1"]) == 0
+    assert not (run / "report.json").exists(), "an evaluation does not finish a run"
     assert run_train(*flags(synthetic_shards, run)) == 0
     assert end_of(run) == end_of(unbroken)
     assert (run / "report.json").is_file()

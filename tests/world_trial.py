@@ -14,7 +14,14 @@ from fastwsol.errors import RunFailure, UserError
 def main(folder: Path) -> None:
     with joined() as world:
         seen = {"rank": world.rank, "size": world.size, "leads": world.leads}
-        seen["verified"] = world.machine_lead_first(lambda verify: verify)
+
+        def verified(verify: bool) -> tuple[bool, float, float]:
+            start = time.monotonic()
+            if verify:
+                sum(range(5_000_000))  # takes a while, which the others have to wait for
+            return verify, start, time.monotonic()
+
+        seen["verified"] = world.machine_lead_first(verified)
         seen["value"] = world.value_of_lead(f"of {world.rank}")
         seen["sum"] = world.add_up(torch.tensor([1.0 + world.rank, 0.25])).tolist()
         seen["least"] = int(world.least(torch.tensor(5 - world.rank)))
@@ -39,10 +46,16 @@ def main(folder: Path) -> None:
             except Exception as raised:
                 seen[name] = [type(raised).__name__, str(raised)]
 
+        for name, value in (("agreed", 3), ("disagreed", world.rank)):
+            try:
+                seen[name] = world.agree_on({"--seed": 0, "--lr": value})
+            except UserError as raised:
+                seen[name] = str(raised)
+
         wishes = Wishes(world, 2)
         seen["wishes"] = []
         for step in range(6):
-            time.sleep(0.02 * world.rank)  # out of step with each other, as processes are
+            sum(range(300_000 * world.rank))  # out of step with each other, as processes are
             seen["wishes"].append(wishes.agree(world.rank == 1 and step == 2, world.rank == 0 and step == 4))
     (folder / f"{world.rank}.json").write_text(json.dumps(seen))
 
