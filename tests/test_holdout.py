@@ -61,8 +61,8 @@ def test_a_subset_has_its_rows_images_labels_sizes_and_boxes(tmp_path):
     class ManyBoxes(Synthetic):
         """0, 1 or 2 boxes an image."""
 
-        def records(self, split):
-            for index, record in enumerate(super().records(split)):
+        def records(self, split, start=0):
+            for index, record in enumerate(super().records(split, start), start):
                 yield replace(record, boxes=record.boxes.repeat(index % 3, axis=0))
 
     pack(ManyBoxes(class_count=3, train_count=10, val_count=2), tmp_path / "shards", max_shard_bytes=64 * 1024)
