@@ -161,11 +161,9 @@ class Config:
     def from_json(value: dict[str, Any]) -> "Config":
         """The configuration that `to_json` gave; raises UserError for a field it does not know."""
         known = {field.name for field in dataclasses.fields(Config)}
-        if differing := sorted(set(value) ^ known):
-            raise UserError(
-                f"config has {'the unknown' if differing[0] in value else 'no'} field {differing[0]!r}: it was written "
-                f"by another version of fastwsol"
-            )
+        for what, names in (("the unknown", set(value) - known), ("no", known - set(value))):
+            if names:
+                raise UserError(f"{what} field {min(names)!r}: it was written by another version of fastwsol")
         return Config(**value)
 
     def digest(self) -> str:

@@ -146,7 +146,7 @@ class RunDir:
         if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION:
             raise UserError(f"{self._config_file}: not a run of this version of fastwsol (format {FORMAT_VERSION})")
         try:
-            config = Config.from_json(value["config"])
+            config = self._config(value["config"])
             if value["config_digest"] != config.digest():
                 raise UserError(
                     f"{self._config_file}: was changed by hand (its digest differs); the run cannot be read"
@@ -154,6 +154,12 @@ class RunDir:
             return RunInfo(config, Path(value["shards"]), value["shards_digest"], tuple(value["classes"]))
         except (KeyError, TypeError) as error:
             raise UserError(f"{self._config_file}: damaged ({error!r}); the run cannot be read") from None
+
+    def _config(self, value: dict[str, Any]) -> Config:
+        try:
+            return Config.from_json(value)
+        except UserError as error:
+            raise UserError(f"{self._config_file}: its config cannot be a run's, {error}") from None
 
     def record_start(self, step: int, how: dict[str, Any]) -> None:
         """Add this process to environment.json: the step it starts from, `how` it computes, and `environment()`."""

@@ -336,9 +336,10 @@ def test_a_signal_keeps_what_came(number: int, server: tuple[Behaviour, Download
     """In a process of its own, which signals itself when its third piece has come."""
     behaviour, download = server
     code = f"""
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from fastwsol import download
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background begins without
 from fastwsol.command import run_command
 from fastwsol.ticker import Ticker
 download._PIECE_BYTES = 100_000
