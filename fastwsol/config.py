@@ -50,7 +50,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Config:
-    """All that decides a run's result. Equal configurations over equal shards are the same run."""
+    """All that decides a run's result and its log. Equal configurations over equal shards are the same run."""
 
     aug: AugName = "gr"
     """augmentation, in the order applied: gr is GoogLeNet resize, hns is Hide-and-Seek; gr-hns is what the paper calls

@@ -69,14 +69,13 @@ def main(arguments: Sequence[str]) -> int:
     """Pack as the flags say; exit status 0, or 3 with images set aside. Raises UserError, RunFailure or Interrupted."""
     flags = parse_flags(PackFlags, arguments, "scripts/pack.py", "Pack a data set into shards.")
     path = find_source(flags)
-    continued = (flags.out / JOURNAL_NAME).exists()
+    continued = _finished_shards(flags.out) > 0
     started = time.perf_counter()
     try:
         manifest = pack(_open_source(flags, path), flags.out, quarantine=flags.quarantine)
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"{flags.out}: not finished and not usable yet; the same command continues behind the last whole shard"
-        ) from None
+        behind = "continues behind the last whole shard" if _finished_shards(flags.out) else "begins anew"
+        raise Interrupted(f"{flags.out}: not finished and not usable yet; the same command {behind}") from None
     _print_summary(manifest, flags.out, time.perf_counter() - started, continued)
     return DONE_WITH_SKIPS if any(split.quarantined for split in manifest.splits.values()) else 0
 
@@ -259,6 +258,11 @@ class _Packing:
         return FinishedShard(split, shard, stop, last, fingerprint, moments.pixels, sums, tuple(aside))
 
 
+def _finished_shards(out: Path) -> int:
+    journal = Journal.read(out) if out.is_dir() else None
+    return len(journal.finished) if journal is not None else 0
+
+
 def _usable_cores() -> int:
     # Affinity knows of a container's or a batch system's share; not every system has it.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -308,7 +312,7 @@ def _refuse_finished(out: Path, source: Source) -> NoReturn:
         state = f"is packed already, {aside:,} bad images set aside" if aside else "is packed already, and whole"
     raise UserError(
         f"{out}: {state} ({manifest.source}, {_contents(manifest)}); nothing was changed, to pack "
-        f"{source.identity} with {len(source.classes)} classes use --out OTHER"
+        f"{source.identity} with {len(source.classes)} classes{' once more' if same else ''} use --out OTHER"
     )
 
 

@@ -211,8 +211,9 @@ def finish(run: RunDir, report: dict[str, Any]) -> None:
     last_row = {"kind": "eval", "split": report["split"], "step": report["step"], **report["rates"]}
     if last_row not in run.rows():  # a run killed just before its report has written it already
         run.append_row(last_row)
-    run.write_report(report, of_finished_run=True)
+    path = run.write_report(report, of_finished_run=True)
     print_report(report)
+    print(f"written to {path}")
 
 
 def train_steps(

@@ -40,6 +40,8 @@ class Flags:
 def main(arguments: Sequence[str]) -> int:
     """Write the file and print the table."""
     flags = parse_flags(Flags, arguments, "scripts/collect_results.py", "Collect finished runs into a result file.")
+    if not flags.runs:
+        raise UserError("no run is named; give the folders of finished runs")
     if flags.out.exists():
         raise UserError(f"{flags.out}: exists; nothing was changed, name another --out")
     results = [collect(folder) for folder in flags.runs]

@@ -152,3 +152,8 @@ def test_a_missing_file_is_named(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {tmp_path / 'none.json'}: cannot be read")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_result_file_of_this_project_can_be_compared():
+    shipped = str(Path(__file__).parent.parent / "bench" / "results" / "cpu-2-cores.json")
+    assert run_command(compare_bench.main, [shipped, shipped]) == 0

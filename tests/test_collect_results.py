@@ -1,0 +1,66 @@
+"""`scripts/collect_results.py` on runs made by hand."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from fastwsol.config import Config
+from fastwsol.rundir import RunDir, RunInfo
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "collect_results.py"
+RATES = {"top1_clas": 50.0, **{f"{name}@{t}": 40.0 for name in ("top1_loc", "gt_known_loc") for t in (0.3, 0.5, 0.7)}}
+
+
+def collect(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def finished_run(folder: Path, config: Config, top1_clas: float) -> Path:
+    run = RunDir(folder)
+    with run.opened(RunInfo(config, Path("shards"), "digest", ("n01",))):
+        run.record_start(0, {"threads": 1})
+        rates = {"strict": {**RATES, "top1_clas": top1_clas}}
+        baseline = {"name": "whole frame", "box": [0, 0, 64, 64], "rates": {"strict": RATES}}
+        report = {
+            "split": config.eval_split,
+            "cam_class": "truth",
+            "step": 3,
+            "command": "python -m fastwsol.train --shards here --run-dir there",
+            "config": config.to_json(),
+            "rates": rates,
+            "baselines": [baseline],
+        }
+        run.write_report(report, of_finished_run=True)
+    return folder
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_row_with_mean_and_spread(tmp_path):
+    runs = [
+        finished_run(tmp_path / f"run-{k}", Config(seed=seed, flip=flip, holdout=5), clas)
+        for k, (seed, flip, clas) in enumerate([(0, False, 40.0), (1, False, 50.0), (0, True, 60.0)])
+    ]
+    done = collect(*runs, "--out", tmp_path / "results.json")
+    assert done.returncode == 0, done.stderr
+    assert "| strict | --flip False | 2 | 45.00 ± 7.07 |" in done.stdout
+    assert "| strict | --flip True | 1 | 60.00 |" in done.stdout
+    assert "| holdout, protocol |" in done.stdout
+    written = (tmp_path / "results.json").read_text()
+    assert len(json.loads(written)["runs"]) == 3
+    assert "--shards SHARDS --run-dir RUN" in written, "no folder of the machine is kept"
+
+
+def test_without_a_run_nothing_is_written(tmp_path):
+    done = collect("--out", tmp_path / "results.json")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no run is named")
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_an_unfinished_run_is_refused(tmp_path):
+    folder = finished_run(tmp_path / "run", Config(), 40.0)
+    (folder / "report.json").unlink()
+    done = collect(folder, "--out", tmp_path / "results.json")
+    assert done.returncode == 2
+    assert "not finished" in done.stderr
+    assert not (tmp_path / "results.json").exists()
