@@ -137,7 +137,7 @@ def test_evaluation(paired_rounds, shards, cores):
         our_boxes = localize(outputs.cams, protocol, SIZE, split.widths, split.heights)
         assert (boxes[protocol] == our_boxes).all(axis=1).mean() >= SAME_BOXES
         their_counts = hits[protocol].sum(axis=1)
-        assert np.abs(their_counts - counts[protocol].gt_known_loc).max() <= (1 - SAME_BOXES) * len(split)
+        assert np.abs(their_counts - counts[protocol].loc).max() <= (1 - SAME_BOXES) * len(split)
     paired_rounds(
         {"ours": Side(ours), "dataloader and opencv": Side(theirs)},
         images=len(split),
