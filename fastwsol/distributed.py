@@ -67,10 +67,10 @@ class World:
 
         def check() -> None:
             for name, value in facts.items():
-                if value != of_lead[name]:
+                if value != of_lead.get(name):
                     raise UserError(
-                        f"process {self.rank} has {name} {value} and process 0 has {of_lead[name]}; give every machine "
-                        f"the same command, shards and versions"
+                        f"process {self.rank} has {name} {value} and process 0 has {of_lead.get(name)}; give every "
+                        f"machine the same command, shards and versions"
                     )
 
         self.together(check)
