@@ -17,7 +17,7 @@ endif
 SHARDS := data/$(NAME)-shards
 RUN := data/runs/$(NAME)
 
-.PHONY: setup demo test lint bench
+.PHONY: setup demo test check-bench lint bench
 
 setup: .venv/installed
 
@@ -33,6 +33,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest $(if $(REAL_DATA),--real-data=$(REAL_DATA))
+
+# The sides of every benchmark give the same results; nothing is timed.
+check-bench: setup
+	$(BIN)/python -m pytest bench -q
 
 lint: setup
 	$(BIN)/ruff check .
