@@ -121,7 +121,7 @@ def test_largest_box(paired_rounds, maps, threshold):
 
 
 def cam_boxes(cams, threshold):
-    return kernels.cam_boxes(cams, SIZE, SIZE, threshold)
+    return kernels.cam_boxes(cams, SIZE, threshold)
 
 
 def test_cam_boxes(paired_rounds, cams):

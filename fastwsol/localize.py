@@ -56,9 +56,9 @@ def localize(
     """
     _check(protocol)
     if protocol == "strict":
-        boxes = kernels.cam_boxes(cams, image_size, image_size, threshold)
+        boxes = kernels.cam_boxes(cams, image_size, threshold)
     else:
-        boxes = kernels.cam_boxes_paper2018(cams, image_size, image_size, threshold)
+        boxes = kernels.cam_boxes_paper2018(cams, image_size, threshold)
     return to_original(boxes, widths, heights, image_size)
 
 

@@ -1,12 +1,14 @@
 """Array kernels: NumPy arrays in, NumPy arrays out, nothing else imported but Numba.
 
 The functions named here check their input; the compiled loops behind them do not. `kernels.reference` holds the slow,
-obvious twin of each and is imported by tests alone; the twin of `show_views` is `fastwsol.reference`.
+obvious twin of each and is imported by tests alone; the twin of `show_views` is `fastwsol.reference`. All are parallel
+over images (`numba.set_num_threads`), release the GIL and leave their input as it is.
 """
 
 from kernels.augment import Look, show_views
-from kernels.boxes import cam_boxes, cam_boxes_paper2018, largest_box
-from kernels.iou import best_iou, best_iou_paper2018, fixed_box_hits, iou_rows
+from kernels.boxes import cam_boxes, cam_boxes_paper2018, cam_levels, component_boxes, largest_box
+from kernels.overlaps import best_iou, best_iou_paper2018, fixed_box_hits, iou
+from kernels.sweep import sweep_ious, threshold_sweep
 
 __all__ = [
     "Look",
@@ -14,8 +16,12 @@ __all__ = [
     "best_iou_paper2018",
     "cam_boxes",
     "cam_boxes_paper2018",
+    "cam_levels",
+    "component_boxes",
     "fixed_box_hits",
-    "iou_rows",
+    "iou",
     "largest_box",
     "show_views",
+    "sweep_ious",
+    "threshold_sweep",
 ]

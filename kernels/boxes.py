@@ -1,4 +1,4 @@
-"""From maps to boxes: threshold, largest 8-connected component, its bounding box. One box a map.
+"""From maps to boxes at one threshold: the largest connected component's bounding box, or all components'.
 
 Boxes are half-open int32 `x0,y0,x1,y1`. Whatever is in floating point here is done in float64, in the order the
 docstrings give and without fastmath, so that the twin in `kernels.reference` gets the same bits and the same boxes.
@@ -6,40 +6,61 @@ docstrings give and without fastmath, so that the twin in `kernels.reference` ge
 
 import numpy as np
 import numpy.typing as npt
-from numba import get_num_threads, njit, prange
+from numba import njit, prange
 
-from kernels.components import largest_component_boxes
+from kernels.checks import (
+    check_connectivity,
+    check_unit_interval,
+    checked_maps,
+    checked_size,
+    checked_thresholds,
+    parts_of,
+    refuse_non_finite,
+)
+from kernels.components import all_component_boxes, count_components, largest_component_boxes
 
 
 def largest_box(
-    maps: npt.NDArray[np.float32] | npt.NDArray[np.uint8], threshold: npt.ArrayLike
+    maps: npt.NDArray[np.float32] | npt.NDArray[np.uint8], threshold: npt.ArrayLike, connectivity: int = 8
 ) -> npt.NDArray[np.int32]:
     """Boxes int32 [N, 4] around the largest component of the pixels >= `threshold`; 0,0,0,0 where there is none.
 
     `maps` is float32 or uint8 [N, H, W]; `threshold` is one number or [N], rounded to float32 (so that a pixel of 0.7
-    reaches a threshold of 0.7). Components are 8-connected, the largest has the most pixels, and a tie goes to the one
-    whose first pixel comes first in row order.
+    reaches a threshold of 0.7). Components are 8-connected, or 4-connected; the largest has the most pixels, and a tie
+    goes to the one whose first pixel comes first in row order.
 
-    Raises ValueError for another dtype or shape, a map that holds NaN or infinity, and a threshold that is NaN.
+    Raises ValueError for another dtype or shape, a map that holds NaN or infinity, a threshold that is NaN, and another
+    connectivity.
     """
-    maps = _checked_maps(maps, (np.float32, np.uint8))
-    thresholds = np.asarray(threshold, np.float32)
-    if thresholds.shape not in ((), (len(maps),)):
-        raise ValueError(f"threshold has shape {thresholds.shape}, expected one number or [{len(maps)}], one a map")
-    if np.isnan(thresholds).any():
-        raise ValueError("threshold is NaN")
-    bits = _empty_bits(len(maps), *maps.shape[1:])
-    finite = _keep_at_or_above(maps, np.full(len(maps), thresholds), bits, _parts(maps))
-    _refuse_non_finite(finite)
-    return largest_component_boxes(bits.view(np.uint64), maps.shape[2], False, _parts(maps))
+    maps, bits = _bits_at_or_above(maps, threshold, connectivity)
+    return largest_component_boxes(bits, maps.shape[2], connectivity == 8, False, parts_of(maps))
 
 
-def cam_boxes(cams: npt.NDArray[np.float32], height: int, width: int, threshold: float = 0.2) -> npt.NDArray[np.int32]:
+def component_boxes(
+    maps: npt.NDArray[np.float32] | npt.NDArray[np.uint8], threshold: npt.ArrayLike, connectivity: int = 8
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """All components of the pixels >= `threshold`: boxes int32 [M, 4], pixel counts int32 [M], offsets int64 [N + 1].
+
+    Map n owns rows offsets[n] up to offsets[n + 1], possibly none, in row order of the components' first pixels.
+    Arguments and errors are those of `largest_box`.
+    """
+    maps, bits = _bits_at_or_above(maps, threshold, connectivity)
+    width, corners, parts = maps.shape[2], connectivity == 8, parts_of(maps)
+    offsets = np.zeros(len(maps) + 1, np.int64)
+    np.cumsum(count_components(bits, width, corners, parts), out=offsets[1:])
+    boxes, pixels = all_component_boxes(bits, width, corners, offsets, parts)
+    return boxes, pixels, offsets
+
+
+def cam_boxes(
+    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float = 0.2
+) -> npt.NDArray[np.int32]:
     """Boxes int32 [N, 4] of class activation maps by the field's protocol (`strict`: Choe et al. 2020).
 
-    `cams` float32 [N, h, w] are upsampled to `height` x `width` pixels, v, and normalised: x = (v - min v) /
-    (max v - min v). The box is that of the largest component of x >= `threshold`, as in `largest_box`. A constant map
-    says nothing about where the object is: it gets 0,0,0,0, as if x were 0 everywhere and nothing were kept.
+    `cams` float32 [N, h, w] are upsampled to `size`, height and width or one number for both, v, and normalised:
+    x = (v - min v) / (max v - min v). The box is that of the largest component of x >= `threshold`, as in
+    `largest_box`. A constant map says nothing about where the object is: it gets 0,0,0,0, as if x were 0 everywhere and
+    nothing were kept. No upsampled map is ever stored but one a thread.
 
     Upsampling is bilinear between pixel centres with edges clamped (torch's `align_corners=False`), in float64: first
     along x, then along y, each a + (b - a) * t with t = max(0, (i + 0.5) * in / out - 0.5) - floor(of the same).
@@ -47,65 +68,67 @@ def cam_boxes(cams: npt.NDArray[np.float32], height: int, width: int, threshold:
     Raises ValueError for another dtype or shape, a map that holds NaN or infinity, a size below 1, and a threshold
     outside 0..1.
     """
-    _check_unit_interval(threshold)
-    return _boxes_of_cams(cams, height, width, threshold, by_rectangle=False)
+    check_unit_interval(threshold)
+    return _boxes_of_cams(cams, size, threshold, by_rectangle=False)
 
 
 def cam_boxes_paper2018(
-    cams: npt.NDArray[np.float32], height: int, width: int, threshold: float = 0.2
+    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float = 0.2
 ) -> npt.NDArray[np.int32]:
     """Boxes int32 [N, 4] of class activation maps by the protocol of Choe et al. 2018 (paper.md, "CAM to box").
 
     With x as in `cam_boxes`, u = min(int(256 x), 255) and kept is u > int(threshold * max(u)). Of the 8-connected
     components, the one with the largest bounding rectangle w * h wins, the first in row order of a tie. The estimate
-    is (x0, y0, x1 + 1, y1 + 1) of its tight half-open box, so it may reach `width` + 1 and `height` + 1; 0,0,0,0 where
+    is (x0, y0, x1 + 1, y1 + 1) of its tight half-open box, so it may reach a pixel past the frame; 0,0,0,0 where
     nothing is kept. Raises ValueError as `cam_boxes` does.
     """
-    _check_unit_interval(threshold)
+    check_unit_interval(threshold)
     # A map that is not constant has x = 1 somewhere, so max(u) = 255. For a whole number k < 256, u >= k says just
     # x >= k / 256, since neither 256 x nor k / 256 is rounded. With k = 256 nothing is kept.
     least = int(threshold * 255) + 1
-    boxes = _boxes_of_cams(cams, height, width, least / 256 if least < 256 else np.inf, by_rectangle=True)
+    boxes = _boxes_of_cams(cams, size, least / 256 if least < 256 else np.inf, by_rectangle=True)
     boxes[boxes[:, 2] > 0, 2:] += 1
     return boxes
 
 
+def cam_levels(cams: npt.NDArray[np.float32], size: int | tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Class activation maps [N, h, w] as uint8 [N, H, W] for `threshold_sweep` and `sweep_ious`.
+
+    A pixel's level is the largest k with x >= k / 255 in float64, x as in `cam_boxes`: so the box at level 51 is that
+    of `cam_boxes` at 0.2 exactly, and at level k that of k / 255. A constant map has level 0 everywhere (and its box at
+    level 0 is the whole frame, which `cam_boxes` does not say of it). Raises ValueError as `cam_boxes` does.
+    """
+    cams = checked_maps(cams, (np.float32,))
+    height, width = checked_size(size)
+    refuse_non_finite(np.all(np.isfinite(cams), axis=(1, 2)))
+    levels = np.empty((len(cams), height, width), np.uint8)
+    rows, columns = _source_positions(cams.shape[1], height), _source_positions(cams.shape[2], width)
+    _find_levels(cams, *rows, *columns, levels, parts_of(cams))
+    return levels
+
+
+def _bits_at_or_above(
+    maps: npt.NDArray, threshold: npt.ArrayLike, connectivity: int
+) -> tuple[npt.NDArray, npt.NDArray[np.uint64]]:
+    """The maps, C-contiguous, and the masks of their pixels >= `threshold`, checked as `largest_box` promises."""
+    maps = checked_maps(maps, (np.float32, np.uint8))
+    thresholds = checked_thresholds(threshold, len(maps))
+    check_connectivity(connectivity)
+    bits = _empty_bits(len(maps), *maps.shape[1:])
+    refuse_non_finite(_keep_at_or_above(maps, thresholds, bits, parts_of(maps)))
+    return maps, bits.view(np.uint64)
+
+
 def _boxes_of_cams(
-    cams: npt.NDArray[np.float32], height: int, width: int, threshold: float, by_rectangle: bool
+    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float, by_rectangle: bool
 ) -> npt.NDArray[np.int32]:
-    cams = _checked_maps(cams, (np.float32,))
-    if height < 1 or width < 1:
-        raise ValueError(f"boxes are wanted in {height} x {width} pixels, expected at least 1 x 1")
-    _refuse_non_finite(np.all(np.isfinite(cams), axis=(1, 2)))
+    cams = checked_maps(cams, (np.float32,))
+    height, width = checked_size(size)
+    refuse_non_finite(np.all(np.isfinite(cams), axis=(1, 2)))
     bits = _empty_bits(len(cams), height, width)
     rows, columns = _source_positions(cams.shape[1], height), _source_positions(cams.shape[2], width)
-    _keep_high_activations(cams, *rows, *columns, threshold, bits, _parts(cams))
-    return largest_component_boxes(bits.view(np.uint64), width, by_rectangle, _parts(cams))
-
-
-def _checked_maps(maps: npt.NDArray, dtypes: tuple[type, ...]) -> npt.NDArray:
-    """`maps`, C-contiguous, if it is [N, H, W] of one of the dtypes and no map is without pixels."""
-    if not isinstance(maps, np.ndarray) or maps.dtype not in dtypes:
-        names = " or ".join(np.dtype(dtype).name for dtype in dtypes)
-        raise ValueError(f"maps are {getattr(maps, 'dtype', type(maps).__name__)}, expected a NumPy array of {names}")
-    if maps.ndim != 3 or maps.shape[1] < 1 or maps.shape[2] < 1:
-        raise ValueError(f"maps have shape {maps.shape}, expected [N, H, W] with H and W at least 1")
-    return np.ascontiguousarray(maps)
-
-
-def _check_unit_interval(threshold: float) -> None:
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}, expected 0..1, a share of the normalised map's maximum")
-
-
-def _refuse_non_finite(finite: npt.NDArray[np.bool_]) -> None:
-    if not finite.all():
-        raise ValueError(f"map {np.argmin(finite)} holds NaN or infinity")
-
-
-def _parts(maps: npt.NDArray) -> int:
-    """How many threads share the maps. (Asked here: a kernel that asks for it cannot be cached.)"""
-    return min(len(maps), get_num_threads())
+    _keep_high_activations(cams, *rows, *columns, threshold, bits, parts_of(cams))
+    return largest_component_boxes(bits.view(np.uint64), width, True, by_rectangle, parts_of(cams))
 
 
 def _empty_bits(count: int, height: int, width: int) -> npt.NDArray[np.uint8]:
@@ -180,6 +203,45 @@ def _keep_high_activations(
             else:
                 mask[:] = 0
             _pack(mask.view(np.uint64), bits, index)
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _find_levels(
+    cams: npt.NDArray[np.float32],
+    top: npt.NDArray[np.int64],
+    bottom: npt.NDArray[np.int64],
+    down: npt.NDArray[np.float64],
+    left: npt.NDArray[np.int64],
+    right: npt.NDArray[np.int64],
+    across: npt.NDArray[np.float64],
+    levels: npt.NDArray[np.uint8],
+    parts: int,
+) -> None:
+    """Upsample, normalise and quantise; 0 everywhere for a constant map."""
+    count = len(cams)
+    height, width = len(top), len(left)
+    for part in prange(parts):
+        rows = np.empty((cams.shape[1], width))
+        pixels = np.empty((height, width))
+        extremes = np.empty((2, width))
+        for index in range(part * count // parts, (part + 1) * count // parts):
+            _stretch_across(cams, index, left, right, across, rows)
+            low, high = _stretch_down(rows, top, bottom, down, pixels, extremes)
+            if high > low:
+                _quantise(pixels, low, high, levels, index)
+            else:
+                levels[index] = 0
+
+
+@njit(cache=True, nogil=True)
+def _quantise(
+    pixels: npt.NDArray[np.float64], low: float, high: float, levels: npt.NDArray[np.uint8], index: int
+) -> None:
+    for y in range(pixels.shape[0]):
+        for x in range(pixels.shape[1]):
+            value = (pixels[y, x] - low) / (high - low)
+            near = int(255 * value)  # the product is rounded: the level may be one more or less
+            levels[index, y, x] = near + (value >= (near + 1) / 255) - (value < near / 255)
 
 
 @njit(cache=True, nogil=True)

@@ -1,10 +1,10 @@
-"""The largest 8-connected component of bit masks, run by run.
+"""The connected components of bit masks, run by run.
 
 A run is a stretch of set pixels in one row. Rows are 64-bit words, so a run's two edges are found with a few bit
 operations and the cost follows the number of runs, not of pixels. Runs that touch a run of the row above
 
     . # # . . .        touching, sideways or by a corner, is   start <= end_above  and  start_above <= end
-    . . . # # .        with half-open [start, end)
+    . . . # # .        with half-open [start, end), and < for <= where corners do not count (4-connectivity)
 
 join its component; a union-find over components merges those that meet later, and each component carries its pixel
 count and tight box along, so there is no second pass over the pixels.
@@ -32,24 +32,21 @@ _ONE, _58, _63 = np.uint64(1), np.uint64(58), np.uint64(63)
 
 @njit(cache=True, nogil=True, parallel=True)
 def largest_component_boxes(
-    bits: npt.NDArray[np.uint64], width: int, by_rectangle: bool, parts: int
+    bits: npt.NDArray[np.uint64], width: int, corners: bool, by_rectangle: bool, parts: int
 ) -> npt.NDArray[np.int32]:
     """Tight half-open boxes int32 [N, 4] of each mask's largest component; 0,0,0,0 where the mask is empty.
 
     `bits` is uint64 [N, H, ceil(width / 64)]: pixel x is bit x % 64 of word x // 64, and bits from `width` on are 0.
-    The largest has the most pixels or, `by_rectangle`, the largest box; ties go to the component whose first pixel
-    comes first in row order. The N masks are shared out over `parts` threads, each with its own scratch.
+    With `corners` pixels are 8-connected, without 4-connected. The largest has the most pixels or, `by_rectangle`, the
+    largest box; ties go to the component whose first pixel comes first in row order. The N masks are shared out over
+    `parts` threads, each with its own scratch.
     """
     count, height = bits.shape[:2]
     boxes = np.zeros((count, 4), np.int32)
     for part in prange(parts):
-        edges = np.empty(height * (width + 1), np.int32)  # a row has at most (width + 1) // 2 runs of two edges
-        labels = np.empty(len(edges) // 2, np.int32)
-        # In two rows, the upper one's runs and the lower one's that touch none of them stand at least a pixel apart.
-        parents = np.empty(((height + 1) // 2) * ((width + 1) // 2), np.int32)
-        table = np.empty((len(parents), 5), np.int32)
+        edges, labels, parents, table = _scratch(height, width, corners)
         for index in range(part * count // parts, (part + 1) * count // parts):
-            components = _label(bits, index, edges, labels, parents, table)
+            components = _label(bits, index, corners, edges, labels, parents, table)
             largest = _largest(parents, table, components, by_rectangle)
             if largest >= 0:
                 for side in range(4):
@@ -57,10 +54,61 @@ def largest_component_boxes(
     return boxes
 
 
+@njit(cache=True, nogil=True, parallel=True)
+def count_components(bits: npt.NDArray[np.uint64], width: int, corners: bool, parts: int) -> npt.NDArray[np.int64]:
+    """How many components each mask has, int64 [N]; arguments as in `largest_component_boxes`."""
+    count, height = bits.shape[:2]
+    numbers = np.zeros(count, np.int64)
+    for part in prange(parts):
+        edges, labels, parents, table = _scratch(height, width, corners)
+        for index in range(part * count // parts, (part + 1) * count // parts):
+            for component in range(_label(bits, index, corners, edges, labels, parents, table)):
+                numbers[index] += parents[component] == component
+    return numbers
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def all_component_boxes(
+    bits: npt.NDArray[np.uint64], width: int, corners: bool, offsets: npt.NDArray[np.int64], parts: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Boxes int32 [M, 4] and pixel counts int32 [M] of all components, in row order of their first pixels.
+
+    Those of mask n go to rows offsets[n] up to offsets[n + 1], as many as `count_components` says.
+    """
+    count, height = bits.shape[:2]
+    boxes = np.empty((offsets[-1], 4), np.int32)
+    pixels = np.empty(offsets[-1], np.int32)
+    for part in prange(parts):
+        edges, labels, parents, table = _scratch(height, width, corners)
+        for index in range(part * count // parts, (part + 1) * count // parts):
+            row = offsets[index]
+            for component in range(_label(bits, index, corners, edges, labels, parents, table)):
+                if parents[component] == component:
+                    pixels[row] = table[component, PIXELS]
+                    for side in range(4):
+                        boxes[row, side] = table[component, X0 + side]
+                    row += 1
+    return boxes, pixels
+
+
+@njit(cache=True, nogil=True)
+def _scratch(
+    height: int, width: int, corners: bool
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Room for the edges and labels of a mask's runs, and for the parents and table of its components."""
+    edges = np.empty(height * (width + 1), np.int32)  # a row has at most (width + 1) // 2 runs of two edges
+    labels = np.empty(len(edges) // 2, np.int32)
+    # With corners, two rows' upper runs and the lower one's that touch none of them stand at least a pixel apart.
+    rows = (height + 1) // 2 if corners else height
+    parents = np.empty(rows * ((width + 1) // 2), np.int32)
+    return edges, labels, parents, np.empty((len(parents), 5), np.int32)
+
+
 @njit(cache=True, nogil=True)
 def _label(
     bits: npt.NDArray[np.uint64],
     index: int,
+    corners: bool,
     edges: npt.NDArray[np.int32],
     labels: npt.NDArray[np.int32],
     parents: npt.NDArray[np.int32],
@@ -73,17 +121,18 @@ def _label(
     """
     components = 0
     runs = row_start = 0
+    reach = 1 if corners else 0
     for y in range(bits.shape[1]):
         above, above_end = row_start, runs
         row_start = runs
         runs = _find_runs(bits, index, y, edges, runs)
         for run in range(row_start, runs):
             start, end = edges[2 * run], edges[2 * run + 1]
-            while above < above_end and edges[2 * above + 1] < start:
+            while above < above_end and edges[2 * above + 1] + reach <= start:
                 above += 1
             root = -1
             touching = above
-            while touching < above_end and edges[2 * touching] <= end:
+            while touching < above_end and edges[2 * touching] < end + reach:
                 other = _root(parents, labels[touching])
                 root = other if root < 0 else _unite(parents, table, root, other)
                 touching += 1

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from shapes import checkerboard, comb, isolated, spiral
 
 import kernels
 from kernels import reference
@@ -37,20 +38,7 @@ def box_of(*rows):
 
 def smooth_maps(rng, count, height, width):
     coarse = rng.standard_normal((count, 5, 5)).astype(np.float32)
-    return np.stack([reference.upsample(cam, height, width) for cam in coarse]).astype(np.float32)
-
-
-def spiral(side):
-    """One snake of pixels, its turns two apart, from the corner to the middle."""
-    mask = np.zeros((side, side), np.uint8)
-    y, x, dy, dx = 0, 0, 0, 1
-    for length in [side - 1, *np.repeat(np.arange(side - 1, 1, -2), 2)]:
-        for _ in range(length):
-            mask[y, x] = 1
-            y, x = y + dy, x + dx
-        mask[y, x] = 1
-        dy, dx = dx, -dy
-    return mask
+    return np.stack([reference.upsample(cam, (height, width)) for cam in coarse]).astype(np.float32)
 
 
 def test_kernels_is_the_package_of_this_repository():
@@ -116,21 +104,50 @@ def test_a_ring_and_its_core_are_two_components():
 
 @pytest.mark.parametrize("side", [5, 8, 33, 64, 67])
 def test_a_checkerboard_is_one_component_and_isolated_pixels_are_many(side):
-    y, x = np.indices((side, side))
-    checkerboard = ((y + x) % 2 == 0).astype(np.uint8)[None]
-    assert kernels.largest_box(checkerboard, 1).tolist() == [[0, 0, side, side]]
-    isolated = ((y % 2 == 0) & (x % 2 == 0)).astype(np.uint8)[None]
-    assert kernels.largest_box(isolated, 1).tolist() == [[0, 0, 1, 1]]
+    assert kernels.largest_box(checkerboard(side)[None], 1).tolist() == [[0, 0, side, side]]
+    assert kernels.largest_box(isolated(side)[None], 1).tolist() == [[0, 0, 1, 1]]
 
 
 @pytest.mark.parametrize("side", [9, 21, 64, 65])
 def test_a_spiral_and_a_comb_are_one_component_however_they_lie(side):
-    comb = np.ones((side, side), np.uint8)
-    comb[:-1, 1::2] = 0
-    for mask in (spiral(side), comb):
+    for mask in (spiral(side), comb(side)):
         for turns in range(4):
             maps = np.ascontiguousarray(np.rot90(mask, turns))[None]
             assert kernels.largest_box(maps, 1).tolist() == [[0, 0, side, side]]
+
+
+def test_corners_do_not_connect_under_4_connectivity():
+    steps = drawn("##...", "..##.", "....#")
+    assert kernels.largest_box(steps, 1).tolist() == [[0, 0, 5, 3]]
+    assert kernels.largest_box(steps, 1, connectivity=4).tolist() == [[0, 0, 2, 1]]
+    for side in (4, 64, 65):
+        boxes, pixels, _ = kernels.component_boxes(checkerboard(side)[None], 1, connectivity=4)
+        assert len(boxes) == (side * side + 1) // 2
+        assert (pixels == 1).all()
+
+
+def test_all_components_come_in_row_order_of_their_first_pixels():
+    three, none, one = drawn("..#..", "#...#", "##..#"), drawn(*3 * ["....."]), drawn("#....", ".....", ".....")
+    maps = np.concatenate([three, none, one])
+    boxes, pixels, offsets = kernels.component_boxes(maps, 1)
+    assert offsets.tolist() == [0, 3, 3, 4]
+    assert boxes.tolist() == [[2, 0, 3, 1], [0, 1, 2, 3], [4, 1, 5, 3], [0, 0, 1, 1]]
+    assert pixels.tolist() == [1, 3, 2, 1]
+
+
+@pytest.mark.parametrize("connectivity", [8, 4])
+@pytest.mark.parametrize("width", WIDTHS_AROUND_WORDS)
+def test_random_masks_give_their_twins_components(width, connectivity):
+    maps = np.random.default_rng(width).random((12, 11, width), np.float32)
+    for threshold in (0.2, 0.5, 0.8):
+        ours = kernels.component_boxes(maps, threshold, connectivity)
+        theirs = reference.component_boxes(maps, threshold, connectivity)
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype == other.dtype
+        np.testing.assert_array_equal(
+            kernels.largest_box(maps, threshold, connectivity), reference.largest_box(maps, threshold, connectivity)
+        )
 
 
 @settings(max_examples=150, deadline=None)
@@ -175,8 +192,8 @@ def test_a_pixel_equal_to_the_threshold_is_kept():
     threshold=st.one_of(st.sampled_from([0.0, 0.2, 0.5, 1.0]), st.floats(0, 1)),
 )
 def test_any_cam_gives_its_twins_box(name, cams, height, width, threshold):
-    ours = getattr(kernels, name)(cams, height, width, threshold)
-    np.testing.assert_array_equal(ours, getattr(reference, name)(cams, height, width, threshold))
+    ours = getattr(kernels, name)(cams, (height, width), threshold)
+    np.testing.assert_array_equal(ours, getattr(reference, name)(cams, (height, width), threshold))
 
 
 @pytest.mark.parametrize("name", CAM_KERNELS)
@@ -184,8 +201,8 @@ def test_any_cam_gives_its_twins_box(name, cams, height, width, threshold):
 def test_random_cams_give_their_twins_boxes(name, cells, size):
     cams = np.random.default_rng(cells).standard_normal((60, cells, cells)).astype(np.float32)
     for threshold in (0.2, 0.6):
-        ours = getattr(kernels, name)(cams, size, size, threshold)
-        np.testing.assert_array_equal(ours, getattr(reference, name)(cams, size, size, threshold))
+        ours = getattr(kernels, name)(cams, size, threshold)
+        np.testing.assert_array_equal(ours, getattr(reference, name)(cams, size, threshold))
 
 
 def test_upsampling_is_torchs_bilinear_without_aligned_corners():
@@ -194,14 +211,14 @@ def test_upsampling_is_torchs_bilinear_without_aligned_corners():
         theirs = torch.nn.functional.interpolate(
             torch.from_numpy(cam)[None, None].double(), size=size, mode="bilinear", align_corners=False
         )
-        np.testing.assert_allclose(reference.upsample(cam, *size), theirs[0, 0].numpy(), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(reference.upsample(cam, size), theirs[0, 0].numpy(), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", CAM_KERNELS)
 def test_a_constant_cam_says_nothing(name):
     cams = np.stack([np.full((3, 3), value, np.float32) for value in (0, 0.1, -7.3, 1e30)])
-    assert not getattr(kernels, name)(cams, 17, 23).any()
-    assert not getattr(kernels, name)(cams, 17, 23, threshold=0).any()
+    assert not getattr(kernels, name)(cams, (17, 23)).any()
+    assert not getattr(kernels, name)(cams, (17, 23), threshold=0).any()
 
 
 def test_a_constant_cam_takes_no_box_from_the_map_before_it(threads):
@@ -209,50 +226,50 @@ def test_a_constant_cam_takes_no_box_from_the_map_before_it(threads):
     cams = np.random.default_rng(3).standard_normal((3, 4, 4)).astype(np.float32)
     cams[1] = 5
     for boxes_of in (kernels.cam_boxes, kernels.cam_boxes_paper2018):
-        boxes = boxes_of(cams, 32, 32)
+        boxes = boxes_of(cams, 32)
         assert boxes[1].tolist() == [0, 0, 0, 0]
-        np.testing.assert_array_equal(boxes[[0, 2]], boxes_of(cams[[0, 2]], 32, 32))
+        np.testing.assert_array_equal(boxes[[0, 2]], boxes_of(cams[[0, 2]], 32))
 
 
 def test_cam_boxes_at_the_cams_own_size_are_the_boxes_of_its_cells():
     cam = np.array([[[0, 0, 0, 0], [0, 1, 5, 0], [0, 0, 2, 0]]], np.float32)
-    assert kernels.cam_boxes(cam, 3, 4, threshold=0.2).tolist() == [[1, 1, 3, 3]]
-    assert kernels.cam_boxes(cam, 3, 4, threshold=0.3).tolist() == [[2, 1, 3, 3]]
-    assert kernels.cam_boxes(cam, 3, 4, threshold=1).tolist() == [[2, 1, 3, 2]]
+    assert kernels.cam_boxes(cam, (3, 4), threshold=0.2).tolist() == [[1, 1, 3, 3]]
+    assert kernels.cam_boxes(cam, (3, 4), threshold=0.3).tolist() == [[2, 1, 3, 3]]
+    assert kernels.cam_boxes(cam, (3, 4), threshold=1).tolist() == [[2, 1, 3, 2]]
 
 
 def test_paper2018_takes_the_largest_rectangle_and_a_pixel_more():
     cam = 10 * drawn("#....###", ".#...###", "..#..###", "...#....").astype(np.float32)
-    assert kernels.cam_boxes_paper2018(cam, 4, 8).tolist() == [[0, 0, 5, 5]]
-    assert kernels.cam_boxes(cam, 4, 8).tolist() == [[5, 0, 8, 3]]
+    assert kernels.cam_boxes_paper2018(cam, (4, 8)).tolist() == [[0, 0, 5, 5]]
+    assert kernels.cam_boxes(cam, (4, 8)).tolist() == [[5, 0, 8, 3]]
 
 
 def test_paper2018_ties_go_to_the_first_pixel_in_row_order():
     cam = 10 * drawn("....##", "##...#", "##....").astype(np.float32)
-    assert kernels.cam_boxes_paper2018(cam, 3, 6).tolist() == [[4, 0, 7, 3]]
+    assert kernels.cam_boxes_paper2018(cam, (3, 6)).tolist() == [[4, 0, 7, 3]]
 
 
 def test_paper2018_may_reach_a_pixel_past_the_frame():
     cam = np.array([[[1, 0, 1], [1, 1, 1]]], np.float32)
-    assert kernels.cam_boxes_paper2018(cam, 2, 3).tolist() == [[0, 0, 4, 3]]
+    assert kernels.cam_boxes_paper2018(cam, (2, 3)).tolist() == [[0, 0, 4, 3]]
 
 
 def test_paper2018_cuts_between_whole_levels():
     # int(0.2 * 255) = 51, so level 51 goes and level 52 stays: x = 51.9 / 256 is above 0.2 and still not kept.
     levels = np.array([[[0, 51.9, 256, 52, 0]]], np.float32)
-    assert kernels.cam_boxes_paper2018(levels, 1, 5).tolist() == [[2, 0, 5, 2]]
-    assert kernels.cam_boxes(levels, 1, 5).tolist() == [[1, 0, 4, 1]]
+    assert kernels.cam_boxes_paper2018(levels, (1, 5)).tolist() == [[2, 0, 5, 2]]
+    assert kernels.cam_boxes(levels, (1, 5)).tolist() == [[1, 0, 4, 1]]
 
 
 def test_paper2018_keeps_nothing_above_the_maximum():
-    assert not kernels.cam_boxes_paper2018(np.eye(3, dtype=np.float32)[None], 3, 3, threshold=1).any()
+    assert not kernels.cam_boxes_paper2018(np.eye(3, dtype=np.float32)[None], 3, threshold=1).any()
 
 
 def test_an_empty_batch_gives_an_empty_batch():
     for boxes in (
         kernels.largest_box(np.empty((0, 4, 4), np.float32), 0.5),
-        kernels.cam_boxes(np.empty((0, 4, 4), np.float32), 8, 8),
-        kernels.cam_boxes_paper2018(np.empty((0, 4, 4), np.float32), 8, 8),
+        kernels.cam_boxes(np.empty((0, 4, 4), np.float32), 8),
+        kernels.cam_boxes_paper2018(np.empty((0, 4, 4), np.float32), 8),
     ):
         assert boxes.shape == (0, 4)
         assert boxes.dtype == np.int32
@@ -263,8 +280,8 @@ def test_memory_layout_does_not_matter_and_inputs_are_not_modified():
     layouts = [np.asfortranarray(contiguous), np.repeat(contiguous, 2, axis=2)[:, :, ::2], contiguous[::-1][::-1]]
     for box in (
         lambda maps: kernels.largest_box(maps, 0.3),
-        lambda maps: kernels.cam_boxes(maps, 20, 20),
-        lambda maps: kernels.cam_boxes_paper2018(maps, 20, 20),
+        lambda maps: kernels.cam_boxes(maps, 20),
+        lambda maps: kernels.cam_boxes_paper2018(maps, 20),
     ):
         expected = box(contiguous.copy())
         for maps in [contiguous, *layouts]:
@@ -281,7 +298,7 @@ def test_boxes_do_not_depend_on_the_number_of_threads(threads):
     boxes = []
     for count in (1, 2):
         threads(count)
-        boxes.append([kernels.largest_box(maps, 0.3), kernels.cam_boxes(maps[:, ::8, ::8], 64, 64)])
+        boxes.append([kernels.largest_box(maps, 0.3), kernels.cam_boxes(maps[:, ::8, ::8], 64)])
     np.testing.assert_array_equal(boxes[0], boxes[1])
 
 
@@ -291,8 +308,8 @@ def test_the_first_map_that_is_not_finite_is_named(bad):
     maps[3, 5, 69] = maps[4, 0, 0] = bad
     for call in (
         lambda: kernels.largest_box(maps, 0.5),
-        lambda: kernels.cam_boxes(maps, 8, 8),
-        lambda: kernels.cam_boxes_paper2018(maps, 8, 8),
+        lambda: kernels.cam_boxes(maps, 8),
+        lambda: kernels.cam_boxes_paper2018(maps, 8),
     ):
         with pytest.raises(ValueError, match="map 3 holds NaN or infinity"):
             call()
@@ -305,99 +322,14 @@ def test_wrong_input_is_refused_in_words():
             lambda: kernels.largest_box(maps.astype(np.float64), 1),
             "float64, expected a NumPy array of float32 or uint8",
         ),
-        (lambda: kernels.cam_boxes(maps.astype(np.uint8), 8, 8), "uint8, expected a NumPy array of float32"),
+        (lambda: kernels.cam_boxes(maps.astype(np.uint8), 8), "uint8, expected a NumPy array of float32"),
         (lambda: kernels.largest_box(maps[0], 1), r"shape \(4, 4\), expected \[N, H, W\]"),
         (lambda: kernels.largest_box(maps[:, :0], 1), r"shape \(2, 0, 4\)"),
         (lambda: kernels.largest_box(maps, [1, 2, 3]), r"threshold has shape \(3,\), expected one number or \[2\]"),
         (lambda: kernels.largest_box(maps, np.nan), "threshold is NaN"),
-        (lambda: kernels.cam_boxes(maps, 0, 8), "0 x 8 pixels"),
-        (lambda: kernels.cam_boxes(maps, 8, 8, 1.5), r"threshold is 1.5, expected 0\.\.1"),
-        (lambda: kernels.cam_boxes_paper2018(maps, 8, 8, np.nan), r"threshold is nan, expected 0\.\.1"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            call()
-
-
-# Boxes whose sides are small whole numbers or halves: shared edges, containment and inverted boxes all turn up.
-coordinates = st.integers(-6, 12).map(lambda half: half / 2)
-
-
-@st.composite
-def boxed_images(draw):
-    images = draw(st.integers(0, 6))
-    numbers = draw(st.lists(st.integers(0, 3), min_size=images, max_size=images))
-    offsets = np.cumsum([0, *numbers]).astype(np.int64)
-    boxes = draw(arrays(np.float32, (images, 4), elements=coordinates))
-    truths = draw(arrays(np.float32, (int(offsets[-1]), 4), elements=coordinates))
-    return boxes, truths, offsets
-
-
-@settings(max_examples=200, deadline=None)
-@given(boxed_images())
-def test_ious_are_their_twins(images):
-    boxes, truths, offsets = images
-    for name in ("best_iou", "best_iou_paper2018"):
-        ours = getattr(kernels, name)(boxes, truths, offsets)
-        np.testing.assert_array_equal(ours, getattr(reference, name)(boxes, truths, offsets))
-    rows = min(len(boxes), len(truths))
-    ours = kernels.iou_rows(boxes[:rows], truths[:rows])
-    np.testing.assert_array_equal(ours, reference.iou_rows(boxes[:rows], truths[:rows]))
-    thresholds = [0.3, 0.5]
-    candidates = boxes.astype(np.int32)
-    np.testing.assert_array_equal(
-        kernels.fixed_box_hits(candidates, truths, offsets, thresholds),
-        reference.fixed_box_hits(candidates, truths, offsets, thresholds),
-    )
-
-
-def test_iou_by_hand():
-    boxes = np.array([[0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 2, 2], [0, 0, 0, 0], [3, 3, 1, 1], [0, 0, 10, 1]], np.int32)
-    truths = np.array([[0, 0, 4, 4], [2, 0, 6, 4], [2, 2, 4, 4], [0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 3, 1]], np.int32)
-    assert kernels.iou_rows(boxes, truths).tolist() == [1, 1 / 3, 0, 0, 0, 0.3]
-
-
-def test_the_best_of_several_truths_counts_and_none_gives_nan():
-    boxes = np.array([[0, 0, 4, 4]] * 3, np.float32)
-    truths = np.array([[2, 0, 6, 4], [0, 0, 4, 2], [9, 9, 10, 10]], np.float32)
-    ious = kernels.best_iou(boxes, truths, np.array([0, 2, 2, 3]))
-    np.testing.assert_array_equal(ious, [0.5, np.nan, 0])
-
-
-def test_paper2018_multiplies_two_negative_overlaps():
-    # Ten apart on both axes: (10 - 20) * (10 - 20) = 100 = the area of each, so a box far off scores 1.
-    box, truth = np.array([[0, 0, 10, 10]], np.int32), np.array([[20, 20, 30, 30]], np.int32)
-    assert kernels.best_iou_paper2018(box, truth, np.array([0, 1])).tolist() == [1]
-    assert kernels.best_iou(box, truth, np.array([0, 1])).tolist() == [0]
-
-
-def test_paper2018_gives_no_score_to_no_box():
-    box, truth = np.zeros((1, 4), np.int32), np.array([[10, 10, 22, 22]], np.int32)
-    assert kernels.best_iou_paper2018(box, truth, np.array([0, 1])).tolist() == [0]
-
-
-def test_paper2018_gives_no_score_to_a_union_of_nothing():
-    # (10 - 20) * (10 - 30) = 200, as much as both areas.
-    box, truth = np.array([[0, 0, 10, 10]], np.int32), np.array([[20, 30, 30, 40]], np.int32)
-    assert kernels.best_iou_paper2018(box, truth, np.array([0, 1])).tolist() == [0]
-
-
-def test_fixed_box_hits_are_best_iou_at_or_above_each_threshold():
-    truths = np.array([[0, 0, 4, 4], [2, 0, 6, 4], [0, 0, 4, 2]], np.float32)
-    offsets = np.array([0, 1, 1, 3])  # the second image has no box
-    hits = kernels.fixed_box_hits(np.array([[0, 0, 4, 4], [2, 0, 6, 4]], np.int32), truths, offsets, [0.3, 0.5, 0.7])
-    assert hits.tolist() == [[2, 2, 1], [2, 1, 1]]
-
-
-def test_boxes_and_offsets_that_make_no_sense_are_refused():
-    boxes = np.zeros((2, 4), np.float32)
-    for call, message in (
-        (lambda: kernels.iou_rows(boxes, boxes[:1]), "2 boxes and 1 truths"),
-        (lambda: kernels.iou_rows(boxes[:, :3], boxes), r"boxes have shape \(2, 3\)"),
-        (lambda: kernels.iou_rows(boxes, boxes.astype(int)), "truths are int64"),
-        (lambda: kernels.iou_rows(np.full((2, 4), np.nan, np.float32), boxes), "row 0 of boxes holds NaN"),
-        (lambda: kernels.best_iou(boxes, boxes, np.array([0, 2])), "int64 array of 3 numbers"),
-        (lambda: kernels.best_iou(boxes, boxes, np.array([0, 1, 3])), "rise from 0 to 2"),
-        (lambda: kernels.best_iou(boxes, boxes, np.array([0, 3, 2])), "rise from 0 to 2"),
+        (lambda: kernels.cam_boxes(maps, (0, 8)), "0 x 8 pixels"),
+        (lambda: kernels.cam_boxes(maps, 8, 1.5), r"threshold is 1.5, expected 0\.\.1"),
+        (lambda: kernels.cam_boxes_paper2018(maps, 8, np.nan), r"threshold is nan, expected 0\.\.1"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

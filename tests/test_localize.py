@@ -54,7 +54,7 @@ def test_sizes_that_make_no_sense_are_refused():
 def test_boxes_come_back_in_each_images_own_pixels():
     cams = np.random.default_rng(0).standard_normal((2, 8, 8)).astype(np.float32)
     boxes = localize(cams, "strict", 64, np.array([128, 32]), np.array([64, 16]))
-    in_frame = kernels.cam_boxes(cams, 64, 64)
+    in_frame = kernels.cam_boxes(cams, 64)
     assert boxes.dtype == np.float32
     np.testing.assert_array_equal(boxes, in_frame * np.array([[2, 1, 2, 1], [0.5, 0.25, 0.5, 0.25]]))
 

@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, prange
 
-Boxes = npt.NDArray[np.float32] | npt.NDArray[np.int32]
+from kernels.checks import Boxes, checked_boxes, checked_offsets
 
 
-def iou_rows(boxes: Boxes, truths: Boxes) -> npt.NDArray[np.float64]:
+def iou(boxes: Boxes, truths: Boxes) -> npt.NDArray[np.float64]:
     """IoU float64 [N] of the rows of two arrays of boxes, float32 or int32 [N, 4]; 0 for an empty or inverted box.
 
     Raises ValueError for another dtype or shape and for coordinates that are NaN or infinite.
     """
-    boxes, truths = _checked_boxes(boxes, "boxes"), _checked_boxes(truths, "truths")
+    boxes, truths = checked_boxes(boxes, "boxes"), checked_boxes(truths, "truths")
     if len(boxes) != len(truths):
         raise ValueError(f"there are {len(boxes)} boxes and {len(truths)} truths, expected as many of each")
     return _best_iou(boxes, truths, np.arange(len(boxes) + 1), True)
@@ -28,8 +28,8 @@ def best_iou(boxes: Boxes, truths: Boxes, offsets: npt.NDArray[np.int64]) -> npt
     Raises ValueError for other dtypes or shapes, for coordinates that are NaN or infinite, and for `offsets` that do
     not divide the truths among the images.
     """
-    boxes, truths = _checked_boxes(boxes, "boxes"), _checked_boxes(truths, "truths")
-    return _best_iou(boxes, truths, _checked_offsets(offsets, len(boxes), len(truths)), True)
+    boxes, truths = checked_boxes(boxes, "boxes"), checked_boxes(truths, "truths")
+    return _best_iou(boxes, truths, checked_offsets(offsets, len(boxes), len(truths)), True)
 
 
 def best_iou_paper2018(boxes: Boxes, truths: Boxes, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -39,8 +39,8 @@ def best_iou_paper2018(boxes: Boxes, truths: Boxes, offsets: npt.NDArray[np.int6
     score, and values may leave 0..1. An empty or inverted box, which that code never has, gets 0, and so does a pair
     whose union comes out as 0.
     """
-    boxes, truths = _checked_boxes(boxes, "boxes"), _checked_boxes(truths, "truths")
-    return _best_iou(boxes, truths, _checked_offsets(offsets, len(boxes), len(truths)), False)
+    boxes, truths = checked_boxes(boxes, "boxes"), checked_boxes(truths, "truths")
+    return _best_iou(boxes, truths, checked_offsets(offsets, len(boxes), len(truths)), False)
 
 
 def fixed_box_hits(
@@ -51,33 +51,12 @@ def fixed_box_hits(
     A hit is `best_iou` >= threshold, for each of `iou_thresholds` [T]; images without ground truth are no hit.
     Raises ValueError as `best_iou` does.
     """
-    candidates, truths = _checked_boxes(candidates, "candidates"), _checked_boxes(truths, "truths")
+    candidates, truths = checked_boxes(candidates, "candidates"), checked_boxes(truths, "truths")
     images = np.size(offsets) - 1
     thresholds = np.ascontiguousarray(iou_thresholds, np.float64)
     if thresholds.ndim != 1:
         raise ValueError(f"iou_thresholds has shape {thresholds.shape}, expected [T]")
-    return _fixed_box_hits(candidates, truths, _checked_offsets(offsets, images, len(truths)), thresholds)
-
-
-def _checked_boxes(boxes: npt.NDArray, name: str) -> npt.NDArray:
-    """`boxes` [N, 4] as C-contiguous float64, which holds every float32 and int32 exactly."""
-    if not isinstance(boxes, np.ndarray) or boxes.dtype not in (np.float32, np.int32):
-        found = getattr(boxes, "dtype", type(boxes).__name__)
-        raise ValueError(f"{name} are {found}, expected a NumPy array of float32 or int32")
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"{name} have shape {boxes.shape}, expected [N, 4]")
-    finite = np.isfinite(boxes).all(axis=1)
-    if not finite.all():
-        raise ValueError(f"row {np.argmin(finite)} of {name} holds NaN or infinity")
-    return np.ascontiguousarray(boxes, np.float64)
-
-
-def _checked_offsets(offsets: npt.NDArray[np.int64], images: int, truths: int) -> npt.NDArray[np.int64]:
-    if not isinstance(offsets, np.ndarray) or offsets.dtype != np.int64 or offsets.shape != (images + 1,) or images < 0:
-        raise ValueError(f"offsets must be an int64 array of {max(images, 0) + 1} numbers, one more than images")
-    if offsets[0] != 0 or offsets[-1] != truths or (np.diff(offsets) < 0).any():
-        raise ValueError(f"offsets must rise from 0 to {truths}, the number of truths")
-    return np.ascontiguousarray(offsets)
+    return _fixed_box_hits(candidates, truths, checked_offsets(offsets, images, len(truths)), thresholds)
 
 
 @njit(cache=True, nogil=True)

@@ -1,0 +1,223 @@
+"""All thresholds at once: the sweeps against their plain twins, against single thresholds, and by hand."""
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from shapes import SHAPES
+
+import kernels
+from kernels import reference
+
+MAPS_A_BATCH = 10
+
+
+@pytest.fixture
+def threads():
+    before = numba.get_num_threads()
+    yield numba.set_num_threads
+    numba.set_num_threads(before)
+
+
+@st.composite
+def batches(draw):
+    """MAPS_A_BATCH maps of one size made of shapes, plateaus and noise, some of them views of other arrays; what is
+    seen as an image, and its true boxes.
+    """
+    side = draw(st.integers(1, 11))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kinds = draw(st.lists(st.sampled_from([*SHAPES, "noise", "plateaus"]), min_size=10, max_size=10))
+    maps = np.empty((MAPS_A_BATCH, side, side), np.uint8)
+    for kind, pixels in zip(kinds, maps, strict=True):
+        if kind in SHAPES:  # on ground of another level, of one level or with few ties
+            low, high = rng.integers(0, 256, 2)
+            pixels[:] = np.where(np.rot90(SHAPES[kind](side), rng.integers(4)), high, low)
+        else:
+            pixels[:] = rng.choice(rng.integers(0, 256, 6 if kind == "noise" else 2), (side, side))
+    if draw(st.booleans()):  # not contiguous, and not square
+        maps = maps.repeat(2, axis=1)[:, ::2, : draw(st.integers(1, side))]
+    numbers = rng.integers(0, 4, MAPS_A_BATCH)
+    offsets = np.cumsum([0, *numbers])
+    truths = rng.integers(-2, 2 * side + 2, (offsets[-1], 4)).astype(np.float32) / 2
+    frames = rng.integers(1, 40, (MAPS_A_BATCH, 2), np.int32) if draw(st.booleans()) else None
+    return maps, truths, offsets, frames, draw(st.sampled_from([8, 4]))
+
+
+seen = {"maps": 0}
+
+
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches())
+def test_ten_thousand_maps_give_their_twins_boxes_on_one_thread_and_on_two(threads, batch):
+    maps, truths, offsets, frames, connectivity = batch
+    seen["maps"] += len(maps)
+    before = maps.copy()
+    sweep = reference.threshold_sweep(maps, connectivity)
+    ious = reference.sweep_ious(maps, truths, offsets, frames, connectivity)
+    level = int(maps[0, 0, 0])
+    components = reference.component_boxes(maps, level, connectivity)
+    for count in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+        threads(count)
+        np.testing.assert_array_equal(kernels.threshold_sweep(maps, connectivity), sweep)
+        np.testing.assert_array_equal(kernels.sweep_ious(maps, truths, offsets, frames, connectivity), ious)
+        np.testing.assert_array_equal(kernels.largest_box(maps, level, connectivity), sweep[:, level])
+        for ours, twin in zip(kernels.component_boxes(maps, level, connectivity), components, strict=True):
+            np.testing.assert_array_equal(ours, twin)
+    np.testing.assert_array_equal(maps, before)
+
+
+def test_ten_thousand_were_seen():
+    if seen["maps"]:  # the test above was not deselected
+        assert seen["maps"] >= 10_000
+
+
+def fields(kind, count=40, height=64, width=64):
+    rng = np.random.default_rng(3)
+    if kind == "noise":
+        return rng.integers(0, 256, (count, height, width)).astype(np.uint8)
+    return kernels.cam_levels(rng.standard_normal((count, 8, 8)).astype(np.float32), (height, width))
+
+
+@pytest.mark.parametrize("kind", ["smooth", "noise"])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (7, 130), (130, 7), (1, 1), (1, 200), (200, 1)])
+@pytest.mark.parametrize("connectivity", [8, 4])
+def test_a_sweep_is_256_single_thresholds(kind, height, width, connectivity):
+    maps = fields(kind, 12, height, width)
+    sweep = kernels.threshold_sweep(maps, connectivity)
+    assert sweep.dtype == np.int32
+    for level in range(256):
+        np.testing.assert_array_equal(sweep[:, level], kernels.largest_box(maps, level, connectivity))
+
+
+@pytest.mark.parametrize("kind", ["smooth", "noise"])
+@pytest.mark.parametrize("connectivity", [8, 4])
+def test_sweep_ious_are_those_of_the_boxes_at_each_level(kind, connectivity):
+    maps = fields(kind)
+    rng = np.random.default_rng(4)
+    offsets = np.cumsum([0, *rng.integers(1, 4, len(maps))])
+    corners = rng.uniform(0, 32, (offsets[-1], 2))
+    truths = np.concatenate([corners, corners + rng.uniform(1, 32, (offsets[-1], 2))], axis=1).astype(np.float32)
+    of_largest, best_of_all = kernels.sweep_ious(maps, truths, offsets, connectivity=connectivity)
+    boxes = kernels.threshold_sweep(maps, connectivity)
+    for level in (0, 1, 20, 51, 100, 200, 254, 255):
+        np.testing.assert_array_equal(of_largest[:, level], kernels.best_iou(boxes[:, level], truths, offsets))
+        every, _, starts = kernels.component_boxes(maps, level, connectivity)
+        for n in range(len(maps)):
+            own = truths[offsets[n] : offsets[n + 1]]
+            mine = every[starts[n] : starts[n + 1]]
+            ious = kernels.best_iou(mine, np.tile(own, (len(mine), 1)), np.arange(len(mine) + 1) * len(own))
+            assert best_of_all[n, level] == max(ious, default=0)
+    assert (best_of_all >= of_largest).all()
+    assert (best_of_all > of_largest).any()
+
+
+def test_a_sweep_by_hand():
+    #   two hills, the left one higher and the right one wider, and a saddle between them
+    maps = np.array([[[9, 5, 7, 7], [0, 3, 0, 0]]], np.uint8)
+    sweep = kernels.threshold_sweep(maps)[0]
+    expected = {0: [0, 0, 4, 2], 1: [0, 0, 4, 2], 3: [0, 0, 4, 2], 4: [0, 0, 4, 1], 5: [0, 0, 4, 1]}
+    expected |= {6: [2, 0, 4, 1], 7: [2, 0, 4, 1], 8: [0, 0, 1, 1], 9: [0, 0, 1, 1], 10: [0, 0, 0, 0]}
+    assert {level: sweep[level].tolist() for level in expected} == expected
+
+
+def test_a_tie_that_comes_later_but_lies_first_wins():
+    # The right pair is there from level 8 on; the left one, as large, only from 5 on, but in an earlier row.
+    maps = np.array([[[0, 5, 5, 0, 0], [0, 0, 0, 0, 8], [0, 0, 0, 0, 8]]], np.uint8)
+    sweep = kernels.threshold_sweep(maps)[0]
+    assert sweep[6].tolist() == [4, 1, 5, 3]
+    assert sweep[5].tolist() == [1, 0, 3, 1]
+
+
+def test_a_hole_is_no_box():
+    maps = np.full((1, 9, 9), 200, np.uint8)
+    maps[0, 2:7, 2:7] = 10
+    truth = np.array([[2, 2, 7, 7]], np.float32)
+    _, best_of_all = kernels.sweep_ious(maps, truth, np.array([0, 1]))
+    assert (best_of_all == 25 / 81).sum() == 201
+
+
+def test_ious_are_taken_in_the_pixels_of_the_frame():
+    maps = np.zeros((1, 4, 4), np.uint8)
+    maps[0, 1:3, 1:3] = 255
+    truth = np.array([[25, 50, 75, 150]], np.float32)
+    of_largest, _ = kernels.sweep_ious(maps, truth, np.array([0, 1]), np.array([[100, 200]], np.int32))
+    assert (of_largest[0, 1:] == 1).all()
+    assert of_largest[0, 0] == 0.25
+
+
+def test_images_without_ground_truth_are_nan_at_every_level():
+    maps = fields("smooth", 3, 8, 8)
+    ious = kernels.sweep_ious(maps, np.array([[0, 0, 4, 4]], np.float32), np.array([0, 0, 1, 1]))
+    for each in ious:
+        assert np.isnan(each).all(axis=1).tolist() == [True, False, True]
+
+
+def test_an_empty_batch_gives_an_empty_batch():
+    maps, truths = np.empty((0, 5, 5), np.uint8), np.empty((0, 4), np.float32)
+    assert kernels.threshold_sweep(maps).shape == (0, 256, 4)
+    assert kernels.sweep_ious(maps, truths, np.zeros(1, np.int64))[1].shape == (0, 256)
+    assert kernels.cam_levels(np.empty((0, 3, 3), np.float32), 8).shape == (0, 8, 8)
+    assert kernels.component_boxes(maps, 1)[2].tolist() == [0]
+
+
+@pytest.mark.parametrize(("cells", "size"), [(4, 64), (8, 64), (1, 5), (7, (30, 50)), (8, 5)])
+def test_levels_are_their_twins_and_a_level_is_a_threshold_of_cam_boxes(cells, size):
+    cams = np.random.default_rng(cells).standard_normal((30, cells, cells)).astype(np.float32)
+    cams[3] = 7
+    levels = kernels.cam_levels(cams, size)
+    np.testing.assert_array_equal(levels, reference.cam_levels(cams, size))
+    sweep = kernels.threshold_sweep(levels)
+    varied = levels.any(axis=(1, 2))
+    assert not varied[3]
+    for level in range(256):
+        boxes = kernels.cam_boxes(cams, size, level / 255)
+        np.testing.assert_array_equal(sweep[varied, level], boxes[varied])
+    np.testing.assert_array_equal(sweep[varied, 51], kernels.cam_boxes(cams, size, 0.2)[varied])
+
+
+def test_pixels_at_a_level_exactly_are_in():
+    """k / 255 and its two neighbours among the float64, for every k: rounding never moves a pixel over a level."""
+    k = np.arange(256)
+    for values, expected in (
+        (k / 255, k),
+        (np.nextafter(k / 255, -1), np.maximum(k - 1, 0)),
+        (np.nextafter(k / 255, 2), k),
+    ):
+        x = np.clip(values, 0, 1)
+        levels = (x[:, np.newaxis] >= np.arange(1, 256) / 255).sum(axis=1)
+        np.testing.assert_array_equal(levels, expected)
+        quantised = np.empty((1, 1, 256), np.uint8)
+        kernels.boxes._quantise(x[np.newaxis], 0.0, 1.0, quantised, 0)
+        np.testing.assert_array_equal(quantised[0, 0], expected)
+
+
+def test_wrong_input_is_refused_in_words():
+    maps, truths, offsets = np.zeros((2, 4, 4), np.uint8), np.zeros((2, 4), np.float32), np.array([0, 1, 2])
+    for call, message in (
+        (lambda: kernels.threshold_sweep(maps.astype(np.float32)), "maps are float32, expected a NumPy array of uint8"),
+        (lambda: kernels.threshold_sweep(maps[0]), r"maps have shape \(4, 4\)"),
+        (lambda: kernels.threshold_sweep(maps, 6), "connectivity is 6, expected 8 or 4"),
+        (lambda: kernels.sweep_ious(maps, truths, offsets[:2]), "int64 array of 3 numbers"),
+        (lambda: kernels.sweep_ious(maps, truths[:, :3], offsets), r"truths have shape \(2, 3\)"),
+        (lambda: kernels.sweep_ious(maps, truths, offsets, np.ones((2, 2))), r"frames must be int32 \[2, 2\]"),
+        (lambda: kernels.sweep_ious(maps, truths, offsets, np.zeros((2, 2), np.int32)), "at least 1"),
+        (lambda: kernels.cam_levels(np.full((1, 2, 2), np.nan, np.float32), 4), "map 0 holds NaN or infinity"),
+        (lambda: kernels.cam_levels(maps, 4), "maps are uint8, expected a NumPy array of float32"),
+        (lambda: kernels.component_boxes(maps, np.nan), "threshold is NaN"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="Numba was started with one thread")
+def test_sweeps_do_not_depend_on_the_number_of_threads(threads):
+    maps = fields("smooth", 101)
+    truths, offsets = np.tile(np.array([[8, 8, 50, 60]], np.float32), (101, 1)), np.arange(102)
+    threads(1)
+    alone = kernels.threshold_sweep(maps), *kernels.sweep_ious(maps, truths, offsets)
+    threads(2)
+    for one, other in zip(
+        alone, (kernels.threshold_sweep(maps), *kernels.sweep_ious(maps, truths, offsets)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
