@@ -17,7 +17,7 @@ endif
 SHARDS := data/$(NAME)-shards
 RUN := data/runs/$(NAME)
 
-.PHONY: setup demo test check-bench lint bench
+.PHONY: setup demo test check-bounds check-bench lint bench
 
 setup: .venv/installed
 
@@ -33,6 +33,11 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest $(if $(REAL_DATA),--real-data=$(REAL_DATA))
+
+# The kernels once more, every index checked. (Compiled so, they must not be taken from the cache, nor be put there.)
+check-bounds: setup
+	cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; \
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$cache" $(BIN)/python -m pytest -q tests/test_kernels_*.py
 
 # The sides of every benchmark give the same results; nothing is timed.
 check-bench: setup

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from faults.case import Case, Outcome, as_markdown
@@ -13,6 +14,7 @@ from PIL import Image
 
 from fastwsol.packing import pack
 from fastwsol.sources.synthetic import Synthetic
+from kernels import augment, boxes, components, overlaps, sweep
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +27,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--bad-inputs-table", type=Path, metavar="FILE", help="write what the commands said to bad inputs, as markdown"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if numba.config.BOUNDSCHECK:
+        _make_kernels_serial()
+
+
+def _make_kernels_serial() -> None:
+    """An index out of bounds inside a parallel loop is lost; in a serial one it is an IndexError."""
+    for module in (augment, boxes, components, overlaps, sweep):
+        for name, function in list(vars(module).items()):
+            if getattr(function, "targetoptions", {}).get("parallel"):
+                setattr(module, name, numba.njit(nogil=True)(function.py_func))
 
 
 @pytest.fixture(scope="session")
