@@ -6,6 +6,7 @@ in fastwsol draws at random (initial weights excepted, which come from one gener
 """
 
 import functools
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -36,6 +37,7 @@ class Purpose(IntEnum):
     CELLS = 4
     COLOR = 5
     HOLDOUT = 6
+    BOOTSTRAP = 7
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,41 @@ def holdout_ids(labels: NDArray[np.int64], per_class: int) -> NDArray[np.int64]:
     order = epoch_order(HOLDOUT_SEED, 0, len(labels), Purpose.HOLDOUT)
     of_class = [order[labels[order] == label] for label in np.unique(labels)]
     return np.sort(np.concatenate([ids[max(0, len(ids) - per_class) :] for ids in of_class]))
+
+
+BOOTSTRAP_SEED = 0
+"""Of the resamples that intervals are made of: the same results have the same intervals, whatever the run's seed."""
+
+# How often one of many images is drawn in a resample is Poisson distributed with mean 1; of 2**32 equally likely words,
+# those from the k-th bound on mean "more than k times". More than 11 times has a probability below 2**-32.
+_POISSON_BOUNDS = np.array(
+    [round(2**32 * sum(math.exp(-1) / math.factorial(j) for j in range(k + 1))) for k in range(12)], np.uint64
+)
+
+
+def bootstrap_weights(ids: NDArray[np.int64], resamples: int) -> NDArray[np.float32]:
+    """How often each image `ids` [N] stands in each resample of a Poisson bootstrap: float32 [resamples, N], small
+    whole numbers.
+
+    An image's weights depend on its id alone, so images can be resampled in parts, and two networks on the same images
+    with the same resamples (Chamandy et al. 2012).
+    """
+    words = random_words(ids, np.zeros(len(ids), np.int64), Purpose.BOOTSTRAP, -(-resamples // 4), _key(BOOTSTRAP_SEED))
+    weights = np.empty((resamples, len(ids)), np.float32)
+    _poisson(words, _POISSON_BOUNDS, weights)
+    return weights
+
+
+@numba.njit(cache=True, nogil=True)
+def _poisson(words, bounds, weights):  # type: ignore[no-untyped-def]
+    resamples, count = weights.shape
+    for image in range(count):
+        for resample in range(resamples):
+            word = np.uint64(words[image, resample])
+            drawn = 0
+            while drawn < len(bounds) and word >= bounds[drawn]:
+                drawn += 1
+            weights[resample, image] = drawn
 
 
 def draw_views(

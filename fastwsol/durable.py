@@ -34,10 +34,14 @@ def write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` durably as indented JSON, keys in the order given; NaN and infinity are refused (ValueError)."""
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` durably."""
 
     def write(file: BinaryIO) -> None:
-        file.write(text.encode())
+        file.write(content)
 
     write_durably(path, write)
 

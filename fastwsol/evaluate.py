@@ -1,38 +1,47 @@
-"""python -m fastwsol.evaluate RUN: the tables of a trained run, under both protocols, beside the trivial baselines.
+"""python -m fastwsol.evaluate RUN: the tables of a trained run, under every protocol, beside the trivial baselines.
 
 `torchrun --nproc-per-node 8 -m fastwsol.evaluate RUN` shares the images out; the numbers are the same.
+
+`python -m fastwsol.evaluate --maps FOLDER --boxes FILE` measures score maps that any network made, without the network:
+`fastwsol.scoremaps` describes the files.
 """
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import tyro
 
-from fastwsol import checkpoint
+from fastwsol import checkpoint, metrics, scoremaps, wsoleval
+from fastwsol.analysis import fixed_boxes, measure
 from fastwsol.command import parse_flags, run_command
-from fastwsol.distributed import joined
+from fastwsol.distributed import World, joined
+from fastwsol.durable import write_json
 from fastwsol.errors import UserError
 from fastwsol.holdout import hold_out
+from fastwsol.image_rows import ImageRows
+from fastwsol.localize import CAM_THRESHOLD
 from fastwsol.machine import Precision, pick_autocast, take_device, use_threads
 from fastwsol.metrics import CamClass
 from fastwsol.model import build_model
-from fastwsol.rundir import RunDir, RunInfo
+from fastwsol.rundir import RunDir, RunInfo, environment
 from fastwsol.shards import Shards, open_shards
-from fastwsol.tables import print_report
-from fastwsol.validation import evaluate_model
+from fastwsol.tables import print_numbers, print_report
+from fastwsol.validation import REPORT_FORMAT_VERSION, Evaluation, Wanted, evaluate_model, ticker_of, truths_of
 
 PROG = "python -m fastwsol.evaluate"
+DESCRIPTION = """Evaluate a trained run, or anyone's score maps (--maps, --boxes): tables under every protocol, beside
+baselines that look at no image."""
 
 
 @dataclass(frozen=True)
-class Flags:
-    """The command line."""
+class OfRun:
+    """A run's evaluation."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """folder of the run"""
     shards: Path | None = None
     """folder that pack.py wrote; default: the one the run was trained on"""
     split: Literal["val", "holdout", "train"] = "val"
@@ -44,37 +53,129 @@ class Flags:
     """auto, cpu, cuda or cuda:N"""
     precision: Precision = "auto"
     """auto: the number format the run was trained in"""
+    export_maps: Path | None = None
+    """new folder for the maps and boxes, in the form that --maps and --boxes take"""
+
+
+@dataclass(frozen=True)
+class OfMaps:
+    """Score maps without a network."""
+
+    maps: Path | None = None
+    """folder with a NumPy file [h, w] for each image, named like it, or one file [N, h, w]"""
+    boxes: Path | None = None
+    """CSV file with the ground truth: name,width,height,x0,y0,x1,y1 and, where known, label,predicted; a line a box,
+    ends exclusive, in the image's pixels; empty x0 to y1: no box; `;` between up to five predicted classes"""
+    train_boxes: Path | None = None
+    """CSV file of the same form with the training images' boxes, to find the best fixed boxes on"""
+    out: Path | None = None
+    """new folder for report.json and report.csv"""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The command line."""
+
+    run: Annotated[Path | None, tyro.conf.Positional] = None
+    """folder of the run"""
+    trained_run: OfRun = OfRun()
+    score_maps: OfMaps = OfMaps()
+    threshold: str = str(CAM_THRESHOLD)
+    """what is kept of a map, as a share of its maximum, besides 0.2 and the oracle. A number from 0 to 1; or auto: the
+    best on images held out of train, else on images trained on, by their boxes"""
+    wsoleval: bool = False
+    """add the protocol of the older WSOL evaluator (needs OpenCV; some milliseconds an image)"""
+    per_class: bool = False
+    """print the results of every class, which the report holds anyway"""
     threads: int = 0
     """threads of the CPU's part of the work in each process; 0: all cores, divided among the processes"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Evaluate the newest checkpoint of a run on a split, print the table, and write it to the run's folder."""
+    """Evaluate the newest checkpoint of a run on a split, or score maps; print the tables, and write them to a file."""
     with joined() as world:
-        flags = world.together(
-            lambda: parse_flags(Flags, arguments, PROG, "Evaluate a trained run: tables, both protocols, baselines.")
-        )
-        run = RunDir(flags.run)
-        # The leading process chooses the checkpoint: of a run in training there may be a newer one a moment later.
-        read = world.lead_does(lambda: read_run(run))
-        without_tensors = None if read is None else (read[0], replace(read[1], tensors={}))
-        info, saved = world.value_of_lead(without_tensors)  # type: ignore[misc]
-        shards = world.machine_lead_first(lambda verify: open_shards_of(run, info, flags, verify))
-        if "holdout" in shards.splits:
-            world.lead_does(lambda: run.check_holdout(shards.splits["holdout"]))
-        device = world.together(lambda: take_device(flags.device, world.local_rank, world.local_size))
-        precision = saved.scalars["precision"] if flags.precision == "auto" else flags.precision
-        autocast = world.together(lambda: pick_autocast(precision, device))
-        world.agree_on({"--split": flags.split, "--cam-class": flags.cam_class, "--precision": autocast.precision})
-        threads = world.together(lambda: use_threads(flags.threads, world.local_size))
-        model = build_model(info.config.depth, info.config.stem, len(info.classes), info.config.seed)
-        if read is not None:
-            model.load_state_dict({name: read[1].tensors[f"model.{name}"] for name in model.state_dict()})
-        world.share_from_lead(model.state_dict().values())
-        model.to(autocast.device)
-        report = evaluate_model(model, shards, info, autocast, threads, saved.step, world, flags.split, flags.cam_class)
-        world.lead_does(lambda: tell(run, info, report))
+        flags = world.together(lambda: read_flags(arguments))
+        if flags.score_maps.maps is not None:
+            world.together(lambda: refuse_several(world.size))
+            evaluate_maps(flags, flags.score_maps.maps)
+        else:
+            evaluate_run(flags, world)
     return 0
+
+
+def read_flags(arguments: Sequence[str]) -> Flags:
+    """The command line. Raises UserError where it asks for both kinds of evaluation, or for neither."""
+    flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
+    if flags.run is None and flags.score_maps.maps is None:
+        raise UserError("nothing to evaluate; name the folder of a run, or score maps with --maps and --boxes")
+    kinds = {"run": (flags.trained_run, OfRun()), "maps": (flags.score_maps, OfMaps())}
+    other = "run" if flags.score_maps.maps is not None else "maps"
+    if flags.run is not None and other == "run":
+        raise UserError(f"--maps: evaluates score maps without a run; leave out {flags.run}, or --maps")
+    given, default = kinds[other]
+    for name, value in vars(given).items():
+        if value != getattr(default, name):
+            needs = "a run" if other == "run" else "--maps"
+            raise UserError(f"--{name.replace('_', '-')}: goes with {needs}; leave it out")
+    if flags.score_maps.maps is not None and flags.score_maps.boxes is None:
+        raise UserError("--maps: needs the ground truth; give it with --boxes FILE")
+    if flags.wsoleval:
+        wsoleval.require_opencv()
+    fixed_threshold(flags)
+    return flags
+
+
+def fixed_threshold(flags: Flags) -> float | None:
+    """The number of --threshold; None where it is the one that is reported anyway, or to be chosen."""
+    if flags.threshold == "auto":
+        if flags.score_maps.maps is not None:
+            raise UserError(
+                "--threshold auto: needs a run; choose on the maps of images kept apart, by the oracle that their own "
+                "evaluation prints, and give that number"
+            )
+        return None
+    try:
+        threshold = float(flags.threshold)
+    except ValueError:
+        threshold = np.nan
+    if not 0 <= threshold <= 1:
+        raise UserError(f"--threshold {flags.threshold}: is neither auto nor a number from 0 to 1")
+    return None if threshold == CAM_THRESHOLD else threshold
+
+
+def refuse_several(processes: int) -> None:
+    """Raise UserError where several processes would each evaluate the same maps."""
+    if processes > 1:
+        raise UserError(f"--maps: is the work of one process, and there are {processes}; start it without torchrun")
+
+
+def evaluate_run(flags: Flags, world: World) -> None:
+    """Evaluate a run; all processes of `world` share the forward pass."""
+    assert flags.run is not None
+    of_run, run = flags.trained_run, RunDir(flags.run)
+    world.lead_does(lambda: check_new(of_run.export_maps, "--export-maps"))
+    # The leading process chooses the checkpoint: of a run in training there may be a newer one a moment later.
+    read = world.lead_does(lambda: read_run(run))
+    without_tensors = None if read is None else (read[0], replace(read[1], tensors={}))
+    info, saved = world.value_of_lead(without_tensors)  # type: ignore[misc]
+    shards = world.machine_lead_first(lambda verify: open_shards_of(run, info, of_run, verify))
+    if "holdout" in shards.splits:
+        world.lead_does(lambda: run.check_holdout(shards.splits["holdout"]))
+    device = world.together(lambda: take_device(of_run.device, world.local_rank, world.local_size))
+    precision = saved.scalars["precision"] if of_run.precision == "auto" else of_run.precision
+    autocast = world.together(lambda: pick_autocast(precision, device))
+    chosen = flags.threshold == "auto"
+    wanted = Wanted(fixed_threshold(flags), chosen, flags.wsoleval, of_run.cam_class)
+    asked = {"--split": of_run.split, "--cam-class": of_run.cam_class, "--threshold": flags.threshold}
+    world.agree_on({**asked, "--precision": autocast.precision})
+    threads = world.together(lambda: use_threads(flags.threads, world.local_size))
+    model = build_model(info.config.depth, info.config.stem, len(info.classes), info.config.seed)
+    if read is not None:
+        model.load_state_dict({name: read[1].tensors[f"model.{name}"] for name in model.state_dict()})
+    world.share_from_lead(model.state_dict().values())
+    model.to(autocast.device)
+    evaluation = evaluate_model(model, shards, info, autocast, threads, saved.step, world, of_run.split, wanted)
+    world.lead_does(lambda: tell(run, info, evaluation, flags, shards))  # type: ignore[arg-type]
 
 
 def read_run(run: RunDir) -> tuple[RunInfo, checkpoint.Checkpoint]:
@@ -87,7 +188,7 @@ def read_run(run: RunDir) -> tuple[RunInfo, checkpoint.Checkpoint]:
     return info, saved
 
 
-def open_shards_of(run: RunDir, info: RunInfo, flags: Flags, verify: bool) -> Shards:
+def open_shards_of(run: RunDir, info: RunInfo, flags: OfRun, verify: bool) -> Shards:
     """The shards that the run was trained on, its holdout apart; raises UserError for others."""
     shards = open_shards(flags.shards if flags.shards is not None else info.shards, verify)
     if shards.digest != info.shards_digest:
@@ -101,10 +202,71 @@ def open_shards_of(run: RunDir, info: RunInfo, flags: Flags, verify: bool) -> Sh
     return shards
 
 
-def tell(run: RunDir, info: RunInfo, report: dict[str, Any]) -> None:
-    """Print the report and store it."""
-    print_report(report)
-    print(f"written to {run.write_report(report, of_finished_run=run.finished(info.config))}")
+def tell(run: RunDir, info: RunInfo, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:
+    """Print the report and store it, and the maps where they were asked for."""
+    print_report(evaluation.report, flags.per_class)
+    path = run.write_report(evaluation.report, evaluation.rows, of_finished_run=run.finished(info.config))
+    print(f"written to {path}; each image in {path.with_suffix('.csv').name}")
+    if (folder := flags.trained_run.export_maps) is not None:
+        truths = truths_of(shards.splits[flags.trained_run.split])
+        rows = evaluation.rows
+        scoremaps.write(folder, rows.names, truths, rows.labels, rows.predicted, evaluation.outputs.cams)
+        print(f"maps and boxes in {folder}: {PROG} --maps {folder}/maps.npy --boxes {folder}/boxes.csv")
+
+
+def evaluate_maps(flags: Flags, path: Path) -> None:
+    """Evaluate score maps against a boxes file."""
+    of_maps = flags.score_maps
+    assert of_maps.boxes is not None
+    check_new(of_maps.out, "--out")
+    threads = use_threads(flags.threads)
+    images = scoremaps.read_annotations(of_maps.boxes)
+    train = scoremaps.read_annotations(of_maps.train_boxes).truths if of_maps.train_boxes is not None else None
+    maps = scoremaps.ScoreMaps(path, images)
+    threshold = fixed_threshold(flags)
+    start = time.perf_counter()
+    ticker = ticker_of("maps", len(images.names))
+    localized = scoremaps.localize_score_maps(maps, images.truths, threshold, ticker.update)
+    ticker.close()
+    truths = images.truths
+    if flags.wsoleval:
+        ticker = ticker_of("wsoleval", len(truths))
+        in_map = truths.in_wsoleval_map(wsoleval.SIDE)
+        sweep = wsoleval.sweep(maps.read, wsoleval.SIDE, in_map, truths.offsets, threads, ticker.update)
+        ticker.close()
+        localized = localized.with_wsoleval(sweep, truths)
+    boxed = time.perf_counter()
+    ranks = None
+    if images.labels is not None and images.predicted is not None:
+        ranks = metrics.ranks(images.predicted, images.labels)
+    side = scoremaps.baseline_side(truths)
+    fixed = fixed_boxes(train, side)
+    measured = measure(localized, truths, ranks, fixed, side, threshold, None, images.labels, images.classes)
+    seconds = {"boxes": boxed - start, "numbers": time.perf_counter() - boxed}
+    report: dict[str, Any] = {
+        "format_version": REPORT_FORMAT_VERSION,
+        "maps": path.name,
+        "boxes": of_maps.boxes.name,
+        "threads": threads,
+        **measured,
+        "seconds": {name: round(each, 3) for name, each in seconds.items()},
+        **environment(),
+    }
+    print_numbers(report, f"{path}: {len(truths):,} maps, {of_maps.boxes}", "these maps", "maps", flags.per_class)
+    if of_maps.out is not None:
+        of_maps.out.mkdir(parents=True)
+        rows = ImageRows.of(
+            images.names, images.classes, images.labels, images.predicted, np.diff(truths.offsets), localized.found
+        )
+        rows.write(of_maps.out / "report.csv")
+        write_json(of_maps.out / "report.json", report)
+        print(f"written to {of_maps.out / 'report.json'}; each image in report.csv")
+
+
+def check_new(folder: Path | None, name: str) -> None:
+    """Raise UserError where a folder that is to be written exists."""
+    if folder is not None and folder.exists():
+        raise UserError(f"{name} {folder}: exists; nothing was changed, name a new folder")
 
 
 if __name__ == "__main__":

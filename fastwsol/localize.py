@@ -4,9 +4,12 @@
 `paper2018` is what the code of Choe et al. 2018 does (paper.md, "CAM to box"): the component with the largest
 bounding rectangle, a box a pixel larger, an intersection that is not clamped at 0, IoU > the threshold.
 
-Boxes are float32 `x0,y0,x1,y1`, half-open, in the original image's pixels. The network sees each image stretched to a
-square, its input frame; `to_input` and `to_original` are the only way between the two.
+Boxes are float32 `x0,y0,x1,y1`, half-open, in the original image's pixels. The network sees each image stretched to its
+input frame, a square; `to_input` and `to_original` are the only way between the two.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,49 +20,99 @@ PROTOCOLS = ("strict", "paper2018")
 
 CAM_THRESHOLD = 0.2  # of the normalised map's maximum (paper.md, "CAM to box")
 
+Size = int | tuple[int, int]
+"""Of an input frame: height and width, or one number for both."""
+
+_PIXELS_AT_ONCE = 2**23  # of upsampled maps, a byte each
+
 
 def to_input(
-    boxes: npt.NDArray[np.float32], widths: npt.ArrayLike, heights: npt.ArrayLike, image_size: int
+    boxes: npt.NDArray[np.float32], widths: npt.ArrayLike, heights: npt.ArrayLike, size: Size
 ) -> npt.NDArray[np.float32]:
-    """Boxes [N, 4] in the original images' pixels -> the same boxes in the square input frame of `image_size` pixels.
+    """Boxes [N, 4] in the original images' pixels -> the same boxes in the input frame of `size` pixels.
 
-    `widths` and `heights` are the original images', one number or [N]. Raises ValueError for a size that is not
-    positive or does not fit the boxes. `to_original` is the inverse, up to float32 rounding.
+    `widths` and `heights` are the original images', one number or [N]; `size` is the frame's height and width, or one
+    number for both. Raises ValueError for a size that is not positive or does not fit the boxes. `to_original` is the
+    inverse, up to float32 rounding.
     """
-    sizes = _sizes(boxes, widths, heights, image_size)
-    return (boxes.astype(np.float64) * image_size / sizes).astype(np.float32)
+    sizes, frame = _sizes(boxes, widths, heights, size)
+    return (boxes.astype(np.float64) * frame / sizes).astype(np.float32)
 
 
 def to_original(
     boxes: npt.NDArray[np.float32] | npt.NDArray[np.int32],
     widths: npt.ArrayLike,
     heights: npt.ArrayLike,
-    image_size: int,
+    size: Size,
 ) -> npt.NDArray[np.float32]:
-    """Boxes [N, 4] in the square input frame -> in the original images' pixels. The inverse of `to_input`."""
-    sizes = _sizes(boxes, widths, heights, image_size)
-    return (boxes.astype(np.float64) * sizes / image_size).astype(np.float32)
+    """Boxes [N, 4] in the input frame -> in the original images' pixels. The inverse of `to_input`."""
+    sizes, frame = _sizes(boxes, widths, heights, size)
+    return (boxes.astype(np.float64) * sizes / frame).astype(np.float32)
 
 
 def localize(
     cams: npt.NDArray[np.float32],
     protocol: str,
-    image_size: int,
+    size: Size,
     widths: npt.ArrayLike,
     heights: npt.ArrayLike,
     threshold: float = CAM_THRESHOLD,
 ) -> npt.NDArray[np.float32]:
     """One box an image, float32 [N, 4] in its original pixels, from maps float32 [N, h, w]; 0,0,0,0 for a constant map.
 
-    `image_size` is the side of the input frame that the maps cover and are upsampled to. Raises ValueError for an
+    `size` is the input frame that the maps cover and are upsampled to, as in `to_input`. Raises ValueError for an
     unknown protocol, a map that holds NaN or infinity, a threshold outside 0..1 and sizes that are not positive.
     """
     _check(protocol)
     if protocol == "strict":
-        boxes = kernels.cam_boxes(cams, image_size, threshold)
+        boxes = kernels.cam_boxes(cams, size, threshold)
     else:
-        boxes = kernels.cam_boxes_paper2018(cams, image_size, threshold)
-    return to_original(boxes, widths, heights, image_size)
+        boxes = kernels.cam_boxes_paper2018(cams, size, threshold)
+    return to_original(boxes, widths, heights, size)
+
+
+@dataclass(frozen=True)
+class CurveHits:
+    """Which images are hit at every threshold, under `strict`: bool [N, T, 256], T being the IoU thresholds asked for.
+
+    Level k keeps what is at or above k / 255 of a map's maximum; level 51 is `CAM_THRESHOLD`. An image without ground
+    truth is no hit.
+    """
+
+    single: npt.NDArray[np.bool_]
+    """The largest component's box is a hit."""
+    multiple: npt.NDArray[np.bool_]
+    """Any component's box is."""
+
+
+def curve_hits(
+    cams: npt.NDArray[np.float32],
+    size: Size,
+    widths: npt.NDArray[np.int32],
+    heights: npt.NDArray[np.int32],
+    truths: npt.NDArray[np.float32],
+    offsets: npt.NDArray[np.int64],
+    iou_thresholds: Sequence[float],
+) -> CurveHits:
+    """The hits of maps float32 [N, h, w] at all 256 levels; arguments as in `localize` and `score_boxes`.
+
+    At each level they equal the hits of `localize` with `threshold=level / 255`. A constant map hits nothing.
+    """
+    shape = (len(cams), len(iou_thresholds), 256)
+    single, multiple = np.zeros(shape, bool), np.zeros(shape, bool)
+    height, width = (size, size) if isinstance(size, int) else size
+    at_once = max(1, _PIXELS_AT_ONCE // (height * width))
+    for start in range(0, len(cams), at_once):
+        part = slice(start, min(start + at_once, len(cams)))
+        levels = kernels.cam_levels(cams[part], size)
+        own = offsets[part.start : part.stop + 1]
+        frames = np.stack([widths[part], heights[part]], axis=1).astype(np.int32)
+        ious = kernels.sweep_ious(levels, truths[own[0] : own[-1]], own - own[0], frames)
+        varied = (levels.max(axis=(1, 2)) > 0)[:, np.newaxis, np.newaxis]
+        for found, iou in ((single, ious[0]), (multiple, ious[1])):
+            found[part] = iou[:, np.newaxis] >= np.asarray(iou_thresholds)[:, np.newaxis]
+            found[part] &= varied
+    return CurveHits(single, multiple)
 
 
 def score_boxes(
@@ -87,8 +140,10 @@ def _check(protocol: str) -> None:
         raise ValueError(f"there is no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
 
 
-def _sizes(boxes: npt.NDArray, widths: npt.ArrayLike, heights: npt.ArrayLike, image_size: int) -> npt.NDArray:
-    """Width, height, width, height of each box's image, float64 [N, 4], to scale `x0,y0,x1,y1` by."""
+def _sizes(
+    boxes: npt.NDArray, widths: npt.ArrayLike, heights: npt.ArrayLike, size: Size
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Width, height, width, height of each box's image, float64 [N, 4], and of the frame [4]."""
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes have shape {boxes.shape}, expected [N, 4]")
     widths, heights = np.asarray(widths, np.float64), np.asarray(heights, np.float64)
@@ -97,9 +152,10 @@ def _sizes(boxes: npt.NDArray, widths: npt.ArrayLike, heights: npt.ArrayLike, im
             raise ValueError(f"{name} have shape {values.shape}, expected one number or [{len(boxes)}], one a box")
         if not (values > 0).all():
             raise ValueError(f"{name} must be positive, found {values.min()}")
-    if image_size < 1:
-        raise ValueError(f"image_size is {image_size}, expected at least 1")
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise ValueError(f"the frame is {height} x {width} pixels, expected at least 1 x 1")
     sizes = np.empty((len(boxes), 4))
     sizes[:, 0::2] = widths[..., np.newaxis]
     sizes[:, 1::2] = heights[..., np.newaxis]
-    return sizes
+    return sizes, np.array([width, height, width, height], np.float64)

@@ -1,92 +1,179 @@
-"""What is counted, in whole numbers, and the percentages made of them at the very end.
+"""What is counted of each image, and the percentages made of the counts at the very end.
 
 - GT-known Loc: the box of the true class's map is a hit.
 - Predicted Loc: the box of the predicted class's map is a hit, whether the prediction is right or not.
 - Top-1 Loc: either is a hit and the image is classified right (the two maps are then the same).
-- Top-1 Clas: the image is classified right.
+- Top-5 Loc: the box of the true class's map is a hit and that class is among the five predicted first.
+- Top-1 Clas, Top-5 Clas: the true class is predicted first, or among the first five.
+- MaxBoxAcc: the highest GT-known Loc that any threshold of the map gives, at IoU .5, one box an image (Choe et al.
+  2020).
+- MaxBoxAccV2: the mean of that over the IoU thresholds .3, .5, .7, the best box of all components counting; this gives
+  credit to a map that falls apart, so the same with one box an image stands beside it.
 
-Localization is out of the images that have a ground-truth box, classification out of all. Counts of disjoint sets of
-images add up to the counts of their union, so shards, batches and ranks may be counted apart.
+The last two choose the threshold on the boxes they are measured on: they are oracles, not what a user would get.
+
+Localization is out of the images that have a ground-truth box, classification out of all. Percentages are functions of
+counts, and counts add up: over disjoint sets of images, and weighted, as a bootstrap wants them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
 
+LEVELS = 256
+"""Thresholds of the curve: level k keeps what is at or above k / 255 of the map's maximum."""
+
+OBJECT_SIZES = (0.1, 0.25, 0.5, 0.75)
+"""Bounds between the groups by size: the share of the image that its largest ground-truth box covers."""
+
+BEYOND_TOP_5 = 5
+"""The rank of a class that is not among the first five."""
+
 CamClass = Literal["truth", "predicted"]
 """Whose map is boxed: the true class's, or the one with the highest logit."""
 
 LOC_NAMES: dict[CamClass, str] = {"truth": "gt_known_loc", "predicted": "predicted_loc"}
 
+BoolArray = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int64] | npt.NDArray[np.float32]
 
-@dataclass(frozen=True)
-class LocalizationCounts:
-    """Numbers of images; a tuple has one for each of `IOU_THRESHOLDS`. Without arguments nothing is counted yet.
 
-    loc: the box is a hit; top1_loc: and the image is classified right.
+class Outcome(NamedTuple):
+    """Of each image: whether it succeeded, and whether it counts at all; bool [N]. What succeeds also counts."""
+
+    succeeded: BoolArray
+    counted: BoolArray
+
+
+Outcomes = dict[str, Outcome]
+"""By the name of the rate that they make: `top1_clas`, `gt_known_loc@0.5`, `top1_loc@0.5`, ..."""
+
+
+class Count(NamedTuple):
+    """Of how many images how many succeeded."""
+
+    succeeded: int
+    counted: int
+
+
+def ranks(predicted: npt.NDArray, labels: npt.NDArray) -> npt.NDArray[np.int64]:
+    """Where each label [N] stands among the classes `predicted` first, [N, 1 to 5], 0 the first, or BEYOND_TOP_5.
+
+    Classes are numbers or names.
     """
-
-    images: int = 0
-    images_with_boxes: int = 0
-    top1_clas: int = 0
-    loc: tuple[int, ...] = (0,) * len(IOU_THRESHOLDS)
-    top1_loc: tuple[int, ...] = (0,) * len(IOU_THRESHOLDS)
-
-    def __add__(self, other: LocalizationCounts) -> LocalizationCounts:
-        return LocalizationCounts(
-            self.images + other.images,
-            self.images_with_boxes + other.images_with_boxes,
-            self.top1_clas + other.top1_clas,
-            tuple(a + b for a, b in zip(self.loc, other.loc, strict=True)),
-            tuple(a + b for a, b in zip(self.top1_loc, other.top1_loc, strict=True)),
-        )
-
-    def rates(self, cam_class: CamClass = "truth") -> dict[str, float | None]:
-        """Percentages by name: `top1_clas`, and for each IoU threshold `top1_loc@0.5` and `gt_known_loc@0.5`, which is
-        `predicted_loc@0.5` where the boxes are of the predicted classes' maps.
-
-        None where there was no image to count.
-        """
-        rates: dict[str, float | None] = {"top1_clas": _percent(self.top1_clas, self.images)}
-        for threshold, loc, top1 in zip(IOU_THRESHOLDS, self.loc, self.top1_loc, strict=True):
-            rates[f"{LOC_NAMES[cam_class]}@{threshold}"] = _percent(loc, self.images_with_boxes)
-            rates[f"top1_loc@{threshold}"] = _percent(top1, self.images_with_boxes)
-        return rates
+    right = predicted == labels[:, np.newaxis]
+    return np.where(right.any(axis=1), right.argmax(axis=1), BEYOND_TOP_5)
 
 
-def count(
-    hits: npt.NDArray[np.bool_],
-    correct: npt.NDArray[np.bool_],
-    has_boxes: npt.NDArray[np.bool_],
-    valid: npt.NDArray[np.bool_],
-) -> LocalizationCounts:
-    """Count one batch: `hits` bool [T, N], a row for each of `IOU_THRESHOLDS`; the others bool [N].
+def outcomes(
+    hits: BoolArray, has_boxes: BoolArray, ranks: npt.NDArray[np.int64] | None, cam_class: CamClass = "truth"
+) -> Outcomes:
+    """What happened to each image under every metric that can be told.
 
-    `correct` says that the image is classified right, `has_boxes` that it has ground truth to be localized against
-    (without it no hit counts), `valid` that it is an image and not padding, which is counted nowhere.
-    Raises ValueError for other shapes or dtypes.
+    hits: bool [T, N], a row for each of `IOU_THRESHOLDS`; `has_boxes` bool [N], without which no hit counts; ranks: the
+    true class's [N], or None where nothing was classified. Top-5 Loc needs the true class's map. Raises ValueError for
+    other shapes or dtypes.
     """
-    shapes = {"hits": (len(IOU_THRESHOLDS), len(valid)), "correct": valid.shape, "has_boxes": valid.shape}
-    for (name, shape), array in zip(shapes.items(), (hits, correct, has_boxes), strict=True):
-        if array.shape != shape:
+    shapes = {"hits": (len(IOU_THRESHOLDS), len(has_boxes)), "ranks": has_boxes.shape}
+    for (name, shape), array in zip(shapes.items(), (hits, ranks), strict=True):
+        if array is not None and array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
-    if any(array.dtype != np.bool_ for array in (hits, correct, has_boxes, valid)):
-        raise ValueError("hits, correct, has_boxes and valid must be boolean arrays")
-    localizable = has_boxes & valid
-    return LocalizationCounts(
-        images=int(valid.sum()),
-        images_with_boxes=int(localizable.sum()),
-        top1_clas=int((correct & valid).sum()),
-        loc=tuple((hits & localizable).sum(axis=1).tolist()),
-        top1_loc=tuple((hits & correct & localizable).sum(axis=1).tolist()),
-    )
+    if hits.dtype != np.bool_ or has_boxes.dtype != np.bool_:
+        raise ValueError("hits and has_boxes must be boolean arrays")
+    found: Outcomes = {}
+    if ranks is not None:
+        every = np.ones_like(has_boxes)
+        found["top1_clas"], found["top5_clas"] = Outcome(ranks == 0, every), Outcome(ranks < BEYOND_TOP_5, every)
+    for iou_threshold, row in zip(IOU_THRESHOLDS, hits, strict=True):
+        hit = row & has_boxes
+        found[f"{LOC_NAMES[cam_class]}@{iou_threshold}"] = Outcome(hit, has_boxes)
+        if ranks is not None:
+            found[f"top1_loc@{iou_threshold}"] = Outcome(hit & (ranks == 0), has_boxes)
+        if ranks is not None and cam_class == "truth":
+            found[f"top5_loc@{iou_threshold}"] = Outcome(hit & (ranks < BEYOND_TOP_5), has_boxes)
+    return found
 
 
-def _percent(part: int, whole: int) -> float | None:
-    return 100 * part / whole if whole else None
+def counts(of_images: Outcomes) -> dict[str, Count]:
+    """How many images, as plain whole numbers."""
+    return {name: Count(int(each.succeeded.sum()), int(each.counted.sum())) for name, each in of_images.items()}
+
+
+def rates(of_images: Outcomes) -> dict[str, float | None]:
+    """Percentages by name; None where there was no image to count."""
+    return {name: percent(*count) for name, count in counts(of_images).items()}
+
+
+def percent(succeeded: int, counted: int) -> float | None:
+    """A percentage, None of nothing."""
+    return 100 * succeeded / counted if counted else None
+
+
+def counts_of_groups(of_images: Outcomes, groups: npt.NDArray[np.int64], number: int) -> dict[str, list[Count]]:
+    """Counts of each of `number` groups of images, `groups` int64 [N] naming each image's (-1: in none)."""
+    inside = groups >= 0
+
+    def sums(flags: BoolArray) -> list[int]:
+        return np.bincount(groups[inside], flags[inside], number).astype(np.int64).tolist()
+
+    return {
+        name: [Count(*pair) for pair in zip(sums(each.succeeded), sums(each.counted), strict=True)]
+        for name, each in of_images.items()
+    }
+
+
+def size_groups(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Which group by size each image is in, int64 [N], from the share of it that its object covers; -1 for NaN."""
+    return np.where(np.isnan(shares), -1, np.searchsorted(OBJECT_SIZES, shares, side="right"))
+
+
+def max_box_acc(single: Counts, multiple: Counts, counted: Counts | np.int64) -> dict[str, npt.NDArray[np.float64]]:
+    """The oracles over all thresholds, in percent: `max_box_acc`, `max_box_acc_v2`, `max_box_acc_v2_single`.
+
+    single, multiple: how many images are hit, [..., T, LEVELS], a row for each of `IOU_THRESHOLDS`, by the largest
+    component's box and by the best of all components' boxes; counted: of how many, [...]. Results are [...], NaN of
+    nothing.
+    """
+    denominator = np.asarray(counted, np.float64)[..., np.newaxis]
+    with np.errstate(invalid="ignore"):
+        best_single, best_multiple = (100 * each.max(axis=-1) / denominator for each in (single, multiple))
+    return {
+        "max_box_acc": best_single[..., IOU_THRESHOLDS.index(0.5)],
+        "max_box_acc_v2": best_multiple.mean(axis=-1),
+        "max_box_acc_v2_single": best_single.mean(axis=-1),
+    }
+
+
+def best_levels(single: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The level that hits most images at each IoU threshold, int64 [T], from counts [T, LEVELS]; the lowest of ties."""
+    return single.argmax(axis=-1)
+
+
+CONFIDENCE = 0.95
+
+
+def interval(resampled: npt.NDArray[np.float64]) -> tuple[float, float] | None:
+    """The interval between the percentiles of a rate's values over resamples [B] (NaN: had nothing to count)."""
+    known = resampled[~np.isnan(resampled)]
+    if len(known) == 0:
+        return None
+    low, high = np.quantile(known, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def sign_test(only_one: int, only_other: int) -> float:
+    """The exact two-sided p value that two classifiers differ by chance (McNemar's test, binomial form).
+
+    only_one, only_other: how many images the one alone, and the other alone, got right.
+    """
+    number, fewer = only_one + only_other, min(only_one, only_other)
+    term = total = 1  # binomial coefficients, exact
+    for k in range(fewer):
+        term = term * (number - k) // (k + 1)
+        total += term
+    return min(1.0, 2 * total / 2**number)

@@ -15,14 +15,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from fastwsol.checkpoint import Checkpoint
 from fastwsol.config import Config
-from fastwsol.durable import PARTIAL_SUFFIX, sole_worker, write_durably, write_json
+from fastwsol.durable import PARTIAL_SUFFIX, sole_worker, write_bytes, write_json
 from fastwsol.errors import UserError
+from fastwsol.image_rows import ImageRows
 from fastwsol.metrics import CamClass
 from fastwsol.shards import Split
 
@@ -92,7 +93,10 @@ class RunDir:
             yield
 
     def report_file(self, split: str, cam_class: CamClass = "truth", unfinished_step: int | None = None) -> Path:
-        """The file of a report: report.json is on val, of the true classes' maps, at the run's end."""
+        """The file of a report: report.json is on val, of the true classes' maps, at the run's end.
+
+        Beside it, with the ending .csv, stands what it says of each image.
+        """
         parts = ["report"]
         parts += [split] if split != "val" else []
         parts += [cam_class] if cam_class != "truth" else []
@@ -103,16 +107,17 @@ class RunDir:
         """Whether the run came to its end: it then has the report on its own split."""
         return self.report_file(config.eval_split).is_file()
 
-    def write_report(self, report: dict[str, Any], of_finished_run: bool) -> Path:
+    def write_report(self, report: dict[str, Any], rows: ImageRows, of_finished_run: bool) -> Path:
         """Write a report, in place of an older one of the same split, maps and step, and return its path."""
         step = None if of_finished_run else report["step"]
         path = self.report_file(report["split"], report["cam_class"], step)
-        write_json(path, report)
+        rows.write(path.with_suffix(".csv"))
+        write_json(path, report)  # last: it says that the run is finished
         return path
 
     def store_holdout(self, holdout: Split) -> None:
         """Store the names of the images held out of a run that has not begun."""
-        write_durably(self._holdout_file, lambda file: _write(file, _names(holdout)))
+        write_bytes(self._holdout_file, _names(holdout))
 
     def check_holdout(self, holdout: Split) -> None:
         """Raise UserError where the images held out are not those stored."""
@@ -192,15 +197,11 @@ class RunDir:
     def drop_rows_after(self, step: int) -> None:
         """Rewrite metrics.jsonl without the rows of steps that will be done again."""
         kept = "".join(json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step).encode()
-        write_durably(self._metrics_file, lambda file: _write(file, kept))
+        write_bytes(self._metrics_file, kept)
 
 
 def _names(split: Split) -> bytes:
     return "".join(f"{name}\n" for name in split.names(range(len(split)))).encode()
-
-
-def _write(file: BinaryIO, content: bytes) -> None:
-    file.write(content)
 
 
 def environment() -> dict[str, Any]:

@@ -43,7 +43,7 @@ from fastwsol.step import (
     train_step,
 )
 from fastwsol.tables import print_report, summary_line
-from fastwsol.validation import count_hits, evaluate_model, forward_split
+from fastwsol.validation import Evaluation, evaluate_model, forward_split, rates_of
 
 PROG = "python -m fastwsol.train"
 
@@ -179,10 +179,10 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: W
             train_steps(run, info, shards, state, autocast, compiled, threads, launch.checkpoint_minutes, stop, world)
         except BadStep as bad:
             raise world.of_lead(RunFailure(explain_bad_step(bad.step, config, shards, run))) from None
-        report = evaluate_model(
+        evaluation = evaluate_model(
             state.model, shards, info, autocast, threads, state.step, world, split_name=config.eval_split
         )
-        world.lead_does(lambda: finish(run, report))
+        world.lead_does(lambda: finish(run, evaluation))  # type: ignore[arg-type]
 
 
 def check_batch_size(batch_size: int, train_images: int, world: World) -> None:
@@ -206,12 +206,13 @@ def take_up(run: RunDir, info: RunInfo, shards: Shards, state: State, launch: La
     run.record_start(state.step, how)
 
 
-def finish(run: RunDir, report: dict[str, Any]) -> None:
+def finish(run: RunDir, evaluation: Evaluation) -> None:
     """Store and print the report of a run that came to its end."""
+    report = evaluation.report
     last_row = {"kind": "eval", "split": report["split"], "step": report["step"], **report["rates"]}
     if last_row not in run.rows():  # a run killed just before its report has written it already
         run.append_row(last_row)
-    path = run.write_report(report, of_finished_run=True)
+    path = run.write_report(report, evaluation.rows, of_finished_run=True)
     print_report(report)
     print(f"written to {path}")
 
@@ -328,7 +329,7 @@ def evaluation_row(
     """Evaluate on the run's split in mid-run, print a line, and return the row for metrics.jsonl."""
     split = shards.splits[config.eval_split]
     outputs = forward_split(state.model, shards, split, config, autocast, threads, world)
-    rates = {name: counts.rates() for name, counts in count_hits(outputs, split, config.image_size).items()}
+    rates = rates_of(outputs, split, config.image_size)
     if world.leads:
         print(f"step {state.step}  {split.name}: {summary_line(rates)}", flush=True)
     return {"kind": "eval", "split": split.name, "step": state.step, **rates}

@@ -6,22 +6,24 @@ comes out does not depend on their number. Boxes and counts take little, and eac
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastwsol.baselines import best_fixed_box, whole_frame
+from fastwsol import metrics, wsoleval
+from fastwsol.analysis import Chosen, Truths, choose, fixed_boxes, hits_of, localize_maps, measure
 from fastwsol.cam import class_activation_maps
 from fastwsol.command import duration
 from fastwsol.config import Config
 from fastwsol.distributed import ALONE, World
+from fastwsol.draws import holdout_ids
 from fastwsol.errors import RunFailure
-from fastwsol.localize import CAM_THRESHOLD, PROTOCOLS, hits, localize, score_boxes, to_input, to_original
+from fastwsol.image_rows import ImageRows
+from fastwsol.localize import PROTOCOLS, localize, score_boxes
 from fastwsol.machine import Autocast
-from fastwsol.metrics import IOU_THRESHOLDS, CamClass, LocalizationCounts, count
 from fastwsol.model import PreActResNet
 from fastwsol.pipeline import Batches, evaluation_plan, valid_images
 from fastwsol.rundir import RunInfo, environment
@@ -29,14 +31,17 @@ from fastwsol.shards import Shards, Split
 from fastwsol.ticker import Ticker
 
 BATCH_SIZE = 256
+REPORT_FORMAT_VERSION = 3
+TUNING_IMAGES = 10_000
+"""At most about so many images trained on are passed through the network to choose a threshold."""
 
 
 @dataclass(frozen=True)
 class Outputs:
     """What the network says of each of a split's N images, in the split's order."""
 
-    predictions: NDArray[np.int64]
-    """The class of the highest logit: [N]."""
+    predicted: NDArray[np.int64]
+    """The classes of the five highest logits (of all where there are fewer), highest first: [N, 5]."""
     cams: NDArray[np.float32]
     """Maps of the class asked for: [N, h, w]."""
 
@@ -49,7 +54,7 @@ def forward_split(
     autocast: Autocast,
     threads: int,
     world: World = ALONE,
-    cam_class: CamClass = "truth",
+    cam_class: metrics.CamClass = "truth",
 ) -> Outputs:
     """Run the model over every image of `split` once, in evaluation mode; its mode before is restored.
 
@@ -58,18 +63,18 @@ def forward_split(
     """
     was_training = model.training
     model.eval()
-    predictions = torch.zeros(len(split), dtype=torch.int64)
+    predicted = torch.zeros(len(split), min(metrics.BEYOND_TOP_5, len(shards.manifest.classes)), dtype=torch.int64)
     cams = torch.zeros(len(split), config.map_size, config.map_size)
     try:
         world.share_from_lead(model.buffers())
         with torch.inference_mode():
             batches = _batches(model, shards, split, config, autocast, threads, world, cam_class)
-            for rows, batch_predictions, batch_cams in batches:
-                predictions[rows] = batch_predictions.cpu()
+            for rows, batch_predicted, batch_cams in batches:
+                predicted[rows] = batch_predicted.cpu()
                 cams[rows] = batch_cams.cpu()
     finally:
         model.train(was_training)
-    world.add_up(predictions)
+    world.add_up(predicted)
     world.add_up(cams)
     if len(bad := np.flatnonzero(~torch.isfinite(cams).all(dim=(1, 2)).numpy())):
         raise world.of_lead(
@@ -79,7 +84,7 @@ def forward_split(
                 f"checkpoint, or train with a lower --lr"
             )
         )
-    return Outputs(predictions.numpy(), cams.numpy())
+    return Outputs(predicted.numpy(), cams.numpy())
 
 
 def _batches(
@@ -90,7 +95,7 @@ def _batches(
     autocast: Autocast,
     threads: int,
     world: World,
-    cam_class: CamClass,
+    cam_class: metrics.CamClass,
 ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
     """Yield rows of the split with their predictions and maps, this process's part; padding has been cut off."""
     size = min(BATCH_SIZE, len(split))
@@ -105,73 +110,81 @@ def _batches(
         autocast.device,
         threads,
     )
-    ticker = _ticker(split)
+    ticker = ticker_of(split.name, len(split))
     for number in range(world.rank, -(-len(split) // size), world.size):
         batch = next(batches)
         with autocast():
             logits, features = model(batch.images)
-        classes = logits.argmax(1)
-        maps = class_activation_maps(features, model.fc.weight, batch.labels if cam_class == "truth" else classes)
+        # Sorted stably: of equal logits the class that comes first stands first, as argmax has it.
+        predicted = logits.argsort(dim=1, descending=True, stable=True)[:, : metrics.BEYOND_TOP_5]
+        classes = batch.labels if cam_class == "truth" else predicted[:, 0]
+        maps = class_activation_maps(features, model.fc.weight, classes)
         valid = valid_images(number, len(split), size)
-        yield slice(number * size, number * size + valid), classes[:valid], maps[:valid]
+        yield slice(number * size, number * size + valid), predicted[:valid], maps[:valid]
         if world.leads:
             ticker.update(number * size + valid)
     ticker.close()
 
 
-def _ticker(split: Split) -> Ticker:
+def ticker_of(name: str, total: int) -> Ticker:
+    """Progress through `total` images."""
+
     def line(done: int, rate: float, left: float) -> str:
-        return f"{split.name}  {done:,} of {len(split):,} images  {rate:,.0f} images/s  {duration(left)} left"
+        return f"{name}  {done:,} of {total:,} images  {rate:,.0f} images/s  {duration(left)} left"
 
-    return Ticker(len(split), line)
+    return Ticker(total, line)
 
 
-def count_hits(outputs: Outputs, split: Split, image_size: int) -> dict[str, LocalizationCounts]:
-    """Box every map and count, under every protocol."""
-    correct = outputs.predictions == split.labels
-    counts = {}
+def rates_of(outputs: Outputs, split: Split, image_size: int) -> dict[str, dict[str, float | None]]:
+    """The rates under every protocol at the fixed threshold, without the rest of a report."""
+    truths, ranks = truths_of(split), metrics.ranks(outputs.predicted, split.labels)
+    found = {}
     for protocol in PROTOCOLS:
         boxes = localize(outputs.cams, protocol, image_size, split.widths, split.heights)
-        counts[protocol] = count_boxes(boxes, correct, split, protocol)
-    return counts
+        ious = score_boxes(boxes, truths.boxes, truths.offsets, protocol)
+        found[protocol] = metrics.rates(metrics.outcomes(hits_of(ious, protocol), truths.has_boxes, ranks))
+    return found
 
 
-def count_boxes(
-    boxes: NDArray[np.float32], correct: NDArray[np.bool_], split: Split, protocol: str
-) -> LocalizationCounts:
-    """Count one box an image, float32 [N, 4] in original pixels, against the split's boxes under `protocol`."""
-    ious = score_boxes(boxes, split.boxes, split.box_offsets, protocol)
-    found = np.stack([hits(ious, threshold, protocol) for threshold in IOU_THRESHOLDS])
-    return count(found, correct, ~np.isnan(ious), np.ones(len(split), bool))
+def truths_of(split: Split) -> Truths:
+    """What the split's images are known to show."""
+    return Truths(split.widths, split.heights, split.boxes, split.box_offsets)
 
 
 @dataclass(frozen=True)
-class FixedBox:
-    """A baseline that looks at no image: one box for all, in the input frame, int32 [4]; and where it is from."""
+class Wanted:
+    """What a report is asked for beyond the rates at the fixed threshold."""
 
-    name: str
-    box: NDArray[np.int32]
-    origin: str
-
-
-def fixed_boxes(train: Split, image_size: int) -> list[FixedBox]:
-    """The whole frame, and for each IoU threshold the box that hits most of `train`."""
-    boxes = [FixedBox("whole frame", whole_frame(image_size), "no choice")]
-    image_of_box = np.repeat(np.arange(len(train)), np.diff(train.box_offsets))
-    truths = to_input(train.boxes, train.widths[image_of_box], train.heights[image_of_box], image_size)
-    for threshold in IOU_THRESHOLDS if len(truths) else ():
-        box = best_fixed_box(truths, train.box_offsets, image_size, threshold)
-        boxes.append(FixedBox(f"best box at IoU {threshold}", box, "boxes of train"))
-    return boxes
+    threshold: float | None = None
+    """Another threshold of the maps to report at."""
+    chosen: bool = False
+    """Choose the threshold on images held out of train, or else on images trained on."""
+    wsoleval: bool = False
+    """Add the protocol of the older evaluator."""
+    cam_class: metrics.CamClass = "truth"
 
 
-def baseline_rates(
-    fixed: FixedBox, split: Split, correct: NDArray[np.bool_], image_size: int, cam_class: CamClass = "truth"
-) -> dict[str, Any]:
-    """The rates, by protocol, of answering `fixed` for every image; `correct` lends it a network's classification."""
-    box = np.tile(fixed.box, (len(split), 1))
-    boxes = to_original(box, split.widths, split.heights, image_size)
-    return {protocol: count_boxes(boxes, correct, split, protocol).rates(cam_class) for protocol in PROTOCOLS}
+NOTHING_MORE = Wanted()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A report; what it says of each image; and what it was made of."""
+
+    report: dict[str, Any]
+    rows: ImageRows
+    outputs: Outputs
+
+
+def tuning_images(shards: Shards, split_name: str) -> tuple[Split, str]:
+    """The images that a threshold for `split_name` is chosen on: the holdout, or else some that were trained on."""
+    if "holdout" in shards.splits and split_name != "holdout":
+        split = shards.splits["holdout"]
+        return split, f"{len(split):,} images held out of train"
+    train = shards.splits["train"]
+    per_class = max(1, TUNING_IMAGES // len(np.unique(train.labels)))
+    split = train.subset("train", holdout_ids(train.labels, per_class))
+    return split, f"{len(split):,} images trained on"
 
 
 def evaluate_model(
@@ -183,34 +196,28 @@ def evaluate_model(
     step: int,
     world: World,
     split_name: str,
-    cam_class: CamClass = "truth",
-) -> dict[str, Any]:
-    """Evaluate `model`, which has done `step` steps of the run `info`, on a split: the JSON object of a report.
+    wanted: Wanted = NOTHING_MORE,
+) -> Evaluation | None:
+    """Evaluate `model`, which has done `step` steps of the run `info`, on a split; None but in the leading process.
 
-    `shards` have the run's holdout apart: the baselines' boxes are found on what is left of train.
+    All processes share the forward pass. `shards` have the run's holdout apart: the baselines' boxes are found on what
+    is left of train.
     """
     config, split = info.config, shards.splits[split_name]
+
+    def forward(images: Split) -> Outputs:
+        return forward_split(model, shards, images, config, autocast, threads, world, wanted.cam_class)
+
+    tuned = None
+    if wanted.chosen:
+        tuning, name = tuning_images(shards, split_name)
+        tuned = forward(tuning), truths_of(tuning), f"{name}, by their boxes"
     start = time.perf_counter()
-    outputs = forward_split(model, shards, split, config, autocast, threads, world, cam_class)
-    forwarded = time.perf_counter()
-    counts = count_hits(outputs, split, config.image_size)
-    counted = time.perf_counter()
-    correct = outputs.predictions == split.labels
-    baselines = [
-        {
-            "name": fixed.name,
-            "box": fixed.box.tolist(),
-            "from": fixed.origin,
-            "rates": baseline_rates(fixed, split, correct, config.image_size, cam_class),
-        }
-        for fixed in fixed_boxes(shards.splits["train"], config.image_size)
-    ]
-    return {
-        "format_version": 2,
+    outputs = forward(split)
+    seconds = time.perf_counter() - start
+    how = {
         "source": shards.manifest.source,
-        "classes": len(info.classes),
         "split": split_name,
-        "images": len(split),
         "seeds": 1,
         "config": config.to_json(),
         "config_digest": config.digest(),
@@ -221,11 +228,59 @@ def evaluate_model(
         "device": autocast.device.type,
         "threads": threads,
         "world_size": world.size,
-        "cam_class": cam_class,
-        "cam_threshold": CAM_THRESHOLD,
-        "counts": {protocol: asdict(each) for protocol, each in counts.items()},
-        "rates": {protocol: each.rates(cam_class) for protocol, each in counts.items()},
-        "baselines": baselines,
-        "seconds": {"forward": round(forwarded - start, 3), "boxes": round(counted - forwarded, 3)},
+    }
+
+    def report() -> Evaluation:
+        size = config.image_size
+        chosen = choose(localize_maps(tuned[0].cams, size, tuned[1]).curve, tuned[2]) if tuned is not None else None
+        return _evaluation(outputs, shards, split, size, threads, wanted, chosen, how, seconds)
+
+    return world.lead_does(report)
+
+
+def _evaluation(
+    outputs: Outputs,
+    shards: Shards,
+    split: Split,
+    image_size: int,
+    threads: int,
+    wanted: Wanted,
+    chosen: Chosen | None,
+    how: dict[str, Any],
+    forward_seconds: float,
+) -> Evaluation:
+    """Boxes and numbers, after the forward pass."""
+    start = time.perf_counter()
+    truths = truths_of(split)
+    localized = localize_maps(outputs.cams, image_size, truths, wanted.threshold)
+    if wanted.wsoleval:
+        ticker = ticker_of("wsoleval", len(truths))
+        in_map = truths.in_wsoleval_map(image_size)
+        sweep = wsoleval.sweep(outputs.cams.__getitem__, image_size, in_map, truths.offsets, threads, ticker.update)
+        ticker.close()
+        localized = localized.with_wsoleval(sweep, truths)
+    boxed = time.perf_counter()
+    wnids = [each.wnid for each in shards.manifest.classes]
+    measured = measure(
+        localized,
+        truths,
+        metrics.ranks(outputs.predicted, split.labels),
+        fixed_boxes(truths_of(shards.splits["train"]), image_size),
+        image_size,
+        wanted.threshold,
+        chosen,
+        split.labels,
+        wnids,
+        wanted.cam_class,
+    )
+    seconds = {"forward": forward_seconds, "boxes": boxed - start, "numbers": time.perf_counter() - boxed}
+    report = {
+        "format_version": REPORT_FORMAT_VERSION,
+        **how,
+        **measured,
+        "seconds": {name: round(each, 3) for name, each in seconds.items()},
         **environment(),
     }
+    names, box_counts = split.names(range(len(split))), np.diff(truths.offsets)
+    rows = ImageRows.of(names, wnids, split.labels, outputs.predicted, box_counts, localized.found)
+    return Evaluation(report, rows, outputs)

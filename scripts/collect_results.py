@@ -58,6 +58,8 @@ def collect(folder: Path) -> dict[str, Any]:
     if not run.finished(config):
         raise UserError(f"{folder}: not finished; let it train to its end first")
     report = json.loads(run.report_file(config.eval_split).read_bytes())
+    for large in ("curve", "classes"):  # they stay in the run's own report
+        report.pop(large, None)
     starts = json.loads((folder / "environment.json").read_bytes())["starts"]
     for each in (report, *starts):
         each["command"] = without_folders(each["command"])

@@ -8,44 +8,68 @@ from scipy import ndimage
 
 
 def evaluate_slowly(
-    cams, predictions, labels, boxes_of_images, widths, heights, image_size, protocol, iou_thresholds, threshold=0.2
+    cams, predicted, labels, boxes_of_images, widths, heights, image_size, protocol, iou_thresholds, threshold=0.2
 ):
-    """Integer counts as a dict; the names are those of `fastwsol.metrics.LocalizationCounts`."""
-    counts = {"images": 0, "images_with_boxes": 0, "top1_clas": 0}
-    counts["loc"] = [0] * len(iou_thresholds)
-    counts["top1_loc"] = [0] * len(iou_thresholds)
-    images = zip(cams, predictions, labels, boxes_of_images, widths, heights, strict=True)
-    for cam, prediction, label, truths, width, height in images:
-        counts["images"] += 1
-        if prediction == label:
-            counts["top1_clas"] += 1
+    """For each rate, by the name it has in `fastwsol.metrics`, how many images succeeded and how many counted.
+
+    predicted: for each image its classes, the most likely first.
+    """
+    names = [f"{rate}@{t}" for rate in ("gt_known_loc", "top1_loc", "top5_loc") for t in iou_thresholds]
+    counts = {name: [0, 0] for name in ("top1_clas", "top5_clas", *names)}
+
+    def note(name, success):
+        counts[name][0] += success
+        counts[name][1] += 1
+
+    images = zip(cams, predicted, labels, boxes_of_images, widths, heights, strict=True)
+    for cam, classes, label, truths, width, height in images:
+        first, among_five = classes[0] == label, label in classes[:5]
+        note("top1_clas", first)
+        note("top5_clas", among_five)
         if not truths:
             continue
-        counts["images_with_boxes"] += 1
         box = box_of_cam(cam, image_size, protocol, threshold)
         sizes = (width, height, width, height)
         box = [side * size / image_size for side, size in zip(box, sizes, strict=True)]
-        for level, iou_threshold in enumerate(iou_thresholds):
-            if any(is_hit(box, truth, iou_threshold, protocol) for truth in truths):
-                counts["loc"][level] += 1
-                if prediction == label:
-                    counts["top1_loc"][level] += 1
-    return counts
+        for iou_threshold in iou_thresholds:
+            hit = any(is_hit(box, truth, iou_threshold, protocol) for truth in truths)
+            note(f"gt_known_loc@{iou_threshold}", hit)
+            note(f"top1_loc@{iou_threshold}", hit and first)
+            note(f"top5_loc@{iou_threshold}", hit and among_five)
+    return {name: tuple(pair) for name, pair in counts.items()}
+
+
+def hits_slowly(cams, boxes_of_images, widths, heights, image_size, iou_threshold, threshold):
+    """How many images are hit at a threshold, under `strict`: by the largest component's box, by any component's."""
+    single = multiple = 0
+    for cam, truths, width, height in zip(cams, boxes_of_images, widths, heights, strict=True):
+        sizes = (width, height, width, height)
+        boxes = [box for _, box in boxes_of_cam(cam, image_size, "strict", threshold)]
+        boxes = [[side * size / image_size for side, size in zip(box, sizes, strict=True)] for box in boxes]
+        found = [any(is_hit(box, truth, iou_threshold, "strict") for truth in truths) for box in boxes]
+        single += bool(found) and found[0]
+        multiple += any(found)
+    return single, multiple
 
 
 def box_of_cam(cam, image_size, protocol, threshold):
+    return next((box for _, box in boxes_of_cam(cam, image_size, protocol, threshold)), (0, 0, 0, 0))
+
+
+def boxes_of_cam(cam, image_size, protocol, threshold):
+    """Size and box of all components, the largest first."""
     pixels = upsample(cam, image_size)
     low, high = pixels.min(), pixels.max()
     if low == high:
-        return 0, 0, 0, 0
-    best_size, best_box = 0, (0, 0, 0, 0)
+        return []
+    found = []
     for ys, xs in components(keep((pixels - low) / (high - low), protocol, threshold)):
         x0, y0, x1, y1 = min(xs), min(ys), max(xs) + 1, max(ys) + 1
-        size = len(xs) if protocol == "strict" else (x1 - x0) * (y1 - y0)
-        if size > best_size:
-            best_size = size
-            best_box = (x0, y0, x1, y1) if protocol == "strict" else (x0, y0, x1 + 1, y1 + 1)
-    return best_box
+        if protocol == "strict":
+            found.append((len(xs), (x0, y0, x1, y1)))
+        else:
+            found.append(((x1 - x0) * (y1 - y0), (x0, y0, x1 + 1, y1 + 1)))
+    return sorted(found, key=lambda each: -each[0])  # stable: of equals the first in row order
 
 
 def keep(x, protocol, threshold):

@@ -5,11 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from fastwsol.config import Config
+from fastwsol.image_rows import ImageRows
 from fastwsol.rundir import RunDir, RunInfo
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "collect_results.py"
 RATES = {"top1_clas": 50.0, **{f"{name}@{t}": 40.0 for name in ("top1_loc", "gt_known_loc") for t in (0.3, 0.5, 0.7)}}
+
+
+NO_IMAGES = ImageRows([], np.empty(0, np.str_), np.empty((0, 0), np.str_), np.empty(0, np.int64), {})
 
 
 def collect(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -31,7 +37,7 @@ def finished_run(folder: Path, config: Config, top1_clas: float) -> Path:
             "rates": rates,
             "baselines": [baseline],
         }
-        run.write_report(report, of_finished_run=True)
+        run.write_report(report, NO_IMAGES, of_finished_run=True)
     return folder
 
 

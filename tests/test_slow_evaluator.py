@@ -1,17 +1,14 @@
 """The whole evaluation, fast against slow: exactly the same counts."""
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 from scipy import ndimage
-from slow_evaluator import evaluate_slowly
+from slow_evaluator import evaluate_slowly, hits_slowly
 
-from fastwsol.localize import PROTOCOLS, hits, localize, score_boxes
-from fastwsol.metrics import IOU_THRESHOLDS, LocalizationCounts, count
+from fastwsol.localize import PROTOCOLS, curve_hits, hits, localize, score_boxes
+from fastwsol.metrics import IOU_THRESHOLDS, counts, outcomes, ranks
 
 IMAGE_SIZE = 32
-BATCH = 16
 
 
 @pytest.fixture(scope="module")
@@ -30,26 +27,23 @@ def images():
             x1, y1 = rng.integers(width // 2, width) + 1, rng.integers(height // 2, height) + 1
             corners.append([int(x0), int(y0), int(x1), int(y1)])
         boxes_of_images.append(corners)
-    labels = rng.integers(0, 3, number)
-    predictions = np.where(rng.random(number) < 0.6, labels, rng.integers(0, 3, number))
-    return cams, predictions, labels, boxes_of_images, widths, heights
+    labels = rng.integers(0, 9, number)
+    predicted = np.stack([rng.permutation(9) for _ in range(number)])[:, :5]
+    predicted[:, 0] = np.where(rng.random(number) < 0.5, labels, predicted[:, 0])
+    return cams, predicted, labels, boxes_of_images, widths, heights
 
 
-def evaluate_fast(cams, predictions, labels, boxes_of_images, widths, heights, protocol, threshold):
-    """In batches, the last one padded, as the evaluation runs."""
-    counts = LocalizationCounts()
-    for start in range(0, len(cams), BATCH):
-        slots = np.arange(start, start + BATCH)
-        valid = slots < len(cams)
-        ids = np.minimum(slots, len(cams) - 1)  # the padding repeats the last image
-        truths = [boxes_of_images[i] for i in ids]
-        offsets = np.cumsum([0, *(len(boxes) for boxes in truths)])
-        truths = np.array([box for boxes in truths for box in boxes], np.float32).reshape(-1, 4)
-        boxes = localize(cams[ids], protocol, IMAGE_SIZE, widths[ids], heights[ids], threshold)
-        ious = score_boxes(boxes, truths, offsets, protocol)
-        hits_TN = np.stack([hits(ious, iou_threshold, protocol) for iou_threshold in IOU_THRESHOLDS])
-        counts += count(hits_TN, predictions[ids] == labels[ids], ~np.isnan(ious), valid)
-    return counts
+def truths_of(boxes_of_images):
+    offsets = np.cumsum([0, *(len(boxes) for boxes in boxes_of_images)])
+    return np.array([box for boxes in boxes_of_images for box in boxes], np.float32).reshape(-1, 4), offsets
+
+
+def evaluate_fast(cams, predicted, labels, boxes_of_images, widths, heights, protocol, threshold):
+    truths, offsets = truths_of(boxes_of_images)
+    boxes = localize(cams, protocol, IMAGE_SIZE, widths, heights, threshold)
+    ious = score_boxes(boxes, truths, offsets, protocol)
+    hits_TN = np.stack([hits(ious, iou_threshold, protocol) for iou_threshold in IOU_THRESHOLDS])
+    return counts(outcomes(hits_TN, ~np.isnan(ious), ranks(predicted, labels)))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -58,14 +52,39 @@ def test_fast_and_slow_count_the_same(images, protocol, threshold):
     slow = evaluate_slowly(
         *images, image_size=IMAGE_SIZE, protocol=protocol, iou_thresholds=IOU_THRESHOLDS, threshold=threshold
     )
-    fast = evaluate_fast(*images, protocol=protocol, threshold=threshold)
-    assert {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(fast).items()} == slow
+    assert evaluate_fast(*images, protocol=protocol, threshold=threshold) == slow
 
 
 def test_the_images_tell_the_metrics_protocols_and_thresholds_apart(images):
     """Without this, equal counts could be equal because nothing happens."""
-    counts = {protocol: evaluate_fast(*images, protocol=protocol, threshold=0.55) for protocol in PROTOCOLS}
-    strict = counts["strict"]
-    assert strict != counts["paper2018"]
-    assert 0 < strict.top1_loc[1] < strict.loc[1] < strict.images_with_boxes < strict.images
-    assert strict.loc[0] > strict.loc[1] > strict.loc[2] > 0
+    found = {protocol: evaluate_fast(*images, protocol=protocol, threshold=0.55) for protocol in PROTOCOLS}
+    strict = {name: count.succeeded for name, count in found["strict"].items()}
+    assert found["strict"] != found["paper2018"]
+    assert 0 < strict["top1_loc@0.5"] < strict["top5_loc@0.5"] < strict["gt_known_loc@0.5"]
+    assert strict["gt_known_loc@0.3"] > strict["gt_known_loc@0.5"] > strict["gt_known_loc@0.7"] > 0
+    assert found["strict"]["gt_known_loc@0.5"].counted < found["strict"]["top1_clas"].counted
+
+
+@pytest.mark.parametrize("level", [1, 40, 51, 130, 200, 255])
+def test_the_curve_counts_what_single_thresholds_count(images, level):
+    cams, _, _, boxes_of_images, widths, heights = images
+    found = curve_hits(cams, IMAGE_SIZE, widths, heights, *truths_of(boxes_of_images), IOU_THRESHOLDS)
+    for k, iou_threshold in enumerate(IOU_THRESHOLDS):
+        slow = hits_slowly(cams, boxes_of_images, widths, heights, IMAGE_SIZE, iou_threshold, level / 255)
+        assert (found.single[:, k, level].sum(), found.multiple[:, k, level].sum()) == slow
+
+
+def test_level_51_of_the_curve_is_the_fixed_threshold(images):
+    cams, _, _, boxes_of_images, widths, heights = images
+    found = curve_hits(cams, IMAGE_SIZE, widths, heights, *truths_of(boxes_of_images), IOU_THRESHOLDS)
+    fast = evaluate_fast(*images, protocol="strict", threshold=0.2)
+    for k, iou_threshold in enumerate(IOU_THRESHOLDS):
+        assert found.single[:, k, 51].sum() == fast[f"gt_known_loc@{iou_threshold}"].succeeded
+
+
+def test_a_constant_map_hits_nothing_at_any_level(images):
+    cams, _, _, boxes_of_images, widths, heights = images
+    constant = np.full_like(cams, 3)
+    found = curve_hits(constant, IMAGE_SIZE, widths, heights, *truths_of(boxes_of_images), IOU_THRESHOLDS)
+    assert not found.single.any()
+    assert not found.multiple.any()

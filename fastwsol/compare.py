@@ -1,0 +1,151 @@
+"""python -m fastwsol.compare A B: do two networks differ on the same images, or is it these images' chance?
+
+A and B are runs' folders (their report on val is taken) or report files; the CSV beside a report says what happened to
+each image. For each rate: both values, their difference with its 95 % interval (a bootstrap over images, both networks
+resampled together) and the exact p value of the sign test on the images that one of them alone got right (McNemar).
+
+It speaks of these two networks. That the same recipe trained from another seed would differ as well, it does not say:
+for that, train several seeds.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from rich.text import Text
+
+from fastwsol.analysis import hits_of, resampled_counts
+from fastwsol.command import parse_flags, run_command
+from fastwsol.errors import UserError
+from fastwsol.image_rows import ImageRows
+from fastwsol.metrics import CamClass, Outcome, Outcomes, interval, outcomes, percent, ranks, sign_test
+from fastwsol.tables import console, table_of, title_of
+
+PROG = "python -m fastwsol.compare"
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The command line."""
+
+    a: Annotated[Path, tyro.conf.Positional]
+    """folder of a run, or a report's JSON file"""
+    b: Annotated[Path, tyro.conf.Positional]
+    """another one, evaluated on the same images"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print a table for each protocol that both were evaluated under."""
+    flags = parse_flags(Flags, arguments, PROG, "Compare two networks on the same images.")
+    a, b = read_side(flags.a), read_side(flags.b)
+    check_same_images(a, b)
+    out = console()
+    out.print(f"\nA: {a.path}\nB: {b.path}\n{len(a.rows.names):,} images, the same")
+    for protocol in (name for name in a.rows.found if name in b.rows.found):
+        table = table_of(f"{protocol}: B against A", ["A", "B", "B - A", "A alone\nright", "B alone\nright", "p"])
+        for name, row in paired(told(a, protocol), told(b, protocol)).items():
+            table.add_row(title_of(name).replace("\n", " "), *cells(row))
+        out.print(table)
+    out.print("Interval and p: over these images, of these two networks. To tell recipes apart, train several seeds.")
+    return 0
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two."""
+
+    path: Path
+    cam_class: CamClass
+    rows: ImageRows
+
+
+def read_side(path: Path) -> Side:
+    """The report of a run's folder, or a report file. Raises UserError where there is none."""
+    file = path / "report.json" if path.is_dir() else path
+    try:
+        cam_class = json.loads(file.read_bytes())["cam_class"]
+    except OSError as error:
+        raise UserError(
+            f"{file}: cannot be read ({error.strerror}); let the run finish, or make a report with "
+            f"python -m fastwsol.evaluate"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file}: is not a report; name a run's folder or its report.json") from None
+    return Side(file, cam_class, ImageRows.read(file.with_suffix(".csv")))
+
+
+def check_same_images(a: Side, b: Side) -> None:
+    """Raise UserError where the two are not about the same images and classes' maps."""
+    if a.cam_class != b.cam_class:
+        raise UserError(
+            f"{b.path}: boxes maps of the {b.cam_class} class, {a.path} of the {a.cam_class} class; evaluate both alike"
+        )
+    for what, ours, theirs in (
+        ("image", np.array(a.rows.names), np.array(b.rows.names)),
+        ("label", a.rows.labels, b.rows.labels),
+        ("number of boxes", a.rows.box_counts, b.rows.box_counts),
+    ):
+        if len(ours) != len(theirs):
+            raise UserError(
+                f"{b.path}: is about {len(theirs):,} images, {a.path} about {len(ours):,}; evaluate both on the same"
+            )
+        if len(different := np.flatnonzero(ours != theirs)):
+            row = different[0]
+            raise UserError(
+                f"{b.path}: image {row + 1} has another {what} than in {a.path} ({theirs[row]}, not {ours[row]}); "
+                f"evaluate both on the same images"
+            )
+
+
+def told(side: Side, protocol: str) -> Outcomes:
+    """What happened to each image."""
+    rows = side.rows
+    found = None
+    if rows.predicted.shape[1] and rows.labels.astype(bool).all():
+        found = ranks(rows.predicted, rows.labels)
+    return outcomes(hits_of(rows.found[protocol].ious, protocol), rows.box_counts > 0, found, side.cam_class)
+
+
+def paired(a: Outcomes, b: Outcomes) -> dict[str, dict[str, Any]]:
+    """For each rate that both have: the two percentages, their difference in points with its interval, and the test."""
+    names = [name for name in a if name in b]
+    flags = [flag for name in names for flag in (*_discordant(a[name], b[name]), a[name].counted)]
+    resampled = resampled_counts(np.column_stack(flags)).astype(np.float64)
+    found = {}
+    for k, name in enumerate(names):
+        only_a, only_b = (int(each.sum()) for each in flags[3 * k : 3 * k + 2])
+        counted = int(a[name].counted.sum())
+        with np.errstate(invalid="ignore"):
+            differences = 100 * (resampled[:, 3 * k + 1] - resampled[:, 3 * k]) / resampled[:, 3 * k + 2]
+        found[name] = {
+            "rates": [percent(int(each[name].succeeded.sum()), counted) for each in (a, b)],
+            "difference": percent(only_b - only_a, counted),
+            "interval": interval(differences),
+            "only": [only_a, only_b],
+            "p": sign_test(only_a, only_b),
+        }
+    return found
+
+
+def _discordant(a: Outcome, b: Outcome) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    return a.succeeded & ~b.succeeded, b.succeeded & ~a.succeeded
+
+
+def cells(row: dict[str, Any]) -> list[Text]:
+    """The table's cells of a rate."""
+    rates = [Text("–" if rate is None else f"{rate:.2f}") for rate in row["rates"]]
+    difference = Text("–" if row["difference"] is None else f"{row['difference']:+.2f}")
+    if row["interval"] is not None:
+        difference.append(" ({:+.2f} .. {:+.2f})".format(*row["interval"]), style="dim")
+    p = "< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
+    return [*rates, difference, *(Text(f"{each:,}") for each in row["only"]), Text(p)]
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

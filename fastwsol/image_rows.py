@@ -1,0 +1,108 @@
+"""What a report says of each image, as a CSV file beside it: for a look at single images, and to compare two networks.
+
+Columns: name, label, predicted (up to five classes, `;` between them, empty where nothing was classified), boxes (how
+many ground-truth boxes it has), and for each protocol the box in the original image's pixels and its IoU with the best
+ground-truth box by the protocol's rule (empty without one): strict_x0 ... strict_y1, strict_iou, ...
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.analysis import Boxes
+from fastwsol.durable import write_bytes
+from fastwsol.errors import UserError
+
+SEPARATOR = ";"
+_SIDES = ("x0", "y0", "x1", "y1")
+
+
+@dataclass(frozen=True)
+class ImageRows:
+    """N images' results."""
+
+    names: Sequence[str]
+    labels: NDArray[np.str_]
+    """[N]; empty where none is known."""
+    predicted: NDArray[np.str_]
+    """[N, up to 5], the first is the one predicted; [N, 0] where nothing was classified."""
+    box_counts: NDArray[np.int64]
+    """[N], ground-truth boxes."""
+    found: Mapping[str, Boxes]
+    """By protocol."""
+
+    @staticmethod
+    def of(
+        names: Sequence[str],
+        classes: Sequence[str],
+        labels: NDArray[np.int64] | None,
+        predicted: NDArray[np.int64] | None,
+        box_counts: NDArray[np.int64],
+        found: Mapping[str, Boxes],
+    ) -> ImageRows:
+        """From indices of `classes`: labels [N], predicted [N, up to 5] (-1: none), either of them None if unknown."""
+        named = np.array([*classes, ""])
+        count = len(names)
+        return ImageRows(
+            names,
+            named[labels] if labels is not None else np.full(count, ""),
+            named[predicted] if predicted is not None else np.empty((count, 0), np.str_),
+            box_counts,
+            found,
+        )
+
+    def write(self, path: Path) -> None:
+        """Write them durably."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        columns = [f"{protocol}_{what}" for protocol in self.found for what in (*_SIDES, "iou")]
+        writer.writerow(["name", "label", "predicted", "boxes", *columns])
+        numbers = [
+            [*(map(_short, sides)), "" if np.isnan(iou) else repr(iou)]
+            for each in self.found.values()
+            for sides, iou in zip(each.boxes.tolist(), each.ious.tolist(), strict=True)
+        ]
+        count = len(self.names)
+        predicted = [SEPARATOR.join(filter(None, each)) for each in self.predicted.tolist()]
+        for n, (name, label) in enumerate(zip(self.names, self.labels.tolist(), strict=True)):
+            of_protocols = [cell for k in range(len(self.found)) for cell in numbers[k * count + n]]
+            writer.writerow([name, label, predicted[n], self.box_counts[n], *of_protocols])
+        write_bytes(path, text.getvalue().encode())
+
+    @staticmethod
+    def read(path: Path) -> ImageRows:
+        """Read what `write` wrote. Raises UserError naming the file and line where it is something else."""
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{path}: cannot be read ({error}); evaluate again to make it anew") from None
+        protocols = [name.removesuffix("_iou") for name in (rows[0] if rows else ()) if name.endswith("_iou")]
+        try:
+            predicted = [row["predicted"].split(SEPARATOR) if row["predicted"] else [] for row in rows]
+            return ImageRows(
+                [row["name"] for row in rows],
+                np.array([row["label"] for row in rows], np.str_),
+                np.array(predicted, np.str_).reshape(len(rows), -1),
+                np.array([int(row["boxes"]) for row in rows]),
+                {
+                    protocol: Boxes(
+                        np.array([[float(row[f"{protocol}_{side}"]) for side in _SIDES] for row in rows], np.float32),
+                        np.array([float(row[f"{protocol}_iou"] or "nan") for row in rows]),
+                    )
+                    for protocol in protocols
+                },
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: not the images of a report ({error}); evaluate again to make it anew") from None
+
+
+def _short(side: float) -> str:
+    return f"{side:.9g}"  # nine digits hold a float32

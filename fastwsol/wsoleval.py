@@ -1,0 +1,171 @@
+"""The protocol of the evaluator of Choe et al. 2020, as its code has it: to compare with numbers made by it.
+
+It differs from `strict` in every step: maps are upsampled bicubically by OpenCV; a map is cut to uint8, int(255 x), and
+kept where *greater* than int(255 t), for thresholds t = 0, .001, ... .999; the largest is the OpenCV contour with the
+largest polygon area, in which a component a pixel wide has none, and the contour of a hole counts like one of a
+component; a box is one past its last pixel but at most at the last of the map; ground truth is taken as inclusive, is
+cut to whole pixels of the map, and IoU counts all ends as inclusive.
+
+It needs OpenCV, and runs its contours at each of the 255 values that int(255 t) takes: some milliseconds a map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.errors import UserError
+
+SIDE = 224
+"""Pixels of its square maps where it is used on its own data sets."""
+
+CUTS = 255
+"""Cut k keeps what is greater than k, for k = int(255 t) = 0 .. 254."""
+
+NO_BOX = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class WsolevalSweep:
+    """At each cut of N maps: its one box, and the IoUs of that and of the best of all contours."""
+
+    side: int
+    """Pixels of the square maps."""
+    truths: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    """As `truths_in_map` gives them; image n owns rows offsets[n] up to offsets[n + 1]."""
+    boxes: NDArray[np.int32]
+    """[N, CUTS, 4]: x0, y0, x1, y1 in the map's pixels, as the evaluator writes them."""
+    single: NDArray[np.float64]
+    multiple: NDArray[np.float64]
+    """[N, CUTS], NaN where there is no ground truth."""
+
+
+def require_opencv() -> Any:
+    """The module cv2. Raises UserError where it is not installed."""
+    try:
+        import cv2
+    except ImportError:
+        raise UserError("--wsoleval: needs OpenCV; pip install opencv-python-headless, or leave it out") from None
+    return cv2
+
+
+def cut_of(threshold: float) -> int:
+    """The cut that a threshold of the evaluator stands for."""
+    return int(threshold * 255)
+
+
+def truths_in_map(
+    boxes: NDArray[np.float32], widths: NDArray[np.int32], heights: NDArray[np.int32], side: int
+) -> NDArray[np.int64]:
+    """Half-open boxes [M, 4], each of an image of `widths` [M] x `heights` [M], as the evaluator has them in its map of
+    `side` pixels: int64, inclusive ends, cut to whole numbers.
+    """
+    inclusive = boxes.astype(np.float64) - [0, 0, 1, 1]
+    sizes = np.stack([widths, heights, widths, heights], axis=1).astype(np.float64)
+    return (np.maximum(inclusive, 0) * side / sizes).astype(np.int64)
+
+
+def sweep(
+    map_of: Callable[[int], NDArray[np.float32]],
+    side: int,
+    truths: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    threads: int,
+    tick: Callable[[int], None] = lambda done: None,
+) -> WsolevalSweep:
+    """Box the map [h, w] of each image, `map_of(n)`, at every cut; image n owns rows offsets[n] up to offsets[n + 1] of
+    `truths`.
+
+    tick: told how many maps are done. Raises UserError without OpenCV.
+    """
+    require_opencv()
+    count = len(offsets) - 1
+    boxes, ious = np.zeros((count, CUTS, 4), np.int32), np.full((2, count, CUTS), np.nan)
+    found = WsolevalSweep(side, truths, offsets, boxes, *ious)
+
+    def work(n: int) -> None:
+        own = truths[offsets[n] : offsets[n + 1]]
+        at_cuts = boxes_at_cuts(as_uint8(map_of(n), side))
+        for k, boxes in enumerate(at_cuts):
+            found.boxes[n, k] = boxes[0]
+        if len(own):
+            for k, boxes in enumerate(at_cuts):
+                ious = iou(boxes, own).max(axis=1)
+                found.single[n, k], found.multiple[n, k] = ious[0], ious.max()
+
+    with ThreadPoolExecutor(threads) as pool:
+        for done, _ in enumerate(pool.map(work, range(count)), 1):
+            tick(done)
+    return found
+
+
+def as_uint8(cam: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
+    """The map upsampled bicubically to `side` pixels a side, min-max normalised and cut to 0..255; 0 if constant."""
+    cv2 = require_opencv()
+    pixels = cv2.resize(cam.astype(np.float64), (side, side), interpolation=cv2.INTER_CUBIC)
+    if pixels.min() == pixels.max():
+        return np.zeros((side, side), np.uint8)
+    pixels -= pixels.min()
+    pixels /= pixels.max()
+    return (pixels * 255).astype(np.uint8)
+
+
+def boxes_at_cuts(pixels: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
+    """For each cut the boxes [C, 4] of the map's contours, that with the largest area first; one NO_BOX if none.
+
+    A map whose highest value is not 255 is a constant one, of which no cut keeps anything.
+    """
+    cv2 = require_opencv()
+    height, width = pixels.shape
+    present = np.zeros(256, bool)
+    present[np.unique(pixels)] = True
+    at_cuts: list[NDArray[np.int64]] = []
+    for k in range(CUTS):
+        if k and not present[k]:  # no pixel of value k leaves: the same mask as at the cut before
+            at_cuts.append(at_cuts[-1])
+            continue
+        _, mask = cv2.threshold(pixels, k, 255, cv2.THRESH_BINARY)
+        contours = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[-2]
+        if not contours:
+            at_cuts.append(np.array([NO_BOX]))
+            continue
+        first = max(range(len(contours)), key=lambda index: cv2.contourArea(contours[index]))
+        boxes = []
+        for index in [first, *range(first), *range(first + 1, len(contours))]:
+            x, y, w, h = cv2.boundingRect(contours[index])
+            boxes.append((x, y, min(x + w, width - 1), min(y + h, height - 1)))
+        at_cuts.append(np.array(boxes))
+    return at_cuts
+
+
+def iou(boxes: NDArray[Any], truths: NDArray[Any]) -> NDArray[np.float64]:
+    """IoU [B, G] of boxes [B, 4] and truths [G, 4], all ends inclusive."""
+    low = np.maximum(boxes[:, None, :2], truths[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], truths[None, :, 2:])
+    shared = np.maximum(high - low + 1, 0).prod(axis=2)
+    areas = [(each[:, 2:] - each[:, :2] + 1).prod(axis=1) for each in (boxes, truths)]
+    union = areas[0][:, None] + areas[1][None, :] - shared
+    return np.where(union > 0, shared / np.maximum(union, 1), 0.0)
+
+
+def fixed_box_ious(found: WsolevalSweep, box: NDArray[np.int32], image_size: int) -> NDArray[np.float64]:
+    """IoU [N] of one half-open box for all images, in a frame of `image_size`, written as the evaluator would have."""
+    x0, y0, x1, y1 = (int(edge) * found.side // image_size for edge in box)
+    written = np.array([[x0, y0, min(x1, found.side - 1), min(y1, found.side - 1)]])
+    best = np.full(len(found.offsets) - 1, np.nan)
+    np.fmax.at(best, np.repeat(np.arange(len(best)), np.diff(found.offsets)), iou(written, found.truths)[0])
+    return best
+
+
+def hits_at_cuts(found: WsolevalSweep, iou_thresholds: Sequence[float]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many images are hit at each IoU threshold and cut, [T, CUTS]: by the one box, and by the best of all."""
+    of_both = [
+        [(ious >= threshold).sum(axis=0) for threshold in iou_thresholds] for ious in (found.single, found.multiple)
+    ]
+    return np.array(of_both[0]), np.array(of_both[1])
