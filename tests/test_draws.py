@@ -10,6 +10,7 @@ from fastwsol.config import Augmentation
 from fastwsol.draws import (
     CELLS,
     GRIDS,
+    bootstrap_weights,
     draw_views,
     enlarge_cells,
     epoch_order,
@@ -203,3 +204,19 @@ def test_a_pixel_takes_the_cell_its_centre_lies_in(size):
     """Against the reference, which reckons in fractions."""
     cells = np.random.default_rng(0).integers(0, 2, (16, 16)).astype(np.uint8)
     assert np.array_equal(enlarge_cells(cells, size, 45), reference.enlarge_cells(cells, size, 45))
+
+
+def test_bootstrap_weights_are_poisson_of_mean_1():
+    weights = bootstrap_weights(np.arange(2000), 400)
+    assert weights.shape == (400, 2000)
+    for k, probability in enumerate(np.exp(-1) / np.array([1, 1, 2, 6, 24])):
+        assert (weights == k).mean() == pytest.approx(probability, abs=0.002)
+    # independent from one image to the next, and from one resample to the next
+    assert abs(np.corrcoef(weights[0], weights[1])[0, 1]) < 0.1
+    assert weights.sum(axis=1).std() == pytest.approx(np.sqrt(2000), rel=0.15)
+
+
+def test_bootstrap_weights_depend_on_the_image_alone():
+    whole = bootstrap_weights(np.arange(50), 21)
+    np.testing.assert_array_equal(bootstrap_weights(np.array([7, 3]), 21), whole[:, [7, 3]])
+    np.testing.assert_array_equal(bootstrap_weights(np.arange(50), 8), whole[:8])

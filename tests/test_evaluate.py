@@ -12,12 +12,13 @@ from fastwsol import evaluate, train
 from fastwsol.analysis import FixedBox, fixed_box_hits, fixed_boxes
 from fastwsol.command import run_command
 from fastwsol.config import Config
+from fastwsol.holdout import hold_out
 from fastwsol.localize import PROTOCOLS
 from fastwsol.machine import Autocast
 from fastwsol.metrics import IOU_THRESHOLDS, outcomes, rates
 from fastwsol.model import build_model
 from fastwsol.shards import open_shards
-from fastwsol.validation import Outputs, forward_split, rates_of, truths_of
+from fastwsol.validation import Outputs, forward_split, rates_of, truths_of, tuning_images
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +156,47 @@ def test_real_baselines_are_the_known_ones(real_source, tmp_path):
     assert gt_known(frame, "paper2018", 0.5) == pytest.approx(51.70, abs=0.005)
     assert gt_known(frame, "strict", 0.7) == pytest.approx(34.2, abs=0.05)
     assert gt_known(best[1], "strict", 0.5) == pytest.approx(58.00, abs=0.005)
+
+
+def test_exported_maps_are_measured_as_the_run_was(run, tmp_path, capsys):
+    assert run_evaluate(run, "--export-maps", tmp_path / "maps", "--threshold", "0.3", "--threads", "1") == 0
+    of_run = json.loads((run / "report.json").read_text())
+    files = ["--maps", tmp_path / "maps" / "maps.npy", "--boxes", tmp_path / "maps" / "boxes.csv"]
+    assert run_evaluate(*files, "--threshold", "0.3", "--out", tmp_path / "out") == 0
+    of_maps = json.loads((tmp_path / "out" / "report.json").read_text())
+    for part in ("counts", "rates", "intervals", "strict_at", "max_box_acc", "curve", "classes"):
+        assert of_maps[part] == of_run[part], part
+    assert of_maps["baselines"][0] == of_run["baselines"][0]
+    ours, theirs = ((folder / "report.csv").read_text() for folder in (run, tmp_path / "out"))
+    assert ours == theirs
+
+
+def test_a_threshold_is_chosen_on_trained_images_where_none_are_held_out(run, capsys):
+    assert run_evaluate(run, "--threshold", "auto", "--threads", "1") == 0
+    assert "80 images trained on, by their boxes" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+    chosen, oracle = json.loads((run / "report.json").read_text())["strict_at"]
+    assert chosen["name"] == "chosen on 80 images trained on, by their boxes"
+    assert chosen["rates"]["gt_known_loc@0.5"] <= oracle["rates"]["gt_known_loc@0.5"]
+
+
+def test_a_threshold_is_chosen_on_the_holdout_and_not_on_what_is_evaluated(synthetic_shards):
+    shards = hold_out(open_shards(synthetic_shards), 3)
+    holdout, name = tuning_images(shards, "val")
+    assert (holdout.name, name) == ("holdout", "12 images held out of train")
+    assert tuning_images(shards, "train")[0] is shards.splits["holdout"]
+    trained_on, name = tuning_images(shards, "holdout")
+    assert (len(trained_on), name) == (68, "68 images trained on")
+
+
+def test_many_trained_images_are_thinned_out_evenly(synthetic_shards, monkeypatch):
+    monkeypatch.setattr("fastwsol.validation.TUNING_IMAGES", 20)
+    split, _ = tuning_images(open_shards(synthetic_shards), "val")
+    assert np.bincount(split.labels).tolist() == [5, 5, 5, 5]
+
+
+def test_the_protocol_of_the_older_evaluator_stands_beside_the_others(run, capsys):
+    assert run_evaluate(run, "--wsoleval", "--threads", "1") == 0
+    report = json.loads((run / "report.json").read_text())
+    assert set(report["rates"]) == {*PROTOCOLS, "wsoleval"}
+    assert all("wsoleval" in baseline["rates"] for baseline in report["baselines"])
+    assert report["max_box_acc"]["wsoleval"]["rates"]["max_box_acc_v2"] >= 0

@@ -45,7 +45,7 @@ def test_sizes_that_make_no_sense_are_refused():
         (lambda: to_input(boxes, [64, 0], 64, 64), "widths must be positive, found 0"),
         (lambda: to_original(boxes, 64, [64], 64), r"heights have shape \(1,\), expected one number or \[2\]"),
         (lambda: to_input(boxes[0], 64, 64, 64), r"boxes have shape \(4,\)"),
-        (lambda: to_original(boxes, 64, 64, 0), "image_size is 0"),
+        (lambda: to_original(boxes, 64, 64, 0), "the frame is 0 x 0 pixels"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

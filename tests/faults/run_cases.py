@@ -268,7 +268,7 @@ TRAIN = [
 ]
 
 EVALUATE = [
-    Case("flags", "no run", lambda place: [], ("flags: python -m fastwsol.evaluate --help",), command="evaluate"),
+    Case("flags", "no run", lambda place: [], ("nothing to evaluate; name the folder of a run",), command="evaluate"),
     Case(
         "flags",
         "a run that is not there",
@@ -284,6 +284,8 @@ EVALUATE = [
         command="evaluate",
     ),
     on_run("evaluate", "a split that is none", lambda folder: None, "--split", flags=["--split", "test"]),
+    on_run("evaluate", "boxes for a run", lambda folder: None, "--boxes: goes with --maps", flags=["--boxes", "x.csv"]),
+    on_run("evaluate", "maps that exist", lambda folder: None, "exists; nothing", flags=["--export-maps", "."]),
     on_run("evaluate", "a device that is none", lambda folder: None, "--device tpu0", flags=["--device", "tpu0"]),
     on_run(
         "evaluate",

@@ -1,0 +1,136 @@
+"""From maps and truths to the numbers of a report."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from fastwsol import analysis
+from fastwsol.analysis import Truths, choose, fixed_boxes, localize_maps, measure, resampled_counts
+from fastwsol.metrics import IOU_THRESHOLDS, interval, ranks
+
+SIZE = 32
+
+
+def some_truths(count, seed=0, widths=SIZE, heights=SIZE):
+    rng = np.random.default_rng(seed)
+    numbers = rng.choice([0, 1, 1, 2], count)
+    corners = rng.uniform(0, 14, (numbers.sum(), 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(4, 18, corners.shape)], axis=1).astype(np.float32)
+    sizes = (np.full(count, side, np.int32) for side in (widths, heights))
+    return Truths(*sizes, boxes, np.cumsum([0, *numbers]))
+
+
+@pytest.fixture(scope="module")
+def cams():
+    noise = np.random.default_rng(1).standard_normal((300, 8, 8))
+    return ndimage.gaussian_filter(noise, (0, 1.2, 1.2)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def report(cams):
+    truths = some_truths(len(cams))
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 9, len(cams))
+    predicted = np.stack([rng.permutation(9)[:5] for _ in cams])
+    others = localize_maps(cams[:100], SIZE, truths.of_rows(np.arange(100)))
+    return measure(
+        localize_maps(cams, SIZE, truths, threshold=0.4),
+        truths,
+        ranks(predicted, labels),
+        fixed_boxes(some_truths(200, seed=3), SIZE),
+        SIZE,
+        threshold=0.4,
+        chosen=choose(others.curve, "100 images"),
+        labels=labels,
+        class_names=list("abcdefghi"),
+    )
+
+
+def test_rows_of_truths_keep_their_boxes():
+    truths = some_truths(20, widths=40)
+    rows = np.array([7, 3, 3, 19])
+    part = truths.of_rows(rows)
+    for k, row in enumerate(rows):
+        own = truths.boxes[truths.offsets[row] : truths.offsets[row + 1]]
+        np.testing.assert_array_equal(part.boxes[part.offsets[k] : part.offsets[k + 1]], own)
+    assert len(truths.of_rows(np.empty(0, np.int64))) == 0
+
+
+def test_an_objects_share_is_its_largest_boxs():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 20, 10], [5, 5, 6, 6]], np.float32)
+    truths = Truths(np.full(3, 40, np.int32), np.full(3, 20, np.int32), boxes, np.array([0, 2, 2, 3]))
+    np.testing.assert_array_equal(truths.object_shares(), [200 / 800, np.nan, 1 / 800])
+
+
+def test_the_fixed_threshold_is_the_curves_at_51(report):
+    for iou_threshold in IOU_THRESHOLDS:
+        at_fixed = report["counts"]["strict"][f"gt_known_loc@{iou_threshold}"].succeeded
+        assert report["curve"]["single"][str(iou_threshold)][51] == at_fixed
+
+
+def test_the_oracle_is_the_curves_highest_and_no_row_is_above_it(report):
+    asked, chosen, oracle = report["strict_at"]
+    boxed = report["images_with_boxes"]
+    for iou_threshold in IOU_THRESHOLDS:
+        name, curve = f"gt_known_loc@{iou_threshold}", report["curve"]["single"][str(iou_threshold)]
+        assert oracle["rates"][name] == 100 * max(curve) / boxed
+        assert oracle["thresholds"][str(iou_threshold)] == curve.index(max(curve)) / 255
+        for row in (asked, chosen, report):
+            rates = row["rates"]["strict"] if row is report else row["rates"]
+            assert rates[name] <= oracle["rates"][name]
+    assert report["max_box_acc"]["strict"]["rates"]["max_box_acc"] == oracle["rates"]["gt_known_loc@0.5"]
+    assert asked["thresholds"] == {str(t): 0.4 for t in IOU_THRESHOLDS}
+    assert chosen["name"] == "chosen on 100 images"
+
+
+def test_the_threshold_asked_for_is_the_curves_where_it_is_a_level(cams):
+    truths = some_truths(len(cams))
+    localized = localize_maps(cams, SIZE, truths, threshold=102 / 255)
+    for k, iou_threshold in enumerate(IOU_THRESHOLDS):
+        np.testing.assert_array_equal(localized.given.ious >= iou_threshold, localized.curve.single[:, k, 102])
+
+
+def test_groups_by_size_and_class_add_up_to_the_whole(report):
+    strict = report["counts"]["strict"]
+    for groups, names in ((report["sizes"], ["gt_known_loc@0.5"]), (report["classes"], list(strict))):
+        for name in names:
+            sums = [sum(group["counts"][name][k] for group in groups) for k in range(2)]
+            assert sums == list(strict[name])
+    whole_frame = report["baselines"][0]["rates"]["strict"]["gt_known_loc@0.5"]
+    of_groups = sum(group["baselines"]["whole frame"]["gt_known_loc@0.5"][0] for group in report["sizes"])
+    assert 100 * of_groups / report["images_with_boxes"] == whole_frame
+
+
+def test_every_rate_lies_in_its_interval(report):
+    for protocol, rates in report["rates"].items():
+        for name, rate in rates.items():
+            low, high = report["intervals"][protocol][name]
+            assert low <= rate <= high
+            assert high - low < 15
+    for name, (low, high) in report["max_box_acc"]["strict"]["intervals"].items():
+        assert low - 1 <= report["max_box_acc"]["strict"]["rates"][name] <= high
+
+
+def test_the_interval_is_the_binomials():
+    """Of 2000 images 30 %: 1.96 * sqrt(.3 * .7 / 2000) = 2.0 points on each side."""
+    flags = np.column_stack([np.arange(2000) % 10 < 3, np.ones(2000, bool)])
+    resampled = resampled_counts(flags).astype(float)
+    low, high = interval(100 * resampled[:, 0] / resampled[:, 1])
+    assert low == pytest.approx(28, abs=0.25)
+    assert high == pytest.approx(32, abs=0.25)
+
+
+def test_images_may_be_resampled_in_parts(monkeypatch):
+    flags = np.random.default_rng(0).random((700, 3)) < 0.5
+    whole = resampled_counts(flags)
+    monkeypatch.setattr(analysis, "_IMAGES_AT_ONCE", 64)
+    np.testing.assert_array_equal(resampled_counts(flags), whole)
+
+
+def test_a_set_without_boxes_tells_what_it_can(cams):
+    truths = Truths(*np.full((2, 4), SIZE, np.int32), np.empty((0, 4), np.float32), np.zeros(5, np.int64))
+    found = measure(localize_maps(cams[:4], SIZE, truths), truths, np.zeros(4, np.int64), fixed_boxes(None, SIZE), SIZE)
+    assert found["rates"]["strict"]["gt_known_loc@0.5"] is None
+    assert found["intervals"]["strict"]["gt_known_loc@0.5"] is None
+    assert found["max_box_acc"]["strict"]["rates"]["max_box_acc"] is None
+    assert found["rates"]["strict"]["top1_clas"] == 100

@@ -1,0 +1,103 @@
+"""Two networks on the same images."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fastwsol import compare
+from fastwsol.analysis import Boxes
+from fastwsol.command import run_command
+from fastwsol.image_rows import ImageRows
+
+COUNT = 400
+
+
+def report(folder, ious, right, cam_class="truth", names=None, labels=None):
+    """A report of COUNT images with their IoUs under `strict`, and whether they were classified right."""
+    folder.mkdir()
+    labels = np.full(COUNT, "cat") if labels is None else labels
+    predicted = np.stack([np.where(right, labels, "dog"), np.where(right, "dog", "cow")], axis=1)
+    boxes = Boxes(np.tile(np.float32([1.5, 0, 2 / 3, 4]), (COUNT, 1)), ious)
+    rows = ImageRows(
+        names or [f"{n}.jpg" for n in range(COUNT)], labels, predicted, ~np.isnan(ious) * 1, {"strict": boxes}
+    )
+    rows.write(folder / "report.csv")
+    (folder / "report.json").write_text(json.dumps({"cam_class": cam_class}))
+    return folder
+
+
+@pytest.fixture
+def sides(tmp_path):
+    """B hits what A hits and 40 images more; A classifies 10 right that B does not, and the other way round."""
+    ious = np.full(COUNT, 0.4)
+    ious[:100] = 0.6
+    ious[-20:] = np.nan
+    right = np.arange(COUNT) < 200
+    a = report(tmp_path / "a", ious, right)
+    ious = np.where(np.arange(COUNT) < 140, 0.5, ious)
+    b = report(tmp_path / "b", ious, np.roll(right, 10))
+    return a, b
+
+
+def run_compare(*arguments):
+    return run_command(compare.main, [str(argument) for argument in arguments])
+
+
+def test_differences_are_paired(sides):
+    a, b = (compare.read_side(side) for side in sides)
+    compare.check_same_images(a, b)
+    found = compare.paired(compare.told(a, "strict"), compare.told(b, "strict"))
+    hits = found["gt_known_loc@0.5"]
+    assert hits["rates"] == [100 * 100 / 380, 100 * 140 / 380]
+    assert hits["difference"] == pytest.approx(100 * 40 / 380)
+    assert hits["only"] == [0, 40]
+    assert hits["p"] == 2 / 2**40
+    assert 0 < hits["interval"][0] < hits["difference"] < hits["interval"][1]
+    # 40 of 380: the standard error of a mean of independent 0 and 1
+    assert hits["interval"][1] - hits["interval"][0] == pytest.approx(2 * 1.96 * 1.575, rel=0.1)
+    clas = found["top1_clas"]
+    assert clas["only"] == [10, 10]
+    assert clas["difference"] == 0
+    assert clas["p"] == 1
+    assert found["gt_known_loc@0.7"]["p"] == 1
+
+
+def test_a_network_does_not_differ_from_itself(sides, capsys):
+    assert run_compare(sides[0], sides[0] / "report.json") == 0
+    printed = capsys.readouterr().out
+    assert "+0.00 (+0.00 .. +0.00)" in printed
+    assert "400 images, the same" in printed
+
+
+def test_rows_are_read_as_they_were_written(sides):
+    rows = ImageRows.read(sides[0] / "report.csv")
+    assert rows.names[3] == "3.jpg"
+    assert rows.predicted.shape == (COUNT, 2)
+    np.testing.assert_array_equal(rows.found["strict"].boxes[0], np.float32([1.5, 0, 2 / 3, 4]))
+    assert np.isnan(rows.found["strict"].ious[-1])
+
+
+def test_what_cannot_be_compared_is_refused(sides, tmp_path, capsys):
+    a, _ = sides
+    ious, right = np.full(COUNT, 0.4), np.ones(COUNT, bool)
+    names = [f"{n}.jpg" for n in range(COUNT)]
+    labels = np.full(COUNT, "cat")
+    labels[7] = "cow"
+    damaged = report(tmp_path / "damaged", ious, right)
+    (damaged / "report.csv").write_text("name,label\n1,2\n")
+    no_report = tmp_path / "empty"
+    no_report.mkdir()
+    for other, words in (
+        (report(tmp_path / "1", ious, right, cam_class="predicted"), "of the predicted class"),
+        (report(tmp_path / "2", ious, right, names=[*names[:-1], "x.jpg"]), "image 400 has another image"),
+        (report(tmp_path / "3", ious, right, labels=labels), "image 8 has another label"),
+        (report(tmp_path / "4", ious, right), "image 381 has another number of boxes"),
+        (damaged, "report.csv: not the images of a report"),
+        (no_report, "report.json: cannot be read"),
+    ):
+        assert run_compare(a, other) == 2
+        message = capsys.readouterr().err
+        assert message.startswith("error: ")
+        assert message.count("\n") == 1
+        assert words in message

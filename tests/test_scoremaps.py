@@ -1,0 +1,136 @@
+"""Score maps of any network from files: read, measured and written again."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from fastwsol import evaluate, scoremaps
+from fastwsol.command import run_command
+from fastwsol.localize import curve_hits, localize, score_boxes
+from fastwsol.metrics import IOU_THRESHOLDS
+from fastwsol.scoremaps import ScoreMaps, localize_score_maps, read_annotations
+
+SIZES = [(40, 30), (64, 64), (30, 40), (40, 30), (2048, 16)]  # width, height
+SHAPES = [(8, 8), (8, 8), (5, 7), (30, 40), (8, 8)]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Maps of five images of several sizes and shapes, in a folder, and their boxes file."""
+    rng = np.random.default_rng(0)
+    lines = ["name,width,height,x0,y0,x1,y1,label,predicted"]
+    for n, ((width, height), shape) in enumerate(zip(SIZES, SHAPES, strict=True)):
+        path = tmp_path / "maps" / "val" / f"image_{n}.jpg.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, rng.standard_normal(shape))
+        for box in range(n % 3):
+            x0, y0 = rng.integers(0, width // 2), rng.integers(0, height // 2)
+            x1, y1 = rng.integers(width // 2, width) + 1, rng.integers(height // 2, height) + 1
+            lines.append(f"val/image_{n}.jpg,{width},{height},{x0}.5,{y0},{x1},{y1},class {n},class {box * 0};other")
+        if n % 3 == 0:
+            lines.append(f"val/image_{n}.jpg,{width},{height},,,,,class {n},class 0;other")
+    (tmp_path / "boxes.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def run_evaluate(*arguments):
+    return run_command(evaluate.main, [str(argument) for argument in arguments])
+
+
+def test_a_boxes_file_says_what_its_images_show(files):
+    images = read_annotations(files / "boxes.csv")
+    assert images.names == [f"val/image_{n}.jpg" for n in range(5)]
+    assert list(zip(images.truths.widths.tolist(), images.truths.heights.tolist(), strict=True)) == SIZES
+    assert np.diff(images.truths.offsets).tolist() == [0, 1, 2, 0, 1]
+    assert images.truths.boxes[:, 0].tolist() == [x for x in images.truths.boxes[:, 0].tolist() if x % 1 == 0.5]
+    assert images.classes == ["class 0", "class 1", "class 2", "class 3", "class 4", "other"]
+    assert images.labels.tolist() == [0, 1, 2, 3, 4]
+    assert images.predicted.tolist() == [[0, 5]] * 5
+
+
+def test_images_of_any_size_are_boxed_as_one_by_one(files):
+    images = read_annotations(files / "boxes.csv")
+    maps = ScoreMaps(files / "maps", images)
+    found = localize_score_maps(maps, images.truths, None, lambda done: None)
+    for n, (width, height) in enumerate(SIZES):
+        frame = (height, width) if width < 2000 else (8, 1024)
+        own = images.truths.of_rows(np.array([n]))
+        cam = maps.read(n)[np.newaxis]
+        curve = curve_hits(cam, frame, own.widths, own.heights, own.boxes, own.offsets, IOU_THRESHOLDS)
+        np.testing.assert_array_equal(found.curve.single[n], curve.single[0])
+        np.testing.assert_array_equal(found.curve.multiple[n], curve.multiple[0])
+        for protocol in ("strict", "paper2018"):
+            box = localize(cam, protocol, frame, width, height)
+            np.testing.assert_array_equal(found.found[protocol].boxes[n], box[0])
+            iou = score_boxes(box, own.boxes, own.offsets, protocol)
+            np.testing.assert_array_equal(found.found[protocol].ious[n], iou[0])
+
+
+def test_groups_are_let_go_before_the_memory_is_full(files, monkeypatch):
+    images = read_annotations(files / "boxes.csv")
+    maps = ScoreMaps(files / "maps", images)
+    done = []
+    whole = localize_score_maps(maps, images.truths, 0.3, done.append)
+    assert done[-1] == 5
+    monkeypatch.setattr(scoremaps, "_PIXELS_AT_ONCE", 1)
+    single = localize_score_maps(maps, images.truths, 0.3, done.append)
+    assert done[-5:] == [1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(single.curve.multiple, whole.curve.multiple)
+    np.testing.assert_array_equal(single.given.boxes, whole.given.boxes)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint8"])
+def test_one_array_of_any_number_format_equals_a_folder(files, dtype):
+    lines = ["name,width,height,x0,y0,x1,y1", *(f"{name},16,16,2,2,12,12" for name in "abc")]
+    (files / "boxes.csv").write_text("\n".join(lines))
+    cams = np.random.default_rng(1).integers(0, 200, (3, 4, 4)).astype(dtype)
+    np.save(files / "all.npy", cams)
+    for name, cam in zip("abc", cams, strict=True):
+        np.save(files / "maps" / f"{name}.npy", cam)
+    images = read_annotations(files / "boxes.csv")
+    together = localize_score_maps(ScoreMaps(files / "all.npy", images), images.truths, None, lambda done: None)
+    apart = localize_score_maps(ScoreMaps(files / "maps", images), images.truths, None, lambda done: None)
+    np.testing.assert_array_equal(together.found["strict"].boxes, apart.found["strict"].boxes)
+    np.testing.assert_array_equal(together.curve.multiple, apart.curve.multiple)
+
+
+def test_a_map_may_be_named_without_the_images_ending(files):
+    (files / "maps" / "val" / "image_2.jpg.npy").rename(files / "maps" / "val" / "image_2.npy")
+    images = read_annotations(files / "boxes.csv")
+    assert ScoreMaps(files / "maps", images).files[2].name == "image_2.npy"
+
+
+def test_the_command_prints_tables_and_writes_them(files, capsys):
+    arguments = ["--maps", files / "maps", "--boxes", files / "boxes.csv", "--train-boxes", files / "boxes.csv"]
+    assert run_evaluate(*arguments, "--out", files / "out", "--threshold", "0.4", "--per-class", "--wsoleval") == 0
+    printed = capsys.readouterr().out
+    for wanted in (
+        "strict",
+        "paper2018",
+        "wsoleval",
+        "whole frame",
+        "best box at IoU 0.5",
+        "MaxBoxAcc",
+        "0.4, as asked",
+    ):
+        assert wanted in printed
+    assert "2 images have no ground-truth box" in printed
+    report = json.loads((files / "out" / "report.json").read_text())
+    assert report["images"] == 5
+    assert report["images_with_boxes"] == 3
+    assert report["rates"]["strict"]["top1_clas"] == 20
+    assert set(report["rates"]) == {"strict", "paper2018", "wsoleval"}
+    rows = list(csv.DictReader((files / "out" / "report.csv").open()))
+    assert [row["name"] for row in rows] == [f"val/image_{n}.jpg" for n in range(5)]
+    assert [row["strict_iou"] == "" for row in rows] == [True, False, False, True, False]
+
+
+def test_without_labels_localization_alone_is_told(files, capsys):
+    lines = ["name,width,height,x0,y0,x1,y1", "val/image_1.jpg,64,64,3,3,40,50"]
+    (files / "boxes.csv").write_text("\n".join(lines))
+    assert run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv") == 0
+    printed = capsys.readouterr().out
+    assert "GT-known" in printed
+    assert "Top-1" not in printed

@@ -1,0 +1,113 @@
+"""The older evaluator's protocol against a plain transcription of its description: all 1000 thresholds, one by one."""
+
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from fastwsol import wsoleval
+from fastwsol.errors import UserError
+from fastwsol.metrics import IOU_THRESHOLDS
+
+SIDE = 32
+THRESHOLDS = np.arange(0, 1, 0.001)
+
+
+def evaluate_plainly(cam, truths, side):
+    """For each of the 1000 thresholds: the one box, its best IoU, and the best IoU of all contours' boxes."""
+    pixels = cv2.resize(cam.astype(np.float64), (side, side), interpolation=cv2.INTER_CUBIC)
+    pixels = pixels - pixels.min()
+    pixels = pixels / pixels.max() if pixels.max() > 0 else pixels
+    image = (pixels * 255).astype(np.uint8)
+    found = []
+    for threshold in THRESHOLDS:
+        mask = np.where(image > int(threshold * image.max()), 255, 0).astype(np.uint8)
+        contours, _ = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+        boxes = [(0, 0, 0, 0)]
+        if contours:
+            areas = [cv2.contourArea(contour) for contour in contours]
+            boxes = []
+            for contour in [contours[areas.index(max(areas))], *contours]:
+                x, y, width, height = cv2.boundingRect(contour)
+                boxes.append((x, y, min(x + width, side - 1), min(y + height, side - 1)))
+        ious = [max((iou(box, truth) for truth in truths), default=np.nan) for box in boxes]
+        found.append((boxes[0], ious[0], max(ious)))
+    return found
+
+
+def iou(box, truth):
+    across = min(box[2], truth[2]) - max(box[0], truth[0]) + 1
+    down = min(box[3], truth[3]) - max(box[1], truth[1]) + 1
+    shared = max(across, 0) * max(down, 0)
+    areas = [(each[2] - each[0] + 1) * (each[3] - each[1] + 1) for each in (box, truth)]
+    return shared / (sum(areas) - shared)
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(5)
+    cams = ndimage.gaussian_filter(rng.standard_normal((12, 8, 8)), (0, 1, 1)).astype(np.float32)
+    cams[3] = 1.5
+    cams[4] = rng.standard_normal((8, 8))  # rough: holes and pieces
+    numbers = rng.integers(0, 3, 12)
+    corners = rng.integers(0, 15, (numbers.sum(), 2))
+    truths = np.concatenate([corners, corners + rng.integers(1, 17, corners.shape)], axis=1)
+    return cams, truths, np.cumsum([0, *numbers])
+
+
+def test_every_threshold_of_the_evaluator_gives_the_same_boxes_and_ious(images):
+    cams, truths, offsets = images
+    found = wsoleval.sweep(cams.__getitem__, SIDE, truths, offsets, threads=2)
+    cuts = [wsoleval.cut_of(threshold) for threshold in THRESHOLDS]
+    assert set(cuts) == set(range(wsoleval.CUTS))
+    for n, cam in enumerate(cams):
+        plain = evaluate_plainly(cam, truths[offsets[n] : offsets[n + 1]], SIDE)
+        for cut, (box, single, multiple) in zip(cuts, plain, strict=True):
+            assert found.boxes[n, cut].tolist() == list(box)
+            np.testing.assert_array_equal(found.single[n, cut], single)
+            np.testing.assert_array_equal(found.multiple[n, cut], multiple)
+
+
+def test_hits_are_counted_at_each_cut(images):
+    found = wsoleval.sweep(images[0].__getitem__, SIDE, *images[1:], threads=1)
+    single, multiple = wsoleval.hits_at_cuts(found, IOU_THRESHOLDS)
+    assert single.shape == multiple.shape == (3, wsoleval.CUTS)
+    assert single[1, 100] == (found.single[:, 100] >= 0.5).sum()
+    assert (multiple >= single).all()
+    assert (multiple > single).any()
+
+
+def test_a_hole_is_a_box_here():
+    cam = np.ones((SIDE, SIDE), np.float32)
+    cam[8:24, 8:24] = 0
+    boxes = wsoleval.boxes_at_cuts(wsoleval.as_uint8(cam, SIDE))[100].tolist()
+    assert boxes == [[0, 0, 31, 31], [7, 7, 25, 25]]
+
+
+def test_boxes_are_one_past_their_pixels_but_inside_the_map():
+    cam = np.zeros((SIDE, SIDE), np.float32)
+    cam[4:8, 28:32] = 1
+    assert wsoleval.boxes_at_cuts(wsoleval.as_uint8(cam, SIDE))[0].tolist() == [[28, 4, 31, 8]]
+
+
+def test_ground_truth_is_inclusive_and_cut_to_whole_pixels():
+    boxes = np.array([[10, 20, 41, 61], [0, 0, 1, 1]], np.float32)
+    widths, heights = np.array([100, 64], np.int32), np.array([200, 64], np.int32)
+    assert wsoleval.truths_in_map(boxes, widths, heights, 64).tolist() == [[6, 6, 25, 19], [0, 0, 0, 0]]
+
+
+def test_a_fixed_box_is_written_as_the_evaluator_writes_it(images):
+    _, truths, offsets = images
+    found = wsoleval.sweep(images[0].__getitem__, SIDE, truths, offsets, threads=1)
+    ious = wsoleval.fixed_box_ious(found, np.array([0, 0, 64, 64], np.int32), 64)
+    for n in range(len(ious)):
+        own = truths[offsets[n] : offsets[n + 1]]
+        np.testing.assert_array_equal(ious[n], max((iou((0, 0, 31, 31), each) for each in own), default=np.nan))
+
+
+def test_without_opencv_there_is_a_line_and_no_traceback(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(UserError, match="--wsoleval: needs OpenCV; pip install opencv-python-headless"):
+        wsoleval.require_opencv()
