@@ -12,8 +12,10 @@ from importlib import metadata
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from rounds import Side, cpu_time, rates, ratio
+from scipy import ndimage
 
 from fastwsol.durable import write_json
 from fastwsol.errors import UserError
@@ -31,6 +33,12 @@ def pytest_addoption(parser):
     group = parser.getgroup("fastwsol")
     group.addoption("--results", type=Path, metavar="FILE", help="write figures, command, commit and machine as JSON")
     group.addoption("--cores", type=int, default=2, metavar="N", help="cores that all sides are pinned to (default 2)")
+    group.addoption(
+        "--maps",
+        type=Path,
+        metavar="FILE",
+        help="a network's maps, as `evaluate RUN --export-maps` writes them: measured beside random ones",
+    )
     group.addoption(
         "--shards", type=Path, metavar="DIR", help="packed data set to measure on (default: a generated one)"
     )
@@ -67,6 +75,13 @@ def shards(pytestconfig, tmp_path_factory):
         return open_shards(folder)
     except UserError as error:
         pytest.exit(f"error: {error}", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def smooth_cams():
+    """2048 smooth random fields float32 [2048, 8, 8], and where they are from."""
+    noise = np.random.default_rng(1).standard_normal((2048, 8, 8))
+    return ndimage.gaussian_filter(noise, (0, 0.7, 0.7)).astype(np.float32), "smooth random maps of 8x8, seed 1"
 
 
 @pytest.fixture

@@ -1,53 +1,77 @@
-"""Maps to boxes, one thread each: ours beside what one would otherwise call.
+"""Maps to boxes: ours beside what one would otherwise call.
 
-    pytest bench/test_boxing.py --benchmark-only
+    pytest bench/test_boxing.py --benchmark-only --maps MAPS.npy
 
-Every side gets the same float32 maps and gives one box a map; the conversion to a mask is inside all timings. Before
-anything is timed the boxes are compared, wherever the question has one answer. Images in the figures are maps.
+Every side gets the same float32 maps in 0..1 and gives boxes; the conversion to masks or to uint8 is inside all
+timings. Before anything is timed the boxes are compared, wherever the question has one answer. With one thread each
+side is as it is; with two ours shares its maps out, and the others are called from a pool of two threads (OpenCV and
+SciPy let go of Python's lock). Images in the figures are maps.
 """
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numba
 import numpy as np
 import pytest
+import torch
 from rounds import Side
 from scipy import ndimage
 
 import kernels
 
 IMAGES = 2048
+SWEPT_IMAGES = 64  # the older evaluator takes tens of milliseconds each
 SIZE = 64
-CELLS = 8
 ROUNDS = 15
 EIGHT_CONNECTED = np.ones((3, 3))
+OLDER_THRESHOLDS = np.arange(0, 1, 0.001)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
+@pytest.fixture(params=[1, 2])
+def threads(request, cores):
+    if request.param > cores:
+        pytest.skip(f"--cores {cores}: {request.param} threads are not measured")
     before = numba.get_num_threads(), cv2.getNumThreads()
-    numba.set_num_threads(1)
-    cv2.setNumThreads(1)
-    yield
+    numba.set_num_threads(request.param)
+    cv2.setNumThreads(1)  # a map is too small to share
+    yield request.param
     numba.set_num_threads(before[0])
     cv2.setNumThreads(before[1])
 
 
-@pytest.fixture(scope="module")
-def maps():
-    """Smooth random fields in 0..1, as class activation maps are after upsampling: float32 [IMAGES, SIZE, SIZE]."""
-    noise = np.random.default_rng(0).standard_normal((IMAGES, SIZE, SIZE))
-    fields = ndimage.gaussian_filter(noise, (0, 6, 6))
-    low, high = fields.min(axis=(1, 2), keepdims=True), fields.max(axis=(1, 2), keepdims=True)
-    return ((fields - low) / (high - low)).astype(np.float32)
+@pytest.fixture(scope="session", params=["smooth", "real"])
+def cams(request, pytestconfig):
+    """Maps [up to IMAGES, h, w] as a network gives them, and where they are from."""
+    if request.param == "smooth":
+        return request.getfixturevalue("smooth_cams")
+    path = pytestconfig.option.maps
+    if path is None:
+        pytest.skip("NOT MEASURED on a network's maps: name them with --maps")
+    cams = np.load(path)[:IMAGES]
+    return cams, f"class activation maps of {cams.shape[1]}x{cams.shape[2]}"
 
 
-@pytest.fixture(scope="module")
-def cams():
-    """float32 [IMAGES, CELLS, CELLS]."""
-    noise = np.random.default_rng(1).standard_normal((IMAGES, CELLS, CELLS))
-    return ndimage.gaussian_filter(noise, (0, 0.7, 0.7)).astype(np.float32)
+@pytest.fixture
+def maps(cams):
+    """The same upsampled and normalised to 0..1: float32 [N, SIZE, SIZE]."""
+    pixels = torch.nn.functional.interpolate(torch.from_numpy(cams[0])[:, None], (SIZE, SIZE), mode="bilinear")[:, 0]
+    low, high = pixels.amin((1, 2), keepdim=True), pixels.amax((1, 2), keepdim=True)
+    return ((pixels - low) / (high - low)).numpy(), f"{cams[1]}, upsampled to {SIZE}x{SIZE}"
+
+
+def shared_out(box, threads):
+    """`box`, on the maps' parts in a pool of threads."""
+    if threads == 1:
+        return box
+
+    def boxes(maps, *arguments):
+        with ThreadPoolExecutor(threads) as pool:
+            parts = pool.map(lambda part: box(part, *arguments), np.array_split(maps, threads))
+            return np.concatenate(list(parts))
+
+    return boxes
 
 
 def with_opencv_components(maps, threshold):
@@ -92,13 +116,43 @@ def component_sizes(pixels, threshold):
     return np.sort(np.bincount(ndimage.label(pixels >= threshold, EIGHT_CONNECTED)[0].ravel())[1:])[::-1]
 
 
-def measure(paired_rounds, boxes, data, maps, threshold, **parameters):
-    sides = {name: Side(functools.partial(box, maps, threshold)) for name, box in boxes.items()}
-    paired_rounds(sides, images=len(maps), rounds=ROUNDS, data=data, threshold=threshold, threads=1, **parameters)
+def with_older_evaluator(maps):
+    """Boxes [N, 1000, 4] as the evaluator of Choe et al. 2020 finds them: contours anew for each of 1000 thresholds."""
+    boxes = np.empty((len(maps), len(OLDER_THRESHOLDS), 4), np.int32)
+    for pixels, own in zip(maps, boxes, strict=True):
+        image = (pixels * 255).astype(np.uint8)
+        for k, threshold in enumerate(OLDER_THRESHOLDS):
+            mask = cv2.threshold(image, int(threshold * image.max()), 255, cv2.THRESH_BINARY)[1]
+            contours = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0]
+            x, y, width, height = cv2.boundingRect(max(contours, key=cv2.contourArea)) if contours else (0, 0, 0, 0)
+            own[k] = x, y, min(x + width, SIZE - 1), min(y + height, SIZE - 1)
+    return boxes
+
+
+def as_levels(maps):
+    return (maps * 255).astype(np.uint8)
+
+
+def sweep(maps):
+    return kernels.threshold_sweep(as_levels(maps))
+
+
+def with_single_thresholds(maps):
+    levels = as_levels(maps)
+    return np.stack([kernels.largest_box(levels, level) for level in range(256)], axis=1)
+
+
+def sides_of(boxes, threads, *arguments):
+    """`boxes` by name; ours, which begin with that word, share their maps out themselves."""
+    return {
+        name: Side(functools.partial(box if name.startswith("ours") else shared_out(box, threads), *arguments))
+        for name, box in boxes.items()
+    }
 
 
 @pytest.mark.parametrize("threshold", [0.2, 0.5])
-def test_largest_box(paired_rounds, maps, threshold):
+def test_largest_box(paired_rounds, maps, threshold, threads):
+    maps, data = maps
     sizes = [component_sizes(pixels, threshold) for pixels in maps]
     one_component = np.array([len(size) == 1 for size in sizes])
     one_largest = np.array([len(size) == 1 or size[0] > size[1] for size in sizes])
@@ -108,26 +162,38 @@ def test_largest_box(paired_rounds, maps, threshold):
         (with_opencv_contours, one_component),
         (with_scipy, one_largest),
     ):
-        assert one_answer.sum() > IMAGES / 10
-        np.testing.assert_array_equal(box(maps, threshold)[one_answer], ours[one_answer])
+        assert one_answer.sum() > len(maps) / 10
+        np.testing.assert_array_equal(shared_out(box, threads)(maps, threshold)[one_answer], ours[one_answer])
     boxes = {
         "ours": kernels.largest_box,
         "opencv components": with_opencv_components,
         "opencv contours": with_opencv_contours,
         "scipy": with_scipy,
     }
-    data = f"{IMAGES} smooth random maps of {SIZE}x{SIZE}, seed 0"
-    measure(paired_rounds, boxes, data, maps, threshold)
+    sides = sides_of(boxes, threads, maps, threshold)
+    paired_rounds(sides, images=len(maps), rounds=ROUNDS, data=data, threshold=threshold, threads=threads)
+
+
+def test_threshold_sweep(paired_rounds, maps, threads):
+    maps, data = maps[0][:SWEPT_IMAGES], maps[1]
+    np.testing.assert_array_equal(sweep(maps), with_single_thresholds(maps))
+    boxes = {
+        "ours": sweep,
+        "ours, 256 thresholds": with_single_thresholds,
+        "older evaluator": with_older_evaluator,
+    }
+    paired_rounds(sides_of(boxes, threads, maps), images=len(maps), rounds=7, data=data, threads=threads)
 
 
 def cam_boxes(cams, threshold):
     return kernels.cam_boxes(cams, SIZE, threshold)
 
 
-def test_cam_boxes(paired_rounds, cams):
+def test_cam_boxes(paired_rounds, cams, threads):
     # OpenCV upsamples in float32: where a pixel lies on the threshold the two may part.
+    cams, data = cams
     same = (with_opencv_from_cams(cams, 0.2) == cam_boxes(cams, 0.2)).all(axis=1)
     assert same.mean() > 0.99
     boxes = {"ours": cam_boxes, "opencv": with_opencv_from_cams}
-    data = f"{IMAGES} smooth random maps of {CELLS}x{CELLS}, seed 1"
-    measure(paired_rounds, boxes, data, cams, 0.2, image_size=SIZE)
+    sides = sides_of(boxes, threads, cams, 0.2)
+    paired_rounds(sides, images=len(cams), rounds=ROUNDS, data=data, threshold=0.2, threads=threads, image_size=SIZE)

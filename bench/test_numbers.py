@@ -1,0 +1,76 @@
+"""All numbers of a report from maps and predictions, after the forward pass.
+
+    pytest bench/test_numbers.py --benchmark-only --maps MAPS.npy
+
+Boxes under `strict` and `paper2018`, the curve of 256 thresholds for one box and for all boxes, MaxBoxAcc, results by
+class and size, baselines, and 1,000 resamples for the intervals. The other side is the slow one that tests compare
+with, the plain twins of the kernels, on few images; it stops at boxes and curve. Images in the figures are maps.
+"""
+
+import numpy as np
+import pytest
+from rounds import Side
+from test_boxing import SIZE
+
+from fastwsol.analysis import Truths, fixed_boxes, localize_maps, measure
+from fastwsol.metrics import IOU_THRESHOLDS
+from kernels import reference
+
+IMAGES = 10_000
+FEW_IMAGES = 10
+CLASSES = 200
+
+
+@pytest.fixture(scope="session")
+def many_cams(pytestconfig, smooth_cams):
+    """IMAGES maps, and where they are from."""
+    path = pytestconfig.option.maps
+    cams, data = smooth_cams if path is None else (np.load(path), "class activation maps of a network")
+    return np.resize(cams, (IMAGES, *cams.shape[1:])), f"{data}, {IMAGES:,} in all"
+
+
+def truths_of(count):
+    """A random box in each image."""
+    rng = np.random.default_rng(2)
+    corners = rng.uniform(0, SIZE / 2, (count, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(8, SIZE / 2, (count, 2))], axis=1).astype(np.float32)
+    return Truths(*np.full((2, count), SIZE, np.int32), boxes, np.arange(count + 1))
+
+
+def test_all_numbers_of_a_report(paired_rounds, many_cams, cores):
+    cams, data = many_cams
+    truths = truths_of(len(cams))
+    rng = np.random.default_rng(3)
+    ranks, labels = rng.integers(0, 6, len(cams)), rng.integers(0, CLASSES, len(cams))
+    fixed = fixed_boxes(None, SIZE)
+    names = [str(label) for label in range(CLASSES)]
+
+    def ours():
+        localized = localize_maps(cams, SIZE, truths)
+        return measure(localized, truths, ranks, fixed, SIZE, labels=labels, class_names=names)
+
+    assert ours()["images"] == len(cams)
+    paired_rounds({"ours": Side(ours)}, images=len(cams), rounds=5, data=data, threads=cores)
+
+
+def test_boxes_and_curve_beside_the_slow_twins(paired_rounds, many_cams, cores):
+    cams, data = many_cams[0][:FEW_IMAGES], many_cams[1]
+    truths = truths_of(len(cams))
+
+    def ours():
+        localized = localize_maps(cams, SIZE, truths)
+        boxes = [localized.found[protocol].boxes for protocol in ("strict", "paper2018")]
+        return boxes, localized.curve.single, localized.curve.multiple
+
+    def slow():
+        levels = reference.cam_levels(cams, SIZE)
+        boxes = [reference.cam_boxes(cams, SIZE), reference.cam_boxes_paper2018(cams, SIZE)]
+        curves = [
+            np.stack([ious >= threshold for threshold in IOU_THRESHOLDS], axis=1)
+            for ious in reference.sweep_ious(levels, truths.boxes, truths.offsets)
+        ]
+        return boxes, *curves
+
+    for one, other in zip(ours(), slow(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    paired_rounds({"ours": Side(ours), "slow twins": Side(slow)}, images=len(cams), rounds=5, data=data, threads=cores)
