@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.baselines import best_fixed_box, whole_frame
+from fastwsol.baselines import best_fixed_boxes, whole_frame
 from fastwsol.draws import bootstrap_weights
 from fastwsol.localize import (
     CAM_THRESHOLD,
@@ -152,10 +152,11 @@ def fixed_boxes(train: Truths | None, image_size: int) -> list[FixedBox]:
     """The whole frame and, where there are training boxes, for each IoU threshold the box that hits most of them."""
     boxes = [FixedBox("whole frame", whole_frame(image_size), "no choice")]
     if train is not None and len(train.boxes):
-        in_frame = train.in_frame(image_size)
-        for threshold in IOU_THRESHOLDS:
-            box = best_fixed_box(in_frame, train.offsets, image_size, threshold)
-            boxes.append(FixedBox(f"best box at IoU {threshold}", box, "boxes of train"))
+        best = best_fixed_boxes(train.in_frame(image_size), train.offsets, image_size, IOU_THRESHOLDS)
+        boxes += [
+            FixedBox(f"best box at IoU {threshold}", box, "boxes of train")
+            for threshold, box in zip(IOU_THRESHOLDS, best, strict=True)
+        ]
     return boxes
 
 
@@ -202,7 +203,7 @@ def measure(
     class_names: Sequence[str] = (),
     cam_class: CamClass = "truth",
 ) -> dict[str, Any]:
-    """The part of a report, as JSON, that is made of maps, predictions and truths (README, "A report's numbers").
+    """The part of a report, as JSON, that is made of maps, predictions and truths (README, "A report's file").
 
     ranks: as `metrics.ranks` gives them, None where nothing was classified; image_size: the frame of the `fixed` boxes;
     threshold: what `localized.given` was made with; chosen: thresholds chosen elsewhere; labels: indices of

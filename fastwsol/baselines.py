@@ -3,6 +3,7 @@
 Both are one box for all images, in the input frame; `localize.to_original` puts it into each image's own pixels.
 """
 
+from collections.abc import Sequence
 from itertools import combinations, product
 
 import numpy as np
@@ -18,33 +19,46 @@ def whole_frame(image_size: int) -> npt.NDArray[np.int32]:
     return np.array([0, 0, image_size, image_size], np.int32)
 
 
-def best_fixed_box(
-    truths: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64], image_size: int, iou_threshold: float = 0.5
+def best_fixed_boxes(
+    truths: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64], image_size: int, iou_thresholds: Sequence[float]
 ) -> npt.NDArray[np.int32]:
-    """The one box int32 [4], whole pixels of the input frame, that hits the most images of train.
+    """For each IoU threshold the box that hits most images of train, int32 [T, 4], whole pixels of the input frame.
 
     `truths` float32 [M, 4] are in the input frame, image n owning rows offsets[n] up to offsets[n + 1]; a hit is an
-    IoU >= `iou_threshold` with one of them. The search takes the best box of a coarse grid, then moves each side by
+    IoU >= the threshold with one of them. The search takes the best box of a coarse grid, then moves each side by
     at most a step to the best of those 81 boxes while that has more hits, then halves the step. No box that differs by
     at most a pixel a side is better than the result; one farther away could be. Of equals it keeps the box it has,
     then the first in the order of x0, y0, x1, y1, so the same boxes give the same result.
 
-    100,000 boxes take about a second on two cores. Raises ValueError if there is no box to choose by.
+    Raises ValueError if there is no box to choose by.
     """
     if len(truths) == 0:
         raise ValueError("there are no ground-truth boxes to choose the best fixed box by")
+    coarse = _coarse_boxes(image_size)
+    counts = kernels.fixed_box_hits(coarse, truths, offsets, iou_thresholds)
+    found = []
+    for threshold, own in zip(iou_thresholds, counts.T, strict=True):
+        first = int(own.argmax())
+        found.append(_climb(coarse[first], int(own[first]), truths, offsets, image_size, threshold))
+    return np.stack(found)
 
-    def best_of(candidates: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], int]:
-        counts = kernels.fixed_box_hits(candidates, truths, offsets, [iou_threshold])[:, 0]
-        first = int(counts.argmax())
-        return candidates[first], int(counts[first])
 
-    box, most = best_of(_coarse_boxes(image_size))
+def _climb(
+    box: npt.NDArray[np.int32],
+    most: int,
+    truths: npt.NDArray[np.float32],
+    offsets: npt.NDArray[np.int64],
+    image_size: int,
+    iou_threshold: float,
+) -> npt.NDArray[np.int32]:
+    """The box that the search ends with, from `box`, which has `most` hits."""
     step = max(1, image_size // (2 * COARSE_CELLS))
     while step:
-        candidate, count = best_of(_neighbours(box, step, image_size))
-        if count > most:
-            box, most = candidate, count
+        candidates = _neighbours(box, step, image_size)
+        counts = kernels.fixed_box_hits(candidates, truths, offsets, [iou_threshold])[:, 0]
+        first = int(counts.argmax())
+        if counts[first] > most:
+            box, most = candidates[first], int(counts[first])
         else:
             step //= 2
     return box

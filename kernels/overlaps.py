@@ -56,7 +56,16 @@ def fixed_box_hits(
     thresholds = np.ascontiguousarray(iou_thresholds, np.float64)
     if thresholds.ndim != 1:
         raise ValueError(f"iou_thresholds has shape {thresholds.shape}, expected [T]")
-    return _fixed_box_hits(candidates, truths, checked_offsets(offsets, images, len(truths)), thresholds)
+    offsets = checked_offsets(offsets, images, len(truths))
+    # Most images have one box, and it is not empty: these need no search for the best, and their loop is vectorised.
+    single = np.diff(offsets) == 1
+    own = truths[offsets[:-1][single]]
+    single[single] = (own[:, 2:] > own[:, :2]).all(axis=1)
+    sides = np.ascontiguousarray(truths[offsets[:-1][single]].T)
+    others = np.flatnonzero(~single)
+    return _hits_of_single_truths(candidates, sides, thresholds) + _hits_of_images(
+        candidates, truths, offsets, others, thresholds
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -88,16 +97,41 @@ def _best_iou(
     return best
 
 
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _hits_of_single_truths(
+    candidates: npt.NDArray[np.float64], sides: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    """`sides` are x0, y0, x1, y1 of one box an image, [4, images], none of them empty: so no union is 0."""
+    hits = np.zeros((len(candidates), len(thresholds)), np.int64)
+    x0s, y0s, x1s, y1s = sides[0], sides[1], sides[2], sides[3]
+    for candidate in prange(len(candidates)):
+        x0, y0 = candidates[candidate, 0], candidates[candidate, 1]
+        x1, y1 = candidates[candidate, 2], candidates[candidate, 3]
+        area = max(x1 - x0, 0.0) * max(y1 - y0, 0.0)
+        for level in range(len(thresholds)):
+            count = 0
+            for image in range(len(x0s)):
+                across = max(min(x1, x1s[image]) - max(x0, x0s[image]), 0.0)
+                down = max(min(y1, y1s[image]) - max(y0, y0s[image]), 0.0)
+                shared = across * down
+                union = area + (x1s[image] - x0s[image]) * (y1s[image] - y0s[image]) - shared
+                count += shared / union >= thresholds[level]
+            hits[candidate, level] = count
+    return hits
+
+
 @njit(cache=True, nogil=True, parallel=True)
-def _fixed_box_hits(
+def _hits_of_images(
     candidates: npt.NDArray[np.float64],
     truths: npt.NDArray[np.float64],
     offsets: npt.NDArray[np.int64],
+    images: npt.NDArray[np.int64],
     thresholds: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.int64]:
+    """The same of `images` alone, which may have any number of boxes."""
     hits = np.zeros((len(candidates), len(thresholds)), np.int64)
     for candidate in prange(len(candidates)):
-        for image in range(len(offsets) - 1):
+        for image in images:
             best = np.nan
             for truth in range(offsets[image], offsets[image + 1]):
                 iou = _iou(candidates, candidate, truths, truth, True)
