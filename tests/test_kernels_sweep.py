@@ -61,7 +61,8 @@ def test_ten_thousand_maps_give_their_twins_boxes_on_one_thread_and_on_two(threa
         threads(count)
         np.testing.assert_array_equal(kernels.threshold_sweep(maps, connectivity), sweep)
         np.testing.assert_array_equal(kernels.sweep_ious(maps, truths, offsets, frames, connectivity), ious)
-        np.testing.assert_array_equal(kernels.largest_box(maps, level, connectivity), sweep[:, level])
+        for same in (maps, maps.astype(np.float32)):
+            np.testing.assert_array_equal(kernels.largest_box(same, level, connectivity), sweep[:, level])
         for ours, twin in zip(kernels.component_boxes(maps, level, connectivity), components, strict=True):
             np.testing.assert_array_equal(ours, twin)
     np.testing.assert_array_equal(maps, before)
@@ -110,6 +111,26 @@ def test_sweep_ious_are_those_of_the_boxes_at_each_level(kind, connectivity):
             assert best_of_all[n, level] == max(ious, default=0)
     assert (best_of_all >= of_largest).all()
     assert (best_of_all > of_largest).any()
+
+
+@pytest.mark.parametrize("kind", ["smooth", "noise"])
+@pytest.mark.parametrize(("height", "width"), [(1024, 1024), (1024, 1000), (3, 65535)])
+def test_large_maps_are_swept_like_small_ones(kind, height, width):
+    if kind == "noise":
+        maps = np.random.default_rng(0).integers(0, 256, (1, height, width)).astype(np.uint8)
+    else:
+        maps = fields(kind, 1, height, width)
+    truth, offsets = np.array([[0, 0, width / 2, height]], np.float32), np.array([0, 1])
+    sweep = kernels.threshold_sweep(maps)
+    of_largest, _ = kernels.sweep_ious(maps, truth, offsets)
+    for level in (0, 1, 60, 130, 150, 220, 255):
+        np.testing.assert_array_equal(sweep[:, level], kernels.largest_box(maps, level))
+        np.testing.assert_array_equal(of_largest[:, level], kernels.best_iou(sweep[:, level], truth, offsets))
+
+
+def test_maps_too_wide_for_a_pixels_place_are_refused():
+    with pytest.raises(ValueError, match=r"shape \(1, 1, 65536\), expected sides of at most 65535"):
+        kernels.threshold_sweep(np.zeros((1, 1, 65536), np.uint8))
 
 
 def test_a_sweep_by_hand():
