@@ -202,16 +202,17 @@ def measure(
     labels: NDArray[np.int64] | None = None,
     class_names: Sequence[str] = (),
     cam_class: CamClass = "truth",
+    top5: bool = True,
 ) -> dict[str, Any]:
     """The part of a report, as JSON, that is made of maps, predictions and truths (README, "A report's file").
 
     ranks: as `metrics.ranks` gives them, None where nothing was classified; image_size: the frame of the `fixed` boxes;
     threshold: what `localized.given` was made with; chosen: thresholds chosen elsewhere; labels: indices of
-    `class_names`, for the results by class.
+    `class_names`, for the results by class; top5: whether the ranks tell it of the first five.
     """
 
     def told(found: NDArray[np.bool_]) -> Outcomes:
-        return outcomes(found, truths.has_boxes, ranks, cam_class)
+        return outcomes(found, truths.has_boxes, ranks, cam_class, top5)
 
     by_protocol = {name: told(hits_of(each.ious, name)) for name, each in localized.found.items()}
     elsewhere = _at_other_thresholds(localized, threshold, chosen)

@@ -24,7 +24,7 @@ from fastwsol.analysis import hits_of, resampled_counts
 from fastwsol.command import parse_flags, run_command
 from fastwsol.errors import UserError
 from fastwsol.image_rows import ImageRows
-from fastwsol.metrics import CamClass, Outcome, Outcomes, interval, outcomes, percent, ranks, sign_test
+from fastwsol.metrics import BEYOND_TOP_5, CamClass, Outcome, Outcomes, interval, outcomes, percent, ranks, sign_test
 from fastwsol.tables import console, table_of, title_of
 
 PROG = "python -m fastwsol.compare"
@@ -109,7 +109,8 @@ def told(side: Side, protocol: str) -> Outcomes:
     found = None
     if rows.predicted.shape[1] and rows.labels.astype(bool).all():
         found = ranks(rows.predicted, rows.labels)
-    return outcomes(hits_of(rows.found[protocol].ious, protocol), rows.box_counts > 0, found, side.cam_class)
+    five = rows.predicted.shape[1] == BEYOND_TOP_5 and bool(rows.predicted.astype(bool).all())
+    return outcomes(hits_of(rows.found[protocol].ious, protocol), rows.box_counts > 0, found, side.cam_class, five)
 
 
 def paired(a: Outcomes, b: Outcomes) -> dict[str, dict[str, Any]]:

@@ -241,7 +241,17 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
         ranks = metrics.ranks(images.predicted, images.labels)
     side = scoremaps.baseline_side(truths)
     fixed = fixed_boxes(train, side)
-    measured = measure(localized, truths, ranks, fixed, side, threshold, None, images.labels, images.classes)
+    measured = measure(
+        localized,
+        truths,
+        ranks,
+        fixed,
+        side,
+        threshold,
+        labels=images.labels,
+        class_names=images.classes,
+        top5=images.tells_five,
+    )
     seconds = {"boxes": boxed - start, "numbers": time.perf_counter() - boxed}
     report: dict[str, Any] = {
         "format_version": REPORT_FORMAT_VERSION,

@@ -87,6 +87,8 @@ class ImageRows:
         protocols = [name.removesuffix("_iou") for name in (rows[0] if rows else ()) if name.endswith("_iou")]
         try:
             predicted = [row["predicted"].split(SEPARATOR) if row["predicted"] else [] for row in rows]
+            most = max(map(len, predicted), default=0)
+            predicted = [[*each, *[""] * (most - len(each))] for each in predicted]
             return ImageRows(
                 [row["name"] for row in rows],
                 np.array([row["label"] for row in rows], np.str_),

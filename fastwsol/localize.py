@@ -100,7 +100,7 @@ def curve_hits(
     """
     shape = (len(cams), len(iou_thresholds), 256)
     single, multiple = np.zeros(shape, bool), np.zeros(shape, bool)
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = _both(size)
     at_once = max(1, _PIXELS_AT_ONCE // (height * width))
     for start in range(0, len(cams), at_once):
         part = slice(start, min(start + at_once, len(cams)))
@@ -140,6 +140,11 @@ def _check(protocol: str) -> None:
         raise ValueError(f"there is no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
 
 
+def _both(size: Size) -> tuple[int, int]:
+    """Height and width."""
+    return size if isinstance(size, tuple) else (int(size), int(size))
+
+
 def _sizes(
     boxes: npt.NDArray, widths: npt.ArrayLike, heights: npt.ArrayLike, size: Size
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -152,7 +157,7 @@ def _sizes(
             raise ValueError(f"{name} have shape {values.shape}, expected one number or [{len(boxes)}], one a box")
         if not (values > 0).all():
             raise ValueError(f"{name} must be positive, found {values.min()}")
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = _both(size)
     if height < 1 or width < 1:
         raise ValueError(f"the frame is {height} x {width} pixels, expected at least 1 x 1")
     sizes = np.empty((len(boxes), 4))

@@ -71,13 +71,17 @@ def ranks(predicted: npt.NDArray, labels: npt.NDArray) -> npt.NDArray[np.int64]:
 
 
 def outcomes(
-    hits: BoolArray, has_boxes: BoolArray, ranks: npt.NDArray[np.int64] | None, cam_class: CamClass = "truth"
+    hits: BoolArray,
+    has_boxes: BoolArray,
+    ranks: npt.NDArray[np.int64] | None,
+    cam_class: CamClass = "truth",
+    top5: bool = True,
 ) -> Outcomes:
     """What happened to each image under every metric that can be told.
 
     hits: bool [T, N], a row for each of `IOU_THRESHOLDS`; `has_boxes` bool [N], without which no hit counts; ranks: the
-    true class's [N], or None where nothing was classified. Top-5 Loc needs the true class's map. Raises ValueError for
-    other shapes or dtypes.
+    true class's [N], or None where nothing was classified; top5: whether they are known up to the fifth place. Top-5
+    Loc needs the true class's map as well. Raises ValueError for other shapes or dtypes.
     """
     shapes = {"hits": (len(IOU_THRESHOLDS), len(has_boxes)), "ranks": has_boxes.shape}
     for (name, shape), array in zip(shapes.items(), (hits, ranks), strict=True):
@@ -88,13 +92,15 @@ def outcomes(
     found: Outcomes = {}
     if ranks is not None:
         every = np.ones_like(has_boxes)
-        found["top1_clas"], found["top5_clas"] = Outcome(ranks == 0, every), Outcome(ranks < BEYOND_TOP_5, every)
+        found["top1_clas"] = Outcome(ranks == 0, every)
+        if top5:
+            found["top5_clas"] = Outcome(ranks < BEYOND_TOP_5, every)
     for iou_threshold, row in zip(IOU_THRESHOLDS, hits, strict=True):
         hit = row & has_boxes
         found[f"{LOC_NAMES[cam_class]}@{iou_threshold}"] = Outcome(hit, has_boxes)
         if ranks is not None:
             found[f"top1_loc@{iou_threshold}"] = Outcome(hit & (ranks == 0), has_boxes)
-        if ranks is not None and cam_class == "truth":
+        if ranks is not None and top5 and cam_class == "truth":
             found[f"top5_loc@{iou_threshold}"] = Outcome(hit & (ranks < BEYOND_TOP_5), has_boxes)
     return found
 

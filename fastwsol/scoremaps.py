@@ -36,7 +36,7 @@ from fastwsol.durable import write_bytes, write_durably
 from fastwsol.errors import UserError
 from fastwsol.image_rows import SEPARATOR
 from fastwsol.localize import CurveHits
-from fastwsol.metrics import IOU_THRESHOLDS, LEVELS
+from fastwsol.metrics import BEYOND_TOP_5, IOU_THRESHOLDS, LEVELS
 
 SIDES = ("x0", "y0", "x1", "y1")
 REQUIRED = ("name", "width", "height", *SIDES)
@@ -64,6 +64,12 @@ class Annotations:
     classes: list[str]
     """Every class that is named, sorted."""
 
+    @property
+    def tells_five(self) -> bool:
+        """Whether the first five classes of every image are known (all, where there are fewer)."""
+        wanted = min(BEYOND_TOP_5, len(self.classes))
+        return self.predicted is not None and self.predicted.shape[1] == wanted and bool((self.predicted >= 0).all())
+
 
 def read_annotations(path: Path) -> Annotations:
     """Read a boxes file. Raises UserError naming the file and the line."""
@@ -73,7 +79,7 @@ def read_annotations(path: Path) -> Annotations:
             header = next(lines, [])
             rows = list(_rows(path, header, lines))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); name a boxes file with --boxes") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name a boxes file (CSV)") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not CSV in UTF-8 ({error}); see python -m fastwsol.evaluate --help") from None
     if not rows:
@@ -150,6 +156,8 @@ def _rows(path: Path, header: Sequence[str], lines: Iterator[list[str]]) -> Iter
             raise UserError(f"{where}: nothing is predicted; name a class for every image, or leave out the column")
         if len(predicted) > 5 or len(set(predicted)) < len(predicted):
             raise UserError(f"{where}: {cell['predicted']!r} is not up to five different classes, best first")
+        if SEPARATOR in cell.get("label", ""):
+            raise UserError(f"{where}: the label {cell['label']!r} has a {SEPARATOR!r}, which stands between classes")
         if "label" in header and not cell["label"]:
             raise UserError(f"{where}: the label is empty; name a class for every image, or leave out the column")
         box = _box(where, [cell[side] for side in SIDES], width, height)
@@ -168,13 +176,18 @@ def _box(where: str, texts: list[str], width: int, height: int) -> tuple[float, 
     try:
         x0, y0, x1, y1 = (float(each) for each in texts)
     except ValueError:
-        raise UserError(f"{where}: {','.join(texts)!r} are not four numbers x0,y0,x1,y1 (empty: no box)") from None
-    if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0:
+        x0 = y0 = x1 = y1 = math.nan
+    if not all(map(math.isfinite, (x0, y0, x1, y1))):
+        raise UserError(f"{where}: {','.join(texts)!r} are not four numbers x0,y0,x1,y1; leave all empty for no box")
+    if x1 <= x0 or y1 <= y0:
         raise UserError(
             f"{where}: the box {','.join(texts)} is empty; its ends are exclusive: add 1 to x1 and y1 if yours are not"
         )
     if min(x0, y0) < 0 or x1 > width or y1 > height:
-        raise UserError(f"{where}: the box {','.join(texts)} reaches outside its image of {width} x {height} pixels")
+        raise UserError(
+            f"{where}: the box {','.join(texts)} reaches outside its image of {width} x {height} pixels; "
+            f"clip it, or mend width and height (are they swapped?)"
+        )
     return x0, y0, x1, y1
 
 
@@ -213,7 +226,7 @@ class ScoreMaps:
 
 
 def _find(folder: Path, name: str, annotations: Path) -> Path:
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+    if Path(name).is_absolute() or ".." in Path(name).parts or not Path(name).name:
         raise UserError(f"{annotations}: the name {name!r} leads out of {folder}; use names inside it")
     candidates = [folder / f"{name}.npy", (folder / name).with_suffix(".npy")]
     found = next((each for each in candidates if each.is_file()), None)
@@ -227,7 +240,10 @@ def _find(folder: Path, name: str, annotations: Path) -> Path:
 
 def _load(path: Path) -> NDArray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(stored, np.ndarray):
+            raise ValueError("an archive of arrays")
+        return stored
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); give a folder or a .npy file") from None
     except (ValueError, EOFError, SyntaxError):

@@ -29,7 +29,7 @@ def checked_thresholds(threshold: npt.ArrayLike, count: int) -> npt.NDArray[np.f
 
 def checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
     """Height and width of `size`, which is both or one number for both."""
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = size if isinstance(size, tuple) else (int(size), int(size))
     if height < 1 or width < 1:
         raise ValueError(f"boxes are wanted in {height} x {width} pixels, expected at least 1 x 1")
     return height, width

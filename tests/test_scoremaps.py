@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from fastwsol import evaluate, scoremaps
+from fastwsol import compare, evaluate, scoremaps
 from fastwsol.command import run_command
 from fastwsol.localize import curve_hits, localize, score_boxes
 from fastwsol.metrics import IOU_THRESHOLDS
@@ -125,6 +125,20 @@ def test_the_command_prints_tables_and_writes_them(files, capsys):
     rows = list(csv.DictReader((files / "out" / "report.csv").open()))
     assert [row["name"] for row in rows] == [f"val/image_{n}.jpg" for n in range(5)]
     assert [row["strict_iou"] == "" for row in rows] == [True, False, False, True, False]
+
+
+@pytest.mark.parametrize(("predicted", "told"), [("a;b;c;d;e", True), ("a;b;c;d", False), ("a", False)])
+def test_top_5_is_told_where_five_classes_are_given_of_every_image(files, capsys, predicted, told):
+    lines = ["name,width,height,x0,y0,x1,y1,label,predicted"]
+    lines += ["val/image_1.jpg,64,64,3,3,40,50,f,a;b;c;d;f", f"val/image_2.jpg,30,40,3,3,20,30,e,{predicted}"]
+    (files / "boxes.csv").write_text("\n".join(lines))
+    assert run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv", "--out", files / "out") == 0
+    rates = json.loads((files / "out" / "report.json").read_text())["rates"]["strict"]
+    assert rates["top1_clas"] == 0
+    assert rates.get("top5_clas") == (100 if told else None)
+    assert ("Top-5" in capsys.readouterr().out) == told
+    assert run_command(compare.main, [str(files / "out")] * 2) == 0
+    assert ("Top-5" in capsys.readouterr().out) == told
 
 
 def test_without_labels_localization_alone_is_told(files, capsys):

@@ -83,21 +83,24 @@ CASES = [
     line_2("a height beyond all", "a,64,99999,0,0,10,10,cat,cat", "from 1 to 30000"),
     line_2("a box in words", "a,64,48,left,0,10,10,cat,cat", "'left,0,10,10' are not four numbers"),
     line_2("half a box", "a,64,48,3,,10,10,cat,cat", "are not four numbers"),
-    line_2("a box that is NaN", "a,64,48,nan,0,10,10,cat,cat", "is empty"),
+    line_2("a box that is NaN", "a,64,48,nan,0,10,10,cat,cat", "are not four numbers"),
     line_2("a box with inclusive ends", "a,64,48,10,10,10,20,cat,cat", "is empty", "add 1 to x1 and y1"),
     line_2("a box upside down", "a,64,48,10,30,20,20,cat,cat", "is empty"),
     line_2("a box outside", "a,64,48,0,0,65,10,cat,cat", "reaches outside its image of 64 x 48"),
     line_2("a box before the edge", "a,64,48,-1,0,10,10,cat,cat", "reaches outside"),
+    line_2("a label of two classes", "a,64,48,0,0,10,10,cat;dog,cat", "the label 'cat;dog' has a ';'"),
     line_2("no label", "a,64,48,0,0,10,10,,cat", "the label is empty"),
     line_2("no prediction", "a,64,48,0,0,10,10,cat,", "nothing is predicted"),
     line_2("six predictions", "a,64,48,0,0,10,10,cat,a;b;c;d;e;f", "is not up to five different classes"),
     line_2("a prediction twice", "a,64,48,0,0,10,10,cat,a;a", "is not up to five different classes"),
     lines("a name that leads out", "leads out of", put=(HEADER, "../boxes,64,48,0,0,10,10,cat,cat")),
     lines("an absolute name", "leads out of", put=(HEADER, "/etc/hosts,64,48,0,0,10,10,cat,cat")),
+    lines("a name that is a folder", "the name '.' leads out of", put=(HEADER, ".,64,48,0,0,10,10,cat,cat")),
     evaluated("a map missing", "b.npy: no such file", spoil=lambda root: (root / "maps" / "b.npy").unlink()),
     evaluated("no maps at all", "maps: cannot be read", spoil=lambda root: (root / "maps").rename(root / "other")),
     evaluated("a map that is text", "b.npy: is no array", spoil=write("maps/b.npy", b"not a map at all")),
     evaluated("an empty map file", "b.npy: is no array", spoil=write("maps/b.npy", b"")),
+    evaluated("an archive of maps", "b.npy: is no array", spoil=lambda root: archive(root / "maps" / "b.npy")),
     evaluated("a map cut short", "b.npy: is no array", spoil=lambda root: cut(root / "maps" / "b.npy")),
     map_b("a map of objects", np.array([[{}]], object), "is no array of numbers"),
     map_b("a map of three dimensions", np.zeros((3, 4, 4)), "has shape [3, 4, 4], expected [h, w]"),
@@ -108,6 +111,11 @@ CASES = [
     map_b("a map beyond float32", np.full((4, 4), 1e39), "holds NaN or infinity"),
     evaluated("an array of other images", "maps: has shape [3, 4, 4]", "[2, h, w]", spoil=lambda root: array(root, 3)),
 ]
+
+
+def archive(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, np.zeros((4, 4)))
 
 
 def cut(path: Path) -> None:
