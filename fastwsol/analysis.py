@@ -5,6 +5,7 @@ It does not ask where the maps came from: a run's evaluation and `evaluate --map
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -67,6 +68,11 @@ class Truths:
     def has_boxes(self) -> NDArray[np.bool_]:
         """Which images have ground truth: [N]."""
         return np.diff(self.offsets) > 0
+
+    def digest(self) -> str:
+        """SHA-256 of sizes and boxes: equal where two evaluations measured against the same."""
+        arrays = (self.widths, self.heights, self.boxes, self.offsets)
+        return hashlib.sha256(b"".join(np.ascontiguousarray(each).tobytes() for each in arrays)).hexdigest()
 
     def of_rows(self, rows: NDArray[np.int64]) -> Truths:
         """The images `rows`, in that order."""
@@ -187,7 +193,7 @@ class Chosen:
 
 
 def choose(curve: CurveHits, images: str) -> Chosen:
-    """The levels that hit most of the images that `curve` is of."""
+    """The levels that hit most of the images that `curve` is of; without ground truth the lowest."""
     return Chosen(best_levels(curve.single.sum(axis=0)), images)
 
 
@@ -217,9 +223,7 @@ def measure(
     by_protocol = {name: told(hits_of(each.ious, name)) for name, each in localized.found.items()}
     elsewhere = _at_other_thresholds(localized, threshold, chosen)
     told_elsewhere = [told(each.hits) for each in elsewhere]
-    intervals, oracle_intervals = _intervals(
-        [*by_protocol.values(), *told_elsewhere], localized.curve, truths.has_boxes
-    )
+    intervals = _intervals([*by_protocol.values(), *told_elsewhere])
     baselines = [
         {
             "name": each.name,
@@ -232,17 +236,17 @@ def measure(
         }
         for each in fixed
     ]
-    single, multiple = (each.sum(axis=0) for each in (localized.curve.single, localized.curve.multiple))
-    boxed = truths.has_boxes.sum()
-    oracles = {"strict": {"rates": _plain(max_box_acc(single, multiple, boxed)), "intervals": oracle_intervals}}
+    curve = localized.curve
+    oracles = {"strict": _oracles(curve.single, curve.multiple, truths.has_boxes)}
     if localized.wsoleval is not None:
-        found = hits_at_cuts(localized.wsoleval, IOU_THRESHOLDS)
-        oracles["wsoleval"] = {"rates": _plain(max_box_acc(*found, boxed)), "intervals": {}}
+        oracles["wsoleval"] = _oracles(*hits_at_cuts(localized.wsoleval, IOU_THRESHOLDS), truths.has_boxes)
     return {
         "cam_class": cam_class,
         "cam_threshold": CAM_THRESHOLD,
         "images": len(truths),
         "images_with_boxes": int(truths.has_boxes.sum()),
+        "truths_digest": truths.digest(),
+        "wsoleval_side": localized.wsoleval.side if localized.wsoleval is not None else None,
         "counts": {name: counts(each) for name, each in by_protocol.items()},
         "rates": {name: rates(each) for name, each in by_protocol.items()},
         "intervals": dict(zip(by_protocol, intervals, strict=False)),
@@ -258,8 +262,8 @@ def measure(
         ],
         "max_box_acc": oracles,
         "curve": {
-            name: {str(t): row.tolist() for t, row in zip(IOU_THRESHOLDS, each, strict=True)}
-            for name, each in (("single", single), ("multiple", multiple))
+            name: {str(t): row.tolist() for t, row in zip(IOU_THRESHOLDS, hits.sum(axis=0), strict=True)}
+            for name, hits in (("single", curve.single), ("multiple", curve.multiple))
         },
         "sizes": _by_size(by_protocol["strict"], truths, fixed, image_size),
         "classes": _by_class(by_protocol["strict"], labels, class_names),
@@ -292,24 +296,44 @@ def _at_other_thresholds(localized: Localized, threshold: float | None, chosen: 
     return rows
 
 
-def _intervals(
-    every: Sequence[Outcomes], curve: CurveHits, has_boxes: NDArray[np.bool_]
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """95 % intervals, in percent, of each of the outcomes' rates and of the oracles, by a bootstrap over images."""
-    columns = [flags for each in every for outcome in each.values() for flags in outcome]
-    width = len(IOU_THRESHOLDS) * LEVELS
-    single, multiple = (each.reshape(len(has_boxes), width) for each in (curve.single, curve.multiple))
-    resampled = resampled_counts(np.column_stack([*columns, single, multiple, has_boxes]))
-    position = 0
+def _intervals(every: Sequence[Outcomes]) -> list[dict[str, Any]]:
+    """95 % intervals, in percent, of each of the outcomes' rates, by a bootstrap over images.
+
+    None where all images are alike: resampling cannot tell how far from 0 or 100 % another set would be.
+    """
+    resampled = resampled_counts(
+        np.column_stack([flags for each in every for outcome in each.values() for flags in outcome])
+    )
+    columns = iter(resampled.T.astype(np.float64))
     found: list[dict[str, Any]] = []
     for each in every:
         found.append({})
-        for name in each:
-            found[-1][name] = interval(_percent(resampled[:, position], resampled[:, position + 1]))
-            position += 2
-    curves = resampled[:, position : position + 2 * width].reshape(-1, 2, len(IOU_THRESHOLDS), LEVELS)
-    oracles = max_box_acc(curves[:, 0], curves[:, 1], resampled[:, -1])
-    return found, {name: interval(values) for name, values in oracles.items()}
+        for name, outcome in each.items():
+            values = _percent(next(columns), next(columns))
+            alike = outcome.succeeded.sum() in (0, outcome.counted.sum())
+            found[-1][name] = None if alike else interval(values)
+    return found
+
+
+def _oracles(
+    single: NDArray[np.bool_], multiple: NDArray[np.bool_], has_boxes: NDArray[np.bool_]
+) -> dict[str, dict[str, Any]]:
+    """MaxBoxAcc and its kin from hits bool [N, T, thresholds], and their intervals with the best thresholds held.
+
+    (Choosing them anew in each resample would move the interval up: a maximum is drawn to what chance favours.)
+    """
+    of_both = [hits.sum(axis=0) for hits in (single, multiple)]
+    held = [
+        np.take_along_axis(hits, best_levels(numbers)[np.newaxis, :, np.newaxis], axis=2)[:, :, 0]
+        for hits, numbers in zip((single, multiple), of_both, strict=True)
+    ]
+    resampled = resampled_counts(np.column_stack([*held, has_boxes]))[:, :, np.newaxis]
+    rows = len(IOU_THRESHOLDS)
+    values = max_box_acc(resampled[:, :rows], resampled[:, rows : 2 * rows], resampled[:, -1, 0])
+    return {
+        "rates": _plain(max_box_acc(of_both[0], of_both[1], has_boxes.sum())),
+        "intervals": {name: interval(each) for name, each in values.items()},
+    }
 
 
 def _plain(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float | None]:
@@ -325,9 +349,9 @@ def resampled_counts(flags: NDArray[np.bool_]) -> NDArray[np.float32]:
     return totals
 
 
-def _percent(succeeded: NDArray[np.float32], counted: NDArray[np.float32]) -> NDArray[np.float64]:
+def _percent(succeeded: NDArray[np.float64], counted: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
-        return 100 * succeeded.astype(np.float64) / counted
+        return 100 * succeeded / counted
 
 
 def _by_size(strict: Outcomes, truths: Truths, fixed: Sequence[FixedBox], image_size: int) -> list[dict[str, Any]]:

@@ -62,6 +62,7 @@ class Side:
 
     path: Path
     cam_class: CamClass
+    truths_digest: str
     rows: ImageRows
 
 
@@ -69,15 +70,18 @@ def read_side(path: Path) -> Side:
     """The report of a run's folder, or a report file. Raises UserError where there is none."""
     file = path / "report.json" if path.is_dir() else path
     try:
-        cam_class = json.loads(file.read_bytes())["cam_class"]
+        report = json.loads(file.read_bytes())
+        cam_class, truths_digest = report["cam_class"], report["truths_digest"]
     except OSError as error:
         raise UserError(
             f"{file}: cannot be read ({error.strerror}); let the run finish, or make a report with "
             f"python -m fastwsol.evaluate"
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{file}: is not a report; name a run's folder or its report.json") from None
-    return Side(file, cam_class, ImageRows.read(file.with_suffix(".csv")))
+        raise UserError(
+            f"{file}: is not a report of this version; name a run's folder or report.json, or evaluate again"
+        ) from None
+    return Side(file, cam_class, truths_digest, ImageRows.read(file.with_suffix(".csv")))
 
 
 def check_same_images(a: Side, b: Side) -> None:
@@ -101,6 +105,8 @@ def check_same_images(a: Side, b: Side) -> None:
                 f"{b.path}: image {row + 1} has another {what} than in {a.path} ({theirs[row]}, not {ours[row]}); "
                 f"evaluate both on the same images"
             )
+    if a.truths_digest != b.truths_digest:
+        raise UserError(f"{b.path}: was measured against other boxes than {a.path}; evaluate both on the same")
 
 
 def told(side: Side, protocol: str) -> Outcomes:

@@ -110,7 +110,7 @@ BOOTSTRAP_SEED = 0
 """Of the resamples that intervals are made of: the same results have the same intervals, whatever the run's seed."""
 
 # How often one of many images is drawn in a resample is Poisson distributed with mean 1; of 2**32 equally likely words,
-# those from the k-th bound on mean "more than k times". More than 11 times has a probability below 2**-32.
+# those from the k-th bound on mean "more than k times". More than 12 times has a probability below 2**-32.
 _POISSON_BOUNDS = np.array(
     [round(2**32 * sum(math.exp(-1) / math.factorial(j) for j in range(k + 1))) for k in range(12)], np.uint64
 )

@@ -6,6 +6,7 @@
 `fastwsol.scoremaps` describes the files.
 """
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -47,8 +48,6 @@ class OfRun:
     split: Literal["val", "holdout", "train"] = "val"
     """val: what results are reported on; holdout: what --holdout kept from training, to choose settings on; train: the
     images trained on"""
-    cam_class: CamClass = "truth"
-    """whose map is boxed. truth: the true class's, as the paper does; predicted: what a user without labels gets"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     precision: Precision = "auto"
@@ -83,6 +82,9 @@ class Flags:
     threshold: str = str(CAM_THRESHOLD)
     """what is kept of a map, as a share of its maximum, besides 0.2 and the oracle. A number from 0 to 1; or auto: the
     best on images held out of train, else on images trained on, by their boxes"""
+    cam_class: CamClass = "truth"
+    """whose map is boxed. truth: the true class's, as the paper does; predicted: what a user without labels gets. Of
+    --maps it says what they are"""
     wsoleval: bool = False
     """add the protocol of the older WSOL evaluator (needs OpenCV; some milliseconds an image)"""
     per_class: bool = False
@@ -165,8 +167,8 @@ def evaluate_run(flags: Flags, world: World) -> None:
     precision = saved.scalars["precision"] if of_run.precision == "auto" else of_run.precision
     autocast = world.together(lambda: pick_autocast(precision, device))
     chosen = flags.threshold == "auto"
-    wanted = Wanted(fixed_threshold(flags), chosen, flags.wsoleval, of_run.cam_class)
-    asked = {"--split": of_run.split, "--cam-class": of_run.cam_class, "--threshold": flags.threshold}
+    wanted = Wanted(fixed_threshold(flags), chosen, flags.wsoleval, flags.cam_class)
+    asked = {"--split": of_run.split, "--cam-class": flags.cam_class, "--threshold": flags.threshold}
     world.agree_on({**asked, "--precision": autocast.precision})
     threads = world.together(lambda: use_threads(flags.threads, world.local_size))
     model = build_model(info.config.depth, info.config.stem, len(info.classes), info.config.seed)
@@ -211,7 +213,8 @@ def tell(run: RunDir, info: RunInfo, evaluation: Evaluation, flags: Flags, shard
         truths = truths_of(shards.splits[flags.trained_run.split])
         rows = evaluation.rows
         scoremaps.write(folder, rows.names, truths, rows.labels, rows.predicted, evaluation.outputs.cams)
-        print(f"maps and boxes in {folder}: {PROG} --maps {folder}/maps.npy --boxes {folder}/boxes.csv")
+        whose = "" if flags.cam_class == "truth" else f" --cam-class {flags.cam_class}"
+        print(f"maps and boxes in {folder}: {PROG} --maps {folder}/maps.npy --boxes {folder}/boxes.csv{whose}")
 
 
 def evaluate_maps(flags: Flags, path: Path) -> None:
@@ -229,17 +232,17 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
     localized = scoremaps.localize_score_maps(maps, images.truths, threshold, ticker.update)
     ticker.close()
     truths = images.truths
+    side = scoremaps.square_side(truths)
     if flags.wsoleval:
         ticker = ticker_of("wsoleval", len(truths))
-        in_map = truths.in_wsoleval_map(wsoleval.SIDE)
-        sweep = wsoleval.sweep(maps.read, wsoleval.SIDE, in_map, truths.offsets, threads, ticker.update)
+        in_map = truths.in_wsoleval_map(side)
+        sweep = wsoleval.sweep(maps.read, side, in_map, truths.offsets, threads, ticker.update)
         ticker.close()
         localized = localized.with_wsoleval(sweep, truths)
     boxed = time.perf_counter()
     ranks = None
     if images.labels is not None and images.predicted is not None:
         ranks = metrics.ranks(images.predicted, images.labels)
-    side = scoremaps.baseline_side(truths)
     fixed = fixed_boxes(train, side)
     measured = measure(
         localized,
@@ -250,6 +253,7 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
         threshold,
         labels=images.labels,
         class_names=images.classes,
+        cam_class=flags.cam_class,
         top5=images.tells_five,
     )
     seconds = {"boxes": boxed - start, "numbers": time.perf_counter() - boxed}
@@ -263,6 +267,7 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
         **environment(),
     }
     print_numbers(report, f"{path}: {len(truths):,} maps, {of_maps.boxes}", "these maps", "maps", flags.per_class)
+    print(f"Fixed boxes are in pixels of a {side} x {side} frame that every image is stretched to.")
     if of_maps.out is not None:
         of_maps.out.mkdir(parents=True)
         rows = ImageRows.of(
@@ -274,9 +279,14 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
 
 
 def check_new(folder: Path | None, name: str) -> None:
-    """Raise UserError where a folder that is to be written exists."""
-    if folder is not None and folder.exists():
+    """Raise UserError where a folder that is to be written exists, or cannot be made."""
+    if folder is None:
+        return
+    if folder.exists():
         raise UserError(f"{name} {folder}: exists; nothing was changed, name a new folder")
+    above = next(each for each in folder.absolute().parents if os.path.lexists(each))
+    if not above.is_dir():
+        raise UserError(f"{name} {folder}: {above} is no folder; name a new folder elsewhere")
 
 
 if __name__ == "__main__":

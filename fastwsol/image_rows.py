@@ -84,8 +84,8 @@ class ImageRows:
                 rows = list(csv.DictReader(file))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"{path}: cannot be read ({error}); evaluate again to make it anew") from None
-        protocols = [name.removesuffix("_iou") for name in (rows[0] if rows else ()) if name.endswith("_iou")]
         try:
+            protocols = [name.removesuffix("_iou") for name in (rows[0] if rows else ()) if name.endswith("_iou")]
             predicted = [row["predicted"].split(SEPARATOR) if row["predicted"] else [] for row in rows]
             most = max(map(len, predicted), default=0)
             predicted = [[*each, *[""] * (most - len(each))] for each in predicted]
@@ -102,7 +102,7 @@ class ImageRows:
                     for protocol in protocols
                 },
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: not the images of a report ({error}); evaluate again to make it anew") from None
 
 

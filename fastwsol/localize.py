@@ -10,6 +10,7 @@ input frame, a square; `to_input` and `to_original` are the only way between the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 
 import numpy as np
 import numpy.typing as npt
@@ -64,11 +65,9 @@ def localize(
     unknown protocol, a map that holds NaN or infinity, a threshold outside 0..1 and sizes that are not positive.
     """
     _check(protocol)
-    if protocol == "strict":
-        boxes = kernels.cam_boxes(cams, size, threshold)
-    else:
-        boxes = kernels.cam_boxes_paper2018(cams, size, threshold)
-    return to_original(boxes, widths, heights, size)
+    boxes_of = kernels.cam_boxes if protocol == "strict" else kernels.cam_boxes_paper2018
+    boxes = [boxes_of(cams[part], size, threshold) for part in _parts(len(cams), size)]
+    return to_original(np.concatenate([np.empty((0, 4), np.int32), *boxes]), widths, heights, size)
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,7 @@ def curve_hits(
     """
     shape = (len(cams), len(iou_thresholds), 256)
     single, multiple = np.zeros(shape, bool), np.zeros(shape, bool)
-    height, width = _both(size)
-    at_once = max(1, _PIXELS_AT_ONCE // (height * width))
-    for start in range(0, len(cams), at_once):
-        part = slice(start, min(start + at_once, len(cams)))
+    for part in _parts(len(cams), size):
         levels = kernels.cam_levels(cams[part], size)
         own = offsets[part.start : part.stop + 1]
         frames = np.stack([widths[part], heights[part]], axis=1).astype(np.int32)
@@ -140,9 +136,17 @@ def _check(protocol: str) -> None:
         raise ValueError(f"there is no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
 
 
+def _parts(count: int, size: Size) -> list[slice]:
+    """Slices of `count` maps, each of as many as are upsampled to `size` at a time."""
+    height, width = _both(size)
+    at_once = max(1, _PIXELS_AT_ONCE // max(1, height * width))
+    return [slice(start, min(start + at_once, count)) for start in range(0, count, at_once)]
+
+
 def _both(size: Size) -> tuple[int, int]:
     """Height and width."""
-    return size if isinstance(size, tuple) else (int(size), int(size))
+    height, width = (index(each) for each in (size if isinstance(size, (tuple, list)) else (size, size)))
+    return height, width
 
 
 def _sizes(

@@ -1,7 +1,8 @@
 """Which device, how many threads, which number format, how exactly: decided once, from the flags and the machine."""
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,6 +89,17 @@ def use_threads(threads: int, processes: int = 1) -> int:
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
     torch.set_num_threads(count)
     return count
+
+
+@contextmanager
+def kernel_threads(most: int) -> Iterator[None]:
+    """Let kernels use at most `most` threads for a while: to wake more than there are maps costs, and gains nothing."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(most, before))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def compute_deterministically() -> None:

@@ -15,7 +15,8 @@ them, the most likely first, Top-5 rates. Lines of one image say the same of all
 Maps are NumPy files: in a folder one of [h, w] for each image, named like it with `.npy` behind (or instead of its
 ending); or one file of [N, h, w] in the order in which the boxes file first names the images. A map covers its whole
 image, in any size and range: it is upsampled to the image's size (of an image with a side above 1024 pixels, to one
-scaled down to that) and normalised to 0..1.
+scaled down to that) and normalised to 0..1. It is the true class's; where it is the predicted class's, --cam-class
+predicted says so, and the rate is not called GT-known.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,7 @@ from fastwsol.durable import write_bytes, write_durably
 from fastwsol.errors import UserError
 from fastwsol.image_rows import SEPARATOR
 from fastwsol.localize import CurveHits
+from fastwsol.machine import kernel_threads
 from fastwsol.metrics import BEYOND_TOP_5, IOU_THRESHOLDS, LEVELS
 
 SIDES = ("x0", "y0", "x1", "y1")
@@ -44,7 +47,8 @@ OPTIONAL = ("label", "predicted")
 LARGEST_FRAME = 1024
 """The longest side, in pixels, that a map is upsampled to."""
 
-BASELINE_SIDE = 224
+SQUARE_SIDE = 224
+"""What the older evaluator takes on its own data sets."""
 
 _LARGEST_SIDE = 30_000  # of an image or a map, in pixels
 _PIXELS_AT_ONCE = 2**25  # of maps held in memory, as they are or upsampled
@@ -76,7 +80,7 @@ def read_annotations(path: Path) -> Annotations:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(file, strict=True)
-            header = next(lines, [])
+            header = [each.strip() for each in next(lines, [])]
             rows = list(_rows(path, header, lines))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); name a boxes file (CSV)") from None
@@ -131,7 +135,7 @@ class _Row:
         return self.width, self.height, self.label, self.predicted
 
 
-def _rows(path: Path, header: Sequence[str], lines: Iterator[list[str]]) -> Iterator[_Row]:
+def _rows(path: Path, header: Sequence[str], lines: Any) -> Iterator[_Row]:
     missing = [name for name in REQUIRED if name not in header]
     if missing or len(set(header)) < len(header):
         raise UserError(
@@ -141,9 +145,10 @@ def _rows(path: Path, header: Sequence[str], lines: Iterator[list[str]]) -> Iter
         )
     if unknown := [name for name in header if name not in (*REQUIRED, *OPTIONAL)]:
         raise UserError(f"{path}, line 1: there is no column {unknown[0]!r}; use {', '.join((*REQUIRED, *OPTIONAL))}")
-    for number, cells in enumerate(lines, 2):
+    for cells in lines:
         if not cells:
             continue
+        number = lines.line_num  # of its last line, where a quoted field goes over several
         where = f"{path}, line {number}"
         if len(cells) != len(header):
             raise UserError(f"{where}: has {len(cells)} fields, the header has {len(header)}")
@@ -165,7 +170,7 @@ def _rows(path: Path, header: Sequence[str], lines: Iterator[list[str]]) -> Iter
 
 
 def _side(where: str, name: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _LARGEST_SIDE:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= _LARGEST_SIDE:
         raise UserError(f"{where}: {name} {text!r} is not a whole number from 1 to {_LARGEST_SIDE}, pixels")
     return int(text)
 
@@ -201,6 +206,13 @@ class ScoreMaps:
         names = annotations.names
         if path.is_dir():
             self.files = [_find(path, name, annotations.path) for name in names]
+            owner: dict[Path, str] = {}
+            for file, name in zip(self.files, names, strict=True):
+                if owner.setdefault(file, name) != name:
+                    raise UserError(
+                        f"{file}: is the map of both {owner[file]!r} and {name!r}; name each map like its image, with "
+                        f".npy behind the whole name"
+                    )
             return
         self._all = _load(path)
         if self._all.ndim != 3 or len(self._all) != len(names):
@@ -222,6 +234,8 @@ class ScoreMaps:
             values = stored.astype(np.float32)
         if not np.isfinite(values).all():
             raise UserError(f"{where}: holds NaN or infinity (in float32); there is no box in such a map")
+        if values.min() == values.max() and stored.min() < stored.max():
+            raise UserError(f"{where}: its values differ by less than float32 can tell; stretch them to 0..1")
         return values
 
 
@@ -229,7 +243,10 @@ def _find(folder: Path, name: str, annotations: Path) -> Path:
     if Path(name).is_absolute() or ".." in Path(name).parts or not Path(name).name:
         raise UserError(f"{annotations}: the name {name!r} leads out of {folder}; use names inside it")
     candidates = [folder / f"{name}.npy", (folder / name).with_suffix(".npy")]
-    found = next((each for each in candidates if each.is_file()), None)
+    try:
+        found = next((each for each in candidates if each.is_file()), None)
+    except OSError as error:
+        raise UserError(f"{annotations}: no file can have the name {name!r} ({error.strerror}); mend it") from None
     if found is None:
         raise UserError(
             f"{candidates[0]}: no such file, and {annotations} names the image {name!r}; "
@@ -265,7 +282,8 @@ def localize_score_maps(
     done = 0
     for rows, cams in _groups(maps, truths):
         own = truths.of_rows(rows)
-        part = localize_maps(cams, _frame(int(own.heights[0]), int(own.widths[0])), own, threshold)
+        with kernel_threads(len(rows)):
+            part = localize_maps(cams, _frame(int(own.heights[0]), int(own.widths[0])), own, threshold)
         for protocol, boxes in part.found.items():
             _put(found.setdefault(protocol, _room(count)), rows, boxes)
         if given is not None and part.given is not None:
@@ -318,10 +336,13 @@ def _put(whole: Boxes, rows: NDArray[np.int64], part: Boxes) -> None:
     whole.boxes[rows], whole.ious[rows] = part.boxes, part.ious
 
 
-def baseline_side(truths: Truths) -> int:
-    """The side, in pixels, of the square that fixed boxes are made in: the images' own where all are one square."""
+def square_side(truths: Truths) -> int:
+    """The side, in pixels, of the square that fixed boxes are made in and `wsoleval` maps are of.
+
+    The images' own where all are one square, as a run of that size has it, else SQUARE_SIDE.
+    """
     sides = set(truths.widths.tolist()) | set(truths.heights.tolist())
-    return sides.pop() if len(sides) == 1 else BASELINE_SIDE
+    return sides.pop() if len(sides) == 1 else SQUARE_SIDE
 
 
 def write(

@@ -58,7 +58,7 @@ def print_numbers(report: dict[str, Any], heading: str, row_name: str, maps: str
         out.print(f"{without:,} images have no ground-truth box and do not count for localization")
     names = _columns(report)
     for protocol, rates in report["rates"].items():
-        title = f"{protocol}: {_PROTOCOL_NOTES[protocol]}; {maps} kept at {report['cam_threshold']:g} of its maximum"
+        title = f"{protocol}: {_PROTOCOL_NOTES[protocol]}; {maps} kept at {report['cam_threshold']:g} of the maximum"
         table = table_of(title, [title_of(name) for name in names])
         intervals = report["intervals"][protocol]
         others = report["strict_at"] if protocol == "strict" else []
@@ -76,14 +76,16 @@ def print_numbers(report: dict[str, Any], heading: str, row_name: str, maps: str
     _print_sizes(report, row_name, out)
     if per_class and report["classes"]:
         _print_classes(report, out)
-    out.print("± half of the rate's 95 % interval, by 1,000 resamples of these images (not of the training).")
+    out.print(
+        "± half of the rate's 95 % interval, by 1,000 resamples of these images (not of the training), oracles' held."
+    )
     if not any("IoU" in baseline["name"] for baseline in report["baselines"]):
         out.print("Without training images' boxes (--train-boxes) no best fixed box can stand here.")
 
 
 def console() -> Console:
     """Where tables go: as wide as the terminal, or 120 characters."""
-    return Console(highlight=False, width=None if Console().is_terminal else 120)
+    return Console(highlight=False, markup=False, width=None if Console().is_terminal else 120)
 
 
 def _columns(report: dict[str, Any]) -> list[str]:
@@ -128,13 +130,15 @@ def _cell(rate: float | None, interval: Sequence[float] | None) -> Text:
 
 
 def _tau(threshold: float) -> str:
-    return f"{threshold:.2g}".removeprefix("0")
+    text = f"{threshold:.2g}"
+    return text.removeprefix("0") if text.startswith("0.") else text
 
 
 def _print_oracles(report: dict[str, Any], row_name: str, out: Console) -> None:
     """MaxBoxAcc beside what boxes reach that look at no image."""
     for protocol, found in report["max_box_acc"].items():
         title = f"{protocol}: the threshold that is best on these very images (an oracle), for each IoU threshold"
+        title += f"; maps of {report['wsoleval_side']} pixels" if protocol == "wsoleval" else ""
         table = table_of(title, list(_ORACLE_TITLES.values()))
         cells = _cells(list(_ORACLE_TITLES), found["rates"], found["intervals"])
         table.add_row(row_name, *cells, style="bold", end_section=True)

@@ -1,7 +1,7 @@
 """One forward pass over a split: predictions and maps, then boxes, then counts. Training and `evaluate` share it.
 
 Several processes share the forward pass by whole batches, which hold the same images however many they are: so what
-comes out does not depend on their number. Boxes and counts take little, and each process makes them all.
+comes out does not depend on their number. Boxes and numbers take little, and the leading process makes them alone.
 """
 
 import time
@@ -20,7 +20,7 @@ from fastwsol.command import duration
 from fastwsol.config import Config
 from fastwsol.distributed import ALONE, World
 from fastwsol.draws import holdout_ids
-from fastwsol.errors import RunFailure
+from fastwsol.errors import RunFailure, UserError
 from fastwsol.image_rows import ImageRows
 from fastwsol.localize import PROTOCOLS, localize, score_boxes
 from fastwsol.machine import Autocast
@@ -181,6 +181,11 @@ def tuning_images(shards: Shards, split_name: str) -> tuple[Split, str]:
     if "holdout" in shards.splits and split_name != "holdout":
         split = shards.splits["holdout"]
         return split, f"{len(split):,} images held out of train"
+    if split_name == "train":
+        raise UserError(
+            "--threshold auto: the run has no holdout, and the images trained on are those evaluated; train with "
+            "--holdout N, or give a number"
+        )
     train = shards.splits["train"]
     per_class = max(1, TUNING_IMAGES // len(np.unique(train.labels)))
     split = train.subset("train", holdout_ids(train.labels, per_class))
@@ -210,7 +215,9 @@ def evaluate_model(
 
     tuned = None
     if wanted.chosen:
-        tuning, name = tuning_images(shards, split_name)
+        tuning, name = world.together(lambda: tuning_images(shards, split_name))
+        if not truths_of(tuning).has_boxes.any():
+            raise UserError(f"--threshold auto: none of {name} has a box to choose it by; give a number")
         tuned = forward(tuning), truths_of(tuning), f"{name}, by their boxes"
     start = time.perf_counter()
     outputs = forward(split)

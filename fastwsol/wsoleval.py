@@ -21,9 +21,6 @@ from numpy.typing import NDArray
 
 from fastwsol.errors import UserError
 
-SIDE = 224
-"""Pixels of its square maps where it is used on its own data sets."""
-
 CUTS = 255
 """Cut k keeps what is greater than k, for k = int(255 t) = 0 .. 254."""
 
@@ -84,7 +81,7 @@ def sweep(
 
     tick: told how many maps are done. Raises UserError without OpenCV.
     """
-    require_opencv()
+    cv2 = require_opencv()
     count = len(offsets) - 1
     boxes, ious = np.zeros((count, CUTS, 4), np.int32), np.full((2, count, CUTS), np.nan)
     found = WsolevalSweep(side, truths, offsets, boxes, *ious)
@@ -99,9 +96,14 @@ def sweep(
                 ious = iou(boxes, own).max(axis=1)
                 found.single[n, k], found.multiple[n, k] = ious[0], ious.max()
 
-    with ThreadPoolExecutor(threads) as pool:
-        for done, _ in enumerate(pool.map(work, range(count)), 1):
-            tick(done)
+    threads_before = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # in each of the pool's
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for done, _ in enumerate(pool.map(work, range(count)), 1):
+                tick(done)
+    finally:
+        cv2.setNumThreads(threads_before)
     return found
 
 
@@ -163,9 +165,7 @@ def fixed_box_ious(found: WsolevalSweep, box: NDArray[np.int32], image_size: int
     return best
 
 
-def hits_at_cuts(found: WsolevalSweep, iou_thresholds: Sequence[float]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many images are hit at each IoU threshold and cut, [T, CUTS]: by the one box, and by the best of all."""
-    of_both = [
-        [(ious >= threshold).sum(axis=0) for threshold in iou_thresholds] for ious in (found.single, found.multiple)
-    ]
-    return np.array(of_both[0]), np.array(of_both[1])
+def hits_at_cuts(found: WsolevalSweep, iou_thresholds: Sequence[float]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which images are hit at each IoU threshold and cut, bool [N, T, CUTS]: by the one box, and by the best of all."""
+    thresholds = np.asarray(iou_thresholds)[:, np.newaxis]
+    return found.single[:, np.newaxis] >= thresholds, found.multiple[:, np.newaxis] >= thresholds

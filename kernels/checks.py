@@ -1,5 +1,7 @@
 """What the wrappers ask of their input before a bare kernel sees it. Everything here raises ValueError in words."""
 
+from operator import index
+
 import numpy as np
 import numpy.typing as npt
 from numba import get_num_threads
@@ -28,8 +30,8 @@ def checked_thresholds(threshold: npt.ArrayLike, count: int) -> npt.NDArray[np.f
 
 
 def checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width of `size`, which is both or one number for both."""
-    height, width = size if isinstance(size, tuple) else (int(size), int(size))
+    """Height and width of `size`, which is both or one number for both. Raises TypeError for what is not whole."""
+    height, width = (index(each) for each in (size if isinstance(size, (tuple, list)) else (size, size)))
     if height < 1 or width < 1:
         raise ValueError(f"boxes are wanted in {height} x {width} pixels, expected at least 1 x 1")
     return height, width

@@ -63,7 +63,12 @@ def sweep_ious(
     offsets = checked_offsets(offsets, len(maps), len(truths))
     if frames is None:
         frames = np.tile(np.array(maps.shape[:0:-1], np.int32), (len(maps), 1))
-    if frames.dtype != np.int32 or frames.shape != (len(maps), 2) or (frames < 1).any():
+    if (
+        not isinstance(frames, np.ndarray)
+        or frames.dtype != np.int32
+        or frames.shape != (len(maps), 2)
+        or (frames < 1).any()
+    ):
         raise ValueError(f"frames must be int32 [{len(maps)}, 2], the width and height of each image, at least 1")
     frames = np.ascontiguousarray(frames)
     return _sweep_ious(maps, truths, offsets, frames, *_grouped(connectivity, maps.shape[2]), parts_of(maps))

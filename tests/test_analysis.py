@@ -1,11 +1,14 @@
 """From maps and truths to the numbers of a report."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy import ndimage
+from test_wsoleval import evaluate_plainly, iou
 
-from fastwsol import analysis
-from fastwsol.analysis import Truths, choose, fixed_boxes, localize_maps, measure, resampled_counts
+from fastwsol import analysis, wsoleval
+from fastwsol.analysis import Truths, choose, fixed_box_hits, fixed_boxes, localize_maps, measure, resampled_counts
 from fastwsol.metrics import IOU_THRESHOLDS, interval, ranks
 
 SIZE = 32
@@ -104,11 +107,76 @@ def test_groups_by_size_and_class_add_up_to_the_whole(report):
 def test_every_rate_lies_in_its_interval(report):
     for protocol, rates in report["rates"].items():
         for name, rate in rates.items():
+            if rate in (0, 100):
+                assert report["intervals"][protocol][name] is None
+                continue
             low, high = report["intervals"][protocol][name]
-            assert low <= rate <= high
+            assert low < rate < high
             assert high - low < 15
     for name, (low, high) in report["max_box_acc"]["strict"]["intervals"].items():
-        assert low - 1 <= report["max_box_acc"]["strict"]["rates"][name] <= high
+        assert low < report["max_box_acc"]["strict"]["rates"][name] < high
+
+
+def test_an_oracles_interval_is_that_of_its_rows_at_the_best_thresholds(report):
+    oracle, found = report["strict_at"][-1], report["max_box_acc"]["strict"]["intervals"]
+    assert found["max_box_acc"] == oracle["intervals"]["gt_known_loc@0.5"]
+    widest = max(np.ptp(oracle["intervals"][f"gt_known_loc@{t}"]) for t in IOU_THRESHOLDS[:2])
+    assert widest / 3 < np.ptp(found["max_box_acc_v2_single"]) < widest
+    assert found["max_box_acc_v2"][0] > found["max_box_acc_v2_single"][0]
+
+
+def test_where_all_images_are_alike_no_interval_is_told(cams):
+    truths = some_truths(len(cams))
+    ranks = np.zeros(len(cams), np.int64)
+    found = measure(localize_maps(cams, SIZE, truths), truths, ranks, fixed_boxes(None, SIZE), SIZE)
+    assert found["rates"]["strict"]["top1_clas"] == 100
+    assert found["intervals"]["strict"]["top1_clas"] is None
+
+
+def test_the_older_evaluators_numbers_are_those_of_its_description(cams):
+    """On images twice as wide as high, so that sides mistaken for one another show."""
+    cams, truths = cams[:12], some_truths(12, seed=4, widths=2 * SIZE)
+    in_map = truths.in_wsoleval_map(SIZE)
+    sweep = wsoleval.sweep(cams.__getitem__, SIZE, in_map, truths.offsets, threads=1)
+    fixed = fixed_boxes(some_truths(50, seed=5, widths=2 * SIZE), SIZE)
+    localized = localize_maps(cams, SIZE, truths).with_wsoleval(sweep, truths)
+    found = measure(localized, truths, None, fixed, SIZE)
+    at_cuts = {"single": np.zeros((3, 1000)), "multiple": np.zeros((3, 1000))}
+    for n, cam in enumerate(cams):
+        own = in_map[truths.offsets[n] : truths.offsets[n + 1]]
+        for k, (_, single, multiple) in enumerate(evaluate_plainly(cam, own, SIZE)):
+            at_cuts["single"][:, k] += np.array(IOU_THRESHOLDS) <= single
+            at_cuts["multiple"][:, k] += np.array(IOU_THRESHOLDS) <= multiple
+    rates = {name: 100 * each / truths.has_boxes.sum() for name, each in at_cuts.items()}
+    for row, iou_threshold in enumerate(IOU_THRESHOLDS):
+        assert found["rates"]["wsoleval"][f"gt_known_loc@{iou_threshold}"] == pytest.approx(rates["single"][row, 200])
+        for each in found["baselines"]:
+            x0, y0, x1, y1 = each["box"]
+            written = (x0, y0, min(x1, SIZE - 1), min(y1, SIZE - 1))
+            ious = [max((iou(written, t) for t in in_map[a:b]), default=0) for a, b in pairwise(truths.offsets)]
+            expected = 100 * sum(each >= iou_threshold for each in ious) / truths.has_boxes.sum()
+            assert each["rates"]["wsoleval"][f"gt_known_loc@{iou_threshold}"] == pytest.approx(expected)
+    oracle = found["max_box_acc"]["wsoleval"]["rates"]
+    assert oracle["max_box_acc"] == pytest.approx(rates["single"][1].max())
+    assert oracle["max_box_acc_v2"] == pytest.approx(rates["multiple"].max(axis=1).mean())
+    assert oracle["max_box_acc_v2_single"] == pytest.approx(rates["single"].max(axis=1).mean())
+    assert oracle["max_box_acc_v2"] > oracle["max_box_acc_v2_single"]
+    assert found["wsoleval_side"] == SIZE
+
+
+def test_boxes_of_wide_images_are_stretched_along_their_own_sides():
+    truths = Truths(
+        np.array([200], np.int32), np.array([50], np.int32), np.array([[20, 10, 100, 50]], np.float32), np.array([0, 1])
+    )
+    assert truths.in_frame(100).tolist() == [[10, 20, 50, 100]]
+    assert truths.in_wsoleval_map(100).tolist() == [[10, 20, 49, 98]]
+    assert fixed_box_hits(fixed_boxes(truths, 100)[3], truths, 100, "strict").all()
+
+
+def test_truths_of_other_boxes_have_another_digest():
+    truths = some_truths(10)
+    moved = Truths(truths.widths, truths.heights, truths.boxes + 1, truths.offsets)
+    assert some_truths(10).digest() == truths.digest() != moved.digest()
 
 
 def test_the_interval_is_the_binomials():

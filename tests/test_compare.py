@@ -13,7 +13,7 @@ from fastwsol.image_rows import ImageRows
 COUNT = 400
 
 
-def report(folder, ious, right, cam_class="truth", names=None, labels=None):
+def report(folder, ious, right, cam_class="truth", names=None, labels=None, truths="boxes of these"):
     """A report of COUNT images with their IoUs under `strict`, and whether they were classified right."""
     folder.mkdir()
     labels = np.full(COUNT, "cat") if labels is None else labels
@@ -23,7 +23,7 @@ def report(folder, ious, right, cam_class="truth", names=None, labels=None):
         names or [f"{n}.jpg" for n in range(COUNT)], labels, predicted, ~np.isnan(ious) * 1, {"strict": boxes}
     )
     rows.write(folder / "report.csv")
-    (folder / "report.json").write_text(json.dumps({"cam_class": cam_class}))
+    (folder / "report.json").write_text(json.dumps({"cam_class": cam_class, "truths_digest": truths}))
     return folder
 
 
@@ -84,8 +84,9 @@ def test_what_cannot_be_compared_is_refused(sides, tmp_path, capsys):
     names = [f"{n}.jpg" for n in range(COUNT)]
     labels = np.full(COUNT, "cat")
     labels[7] = "cow"
+    a_ious = np.where(np.arange(COUNT) < 380, 0.4, np.nan)
     damaged = report(tmp_path / "damaged", ious, right)
-    (damaged / "report.csv").write_text("name,label\n1,2\n")
+    (damaged / "report.csv").write_text("name,label\n1,2,3\n")
     no_report = tmp_path / "empty"
     no_report.mkdir()
     for other, words in (
@@ -93,6 +94,7 @@ def test_what_cannot_be_compared_is_refused(sides, tmp_path, capsys):
         (report(tmp_path / "2", ious, right, names=[*names[:-1], "x.jpg"]), "image 400 has another image"),
         (report(tmp_path / "3", ious, right, labels=labels), "image 8 has another label"),
         (report(tmp_path / "4", ious, right), "image 381 has another number of boxes"),
+        (report(tmp_path / "5", a_ious, right, truths="others"), "was measured against other boxes"),
         (damaged, "report.csv: not the images of a report"),
         (no_report, "report.json: cannot be read"),
     ):

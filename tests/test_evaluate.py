@@ -159,12 +159,13 @@ def test_real_baselines_are_the_known_ones(real_source, tmp_path):
 
 
 def test_exported_maps_are_measured_as_the_run_was(run, tmp_path, capsys):
-    assert run_evaluate(run, "--export-maps", tmp_path / "maps", "--threshold", "0.3", "--threads", "1") == 0
+    flags = ["--threshold", "0.3", "--wsoleval"]
+    assert run_evaluate(run, "--export-maps", tmp_path / "maps", *flags, "--threads", "1") == 0
     of_run = json.loads((run / "report.json").read_text())
     files = ["--maps", tmp_path / "maps" / "maps.npy", "--boxes", tmp_path / "maps" / "boxes.csv"]
-    assert run_evaluate(*files, "--threshold", "0.3", "--out", tmp_path / "out") == 0
+    assert run_evaluate(*files, *flags, "--out", tmp_path / "out") == 0
     of_maps = json.loads((tmp_path / "out" / "report.json").read_text())
-    for part in ("counts", "rates", "intervals", "strict_at", "max_box_acc", "curve", "classes"):
+    for part in ("counts", "rates", "intervals", "strict_at", "max_box_acc", "curve", "classes", "truths_digest"):
         assert of_maps[part] == of_run[part], part
     assert of_maps["baselines"][0] == of_run["baselines"][0]
     ours, theirs = ((folder / "report.csv").read_text() for folder in (run, tmp_path / "out"))
@@ -186,6 +187,23 @@ def test_a_threshold_is_chosen_on_the_holdout_and_not_on_what_is_evaluated(synth
     assert tuning_images(shards, "train")[0] is shards.splits["holdout"]
     trained_on, name = tuning_images(shards, "holdout")
     assert (len(trained_on), name) == (68, "68 images trained on")
+
+
+def test_a_threshold_is_not_chosen_on_the_very_images_that_are_evaluated(run, capsys):
+    assert run_evaluate(run, "--split", "train", "--threshold", "auto", "--threads", "1") == 2
+    assert "the run has no holdout" in capsys.readouterr().err
+
+
+def test_exported_maps_of_the_predicted_class_are_not_called_gt_known(run, tmp_path, capsys):
+    flags = ["--cam-class", "predicted"]
+    assert run_evaluate(run, *flags, "--export-maps", tmp_path / "maps", "--threads", "1") == 0
+    assert "--cam-class predicted" in capsys.readouterr().out
+    files = ["--maps", tmp_path / "maps" / "maps.npy", "--boxes", tmp_path / "maps" / "boxes.csv"]
+    assert run_evaluate(*files, *flags, "--out", tmp_path / "out") == 0
+    of_maps = json.loads((tmp_path / "out" / "report.json").read_text())
+    of_run = json.loads((run / "report-predicted.json").read_text())
+    assert of_maps["rates"] == of_run["rates"]
+    assert "predicted_loc@0.5" in of_maps["rates"]["strict"]
 
 
 def test_many_trained_images_are_thinned_out_evenly(synthetic_shards, monkeypatch):

@@ -141,6 +141,16 @@ def test_top_5_is_told_where_five_classes_are_given_of_every_image(files, capsys
     assert ("Top-5" in capsys.readouterr().out) == told
 
 
+def test_names_and_labels_are_printed_as_they_are(files, capsys):
+    lines = [" name, width,height,x0,y0,x1,y1,label", "val/image_1.jpg,64,64,3,3,40,50,[/INST]"]
+    (files / "boxes.csv").write_text("\n".join(lines))
+    (files / "maps").rename(files / "maps[gr]")
+    assert run_evaluate("--maps", files / "maps[gr]", "--boxes", files / "boxes.csv", "--per-class") == 0
+    printed = capsys.readouterr().out
+    assert "[/INST]" in printed
+    assert "maps[gr]" in printed.replace("\n", "")
+
+
 def test_without_labels_localization_alone_is_told(files, capsys):
     lines = ["name,width,height,x0,y0,x1,y1", "val/image_1.jpg,64,64,3,3,40,50"]
     (files / "boxes.csv").write_text("\n".join(lines))

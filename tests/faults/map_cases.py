@@ -10,6 +10,8 @@ from .case import Case, Place
 HEADER = "name,width,height,x0,y0,x1,y1,label,predicted"
 LINES = (HEADER, "a,64,48,0,0,10,10,cat,cat", "b,64,48,5,5,60,48,dog,cat", "b,64,48,,,,,dog,cat")
 
+TWO_OF_ONE = (HEADER, "b.jpg,64,48,0,0,10,10,cat,cat", "b.png,64,48,0,0,10,10,cat,cat")
+
 
 def evaluated(
     name: str, *words: str, spoil: Callable[[Path], object] = lambda folder: None, flags: tuple[str, ...] = ()
@@ -81,6 +83,7 @@ CASES = [
     line_2("a width of nothing", "a,0,48,0,0,10,10,cat,cat", "width '0' is not a whole number"),
     line_2("a height in halves", "a,64,48.5,0,0,10,10,cat,cat", "height '48.5' is not a whole number"),
     line_2("a height beyond all", "a,64,99999,0,0,10,10,cat,cat", "from 1 to 30000"),
+    line_2("a width of 5000 digits", "a," + "9" * 5000 + ",48,0,0,10,10,cat,cat", "is not a whole number"),
     line_2("a box in words", "a,64,48,left,0,10,10,cat,cat", "'left,0,10,10' are not four numbers"),
     line_2("half a box", "a,64,48,3,,10,10,cat,cat", "are not four numbers"),
     line_2("a box that is NaN", "a,64,48,nan,0,10,10,cat,cat", "are not four numbers"),
@@ -96,6 +99,9 @@ CASES = [
     lines("a name that leads out", "leads out of", put=(HEADER, "../boxes,64,48,0,0,10,10,cat,cat")),
     lines("an absolute name", "leads out of", put=(HEADER, "/etc/hosts,64,48,0,0,10,10,cat,cat")),
     lines("a name that is a folder", "the name '.' leads out of", put=(HEADER, ".,64,48,0,0,10,10,cat,cat")),
+    lines("a name too long", "no file can have the name", put=(HEADER, "n" * 300 + ",64,48,0,0,10,10,cat,cat")),
+    lines("two images of one map", "b.npy: is the map of both 'b.jpg' and 'b.png'", put=TWO_OF_ONE),
+    evaluated("a report below a file", "boxes.csv is no folder", flags=("--out", "HERE/boxes.csv/report")),
     evaluated("a map missing", "b.npy: no such file", spoil=lambda root: (root / "maps" / "b.npy").unlink()),
     evaluated("no maps at all", "maps: cannot be read", spoil=lambda root: (root / "maps").rename(root / "other")),
     evaluated("a map that is text", "b.npy: is no array", spoil=write("maps/b.npy", b"not a map at all")),
@@ -108,6 +114,7 @@ CASES = [
     map_b("a map of signed numbers", np.zeros((4, 4), np.int32), "is of int32"),
     map_b("a map of complex numbers", np.zeros((4, 4), complex), "is of complex128"),
     map_b("a map with NaN", np.full((4, 4), np.nan), "holds NaN or infinity"),
+    map_b("a map finer than float32", 1 + 1e-12 * np.eye(4), "differ by less than float32 can tell"),
     map_b("a map beyond float32", np.full((4, 4), 1e39), "holds NaN or infinity"),
     evaluated("an array of other images", "maps: has shape [3, 4, 4]", "[2, h, w]", spoil=lambda root: array(root, 3)),
 ]
