@@ -286,7 +286,7 @@ def _at_other_thresholds(localized: Localized, threshold: float | None, chosen: 
     rows = []
     if localized.given is not None and threshold is not None:
         of_iou = {str(each): threshold for each in IOU_THRESHOLDS}
-        rows.append(_AtThreshold(f"threshold {threshold:g}, as asked", of_iou, hits_of(localized.given.ious, "strict")))
+        rows.append(_AtThreshold("as asked", of_iou, hits_of(localized.given.ious, "strict")))
     found = [(f"chosen on {chosen.images}", chosen.levels)] if chosen is not None else []
     found.append(("oracle: best on these very images", choose(localized.curve, "").levels))
     for name, levels in found:

@@ -35,14 +35,20 @@ class Flags:
     """The command line."""
 
     a: Annotated[Path, tyro.conf.Positional]
-    """folder of a run, or a report's JSON file"""
+    """A: folder of a run or of evaluate --out, or a report's JSON file"""
     b: Annotated[Path, tyro.conf.Positional]
-    """another one, evaluated on the same images"""
+    """B: another one, evaluated on the same images"""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print a table for each protocol that both were evaluated under."""
-    flags = parse_flags(Flags, arguments, PROG, "Compare two networks on the same images.")
+    flags = parse_flags(
+        Flags,
+        arguments,
+        PROG,
+        "Compare B with A, two networks on the same images, at the fixed threshold 0.2: differences in points, their "
+        "95 % intervals, and p of the exact sign test on the images that one of them alone got right.",
+    )
     a, b = read_side(flags.a), read_side(flags.b)
     check_same_images(a, b)
     out = console()
@@ -69,6 +75,8 @@ class Side:
 def read_side(path: Path) -> Side:
     """The report of a run's folder, or a report file. Raises UserError where there is none."""
     file = path / "report.json" if path.is_dir() else path
+    if not path.exists():
+        raise UserError(f"{path}: no such folder or file; name a run's folder, or one that evaluate --out wrote")
     try:
         report = json.loads(file.read_bytes())
         cam_class, truths_digest = report["cam_class"], report["truths_digest"]

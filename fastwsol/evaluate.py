@@ -24,7 +24,7 @@ from fastwsol.distributed import World, joined
 from fastwsol.durable import write_json
 from fastwsol.errors import UserError
 from fastwsol.holdout import hold_out
-from fastwsol.image_rows import ImageRows
+from fastwsol.image_rows import SEPARATOR, ImageRows
 from fastwsol.localize import CAM_THRESHOLD
 from fastwsol.machine import Precision, pick_autocast, take_device, use_threads
 from fastwsol.metrics import CamClass
@@ -61,7 +61,8 @@ class OfMaps:
     """Score maps without a network."""
 
     maps: Path | None = None
-    """folder with a NumPy file [h, w] for each image, named like it, or one file [N, h, w]"""
+    """folder with a NumPy file [h, w] for each image, named like it, or one file [N, h, w] in the order in which
+    --boxes first names the images"""
     boxes: Path | None = None
     """CSV file with the ground truth: name,width,height,x0,y0,x1,y1 and, where known, label,predicted; a line a box,
     ends exclusive, in the image's pixels; empty x0 to y1: no box; `;` between up to five predicted classes"""
@@ -80,8 +81,8 @@ class Flags:
     trained_run: OfRun = OfRun()
     score_maps: OfMaps = OfMaps()
     threshold: str = str(CAM_THRESHOLD)
-    """what is kept of a map, as a share of its maximum, besides 0.2 and the oracle. A number from 0 to 1; or auto: the
-    best on images held out of train, else on images trained on, by their boxes"""
+    """where a map, scaled to 0..1, is cut, besides at 0.2 and at the oracle. A number from 0 to 1; or auto, of a run:
+    the best on images held out of train, else on images trained on, by their boxes"""
     cam_class: CamClass = "truth"
     """whose map is boxed. truth: the true class's, as the paper does; predicted: what a user without labels gets. Of
     --maps it says what they are"""
@@ -108,6 +109,8 @@ def main(arguments: Sequence[str]) -> int:
 def read_flags(arguments: Sequence[str]) -> Flags:
     """The command line. Raises UserError where it asks for both kinds of evaluation, or for neither."""
     flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
+    if flags.score_maps.boxes is not None and flags.score_maps.maps is None and flags.run is None:
+        raise UserError("--boxes: needs the maps it is about; give them with --maps")
     if flags.run is None and flags.score_maps.maps is None:
         raise UserError("nothing to evaluate; name the folder of a run, or score maps with --maps and --boxes")
     kinds = {"run": (flags.trained_run, OfRun()), "maps": (flags.score_maps, OfMaps())}
@@ -141,7 +144,7 @@ def fixed_threshold(flags: Flags) -> float | None:
     except ValueError:
         threshold = np.nan
     if not 0 <= threshold <= 1:
-        raise UserError(f"--threshold {flags.threshold}: is neither auto nor a number from 0 to 1")
+        raise UserError(f"--threshold {flags.threshold}: is neither auto nor a number from 0 to 1 (35 % is 0.35)")
     return None if threshold == CAM_THRESHOLD else threshold
 
 
@@ -243,6 +246,12 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
     ranks = None
     if images.labels is not None and images.predicted is not None:
         ranks = metrics.ranks(images.predicted, images.labels)
+        if not np.isin(images.labels, images.predicted).any():
+            print(
+                f"warning: {of_maps.boxes}: no label is ever predicted; use the same names in both columns, "
+                f"{SEPARATOR!r} between predictions",
+                file=sys.stderr,
+            )
     fixed = fixed_boxes(train, side)
     measured = measure(
         localized,
@@ -276,6 +285,8 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
         rows.write(of_maps.out / "report.csv")
         write_json(of_maps.out / "report.json", report)
         print(f"written to {of_maps.out / 'report.json'}; each image in report.csv")
+    else:
+        print("nothing is written; --out NEW_FOLDER keeps the report, for python -m fastwsol.compare too")
 
 
 def check_new(folder: Path | None, name: str) -> None:

@@ -105,6 +105,9 @@ def read_annotations(path: Path) -> Annotations:
         np.array([box for own in boxes for box in own], np.float32).reshape(-1, 4),
         np.cumsum([0, *map(len, boxes)], dtype=np.int64),
     )
+    shares = len(truths.boxes) and truths.boxes.max() <= 1 and (truths.boxes % 1 > 0).any()
+    if shares and min(truths.widths.min(), truths.heights.min()) > 1:
+        raise UserError(f"{path}: every edge lies between 0 and 1; edges are in pixels, multiply by width and height")
     named = {row.label for row in firsts} | {each for row in firsts for each in row.predicted}
     classes = sorted(named)
     index = {name: k for k, name in enumerate(classes)}
@@ -184,7 +187,11 @@ def _box(where: str, texts: list[str], width: int, height: int) -> tuple[float, 
         x0 = y0 = x1 = y1 = math.nan
     if not all(map(math.isfinite, (x0, y0, x1, y1))):
         raise UserError(f"{where}: {','.join(texts)!r} are not four numbers x0,y0,x1,y1; leave all empty for no box")
-    if x1 <= x0 or y1 <= y0:
+    if x1 < x0 or y1 < y0:
+        raise UserError(
+            f"{where}: the box {','.join(texts)} ends before it begins; give x0,y0,x1,y1, not x,y,width,height"
+        )
+    if x1 == x0 or y1 == y0:
         raise UserError(
             f"{where}: the box {','.join(texts)} is empty; its ends are exclusive: add 1 to x1 and y1 if yours are not"
         )
@@ -227,9 +234,11 @@ class ScoreMaps:
         stored = self._all[row] if self._all is not None else _load(self.files[row])
         where = f"{self.files[row]}" if self._all is None else f"{self.files[row]}, map {row}"
         if stored.ndim != 2 or 0 in stored.shape or max(stored.shape) > _LARGEST_SIDE:
-            raise UserError(f"{where}: has shape {list(stored.shape)}, expected [h, w] of 1 to {_LARGEST_SIDE} a side")
+            raise UserError(f"{where}: has shape {list(stored.shape)}, expected [h, w], each of 1 to {_LARGEST_SIDE}")
         if stored.dtype.kind not in "fu" or stored.dtype.itemsize > 8:
-            raise UserError(f"{where}: is of {stored.dtype}, expected floating point or unsigned numbers")
+            raise UserError(
+                f"{where}: is of {stored.dtype}, expected floating point or unsigned numbers; use .astype('float32')"
+            )
         with np.errstate(over="ignore"):
             values = stored.astype(np.float32)
         if not np.isfinite(values).all():
@@ -244,15 +253,17 @@ def _find(folder: Path, name: str, annotations: Path) -> Path:
         raise UserError(f"{annotations}: the name {name!r} leads out of {folder}; use names inside it")
     candidates = [folder / f"{name}.npy", (folder / name).with_suffix(".npy")]
     try:
-        found = next((each for each in candidates if each.is_file()), None)
+        both = [each for each in dict.fromkeys(candidates) if each.is_file()]
     except OSError as error:
         raise UserError(f"{annotations}: no file can have the name {name!r} ({error.strerror}); mend it") from None
-    if found is None:
+    if not both:
         raise UserError(
-            f"{candidates[0]}: no such file, and {annotations} names the image {name!r}; "
+            f"{candidates[0]}: no such file, nor {candidates[1].name}, and {annotations} names the image {name!r}; "
             f"give every image a map, or take it out of the boxes file"
         )
-    return found
+    if len(both) > 1:
+        raise UserError(f"{both[0]}: is a map of {name!r}, and so is {both[1].name}; remove one of them")
+    return both[0]
 
 
 def _load(path: Path) -> NDArray:

@@ -182,6 +182,8 @@ def _print_classes(report: dict[str, Any], out: Console) -> None:
     names = _columns(report)
     table = table_of("strict, by class", ["images", *(title_of(name) for name in names)], "class")
     for row in report["classes"]:
+        if not row["images"]:
+            continue
         rates = [_percent(percent(*row["counts"][name])) for name in names]
         table.add_row(row["class"], f"{row['images']:,}", *rates)
     out.print(table)

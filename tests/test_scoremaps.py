@@ -113,7 +113,7 @@ def test_the_command_prints_tables_and_writes_them(files, capsys):
         "whole frame",
         "best box at IoU 0.5",
         "MaxBoxAcc",
-        "0.4, as asked",
+        "as asked",
     ):
         assert wanted in printed
     assert "2 images have no ground-truth box" in printed
@@ -139,6 +139,16 @@ def test_top_5_is_told_where_five_classes_are_given_of_every_image(files, capsys
     assert ("Top-5" in capsys.readouterr().out) == told
     assert run_command(compare.main, [str(files / "out")] * 2) == 0
     assert ("Top-5" in capsys.readouterr().out) == told
+
+
+@pytest.mark.parametrize("predicted", ["1", "class 1|class 2"])
+def test_names_that_never_meet_are_warned_of(files, capsys, predicted):
+    lines = ["name,width,height,x0,y0,x1,y1,label,predicted", f"val/image_1.jpg,64,64,3,3,40,50,class 1,{predicted}"]
+    (files / "boxes.csv").write_text("\n".join(lines))
+    assert run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv") == 0
+    said = capsys.readouterr()
+    assert "boxes.csv: no label is ever predicted; use the same names" in said.err
+    assert "nothing is written; --out NEW_FOLDER keeps the report" in said.out
 
 
 def test_names_and_labels_are_printed_as_they_are(files, capsys):

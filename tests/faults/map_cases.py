@@ -30,9 +30,14 @@ def evaluated(
     return Case("score maps", name, make, words, command="evaluate")
 
 
-def lines(name: str, *words: str, put: tuple[str, ...]) -> Case:
-    """The boxes file with other lines."""
-    return evaluated(name, *words, spoil=lambda root: (root / "boxes.csv").write_text("\n".join(put)))
+def lines(name: str, *words: str, put: tuple[str, ...], also: str = "b") -> Case:
+    """The boxes file with other lines, and a map of the image `also`."""
+
+    def spoil(root: Path) -> None:
+        (root / "boxes.csv").write_text("\n".join(put))
+        np.save(root / "maps" / f"{also}.npy", np.eye(4, dtype=np.float32))
+
+    return evaluated(name, *words, spoil=spoil)
 
 
 def line_2(name: str, line: str, *words: str) -> Case:
@@ -88,7 +93,8 @@ CASES = [
     line_2("half a box", "a,64,48,3,,10,10,cat,cat", "are not four numbers"),
     line_2("a box that is NaN", "a,64,48,nan,0,10,10,cat,cat", "are not four numbers"),
     line_2("a box with inclusive ends", "a,64,48,10,10,10,20,cat,cat", "is empty", "add 1 to x1 and y1"),
-    line_2("a box upside down", "a,64,48,10,30,20,20,cat,cat", "is empty"),
+    line_2("a box upside down", "a,64,48,10,30,20,20,cat,cat", "ends before it begins", "not x,y,width,height"),
+    lines("boxes in shares", "every edge lies between 0 and 1", put=(HEADER, "a,64,48,0.1,0.1,0.9,0.9,cat,cat")),
     line_2("a box outside", "a,64,48,0,0,65,10,cat,cat", "reaches outside its image of 64 x 48"),
     line_2("a box before the edge", "a,64,48,-1,0,10,10,cat,cat", "reaches outside"),
     line_2("a label of two classes", "a,64,48,0,0,10,10,cat;dog,cat", "the label 'cat;dog' has a ';'"),
@@ -102,6 +108,9 @@ CASES = [
     lines("a name too long", "no file can have the name", put=(HEADER, "n" * 300 + ",64,48,0,0,10,10,cat,cat")),
     lines("two images of one map", "b.npy: is the map of both 'b.jpg' and 'b.png'", put=TWO_OF_ONE),
     evaluated("a report below a file", "boxes.csv is no folder", flags=("--out", "HERE/boxes.csv/report")),
+    lines(
+        "two maps of one image", "b.png.npy: is a map of 'b.png', and so is b.npy", put=TWO_OF_ONE[::2], also="b.png"
+    ),
     evaluated("a map missing", "b.npy: no such file", spoil=lambda root: (root / "maps" / "b.npy").unlink()),
     evaluated("no maps at all", "maps: cannot be read", spoil=lambda root: (root / "maps").rename(root / "other")),
     evaluated("a map that is text", "b.npy: is no array", spoil=write("maps/b.npy", b"not a map at all")),
