@@ -274,7 +274,7 @@ def _load(path: Path) -> NDArray:
         return stored
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); give a folder or a .npy file") from None
-    except (ValueError, EOFError, SyntaxError):
+    except Exception:  # what NumPy's reader raises on damaged headers is of a dozen kinds
         raise UserError(f"{path}: is no array of numbers in NumPy's .npy format; save it with numpy.save") from None
 
 
