@@ -293,7 +293,7 @@ def check_new(folder: Path | None, name: str) -> None:
     """Raise UserError where a folder that is to be written exists, or cannot be made."""
     if folder is None:
         return
-    if folder.exists():
+    if os.path.lexists(folder):
         raise UserError(f"{name} {folder}: exists; nothing was changed, name a new folder")
     above = next(each for each in folder.absolute().parents if os.path.lexists(each))
     if not above.is_dir():
