@@ -22,6 +22,7 @@ from rounds import Side
 from test_pipeline import all_of_size, data_of, pillow_decode, scale_and_shift, started
 
 from fastwsol.config import Config
+from fastwsol.feed import Feed
 from fastwsol.localize import PROTOCOLS, localize
 from fastwsol.machine import pick_autocast
 from fastwsol.metrics import IOU_THRESHOLDS
@@ -124,10 +125,11 @@ def test_evaluation(paired_rounds, shards, cores):
         pytest.skip(f"{shards.folder}: needs {SIZE}x{SIZE} images with one box each")
     config, autocast = Config(depth=18, stem="C"), pick_autocast("auto", CPU)
     model = build_model(config.depth, config.stem, len(shards.manifest.classes), seed=0).eval()
+    feed = Feed(autocast, cores, compiled=False, stores={})
     theirs = DataLoaderAndOpenCV(model, shards, autocast, cores)
 
     def ours():
-        outputs = forward_split(model, shards, split, config, autocast, cores)
+        outputs = forward_split(model, shards, split, config, autocast, feed)
         return outputs, rates_of(outputs, split, SIZE)
 
     outputs, our_rates = ours()

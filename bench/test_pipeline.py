@@ -4,7 +4,7 @@
 
 Sides, each on the same cores and one thread or worker a core:
 
-- ours: `fastwsol.pipeline.Batches`, DALI's decoder and one Numba kernel.
+- ours: `fastwsol.pipeline.DaliBatches`, DALI's decoder and one Numba kernel.
 - dali operators: the same class with DALI's own operators behind the decoder, as it has them for a GPU.
 - pillow dataloader: a torch DataLoader with Pillow. Its workers stay alive, fetch whole batches and hand them over as
   uint8, a quarter of the bytes; the main process normalises and masks a batch at a time with torch, on one thread,
@@ -31,9 +31,10 @@ from PIL import Image
 from rounds import Side
 
 from fastwsol import pipeline
+from fastwsol.batches import Stream, training_plan
 from fastwsol.config import Augmentation
 from fastwsol.draws import CELLS, draw_views, stream_slice
-from fastwsol.pipeline import Batches, training_plan
+from fastwsol.pipeline import DaliBatches
 
 BATCH = 256
 BATCHES_A_TURN = 8
@@ -41,6 +42,7 @@ BATCHES_AHEAD = 4  # used up before a turn: no side prepares more (but for the D
 ROUNDS = 11
 SIZE = 64
 SEED = 0
+CPU = torch.device("cpu")
 # How far apart the sides' pixels may be, in levels of 255. Bilinear: OpenCV and Pillow round their weights to 11 and
 # 22 bits, and Pillow rounds between its two passes. Bicubic: Pillow makes the weights at a window's edge anew where
 # DALI and ours repeat the edge pixel; away from the edges they agree.
@@ -63,16 +65,20 @@ def take(batches, count):
     return last
 
 
-def ours(shards, augmentation, cores):
+def stream_of(shards, augmentation):
     split, manifest = shards.splits["train"], shards.manifest
-    plan, cpu = training_plan(SEED, len(split), BATCH), torch.device("cpu")
-    batches = Batches(split, plan, BATCH, augmentation, SEED, manifest.mean, manifest.std, cpu, cores)
+    plan = training_plan(SEED, len(split), BATCH)
+    return Stream(split, plan, BATCH, augmentation, SEED, manifest.mean, manifest.std)
+
+
+def ours(shards, augmentation, cores):
+    batches = DaliBatches(stream_of(shards, augmentation), CPU, cores)
     return (batch.images for batch in batches)
 
 
 def dali_operators(shards, augmentation, cores):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "kernel_serves", lambda augmentation, split: False)
+        patch.setattr(pipeline, "kernel_serves", lambda stream, device: False)
         return ours(shards, augmentation, cores)
 
 
@@ -273,9 +279,7 @@ def test_decoding(paired_rounds, shards, cores):
 
 def dali_decoder(shards, augmentation, cores):
     """The decoding part of ours, as it stands in it."""
-    split, manifest = shards.splits["train"], shards.manifest
-    plan, cpu = training_plan(SEED, len(split), BATCH), torch.device("cpu")
-    batches = Batches(split, plan, BATCH, augmentation, SEED, manifest.mean, manifest.std, cpu, cores)
+    batches = DaliBatches(stream_of(shards, augmentation), CPU, cores)
     while True:
         (pixels,) = batches._pipeline.run()
         yield torch.utils.dlpack.from_dlpack(pixels.as_tensor())

@@ -218,18 +218,27 @@ def _uniform(word):  # type: ignore[no-untyped-def]
     return (np.float64(word) + 0.5) * 2.0**-32
 
 
-def _hidden_cells(ids: NDArray[np.int64], epochs: NDArray[np.int64], key: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    """Hide-and-Seek masks, uint8 [N, 16, 16]: a grid size for each view, then one bit for each of the grid's cells."""
-    grids = np.array(GRIDS)[random_words(ids, epochs, Purpose.GRID, 1, key)[:, 0] >> 30]
-    words = random_words(ids, epochs, Purpose.CELLS, CELLS * CELLS // 128, key)
-    shifts = np.arange(32, dtype=np.uint32)
-    bits = ((words[:, :, None] >> shifts) & 1).astype(np.uint8).reshape(len(ids), CELLS * CELLS)
-    cells = np.ones((len(ids), CELLS, CELLS), np.uint8)
-    for grid in GRIDS[1:]:
-        drawn = grids == grid
-        coarse = bits[drawn, : grid * grid].reshape(-1, grid, grid)
-        cells[drawn] = coarse.repeat(CELLS // grid, axis=1).repeat(CELLS // grid, axis=2)
-    return cells
+_GRID, _CELLS = int(Purpose.GRID), int(Purpose.CELLS)
+
+
+@numba.njit(cache=True, nogil=True)
+def _hidden_cells(ids, epochs, key):  # type: ignore[no-untyped-def]
+    """Hide-and-Seek masks, uint8 [N, 16, 16]: a grid size for each view, then one bit for each of the grid's cells.
+
+    The bits are those of the words of blocks 0 and 1, lowest first.
+    """
+    grids = random_words(ids, epochs, _GRID, 1, key)[:, 0] >> np.uint32(30)
+    words = random_words(ids, epochs, _CELLS, CELLS * CELLS // 128, key)
+    masks = np.ones((ids.shape[0], CELLS, CELLS), np.uint8)
+    for i in range(ids.shape[0]):
+        grid = GRIDS[grids[i]]
+        side = CELLS // max(grid, 1)
+        for row in range(grid):
+            for column in range(grid):
+                bit = row * grid + column
+                kept = (words[i, bit // 32] >> np.uint32(bit % 32)) & np.uint32(1)
+                masks[i, row * side : (row + 1) * side, column * side : (column + 1) * side] = kept
+    return masks
 
 
 def enlarge_cells(cells: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -23,16 +23,25 @@ from fastwsol.command import parse_flags, run_command
 from fastwsol.distributed import World, joined
 from fastwsol.durable import write_json
 from fastwsol.errors import UserError
+from fastwsol.feed import DataFlags, Feed, open_feed
 from fastwsol.holdout import hold_out
 from fastwsol.image_rows import SEPARATOR, ImageRows
 from fastwsol.localize import CAM_THRESHOLD
-from fastwsol.machine import Precision, pick_autocast, take_device, use_threads
+from fastwsol.machine import Autocast, Precision, pick_autocast, take_device, use_threads
 from fastwsol.metrics import CamClass
 from fastwsol.model import build_model
 from fastwsol.rundir import RunDir, RunInfo, environment
 from fastwsol.shards import Shards, open_shards
 from fastwsol.tables import print_numbers, print_report
-from fastwsol.validation import REPORT_FORMAT_VERSION, Evaluation, Wanted, evaluate_model, ticker_of, truths_of
+from fastwsol.validation import (
+    REPORT_FORMAT_VERSION,
+    Evaluation,
+    Wanted,
+    evaluate_model,
+    ticker_of,
+    truths_of,
+    tuning_images,
+)
 
 PROG = "python -m fastwsol.evaluate"
 DESCRIPTION = """Evaluate a trained run, or anyone's score maps (--maps, --boxes): tables under every protocol, beside
@@ -40,8 +49,8 @@ baselines that look at no image."""
 
 
 @dataclass(frozen=True)
-class OfRun:
-    """A run's evaluation."""
+class OfRun(DataFlags):
+    """A run's evaluation. Under --data auto stores are used where there are some, and none is built."""
 
     shards: Path | None = None
     """folder that pack.py wrote; default: the one the run was trained on"""
@@ -163,7 +172,8 @@ def evaluate_run(flags: Flags, world: World) -> None:
     read = world.lead_does(lambda: read_run(run))
     without_tensors = None if read is None else (read[0], replace(read[1], tensors={}))
     info, saved = world.value_of_lead(without_tensors)  # type: ignore[misc]
-    shards = world.machine_lead_first(lambda verify: open_shards_of(run, info, of_run, verify))
+    packed = world.machine_lead_first(lambda verify: open_shards_of(run, info, of_run, verify))
+    shards = world.together(lambda: hold_out_of(run, packed, info, of_run))
     if "holdout" in shards.splits:
         world.lead_does(lambda: run.check_holdout(shards.splits["holdout"]))
     device = world.together(lambda: take_device(of_run.device, world.local_rank, world.local_size))
@@ -179,7 +189,8 @@ def evaluate_run(flags: Flags, world: World) -> None:
         model.load_state_dict({name: read[1].tensors[f"model.{name}"] for name in model.state_dict()})
     world.share_from_lead(model.state_dict().values())
     model.to(autocast.device)
-    evaluation = evaluate_model(model, shards, info, autocast, threads, saved.step, world, of_run.split, wanted)
+    feed = feed_of(of_run, packed, shards, wanted, autocast, threads, world)
+    evaluation = evaluate_model(model, shards, info, autocast, feed, threads, saved.step, world, of_run.split, wanted)
     world.lead_does(lambda: tell(run, info, evaluation, flags, shards))  # type: ignore[arg-type]
 
 
@@ -194,17 +205,33 @@ def read_run(run: RunDir) -> tuple[RunInfo, checkpoint.Checkpoint]:
 
 
 def open_shards_of(run: RunDir, info: RunInfo, flags: OfRun, verify: bool) -> Shards:
-    """The shards that the run was trained on, its holdout apart; raises UserError for others."""
+    """The shards that the run was trained on; raises UserError for others."""
     shards = open_shards(flags.shards if flags.shards is not None else info.shards, verify)
     if shards.digest != info.shards_digest:
         raise UserError(
             f"{shards.folder}: not the shards that {run.folder} was trained on (their manifest differs); "
             f"name those with --shards"
         )
+    return shards
+
+
+def hold_out_of(run: RunDir, shards: Shards, info: RunInfo, flags: OfRun) -> Shards:
+    """The shards with the run's holdout apart; raises UserError where the split asked for is not there."""
     shards = hold_out(shards, info.config.holdout)
     if flags.split not in shards.splits:
         raise UserError(f"--split {flags.split}: {run.folder} held out no images; train with --holdout N")
     return shards
+
+
+def feed_of(
+    flags: OfRun, packed: Shards, shards: Shards, wanted: Wanted, autocast: Autocast, threads: int, world: World
+) -> Feed:
+    """The feed for the splits that are looked at: the one evaluated, and the one a threshold is chosen on."""
+    splits = [flags.split]
+    if wanted.chosen:
+        splits.append(world.together(lambda: tuning_images(shards, flags.split))[0].name)  # type: ignore[arg-type]
+    names = dict.fromkeys(shards.splits[name].packed_name for name in splits)
+    return open_feed(flags, packed, [*names], autocast, threads, False, world, builds=False)
 
 
 def tell(run: RunDir, info: RunInfo, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:

@@ -1,9 +1,11 @@
 """Which device, how many threads, which number format, how exactly: decided once, from the flags and the machine."""
 
+import contextlib
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numba
@@ -22,6 +24,11 @@ class Autocast:
 
     device: torch.device
     precision: Literal["bf16", "fp16", "fp32"]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format as torch names it."""
+        return _DTYPES[self.precision]
 
     def __call__(self) -> AbstractContextManager[object]:
         """The context in which to run the forward pass."""
@@ -91,7 +98,7 @@ def use_threads(threads: int, processes: int = 1) -> int:
     return count
 
 
-@contextmanager
+@contextlib.contextmanager
 def kernel_threads(most: int) -> Iterator[None]:
     """Let kernels use at most `most` threads for a while: to wake more than there are maps costs, and gains nothing."""
     before = numba.get_num_threads()
@@ -100,6 +107,16 @@ def kernel_threads(most: int) -> Iterator[None]:
         yield
     finally:
         numba.set_num_threads(before)
+
+
+def memory_available() -> int:
+    """Bytes of memory that could be taken without swapping, on a machine or in the container with a limit (Linux)."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # no such file, or `max`
+            free = min(free, int(Path(limit).read_text()))
+    return free
 
 
 def compute_deterministically() -> None:

@@ -29,6 +29,8 @@ from fastwsol.shards import Split
 
 FORMAT_VERSION = 2
 PACKAGES = ("fastwsol", "torch", "numpy", "numba", "pyarrow", "pillow", "safetensors")
+_NOT_IN_THE_BITS = ("data",)
+"""What may change when a run goes on without its numbers changing."""
 DALI_PACKAGES = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 
 
@@ -174,7 +176,7 @@ class RunDir:
             if changed := [
                 f"{name} {starts[-1][name]} -> {how[name]}"
                 for name in how
-                if starts[-1].get(name, how[name]) != how[name]
+                if name not in _NOT_IN_THE_BITS and starts[-1].get(name, how[name]) != how[name]
             ]:
                 print(f"warning: continued with {', '.join(changed)}: equal to the bit no longer", file=sys.stderr)
         starts.append({"step": step, **how, **environment()})

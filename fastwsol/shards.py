@@ -200,17 +200,19 @@ class Split:
     """One split of a packed data set, read through its mapped shards.
 
     labels: int64 [N]; widths, heights: int32 [N], pixels; boxes: float32 [M, 4], the boxes of all images end to end;
-    box_offsets: int64 [N + 1], image i has boxes[box_offsets[i] : box_offsets[i + 1]]. Safe to share between threads.
+    box_offsets: int64 [N + 1], image i has boxes[box_offsets[i] : box_offsets[i + 1]]; packed_name, rows: the split as
+    part of which it was packed, and where each image stands in that, int64 [N]. Safe to share between threads.
     """
 
     def __init__(self, name: str, shards: "list[_MappedShard]"):
-        self.name = name
+        self.name = self.packed_name = name
         self.labels = _join([shard.labels for shard in shards], np.int64)
         self.widths = _join([shard.widths for shard in shards], np.int32)
         self.heights = _join([shard.heights for shard in shards], np.int32)
         self.boxes = _join([shard.boxes for shard in shards], np.float32).reshape(-1, 4)
         box_counts = _join([shard.box_counts for shard in shards], np.int64)
         self.box_offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(box_counts)])
+        self.rows = np.arange(len(self.labels))
         self._files = [shard.file for shard in shards]
         self._shard_of_row = np.repeat(np.arange(len(shards), dtype=np.int32), [len(shard.labels) for shard in shards])
         self._images = _Spans.join([shard.images for shard in shards])
@@ -224,6 +226,7 @@ class Split:
         part = copy.copy(self)
         part.name = name
         part.labels, part.widths, part.heights = self.labels[ids], self.widths[ids], self.heights[ids]
+        part.rows = self.rows[ids]
         box_counts = np.diff(self.box_offsets)[ids]
         part.box_offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(box_counts)])
         moved_by = np.repeat(self.box_offsets[ids] - part.box_offsets[:-1], box_counts)

@@ -20,13 +20,14 @@ from typing import Any, Literal
 import torch
 
 from fastwsol import checkpoint
+from fastwsol.batches import Stream, training_plan
 from fastwsol.command import parse_flags, run_command
 from fastwsol.config import PRESETS, Config, PresetName, flag
 from fastwsol.distributed import Wishes, World, joined
 from fastwsol.errors import Interrupted, RunFailure, UserError
+from fastwsol.feed import DataFlags, Feed, open_feed
 from fastwsol.holdout import hold_out
 from fastwsol.machine import Autocast, Precision, compute_deterministically, pick_autocast, take_device, use_threads
-from fastwsol.pipeline import Batches, training_plan
 from fastwsol.progress import Progress, announce
 from fastwsol.rundir import RunDir, RunInfo
 from fastwsol.shards import Shards, open_shards
@@ -49,7 +50,7 @@ PROG = "python -m fastwsol.train"
 
 
 @dataclass(frozen=True)
-class Launch:
+class Launch(DataFlags):
     """Where and how the run is carried out: nothing here is part of what the run is."""
 
     preset: PresetName = "paper"
@@ -151,7 +152,7 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: W
     """
     info = RunInfo(config, shards.folder, shards.digest, tuple(each.wnid for each in shards.manifest.classes))
     world.agree_on({flag(name): value for name, value in config.to_json().items()} | {"shards": shards.digest})
-    shards = world.together(lambda: hold_out(shards, config.holdout))
+    packed, shards = shards, world.together(lambda: hold_out(shards, config.holdout))
     world.together(lambda: check_batch_size(config.batch_size, len(shards.splits["train"]), world))
     if launch.deterministic:
         compute_deterministically()
@@ -160,10 +161,12 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: W
     world.agree_on({"--precision": autocast.precision, "--deterministic": launch.deterministic})
     threads = world.together(lambda: use_threads(launch.threads, world.local_size))
     run = RunDir(folder)
+    compiled = launch.compile and can_compile(autocast.device, says_so=world.leads)
+    evaluated = [] if config.holdout else [config.eval_split]  # the holdout is a part of train
+    feed = open_feed(launch, packed, ["train", *evaluated], autocast, threads, launch.compile, world)
     with StopSignals(says_so=world.leads) as stop, contextlib.ExitStack() as held:
         world.lead_does(lambda: held.enter_context(run.opened(info)))
         state = new_state(config, len(info.classes), autocast)
-        compiled = launch.compile and can_compile(autocast.device, says_so=world.leads)
         how = {
             "precision": autocast.precision,
             "device": autocast.device.type,
@@ -171,16 +174,20 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: W
             "threads": threads,
             "compiled": compiled,
             "deterministic": launch.deterministic,
+            "views": feed.views_by(shards.splits["train"]),
+            "data": feed.data(shards.splits["train"]),
         }
         world.lead_does(lambda: take_up(run, info, shards, state, launch, how))
         share_state(state, world)
         announce(config, shards, run.folder, state, autocast, world, offer_fast=launch.preset == "paper")
         try:
-            train_steps(run, info, shards, state, autocast, compiled, threads, launch.checkpoint_minutes, stop, world)
+            train_steps(
+                run, info, shards, state, autocast, feed, compiled, threads, launch.checkpoint_minutes, stop, world
+            )
         except BadStep as bad:
             raise world.of_lead(RunFailure(explain_bad_step(bad.step, config, shards, run))) from None
         evaluation = evaluate_model(
-            state.model, shards, info, autocast, threads, state.step, world, split_name=config.eval_split
+            state.model, shards, info, autocast, feed, threads, state.step, world, split_name=config.eval_split
         )
         world.lead_does(lambda: finish(run, evaluation))  # type: ignore[arg-type]
 
@@ -223,6 +230,7 @@ def train_steps(
     shards: Shards,
     state: State,
     autocast: Autocast,
+    feed: Feed,
     compiled: bool,
     threads: int,
     checkpoint_minutes: float,
@@ -237,18 +245,19 @@ def train_steps(
     total_steps = config.total_steps(len(split))
     loss_of = make_loss(state.model, autocast, compiled, world)
     wishes = Wishes(world, 2)
-    batches = Batches(
-        split,
-        training_plan(config.seed, len(split), config.batch_size, world.rank, world.size),
-        config.batch_size // world.size,
-        config.augmentation,
-        config.seed,
-        shards.manifest.mean,
-        shards.manifest.std,
-        autocast.device,
-        # On a CPU the network needs the cores more.
-        threads if autocast.device.type == "cuda" else max(1, threads // 2),
+    batches = feed.batches(
+        Stream(
+            split,
+            training_plan(config.seed, len(split), config.batch_size, world.rank, world.size),
+            config.batch_size // world.size,
+            config.augmentation,
+            config.seed,
+            shards.manifest.mean,
+            shards.manifest.std,
+        ),
         start=state.step,
+        # On a CPU the network needs the cores more.
+        threads=threads if autocast.device.type == "cuda" else max(1, threads // 2),
     )
     if compiled and state.step < total_steps and world.leads:
         print("compiling the step: the first one takes up to a minute or so", flush=True)
@@ -270,7 +279,7 @@ def train_steps(
         if evaluation_is_due(state.step, config, len(split)) and not last:
             gather_totals(state, world)
             check_finite(state)
-            row = evaluation_row(state, shards, config, autocast, threads, world)
+            row = evaluation_row(state, shards, config, autocast, feed, world)
             world.lead_does(lambda row=row: run.append_row(row))  # type: ignore[misc]
             progress.restart_clock(state.step)
         save_is_due = world.leads and time.monotonic() - last_checkpoint >= 60 * checkpoint_minutes
@@ -324,11 +333,11 @@ def evaluation_is_due(step: int, config: Config, train_images: int) -> bool:
 
 
 def evaluation_row(
-    state: State, shards: Shards, config: Config, autocast: Autocast, threads: int, world: World
+    state: State, shards: Shards, config: Config, autocast: Autocast, feed: Feed, world: World
 ) -> dict[str, Any]:
     """Evaluate on the run's split in mid-run, print a line, and return the row for metrics.jsonl."""
     split = shards.splits[config.eval_split]
-    outputs = forward_split(state.model, shards, split, config, autocast, threads, world)
+    outputs = forward_split(state.model, shards, split, config, autocast, feed, world)
     rates = rates_of(outputs, split, config.image_size)
     if world.leads:
         print(f"step {state.step}  {split.name}: {summary_line(rates)}", flush=True)

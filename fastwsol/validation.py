@@ -15,17 +15,18 @@ from numpy.typing import NDArray
 
 from fastwsol import metrics, wsoleval
 from fastwsol.analysis import Chosen, Truths, choose, fixed_boxes, hits_of, localize_maps, measure
+from fastwsol.batches import Stream, evaluation_plan, valid_images
 from fastwsol.cam import class_activation_maps
 from fastwsol.command import duration
 from fastwsol.config import Config
 from fastwsol.distributed import ALONE, World
 from fastwsol.draws import holdout_ids
 from fastwsol.errors import RunFailure, UserError
+from fastwsol.feed import Feed
 from fastwsol.image_rows import ImageRows
 from fastwsol.localize import PROTOCOLS, localize, score_boxes
 from fastwsol.machine import Autocast
 from fastwsol.model import PreActResNet
-from fastwsol.pipeline import Batches, evaluation_plan, valid_images
 from fastwsol.rundir import RunInfo, environment
 from fastwsol.shards import Shards, Split
 from fastwsol.ticker import Ticker
@@ -52,7 +53,7 @@ def forward_split(
     split: Split,
     config: Config,
     autocast: Autocast,
-    threads: int,
+    feed: Feed,
     world: World = ALONE,
     cam_class: metrics.CamClass = "truth",
 ) -> Outputs:
@@ -68,7 +69,7 @@ def forward_split(
     try:
         world.share_from_lead(model.buffers())
         with torch.inference_mode():
-            batches = _batches(model, shards, split, config, autocast, threads, world, cam_class)
+            batches = _batches(model, shards, split, config, autocast, feed, world, cam_class)
             for rows, batch_predicted, batch_cams in batches:
                 predicted[rows] = batch_predicted.cpu()
                 cams[rows] = batch_cams.cpu()
@@ -93,23 +94,15 @@ def _batches(
     split: Split,
     config: Config,
     autocast: Autocast,
-    threads: int,
+    feed: Feed,
     world: World,
     cam_class: metrics.CamClass,
 ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
     """Yield rows of the split with their predictions and maps, this process's part; padding has been cut off."""
     size = min(BATCH_SIZE, len(split))
-    batches = Batches(
-        split,
-        evaluation_plan(len(split), size, world.rank, world.size),
-        size,
-        config.evaluation,
-        config.seed,
-        shards.manifest.mean,
-        shards.manifest.std,
-        autocast.device,
-        threads,
-    )
+    plan = evaluation_plan(len(split), size, world.rank, world.size)
+    manifest = shards.manifest
+    batches = feed.batches(Stream(split, plan, size, config.evaluation, config.seed, manifest.mean, manifest.std))
     ticker = ticker_of(split.name, len(split))
     for number in range(world.rank, -(-len(split) // size), world.size):
         batch = next(batches)
@@ -197,6 +190,7 @@ def evaluate_model(
     shards: Shards,
     info: RunInfo,
     autocast: Autocast,
+    feed: Feed,
     threads: int,
     step: int,
     world: World,
@@ -211,7 +205,7 @@ def evaluate_model(
     config, split = info.config, shards.splits[split_name]
 
     def forward(images: Split) -> Outputs:
-        return forward_split(model, shards, images, config, autocast, threads, world, wanted.cam_class)
+        return forward_split(model, shards, images, config, autocast, feed, world, wanted.cam_class)
 
     tuned = None
     if wanted.chosen:
@@ -233,6 +227,7 @@ def evaluate_model(
         "total_steps": config.total_steps(len(shards.splits["train"])),
         "precision": autocast.precision,
         "device": autocast.device.type,
+        "data": feed.data(split),
         "threads": threads,
         "world_size": world.size,
     }

@@ -5,12 +5,13 @@ obvious twin of each and is imported by tests alone; the twin of `show_views` is
 pixels of maps are parallel over images (`numba.set_num_threads`); all release the GIL and leave their input as it is.
 """
 
-from kernels.augment import Look, show_views
+from kernels.augment import Jitter, Look, show_views
 from kernels.boxes import cam_boxes, cam_boxes_paper2018, cam_levels, component_boxes, largest_box
 from kernels.overlaps import best_iou, best_iou_paper2018, fixed_box_hits, iou
 from kernels.sweep import sweep_ious, threshold_sweep
 
 __all__ = [
+    "Jitter",
     "Look",
     "best_iou",
     "best_iou_paper2018",

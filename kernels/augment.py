@@ -1,8 +1,9 @@
-"""Decoded images to what the network sees: crop, resample, mirror, normalise and hide, in one pass an image.
+"""Decoded images to what the network sees: crop, resample, mirror, jitter, normalise and hide, in one pass an image.
 
 The pixels are resampled as `fn.resize(antialias=False)` of DALI does it: half-pixel centres, clamped edges, float
 between the passes, one rounding to uint8 at the end. Every image is computed alone, so its pixels depend neither on
-the batch it is in nor on the thread that made it.
+the batch it is in nor on the thread that made it. No product is fused with a sum, so that they do not depend on the
+processor either.
 """
 
 from typing import NamedTuple
@@ -10,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+
+from kernels.lanes import mix_lanes
 
 
 class Look(NamedTuple):
@@ -20,31 +23,53 @@ class Look(NamedTuple):
     hides_first: bool
     """Cells are hidden in the image before it is cropped (where true), or in the finished view."""
     hidden_pixel: npt.NDArray[np.uint8]
-    """What hides a cell of the image, uint8 [3]; a cell of the finished view becomes 0."""
+    """What hides a cell of the image, uint8 [3]; a cell of the finished view becomes 0, or this where colour follows.
+    """
     mean: npt.NDArray[np.float64]
     std: npt.NDArray[np.float64]
     """Subtracted and divided by: float64 [3] each, in 0..255."""
 
 
+class Jitter(NamedTuple):
+    """Affine steps of colour, K for each of N views: pixels x become matrix x + weight mean(x) + offset, as uint8."""
+
+    matrices: npt.NDArray[np.float32]
+    """[N, K, 3, 3]."""
+    mean_weights: npt.NDArray[np.float32]
+    """The share of the view's own mean colour: [N, K]."""
+    offsets: npt.NDArray[np.float32]
+    """[N, K, 3]."""
+
+
 def show_views(
     images: npt.NDArray[np.uint8],
+    ids: npt.NDArray[np.int64],
     windows: npt.NDArray[np.int32],
     flips: npt.NDArray[np.int32],
     cells: npt.NDArray[np.uint8] | None,
+    jitter: Jitter | None,
     look: Look,
-    out: npt.NDArray[np.float32],
+    out: npt.NDArray[np.float32] | npt.NDArray[np.uint16],
 ) -> None:
-    """Fill `out`, float32 [N, S, S, 3], with the views of `images`, uint8 [N, H, W, 3]. Releases the GIL.
+    """Fill `out`, [N, S, S, 3], with views of `images`, uint8 [M, H, W, 3]; view k is of image ids[k].
 
     windows: int32 [N, 4], x, y, width, height inside the image; flips: int32 [N], 1 mirrors; cells: uint8 [N, c, c],
-    0 where a cell is hidden, or None. A pixel belongs to the cell that its centre lies in. Raises ValueError for
-    shapes that do not belong together and for a window that is empty or reaches outside.
+    0 where a cell is hidden, or None. A pixel belongs to the cell that its centre lies in. `out` is float32, or uint16
+    for the bits of bfloat16, which are those of the float32 rounded to nearest, ties to even. Releases the GIL. Raises
+    ValueError for shapes that do not belong together, an id without an image, and a window that is empty or reaches
+    outside.
     """
-    count, height, width, _ = images.shape
+    count = len(ids)
+    _, height, width, _ = images.shape
     if out.shape[0] != count or out.ndim != 4 or out.shape[1] != out.shape[2] or out.shape[3] != 3:
         raise ValueError(f"out has shape {out.shape}, expected [{count}, S, S, 3]")
-    if windows.shape != (count, 4) or flips.shape != (count,) or (cells is not None and len(cells) != count):
-        raise ValueError(f"windows, flips and cells must be of {count} images, as the images are")
+    if out.dtype not in (np.float32, np.uint16) or not out.flags.c_contiguous:
+        raise ValueError(f"out is of {out.dtype}, expected contiguous float32, or uint16 for the bits of bfloat16")
+    others = (windows, flips, *(() if cells is None else (cells,)), *(jitter or ()))
+    if windows.shape != (count, 4) or any(len(each) != count for each in others):
+        raise ValueError(f"windows, flips, cells and jitter must be of {count} views, as the ids are")
+    if count and (ids.min() < 0 or ids.max() >= len(images)):
+        raise ValueError(f"ids {ids.min()}..{ids.max()} reach outside the {len(images)} images")
     if count and (
         windows[:, :2].min() < 0
         or windows[:, 2:].min() < 1
@@ -55,125 +80,252 @@ def show_views(
     scale, shift = (1 / look.std).astype(np.float32), (-look.mean / look.std).astype(np.float32)
     hidden = 1 - cells if cells is not None else np.empty((count, 0, 0), np.uint8)
     first, last = (hidden, hidden[:, :0, :0]) if look.hides_first else (hidden[:, :0, :0], hidden)
-    _show(images, windows, flips, first, last, look.bicubic, look.hidden_pixel, scale, shift, out)
+    _show(images, ids, windows, flips, first, last, jitter or _no_jitter(count), look, scale, shift, out)
+
+
+def _no_jitter(count: int) -> Jitter:
+    return Jitter(
+        np.empty((count, 0, 3, 3), np.float32), np.empty((count, 0), np.float32), np.empty((count, 0, 3), np.float32)
+    )
+
+
+_EDGE = 2
+"""Pixels that are repeated before and behind each line, so that no tap of a cubic needs to be clamped."""
 
 
 @njit(cache=True, nogil=True)
-def _show(images, windows, flips, hidden_first, hidden_last, bicubic, hidden_pixel, scale, shift, out):  # type: ignore[no-untyped-def]
-    size = out.shape[1]
-    for i in range(len(images)):
+def _show(images, ids, windows, flips, hidden_first, hidden_last, jitter, look, scale, shift, out):  # type: ignore[no-untyped-def]
+    size, image_height, image_width = out.shape[1], images.shape[1], images.shape[2]
+    scales, shifts = _line_of(scale, size), _line_of(shift, size)
+    ones, zeros = np.ones(3 * size, np.float32), np.zeros(3 * size, np.float32)
+    cover = _line_of(look.hidden_pixel, max(size, image_width))
+    steps = jitter.matrices.shape[1]
+    edges_down = _cell_edges(hidden_first.shape[1], image_height)
+    edges_across = _cell_edges(hidden_first.shape[1], image_width)
+    edges = _cell_edges(hidden_last.shape[1], size)
+    # One value more a line: a pixel is written as four, the fourth of which is the next one's first.
+    window = np.empty((image_height, 3 * (image_width + 2 * _EDGE) + 1), np.float32)
+    rows = np.empty((image_height, 3 * size + 1), np.float32)
+    levels = np.empty((size, 3 * size), np.float32)
+    starts, weights = np.empty(size, np.uint32), np.empty((4, size), np.float32)
+    for i in range(len(ids)):
         x, y, width, height = windows[i]
-        columns = _columns(images[i], x, y, width, height)
-        _hide(hidden_first[i], images.shape[1], images.shape[2], x, y, columns, hidden_pixel)
-        rows = _stretch_across(columns, width, size, flips[i], bicubic)
-        _stretch_down(rows, bicubic, scale, shift, out[i])
-        _clear(hidden_last[i], out[i])
+        _cut(images[ids[i]], x, y, width, height, hidden_first[i], edges_down, edges_across, cover, window)
+        _repeat_edges(width, height, window)
+        _find_taps(width, look.bicubic, flips[i], starts, weights)
+        _stretch_across(window, width, height, flips[i], look.bicubic, starts, weights, rows)
+        _find_taps(height, look.bicubic, 0, starts, weights)
+        lines = out[i].reshape(size, 3 * size)
+        if steps == 0:  # what is hidden becomes 0, the normalised mean
+            _stretch_down(
+                rows, height, look.bicubic, starts, weights, hidden_last[i], edges, scales, shifts, zeros, lines
+            )
+        else:
+            _stretch_down(
+                rows, height, look.bicubic, starts, weights, hidden_last[i], edges, ones, zeros, cover, levels
+            )
+            for step in range(steps):
+                _shift_colors(jitter.matrices[i, step], jitter.mean_weights[i, step], jitter.offsets[i, step], levels)
+            _normalise(levels, scales, shifts, lines)
 
 
 @njit(cache=True, nogil=True)
-def _columns(image, x, y, width, height):  # type: ignore[no-untyped-def]
-    """The window's pixels on their side, float32 [3 * width, height].
+def _line_of(pixel, length):  # type: ignore[no-untyped-def]
+    """`length` times the same pixel: float32 [3 * length]."""
+    line = np.empty(3 * length, np.float32)
+    for k in range(3 * length):
+        line[k] = pixel[k % 3]
+    return line
 
-    So a column is contiguous, and the pass along x, which mixes columns by weights of their own, is vectorised over y.
+
+@njit(cache=True, nogil=True)
+def _cut(image, x, y, width, height, hidden, edges_down, edges_across, cover, window):  # type: ignore[no-untyped-def]
+    """The image's window, with `cover` where cells [c, c] of the image are hidden, as float32 lines of `window`.
+
+    They begin behind room for their first pixel's repetitions.
     """
-    lines = image.reshape(image.shape[0], -1)
-    columns = np.empty((3 * width, height), np.float32)
     for row in range(height):
+        source = image[y + row].reshape(-1)[3 * x : 3 * (x + width)]
+        line = window[row, 3 * _EDGE : 3 * (_EDGE + width)]
         for k in range(3 * width):
-            columns[k, row] = lines[y + row, 3 * x + k]
-    return columns
+            line[k] = source[k]
+    one, kept = np.float32(1), np.empty(3 * edges_across[-1], np.float32)
+    for i in range(len(hidden)):
+        first, end = max(edges_down[i] - y, 0), min(edges_down[i + 1] - y, height)
+        if first < end:
+            _mask(hidden[i], edges_across, kept)
+            inside = kept[3 * x : 3 * (x + width)]
+            for row in range(first, end):
+                line = window[row, 3 * _EDGE : 3 * (_EDGE + width)]
+                for k in range(3 * width):
+                    line[k] = line[k] * inside[k] + cover[k] * (one - inside[k])
 
 
 @njit(cache=True, nogil=True)
-def _stretch_across(columns, width, size, flip, bicubic):  # type: ignore[no-untyped-def]
-    """Resample along x, mirroring on the way, and stand the result upright: float32 [height, 3 * size]."""
-    height = columns.shape[1]
-    rows = np.empty((height, 3 * size), np.float32)
-    line = np.empty(height, np.float32)
+def _mask(hidden, edges, kept):  # type: ignore[no-untyped-def]
+    """Fill `kept`, float32 [3 * width], with 1, and with 0 where the cells [c] of a line hide it."""
+    for j in range(len(hidden)):
+        value = np.float32(1 - hidden[j])
+        for k in range(3 * edges[j], 3 * edges[j + 1]):
+            kept[k] = value
+
+
+@njit(cache=True, nogil=True)
+def _cell_edges(cells, length):  # type: ignore[no-untyped-def]
+    """Where each of `cells` begins among `length` pixels, and where the last ends: int64 [cells + 1].
+
+    A pixel belongs to the cell that its centre lies in: (pixel + 1/2) * cells / length, rounded down. Without cells
+    there is one, the whole length: [2].
+    """
+    cells = max(cells, 1)
+    edges = np.empty(cells + 1, np.int64)
+    for cell in range(cells + 1):
+        edges[cell] = -((cells - 2 * length * cell) // (2 * cells))
+    return edges
+
+
+@njit(cache=True, nogil=True)
+def _repeat_edges(width, height, window):  # type: ignore[no-untyped-def]
+    for row in range(height):
+        line = window[row]
+        for pixel in range(_EDGE):
+            for channel in range(3):
+                line[3 * pixel + channel] = line[3 * _EDGE + channel]
+                line[3 * (_EDGE + width + pixel) + channel] = line[3 * (_EDGE + width - 1) + channel]
+
+
+@njit(cache=True, nogil=True)
+def _find_taps(length, bicubic, flip, starts, weights):  # type: ignore[no-untyped-def]
+    """Where in a line of `length` pixels, with its edges repeated, the taps of each target pixel begin; their weights.
+
+    A cubic's four taps begin at `starts`, a linear one's two at the pixel behind it.
+    """
+    size = len(starts)
     for target in range(size):
-        (i0, i1, i2, i3), (w0, w1, w2, w3) = _taps(target, width, size, bicubic)
+        centre = (target + 0.5) * length / size - 0.5
+        first = int(np.floor(centre))
+        t = centre - first
+        s = 1.0 - t
         place = size - 1 - target if flip else target
-        for channel in range(3):
-            a, b = columns[3 * i0 + channel], columns[3 * i1 + channel]
-            c, d = columns[3 * i2 + channel], columns[3 * i3 + channel]
-            for row in range(height):
-                line[row] = w0 * a[row] + w1 * b[row] + w2 * c[row] + w3 * d[row]
-            for row in range(height):
-                rows[row, 3 * place + channel] = line[row]
-    return rows
+        starts[place] = first + _EDGE - 1
+        if bicubic:
+            weights[0, place], weights[3, place] = -0.5 * t * s * s, -0.5 * s * t * t
+            weights[1, place] = (1.5 * t - 2.5) * t * t + 1.0
+            weights[2, place] = (1.5 * s - 2.5) * s * s + 1.0
+        else:
+            weights[1, place], weights[2, place] = s, t
 
 
 @njit(cache=True, nogil=True)
-def _stretch_down(rows, bicubic, scale, shift, out):  # type: ignore[no-untyped-def]
-    """Resample along y, round to 0..255, normalise."""
-    height, size = len(rows), len(out)
-    lines = out.reshape(size, -1)
-    scales, shifts = np.empty(3 * size, np.float32), np.empty(3 * size, np.float32)
-    for k in range(3 * size):
-        scales[k], shifts[k] = scale[k % 3], shift[k % 3]
+def _stretch_across(window, width, height, flip, bicubic, starts, weights, rows):  # type: ignore[no-untyped-def]
+    """Resample the first `height` lines along x, mirroring on the way: `rows` float32 [.., 3 * size].
+
+    The starts are unsigned: of a signed index Numba asks each time whether it counts from the end.
+    """
+    size = len(starts)
+    w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
+    for y in range(height):
+        line, row = window[y], rows[y]
+        if width == size and not flip:  # nothing to resample
+            row[: 3 * size] = line[3 * _EDGE : 3 * (_EDGE + size)]
+        elif bicubic:
+            for target in range(size):
+                four = (w0[target], w1[target], w2[target], w3[target])
+                mix_lanes(row, 3 * target, line, 3 * starts[target], 3, four)
+        else:
+            for target in range(size):
+                mix_lanes(row, 3 * target, line, 3 * starts[target] + 3, 3, (w1[target], w2[target]))
+
+
+@njit(cache=True, nogil=True)
+def _stretch_down(rows, height, bicubic, starts, weights, hidden, edges, scales, shifts, cover, lines):  # type: ignore[no-untyped-def]
+    """Resample the first `height` rows along y, round to 0..255, scale and shift: `lines` [size, 3 * size].
+
+    Where cells [c, c] of it are hidden it becomes `cover`, by a scale of 0 and a shift to it.
+    """
+    length, one = lines.shape[1], np.float32(1)
+    kept, masked = np.empty(length, np.float32), (np.empty(length, np.float32), np.empty(length, np.float32))
+    for i in range(len(edges) - 1):
+        first, end = edges[i], edges[i + 1]
+        a, b = scales, shifts
+        if len(hidden) and hidden[i].any():
+            _mask(hidden[i], edges, kept)
+            a, b = masked
+            for k in range(length):
+                a[k] = scales[k] * kept[k]
+                b[k] = shifts[k] * kept[k] + cover[k] * (one - kept[k])
+        if bicubic:
+            _mix_four(rows, height, starts[first:end], weights[:, first:end], a, b, lines[first:end])
+        else:
+            _mix_two(rows, height, starts[first:end], weights[:, first:end], a, b, lines[first:end])
+
+
+@njit(cache=True, nogil=True)
+def _mix_two(rows, height, starts, weights, scales, shifts, lines):  # type: ignore[no-untyped-def]
+    half = np.float32(0.5)
+    length = lines.shape[1]
+    for target in range(len(lines)):
+        w1, w2 = weights[1, target], weights[2, target]
+        start = int(starts[target]) - _EDGE
+        b, c = rows[min(max(start + 1, 0), height - 1)], rows[min(start + 2, height - 1)]
+        line = lines[target]
+        for k in range(length):
+            level = np.floor(w1 * b[k] + w2 * c[k] + half)
+            line[k] = _number(level * scales[k] + shifts[k], line)
+
+
+@njit(cache=True, nogil=True)
+def _mix_four(rows, height, starts, weights, scales, shifts, lines):  # type: ignore[no-untyped-def]
     half, black, white = np.float32(0.5), np.float32(0), np.float32(255)
-    for target in range(size):
-        (i0, i1, i2, i3), (w0, w1, w2, w3) = _taps(target, height, size, bicubic)
-        a, b, c, d = rows[i0], rows[i1], rows[i2], rows[i3]
-        for k in range(3 * size):
+    length = lines.shape[1]
+    for target in range(len(lines)):
+        w0, w1, w2, w3 = weights[0, target], weights[1, target], weights[2, target], weights[3, target]
+        start = int(starts[target]) - _EDGE
+        a, b = rows[min(max(start, 0), height - 1)], rows[min(max(start + 1, 0), height - 1)]
+        c, d = rows[min(start + 2, height - 1)], rows[min(start + 3, height - 1)]
+        line = lines[target]
+        for k in range(length):
             value = w0 * a[k] + w1 * b[k] + w2 * c[k] + w3 * d[k]
             level = np.floor(min(max(value + half, black), white))
-            lines[target, k] = level * scales[k] + shifts[k]
+            line[k] = _number(level * scales[k] + shifts[k], line)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _taps(target, length, size, bicubic):  # type: ignore[no-untyped-def]
-    """Which four of `length` pixels make pixel `target` of `size`, clamped at the edges, and their weights."""
-    centre = (target + 0.5) * length / size - 0.5
-    first = int(np.floor(centre))
-    t = centre - first
-    s = 1.0 - t
-    if bicubic:
-        w0, w3 = -0.5 * t * s * s, -0.5 * s * t * t
-        w1, w2 = (1.5 * t - 2.5) * t * t + 1.0, (1.5 * s - 2.5) * s * s + 1.0
-    else:  # two of four weights are 0: cheaper than a second loop is long
-        w0, w1, w2, w3 = 0.0, s, t, 0.0
-    end = length - 1
-    indices = (
-        min(max(first - 1, 0), end),
-        min(max(first, 0), end),
-        min(max(first + 1, 0), end),
-        min(max(first + 2, 0), end),
-    )
-    return indices, (np.float32(w0), np.float32(w1), np.float32(w2), np.float32(w3))
+def _number(value, line):  # type: ignore[no-untyped-def]
+    """A float32 as `line` holds it: as it is, or as the bits of the nearest bfloat16, of two the even one."""
+    if line.itemsize == 4:
+        return value
+    bits = np.float32(value).view(np.uint32)
+    return (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
 
 
 @njit(cache=True, nogil=True)
-def _hide(hidden, image_height, image_width, x, y, columns, pixel):  # type: ignore[no-untyped-def]
-    """Put `pixel` where cells of the image [c, c] are hidden, inside the window at x, y that `columns` holds."""
-    cells = len(hidden)
-    width, height = columns.shape[0] // 3, columns.shape[1]
-    for i in range(cells):
-        top = max(_cell_start(i, cells, image_height) - y, 0)
-        bottom = min(_cell_start(i + 1, cells, image_height) - y, height)
-        for j in range(cells):
-            if hidden[i, j] and top < bottom:
-                left = max(_cell_start(j, cells, image_width) - x, 0)
-                right = min(_cell_start(j + 1, cells, image_width) - x, width)
-                for column in range(left, right):
-                    for channel in range(3):
-                        columns[3 * column + channel, top:bottom] = pixel[channel]
+def _shift_colors(matrix, mean_weight, offset, levels):  # type: ignore[no-untyped-def]
+    """One step of the jitter, in place on whole numbers 0..255: float32 [size, 3 * size]."""
+    size = len(levels)
+    totals = np.zeros(3, np.int64)
+    for row in range(size):
+        for column in range(size):
+            for channel in range(3):
+                totals[channel] += int(levels[row, 3 * column + channel])
+    shift = np.empty(3, np.float32)
+    for channel in range(3):
+        shift[channel] = mean_weight * np.float32(totals[channel] / (size * size)) + offset[channel] + np.float32(0.5)
+    black, white = np.float32(0), np.float32(255)
+    for row in range(size):
+        line = levels[row]
+        for column in range(size):
+            k = 3 * column
+            red, green, blue = line[k], line[k + 1], line[k + 2]
+            for channel in range(3):
+                m = matrix[channel]
+                value = m[0] * red + m[1] * green + m[2] * blue + shift[channel]
+                line[k + channel] = np.floor(min(max(value, black), white))
 
 
 @njit(cache=True, nogil=True)
-def _clear(hidden, out):  # type: ignore[no-untyped-def]
-    """Put 0, the normalised mean, where cells of the view [c, c] are hidden."""
-    cells, size = len(hidden), len(out)
-    for i in range(cells):
-        top, bottom = _cell_start(i, cells, size), _cell_start(i + 1, cells, size)
-        for j in range(cells):
-            if hidden[i, j]:
-                left, right = _cell_start(j, cells, size), _cell_start(j + 1, cells, size)
-                for row in range(top, bottom):
-                    out[row, left:right] = 0
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _cell_start(cell, cells, length):  # type: ignore[no-untyped-def]
-    """The first of `length` pixels whose centre lies in `cell` of `cells` or beyond: (pixel + 1/2) * cells / length."""
-    return -((cells - 2 * length * cell) // (2 * cells))
+def _normalise(levels, scales, shifts, lines):  # type: ignore[no-untyped-def]
+    for row in range(len(lines)):
+        line = lines[row]
+        for k in range(len(line)):
+            line[k] = _number(levels[row, k] * scales[k] + shifts[k], line)

@@ -15,11 +15,12 @@ import torch
 
 from fastwsol import evaluate
 from fastwsol import train as training
+from fastwsol.batches import Stream, evaluation_plan, training_plan, valid_images
 from fastwsol.checkpoint import newest_valid
 from fastwsol.command import run_command
 from fastwsol.machine import Autocast, use_threads
 from fastwsol.packing import pack
-from fastwsol.pipeline import Batches, evaluation_plan, training_plan, valid_images
+from fastwsol.pipeline import DaliBatches
 from fastwsol.rundir import RunDir
 from fastwsol.shards import open_shards
 from fastwsol.sources.synthetic import Synthetic
@@ -92,15 +93,15 @@ def in_turn(shards: Path, parts_of_step):
     autocast = Autocast(CPU, "fp32")
     state = new_state(config, 4, autocast)
     loss_of = make_loss(state.model, autocast, compiled=False)
-    parts: list[Batches] = []
+    parts: list[DaliBatches] = []
     losses, corrects = [0.0] * STEPS, [0] * STEPS
     for step in range(STEPS):
         count = parts_of_step(step)
         if len(parts) != count:
             size = config.batch_size // count
             plans = [training_plan(config.seed, len(split), config.batch_size, rank, count) for rank in range(count)]
-            view = config.augmentation, config.seed, *moments, CPU
-            parts = [Batches(split, plan, size, *view, threads=1, start=step) for plan in plans]
+            view = config.augmentation, config.seed, *moments
+            parts = [DaliBatches(Stream(split, plan, size, *view), CPU, threads=1, start=step) for plan in plans]
         for rank, batch in enumerate(map(next, parts)):
             loss, correct = loss_of(batch.images, batch.labels)
             (loss / count).backward()

@@ -12,6 +12,7 @@ from fastwsol import evaluate, train
 from fastwsol.analysis import FixedBox, fixed_box_hits, fixed_boxes
 from fastwsol.command import run_command
 from fastwsol.config import Config
+from fastwsol.feed import Feed
 from fastwsol.holdout import hold_out
 from fastwsol.localize import PROTOCOLS
 from fastwsol.machine import Autocast
@@ -77,9 +78,9 @@ def test_padding_and_batches_do_not_show(synthetic_shards, monkeypatch):
     shards = open_shards(synthetic_shards)
     config, autocast = Config(depth=18, stem="C"), Autocast(torch.device("cpu"), "fp32")
     model = build_model(18, "C", 4, seed=0)
-    whole = forward_split(model, shards, shards.splits["val"], config, autocast, 1)
+    whole = forward_split(model, shards, shards.splits["val"], config, autocast, Feed(autocast, 1, False, {}))
     monkeypatch.setattr("fastwsol.validation.BATCH_SIZE", 12)
-    padded = forward_split(model, shards, shards.splits["val"], config, autocast, 1)
+    padded = forward_split(model, shards, shards.splits["val"], config, autocast, Feed(autocast, 1, False, {}))
     assert np.array_equal(whole.predicted, padded.predicted)
     assert np.allclose(whole.cams, padded.cams, atol=1e-4)
     assert model.training, "the mode is restored"
@@ -90,11 +91,11 @@ def test_maps_are_of_the_true_class(synthetic_shards):
     split = shards.splits["val"]
     config, autocast = Config(depth=18, stem="C"), Autocast(torch.device("cpu"), "fp32")
     model = build_model(18, "C", 4, seed=0)
-    outputs = forward_split(model, shards, split, config, autocast, 1)
+    outputs = forward_split(model, shards, split, config, autocast, Feed(autocast, 1, False, {}))
     kept = model.fc.weight.detach().clone()
     with torch.no_grad():
         model.fc.weight[0] = 0
-    changed = forward_split(model, shards, split, config, autocast, 1)
+    changed = forward_split(model, shards, split, config, autocast, Feed(autocast, 1, False, {}))
     assert kept[0].any()
     assert (changed.cams[split.labels == 0] == 0).all()
     assert np.array_equal(changed.cams[split.labels != 0], outputs.cams[split.labels != 0])

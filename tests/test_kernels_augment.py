@@ -36,7 +36,8 @@ def random_case(seed, height, width, with_cells=True):
 
 def shown(images, views, look, size=SIZE):
     out = np.full((len(images), size, size, 3), np.nan, np.float32)
-    show_views(images, views.windows, views.flips, views.cells, look, out)
+    ids = np.arange(len(images))
+    show_views(images, ids, views.windows, views.flips, views.cells, None, look, out)
     return out
 
 
@@ -88,7 +89,8 @@ def test_a_window_that_is_not_inside_the_image_is_refused(window):
 
 def test_arrays_of_another_number_of_images_are_refused():
     images, views = random_case(5, 40, 64)
-    with pytest.raises(ValueError, match="24 images"):
-        show_views(images, views.windows[:-1], views.flips, None, look(), np.empty((COUNT, SIZE, SIZE, 3), np.float32))
+    ids, out = np.arange(COUNT), np.empty((COUNT, SIZE, SIZE, 3), np.float32)
+    with pytest.raises(ValueError, match="24 views"):
+        show_views(images, ids, views.windows[:-1], views.flips, None, None, look(), out)
     with pytest.raises(ValueError, match="out has shape"):
-        show_views(images, views.windows, views.flips, None, look(), np.empty((COUNT, SIZE, 8, 3), np.float32))
+        show_views(images, ids, views.windows, views.flips, None, None, look(), out[:, :, :8])

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from fastwsol import pipeline, reference
+from fastwsol.batches import Stream, evaluation_plan, training_plan, valid_images
 from fastwsol.config import Augmentation
 from fastwsol.draws import draw_views
 from fastwsol.errors import RunFailure
 from fastwsol.packing import pack
-from fastwsol.pipeline import Batches, evaluation_plan, training_plan, valid_images
+from fastwsol.pipeline import DaliBatches
 from fastwsol.shards import Shards, open_shards
 
 CPU = torch.device("cpu")
@@ -29,7 +30,7 @@ def batches_of(shards, augmentation, start=0, plan=None, threads=1):
     split = shards.splits["train"]
     plan = plan or training_plan(7, len(split), BATCH)
     mean, std = shards.manifest.mean, shards.manifest.std
-    return Batches(split, plan, BATCH, augmentation, 7, mean, std, CPU, threads, start)
+    return DaliBatches(Stream(split, plan, BATCH, augmentation, 7, mean, std), CPU, threads, start)
 
 
 def reference_batch(shards, augmentation, step):
@@ -49,7 +50,7 @@ def levels_apart(shards, batch, expected):
 def form(request, monkeypatch):
     """The two forms of what comes after decoding; DALI's operators otherwise run on a CPU in rare cases alone."""
     if request.param == "operators":
-        monkeypatch.setattr(pipeline, "kernel_serves", lambda augmentation, split: False)
+        monkeypatch.setattr(pipeline, "kernel_serves", lambda stream, device: False)
     return request.param
 
 

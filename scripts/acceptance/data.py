@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, SEED, Setting, opened, wait
 from fastwsol import reference
+from fastwsol.batches import Stream, training_plan
 from fastwsol.config import Augmentation
 from fastwsol.draws import COLOR_STEPS, draw_views
 from fastwsol.errors import RunFailure
-from fastwsol.pipeline import Batches, Decoding, training_plan
+from fastwsol.pipeline import DaliBatches, Decoding
 from fastwsol.shards import Split
 
 HOST_RESAMPLED, HOST_EXACT = 1.001, 1e-3
@@ -56,29 +57,19 @@ def checks(setting: Setting) -> list[Check]:
     return [*found, Check("an image that does not decode is named, mixed", run, needs_cuda=True)]
 
 
-def batches(setting: Setting, augmentation: Augmentation, decoding: Decoding, start: int = 0) -> Batches:
+def batches(setting: Setting, augmentation: Augmentation, decoding: Decoding, start: int = 0) -> DaliBatches:
     """The training batches of the shards."""
     data = opened(setting.shards)
     split = data.splits["train"]
     return _batches(setting, split, augmentation, decoding, start)
 
 
-def _batches(setting: Setting, split: Split, augmentation: Augmentation, decoding: Decoding, start: int) -> Batches:
+def _batches(setting: Setting, split: Split, augmentation: Augmentation, decoding: Decoding, start: int) -> DaliBatches:
     manifest = opened(setting.shards).manifest
     size = _batch_size(setting)
-    return Batches(
-        split,
-        training_plan(SEED, len(split), size),
-        size,
-        augmentation,
-        SEED,
-        manifest.mean,
-        manifest.std,
-        setting.device,
-        setting.threads,
-        start,
-        decoding,
-    )
+    plan = training_plan(SEED, len(split), size)
+    stream = Stream(split, plan, size, augmentation, SEED, manifest.mean, manifest.std)
+    return DaliBatches(stream, setting.device, setting.threads, start, decoding)
 
 
 def _batch_size(setting: Setting) -> int:

@@ -9,8 +9,9 @@ from typing import Any
 
 from acceptance.record import Check, Finding
 from acceptance.setting import IMAGE_SIZE, SEED, Setting, opened, seconds_of, wait
+from fastwsol.batches import Stream, training_plan
 from fastwsol.config import Augmentation
-from fastwsol.pipeline import Batches, Decoding, training_plan
+from fastwsol.pipeline import DaliBatches, Decoding
 from fastwsol.step import train_step
 
 
@@ -50,22 +51,14 @@ def _values(feed: Feed) -> tuple[Any, ...]:
     return feed.batch_size, feed.aug, feed.resampler, feed.decoding, feed.threads
 
 
-def batches(setting: Setting, feed: Feed) -> Batches:
+def batches(setting: Setting, feed: Feed) -> DaliBatches:
     """The training batches of the shards, made as `feed` says."""
     data = opened(setting.shards)
-    split = data.splits["train"]
-    return Batches(
-        split,
-        training_plan(SEED, len(split), feed.batch_size),
-        feed.batch_size,
-        Augmentation(feed.aug, True, False, feed.resampler, IMAGE_SIZE),
-        SEED,
-        data.manifest.mean,
-        data.manifest.std,
-        setting.device,
-        feed.threads,
-        decoding=feed.decoding,
-    )
+    split, size = data.splits["train"], feed.batch_size
+    augmentation = Augmentation(feed.aug, True, False, feed.resampler, IMAGE_SIZE)
+    plan = training_plan(SEED, len(split), size)
+    stream = Stream(split, plan, size, augmentation, SEED, data.manifest.mean, data.manifest.std)
+    return DaliBatches(stream, setting.device, feed.threads, decoding=feed.decoding)
 
 
 def feed_rate(setting: Setting, feed: Feed) -> Finding:
@@ -74,7 +67,7 @@ def feed_rate(setting: Setting, feed: Feed) -> Finding:
     return Finding(figures={"images/s": round(feed.batch_size / statistics.median(rounds), 1), "seconds": rounds})
 
 
-def _seconds_a_batch(stream: Batches, setting: Setting) -> list[float]:
+def _seconds_a_batch(stream: DaliBatches, setting: Setting) -> list[float]:
     """Seconds a batch in each of a few rounds; what was made ahead goes before."""
     for _ in range(5):
         next(stream)

@@ -1,0 +1,178 @@
+"""Views of decoded images in plain torch, for torch.compile to make one pass of: what `kernels.show_views` is on a GPU.
+
+The same windows, flips, cells and jitter give the same masks exactly and the same pixels within a level: taps are found
+in whole numbers, weights are float32, and a GPU fuses products with sums.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastwsol.batches import mean_pixel
+from fastwsol.config import Augmentation
+
+
+@dataclass(frozen=True)
+class DeviceViews:
+    """`draws.Views` on a device, of N views, and the images they are of."""
+
+    rows: Tensor
+    """Where each image stands in the store: int64 [N]."""
+    windows: Tensor
+    """x, y, width, height: int32 [N, 4]."""
+    flips: Tensor
+    """int32 [N]."""
+    cells: Tensor | None = None
+    """uint8 [N, c, c], 0 where a cell is hidden."""
+    matrices: Tensor | None = None
+    """float32 [N, K, 3, 3]; with the next two the jitter, as in `draws.Color`."""
+    mean_weights: Tensor | None = None
+    """float32 [N, K]."""
+    offsets: Tensor | None = None
+    """float32 [N, K, 3]."""
+
+    def __getitem__(self, part: slice) -> "DeviceViews":
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return DeviceViews(**{name: value[part] for name, value in values.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What all views of a stream share; tensors float32 [3] on the device."""
+
+    size: int
+    crops: bool
+    bicubic: bool
+    hides_first: bool
+    hidden_pixel: Tensor
+    scale: Tensor
+    shift: Tensor
+    dtype: torch.dtype
+
+
+Show = Callable[[Tensor, DeviceViews], Tensor]
+"""pixels uint8 [M, H, W, 3], views of N of them -> what the network sees: [N, 3, S, S] in channels-last memory."""
+
+
+def make_show(
+    augmentation: Augmentation,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    pixels: Tensor,
+    dtype: torch.dtype,
+    compiled: bool,
+) -> Show:
+    """The function that shows images of `pixels`; with `compiled`, and where there is something to resample, as one
+    pass over them.
+    """
+    whole = not augmentation.crops and pixels.shape[1] == pixels.shape[2] == augmentation.image_size
+
+    def on_device(values: object) -> Tensor:
+        return torch.tensor(np.asarray(values), dtype=torch.float32, device=pixels.device)
+
+    look = _Look(
+        size=augmentation.image_size,
+        crops=not whole,
+        bicubic=augmentation.resampler == "bicubic",
+        hides_first=augmentation.hides_first,
+        hidden_pixel=on_device(mean_pixel(mean)),
+        scale=on_device(1 / np.array(std)),
+        shift=on_device(-np.array(mean) / np.array(std)),
+        dtype=dtype,
+    )
+
+    def show(pixels: Tensor, views: DeviceViews) -> Tensor:
+        return _show(pixels, views, look)
+
+    return torch.compile(show, dynamic=False) if compiled and not whole else show
+
+
+def _show(pixels: Tensor, views: DeviceViews, look: _Look) -> Tensor:
+    levels = _resampled(pixels, views, look) if look.crops else _mirrored(pixels[views.rows].float(), views.flips)
+    kept = None
+    if views.cells is not None and not look.hides_first:
+        cell = _cell_of(torch.arange(look.size, device=pixels.device), views.cells.shape[1], look.size)
+        kept = views.cells[:, cell[:, None], cell[None, :], None] != 0
+    if views.matrices is not None:
+        # The jitter is the tail of every method: it acts on hidden cells too.
+        levels = levels if kept is None else torch.where(kept, levels, look.hidden_pixel)
+        levels, kept = _jittered(levels, views), None
+    images = levels * look.scale + look.shift
+    images = images if kept is None else torch.where(kept, images, 0.0)
+    return images.to(look.dtype).permute(0, 3, 1, 2)
+
+
+def _mirrored(images: Tensor, flips: Tensor) -> Tensor:
+    return torch.where(flips[:, None, None, None] != 0, images.flip(2), images)
+
+
+def _resampled(pixels: Tensor, views: DeviceViews, look: _Look) -> Tensor:
+    """The windows at the views' size, in whole levels: float32 [N, S, S, 3]."""
+    _, height, width, _ = pixels.shape
+    x, y, window_width, window_height = views.windows.long().unbind(1)
+    columns, across = _taps(x, window_width, look)
+    columns, across = (torch.where(views.flips[:, None, None] != 0, each.flip(1), each) for each in (columns, across))
+    rows, down = _taps(y, window_height, look)
+    image = views.rows[:, None, None]
+
+    def pixel(row: Tensor, column: Tensor) -> Tensor:
+        value = pixels[image, row[:, :, None], column[:, None, :]].float()
+        if views.cells is None or not look.hides_first:
+            return value
+        count = views.cells.shape[1]
+        view = torch.arange(len(row), device=row.device)[:, None, None]
+        cell = _cell_of(row, count, height)[:, :, None], _cell_of(column, count, width)[:, None, :]
+        return torch.where(views.cells[view, *cell, None] != 0, value, look.hidden_pixel)
+
+    total = torch.zeros((), device=pixels.device)
+    for row, row_weight in zip(rows.unbind(2), down.unbind(2), strict=True):
+        line = torch.zeros((), device=pixels.device)
+        for column, column_weight in zip(columns.unbind(2), across.unbind(2), strict=True):
+            line = line + column_weight[:, None, :, None] * pixel(row, column)
+        total = total + row_weight[:, :, None, None] * line
+    return torch.floor(total + 0.5).clamp(0, 255)
+
+
+def _taps(start: Tensor, length: Tensor, look: _Look) -> tuple[Tensor, Tensor]:
+    """Which pixels of the image make each of a view's, clamped at the window's edges, and their weights: [N, S, K]
+    each, K = 4 or 2, for windows that begin at `start` [N] and have `length` [N] pixels.
+    """
+    target = torch.arange(look.size, device=start.device)
+    # (target + 1/2) * length / size - 1/2, over 2 * size, so that the floor is exact.
+    centre = (2 * target + 1) * length[:, None] - look.size
+    first = torch.div(centre, 2 * look.size, rounding_mode="floor")
+    t = (centre - first * (2 * look.size)).float() / (2 * look.size)
+    s = 1 - t
+    if look.bicubic:
+        taps = range(-1, 3)
+        weights = [
+            -0.5 * t * s * s,
+            (1.5 * t - 2.5) * t * t + 1,
+            (1.5 * s - 2.5) * s * s + 1,
+            -0.5 * s * t * t,
+        ]
+    else:
+        taps, weights = range(2), [s, t]
+    end = (length - 1)[:, None]
+    indices = [start[:, None] + torch.minimum((first + tap).clamp(min=0), end) for tap in taps]
+    return torch.stack(indices, 2), torch.stack(weights, 2)
+
+
+def _cell_of(pixel: Tensor, cells: int, length: int) -> Tensor:
+    """The cell of `cells` that a pixel's centre lies in, of `length`: (pixel + 1/2) * cells / length, rounded down."""
+    return (2 * pixel + 1) * cells // (2 * length)
+
+
+def _jittered(levels: Tensor, views: DeviceViews) -> Tensor:
+    assert views.matrices is not None
+    assert views.mean_weights is not None
+    assert views.offsets is not None
+    for step in range(views.matrices.shape[1]):
+        mean = levels.mean(dim=(1, 2), keepdim=True)
+        shift = views.mean_weights[:, step, None, None, None] * mean + views.offsets[:, step, None, None, :]
+        moved = torch.einsum("nyxc,ndc->nyxd", levels, views.matrices[:, step])
+        levels = torch.floor(moved + shift + 0.5).clamp(0, 255)
+    return levels

@@ -1,0 +1,99 @@
+"""What a batch is, which images it holds, and how they are shown: all of it but where the pixels come from.
+
+The step alone determines a batch, so a stream that starts at step k gives what an unbroken one gives at step k.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fastwsol.config import Augmentation
+from fastwsol.draws import Views, draw_views, stream_slice
+from fastwsol.shards import Split
+
+Plan = Callable[[int], tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""Step -> the ids and epochs, int64 [B] each, of that step's images."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's images on the device, and which they are."""
+
+    images: torch.Tensor
+    """[B, 3, S, S] in channels-last memory, normalised by the training pixels' mean and std: float32, or the number
+    format of the forward pass, to which autocast would round them next."""
+    labels: torch.Tensor
+    """int64 [B] on the same device."""
+    ids: NDArray[np.int64]
+    """Rows of the split: [B]."""
+
+
+class Batches(Protocol):
+    """An endless iterator over the batches of a stream, however they are made."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+    def __next__(self) -> Batch: ...
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The batches of one split: which images each holds, and how they are shown. `mean`, `std`: R, G, B in 0..255."""
+
+    split: Split
+    plan: Plan
+    batch_size: int
+    augmentation: Augmentation
+    seed: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def views(self, ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> Views:
+        """How images `ids` are shown in their `epochs`."""
+        return draw_views(self.augmentation, self.seed, ids, epochs, self.split.widths[ids], self.split.heights[ids])
+
+
+def training_plan(seed: int, count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Plan:
+    """The endless stream over `count` images, cut into batches; of each the part of process `rank`.
+
+    The parts of all processes end to end are the same batch at any world size, which must divide `batch_size`.
+    """
+    assert batch_size % world_size == 0
+    part = batch_size // world_size
+
+    def plan(step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return stream_slice(seed, count, step * batch_size + rank * part, part)
+
+    return plan
+
+
+def evaluation_plan(count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Plan:
+    """Every image once, in the split's order; the last batch is filled up with its last image (see `valid_images`).
+
+    Process `rank` takes every world_size-th batch, so that batches hold the same images at any world size.
+    """
+
+    def plan(step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        first = (step * world_size + rank) * batch_size
+        ids = np.arange(first, first + batch_size).clip(max=count - 1)
+        return ids, np.zeros_like(ids)
+
+    return plan
+
+
+def valid_images(step: int, count: int, batch_size: int) -> int:
+    """How many images of an evaluation step are the split's own and not padding."""
+    return max(0, min(batch_size, count - step * batch_size))
+
+
+def mean_pixel(mean: tuple[float, float, float]) -> NDArray[np.uint8]:
+    """The training pixels' mean as a pixel, uint8 [3]: what cells take that are hidden before cropping."""
+    return np.rint(mean).astype(np.uint8)
+
+
+def of_one_size(split: Split) -> bool:
+    """Whether all images of the split have the same width and height, as the kernels ask."""
+    return bool((split.widths == split.widths[0]).all() and (split.heights == split.heights[0]).all())

@@ -1,0 +1,118 @@
+"""Batches from a store: nothing is decoded. On the CPU a kernel makes the views; on a GPU torch does, from a tensor."""
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastwsol.augment_cpu import Shower
+from fastwsol.augment_gpu import DeviceViews, make_show
+from fastwsol.batches import Batch, Stream
+from fastwsol.store import Store
+
+
+class StoreBatches:
+    """An endless iterator over a stream's batches on the CPU, from step `start` on, made ahead by `threads` threads.
+
+    Each batch is the work of one thread: threads then wait for each other as seldom as can be.
+    """
+
+    def __init__(self, stream: Stream, store: Store, dtype: torch.dtype, threads: int, start: int = 0) -> None:
+        self._stream, self._pixels, self._step = stream, store.pixels, start
+        self._shower = Shower(stream, dtype)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="views")
+        self._ahead: deque[Future[Batch]] = deque()
+        for step in range(start, start + threads + 1):
+            self._begin(step)
+
+    def __iter__(self) -> "StoreBatches":
+        return self
+
+    def __next__(self) -> Batch:
+        batch = self._ahead.popleft().result()
+        self._step += 1
+        self._begin(self._step + len(self._ahead))
+        return batch
+
+    def _begin(self, step: int) -> None:
+        # The consumer's thread takes the memory: what it gives back is then what it takes next.
+        room = self._shower.room(self._stream.batch_size)
+        self._ahead.append(self._pool.submit(_make, self._stream, self._pixels, self._shower, step, room))
+
+
+def _make(stream: Stream, pixels: NDArray[np.uint8], shower: Shower, step: int, room: Tensor) -> Batch:
+    ids, epochs = stream.plan(step)
+    views = stream.views(ids, epochs)
+    shower.show(pixels, stream.split.rows[ids], views, slice(0, len(ids)), room)
+    return Batch(room.permute(0, 3, 1, 2), torch.from_numpy(stream.split.labels[ids]), ids)
+
+
+BLOCK_VIEWS = 2**17
+"""Views that are drawn and uploaded at a time, about: some 4 MB without masks, 36 MB with them."""
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The draws of some steps, on the device: steps first to first + len(ids)."""
+
+    first: int
+    ids: list[NDArray[np.int64]]
+    labels: Tensor
+    views: DeviceViews
+    """Of all the steps' images end to end."""
+
+
+class DeviceBatches:
+    """An endless iterator over a stream's batches on `pixels`' device, from step `start` on.
+
+    pixels: uint8 [N, H, W, 3], a store's. Nothing waits for the device: draws are made a block of steps ahead, by a
+    thread, and uploaded whole.
+    """
+
+    def __init__(self, stream: Stream, pixels: Tensor, dtype: torch.dtype, compiled: bool, start: int = 0) -> None:
+        self._stream, self._pixels, self._step = stream, pixels, start
+        self._show = make_show(stream.augmentation, stream.mean, stream.std, pixels, dtype, compiled)
+        self._steps_a_block = max(1, min(BLOCK_VIEWS, len(stream.split)) // stream.batch_size)
+        self._drawer = ThreadPoolExecutor(1, thread_name_prefix="draws")
+        self._coming = self._drawer.submit(self._draw, start)
+        self._block: _Block | None = None
+
+    def __iter__(self) -> "DeviceBatches":
+        return self
+
+    def __next__(self) -> Batch:
+        if self._block is None or self._step == self._block.first + len(self._block.ids):
+            self._block = self._upload(*self._coming.result())
+            self._coming = self._drawer.submit(self._draw, self._step + len(self._block.ids))
+        index, size = self._step - self._block.first, self._stream.batch_size
+        self._step += 1
+        part = slice(index * size, (index + 1) * size)
+        images = self._show(self._pixels, self._block.views[part])
+        return Batch(images, self._block.labels[part], self._block.ids[index])
+
+    def _draw(self, first: int) -> tuple[int, list[NDArray[np.int64]], NDArray[np.int64], dict[str, Any]]:
+        stream = self._stream
+        plans = [stream.plan(step) for step in range(first, first + self._steps_a_block)]
+        ids, epochs = (np.concatenate(each) for each in zip(*plans, strict=True))
+        views = stream.views(ids, epochs)
+        arrays = {"rows": stream.split.rows[ids], "windows": views.windows, "flips": views.flips, "cells": views.cells}
+        if views.color is not None:
+            arrays |= vars(views.color)
+        return first, [each for each, _ in plans], stream.split.labels[ids], arrays
+
+    def _upload(
+        self, first: int, ids: list[NDArray[np.int64]], labels: NDArray[np.int64], arrays: dict[str, Any]
+    ) -> _Block:
+        def on_device(array: NDArray[Any]) -> Tensor:
+            tensor = torch.from_numpy(array)
+            if self._pixels.is_cuda:  # pinned, or the copy would wait for the device
+                tensor = tensor.pin_memory()
+            return tensor.to(self._pixels.device, non_blocking=True)
+
+        views = {name: on_device(array) for name, array in arrays.items() if array is not None}
+        return _Block(first, ids, on_device(labels), DeviceViews(**views))

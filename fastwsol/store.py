@@ -1,0 +1,193 @@
+"""The store: a split's images decoded once, as uint8 in a memory-mapped file that all processes of a machine share.
+
+    shards/decoded/
+      train.npy     uint8 [N, H, W, 3] in the packed order; NumPy can open it
+      train.json    written last: which shards it was made from, and its SHA-256
+      train.lock    held by the process that builds or checks it
+
+Only images of one size can be stored so. What lies there is made from the shards and may be deleted at any time: a
+store of other shards, or one that is not as it was written, is built anew.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.batches import of_one_size
+from fastwsol.command import duration
+from fastwsol.durable import PARTIAL_SUFFIX, write_json
+from fastwsol.errors import RunFailure
+from fastwsol.judge import decode
+from fastwsol.shards import Shards, Split
+from fastwsol.ticker import Ticker
+
+FORMAT_VERSION = 1
+FOLDER_NAME = "decoded"
+_CHUNK = 256
+"""Images that a thread decodes at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """One packed split, decoded. `pixels`: uint8 [N, H, W, 3], mapped from `path`, read-only."""
+
+    path: Path
+    pixels: NDArray[np.uint8]
+
+
+def default_folder(shards: Shards) -> Path:
+    """Where the stores of `shards` lie unless another folder is named."""
+    return shards.folder / FOLDER_NAME
+
+
+def store_bytes(split: Split) -> int:
+    """How large the store of a packed split is; its images must be of one size."""
+    return len(split) * int(split.widths[0]) * int(split.heights[0]) * 3
+
+
+def is_built(shards: Shards, name: str, folder: Path) -> bool:
+    """Whether a store of the packed split `name` lies in `folder`; that it is whole is not checked."""
+    return _read_json(folder, name).get("key") == _key(shards, name)
+
+
+def open_store(shards: Shards, name: str, folder: Path, threads: int, verify: bool = True) -> Store:
+    """The store of the packed split `name`, which must not be a subset, in `folder`; it is built where there is none.
+
+    With `verify` a store that is there is hashed first. Of several processes one builds, on `threads` threads, and the
+    others wait. Raises RunFailure naming an image that does not decode, OSError where the file cannot be written.
+    """
+    split = shards.splits[name]
+    assert len(split) == shards.manifest.splits[name].images
+    assert of_one_size(split)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.npy"
+    with _locked(folder, name):
+        about = _read_json(folder, name)
+        if about.get("key") != _key(shards, name) or not _is_whole(path, about, verify):
+            if about:
+                print(f"{path}: is of other shards or damaged, and is built anew", flush=True)
+            _build(split, path, threads)
+            write_json(
+                folder / f"{name}.json",
+                {"format_version": FORMAT_VERSION, "key": _key(shards, name), **_contents(path)},
+            )
+        pixels = np.load(path, mmap_mode="r")
+    return Store(path, pixels)
+
+
+def _key(shards: Shards, name: str) -> dict[str, Any]:
+    """What a store is of. Equal keys mean equal pixels."""
+    files, split = shards.manifest.splits[name], shards.splits[name]
+    return {
+        "format_version": FORMAT_VERSION,
+        "shards": [shard.sha256 for shard in files.shards],
+        "shape": [files.images, int(split.heights[0]), int(split.widths[0]), 3],
+    }
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    """What the store's JSON says, or nothing where it says nothing of use: the store is then built anew."""
+    try:
+        about = json.loads((folder / f"{name}.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _contents(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": os.fstat(file.fileno()).st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
+    try:
+        if verify:
+            return all(about.get(name) == value for name, value in _contents(path).items())
+        return path.stat().st_size == about.get("bytes")
+    except FileNotFoundError:
+        return False
+
+
+def _build(split: Split, path: Path, threads: int) -> None:
+    """Decode the split into `path`. Not flushed to the disk: what a crash tears, the hash tells."""
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    shape = (len(split), int(split.heights[0]), int(split.widths[0]), 3)
+
+    def line(done: int, rate: float, left: float) -> str:
+        return f"decoding {split.name} once  {done:,} of {len(split):,} images  {duration(left)} left"
+
+    ticker = Ticker(len(split), line)
+    try:
+        pixels = _new_file(partial, shape)
+
+        def decode_chunk(first: int) -> int:
+            rows = range(first, min(first + _CHUNK, len(split)))
+            for row in rows:
+                try:
+                    pixels[row] = decode(split.image(row))
+                except ValueError as error:
+                    raise RunFailure(f"{split.names([row])[0]} cannot be decoded ({error}); pack anew") from None
+            return len(rows)
+
+        done = 0
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                for count in pool.map(decode_chunk, range(0, len(split), _CHUNK)):
+                    done += count
+                    ticker.update(done)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        ticker.close()
+        partial.replace(path)  # whoever has the old one mapped keeps it
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _new_file(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """A new NumPy file of uint8, mapped. Its space is taken now: a mapped page for which the disk has no room later
+    kills the process.
+    """
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        offset = file.tell()
+        file.flush()
+        os.posix_fallocate(file.fileno(), 0, offset + math.prod(shape))
+    return np.memmap(path, np.uint8, "r+", offset, shape)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    """Hold the store's lock; where another process does, say so and wait. It is let go when the process ends, however
+    it does. In a folder that cannot be written nobody builds, and none is needed.
+    """
+    if not os.access(folder, os.W_OK):
+        yield
+        return
+    with (folder / f"{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process, which is at work on {folder / name}.npy", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Room on the disk where `folder` is, or is to be."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    return shutil.disk_usage(there).free
