@@ -1,5 +1,7 @@
 """Views of decoded images on the CPU: the kernel `kernels.show_views`, fed from draws, into torch's tensors."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,14 +23,15 @@ class Shower:
             np.array(stream.mean),
             np.array(stream.std),
         )
-        self._size, self._dtype = augmentation.image_size, dtype
+        assert dtype in (torch.float32, torch.bfloat16)
+        self._size, self._halves = augmentation.image_size, dtype == torch.bfloat16
 
-    def room(self, count: int) -> torch.Tensor:
-        """Memory for `count` views: [count, S, S, 3]."""
-        return torch.empty((count, self._size, self._size, 3), dtype=self._dtype)
+    def room(self, count: int) -> NDArray[Any]:
+        """Memory for `count` views: [count, S, S, 3], float32, or uint16 for the bits of bfloat16."""
+        return np.empty((count, self._size, self._size, 3), np.uint16 if self._halves else np.float32)
 
     def show(
-        self, images: NDArray[np.uint8], ids: NDArray[np.int64], views: Views, part: slice, room: torch.Tensor
+        self, images: NDArray[np.uint8], ids: NDArray[np.int64], views: Views, part: slice, room: NDArray[Any]
     ) -> None:
         """Fill `part` of `room` with that part of `views`; view k is of images[ids[k]], uint8 [M, H, W, 3]."""
         cells, color = views.cells, views.color
@@ -40,6 +43,10 @@ class Shower:
             None if cells is None else cells[part],
             None if color is None else Jitter(color.matrices[part], color.mean_weights[part], color.offsets[part]),
             self._look,
-            # NumPy has no bfloat16: the kernel writes its bits.
-            (room if self._dtype == torch.float32 else room.view(torch.uint16)).numpy()[part],
+            room[part],
         )
+
+    def as_images(self, room: NDArray[Any]) -> torch.Tensor:
+        """The views in `room`, which the tensor keeps: [count, 3, S, S] in channels-last memory."""
+        views = torch.from_numpy(room)
+        return (views.view(torch.bfloat16) if self._halves else views).permute(0, 3, 1, 2)

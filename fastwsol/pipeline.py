@@ -77,8 +77,7 @@ class DaliBatches:
             images = self._show(np.asarray(output.as_tensor()), self._stream.views(ids, epochs))
         else:
             # DALI's buffers are counted: the tensor stays valid while later batches are made.
-            images = torch.utils.dlpack.from_dlpack(output.as_tensor())
-        images = images.permute(0, 3, 1, 2)
+            images = torch.utils.dlpack.from_dlpack(output.as_tensor()).permute(0, 3, 1, 2)
         labels = torch.from_numpy(self._stream.split.labels[ids])
         if self._device.type == "cuda":  # pinned, or the copy would wait for the device
             labels = labels.pin_memory().to(self._device, non_blocking=True)
@@ -133,7 +132,7 @@ class _Show:
 
         for _ in self._pool.map(show, self._parts):  # going through them raises what a part raised
             pass
-        return room
+        return self._shower.as_images(room)
 
 
 def _decoding_graph(feed: Callable[[Any], list[NDArray[Any]]]) -> Any:

@@ -1,5 +1,6 @@
 """Batches from a store: nothing is decoded. On the CPU a kernel makes the views; on a GPU torch does, from a tensor."""
 
+import sys
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ class StoreBatches:
         self._shower = Shower(stream, dtype)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="views")
         self._ahead: deque[Future[Batch]] = deque()
+        self._rooms: list[NDArray[Any]] = []
         for step in range(start, start + threads + 1):
             self._begin(step)
 
@@ -40,16 +42,26 @@ class StoreBatches:
         return batch
 
     def _begin(self, step: int) -> None:
-        # The consumer's thread takes the memory: what it gives back is then what it takes next.
-        room = self._shower.room(self._stream.batch_size)
-        self._ahead.append(self._pool.submit(_make, self._stream, self._pixels, self._shower, step, room))
+        self._ahead.append(self._pool.submit(_make, self._stream, self._pixels, self._shower, step, self._room()))
+
+    def _room(self) -> NDArray[Any]:
+        """Memory for a batch that no tensor uses any more: fresh memory costs as much as the views, page by page."""
+        for room in self._rooms:
+            if sys.getrefcount(room) == _UNUSED:
+                return room
+        self._rooms.append(self._shower.room(self._stream.batch_size))
+        return self._rooms[-1]
 
 
-def _make(stream: Stream, pixels: NDArray[np.uint8], shower: Shower, step: int, room: Tensor) -> Batch:
+_UNUSED = 3
+"""References to an array that only a list, a loop's variable and the question itself hold."""
+
+
+def _make(stream: Stream, pixels: NDArray[np.uint8], shower: Shower, step: int, room: NDArray[Any]) -> Batch:
     ids, epochs = stream.plan(step)
     views = stream.views(ids, epochs)
     shower.show(pixels, stream.split.rows[ids], views, slice(0, len(ids)), room)
-    return Batch(room.permute(0, 3, 1, 2), torch.from_numpy(stream.split.labels[ids]), ids)
+    return Batch(shower.as_images(room), torch.from_numpy(stream.split.labels[ids]), ids)
 
 
 BLOCK_VIEWS = 2**17
