@@ -28,7 +28,9 @@ class Shower:
 
     def room(self, count: int) -> NDArray[Any]:
         """Memory for `count` views: [count, S, S, 3], float32, or uint16 for the bits of bfloat16."""
-        return np.empty((count, self._size, self._size, 3), np.uint16 if self._halves else np.float32)
+        shape = (count, self._size, self._size, 3)
+        # By torch, which aligns it as the kernel likes it.
+        return torch.empty(shape, dtype=torch.uint16 if self._halves else torch.float32).numpy()
 
     def show(
         self, images: NDArray[np.uint8], ids: NDArray[np.int64], views: Views, part: slice, room: NDArray[Any]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from kernels.lanes import mix_lanes
+from kernels.lanes import STREAMED_BYTES, finish_streaming, mix_lanes, stream
 
 
 class Look(NamedTuple):
@@ -80,7 +80,9 @@ def show_views(
     scale, shift = (1 / look.std).astype(np.float32), (-look.mean / look.std).astype(np.float32)
     hidden = 1 - cells if cells is not None else np.empty((count, 0, 0), np.uint8)
     first, last = (hidden, hidden[:, :0, :0]) if look.hides_first else (hidden[:, :0, :0], hidden)
-    _show(images, ids, windows, flips, first, last, jitter or _no_jitter(count), look, scale, shift, out)
+    line_bytes = 3 * out.shape[2] * out.itemsize
+    streams = out.ctypes.data % STREAMED_BYTES == 0 and line_bytes % STREAMED_BYTES == 0
+    _show(images, ids, windows, flips, first, last, jitter or _no_jitter(count), look, scale, shift, streams, out)
 
 
 def _no_jitter(count: int) -> Jitter:
@@ -94,7 +96,7 @@ _EDGE = 2
 
 
 @njit(cache=True, nogil=True)
-def _show(images, ids, windows, flips, hidden_first, hidden_last, jitter, look, scale, shift, out):  # type: ignore[no-untyped-def]
+def _show(images, ids, windows, flips, hidden_first, hidden_last, jitter, look, scale, shift, streams, out):  # type: ignore[no-untyped-def]
     size, image_height, image_width = out.shape[1], images.shape[1], images.shape[2]
     scales, shifts = _line_of(scale, size), _line_of(shift, size)
     ones, zeros = np.ones(3 * size, np.float32), np.zeros(3 * size, np.float32)
@@ -107,6 +109,7 @@ def _show(images, ids, windows, flips, hidden_first, hidden_last, jitter, look, 
     window = np.empty((image_height, 3 * (image_width + 2 * _EDGE) + 1), np.float32)
     rows = np.empty((image_height, 3 * size + 1), np.float32)
     levels = np.empty((size, 3 * size), np.float32)
+    affine = np.empty((2, len(edges) - 1, 3 * size), np.float32)
     starts, weights = np.empty(size, np.uint32), np.empty((4, size), np.float32)
     for i in range(len(ids)):
         x, y, width, height = windows[i]
@@ -115,18 +118,17 @@ def _show(images, ids, windows, flips, hidden_first, hidden_last, jitter, look, 
         _find_taps(width, look.bicubic, flips[i], starts, weights)
         _stretch_across(window, width, height, flips[i], look.bicubic, starts, weights, rows)
         _find_taps(height, look.bicubic, 0, starts, weights)
-        lines = out[i].reshape(size, 3 * size)
+        lines, hidden = out[i].reshape(size, 3 * size), hidden_last[i]
         if steps == 0:  # what is hidden becomes 0, the normalised mean
-            _stretch_down(
-                rows, height, look.bicubic, starts, weights, hidden_last[i], edges, scales, shifts, zeros, lines
-            )
+            _mask(hidden, edges, scales, shifts, zeros, affine)
+            _stretch_down(rows[:height], look.bicubic, starts, weights, edges, affine, streams, lines)
         else:
-            _stretch_down(
-                rows, height, look.bicubic, starts, weights, hidden_last[i], edges, ones, zeros, cover, levels
-            )
+            _mask(hidden, edges, ones, zeros, cover, affine)
+            _stretch_down(rows[:height], look.bicubic, starts, weights, edges, affine, False, levels)
             for step in range(steps):
                 _shift_colors(jitter.matrices[i, step], jitter.mean_weights[i, step], jitter.offsets[i, step], levels)
             _normalise(levels, scales, shifts, lines)
+    finish_streaming()
 
 
 @njit(cache=True, nogil=True)
@@ -153,7 +155,7 @@ def _cut(image, x, y, width, height, hidden, edges_down, edges_across, cover, wi
     for i in range(len(hidden)):
         first, end = max(edges_down[i] - y, 0), min(edges_down[i + 1] - y, height)
         if first < end:
-            _mask(hidden[i], edges_across, kept)
+            _keep(hidden[i], edges_across, kept)
             inside = kept[3 * x : 3 * (x + width)]
             for row in range(first, end):
                 line = window[row, 3 * _EDGE : 3 * (_EDGE + width)]
@@ -162,7 +164,7 @@ def _cut(image, x, y, width, height, hidden, edges_down, edges_across, cover, wi
 
 
 @njit(cache=True, nogil=True)
-def _mask(hidden, edges, kept):  # type: ignore[no-untyped-def]
+def _keep(hidden, edges, kept):  # type: ignore[no-untyped-def]
     """Fill `kept`, float32 [3 * width], with 1, and with 0 where the cells [c] of a line hide it."""
     for j in range(len(hidden)):
         value = np.float32(1 - hidden[j])
@@ -238,56 +240,79 @@ def _stretch_across(window, width, height, flip, bicubic, starts, weights, rows)
 
 
 @njit(cache=True, nogil=True)
-def _stretch_down(rows, height, bicubic, starts, weights, hidden, edges, scales, shifts, cover, lines):  # type: ignore[no-untyped-def]
-    """Resample the first `height` rows along y, round to 0..255, scale and shift: `lines` [size, 3 * size].
+def _mask(hidden, edges, scales, shifts, cover, affine):  # type: ignore[no-untyped-def]
+    """What levels are multiplied by and what is added, for each row of cells of the view: `affine` [2, c, 3 * size].
 
-    Where cells [c, c] of it are hidden it becomes `cover`, by a scale of 0 and a shift to it.
+    Where cells [c, c] are hidden, a scale of 0 and a shift to `cover`.
     """
-    length, one = lines.shape[1], np.float32(1)
-    kept, masked = np.empty(length, np.float32), (np.empty(length, np.float32), np.empty(length, np.float32))
+    one, length = np.float32(1), affine.shape[2]
+    kept = np.empty(length, np.float32)
     for i in range(len(edges) - 1):
-        first, end = edges[i], edges[i + 1]
-        a, b = scales, shifts
-        if len(hidden) and hidden[i].any():
-            _mask(hidden[i], edges, kept)
-            a, b = masked
-            for k in range(length):
-                a[k] = scales[k] * kept[k]
-                b[k] = shifts[k] * kept[k] + cover[k] * (one - kept[k])
-        if bicubic:
-            _mix_four(rows, height, starts[first:end], weights[:, first:end], a, b, lines[first:end])
-        else:
-            _mix_two(rows, height, starts[first:end], weights[:, first:end], a, b, lines[first:end])
+        kept[:] = one
+        if len(hidden):
+            _keep(hidden[i], edges, kept)
+        for k in range(length):
+            affine[0, i, k] = scales[k] * kept[k]
+            affine[1, i, k] = shifts[k] * kept[k] + cover[k] * (one - kept[k])
 
 
 @njit(cache=True, nogil=True)
-def _mix_two(rows, height, starts, weights, scales, shifts, lines):  # type: ignore[no-untyped-def]
+def _stretch_down(rows, bicubic, starts, weights, edges, affine, streams, lines):  # type: ignore[no-untyped-def]
+    """Resample `rows` along y, round to 0..255, scale and shift: `lines` [size, 3 * size]. streams: past the cache.
+
+    The two forms are two functions: in one, the compiler would not vectorise either.
+    """
+    if bicubic:
+        _stretch_down_cubic(rows, starts, weights, edges, affine, streams, lines)
+    else:
+        _stretch_down_linear(rows, starts, weights, edges, affine, streams, lines)
+
+
+@njit(cache=True, nogil=True)
+def _stretch_down_linear(rows, starts, weights, edges, affine, streams, lines):  # type: ignore[no-untyped-def]
     half = np.float32(0.5)
-    length = lines.shape[1]
-    for target in range(len(lines)):
-        w1, w2 = weights[1, target], weights[2, target]
-        start = int(starts[target]) - _EDGE
-        b, c = rows[min(max(start + 1, 0), height - 1)], rows[min(start + 2, height - 1)]
-        line = lines[target]
-        for k in range(length):
-            level = np.floor(w1 * b[k] + w2 * c[k] + half)
-            line[k] = _number(level * scales[k] + shifts[k], line)
+    end, length = len(rows) - 1, lines.shape[1]
+    line = np.empty(length, lines.dtype)
+    for i in range(len(edges) - 1):
+        scales, shifts = affine[0, i], affine[1, i]
+        for target in range(edges[i], edges[i + 1]):
+            w1, w2 = weights[1, target], weights[2, target]
+            start = int(starts[target]) - _EDGE
+            b, c = rows[min(max(start + 1, 0), end)], rows[min(start + 2, end)]
+            for k in range(length):
+                level = np.floor(w1 * b[k] + w2 * c[k] + half)
+                line[k] = _number(level * scales[k] + shifts[k], line)
+            _put(line, streams, lines, target)
 
 
 @njit(cache=True, nogil=True)
-def _mix_four(rows, height, starts, weights, scales, shifts, lines):  # type: ignore[no-untyped-def]
+def _stretch_down_cubic(rows, starts, weights, edges, affine, streams, lines):  # type: ignore[no-untyped-def]
     half, black, white = np.float32(0.5), np.float32(0), np.float32(255)
-    length = lines.shape[1]
-    for target in range(len(lines)):
-        w0, w1, w2, w3 = weights[0, target], weights[1, target], weights[2, target], weights[3, target]
-        start = int(starts[target]) - _EDGE
-        a, b = rows[min(max(start, 0), height - 1)], rows[min(max(start + 1, 0), height - 1)]
-        c, d = rows[min(start + 2, height - 1)], rows[min(start + 3, height - 1)]
-        line = lines[target]
-        for k in range(length):
-            value = w0 * a[k] + w1 * b[k] + w2 * c[k] + w3 * d[k]
-            level = np.floor(min(max(value + half, black), white))
-            line[k] = _number(level * scales[k] + shifts[k], line)
+    end, length = len(rows) - 1, lines.shape[1]
+    line = np.empty(length, lines.dtype)
+    for i in range(len(edges) - 1):
+        scales, shifts = affine[0, i], affine[1, i]
+        for target in range(edges[i], edges[i + 1]):
+            w0, w1, w2, w3 = weights[0, target], weights[1, target], weights[2, target], weights[3, target]
+            start = int(starts[target]) - _EDGE
+            a, b = rows[min(max(start, 0), end)], rows[min(max(start + 1, 0), end)]
+            c, d = rows[min(start + 2, end)], rows[min(start + 3, end)]
+            for k in range(length):
+                value = w0 * a[k] + w1 * b[k] + w2 * c[k] + w3 * d[k]
+                level = np.floor(min(max(value + half, black), white))
+                line[k] = _number(level * scales[k] + shifts[k], line)
+            _put(line, streams, lines, target)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _put(line, streams, lines, target):  # type: ignore[no-untyped-def]
+    to = lines[target]
+    if streams:
+        for block in range(line.nbytes // STREAMED_BYTES):
+            stream(to, block, line)
+    else:
+        for k in range(len(line)):
+            to[k] = line[k]
 
 
 @njit(cache=True, nogil=True, inline="always")
