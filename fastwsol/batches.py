@@ -51,6 +51,11 @@ class Stream:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
+    def plans(self, steps: range) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The ids and epochs of the images of several steps, end to end."""
+        ids, epochs = zip(*map(self.plan, steps), strict=True)
+        return np.concatenate(ids), np.concatenate(epochs)
+
     def views(self, ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> Views:
         """How images `ids` are shown in their `epochs`."""
         return draw_views(self.augmentation, self.seed, ids, epochs, self.split.widths[ids], self.split.heights[ids])

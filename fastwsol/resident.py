@@ -16,40 +16,50 @@ from fastwsol.augment_gpu import DeviceViews, make_show
 from fastwsol.batches import Batch, Stream
 from fastwsol.store import Store
 
+CHUNK_VIEWS = 256
+"""Views that a thread makes at a time, of several small batches where need be: so that what is done once for all of
+them costs little.
+"""
+
 
 class StoreBatches:
     """An endless iterator over a stream's batches on the CPU, from step `start` on, made ahead by `threads` threads.
 
-    Each batch is the work of one thread: threads then wait for each other as seldom as can be.
+    Each thread makes whole batches: they then wait for each other as seldom as can be.
     """
 
     def __init__(self, stream: Stream, store: Store, dtype: torch.dtype, threads: int, start: int = 0) -> None:
-        self._stream, self._pixels, self._step = stream, store.pixels, start
+        self._stream, self._pixels = stream, np.asarray(store.pixels)
         self._shower = Shower(stream, dtype)
+        self._steps = max(1, CHUNK_VIEWS // stream.batch_size)
+        self._next_step = start
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="views")
-        self._ahead: deque[Future[Batch]] = deque()
+        self._ahead: deque[Future[list[Batch]]] = deque()
+        self._ready: deque[Batch] = deque()
         self._rooms: list[NDArray[Any]] = []
-        for step in range(start, start + threads + 1):
-            self._begin(step)
+        for _ in range(threads + 1):
+            self._begin()
 
     def __iter__(self) -> "StoreBatches":
         return self
 
     def __next__(self) -> Batch:
-        batch = self._ahead.popleft().result()
-        self._step += 1
-        self._begin(self._step + len(self._ahead))
-        return batch
+        if not self._ready:
+            self._ready.extend(self._ahead.popleft().result())
+            self._begin()
+        return self._ready.popleft()
 
-    def _begin(self, step: int) -> None:
-        self._ahead.append(self._pool.submit(_make, self._stream, self._pixels, self._shower, step, self._room()))
+    def _begin(self) -> None:
+        steps = range(self._next_step, self._next_step + self._steps)
+        self._next_step = steps.stop
+        self._ahead.append(self._pool.submit(_make, self._stream, self._pixels, self._shower, steps, self._room()))
 
     def _room(self) -> NDArray[Any]:
-        """Memory for a batch that no tensor uses any more: fresh memory costs as much as the views, page by page."""
+        """Memory for a chunk that no tensor uses any more: fresh memory costs as much as the views, page by page."""
         for room in self._rooms:
             if sys.getrefcount(room) == _UNUSED:
                 return room
-        self._rooms.append(self._shower.room(self._stream.batch_size))
+        self._rooms.append(self._shower.room(self._steps * self._stream.batch_size))
         return self._rooms[-1]
 
 
@@ -57,11 +67,14 @@ _UNUSED = 3
 """References to an array that only a list, a loop's variable and the question itself hold."""
 
 
-def _make(stream: Stream, pixels: NDArray[np.uint8], shower: Shower, step: int, room: NDArray[Any]) -> Batch:
-    ids, epochs = stream.plan(step)
-    views = stream.views(ids, epochs)
-    shower.show(pixels, stream.split.rows[ids], views, slice(0, len(ids)), room)
-    return Batch(shower.as_images(room), torch.from_numpy(stream.split.labels[ids]), ids)
+def _make(stream: Stream, pixels: NDArray[np.uint8], shower: Shower, steps: range, room: NDArray[Any]) -> list[Batch]:
+    """The batches of `steps`, whose images lie in `room` end to end."""
+    split, size = stream.split, stream.batch_size
+    ids, epochs = stream.plans(steps)
+    shower.show(pixels, split.rows[ids], stream.views(ids, epochs), slice(0, len(ids)), room)
+    images, labels = shower.as_images(room), torch.from_numpy(split.labels[ids])
+    parts = [slice(k * size, (k + 1) * size) for k in range(len(steps))]
+    return [Batch(images[part], labels[part], ids[part]) for part in parts]
 
 
 BLOCK_VIEWS = 2**17
@@ -109,13 +122,12 @@ class DeviceBatches:
 
     def _draw(self, first: int) -> tuple[int, list[NDArray[np.int64]], NDArray[np.int64], dict[str, Any]]:
         stream = self._stream
-        plans = [stream.plan(step) for step in range(first, first + self._steps_a_block)]
-        ids, epochs = (np.concatenate(each) for each in zip(*plans, strict=True))
+        ids, epochs = stream.plans(range(first, first + self._steps_a_block))
         views = stream.views(ids, epochs)
         arrays = {"rows": stream.split.rows[ids], "windows": views.windows, "flips": views.flips, "cells": views.cells}
         if views.color is not None:
             arrays |= vars(views.color)
-        return first, [each for each, _ in plans], stream.split.labels[ids], arrays
+        return first, np.split(ids, self._steps_a_block), stream.split.labels[ids], arrays
 
     def _upload(
         self, first: int, ids: list[NDArray[np.int64]], labels: NDArray[np.int64], arrays: dict[str, Any]
