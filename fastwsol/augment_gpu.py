@@ -97,7 +97,8 @@ def _show(pixels: Tensor, views: DeviceViews, look: _Look) -> Tensor:
         cell = _cell_of(torch.arange(look.size, device=pixels.device), views.cells.shape[1], look.size)
         kept = views.cells[:, cell[:, None], cell[None, :], None] != 0
     if views.matrices is not None:
-        # The jitter is the tail of every method: it acts on hidden cells too.
+        # The jitter is the tail of every method: it acts on hidden cells too, which the mirror after it moves as well.
+        kept = None if kept is None else _mirrored(kept, views.flips)
         levels = levels if kept is None else torch.where(kept, levels, look.hidden_pixel)
         levels, kept = _jittered(levels, views), None
     images = levels * look.scale + look.shift

@@ -101,7 +101,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     """What the store's JSON says, or nothing where it says nothing of use: the store is then built anew."""
     try:
         about = json.loads((folder / f"{name}.json").read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
     return about if isinstance(about, dict) else {}
 
@@ -116,7 +116,7 @@ def _is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
         if verify:
             return all(about.get(name) == value for name, value in _contents(path).items())
         return path.stat().st_size == about.get("bytes")
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

@@ -55,9 +55,9 @@ def show_views(
 
     windows: int32 [N, 4], x, y, width, height inside the image; flips: int32 [N], 1 mirrors; cells: uint8 [N, c, c],
     0 where a cell is hidden, or None. A pixel belongs to the cell that its centre lies in. `out` is float32, or uint16
-    for the bits of bfloat16, which are those of the float32 rounded to nearest, ties to even. Releases the GIL. Raises
-    ValueError for shapes that do not belong together, an id without an image, and a window that is empty or reaches
-    outside.
+    for the bits of bfloat16, which are those of the float32 rounded to nearest, ties to even. Cells that are hidden
+    before the jitter are mirrored with the pixels, for the mirror comes last. Releases the GIL. Raises ValueError for
+    shapes that do not belong together, an id without an image, and a window that is empty or reaches outside.
     """
     count = len(ids)
     _, height, width, _ = images.shape
@@ -79,6 +79,8 @@ def show_views(
         raise ValueError(f"a window is empty or reaches outside its image of {width}x{height} pixels")
     scale, shift = (1 / look.std).astype(np.float32), (-look.mean / look.std).astype(np.float32)
     hidden = 1 - cells if cells is not None else np.empty((count, 0, 0), np.uint8)
+    if jitter is not None and not look.hides_first:
+        hidden = np.where(flips[:, None, None] != 0, hidden[:, :, ::-1], hidden)
     first, last = (hidden, hidden[:, :0, :0]) if look.hides_first else (hidden[:, :0, :0], hidden)
     line_bytes = 3 * out.shape[2] * out.itemsize
     streams = out.ctypes.data % STREAMED_BYTES == 0 and line_bytes % STREAMED_BYTES == 0

@@ -1,16 +1,18 @@
 """The kernel that makes views of decoded images against the plain twin of the whole path, `fastwsol.reference`."""
 
+import dataclasses
 import io
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fastwsol import reference
 from fastwsol.config import Augmentation
-from fastwsol.draws import Views
-from kernels import Look, show_views
+from fastwsol.draws import Views, draw_views
+from kernels import Jitter, Look, show_views
 
 MEAN, STD = (121.3, 113.9, 100.2), (64.1, 61.5, 66.7)
 HIDDEN_PIXEL = np.rint(MEAN).astype(np.uint8)
@@ -60,6 +62,55 @@ def test_views_equal_the_reference(aug, resampler, height, width):
     assert (levels_apart > 0.5).mean() < 1e-3
 
 
+@pytest.mark.parametrize("aug", ["gr", "gr-hns", "hns-gr"])
+def test_jittered_views_equal_the_reference(aug):
+    """A level's difference grows through the four steps (by 1.4 a step at most), and stays rare."""
+    augmentation = Augmentation(aug, True, True, "bicubic", SIZE)
+    images, views = random_case(6, 41, 64, augmentation.hides)
+    ids = np.arange(COUNT)
+    whole = np.full(COUNT, 64, np.int32), np.full(COUNT, 41, np.int32)
+    color = draw_views(augmentation, 3, ids, np.zeros_like(ids), *whole).color
+    out = np.empty((COUNT, SIZE, SIZE, 3), np.float32)
+    jitter = Jitter(color.matrices, color.mean_weights, color.offsets)
+    show_views(images, ids, views.windows, views.flips, views.cells, jitter, look("bicubic", aug == "hns-gr"), out)
+    views = dataclasses.replace(views, color=color)
+    expected = reference.batch([as_png(image) for image in images], views, augmentation, MEAN, STD)
+    apart = np.abs(out - expected) * STD
+    assert apart.max() < 1 + 1.4 + 1.4**2 + 1.4**3
+    assert (apart > 0.5).mean() < 0.01
+
+
+def test_halves_are_the_float32_views_rounded_to_even():
+    images, views = random_case(7, 64, 64)
+    halves = np.empty((COUNT, SIZE, SIZE, 3), np.uint16)
+    show_views(images, np.arange(COUNT), views.windows, views.flips, views.cells, None, look(), halves)
+    expected = torch.from_numpy(shown(images, views, look())).bfloat16()
+    assert torch.equal(torch.from_numpy(halves).view(torch.bfloat16), expected)
+
+
+@pytest.mark.parametrize("size", [SIZE, 10, 7])
+def test_memory_that_is_not_aligned_holds_the_same_views(size):
+    """Aligned lines are written past the cache; a line of 7 or 10 pixels is no whole number of blocks."""
+    images, views = random_case(8, 40, 64)
+    expected = shown(images, views, look(), size)
+    memory = np.full(expected.size + 9, np.nan, np.float32)
+    for offset in range(9):
+        out = memory[offset : offset + expected.size].reshape(expected.shape)
+        show_views(images, np.arange(COUNT), views.windows, views.flips, views.cells, None, look(), out)
+        np.testing.assert_array_equal(out, expected)
+
+
+def test_a_view_is_of_the_image_that_its_id_names():
+    images, views = random_case(9, 64, 64)
+    ids = np.array([5, 0, 5, 23] * (COUNT // 4))
+    out = np.empty((COUNT, SIZE, SIZE, 3), np.float32)
+    show_views(images, ids, views.windows, views.flips, views.cells, None, look(), out)
+    np.testing.assert_array_equal(out, shown(images[ids], views, look()))
+    for bad in (-1, COUNT):
+        with pytest.raises(ValueError, match="ids"):
+            show_views(images, np.full(COUNT, bad), views.windows, views.flips, views.cells, None, look(), out)
+
+
 def test_a_whole_image_of_the_views_size_keeps_its_pixels():
     images, views = random_case(2, SIZE, SIZE, with_cells=False)
     views.windows[:] = 0, 0, SIZE, SIZE
@@ -94,3 +145,5 @@ def test_arrays_of_another_number_of_images_are_refused():
         show_views(images, ids, views.windows[:-1], views.flips, None, None, look(), out)
     with pytest.raises(ValueError, match="out has shape"):
         show_views(images, ids, views.windows, views.flips, None, None, look(), out[:, :, :8])
+    with pytest.raises(ValueError, match="float64"):
+        show_views(images, ids, views.windows, views.flips, None, None, look(), out.astype(np.float64))

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from conftest import noise_jpeg
 
 from fastwsol import pipeline, reference
 from fastwsol.batches import Stream, evaluation_plan, training_plan, valid_images
@@ -14,6 +15,7 @@ from fastwsol.errors import RunFailure
 from fastwsol.packing import pack
 from fastwsol.pipeline import DaliBatches
 from fastwsol.shards import Shards, open_shards
+from fastwsol.sources import Class, Record
 
 CPU = torch.device("cpu")
 BATCH = 16
@@ -69,8 +71,8 @@ def test_batches_equal_the_reference(shards, form, aug, flip, resampler):
         assert (apart > 0.5).mean() < 0.02
 
 
-@pytest.mark.parametrize("aug", ["gr", "hns-gr"])
-def test_colour_jitter_follows_the_reference(shards, aug):
+@pytest.mark.parametrize("aug", AUGS)
+def test_colour_jitter_follows_the_reference(shards, form, aug):
     """A level's difference grows through the four steps (by 1.4 a step at most), and stays rare."""
     augmentation = Augmentation(aug, True, True, "bicubic", 64)
     batch = next(batches_of(shards, augmentation))
@@ -117,8 +119,8 @@ def test_a_pipeline_started_at_step_k_gives_what_an_unbroken_one_gives(shards, f
         assert torch.equal(batch.images, expected[step].images)
 
 
-def test_images_of_other_sizes_are_stretched_to_the_square(tmp_path, real_size_source):
-    pack(real_size_source, tmp_path / "shards")
+def test_images_of_other_sizes_are_stretched_to_the_square(tmp_path):
+    pack(OtherSizes([(50, 100), (81, 100), (112, 100)]), tmp_path / "shards")
     shards = open_shards(tmp_path / "shards")
     for aug in ("none", "gr", "hns-gr"):
         augmentation = dataclasses.replace(GR_HNS, aug=aug)
@@ -128,37 +130,33 @@ def test_images_of_other_sizes_are_stretched_to_the_square(tmp_path, real_size_s
         assert apart.max() < 1.001
 
 
-@pytest.fixture
-def real_size_source():
-    """One class of images that are neither 64 pixels nor square, with sides that 16 cells do not divide."""
-    from conftest import noise_jpeg
+class OtherSizes:
+    """A source of one class of images that are neither 64 pixels nor square, with sides that 16 cells do not divide."""
 
-    from fastwsol.sources import Class, Record
+    identity, classes, splits = "other sizes", (Class("n01", "one"),), ("train", "val")
 
-    class Source:
-        identity, classes, splits = "other sizes", (Class("n01", "one"),), ("train", "val")
+    def __init__(self, sizes):
+        self.sizes = sizes
 
-        def count(self, split):
-            return 20
+    def count(self, split):
+        return 20
 
-        def labels(self, split):
-            return np.zeros(20, np.int64)
+    def labels(self, split):
+        return np.zeros(20, np.int64)
 
-        def known_faults(self, split):
-            return {}
+    def known_faults(self, split):
+        return {}
 
-        def fingerprint(self, split, start, stop):
-            return f"{split} {start} {stop}"
+    def fingerprint(self, split, start, stop):
+        return f"{split} {start} {stop}"
 
-        def records(self, split, start=0):
-            for k in range(start, 20):
-                image = noise_jpeg(k, "L" if k % 4 == 0 else "RGB", (50 + 31 * (k % 3), 100))
-                yield Record(f"{split}/{k}.jpg", image, 0, np.array([[0, 0, 20, 30]], np.float32))
+    def records(self, split, start=0):
+        for k in range(start, 20):
+            image = noise_jpeg(k, "L" if k % 4 == 0 else "RGB", self.sizes[k % len(self.sizes)])
+            yield Record(f"{split}/{k}.jpg", image, 0, np.array([[0, 0, 20, 30]], np.float32))
 
-        def origin(self, split, index):
-            return f"image {index}"
-
-    return Source()
+    def origin(self, split, index):
+        return f"image {index}"
 
 
 def test_evaluation_shows_every_image_once_and_marks_padding(shards):

@@ -1,0 +1,199 @@
+"""Which path the data takes, what is said of it, and that a run is the same on either."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fastwsol import evaluate, feed, train
+from fastwsol.checkpoint import newest_valid
+from fastwsol.command import run_command
+from fastwsol.distributed import ALONE
+from fastwsol.errors import UserError
+from fastwsol.feed import DataFlags, open_feed
+from fastwsol.machine import Autocast, memory_available
+from fastwsol.packing import pack
+from fastwsol.rundir import RunDir
+from fastwsol.shards import Shards, open_shards
+from fastwsol.sources.synthetic import Synthetic
+
+FP32 = Autocast(torch.device("cpu"), "fp32")
+
+
+@pytest.fixture
+def shards(tmp_path) -> Shards:
+    pack(Synthetic(class_count=4, train_count=20, val_count=10), tmp_path / "shards")
+    return open_shards(tmp_path / "shards")
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory) -> Shards:
+    from test_pipeline import OtherSizes
+
+    folder = tmp_path_factory.mktemp("mixed") / "shards"
+    pack(OtherSizes([(50, 100), (81, 100), (112, 100)]), folder)
+    return open_shards(folder)
+
+
+def opened(shards, data="auto", store=None, builds=True):
+    return open_feed(DataFlags(data, store), shards, ["train", "val"], FP32, 1, False, ALONE, builds)
+
+
+def sources(found, shards):
+    return {name: found.data(shards.splits[name]) for name in ("train", "val")}
+
+
+def test_auto_decodes_once_where_that_fits_and_says_so(shards, capsys):
+    assert sources(opened(shards), shards) == {"train": "resident", "val": "resident"}
+    said = capsys.readouterr().out
+    assert f"train: decoded once, {shards.folder}/decoded/train.npy (1.0 MB)" in said
+    assert "val: decoded once" in said
+
+
+def test_dali_as_asked(shards, capsys):
+    assert sources(opened(shards, "dali"), shards) == {"train": "dali", "val": "dali"}
+    assert "train: decoded in every epoch (as asked)" in capsys.readouterr().out
+    assert not (shards.folder / "decoded").exists()
+
+
+def test_images_of_many_sizes_stay_on_the_cold_path_or_say_what_they_need(mixed, capsys):
+    assert sources(opened(mixed), mixed) == {"train": "dali", "val": "dali"}
+    assert "its images have 3 sizes, and a store needs them at a single fixed one" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"--data resident: train: its images have 3 sizes.*--data dali"):
+        opened(mixed, "resident")
+
+
+def test_what_does_not_fit_into_memory_is_decoded_in_every_epoch(shards, monkeypatch, capsys):
+    monkeypatch.setattr(feed, "memory_available", lambda: 2_000_000)
+    assert sources(opened(shards), shards) == {"train": "resident", "val": "dali"}  # 0.98 MB of half of 2 MB; no more
+    assert "2.0 MB of memory are free" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"--data resident: val: takes 0\.5 MB"):
+        opened(shards, "resident")
+
+
+def test_what_does_not_fit_on_the_disk_is_decoded_in_every_epoch(shards, monkeypatch, capsys):
+    monkeypatch.setattr(feed, "free_disk_bytes", lambda folder: 600_000)
+    assert sources(opened(shards), shards) == {"train": "dali", "val": "resident"}
+    assert "needs 1.0 MB in" in capsys.readouterr().out
+    monkeypatch.setattr(feed, "free_disk_bytes", lambda folder: 0)
+    assert sources(opened(shards), shards) == {"train": "dali", "val": "resident"}, "what is built needs no room"
+
+
+def test_a_store_that_cannot_be_written_is_no_obstacle_but_to_who_asks_for_it(shards, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert sources(opened(shards, store=tmp_path / "file"), shards) == {"train": "dali", "val": "dali"}
+    assert f"{tmp_path / 'file'} cannot be written (File exists)" in capsys.readouterr().out
+    with pytest.raises(UserError, match="another folder with --store"):
+        opened(shards, "resident", tmp_path / "file")
+
+
+def test_an_evaluation_builds_no_store_for_itself(shards):
+    assert sources(opened(shards, builds=False), shards) == {"train": "dali", "val": "dali"}
+    opened(shards)
+    assert sources(opened(shards, builds=False), shards) == {"train": "resident", "val": "resident"}
+
+
+def test_without_dali_the_store_serves_and_the_rest_is_refused(shards, mixed, monkeypatch):
+    monkeypatch.setattr(feed.importlib.util, "find_spec", lambda name: None)
+    assert sources(opened(shards), shards) == {"train": "resident", "val": "resident"}
+    with pytest.raises(UserError, match="DALI is not installed"):
+        opened(shards, "dali")
+    with pytest.raises(UserError, match=r"3 sizes.*DALI is not installed"):
+        opened(mixed)
+
+
+def test_memory_available_is_a_machines():
+    assert 2**26 < memory_available() < 2**50
+
+
+def flags(shards: Shards, run: Path, *more: str) -> list[str]:
+    return [
+        *("--aug", "gr-hns", "--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.6", "--flip"),
+        *("--lr", "0.02", "--threads", "1", "--no-compile", "--log-steps", "1"),
+        *("--shards", str(shards.folder), "--run-dir", str(run), *more),
+    ]
+
+
+def last_tensors(run: Path) -> dict[str, torch.Tensor]:
+    return newest_valid(run / "checkpoints").tensors
+
+
+def test_a_run_that_changes_its_path_in_the_middle_ends_with_the_same_bits(shards, tmp_path, monkeypatch, capsys):
+    """And nothing is said of bits that differ."""
+    more = ("--precision", "fp32", "--color")
+    assert run_command(train.main, flags(shards, tmp_path / "cold", *more, "--data", "dali")) == 0
+    step = train.train_step
+
+    def stop_at_one(state, *arguments):
+        step(state, *arguments)
+        if state.step == 1:
+            os.kill(os.getpid(), 15)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_step", stop_at_one)
+        assert run_command(train.main, flags(shards, tmp_path / "mixed", *more, "--data", "dali")) == 75
+    assert run_command(train.main, flags(shards, tmp_path / "mixed", *more, "--data", "resident")) == 0
+    starts = json.loads((tmp_path / "mixed" / "environment.json").read_text())["starts"]
+    assert [each["data"] for each in starts] == ["dali", "resident"]
+    assert "equal to the bit no longer" not in capsys.readouterr().err
+    cold, warm = last_tensors(tmp_path / "cold"), last_tensors(tmp_path / "mixed")
+    assert all(torch.equal(cold[name], warm[name]) for name in cold)
+    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("cold", "mixed")]
+    assert [each["data"] for each in reports] == ["dali", "resident"]
+    assert reports[0]["counts"] == reports[1]["counts"]
+
+
+def test_evaluations_of_either_path_give_the_same_report(shards, tmp_path):
+    run = tmp_path / "run"
+    assert run_command(train.main, flags(shards, run, "--holdout", "5", "--epochs", "0.5")) == 0
+    counts = []
+    for data in ("dali", "resident"):
+        for split in ("val", "holdout", "train"):
+            arguments = [str(run), "--split", split, "--threads", "1", "--data", data, "--store", str(tmp_path / "s")]
+            assert run_command(evaluate.main, arguments) == 0
+            report = json.loads(RunDir(run).report_file(split).read_text())
+            assert report["data"] == data
+            counts.append((split, report["counts"], report["curve"]))
+    assert counts[:3] == counts[3:]
+
+
+TRAIN_WITHOUT_DALI = (
+    "import sys; sys.modules['nvidia'] = sys.modules['nvidia.dali'] = None; "
+    "import importlib.util; importlib.util.find_spec = lambda name, package=None: None; "
+    "from fastwsol import train; from fastwsol.command import run_command; sys.exit(run_command(train.main))"
+)
+
+
+def test_a_machine_without_dali_trains(shards, tmp_path):
+    command = [sys.executable, "-c", TRAIN_WITHOUT_DALI, *flags(shards, tmp_path / "run", "--epochs", "0.2")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "report.json").is_file()
+
+
+def test_two_processes_share_one_store(shards, tmp_path):
+    """It is built once, and two processes with it train as two that decode."""
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "fastwsol.train"]
+    said = []
+    for data in ("resident", "dali"):
+        arguments = flags(shards, tmp_path / data, "--data", data)
+        done = subprocess.run([*run, *arguments], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert said[0].count("train: decoded once") == 1
+    resident, dali = last_tensors(tmp_path / "resident"), last_tensors(tmp_path / "dali")
+    assert all(torch.equal(resident[name], dali[name]) for name in resident)
+
+
+def test_a_store_in_a_folder_of_its_own(shards, tmp_path):
+    shutil.rmtree(shards.folder / "decoded", ignore_errors=True)
+    found = opened(shards, "resident", tmp_path / "fast disk" / "decoded")
+    assert sources(found, shards) == {"train": "resident", "val": "resident"}
+    assert np.load(tmp_path / "fast disk" / "decoded" / "val.npy", mmap_mode="r").shape == (40, 64, 64, 3)
+    assert not (shards.folder / "decoded").exists()

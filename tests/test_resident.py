@@ -1,0 +1,229 @@
+"""Batches from a store, by the kernel and by torch: the cold path's batches, whatever step they begin at."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fastwsol import reference, resident
+from fastwsol.batches import Stream, evaluation_plan, training_plan, valid_images
+from fastwsol.config import Augmentation
+from fastwsol.draws import draw_views
+from fastwsol.holdout import hold_out
+from fastwsol.machine import Autocast
+from fastwsol.model import build_model
+from fastwsol.packing import pack
+from fastwsol.pipeline import DaliBatches
+from fastwsol.resident import DeviceBatches, StoreBatches
+from fastwsol.shards import Shards, open_shards
+from fastwsol.store import Store, open_store
+
+CPU = torch.device("cpu")
+BATCH = 16
+AUGS = ("none", "hns", "gr", "hns-gr", "gr-hns")
+GR_HNS = Augmentation("gr-hns", flip=True, color=False, resampler="bicubic", image_size=64)
+
+
+@pytest.fixture(scope="module")
+def shards(synthetic_shards) -> Shards:
+    return open_shards(synthetic_shards)
+
+
+@pytest.fixture(scope="module")
+def store(shards, tmp_path_factory) -> Store:
+    return open_store(shards, "train", tmp_path_factory.mktemp("decoded"), threads=1)
+
+
+def stream_of(shards, augmentation, split=None, size=BATCH) -> Stream:
+    split = split or shards.splits["train"]
+    plan = training_plan(7, len(split), size)
+    return Stream(split, plan, size, augmentation, 7, shards.manifest.mean, shards.manifest.std)
+
+
+def pixels_of(store: Store) -> torch.Tensor:
+    return torch.from_numpy(np.array(store.pixels))
+
+
+def made_by(kind, stream, store, dtype=torch.float32, start=0, threads=1, compiled=False):
+    if kind == "kernel":
+        return StoreBatches(stream, store, dtype, threads, start)
+    return DeviceBatches(stream, pixels_of(store), dtype, compiled, start)
+
+
+KINDS = ("kernel", "torch")
+
+
+def levels_apart(shards, a, b) -> torch.Tensor:
+    return (a.images - b.images).abs() * torch.tensor(shards.manifest.std)[:, None, None]
+
+
+def assert_same(shards, batch, expected) -> None:
+    """Masks exactly, pixels within a level and nearly all equal."""
+    assert np.array_equal(batch.ids, expected.ids)
+    assert torch.equal(batch.labels, expected.labels)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(batch.images == 0, expected.images == 0)
+    apart = levels_apart(shards, batch, expected)
+    assert apart.max() < 1.001
+    assert (apart > 0.5).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("color", [False, True])
+@pytest.mark.parametrize("resampler", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("aug", AUGS)
+def test_batches_are_those_of_the_cold_path(shards, store, kind, aug, resampler, color):
+    """On the CPU to the bit, since the same kernel shows the same pixels; the set has 5 batches, so one straddles."""
+    stream = stream_of(shards, Augmentation(aug, True, color, resampler, 64))
+    warm, cold = made_by(kind, stream, store), DaliBatches(stream, CPU, threads=1)
+    for _ in range(7):
+        batch, expected = next(warm), next(cold)
+        if kind == "kernel":
+            assert torch.equal(batch.images, expected.images)
+        if not color:
+            assert_same(shards, batch, expected)
+        else:  # a level's difference grows through the four steps
+            assert levels_apart(shards, batch, expected).max() < 1 + 1.4 + 1.4**2 + 1.4**3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("aug", AUGS)
+def test_batches_equal_the_reference(shards, store, kind, aug):
+    for resampler in ("bicubic", "bilinear"):
+        augmentation = Augmentation(aug, True, False, resampler, 64)
+        stream = stream_of(shards, augmentation)
+        batch = next(made_by(kind, stream, store, start=4))
+        ids, epochs = stream.plan(4)
+        views = draw_views(augmentation, 7, ids, epochs, stream.split.widths[ids], stream.split.heights[ids])
+        encoded = [stream.split.image(index) for index in ids]
+        expected = reference.batch(encoded, views, augmentation, shards.manifest.mean, shards.manifest.std)
+        apart = np.abs(batch.images.permute(0, 2, 3, 1).numpy() - expected) * np.array(shards.manifest.std)
+        assert apart.max() < (1.001 if augmentation.crops else 1e-3)
+
+
+@pytest.mark.parametrize(("aug", "color"), [("hns-gr", False), ("gr-hns", True)])
+def test_compiled_views_are_the_eager_ones_and_compiled_once(shards, store, aug, color):
+    stream = stream_of(shards, Augmentation(aug, True, color, "bicubic", 64))
+    torch._dynamo.reset()
+    compiled, eager = made_by("torch", stream, store, compiled=True), made_by("torch", stream, store)
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    for _ in range(7):  # across blocks of draws
+        apart = levels_apart(shards, next(compiled), next(eager))
+        assert apart.max() < (1.001 if not color else 8)
+        assert (apart > 0.5).float().mean() < 1e-3
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [1, 3, 16, 80])
+def test_started_at_step_k_the_batches_are_those_of_an_unbroken_stream(shards, store, kind, size, monkeypatch):
+    monkeypatch.setattr(resident, "CHUNK_VIEWS", 40)  # several batches a chunk for the small sizes, one for the large
+    stream = stream_of(shards, GR_HNS, size=size)
+    unbroken = made_by(kind, stream, store, threads=2)
+    expected = [next(unbroken) for _ in range(12)]
+    resumed = made_by(kind, stream, store, start=5)
+    for k in range(5, 12):
+        batch = next(resumed)
+        assert np.array_equal(batch.ids, expected[k].ids)
+        assert torch.equal(batch.images, expected[k].images)
+        assert torch.equal(batch.labels, expected[k].labels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("kernel", torch.bfloat16), ("torch", torch.bfloat16), ("torch", torch.float16)]
+)
+def test_half_precision_is_what_autocast_would_round_to(shards, store, kind, dtype):
+    stream = stream_of(shards, GR_HNS)
+    half, full = next(made_by(kind, stream, store, dtype)), next(made_by(kind, stream, store))
+    assert half.images.dtype == dtype
+    assert torch.equal(half.images, full.images.to(dtype))
+    assert half.images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_network_under_autocast_sees_no_difference_between_halves_and_what_it_rounds_itself(shards, store):
+    stream, model = stream_of(shards, GR_HNS, size=2), build_model(18, "C", 4, seed=0).eval()
+    logits = []
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.inference_mode(), Autocast(CPU, "bf16")():
+            logits.append(model(next(made_by("kernel", stream, store, dtype)).images)[0])
+    assert torch.equal(*logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_batch_stays_as_it_is_while_anything_of_it_is_kept(shards, store, dtype):
+    """Memory is used again when no tensor looks at it, a view, a detached one or one that autograd keeps included."""
+    batches = StoreBatches(stream_of(shards, GR_HNS), store, dtype, threads=2)
+    weight = torch.ones(1, 3, 1, 1, dtype=dtype, requires_grad=True)
+    kept = [next(batches).images[3:5], next(batches).images.detach().flatten()[100:], next(batches)]
+    loss = (next(batches).images * weight).sum()
+    copies = [kept[0].clone(), kept[1].clone(), kept[2].images.clone()]
+    for _ in range(60):
+        next(batches)
+    assert torch.equal(kept[0], copies[0])
+    assert torch.equal(kept[1], copies[1])
+    assert torch.equal(kept[2].images, copies[2])
+    loss.backward()
+    whole = StoreBatches(stream_of(shards, GR_HNS), store, dtype, threads=1, start=3)
+    assert torch.allclose(weight.grad.float().flatten(), next(whole).images.float().sum((0, 2, 3)), rtol=0.02)
+
+
+def test_memory_is_used_again(shards, store):
+    batches = StoreBatches(stream_of(shards, GR_HNS, size=80), store, torch.float32, threads=2)
+    for _ in range(50):
+        next(batches)
+    assert len(batches._rooms) <= 2 + 1 + 2  # being made or ready, and the consumer's last and next
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_held_out_are_found_in_the_store_of_the_split_they_were_packed_in(shards, store, kind):
+    apart = hold_out(shards, 5)
+    for name in ("train", "holdout"):
+        stream = stream_of(apart, GR_HNS, apart.splits[name])
+        assert stream.split.packed_name == "train"
+        assert_same(shards, next(made_by(kind, stream, store)), next(DaliBatches(stream, CPU, threads=1)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_evaluation_shows_every_image_once(shards, kind, tmp_path):
+    split, size = shards.splits["val"], 12
+    store = open_store(shards, "val", tmp_path, threads=1)
+    plain = dataclasses.replace(GR_HNS, aug="none", flip=False)
+    plan = evaluation_plan(len(split), size)
+    stream = Stream(split, plan, size, plain, 7, shards.manifest.mean, shards.manifest.std)
+    batches, cold = made_by(kind, stream, store), DaliBatches(stream, CPU, threads=1)
+    seen = []
+    for step in range(-(-len(split) // size)):
+        batch, expected = next(batches), next(cold)
+        assert_same(shards, batch, expected)
+        seen += batch.ids[: valid_images(step, len(split), size)].tolist()
+    assert seen == list(range(len(split)))
+
+
+@pytest.fixture(scope="module")
+def oblong(tmp_path_factory) -> Path:
+    """Packed images of 50x100 pixels, whose sides 16 cells do not divide."""
+    from test_pipeline import OtherSizes
+
+    folder = tmp_path_factory.mktemp("oblong") / "shards"
+    pack(OtherSizes([(50, 100)]), folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("aug", AUGS)
+def test_images_of_another_shape_are_stretched_to_the_square(oblong, tmp_path, kind, aug):
+    shards = open_shards(oblong)
+    store = open_store(shards, "train", tmp_path, threads=1)
+    stream = stream_of(shards, dataclasses.replace(GR_HNS, aug=aug))
+    assert_same(shards, next(made_by(kind, stream, store)), next(DaliBatches(stream, CPU, threads=1)))
+
+
+def test_an_error_of_a_thread_reaches_the_consumer(shards, store):
+    stream = stream_of(shards, GR_HNS)
+    short = dataclasses.replace(store, pixels=store.pixels[:3])
+    with pytest.raises(ValueError, match="outside the 3 images"):
+        next(StoreBatches(stream, short, torch.float32, threads=1))

@@ -1,0 +1,232 @@
+"""The store: pixels decoded once, equal to every decoder's; whole, of these shards, and one for all processes."""
+
+import io
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import noise_jpeg
+from PIL import Image
+
+from fastwsol import reference, store
+from fastwsol.batches import Stream, evaluation_plan
+from fastwsol.config import Augmentation
+from fastwsol.errors import RunFailure
+from fastwsol.packing import pack
+from fastwsol.pipeline import DaliBatches
+from fastwsol.shards import Shards, open_shards
+from fastwsol.sources.synthetic import Synthetic
+from fastwsol.store import default_folder, is_built, open_store
+
+PLAIN = Augmentation("none", False, False, "bilinear", 64)
+
+
+@pytest.fixture
+def shards(tmp_path) -> Shards:
+    pack(Synthetic(class_count=4, train_count=20, val_count=10), tmp_path / "shards")
+    return open_shards(tmp_path / "shards")
+
+
+def opened(shards: Shards, name: str = "train", **options) -> store.Store:
+    return open_store(shards, name, default_folder(shards), threads=2, **options)
+
+
+def assert_pixels_are_those_of_every_decoder(shards: Shards, name: str) -> None:
+    split, pixels = shards.splits[name], opened(shards, name).pixels
+    by_pillow = np.stack([reference.decode(split.image(row)) for row in range(len(split))])
+    np.testing.assert_array_equal(pixels, by_pillow)
+    plan = evaluation_plan(len(split), len(split))
+    zeros, ones = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    stream = Stream(split, plan, len(split), PLAIN, 0, zeros, ones)
+    (by_dali,) = DaliBatches(stream, torch.device("cpu"), threads=2)._pipeline.run()
+    np.testing.assert_array_equal(pixels, np.asarray(by_dali.as_tensor()))
+
+
+def test_pixels_are_those_of_dali_and_of_pillow(shards):
+    for name in ("train", "val"):
+        assert_pixels_are_those_of_every_decoder(shards, name)
+
+
+def test_real_pixels_are_those_of_dali_and_of_pillow(real_source, tmp_path):
+    """Grey images among them."""
+    from fastwsol.sources.tiny_imagenet import TinyImageNet
+
+    pack(TinyImageNet(real_source, 2), tmp_path / "shards")
+    assert_pixels_are_those_of_every_decoder(open_shards(tmp_path / "shards"), "train")
+
+
+def test_the_file_is_numpys_own_and_nobody_writes_to_it(shards):
+    found = opened(shards)
+    assert found.path == shards.folder / "decoded" / "train.npy"
+    np.testing.assert_array_equal(np.load(found.path), found.pixels)
+    with pytest.raises(ValueError, match="read-only"):
+        found.pixels[0] = 0
+
+
+def test_a_whole_store_is_not_built_again(shards, monkeypatch):
+    before = opened(shards).path.stat()
+    monkeypatch.setattr(store, "_build", None)
+    assert is_built(shards, "train", default_folder(shards))
+    after = opened(shards).path.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def spoil_a_pixel(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(-7, io.SEEK_END)
+        byte = file.read(1)[0]
+        file.seek(-7, io.SEEK_END)
+        file.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        spoil_a_pixel,
+        lambda path: os.truncate(path, path.stat().st_size - 1),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.unlink(),
+        lambda path: path.with_suffix(".json").write_text("{"),
+        lambda path: path.with_suffix(".json").write_text("[1]"),
+        lambda path: path.with_suffix(".json").unlink(),
+    ],
+    ids=["a bit", "truncated", "empty", "no file", "no JSON", "another JSON", "no description"],
+)
+def test_a_damaged_store_is_built_anew(shards, spoil):
+    found = opened(shards)
+    pixels = found.pixels.copy()
+    spoil(found.path)
+    np.testing.assert_array_equal(opened(shards).pixels, pixels)
+    assert json.loads(found.path.with_suffix(".json").read_text())["key"]["shape"] == [80, 64, 64, 3]
+
+
+def test_a_store_of_other_shards_is_built_anew_and_whoever_reads_the_old_one_keeps_it(shards, tmp_path, capsys):
+    old = opened(shards)
+    before = old.pixels.copy()
+    pack(Synthetic(class_count=4, train_count=20, val_count=10, seed=1), tmp_path / "others")
+    others = open_shards(tmp_path / "others")
+    new = open_store(others, "train", default_folder(shards), threads=1)
+    assert "other shards" in capsys.readouterr().out
+    assert not np.array_equal(new.pixels, before)
+    np.testing.assert_array_equal(old.pixels, before)
+    assert not is_built(shards, "train", default_folder(shards))
+
+
+def test_an_image_that_does_not_decode_is_named_and_leaves_nothing(shards, monkeypatch):
+    split = shards.splits["train"]
+    image = type(split).image
+    monkeypatch.setattr(
+        type(split), "image", lambda self, row: image(self, row)[:300] if row == 17 else image(self, row)
+    )
+    with pytest.raises(RunFailure, match=split.names([17])[0]):
+        opened(shards)
+    assert [path.name for path in default_folder(shards).iterdir()] == ["train.lock"]
+
+
+def build_in_another_process(folder: str, begun, builds) -> None:
+    build = store._build
+
+    def counted(*arguments) -> None:
+        with builds.get_lock():
+            builds.value += 1
+        build(*arguments)
+
+    store._build = counted
+    begun.wait()
+    opened(open_shards(Path(folder)))
+
+
+def test_of_several_processes_that_want_it_one_builds(shards):
+    context = multiprocessing.get_context("spawn")
+    begun, builds = context.Barrier(3), context.Value("i", 0)
+    processes = [
+        context.Process(target=build_in_another_process, args=(str(shards.folder), begun, builds)) for _ in range(3)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert builds.value == 1
+    assert_pixels_are_those_of_every_decoder(shards, "train")
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from fastwsol import store
+from fastwsol.shards import open_shards
+decode = store.decode
+def slow(image):
+    print("decoding", flush=True)
+    time.sleep(0.05)
+    return decode(image)
+store.decode = slow
+shards = open_shards(Path(sys.argv[1]))
+store.open_store(shards, "train", store.default_folder(shards), 1)
+"""
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_a_build_that_was_killed_is_begun_anew(shards, sign):
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(shards.folder)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdout.readline() == b"decoding\n"
+    process.send_signal(sign)
+    process.wait()
+    assert not is_built(shards, "train", default_folder(shards))
+    assert_pixels_are_those_of_every_decoder(shards, "train")
+    assert sorted(path.name for path in default_folder(shards).iterdir()) == ["train.json", "train.lock", "train.npy"]
+
+
+def test_a_full_disk_is_told_before_anything_is_decoded(shards, monkeypatch):
+    def no_room(*arguments) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    monkeypatch.setattr(store, "decode", None)
+    with pytest.raises(OSError, match="No space left"):
+        opened(shards)
+    assert [path.name for path in default_folder(shards).iterdir()] == ["train.lock"]
+
+
+def test_waiting_is_said(shards):
+    """A process that finds the lock taken says so, and goes on when it is let go."""
+    default_folder(shards).mkdir()
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold, str(default_folder(shards) / "train.lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    holder.stdout.readline()
+    build = (
+        "import sys; from pathlib import Path; from fastwsol.shards import open_shards; from fastwsol.store import *; "
+        "s = open_shards(Path(sys.argv[1])); open_store(s, 'train', default_folder(s), 1)"
+    )
+    command = [sys.executable, "-c", build, str(shards.folder)]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert "waiting for another process" in other.stdout.readline()
+    assert not is_built(shards, "train", default_folder(shards))
+    holder.communicate(b"\n")
+    assert other.wait() == 0
+    assert is_built(shards, "train", default_folder(shards))
+
+
+def test_one_pixel_of_a_png_is_where_it_was(tmp_path, shards):
+    """Rows, columns and channels in the order that the shape says."""
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[5, 7] = 10, 20, 30
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    split = shards.splits["train"]
+    split.image = lambda row: file.getvalue() if row == 3 else noise_jpeg(row)
+    np.testing.assert_array_equal(opened(shards).pixels[3], image)
