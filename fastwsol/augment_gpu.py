@@ -4,6 +4,7 @@ The same windows, flips, cells and jitter give the same masks exactly and the sa
 in whole numbers, weights are float32, and a GPU fuses products with sums.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -57,21 +58,24 @@ Show = Callable[[Tensor, DeviceViews], Tensor]
 """pixels uint8 [M, H, W, 3], views of N of them -> what the network sees: [N, 3, S, S] in channels-last memory."""
 
 
+@functools.lru_cache(maxsize=8)
 def make_show(
     augmentation: Augmentation,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
-    pixels: Tensor,
+    height: int,
+    width: int,
+    device: torch.device,
     dtype: torch.dtype,
     compiled: bool,
 ) -> Show:
-    """The function that shows images of `pixels`; with `compiled`, and where there is something to resample, as one
-    pass over them.
+    """The function that shows decoded images of a size on a device; with `compiled`, and where there is something to
+    resample, as one pass over them. Kept, so that each is compiled once.
     """
-    whole = not augmentation.crops and pixels.shape[1] == pixels.shape[2] == augmentation.image_size
+    whole = not augmentation.crops and height == width == augmentation.image_size
 
     def on_device(values: object) -> Tensor:
-        return torch.tensor(np.asarray(values), dtype=torch.float32, device=pixels.device)
+        return torch.tensor(np.asarray(values), dtype=torch.float32, device=device)
 
     look = _Look(
         size=augmentation.image_size,

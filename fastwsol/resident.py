@@ -101,7 +101,10 @@ class DeviceBatches:
 
     def __init__(self, stream: Stream, pixels: Tensor, dtype: torch.dtype, compiled: bool, start: int = 0) -> None:
         self._stream, self._pixels, self._step = stream, pixels, start
-        self._show = make_show(stream.augmentation, stream.mean, stream.std, pixels, dtype, compiled)
+        _, height, width, _ = pixels.shape
+        self._show = make_show(
+            stream.augmentation, stream.mean, stream.std, height, width, pixels.device, dtype, compiled
+        )
         self._steps_a_block = max(1, min(BLOCK_VIEWS, len(stream.split)) // stream.batch_size)
         self._drawer = ThreadPoolExecutor(1, thread_name_prefix="draws")
         self._coming = self._drawer.submit(self._draw, start)

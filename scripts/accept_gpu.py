@@ -7,12 +7,16 @@
 |---|---|---|---|
 | step | no | gradients and losses in fp32, bf16, fp16; compiled against eager; layouts; maps and boxes | 6 min |
 |      |    | against the CPU; exact and close resume; that no step waits for the host | |
+| augment | no | torch's views of decoded images against the twin, compiled and eager; that nothing waits | 4 min |
 | rates | no | the bf16 matrix product and the device copy; then the step, compiled and eager, at batch | 9 min |
 |       |    | 256, 32, 1024, and evaluation: images/s, TFLOP/s and its share, memory, seconds to compile | |
+| resident | no | images/s of views of decoded images; trainings fed so beside synthetic input, and DALI | 6 min |
 | data | yes | every augmentation's batches against the Pillow twin, host and mixed; stream and errors | 2 min |
 | pipeline | yes | images/s of the batches, in 72 ways, and of a whole training fed by them | 5 min |
-| resume | yes | `train` stopped by SIGTERM and continued, to the bit with --deterministic; `evaluate` twice | 6 min |
-| training | yes | a real training that goes on from call to call (default: --preset fast, depth 18, stem A) | 5 min |
+| resume | no | `train` stopped by SIGTERM and continued, to the bit with --deterministic; `evaluate` twice | 6 min |
+| training | no | a real training that goes on from call to call (default: --preset fast, depth 18, stem A) | 5 min |
+
+Trainings take their images from a store, decoded once, and so need no DALI.
 
 The times are estimates that no GPU has confirmed: arithmetic is small (30 epochs of Tiny ImageNet at depth 18 are
 1.8e16 operations, half a minute at 600 TFLOP/s), and most of it is compilation, at some 30 s for each network and
@@ -22,10 +26,11 @@ is "not reached", and never counts as passed.
 For 30 minutes with a GPU, in calls of at most 10 minutes (fastwsol must be importable: PYTHONPATH=. where it is not
 installed; DALI for CUDA 13 serves as well as the one pinned):
 
-    python scripts/accept_gpu.py step --out $OUT --shards DIR --phase-minutes 7     first: it needs nothing but torch
-    python scripts/accept_gpu.py data resume --out $OUT --shards DIR --phase-minutes 4.5
-    python scripts/accept_gpu.py rates pipeline --out $OUT --shards DIR --phase-minutes 3.5
+    python scripts/accept_gpu.py step augment --out $OUT --shards DIR --phase-minutes 4.5    first: they need no DALI
+    python scripts/accept_gpu.py rates resident --out $OUT --shards DIR --phase-minutes 4.5
     python scripts/accept_gpu.py training --out $OUT --shards DIR --phase-minutes 4 --export-weights
+    python scripts/accept_gpu.py resume --out $OUT --shards DIR --phase-minutes 4.5
+    python scripts/accept_gpu.py data pipeline --out $OUT --shards DIR --phase-minutes 2.5
 
 Each phase leaves DIR/PHASE.json, whole after every check, with command, commit, versions, machine and GPU; clocks and
 other settings of the card are left as they are found. A training's own files stand in training.json under `files`.
@@ -60,7 +65,7 @@ from fastwsol.sources.synthetic import Synthetic
 
 PROG = "scripts/accept_gpu.py"
 NOT_REACHED = 3
-Phase = Literal["step", "rates", "data", "pipeline", "resume", "training"]
+Phase = Literal["step", "augment", "rates", "resident", "data", "pipeline", "resume", "training"]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from acceptance.setting import Setting
 from fastwsol.command import run_command
 
 SCRIPT = Path(accept_gpu.__file__)
-WITHOUT_DALI = ("step", "rates")
+WITHOUT_DALI = ("step", "augment", "rates", "resident")
 WITH_DALI = ("data", "pipeline", "resume", "training")
 
 

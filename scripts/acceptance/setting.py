@@ -1,7 +1,11 @@
 """What every phase works on: the device, the sizes, and batches made by Pillow and NumPy, for which none needs DALI."""
 
+import atexit
 import contextlib
 import functools
+import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +20,7 @@ from fastwsol.draws import draw_views, stream_slice
 from fastwsol.machine import Autocast
 from fastwsol.shards import Shards, open_shards
 from fastwsol.step import Loss, State, make_loss, new_state
+from fastwsol.store import Store, default_folder, open_store
 
 SEED = 0
 IMAGE_SIZE = 64
@@ -97,6 +102,16 @@ class Setting:
 def opened(shards: Path) -> Shards:
     """The shards, opened once."""
     return open_shards(shards)
+
+
+@functools.lru_cache(maxsize=1)
+def decoded(setting: Setting) -> Store:
+    """The train split, decoded once; beside the shards, or where they cannot be written in a folder of this process."""
+    folder = default_folder(opened(setting.shards))
+    if not os.access(setting.shards, os.W_OK):
+        folder = Path(tempfile.mkdtemp(prefix="accept-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return open_store(opened(setting.shards), "train", folder, setting.threads)
 
 
 @functools.lru_cache(maxsize=4)
