@@ -211,6 +211,13 @@ def held(place: Place) -> Iterator[list[object]]:
         yield ["--shards", place.shared["shards"], "--run-dir", folder, *FLAGS, *HERE]
 
 
+def store_is_a_file(place: Place) -> list[object]:
+    path = place.root / "file"
+    path.write_text("of someone's")
+    data = ["--data", "resident", "--store", path]
+    return ["--shards", place.shared["shards"], "--run-dir", place.out, *FLAGS, *HERE, *data]
+
+
 TRAIN = [
     train_flags("an unknown flag", ["--dept", "18"], "--dept", "perhaps you meant", "--depth"),
     train_flags("a stray argument", ["now"], "now"),
@@ -229,6 +236,14 @@ TRAIN = [
     train_flags("a device that is none", ["--device", "tpu0"], "--device tpu0"),
     train_flags("a GPU too many", ["--device", "cuda:99"], "--device cuda:99: this machine has"),
     train_flags("fp16 on a CPU", ["--precision", "fp16"], "--precision fp16: needs a CUDA device"),
+    train_flags("a path of the data that is none", ["--data", "warm"], "--data"),
+    Case(
+        "flags",
+        "a file for a store",
+        store_is_a_file,
+        ("--data resident: train: ", "file cannot be written (File exists)", "--data dali", "--store"),
+        command="train",
+    ),
     train_flags("nothing to resume", ["--resume", "require"], "--resume require", "no checkpoint to continue from"),
     *shard_cases("train"),
     # Reading a run's folder is the same code as evaluation's; these are of training's own way to it.
@@ -285,6 +300,14 @@ EVALUATE = [
     ),
     on_run("evaluate", "a split that is none", lambda folder: None, "--split", flags=["--split", "test"]),
     on_run("evaluate", "boxes for a run", lambda folder: None, "--boxes: goes with --maps", flags=["--boxes", "x.csv"]),
+    on_run(
+        "evaluate",
+        "a file for a store",
+        lambda folder: None,
+        "--data resident: val: ",
+        "cannot be written",
+        flags=["--data", "resident", "--store", "/dev/null"],
+    ),
     on_run("evaluate", "maps that exist", lambda folder: None, "exists; nothing", flags=["--export-maps", "."]),
     on_run("evaluate", "a device that is none", lambda folder: None, "--device tpu0", flags=["--device", "tpu0"]),
     on_run(
