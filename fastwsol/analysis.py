@@ -332,7 +332,8 @@ def _oracles(
     values = max_box_acc(resampled[:, :rows], resampled[:, rows : 2 * rows], resampled[:, -1, 0])
     return {
         "rates": _plain(max_box_acc(of_both[0], of_both[1], has_boxes.sum())),
-        "intervals": {name: interval(each) for name, each in values.items()},
+        # None where all images are alike: resampling them tells nothing.
+        "intervals": {name: None if np.ptp(each) == 0 else interval(each) for name, each in values.items()},
     }
 
 

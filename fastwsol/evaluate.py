@@ -96,7 +96,7 @@ class Flags:
     """whose map is boxed. truth: the true class's, as the paper does; predicted: what a user without labels gets. Of
     --maps it says what they are"""
     wsoleval: bool = False
-    """add the protocol of the older WSOL evaluator (needs OpenCV; some milliseconds an image)"""
+    """add the protocol of the older WSOL evaluator (needs OpenCV; tens of milliseconds an image)"""
     per_class: bool = False
     """print the results of every class, which the report holds anyway"""
     threads: int = 0

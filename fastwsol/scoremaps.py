@@ -248,17 +248,22 @@ class ScoreMaps:
         return values
 
 
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"}
+
+
 def _find(folder: Path, name: str, annotations: Path) -> Path:
     if Path(name).is_absolute() or ".." in Path(name).parts or not Path(name).name:
         raise UserError(f"{annotations}: the name {name!r} leads out of {folder}; use names inside it")
-    candidates = [folder / f"{name}.npy", (folder / name).with_suffix(".npy")]
+    candidates = [folder / f"{name}.npy"]
+    if Path(name).suffix.lower() in _IMAGE_SUFFIXES:  # of any other ending `a.b` may stand beside an image `a`
+        candidates.append((folder / name).with_suffix(".npy"))
     try:
         both = [each for each in dict.fromkeys(candidates) if each.is_file()]
     except OSError as error:
         raise UserError(f"{annotations}: no file can have the name {name!r} ({error.strerror}); mend it") from None
     if not both:
         raise UserError(
-            f"{candidates[0]}: no such file, nor {candidates[1].name}, and {annotations} names the image {name!r}; "
+            f"{' or '.join(map(str, candidates))}: no such file, and {annotations} names the image {name!r}; "
             f"give every image a map, or take it out of the boxes file"
         )
     if len(both) > 1:

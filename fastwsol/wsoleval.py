@@ -6,7 +6,7 @@ largest polygon area, in which a component a pixel wide has none, and the contou
 component; a box is one past its last pixel but at most at the last of the map; ground truth is taken as inclusive, is
 cut to whole pixels of the map, and IoU counts all ends as inclusive.
 
-It needs OpenCV, and runs its contours at each of the 255 values that int(255 t) takes: some milliseconds a map.
+It needs OpenCV, and runs its contours at each of the 255 values that int(255 t) takes: tens of milliseconds a map.
 """
 
 from __future__ import annotations

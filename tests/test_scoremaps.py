@@ -102,6 +102,16 @@ def test_a_map_may_be_named_without_the_images_ending(files):
     assert ScoreMaps(files / "maps", images).files[2].name == "image_2.npy"
 
 
+def test_a_name_with_a_point_is_no_name_with_an_ending(tmp_path):
+    """Of images `a` and `a.b` each has its own map."""
+    for name, value in (("a", 0.25), ("a.b", 0.75)):
+        np.save(tmp_path / f"{name}.npy", np.full((2, 2), value))
+    (tmp_path / "boxes.csv").write_text("name,width,height,x0,y0,x1,y1\na,8,8,0,0,4,4\na.b,8,8,0,0,4,4\n")
+    images = read_annotations(tmp_path / "boxes.csv")
+    maps = ScoreMaps(tmp_path, images)
+    assert [maps.read(row)[0, 0] for row in (0, 1)] == [0.25, 0.75]
+
+
 def test_the_command_prints_tables_and_writes_them(files, capsys):
     arguments = ["--maps", files / "maps", "--boxes", files / "boxes.csv", "--train-boxes", files / "boxes.csv"]
     assert run_evaluate(*arguments, "--out", files / "out", "--threshold", "0.4", "--per-class", "--wsoleval") == 0
