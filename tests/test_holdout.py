@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastwsol import evaluate, train
+from fastwsol import augment_cpu, evaluate, train
 from fastwsol.analysis import fixed_boxes
 from fastwsol.command import run_command
 from fastwsol.draws import holdout_ids
@@ -81,17 +81,28 @@ def test_a_subset_has_its_rows_images_labels_sizes_and_boxes(tmp_path):
         np.testing.assert_array_equal(mine, whole.boxes[whole.box_offsets[index] : whole.box_offsets[index + 1]])
 
 
-def test_training_never_sees_a_held_out_image(synthetic_shards, monkeypatch, tmp_path):
+@pytest.mark.parametrize("data", ["dali", "resident"])
+def test_training_never_sees_a_held_out_image(synthetic_shards, monkeypatch, tmp_path, data):
     held_out = set(hold_out(open_shards(synthetic_shards), 3).splits["holdout"].names(range(12)))
+    packed = open_shards(synthetic_shards).splits["train"]
     gathered = {}
-    gather = Split.gather
+    gather, show_views = Split.gather, augment_cpu.show_views
 
-    def noting(self, ids):
+    def gathering(self, ids):
         gathered.setdefault(self.name, set()).update(self.names(ids))
         return gather(self, ids)
 
-    monkeypatch.setattr(Split, "gather", noting)
-    arguments = ["--depth", "18", "--stem", "C", "--batch-size", "17", "--epochs", "2", "--no-compile"]
+    def showing(images, ids, *views):
+        assert len(images) == len(packed), "the holdout and what is left of train are parts of one store"
+        name = "train" if len(ids) % 17 == 0 else "holdout"  # their batches have 17 and 12 images
+        gathered.setdefault(name, set()).update(packed.names(ids))
+        return show_views(images, ids, *views)
+
+    if data == "dali":
+        monkeypatch.setattr(Split, "gather", gathering)
+    else:
+        monkeypatch.setattr(augment_cpu, "show_views", showing)
+    arguments = ["--depth", "18", "--stem", "C", "--batch-size", "17", "--epochs", "2", "--no-compile", "--data", data]
     arguments += ["--holdout", "3", "--shards", str(synthetic_shards), "--run-dir", str(tmp_path / "run")]
     assert run_command(train.main, arguments) == 0
     assert len(gathered["train"]) == 68

@@ -159,7 +159,7 @@ def test_of_several_processes_that_want_it_one_builds(shards):
 
 
 KILLED = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from fastwsol import store
 from fastwsol.shards import open_shards
@@ -169,6 +169,7 @@ def slow(image):
     time.sleep(0.05)
     return decode(image)
 store.decode = slow
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as where this process's own ignores it
 shards = open_shards(Path(sys.argv[1]))
 store.open_store(shards, "train", store.default_folder(shards), 1)
 """
