@@ -4,7 +4,7 @@ Either way the same images are shown in the same way at each step; on a CPU to t
 """
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from fastwsol.errors import UserError
 from fastwsol.machine import Autocast, memory_available
 from fastwsol.resident import DeviceBatches, StoreBatches
 from fastwsol.shards import Shards, Split
-from fastwsol.store import Store, default_folder, free_disk_bytes, is_built, open_store, store_bytes
+from fastwsol.store import Store, default_folder, free_disk_bytes, is_built, never, open_store, store_bytes
 
 Data = Literal["auto", "dali", "resident"]
 
@@ -83,15 +83,16 @@ def open_feed(
     compiled: bool,
     world: World,
     builds: bool = True,
+    gives_up: Callable[[], bool] = never,
 ) -> Feed:
     """The feed for the packed splits `names` of `shards`, none of which may be a subset.
 
     Stores are built where there are none; under --data auto only where `builds`. Raises UserError where what was asked
-    for cannot be had.
+    for cannot be had, Interrupted where `gives_up` says so while a store is built.
     """
 
     def open_stores(verify: bool) -> dict[str, Store]:
-        return _open_stores(flags, shards, names, autocast.device, threads, verify, builds)
+        return _open_stores(flags, shards, names, autocast.device, threads, verify, builds, gives_up)
 
     return Feed(autocast, threads, compiled, world.machine_lead_first(open_stores))
 
@@ -104,6 +105,7 @@ def _open_stores(
     threads: int,
     verify: bool,
     builds: bool,
+    gives_up: Callable[[], bool],
 ) -> dict[str, Store]:
     folder = flags.store if flags.store is not None else default_folder(shards)
     stores: dict[str, Store] = {}
@@ -117,7 +119,7 @@ def _open_stores(
             obstacle = _obstacle(shards, name, folder, device, taken)
         if obstacle is None:
             try:
-                stores[name] = open_store(shards, name, folder, threads, verify)
+                stores[name] = open_store(shards, name, folder, threads, verify, gives_up)
             except OSError as error:
                 obstacle = f"{error.filename or folder} cannot be written ({error.strerror})"
         if obstacle is None:

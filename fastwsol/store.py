@@ -16,7 +16,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from fastwsol.batches import of_one_size
 from fastwsol.command import duration
 from fastwsol.durable import PARTIAL_SUFFIX, write_json
-from fastwsol.errors import RunFailure
+from fastwsol.errors import Interrupted, RunFailure
 from fastwsol.judge import decode
 from fastwsol.shards import Shards, Split
 from fastwsol.ticker import Ticker
@@ -62,11 +62,24 @@ def is_built(shards: Shards, name: str, folder: Path) -> bool:
     return _read_json(folder, name).get("key") == _key(shards, name)
 
 
-def open_store(shards: Shards, name: str, folder: Path, threads: int, verify: bool = True) -> Store:
+def never() -> bool:
+    """Nobody asks to give up."""
+    return False
+
+
+def open_store(
+    shards: Shards,
+    name: str,
+    folder: Path,
+    threads: int,
+    verify: bool = True,
+    gives_up: Callable[[], bool] = never,
+) -> Store:
     """The store of the packed split `name`, which must not be a subset, in `folder`; it is built where there is none.
 
     With `verify` a store that is there is hashed first. Of several processes one builds, on `threads` threads, and the
-    others wait. Raises RunFailure naming an image that does not decode, OSError where the file cannot be written.
+    others wait. Raises RunFailure naming an image that does not decode, OSError where the file cannot be written, and
+    Interrupted where building is to be given up.
     """
     split = shards.splits[name]
     assert len(split) == shards.manifest.splits[name].images
@@ -78,7 +91,7 @@ def open_store(shards: Shards, name: str, folder: Path, threads: int, verify: bo
         if about.get("key") != _key(shards, name) or not _is_whole(path, about, verify):
             if about:
                 print(f"{path}: is of other shards or damaged, and is built anew", flush=True)
-            _build(split, path, threads)
+            _build(split, path, threads, gives_up)
             write_json(
                 folder / f"{name}.json",
                 {"format_version": FORMAT_VERSION, "key": _key(shards, name), **_contents(path)},
@@ -120,7 +133,7 @@ def _is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
         return False
 
 
-def _build(split: Split, path: Path, threads: int) -> None:
+def _build(split: Split, path: Path, threads: int, gives_up: Callable[[], bool]) -> None:
     """Decode the split into `path`. Not flushed to the disk: what a crash tears, the hash tells."""
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     shape = (len(split), int(split.heights[0]), int(split.widths[0]), 3)
@@ -147,6 +160,8 @@ def _build(split: Split, path: Path, threads: int) -> None:
                 for count in pool.map(decode_chunk, range(0, len(split), _CHUNK)):
                     done += count
                     ticker.update(done)
+                    if gives_up():
+                        raise Interrupted(f"{path} is not built yet; the same command begins it anew")
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise

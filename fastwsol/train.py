@@ -162,9 +162,11 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: W
     threads = world.together(lambda: use_threads(launch.threads, world.local_size))
     run = RunDir(folder)
     compiled = launch.compile and can_compile(autocast.device, says_so=world.leads)
-    evaluated = [] if config.holdout else [config.eval_split]  # the holdout is a part of train
-    feed = open_feed(launch, packed, ["train", *evaluated], autocast, threads, launch.compile, world)
+    names = ["train"] if config.holdout else ["train", config.eval_split]  # the holdout is a part of train
     with StopSignals(says_so=world.leads) as stop, contextlib.ExitStack() as held:
+        feed = open_feed(
+            launch, packed, names, autocast, threads, launch.compile, world, gives_up=lambda: stop.requested
+        )
         world.lead_does(lambda: held.enter_context(run.opened(info)))
         state = new_state(config, len(info.classes), autocast)
         how = {

@@ -18,7 +18,7 @@ from PIL import Image
 from fastwsol import reference, store
 from fastwsol.batches import Stream, evaluation_plan
 from fastwsol.config import Augmentation
-from fastwsol.errors import RunFailure
+from fastwsol.errors import Interrupted, RunFailure
 from fastwsol.packing import pack
 from fastwsol.pipeline import DaliBatches
 from fastwsol.shards import Shards, open_shards
@@ -186,6 +186,15 @@ def test_a_build_that_was_killed_is_begun_anew(shards, sign):
     assert not is_built(shards, "train", default_folder(shards))
     assert_pixels_are_those_of_every_decoder(shards, "train")
     assert sorted(path.name for path in default_folder(shards).iterdir()) == ["train.json", "train.lock", "train.npy"]
+
+
+def test_a_build_is_given_up_when_asked(shards, monkeypatch):
+    monkeypatch.setattr(store, "_CHUNK", 8)
+    asked = iter([False, False, True])
+    with pytest.raises(Interrupted, match="the same command begins it anew"):
+        opened(shards, gives_up=lambda: next(asked))
+    assert [path.name for path in default_folder(shards).iterdir()] == ["train.lock"]
+    assert_pixels_are_those_of_every_decoder(shards, "train")
 
 
 def test_a_full_disk_is_told_before_anything_is_decoded(shards, monkeypatch):
