@@ -19,6 +19,7 @@ are timed. Each turn is a stretch of a stream in full swing: batches made ahead 
 import gc
 import io
 import itertools
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
@@ -37,7 +38,7 @@ from fastwsol.draws import CELLS, draw_views, stream_slice
 from fastwsol.pipeline import DaliBatches
 
 BATCH = 256
-BATCHES_A_TURN = 8
+BATCHES_A_TURN = 16
 BATCHES_AHEAD = 4  # used up before a turn: no side prepares more (but for the DataLoader, whose turn is an epoch)
 ROUNDS = 11
 SIZE = 64
@@ -55,8 +56,19 @@ def views_of(split, augmentation, step):
 
 
 def stream(batches):
-    """A side that goes on for ever, making few batches ahead."""
-    return Side(turn=lambda: take(batches, BATCHES_A_TURN), before=lambda: take(batches, BATCHES_AHEAD))
+    """A side that goes on for ever, making few batches ahead; these are ready before another side's turn begins."""
+    return Side(
+        turn=lambda: take(batches, BATCHES_A_TURN), before=lambda: take(batches, BATCHES_AHEAD), after=wait_until_idle
+    )
+
+
+def wait_until_idle():
+    """Until no thread of this process works: what one side makes ahead is not to be counted as another's."""
+    while True:
+        before = time.process_time()
+        time.sleep(0.02)
+        if time.process_time() - before < 0.002:
+            return
 
 
 def take(batches, count):
