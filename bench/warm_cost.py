@@ -2,8 +2,8 @@
 
     python bench/warm_cost.py --shards data/shards --out bench/results/warm-cost.json
 
-- share: training steps of depth 18 at stems A and C, batch 64, beside the CPU seconds that the data path spends: of its
-  own threads, all they ever do, and of the consumer inside `next`.
+- share: training steps of depth 18 at stems A and C, batch 64, beside the CPU seconds that the data path spends, by the
+  clocks of its threads: draws, views and copies in its own, and what the consumer's spends inside `next`.
 - memory: the proportional set size (PSS; a page that n processes map counts 1/n in each) of one and of two processes
   that take batches of 256 float32 images from the store, and of the same processes on synthetic batches.
 - start: seconds from opening the feed to the first batch, in a process of its own: with no store, with one, with one
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 
+from fastwsol import resident
 from fastwsol.batches import Stream, training_plan
 from fastwsol.config import Config
 from fastwsol.distributed import ALONE
@@ -33,7 +34,7 @@ from fastwsol.shards import Shards, open_shards
 from fastwsol.step import make_loss, new_state, train_step
 
 CPU = torch.device("cpu")
-STEPS, STEP_BATCH = 12, 64
+STEPS, STEP_BATCH, WARMING = 16, 64, 4  # 16 and 4: whole chunks of batches
 MEMORY_BATCH, MEMORY_BATCHES = 256, 400
 TURNS = 5
 
@@ -49,34 +50,40 @@ def feed_of(shards: Shards, data: str, store: Path, autocast: Autocast, threads:
     return open_feed(flags, shards, ["train"], autocast, threads, False, ALONE)
 
 
-def seconds_of_threads(prefix: str) -> float:
-    """CPU seconds that the living threads whose names begin so have spent (Linux)."""
-    total = 0
-    for task in Path("/proc/self/task").iterdir():
-        if (task / "comm").read_text().startswith(prefix):
-            total += int((task / "schedstat").read_text().split()[0])
-    return total * 1e-9
-
-
 def share(shards: Shards, store: Path, stem: str, aug: str, threads: int) -> dict:
     """The data path's share of the CPU seconds of a training."""
     config, autocast = Config(aug=aug, depth=18, stem=stem), pick_autocast("auto", CPU)  # type: ignore[arg-type]
     state = new_state(config, len(shards.manifest.classes), autocast)
     loss_of = make_loss(state.model, autocast, compiled=False)
     feed = feed_of(shards, "resident", store, autocast, threads)
-    batches = feed.batches(stream_of(shards, config, STEP_BATCH), threads=max(1, threads // 2))
-    taken = 0.0
-    before, start = 0.0, 0.0
-    for step in range(STEPS + 2):
-        if step == 2:
-            before, start, taken = time.process_time(), time.perf_counter(), 0.0
-            made = seconds_of_threads("views")
+    made: list[float] = []
+    make = resident._make
+
+    def timed(*arguments):
         began = time.thread_time()
-        batch = next(batches)
-        taken += time.thread_time() - began
-        train_step(state, loss_of, batch.images, batch.labels, 0.01)
-    whole, wall = time.process_time() - before, time.perf_counter() - start
-    spent = taken + seconds_of_threads("views") - made
+        try:
+            return make(*arguments)
+        finally:
+            made.append(time.thread_time() - began)
+
+    resident._make = timed
+    try:
+        batches = feed.batches(stream_of(shards, config, STEP_BATCH), threads=max(1, threads // 2))
+        taken = before = start = 0.0
+        for step in range(STEPS + WARMING):
+            if step == WARMING:
+                before, start, taken = time.process_time(), time.perf_counter(), 0.0
+                made.clear()
+            began = time.thread_time()
+            batch = next(batches)
+            taken += time.thread_time() - began
+            train_step(state, loss_of, batch.images, batch.labels, 0.01)
+        whole, wall = time.process_time() - before, time.perf_counter() - start
+    finally:
+        resident._make = make
+    # Batches are made several at a time, so that the steps timed may have made more or fewer than they took.
+    images = len(made) * max(resident.CHUNK_VIEWS, STEP_BATCH)
+    spent = taken + sum(made) * STEPS * STEP_BATCH / images
     return {
         "stem": stem,
         "aug": aug,

@@ -37,7 +37,7 @@ class StoreBatches:
         self._ahead: deque[Future[list[Batch]]] = deque()
         self._ready: deque[Batch] = deque()
         self._rooms: list[NDArray[Any]] = []
-        for _ in range(threads + 1):
+        for _ in range(threads):
             self._begin()
 
     def __iter__(self) -> "StoreBatches":
