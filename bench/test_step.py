@@ -12,7 +12,7 @@ from rounds import Side
 
 from fastwsol.config import Config
 from fastwsol.machine import Autocast, pick_autocast
-from fastwsol.train import make_loss, new_state, train_step
+from fastwsol.step import make_loss, new_state, train_step
 
 BATCH = 64
 ROUNDS = 7

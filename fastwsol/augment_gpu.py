@@ -36,8 +36,12 @@ class DeviceViews:
     """float32 [N, K, 3]."""
 
     def __getitem__(self, part: slice) -> "DeviceViews":
+        return DeviceViews(**{name: tensor[part] for name, tensor in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that there are, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return DeviceViews(**{name: value[part] for name, value in values.items() if value is not None})
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)

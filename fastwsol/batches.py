@@ -3,9 +3,9 @@
 The step alone determines a batch, so a stream that starts at step k gives what an unbroken one gives at step k.
 """
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,11 +32,27 @@ class Batch:
     """Rows of the split: [B]."""
 
 
-class Batches(Protocol):
-    """An endless iterator over the batches of a stream, however they are made."""
+class Batches(ABC):
+    """An endless iterator over the batches of a stream, however they are made.
 
-    def __iter__(self) -> Iterator[Batch]: ...
+    A step may ask for a batch in two parts: `take`, which is different each time, and `show`, which does the same
+    operations on a device each time, so that they can be captured with the rest of the step.
+    """
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    @abstractmethod
     def __next__(self) -> Batch: ...
+
+    def take(self) -> dict[str, torch.Tensor]:
+        """What `show` needs for the next batch, on the device."""
+        batch = next(self)
+        return {"images": batch.images, "labels": batch.labels}
+
+    def show(self, taken: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The images and labels of the batch that was taken."""
+        return taken["images"], taken["labels"]
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,13 @@ class Config:
     """Nesterov momentum"""
     backbone_lr_mult: float = 1.0
     """factor on the learning rate of stem and groups 0-2 (the first author's later code has 0.1)"""
+    label_smoothing: float = 0.0
+    """share of each label that is spread over all classes"""
+    average_steps: int = 0
+    """evaluate the weights' running average over about so many of the last steps; 0: the weights themselves"""
+    start_size: int = 0
+    """side of the first images the network sees, in pixels; they grow by 16 at a time, in equal parts of the run. 0:
+    --image-size from the start"""
     flip: bool = False
     """mirror half of the views"""
     color: bool = False
@@ -109,7 +116,15 @@ class Config:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise UserError(f"{flag(name)} {value}: must be greater than 0")
-        for name in ("weight_decay", "momentum", "backbone_lr_mult", "holdout"):
+        for name in (
+            "weight_decay",
+            "momentum",
+            "backbone_lr_mult",
+            "label_smoothing",
+            "average_steps",
+            "start_size",
+            "holdout",
+        ):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise UserError(f"{flag(name)} {value}: must be at least 0")
@@ -117,8 +132,13 @@ class Config:
             raise UserError(f"--momentum {self.momentum}: Nesterov momentum must lie between 0 and 1")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed {self.seed}: must lie in 0 .. 2^63 - 1")
-        if self.image_size % 16:
-            raise UserError(f"--image-size {self.image_size}: must be a multiple of 16, the finest Hide-and-Seek grid")
+        if self.label_smoothing >= 1:
+            raise UserError(f"--label-smoothing {self.label_smoothing}: is a share of the label; give less than 1")
+        for name in ("image_size", "start_size"):
+            if (value := getattr(self, name)) % _SIZE_STEP:
+                raise UserError(f"{flag(name)} {value}: must be a multiple of 16, the finest Hide-and-Seek grid")
+        if self.start_size > self.image_size:
+            raise UserError(f"--start-size {self.start_size}: images grow, up to --image-size {self.image_size}")
 
     @property
     def augmentation(self) -> Augmentation:
@@ -144,6 +164,13 @@ class Config:
         """Steps in the whole run over `train_images` images."""
         # Rounded first: 1.1 epochs of 100 images are 110 images, though the product of floats is a little more.
         return max(1, math.ceil(round(self.epochs * train_images / self.batch_size, 6)))
+
+    def phases(self, train_images: int) -> list[tuple[int, int]]:
+        """The sides that the network's input has in the course of the run, each with the step before which it ends."""
+        sizes = range(self.start_size or self.image_size, self.image_size + 1, _SIZE_STEP)
+        total = self.total_steps(train_images)
+        ends = [total * (k + 1) // len(sizes) for k in range(len(sizes))]
+        return [(end, size) for end, size, first in zip(ends, sizes, [0, *ends], strict=False) if first < end]
 
     def learning_rate(self, step: int, train_images: int) -> float:
         """The learning rate of `step` (from 0)."""
@@ -176,6 +203,7 @@ class Config:
 
 
 _WARMUP_SHARE = 0.2
+_SIZE_STEP = 16
 
 
 def flag(name: str) -> str:

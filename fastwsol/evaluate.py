@@ -186,7 +186,8 @@ def evaluate_run(flags: Flags, world: World) -> None:
     threads = world.together(lambda: use_threads(flags.threads, world.local_size))
     model = build_model(info.config.depth, info.config.stem, len(info.classes), info.config.seed)
     if read is not None:
-        model.load_state_dict({name: read[1].tensors[f"model.{name}"] for name in model.state_dict()})
+        weights = "average" if info.config.average_steps else "model"
+        model.load_state_dict({name: read[1].tensors[f"{weights}.{name}"] for name in model.state_dict()})
     world.share_from_lead(model.state_dict().values())
     model.to(autocast.device)
     feed = feed_of(of_run, packed, shards, wanted, autocast, threads, world)

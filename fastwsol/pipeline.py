@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
 
 from fastwsol.augment_cpu import Shower
-from fastwsol.batches import Batch, Stream, mean_pixel, of_one_size
+from fastwsol.batches import Batch, Batches, Stream, mean_pixel, of_one_size
 from fastwsol.config import Augmentation
 from fastwsol.draws import COLOR_STEPS, Views, enlarge_cells
 from fastwsol.errors import RunFailure
@@ -26,7 +26,7 @@ Decoding = Literal["host", "mixed"]
 """Where JPEGs are decoded for a GPU: host keeps libjpeg's pixels; mixed is nvJPEG, whose pixels may differ."""
 
 
-class DaliBatches:
+class DaliBatches(Batches):
     """An endless iterator over a stream's batches, from step `start` on, decoded by DALI.
 
     Raises RunFailure naming the images when DALI cannot decode a batch.
@@ -55,9 +55,6 @@ class DaliBatches:
                 images = _graph(self._feed, augmentation, same_size, stream.mean, stream.std, on_gpu, decoding)
             self._pipeline.set_outputs(images)
         self._pipeline.build()
-
-    def __iter__(self) -> "DaliBatches":
-        return self
 
     def __next__(self) -> Batch:
         ids, epochs = self._stream.plan(self._step)

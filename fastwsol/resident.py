@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastwsol.augment_cpu import Shower
 from fastwsol.augment_gpu import DeviceViews, make_show
-from fastwsol.batches import Batch, Stream
+from fastwsol.batches import Batch, Batches, Stream
 from fastwsol.store import Store
 
 CHUNK_VIEWS = 256
@@ -22,7 +22,7 @@ them costs little.
 """
 
 
-class StoreBatches:
+class StoreBatches(Batches):
     """An endless iterator over a stream's batches on the CPU, from step `start` on, made ahead by `threads` threads.
 
     Each thread makes whole batches: they then wait for each other as seldom as can be.
@@ -39,9 +39,6 @@ class StoreBatches:
         self._rooms: list[NDArray[Any]] = []
         for _ in range(threads):
             self._begin()
-
-    def __iter__(self) -> "StoreBatches":
-        return self
 
     def __next__(self) -> Batch:
         if not self._ready:
@@ -92,7 +89,7 @@ class _Block:
     """Of all the steps' images end to end."""
 
 
-class DeviceBatches:
+class DeviceBatches(Batches):
     """An endless iterator over a stream's batches on `pixels`' device, from step `start` on.
 
     pixels: uint8 [N, H, W, 3], a store's. Nothing waits for the device: draws are made a block of steps ahead, by a
@@ -110,18 +107,29 @@ class DeviceBatches:
         self._coming = self._drawer.submit(self._draw, start)
         self._block: _Block | None = None
 
-    def __iter__(self) -> "DeviceBatches":
-        return self
-
     def __next__(self) -> Batch:
+        block, index, part = self._following()
+        images = self._show(self._pixels, block.views[part])
+        return Batch(images, block.labels[part], block.ids[index])
+
+    def take(self) -> dict[str, Tensor]:
+        """The draws, which are small: the images are made by `show`."""
+        block, _, part = self._following()
+        return block.views[part].tensors() | {"labels": block.labels[part]}
+
+    def show(self, taken: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The images and labels of the batch that was taken."""
+        views = DeviceViews(**{name: tensor for name, tensor in taken.items() if name != "labels"})
+        return self._show(self._pixels, views), taken["labels"]
+
+    def _following(self) -> tuple[_Block, int, slice]:
+        """The next step's block, which of its steps that is, and which of its views."""
         if self._block is None or self._step == self._block.first + len(self._block.ids):
             self._block = self._upload(*self._coming.result())
             self._coming = self._drawer.submit(self._draw, self._step + len(self._block.ids))
         index, size = self._step - self._block.first, self._stream.batch_size
         self._step += 1
-        part = slice(index * size, (index + 1) * size)
-        images = self._show(self._pixels, self._block.views[part])
-        return Batch(images, self._block.labels[part], self._block.ids[index])
+        return self._block, index, slice(index * size, (index + 1) * size)
 
     def _draw(self, first: int) -> tuple[int, list[NDArray[np.int64]], NDArray[np.int64], dict[str, Any]]:
         stream = self._stream

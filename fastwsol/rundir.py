@@ -29,7 +29,7 @@ from fastwsol.shards import Split
 
 FORMAT_VERSION = 2
 PACKAGES = ("fastwsol", "torch", "numpy", "numba", "pyarrow", "pillow", "safetensors")
-_NOT_IN_THE_BITS = ("data",)
+_NOT_IN_THE_BITS = ("data", "step_mode_seconds")
 """What may change when a run goes on without its numbers changing."""
 DALI_PACKAGES = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 
@@ -168,17 +168,22 @@ class RunDir:
         except UserError as error:
             raise UserError(f"{self._config_file}: its config cannot be a run's, {error}") from None
 
+    def starts(self) -> list[dict[str, Any]]:
+        """What `record_start` noted so far."""
+        if not self._environment_file.is_file():
+            return []
+        return json.loads(self._environment_file.read_bytes())["starts"]
+
     def record_start(self, step: int, how: dict[str, Any]) -> None:
         """Add this process to environment.json: the step it starts from, `how` it computes, and `environment()`."""
-        starts = []
-        if self._environment_file.is_file():
-            starts = json.loads(self._environment_file.read_bytes())["starts"]
-            if changed := [
-                f"{name} {starts[-1][name]} -> {how[name]}"
-                for name in how
-                if name not in _NOT_IN_THE_BITS and starts[-1].get(name, how[name]) != how[name]
-            ]:
-                print(f"warning: continued with {', '.join(changed)}: equal to the bit no longer", file=sys.stderr)
+        starts = self.starts()
+        last = starts[-1] if starts else how
+        if changed := [
+            f"{name} {last[name]} -> {how[name]}"
+            for name in how
+            if name not in _NOT_IN_THE_BITS and last.get(name, how[name]) != how[name]
+        ]:
+            print(f"warning: continued with {', '.join(changed)}: equal to the bit no longer", file=sys.stderr)
         starts.append({"step": step, **how, **environment()})
         write_json(self._environment_file, {"starts": starts})
 

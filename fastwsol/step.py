@@ -1,6 +1,8 @@
-"""One training step, and all that it changes. Eager and compiled runs share it."""
+"""One training step, and all that it changes. Eager, compiled and captured runs share it."""
 
-from collections.abc import Callable
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +26,16 @@ class State:
     totals: dict[str, Tensor]
     """Running sums on the device since the last progress line, and the first bad step; see `new_totals`."""
     step: int
-    """Steps done."""
+    """Steps done; `totals` counts them on the device too."""
+    average: PreActResNet | None = None
+    """The network whose weights are the running average of `model`'s, where one is kept."""
+    average_steps: int = 0
+    """Over about how many steps it runs."""
+
+    @property
+    def evaluated(self) -> PreActResNet:
+        """The network that evaluations look at."""
+        return self.model if self.average is None else self.average
 
 
 NO_STEP = 2**62
@@ -40,6 +51,7 @@ def new_totals(device: torch.device) -> dict[str, Tensor]:
         "correct": torch.zeros((), dtype=torch.int64, device=device),
         "steps": torch.zeros((), dtype=torch.int64, device=device),
         "bad_step": torch.full((), NO_STEP, dtype=torch.int64, device=device),
+        "step": torch.zeros((), dtype=torch.int64, device=device),
     }
 
 
@@ -79,11 +91,14 @@ def new_state(config: Config, classes: int, autocast: Autocast) -> State:
     device = autocast.device
     model = build_model(config.depth, config.stem, classes, config.seed).to(device)
     groups = parameter_groups(model, config.weight_decay, config.backbone_lr_mult)
+    for group in groups:  # a tensor, so that a captured step reads what `set_rate` wrote
+        group["lr"] = torch.tensor(config.lr, dtype=torch.float32, device=device)
     optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=True, fused=True)
     for parameter in model.parameters():
         optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     scaler = torch.amp.GradScaler(device.type, enabled=autocast.precision == "fp16")
-    return State(model, optimizer, scaler, new_totals(device), step=0)
+    average = copy.deepcopy(model).requires_grad_(False) if config.average_steps else None
+    return State(model, optimizer, scaler, new_totals(device), 0, average, config.average_steps)
 
 
 def state_tensors(state: State) -> dict[str, Tensor]:
@@ -91,7 +106,25 @@ def state_tensors(state: State) -> dict[str, Tensor]:
     tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
     for name, parameter in state.model.named_parameters():
         tensors[f"momentum.{name}"] = state.optimizer.state[parameter]["momentum_buffer"]
+    if state.average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
     return tensors | {f"totals.{name}": tensor for name, tensor in state.totals.items()}
+
+
+@contextlib.contextmanager
+def unchanged(state: State) -> Iterator[None]:
+    """Whatever steps are taken inside, the state afterwards is the one before."""
+    tensors = {name: tensor.clone() for name, tensor in state_tensors(state).items()}
+    scaler, step = state.scaler.state_dict(), state.step
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in state_tensors(state).items():
+                tensor.copy_(tensors[name])
+        if state.scaler.is_enabled():
+            state.scaler.load_state_dict(scaler)
+        state.step = step
 
 
 class BadStep(Exception):
@@ -115,29 +148,45 @@ Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 class _ModelAndLoss(nn.Module):
     """Forward pass and loss as one module, so that they are compiled together."""
 
-    def __init__(self, model: PreActResNet, autocast: Autocast) -> None:
+    def __init__(self, model: PreActResNet, autocast: Autocast, label_smoothing: float) -> None:
         super().__init__()
-        self.model, self._autocast = model, autocast
+        self.model, self._autocast, self._label_smoothing = model, autocast, label_smoothing
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with self._autocast():
             logits, _ = self.model(images)
         logits = logits.float()
-        return F.cross_entropy(logits, labels), (logits.argmax(1) == labels).sum()
+        loss = F.cross_entropy(logits, labels, label_smoothing=self._label_smoothing)
+        return loss, (logits.argmax(1) == labels).sum()
 
 
-def make_loss(model: PreActResNet, autocast: Autocast, compiled: bool, world: World = ALONE) -> Loss:
+def make_loss(
+    model: PreActResNet, autocast: Autocast, compiled: bool, world: World = ALONE, label_smoothing: float = 0.0
+) -> Loss:
     """The loss of a batch; its gradients are averaged over the processes of `world`."""
-    loss = _ModelAndLoss(model, autocast)
+    loss = _ModelAndLoss(model, autocast, label_smoothing)
     if compiled:
-        loss.compile()
+        loss.compile(fullgraph=True, dynamic=False)  # a network of several sizes is compiled for each of them
     return world.averaging_gradients(loss, autocast.device)
 
 
 def train_step(state: State, loss_of: Loss, images: Tensor, labels: Tensor, lr: float) -> None:
     """One step of Nesterov SGD at rate `lr`; nothing in it waits for the device."""
+    set_rate(state, lr)
+    change(state, loss_of, images, labels)
+    state.step += 1
+
+
+def set_rate(state: State, lr: float) -> None:
+    """Let the next step take the learning rate `lr`."""
     for group in state.optimizer.param_groups:
-        group["lr"] = lr * group["lr_mult"]
+        group["lr"].fill_(lr * group["lr_mult"])
+
+
+def change(state: State, loss_of: Loss, images: Tensor, labels: Tensor) -> None:
+    """What a step does to the state's tensors, at the rate that was set: the same operations on the same tensors in
+    every step, so that they can be captured once and replayed.
+    """
     loss, correct = loss_of(images, labels)
     state.scaler.scale(loss).backward()
     finite = torch.isfinite(loss)
@@ -152,6 +201,21 @@ def train_step(state: State, loss_of: Loss, images: Tensor, labels: Tensor, lr: 
     totals["loss"] += loss.detach() * len(labels)
     totals["correct"] += correct
     totals["steps"] += 1
-    step = torch.where(finite, NO_STEP, state.step)
-    totals["bad_step"].copy_(torch.minimum(totals["bad_step"], step))
-    state.step += 1
+    bad_step = torch.where(finite, NO_STEP, totals["step"])
+    totals["bad_step"].copy_(torch.minimum(totals["bad_step"], bad_step))
+    totals["step"] += 1
+    if state.average is not None:
+        _move_average(state, state.average)
+
+
+@torch.no_grad()
+def _move_average(state: State, average: PreActResNet) -> None:
+    """Move the average to the weights and BN statistics as they stand now: the plain mean of all steps so far, and
+    from `average_steps` steps on the exponential one.
+    """
+    weight = (1 / state.totals["step"]).clamp(min=1 / state.average_steps).float()
+    pairs = zip(average.state_dict().values(), state.model.state_dict().values(), strict=True)
+    means, values = zip(*((mean, value) for mean, value in pairs if mean.is_floating_point()), strict=True)
+    distances = torch._foreach_sub(values, means)
+    torch._foreach_mul_(distances, weight)
+    torch._foreach_add_(means, distances)

@@ -7,20 +7,21 @@ The same command over its own unfinished run continues it, on the step, in the m
 """
 
 import contextlib
+import functools
 import math
-import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from fastwsol import checkpoint
-from fastwsol.batches import Stream, training_plan
+from fastwsol.batches import Batches, Stream, training_plan
+from fastwsol.capture import Inputs
 from fastwsol.command import parse_flags, run_command
 from fastwsol.config import PRESETS, Config, PresetName, flag
 from fastwsol.distributed import Wishes, World, joined
@@ -29,8 +30,8 @@ from fastwsol.feed import DataFlags, Feed, open_feed
 from fastwsol.holdout import hold_out
 from fastwsol.machine import Autocast, Precision, compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.progress import Progress, announce
-from fastwsol.rundir import RunDir, RunInfo
-from fastwsol.shards import Shards, open_shards
+from fastwsol.rundir import RunDir, RunInfo, machine, versions
+from fastwsol.shards import Shards, Split, open_shards
 from fastwsol.step import (
     BadStep,
     State,
@@ -41,7 +42,16 @@ from fastwsol.step import (
     reset_totals,
     share_state,
     state_tensors,
-    train_step,
+)
+from fastwsol.step_mode import (
+    AskedMode,
+    Choice,
+    Mode,
+    Stepper,
+    can_compile,
+    choose_mode,
+    possible_modes,
+    refuse_impossible,
 )
 from fastwsol.tables import print_report, summary_line
 from fastwsol.validation import Evaluation, evaluate_model, forward_split, rates_of
@@ -62,8 +72,9 @@ class Launch(DataFlags):
     """folder of the run; default data/runs/NAME, named after the configuration"""
     resume: Literal["auto", "never", "require"] = "auto"
     """auto: continue this run if it is unfinished; never: refuse to; require: refuse to begin anew"""
-    compile: bool = True
-    """torch.compile the step"""
+    step: AskedMode = "auto"
+    """how a step is carried out: eager; compiled by torch.compile; captured as a CUDA graph, which spares a small batch
+    its launches; auto: the fastest here by a measurement, if the run is long enough to repay it"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     precision: Precision = "auto"
@@ -144,6 +155,37 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
     state.step = saved.step
 
 
+@dataclass(frozen=True)
+class Job:
+    """A run and what it is carried out with, in this process."""
+
+    run: RunDir
+    info: RunInfo
+    shards: Shards
+    """With the images held out apart."""
+    launch: Launch
+    autocast: Autocast
+    threads: int
+    feed: Feed
+    stop: "StopSignals"
+    world: World
+
+    @property
+    def config(self) -> Config:
+        """The run's configuration."""
+        return self.info.config
+
+    @property
+    def split(self) -> Split:
+        """The images trained on."""
+        return self.shards.splits["train"]
+
+    @property
+    def total_steps(self) -> int:
+        """Steps in the whole run."""
+        return self.config.total_steps(len(self.split))
+
+
 def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: World) -> None:
     """Carry the run in `folder` from where it stands to its end, evaluate it, and print and store the report.
 
@@ -157,39 +199,30 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: W
     if launch.deterministic:
         compute_deterministically()
     device = world.together(lambda: take_device(launch.device, world.local_rank, world.local_size))
+    world.together(lambda: refuse_impossible(launch.step, device, world.size))
     autocast = world.together(lambda: pick_autocast(launch.precision, device))
-    world.agree_on({"--precision": autocast.precision, "--deterministic": launch.deterministic})
+    facts = {"--precision": autocast.precision, "--deterministic": launch.deterministic, "--step": launch.step}
+    world.agree_on(facts)
     threads = world.together(lambda: use_threads(launch.threads, world.local_size))
     run = RunDir(folder)
-    compiled = launch.compile and can_compile(autocast.device, says_so=world.leads)
     names = ["train"] if config.holdout else ["train", config.eval_split]  # the holdout is a part of train
     with StopSignals(says_so=world.leads) as stop, contextlib.ExitStack() as held:
+        compiles_views = launch.step not in ("eager", "captured")
         feed = open_feed(
-            launch, packed, names, autocast, threads, launch.compile, world, gives_up=lambda: stop.requested
+            launch, packed, names, autocast, threads, compiles_views, world, gives_up=lambda: stop.requested
         )
         world.lead_does(lambda: held.enter_context(run.opened(info)))
         state = new_state(config, len(info.classes), autocast)
-        how = {
-            "precision": autocast.precision,
-            "device": autocast.device.type,
-            "processes": world.size,
-            "threads": threads,
-            "compiled": compiled,
-            "deterministic": launch.deterministic,
-            "views": feed.views_by(shards.splits["train"]),
-            "data": feed.data(shards.splits["train"]),
-        }
-        world.lead_does(lambda: take_up(run, info, shards, state, launch, how))
+        job = Job(run, info, shards, launch, autocast, threads, feed, stop, world)
+        world.lead_does(lambda: take_up(job, state))
         share_state(state, world)
         announce(config, shards, run.folder, state, autocast, world, offer_fast=launch.preset == "paper")
         try:
-            train_steps(
-                run, info, shards, state, autocast, feed, compiled, threads, launch.checkpoint_minutes, stop, world
-            )
+            train_steps(job, state)
         except BadStep as bad:
             raise world.of_lead(RunFailure(explain_bad_step(bad.step, config, shards, run))) from None
         evaluation = evaluate_model(
-            state.model, shards, info, autocast, feed, threads, state.step, world, split_name=config.eval_split
+            state.evaluated, shards, info, autocast, feed, threads, state.step, world, split_name=config.eval_split
         )
         world.lead_does(lambda: finish(run, evaluation))  # type: ignore[arg-type]
 
@@ -204,15 +237,14 @@ def check_batch_size(batch_size: int, train_images: int, world: World) -> None:
         )
 
 
-def take_up(run: RunDir, info: RunInfo, shards: Shards, state: State, launch: Launch, how: dict[str, Any]) -> None:
-    """Put into `state` what the run's folder holds, and note there that work begins, and `how`."""
-    saved = find_own_work(run, info, launch)
-    if "holdout" in shards.splits:
-        (run.store_holdout if saved is None else run.check_holdout)(shards.splits["holdout"])
+def take_up(job: Job, state: State) -> None:
+    """Put into `state` what the run's folder holds."""
+    saved = find_own_work(job.run, job.info, job.launch)
+    if "holdout" in job.shards.splits:
+        (job.run.store_holdout if saved is None else job.run.check_holdout)(job.shards.splits["holdout"])
     if saved is not None:
-        restore(state, saved, info, how["precision"])
-    run.drop_rows_after(state.step)
-    run.record_start(state.step, how)
+        restore(state, saved, job.info, job.autocast.precision)
+    job.run.drop_rows_after(state.step)
 
 
 def finish(run: RunDir, evaluation: Evaluation) -> None:
@@ -226,76 +258,125 @@ def finish(run: RunDir, evaluation: Evaluation) -> None:
     print(f"written to {path}")
 
 
-def train_steps(
-    run: RunDir,
-    info: RunInfo,
-    shards: Shards,
-    state: State,
-    autocast: Autocast,
-    feed: Feed,
-    compiled: bool,
-    threads: int,
-    checkpoint_minutes: float,
-    stop: "StopSignals",
-    world: World,
-) -> None:
+def train_steps(job: Job, state: State) -> None:
     """Take the run's remaining steps: progress, evaluations and checkpoints as they fall due.
 
-    Raises BadStep where a loss or gradient was not finite, Interrupted, with the state saved, when `stop` was asked.
+    Raises BadStep where a loss or gradient was not finite, Interrupted, with the state saved, when a stop was asked.
     """
-    config, split = info.config, shards.splits["train"]
-    total_steps = config.total_steps(len(split))
-    loss_of = make_loss(state.model, autocast, compiled, world)
+    config, world, run, train_images = job.config, job.world, job.run, len(job.split)
     wishes = Wishes(world, 2)
-    batches = feed.batches(
-        Stream(
-            split,
-            training_plan(config.seed, len(split), config.batch_size, world.rank, world.size),
-            config.batch_size // world.size,
-            config.augmentation,
-            config.seed,
-            shards.manifest.mean,
-            shards.manifest.std,
-        ),
-        start=state.step,
-        # On a CPU the network needs the cores more.
-        threads=threads if autocast.device.type == "cuda" else max(1, threads // 2),
-    )
-    if compiled and state.step < total_steps and world.leads:
-        print("compiling the step: the first one takes up to a minute or so", flush=True)
-    start = state.step
-    progress = Progress(config, len(split), total_steps, start)
+    progress = Progress(config, train_images, job.total_steps, state.step)
     last_checkpoint = time.monotonic()
-    while state.step < total_steps:
-        batch = next(batches)
-        lr = config.learning_rate(state.step, len(split))
-        train_step(state, loss_of, batch.images, batch.labels, lr)
-        last = state.step == total_steps
+    for lr, warm in steps_taken(job, state):
+        last = state.step == job.total_steps
         if state.step % config.log_steps == 0 or last:
             gather_totals(state, world)
             check_finite(state)
             world.lead_does(lambda lr=lr: run.append_row(progress.row(state, lr)))  # type: ignore[misc]
             reset_totals(state)
-        if state.step == start + 1:  # it waited for the compiler and for the first batch
+        if not warm:
             progress.restart_clock(state.step)
-        if evaluation_is_due(state.step, config, len(split)) and not last:
+        if evaluation_is_due(state.step, config, train_images) and not last:
             gather_totals(state, world)
             check_finite(state)
-            row = evaluation_row(state, shards, config, autocast, feed, world)
+            row = evaluation_row(job, state)
             world.lead_does(lambda row=row: run.append_row(row))  # type: ignore[misc]
             progress.restart_clock(state.step)
-        save_is_due = world.leads and time.monotonic() - last_checkpoint >= 60 * checkpoint_minutes
+        save_is_due = world.leads and time.monotonic() - last_checkpoint >= 60 * job.launch.checkpoint_minutes
         if save_is_due:  # from here on: the wish may take a step to be granted, and is not to be repeated
             last_checkpoint = time.monotonic()
-        stop_now, save_now = wishes.agree(stop.requested, save_is_due)
+        stop_now, save_now = wishes.agree(job.stop.requested, save_is_due)
         if stop_now or save_now or last:
             gather_totals(state, world)
             check_finite(state)
-            world.lead_does(lambda: save(run, info, state, autocast.precision))
+            world.lead_does(lambda: save(run, job.info, state, job.autocast.precision))
         if stop_now and not last:
             raise world.of_lead(
-                Interrupted(f"step {state.step} of {total_steps} is saved in {run.folder}; the same command continues")
+                Interrupted(
+                    f"step {state.step} of {job.total_steps} is saved in {run.folder}; the same command continues"
+                )
             )
+
+
+def steps_taken(job: Job, state: State) -> Iterator[tuple[float, bool]]:
+    """Take the remaining steps, and yield after each its learning rate, and whether nothing was set up in it."""
+    mode: Mode | None = None
+    for end, size in job.config.phases(len(job.split)):
+        if state.step >= end:
+            continue
+        batches = training_batches(job, size, state.step)
+        taken = batches.take()
+        make = functools.partial(make_stepper, job, state, batches, taken)
+        mode, stepper = begin(job, state, make, taken) if mode is None else (mode, make(mode))
+        warm = False
+        while state.step < end:
+            if warm:
+                taken = batches.take()
+            lr = job.config.learning_rate(state.step, len(job.split))
+            stepper.step(taken, lr)
+            yield lr, warm
+            warm = True
+
+
+def make_stepper(job: Job, state: State, batches: Batches, sample: Inputs, mode: Mode) -> Stepper:
+    """What takes steps in `mode`."""
+    compiled = "compiled" in mode
+    loss_of = make_loss(state.model, job.autocast, compiled, job.world, job.config.label_smoothing)
+    return Stepper(mode, state, loss_of, batches, sample)
+
+
+def training_batches(job: Job, size: int, start: int) -> Batches:
+    """This process's batches of images of `size` pixels a side from step `start` on."""
+    config, world, split = job.config, job.world, job.split
+    stream = Stream(
+        split,
+        training_plan(config.seed, len(split), config.batch_size, world.rank, world.size),
+        config.batch_size // world.size,
+        replace(config.augmentation, image_size=size),
+        config.seed,
+        job.shards.manifest.mean,
+        job.shards.manifest.std,
+    )
+    # On a CPU the network needs the cores more.
+    threads = job.threads if job.autocast.device.type == "cuda" else max(1, job.threads // 2)
+    return job.feed.batches(stream, start, threads)
+
+
+def begin(job: Job, state: State, make: Callable[[Mode], Stepper], sample: Inputs) -> tuple[Mode, Stepper]:
+    """Choose how the steps are carried out, say so, and note in the run's folder that work begins, and how."""
+    world, device = job.world, job.autocast.device
+    how = {
+        "precision": job.autocast.precision,
+        "device": device.type,
+        "processes": world.size,
+        "threads": job.threads,
+        "deterministic": job.launch.deterministic,
+        "views": job.feed.views_by(job.split),
+        "data": job.feed.data(job.split),
+    }
+    stepper = None
+    if job.launch.step == "auto":
+        choice = world.value_of_lead(chosen_before(job.run, how) if world.leads else None)
+        if choice is None:
+            modes = possible_modes(device, can_compile(device), world.size)
+            choice, stepper = choose_mode(modes, make, state, sample, job.total_steps - state.step, world)
+    else:
+        choice = Choice(job.launch.step, {})
+    how |= {"step_mode": choice.mode, "step_mode_seconds": choice.seconds}
+    world.lead_does(lambda: job.run.record_start(state.step, how))
+    if world.leads:
+        compiles = stepper is None and "compiled" in choice.mode
+        print(f"{choice}" + ("; compiling takes up to a minute or so" if compiles else ""), flush=True)
+    return choice.mode, make(choice.mode) if stepper is None else stepper
+
+
+def chosen_before(run: RunDir, how: dict[str, Any]) -> Choice | None:
+    """What was chosen when this run was last begun in the same way on the same machine: it gives the same bits."""
+    starts = run.starts()
+    here = how | {"versions": versions(), "machine": machine()}
+    if not starts or any(starts[-1].get(name) != value for name, value in here.items()):
+        return None
+    return Choice(starts[-1]["step_mode"], starts[-1]["step_mode_seconds"])
 
 
 def find_own_work(run: RunDir, info: RunInfo, launch: Launch) -> checkpoint.Checkpoint | None:
@@ -334,14 +415,12 @@ def evaluation_is_due(step: int, config: Config, train_images: int) -> bool:
     return evaluations(step) > evaluations(step - 1)
 
 
-def evaluation_row(
-    state: State, shards: Shards, config: Config, autocast: Autocast, feed: Feed, world: World
-) -> dict[str, Any]:
+def evaluation_row(job: Job, state: State) -> dict[str, Any]:
     """Evaluate on the run's split in mid-run, print a line, and return the row for metrics.jsonl."""
-    split = shards.splits[config.eval_split]
-    outputs = forward_split(state.model, shards, split, config, autocast, feed, world)
+    config, split = job.config, job.shards.splits[job.config.eval_split]
+    outputs = forward_split(state.evaluated, job.shards, split, config, job.autocast, job.feed, job.world)
     rates = rates_of(outputs, split, config.image_size)
-    if world.leads:
+    if job.world.leads:
         print(f"step {state.step}  {split.name}: {summary_line(rates)}", flush=True)
     return {"kind": "eval", "split": split.name, "step": state.step, **rates}
 
@@ -381,14 +460,6 @@ class StopSignals:
         self.requested = True
         if self._says_so:
             print(f"{signal.Signals(number).name}: stopping after this step", flush=True)
-
-
-def can_compile(device: torch.device, says_so: bool) -> bool:
-    """Whether torch.compile can work here; says so where it cannot. On a CPU it needs a C++ compiler."""
-    possible = device.type != "cpu" or any(shutil.which(each) for each in ("g++", "c++", "clang++"))
-    if not possible and says_so:
-        print("not compiling: torch.compile needs a C++ compiler (g++) on a CPU; training works without, slower")
-    return possible
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def shards(tmp_path_factory) -> Path:
 def flags(shards: Path, run: Path, *more: str) -> list[str]:
     return [
         *("--aug", "gr-hns", "--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", str(STEPS * 16 / 80)),
-        *("--lr", "0.02", "--flip", "--log-steps", "4", "--eval-epochs", "1", "--threads", "1", "--no-compile"),
+        *("--lr", "0.02", "--flip", "--log-steps", "4", "--eval-epochs", "1", "--threads", "1", "--step", "eager"),
         *("--precision", "fp32", "--shards", str(shards), "--run-dir", str(run), *more),
     ]
 

@@ -26,7 +26,7 @@ from fastwsol.validation import Outputs, forward_split, rates_of, truths_of, tun
 def run(synthetic_shards, tmp_path_factory):
     """A finished run of three steps."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    arguments = ["--depth", "18", "--stem", "A", "--batch-size", "20", "--epochs", "0.75", "--no-compile"]
+    arguments = ["--depth", "18", "--stem", "A", "--batch-size", "20", "--epochs", "0.75", "--step", "eager"]
     arguments += ["--shards", str(synthetic_shards), "--run-dir", str(folder), "--threads", "1"]
     assert run_command(train.main, arguments) == 0
     return folder

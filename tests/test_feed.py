@@ -22,6 +22,7 @@ from fastwsol.packing import pack
 from fastwsol.rundir import RunDir
 from fastwsol.shards import Shards, open_shards
 from fastwsol.sources.synthetic import Synthetic
+from fastwsol.step_mode import Stepper
 
 FP32 = Autocast(torch.device("cpu"), "fp32")
 
@@ -115,7 +116,7 @@ def test_memory_available_is_a_machines():
 def flags(shards: Shards, run: Path, *more: str) -> list[str]:
     return [
         *("--aug", "gr-hns", "--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.6", "--flip"),
-        *("--lr", "0.02", "--threads", "1", "--no-compile", "--log-steps", "1"),
+        *("--lr", "0.02", "--threads", "1", "--step", "eager", "--log-steps", "1"),
         *("--shards", str(shards.folder), "--run-dir", str(run), *more),
     ]
 
@@ -128,15 +129,15 @@ def test_a_run_that_changes_its_path_in_the_middle_ends_with_the_same_bits(shard
     """And nothing is said of bits that differ."""
     more = ("--precision", "fp32", "--color")
     assert run_command(train.main, flags(shards, tmp_path / "cold", *more, "--data", "dali")) == 0
-    step = train.train_step
+    step = Stepper.step
 
-    def stop_at_one(state, *arguments):
-        step(state, *arguments)
-        if state.step == 1:
+    def stop_at_one(stepper, *arguments):
+        step(stepper, *arguments)
+        if stepper.state.step == 1:
             os.kill(os.getpid(), 15)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "train_step", stop_at_one)
+        patch.setattr(Stepper, "step", stop_at_one)
         assert run_command(train.main, flags(shards, tmp_path / "mixed", *more, "--data", "dali")) == 75
     assert run_command(train.main, flags(shards, tmp_path / "mixed", *more, "--data", "resident")) == 0
     starts = json.loads((tmp_path / "mixed" / "environment.json").read_text())["starts"]

@@ -24,7 +24,7 @@ from fastwsol.validation import truths_of
 def run(synthetic_shards, tmp_path_factory):
     """A finished run of three steps that held 3 of each class's 20 images out."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    arguments = ["--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.7", "--no-compile"]
+    arguments = ["--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.7", "--step", "eager"]
     arguments += ["--holdout", "3", "--shards", str(synthetic_shards), "--run-dir", str(folder), "--threads", "1"]
     assert run_command(train.main, arguments) == 0
     return folder
@@ -102,7 +102,20 @@ def test_training_never_sees_a_held_out_image(synthetic_shards, monkeypatch, tmp
         monkeypatch.setattr(Split, "gather", gathering)
     else:
         monkeypatch.setattr(augment_cpu, "show_views", showing)
-    arguments = ["--depth", "18", "--stem", "C", "--batch-size", "17", "--epochs", "2", "--no-compile", "--data", data]
+    arguments = [
+        "--depth",
+        "18",
+        "--stem",
+        "C",
+        "--batch-size",
+        "17",
+        "--epochs",
+        "2",
+        "--step",
+        "eager",
+        "--data",
+        data,
+    ]
     arguments += ["--holdout", "3", "--shards", str(synthetic_shards), "--run-dir", str(tmp_path / "run")]
     assert run_command(train.main, arguments) == 0
     assert len(gathered["train"]) == 68
@@ -158,7 +171,7 @@ def test_the_predicted_classs_map_changes_no_top1_loc(run, capsys):
 
 
 def test_a_holdout_that_was_not_made_is_refused(synthetic_shards, tmp_path, capsys):
-    arguments = ["--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.2", "--no-compile"]
+    arguments = ["--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.2", "--step", "eager"]
     arguments += ["--shards", str(synthetic_shards), "--run-dir", str(tmp_path / "run"), "--threads", "1"]
     assert run_command(train.main, arguments) == 0
     capsys.readouterr()
@@ -180,7 +193,7 @@ def test_a_changed_or_missing_holdout_list_is_refused(run, tmp_path, capsys, dam
 
 
 def test_a_finished_run_is_looked_at_on_its_holdout(run, synthetic_shards, capsys):
-    arguments = ["--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.7", "--no-compile"]
+    arguments = ["--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.7", "--step", "eager"]
     arguments += ["--holdout", "3", "--shards", str(synthetic_shards), "--run-dir", str(run), "--threads", "1"]
     assert run_command(train.main, arguments) == 2
     assert f"fastwsol.evaluate {run} --split holdout" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastwsol import evaluate, step
+from fastwsol import evaluate, step, step_mode
 from fastwsol import train as training
 from fastwsol.checkpoint import newest_valid
 from fastwsol.command import run_command
@@ -22,6 +22,7 @@ from fastwsol.durable import sole_worker
 from fastwsol.errors import UserError
 from fastwsol.machine import Autocast
 from fastwsol.rundir import RunDir
+from fastwsol.step_mode import Stepper
 
 STEPS = 12
 """Of 16 images out of 80: the second epoch begins with step 5, the third with step 10."""
@@ -30,7 +31,7 @@ STEPS = 12
 def flags(shards: Path, run: Path, *more: str) -> list[str]:
     return [
         *("--aug", "gr-hns", "--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", str(STEPS * 16 / 80)),
-        *("--lr", "0.02", "--flip", "--log-steps", "4", "--eval-epochs", "1", "--threads", "1", "--no-compile"),
+        *("--lr", "0.02", "--flip", "--log-steps", "4", "--eval-epochs", "1", "--threads", "1", "--step", "eager"),
         *("--shards", str(shards), "--run-dir", str(run), *more),
     ]
 
@@ -56,14 +57,14 @@ def end_of(run: Path):
 
 def stop_after(monkeypatch, last: int) -> None:
     """Let the run get SIGTERM in its step `last`, as a scheduler would send it."""
-    train_step = training.train_step
+    step = Stepper.step
 
-    def signalled(state, *rest):
-        train_step(state, *rest)
-        if state.step == last:
+    def signalled(stepper, *rest):
+        step(stepper, *rest)
+        if stepper.state.step == last:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(training, "train_step", signalled)
+    monkeypatch.setattr(Stepper, "step", signalled)
     without_probe(monkeypatch)
 
 
@@ -106,8 +107,7 @@ def test_a_compiled_run_on_two_threads_continues_to_the_same_bits(synthetic_shar
     """As users run it; an evaluation lies on each side of the stop."""
 
     def compiled(run):
-        arguments = [each for each in flags(synthetic_shards, run, "--threads", "2") if each != "--no-compile"]
-        return run_train(*arguments)
+        return run_train(*flags(synthetic_shards, run, "--threads", "2", "--step", "compiled"))
 
     assert compiled(tmp_path / "unbroken") == 0
     with monkeypatch.context() as patch:
@@ -115,6 +115,39 @@ def test_a_compiled_run_on_two_threads_continues_to_the_same_bits(synthetic_shar
         assert compiled(tmp_path / "run") == 75
     assert compiled(tmp_path / "run") == 0
     assert end_of(tmp_path / "run") == end_of(tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize("last", [4, 6], ids=["where images grow", "between"])
+def test_growing_images_and_averaged_weights_continue_to_the_same_bits(synthetic_shards, tmp_path, monkeypatch, last):
+    """Sides 32, 48 and 64, four steps each."""
+    more = ("--start-size", "32", "--average-steps", "3", "--label-smoothing", "0.1")
+    assert run_train(*flags(synthetic_shards, tmp_path / "unbroken", *more)) == 0
+    with monkeypatch.context() as patch:
+        stop_after(patch, last)
+        assert run_train(*flags(synthetic_shards, tmp_path / "run", *more)) == 75
+    assert run_train(*flags(synthetic_shards, tmp_path / "run", *more)) == 0
+    assert end_of(tmp_path / "run") == end_of(tmp_path / "unbroken")
+
+
+def test_a_run_with_averaged_weights_is_evaluated_with_them(synthetic_shards, tmp_path, monkeypatch):
+    """At its end, and by `evaluate`: the same report, and not the one of the weights themselves."""
+    run = tmp_path / "run"
+    assert run_train(*flags(synthetic_shards, run, "--average-steps", "3")) == 0
+    saved = newest_valid(run / "checkpoints").tensors
+    assert not torch.equal(saved["average.fc.weight"], saved["model.fc.weight"])
+    seen = []
+    evaluate_model = evaluate.evaluate_model
+
+    def watched(model, *rest, **more):
+        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return evaluate_model(model, *rest, **more)
+
+    before = json.loads((run / "report.json").read_text())
+    monkeypatch.setattr(evaluate, "evaluate_model", watched)
+    assert run_command(evaluate.main, [str(run), "--threads", "1"]) == 0
+    assert json.loads((run / "report.json").read_text())["counts"] == before["counts"]
+    for name, tensor in seen[0].items():
+        assert torch.equal(tensor, saved[f"average.{name}"]), name
 
 
 @pytest.fixture
@@ -137,14 +170,14 @@ def test_deterministic_reaches_every_step_and_is_not_part_of_what_the_run_is(
         stop_after(patch, 5)
         assert run_train(*flags(synthetic_shards, run)) == 75
     seen = []
-    train_step = training.train_step
+    step = Stepper.step
 
     def watched(*arguments):
-        train_step(*arguments)
+        step(*arguments)
         cudnn = torch.backends.cudnn
         seen.append((torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, not cudnn.benchmark))
 
-    monkeypatch.setattr(training, "train_step", watched)
+    monkeypatch.setattr(Stepper, "step", watched)
     without_probe(monkeypatch)
     assert run_train(*flags(synthetic_shards, run, "--deterministic")) == 0
     assert seen == [(True, True, True)] * (STEPS - 5)
@@ -243,14 +276,17 @@ def test_resume_flag_demands_or_forbids_continuing(synthetic_shards, tmp_path, m
     assert "unfinished" in capsys.readouterr().err
 
 
+def poison(monkeypatch, bad: int) -> None:
+    """Let the images of step `bad` hold NaN."""
+
+    def poisoned(state, loss_of, images, labels):
+        step.change(state, loss_of, images * float("nan") if state.step == bad else images, labels)
+
+    monkeypatch.setattr(step_mode, "change", poisoned)
+
+
 def test_nan_stops_with_step_and_images_and_leaves_no_checkpoint_of_it(synthetic_shards, tmp_path, monkeypatch, capsys):
-    train_step = training.train_step
-
-    def poisoned(state, loss_of, images, labels, lr):
-        images = images * float("nan") if state.step == 3 else images
-        train_step(state, loss_of, images, labels, lr)
-
-    monkeypatch.setattr(training, "train_step", poisoned)
+    poison(monkeypatch, 3)
     without_probe(monkeypatch)
     assert run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0")) == 1
     message = capsys.readouterr().err
@@ -261,26 +297,21 @@ def test_nan_stops_with_step_and_images_and_leaves_no_checkpoint_of_it(synthetic
 
 def test_nan_before_an_evaluation_is_told_as_such(synthetic_shards, tmp_path, monkeypatch, capsys):
     """The evaluation of step 5 must not meet the NaN of step 4, which no progress line has read yet."""
-    train_step = training.train_step
-
-    def poisoned(state, loss_of, images, labels, lr):
-        train_step(state, loss_of, images * float("nan") if state.step == 4 else images, labels, lr)
-
-    monkeypatch.setattr(training, "train_step", poisoned)
+    poison(monkeypatch, 4)
     without_probe(monkeypatch)
     assert run_train(*flags(synthetic_shards, tmp_path / "run", "--log-steps", "50")) == 1
     assert "step 4 was not finite" in capsys.readouterr().err
 
 
 def test_weights_that_are_not_finite_are_not_saved(synthetic_shards, tmp_path, monkeypatch, capsys):
-    train_step = training.train_step
+    step = Stepper.step
 
-    def burst(state, *rest):
-        train_step(state, *rest)
-        if state.step == 2:
-            state.model.fc.bias.data[0] = float("inf")
+    def burst(stepper, *rest):
+        step(stepper, *rest)
+        if stepper.state.step == 2:
+            stepper.state.model.fc.bias.data[0] = float("inf")
 
-    monkeypatch.setattr(training, "train_step", burst)
+    monkeypatch.setattr(Stepper, "step", burst)
     without_probe(monkeypatch)
     assert run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0")) == 1
     assert "model.fc.bias is not finite after step 2" in capsys.readouterr().err
@@ -433,6 +464,57 @@ def test_the_compiled_step_equals_the_eager_one():
             # Another order of sums may carry a ReLU or a maxpool over its edge: a per cent of a small batch's gradient.
             apart = (eager[name] - compiled[name]).norm() / eager[name].norm()
             assert apart < 0.05, name
+
+
+def test_the_average_is_the_mean_of_all_steps_and_then_an_exponential_one():
+    """BN statistics included."""
+    autocast = Autocast(torch.device("cpu"), "fp32")
+    state = step.new_state(Config(depth=18, stem="C", average_steps=3), 4, autocast)
+    loss_of = step.make_loss(state.model, autocast, compiled=False)
+    names = ("fc.weight", "stem.1.0.running_var")
+    expected = dict.fromkeys(names, torch.zeros(()))
+    for number in range(1, 6):
+        images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(number))
+        step.train_step(state, loss_of, images, torch.tensor([0, 1, 2, 3]), lr=0.01)
+        weight = max(1 / number, 1 / 3)
+        for name in names:
+            value = state.model.state_dict()[name].double()
+            expected[name] = expected[name] + weight * (value - expected[name])
+    for name in names:
+        assert torch.allclose(state.average.state_dict()[name].double(), expected[name], rtol=1e-5, atol=1e-7), name
+    assert state.evaluated is state.average
+
+
+def test_smoothed_labels_spread_their_share_over_all_classes():
+    autocast = Autocast(torch.device("cpu"), "fp32")
+    model = step.new_state(Config(depth=18, stem="C"), 4, autocast).model.eval()
+    images, labels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 3])
+    loss, _ = step.make_loss(model, autocast, compiled=False, label_smoothing=0.2)(images, labels)
+    logs = model(images)[0].log_softmax(1)
+    expected = -(0.8 * logs[[0, 1], labels] + 0.2 * logs.mean(1)).mean()
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+
+
+def test_images_grow_by_sixteen_in_equal_parts():
+    grown = Config(start_size=32, epochs=1, batch_size=10)
+    assert grown.phases(train_images=90) == [(3, 32), (6, 48), (9, 64)]
+    assert Config(epochs=1, batch_size=10).phases(train_images=90) == [(9, 64)]
+    assert Config(start_size=32, epochs=1, batch_size=10).phases(train_images=20) == [(1, 48), (2, 64)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"start_size": 40}, "--start-size 40: must be a multiple of 16"),
+        ({"start_size": 80}, "--start-size 80: images grow, up to --image-size 64"),
+        ({"start_size": -16}, "--start-size -16: must be at least 0"),
+        ({"label_smoothing": 1.0}, "--label-smoothing 1.0: is a share of the label"),
+        ({"average_steps": -1}, "--average-steps -1: must be at least 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_by_name(wrong, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        Config(**wrong)
 
 
 def test_the_backbones_rate_is_scaled(synthetic_shards):

@@ -1,40 +1,51 @@
-"""Phase `rates`: how fast the step is, beside the two ceilings of the machine, which are measured first. No DALI.
+"""Phase `rates`: how fast the step is in each mode, beside the machine's two ceilings, measured first. No DALI.
 
-Rates of steps are the medians of several rounds by CUDA events, after warming up, on images, not on zeros.
+Rates of steps are the medians of several rounds by CUDA events, after warming up, on images, not on zeros. Beside a
+step's time stands the least that its convolutions and its optimizer could take at the device copy's rate.
 """
 
+import multiprocessing
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from acceptance.record import Check, Finding
-from acceptance.setting import Network, Setting, seconds_of, wait
+from acceptance.record import Bound, Check, Finding
+from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, opened, seconds_of, wait
 from fastwsol.cam import class_activation_maps
-from fastwsol.step import make_loss, train_step
+from fastwsol.machine import use_threads
+from fastwsol.model import PreActResNet, SameConv2d
+from fastwsol.step_mode import Mode
 
 GMAC = {"18A": 0.99, "34A": 1.83, "18C": 0.25, "34C": 0.46}
 """Forward, one image of 64 pixels: 10^9 multiply-adds. A step is three forwards, a multiply-add two operations."""
+CAPTURED_OVER_EAGER, CAPTURED_OVER_COMPILED = 4.0, 1.5
+"""What the better captured mode must gain at the batch of 32 that the paper finds best, on the usual network."""
+SECONDS_SIDE_BY_SIDE = 5.0
 
 
 def checks(setting: Setting) -> list[Check]:
-    """The ceilings, then steps in the order of worth: the usual batch, then the launch-bound, then the large one."""
+    """The ceilings, then steps in the order of worth: the usual batch, the paper's best, then the others."""
     measured = Ceilings(setting)
     found = [Check("bf16 matrix product", measured.matrix_product), Check("device copy", measured.copy)]
-    batches = (4,) if setting.dry_run else (256, 32, 1024)
-    for size in batches:
-        for network in setting.networks:
-            name = f"{network}, batch {size}"
-            found.append(Check(f"compiled step, {name}", partial(step_rate, measured, network, size, "compiled"), 60))
-            found.append(Check(f"eager step, {name}", partial(step_rate, measured, network, size, "eager")))
-            if size == batches[0]:
-                found.append(Check(f"evaluation, {name}", partial(evaluation_rate, measured, network, size)))
-    for size in batches[1::-1]:
-        network = setting.networks[0]
-        run = partial(step_rate, measured, network, size, "CUDA graphs")
-        found.append(Check(f"step in CUDA graphs, {network}, batch {size}", run, 60, needs_cuda=True))
+    networks = setting.networks
+    sizes = (4,) if setting.dry_run else (256, 32, 1024, 128)
+    for size in sizes:
+        for network in networks[:2] if size == sizes[0] else networks[:1]:
+            found.append(Check(f"step, {network}, batch {size}", partial(step_rates, measured, network, size), 80))
+    for count in (1, 2, 4)[: setting.sized(3, 2)]:
+        name = f"{count} processes side by side, {networks[0]}, batch {setting.sized(32, 4)}"
+        found.append(Check(name, partial(side_by_side, setting, networks[0], count), 40))
+    for network in networks:
+        run = partial(evaluation_rate, measured, network, sizes[0])
+        found.append(Check(f"evaluation, {network}, batch {sizes[0]}", run))
+    for size in sizes:
+        for network in networks[2:] if size == sizes[0] else networks[1:]:
+            found.append(Check(f"step, {network}, batch {size}", partial(step_rates, measured, network, size), 80))
     return found
 
 
@@ -44,6 +55,7 @@ class Ceilings:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.flop_rate: float | None = None
+        self.copy_rate: float | None = None
 
     def matrix_product(self) -> Finding:
         """bf16, square, of normal numbers."""
@@ -59,34 +71,91 @@ class Ceilings:
         source = torch.randn(count, device=self.setting.device)
         target = torch.empty_like(source)
         seconds = seconds_of(lambda: target.copy_(source), self.setting.device, self.setting.sized(10, 2))
-        rate = 2 * source.nbytes / statistics.median(seconds)
+        rate = self.copy_rate = 2 * source.nbytes / statistics.median(seconds)
         return Finding(figures={"GB/s": rate / 1e9, "bytes copied": source.nbytes, "seconds": seconds})
 
 
-def step_rate(ceilings: Ceilings, network: Network, size: int, how: str) -> Finding:
-    """Images a second of the bf16 training step, its share of the matrix product's rate, its memory."""
+def step_rates(ceilings: Ceilings, network: Network, size: int) -> Finding:
+    """The bf16 training step in every mode: images a second, shares of the ceilings, memory, seconds to the first."""
     setting = ceilings.setting
-    images, labels = setting.batch(size)
-    state = setting.state(network, "bf16")
-    if how == "CUDA graphs":
-        torch.compiler.reset()
-        eager = make_loss(state.model, setting.autocast("bf16"), compiled=False)
-        loss_of = torch.compile(eager, mode="reduce-overhead")
-    else:
-        loss_of = setting.loss(state, "bf16", compiled=how == "compiled")
+    batches = Kept(*setting.batch(size))
+    found: dict[str, dict[str, Any]] = {}
+    for mode in setting.modes:
+        _forget_peak(setting)
+        start = time.perf_counter()
+        state = setting.state(network, "bf16")
+        stepper = setting.stepper(state, "bf16", mode, batches, batches.take())
+        stepper.step(batches.take(), 0.01)
+        wait(setting.device)
+        first = time.perf_counter() - start
+        seconds = seconds_of(partial(stepper.step, batches.take(), 0.01), setting.device, setting.sized(7, 1))
+        found[mode] = _rates(ceilings, network, size, seconds, passes=3) | {"until the first step's end s": first}
+    figures: dict[str, Any] = {f"{mode} images/s": each["images/s"] for mode, each in found.items()}
+    floor = floor_bytes(network, size)
+    figures |= {"floor bytes": floor, "floor ms": 1000 * floor / ceilings.copy_rate if ceilings.copy_rate else None}
+    captured = max((each["images/s"] for mode, each in found.items() if "captured" in mode), default=0)
+    over_eager = captured / found["eager"]["images/s"]
+    over_compiled = captured / found["compiled"]["images/s"]
+    figures |= {"captured over eager": over_eager, "captured over compiled": over_compiled}
+    asked = size == 32 and network == setting.networks[0] and not setting.dry_run
+    bounds = (
+        Bound("eager's share of captured", 1 / over_eager, 1 / CAPTURED_OVER_EAGER),
+        Bound("compiled's share of captured", 1 / over_compiled, 1 / CAPTURED_OVER_COMPILED),
+    )
+    return Finding(bounds if asked else (), figures | {"modes": found})
 
-    def step() -> None:
-        if how == "CUDA graphs":
-            torch.compiler.cudagraph_mark_step_begin()
-        train_step(state, loss_of, images, labels, 0.01)
 
-    _forget_peak(setting)
-    start = time.perf_counter()
-    step()
+def floor_bytes(network: Network, size: int) -> int:
+    """Bytes that a step must move at the least if all else is fused into the convolutions and the optimizer.
+
+    Each convolution reads its input and writes its output once, and for its two gradients reads what comes back twice
+    and its input once, and writes one: three times both, in bf16. The optimizer reads weight, gradient and momentum and
+    writes two of them, in float32. Batch normalisation's passes over the whole batch are not in it.
+    """
+    moved = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal moved
+        moved += 3 * 2 * (inputs[0].numel() + output.numel())
+
+    with torch.device("meta"):
+        model = PreActResNet(network.depth, network.stem, classes=200)
+        for module in model.modules():
+            if isinstance(module, SameConv2d):
+                module.register_forward_hook(count)
+        model(torch.empty(size, 3, IMAGE_SIZE, IMAGE_SIZE))
+    return moved + 5 * 4 * sum(parameter.numel() for parameter in model.parameters())
+
+
+def side_by_side(setting: Setting, network: Network, count: int) -> Finding:
+    """Images a second of `count` processes that each train a network of their own at a small batch on the one device,
+    in the fastest mode without a compiler; one after the other they would each have the rate of a single one.
+    """
+    size = setting.sized(32, 4)
+    opened(setting.shards)
+    mode: Mode = "captured"
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(count, mp_context=context) as processes:
+        barrier = manager.Barrier(count)
+        running = [processes.submit(_train_alone, setting, network, size, mode, barrier) for _ in range(count)]
+        rates = [each.result() for each in running]
+    return Finding(figures={"images/s": sum(rates), "of each": rates, "processes": count, "mode": mode})
+
+
+def _train_alone(setting: Setting, network: Network, size: int, mode: Mode, barrier: Any) -> float:
+    use_threads(setting.threads)
+    batches = Kept(*setting.batch(size))
+    stepper = setting.stepper(setting.state(network, "bf16"), "bf16", mode, batches, batches.take())
+    stepper.step(batches.take(), 0.01)
     wait(setting.device)
-    first = time.perf_counter() - start
-    seconds = seconds_of(step, setting.device, setting.sized(7, 1))
-    return Finding(figures=_rates(ceilings, network, size, seconds, passes=3) | {"first step s": first})
+    barrier.wait()
+    start, steps = time.perf_counter(), 0
+    while time.perf_counter() - start < setting.sized(10, 1) * SECONDS_SIDE_BY_SIDE / 10:
+        for _ in range(setting.sized(20, 1)):
+            stepper.step(batches.take(), 0.01)
+        wait(setting.device)
+        steps += setting.sized(20, 1)
+    return steps * size / (time.perf_counter() - start)
 
 
 def evaluation_rate(ceilings: Ceilings, network: Network, size: int) -> Finding:

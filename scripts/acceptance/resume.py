@@ -60,7 +60,7 @@ class Runs:
             "--run-dir": run,
         }
         arguments = [str(word) for pair in flags.items() for word in pair]
-        arguments += ["--deterministic"] * deterministic + ["--no-compile"] * setting.dry_run
+        arguments += ["--deterministic"] * deterministic + ["--step", "eager"] * setting.dry_run
         line = None if stop_at is None else f"step {stop_at}/"
         ended = run_module("fastwsol.train", arguments, setting.seconds_left, line)
         if ended.status != (0 if stop_at is None else STOPPED_PROPERLY):

@@ -11,15 +11,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fastwsol import reference
+from fastwsol.batches import Batch, Batches
+from fastwsol.capture import Inputs
 from fastwsol.config import Augmentation, Config, Stem
 from fastwsol.draws import draw_views, stream_slice
 from fastwsol.machine import Autocast
 from fastwsol.shards import Shards, open_shards
 from fastwsol.step import Loss, State, make_loss, new_state
+from fastwsol.step_mode import Mode, Stepper, possible_modes
 from fastwsol.store import Store, default_folder, open_store
 
 SEED = 0
@@ -87,6 +91,15 @@ class Setting:
             torch.compiler.reset()  # or the ninth network of the process would quietly stay eager
         return torch.compile(loss_of, backend="eager") if compiled and self.dry_run else loss_of
 
+    def stepper(self, state: State, precision: str, mode: Mode, batches: Batches, sample: Inputs) -> Stepper:
+        """What takes the state's steps in `mode`, made anew."""
+        return Stepper(mode, state, self.loss(state, precision, "compiled" in mode), batches, sample)
+
+    @property
+    def modes(self) -> list[Mode]:
+        """The modes that a step can be tried in; a dry run's graph is no graph, but goes through the same code."""
+        return ["eager", "captured", "compiled"] if self.dry_run else possible_modes(self.device, True, 1)
+
     def batch(self, size: int) -> tuple[Tensor, Tensor]:
         """The first `size` GR crops of the stream, float32 channels-last [size, 3, 64, 64], and labels, on the device.
 
@@ -96,6 +109,16 @@ class Setting:
         repeats = -(-size // len(images))
         images, labels = images.repeat(repeats, 1, 1, 1)[:size], labels.repeat(repeats)[:size]
         return images.to(self.device, memory_format=torch.channels_last), labels.to(self.device)
+
+
+class Kept(Batches):
+    """The same batch again and again."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self._batch = Batch(images, labels, np.arange(len(labels)))
+
+    def __next__(self) -> Batch:
+        return self._batch
 
 
 @functools.lru_cache(maxsize=1)

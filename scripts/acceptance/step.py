@@ -13,7 +13,7 @@ import copy
 import functools
 import multiprocessing
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,13 +23,14 @@ import torch
 from torch import Tensor, nn
 
 from acceptance.record import Bound, Check, Finding
-from acceptance.setting import IMAGE_SIZE, Network, Setting, full_float32, opened, prepared, wait
+from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, full_float32, opened, prepared, wait
 from fastwsol import checkpoint
 from fastwsol.cam import class_activation_maps
 from fastwsol.localize import PROTOCOLS, localize
 from fastwsol.machine import Autocast, compute_deterministically, use_threads
 from fastwsol.model import PreActResNet, SameMaxPool2d
 from fastwsol.step import Loss, State, make_loss, new_state, state_tensors, train_step
+from fastwsol.step_mode import Mode
 
 TWIN_GRADIENTS = {"fp32": 1e-4, "bf16": 5e-2, "fp16": 1e-2}
 LOSS = {"fp32": 1e-5, "bf16": 1e-2, "fp16": 2e-3}
@@ -54,6 +55,10 @@ def checks(setting: Setting) -> list[Check]:
         Check(f"gradients are channels-last, {first}", partial(gradient_layout, setting, first, False)),
         Check(f"compiled losses against eager, {first}", partial(compiled_losses, setting, first), 60),
         *_no_waits(setting, first, compiled=True),
+        Check(f"captured steps against eager ones, {first}", partial(captured, setting, first, "captured"), 10),
+        Check(
+            f"compiled and captured against eager, {first}", partial(captured, setting, first, "compiled-captured"), 60
+        ),
         Check(f"channels-last against contiguous, {first}", partial(layouts, setting, first)),
         Check(f"maps and boxes against the CPU, {first}", partial(maps, setting, first)),
         Check(f"resumed exactly, --deterministic, {first}", partial(resumed_exactly, setting, first), 90),
@@ -197,6 +202,38 @@ def compiled_losses(setting: Setting, network: Network) -> Finding:
     )
 
 
+def captured(setting: Setting, network: Network, mode: Mode) -> Finding:
+    """The losses of a short training in bf16, its steps replayed, and eager; capturing itself changes nothing, and no
+    replay waits for the device.
+    """
+    batches = Kept(*setting.batch(_training_size(setting)))
+    eager = losses(setting, network, "bf16", compiled=False)
+    state = setting.state(network, "bf16")
+    before = {name: tensor.clone() for name, tensor in state_tensors(state).items()}
+    stepper = setting.stepper(state, "bf16", mode, batches, batches.take())
+    trained = sum(int((tensor != before[name]).sum()) for name, tensor in state_tensors(state).items())
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        stepper.step({"images": images, "labels": labels}, LR)
+
+    found = train_by(setting, state, len(eager), step)
+    wait(setting.device)
+    if setting.device.type == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        stepper.step(batches.take(), LR)
+    finally:
+        if setting.device.type == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    return Finding(
+        (
+            Bound("values that capturing changed", trained, 0),
+            Bound("losses against eager", mean_apart(found, eager), LOSSES_OF_A_TRAINING),
+        ),
+        {"waits": 0},
+    )
+
+
 def scaled_step(setting: Setting, network: Network) -> Finding:
     """One step of the twin in fp16 under the scaler, against float32's; steps that the scaler skips change nothing."""
     images, labels = _batch(setting)
@@ -288,17 +325,25 @@ def resumed(setting: Setting, network: Network, compiled: bool, within: float) -
 
 def train(setting: Setting, state: State, precision: str, compiled: bool, steps: int) -> list[float]:
     """Take `steps` steps from where `state` stands, over a few batches in turn, and give their losses."""
-    loss_of = setting.loss(state, precision, compiled)
-    size = setting.sized(64, 4)
-    images, labels = setting.batch(4 * size)
+    return train_by(setting, state, steps, partial(train_step, state, setting.loss(state, precision, compiled), lr=LR))
+
+
+def train_by(setting: Setting, state: State, steps: int, step: Callable[[Tensor, Tensor], None]) -> list[float]:
+    """The same, each step taken by `step`."""
+    images, labels = setting.batch(4 * _training_size(setting))
+    size = _training_size(setting)
     found, before = [], float(state.totals["loss"])
     for _ in range(steps):
         at = slice(state.step % 4 * size, (state.step % 4 + 1) * size)
-        train_step(state, loss_of, images[at], labels[at], LR)
+        step(images[at], labels[at])
         total = float(state.totals["loss"])  # summed over images
         found.append((total - before) / size)
         before = total
     return found
+
+
+def _training_size(setting: Setting) -> int:
+    return setting.sized(64, 4)
 
 
 def losses(

@@ -38,7 +38,7 @@ def checks(setting: Setting, run: Path, flags: Sequence[str], out: Path, export_
 def default_flags(dry_run: bool) -> list[str]:
     """What is trained where the command line does not say."""
     if dry_run:
-        return shlex.split("--preset demo --depth 18 --stem C --batch-size 8 --epochs 0.2 --log-steps 1 --no-compile")
+        return shlex.split("--preset demo --depth 18 --stem C --batch-size 8 --epochs 0.2 --log-steps 1 --step eager")
     return shlex.split("--preset fast --aug gr --depth 18 --stem A")
 
 

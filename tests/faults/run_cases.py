@@ -20,7 +20,7 @@ from .case import Case, Place
 
 CONFIG = Config(depth=18, batch_size=20, epochs=0.75, holdout=2)
 FLAGS = ["--depth", "18", "--batch-size", "20", "--epochs", "0.75", "--holdout", "2"]
-HERE = ["--no-compile", "--threads", "1", "--device", "cpu", "--precision", "fp32"]
+HERE = ["--step", "eager", "--threads", "1", "--device", "cpu", "--precision", "fp32"]
 CHECKPOINT = "checkpoints/step-000000001"
 
 

@@ -1,0 +1,54 @@
+"""Device work that is recorded once and replayed: on a GPU a CUDA graph, a single launch in place of a thousand.
+
+On the CPU nothing is recorded, and a replay does the work again: over the same static inputs, after the same warming
+up, so that tests there hold all but the recording itself.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Inputs = dict[str, Tensor]
+"""Tensors by name; names, shapes and number formats stay the same from call to call."""
+
+WARMING = 3
+"""Times the work is done before it is recorded: libraries choose algorithms and allocate, and the compiler compiles."""
+
+
+class Captured:
+    """`work(inputs)` as a replay. Constructing it does the work, on `sample`, a few times.
+
+    work: the same operations on the same tensors in every call; it waits for nothing, and what it gives back is lost.
+    """
+
+    def __init__(self, work: Callable[[Inputs], object], sample: Inputs) -> None:
+        self._inputs = {name: tensor.clone() for name, tensor in sample.items()}
+        record = _as_graph if next(iter(sample.values())).is_cuda else _as_it_is
+        self._replay = record(lambda: work(self._inputs))
+
+    def __call__(self, inputs: Inputs) -> None:
+        """Do the work on `inputs`."""
+        for name, static in self._inputs.items():
+            static.copy_(inputs[name])
+        self._replay()
+
+
+def _as_graph(work: Callable[[], object]) -> Callable[[], object]:
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARMING):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    # Other threads draw and upload meanwhile, which only a capture of the whole process would mind.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        work()
+    return graph.replay
+
+
+def _as_it_is(work: Callable[[], object]) -> Callable[[], object]:
+    for _ in range(WARMING):
+        work()
+    return work

@@ -1,0 +1,143 @@
+"""How steps are carried out: eager, compiled, captured as a CUDA graph, or both. All run the same step; which of them
+is the fastest here is measured, on the run's own batch.
+"""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+
+from fastwsol.batches import Batches
+from fastwsol.capture import Captured, Inputs
+from fastwsol.distributed import World
+from fastwsol.errors import UserError
+from fastwsol.step import Loss, State, change, set_rate, unchanged
+
+Mode = Literal["eager", "compiled", "captured", "compiled-captured"]
+AskedMode = Literal["auto", "eager", "compiled", "captured", "compiled-captured"]
+
+TIMED_STEPS = 3
+_TIMED_SECONDS = 0.2
+_COMPILE_SECONDS = 60.0
+_CAPTURE_SECONDS = 2.0
+_HOPED_GAIN = {"cpu": 0.05, "cuda": 0.3}
+"""What compiling may at best be expected to save of a step, by device: a trial has to promise more than it costs."""
+
+
+class Stepper:
+    """Takes the steps of a run, in one mode, on one stream's batches."""
+
+    def __init__(self, mode: Mode, state: State, loss_of: Loss, batches: Batches, sample: Inputs) -> None:
+        """`loss_of`: compiled where the mode is. `sample`: what `batches` gave for a step, to warm up on. The state
+        stays as it is.
+        """
+        self.state = state
+
+        def work(inputs: Inputs) -> None:
+            images, labels = batches.show(inputs)
+            change(state, loss_of, images, labels)
+
+        self._work: Callable[[Inputs], None] = work
+        if "captured" in mode:
+            with unchanged(state):
+                self._work = Captured(work, sample)
+
+    def step(self, inputs: Inputs, lr: float) -> None:
+        """One step at rate `lr`; nothing in it waits for the device."""
+        set_rate(self.state, lr)
+        self._work(inputs)
+        self.state.step += 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A mode, and the measurement that led to it."""
+
+    mode: Mode
+    seconds: dict[Mode, float]
+    """Of a step, in each mode tried; empty where nothing was measured."""
+
+    def __str__(self) -> str:
+        tried = ", ".join(f"{mode} {1000 * seconds:.3g} ms" for mode, seconds in self.seconds.items())
+        return f"step: {self.mode}" + (f" (measured: {tried})" if tried else "")
+
+
+def refuse_impossible(asked: AskedMode, device: torch.device, processes: int) -> None:
+    """Raise UserError where the mode asked for cannot be had."""
+    if asked == "auto" or asked in possible_modes(device, can_compile(device), processes):
+        return
+    if "captured" in asked:
+        what = "a CUDA device" if device.type != "cuda" else "to be the only process"
+        raise UserError(f"--step {asked}: needs {what}; use --step auto")
+    raise UserError(
+        f"--step {asked}: torch.compile needs a C++ compiler (g++) on a CPU; install one, or use --step auto"
+    )
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile can work here: on a CPU it needs a C++ compiler."""
+    return device.type != "cpu" or any(shutil.which(each) for each in ("g++", "c++", "clang++"))
+
+
+def possible_modes(device: torch.device, compiles: bool, processes: int) -> list[Mode]:
+    """The modes that can be had: graphs on a GPU alone, and not of several processes, whose gradients are exchanged in
+    mid-step.
+    """
+    return [
+        mode
+        for mode in get_args(Mode)
+        if (compiles or "compiled" not in mode)
+        and (device.type == "cuda" or "captured" not in mode)
+        and (processes == 1 or "captured" not in mode)
+    ]
+
+
+def choose_mode(
+    modes: list[Mode], make: Callable[[Mode], Stepper], state: State, sample: Inputs, steps_left: int, world: World
+) -> tuple[Choice, Stepper]:
+    """Time a few steps in each of `modes` whose trial the steps left can repay; the fastest, and its stepper. `state`
+    stays as it is. Several processes time together and go by the leading one's clock.
+    """
+    device = state.totals["step"].device
+    seconds: dict[Mode, float] = {}
+    fastest: tuple[Mode, Stepper] | None = None
+    for mode in modes:
+        if seconds and not _worth_a_trial(mode, min(seconds.values()), steps_left, device):
+            continue
+        if "compiled" in mode and world.leads:
+            print(f"trying the step {mode}: that takes up to a minute or so", flush=True)
+        try:
+            stepper = make(mode)
+            seconds[mode] = world.value_of_lead(_seconds_a_step(stepper, state, sample, device))
+        except RuntimeError as error:  # of an operation that this version of torch cannot capture
+            if "captured" not in mode:
+                raise
+            print(f"warning: the step cannot be {mode} here ({str(error).splitlines()[0]})", file=sys.stderr)
+            continue
+        if fastest is None or seconds[mode] < seconds[fastest[0]]:
+            fastest = mode, stepper
+    assert fastest is not None
+    return Choice(fastest[0], seconds), fastest[1]
+
+
+def _worth_a_trial(mode: Mode, best: float, steps_left: int, device: torch.device) -> bool:
+    """Whether what `mode` may save of steps that take `best` seconds so far is more than what trying it costs."""
+    cost = _COMPILE_SECONDS * ("compiled" in mode) + _CAPTURE_SECONDS * ("captured" in mode) + TIMED_STEPS * best
+    return cost < _HOPED_GAIN[device.type] * best * steps_left
+
+
+def _seconds_a_step(stepper: Stepper, state: State, sample: Inputs, device: torch.device) -> float:
+    """The least of some steps, after one that is not counted: it compiles."""
+    found: list[float] = []
+    with unchanged(state):
+        while len(found) <= TIMED_STEPS or sum(found[1:]) < _TIMED_SECONDS:
+            start = time.perf_counter()
+            stepper.step(sample, 0.0)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            found.append(time.perf_counter() - start)
+    return min(found[1:])

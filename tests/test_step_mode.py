@@ -1,0 +1,253 @@
+"""Ways to carry out a step: one result, nothing that waits or changes from step to step, the fastest by measurement."""
+
+import copy
+import json
+import signal
+
+import pytest
+import torch
+import torch._dynamo.testing
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fastwsol import step_mode, train
+from fastwsol.batches import Batch, Batches
+from fastwsol.command import run_command
+from fastwsol.config import Config
+from fastwsol.distributed import ALONE
+from fastwsol.machine import Autocast
+from fastwsol.step import make_loss, new_state, state_tensors, train_step, unchanged
+from fastwsol.step_mode import Choice, Stepper, choose_mode, possible_modes
+
+CPU = torch.device("cpu")
+CLASSES, SIZE = 4, 32
+ALL = Config(depth=18, stem="C", average_steps=3, label_smoothing=0.1)
+
+
+class Noise(Batches):
+    """Batches of noise; equal ones each time."""
+
+    def __init__(self):
+        self._generator = torch.Generator().manual_seed(0)
+
+    def __next__(self):
+        images = torch.randn(8, 3, SIZE, SIZE, generator=self._generator).contiguous(memory_format=torch.channels_last)
+        labels = torch.randint(0, CLASSES, (8,), generator=self._generator)
+        return Batch(images, labels, labels.numpy())
+
+
+def fresh(config=ALL, precision="fp32"):
+    return new_state(config, CLASSES, Autocast(CPU, precision))
+
+
+def stepper(mode, state, batches, sample, precision="fp32"):
+    loss_of = make_loss(state.model, Autocast(CPU, precision), "compiled" in mode, label_smoothing=ALL.label_smoothing)
+    return Stepper(mode, state, loss_of, batches, sample)
+
+
+def all_of(state):
+    tensors = {name: tensor.clone() for name, tensor in state_tensors(state).items()}
+    return tensors, state.scaler.state_dict(), state.step
+
+
+def assert_same(ours, theirs):
+    assert ours[1:] == theirs[1:]
+    assert ours[0].keys() == theirs[0].keys()
+    for name, tensor in ours[0].items():
+        assert torch.equal(tensor, theirs[0][name]), name
+
+
+def after_steps(mode, count, precision="fp32"):
+    """The state after `count` steps at rates that differ, all on batches that do."""
+    state, batches = fresh(precision=precision), Noise()
+    taken = batches.take()
+    way = stepper(mode, state, batches, taken, precision)
+    for number in range(count):
+        way.step(taken, 0.01 * (number + 1))
+        taken = batches.take()
+    return all_of(state)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_captured_step_changes_what_an_eager_one_does(precision):
+    assert_same(after_steps("captured", 3, precision), after_steps("eager", 3, precision))
+
+
+def test_capturing_trains_nothing():
+    """Weights, momentum, BN statistics, average, totals and the scaler stay as they are."""
+    state, batches = fresh(precision="fp16"), Noise()
+    train_step(state, make_loss(state.model, Autocast(CPU, "fp16"), False), *batches.show(batches.take()), 0.01)
+    before = all_of(state)
+    stepper("captured", state, batches, batches.take(), "fp16")
+    assert_same(all_of(state), before)
+
+
+def test_what_is_loaded_after_the_capture_is_what_the_next_step_starts_from():
+    """A graph goes on reading the addresses it was captured with."""
+    batches = Noise()
+    taken = batches.take()
+    state = fresh()
+    way = stepper("captured", state, batches, taken)
+    addresses = {name: tensor.data_ptr() for name, tensor in state_tensors(state).items()}
+    other = fresh()
+    train_step(
+        other, make_loss(other.model, Autocast(CPU, "fp32"), False, label_smoothing=0.1), *batches.show(taken), 0.1
+    )
+    for name, tensor in state_tensors(state).items():
+        tensor.copy_(state_tensors(other)[name])
+    state.step = other.step
+    way.step(taken, 0.02)
+    train_step(
+        other, make_loss(other.model, Autocast(CPU, "fp32"), False, label_smoothing=0.1), *batches.show(taken), 0.02
+    )
+    assert_same(all_of(state), all_of(other))
+    assert {name: tensor.data_ptr() for name, tensor in state_tensors(state).items()} == addresses
+
+
+def test_what_is_tried_leaves_no_trace():
+    state, batches = fresh(), Noise()
+    before = all_of(state)
+    way = stepper("eager", state, batches, batches.take())
+    with unchanged(state):
+        way.step(batches.take(), 0.1)
+        assert not torch.equal(state.model.fc.bias, before[0]["model.fc.bias"])
+    assert_same(all_of(state), before)
+
+
+class Recorded(TorchDispatchMode):
+    """Every operation that is dispatched, with those of its arguments that are no tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.operations = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        leaves = torch.utils._pytree.tree_leaves((args, kwargs or {}))
+        self.operations.append((str(function), [each for each in leaves if isinstance(each, int | float | str)]))
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_step_does_the_same_operations_with_the_same_numbers_each_time_and_reads_nothing_back():
+    """What differs from step to step is in tensors: a graph has no other way to learn of it."""
+    state, batches = fresh(), Noise()
+    loss_of = make_loss(state.model, Autocast(CPU, "bf16"), False, label_smoothing=0.1)
+    seen = []
+    for lr in (0.1, 0.2, 0.3):
+        step_mode.set_rate(state, lr)
+        images, labels = batches.show(batches.take())
+        with Recorded() as recorded:
+            step_mode.change(state, loss_of, images, labels)
+        seen.append(recorded.operations)
+    assert seen[1] == seen[0]
+    assert seen[2] == seen[0]
+    names = {name for name, _ in seen[0]}
+    assert "aten._fused_sgd_.tensor_lr" in names
+    assert not names & {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.is_nonzero.default"}
+
+
+def test_the_step_is_one_graph_that_is_compiled_once_for_each_size():
+    """Evaluations between steps, another rate and another batch compile nothing; another size does, once."""
+    torch._dynamo.reset()
+    state, autocast = fresh(), Autocast(CPU, "bf16")
+    counter = torch._dynamo.testing.CompileCounter()
+    loss_of = make_loss(state.model, autocast, False)
+    loss_of.compile(backend=counter, fullgraph=True, dynamic=False)
+    for size in (32, 48, 32):
+        for lr in (0.1, 0.2):
+            images = torch.randn(4, 3, size, size).contiguous(memory_format=torch.channels_last)
+            train_step(state, loss_of, images, torch.tensor([0, 1, 2, 3]), lr)
+            state.model.eval()
+            with torch.inference_mode(), autocast():
+                state.model(images)
+            state.model.train()
+    assert counter.frame_count == 2
+
+
+TIMES = {"eager": 1.0, "compiled": 0.5, "captured": 0.6, "compiled-captured": 0.4}
+
+
+def choose(monkeypatch, times, steps_left, device="cpu"):
+    """The choice among the modes of `times` if steps took so long; which of them were made."""
+    made = []
+
+    def make(mode):
+        made.append(mode)
+        if times[mode] is None:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        return mode
+
+    monkeypatch.setattr(step_mode, "_seconds_a_step", lambda stepper, *_: times[stepper])
+    monkeypatch.setitem(step_mode._HOPED_GAIN, "cpu", step_mode._HOPED_GAIN[device])
+    choice, chosen = choose_mode(list(times), make, fresh(), {}, steps_left, ALONE)
+    assert chosen == choice.mode
+    return choice, made
+
+
+def test_the_fastest_mode_is_chosen(monkeypatch):
+    choice, made = choose(monkeypatch, TIMES, 10_000)
+    assert choice == Choice("compiled-captured", TIMES)
+    assert made == [*TIMES]
+    assert choose(monkeypatch, TIMES | {"compiled-captured": 0.7}, 10_000)[0].mode == "compiled"
+
+
+def test_a_run_too_short_to_repay_a_trial_has_none(monkeypatch):
+    assert choose(monkeypatch, TIMES, 10)[1] == ["eager"]
+    assert choose(monkeypatch, TIMES, 100, "cuda")[1] == ["eager", "captured"]
+
+
+def test_a_mode_that_cannot_be_captured_is_left_out_and_told(monkeypatch, capsys):
+    choice, _ = choose(monkeypatch, TIMES | {"captured": None, "compiled-captured": None}, 10_000)
+    assert choice.mode == "compiled"
+    assert "cannot be captured here (operation not permitted when stream is capturing)" in capsys.readouterr().err
+
+
+def test_graphs_are_for_one_process_on_a_gpu():
+    assert possible_modes(CPU, True, 1) == ["eager", "compiled"]
+    assert possible_modes(CPU, False, 1) == ["eager"]
+    cuda = torch.device("cuda")
+    assert possible_modes(cuda, True, 1) == ["eager", "compiled", "captured", "compiled-captured"]
+    assert possible_modes(cuda, True, 2) == ["eager", "compiled"]
+
+
+def run_flags(shards, run, *more):
+    return [
+        *("--aug", "gr", "--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.6", "--lr", "0.02"),
+        *("--log-steps", "1", "--threads", "1", "--shards", str(shards), "--run-dir", str(run), *more),
+    ]
+
+
+def starts_of(run):
+    return json.loads((run / "environment.json").read_text())["starts"]
+
+
+def test_the_choice_is_recorded_and_a_continued_run_keeps_it(synthetic_shards, tmp_path, monkeypatch, capsys):
+    """Another mode would give other bits."""
+    run, step = tmp_path / "run", Stepper.step
+
+    def stopped(stepper, *rest):
+        step(stepper, *rest)
+        if stepper.state.step == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    times = copy.copy(TIMES)
+    monkeypatch.setattr(step_mode, "_seconds_a_step", lambda *_: times["eager"])
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "step", stopped)
+        assert run_command(train.main, run_flags(synthetic_shards, run)) == 75
+    assert starts_of(run)[0]["step_mode"] == "eager"
+    assert "step: eager (measured: eager 1e+03 ms)" in capsys.readouterr().out
+    times["eager"] = 2.0
+    assert run_command(train.main, run_flags(synthetic_shards, run)) == 0
+    assert [start["step_mode_seconds"] for start in starts_of(run)] == [{"eager": 1.0}] * 2
+
+
+@pytest.mark.parametrize("mode", ["captured", "compiled-captured"])
+def test_graphs_asked_for_on_a_cpu_are_refused(synthetic_shards, tmp_path, capsys, mode):
+    assert run_command(train.main, run_flags(synthetic_shards, tmp_path / "run", "--step", mode)) == 2
+    assert f"--step {mode}: needs a CUDA device" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_compiling_asked_for_without_a_compiler_is_refused(synthetic_shards, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(step_mode.shutil, "which", lambda name: None)
+    assert run_command(train.main, run_flags(synthetic_shards, tmp_path / "run", "--step", "compiled")) == 2
+    assert "needs a C++ compiler (g++)" in capsys.readouterr().err
