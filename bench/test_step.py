@@ -12,9 +12,10 @@ from rounds import Side
 
 from fastwsol.config import Config
 from fastwsol.machine import Autocast, pick_autocast
+from fastwsol.model import build_model, parameter_groups
 from fastwsol.step import make_loss, new_state, train_step
 
-BATCH = 64
+BATCH = 32
 ROUNDS = 7
 CLASSES = 200
 CPU = torch.device("cpu")
@@ -45,12 +46,13 @@ def make_side(name, config, count):
 
 
 @pytest.mark.parametrize("stem", ["A", "C"])
-def test_step(paired_rounds, pytestconfig, cores, stem):
-    config = Config(depth=18, stem=stem)
+@pytest.mark.parametrize("depth", [18, 34])
+def test_step(paired_rounds, pytestconfig, cores, depth, stem):
+    config = Config(depth=depth, stem=stem)
     if pytestconfig.option.benchmark_only:
         sides = {name: make_side(name, config, BATCH) for name in SIDES}
     else:  # quick: compiling takes a minute, and the tests of training hold the compiled step to the eager one
-        sides = {name: make_side(name, config, 8) for name in SIDES if name != "compiled"}
+        sides = {name: make_side(name, config, 4) for name in SIDES if name != "compiled"}
     losses = {name: float(step().totals["loss"]) for name, step in sides.items()}
     for name, loss in losses.items():
         assert loss == pytest.approx(losses["eager fp32 contiguous"], rel=0.02), name
@@ -59,9 +61,51 @@ def test_step(paired_rounds, pytestconfig, cores, stem):
         images=BATCH,
         rounds=ROUNDS,
         data="one batch of noise, seed 0",
-        depth=18,
+        depth=depth,
         stem=stem,
         batch_size=BATCH,
         precision=pick_autocast("auto", CPU).precision,
+        threads=cores,
+    )
+
+
+OPTIMIZERS = {"fused": {"fused": True}, "foreach": {"foreach": True}, "loop over tensors": {"foreach": False}}
+"""What torch.optim.SGD is asked for on each side; ours is the first."""
+
+
+def optimizer_side(config, options):
+    """A function that updates all weights of the network once, by gradients that stay, and gives the network."""
+    model = build_model(config.depth, config.stem, CLASSES, 0)
+    groups = parameter_groups(model, config.weight_decay, 1.0)
+    optimizer = torch.optim.SGD(groups, lr=0.01, momentum=config.momentum, nesterov=True, **options)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator).to(memory_format=layout(parameter))
+
+    def step():
+        optimizer.step()
+        return model
+
+    return step
+
+
+def layout(parameter):
+    return torch.channels_last if parameter.ndim == 4 else torch.contiguous_format
+
+
+@pytest.mark.parametrize("depth", [18, 34])
+def test_optimizer(paired_rounds, cores, depth):
+    """The update alone, the same whatever the batch: an image is its share of a batch of 32."""
+    sides = {name: optimizer_side(Config(depth=depth), options) for name, options in OPTIMIZERS.items()}
+    weights = {name: step().fc.weight.detach().clone() for name, step in sides.items()}
+    for name, weight in weights.items():
+        assert torch.allclose(weight, weights["fused"], rtol=1e-5, atol=1e-7), name
+    paired_rounds(
+        {name: Side(step) for name, step in sides.items()},
+        images=BATCH,
+        rounds=ROUNDS,
+        data="gradients of noise, seed 0",
+        depth=depth,
+        batch_size=BATCH,
         threads=cores,
     )

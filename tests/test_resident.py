@@ -72,6 +72,20 @@ def assert_same(shards, batch, expected) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("aug", ["gr-hns", "hns-gr"])
+def test_a_batch_taken_in_two_parts_is_the_same_batch(shards, store, kind, aug):
+    """Shown late, and after others were taken, as where the showing is captured with the step."""
+    stream = stream_of(shards, Augmentation(aug, True, True, "bilinear", 64))
+    whole, parts = (made_by(kind, stream, store) for _ in range(2))
+    taken = [parts.take() for _ in range(12)]
+    assert len({frozenset(each) for each in taken}) == 1
+    for each in taken:
+        batch, (images, labels) = next(whole), parts.show(each)
+        assert torch.equal(images, batch.images)
+        assert torch.equal(labels, batch.labels)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("color", [False, True])
 @pytest.mark.parametrize("resampler", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("aug", AUGS)
