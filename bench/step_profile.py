@@ -94,7 +94,7 @@ def page_of(flags, precision, threads, rows, total, moved, found) -> str:
         )
     lines += [
         "",
-        f"All operations take and give {sum(moved.values()) / 1e6:,.0f} MB together. The convolutions and the optimizer "
+        f"Together they take and give {sum(moved.values()) / 1e6:,.0f} MB. The convolutions and the optimizer "
         f"alone: {kept / 1e6:,.0f} MB, {1000 * kept / copy:.0f} ms at the {copy / 1e9:.1f} GB/s of a copy. Their "
         f"{operations / 1e9:,.0f} G operations take {1000 * operations / products:.0f} ms at the "
         f"{products / 1e9:,.0f} GFLOP/s of {precision} matrix products. The larger of the two is the floor: "

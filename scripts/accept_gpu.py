@@ -8,13 +8,16 @@
 | step | no | gradients and losses in fp32, bf16, fp16; compiled against eager; layouts; maps and boxes | 6 min |
 |      |    | against the CPU; exact and close resume; that no step waits for the host | |
 | augment | no | torch's views of decoded images against the twin, compiled and eager; that nothing waits | 4 min |
-| rates | no | the bf16 matrix product and the device copy; then the step, compiled and eager, at batch | 9 min |
-|       |    | 256, 32, 1024, and evaluation: images/s, TFLOP/s and its share, memory, seconds to compile | |
+| rates | no | the bf16 matrix product and the device copy; then the step, eager, compiled, captured and | 20 min |
+|       |    | both, at batch 256, 32, 1024, 128: images/s, shares of the ceilings, memory, seconds to the | |
+|       |    | first step; 1, 2 and 4 trainings side by side; evaluation | |
 | resident | no | images/s of views of decoded images; trainings fed so beside synthetic input, and DALI | 6 min |
 | data | yes | every augmentation's batches against the Pillow twin, host and mixed; stream and errors | 2 min |
 | pipeline | yes | images/s of the batches, in 72 ways, and of a whole training fed by them | 5 min |
 | resume | no | `train` stopped by SIGTERM and continued, to the bit with --deterministic; `evaluate` twice | 6 min |
 | training | no | a real training that goes on from call to call (default: --preset fast, depth 18, stem A) | 5 min |
+| recipe | no | none, hns and gr under --preset fast at depth 18, then 34, gone on with from call to call; | 25 min |
+|      |    | their table beside the paper's numbers | |
 
 Trainings take their images from a store, decoded once, and so need no DALI.
 
@@ -26,11 +29,11 @@ is "not reached", and never counts as passed.
 For 30 minutes with a GPU, in calls of at most 10 minutes (fastwsol must be importable: PYTHONPATH=. where it is not
 installed; DALI for CUDA 13 serves as well as the one pinned):
 
-    python scripts/accept_gpu.py step augment --out $OUT --shards DIR --phase-minutes 4.5    first: they need no DALI
+    python scripts/accept_gpu.py step augment --out $OUT --shards DIR --phase-minutes 4    first: they need no DALI
     python scripts/accept_gpu.py rates resident --out $OUT --shards DIR --phase-minutes 4.5
-    python scripts/accept_gpu.py training --out $OUT --shards DIR --phase-minutes 4 --export-weights
-    python scripts/accept_gpu.py resume --out $OUT --shards DIR --phase-minutes 4.5
-    python scripts/accept_gpu.py data pipeline --out $OUT --shards DIR --phase-minutes 2.5
+    python scripts/accept_gpu.py recipe --out $OUT --shards DIR --phase-minutes 8
+    python scripts/accept_gpu.py resume --out $OUT --shards DIR --phase-minutes 3.5
+    python scripts/accept_gpu.py data pipeline --out $OUT --shards DIR --phase-minutes 2
 
 Each phase leaves DIR/PHASE.json, whole after every check, with command, commit, versions, machine and GPU; clocks and
 other settings of the card are left as they are found. A training's own files stand in training.json under `files`.
@@ -65,7 +68,7 @@ from fastwsol.sources.synthetic import Synthetic
 
 PROG = "scripts/accept_gpu.py"
 NOT_REACHED = 3
-Phase = Literal["step", "augment", "rates", "resident", "data", "pipeline", "resume", "training"]
+Phase = Literal["step", "augment", "rates", "resident", "data", "pipeline", "resume", "training", "recipe"]
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,8 @@ def _carry_out(
     if phase == "training":
         trained = module.default_flags(flags.dry_run) if train_flags is None else train_flags
         checks = module.checks(setting, run, trained, flags.out, flags.export_weights)
+    elif phase == "recipe":
+        checks = module.checks(setting, run)
     else:
         checks = module.checks(setting)
     checks = [check for check in checks if flags.only in check.name]

@@ -24,7 +24,7 @@ from fastwsol.store import default_folder, open_store
 
 SCRIPT = Path(accept_gpu.__file__)
 WITHOUT_DALI = ("step", "augment", "rates", "resident")
-WITH_DALI = ("data", "pipeline", "resume", "training")
+WITH_DALI = ("data", "pipeline", "resume", "training", "recipe")
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def test_every_phase_does_on_a_cpu_what_a_cpu_can(out, phase):
 
 def test_what_a_dry_run_leaves_is_little(out):
     files = [path for path in out.rglob("*") if path.is_file()]
-    assert len(files) <= 8 + 2  # one a phase, of which a call has two or so, and the weights in two pieces
+    assert len(files) <= 9 + 2  # one a phase, of which a call has two or so, and the weights in two pieces
     assert all(path.parent == out and path.stat().st_size < 16 * 2**20 for path in files)
 
 
