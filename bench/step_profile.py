@@ -90,7 +90,7 @@ def page_of(flags, precision, threads, rows, total, moved, found) -> str:
         count = moved_by(row.key, moved)
         lines.append(
             f"| `{row.key}` | {row.count / STEPS:.0f} | {1000 * seconds:.1f} | {100 * seconds / total:.1f} % | "
-            + (f"{count / 1e6:.0f} | {count / 1e9 / seconds:.1f} |" if count else "| |")
+            + (f"{count / 1e6:.0f} | {count / 1e9 / seconds:.1f} |" if count >= 1e6 else "| |")
         )
     lines += [
         "",

@@ -110,7 +110,7 @@ def _show(pixels: Tensor, views: DeviceViews, look: _Look) -> Tensor:
         levels = levels if kept is None else torch.where(kept, levels, look.hidden_pixel)
         levels, kept = _jittered(levels, views), None
     images = levels * look.scale + look.shift
-    images = images if kept is None else torch.where(kept, images, 0.0)
+    images = images if kept is None else images.masked_fill(~kept, 0.0)  # `torch.where` would send its 0 to the GPU
     return images.to(look.dtype).permute(0, 3, 1, 2)
 
 

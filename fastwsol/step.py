@@ -201,7 +201,8 @@ def change(state: State, loss_of: Loss, images: Tensor, labels: Tensor) -> None:
     totals["loss"] += loss.detach() * len(labels)
     totals["correct"] += correct
     totals["steps"] += 1
-    bad_step = torch.where(finite, NO_STEP, totals["step"])
+    # Not `torch.where`, which would send its number to the device, and that no graph captures.
+    bad_step = totals["step"].masked_fill(finite, NO_STEP)
     totals["bad_step"].copy_(torch.minimum(totals["bad_step"], bad_step))
     totals["step"] += 1
     if state.average is not None:
