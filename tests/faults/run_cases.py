@@ -237,6 +237,12 @@ TRAIN = [
     train_flags("a GPU too many", ["--device", "cuda:99"], "--device cuda:99: this machine has"),
     train_flags("fp16 on a CPU", ["--precision", "fp16"], "--precision fp16: needs a CUDA device"),
     train_flags("a path of the data that is none", ["--data", "warm"], "--data"),
+    train_flags("a CUDA graph on a CPU", ["--step", "captured"], "--step captured: needs a CUDA device"),
+    train_flags("a way to step that is none", ["--step", "fast"], "--step"),
+    train_flags("first images off the grid", ["--start-size", "40"], "--start-size 40: must be a multiple of 16"),
+    train_flags("images that would shrink", ["--start-size", "80"], "--start-size 80", "up to --image-size 64"),
+    train_flags("a label smoothed away", ["--label-smoothing", "1"], "--label-smoothing 1.0"),
+    train_flags("an average over fewer steps than none", ["--average-steps", "-1"], "--average-steps -1"),
     Case(
         "flags",
         "a file for a store",
