@@ -23,6 +23,7 @@ class Captured:
     """
 
     def __init__(self, work: Callable[[Inputs], object], sample: Inputs) -> None:
+        self._work = work  # the graph reads memory that only this keeps
         self._inputs = {name: tensor.clone() for name, tensor in sample.items()}
         record = _as_graph if next(iter(sample.values())).is_cuda else _as_it_is
         self._replay = record(lambda: work(self._inputs))
@@ -42,8 +43,12 @@ def _as_graph(work: Callable[[], object]) -> Callable[[], object]:
             work()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    # Other threads draw and upload meanwhile, which only a capture of the whole process would mind.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    # The outer context has this process go on where it was even after a capture that failed. Other threads draw and
+    # upload meanwhile, which only a capture of the whole process would mind.
+    with (
+        torch.cuda.stream(torch.cuda.current_stream()),
+        torch.cuda.graph(graph, capture_error_mode="thread_local"),
+    ):
         work()
     return graph.replay
 

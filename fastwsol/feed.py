@@ -61,16 +61,18 @@ class Feed:
         """Where a split's images come from."""
         return "resident" if split.packed_name in self._stores else "dali"
 
-    def views_by(self, split: Split) -> Literal["kernel", "dali", "torch"]:
+    def views_by(self, split: Split) -> Literal["kernel", "dali", "torch", "torch, compiled"]:
         """What makes a split's views of decoded images: equal answers mean equal bits."""
         if self._autocast.device.type == "cpu":
             return "kernel" if of_one_size(split) else "dali"
-        return "torch" if split.packed_name in self._stores else "dali"
+        if split.packed_name not in self._stores:
+            return "dali"
+        return "torch, compiled" if self._compiled else "torch"
 
     def _pixels(self, name: str) -> torch.Tensor:
         if name not in self._on_device:
-            mapped = np.load(self._stores[name].path, mmap_mode="c")  # torch wants it writeable; nobody writes
-            self._on_device[name] = torch.from_numpy(mapped).to(self._autocast.device)
+            # Of the file that was verified, though another may have taken its place since.
+            self._on_device[name] = torch.from_numpy(self._stores[name].pixels).to(self._autocast.device)
         return self._on_device[name]
 
 

@@ -1,6 +1,6 @@
 """Batches from a store: nothing is decoded. On the CPU a kernel makes the views; on a GPU torch does, from a tensor."""
 
-import sys
+import weakref
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class StoreBatches(Batches):
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="views")
         self._ahead: deque[Future[list[Batch]]] = deque()
         self._ready: deque[Batch] = deque()
-        self._rooms: list[NDArray[Any]] = []
+        self._free: deque[NDArray[Any]] = deque()
         for _ in range(threads):
             self._begin()
 
@@ -52,16 +52,16 @@ class StoreBatches(Batches):
         self._ahead.append(self._pool.submit(_make, self._stream, self._pixels, self._shower, steps, self._room()))
 
     def _room(self) -> NDArray[Any]:
-        """Memory for a chunk that no tensor uses any more: fresh memory costs as much as the views, page by page."""
-        for room in self._rooms:
-            if sys.getrefcount(room) == _UNUSED:
-                return room
-        self._rooms.append(self._shower.room(self._steps * self._stream.batch_size))
-        return self._rooms[-1]
-
-
-_UNUSED = 3
-"""References to an array that only a list, a loop's variable and the question itself hold."""
+        """Memory for a chunk, on loan until no tensor uses it any more: fresh memory costs as much as the views, page
+        by page.
+        """
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            memory = self._shower.room(self._steps * self._stream.batch_size)
+        room = memory.view()  # an array of its own, which the tensors keep alive: when it goes, they are gone
+        weakref.finalize(room, self._free.append, memory).atexit = False
+        return room
 
 
 def _make(stream: Stream, pixels: NDArray[np.uint8], shower: Shower, steps: range, room: NDArray[Any]) -> list[Batch]:

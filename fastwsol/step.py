@@ -122,7 +122,12 @@ def unchanged(state: State) -> Iterator[None]:
         with torch.no_grad():
             for name, tensor in state_tensors(state).items():
                 tensor.copy_(tensors[name])
+        # Where it broke off in mid-step, gradients are left, and a scaler that takes the step for taken.
+        state.optimizer.zero_grad(set_to_none=True)
+        for name in ("grad_scale", "found_inf"):
+            vars(state.optimizer).pop(name, None)
         if state.scaler.is_enabled():
+            state.scaler._per_optimizer_states.clear()
             state.scaler.load_state_dict(scaler)
         state.step = step
 
@@ -143,6 +148,10 @@ def check_finite(state: State) -> None:
 
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """images, labels -> mean cross-entropy, number of images classified rightly."""
+
+
+_MOST_SIZES = 64
+"""Image sizes that the step may be compiled for in one process."""
 
 
 class _ModelAndLoss(nn.Module):
@@ -166,6 +175,7 @@ def make_loss(
     """The loss of a batch; its gradients are averaged over the processes of `world`."""
     loss = _ModelAndLoss(model, autocast, label_smoothing)
     if compiled:
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_SIZES)
         loss.compile(fullgraph=True, dynamic=False)  # a network of several sizes is compiled for each of them
     return world.averaging_gradients(loss, autocast.device)
 

@@ -13,7 +13,7 @@ import torch
 
 from fastwsol.batches import Batches
 from fastwsol.capture import Captured, Inputs
-from fastwsol.distributed import World
+from fastwsol.distributed import ALONE, World
 from fastwsol.errors import UserError
 from fastwsol.step import Loss, State, change, set_rate, unchanged
 
@@ -74,13 +74,14 @@ def refuse_impossible(asked: AskedMode, device: torch.device, processes: int) ->
         what = "a CUDA device" if device.type != "cuda" else "to be the only process"
         raise UserError(f"--step {asked}: needs {what}; use --step auto")
     raise UserError(
-        f"--step {asked}: torch.compile needs a C++ compiler (g++) on a CPU; install one, or use --step auto"
+        f"--step {asked}: torch.compile needs a compiler (g++, for a GPU gcc); install one, or use --step auto"
     )
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile can work here: on a CPU it needs a C++ compiler."""
-    return device.type != "cpu" or any(shutil.which(each) for each in ("g++", "c++", "clang++"))
+    """Whether torch.compile can work here: it needs a C++ compiler on a CPU, one of C for a GPU."""
+    compilers = ("g++", "c++", "clang++") if device.type == "cpu" else ("gcc", "cc", "clang")
+    return any(shutil.which(each) for each in compilers)
 
 
 def possible_modes(device: torch.device, compiles: bool, processes: int) -> list[Mode]:
@@ -112,16 +113,24 @@ def choose_mode(
             print(f"trying the step {mode}: that takes up to a minute or so", flush=True)
         try:
             stepper = make(mode)
-            seconds[mode] = world.value_of_lead(_seconds_a_step(stepper, state, sample, device))
-        except RuntimeError as error:  # of an operation that this version of torch cannot capture
-            if "captured" not in mode:
+            seconds[mode] = world.value_of_lead(_seconds_a_step(stepper, state, sample, device, world))
+        except RuntimeError as error:  # of a compiler, or of an operation that this version of torch cannot capture
+            if not seconds or world.size > 1:
                 raise
-            print(f"warning: the step cannot be {mode} here ({str(error).splitlines()[0]})", file=sys.stderr)
+            tell_failure(mode, error)
             continue
         if fastest is None or seconds[mode] < seconds[fastest[0]]:
             fastest = mode, stepper
     assert fastest is not None
     return Choice(fastest[0], seconds), fastest[1]
+
+
+def tell_failure(mode: Mode, error: Exception) -> None:
+    """Warn that a step cannot be carried out in `mode`; of several errors the first says why."""
+    first: BaseException = error
+    while first.__context__ is not None:
+        first = first.__context__
+    print(f"warning: the step cannot be {mode} here ({(str(first).splitlines() or [''])[0]})", file=sys.stderr)
 
 
 def _worth_a_trial(mode: Mode, best: float, steps_left: int, device: torch.device) -> bool:
@@ -130,14 +139,21 @@ def _worth_a_trial(mode: Mode, best: float, steps_left: int, device: torch.devic
     return cost < _HOPED_GAIN[device.type] * best * steps_left
 
 
-def _seconds_a_step(stepper: Stepper, state: State, sample: Inputs, device: torch.device) -> float:
-    """The least of some steps, after one that is not counted: it compiles."""
-    found: list[float] = []
+def _seconds_a_step(
+    stepper: Stepper, state: State, sample: Inputs, device: torch.device, world: World = ALONE
+) -> float:
+    """The least of some steps, as many in every process, after one that is not counted: it compiles."""
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        stepper.step(sample, 0.0)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
     with unchanged(state):
-        while len(found) <= TIMED_STEPS or sum(found[1:]) < _TIMED_SECONDS:
-            start = time.perf_counter()
-            stepper.step(sample, 0.0)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            found.append(time.perf_counter() - start)
-    return min(found[1:])
+        seconds()
+        found = [seconds() for _ in range(TIMED_STEPS)]
+        more = world.value_of_lead(int(_TIMED_SECONDS / min(found)))  # the steps of all wait for each other
+        found += [seconds() for _ in range(more)]
+    return min(found)

@@ -16,6 +16,7 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ _CHUNK = 256
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """One packed split, decoded. `pixels`: uint8 [N, H, W, 3], mapped from `path`, read-only."""
+    """One packed split, decoded. `pixels`: uint8 [N, H, W, 3], mapped from `path`; nobody writes to it."""
 
     path: Path
     pixels: NDArray[np.uint8]
@@ -86,7 +87,7 @@ def open_store(
     assert of_one_size(split)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.npy"
-    with _locked(folder, name):
+    with _locked(folder, name, gives_up):
         about = _read_json(folder, name)
         if about.get("key") != _key(shards, name) or not _is_whole(path, about, verify):
             if about:
@@ -96,7 +97,7 @@ def open_store(
                 folder / f"{name}.json",
                 {"format_version": FORMAT_VERSION, "key": _key(shards, name), **_contents(path)},
             )
-        pixels = np.load(path, mmap_mode="r")
+        pixels = np.load(path, mmap_mode="c")  # torch wants them writeable; nobody writes, and the file would not know
     return Store(path, pixels)
 
 
@@ -186,20 +187,43 @@ def _new_file(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, name: str) -> Iterator[None]:
+def _locked(folder: Path, name: str, gives_up: Callable[[], bool]) -> Iterator[None]:
     """Hold the store's lock; where another process does, say so and wait. It is let go when the process ends, however
-    it does. In a folder that cannot be written nobody builds, and none is needed.
+    it does. In a folder that cannot be written nobody builds, and none is needed. Raises Interrupted where waiting is
+    to be given up.
     """
     if not os.access(folder, os.W_OK):
         yield
         return
-    with (folder / f"{name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process, which is at work on {folder / name}.npy", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+    path = folder / f"{name}.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:  # another user's, which serves as well
+        descriptor = os.open(path, os.O_RDONLY)
+    try:
+        said = False
+        while not _took(descriptor):
+            if not said:
+                print(f"waiting for another process, which is at work on {folder / name}.npy", flush=True)
+                said = True
+            if gives_up():
+                raise Interrupted(f"{folder / name}.npy is in another process's hands; run the same command again")
+            time.sleep(_SECONDS_BETWEEN_TRIES)
         yield
+    finally:
+        os.close(descriptor)
+
+
+_SECONDS_BETWEEN_TRIES = 0.1
+
+
+def _took(descriptor: int) -> bool:
+    """Whether the lock could be had at once."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def free_disk_bytes(folder: Path) -> int:

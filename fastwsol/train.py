@@ -12,7 +12,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -52,6 +52,7 @@ from fastwsol.step_mode import (
     choose_mode,
     possible_modes,
     refuse_impossible,
+    tell_failure,
 )
 from fastwsol.tables import print_report, summary_line
 from fastwsol.validation import Evaluation, evaluate_model, forward_split, rates_of
@@ -207,7 +208,7 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: W
     run = RunDir(folder)
     names = ["train"] if config.holdout else ["train", config.eval_split]  # the holdout is a part of train
     with StopSignals(says_so=world.leads) as stop, contextlib.ExitStack() as held:
-        compiles_views = launch.step not in ("eager", "captured")
+        compiles_views = launch.step not in ("eager", "captured") and can_compile(device)
         feed = open_feed(
             launch, packed, names, autocast, threads, compiles_views, world, gives_up=lambda: stop.requested
         )
@@ -302,20 +303,44 @@ def steps_taken(job: Job, state: State) -> Iterator[tuple[float, bool]]:
     """Take the remaining steps, and yield after each its learning rate, and whether nothing was set up in it."""
     mode: Mode | None = None
     for end, size in job.config.phases(len(job.split)):
-        if state.step >= end:
-            continue
-        batches = training_batches(job, size, state.step)
-        taken = batches.take()
-        make = functools.partial(make_stepper, job, state, batches, taken)
-        mode, stepper = begin(job, state, make, taken) if mode is None else (mode, make(mode))
-        warm = False
-        while state.step < end:
-            if warm:
-                taken = batches.take()
-            lr = job.config.learning_rate(state.step, len(job.split))
-            stepper.step(taken, lr)
-            yield lr, warm
-            warm = True
+        if state.step < end:
+            mode = yield from steps_of_size(job, state, size, end, mode)
+
+
+def steps_of_size(
+    job: Job, state: State, size: int, end: int, mode: Mode | None
+) -> Generator[tuple[float, bool], None, Mode]:
+    """`steps_taken` up to step `end`, on images of `size` pixels a side, in `mode` if one has been chosen; returns it.
+
+    What was captured goes at its end.
+    """
+    batches = training_batches(job, size, state.step)
+    taken = batches.take()
+    make = functools.partial(make_stepper, job, state, batches, taken)
+    mode, stepper = begin(job, state, make, taken) if mode is None else made(job, make, mode)
+    warm = False
+    while state.step < end:
+        if warm:
+            taken = batches.take()
+        lr = job.config.learning_rate(state.step, len(job.split))
+        stepper.step(taken, lr)
+        yield lr, warm
+        warm = True
+    return mode
+
+
+def made(job: Job, make: Callable[[Mode], Stepper], mode: Mode) -> tuple[Mode, Stepper]:
+    """A stepper in `mode`; where that was chosen and cannot be captured now, of larger images, in the same uncaptured,
+    with a warning.
+    """
+    try:
+        return mode, make(mode)
+    except RuntimeError as error:
+        if "captured" not in mode or job.launch.step != "auto":
+            raise
+        tell_failure(mode, error)
+        fallback: Mode = "compiled" if mode == "compiled-captured" else "eager"
+        return fallback, make(fallback)
 
 
 def make_stepper(job: Job, state: State, batches: Batches, sample: Inputs, mode: Mode) -> Stepper:
@@ -356,9 +381,9 @@ def begin(job: Job, state: State, make: Callable[[Mode], Stepper], sample: Input
     }
     stepper = None
     if job.launch.step == "auto":
-        choice = world.value_of_lead(chosen_before(job.run, how) if world.leads else None)
+        modes = possible_modes(device, can_compile(device), world.size)
+        choice = world.value_of_lead(chosen_before(job.run, how, modes) if world.leads else None)
         if choice is None:
-            modes = possible_modes(device, can_compile(device), world.size)
             choice, stepper = choose_mode(modes, make, state, sample, job.total_steps - state.step, world)
     else:
         choice = Choice(job.launch.step, {})
@@ -367,14 +392,18 @@ def begin(job: Job, state: State, make: Callable[[Mode], Stepper], sample: Input
     if world.leads:
         compiles = stepper is None and "compiled" in choice.mode
         print(f"{choice}" + ("; compiling takes up to a minute or so" if compiles else ""), flush=True)
-    return choice.mode, make(choice.mode) if stepper is None else stepper
+    return made(job, make, choice.mode) if stepper is None else (choice.mode, stepper)
 
 
-def chosen_before(run: RunDir, how: dict[str, Any]) -> Choice | None:
-    """What was chosen when this run was last begun in the same way on the same machine: it gives the same bits."""
+def chosen_before(run: RunDir, how: dict[str, Any], modes: list[Mode]) -> Choice | None:
+    """Which of `modes` was taken when this run was last begun in the same way on the same machine: it gives the same
+    bits.
+    """
     starts = run.starts()
     here = how | {"versions": versions(), "machine": machine()}
     if not starts or any(starts[-1].get(name) != value for name, value in here.items()):
+        return None
+    if starts[-1].get("step_mode") not in modes:
         return None
     return Choice(starts[-1]["step_mode"], starts[-1]["step_mode_seconds"])
 

@@ -79,7 +79,7 @@ def two_processes(*arguments: str, module: str = "fastwsol.train") -> subprocess
 def run_of_two(shards, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A finished run of two processes, and what they said."""
     run = tmp_path_factory.mktemp("two") / "run"
-    process = two_processes(*flags(shards, run))
+    process = two_processes(*flags(shards, run, "--step", "auto"))
     assert process.returncode == 0, process.stderr
     return run, process
 

@@ -23,6 +23,7 @@ from fastwsol.rundir import RunDir
 from fastwsol.shards import Shards, open_shards
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.step_mode import Stepper
+from fastwsol.store import Store
 
 FP32 = Autocast(torch.device("cpu"), "fp32")
 
@@ -198,3 +199,17 @@ def test_a_store_in_a_folder_of_its_own(shards, tmp_path):
     assert sources(found, shards) == {"train": "resident", "val": "resident"}
     assert np.load(tmp_path / "fast disk" / "decoded" / "val.npy", mmap_mode="r").shape == (40, 64, 64, 3)
     assert not (shards.folder / "decoded").exists()
+
+
+def test_a_gpu_gets_the_pixels_that_were_verified_whatever_lies_at_their_path_now(tmp_path):
+    """Another run, of other shards, may have built its store there since."""
+    path = tmp_path / "val.npy"
+    np.save(path, np.full((4, 2, 2, 3), 1, np.uint8))
+    opened = feed.Feed(
+        Autocast(torch.device("cpu"), "fp32"), 1, False, {"val": Store(path, np.load(path, mmap_mode="c"))}
+    )
+    np.save(tmp_path / "other.npy", np.full((2, 2, 2, 3), 9, np.uint8))
+    os.replace(tmp_path / "other.npy", path)
+    pixels = opened._pixels("val")
+    assert pixels.shape == (4, 2, 2, 3)
+    assert (pixels == 1).all()

@@ -113,6 +113,32 @@ def test_what_is_tried_leaves_no_trace():
     assert_same(all_of(state), before)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_trial_that_breaks_off_in_mid_step_leaves_no_trace_either(precision):
+    """Gradients that nobody took would be added to the next step's; and the scaler would take that one for taken."""
+    state, batches = fresh(precision=precision), Noise()
+    taken = batches.take()
+    way = stepper("eager", state, batches, taken, precision)
+    before = all_of(state)
+
+    def broken(*_):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    for name in ("optimizer", "scaler"):  # before the update of the weights, and after
+        owner = getattr(state, name)
+        method = "step" if name == "optimizer" else "update"
+        original = getattr(owner, method)
+        setattr(owner, method, broken)
+        with pytest.raises(RuntimeError), unchanged(state):
+            way.step(taken, 0.1)
+        setattr(owner, method, original)
+        assert_same(all_of(state), before)
+    way.step(taken, 0.1)
+    other = fresh(precision=precision)
+    stepper("eager", other, batches, taken, precision).step(taken, 0.1)
+    assert_same(all_of(state), all_of(other))
+
+
 class Recorded(TorchDispatchMode):
     """Every operation that is dispatched, with those of its arguments that are no tensors."""
 
@@ -251,4 +277,4 @@ def test_graphs_asked_for_on_a_cpu_are_refused(synthetic_shards, tmp_path, capsy
 def test_compiling_asked_for_without_a_compiler_is_refused(synthetic_shards, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(step_mode.shutil, "which", lambda name: None)
     assert run_command(train.main, run_flags(synthetic_shards, tmp_path / "run", "--step", "compiled")) == 2
-    assert "needs a C++ compiler (g++)" in capsys.readouterr().err
+    assert "needs a compiler (g++, for a GPU gcc)" in capsys.readouterr().err

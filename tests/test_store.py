@@ -209,7 +209,7 @@ def test_a_full_disk_is_told_before_anything_is_decoded(shards, monkeypatch):
 
 
 def test_waiting_is_said(shards):
-    """A process that finds the lock taken says so, and goes on when it is let go."""
+    """A process that finds the lock taken says so, and goes on when it is let go; or gives up when it is asked to."""
     default_folder(shards).mkdir()
     hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
     holder = subprocess.Popen(
@@ -226,6 +226,8 @@ def test_waiting_is_said(shards):
     other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert "waiting for another process" in other.stdout.readline()
     assert not is_built(shards, "train", default_folder(shards))
+    with pytest.raises(Interrupted):
+        opened(shards, gives_up=lambda: True)
     holder.communicate(b"\n")
     assert other.wait() == 0
     assert is_built(shards, "train", default_folder(shards))
