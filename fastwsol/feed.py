@@ -4,6 +4,7 @@ Either way the same images are shown in the same way at each step; on a CPU to t
 """
 
 import importlib.util
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,11 @@ class Feed:
 
     def _pixels(self, name: str) -> torch.Tensor:
         if name not in self._on_device:
-            # Of the file that was verified, though another may have taken its place since.
-            self._on_device[name] = torch.from_numpy(self._stores[name].pixels).to(self._autocast.device)
+            with warnings.catch_warnings():  # of an array that is read-only: so is what is made of it
+                warnings.simplefilter("ignore")
+                # Of the file that was verified, though another may have taken its place since.
+                mapped = torch.from_numpy(self._stores[name].pixels)
+            self._on_device[name] = mapped.to(self._autocast.device)
         return self._on_device[name]
 
 

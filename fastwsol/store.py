@@ -42,7 +42,7 @@ _CHUNK = 256
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """One packed split, decoded. `pixels`: uint8 [N, H, W, 3], mapped from `path`; nobody writes to it."""
+    """One packed split, decoded. `pixels`: uint8 [N, H, W, 3], mapped from `path`, read-only."""
 
     path: Path
     pixels: NDArray[np.uint8]
@@ -97,7 +97,7 @@ def open_store(
                 folder / f"{name}.json",
                 {"format_version": FORMAT_VERSION, "key": _key(shards, name), **_contents(path)},
             )
-        pixels = np.load(path, mmap_mode="c")  # torch wants them writeable; nobody writes, and the file would not know
+        pixels = np.load(path, mmap_mode="r")
     return Store(path, pixels)
 
 
