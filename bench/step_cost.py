@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from fastwsol.cam import class_activation_maps
-from fastwsol.config import Config
+from fastwsol.config import GMAC, Config
 from fastwsol.durable import write_json
 from fastwsol.localize import PROTOCOLS, localize
 from fastwsol.machine import Autocast, pick_autocast, use_threads
@@ -34,17 +34,15 @@ from fastwsol.step import make_loss, new_state, train_step
 CPU = torch.device("cpu")
 CLASSES, SIZE = 200, 64
 BATCHES = (32, 64, 128, 256, 512, 1024)
-GMAC = {(18, "A"): 0.99, (34, "A"): 1.83, (18, "C"): 0.25, (34, "C"): 0.46}
-"""Of a forward pass over one image; a step is three, and a multiply-add two operations."""
 TURNS = 3
 TRAIN_IMAGES, VAL_IMAGES = 100_000, 10_000
 
 
-def best(work: Callable[[], object], turns: int = TURNS) -> float:
+def best(work: Callable[[], object]) -> float:
     """Seconds of the fastest of a few turns, after one that does not count."""
     work()
     found = []
-    for _ in range(turns):
+    for _ in range(TURNS):
         start = time.perf_counter()
         work()
         found.append(time.perf_counter() - start)
@@ -56,8 +54,8 @@ def ceilings() -> dict:
     side, count = 2048, 2**26
     found: dict = {}
     for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
-        a, b = (torch.randn(side if name == "fp32" else side // 4, side).to(dtype) for _ in range(2))
-        found[f"{name} matrix product, FLOP/s"] = 2 * a.shape[0] * a.shape[0] * side / best(lambda a=a, b=b: a @ b.T)
+        a, b = (torch.randn(side, side).to(dtype) for _ in range(2))
+        found[f"{name} matrix product, FLOP/s"] = 2 * side**3 / best(lambda a=a, b=b: a @ b)
     source = torch.randn(count)
     target = torch.empty_like(source)
     found["copy, bytes/s"] = 2 * source.nbytes / best(lambda: target.copy_(source))
@@ -71,10 +69,10 @@ def noise(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.randint(0, CLASSES, (count,), generator=generator)
 
 
-def step_rate(config: Config, count: int, autocast: Autocast, compiled: bool = False) -> float:
-    """Images a second of training steps."""
+def step_rate(config: Config, count: int, autocast: Autocast) -> float:
+    """Images a second of eager training steps."""
     state = new_state(config, CLASSES, autocast)
-    loss_of = make_loss(state.model, autocast, compiled)
+    loss_of = make_loss(state.model, autocast, compiled=False)
     images, labels = noise(count)
     return count / best(lambda: train_step(state, loss_of, images, labels, 0.01))
 
@@ -127,9 +125,8 @@ def main() -> None:
     print(json.dumps(found, indent=1), flush=True)
     products = found["ceilings"][f"{autocast.precision} matrix product, FLOP/s"]
     rows = found["steps"] = []
-    sizes = [(18, "C", size) for size in BATCHES] + [
-        (depth, stem, 32) for depth, stem in GMAC if (depth, stem) != (18, "C")
-    ]
+    others = [(18, "A"), (34, "A"), (34, "C")]
+    sizes = [(18, "C", size) for size in BATCHES] + [(*network, 32) for network in others]
     for depth, stem, size in sizes:
         rate = step_rate(Config(depth=depth, stem=stem), size, autocast)  # type: ignore[arg-type]
         share = rate * 6e9 * GMAC[depth, stem] / products

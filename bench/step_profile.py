@@ -12,12 +12,12 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from step_cost import CLASSES, CPU, GMAC, ceilings, noise
+from step_cost import CLASSES, CPU, ceilings, noise
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fastwsol.config import Config
+from fastwsol.config import GMAC, Config
 from fastwsol.durable import write_bytes
 from fastwsol.machine import pick_autocast, use_threads
 from fastwsol.rundir import environment
@@ -87,7 +87,7 @@ def page_of(flags, precision, threads, rows, total, moved, found) -> str:
     ]
     for row in rows[:SHOWN]:
         seconds = row.self_cpu_time_total / STEPS / 1e6
-        count = moved_by(row.key, moved)
+        count = moved[row.key.replace("mkldnn_", "")]  # a backend's name, for the operation that called it
         lines.append(
             f"| `{row.key}` | {row.count / STEPS:.0f} | {1000 * seconds:.1f} | {100 * seconds / total:.1f} % | "
             + (f"{count / 1e6:.0f} | {count / 1e9 / seconds:.1f} |" if count >= 1e6 else "| |")
@@ -102,12 +102,6 @@ def page_of(flags, precision, threads, rows, total, moved, found) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def moved_by(name: str, moved: Counter[str]) -> int:
-    """The bytes of an operation that the profiler names; a backend's name stands for the operation that called it."""
-    called = {"aten::mkldnn_convolution": "aten::convolution", "aten::native_batch_norm": "aten::native_batch_norm"}
-    return moved.get(called.get(name, name), 0)
 
 
 if __name__ == "__main__":

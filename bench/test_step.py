@@ -9,6 +9,7 @@ first losses are compared before they are timed.
 import pytest
 import torch
 from rounds import Side
+from step_cost import CLASSES, CPU, noise
 
 from fastwsol.config import Config
 from fastwsol.machine import Autocast, pick_autocast
@@ -17,15 +18,7 @@ from fastwsol.step import make_loss, new_state, train_step
 
 BATCH = 32
 ROUNDS = 7
-CLASSES = 200
-CPU = torch.device("cpu")
 SIDES = ("compiled", "eager", "eager fp32 contiguous")
-
-
-def batch(count, memory_format):
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(count, 3, 64, 64, generator=generator)
-    return images.contiguous(memory_format=memory_format), torch.randint(0, CLASSES, (count,), generator=generator)
 
 
 def make_side(name, config, count):
@@ -36,7 +29,8 @@ def make_side(name, config, count):
     state = new_state(config, CLASSES, autocast)
     state.model.to(memory_format=memory_format)
     loss_of = make_loss(state.model, autocast, compiled=name == "compiled")
-    images, labels = batch(count, memory_format)
+    images, labels = noise(count)
+    images = images.contiguous(memory_format=memory_format)
 
     def step():
         train_step(state, loss_of, images, labels, lr=0.0)

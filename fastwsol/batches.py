@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fastwsol.capture import Inputs
 from fastwsol.config import Augmentation
 from fastwsol.draws import Views, draw_views, stream_slice
 from fastwsol.shards import Split
@@ -45,13 +46,13 @@ class Batches(ABC):
     @abstractmethod
     def __next__(self) -> Batch: ...
 
-    def take(self) -> dict[str, torch.Tensor]:
+    def take(self) -> Inputs:
         """What `show` needs for the next batch, on the device."""
         batch = next(self)
         return {"images": batch.images, "labels": batch.labels}
 
-    def show(self, taken: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The images and labels of the batch that was taken."""
+    def show(self, taken: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+        """The images and labels of the batch that was taken, as in `Batch`."""
         return taken["images"], taken["labels"]
 
 

@@ -18,6 +18,18 @@ PresetName = Literal["paper", "fast", "demo"]
 MAP_STRIDES: dict[Stem, int] = {"A": 8, "B": 4, "C": 16}
 """Pixels of the network's input that a cell of its maps stands for, a side."""
 
+GMAC: dict[tuple[int, Stem], float] = {
+    (18, "A"): 0.99,
+    (34, "A"): 1.83,
+    (18, "B"): 3.86,
+    (34, "B"): 7.19,
+    (18, "C"): 0.25,
+    (34, "C"): 0.46,
+}
+"""10^9 multiply-adds of a forward pass over one image of 64 pixels, by depth and stem. A step is three such passes, and
+a multiply-add two operations.
+"""
+
 GROUP_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 """Basic blocks in each of the four groups, by depth (paper, section 4)."""
 
@@ -204,6 +216,7 @@ class Config:
 
 _WARMUP_SHARE = 0.2
 _SIZE_STEP = 16
+"""Pixels: every side is a multiple of it, the finest Hide-and-Seek grid, and images grow by it."""
 
 
 def flag(name: str) -> str:

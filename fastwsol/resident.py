@@ -14,6 +14,7 @@ from torch import Tensor
 from fastwsol.augment_cpu import Shower
 from fastwsol.augment_gpu import DeviceViews, make_show
 from fastwsol.batches import Batch, Batches, Stream
+from fastwsol.capture import Inputs
 from fastwsol.store import Store
 
 CHUNK_VIEWS = 256
@@ -112,12 +113,12 @@ class DeviceBatches(Batches):
         images = self._show(self._pixels, block.views[part])
         return Batch(images, block.labels[part], block.ids[index])
 
-    def take(self) -> dict[str, Tensor]:
+    def take(self) -> Inputs:
         """The draws, which are small: the images are made by `show`."""
         block, _, part = self._following()
         return block.views[part].tensors() | {"labels": block.labels[part]}
 
-    def show(self, taken: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def show(self, taken: Inputs) -> tuple[Tensor, Tensor]:
         """The images and labels of the batch that was taken."""
         views = DeviceViews(**{name: tensor for name, tensor in taken.items() if name != "labels"})
         return self._show(self._pixels, views), taken["labels"]

@@ -68,7 +68,7 @@ class Choice:
 
 def refuse_impossible(asked: AskedMode, device: torch.device, processes: int) -> None:
     """Raise UserError where the mode asked for cannot be had."""
-    if asked == "auto" or asked in possible_modes(device, can_compile(device), processes):
+    if asked == "auto" or asked in possible_modes(device, processes):
         return
     if "captured" in asked:
         what = "a CUDA device" if device.type != "cuda" else "to be the only process"
@@ -84,10 +84,11 @@ def can_compile(device: torch.device) -> bool:
     return any(shutil.which(each) for each in compilers)
 
 
-def possible_modes(device: torch.device, compiles: bool, processes: int) -> list[Mode]:
+def possible_modes(device: torch.device, processes: int) -> list[Mode]:
     """The modes that can be had: graphs on a GPU alone, and not of several processes, whose gradients are exchanged in
     mid-step.
     """
+    compiles = can_compile(device)
     return [
         mode
         for mode in get_args(Mode)

@@ -7,37 +7,34 @@ The same command over its own unfinished run continues it, on the step, in the m
 """
 
 import contextlib
-import functools
 import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from fastwsol import checkpoint
-from fastwsol.batches import Batches, Stream, training_plan
-from fastwsol.capture import Inputs
+from fastwsol.batches import training_plan
 from fastwsol.command import parse_flags, run_command
 from fastwsol.config import PRESETS, Config, PresetName, flag
 from fastwsol.distributed import Wishes, World, joined
 from fastwsol.errors import Interrupted, RunFailure, UserError
-from fastwsol.feed import DataFlags, Feed, open_feed
+from fastwsol.feed import DataFlags, open_feed
 from fastwsol.holdout import hold_out
-from fastwsol.machine import Autocast, Precision, compute_deterministically, pick_autocast, take_device, use_threads
+from fastwsol.machine import Precision, compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.progress import Progress, announce
-from fastwsol.rundir import RunDir, RunInfo, machine, versions
-from fastwsol.shards import Shards, Split, open_shards
+from fastwsol.rundir import RunDir, RunInfo
+from fastwsol.shards import Shards, open_shards
 from fastwsol.step import (
     BadStep,
     State,
     check_finite,
     gather_totals,
-    make_loss,
     new_state,
     reset_totals,
     share_state,
@@ -45,19 +42,15 @@ from fastwsol.step import (
 )
 from fastwsol.step_mode import (
     AskedMode,
-    Choice,
-    Mode,
-    Stepper,
     can_compile,
-    choose_mode,
-    possible_modes,
     refuse_impossible,
-    tell_failure,
 )
+from fastwsol.steps import Job, steps_taken
 from fastwsol.tables import print_report, summary_line
 from fastwsol.validation import Evaluation, evaluate_model, forward_split, rates_of
 
 PROG = "python -m fastwsol.train"
+Resume = Literal["auto", "never", "require"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ class Launch(DataFlags):
     """folder that pack.py wrote"""
     run_dir: Path | None = None  # not `run`, which torchrun takes for a short form of a flag of its own
     """folder of the run; default data/runs/NAME, named after the configuration"""
-    resume: Literal["auto", "never", "require"] = "auto"
+    resume: Resume = "auto"
     """auto: continue this run if it is unfinished; never: refuse to; require: refuse to begin anew"""
     step: AskedMode = "auto"
     """how a step is carried out: eager; compiled by torch.compile; captured as a CUDA graph, which spares a small batch
@@ -156,37 +149,6 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
     state.step = saved.step
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run and what it is carried out with, in this process."""
-
-    run: RunDir
-    info: RunInfo
-    shards: Shards
-    """With the images held out apart."""
-    launch: Launch
-    autocast: Autocast
-    threads: int
-    feed: Feed
-    stop: "StopSignals"
-    world: World
-
-    @property
-    def config(self) -> Config:
-        """The run's configuration."""
-        return self.info.config
-
-    @property
-    def split(self) -> Split:
-        """The images trained on."""
-        return self.shards.splits["train"]
-
-    @property
-    def total_steps(self) -> int:
-        """Steps in the whole run."""
-        return self.config.total_steps(len(self.split))
-
-
 def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: World) -> None:
     """Carry the run in `folder` from where it stands to its end, evaluate it, and print and store the report.
 
@@ -214,12 +176,12 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: W
         )
         world.lead_does(lambda: held.enter_context(run.opened(info)))
         state = new_state(config, len(info.classes), autocast)
-        job = Job(run, info, shards, launch, autocast, threads, feed, stop, world)
-        world.lead_does(lambda: take_up(job, state))
+        job = Job(run, info, shards, launch.step, launch.deterministic, autocast, threads, feed, world)
+        world.lead_does(lambda: take_up(job, state, launch.resume))
         share_state(state, world)
         announce(config, shards, run.folder, state, autocast, world, offer_fast=launch.preset == "paper")
         try:
-            train_steps(job, state)
+            train_steps(job, state, launch.checkpoint_minutes, stop)
         except BadStep as bad:
             raise world.of_lead(RunFailure(explain_bad_step(bad.step, config, shards, run))) from None
         evaluation = evaluate_model(
@@ -238,9 +200,9 @@ def check_batch_size(batch_size: int, train_images: int, world: World) -> None:
         )
 
 
-def take_up(job: Job, state: State) -> None:
+def take_up(job: Job, state: State, resume: Resume) -> None:
     """Put into `state` what the run's folder holds."""
-    saved = find_own_work(job.run, job.info, job.launch)
+    saved = find_own_work(job.run, job.info, resume)
     if "holdout" in job.shards.splits:
         (job.run.store_holdout if saved is None else job.run.check_holdout)(job.shards.splits["holdout"])
     if saved is not None:
@@ -259,10 +221,10 @@ def finish(run: RunDir, evaluation: Evaluation) -> None:
     print(f"written to {path}")
 
 
-def train_steps(job: Job, state: State) -> None:
+def train_steps(job: Job, state: State, checkpoint_minutes: float, stop: "StopSignals") -> None:
     """Take the run's remaining steps: progress, evaluations and checkpoints as they fall due.
 
-    Raises BadStep where a loss or gradient was not finite, Interrupted, with the state saved, when a stop was asked.
+    Raises BadStep where a loss or gradient was not finite, Interrupted, with the state saved, when `stop` was asked.
     """
     config, world, run, train_images = job.config, job.world, job.run, len(job.split)
     wishes = Wishes(world, 2)
@@ -283,10 +245,10 @@ def train_steps(job: Job, state: State) -> None:
             row = evaluation_row(job, state)
             world.lead_does(lambda row=row: run.append_row(row))  # type: ignore[misc]
             progress.restart_clock(state.step)
-        save_is_due = world.leads and time.monotonic() - last_checkpoint >= 60 * job.launch.checkpoint_minutes
+        save_is_due = world.leads and time.monotonic() - last_checkpoint >= 60 * checkpoint_minutes
         if save_is_due:  # from here on: the wish may take a step to be granted, and is not to be repeated
             last_checkpoint = time.monotonic()
-        stop_now, save_now = wishes.agree(job.stop.requested, save_is_due)
+        stop_now, save_now = wishes.agree(stop.requested, save_is_due)
         if stop_now or save_now or last:
             gather_totals(state, world)
             check_finite(state)
@@ -299,116 +261,7 @@ def train_steps(job: Job, state: State) -> None:
             )
 
 
-def steps_taken(job: Job, state: State) -> Iterator[tuple[float, bool]]:
-    """Take the remaining steps, and yield after each its learning rate, and whether nothing was set up in it."""
-    mode: Mode | None = None
-    for end, size in job.config.phases(len(job.split)):
-        if state.step < end:
-            mode = yield from steps_of_size(job, state, size, end, mode)
-
-
-def steps_of_size(
-    job: Job, state: State, size: int, end: int, mode: Mode | None
-) -> Generator[tuple[float, bool], None, Mode]:
-    """`steps_taken` up to step `end`, on images of `size` pixels a side, in `mode` if one has been chosen; returns it.
-
-    What was captured goes at its end.
-    """
-    batches = training_batches(job, size, state.step)
-    taken = batches.take()
-    make = functools.partial(make_stepper, job, state, batches, taken)
-    mode, stepper = begin(job, state, make, taken) if mode is None else made(job, make, mode)
-    warm = False
-    while state.step < end:
-        if warm:
-            taken = batches.take()
-        lr = job.config.learning_rate(state.step, len(job.split))
-        stepper.step(taken, lr)
-        yield lr, warm
-        warm = True
-    return mode
-
-
-def made(job: Job, make: Callable[[Mode], Stepper], mode: Mode) -> tuple[Mode, Stepper]:
-    """A stepper in `mode`; where that was chosen and cannot be captured now, of larger images, in the same uncaptured,
-    with a warning.
-    """
-    try:
-        return mode, make(mode)
-    except RuntimeError as error:
-        if "captured" not in mode or job.launch.step != "auto":
-            raise
-        tell_failure(mode, error)
-        fallback: Mode = "compiled" if mode == "compiled-captured" else "eager"
-        return fallback, make(fallback)
-
-
-def make_stepper(job: Job, state: State, batches: Batches, sample: Inputs, mode: Mode) -> Stepper:
-    """What takes steps in `mode`."""
-    compiled = "compiled" in mode
-    loss_of = make_loss(state.model, job.autocast, compiled, job.world, job.config.label_smoothing)
-    return Stepper(mode, state, loss_of, batches, sample)
-
-
-def training_batches(job: Job, size: int, start: int) -> Batches:
-    """This process's batches of images of `size` pixels a side from step `start` on."""
-    config, world, split = job.config, job.world, job.split
-    stream = Stream(
-        split,
-        training_plan(config.seed, len(split), config.batch_size, world.rank, world.size),
-        config.batch_size // world.size,
-        replace(config.augmentation, image_size=size),
-        config.seed,
-        job.shards.manifest.mean,
-        job.shards.manifest.std,
-    )
-    # On a CPU the network needs the cores more.
-    threads = job.threads if job.autocast.device.type == "cuda" else max(1, job.threads // 2)
-    return job.feed.batches(stream, start, threads)
-
-
-def begin(job: Job, state: State, make: Callable[[Mode], Stepper], sample: Inputs) -> tuple[Mode, Stepper]:
-    """Choose how the steps are carried out, say so, and note in the run's folder that work begins, and how."""
-    world, device = job.world, job.autocast.device
-    how = {
-        "precision": job.autocast.precision,
-        "device": device.type,
-        "processes": world.size,
-        "threads": job.threads,
-        "deterministic": job.launch.deterministic,
-        "views": job.feed.views_by(job.split),
-        "data": job.feed.data(job.split),
-    }
-    stepper = None
-    if job.launch.step == "auto":
-        modes = possible_modes(device, can_compile(device), world.size)
-        choice = world.value_of_lead(chosen_before(job.run, how, modes) if world.leads else None)
-        if choice is None:
-            choice, stepper = choose_mode(modes, make, state, sample, job.total_steps - state.step, world)
-    else:
-        choice = Choice(job.launch.step, {})
-    how |= {"step_mode": choice.mode, "step_mode_seconds": choice.seconds}
-    world.lead_does(lambda: job.run.record_start(state.step, how))
-    if world.leads:
-        compiles = stepper is None and "compiled" in choice.mode
-        print(f"{choice}" + ("; compiling takes up to a minute or so" if compiles else ""), flush=True)
-    return made(job, make, choice.mode) if stepper is None else (choice.mode, stepper)
-
-
-def chosen_before(run: RunDir, how: dict[str, Any], modes: list[Mode]) -> Choice | None:
-    """Which of `modes` was taken when this run was last begun in the same way on the same machine: it gives the same
-    bits.
-    """
-    starts = run.starts()
-    here = how | {"versions": versions(), "machine": machine()}
-    if not starts or any(starts[-1].get(name) != value for name, value in here.items()):
-        return None
-    if starts[-1].get("step_mode") not in modes:
-        return None
-    return Choice(starts[-1]["step_mode"], starts[-1]["step_mode_seconds"])
-
-
-def find_own_work(run: RunDir, info: RunInfo, launch: Launch) -> checkpoint.Checkpoint | None:
+def find_own_work(run: RunDir, info: RunInfo, resume: Resume) -> checkpoint.Checkpoint | None:
     """Find where this run was left, None at its start; raises UserError where it is done or the folder another's."""
     there = run.read_info()
     if there.config != info.config:
@@ -428,9 +281,9 @@ def find_own_work(run: RunDir, info: RunInfo, launch: Launch) -> checkpoint.Chec
             f"or choose another --run-dir or --seed"
         )
     saved = checkpoint.newest_valid(run.checkpoints)
-    if launch.resume == "never" and saved is not None:
+    if resume == "never" and saved is not None:
         raise UserError(f"--resume never: {run.folder} holds this run, unfinished; leave the flag out to continue it")
-    if launch.resume == "require" and saved is None:
+    if resume == "require" and saved is None:
         raise UserError(f"--resume require: {run.folder} holds no checkpoint to continue from")
     return saved
 

@@ -17,10 +17,7 @@ from fastwsol import evaluate, step, step_mode
 from fastwsol import train as training
 from fastwsol.checkpoint import newest_valid
 from fastwsol.command import run_command
-from fastwsol.config import Config
 from fastwsol.durable import sole_worker
-from fastwsol.errors import UserError
-from fastwsol.machine import Autocast
 from fastwsol.rundir import RunDir
 from fastwsol.step_mode import Stepper
 
@@ -360,34 +357,6 @@ def test_a_full_disk_is_one_line_and_status_1(synthetic_shards, tmp_path, monkey
     assert capsys.readouterr().err.startswith("failed: step-000000001.safetensors: No space left on device")
 
 
-def test_equal_configurations_have_equal_digests_however_they_are_written():
-    written, meant = (
-        training.read_flags(arguments).config
-        for arguments in (["--epochs", "30", "--preset", "fast"], ["--preset", "fast"])
-    )
-    assert written.digest() == meant.digest()
-    assert Config(epochs=1.1, batch_size=10).total_steps(100) == 11
-
-
-@pytest.mark.parametrize("wrong", [{"depth": 50}, {"aug": "mixup"}, {"flip": 1}, {"batch_size": 1.5}, {"no_such": 1}])
-def test_a_config_that_no_run_can_have_is_refused(wrong):
-    with pytest.raises(UserError):
-        Config.from_json({**Config().to_json(), **wrong})
-
-
-def test_a_gradient_that_is_not_finite_is_caught_when_the_loss_is(synthetic_shards):
-    state = step.new_state(Config(depth=18, stem="C"), 4, Autocast(torch.device("cpu"), "fp32"))
-
-    def loss_of(images, labels):
-        logits, _ = state.model(images)
-        zero = logits.sum() * 0
-        return 1 + torch.sqrt(zero * zero), torch.tensor(0)  # 1, with the gradient 0/0
-
-    step.train_step(state, loss_of, torch.zeros(2, 3, 64, 64), torch.zeros(2, dtype=torch.int64), 0.1)
-    with pytest.raises(step.BadStep):
-        step.check_finite(state)
-
-
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -419,117 +388,6 @@ def test_bad_flags_get_one_line_naming_them_and_nothing_is_made(synthetic_shards
     assert message.startswith("error: ")
     assert message.count("\n") == 1
     assert not (tmp_path / "run").exists()
-
-
-def test_the_bare_command_is_the_papers_recipe():
-    config = training.read_flags(["--aug", "gr", "--depth", "34"]).config
-    assert config == Config()
-    assert (config.epochs, config.batch_size, config.lr, config.weight_decay) == (1500, 256, 0.1, 1e-4)
-    rates = [config.learning_rate(step, train_images=2560) for step in (0, 2499, 2500, 14_999)]
-    assert rates == pytest.approx([0.1, 0.1, 0.01, 1e-6])
-
-
-def test_flags_beside_a_preset_win():
-    read = training.read_flags(["--epochs", "3", "--preset=demo"])
-    assert read.config.epochs == 3
-    assert read.config.schedule == "one-cycle"
-    assert read.config.batch_size == 32
-
-
-def test_one_cycle_rises_to_the_rate_and_falls_to_nothing():
-    config = Config(schedule="one-cycle", lr=0.5, epochs=10, batch_size=10)
-    rates = [config.learning_rate(step, train_images=100) for step in range(100)]
-    assert max(rates) == pytest.approx(0.5, rel=0.05)
-    assert rates.index(max(rates)) == pytest.approx(20, abs=1)
-    assert rates[0] < 0.05
-    assert rates[-1] < 0.01
-
-
-def test_the_compiled_step_equals_the_eager_one():
-    """The loss to float32 rounding, and every gradient but for what that rounding may tip over."""
-    config = Config(depth=18, stem="C")
-    autocast = Autocast(torch.device("cpu"), "fp32")
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(8, 3, 64, 64, generator=generator).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(0, 4, (8,), generator=generator)
-    states = []
-    for compiled in (False, True):
-        state = step.new_state(config, 4, autocast)
-        step.train_step(state, step.make_loss(state.model, autocast, compiled), images, labels, lr=0.01)
-        states.append(state)
-    eager, compiled = (step.state_tensors(state) for state in states)
-    assert float(compiled["totals.loss"]) == pytest.approx(float(eager["totals.loss"]), rel=1e-5)
-    for name in eager:
-        if name.startswith("momentum."):  # after one step, the gradient
-            # Another order of sums may carry a ReLU or a maxpool over its edge: a per cent of a small batch's gradient.
-            apart = (eager[name] - compiled[name]).norm() / eager[name].norm()
-            assert apart < 0.05, name
-
-
-def test_the_average_is_the_mean_of_all_steps_and_then_an_exponential_one():
-    """BN statistics included."""
-    autocast = Autocast(torch.device("cpu"), "fp32")
-    state = step.new_state(Config(depth=18, stem="C", average_steps=3), 4, autocast)
-    loss_of = step.make_loss(state.model, autocast, compiled=False)
-    names = ("fc.weight", "stem.1.0.running_var")
-    expected = dict.fromkeys(names, torch.zeros(()))
-    for number in range(1, 6):
-        images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(number))
-        step.train_step(state, loss_of, images, torch.tensor([0, 1, 2, 3]), lr=0.01)
-        weight = max(1 / number, 1 / 3)
-        for name in names:
-            value = state.model.state_dict()[name].double()
-            expected[name] = expected[name] + weight * (value - expected[name])
-    for name in names:
-        assert torch.allclose(state.average.state_dict()[name].double(), expected[name], rtol=1e-5, atol=1e-7), name
-    assert state.evaluated is state.average
-
-
-def test_smoothed_labels_spread_their_share_over_all_classes():
-    autocast = Autocast(torch.device("cpu"), "fp32")
-    model = step.new_state(Config(depth=18, stem="C"), 4, autocast).model.eval()
-    images, labels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 3])
-    loss, _ = step.make_loss(model, autocast, compiled=False, label_smoothing=0.2)(images, labels)
-    logs = model(images)[0].log_softmax(1)
-    expected = -(0.8 * logs[[0, 1], labels] + 0.2 * logs.mean(1)).mean()
-    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
-
-
-def test_images_grow_by_sixteen_in_equal_parts():
-    grown = Config(start_size=32, epochs=1, batch_size=10)
-    assert grown.phases(train_images=90) == [(3, 32), (6, 48), (9, 64)]
-    assert Config(epochs=1, batch_size=10).phases(train_images=90) == [(9, 64)]
-    assert Config(start_size=32, epochs=1, batch_size=10).phases(train_images=20) == [(1, 48), (2, 64)]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"start_size": 40}, "--start-size 40: must be a multiple of 16"),
-        ({"start_size": 80}, "--start-size 80: images grow, up to --image-size 64"),
-        ({"start_size": -16}, "--start-size -16: must be at least 0"),
-        ({"label_smoothing": 1.0}, "--label-smoothing 1.0: is a share of the label"),
-        ({"average_steps": -1}, "--average-steps -1: must be at least 0"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused_by_name(wrong, said):
-    with pytest.raises(UserError, match=re.escape(said)):
-        Config(**wrong)
-
-
-def test_the_backbones_rate_is_scaled(synthetic_shards):
-    state = step.new_state(
-        Config(depth=18, stem="C", backbone_lr_mult=0.1, weight_decay=0), 4, Autocast(torch.device("cpu"), "fp32")
-    )
-    before = {name: parameter.detach().clone() for name, parameter in state.model.named_parameters()}
-    loss_of = step.make_loss(state.model, Autocast(torch.device("cpu"), "fp32"), compiled=False)
-    images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    step.train_step(state, loss_of, images, torch.tensor([0, 1, 2, 3]), lr=0.01)
-    for name, parameter in state.model.named_parameters():
-        momentum = state.optimizer.state[parameter]["momentum_buffer"]
-        scale = 0.01 if name.startswith(("groups.3", "fc")) else 0.001
-        # The first Nesterov step is (1 + momentum) times the gradient.
-        assert torch.allclose(before[name] - parameter, 1.9 * scale * momentum, atol=1e-6, rtol=1e-3), name
 
 
 def test_sigterm_through_the_command_line_exits_75_and_says_how_to_go_on(synthetic_shards, tmp_path):

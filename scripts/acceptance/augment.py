@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from acceptance.record import Bound, Check, Finding
-from acceptance.setting import IMAGE_SIZE, SEED, Setting, decoded, opened, wait
+from acceptance.setting import IMAGE_SIZE, SEED, Setting, decoded, nothing_waits, opened
 from fastwsol import reference
 from fastwsol.augment_gpu import make_show
 from fastwsol.batches import Batch, Stream, training_plan
@@ -134,11 +134,7 @@ def waits(setting: Setting) -> Finding:
     made = batches(setting, GR_HNS, torch.bfloat16, size=1024)
     steps = 2 * made._steps_a_block + 3
     next(made)
-    wait(setting.device)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with nothing_waits(setting.device):
         for _ in range(steps):
             next(made)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     return Finding((Bound("waits", 0, 0),), {"batches": steps})

@@ -98,7 +98,7 @@ class Setting:
     @property
     def modes(self) -> list[Mode]:
         """The modes that a step can be tried in; a dry run's graph is no graph, but goes through the same code."""
-        return ["eager", "captured", "compiled"] if self.dry_run else possible_modes(self.device, True, 1)
+        return ["eager", "captured", "compiled"] if self.dry_run else possible_modes(self.device, 1)
 
     def batch(self, size: int) -> tuple[Tensor, Tensor]:
         """The first `size` GR crops of the stream, float32 channels-last [size, 3, 64, 64], and labels, on the device.
@@ -158,6 +158,19 @@ def full_float32() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@contextlib.contextmanager
+def nothing_waits(device: torch.device) -> Iterator[None]:
+    """Have torch raise RuntimeError where the host waits for the device, a GPU; what was asked of it before is done."""
+    wait(device)
+    if device.type == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        if device.type == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
 
 
 def wait(device: torch.device) -> None:

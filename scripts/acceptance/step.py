@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from acceptance.record import Bound, Check, Finding
-from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, full_float32, opened, prepared, wait
+from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, full_float32, nothing_waits, opened, prepared
 from fastwsol import checkpoint
 from fastwsol.cam import class_activation_maps
 from fastwsol.localize import PROTOCOLS, localize
@@ -164,13 +164,9 @@ def no_wait(setting: Setting, network: Network, precision: str, compiled: bool) 
     steps = 3
     for _ in range(steps):
         train_step(state, loss_of, images, labels, LR)
-    wait(setting.device)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with nothing_waits(setting.device):
         for _ in range(steps):
             train_step(state, loss_of, images, labels, LR)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     return Finding((Bound("waits", 0, 0),), {"steps": steps})
 
 
@@ -217,20 +213,13 @@ def captured(setting: Setting, network: Network, mode: Mode) -> Finding:
         stepper.step({"images": images, "labels": labels}, LR)
 
     found = train_by(setting, state, len(eager), step)
-    wait(setting.device)
-    if setting.device.type == "cuda":
-        torch.cuda.set_sync_debug_mode("error")
-    try:
+    with nothing_waits(setting.device):
         stepper.step(batches.take(), LR)
-    finally:
-        if setting.device.type == "cuda":
-            torch.cuda.set_sync_debug_mode("default")
     return Finding(
         (
             Bound("values that capturing changed", trained, 0),
             Bound("losses against eager", mean_apart(found, eager), LOSSES_OF_A_TRAINING),
         ),
-        {"waits": 0},
     )
 
 

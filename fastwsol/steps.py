@@ -1,0 +1,159 @@
+"""The steps of a run in this process: batches of the size that is due, and the mode, chosen once and noted in the run's
+folder.
+"""
+
+import functools
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastwsol.batches import Batches, Stream, training_plan
+from fastwsol.capture import Inputs
+from fastwsol.config import Config
+from fastwsol.distributed import World
+from fastwsol.feed import Feed
+from fastwsol.machine import Autocast
+from fastwsol.rundir import RunDir, RunInfo, machine, versions
+from fastwsol.shards import Shards, Split
+from fastwsol.step import State, make_loss
+from fastwsol.step_mode import AskedMode, Choice, Mode, Stepper, choose_mode, possible_modes, tell_failure
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run and what it is carried out with, in this process."""
+
+    run: RunDir
+    info: RunInfo
+    shards: Shards
+    """With the images held out apart."""
+    asked_mode: AskedMode
+    deterministic: bool
+    autocast: Autocast
+    threads: int
+    feed: Feed
+    world: World
+
+    @property
+    def config(self) -> Config:
+        """The run's configuration."""
+        return self.info.config
+
+    @property
+    def split(self) -> Split:
+        """The images trained on."""
+        return self.shards.splits["train"]
+
+    @property
+    def total_steps(self) -> int:
+        """Steps in the whole run."""
+        return self.config.total_steps(len(self.split))
+
+
+def steps_taken(job: Job, state: State) -> Iterator[tuple[float, bool]]:
+    """Take the remaining steps, and yield after each its learning rate, and whether nothing was set up in it."""
+    mode: Mode | None = None
+    for end, size in job.config.phases(len(job.split)):
+        if state.step < end:
+            mode = yield from steps_of_size(job, state, size, end, mode)
+
+
+def steps_of_size(
+    job: Job, state: State, size: int, end: int, mode: Mode | None
+) -> Generator[tuple[float, bool], None, Mode]:
+    """`steps_taken` up to step `end`, on images of `size` pixels a side, in `mode` if one has been chosen; returns it.
+
+    What was captured goes at its end.
+    """
+    batches = training_batches(job, size, state.step)
+    taken = batches.take()
+    make = functools.partial(make_stepper, job, state, batches, taken)
+    mode, stepper = begin(job, state, make, taken) if mode is None else made(job, make, mode)
+    warm = False
+    while state.step < end:
+        if warm:
+            taken = batches.take()
+        lr = job.config.learning_rate(state.step, len(job.split))
+        stepper.step(taken, lr)
+        yield lr, warm
+        warm = True
+    return mode
+
+
+def made(job: Job, make: Callable[[Mode], Stepper], mode: Mode) -> tuple[Mode, Stepper]:
+    """A stepper in `mode`; where that was chosen and cannot be captured now, of larger images, in the same uncaptured,
+    with a warning.
+    """
+    try:
+        return mode, make(mode)
+    except RuntimeError as error:
+        if "captured" not in mode or job.asked_mode != "auto":
+            raise
+        tell_failure(mode, error)
+        fallback: Mode = "compiled" if mode == "compiled-captured" else "eager"
+        return fallback, make(fallback)
+
+
+def make_stepper(job: Job, state: State, batches: Batches, sample: Inputs, mode: Mode) -> Stepper:
+    """What takes steps in `mode`."""
+    compiled = "compiled" in mode
+    loss_of = make_loss(state.model, job.autocast, compiled, job.world, job.config.label_smoothing)
+    return Stepper(mode, state, loss_of, batches, sample)
+
+
+def training_batches(job: Job, size: int, start: int) -> Batches:
+    """This process's batches of images of `size` pixels a side from step `start` on."""
+    config, world, split = job.config, job.world, job.split
+    stream = Stream(
+        split,
+        training_plan(config.seed, len(split), config.batch_size, world.rank, world.size),
+        config.batch_size // world.size,
+        replace(config.augmentation, image_size=size),
+        config.seed,
+        job.shards.manifest.mean,
+        job.shards.manifest.std,
+    )
+    # On a CPU the network needs the cores more.
+    threads = job.threads if job.autocast.device.type == "cuda" else max(1, job.threads // 2)
+    return job.feed.batches(stream, start, threads)
+
+
+def begin(job: Job, state: State, make: Callable[[Mode], Stepper], sample: Inputs) -> tuple[Mode, Stepper]:
+    """Choose how the steps are carried out, say so, and note in the run's folder that work begins, and how."""
+    world, device = job.world, job.autocast.device
+    how = {
+        "precision": job.autocast.precision,
+        "device": device.type,
+        "processes": world.size,
+        "threads": job.threads,
+        "deterministic": job.deterministic,
+        "views": job.feed.views_by(job.split),
+        "data": job.feed.data(job.split),
+    }
+    stepper = None
+    if job.asked_mode == "auto":
+        modes = possible_modes(device, world.size)
+        choice = world.value_of_lead(chosen_before(job.run, how, modes) if world.leads else None)
+        if choice is None:
+            choice, stepper = choose_mode(modes, make, state, sample, job.total_steps - state.step, world)
+    else:
+        choice = Choice(job.asked_mode, {})
+    how |= {"step_mode": choice.mode, "step_mode_seconds": choice.seconds}
+    world.lead_does(lambda: job.run.record_start(state.step, how))
+    if world.leads:
+        compiles = stepper is None and "compiled" in choice.mode
+        print(f"{choice}" + ("; compiling takes up to a minute or so" if compiles else ""), flush=True)
+    return made(job, make, choice.mode) if stepper is None else (choice.mode, stepper)
+
+
+def chosen_before(run: RunDir, how: dict[str, Any], modes: list[Mode]) -> Choice | None:
+    """Which of `modes` was taken when this run was last begun in the same way on the same machine: it gives the same
+    bits.
+    """
+    starts = run.starts()
+    here = how | {"versions": versions(), "machine": machine()}
+    if not starts or any(starts[-1].get(name) != value for name, value in here.items()):
+        return None
+    if starts[-1].get("step_mode") not in modes:
+        return None
+    return Choice(starts[-1]["step_mode"], starts[-1]["step_mode_seconds"])
