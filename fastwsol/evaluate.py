@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from fastwsol import checkpoint, metrics, scoremaps, wsoleval
+from fastwsol import metrics, scoremaps, wsoleval
 from fastwsol.analysis import fixed_boxes, measure
 from fastwsol.command import parse_flags, run_command
 from fastwsol.distributed import World, joined
@@ -29,10 +29,10 @@ from fastwsol.image_rows import SEPARATOR, ImageRows
 from fastwsol.localize import CAM_THRESHOLD
 from fastwsol.machine import Autocast, Precision, pick_autocast, take_device, use_threads
 from fastwsol.metrics import CamClass
-from fastwsol.model import build_model
 from fastwsol.rundir import RunDir, RunInfo, environment
 from fastwsol.shards import Shards, open_shards
 from fastwsol.tables import print_numbers, print_report
+from fastwsol.trained import read_run, trained_model
 from fastwsol.validation import (
     REPORT_FORMAT_VERSION,
     Evaluation,
@@ -184,25 +184,12 @@ def evaluate_run(flags: Flags, world: World) -> None:
     asked = {"--split": of_run.split, "--cam-class": flags.cam_class, "--threshold": flags.threshold}
     world.agree_on({**asked, "--precision": autocast.precision})
     threads = world.together(lambda: use_threads(flags.threads, world.local_size))
-    model = build_model(info.config.depth, info.config.stem, len(info.classes), info.config.seed)
-    if read is not None:
-        weights = "average" if info.config.average_steps else "model"
-        model.load_state_dict({name: read[1].tensors[f"{weights}.{name}"] for name in model.state_dict()})
+    model = trained_model(info, read[1].tensors if read is not None else None)
     world.share_from_lead(model.state_dict().values())
     model.to(autocast.device)
     feed = feed_of(of_run, packed, shards, wanted, autocast, threads, world)
     evaluation = evaluate_model(model, shards, info, autocast, feed, threads, saved.step, world, of_run.split, wanted)
     world.lead_does(lambda: tell(run, info, evaluation, flags, shards))  # type: ignore[arg-type]
-
-
-def read_run(run: RunDir) -> tuple[RunInfo, checkpoint.Checkpoint]:
-    """What the run is, and its newest checkpoint; raises UserError where there is none."""
-    info = run.read_info()
-    saved = checkpoint.newest_valid(run.checkpoints)
-    if saved is None:
-        raise UserError(f"{run.folder}: has no checkpoint yet; let it train, then evaluate again")
-    info.check_checkpoint(saved)
-    return info, saved
 
 
 def open_shards_of(run: RunDir, info: RunInfo, flags: OfRun, verify: bool) -> Shards:

@@ -27,10 +27,11 @@ from fastwsol.image_rows import ImageRows
 from fastwsol.metrics import CamClass
 from fastwsol.shards import Split
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 PACKAGES = ("fastwsol", "torch", "numpy", "numba", "pyarrow", "pillow", "safetensors")
 _NOT_IN_THE_BITS = ("data", "step_mode_seconds")
 """What may change when a run goes on without its numbers changing."""
+Channels = tuple[float, float, float]
 DALI_PACKAGES = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 
 
@@ -45,6 +46,11 @@ class RunInfo:
     """SHA-256 of the shards' manifest."""
     classes: tuple[str, ...]
     """wnids in label order."""
+    class_names: tuple[str, ...]
+    """What a person calls them, in the same order."""
+    mean: Channels
+    std: Channels
+    """Of the training pixels, R, G, B in 0..255: what the network's input is normalised by."""
 
     def check_checkpoint(self, saved: Checkpoint) -> None:
         """Raise UserError where a checkpoint is of another configuration, other shards or another label order."""
@@ -66,6 +72,9 @@ class RunInfo:
             "shards": str(self.shards),
             "shards_digest": self.shards_digest,
             "classes": list(self.classes),
+            "class_names": list(self.class_names),
+            "mean": list(self.mean),
+            "std": list(self.std),
         }
 
 
@@ -158,8 +167,16 @@ class RunDir:
                 raise UserError(
                     f"{self._config_file}: was changed by hand (its digest differs); the run cannot be read"
                 )
-            return RunInfo(config, Path(value["shards"]), value["shards_digest"], tuple(value["classes"]))
-        except (KeyError, TypeError) as error:
+            return RunInfo(
+                config,
+                Path(value["shards"]),
+                value["shards_digest"],
+                tuple(value["classes"]),
+                tuple(value["class_names"]),
+                _channels(value["mean"]),
+                _channels(value["std"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{self._config_file}: damaged ({error!r}); the run cannot be read") from None
 
     def _config(self, value: dict[str, Any]) -> Config:
@@ -205,6 +222,11 @@ class RunDir:
         """Rewrite metrics.jsonl without the rows of steps that will be done again."""
         kept = "".join(json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step).encode()
         write_bytes(self._metrics_file, kept)
+
+
+def _channels(values: list[float]) -> Channels:
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 def _names(split: Split) -> bytes:

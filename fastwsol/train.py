@@ -155,7 +155,7 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: W
     The leading process of `world` alone touches the folder. Raises UserError for a folder or shards that are not this
     run's, Interrupted after a signal, RunFailure on NaN.
     """
-    info = RunInfo(config, shards.folder, shards.digest, tuple(each.wnid for each in shards.manifest.classes))
+    info = run_info(config, shards)
     world.agree_on({flag(name): value for name, value in config.to_json().items()} | {"shards": shards.digest})
     packed, shards = shards, world.together(lambda: hold_out(shards, config.holdout))
     world.together(lambda: check_batch_size(config.batch_size, len(shards.splits["train"]), world))
@@ -259,6 +259,13 @@ def train_steps(job: Job, state: State, checkpoint_minutes: float, stop: "StopSi
                     f"step {state.step} of {job.total_steps} is saved in {run.folder}; the same command continues"
                 )
             )
+
+
+def run_info(config: Config, shards: Shards) -> RunInfo:
+    """What the run of `config` on `shards` is."""
+    manifest = shards.manifest
+    wnids, names = zip(*((each.wnid, each.name) for each in manifest.classes), strict=True)
+    return RunInfo(config, shards.folder, shards.digest, wnids, names, manifest.mean, manifest.std)
 
 
 def find_own_work(run: RunDir, info: RunInfo, resume: Resume) -> checkpoint.Checkpoint | None:

@@ -24,7 +24,7 @@ def collect(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def finished_run(folder: Path, config: Config, top1_clas: float) -> Path:
     run = RunDir(folder)
-    with run.opened(RunInfo(config, Path("shards"), "digest", ("n01",))):
+    with run.opened(RunInfo(config, Path("shards"), "digest", ("n01",), ("one",), (0, 0, 0), (1, 1, 1))):
         run.record_start(0, {"threads": 1})
         rates = {"strict": {**RATES, "top1_clas": top1_clas}}
         baseline = {"name": "whole frame", "box": [0, 0, 64, 64], "rates": {"strict": RATES}}

@@ -12,7 +12,7 @@ from fastwsol.config import Config
 from fastwsol.durable import sole_worker
 from fastwsol.holdout import hold_out
 from fastwsol.machine import Autocast
-from fastwsol.rundir import RunDir, RunInfo
+from fastwsol.rundir import RunDir
 from fastwsol.shards import open_shards
 from fastwsol.step import new_state
 
@@ -27,7 +27,7 @@ CHECKPOINT = "checkpoints/step-000000001"
 def make_run(folder: Path, shard_folder: Path) -> None:
     """An unfinished run of `FLAGS` at its first step, as training leaves it."""
     shards = open_shards(shard_folder)
-    info = RunInfo(CONFIG, shard_folder, shards.digest, tuple(each.wnid for each in shards.manifest.classes))
+    info = train.run_info(CONFIG, shards)
     run = RunDir(folder)
     with run.opened(info):
         run.store_holdout(hold_out(shards, CONFIG.holdout).splits["holdout"])
