@@ -1,3 +1,22 @@
 """Weakly supervised object localization, fast and honest: class labels in, boxes out."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastwsol.predictor import Predictor
+
 __version__ = "0.1.0"
+
+
+def load(run: str | Path, device: str = "auto", threads: int = 0) -> Predictor:
+    """The network of a run's newest checkpoint, ready for `predict(images)`.
+
+    run: its folder; device: auto, cpu, cuda or cuda:N; threads: 0 takes all cores. Raises `fastwsol.errors.UserError`
+    where the folder is no run or has no checkpoint yet.
+    """
+    from fastwsol.predictor import Predictor  # here: torch takes seconds to import
+
+    return Predictor.of_run(Path(run), device, threads=threads)

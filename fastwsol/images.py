@@ -1,0 +1,175 @@
+"""Images as a user has them: files, folders and zips; any common format, decoded upright to RGB.
+
+Alpha is dropped, 16 bits become 8, of an animation the first frame is taken, and an image is turned as its EXIF
+orientation says, so that boxes are in the pixels that a viewer shows. JPEGs are decoded as strictly as packing does it.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fastwsol.errors import UserError
+from fastwsol.judge import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, decode
+from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+"""What files in a folder or zip are taken for images by, in any case; a file that is named itself is one."""
+
+_FORMATS = ("PNG", "BMP", "WEBP", "GIF", "TIFF")
+_JPEG_START = b"\xff\xd8\xff"
+_EXIF_MARK = b"Exif\0\0"
+_ORIENTATION = 0x0112  # the EXIF tag
+
+
+@dataclass(frozen=True)
+class NamedImage:
+    """An image: what it is called, and how to get its pixels, uint8 [H, W, 3], upright (ValueError where it is bad)."""
+
+    name: str
+    pixels: Callable[[], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The images that were found, in order, and how many other files lay between them."""
+
+    images: list[NamedImage]
+    passed_over: int
+
+
+def find_images(places: Iterable[Path]) -> Found:
+    """The images of files, folders (all they hold) and zips, each place's in the order of their paths.
+
+    They are named by their path in the folder or zip, with that before it where there are several places. Raises
+    UserError for a place that is not there, holds no image, or is a zip that is not whole.
+    """
+    places = list(places)
+    images, passed_over = [], 0
+    for place in places:
+        if not place.exists():
+            raise UserError(f"{place}: no such file or folder; name images, folders or zips")
+        if place.is_dir() or place.suffix.lower() == ".zip":
+            tree: Tree = Folder(place) if place.is_dir() else Zip(place, "", "make it anew")
+            paths, others = _images_in(tree)
+            if not paths:
+                raise UserError(f"{place}: holds no image (by its ending: {', '.join(SUFFIXES)}); name another")
+            before = f"{place}/" if len(places) > 1 else ""
+            images += [_in_tree(before + path, tree, path) for path in paths]
+            passed_over += others
+        else:
+            images.append(image_file(place))
+    return Found(images, passed_over)
+
+
+def image_file(path: Path) -> NamedImage:
+    """The image that a file is."""
+    real = path.resolve()
+    return _in_tree(str(path), Folder(real.parent), real.name)
+
+
+def _in_tree(name: str, tree: Tree, path: str) -> NamedImage:
+    def pixels() -> NDArray[np.uint8]:
+        try:
+            image = tree.read(path, MAX_IMAGE_BYTES)
+        except BadFile as error:
+            raise ValueError(str(error)) from None
+        return decode_upright(image)
+
+    return NamedImage(name, pixels)
+
+
+def _images_in(tree: Tree) -> tuple[list[str], int]:
+    """The paths of all images of a tree, and the number of its other files."""
+    paths: list[str] = []
+    passed_over = 0
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        names = tree.names(folder)
+        passed_over += bool(folder) and not names  # no folder, or an empty one
+        inner: list[str] = []
+        for name in names:
+            path = f"{folder}/{name}" if folder else name
+            (paths if name.lower().endswith(SUFFIXES) else inner).append(path)
+        folders += reversed(inner)
+    return paths, passed_over
+
+
+def decode_upright(image: bytes) -> NDArray[np.uint8]:
+    """The pixels of an encoded image, uint8 [H, W, 3], as a viewer shows them. Raises ValueError with the reason when
+    it is bad.
+    """
+    if image.startswith(_JPEG_START):
+        pixels = decode(image)
+        if _EXIF_MARK not in image[: 2**16]:
+            return pixels
+        with Image.open(io.BytesIO(image), formats=["JPEG"]) as opened:
+            orientation = opened.getexif().get(_ORIENTATION, 1)
+        return _turn(pixels, orientation) if orientation != 1 else pixels
+    try:
+        with Image.open(io.BytesIO(image), formats=_FORMATS) as opened:
+            width, height = opened.size
+            if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+                raise ValueError(f"{width:,}x{height:,} pixels, more than the {MAX_PIXELS:,} allowed")
+            return as_rgb(opened)
+    except MemoryError:
+        raise
+    except UnidentifiedImageError:
+        decode(image)  # which says what it is instead
+        raise ValueError("damaged: its header cannot be read") from None
+    except Exception as error:  # on damaged data Pillow's decoders let escape what they happen to stumble over
+        reason = str(error) or type(error).__name__
+        raise ValueError(reason if isinstance(error, ValueError) else f"damaged: {reason}") from None
+
+
+def as_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """A Pillow image's first frame, upright, as uint8 [H, W, 3]. Raises ValueError for pixels without a range."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits, whatever they are held in
+        levels = np.asarray(image).astype(np.int64)
+        if levels.min() < 0 or levels.max() > 0xFFFF:
+            raise ValueError("more than 16 bits a channel; convert it to 8 or 16")
+        return np.repeat(((levels + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise ValueError("pixels in floating point have no known range; convert it to 8 or 16 bits")
+    image.info.pop("transparency", None)  # dropped in any case, but for a palette not without a warning
+    return np.asarray(image.convert("RGB"))
+
+
+def as_pixels(array: NDArray) -> NDArray[np.uint8]:
+    """A user's array as uint8 [H, W, 3]: RGB, RGBA or grey [H, W], in uint8. Raises ValueError for another."""
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
+        raise ValueError(f"an array of {array.dtype} {list(array.shape)}, expected uint8 [H, W, 3] or [H, W]")
+    if array.ndim == 2:
+        return np.repeat(array[..., None], 3, axis=2)
+    if array.shape[2] not in (3, 4):
+        raise ValueError(f"an array with {array.shape[2]} channels, expected 3 (RGB)")
+    return np.ascontiguousarray(array[..., :3])
+
+
+def _turn(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Pixels as EXIF's orientation 2 to 8 wants them shown; an unknown one changes nothing."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def in_chunks(images: Iterable[NamedImage], size: int) -> Iterator[list[NamedImage]]:
+    """Lists of `size` images, the last one perhaps shorter."""
+    chunk: list[NamedImage] = []
+    for image in images:
+        chunk.append(image)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

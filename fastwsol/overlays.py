@@ -1,0 +1,75 @@
+"""Pictures of predictions: the image, the first class's map as heat over it, and the boxes with class and score."""
+
+import os
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from fastwsol.predictor import Prediction
+
+LONGEST_SIDE = 1024
+"""Pixels: larger images are drawn smaller."""
+SHORTEST_SIDE = 320
+"""Pixels of the longer side: smaller ones are drawn larger, so that a label can be read."""
+_HEAT = 0.45  # how much of the picture is heat
+_BOX_COLOR = (40, 220, 60)
+_JPEG_QUALITY = 90
+
+
+def draw(pixels: NDArray[np.uint8], prediction: Prediction) -> Image.Image:
+    """The overlay of an upright image, uint8 [H, W, 3], which the prediction is of."""
+    scale = min(LONGEST_SIDE / max(pixels.shape[:2]), max(1.0, SHORTEST_SIDE / max(pixels.shape[:2])))
+    size = tuple(max(1, round(scale * side)) for side in (prediction.width, prediction.height))
+    picture = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+    picture = Image.blend(picture, heat(prediction.cams[0], size), _HEAT)
+    canvas = ImageDraw.Draw(picture)
+    line = max(2, round(max(size) / 250))
+    font = ImageFont.load_default(size=max(11, round(max(size) / 40)))
+    for box in reversed(prediction.boxes):  # the best one last, on top
+        x0, y0, x1, y1 = (scale * edge for edge in (box.x0, box.y0, box.x1, box.y1))
+        canvas.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=_BOX_COLOR, width=line)
+        text = f"{box.name.partition(',')[0]} {box.score:.2f}"
+        _label(canvas, text, (x0, y0), font)
+    return picture
+
+
+def heat(cam: NDArray[np.float32], size: tuple[int, ...]) -> Image.Image:
+    """A map [h, w], scaled to 0..1 and enlarged to `size` (width, height), in colours from blue over green to red."""
+    width, height = size
+    span = float(cam.max() - cam.min())
+    levels = (cam - cam.min()) / span if span else np.zeros_like(cam)
+    enlarged = Image.fromarray(levels.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    grey = Image.fromarray(np.rint(255 * np.asarray(enlarged)).astype(np.uint8))
+    return ImageOps.colorize(grey, black=(0, 0, 160), mid=(60, 220, 60), white=(230, 0, 0))
+
+
+def overlay_path(folder: Path, name: str) -> Path:
+    """Where the overlay of image `name` goes: the same path below `folder`, from which nothing in it leads out."""
+    parts = [part for part in PurePosixPath(name.replace(os.sep, "/")).parts if part not in ("/", "..", ".")]
+    return folder.joinpath(*parts[:-1], parts[-1] + ".jpg")
+
+
+def save(folder: Path, prediction: Prediction, pixels: NDArray[np.uint8]) -> None:
+    """Draw and write the overlay of `prediction` below `folder`."""
+    path = overlay_path(folder, prediction.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw(pixels, prediction).save(path, quality=_JPEG_QUALITY)
+
+
+def _label(
+    canvas: ImageDraw.ImageDraw,
+    text: str,
+    corner: tuple[float, float],
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> None:
+    """Write `text` on a ground of its own at a box's upper left corner, inside the picture."""
+    x, y = corner
+    left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
+    pad = 2
+    width, height = right - left + 2 * pad, bottom - top + 2 * pad
+    x = max(0, min(x, canvas.im.size[0] - width))
+    y = y - height if y >= height else y
+    canvas.rectangle((x, y, x + width, y + height), fill=_BOX_COLOR)
+    canvas.text((x + pad - left, y + pad - top), text, fill=(0, 0, 0), font=font)

@@ -1,0 +1,164 @@
+"""python -m fastwsol.predict RUN IMAGES... --out boxes.json: classes and boxes for images that nobody has labelled.
+
+IMAGES are files, folders (all images in them) and zips. Boxes are in the pixels of the image as a viewer shows it. A
+file that is no image is reported and skipped, and the exit status is then 3; the counts that are printed add up.
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, BinaryIO, Literal
+
+import tyro
+
+from fastwsol import overlays
+from fastwsol.command import DONE_WITH_SKIPS, duration, parse_flags, run_command
+from fastwsol.durable import write_durably
+from fastwsol.errors import UserError
+from fastwsol.exports import About, Format, export, format_of
+from fastwsol.images import Found, find_images
+from fastwsol.localize import CAM_THRESHOLD
+from fastwsol.machine import Precision
+from fastwsol.predictor import Boxes, Prediction, Predictor, Skipped, Wanted
+from fastwsol.ticker import Ticker
+
+PROG = "python -m fastwsol.predict"
+DESCRIPTION = (
+    "Classes and boxes for images, by a trained run's network: as COCO JSON, CSV, JSON lines or Label Studio's."
+)
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The command line."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """folder of the run"""
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """images, folders of images, zips"""
+    out: Path
+    """file for the boxes; its ending says the format: .json COCO, .csv, .jsonl"""
+    format: Literal["auto"] | Format = "auto"
+    """the format, whatever the ending; label-studio: tasks with pre-annotations"""
+    top: int = 1
+    """boxes of the so many likeliest classes"""
+    of_class: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    """boxes of this class alone, named as the data set names it or as people do"""
+    boxes: Boxes = "largest"
+    """largest: the box of a class's largest component; all: of every component"""
+    threshold: float = CAM_THRESHOLD
+    """where a class's map, scaled to 0..1, is cut; python -m fastwsol.evaluate RUN --threshold auto finds a good one"""
+    least_score: float = 0.0
+    """leave out boxes of a lower score: the class's probability times the map's peak in the box"""
+    overlays: Path | None = None
+    """new folder for pictures: each image with its map and boxes"""
+    image_prefix: str = "/data/local-files/?d="
+    """for label-studio: what to put before an image's name to make it an address that Label Studio can open"""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
+    precision: Precision = "auto"
+    """auto: the number format the run was trained in"""
+    threads: int = 0
+    """threads for decoding and for the CPU's part of the network; 0: all cores"""
+
+
+@dataclass
+class Counts:
+    """What became of the images."""
+
+    predicted: int = 0
+    boxes: int = 0
+    without_box: int = 0
+    skipped: int = 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the boxes of all images; exit status 0, or 3 where some could not be read."""
+    flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
+    form = checked_format(flags)
+    check_places(flags)
+    found = find_images(flags.images)
+    predictor = Predictor.of_run(flags.run, flags.device, flags.precision, flags.threads)
+    wanted = Wanted(flags.top, flags.of_class, flags.boxes, flags.threshold, flags.least_score)
+    predictor.check(wanted)
+    info = predictor.info
+    about = About(
+        f"{flags.run.resolve().name}, step {predictor.step}",
+        tuple(zip(info.classes, info.class_names, strict=True)),
+        flags.image_prefix,
+    )
+    counts, started = Counts(), time.perf_counter()
+
+    def write(file: BinaryIO) -> None:
+        export(file, form, watched(predictor, found, wanted, counts, flags.overlays), about)
+
+    write_durably(flags.out, write)
+    tell(flags, found, counts, time.perf_counter() - started)
+    return DONE_WITH_SKIPS if counts.skipped else 0
+
+
+def checked_format(flags: Flags) -> Format:
+    """The format of the file. Raises UserError where its ending tells none."""
+    form = format_of(flags.out.suffix) if flags.format == "auto" else flags.format
+    if form is None:
+        raise UserError(
+            f"--out {flags.out}: its ending tells no format; end it in .json, .csv or .jsonl, or give --format"
+        )
+    return form
+
+
+def check_places(flags: Flags) -> None:
+    """Raise UserError where something lies already in the place of what is to be written, or no folder is there."""
+    places = {"--out": flags.out} | ({"--overlays": flags.overlays} if flags.overlays is not None else {})
+    for name, place in places.items():
+        if place.exists() or place.is_symlink():
+            raise UserError(f"{name} {place}: exists; nothing was changed, name a new one")
+        if not place.absolute().parent.is_dir():
+            raise UserError(f"{name} {place}: {place.absolute().parent} is no folder; make it first")
+    if not flags.images:
+        raise UserError("no images; name files, folders or zips behind the run")
+
+
+def watched(
+    predictor: Predictor, found: Found, wanted: Wanted, counts: Counts, pictures: Path | None
+) -> Iterator[Prediction | Skipped]:
+    """The predictions; on the way they are counted, shown as progress, drawn, and what was skipped is said."""
+
+    def line(done: int, rate: float, left: float) -> str:
+        return f"{done:,} of {len(found.images):,} images  {rate:,.0f} images/s  {duration(left)} left"
+
+    ticker = Ticker(len(found.images), line)
+    for done, each in enumerate(predictor.stream(found.images, wanted), 1):
+        if isinstance(each, Skipped):
+            counts.skipped += 1
+            print(f"skipped: {each.name}: {each.reason}", file=sys.stderr)
+        else:
+            counts.predicted += 1
+            counts.boxes += len(each.boxes)
+            counts.without_box += not each.boxes
+            if pictures is not None:
+                overlays.save(pictures, each, found.images[done - 1].pixels())
+        ticker.update(done)
+        yield each
+    ticker.close()
+
+
+def tell(flags: Flags, found: Found, counts: Counts, seconds: float) -> None:
+    """Print what was done, in numbers that add up."""
+    print(
+        f"{flags.out}: {counts.boxes:,} boxes in {counts.predicted:,} images"
+        + (f", {counts.without_box:,} of them without a box" if counts.without_box else "")
+        + f"; {len(found.images) / seconds:,.0f} images/s"
+    )
+    if counts.skipped:
+        print(f"{counts.predicted:,} predicted and {counts.skipped:,} skipped, {len(found.images):,} in all")
+    if found.passed_over:
+        print(f"{found.passed_over:,} other files in the folders were passed over, as their endings are no image's")
+    if flags.overlays is not None:
+        print(f"pictures in {flags.overlays}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

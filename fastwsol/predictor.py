@@ -1,0 +1,344 @@
+"""Classes and boxes for images that nobody has labelled, by a trained run's network.
+
+    predictor = fastwsol.load("data/runs/NAME")
+    for prediction in predictor.predict(["cat.jpg", "dog.png"]):
+        print(prediction.name, prediction.classes[0].name, prediction.boxes)
+
+Decoding and resizing run ahead of the network in threads of their own; memory holds a few batches, however many images
+there are. Boxes are those of the protocol `strict`: of the components of the class's map, scaled to 0..1, that reach
+the threshold.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+import kernels
+from fastwsol.cam import class_activation_maps
+from fastwsol.errors import RunFailure, UserError
+from fastwsol.images import NamedImage, as_pixels, as_rgb, decode_upright, image_file, in_chunks
+from fastwsol.localize import CAM_THRESHOLD, to_original
+from fastwsol.machine import Autocast, Precision, pick_autocast, take_device, use_threads
+from fastwsol.model import PreActResNet
+from fastwsol.rundir import RunDir, RunInfo
+from fastwsol.trained import read_run, trained_model
+
+ImageLike = str | Path | bytes | Image.Image | NDArray[np.uint8]
+"""A path, an encoded image, a Pillow image, or pixels uint8 [H, W, 3] in RGB or [H, W]."""
+
+Boxes = Literal["largest", "all"]
+
+_LEVELS = 255
+_MOST_IMAGES = 64
+"""Images of a batch: enough for the matrix products of a CPU, few enough that a file of ten is no long wait."""
+_MOST_PIXELS = 2**20
+"""Pixels of a batch, which bound the memory of the network's first maps: some 300 MiB at stem A in float32."""
+_BATCHES_AHEAD = 2
+
+
+class ClassScore(NamedTuple):
+    """A class and its softmax probability. `wnid`: the class as the data set names it; `name`: as a person does."""
+
+    wnid: str
+    name: str
+    probability: float
+
+
+class ScoredBox(NamedTuple):
+    """A box of a class: half-open edges in the pixels of the upright original image.
+
+    score: the class's probability times the highest value that its map, scaled to 0..1, has in the box. So boxes of a
+    class are in the order of their peaks, and the one that holds the map's maximum has the class's probability.
+    """
+
+    wnid: str
+    name: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the network says of one image. `width`, `height`: of the upright image."""
+
+    name: str
+    width: int
+    height: int
+    classes: tuple[ClassScore, ...]
+    """The likeliest classes, or the one that was asked for."""
+    boxes: tuple[ScoredBox, ...]
+    """Of those classes, the highest score first. None for a class whose map is constant."""
+    cams: NDArray[np.float32]
+    """The classes' maps as the network gives them: [len(classes), h, w]."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that could not be read, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which boxes."""
+
+    top: int = 1
+    """Of the so many likeliest classes."""
+    of_class: str | None = None
+    """Of this class alone, by wnid or name."""
+    boxes: Boxes = "largest"
+    """The largest component's of each class, or every component's."""
+    threshold: float = CAM_THRESHOLD
+    """Of the map, scaled to 0..1; rounded up to the next of 255 levels."""
+    least_score: float = 0.0
+    """Boxes of a lower score are left out."""
+
+
+NOTHING_SPECIAL = Wanted()
+
+
+class Predictor:
+    """A trained network, ready for images of any size."""
+
+    def __init__(self, info: RunInfo, model: PreActResNet, step: int, autocast: Autocast, threads: int) -> None:
+        self.info, self.step = info, step
+        self._model, self._autocast, self._threads = model.to(autocast.device).eval(), autocast, threads
+        self._size = info.config.image_size
+        self.batch_size = max(1, min(_MOST_IMAGES, _MOST_PIXELS // self._size**2))
+        self._look = kernels.Look(
+            info.config.resampler == "bicubic",
+            False,
+            np.zeros(3, np.uint8),  # nothing is hidden
+            np.array(info.mean),
+            np.array(info.std),
+        )
+
+    @staticmethod
+    def of_run(folder: Path, device: str = "auto", precision: Precision = "auto", threads: int = 0) -> Predictor:
+        """The network of a run's newest checkpoint; flags as of `python -m fastwsol.evaluate`.
+
+        Raises UserError where the folder is no run, has no checkpoint, or the device is not there.
+        """
+        info, saved = read_run(RunDir(folder))
+        autocast = pick_autocast(saved.scalars["precision"] if precision == "auto" else precision, take_device(device))
+        count = use_threads(threads)
+        return Predictor(info, trained_model(info, saved.tensors), saved.step, autocast, count)
+
+    def predict(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        top: int = 1,
+        of_class: str | None = None,
+        boxes: Boxes = "largest",
+        threshold: float = CAM_THRESHOLD,
+    ) -> list[Prediction]:
+        """What the network says of each image, in order; arguments as in `Wanted`.
+
+        Those that are no paths are named by their place in the order, from 0. Raises UserError for a class that there
+        is not, and ValueError naming the first image that cannot be read.
+        """
+        found = []
+        for each in self.stream(map(_named, images, itertools.count()), Wanted(top, of_class, boxes, threshold)):
+            if isinstance(each, Skipped):
+                raise ValueError(f"{each.name}: {each.reason}")
+            found.append(each)
+        return found
+
+    def stream(self, images: Iterable[NamedImage], wanted: Wanted = NOTHING_SPECIAL) -> Iterator[Prediction | Skipped]:
+        """`predict` for any number of images, one at a time, in order; those that cannot be read are skipped.
+
+        Raises UserError for a class or a threshold that cannot be, RunFailure where maps are not finite.
+        """
+        only = self.check(wanted)
+        with ThreadPoolExecutor(self._threads) as pool:
+            ahead: deque[_Prepared] = deque()
+            try:
+                for chunk in in_chunks(images, self.batch_size):
+                    ahead.append(self._prepare(chunk, pool))
+                    if len(ahead) > _BATCHES_AHEAD:
+                        yield from self._finish(ahead.popleft(), wanted, only)
+                while ahead:
+                    yield from self._finish(ahead.popleft(), wanted, only)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def check(self, wanted: Wanted) -> int | None:
+        """The label of the class that is asked for, or None. Raises UserError where there is no such thing."""
+        if not 0 < wanted.threshold <= 1:
+            raise UserError(f"--threshold {wanted.threshold}: must lie above 0 and at most at 1")
+        if not 1 <= wanted.top <= len(self.info.classes):
+            raise UserError(f"--top {wanted.top}: the run knows {len(self.info.classes)} classes, choose among them")
+        return None if wanted.of_class is None else label_of(wanted.of_class, self.info)
+
+    def _prepare(self, images: Sequence[NamedImage], pool: ThreadPoolExecutor) -> _Prepared:
+        """Have the images decoded and resized by the pool."""
+        room = torch.empty((len(images), self._size, self._size, 3)).numpy()
+        sizes = [pool.submit(self._show, image, view) for image, view in zip(images, room, strict=True)]
+        return _Prepared([image.name for image in images], room, sizes)
+
+    def _show(self, image: NamedImage, view: NDArray[np.float32]) -> tuple[int, int]:
+        """Fill `view` [S, S, 3] with the whole image as evaluations see it; its width and height."""
+        pixels = image.pixels()
+        height, width, _ = pixels.shape
+        whole = np.array([[0, 0, width, height]], np.int32)
+        first = np.zeros(1, np.int64)
+        no_flip = np.zeros(1, np.int32)
+        kernels.show_views(pixels[None], first, whole, no_flip, None, None, self._look, view[None])
+        return width, height
+
+    def _finish(self, batch: _Prepared, wanted: Wanted, only: int | None) -> Iterator[Prediction | Skipped]:
+        """Run the network over those of a batch that could be read, and yield what comes of all, in order."""
+        outcomes = [_size_or_reason(each) for each in batch.sizes]
+        read = [k for k, each in enumerate(outcomes) if not isinstance(each, str)]
+        views = batch.views if len(read) == len(outcomes) else batch.views[read]
+        sizes = np.array([outcomes[k] for k in read], np.int32).reshape(-1, 2)
+        predicted = iter(self._predict(views, [batch.names[k] for k in read], sizes, wanted, only))
+        for name, outcome in zip(batch.names, outcomes, strict=True):
+            yield Skipped(name, outcome) if isinstance(outcome, str) else next(predicted)
+
+    def _predict(
+        self,
+        views: NDArray[np.float32],
+        names: Sequence[str],
+        sizes: NDArray[np.int32],
+        wanted: Wanted,
+        only: int | None,
+    ) -> list[Prediction]:
+        """Predictions for `views` [B, S, S, 3] of images of `sizes` [B, 2], width and height."""
+        if not names:
+            return []
+        labels, probabilities, cams = self._forward(views, wanted.top, only)
+        if len(bad := np.flatnonzero(~np.isfinite(cams).all(axis=(1, 2, 3)))):
+            raise RunFailure(f"{names[bad[0]]}: the network's map of it is not finite; use --precision fp32")
+        found: list[list[ScoredBox]] = [[] for _ in names]
+        for k in range(labels.shape[1]):
+            owners, boxes, peaks = boxes_of_maps(cams[:, k], self._size, wanted.threshold, wanted.boxes)
+            edges = to_original(boxes, sizes[owners, 0], sizes[owners, 1], self._size).tolist()
+            scores = probabilities[owners, k] * peaks
+            for owner, (x0, y0, x1, y1), score in zip(owners.tolist(), edges, scores.tolist(), strict=True):
+                if score >= wanted.least_score:
+                    found[owner].append(ScoredBox(*self._class(labels[owner, k]), x0, y0, x1, y1, score))
+        return [
+            Prediction(
+                name,
+                int(sizes[n, 0]),
+                int(sizes[n, 1]),
+                tuple(
+                    ClassScore(*self._class(labels[n, k]), float(probabilities[n, k])) for k in range(len(labels[n]))
+                ),
+                tuple(sorted(found[n], key=lambda box: -box.score)),
+                cams[n],
+            )
+            for n, name in enumerate(names)
+        ]
+
+    def _class(self, label: int) -> tuple[str, str]:
+        """Wnid and name."""
+        return self.info.classes[label], self.info.class_names[label]
+
+    def _forward(
+        self, views: NDArray[np.float32], top: int, only: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
+        """Of views [B, S, S, 3] the classes [B, K], their probabilities [B, K] and their maps [B, K, h, w]."""
+        images = torch.from_numpy(views).permute(0, 3, 1, 2).to(self._autocast.device)
+        with torch.inference_mode(), self._autocast():
+            logits, features = self._model(images)
+            if only is not None:
+                labels = torch.full((len(views), 1), only, device=logits.device)
+            else:  # stably, so that of equal logits the class that comes first stands first
+                labels = logits.argsort(dim=1, descending=True, stable=True)[:, :top]
+            probabilities = logits.double().softmax(dim=1).gather(1, labels)
+            of_class = [
+                class_activation_maps(features, self._model.fc.weight, labels[:, k]) for k in range(labels.shape[1])
+            ]
+        return labels.cpu().numpy(), probabilities.cpu().numpy(), torch.stack(of_class, dim=1).cpu().numpy()
+
+
+class _Prepared(NamedTuple):
+    """A batch whose images are being decoded: `sizes` give width and height of each, or raise ValueError."""
+
+    names: list[str]
+    views: NDArray[np.float32]
+    sizes: list[Future[tuple[int, int]]]
+
+
+def _size_or_reason(size: Future[tuple[int, int]]) -> tuple[int, int] | str:
+    """Width and height of an image, or why it cannot be read."""
+    try:
+        return size.result()
+    except ValueError as error:
+        return str(error)
+
+
+def boxes_of_maps(
+    cams: NDArray[np.float32], size: int, threshold: float, boxes: Boxes
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    """Boxes of maps [N, h, w], upsampled to `size`: which map each is of [M], the box [M, 4] in the input frame, and
+    the highest value of the map, scaled to 0..1, in it [M]. A constant map has none.
+    """
+    levels = kernels.cam_levels(cams, size)
+    at = int(np.ceil(threshold * _LEVELS - 1e-9))  # 0.2 is level 51, whatever its product is rounded to
+    if boxes == "largest":
+        found = kernels.largest_box(levels, at)
+        owners = np.flatnonzero(found[:, 2] > 0)
+        found = found[owners]
+    else:
+        found, _, offsets = kernels.component_boxes(levels, at)
+        owners = np.repeat(np.arange(len(cams)), np.diff(offsets))
+    peaks = [
+        levels[n, y0:y1, x0:x1].max() / _LEVELS for n, (x0, y0, x1, y1) in zip(owners, found.tolist(), strict=True)
+    ]
+    return owners, found, np.array(peaks, np.float64)
+
+
+def label_of(name: str, info: RunInfo) -> int:
+    """The label of the class that `name` means: its wnid, its name, or one of the names between commas in that.
+
+    Raises UserError with the nearest names where there is none, or several.
+    """
+    if name in info.classes:
+        return info.classes.index(name)
+    wanted = name.strip().lower()
+    found = [
+        label
+        for label, full in enumerate(info.class_names)
+        if wanted in (full.lower(), *(part.strip() for part in full.lower().split(",")))
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"--class {name}: may be {', '.join(info.classes[label] for label in found)}; name one of them")
+    near = difflib.get_close_matches(name, [*info.class_names, *info.classes], n=3, cutoff=0.5)
+    hint = f"perhaps you meant {' or '.join(near)}" if near else f"such as {info.classes[0]} ({info.class_names[0]})"
+    raise UserError(f"--class {name}: the run knows no such class; {hint}")
+
+
+def _named(image: ImageLike, number: int) -> NamedImage:
+    """The image under the name it has in messages and results. Raises TypeError for what is no image."""
+    if isinstance(image, str | Path):
+        return image_file(Path(image))
+    if isinstance(image, bytes):
+        return NamedImage(str(number), lambda: decode_upright(image))
+    if isinstance(image, Image.Image):
+        return NamedImage(str(number), lambda: as_rgb(image))
+    if isinstance(image, np.ndarray):
+        return NamedImage(str(number), lambda: as_pixels(image))
+    raise TypeError(f"image {number} is of type {type(image).__name__}; give paths, bytes, Pillow images or arrays")
