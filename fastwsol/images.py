@@ -45,7 +45,8 @@ class Found:
 def find_images(places: Iterable[Path]) -> Found:
     """The images of files, folders (all they hold) and zips, each place's in the order of their paths.
 
-    They are named by their path in the folder or zip, with that before it where there are several places. Raises
+    They are named by their path in the folder or zip, with that before it where there are several places; one that is
+    named twice counts once. Raises
     UserError for a place that is not there, holds no image, or is a zip that is not whole.
     """
     places = list(places)
@@ -63,7 +64,7 @@ def find_images(places: Iterable[Path]) -> Found:
             passed_over += others
         else:
             images.append(image_file(place))
-    return Found(images, passed_over)
+    return Found([*{image.name: image for image in images}.values()], passed_over)
 
 
 def image_file(path: Path) -> NamedImage:

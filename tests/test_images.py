@@ -1,0 +1,163 @@
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import noise_jpeg
+from PIL import Image, ImageOps
+
+from fastwsol.errors import UserError
+from fastwsol.images import as_pixels, decode_upright, find_images
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (12, 20, 3), np.uint8)
+
+
+def encoded(image: Image.Image, form: str, **how: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **how)
+    return file.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    (root / "b" / "deep").mkdir(parents=True)
+    for path in ("z.JPG", "a.jpg", "b/1.jpeg", "b/deep/2.jpg"):
+        (root / path).write_bytes(noise_jpeg(len(path)))
+    (root / "notes.txt").write_text("not an image")
+    (root / ".hidden.jpg").write_bytes(b"")
+    return root
+
+
+def zipped(folder: Path) -> Path:
+    path = folder.parent / "photos.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*"), reverse=True):
+            if file.is_file():
+                archive.write(file, file.relative_to(folder))
+    return path
+
+
+def test_a_folder_and_its_zip_hold_the_same_images_in_the_same_order(folder: Path) -> None:
+    from_folder, from_zip = find_images([folder]), find_images([zipped(folder)])
+    names = [image.name for image in from_folder.images]
+    assert sorted(names) == ["a.jpg", "b/1.jpeg", "b/deep/2.jpg", "z.JPG"]
+    assert names == [image.name for image in from_zip.images]
+    for one, other in zip(from_folder.images, from_zip.images, strict=True):
+        np.testing.assert_array_equal(one.pixels(), other.pixels())
+    assert from_folder.passed_over == from_zip.passed_over == 1
+
+
+def test_images_of_several_places_are_told_apart_and_one_named_twice_counts_once(folder: Path) -> None:
+    found = find_images([folder, folder / "a.jpg", zipped(folder)])
+    names = [image.name for image in found.images]
+    assert len(set(names)) == len(names) == 8
+    assert str(folder / "a.jpg") in names
+
+
+def test_places_that_are_not_there_or_hold_no_image_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "torn.zip").write_bytes(b"PK\x03\x04 no more")
+    for place in ("missing", "empty", "torn.zip"):
+        with pytest.raises(UserError, match=str(tmp_path / place)):
+            find_images([tmp_path / place])
+
+
+def test_a_file_is_read_when_its_pixels_are_asked_for_and_a_bad_one_says_why(tmp_path: Path) -> None:
+    (image,) = find_images([make(tmp_path / "x.jpg", noise_jpeg(1))]).images
+    (tmp_path / "x.jpg").unlink()
+    with pytest.raises(ValueError, match="missing"):
+        image.pixels()
+
+
+def make(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_a_link_that_leads_out_of_a_folder_is_not_followed(folder: Path) -> None:
+    (folder.parent / "secret.jpg").write_bytes(noise_jpeg(3))
+    (folder / "link.jpg").symlink_to(folder.parent / "secret.jpg")
+    link = next(image for image in find_images([folder]).images if image.name == "link.jpg")
+    with pytest.raises(ValueError, match="leads out"):
+        link.pixels()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_an_image_is_turned_as_its_exif_orientation_says(form: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(Image.fromarray(PIXELS), form, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
+    np.testing.assert_array_equal(decode_upright(content), np.asarray(upright))
+
+
+def test_damaged_exif_turns_nothing() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(Image.fromarray(PIXELS), "JPEG", exif=exif)
+    broken = content.replace(b"Exif\0\0II*\0", b"Exif\0\0XX*\0").replace(b"Exif\0\0MM\0*", b"Exif\0\0XX\0*")
+    assert broken != content
+    assert decode_upright(broken).shape == PIXELS.shape
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "LA", "P", "1", "CMYK"])
+def test_every_mode_becomes_rgb_without_alpha(mode: str) -> None:
+    form = "TIFF" if mode in ("CMYK", "LA") else "PNG"
+    source = Image.fromarray(PIXELS).convert(mode)
+    expected = source.convert("RGB")
+    np.testing.assert_array_equal(decode_upright(encoded(source, form)), np.asarray(expected))
+
+
+def test_alpha_of_a_palette_is_dropped_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    source = Image.fromarray(PIXELS).convert("P")
+    content = encoded(source, "PNG", transparency=bytes(range(256)))
+    np.testing.assert_array_equal(decode_upright(content), np.asarray(source.convert("RGB")))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_sixteen_bits_become_eight(form: str) -> None:
+    levels = np.array([[0, 128, 129, 257, 65535]] * 3, np.uint16)
+    grey = decode_upright(encoded(Image.fromarray(levels), form))
+    assert grey[0, :, 0].tolist() == [0, 0, 1, 1, 255]
+    assert (grey == grey[..., :1]).all()
+
+
+def test_pixels_without_a_range_are_refused() -> None:
+    for levels in (np.full((4, 4), 0.5, np.float32), np.full((4, 4), 2**20, np.int32)):
+        with pytest.raises(ValueError, match="convert it to 8 or 16"):
+            decode_upright(encoded(Image.fromarray(levels), "TIFF"))
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_of_an_animation_the_first_frame_is_taken(form: str) -> None:
+    frames = [Image.fromarray(np.full((8, 8, 3), level, np.uint8)) for level in (10, 200)]
+    content = encoded(frames[0], form, save_all=True, append_images=frames[1:])
+    assert abs(int(decode_upright(content).mean()) - 10) <= 3
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP"])
+def test_what_is_cut_short_is_refused(form: str) -> None:
+    content = encoded(Image.fromarray(RNG.integers(0, 256, (64, 64, 3), np.uint8)), form)
+    for length in (0, 3, 12, 40, len(content) // 2):
+        with pytest.raises(ValueError, match=r"\w"):
+            decode_upright(content[:length])
+
+
+def test_an_image_that_is_too_large_is_refused_by_its_header() -> None:
+    large = encoded(Image.new("1", (20_000, 5)), "PNG")
+    with pytest.raises(ValueError, match="more than the"):
+        decode_upright(large)
+
+
+def test_arrays_are_rgb_or_grey() -> None:
+    np.testing.assert_array_equal(as_pixels(PIXELS), PIXELS)
+    np.testing.assert_array_equal(as_pixels(np.dstack([PIXELS, PIXELS[..., :1]])), PIXELS)
+    assert as_pixels(PIXELS[..., 0]).shape == PIXELS.shape
+    for bad in (PIXELS.astype(np.float32), PIXELS[..., :2], PIXELS[:0], PIXELS[0, 0]):
+        with pytest.raises(ValueError, match="an array"):
+            as_pixels(bad)

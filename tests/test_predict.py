@@ -1,0 +1,361 @@
+import csv
+import io
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import noise_jpeg
+from faults.run_cases import make_run
+from PIL import Image
+from pycocotools import mask
+from pycocotools.coco import COCO
+
+import fastwsol
+import kernels
+from fastwsol import evaluate, predict
+from fastwsol.command import run_command
+from fastwsol.errors import RunFailure, UserError
+from fastwsol.images import NamedImage
+from fastwsol.localize import localize
+from fastwsol.overlays import overlay_path
+from fastwsol.predictor import Predictor, Skipped, Wanted, boxes_of_maps, label_of
+from fastwsol.shards import open_shards
+
+ON_CPU = ["--device", "cpu", "--threads", "1"]
+SIZES = [(64, 64), (90, 40), (33, 120), (200, 150), (64, 65)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, synthetic_shards: Path) -> Path:
+    """A run at its first step: its network knows nothing, and has maps and boxes all the same."""
+    folder = tmp_path_factory.mktemp("predict") / "run"
+    make_run(folder, synthetic_shards)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predictor(run: Path) -> Predictor:
+    return fastwsol.load(run, "cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images of several sizes."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "more").mkdir()
+    for k, size in enumerate(SIZES):
+        (folder / "more" / f"{k}.jpg").write_bytes(noise_jpeg(k, size=size))
+    return folder
+
+
+def predict_to(out: Path, run: Path, *arguments: object) -> int:
+    return run_command(predict.main, [*map(str, [run, *arguments]), "--out", str(out), *ON_CPU])
+
+
+def as_jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+# The network's answers
+
+
+def test_boxes_of_a_packed_split_are_those_of_its_evaluation(
+    run: Path, predictor: Predictor, synthetic_shards: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    evaluate.main([str(copy), "--cam-class", "predicted", *ON_CPU])
+    (report,) = copy.glob("report-predicted*.csv")
+    rows = {row["name"]: row for row in csv.DictReader(report.open())}
+    split = open_shards(synthetic_shards).splits["val"]
+    names = split.names(range(len(split)))
+    found = predictor.predict([split.image(k) for k in range(len(split))])
+    assert len(found) == len(rows) == 40
+    for name, prediction in zip(names, found, strict=True):
+        row, (box,) = rows[name], prediction.boxes
+        assert row["predicted"].split(";")[0] == prediction.classes[0].wnid == box.wnid
+        assert [float(row[f"strict_{side}"]) for side in ("x0", "y0", "x1", "y1")] == [*box[2:6]]
+
+
+def test_predictions_do_not_depend_on_the_neighbours_in_a_batch(predictor: Predictor, photos: Path) -> None:
+    paths = sorted((photos / "more").iterdir())
+    together = predictor.predict(paths)
+    alone = [predictor.predict([path])[0] for path in paths]
+    for one, other in zip(together, alone, strict=True):
+        assert (one.name, one.width, one.height) == (other.name, other.width, other.height)
+        np.testing.assert_allclose(one.cams, other.cams, atol=1e-4)
+
+
+def test_paths_bytes_pillow_images_and_arrays_are_the_same_to_it(run: Path, photos: Path) -> None:
+    path = photos / "more" / "1.jpg"
+    image = Image.open(path)
+    found = fastwsol.load(str(run), "cpu").predict([path, str(path), path.read_bytes(), image, np.asarray(image)])
+    assert len({each.boxes for each in found}) == len({each.classes for each in found}) == 1
+    assert [each.name for each in found] == [str(path), str(path), "2", "3", "4"]
+
+
+def test_predict_raises_for_an_image_that_is_none(predictor: Predictor, photos: Path) -> None:
+    with pytest.raises(ValueError, match=r"missing\.jpg: missing"):
+        predictor.predict([photos / "more" / "0.jpg", "missing.jpg"])
+    with pytest.raises(ValueError, match="1: no JPEG"):
+        predictor.predict([noise_jpeg(0), b"hello, world"])
+    with pytest.raises(TypeError, match="image 0 is of type int"):
+        predictor.predict([3])  # type: ignore[list-item]
+    assert predictor.predict([]) == []
+
+
+def test_top_gives_the_likeliest_classes_first_and_their_boxes_by_score(predictor: Predictor, photos: Path) -> None:
+    (found,) = predictor.predict([photos / "more" / "3.jpg"], top=4, boxes="all")
+    probabilities = [each.probability for each in found.classes]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1)
+    assert {box.wnid for box in found.boxes} == {each.wnid for each in found.classes}
+    scores = [box.score for box in found.boxes]
+    assert scores == sorted(scores, reverse=True)
+    for one in found.classes:
+        best = next(box for box in found.boxes if box.wnid == one.wnid)
+        assert best.score == pytest.approx(one.probability)  # it holds the map's maximum
+
+
+def test_a_class_that_is_named_is_boxed_whatever_is_predicted(predictor: Predictor, photos: Path) -> None:
+    for wnid, name in zip(predictor.info.classes, predictor.info.class_names, strict=True):
+        (by_wnid,) = predictor.predict([photos / "more" / "2.jpg"], of_class=wnid)
+        (by_name,) = predictor.predict([photos / "more" / "2.jpg"], of_class=name.upper())
+        assert by_wnid.boxes == by_name.boxes
+        assert [each.wnid for each in by_wnid.classes] == [wnid]
+
+
+def test_class_names_are_found_by_their_parts_and_misspelt_ones_get_a_hint(predictor: Predictor) -> None:
+    info = predictor.info
+    named = type(info)(**{**vars(info), "class_names": ("goldfish, Carassius auratus", "crane", "crane", "bear")})
+    assert label_of("Carassius auratus", named) == 0
+    assert label_of(named.classes[2], named) == 2
+    with pytest.raises(UserError, match="may be .*name one of them"):
+        label_of("crane", named)
+    with pytest.raises(UserError, match="perhaps you meant bear"):
+        label_of("beer", named)
+
+
+# Boxes
+
+
+@pytest.mark.parametrize("threshold", [1 / 255, 0.2, 128 / 255, 200 / 255, 1.0])
+def test_the_largest_boxes_are_those_of_the_strict_protocol(threshold: float) -> None:
+    cams = np.random.default_rng(0).normal(size=(50, 8, 8)).astype(np.float32)
+    cams[7] = 3
+    owners, boxes, peaks = boxes_of_maps(cams, 64, threshold, "largest")
+    expected = localize(cams, "strict", 64, 64, 64, threshold)
+    assert owners.tolist() == [n for n in range(50) if n != 7]
+    np.testing.assert_array_equal(boxes, expected[owners])
+    assert ((threshold <= peaks + 1 / 255) & (peaks <= 1)).all()
+
+
+def test_all_boxes_hold_the_largest_and_one_with_the_maximum() -> None:
+    cams = np.random.default_rng(1).normal(size=(50, 8, 8)).astype(np.float32)
+    owners, boxes, peaks = boxes_of_maps(cams, 64, 0.6, "all")
+    one_owners, one_boxes, _ = boxes_of_maps(cams, 64, 0.6, "largest")
+    every = {(n, *box) for n, box in zip(owners.tolist(), boxes.tolist(), strict=True)}
+    assert {(n, *box) for n, box in zip(one_owners.tolist(), one_boxes.tolist(), strict=True)} < every
+    assert all(peaks[owners == n].max() == 1 for n in range(50))
+
+
+def test_maps_that_are_not_finite_fail_by_the_images_name(run: Path, photos: Path) -> None:
+    predictor = fastwsol.load(run, "cpu")
+    with torch.no_grad():
+        predictor._model.fc.weight.fill_(torch.nan)
+    with pytest.raises(RunFailure, match=r"0\.jpg: the network's map of it is not finite"):
+        predictor.predict([photos / "more" / "0.jpg"])
+
+
+# Files
+
+
+def test_coco_files_open_in_pycocotools_and_their_ious_are_ours(run: Path, photos: Path, tmp_path: Path) -> None:
+    assert predict_to(tmp_path / "boxes.json", run, photos, "--boxes", "all", "--top", 2) == 0
+    coco = COCO(str(tmp_path / "boxes.json"))
+    images = coco.loadImgs(coco.getImgIds())
+    assert [(each["width"], each["height"]) for each in images] == SIZES
+    assert len(coco.getCatIds()) == 4
+    results = coco.loadRes(coco.dataset["annotations"])
+    truth = np.array([[5, 6, 40, 31]], np.float32)
+    for image in images:
+        found = results.loadAnns(results.getAnnIds(imgIds=image["id"]))
+        assert found
+        boxes = np.array([each["bbox"] for each in found])
+        theirs = mask.iou(boxes, np.array([[5, 6, 35, 25]], np.float64), [0])[:, 0]
+        ours = boxes.astype(np.float32)
+        ours[:, 2:] += ours[:, :2]
+        every, offsets = np.repeat(truth, len(ours), 0), np.arange(len(ours) + 1)
+        np.testing.assert_allclose(kernels.best_iou(ours, every, offsets), theirs, atol=1e-5)
+
+
+def test_every_format_says_the_same(run: Path, photos: Path, tmp_path: Path) -> None:
+    for name in ("a.json", "a.csv", "a.jsonl"):
+        assert predict_to(tmp_path / name, run, photos, "--boxes", "all") == 0
+    assert predict_to(tmp_path / "tasks.json", run, photos, "--boxes", "all", "--format", "label-studio") == 0
+    lines = as_jsonl(tmp_path / "a.jsonl")
+    expected = [(line["name"], *box["box"]) for line in lines for box in line["boxes"]]
+    rows = list(csv.DictReader((tmp_path / "a.csv").open(newline="")))
+    assert [(row["name"], *(float(row[side]) for side in ("x0", "y0", "x1", "y1"))) for row in rows] == expected
+    coco = json.loads((tmp_path / "a.json").read_text())
+    names = {image["id"]: image["file_name"] for image in coco["images"]}
+    for annotation, (name, x0, y0, x1, y1) in zip(coco["annotations"], expected, strict=True):
+        assert names[annotation["image_id"]] == name
+        assert annotation["bbox"] == pytest.approx([x0, y0, x1 - x0, y1 - y0])
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    regions = [(task, region) for task in tasks for region in task["predictions"][0]["result"]]
+    for (task, region), (name, x0, y0, _, y1) in zip(regions, expected, strict=True):
+        assert task["data"]["image"] == f"/data/local-files/?d={name}"
+        width, height, value = region["original_width"], region["original_height"], region["value"]
+        assert value["x"] * width / 100 == pytest.approx(x0, abs=1e-3)
+        assert (value["y"] + value["height"]) * height / 100 == pytest.approx(y1, abs=1e-3)
+        assert value["y"] * height / 100 == pytest.approx(y0, abs=1e-3)
+        assert len(value["rectanglelabels"]) == 1
+
+
+def test_a_zip_gives_the_file_that_its_folder_gives(run: Path, photos: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for file in sorted(photos.rglob("*.jpg")):
+            archive.write(file, file.relative_to(photos))
+    assert predict_to(tmp_path / "folder.json", run, photos) == 0
+    assert predict_to(tmp_path / "zip.json", run, tmp_path / "photos.zip") == 0
+    assert (tmp_path / "folder.json").read_bytes() == (tmp_path / "zip.json").read_bytes()
+
+
+def test_boxes_are_in_the_pixels_of_the_upright_image(predictor: Predictor, tmp_path: Path) -> None:
+    upright = Image.open(io.BytesIO(noise_jpeg(5, size=(120, 48))))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying, to be turned by 90 degrees clockwise
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=exif)
+    upright.save(tmp_path / "upright.png")
+    one, other = predictor.predict([tmp_path / "lying.png", tmp_path / "upright.png"])
+    assert (one.width, one.height) == (other.width, other.height) == (120, 48)
+    assert one.boxes == other.boxes
+
+
+def test_a_file_that_is_no_image_is_said_and_skipped_and_the_counts_add_up(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    (folder / "a.jpg").write_bytes(b"hello, world")
+    (folder / "z.png").write_bytes(noise_jpeg(1)[:200])
+    (folder / "readme.md").write_text("# hello")
+    for form in ("json", "csv", "jsonl"):
+        assert predict_to(tmp_path / f"boxes.{form}", run, folder) == 3
+    shown = capsys.readouterr()
+    assert "skipped: a.jpg: no JPEG, PNG, BMP or WEBP (text)" in shown.err
+    assert "skipped: z.png: truncated" in shown.err
+    assert "5 predicted and 2 skipped, 7 in all" in shown.out
+    assert "1 other files" in shown.out
+    lines = as_jsonl(tmp_path / "boxes.jsonl")
+    assert [line["name"] for line in lines if "skipped" in line] == ["a.jpg", "z.png"]
+    assert len(json.loads((tmp_path / "boxes.json").read_text())["images"]) == 5
+
+
+def test_a_folder_of_nothing_but_bad_images_gives_an_empty_file(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.jpg").write_bytes(b"")
+    assert predict_to(tmp_path / "boxes.json", run, tmp_path / "bad") == 3
+    coco = json.loads((tmp_path / "boxes.json").read_text())
+    assert coco["images"] == coco["annotations"] == []
+
+
+def test_boxes_of_a_low_score_are_left_out(run: Path, photos: Path, tmp_path: Path) -> None:
+    assert predict_to(tmp_path / "boxes.csv", run, photos, "--least-score", 0.999) == 0
+    rows = list(csv.DictReader((tmp_path / "boxes.csv").open(newline="")))
+    assert len(rows) == len(SIZES)
+    assert all(row["x0"] == row["score"] == "" for row in rows)
+    assert all(row["label"] and float(row["probability"]) > 0 for row in rows)
+
+
+def test_overlays_are_drawn_one_an_image(run: Path, photos: Path, tmp_path: Path) -> None:
+    assert predict_to(tmp_path / "boxes.json", run, photos, "--overlays", tmp_path / "pictures") == 0
+    pictures = sorted((tmp_path / "pictures").rglob("*.jpg"))
+    assert [path.name for path in pictures] == [f"{k}.jpg.jpg" for k in range(len(SIZES))]
+    for path, (width, height) in zip(pictures, SIZES, strict=True):
+        picture = Image.open(path)
+        assert max(picture.size) == 320
+        assert picture.width / picture.height == pytest.approx(width / height, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd.png", "../../x.png", "a/../../x.png", "x.png"])
+def test_an_overlay_never_leaves_its_folder(name: str, tmp_path: Path) -> None:
+    assert overlay_path(tmp_path, name).resolve().is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--out", "boxes.txt"], "--out boxes.txt: its ending tells no format"),
+        (["--out", "there.json"], "there.json: exists; nothing was changed"),
+        (["--out", "no/such/boxes.json"], "is no folder; make it first"),
+        (["--out", "boxes.json", "--overlays", "there.json"], "--overlays there.json: exists"),
+        (["--out", "boxes.json", "--class", "unicorn"], "--class unicorn: the run knows no such class"),
+        (["--out", "boxes.json", "--top", "5"], "--top 5: the run knows 4 classes"),
+        (["--out", "boxes.json", "--top", "0"], "--top 0"),
+        (["--out", "boxes.json", "--threshold", "0"], "--threshold 0.0: must lie above 0"),
+        (["--out", "boxes.json", "--threshold", "35"], "--threshold 35.0"),
+        (["--out", "boxes.json", "--device", "tpu"], "--device tpu"),
+        (["--out", "boxes.json", "--thresold", "0.3"], "perhaps you meant --threshold"),
+    ],
+)
+def test_mistakes_get_one_line_and_nothing_is_written(
+    arguments: list[str],
+    words: str,
+    run: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there.json").write_text("precious")
+    assert run_command(predict.main, [str(run), str(photos), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["there.json"]
+    assert Path("there.json").read_text() == "precious"
+
+
+def test_a_folder_that_is_no_run_and_images_that_are_not_there_are_named(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict_to(tmp_path / "boxes.json", photos, photos) == 2
+    assert "no run here" in capsys.readouterr().err
+    assert predict_to(tmp_path / "boxes.json", run, tmp_path / "nowhere") == 2
+    assert "nowhere: no such file or folder" in capsys.readouterr().err
+
+
+# Streams
+
+
+def test_a_stream_reads_a_few_batches_ahead_and_no_more(predictor: Predictor) -> None:
+    read = 0
+
+    def images() -> Any:
+        nonlocal read
+        while True:
+            read += 1
+            yield NamedImage(str(read), lambda: np.zeros((8, 8, 3), np.uint8))
+
+    stream = predictor.stream(images())
+    for _ in range(3):
+        next(stream)
+    stream.close()
+    assert read <= 4 * predictor.batch_size
+
+
+def test_a_skipped_image_keeps_its_place_in_the_stream(predictor: Predictor) -> None:
+    def bad() -> Any:
+        raise ValueError("torn")
+
+    good = np.full((9, 9, 3), 77, np.uint8)
+    images = [NamedImage(str(k), bad if k % 3 == 0 else lambda: good) for k in range(7)]
+    found = [*predictor.stream(images, Wanted(top=2))]
+    assert [each.name for each in found] == [str(k) for k in range(7)]
+    assert [isinstance(each, Skipped) for each in found] == [k % 3 == 0 for k in range(7)]
