@@ -134,7 +134,7 @@ def test_class_names_are_found_by_their_parts_and_misspelt_ones_get_a_hint(predi
     named = type(info)(**{**vars(info), "class_names": ("goldfish, Carassius auratus", "crane", "crane", "bear")})
     assert label_of("Carassius auratus", named) == 0
     assert label_of(named.classes[2], named) == 2
-    with pytest.raises(UserError, match="may be .*name one of them"):
+    with pytest.raises(UserError, match=r"may be .*name one of them"):
         label_of("crane", named)
     with pytest.raises(UserError, match="perhaps you meant bear"):
         label_of("beer", named)
