@@ -1,0 +1,115 @@
+"""Boxes for a folder of JPEGs of mixed sizes, from files to boxes, beside a plain loop of Pillow, torch and SciPy.
+
+The photographs are made of the val images of --shards: as many of them side by side as a size holds, each enlarged.
+"""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from rounds import Side
+from scipy import ndimage
+
+from fastwsol.config import Config
+from fastwsol.images import find_images
+from fastwsol.machine import pick_autocast
+from fastwsol.model import build_model
+from fastwsol.predictor import Predictor, Wanted
+from fastwsol.rundir import RunInfo
+
+CPU = torch.device("cpu")
+SIZES = [(500, 375), (375, 500), (640, 480), (333, 500), (320, 240), (500, 500), (224, 224), (1024, 683)]
+"""Width and height: photographs as ImageNet has them, and a larger one."""
+PHOTOS, ROUNDS = 160, 7
+TILE = 125
+"""Pixels a side that a val image is enlarged to."""
+THRESHOLD = 128 / 255
+"""Of the maps: at 0.2 a network that has learnt nothing boxes whole images, which any resampling would agree on."""
+SAME_BOXES = 0.97
+"""Share of the boxes that must lie within a pixel: sums in another order move a box in rare cases."""
+
+
+def make_photos(folder, shards, count):
+    """Write `count` JPEGs of `SIZES` in turn."""
+    split = shards.splits["val"]
+    for k in range(count):
+        width, height = SIZES[k % len(SIZES)]
+        photo = Image.new("RGB", (width, height))
+        for tile in range(-(-width // TILE) * -(-height // TILE)):
+            with Image.open(io.BytesIO(split.image((7 * k + tile) % len(split)))) as image:
+                enlarged = image.convert("RGB").resize((TILE, TILE), Image.Resampling.BICUBIC)
+            columns = -(-width // TILE)
+            photo.paste(enlarged, (TILE * (tile % columns), TILE * (tile // columns)))
+        photo.save(folder / f"{k:05d}.jpg", quality=90)
+
+
+class PlainLoop:
+    """An image at a time, as a script would do it: open, resize, normalise, network, map, largest component."""
+
+    def __init__(self, info, model, autocast):
+        self._model, self._autocast, self._size = model, autocast, info.config.image_size
+        self._mean, self._std = torch.tensor(info.mean), torch.tensor(info.std)
+
+    @torch.inference_mode()
+    def __call__(self, path):
+        """The likeliest class and its box in the image's pixels."""
+        size = self._size
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+        width, height = image.size
+        pixels = torch.from_numpy(np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)).copy()).float()
+        view = ((pixels - self._mean) / self._std).permute(2, 0, 1)[None]
+        with self._autocast():
+            logits, features = self._model(view)
+        label = int(logits.argmax())
+        cam = torch.einsum("chw,c->hw", features[0].float(), self._model.fc.weight[label])
+        cam = F.interpolate(cam[None, None], size=(size, size), mode="bilinear", align_corners=False)[0, 0]
+        cam = ((cam - cam.min()) / (cam.max() - cam.min())).numpy()
+        components, count = ndimage.label(cam >= THRESHOLD, structure=np.ones((3, 3)))
+        largest = 1 + int(np.bincount(components.ravel(), minlength=count + 1)[1:].argmax())
+        rows, columns = ndimage.find_objects(components)[largest - 1]
+        edges = np.array([columns.start, rows.start, columns.stop, rows.stop])
+        return label, edges * np.array([width, height, width, height]) / size
+
+
+@pytest.mark.parametrize(("stem", "image_size"), [("C", 64), ("C", 224)])
+def test_predict(paired_rounds, shards, cores, tmp_path, stem, image_size):
+    count = PHOTOS if image_size == 64 else PHOTOS // 4
+    make_photos(tmp_path, shards, count)
+    config, autocast, manifest = (
+        Config(depth=18, stem=stem, image_size=image_size),
+        pick_autocast("auto", CPU),
+        shards.manifest,
+    )
+    wnids = tuple(each.wnid for each in manifest.classes)
+    info = RunInfo(config, shards.folder, shards.digest, wnids, wnids, manifest.mean, manifest.std)
+    model = build_model(config.depth, config.stem, len(wnids), seed=0).eval()
+    predictor = Predictor(info, model, 0, autocast, cores)
+    plain = PlainLoop(info, model, autocast)
+    paths = sorted(tmp_path.iterdir())
+
+    def ours():
+        return [*predictor.stream(find_images([tmp_path]).images, Wanted(threshold=THRESHOLD))]
+
+    def theirs():
+        return [plain(path) for path in paths]
+
+    same = 0
+    for one, (label, box) in zip(ours(), theirs(), strict=True):
+        near = np.abs(np.array(one.boxes[0][2:6]) - box).max() <= 1
+        same += wnids[label] == one.classes[0].wnid and bool(near)
+    assert same / count >= SAME_BOXES
+    paired_rounds(
+        {"ours": Side(ours), "plain loop": Side(theirs)},
+        images=count,
+        rounds=ROUNDS,
+        data=f"{count} JPEGs of {len(SIZES)} sizes, made of val images of {manifest.source}",
+        depth=config.depth,
+        stem=stem,
+        image_size=image_size,
+        precision=autocast.precision,
+        same_boxes=same / count,
+    )
