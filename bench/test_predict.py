@@ -49,7 +49,8 @@ def make_photos(folder, shards, count):
 class PlainLoop:
     """An image at a time, as a script would do it: open, resize, normalise, network, map, largest component."""
 
-    def __init__(self, info, model, autocast):
+    def __init__(self, info, model, autocast, threshold):
+        self._threshold = threshold
         self._model, self._autocast, self._size = model, autocast, info.config.image_size
         self._mean, self._std = torch.tensor(info.mean), torch.tensor(info.std)
 
@@ -68,7 +69,7 @@ class PlainLoop:
         cam = torch.einsum("chw,c->hw", features[0].float(), self._model.fc.weight[label])
         cam = F.interpolate(cam[None, None], size=(size, size), mode="bilinear", align_corners=False)[0, 0]
         cam = ((cam - cam.min()) / (cam.max() - cam.min())).numpy()
-        components, count = ndimage.label(cam >= THRESHOLD, structure=np.ones((3, 3)))
+        components, count = ndimage.label(cam >= self._threshold, structure=np.ones((3, 3)))
         largest = 1 + int(np.bincount(components.ravel(), minlength=count + 1)[1:].argmax())
         rows, columns = ndimage.find_objects(components)[largest - 1]
         edges = np.array([columns.start, rows.start, columns.stop, rows.stop])
@@ -88,7 +89,7 @@ def test_predict(paired_rounds, shards, cores, tmp_path, stem, image_size):
     info = RunInfo(config, shards.folder, shards.digest, wnids, wnids, manifest.mean, manifest.std)
     model = build_model(config.depth, config.stem, len(wnids), seed=0).eval()
     predictor = Predictor(info, model, 0, autocast, cores)
-    plain = PlainLoop(info, model, autocast)
+    plain = PlainLoop(info, model, autocast, THRESHOLD)
     paths = sorted(tmp_path.iterdir())
 
     def ours():

@@ -7,16 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faults import map_cases, pack_cases, run_cases
+from faults import map_cases, pack_cases, predict_cases, run_cases
 from faults.case import Case, Outcome, Place, made, snapshot, try_command
 
-from fastwsol import evaluate, packing, train
+from fastwsol import evaluate, packing, predict, train
 from fastwsol.command import DONE_WITH_SKIPS
 from fastwsol.shards import MANIFEST_NAME, open_shards
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 
-MAINS: dict[str, Callable] = {"pack": packing.main, "train": train.main, "evaluate": evaluate.main}
-CASES = [*pack_cases.CASES, *run_cases.CASES, *map_cases.CASES]
+MAINS: dict[str, Callable] = {
+    "pack": packing.main,
+    "train": train.main,
+    "evaluate": evaluate.main,
+    "predict": predict.main,
+}
+CASES = [*pack_cases.CASES, *run_cases.CASES, *map_cases.CASES, *predict_cases.CASES]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
