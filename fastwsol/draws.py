@@ -38,6 +38,7 @@ class Purpose(IntEnum):
     COLOR = 5
     HOLDOUT = 6
     BOOTSTRAP = 7
+    VAL = 8
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,11 @@ def holdout_ids(labels: NDArray[np.int64], per_class: int) -> NDArray[np.int64]:
     order = epoch_order(HOLDOUT_SEED, 0, len(labels), Purpose.HOLDOUT)
     of_class = [order[labels[order] == label] for label in np.unique(labels)]
     return np.sort(np.concatenate([ids[max(0, len(ids) - per_class) :] for ids in of_class]))
+
+
+def val_ids(count: int, number: int) -> NDArray[np.int64]:
+    """Return which `number` of a class's `count` images become val where a data set has none: ids, ascending int64."""
+    return np.sort(epoch_order(HOLDOUT_SEED, 0, count, Purpose.VAL)[count - number :])
 
 
 BOOTSTRAP_SEED = 0

@@ -15,15 +15,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fastwsol.errors import UserError
 from fastwsol.judge import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, decode
+from fastwsol.sources.annotated import IMAGE_SUFFIXES, images_below
 from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
-
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
-"""What files in a folder or zip are taken for images by, in any case; a file that is named itself is one."""
+from fastwsol.upright import orientation, turned
 
 _FORMATS = ("PNG", "BMP", "WEBP", "GIF", "TIFF")
 _JPEG_START = b"\xff\xd8\xff"
-_EXIF_MARK = b"Exif\0\0"
-_ORIENTATION = 0x0112  # the EXIF tag
 
 
 @dataclass(frozen=True)
@@ -56,9 +53,9 @@ def find_images(places: Iterable[Path]) -> Found:
             raise UserError(f"{place}: no such file or folder; name images, folders or zips")
         if place.is_dir() or place.suffix.lower() == ".zip":
             tree: Tree = Folder(place) if place.is_dir() else Zip(place, "", "make it anew")
-            paths, others = _images_in(tree)
+            paths, others = images_below(tree, "")
             if not paths:
-                raise UserError(f"{place}: holds no image (by its ending: {', '.join(SUFFIXES)}); name another")
+                raise UserError(f"{place}: holds no image (by its ending: {', '.join(IMAGE_SUFFIXES)}); name another")
             before = f"{place}/" if len(places) > 1 else ""
             images += [_in_tree(before + path, tree, path) for path in paths]
             passed_over += others
@@ -84,34 +81,13 @@ def _in_tree(name: str, tree: Tree, path: str) -> NamedImage:
     return NamedImage(name, pixels)
 
 
-def _images_in(tree: Tree) -> tuple[list[str], int]:
-    """The paths of all images of a tree, and the number of its other files."""
-    paths: list[str] = []
-    passed_over = 0
-    folders = [""]
-    while folders:
-        folder = folders.pop()
-        names = tree.names(folder)
-        passed_over += bool(folder) and not names  # no folder, or an empty one
-        inner: list[str] = []
-        for name in names:
-            path = f"{folder}/{name}" if folder else name
-            (paths if name.lower().endswith(SUFFIXES) else inner).append(path)
-        folders += reversed(inner)
-    return paths, passed_over
-
-
 def decode_upright(image: bytes) -> NDArray[np.uint8]:
     """The pixels of an encoded image, uint8 [H, W, 3], as a viewer shows them. Raises ValueError with the reason when
     it is bad.
     """
     if image.startswith(_JPEG_START):
-        pixels = decode(image)
-        if _EXIF_MARK not in image[: 2**16]:
-            return pixels
-        with Image.open(io.BytesIO(image), formats=["JPEG"]) as opened:
-            orientation = opened.getexif().get(_ORIENTATION, 1)
-        return _turn(pixels, orientation) if orientation != 1 else pixels
+        pixels, how = decode(image), orientation(image)
+        return pixels if how == 1 else turned(pixels, how)
     try:
         with Image.open(io.BytesIO(image), formats=_FORMATS) as opened:
             width, height = opened.size
@@ -151,17 +127,6 @@ def as_pixels(array: NDArray) -> NDArray[np.uint8]:
     if array.shape[2] not in (3, 4):
         raise ValueError(f"an array with {array.shape[2]} channels, expected 3 (RGB)")
     return np.ascontiguousarray(array[..., :3])
-
-
-def _turn(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Pixels as EXIF's orientation 2 to 8 wants them shown; an unknown one changes nothing."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
 
 
 def in_chunks(images: Iterable[NamedImage], size: int) -> Iterator[list[NamedImage]]:

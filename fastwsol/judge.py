@@ -16,6 +16,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from fastwsol.upright import orientation, turned
+
 MAX_IMAGE_BYTES = 32 * 2**20
 """Largest encoded image: half a shard. ImageNet's largest has 15 MB."""
 MAX_SIDE = 16_384
@@ -26,6 +28,8 @@ MIN_SIDE = 8
 """Fewest pixels a side, a JPEG block: what is smaller is a placeholder."""
 _MAX_SCANS = 100
 """Most passes of a progressive JPEG. Encoders write some ten; each costs a pass over all coefficients."""
+
+_JPEG_QUALITY = 95
 
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
@@ -49,11 +53,16 @@ _OTHER_KINDS = (
 
 
 class Look(NamedTuple):
-    """What decoding an image told: its size in pixels, and int64 [2, 3], sum and sum of squares of R, G, B."""
+    """What decoding an image told: its size in pixels, and int64 [2, 3], sum and sum of squares of R, G, B.
+
+    upright: the image encoded anew, where EXIF says that it is to be turned, which no decoder of the pipelines does;
+    size and sums are of that.
+    """
 
     width: int
     height: int
     moments: NDArray[np.int64]
+    upright: bytes | None = None
 
 
 def judge_images(images: Sequence[bytes]) -> list[Look | str]:
@@ -62,14 +71,27 @@ def judge_images(images: Sequence[bytes]) -> list[Look | str]:
     for image in images:
         try:
             pixels = decode(image)
+            upright = None
+            if (how := orientation(image)) != 1:
+                upright = _encode(turned(pixels, how), image.startswith(_JPEG_START))
+                pixels = decode(upright)
         except ValueError as error:
             looks.append(str(error))
             continue
         # int64 is exact up to 1.4e14 pixels (9.2e18 / 255^2), some hundred times all of ImageNet.
         moments = np.zeros((2, 3), np.int64)
         _add_moments(pixels, moments)
-        looks.append(Look(pixels.shape[1], pixels.shape[0], moments))
+        looks.append(Look(pixels.shape[1], pixels.shape[0], moments, upright))
     return looks
+
+
+def _encode(pixels: NDArray[np.uint8], lossy: bool) -> bytes:
+    """A JPEG of a quality that loses next to nothing, or a PNG."""
+    if lossy:
+        return simplejpeg.encode_jpeg(pixels, _JPEG_QUALITY, "RGB", "444")
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def decode(image: bytes) -> NDArray[np.uint8]:

@@ -7,13 +7,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import numpy as np
 
 from fastwsol.command import DONE_WITH_SKIPS, parse_flags
+from fastwsol.config import flag
 from fastwsol.download import TINY_IMAGENET, Download, fetch
 from fastwsol.durable import PARTIAL_SUFFIX, sole_worker, write_json
 from fastwsol.errors import Interrupted, RunFailure, UserError
@@ -32,8 +33,11 @@ from fastwsol.shards import (
     write_shards,
 )
 from fastwsol.sources import Fault, Record, Source
+from fastwsol.sources.cub import Cub
+from fastwsol.sources.imagefolder import ImageFolder
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.sources.tiny_imagenet import TinyImageNet, find_layout
+from fastwsol.sources.wsoleval import WsolEval
 from fastwsol.ticker import Ticker
 
 RAW = Path("data/raw")
@@ -49,16 +53,31 @@ _CHUNKS_A_WORKER = 3
 _PUT_WHOLE = "put a whole copy in its place, or remove image and line"
 
 
+Layout = Literal["tiny-imagenet", "imagefolder", "cub", "wsoleval"]
+
+_FLAGS_OF_LAYOUTS: dict[str, Layout] = {"boxes": "imagefolder", "val_fraction": "imagefolder", "metadata": "wsoleval"}
+
+
 @dataclass(frozen=True)
 class PackFlags:
     """The packer's command line."""
 
     source: Path | None = None
-    """Tiny ImageNet as folder or zip, or a folder that holds either (default: data/raw, or else a download to there)"""
+    """the images, as folder or zip; of Tiny ImageNet also a folder that holds either (default: data/raw, or else a
+    download to there)"""
+    layout: Layout = "tiny-imagenet"
+    """how they lie there. imagefolder: a folder for each class; cub: CUB-200-2011 as distributed; wsoleval: the
+    metadata files of the WSOL evaluation benchmark"""
+    boxes: Path | None = None
+    """for imagefolder: the images' boxes, a CSV file name,x0,y0,x1,y1 or COCO's JSON"""
+    val_fraction: float | None = None
+    """for imagefolder without a val folder: the share of each class that becomes val (default 0.1)"""
+    metadata: Path | None = None
+    """for wsoleval: the folder of its text files (default: metadata in the source)"""
     out: Path = Path("data/shards")
     """the folder to pack into: new, empty, or begun by the same command"""
     classes: int | None = None
-    """keep the first N classes of wnids.txt (default: all), or draw N synthetic ones"""
+    """keep the first N classes (default: all), or draw N synthetic ones"""
     quarantine: bool = False
     """set bad images aside, listed in quarantine.json, instead of stopping at the first; exit status 3"""
     synthetic: bool = False
@@ -72,11 +91,14 @@ def main(arguments: Sequence[str]) -> int:
     continued = _finished_shards(flags.out) > 0
     started = time.perf_counter()
     try:
-        manifest = pack(_open_source(flags, path), flags.out, quarantine=flags.quarantine)
+        source = _open_source(flags, path)
+        manifest = pack(source, flags.out, quarantine=flags.quarantine)
     except KeyboardInterrupt:
         behind = "continues behind the last whole shard" if _finished_shards(flags.out) else "begins anew"
         raise Interrupted(f"{flags.out}: not finished and not usable yet; the same command {behind}") from None
     _print_summary(manifest, flags.out, time.perf_counter() - started, continued)
+    if isinstance(source, ImageFolder) and source.passed_over:
+        print(f"{source.passed_over:,} files in the class folders were passed over, as their endings are no image's")
     return DONE_WITH_SKIPS if any(split.quarantined for split in manifest.splits.values()) else 0
 
 
@@ -87,6 +109,16 @@ def find_source(flags: PackFlags, download: Download = TINY_IMAGENET) -> Path | 
     """
     if flags.source is not None and flags.synthetic:
         raise UserError(f"--source {flags.source}: --synthetic draws its images itself; give one of the two")
+    for name, layout in _FLAGS_OF_LAYOUTS.items():
+        if getattr(flags, name) is not None and flags.layout != layout:
+            raise UserError(f"{flag(name)}: goes with --layout {layout}; leave it out, or add that")
+    if flags.synthetic and flags.layout != "tiny-imagenet":
+        raise UserError(f"--layout {flags.layout}: --synthetic draws its images itself; give one of the two")
+    if flags.layout != "tiny-imagenet":
+        if flags.source is None:
+            raise UserError(f"--layout {flags.layout}: say where the images are, with --source DIR or ZIP")
+        if not flags.source.exists():
+            raise UserError(f"--source {flags.source}: no such folder or zip; name the one that holds the images")
     if flags.source is not None or flags.synthetic:
         return flags.source
     try:
@@ -160,7 +192,15 @@ class PixelMoments:
 
 def _open_source(flags: PackFlags, path: Path | None) -> Source:
     if path is not None:
-        return TinyImageNet(path, flags.classes)
+        match flags.layout:
+            case "imagefolder":
+                return ImageFolder(path, flags.boxes, flags.val_fraction, flags.classes)
+            case "cub":
+                return Cub(path, flags.classes)
+            case "wsoleval":
+                return WsolEval(path, flags.metadata, flags.classes)
+            case "tiny-imagenet":
+                return TinyImageNet(path, flags.classes)
     return Synthetic() if flags.classes is None else Synthetic(class_count=flags.classes)
 
 
@@ -172,6 +212,7 @@ class _Packing:
         self._max_shard_bytes, self._quarantine = max_shard_bytes, quarantine
         self._rows: deque[tuple[int, Look]] = deque()  # by their index in the split
         self._set_aside: deque[tuple[int, Quarantined]] = deque()
+        self.turned = 0
 
     def run(self, workers: int) -> Manifest:
         """Write what is missing of every split, the quarantine's list, and the manifest last."""
@@ -204,6 +245,8 @@ class _Packing:
         manifest = Manifest(self._source.identity, self._source.classes, splits, moments.mean(), moments.std())
         write_manifest(self._out, manifest)
         self._journal.remove()
+        if self.turned:
+            print(f"{self.turned:,} images were turned as their EXIF says, and are packed upright, encoded anew")
         return manifest
 
     def _write_split(self, split: str, pool: Executor, workers: int) -> None:
@@ -231,7 +274,8 @@ class _Packing:
                 assert isinstance(record, Record)
                 assert isinstance(look, Look)
                 self._rows.append((index, look))
-                yield Row(record, look.width, look.height)
+                self.turned += look.upright is not None
+                yield Row(_as_packed(record, look), look.width, look.height)
             elif self._quarantine:
                 wnid = self._source.classes[labels[index]].wnid
                 origin = self._source.origin(split, index)
@@ -417,16 +461,32 @@ def _chunks(records: Iterator[Record | Fault]) -> Iterator[list[Record | Fault]]
         yield chunk
 
 
+_ROUNDING = 1.0
+"""Pixels, less than which a box may reach outside its image: annotation tools round so, and the packer cuts it."""
+
+
 def _fault(record: Record, look: Look | str | None) -> Fault | None:
     """Why a record cannot be packed, or None."""
     if not isinstance(look, Look):
         return Fault(record.name, f"bad image, {look}", _PUT_WHOLE)
+    width, height = look.width, look.height
+    if record.size is not None and record.size != (width, height):
+        reason = f"the image has {width}x{height} pixels, and its annotation says {record.size[0]}x{record.size[1]}"
+        return Fault(record.name, reason, "correct the size, or put the image back that belongs there")
     for x0, y0, x1, y1 in record.boxes.tolist():
-        if not (0 <= x0 < x1 <= look.width and 0 <= y0 < y1 <= look.height):
+        inside = -_ROUNDING < x0 < min(x1, width) and -_ROUNDING < y0 < min(y1, height)
+        if not (inside and 0 < x1 < width + _ROUNDING and 0 < y1 < height + _ROUNDING):
             reason = f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}), half-open, reaches outside the "
-            reason += f"{look.width}x{look.height} pixels or is empty"
+            reason += f"{width}x{height} pixels or is empty"
             return Fault(record.name, reason, "correct the box")
     return None
+
+
+def _as_packed(record: Record, look: Look) -> Record:
+    """The record with its image upright and its boxes cut at the image's edges."""
+    most = np.array([look.width, look.height, look.width, look.height], np.float32)
+    image = record.image if look.upright is None else look.upright
+    return replace(record, image=image, boxes=record.boxes.clip(0, most))
 
 
 def _image_ticker(split: str, count: int) -> Ticker:

@@ -28,6 +28,8 @@ class Record:
     image: bytes
     label: int
     boxes: NDArray[np.float32]
+    size: tuple[int, int] | None = None
+    """The width and height that the layout says the image has, where it does."""
 
 
 @dataclass(frozen=True)

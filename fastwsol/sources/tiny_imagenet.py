@@ -12,107 +12,35 @@ in label order, so folder and zip give the same sequence. The unlabelled test im
 images themselves is read and checked when the source is opened.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fastwsol.errors import UserError
-from fastwsol.sources import Class, Fault, Record
-from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
+from fastwsol.sources import Class, Fault
+from fastwsol.sources.annotated import AnnotatedImages, Annotation, first_classes, read_rows
+from fastwsol.sources.tree import Folder, Tree, Zip
 
 LAYOUT_NAME = "tiny-imagenet-200"
-MAX_TEXT_BYTES = 64 * 2**20
-"""Largest annotation file; the official words.txt has 2.6 MB."""
-MAX_FILE_BYTES = 64 * 2**20
-"""Largest image file that is read at all; what is too large for packing is smaller, and the packer's to say."""
-
 _DOWNLOAD = f"get the official {LAYOUT_NAME}.zip and give it as --source"
 _REPLACE = f"take the file from the official {LAYOUT_NAME}.zip"
 _CORRECT = f"correct the line, or take the file from the official {LAYOUT_NAME}.zip"
-_PUT_WHOLE = "put a whole copy in its place, or remove image and line"
 
 
-@dataclass(frozen=True)
-class _Annotation:
-    """One annotated image: its path in the layout, its label, its box with half-open edges, where that is said, the
-    image file's stamp, and what is wrong already.
-    """
-
-    path: str
-    label: int
-    box: tuple[int, int, int, int]
-    text: str
-    line: int
-    stamp: str = ""
-    fault: Fault | None = None
-
-
-class TinyImageNet:
+class TinyImageNet(AnnotatedImages):
     """A `Source` over the official layout. `class_count` keeps the first classes of wnids.txt (default: all).
 
     Raises UserError for every mistake in the layout that is not one image's, naming file, line and remedy.
     """
 
-    identity = LAYOUT_NAME
-    splits = ("train", "val")
-
     def __init__(self, path: Path, class_count: int | None = None):
-        self._tree = _open_tree(path)
-        all_classes = _read_classes(self._tree)
-        if class_count is not None and not 1 <= class_count <= len(all_classes):
-            raise UserError(
-                f"--classes {class_count}: {self._tree.where('wnids.txt')} has {len(all_classes)} classes; "
-                f"choose 1 to {len(all_classes)}"
-            )
-        self.classes = all_classes[:class_count]
+        tree = _open_tree(path)
+        all_classes = _read_classes(tree)
+        classes = first_classes(all_classes, class_count, tree.where("wnids.txt"))
         labels = {one.wnid: label for label, one in enumerate(all_classes)}
-        self._annotations = {
-            "train": _read_train(self._tree, labels, len(self.classes)),
-            "val": _read_val(self._tree, labels, len(self.classes)),
-        }
-
-    def count(self, split: str) -> int:
-        """How many records and faults `records(split)` yields."""
-        return len(self._annotations[split])
-
-    def labels(self, split: str) -> NDArray[np.int64]:
-        """The labels of all annotated images."""
-        return np.array([annotation.label for annotation in self._annotations[split]], np.int64)
-
-    def known_faults(self, split: str) -> dict[int, Fault]:
-        """The annotations whose image is missing or whose box cannot be."""
-        annotations = enumerate(self._annotations[split])
-        return {index: annotation.fault for index, annotation in annotations if annotation.fault is not None}
-
-    def records(self, split: str, start: int = 0) -> Iterator[Record | Fault]:
-        """Yield the records of `split` from index `start` on; names are paths in the layout."""
-        for annotation in self._annotations[split][start:]:
-            if annotation.fault is not None:
-                yield annotation.fault
-                continue
-            try:
-                image = self._tree.read(annotation.path, MAX_FILE_BYTES)
-            except BadFile as error:
-                yield Fault(annotation.path, str(error), _PUT_WHOLE)
-            else:
-                yield Record(annotation.path, image, annotation.label, np.array([annotation.box], np.float32))
-
-    def origin(self, split: str, index: int) -> str:
-        """The annotation file and line that record `index` comes from."""
-        annotation = self._annotations[split][index]
-        return f"{self._tree.where(annotation.text)} line {annotation.line}"
-
-    def fingerprint(self, split: str, start: int, stop: int) -> str:
-        """A hash over paths, labels, boxes, and the files' checksums (zip) or sizes and times of change (folder)."""
-        digest = hashlib.sha256()
-        for each in self._annotations[split][start:stop]:
-            digest.update(f"{each.path}\t{each.label}\t{each.box}\t{each.stamp}\t{each.fault}\n".encode())
-        return digest.hexdigest()
+        annotations = {"train": _read_train(tree, labels, len(classes)), "val": _read_val(tree, labels, len(classes))}
+        super().__init__(LAYOUT_NAME, classes, tree, annotations)
 
 
 def find_layout(path: Path) -> Path:
@@ -169,7 +97,7 @@ def _read_classes(tree: Tree) -> tuple[Class, ...]:
     return tuple(Class(wnid, names[wnid]) for wnid in line_of_wnid)
 
 
-def _read_train(tree: Tree, labels: dict[str, int], class_count: int) -> list[_Annotation]:
+def _read_train(tree: Tree, labels: dict[str, int], class_count: int) -> list[Annotation]:
     """The train annotations of the first `class_count` classes."""
     for folder in tree.names("train"):
         if folder not in labels:
@@ -177,44 +105,44 @@ def _read_train(tree: Tree, labels: dict[str, int], class_count: int) -> list[_A
                 f"{tree.where(f'train/{folder}')}: {folder!r} is not a class of {tree.where('wnids.txt')}; "
                 f"remove it, or add the class there"
             )
-    annotations: list[_Annotation] = []
+    annotations: list[Annotation] = []
     for wnid, label in labels.items():
         if label < class_count:
             text, images = f"train/{wnid}/{wnid}_boxes.txt", f"train/{wnid}/images"
             of_class = []
             for line, (file, *box) in _rows(tree, text, "<file> <x0> <y0> <x1> <y1>"):
-                of_class.append(_annotation(tree, text, line, images, file, label, box))
+                of_class.append((line, _annotation(tree, text, line, images, file, label, box)))
             annotations += _match_images(tree, text, images, of_class)
     return annotations
 
 
-def _read_val(tree: Tree, labels: dict[str, int], class_count: int) -> list[_Annotation]:
+def _read_val(tree: Tree, labels: dict[str, int], class_count: int) -> list[Annotation]:
     """The val annotations of the first `class_count` classes; the lines of the others are checked too."""
     text, images = "val/val_annotations.txt", "val/images"
-    annotations: list[_Annotation] = []
+    annotations: list[tuple[int, Annotation]] = []
     for line, (file, wnid, *box) in _rows(tree, text, "<file> <wnid> <x0> <y0> <x1> <y1>"):
         if wnid not in labels:
             raise UserError(
                 f"{tree.where(text)} line {line}: {wnid!r} is not a class of {tree.where('wnids.txt')}; {_CORRECT}"
             )
-        annotations.append(_annotation(tree, text, line, images, file, labels[wnid], box))
+        annotations.append((line, _annotation(tree, text, line, images, file, labels[wnid], box)))
     matched = _match_images(tree, text, images, annotations)
     return [annotation for annotation in matched if annotation.label < class_count]
 
 
-def _match_images(tree: Tree, text: str, folder: str, annotations: list[_Annotation]) -> list[_Annotation]:
-    """Give each annotation its image's stamp, or a fault where there is no image.
+def _match_images(tree: Tree, text: str, folder: str, annotations: list[tuple[int, Annotation]]) -> list[Annotation]:
+    """Give each annotation of a line its image's stamp, or a fault where there is no image.
 
     Raises UserError for an image annotated twice and an image without an annotation.
     """
     line_of_path: dict[str, int] = {}
-    for annotation in annotations:
+    for line, annotation in annotations:
         if annotation.path in line_of_path:
             raise UserError(
-                f"{tree.where(text)} line {annotation.line}: {annotation.path.rpartition('/')[2]} stands in line "
+                f"{tree.where(text)} line {line}: {annotation.path.rpartition('/')[2]} stands in line "
                 f"{line_of_path[annotation.path]} already; {_CORRECT}"
             )
-        line_of_path[annotation.path] = annotation.line
+        line_of_path[annotation.path] = line
     stamps = {f"{folder}/{name}": stamp for name, stamp in tree.stamps(folder).items()}
     for path in stamps:
         if path not in line_of_path:
@@ -226,38 +154,15 @@ def _match_images(tree: Tree, text: str, folder: str, annotations: list[_Annotat
         replace(each, stamp=stamps[each.path])
         if each.path in stamps
         else replace(each, fault=Fault(each.path, "no such image", "put the image back, or remove the line"))
-        for each in annotations
+        for _, each in annotations
     ]
 
 
 def _rows(tree: Tree, path: str, fields: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number (from 1) and the tab-separated values of each line that is not blank.
-
-    `fields` names them, separated by blanks. Raises UserError for a line with another number of values.
-    """
-    try:
-        text = tree.read(path, MAX_TEXT_BYTES).decode("utf-8")
-    except BadFile as error:
-        raise UserError(f"{tree.where(path)}: {error}; {_REPLACE}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{tree.where(path)}: not UTF-8 text; {_REPLACE}") from None
-    field_count = len(fields.split())
-    # Not splitlines(), which also splits at characters that a name may hold.
-    for line, content in enumerate(text.split("\n"), start=1):
-        values = content.rstrip("\r").split("\t")
-        if values == [""]:
-            continue
-        if len(values) != field_count or not all(values):
-            raise UserError(
-                f"{tree.where(path)} line {line}: found {content.strip()[:80]!r}, expected {fields} separated by tabs; "
-                f"{_CORRECT}"
-            )
-        yield line, values
+    return read_rows(tree, path, fields, _REPLACE, _CORRECT)
 
 
-def _annotation(
-    tree: Tree, text: str, line: int, folder: str, file: str, label: int, corners: list[str]
-) -> _Annotation:
+def _annotation(tree: Tree, text: str, line: int, folder: str, file: str, label: int, corners: list[str]) -> Annotation:
     """The annotation of a line, its box with half-open edges; whether that lies in the image is for the packer to say.
 
     A box that can be in no image is the annotation's fault. Raises UserError for a line that is no annotation.
@@ -276,4 +181,4 @@ def _annotation(
     elif x1 < x0 or y1 < y0:
         reason = f"box ({x0}, {y0}, {x1}, {y1}) is inverted, expected x0 <= x1 and y0 <= y1"
         fault = Fault(path, reason, _CORRECT)
-    return _Annotation(path, label, (x0, y0, x1 + 1, y1 + 1), text, line, fault=fault)
+    return Annotation(path, label, ((x0, y0, x1 + 1, y1 + 1),), where, fault=fault)

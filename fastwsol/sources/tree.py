@@ -42,8 +42,11 @@ class Tree(Protocol):
     def names(self, folder: str) -> list[str]:
         """The names directly in `folder`, hidden ones left out, sorted; none when there is no such folder."""
 
+    def folders(self, folder: str) -> set[str]:
+        """Those of `names(folder)` that are folders."""
+
     def stamps(self, folder: str) -> dict[str, str]:
-        """For each of `names(folder)` a text that is another when the file was changed."""
+        """For each of `names(folder)`, in their order, a text that is another when the file was changed."""
 
 
 class Folder:
@@ -85,10 +88,17 @@ class Folder:
         """See `Tree.names`."""
         return sorted(entry.name for entry in self._entries(folder))
 
+    def folders(self, folder: str) -> set[str]:
+        """See `Tree.folders`. A link to a folder that lies in the root is one."""
+        inner = (
+            f"{folder}/{entry.name}" if folder else entry.name for entry in self._entries(folder) if entry.is_dir()
+        )
+        return {path.rpartition("/")[2] for path in inner if not self._outside(path)}
+
     def stamps(self, folder: str) -> dict[str, str]:
         """Size and time of the last change."""
         stamps = {}
-        for entry in self._entries(folder):
+        for entry in sorted(self._entries(folder), key=lambda entry: entry.name):
             try:
                 status = entry.stat()
             except OSError:
@@ -186,6 +196,10 @@ class Zip:
     def names(self, folder: str) -> list[str]:
         """See `Tree.names`."""
         return sorted(name for name in self._names.get(folder, ()) if not name.startswith("."))
+
+    def folders(self, folder: str) -> set[str]:
+        """See `Tree.folders`."""
+        return {name for name in self.names(folder) if (f"{folder}/{name}" if folder else name) in self._names}
 
     def stamps(self, folder: str) -> dict[str, str]:
         """Checksum and size."""

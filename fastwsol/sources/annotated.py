@@ -1,0 +1,151 @@
+"""What the layouts of images in files have in common: a list of annotated images for each split, read one by one."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.errors import UserError
+from fastwsol.sources import Class, Fault, Record
+from fastwsol.sources.tree import BadFile, Tree
+
+MAX_TEXT_BYTES = 64 * 2**20
+"""Largest annotation file; Tiny ImageNet's largest, words.txt, has 2.6 MB."""
+MAX_FILE_BYTES = 64 * 2**20
+"""Largest image file that is read at all; what is too large for packing is smaller, and the packer's to say."""
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+"""What files in folders are taken for images by, in any case. Not all of them can be packed: the packer names those."""
+
+_PUT_WHOLE = "put a whole copy in its place, or remove image and line"
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1, half-open, in the image's pixels."""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One annotated image.
+
+    path: in the tree, and the image's name; origin: where label and boxes stand, for messages; stamp: the image file's,
+    as `Tree.stamps` has it; fault: what is wrong already; size: the width and height that the layout says it has.
+    """
+
+    path: str
+    label: int
+    boxes: tuple[Box, ...]
+    origin: str
+    stamp: str = ""
+    fault: Fault | None = None
+    size: tuple[int, int] | None = None
+
+
+class AnnotatedImages:
+    """A `Source` over the files of a tree."""
+
+    def __init__(
+        self, identity: str, classes: tuple[Class, ...], tree: Tree, annotations: Mapping[str, Sequence[Annotation]]
+    ):
+        self.identity, self.classes, self.splits = identity, classes, tuple(annotations)
+        self._tree, self._annotations = tree, annotations
+
+    def count(self, split: str) -> int:
+        """How many records and faults `records(split)` yields."""
+        return len(self._annotations[split])
+
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """The labels of all annotated images."""
+        return np.array([annotation.label for annotation in self._annotations[split]], np.int64)
+
+    def known_faults(self, split: str) -> dict[int, Fault]:
+        """The annotations whose image is missing or whose box cannot be."""
+        annotations = enumerate(self._annotations[split])
+        return {index: annotation.fault for index, annotation in annotations if annotation.fault is not None}
+
+    def records(self, split: str, start: int = 0) -> Iterator[Record | Fault]:
+        """Yield the records of `split` from index `start` on; names are paths in the layout."""
+        for annotation in self._annotations[split][start:]:
+            if annotation.fault is not None:
+                yield annotation.fault
+                continue
+            try:
+                image = self._tree.read(annotation.path, MAX_FILE_BYTES)
+            except BadFile as error:
+                yield Fault(annotation.path, str(error), _PUT_WHOLE)
+            else:
+                boxes = np.array(annotation.boxes, np.float32).reshape(-1, 4)
+                yield Record(annotation.path, image, annotation.label, boxes, annotation.size)
+
+    def origin(self, split: str, index: int) -> str:
+        """Where record `index` got its label and boxes."""
+        return self._annotations[split][index].origin
+
+    def fingerprint(self, split: str, start: int, stop: int) -> str:
+        """A hash over paths, labels, boxes, and the files' checksums (zip) or sizes and times of change (folder)."""
+        digest = hashlib.sha256()
+        for each in self._annotations[split][start:stop]:
+            digest.update(f"{each.path}\t{each.label}\t{each.boxes}\t{each.stamp}\t{each.fault}\n".encode())
+        return digest.hexdigest()
+
+
+def first_classes(classes: tuple[Class, ...], count: int | None, where: str) -> tuple[Class, ...]:
+    """The first `count` classes, or all. Raises UserError where there are not so many; `where` names their list."""
+    if count is not None and not 1 <= count <= len(classes):
+        raise UserError(f"--classes {count}: {where} has {len(classes)} classes; choose 1 to {len(classes)}")
+    return classes[:count]
+
+
+def read_text(tree: Tree, path: str, remedy: str) -> str:
+    """A text file. Raises UserError where it is missing, too large or no UTF-8."""
+    try:
+        return tree.read(path, MAX_TEXT_BYTES).decode("utf-8-sig")
+    except BadFile as error:
+        raise UserError(f"{tree.where(path)}: {error}; {remedy}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{tree.where(path)}: not UTF-8 text; {remedy}") from None
+
+
+def read_rows(
+    tree: Tree, path: str, fields: str, replace: str, correct: str, separator: str = "\t"
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield line number (from 1) and the separated values of each line that is not blank.
+
+    `fields` names them, separated by blanks; `replace` and `correct` are the remedies of a bad file and of a bad line.
+    Raises UserError for a line with another number of values.
+    """
+    field_count = len(fields.split())
+    # Not splitlines(), which also splits at characters that a name may hold.
+    for line, content in enumerate(read_text(tree, path, replace).split("\n"), start=1):
+        values = content.rstrip("\r").split(separator)
+        if values == [""]:
+            continue
+        if len(values) != field_count or not all(values):
+            between = {"\t": "tabs", " ": "single blanks", ",": "commas"}[separator]
+            raise UserError(
+                f"{tree.where(path)} line {line}: found {content.strip()[:80]!r}, expected {fields} separated by "
+                f"{between}; {correct}"
+            )
+        yield line, values
+
+
+def images_below(tree: Tree, folder: str) -> tuple[dict[str, str], int]:
+    """The images in `folder` and all folders below it, path to stamp, in the order of their paths; and how many other
+    files there are.
+    """
+    stamps: dict[str, str] = {}
+    others = 0
+    folders = [folder]
+    while folders:
+        here = folders.pop()
+        inner = tree.folders(here)
+        for name, stamp in tree.stamps(here).items():
+            path = f"{here}/{name}" if here else name
+            if name in inner:
+                folders.append(path)
+            elif name.lower().endswith(IMAGE_SUFFIXES):
+                stamps[path] = stamp
+            else:
+                others += 1
+    return dict(sorted(stamps.items())), others

@@ -1,0 +1,148 @@
+"""A folder for each class, from a folder or straight out of a zip, which is never extracted.
+
+    <class>/...            the class's images, in it and in folders below it; a part is drawn to be val
+    train/<class>/...      or so
+    val/<class>/...        where there is one, nothing is drawn
+
+A class is named after its folder; labels are in the order of the names. A set that lies whole in one outer folder is
+taken from there. What ends as no image's name is passed over and counted. Boxes are optional (`boxes_file`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastwsol.draws import val_ids
+from fastwsol.errors import UserError
+from fastwsol.sources import Class
+from fastwsol.sources.annotated import IMAGE_SUFFIXES, AnnotatedImages, Annotation, first_classes, images_below
+from fastwsol.sources.boxes_file import ImageBoxes, read_boxes
+from fastwsol.sources.tree import Folder, Tree, Zip
+
+VAL_FRACTION = 0.1
+"""Of each class, where the source has no val."""
+
+
+@dataclass(frozen=True)
+class _Image:
+    path: str
+    stamp: str
+    class_name: str
+
+
+class ImageFolder(AnnotatedImages):
+    """A `Source` over class folders. `passed_over`: how many files are no images, by their names.
+
+    boxes: a file as `boxes_file` describes it; val_fraction: the share of each class that becomes val (default
+    `VAL_FRACTION`) where the source has none; class_count keeps the first classes. Raises UserError for every mistake
+    that is not one image's, naming file or folder and remedy.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        boxes: Path | None = None,
+        val_fraction: float | None = None,
+        class_count: int | None = None,
+    ):
+        tree: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path)
+        root = _root(tree, path)
+        splits = _split_folders(tree, root)
+        names = sorted(tree.folders(splits["train"]))
+        if len(names) < 2:
+            raise UserError(
+                f"{path}: {_or_top(splits['train'])} has {len(names)} folders, and a class needs one each; give a "
+                f"folder with one for each class, two at least"
+            )
+        every = tuple(Class(name, name) for name in names)
+        classes = first_classes(every, class_count, f"{path}")
+        images = {split: _images(tree, folder, names, split) for split, folder in splits.items()}
+        self.passed_over = sum(others for _, others in images.values())
+        listed = {split: found for split, (found, _) in images.items()}
+        if "val" not in listed:
+            listed = _draw_val(listed["train"], names, VAL_FRACTION if val_fraction is None else val_fraction)
+        elif val_fraction is not None:
+            raise UserError(f"--val-fraction {val_fraction}: {path} has a val folder of its own; leave the flag out")
+        found = {}
+        if boxes is not None:
+            class_of = {each.path: each.class_name for of_split in listed.values() for each in of_split}
+            found = read_boxes(boxes, class_of.keys(), class_of, set(names))
+        labels = {name: label for label, name in enumerate(names)}
+        annotations = {
+            split: [
+                _annotation(tree, each, labels[each.class_name], found.get(each.path))
+                for each in of_split
+                if labels[each.class_name] < len(classes)
+            ]
+            for split, of_split in listed.items()
+        }
+        name = path.resolve()
+        super().__init__(f"{name.stem if path.is_file() else name.name} (class folders)", classes, tree, annotations)
+
+
+def _annotation(tree: Tree, image: _Image, label: int, boxes: ImageBoxes | None) -> Annotation:
+    if boxes is None:
+        return Annotation(image.path, label, (), tree.where(image.path), image.stamp)
+    return Annotation(image.path, label, tuple(boxes.boxes), boxes.origin, image.stamp)
+
+
+def _root(tree: Tree, path: Path) -> str:
+    """The folder of the set: the top, or the only folder there, which a zip often has."""
+    root = ""
+    while len(inner := tree.folders(root)) == 1 and inner != {"train"}:
+        (name,) = inner
+        if any(each.lower().endswith(IMAGE_SUFFIXES) for each in tree.names(root)):
+            break
+        root = _join(root, name)
+        if root.count("/") > _MOST_OUTER_FOLDERS:
+            raise UserError(
+                f"{path}: has one folder in the other and no classes; give a folder with one for each class"
+            )
+    return root
+
+
+_MOST_OUTER_FOLDERS = 8
+
+
+def _split_folders(tree: Tree, root: str) -> dict[str, str]:
+    """The folder of each split, in packing order."""
+    if "train" not in tree.folders(root):
+        return {"train": root}
+    return {split: _join(root, split) for split in ("train", "val") if split in tree.folders(root)}
+
+
+def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list[_Image], int]:
+    """The images of a split, class by class, and how many files are none."""
+    if unknown := sorted(tree.folders(folder) - set(names)):
+        raise UserError(
+            f"{tree.where(_join(folder, unknown[0]))}: {unknown[0]!r} is no class of train; remove it, or add the "
+            f"class there"
+        )
+    found: list[_Image] = []
+    passed_over = len(set(tree.names(folder)) - tree.folders(folder))
+    for name in names:
+        stamps, others = images_below(tree, _join(folder, name))
+        found += [_Image(path, stamp, name) for path, stamp in stamps.items()]
+        passed_over += others
+    return found, passed_over
+
+
+def _draw_val(images: list[_Image], names: list[str], fraction: float) -> dict[str, list[_Image]]:
+    """Both splits of images sorted by class: of each class `fraction`, and one image of two at least, becomes val."""
+    if not 0 < fraction < 1:
+        raise UserError(f"--val-fraction {fraction}: must lie between 0 and 1 (10 % is 0.1)")
+    splits: dict[str, list[_Image]] = {"train": [], "val": []}
+    for name in names:
+        of_class = [image for image in images if image.class_name == name]
+        number = min(max(1, round(fraction * len(of_class))), len(of_class) - 1)
+        drawn = set(val_ids(len(of_class), max(0, number)).tolist())
+        for k, image in enumerate(of_class):
+            splits["val" if k in drawn else "train"].append(image)
+    return splits
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _or_top(folder: str) -> str:
+    return repr(folder) if folder else "the top"

@@ -1,0 +1,154 @@
+"""The metadata files of the WSOL evaluation benchmark (Choe et al. 2020), over images in a folder or zip.
+
+    <metadata>/train/class_labels.txt     path,label
+    <metadata>/train/image_ids.txt        path
+    <metadata>/train/image_sizes.txt      path,width,height
+    <metadata>/train/localization.txt     path,x0,y0,x1,y1       a line a box; may be missing for train
+    <metadata>/test/...                   which is val here
+
+A path is an image's below the source, its name here, and records come in the order of image_ids.txt. The benchmark's
+own `val` (its trainfullsup) is there to choose settings on with boxes, and is not packed: `--holdout` does that with
+images of train. Box ends are inclusive pixels there and get + 1 here. Labels are whole numbers from 0; classes are
+named after the folder that their images of train share, where there is one, and else class-<label>.
+"""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from fastwsol.errors import UserError
+from fastwsol.sources import Class, Fault
+from fastwsol.sources.annotated import AnnotatedImages, Annotation, Box, first_classes, images_below, read_rows
+from fastwsol.sources.tree import Folder, Tree, Zip
+
+SPLITS = {"train": "train", "val": "test"}
+"""Ours, and the benchmark's folder."""
+_CORRECT = "correct the line"
+_REPLACE = "name the benchmark's folder of metadata with --metadata"
+_MOST_CLASSES = 100_000
+
+
+class WsolEval(AnnotatedImages):
+    """A `Source` over the benchmark's files; metadata: their folder, by default `metadata` in the source.
+
+    `class_count` keeps the labels below it. Raises UserError for every mistake that is not one image's, naming file,
+    line and remedy.
+    """
+
+    def __init__(self, path: Path, metadata: Path | None = None, class_count: int | None = None):
+        images: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path)
+        if metadata is None and path.is_file():
+            raise UserError(f"{path}: is a zip; {_REPLACE}")
+        folder = path / "metadata" if metadata is None else metadata
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; {_REPLACE}")
+        texts = Folder(folder)
+        stamps, _ = images_below(images, "")
+        every = {split: _read_split(texts, their_name, stamps) for split, their_name in SPLITS.items()}
+        classes = first_classes(_classes(texts, every), class_count, str(folder))
+        kept = {split: [each for each in found if each.label < len(classes)] for split, found in every.items()}
+        super().__init__(f"{path.resolve().name} (wsoleval)", classes, images, kept)
+
+
+def _read_split(texts: Tree, split: str, stamps: dict[str, str]) -> list[Annotation]:
+    """The annotations of one of the benchmark's splits."""
+    ids, labels = f"{split}/image_ids.txt", f"{split}/class_labels.txt"
+    line_of = _unique(texts, ids)
+    label_of = _labels(texts, labels, line_of)
+    sizes = _sizes(texts, f"{split}/image_sizes.txt", line_of)
+    boxes = _boxes(texts, f"{split}/localization.txt", line_of, optional=split == "train")
+    annotations = []
+    for path, line in line_of.items():
+        fault = None
+        if path not in stamps:
+            fault = Fault(path, "no such image", "put the image back, or remove its lines")
+        origin = f"{texts.where(ids)} line {line}"
+        own = tuple(boxes[path])
+        annotations.append(
+            Annotation(path, label_of[path], own, origin, stamps.get(path, ""), fault, size=sizes.get(path))
+        )
+    return annotations
+
+
+def _unique(texts: Tree, file: str) -> dict[str, int]:
+    """The line that each path stands in."""
+    line_of: dict[str, int] = {}
+    for line, (path,) in read_rows(texts, file, "<path>", _REPLACE, _CORRECT, ","):
+        if path in line_of:
+            raise UserError(
+                f"{texts.where(file)} line {line}: {path} stands in line {line_of[path]} already; {_CORRECT}"
+            )
+        line_of[path] = line
+    if not line_of:
+        raise UserError(f"{texts.where(file)}: names no image; {_REPLACE}")
+    return line_of
+
+
+def _labels(texts: Tree, file: str, line_of: dict[str, int]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for line, (path, label) in read_rows(texts, file, "<path> <label>", _REPLACE, _CORRECT, ","):
+        where = f"{texts.where(file)} line {line}"
+        if not re.fullmatch(r"[0-9]{1,9}", label) or int(label) >= _MOST_CLASSES:
+            raise UserError(f"{where}: label {label[:40]!r}, expected a whole number from 0; {_CORRECT}")
+        _check_known(where, path, line_of, path in found)
+        found[path] = int(label)
+    _check_complete(texts, file, line_of, found)
+    return found
+
+
+def _sizes(texts: Tree, file: str, line_of: dict[str, int]) -> dict[str, tuple[int, int]]:
+    found: dict[str, tuple[int, int]] = {}
+    for line, (path, width, height) in read_rows(texts, file, "<path> <width> <height>", _REPLACE, _CORRECT, ","):
+        where = f"{texts.where(file)} line {line}"
+        if not all(re.fullmatch(r"[1-9][0-9]{0,8}", side) for side in (width, height)):
+            raise UserError(f"{where}: size {width[:20]!r} x {height[:20]!r}, expected pixels; {_CORRECT}")
+        _check_known(where, path, line_of, path in found)
+        found[path] = int(width), int(height)
+    _check_complete(texts, file, line_of, found)
+    return found
+
+
+def _boxes(texts: Tree, file: str, line_of: dict[str, int], optional: bool) -> dict[str, list[Box]]:
+    found: dict[str, list[Box]] = defaultdict(list)
+    folder, _, name = file.rpartition("/")
+    if optional and name not in texts.names(folder):
+        return found
+    for line, (path, *values) in read_rows(texts, file, "<path> <x0> <y0> <x1> <y1>", _REPLACE, _CORRECT, ","):
+        where = f"{texts.where(file)} line {line}"
+        if not all(re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) for value in values):
+            raise UserError(f"{where}: box {','.join(values)[:60]!r}, expected pixels; {_CORRECT}")
+        _check_known(where, path, line_of, False)
+        x0, y0, x1, y1 = map(float, values)
+        found[path].append((x0, y0, x1 + 1, y1 + 1))
+    return found
+
+
+def _check_known(where: str, path: str, line_of: dict[str, int], is_there: bool) -> None:
+    if path not in line_of:
+        raise UserError(f"{where}: {path[:80]!r} is not in image_ids.txt; {_CORRECT}")
+    if is_there:
+        raise UserError(f"{where}: {path} stands there twice; {_CORRECT}")
+
+
+def _check_complete(texts: Tree, file: str, line_of: dict[str, int], found: dict) -> None:
+    missing = next((path for path in line_of if path not in found), None)
+    if missing is not None:
+        raise UserError(f"{texts.where(file)}: has no line for {missing}; add it, or {_REPLACE}")
+
+
+def _classes(texts: Tree, every: dict[str, list[Annotation]]) -> tuple[Class, ...]:
+    """A class for each label up to the highest."""
+    folders: dict[int, set[str]] = defaultdict(set)
+    for each in every["train"]:
+        folders[each.label].add(each.path.rpartition("/")[0].rpartition("/")[2])
+    highest = max(each.label for of_split in every.values() for each in of_split)
+    if missing := set(range(highest + 1)) - folders.keys():
+        raise UserError(
+            f"{texts.where('train/class_labels.txt')}: no image of label {min(missing)}, and {highest} is the highest; "
+            f"labels are counted from 0 without a gap"
+        )
+    names = [f"class-{label}" for label in range(highest + 1)]
+    own = [min(folders[label]) if len(folders[label]) == 1 else "" for label in range(highest + 1)]
+    if all(own) and len(set(own)) == len(own):
+        names = own
+    return tuple(Class(name, name) for name in names)

@@ -1,0 +1,356 @@
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import noise_jpeg
+from PIL import Image
+
+from fastwsol import packing
+from fastwsol.command import run_command
+from fastwsol.errors import UserError
+from fastwsol.packing import pack
+from fastwsol.shards import Split, open_shards
+from fastwsol.sources import Record
+from fastwsol.sources.imagefolder import ImageFolder
+
+CLASSES = ("bird", "cat", "dog")
+SIZES = [(64, 48), (40, 90), (33, 33)]
+
+
+def fill(folder: Path, per_class: int, first: int = 0) -> None:
+    """Class folders with `per_class` images each, some of them one folder deeper."""
+    for label, name in enumerate(CLASSES):
+        for k in range(first, first + per_class):
+            path = folder / name / ("deep" if k % 3 == 2 else "") / f"{name}_{k}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(noise_jpeg(100 * label + k, size=SIZES[k % 3]))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    fill(folder, 10)
+    (folder / "readme.txt").write_text("hello")
+    (folder / "cat" / "labels.csv").write_text("x")
+    return folder
+
+
+@pytest.fixture
+def with_val(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    fill(folder / "train", 3)
+    fill(folder / "val", 2, first=50)
+    return folder
+
+
+def names(source: ImageFolder, split: str) -> list[str]:
+    return [record.name for record in source.records(split)]
+
+
+def boxes_of(split: Split) -> dict[str, list[list[float]]]:
+    offsets = split.box_offsets
+    every = split.names(range(len(split)))
+    return {
+        name: split.boxes[offsets[k] : offsets[k + 1]].tolist()
+        for k, name in enumerate(every)
+        if offsets[k + 1] > offsets[k]
+    }
+
+
+# Images and classes
+
+
+def test_classes_are_the_folders_in_order_and_images_are_found_at_any_depth(photos: Path) -> None:
+    source = ImageFolder(photos)
+    assert [each.wnid for each in source.classes] == [each.name for each in source.classes] == [*CLASSES]
+    found = names(source, "train") + names(source, "val")
+    assert sorted(found) == sorted(str(path.relative_to(photos)) for path in photos.rglob("*.jpg"))
+    assert source.passed_over == 2
+    for split in source.splits:
+        labels = [CLASSES.index(name.partition("/")[0]) for name in names(source, split)]
+        assert source.labels(split).tolist() == labels == sorted(labels)
+        assert source.count(split) == len(labels)
+
+
+def test_a_val_folder_is_val(with_val: Path) -> None:
+    source = ImageFolder(with_val)
+    assert source.splits == ("train", "val")
+    assert {name.partition("/")[0] for name in names(source, "val")} == {"val"}
+    assert (source.count("train"), source.count("val")) == (9, 6)
+
+
+def test_without_one_a_share_of_each_class_is_drawn_the_same_each_time(photos: Path, tmp_path: Path) -> None:
+    source = ImageFolder(photos, val_fraction=0.3)
+    assert np.bincount(source.labels("val")).tolist() == [3, 3, 3]
+    assert names(source, "val") == names(ImageFolder(photos, val_fraction=0.3), "val")
+    elsewhere = shutil.copytree(photos, tmp_path / "other" / "photos")
+    assert names(source, "val") == names(ImageFolder(elsewhere, val_fraction=0.3), "val")
+    larger = ImageFolder(photos, val_fraction=0.5)
+    assert set(names(source, "val")) < set(names(larger, "val"))
+    shutil.rmtree(photos / "cat")
+    assert [name for name in names(source, "val") if not name.startswith("cat")] == names(
+        ImageFolder(photos, val_fraction=0.3), "val"
+    )
+
+
+@pytest.mark.parametrize(("count", "in_val"), [(1, 0), (2, 1), (3, 1), (15, 2)])
+def test_a_small_class_keeps_an_image_to_train_on_and_gives_one_to_val_if_it_has_two(
+    tmp_path: Path, count: int, in_val: int
+) -> None:
+    fill(tmp_path / "photos", count)
+    assert np.bincount(ImageFolder(tmp_path / "photos").labels("val"), minlength=3).tolist() == [in_val] * 3
+
+
+def test_the_first_classes_can_be_kept(photos: Path) -> None:
+    source = ImageFolder(photos, class_count=2)
+    assert [each.wnid for each in source.classes] == ["bird", "cat"]
+    assert set(source.labels("train").tolist()) == {0, 1}
+
+
+def test_folder_and_zip_and_a_zip_with_an_outer_folder_give_the_same_records(
+    photos: Path, as_zip: Callable[..., Path]
+) -> None:
+    expected = [*ImageFolder(photos).records("train")]
+    for prefix in ("", "outer/", "outer/inner/"):
+        found = [*ImageFolder(as_zip(photos, prefix)).records("train")]
+        for one, other in zip(expected, found, strict=True):
+            assert isinstance(one, Record)
+            assert isinstance(other, Record)
+            assert prefix + one.name == other.name
+            assert (one.image, one.label) == (other.image, other.label)
+
+
+def test_a_changed_image_changes_the_fingerprint(photos: Path) -> None:
+    before = ImageFolder(photos).fingerprint("train", 0, 5)
+    changed = photos / names(ImageFolder(photos), "train")[2]
+    changed.write_bytes(noise_jpeg(999))
+    assert ImageFolder(photos).fingerprint("train", 0, 5) != before
+
+
+# Boxes
+
+
+def test_boxes_come_from_csv_by_path_or_by_the_last_part(with_val: Path, tmp_path: Path) -> None:
+    file = tmp_path / "boxes.csv"
+    file.write_text(
+        "x0,y0,x1,y1,name,score\n1,2,30,40,train/bird/bird_0.jpg,0.5\n"
+        '3,4,5.5,6,cat_51.jpg,\n,,,,dog_0.jpg,\n"10","11","12","13",train/bird/bird_0.jpg,1\n'
+    )
+    pack(ImageFolder(with_val, boxes=file), tmp_path / "shards")
+    splits = open_shards(tmp_path / "shards").splits
+    assert boxes_of(splits["train"]) == {"train/bird/bird_0.jpg": [[1, 2, 30, 40], [10, 11, 12, 13]]}
+    assert boxes_of(splits["val"]) == {"val/cat/cat_51.jpg": [[3, 4, 5.5, 6]]}
+
+
+def coco(images: list[str], annotations: list[dict]) -> dict:
+    return {
+        "images": [{"id": 10 + k, "file_name": name} for k, name in enumerate(images)],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "bird"}, {"id": 2, "name": "cat"}, {"id": 3, "name": "thing"}],
+    }
+
+
+def test_boxes_come_from_coco_but_crowds_and_those_of_another_class(with_val: Path, tmp_path: Path) -> None:
+    file = tmp_path / "boxes.json"
+    annotations = [
+        {"image_id": 10, "bbox": [1, 2, 10, 20], "category_id": 1},
+        {"image_id": 10, "bbox": [5, 5, 5, 5], "category_id": 2},  # a cat in a bird's image
+        {"image_id": 10, "bbox": [0, 0, 3, 3], "category_id": 3},
+        {"image_id": 11, "bbox": [0.5, 0, 3, 3]},
+        {"image_id": 11, "bbox": [0, 0, 30, 30], "iscrowd": 1},
+    ]
+    file.write_text(json.dumps(coco(["bird_0.jpg", "val/dog/deep/dog_50.jpg"], annotations)))
+    pack(ImageFolder(with_val, boxes=file), tmp_path / "shards")
+    splits = open_shards(tmp_path / "shards").splits
+    assert boxes_of(splits["train"]) == {"train/bird/bird_0.jpg": [[1, 2, 11, 22], [0, 0, 3, 3]]}
+    assert boxes_of(splits["val"]) == {"val/dog/deep/dog_50.jpg": [[0.5, 0, 3.5, 3]]}
+
+
+def test_a_box_that_rounding_puts_over_the_edge_is_cut_and_one_farther_out_is_refused(
+    with_val: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "boxes.csv"
+    file.write_text("name,x0,y0,x1,y1\nbird_0.jpg,-0.4,0,64.9,48.2\n")
+    pack(ImageFolder(with_val, boxes=file), tmp_path / "shards")
+    assert boxes_of(open_shards(tmp_path / "shards").splits["train"]) == {"train/bird/bird_0.jpg": [[0, 0, 64, 48]]}
+    file.write_text("name,x0,y0,x1,y1\nbird_0.jpg,0,0,65,48\n")
+    with pytest.raises(UserError, match=r"reaches outside the 64x48 pixels.*boxes\.csv line 2.*correct the box"):
+        pack(ImageFolder(with_val, boxes=file), tmp_path / "other")
+
+
+# Images that are turned
+
+
+def turned_jpeg(orientation: int, pixels: np.ndarray, form: str = "JPEG") -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, form, exif=exif, **({"quality": 95} if form == "JPEG" else {}))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_an_image_is_packed_upright(with_val: Path, tmp_path: Path, form: str, orientation: int, capsys) -> None:
+    rows = np.linspace(0, 255, 40)[:, None, None]
+    pixels = np.broadcast_to(rows, (40, 24, 3)).astype(np.uint8).copy()  # dark above, bright below
+    path = with_val / "train" / "bird" / f"bird_9.{form.lower()}"
+    path.write_bytes(turned_jpeg(orientation, pixels, form))
+    file = tmp_path / "boxes.csv"
+    upright = (40, 24) if orientation in (6, 8) else (24, 40)
+    file.write_text(f"name,x0,y0,x1,y1\n{path.name},0,0,{upright[0]},{upright[1]}\n")
+    pack(ImageFolder(with_val, boxes=file), tmp_path / "shards")
+    split = open_shards(tmp_path / "shards").splits["train"]
+    (k,) = [k for k, name in enumerate(split.names(range(len(split)))) if name.endswith(path.name)]
+    assert (split.widths[k], split.heights[k]) == upright
+    packed = np.asarray(Image.open(io.BytesIO(split.image(k)))).astype(int)
+    expected = {1: pixels, 3: pixels[::-1], 6: np.rot90(pixels, -1), 8: np.rot90(pixels)}[orientation]
+    assert np.abs(packed - expected).max() <= 3
+    assert ("1 images were turned" in capsys.readouterr().out) == (orientation != 1)
+
+
+# Packing
+
+
+def test_a_set_without_boxes_is_packed_and_its_command_continues(photos: Path, tmp_path: Path) -> None:
+    fresh = pack(ImageFolder(photos), tmp_path / "fresh", max_shard_bytes=8192)
+    assert len(fresh.splits["train"].shards) > 2
+    again = tmp_path / "again"
+
+    class Stop(Exception):
+        pass
+
+    class Stopping(ImageFolder):
+        def records(self, split, start=0):
+            for k, record in enumerate(super().records(split, start)):
+                if split == "train" and k == 20:
+                    raise Stop
+                yield record
+
+    with pytest.raises(Stop):
+        pack(Stopping(photos), again, max_shard_bytes=8192, workers=1)
+    assert pack(ImageFolder(photos), again, max_shard_bytes=8192) == fresh
+    for shard in fresh.splits["train"].shards:
+        assert (again / shard.file).read_bytes() == (tmp_path / "fresh" / shard.file).read_bytes()
+    assert len(open_shards(again).splits["val"].boxes) == 0
+
+
+def test_the_command_says_what_it_passed_over(photos: Path, tmp_path: Path, capsys) -> None:
+    arguments = ["--layout", "imagefolder", "--source", str(photos), "--out", str(tmp_path / "shards")]
+    assert run_command(packing.main, arguments) == 0
+    said = capsys.readouterr().out
+    assert "photos (class folders), 3 classes, 27 train, 3 val images" in said
+    assert "2 files in the class folders were passed over" in said
+    assert run_command(packing.main, arguments) == 2
+    assert "is packed already, and whole" in capsys.readouterr().err
+
+
+# Mistakes
+
+
+def pack_flags(photos: Path, *arguments: object) -> list[str]:
+    return [
+        "--layout",
+        "imagefolder",
+        "--source",
+        str(photos),
+        "--out",
+        str(photos.parent / "out"),
+        *map(str, arguments),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("name,x0,y0,x1\nbird_0.jpg,1,2,3\n", "boxes.csv line 1: no column 'y1'"),
+        ("", "boxes.csv line 1: no column 'name'"),
+        ("name,x0,y0,x1,y1\nnone.jpg,1,2,3,4\n", "boxes.csv line 2: 'none.jpg' is no image of the source"),
+        ("name,x0,y0,x1,y1\n\nbird_0.jpg,1,2,3\n", "boxes.csv line 3: found 4 values"),
+        ("name,x0,y0,x1,y1\nbird_0.jpg,1,2,three,4\n", "boxes.csv line 2: ['1', '2', 'three', '4'] are not four"),
+        ("name,x0,y0,x1,y1\nbird_0.jpg,1,2,nan,4\n", "boxes.csv line 2"),
+        ("name,x0,y0,x1,y1\nbird_0.jpg,9,2,3,4\n", "is empty (FILE line 2)"),
+        ("name,x0,y0,x1,y1\nsame.jpg,1,2,3,4\n", "may be bird/same.jpg or cat/same.jpg; give its path"),
+    ],
+)
+def test_bad_lines_of_csv_are_named(photos: Path, content: str, words: str, capsys) -> None:
+    for name in ("bird", "cat"):
+        (photos / name / "same.jpg").write_bytes(noise_jpeg(1))
+    file = photos.parent / "boxes.csv"
+    file.write_text(content)
+    assert run_command(packing.main, pack_flags(photos, "--boxes", file)) == 2
+    assert words.replace("FILE", str(file)) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "boxes.json line 1: not JSON"),
+        ("[]", "not COCO's JSON"),
+        ('{"images": []}', "not COCO's JSON (no 'annotations')"),
+        ('{"images": [3], "annotations": []}', "not COCO's JSON"),
+        (json.dumps(coco(["bird_0.jpg"], [{"image_id": 10}])), "annotation 0: has no image_id or no bbox"),
+        (json.dumps(coco([], [{"image_id": 7, "bbox": [0, 0, 1, 1], "id": 3}])), "annotation 0 (id 3): image_id 7"),
+        (json.dumps(coco(["bird_0.jpg"], [{"image_id": 10, "bbox": [0, 0, 1]}])), "is not x, y, width, height"),
+        (json.dumps(coco(["bird_0.jpg"], [{"image_id": 10, "bbox": [0, 0, 0, 1]}])), "or is empty"),
+        (json.dumps(coco(["nope.jpg"], [{"image_id": 10, "bbox": [0, 0, 1, 1]}])), "'nope.jpg' is no image"),
+    ],
+)
+def test_bad_annotations_of_coco_are_named(photos: Path, content: str, words: str, capsys) -> None:
+    file = photos.parent / "boxes.json"
+    file.write_text(content)
+    assert run_command(packing.main, pack_flags(photos, "--boxes", file)) == 2
+    assert words in capsys.readouterr().err
+
+
+def only_one_class(photos: Path) -> None:
+    shutil.rmtree(photos / "cat")
+    shutil.rmtree(photos / "dog")
+
+
+def unknown_val_class(photos: Path) -> None:
+    (photos / "train").mkdir()
+    for name in CLASSES:
+        (photos / name).rename(photos / "train" / name)
+    (photos / "val" / "horse").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "arguments", "words"),
+    [
+        (only_one_class, [], "a class needs one each"),
+        (unknown_val_class, [], "'horse' is no class of train"),
+        (lambda photos: None, ["--val-fraction", "10"], "--val-fraction 10.0: must lie between 0 and 1"),
+        (lambda photos: None, ["--classes", "4"], "--classes 4"),
+        (lambda photos: None, ["--boxes", "nowhere.csv"], "--boxes nowhere.csv: cannot be read"),
+        (lambda photos: None, ["--metadata", "x"], "--metadata: goes with --layout wsoleval"),
+        (lambda photos: [path.unlink() for path in (photos / "dog").rglob("*.jpg")], [], "class dog has no images"),
+        (lambda photos: (photos / "dog" / "dog_0.jpg").write_bytes(b""), [], "dog/dog_0.jpg: bad image"),
+    ],
+)
+def test_mistakes_are_named(photos: Path, spoil, arguments: list[str], words: str, capsys) -> None:
+    spoil(photos)
+    assert run_command(packing.main, pack_flags(photos, *arguments)) == 2
+    assert words in capsys.readouterr().err
+    assert not (photos.parent / "out" / "manifest.json").exists()
+
+
+def test_a_val_fraction_beside_a_val_folder_and_a_missing_source_are_refused(with_val: Path, capsys) -> None:
+    assert run_command(packing.main, pack_flags(with_val, "--val-fraction", 0.2)) == 2
+    assert "has a val folder of its own" in capsys.readouterr().err
+    for arguments in (["--layout", "imagefolder"], pack_flags(with_val / "nowhere")):
+        assert run_command(packing.main, arguments) == 2
+        assert "--source" in capsys.readouterr().err
+
+
+def test_a_zip_whose_paths_lead_out_is_refused(tmp_path: Path, capsys) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("cat/1.jpg", "dog/1.jpg", "../../evil/1.jpg"):
+            archive.writestr(name, noise_jpeg(0))
+    assert run_command(packing.main, pack_flags(tmp_path / "a.zip")) == 2
+    assert "'../../evil/1.jpg' is no path within an archive" in capsys.readouterr().err
