@@ -38,7 +38,7 @@ class Cub(AnnotatedImages):
         label_of = {number: label for label, number in enumerate(wnids)}
         names = _numbered(tree, "images.txt", "<number> <image>")
         numbers = _numbered(tree, "image_class_labels.txt", "<number> <class>", names)
-        in_train = _numbered(tree, "train_test_split.txt", "<number> <0 or 1>", names)
+        in_train = _numbered(tree, "train_test_split.txt", "<number> <0|1>", names)
         boxes = _boxes(tree, names)
         stamps, _ = images_below(tree, "images")
         annotations: dict[str, list[Annotation]] = {"train": [], "val": []}

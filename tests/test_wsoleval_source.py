@@ -1,0 +1,127 @@
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import noise_jpeg
+
+from fastwsol import packing
+from fastwsol.command import run_command
+from fastwsol.shards import open_shards
+from fastwsol.sources import Record
+from fastwsol.sources.wsoleval import WsolEval
+
+FOLDERS = ("n01", "n02")
+
+
+@pytest.fixture
+def benchmark_set(tmp_path: Path) -> Path:
+    """Two classes, two images of train and one of test each, in the benchmark's form; train without boxes."""
+    root = tmp_path / "ILSVRC"
+    for split, count in {"train": 2, "test": 1}.items():
+        texts = root / "metadata" / split
+        texts.mkdir(parents=True)
+        lines: dict[str, list[str]] = {name: [] for name in ("class_labels", "image_ids", "image_sizes")}
+        boxes = []
+        for label, folder in enumerate(FOLDERS):
+            for k in range(count):
+                path = f"train/{folder}/{k}.JPEG" if split == "train" else f"val/{folder}_{k}.JPEG"
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                (root / path).write_bytes(noise_jpeg(10 * label + k, size=(70, 50)))
+                lines["class_labels"].append(f"{path},{label}")
+                lines["image_ids"].append(path)
+                lines["image_sizes"].append(f"{path},70,50")
+                boxes += [f"{path},0,1,69,49", f"{path},{k},2,30,40"]
+        for name, each in lines.items():
+            (texts / f"{name}.txt").write_text("".join(f"{line}\n" for line in each))
+        if split == "test":
+            (texts / "localization.txt").write_text("".join(f"{line}\n" for line in boxes))
+    return root
+
+
+def test_the_benchmarks_files_are_read_with_inclusive_ends_made_half_open(benchmark_set: Path) -> None:
+    source = WsolEval(benchmark_set)
+    assert [each.wnid for each in source.classes] == [*FOLDERS]
+    train, test = ([*source.records(split)] for split in ("train", "val"))
+    assert [record.name for record in train] == [f"train/{folder}/{k}.JPEG" for folder in FOLDERS for k in range(2)]
+    assert [record.name for record in test] == ["val/n01_0.JPEG", "val/n02_0.JPEG"]
+    assert isinstance(train[0], Record)
+    assert isinstance(test[0], Record)
+    assert train[0].boxes.shape == (0, 4)
+    np.testing.assert_array_equal(test[0].boxes, [[0, 1, 70, 50], [0, 2, 31, 41]])
+    assert source.labels("train").tolist() == [0, 0, 1, 1]
+    assert re.search(r"image_ids\.txt line 2$", source.origin("train", 1))
+
+
+def test_metadata_may_lie_elsewhere_and_images_in_a_zip(
+    benchmark_set: Path, as_zip: Callable[..., Path], tmp_path: Path
+) -> None:
+    expected = [record.name for record in WsolEval(benchmark_set).records("train")]
+    metadata = shutil.move(benchmark_set / "metadata", tmp_path / "texts")
+    for place in (benchmark_set, as_zip(benchmark_set, "")):
+        assert [record.name for record in WsolEval(place, metadata).records("train")] == expected
+
+
+def test_it_packs(benchmark_set: Path, tmp_path: Path) -> None:
+    flags = ["--layout", "wsoleval", "--source", str(benchmark_set), "--out", str(tmp_path / "shards")]
+    assert run_command(packing.main, flags) == 0
+    shards = open_shards(tmp_path / "shards")
+    assert [len(shards.splits[split].boxes) for split in ("train", "val")] == [0, 4]
+
+
+def test_classes_without_folders_of_their_own_are_numbered(benchmark_set: Path) -> None:
+    text = benchmark_set / "metadata" / "train" / "class_labels.txt"
+    text.write_text(text.read_text().replace("n01/1.JPEG,0", "n01/1.JPEG,1"))
+    assert [each.wnid for each in WsolEval(benchmark_set).classes] == ["class-0", "class-1"]
+
+
+def change(file: str, line: int, to: str) -> Callable[[Path], None]:
+    """Another text for a line, from 1; an empty one takes it out."""
+
+    def spoil(root: Path) -> None:
+        path = root / "metadata" / file
+        lines = path.read_text().split("\n")
+        lines[line - 1 : line] = [to] if to else []
+        path.write_text("\n".join(lines))
+
+    return spoil
+
+
+A = "train/n01/0.JPEG"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda root: shutil.rmtree(root / "metadata"), "metadata: no such folder"),
+        (lambda root: (root / "metadata/test/localization.txt").unlink(), "test/localization.txt: missing"),
+        (lambda root: (root / "metadata/train/image_ids.txt").write_text("\n"), "image_ids.txt: names no image"),
+        (change("train/image_ids.txt", 2, f"{A}"), f"image_ids.txt line 2: {A} stands in line 1 already"),
+        (change("train/class_labels.txt", 1, f"{A}"), "class_labels.txt line 1: found"),
+        (change("train/class_labels.txt", 1, f"{A},zero"), "class_labels.txt line 1: label 'zero'"),
+        (change("train/class_labels.txt", 1, f"{A},7"), "no image of label 2"),
+        (change("train/class_labels.txt", 1, "x.JPEG,0"), "class_labels.txt line 1: 'x.JPEG' is not in image_ids.txt"),
+        (change("train/class_labels.txt", 2, f"{A},0"), f"class_labels.txt line 2: {A} stands there twice"),
+        (change("train/class_labels.txt", 1, ""), f"class_labels.txt: has no line for {A}"),
+        (change("train/image_sizes.txt", 1, f"{A},0,50"), "image_sizes.txt line 1: size '0' x '50'"),
+        (change("train/image_sizes.txt", 1, ""), f"image_sizes.txt: has no line for {A}"),
+        (change("train/image_sizes.txt", 1, f"{A},50,70"), "has 70x50 pixels, and its annotation says 50x70"),
+        (change("test/localization.txt", 1, "val/n01_0.JPEG,0,1,2"), "localization.txt line 1: found"),
+        (change("test/localization.txt", 1, "val/n01_0.JPEG,0,1,2,x"), "localization.txt line 1: box '0,1,2,x'"),
+        (change("test/localization.txt", 1, "val/no.JPEG,0,1,2,3"), "localization.txt line 1: 'val/no.JPEG' is not in"),
+        (change("test/localization.txt", 1, "val/n01_0.JPEG,0,1,70,49"), "reaches outside the 70x50 pixels"),
+        (lambda root: (root / A).unlink(), f"{A}: no such image"),
+    ],
+)
+def test_every_mistake_is_named_by_file_and_line(
+    benchmark_set: Path, tmp_path: Path, spoil, words: str, capsys
+) -> None:
+    spoil(benchmark_set)
+    flags = ["--layout", "wsoleval", "--source", str(benchmark_set), "--out", str(tmp_path / "shards")]
+    assert run_command(packing.main, flags) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "shards" / "manifest.json").exists()
