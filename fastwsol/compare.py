@@ -129,7 +129,7 @@ def told(side: Side, protocol: str) -> Outcomes:
 
 def paired(a: Outcomes, b: Outcomes) -> dict[str, dict[str, Any]]:
     """For each rate that both have: the two percentages, their difference in points with its interval, and the test."""
-    names = [name for name in a if name in b]
+    names = [name for name in a if name in b and a[name].counted.any()]
     flags = [flag for name in names for flag in (*_discordant(a[name], b[name]), a[name].counted)]
     resampled = resampled_counts(np.column_stack(flags)).astype(np.float64)
     found = {}

@@ -242,7 +242,10 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
     check_new(of_maps.out, "--out")
     threads = use_threads(flags.threads)
     images = scoremaps.read_annotations(of_maps.boxes)
+    refuse_nothing_to_measure(of_maps.boxes, images)
     train = scoremaps.read_annotations(of_maps.train_boxes).truths if of_maps.train_boxes is not None else None
+    if train is not None and not train.has_boxes.any():
+        raise UserError(f"--train-boxes {of_maps.train_boxes}: has no box; leave it out, or give the training images'")
     maps = scoremaps.ScoreMaps(path, images)
     threshold = fixed_threshold(flags)
     start = time.perf_counter()
@@ -290,8 +293,10 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
         "seconds": {name: round(each, 3) for name, each in seconds.items()},
         **environment(),
     }
-    print_numbers(report, f"{path}: {len(truths):,} maps, {of_maps.boxes}", "these maps", "maps", flags.per_class)
-    print(f"Fixed boxes are in pixels of a {side} x {side} frame that every image is stretched to.")
+    heading = f"{path}: {len(truths):,} maps, {of_maps.boxes}"
+    print_numbers(report, heading, "these maps", "maps", flags.per_class, "they are found on those of --train-boxes")
+    if report["images_with_boxes"]:
+        print(f"Fixed boxes are in pixels of a {side} x {side} frame that every image is stretched to.")
     if of_maps.out is not None:
         of_maps.out.mkdir(parents=True)
         rows = ImageRows.of(
@@ -302,6 +307,15 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
         print(f"written to {of_maps.out / 'report.json'}; each image in report.csv")
     else:
         print("nothing is written; --out NEW_FOLDER keeps the report, for python -m fastwsol.compare too")
+
+
+def refuse_nothing_to_measure(boxes: Path, images: scoremaps.Annotations) -> None:
+    """Raise UserError where the boxes file knows neither a box nor what the images are."""
+    if not images.truths.has_boxes.any() and (images.labels is None or images.predicted is None):
+        raise UserError(
+            f"--boxes {boxes}: has neither a box nor both labels and predictions, so nothing can be measured; fill in "
+            f"x0 to y1"
+        )
 
 
 def check_new(folder: Path | None, name: str) -> None:

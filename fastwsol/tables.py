@@ -42,18 +42,25 @@ def print_report(report: dict[str, Any], per_class: bool = False) -> None:
         f"{report['step']:,} steps{done}, seed {config['seed']} (one run)"
     )
     maps = f"map of the {_CAM_CLASSES[report['cam_class']]} class"
-    print_numbers(report, heading, "this run", maps, per_class)
-    console().print(
-        "Baselines answer one box for every image, found on the boxes of train, and take this run's classification.\n"
-        "Forward pass {forward:.1f} s, boxes {boxes:.2f} s, numbers {numbers:.2f} s.".format(**report["seconds"])
-    )
+    print_numbers(report, heading, "this run", maps, per_class, "none of train's images has a box")
+    out = console()
+    if report["images_with_boxes"]:
+        out.print(
+            "Baselines answer one box for every image, found on the boxes of train, and take this run's classification."
+        )
+    out.print("Forward pass {forward:.1f} s, boxes {boxes:.2f} s, numbers {numbers:.2f} s.".format(**report["seconds"]))
 
 
-def print_numbers(report: dict[str, Any], heading: str, row_name: str, maps: str, per_class: bool) -> None:
+def print_numbers(
+    report: dict[str, Any], heading: str, row_name: str, maps: str, per_class: bool, why_no_fixed_box: str
+) -> None:
     """Print the part of a report that `analysis.measure` made."""
     out = console()
     out.print(f"\n{heading}")
     without = report["images"] - report["images_with_boxes"]
+    if not report["images_with_boxes"]:
+        _print_classification(report, row_name, per_class, out)
+        return
     if without:
         out.print(f"{without:,} images have no ground-truth box and do not count for localization")
     names = _columns(report)
@@ -80,7 +87,23 @@ def print_numbers(report: dict[str, Any], heading: str, row_name: str, maps: str
         "± half of the rate's 95 % interval, by 1,000 resamples of these images (not of the training), oracles' held."
     )
     if not any("IoU" in baseline["name"] for baseline in report["baselines"]):
-        out.print("Without training images' boxes (--train-boxes) no best fixed box can stand here.")
+        out.print(f"No best fixed box can stand here: {why_no_fixed_box}.")
+
+
+def _print_classification(report: dict[str, Any], row_name: str, per_class: bool, out: Console) -> None:
+    """What can be told of images without ground-truth boxes."""
+    names = [name for name in _columns(report) if name.endswith("clas")]
+    if names:
+        table = table_of("classification", [title_of(name) for name in names])
+        table.add_row(row_name, *_cells(names, report["rates"]["strict"], report["intervals"]["strict"]), style="bold")
+        out.print(table)
+        if per_class and report["classes"]:
+            _print_classes(report, out)
+        out.print("± half of the rate's 95 % interval, by 1,000 resamples of these images (not of the training).")
+    out.print(
+        "None of these images has a ground-truth box: how well objects are localized cannot be measured. The boxes "
+        "themselves: python -m fastwsol.predict"
+    )
 
 
 def console() -> Console:
@@ -179,7 +202,7 @@ def _print_sizes(report: dict[str, Any], row_name: str, out: Console) -> None:
 
 
 def _print_classes(report: dict[str, Any], out: Console) -> None:
-    names = _columns(report)
+    names = [name for name in _columns(report) if report["rates"]["strict"][name] is not None]
     table = table_of("strict, by class", ["images", *(title_of(name) for name in names)], "class")
     for row in report["classes"]:
         if not row["images"]:
@@ -197,6 +220,8 @@ def _percent(rate: float | None) -> str:
 def summary_line(rates: dict[str, dict[str, float | None]]) -> str:
     """The rates at IoU .5 in one line: classification, then localization under strict / paper2018."""
     strict, paper = rates["strict"], rates["paper2018"]
+    if strict["gt_known_loc@0.5"] is None:
+        return f"Top-1 Clas {_percent(strict['top1_clas'])}, no boxes to measure localization on"
     return (
         f"Top-1 Clas {_percent(strict['top1_clas'])}  "
         f"Top-1 Loc {_percent(strict['top1_loc@0.5'])} / {_percent(paper['top1_loc@0.5'])}  "
