@@ -5,7 +5,9 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import tyro
 
 from fastwsol.errors import UserError
 
@@ -111,6 +113,8 @@ class Config:
     """epochs between two evaluations; there is one at the end in any case"""
     log_steps: int = 50
     """steps between two progress lines"""
+    init_sha256: Annotated[str, tyro.conf.Suppress] = ""
+    """of the file of --init, whose weights the run starts from; empty: they are drawn"""
 
     def __post_init__(self) -> None:
         """Raise UserError for a value that no run can have. Whole numbers given for real ones become real ones."""

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from fastwsol.distributed import Wishes, World, joined
 from fastwsol.errors import Interrupted, RunFailure, UserError
 from fastwsol.feed import DataFlags, open_feed
 from fastwsol.holdout import hold_out
+from fastwsol.initial import Initial, read_initial, start_from
 from fastwsol.machine import Precision, compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.progress import Progress, announce
 from fastwsol.rundir import RunDir, RunInfo
@@ -64,6 +65,8 @@ class Launch(DataFlags):
     """folder that pack.py wrote"""
     run_dir: Path | None = None  # not `run`, which torchrun takes for a short form of a flag of its own
     """folder of the run; default data/runs/NAME, named after the configuration"""
+    init: Path | None = None
+    """start from the weights of an earlier run, a .safetensors file in its checkpoints folder, as far as they fit"""
     resume: Resume = "auto"
     """auto: continue this run if it is unfinished; never: refuse to; require: refuse to begin anew"""
     step: AskedMode = "auto"
@@ -94,8 +97,12 @@ def main(arguments: Sequence[str]) -> int:
     """Train the run that `arguments` describe, or continue it; then evaluate it and print the table."""
     with joined() as world:
         flags = world.together(lambda: read_flags(arguments))
+        path = flags.launch.init
+        initial = world.lead_does(lambda: read_initial(path)) if path is not None else None
+        sha256 = world.value_of_lead(initial.sha256 if initial is not None else "")
+        config = replace(flags.config, init_sha256=sha256)
         shards = world.machine_lead_first(lambda verify: open_shards(flags.launch.shards, verify))
-        train(flags.config, flags.launch, shards, run_folder(flags.config, flags.launch), world)
+        train(config, flags.launch, shards, run_folder(config, flags.launch), world, initial)
     return 0
 
 
@@ -149,9 +156,12 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
     state.step = saved.step
 
 
-def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: World) -> None:
+def train(
+    config: Config, launch: Launch, shards: Shards, folder: Path, world: World, initial: Initial | None = None
+) -> None:
     """Carry the run in `folder` from where it stands to its end, evaluate it, and print and store the report.
 
+    initial: the leading process's weights to start from, which the configuration names by their hash.
     The leading process of `world` alone touches the folder. Raises UserError for a folder or shards that are not this
     run's, Interrupted after a signal, RunFailure on NaN.
     """
@@ -177,7 +187,7 @@ def train(config: Config, launch: Launch, shards: Shards, folder: Path, world: W
         world.lead_does(lambda: held.enter_context(run.opened(info)))
         state = new_state(config, len(info.classes), autocast)
         job = Job(run, info, shards, launch.step, launch.deterministic, autocast, threads, feed, world)
-        world.lead_does(lambda: take_up(job, state, launch.resume))
+        world.lead_does(lambda: take_up(job, state, launch.resume, initial))
         share_state(state, world)
         announce(config, shards, run.folder, state, autocast, world, offer_fast=launch.preset == "paper")
         try:
@@ -200,9 +210,13 @@ def check_batch_size(batch_size: int, train_images: int, world: World) -> None:
         )
 
 
-def take_up(job: Job, state: State, resume: Resume) -> None:
-    """Put into `state` what the run's folder holds."""
+def take_up(job: Job, state: State, resume: Resume, initial: Initial | None) -> None:
+    """Put into `state` what the run's folder holds, or else the weights to start from."""
     saved = find_own_work(job.run, job.info, resume)
+    if saved is None and initial is not None:
+        print(start_from(initial, state.model, job.info.classes), flush=True)
+        if state.average is not None:
+            state.average.load_state_dict(state.model.state_dict())
     if "holdout" in job.shards.splits:
         (job.run.store_holdout if saved is None else job.run.check_holdout)(job.shards.splits["holdout"])
     if saved is not None:
@@ -274,6 +288,9 @@ def find_own_work(run: RunDir, info: RunInfo, resume: Resume) -> checkpoint.Chec
     if there.config != info.config:
         ours, theirs = info.config.to_json(), there.config.to_json()
         name = next(name for name in ours if ours[name] != theirs[name])
+        if name == "init_sha256":
+            began = "with the weights of another file" if theirs[name] else "with weights that were drawn"
+            raise UserError(f"{run.folder}: holds a run that began {began}; name its --init, or another --run-dir")
         raise UserError(
             f"{run.folder}: holds another run ({flag(name)} {theirs[name]}, not {ours[name]}); choose another --run-dir"
         )

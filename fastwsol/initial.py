@@ -1,0 +1,94 @@
+"""Weights to start from: those of an earlier run, as far as they fit this one."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from fastwsol.errors import UserError
+from fastwsol.model import PreActResNet
+
+_PREFIXES = ("average.", "model.", "")
+"""Of a network's tensors in a file, the first that is there: a checkpoint's running average, which evaluations look at;
+its weights; a file of nothing else.
+"""
+_FC = ("fc.weight", "fc.bias")
+
+
+@dataclass(frozen=True)
+class Initial:
+    """A file's weights. `classes`: the wnids in label order, from the JSON beside it; None where there is none."""
+
+    path: Path
+    sha256: str
+    weights: dict[str, Tensor]
+    classes: list[str] | None
+
+
+def read_initial(path: Path) -> Initial:
+    """The weights in a file of safetensors, such as a run's `checkpoints/step-N.safetensors`.
+
+    Raises UserError where it cannot be read, is damaged, or holds no network of ours.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"--init {path}: cannot be read ({error.strerror}); name a .safetensors file in a run's checkpoints folder"
+        ) from None
+    try:
+        tensors = safetensors.torch.load(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise UserError(f"--init {path}: is damaged or no safetensors file ({error}); name another") from None
+    prefix = next((each for each in _PREFIXES if any(name == f"{each}fc.weight" for name in tensors)), None)
+    if prefix is None:
+        raise UserError(f"--init {path}: holds no network of fastwsol (it has no fc.weight); name a run's checkpoint")
+    weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return Initial(path, hashlib.sha256(content).hexdigest(), weights, _classes_beside(path))
+
+
+def _classes_beside(path: Path) -> list[str] | None:
+    try:
+        classes = json.loads(path.with_suffix(".json").read_bytes())["classes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return classes if isinstance(classes, list) else None
+
+
+def start_from(initial: Initial, model: PreActResNet, classes: tuple[str, ...]) -> str:
+    """Put what fits of the file into `model`, and say what did not and why. `classes`: this run's, in label order.
+
+    The layer that decides among the classes fits only where they are the same. Raises UserError where nothing fits.
+    """
+    state = model.state_dict()
+    other_classes = initial.classes is not None and initial.classes != list(classes)
+    taken, left = [], []
+    for name, tensor in state.items():
+        theirs = initial.weights.get(name)
+        if theirs is None:
+            left.append(f"{name} (not there)")
+        elif theirs.shape != tensor.shape:
+            left.append(f"{name} ({list(theirs.shape)} there, {list(tensor.shape)} here)")
+        elif name in _FC and other_classes:
+            left.append(f"{name} (of other classes)")
+        else:
+            tensor.copy_(theirs)
+            taken.append(name)
+    if not any(state[name].ndim == 4 for name in taken):
+        raise UserError(f"--init {initial.path}: none of its convolutions fits this network; name another, or --depth")
+    said = f"--init {initial.path}: {len(taken)} of {len(state)} tensors taken"
+    if left:
+        said += f"; drawn anew: {', '.join(left[:_SHOWN])}"
+        said += f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+    if initial.classes is None and set(_FC) & set(taken):
+        said += f"; no {initial.path.with_suffix('.json').name} beside it says that its classes are in this order"
+    if unused := initial.weights.keys() - state.keys():
+        said += f"; {len(unused)} of the file's tensors have no place here"
+    return said
+
+
+_SHOWN = 4
