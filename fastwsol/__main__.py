@@ -1,24 +1,67 @@
-"""python -m fastwsol: the list of commands."""
+"""python -m fastwsol: the list of commands; and the commands as scripts, which is what a shell can complete."""
+
+import importlib
+import sys
+
+from fastwsol.command import run_command
 
 COMMANDS = {
-    "python scripts/pack.py": "pack Tiny ImageNet, or the synthetic set, into shards",
-    "python -m fastwsol.train": "train a classifier on image labels alone; continues an unfinished run",
-    "python -m fastwsol.evaluate RUN": "tables of a run: classification and localization, beside trivial baselines",
-    "python -m fastwsol.evaluate --maps M --boxes B": "the same of anyone's score maps, without a network",
-    "python -m fastwsol.compare A B": "two networks on the same images: differences, intervals, sign test",
-    "python scripts/collect_results.py RUNS": "finished runs as one result file, with mean and spread over seeds",
-    "python scripts/compare_bench.py OLD NEW": "which ratios moved between two result files of the benchmarks",
-    "python scripts/accept_gpu.py --out DIR": "try the claims on a GPU, phase by phase; --dry-run on a CPU",
-    "pytest bench --benchmark-only": "measure the pipeline, the training step and the boxing on this machine",
+    "from images to numbers": {
+        "python scripts/pack.py": "pack Tiny ImageNet, own images or the synthetic set into shards",
+        "python -m fastwsol.train": "train a classifier on image labels alone; continues an unfinished run",
+        "python -m fastwsol.evaluate RUN": "tables of a run: classification and localization, beside trivial baselines",
+        "python -m fastwsol.evaluate --maps M --boxes B": "the same of anyone's score maps, without a network",
+        "python -m fastwsol.compare A B": "two networks on the same images: differences, intervals, sign test",
+    },
+    "from a network to boxes": {
+        "python -m fastwsol.predict RUN IMAGES --out FILE": "boxes for images that nobody has labelled",
+    },
+    "measurements of the software": {
+        "python scripts/collect_results.py RUNS": "finished runs as one result file, with mean and spread over seeds",
+        "pytest bench --benchmark-only": "the pipeline, the training step and the boxing on this machine",
+        "python scripts/compare_bench.py OLD NEW": "which ratios moved between two result files of the benchmarks",
+        "python scripts/accept_gpu.py --out DIR": "try the claims on a GPU, phase by phase; --dry-run on a CPU",
+    },
 }
 
 
 def main() -> None:
     """Print every command with what it is for."""
-    print("fastwsol: class labels in, boxes out\n")
-    for command, purpose in COMMANDS.items():
-        print(f"  {command:48}{purpose}")
-    print("\nEach has --help.")
+    print("fastwsol: class labels in, boxes out")
+    for group, commands in COMMANDS.items():
+        print(f"\n{group}")
+        for command, purpose in commands.items():
+            print(f"  {command:50}{purpose}")
+    print("\nEach has --help. fastwsol-train and so on are the same, and the shell can complete their flags.")
+
+
+def _run(module: str) -> None:
+    sys.exit(run_command(importlib.import_module(f"fastwsol.{module}").main))
+
+
+def pack() -> None:
+    """The script fastwsol-pack."""
+    _run("packing")
+
+
+def train() -> None:
+    """The script fastwsol-train."""
+    _run("train")
+
+
+def evaluate() -> None:
+    """The script fastwsol-evaluate."""
+    _run("evaluate")
+
+
+def predict() -> None:
+    """The script fastwsol-predict."""
+    _run("predict")
+
+
+def compare() -> None:
+    """The script fastwsol-compare."""
+    _run("compare")
 
 
 if __name__ == "__main__":

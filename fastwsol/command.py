@@ -5,13 +5,19 @@ import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 import tyro
 
 from fastwsol.errors import Interrupted, RunFailure, UserError
 
 Flags = TypeVar("Flags")
+
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
+"""A flag that may be left out, shown in the help as what it takes."""
+
+_SCRIPTS = "fastwsol-"  # what the installed scripts' names begin with
 
 # Exit statuses (0 is done).
 FAILURE = 1
@@ -34,6 +40,8 @@ def parse_flags(
     Raises UserError, in one line, for an unknown flag (with the nearest one that exists) or a value out of its range.
     `--help` prints and exits with status 0.
     """
+    if (script := Path(sys.argv[0]).name).startswith(_SCRIPTS):
+        prog = script
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -49,6 +57,8 @@ def parse_flags(
         if stop.code in (0, None):
             raise
         raise UserError(_one_line(complaint.getvalue(), prog)) from None
+    except ImportError as error:  # a shell for which tyro needs another package
+        raise UserError(f"--tyro-print-completion: {error}") from None
 
 
 def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ import tyro
 
 from fastwsol import metrics, scoremaps, wsoleval
 from fastwsol.analysis import fixed_boxes, measure
-from fastwsol.command import parse_flags, run_command
+from fastwsol.command import OptionalPath, parse_flags, run_command
 from fastwsol.distributed import World, joined
 from fastwsol.durable import write_json
 from fastwsol.errors import UserError
@@ -52,7 +52,7 @@ baselines that look at no image."""
 class OfRun(DataFlags):
     """A run's evaluation. Under --data auto stores are used where there are some, and none is built."""
 
-    shards: Path | None = None
+    shards: OptionalPath = None
     """folder that pack.py wrote; default: the one the run was trained on"""
     split: Literal["val", "holdout", "train"] = "val"
     """val: what results are reported on; holdout: what --holdout kept from training, to choose settings on; train: the
@@ -61,7 +61,7 @@ class OfRun(DataFlags):
     """auto, cpu, cuda or cuda:N"""
     precision: Precision = "auto"
     """auto: the number format the run was trained in"""
-    export_maps: Path | None = None
+    export_maps: OptionalPath = None
     """new folder for the maps and boxes, in the form that --maps and --boxes take"""
 
 
@@ -69,15 +69,15 @@ class OfRun(DataFlags):
 class OfMaps:
     """Score maps without a network."""
 
-    maps: Path | None = None
+    maps: OptionalPath = None
     """folder with a NumPy file [h, w] for each image, named like it, or one file [N, h, w] in the order in which
     --boxes first names the images"""
-    boxes: Path | None = None
+    boxes: OptionalPath = None
     """CSV file with the ground truth: name,width,height,x0,y0,x1,y1 and, where known, label,predicted; a line a box,
     ends exclusive, in the image's pixels; empty x0 to y1: no box; `;` between up to five predicted classes"""
-    train_boxes: Path | None = None
+    train_boxes: OptionalPath = None
     """CSV file of the same form with the training images' boxes, to find the best fixed boxes on"""
-    out: Path | None = None
+    out: OptionalPath = None
     """new folder for report.json and report.csv"""
 
 
@@ -85,7 +85,7 @@ class OfMaps:
 class Flags:
     """The command line."""
 
-    run: Annotated[Path | None, tyro.conf.Positional] = None
+    run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = None
     """folder of the run"""
     trained_run: OfRun = OfRun()
     score_maps: OfMaps = OfMaps()

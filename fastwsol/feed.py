@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from fastwsol.batches import Batches, Stream, of_one_size
+from fastwsol.command import OptionalPath
 from fastwsol.distributed import World
 from fastwsol.errors import UserError
 from fastwsol.machine import Autocast, memory_available
@@ -35,7 +36,7 @@ class DataFlags:
     data: Data = "auto"
     """resident: decode the images once, into a file that is mapped (on a GPU, a tensor); dali: decode them in every
     epoch; auto: resident where that fits, and says so"""
-    store: Path | None = None
+    store: OptionalPath = None
     """folder for the decoded images; default: `decoded` beside the shards"""
 
 

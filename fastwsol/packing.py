@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import numpy as np
+import tyro
 
-from fastwsol.command import DONE_WITH_SKIPS, parse_flags
+from fastwsol.command import DONE_WITH_SKIPS, OptionalPath, parse_flags
 from fastwsol.config import flag
 from fastwsol.download import TINY_IMAGENET, Download, fetch
 from fastwsol.durable import PARTIAL_SUFFIX, sole_worker, write_json
@@ -62,21 +63,21 @@ _FLAGS_OF_LAYOUTS: dict[str, Layout] = {"boxes": "imagefolder", "val_fraction": 
 class PackFlags:
     """The packer's command line."""
 
-    source: Path | None = None
+    source: OptionalPath = None
     """the images, as folder or zip; of Tiny ImageNet also a folder that holds either (default: data/raw, or else a
     download to there)"""
     layout: Layout = "tiny-imagenet"
     """how they lie there. imagefolder: a folder for each class; cub: CUB-200-2011 as distributed; wsoleval: the
     metadata files of the WSOL evaluation benchmark"""
-    boxes: Path | None = None
+    boxes: OptionalPath = None
     """for imagefolder: the images' boxes, a CSV file name,x0,y0,x1,y1 or COCO's JSON"""
-    val_fraction: float | None = None
+    val_fraction: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
     """for imagefolder without a val folder: the share of each class that becomes val (default 0.1)"""
-    metadata: Path | None = None
+    metadata: OptionalPath = None
     """for wsoleval: the folder of its text files (default: metadata in the source)"""
     out: Path = Path("data/shards")
     """the folder to pack into: new, empty, or begun by the same command"""
-    classes: int | None = None
+    classes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """keep the first N classes (default: all), or draw N synthetic ones"""
     quarantine: bool = False
     """set bad images aside, listed in quarantine.json, instead of stopping at the first; exit status 3"""

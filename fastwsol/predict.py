@@ -14,7 +14,7 @@ from typing import Annotated, BinaryIO, Literal
 import tyro
 
 from fastwsol import overlays
-from fastwsol.command import DONE_WITH_SKIPS, duration, parse_flags, run_command
+from fastwsol.command import DONE_WITH_SKIPS, OptionalPath, duration, parse_flags, run_command
 from fastwsol.durable import write_durably
 from fastwsol.errors import UserError
 from fastwsol.exports import About, Format, export, format_of
@@ -34,9 +34,9 @@ DESCRIPTION = (
 class Flags:
     """The command line."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """folder of the run"""
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """images, folders of images, zips"""
     out: Path
     """file for the boxes; its ending says the format: .json COCO, .csv, .jsonl"""
@@ -44,7 +44,7 @@ class Flags:
     """the format, whatever the ending; label-studio: tasks with pre-annotations"""
     top: int = 1
     """boxes of the so many likeliest classes"""
-    of_class: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    of_class: Annotated[str | None, tyro.conf.arg(name="class", metavar="NAME")] = None
     """boxes of this class alone, named as the data set names it or as people do"""
     boxes: Boxes = "largest"
     """largest: the box of a class's largest component; all: of every component"""
@@ -52,7 +52,7 @@ class Flags:
     """where a class's map, scaled to 0..1, is cut; python -m fastwsol.evaluate RUN --threshold auto finds a good one"""
     least_score: float = 0.0
     """leave out boxes of a lower score: the class's probability times the map's peak in the box"""
-    overlays: Path | None = None
+    overlays: OptionalPath = None
     """new folder for pictures: each image with its map and boxes"""
     image_prefix: str = "/data/local-files/?d="
     """for label-studio: what to put before an image's name to make it an address that Label Studio can open"""

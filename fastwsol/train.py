@@ -20,7 +20,7 @@ import torch
 
 from fastwsol import checkpoint
 from fastwsol.batches import training_plan
-from fastwsol.command import parse_flags, run_command
+from fastwsol.command import OptionalPath, parse_flags, run_command
 from fastwsol.config import PRESETS, Config, PresetName, flag
 from fastwsol.distributed import Wishes, World, joined
 from fastwsol.errors import Interrupted, RunFailure, UserError
@@ -63,9 +63,9 @@ class Launch(DataFlags):
     given beside it win"""
     shards: Path = Path("data/shards")
     """folder that pack.py wrote"""
-    run_dir: Path | None = None  # not `run`, which torchrun takes for a short form of a flag of its own
+    run_dir: OptionalPath = None  # not `run`, which torchrun takes for a short form of a flag of its own
     """folder of the run; default data/runs/NAME, named after the configuration"""
-    init: Path | None = None
+    init: OptionalPath = None
     """start from the weights of an earlier run, a .safetensors file in its checkpoints folder, as far as they fit"""
     resume: Resume = "auto"
     """auto: continue this run if it is unfinished; never: refuse to; require: refuse to begin anew"""

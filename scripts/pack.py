@@ -1,8 +1,9 @@
-"""Pack Tiny ImageNet, or the small synthetic set, into shards.
+"""Pack Tiny ImageNet, own images, or the small synthetic set, into shards.
 
     python scripts/pack.py                              data/raw (folder or zip) into data/shards
     python scripts/pack.py --source tiny-imagenet-200.zip --classes 20 --out data/shards-20
     python scripts/pack.py --quarantine                 go on behind bad images, and list them in quarantine.json
+    python scripts/pack.py --layout imagefolder --source photos --boxes boxes.csv     own images; also cub, wsoleval
     python scripts/pack.py --synthetic
 
 Where data/raw has no Tiny ImageNet and no --source is named, the official zip (248 MB; its images are for

@@ -1,14 +1,20 @@
 """The command line: mistakes in one line, the list of commands, the wheel's packages."""
 
+import importlib.util
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+import fastwsol.__main__ as listing
+from fastwsol import train
 from fastwsol.command import parse_flags, run_command
 from fastwsol.errors import Interrupted, RunFailure, UserError
+
+ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -89,3 +95,49 @@ def test_the_package_lists_its_commands():
     done = subprocess.run([sys.executable, "-m", "fastwsol"], capture_output=True, text=True, check=True)
     for command in ("scripts/pack.py", "fastwsol.train", "fastwsol.evaluate", "pytest bench"):
         assert command in done.stdout
+
+
+def test_the_list_of_commands_names_modules_that_are_there(capsys):
+    listing.main()
+    said = capsys.readouterr().out
+    for group in listing.COMMANDS.values():
+        for command, purpose in group.items():
+            assert command in said
+            assert purpose in said
+            if command.startswith("python -m "):
+                assert importlib.util.find_spec(command.split()[2]) is not None
+            elif command.startswith("python scripts/"):
+                assert (ROOT / command.split()[1]).is_file()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("name", ["pack", "train", "evaluate", "predict", "compare"])
+def test_a_shell_can_complete_the_scripts(name, shell, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"/usr/bin/fastwsol-{name}", "--tyro-print-completion", shell])
+    with pytest.raises(SystemExit) as stop:
+        getattr(listing, name)()
+    assert not stop.value.code
+    said = capsys.readouterr().out
+    assert f"fastwsol-{name}" in said
+    assert f"python -m fastwsol.{name}" not in said.partition("--")[0]
+    for flag in {"train": ["batch-size", "aug"], "predict": ["class", "overlays"]}.get(name, []):
+        assert f"--{flag}" in said
+
+
+def test_a_shell_that_is_not_served_is_said(capsys):
+    assert run_command(train.main, ["--tyro-print-completion", "tcsh"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--batchsize", "3"], "perhaps you meant --batch-size"),
+        (["--epoch", "3"], "perhaps you meant --epochs"),
+        (["--stem", "D"], "('A','B','C')"),
+        (["--aug", "mixup"], "gr-hns"),
+    ],
+)
+def test_a_flag_that_is_nearly_one_is_suggested_and_choices_are_named(arguments, words, capsys):
+    assert run_command(train.main, arguments) == 2
+    assert words in capsys.readouterr().err.replace(", ", ",")
