@@ -5,6 +5,7 @@ in whole numbers, weights are float32, and a GPU fuses products with sums.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -99,7 +100,12 @@ def make_show(
 
 
 def _show(pixels: Tensor, views: DeviceViews, look: _Look) -> Tensor:
-    levels = _resampled(pixels, views, look) if look.crops else _mirrored(pixels[views.rows].float(), views.flips)
+    if not look.crops:
+        levels = _mirrored(pixels[views.rows].float(), views.flips)
+    elif max(pixels.shape[1:3]) > look.size:
+        levels = _shrunk(pixels, views, look)
+    else:
+        levels = _resampled(pixels, views, look)
     kept = None
     if views.cells is not None and not look.hides_first:
         cell = _cell_of(torch.arange(look.size, device=pixels.device), views.cells.shape[1], look.size)
@@ -143,6 +149,51 @@ def _resampled(pixels: Tensor, views: DeviceViews, look: _Look) -> Tensor:
             line = line + column_weight[:, None, :, None] * pixel(row, column)
         total = total + row_weight[:, :, None, None] * line
     return torch.floor(total + 0.5).clamp(0, 255)
+
+
+def _shrunk(pixels: Tensor, views: DeviceViews, look: _Look) -> Tensor:
+    """`_resampled` for images larger than the views, whose windows may shrink: then a pixel of a view is made of more
+    than four a side, so each axis is one matrix product.
+    """
+    _, height, width, _ = pixels.shape
+    x, y, window_width, window_height = views.windows.long().unbind(1)
+    images = pixels[views.rows].float()
+    if views.cells is not None and look.hides_first:
+        rows, columns = (torch.arange(length, device=pixels.device) for length in (height, width))
+        count = views.cells.shape[1]
+        kept = views.cells[:, _cell_of(rows, count, height)[:, None], _cell_of(columns, count, width)[None, :]] != 0
+        images = torch.where(kept[..., None], images, look.hidden_pixel)
+    down = _wide_weights(y, window_height, height, look)
+    across = _wide_weights(x, window_width, width, look)
+    across = torch.where(views.flips[:, None, None] != 0, across.flip(1), across)
+    lines = torch.einsum("nth,nhwc->ntwc", down, images)
+    return torch.floor(torch.einsum("nsw,ntwc->ntsc", across, lines) + 0.5).clamp(0, 255).contiguous()
+
+
+def _wide_weights(start: Tensor, length: Tensor, whole: int, look: _Look) -> Tensor:
+    """What each of an image's `whole` pixels along an axis gives to each of a view's: float32 [N, S, whole].
+
+    Windows are as in `_taps`. What a filter would take from beyond a window's end, it takes from the end.
+    """
+    scale = (length[:, None, None] / look.size).clamp(min=1)
+    centre = (torch.arange(look.size, device=start.device)[:, None] + 0.5) * (length[:, None, None] / look.size) - 0.5
+
+    def weight(place: Tensor) -> Tensor:
+        distance = (place - centre).abs() / scale
+        if not look.bicubic:
+            return (1 - distance).clamp(min=0)
+        near = (1.5 * distance - 2.5) * distance * distance + 1
+        far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+        return near * (distance < 1) + far * ((distance >= 1) & (distance < 2))
+
+    place = torch.arange(whole, device=start.device) - start[:, None, None]
+    end = length[:, None, None] - 1
+    weights = weight(place) * ((place >= 0) & (place <= end))
+    reach = math.ceil((2 if look.bicubic else 1) * max(1, whole / look.size))
+    beyond = torch.arange(1, reach + 1, device=start.device)
+    before, behind = (weight(each).sum(2, keepdim=True) for each in (-beyond, end + beyond))
+    weights = weights + before * (place == 0) + behind * (place == end)
+    return weights / weights.sum(2, keepdim=True)
 
 
 def _taps(start: Tensor, length: Tensor, look: _Look) -> tuple[Tensor, Tensor]:

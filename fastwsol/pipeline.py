@@ -209,7 +209,7 @@ def _graph(
         mask = fn.resize(mask, size=[size, size], interp_type=types.INTERP_NN)
     if augmentation.crops or not same_size:
         interpolation = types.INTERP_CUBIC if augmentation.resampler == "bicubic" else types.INTERP_LINEAR
-        images = fn.resize(images, size=[size, size], interp_type=interpolation, antialias=False)
+        images = fn.resize(images, size=[size, size], interp_type=interpolation, antialias=True)
     if augmentation.color:
         if augmentation.hides and not augmentation.hides_first:
             images = hide(images, mask)  # the jitter is the tail of every method: it acts on hidden cells too

@@ -70,7 +70,10 @@ def enlarge_cells(cells: NDArray[np.uint8], height: int, width: int) -> NDArray[
 
 
 def resize(image: NDArray[np.uint8], size: int, resampler: Resampler) -> NDArray[np.uint8]:
-    """Resize uint8 [H, W, 3] to [size, size, 3]: half-pixel centres, clamped edges, no antialiasing, one rounding."""
+    """Resize uint8 [H, W, 3] to [size, size, 3]: half-pixel centres, clamped edges, one rounding.
+
+    Where an axis shrinks, the filter is as much wider, so that no detail aliases.
+    """
     rows = _weights(image.shape[0], size, resampler)
     columns = _weights(image.shape[1], size, resampler)
     return _to_uint8(np.einsum("yr,rcd,xc->yxd", rows, image.astype(np.float64), columns, optimize=True))
@@ -79,14 +82,13 @@ def resize(image: NDArray[np.uint8], size: int, resampler: Resampler) -> NDArray
 def _weights(length: int, size: int, resampler: Resampler) -> NDArray[np.float64]:
     """The matrix [size, length] that resamples a line of `length` pixels to `size`."""
     weights = np.zeros((size, length))
+    scale = max(1.0, length / size)
+    reach, kernel = (2 * scale, _cubic) if resampler == "bicubic" else (scale, _triangle)
     for target in range(size):
         centre = (target + 0.5) * length / size - 0.5
-        first = int(np.floor(centre))
-        taps = range(first - 1, first + 3) if resampler == "bicubic" else range(first, first + 2)
-        for source in taps:
-            weight = (_cubic if resampler == "bicubic" else _triangle)(abs(centre - source))
-            weights[target, min(max(source, 0), length - 1)] += weight
-    return weights
+        for source in range(int(np.floor(centre - reach)), int(np.ceil(centre + reach)) + 1):
+            weights[target, min(max(source, 0), length - 1)] += kernel(abs(centre - source) / scale)
+    return weights / weights.sum(axis=1, keepdims=True)
 
 
 def _triangle(distance: float) -> float:

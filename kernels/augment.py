@@ -1,9 +1,9 @@
 """Decoded images to what the network sees: crop, resample, mirror, jitter, normalise and hide, in one pass an image.
 
-The pixels are resampled as `fn.resize(antialias=False)` of DALI does it: half-pixel centres, clamped edges, float
-between the passes, one rounding to uint8 at the end. Every image is computed alone, so its pixels depend neither on
-the batch it is in nor on the thread that made it. No product is fused with a sum, so that they do not depend on the
-processor either.
+The pixels are resampled as `fn.resize(antialias=True)` of DALI does it: half-pixel centres, clamped edges, float
+between the passes, one rounding to uint8 at the end; along an axis that shrinks, a filter that is as much wider. Every
+image is computed alone, so its pixels depend neither on the batch it is in nor on the thread that made it. No product
+is fused with a sum, so that they do not depend on the processor either.
 """
 
 from typing import NamedTuple
@@ -108,29 +108,150 @@ def _show(images, ids, windows, flips, hidden_first, hidden_last, jitter, look, 
     edges_across = _cell_edges(hidden_first.shape[1], image_width)
     edges = _cell_edges(hidden_last.shape[1], size)
     # One value more a line: a pixel is written as four, the fourth of which is the next one's first.
-    window = np.empty((image_height, 3 * (image_width + 2 * _EDGE) + 1), np.float32)
-    rows = np.empty((image_height, 3 * size + 1), np.float32)
+    most_down, most_across = min(image_height, size), min(image_width, size)  # of windows that do not shrink
+    window = np.empty((most_down, 3 * (most_across + 2 * _EDGE) + 1), np.float32)
+    rows = np.empty((most_down, 3 * size + 1), np.float32)
     levels = np.empty((size, 3 * size), np.float32)
     affine = np.empty((2, len(edges) - 1, 3 * size), np.float32)
     starts, weights = np.empty(size, np.uint32), np.empty((4, size), np.float32)
     for i in range(len(ids)):
         x, y, width, height = windows[i]
-        _cut(images[ids[i]], x, y, width, height, hidden_first[i], edges_down, edges_across, cover, window)
-        _repeat_edges(width, height, window)
-        _find_taps(width, look.bicubic, flips[i], starts, weights)
-        _stretch_across(window, width, height, flips[i], look.bicubic, starts, weights, rows)
-        _find_taps(height, look.bicubic, 0, starts, weights)
+        shrinks = width > size or height > size
+        if shrinks:
+            _shrink(
+                images[ids[i]], windows[i], hidden_first[i], look, flips[i], edges_down, edges_across, cover, levels
+            )
+        else:
+            _cut(images[ids[i]], x, y, width, height, hidden_first[i], edges_down, edges_across, cover, window)
+            _repeat_edges(width, height, window)
+            _find_taps(width, look.bicubic, flips[i], starts, weights)
+            _stretch_across(window, width, height, flips[i], look.bicubic, starts, weights, rows)
+            _find_taps(height, look.bicubic, 0, starts, weights)
         lines, hidden = out[i].reshape(size, 3 * size), hidden_last[i]
         if steps == 0:  # what is hidden becomes 0, the normalised mean
             _mask(hidden, edges, scales, shifts, zeros, affine)
-            _stretch_down(rows[:height], look.bicubic, starts, weights, edges, affine, streams, lines)
+            if shrinks:
+                _scale(levels, edges, affine, lines)
+            else:
+                _stretch_down(rows[:height], look.bicubic, starts, weights, edges, affine, streams, lines)
         else:
             _mask(hidden, edges, ones, zeros, cover, affine)
-            _stretch_down(rows[:height], look.bicubic, starts, weights, edges, affine, False, levels)
+            if shrinks:
+                _scale(levels, edges, affine, levels)
+            else:
+                _stretch_down(rows[:height], look.bicubic, starts, weights, edges, affine, False, levels)
             for step in range(steps):
                 _shift_colors(jitter.matrices[i, step], jitter.mean_weights[i, step], jitter.offsets[i, step], levels)
             _normalise(levels, scales, shifts, lines)
     finish_streaming()
+
+
+@njit(cache=True, nogil=True)
+def _shrink(image, box, hidden, look, flip, edges_down, edges_across, cover, levels):  # type: ignore[no-untyped-def]
+    """The window of an image at a size to which it shrinks along an axis at least: whole `levels` [size, 3 * size].
+
+    Down first, which goes along whole lines, so that the other pass has few of them left.
+    """
+    size = len(levels)
+    x, y, width, height = box
+    firsts, counts, weights = _wide_taps(height, size, look.bicubic)
+    cut = np.empty((size, 3 * width), np.float32)
+    # Lines of the window as numbers, each of which several targets need: as many as those of a target, in turn.
+    depth = weights.shape[1]
+    lines = np.empty((depth, 3 * width), np.float32)
+    filled = 0  # lines before it have been made
+    for target in range(size):
+        first, count = firsts[target], counts[target]
+        for row in range(max(filled, first), first + count):
+            _line_of_window(image, y + row, x, width, hidden, edges_down, edges_across, cover, lines[row % depth])
+        filled = max(filled, first + count)
+        sums = cut[target]
+        sums[:] = 0
+        for k in range(count):
+            weight, line = weights[target, k], lines[(first + k) % depth]
+            for column in range(3 * width):
+                sums[column] += weight * line[column]
+    firsts, counts, weights = _wide_taps(width, size, look.bicubic)
+    half, black, white = np.float32(0.5), np.float32(0), np.float32(255)
+    for row in range(size):
+        line = cut[row]
+        for target in range(size):
+            red = green = blue = np.float32(0)
+            at = 3 * firsts[target]
+            for k in range(counts[target]):
+                weight = weights[target, k]
+                red += weight * line[at]
+                green += weight * line[at + 1]
+                blue += weight * line[at + 2]
+                at += 3
+            place = 3 * (size - 1 - target if flip else target)
+            levels[row, place] = np.floor(min(max(red + half, black), white))
+            levels[row, place + 1] = np.floor(min(max(green + half, black), white))
+            levels[row, place + 2] = np.floor(min(max(blue + half, black), white))
+
+
+@njit(cache=True, nogil=True)
+def _wide_taps(length, size, bicubic):  # type: ignore[no-untyped-def]
+    """Of each of `size` target pixels the first pixel of a line of `length` that it is made of, how many there are, and
+    their weights: int64 [size] twice, float32 [size, most]. Pixels beyond the ends are the ends.
+    """
+    scale = max(1.0, length / size)
+    reach = 2.0 * scale if bicubic else scale
+    most = 2 * int(np.ceil(reach)) + 2
+    firsts, counts = np.empty(size, np.int64), np.empty(size, np.int64)
+    weights = np.zeros((size, most), np.float32)
+    exact = np.empty(most)
+    for target in range(size):
+        centre = (target + 0.5) * length / size - 0.5
+        low, high = int(np.floor(centre - reach)) + 1, int(np.ceil(centre + reach)) - 1
+        first, last = min(max(low, 0), length - 1), min(max(high, 0), length - 1)
+        exact[:] = 0
+        total = 0.0
+        for source in range(low, high + 1):
+            weight = _filter(abs(source - centre) / scale, bicubic)
+            exact[min(max(source, 0), length - 1) - first] += weight
+            total += weight
+        firsts[target], counts[target] = first, last - first + 1
+        for k in range(last - first + 1):
+            weights[target, k] = exact[k] / total
+    return firsts, counts, weights
+
+
+@njit(cache=True, nogil=True)
+def _filter(distance, bicubic):  # type: ignore[no-untyped-def]
+    if not bicubic:
+        return max(0.0, 1.0 - distance)
+    if distance < 1:
+        return (1.5 * distance - 2.5) * distance * distance + 1.0
+    if distance < 2:
+        return ((-0.5 * distance + 2.5) * distance - 4.0) * distance + 2.0
+    return 0.0
+
+
+@njit(cache=True, nogil=True)
+def _line_of_window(image, row, x, width, hidden, edges_down, edges_across, cover, line):  # type: ignore[no-untyped-def]
+    """A line of an image's window as float32 [3 * width], with `cover` where cells [c, c] of the image are hidden."""
+    source = image[row].reshape(-1)[3 * x : 3 * (x + width)]
+    for k in range(3 * width):
+        line[k] = source[k]
+    for i in range(len(hidden)):
+        if edges_down[i] <= row < edges_down[i + 1]:
+            for j in range(len(hidden)):
+                if hidden[i, j]:
+                    first, end = max(edges_across[j] - x, 0), min(edges_across[j + 1] - x, width)
+                    for k in range(3 * first, 3 * end):
+                        line[k] = cover[k % 3]
+
+
+@njit(cache=True, nogil=True)
+def _scale(levels, edges, affine, lines):  # type: ignore[no-untyped-def]
+    """Scale and shift whole levels [size, 3 * size], as `_stretch_down` does on its way."""
+    for i in range(len(edges) - 1):
+        scales, shifts = affine[0, i], affine[1, i]
+        for row in range(edges[i], edges[i + 1]):
+            line = lines[row]
+            for k in range(len(line)):
+                line[k] = _number(levels[row, k] * scales[k] + shifts[k], line)
 
 
 @njit(cache=True, nogil=True)

@@ -62,6 +62,42 @@ def test_views_equal_the_reference(aug, resampler, height, width):
     assert (levels_apart > 0.5).mean() < 1e-3
 
 
+@pytest.mark.parametrize("resampler", ["bicubic", "bilinear"])
+@pytest.mark.parametrize(("height", "width"), [(33, 32), (64, 64), (76, 200), (9, 400), (300, 20), (1, 65)])
+def test_images_that_shrink_are_filtered_as_the_reference_filters_them(resampler, height, width):
+    images, views = random_case(11, height, width, with_cells=False)
+    views.windows[:] = 0, 0, width, height
+    expected = np.stack([reference.resize(image, SIZE, resampler) for image in images])
+    expected = np.where(views.flips[:, None, None, None] != 0, expected[:, :, ::-1], expected)
+    levels = shown(images, views, look(resampler)) * np.array(STD) + MEAN
+    assert np.abs(levels - expected).max() < 1.01
+    assert (np.abs(levels - expected) > 0.5).mean() < 1e-2  # 33 to 32 has many sums halfway between two levels
+
+
+@pytest.mark.parametrize("resampler", ["bicubic", "bilinear"])
+def test_inside_a_large_image_shrinking_is_what_pillow_makes_of_it(resampler):
+    """Pillow leaves out what lies beyond the edges; elsewhere the two are the same filter, rounded once and twice."""
+    image = np.random.default_rng(1).integers(0, 256, (3 * SIZE, 5 * SIZE, 3), np.uint8)
+    how = Image.Resampling.BICUBIC if resampler == "bicubic" else Image.Resampling.BILINEAR
+    expected = np.asarray(Image.fromarray(image).resize((SIZE, SIZE), how)).astype(int)
+    views = SimpleNamespace(
+        windows=np.array([[0, 0, 5 * SIZE, 3 * SIZE]], np.int32), flips=np.zeros(1, np.int32), cells=None
+    )
+    levels = shown(image[None], views, look(resampler))[0] * np.array(STD) + MEAN
+    assert np.abs(levels - expected)[2:-2, 2:-2].max() < 2.01
+
+
+@pytest.mark.parametrize("resampler", ["bicubic", "bilinear"])
+def test_a_fine_checkerboard_shrinks_to_grey_and_a_plain_image_stays_plain(resampler):
+    board = np.indices((4 * SIZE, 4 * SIZE)).sum(0) % 2 * 255
+    images = np.stack([np.repeat(board[..., None], 3, 2), np.full((4 * SIZE, 4 * SIZE, 3), 200)]).astype(np.uint8)
+    whole = np.array([[0, 0, 4 * SIZE, 4 * SIZE]] * 2, np.int32)
+    views = SimpleNamespace(windows=whole, flips=np.zeros(2, np.int32), cells=None)
+    levels = shown(images, views, look(resampler)) * np.array(STD) + MEAN
+    assert np.abs(levels[0, 1:-1, 1:-1] - 127.5).max() < 2
+    np.testing.assert_allclose(levels[1], 200, atol=1e-3)
+
+
 @pytest.mark.parametrize("aug", ["gr", "gr-hns", "hns-gr"])
 def test_jittered_views_equal_the_reference(aug):
     """A level's difference grows through the four steps (by 1.4 a step at most), and stays rare."""
