@@ -28,7 +28,7 @@ from fastwsol.rundir import RunDir, environment
 from fastwsol.shards import open_shards
 from fastwsol.trained import read_run, trained_model
 
-TURNS = 3
+TURNS = 2
 SECONDS_BETWEEN_LOOKS = 5.0
 
 

@@ -4,8 +4,7 @@
     for prediction in predictor.predict(["cat.jpg", "dog.png"]):
         print(prediction.name, prediction.classes[0].name, prediction.boxes)
 
-Decoding and resizing run ahead of the network in threads of their own; memory holds a few batches, however many images
-there are. Boxes are those of the protocol `strict`: of the components of the class's map, scaled to 0..1, that reach
+Images are decoded and resized by all cores; memory holds a few batches, however many images there are. Boxes are those of the protocol `strict`: of the components of the class's map, scaled to 0..1, that reach
 the threshold.
 """
 
@@ -45,7 +44,10 @@ _MOST_IMAGES = 64
 """Images of a batch: enough for the matrix products of a CPU, few enough that a file of ten is no long wait."""
 _MOST_PIXELS = 2**20
 """Pixels of a batch, which bound the memory of the network's first maps: some 300 MiB at stem A in float32."""
-_BATCHES_AHEAD = 2
+_BATCHES_AHEAD = {"cpu": 0, "cuda": 2}
+"""Batches being decoded while the network is at work on one. On a CPU none: its threads wait for each other at each
+layer, and lose more by sharing their cores than is gained.
+"""
 
 
 class ClassScore(NamedTuple):
@@ -173,7 +175,7 @@ class Predictor:
             try:
                 for chunk in in_chunks(images, self.batch_size):
                     ahead.append(self._prepare(chunk, pool))
-                    if len(ahead) > _BATCHES_AHEAD:
+                    if len(ahead) > _BATCHES_AHEAD[self._autocast.device.type]:
                         yield from self._finish(ahead.popleft(), wanted, only)
                 while ahead:
                     yield from self._finish(ahead.popleft(), wanted, only)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from fastwsol import checkpoint
@@ -25,8 +26,11 @@ def trained_model(info: RunInfo, tensors: Mapping[str, Tensor] | None) -> PreAct
 
     Without tensors it has its initial weights: of a process that gets them from another.
     """
-    model = build_model(info.config.depth, info.config.stem, len(info.classes), info.config.seed)
-    if tensors is not None:
-        weights = "average" if info.config.average_steps else "model"
-        model.load_state_dict({name: tensors[f"{weights}.{name}"] for name in model.state_dict()})
-    return model
+    config, classes = info.config, len(info.classes)
+    if tensors is None:
+        return build_model(config.depth, config.stem, classes, config.seed)
+    weights = "average" if config.average_steps else "model"
+    with torch.device("meta"):  # whose weights take no time to draw
+        model = PreActResNet(config.depth, config.stem, classes)
+    model.load_state_dict({name: tensors[f"{weights}.{name}"] for name in model.state_dict()}, assign=True)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
