@@ -4,8 +4,8 @@
     for prediction in predictor.predict(["cat.jpg", "dog.png"]):
         print(prediction.name, prediction.classes[0].name, prediction.boxes)
 
-Images are decoded and resized by all cores; memory holds a few batches, however many images there are. Boxes are those of the protocol `strict`: of the components of the class's map, scaled to 0..1, that reach
-the threshold.
+Images are decoded and resized by all cores; memory holds a few batches, however many images there are. Boxes are those
+of the protocol `strict`: of the components of the class's map, scaled to 0..1, that reach the threshold.
 """
 
 from __future__ import annotations
