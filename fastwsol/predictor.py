@@ -4,8 +4,9 @@
     for prediction in predictor.predict(["cat.jpg", "dog.png"]):
         print(prediction.name, prediction.classes[0].name, prediction.boxes)
 
-Images are decoded and resized by all cores; memory holds a few batches, however many images there are. Boxes are those
-of the protocol `strict`: of the components of the class's map, scaled to 0..1, that reach the threshold.
+Each thread takes a batch from files to maps; memory holds a batch or two a thread, however many images there are.
+Boxes are those of the protocol `strict`: of the components of the class's map, scaled to 0..1, that reach the
+threshold.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ ImageLike = str | Path | bytes | Image.Image | NDArray[np.uint8]
 Boxes = Literal["largest", "all"]
 
 _LEVELS = 255
-_MOST_IMAGES = 64
-"""Images of a batch: enough for the matrix products of a CPU, few enough that a file of ten is no long wait."""
-_MOST_PIXELS = 2**20
-"""Pixels of a batch, which bound the memory of the network's first maps: some 300 MiB at stem A in float32."""
-_BATCHES_AHEAD = {"cpu": 0, "cuda": 2}
-"""Batches being decoded while the network is at work on one. On a CPU none: its threads wait for each other at each
-layer, and lose more by sharing their cores than is gained.
+_MOST_IMAGES = 32
+"""Images of a batch, which a thread takes from files to maps: enough for the matrix products, and few enough that a
+folder of some dozen is shared out.
+"""
+_MOST_PIXELS = {"cpu": 2**18, "cuda": 2**22}
+"""Pixels of a batch, which bound the memory of the network's first maps: at stem A in float32 some 200 MiB a thread on
+a CPU.
 """
 
 
@@ -122,8 +123,9 @@ class Predictor:
     def __init__(self, info: RunInfo, model: PreActResNet, step: int, autocast: Autocast, threads: int) -> None:
         self.info, self.step = info, step
         self._model, self._autocast, self._threads = model.to(autocast.device).eval(), autocast, threads
+        self._on_cpu = autocast.device.type == "cpu"
         self._size = info.config.image_size
-        self.batch_size = max(1, min(_MOST_IMAGES, _MOST_PIXELS // self._size**2))
+        self.batch_size = max(1, min(_MOST_IMAGES, _MOST_PIXELS[autocast.device.type] // self._size**2))
         self._look = kernels.Look(
             info.config.resampler == "bicubic",
             False,
@@ -170,17 +172,19 @@ class Predictor:
         Raises UserError for a class or a threshold that cannot be, RunFailure where maps are not finite.
         """
         only = self.check(wanted)
-        with ThreadPoolExecutor(self._threads) as pool:
-            ahead: deque[_Prepared] = deque()
-            try:
-                for chunk in in_chunks(images, self.batch_size):
-                    ahead.append(self._prepare(chunk, pool))
-                    if len(ahead) > _BATCHES_AHEAD[self._autocast.device.type]:
-                        yield from self._finish(ahead.popleft(), wanted, only)
-                while ahead:
-                    yield from self._finish(ahead.popleft(), wanted, only)
-            finally:
-                pool.shutdown(cancel_futures=True)
+        pool = ThreadPoolExecutor(self._threads, initializer=_alone if self._on_cpu else None)
+        ahead: deque[Future[_Answers]] = deque()
+        try:
+            for chunk in in_chunks(images, self.batch_size):
+                ahead.append(pool.submit(self._answer, chunk, wanted.top, only))
+                if len(ahead) > self._threads:
+                    yield from self._told(ahead.popleft().result(), wanted)
+            while ahead:
+                yield from self._told(ahead.popleft().result(), wanted)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            if self._on_cpu:
+                torch.set_num_threads(self._threads)  # what new threads start with
 
     def check(self, wanted: Wanted) -> int | None:
         """The label of the class that is asked for, or None. Raises UserError where there is no such thing."""
@@ -190,11 +194,25 @@ class Predictor:
             raise UserError(f"--top {wanted.top}: the run knows {len(self.info.classes)} classes, choose among them")
         return None if wanted.of_class is None else label_of(wanted.of_class, self.info)
 
-    def _prepare(self, images: Sequence[NamedImage], pool: ThreadPoolExecutor) -> _Prepared:
-        """Have the images decoded and resized by the pool."""
-        room = torch.empty((len(images), self._size, self._size, 3)).numpy()
-        sizes = [pool.submit(self._show, image, view) for image, view in zip(images, room, strict=True)]
-        return _Prepared([image.name for image in images], room, sizes)
+    def _answer(self, images: Sequence[NamedImage], top: int, only: int | None) -> _Answers:
+        """Decode images, and run the network over those that can be."""
+        views = torch.empty((len(images), self._size, self._size, 3)).numpy()
+        names: list[str] = []
+        sizes: list[tuple[int, int]] = []
+        reasons: dict[str, str] = {}
+        for image in images:
+            try:
+                sizes.append(self._show(image, views[len(names)]))
+                names.append(image.name)
+            except ValueError as error:
+                reasons[image.name] = str(error)
+        every = [image.name for image in images]
+        if not names:
+            nothing = np.empty((0, top))
+            maps = np.empty((0, top, 1, 1), np.float32)
+            return _Answers(every, reasons, np.empty((0, 2), np.int32), nothing.astype(np.int64), nothing, maps)
+        outputs = self._forward(views[: len(names)], top, only)
+        return _Answers(every, reasons, np.array(sizes, np.int32), *outputs)
 
     def _show(self, image: NamedImage, view: NDArray[np.float32]) -> tuple[int, int]:
         """Fill `view` [S, S, 3] with the whole image as evaluations see it; its width and height."""
@@ -206,28 +224,16 @@ class Predictor:
         kernels.show_views(pixels[None], first, whole, no_flip, None, None, self._look, view[None])
         return width, height
 
-    def _finish(self, batch: _Prepared, wanted: Wanted, only: int | None) -> Iterator[Prediction | Skipped]:
-        """Run the network over those of a batch that could be read, and yield what comes of all, in order."""
-        outcomes = [_size_or_reason(each) for each in batch.sizes]
-        read = [k for k, each in enumerate(outcomes) if not isinstance(each, str)]
-        views = batch.views if len(read) == len(outcomes) else batch.views[read]
-        sizes = np.array([outcomes[k] for k in read], np.int32).reshape(-1, 2)
-        predicted = iter(self._predict(views, [batch.names[k] for k in read], sizes, wanted, only))
-        for name, outcome in zip(batch.names, outcomes, strict=True):
-            yield Skipped(name, outcome) if isinstance(outcome, str) else next(predicted)
+    def _told(self, answers: _Answers, wanted: Wanted) -> Iterator[Prediction | Skipped]:
+        """What comes of a batch's images, in order."""
+        read = [name for name in answers.names if name not in answers.reasons]
+        predicted = iter(self._predictions(read, answers, wanted) if read else [])
+        for name in answers.names:
+            yield Skipped(name, answers.reasons[name]) if name in answers.reasons else next(predicted)
 
-    def _predict(
-        self,
-        views: NDArray[np.float32],
-        names: Sequence[str],
-        sizes: NDArray[np.int32],
-        wanted: Wanted,
-        only: int | None,
-    ) -> list[Prediction]:
-        """Predictions for `views` [B, S, S, 3] of images of `sizes` [B, 2], width and height."""
-        if not names:
-            return []
-        labels, probabilities, cams = self._forward(views, wanted.top, only)
+    def _predictions(self, names: Sequence[str], answers: _Answers, wanted: Wanted) -> list[Prediction]:
+        """Predictions for the images that could be read."""
+        sizes, labels, probabilities, cams = answers.sizes, answers.labels, answers.probabilities, answers.cams
         if len(bad := np.flatnonzero(~np.isfinite(cams).all(axis=(1, 2, 3)))):
             raise RunFailure(f"{names[bad[0]]}: the network's map of it is not finite; use --precision fp32")
         found: list[list[ScoredBox]] = [[] for _ in names]
@@ -274,20 +280,23 @@ class Predictor:
         return labels.cpu().numpy(), probabilities.cpu().numpy(), torch.stack(of_class, dim=1).cpu().numpy()
 
 
-class _Prepared(NamedTuple):
-    """A batch whose images are being decoded: `sizes` give width and height of each, or raise ValueError."""
+class _Answers(NamedTuple):
+    """What the network gives for the images of a batch, those left out that could not be read, for which `reasons` has
+    the reason by name: widths and heights int32 [B, 2], and of K classes each the labels int64 [B, K], probabilities
+    float64 [B, K] and maps float32 [B, K, h, w].
+    """
 
     names: list[str]
-    views: NDArray[np.float32]
-    sizes: list[Future[tuple[int, int]]]
+    reasons: dict[str, str]
+    sizes: NDArray[np.int32]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    cams: NDArray[np.float32]
 
 
-def _size_or_reason(size: Future[tuple[int, int]]) -> tuple[int, int] | str:
-    """Width and height of an image, or why it cannot be read."""
-    try:
-        return size.result()
-    except ValueError as error:
-        return str(error)
+def _alone() -> None:
+    """Have this thread run the network on one core: several on one layer would wait for each other at its end."""
+    torch.set_num_threads(1)
 
 
 def boxes_of_maps(

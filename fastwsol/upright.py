@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+_JPEG_START = b"\xff\xd8\xff"
 _JPEG_MARK, _PNG_MARK, _WEBP_MARK = b"Exif\0\0", b"eXIf", b"EXIF"
 _HEADER_BYTES = 2**16
 """A JPEG's EXIF segment begins within them."""
@@ -14,7 +15,10 @@ _ORIENTATION = 0x0112  # the tag
 
 def orientation(image: bytes) -> int:
     """The EXIF orientation of an encoded JPEG, PNG or WEBP, 1 to 8; 1, upright, where none can be read."""
-    if _JPEG_MARK not in image[:_HEADER_BYTES] and _PNG_MARK not in image and _WEBP_MARK not in image:
+    if image.startswith(_JPEG_START):
+        if _JPEG_MARK not in image[:_HEADER_BYTES]:
+            return 1
+    elif _PNG_MARK not in image and _WEBP_MARK not in image:
         return 1
     try:
         with Image.open(io.BytesIO(image), formats=["JPEG", "PNG", "WEBP"]) as opened:
