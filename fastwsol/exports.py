@@ -3,7 +3,7 @@
 - coco: COCO's JSON with images, categories and, as annotations, the boxes with their scores (`bbox` x, y, width, height
   in pixels). pycocotools loads it; its `annotations` alone are a COCO results list.
 - csv: a line a box, `name,width,height,x0,y0,x1,y1,label,score,probability`, in pixels, x1 and y1 exclusive; one line
-  without a box for an image without any. `evaluate --maps` and packing read the first columns.
+  without a box for an image without any. `scripts/pack.py --boxes` takes it.
 - jsonl: a JSON object a line and image, with classes and boxes, and the images that were skipped with the reason.
 - label-studio: tasks with pre-annotations, in percent of the image, for a labeling configuration whose
   `<Image name="image">` and `<RectangleLabels name="label" toName="image">` are called so.

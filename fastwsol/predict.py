@@ -18,7 +18,7 @@ from fastwsol.command import DONE_WITH_SKIPS, OptionalPath, duration, parse_flag
 from fastwsol.durable import write_durably
 from fastwsol.errors import UserError
 from fastwsol.exports import About, Format, export, format_of
-from fastwsol.images import Found, find_images
+from fastwsol.images import Found, NamedImage, find_images
 from fastwsol.localize import CAM_THRESHOLD
 from fastwsol.machine import Precision
 from fastwsol.predictor import Boxes, Prediction, Predictor, Skipped, Wanted
@@ -139,10 +139,18 @@ def watched(
             counts.boxes += len(each.boxes)
             counts.without_box += not each.boxes
             if pictures is not None:
-                overlays.save(pictures, each, found.images[done - 1].pixels())
+                draw(pictures, each, found.images[done - 1])
         ticker.update(done)
         yield each
     ticker.close()
+
+
+def draw(pictures: Path, prediction: Prediction, image: NamedImage) -> None:
+    """Write the picture of an image, which is read once more for it; where that fails now, say so."""
+    try:
+        overlays.save(pictures, prediction, image.pixels())
+    except ValueError as error:
+        print(f"no picture of {image.name}: {error}", file=sys.stderr)
 
 
 def tell(flags: Flags, found: Found, counts: Counts, seconds: float) -> None:

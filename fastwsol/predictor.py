@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -192,6 +192,8 @@ class Predictor:
             raise UserError(f"--threshold {wanted.threshold}: must lie above 0 and at most at 1")
         if not 1 <= wanted.top <= len(self.info.classes):
             raise UserError(f"--top {wanted.top}: the run knows {len(self.info.classes)} classes, choose among them")
+        if wanted.boxes not in get_args(Boxes):
+            raise UserError(f"--boxes {wanted.boxes}: choose from {', '.join(get_args(Boxes))}")
         return None if wanted.of_class is None else label_of(wanted.of_class, self.info)
 
     def _answer(self, images: Sequence[NamedImage], top: int, only: int | None) -> _Answers:
@@ -199,13 +201,13 @@ class Predictor:
         views = torch.empty((len(images), self._size, self._size, 3)).numpy()
         names: list[str] = []
         sizes: list[tuple[int, int]] = []
-        reasons: dict[str, str] = {}
-        for image in images:
+        reasons: dict[int, str] = {}
+        for k, image in enumerate(images):
             try:
                 sizes.append(self._show(image, views[len(names)]))
                 names.append(image.name)
             except ValueError as error:
-                reasons[image.name] = str(error)
+                reasons[k] = str(error)
         every = [image.name for image in images]
         if not names:
             nothing = np.empty((0, top))
@@ -226,10 +228,10 @@ class Predictor:
 
     def _told(self, answers: _Answers, wanted: Wanted) -> Iterator[Prediction | Skipped]:
         """What comes of a batch's images, in order."""
-        read = [name for name in answers.names if name not in answers.reasons]
+        read = [name for k, name in enumerate(answers.names) if k not in answers.reasons]
         predicted = iter(self._predictions(read, answers, wanted) if read else [])
-        for name in answers.names:
-            yield Skipped(name, answers.reasons[name]) if name in answers.reasons else next(predicted)
+        for k, name in enumerate(answers.names):
+            yield Skipped(name, answers.reasons[k]) if k in answers.reasons else next(predicted)
 
     def _predictions(self, names: Sequence[str], answers: _Answers, wanted: Wanted) -> list[Prediction]:
         """Predictions for the images that could be read."""
@@ -281,13 +283,13 @@ class Predictor:
 
 
 class _Answers(NamedTuple):
-    """What the network gives for the images of a batch, those left out that could not be read, for which `reasons` has
-    the reason by name: widths and heights int32 [B, 2], and of K classes each the labels int64 [B, K], probabilities
-    float64 [B, K] and maps float32 [B, K, h, w].
+    """What the network gives for the images of a batch, without those that could not be read: why, `reasons` has by
+    their place. Widths and heights int32 [B, 2]; of K classes each the labels int64 [B, K], probabilities float64
+    [B, K] and maps float32 [B, K, h, w].
     """
 
     names: list[str]
-    reasons: dict[str, str]
+    reasons: dict[int, str]
     sizes: NDArray[np.int32]
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]

@@ -32,6 +32,7 @@ from fastwsol.shards import Shards, Split
 from fastwsol.ticker import Ticker
 
 BATCH_SIZE = 256
+"""Images of up to 64 pixels a side that are passed through the network at a time."""
 REPORT_FORMAT_VERSION = 3
 TUNING_IMAGES = 10_000
 """At most about so many images trained on are passed through the network to choose a threshold."""
@@ -99,7 +100,7 @@ def _batches(
     cam_class: metrics.CamClass,
 ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
     """Yield rows of the split with their predictions and maps, this process's part; padding has been cut off."""
-    size = min(BATCH_SIZE, len(split))
+    size = min(images_at_once(config.image_size), len(split))
     plan = evaluation_plan(len(split), size, world.rank, world.size)
     manifest = shards.manifest
     batches = feed.batches(Stream(split, plan, size, config.evaluation, config.seed, manifest.mean, manifest.std))
@@ -117,6 +118,11 @@ def _batches(
         if world.leads:
             ticker.update(number * size + valid)
     ticker.close()
+
+
+def images_at_once(image_size: int) -> int:
+    """How many images of a size are a batch: of larger ones fewer, so that they take no more memory."""
+    return max(1, BATCH_SIZE * 64**2 // max(64, image_size) ** 2)
 
 
 def ticker_of(name: str, total: int) -> Ticker:

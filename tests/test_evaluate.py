@@ -19,7 +19,7 @@ from fastwsol.machine import Autocast
 from fastwsol.metrics import IOU_THRESHOLDS, outcomes, rates
 from fastwsol.model import build_model
 from fastwsol.shards import open_shards
-from fastwsol.validation import Outputs, forward_split, rates_of, truths_of, tuning_images
+from fastwsol.validation import Outputs, forward_split, images_at_once, rates_of, truths_of, tuning_images
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +219,8 @@ def test_the_protocol_of_the_older_evaluator_stands_beside_the_others(run, capsy
     assert set(report["rates"]) == {*PROTOCOLS, "wsoleval"}
     assert all("wsoleval" in baseline["rates"] for baseline in report["baselines"])
     assert report["max_box_acc"]["wsoleval"]["rates"]["max_box_acc_v2"] >= 0
+
+
+@pytest.mark.parametrize(("image_size", "images"), [(32, 256), (64, 256), (128, 64), (224, 20), (4096, 1)])
+def test_batches_of_larger_images_are_smaller(image_size, images):
+    assert images_at_once(image_size) == images
