@@ -26,10 +26,11 @@ SIZES = [(500, 375), (375, 500), (640, 480), (333, 500), (320, 240), (500, 500),
 PHOTOS, ROUNDS = 160, 7
 TILE = 125
 """Pixels a side that a val image is enlarged to."""
-THRESHOLD = 128 / 255
-"""Of the maps: at 0.2 a network that has learnt nothing boxes whole images, which any resampling would agree on."""
+THRESHOLD = 0.2
 SAME_BOXES = 0.97
-"""Share of the boxes that must lie within a pixel: sums in another order move a box in rare cases."""
+"""Share of the boxes that must lie within a pixel: the sides round and treat edges differently, which moves a box in
+rare cases. (The network has learnt nothing here; bench/predict_cost.py compares the boxes of a trained one.)
+"""
 
 
 def make_photos(folder, shards, count):

@@ -65,14 +65,14 @@ class Look(NamedTuple):
     upright: bytes | None = None
 
 
-def judge_images(images: Sequence[bytes]) -> list[Look | str]:
-    """Decode each image; for a bad one, the reason. Grey and other modes count as RGB."""
+def judge_images(images: Sequence[bytes], turns: bool = False) -> list[Look | str]:
+    """Decode each image; for a bad one, the reason. Grey and other modes count as RGB. turns: as EXIF says."""
     looks: list[Look | str] = []
     for image in images:
         try:
             pixels = decode(image)
             upright = None
-            if (how := orientation(image)) != 1:
+            if turns and (how := orientation(image)) != 1:
                 upright = _encode(turned(pixels, how), image.startswith(_JPEG_START))
                 pixels = decode(upright)
         except ValueError as error:

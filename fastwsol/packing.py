@@ -98,8 +98,8 @@ def main(arguments: Sequence[str]) -> int:
         behind = "continues behind the last whole shard" if _finished_shards(flags.out) else "begins anew"
         raise Interrupted(f"{flags.out}: not finished and not usable yet; the same command {behind}") from None
     _print_summary(manifest, flags.out, time.perf_counter() - started, continued)
-    if isinstance(source, ImageFolder) and source.passed_over:
-        print(f"{source.passed_over:,} files in the class folders were passed over, as their endings are no image's")
+    for note in source.notes if isinstance(source, ImageFolder) else ():
+        print(note)
     return DONE_WITH_SKIPS if any(split.quarantined for split in manifest.splits.values()) else 0
 
 
@@ -268,7 +268,7 @@ class _Packing:
         A bad record is set aside, or raises UserError.
         """
         labels = self._source.labels(split)
-        for index, (record, look) in enumerate(_looks(self._source.records(split, start), pool, workers), start):
+        for index, (record, look) in enumerate(_looks(self._source, split, start, pool, workers), start):
             ticker.update(index + 1)
             fault = record if isinstance(record, Fault) else _fault(record, look)
             if fault is None:
@@ -428,13 +428,13 @@ def _refuse_emptied(source: Source, quarantined: list[Quarantined], out: Path) -
 
 
 def _looks(
-    records: Iterator[Record | Fault], pool: Executor, workers: int
+    source: Source, split: str, start: int, pool: Executor, workers: int
 ) -> Iterator[tuple[Record | Fault, Look | str | None]]:
-    """Yield each record with what decoding it told, in order; None for a fault."""
+    """Yield each record from index `start` on with what decoding it told, in order; None for a fault."""
     in_work: deque[tuple[list[Record | Fault], Future[list[Look | str]]]] = deque()
-    for chunk in _chunks(records):
+    for chunk in _chunks(source.records(split, start)):
         images = [record.image for record in chunk if isinstance(record, Record)]
-        in_work.append((chunk, pool.submit(judge_images, images)))
+        in_work.append((chunk, pool.submit(judge_images, images, source.upright)))
         if len(in_work) >= workers * _CHUNKS_A_WORKER:
             yield from _paired(*in_work.popleft())
     while in_work:

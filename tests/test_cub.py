@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import noise_jpeg
+from PIL import Image
 
 from fastwsol import packing
 from fastwsol.command import run_command
@@ -122,3 +123,15 @@ def test_images_that_are_missing_can_be_set_aside(birds: Path, tmp_path: Path) -
     (birds / "images" / CLASSES[1] / "Laysan_Albatross_0001_6.jpg").unlink()
     manifest = pack(Cub(birds), tmp_path / "shards", quarantine=True)
     assert [split.quarantined for split in manifest.splits.values()] == [1, 0]
+
+
+def test_an_image_that_exif_would_turn_stays_as_its_box_has_it(birds: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = next((birds / "images" / CLASSES[0]).iterdir())
+    with Image.open(file) as image:
+        image.save(file, exif=exif)
+    pack(Cub(birds), tmp_path / "shards")
+    for split in open_shards(tmp_path / "shards").splits.values():
+        assert set(split.widths.tolist()) == {80}
+        assert set(split.heights.tolist()) == {60}

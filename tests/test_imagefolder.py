@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -70,7 +71,7 @@ def test_classes_are_the_folders_in_order_and_images_are_found_at_any_depth(phot
     assert [each.wnid for each in source.classes] == [each.name for each in source.classes] == [*CLASSES]
     found = names(source, "train") + names(source, "val")
     assert sorted(found) == sorted(str(path.relative_to(photos)) for path in photos.rglob("*.jpg"))
-    assert source.passed_over == 2
+    assert source.notes == ["2 files in the class folders were passed over, as their endings are no image's"]
     for split in source.splits:
         labels = [CLASSES.index(name.partition("/")[0]) for name in names(source, split)]
         assert source.labels(split).tolist() == labels == sorted(labels)
@@ -244,10 +245,12 @@ def test_the_command_says_what_it_passed_over(photos: Path, tmp_path: Path, caps
     arguments = ["--layout", "imagefolder", "--source", str(photos), "--out", str(tmp_path / "shards")]
     assert run_command(packing.main, arguments) == 0
     said = capsys.readouterr().out
-    assert "photos (class folders), 3 classes, 27 train, 3 val images" in said
+    assert "photos (class folders, 0.1 of them val), 3 classes, 27 train, 3 val images" in said
     assert "2 files in the class folders were passed over" in said
     assert run_command(packing.main, arguments) == 2
     assert "is packed already, and whole" in capsys.readouterr().err
+    assert run_command(packing.main, [*arguments, "--val-fraction", "0.5"]) == 2
+    assert "holds another data set" in capsys.readouterr().err
 
 
 # Mistakes
@@ -298,6 +301,9 @@ def test_bad_lines_of_csv_are_named(photos: Path, content: str, words: str, caps
         (json.dumps(coco([], [{"image_id": 7, "bbox": [0, 0, 1, 1], "id": 3}])), "annotation 0 (id 3): image_id 7"),
         (json.dumps(coco(["bird_0.jpg"], [{"image_id": 10, "bbox": [0, 0, 1]}])), "is not x, y, width, height"),
         (json.dumps(coco(["bird_0.jpg"], [{"image_id": 10, "bbox": [0, 0, 0, 1]}])), "or is empty"),
+        (json.dumps(coco(["bird_0.jpg"], [{"image_id": 10, "bbox": [0, 0, int("9" * 400), 1]}])), "are not four"),
+        (json.dumps(coco(["bird_0.jpg"], [{"image_id": 10, "bbox": [0] * 4, "category_id": []}])), "category_id is no"),
+        ('{"images": [], "annotations": [], "info": ' + "9" * 5000 + "}", "not COCO's JSON"),
         (json.dumps(coco(["nope.jpg"], [{"image_id": 10, "bbox": [0, 0, 1, 1]}])), "'nope.jpg' is no image"),
     ],
 )
@@ -331,6 +337,11 @@ def unknown_val_class(photos: Path) -> None:
         (lambda photos: None, ["--metadata", "x"], "--metadata: goes with --layout wsoleval"),
         (lambda photos: [path.unlink() for path in (photos / "dog").rglob("*.jpg")], [], "class dog has no images"),
         (lambda photos: (photos / "dog" / "dog_0.jpg").write_bytes(b""), [], "dog/dog_0.jpg: bad image"),
+        (lambda photos: (photos / "stray.jpg").write_bytes(b""), [], "stray.jpg: lies beside the class folders"),
+        (lambda photos: (photos / "dog").rename(photos / "val"), [], "there is no train beside it"),
+        (lambda photos: (photos / "dog" / "a\nb.jpg").write_bytes(b""), [], "its name is no text in UTF-8 of a single"),
+        (lambda photos: (photos / "dog" / os.fsdecode(b"\xff.jpg")).write_bytes(b""), [], "its name is no text"),
+        (lambda photos: (photos / "dog" / "loop.jpg").symlink_to("loop.jpg"), [], "dog/loop.jpg: "),
     ],
 )
 def test_mistakes_are_named(photos: Path, spoil, arguments: list[str], words: str, capsys) -> None:
@@ -346,6 +357,19 @@ def test_a_val_fraction_beside_a_val_folder_and_a_missing_source_are_refused(wit
     for arguments in (["--layout", "imagefolder"], pack_flags(with_val / "nowhere")):
         assert run_command(packing.main, arguments) == 2
         assert "--source" in capsys.readouterr().err
+
+
+def test_what_lies_beside_train_and_val_is_said_and_not_packed(with_val: Path, tmp_path: Path, capsys) -> None:
+    fill(with_val / "validation", 1)
+    assert run_command(packing.main, pack_flags(with_val)) == 0
+    assert "photos/validation: neither train nor val, and not packed" in capsys.readouterr().out
+
+
+def test_what_macos_puts_into_a_zip_is_not_the_users(photos: Path, as_zip: Callable[..., Path]) -> None:
+    archive = as_zip(photos, "photos/")
+    with zipfile.ZipFile(archive, "a") as more:
+        more.writestr("__MACOSX/photos/cat/._cat_0.jpg", b"resource fork")
+    assert len(names(ImageFolder(archive), "train")) == 27
 
 
 def test_a_zip_whose_paths_lead_out_is_refused(tmp_path: Path, capsys) -> None:

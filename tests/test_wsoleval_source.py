@@ -55,6 +55,16 @@ def test_the_benchmarks_files_are_read_with_inclusive_ends_made_half_open(benchm
     assert re.search(r"image_ids\.txt line 2$", source.origin("train", 1))
 
 
+def test_an_end_that_is_the_images_own_stays_there(benchmark_set: Path) -> None:
+    (benchmark_set / "metadata/test/localization.txt").write_text(
+        "val/n01_0.JPEG,0,1,70,50\nval/n02_0.JPEG,0,1,69,49\n"
+    )
+    one, other = WsolEval(benchmark_set).records("val")
+    assert isinstance(one, Record)
+    assert isinstance(other, Record)
+    np.testing.assert_array_equal(one.boxes, other.boxes)
+
+
 def test_metadata_may_lie_elsewhere_and_images_in_a_zip(
     benchmark_set: Path, as_zip: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -111,7 +121,10 @@ A = "train/n01/0.JPEG"
         (change("test/localization.txt", 1, "val/n01_0.JPEG,0,1,2"), "localization.txt line 1: found"),
         (change("test/localization.txt", 1, "val/n01_0.JPEG,0,1,2,x"), "localization.txt line 1: box '0,1,2,x'"),
         (change("test/localization.txt", 1, "val/no.JPEG,0,1,2,3"), "localization.txt line 1: 'val/no.JPEG' is not in"),
-        (change("test/localization.txt", 1, "val/n01_0.JPEG,0,1,70,49"), "reaches outside the 70x50 pixels"),
+        (
+            change("test/localization.txt", 1, "val/n01_0.JPEG,0,1,71,49"),
+            "outside the 70x50 pixels or is empty (FILE line 1)",
+        ),
         (lambda root: (root / A).unlink(), f"{A}: no such image"),
     ],
 )
@@ -122,6 +135,6 @@ def test_every_mistake_is_named_by_file_and_line(
     flags = ["--layout", "wsoleval", "--source", str(benchmark_set), "--out", str(tmp_path / "shards")]
     assert run_command(packing.main, flags) == 2
     said = capsys.readouterr().err
-    assert words in said
+    assert words.replace("FILE", str(benchmark_set / "metadata/test/localization.txt")) in said
     assert said.count("\n") == 1
     assert not (tmp_path / "shards" / "manifest.json").exists()

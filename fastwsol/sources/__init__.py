@@ -56,6 +56,10 @@ class Source(Protocol):
     def splits(self) -> tuple[str, ...]:
         """The splits in packing order; `train` gives the pixel statistics."""
 
+    @property
+    def upright(self) -> bool:
+        """Whether boxes are in the pixels of the image as its EXIF turns it, and so it is to be packed turned."""
+
     def count(self, split: str) -> int:
         """How many records and faults `records(split)` yields."""
 

@@ -43,7 +43,9 @@ class Annotation:
 
 
 class AnnotatedImages:
-    """A `Source` over the files of a tree."""
+    """A `Source` over the files of a tree. Boxes are in the pixels as stored, unless a layout says otherwise."""
+
+    upright = False
 
     def __init__(
         self, identity: str, classes: tuple[Class, ...], tree: Tree, annotations: Mapping[str, Sequence[Annotation]]
@@ -145,7 +147,17 @@ def images_below(tree: Tree, folder: str) -> tuple[dict[str, str], int]:
             if name in inner:
                 folders.append(path)
             elif name.lower().endswith(IMAGE_SUFFIXES):
+                if not _is_text(name):
+                    raise UserError(f"{tree.where(path)!a}: its name is no text in UTF-8 of a single line; rename it")
                 stamps[path] = stamp
             else:
                 others += 1
     return dict(sorted(stamps.items())), others
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes of a file's name that are no UTF-8
+        return False
+    return not any(character < " " for character in name)

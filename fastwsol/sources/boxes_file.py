@@ -103,7 +103,7 @@ def _box(values: list[Any], where: str) -> Box:
         x0, y0, x1, y1 = (float(value) for value in values)
         if all(math.isfinite(value) for value in (x0, y0, x1, y1)):
             return x0, y0, x1, y1
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     raise UserError(f"{where}: {values!r:.80} are not four numbers; {_CORRECT}")
 
@@ -116,7 +116,7 @@ def _coco_boxes(file: Path, text: str, find: Callable[[str, str], str]) -> Found
         annotations = content["annotations"]
     except json.JSONDecodeError as error:
         raise UserError(f"--boxes {file} line {error.lineno}: not JSON ({error.msg}); make it anew") from None
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
         reason = f"no {error.args[0]!r}" if isinstance(error, KeyError) else "its parts are not lists of objects"
         raise UserError(f"--boxes {file}: not COCO's JSON ({reason}); it needs images and annotations") from None
     if not isinstance(annotations, list):
@@ -138,5 +138,8 @@ def _coco_boxes(file: Path, text: str, find: Callable[[str, str], str]) -> Found
         if not isinstance(box, list) or len(box) != 4 or any(isinstance(value, str) for value in box):
             raise UserError(f"{where}: bbox {box!r:.80} is not x, y, width, height; {_CORRECT}")
         x, y, width, height = _box(box, where)
-        category = categories.get(annotation.get("category_id"))
+        try:
+            category = categories.get(annotation.get("category_id"))
+        except TypeError:
+            raise UserError(f"{where}: category_id is no number; {_CORRECT}") from None
         yield where, find(name, where), (x, y, x + width, y + height), category

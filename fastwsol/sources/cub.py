@@ -69,12 +69,10 @@ class Cub(AnnotatedImages):
 def _open_tree(path: Path) -> Tree:
     if path.is_dir() and not (path / "images.txt").is_file() and (path / LAYOUT_NAME).is_dir():
         path = path / LAYOUT_NAME
-    tree: Tree = Zip(path, LAYOUT_NAME, "make it anew") if path.is_file() else Folder(path)
+    unpack = f"unpack the official {LAYOUT_NAME}.tgz and give its folder as --source"
+    tree: Tree = Zip(path, LAYOUT_NAME, unpack) if path.is_file() else Folder(path)
     if "images.txt" not in tree.names(""):
-        raise UserError(
-            f"{path}: not the layout of {LAYOUT_NAME} (expected images.txt in it); unpack the official "
-            f"{LAYOUT_NAME}.tgz and give its folder as --source"
-        )
+        raise UserError(f"{path}: not the layout of {LAYOUT_NAME} (expected images.txt in it); {unpack}")
     return tree
 
 

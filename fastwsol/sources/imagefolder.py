@@ -1,7 +1,7 @@
 """A folder for each class, from a folder or straight out of a zip, which is never extracted.
 
     <class>/...            the class's images, in it and in folders below it; a part is drawn to be val
-    train/<class>/...      or so
+    train/<class>/...      or so; what lies beside train and val is not packed, and that is said
     val/<class>/...        where there is one, nothing is drawn
 
 A class is named after its folder; labels are in the order of the names. A set that lies whole in one outer folder is
@@ -18,6 +18,7 @@ from fastwsol.sources.annotated import IMAGE_SUFFIXES, AnnotatedImages, Annotati
 from fastwsol.sources.boxes_file import ImageBoxes, read_boxes
 from fastwsol.sources.tree import Folder, Tree, Zip
 
+SPLITS = ("train", "val")
 VAL_FRACTION = 0.1
 """Of each class, where the source has no val."""
 
@@ -30,12 +31,14 @@ class _Image:
 
 
 class ImageFolder(AnnotatedImages):
-    """A `Source` over class folders. `passed_over`: how many files are no images, by their names.
+    """A `Source` over class folders. `notes`: what was passed over, in sentences.
 
     boxes: a file as `boxes_file` describes it; val_fraction: the share of each class that becomes val (default
     `VAL_FRACTION`) where the source has none; class_count keeps the first classes. Raises UserError for every mistake
     that is not one image's, naming file or folder and remedy.
     """
+
+    upright = True
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class ImageFolder(AnnotatedImages):
     ):
         tree: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path)
         root = _root(tree, path)
-        splits = _split_folders(tree, root)
+        splits, beside = _split_folders(tree, root)
         names = sorted(tree.folders(splits["train"]))
         if len(names) < 2:
             raise UserError(
@@ -56,7 +59,12 @@ class ImageFolder(AnnotatedImages):
         every = tuple(Class(name, name) for name in names)
         classes = first_classes(every, class_count, f"{path}")
         images = {split: _images(tree, folder, names, split) for split, folder in splits.items()}
-        self.passed_over = sum(others for _, others in images.values())
+        passed_over = sum(others for _, others in images.values())
+        self.notes = [f"{tree.where(_join(root, name))}: neither train nor val, and not packed" for name in beside]
+        if passed_over:
+            self.notes.append(
+                f"{passed_over:,} files in the class folders were passed over, as their endings are no image's"
+            )
         listed = {split: found for split, (found, _) in images.items()}
         if "val" not in listed:
             listed = _draw_val(listed["train"], names, VAL_FRACTION if val_fraction is None else val_fraction)
@@ -75,8 +83,9 @@ class ImageFolder(AnnotatedImages):
             ]
             for split, of_split in listed.items()
         }
-        name = path.resolve()
-        super().__init__(f"{name.stem if path.is_file() else name.name} (class folders)", classes, tree, annotations)
+        name = path.resolve().stem if path.is_file() else path.resolve().name
+        share = "" if len(splits) > 1 else f", {VAL_FRACTION if val_fraction is None else val_fraction:g} of them val"
+        super().__init__(f"{name} (class folders{share})", classes, tree, annotations)
 
 
 def _annotation(tree: Tree, image: _Image, label: int, boxes: ImageBoxes | None) -> Annotation:
@@ -103,11 +112,14 @@ def _root(tree: Tree, path: Path) -> str:
 _MOST_OUTER_FOLDERS = 8
 
 
-def _split_folders(tree: Tree, root: str) -> dict[str, str]:
-    """The folder of each split, in packing order."""
-    if "train" not in tree.folders(root):
-        return {"train": root}
-    return {split: _join(root, split) for split in ("train", "val") if split in tree.folders(root)}
+def _split_folders(tree: Tree, root: str) -> tuple[dict[str, str], list[str]]:
+    """The folder of each split, in packing order, and the folders beside them."""
+    there = tree.folders(root)
+    if "train" in there:
+        return {split: _join(root, split) for split in SPLITS if split in there}, sorted(there - {*SPLITS})
+    if "val" in there:
+        raise UserError(f"{tree.where(_join(root, 'val'))}: there is no train beside it; put the classes into train")
+    return {"train": root}, []
 
 
 def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list[_Image], int]:
@@ -118,7 +130,12 @@ def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list
             f"class there"
         )
     found: list[_Image] = []
-    passed_over = len(set(tree.names(folder)) - tree.folders(folder))
+    beside = set(tree.names(folder)) - tree.folders(folder)
+    if strays := sorted(name for name in beside if name.lower().endswith(IMAGE_SUFFIXES)):
+        raise UserError(
+            f"{tree.where(_join(folder, strays[0]))}: lies beside the class folders; move it into its class, or away"
+        )
+    passed_over = len(beside)
     for name in names:
         stamps, others = images_below(tree, _join(folder, name))
         found += [_Image(path, stamp, name) for path, stamp in stamps.items()]

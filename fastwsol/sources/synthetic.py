@@ -91,6 +91,7 @@ class Synthetic:
     Raises UserError when there are not that many classes.
     """
 
+    upright = False
     splits = ("train", "val")
 
     def __init__(self, class_count: int = 8, train_count: int = 200, val_count: int = 50, seed: int = 0):

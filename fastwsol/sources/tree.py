@@ -22,6 +22,7 @@ _MOST_RATIO = 200
 # Below this a member may have any ratio: a small file of one byte repeated is odd, and no danger.
 _RATIO_MATTERS_FROM = 2**20
 _LOCAL_HEADER_BYTES = 30
+_NOT_THE_USERS = "__MACOSX/"  # what macOS packs beside the files
 # What is wrong with the process or the machine, and says nothing about a file.
 _MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -91,7 +92,7 @@ class Folder:
     def folders(self, folder: str) -> set[str]:
         """See `Tree.folders`. A link to a folder that lies in the root is one."""
         inner = (
-            f"{folder}/{entry.name}" if folder else entry.name for entry in self._entries(folder) if entry.is_dir()
+            f"{folder}/{entry.name}" if folder else entry.name for entry in self._entries(folder) if _is_folder(entry)
         )
         return {path.rpartition("/")[2] for path in inner if not self._outside(path)}
 
@@ -163,7 +164,11 @@ class Zip:
             if fault := _fault(member):
                 raise UserError(f"{path}: {member.orig_filename!r} {fault}; {remedy}")
         self._check_places(remedy)
-        files = {member.filename: member for member in self._archive.infolist() if not member.is_dir()}
+        files = {
+            member.filename: member
+            for member in self._archive.infolist()
+            if not member.is_dir() and not member.filename.startswith(_NOT_THE_USERS)
+        }
         self._prefix = f"{wrapper}/" if any(name.startswith(f"{wrapper}/") for name in files) else ""
         self._members = {
             name.removeprefix(self._prefix): member for name, member in files.items() if name.startswith(self._prefix)
@@ -221,6 +226,13 @@ class Zip:
             if member.header_offset < end:
                 raise UserError(f"{self._path}: {name!r} shares its bytes with {before!r}; {remedy}")
             end, before = member.header_offset + _LOCAL_HEADER_BYTES + member.compress_size, name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
 
 
 def _fault(member: zipfile.ZipInfo) -> str | None:

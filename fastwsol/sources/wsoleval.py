@@ -14,6 +14,7 @@ named after the folder that their images of train share, where there is one, and
 
 import re
 from collections import defaultdict
+from collections.abc import Container
 from pathlib import Path
 
 from fastwsol.errors import UserError
@@ -56,14 +57,16 @@ def _read_split(texts: Tree, split: str, stamps: dict[str, str]) -> list[Annotat
     line_of = _unique(texts, ids)
     label_of = _labels(texts, labels, line_of)
     sizes = _sizes(texts, f"{split}/image_sizes.txt", line_of)
-    boxes = _boxes(texts, f"{split}/localization.txt", line_of, optional=split == "train")
+    boxes_file = f"{split}/localization.txt"
+    boxes = _boxes(texts, boxes_file, sizes, optional=split == "train")
     annotations = []
     for path, line in line_of.items():
         fault = None
         if path not in stamps:
             fault = Fault(path, "no such image", "put the image back, or remove its lines")
-        origin = f"{texts.where(ids)} line {line}"
-        own = tuple(boxes[path])
+        lines = [number for number, _ in boxes[path]]
+        origin = f"{texts.where(boxes_file)} line {lines[0]}" if lines else f"{texts.where(ids)} line {line}"
+        own = tuple(box for _, box in boxes[path])
         annotations.append(
             Annotation(path, label_of[path], own, origin, stamps.get(path, ""), fault, size=sizes.get(path))
         )
@@ -108,8 +111,11 @@ def _sizes(texts: Tree, file: str, line_of: dict[str, int]) -> dict[str, tuple[i
     return found
 
 
-def _boxes(texts: Tree, file: str, line_of: dict[str, int], optional: bool) -> dict[str, list[Box]]:
-    found: dict[str, list[Box]] = defaultdict(list)
+def _boxes(
+    texts: Tree, file: str, sizes: dict[str, tuple[int, int]], optional: bool
+) -> dict[str, list[tuple[int, Box]]]:
+    """The boxes of each image with their lines. An end that is the image's own, and no pixel of it, stays there."""
+    found: dict[str, list[tuple[int, Box]]] = defaultdict(list)
     folder, _, name = file.rpartition("/")
     if optional and name not in texts.names(folder):
         return found
@@ -117,14 +123,16 @@ def _boxes(texts: Tree, file: str, line_of: dict[str, int], optional: bool) -> d
         where = f"{texts.where(file)} line {line}"
         if not all(re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) for value in values):
             raise UserError(f"{where}: box {','.join(values)[:60]!r}, expected pixels; {_CORRECT}")
-        _check_known(where, path, line_of, False)
+        _check_known(where, path, sizes, False)
         x0, y0, x1, y1 = map(float, values)
-        found[path].append((x0, y0, x1 + 1, y1 + 1))
+        width, height = sizes[path]
+        box = (x0, y0, x1 if x1 == width else x1 + 1, y1 if y1 == height else y1 + 1)
+        found[path].append((line, box))
     return found
 
 
-def _check_known(where: str, path: str, line_of: dict[str, int], is_there: bool) -> None:
-    if path not in line_of:
+def _check_known(where: str, path: str, known: Container[str], is_there: bool) -> None:
+    if path not in known:
         raise UserError(f"{where}: {path[:80]!r} is not in image_ids.txt; {_CORRECT}")
     if is_there:
         raise UserError(f"{where}: {path} stands there twice; {_CORRECT}")
