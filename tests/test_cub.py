@@ -107,6 +107,7 @@ def change(file: str, line: int, to: str) -> Callable[[Path], None]:
         (change("bounding_boxes.txt", 7, ""), "bounding_boxes.txt: has no line for image 7"),
         (change("bounding_boxes.txt", 2, "2 50.0 2.0 40.0 4.0"), "reaches outside the 80x60 pixels"),
         (lambda root: shutil.rmtree(root / "images" / CLASSES[1]), "no such image"),
+        (lambda root: (root / "images" / "stray.jpg").write_bytes(b""), "images.txt does not name it"),
     ],
 )
 def test_every_mistake_is_named_by_file_and_line(birds: Path, tmp_path: Path, spoil, words: str, capsys) -> None:

@@ -39,6 +39,8 @@ def read_boxes(
     class_of: each path's class; classes: the names of all. Raises UserError naming file and line (or annotation) for
     what is no box, and for a name that is no image's or may be several's.
     """
+    if file.exists() and not file.is_file():
+        raise UserError(f"--boxes {file}: cannot be read (it is no plain file); name a CSV or COCO JSON file")
     try:
         text = file.read_text("utf-8-sig")
     except OSError as error:

@@ -41,6 +41,11 @@ class Cub(AnnotatedImages):
         in_train = _numbered(tree, "train_test_split.txt", "<number> <0|1>", names)
         boxes = _boxes(tree, names)
         stamps, _ = images_below(tree, "images")
+        listed = {f"images/{name}" for name in names.values()}
+        if stray := next((path for path in stamps if path not in listed), None):
+            raise UserError(
+                f"{tree.where(stray)}: {tree.where('images.txt')} does not name it; add its lines, or remove it"
+            )
         annotations: dict[str, list[Annotation]] = {"train": [], "val": []}
         for line, (number, name) in enumerate(names.items(), 1):
             origin = f"{tree.where('images.txt')} line {line}"
