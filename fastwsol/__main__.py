@@ -11,6 +11,7 @@ COMMANDS = {
         "python -m fastwsol.train": "train a classifier on image labels alone; continues an unfinished run",
         "python -m fastwsol.evaluate RUN": "tables of a run: classification and localization, beside trivial baselines",
         "python -m fastwsol.evaluate --maps M --boxes B": "the same of anyone's score maps, without a network",
+        "python -m fastwsol.sweep table1": "the paper's tables, or a file's settings, over seeds; its claims judged",
         "python -m fastwsol.compare A B": "two networks on the same images: differences, intervals, sign test",
     },
     "from a network to boxes": {
@@ -62,6 +63,11 @@ def predict() -> None:
 def compare() -> None:
     """The script fastwsol-compare."""
     _run("compare")
+
+
+def sweep() -> None:
+    """The script fastwsol-sweep."""
+    _run("sweep")
 
 
 if __name__ == "__main__":

@@ -21,13 +21,14 @@ import torch
 from fastwsol import checkpoint
 from fastwsol.batches import training_plan
 from fastwsol.command import OptionalPath, parse_flags, run_command
-from fastwsol.config import PRESETS, Config, PresetName, flag
+from fastwsol.config import PRESETS, Config, flag
 from fastwsol.distributed import Wishes, World, joined
 from fastwsol.errors import Interrupted, RunFailure, UserError
-from fastwsol.feed import DataFlags, open_feed
+from fastwsol.feed import open_feed
 from fastwsol.holdout import hold_out
 from fastwsol.initial import Initial, read_initial, start_from
-from fastwsol.machine import Precision, compute_deterministically, pick_autocast, take_device, use_threads
+from fastwsol.launch import Launch, preset_of
+from fastwsol.machine import compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.progress import Progress, announce
 from fastwsol.rundir import RunDir, RunInfo
 from fastwsol.shards import Shards, open_shards
@@ -41,11 +42,7 @@ from fastwsol.step import (
     share_state,
     state_tensors,
 )
-from fastwsol.step_mode import (
-    AskedMode,
-    can_compile,
-    refuse_impossible,
-)
+from fastwsol.step_mode import can_compile, refuse_impossible
 from fastwsol.steps import Job, steps_taken
 from fastwsol.tables import print_report, summary_line
 from fastwsol.validation import Evaluation, evaluate_model, forward_split, rates_of
@@ -55,34 +52,15 @@ Resume = Literal["auto", "never", "require"]
 
 
 @dataclass(frozen=True)
-class Launch(DataFlags):
-    """Where and how the run is carried out: nothing here is part of what the run is."""
+class OneRun(Launch):
+    """Which folder the run is in, and how it begins there."""
 
-    preset: PresetName = "paper"
-    """paper: 1500 epochs; fast: tens of epochs under one cycle; demo: minutes, for the synthetic set. Flags that are
-    given beside it win"""
-    shards: Path = Path("data/shards")
-    """folder that pack.py wrote"""
     run_dir: OptionalPath = None  # not `run`, which torchrun takes for a short form of a flag of its own
     """folder of the run; default data/runs/NAME, named after the configuration"""
     init: OptionalPath = None
     """start from the weights of an earlier run, a .safetensors file in its checkpoints folder, as far as they fit"""
     resume: Resume = "auto"
     """auto: continue this run if it is unfinished; never: refuse to; require: refuse to begin anew"""
-    step: AskedMode = "auto"
-    """how a step is carried out: eager; compiled by torch.compile; captured as a CUDA graph, which spares a small batch
-    its launches; auto: the fastest here by a measurement, if the run is long enough to repay it"""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N"""
-    precision: Precision = "auto"
-    """auto: bf16 where the device has it, else fp16 on CUDA and fp32 on a CPU. On a GPU fp32 convolutions use TF32"""
-    threads: int = 0
-    """threads of the CPU's part of the work in each process; 0: all cores, divided among the processes"""
-    deterministic: bool = False
-    """on a GPU, compute slower but to the same bits each time: a run that was stopped and continued then equals an
-    unbroken one exactly. A CPU does so anyway"""
-    checkpoint_minutes: float = 5.0
-    """minutes between two checkpoints; 0: after every step"""
 
 
 @dataclass(frozen=True)
@@ -90,7 +68,7 @@ class Flags:
     """The command line."""
 
     config: Config = field(default_factory=Config)
-    launch: Launch = field(default_factory=Launch)
+    launch: OneRun = field(default_factory=OneRun)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -108,18 +86,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def read_flags(arguments: Sequence[str]) -> Flags:
     """Flags from the command line over the defaults of the preset that it names."""
-    preset: PresetName = "paper"
-    for k, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name == "--preset":
-            value = value if equals else "".join(arguments[k + 1 : k + 2])
-            if value in PRESETS:
-                preset = value  # type: ignore[assignment]
-    default = Flags(PRESETS[preset](), Launch(preset=preset))
+    preset = preset_of(arguments)
+    default = Flags(PRESETS[preset](), OneRun(preset=preset))
     return parse_flags(Flags, arguments, PROG, "Train a classifier on image labels alone.", default)
 
 
-def run_folder(config: Config, launch: Launch) -> Path:
+def run_folder(config: Config, launch: OneRun) -> Path:
     """The run's folder: the one named, or one named after the configuration."""
     return launch.run_dir if launch.run_dir is not None else Path("data/runs") / config.name()
 
@@ -157,7 +129,7 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
 
 
 def train(
-    config: Config, launch: Launch, shards: Shards, folder: Path, world: World, initial: Initial | None = None
+    config: Config, launch: OneRun, shards: Shards, folder: Path, world: World, initial: Initial | None = None
 ) -> None:
     """Carry the run in `folder` from where it stands to its end, evaluate it, and print and store the report.
 

@@ -1,0 +1,113 @@
+"""The paper's four claims, each as comparisons of two settings that differ in nothing else.
+
+A comparison is decided by the difference of two means over seeds, whose 95 % interval is Student's: the spread over
+seeds is taken to be the same in all settings and is estimated from all of them together, since each has few seeds.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy.special import stdtrit
+
+from fastwsol.config import AugName, Config
+
+Verdict = Literal["holds", "fails", "not separable"]
+
+CLAIMS = {
+    1: "GR localises better than HnS, and HnS better than CAM",
+    2: "HnS added to GR, in either order, is worse than GR alone",
+    3: "smaller batches localise better",
+    4: "the deeper network localises better",
+}
+
+_BETTER_AUGS: tuple[tuple[int, AugName, AugName], ...] = (
+    (1, "gr", "hns"),
+    (1, "hns", "none"),
+    (1, "gr", "none"),
+    (2, "gr", "gr-hns"),
+    (2, "gr", "hns-gr"),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two settings of which a claim says that the first localises better. Their seed is that of no run, 0."""
+
+    claim: int
+    better: Config
+    worse: Config
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What is different, on either side."""
+        field = {1: "aug", 2: "aug", 3: "batch_size", 4: "depth"}[self.claim]
+        word = {"aug": "", "batch_size": "batch ", "depth": "depth "}[field]
+        return f"{word}{getattr(self.better, field)}", f"{word}{getattr(self.worse, field)}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of two means in points, and half of its 95 % interval: infinite where no setting has two seeds."""
+
+    points: float
+    half_interval: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the first is higher, beyond what the spread over seeds explains."""
+        if abs(self.points) <= self.half_interval:
+            return "not separable"
+        return "holds" if self.points > 0 else "fails"
+
+
+def comparisons(settings: Sequence[Config]) -> list[Comparison]:
+    """All comparisons that the claims make among `settings`, claim by claim, in the order of the settings."""
+    known = [replace(each, seed=0) for each in settings]
+    found = []
+    for worse in known:
+        candidates = [(claim, replace(worse, aug=better)) for claim, better, aug in _BETTER_AUGS if aug == worse.aug]
+        smaller = [each.batch_size for each in known if replace(each, batch_size=worse.batch_size) == worse]
+        if smaller := [each for each in smaller if each < worse.batch_size]:
+            candidates.append((3, replace(worse, batch_size=max(smaller))))
+        if worse.depth == 18:
+            candidates.append((4, replace(worse, depth=34)))
+        found += [Comparison(claim, better, worse) for claim, better in candidates if better in known]
+    return sorted(found, key=lambda each: each.claim)
+
+
+def pooled_spread(of_settings: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """The standard deviation over seeds, of all settings together, and its degrees of freedom: nan and 0 of none."""
+    squares = sum(float(np.sum((np.asarray(values) - np.mean(values)) ** 2)) for values in of_settings if len(values))
+    freedom = sum(len(values) - 1 for values in of_settings if len(values))
+    return (math.sqrt(squares / freedom), freedom) if freedom else (math.nan, 0)
+
+
+def difference(better: Sequence[float], worse: Sequence[float], spread: float, freedom: int) -> Difference:
+    """Of the means of two settings' values, one a seed, given the spread over seeds and its degrees of freedom."""
+    points = float(np.mean(better) - np.mean(worse))
+    if not freedom:
+        return Difference(points, math.inf)
+    quantile = float(stdtrit(freedom, 0.975))
+    return Difference(points, quantile * spread * math.sqrt(1 / len(better) + 1 / len(worse)))
+
+
+def overall(found: Sequence[Difference]) -> Verdict:
+    """Of a claim: it fails where any comparison does, and holds where all of them do."""
+    verdicts: set[Verdict] = {each.verdict for each in found}
+    if "fails" in verdicts:
+        return "fails"
+    return "holds" if verdicts == {"holds"} else "not separable"
+
+
+def judge(values: Mapping[Config, Sequence[float]]) -> dict[Comparison, Difference]:
+    """Every comparison among settings, given the values of each, one a seed, in percent."""
+    spread, freedom = pooled_spread(list(values.values()))
+    with_values = [setting for setting, each in values.items() if len(each)]
+    of_seed_0 = {replace(setting, seed=0): values[setting] for setting in with_values}
+    return {
+        each: difference(of_seed_0[each.better], of_seed_0[each.worse], spread, freedom)
+        for each in comparisons(with_values)
+    }

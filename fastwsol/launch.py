@@ -1,0 +1,47 @@
+"""Where and how trainings are carried out: what `train` and `sweep` both take, and no part of what a run is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastwsol.config import PRESETS, PresetName
+from fastwsol.feed import DataFlags
+from fastwsol.machine import Precision
+from fastwsol.step_mode import AskedMode
+
+
+@dataclass(frozen=True)
+class Launch(DataFlags):
+    """Where and how a training is carried out: nothing here is part of what the run is."""
+
+    preset: PresetName = "paper"
+    """paper: 1500 epochs; fast: tens of epochs under one cycle; demo: minutes, for the synthetic set. Flags that are
+    given beside it win"""
+    shards: Path = Path("data/shards")
+    """folder that pack.py wrote"""
+    step: AskedMode = "auto"
+    """how a step is carried out: eager; compiled by torch.compile; captured as a CUDA graph, which spares a small batch
+    its launches; auto: the fastest here by a measurement, if the run is long enough to repay it"""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
+    precision: Precision = "auto"
+    """auto: bf16 where the device has it, else fp16 on CUDA and fp32 on a CPU. On a GPU fp32 convolutions use TF32"""
+    threads: int = 0
+    """threads of the CPU's part of the work in each process; 0: all cores, divided among the processes"""
+    deterministic: bool = False
+    """on a GPU, compute slower but to the same bits each time: a run that was stopped and continued then equals an
+    unbroken one exactly. A CPU does so anyway"""
+    checkpoint_minutes: float = 5.0
+    """minutes between two checkpoints; 0: after every step"""
+
+
+def preset_of(arguments: Sequence[str]) -> PresetName:
+    """The preset that a command line names, whose values are the defaults of its other flags."""
+    preset: PresetName = "paper"
+    for k, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == "--preset":
+            value = value if equals else "".join(arguments[k + 1 : k + 2])
+            if value in PRESETS:
+                preset = value  # type: ignore[assignment]
+    return preset

@@ -1,0 +1,114 @@
+"""What a sweep trains: the settings of the paper's tables, or of a file.
+
+A file is TOML. `[grid]` holds lists of values of train's flags, of which every combination is a setting; each
+`[[settings]]` table holds some values of its own, and with both every combination is made of every one:
+
+    [grid]
+    aug = ["none", "hns", "gr"]
+    [[settings]]
+    label-smoothing = 0.1
+"""
+
+import itertools
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from fastwsol.config import Config, flag
+from fastwsol.errors import UserError
+from fastwsol.published import AUGS, BATCH_SIZES, DEPTHS
+
+Changes = dict[str, Any]
+"""Values by field of Config."""
+
+TABLES: dict[str, dict[str, Sequence[Any]]] = {
+    "table1": {"depth": DEPTHS, "aug": AUGS},
+    "table2": {"depth": DEPTHS, "batch_size": BATCH_SIZES, "aug": AUGS[:3]},
+}
+"""What each of the paper's tables varies; table 1 is at the batch size of the preset, 256."""
+
+_OF_RUNS = ("seed", "init_sha256")
+"""Fields that no setting can have: runs differ in their seed, and all begin with weights that are drawn."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of a sweep."""
+
+    settings: tuple[Config, ...]
+    """All different, with the seed of the first run."""
+    varied: tuple[str, ...]
+    """The fields in which they differ, which name them."""
+
+    def name(self, setting: Config) -> str:
+        """What tells a setting apart from the others."""
+        return " ".join(f"{flag(name)} {getattr(setting, name)}" for name in self.varied) or "all runs"
+
+
+def plan(names: Sequence[str], base: Config, given: frozenset[str]) -> Plan:
+    """The settings of `names`, tables or files, over `base`; those that two of them share count once.
+
+    given: fields that the command line says; a table then has only that value, a file may not name it.
+    Raises UserError for a name that is neither, or a file with what no setting can be.
+    """
+    changes: list[tuple[str, Changes]] = []
+    for name in names:
+        if name in TABLES:
+            table = TABLES[name]
+            held = {field: [getattr(base, field)] for field in table if field in given}
+            changes += [(name, each) for each in product(table | held)]
+        else:
+            changes += [(name, each) for each in read_settings(Path(name), given)]
+    settings = dict.fromkeys(_changed(base, each, name) for name, each in changes)
+    varied = tuple(
+        field.name for field in fields(Config) if len({getattr(setting, field.name) for setting in settings}) > 1
+    )
+    return Plan(tuple(settings), varied)
+
+
+def product(grid: Mapping[str, Sequence[Any]]) -> list[Changes]:
+    """Every combination of the values, the last field's changing fastest."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def read_settings(path: Path, given: frozenset[str]) -> list[Changes]:
+    """The settings of a TOML file. Raises UserError naming the file and the key."""
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        tables = " and ".join(TABLES)
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name a TOML file, or of {tables}") from None
+    except ValueError as error:  # UnicodeDecodeError too
+        raise UserError(f"{path}: not TOML ({error}); see python -m fastwsol.sweep --help") from None
+    if unknown := content.keys() - {"grid", "settings"}:
+        raise UserError(f"{path}: {min(unknown)}: belongs below [grid] or [[settings]]")
+    grid, own = content.get("grid", {}), content.get("settings", [{}])
+    if not isinstance(grid, dict) or not isinstance(own, list) or not all(isinstance(each, dict) for each in own):
+        raise UserError(f"{path}: write [grid] once, and [[settings]] as often as there are settings")
+    if not grid and own == [{}]:
+        raise UserError(f"{path}: has neither a [grid] nor [[settings]]; there is nothing to train")
+    for key, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise UserError(f"{path}: [grid] {key}: must be a list of values")
+    combined = [a | b for a, b in itertools.product(own, product(grid))]
+    for key in {key for each in combined for key in each}:
+        _check_key(path, key, given)
+    return [{key.replace("-", "_"): value for key, value in each.items()} for each in combined]
+
+
+def _check_key(path: Path, key: str, given: frozenset[str]) -> None:
+    name = key.replace("-", "_")
+    if name in _OF_RUNS or name not in {field.name for field in fields(Config)}:
+        remedy = "use --seeds" if name == "seed" else "name a flag of train's that says what a run is"
+        raise UserError(f"{path}: {key}: no setting; {remedy}")
+    if name in given:
+        raise UserError(f"{flag(name)}: {path} says it too; leave one of the two out")
+
+
+def _changed(base: Config, changes: Changes, where: str) -> Config:
+    try:
+        return replace(base, **changes)
+    except (UserError, TypeError) as error:
+        raise UserError(f"{where}: {error}") from None

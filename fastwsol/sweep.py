@@ -1,0 +1,256 @@
+"""python -m fastwsol.sweep table1: train a table's settings over seeds, and print it beside the paper's numbers.
+
+Each run is a training of its own, `python -m fastwsol.train`, in a folder of its own. What is finished is not trained
+again, what was cut off goes on, one run's failure leaves the others alone: the same command goes on with what is left.
+"""
+
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from fastwsol.command import OptionalPath, duration, parse_flags, run_command
+from fastwsol.config import PRESETS, Config, flag
+from fastwsol.durable import write_json
+from fastwsol.errors import Interrupted, RunFailure, UserError
+from fastwsol.launch import Launch, preset_of
+from fastwsol.rundir import RunDir
+from fastwsol.settings import Plan, plan
+from fastwsol.shards import read_manifest
+from fastwsol.sweep_tables import print_sweep, sweep_results
+from fastwsol.workload import Workload, seconds_left
+
+PROG = "python -m fastwsol.sweep"
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The command line."""
+
+    what: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """table1, table2, or a TOML file of settings; several are one sweep"""
+    seeds: int = 3
+    """runs of each setting, of seeds --seed, --seed + 1, ..."""
+    runs: Path = Path("data/runs")
+    """folder of the runs' folders"""
+    jobs: int = 1
+    """trainings at a time on this machine, which share its cores; small batches leave room on a large GPU"""
+    out: OptionalPath = None
+    """also write the results to this JSON file"""
+    list: bool = False
+    """say what would be trained and how far it is, and stop"""
+    config: Config = field(default_factory=Config)
+    launch: Launch = field(default_factory=Launch)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a sweep."""
+
+    setting: Config
+    """With the run's own seed."""
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        """What the training says, beside its folder."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    def finished(self) -> bool:
+        """Whether it came to its end."""
+        return RunDir(self.folder).finished(self.setting)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train what is left, then print the tables; exit status 1 where a run failed, 75 where it was stopped."""
+    flags = read_flags(arguments)
+    check(flags)
+    wanted = plan(flags.what, flags.config, given_fields(arguments))
+    manifest, _ = read_manifest(flags.launch.shards)
+    runs = runs_of(wanted, flags)
+    workload = Workload(manifest.splits["train"].images, len(manifest.classes))
+    print(f"{len(wanted.settings)} settings, {flags.seeds} seeds: {len(runs)} runs in {flags.runs}")
+    if flags.list:
+        for run in runs:
+            print(f"  {run_state(run, workload):12}{run.folder.name}  {wanted.name(run.setting)}")
+        return 0
+    failures = carry_out(runs, flags, workload)
+    results = sweep_results(wanted, [run.folder for run in runs if run.finished()])
+    print_sweep(results)
+    if flags.out is not None:
+        flags.out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(flags.out, results.to_json())
+        print(f"written to {flags.out}")
+    if failures:
+        raise RunFailure(
+            f"{len(failures)} of {len(runs)} runs: {failures[0]}; mend that and run the same command again"
+        )
+    return 0
+
+
+def read_flags(arguments: Sequence[str]) -> Flags:
+    """Flags from the command line over the defaults of the preset that it names."""
+    preset = preset_of(arguments)
+    default = Flags(("",), config=PRESETS[preset](), launch=Launch(preset=preset))
+    description = (
+        "Train the settings of the paper's tables, or of a TOML file, over seeds; print them beside the paper's "
+        "numbers, the fixed boxes and the verdicts on its claims. What is finished is not trained again."
+    )
+    return parse_flags(Flags, arguments, PROG, description, default)
+
+
+def given_fields(arguments: Sequence[str]) -> frozenset[str]:
+    """The fields of the configuration that a command line names."""
+    words = {word.partition("=")[0].replace("_", "-").replace("--no-", "--") for word in arguments}
+    return frozenset(each.name for each in fields(Config) if flag(each.name) in words)
+
+
+def check(flags: Flags) -> None:
+    """Raise UserError for flags that no sweep can have."""
+    if flags.what == ("",):
+        raise UserError(f"nothing is named to train; name table1, table2 or a TOML file (flags: {PROG} --help)")
+    for name in ("seeds", "jobs"):
+        if getattr(flags, name) < 1:
+            raise UserError(f"{flag(name)} {getattr(flags, name)}: must be at least 1")
+
+
+def runs_of(wanted: Plan, flags: Flags) -> list[Run]:
+    """Every run, the first seed of all settings before the second. Raises UserError where one is of other shards."""
+    _, digest = read_manifest(flags.launch.shards)
+    settings = [replace(each, seed=each.seed + k) for k in range(flags.seeds) for each in wanted.settings]
+    runs = [Run(each, flags.runs / each.name()) for each in settings]
+    for run in runs:
+        if (run.folder / "config.json").is_file() and RunDir(run.folder).read_info().shards_digest != digest:
+            raise UserError(f"{run.folder}: was trained on other shards than {flags.launch.shards}; name other --runs")
+    return runs
+
+
+def run_state(run: Run, workload: Workload) -> str:
+    """How far a run is, in a word."""
+    if run.finished():
+        return "finished"
+    share = workload.share_done(run.setting, RunDir(run.folder).rows())
+    return f"{100 * share:.0f} % done" if share else "not begun"
+
+
+def command_of(run: Run, launch: Launch) -> list[str]:
+    """The training of one run, as it can be given by hand too: only what differs from the preset's is named."""
+    preset = PRESETS[launch.preset]()
+    words = ["--preset", launch.preset]
+    for each, default in ((run.setting, preset), (replace(launch, shards=launch.shards.absolute()), Launch())):
+        for one in fields(each):
+            value = getattr(each, one.name)
+            if value != getattr(default, one.name) and one.name not in ("preset", "init_sha256"):
+                words += _flag_words(one.name, value)
+    return [sys.executable, "-m", "fastwsol.train", *words, "--run-dir", str(run.folder.absolute())]
+
+
+def _flag_words(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [flag(name) if value else flag(f"no_{name}")]
+    return [flag(name), str(value.absolute() if isinstance(value, Path) else value)]
+
+
+def carry_out(runs: Sequence[Run], flags: Flags, workload: Workload) -> list[str]:
+    """Train what is left of `runs`, `flags.jobs` at a time, and give what the failed ones said.
+
+    Raises Interrupted after a signal.
+    """
+    flags.runs.mkdir(parents=True, exist_ok=True)
+    waiting = [run for run in runs if not run.finished()]
+    failures: list[str] = []
+    working: dict[Future[int], Run] = {}
+    print(progress_line(runs, [], 0, flags.jobs, workload), flush=True)
+    with Children() as children, ThreadPoolExecutor(flags.jobs) as pool:
+        while working or (waiting and not children.stopped):
+            while waiting and len(working) < flags.jobs and not children.stopped:
+                run = waiting.pop(0)
+                print(
+                    f"{run.folder.name}: {'goes on' if run.folder.exists() else 'begins'}, log in {run.log}", flush=True
+                )
+                working[pool.submit(children.run, command_of(run, flags.launch), run.log)] = run
+            done, _ = wait(working, timeout=_SECONDS_A_LINE, return_when=FIRST_COMPLETED)
+            for future in done:
+                run = working.pop(future)
+                if run.finished():
+                    print(f"{run.folder.name}: finished", flush=True)
+                elif not children.stopped:
+                    failures.append(f"{run.folder.name}: {_last_line(run.log)} (status {future.result()})")
+                    print(failures[-1], file=sys.stderr, flush=True)
+            if not children.stopped and (working or waiting):
+                print(progress_line(runs, list(working.values()), len(failures), flags.jobs, workload), flush=True)
+    if children.stopped:
+        raise Interrupted(f"{flags.runs}: the runs stopped at what they have saved; the same command goes on")
+    return failures
+
+
+_SECONDS_A_LINE = 60.0
+
+
+def progress_line(runs: Sequence[Run], working: Sequence[Run], failed: int, jobs: int, workload: Workload) -> str:
+    """How many are done, how far those at work are, and how long all that is left will take."""
+    rows = {run: RunDir(run.folder).rows() for run in runs}
+    finished = [run for run in runs if run.finished()]
+    unfinished = [run for run in runs if run not in finished]
+    spent = [workload.spent(run.setting, rows[run]) for run in runs]
+    seconds = seconds_left(sum(workload.left(run.setting, rows[run]) for run in unfinished), spent, jobs)
+    at_work = ", ".join(f"{run.folder.name} {run_state(run, workload)}" for run in working)
+    return (
+        f"{len(finished)} of {len(runs)} runs finished"
+        + (f", {failed} failed" if failed else "")
+        + (f"; {at_work}" if at_work else "")
+        + (f"; about {duration(seconds)} left" if seconds else "")
+    )
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.is_file() else []
+    return lines[-1].strip() if lines else "said nothing"
+
+
+class Children:
+    """The trainings that are running. SIGINT and SIGTERM ask each of them to stop, which saves its state."""
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+    def __enter__(self) -> "Children":
+        self.stopped = False
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._previous = [signal.signal(each, self._stop) for each in self._SIGNALS]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for each, handler in zip(self._SIGNALS, self._previous, strict=True):
+            signal.signal(each, handler)
+
+    def run(self, command: list[str], log: Path) -> int:
+        """Run a command to its end, its output added to `log`, and give its exit status."""
+        with log.open("ab") as file:
+            file.write(f"$ {shlex.join(command)}\n".encode())
+            file.flush()
+            # In a session of its own: a terminal's Ctrl-C reaches it through `_stop`, once.
+            child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        self._running.add(child)
+        if self.stopped:
+            child.terminate()
+        status = child.wait()
+        self._running.discard(child)
+        return status
+
+    def _stop(self, number: int, frame: object) -> None:
+        if not self.stopped:
+            print(f"{signal.Signals(number).name}: stopping the runs after their step", flush=True)
+        self.stopped = True
+        for child in list(self._running):
+            child.terminate()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

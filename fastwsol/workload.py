@@ -1,0 +1,58 @@
+"""How much work trainings are, and how long what is left of them will take, by the rate of what was done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastwsol.config import GMAC, Config
+
+Rows = Sequence[dict[str, Any]]
+"""A run's metrics.jsonl."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Trainings on one data set, of `images` training images of `classes` classes."""
+
+    images: int
+    classes: int
+
+    def total_steps(self, setting: Config) -> int:
+        """The steps of a whole run; images held out are not trained on."""
+        return setting.total_steps(self.images - setting.holdout * self.classes)
+
+    def work(self, setting: Config, steps: int) -> float:
+        """The work of so many steps, in 10^9 multiply-adds of forward passes."""
+        pixels = (setting.image_size / 64) ** 2
+        return GMAC[setting.depth, setting.stem] * pixels * setting.batch_size * steps
+
+    def left(self, setting: Config, rows: Rows) -> float:
+        """The work that is left of a run."""
+        return self.work(setting, self.total_steps(setting) - steps_done(rows))
+
+    def share_done(self, setting: Config, rows: Rows) -> float:
+        """How far a run is, 0..1."""
+        return min(1.0, steps_done(rows) / self.total_steps(setting))
+
+    def spent(self, setting: Config, rows: Rows) -> tuple[float, float]:
+        """The work that a run's progress lines tell of, and the seconds it took."""
+        work = seconds = 0.0
+        last = 0
+        for row in rows:
+            if row["kind"] == "train":
+                steps = row["step"] - last
+                work += self.work(setting, steps)
+                seconds += steps * setting.batch_size / row["images_per_second"]
+                last = row["step"]
+        return work, seconds
+
+
+def steps_done(rows: Rows) -> int:
+    """The step of the last row."""
+    return max((row["step"] for row in rows), default=0)
+
+
+def seconds_left(left: float, spent: Sequence[tuple[float, float]], jobs: int) -> float | None:
+    """How long `left` will take, `jobs` runs at a time, at the rate of what was spent; None before any is known."""
+    work, seconds = (sum(each[k] for each in spent) for k in range(2))
+    return left * seconds / work / jobs if work else None

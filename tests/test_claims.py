@@ -1,0 +1,73 @@
+"""`claims.py`, `published.py`: which comparisons the paper's claims are, and what decides them."""
+
+from dataclasses import replace
+
+import pytest
+from scipy import stats
+
+from fastwsol.claims import Difference, comparisons, difference, judge, overall, pooled_spread
+from fastwsol.config import Config
+from fastwsol.published import AUGS, BATCH_SIZES, DEPTHS, published
+from fastwsol.settings import plan
+
+TABLES = plan(["table1", "table2"], Config(), frozenset()).settings
+
+
+def test_the_two_tables_are_22_settings():
+    assert len(TABLES) == len(set(TABLES)) == 22
+
+
+def test_the_paper_has_numbers_for_each_of_its_settings_and_for_no_other():
+    assert all(published(each.depth, each.aug, each.batch_size) for each in TABLES)
+    assert published(18, "gr-hns", 32) is None
+    assert published(18, "gr", 64) is None
+
+
+def test_the_papers_best_localization_is_gr_at_depth_34_and_batch_32():
+    found = {(d, a, b): published(d, a, b) for d in DEPTHS for a in AUGS for b in BATCH_SIZES}
+    best = max((each.top1_loc, key) for key, each in found.items() if each is not None)
+    assert best == (37.84, (34, "gr", 32))
+
+
+def test_every_claim_is_compared_wherever_the_tables_allow():
+    count = {claim: sum(each.claim == claim for each in comparisons(TABLES)) for claim in (1, 2, 3, 4)}
+    # 6 cells of depth and batch, 3 pairs each; 2 depths, 2 orders; 6 columns of 3 batch sizes; 5 + 2 * 3 pairs.
+    assert count == {1: 18, 2: 4, 3: 12, 4: 11}
+
+
+def test_compared_settings_differ_in_nothing_else():
+    for each in comparisons([replace(one, label_smoothing=s) for one in TABLES for s in (0.0, 0.1)]):
+        ours, theirs = each.better.to_json(), each.worse.to_json()
+        assert len([name for name in ours if ours[name] != theirs[name]]) == 1
+
+
+def test_the_interval_is_students_with_the_spread_of_both():
+    a, b = [30.0, 31.0, 33.0], [27.0, 29.5, 29.0]
+    spread, freedom = pooled_spread([a, b])
+    expected = stats.ttest_ind(a, b).confidence_interval(0.95)
+    found = difference(a, b, spread, freedom)
+    assert found.points - found.half_interval == pytest.approx(expected.low)
+    assert found.points + found.half_interval == pytest.approx(expected.high)
+
+
+def test_one_seed_separates_nothing():
+    values = {Config(aug="gr"): [60.0], Config(aug="none"): [10.0]}
+    (found,) = judge(values).values()
+    assert found.points == 50
+    assert found.verdict == "not separable"
+
+
+def test_settings_without_values_are_compared_with_nothing():
+    assert judge({Config(aug="gr"): [60.0, 61.0], Config(aug="none"): []}) == {}
+
+
+def test_a_claim_holds_where_all_comparisons_do_and_fails_where_one_does():
+    better, worse, unclear = Difference(2, 1), Difference(-2, 1), Difference(2, 3)
+    assert overall([better, better]) == "holds"
+    assert overall([better, unclear]) == "not separable"
+    assert overall([better, unclear, worse]) == "fails"
+
+
+def test_a_smaller_batch_is_compared_with_the_next_larger():
+    found = comparisons([Config(batch_size=size) for size in (256, 32, 128)])
+    assert {(each.better.batch_size, each.worse.batch_size) for each in found} == {(32, 128), (128, 256)}

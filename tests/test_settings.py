@@ -1,0 +1,66 @@
+"""`settings.py`: what a sweep trains, from the names of tables and from files."""
+
+import pytest
+
+from fastwsol.config import Config
+from fastwsol.errors import UserError
+from fastwsol.settings import plan
+
+NOTHING_GIVEN: frozenset[str] = frozenset()
+
+
+def file(tmp_path, text):
+    path = tmp_path / "settings.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_given_flag_narrows_a_table():
+    found = plan(["table1"], Config(depth=18), frozenset({"depth"}))
+    assert [each.aug for each in found.settings] == ["none", "hns", "gr", "gr-hns", "hns-gr"]
+    assert found.varied == ("aug",)
+
+
+def test_a_grid_is_every_combination_of_every_setting_of_its_own(tmp_path):
+    text = '[grid]\naug = ["none", "gr"]\n[[settings]]\n[[settings]]\nlabel-smoothing = 0.1\nepochs = 3\n'
+    found = plan([file(tmp_path, text)], Config(), NOTHING_GIVEN).settings
+    assert [(each.aug, each.label_smoothing, each.epochs) for each in found] == [
+        ("none", 0.0, 1500.0),
+        ("gr", 0.0, 1500.0),
+        ("none", 0.1, 3.0),
+        ("gr", 0.1, 3.0),
+    ]
+
+
+def test_a_setting_is_named_by_what_varies(tmp_path):
+    found = plan([file(tmp_path, "[grid]\nbatch_size = [32, 64]\n")], Config(), NOTHING_GIVEN)
+    assert [found.name(each) for each in found.settings] == ["--batch-size 32", "--batch-size 64"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("aug = 3", "aug: belongs below"),
+        ("[grid", "not TOML"),
+        ("", "nothing to train"),
+        ("[grid]\nagu = ['gr']", "agu: no setting"),
+        ("[grid]\nseed = [1, 2]", "use --seeds"),
+        ("[grid]\naug = 'gr'", "[grid] aug: must be a list"),
+        ("[grid]\naug = ['gr', 'rg']", "--aug rg: choose from none, hns"),
+        ("[grid]\nlr = ['high']", "--lr high: must be of type float"),
+        ("[grid]\ndepth = [18]", "--depth: "),
+        ("settings = 3", "write [grid] once"),
+        ("[grid]\nlr = [[1]]", "--lr [1]: must be of type float"),
+    ],
+)
+def test_a_file_that_is_none_is_told_in_a_line(tmp_path, text, said):
+    with pytest.raises(UserError) as error:
+        plan([file(tmp_path, text)], Config(), frozenset({"depth"}))
+    assert said in str(error.value)
+    assert "settings.toml" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_file_and_no_table_is_told():
+    with pytest.raises(UserError, match=r"table3: cannot be read .*table1 and table2"):
+        plan(["table3"], Config(), NOTHING_GIVEN)

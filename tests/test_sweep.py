@@ -1,0 +1,174 @@
+"""`python -m fastwsol.sweep`: runs that are trained, fail, are stopped, are skipped; and what it prints of them."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fastwsol.command import run_command
+from fastwsol.config import Config, demo
+from fastwsol.launch import Launch
+from fastwsol.settings import Plan
+from fastwsol.sweep import Children, Run, command_of, given_fields, main, read_flags
+from fastwsol.sweep_tables import SweepResults, print_sweep
+from fastwsol.train import read_flags as read_train_flags
+from fastwsol.workload import Workload, seconds_left
+
+SMALL = ["--preset", "demo", "--stem", "C", "--batch-size", "8", "--epochs", "0.3", "--step", "eager", "--seeds", "1"]
+
+
+def sweep(*arguments: object) -> int:
+    return run_command(main, [str(each) for each in arguments])
+
+
+def test_one_runs_failure_leaves_the_others_alone_and_what_is_finished_stays(tmp_path, synthetic_shards, capsys):
+    (tmp_path / "settings.toml").write_text("[[settings]]\nlr = 1e30\n[[settings]]\nlr = 0.01\n")
+    runs, out = tmp_path / "runs", tmp_path / "results.json"
+    what = [tmp_path / "settings.toml", *SMALL, "--shards", synthetic_shards, "--runs", runs]
+    assert sweep(*what, "--store", tmp_path / "store", "--out", out) == 1
+    said = capsys.readouterr()
+    assert "1 of 2 runs" in said.err
+    assert "was not finite" in said.err, "what the failed run said"
+    assert "--lr 0.01" in said.out
+    results = json.loads(out.read_text())
+    assert [each["config"]["lr"] for each in results["runs"]] == [0.01]
+    assert results["baselines"]
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("report.json")}
+    assert len(before) == 1
+    assert sweep(*what, "--list") == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed[1:]] == ["not", "finished"]
+    (tmp_path / "settings.toml").write_text("[[settings]]\nlr = 0.01\n")
+    assert sweep(*what) == 0, "nothing is left to train"
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("report.json")} == before
+
+
+def test_runs_of_other_shards_are_not_taken_for_the_sweeps_own(tmp_path, synthetic_shards, good_layout, capsys):
+    from fastwsol.packing import pack
+    from fastwsol.rundir import RunDir
+    from fastwsol.shards import open_shards
+    from fastwsol.sources.tiny_imagenet import TinyImageNet
+    from fastwsol.train import run_info
+
+    setting = replace(demo(), aug="none")
+    pack(TinyImageNet(good_layout), tmp_path / "other")
+    with RunDir(tmp_path / "runs" / setting.name()).opened(run_info(setting, open_shards(tmp_path / "other"))):
+        pass
+    what = ["table1", "--preset", "demo", "--depth", "18", "--shards", synthetic_shards, "--runs", tmp_path / "runs"]
+    assert sweep(*what, "--list") == 2
+    assert "trained on other shards" in capsys.readouterr().err
+
+
+def test_a_run_is_a_training_that_can_be_given_by_hand(tmp_path):
+    setting = replace(demo(), aug="hns-gr", flip=False, epochs=2.5, seed=3)
+    launch = Launch(preset="demo", shards=Path("here"), step="eager", deterministic=True, checkpoint_minutes=1.5)
+    command = command_of(Run(setting, tmp_path / "run"), launch)
+    assert command[:3] == [sys.executable, "-m", "fastwsol.train"]
+    flags = read_train_flags(command[3:])
+    assert flags.config == setting
+    assert flags.launch.run_dir == tmp_path / "run"
+    assert flags.launch.shards == Path("here").absolute()
+    assert (flags.launch.step, flags.launch.deterministic, flags.launch.checkpoint_minutes) == ("eager", True, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing is named"),
+        (["table1", "--seeds", "0"], "--seeds 0: must be at least 1"),
+        (["table1", "--jobs", "0"], "--jobs 0: must be at least 1"),
+        (["table1", "--shards", "nowhere"], "nowhere: no packed data set"),
+        (["tabel1"], "tabel1: cannot be read"),
+        (["table1", "--run-dir", "x"], "--run-dir"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(arguments, said, capsys):
+    assert sweep(*arguments) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_the_fields_that_a_command_line_names():
+    words = ["table1", "--depth=18", "--no-flip", "--batch_size", "64", "--shards", "x"]
+    assert given_fields(words) == {"depth", "flip", "batch_size"}
+    assert read_flags(["table1", "--preset", "fast"]).config.schedule == "one-cycle"
+
+
+def test_a_signal_stops_every_run_and_begins_no_other(tmp_path):
+    waits = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75)); print('up', flush=True)"
+    command = [sys.executable, "-c", f"{waits}; time.sleep(600)"]
+    statuses = []
+    with Children() as children:
+        threads = [
+            threading.Thread(target=lambda log=tmp_path / f"{k}.log": statuses.append(children.run(command, log)))
+            for k in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 60
+        while not all(
+            "\nup" in (tmp_path / f"{k}.log").read_text() for k in range(2) if (tmp_path / f"{k}.log").exists()
+        ):
+            assert time.monotonic() < deadline
+        os.kill(os.getpid(), signal.SIGTERM)
+        for thread in threads:
+            thread.join(60)
+        assert children.stopped
+    assert statuses == [75, 75]
+
+
+def test_what_is_left_is_told_by_the_rate_of_what_was_done():
+    workload, setting = Workload(images=1000, classes=10), Config(depth=18, batch_size=100, epochs=2, holdout=50)
+    rows = [{"kind": "train", "step": 5, "images_per_second": 50.0}, {"kind": "eval", "step": 5}]
+    assert workload.total_steps(setting) == 10, "500 images are held out"
+    assert workload.share_done(setting, rows) == 0.5
+    spent = workload.spent(setting, rows)
+    assert spent[1] == 10
+    assert seconds_left(workload.left(setting, rows), [spent], jobs=1) == pytest.approx(10)
+    assert seconds_left(workload.left(setting, []), [spent], jobs=2) == pytest.approx(10)
+    deeper = replace(setting, depth=34)
+    assert seconds_left(workload.left(deeper, []), [spent], jobs=1) == pytest.approx(20 * 1.83 / 0.99)
+    assert seconds_left(1.0, [(0.0, 0.0)], jobs=1) is None
+
+
+def made_report(setting: Config, top1_loc: float, classes: int) -> dict:
+    rates = dict.fromkeys(("top1_clas", *(f"gt_known_loc@{t}" for t in (0.3, 0.5, 0.7))), 50.0)
+    rates["top1_loc@0.5"] = top1_loc
+    of_protocols = {"strict": rates, "paper2018": rates}
+    return {
+        "source": "tiny",
+        "split": "val",
+        "images": 10,
+        "classes": [{}] * classes,
+        "rates": of_protocols,
+        "baselines": [{"name": "whole frame", "box": [0, 0, 64, 64], "rates": of_protocols}],
+    }
+
+
+def test_the_tables_show_spread_the_paper_the_baselines_and_the_verdicts(capsys):
+    settings = tuple(Config(aug=aug, depth=18) for aug in ("none", "hns", "gr"))
+    values = {"none": (27.0, 27.4), "hns": (27.2, 27.3), "gr": (34.0, 34.4)}
+    for classes, has_paper in ((200, True), (20, False)):
+        reports = {each: [made_report(each, value, classes) for value in values[each.aug]] for each in settings}
+        print_sweep(SweepResults(Plan(settings, ("aug",)), reports))
+        said = capsys.readouterr().out
+        assert "27.20 ± 0.28" in said
+        assert ("27.13" in said) is has_paper, "the paper's number stands beside all classes alone"
+        assert "whole frame" in said
+        assert "gr - none" in said
+        assert "+7.30" in said, "what the paper has for gr - none"
+        assert "not separable" in said
+        assert "holds" in said
+
+
+def test_without_a_finished_run_the_table_says_so(capsys):
+    setting = Config()
+    print_sweep(SweepResults(Plan((setting,), ()), {setting: []}))
+    assert "no run is finished yet" in capsys.readouterr().out
