@@ -20,6 +20,7 @@ from fastwsol.command import OptionalPath, duration, parse_flags, run_command
 from fastwsol.config import PRESETS, Config, flag
 from fastwsol.durable import write_json
 from fastwsol.errors import Interrupted, RunFailure, UserError
+from fastwsol.fewer_classes import with_first_classes
 from fastwsol.launch import Launch, preset_of
 from fastwsol.rundir import RunDir
 from fastwsol.settings import Plan, plan
@@ -40,6 +41,8 @@ class Flags:
     """runs of each setting, of seeds --seed, --seed + 1, ..."""
     runs: Path = Path("data/runs")
     """folder of the runs' folders"""
+    classes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """only the first N classes, packed anew beside the shards (default: all)"""
     jobs: int = 1
     """trainings at a time on this machine, which share its cores; small batches leave room on a large GPU"""
     out: OptionalPath = None
@@ -72,6 +75,9 @@ def main(arguments: Sequence[str]) -> int:
     """Train what is left, then print the tables; exit status 1 where a run failed, 75 where it was stopped."""
     flags = read_flags(arguments)
     check(flags)
+    if flags.classes is not None:
+        shards = with_first_classes(flags.launch.shards, flags.classes)
+        flags = replace(flags, launch=replace(flags.launch, shards=shards))
     wanted = plan(flags.what, flags.config, given_fields(arguments))
     manifest, _ = read_manifest(flags.launch.shards)
     runs = runs_of(wanted, flags)

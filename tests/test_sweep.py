@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -14,10 +15,15 @@ import pytest
 from fastwsol.command import run_command
 from fastwsol.config import Config, demo
 from fastwsol.launch import Launch
+from fastwsol.packing import pack
+from fastwsol.rundir import RunDir
 from fastwsol.settings import Plan
+from fastwsol.shards import open_shards
+from fastwsol.sources.tiny_imagenet import TinyImageNet
 from fastwsol.sweep import Children, Run, command_of, given_fields, main, read_flags
 from fastwsol.sweep_tables import SweepResults, print_sweep
 from fastwsol.train import read_flags as read_train_flags
+from fastwsol.train import run_info
 from fastwsol.workload import Workload, seconds_left
 
 SMALL = ["--preset", "demo", "--stem", "C", "--batch-size", "8", "--epochs", "0.3", "--step", "eager", "--seeds", "1"]
@@ -50,12 +56,6 @@ def test_one_runs_failure_leaves_the_others_alone_and_what_is_finished_stays(tmp
 
 
 def test_runs_of_other_shards_are_not_taken_for_the_sweeps_own(tmp_path, synthetic_shards, good_layout, capsys):
-    from fastwsol.packing import pack
-    from fastwsol.rundir import RunDir
-    from fastwsol.shards import open_shards
-    from fastwsol.sources.tiny_imagenet import TinyImageNet
-    from fastwsol.train import run_info
-
     setting = replace(demo(), aug="none")
     pack(TinyImageNet(good_layout), tmp_path / "other")
     with RunDir(tmp_path / "runs" / setting.name()).opened(run_info(setting, open_shards(tmp_path / "other"))):
@@ -63,6 +63,14 @@ def test_runs_of_other_shards_are_not_taken_for_the_sweeps_own(tmp_path, synthet
     what = ["table1", "--preset", "demo", "--depth", "18", "--shards", synthetic_shards, "--runs", tmp_path / "runs"]
     assert sweep(*what, "--list") == 2
     assert "trained on other shards" in capsys.readouterr().err
+
+
+def test_a_sweep_of_fewer_classes_is_of_shards_of_their_own(tmp_path, synthetic_shards, capsys):
+    shutil.copytree(synthetic_shards, tmp_path / "shards", ignore=shutil.ignore_patterns("decoded"))
+    what = ["table1", "--classes", "2", "--shards", tmp_path / "shards", "--runs", tmp_path / "runs", "--list"]
+    assert sweep(*what) == 0
+    assert len(open_shards(tmp_path / "shards-first-2").manifest.classes) == 2
+    assert "10 settings, 3 seeds: 30 runs" in capsys.readouterr().out
 
 
 def test_a_run_is_a_training_that_can_be_given_by_hand(tmp_path):

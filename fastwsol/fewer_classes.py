@@ -1,0 +1,80 @@
+"""The first classes of a packed data set as a data set of their own: what a sweep is tried on."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.errors import UserError
+from fastwsol.packing import pack
+from fastwsol.shards import MANIFEST_NAME, Shards, open_shards, read_manifest
+from fastwsol.sources import Fault, Record
+
+
+class FirstClasses:
+    """A `Source` of the images of the first `count` classes of `shards`, byte for byte. Raises UserError where it has
+    not so many.
+    """
+
+    upright = False  # they were packed as they are to be
+
+    def __init__(self, shards: Shards, count: int) -> None:
+        known = len(shards.manifest.classes)
+        if not 1 <= count <= known:
+            raise UserError(f"--classes {count}: {shards.folder} has {known} classes; choose 1 to {known}")
+        self.classes = shards.manifest.classes[:count]
+        self.identity = shards.manifest.source
+        self.splits = tuple(shards.splits)
+        self._shards = shards
+        self._ids = {name: np.flatnonzero(split.labels < count) for name, split in shards.splits.items()}
+
+    def count(self, split: str) -> int:
+        """How many records `records(split)` yields."""
+        return len(self._ids[split])
+
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """The labels of all records."""
+        return self._shards.splits[split].labels[self._ids[split]]
+
+    def known_faults(self, split: str) -> dict[int, Fault]:
+        """None: what was packed is good."""
+        return {}
+
+    def records(self, split: str, start: int = 0) -> Iterator[Record]:
+        """Yield the records of `split` from index `start` on, in the order of the shards."""
+        images = self._shards.splits[split]
+        for row in self._ids[split][start:].tolist():
+            boxes = images.boxes[images.box_offsets[row] : images.box_offsets[row + 1]]
+            size = int(images.widths[row]), int(images.heights[row])
+            yield Record(images.names([row])[0], images.image(row), int(images.labels[row]), boxes, size)
+
+    def origin(self, split: str, index: int) -> str:
+        """The row that record `index` was packed as."""
+        return f"{self._shards.folder}, {split}, row {self._ids[split][index]}"
+
+    def fingerprint(self, split: str, start: int, stop: int) -> str:
+        """A hash over the data set and the rows taken from it."""
+        rows = self._ids[split][start:stop].tobytes()
+        return hashlib.sha256(f"{self._shards.digest} {split} ".encode() + rows).hexdigest()
+
+
+def with_first_classes(folder: Path, count: int) -> Path:
+    """The folder of the first `count` classes of the shards in `folder`, which is packed beside it where it is not
+    there; all of them are `folder` itself.
+
+    Raises UserError where `folder` has not so many classes, or something else lies in the way.
+    """
+    manifest, _ = read_manifest(folder)
+    if count == len(manifest.classes):
+        return folder
+    out = folder.with_name(f"{folder.name}-first-{count}")
+    if not (out / MANIFEST_NAME).is_file():
+        pack(FirstClasses(open_shards(folder), count), out)
+    there, _ = read_manifest(out)
+    if (there.source, there.classes) != (manifest.source, manifest.classes[:count]):
+        raise UserError(
+            f"--classes {count}: {out} holds another data set; move it away, or pack with --classes {count}"
+        )
+    return out
