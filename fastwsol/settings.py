@@ -44,7 +44,7 @@ class Plan:
 
     def name(self, setting: Config) -> str:
         """What tells a setting apart from the others."""
-        return " ".join(f"{flag(name)} {getattr(setting, name)}" for name in self.varied) or "all runs"
+        return " ".join(f"{flag(name)} {getattr(setting, name)}" for name in self.varied or ("aug", "depth"))
 
 
 def plan(names: Sequence[str], base: Config, given: frozenset[str]) -> Plan:

@@ -4,9 +4,7 @@ Each run is a training of its own, `python -m fastwsol.train`, in a folder of it
 again, what was cut off goes on, one run's failure leaves the others alone: the same command goes on with what is left.
 """
 
-import shlex
-import signal
-import subprocess
+import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -16,12 +14,14 @@ from typing import Annotated, Any
 
 import tyro
 
+from fastwsol.children import Children, Stoppable
 from fastwsol.command import OptionalPath, duration, parse_flags, run_command
 from fastwsol.config import PRESETS, Config, flag
 from fastwsol.durable import write_json
 from fastwsol.errors import Interrupted, RunFailure, UserError
 from fastwsol.fewer_classes import with_first_classes
 from fastwsol.launch import Launch, preset_of
+from fastwsol.on_ray import RayChildren, RayFlags
 from fastwsol.rundir import RunDir
 from fastwsol.settings import Plan, plan
 from fastwsol.shards import read_manifest
@@ -51,6 +51,7 @@ class Flags:
     """say what would be trained and how far it is, and stop"""
     config: Config = field(default_factory=Config)
     launch: Launch = field(default_factory=Launch)
+    ray: RayFlags = field(default_factory=RayFlags)
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     """Train what is left, then print the tables; exit status 1 where a run failed, 75 where it was stopped."""
     flags = read_flags(arguments)
     check(flags)
+    flags = replace(flags, launch=replace(flags.launch, threads=threads_a_run(flags)))
     if flags.classes is not None:
         shards = with_first_classes(flags.launch.shards, flags.classes)
         flags = replace(flags, launch=replace(flags.launch, shards=shards))
@@ -120,11 +122,27 @@ def given_fields(arguments: Sequence[str]) -> frozenset[str]:
 
 def check(flags: Flags) -> None:
     """Raise UserError for flags that no sweep can have."""
+    if flags.ray.ray and flags.jobs > 1:
+        raise UserError(f"--jobs {flags.jobs}: with --ray, what a run claims decides; use --cpus-per-run")
+    for name in ("cpus_per_run", "gpus_per_run"):
+        if not 0 <= getattr(flags.ray, name) < float("inf"):
+            raise UserError(f"{flag(name)} {getattr(flags.ray, name)}: must be at least 0")
+    if not flags.ray.cpus_per_run + flags.ray.gpus_per_run:
+        raise UserError("--cpus-per-run 0: a run has to claim something; give it --gpus-per-run")
     if flags.what == ("",):
         raise UserError(f"nothing is named to train; name table1, table2 or a TOML file (flags: {PROG} --help)")
     for name in ("seeds", "jobs"):
         if getattr(flags, name) < 1:
             raise UserError(f"{flag(name)} {getattr(flags, name)}: must be at least 1")
+
+
+def threads_a_run(flags: Flags) -> int:
+    """--threads, or else as many as a run's share of the cores; 0, all of them, where it has them to itself."""
+    if flags.launch.threads:
+        return flags.launch.threads
+    if flags.ray.ray:
+        return max(1, int(flags.ray.cpus_per_run))
+    return max(1, len(os.sched_getaffinity(0)) // flags.jobs) if flags.jobs > 1 else 0
 
 
 def runs_of(wanted: Plan, flags: Flags) -> list[Run]:
@@ -173,14 +191,14 @@ def carry_out(runs: Sequence[Run], flags: Flags, workload: Workload) -> list[str
     waiting = [run for run in runs if not run.finished()]
     failures: list[str] = []
     working: dict[Future[int], Run] = {}
-    print(progress_line(runs, [], 0, flags.jobs, workload), flush=True)
-    with Children() as children, ThreadPoolExecutor(flags.jobs) as pool:
+    handed_over = max(1, len(waiting)) if flags.ray.ray else flags.jobs  # Ray decides itself which of them begin
+    with children_of(flags) as children, ThreadPoolExecutor(handed_over) as pool:
+        print(progress_line(runs, [], 0, children.at_once, workload), flush=True)
         while working or (waiting and not children.stopped):
-            while waiting and len(working) < flags.jobs and not children.stopped:
+            while waiting and len(working) < handed_over and not children.stopped:
                 run = waiting.pop(0)
-                print(
-                    f"{run.folder.name}: {'goes on' if run.folder.exists() else 'begins'}, log in {run.log}", flush=True
-                )
+                verb = "handed to Ray" if flags.ray.ray else "goes on" if run.folder.exists() else "begins"
+                print(f"{run.folder.name}: {verb}, log in {run.log}", flush=True)
                 working[pool.submit(children.run, command_of(run, flags.launch), run.log)] = run
             done, _ = wait(working, timeout=_SECONDS_A_LINE, return_when=FIRST_COMPLETED)
             for future in done:
@@ -191,10 +209,17 @@ def carry_out(runs: Sequence[Run], flags: Flags, workload: Workload) -> list[str
                     failures.append(f"{run.folder.name}: {_last_line(run.log)} (status {future.result()})")
                     print(failures[-1], file=sys.stderr, flush=True)
             if not children.stopped and (working or waiting):
-                print(progress_line(runs, list(working.values()), len(failures), flags.jobs, workload), flush=True)
+                print(
+                    progress_line(runs, list(working.values()), len(failures), children.at_once, workload), flush=True
+                )
     if children.stopped:
         raise Interrupted(f"{flags.runs}: the runs stopped at what they have saved; the same command goes on")
     return failures
+
+
+def children_of(flags: Flags) -> Stoppable:
+    """What carries the runs out."""
+    return RayChildren(flags.ray) if flags.ray.ray else Children(flags.jobs)
 
 
 _SECONDS_A_LINE = 60.0
@@ -219,43 +244,6 @@ def progress_line(runs: Sequence[Run], working: Sequence[Run], failed: int, jobs
 def _last_line(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.is_file() else []
     return lines[-1].strip() if lines else "said nothing"
-
-
-class Children:
-    """The trainings that are running. SIGINT and SIGTERM ask each of them to stop, which saves its state."""
-
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-    def __enter__(self) -> "Children":
-        self.stopped = False
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._previous = [signal.signal(each, self._stop) for each in self._SIGNALS]
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for each, handler in zip(self._SIGNALS, self._previous, strict=True):
-            signal.signal(each, handler)
-
-    def run(self, command: list[str], log: Path) -> int:
-        """Run a command to its end, its output added to `log`, and give its exit status."""
-        with log.open("ab") as file:
-            file.write(f"$ {shlex.join(command)}\n".encode())
-            file.flush()
-            # In a session of its own: a terminal's Ctrl-C reaches it through `_stop`, once.
-            child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
-        self._running.add(child)
-        if self.stopped:
-            child.terminate()
-        status = child.wait()
-        self._running.discard(child)
-        return status
-
-    def _stop(self, number: int, frame: object) -> None:
-        if not self.stopped:
-            print(f"{signal.Signals(number).name}: stopping the runs after their step", flush=True)
-        self.stopped = True
-        for child in list(self._running):
-            child.terminate()
 
 
 if __name__ == "__main__":

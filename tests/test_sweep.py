@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fastwsol.children import Children
 from fastwsol.command import run_command
 from fastwsol.config import Config, demo
 from fastwsol.launch import Launch
@@ -20,7 +21,7 @@ from fastwsol.rundir import RunDir
 from fastwsol.settings import Plan
 from fastwsol.shards import open_shards
 from fastwsol.sources.tiny_imagenet import TinyImageNet
-from fastwsol.sweep import Children, Run, command_of, given_fields, main, read_flags
+from fastwsol.sweep import Run, command_of, given_fields, main, read_flags
 from fastwsol.sweep_tables import SweepResults, print_sweep
 from fastwsol.train import read_flags as read_train_flags
 from fastwsol.train import run_info
@@ -93,6 +94,9 @@ def test_a_run_is_a_training_that_can_be_given_by_hand(tmp_path):
         (["table1", "--jobs", "0"], "--jobs 0: must be at least 1"),
         (["table1", "--shards", "nowhere"], "nowhere: no packed data set"),
         (["tabel1"], "tabel1: cannot be read"),
+        (["table1", "--ray", "local", "--jobs", "2"], "--jobs 2: with --ray"),
+        (["table1", "--cpus-per-run", "0"], "has to claim something"),
+        (["table1", "--gpus-per-run", "-1"], "--gpus-per-run -1.0: must be at least 0"),
         (["table1", "--run-dir", "x"], "--run-dir"),
     ],
 )
@@ -113,7 +117,7 @@ def test_a_signal_stops_every_run_and_begins_no_other(tmp_path):
     waits = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75)); print('up', flush=True)"
     command = [sys.executable, "-c", f"{waits}; time.sleep(600)"]
     statuses = []
-    with Children() as children:
+    with Children(2) as children:
         threads = [
             threading.Thread(target=lambda log=tmp_path / f"{k}.log": statuses.append(children.run(command, log)))
             for k in range(2)

@@ -1,0 +1,75 @@
+"""Commands that run beside this process, write what they say into a log, and are stopped with it."""
+
+import shlex
+import signal
+import subprocess
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+
+class Stoppable(ABC):
+    """Carries out commands, from several threads. While it lasts, SIGINT, SIGTERM and SIGUSR1 ask them to stop."""
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self, at_once: int) -> None:
+        self.stopped = False
+        self.at_once = at_once
+        """How many commands can run at the same time."""
+
+    def __enter__(self) -> "Stoppable":
+        self._previous = [signal.signal(each, self._stop) for each in self._SIGNALS]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for each, handler in zip(self._SIGNALS, self._previous, strict=True):
+            signal.signal(each, handler)
+
+    @abstractmethod
+    def run(self, command: list[str], log: Path) -> int:
+        """Run a command to its end, its output added to `log`, and give its exit status."""
+
+    @abstractmethod
+    def stop_all(self) -> None:
+        """Ask every command that runs to stop."""
+
+    def _stop(self, number: int, frame: object) -> None:
+        if not self.stopped:
+            print(f"{signal.Signals(number).name}: stopping the runs after their step", flush=True)
+        self.stopped = True
+        self.stop_all()
+
+
+class Children(Stoppable):
+    """Commands as processes of this machine."""
+
+    def __init__(self, at_once: int) -> None:
+        super().__init__(at_once)
+        self._running: set[subprocess.Popen[bytes]] = set()
+
+    def run(self, command: list[str], log: Path) -> int:
+        """Run a command to its end, its output added to `log`, and give its exit status."""
+        with run_logged(command, log) as child:
+            self._running.add(child)
+            if self.stopped:
+                child.terminate()
+            try:
+                return child.wait()
+            finally:
+                self._running.discard(child)
+
+    def stop_all(self) -> None:
+        """Send SIGTERM to every process."""
+        for child in list(self._running):
+            child.terminate()
+
+
+def run_logged(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
+    """Start a command whose output is added to `log`, below the command itself.
+
+    In a session of its own, so that a terminal's Ctrl-C reaches it only through who started it, once.
+    """
+    with log.open("ab") as file:
+        file.write(f"$ {shlex.join(command)}\n".encode())
+        file.flush()
+        return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
