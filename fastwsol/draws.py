@@ -39,6 +39,7 @@ class Purpose(IntEnum):
     HOLDOUT = 6
     BOOTSTRAP = 7
     VAL = 8
+    GALLERY = 9
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,11 @@ def holdout_ids(labels: NDArray[np.int64], per_class: int) -> NDArray[np.int64]:
 def val_ids(count: int, number: int) -> NDArray[np.int64]:
     """Return which `number` of a class's `count` images become val where a data set has none: ids, ascending int64."""
     return np.sort(epoch_order(HOLDOUT_SEED, 0, count, Purpose.VAL)[count - number :])
+
+
+def gallery_order(count: int) -> NDArray[np.int64]:
+    """The order, int64 [count], in which a report's random images are taken."""
+    return epoch_order(HOLDOUT_SEED, 0, count, Purpose.GALLERY)
 
 
 BOOTSTRAP_SEED = 0

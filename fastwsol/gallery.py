@@ -1,0 +1,137 @@
+"""The images that a report shows of every run: which they are, and what the page needs to show each of them.
+
+The page cuts no map and measures no box: each image carries its box and IoU at all 256 levels, from Python.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import kernels
+from fastwsol.draws import gallery_order
+from fastwsol.localize import to_input
+from fastwsol.shards import Split
+
+Kind = Literal["best", "worst", "random"]
+KINDS: tuple[Kind, ...] = ("best", "worst", "random")
+
+LONGEST_SIDE = 128
+"""Pixels that an image has on the page at most; larger ones are shrunk."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """K images, the same for every run."""
+
+    ids: NDArray[np.int64]
+    """Rows of the split, [K]."""
+    kinds: list[Kind]
+    """Why each is shown: [K]."""
+
+
+def choose_images(ious: Sequence[NDArray[np.float64]], count: int) -> Chosen:
+    """Up to `count` images of N: a third of them the best, a third the worst, the rest drawn from the others.
+
+    ious: for each run the IoU of each image's box, float64 [N], NaN where it has no ground truth. Best and worst are
+    by the mean over runs; of equals the first counts as better. Images without ground truth can only be drawn.
+    """
+    mean = np.mean(ious, axis=0)
+    ranked = np.argsort(-mean, kind="stable")[: int((~np.isnan(mean)).sum())]  # NaN sorts last
+    third = min(count // 3, len(ranked) // 2)
+    best, worst = ranked[:third], ranked[len(ranked) - third :][::-1]
+    order = gallery_order(len(mean))
+    others = order[~np.isin(order, np.concatenate([best, worst]))][: count - 2 * third]
+    kinds: list[Kind] = [*["best"] * len(best), *["worst"] * len(worst), *["random"] * len(others)]  # type: ignore[list-item]
+    return Chosen(np.concatenate([best, worst, others]), kinds)
+
+
+def shown_images(split: Split, chosen: Chosen, frame: int) -> list[dict[str, Any]]:
+    """What the page shows of each image whatever the run: its name, label, picture, and ground-truth boxes.
+
+    Boxes are in the pixels of the network's input, `frame` a side, which the page stretches over the picture.
+    """
+    found = []
+    for row, kind in zip(chosen.ids.tolist(), chosen.kinds, strict=True):
+        boxes = split.boxes[split.box_offsets[row] : split.box_offsets[row + 1]]
+        width, height = int(split.widths[row]), int(split.heights[row])
+        in_frame = to_input(boxes, width, height, frame)
+        found.append(
+            {
+                "name": split.names([row])[0],
+                "kind": kind,
+                "label": int(split.labels[row]),
+                "size": [width, height],
+                "picture": picture(split.image(row)),
+                "truths": [[round(side, 2) for side in box] for box in in_frame.tolist()],
+            }
+        )
+    return found
+
+
+def picture(encoded: bytes) -> str:
+    """An image as a data address: as it came where that is a small JPEG, else shrunk and encoded as one."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        if image.format == "JPEG" and max(image.size) <= LONGEST_SIDE:
+            return data_address("image/jpeg", encoded)
+        small = image.convert("RGB")
+    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=85)
+    return data_address("image/jpeg", file.getvalue())
+
+
+def shown_maps(
+    cams: NDArray[np.float32], predicted: NDArray[np.int64], split: Split, ids: NDArray[np.int64], frame: int
+) -> list[dict[str, Any]]:
+    """What the page shows of each image of one run: its map, and at each of 256 levels its box and IoU.
+
+    cams: float32 [K, h, w] and predicted: int64 [K], of rows `ids` [K] of the split. In the page's JSON:
+    map: an 8-bit grey PNG, `frame` pixels a side but for what LONGEST_SIDE shrinks, of the levels of each pixel;
+    boxes: [256, 4] whole pixels of the frame, as base64 of uint16, little-endian;
+    ious: [256], hundredths rounded down, as base64 of uint8, 255 without ground truth: so a box is a hit at IoU .3,
+    .5 or .7 exactly where its number is at least 30, 50 or 70.
+    """
+    levels = kernels.cam_levels(cams, frame)
+    boxes = kernels.threshold_sweep(levels)
+    part = split.subset("gallery", ids)
+    frames = np.stack([part.widths, part.heights], axis=1).astype(np.int32)
+    ious, _ = kernels.sweep_ious(levels, part.boxes, part.box_offsets, frames)
+    # A constant map hits nothing, though its box at level 0 is the whole frame: as `curve_hits` counts it.
+    constant = levels.max(axis=(1, 2)) == 0
+    boxes[constant], ious[constant] = 0, np.where(np.isnan(ious[constant]), np.nan, 0)
+    return [
+        {
+            "predicted": int(predicted[k]),
+            "map": grey_png(levels[k]),
+            "boxes": base64.b64encode(boxes[k].astype("<u2").tobytes()).decode(),
+            "ious": base64.b64encode(hundredths(ious[k]).tobytes()).decode(),
+        }
+        for k in range(len(ids))
+    ]
+
+
+def hundredths(ious: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """IoUs in hundredths, rounded down so that k stands for at least k / 100 and no less; 255 for NaN."""
+    steps = np.arange(1, 101) / 100
+    found = np.searchsorted(steps, ious, side="right")  # NaN sorts behind all
+    return np.where(np.isnan(ious), 255, found).astype(np.uint8)
+
+
+def grey_png(levels: NDArray[np.uint8]) -> str:
+    """A map's levels uint8 [S, S] as a data address."""
+    image = Image.fromarray(levels)
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return data_address("image/png", file.getvalue())
+
+
+def data_address(kind: str, content: bytes) -> str:
+    """Content that a page holds itself."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
