@@ -99,8 +99,8 @@ async function heatmap(address) {
   return heatmaps.get(address);
 }
 
-function outline(context, box, colour) {
-  const scale = SIDE / data.frame;
+function outline(context, box, frame, colour) {
+  const scale = SIDE / frame;
   const [x0, y0, x1, y1] = Array.from(box, (side) => side * scale);
   if (x1 <= x0) return;
   context.lineWidth = 4; context.strokeStyle = "rgba(0, 0, 0, .55)";
@@ -109,7 +109,7 @@ function outline(context, box, colour) {
   context.strokeRect(x0 + 2, y0 + 2, x1 - x0 - 4, y1 - y0 - 4);
 }
 
-async function draw(canvas, what, image, seen, level) {
+async function draw(canvas, what, image, seen, frame, level) {
   const context = canvas.getContext("2d");
   const photo = await picture(image.picture);
   const heat = await heatmap(seen.map);
@@ -122,8 +122,8 @@ async function draw(canvas, what, image, seen, level) {
     context.globalAlpha = 1;
   }
   if (what !== "map") {
-    for (const truth of image.truths) outline(context, truth, "#4c8dff");
-    outline(context, seen.boxes.subarray(4 * level, 4 * level + 4), "#1fd267");
+    for (const truth of image.truths) outline(context, truth, data.frame, "#4c8dff");
+    outline(context, seen.boxes.subarray(4 * level, 4 * level + 4), frame, "#1fd267");
   }
 }
 
@@ -145,7 +145,7 @@ function card(index, now) {
       const canvas = Object.assign(element("canvas"), { width: SIDE, height: SIDE });
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", `${what} of ${image.name}, ${run.name}`);
-      draw(canvas, what, image, seen, now.level);
+      draw(canvas, what, image, seen, run.frame, now.level);
       row.append(canvas);
     }
     const said = element("p");
