@@ -12,6 +12,7 @@ COMMANDS = {
         "python -m fastwsol.evaluate RUN": "tables of a run: classification and localization, beside trivial baselines",
         "python -m fastwsol.evaluate --maps M --boxes B": "the same of anyone's score maps, without a network",
         "python -m fastwsol.sweep table1": "the paper's tables, or a file's settings, over seeds; its claims judged",
+        "python -m fastwsol.report RUNS --out FILE.html": "one page to look at runs with: numbers, curves, galleries",
         "python -m fastwsol.compare A B": "two networks on the same images: differences, intervals, sign test",
     },
     "from a network to boxes": {
@@ -68,6 +69,11 @@ def compare() -> None:
 def sweep() -> None:
     """The script fastwsol-sweep."""
     _run("sweep")
+
+
+def report() -> None:
+    """The script fastwsol-report."""
+    _run("report")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,8 @@ def _figure(title: str, x: str, y: str) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         margin={"l": 56, "r": 16, "t": 48, "b": 48},
-        legend={"orientation": "h", "y": -0.22},
+        legend={"orientation": "h", "y": -0.25, "yanchor": "top"},
+        height=400,
         hovermode="x unified",
         hoverlabel={"bgcolor": "rgba(40,46,52,.92)", "font": {"color": "#fff"}},
     )
