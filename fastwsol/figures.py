@@ -45,7 +45,7 @@ def _figure(title: str, x: str, y: str) -> go.Figure:
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 56, "r": 16, "t": 48, "b": 48},
+        margin={"l": 56, "r": 16, "t": 12, "b": 48},
         legend={"orientation": "h", "y": -0.25, "yanchor": "top"},
         height=400,
         hovermode="x unified",

@@ -158,6 +158,7 @@ def page(sides: Sequence[Side], flags: Flags, world: World) -> bytes:
     chosen = choose_images([side.images.found["strict"].ious for side in sides], flags.gallery)
     drawn = [Drawn(side.name, side.report, side.rows, side.info.class_names) for side in sides]
     shown = figures(drawn)
+    charts = "".join(chart(name, each) for name, each in shown.items())
     frame = first.info.config.image_size
     data = {
         "frame": frame,
@@ -177,13 +178,19 @@ def page(sides: Sequence[Side], flags: Flags, world: World) -> bytes:
         script=files["js"],
         plotly=get_plotlyjs(),
         data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
-        charts="".join(f'<div class="chart" id="{name}"></div>' for name in shown),
+        charts=charts,
         runs=runs_table(sides),
         tables=tables(sides),
         fed=fed(shards, first, feed, autocast),
         footer=html.escape("Made by fastwsol. Pictures are the data set's, under its licence."),
     )
     return text.encode()
+
+
+def chart(place: str, figure: dict[str, Any]) -> str:
+    """The place of a figure, with its title as text, which wraps where the page is narrow."""
+    title = html.escape(figure["layout"].pop("title")["text"])
+    return f'<figure><figcaption>{title}</figcaption><div class="chart" id="{place}"></div></figure>'
 
 
 def device_of(flags: Flags, side: Side) -> Autocast:
