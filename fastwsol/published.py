@@ -17,6 +17,9 @@ class Published:
 AUGS: tuple[AugName, ...] = ("none", "hns", "gr", "gr-hns", "hns-gr")
 """The columns of table 1: CAM, HnS, GR, HnS after GR, GR after HnS. The first three are table 2's."""
 
+CLASSES = 200
+"""Of the data set that the numbers are of; beside fewer they do not stand."""
+
 DEPTHS = (34, 18)
 BATCH_SIZES = (32, 128, 256)
 

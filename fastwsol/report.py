@@ -34,9 +34,11 @@ from fastwsol.gallery import Chosen, choose_images, data_address, shown_images, 
 from fastwsol.holdout import hold_out
 from fastwsol.image_rows import ImageRows
 from fastwsol.machine import Autocast, Precision, pick_autocast, take_device, use_threads
-from fastwsol.published import published
+from fastwsol.published import CLASSES, published
 from fastwsol.rundir import RunDir, RunInfo
 from fastwsol.shards import Shards, open_shards
+from fastwsol.sweep_tables import COLUMNS
+from fastwsol.tables import percent_text
 from fastwsol.trained import read_run, trained_model
 from fastwsol.validation import forward_split
 
@@ -66,7 +68,7 @@ class Flags(DataFlags):
 
 @dataclass(frozen=True)
 class Side:
-    """One run."""
+    """One run, by the name that tells it apart on the page."""
 
     folder: Path
     info: RunInfo
@@ -149,10 +151,9 @@ def page(sides: Sequence[Side], flags: Flags, world: World) -> bytes:
     if packed.digest != first.info.shards_digest:
         raise UserError(f"{packed.folder}: not the shards that {first.folder} was trained on; name those with --shards")
     threads = use_threads(flags.threads)
-    device = take_device(flags.device)
     shards = hold_out(packed, first.info.config.holdout)
     split = shards.splits[first.info.config.eval_split]
-    autocast = pick_autocast(flags.precision if flags.precision != "auto" else first.saved.scalars["precision"], device)
+    autocast = autocast_of(flags, first)
     names = dict.fromkeys([split.packed_name, "train"])
     feed = open_feed(flags, packed, [*names], autocast, threads, False, world, builds=False)
     chosen = choose_images([side.images.found["strict"].ious for side in sides], flags.gallery)
@@ -164,7 +165,7 @@ def page(sides: Sequence[Side], flags: Flags, world: World) -> bytes:
         "frame": frame,
         "classes": list(first.info.class_names),
         "images": shown_images(split, chosen, frame),
-        "runs": [of_run(side, shards, chosen, device_of(flags, side), feed, world) for side in sides],
+        "runs": [of_run(side, shards, chosen, autocast_of(flags, side), feed, world) for side in sides],
         "figures": shown,
         "colours": turbo(),
     }
@@ -193,7 +194,7 @@ def chart(place: str, figure: dict[str, Any]) -> str:
     return f'<figure><figcaption>{title}</figcaption><div class="chart" id="{place}"></div></figure>'
 
 
-def device_of(flags: Flags, side: Side) -> Autocast:
+def autocast_of(flags: Flags, side: Side) -> Autocast:
     """Where, and in which number format, a run's network computes."""
     precision = side.saved.scalars["precision"] if flags.precision == "auto" else flags.precision
     return pick_autocast(precision, take_device(flags.device))
@@ -252,36 +253,38 @@ def runs_table(sides: Sequence[Side]) -> str:
     return table("", ["run", "network", "training", "number format", "commit", "command"], rows, raw_last=True)
 
 
-_RATES = {
-    "top1_clas": "Top-1 Clas",
-    "top1_loc@0.5": "Top-1 Loc .5",
-    "gt_known_loc@0.3": "GT-known .3",
-    "gt_known_loc@0.5": "GT-known .5",
-    "gt_known_loc@0.7": "GT-known .7",
-}
-
-
 def tables(sides: Sequence[Side]) -> str:
     """The numbers under each protocol, with the baselines, and the paper's."""
     found = []
+    titles = [title.replace("\n", " ") for title in COLUMNS.values()]
     for protocol in sides[0].report["rates"]:
-        rows = [[side.name, *(_percent(side.report["rates"][protocol].get(rate)) for rate in _RATES)] for side in sides]
+        rows = [
+            [side.name, *(percent_text(side.report["rates"][protocol].get(rate)) for rate in COLUMNS)] for side in sides
+        ]
         below = [
-            [baseline["name"], "", "", *(_percent(baseline["rates"][protocol].get(rate)) for rate in list(_RATES)[2:])]
+            [
+                baseline["name"],
+                "",
+                "",
+                *(percent_text(baseline["rates"][protocol].get(rate)) for rate in list(COLUMNS)[2:]),
+            ]
             for baseline in sides[0].report["baselines"]
         ]
         for side in sides:
             config = side.info.config
             said = published(config.depth, config.aug, config.batch_size)
-            if said is not None and protocol == "paper2018" and len(side.report["classes"]) == 200:
-                cells = [_percent(each) for each in (said.top1_clas, said.top1_loc)]
-                below.append([f"the paper: {side.name}", *cells, "", _percent(said.gt_known_loc), ""])
-        found.append(table(f"{protocol}, percent, maps kept at 0.2", ["", *_RATES.values()], rows, below))
+            if said is not None and protocol == "paper2018" and len(side.report["classes"]) == CLASSES:
+                cells = [percent_text(each) for each in (said.top1_clas, said.top1_loc)]
+                below.append([f"the paper: {side.name}", *cells, "", percent_text(said.gt_known_loc), ""])
+        found.append(
+            table(
+                f"{protocol}, percent, maps kept at 0.2",
+                ["", *titles],
+                rows,
+                below,
+            )
+        )
     return "".join(found)
-
-
-def _percent(rate: float | None) -> str:
-    return "–" if rate is None else f"{rate:.2f}"
 
 
 def table(

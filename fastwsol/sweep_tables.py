@@ -12,10 +12,10 @@ from rich.text import Text
 from fastwsol.claims import CLAIMS, Comparison, Difference, Verdict, judge, overall
 from fastwsol.config import Config
 from fastwsol.localize import PROTOCOLS
-from fastwsol.published import Published, published
+from fastwsol.published import CLASSES, Published, published
 from fastwsol.rundir import RunDir
 from fastwsol.settings import Plan
-from fastwsol.tables import console, table_of
+from fastwsol.tables import console, percent_text, table_of
 
 FORMAT_VERSION = 1
 
@@ -29,7 +29,6 @@ COLUMNS = {
 """The rates that are shown, over several seeds."""
 
 _PAPERS = {"top1_clas": "top1_clas", "top1_loc@0.5": "top1_loc", "gt_known_loc@0.5": "gt_known_loc"}
-_PAPERS_CLASSES = 200
 _DECIDES = "top1_loc@0.5"
 """The rate that the claims are about."""
 
@@ -116,7 +115,7 @@ def print_sweep(results: SweepResults) -> None:
         f"\n{any_report['source']}, {len(any_report['classes'])} classes, {any_report['images']:,} images of "
         f"{any_report['split']}; mean ± standard deviation over seeds"
     )
-    shows_paper = len(any_report["classes"]) == _PAPERS_CLASSES
+    shows_paper = len(any_report["classes"]) == CLASSES
     for protocol in PROTOCOLS:
         table = table_of(protocol, ["seeds", *COLUMNS.values()], "%")
         for setting in results.plan.settings:
@@ -130,7 +129,7 @@ def print_sweep(results: SweepResults) -> None:
             rates = baseline["rates"][protocol]
             shown = [rates.get(rate) if rate.startswith("gt_known") else None for rate in COLUMNS]
             box = ",".join(map(str, baseline["box"]))
-            table.add_row(f"{baseline['name']} ({box})", "", *map(_percent, shown))
+            table.add_row(f"{baseline['name']} ({box})", "", *map(percent_text, shown))
         out.print(table)
     out.print("Baselines answer one box for every image, found on the boxes of train.")
     if shows_paper:
@@ -143,16 +142,12 @@ def print_sweep(results: SweepResults) -> None:
 def mean_and_spread(values: Sequence[float]) -> str:
     """The mean, with the standard deviation where there are several; a dash of none."""
     if len(values) < 2:
-        return _percent(values[0] if values else None)
+        return percent_text(values[0] if values else None)
     return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
 def _papers(said: Published) -> list[str]:
-    return [_percent(getattr(said, _PAPERS[rate])) if rate in _PAPERS else "" for rate in COLUMNS]
-
-
-def _percent(rate: float | None) -> str:
-    return "–" if rate is None else f"{rate:.2f}"
+    return [percent_text(getattr(said, _PAPERS[rate])) if rate in _PAPERS else "" for rate in COLUMNS]
 
 
 def _print_claims(results: SweepResults) -> None:

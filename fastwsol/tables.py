@@ -146,7 +146,7 @@ def _cells(
 
 
 def _cell(rate: float | None, interval: Sequence[float] | None) -> Text:
-    cell = Text(_percent(rate))
+    cell = Text(percent_text(rate))
     if interval is not None:
         cell.append(f"\n±{(interval[1] - interval[0]) / 2:.1f}", style="dim not bold")
     return cell
@@ -196,7 +196,7 @@ def _print_sizes(report: dict[str, Any], row_name: str, out: Console) -> None:
         low, high = row["share"]
         counts = [*([row["counts"]["top1_clas"]] if classified else []), row["counts"][loc]]
         counts += [row["baselines"][name]["gt_known_loc@0.5"] for name in beside]
-        cells = [_percent(percent(*count)) for count in counts]
+        cells = [percent_text(percent(*count)) for count in counts]
         table.add_row(f"{100 * low:.0f} to {100 * high:.0f} %", f"{row['images']:,}", *cells)
     out.print(table)
 
@@ -207,12 +207,12 @@ def _print_classes(report: dict[str, Any], out: Console) -> None:
     for row in report["classes"]:
         if not row["images"]:
             continue
-        rates = [_percent(percent(*row["counts"][name])) for name in names]
+        rates = [percent_text(percent(*row["counts"][name])) for name in names]
         table.add_row(row["class"], f"{row['images']:,}", *rates)
     out.print(table)
 
 
-def _percent(rate: float | None) -> str:
+def percent_text(rate: float | None) -> str:
     """Two digits, or a dash where nothing could be measured (no image has a box)."""
     return "–" if rate is None else f"{rate:.2f}"
 
@@ -221,9 +221,10 @@ def summary_line(rates: dict[str, dict[str, float | None]]) -> str:
     """The rates at IoU .5 in one line: classification, then localization under strict / paper2018."""
     strict, paper = rates["strict"], rates["paper2018"]
     if strict["gt_known_loc@0.5"] is None:
-        return f"Top-1 Clas {_percent(strict['top1_clas'])}, no boxes to measure localization on"
+        return f"Top-1 Clas {percent_text(strict['top1_clas'])}, no boxes to measure localization on"
     return (
-        f"Top-1 Clas {_percent(strict['top1_clas'])}  "
-        f"Top-1 Loc {_percent(strict['top1_loc@0.5'])} / {_percent(paper['top1_loc@0.5'])}  "
-        f"GT-known {_percent(strict['gt_known_loc@0.5'])} / {_percent(paper['gt_known_loc@0.5'])} (strict / paper2018)"
+        f"Top-1 Clas {percent_text(strict['top1_clas'])}  "
+        f"Top-1 Loc {percent_text(strict['top1_loc@0.5'])} / {percent_text(paper['top1_loc@0.5'])}  "
+        f"GT-known {percent_text(strict['gt_known_loc@0.5'])} / {percent_text(paper['gt_known_loc@0.5'])} "
+        "(strict / paper2018)"
     )

@@ -8,7 +8,6 @@ learning curve and its rates beside the baselines. Folders in commands are repla
 
 import json
 import shlex
-import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from fastwsol.config import flag
 from fastwsol.durable import write_json
 from fastwsol.errors import UserError
 from fastwsol.rundir import RunDir
+from fastwsol.sweep_tables import mean_and_spread
 
 SHOWN = ("top1_clas", "top1_loc@0.5", "gt_known_loc@0.3", "gt_known_loc@0.5", "gt_known_loc@0.7")
 
@@ -97,13 +97,6 @@ def table(results: list[dict[str, Any]]) -> str:
             cells = " | ".join(f"{rates[name]:.2f}" if name.startswith("gt_known") else "" for name in SHOWN)
             lines.append(f"| {protocol} | {baseline['name']} {tuple(baseline['box'])} | | {cells} |")
     return "\n".join(lines)
-
-
-def mean_and_spread(values: list[float]) -> str:
-    """Mean, and the standard deviation where there are several."""
-    if len(values) == 1:
-        return f"{values[0]:.2f}"
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
 if __name__ == "__main__":

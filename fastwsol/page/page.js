@@ -168,11 +168,11 @@ function show() {
   const found = chosen(now);
   byId("level-shown").textContent = `${(now.level / 255).toFixed(2)} of the maximum (level ${now.level})`;
   const key = { 30: "0.3", 50: "0.5", 70: "0.7" }[now.iou];
-  const whole = data.runs.map((run) => {
+  const whole = data.runs.filter((run) => run.with_boxes).map((run) => {
     const hits = run.curve[key][now.level];
     return `${run.name}: ${hits.toLocaleString("en")} of ${run.with_boxes.toLocaleString("en")} images hit (${(100 * hits / run.with_boxes).toFixed(2)} %)`;
   });
-  byId("counts").textContent = `${whole.join("; ")}. Here ${found.length} of ${data.images.length} pictures.`;
+  byId("counts").textContent = `${whole.length ? `${whole.join("; ")}. ` : ""}Here ${found.length} of ${data.images.length} pictures.`;
   byId("cards").replaceChildren(...found.slice(0, shown).map((index) => card(index, now)));
   byId("more").hidden = found.length <= shown;
 }

@@ -148,6 +148,7 @@ def as_markdown(seen: list[tuple[Case, Outcome]]) -> str:
     ]
     for case, outcome in seen:
         said = re.sub(r"/[^\s:,;()']*/pytest-\d+/[^/\s:,;()']+", "FOLDER", outcome.line).replace("FOLDER/", "")
+        said = said.replace(f"{Path.cwd()}/", "")
         said = said.replace("|", "\\|").replace("`", "'")
         aside = "" if case.quarantined is None else f"{case.quarantined} image"
         lines.append(f"| {case.command} | {case.group} | {case.name} | {outcome.status} | {aside} | {said} |")
