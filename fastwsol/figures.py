@@ -1,159 +1,221 @@
-"""The figures of a report, drawn by Plotly from what runs and their reports hold."""
+"""The figures of a report, drawn by Plotly from what runs and their reports hold.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+A setting has a colour of its own; of several seeds each is a line, and a bar or a point is their mean with its spread.
+"""
+
+import statistics
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from plotly import graph_objects as go
 
 from fastwsol.localize import CAM_THRESHOLD
 from fastwsol.metrics import LEVELS
+from fastwsol.sides import Setting, Side
 
 COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#8b5cf6", "#06b6d4", "#ec4899", "#84cc16")
-"""Of the runs, in turn."""
+"""Of the settings, in turn."""
+_DASHES = ("solid", "dash", "longdash", "dashdot")
+"""Of the settings' lines, each for as many as there are colours."""
+_GREY = "#8a929b"
+
+Points = tuple[list[float], list[float]]
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """What the figures need of a run."""
-
-    name: str
-    report: dict[str, Any]
-    rows: Sequence[dict[str, Any]]
-    """Of metrics.jsonl."""
-    class_names: Sequence[str]
-
-
-def figures(runs: Sequence[Drawn]) -> dict[str, dict[str, Any]]:
+def figures(settings: Sequence[Setting]) -> dict[str, dict[str, Any]]:
     """By the id of its place on the page: the figure as Plotly's JSON. Without ground truth those on boxes are left
     out.
     """
-    found = {"chart-loss": _training(runs, "loss", "loss"), "chart-clas": _classification(runs)}
-    if all(run.report["images_with_boxes"] for run in runs):
+    found = {"chart-loss": _loss(settings), "chart-clas": _classification(settings)}
+    if all(side.report["images_with_boxes"] for setting in settings for side in setting.sides):
         found |= {
-            "chart-thresholds": _thresholds(runs),
-            "chart-sizes": _sizes(runs),
-            "chart-classes": _classes(runs),
+            "chart-loc": _localization(settings),
+            "chart-thresholds": _thresholds(settings),
+            "chart-sizes": _sizes(settings),
+            "chart-classes": _classes(settings),
         }
     return {name: figure.to_plotly_json() for name, figure in found.items()}
 
 
-def _figure(title: str, x: str, y: str) -> go.Figure:
+def _figure(title: str, x: str, y: str, hovermode: str = "closest") -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
-        title={"text": title, "x": 0, "xref": "paper"},
+        title={"text": title},
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 56, "r": 16, "t": 12, "b": 48},
-        legend={"orientation": "h", "y": -0.25, "yanchor": "top"},
-        height=400,
-        hovermode="x unified",
-        hoverlabel={"bgcolor": "rgba(40,46,52,.92)", "font": {"color": "#fff"}},
+        margin={"l": 48, "r": 12, "t": 12, "b": 44},
+        legend={"orientation": "h", "y": -0.22, "yanchor": "top", "x": 0},
+        height=380,
+        hovermode=hovermode,
     )
     figure.update_xaxes(title=x)
     figure.update_yaxes(title=y)
     return figure
 
 
-def _training(runs: Sequence[Drawn], column: str, title: str) -> go.Figure:
-    figure = _figure(f"Training {title}", "epoch", title)
-    for run, colour in zip(runs, _colours(runs), strict=True):
-        rows = [row for row in run.rows if row["kind"] == "train"]
-        figure.add_scatter(
-            x=[row["epoch"] for row in rows], y=[row[column] for row in rows], name=run.name, line={"color": colour}
-        )
+def _add_lines(
+    figure: go.Figure, settings: Sequence[Setting], points: Callable[[Side], Points], of_legend: bool = True, **how: Any
+) -> None:
+    """A line for each run, in the colour of its setting, which stands in the legend once."""
+    for number, setting in enumerate(settings):
+        for k, side in enumerate(setting.sides):
+            x, y = points(side)
+            line = {"color": _colour(number), "dash": _dash(number), "width": 2} | how.get("line", {})
+            several = len(setting.sides) > 1
+            figure.add_scatter(
+                x=x,
+                y=y,
+                name=f"{setting.name}, seed {side.info.config.seed}" if several else setting.name,
+                mode=how.get("mode", "lines"),
+                line=line,
+                opacity=0.7 if several else 1,
+                legendgroup=setting.name,
+                showlegend=False,
+            )
+            if of_legend and k == 0:  # an empty line that names the setting, and not the seed
+                figure.add_scatter(
+                    x=[None], y=[None], name=setting.name, mode="lines", line=line, legendgroup=setting.name
+                )
+
+
+def _loss(settings: Sequence[Setting]) -> go.Figure:
+    figure = _figure("Training loss", "epoch", "loss")
+    _add_lines(figure, settings, lambda side: _trained(side, "loss"))
     return figure
 
 
-def _classification(runs: Sequence[Drawn]) -> go.Figure:
-    figure = _figure("Top-1 Clas: on training views (dotted) and on the evaluated images", "step", "%")
-    for run, colour in zip(runs, _colours(runs), strict=True):
-        trained = [row for row in run.rows if row["kind"] == "train"]
-        measured = [row for row in run.rows if row["kind"] == "eval"]
-        figure.add_scatter(
-            x=[row["step"] for row in trained],
-            y=[row["train_top1_clas"] for row in trained],
-            name=f"{run.name}, training",
-            line={"color": colour, "dash": "dot"},
-        )
-        figure.add_scatter(
-            x=[row["step"] for row in measured],
-            y=[row["strict"]["top1_clas"] for row in measured],
-            name=run.name,
-            mode="lines+markers",
-            line={"color": colour},
-        )
+def _classification(settings: Sequence[Setting]) -> go.Figure:
+    figure = _figure("Top-1 Clas: on the training views (dotted) and on the evaluated images", "epoch", "%")
+    thin = {"dash": "dot", "width": 1.5}
+    _add_lines(figure, settings, lambda side: _trained(side, "train_top1_clas"), of_legend=False, line=thin)
+    _add_lines(figure, settings, lambda side: _evaluated(side, "top1_clas"), mode="lines+markers")
     return figure
 
 
-def _thresholds(runs: Sequence[Drawn]) -> go.Figure:
+def _localization(settings: Sequence[Setting]) -> go.Figure:
+    figure = _figure("Top-1 Loc at IoU 0.5 on the evaluated images", "epoch", "%")
+    _add_lines(figure, settings, lambda side: _evaluated(side, "top1_loc@0.5"), mode="lines+markers")
+    return figure
+
+
+def _trained(side: Side, column: str) -> Points:
+    rows = [row for row in side.rows if row["kind"] == "train"]
+    return [row["epoch"] for row in rows], [row[column] for row in rows]
+
+
+def _evaluated(side: Side, rate: str) -> Points:
+    rows = [row for row in side.rows if row["kind"] == "eval"]
+    epochs_a_step = side.info.config.epochs / side.report["total_steps"]
+    return [row["step"] * epochs_a_step for row in rows], [row["strict"][rate] for row in rows]
+
+
+def _thresholds(settings: Sequence[Setting]) -> go.Figure:
     figure = _figure("GT-known Loc at IoU 0.5 against the map's threshold", "share of the map's maximum", "%")
     levels = [level / (LEVELS - 1) for level in range(LEVELS)]
-    for run, colour in zip(runs, _colours(runs), strict=True):
-        report = run.report
-        curve = [100 * hits / report["images_with_boxes"] for hits in report["curve"]["single"]["0.5"]]
-        figure.add_scatter(x=levels, y=curve, name=run.name, line={"color": colour})
-        marks = [("the paper's", CAM_THRESHOLD, "circle")]
-        for other in report["strict_at"]:
-            is_oracle = other["name"].startswith("oracle")
-            name, symbol = ("oracle", "star") if is_oracle else (other["name"], "diamond")
-            marks.append((name, other["thresholds"]["0.5"], symbol))
-        figure.add_scatter(
-            x=[at for _, at, _ in marks],
-            y=[curve[round(at * (LEVELS - 1))] for _, at, _ in marks],
-            text=[f"{name}: {at:.2f}" for name, at, _ in marks],
-            hovertemplate="%{text}, %{y:.2f} %<extra></extra>",
-            mode="markers",
-            marker={"color": colour, "size": 11, "symbol": [symbol for *_, symbol in marks]},
-            name=f"{run.name}: 0.2 (●), chosen (◆), oracle (★)",
-        )
-    for baseline in runs[0].report["baselines"]:
-        if baseline["name"].endswith(("frame", "0.5")):
-            rate = baseline["rates"]["strict"]["gt_known_loc@0.5"]
+    _add_lines(figure, settings, lambda side: (levels, _curve(side)))
+    kinds = {"0.2 of the maximum": "circle", "chosen": "diamond", "oracle": "star"}
+    for kind, symbol in kinds.items():
+        marks = [
+            (setting.name, _colour(number), at, _curve(side)[round(at * (LEVELS - 1))])
+            for number, setting in enumerate(settings)
+            for side in setting.sides
+            for name, at in _marked(side)
+            if name.startswith(kind)
+        ]
+        if marks:
             figure.add_scatter(
-                x=[0, 1], y=[rate, rate], name=baseline["name"], mode="lines", line={"dash": "dash", "color": "#888"}
-            )
-    return figure
-
-
-def _sizes(runs: Sequence[Drawn]) -> go.Figure:
-    figure = _figure("GT-known Loc at IoU 0.5 by the share of the image that the object covers", "", "%")
-    for run, colour in zip(runs, _colours(runs), strict=True):
-        rows = [row for row in run.report["sizes"] if row["images"]]
-        names = ["{:.0f} to {:.0f} %".format(*(100 * each for each in row["share"])) for row in rows]
-        figure.add_bar(
-            x=names, y=[_rate(row["counts"]["gt_known_loc@0.5"]) for row in rows], name=run.name, marker_color=colour
-        )
-    rows = [row for row in runs[0].report["sizes"] if row["images"]]
-    names = ["{:.0f} to {:.0f} %".format(*(100 * each for each in row["share"])) for row in rows]
-    for name in rows[0]["baselines"]:
-        if name.endswith(("frame", "0.5")):
-            figure.add_scatter(
-                x=names,
-                y=[_rate(row["baselines"][name]["gt_known_loc@0.5"]) for row in rows],
-                name=name,
+                x=[at for *_, at, _ in marks],
+                y=[rate for *_, rate in marks],
+                text=[f"{name}, {kind}: at {at:.2f}" for name, _, at, _ in marks],
+                hovertemplate="%{text}, %{y:.2f} %<extra></extra>",
                 mode="markers",
-                marker={"symbol": "line-ew-open", "size": 26, "color": "#888", "line": {"width": 3}},
+                marker={"color": [colour for _, colour, *_ in marks], "size": 11, "symbol": symbol},
+                showlegend=False,
             )
-    return figure
-
-
-def _classes(runs: Sequence[Drawn]) -> go.Figure:
-    """Classes in the order of the first run's Top-1 Loc."""
-    figure = _figure("Top-1 Loc at IoU 0.5 by class", "", "%")
-    first = [_rate(row["counts"]["top1_loc@0.5"]) for row in runs[0].report["classes"]]
-    order = sorted(range(len(first)), key=lambda label: -first[label])
-    for run, colour in zip(runs, _colours(runs), strict=True):
-        rates = [_rate(run.report["classes"][label]["counts"]["top1_loc@0.5"]) for label in order]
+            figure.add_scatter(
+                x=[None], y=[None], mode="markers", marker={"color": _GREY, "size": 10, "symbol": symbol}, name=kind
+            )
+    for baseline, dash in zip(_baselines(settings[0].sides[0].report), ("dash", "dot"), strict=False):
+        rate = baseline["rates"]["strict"]["gt_known_loc@0.5"]
         figure.add_scatter(
-            x=[run.class_names[label].partition(",")[0] for label in order],
-            y=rates,
-            name=run.name,
-            mode="markers",
-            marker={"color": colour, "size": 8},
+            x=[0, 1], y=[rate, rate], name=baseline["name"], mode="lines", line={"dash": dash, "color": _GREY}
         )
     return figure
+
+
+def _curve(side: Side) -> list[float]:
+    return [100 * hits / side.report["images_with_boxes"] for hits in side.report["curve"]["single"]["0.5"]]
+
+
+def _marked(side: Side) -> list[tuple[str, float]]:
+    others = [(other["name"], other["thresholds"]["0.5"]) for other in side.report["strict_at"]]
+    return [("0.2 of the maximum", CAM_THRESHOLD), *others]
+
+
+def _sizes(settings: Sequence[Setting]) -> go.Figure:
+    figure = _figure("GT-known Loc at IoU 0.5 by the share of the image that the object covers", "", "%")
+    rows = [row for row in settings[0].sides[0].report["sizes"] if row["images"]]
+    shares = [row["share"] for row in rows]
+    names = ["{:.0f} to {:.0f} %".format(*(100 * each for each in share)) for share in shares]
+
+    def rates(side: Side) -> list[float]:
+        of_share = {tuple(row["share"]): row["counts"]["gt_known_loc@0.5"] for row in side.report["sizes"]}
+        return [_rate(of_share[tuple(share)]) for share in shares]
+
+    for number, setting in enumerate(settings):
+        mean, spread = _mean_and_spread([rates(side) for side in setting.sides])
+        figure.add_bar(x=names, y=mean, error_y=spread, name=setting.name, marker_color=_colour(number))
+    for name in (each["name"] for each in _baselines(settings[0].sides[0].report)):
+        figure.add_scatter(
+            x=names,
+            y=[_rate(row["baselines"][name]["gt_known_loc@0.5"]) for row in rows],
+            name=name,
+            mode="markers",
+            marker={
+                "symbol": "line-ew-open" if name.endswith("frame") else "x-thin-open",
+                "size": 20,
+                "color": _GREY,
+                "line": {"width": 3},
+            },
+        )
+    return figure
+
+
+def _classes(settings: Sequence[Setting]) -> go.Figure:
+    """Classes in the order of the first setting's Top-1 Loc."""
+    figure = _figure("Top-1 Loc at IoU 0.5 by class", "", "%", "x unified")
+    first = settings[0].sides[0].info
+    found = []
+    for setting in settings:
+        of_runs = [[_rate(row["counts"]["top1_loc@0.5"]) for row in side.report["classes"]] for side in setting.sides]
+        found.append(_mean_and_spread(of_runs))
+    order = sorted(range(len(first.class_names)), key=lambda label: -found[0][0][label])
+    for number, (setting, (mean, spread)) in enumerate(zip(settings, found, strict=True)):
+        error = spread and spread | {"array": [spread["array"][label] for label in order]}
+        figure.add_scatter(
+            x=[first.class_names[label].partition(",")[0] for label in order],
+            y=[mean[label] for label in order],
+            error_y=error,
+            name=setting.name,
+            mode="markers",
+            marker={"color": _colour(number), "size": 9},
+        )
+    return figure
+
+
+def _mean_and_spread(of_runs: Sequence[Sequence[float]]) -> tuple[list[float], dict[str, Any] | None]:
+    """Means over runs, and the standard deviations as Plotly's error bars where there are several runs."""
+    columns = list(zip(*of_runs, strict=True))
+    means = [statistics.mean(each) for each in columns]
+    if len(of_runs) < 2:
+        return means, None
+    return means, {"type": "data", "array": [statistics.stdev(each) for each in columns], "thickness": 1.2, "width": 3}
+
+
+def _baselines(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that stand beside GT-known Loc at IoU 0.5."""
+    return [each for each in report["baselines"] if each["name"].endswith(("frame", "0.5"))]
 
 
 def _rate(count: Sequence[int]) -> float:
@@ -161,5 +223,9 @@ def _rate(count: Sequence[int]) -> float:
     return 100 * succeeded / counted if counted else 0.0
 
 
-def _colours(runs: Sequence[Drawn]) -> list[str]:
-    return [COLOURS[k % len(COLOURS)] for k in range(len(runs))]
+def _colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
+
+
+def _dash(number: int) -> str:
+    return _DASHES[number // len(COLOURS) % len(_DASHES)]

@@ -4,42 +4,33 @@ The file needs no network and no server.
 """
 
 import html
-import io
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Annotated, Any
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
-from PIL import Image
 from plotly.colors import sample_colorscale, unlabel_rgb
 from plotly.offline import get_plotlyjs
 
-from fastwsol.batches import Stream
-from fastwsol.checkpoint import Checkpoint
+from fastwsol import html_tables
 from fastwsol.command import OptionalPath, parse_flags, run_command
-from fastwsol.config import AugName
 from fastwsol.distributed import World, joined
 from fastwsol.durable import write_bytes
 from fastwsol.errors import UserError
+from fastwsol.fed import fed
 from fastwsol.feed import DataFlags, Feed, open_feed
-from fastwsol.figures import Drawn, figures
-from fastwsol.gallery import Chosen, choose_images, data_address, shown_images, shown_maps
+from fastwsol.figures import figures
+from fastwsol.gallery import Chosen, choose_images, shown_images, shown_maps
 from fastwsol.holdout import hold_out
-from fastwsol.image_rows import ImageRows
 from fastwsol.machine import Autocast, Precision, pick_autocast, take_device, use_threads
-from fastwsol.published import CLASSES, published
-from fastwsol.rundir import RunDir, RunInfo
 from fastwsol.shards import Shards, open_shards
-from fastwsol.sweep_tables import COLUMNS
-from fastwsol.tables import percent_text
-from fastwsol.trained import read_run, trained_model
+from fastwsol.sides import Setting, Side, check_same_images, read_side, settings_of
+from fastwsol.trained import trained_model
 from fastwsol.validation import forward_split
 
 PROG = "python -m fastwsol.report"
@@ -56,6 +47,8 @@ class Flags(DataFlags):
     """the file to write; one that is there is not replaced"""
     gallery: int = 300
     """images in the gallery, at most 600: a third the best, a third the worst, the rest drawn; 0: none"""
+    title: str = "Weakly supervised object localization"
+    """the page's heading"""
     shards: OptionalPath = None
     """folder that pack.py wrote; default: the one the runs were trained on"""
     device: str = "auto"
@@ -66,20 +59,6 @@ class Flags(DataFlags):
     """threads of the CPU's part of the work; 0: all cores"""
 
 
-@dataclass(frozen=True)
-class Side:
-    """One run, by the name that tells it apart on the page."""
-
-    folder: Path
-    info: RunInfo
-    saved: Checkpoint
-    report: dict[str, Any]
-    images: ImageRows
-    rows: list[dict[str, Any]]
-    starts: list[dict[str, Any]]
-    name: str
-
-
 def main(arguments: Sequence[str]) -> int:
     """Write the page."""
     flags = parse_flags(Flags, arguments, PROG, "Write one HTML file to look at finished runs with.", Flags())
@@ -87,9 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     with joined() as world:
         sides = [read_side(folder) for folder in flags.runs]
         check_same_images(sides)
-        names = names_of(sides)
-        sides = [replace(side, name=name) for side, name in zip(sides, names, strict=True)]
-        content = page(sides, flags, world)
+        content = page(settings_of(sides), flags, world)
     flags.out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(flags.out, content)
     print(f"written to {flags.out} ({len(content) / 1e6:.1f} MB)")
@@ -106,46 +83,9 @@ def check(flags: Flags) -> None:
         raise UserError(f"--out {flags.out}: exists; nothing was changed, name another file")
 
 
-def read_side(folder: Path) -> Side:
-    """A finished run. Raises UserError where it is none."""
-    run = RunDir(folder)
-    info, saved = read_run(run)
-    if not run.finished(info.config):
-        raise UserError(f"{folder}: not finished; let it train to its end first")
-    path = run.report_file(info.config.eval_split)
-    return Side(
-        folder,
-        info,
-        saved,
-        json.loads(path.read_bytes()),
-        ImageRows.read(path.with_suffix(".csv")),
-        run.rows(),
-        run.starts(),
-        folder.name,
-    )
-
-
-def check_same_images(sides: Sequence[Side]) -> None:
-    """Raise UserError where two runs were evaluated on different images, or trained on different shards."""
-    first = sides[0]
-    for side in sides[1:]:
-        same = side.info.shards_digest == first.info.shards_digest and side.images.names == first.images.names
-        if not same:
-            raise UserError(f"{side.folder}: was evaluated on other images than {first.folder}; report on it alone")
-
-
-def names_of(sides: Sequence[Side]) -> list[str]:
-    """What tells the runs apart: the fields of the configuration in which they differ, or else their folders' names."""
-    configs = [side.info.config.to_json() for side in sides]
-    differing = [name for name in configs[0] if len({str(config[name]) for config in configs}) > 1]
-    if len(sides) == 1:
-        return [sides[0].info.config.aug]
-    shown = [", ".join(f"{name.replace('_', ' ')} {config[name]}" for name in differing) for config in configs]
-    return shown if len(set(shown)) == len(shown) else [side.folder.name for side in sides]
-
-
-def page(sides: Sequence[Side], flags: Flags, world: World) -> bytes:
+def page(settings: Sequence[Setting], flags: Flags, world: World) -> bytes:
     """The HTML file."""
+    sides = [side for setting in settings for side in setting.sides]
     first = sides[0]
     packed = open_shards(flags.shards if flags.shards is not None else first.info.shards)
     if packed.digest != first.info.shards_digest:
@@ -153,37 +93,40 @@ def page(sides: Sequence[Side], flags: Flags, world: World) -> bytes:
     threads = use_threads(flags.threads)
     shards = hold_out(packed, first.info.config.holdout)
     split = shards.splits[first.info.config.eval_split]
-    autocast = autocast_of(flags, first)
     names = dict.fromkeys([split.packed_name, "train"])
-    feed = open_feed(flags, packed, [*names], autocast, threads, False, world, builds=False)
+    feed = open_feed(flags, packed, [*names], autocast_of(flags, first), threads, False, world, builds=False)
     chosen = choose_images([side.images.found["strict"].ious for side in sides], flags.gallery)
-    drawn = [Drawn(side.name, side.report, side.rows, side.info.class_names) for side in sides]
-    shown = figures(drawn)
-    charts = "".join(chart(name, each) for name, each in shown.items())
     frame = first.info.config.image_size
+    drawn = figures(settings)
+    charts = "".join(chart(name, each) for name, each in drawn.items())
+    judged = html_tables.claims(settings)
     data = {
         "frame": frame,
         "classes": list(first.info.class_names),
         "images": shown_images(split, chosen, frame),
-        "runs": [of_run(side, shards, chosen, autocast_of(flags, side), feed, world) for side in sides],
-        "figures": shown,
+        "runs": [
+            {"name": setting.name, "seed": side.info.config.seed if len(setting.sides) > 1 else None}
+            | of_run(side, shards, chosen, autocast_of(flags, side), feed, world)
+            for setting in settings
+            for side in setting.sides
+        ],
+        "figures": drawn,
         "colours": turbo(),
     }
-    template = Template(resources.files("fastwsol.page").joinpath("page.html").read_text())
-    files = {name: resources.files("fastwsol.page").joinpath(f"page.{name}").read_text() for name in ("css", "js")}
+    own = resources.files("fastwsol.page")
     # "<" is written so that nothing a name holds can end the element that the data stands in.
-    text = template.substitute(
-        title="Weakly supervised object localization",
-        lead=html.escape(lead(sides)),
-        style=files["css"],
-        script=files["js"],
+    text = Template(own.joinpath("page.html").read_text()).substitute(
+        title=html.escape(flags.title),
+        lead=html.escape(lead(settings)),
+        style=own.joinpath("page.css").read_text(),
+        script=own.joinpath("page.js").read_text(),
         plotly=get_plotlyjs(),
         data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
         charts=charts,
-        runs=runs_table(sides),
-        tables=tables(sides),
-        fed=fed(shards, first, feed, autocast),
-        footer=html.escape("Made by fastwsol. Pictures are the data set's, under its licence."),
+        runs=html_tables.runs(settings),
+        numbers=html_tables.numbers(settings),
+        claims=f'<section id="claims"><h2>The paper\'s claims</h2>{judged}</section>' if judged else "",
+        fed=fed(shards, first.info.config, feed),
     )
     return text.encode()
 
@@ -211,7 +154,6 @@ def of_run(side: Side, shards: Shards, chosen: Chosen, autocast: Autocast, feed:
         split = shards.splits[config.eval_split]
         images = shown_maps(outputs.cams, outputs.predicted[:, 0], split, chosen.ids, config.image_size)
     return {
-        "name": side.name,
         "frame": config.image_size,
         "images": images,
         "curve": side.report["curve"]["single"],
@@ -227,120 +169,14 @@ def turbo() -> list[list[int]]:
     ]
 
 
-def lead(sides: Sequence[Side]) -> str:
+def lead(settings: Sequence[Setting]) -> str:
     """One line on what the page is about."""
-    report = sides[0].report
-    many = f"{len(sides)} runs" if len(sides) > 1 else "One run"
+    report, runs = settings[0].sides[0].report, sum(len(setting.sides) for setting in settings)
+    many = "One run" if runs == 1 else f"{runs} runs"
+    if runs > len(settings):
+        many += f" of {len(settings)} settings" if len(settings) > 1 else " of one setting"
     images = f"{len(report['classes'])} classes, {report['images']:,} images of {report['split']}"
     return f"{many} on {report['source']}: {images}."
-
-
-def runs_table(sides: Sequence[Side]) -> str:
-    """What was run and how."""
-    rows = []
-    for side in sides:
-        config, last = side.info.config, side.starts[-1]
-        rows.append(
-            [
-                side.name,
-                f"ResNet-{config.depth}, stem {config.stem}, {config.aug}",
-                f"{config.epochs:g} epochs, batch {config.batch_size}, seed {config.seed}",
-                f"{side.report['precision']} on {side.report['device']}",
-                str(last["git"])[:12],
-                f"<code>{html.escape(last['command'])}</code>",
-            ]
-        )
-    return table("", ["run", "network", "training", "number format", "commit", "command"], rows, raw_last=True)
-
-
-def tables(sides: Sequence[Side]) -> str:
-    """The numbers under each protocol, with the baselines, and the paper's."""
-    found = []
-    titles = [title.replace("\n", " ") for title in COLUMNS.values()]
-    for protocol in sides[0].report["rates"]:
-        rows = [
-            [side.name, *(percent_text(side.report["rates"][protocol].get(rate)) for rate in COLUMNS)] for side in sides
-        ]
-        below = [
-            [
-                baseline["name"],
-                "",
-                "",
-                *(percent_text(baseline["rates"][protocol].get(rate)) for rate in list(COLUMNS)[2:]),
-            ]
-            for baseline in sides[0].report["baselines"]
-        ]
-        for side in sides:
-            config = side.info.config
-            said = published(config.depth, config.aug, config.batch_size)
-            if said is not None and protocol == "paper2018" and len(side.report["classes"]) == CLASSES:
-                cells = [percent_text(each) for each in (said.top1_clas, said.top1_loc)]
-                below.append([f"the paper: {side.name}", *cells, "", percent_text(said.gt_known_loc), ""])
-        found.append(
-            table(
-                f"{protocol}, percent, maps kept at 0.2",
-                ["", *titles],
-                rows,
-                below,
-            )
-        )
-    return "".join(found)
-
-
-def table(
-    caption: str,
-    heads: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    below: Sequence[Sequence[str]] = (),
-    raw_last: bool = False,
-) -> str:
-    """An HTML table; cells are text, the last of a row may be HTML."""
-    head = "".join(f'<th scope="col">{html.escape(each)}</th>' for each in heads)
-
-    def row(cells: Sequence[str], style: str) -> str:
-        safe = [each if raw_last and k == len(cells) - 1 else html.escape(each) for k, each in enumerate(cells)]
-        return f"<tr{style}>{''.join(f'<td>{each}</td>' for each in safe)}</tr>"
-
-    body = "".join(row(each, "") for each in rows) + "".join(row(each, ' class="baseline"') for each in below)
-    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    inner = f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll" tabindex="0">{inner}</div>'
-
-
-_AUGS: dict[AugName, str] = {
-    "none": "none (CAM)",
-    "hns": "hns (HnS)",
-    "gr": "gr (GR)",
-    "gr-hns": "gr-hns (HnS after GR)",
-    "hns-gr": "hns-gr (GR after HnS)",
-}
-_FED_IMAGES = 4
-_FED_EPOCHS = 3
-
-
-def fed(shards: Shards, side: Side, feed: Feed, autocast: Autocast) -> str:
-    """The paper's Figure 1: what comes out of the pipeline for the same images under each augmentation."""
-    train, config = shards.splits["train"], side.info.config
-    ids = np.repeat(np.linspace(0, len(train) - 1, _FED_IMAGES).astype(np.int64), _FED_EPOCHS)
-    epochs = np.tile(np.arange(_FED_EPOCHS), _FED_IMAGES)
-    found = []
-    for aug, title in _AUGS.items():
-        augmentation = replace(config.augmentation, aug=aug)
-        mean, std = shards.manifest.mean, shards.manifest.std
-        stream = Stream(train, lambda step: (ids, epochs), len(ids), augmentation, config.seed, mean, std)
-        images = next(feed.batches(stream)).images.float().cpu().permute(0, 2, 3, 1).numpy()
-        pixels = np.rint(images * np.asarray(std) + np.asarray(mean)).clip(0, 255).astype(np.uint8)
-        shown = "".join(f'<img alt="a training image under {aug}" src="{png(each)}">' for each in pixels)
-        found.append(f"<b>{html.escape(title)}</b>{shown}")
-    note = f"{_FED_IMAGES} training images in {_FED_EPOCHS} epochs each, as they come out of the pipeline."
-    return f'<p class="note">{note}</p><div class="fed">{"".join(found)}</div>'
-
-
-def png(pixels: NDArray[np.uint8]) -> str:
-    """Pixels uint8 [S, S, 3] as a data address."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return data_address("image/png", file.getvalue())
 
 
 if __name__ == "__main__":

@@ -29,8 +29,13 @@ COLUMNS = {
 """The rates that are shown, over several seeds."""
 
 _PAPERS = {"top1_clas": "top1_clas", "top1_loc@0.5": "top1_loc", "gt_known_loc@0.5": "gt_known_loc"}
-_DECIDES = "top1_loc@0.5"
+DECIDES = "top1_loc@0.5"
 """The rate that the claims are about."""
+
+HOW_JUDGED = (
+    "± half of the 95 % interval of a difference of means over seeds (Student's, the spread pooled over all "
+    "settings). A claim holds where every comparison does, fails where any does."
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class SweepResults:
 
     def judged(self, protocol: str) -> dict[Comparison, Difference]:
         """The paper's claims under a protocol, as far as they can be tested."""
-        return judge({setting: self.values(setting, protocol, _DECIDES) for setting in self.reports})
+        return judge({setting: self.values(setting, protocol, DECIDES) for setting in self.reports})
 
     def to_json(self) -> dict[str, Any]:
         """All of it, with the command, commit and machine of each run."""
@@ -123,7 +128,7 @@ def print_sweep(results: SweepResults) -> None:
             cells = [mean_and_spread(results.values(setting, protocol, rate)) for rate in COLUMNS]
             table.add_row(results.plan.name(setting), str(count), *cells, style="bold")
             if shows_paper and (said := published(setting.depth, setting.aug, setting.batch_size)):
-                table.add_row("  the paper", "1", *_papers(said), style="dim")
+                table.add_row("  the paper", "1", *papers_cells(said), style="dim")
         table.add_section()
         for baseline in any_report["baselines"]:
             rates = baseline["rates"][protocol]
@@ -146,7 +151,8 @@ def mean_and_spread(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
-def _papers(said: Published) -> list[str]:
+def papers_cells(said: Published) -> list[str]:
+    """The paper's numbers in the columns of COLUMNS."""
     return [percent_text(getattr(said, _PAPERS[rate])) if rate in _PAPERS else "" for rate in COLUMNS]
 
 
@@ -162,25 +168,28 @@ def _print_claims(results: SweepResults) -> None:
             cells = [_difference(judged[protocol][each]) for protocol in PROTOCOLS]
             first, second = each.sides
             rest = results.plan.name(each.worse)
-            table.add_row(f"{first} - {second}  ({rest})", _papers_difference(each), *cells)
+            table.add_row(f"{first} - {second}  ({rest})", papers_difference(each), *cells)
         table.add_section()
         verdicts = [overall([judged[protocol][each] for each in ours]) for protocol in PROTOCOLS]
         table.add_row("overall", "", *(Text(verdict, style="bold") for verdict in verdicts))
         out.print(table)
     if among:
-        out.print(
-            "± half of the 95 % interval of a difference of means over seeds (Student's, the spread pooled over all "
-            "settings). A claim holds where every comparison does, fails where any does."
-        )
+        out.print(HOW_JUDGED)
 
 
 def _difference(found: Difference) -> Text:
-    words: dict[Verdict, str] = {"holds": "green", "fails": "red", "not separable": ""}
+    styles: dict[Verdict, str] = {"holds": "green", "fails": "red", "not separable": ""}
+    return Text(difference_text(found), style=styles[found.verdict])
+
+
+def difference_text(found: Difference) -> str:
+    """A difference in points with half of its interval, and below it the verdict."""
     spread = f" ± {found.half_interval:.2f}" if found.half_interval < float("inf") else ", one seed"
-    return Text(f"{found.points:+.2f}{spread}\n{found.verdict}", style=words[found.verdict])
+    return f"{found.points:+.2f}{spread}\n{found.verdict}"
 
 
-def _papers_difference(each: Comparison) -> str:
+def papers_difference(each: Comparison) -> str:
+    """The same difference in the paper, in points, or a dash where it has none."""
     sides = [published(side.depth, side.aug, side.batch_size) for side in (each.better, each.worse)]
     if sides[0] is None or sides[1] is None:
         return "–"

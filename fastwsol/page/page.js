@@ -6,53 +6,87 @@ const byId = (id) => document.getElementById(id);
 const PAGE = 24; // cards that are added at a time
 const NO_TRUTH = 255;
 const SIDE = 128; // pixels of a canvas
+const PAPERS_LEVEL = 51; // 0.2 of 255
 
 const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-for (const run of data.runs) {
-  run.images = run.images.map((image) => ({
-    ...image,
-    boxes: new Uint16Array(bytes(image.boxes).buffer),
-    ious: bytes(image.ious),
-  }));
+
+// What a run says of an image: its text is decoded when it is first asked for.
+function seenBy(run, index) {
+  const image = run.images[index];
+  if (typeof image.ious === "string") {
+    image.ious = bytes(image.ious);
+    image.boxes = new Uint16Array(bytes(image.boxes).buffer);
+  }
+  return image;
 }
 
 // Theme: as the system has it, until the button says otherwise.
 const dark = () => document.documentElement.dataset.theme === "dark";
+const ofTheme = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+function chartColours() {
+  const ink = ofTheme("--ink"), line = ofTheme("--line");
+  return {
+    "font.color": ink, "hoverlabel.bgcolor": ofTheme("--raised"), "hoverlabel.font.color": ink,
+    "hoverlabel.bordercolor": line, "xaxis.gridcolor": line, "yaxis.gridcolor": line,
+    "xaxis.zerolinecolor": line, "yaxis.zerolinecolor": line, "xaxis.linecolor": line,
+  };
+}
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  const ink = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
-  const line = getComputedStyle(document.documentElement).getPropertyValue("--line").trim();
   for (const chart of document.querySelectorAll(".chart")) {
-    if (chart.data) {
-      Plotly.relayout(chart, {
-        "font.color": ink, "xaxis.gridcolor": line, "yaxis.gridcolor": line,
-        "xaxis.zerolinecolor": line, "yaxis.zerolinecolor": line,
-      });
-    }
+    if (chart.data) Plotly.relayout(chart, chartColours());
   }
 }
 byId("theme").addEventListener("click", () => setTheme(dark() ? "light" : "dark"));
 
-// Figures
-function drawCharts() {
-  for (const [id, figure] of Object.entries(data.figures)) {
-    Plotly.newPlot(id, figure.data, figure.layout, { responsive: true, displaylogo: false, displayModeBar: false });
-  }
+// Figures: each when it is about to be seen, or the page to be printed.
+async function drawChart(place) {
+  if (place.dataset.drawn) return;
+  place.dataset.drawn = "yes";
+  const figure = data.figures[place.id];
+  await Plotly.newPlot(place, figure.data, figure.layout, { responsive: true, displaylogo: false, displayModeBar: false });
+  await Plotly.relayout(place, chartColours());
+}
+function drawChartsInView() {
+  const places = document.querySelectorAll(".chart");
+  const watch = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) drawChart(entry.target);
+  }, { rootMargin: "300px" });
+  for (const place of places) watch.observe(place);
+  addEventListener("beforeprint", () => places.forEach(drawChart));
 }
 
 // Gallery
 const controls = Object.fromEntries(
-  ["level", "iou", "kind", "class", "outcome", "run", "view"].map((id) => [id, byId(id)]));
-data.classes.forEach((name, label) => {
-  if (data.images.some((image) => image.label === label)) controls.class.add(new Option(name, label));
-});
-data.runs.forEach((run, number) => controls.run.add(new Option(run.name, number)));
-byId("of-run").hidden = data.runs.length < 2;
+  ["level", "iou", "seed", "kind", "class", "outcome", "run", "view"].map((id) => [id, byId(id)]));
+const seeds = [...new Set(data.runs.map((run) => run.seed))].filter((seed) => seed !== null).sort((a, b) => a - b);
+
+function fillControls() {
+  const labels = new Set(data.images.map((image) => image.label));
+  data.classes.forEach((name, label) => { if (labels.has(label)) controls.class.add(new Option(name, label)); });
+  for (const seed of seeds) controls.seed.add(new Option(seed, seed));
+  controls.seed.parentElement.hidden = seeds.length < 2;
+  const measured = data.runs.some((run) => run.with_boxes);
+  for (const id of ["iou", "kind", "outcome", "run"]) controls[id].parentElement.hidden = !measured;
+  if (data.runs.length < 2) controls.run.parentElement.hidden = true;
+  byId("counts").parentElement.hidden = !measured;
+  fillRuns();
+}
+// The runs that are shown side by side: of one seed, where settings have several.
+function shownRuns() {
+  const seed = controls.seed.value;
+  return data.runs.filter((run) => run.seed === null || seeds.length < 2 || String(run.seed) === seed);
+}
+function fillRuns() {
+  const before = controls.run.value;
+  controls.run.replaceChildren(...shownRuns().map((run) => new Option(run.name, run.name)));
+  if (shownRuns().some((run) => run.name === before)) controls.run.value = before;
+}
 
 const state = () => ({
   level: Number(controls.level.value), iou: Number(controls.iou.value), kind: controls.kind.value,
-  label: controls.class.value, outcome: controls.outcome.value, run: Number(controls.run.value || 0),
-  view: controls.view.value,
+  label: controls.class.value, outcome: controls.outcome.value, view: controls.view.value, runs: shownRuns(),
+  run: shownRuns().find((run) => run.name === controls.run.value),
 });
 
 const isHit = (seen, level, iou) => seen.ious[level] !== NO_TRUTH && seen.ious[level] >= iou;
@@ -60,10 +94,12 @@ const hasTruth = (seen) => seen.ious[0] !== NO_TRUTH;
 
 function chosen(now) {
   return data.images.flatMap((image, index) => {
-    const seen = data.runs[now.run].images[index];
     if (now.kind && image.kind !== now.kind) return [];
     if (now.label !== "" && image.label !== Number(now.label)) return [];
-    if (now.outcome && (!hasTruth(seen) || isHit(seen, now.level, now.iou) !== (now.outcome === "hit"))) return [];
+    if (now.outcome) {
+      const seen = seenBy(now.run, index);
+      if (!hasTruth(seen) || isHit(seen, now.level, now.iou) !== (now.outcome === "hit")) return [];
+    }
     return [index];
   });
 }
@@ -80,8 +116,7 @@ function picture(address) {
   return pictures.get(address);
 }
 
-// Levels of grey to colours and transparency, once: the colours of "turbo".
-const COLOURS = data.colours;
+// Levels of grey to colours, once.
 const heatmaps = new Map();
 async function heatmap(address) {
   if (!heatmaps.has(address)) {
@@ -91,7 +126,7 @@ async function heatmap(address) {
     context.drawImage(image, 0, 0);
     const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
     for (let k = 0; k < pixels.data.length; k += 4) {
-      [pixels.data[k], pixels.data[k + 1], pixels.data[k + 2]] = COLOURS[pixels.data[k]];
+      [pixels.data[k], pixels.data[k + 1], pixels.data[k + 2]] = data.colours[pixels.data[k]];
     }
     context.putImageData(pixels, 0, 0);
     heatmaps.set(address, canvas);
@@ -109,10 +144,11 @@ function outline(context, box, frame, colour) {
   context.strokeRect(x0 + 2, y0 + 2, x1 - x0 - 4, y1 - y0 - 4);
 }
 
-async function draw(canvas, what, image, seen, frame, level) {
-  const context = canvas.getContext("2d");
+async function draw(canvas, what, image, seen, box, frame, level) {
   const photo = await picture(image.picture);
   const heat = await heatmap(seen.map);
+  if (canvas.level !== level) return; // the slider has moved on
+  const context = canvas.getContext("2d");
   context.imageSmoothingEnabled = false;
   context.globalAlpha = 1;
   if (what !== "map") context.drawImage(photo, 0, 0, SIDE, SIDE);
@@ -123,7 +159,7 @@ async function draw(canvas, what, image, seen, frame, level) {
   }
   if (what !== "map") {
     for (const truth of image.truths) outline(context, truth, data.frame, "#4c8dff");
-    outline(context, seen.boxes.subarray(4 * level, 4 * level + 4), frame, "#1fd267");
+    outline(context, box, frame, "#1fd267");
   }
 }
 
@@ -134,47 +170,75 @@ function element(tag, className, text) {
   return made;
 }
 
+const shortName = (label) => data.classes[label].split(",")[0];
+
+// One image with every shown run; `paint` draws it at a level, and again at another.
 function card(index, now) {
   const image = data.images[index];
   const item = element("li", "card");
-  item.append(element("h3", "", `${data.classes[image.label]} · ${image.name}`));
-  for (const run of data.runs) {
-    const seen = run.images[index];
-    const row = element("div", "row");
-    for (const what of now.view === "all" ? ["image", "map", "overlay"] : ["overlay"]) {
+  const title = element("h3", "", shortName(image.label));
+  title.append(element("span", "", ` ${image.name}`));
+  item.append(title);
+  const paints = now.runs.map((run) => {
+    const seen = seenBy(run, index);
+    const row = element("div", `row of-${now.view}`);
+    const canvases = (now.view === "all" ? ["image", "map", "overlay"] : ["overlay"]).map((what) => {
       const canvas = Object.assign(element("canvas"), { width: SIDE, height: SIDE });
       canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", `${what} of ${image.name}, ${run.name}`);
-      draw(canvas, what, image, seen, run.frame, now.level);
       row.append(canvas);
-    }
-    const said = element("p");
-    const right = seen.predicted === image.label;
-    said.append(
-      element("span", "", data.runs.length > 1 ? `${run.name}: ` : ""),
-      element("span", "", right ? "class right" : `taken for ${data.classes[seen.predicted]}`));
-    if (hasTruth(seen)) {
-      const hit = isHit(seen, now.level, now.iou);
-      said.append(` · IoU ${(seen.ious[now.level] / 100).toFixed(2)} `, element("span", hit ? "hit" : "miss", hit ? "hit" : "miss"));
-    }
+      return [canvas, what];
+    });
+    const said = element("p"), measured = element("span"), verdict = element("span");
+    if (now.runs.length > 1) said.append(element("b", "", run.name), " ");
+    said.append(seen.predicted === image.label ? "class right" : `taken for ${shortName(seen.predicted)}`);
+    if (hasTruth(seen)) said.append(" · ", measured, " ", verdict);
     item.append(row, said);
-  }
-  return item;
+    return (level, iou) => {
+      const box = seen.boxes.subarray(4 * level, 4 * level + 4);
+      for (const [canvas, what] of canvases) {
+        canvas.level = level;
+        const around = what === "map" ? "" : `, box ${box.join(", ")}`;
+        canvas.setAttribute("aria-label", `${what} of ${image.name}, ${run.name}${around}`);
+        draw(canvas, what, image, seen, box, run.frame, level);
+      }
+      measured.textContent = `IoU ${(seen.ious[level] / 100).toFixed(2)}`;
+      verdict.className = verdict.textContent = isHit(seen, level, iou) ? "hit" : "miss";
+    };
+  });
+  return { item, paint: (level, iou) => paints.forEach((paint) => paint(level, iou)) };
 }
 
-let shown = PAGE;
+let most = PAGE;
+let cards = new Map(); // those that are shown, by the index of their image
+let cardsFor = "";
+function showCards(wanted, now) {
+  const what = `${now.view} ${controls.seed.value}`;
+  const before = what === cardsFor ? cards : new Map(); // cards that stay are only painted anew
+  cards = new Map(wanted.map((index) => [index, before.get(index) ?? card(index, now)]));
+  cardsFor = what;
+  const items = [...cards.values()].map((each) => each.item), list = byId("cards");
+  if (items.length !== list.children.length || items.some((item, k) => item !== list.children[k])) {
+    list.replaceChildren(...items);
+  }
+  for (const each of cards.values()) each.paint(now.level, now.iou);
+}
 function show() {
   const now = state();
   const found = chosen(now);
+  showCards(found.slice(0, most), now);
   byId("level-shown").textContent = `${(now.level / 255).toFixed(2)} of the maximum (level ${now.level})`;
   const key = { 30: "0.3", 50: "0.5", 70: "0.7" }[now.iou];
-  const whole = data.runs.filter((run) => run.with_boxes).map((run) => {
+  byId("counts").tBodies[0].replaceChildren(...now.runs.filter((run) => run.with_boxes).map((run) => {
     const hits = run.curve[key][now.level];
-    return `${run.name}: ${hits.toLocaleString("en")} of ${run.with_boxes.toLocaleString("en")} images hit (${(100 * hits / run.with_boxes).toFixed(2)} %)`;
-  });
-  byId("counts").textContent = `${whole.length ? `${whole.join("; ")}. ` : ""}Here ${found.length} of ${data.images.length} pictures.`;
-  byId("cards").replaceChildren(...found.slice(0, shown).map((index) => card(index, now)));
-  byId("more").hidden = found.length <= shown;
+    const row = element("tr");
+    const cells = [hits.toLocaleString("en"), run.with_boxes.toLocaleString("en"), (100 * hits / run.with_boxes).toFixed(2)];
+    const head = element("th", "", run.name);
+    head.scope = "row";
+    row.append(head, ...cells.map((each) => element("td", "", each)));
+    return row;
+  }));
+  byId("found").textContent = `${found.length} of ${data.images.length} pictures`;
+  byId("more").hidden = found.length <= most;
 }
 let waiting = 0;
 function showSoon() {
@@ -183,13 +247,14 @@ function showSoon() {
 }
 for (const control of Object.values(controls)) {
   control.addEventListener("input", () => {
-    if (control !== controls.level) shown = PAGE;
+    if (control === controls.seed) fillRuns();
+    if (control !== controls.level) most = PAGE;
     showSoon();
   });
 }
-byId("controls").addEventListener("submit", (event) => event.preventDefault());
-byId("more").addEventListener("click", () => { shown += PAGE; show(); });
+for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());
+byId("reset").addEventListener("click", () => { controls.level.value = PAPERS_LEVEL; show(); });
+byId("more").addEventListener("click", () => { most += PAGE; show(); });
 
-drawCharts();
 setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-if (data.images.length) show(); else byId("gallery").hidden = true;
+if (data.images.length) { fillControls(); show(); } else byId("gallery").hidden = true;
