@@ -33,6 +33,8 @@ class Launch(DataFlags):
     unbroken one exactly. A CPU does so anyway"""
     checkpoint_minutes: float = 5.0
     """minutes between two checkpoints; 0: after every step"""
+    tensorboard: bool = False
+    """also write the run's curves for TensorBoard, into the folder tensorboard of the run's"""
 
 
 def preset_of(arguments: Sequence[str]) -> PresetName:

@@ -19,6 +19,7 @@ from plotly.offline import get_plotlyjs
 
 from fastwsol import html_tables
 from fastwsol.command import OptionalPath, parse_flags, run_command
+from fastwsol.curves import write_curves
 from fastwsol.distributed import World, joined
 from fastwsol.durable import write_bytes
 from fastwsol.errors import UserError
@@ -28,6 +29,7 @@ from fastwsol.figures import figures
 from fastwsol.gallery import Chosen, choose_images, shown_images, shown_maps
 from fastwsol.holdout import hold_out
 from fastwsol.machine import Autocast, Precision, pick_autocast, take_device, use_threads
+from fastwsol.rundir import RunDir
 from fastwsol.shards import Shards, open_shards
 from fastwsol.sides import Setting, Side, check_same_images, read_side, settings_of
 from fastwsol.trained import trained_model
@@ -47,6 +49,8 @@ class Flags(DataFlags):
     """the file to write; one that is there is not replaced"""
     gallery: int = 300
     """images in the gallery, at most 600: a third the best, a third the worst, the rest drawn; 0: none"""
+    tensorboard: bool = False
+    """also write each run's curves for TensorBoard, into the folder tensorboard of the run's"""
     title: str = "Weakly supervised object localization"
     """the page's heading"""
     shards: OptionalPath = None
@@ -66,6 +70,9 @@ def main(arguments: Sequence[str]) -> int:
     with joined() as world:
         sides = [read_side(folder) for folder in flags.runs]
         check_same_images(sides)
+        if flags.tensorboard:
+            for side in sides:
+                print(f"curves for TensorBoard in {write_curves(RunDir(side.folder))}")
         content = page(settings_of(sides), flags, world)
     flags.out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(flags.out, content)

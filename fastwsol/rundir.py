@@ -11,7 +11,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -84,6 +84,8 @@ class RunDir:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
+        """Called with each row once it is in metrics.jsonl."""
         self._holdout_file = folder / "holdout.txt"
         self._config_file = folder / "config.json"
         self._environment_file = folder / "environment.json"
@@ -210,6 +212,8 @@ class RunDir:
             file.write(json.dumps(row, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        for listener in self.listeners:
+            listener(row)
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; a last line that a kill cut short is left out."""

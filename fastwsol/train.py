@@ -22,6 +22,7 @@ from fastwsol import checkpoint
 from fastwsol.batches import training_plan
 from fastwsol.command import OptionalPath, parse_flags, run_command
 from fastwsol.config import PRESETS, Config, flag
+from fastwsol.curves import Curves, require_tensorboard
 from fastwsol.distributed import Wishes, World, joined
 from fastwsol.errors import Interrupted, RunFailure, UserError
 from fastwsol.feed import open_feed
@@ -146,6 +147,8 @@ def train(
     device = world.together(lambda: take_device(launch.device, world.local_rank, world.local_size))
     world.together(lambda: refuse_impossible(launch.step, device, world.size))
     autocast = world.together(lambda: pick_autocast(launch.precision, device))
+    if launch.tensorboard:
+        world.together(require_tensorboard)
     facts = {"--precision": autocast.precision, "--deterministic": launch.deterministic, "--step": launch.step}
     world.agree_on(facts)
     threads = world.together(lambda: use_threads(launch.threads, world.local_size))
@@ -160,6 +163,8 @@ def train(
         state = new_state(config, len(info.classes), autocast)
         job = Job(run, info, shards, launch.step, launch.deterministic, autocast, threads, feed, world)
         world.lead_does(lambda: take_up(job, state, launch.resume, initial))
+        if launch.tensorboard and world.leads:
+            run.listeners.append(held.enter_context(contextlib.closing(Curves(run))).add)
         share_state(state, world)
         announce(config, shards, run.folder, state, autocast, world, offer_fast=launch.preset == "paper")
         try:

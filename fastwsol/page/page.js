@@ -40,9 +40,17 @@ function setTheme(theme) {
 byId("theme").addEventListener("click", () => setTheme(dark() ? "light" : "dark"));
 
 // Figures: each when it is about to be seen, or the page to be printed.
+// Plotly stands in the page as text, and is read with the first of them: the page opens without it.
+function loadPlotly() {
+  if (window.Plotly) return;
+  const script = document.createElement("script");
+  script.textContent = byId("plotly").textContent;
+  document.head.append(script);
+}
 async function drawChart(place) {
   if (place.dataset.drawn) return;
   place.dataset.drawn = "yes";
+  loadPlotly();
   const figure = data.figures[place.id];
   await Plotly.newPlot(place, figure.data, figure.layout, { responsive: true, displaylogo: false, displayModeBar: false });
   await Plotly.relayout(place, chartColours());
@@ -118,20 +126,20 @@ function picture(address) {
 
 // Levels of grey to colours, once.
 const heatmaps = new Map();
-async function heatmap(address) {
-  if (!heatmaps.has(address)) {
-    const image = await picture(address);
-    const canvas = Object.assign(document.createElement("canvas"), { width: image.width, height: image.height });
-    const context = canvas.getContext("2d");
-    context.drawImage(image, 0, 0);
-    const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
-    for (let k = 0; k < pixels.data.length; k += 4) {
-      [pixels.data[k], pixels.data[k + 1], pixels.data[k + 2]] = data.colours[pixels.data[k]];
-    }
-    context.putImageData(pixels, 0, 0);
-    heatmaps.set(address, canvas);
-  }
+function heatmap(address) {
+  if (!heatmaps.has(address)) heatmaps.set(address, picture(address).then(coloured));
   return heatmaps.get(address);
+}
+function coloured(image) {
+  const canvas = Object.assign(document.createElement("canvas"), { width: image.width, height: image.height });
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+  for (let k = 0; k < pixels.data.length; k += 4) {
+    [pixels.data[k], pixels.data[k + 1], pixels.data[k + 2]] = data.colours[pixels.data[k]];
+  }
+  context.putImageData(pixels, 0, 0);
+  return canvas;
 }
 
 function outline(context, box, frame, colour) {
@@ -144,10 +152,9 @@ function outline(context, box, frame, colour) {
   context.strokeRect(x0 + 2, y0 + 2, x1 - x0 - 4, y1 - y0 - 4);
 }
 
-async function draw(canvas, what, image, seen, box, frame, level) {
+async function draw({ canvas, what, run, seen, box }, image) {
   const photo = await picture(image.picture);
   const heat = await heatmap(seen.map);
-  if (canvas.level !== level) return; // the slider has moved on
   const context = canvas.getContext("2d");
   context.imageSmoothingEnabled = false;
   context.globalAlpha = 1;
@@ -159,7 +166,7 @@ async function draw(canvas, what, image, seen, box, frame, level) {
   }
   if (what !== "map") {
     for (const truth of image.truths) outline(context, truth, data.frame, "#4c8dff");
-    outline(context, box, frame, "#1fd267");
+    outline(context, box, run.frame, "#1fd267");
   }
 }
 
@@ -172,40 +179,57 @@ function element(tag, className, text) {
 
 const shortName = (label) => data.classes[label].split(",")[0];
 
-// One image with every shown run; `paint` draws it at a level, and again at another.
+// Cards draw their pictures when they are about to be seen, at the level that the slider is then at.
+const inView = new Set();
+const cardWatch = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    inView[isIntersecting ? "add" : "delete"](target);
+    if (isIntersecting) target.drawPictures();
+  }
+}, { rootMargin: "400px" });
+
+// One image with every shown run; `paint` brings it to a level, and later to another.
 function card(index, now) {
   const image = data.images[index];
   const item = element("li", "card");
   const title = element("h3", "", shortName(image.label));
   title.append(element("span", "", ` ${image.name}`));
   item.append(title);
-  const paints = now.runs.map((run) => {
+  const canvases = [];
+  const says = now.runs.map((run) => {
     const seen = seenBy(run, index);
     const row = element("div", `row of-${now.view}`);
-    const canvases = (now.view === "all" ? ["image", "map", "overlay"] : ["overlay"]).map((what) => {
+    for (const what of now.view === "all" ? ["image", "map", "overlay"] : ["overlay"]) {
       const canvas = Object.assign(element("canvas"), { width: SIDE, height: SIDE });
       canvas.setAttribute("role", "img");
       row.append(canvas);
-      return [canvas, what];
-    });
+      canvases.push({ canvas, what, run, seen });
+    }
     const said = element("p"), measured = element("span"), verdict = element("span");
     if (now.runs.length > 1) said.append(element("b", "", run.name), " ");
     said.append(seen.predicted === image.label ? "class right" : `taken for ${shortName(seen.predicted)}`);
     if (hasTruth(seen)) said.append(" · ", measured, " ", verdict);
     item.append(row, said);
     return (level, iou) => {
-      const box = seen.boxes.subarray(4 * level, 4 * level + 4);
-      for (const [canvas, what] of canvases) {
-        canvas.level = level;
-        const around = what === "map" ? "" : `, box ${box.join(", ")}`;
-        canvas.setAttribute("aria-label", `${what} of ${image.name}, ${run.name}${around}`);
-        draw(canvas, what, image, seen, box, run.frame, level);
-      }
       measured.textContent = `IoU ${(seen.ious[level] / 100).toFixed(2)}`;
       verdict.className = verdict.textContent = isHit(seen, level, iou) ? "hit" : "miss";
     };
   });
-  return { item, paint: (level, iou) => paints.forEach((paint) => paint(level, iou)) };
+  item.drawPictures = () => {
+    for (const each of canvases) draw(each, image);
+  };
+  item.paint = (level, iou) => {
+    for (const each of canvases) {
+      each.level = level;
+      each.box = each.seen.boxes.subarray(4 * level, 4 * level + 4);
+      const around = each.what === "map" ? "" : `, box ${each.box.join(", ")}`;
+      each.canvas.setAttribute("aria-label", `${each.what} of ${image.name}, ${each.run.name}${around}`);
+    }
+    for (const say of says) say(level, iou);
+    if (inView.has(item)) item.drawPictures();
+  };
+  cardWatch.observe(item);
+  return item;
 }
 
 let most = PAGE;
@@ -216,11 +240,11 @@ function showCards(wanted, now) {
   const before = what === cardsFor ? cards : new Map(); // cards that stay are only painted anew
   cards = new Map(wanted.map((index) => [index, before.get(index) ?? card(index, now)]));
   cardsFor = what;
-  const items = [...cards.values()].map((each) => each.item), list = byId("cards");
+  const items = [...cards.values()], list = byId("cards");
   if (items.length !== list.children.length || items.some((item, k) => item !== list.children[k])) {
     list.replaceChildren(...items);
   }
-  for (const each of cards.values()) each.paint(now.level, now.iou);
+  for (const item of items) item.paint(now.level, now.iou);
 }
 function show() {
   const now = state();
@@ -258,3 +282,4 @@ byId("more").addEventListener("click", () => { most += PAGE; show(); });
 
 setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 if (data.images.length) { fillControls(); show(); } else byId("gallery").hidden = true;
+drawChartsInView();
