@@ -251,9 +251,7 @@ def test_the_box_is_drawn_where_its_label_says(opened: Callable[..., Any], page_
     move_slider(page, 150)
     canvas = page.locator("canvas[aria-label^='overlay']").first
     canvas.scroll_into_view_if_needed()
-    page.wait_for_function(
-        "each => each.getContext('2d').getImageData(64, 64, 1, 1).data[3]", arg=canvas.element_handle()
-    )
+    page.locator("canvas[data-level='150'][aria-label^='overlay']").first.wait_for()
     x0, y0, x1, y1 = map(int, re.search(r"box (\d+), (\d+), (\d+), (\d+)", canvas.get_attribute("aria-label")).groups())
     pixels = np.array(
         canvas.evaluate("each => Array.from(each.getContext('2d').getImageData(0, 0, 128, 128).data)")

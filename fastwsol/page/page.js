@@ -152,7 +152,7 @@ function outline(context, box, frame, colour) {
   context.strokeRect(x0 + 2, y0 + 2, x1 - x0 - 4, y1 - y0 - 4);
 }
 
-async function draw({ canvas, what, run, seen, box }, image) {
+async function draw({ canvas, what, run, seen, level, box }, image) {
   const photo = await picture(image.picture);
   const heat = await heatmap(seen.map);
   const context = canvas.getContext("2d");
@@ -168,6 +168,7 @@ async function draw({ canvas, what, run, seen, box }, image) {
     for (const truth of image.truths) outline(context, truth, data.frame, "#4c8dff");
     outline(context, box, run.frame, "#1fd267");
   }
+  canvas.dataset.level = level;
 }
 
 function element(tag, className, text) {
