@@ -31,8 +31,9 @@ demo: setup
 	if test -f $(RUN)/report.json; then $(BIN)/python -m fastwsol.evaluate $(RUN); \
 	else $(BIN)/python -m fastwsol.train --preset demo --aug gr --shards $(SHARDS) --run-dir $(RUN) $(TRAIN); fi
 
+# Two workers, each a file at a time. Their threads wait asleep, since spinning would keep the other worker's cores busy.
 test: setup
-	$(BIN)/python -m pytest $(if $(REAL_DATA),--real-data=$(REAL_DATA))
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile $(if $(REAL_DATA),--real-data=$(REAL_DATA))
 
 # The kernels once more, every index checked. (Compiled so, they must not be taken from the cache, nor be put there.)
 check-bounds: setup

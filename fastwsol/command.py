@@ -85,6 +85,21 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         signal.signal(signal.SIGTERM, terminate)
 
 
+def require_new(name: str, path: Path) -> None:
+    """Raise UserError where the flag `name` gives a place in which something lies, or that is in no folder."""
+    if path.exists() or path.is_symlink():
+        raise UserError(f"{name} {path}: exists; nothing was changed, name a new one")
+    require_parent(name, path)
+
+
+def require_parent(name: str, path: Path) -> None:
+    """Raise UserError where the file that the flag `name` gives could not be written for want of a folder."""
+    if path.is_dir():
+        raise UserError(f"{name} {path}: is a folder; name a file in it")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{name} {path}: {path.absolute().parent} is no folder; make it first")
+
+
 def duration(seconds: float) -> str:
     """A length of time as people say it: 42s, 7m, 3h20m, 12.5 days."""
     if seconds < 90:

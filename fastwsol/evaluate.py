@@ -29,12 +29,11 @@ from fastwsol.image_rows import SEPARATOR, ImageRows
 from fastwsol.localize import CAM_THRESHOLD
 from fastwsol.machine import Autocast, Precision, pick_autocast, take_device, use_threads
 from fastwsol.metrics import CamClass
-from fastwsol.rundir import RunDir, RunInfo, environment
+from fastwsol.rundir import REPORT_FORMAT_VERSION, RunDir, RunInfo, environment
 from fastwsol.shards import Shards, open_shards
 from fastwsol.tables import print_numbers, print_report
 from fastwsol.trained import read_run, trained_model
 from fastwsol.validation import (
-    REPORT_FORMAT_VERSION,
     Evaluation,
     Wanted,
     evaluate_model,

@@ -14,7 +14,7 @@ from typing import Annotated, BinaryIO, Literal
 import tyro
 
 from fastwsol import overlays
-from fastwsol.command import DONE_WITH_SKIPS, OptionalPath, duration, parse_flags, run_command
+from fastwsol.command import DONE_WITH_SKIPS, OptionalPath, duration, parse_flags, require_new, run_command
 from fastwsol.durable import write_durably
 from fastwsol.errors import UserError
 from fastwsol.exports import About, Format, export, format_of
@@ -113,10 +113,7 @@ def check_places(flags: Flags) -> None:
     """Raise UserError where something lies already in the place of what is to be written, or no folder is there."""
     places = {"--out": flags.out} | ({"--overlays": flags.overlays} if flags.overlays is not None else {})
     for name, place in places.items():
-        if place.exists() or place.is_symlink():
-            raise UserError(f"{name} {place}: exists; nothing was changed, name a new one")
-        if not place.absolute().parent.is_dir():
-            raise UserError(f"{name} {place}: {place.absolute().parent} is no folder; make it first")
+        require_new(name, place)
     if not flags.images:
         raise UserError("no images; name files, folders or zips behind the run")
 

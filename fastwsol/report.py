@@ -18,7 +18,7 @@ from plotly.colors import sample_colorscale, unlabel_rgb
 from plotly.offline import get_plotlyjs
 
 from fastwsol import html_tables
-from fastwsol.command import OptionalPath, parse_flags, run_command
+from fastwsol.command import OptionalPath, parse_flags, require_new, run_command
 from fastwsol.curves import write_curves
 from fastwsol.distributed import World, joined
 from fastwsol.durable import write_bytes
@@ -74,7 +74,6 @@ def main(arguments: Sequence[str]) -> int:
             for side in sides:
                 print(f"curves for TensorBoard in {write_curves(RunDir(side.folder))}")
         content = page(settings_of(sides), flags, world)
-    flags.out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(flags.out, content)
     print(f"written to {flags.out} ({len(content) / 1e6:.1f} MB)")
     return 0
@@ -86,8 +85,7 @@ def check(flags: Flags) -> None:
         raise UserError(f"no run is named; give the folders of finished runs (flags: {PROG} --help)")
     if not 0 <= flags.gallery <= MOST_IMAGES:
         raise UserError(f"--gallery {flags.gallery}: must lie in 0 .. {MOST_IMAGES}")
-    if flags.out.exists():
-        raise UserError(f"--out {flags.out}: exists; nothing was changed, name another file")
+    require_new("--out", flags.out)
 
 
 def page(settings: Sequence[Setting], flags: Flags, world: World) -> bytes:

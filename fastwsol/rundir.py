@@ -28,6 +28,7 @@ from fastwsol.metrics import CamClass
 from fastwsol.shards import Split
 
 FORMAT_VERSION = 3
+REPORT_FORMAT_VERSION = 3
 PACKAGES = ("fastwsol", "torch", "numpy", "numba", "pyarrow", "pillow", "safetensors")
 _NOT_IN_THE_BITS = ("data", "step_mode_seconds")
 """What may change when a run goes on without its numbers changing."""
@@ -119,6 +120,23 @@ class RunDir:
     def finished(self, config: Config) -> bool:
         """Whether the run came to its end: it then has the report on its own split."""
         return self.report_file(config.eval_split).is_file()
+
+    def read_report(self, split: str) -> dict[str, Any]:
+        """The finished run's report on `split`, of the true classes' maps. Raises UserError for one that is damaged or
+        of another version.
+        """
+        path = self.report_file(split)
+        try:
+            report: dict[str, Any] = json.loads(path.read_bytes())
+            version = report["format_version"]
+        except (ValueError, KeyError, TypeError):
+            version = None
+        if version != REPORT_FORMAT_VERSION:
+            raise UserError(
+                f"{path}: is not a report of this version; make it again with: "
+                f"python -m fastwsol.evaluate {self.folder} --split {split}"
+            )
+        return report
 
     def write_report(self, report: dict[str, Any], rows: ImageRows, of_finished_run: bool) -> Path:
         """Write a report, in place of an older one of the same split, maps and step, and return its path."""

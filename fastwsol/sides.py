@@ -1,6 +1,5 @@
 """The runs that a report sets side by side, by setting: runs that differ in their seed alone are one setting's."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,9 +54,9 @@ def read_side(folder: Path) -> Side:
     info, saved = read_run(run)
     if not run.finished(info.config):
         raise UserError(f"{folder}: not finished; let it train to its end first")
-    path = run.report_file(info.config.eval_split)
-    report = json.loads(path.read_bytes())
-    return Side(folder, info, saved, report, ImageRows.read(path.with_suffix(".csv")), run.rows(), run.starts())
+    split = info.config.eval_split
+    images = ImageRows.read(run.report_file(split).with_suffix(".csv"))
+    return Side(folder, info, saved, run.read_report(split), images, run.rows(), run.starts())
 
 
 def check_same_images(sides: Sequence[Side]) -> None:

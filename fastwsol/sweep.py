@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from fastwsol.children import Children, Stoppable
-from fastwsol.command import OptionalPath, duration, parse_flags, run_command
+from fastwsol.command import OptionalPath, duration, parse_flags, require_parent, run_command
 from fastwsol.config import PRESETS, Config, flag
 from fastwsol.durable import write_json
 from fastwsol.errors import Interrupted, RunFailure, UserError
@@ -93,7 +93,6 @@ def main(arguments: Sequence[str]) -> int:
     results = sweep_results(wanted, [run.folder for run in runs if run.finished()])
     print_sweep(results)
     if flags.out is not None:
-        flags.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(flags.out, results.to_json())
         print(f"written to {flags.out}")
     if failures:
@@ -134,6 +133,8 @@ def check(flags: Flags) -> None:
     for name in ("seeds", "jobs"):
         if getattr(flags, name) < 1:
             raise UserError(f"{flag(name)} {getattr(flags, name)}: must be at least 1")
+    if flags.out is not None:
+        require_parent("--out", flags.out)
 
 
 def threads_a_run(flags: Flags) -> int:

@@ -1,6 +1,5 @@
 """A sweep's finished runs as tables: beside the paper's numbers and the fixed boxes, and what becomes of its claims."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -105,8 +104,7 @@ def sweep_results(plan: Plan, finished: Sequence[Path]) -> SweepResults:
     for folder in finished:
         run = RunDir(folder)
         config = run.read_info().config
-        report = json.loads(run.report_file(config.eval_split).read_bytes())
-        reports[replace(config, seed=plan.settings[0].seed)].append(report)
+        reports[replace(config, seed=plan.settings[0].seed)].append(run.read_report(config.eval_split))
     return SweepResults(plan, reports)
 
 

@@ -27,13 +27,12 @@ from fastwsol.image_rows import ImageRows
 from fastwsol.localize import PROTOCOLS, localize, score_boxes
 from fastwsol.machine import Autocast
 from fastwsol.model import PreActResNet
-from fastwsol.rundir import RunInfo, environment
+from fastwsol.rundir import REPORT_FORMAT_VERSION, RunInfo, environment
 from fastwsol.shards import Shards, Split
 from fastwsol.ticker import Ticker
 
 BATCH_SIZE = 256
 """Images of up to 64 pixels a side that are passed through the network at a time."""
-REPORT_FORMAT_VERSION = 3
 TUNING_IMAGES = 10_000
 """At most about so many images trained on are passed through the network to choose a threshold."""
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faults import map_cases, pack_cases, predict_cases, run_cases
+from faults import map_cases, pack_cases, predict_cases, report_cases, run_cases, sweep_cases
 from faults.case import Case, Outcome, Place, made, snapshot, try_command
 
-from fastwsol import evaluate, packing, predict, train
-from fastwsol.command import DONE_WITH_SKIPS
+from fastwsol import evaluate, packing, predict, report, sweep, train
+from fastwsol.command import DONE_WITH_SKIPS, run_command
 from fastwsol.shards import MANIFEST_NAME, open_shards
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 
@@ -20,8 +20,11 @@ MAINS: dict[str, Callable] = {
     "train": train.main,
     "evaluate": evaluate.main,
     "predict": predict.main,
+    "sweep": sweep.main,
+    "report": report.main,
 }
 CASES = [*pack_cases.CASES, *run_cases.CASES, *map_cases.CASES, *predict_cases.CASES]
+CASES += [*sweep_cases.CASES, *report_cases.CASES]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -54,6 +57,14 @@ def good_run(synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
+@pytest.fixture(scope="session")
+def good_finished(synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run at its end. Shared: read it, never write to it."""
+    folder = tmp_path_factory.mktemp("good") / "finished"
+    assert run_command(train.main, report_cases.training(synthetic_shards, folder)) == 0
+    return folder
+
+
 def test_cases_have_names_of_their_own() -> None:
     assert len({case.id for case in CASES}) == len(CASES)
 
@@ -69,7 +80,8 @@ def test_bad_input(
 ) -> None:
     main = MAINS[case.command]
     if case.command != "pack":  # making a run takes its time
-        place.shared |= {name: request.getfixturevalue(f"good_{name}") for name in ("shards", "run")}
+        needed = ("shards", "run", *(["finished"] if case.command == "report" else []))
+        place.shared |= {name: request.getfixturevalue(f"good_{name}") for name in needed}
     with made(case, place) as arguments:
         finished = contents(place.out) if (place.out / MANIFEST_NAME).is_file() else None
         before = snapshot(place.root, without=place.out)
