@@ -1,0 +1,94 @@
+"""`sides.py` and `html_tables.py`: how a report names runs, puts seeds together, and sets them beside the paper."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fastwsol.config import Config, demo
+from fastwsol.html_tables import claims, numbers, table
+from fastwsol.localize import PROTOCOLS
+from fastwsol.published import CLASSES
+from fastwsol.sides import Setting, settings_of
+
+
+def side(config: Config, top1_loc: float = 30.0, classes: int = 4) -> Any:
+    """A finished run as far as names and tables look at one."""
+    rates = {"top1_clas": 50.0, "top1_loc@0.5": top1_loc, "gt_known_loc@0.5": 51.25}
+    report = {
+        "rates": dict.fromkeys(PROTOCOLS, rates),
+        "baselines": [{"name": "whole frame", "box": [0, 0, 64, 64], "rates": dict.fromkeys(PROTOCOLS, rates)}],
+        "classes": [{}] * classes,
+        "cam_threshold": 0.2,
+    }
+    return SimpleNamespace(folder=Path(f"runs/{config.name()}"), info=SimpleNamespace(config=config), report=report)
+
+
+def names(*configs: Config) -> list[str]:
+    return [setting.name for setting in settings_of([side(config) for config in configs])]
+
+
+def rows_of(page: str) -> dict[str, list[str]]:
+    """The first row of every name."""
+    found: dict[str, list[str]] = {}
+    for name, cells in re.findall(r'<tr[^>]*><th scope="row">(.*?)</th>(.*?)</tr>', page):
+        found.setdefault(name, re.findall("<td>(.*?)</td>", cells))
+    return found
+
+
+def test_runs_are_named_by_what_tells_them_apart():
+    gr = demo()
+    assert names(gr) == ["gr"]
+    assert names(gr, replace(gr, aug="none")) == ["gr", "none"]
+    assert names(gr, replace(gr, aug="none", batch_size=64)) == ["gr, batch 32", "none, batch 64"]
+    assert names(gr, replace(gr, flip=False)) == ["flip", "no flip"]
+    assert names(replace(gr, depth=34), gr) == ["depth 34", "depth 18"]
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_setting_beside_others():
+    gr, none = demo(), replace(demo(), aug="none")
+    found = settings_of([side(each) for each in (gr, none, replace(gr, seed=1))])
+    assert [(setting.name, len(setting.sides)) for setting in found] == [("gr", 2), ("none", 1)]
+    alone = settings_of([side(gr), side(replace(gr, seed=1))])
+    assert [(setting.name, len(setting.sides)) for setting in alone] == [("gr", 2)]
+
+
+def test_where_every_setting_has_one_run_its_seed_is_a_difference():
+    assert names(demo(), replace(demo(), aug="none", seed=3)) == ["gr, seed 0", "none, seed 3"]
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(CLASSES, True), (4, False)])
+def test_the_papers_numbers_stand_beside_those_of_all_its_classes_alone(classes, shown):
+    config = Config(aug="gr", depth=18, batch_size=256)
+    rows = rows_of(numbers([Setting(("gr",), (side(config, classes=classes),))]))
+    assert ("the paper: gr" in rows) is shown
+    if shown:
+        assert rows["the paper: gr"] == ["52.23", "34.43", "", "57.00", ""]
+
+
+def test_a_fixed_box_has_no_numbers_of_classification():
+    rows = rows_of(numbers([Setting(("gr",), (side(demo()),))]))
+    assert rows["whole frame (0,0,64,64)"] == ["", "", "", "51.25", ""]
+
+
+def test_claims_are_judged_setting_by_setting():
+    gr, none = demo(), replace(demo(), aug="none")
+    settings = [
+        Setting(("gr", "x"), tuple(side(replace(gr, seed=k), 40.0 + k / 10) for k in range(3))),
+        Setting(("none", "x"), tuple(side(replace(none, seed=k), 30.0 + k / 10) for k in range(3))),
+    ]
+    rows = rows_of(claims(settings))
+    assert rows["gr − none (x)"][1].startswith("+10.00 ± ")
+    assert rows["gr − none (x)"][1].endswith("holds")
+    assert rows["overall"][1] == "holds"
+    assert claims(settings[:1]) == ""
+
+
+def test_what_names_hold_is_text_on_the_page():
+    page = table("<b>", ["<i>"], [["<script>", "&"]])
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "<b>" not in page
