@@ -10,6 +10,7 @@ import numba
 import numpy as np
 import pytest
 from faults.case import Case, Outcome, as_markdown
+from faults.tally import Tally
 from PIL import Image
 
 from fastwsol.packing import pack
@@ -27,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--bad-inputs-table", type=Path, metavar="FILE", help="write what the commands said to bad inputs, as markdown"
     )
+    parser.addoption("--full", action="store_true", help="inject the full number of faults in tests/faults: hours")
+    parser.addoption("--faults-table", type=Path, metavar="FILE", help="write the counts of tests/faults, as markdown")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -121,6 +124,22 @@ def bad_inputs_table(request: pytest.FixtureRequest) -> Iterator[Callable[[Case,
     path: Path | None = request.config.getoption("--bad-inputs-table")
     if path is not None:
         path.write_text(as_markdown(seen))
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether the full number of faults is asked for."""
+    return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(scope="session")
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """Counts faults; at the end it is written where --faults-table says."""
+    counted = Tally()
+    yield counted
+    path: Path | None = request.config.getoption("--faults-table")
+    if path is not None:
+        path.write_text(counted.as_markdown())
 
 
 def noise_jpeg(seed: int, mode: str = "RGB", size: tuple[int, int] = (64, 64)) -> bytes:

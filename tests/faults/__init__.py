@@ -1,1 +1,1 @@
-"""Bad inputs: one case each, in the form that `test_bad_inputs.py` tries on the real commands."""
+"""Faults. `*_cases.py` hold bad inputs, for `test_bad_inputs.py`; each `test_*.py` here is a promise of what is not lost."""

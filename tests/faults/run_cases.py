@@ -60,6 +60,7 @@ def on_shards(command: str, name: str, spoil: Callable[[Path], object], *words: 
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
+    path.unlink()  # it may be a link to all cases' own
     path.write_bytes(content)
 
 

@@ -1,0 +1,42 @@
+"""What the processes of the fault tests do: the real commands, on sets of a few images."""
+
+from pathlib import Path
+from typing import Any
+
+from fastwsol import evaluate, progress, train
+from fastwsol.command import run_command
+from fastwsol.packing import pack
+from fastwsol.sources.synthetic import Synthetic
+
+STEPS = 20
+"""Of 16 images out of 80: epochs begin with steps 0, 5, 10 and 15."""
+
+
+def pack_small(out: Path) -> int:
+    """Pack a set whose splits are several shards each."""
+    source = Synthetic(class_count=2, train_count=30, val_count=15)
+
+    def main(_: object) -> int:
+        pack(source, out, max_shard_bytes=48 * 1024, workers=1)
+        return 0
+
+    return run_command(main, [])
+
+
+def train_small(shards: Path, run: Path, *more: str) -> int:
+    """A training of STEPS steps, which saves each of them, and its evaluation."""
+    progress.probe_images_per_second = lambda *_: 100.0  # type: ignore[assignment]
+    return run_command(train.main, training_flags(shards, run, *more))
+
+
+def training_flags(shards: Path, run: Path, *more: str) -> list[str]:
+    """Its command line."""
+    values: dict[str, Any] = {"depth": 18, "stem": "C", "batch-size": 16, "epochs": STEPS * 16 / 80, "lr": 0.02}
+    values |= {"aug": "gr-hns", "log-steps": 4, "eval-epochs": 1, "threads": 1, "step": "eager"}
+    words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
+    return [*words, "--flip", "--checkpoint-minutes", "0", "--shards", str(shards), "--run-dir", str(run), *more]
+
+
+def evaluate_small(run: Path) -> int:
+    """The report of a finished run, again."""
+    return run_command(evaluate.main, [str(run), "--threads", "1"])
