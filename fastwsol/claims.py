@@ -102,6 +102,13 @@ def overall(found: Sequence[Difference]) -> Verdict:
     return "holds" if verdicts == {"holds"} else "not separable"
 
 
+def overall_name(made: Sequence[Comparison]) -> str:
+    """What the verdict on a claim is over: all of it, or, where comparisons that it makes are missing, a part."""
+    settings = {replace(each.worse, aug="none") for each in made}
+    whole = len(settings) * {1: 3, 2: 2}.get(made[0].claim, 0)
+    return "overall" if len(made) >= whole else f"overall, of {len(made)} of {whole} comparisons"
+
+
 def judge(values: Mapping[Config, Sequence[float]]) -> dict[Comparison, Difference]:
     """Every comparison among settings, given the values of each, one a seed, in percent."""
     spread, freedom = pooled_spread(list(values.values()))

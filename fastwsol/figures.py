@@ -10,10 +10,10 @@ from typing import Any
 from plotly import graph_objects as go
 
 from fastwsol.localize import CAM_THRESHOLD
-from fastwsol.metrics import LEVELS
-from fastwsol.sides import Setting, Side
+from fastwsol.metrics import LEVELS, percent
+from fastwsol.sides import Setting, Side, short_names
 
-COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#8b5cf6", "#06b6d4", "#ec4899", "#84cc16")
+COLOURS = ("#3b82f6", "#d97706", "#10b981", "#ef4444", "#8b5cf6", "#06b6d4", "#ec4899", "#65a30d")
 """Of the settings, in turn."""
 _DASHES = ("solid", "dash", "longdash", "dashdot")
 """Of the settings' lines, each for as many as there are colours."""
@@ -159,17 +159,13 @@ def _sizes(settings: Sequence[Setting]) -> go.Figure:
     shares = [row["share"] for row in rows]
     names = ["{:.0f} to {:.0f} %".format(*(100 * each for each in share)) for share in shares]
 
-    def rates(side: Side) -> list[float]:
-        of_share = {tuple(row["share"]): row["counts"]["gt_known_loc@0.5"] for row in side.report["sizes"]}
-        return [_rate(of_share[tuple(share)]) for share in shares]
-
     for number, setting in enumerate(settings):
-        mean, spread = _mean_and_spread([rates(side) for side in setting.sides])
+        mean, spread = _mean_and_spread([setting.of_size(share) for share in shares])
         figure.add_bar(x=names, y=mean, error_y=spread, name=setting.name, marker_color=_colour(number))
     for name in (each["name"] for each in _baselines(settings[0].sides[0].report)):
         figure.add_scatter(
             x=names,
-            y=[_rate(row["baselines"][name]["gt_known_loc@0.5"]) for row in rows],
+            y=[percent(*row["baselines"][name]["gt_known_loc@0.5"]) for row in rows],
             name=name,
             mode="markers",
             marker={
@@ -183,44 +179,39 @@ def _sizes(settings: Sequence[Setting]) -> go.Figure:
 
 
 def _classes(settings: Sequence[Setting]) -> go.Figure:
-    """Classes in the order of the first setting's Top-1 Loc."""
+    """Classes in the order of the first setting's Top-1 Loc; those without a ground-truth box are left out."""
     figure = _figure("Top-1 Loc at IoU 0.5 by class", "", "%", "x unified")
-    first = settings[0].sides[0].info
-    found = []
-    for setting in settings:
-        of_runs = [[_rate(row["counts"]["top1_loc@0.5"]) for row in side.report["classes"]] for side in setting.sides]
-        found.append(_mean_and_spread(of_runs))
-    order = sorted(range(len(first.class_names)), key=lambda label: -found[0][0][label])
-    for number, (setting, (mean, spread)) in enumerate(zip(settings, found, strict=True)):
-        error = spread and spread | {"array": [spread["array"][label] for label in order]}
+    names = short_names(settings[0].sides[0].info.class_names)
+    means, _ = _mean_and_spread([settings[0].of_class(label) for label in range(len(names))])
+    first = {label: mean for label, mean in enumerate(means) if mean is not None}
+    order = sorted(first, key=lambda label: -first[label])
+    for number, setting in enumerate(settings):
+        mean, spread = _mean_and_spread([setting.of_class(label) for label in order])
         figure.add_scatter(
-            x=[first.class_names[label].partition(",")[0] for label in order],
-            y=[mean[label] for label in order],
-            error_y=error,
+            x=[names[label] for label in order],
+            y=mean,
+            error_y=spread,
             name=setting.name,
             mode="markers",
             marker={"color": _colour(number), "size": 9},
         )
+    figure.update_xaxes(type="category")
     return figure
 
 
-def _mean_and_spread(of_runs: Sequence[Sequence[float]]) -> tuple[list[float], dict[str, Any] | None]:
-    """Means over runs, and the standard deviations as Plotly's error bars where there are several runs."""
-    columns = list(zip(*of_runs, strict=True))
-    means = [statistics.mean(each) for each in columns]
-    if len(of_runs) < 2:
+def _mean_and_spread(points: Sequence[Sequence[float | None]]) -> tuple[list[float | None], dict[str, Any] | None]:
+    """Of points with a value a run: the means, and Plotly's error bars of the standard deviations of several runs."""
+    known = [[each for each in values if each is not None] for values in points]
+    means = [statistics.mean(values) if values else None for values in known]
+    if all(len(values) < 2 for values in known):
         return means, None
-    return means, {"type": "data", "array": [statistics.stdev(each) for each in columns], "thickness": 1.2, "width": 3}
+    spreads = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in known]
+    return means, {"type": "data", "array": spreads, "thickness": 1.2, "width": 3}
 
 
 def _baselines(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Those that stand beside GT-known Loc at IoU 0.5."""
     return [each for each in report["baselines"] if each["name"].endswith(("frame", "0.5"))]
-
-
-def _rate(count: Sequence[int]) -> float:
-    succeeded, counted = count
-    return 100 * succeeded / counted if counted else 0.0
 
 
 def _colour(number: int) -> str:

@@ -66,7 +66,6 @@ def shown_images(split: Split, chosen: Chosen, frame: int) -> list[dict[str, Any
                 "name": split.names([row])[0],
                 "kind": kind,
                 "label": int(split.labels[row]),
-                "size": [width, height],
                 "picture": picture(split.image(row)),
                 "truths": [[round(side, 2) for side in box] for box in in_frame.tolist()],
             }

@@ -1,12 +1,14 @@
 """The tables of a report's page."""
 
 import html
+import statistics
 from collections.abc import Sequence
 
-from fastwsol.claims import CLAIMS, judge, overall
+from fastwsol.claims import CLAIMS, judge, overall, overall_name
+from fastwsol.config import AugName
 from fastwsol.localize import PROTOCOLS
-from fastwsol.published import CLASSES, published
-from fastwsol.sides import Setting, Side
+from fastwsol.published import published, stands_beside
+from fastwsol.sides import Setting
 from fastwsol.sweep_tables import (
     COLUMNS,
     DECIDES,
@@ -27,17 +29,20 @@ def numbers(settings: Sequence[Setting]) -> str:
     """
     report = settings[0].sides[0].report
     several = any(len(setting.sides) > 1 for setting in settings)
-    shows_paper = len(report["classes"]) == CLASSES
+    if not report["images_with_boxes"]:
+        return _classification(settings)
+    shows_paper = stands_beside(report)
     heads = ["", *(["seeds"] if several else []), *(title.replace("\n", " ") for title in COLUMNS.values())]
     found = []
     for protocol in PROTOCOLS:
         rows, below = [], []
         for setting in settings:
-            cells = [mean_and_spread(_values(setting, protocol, rate)) for rate in COLUMNS]
+            cells = [mean_and_spread(setting.rates(protocol, rate)) for rate in COLUMNS]
             rows.append([setting.name, *([str(len(setting.sides))] if several else []), *cells])
-            said = published(setting.config.depth, setting.config.aug, setting.config.batch_size)
-            if said is not None and shows_paper:
-                below.append([f"the paper: {setting.name}", *(["1"] if several else []), *papers_cells(said)])
+        for aug, depth, batch_size in dict.fromkeys(_as_the_paper_names(setting) for setting in settings):
+            if shows_paper and (said := published(depth, aug, batch_size)) is not None:
+                name = f"the paper: {aug}, depth {depth}, batch {batch_size}"
+                below.append([name, *(["1"] if several else []), *papers_cells(said)])
         for baseline in report["baselines"]:
             rates = baseline["rates"][protocol]
             shown = [rates.get(rate) if rate.startswith("gt_known") else None for rate in COLUMNS]
@@ -52,18 +57,61 @@ def numbers(settings: Sequence[Setting]) -> str:
     return "".join(found) + f'<p class="note">{html.escape(note)}</p>' + (_each_run(settings) if several else "")
 
 
+def _as_the_paper_names(setting: Setting) -> tuple[AugName, int, int]:
+    return setting.config.aug, setting.config.depth, setting.config.batch_size
+
+
+def _classification(settings: Sequence[Setting]) -> str:
+    """What can be told of images without ground-truth boxes."""
+    rows = [[each.name, mean_and_spread(each.rates(PROTOCOLS[0], "top1_clas"))] for each in settings]
+    note = "None of these images has a ground-truth box: how well objects are localized cannot be measured."
+    return table("classification, percent", ["", "Top-1 Clas"], rows) + f'<p class="note">{note}</p>'
+
+
 def _each_run(settings: Sequence[Setting]) -> str:
     rows = [
         [
             setting.name,
             str(side.info.config.seed),
-            *(percent_text(_value(side, PROTOCOLS[0], rate)) for rate in COLUMNS),
+            *(percent_text(side.report["rates"][PROTOCOLS[0]].get(rate)) for rate in COLUMNS),
         ]
         for setting in settings
         for side in setting.sides
     ]
     heads = ["", "seed", *(title.replace("\n", " ") for title in COLUMNS.values())]
-    return f"<details><summary>Every run, {PROTOCOLS[0]}</summary>{table('', heads, rows)}</details>"
+    title = f"Every run, {PROTOCOLS[0]}"
+    return f"<details><summary>{title}</summary>{table('', heads, rows, label=title)}</details>"
+
+
+def by_size_and_class(settings: Sequence[Setting]) -> str:
+    """The charts by object size and by class as tables, of the means over seeds."""
+    reports = [side.report for side in settings[0].sides]
+    if not reports[0]["images_with_boxes"]:
+        return ""
+    names = [setting.name for setting in settings]
+    shares = [row["share"] for row in reports[0]["sizes"] if row["images"]]
+    sizes = [
+        [
+            "{:.0f} to {:.0f} %".format(*(100 * each for each in share)),
+            *(_mean_cell(each.of_size(share)) for each in settings),
+        ]
+        for share in shares
+    ]
+    classes = [
+        [row["class"], *(_mean_cell(each.of_class(label)) for each in settings)]
+        for label, row in enumerate(reports[0]["classes"])
+    ]
+    title = "By object size (GT-known Loc) and by class (Top-1 Loc), as tables"
+    return (
+        f"<details><summary>{title}</summary>"
+        f"{table('GT-known Loc at IoU 0.5 by the share of the image that the object covers', ['', *names], sizes)}"
+        f"{table('Top-1 Loc at IoU 0.5 by class', ['', *names], classes)}</details>"
+    )
+
+
+def _mean_cell(rates: Sequence[float | None]) -> str:
+    known = [each for each in rates if each is not None]
+    return percent_text(statistics.mean(known) if known else None)
 
 
 def claims(settings: Sequence[Setting]) -> str:
@@ -72,7 +120,7 @@ def claims(settings: Sequence[Setting]) -> str:
     if len(words_of) < len(settings):
         return ""  # runs that cannot be told apart
     judged = {
-        protocol: judge({setting.config: _values(setting, protocol, DECIDES) for setting in settings})
+        protocol: judge({setting.config: setting.rates(protocol, DECIDES) for setting in settings})
         for protocol in PROTOCOLS
     }
     found = []
@@ -83,26 +131,17 @@ def claims(settings: Sequence[Setting]) -> str:
         rows = []
         for each in ours:
             cells = [difference_text(judged[protocol][each]).replace("\n", ", ") for protocol in PROTOCOLS]
-            shared = ", ".join(word for word in words_of[each.worse] if word not in each.sides)
+            shared = ", ".join(word for word in words_of[each.worse] if word in words_of[each.better])
             what = " − ".join(each.sides) + (f" ({shared})" if shared else "")
             rows.append([what, papers_difference(each), *cells])
         verdicts = [overall([judged[protocol][each] for each in ours]) for protocol in PROTOCOLS]
         title = f"Claim {claim}: {text} (Top-1 Loc, IoU 0.5, points)"
-        found.append(table(title, ["first − second", "the paper", *PROTOCOLS], rows, [["overall", "", *verdicts]]))
+        found.append(
+            table(title, ["first − second", "the paper", *PROTOCOLS], rows, [[overall_name(ours), "", *verdicts]])
+        )
     if not found:
         return ""
     return "".join(found) + f'<p class="note">{html.escape(HOW_JUDGED)}</p>'
-
-
-def _values(setting: Setting, protocol: str, rate: str) -> list[float]:
-    """A rate of a setting, one value a run, in percent; empty where it could not be measured."""
-    found = [_value(side, protocol, rate) for side in setting.sides]
-    return [value for value in found if value is not None]
-
-
-def _value(side: Side, protocol: str, rate: str) -> float | None:
-    value: float | None = side.report["rates"][protocol].get(rate)
-    return value
 
 
 def runs(settings: Sequence[Setting]) -> str:
@@ -110,7 +149,7 @@ def runs(settings: Sequence[Setting]) -> str:
     rows, commands = [], []
     for setting in settings:
         for side in setting.sides:
-            config, last = side.info.config, side.starts[-1]
+            config, last = side.info.config, side.start
             trained = f"{config.epochs:g} epochs, batch {config.batch_size}, seed {config.seed}"
             rows.append(
                 [
@@ -118,23 +157,41 @@ def runs(settings: Sequence[Setting]) -> str:
                     f"ResNet-{config.depth}, stem {config.stem}, {config.aug}",
                     trained,
                     f"{side.report['precision']} on {side.report['device']}",
-                    str(last["git"])[:12],
+                    _commit(last["git"]),
                 ]
             )
             commands.append(f"# {setting.name}, seed {config.seed}\n{last['command']}")
     heads = ["run", "network", "training", "evaluated", "commit"]
     written = html.escape("\n".join(commands))
-    return table("", heads, rows, style="words") + f"<details><summary>Commands</summary><pre>{written}</pre></details>"
+    return (
+        table("", heads, rows, style="words", label="What was run")
+        + f"<details><summary>Commands</summary><pre>{written}</pre></details>"
+    )
+
+
+def _commit(git: str | None) -> str:
+    if git is None:
+        return "–"
+    commit, changed, _ = git.partition("+")
+    return commit[:12] + (" and changes" if changed else "")
 
 
 def table(
-    caption: str, heads: Cells, rows: Sequence[Cells], below: Sequence[Cells] = (), style: str = "numbers"
+    caption: str,
+    heads: Cells,
+    rows: Sequence[Cells],
+    below: Sequence[Cells] = (),
+    style: str = "numbers",
+    label: str = "",
 ) -> str:
-    """An HTML table, its caption above what scrolls; the rows `below` are set apart. style: numbers or words."""
+    """An HTML table, its caption above what scrolls; the rows `below` are set apart.
+
+    style: numbers or words; label: what it is, to who does not see it, where it has no caption.
+    """
     head = "".join(f'<th scope="col">{html.escape(each)}</th>' for each in heads)
     body = "".join(_row(each, "") for each in rows) + "".join(_row(each, ' class="baseline"') for each in below)
     title = f"<h3>{html.escape(caption)}</h3>" if caption else ""
-    label = html.escape(caption or heads[0], quote=True)
+    label = html.escape(caption or label, quote=True)
     inner = f'<table class="{style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return f'{title}<div class="scroll" role="region" aria-label="{label}" tabindex="0">{inner}</div>'
 

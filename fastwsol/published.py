@@ -1,6 +1,7 @@
 """The numbers of Choe, Park and Shim 2018 (arXiv 1802.07888), tables 1 and 2: percent of Tiny ImageNet's val images."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fastwsol.config import AugName
 
@@ -17,8 +18,8 @@ class Published:
 AUGS: tuple[AugName, ...] = ("none", "hns", "gr", "gr-hns", "hns-gr")
 """The columns of table 1: CAM, HnS, GR, HnS after GR, GR after HnS. The first three are table 2's."""
 
-CLASSES = 200
-"""Of the data set that the numbers are of; beside fewer they do not stand."""
+SOURCE, CLASSES, SPLIT = "tiny-imagenet-200", 200, "val"
+"""What the numbers are of; beside others they do not stand."""
 
 DEPTHS = (34, 18)
 BATCH_SIZES = (32, 128, 256)
@@ -48,6 +49,11 @@ _TABLE_2 = {
     (34, 128): (29.62, 30.32, 36.13),
     (18, 128): (27.76, 29.25, 35.83),
 }
+
+
+def stands_beside(report: dict[str, Any]) -> bool:
+    """Whether a report is of the same images as the paper's numbers."""
+    return (report["source"], len(report["classes"]), report["split"]) == (SOURCE, CLASSES, SPLIT)
 
 
 def published(depth: int, aug: AugName, batch_size: int) -> Published | None:

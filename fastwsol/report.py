@@ -6,7 +6,7 @@ The file needs no network and no server.
 import html
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -31,12 +31,15 @@ from fastwsol.holdout import hold_out
 from fastwsol.machine import Autocast, Precision, pick_autocast, take_device, use_threads
 from fastwsol.rundir import RunDir
 from fastwsol.shards import Shards, open_shards
-from fastwsol.sides import Setting, Side, check_same_images, read_side, settings_of
-from fastwsol.trained import trained_model
+from fastwsol.sides import Setting, Side, check_alike, read_side, settings_of, short_names
+from fastwsol.trained import read_run, trained_model
 from fastwsol.validation import forward_split
 
 PROG = "python -m fastwsol.report"
 MOST_IMAGES = 600
+MOST_PICTURES = 7200
+"""Maps on a page: at some 6,000 bytes each, more would take a browser long to open."""
+_BYTES_A_MAP = 6_000
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Flags(DataFlags):
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     precision: Precision = "auto"
-    """auto: the number format each run was trained in"""
+    """auto: the number format each run's report was made in"""
     threads: int = 0
     """threads of the CPU's part of the work; 0: all cores"""
 
@@ -69,7 +72,8 @@ def main(arguments: Sequence[str]) -> int:
     check(flags)
     with joined() as world:
         sides = [read_side(folder) for folder in flags.runs]
-        check_same_images(sides)
+        check_alike(sides)
+        check_size(flags.gallery, len(sides))
         if flags.tensorboard:
             for side in sides:
                 print(f"curves for TensorBoard in {write_curves(RunDir(side.folder))}")
@@ -99,7 +103,11 @@ def page(settings: Sequence[Setting], flags: Flags, world: World) -> bytes:
     shards = hold_out(packed, first.info.config.holdout)
     split = shards.splits[first.info.config.eval_split]
     names = dict.fromkeys([split.packed_name, "train"])
-    feed = open_feed(flags, packed, [*names], autocast_of(flags, first), threads, False, world, builds=False)
+    autocasts = {autocast.precision: autocast for autocast in (autocast_of(flags, side) for side in sides)}
+    feeds: dict[str, Feed] = {
+        precision: open_feed(flags, packed, [*names], autocast, threads, False, world, builds=False)
+        for precision, autocast in autocasts.items()
+    }
     chosen = choose_images([side.images.found["strict"].ious for side in sides], flags.gallery)
     frame = first.info.config.image_size
     drawn = figures(settings)
@@ -107,11 +115,12 @@ def page(settings: Sequence[Setting], flags: Flags, world: World) -> bytes:
     judged = html_tables.claims(settings)
     data = {
         "frame": frame,
-        "classes": list(first.info.class_names),
+        "classes": short_names(first.info.class_names),
+        "seeds": [str(seed) for seed in seeds_of(settings)],
         "images": shown_images(split, chosen, frame),
         "runs": [
-            {"name": setting.name, "seed": side.info.config.seed if len(setting.sides) > 1 else None}
-            | of_run(side, shards, chosen, autocast_of(flags, side), feed, world)
+            {"name": setting.name, "seed": str(side.info.config.seed)}
+            | of_run(side, shards, chosen, autocast_of(flags, side), feeds, world)
             for setting in settings
             for side in setting.sides
         ],
@@ -131,9 +140,26 @@ def page(settings: Sequence[Setting], flags: Flags, world: World) -> bytes:
         runs=html_tables.runs(settings),
         numbers=html_tables.numbers(settings),
         claims=f'<section id="claims"><h2>The paper\'s claims</h2>{judged}</section>' if judged else "",
-        fed=fed(shards, first.info.config, feed),
+        fed=fed(shards, first.info.config, next(iter(feeds.values()))),
+        by_size_and_class=html_tables.by_size_and_class(settings),
     )
     return text.encode()
+
+
+def check_size(gallery: int, runs: int) -> None:
+    """Raise UserError where a page would be too large to open."""
+    if (pictures := gallery * runs) > MOST_PICTURES:
+        raise UserError(
+            f"--gallery {gallery} of {runs} runs: {pictures:,} maps, some {pictures * _BYTES_A_MAP / 1e6:.0f} MB; "
+            f"give --gallery {MOST_PICTURES // runs}, or fewer runs"
+        )
+
+
+def seeds_of(settings: Sequence[Setting]) -> list[int]:
+    """The seeds to choose among, where a setting has several runs; else none, since all runs stand side by side."""
+    if all(len(setting.sides) == 1 for setting in settings):
+        return []
+    return sorted({side.info.config.seed for setting in settings for side in setting.sides})
 
 
 def chart(place: str, figure: dict[str, Any]) -> str:
@@ -144,18 +170,21 @@ def chart(place: str, figure: dict[str, Any]) -> str:
 
 def autocast_of(flags: Flags, side: Side) -> Autocast:
     """Where, and in which number format, a run's network computes."""
-    precision = side.saved.scalars["precision"] if flags.precision == "auto" else flags.precision
+    precision = side.report["precision"] if flags.precision == "auto" else flags.precision
     return pick_autocast(precision, take_device(flags.device))
 
 
-def of_run(side: Side, shards: Shards, chosen: Chosen, autocast: Autocast, feed: Feed, world: World) -> dict[str, Any]:
+def of_run(
+    side: Side, shards: Shards, chosen: Chosen, autocast: Autocast, feeds: Mapping[str, Feed], world: World
+) -> dict[str, Any]:
     """What the page holds of one run."""
     config = side.info.config
     images: list[dict[str, Any]] = []
     if len(chosen.ids):
         part = shards.splits[config.eval_split].subset(config.eval_split, chosen.ids)
-        model = trained_model(side.info, side.saved.tensors).to(autocast.device)
-        outputs = forward_split(model, shards, part, config, autocast, feed, world, "truth")
+        _, saved = read_run(RunDir(side.folder))  # read here, so that one run's tensors at a time are in memory
+        model = trained_model(side.info, saved.tensors).to(autocast.device)
+        outputs = forward_split(model, shards, part, config, autocast, feeds[autocast.precision], world, "truth")
         split = shards.splits[config.eval_split]
         images = shown_maps(outputs.cams, outputs.predicted[:, 0], split, chosen.ids, config.image_size)
     return {

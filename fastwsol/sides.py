@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fastwsol.checkpoint import Checkpoint
 from fastwsol.config import Config
 from fastwsol.errors import UserError
 from fastwsol.image_rows import ImageRows
+from fastwsol.metrics import percent
 from fastwsol.rundir import RunDir, RunInfo
 from fastwsol.trained import read_run
 
@@ -19,14 +19,14 @@ class Side:
 
     folder: Path
     info: RunInfo
-    saved: Checkpoint
     report: dict[str, Any]
     """Of the images that the run itself was evaluated on."""
     images: ImageRows
     """The same images, one by one."""
     rows: list[dict[str, Any]]
     """Of metrics.jsonl."""
-    starts: list[dict[str, Any]]
+    start: dict[str, Any]
+    """How it was last started: command, commit, versions."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,20 @@ class Setting:
         """What tells it apart, as one."""
         return ", ".join(self.words)
 
+    def rates(self, protocol: str, rate: str) -> list[float]:
+        """A rate, one value a run, in percent; empty where it could not be measured."""
+        found = [side.report["rates"][protocol].get(rate) for side in self.sides]
+        return [value for value in found if value is not None]
+
+    def of_size(self, share: Sequence[float]) -> list[float | None]:
+        """GT-known Loc at IoU 0.5 of images whose object covers such a share of them, one value a run."""
+        rows = [next(row for row in side.report["sizes"] if row["share"] == share) for side in self.sides]
+        return [percent(*row["counts"]["gt_known_loc@0.5"]) for row in rows]
+
+    def of_class(self, label: int) -> list[float | None]:
+        """Top-1 Loc at IoU 0.5 of a class, one value a run; None without ground truth."""
+        return [percent(*side.report["classes"][label]["counts"]["top1_loc@0.5"]) for side in self.sides]
+
     @property
     def config(self) -> Config:
         """Of its runs, with seed 0."""
@@ -49,27 +63,42 @@ class Setting:
 
 
 def read_side(folder: Path) -> Side:
-    """A finished run. Raises UserError where it is none."""
+    """A finished run. Raises UserError where it is none, or a part of it cannot be read."""
     run = RunDir(folder)
     info, saved = read_run(run)
     if not run.finished(info.config):
         raise UserError(f"{folder}: not finished; let it train to its end first")
     split = info.config.eval_split
+    report = run.read_report(split)
+    if saved.step != report["step"]:
+        raise UserError(
+            f"{run.checkpoints}: the newest whole checkpoint is of step {saved.step}, the report of step "
+            f"{report['step']}; restore the checkpoint from a copy, or evaluate again"
+        )
     images = ImageRows.read(run.report_file(split).with_suffix(".csv"))
-    return Side(folder, info, saved, run.read_report(split), images, run.rows(), run.starts())
+    try:
+        rows, starts = run.rows(), run.starts()
+    except (ValueError, KeyError, TypeError):
+        starts = []
+    if not starts:
+        raise UserError(f"{folder}: environment.json or metrics.jsonl is missing or damaged; restore it from a copy")
+    return Side(folder, info, report, images, rows, starts[-1])
 
 
-def check_same_images(sides: Sequence[Side]) -> None:
-    """Raise UserError where two runs were evaluated on different images, or trained on different shards."""
+def check_alike(sides: Sequence[Side]) -> None:
+    """Raise UserError where a run is named twice, was evaluated on other images, or trained on other shards."""
     first = sides[0]
-    for side in sides[1:]:
+    folders = [side.folder.resolve() for side in sides]
+    for number, side in enumerate(sides):
+        if folders[number] in folders[:number]:
+            raise UserError(f"{side.folder}: is named twice; leave it out once")
         same = side.info.shards_digest == first.info.shards_digest and side.images.names == first.images.names
         if not same:
             raise UserError(f"{side.folder}: was evaluated on other images than {first.folder}; report on it alone")
 
 
 def settings_of(sides: Sequence[Side]) -> list[Setting]:
-    """The settings of `sides`, in the order of their first runs; runs that cannot be told apart are each their own."""
+    """The settings of `sides`, in the order of their first runs; of two copies of a run each is named by its folder."""
     configs = [side.info.config for side in sides]
     if len(set(configs)) < len(configs):
         return [Setting((str(side.folder),), (side,)) for side in sides]
@@ -98,3 +127,9 @@ def _word(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return words if value else f"no {words}"
     return f"{words} {value[:8] or 'drawn'}" if name == "init_sha256" else f"{words} {value}"
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Classes' names up to the first comma, and whole where two would be the same."""
+    short = [name.partition(",")[0] for name in names]
+    return [name if short.count(start) > 1 else start for name, start in zip(names, short, strict=True)]

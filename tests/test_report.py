@@ -76,7 +76,12 @@ def page_of_all(runs: Path) -> Path:
 def test_a_page_holds_all_runs_and_asks_the_network_for_nothing(runs: Path, page_of_all: Path) -> None:
     page = page_of_all.read_text()
     data = data_in(page)
-    assert [(run["name"], run["seed"]) for run in data["runs"]] == [("none", 0), ("none", 1), ("gr", 0), ("gr", 1)]
+    assert [(run["name"], run["seed"]) for run in data["runs"]] == [
+        ("none", "0"),
+        ("none", "1"),
+        ("gr", "0"),
+        ("gr", "1"),
+    ]
     assert len(data["images"]) == IMAGES
     assert all(len(run["images"]) == IMAGES for run in data["runs"])
     own = page.replace(page[page.index('<script type="text/plain"') : page.rindex("</script>")], "")  # without Plotly

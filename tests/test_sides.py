@@ -12,13 +12,16 @@ from fastwsol.config import Config, demo
 from fastwsol.html_tables import claims, numbers, table
 from fastwsol.localize import PROTOCOLS
 from fastwsol.published import CLASSES
-from fastwsol.sides import Setting, settings_of
+from fastwsol.sides import Setting, settings_of, short_names
 
 
 def side(config: Config, top1_loc: float = 30.0, classes: int = 4) -> Any:
     """A finished run as far as names and tables look at one."""
     rates = {"top1_clas": 50.0, "top1_loc@0.5": top1_loc, "gt_known_loc@0.5": 51.25}
     report = {
+        "source": "tiny-imagenet-200",
+        "split": "val",
+        "images_with_boxes": 40,
         "rates": dict.fromkeys(PROTOCOLS, rates),
         "baselines": [{"name": "whole frame", "box": [0, 0, 64, 64], "rates": dict.fromkeys(PROTOCOLS, rates)}],
         "classes": [{}] * classes,
@@ -64,9 +67,9 @@ def test_where_every_setting_has_one_run_its_seed_is_a_difference():
 def test_the_papers_numbers_stand_beside_those_of_all_its_classes_alone(classes, shown):
     config = Config(aug="gr", depth=18, batch_size=256)
     rows = rows_of(numbers([Setting(("gr",), (side(config, classes=classes),))]))
-    assert ("the paper: gr" in rows) is shown
+    assert ("the paper: gr, depth 18, batch 256" in rows) is shown
     if shown:
-        assert rows["the paper: gr"] == ["52.23", "34.43", "", "57.00", ""]
+        assert rows["the paper: gr, depth 18, batch 256"] == ["52.23", "34.43", "", "57.00", ""]
 
 
 def test_a_fixed_box_has_no_numbers_of_classification():
@@ -83,7 +86,7 @@ def test_claims_are_judged_setting_by_setting():
     rows = rows_of(claims(settings))
     assert rows["gr − none (x)"][1].startswith("+10.00 ± ")
     assert rows["gr − none (x)"][1].endswith("holds")
-    assert rows["overall"][1] == "holds"
+    assert rows["overall, of 1 of 3 comparisons"][1] == "holds"
     assert claims(settings[:1]) == ""
 
 
@@ -92,3 +95,17 @@ def test_what_names_hold_is_text_on_the_page():
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "<b>" not in page
+
+
+def test_a_claim_is_whole_only_where_every_comparison_is_made():
+    settings = [Setting((aug,), (side(replace(demo(), aug=aug)),)) for aug in ("none", "hns", "gr")]
+    assert rows_of(claims(settings))["overall"][1] == "not separable", "one seed"
+
+
+def test_seeds_of_other_numbers_are_no_shared_word():
+    settings = settings_of([side(demo()), side(replace(demo(), aug="none", seed=3))])
+    assert "gr − none" in rows_of(claims(settings))
+
+
+def test_classes_of_one_short_name_are_named_whole():
+    assert short_names(["crane, bird", "crane, machine", "tench, fish"]) == ["crane, bird", "crane, machine", "tench"]

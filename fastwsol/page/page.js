@@ -20,7 +20,7 @@ function seenBy(run, index) {
   return image;
 }
 
-// Theme: as the system has it, until the button says otherwise.
+// Theme: as the system has it, until the button says otherwise or the system changes.
 const dark = () => document.documentElement.dataset.theme === "dark";
 const ofTheme = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 function chartColours() {
@@ -67,13 +67,13 @@ function drawChartsInView() {
 // Gallery
 const controls = Object.fromEntries(
   ["level", "iou", "seed", "kind", "class", "outcome", "run", "view"].map((id) => [id, byId(id)]));
-const seeds = [...new Set(data.runs.map((run) => run.seed))].filter((seed) => seed !== null).sort((a, b) => a - b);
+let wantedRun = ""; // whose hits are filtered by, also while a seed is shown that it has no run of
 
 function fillControls() {
   const labels = new Set(data.images.map((image) => image.label));
   data.classes.forEach((name, label) => { if (labels.has(label)) controls.class.add(new Option(name, label)); });
-  for (const seed of seeds) controls.seed.add(new Option(seed, seed));
-  controls.seed.parentElement.hidden = seeds.length < 2;
+  for (const seed of data.seeds) controls.seed.add(new Option(seed, seed));
+  controls.seed.parentElement.hidden = !data.seeds.length;
   const measured = data.runs.some((run) => run.with_boxes);
   for (const id of ["iou", "kind", "outcome", "run"]) controls[id].parentElement.hidden = !measured;
   if (data.runs.length < 2) controls.run.parentElement.hidden = true;
@@ -82,13 +82,11 @@ function fillControls() {
 }
 // The runs that are shown side by side: of one seed, where settings have several.
 function shownRuns() {
-  const seed = controls.seed.value;
-  return data.runs.filter((run) => run.seed === null || seeds.length < 2 || String(run.seed) === seed);
+  return data.seeds.length ? data.runs.filter((run) => run.seed === controls.seed.value) : data.runs;
 }
 function fillRuns() {
-  const before = controls.run.value;
   controls.run.replaceChildren(...shownRuns().map((run) => new Option(run.name, run.name)));
-  if (shownRuns().some((run) => run.name === before)) controls.run.value = before;
+  if (shownRuns().some((run) => run.name === wantedRun)) controls.run.value = wantedRun;
 }
 
 const state = () => ({
@@ -127,7 +125,10 @@ function picture(address) {
 // Levels of grey to colours, once.
 const heatmaps = new Map();
 function heatmap(address) {
-  if (!heatmaps.has(address)) heatmaps.set(address, picture(address).then(coloured));
+  if (!heatmaps.has(address)) {
+    heatmaps.set(address, picture(address).then(coloured));
+    pictures.delete(address);
+  }
   return heatmaps.get(address);
 }
 function coloured(image) {
@@ -178,7 +179,6 @@ function element(tag, className, text) {
   return made;
 }
 
-const shortName = (label) => data.classes[label].split(",")[0];
 
 // Cards draw their pictures when they are about to be seen, at the level that the slider is then at.
 const inView = new Set();
@@ -193,7 +193,7 @@ const cardWatch = new IntersectionObserver((entries) => {
 function card(index, now) {
   const image = data.images[index];
   const item = element("li", "card");
-  const title = element("h3", "", shortName(image.label));
+  const title = element("h3", "", data.classes[image.label]);
   title.append(element("span", "", ` ${image.name}`));
   item.append(title);
   const canvases = [];
@@ -208,7 +208,7 @@ function card(index, now) {
     }
     const said = element("p"), measured = element("span"), verdict = element("span");
     if (now.runs.length > 1) said.append(element("b", "", run.name), " ");
-    said.append(seen.predicted === image.label ? "class right" : `taken for ${shortName(seen.predicted)}`);
+    said.append(seen.predicted === image.label ? "class right" : `taken for ${data.classes[seen.predicted]}`);
     if (hasTruth(seen)) said.append(" · ", measured, " ", verdict);
     item.append(row, said);
     return (level, iou) => {
@@ -252,6 +252,7 @@ function show() {
   const found = chosen(now);
   showCards(found.slice(0, most), now);
   byId("level-shown").textContent = `${(now.level / 255).toFixed(2)} of the maximum (level ${now.level})`;
+  controls.level.setAttribute("aria-valuetext", `${(now.level / 255).toFixed(2)} of the maximum`);
   const key = { 30: "0.3", 50: "0.5", 70: "0.7" }[now.iou];
   byId("counts").tBodies[0].replaceChildren(...now.runs.filter((run) => run.with_boxes).map((run) => {
     const hits = run.curve[key][now.level];
@@ -262,7 +263,10 @@ function show() {
     row.append(head, ...cells.map((each) => element("td", "", each)));
     return row;
   }));
-  byId("found").textContent = `${found.length} of ${data.images.length} pictures`;
+  const missing = new Set(data.runs.map((run) => run.name));
+  for (const run of now.runs) missing.delete(run.name);
+  const without = missing.size ? `; of this seed there is no run of ${[...missing].join(", ")}` : "";
+  byId("found").textContent = `${found.length} of ${data.images.length} pictures${without}`;
   byId("more").hidden = found.length <= most;
 }
 let waiting = 0;
@@ -273,6 +277,7 @@ function showSoon() {
 for (const control of Object.values(controls)) {
   control.addEventListener("input", () => {
     if (control === controls.seed) fillRuns();
+    if (control === controls.run) wantedRun = controls.run.value;
     if (control !== controls.level) most = PAGE;
     showSoon();
   });
@@ -281,6 +286,14 @@ for (const form of document.forms) form.addEventListener("submit", (event) => ev
 byId("reset").addEventListener("click", () => { controls.level.value = PAPERS_LEVEL; show(); });
 byId("more").addEventListener("click", () => { most += PAGE; show(); });
 
-setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-if (data.images.length) { fillControls(); show(); } else byId("gallery").hidden = true;
+const system = matchMedia("(prefers-color-scheme: dark)");
+system.addEventListener("change", () => setTheme(system.matches ? "dark" : "light"));
+setTheme(system.matches ? "dark" : "light");
+if (data.images.length) {
+  fillControls();
+  show();
+} else {
+  byId("gallery").hidden = true;
+  for (const link of document.querySelectorAll("a[href='#gallery']")) link.hidden = true;
+}
 drawChartsInView();

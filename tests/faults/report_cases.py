@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .case import Case, Place
+from .run_cases import edit
 
 
 def training(shards: Path, folder: Path) -> list[str]:
@@ -64,6 +65,22 @@ CASES = [
     asked("a flag misspelt", ["--galery", "3"], "perhaps you meant --gallery"),
     asked("half precision on a CPU", ["--precision", "fp16"], "--precision fp16: needs a CUDA device"),
     asked("no shards", ["--shards", "nowhere"], "nowhere: no packed data set"),
+    on_runs("one named twice", lambda place: [place.shared["finished"]] * 2, "finished: is named twice"),
+    on_runs(
+        "no environment",
+        lambda place: spoilt(place, lambda run: (run / "environment.json").unlink()),
+        "environment.json or metrics.jsonl is missing or damaged",
+    ),
+    on_runs(
+        "metrics cut in the middle",
+        lambda place: spoilt(place, lambda run: (run / "metrics.jsonl").write_text('{"kind": \n')),
+        "environment.json or metrics.jsonl is missing or damaged",
+    ),
+    on_runs(
+        "a report of another step",
+        lambda place: spoilt(place, lambda run: edit(run / "report.json", lambda fields: fields.update(step=5))),
+        "the report of step 5; restore the checkpoint",
+    ),
     on_runs("none named", lambda place: [], "no run is named"),
     on_runs("no folder", lambda place: [place.root / "nowhere"], "nowhere: no run here"),
     on_runs("an unfinished one", lambda place: [place.shared["run"]], "not finished; let it train to its end first"),
