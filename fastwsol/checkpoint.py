@@ -1,4 +1,4 @@
-"""Checkpoints: tensors in safetensors, then a JSON with the scalars and the tensors' SHA-256. No pickle.
+"""Checkpoints: tensors in safetensors, then a JSON with the scalars, the tensors' SHA-256 and its own. No pickle.
 
 The JSON is written last, so what has none is not a checkpoint. Names sort by step.
 """
@@ -17,7 +17,9 @@ from torch import Tensor
 from fastwsol.durable import PARTIAL_SUFFIX, sync_folder, write_durably, write_json
 from fastwsol.errors import UserError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_WITHOUT_OWN_HASH = 1
+"""The version before: read as well."""
 KEPT = 3
 """How many of the newest checkpoints a run keeps."""
 
@@ -44,16 +46,14 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], scalars: Mappin
 
     write_durably(tensor_file, lambda file: _write(file, encoded))
     path = stem.with_suffix(".json")
-    write_json(
-        path,
-        {
-            "format_version": FORMAT_VERSION,
-            "step": step,
-            "tensors": tensor_file.name,
-            "sha256": hashlib.sha256(encoded).hexdigest(),
-            **scalars,
-        },
-    )
+    fields = {
+        "format_version": FORMAT_VERSION,
+        "step": step,
+        "tensors": tensor_file.name,
+        "sha256": hashlib.sha256(encoded).hexdigest(),
+        **scalars,
+    }
+    write_json(path, fields | {"fields_sha256": hash_of(fields)})
     _drop_old(folder, step)
     return path
 
@@ -64,10 +64,13 @@ def load(path: Path) -> Checkpoint:
         scalars = json.loads(path.read_bytes())
         encoded = (path.parent / scalars["tensors"]).read_bytes()
         version, step, sha256 = scalars["format_version"], int(scalars["step"]), scalars["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        own_sha256 = scalars.pop("fields_sha256", None)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a whole checkpoint ({error})") from None
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, _WITHOUT_OWN_HASH):
         raise UserError(f"{path}: checkpoint format {version}; this version of fastwsol reads {FORMAT_VERSION}")
+    if version == FORMAT_VERSION and own_sha256 != hash_of(scalars):
+        raise UserError(f"{path}: its fields are not those that were saved (SHA-256 differs)")
     if hashlib.sha256(encoded).hexdigest() != sha256:
         raise UserError(
             f"{path.parent / scalars['tensors']}: its bytes are not those that were saved (SHA-256 differs)"
@@ -92,6 +95,11 @@ def newest_valid(folder: Path) -> Checkpoint | None:
             f"another --run-dir"
         )
     return None
+
+
+def hash_of(fields: Mapping[str, Any]) -> str:
+    """The SHA-256 of a checkpoint's fields, however they are written."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _write(file: Any, encoded: bytes) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from fastwsol import train
+from fastwsol.checkpoint import hash_of
 from fastwsol.config import Config
 from fastwsol.durable import sole_worker
 from fastwsol.holdout import hold_out
@@ -155,7 +156,14 @@ def rewrite_tensors(folder: Path, content: bytes) -> None:
 
 
 def checkpoint_as(**changes: object) -> Callable[[Path], object]:
-    return lambda folder: edit(folder / f"{CHECKPOINT}.json", lambda fields: fields.update(changes))
+    """Another checkpoint that is whole."""
+
+    def change(fields: dict) -> None:
+        fields.update(changes)
+        del fields["fields_sha256"]
+        fields["fields_sha256"] = hash_of(fields)
+
+    return lambda folder: edit(folder / f"{CHECKPOINT}.json", change)
 
 
 def run_cases(command: str) -> list[Case]:
