@@ -1,8 +1,8 @@
 """Promise 11: the losses of the first 50 steps under each augmentation are those of tests/golden.
 
-They are equal to the bit on a processor, and with the torch, that a file names. Elsewhere sums are rounded otherwise, and
-training amplifies that: with AVX2 in place of AVX-512 losses are apart by up to 0.007 in the first four steps, by up to
-1 later, and their means over all steps by 0.01 to 0.06. So there the first steps and the mean are held alone.
+They are equal to the bit on a processor, and with the torch, that a file names. Elsewhere sums are rounded otherwise,
+and training amplifies that: with AVX2 in place of AVX-512 losses are apart by up to 0.007 in the first four steps, by
+up to 1 later, and their means over all steps by 0.01 to 0.06. So there the first steps and the mean are held alone.
 
 A change that moves the losses says why: `pytest tests/faults/test_golden_losses.py --golden-because "TEXT"` writes the
 files anew.
