@@ -93,10 +93,7 @@ def open_store(
             if about:
                 print(f"{path}: is of other shards or damaged, and is built anew", flush=True)
             _build(split, path, threads, gives_up)
-            write_json(
-                folder / f"{name}.json",
-                {"format_version": FORMAT_VERSION, "key": _key(shards, name), **_contents(path)},
-            )
+            write_json(folder / f"{name}.json", {"key": _key(shards, name), **_contents(path)})
         pixels = np.load(path, mmap_mode="r")
     return Store(path, pixels)
 

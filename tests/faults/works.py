@@ -6,7 +6,9 @@ from typing import Any
 from fastwsol import evaluate, progress, train
 from fastwsol.command import run_command
 from fastwsol.packing import pack
+from fastwsol.shards import open_shards
 from fastwsol.sources.synthetic import Synthetic
+from fastwsol.store import default_folder, open_store
 
 STEPS = 20
 """Of 16 images out of 80: epochs begin with steps 0, 5, 10 and 15."""
@@ -40,3 +42,14 @@ def training_flags(shards: Path, run: Path, *more: str) -> list[str]:
 def evaluate_small(run: Path) -> int:
     """The report of a finished run, again."""
     return run_command(evaluate.main, [str(run), "--threads", "1"])
+
+
+def build_store(shards: Path) -> int:
+    """Decode the training images once."""
+
+    def main(_: object) -> int:
+        opened = open_shards(shards)
+        open_store(opened, "train", default_folder(opened), threads=1)
+        return 0
+
+    return run_command(main, [])

@@ -1,0 +1,125 @@
+"""Promise 14: files of another version are read, or refused by name; nothing in between."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastwsol import checkpoint, packing
+from fastwsol.command import run_command
+from fastwsol.errors import UserError
+from fastwsol.journal import JOURNAL_NAME, Journal
+from fastwsol.rundir import RunDir
+from fastwsol.shards import MANIFEST_NAME, open_shards
+from fastwsol.store import default_folder, is_built, open_store
+
+from .run_cases import make_run
+from .tally import Tally
+
+PROMISE = "14 old files"
+VERSIONS = (0, 99, None, "1", "lacking")
+
+
+def with_version(path: Path, key: str, version: object) -> None:
+    fields: dict[str, Any] = json.loads(path.read_text())
+    if version == "lacking":
+        del fields[key]
+    else:
+        fields[key] = version
+    path.write_text(json.dumps(fields))
+
+
+@pytest.fixture
+def run(tmp_path: Path, synthetic_shards: Path) -> Path:
+    make_run(tmp_path / "run", synthetic_shards)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def shards(tmp_path: Path, synthetic_shards: Path) -> Path:
+    return shutil.copytree(synthetic_shards, tmp_path / "shards", ignore=shutil.ignore_patterns("decoded"))
+
+
+def refused(read: Callable[[], object], name: str) -> bool:
+    """Whether `read` ends in a line that names the file."""
+    try:
+        read()
+    except UserError as error:
+        return name in str(error) and "\n" not in str(error)
+    return False
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_shards(version: object, shards: Path, tally: Tally) -> None:
+    with_version(shards / MANIFEST_NAME, "schema_version", version)
+    count = tally.of(PROMISE, "shards of another version: refused")
+    count(str(version), refused(lambda: open_shards(shards), MANIFEST_NAME))
+    assert count.lost == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_journal_of_a_packing(version: object, tmp_path: Path, tally: Tally, capsys) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    Journal(out, {}, []).write()
+    with_version(out / JOURNAL_NAME, "format_version", version)
+    before = (out / JOURNAL_NAME).read_bytes()
+    count = tally.of(PROMISE, "a packing begun by another version: refused")
+    status = run_command(packing.main, ["--synthetic", "--out", str(out)])
+    said = capsys.readouterr().err
+    count(str(version), status == 2 and JOURNAL_NAME in said and (out / JOURNAL_NAME).read_bytes() == before)
+    assert count.lost == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_store(version: object, shards: Path, tally: Tally) -> None:
+    opened = open_shards(shards)
+    folder = default_folder(opened)
+    whole = open_store(opened, "val", folder, 1).pixels.copy()
+    about = json.loads((folder / "val.json").read_text())
+    (folder / "key.json").write_text(json.dumps(about["key"]))
+    with_version(folder / "key.json", "format_version", version)
+    about["key"] = json.loads((folder / "key.json").read_text())
+    (folder / "val.json").write_text(json.dumps(about))
+    count = tally.of(PROMISE, "a store of another version: decoded anew")
+    noticed = not is_built(opened, "val", folder)
+    count(str(version), noticed and (open_store(opened, "val", folder, 1).pixels == whole).all())
+    assert count.lost == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_run(version: object, run: Path, tally: Tally) -> None:
+    with_version(run / "config.json", "format_version", version)
+    count = tally.of(PROMISE, "a run of another version: refused")
+    count(str(version), refused(RunDir(run).read_info, "config.json"))
+    assert count.lost == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_checkpoint(version: object, run: Path, tally: Tally) -> None:
+    (path,) = (run / "checkpoints").glob("*.json")
+    with_version(path, "format_version", version)
+    count = tally.of(PROMISE, "a checkpoint of another version: refused")
+    count(str(version), refused(lambda: checkpoint.load(path), path.name))
+    assert count.lost == []
+
+
+def test_a_checkpoint_of_the_version_before(run: Path, tally: Tally) -> None:
+    (path,) = (run / "checkpoints").glob("*.json")
+    with_version(path, "fields_sha256", "lacking")
+    with_version(path, "format_version", 1)
+    count = tally.of(PROMISE, "a checkpoint of the version before: read")
+    count("1", checkpoint.load(path).step == 1)
+    assert count.lost == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_report(version: object, run: Path, tally: Tally) -> None:
+    (run / "report.json").write_text('{"format_version": 3}')
+    with_version(run / "report.json", "format_version", version)
+    count = tally.of(PROMISE, "a report of another version: refused")
+    count(str(version), refused(lambda: RunDir(run).read_report("val"), "report.json"))
+    assert count.lost == []
