@@ -17,7 +17,7 @@ endif
 SHARDS := data/$(NAME)-shards
 RUN := data/runs/$(NAME)
 
-.PHONY: setup demo test check-bounds check-bench lint bench
+.PHONY: setup demo test faults check-bounds check-bench lint bench
 
 setup: .venv/installed
 
@@ -34,6 +34,10 @@ demo: setup
 # Two workers, each a file at a time. Their threads wait asleep, since spinning would keep the other worker's cores busy.
 test: setup
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile $(if $(REAL_DATA),--real-data=$(REAL_DATA))
+
+# The full number of faults, for hours; what became of them is written to bench/results/faults.md.
+faults: setup
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests/faults --full --faults-table=bench/results/faults.md
 
 # The kernels once more, every index checked. (Compiled so, they must not be taken from the cache, nor be put there.)
 check-bounds: setup

@@ -140,7 +140,7 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     yield counted
     path: Path | None = request.config.getoption("--faults-table")
     if path is not None:
-        path.write_text(counted.as_markdown())
+        path.write_text(counted.as_markdown(f"pytest {' '.join(request.config.invocation_params.args)}"))
 
 
 def noise_jpeg(seed: int, mode: str = "RGB", size: tuple[int, int] = (64, 64)) -> bytes:

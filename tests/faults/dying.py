@@ -1,13 +1,17 @@
-"""Commands in processes of their own that die at a chosen place by SIGKILL, so that nothing is tidied.
+"""Commands in processes of their own that die at a chosen place by SIGKILL, so that nothing is tidied, or find no room
+on the disk there.
 
 They are forked from a server that has imported everything and computed nothing, so that a trial costs no imports.
 """
 
+import errno
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +32,16 @@ class Trial:
         *arguments: Any,
         output: Path,
         dies_at_write: int = NEVER,
+        full_at_write: int = NEVER,
+        file_bytes: int = NEVER,
         dies_after_step: int = NEVER,
         writes: Path | None = None,
     ) -> None:
-        """dies_at_write: at which boundary of a durable write, from 0; there is one before and one after each fsync and
-        each rename. dies_after_step: of a training. writes: a file for the number of boundaries that were passed.
+        """dies_at_write, full_at_write: at which boundary of a durable write, from 0; there is one before and one after
+        each fsync and each rename. file_bytes: no file can become larger. dies_after_step: of a training. writes: a
+        file for the number of boundaries that were passed.
         """
-        how = (str(output), dies_at_write, dies_after_step, None if writes is None else str(writes))
+        how = _Faults(str(output), dies_at_write, full_at_write, file_bytes, dies_after_step, writes)
         self._process = _CONTEXT.Process(target=_child, args=(work, arguments, how))
         self._process.start()
 
@@ -52,16 +59,27 @@ class Trial:
         return status
 
 
-def _child(work: Callable[..., int], arguments: tuple[Any, ...], how: tuple[str, int, int, str | None]) -> None:
-    output, dies_at_write, dies_after_step, writes = how
-    file = os.open(output, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+@dataclass(frozen=True)
+class _Faults:
+    output: str
+    dies_at_write: int
+    full_at_write: int
+    file_bytes: int
+    dies_after_step: int
+    writes: Path | None
+
+
+def _child(work: Callable[..., int], arguments: tuple[Any, ...], how: _Faults) -> None:
+    file = os.open(how.output, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    passed = _die_at_write(dies_at_write)
-    _die_after_step(dies_after_step)
+    passed = _fail_at_write(how.dies_at_write, how.full_at_write)
+    _die_after_step(how.dies_after_step)
+    if how.file_bytes != NEVER:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (how.file_bytes, resource.RLIM_INFINITY))
     status = work(*arguments)
-    if writes is not None:
-        Path(writes).write_text(str(passed[0]))
+    if how.writes is not None:
+        how.writes.write_text(str(passed[0]))
     sys.stdout.flush()
     os._exit(status)
 
@@ -71,13 +89,15 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _die_at_write(boundary: int) -> list[int]:
+def _fail_at_write(dies: int, full: int) -> list[int]:
     passed = [0]
 
     def pass_one() -> None:
-        if passed[0] == boundary:
-            _die()
         passed[0] += 1
+        if passed[0] - 1 == dies:
+            _die()
+        if passed[0] - 1 == full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a file")
 
     def watched(call: Callable[..., Any]) -> Callable[..., Any]:
         def between(*arguments: Any, **named: Any) -> Any:

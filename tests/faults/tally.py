@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from fastwsol.rundir import environment
+
 
 @dataclass
 class Count:
@@ -28,9 +30,13 @@ class Tally:
         """The count of a kind."""
         return self.counts.setdefault((promise, kind), Count())
 
-    def as_markdown(self) -> str:
-        """The table."""
-        lines = ["| promise | fault | injected | survived | lost |", "|---|---|---:|---:|---:|"]
+    def as_markdown(self, command: str) -> str:
+        """The table, and what it was made by and on."""
+        made = environment()
+        versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+        machine = f"{made['machine']['processor']}, {made['machine']['cores']} cores"
+        lines = [f"Made by `{command}` at commit {made['git']}, on {machine}; {versions}.", ""]
+        lines += ["| promise | fault | injected | survived | lost |", "|---|---|---:|---:|---:|"]
         for (promise, kind), count in self.counts.items():
             survived = count.injected - len(count.lost)
             lines.append(f"| {promise} | {kind} | {count.injected:,} | {survived:,} | {len(count.lost):,} |")

@@ -1,0 +1,72 @@
+"""Promise 10: a number that is not finite stops the run at its step, names it, and reaches no checkpoint."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastwsol import step, step_mode, train
+from fastwsol.checkpoint import newest_valid
+from fastwsol.command import run_command
+from fastwsol.step_mode import Stepper
+
+from .tally import Tally
+from .works import training_flags
+
+PROMISE = "10 bad numbers"
+VALUES = {"nan": float("nan"), "inf": float("inf"), "-inf": -float("inf")}
+STEPS = (0, 3, 5)
+"""The first, one inside an epoch, and the first of the second epoch."""
+
+
+@pytest.fixture(autouse=True)
+def _without_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastwsol.progress.probe_images_per_second", lambda *_: 100.0)
+
+
+def saved_steps(run: Path) -> int:
+    """Of the newest checkpoint, which must be finite; 0 where there is none."""
+    saved = newest_valid(run / "checkpoints") if (run / "checkpoints").is_dir() else None
+    if saved is None:
+        return 0
+    assert all(torch.isfinite(tensor).all() for tensor in saved.tensors.values())
+    return saved.step
+
+
+def test_in_the_images(synthetic_shards: Path, tmp_path: Path, tally: Tally, full: bool, monkeypatch, capsys) -> None:
+    """So in the loss and all gradients."""
+    count = tally.of(PROMISE, "a value of an image that is not finite, at a step")
+    for at, value in [(at, value) for at in STEPS for value in VALUES] if full else [(3, "nan"), (5, "inf")]:
+
+        def poisoned(state, loss_of, images, labels, at=at, value=value) -> None:
+            if state.step == at:
+                images = images.clone()
+                images[0, 0, 0, 0] = VALUES[value]
+            step.change(state, loss_of, images, labels)
+
+        run = tmp_path / f"{at}{value}"
+        monkeypatch.setattr(step_mode, "change", poisoned)
+        status = run_command(train.main, training_flags(synthetic_shards, run))
+        said = capsys.readouterr().err
+        named = f"step {at} was not finite" in said and said.count("train/synthetic-") >= 8
+        count(f"{value} at step {at}: {said}", status == 1 and named and saved_steps(run) == at)
+    assert count.lost == []
+
+
+def test_in_the_weights(synthetic_shards: Path, tmp_path: Path, tally: Tally, full: bool, monkeypatch, capsys) -> None:
+    take = Stepper.step
+    count = tally.of(PROMISE, "a weight that is not finite, after a step")
+    all_cases = [(tensor, value) for tensor in ("fc.weight", "stem.0.weight", "fc.bias") for value in VALUES]
+    for tensor, value in all_cases if full else all_cases[:1]:
+
+        def burst(stepper, *rest, tensor=tensor, value=value) -> None:
+            take(stepper, *rest)
+            if stepper.state.step == 2:
+                dict(stepper.state.model.named_parameters())[tensor].data.view(-1)[0] = VALUES[value]
+
+        run = tmp_path / f"{tensor}{value}"
+        monkeypatch.setattr(Stepper, "step", burst)
+        status = run_command(train.main, training_flags(synthetic_shards, run))
+        said = capsys.readouterr().err
+        count(f"{value} in {tensor}: {said}", status == 1 and "step 2" in said and saved_steps(run) == 1)
+    assert count.lost == []
