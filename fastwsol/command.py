@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -98,6 +99,21 @@ def require_parent(name: str, path: Path) -> None:
         raise UserError(f"{name} {path}: is a folder; name a file in it")
     if not path.absolute().parent.is_dir():
         raise UserError(f"{name} {path}: {path.absolute().parent} is no folder; make it first")
+
+
+def without_folders(command: str) -> str:
+    """A command with the folders of this machine replaced by what they stand for, to be shown elsewhere."""
+    words = shlex.split(command)
+    for number, word in enumerate(words):
+        before = words[number - 1] if number else ""
+        if before in _STANDS_FOR:
+            words[number] = _STANDS_FOR[before]
+        elif Path(word).is_absolute():
+            words[number] = Path(word).name
+    return shlex.join(words)
+
+
+_STANDS_FOR = {"--shards": "SHARDS", "--run-dir": "RUN", "--store": "STORE"}
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 
 from fastwsol.claims import CLAIMS, judge, overall, overall_name
+from fastwsol.command import without_folders
 from fastwsol.config import AugName
 from fastwsol.localize import PROTOCOLS
 from fastwsol.published import published, stands_beside
@@ -160,7 +161,7 @@ def runs(settings: Sequence[Setting]) -> str:
                     _commit(last["git"]),
                 ]
             )
-            commands.append(f"# {setting.name}, seed {config.seed}\n{last['command']}")
+            commands.append(f"# {setting.name}, seed {config.seed}\n{without_folders(last['command'])}")
     heads = ["run", "network", "training", "evaluated", "commit"]
     written = html.escape("\n".join(commands))
     return (

@@ -9,6 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from fastwsol.claims import CLAIMS, Comparison, Difference, Verdict, judge, overall, overall_name
+from fastwsol.command import without_folders
 from fastwsol.config import Config
 from fastwsol.localize import PROTOCOLS
 from fastwsol.published import Published, published, stands_beside
@@ -61,7 +62,7 @@ class SweepResults:
         return judge({setting: self.values(setting, protocol, DECIDES) for setting in self.reports})
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, with the command, commit and machine of each run."""
+        """All of it, with the command (without the folders of this machine), commit and machine of each run."""
         kept = (
             "config",
             "step",
@@ -81,7 +82,11 @@ class SweepResults:
             "split": any_report.get("split"),
             "images": any_report.get("images"),
             "baselines": any_report.get("baselines", []),
-            "runs": [{name: report[name] for name in kept} for reports in self.reports.values() for report in reports],
+            "runs": [
+                {name: report[name] for name in kept} | {"command": without_folders(report["command"])}
+                for reports in self.reports.values()
+                for report in reports
+            ],
             "claims": [
                 {
                     "claim": CLAIMS[comparison.claim],

@@ -7,7 +7,6 @@ learning curve and its rates beside the baselines. Folders in commands are repla
 """
 
 import json
-import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from fastwsol.command import parse_flags, run_command
+from fastwsol.command import parse_flags, run_command, without_folders
 from fastwsol.config import flag
 from fastwsol.durable import write_json
 from fastwsol.errors import UserError
@@ -57,22 +56,13 @@ def collect(folder: Path) -> dict[str, Any]:
     config = run.read_info().config
     if not run.finished(config):
         raise UserError(f"{folder}: not finished; let it train to its end first")
-    report = json.loads(run.report_file(config.eval_split).read_bytes())
+    report = run.read_report(config.eval_split)
     for large in ("curve", "classes"):  # they stay in the run's own report
         report.pop(large, None)
     starts = json.loads((folder / "environment.json").read_bytes())["starts"]
     for each in (report, *starts):
         each["command"] = without_folders(each["command"])
     return {"run": folder.name, "report": report, "starts": starts, "metrics": run.rows()}
-
-
-def without_folders(command: str) -> str:
-    """The command with the folders of this machine replaced by what they stand for."""
-    words = shlex.split(command)
-    for named, stands_for in (("--shards", "SHARDS"), ("--run-dir", "RUN")):
-        if named in words:
-            words[words.index(named) + 1] = stands_for
-    return shlex.join(words)
 
 
 def table(results: list[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 import fastwsol.__main__ as listing
 from fastwsol import train
-from fastwsol.command import parse_flags, run_command
+from fastwsol.command import parse_flags, run_command, without_folders
 from fastwsol.errors import Interrupted, RunFailure, UserError
 
 ROOT = Path(__file__).parent.parent
@@ -141,3 +141,9 @@ def test_a_shell_that_is_not_served_is_said(capsys):
 def test_a_flag_that_is_nearly_one_is_suggested_and_choices_are_named(arguments, words, capsys):
     assert run_command(train.main, arguments) == 2
     assert words in capsys.readouterr().err.replace(", ", ",")
+
+
+def test_a_command_is_shown_without_the_folders_of_its_machine():
+    command = "python -m fastwsol.train --shards '/a b/shards' --lr 0.1 --run-dir runs/x --init /w/step.safetensors"
+    shown = "python -m fastwsol.train --shards SHARDS --lr 0.1 --run-dir RUN --init step.safetensors"
+    assert without_folders(command) == shown
