@@ -9,7 +9,7 @@ import numpy as np
 
 from fastwsol.config import Config
 from fastwsol.image_rows import ImageRows
-from fastwsol.rundir import RunDir, RunInfo
+from fastwsol.rundir import REPORT_FORMAT_VERSION, RunDir, RunInfo
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "collect_results.py"
 RATES = {"top1_clas": 50.0, **{f"{name}@{t}": 40.0 for name in ("top1_loc", "gt_known_loc") for t in (0.3, 0.5, 0.7)}}
@@ -29,6 +29,7 @@ def finished_run(folder: Path, config: Config, top1_clas: float) -> Path:
         rates = {"strict": {**RATES, "top1_clas": top1_clas}}
         baseline = {"name": "whole frame", "box": [0, 0, 64, 64], "rates": {"strict": RATES}}
         report = {
+            "format_version": REPORT_FORMAT_VERSION,
             "split": config.eval_split,
             "cam_class": "truth",
             "step": 3,
