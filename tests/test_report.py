@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastwsol import train
+from fastwsol import evaluate, train
 from fastwsol.command import run_command
 from fastwsol.image_rows import ImageRows
 from fastwsol.packing import pack
@@ -127,6 +127,19 @@ def test_runs_that_cannot_be_told_apart_are_named_by_their_folders(tmp_path: Pat
     assert report(runs / "gr-0", tmp_path / "again", "--out", out, "--gallery", 0) == 0
     names = [run["name"] for run in data_in(out.read_text())["runs"]]
     assert names == [str(runs / "gr-0"), str(tmp_path / "again")]
+
+
+def test_a_chosen_threshold_is_marked_beside_the_papers_and_the_oracle(tmp_path: Path, runs: Path) -> None:
+    shutil.copytree(runs / "gr-0", tmp_path / "gr")
+    assert run_command(evaluate.main, [str(tmp_path / "gr"), "--threshold", "auto"]) == 0
+    out = tmp_path / "page.html"
+    assert report(tmp_path / "gr", "--out", out, "--gallery", 0) == 0
+    chosen = next(each for each in report_of(tmp_path / "gr")["strict_at"] if each["name"].startswith("chosen"))
+    traces = data_in(out.read_text())["figures"]["chart-thresholds"]["data"]
+    marks = {trace["text"][0].split(": at ")[0]: trace["x"][0] for trace in traces if "text" in trace}
+    assert marks["gr, 0.2 of the maximum"] == 0.2
+    assert marks["gr, chosen"] == chosen["thresholds"]["0.5"]
+    assert "gr, oracle" in marks
 
 
 def test_mistakes_are_told_in_a_line_and_nothing_is_written(
