@@ -62,7 +62,8 @@ def test_in_the_weights(synthetic_shards: Path, tmp_path: Path, tally: Tally, fu
         def burst(stepper, *rest, tensor=tensor, value=value) -> None:
             take(stepper, *rest)
             if stepper.state.step == 2:
-                dict(stepper.state.model.named_parameters())[tensor].data.view(-1)[0] = VALUES[value]
+                weights = dict(stepper.state.model.named_parameters())[tensor].data
+                weights[(0,) * weights.ndim] = VALUES[value]
 
         run = tmp_path / f"{tensor}{value}"
         monkeypatch.setattr(Stepper, "step", burst)
