@@ -12,6 +12,7 @@ from plotly import graph_objects as go
 from fastwsol.localize import CAM_THRESHOLD
 from fastwsol.metrics import LEVELS, percent
 from fastwsol.sides import Setting, Side, short_names
+from fastwsol.tables import share_text
 
 COLOURS = ("#3b82f6", "#d97706", "#10b981", "#ef4444", "#8b5cf6", "#06b6d4", "#ec4899", "#65a30d")
 """Of the settings, in turn."""
@@ -157,7 +158,7 @@ def _sizes(settings: Sequence[Setting]) -> go.Figure:
     figure = _figure("GT-known Loc at IoU 0.5 by the share of the image that the object covers", "", "%")
     rows = [row for row in settings[0].sides[0].report["sizes"] if row["images"]]
     shares = [row["share"] for row in rows]
-    names = ["{:.0f} to {:.0f} %".format(*(100 * each for each in share)) for share in shares]
+    names = [share_text(share) for share in shares]
 
     for number, setting in enumerate(settings):
         mean, spread = _mean_and_spread([setting.of_size(share) for share in shares])

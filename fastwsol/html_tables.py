@@ -19,7 +19,7 @@ from fastwsol.sweep_tables import (
     papers_cells,
     papers_difference,
 )
-from fastwsol.tables import percent_text
+from fastwsol.tables import percent_text, share_text
 
 Cells = Sequence[str]
 
@@ -29,9 +29,9 @@ def numbers(settings: Sequence[Setting]) -> str:
     are of the same images.
     """
     report = settings[0].sides[0].report
-    several = any(len(setting.sides) > 1 for setting in settings)
     if not report["images_with_boxes"]:
         return _classification(settings)
+    several = any(len(setting.sides) > 1 for setting in settings)
     shows_paper = stands_beside(report)
     heads = ["", *(["seeds"] if several else []), *(title.replace("\n", " ") for title in COLUMNS.values())]
     found = []
@@ -86,21 +86,15 @@ def _each_run(settings: Sequence[Setting]) -> str:
 
 def by_size_and_class(settings: Sequence[Setting]) -> str:
     """The charts by object size and by class as tables, of the means over seeds."""
-    reports = [side.report for side in settings[0].sides]
-    if not reports[0]["images_with_boxes"]:
+    report = settings[0].sides[0].report
+    if not report["images_with_boxes"]:
         return ""
     names = [setting.name for setting in settings]
-    shares = [row["share"] for row in reports[0]["sizes"] if row["images"]]
-    sizes = [
-        [
-            "{:.0f} to {:.0f} %".format(*(100 * each for each in share)),
-            *(_mean_cell(each.of_size(share)) for each in settings),
-        ]
-        for share in shares
-    ]
+    shares = [row["share"] for row in report["sizes"] if row["images"]]
+    sizes = [[share_text(share), *(_mean_cell(each.of_size(share)) for each in settings)] for share in shares]
     classes = [
         [row["class"], *(_mean_cell(each.of_class(label)) for each in settings)]
-        for label, row in enumerate(reports[0]["classes"])
+        for label, row in enumerate(report["classes"])
     ]
     title = "By object size (GT-known Loc) and by class (Top-1 Loc), as tables"
     return (

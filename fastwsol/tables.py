@@ -193,11 +193,10 @@ def _print_sizes(report: dict[str, Any], row_name: str, out: Console) -> None:
     for row in report["sizes"]:
         if not row["images"]:
             continue
-        low, high = row["share"]
         counts = [*([row["counts"]["top1_clas"]] if classified else []), row["counts"][loc]]
         counts += [row["baselines"][name]["gt_known_loc@0.5"] for name in beside]
         cells = [percent_text(percent(*count)) for count in counts]
-        table.add_row(f"{100 * low:.0f} to {100 * high:.0f} %", f"{row['images']:,}", *cells)
+        table.add_row(share_text(row["share"]), f"{row['images']:,}", *cells)
     out.print(table)
 
 
@@ -210,6 +209,12 @@ def _print_classes(report: dict[str, Any], out: Console) -> None:
         rates = [percent_text(percent(*row["counts"][name])) for name in names]
         table.add_row(row["class"], f"{row['images']:,}", *rates)
     out.print(table)
+
+
+def share_text(share: Sequence[float]) -> str:
+    """A range of shares, ends in 0..1, in percent."""
+    low, high = share
+    return f"{100 * low:.0f} to {100 * high:.0f} %"
 
 
 def percent_text(rate: float | None) -> str:
