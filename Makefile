@@ -37,7 +37,7 @@ test: setup
 
 # The full number of faults, for hours; what became of them is written to bench/results/faults.md.
 faults: setup
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests/faults --full --faults-table=bench/results/faults.md
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile tests/faults --full --faults-table=bench/results/faults.md
 
 # The kernels once more, every index checked. (Compiled so, they must not be taken from the cache, nor be put there.)
 check-bounds: setup

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import pytest
 from faults.case import Case, Outcome, as_markdown
-from faults.tally import Tally
+from faults.tally import ROWS, Table, Tally
 from PIL import Image
 
 from fastwsol.packing import pack
@@ -34,6 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    path: Path | None = config.getoption("--faults-table")
+    if path is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Table(path, f"pytest {' '.join(config.invocation_params.args)}"))
     if numba.config.BOUNDSCHECK:
         _make_kernels_serial()
 
@@ -133,14 +136,12 @@ def full(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--full"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
-    """Counts faults; at the end it is written where --faults-table says."""
+    """Counts faults; at the end all counts are written where --faults-table says."""
     counted = Tally()
     yield counted
-    path: Path | None = request.config.getoption("--faults-table")
-    if path is not None:
-        path.write_text(counted.as_markdown(f"pytest {' '.join(request.config.invocation_params.args)}"))
+    request.node.user_properties.append((ROWS, counted.rows()))
 
 
 def noise_jpeg(seed: int, mode: str = "RGB", size: tuple[int, int] = (64, 64)) -> bytes:

@@ -1,8 +1,17 @@
 """Faults counted: how many were injected, and after how many nothing was lost."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
 
 from fastwsol.rundir import environment
+
+ROWS = "fault rows"
+"""Under which a test's report carries its own."""
+Row = tuple[str, str, int, int]
+"""Promise, kind of fault, injected, lost."""
 
 
 @dataclass
@@ -30,14 +39,43 @@ class Tally:
         """The count of a kind."""
         return self.counts.setdefault((promise, kind), Count())
 
-    def as_markdown(self, command: str) -> str:
-        """The table, and what it was made by and on."""
-        made = environment()
-        versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-        machine = f"{made['machine']['processor']}, {made['machine']['cores']} cores"
-        lines = [f"Made by `{command}` at commit {made['git']}, on {machine}; {versions}.", ""]
-        lines += ["| promise | fault | injected | survived | lost |", "|---|---|---:|---:|---:|"]
-        for (promise, kind), count in self.counts.items():
-            survived = count.injected - len(count.lost)
-            lines.append(f"| {promise} | {kind} | {count.injected:,} | {survived:,} | {len(count.lost):,} |")
-        return "\n".join(lines) + "\n"
+    def rows(self) -> list[Row]:
+        """What a test's report can carry from one process to another."""
+        return [(*key, count.injected, len(count.lost)) for key, count in self.counts.items()]
+
+
+class Table:
+    """A plugin of pytest that gathers the rows of all tests, whichever process they ran in, and writes the table."""
+
+    def __init__(self, path: Path, command: str) -> None:
+        self._path, self._command = path, command
+        self._rows: list[Row] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A test's rows are complete when its fixtures are torn down."""
+        if report.when == "teardown":
+            self._rows += [row for name, rows in report.user_properties if name == ROWS for row in rows]
+
+    def pytest_sessionfinish(self) -> None:
+        """All tests have run."""
+        self._path.write_text(as_markdown(self._rows, self._command))
+
+
+def as_markdown(rows: Iterable[Row], command: str) -> str:
+    """The table of all tests' rows, in the order of the promises, and what it was made by and on."""
+    totals: dict[tuple[str, str], tuple[int, int]] = {}
+    for promise, kind, injected, lost in rows:
+        before = totals.get((promise, kind), (0, 0))
+        totals[promise, kind] = before[0] + injected, before[1] + lost
+    made = environment()
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    machine = f"{made['machine']['processor']}, {made['machine']['cores']} cores"
+    lines = [f"Made by `{command}` at commit {made['git']}, on {machine}; {versions}.", ""]
+    lines += ["| promise | fault | injected | survived | lost |", "|---|---|---:|---:|---:|"]
+    for (promise, kind), (injected, lost) in sorted(totals.items(), key=lambda each: _number(each[0][0])):
+        lines.append(f"| {promise} | {kind} | {injected:,} | {injected - lost:,} | {lost:,} |")
+    return "\n".join(lines) + "\n"
+
+
+def _number(promise: str) -> int:
+    return int(promise.split()[0])

@@ -1,9 +1,13 @@
-"""What the processes of the fault tests do: the real commands, on sets of a few images."""
+"""What the processes of the fault tests do: the real commands, on sets of a few images.
+
+The network is an eighth as wide as the real one, so that a trial, most of which is the writing of checkpoints, takes
+seconds.
+"""
 
 from pathlib import Path
 from typing import Any
 
-from fastwsol import evaluate, progress, train
+from fastwsol import evaluate, model, progress, train
 from fastwsol.command import run_command
 from fastwsol.packing import pack
 from fastwsol.shards import open_shards
@@ -27,6 +31,7 @@ def pack_small(out: Path) -> int:
 
 def train_small(shards: Path, run: Path, *more: str) -> int:
     """A training of STEPS steps, which saves each of them, and its evaluation."""
+    _narrow()
     progress.probe_images_per_second = lambda *_: 100.0  # type: ignore[assignment]
     return run_command(train.main, training_flags(shards, run, *more))
 
@@ -41,6 +46,7 @@ def training_flags(shards: Path, run: Path, *more: str) -> list[str]:
 
 def evaluate_small(run: Path) -> int:
     """The report of a finished run, again."""
+    _narrow()
     return run_command(evaluate.main, [str(run), "--threads", "1"])
 
 
@@ -53,3 +59,7 @@ def build_store(shards: Path) -> int:
         return 0
 
     return run_command(main, [])
+
+
+def _narrow() -> None:
+    model.WIDTHS = (8, 16, 32, 64)
