@@ -31,6 +31,9 @@ class Launch(DataFlags):
     deterministic: bool = False
     """on a GPU, compute slower but to the same bits each time: a run that was stopped and continued then equals an
     unbroken one exactly. A CPU does so anyway"""
+    inexact: bool = False
+    """go on with a run although what decides its bits has changed since: threads, number of processes, device,
+    processor, versions. Without it that is refused"""
     checkpoint_minutes: float = 5.0
     """minutes between two checkpoints; 0: after every step"""
     tensorboard: bool = False

@@ -30,8 +30,9 @@ from fastwsol.shards import Split
 FORMAT_VERSION = 3
 REPORT_FORMAT_VERSION = 3
 PACKAGES = ("fastwsol", "torch", "numpy", "numba", "pyarrow", "pillow", "safetensors")
-_NOT_IN_THE_BITS = ("data", "step_mode_seconds")
-"""What may change when a run goes on without its numbers changing."""
+_IN_THE_BITS = ("precision", "device", "processes", "threads", "deterministic", "views", "step_mode")
+"""Of how a run is carried out: what its numbers depend on to the bit."""
+_PACKAGES_IN_THE_BITS = ("fastwsol", "torch", "numpy", "numba")
 Channels = tuple[float, float, float]
 DALI_PACKAGES = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 
@@ -211,18 +212,32 @@ class RunDir:
             return []
         return json.loads(self._environment_file.read_bytes())["starts"]
 
+    def last_start(self, step: int) -> dict[str, Any] | None:
+        """The newest entry of `starts` that had a part in the state after `step` steps; at step 0 the newest of all."""
+        taken = [start for start in self.starts() if start["step"] < max(step, 1)]
+        return taken[-1] if taken else None
+
+    def check_start(self, step: int, how: dict[str, Any], inexact: bool) -> None:
+        """Warn that this process, going on after `step` steps as `how` says, will not come to the bits of an unbroken
+        run, and why; raises UserError instead where that is not asked for by `inexact`.
+        """
+        last = self.last_start(step)
+        if step == 0 or last is None or not (changed := changes(last, how)):
+            return
+        if not inexact:
+            raise UserError(
+                f"{self.folder}: since step {step} was saved: {', '.join(changed)}; "
+                f"undo that to go on to the same bits, or go on to others with --inexact"
+            )
+        print(f"warning: continued with {', '.join(changed)}: equal to the bit no longer", file=sys.stderr)
+
     def record_start(self, step: int, how: dict[str, Any]) -> None:
-        """Add this process to environment.json: the step it starts from, `how` it computes, and `environment()`."""
-        starts = self.starts()
-        last = starts[-1] if starts else how
-        if changed := [
-            f"{name} {last[name]} -> {how[name]}"
-            for name in how
-            if name not in _NOT_IN_THE_BITS and last.get(name, how[name]) != how[name]
-        ]:
-            print(f"warning: continued with {', '.join(changed)}: equal to the bit no longer", file=sys.stderr)
-        starts.append({"step": step, **how, **environment()})
-        write_json(self._environment_file, {"starts": starts})
+        """Add this process to environment.json: the step it starts from, `how` it computes, and `environment()`.
+
+        The rows of steps that it will do again are dropped.
+        """
+        self._drop_rows_after(step)
+        write_json(self._environment_file, {"starts": [*self.starts(), {"step": step, **how, **environment()}]})
 
     def append_row(self, row: dict[str, Any]) -> None:
         """Append a row to metrics.jsonl, durably: a later checkpoint counts on it. Rows hold `kind` and `step`."""
@@ -240,8 +255,7 @@ class RunDir:
         lines = self._metrics_file.read_text().splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
-    def drop_rows_after(self, step: int) -> None:
-        """Rewrite metrics.jsonl without the rows of steps that will be done again."""
+    def _drop_rows_after(self, step: int) -> None:
         kept = "".join(json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step).encode()
         write_bytes(self._metrics_file, kept)
 
@@ -253,6 +267,26 @@ def _channels(values: list[float]) -> Channels:
 
 def _names(split: Split) -> bytes:
     return "".join(f"{name}\n" for name in split.names(range(len(split)))).encode()
+
+
+def changes(last: dict[str, Any], how: dict[str, Any]) -> list[str]:
+    """What decides bits and is another now than in an entry of `RunDir.starts`: "threads 1 -> 2".
+
+    how: what is known of how this process computes. What one of the two does not tell is no change.
+    """
+    before, now = _decisive(last), _decisive({**how, "versions": versions(), "machine": machine()})
+    return [f"{name} {before[name]} -> {now[name]}" for name in now if name in before and before[name] != now[name]]
+
+
+def _decisive(start: dict[str, Any]) -> dict[str, Any]:
+    facts = {name: start[name] for name in _IN_THE_BITS if name in start}
+    names = (*_PACKAGES_IN_THE_BITS, *DALI_PACKAGES)
+    facts |= {name: version for name, version in start["versions"].items() if name in names}
+    if start.get("device") == "cpu":
+        facts["processor"] = start["machine"]["processor"]
+    if start.get("device") == "cuda":
+        facts["GPU"] = " and ".join(sorted(set(start["machine"]["gpus"])))
+    return facts
 
 
 def environment() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from fastwsol.config import Config
 from fastwsol.distributed import World
 from fastwsol.feed import Feed
 from fastwsol.machine import Autocast
-from fastwsol.rundir import RunDir, RunInfo, machine, versions
+from fastwsol.rundir import RunDir, RunInfo, changes
 from fastwsol.shards import Shards, Split
 from fastwsol.step import State, make_loss
 from fastwsol.step_mode import AskedMode, Choice, Mode, Stepper, choose_mode, possible_modes, tell_failure
@@ -29,6 +29,8 @@ class Job:
     """With the images held out apart."""
     asked_mode: AskedMode
     deterministic: bool
+    inexact: bool
+    """Whether a run may go on where it will not come to the bits of an unbroken one."""
     autocast: Autocast
     threads: int
     feed: Feed
@@ -130,14 +132,16 @@ def begin(job: Job, state: State, make: Callable[[Mode], Stepper], sample: Input
         "views": job.feed.views_by(job.split),
         "data": job.feed.data(job.split),
     }
+    world.lead_does(lambda: job.run.check_start(state.step, how, job.inexact))
     stepper = None
     if job.asked_mode == "auto":
         modes = possible_modes(device, world.size)
-        choice = world.value_of_lead(chosen_before(job.run, how, modes) if world.leads else None)
+        choice = world.value_of_lead(chosen_before(job.run, state.step, how, modes) if world.leads else None)
         if choice is None:
             choice, stepper = choose_mode(modes, make, state, sample, job.total_steps - state.step, world)
     else:
         choice = Choice(job.asked_mode, {})
+    world.lead_does(lambda: job.run.check_start(state.step, {"step_mode": choice.mode}, job.inexact))
     how |= {"step_mode": choice.mode, "step_mode_seconds": choice.seconds}
     world.lead_does(lambda: job.run.record_start(state.step, how))
     if world.leads:
@@ -146,14 +150,9 @@ def begin(job: Job, state: State, make: Callable[[Mode], Stepper], sample: Input
     return made(job, make, choice.mode) if stepper is None else (choice.mode, stepper)
 
 
-def chosen_before(run: RunDir, how: dict[str, Any], modes: list[Mode]) -> Choice | None:
-    """Which of `modes` was taken when this run was last begun in the same way on the same machine: it gives the same
-    bits.
-    """
-    starts = run.starts()
-    here = how | {"versions": versions(), "machine": machine()}
-    if not starts or any(starts[-1].get(name) != value for name, value in here.items()):
+def chosen_before(run: RunDir, step: int, how: dict[str, Any], modes: list[Mode]) -> Choice | None:
+    """Which of `modes` took the run to `step`, where nothing else that decides bits has changed: it gives the same."""
+    last = run.last_start(step)
+    if last is None or changes(last, how) or last.get("step_mode") not in modes:
         return None
-    if starts[-1].get("step_mode") not in modes:
-        return None
-    return Choice(starts[-1]["step_mode"], starts[-1]["step_mode_seconds"])
+    return Choice(last["step_mode"], last["step_mode_seconds"])

@@ -161,7 +161,7 @@ def train(
         )
         world.lead_does(lambda: held.enter_context(run.opened(info)))
         state = new_state(config, len(info.classes), autocast)
-        job = Job(run, info, shards, launch.step, launch.deterministic, autocast, threads, feed, world)
+        job = Job(run, info, shards, launch.step, launch.deterministic, launch.inexact, autocast, threads, feed, world)
         world.lead_does(lambda: take_up(job, state, launch.resume, initial))
         if launch.tensorboard and world.leads:
             run.listeners.append(held.enter_context(contextlib.closing(Curves(run))).add)
@@ -198,7 +198,6 @@ def take_up(job: Job, state: State, resume: Resume, initial: Initial | None) -> 
         (job.run.store_holdout if saved is None else job.run.check_holdout)(job.shards.splits["holdout"])
     if saved is not None:
         restore(state, saved, job.info, job.autocast.precision)
-    job.run.drop_rows_after(state.step)
 
 
 def finish(run: RunDir, evaluation: Evaluation) -> None:

@@ -1,12 +1,19 @@
-"""Promise 2: a run killed after any step goes on to the very bits of an unbroken one."""
+"""Promise 2: a run killed after any step goes on to the very bits of an unbroken one, or is refused where it cannot."""
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fastwsol.packing import pack
+from fastwsol.sources.synthetic import Synthetic
+
 from .dying import Trial
 from .tally import Tally
-from .test_kill_proof import end_of
+from .test_kill_proof import contents, end_of
 from .works import STEPS, train_small
 
 PROMISE = "2 exact resume"
@@ -34,3 +41,96 @@ def test_killed_after_a_step(way: str, synthetic_shards: Path, tmp_path: Path, t
             f"step {step}", run(f"{step}").wait() == 0 and end_of(tmp_path / f"{step}") == end_of(tmp_path / "unbroken")
         )
     assert count.lost == []
+
+
+def earlier(start: dict[str, Any], **changed: Any) -> None:
+    """As if the run had been begun with other packages or elsewhere."""
+    for part in ("versions", "machine"):
+        start[part] |= {name: value for name, value in changed.items() if name in start[part]}
+
+
+CHANGED_FLAGS = {
+    "threads 1 -> 2": ("--threads", "2"),
+    "deterministic False -> True": ("--deterministic",),
+    "step_mode eager -> compiled": ("--step", "compiled"),
+    "was trained in fp32 and this would go on in bf16": ("--precision", "bf16"),
+    "holds another run (--lr 0.02, not 0.01)": ("--lr", "0.01"),
+    "holds another run (--aug gr-hns, not none)": ("--aug", "none"),
+}
+BEFORE: dict[str, Callable[[dict[str, Any]], None]] = {
+    "torch 2.0.0 -> ": lambda start: earlier(start, torch="2.0.0"),
+    "numba 0.1 -> ": lambda start: earlier(start, numba="0.1"),
+    "nvidia-dali-cuda120 1.0 -> ": lambda start: earlier(start, **{"nvidia-dali-cuda120": "1.0"}),
+    "processor an abacus -> ": lambda start: earlier(start, processor="an abacus"),
+    "processes 2 -> 1": lambda start: start.update(processes=2),
+}
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, synthetic_shards: Path) -> tuple[Path, Path]:
+    """A run killed after its seventh step, in the middle of an epoch, and one that was not. Shared: copy them."""
+    folder = tmp_path_factory.mktemp("stopped")
+    assert Trial(train_small, synthetic_shards, folder / "unbroken", *FP32, output=folder / "log").wait() == 0
+    died = Trial(train_small, synthetic_shards, folder / "run", *FP32, output=folder / "log", dies_after_step=7)
+    assert died.wait() == -9
+    return folder / "run", folder / "unbroken"
+
+
+FP32 = ("--precision", "fp32")
+
+
+def refused(run: Path, shards: Path, log: Path, change: str, *more: str) -> bool:
+    """Whether a training is refused that names the change, and leaves the run as it is."""
+    before = contents(run)
+    status = Trial(train_small, shards, run, *FP32, *more, output=log).wait()
+    said = log.read_text()
+    named = said.count("error: ") == 1 and change in said
+    return status == 2 and named and contents(run) == before
+
+
+@pytest.mark.parametrize("change", [*CHANGED_FLAGS, *BEFORE, "was begun on other shards"])
+def test_what_would_change_the_bits_is_refused_by_name(
+    change: str, stopped: tuple[Path, Path], synthetic_shards: Path, tmp_path: Path, tally: Tally
+) -> None:
+    """And where it is undone, the run goes on to the very bits."""
+    run, log, shards = shutil.copytree(stopped[0], tmp_path / "run"), tmp_path / "log", synthetic_shards
+    environment = run / "environment.json"
+    original = environment.read_text()
+    if change in BEFORE:
+        (start,) = json.loads(original)["starts"]
+        BEFORE[change](start)
+        environment.write_text(json.dumps({"starts": [start]}))
+    elif change not in CHANGED_FLAGS:
+        shards = tmp_path / "shards"
+        pack(Synthetic(class_count=4, train_count=20, val_count=10, seed=1), shards)
+    count = tally.of(PROMISE, "a changed environment, configuration or data set: refused by name")
+    was_refused = refused(run, shards, log, change, *CHANGED_FLAGS.get(change, ()))
+    environment.write_text(original)
+    goes_on = Trial(train_small, synthetic_shards, run, *FP32, output=log).wait() == 0
+    count(change, was_refused and goes_on and end_of(run) == end_of(stopped[1]))
+    assert count.lost == [], log.read_text()
+
+
+def test_told_so_it_goes_on_with_a_warning(stopped: tuple[Path, Path], synthetic_shards: Path, tmp_path: Path) -> None:
+    run, log = shutil.copytree(stopped[0], tmp_path / "run"), tmp_path / "log"
+    flags = (*FP32, "--threads", "2", "--inexact")
+    assert Trial(train_small, synthetic_shards, run, *flags, output=log).wait() == 0
+    assert "warning: continued with threads 1 -> 2: equal to the bit no longer" in log.read_text()
+    assert [start["threads"] for start in json.loads((run / "environment.json").read_text())["starts"]] == [1, 2]
+
+
+def test_a_start_whose_work_is_lost_decides_nothing(
+    stopped: tuple[Path, Path], synthetic_shards: Path, tmp_path: Path
+) -> None:
+    """One with two threads that was killed before its first checkpoint."""
+    run, log = shutil.copytree(stopped[0], tmp_path / "run"), tmp_path / "log"
+    environment = run / "environment.json"
+    starts = json.loads(environment.read_text())["starts"]
+    environment.write_text(json.dumps({"starts": [*starts, starts[0] | {"step": saved_step(run), "threads": 2}]}))
+    assert Trial(train_small, synthetic_shards, run, *FP32, output=log).wait() == 0
+    assert end_of(run) == end_of(stopped[1])
+    assert refused(shutil.copytree(stopped[0], tmp_path / "again"), synthetic_shards, log, "threads", "--threads", "2")
+
+
+def saved_step(run: Path) -> int:
+    return max(json.loads(path.read_text())["step"] for path in (run / "checkpoints").glob("*.json"))
