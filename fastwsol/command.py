@@ -5,6 +5,7 @@ import io
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -66,6 +67,8 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
     """Run `command` on `arguments` (default: the process's own) and give its exit status, printing errors as a line."""
     # A command that knows no better stops on SIGTERM as it does on Ctrl-C.
     terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # What Pillow warns of in a damaged image is told as our own reason, where it is one.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     try:
         return command(sys.argv[1:] if arguments is None else arguments)
     except (UserError, RunFailure, Interrupted) as end:

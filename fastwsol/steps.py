@@ -15,7 +15,7 @@ from fastwsol.feed import Feed
 from fastwsol.machine import Autocast
 from fastwsol.rundir import RunDir, RunInfo, changes
 from fastwsol.shards import Shards, Split
-from fastwsol.step import State, make_loss
+from fastwsol.step import State, make_loss, unchanged
 from fastwsol.step_mode import AskedMode, Choice, Mode, Stepper, choose_mode, possible_modes, tell_failure
 
 
@@ -100,7 +100,13 @@ def make_stepper(job: Job, state: State, batches: Batches, sample: Inputs, mode:
     """What takes steps in `mode`."""
     compiled = "compiled" in mode
     loss_of = make_loss(state.model, job.autocast, compiled, job.world, job.config.label_smoothing)
-    return Stepper(mode, state, loss_of, batches, sample)
+    stepper = Stepper(mode, state, loss_of, batches, sample)
+    if job.world.size > 1:
+        # After a first pass DistributedDataParallel lays gradients out anew, by the order they came in. In which order
+        # three processes or more are summed depends on the place, so a run taken up has to be past that too.
+        with unchanged(state):
+            stepper.step(sample, 0.0)
+    return stepper
 
 
 def training_batches(job: Job, size: int, start: int) -> Batches:

@@ -34,14 +34,18 @@ class Trial:
         dies_at_write: int = NEVER,
         full_at_write: int = NEVER,
         file_bytes: int = NEVER,
+        more_bytes: int = NEVER,
         dies_after_step: int = NEVER,
+        signal_after_step: tuple[int, int] = (NEVER, 0),
         writes: Path | None = None,
     ) -> None:
         """dies_at_write, full_at_write: at which boundary of a durable write, from 0; there is one before and one after
-        each fsync and each rename. file_bytes: no file can become larger. dies_after_step: of a training. writes: a
-        file for the number of boundaries that were passed.
+        each fsync and each rename. file_bytes: no file can become larger. more_bytes: how much memory it can take
+        beyond what it begins with. dies_after_step: of a training; signal_after_step: and which signal it gets there
+        instead. writes: a file for the number of boundaries that were passed.
         """
-        how = _Faults(str(output), dies_at_write, full_at_write, file_bytes, dies_after_step, writes)
+        after = signal_after_step if dies_after_step == NEVER else (dies_after_step, signal.SIGKILL)
+        how = _Faults(str(output), dies_at_write, full_at_write, file_bytes, more_bytes, after, writes)
         self._process = _CONTEXT.Process(target=_child, args=(work, arguments, how))
         self._process.start()
 
@@ -65,7 +69,8 @@ class _Faults:
     dies_at_write: int
     full_at_write: int
     file_bytes: int
-    dies_after_step: int
+    more_bytes: int
+    signal_after_step: tuple[int, int]
     writes: Path | None
 
 
@@ -74,9 +79,11 @@ def _child(work: Callable[..., int], arguments: tuple[Any, ...], how: _Faults) -
     os.dup2(file, 1)
     os.dup2(file, 2)
     passed = _fail_at_write(how.dies_at_write, how.full_at_write)
-    _die_after_step(how.dies_after_step)
+    signal_after_step(*how.signal_after_step)
     if how.file_bytes != NEVER:
         resource.setrlimit(resource.RLIMIT_FSIZE, (how.file_bytes, resource.RLIM_INFINITY))
+    if how.more_bytes != NEVER:
+        resource.setrlimit(resource.RLIMIT_DATA, (data_bytes() + how.more_bytes, resource.RLIM_INFINITY))
     status = work(*arguments)
     if how.writes is not None:
         how.writes.write_text(str(passed[0]))
@@ -84,9 +91,15 @@ def _child(work: Callable[..., int], arguments: tuple[Any, ...], how: _Faults) -
     os._exit(status)
 
 
-def _die() -> None:
+def data_bytes() -> int:
+    """Memory of this process that is no file's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+
+
+def _signal_self(number: int) -> None:
     sys.stdout.flush()
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), number)
 
 
 def _fail_at_write(dies: int, full: int) -> list[int]:
@@ -95,7 +108,7 @@ def _fail_at_write(dies: int, full: int) -> list[int]:
     def pass_one() -> None:
         passed[0] += 1
         if passed[0] - 1 == dies:
-            _die()
+            _signal_self(signal.SIGKILL)
         if passed[0] - 1 == full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a file")
 
@@ -112,12 +125,13 @@ def _fail_at_write(dies: int, full: int) -> list[int]:
     return passed
 
 
-def _die_after_step(last: int) -> None:
+def signal_after_step(last: int, number: int) -> None:
+    """Let this process, in a training, send itself a signal after step `last`."""
     step = Stepper.step
 
-    def mortal(stepper: Stepper, *rest: Any) -> None:
+    def signalled(stepper: Stepper, *rest: Any) -> None:
         step(stepper, *rest)
         if stepper.state.step == last:
-            _die()
+            _signal_self(number)
 
-    Stepper.step = mortal  # type: ignore[method-assign]
+    Stepper.step = signalled  # type: ignore[method-assign]

@@ -4,6 +4,7 @@ The network is an eighth as wide as the real one, so that a trial, most of which
 seconds.
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,7 @@ def pack_small(out: Path) -> int:
 
 def train_small(shards: Path, run: Path, *more: str) -> int:
     """A training of STEPS steps, which saves each of them, and its evaluation."""
-    _narrow()
-    progress.probe_images_per_second = lambda *_: 100.0  # type: ignore[assignment]
-    return run_command(train.main, training_flags(shards, run, *more))
+    return run_small(train.main, training_flags(shards, run, *more))
 
 
 def training_flags(shards: Path, run: Path, *more: str) -> list[str]:
@@ -46,8 +45,7 @@ def training_flags(shards: Path, run: Path, *more: str) -> list[str]:
 
 def evaluate_small(run: Path) -> int:
     """The report of a finished run, again."""
-    _narrow()
-    return run_command(evaluate.main, [str(run), "--threads", "1"])
+    return run_small(evaluate.main, [str(run), "--threads", "1"])
 
 
 def build_store(shards: Path) -> int:
@@ -61,5 +59,8 @@ def build_store(shards: Path) -> int:
     return run_command(main, [])
 
 
-def _narrow() -> None:
+def run_small(command: Callable[[Sequence[str]], int], flags: Sequence[str]) -> int:
+    """A command with the narrow network, without the measurement of the cost, which takes steps of its own."""
     model.WIDTHS = (8, 16, 32, 64)
+    progress.probe_images_per_second = lambda *_: 100.0  # type: ignore[assignment]
+    return run_command(command, flags)
