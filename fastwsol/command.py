@@ -82,6 +82,9 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         where = f"{error.filename}: " if error.filename is not None else ""
         print(f"failed: {where}{error.strerror or error}; mend that and run the same command again", file=sys.stderr)
         return FAILURE
+    except MemoryError:
+        print("failed: there is not enough memory; free some and run the same command again", file=sys.stderr)
+        return FAILURE
     except KeyboardInterrupt:
         print("stopped: interrupted; run the same command again", file=sys.stderr)
         return INTERRUPTED

@@ -54,6 +54,16 @@ class Trial:
         self._process.join(seconds)
         return self._process.exitcode
 
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def kill(self) -> int:
         """SIGKILL, and the exit status: its own where it was faster."""
         self._process.kill()

@@ -27,9 +27,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def end_of(run: Path) -> object:
+def end_of(run: Path, steps: int = STEPS) -> object:
     """What must be equal of two finished runs: the last checkpoint with its hash, rows but for their rates, report."""
-    last = json.loads((run / "checkpoints" / f"step-{STEPS:09d}.json").read_text())
+    last = json.loads((run / "checkpoints" / f"step-{steps:09d}.json").read_text())
     rows = [{key: value for key, value in row.items() if key != "images_per_second"} for row in RunDir(run).rows()]
     return last, rows, json.loads((run / "report.json").read_text())["counts"]
 
