@@ -192,8 +192,9 @@ def joined() -> Iterator[World]:
         yield world
         return
     store, rank, size = next(rendezvous("env://"))
-    # torchrun's store outlives the processes that it starts again, and they would meet those of the attempt before.
-    store = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        # torchrun's store outlives the processes that it starts again, and they would meet those of the attempt before.
+        store = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:

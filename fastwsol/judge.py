@@ -177,21 +177,29 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _jpeg_size(image: bytes) -> tuple[int, int]:
-    """Width and height from the frame header, found by walking the segments before it."""
+    """Width and height from the frame header, found by walking the segments up to the first scan.
+
+    DALI's parser wants each of them to begin where the one before it ends; libjpeg passes over what lies between.
+    """
+    size = None
     at = 2
-    while at + 9 <= len(image):
+    while at + 4 <= len(image):
         if image[at] != 0xFF:
             raise ValueError("damaged: a JPEG segment does not begin where the one before it ends")
         marker = image[at + 1]
-        if marker in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", image, at + 5)
-            return width, height
+        if marker == 0xDA:
+            if size is None:
+                raise ValueError("damaged: a JPEG whose first scan comes before its frame header")
+            return size
         # A marker may be preceded by any number of fill bytes; TEM and RSTn have no length.
         if marker == 0xFF:
             at += 1
         elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
             at += 2
         else:
+            if size is None and marker in _JPEG_FRAMES and at + 9 <= len(image):
+                height, width = struct.unpack_from(">HH", image, at + 5)
+                size = width, height
             at += 2 + int.from_bytes(image[at + 2 : at + 4])
     raise ValueError("truncated: the JPEG ends in its header")
 

@@ -1,8 +1,6 @@
 """Several processes: the same batches, gradients and numbers as one, whatever their number; real torchrun, on gloo."""
 
-import contextlib
 import json
-import os
 import re
 import signal
 import subprocess
@@ -147,36 +145,6 @@ def test_a_run_of_two_processes_goes_on_with_one(shards, tmp_path, monkeypatch):
     assert run_command(training.main, flags(shards, run, "--log-steps", "1", "--inexact")) == 0
     assert_close(run, in_turn(shards, lambda step: 2 if step < stopped_at else 1)[0])
     assert [row["step"] for row in RunDir(run).rows() if row["kind"] == "train"] == list(range(1, STEPS + 1))
-
-
-def test_torchrun_starts_a_training_again_that_lost_a_process(shards, tmp_path):
-    """SIGKILL of one of the two: both begin again at the last checkpoint, and nothing shows in the end."""
-    run = tmp_path / "run"
-    more = flags(shards, run, "--log-steps", "1", "--checkpoint-minutes", "0")
-    command = [*TORCHRUN, "--max-restarts", "1", "-m", "fastwsol.train", *more]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    killed = False
-    for line in process.stdout:
-        if line.startswith("step 5/") and not killed:
-            os.kill(pid_of_rank(1, run), signal.SIGKILL)
-            killed = True
-    assert process.wait(timeout=60) == 0, process.stderr.read()
-    starts = json.loads((run / "environment.json").read_text())["starts"]
-    assert len(starts) == 2
-    assert 4 <= starts[1]["step"] <= 6
-    assert_close(run, in_turn(shards, lambda step: 2)[0])
-    assert [row["step"] for row in RunDir(run).rows() if row["kind"] == "train"] == list(range(1, STEPS + 1))
-
-
-def pid_of_rank(rank: int, run: Path) -> int:
-    """The process of the training in `run` that has this rank."""
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            started_with = (entry / "cmdline").read_bytes().split(b"\0")
-            environment = (entry / "environ").read_bytes().split(b"\0")
-            if str(run).encode() in started_with and f"RANK={rank}".encode() in environment:
-                return int(entry.name)
-    raise AssertionError(f"no process of rank {rank}")
 
 
 def test_a_row_counts_all_processes_images(run_of_two, shards):

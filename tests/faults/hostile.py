@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -136,7 +137,8 @@ def look_at_images(number: int, examples: int, folder: Path) -> int:
         (taken if isinstance(look, Look) else refused).add(image)
 
     search(damaged(good_images()), examples, number, check)
-    found = [*sorted(taken)[:100], *sorted(refused)[:100]]
+    drawn = random.Random(number)
+    found = [image for each in (sorted(taken), sorted(refused)) for image in drawn.sample(each, min(100, len(each)))]
     files = {f"train/{'ab'[k % 2]}/{k}.png": image for k, image in enumerate(found)}
     files |= {f"{part}/good.jpg": good_images()[0] for part in ("train/a", "train/b", "val/a", "val/b")}
     for name, image in files.items():

@@ -39,6 +39,7 @@ class Work:
 
     def __init__(self, name: str, begin: Callable[..., Trial], check: Callable[[Path], None], folder: Path) -> None:
         self.name, self.begin, self.check = name, begin, check
+        assert begin(folder / "first", folder / "log").wait() == 0, folder / "log"  # makes what others find made
         start = time.monotonic()
         assert begin(folder / "unbroken", folder / "log", writes=folder / "writes").wait() == 0, folder / "log"
         self.seconds = time.monotonic() - start

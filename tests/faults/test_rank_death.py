@@ -2,9 +2,12 @@
 one; a scheduler's warning is heeded.
 """
 
+import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,13 +29,18 @@ DEATHS = [(world, rank, step) for world in (2, 4) for rank in range(world) for s
 SOME_DEATHS = [(2, 1, 5), (4, 0, 12)]
 
 
-def torchrun(world: int, *arguments: str, restarts: int = 0, module: str = "faults.rank") -> subprocess.Popen[str]:
+def torchrun(world: int, *arguments: str, restarts: int = 0) -> subprocess.Popen[str]:
     """Start `world` processes on this machine, each with a thread, at a port that is free."""
     options = ["--standalone", "--nproc-per-node", str(world), "--max-restarts", str(restarts)]
     options += ["--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"]
-    command = [sys.executable, "-m", "torch.distributed.run", *options, "-m", module, *arguments]
-    environment = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    return started([*options, "-m", "faults.rank", *arguments])
+
+
+def started(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
+    """A torchrun."""
+    command = [sys.executable, "-m", "torch.distributed.run", *arguments]
+    env = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"} | environment
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +100,7 @@ def seconds_after(process: subprocess.Popen[str], line: str) -> tuple[str, float
 
 @pytest.mark.parametrize("warning", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_schedulers_warning_saves_and_exits_75(
-    warning: signal.Signals, synthetic_shards: Path, tmp_path: Path, tally: Tally
+    warning: signal.Signals, synthetic_shards: Path, tmp_path: Path, tally: Tally, full: bool
 ) -> None:
     def run(name: str, **how: object) -> int | None:
         never = ("--checkpoint-minutes", "1000")
@@ -100,7 +108,7 @@ def test_a_schedulers_warning_saves_and_exits_75(
 
     assert run("unbroken") == 0
     count = tally.of(PROMISE, f"{warning.name} to a process: saved, exit 75")
-    for step in (1, 5, 12):
+    for step in (1, 5, 12) if full else (12,):
         status = run(f"{step}", signal_after_step=(step, warning))
         saved = (tmp_path / f"{step}" / "checkpoints" / f"step-{step:09d}.json").is_file()
         goes_on = run(f"{step}") == 0 and end_of(tmp_path / f"{step}") == end_of(tmp_path / "unbroken")
@@ -128,3 +136,48 @@ def test_a_schedulers_warning_to_torchrun_saves(
     same = again.returncode == 0 and end_of(run) == end_of(unbroken[2])
     count(f"{''.join(said)}{more}", stopped and same)
     assert count.lost == []
+
+
+class Machine:
+    """One of two with a torchrun each, a process under each, which meet at a port of this machine."""
+
+    def __init__(self, number: int, port: int, *arguments: str) -> None:
+        options = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "3", "--rdzv-id", "7"]
+        options += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--local-addr", "127.0.0.1"]
+        options += ["--rdzv-conf", f"is_host={int(number == 0)}", "-m", "faults.rank", "-1", str(NEVER), *arguments]
+        self.process = started(options, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+
+    def lose(self) -> None:
+        """SIGKILL of all that runs on it."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for pid in (self.process.pid, *map(int, children)):
+            os.kill(pid, signal.SIGKILL)
+        self.process.communicate()
+
+
+def test_a_machine_that_is_lost_and_comes_back(
+    unbroken: dict[int, Path], synthetic_shards: Path, tmp_path: Path, tally: Tally, full: bool
+) -> None:
+    """Two torchruns over loopback, each with a copy of the shards of its own."""
+    count = tally.of(PROMISE, "one of two machines lost, and started again")
+    for step in (4, 8, 12, 16) if full else (8,):
+        run = tmp_path / f"{step}" / "run"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        copies = [shutil.copytree(synthetic_shards, tmp_path / f"{step}" / f"shards-{number}") for number in range(2)]
+        flags = [training_flags(shards, run) for shards in copies]
+        first, second = Machine(0, port, *flags[0]), Machine(1, port, *flags[1])
+        said, lost = [], False
+        assert first.process.stdout is not None
+        for line in first.process.stdout:
+            if line.startswith(f"step {step}/") and not lost:
+                lost = True
+                second.lose()
+                second = Machine(1, port, *flags[1])
+            said.append(line)
+        ends = first.process.wait(timeout=300), second.process.wait(timeout=60)
+        steps = [start["step"] for start in json.loads((run / "environment.json").read_text())["starts"]]
+        whole = ends == (0, 0) and len(steps) == 2 and end_of(run) == end_of(unbroken[2])
+        count(f"after step {step}: {ends} {steps} {''.join(said)}", whole)
+        assert count.lost == []
