@@ -17,7 +17,7 @@ endif
 SHARDS := data/$(NAME)-shards
 RUN := data/runs/$(NAME)
 
-.PHONY: setup demo test faults check-bounds check-bench lint bench
+.PHONY: setup demo test faults check-bounds check-bench lint bench supply
 
 setup: .venv/installed
 
@@ -56,3 +56,11 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m pytest bench --benchmark-only
+
+# What the pinned packages may be used for, and whether one of them is known to be vulnerable (asks PyPI).
+supply: setup
+	$(PYTHON) -m venv .venv/supply
+	.venv/supply/bin/python -m pip install --quiet pip-audit pip-licenses
+	.venv/supply/bin/pip-licenses --python $(BIN)/python --from=mixed --with-urls --format=markdown \
+	--ignore-packages fastwsol --output-file bench/results/licences.md
+	.venv/supply/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip

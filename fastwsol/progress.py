@@ -13,7 +13,7 @@ from fastwsol.distributed import World
 from fastwsol.errors import RunFailure
 from fastwsol.machine import Autocast
 from fastwsol.shards import Shards
-from fastwsol.step import State, check_finite, make_loss, new_state, train_step
+from fastwsol.step import SKIPPED, State, check_finite, make_loss, new_state, train_step
 
 _LEAST_LOSS_SCALE = 2.0**-10
 """Below it the loss scaler has halved 26 times and more: the gradients are not finite, whatever the scale."""
@@ -48,9 +48,11 @@ class Progress:
         self.restart_clock(state.step)
         epoch = state.step * batch_size / self._train_images
         left = (self._total_steps - state.step) * batch_size / images_per_second
+        skipped = {"skipped_steps": int(totals[SKIPPED])} if SKIPPED in totals else {}
         print(
             f"step {state.step}/{self._total_steps}  epoch {epoch:.2f}  loss {loss:.3f}  train clas {clas:.1f} %  "
-            f"lr {lr:.4g}  {images_per_second:.0f} images/s  {duration(left)} left",
+            f"lr {lr:.4g}  {images_per_second:.0f} images/s  {duration(left)} left"
+            + "".join(f"  {count} skipped, whose gradients overflowed" for count in skipped.values() if count),
             flush=True,
         )
         return {
@@ -61,6 +63,7 @@ class Progress:
             "train_top1_clas": clas,
             "lr": lr,
             "images_per_second": round(images_per_second, 1),
+            **skipped,
         }
 
 

@@ -280,13 +280,18 @@ def changes(last: dict[str, Any], how: dict[str, Any]) -> list[str]:
 
 def _decisive(start: dict[str, Any]) -> dict[str, Any]:
     facts = {name: start[name] for name in _IN_THE_BITS if name in start}
-    names = (*_PACKAGES_IN_THE_BITS, *DALI_PACKAGES)
-    facts |= {name: version for name, version in start["versions"].items() if name in names}
+    facts |= decisive_versions(start["versions"])
     if start.get("device") == "cpu":
         facts["processor"] = start["machine"]["processor"]
     if start.get("device") == "cuda":
         facts["GPU"] = " and ".join(sorted(set(start["machine"]["gpus"])))
     return facts
+
+
+def decisive_versions(of: dict[str, str]) -> dict[str, str]:
+    """Those of `versions()` that decide bits."""
+    names = (*_PACKAGES_IN_THE_BITS, *DALI_PACKAGES)
+    return {name: version for name, version in of.items() if name in names}
 
 
 def environment() -> dict[str, Any]:

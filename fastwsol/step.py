@@ -42,11 +42,15 @@ NO_STEP = 2**62
 """Where `bad_step` stands while every step was good: behind all that there are."""
 
 
-def new_totals(device: torch.device) -> dict[str, Tensor]:
+SKIPPED = "skipped"
+
+
+def new_totals(device: torch.device, scaled: bool = False) -> dict[str, Tensor]:
     """Sums over the steps' images, kept on the device so that no step waits for the host, and over this process's
-    share of each batch, until `gather_totals`.
+    share of each batch, until `gather_totals`. scaled: also of the steps that the loss scaler skipped.
     """
-    return {
+    totals = {SKIPPED: torch.zeros((), dtype=torch.int64, device=device)} if scaled else {}
+    return totals | {
         "loss": torch.zeros((), dtype=torch.float64, device=device),
         "correct": torch.zeros((), dtype=torch.int64, device=device),
         "steps": torch.zeros((), dtype=torch.int64, device=device),
@@ -68,8 +72,9 @@ def gather_totals(state: State, world: World) -> None:
 
 def reset_totals(state: State) -> None:
     """Begin new sums."""
-    for name in ("loss", "correct", "steps"):
-        state.totals[name].zero_()
+    for name in ("loss", "correct", "steps", SKIPPED):
+        if name in state.totals:
+            state.totals[name].zero_()
 
 
 def share_state(state: State, world: World) -> None:
@@ -98,7 +103,8 @@ def new_state(config: Config, classes: int, autocast: Autocast) -> State:
         optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     scaler = torch.amp.GradScaler(device.type, enabled=autocast.precision == "fp16")
     average = copy.deepcopy(model).requires_grad_(False) if config.average_steps else None
-    return State(model, optimizer, scaler, new_totals(device), 0, average, config.average_steps)
+    totals = new_totals(device, scaler.is_enabled())
+    return State(model, optimizer, scaler, totals, 0, average, config.average_steps)
 
 
 def state_tensors(state: State) -> dict[str, Tensor]:
@@ -200,9 +206,12 @@ def change(state: State, loss_of: Loss, images: Tensor, labels: Tensor) -> None:
     loss, correct = loss_of(images, labels)
     state.scaler.scale(loss).backward()
     finite = torch.isfinite(loss)
-    if not state.scaler.is_enabled():  # the scaler skips steps with infinite gradients, and that is no failure
-        gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
-        finite = finite & torch.isfinite(torch.nn.utils.get_total_norm(gradients, foreach=True))
+    gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+    gradients_finite = torch.isfinite(torch.nn.utils.get_total_norm(gradients, foreach=True))
+    if state.scaler.is_enabled():  # it skips steps with infinite gradients, and that is no failure
+        state.totals[SKIPPED] += ~gradients_finite
+    else:
+        finite = finite & gradients_finite
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)

@@ -31,7 +31,7 @@ from fastwsol.initial import Initial, read_initial, start_from
 from fastwsol.launch import Launch, preset_of
 from fastwsol.machine import compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.progress import Progress, announce
-from fastwsol.rundir import RunDir, RunInfo
+from fastwsol.rundir import RunDir, RunInfo, decisive_versions, versions
 from fastwsol.shards import Shards, open_shards
 from fastwsol.step import (
     BadStep,
@@ -123,6 +123,8 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
             f"pass --precision {saved.scalars['precision']}, or another --run-dir"
         )
     for name, tensor in state_tensors(state).items():
+        if name not in saved.tensors:
+            raise UserError(f"{saved.path}: holds no {name}; it is of another version of fastwsol, go on with that")
         tensor.copy_(saved.tensors[name])
     if state.scaler.is_enabled():
         state.scaler.load_state_dict(saved.scalars["scaler"])
@@ -150,7 +152,7 @@ def train(
     if launch.tensorboard:
         world.together(require_tensorboard)
     facts = {"--precision": autocast.precision, "--deterministic": launch.deterministic, "--step": launch.step}
-    world.agree_on(facts)
+    world.agree_on(facts | decisive_versions(versions()))
     threads = world.together(lambda: use_threads(launch.threads, world.local_size))
     run = RunDir(folder)
     names = ["train"] if config.holdout else ["train", config.eval_split]  # the holdout is a part of train

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastwsol import step, step_mode, train
+from fastwsol import model, step, step_mode, train
 from fastwsol.checkpoint import newest_valid
 from fastwsol.command import run_command
+from fastwsol.machine import Autocast
+from fastwsol.rundir import RunDir
 from fastwsol.step_mode import Stepper
 
 from .tally import Tally
@@ -70,4 +72,33 @@ def test_in_the_weights(synthetic_shards: Path, tmp_path: Path, tally: Tally, fu
         status = run_command(train.main, training_flags(synthetic_shards, run))
         said = capsys.readouterr().err
         count(f"{value} in {tensor}: {said}", status == 1 and "step 2" in said and saved_steps(run) == 1)
+    assert count.lost == []
+
+
+def test_a_step_that_the_loss_scaler_skips_is_counted_and_not_fatal(
+    synthetic_shards: Path, tmp_path: Path, tally: Tally, monkeypatch, capsys
+) -> None:
+    """fp16 on a CPU, which the command does not offer: the scale is made to overflow at some steps."""
+    monkeypatch.setattr(train, "pick_autocast", lambda *_: Autocast(torch.device("cpu"), "fp16"))
+    at, take = (3, 4, 6), Stepper.step
+
+    def overflow(stepper, *rest) -> None:
+        scaler = stepper.state.scaler
+        if stepper.state.step in at:
+            before = scaler.get_scale()
+            scaler.update(2.0**120)
+        take(stepper, *rest)
+        if stepper.state.step - 1 in at:
+            scaler.update(before)
+
+    monkeypatch.setattr(Stepper, "step", overflow)
+    monkeypatch.setattr(model, "WIDTHS", (8, 16, 32, 64))
+    few = ("--data", "dali", "--epochs", "1.6", "--eval-epochs", "9")  # 8 steps: fp16 is slow here
+    status = run_command(train.main, training_flags(synthetic_shards, tmp_path / "run", *few))
+    rows = [row["skipped_steps"] for row in RunDir(tmp_path / "run").rows() if row["kind"] == "train"]
+    said = capsys.readouterr().out
+    count = tally.of(PROMISE, "gradients that overflow fp16: the step is skipped and counted")
+    for each in at:
+        count(f"step {each}: {status} {rows}", status == 0 and rows == [1, 2])
+    assert "1 skipped, whose gradients overflowed" in said
     assert count.lost == []
