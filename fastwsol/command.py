@@ -82,14 +82,26 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         where = f"{error.filename}: " if error.filename is not None else ""
         print(f"failed: {where}{error.strerror or error}; mend that and run the same command again", file=sys.stderr)
         return FAILURE
-    except MemoryError:
-        print("failed: there is not enough memory; free some and run the same command again", file=sys.stderr)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        print(
+            "failed: there is not enough memory; free some, or ask for less of it (as by a smaller --batch-size), and "
+            "run the command again",
+            file=sys.stderr,
+        )
         return FAILURE
     except KeyboardInterrupt:
         print("stopped: interrupted; run the same command again", file=sys.stderr)
         return INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, terminate)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Of Python, of torch on a GPU, or on a CPU. (Not every command imports torch.)"""
+    allocator = "DefaultCPUAllocator: can't allocate memory"
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or allocator in str(error)
 
 
 def require_new(name: str, path: Path) -> None:

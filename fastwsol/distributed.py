@@ -98,6 +98,14 @@ class World:
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
+    def values_of_all(self, value: T) -> list[T]:
+        """Every process's `value`, in the order of their ranks, in every process."""
+        if self.size == 1:
+            return [value]
+        values: list[T | None] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values  # type: ignore[return-value]
+
     def add_up(self, tensor: Tensor) -> Tensor:
         """`tensor`, which lies on the CPU, summed in place over all processes."""
         if self.size > 1:
@@ -133,9 +141,7 @@ class World:
             if mine is not None:
                 raise mine
             return
-        failures: list[Exception | None] = [None] * self.size
-        dist.all_gather_object(failures, mine)
-        for rank, failure in enumerate(failures):
+        for rank, failure in enumerate(self.values_of_all(mine)):
             if failure is not None:
                 raise failure if rank == self.rank else _without_message(failure)
 

@@ -32,8 +32,9 @@ class Launch(DataFlags):
     """on a GPU, compute slower but to the same bits each time: a run that was stopped and continued then equals an
     unbroken one exactly. A CPU does so anyway"""
     inexact: bool = False
-    """go on with a run although what decides its bits has changed since: threads, number of processes, device,
-    processor, versions. Without it that is refused"""
+    """go on with a run although what decides its bits has changed since: on a CPU the threads and the processor, on a
+    GPU with --deterministic its kind, on both the number of processes, the way of the step, versions and source.
+    Without it that is refused"""
     checkpoint_minutes: float = 5.0
     """minutes between two checkpoints; 0: after every step"""
     tensorboard: bool = False

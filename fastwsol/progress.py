@@ -48,11 +48,11 @@ class Progress:
         self.restart_clock(state.step)
         epoch = state.step * batch_size / self._train_images
         left = (self._total_steps - state.step) * batch_size / images_per_second
-        skipped = {"skipped_steps": int(totals[SKIPPED])} if SKIPPED in totals else {}
+        skipped = int(totals[SKIPPED]) if SKIPPED in totals else None
         print(
             f"step {state.step}/{self._total_steps}  epoch {epoch:.2f}  loss {loss:.3f}  train clas {clas:.1f} %  "
             f"lr {lr:.4g}  {images_per_second:.0f} images/s  {duration(left)} left"
-            + "".join(f"  {count} skipped, whose gradients overflowed" for count in skipped.values() if count),
+            + (f"  {skipped} skipped, whose gradients overflowed" if skipped else ""),
             flush=True,
         )
         return {
@@ -63,7 +63,7 @@ class Progress:
             "train_top1_clas": clas,
             "lr": lr,
             "images_per_second": round(images_per_second, 1),
-            **skipped,
+            **({"skipped_steps": skipped} if skipped is not None else {}),
         }
 
 

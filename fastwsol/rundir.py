@@ -5,6 +5,7 @@ config.json is written before the first step and says what the run is; evaluatio
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -29,10 +30,14 @@ from fastwsol.shards import Split
 
 FORMAT_VERSION = 3
 REPORT_FORMAT_VERSION = 3
-PACKAGES = ("fastwsol", "torch", "numpy", "numba", "pyarrow", "pillow", "safetensors")
-_IN_THE_BITS = ("precision", "device", "processes", "threads", "deterministic", "views", "step_mode")
-"""Of how a run is carried out: what its numbers depend on to the bit."""
-_PACKAGES_IN_THE_BITS = ("fastwsol", "torch", "numpy", "numba")
+PACKAGES = ("fastwsol", "torch", "numpy", "numba", "pyarrow", "pillow", "simplejpeg", "safetensors")
+_IN_THE_BITS = {
+    "cpu": ("device", "processes", "threads", "views", "step_mode", "processor"),
+    "cuda": ("device", "processes", "deterministic", "views", "step_mode", "GPU"),
+}
+"""Of how a run is carried out on a device: what its numbers depend on to the bit. (The number format too, which a
+checkpoint holds and no flag overrides.)"""
+_PACKAGES_IN_THE_BITS = ("torch", "numpy", "numba")
 Channels = tuple[float, float, float]
 DALI_PACKAGES = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 
@@ -207,37 +212,45 @@ class RunDir:
             raise UserError(f"{self._config_file}: its config cannot be a run's, {error}") from None
 
     def starts(self) -> list[dict[str, Any]]:
-        """What `record_start` noted so far."""
+        """What `record_start` noted so far. Raises UserError where that is damaged."""
         if not self._environment_file.is_file():
             return []
-        return json.loads(self._environment_file.read_bytes())["starts"]
+        try:
+            starts: list[dict[str, Any]] = json.loads(self._environment_file.read_bytes())["starts"]
+            if all(isinstance(start["step"], int) for start in starts):
+                return starts
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise UserError(f"{self._environment_file}: damaged; restore it from a copy, or remove it and pass --inexact")
 
     def last_start(self, step: int) -> dict[str, Any] | None:
-        """The newest entry of `starts` that had a part in the state after `step` steps; at step 0 the newest of all."""
+        """The newest entry of `starts` that had a part in the state after `step` steps; at step 0 the newest of those
+        that began there.
+        """
         taken = [start for start in self.starts() if start["step"] < max(step, 1)]
         return taken[-1] if taken else None
 
-    def check_start(self, step: int, how: dict[str, Any], inexact: bool) -> None:
-        """Warn that this process, going on after `step` steps as `how` says, will not come to the bits of an unbroken
-        run, and why; raises UserError instead where that is not asked for by `inexact`.
+    def check_start(self, step: int, here: dict[str, Any], inexact: bool) -> None:
+        """Warn that this process, going on after `step` steps, will not come to the bits of an unbroken run, and why;
+        raises UserError instead where that is not asked for by `inexact`, and there were bits to keep.
+
+        here: as `here_and_now` gives it, or a part of it.
         """
-        last = self.last_start(step)
-        if step == 0 or last is None or not (changed := changes(last, how)):
+        if step == 0:
             return
-        if not inexact:
+        last = self.last_start(step)
+        changed = changes(last, here) if last is not None else ["environment.json is gone"]
+        if changed and not inexact and promises_bits(last or here):
             raise UserError(
                 f"{self.folder}: since step {step} was saved: {', '.join(changed)}; "
                 f"undo that to go on to the same bits, or go on to others with --inexact"
             )
-        print(f"warning: continued with {', '.join(changed)}: equal to the bit no longer", file=sys.stderr)
+        if changed:
+            print(f"warning: continued with {', '.join(changed)}: equal to the bit no longer", file=sys.stderr)
 
-    def record_start(self, step: int, how: dict[str, Any]) -> None:
-        """Add this process to environment.json: the step it starts from, `how` it computes, and `environment()`.
-
-        The rows of steps that it will do again are dropped.
-        """
-        self._drop_rows_after(step)
-        write_json(self._environment_file, {"starts": [*self.starts(), {"step": step, **how, **environment()}]})
+    def record_start(self, step: int, here: dict[str, Any]) -> None:
+        """Add this process to environment.json: the step it starts from, `here_and_now`, and its command."""
+        write_json(self._environment_file, {"starts": [*self.starts(), {"step": step, **here, **environment()}]})
 
     def append_row(self, row: dict[str, Any]) -> None:
         """Append a row to metrics.jsonl, durably: a later checkpoint counts on it. Rows hold `kind` and `step`."""
@@ -255,7 +268,8 @@ class RunDir:
         lines = self._metrics_file.read_text().splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
-    def _drop_rows_after(self, step: int) -> None:
+    def drop_rows_after(self, step: int) -> None:
+        """Rewrite metrics.jsonl without the rows of steps that will be done again, and without a line cut short."""
         kept = "".join(json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step).encode()
         write_bytes(self._metrics_file, kept)
 
@@ -269,29 +283,54 @@ def _names(split: Split) -> bytes:
     return "".join(f"{name}\n" for name in split.names(range(len(split)))).encode()
 
 
-def changes(last: dict[str, Any], how: dict[str, Any]) -> list[str]:
+def here_and_now(how: dict[str, Any]) -> dict[str, Any]:
+    """`how` a run is carried out, with the versions and the source that carry it out."""
+    return {**how, "versions": versions(), "source": source_digest()}
+
+
+def changes(last: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """What decides bits and is another now than in an entry of `RunDir.starts`: "threads 1 -> 2".
 
-    how: what is known of how this process computes. What one of the two does not tell is no change.
+    What one of the two does not tell is no change.
     """
-    before, now = _decisive(last), _decisive({**how, "versions": versions(), "machine": machine()})
+    device, data = here.get("device", last.get("device")), here.get("data", last.get("data"))
+    before, now = _decisive(last, device, data), _decisive(here, device, data)
     return [f"{name} {before[name]} -> {now[name]}" for name in now if name in before and before[name] != now[name]]
 
 
-def _decisive(start: dict[str, Any]) -> dict[str, Any]:
-    facts = {name: start[name] for name in _IN_THE_BITS if name in start}
-    facts |= decisive_versions(start["versions"])
-    if start.get("device") == "cpu":
-        facts["processor"] = start["machine"]["processor"]
-    if start.get("device") == "cuda":
-        facts["GPU"] = " and ".join(sorted(set(start["machine"]["gpus"])))
+def promises_bits(start: dict[str, Any]) -> bool:
+    """Whether what is carried out so comes to the same bits each time: a GPU does where it is told to."""
+    return start.get("device") != "cuda" or bool(start.get("deterministic"))
+
+
+def _decisive(start: dict[str, Any], device: str | None, data: str | None) -> dict[str, Any]:
+    facts = {"processor": start["machine"]["processor"]} if "machine" in start else {}
+    facts = {
+        name: {**facts, **start}[name] for name in _IN_THE_BITS.get(device or "", ()) if name in {**facts, **start}
+    }
+    if "source" in start:
+        facts["fastwsol's source"] = start["source"]
+    if "versions" in start:
+        facts |= decisive_versions(start["versions"], data)
     return facts
 
 
-def decisive_versions(of: dict[str, str]) -> dict[str, str]:
-    """Those of `versions()` that decide bits."""
-    names = (*_PACKAGES_IN_THE_BITS, *DALI_PACKAGES)
-    return {name: version for name, version in of.items() if name in names}
+def decisive_versions(of: dict[str, str], data: str | None) -> dict[str, str]:
+    """Those of `versions()` that decide bits, where the images come from `data`."""
+    decoders = DALI_PACKAGES if data == "dali" else ("simplejpeg",)
+    found = {name: of[name] for name in _PACKAGES_IN_THE_BITS if name in of}
+    if decoder := " and ".join(f"{name} {of[name]}" for name in decoders if name in of):
+        found["decoder"] = decoder
+    return found
+
+
+def source_digest() -> str:
+    """The beginning of the SHA-256 of this package's and the kernels' modules."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for path in sorted([*root.glob("fastwsol/**/*.py"), *root.glob("kernels/*.py")]):
+        digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def environment() -> dict[str, Any]:

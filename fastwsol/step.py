@@ -43,6 +43,7 @@ NO_STEP = 2**62
 
 
 SKIPPED = "skipped"
+"""The total of steps that the loss scaler skipped; under fp16 alone."""
 
 
 def new_totals(device: torch.device, scaled: bool = False) -> dict[str, Tensor]:

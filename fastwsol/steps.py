@@ -7,13 +7,15 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from fastwsol.batches import Batches, Stream, training_plan
 from fastwsol.capture import Inputs
 from fastwsol.config import Config
 from fastwsol.distributed import World
 from fastwsol.feed import Feed
 from fastwsol.machine import Autocast
-from fastwsol.rundir import RunDir, RunInfo, changes
+from fastwsol.rundir import RunDir, RunInfo, changes, machine
 from fastwsol.shards import Shards, Split
 from fastwsol.step import State, make_loss, unchanged
 from fastwsol.step_mode import AskedMode, Choice, Mode, Stepper, choose_mode, possible_modes, tell_failure
@@ -28,9 +30,10 @@ class Job:
     shards: Shards
     """With the images held out apart."""
     asked_mode: AskedMode
-    deterministic: bool
     inexact: bool
     """Whether a run may go on where it will not come to the bits of an unbroken one."""
+    here: dict[str, Any]
+    """How and by what it is carried out, but for the mode."""
     autocast: Autocast
     threads: int
     feed: Feed
@@ -126,39 +129,54 @@ def training_batches(job: Job, size: int, start: int) -> Batches:
     return job.feed.batches(stream, start, threads)
 
 
+def carried_out(
+    autocast: Autocast, threads: int, deterministic: bool, feed: Feed, split: Split, world: World
+) -> dict[str, Any]:
+    """How a run is carried out, by all processes, as its folder notes it; of what they do not do alike a list."""
+    device = autocast.device
+    mine: dict[str, Any] = {"threads": threads, "views": feed.views_by(split), "processor": machine()["processor"]}
+    if device.type == "cuda":
+        mine["GPU"] = torch.cuda.get_device_name(device)
+    of_all = world.values_of_all(mine)
+    same_or_list = {
+        name: mine[name] if all(each[name] == mine[name] for each in of_all) else sorted(each[name] for each in of_all)
+        for name in mine
+    }
+    return {
+        "precision": autocast.precision,
+        "device": device.type,
+        "processes": world.size,
+        "deterministic": deterministic,
+        "data": feed.data(split),
+        **same_or_list,
+    }
+
+
 def begin(job: Job, state: State, make: Callable[[Mode], Stepper], sample: Inputs) -> tuple[Mode, Stepper]:
     """Choose how the steps are carried out, say so, and note in the run's folder that work begins, and how."""
     world, device = job.world, job.autocast.device
-    how = {
-        "precision": job.autocast.precision,
-        "device": device.type,
-        "processes": world.size,
-        "threads": job.threads,
-        "deterministic": job.deterministic,
-        "views": job.feed.views_by(job.split),
-        "data": job.feed.data(job.split),
-    }
-    world.lead_does(lambda: job.run.check_start(state.step, how, job.inexact))
     stepper = None
     if job.asked_mode == "auto":
-        modes = possible_modes(device, world.size)
-        choice = world.value_of_lead(chosen_before(job.run, state.step, how, modes) if world.leads else None)
+        possible = world.values_of_all(possible_modes(device, world.size))
+        modes = [mode for mode in possible[0] if all(mode in each for each in possible)]
+        choice = world.value_of_lead(chosen_before(job.run, state.step, job.here, modes) if world.leads else None)
         if choice is None:
             choice, stepper = choose_mode(modes, make, state, sample, job.total_steps - state.step, world)
+        chosen = {"step_mode": choice.mode}
+        world.lead_does(lambda: job.run.check_start(state.step, chosen, job.inexact))
     else:
         choice = Choice(job.asked_mode, {})
-    world.lead_does(lambda: job.run.check_start(state.step, {"step_mode": choice.mode}, job.inexact))
-    how |= {"step_mode": choice.mode, "step_mode_seconds": choice.seconds}
-    world.lead_does(lambda: job.run.record_start(state.step, how))
+    mode = {"step_mode": choice.mode, "step_mode_seconds": choice.seconds}
+    world.lead_does(lambda: job.run.record_start(state.step, job.here | mode))
     if world.leads:
         compiles = stepper is None and "compiled" in choice.mode
         print(f"{choice}" + ("; compiling takes up to a minute or so" if compiles else ""), flush=True)
     return made(job, make, choice.mode) if stepper is None else (choice.mode, stepper)
 
 
-def chosen_before(run: RunDir, step: int, how: dict[str, Any], modes: list[Mode]) -> Choice | None:
+def chosen_before(run: RunDir, step: int, here: dict[str, Any], modes: list[Mode]) -> Choice | None:
     """Which of `modes` took the run to `step`, where nothing else that decides bits has changed: it gives the same."""
     last = run.last_start(step)
-    if last is None or changes(last, how) or last.get("step_mode") not in modes:
+    if last is None or changes(last, here) or last.get("step_mode") not in modes:
         return None
     return Choice(last["step_mode"], last["step_mode_seconds"])

@@ -31,9 +31,10 @@ from fastwsol.initial import Initial, read_initial, start_from
 from fastwsol.launch import Launch, preset_of
 from fastwsol.machine import compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.progress import Progress, announce
-from fastwsol.rundir import RunDir, RunInfo, decisive_versions, versions
+from fastwsol.rundir import RunDir, RunInfo, decisive_versions, here_and_now, source_digest, versions
 from fastwsol.shards import Shards, open_shards
 from fastwsol.step import (
+    SKIPPED,
     BadStep,
     State,
     check_finite,
@@ -44,7 +45,7 @@ from fastwsol.step import (
     state_tensors,
 )
 from fastwsol.step_mode import can_compile, refuse_impossible
-from fastwsol.steps import Job, steps_taken
+from fastwsol.steps import Job, carried_out, steps_taken
 from fastwsol.tables import print_report, summary_line
 from fastwsol.validation import Evaluation, evaluate_model, forward_split, rates_of
 
@@ -123,9 +124,8 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
             f"pass --precision {saved.scalars['precision']}, or another --run-dir"
         )
     for name, tensor in state_tensors(state).items():
-        if name not in saved.tensors:
-            raise UserError(f"{saved.path}: holds no {name}; it is of another version of fastwsol, go on with that")
-        tensor.copy_(saved.tensors[name])
+        if name in saved.tensors or name != f"totals.{SKIPPED}":  # which older versions did not count
+            tensor.copy_(saved.tensors[name])
     if state.scaler.is_enabled():
         state.scaler.load_state_dict(saved.scalars["scaler"])
     state.step = saved.step
@@ -152,7 +152,7 @@ def train(
     if launch.tensorboard:
         world.together(require_tensorboard)
     facts = {"--precision": autocast.precision, "--deterministic": launch.deterministic, "--step": launch.step}
-    world.agree_on(facts | decisive_versions(versions()))
+    world.agree_on(facts | decisive_versions(versions(), data=None) | {"fastwsol's source": source_digest()})
     threads = world.together(lambda: use_threads(launch.threads, world.local_size))
     run = RunDir(folder)
     names = ["train"] if config.holdout else ["train", config.eval_split]  # the holdout is a part of train
@@ -163,7 +163,9 @@ def train(
         )
         world.lead_does(lambda: held.enter_context(run.opened(info)))
         state = new_state(config, len(info.classes), autocast)
-        job = Job(run, info, shards, launch.step, launch.deterministic, launch.inexact, autocast, threads, feed, world)
+        split = shards.splits["train"]
+        here = here_and_now(carried_out(autocast, threads, launch.deterministic, feed, split, world))
+        job = Job(run, info, shards, launch.step, launch.inexact, here, autocast, threads, feed, world)
         world.lead_does(lambda: take_up(job, state, launch.resume, initial))
         if launch.tensorboard and world.leads:
             run.listeners.append(held.enter_context(contextlib.closing(Curves(run))).add)
@@ -192,6 +194,9 @@ def check_batch_size(batch_size: int, train_images: int, world: World) -> None:
 def take_up(job: Job, state: State, resume: Resume, initial: Initial | None) -> None:
     """Put into `state` what the run's folder holds, or else the weights to start from."""
     saved = find_own_work(job.run, job.info, resume)
+    if saved is not None:
+        asked = {} if job.asked_mode == "auto" else {"step_mode": job.asked_mode}
+        job.run.check_start(saved.step, job.here | asked, job.inexact)
     if saved is None and initial is not None:
         print(start_from(initial, state.model, job.info.classes), flush=True)
         if state.average is not None:
@@ -200,6 +205,7 @@ def take_up(job: Job, state: State, resume: Resume, initial: Initial | None) -> 
         (job.run.store_holdout if saved is None else job.run.check_holdout)(job.shards.splits["holdout"])
     if saved is not None:
         restore(state, saved, job.info, job.autocast.precision)
+    job.run.drop_rows_after(state.step)
 
 
 def finish(run: RunDir, evaluation: Evaluation) -> None:

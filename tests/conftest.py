@@ -35,6 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     path: Path | None = config.getoption("--faults-table")
+    if path is not None and not config.getoption("--full"):
+        raise pytest.UsageError("--faults-table: the names of its rows are those of full counts; add --full")
     if path is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Table(path, f"pytest {' '.join(config.invocation_params.args)}"))
     if numba.config.BOUNDSCHECK:

@@ -61,6 +61,16 @@ def test_bytes_behind_the_end_of_a_jpeg_are_no_damage() -> None:
     np.testing.assert_array_equal(decode(WHOLE["JPEG"] + b"a camera's thumbnail"), decode(WHOLE["JPEG"]))
 
 
+def test_bytes_between_a_jpegs_segments_are_damage() -> None:
+    """libjpeg passes over them, and DALI does not decode the image; here before the first scan."""
+    image = WHOLE["JPEG"]
+    at = image.index(b"\xff\xda")
+    damaged = image[:at] + b"\x15" + image[at:]
+    assert Image.open(io.BytesIO(damaged)).convert("RGB").size == PICTURE.size
+    with pytest.raises(ValueError, match="a JPEG segment does not begin where the one before it ends"):
+        decode(damaged)
+
+
 def scan(image: bytes) -> int:
     """Where a JPEG's coded pixels begin."""
     at = image.index(b"\xff\xda")

@@ -161,7 +161,7 @@ def restored_determinism(monkeypatch):
 def test_deterministic_reaches_every_step_and_is_not_part_of_what_the_run_is(
     unbroken, synthetic_shards, tmp_path, monkeypatch, capsys
 ):
-    """Begun without and continued with it: the same run, to the same bits on a CPU, and told."""
+    """Begun without and continued with it: the same run, to the same bits on a CPU, and nothing to be told."""
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         stop_after(patch, 5)
@@ -176,11 +176,11 @@ def test_deterministic_reaches_every_step_and_is_not_part_of_what_the_run_is(
 
     monkeypatch.setattr(Stepper, "step", watched)
     without_probe(monkeypatch)
-    assert run_train(*flags(synthetic_shards, run, "--deterministic", "--inexact")) == 0
+    assert run_train(*flags(synthetic_shards, run, "--deterministic")) == 0
     assert seen == [(True, True, True)] * (STEPS - 5)
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert end_of(run) == end_of(unbroken)
-    assert "deterministic False -> True" in capsys.readouterr().err
+    assert "to the bit no longer" not in capsys.readouterr().err
     starts = json.loads((run / "environment.json").read_text())["starts"]
     assert [start["deterministic"] for start in starts] == [False, True]
 
@@ -227,6 +227,8 @@ def test_a_run_killed_before_its_report_only_writes_that(unbroken, synthetic_sha
     (run / "report.json").unlink()
     assert run_command(evaluate.main, [str(run), "--threads", "1"]) == 0
     assert not (run / "report.json").exists(), "an evaluation does not finish a run"
+    metrics = run / "metrics.jsonl"
+    metrics.write_text(metrics.read_text()[:-20])  # it may die while it writes its last row
     assert run_train(*flags(synthetic_shards, run)) == 0
     assert end_of(run) == end_of(unbroken)
     assert (run / "report.json").is_file()

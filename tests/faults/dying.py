@@ -38,14 +38,15 @@ class Trial:
         dies_after_step: int = NEVER,
         signal_after_step: tuple[int, int] = (NEVER, 0),
         writes: Path | None = None,
+        works_in: Path | None = None,
     ) -> None:
         """dies_at_write, full_at_write: at which boundary of a durable write, from 0; there is one before and one after
         each fsync and each rename. file_bytes: no file can become larger. more_bytes: how much memory it can take
         beyond what it begins with. dies_after_step: of a training; signal_after_step: and which signal it gets there
-        instead. writes: a file for the number of boundaries that were passed.
+        instead. writes: a file for the number of boundaries that were passed. works_in: the working directory.
         """
         after = signal_after_step if dies_after_step == NEVER else (dies_after_step, signal.SIGKILL)
-        how = _Faults(str(output), dies_at_write, full_at_write, file_bytes, more_bytes, after, writes)
+        how = _Faults(str(output), dies_at_write, full_at_write, file_bytes, more_bytes, after, writes, works_in)
         self._process = _CONTEXT.Process(target=_child, args=(work, arguments, how))
         self._process.start()
 
@@ -82,12 +83,15 @@ class _Faults:
     more_bytes: int
     signal_after_step: tuple[int, int]
     writes: Path | None
+    works_in: Path | None
 
 
 def _child(work: Callable[..., int], arguments: tuple[Any, ...], how: _Faults) -> None:
     file = os.open(how.output, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     os.dup2(file, 1)
     os.dup2(file, 2)
+    if how.works_in is not None:
+        os.chdir(how.works_in)
     passed = _fail_at_write(how.dies_at_write, how.full_at_write)
     signal_after_step(*how.signal_after_step)
     if how.file_bytes != NEVER:
@@ -139,9 +143,9 @@ def signal_after_step(last: int, number: int) -> None:
     """Let this process, in a training, send itself a signal after step `last`."""
     step = Stepper.step
 
-    def signalled(stepper: Stepper, *rest: Any) -> None:
-        step(stepper, *rest)
-        if stepper.state.step == last:
+    def signalled(stepper: Stepper, inputs: Any, lr: float) -> None:
+        step(stepper, inputs, lr)
+        if stepper.state.step == last and lr > 0:  # which it is not in a step that only tries
             _signal_self(number)
 
     Stepper.step = signalled  # type: ignore[method-assign]

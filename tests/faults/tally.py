@@ -56,9 +56,10 @@ class Table:
         if report.when == "teardown":
             self._rows += [row for name, rows in report.user_properties if name == ROWS for row in rows]
 
-    def pytest_sessionfinish(self) -> None:
-        """All tests have run."""
-        self._path.write_text(as_markdown(self._rows, self._command))
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """All tests have run; of some that failed there is nothing to show."""
+        if exitstatus == 0:
+            self._path.write_text(as_markdown(self._rows, self._command))
 
 
 def as_markdown(rows: Iterable[Row], command: str) -> str:

@@ -2,13 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fastwsol.packing import pack
+from fastwsol.rundir import changes, promises_bits
 from fastwsol.sources.synthetic import Synthetic
 
 from .dying import Trial
@@ -43,27 +43,25 @@ def test_killed_after_a_step(way: str, synthetic_shards: Path, tmp_path: Path, t
     assert count.lost == []
 
 
-def earlier(start: dict[str, Any], **changed: Any) -> None:
-    """As if the run had been begun with other packages or elsewhere."""
-    for part in ("versions", "machine"):
-        start[part] |= {name: value for name, value in changed.items() if name in start[part]}
-
-
 CHANGED_FLAGS = {
     "threads 1 -> 2": ("--threads", "2"),
-    "deterministic False -> True": ("--deterministic",),
     "step_mode eager -> compiled": ("--step", "compiled"),
     "was trained in fp32 and this would go on in bf16": ("--precision", "bf16"),
     "holds another run (--lr 0.02, not 0.01)": ("--lr", "0.01"),
     "holds another run (--aug gr-hns, not none)": ("--aug", "none"),
 }
-BEFORE: dict[str, Callable[[dict[str, Any]], None]] = {
-    "torch 2.0.0 -> ": lambda start: earlier(start, torch="2.0.0"),
-    "numba 0.1 -> ": lambda start: earlier(start, numba="0.1"),
-    "nvidia-dali-cuda120 1.0 -> ": lambda start: earlier(start, **{"nvidia-dali-cuda120": "1.0"}),
-    "processor an abacus -> ": lambda start: earlier(start, processor="an abacus"),
-    "processes 2 -> 1": lambda start: start.update(processes=2),
+BEFORE: dict[str, dict[str, Any]] = {
+    "torch 2.0.0 -> ": {"versions": {"torch": "2.0.0"}},
+    "numba 0.1 -> ": {"versions": {"numba": "0.1"}},
+    "decoder simplejpeg 0.1 -> ": {"versions": {"simplejpeg": "0.1"}},
+    "fastwsol's source 0123 -> ": {"source": "0123"},
+    "processor an abacus -> ": {"processor": "an abacus"},
+    "processor ['an abacus', 'another'] -> ": {"processor": ["an abacus", "another"]},
+    "processes 2 -> 1": {"processes": 2},
+    "environment.json is gone": {},
 }
+"""As if the run had been begun with other packages or elsewhere."""
+OTHER_SHARDS = "was begun on other shards"
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +86,7 @@ def refused(run: Path, shards: Path, log: Path, change: str, *more: str) -> bool
     return status == 2 and named and contents(run) == before
 
 
-@pytest.mark.parametrize("change", [*CHANGED_FLAGS, *BEFORE, "was begun on other shards"])
+@pytest.mark.parametrize("change", [*CHANGED_FLAGS, *BEFORE, OTHER_SHARDS])
 def test_what_would_change_the_bits_is_refused_by_name(
     change: str, stopped: tuple[Path, Path], synthetic_shards: Path, tmp_path: Path, tally: Tally
 ) -> None:
@@ -96,11 +94,13 @@ def test_what_would_change_the_bits_is_refused_by_name(
     run, log, shards = shutil.copytree(stopped[0], tmp_path / "run"), tmp_path / "log", synthetic_shards
     environment = run / "environment.json"
     original = environment.read_text()
-    if change in BEFORE:
+    if BEFORE.get(change):
         (start,) = json.loads(original)["starts"]
-        BEFORE[change](start)
-        environment.write_text(json.dumps({"starts": [start]}))
-    elif change not in CHANGED_FLAGS:
+        versions = start["versions"] | BEFORE[change].get("versions", {})
+        environment.write_text(json.dumps({"starts": [start | BEFORE[change] | {"versions": versions}]}))
+    elif change in BEFORE:
+        environment.unlink()
+    elif change == OTHER_SHARDS:
         shards = tmp_path / "shards"
         pack(Synthetic(class_count=4, train_count=20, val_count=10, seed=1), shards)
     count = tally.of(PROMISE, "a changed environment, configuration or data set: refused by name")
@@ -134,3 +134,31 @@ def test_a_start_whose_work_is_lost_decides_nothing(
 
 def saved_step(run: Path) -> int:
     return max(json.loads(path.read_text())["step"] for path in (run / "checkpoints").glob("*.json"))
+
+
+def test_a_damaged_environment_is_one_line(stopped: tuple[Path, Path], synthetic_shards: Path, tmp_path: Path) -> None:
+    run, log = shutil.copytree(stopped[0], tmp_path / "run"), tmp_path / "log"
+    for content in ("", "{", '{"starts": [{"threads": 1}]}'):
+        (run / "environment.json").write_text(content)
+        log.unlink(missing_ok=True)
+        assert refused(run, synthetic_shards, log, "environment.json: damaged")
+
+
+def test_all_steps_done_and_no_report_is_checked_too(synthetic_shards: Path, tmp_path: Path) -> None:
+    """What comes is the evaluation alone, whose numbers another machine would round otherwise."""
+    run, log = tmp_path / "run", tmp_path / "log"
+    assert Trial(train_small, synthetic_shards, run, *FP32, output=log).wait() == 0
+    for report in run.glob("report.*"):
+        report.unlink()
+    log.unlink()
+    assert refused(run, synthetic_shards, log, "threads 1 -> 2", "--threads", "2")
+    assert Trial(train_small, synthetic_shards, run, *FP32, output=log).wait() == 0
+
+
+def test_a_gpu_that_promises_no_bits_refuses_nothing() -> None:
+    """Without --deterministic; its CPU threads decide nothing in any case."""
+    gpu = {"device": "cuda", "deterministic": False, "threads": 8, "GPU": "A", "processes": 1}
+    assert changes(gpu, gpu | {"threads": 16}) == []
+    assert changes(gpu, gpu | {"GPU": "B"}) == ["GPU A -> B"]
+    assert not promises_bits(gpu)
+    assert promises_bits(gpu | {"deterministic": True})

@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,7 +136,9 @@ IMAGES = {
 
 
 class Place:
-    """A folder of a trial, in which commands work; whatever else appears in it or above is seen."""
+    """A folder of a trial, below which commands work, in the folder `here`; what they leave where they should not is
+    seen.
+    """
 
     def __init__(self, root: Path, run: Path) -> None:
         self.root, self._run = root, run
@@ -145,15 +148,15 @@ class Place:
     def holds_nothing_else(self) -> bool:
         """Whether the commands wrote to their targets alone."""
         expected = {"here", "source", "source.zip", "shards", "boxes.json", "log"}
-        return {path.name for path in self.root.iterdir()} <= expected and not Path("/evil.jpg").exists()
+        beside = {path.name for path in self.root.iterdir()} | {path.name for path in self.root.parent.iterdir()}
+        nothing_here = not any((self.root / "here").iterdir())
+        return nothing_here and beside <= expected | {self.root.name} and not Path("/evil.jpg").exists()
 
     def commands(self, source: Path, *flags: str) -> tuple[int | None, int | None]:
         """Pack `source` and predict its boxes; their exit statuses."""
-        packed = Trial(pack_images, source, self.root / "shards", *flags, output=self.log, more_bytes=MEMORY)
-        statuses = packed.wait()
-        boxes = self.root / "boxes.json"
-        predicted = Trial(predict_images, self._run, source, boxes, output=self.log, more_bytes=MEMORY)
-        return statuses, predicted.wait()
+        how: dict[str, Any] = {"output": self.log, "more_bytes": MEMORY, "works_in": self.root / "here"}
+        packed = Trial(pack_images, source, self.root / "shards", *flags, **how).wait()
+        return packed, Trial(predict_images, self._run, source, self.root / "boxes.json", **how).wait()
 
     def told(self, *statuses: int | None) -> str:
         """For what a trial is counted as."""
@@ -210,7 +213,7 @@ def test_damaged_images_found_by_search(run: Path, tmp_path: Path, tally: Tally,
     one = tally.of(PROMISE, "searches of damaged images, 2,000 each, by Hypothesis")
     many = tally.of(PROMISE, "folders of what the searches found, packed, decoded by DALI, predicted on")
     for number in numbers(full):
-        place = Place(tmp_path / f"{number}", run)
+        place = Place(tmp_path / f"{number}" / "trial", run)
         source, shards = place.root / "source", place.root / "shards"
         examples = EXAMPLES if full else 300
         looked = Trial(look_at_images, number, examples, source, output=place.log, more_bytes=MEMORY).wait()

@@ -37,8 +37,8 @@ def end_of(run: Path, steps: int = STEPS) -> object:
 class Work:
     """A command that can be killed: how to carry it out in a folder, and what must hold afterwards."""
 
-    def __init__(self, name: str, begin: Callable[..., Trial], check: Callable[[Path], None], folder: Path) -> None:
-        self.name, self.begin, self.check = name, begin, check
+    def __init__(self, name: str, begin: Callable[..., Trial], whole: Callable[[Path], bool], folder: Path) -> None:
+        self.name, self.begin, self.whole = name, begin, whole
         assert begin(folder / "first", folder / "log").wait() == 0, folder / "log"  # makes what others find made
         start = time.monotonic()
         assert begin(folder / "unbroken", folder / "log", writes=folder / "writes").wait() == 0, folder / "log"
@@ -52,11 +52,11 @@ def packing(tmp_path_factory: pytest.TempPathFactory) -> Work:
     def begin(place: Path, output: Path, **how: object) -> Trial:
         return Trial(pack_small, place, output=output, **how)
 
-    def check(place: Path) -> None:
+    def whole(place: Path) -> bool:
         open_shards(place)
-        assert contents(place) == contents(work.unbroken)
+        return contents(place) == contents(work.unbroken)
 
-    work = Work("pack", begin, check, tmp_path_factory.mktemp("packing"))
+    work = Work("pack", begin, whole, tmp_path_factory.mktemp("packing"))
     return work
 
 
@@ -65,10 +65,10 @@ def training(tmp_path_factory: pytest.TempPathFactory, synthetic_shards: Path) -
     def begin(place: Path, output: Path, **how: object) -> Trial:
         return Trial(train_small, synthetic_shards, place, output=output, **how)
 
-    def check(place: Path) -> None:
-        assert end_of(place) == end_of(work.unbroken)
+    def whole(place: Path) -> bool:
+        return end_of(place) == end_of(work.unbroken)
 
-    work = Work("train", begin, check, tmp_path_factory.mktemp("training"))
+    work = Work("train", begin, whole, tmp_path_factory.mktemp("training"))
     return work
 
 
@@ -79,11 +79,11 @@ def evaluating(tmp_path_factory: pytest.TempPathFactory, training: Work) -> Work
     def begin(place: Path, output: Path, **how: object) -> Trial:
         return Trial(evaluate_small, training.unbroken, output=output, **how)
 
-    def check(place: Path) -> None:
-        assert json.loads((training.unbroken / "report.json").read_text())["counts"] == before
+    def whole(place: Path) -> bool:
+        return json.loads((training.unbroken / "report.json").read_text())["counts"] == before
 
     before = json.loads((training.unbroken / "report.json").read_text())["counts"]
-    return Work("evaluate", begin, check, tmp_path_factory.mktemp("evaluating"))
+    return Work("evaluate", begin, whole, tmp_path_factory.mktemp("evaluating"))
 
 
 def survives(work: Work, place: Path, log: Path) -> bool:
@@ -91,8 +91,7 @@ def survives(work: Work, place: Path, log: Path) -> bool:
     status = work.begin(place, log).wait()
     if status != 0 and not (status == 2 and DONE.search(log.read_text())):
         return False
-    work.check(place)
-    return True
+    return work.whole(place)
 
 
 DONE = re.compile(r"^error: .*(is packed already, and whole|this run is finished)", re.MULTILINE)

@@ -2,6 +2,7 @@
 one; a scheduler's warning is heeded.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,29 +21,63 @@ import pytest
 from .dying import NEVER, Trial
 from .tally import Tally
 from .test_kill_proof import end_of
-from .works import train_small, training_flags
+from .works import STEPS, train_small, training_flags
 
 PROMISE = "9 rank death"
 TESTS = Path(__file__).parent.parent
 SECONDS = 60
 """In which a training that lost a process must have ended."""
+LIMIT = 180
+"""Seconds after which a test is given up."""
 DEATHS = [(world, rank, step) for world in (2, 4) for rank in range(world) for step in (1, 5, 12)]
 """Processes, which of them dies, after which step."""
 SOME_DEATHS = [(2, 1, 5), (4, 0, 12)]
+NOBODY = ("-1", str(NEVER))
+"""Who dies, and after which step."""
 
 
-def torchrun(world: int, *arguments: str, restarts: int = 0) -> subprocess.Popen[str]:
-    """Start `world` processes on this machine, each with a thread, at a port that is free."""
+class Torchrun:
+    """A torchrun, whose processes are `faults.rank`s with a thread each."""
+
+    def __init__(self, options: list[str], *arguments: str, **environment: str) -> None:
+        command = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "faults.rank", *arguments]
+        env = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"} | environment
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+        self.said: list[str] = []
+        self._limit = threading.Timer(LIMIT, self.lose)
+        self._limit.daemon = True
+        self._limit.start()
+
+    def lines(self) -> Iterator[str]:
+        """What is said, line by line, until all have ended."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line)
+            yield line
+        self.process.wait()
+        self._limit.cancel()
+
+    def status(self) -> int:
+        """Of its end, which is waited for."""
+        for _ in self.lines():
+            pass
+        return self.process.returncode
+
+    def lose(self) -> None:
+        """SIGKILL of it and all its processes."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        with contextlib.suppress(OSError):  # it has ended
+            for pid in (self.process.pid, *map(int, children.read_text().split())):
+                os.kill(pid, signal.SIGKILL)
+
+    def __str__(self) -> str:
+        return "".join(self.said)
+
+
+def torchrun(world: int, who: tuple[str, str], flags: list[str], restarts: int = 0) -> Torchrun:
+    """`world` processes on this machine, at a port that is free."""
     options = ["--standalone", "--nproc-per-node", str(world), "--max-restarts", str(restarts)]
-    options += ["--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"]
-    return started([*options, "-m", "faults.rank", *arguments])
-
-
-def started(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
-    """A torchrun."""
-    command = [sys.executable, "-m", "torch.distributed.run", *arguments]
-    env = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"} | environment
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    return Torchrun([*options, "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"], *who, *flags)
 
 
 @pytest.fixture(scope="module")
@@ -48,23 +85,26 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, synthetic_shards: Path) -
     """The finished run of each number of processes. Shared: read it."""
     folder = tmp_path_factory.mktemp("ranks")
     for world in (2, 4):
-        flags = training_flags(synthetic_shards, folder / f"{world}")
-        process = torchrun(world, "-1", str(NEVER), *flags)
-        said, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+        process = torchrun(world, NOBODY, training_flags(synthetic_shards, folder / f"{world}"))
+        assert process.status() == 0, str(process)
     return {world: folder / f"{world}" for world in (2, 4)}
+
+
+def starts(run: Path) -> list[int]:
+    """At which steps processes began."""
+    return [start["step"] for start in json.loads((run / "environment.json").read_text())["starts"]]
 
 
 def test_one_that_dies_is_started_again(
     unbroken: dict[int, Path], synthetic_shards: Path, tmp_path: Path, tally: Tally, full: bool
 ) -> None:
+    """Saved is the step before the one in which it died, or that one where the leading process was faster."""
     for world, rank, step in DEATHS if full else SOME_DEATHS:
         count = tally.of(PROMISE, f"SIGKILL of one of {world} processes, which torchrun starts again")
         run = tmp_path / f"{world}-{rank}-{step}"
-        process = torchrun(world, f"{rank}", f"{step}", *training_flags(synthetic_shards, run), restarts=1)
-        said, _ = process.communicate(timeout=300)
-        same = process.returncode == 0 and end_of(run) == end_of(unbroken[world])
-        count(f"rank {rank} after step {step}: {said}", same)
+        process = torchrun(world, (f"{rank}", f"{step}"), training_flags(synthetic_shards, run), restarts=1)
+        ended = process.status() == 0 and starts(run) in ([0, step - 1], [0, max(step - 2, 0)], [0, step])
+        count(f"rank {rank} after step {step}: {process}", ended and end_of(run) == end_of(unbroken[world]))
         assert count.lost == []
 
 
@@ -76,26 +116,16 @@ def test_without_a_restart_all_end_soon(
         count = tally.of(PROMISE, f"SIGKILL of one of {world} processes: all end within {SECONDS} s, and can go on")
         run = tmp_path / f"{world}-{rank}-{step}"
         flags = training_flags(synthetic_shards, run)
-        process = torchrun(world, f"{rank}", f"{step}", *flags)
-        said, seconds = seconds_after(process, f"step {step - step % 4}/")
-        ended = process.returncode not in (0, None) and seconds < SECONDS
-        again = torchrun(world, "-1", str(NEVER), *flags)
-        more, _ = again.communicate(timeout=300)
-        same = again.returncode == 0 and end_of(run) == end_of(unbroken[world])
-        count(f"rank {rank} after step {step}, {seconds:.0f} s: {said}{more}", ended and same)
+        process, since = torchrun(world, (f"{rank}", f"{step}"), flags), time.monotonic()
+        for line in process.lines():
+            if line.startswith("step"):  # before the death
+                since = time.monotonic()
+        seconds = time.monotonic() - since
+        again = torchrun(world, NOBODY, flags)
+        ended = process.process.returncode not in (0, 75) and seconds < SECONDS and again.status() == 0
+        whole = ended and len(starts(run)) == 2 and end_of(run) == end_of(unbroken[world])
+        count(f"rank {rank} after step {step}, {seconds:.0f} s: {process}{again}", whole)
         assert count.lost == []
-
-
-def seconds_after(process: subprocess.Popen[str], line: str) -> tuple[str, float]:
-    """What a process says, and how long after a line that begins so it ends."""
-    said, since = [], time.monotonic()
-    assert process.stdout is not None
-    for each in process.stdout:
-        said.append(each)
-        if each.startswith(line):
-            since = time.monotonic()
-    process.wait(timeout=300)
-    return "".join(said), time.monotonic() - since
 
 
 @pytest.mark.parametrize("warning", [signal.SIGTERM, signal.SIGUSR1])
@@ -118,47 +148,44 @@ def test_a_schedulers_warning_saves_and_exits_75(
 
 @pytest.mark.parametrize("warning", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_schedulers_warning_to_torchrun_saves(
-    warning: signal.Signals, unbroken: dict[int, Path], synthetic_shards: Path, tmp_path: Path, tally: Tally
+    warning: signal.Signals, synthetic_shards: Path, tmp_path: Path, tally: Tally
 ) -> None:
+    """In a run of many steps, which it cannot finish in the meantime."""
     run = tmp_path / "run"
-    flags = training_flags(synthetic_shards, run, "--log-steps", "4", "--checkpoint-minutes", "1000")
-    process = torchrun(2, "-1", str(NEVER), *flags)
-    assert process.stdout is not None
-    said = []
-    for line in process.stdout:
-        said.append(line)
+    flags = training_flags(synthetic_shards, run, "--checkpoint-minutes", "1000", "--epochs", "10000")
+    process = torchrun(2, NOBODY, flags)
+    since = 0.0
+    for line in process.lines():
         if line.startswith("step 4/"):
-            process.send_signal(warning)
-    count = tally.of(PROMISE, f"{warning.name} to torchrun: saved, and goes on")
-    stopped = process.wait(timeout=SECONDS) != 0 and len(re.findall("^stopped: ", "".join(said), re.MULTILINE)) == 1
-    again = torchrun(2, "-1", str(NEVER), *flags)
-    more, _ = again.communicate(timeout=300)
-    same = again.returncode == 0 and end_of(run) == end_of(unbroken[2])
-    count(f"{''.join(said)}{more}", stopped and same)
+            process.process.send_signal(warning)
+            since = time.monotonic()
+    seconds = time.monotonic() - since
+    said = re.findall(r"^stopped: step (\d+) of \d+ is saved", str(process), re.MULTILINE)
+    (saved,) = (int(path.stem[5:]) for path in (run / "checkpoints").glob("*.json"))
+    count = tally.of(PROMISE, f"{warning.name} to torchrun: saved, within {SECONDS} s")
+    stopped = process.process.returncode != 0 and seconds < SECONDS
+    count(f"{seconds:.0f} s: {process}", stopped and said == [str(saved)] and saved >= 4)
     assert count.lost == []
 
 
-class Machine:
-    """One of two with a torchrun each, a process under each, which meet at a port of this machine."""
+class Machine(Torchrun):
+    """One of two with a process each, which meet at a port of this machine."""
 
-    def __init__(self, number: int, port: int, *arguments: str) -> None:
+    def __init__(self, number: int, port: int, *flags: str) -> None:
         options = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "3", "--rdzv-id", "7"]
         options += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--local-addr", "127.0.0.1"]
-        options += ["--rdzv-conf", f"is_host={int(number == 0)}", "-m", "faults.rank", "-1", str(NEVER), *arguments]
-        self.process = started(options, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
-
-    def lose(self) -> None:
-        """SIGKILL of all that runs on it."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        for pid in (self.process.pid, *map(int, children)):
-            os.kill(pid, signal.SIGKILL)
-        self.process.communicate()
+        options += ["--rdzv-conf", f"is_host={int(number == 0)}"]
+        super().__init__(options, *NOBODY, *flags, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
 
 
 def test_a_machine_that_is_lost_and_comes_back(
-    unbroken: dict[int, Path], synthetic_shards: Path, tmp_path: Path, tally: Tally, full: bool
+    synthetic_shards: Path, tmp_path: Path, tally: Tally, full: bool
 ) -> None:
-    """Two torchruns over loopback, each with a copy of the shards of its own."""
+    """Two torchruns over loopback, each with a copy of the shards of its own, and a run of a hundred steps."""
+    steps = 5 * STEPS
+    more = ("--epochs", f"{steps * 16 / 80}", "--eval-epochs", "100")
+    alone = torchrun(2, NOBODY, training_flags(synthetic_shards, tmp_path / "unbroken", *more))
+    assert alone.status() == 0, str(alone)
     count = tally.of(PROMISE, "one of two machines lost, and started again")
     for step in (4, 8, 12, 16) if full else (8,):
         run = tmp_path / f"{step}" / "run"
@@ -166,18 +193,17 @@ def test_a_machine_that_is_lost_and_comes_back(
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         copies = [shutil.copytree(synthetic_shards, tmp_path / f"{step}" / f"shards-{number}") for number in range(2)]
-        flags = [training_flags(shards, run) for shards in copies]
-        first, second = Machine(0, port, *flags[0]), Machine(1, port, *flags[1])
-        said, lost = [], False
-        assert first.process.stdout is not None
-        for line in first.process.stdout:
-            if line.startswith(f"step {step}/") and not lost:
-                lost = True
-                second.lose()
-                second = Machine(1, port, *flags[1])
-            said.append(line)
-        ends = first.process.wait(timeout=300), second.process.wait(timeout=60)
-        steps = [start["step"] for start in json.loads((run / "environment.json").read_text())["starts"]]
-        whole = ends == (0, 0) and len(steps) == 2 and end_of(run) == end_of(unbroken[2])
-        count(f"after step {step}: {ends} {steps} {''.join(said)}", whole)
+        flags = [training_flags(shards, run, *more) for shards in copies]
+        machines = [Machine(0, port, *flags[0]), Machine(1, port, *flags[1])]
+        for line in machines[0].lines():
+            if line.startswith(f"step {step}/") and len(machines) == 2:
+                machines[1].lose()
+                machines.append(Machine(1, port, *flags[1]))
+        ends = [machine.status() for machine in machines]
+        said, begun = "".join(map(str, machines)), starts(run)
+        whole = ends[0] == ends[2] == 0 and len(begun) == 2 and step - 1 <= begun[1] < steps
+        count(
+            f"after step {step}: {ends} {begun} {said}",
+            whole and end_of(run, steps) == end_of(tmp_path / "unbroken", steps),
+        )
         assert count.lost == []
