@@ -23,7 +23,7 @@ from fastwsol.packing import pack
 from fastwsol.rundir import RunDir, environment
 from fastwsol.sources.synthetic import Synthetic
 
-TURNS, STEPS, LOG_STEPS = 5, 40, 8
+TURNS, STEPS, LOG_STEPS = 5, 24, 8
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SIDES = {
     "one process, two threads": ((), 2),
@@ -52,7 +52,7 @@ def main() -> None:
     """Measure, print, write OUT."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
-    parser.add_argument("--batch-size", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--batch-size", type=int, nargs="+", default=[64])
     flags = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))[:2]
     os.sched_setaffinity(0, cores)
