@@ -194,9 +194,6 @@ def check_batch_size(batch_size: int, train_images: int, world: World) -> None:
 def take_up(job: Job, state: State, resume: Resume, initial: Initial | None) -> None:
     """Put into `state` what the run's folder holds, or else the weights to start from."""
     saved = find_own_work(job.run, job.info, resume)
-    if saved is not None:
-        asked = {} if job.asked_mode == "auto" else {"step_mode": job.asked_mode}
-        job.run.check_start(saved.step, job.here | asked, job.inexact)
     if saved is None and initial is not None:
         print(start_from(initial, state.model, job.info.classes), flush=True)
         if state.average is not None:
@@ -205,6 +202,8 @@ def take_up(job: Job, state: State, resume: Resume, initial: Initial | None) -> 
         (job.run.store_holdout if saved is None else job.run.check_holdout)(job.shards.splits["holdout"])
     if saved is not None:
         restore(state, saved, job.info, job.autocast.precision)
+        asked = {} if job.asked_mode == "auto" else {"step_mode": job.asked_mode}
+        job.run.check_start(saved.step, job.here | asked, job.inexact)
     job.run.drop_rows_after(state.step)
 
 
