@@ -23,7 +23,7 @@ from fastwsol.packing import pack
 from fastwsol.rundir import RunDir, environment
 from fastwsol.sources.synthetic import Synthetic
 
-TURNS, STEPS, LOG_STEPS = 5, 24, 8
+TURNS, STEPS, LOG_STEPS = 3, 24, 8
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SIDES = {
     "one process, two threads": ((), 2),
