@@ -304,10 +304,9 @@ def promises_bits(start: dict[str, Any]) -> bool:
 
 
 def _decisive(start: dict[str, Any], device: str | None, data: str | None) -> dict[str, Any]:
-    facts = {"processor": start["machine"]["processor"]} if "machine" in start else {}
-    facts = {
-        name: {**facts, **start}[name] for name in _IN_THE_BITS.get(device or "", ()) if name in {**facts, **start}
-    }
+    # Older entries have the processor in `machine` alone.
+    known = ({"processor": start["machine"]["processor"]} if "machine" in start else {}) | start
+    facts = {name: known[name] for name in _IN_THE_BITS.get(device or "", ()) if name in known}
     if "source" in start:
         facts["fastwsol's source"] = start["source"]
     if "versions" in start:
