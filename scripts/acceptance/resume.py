@@ -114,8 +114,10 @@ def _last(run: Path) -> Checkpoint:
 
 
 def _weights_apart(ours: Checkpoint, theirs: Checkpoint) -> float:
+    names = sorted(name for name in theirs.tensors if name.startswith("model."))  # loading keeps no order
+
     def flat(saved: Checkpoint) -> torch.Tensor:
-        return torch.cat([t.double().ravel() for name, t in saved.tensors.items() if name.startswith("model.")])
+        return torch.cat([saved.tensors[name].double().ravel() for name in names])
 
     return float((flat(ours) - flat(theirs)).norm() / flat(theirs).norm())
 
