@@ -33,7 +33,7 @@ GR_HNS = Augmentation("gr-hns", flip=True, color=False, resampler="bicubic", ima
 
 
 def checks(setting: Setting) -> list[Check]:
-    """Host decoding of every augmentation, the stream and its errors, colour, then mixed decoding."""
+    """Host decoding of every augmentation, the stream, colour, mixed decoding, then what does not decode."""
     augs: tuple[Any, ...] = ("none", "hns", "gr", "gr-hns", "hns-gr")
     resamplers: tuple[Any, ...] = ("bicubic", "bilinear")
     found = []
@@ -45,7 +45,6 @@ def checks(setting: Setting) -> list[Check]:
         Check("labels, ids and channels-last layout", partial(labels_and_layout, setting)),
         Check("batches stay valid while others are made", partial(stream, setting)),
         Check("started at step k, the stream is the same", partial(resumed_stream, setting)),
-        Check("an image that does not decode is named, host", partial(bad_image, setting, "host")),
     ]
     for aug in ("none", "gr", "gr-hns", "hns-gr"):
         augmentation = Augmentation(cast(Any, aug), True, True, "bicubic", IMAGE_SIZE)
@@ -54,7 +53,9 @@ def checks(setting: Setting) -> list[Check]:
         augmentation = Augmentation(aug, True, False, "bicubic", IMAGE_SIZE)
         found.append(Check(f"mixed, {aug}", partial(pixels, setting, augmentation, "mixed"), needs_cuda=True))
     run = partial(bad_image, setting, "mixed")
-    return [*found, Check("an image that does not decode is named, mixed", run, needs_cuda=True)]
+    found.append(Check("an image that does not decode is named, mixed", run, needs_cuda=True))
+    # Last: DALI 2.4 ended the process there (bench/results/h200).
+    return [*found, Check("an image that does not decode is named, host", partial(bad_image, setting, "host"))]
 
 
 def batches(setting: Setting, augmentation: Augmentation, decoding: Decoding, start: int = 0) -> DaliBatches:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity
 
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, seconds_of, wait
@@ -26,6 +27,8 @@ CAPTURED_OVER_EAGER, CAPTURED_OVER_COMPILED = 4.0, 1.5
 """What the better captured mode must gain at the batch of 32 that the paper finds best, on the usual network."""
 SECONDS_SIDE_BY_SIDE = 5
 SECONDS_TO_BEGIN = 60.0
+PROFILED = 25
+"""Operations of a step that are told."""
 
 
 def checks(setting: Setting) -> list[Check]:
@@ -37,6 +40,8 @@ def checks(setting: Setting) -> list[Check]:
     for size in sizes:
         for network in networks[:2] if size == sizes[0] else networks[:1]:
             found.append(Check(f"step, {network}, batch {size}", partial(step_rates, measured, network, size), 80))
+    run = partial(profile, setting, networks[0], setting.sized(128, 4))
+    found.append(Check(f"where an eager step's time goes, {networks[0]}, batch {setting.sized(128, 4)}", run))
     for count in (1, 2, 4)[: setting.sized(3, 2)]:
         name = f"{count} processes side by side, {networks[0]}, batch {setting.sized(32, 4)}"
         found.append(Check(name, partial(side_by_side, setting, networks[0], count), 40))
@@ -125,6 +130,27 @@ def floor_bytes(network: Network, size: int) -> int:
                 module.register_forward_hook(count)
         model(torch.empty(size, 3, IMAGE_SIZE, IMAGE_SIZE))
     return moved + 5 * 4 * sum(parameter.numel() for parameter in model.parameters())
+
+
+def profile(setting: Setting, network: Network, size: int) -> Finding:
+    """Milliseconds and calls of an eager bf16 step's most expensive operations and kernels, by torch's profiler."""
+    batches = Kept(*setting.batch(size))
+    stepper = setting.stepper(setting.state(network, "bf16"), "bf16", "eager", batches, batches.take())
+    on_gpu = setting.device.type == "cuda"
+    steps = setting.sized(3, 1)
+    for _ in range(steps):
+        stepper.step(batches.take(), 0.01)
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
+    with torch.profiler.profile(activities=activities) as profiler:
+        for _ in range(steps):
+            stepper.step(batches.take(), 0.01)
+        wait(setting.device)
+    spent = {
+        event.key: ((event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1000 / steps, event.count)
+        for event in profiler.key_averages()
+    }
+    most = sorted(spent.items(), key=lambda item: -item[1][0])[:PROFILED]
+    return Finding(figures={"operations": [{"name": name, "ms": ms, "calls": n / steps} for name, (ms, n) in most]})
 
 
 def side_by_side(setting: Setting, network: Network, count: int) -> Finding:

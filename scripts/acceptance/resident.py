@@ -6,7 +6,6 @@ No DALI, but for the last checks, which have it beside them.
 import itertools
 import statistics
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,10 +13,10 @@ import torch
 
 from acceptance.augment import batches, on_device, stream_of
 from acceptance.record import Bound, Check, Finding
-from acceptance.setting import IMAGE_SIZE, Network, Setting, decoded, seconds_of, wait
-from fastwsol.batches import Batch, Batches
+from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, decoded, seconds_of, wait
+from fastwsol.batches import Batches
 from fastwsol.config import Augmentation
-from fastwsol.step import train_step
+from fastwsol.step_mode import Mode, Stepper
 
 AT_LEAST_OF_SYNTHETIC = 0.98
 """What of synthetic input's rate a training must reach whose images come from the store."""
@@ -30,10 +29,11 @@ def checks(setting: Setting) -> list[Check]:
     usual = Augmentation("gr", True, False, "bicubic", IMAGE_SIZE)
     for size in sizes[:2]:
         found.append(Check(f"compiled views, {size}, gr, bicubic", partial(view_rate, setting, usual, size, True), 20))
-    for network, size, compiled in itertools.product(setting.networks[:1], sizes[:2], (False, True)):
-        how = f"{'compiled' if compiled else 'eager'}, {network}, batch {size}"
-        run = partial(training_rates, setting, network, size, compiled)
-        found.append(Check(f"training beside synthetic input, {how}", run, 80 if compiled else 15))
+    modes: tuple[Mode, ...] = ("captured", "compiled-captured")  # those that train, where there is time to choose
+    for network, size, mode in itertools.product(setting.networks[:1], sizes[:2], modes):
+        run = partial(training_rates, setting, network, size, mode)
+        name = f"training beside synthetic input, {mode}, {network}, batch {size}"
+        found.append(Check(name, run, 40 if "compiled" in mode else 15))
     for size, aug, resampler, compiled in itertools.product(
         sizes, ("gr", "gr-hns"), ("bicubic", "bilinear"), (True, False)
     ):
@@ -93,28 +93,29 @@ def _seconds_a_batch(made: Batches, setting: Setting, size: int) -> list[float]:
     return rounds
 
 
-def training_rates(setting: Setting, network: Network, size: int, compiled: bool) -> Finding:
+def training_rates(setting: Setting, network: Network, size: int, mode: Mode) -> Finding:
     """Steps on batches from the store and on one batch that stays, in turns: their rates, and the one over the other.
 
     On a GPU the store must not be slower than AT_LEAST_OF_SYNTHETIC has it.
     """
     state = setting.state(network, "bf16")
-    loss_of = setting.loss(state, "bf16", compiled)
     augmentation = Augmentation("gr", True, False, "bicubic", IMAGE_SIZE)
-    made = batches(setting, augmentation, torch.bfloat16, compiled, size=size)
-    kept = next(made)
-    ways: dict[str, Callable[[], Batch]] = {"store": lambda: next(made), "synthetic": lambda: kept}
+    store = batches(setting, augmentation, torch.bfloat16, True, size=size)
+    first = next(store)
+    ways: dict[str, tuple[Stepper, Batches]] = {}
+    given: dict[str, Batches] = {"store": store, "synthetic": Kept(first.images, first.labels)}
+    for way, made in given.items():
+        ways[way] = setting.stepper(state, "bf16", mode, made, made.take()), made
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     count = max(1, setting.sized(6_000, 4) // size)
     for turn in range(setting.sized(6, 2)):
-        for way, take in ways.items():
+        for way, (stepper, made) in ways.items():
             wait(setting.device)
             start = time.perf_counter()
             for _ in range(count):
-                batch = take()
-                train_step(state, loss_of, batch.images, batch.labels, 0.001)
+                stepper.step(made.take(), 0.001)
             wait(setting.device)
-            if turn:  # the first compiles
+            if turn:  # the first warms up
                 seconds[way].append((time.perf_counter() - start) / count)
     rates = {way: size / statistics.median(times) for way, times in seconds.items()}
     pairs = zip(seconds["synthetic"], seconds["store"], strict=True)
