@@ -45,13 +45,15 @@ class SameConv2d(nn.Conv2d):
 
 
 class ImageConv2d(SameConv2d):
-    """A convolution of images; on a GPU of four channels, the fourth zeros, for which cuDNN has kernels that take a
-    third of the time (a training step 6 % less), and the same result.
+    """A convolution of images. On a GPU it is carried out on a fourth channel of zeros as well: cuDNN's kernels for
+    three channels are slow (bench/results/h200/step-profile.md).
     """
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        if not x_NCHW.is_cuda:
-            return super().forward(x_NCHW)
+        return self.on_four_channels(x_NCHW) if x_NCHW.is_cuda else super().forward(x_NCHW)
+
+    def on_four_channels(self, x_NCHW: Tensor) -> Tensor:
+        """The same convolution of three channels and one of zeros."""
         if self.stride[0] > 1:
             x_NCHW = pad_same(x_NCHW, self.kernel_size[0], self.stride[0])
         fourth = (0, 0, 0, 0, 0, 4 - self.in_channels)

@@ -29,7 +29,8 @@ Decoding = Literal["host", "mixed"]
 class DaliBatches(Batches):
     """An endless iterator over a stream's batches, from step `start` on, decoded by DALI.
 
-    Raises RunFailure naming the images when DALI cannot decode a batch.
+    Raises RunFailure naming the images when DALI cannot decode a batch. (For a GPU and decoding on the host, DALI 2.4
+    ends the process there instead. Packing lets no such image pass, and a start none that has changed.)
     """
 
     def __init__(

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastwsol.cam import class_activation_maps
-from fastwsol.model import SameConv2d, SameMaxPool2d, build_model, parameter_groups, same_padding
+from fastwsol.model import ImageConv2d, SameConv2d, SameMaxPool2d, build_model, parameter_groups, same_padding
 
 
 @pytest.mark.parametrize(
@@ -173,3 +173,14 @@ def test_decay_is_on_weights_only_and_the_backbone_ends_before_the_last_group():
             assert group["weight_decay"] == (0.5 if is_weight else 0.0), name
             assert group["lr_mult"] == (1.0 if name.startswith(("groups.3", "fc")) else 0.1), name
     assert seen == set(names.values())
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_fourth_channel_of_zeros_changes_neither_maps_nor_gradients(stride):
+    conv = ImageConv2d(3, 8, 7, stride).double()
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    maps = conv(images)
+    (expected,) = torch.autograd.grad(maps.square().sum(), conv.weight)
+    found = conv.on_four_channels(images)
+    torch.testing.assert_close(found, maps)
+    torch.testing.assert_close(torch.autograd.grad(found.square().sum(), conv.weight)[0], expected)
