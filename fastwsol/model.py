@@ -49,6 +49,9 @@ class ImageConv2d(SameConv2d):
     three channels are slow (bench/results/h200/step-profile.md).
     """
 
+    def __init__(self, channels_out: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(3, channels_out, kernel, stride)
+
     def forward(self, x_NCHW: Tensor) -> Tensor:
         return self.on_four_channels(x_NCHW) if x_NCHW.is_cuda else super().forward(x_NCHW)
 
@@ -56,7 +59,7 @@ class ImageConv2d(SameConv2d):
         """The same convolution of three channels and one of zeros."""
         if self.stride[0] > 1:
             x_NCHW = pad_same(x_NCHW, self.kernel_size[0], self.stride[0])
-        fourth = (0, 0, 0, 0, 0, 4 - self.in_channels)
+        fourth = (0, 0, 0, 0, 0, 1)
         return F.conv2d(F.pad(x_NCHW, fourth), F.pad(self.weight, fourth), None, self.stride, self.padding)
 
 
@@ -104,7 +107,7 @@ class PreActResNet(nn.Module):
     def __init__(self, depth: int, stem: Stem, classes: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            ImageConv2d(3, WIDTHS[0], 7, stride=2 if stem == "C" else 1),
+            ImageConv2d(WIDTHS[0], 7, stride=2 if stem == "C" else 1),
             BatchNormReLU(WIDTHS[0]),
             nn.Identity() if stem == "B" else SameMaxPool2d(),
         )

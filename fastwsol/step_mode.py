@@ -23,7 +23,7 @@ AskedMode = Literal["auto", "eager", "compiled", "captured", "compiled-captured"
 TIMED_STEPS = 3
 _TIMED_SECONDS = 0.2
 _COMPILE_SECONDS = {"cpu": 60.0, "cuda": 20.0}
-"""What compiling costs, by device; on an H200 with 16 cores 15 to 21 s were measured."""
+"""What compiling costs, by device; on an H200 with 16 cores 11 to 19 s were measured (bench/results/h200)."""
 _CAPTURE_SECONDS = 2.0
 _HOPED_GAIN = {"cpu": 0.05, "cuda": 0.3}
 """What compiling may at best be expected to save of a step, by device: a trial has to promise more than it costs."""

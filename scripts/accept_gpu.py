@@ -10,7 +10,7 @@
 | augment | no | torch's views of decoded images against the twin, compiled and eager; that nothing waits | 1 min |
 | rates | no | the bf16 matrix product and the device copy; then the step, eager, compiled, captured and | 8 min |
 |       |    | both, at batch 256, 32, 1024, 128: images/s, shares of the ceilings, memory, seconds to the | |
-|       |    | first step; 1, 2 and 4 trainings side by side; evaluation | |
+|       |    | first step; where an eager step's time goes; 1, 2 and 4 trainings side by side; evaluation | |
 | resident | no | images/s of views of decoded images; trainings fed so beside synthetic input, and DALI | 3 min |
 | data | yes | every augmentation's batches against the Pillow twin, host and mixed; stream and errors | 1 min |
 | pipeline | yes | images/s of the batches, in 72 ways, and of a whole training fed by them | 3 min |
@@ -25,13 +25,13 @@ The times are of an H200 with 16 cores (bench/results/h200; where a phase was no
 estimated); compiling takes 10 to 20 s for each network and batch size. Within a phase the checks stand in the order of
 worth; one that no longer fits before the phase's deadline is "not reached", and never counts as passed.
 
-For 30 minutes with a GPU, in calls of at most 10 minutes (fastwsol must be importable: PYTHONPATH=. where it is not
+For half an hour with a GPU, in calls of at most ten minutes (fastwsol must be importable: PYTHONPATH=. where it is not
 installed; DALI for CUDA 13 serves as well as the one pinned):
 
-    python scripts/accept_gpu.py step augment --out $OUT --shards DIR --phase-minutes 4    first: they need no DALI
-    python scripts/accept_gpu.py rates resident --out $OUT --shards DIR --phase-minutes 4.5
-    python scripts/accept_gpu.py recipe --out $OUT --shards DIR --phase-minutes 9
-    python scripts/accept_gpu.py resume data pipeline --out $OUT --shards DIR --phase-minutes 3
+    python scripts/accept_gpu.py step augment --out $OUT --shards DIR --phase-minutes 3    first: they need no DALI
+    python scripts/accept_gpu.py rates resident --out $OUT --shards DIR --phase-minutes 4
+    python scripts/accept_gpu.py recipe --out $OUT --shards DIR --phase-minutes 8
+    python scripts/accept_gpu.py resume pipeline data --out $OUT --shards DIR --phase-minutes 2.5
 
 Each phase leaves DIR/PHASE.json, whole after every check, with command, commit, versions, machine and GPU; clocks and
 other settings of the card are left as they are found. A training's own files stand in training.json under `files`.

@@ -177,7 +177,7 @@ def test_decay_is_on_weights_only_and_the_backbone_ends_before_the_last_group():
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_fourth_channel_of_zeros_changes_neither_maps_nor_gradients(stride):
-    conv = ImageConv2d(3, 8, 7, stride).double()
+    conv = ImageConv2d(8, 7, stride).double()
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     maps = conv(images)
     (expected,) = torch.autograd.grad(maps.square().sum(), conv.weight)

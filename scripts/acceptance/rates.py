@@ -133,7 +133,10 @@ def floor_bytes(network: Network, size: int) -> int:
 
 
 def profile(setting: Setting, network: Network, size: int) -> Finding:
-    """Milliseconds and calls of an eager bf16 step's most expensive operations and kernels, by torch's profiler."""
+    """Milliseconds and calls of an eager bf16 step's most expensive operations, by torch's profiler.
+
+    On a GPU an operation has the time of its kernels, and they stand there for themselves once more.
+    """
     batches = Kept(*setting.batch(size))
     stepper = setting.stepper(setting.state(network, "bf16"), "bf16", "eager", batches, batches.take())
     on_gpu = setting.device.type == "cuda"
@@ -145,12 +148,12 @@ def profile(setting: Setting, network: Network, size: int) -> Finding:
         for _ in range(steps):
             stepper.step(batches.take(), 0.01)
         wait(setting.device)
-    spent = {
-        event.key: ((event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1000 / steps, event.count)
-        for event in profiler.key_averages()
-    }
-    most = sorted(spent.items(), key=lambda item: -item[1][0])[:PROFILED]
-    return Finding(figures={"operations": [{"name": name, "ms": ms, "calls": n / steps} for name, (ms, n) in most]})
+    spent = [
+        {"name": each.key, "ms": (each.self_device_time_total if on_gpu else each.self_cpu_time_total) / 1000 / steps}
+        | {"calls": each.count / steps}
+        for each in profiler.key_averages()
+    ]
+    return Finding(figures={"operations": sorted(spent, key=lambda each: -each["ms"])[:PROFILED]})
 
 
 def side_by_side(setting: Setting, network: Network, count: int) -> Finding:
