@@ -11,3 +11,8 @@ class RunFailure(Exception):
 
 class Interrupted(Exception):
     """A signal asked the work to stop, and it stopped with its state saved; one line, exit status 75."""
+
+
+def line_of(error: UnicodeDecodeError) -> int:
+    """The line (from 1) of a text's first byte that is no UTF-8; the text must have been decoded whole."""
+    return error.object.count(b"\n", 0, error.start) + 1

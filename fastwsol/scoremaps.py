@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from fastwsol.analysis import Boxes, Localized, Truths, localize_maps
 from fastwsol.durable import write_bytes, write_durably
-from fastwsol.errors import UserError
+from fastwsol.errors import UserError, line_of
 from fastwsol.image_rows import SEPARATOR
 from fastwsol.localize import CurveHits
 from fastwsol.machine import kernel_threads
@@ -77,15 +77,19 @@ class Annotations:
 
 def read_annotations(path: Path) -> Annotations:
     """Read a boxes file. Raises UserError naming the file and the line."""
+    remedy = "see python -m fastwsol.evaluate --help"
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.reader(file, strict=True)
-            header = [each.strip() for each in next(lines, [])]
-            rows = list(_rows(path, header, lines))
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); name a boxes file (CSV)") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not CSV in UTF-8 ({error}); see python -m fastwsol.evaluate --help") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}, line {line_of(error)}: not UTF-8 text; {remedy}") from None
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [each.strip() for each in next(lines, [])]
+        rows = list(_rows(path, header, lines))
+    except csv.Error as error:
+        raise UserError(f"{path}, line {lines.line_num}: not CSV ({error}); {remedy}") from None
     if not rows:
         raise UserError(f"{path}: has no line below its header; give one for each ground-truth box")
     of_image: dict[str, list[_Row]] = defaultdict(list)

@@ -89,7 +89,7 @@ def change(file: str, line: int, to: str) -> Callable[[Path], None]:
     [
         (lambda root: (root / "images.txt").unlink(), "not the layout of CUB_200_2011"),
         (lambda root: (root / "classes.txt").unlink(), "classes.txt: missing"),
-        (lambda root: (root / "bounding_boxes.txt").write_bytes(b"\xff\xfe"), "bounding_boxes.txt: not UTF-8"),
+        (lambda root: (root / "bounding_boxes.txt").write_bytes(b"\xff\xfe"), "bounding_boxes.txt line 1: not UTF-8"),
         (lambda root: (root / "train_test_split.txt").write_text(""), "train_test_split.txt: has no line"),
         (change("classes.txt", 2, "two Laysan"), "classes.txt line 2: 'two' is no number"),
         (change("classes.txt", 2, "1 Laysan"), "classes.txt line 2: 1 stands there twice"),

@@ -129,7 +129,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "malformed wnid": (append("wnids.txt", "n04\tx\n"), ("wnids.txt line 4", "'n04\\tx'", "<wnid>", "correct")),
     "no words.txt": (remove("words.txt"), ("words.txt: missing", OFFICIAL)),
     "class without name": (replace("words.txt", "n02", "n12"), ("words.txt: no name for n02", "line 3", "add a line")),
-    "not text": (lambda root: (root / "words.txt").write_bytes(b"n01\t\xff"), ("words.txt: not UTF-8", OFFICIAL)),
+    "not text": (lambda root: (root / "words.txt").write_bytes(b"\nn\xff"), ("words.txt line 2: not UTF-8", OFFICIAL)),
     "no train annotations": (remove(BOXES), (f"{BOXES}: missing", OFFICIAL)),
     "no val annotations": (remove(VAL), (f"{VAL}: missing", OFFICIAL)),
     "class folder not listed": (add("train/n77/n77_boxes.txt"), ("train/n77", "not a class", "wnids.txt", "remove it")),

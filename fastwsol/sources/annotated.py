@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.errors import UserError
+from fastwsol.errors import UserError, line_of
 from fastwsol.sources import Class, Fault, Record
 from fastwsol.sources.tree import BadFile, Tree
 
@@ -105,8 +105,8 @@ def read_text(tree: Tree, path: str, remedy: str) -> str:
         return tree.read(path, MAX_TEXT_BYTES).decode("utf-8-sig")
     except BadFile as error:
         raise UserError(f"{tree.where(path)}: {error}; {remedy}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{tree.where(path)}: not UTF-8 text; {remedy}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{tree.where(path)} line {line_of(error)}: not UTF-8 text; {remedy}") from None
 
 
 def read_rows(

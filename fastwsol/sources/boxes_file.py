@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fastwsol.errors import UserError
+from fastwsol.errors import UserError, line_of
 from fastwsol.sources.annotated import Box
 
 _SIDES = ("x0", "y0", "x1", "y1")
@@ -42,11 +42,11 @@ def read_boxes(
     if file.exists() and not file.is_file():
         raise UserError(f"--boxes {file}: cannot be read (it is no plain file); name a CSV or COCO JSON file")
     try:
-        text = file.read_text("utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"--boxes {file}: cannot be read ({error.strerror}); name a CSV or COCO JSON file") from None
-    except UnicodeDecodeError:
-        raise UserError(f"--boxes {file}: not UTF-8 text; store it as UTF-8") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"--boxes {file} line {line_of(error)}: not UTF-8 text; store it as UTF-8") from None
     find = _finder(file, paths)
     found: dict[str, ImageBoxes] = {}
     boxes = _coco_boxes if file.suffix.lower() == ".json" else _csv_boxes

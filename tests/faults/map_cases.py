@@ -10,6 +10,8 @@ from .case import Case, Place
 HEADER = "name,width,height,x0,y0,x1,y1,label,predicted"
 LINES = (HEADER, "a,64,48,0,0,10,10,cat,cat", "b,64,48,5,5,60,48,dog,cat", "b,64,48,,,,,dog,cat")
 
+NO_TEXT_IN_LINE_3 = "\n".join(LINES).encode().replace(b"b,64", b"\xe4,64")
+OPEN_QUOTE = f'{HEADER}\n"a,64\n'.encode()
 TWO_OF_ONE = (HEADER, "b.jpg,64,48,0,0,10,10,cat,cat", "b.png,64,48,0,0,10,10,cat,cat")
 
 
@@ -67,9 +69,10 @@ CASES = [
     ),
     evaluated("no boxes file", "boxes.csv: cannot be read", spoil=lambda root: (root / "boxes.csv").unlink()),
     evaluated(
-        "a boxes file that is a picture", "boxes.csv: not CSV in UTF-8", spoil=write("boxes.csv", b"\x89PNG\xff")
+        "a boxes file that is a picture", "boxes.csv, line 1: not UTF-8", spoil=write("boxes.csv", b"\x89PNG\xff")
     ),
-    evaluated("a quote left open", "boxes.csv: not CSV", spoil=write("boxes.csv", HEADER.encode() + b'\n"a,64\n')),
+    evaluated("a byte that is no text", "boxes.csv, line 3: not UTF-8", spoil=write("boxes.csv", NO_TEXT_IN_LINE_3)),
+    evaluated("a quote left open", "boxes.csv, line 2: not CSV", spoil=write("boxes.csv", OPEN_QUOTE)),
     lines("an empty boxes file", "boxes.csv, line 1: the header '' lacks name", put=()),
     lines("a header alone", "boxes.csv: has no line below its header", put=(HEADER,)),
     lines("no header", "boxes.csv, line 1: the header", "lacks name", put=LINES[1:]),

@@ -228,7 +228,7 @@ LAYOUTS = [
         lambda root: (remove("wnids.txt")(root), (root / "wnids.txt").mkdir()),
         "not a Tiny ImageNet layout",
     ),
-    spoilt("layout", "wnids.txt is not text", write("wnids.txt", b"\xff\xfe\x00"), "wnids.txt: not UTF-8 text"),
+    spoilt("layout", "wnids.txt is not text", write("wnids.txt", b"\xff\xfe\x00"), "wnids.txt line 1: not UTF-8 text"),
     spoilt("layout", "a class twice", append("wnids.txt", "n01\n"), "wnids.txt line 4: n01 stands in line 2 already"),
     spoilt(
         "layout",
@@ -304,7 +304,7 @@ ANNOTATIONS = [
     spoilt(
         "annotation", "NUL in a name", append(VAL, "a\0b\tn01\t0\t0\t1\t1\n"), f"{VAL} line 7", "is no image's name"
     ),
-    spoilt("annotation", "not text", write(BOXES, b"\xff\xd8\xff"), f"{BOXES}: not UTF-8 text"),
+    spoilt("annotation", "not text", write(BOXES, b"\xff\xd8\xff"), f"{BOXES} line 1: not UTF-8 text"),
     spoilt("annotation", "a megabyte without a line end", write(VAL, b"x" * 2**20), f"{VAL} line 1: found 'xxx"),
     spoilt(
         "annotation",
