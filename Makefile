@@ -35,7 +35,7 @@ demo: setup
 test: setup
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile $(if $(REAL_DATA),--real-data=$(REAL_DATA))
 
-# The full number of faults, for two hours; what became of them is written to bench/results/faults.md.
+# The full number of faults, for an hour or two; what became of them is written to bench/results/faults.md.
 faults: setup
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 3 --dist loadfile tests/faults --full --faults-table=bench/results/faults.md
 
