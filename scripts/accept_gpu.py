@@ -11,7 +11,7 @@
 | rates | no | the bf16 matrix product and the device copy; then the step, eager, compiled, captured and | 8 min |
 |       |    | both, at batch 256, 32, 1024, 128: images/s, shares of the ceilings, memory, seconds to the | |
 |       |    | first step; where an eager step's time goes; 1, 2 and 4 trainings side by side; evaluation | |
-| resident | no | images/s of views of decoded images; trainings fed so beside synthetic input, and DALI | 3 min |
+| resident | last | images/s of views of decoded images; trainings fed so beside synthetic input, and DALI | 3 min |
 | data | yes | every augmentation's batches against the Pillow twin, host and mixed; stream and errors | 1 min |
 | pipeline | yes | images/s of the batches, in 72 ways, and of a whole training fed by them | 3 min |
 | resume | no | `train` stopped by SIGTERM and continued, to the bit with --deterministic; `evaluate` twice | 3 min |
@@ -31,12 +31,12 @@ installed; DALI for CUDA 13 serves as well as the one pinned):
     python scripts/accept_gpu.py step augment --out $OUT --shards DIR --phase-minutes 3    first: they need no DALI
     python scripts/accept_gpu.py rates resident --out $OUT --shards DIR --phase-minutes 4
     python scripts/accept_gpu.py recipe --out $OUT --shards DIR --phase-minutes 8
-    python scripts/accept_gpu.py resume pipeline data --out $OUT --shards DIR --phase-minutes 2.5
+    python scripts/accept_gpu.py resume pipeline data --out $OUT --shards DIR --phase-minutes 3
 
 Each phase leaves DIR/PHASE.json, whole after every check, with command, commit, versions, machine and GPU; clocks and
-other settings of the card are left as they are found. A training's own files stand in training.json under `files`.
-The table comes last. Exit status: 0 all passed, 1 some failed, 2 a mistake in what was asked, 3 none failed and some
-were not reached, 75 stopped.
+other settings of the card are left as they are found. A training's own files stand in training.json under `files`. The
+table comes last, but where DALI 2.4 ends the process with SIGSEGV, as the last check of `data` saw it do. Exit status:
+0 all passed, 1 some failed, 2 a mistake in what was asked, 3 none failed and some were not reached, 75 stopped.
 """
 
 import importlib

@@ -25,12 +25,12 @@ CLOSE_LOSSES = 0.05
 
 
 def checks(setting: Setting) -> list[Check]:
-    """Exact first. Each command takes some 20 to 60 s on a GPU, most of it to start and to compile."""
+    """Exact first. Each command takes some 10 to 30 s on a GPU, most of it to start and to compile."""
     runs = Runs(setting)
     return [
-        Check("stopped and continued, --deterministic", partial(runs.compare, True), 150),
-        Check("evaluated again, the report is the same", runs.evaluate_again, 30),
-        Check("stopped and continued", partial(runs.compare, False), 150, needs_cuda=True),
+        Check("stopped and continued, --deterministic", partial(runs.compare, True), 90),
+        Check("evaluated again, the report is the same", runs.evaluate_again, 15),
+        Check("stopped and continued", partial(runs.compare, False), 70, needs_cuda=True),
     ]
 
 
