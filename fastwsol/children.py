@@ -1,8 +1,10 @@
-"""Commands that run beside this process, write what they say into a log, and are stopped with it."""
+"""Commands that run beside this process, write what they say into a log, and are stopped with it, however it ends."""
 
+import os
 import shlex
 import signal
 import subprocess
+import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -64,12 +66,25 @@ class Children(Stoppable):
             child.terminate()
 
 
-def run_logged(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
-    """Start a command whose output is added to `log`, below the command itself.
+_TIED = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]): sys.exit(75)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Becomes the command of its arguments behind the first, after having Linux send it SIGTERM when the thread that
+started it ends; the first is the number of the process that did (PR_SET_PDEATHSIG, prctl(2)).
+"""
 
-    In a session of its own, so that a terminal's Ctrl-C reaches it only through who started it, once.
+
+def run_logged(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
+    """Start a command whose output is added to `log`, below the command itself. The thread that does must wait for it.
+
+    In a session of its own, so that a terminal's Ctrl-C reaches it only through who started it, once. A SIGKILL of that
+    one is a SIGTERM to it.
     """
+    tied = [sys.executable, "-c", _TIED, str(os.getpid()), *command]
     with log.open("ab") as file:
         file.write(f"$ {shlex.join(command)}\n".encode())
         file.flush()
-        return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        return subprocess.Popen(tied, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -134,6 +135,27 @@ def test_a_signal_stops_every_run_and_begins_no_other(tmp_path):
             thread.join(60)
         assert children.stopped
     assert statuses == [75, 75]
+
+
+def test_where_a_sweep_is_killed_its_runs_are_asked_to_stop(tmp_path):
+    told, log = tmp_path / "told", tmp_path / "log"
+    tells = f"lambda *_: sys.exit(pathlib.Path({str(told)!r}).touch())"
+    waits = f"import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, {tells}); print('up', flush=True)"
+    run = f"run([{sys.executable!r}, '-c', {waits + '; time.sleep(600)'!r}], Path({str(log)!r}))"
+    killed = subprocess.Popen(
+        [sys.executable, "-c", f"from pathlib import Path; from fastwsol.children import Children; Children(1).{run}"]
+    )
+    wait_until(lambda: log.exists() and "\nup" in log.read_text())
+    killed.kill()
+    killed.wait()
+    wait_until(told.exists)
+
+
+def wait_until(holds):
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_what_is_left_is_told_by_the_rate_of_what_was_done():
