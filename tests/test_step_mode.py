@@ -30,8 +30,8 @@ class Noise(Batches):
         self._generator = torch.Generator().manual_seed(0)
 
     def __next__(self):
-        images = torch.randn(8, 3, SIZE, SIZE, generator=self._generator).contiguous(memory_format=torch.channels_last)
-        labels = torch.randint(0, CLASSES, (8,), generator=self._generator)
+        images = torch.randn(4, 3, SIZE, SIZE, generator=self._generator).contiguous(memory_format=torch.channels_last)
+        labels = torch.randint(0, CLASSES, (4,), generator=self._generator)
         return Batch(images, labels, labels.numpy())
 
 

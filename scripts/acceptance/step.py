@@ -349,7 +349,7 @@ def mean_apart(ours: list[float], theirs: list[float]) -> float:
 
 
 def _batch(setting: Setting) -> tuple[Tensor, Tensor]:
-    return setting.batch(setting.sized(32, 4))
+    return setting.batch(setting.sized(32, 2))
 
 
 def backward(state: State, loss_of: Loss, images: Tensor, labels: Tensor) -> tuple[float, Gradients]:
@@ -369,7 +369,7 @@ def exact_gradients(setting: Setting, network: Network) -> Gradients:
     twin = new_state(network.config, len(opened(setting.shards).manifest.classes), autocast)
     smooth(twin.model)
     twin.model.double()
-    images, labels = prepared(setting.shards, setting.sized(32, 4))
+    images, labels = prepared(setting.shards, setting.sized(32, 2))
     return backward(twin, make_loss(twin.model, autocast, compiled=False), images.double(), labels)[1]
 
 
