@@ -19,6 +19,8 @@ COLOURS = ("#3b82f6", "#d97706", "#10b981", "#ef4444", "#8b5cf6", "#06b6d4", "#e
 _DASHES = ("solid", "dash", "longdash", "dashdot")
 """Of the settings' lines, each for as many as there are colours."""
 _GREY = "#8a929b"
+FEW_CLASSES = 40
+"""Up to which their points are large."""
 
 Points = tuple[list[float], list[float]]
 
@@ -186,6 +188,7 @@ def _classes(settings: Sequence[Setting]) -> go.Figure:
     means, _ = _mean_and_spread([settings[0].of_class(label) for label in range(len(names))])
     first = {label: mean for label, mean in enumerate(means) if mean is not None}
     order = sorted(first, key=lambda label: -first[label])
+    size = 9 if len(order) <= FEW_CLASSES else 5
     for number, setting in enumerate(settings):
         mean, spread = _mean_and_spread([setting.of_class(label) for label in order])
         figure.add_scatter(
@@ -194,9 +197,10 @@ def _classes(settings: Sequence[Setting]) -> go.Figure:
             error_y=spread,
             name=setting.name,
             mode="markers",
-            marker={"color": _colour(number), "size": 9},
+            marker={"color": _colour(number), "size": size},
         )
-    figure.update_xaxes(type="category")
+    figure.update_xaxes(type="category", automargin=True)
+    figure.update_layout(legend={"y": 1.02, "yanchor": "bottom"})  # below lie the names, however long
     return figure
 
 

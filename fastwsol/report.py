@@ -31,8 +31,8 @@ from fastwsol.holdout import hold_out
 from fastwsol.machine import Autocast, Precision, pick_autocast, take_device, use_threads
 from fastwsol.rundir import RunDir
 from fastwsol.shards import Shards, open_shards
-from fastwsol.sides import Setting, Side, check_alike, read_side, settings_of, short_names
-from fastwsol.trained import read_run, trained_model
+from fastwsol.sides import Setting, Side, check_alike, read_side, read_weights, settings_of, short_names
+from fastwsol.trained import trained_model
 from fastwsol.validation import forward_split
 
 PROG = "python -m fastwsol.report"
@@ -51,7 +51,8 @@ class Flags(DataFlags):
     out: Path = Path("report.html")
     """the file to write; one that is there is not replaced"""
     gallery: int = 300
-    """images in the gallery, at most 600: a third the best, a third the worst, the rest drawn; 0: none"""
+    """images in the gallery, at most 600: a third the best, a third the worst, the rest drawn; 0: none, which needs no
+    checkpoints"""
     tensorboard: bool = False
     """also write each run's curves for TensorBoard, into the folder tensorboard of the run's"""
     title: str = "Weakly supervised object localization"
@@ -74,6 +75,9 @@ def main(arguments: Sequence[str]) -> int:
         sides = [read_side(folder) for folder in flags.runs]
         check_alike(sides)
         check_size(flags.gallery, len(sides))
+        if flags.gallery:
+            for side in sides:  # before there is work to lose
+                read_weights(side)
         if flags.tensorboard:
             for side in sides:
                 print(f"curves for TensorBoard in {write_curves(RunDir(side.folder))}")
@@ -182,8 +186,8 @@ def of_run(
     images: list[dict[str, Any]] = []
     if len(chosen.ids):
         part = shards.splits[config.eval_split].subset(config.eval_split, chosen.ids)
-        _, saved = read_run(RunDir(side.folder))  # read here, so that one run's tensors at a time are in memory
-        model = trained_model(side.info, saved.tensors).to(autocast.device)
+        # Read anew, so that one run's tensors at a time are in memory.
+        model = trained_model(side.info, read_weights(side)).to(autocast.device)
         outputs = forward_split(model, shards, part, config, autocast, feeds[autocast.precision], world, "truth")
         split = shards.splits[config.eval_split]
         images = shown_maps(outputs.cams, outputs.predicted[:, 0], split, chosen.ids, config.image_size)

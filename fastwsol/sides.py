@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from fastwsol.config import Config
 from fastwsol.errors import UserError
 from fastwsol.image_rows import ImageRows
@@ -65,16 +67,11 @@ class Setting:
 def read_side(folder: Path) -> Side:
     """A finished run. Raises UserError where it is none, or a part of it cannot be read."""
     run = RunDir(folder)
-    info, saved = read_run(run)
+    info = run.read_info()
     if not run.finished(info.config):
         raise UserError(f"{folder}: not finished; let it train to its end first")
     split = info.config.eval_split
     report = run.read_report(split)
-    if saved.step != report["step"]:
-        raise UserError(
-            f"{run.checkpoints}: the newest whole checkpoint is of step {saved.step}, the report of step "
-            f"{report['step']}; restore the checkpoint from a copy, or evaluate again"
-        )
     images = ImageRows.read(run.report_file(split).with_suffix(".csv"))
     try:
         rows, starts = run.rows(), run.starts()
@@ -83,6 +80,18 @@ def read_side(folder: Path) -> Side:
     if not starts:
         raise UserError(f"{folder}: environment.json or metrics.jsonl is missing or damaged; restore it from a copy")
     return Side(folder, info, report, images, rows, starts[-1])
+
+
+def read_weights(side: Side) -> dict[str, Tensor]:
+    """A run's newest checkpoint, which its report must be of. Raises UserError where there is none such."""
+    run = RunDir(side.folder)
+    _, saved = read_run(run)
+    if saved.step != side.report["step"]:
+        raise UserError(
+            f"{run.checkpoints}: the newest whole checkpoint is of step {saved.step}, the report of step "
+            f"{side.report['step']}; restore the checkpoint from a copy, or evaluate again"
+        )
+    return saved.tensors
 
 
 def check_alike(sides: Sequence[Side]) -> None:

@@ -121,6 +121,15 @@ def test_one_run_stands_alone_and_without_a_gallery_there_is_none(tmp_path: Path
     assert "claims" not in page[: page.index("<script")]
 
 
+def test_without_a_gallery_no_weights_are_needed(
+    tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(runs / "gr-0", tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    assert report(run, "--out", tmp_path / "page.html", "--gallery", 0) == 0
+    assert report(run, "--out", tmp_path / "other.html") == 2
+    assert "has no checkpoint yet" in capsys.readouterr().err
+
+
 def test_runs_that_cannot_be_told_apart_are_named_by_their_folders(tmp_path: Path, runs: Path) -> None:
     shutil.copytree(runs / "gr-0", tmp_path / "again")
     out = tmp_path / "page.html"
@@ -214,9 +223,9 @@ def move_slider(page: Any, level: int) -> None:
         " slider.dispatchEvent(new Event('input', { bubbles: true })); }",
         level,
     )
-    page.wait_for_function(
-        "level => document.getElementById('level-shown').textContent.includes(`(level ${level})`)", arg=level
-    )
+    # The page shows what was chosen in its next frame.
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert f"(level {level})" in page.locator("#level-shown").inner_text()
 
 
 def shown_counts(page: Any) -> dict[str, list[str]]:
