@@ -8,6 +8,8 @@ import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from fastwsol.command import INTERRUPTED
+
 
 class Stoppable(ABC):
     """Carries out commands, from several threads. While it lasts, SIGINT, SIGTERM and SIGUSR1 ask them to stop."""
@@ -66,14 +68,16 @@ class Children(Stoppable):
             child.terminate()
 
 
-_TIED = """
+_TIED = f"""
 import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-if os.getppid() != int(sys.argv[1]): sys.exit(75)
-os.execv(sys.argv[2], sys.argv[2:])
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+parent, *command = sys.argv[1:]
+if os.getppid() != int(parent): sys.exit({INTERRUPTED})
+os.execv(command[0], command)
 """
-"""Becomes the command of its arguments behind the first, after having Linux send it SIGTERM when the thread that
-started it ends; the first is the number of the process that did (PR_SET_PDEATHSIG, prctl(2)).
+"""Becomes the command of its arguments behind the first, having had Linux send it SIGTERM when the thread that started
+it ends (prctl(2)). The first is the process that started it, which may have ended before.
 """
 
 

@@ -56,7 +56,7 @@ class ImageConv2d(SameConv2d):
         return self.on_four_channels(x_NCHW) if x_NCHW.is_cuda else super().forward(x_NCHW)
 
     def on_four_channels(self, x_NCHW: Tensor) -> Tensor:
-        """The same convolution of three channels and one of zeros."""
+        """The same maps [N, C, h, w] as `forward`'s, of the image's three channels and one of zeros."""
         if self.stride[0] > 1:
             x_NCHW = pad_same(x_NCHW, self.kernel_size[0], self.stride[0])
         fourth = (0, 0, 0, 0, 0, 1)

@@ -2,7 +2,6 @@
 
 import math
 import os
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -17,19 +16,18 @@ import tyro
 from fastwsol.command import DONE_WITH_SKIPS, OptionalPath, parse_flags
 from fastwsol.config import flag
 from fastwsol.download import TINY_IMAGENET, Download, fetch
-from fastwsol.durable import PARTIAL_SUFFIX, sole_worker, write_json
+from fastwsol.durable import sole_worker, write_json
 from fastwsol.errors import Interrupted, RunFailure, UserError
-from fastwsol.journal import JOURNAL_NAME, FinishedShard, Journal, Quarantined, is_unfinished_work
+from fastwsol.journal import FinishedShard, Journal, Quarantined
 from fastwsol.judge import Look, judge_images
+from fastwsol.pack_folder import contents, finished_shards, make_folder, open_folder
 from fastwsol.shards import (
-    MANIFEST_NAME,
     MAX_SHARD_BYTES,
     QUARANTINE_NAME,
     Manifest,
     Row,
     ShardFile,
     SplitFiles,
-    read_manifest,
     write_manifest,
     write_shards,
 )
@@ -89,13 +87,13 @@ def main(arguments: Sequence[str]) -> int:
     """Pack as the flags say; exit status 0, or 3 with images set aside. Raises UserError, RunFailure or Interrupted."""
     flags = parse_flags(PackFlags, arguments, "scripts/pack.py", "Pack a data set into shards.")
     path = find_source(flags)
-    continued = _finished_shards(flags.out) > 0
+    continued = finished_shards(flags.out) > 0
     started = time.perf_counter()
     try:
         source = _open_source(flags, path)
         manifest = pack(source, flags.out, quarantine=flags.quarantine)
     except KeyboardInterrupt:
-        behind = "continues behind the last whole shard" if _finished_shards(flags.out) else "begins anew"
+        behind = "continues behind the last whole shard" if finished_shards(flags.out) else "begins anew"
         raise Interrupted(f"{flags.out}: not finished and not usable yet; the same command {behind}") from None
     _print_summary(manifest, flags.out, time.perf_counter() - started, continued)
     for note in source.notes if isinstance(source, ImageFolder) else ():
@@ -146,9 +144,9 @@ def pack(
     if not quarantine:
         _refuse_known_faults(source)
     try:
-        _make_folder(out)
+        make_folder(out)
         with sole_worker(out):
-            journal = _open_folder(out, source, max_shard_bytes, quarantine)
+            journal = open_folder(out, source, max_shard_bytes, quarantine)
             return _Packing(source, out, journal, max_shard_bytes, quarantine).run(workers or _usable_cores())
     except OSError as error:
         raise RunFailure(
@@ -303,90 +301,9 @@ class _Packing:
         return FinishedShard(split, shard, stop, last, fingerprint, moments.pixels, sums, tuple(aside))
 
 
-def _finished_shards(out: Path) -> int:
-    journal = Journal.read(out) if out.is_dir() else None
-    return len(journal.finished) if journal is not None else 0
-
-
 def _usable_cores() -> int:
     # Affinity knows of a container's or a batch system's share; not every system has it.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _make_folder(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file; give a folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
-
-
-def _open_folder(out: Path, source: Source, max_shard_bytes: int, quarantine: bool) -> Journal:
-    """The journal to go on with, in a folder that holds nothing else than its shards.
-
-    Raises UserError where `out` holds anything but an unfinished packing of `source`: that is never touched.
-    """
-    names = sorted(entry.name for entry in out.iterdir())
-    if MANIFEST_NAME in names:
-        _refuse_finished(out, source)
-    begun = Journal.begin(out, source, max_shard_bytes)
-    earlier = Journal.read(out)
-    ours = is_unfinished_work if earlier is not None else (JOURNAL_NAME + PARTIAL_SUFFIX).__eq__
-    foreign = [name for name in names if not ours(name)]
-    if foreign:
-        raise UserError(
-            f"{out}: holds {foreign[0]!r}, which packing did not write; give a new or empty folder with --out"
-        )
-    if earlier is not None:
-        _refuse_other_work(earlier, begun, quarantine)
-        begun.finished = earlier.still_true(source)
-        _say_what_is_kept(out, source, begun, earlier)
-    kept = {each.shard.file for each in begun.finished} | {JOURNAL_NAME}
-    for name in names:
-        if name not in kept:
-            (out / name).unlink()
-    begun.write()
-    return begun
-
-
-def _refuse_finished(out: Path, source: Source) -> NoReturn:
-    manifest, _ = read_manifest(out)
-    (out / JOURNAL_NAME).unlink(missing_ok=True)  # of a process killed between writing the one and removing the other
-    same = (manifest.source, manifest.classes) == (source.identity, source.classes)
-    state = "holds another data set"
-    if same:
-        aside = sum(split.quarantined for split in manifest.splits.values())
-        state = f"is packed already, {aside:,} bad images set aside" if aside else "is packed already, and whole"
-    raise UserError(
-        f"{out}: {state} ({manifest.source}, {_contents(manifest)}); nothing was changed, to pack "
-        f"{source.identity} with {len(source.classes)} classes{' once more' if same else ''} use --out OTHER"
-    )
-
-
-def _refuse_other_work(earlier: Journal, begun: Journal, quarantine: bool) -> None:
-    """Raise UserError where the shards of the one cannot be part of the other's data set."""
-    if earlier.work != begun.work:
-        source, classes = earlier.work.get("source"), earlier.work.get("classes", ())
-        what = f"{source} with {len(classes)} classes"
-        if (source, classes) == (begun.work["source"], begun.work["classes"]):
-            what = "another version of this program"
-        raise UserError(
-            f"{earlier.folder}: holds an unfinished packing of {what}; finish that with its own command, delete the "
-            f"folder, or give another with --out"
-        )
-    aside = sum(len(each.quarantined) for each in earlier.finished)
-    if aside and not quarantine:
-        raise UserError(
-            f"{earlier.folder}: holds an unfinished packing with --quarantine, {aside:,} images set aside so far; give "
-            f"it again to continue, or another folder with --out"
-        )
-
-
-def _say_what_is_kept(out: Path, source: Source, journal: Journal, earlier: Journal) -> None:
-    dropped = len(earlier.finished) - len(journal.finished)
-    done = sum({each.split: each.stop for each in journal.finished}.values())
-    total = sum(source.count(split) for split in source.splits)
-    where = f"continues at image {done + 1:,} of {total:,}" if done else "begins anew, as no shard of it can be kept"
-    why = f"; as they or their images changed since, {dropped} of its shards are packed anew" if dropped else ""
-    print(f"{out}: an earlier packing did not finish; {where}{why}", file=sys.stderr)
 
 
 def _refuse_empty(source: Source) -> None:
@@ -502,14 +419,9 @@ def _print_summary(manifest: Manifest, out: Path, seconds: float, continued: boo
     images = sum(split.images for split in manifest.splits.values())
     aside = sum(split.quarantined for split in manifest.splits.values())
     mean, std = (", ".join(f"{value:.2f}" for value in values) for values in (manifest.mean, manifest.std))
-    print(f"{out}: {manifest.source}, {_contents(manifest)}")
+    print(f"{out}: {manifest.source}, {contents(manifest)}")
     print(f"{len(shards)} shards, {sum(shard.bytes for shard in shards) / 2**20:,.1f} MiB")
     print(f"{seconds:.1f} s, {'for the rest' if continued else f'{images / seconds:,.0f} images/s'}")
     print(f"train pixels (R, G, B of 255): mean {mean}; std {std}")
     if aside:
         print(f"{images:,} packed and {aside:,} set aside, {images + aside:,} in all; see {out / QUARANTINE_NAME}")
-
-
-def _contents(manifest: Manifest) -> str:
-    images = ", ".join(f"{split.images:,} {name}" for name, split in manifest.splits.items())
-    return f"{len(manifest.classes)} classes, {images} images"

@@ -83,7 +83,9 @@ def read_side(folder: Path) -> Side:
 
 
 def read_weights(side: Side) -> dict[str, Tensor]:
-    """A run's newest checkpoint, which its report must be of. Raises UserError where there is none such."""
+    """The tensors of a run's newest checkpoint, by the names of `step.state_tensors`. Raises UserError where there is
+    none, or the report is of another.
+    """
     run = RunDir(side.folder)
     _, saved = read_run(run)
     if saved.step != side.report["step"]:

@@ -125,11 +125,8 @@ def test_a_signal_stops_every_run_and_begins_no_other(tmp_path):
         ]
         for thread in threads:
             thread.start()
-        deadline = time.monotonic() + 60
-        while not all(
-            "\nup" in (tmp_path / f"{k}.log").read_text() for k in range(2) if (tmp_path / f"{k}.log").exists()
-        ):
-            assert time.monotonic() < deadline
+        logs = [tmp_path / f"{k}.log" for k in range(2)]
+        wait_until(lambda: all(log.exists() and "\nup" in log.read_text() for log in logs))
         os.kill(os.getpid(), signal.SIGTERM)
         for thread in threads:
             thread.join(60)

@@ -148,9 +148,9 @@ def profile(setting: Setting, network: Network, size: int) -> Finding:
         for _ in range(steps):
             stepper.step(batches.take(), 0.01)
         wait(setting.device)
+    clock = "self_device_time_total" if on_gpu else "self_cpu_time_total"  # microseconds
     spent = [
-        {"name": each.key, "ms": (each.self_device_time_total if on_gpu else each.self_cpu_time_total) / 1000 / steps}
-        | {"calls": each.count / steps}
+        {"name": each.key, "ms": getattr(each, clock) / 1000 / steps, "calls": each.count / steps}
         for each in profiler.key_averages()
     ]
     return Finding(figures={"operations": sorted(spent, key=lambda each: -each["ms"])[:PROFILED]})

@@ -16,7 +16,7 @@ from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, decoded, seconds_of, wait
 from fastwsol.batches import Batches
 from fastwsol.config import Augmentation
-from fastwsol.step_mode import Mode, Stepper
+from fastwsol.step_mode import Mode
 
 AT_LEAST_OF_SYNTHETIC = 0.98
 """What of synthetic input's rate a training must reach whose images come from the store."""
@@ -100,12 +100,10 @@ def training_rates(setting: Setting, network: Network, size: int, mode: Mode) ->
     """
     state = setting.state(network, "bf16")
     augmentation = Augmentation("gr", True, False, "bicubic", IMAGE_SIZE)
-    store = batches(setting, augmentation, torch.bfloat16, True, size=size)
+    store = batches(setting, augmentation, torch.bfloat16, compiled=True, size=size)
     first = next(store)
-    ways: dict[str, tuple[Stepper, Batches]] = {}
     given: dict[str, Batches] = {"store": store, "synthetic": Kept(first.images, first.labels)}
-    for way, made in given.items():
-        ways[way] = setting.stepper(state, "bf16", mode, made, made.take()), made
+    ways = {way: (setting.stepper(state, "bf16", mode, made, made.take()), made) for way, made in given.items()}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     count = max(1, setting.sized(6_000, 4) // size)
     for turn in range(setting.sized(6, 2)):

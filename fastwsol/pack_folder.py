@@ -1,0 +1,101 @@
+"""The folder that a packing writes into: new, or with what the same packing left there; anything else is refused."""
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from fastwsol.durable import PARTIAL_SUFFIX
+from fastwsol.errors import UserError
+from fastwsol.journal import JOURNAL_NAME, Journal, is_unfinished_work
+from fastwsol.shards import MANIFEST_NAME, Manifest, read_manifest
+from fastwsol.sources import Source
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder where there is none. Raises UserError where a file is in its place."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; give a folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def open_folder(out: Path, source: Source, max_shard_bytes: int, quarantine: bool) -> Journal:
+    """The journal to go on with, in a folder that holds nothing else than its shards.
+
+    max_shard_bytes: the most that a shard may hold. quarantine: whether bad images are set aside. Raises UserError
+    where `out` holds anything but an unfinished packing of `source`: that is never touched.
+    """
+    names = sorted(entry.name for entry in out.iterdir())
+    if MANIFEST_NAME in names:
+        _refuse_finished(out, source)
+    begun = Journal.begin(out, source, max_shard_bytes)
+    earlier = Journal.read(out)
+    ours = is_unfinished_work if earlier is not None else (JOURNAL_NAME + PARTIAL_SUFFIX).__eq__
+    foreign = [name for name in names if not ours(name)]
+    if foreign:
+        raise UserError(
+            f"{out}: holds {foreign[0]!r}, which packing did not write; give a new or empty folder with --out"
+        )
+    if earlier is not None:
+        _refuse_other_work(earlier, begun, quarantine)
+        begun.finished = earlier.still_true(source)
+        _say_what_is_kept(out, source, begun, earlier)
+    kept = {each.shard.file for each in begun.finished} | {JOURNAL_NAME}
+    for name in names:
+        if name not in kept:
+            (out / name).unlink()
+    begun.write()
+    return begun
+
+
+def _refuse_finished(out: Path, source: Source) -> NoReturn:
+    manifest, _ = read_manifest(out)
+    (out / JOURNAL_NAME).unlink(missing_ok=True)  # of a process killed between writing the one and removing the other
+    same = (manifest.source, manifest.classes) == (source.identity, source.classes)
+    state = "holds another data set"
+    if same:
+        aside = sum(split.quarantined for split in manifest.splits.values())
+        state = f"is packed already, {aside:,} bad images set aside" if aside else "is packed already, and whole"
+    raise UserError(
+        f"{out}: {state} ({manifest.source}, {contents(manifest)}); nothing was changed, to pack "
+        f"{source.identity} with {len(source.classes)} classes{' once more' if same else ''} use --out OTHER"
+    )
+
+
+def _refuse_other_work(earlier: Journal, begun: Journal, quarantine: bool) -> None:
+    """Raise UserError where the shards of the one cannot be part of the other's data set."""
+    if earlier.work != begun.work:
+        source, classes = earlier.work.get("source"), earlier.work.get("classes", ())
+        what = f"{source} with {len(classes)} classes"
+        if (source, classes) == (begun.work["source"], begun.work["classes"]):
+            what = "another version of this program"
+        raise UserError(
+            f"{earlier.folder}: holds an unfinished packing of {what}; finish that with its own command, delete the "
+            f"folder, or give another with --out"
+        )
+    aside = sum(len(each.quarantined) for each in earlier.finished)
+    if aside and not quarantine:
+        raise UserError(
+            f"{earlier.folder}: holds an unfinished packing with --quarantine, {aside:,} images set aside so far; give "
+            f"it again to continue, or another folder with --out"
+        )
+
+
+def _say_what_is_kept(out: Path, source: Source, journal: Journal, earlier: Journal) -> None:
+    dropped = len(earlier.finished) - len(journal.finished)
+    done = sum({each.split: each.stop for each in journal.finished}.values())
+    total = sum(source.count(split) for split in source.splits)
+    where = f"continues at image {done + 1:,} of {total:,}" if done else "begins anew, as no shard of it can be kept"
+    why = f"; as they or their images changed since, {dropped} of its shards are packed anew" if dropped else ""
+    print(f"{out}: an earlier packing did not finish; {where}{why}", file=sys.stderr)
+
+
+def finished_shards(out: Path) -> int:
+    """How many shards an unfinished packing has left in `out`."""
+    journal = Journal.read(out) if out.is_dir() else None
+    return len(journal.finished) if journal is not None else 0
+
+
+def contents(manifest: Manifest) -> str:
+    """What a data set holds, in words."""
+    images = ", ".join(f"{split.images:,} {name}" for name, split in manifest.splits.items())
+    return f"{len(manifest.classes)} classes, {images} images"
