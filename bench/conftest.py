@@ -17,9 +17,9 @@ import pytest
 from rounds import Side, cpu_time, rates, ratio
 from scipy import ndimage
 
-from fastwsol.durable import write_json
-from fastwsol.errors import UserError
-from fastwsol.machine import use_threads
+from fastwsol.host.device import use_threads
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import write_json
 from fastwsol.packing import pack
 from fastwsol.rundir import environment
 from fastwsol.shards import open_shards

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rounds import ratio
 
-from fastwsol.durable import write_json
+from fastwsol.host.files import write_json
 from fastwsol.packing import pack
 from fastwsol.rundir import RunDir, environment
 from fastwsol.sources.synthetic import Synthetic

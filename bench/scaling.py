@@ -19,8 +19,8 @@ import numpy as np
 
 import kernels
 from fastwsol.analysis import Truths, localize_maps
-from fastwsol.durable import write_json
-from fastwsol.machine import use_threads
+from fastwsol.host.device import use_threads
+from fastwsol.host.files import write_json
 from fastwsol.rundir import environment
 
 SIDES = (32, 48, 64, 96, 128, 192, 256, 384, 512)

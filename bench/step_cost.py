@@ -25,9 +25,9 @@ import torch
 
 from fastwsol.cam import class_activation_maps
 from fastwsol.config import GMAC, Config
-from fastwsol.durable import write_json
+from fastwsol.host.device import Autocast, pick_autocast, use_threads
+from fastwsol.host.files import write_json
 from fastwsol.localize import PROTOCOLS, localize
-from fastwsol.machine import Autocast, pick_autocast, use_threads
 from fastwsol.rundir import environment
 from fastwsol.step import make_loss, new_state, train_step
 

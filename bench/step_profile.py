@@ -18,8 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fastwsol.config import GMAC, Config
-from fastwsol.durable import write_bytes
-from fastwsol.machine import pick_autocast, use_threads
+from fastwsol.host.device import pick_autocast, use_threads
+from fastwsol.host.files import write_bytes
 from fastwsol.rundir import environment
 from fastwsol.step import make_loss, new_state, train_step
 

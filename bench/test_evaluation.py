@@ -23,8 +23,8 @@ from test_pipeline import all_of_size, data_of, pillow_decode, scale_and_shift, 
 
 from fastwsol.config import Config
 from fastwsol.feed import Feed
+from fastwsol.host.device import pick_autocast
 from fastwsol.localize import PROTOCOLS, localize
-from fastwsol.machine import pick_autocast
 from fastwsol.metrics import IOU_THRESHOLDS
 from fastwsol.model import build_model
 from fastwsol.validation import forward_split, rates_of

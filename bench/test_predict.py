@@ -14,8 +14,8 @@ from rounds import Side
 from scipy import ndimage
 
 from fastwsol.config import Config
+from fastwsol.host.device import pick_autocast
 from fastwsol.images import find_images
-from fastwsol.machine import pick_autocast
 from fastwsol.model import build_model
 from fastwsol.predictor import Predictor, Wanted
 from fastwsol.rundir import RunInfo

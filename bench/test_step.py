@@ -12,7 +12,7 @@ from rounds import Side
 from step_cost import CLASSES, CPU, noise
 
 from fastwsol.config import Config
-from fastwsol.machine import Autocast, pick_autocast
+from fastwsol.host.device import Autocast, pick_autocast
 from fastwsol.model import build_model, parameter_groups
 from fastwsol.step import make_loss, new_state, train_step
 

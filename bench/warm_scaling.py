@@ -19,8 +19,8 @@ import torch
 
 from fastwsol.batches import Stream, training_plan
 from fastwsol.config import Augmentation
-from fastwsol.durable import write_json
-from fastwsol.machine import use_threads
+from fastwsol.host.device import use_threads
+from fastwsol.host.files import write_json
 from fastwsol.resident import StoreBatches
 from fastwsol.rundir import environment
 from fastwsol.store import Store

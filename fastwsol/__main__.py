@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from fastwsol.command import run_command
+from fastwsol.host.command_line import run_command
 
 COMMANDS = {
     "from images to numbers": {

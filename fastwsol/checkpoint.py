@@ -14,8 +14,8 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from fastwsol.durable import PARTIAL_SUFFIX, sync_folder, write_durably, write_json
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import PARTIAL_SUFFIX, sync_folder, write_durably, write_json
 
 FORMAT_VERSION = 2
 _WITHOUT_OWN_HASH = 1

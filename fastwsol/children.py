@@ -8,7 +8,7 @@ import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from fastwsol.command import INTERRUPTED
+from fastwsol.host.command_line import INTERRUPTED
 
 
 class Stoppable(ABC):

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from rich.text import Text
 
 from fastwsol.analysis import hits_of, resampled_counts
-from fastwsol.command import parse_flags, run_command
-from fastwsol.errors import UserError
+from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.errors import UserError
 from fastwsol.image_rows import ImageRows
 from fastwsol.metrics import BEYOND_TOP_5, CamClass, Outcome, Outcomes, interval, outcomes, percent, ranks, sign_test
 from fastwsol.tables import console, table_of, title_of

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import tyro
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 
 AugName = Literal["none", "hns", "gr", "hns-gr", "gr-hns"]
 Stem = Literal["A", "B", "C"]

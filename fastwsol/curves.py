@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.rundir import RunDir
 
 _SCALARS = ("loss", "train_top1_clas", "lr", "images_per_second")

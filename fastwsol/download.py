@@ -19,9 +19,9 @@ from email.message import Message
 from pathlib import Path
 from typing import BinaryIO
 
-from fastwsol.durable import PARTIAL_SUFFIX, sole_worker, sync_folder, write_json
-from fastwsol.errors import Interrupted, RunFailure
-from fastwsol.ticker import Ticker
+from fastwsol.host.errors import Interrupted, RunFailure
+from fastwsol.host.files import PARTIAL_SUFFIX, sole_worker, sync_folder, write_json
+from fastwsol.host.ticker import Ticker
 
 _PIECE_BYTES = 2**18
 _TIMEOUT_SECONDS = 30.0

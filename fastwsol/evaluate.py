@@ -19,15 +19,15 @@ import tyro
 
 from fastwsol import metrics, scoremaps, wsoleval
 from fastwsol.analysis import fixed_boxes, measure
-from fastwsol.command import OptionalPath, parse_flags, run_command
-from fastwsol.distributed import World, joined
-from fastwsol.durable import write_json
-from fastwsol.errors import UserError
 from fastwsol.feed import DataFlags, Feed, open_feed
 from fastwsol.holdout import hold_out
+from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
+from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import write_json
+from fastwsol.host.processes import World, joined
 from fastwsol.image_rows import SEPARATOR, ImageRows
 from fastwsol.localize import CAM_THRESHOLD
-from fastwsol.machine import Autocast, Precision, pick_autocast, take_device, use_threads
 from fastwsol.metrics import CamClass
 from fastwsol.rundir import REPORT_FORMAT_VERSION, RunDir, RunInfo, environment
 from fastwsol.shards import Shards, open_shards

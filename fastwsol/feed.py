@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from fastwsol.batches import Batches, Stream, of_one_size
-from fastwsol.command import OptionalPath
-from fastwsol.distributed import World
-from fastwsol.errors import UserError
-from fastwsol.machine import Autocast, memory_available
+from fastwsol.host.command_line import OptionalPath
+from fastwsol.host.device import Autocast, memory_available
+from fastwsol.host.errors import UserError
+from fastwsol.host.processes import World
 from fastwsol.resident import DeviceBatches, StoreBatches
 from fastwsol.shards import Shards, Split
 from fastwsol.store import Store, default_folder, free_disk_bytes, is_built, never, open_store, store_bytes

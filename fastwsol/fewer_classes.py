@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.packing import pack
 from fastwsol.shards import MANIFEST_NAME, Shards, open_shards, read_manifest
 from fastwsol.sources import Fault, Record

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from fastwsol.draws import holdout_ids
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.shards import Shards
 
 

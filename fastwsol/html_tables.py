@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Sequence
 
 from fastwsol.claims import CLAIMS, judge, overall, overall_name
-from fastwsol.command import without_folders
 from fastwsol.config import AugName
+from fastwsol.host.command_line import without_folders
 from fastwsol.localize import PROTOCOLS
 from fastwsol.published import published, stands_beside
 from fastwsol.sides import Setting

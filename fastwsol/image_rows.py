@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.analysis import Boxes
-from fastwsol.durable import write_bytes
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import write_bytes
 
 SEPARATOR = ";"
 _SIDES = ("x0", "y0", "x1", "y1")

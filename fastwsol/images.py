@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.judge import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, decode
 from fastwsol.sources.annotated import IMAGE_SUFFIXES, images_below
 from fastwsol.sources.tree import BadFile, Folder, Tree, Zip

@@ -9,7 +9,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.model import PreActResNet
 
 _PREFIXES = ("average.", "model.", "")

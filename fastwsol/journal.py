@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fastwsol.durable import PARTIAL_SUFFIX, write_json
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import PARTIAL_SUFFIX, write_json
 from fastwsol.shards import MANIFEST_NAME, QUARANTINE_NAME, SCHEMA_VERSION, ShardFile, is_shard_name
 from fastwsol.sources import Source
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastwsol.config import PRESETS, PresetName
 from fastwsol.feed import DataFlags
-from fastwsol.machine import Precision
+from fastwsol.host.device import Precision
 from fastwsol.step_mode import AskedMode
 
 

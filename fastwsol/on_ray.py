@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fastwsol.children import Stoppable, run_logged
-from fastwsol.command import FAILURE, INTERRUPTED
-from fastwsol.errors import UserError
+from fastwsol.host.command_line import FAILURE, INTERRUPTED
+from fastwsol.host.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from typing import Annotated, Literal, NoReturn
 import numpy as np
 import tyro
 
-from fastwsol.command import DONE_WITH_SKIPS, OptionalPath, parse_flags
 from fastwsol.config import flag
 from fastwsol.download import TINY_IMAGENET, Download, fetch
-from fastwsol.durable import sole_worker, write_json
-from fastwsol.errors import Interrupted, RunFailure, UserError
+from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, parse_flags
+from fastwsol.host.errors import Interrupted, RunFailure, UserError
+from fastwsol.host.files import sole_worker, write_json
+from fastwsol.host.ticker import Ticker
 from fastwsol.journal import FinishedShard, Journal, Quarantined
 from fastwsol.judge import Look, judge_images
 from fastwsol.pack_folder import contents, finished_shards, make_folder, open_folder
@@ -37,7 +38,6 @@ from fastwsol.sources.imagefolder import ImageFolder
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.sources.tiny_imagenet import TinyImageNet, find_layout
 from fastwsol.sources.wsoleval import WsolEval
-from fastwsol.ticker import Ticker
 
 RAW = Path("data/raw")
 """Where a source is looked for, and downloaded to, when none is named."""

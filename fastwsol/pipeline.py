@@ -19,7 +19,7 @@ from fastwsol.augment_cpu import Shower
 from fastwsol.batches import Batch, Batches, Stream, mean_pixel, of_one_size
 from fastwsol.config import Augmentation
 from fastwsol.draws import COLOR_STEPS, Views, enlarge_cells
-from fastwsol.errors import RunFailure
+from fastwsol.host.errors import RunFailure
 from fastwsol.judge import decode
 
 Decoding = Literal["host", "mixed"]

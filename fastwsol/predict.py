@@ -14,15 +14,15 @@ from typing import Annotated, BinaryIO, Literal
 import tyro
 
 from fastwsol import overlays
-from fastwsol.command import DONE_WITH_SKIPS, OptionalPath, duration, parse_flags, require_new, run_command
-from fastwsol.durable import write_durably
-from fastwsol.errors import UserError
 from fastwsol.exports import About, Format, export, format_of
+from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, duration, parse_flags, require_new, run_command
+from fastwsol.host.device import Precision
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import write_durably
+from fastwsol.host.ticker import Ticker
 from fastwsol.images import Found, NamedImage, find_images
 from fastwsol.localize import CAM_THRESHOLD
-from fastwsol.machine import Precision
 from fastwsol.predictor import Boxes, Prediction, Predictor, Skipped, Wanted
-from fastwsol.ticker import Ticker
 
 PROG = "python -m fastwsol.predict"
 DESCRIPTION = (

@@ -27,10 +27,10 @@ from PIL import Image
 
 import kernels
 from fastwsol.cam import class_activation_maps
-from fastwsol.errors import RunFailure, UserError
+from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
+from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.images import NamedImage, as_pixels, as_rgb, decode_upright, image_file, in_chunks
 from fastwsol.localize import CAM_THRESHOLD, to_original
-from fastwsol.machine import Autocast, Precision, pick_autocast, take_device, use_threads
 from fastwsol.model import PreActResNet
 from fastwsol.rundir import RunDir, RunInfo
 from fastwsol.trained import read_run, trained_model

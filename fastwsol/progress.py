@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from fastwsol.command import duration
 from fastwsol.config import PRESETS, Config
-from fastwsol.distributed import World
-from fastwsol.errors import RunFailure
-from fastwsol.machine import Autocast
+from fastwsol.host.command_line import duration
+from fastwsol.host.device import Autocast
+from fastwsol.host.errors import RunFailure
+from fastwsol.host.processes import World
 from fastwsol.shards import Shards
 from fastwsol.step import SKIPPED, State, check_finite, make_loss, new_state, train_step
 

@@ -18,17 +18,17 @@ from plotly.colors import sample_colorscale, unlabel_rgb
 from plotly.offline import get_plotlyjs
 
 from fastwsol import html_tables
-from fastwsol.command import OptionalPath, parse_flags, require_new, run_command
 from fastwsol.curves import write_curves
-from fastwsol.distributed import World, joined
-from fastwsol.durable import write_bytes
-from fastwsol.errors import UserError
 from fastwsol.fed import fed
 from fastwsol.feed import DataFlags, Feed, open_feed
 from fastwsol.figures import figures
 from fastwsol.gallery import Chosen, choose_images, shown_images, shown_maps
 from fastwsol.holdout import hold_out
-from fastwsol.machine import Autocast, Precision, pick_autocast, take_device, use_threads
+from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command
+from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import write_bytes
+from fastwsol.host.processes import World, joined
 from fastwsol.rundir import RunDir
 from fastwsol.shards import Shards, open_shards
 from fastwsol.sides import Setting, Side, check_alike, read_side, read_weights, settings_of, short_names

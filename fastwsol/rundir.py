@@ -22,8 +22,8 @@ import torch
 
 from fastwsol.checkpoint import Checkpoint
 from fastwsol.config import Config
-from fastwsol.durable import PARTIAL_SUFFIX, sole_worker, write_bytes, write_json
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import PARTIAL_SUFFIX, sole_worker, write_bytes, write_json
 from fastwsol.image_rows import ImageRows
 from fastwsol.metrics import CamClass
 from fastwsol.shards import Split

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fastwsol.config import Config, flag
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.published import AUGS, BATCH_SIZES, DEPTHS
 
 Changes = dict[str, Any]

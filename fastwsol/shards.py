@@ -27,8 +27,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fastwsol.durable import write_durably, write_json
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import write_durably, write_json
 from fastwsol.sources import Class, Record
 
 SCHEMA_VERSION = 1

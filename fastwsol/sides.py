@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from fastwsol.config import Config
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.image_rows import ImageRows
 from fastwsol.metrics import percent
 from fastwsol.rundir import RunDir, RunInfo

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastwsol.config import Config
-from fastwsol.distributed import ALONE, World
-from fastwsol.machine import Autocast
+from fastwsol.host.device import Autocast
+from fastwsol.host.processes import ALONE, World
 from fastwsol.model import PreActResNet, build_model, parameter_groups
 
 

@@ -13,8 +13,8 @@ import torch
 
 from fastwsol.batches import Batches
 from fastwsol.capture import Captured, Inputs
-from fastwsol.distributed import ALONE, World
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
+from fastwsol.host.processes import ALONE, World
 from fastwsol.step import Loss, State, change, set_rate, unchanged
 
 Mode = Literal["eager", "compiled", "captured", "compiled-captured"]

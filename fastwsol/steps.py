@@ -12,9 +12,9 @@ import torch
 from fastwsol.batches import Batches, Stream, training_plan
 from fastwsol.capture import Inputs
 from fastwsol.config import Config
-from fastwsol.distributed import World
 from fastwsol.feed import Feed
-from fastwsol.machine import Autocast
+from fastwsol.host.device import Autocast
+from fastwsol.host.processes import World
 from fastwsol.rundir import RunDir, RunInfo, changes, machine
 from fastwsol.shards import Shards, Split
 from fastwsol.step import State, make_loss, unchanged

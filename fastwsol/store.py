@@ -27,12 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.batches import of_one_size
-from fastwsol.command import duration
-from fastwsol.durable import PARTIAL_SUFFIX, write_json
-from fastwsol.errors import Interrupted, RunFailure
+from fastwsol.host.command_line import duration
+from fastwsol.host.errors import Interrupted, RunFailure
+from fastwsol.host.files import PARTIAL_SUFFIX, write_json
+from fastwsol.host.ticker import Ticker
 from fastwsol.judge import decode
 from fastwsol.shards import Shards, Split
-from fastwsol.ticker import Ticker
 
 FORMAT_VERSION = 1
 FOLDER_NAME = "decoded"

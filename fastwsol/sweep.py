@@ -15,11 +15,11 @@ from typing import Annotated, Any
 import tyro
 
 from fastwsol.children import Children, Stoppable
-from fastwsol.command import OptionalPath, duration, parse_flags, require_parent, run_command
 from fastwsol.config import PRESETS, Config, flag
-from fastwsol.durable import write_json
-from fastwsol.errors import Interrupted, RunFailure, UserError
 from fastwsol.fewer_classes import with_first_classes
+from fastwsol.host.command_line import OptionalPath, duration, parse_flags, require_parent, run_command
+from fastwsol.host.errors import Interrupted, RunFailure, UserError
+from fastwsol.host.files import write_json
 from fastwsol.launch import Launch, preset_of
 from fastwsol.on_ray import RayChildren, RayFlags
 from fastwsol.rundir import RunDir

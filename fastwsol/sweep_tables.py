@@ -9,8 +9,8 @@ from typing import Any
 from rich.text import Text
 
 from fastwsol.claims import CLAIMS, Comparison, Difference, Verdict, judge, overall, overall_name
-from fastwsol.command import without_folders
 from fastwsol.config import Config
+from fastwsol.host.command_line import without_folders
 from fastwsol.localize import PROTOCOLS
 from fastwsol.published import Published, published, stands_beside
 from fastwsol.rundir import RunDir

@@ -20,16 +20,16 @@ import torch
 
 from fastwsol import checkpoint
 from fastwsol.batches import training_plan
-from fastwsol.command import OptionalPath, parse_flags, run_command
 from fastwsol.config import PRESETS, Config, flag
 from fastwsol.curves import Curves, require_tensorboard
-from fastwsol.distributed import Wishes, World, joined
-from fastwsol.errors import Interrupted, RunFailure, UserError
 from fastwsol.feed import open_feed
 from fastwsol.holdout import hold_out
+from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
+from fastwsol.host.device import compute_deterministically, pick_autocast, take_device, use_threads
+from fastwsol.host.errors import Interrupted, RunFailure, UserError
+from fastwsol.host.processes import Wishes, World, joined
 from fastwsol.initial import Initial, read_initial, start_from
 from fastwsol.launch import Launch, preset_of
-from fastwsol.machine import compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.progress import Progress, announce
 from fastwsol.rundir import RunDir, RunInfo, decisive_versions, here_and_now, source_digest, versions
 from fastwsol.shards import Shards, open_shards

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fastwsol import checkpoint
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.model import PreActResNet, build_model
 from fastwsol.rundir import RunDir, RunInfo
 

@@ -17,19 +17,19 @@ from fastwsol import metrics, wsoleval
 from fastwsol.analysis import Chosen, Truths, choose, fixed_boxes, hits_of, localize_maps, measure
 from fastwsol.batches import Stream, evaluation_plan, valid_images
 from fastwsol.cam import class_activation_maps
-from fastwsol.command import duration
 from fastwsol.config import Config
-from fastwsol.distributed import ALONE, World
 from fastwsol.draws import holdout_ids
-from fastwsol.errors import RunFailure, UserError
 from fastwsol.feed import Feed
+from fastwsol.host.command_line import duration
+from fastwsol.host.device import Autocast
+from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.host.processes import ALONE, World
+from fastwsol.host.ticker import Ticker
 from fastwsol.image_rows import ImageRows
 from fastwsol.localize import PROTOCOLS, localize, score_boxes
-from fastwsol.machine import Autocast
 from fastwsol.model import PreActResNet
 from fastwsol.rundir import REPORT_FORMAT_VERSION, RunInfo, environment
 from fastwsol.shards import Shards, Split
-from fastwsol.ticker import Ticker
 
 BATCH_SIZE = 256
 """Images of up to 64 pixels a side that are passed through the network at a time."""

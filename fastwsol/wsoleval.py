@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 
 CUTS = 255
 """Cut k keeps what is greater than k, for k = int(255 t) = 0 .. 254."""

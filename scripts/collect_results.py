@@ -16,10 +16,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from fastwsol.command import parse_flags, run_command, without_folders
 from fastwsol.config import flag
-from fastwsol.durable import write_json
-from fastwsol.errors import UserError
+from fastwsol.host.command_line import parse_flags, run_command, without_folders
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import write_json
 from fastwsol.rundir import RunDir
 from fastwsol.sweep_tables import mean_and_spread
 

@@ -23,8 +23,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from fastwsol.command import FAILURE, parse_flags, run_command
-from fastwsol.errors import UserError
+from fastwsol.host.command_line import FAILURE, parse_flags, run_command
+from fastwsol.host.errors import UserError
 
 FORMAT_VERSION = 1
 CONTEXT = ("machine", "versions")

@@ -18,7 +18,7 @@ read: a zip is never extracted, and nothing in it or behind a link can lead out 
 
 import sys
 
-from fastwsol.command import run_command
+from fastwsol.host.command_line import run_command
 from fastwsol.packing import main
 
 if __name__ == "__main__":

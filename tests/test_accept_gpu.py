@@ -18,7 +18,7 @@ from acceptance import data, step, training
 from acceptance.record import Bound, Check, Finding, Record, run_checks
 from acceptance.setting import Setting
 
-from fastwsol.command import run_command
+from fastwsol.host.command_line import run_command
 from fastwsol.shards import open_shards
 from fastwsol.store import default_folder, open_store
 

@@ -11,7 +11,7 @@ from faults import map_cases, pack_cases, predict_cases, report_cases, run_cases
 from faults.case import Case, Outcome, Place, made, snapshot, try_command
 
 from fastwsol import evaluate, packing, predict, report, sweep, train
-from fastwsol.command import DONE_WITH_SKIPS, run_command
+from fastwsol.host.command_line import DONE_WITH_SKIPS, run_command
 from fastwsol.shards import MANIFEST_NAME, open_shards
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 

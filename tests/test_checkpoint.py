@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fastwsol.checkpoint import load, newest_valid, save
-from fastwsol.durable import write_durably, write_json
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import write_durably, write_json
 
 
 def tensors(value: float) -> dict[str, torch.Tensor]:

@@ -11,8 +11,8 @@ import pytest
 
 import fastwsol.__main__ as listing
 from fastwsol import train
-from fastwsol.command import parse_flags, run_command, without_folders
-from fastwsol.errors import Interrupted, RunFailure, UserError
+from fastwsol.host.command_line import parse_flags, run_command, without_folders
+from fastwsol.host.errors import Interrupted, RunFailure, UserError
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,7 +36,7 @@ class Flags:
 def test_a_mistake_is_one_line_naming_the_flag(arguments, line, encoding):
     """In a subprocess, since the frame around the complaint depends on the terminal's encoding."""
     code = (
-        "from fastwsol.command import *; from tests.test_command import Flags; import sys;"
+        "from fastwsol.host.command_line import *; from tests.test_command import Flags; import sys;"
         f"sys.exit(run_command(lambda a: print(parse_flags(Flags, a, 'prog', 'does')), {arguments!r}))"
     )
     done = subprocess.run(

@@ -7,7 +7,7 @@ import pytest
 
 from fastwsol import compare
 from fastwsol.analysis import Boxes
-from fastwsol.command import run_command
+from fastwsol.host.command_line import run_command
 from fastwsol.image_rows import ImageRows
 
 COUNT = 400

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastwsol.command import run_command
+from fastwsol.host.command_line import run_command
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "compare_bench.py"
 

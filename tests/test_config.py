@@ -6,7 +6,7 @@ import pytest
 
 from fastwsol import train as training
 from fastwsol.config import Config
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 
 
 def test_the_bare_command_is_the_papers_recipe():

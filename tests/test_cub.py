@@ -9,7 +9,7 @@ from conftest import noise_jpeg
 from PIL import Image
 
 from fastwsol import packing
-from fastwsol.command import run_command
+from fastwsol.host.command_line import run_command
 from fastwsol.packing import pack
 from fastwsol.shards import open_shards
 from fastwsol.sources import Record

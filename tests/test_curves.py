@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fastwsol import report, train
-from fastwsol.command import run_command
 from fastwsol.curves import curves_of
+from fastwsol.host.command_line import run_command
 from fastwsol.rundir import RunDir
 
 SMALL = ["--preset", "demo", "--stem", "C", "--batch-size", "8", "--epochs", "1", "--eval-epochs", "0.5"]

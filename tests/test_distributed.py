@@ -15,8 +15,8 @@ from fastwsol import evaluate
 from fastwsol import train as training
 from fastwsol.batches import Stream, evaluation_plan, training_plan, valid_images
 from fastwsol.checkpoint import newest_valid
-from fastwsol.command import run_command
-from fastwsol.machine import Autocast, use_threads
+from fastwsol.host.command_line import run_command
+from fastwsol.host.device import Autocast, use_threads
 from fastwsol.packing import pack
 from fastwsol.pipeline import DaliBatches
 from fastwsol.rundir import RunDir

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from fastwsol import download as module
-from fastwsol.command import FAILURE, INTERRUPTED, USER_ERROR, run_command
 from fastwsol.download import TINY_IMAGENET, Download, fetch
-from fastwsol.errors import RunFailure, UserError
+from fastwsol.host.command_line import FAILURE, INTERRUPTED, USER_ERROR, run_command
+from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.packing import PackFlags, find_source, main
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 
@@ -340,8 +340,8 @@ import os, signal, sys
 from pathlib import Path
 from fastwsol import download
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background begins without
-from fastwsol.command import run_command
-from fastwsol.ticker import Ticker
+from fastwsol.host.command_line import run_command
+from fastwsol.host.ticker import Ticker
 download._PIECE_BYTES = 100_000
 update = Ticker.update
 Ticker.update = lambda ticker, done: os.kill(os.getpid(), {int(number)}) if done == 300_000 else update(ticker, done)
@@ -367,7 +367,7 @@ def test_progress_says_how_much_how_fast_and_how_long(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fastwsol.ticker.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("fastwsol.host.ticker.SECONDS_BETWEEN_LINES", 0.0)
     fetch(server[1], tmp_path)
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("0.7 of 0.7 MB  ")

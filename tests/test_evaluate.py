@@ -10,12 +10,12 @@ from slow_evaluator import evaluate_slowly
 
 from fastwsol import evaluate, train
 from fastwsol.analysis import FixedBox, fixed_box_hits, fixed_boxes
-from fastwsol.command import run_command
 from fastwsol.config import Config
 from fastwsol.feed import Feed
 from fastwsol.holdout import hold_out
+from fastwsol.host.command_line import run_command
+from fastwsol.host.device import Autocast
 from fastwsol.localize import PROTOCOLS
-from fastwsol.machine import Autocast
 from fastwsol.metrics import IOU_THRESHOLDS, outcomes, rates
 from fastwsol.model import build_model
 from fastwsol.shards import open_shards

@@ -13,11 +13,11 @@ import torch
 
 from fastwsol import evaluate, feed, train
 from fastwsol.checkpoint import newest_valid
-from fastwsol.command import run_command
-from fastwsol.distributed import ALONE
-from fastwsol.errors import UserError
 from fastwsol.feed import DataFlags, open_feed
-from fastwsol.machine import Autocast, memory_available
+from fastwsol.host.command_line import run_command
+from fastwsol.host.device import Autocast, memory_available
+from fastwsol.host.errors import UserError
+from fastwsol.host.processes import ALONE
 from fastwsol.packing import pack
 from fastwsol.rundir import RunDir
 from fastwsol.shards import Shards, open_shards
@@ -168,7 +168,7 @@ def test_evaluations_of_either_path_give_the_same_report(shards, tmp_path):
 TRAIN_WITHOUT_DALI = (
     "import sys; sys.modules['nvidia'] = sys.modules['nvidia.dali'] = None; "
     "import importlib.util; importlib.util.find_spec = lambda name, package=None: None; "
-    "from fastwsol import train; from fastwsol.command import run_command; sys.exit(run_command(train.main))"
+    "from fastwsol import train; from fastwsol.host.command_line import run_command; sys.exit(run_command(train.main))"
 )
 
 

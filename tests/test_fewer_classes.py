@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from fastwsol.errors import UserError
 from fastwsol.fewer_classes import with_first_classes
+from fastwsol.host.errors import UserError
 from fastwsol.packing import pack
 from fastwsol.shards import open_shards
 from fastwsol.sources.tiny_imagenet import TinyImageNet

@@ -9,10 +9,10 @@ import pytest
 
 from fastwsol import augment_cpu, evaluate, train
 from fastwsol.analysis import fixed_boxes
-from fastwsol.command import run_command
 from fastwsol.draws import holdout_ids
-from fastwsol.errors import UserError
 from fastwsol.holdout import hold_out
+from fastwsol.host.command_line import run_command
+from fastwsol.host.errors import UserError
 from fastwsol.packing import pack
 from fastwsol.rundir import RunDir
 from fastwsol.shards import Split, open_shards

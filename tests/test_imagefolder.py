@@ -12,8 +12,8 @@ from conftest import noise_jpeg
 from PIL import Image
 
 from fastwsol import packing
-from fastwsol.command import run_command
-from fastwsol.errors import UserError
+from fastwsol.host.command_line import run_command
+from fastwsol.host.errors import UserError
 from fastwsol.packing import pack
 from fastwsol.shards import Split, open_shards
 from fastwsol.sources import Record

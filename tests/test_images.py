@@ -7,7 +7,7 @@ import pytest
 from conftest import noise_jpeg
 from PIL import Image, ImageOps
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.images import as_pixels, decode_upright, find_images
 
 RNG = np.random.default_rng(0)

@@ -8,8 +8,8 @@ import torch
 from faults.run_cases import CHECKPOINT, FLAGS, HERE, make_run
 
 from fastwsol import train
-from fastwsol.command import run_command
-from fastwsol.errors import UserError
+from fastwsol.host.command_line import run_command
+from fastwsol.host.errors import UserError
 from fastwsol.initial import read_initial, start_from
 from fastwsol.model import PreActResNet, build_model
 from fastwsol.rundir import RunDir

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from fastwsol import packing
-from fastwsol.command import DONE_WITH_SKIPS, USER_ERROR, run_command
-from fastwsol.errors import RunFailure, UserError
+from fastwsol.host.command_line import DONE_WITH_SKIPS, USER_ERROR, run_command
+from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.journal import JOURNAL_NAME, FinishedShard, Journal, is_unfinished_work
 from fastwsol.judge import judge_images
 from fastwsol.packing import main, pack

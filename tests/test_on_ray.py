@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.on_ray import RayChildren, RayFlags
 
 pytest.importorskip("ray", reason="NOT TESTED on Ray: pip install 'fastwsol[ray]'")

@@ -11,7 +11,7 @@ from conftest import noise_jpeg
 from faults.run_cases import make_run
 
 from fastwsol import compare, evaluate, packing, predict, train
-from fastwsol.command import run_command
+from fastwsol.host.command_line import run_command
 from fastwsol.packing import pack
 from fastwsol.sources import Fault, Record
 from fastwsol.sources.synthetic import Synthetic

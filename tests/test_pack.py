@@ -14,9 +14,11 @@ import pytest
 from conftest import noise_jpeg
 from PIL import Image
 
-from fastwsol import durable, packing, ticker
-from fastwsol.command import FAILURE, INTERRUPTED, USER_ERROR, run_command
-from fastwsol.errors import UserError
+from fastwsol import packing
+from fastwsol.host import files as durable
+from fastwsol.host import ticker
+from fastwsol.host.command_line import FAILURE, INTERRUPTED, USER_ERROR, run_command
+from fastwsol.host.errors import UserError
 from fastwsol.judge import Look, decode, judge_images
 from fastwsol.packing import PixelMoments, main, pack
 from fastwsol.shards import MANIFEST_NAME, open_shards

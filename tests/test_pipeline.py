@@ -11,7 +11,7 @@ from fastwsol import pipeline, reference
 from fastwsol.batches import Stream, evaluation_plan, training_plan, valid_images
 from fastwsol.config import Augmentation
 from fastwsol.draws import draw_views
-from fastwsol.errors import RunFailure
+from fastwsol.host.errors import RunFailure
 from fastwsol.packing import pack
 from fastwsol.pipeline import DaliBatches
 from fastwsol.shards import Shards, open_shards

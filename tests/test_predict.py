@@ -18,8 +18,8 @@ from pycocotools.coco import COCO
 import fastwsol
 import kernels
 from fastwsol import evaluate, predict
-from fastwsol.command import run_command
-from fastwsol.errors import RunFailure, UserError
+from fastwsol.host.command_line import run_command
+from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.images import NamedImage
 from fastwsol.localize import localize
 from fastwsol.overlays import overlay_path

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fastwsol import evaluate, train
-from fastwsol.command import run_command
+from fastwsol.host.command_line import run_command
 from fastwsol.image_rows import ImageRows
 from fastwsol.packing import pack
 from fastwsol.report import main

@@ -14,7 +14,7 @@ from fastwsol.batches import Stream, evaluation_plan, training_plan, valid_image
 from fastwsol.config import Augmentation
 from fastwsol.draws import draw_views
 from fastwsol.holdout import hold_out
-from fastwsol.machine import Autocast
+from fastwsol.host.device import Autocast
 from fastwsol.model import build_model
 from fastwsol.packing import pack
 from fastwsol.pipeline import DaliBatches

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastwsol import compare, evaluate, scoremaps
-from fastwsol.command import run_command
+from fastwsol.host.command_line import run_command
 from fastwsol.localize import curve_hits, localize, score_boxes
 from fastwsol.metrics import IOU_THRESHOLDS
 from fastwsol.scoremaps import ScoreMaps, localize_score_maps, read_annotations

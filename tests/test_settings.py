@@ -3,7 +3,7 @@
 import pytest
 
 from fastwsol.config import Config
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.settings import plan
 
 NOTHING_GIVEN: frozenset[str] = frozenset()

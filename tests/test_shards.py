@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.shards import (
     MANIFEST_NAME,
     Manifest,

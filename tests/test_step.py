@@ -5,7 +5,7 @@ import torch
 
 from fastwsol import step
 from fastwsol.config import Config
-from fastwsol.machine import Autocast
+from fastwsol.host.device import Autocast
 
 
 def test_the_compiled_step_equals_the_eager_one():

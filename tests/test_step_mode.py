@@ -11,10 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastwsol import step_mode, train
 from fastwsol.batches import Batch, Batches
-from fastwsol.command import run_command
 from fastwsol.config import Config
-from fastwsol.distributed import ALONE
-from fastwsol.machine import Autocast
+from fastwsol.host.command_line import run_command
+from fastwsol.host.device import Autocast
+from fastwsol.host.processes import ALONE
 from fastwsol.step import make_loss, new_state, state_tensors, train_step, unchanged
 from fastwsol.step_mode import Choice, Stepper, choose_mode, possible_modes
 

@@ -18,7 +18,7 @@ from PIL import Image
 from fastwsol import reference, store
 from fastwsol.batches import Stream, evaluation_plan
 from fastwsol.config import Augmentation
-from fastwsol.errors import Interrupted, RunFailure
+from fastwsol.host.errors import Interrupted, RunFailure
 from fastwsol.packing import pack
 from fastwsol.pipeline import DaliBatches
 from fastwsol.shards import Shards, open_shards

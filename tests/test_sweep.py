@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from fastwsol.children import Children
-from fastwsol.command import run_command
 from fastwsol.config import Config, demo
+from fastwsol.host.command_line import run_command
 from fastwsol.launch import Launch
 from fastwsol.packing import pack
 from fastwsol.rundir import RunDir

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.sources.synthetic import BODY_SIZES, PART_SIZE, TINT, Scene, Synthetic, draw_object, draw_scene, encode
 
 CLASSES = 14

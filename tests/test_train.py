@@ -16,8 +16,8 @@ import torch
 from fastwsol import evaluate, step, step_mode
 from fastwsol import train as training
 from fastwsol.checkpoint import hash_of, newest_valid
-from fastwsol.command import run_command
-from fastwsol.durable import sole_worker
+from fastwsol.host.command_line import run_command
+from fastwsol.host.files import sole_worker
 from fastwsol.rundir import RunDir
 from fastwsol.step_mode import Stepper
 

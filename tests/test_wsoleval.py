@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from fastwsol import wsoleval
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.metrics import IOU_THRESHOLDS
 
 SIDE = 32

@@ -8,7 +8,7 @@ import pytest
 from conftest import noise_jpeg
 
 from fastwsol import packing
-from fastwsol.command import run_command
+from fastwsol.host.command_line import run_command
 from fastwsol.shards import open_shards
 from fastwsol.sources import Record
 from fastwsol.sources.wsoleval import WsolEval

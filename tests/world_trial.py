@@ -1,4 +1,4 @@
-"""What each of several processes sees of `fastwsol.distributed`; torchrun starts it, tests read what it wrote."""
+"""What each of several processes sees of `fastwsol.host.processes`; torchrun starts it, tests read what it wrote."""
 
 import json
 import sys
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from fastwsol.distributed import Wishes, joined
-from fastwsol.errors import RunFailure, UserError
+from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.host.processes import Wishes, joined
 
 
 def main(folder: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.errors import UserError, line_of
+from fastwsol.host.errors import UserError, line_of
 from fastwsol.sources import Class, Fault, Record
 from fastwsol.sources.tree import BadFile, Tree
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fastwsol.errors import UserError, line_of
+from fastwsol.host.errors import UserError, line_of
 from fastwsol.sources.annotated import Box
 
 _SIDES = ("x0", "y0", "x1", "y1")

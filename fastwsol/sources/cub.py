@@ -13,7 +13,7 @@ Each file has a line for each image, or class, by its number; records come in th
 import re
 from pathlib import Path
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Fault
 from fastwsol.sources.annotated import AnnotatedImages, Annotation, Box, first_classes, images_below, read_rows
 from fastwsol.sources.tree import Folder, Tree, Zip

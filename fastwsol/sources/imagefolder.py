@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastwsol.draws import val_ids
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.sources import Class
 from fastwsol.sources.annotated import IMAGE_SUFFIXES, AnnotatedImages, Annotation, first_classes, images_below
 from fastwsol.sources.boxes_file import ImageBoxes, read_boxes

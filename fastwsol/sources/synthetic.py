@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Fault, Record
 
 IMAGE_SIZE = 64

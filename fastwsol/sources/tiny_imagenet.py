@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Fault
 from fastwsol.sources.annotated import AnnotatedImages, Annotation, first_classes, read_rows
 from fastwsol.sources.tree import Folder, Tree, Zip

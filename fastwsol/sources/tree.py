@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 
 # Deflate packs 1032 bytes into one at the very most. JPEGs hardly shrink, and annotations some ten times.
 _MOST_RATIO = 200

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Container
 from pathlib import Path
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Fault
 from fastwsol.sources.annotated import AnnotatedImages, Annotation, Box, first_classes, images_below, read_rows
 from fastwsol.sources.tree import Folder, Tree, Zip

@@ -19,7 +19,7 @@ from fastwsol import reference
 from fastwsol.batches import Stream, training_plan
 from fastwsol.config import Augmentation
 from fastwsol.draws import COLOR_STEPS, draw_views
-from fastwsol.errors import RunFailure
+from fastwsol.host.errors import RunFailure
 from fastwsol.pipeline import DaliBatches, Decoding
 from fastwsol.shards import Split
 

@@ -19,7 +19,7 @@ from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, seconds_of, wait
 from fastwsol.cam import class_activation_maps
 from fastwsol.config import GMAC
-from fastwsol.machine import use_threads
+from fastwsol.host.device import use_threads
 from fastwsol.model import PreActResNet, SameConv2d
 from fastwsol.step_mode import Mode
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from fastwsol.durable import write_json
+from fastwsol.host.files import write_json
 
 Outcome = Literal["passed", "failed", "measured", "skipped", "not reached"]
 

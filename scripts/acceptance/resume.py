@@ -18,7 +18,7 @@ from acceptance.record import Bound, Check, Finding
 from acceptance.setting import Setting, opened
 from fastwsol import checkpoint
 from fastwsol.checkpoint import Checkpoint
-from fastwsol.errors import RunFailure
+from fastwsol.host.errors import RunFailure
 
 CLOSE_WEIGHTS = 0.1
 CLOSE_LOSSES = 0.05

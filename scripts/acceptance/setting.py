@@ -20,7 +20,7 @@ from fastwsol.batches import Batch, Batches
 from fastwsol.capture import Inputs
 from fastwsol.config import Augmentation, Config, Stem
 from fastwsol.draws import draw_views, stream_slice
-from fastwsol.machine import Autocast
+from fastwsol.host.device import Autocast
 from fastwsol.shards import Shards, open_shards
 from fastwsol.step import Loss, State, make_loss, new_state
 from fastwsol.step_mode import Mode, Stepper, possible_modes

@@ -19,8 +19,8 @@ from acceptance.commands import STOPPED_PROPERLY, run_module
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import Setting
 from fastwsol import checkpoint
-from fastwsol.durable import write_durably
-from fastwsol.errors import RunFailure
+from fastwsol.host.errors import RunFailure
+from fastwsol.host.files import write_durably
 
 FILES = ("config.json", "environment.json", "metrics.jsonl", "report.json")
 PIECE_BYTES = 15 * 2**20

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastwsol.command import run_command
+from fastwsol.host.command_line import run_command
 
 
 @dataclass

@@ -16,9 +16,9 @@ from PIL import Image
 
 from fastwsol import predict
 from fastwsol.batches import Stream, evaluation_plan
-from fastwsol.command import run_command
 from fastwsol.config import Config
-from fastwsol.errors import UserError
+from fastwsol.host.command_line import run_command
+from fastwsol.host.errors import UserError
 from fastwsol.images import decode_upright, find_images
 from fastwsol.judge import MAX_PIXELS, Look, judge_images
 from fastwsol.packing import main as pack_main

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fastwsol.durable import sole_worker
+from fastwsol.host.files import sole_worker
 from fastwsol.packing import pack
 from fastwsol.shards import SCHEMA_VERSION
 from fastwsol.sources.synthetic import Synthetic

@@ -7,8 +7,8 @@ import torch
 
 from fastwsol import model, step, step_mode, train
 from fastwsol.checkpoint import newest_valid
-from fastwsol.command import run_command
-from fastwsol.machine import Autocast
+from fastwsol.host.command_line import run_command
+from fastwsol.host.device import Autocast
 from fastwsol.rundir import RunDir
 from fastwsol.step_mode import Stepper
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fastwsol.durable import PARTIAL_SUFFIX
+from fastwsol.host.files import PARTIAL_SUFFIX
 
 from .tally import Tally
 from .test_kill_proof import Work, evaluating, packing, survives, training

@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from fastwsol import train
-from fastwsol.command import run_command
 from fastwsol.config import AugName
+from fastwsol.host.command_line import run_command
 from fastwsol.rundir import RunDir, machine
 
 from .tally import Tally

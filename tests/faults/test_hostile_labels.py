@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.sources.boxes_file import read_boxes
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fastwsol import checkpoint, packing
-from fastwsol.command import run_command
-from fastwsol.errors import UserError
+from fastwsol.host.command_line import run_command
+from fastwsol.host.errors import UserError
 from fastwsol.journal import JOURNAL_NAME, Journal
 from fastwsol.rundir import RunDir
 from fastwsol.shards import MANIFEST_NAME, open_shards

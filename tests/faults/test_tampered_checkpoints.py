@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fastwsol import checkpoint
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 
 from .tally import Tally
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 from fastwsol.packing import pack
 from fastwsol.shards import MANIFEST_NAME, open_shards
 from fastwsol.sources.synthetic import Synthetic

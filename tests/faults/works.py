@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastwsol import evaluate, model, progress, train
-from fastwsol.command import run_command
+from fastwsol.host.command_line import run_command
 from fastwsol.packing import pack
 from fastwsol.shards import open_shards
 from fastwsol.sources.synthetic import Synthetic

@@ -11,7 +11,7 @@ from typing import Literal
 import numba
 import torch
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 

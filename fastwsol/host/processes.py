@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from fastwsol.errors import Interrupted, RunFailure, UserError
+from fastwsol.host.errors import Interrupted, RunFailure, UserError
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 
 import tyro
 
-from fastwsol.errors import Interrupted, RunFailure, UserError
+from fastwsol.host.errors import Interrupted, RunFailure, UserError
 
 Flags = TypeVar("Flags")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fastwsol.errors import UserError
+from fastwsol.host.errors import UserError
 
 PARTIAL_SUFFIX = ".partial"
 
