@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fastwsol.host.errors import UserError
-from fastwsol.judge import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, decode
 from fastwsol.sources.annotated import IMAGE_SUFFIXES, images_below
+from fastwsol.sources.decode import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, decode
+from fastwsol.sources.orientation import orientation, turned
 from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
-from fastwsol.upright import orientation, turned
 
 _FORMATS = ("PNG", "BMP", "WEBP", "GIF", "TIFF")
 _JPEG_START = b"\xff\xd8\xff"

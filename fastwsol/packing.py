@@ -14,13 +14,11 @@ import numpy as np
 import tyro
 
 from fastwsol.config import flag
-from fastwsol.download import TINY_IMAGENET, Download, fetch
 from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, parse_flags
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import sole_worker, write_json
 from fastwsol.host.ticker import Ticker
 from fastwsol.journal import FinishedShard, Journal, Quarantined
-from fastwsol.judge import Look, judge_images
 from fastwsol.pack_folder import contents, finished_shards, make_folder, open_folder
 from fastwsol.shards import (
     MAX_SHARD_BYTES,
@@ -34,10 +32,12 @@ from fastwsol.shards import (
 )
 from fastwsol.sources import Fault, Record, Source
 from fastwsol.sources.cub import Cub
+from fastwsol.sources.decode import Look, judge_images
+from fastwsol.sources.download import TINY_IMAGENET, Download, fetch
 from fastwsol.sources.imagefolder import ImageFolder
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.sources.tiny_imagenet import TinyImageNet, find_layout
-from fastwsol.sources.wsoleval import WsolEval
+from fastwsol.sources.wsol_metadata import WsolEval
 
 RAW = Path("data/raw")
 """Where a source is looked for, and downloaded to, when none is named."""

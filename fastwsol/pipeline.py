@@ -20,7 +20,7 @@ from fastwsol.batches import Batch, Batches, Stream, mean_pixel, of_one_size
 from fastwsol.config import Augmentation
 from fastwsol.draws import COLOR_STEPS, Views, enlarge_cells
 from fastwsol.host.errors import RunFailure
-from fastwsol.judge import decode
+from fastwsol.sources.decode import decode
 
 Decoding = Literal["host", "mixed"]
 """Where JPEGs are decoded for a GPU: host keeps libjpeg's pixels; mixed is nvJPEG, whose pixels may differ."""

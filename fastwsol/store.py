@@ -31,8 +31,8 @@ from fastwsol.host.command_line import duration
 from fastwsol.host.errors import Interrupted, RunFailure
 from fastwsol.host.files import PARTIAL_SUFFIX, write_json
 from fastwsol.host.ticker import Ticker
-from fastwsol.judge import decode
 from fastwsol.shards import Shards, Split
+from fastwsol.sources.decode import decode
 
 FORMAT_VERSION = 1
 FOLDER_NAME = "decoded"

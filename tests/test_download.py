@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastwsol import download as module
-from fastwsol.download import TINY_IMAGENET, Download, fetch
 from fastwsol.host.command_line import FAILURE, INTERRUPTED, USER_ERROR, run_command
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.packing import PackFlags, find_source, main
+from fastwsol.sources import download as module
+from fastwsol.sources.download import TINY_IMAGENET, Download, fetch
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 
 ROOT = Path(__file__).parents[1]
@@ -338,7 +338,7 @@ def test_a_signal_keeps_what_came(number: int, server: tuple[Behaviour, Download
     code = f"""
 import os, signal, sys
 from pathlib import Path
-from fastwsol import download
+from fastwsol.sources import download
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background begins without
 from fastwsol.host.command_line import run_command
 from fastwsol.host.ticker import Ticker

@@ -11,9 +11,9 @@ import pytest
 from conftest import noise_jpeg
 from PIL import Image
 
-from fastwsol import judge
-from fastwsol.judge import MAX_IMAGE_BYTES, MAX_SIDE, MIN_SIDE, decode, judge_images
 from fastwsol.shards import MAX_SHARD_BYTES
+from fastwsol.sources import decode as judge
+from fastwsol.sources.decode import MAX_IMAGE_BYTES, MAX_SIDE, MIN_SIDE, decode, judge_images
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8))

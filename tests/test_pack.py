@@ -19,10 +19,10 @@ from fastwsol.host import files as durable
 from fastwsol.host import ticker
 from fastwsol.host.command_line import FAILURE, INTERRUPTED, USER_ERROR, run_command
 from fastwsol.host.errors import UserError
-from fastwsol.judge import Look, decode, judge_images
 from fastwsol.packing import PixelMoments, main, pack
 from fastwsol.shards import MANIFEST_NAME, open_shards
 from fastwsol.sources import Record
+from fastwsol.sources.decode import Look, decode, judge_images
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 

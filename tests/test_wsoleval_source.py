@@ -11,7 +11,7 @@ from fastwsol import packing
 from fastwsol.host.command_line import run_command
 from fastwsol.shards import open_shards
 from fastwsol.sources import Record
-from fastwsol.sources.wsoleval import WsolEval
+from fastwsol.sources.wsol_metadata import WsolEval
 
 FOLDERS = ("n01", "n02")
 

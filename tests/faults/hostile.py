@@ -20,10 +20,10 @@ from fastwsol.config import Config
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.images import decode_upright, find_images
-from fastwsol.judge import MAX_PIXELS, Look, judge_images
 from fastwsol.packing import main as pack_main
 from fastwsol.pipeline import DaliBatches
 from fastwsol.shards import open_shards
+from fastwsol.sources.decode import MAX_PIXELS, Look, judge_images
 
 from .works import run_small
 

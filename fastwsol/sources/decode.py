@@ -16,7 +16,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from fastwsol.upright import orientation, turned
+from fastwsol.sources.orientation import orientation, turned
 
 MAX_IMAGE_BYTES = 32 * 2**20
 """Largest encoded image: half a shard. ImageNet's largest has 15 MB."""
