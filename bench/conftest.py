@@ -17,12 +17,12 @@ import pytest
 from rounds import Side, cpu_time, rates, ratio
 from scipy import ndimage
 
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import open_shards
 from fastwsol.host.device import use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
-from fastwsol.packing import pack
 from fastwsol.rundir import environment
-from fastwsol.shards import open_shards
 from fastwsol.sources.synthetic import Synthetic
 
 FORMAT_VERSION = 1

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from test_predict import SIZES, PlainLoop, make_photos
 
+from fastwsol.dataset.shards import open_shards
 from fastwsol.host.device import pick_autocast, use_threads
 from fastwsol.host.files import write_json
 from fastwsol.rundir import RunDir, environment
-from fastwsol.shards import open_shards
 from fastwsol.trained import read_run, trained_model
 
 TURNS = 2

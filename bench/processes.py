@@ -18,8 +18,8 @@ from pathlib import Path
 
 from rounds import ratio
 
+from fastwsol.dataset.packer import pack
 from fastwsol.host.files import write_json
-from fastwsol.packing import pack
 from fastwsol.rundir import RunDir, environment
 from fastwsol.sources.synthetic import Synthetic
 

@@ -25,12 +25,12 @@ import torch
 from fastwsol import resident
 from fastwsol.batches import Stream, training_plan
 from fastwsol.config import Config
+from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.feed import DataFlags, open_feed
 from fastwsol.host.device import Autocast, pick_autocast, use_threads
 from fastwsol.host.files import write_json
 from fastwsol.host.processes import ALONE
 from fastwsol.rundir import environment
-from fastwsol.shards import Shards, open_shards
 from fastwsol.step import make_loss, new_state, train_step
 
 CPU = torch.device("cpu")

@@ -19,8 +19,9 @@ import tyro
 
 from fastwsol import metrics, scoremaps, wsoleval
 from fastwsol.analysis import fixed_boxes, measure
+from fastwsol.dataset.holdout import hold_out
+from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.feed import DataFlags, Feed, open_feed
-from fastwsol.holdout import hold_out
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import UserError
@@ -30,7 +31,6 @@ from fastwsol.image_rows import SEPARATOR, ImageRows
 from fastwsol.localize import CAM_THRESHOLD
 from fastwsol.metrics import CamClass
 from fastwsol.rundir import REPORT_FORMAT_VERSION, RunDir, RunInfo, environment
-from fastwsol.shards import Shards, open_shards
 from fastwsol.tables import print_numbers, print_report
 from fastwsol.trained import read_run, trained_model
 from fastwsol.validation import (

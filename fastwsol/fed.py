@@ -10,9 +10,9 @@ from PIL import Image
 
 from fastwsol.batches import Stream
 from fastwsol.config import AugName, Config
+from fastwsol.dataset.shards import Shards
 from fastwsol.feed import Feed
 from fastwsol.gallery import data_address
-from fastwsol.shards import Shards
 
 _TITLES: dict[AugName, str] = {
     "none": "none (CAM)",

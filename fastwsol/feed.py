@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from fastwsol.batches import Batches, Stream, of_one_size
+from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.command_line import OptionalPath
 from fastwsol.host.device import Autocast, memory_available
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import World
 from fastwsol.resident import DeviceBatches, StoreBatches
-from fastwsol.shards import Shards, Split
 from fastwsol.store import Store, default_folder, free_disk_bytes, is_built, never, open_store, store_bytes
 
 Data = Literal["auto", "dali", "resident"]

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import kernels
+from fastwsol.dataset.shards import Split
 from fastwsol.draws import gallery_order
 from fastwsol.localize import to_input
-from fastwsol.shards import Split
 
 Kind = Literal["best", "worst", "random"]
 KINDS: tuple[Kind, ...] = ("best", "worst", "random")

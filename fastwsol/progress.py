@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from fastwsol.config import PRESETS, Config
+from fastwsol.dataset.shards import Shards
 from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import RunFailure
 from fastwsol.host.processes import World
-from fastwsol.shards import Shards
 from fastwsol.step import SKIPPED, State, check_finite, make_loss, new_state, train_step
 
 _LEAST_LOSS_SCALE = 2.0**-10

@@ -19,18 +19,18 @@ from plotly.offline import get_plotlyjs
 
 from fastwsol import html_tables
 from fastwsol.curves import write_curves
+from fastwsol.dataset.holdout import hold_out
+from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.fed import fed
 from fastwsol.feed import DataFlags, Feed, open_feed
 from fastwsol.figures import figures
 from fastwsol.gallery import Chosen, choose_images, shown_images, shown_maps
-from fastwsol.holdout import hold_out
 from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command
 from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.host.processes import World, joined
 from fastwsol.rundir import RunDir
-from fastwsol.shards import Shards, open_shards
 from fastwsol.sides import Setting, Side, check_alike, read_side, read_weights, settings_of, short_names
 from fastwsol.trained import trained_model
 from fastwsol.validation import forward_split

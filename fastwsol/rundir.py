@@ -22,11 +22,11 @@ import torch
 
 from fastwsol.checkpoint import Checkpoint
 from fastwsol.config import Config
+from fastwsol.dataset.shards import Split
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, sole_worker, write_bytes, write_json
 from fastwsol.image_rows import ImageRows
 from fastwsol.metrics import CamClass
-from fastwsol.shards import Split
 
 FORMAT_VERSION = 3
 REPORT_FORMAT_VERSION = 3

@@ -12,11 +12,11 @@ import torch
 from fastwsol.batches import Batches, Stream, training_plan
 from fastwsol.capture import Inputs
 from fastwsol.config import Config
+from fastwsol.dataset.shards import Shards, Split
 from fastwsol.feed import Feed
 from fastwsol.host.device import Autocast
 from fastwsol.host.processes import World
 from fastwsol.rundir import RunDir, RunInfo, changes, machine
-from fastwsol.shards import Shards, Split
 from fastwsol.step import State, make_loss, unchanged
 from fastwsol.step_mode import AskedMode, Choice, Mode, Stepper, choose_mode, possible_modes, tell_failure
 

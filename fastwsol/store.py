@@ -27,11 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.batches import of_one_size
+from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.command_line import duration
 from fastwsol.host.errors import Interrupted, RunFailure
 from fastwsol.host.files import PARTIAL_SUFFIX, write_json
 from fastwsol.host.ticker import Ticker
-from fastwsol.shards import Shards, Split
 from fastwsol.sources.decode import decode
 
 FORMAT_VERSION = 1

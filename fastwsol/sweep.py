@@ -16,7 +16,8 @@ import tyro
 
 from fastwsol.children import Children, Stoppable
 from fastwsol.config import PRESETS, Config, flag
-from fastwsol.fewer_classes import with_first_classes
+from fastwsol.dataset.first_classes import with_first_classes
+from fastwsol.dataset.shards import read_manifest
 from fastwsol.host.command_line import OptionalPath, duration, parse_flags, require_parent, run_command
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
@@ -24,7 +25,6 @@ from fastwsol.launch import Launch, preset_of
 from fastwsol.on_ray import RayChildren, RayFlags
 from fastwsol.rundir import RunDir
 from fastwsol.settings import Plan, plan
-from fastwsol.shards import read_manifest
 from fastwsol.sweep_tables import print_sweep, sweep_results
 from fastwsol.workload import Workload, seconds_left
 

@@ -22,8 +22,9 @@ from fastwsol import checkpoint
 from fastwsol.batches import training_plan
 from fastwsol.config import PRESETS, Config, flag
 from fastwsol.curves import Curves, require_tensorboard
+from fastwsol.dataset.holdout import hold_out
+from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.feed import open_feed
-from fastwsol.holdout import hold_out
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
@@ -32,7 +33,6 @@ from fastwsol.initial import Initial, read_initial, start_from
 from fastwsol.launch import Launch, preset_of
 from fastwsol.progress import Progress, announce
 from fastwsol.rundir import RunDir, RunInfo, decisive_versions, here_and_now, source_digest, versions
-from fastwsol.shards import Shards, open_shards
 from fastwsol.step import (
     SKIPPED,
     BadStep,

@@ -18,6 +18,7 @@ from fastwsol.analysis import Chosen, Truths, choose, fixed_boxes, hits_of, loca
 from fastwsol.batches import Stream, evaluation_plan, valid_images
 from fastwsol.cam import class_activation_maps
 from fastwsol.config import Config
+from fastwsol.dataset.shards import Shards, Split
 from fastwsol.draws import holdout_ids
 from fastwsol.feed import Feed
 from fastwsol.host.command_line import duration
@@ -29,7 +30,6 @@ from fastwsol.image_rows import ImageRows
 from fastwsol.localize import PROTOCOLS, localize, score_boxes
 from fastwsol.model import PreActResNet
 from fastwsol.rundir import REPORT_FORMAT_VERSION, RunInfo, environment
-from fastwsol.shards import Shards, Split
 
 BATCH_SIZE = 256
 """Images of up to 64 pixels a side that are passed through the network at a time."""

@@ -57,10 +57,10 @@ import tyro
 from acceptance.record import Check, Record, line_of, run_checks
 from acceptance.setting import Setting, opened
 
+from fastwsol.dataset.packer import pack
 from fastwsol.host.command_line import FAILURE, parse_flags, run_command
 from fastwsol.host.device import pick_device, use_threads
 from fastwsol.host.errors import Interrupted, UserError
-from fastwsol.packing import pack
 from fastwsol.rundir import environment
 from fastwsol.sources.synthetic import Synthetic
 

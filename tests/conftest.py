@@ -13,7 +13,7 @@ from faults.case import Case, Outcome, as_markdown
 from faults.tally import ROWS, Table, Tally
 from PIL import Image
 
-from fastwsol.packing import pack
+from fastwsol.dataset.packer import pack
 from fastwsol.sources.synthetic import Synthetic
 from kernels import augment, boxes, components, overlaps, sweep
 

@@ -18,8 +18,8 @@ from acceptance import data, step, training
 from acceptance.record import Bound, Check, Finding, Record, run_checks
 from acceptance.setting import Setting
 
+from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
-from fastwsol.shards import open_shards
 from fastwsol.store import default_folder, open_store
 
 SCRIPT = Path(accept_gpu.__file__)

@@ -10,9 +10,10 @@ import pytest
 from faults import map_cases, pack_cases, predict_cases, report_cases, run_cases, sweep_cases
 from faults.case import Case, Outcome, Place, made, snapshot, try_command
 
-from fastwsol import evaluate, packing, predict, report, sweep, train
+from fastwsol import evaluate, predict, report, sweep, train
+from fastwsol.dataset import packer as packing
+from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.host.command_line import DONE_WITH_SKIPS, run_command
-from fastwsol.shards import MANIFEST_NAME, open_shards
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 
 MAINS: dict[str, Callable] = {

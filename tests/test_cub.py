@@ -8,10 +8,10 @@ import pytest
 from conftest import noise_jpeg
 from PIL import Image
 
-from fastwsol import packing
+from fastwsol.dataset import packer as packing
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
-from fastwsol.packing import pack
-from fastwsol.shards import open_shards
 from fastwsol.sources import Record
 from fastwsol.sources.cub import Cub
 

@@ -11,14 +11,14 @@ from slow_evaluator import evaluate_slowly
 from fastwsol import evaluate, train
 from fastwsol.analysis import FixedBox, fixed_box_hits, fixed_boxes
 from fastwsol.config import Config
+from fastwsol.dataset.holdout import hold_out
+from fastwsol.dataset.shards import open_shards
 from fastwsol.feed import Feed
-from fastwsol.holdout import hold_out
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.localize import PROTOCOLS
 from fastwsol.metrics import IOU_THRESHOLDS, outcomes, rates
 from fastwsol.model import build_model
-from fastwsol.shards import open_shards
 from fastwsol.validation import Outputs, forward_split, images_at_once, rates_of, truths_of, tuning_images
 
 
@@ -130,7 +130,7 @@ def test_a_folder_that_is_no_whole_run_gets_one_line(run, tmp_path, capsys, dama
 
 
 def test_shards_of_another_set_are_refused(run, tmp_path, capsys):
-    from fastwsol.packing import pack
+    from fastwsol.dataset.packer import pack
     from fastwsol.sources.synthetic import Synthetic
 
     pack(Synthetic(class_count=4, train_count=5, val_count=5, seed=9), tmp_path / "other")
@@ -140,7 +140,7 @@ def test_shards_of_another_set_are_refused(run, tmp_path, capsys):
 
 def test_real_baselines_are_the_known_ones(real_source, tmp_path):
     """The whole frame on all of val: 52.11 % at IoU >= .5, 51.70 % above .5, 34.2 % at .7 (Tiny ImageNet's boxes)."""
-    from fastwsol.packing import pack
+    from fastwsol.dataset.packer import pack
     from fastwsol.sources.tiny_imagenet import TinyImageNet
 
     pack(TinyImageNet(real_source), tmp_path / "shards")

@@ -13,14 +13,14 @@ import torch
 
 from fastwsol import evaluate, feed, train
 from fastwsol.checkpoint import newest_valid
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.feed import DataFlags, open_feed
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast, memory_available
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import ALONE
-from fastwsol.packing import pack
 from fastwsol.rundir import RunDir
-from fastwsol.shards import Shards, open_shards
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.step_mode import Stepper
 from fastwsol.store import Store

@@ -5,10 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
-from fastwsol.fewer_classes import with_first_classes
+from fastwsol.dataset.first_classes import with_first_classes
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import open_shards
 from fastwsol.host.errors import UserError
-from fastwsol.packing import pack
-from fastwsol.shards import open_shards
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 
 

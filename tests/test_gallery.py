@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastwsol.dataset.shards import open_shards
 from fastwsol.gallery import LONGEST_SIDE, choose_images, hundredths, picture, shown_images, shown_maps
 from fastwsol.localize import curve_hits, localize, score_boxes
 from fastwsol.metrics import IOU_THRESHOLDS
-from fastwsol.shards import open_shards
 
 FRAME = 64
 

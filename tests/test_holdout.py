@@ -9,13 +9,13 @@ import pytest
 
 from fastwsol import augment_cpu, evaluate, train
 from fastwsol.analysis import fixed_boxes
+from fastwsol.dataset.holdout import hold_out
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import Split, open_shards
 from fastwsol.draws import holdout_ids
-from fastwsol.holdout import hold_out
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.packing import pack
 from fastwsol.rundir import RunDir
-from fastwsol.shards import Split, open_shards
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.validation import truths_of
 

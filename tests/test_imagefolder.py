@@ -11,11 +11,11 @@ import pytest
 from conftest import noise_jpeg
 from PIL import Image
 
-from fastwsol import packing
+from fastwsol.dataset import packer as packing
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import Split, open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.packing import pack
-from fastwsol.shards import Split, open_shards
 from fastwsol.sources import Record
 from fastwsol.sources.imagefolder import ImageFolder
 

@@ -10,9 +10,10 @@ import pytest
 from conftest import noise_jpeg
 from faults.run_cases import make_run
 
-from fastwsol import compare, evaluate, packing, predict, train
+from fastwsol import compare, evaluate, predict, train
+from fastwsol.dataset import packer as packing
+from fastwsol.dataset.packer import pack
 from fastwsol.host.command_line import run_command
-from fastwsol.packing import pack
 from fastwsol.sources import Fault, Record
 from fastwsol.sources.synthetic import Synthetic
 

@@ -10,11 +10,11 @@ from conftest import noise_jpeg
 from fastwsol import pipeline, reference
 from fastwsol.batches import Stream, evaluation_plan, training_plan, valid_images
 from fastwsol.config import Augmentation
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.draws import draw_views
 from fastwsol.host.errors import RunFailure
-from fastwsol.packing import pack
 from fastwsol.pipeline import DaliBatches
-from fastwsol.shards import Shards, open_shards
 from fastwsol.sources import Class, Record
 
 CPU = torch.device("cpu")

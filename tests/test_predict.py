@@ -18,13 +18,13 @@ from pycocotools.coco import COCO
 import fastwsol
 import kernels
 from fastwsol import evaluate, predict
+from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.images import NamedImage
 from fastwsol.localize import localize
 from fastwsol.overlays import overlay_path
 from fastwsol.predictor import Predictor, Skipped, Wanted, boxes_of_maps, label_of
-from fastwsol.shards import open_shards
 
 ON_CPU = ["--device", "cpu", "--threads", "1"]
 SIZES = [(64, 64), (90, 40), (33, 120), (200, 150), (64, 65)]

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from fastwsol import evaluate, train
+from fastwsol.dataset.packer import pack
 from fastwsol.host.command_line import run_command
 from fastwsol.image_rows import ImageRows
-from fastwsol.packing import pack
 from fastwsol.report import main
 from fastwsol.sources import Fault, Record
 from fastwsol.sources.synthetic import Synthetic

@@ -12,14 +12,14 @@ from fastwsol.augment_cpu import Shower
 from fastwsol.augment_gpu import make_show
 from fastwsol.batches import Stream, evaluation_plan, training_plan, valid_images
 from fastwsol.config import Augmentation
+from fastwsol.dataset.holdout import hold_out
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.draws import draw_views
-from fastwsol.holdout import hold_out
 from fastwsol.host.device import Autocast
 from fastwsol.model import build_model
-from fastwsol.packing import pack
 from fastwsol.pipeline import DaliBatches
 from fastwsol.resident import DeviceBatches, StoreBatches
-from fastwsol.shards import Shards, open_shards
 from fastwsol.store import Store, open_store
 
 CPU = torch.device("cpu")

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastwsol.host.errors import UserError
-from fastwsol.shards import (
+from fastwsol.dataset.shards import (
     MANIFEST_NAME,
     Manifest,
     Row,
@@ -23,6 +22,7 @@ from fastwsol.shards import (
     write_manifest,
     write_shards,
 )
+from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Record
 
 CLASSES = tuple(Class(f"n{k}", f"name {k}") for k in range(5))

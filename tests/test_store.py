@@ -18,10 +18,10 @@ from PIL import Image
 from fastwsol import reference, store
 from fastwsol.batches import Stream, evaluation_plan
 from fastwsol.config import Augmentation
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.host.errors import Interrupted, RunFailure
-from fastwsol.packing import pack
 from fastwsol.pipeline import DaliBatches
-from fastwsol.shards import Shards, open_shards
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.store import default_folder, is_built, open_store
 
@@ -162,7 +162,7 @@ KILLED = """
 import signal, sys, time
 from pathlib import Path
 from fastwsol import store
-from fastwsol.shards import open_shards
+from fastwsol.dataset.shards import open_shards
 decode = store.decode
 def slow(image):
     print("decoding", flush=True)
@@ -219,7 +219,7 @@ def test_waiting_is_said(shards):
     )
     holder.stdout.readline()
     build = (
-        "import sys; from pathlib import Path; from fastwsol.shards import open_shards; from fastwsol.store import *; "
+        "import sys; from pathlib import Path; from fastwsol.dataset.shards import open_shards; from fastwsol.store import *; "
         "s = open_shards(Path(sys.argv[1])); open_store(s, 'train', default_folder(s), 1)"
     )
     command = [sys.executable, "-c", build, str(shards.folder)]

@@ -15,12 +15,12 @@ import pytest
 
 from fastwsol.children import Children
 from fastwsol.config import Config, demo
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.launch import Launch
-from fastwsol.packing import pack
 from fastwsol.rundir import RunDir
 from fastwsol.settings import Plan
-from fastwsol.shards import open_shards
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 from fastwsol.sweep import Run, command_of, given_fields, main, read_flags
 from fastwsol.sweep_tables import SweepResults, print_sweep

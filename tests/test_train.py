@@ -247,7 +247,7 @@ def test_another_configuration_in_a_runs_folder_is_refused_by_name(unbroken, syn
 
 
 def test_other_shards_under_an_unfinished_run_are_refused(synthetic_shards, tmp_path, monkeypatch, capsys):
-    from fastwsol.packing import pack
+    from fastwsol.dataset.packer import pack
     from fastwsol.sources.synthetic import Synthetic
 
     stop_after(monkeypatch, 1)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conftest import noise_jpeg
 
-from fastwsol import packing
+from fastwsol.dataset import packer as packing
+from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
-from fastwsol.shards import open_shards
 from fastwsol.sources import Record
 from fastwsol.sources.wsol_metadata import WsolEval
 

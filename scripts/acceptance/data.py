@@ -18,10 +18,10 @@ from acceptance.setting import IMAGE_SIZE, SEED, Setting, opened, wait
 from fastwsol import reference
 from fastwsol.batches import Stream, training_plan
 from fastwsol.config import Augmentation
+from fastwsol.dataset.shards import Split
 from fastwsol.draws import COLOR_STEPS, draw_views
 from fastwsol.host.errors import RunFailure
 from fastwsol.pipeline import DaliBatches, Decoding
-from fastwsol.shards import Split
 
 HOST_RESAMPLED, HOST_EXACT = 1.001, 1e-3
 HOST_SHARE_OVER_HALF = 0.02

@@ -19,9 +19,9 @@ from fastwsol import reference
 from fastwsol.batches import Batch, Batches
 from fastwsol.capture import Inputs
 from fastwsol.config import Augmentation, Config, Stem
+from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.draws import draw_views, stream_slice
 from fastwsol.host.device import Autocast
-from fastwsol.shards import Shards, open_shards
 from fastwsol.step import Loss, State, make_loss, new_state
 from fastwsol.step_mode import Mode, Stepper, possible_modes
 from fastwsol.store import Store, default_folder, open_store

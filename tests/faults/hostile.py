@@ -17,12 +17,12 @@ from PIL import Image
 from fastwsol import predict
 from fastwsol.batches import Stream, evaluation_plan
 from fastwsol.config import Config
+from fastwsol.dataset.packer import main as pack_main
+from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.images import decode_upright, find_images
-from fastwsol.packing import main as pack_main
 from fastwsol.pipeline import DaliBatches
-from fastwsol.shards import open_shards
 from fastwsol.sources.decode import MAX_PIXELS, Look, judge_images
 
 from .works import run_small

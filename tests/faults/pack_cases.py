@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import SCHEMA_VERSION
 from fastwsol.host.files import sole_worker
-from fastwsol.packing import pack
-from fastwsol.shards import SCHEMA_VERSION
 from fastwsol.sources.synthetic import Synthetic
 
 from .case import Case, Place

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastwsol.config import demo
+from fastwsol.dataset.shards import open_shards
 from fastwsol.rundir import RunDir
-from fastwsol.shards import open_shards
 from fastwsol.train import run_info
 
 from .case import Case, Place

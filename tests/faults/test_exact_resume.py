@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fastwsol.packing import pack
+from fastwsol.dataset.packer import pack
 from fastwsol.rundir import changes, promises_bits
 from fastwsol.sources.synthetic import Synthetic
 

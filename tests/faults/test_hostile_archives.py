@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastwsol.shards import QUARANTINE_NAME
+from fastwsol.dataset.shards import QUARANTINE_NAME
 
 from .dying import Trial
 from .hostile import decode_packed, good_images, good_zip, look_at_archives, look_at_images, pack_images, predict_images

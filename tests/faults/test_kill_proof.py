@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fastwsol.checkpoint import newest_valid
+from fastwsol.dataset.shards import open_shards
 from fastwsol.rundir import RunDir
-from fastwsol.shards import open_shards
 
 from .dying import Trial
 from .tally import Tally

@@ -9,8 +9,8 @@ import torch
 
 from fastwsol.batches import Stream, evaluation_plan, training_plan, valid_images
 from fastwsol.config import Config
+from fastwsol.dataset.shards import open_shards
 from fastwsol.pipeline import DaliBatches
-from fastwsol.shards import open_shards
 
 from .tally import Tally
 

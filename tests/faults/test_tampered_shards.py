@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.host.errors import UserError
-from fastwsol.packing import pack
-from fastwsol.shards import MANIFEST_NAME, open_shards
 from fastwsol.sources.synthetic import Synthetic
 
 from .tally import Tally

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fastwsol.shards import open_shards
+from fastwsol.dataset.shards import open_shards
 from fastwsol.store import default_folder, is_built, open_store
 
 from .dying import Trial

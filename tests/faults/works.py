@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fastwsol import evaluate, model, progress, train
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
-from fastwsol.packing import pack
-from fastwsol.shards import open_shards
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.store import default_folder, open_store
 

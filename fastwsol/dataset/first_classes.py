@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import MANIFEST_NAME, Shards, open_shards, read_manifest
 from fastwsol.host.errors import UserError
-from fastwsol.packing import pack
-from fastwsol.shards import MANIFEST_NAME, Shards, open_shards, read_manifest
 from fastwsol.sources import Fault, Record
 
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fastwsol.dataset.shards import MANIFEST_NAME, QUARANTINE_NAME, SCHEMA_VERSION, ShardFile, is_shard_name
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, write_json
-from fastwsol.shards import MANIFEST_NAME, QUARANTINE_NAME, SCHEMA_VERSION, ShardFile, is_shard_name
 from fastwsol.sources import Source
 
 JOURNAL_NAME = "packing.json"

@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from fastwsol.dataset.shards import Shards
 from fastwsol.draws import holdout_ids
 from fastwsol.host.errors import UserError
-from fastwsol.shards import Shards
 
 
 def hold_out(shards: Shards, per_class: int) -> Shards:

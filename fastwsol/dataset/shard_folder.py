@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from fastwsol.dataset.packing_journal import JOURNAL_NAME, Journal, is_unfinished_work
+from fastwsol.dataset.shards import MANIFEST_NAME, Manifest, read_manifest
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX
-from fastwsol.journal import JOURNAL_NAME, Journal, is_unfinished_work
-from fastwsol.shards import MANIFEST_NAME, Manifest, read_manifest
 from fastwsol.sources import Source
 
 

@@ -14,13 +14,9 @@ import numpy as np
 import tyro
 
 from fastwsol.config import flag
-from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, parse_flags
-from fastwsol.host.errors import Interrupted, RunFailure, UserError
-from fastwsol.host.files import sole_worker, write_json
-from fastwsol.host.ticker import Ticker
-from fastwsol.journal import FinishedShard, Journal, Quarantined
-from fastwsol.pack_folder import contents, finished_shards, make_folder, open_folder
-from fastwsol.shards import (
+from fastwsol.dataset.packing_journal import FinishedShard, Journal, Quarantined
+from fastwsol.dataset.shard_folder import contents, finished_shards, make_folder, open_folder
+from fastwsol.dataset.shards import (
     MAX_SHARD_BYTES,
     QUARANTINE_NAME,
     Manifest,
@@ -30,6 +26,10 @@ from fastwsol.shards import (
     write_manifest,
     write_shards,
 )
+from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, parse_flags
+from fastwsol.host.errors import Interrupted, RunFailure, UserError
+from fastwsol.host.files import sole_worker, write_json
+from fastwsol.host.ticker import Ticker
 from fastwsol.sources import Fault, Record, Source
 from fastwsol.sources.cub import Cub
 from fastwsol.sources.decode import Look, judge_images
