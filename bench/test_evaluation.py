@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from rounds import Side
 from test_pipeline import all_of_size, data_of, pillow_decode, scale_and_shift, started
 
+from fastwsol.batches.feed import Feed
 from fastwsol.config import Config
-from fastwsol.feed import Feed
 from fastwsol.host.device import pick_autocast
 from fastwsol.localize import PROTOCOLS, localize
 from fastwsol.metrics import IOU_THRESHOLDS

@@ -4,7 +4,7 @@
 
 Sides, each on the same cores and one thread or worker a core:
 
-- ours: `fastwsol.pipeline.DaliBatches`, DALI's decoder and one Numba kernel.
+- ours: `fastwsol.batches.dali_batches.DaliBatches`, DALI's decoder and one Numba kernel.
 - dali operators: the same class with DALI's own operators behind the decoder, as it has them for a GPU.
 - pillow dataloader: a torch DataLoader with Pillow. Its workers stay alive, fetch whole batches and hand them over as
   uint8, a quarter of the bytes; the main process normalises and masks a batch at a time with torch, on one thread,
@@ -31,11 +31,11 @@ import torch
 from PIL import Image
 from rounds import Side
 
-from fastwsol import pipeline
-from fastwsol.batches import Stream, training_plan
+from fastwsol.batches import dali_batches as pipeline
+from fastwsol.batches.dali_batches import DaliBatches
+from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation
 from fastwsol.draws import CELLS, draw_views, stream_slice
-from fastwsol.pipeline import DaliBatches
 
 BATCH = 256
 BATCHES_A_TURN = 16

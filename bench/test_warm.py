@@ -5,7 +5,7 @@
 All sides of `bench/test_pipeline.py` and its rules: the same ids, windows, flips and cells, the same resampler, the
 same cores, float32 out, batches compared before anything is timed.
 
-- warm: `--data resident`, `fastwsol.resident.StoreBatches`.
+- warm: `--data resident`, `fastwsol.batches.store_batches.StoreBatches`.
 - cold: `--data dali`, DALI's decoder and our kernel.
 - dali operators: DALI's JPEG pipeline, all of it in DALI's own operators.
 - pillow dataloader; simplejpeg threads: as there.
@@ -29,10 +29,10 @@ from test_pipeline import (
     stream_of,
 )
 
-from fastwsol.batches import of_one_size
+from fastwsol.batches.decoded_store import open_store
+from fastwsol.batches.store_batches import StoreBatches
+from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Augmentation
-from fastwsol.resident import StoreBatches
-from fastwsol.store import open_store
 
 
 @pytest.fixture(scope="session")

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import torch
 
-from fastwsol import resident
-from fastwsol.batches import Stream, training_plan
+from fastwsol.batches import store_batches as resident
+from fastwsol.batches.feed import DataFlags, open_feed
+from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards, open_shards
-from fastwsol.feed import DataFlags, open_feed
 from fastwsol.host.device import Autocast, pick_autocast, use_threads
 from fastwsol.host.files import write_json
 from fastwsol.host.processes import ALONE

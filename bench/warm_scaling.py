@@ -17,13 +17,13 @@ import numba
 import numpy as np
 import torch
 
-from fastwsol.batches import Stream, training_plan
+from fastwsol.batches.decoded_store import Store
+from fastwsol.batches.store_batches import StoreBatches
+from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation
 from fastwsol.host.device import use_threads
 from fastwsol.host.files import write_json
-from fastwsol.resident import StoreBatches
 from fastwsol.rundir import environment
-from fastwsol.store import Store
 from kernels.lanes import STREAMED_BYTES, finish_streaming, stream
 
 matplotlib.use("Agg")

@@ -19,9 +19,9 @@ import tyro
 
 from fastwsol import metrics, scoremaps, wsoleval
 from fastwsol.analysis import fixed_boxes, measure
+from fastwsol.batches.feed import DataFlags, Feed, open_feed
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
-from fastwsol.feed import DataFlags, Feed, open_feed
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import UserError

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastwsol.batches import Stream
+from fastwsol.batches.feed import Feed
+from fastwsol.batches.stream import Stream
 from fastwsol.config import AugName, Config
 from fastwsol.dataset.shards import Shards
-from fastwsol.feed import Feed
 from fastwsol.gallery import data_address
 
 _TITLES: dict[AugName, str] = {

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastwsol.batches.feed import DataFlags
 from fastwsol.config import PRESETS, PresetName
-from fastwsol.feed import DataFlags
 from fastwsol.host.device import Precision
 from fastwsol.step_mode import AskedMode
 

@@ -18,11 +18,11 @@ from plotly.colors import sample_colorscale, unlabel_rgb
 from plotly.offline import get_plotlyjs
 
 from fastwsol import html_tables
+from fastwsol.batches.feed import DataFlags, Feed, open_feed
 from fastwsol.curves import write_curves
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.fed import fed
-from fastwsol.feed import DataFlags, Feed, open_feed
 from fastwsol.figures import figures
 from fastwsol.gallery import Chosen, choose_images, shown_images, shown_maps
 from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import torch
 
-from fastwsol.batches import Batches
+from fastwsol.batches.stream import Batches
 from fastwsol.capture import Captured, Inputs
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import ALONE, World

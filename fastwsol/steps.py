@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from fastwsol.batches import Batches, Stream, training_plan
+from fastwsol.batches.feed import Feed
+from fastwsol.batches.stream import Batches, Stream, training_plan
 from fastwsol.capture import Inputs
 from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards, Split
-from fastwsol.feed import Feed
 from fastwsol.host.device import Autocast
 from fastwsol.host.processes import World
 from fastwsol.rundir import RunDir, RunInfo, changes, machine

@@ -19,12 +19,12 @@ from typing import Any, Literal
 import torch
 
 from fastwsol import checkpoint
-from fastwsol.batches import training_plan
+from fastwsol.batches.feed import open_feed
+from fastwsol.batches.stream import training_plan
 from fastwsol.config import PRESETS, Config, flag
 from fastwsol.curves import Curves, require_tensorboard
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
-from fastwsol.feed import open_feed
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import Interrupted, RunFailure, UserError

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from fastwsol import metrics, wsoleval
 from fastwsol.analysis import Chosen, Truths, choose, fixed_boxes, hits_of, localize_maps, measure
-from fastwsol.batches import Stream, evaluation_plan, valid_images
+from fastwsol.batches.feed import Feed
+from fastwsol.batches.stream import Stream, evaluation_plan, valid_images
 from fastwsol.cam import class_activation_maps
 from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.draws import holdout_ids
-from fastwsol.feed import Feed
 from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import RunFailure, UserError

@@ -18,9 +18,9 @@ from acceptance import data, step, training
 from acceptance.record import Bound, Check, Finding, Record, run_checks
 from acceptance.setting import Setting
 
+from fastwsol.batches.decoded_store import default_folder, open_store
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
-from fastwsol.store import default_folder, open_store
 
 SCRIPT = Path(accept_gpu.__file__)
 WITHOUT_DALI = ("step", "augment", "rates", "resident")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import slow_draws
 
-from fastwsol import reference
+from fastwsol.batches import views_reference as reference
 from fastwsol.config import Augmentation
 from fastwsol.draws import (
     CELLS,

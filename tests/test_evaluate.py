@@ -10,10 +10,10 @@ from slow_evaluator import evaluate_slowly
 
 from fastwsol import evaluate, train
 from fastwsol.analysis import FixedBox, fixed_box_hits, fixed_boxes
+from fastwsol.batches.feed import Feed
 from fastwsol.config import Config
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
-from fastwsol.feed import Feed
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.localize import PROTOCOLS

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from fastwsol import evaluate, feed, train
+from fastwsol import evaluate, train
+from fastwsol.batches import feed
+from fastwsol.batches.decoded_store import Store
+from fastwsol.batches.feed import DataFlags, open_feed
 from fastwsol.checkpoint import newest_valid
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
-from fastwsol.feed import DataFlags, open_feed
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast, memory_available
 from fastwsol.host.errors import UserError
@@ -23,7 +25,6 @@ from fastwsol.host.processes import ALONE
 from fastwsol.rundir import RunDir
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.step_mode import Stepper
-from fastwsol.store import Store
 
 FP32 = Autocast(torch.device("cpu"), "fp32")
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastwsol import augment_cpu, evaluate, train
+from fastwsol import evaluate, train
 from fastwsol.analysis import fixed_boxes
+from fastwsol.batches import views_cpu as augment_cpu
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Split, open_shards

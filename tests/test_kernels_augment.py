@@ -1,4 +1,4 @@
-"""The kernel that makes views of decoded images against the plain twin of the whole path, `fastwsol.reference`."""
+"""The kernel that makes views of decoded images against the plain twin of the whole path, `fastwsol.batches.views_reference`."""
 
 import dataclasses
 import io
@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fastwsol import reference
+from fastwsol.batches import views_reference as reference
 from fastwsol.config import Augmentation
 from fastwsol.draws import Views, draw_views
 from kernels import Jitter, Look, show_views

@@ -7,14 +7,15 @@ import pytest
 import torch
 from conftest import noise_jpeg
 
-from fastwsol import pipeline, reference
-from fastwsol.batches import Stream, evaluation_plan, training_plan, valid_images
+from fastwsol.batches import dali_batches as pipeline
+from fastwsol.batches import views_reference as reference
+from fastwsol.batches.dali_batches import DaliBatches
+from fastwsol.batches.stream import Stream, evaluation_plan, training_plan, valid_images
 from fastwsol.config import Augmentation
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.draws import draw_views
 from fastwsol.host.errors import RunFailure
-from fastwsol.pipeline import DaliBatches
 from fastwsol.sources import Class, Record
 
 CPU = torch.device("cpu")

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from fastwsol import reference, resident
-from fastwsol.augment_cpu import Shower
-from fastwsol.augment_gpu import make_show
-from fastwsol.batches import Stream, evaluation_plan, training_plan, valid_images
+from fastwsol.batches import store_batches as resident
+from fastwsol.batches import views_reference as reference
+from fastwsol.batches.dali_batches import DaliBatches
+from fastwsol.batches.decoded_store import Store, open_store
+from fastwsol.batches.store_batches import DeviceBatches, StoreBatches
+from fastwsol.batches.stream import Stream, evaluation_plan, training_plan, valid_images
+from fastwsol.batches.views_cpu import Shower
+from fastwsol.batches.views_gpu import make_show
 from fastwsol.config import Augmentation
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.packer import pack
@@ -18,9 +22,6 @@ from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.draws import draw_views
 from fastwsol.host.device import Autocast
 from fastwsol.model import build_model
-from fastwsol.pipeline import DaliBatches
-from fastwsol.resident import DeviceBatches, StoreBatches
-from fastwsol.store import Store, open_store
 
 CPU = torch.device("cpu")
 BATCH = 16

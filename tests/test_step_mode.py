@@ -10,7 +10,7 @@ import torch._dynamo.testing
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastwsol import step_mode, train
-from fastwsol.batches import Batch, Batches
+from fastwsol.batches.stream import Batch, Batches
 from fastwsol.config import Config
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast

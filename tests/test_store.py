@@ -15,15 +15,16 @@ import torch
 from conftest import noise_jpeg
 from PIL import Image
 
-from fastwsol import reference, store
-from fastwsol.batches import Stream, evaluation_plan
+from fastwsol.batches import decoded_store as store
+from fastwsol.batches import views_reference as reference
+from fastwsol.batches.dali_batches import DaliBatches
+from fastwsol.batches.decoded_store import default_folder, is_built, open_store
+from fastwsol.batches.stream import Stream, evaluation_plan
 from fastwsol.config import Augmentation
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.host.errors import Interrupted, RunFailure
-from fastwsol.pipeline import DaliBatches
 from fastwsol.sources.synthetic import Synthetic
-from fastwsol.store import default_folder, is_built, open_store
 
 PLAIN = Augmentation("none", False, False, "bilinear", 64)
 
@@ -161,7 +162,7 @@ def test_of_several_processes_that_want_it_one_builds(shards):
 KILLED = """
 import signal, sys, time
 from pathlib import Path
-from fastwsol import store
+from fastwsol.batches import decoded_store as store
 from fastwsol.dataset.shards import open_shards
 decode = store.decode
 def slow(image):
@@ -219,7 +220,7 @@ def test_waiting_is_said(shards):
     )
     holder.stdout.readline()
     build = (
-        "import sys; from pathlib import Path; from fastwsol.dataset.shards import open_shards; from fastwsol.store import *; "
+        "import sys; from pathlib import Path; from fastwsol.dataset.shards import open_shards; from fastwsol.batches.decoded_store import *; "
         "s = open_shards(Path(sys.argv[1])); open_store(s, 'train', default_folder(s), 1)"
     )
     command = [sys.executable, "-c", build, str(shards.folder)]

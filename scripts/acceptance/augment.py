@@ -15,12 +15,12 @@ from torch import Tensor
 
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, SEED, Setting, decoded, nothing_waits, opened
-from fastwsol import reference
-from fastwsol.augment_gpu import make_show
-from fastwsol.batches import Batch, Stream, training_plan
+from fastwsol.batches import views_reference as reference
+from fastwsol.batches.store_batches import DeviceBatches
+from fastwsol.batches.stream import Batch, Stream, training_plan
+from fastwsol.batches.views_gpu import make_show
 from fastwsol.config import Augmentation
 from fastwsol.draws import COLOR_STEPS
-from fastwsol.resident import DeviceBatches
 
 LEVELS, SHARE_OVER_HALF = 1.001, 0.001
 COLOR_GAIN = 1.4

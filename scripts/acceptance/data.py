@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, SEED, Setting, opened, wait
-from fastwsol import reference
-from fastwsol.batches import Stream, training_plan
+from fastwsol.batches import views_reference as reference
+from fastwsol.batches.dali_batches import DaliBatches, Decoding
+from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Split
 from fastwsol.draws import COLOR_STEPS, draw_views
 from fastwsol.host.errors import RunFailure
-from fastwsol.pipeline import DaliBatches, Decoding
 
 HOST_RESAMPLED, HOST_EXACT = 1.001, 1e-3
 HOST_SHARE_OVER_HALF = 0.02

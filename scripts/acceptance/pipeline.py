@@ -9,9 +9,9 @@ from typing import Any
 
 from acceptance.record import Check, Finding
 from acceptance.setting import IMAGE_SIZE, SEED, Setting, opened, seconds_of, wait
-from fastwsol.batches import Stream, training_plan
+from fastwsol.batches.dali_batches import DaliBatches, Decoding
+from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation
-from fastwsol.pipeline import DaliBatches, Decoding
 from fastwsol.step import train_step
 
 

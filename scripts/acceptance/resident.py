@@ -14,7 +14,7 @@ import torch
 from acceptance.augment import batches, on_device, stream_of
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, decoded, seconds_of, wait
-from fastwsol.batches import Batches
+from fastwsol.batches.stream import Batches
 from fastwsol.config import Augmentation
 from fastwsol.step_mode import Mode
 
@@ -127,7 +127,7 @@ def training_rates(setting: Setting, network: Network, size: int, mode: Mode) ->
 def beside_dali(setting: Setting, augmentation: Augmentation, size: int) -> Finding:
     """Seconds a batch from the store and by DALI's pipeline, each alone."""
     try:
-        from fastwsol.pipeline import DaliBatches
+        from fastwsol.batches.dali_batches import DaliBatches
     except ImportError:
         return Finding(figures={"DALI": "not installed"})
     dali = DaliBatches(stream_of(setting, augmentation, size), setting.device, setting.threads)

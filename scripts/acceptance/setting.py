@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastwsol import reference
-from fastwsol.batches import Batch, Batches
+from fastwsol.batches import views_reference as reference
+from fastwsol.batches.decoded_store import Store, default_folder, open_store
+from fastwsol.batches.stream import Batch, Batches
 from fastwsol.capture import Inputs
 from fastwsol.config import Augmentation, Config, Stem
 from fastwsol.dataset.shards import Shards, open_shards
@@ -24,7 +25,6 @@ from fastwsol.draws import draw_views, stream_slice
 from fastwsol.host.device import Autocast
 from fastwsol.step import Loss, State, make_loss, new_state
 from fastwsol.step_mode import Mode, Stepper, possible_modes
-from fastwsol.store import Store, default_folder, open_store
 
 SEED = 0
 IMAGE_SIZE = 64

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from fastwsol.batches import Stream, evaluation_plan, training_plan, valid_images
+from fastwsol.batches.dali_batches import DaliBatches
+from fastwsol.batches.stream import Stream, evaluation_plan, training_plan, valid_images
 from fastwsol.config import Config
 from fastwsol.dataset.shards import open_shards
-from fastwsol.pipeline import DaliBatches
 
 from .tally import Tally
 

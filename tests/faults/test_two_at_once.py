@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from fastwsol.batches.decoded_store import default_folder, is_built, open_store
 from fastwsol.dataset.shards import open_shards
-from fastwsol.store import default_folder, is_built, open_store
 
 from .dying import Trial
 from .tally import Tally

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fastwsol import evaluate, model, progress, train
+from fastwsol.batches.decoded_store import default_folder, open_store
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.sources.synthetic import Synthetic
-from fastwsol.store import default_folder, open_store
 
 STEPS = 20
 """Of 16 images out of 80: epochs begin with steps 0, 5, 10 and 15."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastwsol.batches import Stream, mean_pixel
+from fastwsol.batches.stream import Stream, mean_pixel
 from fastwsol.draws import Views
 from kernels import Jitter, Look, show_views
 

@@ -13,14 +13,22 @@ from typing import Literal
 import numpy as np
 import torch
 
-from fastwsol.batches import Batches, Stream, of_one_size
+from fastwsol.batches.decoded_store import (
+    Store,
+    default_folder,
+    free_disk_bytes,
+    is_built,
+    never,
+    open_store,
+    store_bytes,
+)
+from fastwsol.batches.store_batches import DeviceBatches, StoreBatches
+from fastwsol.batches.stream import Batches, Stream, of_one_size
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.command_line import OptionalPath
 from fastwsol.host.device import Autocast, memory_available
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import World
-from fastwsol.resident import DeviceBatches, StoreBatches
-from fastwsol.store import Store, default_folder, free_disk_bytes, is_built, never, open_store, store_bytes
 
 Data = Literal["auto", "dali", "resident"]
 
@@ -52,7 +60,7 @@ class Feed:
         threads, name = threads or self._threads, stream.split.packed_name
         device, dtype = self._autocast.device, self._autocast.dtype
         if name not in self._stores:
-            from fastwsol.pipeline import DaliBatches  # here: DALI is not there on every machine
+            from fastwsol.batches.dali_batches import DaliBatches  # here: DALI is not there on every machine
 
             return DaliBatches(stream, device, threads, start)
         if device.type == "cpu":

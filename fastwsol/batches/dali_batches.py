@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
 
-from fastwsol.augment_cpu import Shower
-from fastwsol.batches import Batch, Batches, Stream, mean_pixel, of_one_size
+from fastwsol.batches.stream import Batch, Batches, Stream, mean_pixel, of_one_size
+from fastwsol.batches.views_cpu import Shower
 from fastwsol.config import Augmentation
 from fastwsol.draws import COLOR_STEPS, Views, enlarge_cells
 from fastwsol.host.errors import RunFailure

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastwsol.augment_cpu import Shower
-from fastwsol.augment_gpu import DeviceViews, make_show
-from fastwsol.batches import Batch, Batches, Stream
+from fastwsol.batches.decoded_store import Store
+from fastwsol.batches.stream import Batch, Batches, Stream
+from fastwsol.batches.views_cpu import Shower
+from fastwsol.batches.views_gpu import DeviceViews, make_show
 from fastwsol.capture import Inputs
-from fastwsol.store import Store
 
 CHUNK_VIEWS = 256
 """Views that a thread makes at a time, of several small batches where need be: so that what is done once for all of

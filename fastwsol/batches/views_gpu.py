@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastwsol.batches import mean_pixel
+from fastwsol.batches.stream import mean_pixel
 from fastwsol.config import Augmentation
 
 

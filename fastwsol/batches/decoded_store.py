@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.batches import of_one_size
+from fastwsol.batches.stream import of_one_size
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.command_line import duration
 from fastwsol.host.errors import Interrupted, RunFailure

@@ -1,0 +1,1 @@
+"""From a data set's images to batches of views: decoded in every epoch, or once."""
