@@ -26,7 +26,7 @@ from fastwsol.config import Config
 from fastwsol.host.device import pick_autocast
 from fastwsol.localize import PROTOCOLS, localize
 from fastwsol.metrics import IOU_THRESHOLDS
-from fastwsol.model import build_model
+from fastwsol.network.preact_resnet import build_model
 from fastwsol.validation import forward_split, rates_of
 
 BATCH = 256

@@ -16,7 +16,7 @@ from scipy import ndimage
 from fastwsol.config import Config
 from fastwsol.host.device import pick_autocast
 from fastwsol.images import find_images
-from fastwsol.model import build_model
+from fastwsol.network.preact_resnet import build_model
 from fastwsol.predictor import Predictor, Wanted
 from fastwsol.rundir import RunInfo
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fastwsol.config import Config
 from fastwsol.host.device import Autocast
 from fastwsol.host.processes import ALONE, World
-from fastwsol.model import PreActResNet, build_model, parameter_groups
+from fastwsol.network.preact_resnet import PreActResNet, build_model, parameter_groups
 
 
 @dataclass

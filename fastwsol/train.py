@@ -29,8 +29,8 @@ from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.processes import Wishes, World, joined
-from fastwsol.initial import Initial, read_initial, start_from
 from fastwsol.launch import Launch, preset_of
+from fastwsol.network.initial_weights import Initial, read_initial, start_from
 from fastwsol.progress import Progress, announce
 from fastwsol.rundir import RunDir, RunInfo, decisive_versions, here_and_now, source_digest, versions
 from fastwsol.step import (

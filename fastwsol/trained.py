@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fastwsol import checkpoint
 from fastwsol.host.errors import UserError
-from fastwsol.model import PreActResNet, build_model
+from fastwsol.network.preact_resnet import PreActResNet, build_model
 from fastwsol.rundir import RunDir, RunInfo
 
 

@@ -17,7 +17,6 @@ from fastwsol import metrics, wsoleval
 from fastwsol.analysis import Chosen, Truths, choose, fixed_boxes, hits_of, localize_maps, measure
 from fastwsol.batches.feed import Feed
 from fastwsol.batches.stream import Stream, evaluation_plan, valid_images
-from fastwsol.cam import class_activation_maps
 from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.draws import holdout_ids
@@ -28,7 +27,8 @@ from fastwsol.host.processes import ALONE, World
 from fastwsol.host.ticker import Ticker
 from fastwsol.image_rows import ImageRows
 from fastwsol.localize import PROTOCOLS, localize, score_boxes
-from fastwsol.model import PreActResNet
+from fastwsol.network.cam import class_activation_maps
+from fastwsol.network.preact_resnet import PreActResNet
 from fastwsol.rundir import REPORT_FORMAT_VERSION, RunInfo, environment
 
 BATCH_SIZE = 256

@@ -18,7 +18,7 @@ from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.localize import PROTOCOLS
 from fastwsol.metrics import IOU_THRESHOLDS, outcomes, rates
-from fastwsol.model import build_model
+from fastwsol.network.preact_resnet import build_model
 from fastwsol.validation import Outputs, forward_split, images_at_once, rates_of, truths_of, tuning_images
 
 

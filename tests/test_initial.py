@@ -10,8 +10,8 @@ from faults.run_cases import CHECKPOINT, FLAGS, HERE, make_run
 from fastwsol import train
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.initial import read_initial, start_from
-from fastwsol.model import PreActResNet, build_model
+from fastwsol.network.initial_weights import read_initial, start_from
+from fastwsol.network.preact_resnet import PreActResNet, build_model
 from fastwsol.rundir import RunDir
 from fastwsol.trained import read_run
 

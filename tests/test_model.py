@@ -7,8 +7,15 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastwsol.cam import class_activation_maps
-from fastwsol.model import ImageConv2d, SameConv2d, SameMaxPool2d, build_model, parameter_groups, same_padding
+from fastwsol.network.cam import class_activation_maps
+from fastwsol.network.preact_resnet import (
+    ImageConv2d,
+    SameConv2d,
+    SameMaxPool2d,
+    build_model,
+    parameter_groups,
+    same_padding,
+)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +145,9 @@ def test_cells_look_at_the_pixels_they_are_drawn_over(stem):
 @pytest.mark.parametrize("stem", ["A", "B", "C"])
 def test_symmetric_padding_would_shift_every_cell_up_and_left(stem, monkeypatch):
     """The test above is worth something: with the usual padding the same measurement is far off, on both axes."""
-    monkeypatch.setattr("fastwsol.model.same_padding", lambda size, kernel, stride: (kernel // 2, kernel // 2))
+    monkeypatch.setattr(
+        "fastwsol.network.preact_resnet.same_padding", lambda size, kernel, stride: (kernel // 2, kernel // 2)
+    )
     assert _field_offsets(stem).max() < -TOLERANCE
 
 

@@ -21,7 +21,7 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.draws import draw_views
 from fastwsol.host.device import Autocast
-from fastwsol.model import build_model
+from fastwsol.network.preact_resnet import build_model
 
 CPU = torch.device("cpu")
 BATCH = 16

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastwsol import model, step, step_mode, train
+from fastwsol import step, step_mode, train
 from fastwsol.checkpoint import newest_valid
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
+from fastwsol.network import preact_resnet as model
 from fastwsol.rundir import RunDir
 from fastwsol.step_mode import Stepper
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastwsol import evaluate, model, progress, train
+from fastwsol import evaluate, progress, train
 from fastwsol.batches.decoded_store import default_folder, open_store
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
+from fastwsol.network import preact_resnet as model
 from fastwsol.sources.synthetic import Synthetic
 
 STEPS = 20

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fastwsol.host.errors import UserError
-from fastwsol.model import PreActResNet
+from fastwsol.network.preact_resnet import PreActResNet
 
 _PREFIXES = ("average.", "model.", "")
 """Of a network's tensors in a file, the first that is there: a checkpoint's running average, which evaluations look at;

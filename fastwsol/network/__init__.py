@@ -1,0 +1,1 @@
+"""The networks, their initial weights and the class activation maps."""
