@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import kernels
-from fastwsol.analysis import Truths, localize_maps
+from fastwsol.evaluation.measure import Truths, localize_maps
 from fastwsol.host.device import use_threads
 from fastwsol.host.files import write_json
 from fastwsol.rundir import environment

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 
 from fastwsol.config import GMAC, Config
+from fastwsol.evaluation.boxes import PROTOCOLS, localize
 from fastwsol.host.device import Autocast, pick_autocast, use_threads
 from fastwsol.host.files import write_json
-from fastwsol.localize import PROTOCOLS, localize
 from fastwsol.network.cam import class_activation_maps
 from fastwsol.rundir import environment
 from fastwsol.step import make_loss, new_state, train_step

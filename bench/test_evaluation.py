@@ -6,7 +6,7 @@ From packed JPEGs to hits: forward pass, class activation maps of the true class
 its IoU with the true boxes, hits at three thresholds. Both sides run the same network on the same cores in the same
 precision, without compilation, which would help both.
 
-- ours: `fastwsol.validation`.
+- ours: `fastwsol.evaluation.forward`.
 - dataloader and opencv: a torch DataLoader with Pillow whose workers stay alive, a forward hook that keeps the last
   features, maps upsampled a batch at a time by torch, `cv2.connectedComponentsWithStats` an image.
 
@@ -23,11 +23,11 @@ from test_pipeline import all_of_size, data_of, pillow_decode, scale_and_shift, 
 
 from fastwsol.batches.feed import Feed
 from fastwsol.config import Config
+from fastwsol.evaluation.boxes import PROTOCOLS, localize
+from fastwsol.evaluation.forward import forward_split, rates_of
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.host.device import pick_autocast
-from fastwsol.localize import PROTOCOLS, localize
-from fastwsol.metrics import IOU_THRESHOLDS
 from fastwsol.network.preact_resnet import build_model
-from fastwsol.validation import forward_split, rates_of
 
 BATCH = 256
 ROUNDS = 7

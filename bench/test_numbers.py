@@ -13,8 +13,8 @@ import pytest
 from rounds import Side
 from test_boxing import SIZE
 
-from fastwsol.analysis import Truths, fixed_boxes, localize_maps, measure
-from fastwsol.metrics import IOU_THRESHOLDS
+from fastwsol.evaluation.measure import Truths, fixed_boxes, localize_maps, measure
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from kernels import reference
 
 IMAGES = 10_000

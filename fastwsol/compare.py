@@ -20,12 +20,22 @@ import tyro
 from numpy.typing import NDArray
 from rich.text import Text
 
-from fastwsol.analysis import hits_of, resampled_counts
+from fastwsol.evaluation.console_tables import console, table_of, title_of
+from fastwsol.evaluation.measure import hits_of, resampled_counts
+from fastwsol.evaluation.metrics import (
+    BEYOND_TOP_5,
+    CamClass,
+    Outcome,
+    Outcomes,
+    interval,
+    outcomes,
+    percent,
+    ranks,
+    sign_test,
+)
+from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.errors import UserError
-from fastwsol.image_rows import ImageRows
-from fastwsol.metrics import BEYOND_TOP_5, CamClass, Outcome, Outcomes, interval, outcomes, percent, ranks, sign_test
-from fastwsol.tables import console, table_of, title_of
 
 PROG = "python -m fastwsol.compare"
 

@@ -3,7 +3,7 @@
 `torchrun --nproc-per-node 8 -m fastwsol.evaluate RUN` shares the images out; the numbers are the same.
 
 `python -m fastwsol.evaluate --maps FOLDER --boxes FILE` measures score maps that any network made, without the network:
-`fastwsol.scoremaps` describes the files.
+`fastwsol.evaluation.score_map_files` describes the files.
 """
 
 import os
@@ -17,23 +17,15 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from fastwsol import metrics, scoremaps, wsoleval
-from fastwsol.analysis import fixed_boxes, measure
 from fastwsol.batches.feed import DataFlags, Feed, open_feed
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
-from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
-from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
-from fastwsol.host.errors import UserError
-from fastwsol.host.files import write_json
-from fastwsol.host.processes import World, joined
-from fastwsol.image_rows import SEPARATOR, ImageRows
-from fastwsol.localize import CAM_THRESHOLD
-from fastwsol.metrics import CamClass
-from fastwsol.rundir import REPORT_FORMAT_VERSION, RunDir, RunInfo, environment
-from fastwsol.tables import print_numbers, print_report
-from fastwsol.trained import read_run, trained_model
-from fastwsol.validation import (
+from fastwsol.evaluation import choe2020 as wsoleval
+from fastwsol.evaluation import metrics
+from fastwsol.evaluation import score_map_files as scoremaps
+from fastwsol.evaluation.boxes import CAM_THRESHOLD
+from fastwsol.evaluation.console_tables import print_numbers, print_report
+from fastwsol.evaluation.forward import (
     Evaluation,
     Wanted,
     evaluate_model,
@@ -41,6 +33,16 @@ from fastwsol.validation import (
     truths_of,
     tuning_images,
 )
+from fastwsol.evaluation.measure import fixed_boxes, measure
+from fastwsol.evaluation.metrics import CamClass
+from fastwsol.evaluation.per_image import SEPARATOR, ImageRows
+from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
+from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import write_json
+from fastwsol.host.processes import World, joined
+from fastwsol.rundir import REPORT_FORMAT_VERSION, RunDir, RunInfo, environment
+from fastwsol.trained import read_run, trained_model
 
 PROG = "python -m fastwsol.evaluate"
 DESCRIPTION = """Evaluate a trained run, or anyone's score maps (--maps, --boxes): tables under every protocol, beside

@@ -9,10 +9,10 @@ from typing import Any
 
 from plotly import graph_objects as go
 
-from fastwsol.localize import CAM_THRESHOLD
-from fastwsol.metrics import LEVELS, percent
+from fastwsol.evaluation.boxes import CAM_THRESHOLD
+from fastwsol.evaluation.console_tables import share_text
+from fastwsol.evaluation.metrics import LEVELS, percent
 from fastwsol.sides import Setting, Side, short_names
-from fastwsol.tables import share_text
 
 COLOURS = ("#3b82f6", "#d97706", "#10b981", "#ef4444", "#8b5cf6", "#06b6d4", "#ec4899", "#65a30d")
 """Of the settings, in turn."""

@@ -16,7 +16,7 @@ from PIL import Image
 import kernels
 from fastwsol.dataset.shards import Split
 from fastwsol.draws import gallery_order
-from fastwsol.localize import to_input
+from fastwsol.evaluation.boxes import to_input
 
 Kind = Literal["best", "worst", "random"]
 KINDS: tuple[Kind, ...] = ("best", "worst", "random")

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from fastwsol.claims import CLAIMS, judge, overall, overall_name
 from fastwsol.config import AugName
+from fastwsol.evaluation.boxes import PROTOCOLS
+from fastwsol.evaluation.console_tables import percent_text, share_text
 from fastwsol.host.command_line import without_folders
-from fastwsol.localize import PROTOCOLS
 from fastwsol.published import published, stands_beside
 from fastwsol.sides import Setting
 from fastwsol.sweep_tables import (
@@ -19,7 +20,6 @@ from fastwsol.sweep_tables import (
     papers_cells,
     papers_difference,
 )
-from fastwsol.tables import percent_text, share_text
 
 Cells = Sequence[str]
 

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import kernels
+from fastwsol.evaluation.boxes import CAM_THRESHOLD, to_original
 from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.images import NamedImage, as_pixels, as_rgb, decode_upright, image_file, in_chunks
-from fastwsol.localize import CAM_THRESHOLD, to_original
 from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.preact_resnet import PreActResNet
 from fastwsol.rundir import RunDir, RunInfo

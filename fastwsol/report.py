@@ -22,6 +22,7 @@ from fastwsol.batches.feed import DataFlags, Feed, open_feed
 from fastwsol.curves import write_curves
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
+from fastwsol.evaluation.forward import forward_split
 from fastwsol.fed import fed
 from fastwsol.figures import figures
 from fastwsol.gallery import Chosen, choose_images, shown_images, shown_maps
@@ -33,7 +34,6 @@ from fastwsol.host.processes import World, joined
 from fastwsol.rundir import RunDir
 from fastwsol.sides import Setting, Side, check_alike, read_side, read_weights, settings_of, short_names
 from fastwsol.trained import trained_model
-from fastwsol.validation import forward_split
 
 PROG = "python -m fastwsol.report"
 MOST_IMAGES = 600

@@ -23,10 +23,10 @@ import torch
 from fastwsol.checkpoint import Checkpoint
 from fastwsol.config import Config
 from fastwsol.dataset.shards import Split
+from fastwsol.evaluation.metrics import CamClass
+from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, sole_worker, write_bytes, write_json
-from fastwsol.image_rows import ImageRows
-from fastwsol.metrics import CamClass
 
 FORMAT_VERSION = 3
 REPORT_FORMAT_VERSION = 3

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from fastwsol.config import Config
+from fastwsol.evaluation.metrics import percent
+from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.host.errors import UserError
-from fastwsol.image_rows import ImageRows
-from fastwsol.metrics import percent
 from fastwsol.rundir import RunDir, RunInfo
 from fastwsol.trained import read_run
 

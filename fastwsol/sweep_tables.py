@@ -10,12 +10,12 @@ from rich.text import Text
 
 from fastwsol.claims import CLAIMS, Comparison, Difference, Verdict, judge, overall, overall_name
 from fastwsol.config import Config
+from fastwsol.evaluation.boxes import PROTOCOLS
+from fastwsol.evaluation.console_tables import console, percent_text, table_of
 from fastwsol.host.command_line import without_folders
-from fastwsol.localize import PROTOCOLS
 from fastwsol.published import Published, published, stands_beside
 from fastwsol.rundir import RunDir
 from fastwsol.settings import Plan
-from fastwsol.tables import console, percent_text, table_of
 
 FORMAT_VERSION = 1
 

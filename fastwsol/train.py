@@ -25,6 +25,8 @@ from fastwsol.config import PRESETS, Config, flag
 from fastwsol.curves import Curves, require_tensorboard
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
+from fastwsol.evaluation.console_tables import print_report, summary_line
+from fastwsol.evaluation.forward import Evaluation, evaluate_model, forward_split, rates_of
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
@@ -46,8 +48,6 @@ from fastwsol.step import (
 )
 from fastwsol.step_mode import can_compile, refuse_impossible
 from fastwsol.steps import Job, carried_out, steps_taken
-from fastwsol.tables import print_report, summary_line
-from fastwsol.validation import Evaluation, evaluate_model, forward_split, rates_of
 
 PROG = "python -m fastwsol.train"
 Resume = Literal["auto", "never", "require"]

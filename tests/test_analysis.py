@@ -7,9 +7,18 @@ import pytest
 from scipy import ndimage
 from test_wsoleval import evaluate_plainly, iou
 
-from fastwsol import analysis, wsoleval
-from fastwsol.analysis import Truths, choose, fixed_box_hits, fixed_boxes, localize_maps, measure, resampled_counts
-from fastwsol.metrics import IOU_THRESHOLDS, interval, ranks
+from fastwsol.evaluation import choe2020 as wsoleval
+from fastwsol.evaluation import measure as analysis
+from fastwsol.evaluation.measure import (
+    Truths,
+    choose,
+    fixed_box_hits,
+    fixed_boxes,
+    localize_maps,
+    measure,
+    resampled_counts,
+)
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS, interval, ranks
 
 SIZE = 32
 

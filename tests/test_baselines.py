@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import kernels
-from fastwsol.baselines import best_fixed_boxes, whole_frame
+from fastwsol.evaluation.baselines import best_fixed_boxes, whole_frame
 
 
 def best_fixed_box(truths, offsets, image_size, iou_threshold=0.5):

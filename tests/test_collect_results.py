@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastwsol.config import Config
-from fastwsol.image_rows import ImageRows
+from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.rundir import REPORT_FORMAT_VERSION, RunDir, RunInfo
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "collect_results.py"

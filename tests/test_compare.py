@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fastwsol import compare
-from fastwsol.analysis import Boxes
+from fastwsol.evaluation.measure import Boxes
+from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.host.command_line import run_command
-from fastwsol.image_rows import ImageRows
 
 COUNT = 400
 

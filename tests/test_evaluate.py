@@ -9,17 +9,17 @@ import torch
 from slow_evaluator import evaluate_slowly
 
 from fastwsol import evaluate, train
-from fastwsol.analysis import FixedBox, fixed_box_hits, fixed_boxes
 from fastwsol.batches.feed import Feed
 from fastwsol.config import Config
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
+from fastwsol.evaluation.boxes import PROTOCOLS
+from fastwsol.evaluation.forward import Outputs, forward_split, images_at_once, rates_of, truths_of, tuning_images
+from fastwsol.evaluation.measure import FixedBox, fixed_box_hits, fixed_boxes
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS, outcomes, rates
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
-from fastwsol.localize import PROTOCOLS
-from fastwsol.metrics import IOU_THRESHOLDS, outcomes, rates
 from fastwsol.network.preact_resnet import build_model
-from fastwsol.validation import Outputs, forward_split, images_at_once, rates_of, truths_of, tuning_images
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_padding_and_batches_do_not_show(synthetic_shards, monkeypatch):
     config, autocast = Config(depth=18, stem="C"), Autocast(torch.device("cpu"), "fp32")
     model = build_model(18, "C", 4, seed=0)
     whole = forward_split(model, shards, shards.splits["val"], config, autocast, Feed(autocast, 1, False, {}))
-    monkeypatch.setattr("fastwsol.validation.BATCH_SIZE", 12)
+    monkeypatch.setattr("fastwsol.evaluation.forward.BATCH_SIZE", 12)
     padded = forward_split(model, shards, shards.splits["val"], config, autocast, Feed(autocast, 1, False, {}))
     assert np.array_equal(whole.predicted, padded.predicted)
     assert np.allclose(whole.cams, padded.cams, atol=1e-4)
@@ -208,7 +208,7 @@ def test_exported_maps_of_the_predicted_class_are_not_called_gt_known(run, tmp_p
 
 
 def test_many_trained_images_are_thinned_out_evenly(synthetic_shards, monkeypatch):
-    monkeypatch.setattr("fastwsol.validation.TUNING_IMAGES", 20)
+    monkeypatch.setattr("fastwsol.evaluation.forward.TUNING_IMAGES", 20)
     split, _ = tuning_images(open_shards(synthetic_shards), "val")
     assert np.bincount(split.labels).tolist() == [5, 5, 5, 5]
 

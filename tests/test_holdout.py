@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from fastwsol import evaluate, train
-from fastwsol.analysis import fixed_boxes
 from fastwsol.batches import views_cpu as augment_cpu
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Split, open_shards
 from fastwsol.draws import holdout_ids
+from fastwsol.evaluation.forward import truths_of
+from fastwsol.evaluation.measure import fixed_boxes
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.rundir import RunDir
 from fastwsol.sources.synthetic import Synthetic
-from fastwsol.validation import truths_of
 
 
 @pytest.fixture(scope="module")

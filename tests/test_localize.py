@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kernels
-from fastwsol.localize import PROTOCOLS, hits, localize, score_boxes, to_input, to_original
+from fastwsol.evaluation.boxes import PROTOCOLS, hits, localize, score_boxes, to_input, to_original
 
 
 @settings(max_examples=100, deadline=None)

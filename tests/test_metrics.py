@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastwsol import metrics
-from fastwsol.metrics import (
+from fastwsol.evaluation import metrics
+from fastwsol.evaluation.metrics import (
     BEYOND_TOP_5,
     IOU_THRESHOLDS,
     LEVELS,

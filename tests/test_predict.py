@@ -19,10 +19,10 @@ import fastwsol
 import kernels
 from fastwsol import evaluate, predict
 from fastwsol.dataset.shards import open_shards
+from fastwsol.evaluation.boxes import localize
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.images import NamedImage
-from fastwsol.localize import localize
 from fastwsol.overlays import overlay_path
 from fastwsol.predictor import Predictor, Skipped, Wanted, boxes_of_maps, label_of
 

@@ -15,8 +15,8 @@ import pytest
 
 from fastwsol import evaluate, train
 from fastwsol.dataset.packer import pack
+from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.host.command_line import run_command
-from fastwsol.image_rows import ImageRows
 from fastwsol.report import main
 from fastwsol.sources import Fault, Record
 from fastwsol.sources.synthetic import Synthetic

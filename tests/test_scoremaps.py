@@ -6,11 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from fastwsol import compare, evaluate, scoremaps
+from fastwsol import compare, evaluate
+from fastwsol.evaluation import score_map_files as scoremaps
+from fastwsol.evaluation.boxes import curve_hits, localize, score_boxes
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS
+from fastwsol.evaluation.score_map_files import ScoreMaps, localize_score_maps, read_annotations
 from fastwsol.host.command_line import run_command
-from fastwsol.localize import curve_hits, localize, score_boxes
-from fastwsol.metrics import IOU_THRESHOLDS
-from fastwsol.scoremaps import ScoreMaps, localize_score_maps, read_annotations
 
 SIZES = [(40, 30), (64, 64), (30, 40), (40, 30), (2048, 16)]  # width, height
 SHAPES = [(8, 8), (8, 8), (5, 7), (30, 40), (8, 8)]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fastwsol.config import Config, demo
+from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.html_tables import claims, numbers, table
-from fastwsol.localize import PROTOCOLS
 from fastwsol.published import CLASSES
 from fastwsol.sides import Setting, settings_of, short_names
 

@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 from slow_evaluator import evaluate_slowly, hits_slowly
 
-from fastwsol.localize import PROTOCOLS, curve_hits, hits, localize, score_boxes
-from fastwsol.metrics import IOU_THRESHOLDS, counts, outcomes, ranks
+from fastwsol.evaluation.boxes import PROTOCOLS, curve_hits, hits, localize, score_boxes
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS, counts, outcomes, ranks
 
 IMAGE_SIZE = 32
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from fastwsol import wsoleval
+from fastwsol.evaluation import choe2020 as wsoleval
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.host.errors import UserError
-from fastwsol.metrics import IOU_THRESHOLDS
 
 SIDE = 32
 THRESHOLDS = np.arange(0, 1, 0.001)

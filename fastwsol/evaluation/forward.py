@@ -13,20 +13,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastwsol import metrics, wsoleval
-from fastwsol.analysis import Chosen, Truths, choose, fixed_boxes, hits_of, localize_maps, measure
 from fastwsol.batches.feed import Feed
 from fastwsol.batches.stream import Stream, evaluation_plan, valid_images
 from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.draws import holdout_ids
+from fastwsol.evaluation import choe2020 as wsoleval
+from fastwsol.evaluation import metrics
+from fastwsol.evaluation.boxes import PROTOCOLS, localize, score_boxes
+from fastwsol.evaluation.measure import Chosen, Truths, choose, fixed_boxes, hits_of, localize_maps, measure
+from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.processes import ALONE, World
 from fastwsol.host.ticker import Ticker
-from fastwsol.image_rows import ImageRows
-from fastwsol.localize import PROTOCOLS, localize, score_boxes
 from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.preact_resnet import PreActResNet
 from fastwsol.rundir import REPORT_FORMAT_VERSION, RunInfo, environment

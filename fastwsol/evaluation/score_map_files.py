@@ -33,13 +33,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.analysis import Boxes, Localized, Truths, localize_maps
+from fastwsol.evaluation.boxes import CurveHits
+from fastwsol.evaluation.measure import Boxes, Localized, Truths, localize_maps
+from fastwsol.evaluation.metrics import BEYOND_TOP_5, IOU_THRESHOLDS, LEVELS
+from fastwsol.evaluation.per_image import SEPARATOR
 from fastwsol.host.device import kernel_threads
 from fastwsol.host.errors import UserError, line_of
 from fastwsol.host.files import write_bytes, write_durably
-from fastwsol.image_rows import SEPARATOR
-from fastwsol.localize import CurveHits
-from fastwsol.metrics import BEYOND_TOP_5, IOU_THRESHOLDS, LEVELS
 
 SIDES = ("x0", "y0", "x1", "y1")
 REQUIRED = ("name", "width", "height", *SIDES)

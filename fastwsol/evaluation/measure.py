@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.baselines import best_fixed_boxes, whole_frame
 from fastwsol.draws import bootstrap_weights
-from fastwsol.localize import (
+from fastwsol.evaluation.baselines import best_fixed_boxes, whole_frame
+from fastwsol.evaluation.boxes import (
     CAM_THRESHOLD,
     PROTOCOLS,
     CurveHits,
@@ -28,7 +28,8 @@ from fastwsol.localize import (
     to_input,
     to_original,
 )
-from fastwsol.metrics import (
+from fastwsol.evaluation.choe2020 import WsolevalSweep, cut_of, fixed_box_ious, hits_at_cuts, truths_in_map
+from fastwsol.evaluation.metrics import (
     IOU_THRESHOLDS,
     LEVELS,
     OBJECT_SIZES,
@@ -43,7 +44,6 @@ from fastwsol.metrics import (
     rates,
     size_groups,
 )
-from fastwsol.wsoleval import WsolevalSweep, cut_of, fixed_box_ious, hits_at_cuts, truths_in_map
 
 RESAMPLES = 1000
 _IMAGES_AT_ONCE = 4096  # resampled together: their weights are 16 MiB

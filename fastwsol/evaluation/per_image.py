@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.analysis import Boxes
+from fastwsol.evaluation.measure import Boxes
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fastwsol.metrics import IOU_THRESHOLDS, LOC_NAMES, percent
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS, LOC_NAMES, percent
 
 _PROTOCOL_NOTES = {
     "strict": "largest component by pixels, IoU >= threshold",

@@ -1,0 +1,1 @@
+"""From maps and predictions to boxes, counts, rates and tables."""
