@@ -22,7 +22,7 @@ from fastwsol.dataset.shards import open_shards
 from fastwsol.host.device import use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
-from fastwsol.rundir import environment
+from fastwsol.runs.folder import environment
 from fastwsol.sources.synthetic import Synthetic
 
 FORMAT_VERSION = 1

@@ -25,8 +25,8 @@ from test_predict import SIZES, PlainLoop, make_photos
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.device import pick_autocast, use_threads
 from fastwsol.host.files import write_json
-from fastwsol.rundir import RunDir, environment
-from fastwsol.trained import read_run, trained_model
+from fastwsol.runs.folder import RunDir, environment
+from fastwsol.runs.trained import read_run, trained_model
 
 TURNS = 2
 SECONDS_BETWEEN_LOOKS = 5.0

@@ -20,7 +20,7 @@ from rounds import ratio
 
 from fastwsol.dataset.packer import pack
 from fastwsol.host.files import write_json
-from fastwsol.rundir import RunDir, environment
+from fastwsol.runs.folder import RunDir, environment
 from fastwsol.sources.synthetic import Synthetic
 
 TURNS, STEPS, LOG_STEPS = 3, 24, 8

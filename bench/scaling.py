@@ -21,7 +21,7 @@ import kernels
 from fastwsol.evaluation.measure import Truths, localize_maps
 from fastwsol.host.device import use_threads
 from fastwsol.host.files import write_json
-from fastwsol.rundir import environment
+from fastwsol.runs.folder import environment
 
 SIDES = (32, 48, 64, 96, 128, 192, 256, 384, 512)
 NUMBERS = (1, 10, 100, 1_000, 10_000, 100_000)

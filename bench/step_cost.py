@@ -28,7 +28,7 @@ from fastwsol.evaluation.boxes import PROTOCOLS, localize
 from fastwsol.host.device import Autocast, pick_autocast, use_threads
 from fastwsol.host.files import write_json
 from fastwsol.network.cam import class_activation_maps
-from fastwsol.rundir import environment
+from fastwsol.runs.folder import environment
 from fastwsol.step import make_loss, new_state, train_step
 
 CPU = torch.device("cpu")

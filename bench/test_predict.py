@@ -18,7 +18,7 @@ from fastwsol.host.device import pick_autocast
 from fastwsol.images import find_images
 from fastwsol.network.preact_resnet import build_model
 from fastwsol.predictor import Predictor, Wanted
-from fastwsol.rundir import RunInfo
+from fastwsol.runs.folder import RunInfo
 
 CPU = torch.device("cpu")
 SIZES = [(500, 375), (375, 500), (640, 480), (333, 500), (320, 240), (500, 500), (224, 224), (1024, 683)]

@@ -30,7 +30,7 @@ from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.host.device import Autocast, pick_autocast, use_threads
 from fastwsol.host.files import write_json
 from fastwsol.host.processes import ALONE
-from fastwsol.rundir import environment
+from fastwsol.runs.folder import environment
 from fastwsol.step import make_loss, new_state, train_step
 
 CPU = torch.device("cpu")

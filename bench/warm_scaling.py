@@ -23,7 +23,7 @@ from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation
 from fastwsol.host.device import use_threads
 from fastwsol.host.files import write_json
-from fastwsol.rundir import environment
+from fastwsol.runs.folder import environment
 from kernels.lanes import STREAMED_BYTES, finish_streaming, stream
 
 matplotlib.use("Agg")

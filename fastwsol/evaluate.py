@@ -41,8 +41,8 @@ from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.host.processes import World, joined
-from fastwsol.rundir import REPORT_FORMAT_VERSION, RunDir, RunInfo, environment
-from fastwsol.trained import read_run, trained_model
+from fastwsol.runs.folder import REPORT_FORMAT_VERSION, RunDir, RunInfo, environment
+from fastwsol.runs.trained import read_run, trained_model
 
 PROG = "python -m fastwsol.evaluate"
 DESCRIPTION = """Evaluate a trained run, or anyone's score maps (--maps, --boxes): tables under every protocol, beside

@@ -32,8 +32,8 @@ from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.images import NamedImage, as_pixels, as_rgb, decode_upright, image_file, in_chunks
 from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.preact_resnet import PreActResNet
-from fastwsol.rundir import RunDir, RunInfo
-from fastwsol.trained import read_run, trained_model
+from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.trained import read_run, trained_model
 
 ImageLike = str | Path | bytes | Image.Image | NDArray[np.uint8]
 """A path, an encoded image, a Pillow image, or pixels uint8 [H, W, 3] in RGB or [H, W]."""

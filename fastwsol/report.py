@@ -19,7 +19,6 @@ from plotly.offline import get_plotlyjs
 
 from fastwsol import html_tables
 from fastwsol.batches.feed import DataFlags, Feed, open_feed
-from fastwsol.curves import write_curves
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation.forward import forward_split
@@ -31,9 +30,10 @@ from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.host.processes import World, joined
-from fastwsol.rundir import RunDir
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.tensorboard_curves import write_curves
+from fastwsol.runs.trained import trained_model
 from fastwsol.sides import Setting, Side, check_alike, read_side, read_weights, settings_of, short_names
-from fastwsol.trained import trained_model
 
 PROG = "python -m fastwsol.report"
 MOST_IMAGES = 600

@@ -11,8 +11,8 @@ from fastwsol.config import Config
 from fastwsol.evaluation.metrics import percent
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.host.errors import UserError
-from fastwsol.rundir import RunDir, RunInfo
-from fastwsol.trained import read_run
+from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.trained import read_run
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.device import Autocast
 from fastwsol.host.processes import World
-from fastwsol.rundir import RunDir, RunInfo, changes, machine
+from fastwsol.runs.folder import RunDir, RunInfo, changes, machine
 from fastwsol.step import State, make_loss, unchanged
 from fastwsol.step_mode import AskedMode, Choice, Mode, Stepper, choose_mode, possible_modes, tell_failure
 

@@ -23,7 +23,7 @@ from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
 from fastwsol.launch import Launch, preset_of
 from fastwsol.on_ray import RayChildren, RayFlags
-from fastwsol.rundir import RunDir
+from fastwsol.runs.folder import RunDir
 from fastwsol.settings import Plan, plan
 from fastwsol.sweep_tables import print_sweep, sweep_results
 from fastwsol.workload import Workload, seconds_left

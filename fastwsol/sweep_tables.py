@@ -14,7 +14,7 @@ from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.evaluation.console_tables import console, percent_text, table_of
 from fastwsol.host.command_line import without_folders
 from fastwsol.published import Published, published, stands_beside
-from fastwsol.rundir import RunDir
+from fastwsol.runs.folder import RunDir
 from fastwsol.settings import Plan
 
 FORMAT_VERSION = 1

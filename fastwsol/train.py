@@ -18,11 +18,9 @@ from typing import Any, Literal
 
 import torch
 
-from fastwsol import checkpoint
 from fastwsol.batches.feed import open_feed
 from fastwsol.batches.stream import training_plan
 from fastwsol.config import PRESETS, Config, flag
-from fastwsol.curves import Curves, require_tensorboard
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation.console_tables import print_report, summary_line
@@ -34,7 +32,9 @@ from fastwsol.host.processes import Wishes, World, joined
 from fastwsol.launch import Launch, preset_of
 from fastwsol.network.initial_weights import Initial, read_initial, start_from
 from fastwsol.progress import Progress, announce
-from fastwsol.rundir import RunDir, RunInfo, decisive_versions, here_and_now, source_digest, versions
+from fastwsol.runs import checkpoint
+from fastwsol.runs.folder import RunDir, RunInfo, decisive_versions, here_and_now, source_digest, versions
+from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
 from fastwsol.step import (
     SKIPPED,
     BadStep,

@@ -61,7 +61,7 @@ from fastwsol.dataset.packer import pack
 from fastwsol.host.command_line import FAILURE, parse_flags, run_command
 from fastwsol.host.device import pick_device, use_threads
 from fastwsol.host.errors import Interrupted, UserError
-from fastwsol.rundir import environment
+from fastwsol.runs.folder import environment
 from fastwsol.sources.synthetic import Synthetic
 
 PROG = "scripts/accept_gpu.py"

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from fastwsol.checkpoint import load, newest_valid, save
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_durably, write_json
+from fastwsol.runs.checkpoint import load, newest_valid, save
 
 
 def tensors(value: float) -> dict[str, torch.Tensor]:

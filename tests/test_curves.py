@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from fastwsol import report, train
-from fastwsol.curves import curves_of
 from fastwsol.host.command_line import run_command
-from fastwsol.rundir import RunDir
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.tensorboard_curves import curves_of
 
 SMALL = ["--preset", "demo", "--stem", "C", "--batch-size", "8", "--epochs", "1", "--eval-epochs", "0.5"]
 SMALL += ["--log-steps", "2", "--step", "eager", "--data", "dali"]

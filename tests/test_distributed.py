@@ -15,12 +15,12 @@ from fastwsol import evaluate
 from fastwsol import train as training
 from fastwsol.batches.dali_batches import DaliBatches
 from fastwsol.batches.stream import Stream, evaluation_plan, training_plan, valid_images
-from fastwsol.checkpoint import newest_valid
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast, use_threads
-from fastwsol.rundir import RunDir
+from fastwsol.runs.checkpoint import newest_valid
+from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.step import make_loss, new_state, state_tensors
 

@@ -15,14 +15,14 @@ from fastwsol import evaluate, train
 from fastwsol.batches import feed
 from fastwsol.batches.decoded_store import Store
 from fastwsol.batches.feed import DataFlags, open_feed
-from fastwsol.checkpoint import newest_valid
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast, memory_available
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import ALONE
-from fastwsol.rundir import RunDir
+from fastwsol.runs.checkpoint import newest_valid
+from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.step_mode import Stepper
 

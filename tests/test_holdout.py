@@ -17,7 +17,7 @@ from fastwsol.evaluation.forward import truths_of
 from fastwsol.evaluation.measure import fixed_boxes
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.rundir import RunDir
+from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
 
 

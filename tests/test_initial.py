@@ -12,8 +12,8 @@ from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.network.initial_weights import read_initial, start_from
 from fastwsol.network.preact_resnet import PreActResNet, build_model
-from fastwsol.rundir import RunDir
-from fastwsol.trained import read_run
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.trained import read_run
 
 CLASSES = ("synthetic-0", "synthetic-1", "synthetic-2", "synthetic-3")
 

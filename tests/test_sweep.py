@@ -19,7 +19,7 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.launch import Launch
-from fastwsol.rundir import RunDir
+from fastwsol.runs.folder import RunDir
 from fastwsol.settings import Plan
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 from fastwsol.sweep import Run, command_of, given_fields, main, read_flags

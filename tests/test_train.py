@@ -15,10 +15,10 @@ import torch
 
 from fastwsol import evaluate, step, step_mode
 from fastwsol import train as training
-from fastwsol.checkpoint import hash_of, newest_valid
 from fastwsol.host.command_line import run_command
 from fastwsol.host.files import sole_worker
-from fastwsol.rundir import RunDir
+from fastwsol.runs.checkpoint import hash_of, newest_valid
+from fastwsol.runs.folder import RunDir
 from fastwsol.step_mode import Stepper
 
 STEPS = 12
@@ -355,7 +355,7 @@ def test_a_full_disk_is_one_line_and_status_1(synthetic_shards, tmp_path, monkey
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "step-000000001.safetensors")
 
-    monkeypatch.setattr("fastwsol.checkpoint.write_durably", full)
+    monkeypatch.setattr("fastwsol.runs.checkpoint.write_durably", full)
     without_probe(monkeypatch)
     assert run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0")) == 1
     assert capsys.readouterr().err.startswith("failed: step-000000001.safetensors: No space left on device")

@@ -30,7 +30,7 @@ from fastwsol.host.processes import ALONE, World
 from fastwsol.host.ticker import Ticker
 from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.preact_resnet import PreActResNet
-from fastwsol.rundir import REPORT_FORMAT_VERSION, RunInfo, environment
+from fastwsol.runs.folder import REPORT_FORMAT_VERSION, RunInfo, environment
 
 BATCH_SIZE = 256
 """Images of up to 64 pixels a side that are passed through the network at a time."""

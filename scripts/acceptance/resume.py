@@ -16,9 +16,9 @@ import torch
 from acceptance.commands import STOPPED_PROPERLY, run_module
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import Setting, opened
-from fastwsol import checkpoint
-from fastwsol.checkpoint import Checkpoint
 from fastwsol.host.errors import RunFailure
+from fastwsol.runs import checkpoint
+from fastwsol.runs.checkpoint import Checkpoint
 
 CLOSE_WEIGHTS = 0.1
 CLOSE_LOSSES = 0.05

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, full_float32, nothing_waits, opened, prepared
-from fastwsol import checkpoint
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
 from fastwsol.host.device import Autocast, compute_deterministically, use_threads
 from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.preact_resnet import PreActResNet, SameMaxPool2d
+from fastwsol.runs import checkpoint
 from fastwsol.step import Loss, State, make_loss, new_state, state_tensors, train_step
 from fastwsol.step_mode import Mode
 

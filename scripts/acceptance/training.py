@@ -18,9 +18,9 @@ from torch import Tensor
 from acceptance.commands import STOPPED_PROPERLY, run_module
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import Setting
-from fastwsol import checkpoint
 from fastwsol.host.errors import RunFailure
 from fastwsol.host.files import write_durably
+from fastwsol.runs import checkpoint
 
 FILES = ("config.json", "environment.json", "metrics.jsonl", "report.json")
 PIECE_BYTES = 15 * 2**20

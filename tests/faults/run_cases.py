@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from fastwsol import train
-from fastwsol.checkpoint import hash_of
 from fastwsol.config import Config
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.device import Autocast
 from fastwsol.host.files import sole_worker
-from fastwsol.rundir import RunDir
+from fastwsol.runs.checkpoint import hash_of
+from fastwsol.runs.folder import RunDir
 from fastwsol.step import new_state
 
 from .case import Case, Place

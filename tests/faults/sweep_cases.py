@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastwsol.config import demo
 from fastwsol.dataset.shards import open_shards
-from fastwsol.rundir import RunDir
+from fastwsol.runs.folder import RunDir
 from fastwsol.train import run_info
 
 from .case import Case, Place

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fastwsol.rundir import environment
+from fastwsol.runs.folder import environment
 
 ROWS = "fault rows"
 """Under which a test's report carries its own."""

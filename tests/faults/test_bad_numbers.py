@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from fastwsol import step, step_mode, train
-from fastwsol.checkpoint import newest_valid
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.network import preact_resnet as model
-from fastwsol.rundir import RunDir
+from fastwsol.runs.checkpoint import newest_valid
+from fastwsol.runs.folder import RunDir
 from fastwsol.step_mode import Stepper
 
 from .tally import Tally

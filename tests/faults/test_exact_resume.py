@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fastwsol.dataset.packer import pack
-from fastwsol.rundir import changes, promises_bits
+from fastwsol.runs.folder import changes, promises_bits
 from fastwsol.sources.synthetic import Synthetic
 
 from .dying import Trial

@@ -20,7 +20,7 @@ import torch
 from fastwsol import train
 from fastwsol.config import AugName
 from fastwsol.host.command_line import run_command
-from fastwsol.rundir import RunDir, machine
+from fastwsol.runs.folder import RunDir, machine
 
 from .tally import Tally
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fastwsol.checkpoint import newest_valid
 from fastwsol.dataset.shards import open_shards
-from fastwsol.rundir import RunDir
+from fastwsol.runs.checkpoint import newest_valid
+from fastwsol.runs.folder import RunDir
 
 from .dying import Trial
 from .tally import Tally

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from fastwsol import checkpoint
 from fastwsol.batches.decoded_store import default_folder, is_built, open_store
 from fastwsol.dataset import packer as packing
 from fastwsol.dataset.packing_journal import JOURNAL_NAME, Journal
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.rundir import RunDir
+from fastwsol.runs import checkpoint
+from fastwsol.runs.folder import RunDir
 
 from .run_cases import make_run
 from .tally import Tally

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastwsol import checkpoint
 from fastwsol.host.errors import UserError
+from fastwsol.runs import checkpoint
 
 from .tally import Tally
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fastwsol.host.errors import UserError
-from fastwsol.rundir import RunDir
+from fastwsol.runs.folder import RunDir
 
 _SCALARS = ("loss", "train_top1_clas", "lr", "images_per_second")
 """Of rows of training steps; of an evaluation's rows every rate of every protocol is a curve."""

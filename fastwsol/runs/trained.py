@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fastwsol import checkpoint
 from fastwsol.host.errors import UserError
 from fastwsol.network.preact_resnet import PreActResNet, build_model
-from fastwsol.rundir import RunDir, RunInfo
+from fastwsol.runs import checkpoint
+from fastwsol.runs.folder import RunDir, RunInfo
 
 
 def read_run(run: RunDir) -> tuple[RunInfo, checkpoint.Checkpoint]:

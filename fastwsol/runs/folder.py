@@ -20,13 +20,13 @@ from typing import Any
 
 import torch
 
-from fastwsol.checkpoint import Checkpoint
 from fastwsol.config import Config
 from fastwsol.dataset.shards import Split
 from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, sole_worker, write_bytes, write_json
+from fastwsol.runs.checkpoint import Checkpoint
 
 FORMAT_VERSION = 3
 REPORT_FORMAT_VERSION = 3
@@ -325,7 +325,7 @@ def decisive_versions(of: dict[str, str], data: str | None) -> dict[str, str]:
 
 def source_digest() -> str:
     """The beginning of the SHA-256 of this package's and the kernels' modules."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for path in sorted([*root.glob("fastwsol/**/*.py"), *root.glob("kernels/*.py")]):
         digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
@@ -355,7 +355,7 @@ def versions() -> dict[str, str]:
 
 def git_state() -> str | None:
     """The commit of the source tree, with `+changes` where it has uncommitted ones; None outside a git checkout."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
 
     def git(*arguments: str) -> str:
         return subprocess.run(
