@@ -29,7 +29,7 @@ from fastwsol.host.device import Autocast, pick_autocast, use_threads
 from fastwsol.host.files import write_json
 from fastwsol.network.cam import class_activation_maps
 from fastwsol.runs.folder import environment
-from fastwsol.step import make_loss, new_state, train_step
+from fastwsol.training.step import make_loss, new_state, train_step
 
 CPU = torch.device("cpu")
 CLASSES, SIZE = 200, 64

@@ -21,7 +21,7 @@ from fastwsol.config import GMAC, Config
 from fastwsol.host.device import pick_autocast, use_threads
 from fastwsol.host.files import write_bytes
 from fastwsol.runs.folder import environment
-from fastwsol.step import make_loss, new_state, train_step
+from fastwsol.training.step import make_loss, new_state, train_step
 
 STEPS = 5
 SHOWN = 12

@@ -14,7 +14,7 @@ from step_cost import CLASSES, CPU, noise
 from fastwsol.config import Config
 from fastwsol.host.device import Autocast, pick_autocast
 from fastwsol.network.preact_resnet import build_model, parameter_groups
-from fastwsol.step import make_loss, new_state, train_step
+from fastwsol.training.step import make_loss, new_state, train_step
 
 BATCH = 32
 ROUNDS = 7

@@ -31,7 +31,7 @@ from fastwsol.host.device import Autocast, pick_autocast, use_threads
 from fastwsol.host.files import write_json
 from fastwsol.host.processes import ALONE
 from fastwsol.runs.folder import environment
-from fastwsol.step import make_loss, new_state, train_step
+from fastwsol.training.step import make_loss, new_state, train_step
 
 CPU = torch.device("cpu")
 STEPS, STEP_BATCH, WARMING = 16, 64, 4  # 16 and 4: whole chunks of batches

@@ -21,11 +21,11 @@ from fastwsol.dataset.shards import read_manifest
 from fastwsol.host.command_line import OptionalPath, duration, parse_flags, require_parent, run_command
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
-from fastwsol.launch import Launch, preset_of
 from fastwsol.on_ray import RayChildren, RayFlags
 from fastwsol.runs.folder import RunDir
 from fastwsol.settings import Plan, plan
 from fastwsol.sweep_tables import print_sweep, sweep_results
+from fastwsol.training.launch_flags import Launch, preset_of
 from fastwsol.workload import Workload, seconds_left
 
 PROG = "python -m fastwsol.sweep"

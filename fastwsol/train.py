@@ -29,13 +29,14 @@ from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.processes import Wishes, World, joined
-from fastwsol.launch import Launch, preset_of
 from fastwsol.network.initial_weights import Initial, read_initial, start_from
-from fastwsol.progress import Progress, announce
 from fastwsol.runs import checkpoint
 from fastwsol.runs.folder import RunDir, RunInfo, decisive_versions, here_and_now, source_digest, versions
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
-from fastwsol.step import (
+from fastwsol.training.launch_flags import Launch, preset_of
+from fastwsol.training.loop import Job, carried_out, steps_taken
+from fastwsol.training.progress import Progress, announce
+from fastwsol.training.step import (
     SKIPPED,
     BadStep,
     State,
@@ -46,8 +47,7 @@ from fastwsol.step import (
     share_state,
     state_tensors,
 )
-from fastwsol.step_mode import can_compile, refuse_impossible
-from fastwsol.steps import Job, carried_out, steps_taken
+from fastwsol.training.step_mode import can_compile, refuse_impossible
 
 PROG = "python -m fastwsol.train"
 Resume = Literal["auto", "never", "require"]

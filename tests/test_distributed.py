@@ -22,7 +22,7 @@ from fastwsol.host.device import Autocast, use_threads
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
-from fastwsol.step import make_loss, new_state, state_tensors
+from fastwsol.training.step import make_loss, new_state, state_tensors
 
 CPU = torch.device("cpu")
 STEPS = 12

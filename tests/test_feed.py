@@ -24,7 +24,7 @@ from fastwsol.host.processes import ALONE
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
-from fastwsol.step_mode import Stepper
+from fastwsol.training.step_mode import Stepper
 
 FP32 = Autocast(torch.device("cpu"), "fp32")
 

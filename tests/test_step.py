@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from fastwsol import step
 from fastwsol.config import Config
 from fastwsol.host.device import Autocast
+from fastwsol.training import step
 
 
 def test_the_compiled_step_equals_the_eager_one():

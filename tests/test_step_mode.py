@@ -9,14 +9,15 @@ import torch
 import torch._dynamo.testing
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastwsol import step_mode, train
+from fastwsol import train
 from fastwsol.batches.stream import Batch, Batches
 from fastwsol.config import Config
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.host.processes import ALONE
-from fastwsol.step import make_loss, new_state, state_tensors, train_step, unchanged
-from fastwsol.step_mode import Choice, Stepper, choose_mode, possible_modes
+from fastwsol.training import step_mode
+from fastwsol.training.step import make_loss, new_state, state_tensors, train_step, unchanged
+from fastwsol.training.step_mode import Choice, Stepper, choose_mode, possible_modes
 
 CPU = torch.device("cpu")
 CLASSES, SIZE = 4, 32

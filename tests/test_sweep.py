@@ -18,7 +18,6 @@ from fastwsol.config import Config, demo
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
-from fastwsol.launch import Launch
 from fastwsol.runs.folder import RunDir
 from fastwsol.settings import Plan
 from fastwsol.sources.tiny_imagenet import TinyImageNet
@@ -26,6 +25,7 @@ from fastwsol.sweep import Run, command_of, given_fields, main, read_flags
 from fastwsol.sweep_tables import SweepResults, print_sweep
 from fastwsol.train import read_flags as read_train_flags
 from fastwsol.train import run_info
+from fastwsol.training.launch_flags import Launch
 from fastwsol.workload import Workload, seconds_left
 
 SMALL = ["--preset", "demo", "--stem", "C", "--batch-size", "8", "--epochs", "0.3", "--step", "eager", "--seeds", "1"]

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastwsol import evaluate, step, step_mode
+from fastwsol import evaluate
 from fastwsol import train as training
 from fastwsol.host.command_line import run_command
 from fastwsol.host.files import sole_worker
 from fastwsol.runs.checkpoint import hash_of, newest_valid
 from fastwsol.runs.folder import RunDir
-from fastwsol.step_mode import Stepper
+from fastwsol.training import step, step_mode
+from fastwsol.training.step_mode import Stepper
 
 STEPS = 12
 """Of 16 images out of 80: the second epoch begins with step 5, the third with step 10."""
@@ -67,7 +68,7 @@ def stop_after(monkeypatch, last: int) -> None:
 
 def without_probe(monkeypatch) -> None:
     """The cost announcement takes steps of its own, which a test that counts steps does not want."""
-    monkeypatch.setattr("fastwsol.progress.probe_images_per_second", lambda *_: 100.0)
+    monkeypatch.setattr("fastwsol.training.progress.probe_images_per_second", lambda *_: 100.0)
 
 
 @pytest.mark.parametrize("last", [5, 7], ids=["at an epoch's edge", "inside an epoch"])

@@ -15,7 +15,7 @@ from fastwsol.batches.decoded_store import Store
 from fastwsol.batches.stream import Batch, Batches, Stream
 from fastwsol.batches.views_cpu import Shower
 from fastwsol.batches.views_gpu import DeviceViews, make_show
-from fastwsol.capture import Inputs
+from fastwsol.training.cuda_graph import Inputs
 
 CHUNK_VIEWS = 256
 """Views that a thread makes at a time, of several small batches where need be: so that what is done once for all of

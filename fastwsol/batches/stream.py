@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastwsol.capture import Inputs
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Split
 from fastwsol.draws import Views, draw_views, stream_slice
+from fastwsol.training.cuda_graph import Inputs
 
 Plan = Callable[[int], tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Step -> the ids and epochs, int64 [B] each, of that step's images."""

@@ -12,7 +12,7 @@ from acceptance.setting import IMAGE_SIZE, SEED, Setting, opened, seconds_of, wa
 from fastwsol.batches.dali_batches import DaliBatches, Decoding
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation
-from fastwsol.step import train_step
+from fastwsol.training.step import train_step
 
 
 @dataclass(frozen=True)

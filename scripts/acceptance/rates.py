@@ -21,7 +21,7 @@ from fastwsol.config import GMAC
 from fastwsol.host.device import use_threads
 from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.preact_resnet import PreActResNet, SameConv2d
-from fastwsol.step_mode import Mode
+from fastwsol.training.step_mode import Mode
 
 CAPTURED_OVER_EAGER, CAPTURED_OVER_COMPILED = 4.0, 1.5
 """What the better captured mode must gain at the batch of 32 that the paper finds best, on the usual network."""

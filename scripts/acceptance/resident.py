@@ -16,7 +16,7 @@ from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, decoded, seconds_of, wait
 from fastwsol.batches.stream import Batches
 from fastwsol.config import Augmentation
-from fastwsol.step_mode import Mode
+from fastwsol.training.step_mode import Mode
 
 AT_LEAST_OF_SYNTHETIC = 0.98
 """What of synthetic input's rate a training must reach whose images come from the store."""

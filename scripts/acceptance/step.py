@@ -29,8 +29,8 @@ from fastwsol.host.device import Autocast, compute_deterministically, use_thread
 from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.preact_resnet import PreActResNet, SameMaxPool2d
 from fastwsol.runs import checkpoint
-from fastwsol.step import Loss, State, make_loss, new_state, state_tensors, train_step
-from fastwsol.step_mode import Mode
+from fastwsol.training.step import Loss, State, make_loss, new_state, state_tensors, train_step
+from fastwsol.training.step_mode import Mode
 
 TWIN_GRADIENTS = {"fp32": 1e-4, "bf16": 5e-2, "fp16": 1e-2}
 LOSS = {"fp32": 1e-5, "bf16": 1e-2, "fp16": 2e-3}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastwsol.step_mode import Stepper
+from fastwsol.training.step_mode import Stepper
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["faults.works", "fastwsol.evaluate", "fastwsol.predict"])

@@ -15,7 +15,7 @@ from fastwsol.host.device import Autocast
 from fastwsol.host.files import sole_worker
 from fastwsol.runs.checkpoint import hash_of
 from fastwsol.runs.folder import RunDir
-from fastwsol.step import new_state
+from fastwsol.training.step import new_state
 
 from .case import Case, Place
 

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastwsol import step, step_mode, train
+from fastwsol import train
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.network import preact_resnet as model
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import RunDir
-from fastwsol.step_mode import Stepper
+from fastwsol.training import step, step_mode
+from fastwsol.training.step_mode import Stepper
 
 from .tally import Tally
 from .works import training_flags
@@ -24,7 +25,7 @@ STEPS = (0, 3, 5)
 
 @pytest.fixture(autouse=True)
 def _without_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastwsol.progress.probe_images_per_second", lambda *_: 100.0)
+    monkeypatch.setattr("fastwsol.training.progress.probe_images_per_second", lambda *_: 100.0)
 
 
 def saved_steps(run: Path) -> int:

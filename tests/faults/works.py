@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastwsol import evaluate, progress, train
+from fastwsol import evaluate, train
 from fastwsol.batches.decoded_store import default_folder, open_store
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.network import preact_resnet as model
 from fastwsol.sources.synthetic import Synthetic
+from fastwsol.training import progress
 
 STEPS = 20
 """Of 16 images out of 80: epochs begin with steps 0, 5, 10 and 15."""

@@ -12,10 +12,10 @@ from typing import Literal, get_args
 import torch
 
 from fastwsol.batches.stream import Batches
-from fastwsol.capture import Captured, Inputs
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import ALONE, World
-from fastwsol.step import Loss, State, change, set_rate, unchanged
+from fastwsol.training.cuda_graph import Captured, Inputs
+from fastwsol.training.step import Loss, State, change, set_rate, unchanged
 
 Mode = Literal["eager", "compiled", "captured", "compiled-captured"]
 AskedMode = Literal["auto", "eager", "compiled", "captured", "compiled-captured"]

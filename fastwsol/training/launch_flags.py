@@ -7,7 +7,7 @@ from pathlib import Path
 from fastwsol.batches.feed import DataFlags
 from fastwsol.config import PRESETS, PresetName
 from fastwsol.host.device import Precision
-from fastwsol.step_mode import AskedMode
+from fastwsol.training.step_mode import AskedMode
 
 
 @dataclass(frozen=True)

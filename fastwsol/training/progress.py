@@ -13,7 +13,7 @@ from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import RunFailure
 from fastwsol.host.processes import World
-from fastwsol.step import SKIPPED, State, check_finite, make_loss, new_state, train_step
+from fastwsol.training.step import SKIPPED, State, check_finite, make_loss, new_state, train_step
 
 _LEAST_LOSS_SCALE = 2.0**-10
 """Below it the loss scaler has halved 26 times and more: the gradients are not finite, whatever the scale."""
