@@ -15,9 +15,9 @@ from scipy import ndimage
 
 from fastwsol.config import Config
 from fastwsol.host.device import pick_autocast
-from fastwsol.images import find_images
 from fastwsol.network.preact_resnet import build_model
-from fastwsol.predictor import Predictor, Wanted
+from fastwsol.prediction.predictor import Predictor, Wanted
+from fastwsol.prediction.user_images import find_images
 from fastwsol.runs.folder import RunInfo
 
 CPU = torch.device("cpu")

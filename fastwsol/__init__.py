@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastwsol.predictor import Predictor
+    from fastwsol.prediction.predictor import Predictor
 
 __version__ = "0.1.0"
 
@@ -17,6 +17,6 @@ def load(run: str | Path, device: str = "auto", threads: int = 0) -> Predictor:
     run: its folder; device: auto, cpu, cuda or cuda:N; threads: 0 takes all cores. Raises `fastwsol.host.errors.UserError`
     where the folder is no run or has no checkpoint yet.
     """
-    from fastwsol.predictor import Predictor  # here: torch takes seconds to import
+    from fastwsol.prediction.predictor import Predictor  # here: torch takes seconds to import
 
     return Predictor.of_run(Path(run), device, threads=threads)

@@ -13,16 +13,16 @@ from typing import Annotated, BinaryIO, Literal
 
 import tyro
 
-from fastwsol import overlays
 from fastwsol.evaluation.boxes import CAM_THRESHOLD
-from fastwsol.exports import About, Format, export, format_of
 from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, duration, parse_flags, require_new, run_command
 from fastwsol.host.device import Precision
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_durably
 from fastwsol.host.ticker import Ticker
-from fastwsol.images import Found, NamedImage, find_images
-from fastwsol.predictor import Boxes, Prediction, Predictor, Skipped, Wanted
+from fastwsol.prediction import overlays
+from fastwsol.prediction.file_formats import About, Format, export, format_of
+from fastwsol.prediction.predictor import Boxes, Prediction, Predictor, Skipped, Wanted
+from fastwsol.prediction.user_images import Found, NamedImage, find_images
 
 PROG = "python -m fastwsol.predict"
 DESCRIPTION = (

@@ -8,7 +8,7 @@ from conftest import noise_jpeg
 from PIL import Image, ImageOps
 
 from fastwsol.host.errors import UserError
-from fastwsol.images import as_pixels, decode_upright, find_images
+from fastwsol.prediction.user_images import as_pixels, decode_upright, find_images
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (12, 20, 3), np.uint8)

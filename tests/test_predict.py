@@ -22,9 +22,9 @@ from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.boxes import localize
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import RunFailure, UserError
-from fastwsol.images import NamedImage
-from fastwsol.overlays import overlay_path
-from fastwsol.predictor import Predictor, Skipped, Wanted, boxes_of_maps, label_of
+from fastwsol.prediction.overlays import overlay_path
+from fastwsol.prediction.predictor import Predictor, Skipped, Wanted, boxes_of_maps, label_of
+from fastwsol.prediction.user_images import NamedImage
 
 ON_CPU = ["--device", "cpu", "--threads", "1"]
 SIZES = [(64, 64), (90, 40), (33, 120), (200, 150), (64, 65)]

@@ -22,7 +22,7 @@ from fastwsol.dataset.packer import main as pack_main
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.images import decode_upright, find_images
+from fastwsol.prediction.user_images import decode_upright, find_images
 from fastwsol.sources.decode import MAX_PIXELS, Look, judge_images
 
 from .works import run_small

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
-from fastwsol.predictor import Prediction, ScoredBox, Skipped
+from fastwsol.prediction.predictor import Prediction, ScoredBox, Skipped
 
 Format = Literal["coco", "csv", "jsonl", "label-studio"]
 

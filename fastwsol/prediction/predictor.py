@@ -29,9 +29,9 @@ import kernels
 from fastwsol.evaluation.boxes import CAM_THRESHOLD, to_original
 from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import RunFailure, UserError
-from fastwsol.images import NamedImage, as_pixels, as_rgb, decode_upright, image_file, in_chunks
 from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.preact_resnet import PreActResNet
+from fastwsol.prediction.user_images import NamedImage, as_pixels, as_rgb, decode_upright, image_file, in_chunks
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import read_run, trained_model
 

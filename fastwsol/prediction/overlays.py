@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from fastwsol.predictor import Prediction
+from fastwsol.prediction.predictor import Prediction
 
 LONGEST_SIDE = 1024
 """Pixels: larger images are drawn smaller."""

@@ -1,0 +1,1 @@
+"""A trained network on images that nobody has labelled, and the files that its boxes go to."""
