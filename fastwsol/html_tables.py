@@ -4,14 +4,12 @@ import html
 import statistics
 from collections.abc import Sequence
 
-from fastwsol.claims import CLAIMS, judge, overall, overall_name
 from fastwsol.config import AugName
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.evaluation.console_tables import percent_text, share_text
-from fastwsol.host.command_line import without_folders
-from fastwsol.published import published, stands_beside
-from fastwsol.sides import Setting
-from fastwsol.sweep_tables import (
+from fastwsol.experiments.paper_claims import CLAIMS, judge, overall, overall_name
+from fastwsol.experiments.paper_numbers import published, stands_beside
+from fastwsol.experiments.tables import (
     COLUMNS,
     DECIDES,
     HOW_JUDGED,
@@ -20,6 +18,8 @@ from fastwsol.sweep_tables import (
     papers_cells,
     papers_difference,
 )
+from fastwsol.host.command_line import without_folders
+from fastwsol.sides import Setting
 
 Cells = Sequence[str]
 

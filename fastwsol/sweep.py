@@ -14,19 +14,19 @@ from typing import Annotated, Any
 
 import tyro
 
-from fastwsol.children import Children, Stoppable
 from fastwsol.config import PRESETS, Config, flag
 from fastwsol.dataset.first_classes import with_first_classes
 from fastwsol.dataset.shards import read_manifest
+from fastwsol.experiments.local_runs import Children, Stoppable
+from fastwsol.experiments.ray_runs import RayChildren, RayFlags
+from fastwsol.experiments.settings import Plan, plan
+from fastwsol.experiments.tables import print_sweep, sweep_results
+from fastwsol.experiments.workload import Workload, seconds_left
 from fastwsol.host.command_line import OptionalPath, duration, parse_flags, require_parent, run_command
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
-from fastwsol.on_ray import RayChildren, RayFlags
 from fastwsol.runs.folder import RunDir
-from fastwsol.settings import Plan, plan
-from fastwsol.sweep_tables import print_sweep, sweep_results
 from fastwsol.training.launch_flags import Launch, preset_of
-from fastwsol.workload import Workload, seconds_left
 
 PROG = "python -m fastwsol.sweep"
 

@@ -17,11 +17,11 @@ from typing import Annotated, Any
 import tyro
 
 from fastwsol.config import flag
+from fastwsol.experiments.tables import mean_and_spread
 from fastwsol.host.command_line import parse_flags, run_command, without_folders
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.runs.folder import RunDir
-from fastwsol.sweep_tables import mean_and_spread
 
 SHOWN = ("top1_clas", "top1_loc@0.5", "gt_known_loc@0.3", "gt_known_loc@0.5", "gt_known_loc@0.7")
 

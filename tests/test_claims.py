@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
-from fastwsol.claims import Difference, comparisons, difference, judge, overall, pooled_spread
 from fastwsol.config import Config
-from fastwsol.published import AUGS, BATCH_SIZES, DEPTHS, published
-from fastwsol.settings import plan
+from fastwsol.experiments.paper_claims import Difference, comparisons, difference, judge, overall, pooled_spread
+from fastwsol.experiments.paper_numbers import AUGS, BATCH_SIZES, DEPTHS, published
+from fastwsol.experiments.settings import plan
 
 TABLES = plan(["table1", "table2"], Config(), frozenset()).settings
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from fastwsol.experiments.ray_runs import RayChildren, RayFlags
 from fastwsol.host.errors import UserError
-from fastwsol.on_ray import RayChildren, RayFlags
 
 pytest.importorskip("ray", reason="NOT TESTED on Ray: pip install 'fastwsol[ray]'")
 

@@ -3,8 +3,8 @@
 import pytest
 
 from fastwsol.config import Config
+from fastwsol.experiments.settings import plan
 from fastwsol.host.errors import UserError
-from fastwsol.settings import plan
 
 NOTHING_GIVEN: frozenset[str] = frozenset()
 

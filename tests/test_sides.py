@@ -10,8 +10,8 @@ import pytest
 
 from fastwsol.config import Config, demo
 from fastwsol.evaluation.boxes import PROTOCOLS
+from fastwsol.experiments.paper_numbers import CLASSES
 from fastwsol.html_tables import claims, numbers, table
-from fastwsol.published import CLASSES
 from fastwsol.sides import Setting, settings_of, short_names
 
 

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from fastwsol.children import Children
 from fastwsol.config import Config, demo
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
+from fastwsol.experiments.local_runs import Children
+from fastwsol.experiments.settings import Plan
+from fastwsol.experiments.tables import SweepResults, print_sweep
+from fastwsol.experiments.workload import Workload, seconds_left
 from fastwsol.host.command_line import run_command
 from fastwsol.runs.folder import RunDir
-from fastwsol.settings import Plan
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 from fastwsol.sweep import Run, command_of, given_fields, main, read_flags
-from fastwsol.sweep_tables import SweepResults, print_sweep
 from fastwsol.train import read_flags as read_train_flags
 from fastwsol.train import run_info
 from fastwsol.training.launch_flags import Launch
-from fastwsol.workload import Workload, seconds_left
 
 SMALL = ["--preset", "demo", "--stem", "C", "--batch-size", "8", "--epochs", "0.3", "--step", "eager", "--seeds", "1"]
 
@@ -140,7 +140,11 @@ def test_where_a_sweep_is_killed_its_runs_are_asked_to_stop(tmp_path):
     waits = f"import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, {tells}); print('up', flush=True)"
     run = f"run([{sys.executable!r}, '-c', {waits + '; time.sleep(600)'!r}], Path({str(log)!r}))"
     killed = subprocess.Popen(
-        [sys.executable, "-c", f"from pathlib import Path; from fastwsol.children import Children; Children(1).{run}"]
+        [
+            sys.executable,
+            "-c",
+            f"from pathlib import Path; from fastwsol.experiments.local_runs import Children; Children(1).{run}",
+        ]
     )
     wait_until(lambda: log.exists() and "\nup" in log.read_text())
     killed.kill()

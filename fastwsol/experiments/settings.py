@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from fastwsol.config import Config, flag
+from fastwsol.experiments.paper_numbers import AUGS, BATCH_SIZES, DEPTHS
 from fastwsol.host.errors import UserError
-from fastwsol.published import AUGS, BATCH_SIZES, DEPTHS
 
 Changes = dict[str, Any]
 """Values by field of Config."""

@@ -8,14 +8,14 @@ from typing import Any
 
 from rich.text import Text
 
-from fastwsol.claims import CLAIMS, Comparison, Difference, Verdict, judge, overall, overall_name
 from fastwsol.config import Config
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.evaluation.console_tables import console, percent_text, table_of
+from fastwsol.experiments.paper_claims import CLAIMS, Comparison, Difference, Verdict, judge, overall, overall_name
+from fastwsol.experiments.paper_numbers import Published, published, stands_beside
+from fastwsol.experiments.settings import Plan
 from fastwsol.host.command_line import without_folders
-from fastwsol.published import Published, published, stands_beside
 from fastwsol.runs.folder import RunDir
-from fastwsol.settings import Plan
 
 FORMAT_VERSION = 1
 

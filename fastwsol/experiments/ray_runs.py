@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastwsol.children import Stoppable, run_logged
+from fastwsol.experiments.local_runs import Stoppable, run_logged
 from fastwsol.host.command_line import FAILURE, INTERRUPTED
 from fastwsol.host.errors import UserError
 
