@@ -17,23 +17,23 @@ import tyro
 from plotly.colors import sample_colorscale, unlabel_rgb
 from plotly.offline import get_plotlyjs
 
-from fastwsol import html_tables
 from fastwsol.batches.feed import DataFlags, Feed, open_feed
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation.forward import forward_split
-from fastwsol.fed import fed
-from fastwsol.figures import figures
-from fastwsol.gallery import Chosen, choose_images, shown_images, shown_maps
 from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command
 from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.host.processes import World, joined
+from fastwsol.page import tables as html_tables
+from fastwsol.page.augmentation_figure import fed
+from fastwsol.page.compared_runs import Setting, Side, check_alike, read_side, read_weights, settings_of, short_names
+from fastwsol.page.figures import figures
+from fastwsol.page.gallery import Chosen, choose_images, shown_images, shown_maps
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.tensorboard_curves import write_curves
 from fastwsol.runs.trained import trained_model
-from fastwsol.sides import Setting, Side, check_alike, read_side, read_weights, settings_of, short_names
 
 PROG = "python -m fastwsol.report"
 MOST_IMAGES = 600

@@ -10,7 +10,7 @@ from PIL import Image
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.boxes import curve_hits, localize, score_boxes
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
-from fastwsol.gallery import LONGEST_SIDE, choose_images, hundredths, picture, shown_images, shown_maps
+from fastwsol.page.gallery import LONGEST_SIDE, choose_images, hundredths, picture, shown_images, shown_maps
 
 FRAME = 64
 

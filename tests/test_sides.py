@@ -11,8 +11,8 @@ import pytest
 from fastwsol.config import Config, demo
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.experiments.paper_numbers import CLASSES
-from fastwsol.html_tables import claims, numbers, table
-from fastwsol.sides import Setting, settings_of, short_names
+from fastwsol.page.compared_runs import Setting, settings_of, short_names
+from fastwsol.page.tables import claims, numbers, table
 
 
 def side(config: Config, top1_loc: float = 30.0, classes: int = 4) -> Any:

@@ -12,7 +12,7 @@ from fastwsol.batches.feed import Feed
 from fastwsol.batches.stream import Stream
 from fastwsol.config import AugName, Config
 from fastwsol.dataset.shards import Shards
-from fastwsol.gallery import data_address
+from fastwsol.page.gallery import data_address
 
 _TITLES: dict[AugName, str] = {
     "none": "none (CAM)",

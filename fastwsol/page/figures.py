@@ -12,7 +12,7 @@ from plotly import graph_objects as go
 from fastwsol.evaluation.boxes import CAM_THRESHOLD
 from fastwsol.evaluation.console_tables import share_text
 from fastwsol.evaluation.metrics import LEVELS, percent
-from fastwsol.sides import Setting, Side, short_names
+from fastwsol.page.compared_runs import Setting, Side, short_names
 
 COLOURS = ("#3b82f6", "#d97706", "#10b981", "#ef4444", "#8b5cf6", "#06b6d4", "#ec4899", "#65a30d")
 """Of the settings, in turn."""

@@ -19,7 +19,7 @@ from fastwsol.experiments.tables import (
     papers_difference,
 )
 from fastwsol.host.command_line import without_folders
-from fastwsol.sides import Setting
+from fastwsol.page.compared_runs import Setting
 
 Cells = Sequence[str]
 
