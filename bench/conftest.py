@@ -20,9 +20,9 @@ from scipy import ndimage
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.device import use_threads
+from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
-from fastwsol.runs.folder import environment
 from fastwsol.sources.synthetic import Synthetic
 
 FORMAT_VERSION = 1

@@ -24,8 +24,9 @@ from test_predict import SIZES, PlainLoop, make_photos
 
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.device import pick_autocast, use_threads
+from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
-from fastwsol.runs.folder import RunDir, environment
+from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import read_run, trained_model
 
 TURNS = 2

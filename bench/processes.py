@@ -19,8 +19,9 @@ from pathlib import Path
 from rounds import ratio
 
 from fastwsol.dataset.packer import pack
+from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
-from fastwsol.runs.folder import RunDir, environment
+from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
 
 TURNS, STEPS, LOG_STEPS = 3, 24, 8

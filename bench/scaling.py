@@ -20,8 +20,8 @@ import numpy as np
 import kernels
 from fastwsol.evaluation.measure import Truths, localize_maps
 from fastwsol.host.device import use_threads
+from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
-from fastwsol.runs.folder import environment
 
 SIDES = (32, 48, 64, 96, 128, 192, 256, 384, 512)
 NUMBERS = (1, 10, 100, 1_000, 10_000, 100_000)

@@ -26,9 +26,9 @@ import torch
 from fastwsol.config import GMAC, Config
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
 from fastwsol.host.device import Autocast, pick_autocast, use_threads
+from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
 from fastwsol.network.cam import class_activation_maps
-from fastwsol.runs.folder import environment
 from fastwsol.training.step import make_loss, new_state, train_step
 
 CPU = torch.device("cpu")

@@ -19,8 +19,8 @@ from torch.utils._pytree import tree_leaves
 
 from fastwsol.config import GMAC, Config
 from fastwsol.host.device import pick_autocast, use_threads
+from fastwsol.host.environment import environment
 from fastwsol.host.files import write_bytes
-from fastwsol.runs.folder import environment
 from fastwsol.training.step import make_loss, new_state, train_step
 
 STEPS = 5

@@ -28,9 +28,9 @@ from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.host.device import Autocast, pick_autocast, use_threads
+from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
 from fastwsol.host.processes import ALONE
-from fastwsol.runs.folder import environment
 from fastwsol.training.step import make_loss, new_state, train_step
 
 CPU = torch.device("cpu")

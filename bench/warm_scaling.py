@@ -22,8 +22,8 @@ from fastwsol.batches.store_batches import StoreBatches
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation
 from fastwsol.host.device import use_threads
+from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
-from fastwsol.runs.folder import environment
 from kernels.lanes import STREAMED_BYTES, finish_streaming, stream
 
 matplotlib.use("Agg")

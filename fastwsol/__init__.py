@@ -14,8 +14,8 @@ __version__ = "0.1.0"
 def load(run: str | Path, device: str = "auto", threads: int = 0) -> Predictor:
     """The network of a run's newest checkpoint, ready for `predict(images)`.
 
-    run: its folder; device: auto, cpu, cuda or cuda:N; threads: 0 takes all cores. Raises `fastwsol.host.errors.UserError`
-    where the folder is no run or has no checkpoint yet.
+    run: its folder; device: auto, cpu, cuda or cuda:N; threads: 0 takes all cores. Raises
+    `fastwsol.host.errors.UserError` where the folder is no run or has no checkpoint yet.
     """
     from fastwsol.prediction.predictor import Predictor  # here: torch takes seconds to import
 

@@ -43,7 +43,7 @@ def _run(module: str) -> None:
 
 def pack() -> None:
     """The script fastwsol-pack."""
-    _run("packing")
+    _run("pack")
 
 
 def train() -> None:

@@ -33,15 +33,16 @@ from fastwsol.evaluation.forward import (
     truths_of,
     tuning_images,
 )
-from fastwsol.evaluation.measure import fixed_boxes, measure
+from fastwsol.evaluation.measure import REPORT_FORMAT_VERSION, fixed_boxes, measure
 from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.per_image import SEPARATOR, ImageRows
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
+from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.host.processes import World, joined
-from fastwsol.runs.folder import REPORT_FORMAT_VERSION, RunDir, RunInfo, environment
+from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import read_run, trained_model
 
 PROG = "python -m fastwsol.evaluate"
@@ -189,7 +190,9 @@ def evaluate_run(flags: Flags, world: World) -> None:
     world.share_from_lead(model.state_dict().values())
     model.to(autocast.device)
     feed = feed_of(of_run, packed, shards, wanted, autocast, threads, world)
-    evaluation = evaluate_model(model, shards, info, autocast, feed, threads, saved.step, world, of_run.split, wanted)
+    evaluation = evaluate_model(
+        model, shards, info.config, autocast, feed, threads, saved.step, world, of_run.split, wanted
+    )
     world.lead_does(lambda: tell(run, info, evaluation, flags, shards))  # type: ignore[arg-type]
 
 

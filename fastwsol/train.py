@@ -8,7 +8,6 @@ The same command over its own unfinished run continues it, on the step, in the m
 
 import contextlib
 import math
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -27,11 +26,13 @@ from fastwsol.evaluation.console_tables import print_report, summary_line
 from fastwsol.evaluation.forward import Evaluation, evaluate_model, forward_split, rates_of
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import compute_deterministically, pick_autocast, take_device, use_threads
+from fastwsol.host.environment import source_digest, versions
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.processes import Wishes, World, joined
+from fastwsol.host.stop_signals import StopSignals, stop_at_once_if_repeated
 from fastwsol.network.initial_weights import Initial, read_initial, start_from
 from fastwsol.runs import checkpoint
-from fastwsol.runs.folder import RunDir, RunInfo, decisive_versions, here_and_now, source_digest, versions
+from fastwsol.runs.folder import RunDir, RunInfo, decisive_versions, here_and_now
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
 from fastwsol.training.launch_flags import Launch, preset_of
 from fastwsol.training.loop import Job, carried_out, steps_taken
@@ -156,7 +157,10 @@ def train(
     threads = world.together(lambda: use_threads(launch.threads, world.local_size))
     run = RunDir(folder)
     names = ["train"] if config.holdout else ["train", config.eval_split]  # the holdout is a part of train
-    with StopSignals(says_so=world.leads) as stop, contextlib.ExitStack() as held:
+    with (
+        StopSignals("stopping after this step" if world.leads else "", stop_at_once_if_repeated) as stop,
+        contextlib.ExitStack() as held,
+    ):
         compiles_views = launch.step not in ("eager", "captured") and can_compile(device)
         feed = open_feed(
             launch, packed, names, autocast, threads, compiles_views, world, gives_up=lambda: stop.requested
@@ -176,7 +180,7 @@ def train(
         except BadStep as bad:
             raise world.of_lead(RunFailure(explain_bad_step(bad.step, config, shards, run))) from None
         evaluation = evaluate_model(
-            state.evaluated, shards, info, autocast, feed, threads, state.step, world, split_name=config.eval_split
+            state.evaluated, shards, config, autocast, feed, threads, state.step, world, split_name=config.eval_split
         )
         world.lead_does(lambda: finish(run, evaluation))  # type: ignore[arg-type]
 
@@ -218,7 +222,7 @@ def finish(run: RunDir, evaluation: Evaluation) -> None:
     print(f"written to {path}")
 
 
-def train_steps(job: Job, state: State, checkpoint_minutes: float, stop: "StopSignals") -> None:
+def train_steps(job: Job, state: State, checkpoint_minutes: float, stop: StopSignals) -> None:
     """Take the run's remaining steps: progress, evaluations and checkpoints as they fall due.
 
     Raises BadStep where a loss or gradient was not finite, Interrupted, with the state saved, when `stop` was asked.
@@ -324,31 +328,6 @@ def explain_bad_step(step: int, config: Config, shards: Shards, run: RunDir) -> 
         f"{run.folder}: the loss or a gradient of step {step} was not finite (images {shown}); no checkpoint was made "
         f"of it; lower --lr (now {config.lr}) or use --precision fp32, with another --run-dir"
     )
-
-
-class StopSignals:
-    """While it lasts, SIGINT, SIGTERM and SIGUSR1 (a scheduler's warning) ask for a stop instead of killing."""
-
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-    def __init__(self, says_so: bool) -> None:
-        self._says_so = says_so
-
-    def __enter__(self) -> "StopSignals":
-        self.requested = False
-        self._previous = [signal.signal(each, self._request) for each in self._SIGNALS]
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for each, handler in zip(self._SIGNALS, self._previous, strict=True):
-            signal.signal(each, handler)
-
-    def _request(self, number: int, frame: object) -> None:
-        if self.requested:  # asked twice: stop now; what was saved last stands
-            raise KeyboardInterrupt
-        self.requested = True
-        if self._says_so:
-            print(f"{signal.Signals(number).name}: stopping after this step", flush=True)
 
 
 if __name__ == "__main__":

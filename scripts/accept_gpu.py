@@ -60,8 +60,8 @@ from acceptance.setting import Setting, opened
 from fastwsol.dataset.packer import pack
 from fastwsol.host.command_line import FAILURE, parse_flags, run_command
 from fastwsol.host.device import pick_device, use_threads
+from fastwsol.host.environment import environment
 from fastwsol.host.errors import Interrupted, UserError
-from fastwsol.runs.folder import environment
 from fastwsol.sources.synthetic import Synthetic
 
 PROG = "scripts/accept_gpu.py"

@@ -18,8 +18,8 @@ read: a zip is never extracted, and nothing in it or behind a link can lead out 
 
 import sys
 
-from fastwsol.dataset.packer import main
 from fastwsol.host.command_line import run_command
+from fastwsol.pack import main
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

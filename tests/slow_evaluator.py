@@ -10,7 +10,7 @@ from scipy import ndimage
 def evaluate_slowly(
     cams, predicted, labels, boxes_of_images, widths, heights, image_size, protocol, iou_thresholds, threshold=0.2
 ):
-    """For each rate, by the name it has in `fastwsol.evaluation.metrics`, how many images succeeded and how many counted.
+    """For each rate, by its name in `fastwsol.evaluation.metrics`, how many images succeeded and how many counted.
 
     predicted: for each image its classes, the most likely first.
     """

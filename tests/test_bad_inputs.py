@@ -11,13 +11,14 @@ from faults import map_cases, pack_cases, predict_cases, report_cases, run_cases
 from faults.case import Case, Outcome, Place, made, snapshot, try_command
 
 from fastwsol import evaluate, predict, report, sweep, train
-from fastwsol.dataset import packer as packing
+from fastwsol import pack as pack_command
+from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.host.command_line import DONE_WITH_SKIPS, run_command
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 
 MAINS: dict[str, Callable] = {
-    "pack": packing.main,
+    "pack": pack_command.main,
     "train": train.main,
     "evaluate": evaluate.main,
     "predict": predict.main,
@@ -36,7 +37,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def good_packing(good_layout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What the good layout packs to."""
     folder = tmp_path_factory.mktemp("good") / "out"
-    packing.pack(TinyImageNet(good_layout), folder)
+    pack(TinyImageNet(good_layout), folder)
     return contents(folder)
 
 
@@ -107,7 +108,9 @@ def test_bad_input(
 def check_quarantine(case: Case, arguments: list, aside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With --quarantine the case's images are set aside, or it is refused as without."""
     there = arguments.index("--out") + 1
-    outcome = try_command(packing.main, [*arguments[:there], aside, *arguments[there + 1 :], "--quarantine"], capsys)
+    outcome = try_command(
+        pack_command.main, [*arguments[:there], aside, *arguments[there + 1 :], "--quarantine"], capsys
+    )
     if case.quarantined is None:
         assert outcome.status == case.status
         assert not (aside / MANIFEST_NAME).exists()

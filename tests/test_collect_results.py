@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from fastwsol.config import Config
+from fastwsol.evaluation.measure import REPORT_FORMAT_VERSION
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.runs.folder import REPORT_FORMAT_VERSION, RunDir, RunInfo
+from fastwsol.runs.folder import RunDir, RunInfo
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "collect_results.py"
 RATES = {"top1_clas": 50.0, **{f"{name}@{t}": 40.0 for name in ("top1_loc", "gt_known_loc") for t in (0.3, 0.5, 0.7)}}

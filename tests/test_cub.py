@@ -8,7 +8,7 @@ import pytest
 from conftest import noise_jpeg
 from PIL import Image
 
-from fastwsol.dataset import packer as packing
+from fastwsol import pack as pack_command
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
@@ -67,7 +67,7 @@ def test_the_folder_around_it_and_a_zip_give_the_same(birds: Path, as_zip: Calla
 
 def test_it_packs_and_the_first_classes_can_be_kept(birds: Path, tmp_path: Path) -> None:
     flags = ["--layout", "cub", "--source", str(birds), "--out", str(tmp_path / "shards"), "--classes", "2"]
-    assert run_command(packing.main, flags) == 0
+    assert run_command(pack_command.main, flags) == 0
     shards = open_shards(tmp_path / "shards")
     assert [len(shards.splits[split]) for split in ("train", "val")] == [4, 4]
     assert len(shards.splits["val"].boxes) == 4
@@ -113,7 +113,7 @@ def change(file: str, line: int, to: str) -> Callable[[Path], None]:
 def test_every_mistake_is_named_by_file_and_line(birds: Path, tmp_path: Path, spoil, words: str, capsys) -> None:
     spoil(birds)
     flags = ["--layout", "cub", "--source", str(birds), "--out", str(tmp_path / "shards")]
-    assert run_command(packing.main, flags) == 2
+    assert run_command(pack_command.main, flags) == 2
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1

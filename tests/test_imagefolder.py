@@ -11,7 +11,7 @@ import pytest
 from conftest import noise_jpeg
 from PIL import Image
 
-from fastwsol.dataset import packer as packing
+from fastwsol import pack as pack_command
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Split, open_shards
 from fastwsol.host.command_line import run_command
@@ -243,13 +243,13 @@ def test_a_set_without_boxes_is_packed_and_its_command_continues(photos: Path, t
 
 def test_the_command_says_what_it_passed_over(photos: Path, tmp_path: Path, capsys) -> None:
     arguments = ["--layout", "imagefolder", "--source", str(photos), "--out", str(tmp_path / "shards")]
-    assert run_command(packing.main, arguments) == 0
+    assert run_command(pack_command.main, arguments) == 0
     said = capsys.readouterr().out
     assert "photos (class folders, 0.1 of them val), 3 classes, 27 train, 3 val images" in said
     assert "2 files in the class folders were passed over" in said
-    assert run_command(packing.main, arguments) == 2
+    assert run_command(pack_command.main, arguments) == 2
     assert "is packed already, and whole" in capsys.readouterr().err
-    assert run_command(packing.main, [*arguments, "--val-fraction", "0.5"]) == 2
+    assert run_command(pack_command.main, [*arguments, "--val-fraction", "0.5"]) == 2
     assert "holds another data set" in capsys.readouterr().err
 
 
@@ -286,7 +286,7 @@ def test_bad_lines_of_csv_are_named(photos: Path, content: str, words: str, caps
         (photos / name / "same.jpg").write_bytes(noise_jpeg(1))
     file = photos.parent / "boxes.csv"
     file.write_text(content)
-    assert run_command(packing.main, pack_flags(photos, "--boxes", file)) == 2
+    assert run_command(pack_command.main, pack_flags(photos, "--boxes", file)) == 2
     assert words.replace("FILE", str(file)) in capsys.readouterr().err
 
 
@@ -310,7 +310,7 @@ def test_bad_lines_of_csv_are_named(photos: Path, content: str, words: str, caps
 def test_bad_annotations_of_coco_are_named(photos: Path, content: str, words: str, capsys) -> None:
     file = photos.parent / "boxes.json"
     file.write_text(content)
-    assert run_command(packing.main, pack_flags(photos, "--boxes", file)) == 2
+    assert run_command(pack_command.main, pack_flags(photos, "--boxes", file)) == 2
     assert words in capsys.readouterr().err
 
 
@@ -346,22 +346,22 @@ def unknown_val_class(photos: Path) -> None:
 )
 def test_mistakes_are_named(photos: Path, spoil, arguments: list[str], words: str, capsys) -> None:
     spoil(photos)
-    assert run_command(packing.main, pack_flags(photos, *arguments)) == 2
+    assert run_command(pack_command.main, pack_flags(photos, *arguments)) == 2
     assert words in capsys.readouterr().err
     assert not (photos.parent / "out" / "manifest.json").exists()
 
 
 def test_a_val_fraction_beside_a_val_folder_and_a_missing_source_are_refused(with_val: Path, capsys) -> None:
-    assert run_command(packing.main, pack_flags(with_val, "--val-fraction", 0.2)) == 2
+    assert run_command(pack_command.main, pack_flags(with_val, "--val-fraction", 0.2)) == 2
     assert "has a val folder of its own" in capsys.readouterr().err
     for arguments in (["--layout", "imagefolder"], pack_flags(with_val / "nowhere")):
-        assert run_command(packing.main, arguments) == 2
+        assert run_command(pack_command.main, arguments) == 2
         assert "--source" in capsys.readouterr().err
 
 
 def test_what_lies_beside_train_and_val_is_said_and_not_packed(with_val: Path, tmp_path: Path, capsys) -> None:
     fill(with_val / "validation", 1)
-    assert run_command(packing.main, pack_flags(with_val)) == 0
+    assert run_command(pack_command.main, pack_flags(with_val)) == 0
     assert "photos/validation: neither train nor val, and not packed" in capsys.readouterr().out
 
 
@@ -376,5 +376,5 @@ def test_a_zip_whose_paths_lead_out_is_refused(tmp_path: Path, capsys) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name in ("cat/1.jpg", "dog/1.jpg", "../../evil/1.jpg"):
             archive.writestr(name, noise_jpeg(0))
-    assert run_command(packing.main, pack_flags(tmp_path / "a.zip")) == 2
+    assert run_command(pack_command.main, pack_flags(tmp_path / "a.zip")) == 2
     assert "'../../evil/1.jpg' is no path within an archive" in capsys.readouterr().err

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from fastwsol.dataset import packer as packing
-from fastwsol.dataset.packer import main, pack
+from fastwsol.dataset.packer import pack
 from fastwsol.dataset.packing_journal import JOURNAL_NAME, FinishedShard, Journal, is_unfinished_work
 from fastwsol.dataset.shards import MANIFEST_NAME, QUARANTINE_NAME, open_shards
 from fastwsol.host.command_line import DONE_WITH_SKIPS, USER_ERROR, run_command
 from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.pack import main
 from fastwsol.sources import Fault, Record
 from fastwsol.sources.decode import judge_images
 from fastwsol.sources.synthetic import Synthetic

@@ -11,7 +11,7 @@ import pytest
 from conftest import noise_jpeg
 from PIL import Image
 
-from fastwsol.dataset.shards import MAX_SHARD_BYTES
+from fastwsol.dataset.shard_writer import MAX_SHARD_BYTES
 from fastwsol.sources import decode as judge
 from fastwsol.sources.decode import MAX_IMAGE_BYTES, MAX_SIDE, MIN_SIDE, decode, judge_images
 from fastwsol.sources.tiny_imagenet import TinyImageNet

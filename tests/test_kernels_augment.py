@@ -1,4 +1,4 @@
-"""The kernel that makes views of decoded images against the plain twin of the whole path, `fastwsol.batches.views_reference`."""
+"""The kernel that makes views of decoded images against the plain twin of the whole path, `views_reference`."""
 
 import dataclasses
 import io

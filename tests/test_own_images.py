@@ -11,7 +11,7 @@ from conftest import noise_jpeg
 from faults.run_cases import make_run
 
 from fastwsol import compare, evaluate, predict, train
-from fastwsol.dataset import packer as packing
+from fastwsol import pack as pack_command
 from fastwsol.dataset.packer import pack
 from fastwsol.host.command_line import run_command
 from fastwsol.sources import Fault, Record
@@ -133,7 +133,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "boxes.csv").write_text("\n".join(lines))
     flags = ["--layout", "imagefolder", "--source", root / "photos", "--boxes", root / "boxes.csv"]
     flags += ["--val-fraction", 0.4, "--out", root / "shards"]
-    assert run_command(packing.main, [*map(str, flags)]) == 0
+    assert run_command(pack_command.main, [*map(str, flags)]) == 0
     return root / "shards"
 
 

@@ -15,12 +15,13 @@ from conftest import noise_jpeg
 from PIL import Image
 
 from fastwsol.dataset import packer as packing
-from fastwsol.dataset.packer import PixelMoments, main, pack
+from fastwsol.dataset.packer import PixelMoments, pack
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.host import files as durable
 from fastwsol.host import ticker
 from fastwsol.host.command_line import FAILURE, INTERRUPTED, USER_ERROR, run_command
 from fastwsol.host.errors import UserError
+from fastwsol.pack import main
 from fastwsol.sources import Record
 from fastwsol.sources.decode import Look, decode, judge_images
 from fastwsol.sources.synthetic import Synthetic

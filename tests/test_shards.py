@@ -12,16 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastwsol.dataset.shards import (
-    MANIFEST_NAME,
-    Manifest,
-    Row,
-    Shards,
-    SplitFiles,
-    open_shards,
-    write_manifest,
-    write_shards,
-)
+from fastwsol.dataset.shard_writer import write_manifest, write_shards
+from fastwsol.dataset.shards import MANIFEST_NAME, Manifest, Row, Shards, SplitFiles, open_shards
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Record
 

@@ -220,7 +220,8 @@ def test_waiting_is_said(shards):
     )
     holder.stdout.readline()
     build = (
-        "import sys; from pathlib import Path; from fastwsol.dataset.shards import open_shards; from fastwsol.batches.decoded_store import *; "
+        "import sys; from pathlib import Path; from fastwsol.dataset.shards import open_shards; "
+        "from fastwsol.batches.decoded_store import *; "
         "s = open_shards(Path(sys.argv[1])); open_store(s, 'train', default_folder(s), 1)"
     )
     command = [sys.executable, "-c", build, str(shards.folder)]

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastwsol.dataset.packer import main
 from fastwsol.host.command_line import USER_ERROR, run_command
 from fastwsol.host.errors import UserError
+from fastwsol.pack import main
 from fastwsol.sources import Fault
 from fastwsol.sources.tiny_imagenet import LAYOUT_NAME, TinyImageNet, find_layout
 

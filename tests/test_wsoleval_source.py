@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import noise_jpeg
 
-from fastwsol.dataset import packer as packing
+from fastwsol import pack as pack_command
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.sources import Record
@@ -76,7 +76,7 @@ def test_metadata_may_lie_elsewhere_and_images_in_a_zip(
 
 def test_it_packs(benchmark_set: Path, tmp_path: Path) -> None:
     flags = ["--layout", "wsoleval", "--source", str(benchmark_set), "--out", str(tmp_path / "shards")]
-    assert run_command(packing.main, flags) == 0
+    assert run_command(pack_command.main, flags) == 0
     shards = open_shards(tmp_path / "shards")
     assert [len(shards.splits[split].boxes) for split in ("train", "val")] == [0, 4]
 
@@ -133,7 +133,7 @@ def test_every_mistake_is_named_by_file_and_line(
 ) -> None:
     spoil(benchmark_set)
     flags = ["--layout", "wsoleval", "--source", str(benchmark_set), "--out", str(tmp_path / "shards")]
-    assert run_command(packing.main, flags) == 2
+    assert run_command(pack_command.main, flags) == 2
     said = capsys.readouterr().err
     assert words.replace("FILE", str(benchmark_set / "metadata/test/localization.txt")) in said
     assert said.count("\n") == 1

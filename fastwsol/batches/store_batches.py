@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastwsol.batches.decoded_store import Store
-from fastwsol.batches.stream import Batch, Batches, Stream
+from fastwsol.batches.stream import Batch, Batches, Inputs, Stream
 from fastwsol.batches.views_cpu import Shower
 from fastwsol.batches.views_gpu import DeviceViews, make_show
-from fastwsol.training.cuda_graph import Inputs
 
 CHUNK_VIEWS = 256
 """Views that a thread makes at a time, of several small batches where need be: so that what is done once for all of

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Split
 from fastwsol.draws import Views, draw_views, stream_slice
-from fastwsol.training.cuda_graph import Inputs
+
+Inputs = dict[str, torch.Tensor]
+"""Tensors by name; names, shapes and number formats stay the same from step to step."""
 
 Plan = Callable[[int], tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Step -> the ids and epochs, int64 [B] each, of that step's images."""

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fastwsol.dataset.shards import MANIFEST_NAME, QUARANTINE_NAME, SCHEMA_VERSION, ShardFile, is_shard_name
+from fastwsol.dataset.shard_writer import is_shard_name
+from fastwsol.dataset.shards import MANIFEST_NAME, QUARANTINE_NAME, SCHEMA_VERSION, ShardFile
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, write_json
 from fastwsol.sources import Source

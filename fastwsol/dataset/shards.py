@@ -1,4 +1,4 @@
-"""Shards: a packed data set on disk, its writer and its verified, memory-mapped reader.
+"""Shards: a packed data set on disk, and its verified, memory-mapped reader. `shard_writer` writes them.
 
     folder/
       train-00000.arrow ...   Arrow IPC files, uncompressed, at most 64 MiB each, never rewritten in place
@@ -16,11 +16,10 @@ import hashlib
 import json
 import math
 import mmap
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -28,23 +27,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import write_durably, write_json
 from fastwsol.sources import Class, Record
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 QUARANTINE_NAME = "quarantine.json"
-MAX_SHARD_BYTES = 64 * 2**20
-"""Largest shard. A packing that was stopped goes on behind its last whole one, so this is what a stop can cost."""
 
-# Rows are held in memory a record batch at a time, so this bounds the writer. Large enough that Arrow's per-batch
-# metadata (about 1 KiB) and the reader's per-batch work vanish.
-_BATCH_BYTES = 8 * 2**20
-# What Arrow adds after the last record batch: the schema once more, the end marks, and 24 bytes a batch.
-_FOOTER_BYTES = 4096
-_FOOTER_BYTES_A_BATCH = 24
-
-_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     [
         pa.field("name", pa.string(), nullable=False),
         pa.field("image", pa.binary(), nullable=False),
@@ -55,6 +44,7 @@ _SCHEMA = pa.schema(
     ],
     metadata={"fastwsol_schema_version": str(SCHEMA_VERSION)},
 )
+"""The columns of a shard."""
 
 
 class Row(NamedTuple):
@@ -95,105 +85,6 @@ class Manifest:
     splits: dict[str, SplitFiles]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-
-
-# Writing
-
-
-def write_shards(
-    folder: Path, split: str, rows: Iterable[Row], max_shard_bytes: int = MAX_SHARD_BYTES, first: int = 0
-) -> Iterator[ShardFile]:
-    """Write `rows` as the shards of `split`, numbered from `first`, no file above `max_shard_bytes`; yield each when it
-    lies durably on disk.
-
-    Holds one record batch in memory at a time. Where a shard ends follows from its rows alone. Raises UserError when a
-    single image is larger than a shard may be, OSError when the disk refuses.
-    """
-    batches = _record_batches(rows, min(_BATCH_BYTES, max_shard_bytes // 4))
-    number = first
-    batch = next(batches, None)
-    while batch is not None:
-        shard, batch = _write_shard(folder / f"{split}-{number:05d}.arrow", batch, batches, max_shard_bytes)
-        number += 1
-        yield shard
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest, which makes the shards in `folder` a data set."""
-    write_json(folder / MANIFEST_NAME, {"schema_version": SCHEMA_VERSION, **asdict(manifest)})
-
-
-def is_shard_name(file_name: str) -> bool:
-    """Whether the writer gives a shard this name."""
-    return re.fullmatch(r"\w+-\d{5}\.arrow", file_name) is not None
-
-
-def _write_shard(
-    path: Path, first: pa.RecordBatch, batches: Iterator[pa.RecordBatch], max_bytes: int
-) -> tuple[ShardFile, pa.RecordBatch | None]:
-    """Fill one shard with `first` and as many of `batches` as fit; give it and the batch that did not fit, or None."""
-    row_count = 0
-    left_over: pa.RecordBatch | None = None
-
-    def write(file: BinaryIO) -> None:
-        nonlocal row_count, left_over
-        batch: pa.RecordBatch | None = first
-        footer_bytes = _FOOTER_BYTES
-        with pa.ipc.new_file(file, _SCHEMA) as writer:
-            while batch is not None:
-                footer_bytes += _FOOTER_BYTES_A_BATCH
-                if file.tell() + pa.ipc.get_record_batch_size(batch) + footer_bytes > max_bytes:
-                    break
-                writer.write_batch(batch)
-                row_count += batch.num_rows
-                batch = next(batches, None)
-        left_over = batch
-        if row_count == 0:  # a batch larger than a shard holds a single row
-            name, image = first.column("name")[0].as_py(), first.column("image")[0].as_buffer()
-            raise UserError(
-                f"{name}: the image has {image.size:,} bytes and does not fit into a shard, which may have "
-                f"{max_bytes:,}; store it smaller"
-            )
-
-    write_durably(path, write)
-    mapping = _map_file(path)
-    return ShardFile(path.name, row_count, len(mapping), hashlib.sha256(mapping).hexdigest()), left_over
-
-
-def _record_batches(rows: Iterable[Row], batch_bytes: int) -> Iterator[pa.RecordBatch]:
-    """Group `rows` into record batches of at most about `batch_bytes`, one row at least."""
-    pending: list[Row] = []
-    pending_bytes = 0
-    for row in rows:
-        # 36: width, height, label and the offsets of three columns.
-        row_bytes = len(row.record.image) + len(row.record.name.encode()) + row.record.boxes.nbytes + 36
-        if pending and pending_bytes + row_bytes > batch_bytes:
-            yield _record_batch(pending)
-            pending, pending_bytes = [], 0
-        pending.append(row)
-        pending_bytes += row_bytes
-    if pending:
-        yield _record_batch(pending)
-
-
-def _record_batch(rows: list[Row]) -> pa.RecordBatch:
-    records = [row.record for row in rows]
-    corners = np.concatenate([record.boxes.reshape(-1, 4) for record in records]).astype(np.float32, copy=False)
-    box_offsets = np.zeros(len(rows) + 1, np.int32)
-    np.cumsum([len(record.boxes) for record in records], out=box_offsets[1:])
-    boxes = pa.FixedSizeListArray.from_arrays(pa.array(corners.ravel()), 4)
-    columns = [
-        pa.array([record.name for record in records], pa.string()),
-        pa.array([record.image for record in records], pa.binary()),
-        pa.array([row.width for row in rows], pa.int32()),
-        pa.array([row.height for row in rows], pa.int32()),
-        pa.array([record.label for record in records], pa.int64()),
-        pa.ListArray.from_arrays(pa.array(box_offsets), boxes),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
-
-
-# Reading
 
 
 class Split:
@@ -387,7 +278,7 @@ def _open_shard(path: Path, expected: ShardFile, verify: bool) -> _MappedShard:
     try:
         # An empty file cannot be mapped, and so would fail before its size is compared.
         byte_count = path.stat().st_size
-        mapping = _map_file(path) if byte_count else b""
+        mapping = map_file(path) if byte_count else b""
     except FileNotFoundError:
         raise UserError(f"{path}: the manifest names this shard and it is missing; {remedy}") from None
     except OSError as error:
@@ -406,7 +297,7 @@ def _parse_shard(mapping: mmap.mmap | bytes, row_count: int) -> _MappedShard:
     """Look up the columns in the mapped file; only numbers are copied, images and names stay where they lie."""
     buffer = pa.py_buffer(mapping)
     with pa.ipc.open_file(pa.BufferReader(buffer)) as reader:
-        if not reader.schema.equals(_SCHEMA, check_metadata=True):
+        if not reader.schema.equals(SCHEMA, check_metadata=True):
             raise ValueError(f"its columns are {', '.join(reader.schema.names)}, or of another schema version")
         batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
     if sum(batch.num_rows for batch in batches) != row_count:
@@ -424,7 +315,8 @@ def _parse_shard(mapping: mmap.mmap | bytes, row_count: int) -> _MappedShard:
     )
 
 
-def _map_file(path: Path) -> mmap.mmap:
+def map_file(path: Path) -> mmap.mmap:
+    """The file's bytes, mapped read-only."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 

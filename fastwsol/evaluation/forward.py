@@ -21,16 +21,25 @@ from fastwsol.draws import holdout_ids
 from fastwsol.evaluation import choe2020 as wsoleval
 from fastwsol.evaluation import metrics
 from fastwsol.evaluation.boxes import PROTOCOLS, localize, score_boxes
-from fastwsol.evaluation.measure import Chosen, Truths, choose, fixed_boxes, hits_of, localize_maps, measure
+from fastwsol.evaluation.measure import (
+    REPORT_FORMAT_VERSION,
+    Chosen,
+    Truths,
+    choose,
+    fixed_boxes,
+    hits_of,
+    localize_maps,
+    measure,
+)
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast
+from fastwsol.host.environment import environment
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.processes import ALONE, World
 from fastwsol.host.ticker import Ticker
 from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.preact_resnet import PreActResNet
-from fastwsol.runs.folder import REPORT_FORMAT_VERSION, RunInfo, environment
 
 BATCH_SIZE = 256
 """Images of up to 64 pixels a side that are passed through the network at a time."""
@@ -194,7 +203,7 @@ def tuning_images(shards: Shards, split_name: str) -> tuple[Split, str]:
 def evaluate_model(
     model: PreActResNet,
     shards: Shards,
-    info: RunInfo,
+    config: Config,
     autocast: Autocast,
     feed: Feed,
     threads: int,
@@ -203,12 +212,12 @@ def evaluate_model(
     split_name: str,
     wanted: Wanted = NOTHING_MORE,
 ) -> Evaluation | None:
-    """Evaluate `model`, which has done `step` steps of the run `info`, on a split; None but in the leading process.
+    """Evaluate `model`, which has done `step` steps of a run of `config`, on a split; None but in the leading process.
 
     All processes share the forward pass. `shards` have the run's holdout apart: the baselines' boxes are found on what
     is left of train.
     """
-    config, split = info.config, shards.splits[split_name]
+    split = shards.splits[split_name]
 
     def forward(images: Split) -> Outputs:
         return forward_split(model, shards, images, config, autocast, feed, world, wanted.cam_class)

@@ -45,6 +45,7 @@ from fastwsol.evaluation.metrics import (
     size_groups,
 )
 
+REPORT_FORMAT_VERSION = 3
 RESAMPLES = 1000
 _IMAGES_AT_ONCE = 4096  # resampled together: their weights are 16 MiB
 

@@ -2,32 +2,34 @@
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 
 from fastwsol.host.command_line import INTERRUPTED
+from fastwsol.host.stop_signals import StopSignals
 
 
 class Stoppable(ABC):
     """Carries out commands, from several threads. While it lasts, SIGINT, SIGTERM and SIGUSR1 ask them to stop."""
 
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
     def __init__(self, at_once: int) -> None:
-        self.stopped = False
         self.at_once = at_once
         """How many commands can run at the same time."""
+        self._signals = StopSignals("stopping the runs after their step", lambda first: self.stop_all())
 
     def __enter__(self) -> "Stoppable":
-        self._previous = [signal.signal(each, self._stop) for each in self._SIGNALS]
+        self._signals.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for each, handler in zip(self._SIGNALS, self._previous, strict=True):
-            signal.signal(each, handler)
+        self._signals.__exit__(*exception)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal has asked for a stop."""
+        return self._signals.requested
 
     @abstractmethod
     def run(self, command: list[str], log: Path) -> int:
@@ -36,12 +38,6 @@ class Stoppable(ABC):
     @abstractmethod
     def stop_all(self) -> None:
         """Ask every command that runs to stop."""
-
-    def _stop(self, number: int, frame: object) -> None:
-        if not self.stopped:
-            print(f"{signal.Signals(number).name}: stopping the runs after their step", flush=True)
-        self.stopped = True
-        self.stop_all()
 
 
 class Children(Stoppable):

@@ -1,1 +1,1 @@
-"""The parts of a report's page that are not Python."""
+"""One HTML file to look at runs with: which runs, their tables, figures and gallery; its template, style and script."""

@@ -7,10 +7,8 @@ up, so that tests there hold all but the recording itself.
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
-Inputs = dict[str, Tensor]
-"""Tensors by name; names, shapes and number formats stay the same from call to call."""
+from fastwsol.batches.stream import Inputs
 
 WARMING = 3
 """Times the work is done before it is recorded: libraries choose algorithms and allocate, and the compiler compiles."""

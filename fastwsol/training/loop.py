@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from fastwsol.batches.feed import Feed
-from fastwsol.batches.stream import Batches, Stream, training_plan
+from fastwsol.batches.stream import Batches, Inputs, Stream, training_plan
 from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.device import Autocast
+from fastwsol.host.environment import machine
 from fastwsol.host.processes import World
-from fastwsol.runs.folder import RunDir, RunInfo, changes, machine
-from fastwsol.training.cuda_graph import Inputs
+from fastwsol.runs.folder import RunDir, RunInfo, changes
 from fastwsol.training.step import State, make_loss, unchanged
 from fastwsol.training.step_mode import AskedMode, Choice, Mode, Stepper, choose_mode, possible_modes, tell_failure
 

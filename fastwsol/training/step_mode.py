@@ -11,10 +11,10 @@ from typing import Literal, get_args
 
 import torch
 
-from fastwsol.batches.stream import Batches
+from fastwsol.batches.stream import Batches, Inputs
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import ALONE, World
-from fastwsol.training.cuda_graph import Captured, Inputs
+from fastwsol.training.cuda_graph import Captured
 from fastwsol.training.step import Loss, State, change, set_rate, unchanged
 
 Mode = Literal["eager", "compiled", "captured", "compiled-captured"]

@@ -17,12 +17,11 @@ from torch import Tensor
 
 from fastwsol.batches import views_reference as reference
 from fastwsol.batches.decoded_store import Store, default_folder, open_store
-from fastwsol.batches.stream import Batch, Batches
+from fastwsol.batches.stream import Batch, Batches, Inputs
 from fastwsol.config import Augmentation, Config, Stem
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.draws import draw_views, stream_slice
 from fastwsol.host.device import Autocast
-from fastwsol.training.cuda_graph import Inputs
 from fastwsol.training.step import Loss, State, make_loss, new_state
 from fastwsol.training.step_mode import Mode, Stepper, possible_modes
 

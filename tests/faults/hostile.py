@@ -18,10 +18,10 @@ from fastwsol import predict
 from fastwsol.batches.dali_batches import DaliBatches
 from fastwsol.batches.stream import Stream, evaluation_plan
 from fastwsol.config import Config
-from fastwsol.dataset.packer import main as pack_main
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
+from fastwsol.pack import main as pack_main
 from fastwsol.prediction.user_images import decode_upright, find_images
 from fastwsol.sources.decode import MAX_PIXELS, Look, judge_images
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fastwsol.runs.folder import environment
+from fastwsol.host.environment import environment
 
 ROWS = "fault rows"
 """Under which a test's report carries its own."""

@@ -20,7 +20,8 @@ import torch
 from fastwsol import train
 from fastwsol.config import AugName
 from fastwsol.host.command_line import run_command
-from fastwsol.runs.folder import RunDir, machine
+from fastwsol.host.environment import machine
+from fastwsol.runs.folder import RunDir
 
 from .tally import Tally
 

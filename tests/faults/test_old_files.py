@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from fastwsol import pack as pack_command
 from fastwsol.batches.decoded_store import default_folder, is_built, open_store
-from fastwsol.dataset import packer as packing
 from fastwsol.dataset.packing_journal import JOURNAL_NAME, Journal
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.host.command_line import run_command
@@ -69,7 +69,7 @@ def test_a_journal_of_a_packing(version: object, tmp_path: Path, tally: Tally, c
     with_version(out / JOURNAL_NAME, "format_version", version)
     before = (out / JOURNAL_NAME).read_bytes()
     count = tally.of(PROMISE, "a packing begun by another version: refused")
-    status = run_command(packing.main, ["--synthetic", "--out", str(out)])
+    status = run_command(pack_command.main, ["--synthetic", "--out", str(out)])
     said = capsys.readouterr().err
     count(str(version), status == 2 and JOURNAL_NAME in said and (out / JOURNAL_NAME).read_bytes() == before)
     assert count.lost == []

@@ -1,0 +1,81 @@
+"""What this process is: its command, versions, commit, source and machine. Every number that is kept names them."""
+
+import hashlib
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("fastwsol", "torch", "numpy", "numba", "pyarrow", "pillow", "simplejpeg", "safetensors")
+DALI_PACKAGES = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
+
+
+def source_digest() -> str:
+    """The beginning of the SHA-256 of this package's and the kernels' modules."""
+    root = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for path in sorted([*root.glob("fastwsol/**/*.py"), *root.glob("kernels/*.py")]):
+        digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def environment() -> dict[str, Any]:
+    """Command, package versions, git state and machine of this process."""
+    return {
+        "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
+        "versions": versions(),
+        "git": git_state(),
+        "machine": machine(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide numbers."""
+    found = {"python": platform.python_version()}
+    for package in (*PACKAGES, *DALI_PACKAGES):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state() -> str | None:
+    """The commit of the source tree, with `+changes` where it has uncommitted ones; None outside a git checkout."""
+    root = Path(__file__).parents[2]
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were made on: processor, cores, GPU."""
+    gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "gpus": gpus,
+        "system": platform.platform(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,39 @@
+"""Signals that ask for a stop instead of ending the process, so that work stops where its state is saved."""
+
+import signal
+from collections.abc import Callable
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Ctrl-C, a scheduler's end and a scheduler's warning."""
+
+
+class StopSignals:
+    """While it is entered, `SIGNALS` set `requested` and are otherwise without effect.
+
+    message: is printed behind the signal's name at the first of them; empty, nothing is printed. then: is called at
+    each of them, with whether it is the first.
+    """
+
+    def __init__(self, message: str, then: Callable[[bool], None]) -> None:
+        self.requested = False
+        self._message, self._then = message, then
+
+    def __enter__(self) -> "StopSignals":
+        self._handlers_before = [signal.signal(each, self._handle) for each in SIGNALS]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for each, handler in zip(SIGNALS, self._handlers_before, strict=True):
+            signal.signal(each, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        first, self.requested = not self.requested, True
+        if first and self._message:
+            print(f"{signal.Signals(number).name}: {self._message}", flush=True)
+        self._then(first)
+
+
+def stop_at_once_if_repeated(first: bool) -> None:
+    """For `then`: the second signal raises KeyboardInterrupt. What was saved last stands."""
+    if not first:
+        raise KeyboardInterrupt

@@ -1,0 +1,134 @@
+"""python scripts/pack.py: pack Tiny ImageNet, own images, or the small synthetic set, into shards.
+
+`python -m fastwsol.pack` is the same command.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from fastwsol.config import flag
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shard_folder import contents, finished_shards
+from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest
+from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, parse_flags, run_command
+from fastwsol.host.errors import Interrupted, UserError
+from fastwsol.sources import Source
+from fastwsol.sources.cub import Cub
+from fastwsol.sources.download import TINY_IMAGENET, Download, fetch
+from fastwsol.sources.imagefolder import ImageFolder
+from fastwsol.sources.synthetic import Synthetic
+from fastwsol.sources.tiny_imagenet import TinyImageNet, find_layout
+from fastwsol.sources.wsol_metadata import WsolEval
+
+RAW = Path("data/raw")
+"""Where a source is looked for, and downloaded to, when none is named."""
+
+Layout = Literal["tiny-imagenet", "imagefolder", "cub", "wsoleval"]
+
+_FLAGS_OF_LAYOUTS: dict[str, Layout] = {"boxes": "imagefolder", "val_fraction": "imagefolder", "metadata": "wsoleval"}
+
+
+@dataclass(frozen=True)
+class PackFlags:
+    """The packer's command line."""
+
+    source: OptionalPath = None
+    """the images, as folder or zip; of Tiny ImageNet also a folder that holds either (default: data/raw, or else a
+    download to there)"""
+    layout: Layout = "tiny-imagenet"
+    """how they lie there. imagefolder: a folder for each class; cub: CUB-200-2011 as distributed; wsoleval: the
+    metadata files of the WSOL evaluation benchmark"""
+    boxes: OptionalPath = None
+    """for imagefolder: the images' boxes, a CSV file name,x0,y0,x1,y1 or COCO's JSON"""
+    val_fraction: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    """for imagefolder without a val folder: the share of each class that becomes val (default 0.1)"""
+    metadata: OptionalPath = None
+    """for wsoleval: the folder of its text files (default: metadata in the source)"""
+    out: Path = Path("data/shards")
+    """the folder to pack into: new, empty, or begun by the same command"""
+    classes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """keep the first N classes (default: all), or draw N synthetic ones"""
+    quarantine: bool = False
+    """set bad images aside, listed in quarantine.json, instead of stopping at the first; exit status 3"""
+    synthetic: bool = False
+    """pack the small generated set: a fixture to try the software with, never evidence"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Pack as the flags say; exit status 0, or 3 with images set aside. Raises UserError, RunFailure or Interrupted."""
+    flags = parse_flags(PackFlags, arguments, "scripts/pack.py", "Pack a data set into shards.")
+    path = find_source(flags)
+    continued = finished_shards(flags.out) > 0
+    started = time.perf_counter()
+    try:
+        source = _open_source(flags, path)
+        manifest = pack(source, flags.out, quarantine=flags.quarantine)
+    except KeyboardInterrupt:
+        behind = "continues behind the last whole shard" if finished_shards(flags.out) else "begins anew"
+        raise Interrupted(f"{flags.out}: not finished and not usable yet; the same command {behind}") from None
+    _print_summary(manifest, flags.out, time.perf_counter() - started, continued)
+    for note in source.notes if isinstance(source, ImageFolder) else ():
+        print(note)
+    return DONE_WITH_SKIPS if any(split.quarantined for split in manifest.splits.values()) else 0
+
+
+def find_source(flags: PackFlags, download: Download = TINY_IMAGENET) -> Path | None:
+    """Where the source lies that the flags mean; where they name none and data/raw has none, it is downloaded to there.
+
+    None for the synthetic one.
+    """
+    if flags.source is not None and flags.synthetic:
+        raise UserError(f"--source {flags.source}: --synthetic draws its images itself; give one of the two")
+    for name, layout in _FLAGS_OF_LAYOUTS.items():
+        if getattr(flags, name) is not None and flags.layout != layout:
+            raise UserError(f"{flag(name)}: goes with --layout {layout}; leave it out, or add that")
+    if flags.synthetic and flags.layout != "tiny-imagenet":
+        raise UserError(f"--layout {flags.layout}: --synthetic draws its images itself; give one of the two")
+    if flags.layout != "tiny-imagenet":
+        if flags.source is None:
+            raise UserError(f"--layout {flags.layout}: say where the images are, with --source DIR or ZIP")
+        if not flags.source.exists():
+            raise UserError(f"--source {flags.source}: no such folder or zip; name the one that holds the images")
+    if flags.source is not None or flags.synthetic:
+        return flags.source
+    try:
+        return find_layout(RAW)
+    except UserError:
+        return fetch(download, RAW)
+
+
+def _open_source(flags: PackFlags, path: Path | None) -> Source:
+    if path is not None:
+        match flags.layout:
+            case "imagefolder":
+                return ImageFolder(path, flags.boxes, flags.val_fraction, flags.classes)
+            case "cub":
+                return Cub(path, flags.classes)
+            case "wsoleval":
+                return WsolEval(path, flags.metadata, flags.classes)
+            case "tiny-imagenet":
+                return TinyImageNet(path, flags.classes)
+    return Synthetic() if flags.classes is None else Synthetic(class_count=flags.classes)
+
+
+def _print_summary(manifest: Manifest, out: Path, seconds: float, continued: bool) -> None:
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    images = sum(split.images for split in manifest.splits.values())
+    aside = sum(split.quarantined for split in manifest.splits.values())
+    mean, std = (", ".join(f"{value:.2f}" for value in values) for values in (manifest.mean, manifest.std))
+    print(f"{out}: {manifest.source}, {contents(manifest)}")
+    print(f"{len(shards)} shards, {sum(shard.bytes for shard in shards) / 2**20:,.1f} MiB")
+    print(f"{seconds:.1f} s, {'for the rest' if continued else f'{images / seconds:,.0f} images/s'}")
+    print(f"train pixels (R, G, B of 255): mean {mean}; std {std}")
+    if aside:
+        print(f"{images:,} packed and {aside:,} set aside, {images + aside:,} in all; see {out / QUARANTINE_NAME}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
