@@ -143,7 +143,7 @@ def main() -> None:
         print(json.dumps(found["rates"], indent=1), flush=True)
         if flags.many:
             found["memory"] = memory(flags.run, folder, flags.many)
-    about = {"depth": config.depth, "stem": config.stem, "image_size": config.image_size}
+    about = {"depth": config.network.depth, "stem": config.network.stem, "image_size": config.views.image_size}
     write_json(flags.out, {**environment(), "data": shards.manifest.source, **about, **found})
 
 

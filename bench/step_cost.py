@@ -23,12 +23,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fastwsol.config import GMAC, Config
+from fastwsol.config import Config
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
 from fastwsol.host.device import Autocast, pick_autocast, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
 from fastwsol.network.cam import class_activation_maps
+from fastwsol.network.preact_resnet import GMAC
 from fastwsol.training.step import make_loss, new_state, train_step
 
 CPU = torch.device("cpu")
@@ -95,7 +96,7 @@ def forward_rate(config: Config, autocast: Autocast) -> float:
 def first_step() -> None:
     """One compiled step: a child of `starts`."""
     use_threads(0)
-    state = new_state(Config(depth=18, stem="C"), CLASSES, pick_autocast("auto", CPU))
+    state = new_state(Config.of(depth=18, stem="C"), CLASSES, pick_autocast("auto", CPU))
     train_step(state, make_loss(state.model, pick_autocast("auto", CPU), compiled=True), *noise(32), 0.01)
 
 
@@ -128,13 +129,13 @@ def main() -> None:
     others = [(18, "A"), (34, "A"), (34, "C")]
     sizes = [(18, "C", size) for size in BATCHES] + [(*network, 32) for network in others]
     for depth, stem, size in sizes:
-        rate = step_rate(Config(depth=depth, stem=stem), size, autocast)  # type: ignore[arg-type]
+        rate = step_rate(Config.of(depth=depth, stem=stem), size, autocast)  # type: ignore[arg-type]
         share = rate * 6e9 * GMAC[depth, stem] / products
         rows.append({"depth": depth, "stem": stem, "batch": size, "images_per_second": rate, "of_products": share})
         print(rows[-1], flush=True)
     found["starts"] = starts()
     print(found["starts"], flush=True)
-    forward = forward_rate(Config(depth=18, stem="C"), autocast)
+    forward = forward_rate(Config.of(depth=18, stem="C"), autocast)
     training = max(row["images_per_second"] for row in rows)
     found["evaluation"] = {
         "images_per_second": forward,

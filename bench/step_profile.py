@@ -17,10 +17,11 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fastwsol.config import GMAC, Config
+from fastwsol.config import Config
 from fastwsol.host.device import pick_autocast, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.files import write_bytes
+from fastwsol.network.preact_resnet import GMAC
 from fastwsol.training.step import make_loss, new_state, train_step
 
 STEPS = 5
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="Markdown file")
     flags = parser.parse_args()
     threads, autocast = use_threads(0), pick_autocast("auto", CPU)
-    state = new_state(Config(depth=flags.depth, stem=flags.stem), CLASSES, autocast)
+    state = new_state(Config.of(depth=flags.depth, stem=flags.stem), CLASSES, autocast)
     loss_of = make_loss(state.model, autocast, compiled=False)
     images, labels = noise(flags.batch)
     for _ in range(2):

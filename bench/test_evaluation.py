@@ -27,7 +27,7 @@ from fastwsol.evaluation.boxes import PROTOCOLS, localize
 from fastwsol.evaluation.forward import forward_split, rates_of
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.host.device import pick_autocast
-from fastwsol.network.preact_resnet import build_model
+from fastwsol.network.preact_resnet import build_preact_resnet
 
 BATCH = 256
 ROUNDS = 7
@@ -123,8 +123,8 @@ def test_evaluation(paired_rounds, shards, cores):
     split = shards.splits["val"]
     if not (all_of_size(split, SIZE) and (np.diff(split.box_offsets) == 1).all()):
         pytest.skip(f"{shards.folder}: needs {SIZE}x{SIZE} images with one box each")
-    config, autocast = Config(depth=18, stem="C"), pick_autocast("auto", CPU)
-    model = build_model(config.depth, config.stem, len(shards.manifest.classes), seed=0).eval()
+    config, autocast = Config.of(depth=18, stem="C"), pick_autocast("auto", CPU)
+    model = build_preact_resnet(config.network.depth, config.network.stem, len(shards.manifest.classes), seed=0).eval()
     feed = Feed(autocast, cores, compiled=False, stores={})
     theirs = DataLoaderAndOpenCV(model, shards, autocast, cores)
 
@@ -146,8 +146,8 @@ def test_evaluation(paired_rounds, shards, cores):
         images=len(split),
         rounds=ROUNDS if len(split) <= 2000 else 3,
         data=data_of(shards, "val"),
-        depth=config.depth,
-        stem=config.stem,
+        depth=config.network.depth,
+        stem=config.network.stem,
         precision=autocast.precision,
         batch_size=BATCH,
     )

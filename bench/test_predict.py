@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from fastwsol.config import Config
 from fastwsol.host.device import pick_autocast
-from fastwsol.network.preact_resnet import build_model
+from fastwsol.network.preact_resnet import build_preact_resnet
 from fastwsol.prediction.predictor import Predictor, Wanted
 from fastwsol.prediction.user_images import find_images
 from fastwsol.runs.folder import RunInfo
@@ -52,7 +52,7 @@ class PlainLoop:
 
     def __init__(self, info, model, autocast, threshold):
         self._threshold = threshold
-        self._model, self._autocast, self._size = model, autocast, info.config.image_size
+        self._model, self._autocast, self._size = model, autocast, info.config.views.image_size
         self._mean, self._std = torch.tensor(info.mean), torch.tensor(info.std)
 
     @torch.inference_mode()
@@ -82,13 +82,13 @@ def test_predict(paired_rounds, shards, cores, tmp_path, stem, image_size):
     count = PHOTOS if image_size == 64 else PHOTOS // 4
     make_photos(tmp_path, shards, count)
     config, autocast, manifest = (
-        Config(depth=18, stem=stem, image_size=image_size),
+        Config.of(depth=18, stem=stem, image_size=image_size),
         pick_autocast("auto", CPU),
         shards.manifest,
     )
     wnids = tuple(each.wnid for each in manifest.classes)
     info = RunInfo(config, shards.folder, shards.digest, wnids, wnids, manifest.mean, manifest.std)
-    model = build_model(config.depth, config.stem, len(wnids), seed=0).eval()
+    model = build_preact_resnet(config.network.depth, config.network.stem, len(wnids), seed=0).eval()
     predictor = Predictor(info, model, 0, autocast, cores)
     plain = PlainLoop(info, model, autocast, THRESHOLD)
     paths = sorted(tmp_path.iterdir())
@@ -109,7 +109,7 @@ def test_predict(paired_rounds, shards, cores, tmp_path, stem, image_size):
         images=count,
         rounds=ROUNDS,
         data=f"{count} JPEGs of {len(SIZES)} sizes, made of val images of {manifest.source}",
-        depth=config.depth,
+        depth=config.network.depth,
         stem=stem,
         image_size=image_size,
         precision=autocast.precision,

@@ -13,7 +13,7 @@ from step_cost import CLASSES, CPU, noise
 
 from fastwsol.config import Config
 from fastwsol.host.device import Autocast, pick_autocast
-from fastwsol.network.preact_resnet import build_model, parameter_groups
+from fastwsol.network.preact_resnet import build_preact_resnet
 from fastwsol.training.step import make_loss, new_state, train_step
 
 BATCH = 32
@@ -42,7 +42,7 @@ def make_side(name, config, count):
 @pytest.mark.parametrize("stem", ["A", "C"])
 @pytest.mark.parametrize("depth", [18, 34])
 def test_step(paired_rounds, pytestconfig, cores, depth, stem):
-    config = Config(depth=depth, stem=stem)
+    config = Config.of(depth=depth, stem=stem)
     if pytestconfig.option.benchmark_only:
         sides = {name: make_side(name, config, BATCH) for name in SIDES}
     else:  # quick: compiling takes a minute, and the tests of training hold the compiled step to the eager one
@@ -69,9 +69,9 @@ OPTIMIZERS = {"fused": {"fused": True}, "foreach": {"foreach": True}, "loop over
 
 def optimizer_side(config, options):
     """A function that updates all weights of the network once, by gradients that stay, and gives the network."""
-    model = build_model(config.depth, config.stem, CLASSES, 0)
-    groups = parameter_groups(model, config.weight_decay, 1.0)
-    optimizer = torch.optim.SGD(groups, lr=0.01, momentum=config.momentum, nesterov=True, **options)
+    model = build_preact_resnet(config.network.depth, config.network.stem, CLASSES, 0)
+    groups = model.parameter_groups(config.optimizer.weight_decay, 1.0)
+    optimizer = torch.optim.SGD(groups, lr=0.01, momentum=config.optimizer.momentum, nesterov=True, **options)
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         parameter.grad = torch.randn(parameter.shape, generator=generator).to(memory_format=layout(parameter))
@@ -90,7 +90,7 @@ def layout(parameter):
 @pytest.mark.parametrize("depth", [18, 34])
 def test_optimizer(paired_rounds, cores, depth):
     """The update alone, the same whatever the batch: an image is its share of a batch of 32."""
-    sides = {name: optimizer_side(Config(depth=depth), options) for name, options in OPTIMIZERS.items()}
+    sides = {name: optimizer_side(Config.of(depth=depth), options) for name, options in OPTIMIZERS.items()}
     weights = {name: step().fc.weight.detach().clone() for name, step in sides.items()}
     for name, weight in weights.items():
         assert torch.allclose(weight, weights["fused"], rtol=1e-5, atol=1e-7), name

@@ -42,7 +42,7 @@ TURNS = 5
 def stream_of(shards: Shards, config: Config, batch: int) -> Stream:
     split, manifest = shards.splits["train"], shards.manifest
     plan = training_plan(config.seed, len(split), batch)
-    return Stream(split, plan, batch, config.augmentation, config.seed, manifest.mean, manifest.std)
+    return Stream(split, plan, batch, config.views, config.seed, manifest.mean, manifest.std)
 
 
 def feed_of(shards: Shards, data: str, store: Path, autocast: Autocast, threads: int):
@@ -52,7 +52,7 @@ def feed_of(shards: Shards, data: str, store: Path, autocast: Autocast, threads:
 
 def share(shards: Shards, store: Path, stem: str, aug: str, threads: int) -> dict:
     """The data path's share of the CPU seconds of a training."""
-    config, autocast = Config(aug=aug, depth=18, stem=stem), pick_autocast("auto", CPU)  # type: ignore[arg-type]
+    config, autocast = Config.of(aug=aug, depth=18, stem=stem), pick_autocast("auto", CPU)  # type: ignore[arg-type]
     state = new_state(config, len(shards.manifest.classes), autocast)
     loss_of = make_loss(state.model, autocast, compiled=False)
     feed = feed_of(shards, "resident", store, autocast, threads)
@@ -98,7 +98,7 @@ def share(shards: Shards, store: Path, stem: str, aug: str, threads: int) -> dic
 def take(shards: Shards, store: Path, kind: str) -> None:
     """Take batches, say so, wait for a line, say the memory: a child of `memory`."""
     use_threads(1)
-    config = Config(aug="gr-hns", resampler="bilinear")
+    config = Config.of(aug="gr-hns", resampler="bilinear")
     if kind == "synthetic":
         images = torch.zeros(MEMORY_BATCH, 3, 64, 64).contiguous(memory_format=torch.channels_last)
         for _ in range(MEMORY_BATCHES):

@@ -59,13 +59,13 @@ def main(arguments: Sequence[str]) -> int:
         "Compare B with A, two networks on the same images, at the fixed threshold 0.2: differences in points, their "
         "95 % intervals, and p of the exact sign test on the images that one of them alone got right.",
     )
-    a, b = read_side(flags.a), read_side(flags.b)
+    a, b = read_report(flags.a), read_report(flags.b)
     check_same_images(a, b)
     out = console()
     out.print(f"\nA: {a.path}\nB: {b.path}\n{len(a.rows.names):,} images, the same")
-    for protocol in (name for name in a.rows.found if name in b.rows.found):
+    for protocol in (name for name in a.rows.boxes if name in b.rows.boxes):
         table = table_of(f"{protocol}: B against A", ["A", "B", "B - A", "A alone\nright", "B alone\nright", "p"])
-        for name, row in paired(told(a, protocol), told(b, protocol)).items():
+        for name, row in paired(outcomes_of(a, protocol), outcomes_of(b, protocol)).items():
             table.add_row(title_of(name).replace("\n", " "), *cells(row))
         out.print(table)
     out.print("Interval and p: over these images, of these two networks. To tell recipes apart, train several seeds.")
@@ -73,8 +73,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 @dataclass(frozen=True)
-class Side:
-    """One of the two."""
+class ComparedReport:
+    """One of the two reports."""
 
     path: Path
     cam_class: CamClass
@@ -82,7 +82,7 @@ class Side:
     rows: ImageRows
 
 
-def read_side(path: Path) -> Side:
+def read_report(path: Path) -> ComparedReport:
     """The report of a run's folder, or a report file. Raises UserError where there is none."""
     file = path / "report.json" if path.is_dir() else path
     if not path.exists():
@@ -99,10 +99,10 @@ def read_side(path: Path) -> Side:
         raise UserError(
             f"{file}: is not a report of this version; name a run's folder or report.json, or evaluate again"
         ) from None
-    return Side(file, cam_class, truths_digest, ImageRows.read(file.with_suffix(".csv")))
+    return ComparedReport(file, cam_class, truths_digest, ImageRows.read(file.with_suffix(".csv")))
 
 
-def check_same_images(a: Side, b: Side) -> None:
+def check_same_images(a: ComparedReport, b: ComparedReport) -> None:
     """Raise UserError where the two are not about the same images and classes' maps."""
     if a.cam_class != b.cam_class:
         raise UserError(
@@ -127,14 +127,14 @@ def check_same_images(a: Side, b: Side) -> None:
         raise UserError(f"{b.path}: was measured against other boxes than {a.path}; evaluate both on the same")
 
 
-def told(side: Side, protocol: str) -> Outcomes:
+def outcomes_of(side: ComparedReport, protocol: str) -> Outcomes:
     """What happened to each image."""
     rows = side.rows
-    found = None
+    of_labels = None
     if rows.predicted.shape[1] and rows.labels.astype(bool).all():
-        found = ranks(rows.predicted, rows.labels)
+        of_labels = ranks(rows.predicted, rows.labels)
     five = rows.predicted.shape[1] == BEYOND_TOP_5 and bool(rows.predicted.astype(bool).all())
-    return outcomes(hits_of(rows.found[protocol].ious, protocol), rows.box_counts > 0, found, side.cam_class, five)
+    return outcomes(hits_of(rows.boxes[protocol].ious, protocol), rows.box_counts > 0, of_labels, side.cam_class, five)
 
 
 def paired(a: Outcomes, b: Outcomes) -> dict[str, dict[str, Any]]:
@@ -142,20 +142,20 @@ def paired(a: Outcomes, b: Outcomes) -> dict[str, dict[str, Any]]:
     names = [name for name in a if name in b and a[name].counted.any()]
     flags = [flag for name in names for flag in (*_discordant(a[name], b[name]), a[name].counted)]
     resampled = resampled_counts(np.column_stack(flags)).astype(np.float64)
-    found = {}
+    differences = {}
     for k, name in enumerate(names):
         only_a, only_b = (int(each.sum()) for each in flags[3 * k : 3 * k + 2])
         counted = int(a[name].counted.sum())
         with np.errstate(invalid="ignore"):
-            differences = 100 * (resampled[:, 3 * k + 1] - resampled[:, 3 * k]) / resampled[:, 3 * k + 2]
-        found[name] = {
+            in_resamples = 100 * (resampled[:, 3 * k + 1] - resampled[:, 3 * k]) / resampled[:, 3 * k + 2]
+        differences[name] = {
             "rates": [percent(int(each[name].succeeded.sum()), counted) for each in (a, b)],
             "difference": percent(only_b - only_a, counted),
-            "interval": interval(differences),
+            "interval": interval(in_resamples),
             "only": [only_a, only_b],
             "p": sign_test(only_a, only_b),
         }
-    return found
+    return differences
 
 
 def _discordant(a: Outcome, b: Outcome) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

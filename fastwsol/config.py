@@ -1,50 +1,56 @@
-"""What a run is: one frozen dataclass, the only defaults, and the presets. Names and values are the paper's."""
+"""What a run is: nested frozen dataclasses by concern, the only defaults, and the presets. Names and values are the
+paper's.
+"""
 
 import dataclasses
 import hashlib
 import json
 import math
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import tyro
 
 from fastwsol.host.errors import UserError
 
 AugName = Literal["none", "hns", "gr", "hns-gr", "gr-hns"]
+Depth = Literal[18, 34]
 Stem = Literal["A", "B", "C"]
 Resampler = Literal["bicubic", "bilinear"]
-Schedule = Literal["step", "one-cycle"]
+ScheduleName = Literal["step", "one-cycle"]
 PresetName = Literal["paper", "fast", "demo"]
 
-MAP_STRIDES: dict[Stem, int] = {"A": 8, "B": 4, "C": 16}
-"""Pixels of the network's input that a cell of its maps stands for, a side."""
+SIZE_STEP = 16
+"""Pixels: every side is a multiple of it, the finest Hide-and-Seek grid, and images grow by it."""
 
-GMAC: dict[tuple[int, Stem], float] = {
-    (18, "A"): 0.99,
-    (34, "A"): 1.83,
-    (18, "B"): 3.86,
-    (34, "B"): 7.19,
-    (18, "C"): 0.25,
-    (34, "C"): 0.46,
-}
-"""10^9 multiply-adds of a forward pass over one image of 64 pixels, by depth and stem. A step is three such passes, and
-a multiply-add two operations.
-"""
+_WARMUP_SHARE = 0.2
 
-GROUP_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-"""Basic blocks in each of the four groups, by depth (paper, section 4)."""
+
+def added(default: Any, as_before: Any) -> Any:
+    """A field that runs of an earlier version lack. as_before: the value that means what those runs did.
+
+    A file without the field reads as `as_before`, and a configuration with that value has the identity that it had
+    before the field was there: a new option orphans no run.
+    """
+    return field(default=default, metadata={"as_before": as_before})
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a training image; the part of the configuration that `draws` and the pipelines need."""
+    """What is done to a training image."""
 
-    aug: AugName
-    flip: bool
-    color: bool
-    resampler: Resampler
-    image_size: int
+    aug: AugName = "gr"
+    """augmentation, in the order applied: gr is GoogLeNet resize, hns is Hide-and-Seek; gr-hns is what the paper calls
+    HnS after GR"""
+    flip: bool = False
+    """mirror half of the views"""
+    color: bool = False
+    """jitter brightness, contrast, saturation and lighting"""
+    resampler: Resampler = "bicubic"
+    """how crops are enlarged"""
+    image_size: int = 64
+    """side of the network's square input, in pixels"""
 
     @property
     def crops(self) -> bool:
@@ -61,29 +67,33 @@ class Augmentation:
         """Whether cells are hidden in the original image, before it is cropped."""
         return self.aug == "hns-gr"
 
+    @property
+    def plain(self) -> "Augmentation":
+        """The plain image, as every evaluation sees it."""
+        return Augmentation("none", False, False, self.resampler, self.image_size)
+
 
 @dataclass(frozen=True)
-class Config:
-    """All that decides a run's result and its log. Equal configurations over equal shards are the same run."""
+class NetworkConfig:
+    """Which network is trained, and from which weights."""
 
-    aug: AugName = "gr"
-    """augmentation, in the order applied: gr is GoogLeNet resize, hns is Hide-and-Seek; gr-hns is what the paper calls
-    HnS after GR"""
-    depth: Literal[18, 34] = 34
+    depth: Depth = 34
     """pre-activation ResNet depth"""
     stem: Stem = "A"
     """A: 7x7 stride 1, maxpool, 8x8 CAM; B: no pool, 16x16, four times the work; C: 7x7 stride 2, maxpool, 4x4, a
     quarter of the work"""
+    init_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
+    """of the file of --init, whose weights the run starts from; empty: they are drawn"""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How a step changes the weights."""
+
     batch_size: int = 256
     """images a step, over all processes"""
-    epochs: float = 1500.0
-    """passes over the training images"""
     lr: float = 0.1
     """learning rate: the first one under step, the highest under one-cycle"""
-    schedule: Schedule = "step"
-    """step: divided by ten every --lr-step-epochs; one-cycle: linear up over the first fifth, linear down to 0"""
-    lr_step_epochs: float = 250.0
-    """epochs between two drops of the learning rate under step"""
     weight_decay: float = 1e-4
     """on convolution and FC weights only"""
     momentum: float = 0.9
@@ -94,133 +104,263 @@ class Config:
     """share of each label that is spread over all classes"""
     average_steps: int = 0
     """evaluate the weights' running average over about so many of the last steps; 0: the weights themselves"""
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How long the training is, and what changes in the course of it."""
+
+    epochs: float = 1500.0
+    """passes over the training images"""
+    schedule: ScheduleName = "step"
+    """step: divided by ten every --lr-step-epochs; one-cycle: linear up over the first fifth, linear down to 0"""
+    lr_step_epochs: float = 250.0
+    """epochs between two drops of the learning rate under step"""
     start_size: int = 0
     """side of the first images the network sees, in pixels; they grow by 16 at a time, in equal parts of the run. 0:
     --image-size from the start"""
-    flip: bool = False
-    """mirror half of the views"""
-    color: bool = False
-    """jitter brightness, contrast, saturation and lighting"""
-    resampler: Resampler = "bicubic"
-    """how crops are enlarged"""
-    image_size: int = 64
-    """side of the network's square input, in pixels"""
-    seed: int = 0
-    """of every draw and of the initial weights"""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images are trained on."""
+
     holdout: int = 0
     """images of each class never trained on; with it the run is evaluated on them and not on val"""
-    eval_epochs: float = 50.0
-    """epochs between two evaluations; there is one at the end in any case"""
-    log_steps: int = 50
-    """steps between two progress lines"""
-    init_sha256: Annotated[str, tyro.conf.Suppress] = ""
-    """of the file of --init, whose weights the run starts from; empty: they are drawn"""
+
+
+Self = TypeVar("Self", bound="Setting")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that decides a run's result but its seed: runs of equal settings differ by chance alone."""
+
+    views: Augmentation = Augmentation()
+    network: NetworkConfig = NetworkConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    data: DataConfig = DataConfig()
 
     def __post_init__(self) -> None:
         """Raise UserError for a value that no run can have. Whole numbers given for real ones become real ones."""
-        types = get_type_hints(Config)
-        for field in dataclasses.fields(Config):
-            value = getattr(self, field.name)
-            choices = get_args(types[field.name])
-            if choices and value not in choices:
-                raise UserError(f"{flag(field.name)} {value}: choose from {', '.join(map(str, choices))}")
-            if types[field.name] is float and isinstance(value, int):
-                object.__setattr__(self, field.name, float(value))  # or equal configurations would differ in JSON
-            elif not choices and type(value) is not types[field.name]:
-                raise UserError(f"{flag(field.name)} {value}: must be of type {types[field.name].__name__}")
-        for name in ("batch_size", "epochs", "lr", "lr_step_epochs", "eval_epochs", "log_steps", "image_size"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise UserError(f"{flag(name)} {value}: must be greater than 0")
-        for name in (
-            "weight_decay",
-            "momentum",
-            "backbone_lr_mult",
-            "label_smoothing",
-            "average_steps",
-            "start_size",
-            "holdout",
-        ):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise UserError(f"{flag(name)} {value}: must be at least 0")
-        if self.momentum == 0 or self.momentum >= 1:
-            raise UserError(f"--momentum {self.momentum}: Nesterov momentum must lie between 0 and 1")
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"--seed {self.seed}: must lie in 0 .. 2^63 - 1")
-        if self.label_smoothing >= 1:
-            raise UserError(f"--label-smoothing {self.label_smoothing}: is a share of the label; give less than 1")
+        for concern in _concerns(self).values():
+            _check_types(concern)
+        values = self.flat()
+        for name in ("batch_size", "epochs", "lr", "lr_step_epochs", "image_size"):
+            require_positive(name, values[name])
+        for name in ("weight_decay", "momentum", "backbone_lr_mult", "label_smoothing"):
+            _require_not_negative(name, values[name])
+        for name in ("average_steps", "start_size", "holdout"):
+            _require_not_negative(name, values[name])
+        if not 0 < self.optimizer.momentum < 1:
+            raise UserError(f"--momentum {self.optimizer.momentum}: Nesterov momentum must lie between 0 and 1")
+        if (smoothing := self.optimizer.label_smoothing) >= 1:
+            raise UserError(f"--label-smoothing {smoothing}: is a share of the label; give less than 1")
         for name in ("image_size", "start_size"):
-            if (value := getattr(self, name)) % _SIZE_STEP:
-                raise UserError(f"{flag(name)} {value}: must be a multiple of 16, the finest Hide-and-Seek grid")
-        if self.start_size > self.image_size:
-            raise UserError(f"--start-size {self.start_size}: images grow, up to --image-size {self.image_size}")
+            if values[name] % SIZE_STEP:
+                raise UserError(f"{flag(name)} {values[name]}: must be a multiple of 16, the finest Hide-and-Seek grid")
+        if (start := self.schedule.start_size) > self.views.image_size:
+            raise UserError(f"--start-size {start}: images grow, up to --image-size {self.views.image_size}")
 
-    @property
-    def augmentation(self) -> Augmentation:
-        """The part of the configuration that decides what is done to a training image."""
-        return Augmentation(self.aug, self.flip, self.color, self.resampler, self.image_size)
+    @classmethod
+    def of(cls: type[Self], **values: Any) -> Self:
+        """The defaults with `values`, by the names of their flags (`batch_size`). Raises UserError as the class does,
+        TypeError for a name that is none.
+        """
+        return cls().changed(**values)
+
+    def changed(self: Self, **values: Any) -> Self:
+        """The same with other `values`, by the names of their flags. Raises as `of` does."""
+        of_concern: dict[str, dict[str, Any]] = {}
+        own: dict[str, Any] = {}
+        for name, value in values.items():
+            concern = _CONCERN_OF.get(name)
+            if concern is not None:
+                of_concern.setdefault(concern, {})[name] = value
+            elif name in _OWN_NAMES[type(self)]:
+                own[name] = value
+            else:
+                raise TypeError(f"there is no option {name!r}")
+        for concern, changes in of_concern.items():
+            own[concern] = dataclasses.replace(getattr(self, concern), **changes)
+        return dataclasses.replace(self, **own)
+
+    def flat(self) -> dict[str, Any]:
+        """All values by the names of their flags."""
+        values: dict[str, Any] = {}
+        for part in _concerns(self).values():
+            values |= vars(part)
+        return values | {name: getattr(self, name) for name in _OWN_NAMES[type(self)]}
 
     @property
     def eval_split(self) -> str:
         """The split that the run itself is evaluated on: the holdout where there is one, so that tuning spares val."""
-        return "holdout" if self.holdout else "val"
-
-    @property
-    def evaluation(self) -> Augmentation:
-        """The plain image, as every evaluation sees it."""
-        return Augmentation("none", False, False, self.resampler, self.image_size)
-
-    @property
-    def map_size(self) -> int:
-        """Cells a side of the class activation maps."""
-        return self.image_size // MAP_STRIDES[self.stem]
+        return "holdout" if self.data.holdout else "val"
 
     def total_steps(self, train_images: int) -> int:
         """Steps in the whole run over `train_images` images."""
         # Rounded first: 1.1 epochs of 100 images are 110 images, though the product of floats is a little more.
-        return max(1, math.ceil(round(self.epochs * train_images / self.batch_size, 6)))
+        return max(1, math.ceil(round(self.schedule.epochs * train_images / self.optimizer.batch_size, 6)))
 
     def phases(self, train_images: int) -> list[tuple[int, int]]:
-        """The sides that the network's input has in the course of the run, each with the step before which it ends."""
-        sizes = range(self.start_size or self.image_size, self.image_size + 1, _SIZE_STEP)
+        """The sides that the network's square has in the course of the run, each with the step before which it ends."""
+        largest = self.views.image_size
+        sizes = range(self.schedule.start_size or largest, largest + 1, SIZE_STEP)
         total = self.total_steps(train_images)
         ends = [total * (k + 1) // len(sizes) for k in range(len(sizes))]
         return [(end, size) for end, size, first in zip(ends, sizes, [0, *ends], strict=False) if first < end]
 
     def learning_rate(self, step: int, train_images: int) -> float:
         """The learning rate of `step` (from 0)."""
-        if self.schedule == "step":
-            drops = int(step * self.batch_size / train_images / self.lr_step_epochs)
-            return self.lr * 0.1**drops
-        done = (step + 1) / (self.total_steps(train_images) + 1)
-        return self.lr * min(done / _WARMUP_SHARE, (1 - done) / (1 - _WARMUP_SHARE))
+        lr = self.optimizer.lr
+        if self.schedule.schedule == "step":
+            return lr * 0.1 ** self.times_passed(step, train_images, self.schedule.lr_step_epochs)
+        share = (step + 1) / (self.total_steps(train_images) + 1)
+        return lr * min(share / _WARMUP_SHARE, (1 - share) / (1 - _WARMUP_SHARE))
+
+    def times_passed(self, step: int, train_images: int, epochs: float) -> int:
+        """How many times `epochs` epochs, as that number is written in decimal, have passed after `step` steps.
+
+        In whole numbers: of floats the quotient of 0.3 and 0.1 is less than 3.
+        """
+        return int(Fraction(step * self.optimizer.batch_size, train_images) / Fraction(repr(float(epochs))))
+
+
+@dataclass(frozen=True)
+class Config(Setting):
+    """All that decides a run's result: a setting and a seed. Equal configurations on equal shards are the same run."""
+
+    seed: int = 0
+    """of every draw and of the initial weights"""
+
+    def __post_init__(self) -> None:
+        """Raise UserError for a value that no run can have."""
+        super().__post_init__()
+        if type(self.seed) is not int:
+            raise UserError(f"--seed {self.seed}: must be of type int")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed {self.seed}: must lie in 0 .. 2^63 - 1")
+
+    @property
+    def setting(self) -> Setting:
+        """The configuration without its seed."""
+        return Setting(**_concerns(self))
+
+    @staticmethod
+    def of_setting(setting: Setting, seed: int) -> "Config":
+        """A setting's configuration for a seed."""
+        return Config(**_concerns(setting), seed=seed)
 
     def to_json(self) -> dict[str, Any]:
-        """The configuration as a JSON object."""
+        """The configuration as a JSON object: an object for each concern, and the seed."""
         return dataclasses.asdict(self)
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "Config":
-        """The configuration that `to_json` gave; raises UserError for a field it does not know."""
-        known = {field.name for field in dataclasses.fields(Config)}
-        for what, names in (("the unknown", set(value) - known), ("no", known - set(value))):
+        """The configuration that `to_json` gave, by this version or one before it.
+
+        Raises UserError for a field that it does not know, or lacks.
+        """
+        values: dict[str, Any] = {}
+        rest = dict(value)
+        for concern in _CONCERNS:
+            part = rest.pop(concern, None)
+            if not isinstance(part, dict):
+                raise UserError(f"no field {concern!r}: it was written by another version of fastwsol")
+            values |= part
+        return Config.from_flat(values | rest)
+
+    @staticmethod
+    def from_flat(values: dict[str, Any]) -> "Config":
+        """The configuration of `flat`, by this version or one before it. Raises as `from_json` does."""
+        known = set(Config().flat())
+        values = _AS_BEFORE | values
+        for what, names in (("the unknown", set(values) - known), ("no", known - set(values))):
             if names:
                 raise UserError(f"{what} field {min(names)!r}: it was written by another version of fastwsol")
-        return Config(**value)
+        return Config.of(**values)
 
     def digest(self) -> str:
-        """SHA-256 of the configuration: equal for equal runs."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of the configuration: equal for equal runs, also where one is of a version without an option."""
+        values = {name: value for name, value in self.flat().items() if not _is_as_before(name, value)}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def name(self) -> str:
         """A short name for the run's folder."""
-        return f"{self.aug}-r{self.depth}{self.stem.lower()}-b{self.batch_size}-s{self.seed}-{self.digest()[:8]}"
+        return self.name_by(self.digest())
+
+    def name_by(self, digest: str) -> str:
+        """The name of the folder of a run that is known by `digest`."""
+        size, network = self.optimizer.batch_size, self.network
+        return f"{self.views.aug}-r{network.depth}{network.stem.lower()}-b{size}-s{self.seed}-{digest[:8]}"
 
 
-_WARMUP_SHARE = 0.2
-_SIZE_STEP = 16
-"""Pixels: every side is a multiple of it, the finest Hide-and-Seek grid, and images grow by it."""
+@dataclass(frozen=True)
+class LogConfig:
+    """How often a run tells how far it is. No part of what the run is: it may change from start to start."""
+
+    eval_epochs: float = 50.0
+    """epochs between two evaluations; there is one at the end in any case"""
+    log_steps: int = 50
+    """steps between two progress lines"""
+
+    def __post_init__(self) -> None:
+        """Raise UserError for what is not above 0."""
+        _check_types(self)
+        for name, value in vars(self).items():
+            require_positive(name, value)
+
+
+_CONCERNS = tuple(each.name for each in dataclasses.fields(Setting))
+_OWN_NAMES: dict[type, tuple[str, ...]] = {Setting: (), Config: ("seed",)}
+_FIELDS = {each.name: (concern, each) for concern in _CONCERNS for each in dataclasses.fields(vars(Setting)[concern])}
+_CONCERN_OF = {name: concern for name, (concern, _) in _FIELDS.items()}
+_AS_BEFORE = {name: each.metadata["as_before"] for name, (_, each) in _FIELDS.items() if "as_before" in each.metadata}
+FLAT_NAMES = (*_FIELDS, "seed")
+"""The options of a run, by the names of their flags."""
+
+
+def option_field(name: str) -> tuple[str, Any, Any]:
+    """An option's name, type and default, to make a dataclass with."""
+    if name in _CONCERN_OF:
+        owner: type = type(getattr(Setting(), _CONCERN_OF[name]))
+        default = getattr(owner(), name)
+    else:
+        owner, default = Config, getattr(Config(), name)
+    return name, get_type_hints(owner, include_extras=True)[name], field(default=default)
+
+
+def _concerns(setting: Setting) -> dict[str, Any]:
+    return {name: getattr(setting, name) for name in _CONCERNS}
+
+
+def _is_as_before(name: str, value: Any) -> bool:
+    return name in _AS_BEFORE and value == _AS_BEFORE[name]
+
+
+def _check_types(part: Any) -> None:
+    types = get_type_hints(type(part))
+    for each in dataclasses.fields(part):
+        value, wanted = getattr(part, each.name), types[each.name]
+        choices = get_args(wanted)
+        if choices and value not in choices:
+            raise UserError(f"{flag(each.name)} {value}: choose from {', '.join(map(str, choices))}")
+        if wanted is float and type(value) is int:
+            object.__setattr__(part, each.name, float(value))  # or equal configurations would differ in JSON
+        elif not choices and type(value) is not wanted:
+            raise UserError(f"{flag(each.name)} {value}: must be of type {wanted.__name__}")
+
+
+def require_positive(name: str, value: float) -> None:
+    """Raise UserError where the value of the flag of field `name` is not a finite number above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise UserError(f"{flag(name)} {value}: must be greater than 0")
+
+
+def _require_not_negative(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise UserError(f"{flag(name)} {value}: must be at least 0")
 
 
 def flag(name: str) -> str:
@@ -228,26 +368,34 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def paper() -> Config:
+class Preset(NamedTuple):
+    """What the flags of a training are where they are not given."""
+
+    config: Config
+    log: LogConfig
+
+
+def paper() -> Preset:
     """The paper's recipe: 1500 epochs, 0.1 divided by ten every 250, batch 256. Days on two cores.
 
     So long because the paper compares augmentations where the plain baseline overfits.
     """
-    return Config()
+    return Preset(Config(), LogConfig())
 
 
-def fast() -> Config:
+def fast() -> Preset:
     """Tens of epochs under one cycle with flips: minutes on a GPU, hours on two cores. Not the paper's schedule.
 
     One cycle makes the most of few epochs, and 128 is the smallest batch that loses nothing in few of them (measured:
     bench/results, "The fast recipe"); flips are in the paper's code.
     """
-    return Config(epochs=30, schedule="one-cycle", batch_size=128, flip=True, eval_epochs=5)
+    return Preset(Config.of(epochs=30, schedule="one-cycle", batch_size=128, flip=True), LogConfig(eval_epochs=5))
 
 
-def demo() -> Config:
+def demo() -> Preset:
     """The synthetic set in minutes on two cores: the shallow network, few epochs, small batches."""
-    return Config(depth=18, epochs=5, schedule="one-cycle", batch_size=32, lr=0.05, flip=True, log_steps=25)
+    config = Config.of(depth=18, epochs=5, schedule="one-cycle", batch_size=32, lr=0.05, flip=True)
+    return Preset(config, LogConfig(log_steps=25))
 
 
 PRESETS = {"paper": paper, "fast": fast, "demo": demo}

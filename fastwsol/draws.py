@@ -10,11 +10,11 @@ import math
 from dataclasses import dataclass
 from enum import IntEnum
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.config import Augmentation
+from kernels.compiling import njit
 from kernels.philox import philox4x32, random_words
 
 CELLS = 16
@@ -141,7 +141,7 @@ def bootstrap_weights(ids: NDArray[np.int64], resamples: int) -> NDArray[np.floa
     return weights
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _poisson(words, bounds, weights):  # type: ignore[no-untyped-def]
     resamples, count = weights.shape
     for image in range(count):
@@ -193,7 +193,7 @@ _AREA_LOW = 0.08
 _RATIO_LOW, _RATIO_HIGH = 0.75, 1.333
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _crop_windows(ids, epochs, widths, heights, key):  # type: ignore[no-untyped-def]
     """GoogLeNet-resize windows x, y, width, height, int32 [N, 4], by the sampler of the paper's code.
 
@@ -224,7 +224,7 @@ def _crop_windows(ids, epochs, widths, heights, key):  # type: ignore[no-untyped
     return windows
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _uniform(word):  # type: ignore[no-untyped-def]
     """A float64 in the open interval (0, 1) from a random uint32."""
     return (np.float64(word) + 0.5) * 2.0**-32
@@ -233,7 +233,7 @@ def _uniform(word):  # type: ignore[no-untyped-def]
 _GRID, _CELLS = int(Purpose.GRID), int(Purpose.CELLS)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _hidden_cells(ids, epochs, key):  # type: ignore[no-untyped-def]
     """Hide-and-Seek masks, uint8 [N, 16, 16]: a grid size for each view, then one bit for each of the grid's cells.
 

@@ -6,9 +6,9 @@
 `fastwsol.evaluation.score_map_files` describes the files.
 """
 
+import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,31 +18,26 @@ import numpy as np
 import tyro
 
 from fastwsol.batches.feed import DataFlags, Feed, open_feed
+from fastwsol.config import flag
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
-from fastwsol.evaluation import choe2020 as wsoleval
-from fastwsol.evaluation import metrics
-from fastwsol.evaluation import score_map_files as scoremaps
-from fastwsol.evaluation.boxes import CAM_THRESHOLD
-from fastwsol.evaluation.console_tables import print_numbers, print_report
-from fastwsol.evaluation.forward import (
-    Evaluation,
-    Wanted,
-    evaluate_model,
-    ticker_of,
-    truths_of,
-    tuning_images,
-)
-from fastwsol.evaluation.measure import REPORT_FORMAT_VERSION, fixed_boxes, measure
+from fastwsol.evaluation import choe2020
+from fastwsol.evaluation.console_tables import print_numbers, print_report, print_summary
+from fastwsol.evaluation.forward import EvaluationSetup
+from fastwsol.evaluation.maps import NetworkMaps
+from fastwsol.evaluation.measure import EvaluatedImages, Measurement, Question, measure
 from fastwsol.evaluation.metrics import CamClass
-from fastwsol.evaluation.per_image import SEPARATOR, ImageRows
+from fastwsol.evaluation.of_network import Evaluation, evaluate_model, tuning_images
+from fastwsol.evaluation.per_image import SEPARATOR
+from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD
+from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
-from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
-from fastwsol.host.environment import environment
+from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.host.processes import World, joined
-from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.folder import ReportOf, RunDir, RunInfo
 from fastwsol.runs.trained import read_run, trained_model
 
 PROG = "python -m fastwsol.evaluate"
@@ -91,7 +86,7 @@ class Flags:
     """folder of the run"""
     trained_run: OfRun = OfRun()
     score_maps: OfMaps = OfMaps()
-    threshold: str = str(CAM_THRESHOLD)
+    threshold: Literal["auto"] | float = CAM_THRESHOLD
     """where a map, scaled to 0..1, is cut, besides at 0.2 and at the oracle. A number from 0 to 1; or auto, of a run:
     the best on images held out of train, else on images trained on, by their boxes"""
     cam_class: CamClass = "truth"
@@ -99,8 +94,10 @@ class Flags:
     --maps it says what they are"""
     wsoleval: bool = False
     """add the protocol of the older WSOL evaluator (needs OpenCV; tens of milliseconds an image)"""
+    all_tables: bool = False
+    """print every table, and not just the summary"""
     per_class: bool = False
-    """print the results of every class, which the report holds anyway"""
+    """print every table and the results of every class, which the report holds anyway"""
     threads: int = 0
     """threads of the CPU's part of the work in each process; 0: all cores, divided among the processes"""
 
@@ -132,31 +129,25 @@ def read_flags(arguments: Sequence[str]) -> Flags:
     for name, value in vars(given).items():
         if value != getattr(default, name):
             needs = "a run" if other == "run" else "--maps"
-            raise UserError(f"--{name.replace('_', '-')}: goes with {needs}; leave it out")
+            raise UserError(f"{flag(name)}: goes with {needs}; leave it out")
     if flags.score_maps.maps is not None and flags.score_maps.boxes is None:
         raise UserError("--maps: needs the ground truth; give it with --boxes FILE")
     if flags.wsoleval:
-        wsoleval.require_opencv()
-    fixed_threshold(flags)
+        choe2020.require_opencv()
+    if flags.threshold == "auto" and flags.score_maps.maps is not None:
+        raise UserError(
+            "--threshold auto: needs a run; choose on the maps of images kept apart, by the oracle that their own "
+            "evaluation prints, and give that number"
+        )
+    if flags.threshold != "auto" and not 0 <= flags.threshold <= 1:
+        raise UserError(f"--threshold {flags.threshold}: is neither auto nor a number from 0 to 1 (35 % is 0.35)")
     return flags
 
 
-def fixed_threshold(flags: Flags) -> float | None:
-    """The number of --threshold; None where it is the one that is reported anyway, or to be chosen."""
-    if flags.threshold == "auto":
-        if flags.score_maps.maps is not None:
-            raise UserError(
-                "--threshold auto: needs a run; choose on the maps of images kept apart, by the oracle that their own "
-                "evaluation prints, and give that number"
-            )
-        return None
-    try:
-        threshold = float(flags.threshold)
-    except ValueError:
-        threshold = np.nan
-    if not 0 <= threshold <= 1:
-        raise UserError(f"--threshold {flags.threshold}: is neither auto nor a number from 0 to 1 (35 % is 0.35)")
-    return None if threshold == CAM_THRESHOLD else threshold
+def question_of(flags: Flags) -> Question:
+    """What is asked beyond the rates at the paper's threshold."""
+    threshold = None if flags.threshold == CAM_THRESHOLD else flags.threshold
+    return Question(threshold, flags.wsoleval, flags.cam_class)
 
 
 def refuse_several(processes: int) -> None:
@@ -179,21 +170,28 @@ def evaluate_run(flags: Flags, world: World) -> None:
     if "holdout" in shards.splits:
         world.lead_does(lambda: run.check_holdout(shards.splits["holdout"]))
     device = world.together(lambda: take_device(of_run.device, world.local_rank, world.local_size))
-    precision = saved.scalars["precision"] if of_run.precision == "auto" else of_run.precision
-    autocast = world.together(lambda: pick_autocast(precision, device))
-    chosen = flags.threshold == "auto"
-    wanted = Wanted(fixed_threshold(flags), chosen, flags.wsoleval, flags.cam_class)
+    trained_in = saved.scalars["precision"]
+    autocast = world.together(lambda: autocast_of_run(of_run.precision, trained_in, device))
+    question = question_of(flags)
     asked = {"--split": of_run.split, "--cam-class": flags.cam_class, "--threshold": flags.threshold}
     world.agree_on({**asked, "--precision": autocast.precision})
     threads = world.together(lambda: use_threads(flags.threads, world.local_size))
     model = trained_model(info, read[1].tensors if read is not None else None)
     world.share_from_lead(model.state_dict().values())
     model.to(autocast.device)
-    feed = feed_of(of_run, packed, shards, wanted, autocast, threads, world)
-    evaluation = evaluate_model(
-        model, shards, info.config, autocast, feed, threads, saved.step, world, of_run.split, wanted
+    feed = feed_of(of_run, packed, shards, question, autocast, threads, world)
+    setup = EvaluationSetup(info.config, shards, feed, autocast, threads, world)
+    evaluation = evaluate_model(model, of_run.split, saved.step, setup, question)
+    last_step = info.config.total_steps(len(shards.splits["train"]))
+    of = ReportOf(
+        of_run.split,
+        flags.cam_class,
+        question.threshold,
+        flags.wsoleval,
+        autocast.precision if autocast.precision != trained_in else None,
+        saved.step if saved.step != last_step or not run.finished(info.config) else None,
     )
-    world.lead_does(lambda: tell(run, info, evaluation, flags, shards))  # type: ignore[arg-type]
+    world.lead_does(lambda: tell(run, of, evaluation, flags, shards))  # type: ignore[arg-type]
 
 
 def open_shards_of(run: RunDir, info: RunInfo, flags: OfRun, verify: bool) -> Shards:
@@ -209,34 +207,47 @@ def open_shards_of(run: RunDir, info: RunInfo, flags: OfRun, verify: bool) -> Sh
 
 def hold_out_of(run: RunDir, shards: Shards, info: RunInfo, flags: OfRun) -> Shards:
     """The shards with the run's holdout apart; raises UserError where the split asked for is not there."""
-    shards = hold_out(shards, info.config.holdout)
+    shards = hold_out(shards, info.config.data.holdout)
     if flags.split not in shards.splits:
         raise UserError(f"--split {flags.split}: {run.folder} held out no images; train with --holdout N")
     return shards
 
 
 def feed_of(
-    flags: OfRun, packed: Shards, shards: Shards, wanted: Wanted, autocast: Autocast, threads: int, world: World
+    flags: OfRun, packed: Shards, shards: Shards, question: Question, autocast: Autocast, threads: int, world: World
 ) -> Feed:
     """The feed for the splits that are looked at: the one evaluated, and the one a threshold is chosen on."""
     splits = [flags.split]
-    if wanted.chosen:
+    if question.threshold == "auto":
         splits.append(world.together(lambda: tuning_images(shards, flags.split))[0].name)  # type: ignore[arg-type]
     names = dict.fromkeys(shards.splits[name].packed_name for name in splits)
     return open_feed(flags, packed, [*names], autocast, threads, False, world, builds=False)
 
 
-def tell(run: RunDir, info: RunInfo, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:
-    """Print the report and store it, and the maps where they were asked for."""
-    print_report(evaluation.report, flags.per_class)
-    path = run.write_report(evaluation.report, evaluation.rows, of_finished_run=run.finished(info.config))
-    print(f"written to {path}; each image in {path.with_suffix('.csv').name}")
+def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:
+    """Store the report, where there is none of this question, and print it; and store the maps that were asked for."""
+    report, path = evaluation.report, run.report_file(of)
+    there = run.write_report(report, evaluation.rows, of)
+    if flags.all_tables or flags.per_class:
+        print_report(report, flags.per_class)
+    else:
+        print_summary(report, path)
+    if there is not None:
+        print(f"{path}: holds this report already and was not replaced{differences(there, report)}")
     if (folder := flags.trained_run.export_maps) is not None:
-        truths = truths_of(shards.splits[flags.trained_run.split])
-        rows = evaluation.rows
-        scoremaps.write(folder, rows.names, truths, rows.labels, rows.predicted, evaluation.outputs.cams)
+        truths = Truths.of_split(shards.splits[flags.trained_run.split])
+        write_maps(folder, evaluation.rows, truths, NetworkMaps(evaluation.outputs.cams, report["square"]))
         whose = "" if flags.cam_class == "truth" else f" --cam-class {flags.cam_class}"
         print(f"maps and boxes in {folder}: {PROG} --maps {folder}/maps.npy --boxes {folder}/boxes.csv{whose}")
+
+
+def differences(there: dict[str, Any], report: dict[str, Any]) -> str:
+    """In what a report that is there is another than the one just made; empty where the counts are the same."""
+    here = json.loads(json.dumps(report))  # as a file holds it
+    if there["counts"] == here["counts"]:
+        return ""
+    how = [name for name in ("precision", "device", "versions", "machine") if there.get(name) != here[name]]
+    return f"; its counts are others than those above ({', '.join(how) or 'the same'} of another evaluation)"
 
 
 def evaluate_maps(flags: Flags, path: Path) -> None:
@@ -245,75 +256,49 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
     assert of_maps.boxes is not None
     check_new(of_maps.out, "--out")
     threads = use_threads(flags.threads)
-    images = scoremaps.read_annotations(of_maps.boxes)
+    images = read_annotations(of_maps.boxes)
     refuse_nothing_to_measure(of_maps.boxes, images)
-    train = scoremaps.read_annotations(of_maps.train_boxes).truths if of_maps.train_boxes is not None else None
+    train = read_annotations(of_maps.train_boxes).truths if of_maps.train_boxes is not None else None
     if train is not None and not train.has_boxes.any():
         raise UserError(f"--train-boxes {of_maps.train_boxes}: has no box; leave it out, or give the training images'")
-    maps = scoremaps.ScoreMaps(path, images)
-    threshold = fixed_threshold(flags)
-    start = time.perf_counter()
-    ticker = ticker_of("maps", len(images.names))
-    localized = scoremaps.localize_score_maps(maps, images.truths, threshold, ticker.update)
-    ticker.close()
-    truths = images.truths
-    side = scoremaps.square_side(truths)
-    if flags.wsoleval:
-        ticker = ticker_of("wsoleval", len(truths))
-        in_map = truths.in_wsoleval_map(side)
-        sweep = wsoleval.sweep(maps.read, side, in_map, truths.offsets, threads, ticker.update)
-        ticker.close()
-        localized = localized.with_wsoleval(sweep, truths)
-    boxed = time.perf_counter()
-    ranks = None
-    if images.labels is not None and images.predicted is not None:
-        ranks = metrics.ranks(images.predicted, images.labels)
-        if not np.isin(images.labels, images.predicted).any():
-            print(
-                f"warning: {of_maps.boxes}: no label is ever predicted; use the same names in both columns, "
-                f"{SEPARATOR!r} between predictions",
-                file=sys.stderr,
-            )
-    fixed = fixed_boxes(train, side)
-    measured = measure(
-        localized,
-        truths,
-        ranks,
-        fixed,
-        side,
-        threshold,
-        labels=images.labels,
-        class_names=images.classes,
-        cam_class=flags.cam_class,
-        top5=images.tells_five,
-    )
-    seconds = {"boxes": boxed - start, "numbers": time.perf_counter() - boxed}
-    report: dict[str, Any] = {
-        "format_version": REPORT_FORMAT_VERSION,
-        "maps": path.name,
-        "boxes": of_maps.boxes.name,
-        "threads": threads,
-        **measured,
-        "seconds": {name: round(each, 3) for name, each in seconds.items()},
-        **environment(),
-    }
-    heading = f"{path}: {len(truths):,} maps, {of_maps.boxes}"
-    print_numbers(report, heading, "these maps", "maps", flags.per_class, "they are found on those of --train-boxes")
+    warn_of_unknown_labels(of_maps.boxes, images)
+    maps = ScoreMaps(path, images, of_maps.boxes)
+    measured = measure(images, maps, question_of(flags), train, threads=threads)
+    report = measured.report({"maps": path.name, "boxes": of_maps.boxes.name, "threads": threads})
+    file = of_maps.out / "report.json" if of_maps.out is not None else None
+    heading = f"{path}: {len(images.names):,} maps, {of_maps.boxes}"
+    if flags.all_tables or flags.per_class:
+        why_no_fixed_box = "they are found on those of --train-boxes"
+        print_numbers(report, heading, "these maps", "maps", flags.per_class, why_no_fixed_box)
+    else:
+        print_summary(report, file, heading, "these maps")
     if report["images_with_boxes"]:
-        print(f"Fixed boxes are in pixels of a {side} x {side} frame that every image is stretched to.")
-    if of_maps.out is not None:
-        of_maps.out.mkdir(parents=True)
-        rows = ImageRows.of(
-            images.names, images.classes, images.labels, images.predicted, np.diff(truths.offsets), localized.found
-        )
-        rows.write(of_maps.out / "report.csv")
-        write_json(of_maps.out / "report.json", report)
-        print(f"written to {of_maps.out / 'report.json'}; each image in report.csv")
+        print(f"Fixed boxes are in pixels of a {maps.square} x {maps.square} square that every image is stretched to.")
+    if file is not None:
+        write_measurement(file, report, measured)
     else:
         print("nothing is written; --out NEW_FOLDER keeps the report, for python -m fastwsol.compare too")
 
 
-def refuse_nothing_to_measure(boxes: Path, images: scoremaps.Annotations) -> None:
+def write_measurement(file: Path, report: dict[str, Any], measured: Measurement) -> None:
+    """Write a report and what it says of each image into a new folder."""
+    file.parent.mkdir(parents=True)
+    measured.rows.write(file.with_suffix(".csv"))
+    write_json(file, report)
+
+
+def warn_of_unknown_labels(boxes: Path, images: EvaluatedImages) -> None:
+    """Warn where no label is among the classes that are predicted: the two columns may use other names."""
+    if images.labels is None or images.predicted is None or np.isin(images.labels, images.predicted).any():
+        return
+    print(
+        f"warning: {boxes}: no label is ever predicted; use the same names in both columns, {SEPARATOR!r} between "
+        f"predictions",
+        file=sys.stderr,
+    )
+
+
+def refuse_nothing_to_measure(boxes: Path, images: EvaluatedImages) -> None:
     """Raise UserError where the boxes file knows neither a box nor what the images are."""
     if not images.truths.has_boxes.any() and (images.labels is None or images.predicted is None):
         raise UserError(

@@ -13,7 +13,7 @@ from typing import Annotated, BinaryIO, Literal
 
 import tyro
 
-from fastwsol.evaluation.boxes import CAM_THRESHOLD
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, duration, parse_flags, require_new, run_command
 from fastwsol.host.device import Precision
 from fastwsol.host.errors import UserError
@@ -21,8 +21,8 @@ from fastwsol.host.files import write_durably
 from fastwsol.host.ticker import Ticker
 from fastwsol.prediction import overlays
 from fastwsol.prediction.file_formats import About, Format, export, format_of
-from fastwsol.prediction.predictor import Boxes, Prediction, Predictor, Skipped, Wanted
-from fastwsol.prediction.user_images import Found, NamedImage, find_images
+from fastwsol.prediction.predictor import Prediction, Predictor, Request, Skipped, WhichBoxes
+from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images
 
 PROG = "python -m fastwsol.predict"
 DESCRIPTION = (
@@ -46,7 +46,7 @@ class Flags:
     """boxes of the so many likeliest classes"""
     of_class: Annotated[str | None, tyro.conf.arg(name="class", metavar="NAME")] = None
     """boxes of this class alone, named as the data set names it or as people do"""
-    boxes: Boxes = "largest"
+    boxes: WhichBoxes = "largest"
     """largest: the box of a class's largest component; all: of every component"""
     threshold: float = CAM_THRESHOLD
     """where a class's map, scaled to 0..1, is cut; python -m fastwsol.evaluate RUN --threshold auto finds a good one"""
@@ -79,10 +79,10 @@ def main(arguments: Sequence[str]) -> int:
     flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
     form = checked_format(flags)
     check_places(flags)
-    found = find_images(flags.images)
+    listing = find_images(flags.images)
     predictor = Predictor.of_run(flags.run, flags.device, flags.precision, flags.threads)
-    wanted = Wanted(flags.top, flags.of_class, flags.boxes, flags.threshold, flags.least_score)
-    predictor.check(wanted)
+    request = Request(flags.top, flags.of_class, flags.boxes, flags.threshold, flags.least_score)
+    predictor.check(request)
     info = predictor.info
     about = About(
         f"{flags.run.resolve().name}, step {predictor.step}",
@@ -92,10 +92,10 @@ def main(arguments: Sequence[str]) -> int:
     counts, started = Counts(), time.perf_counter()
 
     def write(file: BinaryIO) -> None:
-        export(file, form, watched(predictor, found, wanted, counts, flags.overlays), about)
+        export(file, form, watched(predictor, listing, request, counts, flags.overlays), about)
 
     write_durably(flags.out, write)
-    tell(flags, found, counts, time.perf_counter() - started)
+    tell(flags, listing, counts, time.perf_counter() - started)
     return DONE_WITH_SKIPS if counts.skipped else 0
 
 
@@ -119,15 +119,15 @@ def check_places(flags: Flags) -> None:
 
 
 def watched(
-    predictor: Predictor, found: Found, wanted: Wanted, counts: Counts, pictures: Path | None
+    predictor: Predictor, listing: ImageListing, request: Request, counts: Counts, pictures: Path | None
 ) -> Iterator[Prediction | Skipped]:
     """The predictions; on the way they are counted, shown as progress, drawn, and what was skipped is said."""
 
     def line(done: int, rate: float, left: float) -> str:
-        return f"{done:,} of {len(found.images):,} images  {rate:,.0f} images/s  {duration(left)} left"
+        return f"{done:,} of {len(listing.images):,} images  {rate:,.0f} images/s  {duration(left)} left"
 
-    ticker = Ticker(len(found.images), line)
-    for done, each in enumerate(predictor.stream(found.images, wanted), 1):
+    ticker = Ticker(len(listing.images), line)
+    for done, each in enumerate(predictor.stream(listing.images, request), 1):
         if isinstance(each, Skipped):
             counts.skipped += 1
             print(f"skipped: {each.name}: {each.reason}", file=sys.stderr)
@@ -136,7 +136,7 @@ def watched(
             counts.boxes += len(each.boxes)
             counts.without_box += not each.boxes
             if pictures is not None:
-                draw(pictures, each, found.images[done - 1])
+                draw(pictures, each, listing.images[done - 1])
         ticker.update(done)
         yield each
     ticker.close()
@@ -150,17 +150,17 @@ def draw(pictures: Path, prediction: Prediction, image: NamedImage) -> None:
         print(f"no picture of {image.name}: {error}", file=sys.stderr)
 
 
-def tell(flags: Flags, found: Found, counts: Counts, seconds: float) -> None:
+def tell(flags: Flags, listing: ImageListing, counts: Counts, seconds: float) -> None:
     """Print what was done, in numbers that add up."""
     print(
         f"{flags.out}: {counts.boxes:,} boxes in {counts.predicted:,} images"
         + (f", {counts.without_box:,} of them without a box" if counts.without_box else "")
-        + f"; {len(found.images) / seconds:,.0f} images/s"
+        + f"; {len(listing.images) / seconds:,.0f} images/s"
     )
     if counts.skipped:
-        print(f"{counts.predicted:,} predicted and {counts.skipped:,} skipped, {len(found.images):,} in all")
-    if found.passed_over:
-        print(f"{found.passed_over:,} other files in the folders were passed over, as their endings are no image's")
+        print(f"{counts.predicted:,} predicted and {counts.skipped:,} skipped, {len(listing.images):,} in all")
+    if listing.passed_over:
+        print(f"{listing.passed_over:,} other files in the folders were passed over, as their endings are no image's")
     if flags.overlays is not None:
         print(f"pictures in {flags.overlays}")
 

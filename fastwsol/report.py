@@ -6,8 +6,8 @@ The file needs no network and no server.
 import html
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -17,23 +17,33 @@ import tyro
 from plotly.colors import sample_colorscale, unlabel_rgb
 from plotly.offline import get_plotlyjs
 
-from fastwsol.batches.feed import DataFlags, Feed, open_feed
+from fastwsol.batches.feed import DataFlags, open_feed
 from fastwsol.dataset.holdout import hold_out
-from fastwsol.dataset.shards import Shards, open_shards
-from fastwsol.evaluation.forward import forward_split
+from fastwsol.dataset.shards import open_shards
+from fastwsol.evaluation.forward import EvaluationSetup, forward_split
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD, PAPER_LEVEL
 from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command
-from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
+from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.host.processes import World, joined
-from fastwsol.page import tables as html_tables
-from fastwsol.page.augmentation_figure import fed
-from fastwsol.page.compared_runs import Setting, Side, check_alike, read_side, read_weights, settings_of, short_names
+from fastwsol.page import tables as page_tables
+from fastwsol.page.augmentation_figure import augmentation_figure
+from fastwsol.page.compared_runs import (
+    ComparedRun,
+    ComparedSetting,
+    check_alike,
+    read_compared_run,
+    read_weights,
+    settings_of,
+    short_names,
+)
 from fastwsol.page.figures import figures
-from fastwsol.page.gallery import Chosen, choose_images, shown_images, shown_maps
+from fastwsol.page.gallery import NO_TRUTH, GalleryImages, choose_images, shown_images, shown_maps
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.tensorboard_curves import write_curves
 from fastwsol.runs.trained import trained_model
+from kernels.levels import LEVELS, TOP_LEVEL, threshold_of
 
 PROG = "python -m fastwsol.report"
 MOST_IMAGES = 600
@@ -62,7 +72,7 @@ class Flags(DataFlags):
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     precision: Precision = "auto"
-    """auto: the number format each run's report was made in"""
+    """auto: the number format each run's report was made in, where the device has it"""
     threads: int = 0
     """threads of the CPU's part of the work; 0: all cores"""
 
@@ -72,16 +82,16 @@ def main(arguments: Sequence[str]) -> int:
     flags = parse_flags(Flags, arguments, PROG, "Write one HTML file to look at finished runs with.", Flags())
     check(flags)
     with joined() as world:
-        sides = [read_side(folder) for folder in flags.runs]
-        check_alike(sides)
-        check_size(flags.gallery, len(sides))
+        runs = [read_compared_run(folder) for folder in flags.runs]
+        check_alike(runs)
+        check_size(flags.gallery, len(runs))
         if flags.gallery:
-            for side in sides:  # before there is work to lose
-                read_weights(side)
+            for run in runs:  # before there is work to lose
+                read_weights(run)
         if flags.tensorboard:
-            for side in sides:
-                print(f"curves for TensorBoard in {write_curves(RunDir(side.folder))}")
-        content = page(settings_of(sides), flags, world)
+            for run in runs:
+                print(f"curves for TensorBoard in {write_curves(RunDir(run.folder))}")
+        content = page(settings_of(runs), flags, world)
     write_bytes(flags.out, content)
     print(f"written to {flags.out} ({len(content) / 1e6:.1f} MB)")
     return 0
@@ -96,37 +106,46 @@ def check(flags: Flags) -> None:
     require_new("--out", flags.out)
 
 
-def page(settings: Sequence[Setting], flags: Flags, world: World) -> bytes:
+def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> bytes:
     """The HTML file."""
-    sides = [side for setting in settings for side in setting.sides]
-    first = sides[0]
+    runs = [run for setting in settings for run in setting.runs]
+    first = runs[0]
     packed = open_shards(flags.shards if flags.shards is not None else first.info.shards)
     if packed.digest != first.info.shards_digest:
         raise UserError(f"{packed.folder}: not the shards that {first.folder} was trained on; name those with --shards")
     threads = use_threads(flags.threads)
-    shards = hold_out(packed, first.info.config.holdout)
+    shards = hold_out(packed, first.info.config.data.holdout)
     split = shards.splits[first.info.config.eval_split]
     names = dict.fromkeys([split.packed_name, "train"])
-    autocasts = {autocast.precision: autocast for autocast in (autocast_of(flags, side) for side in sides)}
-    feeds: dict[str, Feed] = {
-        precision: open_feed(flags, packed, [*names], autocast, threads, False, world, builds=False)
+    autocasts = {autocast.precision: autocast for autocast in (autocast_of(flags, run) for run in runs)}
+    setups = {
+        precision: EvaluationSetup(
+            first.info.config,
+            shards,
+            open_feed(flags, packed, [*names], autocast, threads, False, world, builds=False),
+            autocast,
+            threads,
+            world,
+        )
         for precision, autocast in autocasts.items()
     }
-    chosen = choose_images([side.images.found["strict"].ious for side in sides], flags.gallery)
-    frame = first.info.config.image_size
+    gallery = choose_images([run.images.boxes["strict"].ious for run in runs], flags.gallery)
+    square = first.info.config.views.image_size
     drawn = figures(settings)
     charts = "".join(chart(name, each) for name, each in drawn.items())
-    judged = html_tables.claims(settings)
+    judged = page_tables.claims(settings)
     data = {
-        "frame": frame,
+        "square": square,
+        "levels": {"top": TOP_LEVEL, "paper": PAPER_LEVEL},
+        "no_truth": int(NO_TRUTH),
         "classes": short_names(first.info.class_names),
         "seeds": [str(seed) for seed in seeds_of(settings)],
-        "images": shown_images(split, chosen, frame),
+        "images": shown_images(split, gallery, square),
         "runs": [
-            {"name": setting.name, "seed": str(side.info.config.seed)}
-            | of_run(side, shards, chosen, autocast_of(flags, side), feeds, world)
+            {"name": setting.name, "seed": str(run.info.config.seed)}
+            | of_run(run, gallery, setups[autocast_of(flags, run).precision])
             for setting in settings
-            for side in setting.sides
+            for run in setting.runs
         ],
         "figures": drawn,
         "colours": turbo(),
@@ -140,12 +159,16 @@ def page(settings: Sequence[Setting], flags: Flags, world: World) -> bytes:
         script=own.joinpath("page.js").read_text(),
         plotly=get_plotlyjs(),
         data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
+        levels=LEVELS,
+        top_level=TOP_LEVEL,
+        paper_level=PAPER_LEVEL,
+        paper_threshold=CAM_THRESHOLD,
         charts=charts,
-        runs=html_tables.runs(settings),
-        numbers=html_tables.numbers(settings),
+        runs=page_tables.runs(settings),
+        numbers=page_tables.numbers(settings),
         claims=f'<section id="claims"><h2>The paper\'s claims</h2>{judged}</section>' if judged else "",
-        fed=fed(shards, first.info.config, next(iter(feeds.values()))),
-        by_size_and_class=html_tables.by_size_and_class(settings),
+        augmentations=augmentation_figure(shards, first.info.config, next(iter(setups.values())).feed),
+        by_size_and_class=page_tables.by_size_and_class(settings),
     )
     return text.encode()
 
@@ -159,11 +182,11 @@ def check_size(gallery: int, runs: int) -> None:
         )
 
 
-def seeds_of(settings: Sequence[Setting]) -> list[int]:
+def seeds_of(settings: Sequence[ComparedSetting]) -> list[int]:
     """The seeds to choose among, where a setting has several runs; else none, since all runs stand side by side."""
-    if all(len(setting.sides) == 1 for setting in settings):
+    if all(len(setting.runs) == 1 for setting in settings):
         return []
-    return sorted({side.info.config.seed for setting in settings for side in setting.sides})
+    return sorted({run.info.config.seed for setting in settings for run in setting.runs})
 
 
 def chart(place: str, figure: dict[str, Any]) -> str:
@@ -172,44 +195,40 @@ def chart(place: str, figure: dict[str, Any]) -> str:
     return f'<figure><figcaption>{title}</figcaption><div class="chart" id="{place}"></div></figure>'
 
 
-def autocast_of(flags: Flags, side: Side) -> Autocast:
+def autocast_of(flags: Flags, run: ComparedRun) -> Autocast:
     """Where, and in which number format, a run's network computes."""
-    precision = side.report["precision"] if flags.precision == "auto" else flags.precision
-    return pick_autocast(precision, take_device(flags.device))
+    return autocast_of_run(flags.precision, run.report["precision"], take_device(flags.device))
 
 
-def of_run(
-    side: Side, shards: Shards, chosen: Chosen, autocast: Autocast, feeds: Mapping[str, Feed], world: World
-) -> dict[str, Any]:
+def of_run(run: ComparedRun, gallery: GalleryImages, setup: EvaluationSetup) -> dict[str, Any]:
     """What the page holds of one run."""
-    config = side.info.config
+    config = run.info.config
     images: list[dict[str, Any]] = []
-    if len(chosen.ids):
-        part = shards.splits[config.eval_split].subset(config.eval_split, chosen.ids)
+    if len(gallery.ids):
+        split = setup.shards.splits[config.eval_split]
         # Read anew, so that one run's tensors at a time are in memory.
-        model = trained_model(side.info, read_weights(side)).to(autocast.device)
-        outputs = forward_split(model, shards, part, config, autocast, feeds[autocast.precision], world, "truth")
-        split = shards.splits[config.eval_split]
-        images = shown_maps(outputs.cams, outputs.predicted[:, 0], split, chosen.ids, config.image_size)
+        model = trained_model(run.info, read_weights(run)).to(setup.autocast.device)
+        outputs = forward_split(model, split.subset(split.name, gallery.ids), replace(setup, config=config))
+        images = shown_maps(outputs.cams, outputs.predicted[:, 0], split, gallery.ids, config.views.image_size)
     return {
-        "frame": config.image_size,
+        "square": config.views.image_size,
         "images": images,
-        "curve": side.report["curve"]["single"],
-        "with_boxes": side.report["images_with_boxes"],
+        "curve": run.report["curve"]["single"],
+        "with_boxes": run.report["images_with_boxes"],
     }
 
 
 def turbo() -> list[list[int]]:
-    """The colours of 256 levels."""
+    """The colours of all levels."""
     return [
         [round(each) for each in unlabel_rgb(text)]
-        for text in sample_colorscale("Turbo", [k / 255 for k in range(256)])
+        for text in sample_colorscale("Turbo", [threshold_of(level) for level in range(LEVELS)])
     ]
 
 
-def lead(settings: Sequence[Setting]) -> str:
+def lead(settings: Sequence[ComparedSetting]) -> str:
     """One line on what the page is about."""
-    report, runs = settings[0].sides[0].report, sum(len(setting.sides) for setting in settings)
+    report, runs = settings[0].runs[0].report, sum(len(setting.runs) for setting in settings)
     many = "One run" if runs == 1 else f"{runs} runs"
     if runs > len(settings):
         many += f" of {len(settings)} settings" if len(settings) > 1 else " of one setting"

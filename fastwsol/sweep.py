@@ -8,24 +8,32 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from fastwsol.config import PRESETS, Config, flag
+from fastwsol.config import PRESETS, Config, flag, option_field
 from fastwsol.dataset.first_classes import with_first_classes
 from fastwsol.dataset.shards import read_manifest
 from fastwsol.experiments.local_runs import Children, Stoppable
 from fastwsol.experiments.ray_runs import RayChildren, RayFlags
-from fastwsol.experiments.settings import Plan, plan
-from fastwsol.experiments.tables import print_sweep, sweep_results
+from fastwsol.experiments.settings import SweepPlan, plan_sweep
+from fastwsol.experiments.sweep_results import finished_runs, results_json
+from fastwsol.experiments.tables import print_over_seeds
 from fastwsol.experiments.workload import Workload, seconds_left
-from fastwsol.host.command_line import OptionalPath, duration, parse_flags, require_parent, run_command
+from fastwsol.host.command_line import (
+    OptionalPath,
+    duration,
+    parse_flags,
+    parse_some_flags,
+    require_parent,
+    run_command,
+)
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
-from fastwsol.runs.folder import RunDir
+from fastwsol.runs.folder import RunDir, folder_of_run
 from fastwsol.training.launch_flags import Launch, preset_of
 
 PROG = "python -m fastwsol.sweep"
@@ -58,8 +66,7 @@ class Flags:
 class Run:
     """One training of a sweep."""
 
-    setting: Config
-    """With the run's own seed."""
+    config: Config
     folder: Path
 
     @property
@@ -69,7 +76,7 @@ class Run:
 
     def finished(self) -> bool:
         """Whether it came to its end."""
-        return RunDir(self.folder).finished(self.setting)
+        return RunDir(self.folder).finished(self.config)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -80,20 +87,20 @@ def main(arguments: Sequence[str]) -> int:
     if flags.classes is not None:
         shards = with_first_classes(flags.launch.shards, flags.classes)
         flags = replace(flags, launch=replace(flags.launch, shards=shards))
-    wanted = plan(flags.what, flags.config, given_fields(arguments))
+    plan = plan_sweep(flags.what, flags.config.setting, lambda name: is_given(name, arguments))
     manifest, _ = read_manifest(flags.launch.shards)
-    runs = runs_of(wanted, flags)
+    runs = runs_of(plan, flags)
     workload = Workload(manifest.splits["train"].images, len(manifest.classes))
-    print(f"{len(wanted.settings)} settings, {flags.seeds} seeds: {len(runs)} runs in {flags.runs}")
+    print(f"{len(plan.settings)} settings, {flags.seeds} seeds: {len(runs)} runs in {flags.runs}")
     if flags.list:
         for run in runs:
-            print(f"  {run_state(run, workload):12}{run.folder.name}  {wanted.name(run.setting)}")
+            print(f"  {run_state(run, workload):12}{run.folder.name}  {plan.name(run.config)}")
         return 0
     failures = carry_out(runs, flags, workload)
-    results = sweep_results(wanted, [run.folder for run in runs if run.finished()])
-    print_sweep(results)
+    settings = finished_runs(plan, [run.folder for run in runs if run.finished()])
+    print_over_seeds(settings)
     if flags.out is not None:
-        write_json(flags.out, results.to_json())
+        write_json(flags.out, results_json(settings))
         print(f"written to {flags.out}")
     if failures:
         raise RunFailure(
@@ -104,8 +111,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def read_flags(arguments: Sequence[str]) -> Flags:
     """Flags from the command line over the defaults of the preset that it names."""
-    preset = preset_of(arguments)
-    default = Flags(("",), config=PRESETS[preset](), launch=Launch(preset=preset))
+    name = preset_of(arguments, PROG)
+    preset = PRESETS[name]()
+    default = Flags(("",), config=preset.config, launch=Launch(preset=name, log=preset.log))
     description = (
         "Train the settings of the paper's tables, or of a TOML file, over seeds; print them beside the paper's "
         "numbers, the fixed boxes and the verdicts on its claims. What is finished is not trained again."
@@ -113,10 +121,11 @@ def read_flags(arguments: Sequence[str]) -> Flags:
     return parse_flags(Flags, arguments, PROG, description, default)
 
 
-def given_fields(arguments: Sequence[str]) -> frozenset[str]:
-    """The fields of the configuration that a command line names."""
-    words = {word.partition("=")[0].replace("_", "-").replace("--no-", "--") for word in arguments}
-    return frozenset(each.name for each in fields(Config) if flag(each.name) in words)
+def is_given(option: str, arguments: Sequence[str]) -> bool:
+    """Whether a command line says an option of the configuration."""
+    alone = make_dataclass("OneOption", [option_field(option)], frozen=True)
+    _, others = parse_some_flags(alone, arguments, PROG)
+    return len(others) < len(arguments)
 
 
 def check(flags: Flags) -> None:
@@ -146,11 +155,12 @@ def threads_a_run(flags: Flags) -> int:
     return max(1, len(os.sched_getaffinity(0)) // flags.jobs) if flags.jobs > 1 else 0
 
 
-def runs_of(wanted: Plan, flags: Flags) -> list[Run]:
+def runs_of(plan: SweepPlan, flags: Flags) -> list[Run]:
     """Every run, the first seed of all settings before the second. Raises UserError where one is of other shards."""
     _, digest = read_manifest(flags.launch.shards)
-    settings = [replace(each, seed=each.seed + k) for k in range(flags.seeds) for each in wanted.settings]
-    runs = [Run(each, flags.runs / each.name()) for each in settings]
+    seeds = [flags.config.seed + k for k in range(flags.seeds)]
+    configs = [Config.of_setting(each, seed) for seed in seeds for each in plan.settings]
+    runs = [Run(each, folder_of_run(flags.runs, each, flags.launch.log)) for each in configs]
     for run in runs:
         if (run.folder / "config.json").is_file() and RunDir(run.folder).read_info().shards_digest != digest:
             raise UserError(f"{run.folder}: was trained on other shards than {flags.launch.shards}; name other --runs")
@@ -161,7 +171,7 @@ def run_state(run: Run, workload: Workload) -> str:
     """How far a run is, in a word."""
     if run.finished():
         return "finished"
-    share = workload.share_done(run.setting, RunDir(run.folder).rows())
+    share = workload.share_done(run.config, RunDir(run.folder).rows())
     return f"{100 * share:.0f} % done" if share else "not begun"
 
 
@@ -169,11 +179,16 @@ def command_of(run: Run, launch: Launch) -> list[str]:
     """The training of one run, as it can be given by hand too: only what differs from the preset's is named."""
     preset = PRESETS[launch.preset]()
     words = ["--preset", launch.preset]
-    for each, default in ((run.setting, preset), (replace(launch, shards=launch.shards.absolute()), Launch())):
-        for one in fields(each):
-            value = getattr(each, one.name)
-            if value != getattr(default, one.name) and one.name not in ("preset", "init_sha256"):
-                words += _flag_words(one.name, value)
+    launch = replace(launch, shards=launch.shards.absolute())
+    pairs = (
+        (run.config.flat(), preset.config.flat()),
+        (vars(launch.log), vars(preset.log)),
+        (vars(launch), vars(Launch())),
+    )
+    for values, defaults in pairs:
+        for name, value in values.items():
+            if value != defaults[name] and name not in ("preset", "log", "init_sha256"):
+                words += _flag_words(name, value)
     return [sys.executable, "-m", "fastwsol.train", *words, "--run-dir", str(run.folder.absolute())]
 
 
@@ -231,8 +246,8 @@ def progress_line(runs: Sequence[Run], working: Sequence[Run], failed: int, jobs
     rows = {run: RunDir(run.folder).rows() for run in runs}
     finished = [run for run in runs if run.finished()]
     unfinished = [run for run in runs if run not in finished]
-    spent = [workload.spent(run.setting, rows[run]) for run in runs]
-    seconds = seconds_left(sum(workload.left(run.setting, rows[run]) for run in unfinished), spent, jobs)
+    spent = [workload.spent(run.config, rows[run]) for run in runs]
+    seconds = seconds_left(sum(workload.left(run.config, rows[run]) for run in unfinished), spent, jobs)
     at_work = ", ".join(f"{run.folder.name} {run_state(run, workload)}" for run in working)
     return (
         f"{len(finished)} of {len(runs)} runs finished"

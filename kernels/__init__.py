@@ -6,23 +6,21 @@ obvious twin of each and is imported by tests alone; the twin of `show_views` is
 pixels of maps are parallel over images (`numba.set_num_threads`); all release the GIL and leave their input as it is.
 """
 
-from kernels.augment import Jitter, Look, show_views
-from kernels.boxes import cam_boxes, cam_boxes_paper2018, cam_levels, component_boxes, largest_box
-from kernels.overlaps import best_iou, best_iou_paper2018, fixed_box_hits, iou
+from kernels.augment import Jitter, ViewOptions, show_views
+from kernels.boxes import cam_boxes, cam_boxes_paper2018, cam_component_boxes, cam_levels
+from kernels.overlaps import best_iou, best_iou_paper2018, fixed_box_hits
 from kernels.sweep import sweep_ious, threshold_sweep
 
 __all__ = [
     "Jitter",
-    "Look",
+    "ViewOptions",
     "best_iou",
     "best_iou_paper2018",
     "cam_boxes",
     "cam_boxes_paper2018",
+    "cam_component_boxes",
     "cam_levels",
-    "component_boxes",
     "fixed_box_hits",
-    "iou",
-    "largest_box",
     "show_views",
     "sweep_ious",
     "threshold_sweep",

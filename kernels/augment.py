@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from kernels.compiling import njit
 from kernels.lanes import STREAMED_BYTES, finish_streaming, mix_lanes, stream
 
 
-class Look(NamedTuple):
+class ViewOptions(NamedTuple):
     """What all views of a run share."""
 
     bicubic: bool
@@ -48,7 +48,7 @@ def show_views(
     flips: npt.NDArray[np.int32],
     cells: npt.NDArray[np.uint8] | None,
     jitter: Jitter | None,
-    look: Look,
+    options: ViewOptions,
     out: npt.NDArray[np.float32] | npt.NDArray[np.uint16],
 ) -> None:
     """Fill `out`, [N, S, S, 3], with views of `images`, uint8 [M, H, W, 3]; view k is of image ids[k].
@@ -77,14 +77,14 @@ def show_views(
         or (windows[:, 1] + windows[:, 3]).max() > height
     ):
         raise ValueError(f"a window is empty or reaches outside its image of {width}x{height} pixels")
-    scale, shift = (1 / look.std).astype(np.float32), (-look.mean / look.std).astype(np.float32)
+    scale, shift = (1 / options.std).astype(np.float32), (-options.mean / options.std).astype(np.float32)
     hidden = 1 - cells if cells is not None else np.empty((count, 0, 0), np.uint8)
-    if jitter is not None and not look.hides_first:
+    if jitter is not None and not options.hides_first:
         hidden = np.where(flips[:, None, None] != 0, hidden[:, :, ::-1], hidden)
-    first, last = (hidden, hidden[:, :0, :0]) if look.hides_first else (hidden[:, :0, :0], hidden)
+    first, last = (hidden, hidden[:, :0, :0]) if options.hides_first else (hidden[:, :0, :0], hidden)
     line_bytes = 3 * out.shape[2] * out.itemsize
     streams = out.ctypes.data % STREAMED_BYTES == 0 and line_bytes % STREAMED_BYTES == 0
-    _show(images, ids, windows, flips, first, last, jitter or _no_jitter(count), look, scale, shift, streams, out)
+    _show(images, ids, windows, flips, first, last, jitter or _no_jitter(count), options, scale, shift, streams, out)
 
 
 def _no_jitter(count: int) -> Jitter:
@@ -97,12 +97,12 @@ _EDGE = 2
 """Pixels that are repeated before and behind each line, so that no tap of a cubic needs to be clamped."""
 
 
-@njit(cache=True, nogil=True)
-def _show(images, ids, windows, flips, hidden_first, hidden_last, jitter, look, scale, shift, streams, out):  # type: ignore[no-untyped-def]
+@njit()
+def _show(images, ids, windows, flips, hidden_first, hidden_last, jitter, options, scale, shift, streams, out):  # type: ignore[no-untyped-def]
     size, image_height, image_width = out.shape[1], images.shape[1], images.shape[2]
     scales, shifts = _line_of(scale, size), _line_of(shift, size)
     ones, zeros = np.ones(3 * size, np.float32), np.zeros(3 * size, np.float32)
-    cover = _line_of(look.hidden_pixel, max(size, image_width))
+    cover = _line_of(options.hidden_pixel, max(size, image_width))
     steps = jitter.matrices.shape[1]
     edges_down = _cell_edges(hidden_first.shape[1], image_height)
     edges_across = _cell_edges(hidden_first.shape[1], image_width)
@@ -119,42 +119,42 @@ def _show(images, ids, windows, flips, hidden_first, hidden_last, jitter, look, 
         shrinks = width > size or height > size
         if shrinks:
             _shrink(
-                images[ids[i]], windows[i], hidden_first[i], look, flips[i], edges_down, edges_across, cover, levels
+                images[ids[i]], windows[i], hidden_first[i], options, flips[i], edges_down, edges_across, cover, levels
             )
         else:
             _cut(images[ids[i]], x, y, width, height, hidden_first[i], edges_down, edges_across, cover, window)
             _repeat_edges(width, height, window)
-            _find_taps(width, look.bicubic, flips[i], starts, weights)
-            _stretch_across(window, width, height, flips[i], look.bicubic, starts, weights, rows)
-            _find_taps(height, look.bicubic, 0, starts, weights)
+            _find_taps(width, options.bicubic, flips[i], starts, weights)
+            _stretch_across(window, width, height, flips[i], options.bicubic, starts, weights, rows)
+            _find_taps(height, options.bicubic, 0, starts, weights)
         lines, hidden = out[i].reshape(size, 3 * size), hidden_last[i]
         if steps == 0:  # what is hidden becomes 0, the normalised mean
             _mask(hidden, edges, scales, shifts, zeros, affine)
             if shrinks:
                 _scale(levels, edges, affine, lines)
             else:
-                _stretch_down(rows[:height], look.bicubic, starts, weights, edges, affine, streams, lines)
+                _stretch_down(rows[:height], options.bicubic, starts, weights, edges, affine, streams, lines)
         else:
             _mask(hidden, edges, ones, zeros, cover, affine)
             if shrinks:
                 _scale(levels, edges, affine, levels)
             else:
-                _stretch_down(rows[:height], look.bicubic, starts, weights, edges, affine, False, levels)
+                _stretch_down(rows[:height], options.bicubic, starts, weights, edges, affine, False, levels)
             for step in range(steps):
                 _shift_colors(jitter.matrices[i, step], jitter.mean_weights[i, step], jitter.offsets[i, step], levels)
             _normalise(levels, scales, shifts, lines)
     finish_streaming()
 
 
-@njit(cache=True, nogil=True)
-def _shrink(image, box, hidden, look, flip, edges_down, edges_across, cover, levels):  # type: ignore[no-untyped-def]
+@njit()
+def _shrink(image, box, hidden, options, flip, edges_down, edges_across, cover, levels):  # type: ignore[no-untyped-def]
     """The window of an image at a size to which it shrinks along an axis at least: whole `levels` [size, 3 * size].
 
     Down first, which goes along whole lines, so that the other pass has few of them left.
     """
     size = len(levels)
     x, y, width, height = box
-    firsts, counts, weights = _wide_taps(height, size, look.bicubic)
+    firsts, counts, weights = _wide_taps(height, size, options.bicubic)
     cut = np.empty((size, 3 * width), np.float32)
     # Lines of the window as numbers, each of which several targets need: as many as those of a target, in turn.
     depth = weights.shape[1]
@@ -171,7 +171,7 @@ def _shrink(image, box, hidden, look, flip, edges_down, edges_across, cover, lev
             weight, line = weights[target, k], lines[(first + k) % depth]
             for column in range(3 * width):
                 sums[column] += weight * line[column]
-    firsts, counts, weights = _wide_taps(width, size, look.bicubic)
+    firsts, counts, weights = _wide_taps(width, size, options.bicubic)
     half, black, white = np.float32(0.5), np.float32(0), np.float32(255)
     for row in range(size):
         line = cut[row]
@@ -190,7 +190,7 @@ def _shrink(image, box, hidden, look, flip, edges_down, edges_across, cover, lev
             levels[row, place + 2] = np.floor(min(max(blue + half, black), white))
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _wide_taps(length, size, bicubic):  # type: ignore[no-untyped-def]
     """Of each of `size` target pixels the first pixel of a line of `length` that it is made of, how many there are, and
     their weights: int64 [size] twice, float32 [size, most]. Pixels beyond the ends are the ends.
@@ -217,7 +217,7 @@ def _wide_taps(length, size, bicubic):  # type: ignore[no-untyped-def]
     return firsts, counts, weights
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _filter(distance, bicubic):  # type: ignore[no-untyped-def]
     if not bicubic:
         return max(0.0, 1.0 - distance)
@@ -228,7 +228,7 @@ def _filter(distance, bicubic):  # type: ignore[no-untyped-def]
     return 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _line_of_window(image, row, x, width, hidden, edges_down, edges_across, cover, line):  # type: ignore[no-untyped-def]
     """A line of an image's window as float32 [3 * width], with `cover` where cells [c, c] of the image are hidden."""
     source = image[row].reshape(-1)[3 * x : 3 * (x + width)]
@@ -243,7 +243,7 @@ def _line_of_window(image, row, x, width, hidden, edges_down, edges_across, cove
                         line[k] = cover[k % 3]
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _scale(levels, edges, affine, lines):  # type: ignore[no-untyped-def]
     """Scale and shift whole levels [size, 3 * size], as `_stretch_down` does on its way."""
     for i in range(len(edges) - 1):
@@ -254,7 +254,7 @@ def _scale(levels, edges, affine, lines):  # type: ignore[no-untyped-def]
                 line[k] = _number(levels[row, k] * scales[k] + shifts[k], line)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _line_of(pixel, length):  # type: ignore[no-untyped-def]
     """`length` times the same pixel: float32 [3 * length]."""
     line = np.empty(3 * length, np.float32)
@@ -263,7 +263,7 @@ def _line_of(pixel, length):  # type: ignore[no-untyped-def]
     return line
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _cut(image, x, y, width, height, hidden, edges_down, edges_across, cover, window):  # type: ignore[no-untyped-def]
     """The image's window, with `cover` where cells [c, c] of the image are hidden, as float32 lines of `window`.
 
@@ -286,7 +286,7 @@ def _cut(image, x, y, width, height, hidden, edges_down, edges_across, cover, wi
                     line[k] = line[k] * inside[k] + cover[k] * (one - inside[k])
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _keep(hidden, edges, kept):  # type: ignore[no-untyped-def]
     """Fill `kept`, float32 [3 * width], with 1, and with 0 where the cells [c] of a line hide it."""
     for j in range(len(hidden)):
@@ -295,7 +295,7 @@ def _keep(hidden, edges, kept):  # type: ignore[no-untyped-def]
             kept[k] = value
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _cell_edges(cells, length):  # type: ignore[no-untyped-def]
     """Where each of `cells` begins among `length` pixels, and where the last ends: int64 [cells + 1].
 
@@ -309,7 +309,7 @@ def _cell_edges(cells, length):  # type: ignore[no-untyped-def]
     return edges
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _repeat_edges(width, height, window):  # type: ignore[no-untyped-def]
     for row in range(height):
         line = window[row]
@@ -319,7 +319,7 @@ def _repeat_edges(width, height, window):  # type: ignore[no-untyped-def]
                 line[3 * (_EDGE + width + pixel) + channel] = line[3 * (_EDGE + width - 1) + channel]
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _find_taps(length, bicubic, flip, starts, weights):  # type: ignore[no-untyped-def]
     """Where in a line of `length` pixels, with its edges repeated, the taps of each target pixel begin; their weights.
 
@@ -341,7 +341,7 @@ def _find_taps(length, bicubic, flip, starts, weights):  # type: ignore[no-untyp
             weights[1, place], weights[2, place] = s, t
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _stretch_across(window, width, height, flip, bicubic, starts, weights, rows):  # type: ignore[no-untyped-def]
     """Resample the first `height` lines along x, mirroring on the way: `rows` float32 [.., 3 * size].
 
@@ -362,7 +362,7 @@ def _stretch_across(window, width, height, flip, bicubic, starts, weights, rows)
                 mix_lanes(row, 3 * target, line, 3 * starts[target] + 3, 3, (w1[target], w2[target]))
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _mask(hidden, edges, scales, shifts, cover, affine):  # type: ignore[no-untyped-def]
     """What levels are multiplied by and what is added, for each row of cells of the view: `affine` [2, c, 3 * size].
 
@@ -379,7 +379,7 @@ def _mask(hidden, edges, scales, shifts, cover, affine):  # type: ignore[no-unty
             affine[1, i, k] = shifts[k] * kept[k] + cover[k] * (one - kept[k])
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _stretch_down(rows, bicubic, starts, weights, edges, affine, streams, lines):  # type: ignore[no-untyped-def]
     """Resample `rows` along y, round to 0..255, scale and shift: `lines` [size, 3 * size]. streams: past the cache.
 
@@ -391,7 +391,7 @@ def _stretch_down(rows, bicubic, starts, weights, edges, affine, streams, lines)
         _stretch_down_linear(rows, starts, weights, edges, affine, streams, lines)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _stretch_down_linear(rows, starts, weights, edges, affine, streams, lines):  # type: ignore[no-untyped-def]
     half = np.float32(0.5)
     end, length = len(rows) - 1, lines.shape[1]
@@ -408,7 +408,7 @@ def _stretch_down_linear(rows, starts, weights, edges, affine, streams, lines): 
             _put(line, streams, lines, target)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _stretch_down_cubic(rows, starts, weights, edges, affine, streams, lines):  # type: ignore[no-untyped-def]
     half, black, white = np.float32(0.5), np.float32(0), np.float32(255)
     end, length = len(rows) - 1, lines.shape[1]
@@ -427,7 +427,7 @@ def _stretch_down_cubic(rows, starts, weights, edges, affine, streams, lines):  
             _put(line, streams, lines, target)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _put(line, streams, lines, target):  # type: ignore[no-untyped-def]
     to = lines[target]
     if streams:
@@ -438,7 +438,7 @@ def _put(line, streams, lines, target):  # type: ignore[no-untyped-def]
             to[k] = line[k]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _number(value, line):  # type: ignore[no-untyped-def]
     """A float32 as `line` holds it: as it is, or as the bits of the nearest bfloat16, of two the even one."""
     if line.itemsize == 4:
@@ -447,7 +447,7 @@ def _number(value, line):  # type: ignore[no-untyped-def]
     return (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _shift_colors(matrix, mean_weight, offset, levels):  # type: ignore[no-untyped-def]
     """One step of the jitter, in place on whole numbers 0..255: float32 [size, 3 * size]."""
     size = len(levels)
@@ -471,7 +471,7 @@ def _shift_colors(matrix, mean_weight, offset, levels):  # type: ignore[no-untyp
                 line[k + channel] = np.floor(min(max(value, black), white))
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _normalise(levels, scales, shifts, lines):  # type: ignore[no-untyped-def]
     for row in range(len(lines)):
         line = lines[row]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import get_num_threads
 
-Boxes = npt.NDArray[np.float32] | npt.NDArray[np.int32]
+BoxArray = npt.NDArray[np.float32] | npt.NDArray[np.int32]
 
 
 def checked_maps(maps: npt.NDArray, dtypes: tuple[type, ...]) -> npt.NDArray:
@@ -17,16 +17,6 @@ def checked_maps(maps: npt.NDArray, dtypes: tuple[type, ...]) -> npt.NDArray:
     if maps.ndim != 3 or maps.shape[1] < 1 or maps.shape[2] < 1:
         raise ValueError(f"maps have shape {maps.shape}, expected [N, H, W] with H and W at least 1")
     return np.ascontiguousarray(maps)
-
-
-def checked_thresholds(threshold: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]:
-    """`threshold`, one number or [N], rounded to float32 [N]; none of them NaN."""
-    thresholds = np.asarray(threshold, np.float32)
-    if thresholds.shape not in ((), (count,)):
-        raise ValueError(f"threshold has shape {thresholds.shape}, expected one number or [{count}], one a map")
-    if np.isnan(thresholds).any():
-        raise ValueError("threshold is NaN")
-    return np.full(count, thresholds)
 
 
 def checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -41,12 +31,6 @@ def check_unit_interval(threshold: float) -> None:
     """Refuse a threshold outside 0..1."""
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold is {threshold}, expected 0..1, a share of the normalised map's maximum")
-
-
-def check_connectivity(connectivity: int) -> None:
-    """Refuse what is neither 8 nor 4."""
-    if connectivity not in (8, 4):
-        raise ValueError(f"connectivity is {connectivity}, expected 8 or 4")
 
 
 def refuse_non_finite(finite: npt.NDArray[np.bool_]) -> None:

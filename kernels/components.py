@@ -4,18 +4,17 @@ A run is a stretch of set pixels in one row. Rows are 64-bit words, so a run's t
 operations and the cost follows the number of runs, not of pixels. Runs that touch a run of the row above
 
     . # # . . .        touching, sideways or by a corner, is   start <= end_above  and  start_above <= end
-    . . . # # .        with half-open [start, end), and < for <= where corners do not count (4-connectivity)
+    . . . # # .        with half-open [start, end)
 
 join its component; a union-find over components merges those that meet later, and each component carries its pixel
 count and tight box along, so there is no second pass over the pixels.
-
-The compiled functions of one file call none of another: Numba's cache looks at the file of the outermost function
-alone, and would keep running old code after a change in a file below.
 """
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import prange
+
+from kernels.compiling import njit
 
 # Columns of the component table.
 PIXELS, X0, Y0, X1, Y1 = range(5)
@@ -30,23 +29,23 @@ _BIT_POSITION[[(int(_DE_BRUIJN) << bit) % 2**64 >> 58 for bit in range(64)]] = r
 _ONE, _58, _63 = np.uint64(1), np.uint64(58), np.uint64(63)
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(parallel=True)
 def largest_component_boxes(
-    bits: npt.NDArray[np.uint64], width: int, corners: bool, by_rectangle: bool, parts: int
+    bits: npt.NDArray[np.uint64], width: int, by_rectangle: bool, parts: int
 ) -> npt.NDArray[np.int32]:
     """Tight half-open boxes int32 [N, 4] of each mask's largest component; 0,0,0,0 where the mask is empty.
 
     `bits` is uint64 [N, H, ceil(width / 64)]: pixel x is bit x % 64 of word x // 64, and bits from `width` on are 0.
-    With `corners` pixels are 8-connected, without 4-connected. The largest has the most pixels or, `by_rectangle`, the
+    Pixels are 8-connected. The largest has the most pixels or, `by_rectangle`, the
     largest box; ties go to the component whose first pixel comes first in row order. The N masks are shared out over
     `parts` threads, each with its own scratch.
     """
     count, height = bits.shape[:2]
     boxes = np.zeros((count, 4), np.int32)
     for part in prange(parts):
-        edges, labels, parents, table = _scratch(height, width, corners)
+        edges, labels, parents, table = _scratch(height, width)
         for index in range(part * count // parts, (part + 1) * count // parts):
-            components = _label(bits, index, corners, edges, labels, parents, table)
+            components = _label(bits, index, edges, labels, parents, table)
             largest = _largest(parents, table, components, by_rectangle)
             if largest >= 0:
                 for side in range(4):
@@ -54,22 +53,22 @@ def largest_component_boxes(
     return boxes
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def count_components(bits: npt.NDArray[np.uint64], width: int, corners: bool, parts: int) -> npt.NDArray[np.int64]:
+@njit(parallel=True)
+def count_components(bits: npt.NDArray[np.uint64], width: int, parts: int) -> npt.NDArray[np.int64]:
     """How many components each mask has, int64 [N]; arguments as in `largest_component_boxes`."""
     count, height = bits.shape[:2]
     numbers = np.zeros(count, np.int64)
     for part in prange(parts):
-        edges, labels, parents, table = _scratch(height, width, corners)
+        edges, labels, parents, table = _scratch(height, width)
         for index in range(part * count // parts, (part + 1) * count // parts):
-            for component in range(_label(bits, index, corners, edges, labels, parents, table)):
+            for component in range(_label(bits, index, edges, labels, parents, table)):
                 numbers[index] += parents[component] == component
     return numbers
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(parallel=True)
 def all_component_boxes(
-    bits: npt.NDArray[np.uint64], width: int, corners: bool, offsets: npt.NDArray[np.int64], parts: int
+    bits: npt.NDArray[np.uint64], width: int, offsets: npt.NDArray[np.int64], parts: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Boxes int32 [M, 4] and pixel counts int32 [M] of all components, in row order of their first pixels.
 
@@ -79,10 +78,10 @@ def all_component_boxes(
     boxes = np.empty((offsets[-1], 4), np.int32)
     pixels = np.empty(offsets[-1], np.int32)
     for part in prange(parts):
-        edges, labels, parents, table = _scratch(height, width, corners)
+        edges, labels, parents, table = _scratch(height, width)
         for index in range(part * count // parts, (part + 1) * count // parts):
             row = offsets[index]
-            for component in range(_label(bits, index, corners, edges, labels, parents, table)):
+            for component in range(_label(bits, index, edges, labels, parents, table)):
                 if parents[component] == component:
                     pixels[row] = table[component, PIXELS]
                     for side in range(4):
@@ -91,24 +90,22 @@ def all_component_boxes(
     return boxes, pixels
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _scratch(
-    height: int, width: int, corners: bool
+    height: int, width: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Room for the edges and labels of a mask's runs, and for the parents and table of its components."""
     edges = np.empty(height * (width + 1), np.int32)  # a row has at most (width + 1) // 2 runs of two edges
     labels = np.empty(len(edges) // 2, np.int32)
-    # With corners, two rows' upper runs and the lower one's that touch none of them stand at least a pixel apart.
-    rows = (height + 1) // 2 if corners else height
-    parents = np.empty(rows * ((width + 1) // 2), np.int32)
+    # Two rows' upper runs and the lower one's that touch none of them stand at least a pixel apart.
+    parents = np.empty(((height + 1) // 2) * ((width + 1) // 2), np.int32)
     return edges, labels, parents, np.empty((len(parents), 5), np.int32)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _label(
     bits: npt.NDArray[np.uint64],
     index: int,
-    corners: bool,
     edges: npt.NDArray[np.int32],
     labels: npt.NDArray[np.int32],
     parents: npt.NDArray[np.int32],
@@ -121,18 +118,17 @@ def _label(
     """
     components = 0
     runs = row_start = 0
-    reach = 1 if corners else 0
     for y in range(bits.shape[1]):
         above, above_end = row_start, runs
         row_start = runs
         runs = _find_runs(bits, index, y, edges, runs)
         for run in range(row_start, runs):
             start, end = edges[2 * run], edges[2 * run + 1]
-            while above < above_end and edges[2 * above + 1] + reach <= start:
+            while above < above_end and edges[2 * above + 1] < start:
                 above += 1
             root = -1
             touching = above
-            while touching < above_end and edges[2 * touching] < end + reach:
+            while touching < above_end and edges[2 * touching] <= end:
                 other = _root(parents, labels[touching])
                 root = other if root < 0 else _unite(parents, table, root, other)
                 touching += 1
@@ -152,7 +148,7 @@ def _label(
     return components
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _find_runs(bits: npt.NDArray[np.uint64], index: int, y: int, edges: npt.NDArray[np.int32], runs: int) -> int:
     """Append start and end of each run of row `y` to the `runs` already in `edges`; returns their new number."""
     words = bits.shape[2]
@@ -173,7 +169,7 @@ def _find_runs(bits: npt.NDArray[np.uint64], index: int, y: int, edges: npt.NDAr
     return edge // 2
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _root(parents: npt.NDArray[np.int32], component: int) -> int:
     """The row that stands for the component; halves the path on its way."""
     while parents[component] != component:
@@ -182,7 +178,7 @@ def _root(parents: npt.NDArray[np.int32], component: int) -> int:
     return component
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _unite(parents: npt.NDArray[np.int32], table: npt.NDArray[np.int32], one: int, other: int) -> int:
     """Merge two roots, counts and boxes included; returns the smaller, which stands for both from now on."""
     if one == other:
@@ -196,7 +192,7 @@ def _unite(parents: npt.NDArray[np.int32], table: npt.NDArray[np.int32], one: in
     return kept
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _largest(parents: npt.NDArray[np.int32], table: npt.NDArray[np.int32], components: int, by_rectangle: bool) -> int:
     """The first row with the most pixels (or the largest box), -1 where there is none."""
     largest, most = -1, 0

@@ -6,23 +6,13 @@ to offsets[n + 1], possibly none.
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import prange
 
-from kernels.checks import Boxes, checked_boxes, checked_offsets
-
-
-def iou(boxes: Boxes, truths: Boxes) -> npt.NDArray[np.float64]:
-    """IoU float64 [N] of the rows of two arrays of boxes, float32 or int32 [N, 4]; 0 for an empty or inverted box.
-
-    Raises ValueError for another dtype or shape and for coordinates that are NaN or infinite.
-    """
-    boxes, truths = checked_boxes(boxes, "boxes"), checked_boxes(truths, "truths")
-    if len(boxes) != len(truths):
-        raise ValueError(f"there are {len(boxes)} boxes and {len(truths)} truths, expected as many of each")
-    return _best_iou(boxes, truths, np.arange(len(boxes) + 1), True)
+from kernels.checks import BoxArray, checked_boxes, checked_offsets
+from kernels.compiling import njit
 
 
-def best_iou(boxes: Boxes, truths: Boxes, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def best_iou(boxes: BoxArray, truths: BoxArray, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """IoU float64 [N] of each image's box [N, 4] with the best of its ground-truth boxes [M, 4]; NaN if it has none.
 
     Raises ValueError for other dtypes or shapes, for coordinates that are NaN or infinite, and for `offsets` that do
@@ -32,7 +22,7 @@ def best_iou(boxes: Boxes, truths: Boxes, offsets: npt.NDArray[np.int64]) -> npt
     return _best_iou(boxes, truths, checked_offsets(offsets, len(boxes), len(truths)), True)
 
 
-def best_iou_paper2018(boxes: Boxes, truths: Boxes, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def best_iou_paper2018(boxes: BoxArray, truths: BoxArray, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """As `best_iou`, with the rule of Choe et al. 2018's code (paper.md, "CAM to box").
 
     The intersection is (right - left) * (bottom - top) even where both are negative, so boxes apart on both axes may
@@ -44,7 +34,7 @@ def best_iou_paper2018(boxes: Boxes, truths: Boxes, offsets: npt.NDArray[np.int6
 
 
 def fixed_box_hits(
-    candidates: npt.NDArray[np.int32], truths: Boxes, offsets: npt.NDArray[np.int64], iou_thresholds: npt.ArrayLike
+    candidates: npt.NDArray[np.int32], truths: BoxArray, offsets: npt.NDArray[np.int64], iou_thresholds: npt.ArrayLike
 ) -> npt.NDArray[np.int64]:
     """How many images each candidate box [K, 4] would hit if it were the answer for all of them: int64 [K, T].
 
@@ -68,7 +58,7 @@ def fixed_box_hits(
     )
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _iou(boxes: npt.NDArray[np.float64], i: int, truths: npt.NDArray[np.float64], j: int, clamped: bool) -> float:
     across = min(boxes[i, 2], truths[j, 2]) - max(boxes[i, 0], truths[j, 0])
     down = min(boxes[i, 3], truths[j, 3]) - max(boxes[i, 1], truths[j, 1])
@@ -84,7 +74,7 @@ def _iou(boxes: npt.NDArray[np.float64], i: int, truths: npt.NDArray[np.float64]
 
 
 # Not in parallel: ten thousand images take less time than waking a second thread is worth.
-@njit(cache=True, nogil=True)
+@njit()
 def _best_iou(
     boxes: npt.NDArray[np.float64], truths: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], clamped: bool
 ) -> npt.NDArray[np.float64]:
@@ -97,7 +87,7 @@ def _best_iou(
     return best
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+@njit(parallel=True, error_model="numpy")
 def _hits_of_single_truths(
     candidates: npt.NDArray[np.float64], sides: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.int64]:
@@ -120,7 +110,7 @@ def _hits_of_single_truths(
     return hits
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(parallel=True)
 def _hits_of_images(
     candidates: npt.NDArray[np.float64],
     truths: npt.NDArray[np.float64],

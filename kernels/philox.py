@@ -4,8 +4,9 @@ A counter of four words and a key of two give four independent random words: no 
 next, so a draw depends on what it is for and on nothing else.
 """
 
-import numba
 import numpy as np
+
+from kernels.compiling import njit
 
 _MULTIPLIER_0 = np.uint64(0xD2511F53)
 _MULTIPLIER_1 = np.uint64(0xCD9E8D57)
@@ -14,7 +15,7 @@ _WEYL_1 = np.uint32(0xBB67AE85)
 _ROUNDS = 10
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     """Return four random uint32 for counter words `c0..c3` and key words `k0, k1`, all uint32."""
     for _ in range(_ROUNDS):
@@ -31,7 +32,7 @@ def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def random_words(ids, epochs, purpose, blocks, key):  # type: ignore[no-untyped-def]
     """Fill uint32 [N, 4 * blocks] with the words of counters (id, epoch, purpose, block); key: uint32 [2]."""
     words = np.empty((ids.shape[0], 4 * blocks), np.uint32)

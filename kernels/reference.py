@@ -9,47 +9,30 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from kernels.levels import LEVELS
+
 Box = tuple[int, int, int, int]
 NO_BOX: Box = (0, 0, 0, 0)
 
 
-def largest_box(maps: npt.NDArray, threshold: npt.ArrayLike, connectivity: int = 8) -> npt.NDArray[np.int32]:
-    """Twin of `kernels.largest_box`."""
-    thresholds = np.broadcast_to(np.asarray(threshold, np.float32), len(maps))
-    boxes = [_most_pixels(pixels >= least, connectivity) for pixels, least in zip(maps, thresholds, strict=True)]
-    return np.array(boxes, np.int32).reshape(-1, 4)
-
-
-def component_boxes(
-    maps: npt.NDArray, threshold: npt.ArrayLike, connectivity: int = 8
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Twin of `kernels.component_boxes`."""
-    thresholds = np.broadcast_to(np.asarray(threshold, np.float32), len(maps))
-    each = [_components(pixels >= least, connectivity) for pixels, least in zip(maps, thresholds, strict=True)]
-    boxes = np.array([box for components in each for _, box in components], np.int32).reshape(-1, 4)
-    pixels = np.array([count for components in each for count, _ in components], np.int32)
-    return boxes, pixels, np.cumsum([0, *map(len, each)], dtype=np.int64)
-
-
-def threshold_sweep(maps: npt.NDArray[np.uint8], connectivity: int = 8) -> npt.NDArray[np.int32]:
+def threshold_sweep(maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
     """Twin of `kernels.threshold_sweep`."""
-    boxes = [[_largest(found) for found in _at_every_level(pixels, connectivity)] for pixels in maps]
-    return np.array(boxes, np.int32).reshape(-1, 256, 4)
+    boxes = [[_largest(found) for found in _at_every_level(pixels)] for pixels in maps]
+    return np.array(boxes, np.int32).reshape(-1, LEVELS, 4)
 
 
 def sweep_ious(
     maps: npt.NDArray[np.uint8],
     truths: npt.NDArray,
     offsets: npt.NDArray[np.int64],
-    frames: npt.NDArray[np.int32] | None = None,
-    connectivity: int = 8,
+    sizes: npt.NDArray[np.int32],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Twin of `kernels.sweep_ious`."""
     height, width = maps.shape[1:]
-    of_largest, best_of_all = np.full((2, len(maps), 256), np.nan)
+    of_largest, best_of_all = np.full((2, len(maps), LEVELS), np.nan)
     for n, pixels in enumerate(maps):
         own = truths[offsets[n] : offsets[n + 1]]
-        across, down = (width, height) if frames is None else frames[n].tolist()
+        across, down = sizes[n].tolist()
 
         def score(box: Box, own: npt.NDArray = own, across: int = across, down: int = down) -> float:
             x0, y0, x1, y1 = box
@@ -57,7 +40,7 @@ def sweep_ious(
             return max(_iou(np.array(sides, np.float32), truth, True) for truth in own)
 
         before = None
-        for level, found in enumerate(_at_every_level(pixels, connectivity) if len(own) else ()):
+        for level, found in enumerate(_at_every_level(pixels) if len(own) else ()):
             if found is not before:
                 scores = score(_largest(found)), max((score(box) for _, box in found), default=0)
             of_largest[n, level], best_of_all[n, level] = scores
@@ -65,9 +48,7 @@ def sweep_ious(
     return of_largest, best_of_all
 
 
-def cam_boxes(
-    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float = 0.2
-) -> npt.NDArray[np.int32]:
+def cam_boxes(cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float) -> npt.NDArray[np.int32]:
     """Twin of `kernels.cam_boxes`."""
     boxes = []
     for cam in cams:
@@ -77,7 +58,7 @@ def cam_boxes(
 
 
 def cam_boxes_paper2018(
-    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float = 0.2
+    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float
 ) -> npt.NDArray[np.int32]:
     """Twin of `kernels.cam_boxes_paper2018`."""
     boxes = []
@@ -86,20 +67,40 @@ def cam_boxes_paper2018(
         if x is None:
             boxes.append(NO_BOX)
             continue
-        u = np.minimum((256 * x).astype(int), 255)
+        u = np.minimum((256 * x).astype(int), 255)  # the code's own numbers: the twin of `levels.paper2018_threshold`
         x0, y0, x1, y1 = _widest(u > int(threshold * u.max()))
         boxes.append((x0, y0, x1 + 1, y1 + 1) if x1 else NO_BOX)
     return np.array(boxes, np.int32).reshape(-1, 4)
 
 
+def cam_component_boxes(
+    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Twin of `kernels.cam_component_boxes`."""
+    boxes, pixels, peaks, numbers = [], [], [], []
+    for cam in cams:
+        x = normalise(upsample(cam, size))
+        if x is None:
+            numbers.append(0)
+            continue
+        components = _components(x >= threshold)
+        numbers.append(len(components))
+        for count, (x0, y0, x1, y1) in components:
+            boxes.append((x0, y0, x1, y1))
+            pixels.append(count)
+            peaks.append(x[y0:y1, x0:x1].max())
+    offsets = np.cumsum([0, *numbers], dtype=np.int64)
+    return np.array(boxes, np.int32).reshape(-1, 4), np.array(pixels, np.int32), np.array(peaks, np.float64), offsets
+
+
 def cam_levels(cams: npt.NDArray[np.float32], size: int | tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Twin of `kernels.cam_levels`: how many of 1/255, 2/255, ... each pixel reaches."""
+    """Twin of `kernels.cam_levels`: how many of the thresholds above 0 each pixel reaches."""
     height, width = (size, size) if isinstance(size, int) else size
     levels = np.zeros((len(cams), height, width), np.uint8)
     for cam, own in zip(cams, levels, strict=True):
         x = normalise(upsample(cam, size))
         if x is not None:
-            own[:] = (x[..., np.newaxis] >= np.arange(1, 256) / 255).sum(axis=-1)
+            own[:] = (x[..., np.newaxis] >= np.arange(1, LEVELS) / (LEVELS - 1)).sum(axis=-1)
     return levels
 
 
@@ -123,11 +124,6 @@ def normalise(pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None
     if pixels.min() == pixels.max():
         return None
     return (pixels - pixels.min()) / (pixels.max() - pixels.min())
-
-
-def iou(boxes: npt.NDArray, truths: npt.NDArray) -> npt.NDArray[np.float64]:
-    """Twin of `kernels.iou`."""
-    return np.array([_iou(box, truth, True) for box, truth in zip(boxes, truths, strict=True)], np.float64)
 
 
 def best_iou(boxes: npt.NDArray, truths: npt.NDArray, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -158,8 +154,8 @@ def fixed_box_hits(
     return hits
 
 
-def _most_pixels(mask: npt.NDArray[np.bool_], connectivity: int = 8) -> Box:
-    return _largest(_components(mask, connectivity))
+def _most_pixels(mask: npt.NDArray[np.bool_]) -> Box:
+    return _largest(_components(mask))
 
 
 def _largest(components: list[tuple[int, Box]]) -> Box:
@@ -167,12 +163,12 @@ def _largest(components: list[tuple[int, Box]]) -> Box:
     return max(components, key=lambda component: component[0], default=(0, NO_BOX))[1]
 
 
-def _at_every_level(pixels: npt.NDArray[np.uint8], connectivity: int) -> list[list[tuple[int, Box]]]:
-    """The components of pixels >= k for k = 0 to 255; no pixel of value k - 1 means the same ones as before."""
+def _at_every_level(pixels: npt.NDArray[np.uint8]) -> list[list[tuple[int, Box]]]:
+    """The components of pixels >= k for every level k; no pixel of value k - 1 means the same ones as before."""
     found: list[list[tuple[int, Box]]] = []
-    for level in range(256):
+    for level in range(LEVELS):
         same = level > 0 and not (pixels == level - 1).any()
-        found.append(found[-1] if same else _components(pixels >= level, connectivity))
+        found.append(found[-1] if same else _components(pixels >= level))
     return found
 
 
@@ -186,10 +182,9 @@ def _widest(mask: npt.NDArray[np.bool_]) -> Box:
     return max(_components(mask), key=rectangle, default=(0, NO_BOX))[1]
 
 
-def _components(mask: npt.NDArray[np.bool_], connectivity: int = 8) -> list[tuple[int, Box]]:
+def _components(mask: npt.NDArray[np.bool_]) -> list[tuple[int, Box]]:
     """Pixel count and tight half-open box of each connected component, in row order of their first pixels."""
-    corner = connectivity == 8
-    labels, _ = ndimage.label(mask, structure=[[corner, 1, corner], [1, 1, 1], [corner, 1, corner]])
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
     in_order = dict.fromkeys(labels[mask].tolist())  # SciPy does not promise an order
     components = []
     for label in in_order:

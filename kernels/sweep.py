@@ -1,25 +1,25 @@
-"""Every threshold at once: one pass over a map's pixels by falling value gives the boxes of all 256 levels.
+"""Every threshold at once: one pass over a map's pixels by falling value gives the boxes at every level.
 
 As the level falls, pixels join and nothing ever leaves. A pixel looks at the eight around it that are in already:
 
     # # .        neighbours that touch each other are one component already,
     . p .        so it is enough to ask one of each group: here two, the upper left and the lower right.
-    . . #        Which ones, a table of 256 entries says, made for 8- or for 4-connectivity.
+    . . #        Which ones, a table says that has an entry for each state of the eight.
 
 A union-find over components, each with its pixel count and tight box, merges what the pixel joins. Counts only grow, so
 the largest component of a level is found by looking at those that changed (the same idea as in a component tree: Najman
 and Couprie 2006).
-
-The compiled functions of one file call none of another (see `kernels.components`); so the IoU stands here once more.
 """
 
 import functools
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import prange
 
-from kernels.checks import Boxes, check_connectivity, checked_boxes, checked_maps, checked_offsets, parts_of
+from kernels.checks import BoxArray, checked_boxes, checked_maps, checked_offsets, parts_of
+from kernels.compiling import njit
+from kernels.levels import LEVELS, TOP_LEVEL
 
 # Columns of the component table. FIRST is the first pixel in row order, y * W + x; CHANGED the last level it grew at.
 PIXELS, FIRST, X0, Y0, X1, Y1, CHANGED = range(7)
@@ -31,51 +31,48 @@ _ONE, _SIXTEEN, _LOW_HALF = np.uint64(1), np.uint64(16), np.uint64(0xFFFF)
 _LONGEST_SIDE = 0xFFFF  # a pixel's place is y << 16 | x in 32 bits
 
 # The eight neighbours as (dy, dx); bit k of a mask stands for the k-th.
+_STATES = 1 << 8  # each of them may be in or not
 _AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 
 
-def threshold_sweep(maps: npt.NDArray[np.uint8], connectivity: int = 8) -> npt.NDArray[np.int32]:
-    """Boxes int32 [N, 256, 4]: at [n, k] that of the largest component of maps[n] >= k, as `largest_box` gives it.
+def threshold_sweep(maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """Boxes int32 [N, LEVELS, 4]: at [n, k] that of the largest component of maps[n] >= k, chosen as `cam_boxes` does.
 
-    `maps` is uint8 [N, H, W]. Raises ValueError for another dtype or shape, and a connectivity other than 8 or 4.
+    `maps` is uint8 [N, H, W]. Raises ValueError for another dtype or shape.
     """
-    maps = _checked(maps, connectivity)
-    return _sweep_boxes(maps, *_grouped(connectivity, maps.shape[2]), parts_of(maps))
+    maps = _checked(maps)
+    return _sweep_boxes(maps, *_grouped(maps.shape[2]), parts_of(maps))
 
 
 def sweep_ious(
     maps: npt.NDArray[np.uint8],
-    truths: Boxes,
+    truths: BoxArray,
     offsets: npt.NDArray[np.int64],
-    frames: npt.NDArray[np.int32] | None = None,
-    connectivity: int = 8,
+    sizes: npt.NDArray[np.int32],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """What `best_iou` gives at every level, float64 [N, 256] twice: of the largest component's box, and the best of all
-    components' boxes (so the second is nowhere below the first). Rows of images without ground truth are NaN.
+    """What `best_iou` gives at every level, float64 [N, LEVELS] twice: of the largest component's box, and the best of
+    all components' boxes (so the second is nowhere below the first). Rows of images without ground truth are NaN.
 
-    `maps` is uint8 [N, H, W]; image n owns rows offsets[n] up to offsets[n + 1] of `truths` [M, 4], which are in the
-    pixels of `frames` int32 [N, 2], the width and height that each map is stretched over (None: the map's own), where
-    a box's side is float32(side * width / W). Raises ValueError as `best_iou` and `threshold_sweep` do, and for frames
-    of another shape or below 1.
+    `maps` is uint8 [N, H, W]; image n owns rows offsets[n] up to offsets[n + 1] of `truths` [M, 4], in the pixels of
+    the original images. `sizes` int32 [N, 2] is the width and height of each, which its map covers: there a side of a
+    box is float32(side * width / W). Raises ValueError as `best_iou` and `threshold_sweep` do, and for sizes of another
+    shape or below 1.
     """
-    maps = _checked(maps, connectivity)
+    maps = _checked(maps)
     truths = checked_boxes(truths, "truths")
     offsets = checked_offsets(offsets, len(maps), len(truths))
-    if frames is None:
-        frames = np.tile(np.array(maps.shape[:0:-1], np.int32), (len(maps), 1))
     if (
-        not isinstance(frames, np.ndarray)
-        or frames.dtype != np.int32
-        or frames.shape != (len(maps), 2)
-        or (frames < 1).any()
+        not isinstance(sizes, np.ndarray)
+        or sizes.dtype != np.int32
+        or sizes.shape != (len(maps), 2)
+        or (sizes < 1).any()
     ):
-        raise ValueError(f"frames must be int32 [{len(maps)}, 2], the width and height of each image, at least 1")
-    frames = np.ascontiguousarray(frames)
-    return _sweep_ious(maps, truths, offsets, frames, *_grouped(connectivity, maps.shape[2]), parts_of(maps))
+        raise ValueError(f"sizes must be int32 [{len(maps)}, 2], the width and height of each image, at least 1")
+    sizes = np.ascontiguousarray(sizes)
+    return _sweep_ious(maps, truths, offsets, sizes, *_grouped(maps.shape[2]), parts_of(maps))
 
 
-def _checked(maps: npt.NDArray[np.uint8], connectivity: int) -> npt.NDArray[np.uint8]:
-    check_connectivity(connectivity)
+def _checked(maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     maps = checked_maps(maps, (np.uint8,))
     if max(maps.shape[1:]) > _LONGEST_SIDE:
         raise ValueError(f"maps have shape {maps.shape}, expected sides of at most {_LONGEST_SIDE}")
@@ -83,51 +80,50 @@ def _checked(maps: npt.NDArray[np.uint8], connectivity: int) -> npt.NDArray[np.u
 
 
 @functools.lru_cache
-def _grouped(connectivity: int, width: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]:
-    """For each mask of neighbours that are in: how many groups of them are apart without the pixel, uint8 [256], and
-    the way to one of each group, uint64 [256, 4], as steps (modulo 2**64) through maps of rows of `width` + 2.
+def _grouped(width: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]:
+    """For each mask of neighbours that are in: how many groups of them are apart without the pixel, uint8 [states], and
+    the way to one of each group, uint64 [states, 4], as steps (modulo 2**64) through maps of rows of `width` + 2.
     """
-    groups, jumps = np.zeros(256, np.uint8), np.zeros((256, 4), np.int64)
-    for mask in range(256):
-        for group, (down, across) in enumerate(_representatives(mask, connectivity)):
+    groups, jumps = np.zeros(_STATES, np.uint8), np.zeros((_STATES, 4), np.int64)
+    for mask in range(_STATES):
+        for group, (down, across) in enumerate(_representatives(mask)):
             groups[mask] = group + 1
             jumps[mask, group] = down * (width + 2) + across
     return groups, jumps.astype(np.uint64)
 
 
 @functools.cache
-def _representatives(mask: int, connectivity: int) -> list[tuple[int, int]]:
+def _representatives(mask: int) -> list[tuple[int, int]]:
     """One place of each connected group of the neighbours in `mask` that touch the pixel."""
     present = {place for k, place in enumerate(_AROUND) if mask >> k & 1}
     found = []
-    while touching := [place for place in present if _touch(place, (0, 0), connectivity)]:
+    while touching := [place for place in present if _touch(place, (0, 0))]:
         found.append(min(touching))
         edge = {found[-1]}
         while edge:
             present -= edge
-            edge = {place for place in present if any(_touch(place, each, connectivity) for each in edge)}
+            edge = {place for place in present if any(_touch(place, each) for each in edge)}
     return found
 
 
-def _touch(one: tuple[int, int], other: tuple[int, int], connectivity: int) -> bool:
-    down, across = abs(one[0] - other[0]), abs(one[1] - other[1])
-    return max(down, across) == 1 and (connectivity == 8 or down + across == 1)
+def _touch(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return max(abs(one[0] - other[0]), abs(one[1] - other[1])) == 1
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(parallel=True)
 def _sweep_boxes(
     maps: npt.NDArray[np.uint8], groups: npt.NDArray[np.uint8], jumps: npt.NDArray[np.uint64], parts: int
 ) -> npt.NDArray[np.int32]:
     count, height, width = maps.shape
-    boxes = np.empty((count, 256, 4), np.int32)
+    boxes = np.empty((count, LEVELS, 4), np.int32)
     for part in prange(parts):
         places, starts, labels, parents, table = _scratch(height, width)
         for index in range(part * count // parts, (part + 1) * count // parts):
             _sort(maps, index, places, starts)
             labels[:] = -1
             components, largest = 0, -1
-            for level in range(255, -1, -1):
-                first, last = starts[255 - level], starts[256 - level]
+            for level in range(TOP_LEVEL, -1, -1):
+                first, last = starts[TOP_LEVEL - level], starts[LEVELS - level]
                 components, largest = _add(
                     places[first:last], level, width, groups, jumps, labels, parents, table, components, largest
                 )
@@ -136,19 +132,19 @@ def _sweep_boxes(
     return boxes
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(parallel=True)
 def _sweep_ious(
     maps: npt.NDArray[np.uint8],
     truths: npt.NDArray[np.float64],
     offsets: npt.NDArray[np.int64],
-    frames: npt.NDArray[np.int32],
+    sizes: npt.NDArray[np.int32],
     groups: npt.NDArray[np.uint8],
     jumps: npt.NDArray[np.uint64],
     parts: int,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     count, height, width = maps.shape
-    of_largest = np.full((count, 256), np.nan)
-    best_of_all = np.full((count, 256), np.nan)
+    of_largest = np.full((count, LEVELS), np.nan)
+    best_of_all = np.full((count, LEVELS), np.nan)
     for part in prange(parts):
         places, starts, labels, parents, table = _scratch(height, width)
         ious = np.empty(len(parents))
@@ -161,8 +157,8 @@ def _sweep_ious(
             labels[:] = -1
             components, living, largest = 0, 0, -1
             iou = best = 0.0
-            for level in range(255, -1, -1):
-                first, last = starts[255 - level], starts[256 - level]
+            for level in range(TOP_LEVEL, -1, -1):
+                first, last = starts[TOP_LEVEL - level], starts[LEVELS - level]
                 if first < last:
                     before = components
                     components, largest = _add(
@@ -171,14 +167,14 @@ def _sweep_ious(
                     for component in range(before, components):
                         live[living] = component
                         living += 1
-                    living, best = _score(parents, table, live, living, level, own, frames[index], height, width, ious)
+                    living, best = _score(parents, table, live, living, level, own, sizes[index], height, width, ious)
                     iou = ious[largest]
                 of_largest[index, level] = iou
                 best_of_all[index, level] = best
     return of_largest, best_of_all
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _scratch(
     height: int, width: int
 ) -> tuple[
@@ -193,10 +189,10 @@ def _scratch(
     labels = np.empty((height + 2) * (width + 2), np.int32)
     # Pixels that met no neighbour when they joined are no neighbours of each other: at most every other one.
     parents = np.empty((height * width + 1) // 2, np.int32)
-    return places, np.empty(257, np.int64), labels, parents, np.empty((len(parents), 7), np.int32)
+    return places, np.empty(LEVELS + 1, np.int64), labels, parents, np.empty((len(parents), 7), np.int32)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _score(
     parents: npt.NDArray[np.int32],
     table: npt.NDArray[np.int32],
@@ -204,7 +200,7 @@ def _score(
     living: int,
     level: int,
     truths: npt.NDArray[np.float64],
-    frame: npt.NDArray[np.int32],
+    size: npt.NDArray[np.int32],
     height: int,
     width: int,
     ious: npt.NDArray[np.float64],
@@ -221,22 +217,22 @@ def _score(
         live[left] = component
         left += 1
         if table[component, CHANGED] == level:
-            x0 = _stretched(table[component, X0], frame[0], width)
-            y0 = _stretched(table[component, Y0], frame[1], height)
-            x1 = _stretched(table[component, X1], frame[0], width)
-            y1 = _stretched(table[component, Y1], frame[1], height)
+            x0 = _stretched(table[component, X0], size[0], width)
+            y0 = _stretched(table[component, Y0], size[1], height)
+            x1 = _stretched(table[component, X1], size[0], width)
+            y1 = _stretched(table[component, Y1], size[1], height)
             ious[component] = _best_iou(x0, y0, x1, y1, truths)
         best = max(best, ious[component])
     return left, best
 
 
-@njit(cache=True, nogil=True)
-def _stretched(side: int, of_frame: int, of_map: int) -> float:
-    """A side of a box of the map in the pixels of its frame, as float32 holds it."""
-    return np.float64(np.float32(side * of_frame / of_map))  # `float` would keep it float32 here
+@njit()
+def _stretched(side: int, of_image: int, of_map: int) -> float:
+    """A side of a box of the map in the pixels of its image, as float32 holds it."""
+    return np.float64(np.float32(side * of_image / of_map))  # `float` would keep it float32 here
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _best_iou(x0: float, y0: float, x1: float, y1: float, truths: npt.NDArray[np.float64]) -> float:
     """As `kernels.best_iou` of one box that is not empty, with `truths` [1 or more, 4]."""
     best = 0.0
@@ -250,23 +246,23 @@ def _best_iou(x0: float, y0: float, x1: float, y1: float, truths: npt.NDArray[np
     return best
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _sort(
     maps: npt.NDArray[np.uint8], index: int, places: npt.NDArray[np.uint32], starts: npt.NDArray[np.int64]
 ) -> None:
     """Fill `places` with y << 16 | x of all pixels by falling value, in row order within one.
 
-    Those of value 255 - k stand at starts[k] up to starts[k + 1].
+    Those of value TOP_LEVEL - k stand at starts[k] up to starts[k + 1].
     """
     height, width = maps.shape[1:]
-    ends = np.zeros(256, np.int64)
+    ends = np.zeros(LEVELS, np.int64)
     for y in range(height):
         for x in range(width):
             ends[maps[index, y, x]] += 1
     starts[0] = 0
-    for k in range(256):
-        starts[k + 1] = starts[k] + ends[255 - k]
-        ends[255 - k] = starts[k]
+    for k in range(LEVELS):
+        starts[k + 1] = starts[k] + ends[TOP_LEVEL - k]
+        ends[TOP_LEVEL - k] = starts[k]
     for y in range(height):
         for x in range(width):
             value = maps[index, y, x]
@@ -274,7 +270,7 @@ def _sort(
             ends[value] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _add(
     places: npt.NDArray[np.uint32],
     level: int,
@@ -329,7 +325,7 @@ def _add(
     return components, largest
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _neighbours(labels: npt.NDArray[np.int32], here: np.uint64, stride: np.uint64) -> np.uint64:
     """Which of the eight pixels around `here` are in, a bit each in the order of `_AROUND`."""
     above, below = here - stride, here + stride
@@ -345,7 +341,7 @@ def _neighbours(labels: npt.NDArray[np.int32], here: np.uint64, stride: np.uint6
     )
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _root(parents: npt.NDArray[np.int32], component: int) -> int:
     """The row that stands for the component; halves the path on its way."""
     while parents[component] != component:
@@ -354,7 +350,7 @@ def _root(parents: npt.NDArray[np.int32], component: int) -> int:
     return component
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _unite(parents: npt.NDArray[np.int32], table: npt.NDArray[np.int32], one: int, other: int) -> int:
     """Merge two roots, counts and boxes included; returns the larger, which stands for both from now on."""
     if one == other:
@@ -370,7 +366,7 @@ def _unite(parents: npt.NDArray[np.int32], table: npt.NDArray[np.int32], one: in
     return kept
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _larger(table: npt.NDArray[np.int32], one: int, other: int) -> bool:
     """Whether `one` has more pixels than `other`, or as many and its first pixel comes first.
 

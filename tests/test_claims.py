@@ -51,14 +51,14 @@ def test_the_interval_is_students_with_the_spread_of_both():
 
 
 def test_one_seed_separates_nothing():
-    values = {Config(aug="gr"): [60.0], Config(aug="none"): [10.0]}
+    values = {Config.of(aug="gr"): [60.0], Config.of(aug="none"): [10.0]}
     (found,) = judge(values).values()
     assert found.points == 50
     assert found.verdict == "not separable"
 
 
 def test_settings_without_values_are_compared_with_nothing():
-    assert judge({Config(aug="gr"): [60.0, 61.0], Config(aug="none"): []}) == {}
+    assert judge({Config.of(aug="gr"): [60.0, 61.0], Config.of(aug="none"): []}) == {}
 
 
 def test_a_claim_holds_where_all_comparisons_do_and_fails_where_one_does():
@@ -69,5 +69,5 @@ def test_a_claim_holds_where_all_comparisons_do_and_fails_where_one_does():
 
 
 def test_a_smaller_batch_is_compared_with_the_next_larger():
-    found = comparisons([Config(batch_size=size) for size in (256, 32, 128)])
+    found = comparisons([Config.of(batch_size=size) for size in (256, 32, 128)])
     assert {(each.better.batch_size, each.worse.batch_size) for each in found} == {(32, 128), (128, 256)}

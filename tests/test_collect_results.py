@@ -45,7 +45,7 @@ def finished_run(folder: Path, config: Config, top1_clas: float) -> Path:
 
 def test_runs_that_differ_in_their_seed_alone_are_one_row_with_mean_and_spread(tmp_path):
     runs = [
-        finished_run(tmp_path / f"run-{k}", Config(seed=seed, flip=flip, holdout=5), clas)
+        finished_run(tmp_path / f"run-{k}", Config.of(seed=seed, flip=flip, holdout=5), clas)
         for k, (seed, flip, clas) in enumerate([(0, False, 40.0), (1, False, 50.0), (0, True, 60.0)])
     ]
     done = collect(*runs, "--out", tmp_path / "results.json")

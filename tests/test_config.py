@@ -12,16 +12,21 @@ from fastwsol.host.errors import UserError
 def test_the_bare_command_is_the_papers_recipe():
     config = training.read_flags(["--aug", "gr", "--depth", "34"]).config
     assert config == Config()
-    assert (config.epochs, config.batch_size, config.lr, config.weight_decay) == (1500, 256, 0.1, 1e-4)
+    assert (
+        config.schedule.epochs,
+        config.optimizer.batch_size,
+        config.optimizer.lr,
+        config.optimizer.weight_decay,
+    ) == (1500, 256, 0.1, 1e-4)
     rates = [config.learning_rate(step, train_images=2560) for step in (0, 2499, 2500, 14_999)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 1e-6])
 
 
 def test_flags_beside_a_preset_win():
     read = training.read_flags(["--epochs", "3", "--preset=demo"])
-    assert read.config.epochs == 3
+    assert read.config.schedule.epochs == 3
     assert read.config.schedule == "one-cycle"
-    assert read.config.batch_size == 32
+    assert read.config.optimizer.batch_size == 32
 
 
 def test_equal_configurations_have_equal_digests_however_they_are_written():
@@ -30,7 +35,7 @@ def test_equal_configurations_have_equal_digests_however_they_are_written():
         for arguments in (["--epochs", "30", "--preset", "fast"], ["--preset", "fast"])
     )
     assert written.digest() == meant.digest()
-    assert Config(epochs=1.1, batch_size=10).total_steps(100) == 11
+    assert Config.of(epochs=1.1, batch_size=10).total_steps(100) == 11
 
 
 @pytest.mark.parametrize("wrong", [{"depth": 50}, {"aug": "mixup"}, {"flip": 1}, {"batch_size": 1.5}, {"no_such": 1}])
@@ -51,11 +56,11 @@ def test_a_config_that_no_run_can_have_is_refused(wrong):
 )
 def test_settings_that_cannot_be_are_refused_by_name(wrong, said):
     with pytest.raises(UserError, match=re.escape(said)):
-        Config(**wrong)
+        Config.of(**wrong)
 
 
 def test_one_cycle_rises_to_the_rate_and_falls_to_nothing():
-    config = Config(schedule="one-cycle", lr=0.5, epochs=10, batch_size=10)
+    config = Config.of(schedule="one-cycle", lr=0.5, epochs=10, batch_size=10)
     rates = [config.learning_rate(step, train_images=100) for step in range(100)]
     assert max(rates) == pytest.approx(0.5, rel=0.05)
     assert rates.index(max(rates)) == pytest.approx(20, abs=1)
@@ -64,7 +69,7 @@ def test_one_cycle_rises_to_the_rate_and_falls_to_nothing():
 
 
 def test_images_grow_by_sixteen_in_equal_parts():
-    grown = Config(start_size=32, epochs=1, batch_size=10)
+    grown = Config.of(start_size=32, epochs=1, batch_size=10)
     assert grown.phases(train_images=90) == [(3, 32), (6, 48), (9, 64)]
-    assert Config(epochs=1, batch_size=10).phases(train_images=90) == [(9, 64)]
-    assert Config(start_size=32, epochs=1, batch_size=10).phases(train_images=20) == [(1, 48), (2, 64)]
+    assert Config.of(epochs=1, batch_size=10).phases(train_images=90) == [(9, 64)]
+    assert Config.of(start_size=32, epochs=1, batch_size=10).phases(train_images=20) == [(1, 48), (2, 64)]

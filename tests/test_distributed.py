@@ -96,9 +96,12 @@ def in_turn(shards: Path, parts_of_step):
     for step in range(STEPS):
         count = parts_of_step(step)
         if len(parts) != count:
-            size = config.batch_size // count
-            plans = [training_plan(config.seed, len(split), config.batch_size, rank, count) for rank in range(count)]
-            view = config.augmentation, config.seed, *moments
+            size = config.optimizer.batch_size // count
+            plans = [
+                training_plan(config.seed, len(split), config.optimizer.batch_size, rank, count)
+                for rank in range(count)
+            ]
+            view = config.views, config.seed, *moments
             parts = [DaliBatches(Stream(split, plan, size, *view), CPU, threads=1, start=step) for plan in plans]
         for rank, batch in enumerate(map(next, parts)):
             loss, correct = loss_of(batch.images, batch.labels)

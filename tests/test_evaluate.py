@@ -19,7 +19,7 @@ from fastwsol.evaluation.measure import FixedBox, fixed_box_hits, fixed_boxes
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, outcomes, rates
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
-from fastwsol.network.preact_resnet import build_model
+from fastwsol.network.preact_resnet import build_preact_resnet
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def test_fast_and_slow_evaluators_count_the_same(synthetic_shards):
 def test_padding_and_batches_do_not_show(synthetic_shards, monkeypatch):
     """40 images in batches of 40 or, padded, of 12: the same predictions and maps, each image once."""
     shards = open_shards(synthetic_shards)
-    config, autocast = Config(depth=18, stem="C"), Autocast(torch.device("cpu"), "fp32")
-    model = build_model(18, "C", 4, seed=0)
+    config, autocast = Config.of(depth=18, stem="C"), Autocast(torch.device("cpu"), "fp32")
+    model = build_preact_resnet(18, "C", 4, seed=0)
     whole = forward_split(model, shards, shards.splits["val"], config, autocast, Feed(autocast, 1, False, {}))
     monkeypatch.setattr("fastwsol.evaluation.forward.BATCH_SIZE", 12)
     padded = forward_split(model, shards, shards.splits["val"], config, autocast, Feed(autocast, 1, False, {}))
@@ -89,8 +89,8 @@ def test_padding_and_batches_do_not_show(synthetic_shards, monkeypatch):
 def test_maps_are_of_the_true_class(synthetic_shards):
     shards = open_shards(synthetic_shards)
     split = shards.splits["val"]
-    config, autocast = Config(depth=18, stem="C"), Autocast(torch.device("cpu"), "fp32")
-    model = build_model(18, "C", 4, seed=0)
+    config, autocast = Config.of(depth=18, stem="C"), Autocast(torch.device("cpu"), "fp32")
+    model = build_preact_resnet(18, "C", 4, seed=0)
     outputs = forward_split(model, shards, split, config, autocast, Feed(autocast, 1, False, {}))
     kept = model.fc.weight.detach().clone()
     with torch.no_grad():

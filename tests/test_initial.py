@@ -11,7 +11,7 @@ from fastwsol import train
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.network.initial_weights import read_initial, start_from
-from fastwsol.network.preact_resnet import PreActResNet, build_model
+from fastwsol.network.preact_resnet import PreActResNet, build_preact_resnet
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import read_run
 
@@ -27,7 +27,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory, synthetic_shards: Path) ->
 
 
 def model_of(classes: int = 4, depth: int = 18) -> PreActResNet:
-    return build_model(depth, "A", classes, seed=7)
+    return build_preact_resnet(depth, "A", classes, seed=7)
 
 
 def test_an_earlier_runs_weights_are_taken_whole(weights: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_running_average_is_what_is_taken_where_there_is_one(weights: Path, tm
 
 
 def test_a_file_of_nothing_but_weights_will_do(tmp_path: Path) -> None:
-    theirs = build_model(18, "A", 4, seed=1).state_dict()
+    theirs = build_preact_resnet(18, "A", 4, seed=1).state_dict()
     safetensors.torch.save_file({name: each.contiguous() for name, each in theirs.items()}, tmp_path / "w.safetensors")
     model = model_of()
     start_from(read_initial(tmp_path / "w.safetensors"), model, CLASSES)
@@ -124,7 +124,7 @@ def test_a_run_starts_from_the_file_continues_with_it_and_is_no_other_files_run(
     assert run_command(train.main, [*flags, "--init", str(mine)]) == 0
     assert "tensors taken" in capsys.readouterr().out
     info, saved = read_run(RunDir(run))
-    assert len(info.config.init_sha256) == 64
+    assert len(info.config.network.init_sha256) == 64
     assert torch.allclose(saved.tensors["model.fc.weight"], safetensors.torch.load_file(mine)["model.fc.weight"])
     # Cut back to before its end, it goes on without taking the file's weights again.
     for path in run.glob("report*"):
@@ -140,4 +140,4 @@ def test_a_run_starts_from_the_file_continues_with_it_and_is_no_other_files_run(
     assert run_command(train.main, [*flags, "--init", str(mine)]) == 2
     assert "began with the weights of another file; name its --init" in capsys.readouterr().err
     config = json.loads((run / "config.json").read_text())["config"]
-    assert config["init_sha256"] == info.config.init_sha256
+    assert config["init_sha256"] == info.config.network.init_sha256

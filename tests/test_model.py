@@ -12,8 +12,7 @@ from fastwsol.network.preact_resnet import (
     ImageConv2d,
     SameConv2d,
     SameMaxPool2d,
-    build_model,
-    parameter_groups,
+    build_preact_resnet,
     same_padding,
 )
 
@@ -30,7 +29,7 @@ from fastwsol.network.preact_resnet import (
     ],
 )
 def test_networks_have_the_papers_maps_and_work(depth, stem, cells, gmac):
-    model = build_model(depth, stem, 200, seed=0).eval()
+    model = build_preact_resnet(depth, stem, 200, seed=0).eval()
     with FlopCounterMode(display=False) as flops:
         logits, features = model(torch.zeros(1, 3, 64, 64))
     assert logits.shape == (1, 200)
@@ -39,22 +38,22 @@ def test_networks_have_the_papers_maps_and_work(depth, stem, cells, gmac):
 
 
 def test_features_carry_no_gradient():
-    _, features = build_model(18, "C", 5, seed=0)(torch.zeros(2, 3, 64, 64))
+    _, features = build_preact_resnet(18, "C", 5, seed=0)(torch.zeros(2, 3, 64, 64))
     assert not features.requires_grad
 
 
 def test_weights_come_from_the_seed_alone():
     torch.manual_seed(1)
-    first = build_model(18, "C", 5, seed=3).state_dict()
+    first = build_preact_resnet(18, "C", 5, seed=3).state_dict()
     torch.manual_seed(2)
-    again = build_model(18, "C", 5, seed=3).state_dict()
-    other = build_model(18, "C", 5, seed=4).state_dict()
+    again = build_preact_resnet(18, "C", 5, seed=3).state_dict()
+    other = build_preact_resnet(18, "C", 5, seed=4).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["fc.weight"], other["fc.weight"])
 
 
 def test_weights_have_the_variance_of_their_fan():
-    model = build_model(18, "A", 200, seed=0)
+    model = build_preact_resnet(18, "A", 200, seed=0)
     conv = model.groups[3][1].conv1.weight
     assert conv.var().item() == pytest.approx(2 / (512 * 9), rel=0.01)
     assert model.fc.weight.var().item() == pytest.approx(2 / 512, rel=0.03)
@@ -62,7 +61,7 @@ def test_weights_have_the_variance_of_their_fan():
 
 
 def test_blocks_are_preactivated_but_for_the_first_of_a_group():
-    model = build_model(34, "A", 200, seed=0)
+    model = build_preact_resnet(34, "A", 200, seed=0)
     for group, (count, changes) in zip(model.groups, [(3, False), (4, True), (6, True), (3, True)], strict=True):
         blocks = list(group)[:-1]
         assert len(blocks) == count
@@ -73,7 +72,7 @@ def test_blocks_are_preactivated_but_for_the_first_of_a_group():
 
 
 def test_the_strides_of_the_groups_are_1_2_2_1():
-    model = build_model(18, "A", 10, seed=0)
+    model = build_preact_resnet(18, "A", 10, seed=0)
     assert [group[0].conv1.stride[0] for group in model.groups] == [1, 2, 2, 1]
 
 
@@ -119,7 +118,7 @@ def _field_offsets(stem):
     pixels = torch.arange(64, dtype=torch.float32)
     offsets = []
     for seed in range(2):
-        model = build_model(18, stem, 10, seed).eval()
+        model = build_preact_resnet(18, stem, 10, seed).eval()
         generator = torch.Generator().manual_seed(seed)
         images = torch.randn(1, 3, 64, 64, generator=generator).requires_grad_()
         features = model.groups(model.stem(images))
@@ -163,7 +162,7 @@ def test_cam_is_the_class_weights_over_the_features():
 
 def test_a_classes_logit_is_the_mean_of_its_map():
     """Averaging commutes with the contraction, so map and logit tell one story (Zhou et al. 2016, equation 2)."""
-    model = build_model(18, "A", 5, seed=0).eval()
+    model = build_preact_resnet(18, "A", 5, seed=0).eval()
     with torch.no_grad():
         logits, features = model(torch.randn(2, 3, 64, 64))
     maps = class_activation_maps(features, model.fc.weight, torch.tensor([3, 1]))
@@ -171,10 +170,10 @@ def test_a_classes_logit_is_the_mean_of_its_map():
 
 
 def test_decay_is_on_weights_only_and_the_backbone_ends_before_the_last_group():
-    model = build_model(18, "A", 5, seed=0)
+    model = build_preact_resnet(18, "A", 5, seed=0)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     seen = set()
-    for group in parameter_groups(model, weight_decay=0.5, backbone_lr_mult=0.1):
+    for group in model.parameter_groups(weight_decay=0.5, backbone_lr_mult=0.1):
         for parameter in group["params"]:
             name = names[id(parameter)]
             seen.add(name)

@@ -23,7 +23,7 @@ from fastwsol.host.command_line import FAILURE, INTERRUPTED, USER_ERROR, run_com
 from fastwsol.host.errors import UserError
 from fastwsol.pack import main
 from fastwsol.sources import Record
-from fastwsol.sources.decode import Look, decode, judge_images
+from fastwsol.sources.decode import decode, judge_images
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 
@@ -162,8 +162,8 @@ def test_bad_image_stops_the_packing_with_its_name(
 
 def test_a_bad_image_does_not_hide_those_behind_it() -> None:
     first, bad, last = judge_images([GOOD, b"garbage", GOOD])
-    assert isinstance(first, Look)
-    assert isinstance(last, Look)
+    assert isinstance(first, ImageFacts)
+    assert isinstance(last, ImageFacts)
     assert "no JPEG" in bad
     pixels = decode(GOOD).reshape(-1, 3).astype(np.int64)
     for look in (first, last):

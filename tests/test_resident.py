@@ -21,7 +21,7 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.draws import draw_views
 from fastwsol.host.device import Autocast
-from fastwsol.network.preact_resnet import build_model
+from fastwsol.network.preact_resnet import build_preact_resnet
 
 CPU = torch.device("cpu")
 BATCH = 16
@@ -168,7 +168,7 @@ def test_half_precision_is_what_autocast_would_round_to(shards, store, kind, dty
 
 
 def test_a_network_under_autocast_sees_no_difference_between_halves_and_what_it_rounds_itself(shards, store):
-    stream, model = stream_of(shards, GR_HNS, size=2), build_model(18, "C", 4, seed=0).eval()
+    stream, model = stream_of(shards, GR_HNS, size=2), build_preact_resnet(18, "C", 4, seed=0).eval()
     logits = []
     for dtype in (torch.float32, torch.bfloat16):
         with torch.inference_mode(), Autocast(CPU, "bf16")():

@@ -16,7 +16,7 @@ def file(tmp_path, text):
 
 
 def test_a_given_flag_narrows_a_table():
-    found = plan(["table1"], Config(depth=18), frozenset({"depth"}))
+    found = plan(["table1"], Config.of(depth=18), frozenset({"depth"}))
     assert [each.aug for each in found.settings] == ["none", "hns", "gr", "gr-hns", "hns-gr"]
     assert found.varied == ("aug",)
 

@@ -65,7 +65,7 @@ def test_where_every_setting_has_one_run_its_seed_is_a_difference():
 
 @pytest.mark.parametrize(("classes", "shown"), [(CLASSES, True), (4, False)])
 def test_the_papers_numbers_stand_beside_those_of_all_its_classes_alone(classes, shown):
-    config = Config(aug="gr", depth=18, batch_size=256)
+    config = Config.of(aug="gr", depth=18, batch_size=256)
     rows = rows_of(numbers([Setting(("gr",), (side(config, classes=classes),))]))
     assert ("the paper: gr, depth 18, batch 256" in rows) is shown
     if shown:

@@ -10,7 +10,7 @@ from fastwsol.training import step
 
 def test_the_compiled_step_equals_the_eager_one():
     """The loss to float32 rounding, and every gradient but for what that rounding may tip over."""
-    config = Config(depth=18, stem="C")
+    config = Config.of(depth=18, stem="C")
     autocast = Autocast(torch.device("cpu"), "fp32")
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(8, 3, 64, 64, generator=generator).contiguous(memory_format=torch.channels_last)
@@ -30,7 +30,7 @@ def test_the_compiled_step_equals_the_eager_one():
 
 
 def test_a_gradient_that_is_not_finite_is_caught_when_the_loss_is():
-    state = step.new_state(Config(depth=18, stem="C"), 4, Autocast(torch.device("cpu"), "fp32"))
+    state = step.new_state(Config.of(depth=18, stem="C"), 4, Autocast(torch.device("cpu"), "fp32"))
 
     def loss_of(images, labels):
         logits, _ = state.model(images)
@@ -45,7 +45,7 @@ def test_a_gradient_that_is_not_finite_is_caught_when_the_loss_is():
 def test_the_average_is_the_mean_of_all_steps_and_then_an_exponential_one():
     """BN statistics included."""
     autocast = Autocast(torch.device("cpu"), "fp32")
-    state = step.new_state(Config(depth=18, stem="C", average_steps=3), 4, autocast)
+    state = step.new_state(Config.of(depth=18, stem="C", average_steps=3), 4, autocast)
     loss_of = step.make_loss(state.model, autocast, compiled=False)
     names = ("fc.weight", "stem.1.0.running_var")
     expected = dict.fromkeys(names, torch.zeros(()))
@@ -63,7 +63,7 @@ def test_the_average_is_the_mean_of_all_steps_and_then_an_exponential_one():
 
 def test_smoothed_labels_spread_their_share_over_all_classes():
     autocast = Autocast(torch.device("cpu"), "fp32")
-    model = step.new_state(Config(depth=18, stem="C"), 4, autocast).model.eval()
+    model = step.new_state(Config.of(depth=18, stem="C"), 4, autocast).model.eval()
     images, labels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 3])
     loss, _ = step.make_loss(model, autocast, compiled=False, label_smoothing=0.2)(images, labels)
     logs = model(images)[0].log_softmax(1)
@@ -73,7 +73,7 @@ def test_smoothed_labels_spread_their_share_over_all_classes():
 
 def test_the_backbones_rate_is_scaled():
     state = step.new_state(
-        Config(depth=18, stem="C", backbone_lr_mult=0.1, weight_decay=0), 4, Autocast(torch.device("cpu"), "fp32")
+        Config.of(depth=18, stem="C", backbone_lr_mult=0.1, weight_decay=0), 4, Autocast(torch.device("cpu"), "fp32")
     )
     before = {name: parameter.detach().clone() for name, parameter in state.model.named_parameters()}
     loss_of = step.make_loss(state.model, Autocast(torch.device("cpu"), "fp32"), compiled=False)

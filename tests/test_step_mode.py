@@ -21,7 +21,7 @@ from fastwsol.training.step_mode import Choice, Stepper, choose_mode, possible_m
 
 CPU = torch.device("cpu")
 CLASSES, SIZE = 4, 32
-ALL = Config(depth=18, stem="C", average_steps=3, label_smoothing=0.1)
+ALL = Config.of(depth=18, stem="C", average_steps=3, label_smoothing=0.1)
 
 
 class Noise(Batches):

@@ -160,7 +160,7 @@ def wait_until(holds):
 
 
 def test_what_is_left_is_told_by_the_rate_of_what_was_done():
-    workload, setting = Workload(images=1000, classes=10), Config(depth=18, batch_size=100, epochs=2, holdout=50)
+    workload, setting = Workload(images=1000, classes=10), Config.of(depth=18, batch_size=100, epochs=2, holdout=50)
     rows = [{"kind": "train", "step": 5, "images_per_second": 50.0}, {"kind": "eval", "step": 5}]
     assert workload.total_steps(setting) == 10, "500 images are held out"
     assert workload.share_done(setting, rows) == 0.5
@@ -188,7 +188,7 @@ def made_report(source: str, top1_loc: float, classes: int) -> dict:
 
 
 def test_the_tables_show_spread_the_paper_the_baselines_and_the_verdicts(capsys):
-    settings = tuple(Config(aug=aug, depth=18) for aug in ("none", "hns", "gr"))
+    settings = tuple(Config.of(aug=aug, depth=18) for aug in ("none", "hns", "gr"))
     values = {"none": (27.0, 27.4), "hns": (27.2, 27.3), "gr": (34.0, 34.4)}
     tiny = "tiny-imagenet-200"
     for source, classes, has_paper in ((tiny, 200, True), (tiny, 20, False), ("cub", 200, False)):

@@ -18,7 +18,7 @@ from fastwsol.draws import Views, draw_views, stream_slice
 Inputs = dict[str, torch.Tensor]
 """Tensors by name; names, shapes and number formats stay the same from step to step."""
 
-Plan = Callable[[int], tuple[NDArray[np.int64], NDArray[np.int64]]]
+BatchPlan = Callable[[int], tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Step -> the ids and epochs, int64 [B] each, of that step's images."""
 
 
@@ -63,7 +63,7 @@ class Stream:
     """The batches of one split: which images each holds, and how they are shown. `mean`, `std`: R, G, B in 0..255."""
 
     split: Split
-    plan: Plan
+    plan: BatchPlan
     batch_size: int
     augmentation: Augmentation
     seed: int
@@ -80,7 +80,7 @@ class Stream:
         return draw_views(self.augmentation, self.seed, ids, epochs, self.split.widths[ids], self.split.heights[ids])
 
 
-def training_plan(seed: int, count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Plan:
+def training_plan(seed: int, count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> BatchPlan:
     """The endless stream over `count` images, cut into batches; of each the part of process `rank`.
 
     The parts of all processes end to end are the same batch at any world size, which must divide `batch_size`.
@@ -94,7 +94,7 @@ def training_plan(seed: int, count: int, batch_size: int, rank: int = 0, world_s
     return plan
 
 
-def evaluation_plan(count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Plan:
+def evaluation_plan(count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> BatchPlan:
     """Every image once, in the split's order; the last batch is filled up with its last image (see `valid_images`).
 
     Process `rank` takes every world_size-th batch, so that batches hold the same images at any world size.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastwsol.batches.stream import Stream, mean_pixel
 from fastwsol.draws import Views
-from kernels import Jitter, Look, show_views
+from kernels import Jitter, ViewOptions, show_views
 
 
 class Shower:
@@ -16,7 +16,7 @@ class Shower:
 
     def __init__(self, stream: Stream, dtype: torch.dtype = torch.float32) -> None:
         augmentation = stream.augmentation
-        self._look = Look(
+        self._options = ViewOptions(
             augmentation.resampler == "bicubic",
             augmentation.hides_first,
             mean_pixel(stream.mean),
@@ -44,7 +44,7 @@ class Shower:
             views.flips[part],
             None if cells is None else cells[part],
             None if color is None else Jitter(color.matrices[part], color.mean_weights[part], color.offsets[part]),
-            self._look,
+            self._options,
             room[part],
         )
 

@@ -46,7 +46,7 @@ class DeviceViews:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _ViewOptions:
     """What all views of a stream share; tensors float32 [3] on the device."""
 
     size: int
@@ -82,7 +82,7 @@ def make_show(
     def on_device(values: object) -> Tensor:
         return torch.tensor(np.asarray(values), dtype=torch.float32, device=device)
 
-    look = _Look(
+    options = _ViewOptions(
         size=augmentation.image_size,
         crops=not whole,
         bicubic=augmentation.resampler == "bicubic",
@@ -94,53 +94,53 @@ def make_show(
     )
 
     def show(pixels: Tensor, views: DeviceViews) -> Tensor:
-        return _show(pixels, views, look)
+        return _show(pixels, views, options)
 
     return torch.compile(show, dynamic=False) if compiled and not whole else show
 
 
-def _show(pixels: Tensor, views: DeviceViews, look: _Look) -> Tensor:
-    if not look.crops:
+def _show(pixels: Tensor, views: DeviceViews, options: _ViewOptions) -> Tensor:
+    if not options.crops:
         levels = _mirrored(pixels[views.rows].float(), views.flips)
-    elif max(pixels.shape[1:3]) > look.size:
-        levels = _shrunk(pixels, views, look)
+    elif max(pixels.shape[1:3]) > options.size:
+        levels = _shrunk(pixels, views, options)
     else:
-        levels = _resampled(pixels, views, look)
+        levels = _resampled(pixels, views, options)
     kept = None
-    if views.cells is not None and not look.hides_first:
-        cell = _cell_of(torch.arange(look.size, device=pixels.device), views.cells.shape[1], look.size)
+    if views.cells is not None and not options.hides_first:
+        cell = _cell_of(torch.arange(options.size, device=pixels.device), views.cells.shape[1], options.size)
         kept = views.cells[:, cell[:, None], cell[None, :], None] != 0
     if views.matrices is not None:
         # The jitter is the tail of every method: it acts on hidden cells too, which the mirror after it moves as well.
         kept = None if kept is None else _mirrored(kept, views.flips)
-        levels = levels if kept is None else torch.where(kept, levels, look.hidden_pixel)
+        levels = levels if kept is None else torch.where(kept, levels, options.hidden_pixel)
         levels, kept = _jittered(levels, views), None
-    images = levels * look.scale + look.shift
+    images = levels * options.scale + options.shift
     images = images if kept is None else images.masked_fill(~kept, 0.0)  # `torch.where` would send its 0 to the GPU
-    return images.to(look.dtype).permute(0, 3, 1, 2)
+    return images.to(options.dtype).permute(0, 3, 1, 2)
 
 
 def _mirrored(images: Tensor, flips: Tensor) -> Tensor:
     return torch.where(flips[:, None, None, None] != 0, images.flip(2), images)
 
 
-def _resampled(pixels: Tensor, views: DeviceViews, look: _Look) -> Tensor:
+def _resampled(pixels: Tensor, views: DeviceViews, options: _ViewOptions) -> Tensor:
     """The windows at the views' size, in whole levels: float32 [N, S, S, 3]."""
     _, height, width, _ = pixels.shape
     x, y, window_width, window_height = views.windows.long().unbind(1)
-    columns, across = _taps(x, window_width, look)
+    columns, across = _taps(x, window_width, options)
     columns, across = (torch.where(views.flips[:, None, None] != 0, each.flip(1), each) for each in (columns, across))
-    rows, down = _taps(y, window_height, look)
+    rows, down = _taps(y, window_height, options)
     image = views.rows[:, None, None]
 
     def pixel(row: Tensor, column: Tensor) -> Tensor:
         value = pixels[image, row[:, :, None], column[:, None, :]].float()
-        if views.cells is None or not look.hides_first:
+        if views.cells is None or not options.hides_first:
             return value
         count = views.cells.shape[1]
         view = torch.arange(len(row), device=row.device)[:, None, None]
         cell = _cell_of(row, count, height)[:, :, None], _cell_of(column, count, width)[:, None, :]
-        return torch.where(views.cells[view, *cell, None] != 0, value, look.hidden_pixel)
+        return torch.where(views.cells[view, *cell, None] != 0, value, options.hidden_pixel)
 
     total = torch.zeros((), device=pixels.device)
     for row, row_weight in zip(rows.unbind(2), down.unbind(2), strict=True):
@@ -151,36 +151,38 @@ def _resampled(pixels: Tensor, views: DeviceViews, look: _Look) -> Tensor:
     return torch.floor(total + 0.5).clamp(0, 255)
 
 
-def _shrunk(pixels: Tensor, views: DeviceViews, look: _Look) -> Tensor:
+def _shrunk(pixels: Tensor, views: DeviceViews, options: _ViewOptions) -> Tensor:
     """`_resampled` for images larger than the views, whose windows may shrink: then a pixel of a view is made of more
     than four a side, so each axis is one matrix product.
     """
     _, height, width, _ = pixels.shape
     x, y, window_width, window_height = views.windows.long().unbind(1)
     images = pixels[views.rows].float()
-    if views.cells is not None and look.hides_first:
+    if views.cells is not None and options.hides_first:
         rows, columns = (torch.arange(length, device=pixels.device) for length in (height, width))
         count = views.cells.shape[1]
         kept = views.cells[:, _cell_of(rows, count, height)[:, None], _cell_of(columns, count, width)[None, :]] != 0
-        images = torch.where(kept[..., None], images, look.hidden_pixel)
-    down = _wide_weights(y, window_height, height, look)
-    across = _wide_weights(x, window_width, width, look)
+        images = torch.where(kept[..., None], images, options.hidden_pixel)
+    down = _wide_weights(y, window_height, height, options)
+    across = _wide_weights(x, window_width, width, options)
     across = torch.where(views.flips[:, None, None] != 0, across.flip(1), across)
     lines = torch.einsum("nth,nhwc->ntwc", down, images)
     return torch.floor(torch.einsum("nsw,ntwc->ntsc", across, lines) + 0.5).clamp(0, 255).contiguous()
 
 
-def _wide_weights(start: Tensor, length: Tensor, whole: int, look: _Look) -> Tensor:
+def _wide_weights(start: Tensor, length: Tensor, whole: int, options: _ViewOptions) -> Tensor:
     """What each of an image's `whole` pixels along an axis gives to each of a view's: float32 [N, S, whole].
 
     Windows are as in `_taps`. What a filter would take from beyond a window's end, it takes from the end.
     """
-    scale = (length[:, None, None] / look.size).clamp(min=1)
-    centre = (torch.arange(look.size, device=start.device)[:, None] + 0.5) * (length[:, None, None] / look.size) - 0.5
+    scale = (length[:, None, None] / options.size).clamp(min=1)
+    centre = (torch.arange(options.size, device=start.device)[:, None] + 0.5) * (
+        length[:, None, None] / options.size
+    ) - 0.5
 
     def weight(place: Tensor) -> Tensor:
         distance = (place - centre).abs() / scale
-        if not look.bicubic:
+        if not options.bicubic:
             return (1 - distance).clamp(min=0)
         near = (1.5 * distance - 2.5) * distance * distance + 1
         far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
@@ -189,24 +191,24 @@ def _wide_weights(start: Tensor, length: Tensor, whole: int, look: _Look) -> Ten
     place = torch.arange(whole, device=start.device) - start[:, None, None]
     end = length[:, None, None] - 1
     weights = weight(place) * ((place >= 0) & (place <= end))
-    reach = math.ceil((2 if look.bicubic else 1) * max(1, whole / look.size))
+    reach = math.ceil((2 if options.bicubic else 1) * max(1, whole / options.size))
     beyond = torch.arange(1, reach + 1, device=start.device)
     before, behind = (weight(each).sum(2, keepdim=True) for each in (-beyond, end + beyond))
     weights = weights + before * (place == 0) + behind * (place == end)
     return weights / weights.sum(2, keepdim=True)
 
 
-def _taps(start: Tensor, length: Tensor, look: _Look) -> tuple[Tensor, Tensor]:
+def _taps(start: Tensor, length: Tensor, options: _ViewOptions) -> tuple[Tensor, Tensor]:
     """Which pixels of the image make each of a view's, clamped at the window's edges, and their weights: [N, S, K]
     each, K = 4 or 2, for windows that begin at `start` [N] and have `length` [N] pixels.
     """
-    target = torch.arange(look.size, device=start.device)
+    target = torch.arange(options.size, device=start.device)
     # (target + 1/2) * length / size - 1/2, over 2 * size, so that the floor is exact.
-    centre = (2 * target + 1) * length[:, None] - look.size
-    first = torch.div(centre, 2 * look.size, rounding_mode="floor")
-    t = (centre - first * (2 * look.size)).float() / (2 * look.size)
+    centre = (2 * target + 1) * length[:, None] - options.size
+    first = torch.div(centre, 2 * options.size, rounding_mode="floor")
+    t = (centre - first * (2 * options.size)).float() / (2 * options.size)
     s = 1 - t
-    if look.bicubic:
+    if options.bicubic:
         taps = range(-1, 3)
         weights = [
             -0.5 * t * s * s,

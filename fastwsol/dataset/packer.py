@@ -19,7 +19,7 @@ from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.files import sole_worker, write_json
 from fastwsol.host.ticker import Ticker
 from fastwsol.sources import Fault, Record, Source
-from fastwsol.sources.decode import Look, judge_images
+from fastwsol.sources.decode import ImageFacts, judge_images
 
 # Records handed to a thread at once: enough that the hand-over (some 0.1 ms) does not show, and bounded in bytes so
 # that memory is, too.
@@ -70,10 +70,10 @@ class PixelMoments:
         self.pixels = 0
         self.moments = np.zeros((2, 3), np.int64)
 
-    def add(self, look: Look) -> None:
+    def add(self, facts: ImageFacts) -> None:
         """Add an image."""
-        self.pixels += look.width * look.height
-        self.moments += look.moments
+        self.pixels += facts.width * facts.height
+        self.moments += facts.moments
 
     def add_shard(self, shard: FinishedShard) -> None:
         """Add the images of a finished shard."""
@@ -100,7 +100,7 @@ class _Packing:
     def __init__(self, source: Source, out: Path, journal: Journal, max_shard_bytes: int, quarantine: bool):
         self._source, self._out, self._journal = source, out, journal
         self._max_shard_bytes, self._quarantine = max_shard_bytes, quarantine
-        self._rows: deque[tuple[int, Look]] = deque()  # by their index in the split
+        self._rows: deque[tuple[int, ImageFacts]] = deque()  # by their index in the split
         self._set_aside: deque[tuple[int, Quarantined]] = deque()
         self.turned = 0
 
@@ -157,15 +157,15 @@ class _Packing:
         A bad record is set aside, or raises UserError.
         """
         labels = self._source.labels(split)
-        for index, (record, look) in enumerate(_looks(self._source, split, start, pool, workers), start):
+        for index, (record, facts) in enumerate(_facts(self._source, split, start, pool, workers), start):
             ticker.update(index + 1)
-            fault = record if isinstance(record, Fault) else _fault(record, look)
+            fault = record if isinstance(record, Fault) else _fault(record, facts)
             if fault is None:
                 assert isinstance(record, Record)
-                assert isinstance(look, Look)
-                self._rows.append((index, look))
-                self.turned += look.upright is not None
-                yield Row(_as_packed(record, look), look.width, look.height)
+                assert isinstance(facts, ImageFacts)
+                self._rows.append((index, facts))
+                self.turned += facts.upright is not None
+                yield Row(_as_packed(record, facts), facts.width, facts.height)
             elif self._quarantine:
                 wnid = self._source.classes[labels[index]].wnid
                 origin = self._source.origin(split, index)
@@ -178,8 +178,8 @@ class _Packing:
         moments = PixelMoments()
         stop = start
         for _ in range(shard.rows):
-            index, look = self._rows.popleft()
-            moments.add(look)
+            index, facts = self._rows.popleft()
+            moments.add(facts)
             stop = index + 1
         last = not self._rows
         if last:  # what was set aside behind its rows belongs to it
@@ -235,11 +235,11 @@ def _refuse_emptied(source: Source, quarantined: list[Quarantined], out: Path) -
             )
 
 
-def _looks(
+def _facts(
     source: Source, split: str, start: int, pool: Executor, workers: int
-) -> Iterator[tuple[Record | Fault, Look | str | None]]:
+) -> Iterator[tuple[Record | Fault, ImageFacts | str | None]]:
     """Yield each record from index `start` on with what decoding it told, in order; None for a fault."""
-    in_work: deque[tuple[list[Record | Fault], Future[list[Look | str]]]] = deque()
+    in_work: deque[tuple[list[Record | Fault], Future[list[ImageFacts | str]]]] = deque()
     for chunk in _chunks(source.records(split, start)):
         images = [record.image for record in chunk if isinstance(record, Record)]
         in_work.append((chunk, pool.submit(judge_images, images, source.upright)))
@@ -250,9 +250,9 @@ def _looks(
 
 
 def _paired(
-    chunk: list[Record | Fault], looks: Future[list[Look | str]]
-) -> Iterator[tuple[Record | Fault, Look | str | None]]:
-    of_records = iter(looks.result())
+    chunk: list[Record | Fault], facts: Future[list[ImageFacts | str]]
+) -> Iterator[tuple[Record | Fault, ImageFacts | str | None]]:
+    of_records = iter(facts.result())
     for record in chunk:
         yield record, next(of_records) if isinstance(record, Record) else None
 
@@ -274,11 +274,11 @@ _ROUNDING = 1.0
 """Pixels, less than which a box may reach outside its image: annotation tools round so, and the packer cuts it."""
 
 
-def _fault(record: Record, look: Look | str | None) -> Fault | None:
+def _fault(record: Record, facts: ImageFacts | str | None) -> Fault | None:
     """Why a record cannot be packed, or None."""
-    if not isinstance(look, Look):
-        return Fault(record.name, f"bad image, {look}", _PUT_WHOLE)
-    width, height = look.width, look.height
+    if not isinstance(facts, ImageFacts):
+        return Fault(record.name, f"bad image, {facts}", _PUT_WHOLE)
+    width, height = facts.width, facts.height
     if record.size is not None and record.size != (width, height):
         reason = f"the image has {width}x{height} pixels, and its annotation says {record.size[0]}x{record.size[1]}"
         return Fault(record.name, reason, "correct the size, or put the image back that belongs there")
@@ -291,10 +291,10 @@ def _fault(record: Record, look: Look | str | None) -> Fault | None:
     return None
 
 
-def _as_packed(record: Record, look: Look) -> Record:
+def _as_packed(record: Record, facts: ImageFacts) -> Record:
     """The record with its image upright and its boxes cut at the image's edges."""
-    most = np.array([look.width, look.height, look.width, look.height], np.float32)
-    image = record.image if look.upright is None else look.upright
+    most = np.array([facts.width, facts.height, facts.width, facts.height], np.float32)
+    image = record.image if facts.upright is None else facts.upright
     return replace(record, image=image, boxes=record.boxes.clip(0, most))
 
 

@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fastwsol.dataset.ragged_boxes import gather_boxes
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Record
+from kernels.compiling import njit
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -118,10 +119,7 @@ class Split:
         part.name = name
         part.labels, part.widths, part.heights = self.labels[ids], self.widths[ids], self.heights[ids]
         part.rows = self.rows[ids]
-        box_counts = np.diff(self.box_offsets)[ids]
-        part.box_offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(box_counts)])
-        moved_by = np.repeat(self.box_offsets[ids] - part.box_offsets[:-1], box_counts)
-        part.boxes = self.boxes[np.arange(part.box_offsets[-1]) + moved_by]
+        part.boxes, part.box_offsets = gather_boxes(self.boxes, self.box_offsets, ids)
         part._shard_of_row = self._shard_of_row[ids]
         part._images, part._names = self._images.of_rows(ids), self._names.of_rows(ids)
         return part
@@ -210,7 +208,7 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         name: SplitFiles(
             int(split["images"]),
             tuple(ShardFile(**shard) for shard in split["shards"]),
-            int(split.get("quarantined", 0)),  # manifests of before there was a quarantine do not say
+            int(split["quarantined"]),
         )
         for name, split in fields["splits"].items()
     }
@@ -330,7 +328,7 @@ def _pack_again(folder: Path) -> str:
     return f"pack it with `python scripts/pack.py --out {folder}`"
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _copy_rows(file, starts, lengths, rows, images):  # type: ignore[no-untyped-def]
     """For each i in `rows` copy file[starts[i] : starts[i] + lengths[i]] to the front of images[i], zeros behind it.
 

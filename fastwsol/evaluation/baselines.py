@@ -1,6 +1,6 @@
 """Boxes that look at no image: what every localization result has to beat (paper.md, "Trivial baselines").
 
-Both are one box for all images, in the input frame; `localize.to_original` puts it into each image's own pixels.
+Both are one box for all images, in the network's square; `boxes.to_original` puts it into each image's own pixels.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,18 @@ import kernels
 COARSE_CELLS = 8  # a side of the grid that the search starts from: 36 x 36 boxes
 
 
-def whole_frame(image_size: int) -> npt.NDArray[np.int32]:
-    """The box of the whole input frame, int32 [4]. On Tiny ImageNet's val it hits 52.11 % (IoU >= .5), 51.70 (>)."""
+def whole_image(image_size: int) -> npt.NDArray[np.int32]:
+    """The box of the whole square, int32 [4]. On Tiny ImageNet's val it hits 52.11 % (IoU >= .5), 51.70 (>)."""
     return np.array([0, 0, image_size, image_size], np.int32)
 
 
 def best_fixed_boxes(
     truths: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64], image_size: int, iou_thresholds: Sequence[float]
 ) -> npt.NDArray[np.int32]:
-    """For each IoU threshold the box that hits most images of train, int32 [T, 4], whole pixels of the input frame.
+    """For each IoU threshold the box that hits most images of train, int32 [T, 4], whole pixels of the network's
+    square.
 
-    `truths` float32 [M, 4] are in the input frame, image n owning rows offsets[n] up to offsets[n + 1]; a hit is an
+    `truths` float32 [M, 4] are in the square, image n owning rows offsets[n] up to offsets[n + 1]; a hit is an
     IoU >= the threshold with one of them. The search takes the best box of a coarse grid, then moves each side by
     at most a step to the best of those 81 boxes while that has more hits, then halves the step. No box that differs by
     at most a pixel a side is better than the result; one farther away could be. Of equals it keeps the box it has,
@@ -72,7 +73,7 @@ def _coarse_boxes(image_size: int) -> npt.NDArray[np.int32]:
 
 
 def _neighbours(box: npt.NDArray[np.int32], step: int, image_size: int) -> npt.NDArray[np.int32]:
-    """Sorted boxes [K, 4] with each side of `box` moved by -step, 0 or step, that fit the frame and are not empty."""
+    """Sorted boxes [K, 4] with each side of `box` moved by -step, 0 or step, that fit the square and are not empty."""
     moved = box + np.array(list(product((-step, 0, step), repeat=4)), np.int32)
     inside = (moved >= 0).all(axis=1) & (moved <= image_size).all(axis=1)
     return moved[inside & (moved[:, 0] < moved[:, 2]) & (moved[:, 1] < moved[:, 3])]

@@ -4,8 +4,8 @@
 `paper2018` is what the code of Choe et al. 2018 does (paper.md, "CAM to box"): the component with the largest
 bounding rectangle, a box a pixel larger, an intersection that is not clamped at 0, IoU > the threshold.
 
-Boxes are float32 `x0,y0,x1,y1`, half-open, in the original image's pixels. The network sees each image stretched to its
-input frame, a square; `to_input` and `to_original` are the only way between the two.
+Boxes are float32 `x0,y0,x1,y1`, half-open, in the original image's pixels. The network sees each image stretched to a
+square, its input; `to_square` and `to_original` are the only way between the two.
 """
 
 from collections.abc import Sequence
@@ -16,28 +16,29 @@ import numpy as np
 import numpy.typing as npt
 
 import kernels
+from kernels.levels import LEVELS
 
 PROTOCOLS = ("strict", "paper2018")
 
-CAM_THRESHOLD = 0.2  # of the normalised map's maximum (paper.md, "CAM to box")
-
 Size = int | tuple[int, int]
-"""Of an input frame: height and width, or one number for both."""
+"""Of the pixels that maps are upsampled to: height and width, or one number for both. Of a network's maps it is the
+side of its square.
+"""
 
 _PIXELS_AT_ONCE = 2**23  # of upsampled maps, a byte each
 
 
-def to_input(
+def to_square(
     boxes: npt.NDArray[np.float32], widths: npt.ArrayLike, heights: npt.ArrayLike, size: Size
 ) -> npt.NDArray[np.float32]:
-    """Boxes [N, 4] in the original images' pixels -> the same boxes in the input frame of `size` pixels.
+    """Boxes [N, 4] in the original images' pixels -> the same boxes in the network's square of `size` pixels.
 
-    `widths` and `heights` are the original images', one number or [N]; `size` is the frame's height and width, or one
-    number for both. Raises ValueError for a size that is not positive or does not fit the boxes. `to_original` is the
+    `widths` and `heights` are the original images', one number or [N]; `size` is the square's side, or a
+    height and width. Raises ValueError for a size that is not positive or does not fit the boxes. `to_original` is the
     inverse, up to float32 rounding.
     """
-    sizes, frame = _sizes(boxes, widths, heights, size)
-    return (boxes.astype(np.float64) * frame / sizes).astype(np.float32)
+    originals, square = _sizes(boxes, widths, heights, size)
+    return (boxes.astype(np.float64) * square / originals).astype(np.float32)
 
 
 def to_original(
@@ -46,9 +47,9 @@ def to_original(
     heights: npt.ArrayLike,
     size: Size,
 ) -> npt.NDArray[np.float32]:
-    """Boxes [N, 4] in the input frame -> in the original images' pixels. The inverse of `to_input`."""
-    sizes, frame = _sizes(boxes, widths, heights, size)
-    return (boxes.astype(np.float64) * sizes / frame).astype(np.float32)
+    """Boxes [N, 4] in the network's square -> in the original images' pixels. The inverse of `to_square`."""
+    originals, square = _sizes(boxes, widths, heights, size)
+    return (boxes.astype(np.float64) * originals / square).astype(np.float32)
 
 
 def localize(
@@ -57,12 +58,13 @@ def localize(
     size: Size,
     widths: npt.ArrayLike,
     heights: npt.ArrayLike,
-    threshold: float = CAM_THRESHOLD,
+    threshold: float,
 ) -> npt.NDArray[np.float32]:
     """One box an image, float32 [N, 4] in its original pixels, from maps float32 [N, h, w]; 0,0,0,0 for a constant map.
 
-    `size` is the input frame that the maps cover and are upsampled to, as in `to_input`. Raises ValueError for an
-    unknown protocol, a map that holds NaN or infinity, a threshold outside 0..1 and sizes that are not positive.
+    `size` is what maps are upsampled to; what reaches `threshold` of a map's maximum is kept, by the protocol's rule.
+    Raises ValueError for an unknown protocol, a map that holds NaN or infinity, a threshold outside 0..1 and sizes that
+    are not positive.
     """
     _check(protocol)
     boxes_of = kernels.cam_boxes if protocol == "strict" else kernels.cam_boxes_paper2018
@@ -72,10 +74,8 @@ def localize(
 
 @dataclass(frozen=True)
 class CurveHits:
-    """Which images are hit at every threshold, under `strict`: bool [N, T, 256], T being the IoU thresholds asked for.
-
-    Level k keeps what is at or above k / 255 of a map's maximum; level 51 is `CAM_THRESHOLD`. An image without ground
-    truth is no hit.
+    """Which images are hit at every level (`kernels.levels`), under `strict`: bool [N, T, LEVELS], T being the IoU
+    thresholds asked for. An image without ground truth is no hit.
     """
 
     single: npt.NDArray[np.bool_]
@@ -93,21 +93,21 @@ def curve_hits(
     offsets: npt.NDArray[np.int64],
     iou_thresholds: Sequence[float],
 ) -> CurveHits:
-    """The hits of maps float32 [N, h, w] at all 256 levels; arguments as in `localize` and `score_boxes`.
+    """The hits of maps float32 [N, h, w] at all levels; arguments as in `localize` and `score_boxes`.
 
-    At each level they equal the hits of `localize` with `threshold=level / 255`. A constant map hits nothing.
+    At each level they equal the hits of `localize` at the level's threshold. A constant map hits nothing.
     """
-    shape = (len(cams), len(iou_thresholds), 256)
+    shape = (len(cams), len(iou_thresholds), LEVELS)
     single, multiple = np.zeros(shape, bool), np.zeros(shape, bool)
     for part in _parts(len(cams), size):
         levels = kernels.cam_levels(cams[part], size)
         own = offsets[part.start : part.stop + 1]
-        frames = np.stack([widths[part], heights[part]], axis=1).astype(np.int32)
-        ious = kernels.sweep_ious(levels, truths[own[0] : own[-1]], own - own[0], frames)
+        sizes = np.stack([widths[part], heights[part]], axis=1).astype(np.int32)
+        ious = kernels.sweep_ious(levels, truths[own[0] : own[-1]], own - own[0], sizes)
         varied = (levels.max(axis=(1, 2)) > 0)[:, np.newaxis, np.newaxis]
-        for found, iou in ((single, ious[0]), (multiple, ious[1])):
-            found[part] = iou[:, np.newaxis] >= np.asarray(iou_thresholds)[:, np.newaxis]
-            found[part] &= varied
+        for flags, iou in ((single, ious[0]), (multiple, ious[1])):
+            flags[part] = iou[:, np.newaxis] >= np.asarray(iou_thresholds)[:, np.newaxis]
+            flags[part] &= varied
     return CurveHits(single, multiple)
 
 
@@ -152,7 +152,7 @@ def _both(size: Size) -> tuple[int, int]:
 def _sizes(
     boxes: npt.NDArray, widths: npt.ArrayLike, heights: npt.ArrayLike, size: Size
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Width, height, width, height of each box's image, float64 [N, 4], and of the frame [4]."""
+    """Width, height, width, height of each box's image, float64 [N, 4], and of the square [4]."""
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes have shape {boxes.shape}, expected [N, 4]")
     widths, heights = np.asarray(widths, np.float64), np.asarray(heights, np.float64)
@@ -163,7 +163,7 @@ def _sizes(
             raise ValueError(f"{name} must be positive, found {values.min()}")
     height, width = _both(size)
     if height < 1 or width < 1:
-        raise ValueError(f"the frame is {height} x {width} pixels, expected at least 1 x 1")
+        raise ValueError(f"the square is {height} x {width} pixels, expected at least 1 x 1")
     sizes = np.empty((len(boxes), 4))
     sizes[:, 0::2] = widths[..., np.newaxis]
     sizes[:, 1::2] = heights[..., np.newaxis]

@@ -1,12 +1,12 @@
 """The protocol of the evaluator of Choe et al. 2020, as its code has it: to compare with numbers made by it.
 
-It differs from `strict` in every step: maps are upsampled bicubically by OpenCV; a map is cut to uint8, int(255 x), and
-kept where *greater* than int(255 t), for thresholds t = 0, .001, ... .999; the largest is the OpenCV contour with the
-largest polygon area, in which a component a pixel wide has none, and the contour of a hole counts like one of a
-component; a box is one past its last pixel but at most at the last of the map; ground truth is taken as inclusive, is
-cut to whole pixels of the map, and IoU counts all ends as inclusive.
+It differs from `strict` in every step: maps are upsampled bicubically by OpenCV; a map is cut to bytes, and kept where
+*greater* than the threshold's byte (`kernels.levels.wsoleval_cut`), for thresholds t = 0, .001, ... .999; the largest
+is the OpenCV contour with the largest polygon area, in which a component a pixel wide has none, and the contour of a
+hole counts like one of a component; a box is one past its last pixel but at most at the last of the map; ground truth
+is taken as inclusive, is cut to whole pixels of the map, and IoU counts all ends as inclusive.
 
-It needs OpenCV, and runs its contours at each of the 255 values that int(255 t) takes: tens of milliseconds a map.
+It needs OpenCV, and runs its contours at each value that a threshold's byte can have: tens of milliseconds a map.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.host.errors import UserError
-
-CUTS = 255
-"""Cut k keeps what is greater than k, for k = int(255 t) = 0 .. 254."""
+from kernels.levels import TOP_LEVEL, WSOLEVAL_CUTS
 
 NO_BOX = (0, 0, 0, 0)
 
@@ -37,10 +35,10 @@ class WsolevalSweep:
     offsets: NDArray[np.int64]
     """As `truths_in_map` gives them; image n owns rows offsets[n] up to offsets[n + 1]."""
     boxes: NDArray[np.int32]
-    """[N, CUTS, 4]: x0, y0, x1, y1 in the map's pixels, as the evaluator writes them."""
+    """[N, WSOLEVAL_CUTS, 4]: x0, y0, x1, y1 in the map's pixels, as the evaluator writes them."""
     single: NDArray[np.float64]
     multiple: NDArray[np.float64]
-    """[N, CUTS], NaN where there is no ground truth."""
+    """[N, WSOLEVAL_CUTS], NaN where there is no ground truth."""
 
 
 def require_opencv() -> Any:
@@ -50,11 +48,6 @@ def require_opencv() -> Any:
     except ImportError:
         raise UserError("--wsoleval: needs OpenCV; pip install opencv-python-headless, or leave it out") from None
     return cv2
-
-
-def cut_of(threshold: float) -> int:
-    """The cut that a threshold of the evaluator stands for."""
-    return int(threshold * 255)
 
 
 def truths_in_map(
@@ -83,18 +76,18 @@ def sweep(
     """
     cv2 = require_opencv()
     count = len(offsets) - 1
-    boxes, ious = np.zeros((count, CUTS, 4), np.int32), np.full((2, count, CUTS), np.nan)
-    found = WsolevalSweep(side, truths, offsets, boxes, *ious)
+    boxes, ious = np.zeros((count, WSOLEVAL_CUTS, 4), np.int32), np.full((2, count, WSOLEVAL_CUTS), np.nan)
+    swept = WsolevalSweep(side, truths, offsets, boxes, *ious)
 
     def work(n: int) -> None:
         own = truths[offsets[n] : offsets[n + 1]]
         at_cuts = boxes_at_cuts(as_uint8(map_of(n), side))
         for k, boxes in enumerate(at_cuts):
-            found.boxes[n, k] = boxes[0]
+            swept.boxes[n, k] = boxes[0]
         if len(own):
             for k, boxes in enumerate(at_cuts):
                 ious = iou(boxes, own).max(axis=1)
-                found.single[n, k], found.multiple[n, k] = ious[0], ious.max()
+                swept.single[n, k], swept.multiple[n, k] = ious[0], ious.max()
 
     threads_before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # in each of the pool's
@@ -104,35 +97,35 @@ def sweep(
                 tick(done)
     finally:
         cv2.setNumThreads(threads_before)
-    return found
+    return swept
 
 
 def as_uint8(cam: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
-    """The map upsampled bicubically to `side` pixels a side, min-max normalised and cut to 0..255; 0 if constant."""
+    """The map upsampled bicubically to `side` pixels a side, min-max normalised and cut to bytes; 0 if constant."""
     cv2 = require_opencv()
     pixels = cv2.resize(cam.astype(np.float64), (side, side), interpolation=cv2.INTER_CUBIC)
     if pixels.min() == pixels.max():
         return np.zeros((side, side), np.uint8)
     pixels -= pixels.min()
     pixels /= pixels.max()
-    return (pixels * 255).astype(np.uint8)
+    return (pixels * TOP_LEVEL).astype(np.uint8)
 
 
 def boxes_at_cuts(pixels: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
     """For each cut the boxes [C, 4] of the map's contours, that with the largest area first; one NO_BOX if none.
 
-    A map whose highest value is not 255 is a constant one, of which no cut keeps anything.
+    A map without the highest byte is a constant one, of which no cut keeps anything.
     """
     cv2 = require_opencv()
     height, width = pixels.shape
-    present = np.zeros(256, bool)
+    present = np.zeros(TOP_LEVEL + 1, bool)
     present[np.unique(pixels)] = True
     at_cuts: list[NDArray[np.int64]] = []
-    for k in range(CUTS):
+    for k in range(WSOLEVAL_CUTS):
         if k and not present[k]:  # no pixel of value k leaves: the same mask as at the cut before
             at_cuts.append(at_cuts[-1])
             continue
-        _, mask = cv2.threshold(pixels, k, 255, cv2.THRESH_BINARY)
+        _, mask = cv2.threshold(pixels, k, TOP_LEVEL, cv2.THRESH_BINARY)
         contours = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[-2]
         if not contours:
             at_cuts.append(np.array([NO_BOX]))
@@ -156,16 +149,18 @@ def iou(boxes: NDArray[Any], truths: NDArray[Any]) -> NDArray[np.float64]:
     return np.where(union > 0, shared / np.maximum(union, 1), 0.0)
 
 
-def fixed_box_ious(found: WsolevalSweep, box: NDArray[np.int32], image_size: int) -> NDArray[np.float64]:
-    """IoU [N] of one half-open box for all images, in a frame of `image_size`, written as the evaluator would have."""
-    x0, y0, x1, y1 = (int(edge) * found.side // image_size for edge in box)
-    written = np.array([[x0, y0, min(x1, found.side - 1), min(y1, found.side - 1)]])
-    best = np.full(len(found.offsets) - 1, np.nan)
-    np.fmax.at(best, np.repeat(np.arange(len(best)), np.diff(found.offsets)), iou(written, found.truths)[0])
+def fixed_box_ious(swept: WsolevalSweep, box: NDArray[np.int32], square: int) -> NDArray[np.float64]:
+    """IoU [N] of one half-open box for all images, in a square of `square` pixels, written as the evaluator would."""
+    x0, y0, x1, y1 = (int(edge) * swept.side // square for edge in box)
+    written = np.array([[x0, y0, min(x1, swept.side - 1), min(y1, swept.side - 1)]])
+    best = np.full(len(swept.offsets) - 1, np.nan)
+    np.fmax.at(best, np.repeat(np.arange(len(best)), np.diff(swept.offsets)), iou(written, swept.truths)[0])
     return best
 
 
-def hits_at_cuts(found: WsolevalSweep, iou_thresholds: Sequence[float]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which images are hit at each IoU threshold and cut, bool [N, T, CUTS]: by the one box, and by the best of all."""
+def hits_at_cuts(swept: WsolevalSweep, iou_thresholds: Sequence[float]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which images are hit at each IoU threshold and cut, bool [N, T, WSOLEVAL_CUTS]: by the one box, and by the best
+    of all.
+    """
     thresholds = np.asarray(iou_thresholds)[:, np.newaxis]
-    return found.single[:, np.newaxis] >= thresholds, found.multiple[:, np.newaxis] >= thresholds
+    return swept.single[:, np.newaxis] >= thresholds, swept.multiple[:, np.newaxis] >= thresholds

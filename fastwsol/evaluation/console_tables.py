@@ -1,13 +1,16 @@
-"""Reports as tables on the console. Every table carries the baselines and says what it was made of."""
+"""Reports as tables on the console: one by default, all of them on demand. Each carries the baselines."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fastwsol.evaluation.metrics import IOU_THRESHOLDS, LOC_NAMES, percent
+from fastwsol.config import Config
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS, LOC_NAMES, CamClass, percent
+from fastwsol.network.networks import network_name
 
 _PROTOCOL_NOTES = {
     "strict": "largest component by pixels, IoU >= threshold",
@@ -32,17 +35,75 @@ _FIRST_COLUMN = 24  # characters: a baseline's name stays readable
 _MANY_CLASSES = 5  # with no more, to be among the first five says nothing
 
 
-def print_report(report: dict[str, Any], per_class: bool = False) -> None:
-    """Print what `validation.evaluate_model` gave: one table a protocol, the network's rows above the baselines'."""
-    config = report["config"]
-    done = "" if report["step"] >= report["total_steps"] else f" (unfinished: {report['total_steps']:,} steps)"
-    heading = (
+SUMMARY_WIDTH = 100
+"""Columns that the summary takes at most."""
+
+_SUMMARY_RATES = ("top1_clas", "top1_loc@0.5", "gt_known_loc@0.5", "gt_known_loc@0.7")
+
+
+def heading_of(report: dict[str, Any]) -> str:
+    """What a run's report is about, in a sentence."""
+    config = Config.from_json(report["config"])
+    unfinished = "" if report["step"] >= report["total_steps"] else f" (unfinished: {report['total_steps']:,} steps)"
+    return (
         f"{report['source']}, {len(report['classes'])} classes, {report['images']:,} {_SPLIT_NAMES[report['split']]}; "
-        f"ResNet-{config['depth']}, stem {config['stem']}, aug {config['aug']}, batch {config['batch_size']}, "
-        f"{report['step']:,} steps{done}, seed {config['seed']} (one run)"
+        f"{network_name(config.network)}, aug {config.views.aug}, batch {config.optimizer.batch_size}, "
+        f"{report['step']:,} steps{unfinished}, seed {config.seed} (one run)"
     )
+
+
+def print_summary(report: dict[str, Any], path: Path | None, heading: str = "", row_name: str = "this run") -> None:
+    """Print one table: the rates at the thresholds of the report, and the baselines. It fits `SUMMARY_WIDTH` columns.
+
+    path: the file that holds the rest; heading: by default the run's.
+    """
+    out = console(SUMMARY_WIDTH)
+    out.print(f"\n{heading or heading_of(report)}")
+    names = _of_cam_class(_SUMMARY_RATES, report["cam_class"])
+    names = [name for name in names if report["rates"]["strict"].get(name) is not None]
+    if not report["images_with_boxes"]:
+        _print_no_boxes(out, names, report, row_name)
+    else:
+        table = table_of("", [title_of(name).replace("\n", " ") for name in names])
+        at_fixed = f"at {_tau(report['cam_threshold'])}"
+        for protocol, rates in report["rates"].items():
+            cells = _cells(names, rates, report["intervals"][protocol], beside=True)
+            table.add_row(f"{row_name}, {at_fixed}, {protocol}", *cells, style="bold" if protocol == "strict" else "")
+        for other in report["strict_at"]:
+            if other["kind"] != "oracle":
+                at = "/".join(dict.fromkeys(_tau(other["thresholds"][t]) for t in ("0.5", "0.7")))
+                cells = _cells(names, other["rates"], other["intervals"], beside=True)
+                table.add_row(f"{other['kind']} at {at}, strict", *cells)
+        table.add_section()
+        for baseline in report["baselines"]:
+            if baseline["iou_threshold"] in (None, 0.5, 0.7):
+                table.add_row(f"{baseline['name']}, strict", *_cells(names, baseline["rates"]["strict"]))
+        out.print(table)
+        out.print(f"A threshold is a share of the map's maximum. {_INTERVALS}")
+        for other in report["strict_at"]:
+            if other["kind"] == "chosen":
+                out.print(f"The threshold was {other['name']}.")
+    rest = f"{path} holds the rest, {path.with_suffix('.csv').name} each image; " if path is not None else ""
+    out.print(f"{rest}--all-tables prints every table.")
+
+
+_INTERVALS = "± half of a 95 % interval, by resampling these images (not the training)."
+
+
+def _print_no_boxes(out: Console, names: Sequence[str], report: dict[str, Any], row_name: str) -> None:
+    if names:
+        table = table_of("", [title_of(name).replace("\n", " ") for name in names])
+        rates, intervals = report["rates"]["strict"], report["intervals"]["strict"]
+        table.add_row(row_name, *_cells(names, rates, intervals, beside=True), style="bold")
+        out.print(table)
+        out.print(_INTERVALS)
+    out.print("None of these images has a ground-truth box: how well objects are localized cannot be measured.")
+
+
+def print_report(report: dict[str, Any], per_class: bool = False) -> None:
+    """Print every table of a run's report: one a protocol, the network's rows above the baselines'."""
     maps = f"map of the {_CAM_CLASSES[report['cam_class']]} class"
-    print_numbers(report, heading, "this run", maps, per_class, "none of train's images has a box")
+    print_numbers(report, heading_of(report), "this run", maps, per_class, "none of train's images has a box")
     out = console()
     if report["images_with_boxes"]:
         out.print(
@@ -86,7 +147,7 @@ def print_numbers(
     out.print(
         "± half of the rate's 95 % interval, by 1,000 resamples of these images (not of the training), oracles' held."
     )
-    if not any("IoU" in baseline["name"] for baseline in report["baselines"]):
+    if all(baseline["kind"] != "best-box" for baseline in report["baselines"]):
         out.print(f"No best fixed box can stand here: {why_no_fixed_box}.")
 
 
@@ -106,9 +167,10 @@ def _print_classification(report: dict[str, Any], row_name: str, per_class: bool
     )
 
 
-def console() -> Console:
-    """Where tables go: as wide as the terminal, or 120 characters."""
-    return Console(highlight=False, markup=False, width=None if Console().is_terminal else 120)
+def console(most: int | None = None) -> Console:
+    """Where tables go: as wide as the terminal, or 120 characters; at most `most`."""
+    width = Console().width if Console().is_terminal else 120
+    return Console(highlight=False, markup=False, width=min(width, most or width))
 
 
 def _columns(report: dict[str, Any]) -> list[str]:
@@ -138,17 +200,25 @@ def table_of(title: str, columns: Sequence[str], first: str = "%") -> Table:
     return table
 
 
+def _of_cam_class(names: Sequence[str], cam_class: CamClass) -> list[str]:
+    """The same rates, of the class whose maps were boxed."""
+    return [name.replace("gt_known_loc", LOC_NAMES[cam_class]) for name in names]
+
+
 def _cells(
-    names: Sequence[str], rates: Mapping[str, float | None], intervals: Mapping[str, Any] | None = None
+    names: Sequence[str],
+    rates: Mapping[str, float | None],
+    intervals: Mapping[str, Any] | None = None,
+    beside: bool = False,
 ) -> list[Text]:
-    """Rates, with the interval of each below it where there is one."""
-    return [_cell(rates.get(name), (intervals or {}).get(name)) for name in names]
+    """Rates, with half of the interval of each below it, or `beside` it, where there is one."""
+    return [_cell(rates.get(name), (intervals or {}).get(name), " " if beside else "\n") for name in names]
 
 
-def _cell(rate: float | None, interval: Sequence[float] | None) -> Text:
+def _cell(rate: float | None, interval: Sequence[float] | None, between: str = "\n") -> Text:
     cell = Text(percent_text(rate))
     if interval is not None:
-        cell.append(f"\n±{(interval[1] - interval[0]) / 2:.1f}", style="dim not bold")
+        cell.append(f"{between}±{(interval[1] - interval[0]) / 2:.1f}", style="dim not bold")
     return cell
 
 
@@ -166,13 +236,12 @@ def _print_oracles(report: dict[str, Any], row_name: str, out: Console) -> None:
         cells = _cells(list(_ORACLE_TITLES), found["rates"], found["intervals"])
         table.add_row(row_name, *cells, style="bold", end_section=True)
         loc = LOC_NAMES[report["cam_class"]]
-        for baseline in report["baselines"][:1]:
-            at = [baseline["rates"][protocol][f"{loc}@{t}"] for t in IOU_THRESHOLDS]
-            table.add_row(baseline["name"], *_oracle_cells(at))
-        own = [
-            next((b["rates"][protocol][f"{loc}@{t}"] for b in report["baselines"] if b["name"].endswith(str(t))), None)
-            for t in IOU_THRESHOLDS
-        ]
+        for baseline in report["baselines"]:
+            if baseline["kind"] == "whole-image":
+                at = [baseline["rates"][protocol][f"{loc}@{t}"] for t in IOU_THRESHOLDS]
+                table.add_row(baseline["name"], *_oracle_cells(at))
+        best = {each["iou_threshold"]: each["rates"][protocol] for each in report["baselines"]}
+        own = [best.get(t, {}).get(f"{loc}@{t}") for t in IOU_THRESHOLDS]
         if None not in own:
             table.add_row("best boxes of train, one for each IoU threshold", *_oracle_cells(own))
         out.print(table)
@@ -186,15 +255,16 @@ def _oracle_cells(at_thresholds: Sequence[float | None]) -> list[Text]:
 
 def _print_sizes(report: dict[str, Any], row_name: str, out: Console) -> None:
     loc = f"{LOC_NAMES[report['cam_class']]}@0.5"
-    beside = [each["name"] for each in report["baselines"] if each["name"].endswith(("frame", "0.5"))]
+    baselines = beside_gt_known(report)
     classified = "top1_clas" in report["rates"]["strict"]
     columns = ["images", *(["Top-1\nClas"] if classified else []), f"{row_name}\n{title_of(loc)}"]
-    table = table_of("strict, by the share of the image that its largest box covers", [*columns, *beside], "share")
+    columns += [each["name"] for each in baselines]
+    table = table_of("strict, by the share of the image that its largest box covers", columns, "share")
     for row in report["sizes"]:
         if not row["images"]:
             continue
         counts = [*([row["counts"]["top1_clas"]] if classified else []), row["counts"][loc]]
-        counts += [row["baselines"][name]["gt_known_loc@0.5"] for name in beside]
+        counts += [row["baselines"][each["key"]]["gt_known_loc@0.5"] for each in baselines]
         cells = [percent_text(percent(*count)) for count in counts]
         table.add_row(share_text(row["share"]), f"{row['images']:,}", *cells)
     out.print(table)
@@ -209,6 +279,11 @@ def _print_classes(report: dict[str, Any], out: Console) -> None:
         rates = [percent_text(percent(*row["counts"][name])) for name in names]
         table.add_row(row["class"], f"{row['images']:,}", *rates)
     out.print(table)
+
+
+def beside_gt_known(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The baselines that stand beside GT-known Loc at IoU 0.5: the whole image, and the box that is best there."""
+    return [each for each in report["baselines"] if each["iou_threshold"] in (None, 0.5)]
 
 
 def share_text(share: Sequence[float]) -> str:

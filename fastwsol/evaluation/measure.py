@@ -5,163 +5,169 @@ It does not ask where the maps came from: a run's evaluation and `evaluate --map
 
 from __future__ import annotations
 
-import hashlib
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.draws import bootstrap_weights
-from fastwsol.evaluation.baselines import best_fixed_boxes, whole_frame
-from fastwsol.evaluation.boxes import (
-    CAM_THRESHOLD,
-    PROTOCOLS,
-    CurveHits,
-    Size,
-    curve_hits,
-    hits,
-    localize,
-    score_boxes,
-    to_input,
-    to_original,
-)
-from fastwsol.evaluation.choe2020 import WsolevalSweep, cut_of, fixed_box_ious, hits_at_cuts, truths_in_map
+from fastwsol.evaluation.baselines import best_fixed_boxes, whole_image
+from fastwsol.evaluation.boxes import hits, score_boxes, to_original
+from fastwsol.evaluation.choe2020 import WsolevalSweep, fixed_box_ious, hits_at_cuts
+from fastwsol.evaluation.maps import Localized, Maps, localize_as_wsoleval, localize_maps
 from fastwsol.evaluation.metrics import (
+    BEYOND_TOP_5,
     IOU_THRESHOLDS,
-    LEVELS,
     OBJECT_SIZES,
     CamClass,
     Outcomes,
-    best_levels,
     counts,
     counts_of_groups,
     interval,
     max_box_acc,
     outcomes,
+    ranks,
     rates,
     size_groups,
 )
+from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD, ChosenLevels, ThresholdKind, best_levels, choose_levels
+from fastwsol.evaluation.truths import Truths
+from fastwsol.host.command_line import image_ticker
+from fastwsol.host.environment import environment
+from kernels.levels import threshold_of
 
-REPORT_FORMAT_VERSION = 3
+REPORT_FORMAT_VERSION = 4
 RESAMPLES = 1000
 _IMAGES_AT_ONCE = 4096  # resampled together: their weights are 16 MiB
 
 
 @dataclass(frozen=True)
-class Truths:
-    """What N images are known to show."""
+class EvaluatedImages:
+    """N images, what they show, and what was predicted of them."""
 
-    widths: NDArray[np.int32]
-    heights: NDArray[np.int32]
-    """[N], pixels of the original images."""
-    boxes: NDArray[np.float32]
-    """[M, 4], half-open, in original pixels."""
-    offsets: NDArray[np.int64]
-    """[N + 1]: image n has boxes[offsets[n] : offsets[n + 1]]."""
+    names: Sequence[str]
+    truths: Truths
+    labels: NDArray[np.int64] | None
+    """[N], indices of `classes`; None where they are not known."""
+    predicted: NDArray[np.int64] | None
+    """[N, up to 5], indices of `classes`, the likeliest first, -1 beyond what is known; None where nothing was
+    classified."""
+    classes: Sequence[str]
+    """As reports name them."""
 
-    def __len__(self) -> int:
-        return len(self.widths)
+    @property
+    def knows_five(self) -> bool:
+        """Whether the first five classes of every image are known (all, where there are fewer)."""
+        expected = min(BEYOND_TOP_5, len(self.classes))
+        return self.predicted is not None and self.predicted.shape[1] == expected and bool((self.predicted >= 0).all())
 
-    @cached_property
-    def has_boxes(self) -> NDArray[np.bool_]:
-        """Which images have ground truth: [N]."""
-        return np.diff(self.offsets) > 0
-
-    def digest(self) -> str:
-        """SHA-256 of sizes and boxes: equal where two evaluations measured against the same."""
-        arrays = (self.widths, self.heights, self.boxes, self.offsets)
-        return hashlib.sha256(b"".join(np.ascontiguousarray(each).tobytes() for each in arrays)).hexdigest()
-
-    def of_rows(self, rows: NDArray[np.int64]) -> Truths:
-        """The images `rows`, in that order."""
-        numbers = np.diff(self.offsets)[rows]
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(numbers)])
-        boxes = self.boxes[np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], numbers)]
-        return Truths(self.widths[rows], self.heights[rows], boxes, offsets)
-
-    def object_shares(self) -> NDArray[np.float64]:
-        """The share of each image that its largest box covers: float64 [N], NaN without a box."""
-        sides = (self.boxes[:, 2:] - self.boxes[:, :2]).astype(np.float64)
-        shares = np.full(len(self), np.nan)
-        areas = np.maximum(sides, 0).prod(axis=1) / (self.widths.astype(np.float64) * self.heights)[self._image_of_box]
-        np.fmax.at(shares, self._image_of_box, areas)
-        return shares
-
-    def in_frame(self, size: Size) -> NDArray[np.float32]:
-        """`boxes` in the input frame that every image is stretched to."""
-        return to_input(self.boxes, self.widths[self._image_of_box], self.heights[self._image_of_box], size)
-
-    def in_wsoleval_map(self, side: int) -> NDArray[np.int64]:
-        """`boxes` as the older evaluator has them in its maps of `side` pixels."""
-        return truths_in_map(self.boxes, self.widths[self._image_of_box], self.heights[self._image_of_box], side)
-
-    @cached_property
-    def _image_of_box(self) -> NDArray[np.int64]:
-        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
-
-
-class Boxes(NamedTuple):
-    """One box an image."""
-
-    boxes: NDArray[np.float32]
-    """[N, 4], original pixels."""
-    ious: NDArray[np.float64]
-    """With the best ground-truth box by the protocol's rule: [N], NaN without one."""
+    def ranks(self) -> NDArray[np.int64] | None:
+        """Where each label stands among what was predicted, as `metrics.ranks` has it; None where that is not known."""
+        if self.labels is None or self.predicted is None:
+            return None
+        return ranks(self.predicted, self.labels)
 
 
 @dataclass(frozen=True)
-class Localized:
-    """What the maps of N images say."""
+class Question:
+    """What a report is asked for beyond the rates at the fixed threshold."""
 
-    found: dict[str, Boxes]
-    """At `CAM_THRESHOLD`, by protocol."""
-    given: Boxes | None
-    """Under `strict` at a threshold that was asked for."""
-    curve: CurveHits
-    wsoleval: WsolevalSweep | None = None
-    """Where the older evaluator's protocol was asked for; `found` has its boxes at `CAM_THRESHOLD`."""
+    threshold: float | Literal["auto"] | None = None
+    """Another threshold to report at. auto: the one that is best on other images; `measure` is given it."""
+    wsoleval: bool = False
+    """Add the protocol of the older evaluator."""
+    cam_class: CamClass = "truth"
+    """Whose map is boxed."""
 
-    def with_wsoleval(self, sweep: WsolevalSweep, truths: Truths) -> Localized:
-        """The same, and what that protocol found."""
-        cut = cut_of(CAM_THRESHOLD)
-        boxes = to_original(sweep.boxes[:, cut], truths.widths, truths.heights, sweep.side)
-        found = {**self.found, "wsoleval": Boxes(boxes, sweep.single[:, cut])}
-        return replace(self, found=found, wsoleval=sweep)
+    @property
+    def fixed_threshold(self) -> float | None:
+        """The threshold, where it is a number."""
+        return None if self.threshold == "auto" else self.threshold
 
 
-def localize_maps(cams: NDArray[np.float32], size: Size, truths: Truths, threshold: float | None = None) -> Localized:
-    """Box maps float32 [N, h, w], upsampled to `size`, under every protocol and, `strict`, at every threshold."""
+NOTHING_MORE = Question()
 
-    def boxed(protocol: str, at: float) -> Boxes:
-        boxes = localize(cams, protocol, size, truths.widths, truths.heights, at)
-        return Boxes(boxes, score_boxes(boxes, truths.boxes, truths.offsets, protocol))
 
-    return Localized(
-        {protocol: boxed(protocol, CAM_THRESHOLD) for protocol in PROTOCOLS},
-        boxed("strict", threshold) if threshold is not None else None,
-        curve_hits(cams, size, truths.widths, truths.heights, truths.boxes, truths.offsets, IOU_THRESHOLDS),
+@dataclass(frozen=True)
+class Measurement:
+    """The part of a report that is made of maps, predictions and truths; and what it says of each image."""
+
+    numbers: dict[str, Any]
+    rows: ImageRows
+    seconds: dict[str, float]
+    """`boxes` and `numbers`."""
+
+    def report(self, about: dict[str, Any], seconds: dict[str, float] | None = None) -> dict[str, Any]:
+        """The whole report, as JSON. about: what it is of; seconds: of the work before."""
+        spent = {name: round(each, 3) for name, each in ((seconds or {}) | self.seconds).items()}
+        return {"format_version": REPORT_FORMAT_VERSION, **about, **self.numbers, "seconds": spent, **environment()}
+
+
+def measure(
+    images: EvaluatedImages,
+    maps: Maps,
+    question: Question,
+    train: Truths | None,
+    chosen: ChosenLevels | None = None,
+    threads: int = 1,
+) -> Measurement:
+    """Box the maps of `images`, and count.
+
+    train: of the training images, which fixed boxes are found on; None or without boxes: the whole image alone. chosen:
+    levels chosen on other images. threads: of the older evaluator's part. Raises UserError where a map cannot be had.
+    """
+    start = time.perf_counter()
+    truths = images.truths
+    ticker = image_ticker("boxes", len(truths))
+    localized = localize_maps(maps, truths, question.fixed_threshold, ticker.update)
+    ticker.close()
+    if question.wsoleval:
+        ticker = image_ticker("wsoleval", len(truths))
+        localized = localize_as_wsoleval(localized, maps, truths, threads, ticker.update)
+        ticker.close()
+    boxed = time.perf_counter()
+    numbers = numbers_of(images, localized, question, fixed_boxes(train, maps.square), maps.square, chosen)
+    rows = ImageRows.of(
+        images.names, images.classes, images.labels, images.predicted, np.diff(truths.offsets), localized.boxes
     )
+    return Measurement(numbers, rows, {"boxes": boxed - start, "numbers": time.perf_counter() - boxed})
+
+
+BaselineKind = Literal["whole-image", "best-box"]
 
 
 @dataclass(frozen=True)
 class FixedBox:
-    """A baseline that looks at no image: one box for all, in the input frame, int32 [4]; and where it is from."""
+    """A baseline that looks at no image: one box for all, int32 [4], in pixels of the square; and where it is from."""
 
-    name: str
+    kind: BaselineKind
     box: NDArray[np.int32]
     origin: str
+    iou_threshold: float | None = None
+    """At which it hits most of train's images, where it is the best box."""
+
+    @property
+    def key(self) -> str:
+        """What programs call it."""
+        return self.kind if self.iou_threshold is None else f"{self.kind}@{self.iou_threshold}"
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return "whole image" if self.iou_threshold is None else f"best box at IoU {self.iou_threshold}"
 
 
-def fixed_boxes(train: Truths | None, image_size: int) -> list[FixedBox]:
-    """The whole frame and, where there are training boxes, for each IoU threshold the box that hits most of them."""
-    boxes = [FixedBox("whole frame", whole_frame(image_size), "no choice")]
+def fixed_boxes(train: Truths | None, square: int) -> list[FixedBox]:
+    """The whole image and, where there are training boxes, for each IoU threshold the box that hits most of them."""
+    boxes = [FixedBox("whole-image", whole_image(square), "no choice")]
     if train is not None and len(train.boxes):
-        best = best_fixed_boxes(train.in_frame(image_size), train.offsets, image_size, IOU_THRESHOLDS)
+        best = best_fixed_boxes(train.in_square(square), train.offsets, square, IOU_THRESHOLDS)
         boxes += [
-            FixedBox(f"best box at IoU {threshold}", box, "boxes of train")
+            FixedBox("best-box", box, "boxes of train", threshold)
             for threshold, box in zip(IOU_THRESHOLDS, best, strict=True)
         ]
     return boxes
@@ -174,64 +180,48 @@ def hits_of(ious: NDArray[np.float64], protocol: str) -> NDArray[np.bool_]:
 
 
 def fixed_box_hits(
-    fixed: FixedBox, truths: Truths, image_size: int, protocol: str, wsoleval: WsolevalSweep | None = None
+    fixed: FixedBox, truths: Truths, square: int, protocol: str, wsoleval: WsolevalSweep | None = None
 ) -> NDArray[np.bool_]:
     """The hits bool [T, N] of answering `fixed` for every image, under a protocol."""
     if protocol == "wsoleval":
         assert wsoleval is not None
-        return hits_of(fixed_box_ious(wsoleval, fixed.box, image_size), protocol)
+        return hits_of(fixed_box_ious(wsoleval, fixed.box, square), protocol)
     box = np.tile(fixed.box, (len(truths), 1))
-    boxes = to_original(box, truths.widths, truths.heights, image_size)
+    boxes = to_original(box, truths.widths, truths.heights, square)
     return hits_of(score_boxes(boxes, truths.boxes, truths.offsets, protocol), protocol)
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """A threshold of the curve for each IoU threshold: levels int64 [T], and on which images' boxes it was chosen."""
-
-    levels: NDArray[np.int64]
-    images: str
-
-
-def choose(curve: CurveHits, images: str) -> Chosen:
-    """The levels that hit most of the images that `curve` is of; without ground truth the lowest."""
-    return Chosen(best_levels(curve.single.sum(axis=0)), images)
-
-
-def measure(
+def numbers_of(
+    images: EvaluatedImages,
     localized: Localized,
-    truths: Truths,
-    ranks: NDArray[np.int64] | None,
+    question: Question,
     fixed: Sequence[FixedBox],
-    image_size: int,
-    threshold: float | None = None,
-    chosen: Chosen | None = None,
-    labels: NDArray[np.int64] | None = None,
-    class_names: Sequence[str] = (),
-    cam_class: CamClass = "truth",
-    top5: bool = True,
+    square: int,
+    chosen: ChosenLevels | None = None,
 ) -> dict[str, Any]:
     """The part of a report, as JSON, that is made of maps, predictions and truths (README, "A report's file").
 
-    ranks: as `metrics.ranks` gives them, None where nothing was classified; image_size: the frame of the `fixed` boxes;
-    threshold: what `localized.given` was made with; chosen: thresholds chosen elsewhere; labels: indices of
-    `class_names`, for the results by class; top5: whether the ranks tell it of the first five.
+    square: the side of the square that the `fixed` boxes are in.
     """
+    truths, ranks, cam_class = images.truths, images.ranks(), question.cam_class
 
-    def told(found: NDArray[np.bool_]) -> Outcomes:
-        return outcomes(found, truths.has_boxes, ranks, cam_class, top5)
+    def outcomes_of(hit: NDArray[np.bool_]) -> Outcomes:
+        return outcomes(hit, truths.has_boxes, ranks, cam_class, images.knows_five)
 
-    by_protocol = {name: told(hits_of(each.ious, name)) for name, each in localized.found.items()}
-    elsewhere = _at_other_thresholds(localized, threshold, chosen)
-    told_elsewhere = [told(each.hits) for each in elsewhere]
-    intervals = _intervals([*by_protocol.values(), *told_elsewhere])
+    by_protocol = {name: outcomes_of(hits_of(each.ious, name)) for name, each in localized.boxes.items()}
+    elsewhere = _at_other_thresholds(localized, question.fixed_threshold, chosen)
+    outcomes_elsewhere = [outcomes_of(each.hits) for each in elsewhere]
+    intervals = _intervals([*by_protocol.values(), *outcomes_elsewhere])
     baselines = [
         {
+            "kind": each.kind,
+            "key": each.key,
             "name": each.name,
+            "iou_threshold": each.iou_threshold,
             "box": each.box.tolist(),
             "from": each.origin,
             "rates": {
-                name: rates(told(fixed_box_hits(each, truths, image_size, name, localized.wsoleval)))
+                name: rates(outcomes_of(fixed_box_hits(each, truths, square, name, localized.wsoleval)))
                 for name in by_protocol
             },
         }
@@ -244,6 +234,7 @@ def measure(
     return {
         "cam_class": cam_class,
         "cam_threshold": CAM_THRESHOLD,
+        "square": square,
         "images": len(truths),
         "images_with_boxes": int(truths.has_boxes.sum()),
         "truths_digest": truths.digest(),
@@ -253,21 +244,22 @@ def measure(
         "intervals": dict(zip(by_protocol, intervals, strict=False)),
         "strict_at": [
             {
+                "kind": row.kind,
                 "name": row.name,
                 "thresholds": row.thresholds,
                 "counts": counts(each),
                 "rates": rates(each),
                 "intervals": own,
             }
-            for row, each, own in zip(elsewhere, told_elsewhere, intervals[len(by_protocol) :], strict=True)
+            for row, each, own in zip(elsewhere, outcomes_elsewhere, intervals[len(by_protocol) :], strict=True)
         ],
         "max_box_acc": oracles,
         "curve": {
-            name: {str(t): row.tolist() for t, row in zip(IOU_THRESHOLDS, hits.sum(axis=0), strict=True)}
-            for name, hits in (("single", curve.single), ("multiple", curve.multiple))
+            name: {str(t): row.tolist() for t, row in zip(IOU_THRESHOLDS, flags.sum(axis=0), strict=True)}
+            for name, flags in (("single", curve.single), ("multiple", curve.multiple))
         },
-        "sizes": _by_size(by_protocol["strict"], truths, fixed, image_size),
-        "classes": _by_class(by_protocol["strict"], labels, class_names),
+        "sizes": _by_size(by_protocol["strict"], truths, fixed, square),
+        "classes": _by_class(by_protocol["strict"], images.labels, images.classes),
         "baselines": baselines,
     }
 
@@ -275,6 +267,7 @@ def measure(
 class _AtThreshold(NamedTuple):
     """A row of the table for `strict` that is not at the fixed threshold."""
 
+    kind: ThresholdKind
     name: str
     thresholds: dict[str, float]
     """By IoU threshold."""
@@ -282,19 +275,24 @@ class _AtThreshold(NamedTuple):
     """[T, N]."""
 
 
-def _at_other_thresholds(localized: Localized, threshold: float | None, chosen: Chosen | None) -> list[_AtThreshold]:
+def _at_other_thresholds(
+    localized: Localized, threshold: float | None, chosen: ChosenLevels | None
+) -> list[_AtThreshold]:
     """At the threshold asked for, at those chosen on other images, and at those that are best on these."""
     rows = []
-    if localized.given is not None and threshold is not None:
+    if localized.at_asked is not None and threshold is not None:
         of_iou = {str(each): threshold for each in IOU_THRESHOLDS}
-        rows.append(_AtThreshold("as asked", of_iou, hits_of(localized.given.ious, "strict")))
-    found = [(f"chosen on {chosen.images}", chosen.levels)] if chosen is not None else []
-    found.append(("oracle: best on these very images", choose(localized.curve, "").levels))
-    for name, levels in found:
-        of_iou = {str(each): level / (LEVELS - 1) for each, level in zip(IOU_THRESHOLDS, levels.tolist(), strict=True)}
-        hits_at = np.stack([localized.curve.single[:, k, level] for k, level in enumerate(levels)])
-        rows.append(_AtThreshold(name, of_iou, hits_at))
-    return rows
+        rows.append(_AtThreshold("asked", "as asked", of_iou, hits_of(localized.at_asked.ious, "strict")))
+    if chosen is not None:
+        rows.append(_at_levels("chosen", f"chosen on {chosen.images}", localized, chosen.levels))
+    best = choose_levels(localized.curve, "").levels
+    return [*rows, _at_levels("oracle", "oracle: best on these very images", localized, best)]
+
+
+def _at_levels(kind: ThresholdKind, name: str, localized: Localized, levels: NDArray[np.int64]) -> _AtThreshold:
+    thresholds = {str(each): threshold_of(level) for each, level in zip(IOU_THRESHOLDS, levels.tolist(), strict=True)}
+    hit = np.stack([localized.curve.single[:, k, level] for k, level in enumerate(levels)])
+    return _AtThreshold(kind, name, thresholds, hit)
 
 
 def _intervals(every: Sequence[Outcomes]) -> list[dict[str, Any]]:
@@ -356,14 +354,14 @@ def _percent(succeeded: NDArray[np.float64], counted: NDArray[np.float64]) -> ND
         return 100 * succeeded / counted
 
 
-def _by_size(strict: Outcomes, truths: Truths, fixed: Sequence[FixedBox], image_size: int) -> list[dict[str, Any]]:
+def _by_size(strict: Outcomes, truths: Truths, fixed: Sequence[FixedBox], square: int) -> list[dict[str, Any]]:
     """Counts of the images whose object covers up to 10 %, 25 %, ... of them, beside the fixed boxes'."""
     bounds = [0.0, *OBJECT_SIZES, 1.0]
     groups, number = size_groups(truths.object_shares()), len(bounds) - 1
     ours = counts_of_groups(strict, groups, number)
     theirs = {
-        each.name: counts_of_groups(
-            outcomes(fixed_box_hits(each, truths, image_size, "strict"), truths.has_boxes, None), groups, number
+        each.key: counts_of_groups(
+            outcomes(fixed_box_hits(each, truths, square, "strict"), truths.has_boxes, None), groups, number
         )
         for each in fixed
     }
@@ -372,7 +370,7 @@ def _by_size(strict: Outcomes, truths: Truths, fixed: Sequence[FixedBox], image_
             "share": [bounds[group], bounds[group + 1]],
             "images": int((groups == group).sum()),
             "counts": _of_group(ours, group),
-            "baselines": {name: _of_group(each, group) for name, each in theirs.items()},
+            "baselines": {key: _of_group(each, group) for key, each in theirs.items()},
         }
         for group in range(number)
     ]

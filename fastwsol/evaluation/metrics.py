@@ -25,9 +25,6 @@ import numpy.typing as npt
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
 
-LEVELS = 256
-"""Thresholds of the curve: level k keeps what is at or above k / 255 of the map's maximum."""
-
 OBJECT_SIZES = (0.1, 0.25, 0.5, 0.75)
 """Bounds between the groups by size: the share of the image that its largest ground-truth box covers."""
 
@@ -141,7 +138,7 @@ def size_groups(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 def max_box_acc(single: Counts, multiple: Counts, counted: Counts | np.int64) -> dict[str, npt.NDArray[np.float64]]:
     """The oracles over all thresholds, in percent: `max_box_acc`, `max_box_acc_v2`, `max_box_acc_v2_single`.
 
-    single, multiple: how many images are hit, [..., T, LEVELS], a row for each of `IOU_THRESHOLDS`, by the largest
+    single, multiple: how many images are hit, [..., T, levels], a row for each of `IOU_THRESHOLDS`, by the largest
     component's box and by the best of all components' boxes; counted: of how many, [...]. Results are [...], NaN of
     nothing.
     """
@@ -153,11 +150,6 @@ def max_box_acc(single: Counts, multiple: Counts, counted: Counts | np.int64) ->
         "max_box_acc_v2": best_multiple.mean(axis=-1),
         "max_box_acc_v2_single": best_single.mean(axis=-1),
     }
-
-
-def best_levels(single: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The level that hits most images at each IoU threshold, int64 [T], from counts [T, LEVELS]; the lowest of ties."""
-    return single.argmax(axis=-1)
 
 
 CONFIDENCE = 0.95

@@ -1,24 +1,24 @@
 """What a report says of each image, as a CSV file beside it: for a look at single images, and to compare two networks.
 
-Columns: name, label, predicted (up to five classes, `;` between them, empty where nothing was classified), boxes (how
-many ground-truth boxes it has), and for each protocol the box in the original image's pixels and its IoU with the best
-ground-truth box by the protocol's rule (empty without one): strict_x0 ... strict_y1, strict_iou, ...
+Columns: name, label, predicted (up to five classes, `;` between them, empty where nothing was classified; a `;` in a
+class's name is written `\\;`, and a backslash `\\\\`), boxes (how many ground-truth boxes it has), and for each
+protocol the box in the original image's pixels and its IoU with the best ground-truth box by the protocol's rule (empty
+without one): strict_x0 ... strict_y1, strict_iou, ...
 """
 
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.evaluation.measure import Boxes
+from fastwsol.evaluation.maps import MeasuredBoxes
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import write_bytes
+from fastwsol.host.files import csv_text, write_bytes
 
 SEPARATOR = ";"
 _SIDES = ("x0", "y0", "x1", "y1")
@@ -35,7 +35,7 @@ class ImageRows:
     """[N, up to 5], the first is the one predicted; [N, 0] where nothing was classified."""
     box_counts: NDArray[np.int64]
     """[N], ground-truth boxes."""
-    found: Mapping[str, Boxes]
+    boxes: Mapping[str, MeasuredBoxes]
     """By protocol."""
 
     @staticmethod
@@ -45,7 +45,7 @@ class ImageRows:
         labels: NDArray[np.int64] | None,
         predicted: NDArray[np.int64] | None,
         box_counts: NDArray[np.int64],
-        found: Mapping[str, Boxes],
+        boxes: Mapping[str, MeasuredBoxes],
     ) -> ImageRows:
         """From indices of `classes`: labels [N], predicted [N, up to 5] (-1: none), either of them None if unknown."""
         named = np.array([*classes, ""])
@@ -55,26 +55,26 @@ class ImageRows:
             named[labels] if labels is not None else np.full(count, ""),
             named[predicted] if predicted is not None else np.empty((count, 0), np.str_),
             box_counts,
-            found,
+            boxes,
         )
 
     def write(self, path: Path) -> None:
         """Write them durably."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        columns = [f"{protocol}_{what}" for protocol in self.found for what in (*_SIDES, "iou")]
-        writer.writerow(["name", "label", "predicted", "boxes", *columns])
-        numbers = [
-            [*(map(_short, sides)), "" if np.isnan(iou) else repr(iou)]
-            for each in self.found.values()
-            for sides, iou in zip(each.boxes.tolist(), each.ious.tolist(), strict=True)
+        columns = [f"{protocol}_{what}" for protocol in self.boxes for what in (*_SIDES, "iou")]
+        measured = [
+            [
+                [*(map(_short, sides)), "" if np.isnan(iou) else repr(iou)]
+                for sides, iou in zip(boxes, ious, strict=True)
+            ]
+            for boxes, ious in ((each.boxes.tolist(), each.ious.tolist()) for each in self.boxes.values())
         ]
-        count = len(self.names)
-        predicted = [SEPARATOR.join(filter(None, each)) for each in self.predicted.tolist()]
-        for n, (name, label) in enumerate(zip(self.names, self.labels.tolist(), strict=True)):
-            of_protocols = [cell for k in range(len(self.found)) for cell in numbers[k * count + n]]
-            writer.writerow([name, label, predicted[n], self.box_counts[n], *of_protocols])
-        write_bytes(path, text.getvalue().encode())
+        rows: list[list[object]] = [["name", "label", "predicted", "boxes", *columns]]
+        for n, (name, label, predicted) in enumerate(
+            zip(self.names, self.labels.tolist(), self.predicted.tolist(), strict=True)
+        ):
+            cells = [cell for of_protocol in measured for cell in of_protocol[n]]
+            rows.append([name, label, join_classes(filter(None, predicted)), self.box_counts[n], *cells])
+        write_bytes(path, csv_text(rows).encode())
 
     @staticmethod
     def read(path: Path) -> ImageRows:
@@ -86,7 +86,7 @@ class ImageRows:
             raise UserError(f"{path}: cannot be read ({error}); evaluate again to make it anew") from None
         try:
             protocols = [name.removesuffix("_iou") for name in (rows[0] if rows else ()) if name.endswith("_iou")]
-            predicted = [row["predicted"].split(SEPARATOR) if row["predicted"] else [] for row in rows]
+            predicted = [split_classes(row["predicted"]) for row in rows]
             most = max(map(len, predicted), default=0)
             predicted = [[*each, *[""] * (most - len(each))] for each in predicted]
             return ImageRows(
@@ -95,7 +95,7 @@ class ImageRows:
                 np.array(predicted, np.str_).reshape(len(rows), -1),
                 np.array([int(row["boxes"]) for row in rows]),
                 {
-                    protocol: Boxes(
+                    protocol: MeasuredBoxes(
                         np.array([[float(row[f"{protocol}_{side}"]) for side in _SIDES] for row in rows], np.float32),
                         np.array([float(row[f"{protocol}_iou"] or "nan") for row in rows]),
                     )
@@ -104,6 +104,27 @@ class ImageRows:
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: not the images of a report ({error}); evaluate again to make it anew") from None
+
+
+def join_classes(names: Iterable[str]) -> str:
+    """Classes in one cell, `;` between them; a `;` or a backslash in a name gets a backslash before it."""
+    return SEPARATOR.join(name.replace("\\", "\\\\").replace(SEPARATOR, f"\\{SEPARATOR}") for name in names)
+
+
+def split_classes(cell: str) -> list[str]:
+    """The classes of a cell that `join_classes` wrote. A backslash before another character stands for itself."""
+    names, name = [], ""
+    characters = iter(cell)
+    for character in characters:
+        if character == SEPARATOR:
+            names.append(name)
+            name = ""
+            continue
+        if character == "\\":
+            escaped = next(characters, "")
+            character = escaped if escaped in (SEPARATOR, "\\") else f"\\{escaped}"
+        name += character
+    return [*names, name] if cell else []
 
 
 def _short(side: float) -> str:

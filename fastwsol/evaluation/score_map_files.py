@@ -10,22 +10,27 @@ The boxes file is CSV in UTF-8 with a header line and a line for each ground-tru
 `x0,y0,x1,y1` are half-open edges in the pixels of the image, which is of `width` x `height` (where the ends of your
 boxes are inclusive, add 1 to x1 and y1); empty for an image without a box. `label` and `predicted` may be left out:
 with `label` there are results by class, with both of them Top-1 rates, and with five predicted classes, `;` between
-them, the most likely first, Top-5 rates. Lines of one image say the same of all but its box.
+them, the most likely first, Top-5 rates (a `;` or a backslash in a name has a backslash before it). Lines of one image
+say the same of all but its box.
 
 Maps are NumPy files: in a folder one of [h, w] for each image, named like it with `.npy` behind (or instead of its
 ending); or one file of [N, h, w] in the order in which the boxes file first names the images. A map covers its whole
 image, in any size and range: it is upsampled to the image's size (of an image with a side above 1024 pixels, to one
 scaled down to that) and normalised to 0..1. It is the true class's; where it is the predicted class's, --cam-class
 predicted says so, and the rate is not called GT-known.
+
+`about.json` beside the maps, as `evaluate RUN --export-maps` writes it, says that the maps cover a square that every
+image was stretched to: they are then upsampled to that square, as a network's are, and the same boxes come out.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,19 +38,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.evaluation.boxes import CurveHits
-from fastwsol.evaluation.measure import Boxes, Localized, Truths, localize_maps
-from fastwsol.evaluation.metrics import BEYOND_TOP_5, IOU_THRESHOLDS, LEVELS
-from fastwsol.evaluation.per_image import SEPARATOR
-from fastwsol.host.device import kernel_threads
+from fastwsol.evaluation.maps import MapGroup, NetworkMaps
+from fastwsol.evaluation.measure import EvaluatedImages
+from fastwsol.evaluation.per_image import ImageRows, join_classes, split_classes
+from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError, line_of
-from fastwsol.host.files import write_bytes, write_durably
+from fastwsol.host.files import csv_text, write_bytes, write_durably, write_json
 
 SIDES = ("x0", "y0", "x1", "y1")
 REQUIRED = ("name", "width", "height", *SIDES)
 OPTIONAL = ("label", "predicted")
-LARGEST_FRAME = 1024
+LONGEST_SIDE = 1024
 """The longest side, in pixels, that a map is upsampled to."""
+
+ABOUT_NAME = "about.json"
 
 SQUARE_SIDE = 224
 """What the older evaluator takes on its own data sets."""
@@ -54,29 +60,10 @@ _LARGEST_SIDE = 30_000  # of an image or a map, in pixels
 _PIXELS_AT_ONCE = 2**25  # of maps held in memory, as they are or upsampled
 
 
-@dataclass(frozen=True)
-class Annotations:
-    """What a boxes file says of its N images, in the order in which it first names them."""
-
-    path: Path
-    names: list[str]
-    truths: Truths
-    labels: NDArray[np.int64] | None
-    """[N], indices of `classes`; None without a column `label`."""
-    predicted: NDArray[np.int64] | None
-    """[N, up to 5], indices of `classes`, -1 beyond what is said; None without a column `predicted`."""
-    classes: list[str]
-    """Every class that is named, sorted."""
-
-    @property
-    def tells_five(self) -> bool:
-        """Whether the first five classes of every image are known (all, where there are fewer)."""
-        wanted = min(BEYOND_TOP_5, len(self.classes))
-        return self.predicted is not None and self.predicted.shape[1] == wanted and bool((self.predicted >= 0).all())
-
-
-def read_annotations(path: Path) -> Annotations:
-    """Read a boxes file. Raises UserError naming the file and the line."""
+def read_annotations(path: Path) -> EvaluatedImages:
+    """Read a boxes file; images in the order in which it first names them, classes sorted. Raises UserError naming the
+    file and the line.
+    """
     remedy = "see python -m fastwsol.evaluate --help"
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -123,7 +110,7 @@ def read_annotations(path: Path) -> Annotations:
         predicted = np.array(
             [[*(index[each] for each in row.predicted), *[-1] * (most - len(row.predicted))] for row in firsts]
         )
-    return Annotations(path, list(of_image), truths, labels, predicted, classes)
+    return EvaluatedImages(list(of_image), truths, labels, predicted, classes)
 
 
 @dataclass(frozen=True)
@@ -163,13 +150,11 @@ def _rows(path: Path, header: Sequence[str], lines: Any) -> Iterator[_Row]:
         if not cell["name"]:
             raise UserError(f"{where}: the name is empty; name the image")
         width, height = (_side(where, name, cell[name]) for name in ("width", "height"))
-        predicted = tuple(each.strip() for each in cell.get("predicted", "").split(SEPARATOR) if each.strip())
+        predicted = tuple(each.strip() for each in split_classes(cell.get("predicted", "")) if each.strip())
         if "predicted" in header and not predicted:
             raise UserError(f"{where}: nothing is predicted; name a class for every image, or leave out the column")
         if len(predicted) > 5 or len(set(predicted)) < len(predicted):
             raise UserError(f"{where}: {cell['predicted']!r} is not up to five different classes, best first")
-        if SEPARATOR in cell.get("label", ""):
-            raise UserError(f"{where}: the label {cell['label']!r} has a {SEPARATOR!r}, which stands between classes")
         if "label" in header and not cell["label"]:
             raise UserError(f"{where}: the label is empty; name a class for every image, or leave out the column")
         box = _box(where, [cell[side] for side in SIDES], width, height)
@@ -208,15 +193,17 @@ def _box(where: str, texts: list[str], width: int, height: int) -> tuple[float, 
 
 
 class ScoreMaps:
-    """The maps of the images of a boxes file; `read` gives one."""
+    """The maps of the images of a boxes file: `fastwsol.evaluation.maps.Maps` over files."""
 
-    def __init__(self, path: Path, annotations: Annotations):
+    def __init__(self, path: Path, images: EvaluatedImages, boxes_file: Path):
         """Find every map. Raises UserError naming what is missing."""
         self._all: NDArray | None = None
         self.files: list[Path] = []
-        names = annotations.names
+        self._stretched_to = _read_square(path if path.is_dir() else path.parent)
+        self._own_square = _common_side(images.truths)
+        names = images.names
         if path.is_dir():
-            self.files = [_find(path, name, annotations.path) for name in names]
+            self.files = [_find(path, name, boxes_file) for name in names]
             owner: dict[Path, str] = {}
             for file, name in zip(self.files, names, strict=True):
                 if owner.setdefault(file, name) != name:
@@ -228,10 +215,38 @@ class ScoreMaps:
         self._all = _load(path)
         if self._all.ndim != 3 or len(self._all) != len(names):
             raise UserError(
-                f"{path}: has shape {list(self._all.shape)}, and {annotations.path} names {len(names):,} images; "
+                f"{path}: has shape {list(self._all.shape)}, and {boxes_file} names {len(names):,} images; "
                 f"expected [{len(names)}, h, w], or a folder with one map an image"
             )
         self.files = [path] * len(names)
+
+    @property
+    def square(self) -> int:
+        """The side of the square that the maps cover or, of others, that their images are; else `SQUARE_SIDE`."""
+        return self._stretched_to or self._own_square or SQUARE_SIDE
+
+    def groups(self, truths: Truths) -> Iterator[MapGroup]:
+        """Maps of one shape, of images of one size; few enough at a time for the memory."""
+        waiting: dict[tuple[int, int, int, int], list[tuple[int, NDArray[np.float32]]]] = defaultdict(list)
+        pixels_held = 0
+        for row in range(len(truths)):
+            cam = self.read(row)
+            key = (*cam.shape, *self._size(int(truths.heights[row]), int(truths.widths[row])))
+            waiting[key].append((row, cam))
+            pixels_held += _pixels(key)
+            if pixels_held >= _PIXELS_AT_ONCE:
+                most = max(waiting, key=lambda each: len(waiting[each]) * _pixels(each))
+                pixels_held -= len(waiting[most]) * _pixels(most)
+                yield _group(waiting.pop(most), most[2:])
+        for key, each in waiting.items():
+            yield _group(each, key[2:])
+
+    def _size(self, height: int, width: int) -> tuple[int, int]:
+        """What the maps of an image of this size are upsampled to."""
+        if self._stretched_to:
+            return self._stretched_to, self._stretched_to
+        scale = min(1.0, LONGEST_SIDE / max(height, width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
 
     def read(self, row: int) -> NDArray[np.float32]:
         """Map [h, w] of image `row`. Raises UserError naming the file where it is none, or not finite."""
@@ -287,102 +302,47 @@ def _load(path: Path) -> NDArray:
         raise UserError(f"{path}: is no array of numbers in NumPy's .npy format; save it with numpy.save") from None
 
 
-def localize_score_maps(
-    maps: ScoreMaps, truths: Truths, threshold: float | None, tick: Callable[[int], None]
-) -> Localized:
-    """Box all maps under both protocols and at every threshold, those of one shape and image size together.
-
-    tick: told how many maps are done.
-    """
-    count = len(truths)
-    shape = (count, len(IOU_THRESHOLDS), LEVELS)
-    curve = CurveHits(np.zeros(shape, bool), np.zeros(shape, bool))
-    found: dict[str, Boxes] = {}
-    given = None if threshold is None else _room(count)
-    done = 0
-    for rows, cams in _groups(maps, truths):
-        own = truths.of_rows(rows)
-        with kernel_threads(len(rows)):
-            part = localize_maps(cams, _frame(int(own.heights[0]), int(own.widths[0])), own, threshold)
-        for protocol, boxes in part.found.items():
-            _put(found.setdefault(protocol, _room(count)), rows, boxes)
-        if given is not None and part.given is not None:
-            _put(given, rows, part.given)
-        curve.single[rows], curve.multiple[rows] = part.curve.single, part.curve.multiple
-        done += len(rows)
-        tick(done)
-    return Localized(found, given, curve)
+def _pixels(key: tuple[int, int, int, int]) -> int:
+    height, width, upsampled_height, upsampled_width = key
+    return height * width + upsampled_height * upsampled_width
 
 
-def _groups(maps: ScoreMaps, truths: Truths) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Rows and maps [n, h, w] of one shape, for images of one size; few enough at a time for the memory."""
-    waiting: dict[tuple[int, ...], list[tuple[int, NDArray[np.float32]]]] = defaultdict(list)
-    held = 0
-    for row in range(len(truths)):
-        cam = maps.read(row)
-        key = (*cam.shape, int(truths.heights[row]), int(truths.widths[row]))
-        waiting[key].append((row, cam))
-        held += _pixels(key)
-        if held >= _PIXELS_AT_ONCE:
-            most = max(waiting, key=lambda each: len(waiting[each]) * _pixels(each))
-            held -= len(waiting[most]) * _pixels(most)
-            yield _stacked(waiting.pop(most))
-    for each in waiting.values():
-        yield _stacked(each)
+def _group(pairs: list[tuple[int, NDArray[np.float32]]], size: tuple[int, int]) -> MapGroup:
+    return MapGroup(np.array([row for row, _ in pairs]), np.stack([cam for _, cam in pairs]), size)
 
 
-def _pixels(key: tuple[int, ...]) -> int:
-    height, width, image_height, image_width = key
-    return height * width + math.prod(_frame(image_height, image_width))
-
-
-def _frame(height: int, width: int) -> tuple[int, int]:
-    """The size that maps of an image of this size are upsampled to."""
-    scale = min(1.0, LARGEST_FRAME / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _stacked(
-    pairs: list[tuple[int, NDArray[np.float32]]],
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    return np.array([row for row, _ in pairs]), np.stack([cam for _, cam in pairs])
-
-
-def _room(count: int) -> Boxes:
-    return Boxes(np.zeros((count, 4), np.float32), np.full(count, np.nan))
-
-
-def _put(whole: Boxes, rows: NDArray[np.int64], part: Boxes) -> None:
-    whole.boxes[rows], whole.ious[rows] = part.boxes, part.ious
-
-
-def square_side(truths: Truths) -> int:
-    """The side, in pixels, of the square that fixed boxes are made in and `wsoleval` maps are of.
-
-    The images' own where all are one square, as a run of that size has it, else SQUARE_SIDE.
-    """
+def _common_side(truths: Truths) -> int | None:
+    """The side of all images, where all are one square."""
     sides = set(truths.widths.tolist()) | set(truths.heights.tolist())
-    return sides.pop() if len(sides) == 1 else SQUARE_SIDE
+    return sides.pop() if len(sides) == 1 else None
 
 
-def write(
-    folder: Path,
-    names: Sequence[str],
-    truths: Truths,
-    labels: NDArray[np.str_],
-    predicted: NDArray[np.str_],
-    cams: NDArray[np.float32],
-) -> None:
-    """Write maps [N, h, w], labels [N] and predicted classes [N, up to 5] as boxes.csv and maps.npy of a new folder."""
+def _read_square(folder: Path) -> int | None:
+    """The square that the maps in `folder` cover, where it says so. Raises UserError for a damaged file."""
+    path = folder / ABOUT_NAME
+    try:
+        square = json.loads(path.read_bytes())["square"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        square = None
+    if type(square) is not int or not 1 <= square <= _LARGEST_SIDE:
+        raise UserError(f"{path}: does not say which square the maps cover; export the maps anew, or remove the file")
+    return square
+
+
+def write_maps(folder: Path, rows: ImageRows, truths: Truths, maps: NetworkMaps) -> None:
+    """Write a network's maps, and what its evaluation says of each image, into a new folder, for `read_annotations` and
+    `ScoreMaps`.
+    """
     folder.mkdir(parents=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*REQUIRED, *OPTIONAL])
-    for n, name in enumerate(names):
+    lines: list[Sequence[object]] = [[*REQUIRED, *OPTIONAL]]
+    for n, name in enumerate(rows.names):
         own = truths.boxes[truths.offsets[n] : truths.offsets[n + 1]].tolist() or [[""] * len(SIDES)]
         for box in own:
             sides = [side if side == "" else f"{side:.9g}" for side in box]
-            classes = SEPARATOR.join(predicted[n].tolist())
-            writer.writerow([name, truths.widths[n], truths.heights[n], *sides, labels[n], classes])
-    write_bytes(folder / "boxes.csv", text.getvalue().encode())
-    write_durably(folder / "maps.npy", lambda file: np.save(file, cams))
+            classes = join_classes(rows.predicted[n].tolist())
+            lines.append([name, truths.widths[n], truths.heights[n], *sides, str(rows.labels[n]), classes])
+    write_bytes(folder / "boxes.csv", csv_text(lines).encode())
+    write_json(folder / ABOUT_NAME, {"square": maps.square})
+    write_durably(folder / "maps.npy", lambda file: np.save(file, maps.cams))

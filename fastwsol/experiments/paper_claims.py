@@ -6,13 +6,13 @@ seeds is taken to be the same in all settings and is estimated from all of them 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from scipy.special import stdtrit
 
-from fastwsol.config import AugName, Config
+from fastwsol.config import AugName, Setting
 
 Verdict = Literal["holds", "fails", "not separable"]
 
@@ -34,18 +34,18 @@ _BETTER_AUGS: tuple[tuple[int, AugName, AugName], ...] = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two settings of which a claim says that the first localises better. Their seed is that of no run, 0."""
+    """Two settings of which a claim says that the first localises better."""
 
     claim: int
-    better: Config
-    worse: Config
+    better: Setting
+    worse: Setting
 
     @property
     def sides(self) -> tuple[str, str]:
         """What is different, on either side."""
         field = {1: "aug", 2: "aug", 3: "batch_size", 4: "depth"}[self.claim]
         word = {"aug": "", "batch_size": "batch ", "depth": "depth "}[field]
-        return f"{word}{getattr(self.better, field)}", f"{word}{getattr(self.worse, field)}"
+        return f"{word}{self.better.flat()[field]}", f"{word}{self.worse.flat()[field]}"
 
 
 @dataclass(frozen=True)
@@ -63,19 +63,21 @@ class Difference:
         return "holds" if self.points > 0 else "fails"
 
 
-def comparisons(settings: Sequence[Config]) -> list[Comparison]:
+def comparisons(settings: Sequence[Setting]) -> list[Comparison]:
     """All comparisons that the claims make among `settings`, claim by claim, in the order of the settings."""
-    known = [replace(each, seed=0) for each in settings]
-    found = []
-    for worse in known:
-        candidates = [(claim, replace(worse, aug=better)) for claim, better, aug in _BETTER_AUGS if aug == worse.aug]
-        smaller = [each.batch_size for each in known if replace(each, batch_size=worse.batch_size) == worse]
-        if smaller := [each for each in smaller if each < worse.batch_size]:
-            candidates.append((3, replace(worse, batch_size=max(smaller))))
-        if worse.depth == 18:
-            candidates.append((4, replace(worse, depth=34)))
-        found += [Comparison(claim, better, worse) for claim, better in candidates if better in known]
-    return sorted(found, key=lambda each: each.claim)
+    possible = []
+    for worse in settings:
+        batch_size = worse.optimizer.batch_size
+        candidates = [
+            (claim, worse.changed(aug=better)) for claim, better, aug in _BETTER_AUGS if aug == worse.views.aug
+        ]
+        sizes = [each.optimizer.batch_size for each in settings if each.changed(batch_size=batch_size) == worse]
+        if smaller := [each for each in sizes if each < batch_size]:
+            candidates.append((3, worse.changed(batch_size=max(smaller))))
+        if worse.network.depth == 18:
+            candidates.append((4, worse.changed(depth=34)))
+        possible += [Comparison(claim, better, worse) for claim, better in candidates if better in settings]
+    return sorted(possible, key=lambda each: each.claim)
 
 
 def pooled_spread(of_settings: Sequence[Sequence[float]]) -> tuple[float, int]:
@@ -94,27 +96,26 @@ def difference(better: Sequence[float], worse: Sequence[float], spread: float, f
     return Difference(points, quantile * spread * math.sqrt(1 / len(better) + 1 / len(worse)))
 
 
-def overall(found: Sequence[Difference]) -> Verdict:
+def overall(differences: Sequence[Difference]) -> Verdict:
     """Of a claim: it fails where any comparison does, and holds where all of them do."""
-    verdicts: set[Verdict] = {each.verdict for each in found}
+    verdicts: set[Verdict] = {each.verdict for each in differences}
     if "fails" in verdicts:
         return "fails"
     return "holds" if verdicts == {"holds"} else "not separable"
 
 
-def overall_name(made: Sequence[Comparison]) -> str:
-    """What the verdict on a claim is over: all of it, or, where comparisons that it makes are missing, a part."""
-    settings = {replace(each.worse, aug="none") for each in made}
-    whole = len(settings) * {1: 3, 2: 2}.get(made[0].claim, 0)
-    return "overall" if len(made) >= whole else f"overall, of {len(made)} of {whole} comparisons"
+def overall_name(comparisons: Sequence[Comparison]) -> str:
+    """What the verdict on a claim is over: all of it, or a part, where comparisons that it makes are missing."""
+    settings = {each.worse.changed(aug="none") for each in comparisons}
+    whole = len(settings) * {1: 3, 2: 2}.get(comparisons[0].claim, 0)
+    number = len(comparisons)
+    return "overall" if number >= whole else f"overall, of {number} of {whole} comparisons"
 
 
-def judge(values: Mapping[Config, Sequence[float]]) -> dict[Comparison, Difference]:
+def judge(values: Mapping[Setting, Sequence[float]]) -> dict[Comparison, Difference]:
     """Every comparison among settings, given the values of each, one a seed, in percent."""
     spread, freedom = pooled_spread(list(values.values()))
     with_values = [setting for setting, each in values.items() if len(each)]
-    of_seed_0 = {replace(setting, seed=0): values[setting] for setting in with_values}
     return {
-        each: difference(of_seed_0[each.better], of_seed_0[each.worse], spread, freedom)
-        for each in comparisons(with_values)
+        each: difference(values[each.better], values[each.worse], spread, freedom) for each in comparisons(with_values)
     }

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from fastwsol.config import AugName
+from fastwsol.config import AugName, Setting
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,9 @@ def stands_beside(report: dict[str, Any]) -> bool:
     return (report["source"], len(report["classes"]), report["split"]) == (SOURCE, CLASSES, SPLIT)
 
 
-def published(depth: int, aug: AugName, batch_size: int) -> Published | None:
-    """The paper's numbers for a setting, or None where it has none."""
+def published(setting: Setting) -> Published | None:
+    """The paper's numbers for a setting's depth, augmentation and batch size, or None where it has none."""
+    depth, aug, batch_size = setting.network.depth, setting.views.aug, setting.optimizer.batch_size
     if batch_size == 256:
         gt_known_loc, top1_loc, top1_clas = _TABLE_1[depth][AUGS.index(aug)]
         return Published(top1_loc, gt_known_loc, top1_clas)

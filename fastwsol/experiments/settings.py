@@ -11,17 +11,17 @@ A file is TOML. `[grid]` holds lists of values of train's flags, of which every 
 
 import itertools
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastwsol.config import Config, flag
+from fastwsol.config import FLAT_NAMES, Setting, flag
 from fastwsol.experiments.paper_numbers import AUGS, BATCH_SIZES, DEPTHS
 from fastwsol.host.errors import UserError
 
 Changes = dict[str, Any]
-"""Values by field of Config."""
+"""Values by the names of their flags."""
 
 TABLES: dict[str, dict[str, Sequence[Any]]] = {
     "table1": {"depth": DEPTHS, "aug": AUGS},
@@ -30,50 +30,50 @@ TABLES: dict[str, dict[str, Sequence[Any]]] = {
 """What each of the paper's tables varies; table 1 is at the batch size of the preset, 256."""
 
 _OF_RUNS = ("seed", "init_sha256")
-"""Fields that no setting can have: runs differ in their seed, and all begin with weights that are drawn."""
+"""Options that no file can vary: runs differ in their seed, and all begin with weights that are drawn."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """The settings of a sweep."""
 
-    settings: tuple[Config, ...]
-    """All different, with the seed of the first run."""
+    settings: tuple[Setting, ...]
+    """All different."""
     varied: tuple[str, ...]
-    """The fields in which they differ, which name them."""
+    """The options in which they differ, which name them."""
 
-    def name(self, setting: Config) -> str:
+    def name(self, setting: Setting) -> str:
         """What tells a setting apart from the others."""
-        return " ".join(f"{flag(name)} {getattr(setting, name)}" for name in self.varied or ("aug", "depth"))
+        values = setting.flat()
+        return " ".join(f"{flag(name)} {values[name]}" for name in self.varied or ("aug", "depth"))
 
 
-def plan(names: Sequence[str], base: Config, given: frozenset[str]) -> Plan:
+def plan_sweep(names: Sequence[str], base: Setting, is_given: Callable[[str], bool]) -> SweepPlan:
     """The settings of `names`, tables or files, over `base`; those that two of them share count once.
 
-    given: fields that the command line says; a table then has only that value, a file may not name it.
+    is_given: whether the command line says an option; a table then has only that value, a file may not name it.
     Raises UserError for a name that is neither, or a file with what no setting can be.
     """
     changes: list[tuple[str, Changes]] = []
     for name in names:
         if name in TABLES:
-            table = TABLES[name]
-            held = {field: [getattr(base, field)] for field in table if field in given}
+            table, values = TABLES[name], base.flat()
+            held = {option: [values[option]] for option in table if is_given(option)}
             changes += [(name, each) for each in product(table | held)]
         else:
-            changes += [(name, each) for each in read_settings(Path(name), given)]
+            changes += [(name, each) for each in read_settings(Path(name), is_given)]
     settings = dict.fromkeys(_changed(base, each, name) for name, each in changes)
-    varied = tuple(
-        field.name for field in fields(Config) if len({getattr(setting, field.name) for setting in settings}) > 1
-    )
-    return Plan(tuple(settings), varied)
+    values_of = [setting.flat() for setting in settings]
+    varied = tuple(name for name in values_of[0] if len({values[name] for values in values_of}) > 1)
+    return SweepPlan(tuple(settings), varied)
 
 
 def product(grid: Mapping[str, Sequence[Any]]) -> list[Changes]:
-    """Every combination of the values, the last field's changing fastest."""
+    """Every combination of the values, the last option's changing fastest."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
-def read_settings(path: Path, given: frozenset[str]) -> list[Changes]:
+def read_settings(path: Path, is_given: Callable[[str], bool]) -> list[Changes]:
     """The settings of a TOML file. Raises UserError naming the file and the key."""
     try:
         content = tomllib.loads(path.read_text())
@@ -94,21 +94,21 @@ def read_settings(path: Path, given: frozenset[str]) -> list[Changes]:
             raise UserError(f"{path}: [grid] {key}: must be a list of values")
     combined = [a | b for a, b in itertools.product(own, product(grid))]
     for key in {key for each in combined for key in each}:
-        _check_key(path, key, given)
+        _check_key(path, key, is_given)
     return [{key.replace("-", "_"): value for key, value in each.items()} for each in combined]
 
 
-def _check_key(path: Path, key: str, given: frozenset[str]) -> None:
+def _check_key(path: Path, key: str, is_given: Callable[[str], bool]) -> None:
     name = key.replace("-", "_")
-    if name in _OF_RUNS or name not in {field.name for field in fields(Config)}:
+    if name in _OF_RUNS or name not in FLAT_NAMES:
         remedy = "use --seeds" if name == "seed" else "name a flag of train's that says what a run is"
         raise UserError(f"{path}: {key}: no setting; {remedy}")
-    if name in given:
+    if is_given(name):
         raise UserError(f"{flag(name)}: {path} says it too; leave one of the two out")
 
 
-def _changed(base: Config, changes: Changes, where: str) -> Config:
+def _changed(base: Setting, changes: Changes, where: str) -> Setting:
     try:
-        return replace(base, **changes)
+        return base.changed(**changes)
     except (UserError, TypeError) as error:
         raise UserError(f"{where}: {error}") from None

@@ -1,23 +1,27 @@
-"""A sweep's finished runs as tables: beside the paper's numbers and the fixed boxes, and what becomes of its claims."""
+"""Tables over seeds: each setting's mean and spread beside the paper's numbers and the fixed boxes, and what becomes of
+the paper's claims. The console, the page and result files show these same rows.
+"""
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from rich.text import Text
 
-from fastwsol.config import Config
+from fastwsol.config import Setting
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.evaluation.console_tables import console, percent_text, table_of
-from fastwsol.experiments.paper_claims import CLAIMS, Comparison, Difference, Verdict, judge, overall, overall_name
+from fastwsol.experiments.paper_claims import (
+    CLAIMS,
+    Comparison,
+    Difference,
+    Verdict,
+    judge,
+    overall,
+    overall_name,
+)
 from fastwsol.experiments.paper_numbers import Published, published, stands_beside
-from fastwsol.experiments.settings import Plan
-from fastwsol.host.command_line import without_folders
-from fastwsol.runs.folder import RunDir
-
-FORMAT_VERSION = 1
 
 COLUMNS = {
     "top1_clas": "Top-1\nClas",
@@ -29,7 +33,7 @@ COLUMNS = {
 """The rates that are shown, over several seeds."""
 
 _PAPERS = {"top1_clas": "top1_clas", "top1_loc@0.5": "top1_loc", "gt_known_loc@0.5": "gt_known_loc"}
-DECIDES = "top1_loc@0.5"
+DECISIVE_RATE = "top1_loc@0.5"
 """The rate that the claims are about."""
 
 HOW_JUDGED = (
@@ -37,115 +41,68 @@ HOW_JUDGED = (
     "settings). A claim holds where every comparison made does, fails where any does. The paper's differences are of "
     "all of Tiny ImageNet after 1500 epochs."
 )
+ABOUT_BASELINES = "Baselines answer one box for every image, found on the boxes of train."
+ABOUT_THE_PAPER = "The paper's numbers are of Tiny ImageNet's val after 1500 epochs, under paper2018."
 
 
 @dataclass(frozen=True)
-class SweepResults:
-    """What the finished runs of a sweep reached."""
+class SettingRuns:
+    """The finished runs of one setting, which differ in their seed alone."""
 
-    plan: Plan
-    reports: dict[Config, list[dict[str, Any]]]
-    """By setting, of as many seeds as are finished."""
+    name: str
+    """What tells the setting apart from the others."""
+    setting: Setting
+    reports: Sequence[dict[str, Any]]
+    """One a seed; there may be none yet."""
 
-    @property
-    def of_any(self) -> dict[str, Any] | None:
-        """Any report: baselines, source and split are the same in all of them."""
-        return next((each for reports in self.reports.values() for each in reports), None)
-
-    def values(self, setting: Config, protocol: str, rate: str) -> list[float]:
-        """A rate of a setting, one value a seed, in percent; empty where it could not be measured."""
-        found = [report["rates"][protocol].get(rate) for report in self.reports[setting]]
-        return [value for value in found if value is not None]
-
-    def judged(self, protocol: str) -> dict[Comparison, Difference]:
-        """The paper's claims under a protocol, as far as they can be tested."""
-        return judge({setting: self.values(setting, protocol, DECIDES) for setting in self.reports})
-
-    def to_json(self) -> dict[str, Any]:
-        """All of it, with the command (without the folders of this machine), commit and machine of each run."""
-        kept = (
-            "config",
-            "step",
-            "rates",
-            "intervals",
-            "max_box_acc",
-            "command",
-            "versions",
-            "git",
-            "machine",
-            "seconds",
-        )
-        any_report = self.of_any or {}
-        return {
-            "format_version": FORMAT_VERSION,
-            "source": any_report.get("source"),
-            "split": any_report.get("split"),
-            "images": any_report.get("images"),
-            "baselines": any_report.get("baselines", []),
-            "runs": [
-                {name: report[name] for name in kept} | {"command": without_folders(report["command"])}
-                for reports in self.reports.values()
-                for report in reports
-            ],
-            "claims": [
-                {
-                    "claim": CLAIMS[comparison.claim],
-                    "better": comparison.sides[0],
-                    "worse": comparison.sides[1],
-                    "setting": self.plan.name(comparison.worse),
-                    "protocol": protocol,
-                    "points": found.points,
-                    "half_interval": found.half_interval if found.half_interval < float("inf") else None,
-                    "verdict": found.verdict,
-                }
-                for protocol in PROTOCOLS
-                for comparison, found in self.judged(protocol).items()
-            ],
-        }
+    def values(self, protocol: str, rate: str) -> list[float]:
+        """A rate, one value a seed, in percent; empty where it could not be measured."""
+        rates = [report["rates"][protocol].get(rate) for report in self.reports]
+        return [value for value in rates if value is not None]
 
 
-def sweep_results(plan: Plan, finished: Sequence[Path]) -> SweepResults:
-    """The reports of the runs in the folders `finished`."""
-    reports: dict[Config, list[dict[str, Any]]] = {setting: [] for setting in plan.settings}
-    for folder in finished:
-        run = RunDir(folder)
-        config = run.read_info().config
-        reports[replace(config, seed=plan.settings[0].seed)].append(run.read_report(config.eval_split))
-    return SweepResults(plan, reports)
+@dataclass(frozen=True)
+class SeedRow:
+    """A row of a table over seeds."""
+
+    kind: Literal["setting", "paper", "baseline"]
+    name: str
+    seeds: int | None
+    cells: tuple[str, ...]
+    """In the order of `COLUMNS`."""
 
 
-def print_sweep(results: SweepResults) -> None:
-    """Print a table for each protocol, and the verdicts on the paper's claims; nothing where no run is finished."""
-    out, any_report = console(), results.of_any
-    if any_report is None:
-        out.print("no run is finished yet")
-        return
-    out.print(
-        f"\n{any_report['source']}, {len(any_report['classes'])} classes, {any_report['images']:,} images of "
-        f"{any_report['split']}; mean ± standard deviation over seeds"
-    )
-    shows_paper = stands_beside(any_report)
-    for protocol in PROTOCOLS:
-        table = table_of(protocol, ["seeds", *COLUMNS.values()], "%")
-        for setting in results.plan.settings:
-            count = len(results.reports[setting])
-            cells = [mean_and_spread(results.values(setting, protocol, rate)) for rate in COLUMNS]
-            table.add_row(results.plan.name(setting), str(count), *cells, style="bold")
-            if shows_paper and (said := published(setting.depth, setting.aug, setting.batch_size)):
-                table.add_row("  the paper", "1", *papers_cells(said), style="dim")
-        table.add_section()
-        for baseline in any_report["baselines"]:
-            rates = baseline["rates"][protocol]
-            shown = [rates.get(rate) if rate.startswith("gt_known") else None for rate in COLUMNS]
-            box = ",".join(map(str, baseline["box"]))
-            table.add_row(f"{baseline['name']} ({box})", "", *map(percent_text, shown))
-        out.print(table)
-    out.print("Baselines answer one box for every image, found on the boxes of train.")
-    if shows_paper:
-        out.print("The paper's numbers are of Tiny ImageNet's val after 1500 epochs, under paper2018.")
-    else:
-        out.print("The paper's numbers are of val of all 200 classes of Tiny ImageNet, and do not stand beside others.")
-    _print_claims(results)
+def any_report(settings: Sequence[SettingRuns]) -> dict[str, Any] | None:
+    """One of the reports: baselines, source and split are the same in all of them."""
+    return next((report for runs in settings for report in runs.reports), None)
+
+
+def rows_over_seeds(settings: Sequence[SettingRuns], protocol: str) -> list[SeedRow]:
+    """A row for each setting and, behind it, the paper's where it has the same one; then the fixed boxes'."""
+    report = any_report(settings)
+    if report is None:
+        return []
+    rows = []
+    for runs in settings:
+        cells = [mean_and_spread(runs.values(protocol, rate)) for rate in COLUMNS]
+        rows.append(SeedRow("setting", runs.name, len(runs.reports), tuple(cells)))
+        if stands_beside(report) and (numbers := published(runs.setting)) is not None:
+            rows.append(SeedRow("paper", f"the paper: {_paper_name(runs.setting)}", 1, _papers_cells(numbers)))
+    rows = list(dict.fromkeys(rows))  # settings that the paper does not tell apart have one row of its
+    for baseline in report["baselines"]:
+        rates = baseline["rates"][protocol]
+        shown = ["" if not rate.startswith("gt_known") else percent_text(rates.get(rate)) for rate in COLUMNS]
+        box = ",".join(map(str, baseline["box"]))
+        rows.append(SeedRow("baseline", f"{baseline['name']} ({box})", None, tuple(shown)))
+    return rows
+
+
+def _paper_name(setting: Setting) -> str:
+    return f"{setting.views.aug}, depth {setting.network.depth}, batch {setting.optimizer.batch_size}"
+
+
+def _papers_cells(numbers: Published) -> tuple[str, ...]:
+    return tuple(percent_text(getattr(numbers, _PAPERS[rate])) if rate in _PAPERS else "" for rate in COLUMNS)
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
@@ -155,46 +112,106 @@ def mean_and_spread(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
-def papers_cells(said: Published) -> list[str]:
-    """The paper's numbers in the columns of COLUMNS."""
-    return [percent_text(getattr(said, _PAPERS[rate])) if rate in _PAPERS else "" for rate in COLUMNS]
+def notes_below(report: dict[str, Any]) -> list[str]:
+    """What has to be said of the rows that are no setting's."""
+    return [ABOUT_BASELINES, *([ABOUT_THE_PAPER] if stands_beside(report) else [])]
 
 
-def _print_claims(results: SweepResults) -> None:
-    out = console()
-    judged = {protocol: results.judged(protocol) for protocol in PROTOCOLS}
-    among = list(judged[PROTOCOLS[0]])
+# Claims
+
+
+@dataclass(frozen=True)
+class ClaimTable:
+    """What becomes of one of the paper's claims, under each protocol in turn."""
+
+    claim: int
+    title: str
+    comparisons: list[Comparison]
+    differences: list[dict[str, Difference]]
+    """Of each comparison, by protocol."""
+    verdict_name: str
+    verdicts: dict[str, Verdict]
+    """By protocol."""
+
+
+def claim_tables(settings: Sequence[SettingRuns]) -> list[ClaimTable]:
+    """The paper's claims, as far as `settings`, which differ from each other, can test them."""
+    judged = {
+        protocol: judge({runs.setting: runs.values(protocol, DECISIVE_RATE) for runs in settings})
+        for protocol in PROTOCOLS
+    }
+    tables = []
     for claim, text in CLAIMS.items():
-        if not (ours := [each for each in among if each.claim == claim]):
-            continue
-        table = table_of(f"claim {claim}: {text} (Top-1 Loc, IoU 0.5)", ["the paper", *PROTOCOLS], "first - second")
-        for each in ours:
-            cells = [_difference(judged[protocol][each]) for protocol in PROTOCOLS]
-            first, second = each.sides
-            rest = results.plan.name(each.worse)
-            table.add_row(f"{first} - {second}  ({rest})", papers_difference(each), *cells)
-        table.add_section()
-        verdicts = [overall([judged[protocol][each] for each in ours]) for protocol in PROTOCOLS]
-        table.add_row(overall_name(ours), "", *(Text(verdict, style="bold") for verdict in verdicts))
+        comparisons = [each for each in judged[PROTOCOLS[0]] if each.claim == claim]
+        if comparisons:
+            differences = [{protocol: judged[protocol][each] for protocol in PROTOCOLS} for each in comparisons]
+            verdicts = {protocol: overall([each[protocol] for each in differences]) for protocol in PROTOCOLS}
+            tables.append(ClaimTable(claim, text, comparisons, differences, overall_name(comparisons), verdicts))
+    return tables
+
+
+def difference_text(difference: Difference) -> str:
+    """A difference in points with half of its interval, and below it the verdict."""
+    spread = f" ± {difference.half_interval:.2f}" if difference.half_interval < float("inf") else ", one seed"
+    return f"{difference.points:+.2f}{spread}\n{difference.verdict}"
+
+
+def papers_difference(comparison: Comparison) -> str:
+    """The same difference in the paper, in points, or a dash where it has none."""
+    better, worse = published(comparison.better), published(comparison.worse)
+    if better is None or worse is None:
+        return "–"
+    return f"{better.top1_loc - worse.top1_loc:+.2f}"
+
+
+# The console
+
+
+def print_over_seeds(settings: Sequence[SettingRuns]) -> None:
+    """Print a table for each protocol, and the verdicts on the paper's claims; nothing where no run is finished."""
+    out, report = console(), any_report(settings)
+    if report is None:
+        out.print("no run is finished yet")
+        return
+    out.print(
+        f"\n{report['source']}, {len(report['classes'])} classes, {report['images']:,} images of "
+        f"{report['split']}; mean ± standard deviation over seeds"
+    )
+    styles = {"setting": "bold", "paper": "dim", "baseline": ""}
+    for protocol in PROTOCOLS:
+        table = table_of(protocol, ["seeds", *COLUMNS.values()], "%")
+        rows = rows_over_seeds(settings, protocol)
+        for row, following in zip(rows, [*rows[1:], None], strict=True):
+            before_baselines = row.kind != "baseline" and following is not None and following.kind == "baseline"
+            seeds = "" if row.seeds is None else str(row.seeds)
+            table.add_row(row.name, seeds, *row.cells, style=styles[row.kind], end_section=before_baselines)
         out.print(table)
-    if among:
+    for note in notes_below(report):
+        out.print(note)
+    if not stands_beside(report):
+        out.print("The paper's numbers are of val of all 200 classes of Tiny ImageNet, and do not stand beside others.")
+    _print_claims(settings)
+
+
+def _print_claims(settings: Sequence[SettingRuns]) -> None:
+    out, names = console(), {runs.setting: runs.name for runs in settings}
+    tables = claim_tables(settings)
+    for each in tables:
+        title = f"claim {each.claim}: {each.title} (Top-1 Loc, IoU 0.5)"
+        table = table_of(title, ["the paper", *PROTOCOLS], "first - second")
+        for comparison, differences in zip(each.comparisons, each.differences, strict=True):
+            first, second = comparison.sides
+            cells = [_styled(differences[protocol]) for protocol in PROTOCOLS]
+            row = f"{first} - {second}  ({names[comparison.worse]})"
+            table.add_row(row, papers_difference(comparison), *cells)
+        table.add_section()
+        verdicts = [Text(each.verdicts[protocol], style="bold") for protocol in PROTOCOLS]
+        table.add_row(each.verdict_name, "", *verdicts)
+        out.print(table)
+    if tables:
         out.print(HOW_JUDGED)
 
 
-def _difference(found: Difference) -> Text:
+def _styled(difference: Difference) -> Text:
     styles: dict[Verdict, str] = {"holds": "green", "fails": "red", "not separable": ""}
-    return Text(difference_text(found), style=styles[found.verdict])
-
-
-def difference_text(found: Difference) -> str:
-    """A difference in points with half of its interval, and below it the verdict."""
-    spread = f" ± {found.half_interval:.2f}" if found.half_interval < float("inf") else ", one seed"
-    return f"{found.points:+.2f}{spread}\n{found.verdict}"
-
-
-def papers_difference(each: Comparison) -> str:
-    """The same difference in the paper, in points, or a dash where it has none."""
-    sides = [published(side.depth, side.aug, side.batch_size) for side in (each.better, each.worse)]
-    if sides[0] is None or sides[1] is None:
-        return "–"
-    return f"{sides[0].top1_loc - sides[1].top1_loc:+.2f}"
+    return Text(difference_text(difference), style=styles[difference.verdict])

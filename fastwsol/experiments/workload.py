@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastwsol.config import GMAC, Config
+from fastwsol.config import Setting
+from fastwsol.network.networks import network_gmac
 
 Rows = Sequence[dict[str, Any]]
 """A run's metrics.jsonl."""
@@ -17,24 +18,24 @@ class Workload:
     images: int
     classes: int
 
-    def total_steps(self, setting: Config) -> int:
+    def total_steps(self, setting: Setting) -> int:
         """The steps of a whole run; images held out are not trained on."""
-        return setting.total_steps(self.images - setting.holdout * self.classes)
+        return setting.total_steps(self.images - setting.data.holdout * self.classes)
 
-    def work(self, setting: Config, steps: int) -> float:
+    def work(self, setting: Setting, steps: int) -> float:
         """The work of so many steps, in 10^9 multiply-adds of forward passes."""
-        pixels = (setting.image_size / 64) ** 2
-        return GMAC[setting.depth, setting.stem] * pixels * setting.batch_size * steps
+        pixels = (setting.views.image_size / 64) ** 2
+        return network_gmac(setting.network) * pixels * setting.optimizer.batch_size * steps
 
-    def left(self, setting: Config, rows: Rows) -> float:
+    def left(self, setting: Setting, rows: Rows) -> float:
         """The work that is left of a run."""
         return self.work(setting, self.total_steps(setting) - steps_done(rows))
 
-    def share_done(self, setting: Config, rows: Rows) -> float:
+    def share_done(self, setting: Setting, rows: Rows) -> float:
         """How far a run is, 0..1."""
         return min(1.0, steps_done(rows) / self.total_steps(setting))
 
-    def spent(self, setting: Config, rows: Rows) -> tuple[float, float]:
+    def spent(self, setting: Setting, rows: Rows) -> tuple[float, float]:
         """The work that a run's progress lines tell of, and the seconds it took."""
         work = seconds = 0.0
         last = 0
@@ -42,7 +43,7 @@ class Workload:
             if row["kind"] == "train":
                 steps = row["step"] - last
                 work += self.work(setting, steps)
-                seconds += steps * setting.batch_size / row["images_per_second"]
+                seconds += steps * setting.optimizer.batch_size / row["images_per_second"]
                 last = row["step"]
         return work, seconds
 

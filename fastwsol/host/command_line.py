@@ -8,11 +8,12 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
+from fastwsol.host.ticker import Ticker
 
 Flags = TypeVar("Flags")
 
@@ -42,19 +43,30 @@ def parse_flags(
     Raises UserError, in one line, for an unknown flag (with the nearest one that exists) or a value out of its range.
     `--help` prints and exits with status 0.
     """
+    return _parse(
+        prog,
+        f=flags,
+        args=list(arguments),
+        description=description,
+        default=tyro.MISSING_NONPROP if default is None else default,
+    )
+
+
+def parse_some_flags(flags: type[Flags], arguments: Sequence[str], prog: str) -> tuple[Flags, list[str]]:
+    """Those flags of a command line that the dataclass `flags` has, and the words that it has not.
+
+    Raises UserError for a value out of its range.
+    """
+    return _parse(prog, f=flags, args=list(arguments), return_unknown_args=True, add_help=False)
+
+
+def _parse(prog: str, **how: Any) -> Any:
     if (script := Path(sys.argv[0]).name).startswith(_SCRIPTS):
         prog = script
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(  # type: ignore[no-any-return,call-overload,unused-ignore]
-                flags,
-                args=list(arguments),
-                prog=prog,
-                description=description,
-                default=tyro.MISSING_NONPROP if default is None else default,
-                config=(tyro.conf.OmitArgPrefixes,),
-            )
+            return tyro.cli(prog=prog, config=(tyro.conf.OmitArgPrefixes,), **how)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
@@ -143,6 +155,15 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600:
         return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60):02d}m"
     return f"{seconds / 86400:.1f} days"
+
+
+def image_ticker(name: str, total: int) -> Ticker:
+    """Progress through `total` images."""
+
+    def line(done: int, rate: float, left: float) -> str:
+        return f"{name}  {done:,} of {total:,} images  {rate:,.0f} images/s  {duration(left)} left"
+
+    return Ticker(total, line)
 
 
 def _complain(text: str) -> None:

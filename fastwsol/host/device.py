@@ -83,6 +83,16 @@ def pick_autocast(precision: Precision, device: torch.device) -> Autocast:
     return Autocast(device, precision)
 
 
+def autocast_of_run(precision: Precision, trained_in: Precision, device: torch.device) -> Autocast:
+    """The number format of a trained network: `auto` is the one it was trained in, where the device has it.
+
+    A network that was trained in fp16, on a GPU, computes in fp32 on a CPU.
+    """
+    if precision != "auto":
+        return pick_autocast(precision, device)
+    return pick_autocast("fp32" if trained_in == "fp16" and device.type == "cpu" else trained_in, device)
+
+
 def use_threads(threads: int, processes: int = 1) -> int:
     """Give the CPU's work `threads` threads and return how many.
 

@@ -1,10 +1,12 @@
 """Durable writes: after a crash or a kill at any instant a file is either whole or not there."""
 
 import contextlib
+import csv
 import fcntl
+import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,6 +46,18 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
     write_durably(path, write)
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV with line ends of a single character. A row with a carriage return is quoted whole, or a reader would
+    take it for two.
+    """
+    text = io.StringIO()
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        (quoted if any("\r" in cell for cell in row if isinstance(cell, str)) else plain).writerow(row)
+    return text.getvalue()
 
 
 @contextlib.contextmanager

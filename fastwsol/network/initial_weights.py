@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fastwsol.host.errors import UserError
-from fastwsol.network.preact_resnet import PreActResNet
+from fastwsol.network.classifier import Classifier
 
 _PREFIXES = ("average.", "model.", "")
 """Of a network's tensors in a file, the first that is there: a checkpoint's running average, which evaluations look at;
@@ -59,7 +59,7 @@ def _classes_beside(path: Path) -> list[str] | None:
     return classes if isinstance(classes, list) else None
 
 
-def start_from(initial: Initial, model: PreActResNet, classes: tuple[str, ...]) -> str:
+def start_from(initial: Initial, model: Classifier, classes: tuple[str, ...]) -> str:
     """Put what fits of the file into `model`, and say what did not and why. `classes`: this run's, in label order.
 
     The layer that decides among the classes fits only where they are the same. Raises UserError where nothing fits.

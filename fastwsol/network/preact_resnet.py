@@ -5,12 +5,32 @@ symmetric padding the maps, and every box with them, would sit several pixels up
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastwsol.config import GROUP_BLOCKS, Stem
+from fastwsol.config import Stem
+from fastwsol.network.classifier import Classifier
+
+MAP_STRIDES: dict[Stem, int] = {"A": 8, "B": 4, "C": 16}
+"""Pixels of the network's square that a cell of its maps stands for, a side."""
+
+GMAC: dict[tuple[int, Stem], float] = {
+    (18, "A"): 0.99,
+    (34, "A"): 1.83,
+    (18, "B"): 3.86,
+    (34, "B"): 7.19,
+    (18, "C"): 0.25,
+    (34, "C"): 0.46,
+}
+"""10^9 multiply-adds of a forward pass over one image of 64 pixels, by depth and stem. A multiply-add is two
+operations.
+"""
+
+GROUP_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+"""Basic blocks in each of the four groups, by depth (paper, section 4)."""
 
 WIDTHS = (64, 128, 256, 512)
 GROUP_STRIDES = (1, 2, 2, 1)
@@ -97,15 +117,12 @@ class Block(nn.Module):
         return residual + self.shortcut(x_NCHW)
 
 
-class PreActResNet(nn.Module):
-    """The classifier: `forward(images)` gives `(logits, features)`.
-
-    images: float [N, 3, S, S], normalised. logits: [N, classes]. features: what the FC averages, the last group's
-    BN-ReLU output [N, 512, h, w], detached: CAMs are made from them and they never carry gradient.
-    """
+class PreActResNet(Classifier):
+    """The classifier. Features are the last group's BN-ReLU output: [N, 512, h, w]."""
 
     def __init__(self, depth: int, stem: Stem, classes: int) -> None:
         super().__init__()
+        self._map_stride = MAP_STRIDES[stem]
         self.stem = nn.Sequential(
             ImageConv2d(WIDTHS[0], 7, stride=2 if stem == "C" else 1),
             BatchNormReLU(WIDTHS[0]),
@@ -127,8 +144,30 @@ class PreActResNet(nn.Module):
         logits = self.fc(features.mean(dim=(2, 3)))
         return logits, features.detach()
 
+    @property
+    def classifier_weight(self) -> Tensor:
+        """The FC's weight: [classes, 512]."""
+        return self.fc.weight
 
-def build_model(depth: int, stem: Stem, classes: int, seed: int) -> PreActResNet:
+    @property
+    def map_stride(self) -> int:
+        """Pixels of the network's square that a cell stands for, a side."""
+        return self._map_stride
+
+    def parameter_groups(self, weight_decay: float, backbone_lr_mult: float) -> list[dict[str, Any]]:
+        """Decay on conv and FC weights only, `lr_mult` on stem and groups 0-2."""
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            decay = weight_decay if parameter.ndim > 1 else 0.0
+            in_backbone = name.startswith(("stem.", "groups.0.", "groups.1.", "groups.2."))
+            groups.setdefault((decay, backbone_lr_mult if in_backbone else 1.0), []).append(parameter)
+        return [
+            {"params": parameters, "weight_decay": decay, "lr_mult": lr_mult}
+            for (decay, lr_mult), parameters in groups.items()
+        ]
+
+
+def build_preact_resnet(depth: int, stem: Stem, classes: int, seed: int) -> PreActResNet:
     """Build the network with weights drawn from `seed` alone, on the CPU, in channels-last memory.
 
     Convolutions: truncated normal of variance 2 / fan-out; FC: 2 / fan-in, bias 0; BN: 1 and 0 (the paper's code).
@@ -152,16 +191,3 @@ _TRUNCATED_STD = 0.87962566103423978
 def _truncated_normal(weight: Tensor, variance: float, generator: torch.Generator) -> None:
     std = math.sqrt(variance) / _TRUNCATED_STD
     nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
-
-
-def parameter_groups(model: PreActResNet, weight_decay: float, backbone_lr_mult: float) -> list[dict[str, object]]:
-    """Split the parameters for the optimizer: decay on conv and FC weights only, `lr_mult` on stem and groups 0-2."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        decay = weight_decay if parameter.ndim > 1 else 0.0
-        in_backbone = name.startswith(("stem.", "groups.0.", "groups.1.", "groups.2."))
-        groups.setdefault((decay, backbone_lr_mult if in_backbone else 1.0), []).append(parameter)
-    return [
-        {"params": parameters, "weight_decay": decay, "lr_mult": lr_mult}
-        for (decay, lr_mult), parameters in groups.items()
-    ]

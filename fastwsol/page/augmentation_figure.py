@@ -1,4 +1,4 @@
-"""The paper's Figure 1, from the pipeline itself: what the network is fed of the same images under each aug."""
+"""The paper's Figure 1, from the pipeline itself: what the network sees of the same images under each aug."""
 
 import html
 import io
@@ -25,7 +25,7 @@ _IMAGES = 4
 _EPOCHS = 3
 
 
-def fed(shards: Shards, config: Config, feed: Feed) -> str:
+def augmentation_figure(shards: Shards, config: Config, feed: Feed) -> str:
     """The figure as HTML, of images that lie evenly spread over the training split of `shards`.
 
     Everything but the augmentation is as `config` has it.
@@ -34,16 +34,16 @@ def fed(shards: Shards, config: Config, feed: Feed) -> str:
     ids = np.repeat(np.linspace(0, len(train) - 1, _IMAGES).astype(np.int64), _EPOCHS)
     epochs = np.tile(np.arange(_EPOCHS), _IMAGES)
     mean, std = shards.manifest.mean, shards.manifest.std
-    found = []
+    rows = []
     for aug, title in _TITLES.items():
-        augmentation = replace(config.augmentation, aug=aug)
+        augmentation = replace(config.views, aug=aug)
         stream = Stream(train, lambda step: (ids, epochs), len(ids), augmentation, config.seed, mean, std)
         images = next(feed.batches(stream)).images.float().cpu().permute(0, 2, 3, 1).numpy()
         pixels = np.rint(images * np.asarray(std) + np.asarray(mean)).clip(0, 255).astype(np.uint8)
         shown = "".join(f'<img alt="a training image under {aug}" src="{_png(each)}">' for each in pixels)
-        found.append(f"<b>{html.escape(title)}</b>{shown}")
+        rows.append(f"<b>{html.escape(title)}</b>{shown}")
     note = f"{_IMAGES} training images in {_EPOCHS} epochs each, as they come out of the pipeline."
-    return f'<p class="note">{note}</p><div class="fed">{"".join(found)}</div>'
+    return f'<p class="note">{note}</p><div class="augmentations">{"".join(rows)}</div>'
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:

@@ -1,4 +1,4 @@
-"""The runs that a report sets side by side, by setting: runs that differ in their seed alone are one setting's."""
+"""The runs that a page sets side by side, by setting: runs that differ in their seed alone are one setting's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,16 +7,17 @@ from typing import Any
 
 from torch import Tensor
 
-from fastwsol.config import Config
+from fastwsol.config import Setting
 from fastwsol.evaluation.metrics import percent
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.experiments.tables import SettingRuns
 from fastwsol.host.errors import UserError
-from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.folder import ReportOf, RunDir, RunInfo
 from fastwsol.runs.trained import read_run
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedRun:
     """One finished run."""
 
     folder: Path
@@ -29,106 +30,118 @@ class Side:
     """Of metrics.jsonl."""
     start: dict[str, Any]
     """How it was last started: command, commit, versions."""
+    chosen: list[dict[str, Any]]
+    """Rows of its report with --threshold auto, where there is one: at thresholds that were chosen on other images."""
 
 
 @dataclass(frozen=True)
-class Setting:
+class ComparedSetting:
     """One run, or several that differ in their seed alone."""
 
     words: tuple[str, ...]
-    """What tells it apart from the others of the report, one for each thing in which they differ."""
-    sides: tuple[Side, ...]
+    """What tells it apart from the others of the page, one for each option in which they differ."""
+    runs: tuple[ComparedRun, ...]
 
     @property
     def name(self) -> str:
         """What tells it apart, as one."""
         return ", ".join(self.words)
 
-    def rates(self, protocol: str, rate: str) -> list[float]:
-        """A rate, one value a run, in percent; empty where it could not be measured."""
-        found = [side.report["rates"][protocol].get(rate) for side in self.sides]
-        return [value for value in found if value is not None]
+    @property
+    def setting(self) -> Setting:
+        """What its runs have in common."""
+        return self.runs[0].info.config.setting
+
+    @property
+    def over_seeds(self) -> SettingRuns:
+        """Its reports, as tables over seeds take them."""
+        return SettingRuns(self.name, self.setting, [run.report for run in self.runs])
 
     def of_size(self, share: Sequence[float]) -> list[float | None]:
         """GT-known Loc at IoU 0.5 of images whose object covers such a share of them, one value a run."""
-        rows = [next(row for row in side.report["sizes"] if row["share"] == share) for side in self.sides]
+        rows = [next(row for row in run.report["sizes"] if row["share"] == share) for run in self.runs]
         return [percent(*row["counts"]["gt_known_loc@0.5"]) for row in rows]
 
     def of_class(self, label: int) -> list[float | None]:
         """Top-1 Loc at IoU 0.5 of a class, one value a run; None without ground truth."""
-        return [percent(*side.report["classes"][label]["counts"]["top1_loc@0.5"]) for side in self.sides]
-
-    @property
-    def config(self) -> Config:
-        """Of its runs, with seed 0."""
-        return replace(self.sides[0].info.config, seed=0)
+        return [percent(*run.report["classes"][label]["counts"]["top1_loc@0.5"]) for run in self.runs]
 
 
-def read_side(folder: Path) -> Side:
+def read_compared_run(folder: Path) -> ComparedRun:
     """A finished run. Raises UserError where it is none, or a part of it cannot be read."""
     run = RunDir(folder)
     info = run.read_info()
     if not run.finished(info.config):
         raise UserError(f"{folder}: not finished; let it train to its end first")
-    split = info.config.eval_split
-    report = run.read_report(split)
-    images = ImageRows.read(run.report_file(split).with_suffix(".csv"))
+    of = ReportOf(info.config.eval_split)
+    report = run.read_report(of)
+    images = ImageRows.read(run.report_file(of).with_suffix(".csv"))
     try:
         rows, starts = run.rows(), run.starts()
     except (ValueError, KeyError, TypeError):
         starts = []
     if not starts:
         raise UserError(f"{folder}: environment.json or metrics.jsonl is missing or damaged; restore it from a copy")
-    return Side(folder, info, report, images, rows, starts[-1])
+    return ComparedRun(folder, info, report, images, rows, starts[-1], _chosen_rows(run, of))
 
 
-def read_weights(side: Side) -> dict[str, Tensor]:
+def _chosen_rows(run: RunDir, of: ReportOf) -> list[dict[str, Any]]:
+    """Of the report on the same images with --threshold auto; none where there is no such report."""
+    with_choice = replace(of, threshold="auto")
+    if not run.report_file(with_choice).is_file():
+        return []
+    return [row for row in run.read_report(with_choice)["strict_at"] if row["kind"] == "chosen"]
+
+
+def read_weights(compared: ComparedRun) -> dict[str, Tensor]:
     """The tensors of a run's newest checkpoint, by the names of `step.state_tensors`. Raises UserError where there is
     none, or the report is of another.
     """
-    run = RunDir(side.folder)
+    run = RunDir(compared.folder)
     _, saved = read_run(run)
-    if saved.step != side.report["step"]:
+    if saved.step != compared.report["step"]:
         raise UserError(
             f"{run.checkpoints}: the newest whole checkpoint is of step {saved.step}, the report of step "
-            f"{side.report['step']}; restore the checkpoint from a copy, or evaluate again"
+            f"{compared.report['step']}; restore the checkpoint from a copy, or evaluate again"
         )
     return saved.tensors
 
 
-def check_alike(sides: Sequence[Side]) -> None:
+def check_alike(runs: Sequence[ComparedRun]) -> None:
     """Raise UserError where a run is named twice, was evaluated on other images, or trained on other shards."""
-    first = sides[0]
-    folders = [side.folder.resolve() for side in sides]
-    for number, side in enumerate(sides):
+    first = runs[0]
+    folders = [run.folder.resolve() for run in runs]
+    for number, run in enumerate(runs):
         if folders[number] in folders[:number]:
-            raise UserError(f"{side.folder}: is named twice; leave it out once")
-        same = side.info.shards_digest == first.info.shards_digest and side.images.names == first.images.names
-        if not same:
-            raise UserError(f"{side.folder}: was evaluated on other images than {first.folder}; report on it alone")
+            raise UserError(f"{run.folder}: is named twice; leave it out once")
+        if run.info.shards_digest != first.info.shards_digest or run.images.names != first.images.names:
+            raise UserError(f"{run.folder}: was evaluated on other images than {first.folder}; report on it alone")
 
 
-def settings_of(sides: Sequence[Side]) -> list[Setting]:
-    """The settings of `sides`, in the order of their first runs; of two copies of a run each is named by its folder."""
-    configs = [side.info.config for side in sides]
+def settings_of(runs: Sequence[ComparedRun]) -> list[ComparedSetting]:
+    """The settings of `runs`, in the order of their first ones; of two copies of a run each is named by its folder."""
+    configs = [run.info.config for run in runs]
     if len(set(configs)) < len(configs):
-        return [Setting((str(side.folder),), (side,)) for side in sides]
-    of_config: dict[Config, list[Side]] = {}
-    for side in sides:
-        of_config.setdefault(replace(side.info.config, seed=0), []).append(side)
-    if len(of_config) == len(sides):  # then a seed may be what tells two runs apart
-        of_config = {side.info.config: [side] for side in sides}
-    words = differences(list(of_config))
-    return [Setting(each, tuple(found)) for each, found in zip(words, of_config.values(), strict=True)]
+        return [ComparedSetting((str(run.folder),), (run,)) for run in runs]
+    of_setting: dict[Setting, list[ComparedRun]] = {}
+    for run in runs:
+        of_setting.setdefault(run.info.config.setting, []).append(run)
+    if len(of_setting) == len(runs):  # then a seed may be what tells two runs apart
+        words = differences([config.flat() for config in configs])
+        return [ComparedSetting(each, (run,)) for each, run in zip(words, runs, strict=True)]
+    words = differences([setting.flat() for setting in of_setting])
+    return [ComparedSetting(each, tuple(own)) for each, own in zip(words, of_setting.values(), strict=True)]
 
 
-def differences(configs: Sequence[Config]) -> list[tuple[str, ...]]:
-    """What tells configurations apart, a word for each field in which they differ; of a single one its augmentation."""
-    if len(configs) == 1:
-        return [(configs[0].aug,)]
-    fields = [config.to_json() for config in configs]
-    differing = [name for name in fields[0] if len({str(each[name]) for each in fields}) > 1]
-    return [tuple(_word(name, each[name]) for name in differing) for each in fields]
+def differences(options: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """What tells runs apart, a word for each option in which they differ; of a single one its augmentation.
+
+    options: of each run the values of `Config.flat` or `Setting.flat`.
+    """
+    if len(options) == 1:
+        return [(options[0]["aug"],)]
+    differing = [name for name in options[0] if len({str(each[name]) for each in options}) > 1]
+    return [tuple(_word(name, each[name]) for name in differing) for each in options]
 
 
 def _word(name: str, value: Any) -> str:

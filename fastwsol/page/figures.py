@@ -9,10 +9,11 @@ from typing import Any
 
 from plotly import graph_objects as go
 
-from fastwsol.evaluation.boxes import CAM_THRESHOLD
-from fastwsol.evaluation.console_tables import share_text
-from fastwsol.evaluation.metrics import LEVELS, percent
-from fastwsol.page.compared_runs import Setting, Side, short_names
+from fastwsol.evaluation.console_tables import beside_gt_known, share_text
+from fastwsol.evaluation.metrics import percent
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD
+from fastwsol.page.compared_runs import ComparedRun, ComparedSetting, short_names
+from kernels.levels import LEVELS, level_of, threshold_of
 
 COLOURS = ("#3b82f6", "#d97706", "#10b981", "#ef4444", "#8b5cf6", "#06b6d4", "#ec4899", "#65a30d")
 """Of the settings, in turn."""
@@ -25,19 +26,19 @@ FEW_CLASSES = 40
 Points = tuple[list[float], list[float]]
 
 
-def figures(settings: Sequence[Setting]) -> dict[str, dict[str, Any]]:
+def figures(settings: Sequence[ComparedSetting]) -> dict[str, dict[str, Any]]:
     """By the id of its place on the page: the figure as Plotly's JSON. Without ground truth those on boxes are left
     out.
     """
-    found = {"chart-loss": _loss(settings), "chart-clas": _classification(settings)}
-    if all(side.report["images_with_boxes"] for setting in settings for side in setting.sides):
-        found |= {
+    drawn = {"chart-loss": _loss(settings), "chart-clas": _classification(settings)}
+    if all(run.report["images_with_boxes"] for setting in settings for run in setting.runs):
+        drawn |= {
             "chart-loc": _localization(settings),
             "chart-thresholds": _thresholds(settings),
             "chart-sizes": _sizes(settings),
             "chart-classes": _classes(settings),
         }
-    return {name: figure.to_plotly_json() for name, figure in found.items()}
+    return {name: figure.to_plotly_json() for name, figure in drawn.items()}
 
 
 def _figure(title: str, x: str, y: str, hovermode: str = "closest") -> go.Figure:
@@ -58,18 +59,22 @@ def _figure(title: str, x: str, y: str, hovermode: str = "closest") -> go.Figure
 
 
 def _add_lines(
-    figure: go.Figure, settings: Sequence[Setting], points: Callable[[Side], Points], of_legend: bool = True, **how: Any
+    figure: go.Figure,
+    settings: Sequence[ComparedSetting],
+    points: Callable[[ComparedRun], Points],
+    of_legend: bool = True,
+    **how: Any,
 ) -> None:
     """A line for each run, in the colour of its setting, which stands in the legend once."""
     for number, setting in enumerate(settings):
-        for k, side in enumerate(setting.sides):
-            x, y = points(side)
+        for k, run in enumerate(setting.runs):
+            x, y = points(run)
             line = {"color": _colour(number), "dash": _dash(number), "width": 2} | how.get("line", {})
-            several = len(setting.sides) > 1
+            several = len(setting.runs) > 1
             figure.add_scatter(
                 x=x,
                 y=y,
-                name=f"{setting.name}, seed {side.info.config.seed}" if several else setting.name,
+                name=f"{setting.name}, seed {run.info.config.seed}" if several else setting.name,
                 mode=how.get("mode", "lines"),
                 line=line,
                 opacity=0.7 if several else 1,
@@ -82,64 +87,62 @@ def _add_lines(
                 )
 
 
-def _loss(settings: Sequence[Setting]) -> go.Figure:
+def _loss(settings: Sequence[ComparedSetting]) -> go.Figure:
     figure = _figure("Training loss", "epoch", "loss")
-    _add_lines(figure, settings, lambda side: _trained(side, "loss"))
+    _add_lines(figure, settings, lambda run: _trained(run, "loss"))
     return figure
 
 
-def _classification(settings: Sequence[Setting]) -> go.Figure:
+def _classification(settings: Sequence[ComparedSetting]) -> go.Figure:
     figure = _figure("Top-1 Clas: on the training views (dotted) and on the evaluated images", "epoch", "%")
     thin = {"dash": "dot", "width": 1.5}
-    _add_lines(figure, settings, lambda side: _trained(side, "train_top1_clas"), of_legend=False, line=thin)
-    _add_lines(figure, settings, lambda side: _evaluated(side, "top1_clas"), mode="lines+markers")
+    _add_lines(figure, settings, lambda run: _trained(run, "train_top1_clas"), of_legend=False, line=thin)
+    _add_lines(figure, settings, lambda run: _evaluated(run, "top1_clas"), mode="lines+markers")
     return figure
 
 
-def _localization(settings: Sequence[Setting]) -> go.Figure:
+def _localization(settings: Sequence[ComparedSetting]) -> go.Figure:
     figure = _figure("Top-1 Loc at IoU 0.5 on the evaluated images", "epoch", "%")
-    _add_lines(figure, settings, lambda side: _evaluated(side, "top1_loc@0.5"), mode="lines+markers")
+    _add_lines(figure, settings, lambda run: _evaluated(run, "top1_loc@0.5"), mode="lines+markers")
     return figure
 
 
-def _trained(side: Side, column: str) -> Points:
-    rows = [row for row in side.rows if row["kind"] == "train"]
+def _trained(run: ComparedRun, column: str) -> Points:
+    rows = [row for row in run.rows if row["kind"] == "train"]
     return [row["epoch"] for row in rows], [row[column] for row in rows]
 
 
-def _evaluated(side: Side, rate: str) -> Points:
-    rows = [row for row in side.rows if row["kind"] == "eval"]
-    epochs_a_step = side.info.config.epochs / side.report["total_steps"]
+def _evaluated(run: ComparedRun, rate: str) -> Points:
+    rows = [row for row in run.rows if row["kind"] == "eval"]
+    epochs_a_step = run.info.config.schedule.epochs / run.report["total_steps"]
     return [row["step"] * epochs_a_step for row in rows], [row["strict"][rate] for row in rows]
 
 
-def _thresholds(settings: Sequence[Setting]) -> go.Figure:
+def _thresholds(settings: Sequence[ComparedSetting]) -> go.Figure:
     figure = _figure("GT-known Loc at IoU 0.5 against the map's threshold", "share of the map's maximum", "%")
-    levels = [level / (LEVELS - 1) for level in range(LEVELS)]
-    _add_lines(figure, settings, lambda side: (levels, _curve(side)))
-    kinds = {"0.2 of the maximum": "circle", "chosen": "diamond", "oracle": "star"}
-    for kind, symbol in kinds.items():
+    thresholds = [threshold_of(level) for level in range(LEVELS)]
+    _add_lines(figure, settings, lambda run: (thresholds, _curve(run)))
+    for kind, (name, symbol) in _MARKS.items():
         marks = [
-            (setting.name, _colour(number), at, _curve(side)[round(at * (LEVELS - 1))])
+            (setting.name, _colour(number), at, _curve(run)[level_of(at)])
             for number, setting in enumerate(settings)
-            for side in setting.sides
-            for name, at in _marked(side)
-            if name.startswith(kind)
+            for run in setting.runs
+            for at in _marked(run, kind)
         ]
         if marks:
             figure.add_scatter(
                 x=[at for *_, at, _ in marks],
                 y=[rate for *_, rate in marks],
-                text=[f"{name}, {kind}: at {at:.2f}" for name, _, at, _ in marks],
+                text=[f"{of}, {name}: at {at:.2f}" for of, _, at, _ in marks],
                 hovertemplate="%{text}, %{y:.2f} %<extra></extra>",
                 mode="markers",
                 marker={"color": [colour for _, colour, *_ in marks], "size": 11, "symbol": symbol},
                 showlegend=False,
             )
             figure.add_scatter(
-                x=[None], y=[None], mode="markers", marker={"color": _GREY, "size": 10, "symbol": symbol}, name=kind
+                x=[None], y=[None], mode="markers", marker={"color": _GREY, "size": 10, "symbol": symbol}, name=name
             )
-    for baseline, dash in zip(_baselines(settings[0].sides[0].report), ("dash", "dot"), strict=False):
+    for baseline, dash in zip(beside_gt_known(settings[0].runs[0].report), ("dash", "dot"), strict=False):
         rate = baseline["rates"]["strict"]["gt_known_loc@0.5"]
         figure.add_scatter(
             x=[0, 1], y=[rate, rate], name=baseline["name"], mode="lines", line={"dash": dash, "color": _GREY}
@@ -147,32 +150,42 @@ def _thresholds(settings: Sequence[Setting]) -> go.Figure:
     return figure
 
 
-def _curve(side: Side) -> list[float]:
-    return [100 * hits / side.report["images_with_boxes"] for hits in side.report["curve"]["single"]["0.5"]]
+def _curve(run: ComparedRun) -> list[float]:
+    return [100 * hits / run.report["images_with_boxes"] for hits in run.report["curve"]["single"]["0.5"]]
 
 
-def _marked(side: Side) -> list[tuple[str, float]]:
-    others = [(other["name"], other["thresholds"]["0.5"]) for other in side.report["strict_at"]]
-    return [("0.2 of the maximum", CAM_THRESHOLD), *others]
+_MARKS = {
+    "paper": (f"{CAM_THRESHOLD} of the maximum", "circle"),
+    "chosen": ("chosen", "diamond"),
+    "oracle": ("oracle", "star"),
+}
+"""By the kind of a threshold: its name in the legend, and its symbol."""
 
 
-def _sizes(settings: Sequence[Setting]) -> go.Figure:
+def _marked(run: ComparedRun, kind: str) -> list[float]:
+    """The thresholds of a kind that a run's curve is marked at."""
+    if kind == "paper":
+        return [CAM_THRESHOLD]
+    return [row["thresholds"]["0.5"] for row in [*run.report["strict_at"], *run.chosen] if row["kind"] == kind]
+
+
+def _sizes(settings: Sequence[ComparedSetting]) -> go.Figure:
     figure = _figure("GT-known Loc at IoU 0.5 by the share of the image that the object covers", "", "%")
-    rows = [row for row in settings[0].sides[0].report["sizes"] if row["images"]]
+    rows = [row for row in settings[0].runs[0].report["sizes"] if row["images"]]
     shares = [row["share"] for row in rows]
     names = [share_text(share) for share in shares]
 
     for number, setting in enumerate(settings):
         mean, spread = _mean_and_spread([setting.of_size(share) for share in shares])
         figure.add_bar(x=names, y=mean, error_y=spread, name=setting.name, marker_color=_colour(number))
-    for name in (each["name"] for each in _baselines(settings[0].sides[0].report)):
+    for baseline in beside_gt_known(settings[0].runs[0].report):
         figure.add_scatter(
             x=names,
-            y=[percent(*row["baselines"][name]["gt_known_loc@0.5"]) for row in rows],
-            name=name,
+            y=[percent(*row["baselines"][baseline["key"]]["gt_known_loc@0.5"]) for row in rows],
+            name=baseline["name"],
             mode="markers",
             marker={
-                "symbol": "line-ew-open" if name.endswith("frame") else "x-thin-open",
+                "symbol": "line-ew-open" if baseline["kind"] == "whole-image" else "x-thin-open",
                 "size": 20,
                 "color": _GREY,
                 "line": {"width": 3},
@@ -181,10 +194,10 @@ def _sizes(settings: Sequence[Setting]) -> go.Figure:
     return figure
 
 
-def _classes(settings: Sequence[Setting]) -> go.Figure:
+def _classes(settings: Sequence[ComparedSetting]) -> go.Figure:
     """Classes in the order of the first setting's Top-1 Loc; those without a ground-truth box are left out."""
     figure = _figure("Top-1 Loc at IoU 0.5 by class", "", "%", "x unified")
-    names = short_names(settings[0].sides[0].info.class_names)
+    names = short_names(settings[0].runs[0].info.class_names)
     means, _ = _mean_and_spread([settings[0].of_class(label) for label in range(len(names))])
     first = {label: mean for label, mean in enumerate(means) if mean is not None}
     order = sorted(first, key=lambda label: -first[label])
@@ -212,11 +225,6 @@ def _mean_and_spread(points: Sequence[Sequence[float | None]]) -> tuple[list[flo
         return means, None
     spreads = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in known]
     return means, {"type": "data", "array": spreads, "thickness": 1.2, "width": 3}
-
-
-def _baselines(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Those that stand beside GT-known Loc at IoU 0.5."""
-    return [each for each in report["baselines"] if each["name"].endswith(("frame", "0.5"))]
 
 
 def _colour(number: int) -> str:

@@ -1,6 +1,6 @@
 """The images that a report shows of every run: which they are, and what the page needs to show each of them.
 
-The page cuts no map and measures no box: each image carries its box and IoU at all 256 levels, from Python.
+The page cuts no map and measures no box: each image carries its box and IoU at every level, from Python.
 """
 
 import base64
@@ -16,17 +16,20 @@ from PIL import Image
 import kernels
 from fastwsol.dataset.shards import Split
 from fastwsol.draws import gallery_order
-from fastwsol.evaluation.boxes import to_input
+from fastwsol.evaluation.boxes import to_square
 
 Kind = Literal["best", "worst", "random"]
 KINDS: tuple[Kind, ...] = ("best", "worst", "random")
+
+NO_TRUTH = np.iinfo(np.uint8).max
+"""In place of an IoU where there is no ground truth."""
 
 LONGEST_SIDE = 128
 """Pixels that an image has on the page at most; larger ones are shrunk."""
 
 
 @dataclass(frozen=True)
-class Chosen:
+class GalleryImages:
     """K images, the same for every run."""
 
     ids: NDArray[np.int64]
@@ -35,7 +38,7 @@ class Chosen:
     """Why each is shown: [K]."""
 
 
-def choose_images(ious: Sequence[NDArray[np.float64]], count: int) -> Chosen:
+def choose_images(ious: Sequence[NDArray[np.float64]], count: int) -> GalleryImages:
     """Up to `count` images of N: a third of them the best, a third the worst, the rest drawn from the others.
 
     ious: for each run the IoU of each image's box, float64 [N], NaN where it has no ground truth. Best and worst are
@@ -48,29 +51,29 @@ def choose_images(ious: Sequence[NDArray[np.float64]], count: int) -> Chosen:
     order = gallery_order(len(mean))
     others = order[~np.isin(order, np.concatenate([best, worst]))][: count - 2 * third]
     kinds: list[Kind] = [*["best"] * len(best), *["worst"] * len(worst), *["random"] * len(others)]  # type: ignore[list-item]
-    return Chosen(np.concatenate([best, worst, others]), kinds)
+    return GalleryImages(np.concatenate([best, worst, others]), kinds)
 
 
-def shown_images(split: Split, chosen: Chosen, frame: int) -> list[dict[str, Any]]:
+def shown_images(split: Split, gallery: GalleryImages, square: int) -> list[dict[str, Any]]:
     """What the page shows of each image whatever the run: its name, label, picture, and ground-truth boxes.
 
-    Boxes are in the pixels of the network's input, `frame` a side, which the page stretches over the picture.
+    Boxes are in the pixels of the network's input, `square` a side, which the page stretches over the picture.
     """
-    found = []
-    for row, kind in zip(chosen.ids.tolist(), chosen.kinds, strict=True):
+    images = []
+    for row, kind in zip(gallery.ids.tolist(), gallery.kinds, strict=True):
         boxes = split.boxes[split.box_offsets[row] : split.box_offsets[row + 1]]
         width, height = int(split.widths[row]), int(split.heights[row])
-        in_frame = to_input(boxes, width, height, frame)
-        found.append(
+        in_square = to_square(boxes, width, height, square)
+        images.append(
             {
                 "name": split.names([row])[0],
                 "kind": kind,
                 "label": int(split.labels[row]),
                 "picture": picture(split.image(row)),
-                "truths": [[round(side, 2) for side in box] for box in in_frame.tolist()],
+                "truths": [[round(side, 2) for side in box] for box in in_square.tolist()],
             }
         )
-    return found
+    return images
 
 
 def picture(encoded: bytes) -> str:
@@ -86,22 +89,22 @@ def picture(encoded: bytes) -> str:
 
 
 def shown_maps(
-    cams: NDArray[np.float32], predicted: NDArray[np.int64], split: Split, ids: NDArray[np.int64], frame: int
+    cams: NDArray[np.float32], predicted: NDArray[np.int64], split: Split, ids: NDArray[np.int64], square: int
 ) -> list[dict[str, Any]]:
-    """What the page shows of each image of one run: its map, and at each of 256 levels its box and IoU.
+    """What the page shows of each image of one run: its map, and at each level (`kernels.levels`) its box and IoU.
 
-    cams: float32 [K, h, w] and predicted: int64 [K], of rows `ids` [K] of the split. In the page's JSON:
-    map: an 8-bit grey PNG, `frame` pixels a side but for what LONGEST_SIDE shrinks, of the levels of each pixel;
-    boxes: [256, 4] whole pixels of the frame, as base64 of uint16, little-endian;
-    ious: [256], hundredths rounded down, as base64 of uint8, 255 without ground truth: so a box is a hit at IoU .3,
-    .5 or .7 exactly where its number is at least 30, 50 or 70.
+    cams: float32 [K, h, w] and predicted: int64 [K], of rows `ids` [K] of the split. In the page's JSON: map: an 8-bit
+    grey PNG, `square` pixels a side but for what LONGEST_SIDE shrinks, of the levels of each pixel; boxes: [LEVELS, 4]
+    whole pixels of the square, as base64 of uint16, little-endian; ious: [LEVELS], hundredths rounded down, as base64
+    of uint8, NO_TRUTH without ground truth: so a box is a hit at IoU .3, .5 or .7 exactly where its number is at least
+    30, 50 or 70.
     """
-    levels = kernels.cam_levels(cams, frame)
+    levels = kernels.cam_levels(cams, square)
     boxes = kernels.threshold_sweep(levels)
     part = split.subset("gallery", ids)
-    frames = np.stack([part.widths, part.heights], axis=1).astype(np.int32)
-    ious, _ = kernels.sweep_ious(levels, part.boxes, part.box_offsets, frames)
-    # A constant map hits nothing, though its box at level 0 is the whole frame: as `curve_hits` counts it.
+    sizes = np.stack([part.widths, part.heights], axis=1).astype(np.int32)
+    ious, _ = kernels.sweep_ious(levels, part.boxes, part.box_offsets, sizes)
+    # A constant map hits nothing, though its box at level 0 is the whole map: as `curve_hits` counts it.
     constant = levels.max(axis=(1, 2)) == 0
     boxes[constant], ious[constant] = 0, np.where(np.isnan(ious[constant]), np.nan, 0)
     return [
@@ -116,10 +119,10 @@ def shown_maps(
 
 
 def hundredths(ious: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """IoUs in hundredths, rounded down so that k stands for at least k / 100 and no less; 255 for NaN."""
+    """IoUs in hundredths, rounded down so that k stands for at least k / 100 and no less; NO_TRUTH for NaN."""
     steps = np.arange(1, 101) / 100
-    found = np.searchsorted(steps, ious, side="right")  # NaN sorts behind all
-    return np.where(np.isnan(ious), 255, found).astype(np.uint8)
+    whole = np.searchsorted(steps, ious, side="right")  # NaN sorts behind all
+    return np.where(np.isnan(ious), NO_TRUTH, whole).astype(np.uint8)
 
 
 def grey_png(levels: NDArray[np.uint8]) -> str:

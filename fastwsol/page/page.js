@@ -4,9 +4,9 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const PAGE = 24; // cards that are added at a time
-const NO_TRUTH = 255;
+const NO_TRUTH = data.no_truth; // in place of an IoU
 const SIDE = 128; // pixels of a canvas
-const PAPERS_LEVEL = 51; // 0.2 of 255
+const { top: TOP_LEVEL, paper: PAPERS_LEVEL } = data.levels;
 
 const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
@@ -143,8 +143,8 @@ function coloured(image) {
   return canvas;
 }
 
-function outline(context, box, frame, colour) {
-  const scale = SIDE / frame;
+function outline(context, box, square, colour) {
+  const scale = SIDE / square;
   const [x0, y0, x1, y1] = Array.from(box, (side) => side * scale);
   if (x1 <= x0) return;
   context.lineWidth = 4; context.strokeStyle = "rgba(0, 0, 0, .55)";
@@ -166,8 +166,8 @@ async function draw({ canvas, what, run, seen, level, box }, image) {
     context.globalAlpha = 1;
   }
   if (what !== "map") {
-    for (const truth of image.truths) outline(context, truth, data.frame, "#4c8dff");
-    outline(context, box, run.frame, "#1fd267");
+    for (const truth of image.truths) outline(context, truth, data.square, "#4c8dff");
+    outline(context, box, run.square, "#1fd267");
   }
   canvas.dataset.level = level;
 }
@@ -251,8 +251,8 @@ function show() {
   const now = state();
   const found = chosen(now);
   showCards(found.slice(0, most), now);
-  byId("level-shown").textContent = `${(now.level / 255).toFixed(2)} of the maximum (level ${now.level})`;
-  controls.level.setAttribute("aria-valuetext", `${(now.level / 255).toFixed(2)} of the maximum`);
+  byId("level-shown").textContent = `${(now.level / TOP_LEVEL).toFixed(2)} of the maximum (level ${now.level})`;
+  controls.level.setAttribute("aria-valuetext", `${(now.level / TOP_LEVEL).toFixed(2)} of the maximum`);
   const key = { 30: "0.3", 50: "0.5", 70: "0.7" }[now.iou];
   byId("counts").tBodies[0].replaceChildren(...now.runs.filter((run) => run.with_boxes).map((run) => {
     const hits = run.curve[key][now.level];

@@ -4,89 +4,77 @@ import html
 import statistics
 from collections.abc import Sequence
 
-from fastwsol.config import AugName
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.evaluation.console_tables import percent_text, share_text
-from fastwsol.experiments.paper_claims import CLAIMS, judge, overall, overall_name
-from fastwsol.experiments.paper_numbers import published, stands_beside
 from fastwsol.experiments.tables import (
     COLUMNS,
-    DECIDES,
     HOW_JUDGED,
+    SeedRow,
+    claim_tables,
     difference_text,
     mean_and_spread,
-    papers_cells,
+    notes_below,
     papers_difference,
+    rows_over_seeds,
 )
 from fastwsol.host.command_line import without_folders
-from fastwsol.page.compared_runs import Setting
+from fastwsol.network.networks import network_name
+from fastwsol.page.compared_runs import ComparedSetting
 
 Cells = Sequence[str]
 
 
-def numbers(settings: Sequence[Setting]) -> str:
+def numbers(settings: Sequence[ComparedSetting]) -> str:
     """The rates under each protocol: mean and spread over seeds, the fixed boxes, and the paper's numbers where they
     are of the same images.
     """
-    report = settings[0].sides[0].report
+    report = settings[0].runs[0].report
     if not report["images_with_boxes"]:
         return _classification(settings)
-    several = any(len(setting.sides) > 1 for setting in settings)
-    shows_paper = stands_beside(report)
+    several = any(len(setting.runs) > 1 for setting in settings)
     heads = ["", *(["seeds"] if several else []), *(title.replace("\n", " ") for title in COLUMNS.values())]
-    found = []
+    of_protocols = []
     for protocol in PROTOCOLS:
-        rows, below = [], []
-        for setting in settings:
-            cells = [mean_and_spread(setting.rates(protocol, rate)) for rate in COLUMNS]
-            rows.append([setting.name, *([str(len(setting.sides))] if several else []), *cells])
-        for aug, depth, batch_size in dict.fromkeys(_as_the_paper_names(setting) for setting in settings):
-            if shows_paper and (said := published(depth, aug, batch_size)) is not None:
-                name = f"the paper: {aug}, depth {depth}, batch {batch_size}"
-                below.append([name, *(["1"] if several else []), *papers_cells(said)])
-        for baseline in report["baselines"]:
-            rates = baseline["rates"][protocol]
-            shown = [rates.get(rate) if rate.startswith("gt_known") else None for rate in COLUMNS]
-            box = ",".join(map(str, baseline["box"]))
-            cells = ["" if each is None else percent_text(each) for each in shown]
-            below.append([f"{baseline['name']} ({box})", *([""] if several else []), *cells])
+        rows = rows_over_seeds([setting.over_seeds for setting in settings], protocol)
+        own = [_cells(row, several) for row in rows if row.kind == "setting"]
+        below = [_cells(row, several) for row in rows if row.kind != "setting"]
         title = f"{protocol}, percent, maps kept at {report['cam_threshold']:g} of the maximum"
-        found.append(table(title + ("; mean ± standard deviation over seeds" if several else ""), heads, rows, below))
-    note = "Baselines answer one box for every image, found on the boxes of train."
-    if shows_paper:
-        note += " The paper's numbers are of Tiny ImageNet's val after 1500 epochs, under paper2018."
-    return "".join(found) + f'<p class="note">{html.escape(note)}</p>' + (_each_run(settings) if several else "")
+        title += "; mean ± standard deviation over seeds" if several else ""
+        of_protocols.append(table(title, heads, own, below))
+    note = html.escape(" ".join(notes_below(report)))
+    return "".join(of_protocols) + f'<p class="note">{note}</p>' + (_each_run(settings) if several else "")
 
 
-def _as_the_paper_names(setting: Setting) -> tuple[AugName, int, int]:
-    return setting.config.aug, setting.config.depth, setting.config.batch_size
+def _cells(row: SeedRow, several: bool) -> list[str]:
+    seeds = ["" if row.seeds is None else str(row.seeds)] if several else []
+    return [row.name, *seeds, *row.cells]
 
 
-def _classification(settings: Sequence[Setting]) -> str:
+def _classification(settings: Sequence[ComparedSetting]) -> str:
     """What can be told of images without ground-truth boxes."""
-    rows = [[each.name, mean_and_spread(each.rates(PROTOCOLS[0], "top1_clas"))] for each in settings]
+    rows = [[each.name, mean_and_spread(each.over_seeds.values(PROTOCOLS[0], "top1_clas"))] for each in settings]
     note = "None of these images has a ground-truth box: how well objects are localized cannot be measured."
     return table("classification, percent", ["", "Top-1 Clas"], rows) + f'<p class="note">{note}</p>'
 
 
-def _each_run(settings: Sequence[Setting]) -> str:
+def _each_run(settings: Sequence[ComparedSetting]) -> str:
     rows = [
         [
             setting.name,
-            str(side.info.config.seed),
-            *(percent_text(side.report["rates"][PROTOCOLS[0]].get(rate)) for rate in COLUMNS),
+            str(run.info.config.seed),
+            *(percent_text(run.report["rates"][PROTOCOLS[0]].get(rate)) for rate in COLUMNS),
         ]
         for setting in settings
-        for side in setting.sides
+        for run in setting.runs
     ]
     heads = ["", "seed", *(title.replace("\n", " ") for title in COLUMNS.values())]
     title = f"Every run, {PROTOCOLS[0]}"
     return f"<details><summary>{title}</summary>{table('', heads, rows, label=title)}</details>"
 
 
-def by_size_and_class(settings: Sequence[Setting]) -> str:
+def by_size_and_class(settings: Sequence[ComparedSetting]) -> str:
     """The charts by object size and by class as tables, of the means over seeds."""
-    report = settings[0].sides[0].report
+    report = settings[0].runs[0].report
     if not report["images_with_boxes"]:
         return ""
     names = [setting.name for setting in settings]
@@ -109,53 +97,48 @@ def _mean_cell(rates: Sequence[float | None]) -> str:
     return percent_text(statistics.mean(known) if known else None)
 
 
-def claims(settings: Sequence[Setting]) -> str:
+def claims(settings: Sequence[ComparedSetting]) -> str:
     """What becomes of the paper's claims, as far as these settings test them; empty where they test none."""
-    words_of = {setting.config: setting.words for setting in settings}
+    words_of = {setting.setting: setting.words for setting in settings}
     if len(words_of) < len(settings):
         return ""  # runs that cannot be told apart
-    judged = {
-        protocol: judge({setting.config: setting.rates(protocol, DECIDES) for setting in settings})
-        for protocol in PROTOCOLS
-    }
-    found = []
-    for claim, text in CLAIMS.items():
-        ours = [each for each in judged[PROTOCOLS[0]] if each.claim == claim]
-        if not ours:
-            continue
+    tables = []
+    for each in claim_tables([setting.over_seeds for setting in settings]):
         rows = []
-        for each in ours:
-            cells = [difference_text(judged[protocol][each]).replace("\n", ", ") for protocol in PROTOCOLS]
-            shared = ", ".join(word for word in words_of[each.worse] if word in words_of[each.better])
-            what = " − ".join(each.sides) + (f" ({shared})" if shared else "")
-            rows.append([what, papers_difference(each), *cells])
-        verdicts = [overall([judged[protocol][each] for each in ours]) for protocol in PROTOCOLS]
-        title = f"Claim {claim}: {text} (Top-1 Loc, IoU 0.5, points)"
-        found.append(
-            table(title, ["first − second", "the paper", *PROTOCOLS], rows, [[overall_name(ours), "", *verdicts]])
+        for comparison, of_protocol in zip(each.comparisons, each.differences, strict=True):
+            cells = [difference_text(of_protocol[protocol]).replace("\n", ", ") for protocol in PROTOCOLS]
+            better, worse = words_of[comparison.better], words_of[comparison.worse]
+            shared = ", ".join(word for word in worse if word in better)
+            name = " − ".join(comparison.sides) + (f" ({shared})" if shared else "")
+            rows.append([name, papers_difference(comparison), *cells])
+        title = f"Claim {each.claim}: {each.title} (Top-1 Loc, IoU 0.5, points)"
+        verdicts = [each.verdicts[protocol] for protocol in PROTOCOLS]
+        tables.append(
+            table(title, ["first − second", "the paper", *PROTOCOLS], rows, [[each.verdict_name, "", *verdicts]])
         )
-    if not found:
+    if not tables:
         return ""
-    return "".join(found) + f'<p class="note">{html.escape(HOW_JUDGED)}</p>'
+    return "".join(tables) + f'<p class="note">{html.escape(HOW_JUDGED)}</p>'
 
 
-def runs(settings: Sequence[Setting]) -> str:
+def runs(settings: Sequence[ComparedSetting]) -> str:
     """What was run and how: a row for each run, and the commands below."""
     rows, commands = [], []
     for setting in settings:
-        for side in setting.sides:
-            config, last = side.info.config, side.start
-            trained = f"{config.epochs:g} epochs, batch {config.batch_size}, seed {config.seed}"
+        for run in setting.runs:
+            config = run.info.config
+            batch_size = config.optimizer.batch_size
+            trained = f"{config.schedule.epochs:g} epochs, batch {batch_size}, seed {config.seed}"
             rows.append(
                 [
                     setting.name,
-                    f"ResNet-{config.depth}, stem {config.stem}, {config.aug}",
+                    f"{network_name(config.network)}, {config.views.aug}",
                     trained,
-                    f"{side.report['precision']} on {side.report['device']}",
-                    _commit(last["git"]),
+                    f"{run.report['precision']} on {run.report['device']}",
+                    _commit(run.start["git"]),
                 ]
             )
-            commands.append(f"# {setting.name}, seed {config.seed}\n{without_folders(last['command'])}")
+            commands.append(f"# {setting.name}, seed {config.seed}\n{without_folders(run.start['command'])}")
     heads = ["run", "network", "training", "evaluated", "commit"]
     written = html.escape("\n".join(commands))
     return (

@@ -9,8 +9,6 @@
   `<Image name="image">` and `<RectangleLabels name="label" toName="image">` are called so.
 """
 
-import csv
-import io
 import json
 import shutil
 import tempfile
@@ -18,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
+from fastwsol.host.files import csv_text
 from fastwsol.prediction.predictor import Prediction, ScoredBox, Skipped
 
 Format = Literal["coco", "csv", "jsonl", "label-studio"]
@@ -84,23 +83,20 @@ def _write_coco(file: BinaryIO, predictions: Predictions, about: About) -> None:
 
 
 def _write_csv(file: BinaryIO, predictions: Predictions, about: About) -> None:
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    try:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(CSV_COLUMNS)
-        for each in predictions:
-            if isinstance(each, Skipped):
-                continue
-            probabilities = {one.wnid: one.probability for one in each.classes}
-            image = (each.name, each.width, each.height)
-            for box in each.boxes:
-                edges = _rounded(box.x0, box.y0, box.x1, box.y1)
-                writer.writerow([*image, *edges, box.wnid, box.score, probabilities[box.wnid]])
-            if not each.boxes:
-                likeliest = each.classes[0]
-                writer.writerow([*image, *[""] * 4, likeliest.wnid, "", likeliest.probability])
-    finally:
-        text.detach()
+    file.write(csv_text([CSV_COLUMNS]).encode())
+    for each in predictions:
+        if isinstance(each, Skipped):
+            continue
+        probabilities = {one.wnid: one.probability for one in each.classes}
+        image = (each.name, each.width, each.height)
+        rows = [
+            [*image, *_rounded(box.x0, box.y0, box.x1, box.y1), box.wnid, box.score, probabilities[box.wnid]]
+            for box in each.boxes
+        ]
+        if not rows:
+            likeliest = each.classes[0]
+            rows = [[*image, *[""] * 4, likeliest.wnid, "", likeliest.probability]]
+        file.write(csv_text(rows).encode())
 
 
 def _write_json_lines(file: BinaryIO, predictions: Predictions, about: About) -> None:

@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import kernels
-from fastwsol.evaluation.boxes import CAM_THRESHOLD, to_original
-from fastwsol.host.device import Autocast, Precision, pick_autocast, take_device, use_threads
+from fastwsol.evaluation.boxes import to_original
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD
+from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import RunFailure, UserError
-from fastwsol.network.cam import class_activation_maps
-from fastwsol.network.preact_resnet import PreActResNet
+from fastwsol.network.cam import maps_of_classes
+from fastwsol.network.classifier import Classifier
 from fastwsol.prediction.user_images import NamedImage, as_pixels, as_rgb, decode_upright, image_file, in_chunks
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import read_run, trained_model
@@ -38,9 +39,8 @@ from fastwsol.runs.trained import read_run, trained_model
 ImageLike = str | Path | bytes | Image.Image | NDArray[np.uint8]
 """A path, an encoded image, a Pillow image, or pixels uint8 [H, W, 3] in RGB or [H, W]."""
 
-Boxes = Literal["largest", "all"]
+WhichBoxes = Literal["largest", "all"]
 
-_LEVELS = 255
 _MOST_IMAGES = 32
 """Images of a batch, which a thread takes from files to maps: enough for the matrix products, and few enough that a
 folder of some dozen is shared out.
@@ -99,35 +99,35 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Request:
     """Which boxes."""
 
     top: int = 1
     """Of the so many likeliest classes."""
     of_class: str | None = None
     """Of this class alone, by wnid or name."""
-    boxes: Boxes = "largest"
+    boxes: WhichBoxes = "largest"
     """The largest component's of each class, or every component's."""
     threshold: float = CAM_THRESHOLD
-    """Of the map, scaled to 0..1; rounded up to the next of 255 levels."""
+    """Where the map, scaled to 0..1, is cut: what is at or above it is kept."""
     least_score: float = 0.0
     """Boxes of a lower score are left out."""
 
 
-NOTHING_SPECIAL = Wanted()
+PLAIN_REQUEST = Request()
 
 
 class Predictor:
     """A trained network, ready for images of any size."""
 
-    def __init__(self, info: RunInfo, model: PreActResNet, step: int, autocast: Autocast, threads: int) -> None:
+    def __init__(self, info: RunInfo, model: Classifier, step: int, autocast: Autocast, threads: int) -> None:
         self.info, self.step = info, step
         self._model, self._autocast, self._threads = model.to(autocast.device).eval(), autocast, threads
         self._on_cpu = autocast.device.type == "cpu"
-        self._size = info.config.image_size
+        self._size = info.config.views.image_size
         self.batch_size = max(1, min(_MOST_IMAGES, _MOST_PIXELS[autocast.device.type] // self._size**2))
-        self._look = kernels.Look(
-            info.config.resampler == "bicubic",
+        self._options = kernels.ViewOptions(
+            info.config.views.resampler == "bicubic",
             False,
             np.zeros(3, np.uint8),  # nothing is hidden
             np.array(info.mean),
@@ -141,7 +141,7 @@ class Predictor:
         Raises UserError where the folder is no run, has no checkpoint, or the device is not there.
         """
         info, saved = read_run(RunDir(folder))
-        autocast = pick_autocast(saved.scalars["precision"] if precision == "auto" else precision, take_device(device))
+        autocast = autocast_of_run(precision, saved.scalars["precision"], take_device(device))
         count = use_threads(threads)
         return Predictor(info, trained_model(info, saved.tensors), saved.step, autocast, count)
 
@@ -151,50 +151,50 @@ class Predictor:
         *,
         top: int = 1,
         of_class: str | None = None,
-        boxes: Boxes = "largest",
+        boxes: WhichBoxes = "largest",
         threshold: float = CAM_THRESHOLD,
     ) -> list[Prediction]:
-        """What the network says of each image, in order; arguments as in `Wanted`.
+        """What the network says of each image, in order; arguments as in `Request`.
 
         Those that are no paths are named by their place in the order, from 0. Raises UserError for a class that there
         is not, and ValueError naming the first image that cannot be read.
         """
-        found = []
-        for each in self.stream(map(_named, images, itertools.count()), Wanted(top, of_class, boxes, threshold)):
+        predictions = []
+        for each in self.stream(map(_named, images, itertools.count()), Request(top, of_class, boxes, threshold)):
             if isinstance(each, Skipped):
                 raise ValueError(f"{each.name}: {each.reason}")
-            found.append(each)
-        return found
+            predictions.append(each)
+        return predictions
 
-    def stream(self, images: Iterable[NamedImage], wanted: Wanted = NOTHING_SPECIAL) -> Iterator[Prediction | Skipped]:
+    def stream(self, images: Iterable[NamedImage], request: Request = PLAIN_REQUEST) -> Iterator[Prediction | Skipped]:
         """`predict` for any number of images, one at a time, in order; those that cannot be read are skipped.
 
         Raises UserError for a class or a threshold that cannot be, RunFailure where maps are not finite.
         """
-        only = self.check(wanted)
+        only = self.check(request)
         pool = ThreadPoolExecutor(self._threads, initializer=_alone if self._on_cpu else None)
         ahead: deque[Future[_Answers]] = deque()
         try:
             for chunk in in_chunks(images, self.batch_size):
-                ahead.append(pool.submit(self._answer, chunk, wanted.top, only))
+                ahead.append(pool.submit(self._answer, chunk, request.top, only))
                 if len(ahead) > self._threads:
-                    yield from self._told(ahead.popleft().result(), wanted)
+                    yield from self._predictions_and_skipped(ahead.popleft().result(), request)
             while ahead:
-                yield from self._told(ahead.popleft().result(), wanted)
+                yield from self._predictions_and_skipped(ahead.popleft().result(), request)
         finally:
             pool.shutdown(cancel_futures=True)
             if self._on_cpu:
                 torch.set_num_threads(self._threads)  # what new threads start with
 
-    def check(self, wanted: Wanted) -> int | None:
+    def check(self, request: Request) -> int | None:
         """The label of the class that is asked for, or None. Raises UserError where there is no such thing."""
-        if not 0 < wanted.threshold <= 1:
-            raise UserError(f"--threshold {wanted.threshold}: must lie above 0 and at most at 1")
-        if not 1 <= wanted.top <= len(self.info.classes):
-            raise UserError(f"--top {wanted.top}: the run knows {len(self.info.classes)} classes, choose among them")
-        if wanted.boxes not in get_args(Boxes):
-            raise UserError(f"--boxes {wanted.boxes}: choose from {', '.join(get_args(Boxes))}")
-        return None if wanted.of_class is None else label_of(wanted.of_class, self.info)
+        if not 0 <= request.threshold <= 1:
+            raise UserError(f"--threshold {request.threshold}: must be a number from 0 to 1 (35 % is 0.35)")
+        if not 1 <= request.top <= len(self.info.classes):
+            raise UserError(f"--top {request.top}: the run knows {len(self.info.classes)} classes, choose among them")
+        if request.boxes not in get_args(WhichBoxes):
+            raise UserError(f"--boxes {request.boxes}: choose from {', '.join(get_args(WhichBoxes))}")
+        return None if request.of_class is None else label_of(request.of_class, self.info)
 
     def _answer(self, images: Sequence[NamedImage], top: int, only: int | None) -> _Answers:
         """Decode images, and run the network over those that can be."""
@@ -223,29 +223,29 @@ class Predictor:
         whole = np.array([[0, 0, width, height]], np.int32)
         first = np.zeros(1, np.int64)
         no_flip = np.zeros(1, np.int32)
-        kernels.show_views(pixels[None], first, whole, no_flip, None, None, self._look, view[None])
+        kernels.show_views(pixels[None], first, whole, no_flip, None, None, self._options, view[None])
         return width, height
 
-    def _told(self, answers: _Answers, wanted: Wanted) -> Iterator[Prediction | Skipped]:
+    def _predictions_and_skipped(self, answers: _Answers, request: Request) -> Iterator[Prediction | Skipped]:
         """What comes of a batch's images, in order."""
         read = [name for k, name in enumerate(answers.names) if k not in answers.reasons]
-        predicted = iter(self._predictions(read, answers, wanted) if read else [])
+        predicted = iter(self._predictions(read, answers, request) if read else [])
         for k, name in enumerate(answers.names):
             yield Skipped(name, answers.reasons[k]) if k in answers.reasons else next(predicted)
 
-    def _predictions(self, names: Sequence[str], answers: _Answers, wanted: Wanted) -> list[Prediction]:
+    def _predictions(self, names: Sequence[str], answers: _Answers, request: Request) -> list[Prediction]:
         """Predictions for the images that could be read."""
         sizes, labels, probabilities, cams = answers.sizes, answers.labels, answers.probabilities, answers.cams
         if len(bad := np.flatnonzero(~np.isfinite(cams).all(axis=(1, 2, 3)))):
             raise RunFailure(f"{names[bad[0]]}: the network's map of it is not finite; use --precision fp32")
-        found: list[list[ScoredBox]] = [[] for _ in names]
+        boxes_of: list[list[ScoredBox]] = [[] for _ in names]
         for k in range(labels.shape[1]):
-            owners, boxes, peaks = boxes_of_maps(cams[:, k], self._size, wanted.threshold, wanted.boxes)
+            owners, boxes, peaks = boxes_of_maps(cams[:, k], self._size, request.threshold, request.boxes)
             edges = to_original(boxes, sizes[owners, 0], sizes[owners, 1], self._size).tolist()
             scores = probabilities[owners, k] * peaks
             for owner, (x0, y0, x1, y1), score in zip(owners.tolist(), edges, scores.tolist(), strict=True):
-                if score >= wanted.least_score:
-                    found[owner].append(ScoredBox(*self._class(labels[owner, k]), x0, y0, x1, y1, score))
+                if score >= request.least_score:
+                    boxes_of[owner].append(ScoredBox(*self._class(labels[owner, k]), x0, y0, x1, y1, score))
         return [
             Prediction(
                 name,
@@ -254,7 +254,7 @@ class Predictor:
                 tuple(
                     ClassScore(*self._class(labels[n, k]), float(probabilities[n, k])) for k in range(len(labels[n]))
                 ),
-                tuple(sorted(found[n], key=lambda box: -box.score)),
+                tuple(sorted(boxes_of[n], key=lambda box: -box.score)),
                 cams[n],
             )
             for n, name in enumerate(names)
@@ -276,24 +276,25 @@ class Predictor:
             else:  # stably, so that of equal logits the class that comes first stands first
                 labels = logits.argsort(dim=1, descending=True, stable=True)[:, :top]
             probabilities = logits.double().softmax(dim=1).gather(1, labels)
-            of_class = [
-                class_activation_maps(features, self._model.fc.weight, labels[:, k]) for k in range(labels.shape[1])
-            ]
+            of_class = [maps_of_classes(self._model, features, labels[:, k]) for k in range(labels.shape[1])]
         return labels.cpu().numpy(), probabilities.cpu().numpy(), torch.stack(of_class, dim=1).cpu().numpy()
 
 
 class _Answers(NamedTuple):
-    """What the network gives for the images of a batch, without those that could not be read: why, `reasons` has by
-    their place. Widths and heights int32 [B, 2]; of K classes each the labels int64 [B, K], probabilities float64
-    [B, K] and maps float32 [B, K, h, w].
-    """
+    """What the network gives for a batch of images. Arrays have a row for each of the B images that could be read."""
 
     names: list[str]
+    """Of all images of the batch."""
     reasons: dict[int, str]
+    """Why an image could not be read, by its place in `names`."""
     sizes: NDArray[np.int32]
+    """Width and height: [B, 2]."""
     labels: NDArray[np.int64]
+    """Of K classes: [B, K]."""
     probabilities: NDArray[np.float64]
+    """[B, K]."""
     cams: NDArray[np.float32]
+    """[B, K, h, w]."""
 
 
 def _alone() -> None:
@@ -302,24 +303,19 @@ def _alone() -> None:
 
 
 def boxes_of_maps(
-    cams: NDArray[np.float32], size: int, threshold: float, boxes: Boxes
+    cams: NDArray[np.float32], square: int, threshold: float, which: WhichBoxes
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
-    """Boxes of maps [N, h, w], upsampled to `size`: which map each is of [M], the box [M, 4] in the input frame, and
-    the highest value of the map, scaled to 0..1, in it [M]. A constant map has none.
+    """Boxes of maps [N, h, w], upsampled to `square` pixels a side, by the protocol `strict`: which map each is of [M],
+    the box [M, 4] in the square, and the greatest value in it of the map, scaled to 0..1: [M]. A constant map has none.
     """
-    levels = kernels.cam_levels(cams, size)
-    at = int(np.ceil(threshold * _LEVELS - 1e-9))  # 0.2 is level 51, whatever its product is rounded to
-    if boxes == "largest":
-        found = kernels.largest_box(levels, at)
-        owners = np.flatnonzero(found[:, 2] > 0)
-        found = found[owners]
-    else:
-        found, _, offsets = kernels.component_boxes(levels, at)
-        owners = np.repeat(np.arange(len(cams)), np.diff(offsets))
-    peaks = [
-        levels[n, y0:y1, x0:x1].max() / _LEVELS for n, (x0, y0, x1, y1) in zip(owners, found.tolist(), strict=True)
-    ]
-    return owners, found, np.array(peaks, np.float64)
+    boxes, pixels, peaks, offsets = kernels.cam_component_boxes(cams, square, threshold)
+    owners = np.repeat(np.arange(len(cams)), np.diff(offsets))
+    if which == "largest":
+        # Stably: of components with as many pixels the one whose first pixel comes first.
+        by_size = np.lexsort((-pixels, owners))
+        largest = by_size[offsets[:-1][np.diff(offsets) > 0]]
+        owners, boxes, peaks = owners[largest], boxes[largest], peaks[largest]
+    return owners, boxes, peaks
 
 
 def label_of(name: str, info: RunInfo) -> int:
@@ -329,11 +325,11 @@ def label_of(name: str, info: RunInfo) -> int:
     """
     if name in info.classes:
         return info.classes.index(name)
-    wanted = name.strip().lower()
+    lower = name.strip().lower()
     found = [
         label
         for label, full in enumerate(info.class_names)
-        if wanted in (full.lower(), *(part.strip() for part in full.lower().split(",")))
+        if lower in (full.lower(), *(part.strip() for part in full.lower().split(",")))
     ]
     if len(found) == 1:
         return found[0]

@@ -32,14 +32,14 @@ class NamedImage:
 
 
 @dataclass(frozen=True)
-class Found:
+class ImageListing:
     """The images that were found, in order, and how many other files lay between them."""
 
     images: list[NamedImage]
     passed_over: int
 
 
-def find_images(places: Iterable[Path]) -> Found:
+def find_images(places: Iterable[Path]) -> ImageListing:
     """The images of files, folders (all they hold) and zips, each place's in the order of their paths.
 
     They are named by their path in the folder or zip, with that before it where there are several places; one that is
@@ -61,7 +61,7 @@ def find_images(places: Iterable[Path]) -> Found:
             passed_over += others
         else:
             images.append(image_file(place))
-    return Found([*{image.name: image for image in images}.values()], passed_over)
+    return ImageListing([*{image.name: image for image in images}.values()], passed_over)
 
 
 def image_file(path: Path) -> NamedImage:

@@ -18,8 +18,6 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, sync_folder, write_durably, write_json
 
 FORMAT_VERSION = 2
-_WITHOUT_OWN_HASH = 1
-"""The version before: read as well."""
 KEPT = 3
 """How many of the newest checkpoints a run keeps."""
 
@@ -67,9 +65,9 @@ def load(path: Path) -> Checkpoint:
         own_sha256 = scalars.pop("fields_sha256", None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a whole checkpoint ({error})") from None
-    if version not in (FORMAT_VERSION, _WITHOUT_OWN_HASH):
+    if version != FORMAT_VERSION:
         raise UserError(f"{path}: checkpoint format {version}; this version of fastwsol reads {FORMAT_VERSION}")
-    if version == FORMAT_VERSION and own_sha256 != hash_of(scalars):
+    if own_sha256 != hash_of(scalars):
         raise UserError(f"{path}: its fields are not those that were saved (SHA-256 differs)")
     if hashlib.sha256(encoded).hexdigest() != sha256:
         raise UserError(

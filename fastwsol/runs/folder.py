@@ -5,32 +5,30 @@ config.json is written before the first step and says what the run is; evaluatio
 """
 
 import contextlib
+import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from fastwsol.config import Config
+from fastwsol.config import Config, LogConfig
 from fastwsol.dataset.shards import Split
 from fastwsol.evaluation.measure import REPORT_FORMAT_VERSION
 from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.host.environment import DALI_PACKAGES, environment, source_digest, versions
+from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, sole_worker, write_bytes, write_json
 from fastwsol.runs.checkpoint import Checkpoint
 
-FORMAT_VERSION = 3
-_IN_THE_BITS = {
-    "cpu": ("device", "processes", "threads", "views", "step_mode", "processor"),
-    "cuda": ("device", "processes", "deterministic", "views", "step_mode", "GPU"),
-}
-"""Of how a run is carried out on a device: what its numbers depend on to the bit. (The number format too, which a
-checkpoint holds and no flag overrides.)"""
-_PACKAGES_IN_THE_BITS = ("torch", "numpy", "numba")
+FORMAT_VERSION = 4
+_FLAT_VERSION = 3
+"""Of config.json before configurations were nested: it is read as well, and its runs keep the digest they have."""
+_LOG_OPTIONS = ("eval_epochs", "log_steps")
+"""Options that were part of what a run is, up to that version."""
+
 Channels = tuple[float, float, float]
 
 
@@ -50,11 +48,18 @@ class RunInfo:
     mean: Channels
     std: Channels
     """Of the training pixels, R, G, B in 0..255: what the network's input is normalised by."""
+    flat_digest: str | None = None
+    """The digest of a run that began before configurations were nested."""
+
+    @property
+    def digest(self) -> str:
+        """What the run is known by, in its checkpoints too."""
+        return self.flat_digest or self.config.digest()
 
     def check_checkpoint(self, saved: Checkpoint) -> None:
         """Raise UserError where a checkpoint is of another configuration, other shards or another label order."""
         expected = {
-            "config_digest": self.config.digest(),
+            "config_digest": self.digest,
             "shards_digest": self.shards_digest,
             "classes": list(self.classes),
         }
@@ -75,6 +80,35 @@ class RunInfo:
             "mean": list(self.mean),
             "std": list(self.std),
         }
+
+
+@dataclass(frozen=True)
+class ReportOf:
+    """Which report: `report.json` is on val, of the true classes' maps, by the run's last checkpoint, in the number
+    format it was trained in. Every other question has a file of its own, named after what is different.
+    """
+
+    split: str
+    cam_class: CamClass = "truth"
+    threshold: float | Literal["auto"] | None = None
+    """One that was asked for."""
+    wsoleval: bool = False
+    precision: str | None = None
+    """Where it is not the one trained in."""
+    step: int | None = None
+    """Where it is not the run's last."""
+
+    @property
+    def name(self) -> str:
+        """The file's name, without its ending."""
+        parts = ["report"]
+        parts += [self.split] if self.split != "val" else []
+        parts += [self.cam_class] if self.cam_class != "truth" else []
+        parts += [f"threshold-{self.threshold}"] if self.threshold is not None else []
+        parts += ["wsoleval"] if self.wsoleval else []
+        parts += [self.precision] if self.precision is not None else []
+        parts += [f"step-{self.step:09d}"] if self.step is not None else []
+        return "-".join(parts)
 
 
 class RunDir:
@@ -104,45 +138,33 @@ class RunDir:
                 write_json(self._config_file, info.to_json())
             yield
 
-    def report_file(self, split: str, cam_class: CamClass = "truth", unfinished_step: int | None = None) -> Path:
-        """The file of a report: report.json is on val, of the true classes' maps, at the run's end.
-
-        Beside it, with the ending .csv, stands what it says of each image.
-        """
-        parts = ["report"]
-        parts += [split] if split != "val" else []
-        parts += [cam_class] if cam_class != "truth" else []
-        parts += [f"step-{unfinished_step:09d}"] if unfinished_step is not None else []
-        return self.folder / f"{'-'.join(parts)}.json"
+    def report_file(self, of: "ReportOf") -> Path:
+        """The file of a report. Beside it, with the ending .csv, stands what it says of each image."""
+        return self.folder / f"{of.name}.json"
 
     def finished(self, config: Config) -> bool:
         """Whether the run came to its end: it then has the report on its own split."""
-        return self.report_file(config.eval_split).is_file()
+        return self.report_file(ReportOf(config.eval_split)).is_file()
 
-    def read_report(self, split: str) -> dict[str, Any]:
-        """The finished run's report on `split`, of the true classes' maps. Raises UserError for one that is damaged or
-        of another version.
-        """
-        path = self.report_file(split)
-        try:
-            report: dict[str, Any] = json.loads(path.read_bytes())
-            version = report["format_version"]
-        except (ValueError, KeyError, TypeError):
-            version = None
-        if version != REPORT_FORMAT_VERSION:
+    def read_report(self, of: "ReportOf") -> dict[str, Any]:
+        """A report. Raises UserError for one that is damaged or of another version."""
+        path = self.report_file(of)
+        report = _read_report(path)
+        if report is None:
             raise UserError(
                 f"{path}: is not a report of this version; make it again with: "
-                f"python -m fastwsol.evaluate {self.folder} --split {split}"
+                f"python -m fastwsol.evaluate {self.folder} --split {of.split}"
             )
         return report
 
-    def write_report(self, report: dict[str, Any], rows: ImageRows, of_finished_run: bool) -> Path:
-        """Write a report, in place of an older one of the same split, maps and step, and return its path."""
-        step = None if of_finished_run else report["step"]
-        path = self.report_file(report["split"], report["cam_class"], step)
+    def write_report(self, report: dict[str, Any], rows: ImageRows, of: "ReportOf") -> dict[str, Any] | None:
+        """Write a report where there is none of this version, and None; else give the one that is there, untouched."""
+        path = self.report_file(of)
+        if (there := _read_report(path)) is not None:
+            return there
         rows.write(path.with_suffix(".csv"))
         write_json(path, report)  # last: it says that the run is finished
-        return path
+        return None
 
     def store_holdout(self, holdout: Split) -> None:
         """Store the names of the images held out of a run that has not begun."""
@@ -177,11 +199,12 @@ class RunDir:
             ) from None
         except ValueError as error:
             raise UserError(f"{self._config_file}: not JSON ({error}); the run cannot be read") from None
-        if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION:
+        version = value.get("format_version") if isinstance(value, dict) else None
+        if version not in (FORMAT_VERSION, _FLAT_VERSION):
             raise UserError(f"{self._config_file}: not a run of this version of fastwsol (format {FORMAT_VERSION})")
         try:
-            config = self._config(value["config"])
-            if value["config_digest"] != config.digest():
+            config, digest = self._config(value["config"], version == _FLAT_VERSION)
+            if value["config_digest"] != digest:
                 raise UserError(
                     f"{self._config_file}: was changed by hand (its digest differs); the run cannot be read"
                 )
@@ -193,13 +216,18 @@ class RunDir:
                 tuple(value["class_names"]),
                 _channels(value["mean"]),
                 _channels(value["std"]),
+                digest if version == _FLAT_VERSION else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{self._config_file}: damaged ({error!r}); the run cannot be read") from None
 
-    def _config(self, value: dict[str, Any]) -> Config:
+    def _config(self, value: dict[str, Any], flat: bool) -> tuple[Config, str]:
+        """The configuration, and the digest that it had when it was written."""
         try:
-            return Config.from_json(value)
+            if not flat:
+                config = Config.from_json(value)
+                return config, config.digest()
+            return Config.from_flat(_without_log_options(value)), _flat_digest(value)
         except UserError as error:
             raise UserError(f"{self._config_file}: its config cannot be a run's, {error}") from None
 
@@ -222,26 +250,8 @@ class RunDir:
         taken = [start for start in self.starts() if start["step"] < max(step, 1)]
         return taken[-1] if taken else None
 
-    def check_start(self, step: int, here: dict[str, Any], inexact: bool) -> None:
-        """Warn that this process, going on after `step` steps, will not come to the bits of an unbroken run, and why;
-        raises UserError instead where that is not asked for by `inexact`, and there were bits to keep.
-
-        here: as `here_and_now` gives it, or a part of it.
-        """
-        if step == 0:
-            return
-        last = self.last_start(step)
-        changed = changes(last, here) if last is not None else ["environment.json is gone"]
-        if changed and not inexact and promises_bits(last or here):
-            raise UserError(
-                f"{self.folder}: since step {step} was saved: {', '.join(changed)}; "
-                f"undo that to go on to the same bits, or go on to others with --inexact"
-            )
-        if changed:
-            print(f"warning: continued with {', '.join(changed)}: equal to the bit no longer", file=sys.stderr)
-
     def record_start(self, step: int, here: dict[str, Any]) -> None:
-        """Add this process to environment.json: the step it starts from, `here_and_now`, and its command."""
+        """Add this process to environment.json: the step it starts from, how it is carried out, and its command."""
         write_json(self._environment_file, {"starts": [*self.starts(), {"step": step, **here, **environment()}]})
 
     def append_row(self, row: dict[str, Any]) -> None:
@@ -275,41 +285,30 @@ def _names(split: Split) -> bytes:
     return "".join(f"{name}\n" for name in split.names(range(len(split)))).encode()
 
 
-def here_and_now(how: dict[str, Any]) -> dict[str, Any]:
-    """`how` a run is carried out, with the versions and the source that carry it out."""
-    return {**how, "versions": versions(), "source": source_digest()}
+def _read_report(path: Path) -> dict[str, Any] | None:
+    """A report of this version, or None where there is none."""
+    try:
+        report = json.loads(path.read_bytes())
+        return report if report["format_version"] == REPORT_FORMAT_VERSION else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
-def changes(last: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """What decides bits and is another now than in an entry of `RunDir.starts`: "threads 1 -> 2".
+def _without_log_options(flat: dict[str, Any]) -> dict[str, Any]:
+    if missing := [name for name in _LOG_OPTIONS if name not in flat]:
+        raise UserError(f"no field {missing[0]!r}: it was written by another version of fastwsol")
+    return {name: value for name, value in flat.items() if name not in _LOG_OPTIONS}
 
-    What one of the two does not tell is no change.
+
+def _flat_digest(flat: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()
+
+
+def folder_of_run(runs: Path, config: Config, log: LogConfig) -> Path:
+    """The folder of a run among `runs`, named after its configuration.
+
+    Of a run that began before configurations were nested it is the one that it has.
     """
-    device, data = here.get("device", last.get("device")), here.get("data", last.get("data"))
-    before, now = _decisive(last, device, data), _decisive(here, device, data)
-    return [f"{name} {before[name]} -> {now[name]}" for name in now if name in before and before[name] != now[name]]
-
-
-def promises_bits(start: dict[str, Any]) -> bool:
-    """Whether what is carried out so comes to the same bits each time: a GPU does where it is told to."""
-    return start.get("device") != "cuda" or bool(start.get("deterministic"))
-
-
-def _decisive(start: dict[str, Any], device: str | None, data: str | None) -> dict[str, Any]:
-    # Older entries have the processor in `machine` alone.
-    known = ({"processor": start["machine"]["processor"]} if "machine" in start else {}) | start
-    facts = {name: known[name] for name in _IN_THE_BITS.get(device or "", ()) if name in known}
-    if "source" in start:
-        facts["fastwsol's source"] = start["source"]
-    if "versions" in start:
-        facts |= decisive_versions(start["versions"], data)
-    return facts
-
-
-def decisive_versions(of: dict[str, str], data: str | None) -> dict[str, str]:
-    """Those of `versions()` that decide bits, where the images come from `data`."""
-    decoders = DALI_PACKAGES if data == "dali" else ("simplejpeg",)
-    found = {name: of[name] for name in _PACKAGES_IN_THE_BITS if name in of}
-    if decoder := " and ".join(f"{name} {of[name]}" for name in decoders if name in of):
-        found["decoder"] = decoder
-    return found
+    folder = runs / config.name()
+    earlier = runs / config.name_by(_flat_digest(config.flat() | vars(log)))
+    return earlier if earlier.exists() and not folder.exists() else folder

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from fastwsol.host.errors import UserError
-from fastwsol.network.preact_resnet import PreActResNet, build_model
+from fastwsol.network.classifier import Classifier
+from fastwsol.network.networks import build_network, empty_network
 from fastwsol.runs import checkpoint
 from fastwsol.runs.folder import RunDir, RunInfo
 
@@ -21,16 +22,15 @@ def read_run(run: RunDir) -> tuple[RunInfo, checkpoint.Checkpoint]:
     return info, saved
 
 
-def trained_model(info: RunInfo, tensors: Mapping[str, Tensor] | None) -> PreActResNet:
+def trained_model(info: RunInfo, tensors: Mapping[str, Tensor] | None) -> Classifier:
     """The run's network on the CPU with a checkpoint's weights: their average, where the run keeps one.
 
-    Without tensors it has its initial weights: of a process that gets them from another.
+    tensors: by the names of a checkpoint; None: the initial weights, for a process that gets others from another one.
     """
     config, classes = info.config, len(info.classes)
     if tensors is None:
-        return build_model(config.depth, config.stem, classes, config.seed)
-    weights = "average" if config.average_steps else "model"
-    with torch.device("meta"):  # whose weights take no time to draw
-        model = PreActResNet(config.depth, config.stem, classes)
+        return build_network(config.network, classes, config.seed)
+    weights = "average" if config.optimizer.average_steps else "model"
+    model = empty_network(config.network, classes)
     model.load_state_dict({name: tensors[f"{weights}.{name}"] for name in model.state_dict()}, assign=True)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

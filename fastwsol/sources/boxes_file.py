@@ -75,11 +75,11 @@ def _finder(file: Path, paths: Collection[str]) -> Callable[[str, str], str]:
     return find
 
 
-Found = Iterator[tuple[str, str, Box, str | None]]
+BoxRecords = Iterator[tuple[str, str, Box, str | None]]
 """Where a box stands, its image's path, the box, and the name of its category where it has one."""
 
 
-def _csv_boxes(file: Path, text: str, find: Callable[[str, str], str]) -> Found:
+def _csv_boxes(file: Path, text: str, find: Callable[[str, str], str]) -> BoxRecords:
     reader = csv.DictReader(io.StringIO(text, newline=""))
     missing = [name for name in ("name", *_SIDES) if name not in (reader.fieldnames or ())]
     if missing:
@@ -110,7 +110,7 @@ def _box(values: list[Any], where: str) -> Box:
     raise UserError(f"{where}: {values!r:.80} are not four numbers; {_CORRECT}")
 
 
-def _coco_boxes(file: Path, text: str, find: Callable[[str, str], str]) -> Found:
+def _coco_boxes(file: Path, text: str, find: Callable[[str, str], str]) -> BoxRecords:
     try:
         content = json.loads(text)
         images = {image["id"]: image["file_name"] for image in content["images"]}

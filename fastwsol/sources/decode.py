@@ -10,13 +10,13 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from fastwsol.sources.orientation import orientation, turned
+from kernels.compiling import njit
 
 MAX_IMAGE_BYTES = 32 * 2**20
 """Largest encoded image: half a shard. ImageNet's largest has 15 MB."""
@@ -52,7 +52,7 @@ _OTHER_KINDS = (
 )
 
 
-class Look(NamedTuple):
+class ImageFacts(NamedTuple):
     """What decoding an image told: its size in pixels, and int64 [2, 3], sum and sum of squares of R, G, B.
 
     upright: the image encoded anew, where EXIF says that it is to be turned, which no decoder of the pipelines does;
@@ -65,9 +65,9 @@ class Look(NamedTuple):
     upright: bytes | None = None
 
 
-def judge_images(images: Sequence[bytes], turns: bool = False) -> list[Look | str]:
+def judge_images(images: Sequence[bytes], turns: bool = False) -> list[ImageFacts | str]:
     """Decode each image; for a bad one, the reason. Grey and other modes count as RGB. turns: as EXIF says."""
-    looks: list[Look | str] = []
+    facts: list[ImageFacts | str] = []
     for image in images:
         try:
             pixels = decode(image)
@@ -76,13 +76,13 @@ def judge_images(images: Sequence[bytes], turns: bool = False) -> list[Look | st
                 upright = _encode(turned(pixels, how), image.startswith(_JPEG_START))
                 pixels = decode(upright)
         except ValueError as error:
-            looks.append(str(error))
+            facts.append(str(error))
             continue
         # int64 is exact up to 1.4e14 pixels (9.2e18 / 255^2), some hundred times all of ImageNet.
         moments = np.zeros((2, 3), np.int64)
         _add_moments(pixels, moments)
-        looks.append(Look(pixels.shape[1], pixels.shape[0], moments, upright))
-    return looks
+        facts.append(ImageFacts(pixels.shape[1], pixels.shape[0], moments, upright))
+    return facts
 
 
 def _encode(pixels: NDArray[np.uint8], lossy: bool) -> bytes:
@@ -249,7 +249,7 @@ def _kind(image: bytes) -> str:
     return f"its first bytes are {image[:4].hex(' ')}"
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _add_moments(pixels, moments):  # type: ignore[no-untyped-def]
     """Add the sum and the sum of squares of pixels (uint8 [H, W, 3]) to moments (int64 [2, 3])."""
     for y in range(pixels.shape[0]):

@@ -1,11 +1,12 @@
 """Where and how trainings are carried out: what `train` and `sweep` both take, and no part of what a run is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastwsol.batches.feed import DataFlags
-from fastwsol.config import PRESETS, PresetName
+from fastwsol.config import LogConfig, PresetName
+from fastwsol.host.command_line import parse_some_flags
 from fastwsol.host.device import Precision
 from fastwsol.training.step_mode import AskedMode
 
@@ -37,17 +38,20 @@ class Launch(DataFlags):
     Without it that is refused"""
     checkpoint_minutes: float = 5.0
     """minutes between two checkpoints; 0: after every step"""
+    log: LogConfig = field(default_factory=LogConfig)
     tensorboard: bool = False
     """also write the run's curves for TensorBoard, into the folder tensorboard of the run's"""
 
 
-def preset_of(arguments: Sequence[str]) -> PresetName:
-    """The preset that a command line names, whose values are the defaults of its other flags."""
+@dataclass(frozen=True)
+class _PresetAlone:
     preset: PresetName = "paper"
-    for k, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name == "--preset":
-            value = value if equals else "".join(arguments[k + 1 : k + 2])
-            if value in PRESETS:
-                preset = value  # type: ignore[assignment]
-    return preset
+
+
+def preset_of(arguments: Sequence[str], prog: str) -> PresetName:
+    """The preset that a command line names, whose values are the defaults of its other flags.
+
+    Raises UserError for one that there is not.
+    """
+    preset, _ = parse_some_flags(_PresetAlone, arguments, prog)
+    return preset.preset

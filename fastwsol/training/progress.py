@@ -2,17 +2,16 @@
 
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from fastwsol.config import PRESETS, Config
-from fastwsol.dataset.shards import Shards
 from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import RunFailure
-from fastwsol.host.processes import World
+from fastwsol.network.networks import network_name
+from fastwsol.training.job import Job
 from fastwsol.training.step import SKIPPED, State, check_finite, make_loss, new_state, train_step
 
 _LEAST_LOSS_SCALE = 2.0**-10
@@ -35,7 +34,7 @@ class Progress:
 
         Raises RunFailure where fp16 training has come to a halt.
         """
-        totals, batch_size = state.totals, self._config.batch_size
+        totals, batch_size = state.totals, self._config.optimizer.batch_size
         if state.scaler.is_enabled() and state.scaler.get_scale() < _LEAST_LOSS_SCALE:
             raise RunFailure(
                 f"step {state.step}: every step's gradients overflow fp16; use --precision fp32, or lower --lr"
@@ -67,43 +66,42 @@ class Progress:
         }
 
 
-def announce(
-    config: Config, shards: Shards, run: Path, state: State, autocast: Autocast, world: World, offer_fast: bool
-) -> None:
+def announce(job: Job, state: State, offer_fast: bool) -> None:
     """Say what will be done and what it will cost here, measured on a few images, and what is faster.
 
     All processes measure together, and the leading one says it.
     """
-    images = len(shards.splits["train"])
-    total_steps = config.total_steps(images)
-    share = config.batch_size // world.size
+    config, shards, autocast, world = job.config, job.setup.shards, job.setup.autocast, job.world
+    images, batch_size = len(job.split), config.optimizer.batch_size
+    share = batch_size // world.size
     own_rate = probe_images_per_second(config, len(shards.manifest.classes), autocast, share)
     rate = float(world.add_up(torch.tensor(own_rate, dtype=torch.float64)))
     if not world.leads:
         return
-    left = (total_steps - state.step) * config.batch_size / rate
+    seconds = (job.total_steps - state.step) * batch_size / rate
     processes = f", {world.size} processes of {share} images a step" if world.size > 1 else ""
     print(
-        f"ResNet-{config.depth}, stem {config.stem}, aug {config.aug}, batch {config.batch_size}, "
-        f"{config.epochs:g} epochs of {images:,} images in {total_steps:,} steps, "
+        f"{network_name(config.network)}, aug {config.views.aug}, batch {batch_size}, "
+        f"{config.schedule.epochs:g} epochs of {images:,} images in {job.total_steps:,} steps, "
         f"{autocast.precision} on {autocast.device.type}{processes}"
     )
     if "holdout" in shards.splits:
-        print(f"held out and evaluated on: {len(shards.splits['holdout']):,} images of train, {config.holdout} a class")
+        per_class = config.data.holdout
+        print(f"held out and evaluated on: {len(shards.splits['holdout']):,} images of train, {per_class} a class")
     if share < _LEAST_SHARE and world.size > 1:
         print(
             f"warning: each process has {share} images a step, and batch normalisation learns from those alone; use "
             f"fewer processes, or a larger --batch-size",
             file=sys.stderr,
         )
-    print(f"run {run}" + (f", continued at step {state.step:,}" if state.step else ""))
-    print(f"cost: about {duration(left)} at {rate:.0f} images/s, by a short uncompiled trial of the step alone")
-    if left > _LONG_SECONDS:
-        fast = PRESETS["fast"]()
+    print(f"run {job.run.folder}" + (f", continued at step {state.step:,}" if state.step else ""))
+    print(f"cost: about {duration(seconds)} at {rate:.0f} images/s, by a short uncompiled trial of the step alone")
+    if seconds > _LONG_SECONDS:
+        fast = PRESETS["fast"]().config.schedule
         cheaper = {
-            f"--preset fast ({fast.epochs:g} epochs)": offer_fast and config.epochs > fast.epochs,
-            "--stem C (a quarter of the work, coarser maps)": config.stem != "C",
-            "--depth 18 (half the work)": config.depth != 18,
+            f"--preset fast ({fast.epochs:g} epochs)": offer_fast and config.schedule.epochs > fast.epochs,
+            "--stem C (a quarter of the work, coarser maps)": config.network.stem != "C",
+            "--depth 18 (half the work)": config.network.depth != 18,
             "a GPU": autocast.device.type == "cpu",
         }
         if any(cheaper.values()):
@@ -123,7 +121,7 @@ def probe_images_per_second(config: Config, classes: int, autocast: Autocast, ba
     count = min(_PROBE_IMAGES_ON_CPU, batch_size) if on_cpu else batch_size
     state = new_state(config, classes, autocast)
     loss_of = make_loss(state.model, autocast, compiled=False)
-    shape = (count, 3, config.image_size, config.image_size)
+    shape = (count, 3, config.views.image_size, config.views.image_size)
     images = torch.zeros(shape, device=autocast.device).contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(count, dtype=torch.int64, device=autocast.device)
     seconds = []

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from fastwsol.config import Config
 from fastwsol.host.device import Autocast
 from fastwsol.host.processes import ALONE, World
-from fastwsol.network.preact_resnet import PreActResNet, build_model, parameter_groups
+from fastwsol.network.classifier import Classifier
+from fastwsol.network.networks import build_network
 
 
 @dataclass
 class State:
     """All that a step changes, and so all that a checkpoint holds."""
 
-    model: PreActResNet
+    model: Classifier
     optimizer: torch.optim.SGD
     scaler: torch.amp.GradScaler
     """Scales the loss under fp16; switched off otherwise."""
@@ -27,13 +28,13 @@ class State:
     """Running sums on the device since the last progress line, and the first bad step; see `new_totals`."""
     step: int
     """Steps done; `totals` counts them on the device too."""
-    average: PreActResNet | None = None
+    average: Classifier | None = None
     """The network whose weights are the running average of `model`'s, where one is kept."""
     average_steps: int = 0
     """Over about how many steps it runs."""
 
     @property
-    def evaluated(self) -> PreActResNet:
+    def evaluated(self) -> Classifier:
         """The network that evaluations look at."""
         return self.model if self.average is None else self.average
 
@@ -95,17 +96,18 @@ def share_state(state: State, world: World) -> None:
 def new_state(config: Config, classes: int, autocast: Autocast) -> State:
     """The state before the first step: weights from the seed, momentum of zeros."""
     device = autocast.device
-    model = build_model(config.depth, config.stem, classes, config.seed).to(device)
-    groups = parameter_groups(model, config.weight_decay, config.backbone_lr_mult)
+    model = build_network(config.network, classes, config.seed).to(device)
+    optimizing = config.optimizer
+    groups = model.parameter_groups(optimizing.weight_decay, optimizing.backbone_lr_mult)
     for group in groups:  # a tensor, so that a captured step reads what `set_rate` wrote
-        group["lr"] = torch.tensor(config.lr, dtype=torch.float32, device=device)
-    optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=True, fused=True)
+        group["lr"] = torch.tensor(optimizing.lr, dtype=torch.float32, device=device)
+    optimizer = torch.optim.SGD(groups, lr=optimizing.lr, momentum=optimizing.momentum, nesterov=True, fused=True)
     for parameter in model.parameters():
         optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     scaler = torch.amp.GradScaler(device.type, enabled=autocast.precision == "fp16")
-    average = copy.deepcopy(model).requires_grad_(False) if config.average_steps else None
+    average = copy.deepcopy(model).requires_grad_(False) if optimizing.average_steps else None
     totals = new_totals(device, scaler.is_enabled())
-    return State(model, optimizer, scaler, totals, 0, average, config.average_steps)
+    return State(model, optimizer, scaler, totals, 0, average, optimizing.average_steps)
 
 
 def state_tensors(state: State) -> dict[str, Tensor]:
@@ -164,7 +166,7 @@ _MOST_SIZES = 64
 class _ModelAndLoss(nn.Module):
     """Forward pass and loss as one module, so that they are compiled together."""
 
-    def __init__(self, model: PreActResNet, autocast: Autocast, label_smoothing: float) -> None:
+    def __init__(self, model: Classifier, autocast: Autocast, label_smoothing: float) -> None:
         super().__init__()
         self.model, self._autocast, self._label_smoothing = model, autocast, label_smoothing
 
@@ -177,7 +179,7 @@ class _ModelAndLoss(nn.Module):
 
 
 def make_loss(
-    model: PreActResNet, autocast: Autocast, compiled: bool, world: World = ALONE, label_smoothing: float = 0.0
+    model: Classifier, autocast: Autocast, compiled: bool, world: World = ALONE, label_smoothing: float = 0.0
 ) -> Loss:
     """The loss of a batch; its gradients are averaged over the processes of `world`."""
     loss = _ModelAndLoss(model, autocast, label_smoothing)
@@ -230,7 +232,7 @@ def change(state: State, loss_of: Loss, images: Tensor, labels: Tensor) -> None:
 
 
 @torch.no_grad()
-def _move_average(state: State, average: PreActResNet) -> None:
+def _move_average(state: State, average: Classifier) -> None:
     """Move the average to the weights and BN statistics as they stand now: the plain mean of all steps so far, and
     from `average_steps` steps on the exponential one.
     """

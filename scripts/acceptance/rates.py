@@ -17,10 +17,9 @@ from torch.profiler import ProfilerActivity
 
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, seconds_of, wait
-from fastwsol.config import GMAC
 from fastwsol.host.device import use_threads
 from fastwsol.network.cam import class_activation_maps
-from fastwsol.network.preact_resnet import PreActResNet, SameConv2d
+from fastwsol.network.preact_resnet import GMAC, PreActResNet, SameConv2d
 from fastwsol.training.step_mode import Mode
 
 CAPTURED_OVER_EAGER, CAPTURED_OVER_COMPILED = 4.0, 1.5

@@ -26,8 +26,9 @@ from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, full_float32, nothing_waits, opened, prepared
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
 from fastwsol.host.device import Autocast, compute_deterministically, use_threads
-from fastwsol.network.cam import class_activation_maps
-from fastwsol.network.preact_resnet import PreActResNet, SameMaxPool2d
+from fastwsol.network.cam import maps_of_classes
+from fastwsol.network.classifier import Classifier
+from fastwsol.network.preact_resnet import SameMaxPool2d
 from fastwsol.runs import checkpoint
 from fastwsol.training.step import Loss, State, make_loss, new_state, state_tensors, train_step
 from fastwsol.training.step_mode import Mode
@@ -391,14 +392,15 @@ def apart(ours: Gradients, theirs: Gradients) -> float:
     return float(np.sqrt(off / sum(float(each.square().sum()) for each in theirs.values())))
 
 
-def cams(model: PreActResNet, images: Tensor, labels: Tensor, autocast: Autocast) -> Tensor:
+def cams(model: Classifier, images: Tensor, labels: Tensor, autocast: Autocast) -> Tensor:
     """The true classes' maps, float32 [N, h, w] on the CPU."""
     with torch.inference_mode(), autocast():
         _, features = model(images)
-        return class_activation_maps(features, model.fc.weight, labels).cpu()
+        return maps_of_classes(model, features, labels).cpu()
 
 
 def boxes_apart(ours: Tensor, theirs: Tensor, protocol: str) -> float:
     """The share of images whose boxes differ."""
-    found = (localize(each.numpy(), protocol, IMAGE_SIZE, IMAGE_SIZE, IMAGE_SIZE) for each in (ours, theirs))
-    return float(np.not_equal(*found).any(axis=1).mean())
+    size = (IMAGE_SIZE, IMAGE_SIZE, IMAGE_SIZE, CAM_THRESHOLD)
+    both = (localize(each.numpy(), protocol, *size) for each in (ours, theirs))
+    return float(np.not_equal(*both).any(axis=1).mean())

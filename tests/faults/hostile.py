@@ -23,7 +23,7 @@ from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.pack import main as pack_main
 from fastwsol.prediction.user_images import decode_upright, find_images
-from fastwsol.sources.decode import MAX_PIXELS, Look, judge_images
+from fastwsol.sources.decode import MAX_PIXELS, judge_images
 
 from .works import run_small
 
@@ -130,11 +130,11 @@ def look_at_images(number: int, examples: int, folder: Path) -> int:
     def check(image: bytes) -> None:
         (look,) = judge_images([image], turns=True)
         pixels = _pixels_or_reason(lambda: decode_upright(image))
-        assert isinstance(look, Look) or look, "a reason"
-        if isinstance(look, Look):
+        assert isinstance(look, ImageFacts) or look, "a reason"
+        if isinstance(look, ImageFacts):
             assert not isinstance(pixels, str), pixels
             assert pixels.shape == (look.height, look.width, 3)
-        (taken if isinstance(look, Look) else refused).add(image)
+        (taken if isinstance(look, ImageFacts) else refused).add(image)
 
     search(damaged(good_images()), examples, number, check)
     drawn = random.Random(number)
@@ -194,7 +194,7 @@ def decode_packed(shards: Path) -> int:
     for split in opened.splits.values():
         moments = opened.manifest.mean, opened.manifest.std
         plan = evaluation_plan(len(split), 16)
-        stream = Stream(split, plan, 16, Config(aug="none").augmentation, 0, *moments)
+        stream = Stream(split, plan, 16, Config.of(aug="none").augmentation, 0, *moments)
         batches = DaliBatches(stream, torch.device("cpu"), threads=1)
         for _ in range(-(-len(split) // 16)):
             next(batches)

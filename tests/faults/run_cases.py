@@ -19,7 +19,7 @@ from fastwsol.training.step import new_state
 
 from .case import Case, Place
 
-CONFIG = Config(depth=18, batch_size=20, epochs=0.75, holdout=2)
+CONFIG = Config.of(depth=18, batch_size=20, epochs=0.75, holdout=2)
 FLAGS = ["--depth", "18", "--batch-size", "20", "--epochs", "0.75", "--holdout", "2"]
 HERE = ["--step", "eager", "--threads", "1", "--device", "cpu", "--precision", "fp32"]
 CHECKPOINT = "checkpoints/step-000000001"
@@ -31,7 +31,7 @@ def make_run(folder: Path, shard_folder: Path) -> None:
     info = train.run_info(CONFIG, shards)
     run = RunDir(folder)
     with run.opened(info):
-        run.store_holdout(hold_out(shards, CONFIG.holdout).splits["holdout"])
+        run.store_holdout(hold_out(shards, CONFIG.data.holdout).splits["holdout"])
         state = new_state(CONFIG, len(info.classes), Autocast(torch.device("cpu"), "fp32"))
         state.step = 1
         train.save(run, info, state, "fp32")

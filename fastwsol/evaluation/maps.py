@@ -1,0 +1,133 @@
+"""The maps of N images, wherever they are from, and the boxes that they give.
+
+Maps of a network cover its square and are upsampled to that; maps from files are upsampled to their image. Both are
+boxed in groups of one size, by the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.evaluation.boxes import PROTOCOLS, CurveHits, Size, curve_hits, localize, score_boxes, to_original
+from fastwsol.evaluation.choe2020 import WsolevalSweep, sweep
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD
+from fastwsol.evaluation.truths import Truths
+from fastwsol.host.device import kernel_threads
+from kernels.levels import LEVELS, wsoleval_cut
+
+
+class MapGroup(NamedTuple):
+    """Maps that are boxed together."""
+
+    rows: NDArray[np.int64]
+    """Which images' they are: [n]."""
+    cams: NDArray[np.float32]
+    """[n, h, w]."""
+    size: Size
+    """What they are upsampled to."""
+
+
+class Maps(Protocol):
+    """A map for each of N images."""
+
+    @property
+    def square(self) -> int:
+        """The side, in pixels, of the square that fixed boxes are made in and the older evaluator's maps are of."""
+
+    def read(self, row: int) -> NDArray[np.float32]:
+        """The map [h, w] of one image. Raises UserError where it cannot be had."""
+
+    def groups(self, truths: Truths) -> Iterator[MapGroup]:
+        """All maps, each in one group."""
+
+
+@dataclass(frozen=True)
+class NetworkMaps:
+    """The maps that a network gave, float32 [N, h, w], and the side of its square."""
+
+    cams: NDArray[np.float32]
+    square: int
+
+    def read(self, row: int) -> NDArray[np.float32]:
+        """The map [h, w] of one image."""
+        return self.cams[row]
+
+    def groups(self, truths: Truths) -> Iterator[MapGroup]:
+        """All maps at once."""
+        yield MapGroup(np.arange(len(self.cams)), self.cams, self.square)
+
+
+class MeasuredBoxes(NamedTuple):
+    """One box an image, and how good it is."""
+
+    boxes: NDArray[np.float32]
+    """[N, 4], original pixels."""
+    ious: NDArray[np.float64]
+    """With the best ground-truth box by the protocol's rule: [N], NaN without one."""
+
+
+@dataclass(frozen=True)
+class Localized:
+    """What the maps of N images say."""
+
+    boxes: dict[str, MeasuredBoxes]
+    """At `CAM_THRESHOLD`, by protocol."""
+    at_asked: MeasuredBoxes | None
+    """Under `strict` at a threshold that was asked for."""
+    curve: CurveHits
+    wsoleval: WsolevalSweep | None = None
+    """Where the older evaluator's protocol was asked for; `boxes` has its boxes at `CAM_THRESHOLD`."""
+
+
+def localize_maps(
+    maps: Maps, truths: Truths, threshold: float | None = None, tick: Callable[[int], None] = lambda done: None
+) -> Localized:
+    """Box all maps under every protocol and, `strict`, at every level; `threshold`: at that one too.
+
+    tick: is told how many maps are done.
+    """
+    count = len(truths)
+    shape = (count, len(IOU_THRESHOLDS), LEVELS)
+    curve = CurveHits(np.zeros(shape, bool), np.zeros(shape, bool))
+    boxes = {protocol: _nothing_yet(count) for protocol in PROTOCOLS}
+    at_asked = None if threshold is None else _nothing_yet(count)
+    done = 0
+    for group in maps.groups(truths):
+        rows, own = group.rows, truths.of_rows(group.rows)
+        with kernel_threads(len(rows)):
+            for protocol in PROTOCOLS:
+                _fill(boxes[protocol], group, own, protocol, CAM_THRESHOLD)
+            if at_asked is not None and threshold is not None:
+                _fill(at_asked, group, own, "strict", threshold)
+            hits = curve_hits(group.cams, group.size, own.widths, own.heights, own.boxes, own.offsets, IOU_THRESHOLDS)
+        curve.single[rows], curve.multiple[rows] = hits.single, hits.multiple
+        done += len(rows)
+        tick(done)
+    return Localized(boxes, at_asked, curve)
+
+
+def _nothing_yet(count: int) -> MeasuredBoxes:
+    return MeasuredBoxes(np.zeros((count, 4), np.float32), np.full(count, np.nan))
+
+
+def _fill(whole: MeasuredBoxes, group: MapGroup, own: Truths, protocol: str, threshold: float) -> None:
+    boxes = localize(group.cams, protocol, group.size, own.widths, own.heights, threshold)
+    whole.boxes[group.rows] = boxes
+    whole.ious[group.rows] = score_boxes(boxes, own.boxes, own.offsets, protocol)
+
+
+def localize_as_wsoleval(
+    localized: Localized, maps: Maps, truths: Truths, threads: int, tick: Callable[[int], None]
+) -> Localized:
+    """The same, and what the older evaluator finds. Raises UserError without OpenCV."""
+    swept = sweep(maps.read, maps.square, truths.in_wsoleval_map(maps.square), truths.offsets, threads, tick)
+    cut = wsoleval_cut(CAM_THRESHOLD)
+    boxes = to_original(swept.boxes[:, cut], truths.widths, truths.heights, swept.side)
+    measured = {**localized.boxes, "wsoleval": MeasuredBoxes(boxes, swept.single[:, cut])}
+    return Localized(measured, localized.at_asked, localized.curve, swept)

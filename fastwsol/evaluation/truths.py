@@ -1,0 +1,70 @@
+"""What images are known to show: their sizes and ground-truth boxes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.dataset.ragged_boxes import gather_boxes
+from fastwsol.dataset.shards import Split
+from fastwsol.evaluation.boxes import Size, to_square
+from fastwsol.evaluation.choe2020 import truths_in_map
+
+
+@dataclass(frozen=True)
+class Truths:
+    """What N images are known to show."""
+
+    widths: NDArray[np.int32]
+    heights: NDArray[np.int32]
+    """[N], pixels of the original images."""
+    boxes: NDArray[np.float32]
+    """[M, 4], half-open, in original pixels."""
+    offsets: NDArray[np.int64]
+    """[N + 1]: image n has boxes[offsets[n] : offsets[n + 1]]."""
+
+    @staticmethod
+    def of_split(split: Split) -> Truths:
+        """Of a split's images, in its order."""
+        return Truths(split.widths, split.heights, split.boxes, split.box_offsets)
+
+    def __len__(self) -> int:
+        return len(self.widths)
+
+    @cached_property
+    def has_boxes(self) -> NDArray[np.bool_]:
+        """Which images have ground truth: [N]."""
+        return np.diff(self.offsets) > 0
+
+    def digest(self) -> str:
+        """SHA-256 of sizes and boxes: equal where two evaluations measured against the same."""
+        arrays = (self.widths, self.heights, self.boxes, self.offsets)
+        return hashlib.sha256(b"".join(np.ascontiguousarray(each).tobytes() for each in arrays)).hexdigest()
+
+    def of_rows(self, rows: NDArray[np.int64]) -> Truths:
+        """The images `rows`, in that order."""
+        return Truths(self.widths[rows], self.heights[rows], *gather_boxes(self.boxes, self.offsets, rows))
+
+    def object_shares(self) -> NDArray[np.float64]:
+        """The share of each image that its largest box covers: float64 [N], NaN without a box."""
+        sides = (self.boxes[:, 2:] - self.boxes[:, :2]).astype(np.float64)
+        shares = np.full(len(self), np.nan)
+        areas = np.maximum(sides, 0).prod(axis=1) / (self.widths.astype(np.float64) * self.heights)[self._image_of_box]
+        np.fmax.at(shares, self._image_of_box, areas)
+        return shares
+
+    def in_square(self, size: Size) -> NDArray[np.float32]:
+        """`boxes` in the square that every image is stretched to."""
+        return to_square(self.boxes, self.widths[self._image_of_box], self.heights[self._image_of_box], size)
+
+    def in_wsoleval_map(self, side: int) -> NDArray[np.int64]:
+        """`boxes` as the older evaluator has them in its maps of `side` pixels."""
+        return truths_in_map(self.boxes, self.widths[self._image_of_box], self.heights[self._image_of_box], side)
+
+    @cached_property
+    def _image_of_box(self) -> NDArray[np.int64]:
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))

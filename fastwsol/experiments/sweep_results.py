@@ -1,0 +1,59 @@
+"""The finished runs of a sweep, and the file that holds what they reached."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastwsol.config import Setting
+from fastwsol.experiments.paper_claims import CLAIMS
+from fastwsol.experiments.settings import SweepPlan
+from fastwsol.experiments.tables import SettingRuns, any_report, claim_tables
+from fastwsol.host.command_line import without_folders
+from fastwsol.runs.folder import ReportOf, RunDir
+
+FORMAT_VERSION = 2
+
+_OF_A_RUN = ("config", "step", "rates", "intervals", "max_box_acc", "command", "versions", "git", "machine", "seconds")
+
+
+def finished_runs(plan: SweepPlan, folders: Sequence[Path]) -> list[SettingRuns]:
+    """The settings of a sweep, each with the reports of those of its runs that are finished."""
+    reports: dict[Setting, list[dict[str, Any]]] = {setting: [] for setting in plan.settings}
+    for folder in folders:
+        run = RunDir(folder)
+        config = run.read_info().config
+        reports[config.setting].append(run.read_report(ReportOf(config.eval_split)))
+    return [SettingRuns(plan.name(setting), setting, of_setting) for setting, of_setting in reports.items()]
+
+
+def results_json(settings: Sequence[SettingRuns]) -> dict[str, Any]:
+    """All of it, with the command (without the folders of this machine), commit and machine of each run."""
+    report = any_report(settings) or {}
+    names = {runs.setting: runs.name for runs in settings}
+    return {
+        "format_version": FORMAT_VERSION,
+        "source": report.get("source"),
+        "split": report.get("split"),
+        "images": report.get("images"),
+        "baselines": report.get("baselines", []),
+        "runs": [
+            {name: each[name] for name in _OF_A_RUN} | {"command": without_folders(each["command"])}
+            for runs in settings
+            for each in runs.reports
+        ],
+        "claims": [
+            {
+                "claim": CLAIMS[table.claim],
+                "better": comparison.sides[0],
+                "worse": comparison.sides[1],
+                "setting": names[comparison.worse],
+                "protocol": protocol,
+                "points": difference.points,
+                "half_interval": difference.half_interval if difference.half_interval < float("inf") else None,
+                "verdict": difference.verdict,
+            }
+            for table in claim_tables(settings)
+            for comparison, differences in zip(table.comparisons, table.differences, strict=True)
+            for protocol, difference in differences.items()
+        ],
+    }

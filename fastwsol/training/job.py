@@ -1,0 +1,48 @@
+"""A run and what it is carried out with, in this process."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastwsol.config import Config, LogConfig
+from fastwsol.dataset.shards import Split
+from fastwsol.evaluation.forward import EvaluationSetup
+from fastwsol.host.processes import World
+from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.training.step_mode import AskedMode
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run and what it is carried out with, in this process."""
+
+    run: RunDir
+    info: RunInfo
+    setup: EvaluationSetup
+    """The images, and where they and the network's arithmetic are from."""
+    log: LogConfig
+    asked_mode: AskedMode
+    inexact: bool
+    """Whether a run may go on where it will not come to the bits of an unbroken one."""
+    checkpoint_minutes: float
+    environment: dict[str, Any]
+    """What decides the run's bits here, but for the mode: an entry of environment.json."""
+
+    @property
+    def config(self) -> Config:
+        """The run's configuration."""
+        return self.info.config
+
+    @property
+    def world(self) -> World:
+        """The processes that do this work together."""
+        return self.setup.world
+
+    @property
+    def split(self) -> Split:
+        """The images trained on."""
+        return self.setup.shards.splits["train"]
+
+    @property
+    def total_steps(self) -> int:
+        """Steps in the whole run."""
+        return self.config.total_steps(len(self.split))

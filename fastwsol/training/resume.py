@@ -1,0 +1,231 @@
+"""How a run is taken up where it was left, and what may not have changed since: a run goes on to the same bits, or says
+that it does not.
+"""
+
+import ast
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from fastwsol.batches.feed import Feed
+from fastwsol.config import Config, flag
+from fastwsol.dataset.shards import Split
+from fastwsol.host.device import Autocast
+from fastwsol.host.environment import DALI_PACKAGES, machine, versions
+from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.host.processes import World
+from fastwsol.network.initial_weights import Initial, start_from
+from fastwsol.runs import checkpoint
+from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.training.job import Job
+from fastwsol.training.step import State, state_tensors
+
+Resume = Literal["auto", "never", "require"]
+
+_DECISIVE = {
+    "cpu": ("device", "processes", "threads", "views", "step_mode", "processor"),
+    "cuda": ("device", "processes", "deterministic", "views", "step_mode", "GPU"),
+}
+"""By device, what a run's numbers depend on to the bit. (On the number format too, which a checkpoint holds and no flag
+overrides.)"""
+_DECISIVE_PACKAGES = ("torch", "numpy", "numba")
+_DECISIVE_SOURCES = (
+    "kernels/*.py",
+    "fastwsol/config.py",
+    "fastwsol/draws.py",
+    "fastwsol/host/device.py",
+    "fastwsol/host/processes.py",
+    "fastwsol/sources/decode.py",
+    "fastwsol/dataset/shards.py",
+    "fastwsol/dataset/holdout.py",
+    "fastwsol/batches/*.py",
+    "fastwsol/network/*.py",
+    "fastwsol/training/step.py",
+    "fastwsol/training/cuda_graph.py",
+    "fastwsol/training/step_mode.py",
+    "fastwsol/training/stepper.py",
+    "fastwsol/training/loop.py",
+)
+"""The modules that a step's bits follow from. What evaluates, reports or predicts is none of them."""
+
+
+def save(run: RunDir, info: RunInfo, state: State, precision: str) -> None:
+    """Write a checkpoint, unless the state is not finite (RunFailure). The steps up to here have been checked."""
+    tensors = state_tensors(state)
+    if bad := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
+        raise RunFailure(
+            f"{run.folder}: {bad[0]} is not finite after step {state.step}; lower --lr, in another --run-dir"
+        )
+    scalars = {
+        "precision": precision,
+        "scaler": state.scaler.state_dict(),
+        "config_digest": info.digest,
+        "shards_digest": info.shards_digest,
+        "classes": list(info.classes),
+    }
+    checkpoint.save(run.checkpoints, state.step, tensors, scalars)
+
+
+def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision: str) -> None:
+    """Put a checkpoint into `state`. Raises UserError where it is another run's or in another number format."""
+    info.check_checkpoint(saved)
+    if saved.scalars["precision"] != precision:
+        raise UserError(
+            f"{saved.path}: was trained in {saved.scalars['precision']} and this would go on in {precision}; "
+            f"pass --precision {saved.scalars['precision']}, or another --run-dir"
+        )
+    for name, tensor in state_tensors(state).items():
+        tensor.copy_(saved.tensors[name])
+    if state.scaler.is_enabled():
+        state.scaler.load_state_dict(saved.scalars["scaler"])
+    state.step = saved.step
+
+
+def take_up(job: Job, state: State, resume: Resume, initial: Initial | None) -> None:
+    """Put into `state` what the run's folder holds, or else the weights to start from."""
+    run, holdout = job.run, job.setup.shards.splits.get("holdout")
+    saved = find_own_work(run, job.info, resume)
+    if saved is None and initial is not None:
+        print(start_from(initial, state.model, job.info.classes), flush=True)
+        if state.average is not None:
+            state.average.load_state_dict(state.model.state_dict())
+    if holdout is not None:
+        (run.store_holdout if saved is None else run.check_holdout)(holdout)
+    if saved is not None:
+        restore(state, saved, job.info, job.setup.autocast.precision)
+        asked = {} if job.asked_mode == "auto" else {"step_mode": job.asked_mode}
+        check_environment(run, saved.step, job.environment | asked, job.inexact)
+    run.drop_rows_after(state.step)
+
+
+def find_own_work(run: RunDir, info: RunInfo, resume: Resume) -> checkpoint.Checkpoint | None:
+    """Find where this run was left, None at its start. Raises UserError where it is done or the folder another's."""
+    there = run.read_info()
+    if there.config != info.config:
+        raise UserError(_difference(run, there.config, info.config))
+    if there.shards_digest != info.shards_digest:
+        raise UserError(
+            f"{run.folder}: was begun on other shards ({there.shards}), not {info.shards}; choose another --run-dir"
+        )
+    if run.finished(info.config):
+        raise UserError(
+            f"{run.folder}: this run is finished; look at it with: python -m fastwsol.evaluate {run.folder}"
+            f"{' --split holdout' if info.config.data.holdout else ''}, "
+            f"or choose another --run-dir or --seed"
+        )
+    saved = checkpoint.newest_valid(run.checkpoints)
+    if resume == "never" and saved is not None:
+        raise UserError(f"--resume never: {run.folder} holds this run, unfinished; leave the flag out to continue it")
+    if resume == "require" and saved is None:
+        raise UserError(f"--resume require: {run.folder} holds no checkpoint to continue from")
+    return saved
+
+
+def _difference(run: RunDir, there: Config, asked: Config) -> str:
+    """In which option the run in the folder is another than the one asked for."""
+    ours, theirs = asked.flat(), there.flat()
+    name = next(name for name in ours if ours[name] != theirs[name])
+    if name == "init_sha256":
+        began = "with the weights of another file" if theirs[name] else "with weights that were drawn"
+        return f"{run.folder}: holds a run that began {began}; name its --init, or another --run-dir"
+    return f"{run.folder}: holds another run ({flag(name)} {theirs[name]}, not {ours[name]}); choose another --run-dir"
+
+
+def decisive_environment(
+    autocast: Autocast, threads: int, deterministic: bool, feed: Feed, split: Split, world: World
+) -> dict[str, Any]:
+    """What decides a run's bits here, as environment.json holds it. Where processes differ, a list of all theirs."""
+    device = autocast.device
+    mine: dict[str, Any] = {"threads": threads, "views": feed.views_by(split), "processor": machine()["processor"]}
+    if device.type == "cuda":
+        mine["GPU"] = torch.cuda.get_device_name(device)
+    of_all = world.values_of_all(mine)
+    same_or_list = {
+        name: mine[name] if all(each[name] == mine[name] for each in of_all) else sorted(each[name] for each in of_all)
+        for name in mine
+    }
+    return {
+        "precision": autocast.precision,
+        "device": device.type,
+        "processes": world.size,
+        "deterministic": deterministic,
+        "data": feed.data(split),
+        **same_or_list,
+        "versions": versions(),
+        "source": source_digest(),
+    }
+
+
+def check_environment(run: RunDir, step: int, here: dict[str, Any], inexact: bool) -> None:
+    """Warn that this process, going on after `step` steps, will not come to the bits of an unbroken run, and why.
+
+    here: as `decisive_environment` gives it, or a part of it. Raises UserError instead where there were bits to keep
+    and `inexact` does not give them up.
+    """
+    if step == 0:
+        return
+    last = run.last_start(step)
+    changed = changes(last, here) if last is not None else ["environment.json is gone"]
+    if changed and not inexact and promises_bits(last or here):
+        raise UserError(
+            f"{run.folder}: since step {step} was saved: {', '.join(changed)}; "
+            f"undo that to go on to the same bits, or go on to others with --inexact"
+        )
+    if changed:
+        print(f"warning: continued with {', '.join(changed)}: equal to the bit no longer", file=sys.stderr)
+
+
+def changes(last: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """What decides bits and is another now than in an entry of `RunDir.starts`: "threads 1 -> 2".
+
+    What one of the two does not tell is no change.
+    """
+    device, data = here.get("device", last.get("device")), here.get("data", last.get("data"))
+    before, now = _decisive_part(last, device, data), _decisive_part(here, device, data)
+    return [f"{name} {before[name]} -> {now[name]}" for name in now if name in before and before[name] != now[name]]
+
+
+def promises_bits(start: dict[str, Any]) -> bool:
+    """Whether what is carried out so comes to the same bits each time: a GPU does where it is told to."""
+    return start.get("device") != "cuda" or bool(start.get("deterministic"))
+
+
+def _decisive_part(start: dict[str, Any], device: str | None, data: str | None) -> dict[str, Any]:
+    facts = {name: start[name] for name in _DECISIVE.get(device or "", ()) if name in start}
+    if "source" in start:
+        facts["fastwsol's source"] = start["source"]
+    if "versions" in start:
+        facts |= decisive_versions(start["versions"], data)
+    return facts
+
+
+def decisive_versions(of: dict[str, str], data: str | None) -> dict[str, str]:
+    """Those of `versions()` that decide bits, where the images come from `data`."""
+    decoders = DALI_PACKAGES if data == "dali" else ("simplejpeg",)
+    decisive = {name: of[name] for name in _DECISIVE_PACKAGES if name in of}
+    if decoder := " and ".join(f"{name} {of[name]}" for name in decoders if name in of):
+        decisive["decoder"] = decoder
+    return decisive
+
+
+def source_digest(root: Path = Path(__file__).parents[2]) -> str:
+    """The beginning of the SHA-256 of the code that decides a step's bits, without its comments and docstrings."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in _DECISIVE_SOURCES for path in root.glob(pattern)):
+        tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
+            if isinstance(body := getattr(node, "body", None), list):
+                node.body = [each for each in body if not _is_text(each)]  # type: ignore[attr-defined]
+        digest.update(f"{path.relative_to(root)}\0{ast.dump(tree)}\0".encode())
+    return digest.hexdigest()[:12]
+
+
+def _is_text(statement: Any) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

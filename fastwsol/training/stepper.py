@@ -1,0 +1,84 @@
+"""The one place where a stepper is made: what takes a run's steps on images of one size, in the mode chosen for it."""
+
+from typing import Any
+
+from fastwsol.batches.stream import Batches, Inputs
+from fastwsol.runs.folder import RunDir
+from fastwsol.training.job import Job
+from fastwsol.training.resume import changes, check_environment
+from fastwsol.training.step import State, make_loss, unchanged
+from fastwsol.training.step_mode import Choice, Mode, Stepper, choose_mode, possible_modes, tell_failure
+
+
+class StepperMaker:
+    """Makes the steppers of a run. The mode is chosen with the first of them, once, and noted in the run's folder."""
+
+    def __init__(self, job: Job, state: State) -> None:
+        self._job, self._state = job, state
+        self._mode: Mode | None = None
+
+    def stepper(self, batches: Batches, sample: Inputs) -> Stepper:
+        """What takes the steps on `batches`; `sample` is what they gave for one step. The state stays as it is.
+
+        Where images are larger than before and the mode that was measured cannot be captured now, the steps are taken
+        uncaptured, with a warning.
+        """
+        measured = None
+        if self._mode is None:
+            self._mode, measured = self._begin(batches, sample)
+        if measured is not None:
+            return measured
+        try:
+            return self._make(self._mode, batches, sample)
+        except RuntimeError as error:
+            if "captured" not in self._mode or self._job.asked_mode != "auto":
+                raise
+            tell_failure(self._mode, error)
+            self._mode = "compiled" if self._mode == "compiled-captured" else "eager"
+            return self._make(self._mode, batches, sample)
+
+    def _begin(self, batches: Batches, sample: Inputs) -> tuple[Mode, Stepper | None]:
+        """Choose the mode, say so, and note in the run's folder that work begins; the stepper too, if one was made."""
+        job, state, world = self._job, self._state, self._job.world
+        stepper = None
+        if job.asked_mode == "auto":
+            possible = world.values_of_all(possible_modes(job.setup.autocast.device, world.size))
+            modes = [mode for mode in possible[0] if all(mode in each for each in possible)]
+            choice = world.value_of_lead(
+                choice_before(job.run, state.step, job.environment, modes) if world.leads else None
+            )
+            if choice is None:
+                steps_left = job.total_steps - state.step
+                choice, stepper = choose_mode(
+                    modes, lambda mode: self._make(mode, batches, sample), state, sample, steps_left, world
+                )
+            mode_alone = {"step_mode": choice.mode}
+            world.lead_does(lambda: check_environment(job.run, state.step, mode_alone, job.inexact))
+        else:
+            choice = Choice(job.asked_mode, {})
+        mode = {"step_mode": choice.mode, "step_mode_seconds": choice.seconds}
+        world.lead_does(lambda: job.run.record_start(state.step, job.environment | mode))
+        if world.leads:
+            compiles = stepper is None and "compiled" in choice.mode
+            print(f"{choice}" + ("; compiling takes up to a minute or so" if compiles else ""), flush=True)
+        return choice.mode, stepper
+
+    def _make(self, mode: Mode, batches: Batches, sample: Inputs) -> Stepper:
+        job, state, world = self._job, self._state, self._job.world
+        smoothing = job.config.optimizer.label_smoothing
+        loss_of = make_loss(state.model, job.setup.autocast, "compiled" in mode, world, smoothing)
+        stepper = Stepper(mode, state, loss_of, batches, sample)
+        if world.size > 1:
+            # After a first pass DistributedDataParallel lays gradients out anew, by the order they came in. In which
+            # order three processes or more are summed depends on the place, so a run taken up has to be past that too.
+            with unchanged(state):
+                stepper.step(sample, 0.0)
+        return stepper
+
+
+def choice_before(run: RunDir, step: int, here: dict[str, Any], modes: list[Mode]) -> Choice | None:
+    """Which of `modes` took the run to `step`, where nothing else that decides bits has changed: it gives the same."""
+    last = run.last_start(step)
+    if last is None or changes(last, here) or last.get("step_mode") not in modes:
+        return None
+    return Choice(last["step_mode"], last["step_mode_seconds"])

@@ -1,0 +1,67 @@
+"""How the kernels are compiled: without the GIL, and kept on disk until any of their files changes."""
+
+import functools
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import event
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+
+def njit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`numba.njit` with the GIL released and the machine code cached. options: more of Numba's.
+
+    Numba's own cache looks at the file of the outermost function alone: after a change in a file whose functions or
+    constants that one takes, it would go on with the old machine code. Ours looks at all files of this folder too.
+    """
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        dispatcher = numba.njit(nogil=True, **options)(function)
+        if hasattr(dispatcher, "_cache"):  # there is none under NUMBA_DISABLE_JIT
+            dispatcher._cache = _Cache(function)
+        return dispatcher
+
+    return compiled
+
+
+class _Cache(FunctionCache):
+    """Numba's cache of one function, valid as long as its own file and every file of this folder stay the same."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        stamp = (self._impl.locator.get_source_stamp(), _digest_of_kernels())
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=stamp
+        )
+
+
+@functools.cache
+def _digest_of_kernels() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(f"{path.name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+_OURS = ("kernels", "fastwsol")
+
+
+class _Listener(event.Listener):
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def on_start(self, event: Any) -> None:
+        function = event.data["dispatcher"].py_func
+        if function.__module__.partition(".")[0] in _OURS:
+            self._tell(function.__name__)
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+def tell_compiling(tell: Callable[[str], None]) -> None:
+    """Call `tell` with the name of each of our functions that is compiled from here on. Those in the cache are not."""
+    event.register("numba:compile", _Listener(tell))
