@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import kernels
-from fastwsol.evaluation.measure import Truths, localize_maps
+from fastwsol.evaluation.maps import localize_maps
+from fastwsol.evaluation.truths import Truths
 from fastwsol.host.device import use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json

@@ -24,8 +24,9 @@ from test_pipeline import all_of_size, data_of, pillow_decode, scale_and_shift, 
 from fastwsol.batches.feed import Feed
 from fastwsol.config import Config
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
-from fastwsol.evaluation.forward import forward_split, rates_of
+from fastwsol.evaluation.forward import forward_split
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
+from fastwsol.evaluation.of_network import rates_of
 from fastwsol.host.device import pick_autocast
 from fastwsol.network.preact_resnet import build_preact_resnet
 

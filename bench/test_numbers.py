@@ -13,8 +13,10 @@ import pytest
 from rounds import Side
 from test_boxing import SIZE
 
-from fastwsol.evaluation.measure import Truths, fixed_boxes, localize_maps, measure
+from fastwsol.evaluation.maps import localize_maps
+from fastwsol.evaluation.measure import fixed_boxes, measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
+from fastwsol.evaluation.truths import Truths
 from kernels import reference
 
 IMAGES = 10_000
@@ -62,7 +64,7 @@ def test_boxes_and_curve_beside_the_slow_twins(paired_rounds, many_cams, cores):
 
     def ours():
         localized = localize_maps(cams, SIZE, truths)
-        boxes = [localized.found[protocol].boxes for protocol in ("strict", "paper2018")]
+        boxes = [localized.boxes[protocol].boxes for protocol in ("strict", "paper2018")]
         return boxes, localized.curve.single, localized.curve.multiple
 
     def slow():

@@ -16,7 +16,7 @@ from scipy import ndimage
 from fastwsol.config import Config
 from fastwsol.host.device import pick_autocast
 from fastwsol.network.preact_resnet import build_preact_resnet
-from fastwsol.prediction.predictor import Predictor, Wanted
+from fastwsol.prediction.predictor import Predictor, Request
 from fastwsol.prediction.user_images import find_images
 from fastwsol.runs.folder import RunInfo
 
@@ -94,7 +94,7 @@ def test_predict(paired_rounds, shards, cores, tmp_path, stem, image_size):
     paths = sorted(tmp_path.iterdir())
 
     def ours():
-        return [*predictor.stream(find_images([tmp_path]).images, Wanted(threshold=THRESHOLD))]
+        return [*predictor.stream(find_images([tmp_path]).images, Request(threshold=THRESHOLD))]
 
     def theirs():
         return [plain(path) for path in paths]

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from fastwsol.host.command_line import run_command
+from fastwsol.host.starting import say_when_interrupted
 
 COMMANDS = {
     "from images to numbers": {
@@ -38,7 +38,9 @@ def main() -> None:
 
 
 def _run(module: str) -> None:
-    sys.exit(run_command(importlib.import_module(f"fastwsol.{module}").main))
+    say_when_interrupted()
+    command = importlib.import_module(f"fastwsol.{module}").main
+    sys.exit(importlib.import_module("fastwsol.host.command_line").run_command(command))
 
 
 def pack() -> None:

@@ -8,6 +8,11 @@ It speaks of these two networks. That the same recipe trained from another seed 
 for that, train several seeds.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from fastwsol.host.starting import say_when_interrupted
+
+    say_when_interrupted()
+
 import json
 import sys
 from collections.abc import Sequence

@@ -104,8 +104,11 @@ def holdout_ids(labels: NDArray[np.int64], per_class: int) -> NDArray[np.int64]:
     labels: int64 [N]. A larger `per_class` holds out the same images and more.
     """
     order = epoch_order(HOLDOUT_SEED, 0, len(labels), Purpose.HOLDOUT)
-    of_class = [order[labels[order] == label] for label in np.unique(labels)]
-    return np.sort(np.concatenate([ids[max(0, len(ids) - per_class) :] for ids in of_class]))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    _, counts = np.unique(labels, return_counts=True)
+    ends = np.cumsum(counts)
+    of_classes = [by_class[end - min(per_class, count) : end] for end, count in zip(ends, counts, strict=True)]
+    return np.sort(np.concatenate(of_classes))
 
 
 def val_ids(count: int, number: int) -> NDArray[np.int64]:

@@ -6,7 +6,13 @@
 `fastwsol.evaluation.score_map_files` describes the files.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from fastwsol.host.starting import say_when_interrupted
+
+    say_when_interrupted()
+
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -43,6 +49,31 @@ from fastwsol.runs.trained import read_run, trained_model
 PROG = "python -m fastwsol.evaluate"
 DESCRIPTION = """Evaluate a trained run, or anyone's score maps (--maps, --boxes): tables under every protocol, beside
 baselines that look at no image."""
+
+
+def threshold_from(text: str) -> Literal["auto"] | float:
+    """The value of --threshold. Raises ValueError for a text that is none."""
+    if text == "auto":
+        return "auto"
+    try:
+        threshold = float(text)
+    except ValueError:
+        threshold = math.nan
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"{text} is neither auto nor a number from 0 to 1 (35 % is 0.35)")
+    return threshold
+
+
+Threshold = Annotated[
+    Literal["auto"] | float,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="auto|FLOAT",
+        instance_from_str=lambda words: threshold_from(words[0]),
+        is_instance=lambda value: value == "auto" or isinstance(value, float),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -86,7 +117,7 @@ class Flags:
     """folder of the run"""
     trained_run: OfRun = OfRun()
     score_maps: OfMaps = OfMaps()
-    threshold: Literal["auto"] | float = CAM_THRESHOLD
+    threshold: Threshold = CAM_THRESHOLD
     """where a map, scaled to 0..1, is cut, besides at 0.2 and at the oracle. A number from 0 to 1; or auto, of a run:
     the best on images held out of train, else on images trained on, by their boxes"""
     cam_class: CamClass = "truth"
@@ -139,8 +170,6 @@ def read_flags(arguments: Sequence[str]) -> Flags:
             "--threshold auto: needs a run; choose on the maps of images kept apart, by the oracle that their own "
             "evaluation prints, and give that number"
         )
-    if flags.threshold != "auto" and not 0 <= flags.threshold <= 1:
-        raise UserError(f"--threshold {flags.threshold}: is neither auto nor a number from 0 to 1 (35 % is 0.35)")
     return flags
 
 

@@ -3,6 +3,11 @@
 `python -m fastwsol.pack` is the same command.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from fastwsol.host.starting import say_when_interrupted
+
+    say_when_interrupted()
+
 import sys
 import time
 from collections.abc import Sequence

@@ -4,6 +4,11 @@ IMAGES are files, folders (all images in them) and zips. Boxes are in the pixels
 file that is no image is reported and skipped, and the exit status is then 3; the counts that are printed add up.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from fastwsol.host.starting import say_when_interrupted
+
+    say_when_interrupted()
+
 import sys
 import time
 from collections.abc import Iterator, Sequence

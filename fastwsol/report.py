@@ -3,6 +3,11 @@
 The file needs no network and no server.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from fastwsol.host.starting import say_when_interrupted
+
+    say_when_interrupted()
+
 import html
 import json
 import sys

@@ -4,6 +4,11 @@ Each run is a training of its own, `python -m fastwsol.train`, in a folder of it
 again, what was cut off goes on, one run's failure leaves the others alone: the same command goes on with what is left.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from fastwsol.host.starting import say_when_interrupted
+
+    say_when_interrupted()
+
 import os
 import sys
 from collections.abc import Sequence

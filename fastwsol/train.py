@@ -6,6 +6,11 @@ The paper's recipe is the default: 1500 epochs, days on two cores. `--preset fas
 The same command over its own unfinished run continues it, on the step, in the middle of an epoch.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from fastwsol.host.starting import say_when_interrupted
+
+    say_when_interrupted()
+
 import contextlib
 import sys
 from collections.abc import Sequence

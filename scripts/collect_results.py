@@ -8,7 +8,6 @@ learning curve and its rates beside the baselines. Folders in commands are repla
 
 import json
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,15 @@ from typing import Annotated, Any
 
 import tyro
 
-from fastwsol.config import flag
-from fastwsol.experiments.tables import mean_and_spread
+from fastwsol.config import Config
+from fastwsol.evaluation.boxes import PROTOCOLS
+from fastwsol.experiments.settings import plan_of
+from fastwsol.experiments.sweep_results import finished_runs
+from fastwsol.experiments.tables import COLUMNS, SettingRuns, any_report, rows_over_seeds
 from fastwsol.host.command_line import parse_flags, run_command, without_folders
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
-from fastwsol.runs.folder import RunDir
-
-SHOWN = ("top1_clas", "top1_loc@0.5", "gt_known_loc@0.3", "gt_known_loc@0.5", "gt_known_loc@0.7")
+from fastwsol.runs.folder import ReportOf, RunDir
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str]) -> int:
     results = [collect(folder) for folder in flags.runs]
     flags.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(flags.out, {"runs": results})
-    print(table(results))
+    plan = plan_of([Config.from_json(result["report"]["config"]).setting for result in results])
+    print(table(finished_runs(plan, flags.runs)))
     return 0
 
 
@@ -56,7 +57,7 @@ def collect(folder: Path) -> dict[str, Any]:
     config = run.read_info().config
     if not run.finished(config):
         raise UserError(f"{folder}: not finished; let it train to its end first")
-    report = run.read_report(config.eval_split)
+    report = run.read_report(ReportOf(config.eval_split))
     for large in ("curve", "classes"):  # they stay in the run's own report
         report.pop(large, None)
     starts = json.loads((folder / "environment.json").read_bytes())["starts"]
@@ -65,27 +66,16 @@ def collect(folder: Path) -> dict[str, Any]:
     return {"run": folder.name, "report": report, "starts": starts, "metrics": run.rows()}
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: a row for each protocol and setting, mean and standard deviation over seeds; then baselines.
-
-    A setting is what differs between the runs, their seeds apart.
-    """
-    configs = [result["report"]["config"] for result in results]
-    differing = [name for name in configs[0] if name != "seed" and len({config[name] for config in configs}) > 1]
-    groups: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
-    for result, config in zip(results, configs, strict=True):
-        setting = ", ".join(f"{flag(name)} {config[name]}" for name in differing or ["aug"])
-        for protocol, rates in result["report"]["rates"].items():
-            groups[protocol, setting].append(rates)
-    split = ", ".join(sorted({result["report"]["split"] for result in results}))
-    lines = [f"| {split}, protocol | setting | seeds | " + " | ".join(SHOWN) + " |", "|" + "---|" * (3 + len(SHOWN))]
-    for (protocol, setting), rates in sorted(groups.items()):
-        cells = " | ".join(mean_and_spread([each[name] for each in rates]) for name in SHOWN)
-        lines.append(f"| {protocol} | {setting} | {len(rates)} | {cells} |")
-    for baseline in results[0]["report"]["baselines"]:
-        for protocol, rates in baseline["rates"].items():
-            cells = " | ".join(f"{rates[name]:.2f}" if name.startswith("gt_known") else "" for name in SHOWN)
-            lines.append(f"| {protocol} | {baseline['name']} {tuple(baseline['box'])} | | {cells} |")
+def table(settings: Sequence[SettingRuns]) -> str:
+    """Markdown: a row for each protocol and setting, mean and standard deviation over seeds; then baselines."""
+    report = any_report(settings)
+    assert report is not None
+    columns = " | ".join(title.replace("\n", " ") for title in COLUMNS.values())
+    lines = [f"| {report['split']}, protocol | | seeds | {columns} |", "|" + "---|" * (3 + len(COLUMNS))]
+    for protocol in PROTOCOLS:
+        for row in rows_over_seeds(settings, protocol):
+            seeds = "" if row.seeds is None else row.seeds
+            lines.append(f"| {protocol} | {row.name} | {seeds} | {' | '.join(row.cells)} |")
     return "\n".join(lines)
 
 

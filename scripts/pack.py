@@ -16,6 +16,11 @@ The first one stops with its name, or with --quarantine they are set aside and t
 read: a zip is never extracted, and nothing in it or behind a link can lead out of it.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from fastwsol.host.starting import say_when_interrupted
+
+    say_when_interrupted()
+
 import sys
 
 from fastwsol.host.command_line import run_command

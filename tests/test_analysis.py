@@ -7,18 +7,20 @@ import pytest
 from scipy import ndimage
 from test_wsoleval import evaluate_plainly, iou
 
-from fastwsol.evaluation import choe2020 as wsoleval
-from fastwsol.evaluation import measure as analysis
+from fastwsol.evaluation import measure as measuring
+from fastwsol.evaluation.maps import NetworkMaps, localize_maps
 from fastwsol.evaluation.measure import (
-    Truths,
-    choose,
+    EvaluatedImages,
+    Question,
     fixed_box_hits,
     fixed_boxes,
-    localize_maps,
     measure,
     resampled_counts,
 )
-from fastwsol.evaluation.metrics import IOU_THRESHOLDS, interval, ranks
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS, interval
+from fastwsol.evaluation.thresholds import PAPER_LEVEL, choose_levels
+from fastwsol.evaluation.truths import Truths
+from kernels.levels import threshold_of
 
 SIZE = 32
 
@@ -44,18 +46,16 @@ def report(cams):
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 9, len(cams))
     predicted = np.stack([rng.permutation(9)[:5] for _ in cams])
-    others = localize_maps(cams[:100], SIZE, truths.of_rows(np.arange(100)))
-    return measure(
-        localize_maps(cams, SIZE, truths, threshold=0.4),
-        truths,
-        ranks(predicted, labels),
-        fixed_boxes(some_truths(200, seed=3), SIZE),
-        SIZE,
-        threshold=0.4,
-        chosen=choose(others.curve, "100 images"),
-        labels=labels,
-        class_names=list("abcdefghi"),
-    )
+    others = localize_maps(NetworkMaps(cams[:100], SIZE), truths.of_rows(np.arange(100)))
+    chosen = choose_levels(others.curve, "100 images")
+    train = some_truths(200, seed=3)
+    images = images_of(truths, labels, predicted, list("abcdefghi"))
+    return measure(images, NetworkMaps(cams, SIZE), Question(threshold=0.4), train, chosen).numbers
+
+
+def images_of(truths, labels=None, predicted=None, classes=()):
+    names = [f"image {n}" for n in range(len(truths))]
+    return EvaluatedImages(names, truths, labels, predicted, classes)
 
 
 def test_rows_of_truths_keep_their_boxes():
@@ -74,19 +74,20 @@ def test_an_objects_share_is_its_largest_boxs():
     np.testing.assert_array_equal(truths.object_shares(), [200 / 800, np.nan, 1 / 800])
 
 
-def test_the_fixed_threshold_is_the_curves_at_51(report):
+def test_the_fixed_threshold_is_the_curves_at_its_level(report):
     for iou_threshold in IOU_THRESHOLDS:
         at_fixed = report["counts"]["strict"][f"gt_known_loc@{iou_threshold}"].succeeded
-        assert report["curve"]["single"][str(iou_threshold)][51] == at_fixed
+        assert report["curve"]["single"][str(iou_threshold)][PAPER_LEVEL] == at_fixed
 
 
 def test_the_oracle_is_the_curves_highest_and_no_row_is_above_it(report):
     asked, chosen, oracle = report["strict_at"]
+    assert [row["kind"] for row in report["strict_at"]] == ["asked", "chosen", "oracle"]
     boxed = report["images_with_boxes"]
     for iou_threshold in IOU_THRESHOLDS:
         name, curve = f"gt_known_loc@{iou_threshold}", report["curve"]["single"][str(iou_threshold)]
         assert oracle["rates"][name] == 100 * max(curve) / boxed
-        assert oracle["thresholds"][str(iou_threshold)] == curve.index(max(curve)) / 255
+        assert oracle["thresholds"][str(iou_threshold)] == threshold_of(curve.index(max(curve)))
         for row in (asked, chosen, report):
             rates = row["rates"]["strict"] if row is report else row["rates"]
             assert rates[name] <= oracle["rates"][name]
@@ -97,9 +98,9 @@ def test_the_oracle_is_the_curves_highest_and_no_row_is_above_it(report):
 
 def test_the_threshold_asked_for_is_the_curves_where_it_is_a_level(cams):
     truths = some_truths(len(cams))
-    localized = localize_maps(cams, SIZE, truths, threshold=102 / 255)
+    localized = localize_maps(NetworkMaps(cams, SIZE), truths, threshold=threshold_of(102))
     for k, iou_threshold in enumerate(IOU_THRESHOLDS):
-        np.testing.assert_array_equal(localized.given.ious >= iou_threshold, localized.curve.single[:, k, 102])
+        np.testing.assert_array_equal(localized.at_asked.ious >= iou_threshold, localized.curve.single[:, k, 102])
 
 
 def test_groups_by_size_and_class_add_up_to_the_whole(report):
@@ -108,9 +109,9 @@ def test_groups_by_size_and_class_add_up_to_the_whole(report):
         for name in names:
             sums = [sum(group["counts"][name][k] for group in groups) for k in range(2)]
             assert sums == list(strict[name])
-    whole_frame = report["baselines"][0]["rates"]["strict"]["gt_known_loc@0.5"]
-    of_groups = sum(group["baselines"]["whole frame"]["gt_known_loc@0.5"][0] for group in report["sizes"])
-    assert 100 * of_groups / report["images_with_boxes"] == whole_frame
+    whole_image = report["baselines"][0]["rates"]["strict"]["gt_known_loc@0.5"]
+    of_groups = sum(group["baselines"]["whole-image"]["gt_known_loc@0.5"][0] for group in report["sizes"])
+    assert 100 * of_groups / report["images_with_boxes"] == whole_image
 
 
 def test_every_rate_lies_in_its_interval(report):
@@ -136,8 +137,9 @@ def test_an_oracles_interval_is_that_of_its_rows_at_the_best_thresholds(report):
 
 def test_where_all_images_are_alike_no_interval_is_told(cams):
     truths = some_truths(len(cams))
-    ranks = np.zeros(len(cams), np.int64)
-    found = measure(localize_maps(cams, SIZE, truths), truths, ranks, fixed_boxes(None, SIZE), SIZE)
+    right = np.zeros(len(cams), np.int64)
+    images = images_of(truths, right, right[:, np.newaxis], ["a"])
+    found = measure(images, NetworkMaps(cams, SIZE), Question(), None).numbers
     assert found["rates"]["strict"]["top1_clas"] == 100
     assert found["intervals"]["strict"]["top1_clas"] is None
 
@@ -146,10 +148,8 @@ def test_the_older_evaluators_numbers_are_those_of_its_description(cams):
     """On images twice as wide as high, so that sides mistaken for one another show."""
     cams, truths = cams[:12], some_truths(12, seed=4, widths=2 * SIZE)
     in_map = truths.in_wsoleval_map(SIZE)
-    sweep = wsoleval.sweep(cams.__getitem__, SIZE, in_map, truths.offsets, threads=1)
-    fixed = fixed_boxes(some_truths(50, seed=5, widths=2 * SIZE), SIZE)
-    localized = localize_maps(cams, SIZE, truths).with_wsoleval(sweep, truths)
-    found = measure(localized, truths, None, fixed, SIZE)
+    train = some_truths(50, seed=5, widths=2 * SIZE)
+    found = measure(images_of(truths), NetworkMaps(cams, SIZE), Question(wsoleval=True), train).numbers
     at_cuts = {"single": np.zeros((3, 1000)), "multiple": np.zeros((3, 1000))}
     for n, cam in enumerate(cams):
         own = in_map[truths.offsets[n] : truths.offsets[n + 1]]
@@ -177,7 +177,7 @@ def test_boxes_of_wide_images_are_stretched_along_their_own_sides():
     truths = Truths(
         np.array([200], np.int32), np.array([50], np.int32), np.array([[20, 10, 100, 50]], np.float32), np.array([0, 1])
     )
-    assert truths.in_frame(100).tolist() == [[10, 20, 50, 100]]
+    assert truths.in_square(100).tolist() == [[10, 20, 50, 100]]
     assert truths.in_wsoleval_map(100).tolist() == [[10, 20, 49, 98]]
     assert fixed_box_hits(fixed_boxes(truths, 100)[3], truths, 100, "strict").all()
 
@@ -200,13 +200,15 @@ def test_the_interval_is_the_binomials():
 def test_images_may_be_resampled_in_parts(monkeypatch):
     flags = np.random.default_rng(0).random((700, 3)) < 0.5
     whole = resampled_counts(flags)
-    monkeypatch.setattr(analysis, "_IMAGES_AT_ONCE", 64)
+    monkeypatch.setattr(measuring, "_IMAGES_AT_ONCE", 64)
     np.testing.assert_array_equal(resampled_counts(flags), whole)
 
 
 def test_a_set_without_boxes_tells_what_it_can(cams):
     truths = Truths(*np.full((2, 4), SIZE, np.int32), np.empty((0, 4), np.float32), np.zeros(5, np.int64))
-    found = measure(localize_maps(cams[:4], SIZE, truths), truths, np.zeros(4, np.int64), fixed_boxes(None, SIZE), SIZE)
+    right = np.zeros(4, np.int64)
+    images = images_of(truths, right, right[:, np.newaxis], ["a"])
+    found = measure(images, NetworkMaps(cams[:4], SIZE), Question(), None).numbers
     assert found["rates"]["strict"]["gt_known_loc@0.5"] is None
     assert found["intervals"]["strict"]["gt_known_loc@0.5"] is None
     assert found["max_box_acc"]["strict"]["rates"]["max_box_acc"] is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import kernels
-from fastwsol.evaluation.baselines import best_fixed_boxes, whole_frame
+from fastwsol.evaluation.baselines import best_fixed_boxes, whole_image
 
 
 def best_fixed_box(truths, offsets, image_size, iou_threshold=0.5):
@@ -36,8 +36,8 @@ def all_boxes(size):
 
 
 def test_the_whole_frame_is_the_whole_frame():
-    assert whole_frame(64).tolist() == [0, 0, 64, 64]
-    assert whole_frame(64).dtype == np.int32
+    assert whole_image(64).tolist() == [0, 0, 64, 64]
+    assert whole_image(64).dtype == np.int32
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -50,7 +50,7 @@ def test_no_box_a_pixel_away_has_more_hits(seed, iou_threshold):
     ]
     own = hit_counts([box], truths, offsets, iou_threshold)[0]
     assert own >= hit_counts(neighbours, truths, offsets, iou_threshold).max()
-    assert own >= hit_counts([whole_frame(64)], truths, offsets, iou_threshold)[0]
+    assert own >= hit_counts([whole_image(64)], truths, offsets, iou_threshold)[0]
 
 
 def test_it_is_the_best_of_all_boxes_where_all_can_be_tried():

@@ -1,16 +1,14 @@
 """`claims.py`, `published.py`: which comparisons the paper's claims are, and what decides them."""
 
-from dataclasses import replace
-
 import pytest
 from scipy import stats
 
-from fastwsol.config import Config
+from fastwsol.config import Setting
 from fastwsol.experiments.paper_claims import Difference, comparisons, difference, judge, overall, pooled_spread
 from fastwsol.experiments.paper_numbers import AUGS, BATCH_SIZES, DEPTHS, published
-from fastwsol.experiments.settings import plan
+from fastwsol.experiments.settings import plan_sweep
 
-TABLES = plan(["table1", "table2"], Config(), frozenset()).settings
+TABLES = plan_sweep(["table1", "table2"], Setting(), lambda name: False).settings
 
 
 def test_the_two_tables_are_22_settings():
@@ -18,13 +16,18 @@ def test_the_two_tables_are_22_settings():
 
 
 def test_the_paper_has_numbers_for_each_of_its_settings_and_for_no_other():
-    assert all(published(each.depth, each.aug, each.batch_size) for each in TABLES)
-    assert published(18, "gr-hns", 32) is None
-    assert published(18, "gr", 64) is None
+    assert all(published(each) for each in TABLES)
+    assert published(Setting.of(depth=18, aug="gr-hns", batch_size=32)) is None
+    assert published(Setting.of(depth=18, aug="gr", batch_size=64)) is None
 
 
 def test_the_papers_best_localization_is_gr_at_depth_34_and_batch_32():
-    found = {(d, a, b): published(d, a, b) for d in DEPTHS for a in AUGS for b in BATCH_SIZES}
+    found = {
+        (d, a, b): published(Setting.of(depth=d, aug=a, batch_size=b))
+        for d in DEPTHS
+        for a in AUGS
+        for b in BATCH_SIZES
+    }
     best = max((each.top1_loc, key) for key, each in found.items() if each is not None)
     assert best == (37.84, (34, "gr", 32))
 
@@ -36,8 +39,8 @@ def test_every_claim_is_compared_wherever_the_tables_allow():
 
 
 def test_compared_settings_differ_in_nothing_else():
-    for each in comparisons([replace(one, label_smoothing=s) for one in TABLES for s in (0.0, 0.1)]):
-        ours, theirs = each.better.to_json(), each.worse.to_json()
+    for each in comparisons([one.changed(label_smoothing=s) for one in TABLES for s in (0.0, 0.1)]):
+        ours, theirs = each.better.flat(), each.worse.flat()
         assert len([name for name in ours if ours[name] != theirs[name]]) == 1
 
 
@@ -51,14 +54,14 @@ def test_the_interval_is_students_with_the_spread_of_both():
 
 
 def test_one_seed_separates_nothing():
-    values = {Config.of(aug="gr"): [60.0], Config.of(aug="none"): [10.0]}
+    values = {Setting.of(aug="gr"): [60.0], Setting.of(aug="none"): [10.0]}
     (found,) = judge(values).values()
     assert found.points == 50
     assert found.verdict == "not separable"
 
 
 def test_settings_without_values_are_compared_with_nothing():
-    assert judge({Config.of(aug="gr"): [60.0, 61.0], Config.of(aug="none"): []}) == {}
+    assert judge({Setting.of(aug="gr"): [60.0, 61.0], Setting.of(aug="none"): []}) == {}
 
 
 def test_a_claim_holds_where_all_comparisons_do_and_fails_where_one_does():
@@ -69,5 +72,8 @@ def test_a_claim_holds_where_all_comparisons_do_and_fails_where_one_does():
 
 
 def test_a_smaller_batch_is_compared_with_the_next_larger():
-    found = comparisons([Config.of(batch_size=size) for size in (256, 32, 128)])
-    assert {(each.better.batch_size, each.worse.batch_size) for each in found} == {(32, 128), (128, 256)}
+    found = comparisons([Setting.of(batch_size=size) for size in (256, 32, 128)])
+    assert {(each.better.optimizer.batch_size, each.worse.optimizer.batch_size) for each in found} == {
+        (32, 128),
+        (128, 256),
+    }

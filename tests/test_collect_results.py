@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from fastwsol.config import Config
+from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.evaluation.measure import REPORT_FORMAT_VERSION
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.folder import ReportOf, RunDir, RunInfo
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "collect_results.py"
 RATES = {"top1_clas": 50.0, **{f"{name}@{t}": 40.0 for name in ("top1_loc", "gt_known_loc") for t in (0.3, 0.5, 0.7)}}
@@ -27,10 +28,17 @@ def finished_run(folder: Path, config: Config, top1_clas: float) -> Path:
     run = RunDir(folder)
     with run.opened(RunInfo(config, Path("shards"), "digest", ("n01",), ("one",), (0, 0, 0), (1, 1, 1))):
         run.record_start(0, {"threads": 1})
-        rates = {"strict": {**RATES, "top1_clas": top1_clas}}
-        baseline = {"name": "whole frame", "box": [0, 0, 64, 64], "rates": {"strict": RATES}}
+        rates = {protocol: {**RATES, "top1_clas": top1_clas} for protocol in PROTOCOLS}
+        baseline = {
+            "kind": "whole-image",
+            "name": "whole image",
+            "box": [0, 0, 64, 64],
+            "rates": dict.fromkeys(PROTOCOLS, RATES),
+        }
         report = {
             "format_version": REPORT_FORMAT_VERSION,
+            "source": "synthetic",
+            "classes": [],
             "split": config.eval_split,
             "cam_class": "truth",
             "step": 3,
@@ -39,7 +47,7 @@ def finished_run(folder: Path, config: Config, top1_clas: float) -> Path:
             "rates": rates,
             "baselines": [baseline],
         }
-        run.write_report(report, NO_IMAGES, of_finished_run=True)
+        run.write_report(report, NO_IMAGES, ReportOf(config.eval_split))
     return folder
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastwsol import compare
-from fastwsol.evaluation.measure import Boxes
+from fastwsol.evaluation.maps import MeasuredBoxes
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.host.command_line import run_command
 
@@ -18,7 +18,7 @@ def report(folder, ious, right, cam_class="truth", names=None, labels=None, trut
     folder.mkdir()
     labels = np.full(COUNT, "cat") if labels is None else labels
     predicted = np.stack([np.where(right, labels, "dog"), np.where(right, "dog", "cow")], axis=1)
-    boxes = Boxes(np.tile(np.float32([1.5, 0, 2 / 3, 4]), (COUNT, 1)), ious)
+    boxes = MeasuredBoxes(np.tile(np.float32([1.5, 0, 2 / 3, 4]), (COUNT, 1)), ious)
     rows = ImageRows(
         names or [f"{n}.jpg" for n in range(COUNT)], labels, predicted, ~np.isnan(ious) * 1, {"strict": boxes}
     )
@@ -45,9 +45,9 @@ def run_compare(*arguments):
 
 
 def test_differences_are_paired(sides):
-    a, b = (compare.read_side(side) for side in sides)
+    a, b = (compare.read_report(side) for side in sides)
     compare.check_same_images(a, b)
-    found = compare.paired(compare.told(a, "strict"), compare.told(b, "strict"))
+    found = compare.paired(compare.outcomes_of(a, "strict"), compare.outcomes_of(b, "strict"))
     hits = found["gt_known_loc@0.5"]
     assert hits["rates"] == [100 * 100 / 380, 100 * 140 / 380]
     assert hits["difference"] == pytest.approx(100 * 40 / 380)
@@ -74,8 +74,8 @@ def test_rows_are_read_as_they_were_written(sides):
     rows = ImageRows.read(sides[0] / "report.csv")
     assert rows.names[3] == "3.jpg"
     assert rows.predicted.shape == (COUNT, 2)
-    np.testing.assert_array_equal(rows.found["strict"].boxes[0], np.float32([1.5, 0, 2 / 3, 4]))
-    assert np.isnan(rows.found["strict"].ious[-1])
+    np.testing.assert_array_equal(rows.boxes["strict"].boxes[0], np.float32([1.5, 0, 2 / 3, 4]))
+    assert np.isnan(rows.boxes["strict"].ious[-1])
 
 
 def test_what_cannot_be_compared_is_refused(sides, tmp_path, capsys):

@@ -25,7 +25,7 @@ def test_the_bare_command_is_the_papers_recipe():
 def test_flags_beside_a_preset_win():
     read = training.read_flags(["--epochs", "3", "--preset=demo"])
     assert read.config.schedule.epochs == 3
-    assert read.config.schedule == "one-cycle"
+    assert read.config.schedule.schedule == "one-cycle"
     assert read.config.optimizer.batch_size == 32
 
 

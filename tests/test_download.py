@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastwsol.host.command_line import FAILURE, INTERRUPTED, USER_ERROR, run_command
+from fastwsol.host.command_line import FAILURE, USER_ERROR, run_command
 from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.host.starting import INTERRUPTED
 from fastwsol.pack import PackFlags, find_source, main
 from fastwsol.sources import download as module
 from fastwsol.sources.download import TINY_IMAGENET, Download, fetch

@@ -10,9 +10,11 @@ from PIL import Image
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.boxes import curve_hits, localize, score_boxes
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD, PAPER_LEVEL
 from fastwsol.page.gallery import LONGEST_SIDE, choose_images, hundredths, picture, shown_images, shown_maps
+from kernels.levels import LEVELS
 
-FRAME = 64
+SQUARE = 64
 
 
 def test_best_and_worst_are_by_the_mean_over_runs_and_no_image_is_shown_twice():
@@ -48,33 +50,34 @@ def test_boxes_and_hits_at_every_level_are_those_of_the_tables(synthetic_shards)
     ids = np.array([7, 0, 30])
     cams = np.random.default_rng(1).normal(size=(3, 8, 8)).astype(np.float32)
     cams[2] = 1.0  # a constant map
-    shown = shown_maps(cams, np.zeros(3, np.int64), split, ids, FRAME)
+    shown = shown_maps(cams, np.zeros(3, np.int64), split, ids, SQUARE)
     part = split.subset("part", ids)
     facts = part.widths, part.heights, part.boxes, part.box_offsets
-    hits = curve_hits(cams, FRAME, *facts, IOU_THRESHOLDS).single
+    hits = curve_hits(cams, SQUARE, *facts, IOU_THRESHOLDS).single
     for k, each in enumerate(shown):
-        boxes = np.frombuffer(base64.b64decode(each["boxes"]), "<u2").reshape(256, 4)
+        boxes = np.frombuffer(base64.b64decode(each["boxes"]), "<u2").reshape(LEVELS, 4)
         ious = np.frombuffer(base64.b64decode(each["ious"]), np.uint8)
         for t, threshold in enumerate(IOU_THRESHOLDS):
             assert ((ious >= round(100 * threshold)) == hits[k, t]).all()
-        at_fixed = localize(cams[k : k + 1], "strict", FRAME, part.widths[k : k + 1], part.heights[k : k + 1])
-        assert boxes[51].tolist() == at_fixed[0].tolist()
+        size = part.widths[k : k + 1], part.heights[k : k + 1]
+        at_fixed = localize(cams[k : k + 1], "strict", SQUARE, *size, CAM_THRESHOLD)
+        assert boxes[PAPER_LEVEL].tolist() == at_fixed[0].tolist()
         expected = score_boxes(at_fixed, part.boxes[k : k + 1], np.array([0, 1]), "strict")
-        assert ious[51] == hundredths(expected)[0]
+        assert ious[PAPER_LEVEL] == hundredths(expected)[0]
 
 
 def test_a_map_on_the_page_is_its_levels(synthetic_shards):
     split = open_shards(synthetic_shards).splits["val"]
     cams = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 8, 8)
-    (shown,) = shown_maps(cams, np.zeros(1, np.int64), split, np.array([0]), FRAME)
+    (shown,) = shown_maps(cams, np.zeros(1, np.int64), split, np.array([0]), SQUARE)
     image = Image.open(io.BytesIO(base64.b64decode(shown["map"].partition(",")[2])))
-    assert image.size == (FRAME, FRAME)
+    assert image.size == (SQUARE, SQUARE)
     assert image.getextrema() == (0, 255)
 
 
 def test_small_pictures_are_shown_as_they_came_and_large_ones_shrunk(synthetic_shards):
     split = open_shards(synthetic_shards).splits["val"]
-    (shown,) = shown_images(split, choose_images([np.full(len(split), np.nan)], 1), FRAME)
+    (shown,) = shown_images(split, choose_images([np.full(len(split), np.nan)], 1), SQUARE)
     assert base64.b64decode(shown["picture"].partition(",")[2]) in {split.image(row) for row in range(len(split))}
     assert shown["truths"]
     file = io.BytesIO()

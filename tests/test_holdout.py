@@ -13,11 +13,11 @@ from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Split, open_shards
 from fastwsol.draws import holdout_ids
-from fastwsol.evaluation.forward import truths_of
 from fastwsol.evaluation.measure import fixed_boxes
+from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.runs.folder import RunDir
+from fastwsol.runs.folder import ReportOf, RunDir
 from fastwsol.sources.synthetic import Synthetic
 
 
@@ -137,7 +137,7 @@ def test_the_run_stores_what_it_held_out_and_is_evaluated_on_it(run, synthetic_s
 def test_each_split_has_its_report(run, capsys):
     for split, images in (("val", 40), ("holdout", 12), ("train", 68)):
         assert run_evaluate(run, "--split", split, "--threads", "1") == 0
-        report = json.loads(RunDir(run).report_file(split).read_text())
+        report = json.loads(RunDir(run).report_file(ReportOf(split)).read_text())
         assert (report["split"], report["images"]) == (split, images)
     printed = capsys.readouterr().out
     assert "40 val images" in printed
@@ -150,7 +150,7 @@ def test_the_baselines_boxes_are_not_found_on_held_out_images(run, synthetic_sha
     boxes = [each["box"] for each in json.loads((run / "report-holdout.json").read_text())["baselines"]]
     shards = hold_out(open_shards(synthetic_shards), 3)
     without, whole = (
-        fixed_boxes(truths_of(each.splits["train"]), 64) for each in (shards, open_shards(synthetic_shards))
+        fixed_boxes(Truths.of_split(each.splits["train"]), 64) for each in (shards, open_shards(synthetic_shards))
     )
     assert boxes == [fixed.box.tolist() for fixed in without]
     assert boxes != [fixed.box.tolist() for fixed in whole]
@@ -160,8 +160,8 @@ def test_the_predicted_classs_map_changes_no_top1_loc(run, capsys):
     """Where the prediction is right the two maps are the same one, and elsewhere Top-1 Loc counts nothing."""
     reports = {}
     for cam_class in ("truth", "predicted"):
-        assert run_evaluate(run, "--cam-class", cam_class, "--threads", "1") == 0
-        reports[cam_class] = json.loads(RunDir(run).report_file("val", cam_class).read_text())
+        assert run_evaluate(run, "--cam-class", cam_class, "--threads", "1", "--all-tables") == 0
+        reports[cam_class] = json.loads(RunDir(run).report_file(ReportOf("val", cam_class)).read_text())
     truth, predicted = (reports[name]["rates"]["strict"] for name in ("truth", "predicted"))
     for name in truth:
         if not name.startswith(("gt_known", "top5_loc")):

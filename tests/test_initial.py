@@ -140,4 +140,4 @@ def test_a_run_starts_from_the_file_continues_with_it_and_is_no_other_files_run(
     assert run_command(train.main, [*flags, "--init", str(mine)]) == 2
     assert "began with the weights of another file; name its --init" in capsys.readouterr().err
     config = json.loads((run / "config.json").read_text())["config"]
-    assert config["init_sha256"] == info.config.network.init_sha256
+    assert config["network"]["init_sha256"] == info.config.network.init_sha256

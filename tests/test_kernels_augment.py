@@ -12,7 +12,7 @@ from PIL import Image
 from fastwsol.batches import views_reference as reference
 from fastwsol.config import Augmentation
 from fastwsol.draws import Views, draw_views
-from kernels import Jitter, show_views
+from kernels import Jitter, ViewOptions, show_views
 
 MEAN, STD = (121.3, 113.9, 100.2), (64.1, 61.5, 66.7)
 HIDDEN_PIXEL = np.rint(MEAN).astype(np.uint8)

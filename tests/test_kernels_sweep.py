@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from masks import component_boxes, largest_box
 from shapes import SHAPES
 
 import kernels
 from kernels import reference
+from kernels.levels import LEVELS, level_of, threshold_of
 
 MAPS_A_BATCH = 10
 
@@ -41,8 +43,13 @@ def batches(draw):
     numbers = rng.integers(0, 4, MAPS_A_BATCH)
     offsets = np.cumsum([0, *numbers])
     truths = rng.integers(-2, 2 * side + 2, (offsets[-1], 4)).astype(np.float32) / 2
-    frames = rng.integers(1, 40, (MAPS_A_BATCH, 2), np.int32) if draw(st.booleans()) else None
-    return maps, truths, offsets, frames, draw(st.sampled_from([8, 4]))
+    sizes = rng.integers(1, 40, (MAPS_A_BATCH, 2), np.int32) if draw(st.booleans()) else own_pixels(maps)
+    return maps, truths, offsets, sizes
+
+
+def own_pixels(maps):
+    """Images of the maps' own size."""
+    return np.tile(np.array(maps.shape[:0:-1], np.int32), (len(maps), 1))
 
 
 def test_ten_thousand_maps_give_their_twins_boxes_on_one_thread_and_on_two(threads):
@@ -59,19 +66,18 @@ def test_ten_thousand_maps_give_their_twins_boxes_on_one_thread_and_on_two(threa
     assert sum(seen) >= 10 * examples
 
 
-def check_against_twins(threads, maps, truths, offsets, frames, connectivity):
+def check_against_twins(threads, maps, truths, offsets, sizes):
     before = maps.copy()
-    sweep = reference.threshold_sweep(maps, connectivity)
-    ious = reference.sweep_ious(maps, truths, offsets, frames, connectivity)
+    sweep = reference.threshold_sweep(maps)
+    ious = reference.sweep_ious(maps, truths, offsets, sizes)
     level = int(maps[0, 0, 0])
-    components = reference.component_boxes(maps, level, connectivity)
+    components = component_boxes(maps, level, by=reference)
     for count in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
         threads(count)
-        np.testing.assert_array_equal(kernels.threshold_sweep(maps, connectivity), sweep)
-        np.testing.assert_array_equal(kernels.sweep_ious(maps, truths, offsets, frames, connectivity), ious)
-        for same in (maps, maps.astype(np.float32)):
-            np.testing.assert_array_equal(kernels.largest_box(same, level, connectivity), sweep[:, level])
-        for ours, twin in zip(kernels.component_boxes(maps, level, connectivity), components, strict=True):
+        np.testing.assert_array_equal(kernels.threshold_sweep(maps), sweep)
+        np.testing.assert_array_equal(kernels.sweep_ious(maps, truths, offsets, sizes), ious)
+        np.testing.assert_array_equal(largest_box(maps, level), sweep[:, level])
+        for ours, twin in zip(component_boxes(maps, level), components, strict=True):
             np.testing.assert_array_equal(ours, twin)
     np.testing.assert_array_equal(maps, before)
 
@@ -85,28 +91,26 @@ def fields(kind, count=40, height=64, width=64):
 
 @pytest.mark.parametrize("kind", ["smooth", "noise"])
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (7, 130), (130, 7), (1, 1), (1, 200), (200, 1)])
-@pytest.mark.parametrize("connectivity", [8, 4])
-def test_a_sweep_is_256_single_thresholds(kind, height, width, connectivity):
+def test_a_sweep_is_every_single_threshold(kind, height, width):
     maps = fields(kind, 12, height, width)
-    sweep = kernels.threshold_sweep(maps, connectivity)
+    sweep = kernels.threshold_sweep(maps)
     assert sweep.dtype == np.int32
-    for level in range(256):
-        np.testing.assert_array_equal(sweep[:, level], kernels.largest_box(maps, level, connectivity))
+    for level in range(LEVELS):
+        np.testing.assert_array_equal(sweep[:, level], largest_box(maps, level))
 
 
 @pytest.mark.parametrize("kind", ["smooth", "noise"])
-@pytest.mark.parametrize("connectivity", [8, 4])
-def test_sweep_ious_are_those_of_the_boxes_at_each_level(kind, connectivity):
+def test_sweep_ious_are_those_of_the_boxes_at_each_level(kind):
     maps = fields(kind)
     rng = np.random.default_rng(4)
     offsets = np.cumsum([0, *rng.integers(1, 4, len(maps))])
     corners = rng.uniform(0, 32, (offsets[-1], 2))
     truths = np.concatenate([corners, corners + rng.uniform(1, 32, (offsets[-1], 2))], axis=1).astype(np.float32)
-    of_largest, best_of_all = kernels.sweep_ious(maps, truths, offsets, connectivity=connectivity)
-    boxes = kernels.threshold_sweep(maps, connectivity)
+    of_largest, best_of_all = kernels.sweep_ious(maps, truths, offsets, own_pixels(maps))
+    boxes = kernels.threshold_sweep(maps)
     for level in (0, 1, 20, 51, 100, 200, 254, 255):
         np.testing.assert_array_equal(of_largest[:, level], kernels.best_iou(boxes[:, level], truths, offsets))
-        every, _, starts = kernels.component_boxes(maps, level, connectivity)
+        every, _, starts = component_boxes(maps, level)
         for n in range(len(maps)):
             own = truths[offsets[n] : offsets[n + 1]]
             mine = every[starts[n] : starts[n + 1]]
@@ -125,9 +129,9 @@ def test_large_maps_are_swept_like_small_ones(kind, height, width):
         maps = fields(kind, 1, height, width)
     truth, offsets = np.array([[0, 0, width / 2, height]], np.float32), np.array([0, 1])
     sweep = kernels.threshold_sweep(maps)
-    of_largest, _ = kernels.sweep_ious(maps, truth, offsets)
+    of_largest, _ = kernels.sweep_ious(maps, truth, offsets, own_pixels(maps))
     for level in (0, 1, 60, 130, 150, 220, 255):
-        np.testing.assert_array_equal(sweep[:, level], kernels.largest_box(maps, level))
+        np.testing.assert_array_equal(sweep[:, level], largest_box(maps, level))
         np.testing.assert_array_equal(of_largest[:, level], kernels.best_iou(sweep[:, level], truth, offsets))
 
 
@@ -157,11 +161,11 @@ def test_a_hole_is_no_box():
     maps = np.full((1, 9, 9), 200, np.uint8)
     maps[0, 2:7, 2:7] = 10
     truth = np.array([[2, 2, 7, 7]], np.float32)
-    _, best_of_all = kernels.sweep_ious(maps, truth, np.array([0, 1]))
+    _, best_of_all = kernels.sweep_ious(maps, truth, np.array([0, 1]), own_pixels(maps))
     assert (best_of_all == 25 / 81).sum() == 201
 
 
-def test_ious_are_taken_in_the_pixels_of_the_frame():
+def test_ious_are_taken_in_the_pixels_of_the_image():
     maps = np.zeros((1, 4, 4), np.uint8)
     maps[0, 1:3, 1:3] = 255
     truth = np.array([[25, 50, 75, 150]], np.float32)
@@ -172,17 +176,17 @@ def test_ious_are_taken_in_the_pixels_of_the_frame():
 
 def test_images_without_ground_truth_are_nan_at_every_level():
     maps = fields("smooth", 3, 8, 8)
-    ious = kernels.sweep_ious(maps, np.array([[0, 0, 4, 4]], np.float32), np.array([0, 0, 1, 1]))
+    ious = kernels.sweep_ious(maps, np.array([[0, 0, 4, 4]], np.float32), np.array([0, 0, 1, 1]), own_pixels(maps))
     for each in ious:
         assert np.isnan(each).all(axis=1).tolist() == [True, False, True]
 
 
 def test_an_empty_batch_gives_an_empty_batch():
     maps, truths = np.empty((0, 5, 5), np.uint8), np.empty((0, 4), np.float32)
-    assert kernels.threshold_sweep(maps).shape == (0, 256, 4)
-    assert kernels.sweep_ious(maps, truths, np.zeros(1, np.int64))[1].shape == (0, 256)
+    assert kernels.threshold_sweep(maps).shape == (0, LEVELS, 4)
+    assert kernels.sweep_ious(maps, truths, np.zeros(1, np.int64), own_pixels(maps))[1].shape == (0, LEVELS)
     assert kernels.cam_levels(np.empty((0, 3, 3), np.float32), 8).shape == (0, 8, 8)
-    assert kernels.component_boxes(maps, 1)[2].tolist() == [0]
+    assert component_boxes(maps, 1)[2].tolist() == [0]
 
 
 @pytest.mark.parametrize(("cells", "size"), [(4, 64), (8, 64), (1, 5), (7, (30, 50)), (8, 5)])
@@ -194,10 +198,10 @@ def test_levels_are_their_twins_and_a_level_is_a_threshold_of_cam_boxes(cells, s
     sweep = kernels.threshold_sweep(levels)
     varied = levels.any(axis=(1, 2))
     assert not varied[3]
-    for level in range(256):
-        boxes = kernels.cam_boxes(cams, size, level / 255)
+    for level in range(LEVELS):
+        boxes = kernels.cam_boxes(cams, size, threshold_of(level))
         np.testing.assert_array_equal(sweep[varied, level], boxes[varied])
-    np.testing.assert_array_equal(sweep[varied, 51], kernels.cam_boxes(cams, size, 0.2)[varied])
+    np.testing.assert_array_equal(sweep[varied, level_of(0.2)], kernels.cam_boxes(cams, size, 0.2)[varied])
 
 
 def test_pixels_at_a_level_exactly_are_in():
@@ -221,14 +225,12 @@ def test_wrong_input_is_refused_in_words():
     for call, message in (
         (lambda: kernels.threshold_sweep(maps.astype(np.float32)), "maps are float32, expected a NumPy array of uint8"),
         (lambda: kernels.threshold_sweep(maps[0]), r"maps have shape \(4, 4\)"),
-        (lambda: kernels.threshold_sweep(maps, 6), "connectivity is 6, expected 8 or 4"),
-        (lambda: kernels.sweep_ious(maps, truths, offsets[:2]), "int64 array of 3 numbers"),
-        (lambda: kernels.sweep_ious(maps, truths[:, :3], offsets), r"truths have shape \(2, 3\)"),
-        (lambda: kernels.sweep_ious(maps, truths, offsets, np.ones((2, 2))), r"frames must be int32 \[2, 2\]"),
+        (lambda: kernels.sweep_ious(maps, truths, offsets[:2], own_pixels(maps)), "int64 array of 3 numbers"),
+        (lambda: kernels.sweep_ious(maps, truths[:, :3], offsets, own_pixels(maps)), r"truths have shape \(2, 3\)"),
+        (lambda: kernels.sweep_ious(maps, truths, offsets, np.ones((2, 2))), r"sizes must be int32 \[2, 2\]"),
         (lambda: kernels.sweep_ious(maps, truths, offsets, np.zeros((2, 2), np.int32)), "at least 1"),
         (lambda: kernels.cam_levels(np.full((1, 2, 2), np.nan, np.float32), 4), "map 0 holds NaN or infinity"),
         (lambda: kernels.cam_levels(maps, 4), "maps are uint8, expected a NumPy array of float32"),
-        (lambda: kernels.component_boxes(maps, np.nan), "threshold is NaN"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
@@ -239,9 +241,11 @@ def test_sweeps_do_not_depend_on_the_number_of_threads(threads):
     maps = fields("smooth", 101)
     truths, offsets = np.tile(np.array([[8, 8, 50, 60]], np.float32), (101, 1)), np.arange(102)
     threads(1)
-    alone = kernels.threshold_sweep(maps), *kernels.sweep_ious(maps, truths, offsets)
+    alone = kernels.threshold_sweep(maps), *kernels.sweep_ious(maps, truths, offsets, own_pixels(maps))
     threads(2)
     for one, other in zip(
-        alone, (kernels.threshold_sweep(maps), *kernels.sweep_ious(maps, truths, offsets)), strict=True
+        alone,
+        (kernels.threshold_sweep(maps), *kernels.sweep_ious(maps, truths, offsets, own_pixels(maps))),
+        strict=True,
     ):
         np.testing.assert_array_equal(one, other)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kernels
-from fastwsol.evaluation.boxes import PROTOCOLS, hits, localize, score_boxes, to_input, to_original
+from fastwsol.evaluation.boxes import PROTOCOLS, hits, localize, score_boxes, to_original, to_square
 
 
 @settings(max_examples=100, deadline=None)
@@ -18,16 +18,16 @@ from fastwsol.evaluation.boxes import PROTOCOLS, hits, localize, score_boxes, to
 )
 def test_there_and_back_is_the_same_box_up_to_rounding(box, width, height, image_size):
     boxes = (np.array([box]) * [width, height, width, height]).astype(np.float32)
-    back = to_original(to_input(boxes, width, height, image_size), width, height, image_size)
+    back = to_original(to_square(boxes, width, height, image_size), width, height, image_size)
     np.testing.assert_allclose(back, boxes, rtol=3e-7, atol=0)
 
 
 def test_non_square_images_are_stretched_to_the_square():
     boxes = np.array([[32, 12, 128, 24], [0, 0, 64, 64]], np.float32)
-    in_frame = to_input(boxes, np.array([128, 64]), np.array([24, 64]), 64)
-    assert in_frame.tolist() == [[16, 32, 64, 64], [0, 0, 64, 64]]
-    assert in_frame.dtype == np.float32
-    np.testing.assert_array_equal(to_original(in_frame, [128, 64], [24, 64], 64), boxes)
+    in_square = to_square(boxes, np.array([128, 64]), np.array([24, 64]), 64)
+    assert in_square.tolist() == [[16, 32, 64, 64], [0, 0, 64, 64]]
+    assert in_square.dtype == np.float32
+    np.testing.assert_array_equal(to_original(in_square, [128, 64], [24, 64], 64), boxes)
 
 
 def test_the_whole_image_is_the_whole_frame_whatever_its_size():
@@ -35,17 +35,17 @@ def test_the_whole_image_is_the_whole_frame_whatever_its_size():
     zeros = np.zeros(len(widths))
     images = np.stack([zeros, zeros, widths, heights], axis=1).astype(np.float32)
     frames = np.tile(np.array([0, 0, 64, 64], np.float32), (len(widths), 1))
-    np.testing.assert_array_equal(to_input(images, widths, heights, 64), frames)
+    np.testing.assert_array_equal(to_square(images, widths, heights, 64), frames)
     np.testing.assert_array_equal(to_original(frames, widths, heights, 64), images)
 
 
 def test_sizes_that_make_no_sense_are_refused():
     boxes = np.zeros((2, 4), np.float32)
     for call, message in (
-        (lambda: to_input(boxes, [64, 0], 64, 64), "widths must be positive, found 0"),
+        (lambda: to_square(boxes, [64, 0], 64, 64), "widths must be positive, found 0"),
         (lambda: to_original(boxes, 64, [64], 64), r"heights have shape \(1,\), expected one number or \[2\]"),
-        (lambda: to_input(boxes[0], 64, 64, 64), r"boxes have shape \(4,\)"),
-        (lambda: to_original(boxes, 64, 64, 0), "the frame is 0 x 0 pixels"),
+        (lambda: to_square(boxes[0], 64, 64, 64), r"boxes have shape \(4,\)"),
+        (lambda: to_original(boxes, 64, 64, 0), "the square is 0 x 0 pixels"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
@@ -53,10 +53,10 @@ def test_sizes_that_make_no_sense_are_refused():
 
 def test_boxes_come_back_in_each_images_own_pixels():
     cams = np.random.default_rng(0).standard_normal((2, 8, 8)).astype(np.float32)
-    boxes = localize(cams, "strict", 64, np.array([128, 32]), np.array([64, 16]))
-    in_frame = kernels.cam_boxes(cams, 64)
+    boxes = localize(cams, "strict", 64, np.array([128, 32]), np.array([64, 16]), 0.2)
+    in_square = kernels.cam_boxes(cams, 64, 0.2)
     assert boxes.dtype == np.float32
-    np.testing.assert_array_equal(boxes, in_frame * np.array([[2, 1, 2, 1], [0.5, 0.25, 0.5, 0.25]]))
+    np.testing.assert_array_equal(boxes, in_square * np.array([[2, 1, 2, 1], [0.5, 0.25, 0.5, 0.25]]))
 
 
 def test_each_protocol_has_its_own_component_and_box():
@@ -64,15 +64,14 @@ def test_each_protocol_has_its_own_component_and_box():
     cam = np.zeros((1, 8, 8), np.float32)
     cam[0, range(4), range(4)] = 1
     cam[0, :3, 5:8] = 1
-    assert localize(cam, "strict", 8, 8, 8).tolist() == [[5, 0, 8, 3]]
-    assert localize(cam, "paper2018", 8, 8, 8).tolist() == [[0, 0, 5, 5]]
+    assert localize(cam, "strict", 8, 8, 8, 0.2).tolist() == [[5, 0, 8, 3]]
+    assert localize(cam, "paper2018", 8, 8, 8, 0.2).tolist() == [[0, 0, 5, 5]]
 
 
 def test_the_threshold_reaches_the_kernel():
     cam = np.array([[[0, 2, 4, 10, 4, 2, 0, 0]]], np.float32).repeat(8, axis=1)
     widths = {t: np.ptp(localize(cam, "strict", 8, 8, 8, threshold=t)[0, [0, 2]]) for t in (0.1, 0.3, 0.9)}
     assert widths == {0.1: 5, 0.3: 3, 0.9: 1}
-    np.testing.assert_array_equal(localize(cam, "strict", 8, 8, 8), localize(cam, "strict", 8, 8, 8, threshold=0.2))
 
 
 def test_each_protocol_has_its_own_intersection():
@@ -107,7 +106,7 @@ def test_an_image_without_ground_truth_is_nan_and_no_hit(protocol):
 def test_an_unknown_protocol_names_the_choices():
     one = np.zeros((1, 4), np.float32)
     for call in (
-        lambda: localize(np.zeros((1, 2, 2), np.float32), "loose", 8, 8, 8),
+        lambda: localize(np.zeros((1, 2, 2), np.float32), "loose", 8, 8, 8, 0.2),
         lambda: score_boxes(one, one, np.array([0, 1]), "loose"),
         lambda: hits(np.zeros(1), 0.5, "loose"),
     ):

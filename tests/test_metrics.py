@@ -13,8 +13,6 @@ from fastwsol.evaluation import metrics
 from fastwsol.evaluation.metrics import (
     BEYOND_TOP_5,
     IOU_THRESHOLDS,
-    LEVELS,
-    best_levels,
     counts,
     counts_of_groups,
     interval,
@@ -25,6 +23,8 @@ from fastwsol.evaluation.metrics import (
     sign_test,
     size_groups,
 )
+from fastwsol.evaluation.thresholds import best_levels
+from kernels.levels import LEVELS
 
 
 def flags(text):

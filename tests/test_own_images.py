@@ -81,7 +81,7 @@ def test_boxes_in_val_alone_are_measured_on_and_no_fixed_box_stands_beside(
 ) -> None:
     said = evaluated(run_on("train"), capsys)
     assert "GT-known" in said
-    assert "whole frame" in said
+    assert "whole image" in said
     assert "best box" not in said
     assert "No best fixed box can stand here: none of train's images has a box." in said
 

@@ -19,11 +19,12 @@ from fastwsol.dataset.packer import PixelMoments, pack
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.host import files as durable
 from fastwsol.host import ticker
-from fastwsol.host.command_line import FAILURE, INTERRUPTED, USER_ERROR, run_command
+from fastwsol.host.command_line import FAILURE, USER_ERROR, run_command
 from fastwsol.host.errors import UserError
+from fastwsol.host.starting import INTERRUPTED
 from fastwsol.pack import main
 from fastwsol.sources import Record
-from fastwsol.sources.decode import decode, judge_images
+from fastwsol.sources.decode import ImageFacts, decode, judge_images
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 

@@ -89,7 +89,7 @@ def test_a_page_holds_all_runs_and_asks_the_network_for_nothing(runs: Path, page
     for run in data["runs"]:
         curve = report_of(runs / f"{run['name']}-{run['seed']}")["curve"]["single"]
         assert run["curve"] == curve, "counts at the slider are the report's own"
-    assert "whole frame" in page
+    assert "whole image" in page
 
 
 def test_of_several_seeds_mean_and_spread_are_shown(runs: Path, page_of_all: Path) -> None:
@@ -264,7 +264,7 @@ def test_the_slider_moves_the_boxes_to_those_of_the_evaluation(
     moved = 0
     for label in overlays.evaluate_all("all => all.map(each => each.ariaLabel)"):
         name = re.fullmatch(r"overlay of (.*), gr, box .*", label)[1]
-        box = rows.found["strict"].boxes[rows.names.index(name)]
+        box = rows.boxes["strict"].boxes[rows.names.index(name)]
         assert label == f"overlay of {name}, gr, box {', '.join(str(int(side)) for side in box)}"
     before = overlays.evaluate_all("all => all.map(each => each.ariaLabel)")
     move_slider(page, 200)

@@ -2,11 +2,13 @@
 
 import pytest
 
-from fastwsol.config import Config
-from fastwsol.experiments.settings import plan
+from fastwsol.config import Setting
+from fastwsol.experiments.settings import plan_sweep
 from fastwsol.host.errors import UserError
 
-NOTHING_GIVEN: frozenset[str] = frozenset()
+
+def nothing_given(name):
+    return False
 
 
 def file(tmp_path, text):
@@ -16,15 +18,15 @@ def file(tmp_path, text):
 
 
 def test_a_given_flag_narrows_a_table():
-    found = plan(["table1"], Config.of(depth=18), frozenset({"depth"}))
-    assert [each.aug for each in found.settings] == ["none", "hns", "gr", "gr-hns", "hns-gr"]
+    found = plan_sweep(["table1"], Setting.of(depth=18), "depth".__eq__)
+    assert [each.views.aug for each in found.settings] == ["none", "hns", "gr", "gr-hns", "hns-gr"]
     assert found.varied == ("aug",)
 
 
 def test_a_grid_is_every_combination_of_every_setting_of_its_own(tmp_path):
     text = '[grid]\naug = ["none", "gr"]\n[[settings]]\n[[settings]]\nlabel-smoothing = 0.1\nepochs = 3\n'
-    found = plan([file(tmp_path, text)], Config(), NOTHING_GIVEN).settings
-    assert [(each.aug, each.label_smoothing, each.epochs) for each in found] == [
+    found = plan_sweep([file(tmp_path, text)], Setting(), nothing_given).settings
+    assert [(each.views.aug, each.optimizer.label_smoothing, each.schedule.epochs) for each in found] == [
         ("none", 0.0, 1500.0),
         ("gr", 0.0, 1500.0),
         ("none", 0.1, 3.0),
@@ -33,7 +35,7 @@ def test_a_grid_is_every_combination_of_every_setting_of_its_own(tmp_path):
 
 
 def test_a_setting_is_named_by_what_varies(tmp_path):
-    found = plan([file(tmp_path, "[grid]\nbatch_size = [32, 64]\n")], Config(), NOTHING_GIVEN)
+    found = plan_sweep([file(tmp_path, "[grid]\nbatch_size = [32, 64]\n")], Setting(), nothing_given)
     assert [found.name(each) for each in found.settings] == ["--batch-size 32", "--batch-size 64"]
 
 
@@ -55,7 +57,7 @@ def test_a_setting_is_named_by_what_varies(tmp_path):
 )
 def test_a_file_that_is_none_is_told_in_a_line(tmp_path, text, said):
     with pytest.raises(UserError) as error:
-        plan([file(tmp_path, text)], Config(), frozenset({"depth"}))
+        plan_sweep([file(tmp_path, text)], Setting(), "depth".__eq__)
     assert said in str(error.value)
     assert "settings.toml" in str(error.value)
     assert "\n" not in str(error.value)
@@ -63,4 +65,4 @@ def test_a_file_that_is_none_is_told_in_a_line(tmp_path, text, said):
 
 def test_what_is_no_file_and_no_table_is_told():
     with pytest.raises(UserError, match=r"table3: cannot be read .*table1 and table2"):
-        plan(["table3"], Config(), NOTHING_GIVEN)
+        plan_sweep(["table3"], Setting(), nothing_given)

@@ -292,9 +292,3 @@ def test_writing_goes_on_behind_a_finished_shard_as_if_it_had_not_stopped(tmp_pa
     rest = tuple(write_shards(tmp_path / "rest", "train", iter(rows[done:]), 64 * 1024, first=2))
     assert rest == files.shards[2:]
     assert len(rest) > 1
-
-
-def test_manifest_of_before_there_was_a_quarantine_is_read(tmp_path: Path) -> None:
-    write(tmp_path, made_up_rows(150))
-    edit_manifest(tmp_path, lambda fields: fields["splits"]["train"].pop("quarantined"))
-    assert open_shards(tmp_path).manifest.splits["train"].quarantined == 0

@@ -1,7 +1,6 @@
 """`sides.py` and `html_tables.py`: how a report names runs, puts seeds together, and sets them beside the paper."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from fastwsol.config import Config, demo
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.experiments.paper_numbers import CLASSES
-from fastwsol.page.compared_runs import Setting, settings_of, short_names
+from fastwsol.page.compared_runs import ComparedSetting, settings_of, short_names
 from fastwsol.page.tables import claims, numbers, table
 
 
@@ -23,7 +22,14 @@ def side(config: Config, top1_loc: float = 30.0, classes: int = 4) -> Any:
         "split": "val",
         "images_with_boxes": 40,
         "rates": dict.fromkeys(PROTOCOLS, rates),
-        "baselines": [{"name": "whole frame", "box": [0, 0, 64, 64], "rates": dict.fromkeys(PROTOCOLS, rates)}],
+        "baselines": [
+            {
+                "kind": "whole-image",
+                "name": "whole image",
+                "box": [0, 0, 64, 64],
+                "rates": dict.fromkeys(PROTOCOLS, rates),
+            }
+        ],
         "classes": [{}] * classes,
         "cam_threshold": 0.2,
     }
@@ -43,45 +49,45 @@ def rows_of(page: str) -> dict[str, list[str]]:
 
 
 def test_runs_are_named_by_what_tells_them_apart():
-    gr = demo()
+    gr = demo().config
     assert names(gr) == ["gr"]
-    assert names(gr, replace(gr, aug="none")) == ["gr", "none"]
-    assert names(gr, replace(gr, aug="none", batch_size=64)) == ["gr, batch 32", "none, batch 64"]
-    assert names(gr, replace(gr, flip=False)) == ["flip", "no flip"]
-    assert names(replace(gr, depth=34), gr) == ["depth 34", "depth 18"]
+    assert names(gr, gr.changed(aug="none")) == ["gr", "none"]
+    assert names(gr, gr.changed(aug="none", batch_size=64)) == ["gr, batch 32", "none, batch 64"]
+    assert names(gr, gr.changed(flip=False)) == ["flip", "no flip"]
+    assert names(gr.changed(depth=34), gr) == ["depth 34", "depth 18"]
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_setting_beside_others():
-    gr, none = demo(), replace(demo(), aug="none")
-    found = settings_of([side(each) for each in (gr, none, replace(gr, seed=1))])
-    assert [(setting.name, len(setting.sides)) for setting in found] == [("gr", 2), ("none", 1)]
-    alone = settings_of([side(gr), side(replace(gr, seed=1))])
-    assert [(setting.name, len(setting.sides)) for setting in alone] == [("gr", 2)]
+    gr, none = demo().config, demo().config.changed(aug="none")
+    found = settings_of([side(each) for each in (gr, none, gr.changed(seed=1))])
+    assert [(setting.name, len(setting.runs)) for setting in found] == [("gr", 2), ("none", 1)]
+    alone = settings_of([side(gr), side(gr.changed(seed=1))])
+    assert [(setting.name, len(setting.runs)) for setting in alone] == [("gr", 2)]
 
 
 def test_where_every_setting_has_one_run_its_seed_is_a_difference():
-    assert names(demo(), replace(demo(), aug="none", seed=3)) == ["gr, seed 0", "none, seed 3"]
+    assert names(demo().config, demo().config.changed(aug="none", seed=3)) == ["gr, seed 0", "none, seed 3"]
 
 
 @pytest.mark.parametrize(("classes", "shown"), [(CLASSES, True), (4, False)])
 def test_the_papers_numbers_stand_beside_those_of_all_its_classes_alone(classes, shown):
     config = Config.of(aug="gr", depth=18, batch_size=256)
-    rows = rows_of(numbers([Setting(("gr",), (side(config, classes=classes),))]))
+    rows = rows_of(numbers([ComparedSetting(("gr",), (side(config, classes=classes),))]))
     assert ("the paper: gr, depth 18, batch 256" in rows) is shown
     if shown:
         assert rows["the paper: gr, depth 18, batch 256"] == ["52.23", "34.43", "", "57.00", ""]
 
 
 def test_a_fixed_box_has_no_numbers_of_classification():
-    rows = rows_of(numbers([Setting(("gr",), (side(demo()),))]))
-    assert rows["whole frame (0,0,64,64)"] == ["", "", "", "51.25", ""]
+    rows = rows_of(numbers([ComparedSetting(("gr",), (side(demo().config),))]))
+    assert rows["whole image (0,0,64,64)"] == ["", "", "", "51.25", ""]
 
 
 def test_claims_are_judged_setting_by_setting():
-    gr, none = demo(), replace(demo(), aug="none")
+    gr, none = demo().config, demo().config.changed(aug="none")
     settings = [
-        Setting(("gr", "x"), tuple(side(replace(gr, seed=k), 40.0 + k / 10) for k in range(3))),
-        Setting(("none", "x"), tuple(side(replace(none, seed=k), 30.0 + k / 10) for k in range(3))),
+        ComparedSetting(("gr", "x"), tuple(side(gr.changed(seed=k), 40.0 + k / 10) for k in range(3))),
+        ComparedSetting(("none", "x"), tuple(side(none.changed(seed=k), 30.0 + k / 10) for k in range(3))),
     ]
     rows = rows_of(claims(settings))
     assert rows["gr − none (x)"][1].startswith("+10.00 ± ")
@@ -98,12 +104,12 @@ def test_what_names_hold_is_text_on_the_page():
 
 
 def test_a_claim_is_whole_only_where_every_comparison_is_made():
-    settings = [Setting((aug,), (side(replace(demo(), aug=aug)),)) for aug in ("none", "hns", "gr")]
+    settings = [ComparedSetting((aug,), (side(demo().config.changed(aug=aug)),)) for aug in ("none", "hns", "gr")]
     assert rows_of(claims(settings))["overall"][1] == "not separable", "one seed"
 
 
 def test_seeds_of_other_numbers_are_no_shared_word():
-    settings = settings_of([side(demo()), side(replace(demo(), aug="none", seed=3))])
+    settings = settings_of([side(demo().config), side(demo().config.changed(aug="none", seed=3))])
     assert "gr − none" in rows_of(claims(settings))
 
 

@@ -8,22 +8,20 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fastwsol.config import Config, demo
+from fastwsol.config import FLAT_NAMES, Setting, demo
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.experiments.local_runs import Children
-from fastwsol.experiments.settings import Plan
-from fastwsol.experiments.tables import SweepResults, print_sweep
+from fastwsol.experiments.tables import SettingRuns, print_over_seeds
 from fastwsol.experiments.workload import Workload, seconds_left
 from fastwsol.host.command_line import run_command
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.tiny_imagenet import TinyImageNet
-from fastwsol.sweep import Run, command_of, given_fields, main, read_flags
+from fastwsol.sweep import Run, command_of, is_given, main, read_flags
 from fastwsol.train import read_flags as read_train_flags
 from fastwsol.train import run_info
 from fastwsol.training.launch_flags import Launch
@@ -45,7 +43,7 @@ def test_one_runs_failure_leaves_the_others_alone_and_what_is_finished_stays(tmp
     assert "was not finite" in said.err, "what the failed run said"
     assert "--lr 0.01" in said.out
     results = json.loads(out.read_text())
-    assert [each["config"]["lr"] for each in results["runs"]] == [0.01]
+    assert [each["config"]["optimizer"]["lr"] for each in results["runs"]] == [0.01]
     assert results["baselines"]
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("report.json")}
     assert len(before) == 1
@@ -58,7 +56,7 @@ def test_one_runs_failure_leaves_the_others_alone_and_what_is_finished_stays(tmp
 
 
 def test_runs_of_other_shards_are_not_taken_for_the_sweeps_own(tmp_path, synthetic_shards, good_layout, capsys):
-    setting = replace(demo(), aug="none")
+    setting = demo().config.changed(aug="none")
     pack(TinyImageNet(good_layout), tmp_path / "other")
     with RunDir(tmp_path / "runs" / setting.name()).opened(run_info(setting, open_shards(tmp_path / "other"))):
         pass
@@ -76,7 +74,7 @@ def test_a_sweep_of_fewer_classes_is_of_shards_of_their_own(tmp_path, synthetic_
 
 
 def test_a_run_is_a_training_that_can_be_given_by_hand(tmp_path):
-    setting = replace(demo(), aug="hns-gr", flip=False, epochs=2.5, seed=3)
+    setting = demo().config.changed(aug="hns-gr", flip=False, epochs=2.5, seed=3)
     launch = Launch(preset="demo", shards=Path("here"), step="eager", deterministic=True, checkpoint_minutes=1.5)
     command = command_of(Run(setting, tmp_path / "run"), launch)
     assert command[:3] == [sys.executable, "-m", "fastwsol.train"]
@@ -110,8 +108,8 @@ def test_mistakes_are_told_in_a_line(arguments, said, capsys):
 
 def test_the_fields_that_a_command_line_names():
     words = ["table1", "--depth=18", "--no-flip", "--batch_size", "64", "--shards", "x"]
-    assert given_fields(words) == {"depth", "flip", "batch_size"}
-    assert read_flags(["table1", "--preset", "fast"]).config.schedule == "one-cycle"
+    assert {name for name in FLAT_NAMES if is_given(name, words)} == {"depth", "flip", "batch_size"}
+    assert read_flags(["table1", "--preset", "fast"]).config.schedule.schedule == "one-cycle"
 
 
 def test_a_signal_stops_every_run_and_begins_no_other(tmp_path):
@@ -160,7 +158,7 @@ def wait_until(holds):
 
 
 def test_what_is_left_is_told_by_the_rate_of_what_was_done():
-    workload, setting = Workload(images=1000, classes=10), Config.of(depth=18, batch_size=100, epochs=2, holdout=50)
+    workload, setting = Workload(images=1000, classes=10), Setting.of(depth=18, batch_size=100, epochs=2, holdout=50)
     rows = [{"kind": "train", "step": 5, "images_per_second": 50.0}, {"kind": "eval", "step": 5}]
     assert workload.total_steps(setting) == 10, "500 images are held out"
     assert workload.share_done(setting, rows) == 0.5
@@ -168,7 +166,7 @@ def test_what_is_left_is_told_by_the_rate_of_what_was_done():
     assert spent[1] == 10
     assert seconds_left(workload.left(setting, rows), [spent], jobs=1) == pytest.approx(10)
     assert seconds_left(workload.left(setting, []), [spent], jobs=2) == pytest.approx(10)
-    deeper = replace(setting, depth=34)
+    deeper = setting.changed(depth=34)
     assert seconds_left(workload.left(deeper, []), [spent], jobs=1) == pytest.approx(20 * 1.83 / 0.99)
     assert seconds_left(1.0, [(0.0, 0.0)], jobs=1) is None
 
@@ -183,21 +181,26 @@ def made_report(source: str, top1_loc: float, classes: int) -> dict:
         "images": 10,
         "classes": [{}] * classes,
         "rates": of_protocols,
-        "baselines": [{"name": "whole frame", "box": [0, 0, 64, 64], "rates": of_protocols}],
+        "baselines": [{"kind": "whole-image", "name": "whole image", "box": [0, 0, 64, 64], "rates": of_protocols}],
     }
 
 
 def test_the_tables_show_spread_the_paper_the_baselines_and_the_verdicts(capsys):
-    settings = tuple(Config.of(aug=aug, depth=18) for aug in ("none", "hns", "gr"))
+    settings = tuple(Setting.of(aug=aug, depth=18) for aug in ("none", "hns", "gr"))
     values = {"none": (27.0, 27.4), "hns": (27.2, 27.3), "gr": (34.0, 34.4)}
     tiny = "tiny-imagenet-200"
     for source, classes, has_paper in ((tiny, 200, True), (tiny, 20, False), ("cub", 200, False)):
-        reports = {each: [made_report(source, value, classes) for value in values[each.aug]] for each in settings}
-        print_sweep(SweepResults(Plan(settings, ("aug",)), reports))
+        print_over_seeds(
+            [
+                SettingRuns(aug, each, [made_report(source, value, classes) for value in values[aug]])
+                for each in settings
+                for aug in [each.views.aug]
+            ]
+        )
         said = capsys.readouterr().out
         assert "27.20 ± 0.28" in said
         assert ("27.13" in said) is has_paper, "the paper's number stands beside its own images alone"
-        assert "whole frame" in said
+        assert "whole image" in said
         assert "gr - none" in said
         assert "+7.30" in said, "what the paper has for gr - none"
         assert "not separable" in said
@@ -205,6 +208,5 @@ def test_the_tables_show_spread_the_paper_the_baselines_and_the_verdicts(capsys)
 
 
 def test_without_a_finished_run_the_table_says_so(capsys):
-    setting = Config()
-    print_sweep(SweepResults(Plan((setting,), ()), {setting: []}))
+    print_over_seeds([SettingRuns("gr", Setting(), [])])
     assert "no run is finished yet" in capsys.readouterr().out

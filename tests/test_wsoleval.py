@@ -10,6 +10,7 @@ from scipy import ndimage
 from fastwsol.evaluation import choe2020 as wsoleval
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.host.errors import UserError
+from kernels.levels import WSOLEVAL_CUTS, wsoleval_cut
 
 SIDE = 32
 THRESHOLDS = np.arange(0, 1, 0.001)
@@ -60,8 +61,8 @@ def images():
 def test_every_threshold_of_the_evaluator_gives_the_same_boxes_and_ious(images):
     cams, truths, offsets = images
     found = wsoleval.sweep(cams.__getitem__, SIDE, truths, offsets, threads=2)
-    cuts = [wsoleval.cut_of(threshold) for threshold in THRESHOLDS]
-    assert set(cuts) == set(range(wsoleval.CUTS))
+    cuts = [wsoleval_cut(threshold) for threshold in THRESHOLDS]
+    assert set(cuts) == set(range(WSOLEVAL_CUTS))
     for n, cam in enumerate(cams):
         plain = evaluate_plainly(cam, truths[offsets[n] : offsets[n + 1]], SIDE)
         for cut, (box, single, multiple) in zip(cuts, plain, strict=True):
@@ -73,7 +74,7 @@ def test_every_threshold_of_the_evaluator_gives_the_same_boxes_and_ious(images):
 def test_hits_are_counted_at_each_cut(images):
     found = wsoleval.sweep(images[0].__getitem__, SIDE, *images[1:], threads=1)
     single, multiple = wsoleval.hits_at_cuts(found, IOU_THRESHOLDS)
-    assert single.shape == multiple.shape == (12, 3, wsoleval.CUTS)
+    assert single.shape == multiple.shape == (12, 3, WSOLEVAL_CUTS)
     np.testing.assert_array_equal(single[:, 1, 100], found.single[:, 100] >= 0.5)
     assert (multiple >= single).all()
     assert (multiple > single).any()

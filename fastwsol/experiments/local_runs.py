@@ -7,7 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from fastwsol.host.command_line import INTERRUPTED
+from fastwsol.host.starting import INTERRUPTED
 from fastwsol.host.stop_signals import StopSignals
 
 

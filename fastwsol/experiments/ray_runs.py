@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fastwsol.experiments.local_runs import Stoppable, run_logged
-from fastwsol.host.command_line import FAILURE, INTERRUPTED
+from fastwsol.host.command_line import FAILURE
 from fastwsol.host.errors import UserError
+from fastwsol.host.starting import INTERRUPTED
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,15 @@ def plan_sweep(names: Sequence[str], base: Setting, is_given: Callable[[str], bo
             changes += [(name, each) for each in product(table | held)]
         else:
             changes += [(name, each) for each in read_settings(Path(name), is_given)]
-    settings = dict.fromkeys(_changed(base, each, name) for name, each in changes)
-    values_of = [setting.flat() for setting in settings]
+    return plan_of([_changed(base, each, name) for name, each in changes])
+
+
+def plan_of(settings: Sequence[Setting]) -> SweepPlan:
+    """These settings, those that are equal once, named by what is different among them."""
+    different = tuple(dict.fromkeys(settings))
+    values_of = [setting.flat() for setting in different]
     varied = tuple(name for name in values_of[0] if len({values[name] for values in values_of}) > 1)
-    return SweepPlan(tuple(settings), varied)
+    return SweepPlan(different, varied)
 
 
 def product(grid: Mapping[str, Sequence[Any]]) -> list[Changes]:

@@ -91,7 +91,8 @@ def rows_over_seeds(settings: Sequence[SettingRuns], protocol: str) -> list[Seed
     rows = list(dict.fromkeys(rows))  # settings that the paper does not tell apart have one row of its
     for baseline in report["baselines"]:
         rates = baseline["rates"][protocol]
-        shown = ["" if not rate.startswith("gt_known") else percent_text(rates.get(rate)) for rate in COLUMNS]
+        localized = [rates.get(rate) if rate.startswith("gt_known") else None for rate in COLUMNS]
+        shown = ["" if rate is None else percent_text(rate) for rate in localized]
         box = ",".join(map(str, baseline["box"]))
         rows.append(SeedRow("baseline", f"{baseline['name']} ({box})", None, tuple(shown)))
     return rows

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
+from fastwsol.host.starting import INTERRUPTED, take_over_interrupts, tell_of_compiling
 from fastwsol.host.ticker import Ticker
 
 Flags = TypeVar("Flags")
@@ -20,13 +21,13 @@ Flags = TypeVar("Flags")
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 """A flag that may be left out, shown in the help as what it takes."""
 
+_OF_TYRO = "--tyro-"  # what its own flags begin with, which print the completions of all flags
 _SCRIPTS = "fastwsol-"  # what the installed scripts' names begin with
 
 # Exit statuses (0 is done).
 FAILURE = 1
 USER_ERROR = 2
 DONE_WITH_SKIPS = 3
-INTERRUPTED = 75  # EX_TEMPFAIL: run the same command again to continue
 
 _ENDS: dict[type[Exception], tuple[str, int]] = {
     UserError: ("error", USER_ERROR),
@@ -57,7 +58,8 @@ def parse_some_flags(flags: type[Flags], arguments: Sequence[str], prog: str) ->
 
     Raises UserError for a value out of its range.
     """
-    return _parse(prog, f=flags, args=list(arguments), return_unknown_args=True, add_help=False)
+    own = [word for word in arguments if not word.startswith(_OF_TYRO)]
+    return _parse(prog, f=flags, args=own, return_unknown_args=True, add_help=False)
 
 
 def _parse(prog: str, **how: Any) -> Any:
@@ -77,6 +79,8 @@ def _parse(prog: str, **how: Any) -> Any:
 
 def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Run `command` on `arguments` (default: the process's own) and give its exit status, printing errors as a line."""
+    take_over_interrupts()
+    tell_of_compiling()
     # A command that knows no better stops on SIGTERM as it does on Ctrl-C.
     terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
     # What Pillow warns of in a damaged image is told as our own reason, where it is one.

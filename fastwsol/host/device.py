@@ -119,14 +119,39 @@ def kernel_threads(most: int) -> Iterator[None]:
         numba.set_num_threads(before)
 
 
-def memory_available() -> int:
-    """Bytes of memory that could be taken without swapping, on a machine or in the container with a limit (Linux)."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
+def memory_available(root: Path = Path("/")) -> int:
+    """Bytes of memory that could be taken without swapping, on the machine and in every container around this process
+    that has a limit (Linux). root: where /proc and /sys lie.
+    """
+    lines = (root / "proc/meminfo").read_text().splitlines()
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):  # no such file, or `max`
-            free = min(free, int(Path(limit).read_text()))
+    for folder, limit, used, cached in _memory_limits(root):
+        with contextlib.suppress(OSError, ValueError, StopIteration):  # no such file, or `max`
+            statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            # Pages of files that nobody used lately count as used, and are given up before anything else is.
+            in_use = int((folder / used).read_text()) - int(statistics.get(cached, 0))
+            free = min(free, max(0, int((folder / limit).read_text()) - in_use))
     return free
+
+
+def _memory_limits(root: Path) -> Iterator[tuple[Path, str, str, str]]:
+    """The folders of the control groups that this process is in, from its own up to the root; of each the names of its
+    limit, its use, and of the entry of memory.stat with what it would give up.
+    """
+    try:
+        groups = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
+    except OSError:
+        groups = []
+    for _, controllers, path in groups:
+        second = controllers == ""
+        if second or "memory" in controllers.split(","):
+            top = root / "sys/fs/cgroup" if second else root / "sys/fs/cgroup/memory"
+            names = ("memory.max", "memory.current", "inactive_file")
+            if not second:
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            # In a container the path may be the host's, and its own limit stands at the top.
+            for inner in (Path(path.lstrip("/")), *Path(path.lstrip("/")).parents):
+                yield top / inner, *names
 
 
 def compute_deterministically() -> None:

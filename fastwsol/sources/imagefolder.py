@@ -148,8 +148,10 @@ def _draw_val(images: list[_Image], names: list[str], fraction: float) -> dict[s
     if not 0 < fraction < 1:
         raise UserError(f"--val-fraction {fraction}: must lie between 0 and 1 (10 % is 0.1)")
     splits: dict[str, list[_Image]] = {"train": [], "val": []}
-    for name in names:
-        of_class = [image for image in images if image.class_name == name]
+    images_of: dict[str, list[_Image]] = {name: [] for name in names}
+    for image in images:
+        images_of[image.class_name].append(image)
+    for of_class in images_of.values():
         number = min(max(1, round(fraction * len(of_class))), len(of_class) - 1)
         drawn = set(val_ids(len(of_class), max(0, number)).tolist())
         for k, image in enumerate(of_class):

@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, seconds_of, wait
 from fastwsol.host.device import use_threads
-from fastwsol.network.cam import class_activation_maps
+from fastwsol.network.cam import maps_of_classes
 from fastwsol.network.preact_resnet import GMAC, PreActResNet, SameConv2d
 from fastwsol.training.step_mode import Mode
 
@@ -186,7 +186,7 @@ def _train_alone(setting: Setting, network: Network, size: int, mode: Mode, barr
 
 
 def evaluation_rate(ceilings: Ceilings, network: Network, size: int) -> Finding:
-    """Images a second of an evaluation's forward pass and maps, as `validation` does it: eager."""
+    """Images a second of an evaluation's forward pass and maps, as `evaluation.forward` does it: eager."""
     setting = ceilings.setting
     images, labels = setting.batch(size)
     model = setting.state(network, "bf16").model.eval()
@@ -196,7 +196,7 @@ def evaluation_rate(ceilings: Ceilings, network: Network, size: int) -> Finding:
         with torch.inference_mode():
             with autocast():
                 logits, features = model(images)
-            class_activation_maps(features, model.fc.weight, labels)
+            maps_of_classes(model, features, labels)
             logits.argmax(1)
 
     _forget_peak(setting)

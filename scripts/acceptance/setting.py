@@ -43,7 +43,7 @@ class Network:
     @property
     def config(self) -> Config:
         """A configuration with this network; the rest is the default's."""
-        return Config.of(depth=self.depth, stem=self.stem)  # type: ignore[arg-type]
+        return Config.of(depth=self.depth, stem=self.stem)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, full_float32, nothing_waits, opened, prepared
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.device import Autocast, compute_deterministically, use_threads
 from fastwsol.network.cam import maps_of_classes
 from fastwsol.network.classifier import Classifier

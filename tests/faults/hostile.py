@@ -23,7 +23,7 @@ from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.pack import main as pack_main
 from fastwsol.prediction.user_images import decode_upright, find_images
-from fastwsol.sources.decode import MAX_PIXELS, judge_images
+from fastwsol.sources.decode import MAX_PIXELS, ImageFacts, judge_images
 
 from .works import run_small
 

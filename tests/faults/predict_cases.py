@@ -94,7 +94,7 @@ CASES = [
     asked("a class misspelt", ["--class", "alhpa"], "--class alhpa", "perhaps you meant alpha"),
     asked("more classes than there are", ["--top", "9"], "--top 9: the run knows 4 classes"),
     asked("no class", ["--top", "0"], "--top 0"),
-    asked("a threshold in percent", ["--threshold", "20"], "--threshold 20.0: must lie above 0 and at most at 1"),
+    asked("a threshold in percent", ["--threshold", "20"], "--threshold 20.0: must be a number from 0 to 1"),
     asked("a threshold of nothing", ["--threshold", "nan"], "--threshold nan"),
     asked("a flag misspelt", ["--overlay", "x"], "perhaps you meant --overlays"),
     asked("an unknown format", ["--format", "yolo"], "--format", "coco", "label-studio"),

@@ -15,6 +15,7 @@ from fastwsol.host.device import Autocast
 from fastwsol.host.files import sole_worker
 from fastwsol.runs.checkpoint import hash_of
 from fastwsol.runs.folder import RunDir
+from fastwsol.training.resume import save
 from fastwsol.training.step import new_state
 
 from .case import Case, Place
@@ -22,6 +23,7 @@ from .case import Case, Place
 CONFIG = Config.of(depth=18, batch_size=20, epochs=0.75, holdout=2)
 FLAGS = ["--depth", "18", "--batch-size", "20", "--epochs", "0.75", "--holdout", "2"]
 HERE = ["--step", "eager", "--threads", "1", "--device", "cpu", "--precision", "fp32"]
+UNKNOWN_OPTION = {**CONFIG.to_json(), "network": {"deepness": 3}}
 CHECKPOINT = "checkpoints/step-000000001"
 
 
@@ -34,7 +36,7 @@ def make_run(folder: Path, shard_folder: Path) -> None:
         run.store_holdout(hold_out(shards, CONFIG.data.holdout).splits["holdout"])
         state = new_state(CONFIG, len(info.classes), Autocast(torch.device("cpu"), "fp32"))
         state.step = 1
-        train.save(run, info, state, "fp32")
+        save(run, info, state, "fp32")
 
 
 # Training
@@ -179,7 +181,7 @@ def run_cases(command: str) -> list[Case]:
         case("config.json not text", put("config.json", b"\xff"), "config.json: not JSON"),
         case("config.json of a later version", config_as(format_version=99), "not a run of this version of fastwsol"),
         case("config.json without its configuration", config_as(config=None), "config.json"),
-        case("config.json with an unknown setting", config_as(config={"deepness": 3}), "deepness"),
+        case("config.json with an unknown setting", config_as(config=UNKNOWN_OPTION), "deepness"),
         case("config.json changed by hand", config_as(config_digest="0"), "was changed by hand"),
         case("checkpoint's JSON empty", put(f"{CHECKPOINT}.json", b""), *unreadable),
         case("checkpoint's JSON a list", put(f"{CHECKPOINT}.json", b"[]"), *unreadable),

@@ -49,7 +49,7 @@ def out_is_a_folder(place: Place) -> list[object]:
 
 
 def runs_of_other_shards(place: Place) -> list[object]:
-    setting = replace(demo(), aug="none")
+    setting = demo().config.changed(aug="none")
     info = run_info(setting, open_shards(place.shared["shards"]))
     with RunDir(place.root / "runs" / setting.name()).opened(replace(info, shards_digest="0" * 64)):
         pass

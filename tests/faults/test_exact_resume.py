@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fastwsol.dataset.packer import pack
-from fastwsol.runs.folder import changes, promises_bits
 from fastwsol.sources.synthetic import Synthetic
+from fastwsol.training.resume import changes, promises_bits
 
 from .dying import Trial
 from .tally import Tally

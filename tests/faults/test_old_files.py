@@ -15,7 +15,7 @@ from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.runs import checkpoint
-from fastwsol.runs.folder import RunDir
+from fastwsol.runs.folder import ReportOf, RunDir
 
 from .run_cases import make_run
 from .tally import Tally
@@ -108,19 +108,10 @@ def test_a_checkpoint(version: object, run: Path, tally: Tally) -> None:
     assert count.lost == []
 
 
-def test_a_checkpoint_of_the_version_before(run: Path, tally: Tally) -> None:
-    (path,) = (run / "checkpoints").glob("*.json")
-    with_version(path, "fields_sha256", "lacking")
-    with_version(path, "format_version", 1)
-    count = tally.of(PROMISE, "a checkpoint of the version before: read")
-    count("1", checkpoint.load(path).step == 1)
-    assert count.lost == []
-
-
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_report(version: object, run: Path, tally: Tally) -> None:
     (run / "report.json").write_text('{"format_version": 3}')
     with_version(run / "report.json", "format_version", version)
     count = tally.of(PROMISE, "a report of another version: refused")
-    count(str(version), refused(lambda: RunDir(run).read_report("val"), "report.json"))
+    count(str(version), refused(lambda: RunDir(run).read_report(ReportOf("val")), "report.json"))
     assert count.lost == []

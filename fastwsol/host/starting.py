@@ -1,0 +1,62 @@
+"""What happens before a command's own work: Ctrl-C while modules are imported, and kernels that are compiled."""
+
+import functools
+import os
+import signal
+import sys
+import time
+
+INTERRUPTED = 75
+"""The exit status of work that stopped at a signal: EX_TEMPFAIL, run the same command again."""
+
+_STOPPED = "stopped: interrupted; run the same command again"
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+def say_when_interrupted() -> None:
+    """Have Ctrl-C end the process in a line, from here until a command begins its work.
+
+    For the first lines of a command's module: importing torch takes seconds.
+    """
+    signal.signal(signal.SIGINT, _end)
+
+
+def _end(number: int, frame: object) -> None:
+    os.write(2, f"{_STOPPED}\n".encode())
+    os._exit(INTERRUPTED)
+
+
+def take_over_interrupts() -> None:
+    """Have Ctrl-C raise KeyboardInterrupt again, where `say_when_interrupted` had it end the process."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _CompileNotice:
+    def __init__(self) -> None:
+        self._count = 0
+        self._last = 0.0
+
+    def tell(self, function: str) -> None:
+        """Say it at the first function, and now and then."""
+        self._count += 1
+        now = time.perf_counter()
+        if self._count == 1:
+            print("compiling kernels, once on this machine: up to half a minute", file=sys.stderr, flush=True)
+        elif now - self._last > _SECONDS_BETWEEN_LINES:
+            print(f"compiling kernels: {self._count} functions so far", file=sys.stderr, flush=True)
+        else:
+            return
+        self._last = now
+
+
+@functools.cache
+def tell_of_compiling() -> None:
+    """Have this process say on stderr that kernels are compiled, which happens once on a machine, and how far that is.
+
+    Of several processes on a machine that torchrun started, the first one says it.
+    """
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        from kernels.compiling import tell_compiling  # here: Numba takes a moment to import
+
+        tell_compiling(_CompileNotice().tell)
