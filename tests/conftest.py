@@ -14,6 +14,7 @@ from faults.tally import ROWS, Table, Tally
 from PIL import Image
 
 from fastwsol.dataset.packer import pack
+from fastwsol.network import preact_resnet
 from fastwsol.sources.synthetic import Synthetic
 from kernels import augment, boxes, components, overlaps, sweep
 
@@ -41,6 +42,22 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Table(path, f"pytest {' '.join(config.invocation_params.args)}"))
     if numba.config.BOUNDSCHECK:
         _make_kernels_serial()
+    preact_resnet.WIDTHS = NARROW_WIDTHS
+
+
+WIDTHS = preact_resnet.WIDTHS
+NARROW_WIDTHS = (8, 16, 32, 64)
+"""Channels of the network that tests train in this process: an eighth of the real one's, since most of a short training
+is the writing of its checkpoints. Processes that tests start have the real one.
+"""
+
+
+@pytest.fixture
+def real_width() -> Iterator[None]:
+    """For tests of the network itself, and of runs that other processes have a part in."""
+    preact_resnet.WIDTHS = WIDTHS
+    yield
+    preact_resnet.WIDTHS = NARROW_WIDTHS
 
 
 def _make_kernels_serial() -> None:

@@ -1,6 +1,7 @@
 """The command line: mistakes in one line, the list of commands, the wheel's packages."""
 
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -147,3 +148,20 @@ def test_a_command_is_shown_without_the_folders_of_its_machine():
     command = "python -m fastwsol.train --shards '/a b/shards' --lr 0.1 --run-dir runs/x --init /w/step.safetensors"
     shown = "python -m fastwsol.train --shards SHARDS --lr 0.1 --run-dir RUN --init step.safetensors"
     assert without_folders(command) == shown
+
+
+@pytest.mark.parametrize("command", [["-m", "fastwsol.train"], ["-m", "fastwsol.evaluate"], ["scripts/pack.py"]])
+def test_ctrl_c_while_modules_are_imported_is_a_line(command, tmp_path):
+    """A module that a command imports interrupts it."""
+    stand_in = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
+    (tmp_path / "tyro.py").write_text(stand_in)
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert (done.returncode, done.stderr) == (75, "stopped: interrupted; run the same command again\n")

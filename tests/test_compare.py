@@ -7,7 +7,7 @@ import pytest
 
 from fastwsol import compare
 from fastwsol.evaluation.maps import MeasuredBoxes
-from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.per_image import ImageRows, split_classes
 from fastwsol.host.command_line import run_command
 
 COUNT = 400
@@ -103,3 +103,24 @@ def test_what_cannot_be_compared_is_refused(sides, tmp_path, capsys):
         assert message.startswith("error: ")
         assert message.count("\n") == 1
         assert words in message
+
+
+NAMES = ["a;b", "a", "b", "back\\slash", "ends in \\", "two\rlines", "new\nline", 'quo"te', "c,d"]
+
+
+def test_names_that_hold_separators_come_back_as_they_were(tmp_path):
+    count = len(NAMES)
+    boxes = MeasuredBoxes(np.zeros((count, 4), np.float32), np.full(count, 0.5))
+    order = np.arange(count)
+    predicted = np.stack([order, (order + 1) % count], axis=1)
+    images = [f"{name}.jpg" for name in NAMES]
+    ImageRows.of(images, NAMES, order, predicted, np.ones(count, np.int64), {"strict": boxes}).write(tmp_path / "r.csv")
+    rows = ImageRows.read(tmp_path / "r.csv")
+    assert rows.names == images
+    assert rows.labels.tolist() == NAMES
+    assert rows.predicted.tolist() == [[NAMES[k], NAMES[(k + 1) % count]] for k in range(count)]
+
+
+def test_a_backslash_that_escapes_nothing_stands_for_itself():
+    assert split_classes("C:\\x;y") == ["C:\\x", "y"]
+    assert split_classes("") == []

@@ -1,11 +1,13 @@
 """The configuration: defaults and presets, what is refused, and what follows from it for each step."""
 
+import itertools
 import re
 
 import pytest
 
+from fastwsol import config as config_module
 from fastwsol import train as training
-from fastwsol.config import Config
+from fastwsol.config import FLAT_NAMES, Config
 from fastwsol.host.errors import UserError
 
 
@@ -73,3 +75,44 @@ def test_images_grow_by_sixteen_in_equal_parts():
     assert grown.phases(train_images=90) == [(3, 32), (6, 48), (9, 64)]
     assert Config.of(epochs=1, batch_size=10).phases(train_images=90) == [(9, 64)]
     assert Config.of(start_size=32, epochs=1, batch_size=10).phases(train_images=20) == [(1, 48), (2, 64)]
+
+
+@pytest.mark.parametrize(("epochs", "times"), [(0.1, 10), (0.3, 3), (1 / 3, 3), (0.25, 4), (2.0, 0)])
+def test_what_falls_due_every_so_many_epochs_is_never_left_out(epochs, times):
+    """In one epoch of 60 steps. Of floats 0.3 / 0.1 is less than 3."""
+    config = Config.of(batch_size=10)
+    passed = [config.times_passed(step, 600, epochs) for step in range(61)]
+    assert passed[-1] == times
+    assert sum(now > before for before, now in itertools.pairwise(passed)) == times
+
+
+def test_every_option_is_said_once():
+    assert len(set(FLAT_NAMES)) == len(FLAT_NAMES) == len(Config().flat())
+    assert Config.of(**Config().flat()) == Config()
+
+
+def test_a_setting_is_a_configuration_without_its_seed():
+    one, other = Config.of(lr=0.3, seed=1), Config.of(lr=0.3, seed=2)
+    assert one.setting == other.setting != Config.of(lr=0.2).setting
+    assert Config.of_setting(one.setting, 2) == other
+    assert one.setting != one, "a setting is no configuration"
+
+
+@pytest.mark.parametrize(("value", "same"), [(0.0, True), (1.0, False)])
+def test_an_option_added_later_orphans_no_run(value, same, monkeypatch):
+    """At the value that means what was done before, the run is the one that it was."""
+    before = Config.of(lr=0.3)
+    names = {**config_module._AS_BEFORE, "sharpness": 0.0}
+    monkeypatch.setattr(config_module, "_AS_BEFORE", names)
+    flat = {**before.flat(), "sharpness": value}
+    monkeypatch.setattr(Config, "flat", lambda self: flat)
+    assert (before.digest() == DIGEST_OF_LR_03) is same
+
+
+DIGEST_OF_LR_03 = Config.of(lr=0.3).digest()
+
+
+def test_how_often_a_run_tells_of_itself_is_no_part_of_what_it_is():
+    often, seldom = (training.read_flags(["--log-steps", steps, "--eval-epochs", steps]) for steps in ("1", "90"))
+    assert often.config == seldom.config
+    assert often.launch.log != seldom.launch.log

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from slow_evaluator import evaluate_slowly
 
@@ -13,16 +14,20 @@ from fastwsol.batches.feed import Feed
 from fastwsol.config import Config
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
-from fastwsol.evaluation.boxes import PROTOCOLS
+from fastwsol.evaluation.boxes import PROTOCOLS, localize
 from fastwsol.evaluation.forward import EvaluationSetup, Outputs, forward_split, images_at_once
-from fastwsol.evaluation.measure import FixedBox, fixed_box_hits, fixed_boxes
+from fastwsol.evaluation.maps import NetworkMaps
+from fastwsol.evaluation.measure import EvaluatedImages, FixedBox, Question, fixed_box_hits, fixed_boxes, measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, outcomes, rates
 from fastwsol.evaluation.of_network import rates_of, tuning_images
+from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.host.processes import ALONE
 from fastwsol.network.preact_resnet import build_preact_resnet
+from fastwsol.prediction.predictor import boxes_of_maps
+from fastwsol.runs import checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -237,3 +242,89 @@ def test_the_protocol_of_the_older_evaluator_stands_beside_the_others(run, capsy
 @pytest.mark.parametrize(("image_size", "images"), [(32, 256), (64, 256), (128, 64), (224, 20), (4096, 1)])
 def test_batches_of_larger_images_are_smaller(image_size, images):
     assert images_at_once(image_size) == images
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("report*")}
+
+
+def test_another_question_never_replaces_the_final_report(run, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    for old in folder.glob("report-*"):
+        old.unlink()
+    before = files_of(folder)
+    assert set(before) == {"report.json", "report.csv"}
+    assert run_evaluate(folder, "--precision", "bf16", "--threads", "1") == 0
+    assert run_evaluate(folder, "--threshold", "0.5", "--threads", "1") == 0
+    after = files_of(folder)
+    assert {name: after[name] for name in before} == before
+    assert set(after) == {
+        *before,
+        *(f"report-{what}.{end}" for what in ("bf16", "threshold-0.5") for end in ("json", "csv")),
+    }
+
+
+def test_an_older_checkpoints_report_is_no_final_one(run, tmp_path):
+    """Where the newest is damaged, its report still stands."""
+    folder = shutil.copytree(run, tmp_path / "run")
+    (newest,) = sorted((folder / "checkpoints").glob("step-*.json"))
+    fields = json.loads(newest.read_text())
+    scalars = {name: fields[name] for name in ("precision", "scaler", "config_digest", "shards_digest", "classes")}
+    tensors = safetensors.torch.load_file(newest.with_suffix(".safetensors"))
+    checkpoint.save(folder / "checkpoints", 2, tensors, scalars)
+    newest.write_text("{}")
+    before = files_of(folder)
+    assert run_evaluate(folder, "--threads", "1") == 0
+    after = files_of(folder)
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {"report-step-000000002.json", "report-step-000000002.csv"}
+
+
+def test_a_report_of_another_version_may_be_made_anew(run, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    written = json.loads((folder / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps({**written, "format_version": 3}))
+    assert run_evaluate(folder, "--threads", "1") == 0
+    assert json.loads((folder / "report.json").read_text())["counts"] == written["counts"]
+    assert "was not replaced" not in capsys.readouterr().out
+
+
+def test_by_default_one_table_of_a_hundred_columns_is_printed(run, capsys):
+    assert run_evaluate(run, "--threads", "1") == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = [line for line in lines if line.startswith(("│", "┏", "├", "└", "┡", "┃"))]
+    assert len(table) <= 12
+    assert max(map(len, table)) <= 100
+    assert sum(line.startswith("┏") for line in lines) == 1
+    assert any("report.json holds the rest" in line for line in lines)
+    for title in ("Top-1 Clas", "Top-1 Loc .5", "GT-known Loc .5", "GT-known Loc .7"):
+        assert title in "\n".join(table)
+
+
+def test_evaluate_and_predict_cut_alike():
+    cams = np.random.default_rng(0).standard_normal((500, 8, 8)).astype(np.float32)
+    for threshold in (0.2, 0.5, 0.35, 0.77):
+        evaluated = localize(cams, "strict", 64, 64, 64, threshold)
+        owners, boxes, _ = boxes_of_maps(cams, 64, threshold, "largest")
+        assert owners.tolist() == list(range(500))
+        np.testing.assert_array_equal(evaluated, boxes)
+
+
+def test_exported_maps_of_images_of_many_sizes_give_the_same_boxes(tmp_path):
+    """The maps cover the network's square, whatever size an image has."""
+    rng = np.random.default_rng(1)
+    sizes = rng.integers(30, 300, (24, 2)).astype(np.int32)
+    corners = rng.uniform(0, 10, (24, 2)).astype(np.float32)
+    boxes = np.concatenate([corners, sizes - 5], axis=1).astype(np.float32)
+    truths = Truths(sizes[:, 0], sizes[:, 1], boxes, np.arange(25))
+    maps = NetworkMaps(rng.standard_normal((24, 8, 8)).astype(np.float32), 64)
+    names, classes = [f"{n}.jpg" for n in range(24)], ["a", "b"]
+    images = EvaluatedImages(names, truths, np.zeros(24, np.int64), np.tile(np.array([[0, 1]]), (24, 1)), classes)
+    ours = measure(images, maps, Question(threshold=0.4), truths)
+    write_maps(tmp_path / "maps", ours.rows, truths, maps)
+    again = read_annotations(tmp_path / "maps" / "boxes.csv")
+    of_files = ScoreMaps(tmp_path / "maps" / "maps.npy", again, tmp_path / "maps" / "boxes.csv")
+    theirs = measure(again, of_files, Question(threshold=0.4), truths)
+    for protocol in PROTOCOLS:
+        np.testing.assert_array_equal(ours.rows.boxes[protocol].boxes, theirs.rows.boxes[protocol].boxes)
+    assert ours.numbers == theirs.numbers

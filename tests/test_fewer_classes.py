@@ -5,10 +5,11 @@ import shutil
 import numpy as np
 import pytest
 
-from fastwsol.dataset.first_classes import with_first_classes
+from fastwsol.dataset.first_classes import folder_of_first_classes, with_first_classes
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.errors import UserError
+from fastwsol.sources.synthetic import Synthetic
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 
 
@@ -50,6 +51,19 @@ def test_a_number_of_classes_that_there_is_not_is_told(shards, count):
 
 
 def test_another_data_set_in_its_place_is_told(shards):
-    shutil.copytree(shards, shards.with_name("shards-first-2"))
+    shutil.copytree(shards, folder_of_first_classes(shards, 2))
     with pytest.raises(UserError, match="holds another data set"):
         with_first_classes(shards, 2)
+
+
+def test_of_shards_that_were_packed_anew_the_first_classes_are_packed_anew_too(tmp_path):
+    """The same name and classes, other images."""
+    rows = []
+    for seed in (1, 2):
+        shutil.rmtree(tmp_path / "shards", ignore_errors=True)
+        pack(Synthetic(class_count=3, train_count=4, val_count=2, seed=seed), tmp_path / "shards")
+        whole = open_shards(tmp_path / "shards").splits["train"]
+        ours = open_shards(with_first_classes(tmp_path / "shards", 2)).splits["train"]
+        assert [ours.image(row) for row in range(8)] == [whole.image(row) for row in range(8)]
+        rows.append(ours.image(0))
+    assert rows[0] != rows[1]

@@ -136,7 +136,7 @@ def test_the_run_stores_what_it_held_out_and_is_evaluated_on_it(run, synthetic_s
 
 def test_each_split_has_its_report(run, capsys):
     for split, images in (("val", 40), ("holdout", 12), ("train", 68)):
-        assert run_evaluate(run, "--split", split, "--threads", "1") == 0
+        assert run_evaluate(run, "--split", split, "--threads", "1", "--all-tables") == 0
         report = json.loads(RunDir(run).report_file(ReportOf(split)).read_text())
         assert (report["split"], report["images"]) == (split, images)
     printed = capsys.readouterr().out

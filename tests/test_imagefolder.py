@@ -16,7 +16,7 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Split, open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.sources import Record
+from fastwsol.sources import Record, imagefolder
 from fastwsol.sources.imagefolder import ImageFolder
 
 CLASSES = ("bird", "cat", "dog")
@@ -378,3 +378,20 @@ def test_a_zip_whose_paths_lead_out_is_refused(tmp_path: Path, capsys) -> None:
             archive.writestr(name, noise_jpeg(0))
     assert run_command(pack_command.main, pack_flags(tmp_path / "a.zip")) == 2
     assert "'../../evil/1.jpg' is no path within an archive" in capsys.readouterr().err
+
+
+def test_drawing_val_goes_through_the_images_once():
+    """And not once for each class."""
+
+    class Counted(list):
+        passes = 0
+
+        def __iter__(self):
+            Counted.passes += 1
+            return super().__iter__()
+
+    images = Counted(imagefolder._Image(f"{name}/{k}.jpg", "", name) for name in "abcde" for k in range(20))
+    splits = imagefolder._draw_val(images, list("abcde"), 0.1)
+    assert Counted.passes == 1
+    assert len(splits["val"]) == 10
+    assert len(splits["train"]) == 90

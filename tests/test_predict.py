@@ -298,7 +298,7 @@ def test_an_overlay_never_leaves_its_folder(name: str, tmp_path: Path) -> None:
         (["--out", "boxes.json", "--class", "unicorn"], "--class unicorn: the run knows no such class"),
         (["--out", "boxes.json", "--top", "5"], "--top 5: the run knows 4 classes"),
         (["--out", "boxes.json", "--top", "0"], "--top 0"),
-        (["--out", "boxes.json", "--threshold", "0"], "--threshold 0.0: must lie above 0"),
+        (["--out", "boxes.json", "--threshold", "-0.1"], "--threshold -0.1: must be a number from 0 to 1"),
         (["--out", "boxes.json", "--threshold", "35"], "--threshold 35.0"),
         (["--out", "boxes.json", "--device", "tpu"], "--device tpu"),
         (["--out", "boxes.json", "--thresold", "0.3"], "perhaps you meant --threshold"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fastwsol.config import FLAT_NAMES, Setting, demo
+from fastwsol.dataset.first_classes import folder_of_first_classes
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.experiments.local_runs import Children
@@ -69,7 +70,7 @@ def test_a_sweep_of_fewer_classes_is_of_shards_of_their_own(tmp_path, synthetic_
     shutil.copytree(synthetic_shards, tmp_path / "shards", ignore=shutil.ignore_patterns("decoded"))
     what = ["table1", "--classes", "2", "--shards", tmp_path / "shards", "--runs", tmp_path / "runs", "--list"]
     assert sweep(*what) == 0
-    assert len(open_shards(tmp_path / "shards-first-2").manifest.classes) == 2
+    assert len(open_shards(folder_of_first_classes(tmp_path / "shards", 2)).manifest.classes) == 2
     assert "10 settings, 3 seeds: 30 runs" in capsys.readouterr().out
 
 

@@ -60,6 +60,12 @@ class FirstClasses:
         return hashlib.sha256(f"{self._shards.digest} {split} ".encode() + rows).hexdigest()
 
 
+def folder_of_first_classes(folder: Path, count: int) -> Path:
+    """Where the first `count` classes of the shards in `folder` go."""
+    _, digest = read_manifest(folder)
+    return folder.with_name(f"{folder.name}-first-{count}-{digest[:8]}")
+
+
 def with_first_classes(folder: Path, count: int) -> Path:
     """The folder of the first `count` classes of the shards in `folder`, which is packed beside it where it is not
     there; all of them are `folder` itself.
@@ -67,10 +73,10 @@ def with_first_classes(folder: Path, count: int) -> Path:
     It is named after the content of the shards too: of a set that was packed anew, with other images, there is another
     one. Raises UserError where `folder` has not so many classes, or something else lies in the way.
     """
-    manifest, digest = read_manifest(folder)
+    manifest, _ = read_manifest(folder)
     if count == len(manifest.classes):
         return folder
-    out = folder.with_name(f"{folder.name}-first-{count}-{digest[:8]}")
+    out = folder_of_first_classes(folder, count)
     if not (out / MANIFEST_NAME).is_file():
         pack(FirstClasses(open_shards(folder), count), out)
     there, _ = read_manifest(out)

@@ -99,6 +99,8 @@ def try_command(main: Callable[[list[str]], int], arguments: list[object], capsy
 
 
 def _is_progress(line: str) -> bool:
+    if line.startswith("compiling kernels"):
+        return True
     return " images/s " in line or ": an earlier packing did not finish; " in line or line.startswith("warning: ")
 
 

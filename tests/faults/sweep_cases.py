@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastwsol.config import demo
+from fastwsol.dataset.first_classes import folder_of_first_classes
 from fastwsol.dataset.shards import open_shards
 from fastwsol.runs.folder import RunDir
 from fastwsol.train import run_info
@@ -57,9 +58,9 @@ def runs_of_other_shards(place: Place) -> list[object]:
 
 
 def other_first_classes(place: Place) -> list[object]:
-    shards = place.copy("shards")
-    place.copy("shards").rename(place.root / "shards-first-2")
-    return [*TABLE, "--classes", "2", "--shards", place.copy("shards"), "--runs", place.root / shards.name / "runs"]
+    whole = place.copy("shards")
+    whole.rename(folder_of_first_classes(whole, 2))
+    return [*TABLE, "--classes", "2", "--shards", place.copy("shards"), "--runs", place.root / "runs"]
 
 
 def binary_settings(place: Place) -> list[object]:

@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from fastwsol import pack as pack_command
 from fastwsol.batches.decoded_store import default_folder, is_built, open_store
+from fastwsol.config import LogConfig
 from fastwsol.dataset.packing_journal import JOURNAL_NAME, Journal
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.host.command_line import run_command
+from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
 from fastwsol.runs import checkpoint
-from fastwsol.runs.folder import ReportOf, RunDir
+from fastwsol.runs.folder import ReportOf, RunDir, folder_of_run
+from fastwsol.runs.trained import trained_model
+from fastwsol.training.resume import find_own_work, save
+from fastwsol.training.step import new_state
 
 from .run_cases import make_run
 from .tally import Tally
@@ -114,4 +120,50 @@ def test_a_report(version: object, run: Path, tally: Tally) -> None:
     with_version(run / "report.json", "format_version", version)
     count = tally.of(PROMISE, "a report of another version: refused")
     count(str(version), refused(lambda: RunDir(run).read_report(ReportOf("val")), "report.json"))
+    assert count.lost == []
+
+
+B242878 = Path(__file__).parents[1] / "golden" / "run-b242878"
+"""A run's config.json as that commit wrote it: its configuration is flat, and holds how often it told of itself."""
+
+
+def test_a_run_of_b242878_is_read_and_keeps_its_digest_and_its_folder(tmp_path: Path, tally: Tally) -> None:
+    written = json.loads((B242878 / "config.json").read_text())
+    info = RunDir(B242878).read_info()
+    count = tally.of(PROMISE, "a run of b242878: read")
+    flat = written["config"]
+    log = LogConfig(flat.pop("eval_epochs"), flat.pop("log_steps"))
+    count("its options", info.config.flat() == flat)
+    count("its digest", info.digest == written["config_digest"] != info.config.digest())
+    name = info.config.name_by(written["config_digest"])
+    count("a new folder", folder_of_run(tmp_path, info.config, log).name == info.config.name())
+    (tmp_path / name).mkdir()
+    count("its folder", folder_of_run(tmp_path, info.config, log).name == name)
+    assert count.lost == []
+
+
+def test_a_checkpoint_of_a_run_of_b242878_is_taken_up(tmp_path: Path, synthetic_shards: Path, tally: Tally) -> None:
+    folder = shutil.copytree(B242878, tmp_path / "run")
+    run, info = RunDir(folder), RunDir(folder).read_info()
+    state = new_state(info.config, len(info.classes), Autocast(torch.device("cpu"), "fp32"))
+    state.step = 7
+    save(run, info, state, "fp32")
+    count = tally.of(PROMISE, "a run of b242878: read")
+    saved = find_own_work(run, info, "auto")
+    count("its checkpoint", saved is not None and saved.scalars["config_digest"] == info.digest)
+    count("its network", trained_model(info, saved.tensors) is not None)
+    assert count.lost == []
+
+
+@pytest.mark.parametrize("change", ["digest", "option"])
+def test_a_config_of_b242878_that_was_changed_is_refused(change: str, tmp_path: Path, tally: Tally) -> None:
+    folder = shutil.copytree(B242878, tmp_path / "run")
+    fields = json.loads((folder / "config.json").read_text())
+    if change == "digest":
+        fields["config"]["lr"] = 0.7
+    else:
+        del fields["config"]["log_steps"]
+    (folder / "config.json").write_text(json.dumps(fields))
+    count = tally.of(PROMISE, "a run of b242878, changed: refused")
+    count(change, refused(RunDir(folder).read_info, "config.json"))
     assert count.lost == []

@@ -1,0 +1,61 @@
+"""`host/device.py`: what a machine has, as far as it can be told on any machine."""
+
+import pytest
+import torch
+
+from fastwsol.host.device import autocast_of_run, memory_available
+from fastwsol.host.errors import UserError
+
+MB = 2**20
+
+
+def machine(root, available, groups=(), files=()):
+    """A machine's files below `root`. files: path, text."""
+    (root / "proc" / "self").mkdir(parents=True)
+    (root / "proc" / "meminfo").write_text(f"MemTotal: 99999999 kB\nMemAvailable: {available // 1024} kB\n")
+    (root / "proc" / "self" / "cgroup").write_text("".join(f"{line}\n" for line in groups))
+    for path, text in files:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(f"{text}\n")
+    return root
+
+
+def of_group(folder, limit, used, cached, names=("memory.max", "memory.current", "inactive_file")):
+    values = (limit, used)
+    return [(f"{folder}/{name}", value) for name, value in zip(names, values, strict=False)] + [
+        (f"{folder}/memory.stat", f"anon 1\n{names[2]} {cached}")
+    ]
+
+
+def test_without_a_limit_what_is_free_is_the_machines(tmp_path):
+    assert memory_available(machine(tmp_path, 900 * MB)) == 900 * MB
+
+
+def test_of_a_containers_limit_what_is_used_is_not_free(tmp_path):
+    files = of_group("sys/fs/cgroup", 500 * MB, 450 * MB, 100 * MB)
+    assert memory_available(machine(tmp_path, 900 * MB, ["0::/"], files)) == 150 * MB, "cached pages can be had"
+
+
+def test_a_limit_above_a_group_counts_too_and_max_is_none(tmp_path):
+    files = of_group("sys/fs/cgroup/outer", 300 * MB, 200 * MB, 0) + of_group("sys/fs/cgroup/outer/own", "max", 9, 0)
+    assert memory_available(machine(tmp_path, 900 * MB, ["0::/outer/own"], files)) == 100 * MB
+
+
+def test_the_older_control_groups_are_read(tmp_path):
+    names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    files = of_group("sys/fs/cgroup/memory/own", 400 * MB, 350 * MB, 50 * MB, names)
+    assert memory_available(machine(tmp_path, 900 * MB, ["5:cpu:/x", "4:memory:/own"], files)) == 100 * MB
+
+
+def test_a_container_that_uses_more_than_its_limit_has_nothing_left(tmp_path):
+    files = of_group("sys/fs/cgroup", 100 * MB, 150 * MB, 0)
+    assert memory_available(machine(tmp_path, 900 * MB, ["0::/"], files)) == 0
+
+
+def test_what_was_trained_in_fp16_computes_in_fp32_on_a_cpu():
+    cpu = torch.device("cpu")
+    assert autocast_of_run("auto", "fp16", cpu).precision == "fp32"
+    assert autocast_of_run("auto", "bf16", cpu).precision == "bf16"
+    assert autocast_of_run("bf16", "fp16", cpu).precision == "bf16"
+    with pytest.raises(UserError, match="--precision fp16: needs a CUDA device"):
+        autocast_of_run("fp16", "fp16", cpu)
