@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import kernels
-from fastwsol.evaluation.maps import localize_maps
+from fastwsol.evaluation.maps import NetworkMaps, localize_maps
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.device import use_threads
 from fastwsol.host.environment import environment
@@ -49,7 +49,6 @@ def work(count: int, side: int) -> dict[str, Callable[[], object]]:
     levels = kernels.cam_levels(maps, side)
     known = truths(count, side)
     return {
-        "largest_box": lambda: kernels.largest_box(levels, 51),
         "cam_boxes": lambda: kernels.cam_boxes(maps, side, 0.2),
         "threshold_sweep": lambda: kernels.threshold_sweep(levels),
         "sweep_ious": lambda: kernels.sweep_ious(levels, known.boxes, known.offsets),
@@ -68,10 +67,10 @@ def seconds(turn: Callable[[], object]) -> float:
 
 def peak_memory(count: int) -> int:
     """Bytes that this process grows by at most while it makes boxes and curves of `count` maps."""
-    localize_maps(cams(64), 64, truths(64, 64))  # compiled
+    localize_maps(NetworkMaps(cams(64), 64), truths(64, 64))  # compiled
     maps, known = cams(count), truths(count, 64)
     before = _kilobytes("VmRSS")
-    localize_maps(maps, 64, known)
+    localize_maps(NetworkMaps(maps, 64), known)
     return 1024 * (_kilobytes("VmHWM") - before)
 
 

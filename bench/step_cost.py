@@ -25,6 +25,7 @@ import torch
 
 from fastwsol.config import Config
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.device import Autocast, pick_autocast, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
@@ -88,7 +89,7 @@ def forward_rate(config: Config, autocast: Autocast) -> float:
             _, features = model(images)
             cams = class_activation_maps(features, model.fc.weight, labels).float().numpy()
         for protocol in PROTOCOLS:
-            localize(cams, protocol, SIZE, np.full(256, SIZE), np.full(256, SIZE))
+            localize(cams, protocol, SIZE, np.full(256, SIZE), np.full(256, SIZE), CAM_THRESHOLD)
 
     return 256 / best(evaluate)
 

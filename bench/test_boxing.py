@@ -2,10 +2,11 @@
 
     pytest bench/test_boxing.py --benchmark-only --maps MAPS.npy
 
-Every side gets the same float32 maps in 0..1 and gives boxes; the conversion to masks or to uint8 is inside all
-timings. Before anything is timed the boxes are compared, wherever the question has one answer. With one thread each
-side is as it is; with two ours shares its maps out, and the others are called from a pool of two threads (OpenCV and
-SciPy let go of Python's lock). Images in the figures are maps.
+Every side gets a network's maps as they are, float32 of a few cells, and gives boxes. Upsampling, scaling to 0..1 and
+masks are inside all timings; the sweep over thresholds alone begins with upsampled maps. Before anything is timed the
+boxes are compared, wherever the question has one answer. With one thread each side is as it is. With two, ours shares
+its maps out, and the others are called from a pool of two threads (OpenCV and SciPy let go of Python's lock). Images in
+the figures are maps.
 """
 
 import functools
@@ -66,17 +67,26 @@ def shared_out(box, threads):
     if threads == 1:
         return box
 
-    def boxes(maps, *arguments):
+    def boxes(cams, *arguments):
         with ThreadPoolExecutor(threads) as pool:
-            parts = pool.map(lambda part: box(part, *arguments), np.array_split(maps, threads))
+            parts = pool.map(lambda part: box(part, *arguments), np.array_split(cams, threads))
             return np.concatenate(list(parts))
 
     return boxes
 
 
-def with_opencv_components(maps, threshold):
+def upsampled(cams):
+    """float32 [N, SIZE, SIZE], scaled to 0..1, as OpenCV does it."""
+    maps = np.empty((len(cams), SIZE, SIZE), np.float32)
+    for cam, pixels in zip(cams, maps, strict=True):
+        cv2.resize(cam, (SIZE, SIZE), dst=pixels, interpolation=cv2.INTER_LINEAR)
+        cv2.normalize(pixels, pixels, 0, 1, cv2.NORM_MINMAX)
+    return maps
+
+
+def with_opencv_components(cams, threshold):
     boxes = []
-    for pixels in maps:
+    for pixels in upsampled(cams):
         mask = (pixels >= threshold).astype(np.uint8)
         stats = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)[2]
         x, y, width, height, _ = stats[1 + stats[1:, cv2.CC_STAT_AREA].argmax()]
@@ -84,10 +94,10 @@ def with_opencv_components(maps, threshold):
     return np.array(boxes)
 
 
-def with_opencv_contours(maps, threshold):
+def with_opencv_contours(cams, threshold):
     """As the older code of the field has it: the contour that encloses most, which is not the most pixels."""
     boxes = []
-    for pixels in maps:
+    for pixels in upsampled(cams):
         mask = (pixels >= threshold).astype(np.uint8)
         contours = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
         x, y, width, height = cv2.boundingRect(max(contours, key=cv2.contourArea))
@@ -95,25 +105,21 @@ def with_opencv_contours(maps, threshold):
     return np.array(boxes)
 
 
-def with_scipy(maps, threshold):
+def with_scipy(cams, threshold):
+    return scipy_boxes(pixels >= threshold for pixels in upsampled(cams))
+
+
+def scipy_boxes(masks):
     boxes = []
-    for pixels in maps:
-        labels = ndimage.label(pixels >= threshold, EIGHT_CONNECTED)[0]
+    for mask in masks:
+        labels = ndimage.label(mask, EIGHT_CONNECTED)[0]
         rows, columns = ndimage.find_objects(labels)[np.bincount(labels.ravel())[1:].argmax()]
         boxes.append((columns.start, rows.start, columns.stop, rows.stop))
     return np.array(boxes)
 
 
-def with_opencv_from_cams(cams, threshold):
-    upsampled = np.empty((len(cams), SIZE, SIZE), np.float32)
-    for cam, pixels in zip(cams, upsampled, strict=True):
-        cv2.resize(cam, (SIZE, SIZE), dst=pixels, interpolation=cv2.INTER_LINEAR)
-        cv2.normalize(pixels, pixels, 0, 1, cv2.NORM_MINMAX)
-    return with_opencv_components(upsampled, threshold)
-
-
-def component_sizes(pixels, threshold):
-    return np.sort(np.bincount(ndimage.label(pixels >= threshold, EIGHT_CONNECTED)[0].ravel())[1:])[::-1]
+def component_sizes(mask):
+    return np.sort(np.bincount(ndimage.label(mask, EIGHT_CONNECTED)[0].ravel())[1:])[::-1]
 
 
 def with_older_evaluator(maps):
@@ -137,11 +143,6 @@ def sweep(maps):
     return kernels.threshold_sweep(as_levels(maps))
 
 
-def with_single_thresholds(maps):
-    levels = as_levels(maps)
-    return np.stack([kernels.largest_box(levels, level) for level in range(256)], axis=1)
-
-
 def sides_of(boxes, threads, *arguments):
     """`boxes` by name; ours, which begin with that word, share their maps out themselves."""
     return {
@@ -150,50 +151,45 @@ def sides_of(boxes, threads, *arguments):
     }
 
 
+def cam_boxes(cams, threshold):
+    return kernels.cam_boxes(cams, SIZE, threshold)
+
+
 @pytest.mark.parametrize("threshold", [0.2, 0.5])
-def test_largest_box(paired_rounds, maps, threshold, threads):
-    maps, data = maps
-    sizes = [component_sizes(pixels, threshold) for pixels in maps]
+def test_cam_boxes(paired_rounds, cams, threshold, threads):
+    # OpenCV upsamples in float32: where a pixel lies on the threshold it may part from ours.
+    cams, data = cams
+    sizes = [component_sizes(pixels >= threshold) for pixels in upsampled(cams)]
     one_component = np.array([len(size) == 1 for size in sizes])
     one_largest = np.array([len(size) == 1 or size[0] > size[1] for size in sizes])
-    ours = kernels.largest_box(maps, threshold)
+    boxes = cam_boxes(cams, threshold)
     for box, one_answer in (
         (with_opencv_components, one_largest),
         (with_opencv_contours, one_component),
         (with_scipy, one_largest),
     ):
-        assert one_answer.sum() > len(maps) / 10
-        np.testing.assert_array_equal(shared_out(box, threads)(maps, threshold)[one_answer], ours[one_answer])
-    boxes = {
-        "ours": kernels.largest_box,
+        assert one_answer.sum() > len(cams) / 10
+        same = (shared_out(box, threads)(cams, threshold) == boxes).all(axis=1)
+        assert same[one_answer].mean() > 0.99
+    by_name = {
+        "ours": cam_boxes,
         "opencv components": with_opencv_components,
         "opencv contours": with_opencv_contours,
         "scipy": with_scipy,
     }
-    sides = sides_of(boxes, threads, maps, threshold)
-    paired_rounds(sides, images=len(maps), rounds=ROUNDS, data=data, threshold=threshold, threads=threads)
+    sides = sides_of(by_name, threads, cams, threshold)
+    paired_rounds(
+        sides, images=len(cams), rounds=ROUNDS, data=data, threshold=threshold, threads=threads, image_size=SIZE
+    )
 
 
 def test_threshold_sweep(paired_rounds, maps, threads):
     maps, data = maps[0][:SWEPT_IMAGES], maps[1]
-    np.testing.assert_array_equal(sweep(maps), with_single_thresholds(maps))
-    boxes = {
-        "ours": sweep,
-        "ours, 256 thresholds": with_single_thresholds,
-        "older evaluator": with_older_evaluator,
-    }
+    swept = sweep(maps)
+    for level in range(1, 256, 16):
+        masks = as_levels(maps) >= level
+        sizes = [component_sizes(mask) for mask in masks]
+        one_largest = np.array([len(size) == 1 or size[0] > size[1] for size in sizes])
+        np.testing.assert_array_equal(scipy_boxes(masks)[one_largest], swept[one_largest, level])
+    boxes = {"ours": sweep, "older evaluator": with_older_evaluator}
     paired_rounds(sides_of(boxes, threads, maps), images=len(maps), rounds=7, data=data, threads=threads)
-
-
-def cam_boxes(cams, threshold):
-    return kernels.cam_boxes(cams, SIZE, threshold)
-
-
-def test_cam_boxes(paired_rounds, cams, threads):
-    # OpenCV upsamples in float32: where a pixel lies on the threshold the two may part.
-    cams, data = cams
-    same = (with_opencv_from_cams(cams, 0.2) == cam_boxes(cams, 0.2)).all(axis=1)
-    assert same.mean() > 0.99
-    boxes = {"ours": cam_boxes, "opencv": with_opencv_from_cams}
-    sides = sides_of(boxes, threads, cams, 0.2)
-    paired_rounds(sides, images=len(cams), rounds=ROUNDS, data=data, threshold=0.2, threads=threads, image_size=SIZE)

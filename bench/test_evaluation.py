@@ -24,10 +24,12 @@ from test_pipeline import all_of_size, data_of, pillow_decode, scale_and_shift, 
 from fastwsol.batches.feed import Feed
 from fastwsol.config import Config
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
-from fastwsol.evaluation.forward import forward_split
+from fastwsol.evaluation.forward import EvaluationSetup, forward_split
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.of_network import rates_of
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.device import pick_autocast
+from fastwsol.host.processes import ALONE
 from fastwsol.network.preact_resnet import build_preact_resnet
 
 BATCH = 256
@@ -126,18 +128,18 @@ def test_evaluation(paired_rounds, shards, cores):
         pytest.skip(f"{shards.folder}: needs {SIZE}x{SIZE} images with one box each")
     config, autocast = Config.of(depth=18, stem="C"), pick_autocast("auto", CPU)
     model = build_preact_resnet(config.network.depth, config.network.stem, len(shards.manifest.classes), seed=0).eval()
-    feed = Feed(autocast, cores, compiled=False, stores={})
+    setup = EvaluationSetup(config, shards, Feed(autocast, cores, compiled=False, stores={}), autocast, cores, ALONE)
     theirs = DataLoaderAndOpenCV(model, shards, autocast, cores)
 
     def ours():
-        outputs = forward_split(model, shards, split, config, autocast, feed)
+        outputs = forward_split(model, split, setup)
         return outputs, rates_of(outputs, split, SIZE)
 
     outputs, our_rates = ours()
     predictions, boxes, hits = theirs()
     assert (predictions == outputs.predicted[:, 0]).mean() >= SAME_PREDICTIONS
     for protocol in PROTOCOLS:
-        our_boxes = localize(outputs.cams, protocol, SIZE, split.widths, split.heights)
+        our_boxes = localize(outputs.cams, protocol, SIZE, split.widths, split.heights, CAM_THRESHOLD)
         assert (boxes[protocol] == our_boxes).all(axis=1).mean() >= SAME_BOXES
         their_rates = 100 * hits[protocol].mean(axis=1)
         ours_at = [our_rates[protocol][f"gt_known_loc@{threshold}"] for threshold in IOU_THRESHOLDS]

@@ -13,9 +13,10 @@ import pytest
 from rounds import Side
 from test_boxing import SIZE
 
-from fastwsol.evaluation.maps import localize_maps
-from fastwsol.evaluation.measure import fixed_boxes, measure
+from fastwsol.evaluation.maps import NetworkMaps, localize_maps
+from fastwsol.evaluation.measure import EvaluatedImages, Question, measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
 from kernels import reference
 
@@ -45,16 +46,19 @@ def test_all_numbers_of_a_report(paired_rounds, many_cams, cores):
     cams, data = many_cams
     truths = truths_of(len(cams))
     rng = np.random.default_rng(3)
-    ranks, labels = rng.integers(0, 6, len(cams)), rng.integers(0, CLASSES, len(cams))
+    images = EvaluatedImages(
+        [f"{k}.jpg" for k in range(len(cams))],
+        truths,
+        rng.integers(0, CLASSES, len(cams)),
+        np.stack([rng.permutation(CLASSES)[:5] for _ in range(len(cams))]),
+        [str(label) for label in range(CLASSES)],
+    )
     train = truths_of(TRAIN_IMAGES)
-    names = [str(label) for label in range(CLASSES)]
 
     def ours():
-        fixed = fixed_boxes(train, SIZE)
-        localized = localize_maps(cams, SIZE, truths)
-        return measure(localized, truths, ranks, fixed, SIZE, labels=labels, class_names=names)
+        return measure(images, NetworkMaps(cams, SIZE), Question(), train, threads=cores)
 
-    assert ours()["images"] == len(cams)
+    assert ours().numbers["images"] == len(cams)
     paired_rounds({"ours": Side(ours)}, images=len(cams), rounds=5, data=data, threads=cores)
 
 
@@ -63,13 +67,13 @@ def test_boxes_and_curve_beside_the_slow_twins(paired_rounds, many_cams, cores):
     truths = truths_of(len(cams))
 
     def ours():
-        localized = localize_maps(cams, SIZE, truths)
+        localized = localize_maps(NetworkMaps(cams, SIZE), truths)
         boxes = [localized.boxes[protocol].boxes for protocol in ("strict", "paper2018")]
         return boxes, localized.curve.single, localized.curve.multiple
 
     def slow():
         levels = reference.cam_levels(cams, SIZE)
-        boxes = [reference.cam_boxes(cams, SIZE), reference.cam_boxes_paper2018(cams, SIZE)]
+        boxes = [of(cams, SIZE, CAM_THRESHOLD) for of in (reference.cam_boxes, reference.cam_boxes_paper2018)]
         curves = [
             np.stack([ious >= threshold for threshold in IOU_THRESHOLDS], axis=1)
             for ious in reference.sweep_ious(levels, truths.boxes, truths.offsets)

@@ -296,11 +296,11 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
     report = measured.report({"maps": path.name, "boxes": of_maps.boxes.name, "threads": threads})
     file = of_maps.out / "report.json" if of_maps.out is not None else None
     heading = f"{path}: {len(images.names):,} maps, {of_maps.boxes}"
+    why_no_fixed_box = "they are found on those of --train-boxes"
     if flags.all_tables or flags.per_class:
-        why_no_fixed_box = "they are found on those of --train-boxes"
         print_numbers(report, heading, "these maps", "maps", flags.per_class, why_no_fixed_box)
     else:
-        print_summary(report, file, heading, "these maps")
+        print_summary(report, file, heading, "these maps", why_no_fixed_box)
     if report["images_with_boxes"]:
         print(f"Fixed boxes are in pixels of a {maps.square} x {maps.square} square that every image is stretched to.")
     if file is not None:

@@ -54,7 +54,15 @@ is the writing of its checkpoints. Processes that tests start have the real one.
 
 @pytest.fixture
 def real_width() -> Iterator[None]:
-    """For tests of the network itself, and of runs that other processes have a part in."""
+    """For a test of the network itself, or of a run that other processes have a part in."""
+    preact_resnet.WIDTHS = WIDTHS
+    yield
+    preact_resnet.WIDTHS = NARROW_WIDTHS
+
+
+@pytest.fixture(scope="module")
+def real_width_in_module() -> Iterator[None]:
+    """The same for all tests of a file, and for its fixtures."""
     preact_resnet.WIDTHS = WIDTHS
     yield
     preact_resnet.WIDTHS = NARROW_WIDTHS

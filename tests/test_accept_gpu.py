@@ -21,6 +21,7 @@ from acceptance.setting import Setting
 from fastwsol.batches.decoded_store import default_folder, open_store
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
+from fastwsol.network import preact_resnet
 
 SCRIPT = Path(accept_gpu.__file__)
 WITHOUT_DALI = ("step", "augment", "rates", "resident")
@@ -45,8 +46,12 @@ def checks_in(out: Path, phase: str) -> dict[str, dict]:
 
 
 def dry_run(out: Path, phases: tuple[str, ...], block_dali: bool, *more: str) -> subprocess.Popen:
-    """The script itself, in a process of its own that goes on; with `block_dali`, where `import nvidia.dali` fails."""
+    """The script itself, in a process of its own that goes on; with `block_dali`, where `import nvidia.dali` fails.
+
+    Its own steps are the narrow network's, or they would take minutes in bf16 on a CPU.
+    """
     block = "import sys, runpy; sys.modules['nvidia.dali'] = None; " if block_dali else "import sys, runpy; "
+    block += f"from fastwsol.network import preact_resnet; preact_resnet.WIDTHS = {preact_resnet.WIDTHS}; "
     start = f"sys.path.insert(0, {str(SCRIPT.parent)!r}); runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     arguments = [*phases, "--dry-run", "--out", str(out), *more]
     command = [sys.executable, "-c", block + start, *arguments]

@@ -42,7 +42,7 @@ def test_an_earlier_runs_weights_are_taken_whole(weights: Path) -> None:
 def test_another_number_of_classes_draws_the_last_layer_anew(weights: Path) -> None:
     model, fresh = model_of(9), model_of(9)
     said = start_from(read_initial(weights), model, tuple(map(str, range(9))))
-    assert "drawn anew: fc.weight ([4, 512] there, [9, 512] here), fc.bias ([4] there, [9] here)" in said
+    assert "drawn anew: fc.weight ([4, 64] there, [9, 64] here), fc.bias ([4] there, [9] here)" in said
     assert torch.equal(model.fc.weight, fresh.fc.weight)
     assert not torch.equal(model.stem[0].weight, fresh.stem[0].weight)
 

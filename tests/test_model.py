@@ -16,6 +16,8 @@ from fastwsol.network.preact_resnet import (
     same_padding,
 )
 
+pytestmark = pytest.mark.usefixtures("real_width_in_module")
+
 
 @pytest.mark.parametrize(
     ("depth", "stem", "cells", "gmac"),

@@ -143,7 +143,8 @@ def test_a_chosen_threshold_is_marked_beside_the_papers_and_the_oracle(tmp_path:
     assert run_command(evaluate.main, [str(tmp_path / "gr"), "--threshold", "auto"]) == 0
     out = tmp_path / "page.html"
     assert report(tmp_path / "gr", "--out", out, "--gallery", 0) == 0
-    chosen = next(each for each in report_of(tmp_path / "gr")["strict_at"] if each["name"].startswith("chosen"))
+    of_chosen = json.loads((tmp_path / "gr" / "report-threshold-auto.json").read_bytes())
+    chosen = next(each for each in of_chosen["strict_at"] if each["kind"] == "chosen")
     traces = data_in(out.read_text())["figures"]["chart-thresholds"]["data"]
     marks = {trace["text"][0].split(": at ")[0]: trace["x"][0] for trace in traces if "text" in trace}
     assert marks["gr, 0.2 of the maximum"] == 0.2

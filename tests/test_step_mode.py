@@ -41,7 +41,9 @@ def fresh(config=ALL, precision="fp32"):
 
 
 def stepper(mode, state, batches, sample, precision="fp32"):
-    loss_of = make_loss(state.model, Autocast(CPU, precision), "compiled" in mode, label_smoothing=ALL.label_smoothing)
+    loss_of = make_loss(
+        state.model, Autocast(CPU, precision), "compiled" in mode, label_smoothing=ALL.optimizer.label_smoothing
+    )
     return Stepper(mode, state, loss_of, batches, sample)
 
 

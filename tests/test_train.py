@@ -17,6 +17,7 @@ from fastwsol import evaluate
 from fastwsol import train as training
 from fastwsol.host.command_line import run_command
 from fastwsol.host.files import sole_worker
+from fastwsol.network import preact_resnet
 from fastwsol.runs.checkpoint import hash_of, newest_valid
 from fastwsol.runs.folder import RunDir
 from fastwsol.training import step, step_mode
@@ -85,7 +86,10 @@ def test_a_run_stopped_and_continued_equals_an_unbroken_one(unbroken, synthetic_
 def test_a_killed_run_continues_from_its_last_checkpoint_to_the_same_end(unbroken, synthetic_shards, tmp_path):
     """SIGKILL, so nothing is tidied up; rows written after the checkpoint are done again, not doubled."""
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "fastwsol.train", *flags(synthetic_shards, run, "--checkpoint-minutes", "0")]
+    narrow = f"from fastwsol.network import preact_resnet; preact_resnet.WIDTHS = {preact_resnet.WIDTHS}"
+    train = "import sys; from fastwsol import train; sys.exit(train.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", f"{narrow}; {train}"]
+    command += flags(synthetic_shards, run, "--checkpoint-minutes", "0")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     for line in process.stdout:
         if line.startswith("step 8/"):

@@ -38,6 +38,8 @@ _MANY_CLASSES = 5  # with no more, to be among the first five says nothing
 SUMMARY_WIDTH = 100
 """Columns that the summary takes at most."""
 
+NO_BOX_IN_TRAIN = "none of train's images has a box"
+
 _SUMMARY_RATES = ("top1_clas", "top1_loc@0.5", "gt_known_loc@0.5", "gt_known_loc@0.7")
 
 
@@ -52,10 +54,16 @@ def heading_of(report: dict[str, Any]) -> str:
     )
 
 
-def print_summary(report: dict[str, Any], path: Path | None, heading: str = "", row_name: str = "this run") -> None:
+def print_summary(
+    report: dict[str, Any],
+    path: Path | None,
+    heading: str = "",
+    row_name: str = "this run",
+    why_no_fixed_box: str = NO_BOX_IN_TRAIN,
+) -> None:
     """Print one table: the rates at the thresholds of the report, and the baselines. It fits `SUMMARY_WIDTH` columns.
 
-    path: the file that holds the rest; heading: by default the run's.
+    path: the file that holds the rest; heading: by default the run's; why_no_fixed_box: said where there is none.
     """
     out = console(SUMMARY_WIDTH)
     out.print(f"\n{heading or heading_of(report)}")
@@ -64,6 +72,7 @@ def print_summary(report: dict[str, Any], path: Path | None, heading: str = "", 
     if not report["images_with_boxes"]:
         _print_no_boxes(out, names, report, row_name)
     else:
+        _print_left_out(report, out)
         table = table_of("", [title_of(name).replace("\n", " ") for name in names])
         at_fixed = f"at {_tau(report['cam_threshold'])}"
         for protocol, rates in report["rates"].items():
@@ -83,6 +92,7 @@ def print_summary(report: dict[str, Any], path: Path | None, heading: str = "", 
         for other in report["strict_at"]:
             if other["kind"] == "chosen":
                 out.print(f"The threshold was {other['name']}.")
+        _print_no_fixed_box(report, why_no_fixed_box, out)
     rest = f"{path} holds the rest, {path.with_suffix('.csv').name} each image; " if path is not None else ""
     out.print(f"{rest}--all-tables prints every table.")
 
@@ -103,7 +113,7 @@ def _print_no_boxes(out: Console, names: Sequence[str], report: dict[str, Any], 
 def print_report(report: dict[str, Any], per_class: bool = False) -> None:
     """Print every table of a run's report: one a protocol, the network's rows above the baselines'."""
     maps = f"map of the {_CAM_CLASSES[report['cam_class']]} class"
-    print_numbers(report, heading_of(report), "this run", maps, per_class, "none of train's images has a box")
+    print_numbers(report, heading_of(report), "this run", maps, per_class, NO_BOX_IN_TRAIN)
     out = console()
     if report["images_with_boxes"]:
         out.print(
@@ -118,12 +128,10 @@ def print_numbers(
     """Print the part of a report that `analysis.measure` made."""
     out = console()
     out.print(f"\n{heading}")
-    without = report["images"] - report["images_with_boxes"]
     if not report["images_with_boxes"]:
         _print_classification(report, row_name, per_class, out)
         return
-    if without:
-        out.print(f"{without:,} images have no ground-truth box and do not count for localization")
+    _print_left_out(report, out)
     names = _columns(report)
     for protocol, rates in report["rates"].items():
         title = f"{protocol}: {_PROTOCOL_NOTES[protocol]}; {maps} kept at {report['cam_threshold']:g} of the maximum"
@@ -147,8 +155,17 @@ def print_numbers(
     out.print(
         "± half of the rate's 95 % interval, by 1,000 resamples of these images (not of the training), oracles' held."
     )
+    _print_no_fixed_box(report, why_no_fixed_box, out)
+
+
+def _print_left_out(report: dict[str, Any], out: Console) -> None:
+    if without := report["images"] - report["images_with_boxes"]:
+        out.print(f"{without:,} images have no ground-truth box and do not count for localization")
+
+
+def _print_no_fixed_box(report: dict[str, Any], why: str, out: Console) -> None:
     if all(baseline["kind"] != "best-box" for baseline in report["baselines"]):
-        out.print(f"No best fixed box can stand here: {why_no_fixed_box}.")
+        out.print(f"No best fixed box can stand here: {why}.")
 
 
 def _print_classification(report: dict[str, Any], row_name: str, per_class: bool, out: Console) -> None:

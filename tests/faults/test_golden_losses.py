@@ -25,6 +25,8 @@ from fastwsol.runs.folder import RunDir
 
 from .tally import Tally
 
+pytestmark = pytest.mark.usefixtures("real_width_in_module")
+
 PROMISE = "11 golden losses"
 GOLDEN = Path(__file__).parents[1] / "golden"
 STEPS = 50
