@@ -336,7 +336,7 @@ def test_an_image_changed_among_the_packed_ones_is_packed_anew(
     capsys.readouterr()
     assert run_command(main, command) == 0
     assert (
-        "begins anew, as no shard of it can be kept; as they or their images changed since, 1 of"
+        "begins anew: no shard of it can be kept; as they or their images changed since, 1 of"
         in capsys.readouterr().err
     )
     pack(TinyImageNet(source), tmp_path / "fresh")

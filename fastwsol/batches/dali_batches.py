@@ -134,7 +134,7 @@ class _Show:
 
 
 def _decoding_graph(feed: Callable[[Any], list[NDArray[Any]]]) -> Any:
-    """Decode and no more, on the CPU: uint8 [H, W, 3] a sample."""
+    """Decode on the CPU: uint8 [H, W, 3] a sample."""
     padded, length = fn.external_source(feed, num_outputs=2, batch=True, batch_info=True, no_copy=True)
     return fn.decoders.image(_cut(padded, length), **_decoder_options("cpu"))
 

@@ -198,11 +198,11 @@ def _locked(folder: Path, name: str, gives_up: Callable[[], bool]) -> Iterator[N
     except PermissionError:  # another user's, which serves as well
         descriptor = os.open(path, os.O_RDONLY)
     try:
-        said = False
+        was_told = False
         while not _took(descriptor):
-            if not said:
+            if not was_told:
                 print(f"waiting for another process, which is at work on {folder / name}.npy", flush=True)
-                said = True
+                was_told = True
             if gives_up():
                 raise Interrupted(f"{folder / name}.npy is in another process's hands; run the same command again")
             time.sleep(_SECONDS_BETWEEN_TRIES)

@@ -95,7 +95,7 @@ class PixelMoments:
 
 
 class _Packing:
-    """One packing under way: what the writer has been handed and no finished shard holds yet, and the journal."""
+    """A packing under way: its journal, and the images that the writer has and no finished shard holds yet."""
 
     def __init__(self, source: Source, out: Path, journal: Journal, max_shard_bytes: int, quarantine: bool):
         self._source, self._out, self._journal = source, out, journal

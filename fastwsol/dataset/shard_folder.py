@@ -82,9 +82,9 @@ def _refuse_other_work(earlier: Journal, begun: Journal, quarantine: bool) -> No
 
 def _say_what_is_kept(out: Path, source: Source, journal: Journal, earlier: Journal) -> None:
     dropped = len(earlier.finished) - len(journal.finished)
-    done = sum({each.split: each.stop for each in journal.finished}.values())
+    images = sum({each.split: each.stop for each in journal.finished}.values())
     total = sum(source.count(split) for split in source.splits)
-    where = f"continues at image {done + 1:,} of {total:,}" if done else "begins anew, as no shard of it can be kept"
+    where = f"continues at image {images + 1:,} of {total:,}" if images else "begins anew: no shard of it can be kept"
     why = f"; as they or their images changed since, {dropped} of its shards are packed anew" if dropped else ""
     print(f"{out}: an earlier packing did not finish; {where}{why}", file=sys.stderr)
 

@@ -37,11 +37,11 @@ def best_fixed_boxes(
         raise ValueError("there are no ground-truth boxes to choose the best fixed box by")
     coarse = _coarse_boxes(image_size)
     counts = kernels.fixed_box_hits(coarse, truths, offsets, iou_thresholds)
-    found = []
+    best = []
     for threshold, own in zip(iou_thresholds, counts.T, strict=True):
         first = int(own.argmax())
-        found.append(_climb(coarse[first], int(own[first]), truths, offsets, image_size, threshold))
-    return np.stack(found)
+        best.append(_climb(coarse[first], int(own[first]), truths, offsets, image_size, threshold))
+    return np.stack(best)
 
 
 def _climb(

@@ -304,14 +304,14 @@ def _intervals(every: Sequence[Outcomes]) -> list[dict[str, Any]]:
         np.column_stack([flags for each in every for outcome in each.values() for flags in outcome])
     )
     columns = iter(resampled.T.astype(np.float64))
-    found: list[dict[str, Any]] = []
+    intervals: list[dict[str, Any]] = []
     for each in every:
-        found.append({})
+        intervals.append({})
         for name, outcome in each.items():
             values = _percent(next(columns), next(columns))
             alike = outcome.succeeded.sum() in (0, outcome.counted.sum())
-            found[-1][name] = None if alike else interval(values)
-    return found
+            intervals[-1][name] = None if alike else interval(values)
+    return intervals
 
 
 def _oracles(
@@ -322,11 +322,11 @@ def _oracles(
     (Choosing them anew in each resample would move the interval up: a maximum is drawn to what chance favours.)
     """
     of_both = [hits.sum(axis=0) for hits in (single, multiple)]
-    held = [
+    at_best = [
         np.take_along_axis(hits, best_levels(numbers)[np.newaxis, :, np.newaxis], axis=2)[:, :, 0]
         for hits, numbers in zip((single, multiple), of_both, strict=True)
     ]
-    resampled = resampled_counts(np.column_stack([*held, has_boxes]))[:, :, np.newaxis]
+    resampled = resampled_counts(np.column_stack([*at_best, has_boxes]))[:, :, np.newaxis]
     rows = len(IOU_THRESHOLDS)
     values = max_box_acc(resampled[:, :rows], resampled[:, rows : 2 * rows], resampled[:, -1, 0])
     return {
@@ -379,9 +379,9 @@ def _by_size(strict: Outcomes, truths: Truths, fixed: Sequence[FixedBox], square
 def _by_class(strict: Outcomes, labels: NDArray[np.int64] | None, class_names: Sequence[str]) -> list[dict[str, Any]]:
     if labels is None:
         return []
-    found = counts_of_groups(strict, labels, len(class_names))
+    counts = counts_of_groups(strict, labels, len(class_names))
     return [
-        {"class": name, "images": int((labels == label).sum()), "counts": _of_group(found, label)}
+        {"class": name, "images": int((labels == label).sum()), "counts": _of_group(counts, label)}
         for label, name in enumerate(class_names)
     ]
 

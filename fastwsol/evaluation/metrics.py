@@ -86,20 +86,20 @@ def outcomes(
             raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
     if hits.dtype != np.bool_ or has_boxes.dtype != np.bool_:
         raise ValueError("hits and has_boxes must be boolean arrays")
-    found: Outcomes = {}
+    of_rate: Outcomes = {}
     if ranks is not None:
         every = np.ones_like(has_boxes)
-        found["top1_clas"] = Outcome(ranks == 0, every)
+        of_rate["top1_clas"] = Outcome(ranks == 0, every)
         if top5:
-            found["top5_clas"] = Outcome(ranks < BEYOND_TOP_5, every)
+            of_rate["top5_clas"] = Outcome(ranks < BEYOND_TOP_5, every)
     for iou_threshold, row in zip(IOU_THRESHOLDS, hits, strict=True):
         hit = row & has_boxes
-        found[f"{LOC_NAMES[cam_class]}@{iou_threshold}"] = Outcome(hit, has_boxes)
+        of_rate[f"{LOC_NAMES[cam_class]}@{iou_threshold}"] = Outcome(hit, has_boxes)
         if ranks is not None:
-            found[f"top1_loc@{iou_threshold}"] = Outcome(hit & (ranks == 0), has_boxes)
+            of_rate[f"top1_loc@{iou_threshold}"] = Outcome(hit & (ranks == 0), has_boxes)
         if ranks is not None and top5 and cam_class == "truth":
-            found[f"top5_loc@{iou_threshold}"] = Outcome(hit & (ranks < BEYOND_TOP_5), has_boxes)
-    return found
+            of_rate[f"top5_loc@{iou_threshold}"] = Outcome(hit & (ranks < BEYOND_TOP_5), has_boxes)
+    return of_rate
 
 
 def counts(of_images: Outcomes) -> dict[str, Count]:

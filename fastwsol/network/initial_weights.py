@@ -80,15 +80,15 @@ def start_from(initial: Initial, model: Classifier, classes: tuple[str, ...]) ->
             taken.append(name)
     if not any(state[name].ndim == 4 for name in taken):
         raise UserError(f"--init {initial.path}: none of its convolutions fits this network; name another, or --depth")
-    said = f"--init {initial.path}: {len(taken)} of {len(state)} tensors taken"
+    summary = f"--init {initial.path}: {len(taken)} of {len(state)} tensors taken"
     if left:
-        said += f"; drawn anew: {', '.join(left[:_SHOWN])}"
-        said += f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+        summary += f"; drawn anew: {', '.join(left[:_SHOWN])}"
+        summary += f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
     if initial.classes is None and set(_FC) & set(taken):
-        said += f"; no {initial.path.with_suffix('.json').name} beside it says that its classes are in this order"
+        summary += f"; no {initial.path.with_suffix('.json').name} beside it says that its classes are in this order"
     if unused := initial.weights.keys() - state.keys():
-        said += f"; {len(unused)} of the file's tensors have no place here"
-    return said
+        summary += f"; {len(unused)} of the file's tensors have no place here"
+    return summary
 
 
 _SHOWN = 4

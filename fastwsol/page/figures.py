@@ -81,7 +81,7 @@ def _add_lines(
                 legendgroup=setting.name,
                 showlegend=False,
             )
-            if of_legend and k == 0:  # an empty line that names the setting, and not the seed
+            if of_legend and k == 0:  # an empty line, for the legend: it names the setting without the seed
                 figure.add_scatter(
                     x=[None], y=[None], name=setting.name, mode="lines", line=line, legendgroup=setting.name
                 )

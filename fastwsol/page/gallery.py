@@ -119,7 +119,7 @@ def shown_maps(
 
 
 def hundredths(ious: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """IoUs in hundredths, rounded down so that k stands for at least k / 100 and no less; NO_TRUTH for NaN."""
+    """IoUs in hundredths, rounded down: k stands for an IoU of k / 100 or more; NO_TRUTH for NaN."""
     steps = np.arange(1, 101) / 100
     whole = np.searchsorted(steps, ious, side="right")  # NaN sorts behind all
     return np.where(np.isnan(ious), NO_TRUTH, whole).astype(np.uint8)

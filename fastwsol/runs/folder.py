@@ -247,8 +247,8 @@ class RunDir:
         """The newest entry of `starts` that had a part in the state after `step` steps; at step 0 the newest of those
         that began there.
         """
-        taken = [start for start in self.starts() if start["step"] < max(step, 1)]
-        return taken[-1] if taken else None
+        starts = [start for start in self.starts() if start["step"] < max(step, 1)]
+        return starts[-1] if starts else None
 
     def record_start(self, step: int, here: dict[str, Any]) -> None:
         """Add this process to environment.json: the step it starts from, how it is carried out, and its command."""

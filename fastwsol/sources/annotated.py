@@ -14,7 +14,7 @@ from fastwsol.sources.tree import BadFile, Tree
 MAX_TEXT_BYTES = 64 * 2**20
 """Largest annotation file; Tiny ImageNet's largest, words.txt, has 2.6 MB."""
 MAX_FILE_BYTES = 64 * 2**20
-"""Largest image file that is read at all; what is too large for packing is smaller, and the packer's to say."""
+"""Largest image file that is read. The packer has a smaller limit of its own, and names the images above it."""
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 """What files in folders are taken for images by, in any case. Not all of them can be packed: the packer names those."""

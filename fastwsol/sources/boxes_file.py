@@ -48,12 +48,12 @@ def read_boxes(
     except UnicodeDecodeError as error:
         raise UserError(f"--boxes {file} line {line_of(error)}: not UTF-8 text; store it as UTF-8") from None
     find = _finder(file, paths)
-    found: dict[str, ImageBoxes] = {}
+    boxes_of: dict[str, ImageBoxes] = {}
     boxes = _coco_boxes if file.suffix.lower() == ".json" else _csv_boxes
     for where, path, box, category in boxes(file, text, find):
         if category is None or category == class_of[path] or category not in classes:
-            found.setdefault(path, ImageBoxes(where)).boxes.append(box)
-    return found
+            boxes_of.setdefault(path, ImageBoxes(where)).boxes.append(box)
+    return boxes_of
 
 
 def _finder(file: Path, paths: Collection[str]) -> Callable[[str, str], str]:

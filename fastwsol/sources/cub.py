@@ -85,24 +85,24 @@ def _numbered(tree: Tree, path: str, fields: str, images: dict[str, str] | None 
     """The value that each number has in a file. Raises UserError for a number that stands there twice, and, where the
     numbers are those of `images`, for one that is missing or too many.
     """
-    found: dict[str, str] = {}
+    value_of: dict[str, str] = {}
     for line, (number, value) in read_rows(tree, path, fields, _REPLACE, _CORRECT, " "):
         where = f"{tree.where(path)} line {line}"
         if not re.fullmatch(r"[0-9]{1,9}", number):
             raise UserError(f"{where}: {number[:40]!r} is no number; {_CORRECT}")
-        if number in found:
+        if number in value_of:
             raise UserError(f"{where}: {number} stands there twice; {_CORRECT}")
         if images is not None and number not in images:
             raise UserError(f"{where}: there is no image {number} in images.txt; {_CORRECT}")
-        found[number] = value
-    _check_complete(tree, path, found, images)
-    return found
+        value_of[number] = value
+    _check_complete(tree, path, value_of, images)
+    return value_of
 
 
-def _check_complete(tree: Tree, path: str, found: dict, images: dict[str, str] | None) -> None:
-    if not found:
+def _check_complete(tree: Tree, path: str, value_of: dict, images: dict[str, str] | None) -> None:
+    if not value_of:
         raise UserError(f"{tree.where(path)}: has no line; {_REPLACE}")
-    missing = [number for number in images or () if number not in found]
+    missing = [number for number in images or () if number not in value_of]
     if missing:
         raise UserError(f"{tree.where(path)}: has no line for image {missing[0]}; add it, or {_REPLACE}")
 
@@ -110,19 +110,19 @@ def _check_complete(tree: Tree, path: str, found: dict, images: dict[str, str] |
 def _boxes(tree: Tree, images: dict[str, str]) -> dict[str, Box]:
     """The box of each image."""
     path, fields = "bounding_boxes.txt", "<number> <x> <y> <width> <height>"
-    found: dict[str, Box] = {}
+    box_of: dict[str, Box] = {}
     for line, (number, *values) in read_rows(tree, path, fields, _REPLACE, _CORRECT, " "):
         where = f"{tree.where(path)} line {line}"
         for value in values:
             if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
                 raise UserError(f"{where}: {value[:40]!r}, expected a number of pixels; {_CORRECT}")
-        if number not in images or number in found:
-            what = "stands there twice" if number in found else "is no image's number in images.txt"
+        if number not in images or number in box_of:
+            what = "stands there twice" if number in box_of else "is no image's number in images.txt"
             raise UserError(f"{where}: {number[:40]} {what}; {_CORRECT}")
         x, y, width, height = map(float, values)
-        found[number] = (x, y, x + width, y + height)
-    _check_complete(tree, path, found, images)
-    return found
+        box_of[number] = (x, y, x + width, y + height)
+    _check_complete(tree, path, box_of, images)
+    return box_of
 
 
 def _readable(wnid: str) -> str:

@@ -25,7 +25,7 @@ from fastwsol.sources import Class, Fault, Record
 IMAGE_SIZE = 64
 """Pixels a side, Tiny ImageNet's."""
 BODY_SIZES = (24, 44)
-"""Shortest and longest side of a body's box, px: a box of the whole frame then has IoU .14 to .47, a plain miss."""
+"""Shortest and longest side of a body's box, px: a box of the whole image then has IoU .14 to .47, a plain miss."""
 PART_SIZE = 8
 """Pixels a side of a glyph: one cell of the 8x8 map, a twentieth of a middling body."""
 TINT = 20.0

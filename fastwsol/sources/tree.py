@@ -19,7 +19,7 @@ from fastwsol.host.errors import UserError
 
 # Deflate packs 1032 bytes into one at the very most. JPEGs hardly shrink, and annotations some ten times.
 _MOST_RATIO = 200
-# Below this a member may have any ratio: a small file of one byte repeated is odd, and no danger.
+# Below this a member may have any ratio: a small file of one byte repeated is odd but harmless.
 _RATIO_MATTERS_FROM = 2**20
 _LOCAL_HEADER_BYTES = 30
 _NOT_THE_USERS = "__MACOSX/"  # what macOS packs beside the files

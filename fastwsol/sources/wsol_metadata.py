@@ -88,37 +88,39 @@ def _unique(texts: Tree, file: str) -> dict[str, int]:
 
 
 def _labels(texts: Tree, file: str, line_of: dict[str, int]) -> dict[str, int]:
-    found: dict[str, int] = {}
+    label_of: dict[str, int] = {}
     for line, (path, label) in read_rows(texts, file, "<path> <label>", _REPLACE, _CORRECT, ","):
         where = f"{texts.where(file)} line {line}"
         if not re.fullmatch(r"[0-9]{1,9}", label) or int(label) >= _MOST_CLASSES:
             raise UserError(f"{where}: label {label[:40]!r}, expected a whole number from 0; {_CORRECT}")
-        _check_known(where, path, line_of, path in found)
-        found[path] = int(label)
-    _check_complete(texts, file, line_of, found)
-    return found
+        _check_known(where, path, line_of, path in label_of)
+        label_of[path] = int(label)
+    _check_complete(texts, file, line_of, label_of)
+    return label_of
 
 
 def _sizes(texts: Tree, file: str, line_of: dict[str, int]) -> dict[str, tuple[int, int]]:
-    found: dict[str, tuple[int, int]] = {}
+    size_of: dict[str, tuple[int, int]] = {}
     for line, (path, width, height) in read_rows(texts, file, "<path> <width> <height>", _REPLACE, _CORRECT, ","):
         where = f"{texts.where(file)} line {line}"
         if not all(re.fullmatch(r"[1-9][0-9]{0,8}", side) for side in (width, height)):
             raise UserError(f"{where}: size {width[:20]!r} x {height[:20]!r}, expected pixels; {_CORRECT}")
-        _check_known(where, path, line_of, path in found)
-        found[path] = int(width), int(height)
-    _check_complete(texts, file, line_of, found)
-    return found
+        _check_known(where, path, line_of, path in size_of)
+        size_of[path] = int(width), int(height)
+    _check_complete(texts, file, line_of, size_of)
+    return size_of
 
 
 def _boxes(
     texts: Tree, file: str, sizes: dict[str, tuple[int, int]], optional: bool
 ) -> dict[str, list[tuple[int, Box]]]:
-    """The boxes of each image with their lines. An end that is the image's own, and no pixel of it, stays there."""
-    found: dict[str, list[tuple[int, Box]]] = defaultdict(list)
+    """The boxes of each image with their lines. Ends in the file are inclusive and become exclusive. Some equal the
+    image's width or height, which no pixel has: those are exclusive already and stay.
+    """
+    boxes_of: dict[str, list[tuple[int, Box]]] = defaultdict(list)
     folder, _, name = file.rpartition("/")
     if optional and name not in texts.names(folder):
-        return found
+        return boxes_of
     for line, (path, *values) in read_rows(texts, file, "<path> <x0> <y0> <x1> <y1>", _REPLACE, _CORRECT, ","):
         where = f"{texts.where(file)} line {line}"
         if not all(re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) for value in values):
@@ -127,8 +129,8 @@ def _boxes(
         x0, y0, x1, y1 = map(float, values)
         width, height = sizes[path]
         box = (x0, y0, x1 if x1 == width else x1 + 1, y1 if y1 == height else y1 + 1)
-        found[path].append((line, box))
-    return found
+        boxes_of[path].append((line, box))
+    return boxes_of
 
 
 def _check_known(where: str, path: str, known: Container[str], is_there: bool) -> None:
@@ -138,8 +140,8 @@ def _check_known(where: str, path: str, known: Container[str], is_there: bool) -
         raise UserError(f"{where}: {path} stands there twice; {_CORRECT}")
 
 
-def _check_complete(texts: Tree, file: str, line_of: dict[str, int], found: dict) -> None:
-    missing = next((path for path in line_of if path not in found), None)
+def _check_complete(texts: Tree, file: str, line_of: dict[str, int], value_of: dict) -> None:
+    missing = next((path for path in line_of if path not in value_of), None)
     if missing is not None:
         raise UserError(f"{texts.where(file)}: has no line for {missing}; add it, or {_REPLACE}")
 

@@ -1,4 +1,4 @@
-"""Where and how trainings are carried out: what `train` and `sweep` both take, and no part of what a run is."""
+"""Where and how trainings are carried out: the flags of both `train` and `sweep` that do not belong to a `Config`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -29,8 +29,9 @@ _DECISIVE = {
     "cpu": ("device", "processes", "threads", "views", "step_mode", "processor"),
     "cuda": ("device", "processes", "deterministic", "views", "step_mode", "GPU"),
 }
-"""By device, what a run's numbers depend on to the bit. (On the number format too, which a checkpoint holds and no flag
-overrides.)"""
+"""By device, what a run's numbers depend on to the bit. They depend on the number format too; a checkpoint holds it,
+and no flag overrides it.
+"""
 _DECISIVE_PACKAGES = ("torch", "numpy", "numba")
 _DECISIVE_SOURCES = (
     "kernels/*.py",

@@ -86,9 +86,7 @@ def can_compile(device: torch.device) -> bool:
 
 
 def possible_modes(device: torch.device, processes: int) -> list[Mode]:
-    """The modes that can be had: graphs on a GPU alone, and not of several processes, whose gradients are exchanged in
-    mid-step.
-    """
+    """The modes that work here. A graph needs a GPU and a single process: several exchange gradients within a step."""
     compiles = can_compile(device)
     return [
         mode
