@@ -1,7 +1,8 @@
 """Benchmarks that compare: every test times all its sides in turns, A B C A B C, and what counts is the ratio.
 
     pytest bench                        the sides give the same results: quick, nothing is timed
-    pytest bench --benchmark-only       and how long they take; --results FILE writes all of it as JSON
+    pytest bench --benchmark-only       and how long they take; --results FILE writes all of it as JSON, --long measures
+                                        the large networks too
 
 All sides run in this process and its children, which are pinned to the same `--cores`.
 """
@@ -42,6 +43,7 @@ def pytest_addoption(parser):
     group.addoption(
         "--shards", type=Path, metavar="DIR", help="packed data set to measure on (default: a generated one)"
     )
+    group.addoption("--long", action="store_true", help="measure too what takes minutes alone; else it is skipped")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-benchmark reads its options, and before any thread is started
@@ -56,7 +58,23 @@ def pytest_configure(config):
     os.sched_setaffinity(0, allowed[: config.option.cores])
     use_threads(config.option.cores)
     cv2.setNumThreads(config.option.cores)
+    config.addinivalue_line("markers", "long: takes minutes to measure; only with --long")
     config.load_average_at_start = os.getloadavg()
+
+
+def pytest_report_header(config):
+    if not config.option.benchmark_only:
+        return "nothing is timed; --benchmark-only times"
+    if config.option.long:
+        return "measures everything: some forty minutes on two cores"
+    return "measures for some ten minutes on two cores; --long adds the large networks, --maps a network's own maps"
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.option.benchmark_only and not config.option.long:
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="NOT MEASURED: takes minutes; add --long"))
 
 
 @pytest.fixture(scope="session")

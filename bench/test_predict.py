@@ -77,7 +77,7 @@ class PlainLoop:
         return label, edges * np.array([width, height, width, height]) / size
 
 
-@pytest.mark.parametrize(("stem", "image_size"), [("C", 64), ("C", 224)])
+@pytest.mark.parametrize(("stem", "image_size"), [("C", 64), pytest.param("C", 224, marks=pytest.mark.long)])
 def test_predict(paired_rounds, shards, cores, tmp_path, stem, image_size):
     make_photos(tmp_path, shards, PHOTOS)
     config, manifest = Config.of(depth=18, stem=stem, image_size=image_size), shards.manifest

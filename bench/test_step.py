@@ -39,8 +39,10 @@ def make_side(name, config, count):
     return step
 
 
-@pytest.mark.parametrize("stem", ["A", "C"])
-@pytest.mark.parametrize("depth", [18, 34])
+@pytest.mark.parametrize(
+    ("depth", "stem"),
+    [(18, "C"), *(pytest.param(*network, marks=pytest.mark.long) for network in ((18, "A"), (34, "C"), (34, "A")))],
+)
 def test_step(paired_rounds, pytestconfig, cores, depth, stem):
     config = Config.of(depth=depth, stem=stem)
     if pytestconfig.option.benchmark_only:
