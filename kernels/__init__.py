@@ -1,9 +1,9 @@
 """Array kernels: NumPy arrays in, NumPy arrays out, nothing else imported but Numba.
 
 The functions named here check their input; the compiled loops behind them do not. `kernels.reference` holds the slow,
-obvious twin of each and is imported by tests alone; the twin of `show_views` is
-`fastwsol.batches.views_reference`. All that see
-pixels of maps are parallel over images (`numba.set_num_threads`); all release the GIL and leave their input as it is.
+obvious twin of each and is imported by tests alone; the twin of `show_views` is `fastwsol.batches.views_reference`.
+Those that read pixels of maps are parallel over images (`numba.set_num_threads`). All release the GIL and leave their
+input as it is.
 """
 
 from kernels.augment import Jitter, ViewOptions, show_views

@@ -1,4 +1,4 @@
-"""`claims.py`, `published.py`: which comparisons the paper's claims are, and what decides them."""
+"""Which comparisons the paper's claims are, and what decides them."""
 
 import pytest
 from scipy import stats

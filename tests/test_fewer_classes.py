@@ -1,4 +1,4 @@
-"""`fewer_classes.py`: the first classes of packed shards are what packing them alone would give."""
+"""The first classes of packed shards are what packing them alone would give."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""`gallery.py`: which images a report shows, and what the page is told of each."""
+"""Which images a report shows, and what the page is told of each."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Frames, protocols and hits."""
+"""Boxes, protocols and hits."""
 
 import numpy as np
 import pytest

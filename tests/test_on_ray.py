@@ -1,4 +1,4 @@
-"""`on_ray.py` on a Ray cluster of this machine alone: runs, failures, stops, and claims that no machine can meet."""
+"""Runs on a Ray cluster of this machine alone: runs, failures, stops, and claims that no machine can meet."""
 
 import os
 import signal

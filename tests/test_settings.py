@@ -1,4 +1,4 @@
-"""`settings.py`: what a sweep trains, from the names of tables and from files."""
+"""What a sweep trains, from the names of tables and from files."""
 
 import pytest
 

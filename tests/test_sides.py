@@ -1,4 +1,4 @@
-"""`sides.py` and `html_tables.py`: how a report names runs, puts seeds together, and sets them beside the paper."""
+"""How a report names runs, puts seeds together, and sets them beside the paper."""
 
 import re
 from pathlib import Path

@@ -125,7 +125,7 @@ def print_report(report: dict[str, Any], per_class: bool = False) -> None:
 def print_numbers(
     report: dict[str, Any], heading: str, row_name: str, maps: str, per_class: bool, why_no_fixed_box: str
 ) -> None:
-    """Print the part of a report that `analysis.measure` made."""
+    """Print the part of a report that `measure` made."""
     out = console()
     out.print(f"\n{heading}")
     if not report["images_with_boxes"]:
