@@ -124,6 +124,7 @@ def train(
             launch, packed, names, autocast, threads, compiles_views, world, gives_up=lambda: stop.requested
         )
         world.lead_does(lambda: resources.enter_context(run.opened(info)))
+        info = world.value_of_lead(world.lead_does(lambda: run.as_stored(info)))  # type: ignore[assignment]
         state = new_state(config, len(info.classes), autocast)
         setup = EvaluationSetup(config, shards, feed, autocast, threads, world)
         here = decisive_environment(autocast, threads, launch.deterministic, feed, shards.splits["train"], world)

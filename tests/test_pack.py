@@ -286,7 +286,8 @@ def test_script_packs_what_lies_in_data_raw(layout: Path, as_zip: Callable[..., 
     command = [sys.executable, str(ROOT / "scripts" / "pack.py"), "--classes", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    said = [line for line in done.stderr.splitlines() if not line.startswith("compiling kernels")]
+    assert (done.returncode, said) == (0, [])
     assert "data/shards: tiny-imagenet-200, 2 classes, 6 train, 4 val images" in done.stdout
     assert "images/s" in done.stdout
     assert len(open_shards(work / "data" / "shards").splits["train"]) == 6

@@ -52,6 +52,7 @@ LONGEST_SIDE = 1024
 """The longest side, in pixels, that a map is upsampled to."""
 
 ABOUT_NAME = "about.json"
+ABOUT_MAKER = "fastwsol.evaluate --export-maps"
 
 SQUARE_SIDE = 224
 """What the older evaluator takes on its own data sets."""
@@ -318,14 +319,17 @@ def _common_side(truths: Truths) -> int | None:
 
 
 def _read_square(folder: Path) -> int | None:
-    """The square that the maps in `folder` cover, where it says so. Raises UserError for a damaged file."""
+    """The square that the maps in `folder` cover, where a file of ours says so. Raises UserError for a damaged file."""
     path = folder / ABOUT_NAME
     try:
-        square = json.loads(path.read_bytes())["square"]
+        about = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
-        square = None
+    except (OSError, ValueError):
+        about = {"made_by": ABOUT_MAKER}
+    if not isinstance(about, dict) or about.get("made_by") != ABOUT_MAKER:
+        return None  # of somebody else
+    square = about.get("square")
     if type(square) is not int or not 1 <= square <= _LARGEST_SIDE:
         raise UserError(f"{path}: does not say which square the maps cover; export the maps anew, or remove the file")
     return square
@@ -344,5 +348,5 @@ def write_maps(folder: Path, rows: ImageRows, truths: Truths, maps: NetworkMaps)
             classes = join_classes(rows.predicted[n].tolist())
             lines.append([name, truths.widths[n], truths.heights[n], *sides, str(rows.labels[n]), classes])
     write_bytes(folder / "boxes.csv", csv_text(lines).encode())
-    write_json(folder / ABOUT_NAME, {"square": maps.square})
+    write_json(folder / ABOUT_NAME, {"made_by": ABOUT_MAKER, "square": maps.square})
     write_durably(folder / "maps.npy", lambda file: np.save(file, maps.cams))

@@ -16,9 +16,11 @@ _SECONDS_BETWEEN_LINES = 5.0
 def say_when_interrupted() -> None:
     """Have Ctrl-C end the process in a line, from here until a command begins its work.
 
-    For the first lines of a command's module: importing torch takes seconds.
+    For the first lines of a command's module: importing torch takes seconds. Where the signal is ignored, as in the
+    background of a script, it stays so.
     """
-    signal.signal(signal.SIGINT, _end)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _end)
 
 
 def _end(number: int, frame: object) -> None:

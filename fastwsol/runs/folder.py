@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,6 +110,16 @@ class ReportOf:
         parts += [f"step-{self.step:09d}"] if self.step is not None else []
         return "-".join(parts)
 
+    @property
+    def flags(self) -> str:
+        """The flags of `evaluate` that ask this question, of the checkpoint that is the newest."""
+        parts = [f"--split {self.split}"]
+        parts += [f"--cam-class {self.cam_class}"] if self.cam_class != "truth" else []
+        parts += [f"--threshold {self.threshold}"] if self.threshold is not None else []
+        parts += ["--wsoleval"] if self.wsoleval else []
+        parts += [f"--precision {self.precision}"] if self.precision is not None else []
+        return " ".join(parts)
+
 
 class RunDir:
     """A run's folder on disk."""
@@ -138,6 +148,11 @@ class RunDir:
                 write_json(self._config_file, info.to_json())
             yield
 
+    def as_stored(self, info: RunInfo) -> RunInfo:
+        """The same under the digest that the folder has, where an older version began the run."""
+        stored = self.read_info()
+        return replace(info, flat_digest=stored.flat_digest) if stored.config == info.config else info
+
     def report_file(self, of: "ReportOf") -> Path:
         """The file of a report. Beside it, with the ending .csv, stands what it says of each image."""
         return self.folder / f"{of.name}.json"
@@ -153,14 +168,20 @@ class RunDir:
         if report is None:
             raise UserError(
                 f"{path}: is not a report of this version; make it again with: "
-                f"python -m fastwsol.evaluate {self.folder} --split {of.split}"
+                f"python -m fastwsol.evaluate {self.folder} {of.flags}"
             )
         return report
 
     def write_report(self, report: dict[str, Any], rows: ImageRows, of: "ReportOf") -> dict[str, Any] | None:
-        """Write a report where there is none of this version, and None; else give the one that is there, untouched."""
+        """Write a report where there is none of this version, and None; else give the one that is there, untouched.
+
+        Of that one a missing or damaged CSV file is written again, where the counts are the same. Raises UserError for
+        a report of a later version.
+        """
         path = self.report_file(of)
         if (there := _read_report(path)) is not None:
+            if there["counts"] == json.loads(json.dumps(report["counts"])):
+                _mend_rows(rows, path.with_suffix(".csv"))
             return there
         rows.write(path.with_suffix(".csv"))
         write_json(path, report)  # last: it says that the run is finished
@@ -286,12 +307,23 @@ def _names(split: Split) -> bytes:
 
 
 def _read_report(path: Path) -> dict[str, Any] | None:
-    """A report of this version, or None where there is none."""
+    """A report of this version, or None where there is none. Raises UserError for one of a later version."""
     try:
         report = json.loads(path.read_bytes())
-        return report if report["format_version"] == REPORT_FORMAT_VERSION else None
+        version = report["format_version"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+    if type(version) is int and version > REPORT_FORMAT_VERSION:
+        raise UserError(f"{path}: was written by a later version of fastwsol (format {version}); use that version")
+    return report if version == REPORT_FORMAT_VERSION else None
+
+
+def _mend_rows(rows: ImageRows, path: Path) -> None:
+    """Write the rows of a report where its file is missing or damaged."""
+    try:
+        ImageRows.read(path)
+    except UserError:
+        rows.write(path)
 
 
 def _without_log_options(flat: dict[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,7 @@ def train_to_the_end(job: Job, state: State, stop: StopSignals) -> None:
             if stop_now and not last:
                 step = f"step {state.step} of {job.total_steps}"
                 raise world.of_lead(Interrupted(f"{step} is saved in {run.folder}; the same command continues"))
+        del inputs, batches, stepper  # before the next size's: a GPU need not hold what was captured for both
 
 
 def batches_of_size(job: Job, size: int, start: int) -> Batches:

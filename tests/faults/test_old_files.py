@@ -1,5 +1,6 @@
 """Promise 14: files of another version are read, or refused by name; nothing in between."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from fastwsol import evaluate, train
 from fastwsol import pack as pack_command
 from fastwsol.batches.decoded_store import default_folder, is_built, open_store
 from fastwsol.config import LogConfig
@@ -18,6 +20,7 @@ from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
 from fastwsol.runs import checkpoint
+from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import ReportOf, RunDir, folder_of_run
 from fastwsol.runs.trained import trained_model
 from fastwsol.training.resume import find_own_work, save
@@ -25,6 +28,7 @@ from fastwsol.training.step import new_state
 
 from .run_cases import make_run
 from .tally import Tally
+from .works import training_flags
 
 PROMISE = "14 old files"
 VERSIONS = (0, 99, None, "1", "lacking")
@@ -152,6 +156,28 @@ def test_a_checkpoint_of_a_run_of_b242878_is_taken_up(tmp_path: Path, synthetic_
     saved = find_own_work(run, info, "auto")
     count("its checkpoint", saved is not None and saved.scalars["config_digest"] == info.digest)
     count("its network", trained_model(info, saved.tensors) is not None)
+    assert count.lost == []
+
+
+def test_a_run_that_was_flat_goes_on_to_its_end(tmp_path: Path, synthetic_shards: Path, tally: Tally) -> None:
+    folder = tmp_path / "run"
+    flags = training_flags(synthetic_shards, folder, "--epochs", "0.4")
+    given = train.read_flags(flags)
+    info = train.run_info(given.config, open_shards(synthetic_shards))
+    flat = given.config.flat() | vars(given.launch.log)
+    digest = hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()
+    folder.mkdir()
+    fields = info.to_json() | {"format_version": 3, "config": flat, "config_digest": digest}
+    (folder / "config.json").write_text(json.dumps(fields))
+    run = RunDir(folder)
+    state = new_state(given.config, len(info.classes), Autocast(torch.device("cpu"), "fp32"))
+    state.step = 1
+    save(run, run.read_info(), state, "fp32")
+    count = tally.of(PROMISE, "a run of b242878: read")
+    count("goes on", run_command(train.main, [*flags, "--inexact"]) == 0)
+    saved = newest_valid(run.checkpoints)
+    count("under its own digest", saved is not None and saved.scalars["config_digest"] == digest)
+    count("is evaluated", run_command(evaluate.main, [str(folder)]) == 0)
     assert count.lost == []
 
 
