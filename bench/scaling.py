@@ -47,11 +47,11 @@ def work(count: int, side: int) -> dict[str, Callable[[], object]]:
     """The kernels on `count` maps of `side` pixels."""
     maps = cams(count)
     levels = kernels.cam_levels(maps, side)
-    known = truths(count, side)
+    known, sizes = truths(count, side), np.full((count, 2), side, np.int32)
     return {
         "cam_boxes": lambda: kernels.cam_boxes(maps, side, 0.2),
         "threshold_sweep": lambda: kernels.threshold_sweep(levels),
-        "sweep_ious": lambda: kernels.sweep_ious(levels, known.boxes, known.offsets),
+        "sweep_ious": lambda: kernels.sweep_ious(levels, known.boxes, known.offsets, sizes),
     }
 
 

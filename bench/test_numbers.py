@@ -72,11 +72,11 @@ def test_boxes_and_curve_beside_the_slow_twins(paired_rounds, many_cams, cores):
         return boxes, localized.curve.single, localized.curve.multiple
 
     def slow():
-        levels = reference.cam_levels(cams, SIZE)
+        levels, sizes = reference.cam_levels(cams, SIZE), np.full((len(cams), 2), SIZE, np.int32)
         boxes = [of(cams, SIZE, CAM_THRESHOLD) for of in (reference.cam_boxes, reference.cam_boxes_paper2018)]
         curves = [
             np.stack([ious >= threshold for threshold in IOU_THRESHOLDS], axis=1)
-            for ious in reference.sweep_ious(levels, truths.boxes, truths.offsets)
+            for ious in reference.sweep_ious(levels, truths.boxes, truths.offsets, sizes)
         ]
         return boxes, *curves
 

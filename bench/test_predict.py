@@ -100,12 +100,13 @@ def test_predict(paired_rounds, shards, cores, tmp_path, stem, image_size):
         return ours, theirs, autocast.precision
 
     # In float32: in bf16 the sides' convolutions, of a batch and of one image, round differently.
-    ours, theirs, _ = sides("fp32", paths)
+    compared = paths if image_size == 64 else paths[: PHOTOS // 2]
+    ours, theirs, _ = sides("fp32", compared)
     same = 0
     for one, (label, box) in zip(ours(), theirs(), strict=True):
         near = np.abs(np.array(one.boxes[0][2:6]) - box).max() <= 1
         same += wnids[label] == one.classes[0].wnid and bool(near)
-    assert same / PHOTOS >= SAME_BOXES
+    assert same / len(compared) >= SAME_BOXES
     timed = paths if image_size == 64 else paths[: PHOTOS // 4]
     ours, theirs, precision = sides("auto", timed)
     paired_rounds(
@@ -117,5 +118,5 @@ def test_predict(paired_rounds, shards, cores, tmp_path, stem, image_size):
         stem=stem,
         image_size=image_size,
         precision=precision,
-        same_boxes=same / PHOTOS,
+        same_boxes=same / len(compared),
     )

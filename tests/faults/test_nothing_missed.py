@@ -46,7 +46,7 @@ def test_taken_up_at_any_step_by_any_number_of_processes(batch: int, tally: Tall
 def test_the_pipeline_gives_the_images_of_its_slice(synthetic_shards: Path, tally: Tally, full: bool) -> None:
     """DALI's own batches, of each process and from each step on, against the plan."""
     shards = open_shards(synthetic_shards)
-    split, augmentation = shards.splits["train"], Config.of(aug="gr-hns").augmentation
+    split, augmentation = shards.splits["train"], Config.of(aug="gr-hns").views
     moments = shards.manifest.mean, shards.manifest.std
     count = tally.of(PROMISE, "the pipeline begun at a step, of each process: its images and labels")
     for world in WORLDS:
