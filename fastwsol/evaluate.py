@@ -257,12 +257,13 @@ def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards
     """Store the report, where there is none of this question, and print it; and store the maps that were asked for."""
     report, path = evaluation.report, run.report_file(of)
     there = run.write_report(report, evaluation.rows, of)
+    how = differences(there, report) if there is not None else ""
     if flags.all_tables or flags.per_class:
         print_report(report, flags.per_class)
     else:
-        print_summary(report, path)
+        print_summary(report, path if not how else None)
     if there is not None:
-        print(f"{path}: holds this report already and was not replaced{differences(there, report)}")
+        print(f"{path}: holds this report already and was not replaced{how}")
     if (folder := flags.trained_run.export_maps) is not None:
         truths = Truths.of_split(shards.splits[flags.trained_run.split])
         write_maps(folder, evaluation.rows, truths, NetworkMaps(evaluation.outputs.cams, report["square"]))

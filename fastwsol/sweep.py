@@ -26,7 +26,7 @@ from fastwsol.experiments.local_runs import Children, Stoppable
 from fastwsol.experiments.ray_runs import RayChildren, RayFlags
 from fastwsol.experiments.settings import SweepPlan, plan_sweep
 from fastwsol.experiments.sweep_results import finished_runs, results_json
-from fastwsol.experiments.tables import print_over_seeds
+from fastwsol.experiments.tables import SettingRuns, print_over_seeds
 from fastwsol.experiments.workload import Workload, seconds_left
 from fastwsol.host.command_line import (
     OptionalPath,
@@ -101,8 +101,9 @@ def main(arguments: Sequence[str]) -> int:
         for run in runs:
             print(f"  {run_state(run, workload):12}{run.folder.name}  {plan.name(run.config)}")
         return 0
+    read_finished(plan, runs)  # a report that cannot be read is refused now, and not after the trainings
     failures = carry_out(runs, flags, workload)
-    settings = finished_runs(plan, [run.folder for run in runs if run.finished()])
+    settings = read_finished(plan, runs)
     print_over_seeds(settings)
     if flags.out is not None:
         write_json(flags.out, results_json(settings))
@@ -112,6 +113,11 @@ def main(arguments: Sequence[str]) -> int:
             f"{len(failures)} of {len(runs)} runs: {failures[0]}; mend that and run the same command again"
         )
     return 0
+
+
+def read_finished(plan: SweepPlan, runs: Sequence[Run]) -> list[SettingRuns]:
+    """The settings with the reports of those runs that are finished. Raises UserError for one of another version."""
+    return finished_runs(plan, [run.folder for run in runs if run.finished()])
 
 
 def read_flags(arguments: Sequence[str]) -> Flags:
