@@ -36,9 +36,9 @@ def largest_component_boxes(
     """Tight half-open boxes int32 [N, 4] of each mask's largest component; 0,0,0,0 where the mask is empty.
 
     `bits` is uint64 [N, H, ceil(width / 64)]: pixel x is bit x % 64 of word x // 64, and bits from `width` on are 0.
-    Pixels are 8-connected. The largest has the most pixels or, `by_rectangle`, the largest box; ties go to the component
-    whose first pixel comes first in row order. The N masks are shared out over `parts` threads, each with its own
-    scratch.
+    Pixels are 8-connected. The largest has the most pixels or, `by_rectangle`, the largest box; ties go to the
+    component whose first pixel comes first in row order. The N masks are shared out over `parts` threads, each with its
+    own scratch.
     """
     count, height = bits.shape[:2]
     boxes = np.zeros((count, 4), np.int32)
