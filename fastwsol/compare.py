@@ -1,11 +1,11 @@
-"""python -m fastwsol.compare A B: do two networks differ on the same images, or is it these images' chance?
+"""python -m fastwsol.compare A B: do two networks differ on the same images, or is the difference chance?
 
 A and B are runs' folders (their report on val is taken) or report files; the CSV beside a report says what happened to
 each image. For each rate: both values, their difference with its 95 % interval (a bootstrap over images, both networks
 resampled together) and the exact p value of the sign test on the images that one of them alone got right (McNemar).
 
-It speaks of these two networks. That the same recipe trained from another seed would differ as well, it does not say:
-for that, train several seeds.
+The result holds for these two networks. It does not say that the same two recipes differ with other seeds: for that,
+train several seeds.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -108,7 +108,7 @@ def read_report(path: Path) -> ComparedReport:
 
 
 def check_same_images(a: ComparedReport, b: ComparedReport) -> None:
-    """Raise UserError where the two are not about the same images and classes' maps."""
+    """Raise UserError where the two reports are not on the same images, or not on maps of the same class."""
     if a.cam_class != b.cam_class:
         raise UserError(
             f"{b.path}: boxes maps of the {b.cam_class} class, {a.path} of the {a.cam_class} class; evaluate both alike"

@@ -222,7 +222,7 @@ class Setting:
     def times_passed(self, step: int, train_images: int, epochs: float) -> int:
         """How many times `epochs` epochs, as that number is written in decimal, have passed after `step` steps.
 
-        In whole numbers: of floats the quotient of 0.3 and 0.1 is less than 3.
+        It counts in whole numbers, since the quotient of the floats 0.3 and 0.1 is less than 3.
         """
         return int(Fraction(step * self.optimizer.batch_size, train_images) / Fraction(repr(float(epochs))))
 
@@ -274,15 +274,17 @@ class Config(Setting):
     @staticmethod
     def from_flat(values: dict[str, Any]) -> "Config":
         """The configuration of `flat`, by this version or one before it. Raises as `from_json` does."""
-        known = set(Config().flat())
+        flag_names = set(Config().flat())
         values = _AS_BEFORE | values
-        for what, names in (("the unknown", set(values) - known), ("no", known - set(values))):
+        for what, names in (("the unknown", set(values) - flag_names), ("no", flag_names - set(values))):
             if names:
                 raise UserError(f"{what} field {min(names)!r}: it was written by another version of fastwsol")
         return Config.of(**values)
 
     def digest(self) -> str:
-        """SHA-256 of the configuration: equal for equal runs, also where one is of a version without an option."""
+        """SHA-256 of the configuration. It is equal for equal runs, also where one of them was begun by a version that
+        lacked an option.
+        """
         values = {name: value for name, value in self.flat().items() if not _is_as_before(name, value)}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -342,14 +344,14 @@ def _is_as_before(name: str, value: Any) -> bool:
 def _check_types(part: Any) -> None:
     types = get_type_hints(type(part))
     for each in dataclasses.fields(part):
-        value, wanted = getattr(part, each.name), types[each.name]
-        choices = get_args(wanted)
+        value, annotation = getattr(part, each.name), types[each.name]
+        choices = get_args(annotation)
         if choices and value not in choices:
             raise UserError(f"{flag(each.name)} {value}: choose from {', '.join(map(str, choices))}")
-        if wanted is float and type(value) is int:
+        if annotation is float and type(value) is int:
             object.__setattr__(part, each.name, float(value))  # or equal configurations would differ in JSON
-        elif not choices and type(value) is not wanted:
-            raise UserError(f"{flag(each.name)} {value}: must be of type {wanted.__name__}")
+        elif not choices and type(value) is not annotation:
+            raise UserError(f"{flag(each.name)} {value}: must be of type {annotation.__name__}")
 
 
 def require_positive(name: str, value: float) -> None:
@@ -369,7 +371,7 @@ def flag(name: str) -> str:
 
 
 class Preset(NamedTuple):
-    """What the flags of a training are where they are not given."""
+    """The defaults of the flags of a training."""
 
     config: Config
     log: LogConfig

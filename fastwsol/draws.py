@@ -93,8 +93,8 @@ def epoch_order(seed: int, epoch: int, count: int, purpose: Purpose = Purpose.OR
 
 
 HOLDOUT_SEED = 0
-"""Of the order in which images are held out. Not the run's seed: runs of other seeds hold out the same images, and so
-can be compared on them.
+"""The seed of the order in which images are held out. It is not the run's seed: runs with other seeds hold out the same
+images, and so can be compared on them.
 """
 
 
@@ -122,7 +122,9 @@ def gallery_order(count: int) -> NDArray[np.int64]:
 
 
 BOOTSTRAP_SEED = 0
-"""Of the resamples that intervals are made of: the same results have the same intervals, whatever the run's seed."""
+"""The seed of the resamples that intervals are made of. The same results have the same intervals, whatever the run's
+seed is.
+"""
 
 # How often one of many images is drawn in a resample is Poisson distributed with mean 1; of 2**32 equally likely words,
 # those from the k-th bound on mean "more than k times". More than 12 times has a probability below 2**-32.
@@ -251,8 +253,8 @@ def _hidden_cells(ids, epochs, key):  # type: ignore[no-untyped-def]
         for row in range(grid):
             for column in range(grid):
                 bit = row * grid + column
-                kept = (words[i, bit // 32] >> np.uint32(bit % 32)) & np.uint32(1)
-                masks[i, row * side : (row + 1) * side, column * side : (column + 1) * side] = kept
+                is_kept = (words[i, bit // 32] >> np.uint32(bit % 32)) & np.uint32(1)
+                masks[i, row * side : (row + 1) * side, column * side : (column + 1) * side] = is_kept
     return masks
 
 

@@ -194,21 +194,21 @@ def evaluate_run(flags: Flags, world: World) -> None:
     read = world.lead_does(lambda: read_run(run))
     without_tensors = None if read is None else (read[0], replace(read[1], tensors={}))
     info, saved = world.value_of_lead(without_tensors)  # type: ignore[misc]
-    packed = world.machine_lead_first(lambda verify: open_shards_of(run, info, of_run, verify))
-    shards = world.together(lambda: hold_out_of(run, packed, info, of_run))
+    all_shards = world.machine_lead_first(lambda verify: open_shards_of(run, info, of_run, verify))
+    shards = world.together(lambda: hold_out_of(run, all_shards, info, of_run))
     if "holdout" in shards.splits:
         world.lead_does(lambda: run.check_holdout(shards.splits["holdout"]))
     device = world.together(lambda: take_device(of_run.device, world.local_rank, world.local_size))
     trained_in = saved.scalars["precision"]
     autocast = world.together(lambda: autocast_of_run(of_run.precision, trained_in, device))
     question = question_of(flags)
-    asked = {"--split": of_run.split, "--cam-class": flags.cam_class, "--threshold": flags.threshold}
-    world.agree_on({**asked, "--precision": autocast.precision})
+    choices = {"--split": of_run.split, "--cam-class": flags.cam_class, "--threshold": flags.threshold}
+    world.agree_on({**choices, "--precision": autocast.precision})
     threads = world.together(lambda: use_threads(flags.threads, world.local_size))
     model = trained_model(info, read[1].tensors if read is not None else None)
     world.share_from_lead(model.state_dict().values())
     model.to(autocast.device)
-    feed = feed_of(of_run, packed, shards, question, autocast, threads, world)
+    feed = feed_of(of_run, all_shards, shards, question, autocast, threads, world)
     setup = EvaluationSetup(info.config, shards, feed, autocast, threads, world)
     evaluation = evaluate_model(model, of_run.split, saved.step, setup, question)
     last_step = info.config.total_steps(len(shards.splits["train"]))
@@ -243,26 +243,26 @@ def hold_out_of(run: RunDir, shards: Shards, info: RunInfo, flags: OfRun) -> Sha
 
 
 def feed_of(
-    flags: OfRun, packed: Shards, shards: Shards, question: Question, autocast: Autocast, threads: int, world: World
+    flags: OfRun, all_shards: Shards, shards: Shards, question: Question, autocast: Autocast, threads: int, world: World
 ) -> Feed:
     """The feed for the splits that are looked at: the one evaluated, and the one a threshold is chosen on."""
     splits = [flags.split]
     if question.threshold == "auto":
         splits.append(world.together(lambda: tuning_images(shards, flags.split))[0].name)  # type: ignore[arg-type]
     names = dict.fromkeys(shards.splits[name].packed_name for name in splits)
-    return open_feed(flags, packed, [*names], autocast, threads, False, world, builds=False)
+    return open_feed(flags, all_shards, [*names], autocast, threads, False, world, builds=False)
 
 
 def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:
-    """Store the report, where there is none of this question, and print it; and store the maps that were asked for."""
+    """Print the report, store it where there is none for this question yet, and export the maps where asked."""
     report, path = evaluation.report, run.report_file(of)
-    there = run.write_report(report, evaluation.rows, of)
-    how = differences(there, report) if there is not None else ""
+    earlier = run.write_report(report, evaluation.rows, of)
+    how = differences(earlier, report) if earlier is not None else ""
     if flags.all_tables or flags.per_class:
         print_report(report, flags.per_class)
     else:
         print_summary(report, path if not how else None)
-    if there is not None:
+    if earlier is not None:
         print(f"{path}: holds this report already and was not replaced{how}")
     if (folder := flags.trained_run.export_maps) is not None:
         truths = Truths.of_split(shards.splits[flags.trained_run.split])
@@ -271,12 +271,12 @@ def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards
         print(f"maps and boxes in {folder}: {PROG} --maps {folder}/maps.npy --boxes {folder}/boxes.csv{whose}")
 
 
-def differences(there: dict[str, Any], report: dict[str, Any]) -> str:
-    """In what a report that is there is another than the one just made; empty where the counts are the same."""
-    here = json.loads(json.dumps(report))  # as a file holds it
-    if there["counts"] == here["counts"]:
+def differences(earlier: dict[str, Any], report: dict[str, Any]) -> str:
+    """How an earlier report differs from the one just made; empty where the counts are the same."""
+    now = json.loads(json.dumps(report))  # as a file holds it
+    if earlier["counts"] == now["counts"]:
         return ""
-    how = [name for name in ("precision", "device", "versions", "machine") if there.get(name) != here[name]]
+    how = [name for name in ("precision", "device", "versions", "machine") if earlier.get(name) != now[name]]
     return f"; its counts are others than those above ({', '.join(how) or 'the same'} of another evaluation)"
 
 
@@ -293,8 +293,8 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
         raise UserError(f"--train-boxes {of_maps.train_boxes}: has no box; leave it out, or give the training images'")
     warn_of_unknown_labels(of_maps.boxes, images)
     maps = ScoreMaps(path, images, of_maps.boxes)
-    measured = measure(images, maps, question_of(flags), train, threads=threads)
-    report = measured.report({"maps": path.name, "boxes": of_maps.boxes.name, "threads": threads})
+    measurement = measure(images, maps, question_of(flags), train, threads=threads)
+    report = measurement.report({"maps": path.name, "boxes": of_maps.boxes.name, "threads": threads})
     file = of_maps.out / "report.json" if of_maps.out is not None else None
     heading = f"{path}: {len(images.names):,} maps, {of_maps.boxes}"
     why_no_fixed_box = "they are found on those of --train-boxes"
@@ -305,15 +305,15 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
     if report["images_with_boxes"]:
         print(f"Fixed boxes are in pixels of a {maps.square} x {maps.square} square that every image is stretched to.")
     if file is not None:
-        write_measurement(file, report, measured)
+        write_measurement(file, report, measurement)
     else:
         print("nothing is written; --out NEW_FOLDER keeps the report, for python -m fastwsol.compare too")
 
 
-def write_measurement(file: Path, report: dict[str, Any], measured: Measurement) -> None:
+def write_measurement(file: Path, report: dict[str, Any], measurement: Measurement) -> None:
     """Write a report and what it says of each image into a new folder."""
     file.parent.mkdir(parents=True)
-    measured.rows.write(file.with_suffix(".csv"))
+    measurement.rows.write(file.with_suffix(".csv"))
     write_json(file, report)
 
 

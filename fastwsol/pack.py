@@ -70,23 +70,22 @@ def main(arguments: Sequence[str]) -> int:
     flags = parse_flags(PackFlags, arguments, "scripts/pack.py", "Pack a data set into shards.")
     path = find_source(flags)
     continued = finished_shards(flags.out) > 0
-    started = time.perf_counter()
+    start = time.perf_counter()
     try:
         source = _open_source(flags, path)
         manifest = pack(source, flags.out, quarantine=flags.quarantine)
     except KeyboardInterrupt:
         behind = "continues behind the last whole shard" if finished_shards(flags.out) else "begins anew"
         raise Interrupted(f"{flags.out}: not finished and not usable yet; the same command {behind}") from None
-    _print_summary(manifest, flags.out, time.perf_counter() - started, continued)
+    _print_summary(manifest, flags.out, time.perf_counter() - start, continued)
     for note in source.notes if isinstance(source, ImageFolder) else ():
         print(note)
     return DONE_WITH_SKIPS if any(split.quarantined for split in manifest.splits.values()) else 0
 
 
 def find_source(flags: PackFlags, download: Download = TINY_IMAGENET) -> Path | None:
-    """Where the source lies that the flags mean; where they name none and data/raw has none, it is downloaded to there.
-
-    None for the synthetic one.
+    """The path of the source that the flags name. Where they name none, it is looked for in data/raw, and downloaded to
+    there if it is missing. None for the synthetic set.
     """
     if flags.source is not None and flags.synthetic:
         raise UserError(f"--source {flags.source}: --synthetic draws its images itself; give one of the two")

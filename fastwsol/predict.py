@@ -94,13 +94,13 @@ def main(arguments: Sequence[str]) -> int:
         tuple(zip(info.classes, info.class_names, strict=True)),
         flags.image_prefix,
     )
-    counts, started = Counts(), time.perf_counter()
+    counts, start = Counts(), time.perf_counter()
 
     def write(file: BinaryIO) -> None:
         export(file, form, watched(predictor, listing, request, counts, flags.overlays), about)
 
     write_durably(flags.out, write)
-    tell(flags, listing, counts, time.perf_counter() - started)
+    tell(flags, listing, counts, time.perf_counter() - start)
     return DONE_WITH_SKIPS if counts.skipped else 0
 
 
@@ -126,13 +126,15 @@ def check_places(flags: Flags) -> None:
 def watched(
     predictor: Predictor, listing: ImageListing, request: Request, counts: Counts, pictures: Path | None
 ) -> Iterator[Prediction | Skipped]:
-    """The predictions; on the way they are counted, shown as progress, drawn, and what was skipped is said."""
+    """Pass the predictions on. On the way they are counted, progress is shown, overlays are drawn, and skipped images
+    are reported.
+    """
 
-    def line(done: int, rate: float, left: float) -> str:
-        return f"{done:,} of {len(listing.images):,} images  {rate:,.0f} images/s  {duration(left)} left"
+    def line(images: int, rate: float, left: float) -> str:
+        return f"{images:,} of {len(listing.images):,} images  {rate:,.0f} images/s  {duration(left)} left"
 
     ticker = Ticker(len(listing.images), line)
-    for done, each in enumerate(predictor.stream(listing.images, request), 1):
+    for number, each in enumerate(predictor.stream(listing.images, request), 1):
         if isinstance(each, Skipped):
             counts.skipped += 1
             print(f"skipped: {each.name}: {each.reason}", file=sys.stderr)
@@ -141,14 +143,14 @@ def watched(
             counts.boxes += len(each.boxes)
             counts.without_box += not each.boxes
             if pictures is not None:
-                draw(pictures, each, listing.images[done - 1])
-        ticker.update(done)
+                draw(pictures, each, listing.images[number - 1])
+        ticker.update(number)
         yield each
     ticker.close()
 
 
 def draw(pictures: Path, prediction: Prediction, image: NamedImage) -> None:
-    """Write the picture of an image, which is read once more for it; where that fails now, say so."""
+    """Write the overlay of an image. The image is read once more; where that fails, a warning says so."""
     try:
         overlays.save(pictures, prediction, image.pixels())
     except ValueError as error:

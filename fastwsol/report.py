@@ -115,11 +115,13 @@ def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> byt
     """The HTML file."""
     runs = [run for setting in settings for run in setting.runs]
     first = runs[0]
-    packed = open_shards(flags.shards if flags.shards is not None else first.info.shards)
-    if packed.digest != first.info.shards_digest:
-        raise UserError(f"{packed.folder}: not the shards that {first.folder} was trained on; name those with --shards")
+    packed_set = open_shards(flags.shards if flags.shards is not None else first.info.shards)
+    if packed_set.digest != first.info.shards_digest:
+        raise UserError(
+            f"{packed_set.folder}: not the shards that {first.folder} was trained on; name those with --shards"
+        )
     threads = use_threads(flags.threads)
-    shards = hold_out(packed, first.info.config.data.holdout)
+    shards = hold_out(packed_set, first.info.config.data.holdout)
     split = shards.splits[first.info.config.eval_split]
     names = dict.fromkeys([split.packed_name, "train"])
     autocasts = {autocast.precision: autocast for autocast in (autocast_of(flags, run) for run in runs)}
@@ -127,7 +129,7 @@ def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> byt
         precision: EvaluationSetup(
             first.info.config,
             shards,
-            open_feed(flags, packed, [*names], autocast, threads, False, world, builds=False),
+            open_feed(flags, packed_set, [*names], autocast, threads, False, world, builds=False),
             autocast,
             threads,
             world,
@@ -136,8 +138,8 @@ def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> byt
     }
     gallery = choose_images([run.images.boxes["strict"].ious for run in runs], flags.gallery)
     square = first.info.config.views.image_size
-    drawn = figures(settings)
-    charts = "".join(chart(name, each) for name, each in drawn.items())
+    chart_of = figures(settings)
+    charts = "".join(chart(name, each) for name, each in chart_of.items())
     judged = page_tables.claims(settings)
     data = {
         "square": square,
@@ -152,7 +154,7 @@ def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> byt
             for setting in settings
             for run in setting.runs
         ],
-        "figures": drawn,
+        "figures": chart_of,
         "colours": turbo(),
     }
     own = resources.files("fastwsol.page")

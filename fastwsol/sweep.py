@@ -1,7 +1,7 @@
 """python -m fastwsol.sweep table1: train a table's settings over seeds, and print it beside the paper's numbers.
 
-Each run is a training of its own, `python -m fastwsol.train`, in a folder of its own. What is finished is not trained
-again, what was cut off goes on, one run's failure leaves the others alone: the same command goes on with what is left.
+Each run is a training of its own, `python -m fastwsol.train`, in a folder of its own. Finished runs are not trained
+again, interrupted ones go on, and a run that fails does not stop the others. The same command goes on with the rest.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -227,8 +227,8 @@ def carry_out(runs: Sequence[Run], flags: Flags, workload: Workload) -> list[str
                 verb = "handed to Ray" if flags.ray.ray else "goes on" if run.folder.exists() else "begins"
                 print(f"{run.folder.name}: {verb}, log in {run.log}", flush=True)
                 working[pool.submit(children.run, command_of(run, flags.launch), run.log)] = run
-            done, _ = wait(working, timeout=_SECONDS_A_LINE, return_when=FIRST_COMPLETED)
-            for future in done:
+            ended_jobs, _ = wait(working, timeout=_SECONDS_A_LINE, return_when=FIRST_COMPLETED)
+            for future in ended_jobs:
                 run = working.pop(future)
                 if run.finished():
                     print(f"{run.folder.name}: finished", flush=True)
@@ -253,15 +253,15 @@ _SECONDS_A_LINE = 60.0
 
 
 def progress_line(runs: Sequence[Run], working: Sequence[Run], failed: int, jobs: int, workload: Workload) -> str:
-    """How many are done, how far those at work are, and how long all that is left will take."""
+    """One line: the runs that are done, how far the others are, and the time that is left."""
     rows = {run: RunDir(run.folder).rows() for run in runs}
-    finished = [run for run in runs if run.finished()]
-    unfinished = [run for run in runs if run not in finished]
+    finished_runs = [run for run in runs if run.finished()]
+    unfinished = [run for run in runs if run not in finished_runs]
     spent = [workload.spent(run.config, rows[run]) for run in runs]
     seconds = seconds_left(sum(workload.left(run.config, rows[run]) for run in unfinished), spent, jobs)
     at_work = ", ".join(f"{run.folder.name} {run_state(run, workload)}" for run in working)
     return (
-        f"{len(finished)} of {len(runs)} runs finished"
+        f"{len(finished_runs)} of {len(runs)} runs finished"
         + (f", {failed} failed" if failed else "")
         + (f"; {at_work}" if at_work else "")
         + (f"; about {duration(seconds)} left" if seconds else "")

@@ -94,15 +94,14 @@ def run_folder(config: Config, launch: OneRun) -> Path:
 def train(
     config: Config, launch: OneRun, shards: Shards, folder: Path, world: World, initial: Initial | None = None
 ) -> None:
-    """Carry the run in `folder` from where it stands to its end, evaluate it, and print and store the report.
-
-    initial: the leading process's weights to start from, which the configuration names by their hash.
-    The leading process of `world` alone touches the folder. Raises UserError for a folder or shards that are not this
-    run's, Interrupted after a signal, RunFailure on NaN.
+    """Train the run in `folder` from where it stands to its end, evaluate it, and print and store the report. initial:
+    the leading process's initial weights, which the configuration names by their hash. The leading process of `world`
+    alone touches the folder. Raises UserError for a folder or shards that are not this run's, Interrupted after a
+    signal, RunFailure on NaN.
     """
     info = run_info(config, shards)
     world.agree_on({flag(name): value for name, value in config.flat().items()} | {"shards": shards.digest})
-    packed, shards = shards, world.together(lambda: hold_out(shards, config.data.holdout))
+    all_shards, shards = shards, world.together(lambda: hold_out(shards, config.data.holdout))
     world.together(lambda: check_batch_size(config.optimizer.batch_size, len(shards.splits["train"]), world))
     if launch.deterministic:
         compute_deterministically()
@@ -121,7 +120,7 @@ def train(
     with signals as stop, contextlib.ExitStack() as resources:
         compiles_views = launch.step not in ("eager", "captured") and can_compile(device)
         feed = open_feed(
-            launch, packed, names, autocast, threads, compiles_views, world, gives_up=lambda: stop.requested
+            launch, all_shards, names, autocast, threads, compiles_views, world, gives_up=lambda: stop.requested
         )
         world.lead_does(lambda: resources.enter_context(run.opened(info)))
         info = world.value_of_lead(world.lead_does(lambda: run.as_stored(info)))  # type: ignore[assignment]
@@ -143,7 +142,7 @@ def train(
 
 
 def check_batch_size(batch_size: int, train_images: int, world: World) -> None:
-    """Raise UserError where no batch can be made, or not be divided among the processes."""
+    """Raise UserError where there are too few images for a batch, or a batch cannot be divided among the processes."""
     if batch_size > train_images:
         raise UserError(f"--batch-size {batch_size}: there are {train_images} images to train on")
     if batch_size % world.size:
@@ -175,9 +174,9 @@ def explain_bad_step(step: int, config: Config, shards: Shards, run: RunDir) -> 
     split = shards.splits["train"]
     ids, _ = training_plan(config.seed, len(split), config.optimizer.batch_size)(step)
     names = split.names(ids)
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    text = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return (
-        f"{run.folder}: the loss or a gradient of step {step} was not finite (images {shown}); no checkpoint was made "
+        f"{run.folder}: the loss or a gradient of step {step} was not finite (images {text}); no checkpoint was made "
         f"of it; lower --lr (now {config.optimizer.lr}) or use --precision fp32, with another --run-dir"
     )
 

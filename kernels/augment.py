@@ -1,9 +1,9 @@
 """Decoded images to what the network sees: crop, resample, mirror, jitter, normalise and hide, in one pass an image.
 
 The pixels are resampled as `fn.resize(antialias=True)` of DALI does it: half-pixel centres, clamped edges, float
-between the passes, one rounding to uint8 at the end; along an axis that shrinks, a filter that is as much wider. Every
-image is computed alone, so its pixels depend neither on the batch it is in nor on the thread that made it. No product
-is fused with a sum, so that they do not depend on the processor either.
+between the passes, one rounding to uint8 at the end. Along an axis that shrinks, the filter is wider by the same
+factor. Every image is computed alone, so its pixels depend neither on the batch it is in nor on the thread that made
+it. No product is fused with a sum, so that they do not depend on the processor either.
 """
 
 from typing import NamedTuple
@@ -274,12 +274,12 @@ def _cut(image, x, y, width, height, hidden, edges_down, edges_across, cover, wi
         line = window[row, 3 * _EDGE : 3 * (_EDGE + width)]
         for k in range(3 * width):
             line[k] = source[k]
-    one, kept = np.float32(1), np.empty(3 * edges_across[-1], np.float32)
+    one, visible = np.float32(1), np.empty(3 * edges_across[-1], np.float32)
     for i in range(len(hidden)):
         first, end = max(edges_down[i] - y, 0), min(edges_down[i + 1] - y, height)
         if first < end:
-            _keep(hidden[i], edges_across, kept)
-            inside = kept[3 * x : 3 * (x + width)]
+            _keep(hidden[i], edges_across, visible)
+            inside = visible[3 * x : 3 * (x + width)]
             for row in range(first, end):
                 line = window[row, 3 * _EDGE : 3 * (_EDGE + width)]
                 for k in range(3 * width):
@@ -287,12 +287,12 @@ def _cut(image, x, y, width, height, hidden, edges_down, edges_across, cover, wi
 
 
 @njit()
-def _keep(hidden, edges, kept):  # type: ignore[no-untyped-def]
-    """Fill `kept`, float32 [3 * width], with 1, and with 0 where the cells [c] of a line hide it."""
+def _keep(hidden, edges, visible):  # type: ignore[no-untyped-def]
+    """Fill `visible`, float32 [3 * width], with 1, and with 0 where the cells [c] of a line hide it."""
     for j in range(len(hidden)):
         value = np.float32(1 - hidden[j])
         for k in range(3 * edges[j], 3 * edges[j + 1]):
-            kept[k] = value
+            visible[k] = value
 
 
 @njit()
@@ -369,14 +369,14 @@ def _mask(hidden, edges, scales, shifts, cover, affine):  # type: ignore[no-unty
     Where cells [c, c] are hidden, a scale of 0 and a shift to `cover`.
     """
     one, length = np.float32(1), affine.shape[2]
-    kept = np.empty(length, np.float32)
+    visible = np.empty(length, np.float32)
     for i in range(len(edges) - 1):
-        kept[:] = one
+        visible[:] = one
         if len(hidden):
-            _keep(hidden[i], edges, kept)
+            _keep(hidden[i], edges, visible)
         for k in range(length):
-            affine[0, i, k] = scales[k] * kept[k]
-            affine[1, i, k] = shifts[k] * kept[k] + cover[k] * (one - kept[k])
+            affine[0, i, k] = scales[k] * visible[k]
+            affine[1, i, k] = shifts[k] * visible[k] + cover[k] * (one - visible[k])
 
 
 @njit()

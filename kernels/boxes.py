@@ -17,11 +17,10 @@ from kernels.levels import TOP_LEVEL, paper2018_threshold
 def cam_boxes(cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float) -> npt.NDArray[np.int32]:
     """Boxes int32 [N, 4] of class activation maps by the field's protocol (`strict`: Choe et al. 2020).
 
-    `cams` float32 [N, h, w] are upsampled to `size`, height and width or one number for both, v, and normalised:
-    x = (v - min v) / (max v - min v). The box is the tight one of the largest 8-connected
-    component of x >= `threshold`: the one with the most pixels, of equals the one whose first pixel comes first in row
-    order. A constant map says nothing about where the object is: it gets 0,0,0,0, as if x were 0 everywhere and
-    nothing were kept. No upsampled map is ever stored but one a thread.
+    `cams` float32 [N, h, w] are upsampled to `size`, height and width or one number for both, v, and normalised: x = (v
+    - min v) / (max v - min v). The box is the tight one of the largest 8-connected component of x >= `threshold`: the
+    one with the most pixels, of equals the one whose first pixel comes first in row order. A constant map says nothing
+    about where the object is: its box is 0,0,0,0. No upsampled map is ever stored but one a thread.
 
     Upsampling is bilinear between pixel centres with edges clamped (torch's `align_corners=False`), in float64: first
     along x, then along y, each a + (b - a) * t with t = max(0, (i + 0.5) * in / out - 0.5) - floor(of the same).
@@ -111,9 +110,9 @@ def _boxes_of_cams(
     return largest_component_boxes(bits, len(columns[0]), by_rectangle, parts_of(cams))
 
 
-def _source_positions(size: int, wanted: int) -> Positions:
-    """Of `wanted` pixels along an axis of `size` cells."""
-    position = np.maximum((np.arange(wanted) + 0.5) * size / wanted - 0.5, 0.0)
+def _source_positions(size: int, target_size: int) -> Positions:
+    """Of `target_size` pixels along an axis of `size` cells."""
+    position = np.maximum((np.arange(target_size) + 0.5) * size / target_size - 0.5, 0.0)
     below = np.minimum(position.astype(np.int64), size - 1)
     return below, np.minimum(below + 1, size - 1), position - below
 

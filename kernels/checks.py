@@ -20,7 +20,9 @@ def checked_maps(maps: npt.NDArray, dtypes: tuple[type, ...]) -> npt.NDArray:
 
 
 def checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width of `size`, which is both or one number for both. Raises TypeError for what is not whole."""
+    """Height and width of `size`, which is a pair or one number for both. Raises TypeError for numbers that are not
+    whole.
+    """
     height, width = (index(each) for each in (size if isinstance(size, (tuple, list)) else (size, size)))
     if height < 1 or width < 1:
         raise ValueError(f"boxes are wanted in {height} x {width} pixels, expected at least 1 x 1")
@@ -42,8 +44,8 @@ def refuse_non_finite(finite: npt.NDArray[np.bool_]) -> None:
 def checked_boxes(boxes: npt.NDArray, name: str) -> npt.NDArray:
     """`boxes` [N, 4] as C-contiguous float64, which holds every float32 and int32 exactly."""
     if not isinstance(boxes, np.ndarray) or boxes.dtype not in (np.float32, np.int32):
-        found = getattr(boxes, "dtype", type(boxes).__name__)
-        raise ValueError(f"{name} are {found}, expected a NumPy array of float32 or int32")
+        dtype = getattr(boxes, "dtype", type(boxes).__name__)
+        raise ValueError(f"{name} are {dtype}, expected a NumPy array of float32 or int32")
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"{name} have shape {boxes.shape}, expected [N, 4]")
     finite = np.isfinite(boxes).all(axis=1)

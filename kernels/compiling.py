@@ -14,8 +14,9 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`numba.njit` with the GIL released and the machine code cached. options: more of Numba's.
 
-    Numba's own cache looks at the file of the outermost function alone: after a change in a file whose functions or
-    constants that one takes, it would go on with the old machine code. Ours looks at all files of this folder too.
+    Numba's own cache looks at the file of the outermost function alone. After a change in another file that this
+    function takes functions or constants from, it would keep the old machine code. This cache looks at all files of
+    this folder.
     """
 
     def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -183,13 +183,13 @@ def _unite(parents: npt.NDArray[np.int32], table: npt.NDArray[np.int32], one: in
     """Merge two roots, counts and boxes included; returns the smaller, which stands for both from now on."""
     if one == other:
         return one
-    kept, gone = min(one, other), max(one, other)
-    parents[gone] = kept
-    table[kept, PIXELS] += table[gone, PIXELS]
-    table[kept, X0] = min(table[kept, X0], table[gone, X0])
-    table[kept, X1] = max(table[kept, X1], table[gone, X1])
-    table[kept, Y1] = max(table[kept, Y1], table[gone, Y1])  # Y0 is the kept one's: it began in an earlier row
-    return kept
+    root, child = min(one, other), max(one, other)
+    parents[child] = root
+    table[root, PIXELS] += table[child, PIXELS]
+    table[root, X0] = min(table[root, X0], table[child, X0])
+    table[root, X1] = max(table[root, X1], table[child, X1])
+    table[root, Y1] = max(table[root, Y1], table[child, Y1])  # Y0 is the kept one's: it began in an earlier row
+    return root
 
 
 @njit()

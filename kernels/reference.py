@@ -165,11 +165,11 @@ def _largest(components: list[tuple[int, Box]]) -> Box:
 
 def _at_every_level(pixels: npt.NDArray[np.uint8]) -> list[list[tuple[int, Box]]]:
     """The components of pixels >= k for every level k; no pixel of value k - 1 means the same ones as before."""
-    found: list[list[tuple[int, Box]]] = []
+    components: list[list[tuple[int, Box]]] = []
     for level in range(LEVELS):
         same = level > 0 and not (pixels == level - 1).any()
-        found.append(found[-1] if same else _components(pixels >= level))
-    return found
+        components.append(components[-1] if same else _components(pixels >= level))
+    return components
 
 
 def _widest(mask: npt.NDArray[np.bool_]) -> Box:

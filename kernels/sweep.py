@@ -96,14 +96,14 @@ def _grouped(width: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]
 def _representatives(mask: int) -> list[tuple[int, int]]:
     """One place of each connected group of the neighbours in `mask` that touch the pixel."""
     present = {place for k, place in enumerate(_AROUND) if mask >> k & 1}
-    found = []
+    answers = []
     while touching := [place for place in present if _touch(place, (0, 0))]:
-        found.append(min(touching))
-        edge = {found[-1]}
+        answers.append(min(touching))
+        edge = {answers[-1]}
         while edge:
             present -= edge
             edge = {place for place in present if any(_touch(place, each) for each in edge)}
-    return found
+    return answers
 
 
 def _touch(one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -355,15 +355,15 @@ def _unite(parents: npt.NDArray[np.int32], table: npt.NDArray[np.int32], one: in
     """Merge two roots, counts and boxes included; returns the larger, which stands for both from now on."""
     if one == other:
         return one
-    kept, gone = (one, other) if table[one, PIXELS] >= table[other, PIXELS] else (other, one)
-    parents[gone] = kept
-    table[kept, PIXELS] += table[gone, PIXELS]
-    table[kept, FIRST] = min(table[kept, FIRST], table[gone, FIRST])
-    table[kept, X0] = min(table[kept, X0], table[gone, X0])
-    table[kept, Y0] = min(table[kept, Y0], table[gone, Y0])
-    table[kept, X1] = max(table[kept, X1], table[gone, X1])
-    table[kept, Y1] = max(table[kept, Y1], table[gone, Y1])
-    return kept
+    larger, smaller = (one, other) if table[one, PIXELS] >= table[other, PIXELS] else (other, one)
+    parents[smaller] = larger
+    table[larger, PIXELS] += table[smaller, PIXELS]
+    table[larger, FIRST] = min(table[larger, FIRST], table[smaller, FIRST])
+    table[larger, X0] = min(table[larger, X0], table[smaller, X0])
+    table[larger, Y0] = min(table[larger, Y0], table[smaller, Y0])
+    table[larger, X1] = max(table[larger, X1], table[smaller, X1])
+    table[larger, Y1] = max(table[larger, Y1], table[smaller, Y1])
+    return larger
 
 
 @njit()

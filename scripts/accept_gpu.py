@@ -170,12 +170,12 @@ def gpu(device: torch.device) -> dict[str, Any] | None:
     if device.type != "cuda":
         return None
     properties = torch.cuda.get_device_properties(device)
-    asked = "driver_version,pstate,clocks.sm,clocks.mem,power.draw,temperature.gpu"
+    fields = "driver_version,pstate,clocks.sm,clocks.mem,power.draw,temperature.gpu"
     try:
-        command = ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader", f"--id={device.index or 0}"]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
+        command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader", f"--id={device.index or 0}"]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
-        said = ""
+        answer = ""
     return {
         "name": properties.name,
         "bytes": properties.total_memory,
@@ -183,7 +183,7 @@ def gpu(device: torch.device) -> dict[str, Any] | None:
         "capability": f"{properties.major}.{properties.minor}",
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
-        "nvidia-smi": {asked: said},
+        "nvidia-smi": {fields: answer},
         "clocks": "as found, never set",
         "host": platform.node(),
     }

@@ -6,6 +6,11 @@ The file holds, for each run, its configuration, the commands that made it with 
 learning curve and its rates beside the baselines. Folders in commands are replaced by SHARDS and RUN.
 """
 
+if __name__ == "__main__":
+    from fastwsol.host.starting import say_when_interrupted
+
+    say_when_interrupted()
+
 import json
 import sys
 from collections.abc import Sequence

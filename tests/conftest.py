@@ -1,9 +1,11 @@
 """What several test files share: the real data where given, a packed synthetic set, a made-up official layout."""
 
+import copy
+import dataclasses
 import io
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numba
@@ -14,6 +16,8 @@ from faults.tally import ROWS, Table, Tally
 from PIL import Image
 
 from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import Shards, Split
+from fastwsol.host import ticker
 from fastwsol.network import preact_resnet
 from fastwsol.sources.synthetic import Synthetic
 from kernels import augment, boxes, components, overlaps, sweep
@@ -147,6 +151,12 @@ def as_zip(tmp_path: Path) -> Callable[..., Path]:
     return build
 
 
+@pytest.fixture
+def every_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress is said at each image or piece, and not once in a while."""
+    monkeypatch.setattr(ticker, "SECONDS_BETWEEN_LINES", 0.0)
+
+
 @pytest.fixture(scope="session")
 def bad_inputs_table(request: pytest.FixtureRequest) -> Iterator[Callable[[Case, Outcome], None]]:
     """Takes what was seen of each case; at the end it is written where --bad-inputs-table says."""
@@ -169,6 +179,27 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     counted = Tally()
     yield counted
     request.node.user_properties.append((ROWS, counted.rows()))
+
+
+def with_damaged_images(shards: Shards, name: str, rows: Iterable[int]) -> Shards:
+    """The same data set, but that some images of split `name` are cut off after a third of their bytes."""
+    split = copy.copy(shards.splits[name])
+    split.__class__ = _Damaged
+    split.damaged = sorted(rows)
+    return dataclasses.replace(shards, splits={**shards.splits, name: split})
+
+
+class _Damaged(Split):
+    damaged: list[int]
+
+    def image(self, index):
+        whole = super().image(index)
+        return whole[: len(whole) // 3] if index in self.damaged else whole
+
+    def gather(self, ids):
+        encoded, lengths = super().gather(ids)
+        lengths[np.isin(ids, self.damaged)] //= 3
+        return encoded, lengths
 
 
 def noise_jpeg(seed: int, mode: str = "RGB", size: tuple[int, int] = (64, 64)) -> bytes:

@@ -137,27 +137,34 @@ def nan_head(setting, network, precision):
 whole_state = Setting.state
 
 
-@pytest.mark.parametrize("damaged", [scaled_head, nan_head])
-def test_a_damaged_network_fails_with_status_1(synthetic_shards, tmp_path, monkeypatch, capsys, damaged):
-    monkeypatch.setattr(Setting, "state", damaged)
-    arguments = ("step", "--out", str(tmp_path), "--shards", str(synthetic_shards), "--only", "fp32 gradients")
-    assert accept(*arguments) == 1
-    (row,) = checks_in(tmp_path, "step").values()
-    assert row["outcome"] == "failed"
-    assert "1 failed" in capsys.readouterr().out.splitlines()[-1]
+def other_maps(*inputs):
+    return whole_cams(*inputs) + 0.1 * next(calls)
 
 
-def test_maps_of_another_network_fail(synthetic_shards, tmp_path, monkeypatch):
-    cams, calls = step.cams, itertools.count()
-    monkeypatch.setattr(step, "cams", lambda *inputs: cams(*inputs) + 0.1 * next(calls))
-    assert accept("step", "--out", str(tmp_path), "--shards", str(synthetic_shards), "--only", "maps") == 1
+def other_views(augmentation, seed, *rest):
+    return whole_views(augmentation, seed + 1, *rest)
 
 
-def test_batches_of_other_views_fail(synthetic_shards, tmp_path, monkeypatch):
-    draw_views = data.draw_views
-    monkeypatch.setattr(data, "draw_views", lambda augmentation, seed, *rest: draw_views(augmentation, seed + 1, *rest))
-    arguments = ("data", "--out", str(tmp_path), "--shards", str(synthetic_shards), "--only", "host, gr, bicubic")
-    assert accept(*arguments) == 1
+whole_cams, calls, whole_views = step.cams, itertools.count(), data.draw_views
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "damaged", "phase", "check"),
+    [
+        (Setting, "state", scaled_head, "step", "fp32 gradients"),
+        (Setting, "state", nan_head, "step", "fp32 gradients"),
+        (step, "cams", other_maps, "step", "maps"),
+        (data, "draw_views", other_views, "data", "host, gr, bicubic"),
+    ],
+    ids=["another network", "NaN in the network", "maps of another network", "batches of other views"],
+)
+def test_what_is_damaged_fails_with_status_1(
+    synthetic_shards, tmp_path, monkeypatch, capsys, owner, name, damaged, phase, check
+):
+    monkeypatch.setattr(owner, name, damaged)
+    assert accept(phase, "--out", str(tmp_path), "--shards", str(synthetic_shards), "--only", check) == 1
+    assert "failed" in {row["outcome"] for row in checks_in(tmp_path, phase).values()}
+    assert " failed" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_an_error_fails_its_check_alone(tmp_path):

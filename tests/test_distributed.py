@@ -136,7 +136,7 @@ def test_two_processes_train_as_one_that_takes_the_halves_in_turn(run_of_two, sh
     assert_close(run_of_two[0], in_turn(shards, lambda step: 2)[0])
 
 
-def test_a_run_of_two_processes_goes_on_with_one(shards, tmp_path, monkeypatch):
+def test_a_run_of_two_processes_goes_on_with_one(shards, tmp_path):
     """Stopped by torchrun's SIGTERM in mid-epoch; the stream goes on where it was, BN over whole batches from there."""
     run = tmp_path / "run"
     command = [*TORCHRUN, "-m", "fastwsol.train", *flags(shards, run, "--log-steps", "1")]

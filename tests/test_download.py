@@ -293,9 +293,7 @@ def test_a_machine_that_cannot_be_reached_is_one_line_with_what_to_do(tmp_path: 
         fetch(wanted(f"http://127.0.0.1:9/{NAME}"), tmp_path)
 
 
-def test_without_room_nothing_is_downloaded(
-    server: tuple[Behaviour, Download], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_room_nothing_is_downloaded(server: tuple[Behaviour, Download], tmp_path: Path) -> None:
     behaviour, download = server
     huge = replace(download, bytes=10**18)
     with pytest.raises(RunFailure, match=r"MB are free and 1,000,000,000,000\.0 MB needed; make room"):
@@ -362,13 +360,12 @@ def test_two_at_once_do_not_write_into_one_file(server: tuple[Behaviour, Downloa
         fetch(server[1], tmp_path)
 
 
+@pytest.mark.usefixtures("every_line")
 def test_progress_says_how_much_how_fast_and_how_long(
     server: tuple[Behaviour, Download],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fastwsol.host.ticker.SECONDS_BETWEEN_LINES", 0.0)
     fetch(server[1], tmp_path)
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("0.7 of 0.7 MB  ")

@@ -88,16 +88,16 @@ def test_fast_and_slow_evaluators_count_the_same(synthetic_shards):
         assert fast == {name: 100 * succeeded / counted for name, (succeeded, counted) in slow.items()}
 
 
-def test_padding_and_batches_do_not_show(synthetic_shards, monkeypatch):
-    """40 images in batches of 40 or, padded, of 12: the same predictions and maps, each image once."""
+def test_padding_and_batches_do_not_show(synthetic_shards):
+    """40 images in a batch, or many times in batches of 256, the last of them padded: the same predictions and maps."""
     shards = open_shards(synthetic_shards)
+    split, rows = shards.splits["val"], np.arange(300) % 40
     setup = setup_of(shards)
     model = build_preact_resnet(18, "C", 4, seed=0)
-    whole = forward_split(model, shards.splits["val"], setup)
-    monkeypatch.setattr("fastwsol.evaluation.forward.BATCH_SIZE", 12)
-    padded = forward_split(model, shards.splits["val"], setup)
-    assert np.array_equal(whole.predicted, padded.predicted)
-    assert np.allclose(whole.cams, padded.cams, atol=1e-4)
+    whole = forward_split(model, split, setup)
+    padded = forward_split(model, split.subset("val", rows), setup)
+    assert np.array_equal(whole.predicted[rows], padded.predicted)
+    assert np.allclose(whole.cams[rows], padded.cams, atol=1e-4)
     assert model.training, "the mode is restored"
 
 
@@ -222,9 +222,8 @@ def test_exported_maps_of_the_predicted_class_are_not_called_gt_known(run, tmp_p
     assert "predicted_loc@0.5" in of_maps["rates"]["strict"]
 
 
-def test_many_trained_images_are_thinned_out_evenly(synthetic_shards, monkeypatch):
-    monkeypatch.setattr("fastwsol.evaluation.of_network.TUNING_IMAGES", 20)
-    split, _ = tuning_images(open_shards(synthetic_shards), "val")
+def test_many_trained_images_are_thinned_out_evenly(synthetic_shards):
+    split, _ = tuning_images(open_shards(synthetic_shards), "val", most=20)
     assert np.bincount(split.labels).tolist() == [5, 5, 5, 5]
 
 

@@ -3,13 +3,16 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from interference import signalled_after
 
 from fastwsol import evaluate, train
 from fastwsol.batches import feed
@@ -24,7 +27,6 @@ from fastwsol.host.processes import ALONE
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import ReportOf, RunDir
 from fastwsol.sources.synthetic import Synthetic
-from fastwsol.training.step_mode import Stepper
 
 FP32 = Autocast(torch.device("cpu"), "fp32")
 
@@ -37,7 +39,7 @@ def shards(tmp_path) -> Shards:
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory) -> Shards:
-    from test_pipeline import OtherSizes
+    from test_dali_batches import OtherSizes
 
     folder = tmp_path_factory.mktemp("mixed") / "shards"
     pack(OtherSizes([(50, 100), (81, 100), (112, 100)]), folder)
@@ -81,10 +83,10 @@ def test_what_does_not_fit_into_memory_is_decoded_in_every_epoch(shards, monkeyp
 
 
 def test_what_does_not_fit_on_the_disk_is_decoded_in_every_epoch(shards, monkeypatch, capsys):
-    monkeypatch.setattr(feed, "free_disk_bytes", lambda folder: 600_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=600_000))
     assert sources(opened(shards), shards) == {"train": "dali", "val": "resident"}
     assert "needs 1.0 MB in" in capsys.readouterr().out
-    monkeypatch.setattr(feed, "free_disk_bytes", lambda folder: 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
     assert sources(opened(shards), shards) == {"train": "dali", "val": "resident"}, "what is built needs no room"
 
 
@@ -127,19 +129,11 @@ def last_tensors(run: Path) -> dict[str, torch.Tensor]:
     return newest_valid(run / "checkpoints").tensors
 
 
-def test_a_run_that_changes_its_path_in_the_middle_ends_with_the_same_bits(shards, tmp_path, monkeypatch, capsys):
+def test_a_run_that_changes_its_path_in_the_middle_ends_with_the_same_bits(shards, tmp_path, capsys):
     """And nothing is said of bits that differ."""
     more = ("--precision", "fp32", "--color")
     assert run_command(train.main, flags(shards, tmp_path / "cold", *more, "--data", "dali")) == 0
-    step = Stepper.step
-
-    def stop_at_one(stepper, *arguments):
-        step(stepper, *arguments)
-        if stepper.state.step == 1:
-            os.kill(os.getpid(), 15)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Stepper, "step", stop_at_one)
+    with signalled_after(1, signal.SIGTERM):
         assert run_command(train.main, flags(shards, tmp_path / "mixed", *more, "--data", "dali")) == 75
     assert run_command(train.main, flags(shards, tmp_path / "mixed", *more, "--data", "resident")) == 0
     starts = json.loads((tmp_path / "mixed" / "environment.json").read_text())["starts"]

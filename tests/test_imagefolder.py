@@ -1,3 +1,5 @@
+"""A folder of class folders: classes, splits, boxes from a file, and what is refused."""
+
 import io
 import json
 import os

@@ -1,6 +1,5 @@
 """Packing: the same bytes every time, nothing bad let in, nothing finished or foreign ever touched."""
 
-import errno
 import io
 import os
 import re
@@ -12,13 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import noise_jpeg
+from interference import ended_at_write, full_disk
 from PIL import Image
 
-from fastwsol.dataset import packer as packing
 from fastwsol.dataset.packer import PixelMoments, pack
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
-from fastwsol.host import files as durable
-from fastwsol.host import ticker
 from fastwsol.host.command_line import FAILURE, USER_ERROR, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.starting import INTERRUPTED
@@ -237,13 +234,10 @@ def test_out_that_is_a_file_is_refused(layout: Path, tmp_path: Path, capsys: pyt
 
 
 def test_full_disk_is_one_line_and_leaves_no_manifest(
-    layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(durable.os, "fsync", full)
-    assert pack_command("--source", layout, "--out", tmp_path / "out") == FAILURE
+    with full_disk():
+        assert pack_command("--source", layout, "--out", tmp_path / "out") == FAILURE
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"failed: {tmp_path / 'out'}: cannot be written (No space left on device)")
     assert "make room" in line
@@ -251,10 +245,9 @@ def test_full_disk_is_one_line_and_leaves_no_manifest(
 
 
 def test_keyboard_interrupt_leaves_a_folder_that_the_same_command_packs(
-    layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(packing, "write_manifest", lambda folder, manifest: (_ for _ in ()).throw(KeyboardInterrupt))
+    with ended_at_write(MANIFEST_NAME, end=KeyboardInterrupt):
         assert pack_command("--source", layout, "--out", tmp_path / "out") == INTERRUPTED
     assert "not finished and not usable yet; the same command" in capsys.readouterr().err
     with pytest.raises(UserError, match="no packed data set"):
@@ -263,10 +256,10 @@ def test_keyboard_interrupt_leaves_a_folder_that_the_same_command_packs(
     assert len(open_shards(tmp_path / "out").splits["train"]) == 9
 
 
+@pytest.mark.usefixtures("every_line")
 def test_progress_says_how_far_how_fast_and_how_long(
-    layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ticker, "SECONDS_BETWEEN_LINES", 0.0)
     pack(TinyImageNet(layout), tmp_path / "out")
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 9 + 6

@@ -1,3 +1,5 @@
+"""`python -m fastwsol.predict` and `Predictor`: an evaluation's boxes, whatever form an image comes in."""
+
 import csv
 import io
 import json

@@ -1,12 +1,13 @@
 """Ways to carry out a step: one result, nothing that waits or changes from step to step, the fastest by measurement."""
 
-import copy
 import json
+import shutil
 import signal
 
 import pytest
 import torch
 import torch._dynamo.testing
+from interference import signalled_after
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastwsol import train
@@ -239,11 +240,11 @@ def test_a_mode_that_cannot_be_captured_is_left_out_and_told(monkeypatch, capsys
 
 def test_graphs_are_for_one_process_on_a_gpu(monkeypatch):
     cuda = torch.device("cuda")
-    monkeypatch.setattr(step_mode, "can_compile", lambda device: True)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
     assert possible_modes(CPU, 1) == ["eager", "compiled"]
     assert possible_modes(cuda, 1) == ["eager", "compiled", "captured", "compiled-captured"]
     assert possible_modes(cuda, 2) == ["eager", "compiled"]
-    monkeypatch.setattr(step_mode, "can_compile", lambda device: False)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     assert possible_modes(CPU, 1) == ["eager"]
 
 
@@ -258,25 +259,18 @@ def starts_of(run):
     return json.loads((run / "environment.json").read_text())["starts"]
 
 
-def test_the_choice_is_recorded_and_a_continued_run_keeps_it(synthetic_shards, tmp_path, monkeypatch, capsys):
+def test_the_choice_is_recorded_and_a_continued_run_keeps_it(synthetic_shards, tmp_path, capsys):
     """Another mode would give other bits."""
-    run, step = tmp_path / "run", Stepper.step
-
-    def stopped(stepper, *rest):
-        step(stepper, *rest)
-        if stepper.state.step == 1:
-            signal.raise_signal(signal.SIGTERM)
-
-    times = copy.copy(TIMES)
-    monkeypatch.setattr(step_mode, "_seconds_a_step", lambda *_: times["eager"])
-    with monkeypatch.context() as patch:
-        patch.setattr(Stepper, "step", stopped)
+    run = tmp_path / "run"
+    with signalled_after(1, signal.SIGTERM):
         assert run_command(train.main, run_flags(synthetic_shards, run)) == 75
-    assert starts_of(run)[0]["step_mode"] == "eager"
-    assert "step: eager (measured: eager 1e+03 ms)" in capsys.readouterr().out
-    times["eager"] = 2.0
+    first = starts_of(run)[0]
+    assert first["step_mode"] == "eager"
+    assert (
+        f"step: eager (measured: eager {1000 * first['step_mode_seconds']['eager']:.3g} ms)" in capsys.readouterr().out
+    )
     assert run_command(train.main, run_flags(synthetic_shards, run)) == 0
-    assert [start["step_mode_seconds"] for start in starts_of(run)] == [{"eager": 1.0}] * 2
+    assert [start["step_mode_seconds"] for start in starts_of(run)] == [first["step_mode_seconds"]] * 2
 
 
 @pytest.mark.parametrize("mode", ["captured", "compiled-captured"])
@@ -287,6 +281,6 @@ def test_graphs_asked_for_on_a_cpu_are_refused(synthetic_shards, tmp_path, capsy
 
 
 def test_compiling_asked_for_without_a_compiler_is_refused(synthetic_shards, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(step_mode.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     assert run_command(train.main, run_flags(synthetic_shards, tmp_path / "run", "--step", "compiled")) == 2
     assert "needs a compiler (g++, for a GPU gcc)" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """Training: exact resume, honest stops, refusals. On the synthetic set, the shallowest network, a handful of steps."""
 
-import errno
 import json
 import os
 import re
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from interference import around_steps, bad_images, full_disk, signalled_after
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from fastwsol import evaluate
 from fastwsol import train as training
@@ -20,8 +21,6 @@ from fastwsol.host.files import sole_worker
 from fastwsol.network import preact_resnet
 from fastwsol.runs.checkpoint import hash_of, newest_valid
 from fastwsol.runs.folder import RunDir
-from fastwsol.training import step, step_mode
-from fastwsol.training.step_mode import Stepper
 
 STEPS = 12
 """Of 16 images out of 80: the second epoch begins with step 5, the third with step 10."""
@@ -54,29 +53,10 @@ def end_of(run: Path):
     return json.loads(last.read_text()), rows
 
 
-def stop_after(monkeypatch, last: int) -> None:
-    """Let the run get SIGTERM in its step `last`, as a scheduler would send it."""
-    step = Stepper.step
-
-    def signalled(stepper, *rest):
-        step(stepper, *rest)
-        if stepper.state.step == last:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(Stepper, "step", signalled)
-    without_probe(monkeypatch)
-
-
-def without_probe(monkeypatch) -> None:
-    """The cost announcement takes steps of its own, which a test that counts steps does not want."""
-    monkeypatch.setattr("fastwsol.training.progress.probe_images_per_second", lambda *_: 100.0)
-
-
 @pytest.mark.parametrize("last", [5, 7], ids=["at an epoch's edge", "inside an epoch"])
-def test_a_run_stopped_and_continued_equals_an_unbroken_one(unbroken, synthetic_shards, tmp_path, monkeypatch, last):
+def test_a_run_stopped_and_continued_equals_an_unbroken_one(unbroken, synthetic_shards, tmp_path, last):
     """Weights, momentum, totals and metrics rows, bit for bit."""
-    with monkeypatch.context() as patch:
-        stop_after(patch, last)
+    with signalled_after(last, signal.SIGTERM):
         assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 75
     assert newest_valid(tmp_path / "run" / "checkpoints").step == last
     assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 0
@@ -105,50 +85,43 @@ def test_a_killed_run_continues_from_its_last_checkpoint_to_the_same_end(unbroke
     assert [start["step"] for start in starts] == [0, killed_at]
 
 
-def test_a_compiled_run_on_two_threads_continues_to_the_same_bits(synthetic_shards, tmp_path, monkeypatch):
+def test_a_compiled_run_on_two_threads_continues_to_the_same_bits(synthetic_shards, tmp_path):
     """As users run it; an evaluation lies on each side of the stop."""
 
     def compiled(run):
         return run_train(*flags(synthetic_shards, run, "--threads", "2", "--step", "compiled"))
 
     assert compiled(tmp_path / "unbroken") == 0
-    with monkeypatch.context() as patch:
-        stop_after(patch, 7)
+    with signalled_after(7, signal.SIGTERM):
         assert compiled(tmp_path / "run") == 75
     assert compiled(tmp_path / "run") == 0
     assert end_of(tmp_path / "run") == end_of(tmp_path / "unbroken")
 
 
 @pytest.mark.parametrize("last", [4, 6], ids=["where images grow", "between"])
-def test_growing_images_and_averaged_weights_continue_to_the_same_bits(synthetic_shards, tmp_path, monkeypatch, last):
+def test_growing_images_and_averaged_weights_continue_to_the_same_bits(synthetic_shards, tmp_path, last):
     """Sides 32, 48 and 64, four steps each."""
     more = ("--start-size", "32", "--average-steps", "3", "--label-smoothing", "0.1")
     assert run_train(*flags(synthetic_shards, tmp_path / "unbroken", *more)) == 0
-    with monkeypatch.context() as patch:
-        stop_after(patch, last)
+    with signalled_after(last, signal.SIGTERM):
         assert run_train(*flags(synthetic_shards, tmp_path / "run", *more)) == 75
     assert run_train(*flags(synthetic_shards, tmp_path / "run", *more)) == 0
     assert end_of(tmp_path / "run") == end_of(tmp_path / "unbroken")
 
 
-def test_a_run_with_averaged_weights_is_evaluated_with_them(synthetic_shards, tmp_path, monkeypatch):
+def test_a_run_with_averaged_weights_is_evaluated_with_them(synthetic_shards, tmp_path):
     """At its end, and by `evaluate`: the same report, and not the one of the weights themselves."""
     run = tmp_path / "run"
     assert run_train(*flags(synthetic_shards, run, "--average-steps", "3")) == 0
     saved = newest_valid(run / "checkpoints").tensors
     assert not torch.equal(saved["average.fc.weight"], saved["model.fc.weight"])
     seen = []
-    evaluate_model = evaluate.evaluate_model
-
-    def watched(model, *rest, **more):
-        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        return evaluate_model(model, *rest, **more)
-
     before = json.loads((run / "report.json").read_text())
-    monkeypatch.setattr(evaluate, "evaluate_model", watched)
-    assert run_command(evaluate.main, [str(run), "--threads", "1"]) == 0
+    hook = register_module_forward_pre_hook(lambda module, _: seen.append(module) if hasattr(module, "fc") else None)
+    with hook:
+        assert run_command(evaluate.main, [str(run), "--threads", "1"]) == 0
     assert json.loads((run / "report.json").read_text())["counts"] == before["counts"]
-    for name, tensor in seen[0].items():
+    for name, tensor in seen[0].state_dict().items():
         assert torch.equal(tensor, saved[f"average.{name}"]), name
 
 
@@ -164,24 +137,19 @@ def restored_determinism(monkeypatch):
 
 @pytest.mark.usefixtures("restored_determinism")
 def test_deterministic_reaches_every_step_and_is_not_part_of_what_the_run_is(
-    unbroken, synthetic_shards, tmp_path, monkeypatch, capsys
+    unbroken, synthetic_shards, tmp_path, capsys
 ):
     """Begun without and continued with it: the same run, to the same bits on a CPU, and nothing to be told."""
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        stop_after(patch, 5)
+    with signalled_after(5, signal.SIGTERM):
         assert run_train(*flags(synthetic_shards, run)) == 75
-    seen = []
-    step = Stepper.step
+    seen, cudnn = [], torch.backends.cudnn
 
-    def watched(*arguments):
-        step(*arguments)
-        cudnn = torch.backends.cudnn
+    def look(_state):
         seen.append((torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, not cudnn.benchmark))
 
-    monkeypatch.setattr(Stepper, "step", watched)
-    without_probe(monkeypatch)
-    assert run_train(*flags(synthetic_shards, run, "--deterministic")) == 0
+    with around_steps(after=look):
+        assert run_train(*flags(synthetic_shards, run, "--deterministic")) == 0
     assert seen == [(True, True, True)] * (STEPS - 5)
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert end_of(run) == end_of(unbroken)
@@ -190,10 +158,9 @@ def test_deterministic_reaches_every_step_and_is_not_part_of_what_the_run_is(
     assert [start["deterministic"] for start in starts] == [False, True]
 
 
-def test_a_run_begun_before_a_setting_was_recorded_continues(unbroken, synthetic_shards, tmp_path, monkeypatch, capsys):
+def test_a_run_begun_before_a_setting_was_recorded_continues(unbroken, synthetic_shards, tmp_path, capsys):
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        stop_after(patch, 5)
+    with signalled_after(5, signal.SIGTERM):
         run_train(*flags(synthetic_shards, run))
     path = run / "environment.json"
     (start,) = json.loads(path.read_text())["starts"]
@@ -204,10 +171,9 @@ def test_a_run_begun_before_a_setting_was_recorded_continues(unbroken, synthetic
     assert end_of(run) == end_of(unbroken)
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(unbroken, synthetic_shards, tmp_path, monkeypatch, capsys):
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(unbroken, synthetic_shards, tmp_path, capsys):
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        stop_after(patch, 7)
+    with signalled_after(7, signal.SIGTERM):
         run_train(*flags(synthetic_shards, run, "--checkpoint-minutes", "0"))
     newest = run / "checkpoints" / "step-000000007.safetensors"
     content = bytearray(newest.read_bytes())
@@ -219,9 +185,9 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(unbroken, synthetic_s
     assert end_of(run) == end_of(unbroken)
 
 
-def test_only_the_newest_checkpoints_are_kept(synthetic_shards, tmp_path, monkeypatch):
-    stop_after(monkeypatch, 6)
-    run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0"))
+def test_only_the_newest_checkpoints_are_kept(synthetic_shards, tmp_path):
+    with signalled_after(6, signal.SIGTERM):
+        run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0"))
     steps = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert steps == [f"step-{done:09d}.{kind}" for done in (4, 5, 6) for kind in ("json", "safetensors")]
 
@@ -251,12 +217,12 @@ def test_another_configuration_in_a_runs_folder_is_refused_by_name(unbroken, syn
     assert "--seed 0, not 3" in capsys.readouterr().err
 
 
-def test_other_shards_under_an_unfinished_run_are_refused(synthetic_shards, tmp_path, monkeypatch, capsys):
+def test_other_shards_under_an_unfinished_run_are_refused(synthetic_shards, tmp_path, capsys):
     from fastwsol.dataset.packer import pack
     from fastwsol.sources.synthetic import Synthetic
 
-    stop_after(monkeypatch, 1)
-    run_train(*flags(synthetic_shards, tmp_path / "run"))
+    with signalled_after(1, signal.SIGTERM):
+        run_train(*flags(synthetic_shards, tmp_path / "run"))
     pack(Synthetic(class_count=4, train_count=20, val_count=10, seed=1), tmp_path / "other")
     assert run_train(*flags(tmp_path / "other", tmp_path / "run")) == 2
     assert "was begun on other shards" in capsys.readouterr().err
@@ -270,62 +236,46 @@ def test_a_folder_with_foreign_files_is_refused(synthetic_shards, tmp_path, caps
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
 
-def test_resume_flag_demands_or_forbids_continuing(synthetic_shards, tmp_path, monkeypatch, capsys):
+def test_resume_flag_demands_or_forbids_continuing(synthetic_shards, tmp_path, capsys):
     run = tmp_path / "run"
     assert run_train(*flags(synthetic_shards, run, "--resume", "require")) == 2
     assert "no checkpoint to continue from" in capsys.readouterr().err
-    stop_after(monkeypatch, 1)
-    assert run_train(*flags(synthetic_shards, run, "--resume", "never")) == 75
+    with signalled_after(1, signal.SIGTERM):
+        assert run_train(*flags(synthetic_shards, run, "--resume", "never")) == 75
     assert run_train(*flags(synthetic_shards, run, "--resume", "never")) == 2
     assert "unfinished" in capsys.readouterr().err
 
 
-def poison(monkeypatch, bad: int) -> None:
-    """Let the images of step `bad` hold NaN."""
-
-    def poisoned(state, loss_of, images, labels):
-        step.change(state, loss_of, images * float("nan") if state.step == bad else images, labels)
-
-    monkeypatch.setattr(step_mode, "change", poisoned)
-
-
-def test_nan_stops_with_step_and_images_and_leaves_no_checkpoint_of_it(synthetic_shards, tmp_path, monkeypatch, capsys):
-    poison(monkeypatch, 3)
-    without_probe(monkeypatch)
-    assert run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0")) == 1
+def test_nan_stops_with_step_and_images_and_leaves_no_checkpoint_of_it(synthetic_shards, tmp_path, capsys):
+    with bad_images(3):
+        assert run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0")) == 1
     message = capsys.readouterr().err
     assert "step 3 was not finite" in message
     assert message.count("train/synthetic-") >= 8
     assert newest_valid(tmp_path / "run" / "checkpoints").step == 3, "three steps were good"
 
 
-def test_nan_before_an_evaluation_is_told_as_such(synthetic_shards, tmp_path, monkeypatch, capsys):
+def test_nan_before_an_evaluation_is_told_as_such(synthetic_shards, tmp_path, capsys):
     """The evaluation of step 5 must not meet the NaN of step 4, which no progress line has read yet."""
-    poison(monkeypatch, 4)
-    without_probe(monkeypatch)
-    assert run_train(*flags(synthetic_shards, tmp_path / "run", "--log-steps", "50")) == 1
+    with bad_images(4):
+        assert run_train(*flags(synthetic_shards, tmp_path / "run", "--log-steps", "50")) == 1
     assert "step 4 was not finite" in capsys.readouterr().err
 
 
-def test_weights_that_are_not_finite_are_not_saved(synthetic_shards, tmp_path, monkeypatch, capsys):
-    step = Stepper.step
+def test_weights_that_are_not_finite_are_not_saved(synthetic_shards, tmp_path, capsys):
+    def burst(state):
+        if state.step == 2:
+            state.model.fc.bias.data[0] = float("inf")
 
-    def burst(stepper, *rest):
-        step(stepper, *rest)
-        if stepper.state.step == 2:
-            stepper.state.model.fc.bias.data[0] = float("inf")
-
-    monkeypatch.setattr(Stepper, "step", burst)
-    without_probe(monkeypatch)
-    assert run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0")) == 1
+    with around_steps(after=burst):
+        assert run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0")) == 1
     assert "model.fc.bias is not finite after step 2" in capsys.readouterr().err
     assert newest_valid(tmp_path / "run" / "checkpoints").step == 1
 
 
-def test_checkpoints_none_of_which_can_be_read_stop_the_run_and_stay(synthetic_shards, tmp_path, monkeypatch, capsys):
+def test_checkpoints_none_of_which_can_be_read_stop_the_run_and_stay(synthetic_shards, tmp_path, capsys):
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2)
+    with signalled_after(2, signal.SIGTERM):
         run_train(*flags(synthetic_shards, run, "--checkpoint-minutes", "0"))
     for path in (run / "checkpoints").glob("*.safetensors"):
         path.write_bytes(b"")
@@ -335,10 +285,9 @@ def test_checkpoints_none_of_which_can_be_read_stop_the_run_and_stay(synthetic_s
     assert (sorted((run / "checkpoints").iterdir()), (run / "metrics.jsonl").read_bytes()) == before
 
 
-def test_a_checkpoint_of_another_label_order_is_refused(synthetic_shards, tmp_path, monkeypatch, capsys):
+def test_a_checkpoint_of_another_label_order_is_refused(synthetic_shards, tmp_path, capsys):
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        stop_after(patch, 1)
+    with signalled_after(1, signal.SIGTERM):
         run_train(*flags(synthetic_shards, run))
     (path,) = (run / "checkpoints").glob("*.json")
     scalars = json.loads(path.read_text())
@@ -356,14 +305,12 @@ def test_two_processes_do_not_work_in_one_run_folder(synthetic_shards, tmp_path,
     assert "another process is at work here" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_one_line_and_status_1(synthetic_shards, tmp_path, monkeypatch, capsys):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device", "step-000000001.safetensors")
-
-    monkeypatch.setattr("fastwsol.runs.checkpoint.write_durably", full)
-    without_probe(monkeypatch)
-    assert run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0")) == 1
-    assert capsys.readouterr().err.startswith("failed: step-000000001.safetensors: No space left on device")
+def test_a_full_disk_is_one_line_and_status_1(synthetic_shards, tmp_path, capsys):
+    with full_disk("step-000000001.safetensors"):
+        assert run_train(*flags(synthetic_shards, tmp_path / "run", "--checkpoint-minutes", "0")) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"failed: {tmp_path / 'run' / 'checkpoints' / 'step-000000001.safetensors'}: ")
+    assert "No space left on device" in message
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ Decoding = Literal["host", "mixed"]
 class DaliBatches(Batches):
     """An endless iterator over a stream's batches, from step `start` on, decoded by DALI.
 
-    Raises RunFailure naming the images when DALI cannot decode a batch. (For a GPU and decoding on the host, DALI 2.4
-    ends the process there instead. Packing lets no such image pass, and a start none that has changed.)
+    Raises RunFailure naming the images when DALI cannot decode a batch. (With a GPU and decoding on the host, DALI 2.4
+    ends the process instead. Packing refuses such images, and opening the shards refuses files that changed since.)
     """
 
     def __init__(
@@ -97,13 +97,13 @@ class DaliBatches(Batches):
 
     def _bad_images(self, ids: NDArray[np.int64]) -> str:
         """Name those of a lost batch's images that do not decode, one by one: DALI tells one at most, by its index."""
-        bad = []
+        damaged_ids = []
         for index in np.unique(ids):
             try:
                 decode(self._stream.split.image(int(index)))
             except ValueError as error:
-                bad.append(f"{self._stream.split.names([index])[0]} ({error})")
-        return "; ".join(bad)
+                damaged_ids.append(f"{self._stream.split.names([index])[0]} ({error})")
+        return "; ".join(damaged_ids)
 
 
 def kernel_serves(stream: Stream, device: torch.device) -> bool:

@@ -64,7 +64,7 @@ def is_built(shards: Shards, name: str, folder: Path) -> bool:
 
 
 def never() -> bool:
-    """Nobody asks to give up."""
+    """Always false: the work is never given up."""
     return False
 
 
@@ -109,7 +109,7 @@ def _key(shards: Shards, name: str) -> dict[str, Any]:
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
-    """What the store's JSON says, or nothing where it says nothing of use: the store is then built anew."""
+    """The content of the store's JSON. It is empty where the file cannot be used: the store is then built anew."""
     try:
         about = json.loads((folder / f"{name}.json").read_bytes())
     except (OSError, ValueError):
@@ -132,12 +132,12 @@ def _is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
 
 
 def _build(split: Split, path: Path, threads: int, gives_up: Callable[[], bool]) -> None:
-    """Decode the split into `path`. Not flushed to the disk: what a crash tears, the hash tells."""
+    """Decode the split into `path`. The file is not flushed to the disk: the hash finds what a crash damages."""
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     shape = (len(split), int(split.heights[0]), int(split.widths[0]), 3)
 
-    def line(done: int, rate: float, left: float) -> str:
-        return f"decoding {split.name} once  {done:,} of {len(split):,} images  {duration(left)} left"
+    def line(images: int, rate: float, left: float) -> str:
+        return f"decoding {split.name} once  {images:,} of {len(split):,} images  {duration(left)} left"
 
     ticker = Ticker(len(split), line)
     try:
@@ -152,12 +152,12 @@ def _build(split: Split, path: Path, threads: int, gives_up: Callable[[], bool])
                     raise RunFailure(f"{split.names([row])[0]} cannot be decoded ({error}); pack anew") from None
             return len(rows)
 
-        done = 0
+        decoded_images = 0
         with ThreadPoolExecutor(threads) as pool:
             try:
                 for count in pool.map(decode_chunk, range(0, len(split), _CHUNK)):
-                    done += count
-                    ticker.update(done)
+                    decoded_images += count
+                    ticker.update(decoded_images)
                     if gives_up():
                         raise Interrupted(f"{path} is not built yet; the same command begins it anew")
             except BaseException:
@@ -185,9 +185,9 @@ def _new_file(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 @contextlib.contextmanager
 def _locked(folder: Path, name: str, gives_up: Callable[[], bool]) -> Iterator[None]:
-    """Hold the store's lock; where another process does, say so and wait. It is let go when the process ends, however
-    it does. In a folder that cannot be written nobody builds, and none is needed. Raises Interrupted where waiting is
-    to be given up.
+    """Hold the store's lock. Where another process holds it, say so and wait. The system releases it when the process
+    ends, however it ends. A folder that cannot be written needs no lock, since nobody can build there. Raises
+    Interrupted where `gives_up` returns true.
     """
     if not os.access(folder, os.W_OK):
         yield

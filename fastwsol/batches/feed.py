@@ -33,13 +33,14 @@ from fastwsol.host.processes import World
 Data = Literal["auto", "dali", "resident"]
 
 _SHARE_OF_MEMORY = 0.5
-"""Stores may take so much of the memory that is free: what is mapped and does not stay there is read again and again.
+"""The share of the free memory that stores may take. A mapped file that does not fit is read from the disk again and
+again.
 """
 
 
 @dataclass(frozen=True)
 class DataFlags:
-    """How images become batches; the same ones, whatever is chosen."""
+    """How images become batches. Every choice gives the same batches."""
 
     data: Data = "auto"
     """resident: decode the images once, into a file that is mapped (on a GPU, a tensor); dali: decode them in every
@@ -56,7 +57,7 @@ class Feed:
         self._on_device: dict[str, torch.Tensor] = {}
 
     def batches(self, stream: Stream, start: int = 0, threads: int | None = None) -> Batches:
-        """The batches of `stream` from step `start` on, made by `threads` threads where not by as many as there are."""
+        """The batches of `stream` from step `start` on, made by `threads` threads, by default the feed's."""
         threads, name = threads or self._threads, stream.split.packed_name
         device, dtype = self._autocast.device, self._autocast.dtype
         if name not in self._stores:
@@ -102,8 +103,8 @@ def open_feed(
 ) -> Feed:
     """The feed for the packed splits `names` of `shards`, none of which may be a subset.
 
-    Stores are built where there are none; under --data auto only where `builds`. Raises UserError where what was asked
-    for cannot be had, Interrupted where `gives_up` says so while a store is built.
+    Stores are built where there are none; under --data auto only where `builds`. Raises UserError where the path asked
+    for is not possible here, and Interrupted where `gives_up` returns true while a store is built.
     """
 
     def open_stores(verify: bool) -> dict[str, Store]:
@@ -124,21 +125,21 @@ def _open_stores(
 ) -> dict[str, Store]:
     folder = flags.store if flags.store is not None else default_folder(shards)
     stores: dict[str, Store] = {}
-    taken = 0
+    bytes_in_memory = 0
     for name in names:
         if flags.data == "dali":
             obstacle: str | None = "as asked"
         elif flags.data == "auto" and not builds and not is_built(shards, name, folder):
             obstacle = "decoded once it is worth a store"
         else:
-            obstacle = _obstacle(shards, name, folder, device, taken)
+            obstacle = _obstacle(shards, name, folder, device, bytes_in_memory)
         if obstacle is None:
             try:
                 stores[name] = open_store(shards, name, folder, threads, verify, gives_up)
             except OSError as error:
                 obstacle = f"{error.filename or folder} cannot be written ({error.strerror})"
         if obstacle is None:
-            taken += store_bytes(shards.splits[name])
+            bytes_in_memory += store_bytes(shards.splits[name])
             print(f"{name}: decoded once, {stores[name].path} ({_bytes(stores[name].pixels.nbytes)})", flush=True)
         elif flags.data == "resident":
             raise UserError(f"--data resident: {name}: {obstacle}; use --data dali, or another folder with --store")
@@ -148,8 +149,8 @@ def _open_stores(
     return stores
 
 
-def _obstacle(shards: Shards, name: str, folder: Path, device: torch.device, taken: int) -> str | None:
-    """Why the packed split cannot be decoded once, or None. `taken`: bytes of other stores."""
+def _obstacle(shards: Shards, name: str, folder: Path, device: torch.device, bytes_in_memory: int) -> str | None:
+    """Why the packed split cannot be decoded once, or None. `bytes_in_memory`: of other stores."""
     split = shards.splits[name]
     if not of_one_size(split):
         sizes = len(np.unique(np.stack([split.widths, split.heights]), axis=1).T)
@@ -160,7 +161,7 @@ def _obstacle(shards: Shards, name: str, folder: Path, device: torch.device, tak
     available = memory_available()
     if device.type == "cuda":
         available = torch.cuda.mem_get_info(device)[0]
-    if taken + needed > _SHARE_OF_MEMORY * available:
+    if bytes_in_memory + needed > _SHARE_OF_MEMORY * available:
         what = "GPU memory" if device.type == "cuda" else "memory"
         return f"takes {_bytes(needed)}, and {_bytes(available)} of {what} are free"
     return None

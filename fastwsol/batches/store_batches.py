@@ -17,15 +17,15 @@ from fastwsol.batches.views_cpu import Shower
 from fastwsol.batches.views_gpu import DeviceViews, make_show
 
 CHUNK_VIEWS = 256
-"""Views that a thread makes at a time, of several small batches where need be: so that what is done once for all of
-them costs little.
+"""Views that a thread makes at a time. Small batches are made several at once, so that the fixed cost of a call is
+small.
 """
 
 
 class StoreBatches(Batches):
     """An endless iterator over a stream's batches on the CPU, from step `start` on, made ahead by `threads` threads.
 
-    Each thread makes whole batches: they then wait for each other as seldom as can be.
+    Each thread makes whole batches, so threads seldom wait for each other.
     """
 
     def __init__(self, stream: Stream, store: Store, dtype: torch.dtype, threads: int, start: int = 0) -> None:
@@ -52,8 +52,8 @@ class StoreBatches(Batches):
         self._ahead.append(self._pool.submit(_make, self._stream, self._pixels, self._shower, steps, self._room()))
 
     def _room(self) -> NDArray[Any]:
-        """Memory for a chunk, on loan until no tensor uses it any more: fresh memory costs as much as the views, page
-        by page.
+        """Memory for a chunk. It is used again when no tensor refers to it any more: fresh memory costs as much time as
+        the views, page by page.
         """
         try:
             memory = self._free.pop()

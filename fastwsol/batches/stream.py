@@ -1,4 +1,4 @@
-"""What a batch is, which images it holds, and how they are shown: all of it but where the pixels come from.
+"""What a batch is, which images it holds, and how they are shown. Where the pixels come from is decided elsewhere.
 
 The step alone determines a batch, so a stream that starts at step k gives what an unbroken one gives at step k.
 """
@@ -38,8 +38,8 @@ class Batch:
 class Batches(ABC):
     """An endless iterator over the batches of a stream, however they are made.
 
-    A step may ask for a batch in two parts: `take`, which is different each time, and `show`, which does the same
-    operations on a device each time, so that they can be captured with the rest of the step.
+    A step may ask for a batch in two parts. `take` differs from step to step. `show` does the same operations on a
+    device each time, so that they can be captured with the rest of the step.
     """
 
     def __iter__(self) -> "Batches":
@@ -81,7 +81,8 @@ class Stream:
 
 
 def training_plan(seed: int, count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> BatchPlan:
-    """The endless stream over `count` images, cut into batches; of each the part of process `rank`.
+    """The endless stream over `count` images, cut into batches. The plan gives the part of process `rank` in each
+    batch.
 
     The parts of all processes end to end are the same batch at any world size, which must divide `batch_size`.
     """

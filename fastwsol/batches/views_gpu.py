@@ -1,4 +1,5 @@
-"""Views of decoded images in plain torch, for torch.compile to make one pass of: what `kernels.show_views` is on a GPU.
+"""Views of decoded images on a GPU, in plain torch, which torch.compile turns into one pass. `kernels.show_views` does
+the same on a CPU.
 
 The same windows, flips, cells and jitter give the same masks exactly and the same pixels within a level: taps are found
 in whole numbers, weights are float32, and a GPU fuses products with sums.
@@ -74,8 +75,8 @@ def make_show(
     dtype: torch.dtype,
     compiled: bool,
 ) -> Show:
-    """The function that shows decoded images of a size on a device; with `compiled`, and where there is something to
-    resample, as one pass over them. Kept, so that each is compiled once.
+    """The function that shows decoded images of one size on a device. With `compiled`, and where pixels are resampled,
+    it is one pass over them. Functions are cached, so that each is compiled once.
     """
     whole = not augmentation.crops and height == width == augmentation.image_size
 
@@ -106,17 +107,18 @@ def _show(pixels: Tensor, views: DeviceViews, options: _ViewOptions) -> Tensor:
         levels = _shrunk(pixels, views, options)
     else:
         levels = _resampled(pixels, views, options)
-    kept = None
+    visible = None
     if views.cells is not None and not options.hides_first:
         cell = _cell_of(torch.arange(options.size, device=pixels.device), views.cells.shape[1], options.size)
-        kept = views.cells[:, cell[:, None], cell[None, :], None] != 0
+        visible = views.cells[:, cell[:, None], cell[None, :], None] != 0
     if views.matrices is not None:
         # The jitter is the tail of every method: it acts on hidden cells too, which the mirror after it moves as well.
-        kept = None if kept is None else _mirrored(kept, views.flips)
-        levels = levels if kept is None else torch.where(kept, levels, options.hidden_pixel)
-        levels, kept = _jittered(levels, views), None
+        visible = None if visible is None else _mirrored(visible, views.flips)
+        levels = levels if visible is None else torch.where(visible, levels, options.hidden_pixel)
+        levels, visible = _jittered(levels, views), None
     images = levels * options.scale + options.shift
-    images = images if kept is None else images.masked_fill(~kept, 0.0)  # `torch.where` would send its 0 to the GPU
+    if visible is not None:
+        images = images.masked_fill(~visible, 0.0)  # `torch.where` would send its 0 to the GPU
     return images.to(options.dtype).permute(0, 3, 1, 2)
 
 
@@ -161,8 +163,8 @@ def _shrunk(pixels: Tensor, views: DeviceViews, options: _ViewOptions) -> Tensor
     if views.cells is not None and options.hides_first:
         rows, columns = (torch.arange(length, device=pixels.device) for length in (height, width))
         count = views.cells.shape[1]
-        kept = views.cells[:, _cell_of(rows, count, height)[:, None], _cell_of(columns, count, width)[None, :]] != 0
-        images = torch.where(kept[..., None], images, options.hidden_pixel)
+        visible = views.cells[:, _cell_of(rows, count, height)[:, None], _cell_of(columns, count, width)[None, :]] != 0
+        images = torch.where(visible[..., None], images, options.hidden_pixel)
     down = _wide_weights(y, window_height, height, options)
     across = _wide_weights(x, window_width, width, options)
     across = torch.where(views.flips[:, None, None] != 0, across.flip(1), across)
@@ -170,8 +172,8 @@ def _shrunk(pixels: Tensor, views: DeviceViews, options: _ViewOptions) -> Tensor
     return torch.floor(torch.einsum("nsw,ntwc->ntsc", across, lines) + 0.5).clamp(0, 255).contiguous()
 
 
-def _wide_weights(start: Tensor, length: Tensor, whole: int, options: _ViewOptions) -> Tensor:
-    """What each of an image's `whole` pixels along an axis gives to each of a view's: float32 [N, S, whole].
+def _wide_weights(start: Tensor, length: Tensor, full_length: int, options: _ViewOptions) -> Tensor:
+    """The weight of each of an image's pixels in each of a view's, along an axis: float32 [N, S, full_length].
 
     Windows are as in `_taps`. What a filter would take from beyond a window's end, it takes from the end.
     """
@@ -188,10 +190,10 @@ def _wide_weights(start: Tensor, length: Tensor, whole: int, options: _ViewOptio
         far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
         return near * (distance < 1) + far * ((distance >= 1) & (distance < 2))
 
-    place = torch.arange(whole, device=start.device) - start[:, None, None]
+    place = torch.arange(full_length, device=start.device) - start[:, None, None]
     end = length[:, None, None] - 1
     weights = weight(place) * ((place >= 0) & (place <= end))
-    reach = math.ceil((2 if options.bicubic else 1) * max(1, whole / options.size))
+    reach = math.ceil((2 if options.bicubic else 1) * max(1, full_length / options.size))
     beyond = torch.arange(1, reach + 1, device=start.device)
     before, behind = (weight(each).sum(2, keepdim=True) for each in (-beyond, end + beyond))
     weights = weights + before * (place == 0) + behind * (place == end)

@@ -37,18 +37,18 @@ def _view(
 ) -> NDArray[np.float32]:
     size = augmentation.image_size
     mean_pixel = np.rint(mean).astype(np.uint8)
-    kept = None
+    visible = None
     if views.cells is not None:
-        kept = enlarge_cells(views.cells[i], *(image.shape[:2] if augmentation.hides_first else (size, size)))[
+        visible = enlarge_cells(views.cells[i], *(image.shape[:2] if augmentation.hides_first else (size, size)))[
             ..., None
         ]
-    if kept is not None and augmentation.hides_first:
-        image = np.where(kept, image, mean_pixel)
+    if visible is not None and augmentation.hides_first:
+        image = np.where(visible, image, mean_pixel)
     x, y, width, height = views.windows[i]
     image = resize(image[y : y + height, x : x + width], size, augmentation.resampler)
     if views.color is not None:
-        if kept is not None and not augmentation.hides_first:
-            image = np.where(kept, image, mean_pixel)
+        if visible is not None and not augmentation.hides_first:
+            image = np.where(visible, image, mean_pixel)
         for k in range(COLOR_STEPS):
             own_mean = image.mean(axis=(0, 1), dtype=np.float64)
             shift = views.color.mean_weights[i, k] * own_mean + views.color.offsets[i, k]
@@ -56,8 +56,8 @@ def _view(
     if views.flips[i]:
         image = image[:, ::-1]
     normalised = ((image - np.array(mean)) / np.array(std)).astype(np.float32)
-    if kept is not None and not augmentation.hides_first and views.color is None:
-        normalised = normalised * kept
+    if visible is not None and not augmentation.hides_first and views.color is None:
+        normalised = normalised * visible
     return normalised
 
 

@@ -21,9 +21,9 @@ class FirstClasses:
     upright = False  # they were packed as they are to be
 
     def __init__(self, shards: Shards, count: int) -> None:
-        known = len(shards.manifest.classes)
-        if not 1 <= count <= known:
-            raise UserError(f"--classes {count}: {shards.folder} has {known} classes; choose 1 to {known}")
+        class_count = len(shards.manifest.classes)
+        if not 1 <= count <= class_count:
+            raise UserError(f"--classes {count}: {shards.folder} has {class_count} classes; choose 1 to {class_count}")
         self.classes = shards.manifest.classes[:count]
         self.identity = shards.manifest.source
         self.splits = tuple(shards.splits)
@@ -67,11 +67,11 @@ def folder_of_first_classes(folder: Path, count: int) -> Path:
 
 
 def with_first_classes(folder: Path, count: int) -> Path:
-    """The folder of the first `count` classes of the shards in `folder`, which is packed beside it where it is not
-    there; all of them are `folder` itself.
+    """The folder of the first `count` classes of the shards in `folder`. It lies beside `folder`, and is packed if it
+    is not there. For all classes it is `folder` itself.
 
-    It is named after the content of the shards too: of a set that was packed anew, with other images, there is another
-    one. Raises UserError where `folder` has not so many classes, or something else lies in the way.
+    Its name holds a digest of the shards, so that a set packed anew with other images has a folder of its own. Raises
+    UserError where `folder` has fewer classes, or something else lies in that place.
     """
     manifest, _ = read_manifest(folder)
     if count == len(manifest.classes):
@@ -79,8 +79,8 @@ def with_first_classes(folder: Path, count: int) -> Path:
     out = folder_of_first_classes(folder, count)
     if not (out / MANIFEST_NAME).is_file():
         pack(FirstClasses(open_shards(folder), count), out)
-    there, _ = read_manifest(out)
-    if (there.source, there.classes) != (manifest.source, manifest.classes[:count]):
+    earlier, _ = read_manifest(out)
+    if (earlier.source, earlier.classes) != (manifest.source, manifest.classes[:count]):
         raise UserError(
             f"--classes {count}: {out} holds another data set; move it away, or pack with --classes {count}"
         )

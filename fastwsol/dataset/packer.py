@@ -38,8 +38,8 @@ def pack(
     workers: int | None = None,
     quarantine: bool = False,
 ) -> Manifest:
-    """Pack every split of `source` into the folder `out`, behind what the same packing left there, and give its
-    manifest.
+    """Pack every split of `source` into the folder `out` and return the manifest. A packing that was stopped goes on
+    behind its last whole shard.
 
     workers: threads that decode; default all cores. The result depends neither on it nor on where an earlier packing
     was stopped. Raises UserError for a bad image (with `quarantine`: for a split or class that has no other) or an
@@ -271,7 +271,9 @@ def _chunks(records: Iterator[Record | Fault]) -> Iterator[list[Record | Fault]]
 
 
 _ROUNDING = 1.0
-"""Pixels, less than which a box may reach outside its image: annotation tools round so, and the packer cuts it."""
+"""Pixels. A box may reach outside its image by less than this, as annotation tools round; the packer cuts it at the
+edge.
+"""
 
 
 def _fault(record: Record, facts: ImageFacts | str | None) -> Fault | None:
@@ -299,7 +301,7 @@ def _as_packed(record: Record, facts: ImageFacts) -> Record:
 
 
 def _image_ticker(split: str, count: int) -> Ticker:
-    def line(done: int, rate: float, left: float) -> str:
-        return f"{split}  {done:,} of {count:,} images  {rate:,.0f} images/s  {left:.0f} s left"
+    def line(images: int, rate: float, left: float) -> str:
+        return f"{split}  {images:,} of {count:,} images  {rate:,.0f} images/s  {left:.0f} s left"
 
     return Ticker(count, line)

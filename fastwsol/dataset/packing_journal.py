@@ -1,7 +1,8 @@
 """The journal of a packing: what its finished shards hold, so that the same command goes on behind them.
 
 It lies in the shard folder as packing.json from before the first shard until the manifest is there, and is rewritten
-durably after each shard. It is no part of the data set, but the sign that what else lies there is packing's to remove.
+durably after each shard. It is no part of the data set. Where it lies, the packer may remove the other files of the
+folder.
 """
 
 import hashlib
@@ -105,11 +106,10 @@ class Journal:
         return [each for each in self.finished if each.split == split]
 
     def still_true(self, source: Source) -> list[FinishedShard]:
-        """The finished shards, from the first on, whose file is as it was written and whose records are as they were.
-
-        What lies behind the first that is not would not follow on it.
+        """The finished shards that can be kept: their files are as they were written, and their records are unchanged.
+        The list ends before the first shard that changed, since later shards depend on where it ended.
         """
-        good: list[FinishedShard] = []
+        whole_shards: list[FinishedShard] = []
         starts = dict.fromkeys(source.splits, 0)
         for each in self.finished:
             start, count = starts[each.split], source.count(each.split)
@@ -119,8 +119,8 @@ class Journal:
             if source.fingerprint(each.split, start, each.stop) != each.fingerprint or not self._is_whole(each.shard):
                 break
             starts[each.split] = each.stop
-            good.append(each)
-        return good
+            whole_shards.append(each)
+        return whole_shards
 
     def remove(self) -> None:
         """Remove the journal from the folder."""
@@ -136,10 +136,10 @@ class Journal:
 
 def is_unfinished_work(file_name: str) -> bool:
     """Whether a packing that was stopped before its manifest may have left a file of this name beside its journal."""
-    whole = file_name.removesuffix(PARTIAL_SUFFIX)
-    if whole == MANIFEST_NAME:
-        return whole != file_name
-    return is_shard_name(whole) or whole in (JOURNAL_NAME, QUARANTINE_NAME)
+    final_name = file_name.removesuffix(PARTIAL_SUFFIX)
+    if final_name == MANIFEST_NAME:
+        return final_name != file_name
+    return is_shard_name(final_name) or final_name in (JOURNAL_NAME, QUARANTINE_NAME)
 
 
 def _finished_shard(fields: dict[str, Any]) -> FinishedShard:

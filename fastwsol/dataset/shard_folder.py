@@ -27,7 +27,7 @@ def open_folder(out: Path, source: Source, max_shard_bytes: int, quarantine: boo
     names = sorted(entry.name for entry in out.iterdir())
     if MANIFEST_NAME in names:
         _refuse_finished(out, source)
-    begun = Journal.begin(out, source, max_shard_bytes)
+    new = Journal.begin(out, source, max_shard_bytes)
     earlier = Journal.read(out)
     ours = is_unfinished_work if earlier is not None else (JOURNAL_NAME + PARTIAL_SUFFIX).__eq__
     foreign = [name for name in names if not ours(name)]
@@ -36,15 +36,15 @@ def open_folder(out: Path, source: Source, max_shard_bytes: int, quarantine: boo
             f"{out}: holds {foreign[0]!r}, which packing did not write; give a new or empty folder with --out"
         )
     if earlier is not None:
-        _refuse_other_work(earlier, begun, quarantine)
-        begun.finished = earlier.still_true(source)
-        _say_what_is_kept(out, source, begun, earlier)
-    kept = {each.shard.file for each in begun.finished} | {JOURNAL_NAME}
+        _refuse_other_work(earlier, new, quarantine)
+        new.finished = earlier.still_true(source)
+        _say_what_is_kept(out, source, new, earlier)
+    file_names = {each.shard.file for each in new.finished} | {JOURNAL_NAME}
     for name in names:
-        if name not in kept:
+        if name not in file_names:
             (out / name).unlink()
-    begun.write()
-    return begun
+    new.write()
+    return new
 
 
 def _refuse_finished(out: Path, source: Source) -> NoReturn:
@@ -61,12 +61,12 @@ def _refuse_finished(out: Path, source: Source) -> NoReturn:
     )
 
 
-def _refuse_other_work(earlier: Journal, begun: Journal, quarantine: bool) -> None:
-    """Raise UserError where the shards of the one cannot be part of the other's data set."""
-    if earlier.work != begun.work:
+def _refuse_other_work(earlier: Journal, new: Journal, quarantine: bool) -> None:
+    """Raise UserError where the shards of the earlier packing cannot be part of the new one's data set."""
+    if earlier.work != new.work:
         source, classes = earlier.work.get("source"), earlier.work.get("classes", ())
         what = f"{source} with {len(classes)} classes"
-        if (source, classes) == (begun.work["source"], begun.work["classes"]):
+        if (source, classes) == (new.work["source"], new.work["classes"]):
             what = "another version of this program"
         raise UserError(
             f"{earlier.folder}: holds an unfinished packing of {what}; finish that with its own command, delete the "

@@ -15,7 +15,9 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_durably, write_json
 
 MAX_SHARD_BYTES = 64 * 2**20
-"""Largest shard. A packing that was stopped goes on behind its last whole one, so this is what a stop can cost."""
+"""The largest shard. A packing that was stopped goes on behind its last whole shard, so a stop costs at most this much
+work.
+"""
 
 # Rows are held in memory a record batch at a time, so this bounds the writer. Large enough that Arrow's per-batch
 # metadata (about 1 KiB) and the reader's per-batch work vanish.

@@ -67,7 +67,7 @@ def sweep(
     truths: NDArray[np.int64],
     offsets: NDArray[np.int64],
     threads: int,
-    tick: Callable[[int], None] = lambda done: None,
+    tick: Callable[[int], None] = lambda images: None,
 ) -> WsolevalSweep:
     """Box the map [h, w] of each image, `map_of(n)`, at every cut; image n owns rows offsets[n] up to offsets[n + 1] of
     `truths`.
@@ -93,8 +93,8 @@ def sweep(
     cv2.setNumThreads(1)  # in each of the pool's
     try:
         with ThreadPoolExecutor(threads) as pool:
-            for done, _ in enumerate(pool.map(work, range(count)), 1):
-                tick(done)
+            for images, _ in enumerate(pool.map(work, range(count)), 1):
+                tick(images)
     finally:
         cv2.setNumThreads(threads_before)
     return swept

@@ -193,12 +193,12 @@ def console(most: int | None = None) -> Console:
 def _columns(report: dict[str, Any]) -> list[str]:
     """The rates that are shown, in order: those that could be measured."""
     loc = LOC_NAMES[report["cam_class"]]
-    wanted = ["top1_clas", "top5_clas", *(f"top1_loc@{t}" for t in IOU_THRESHOLDS), "top5_loc@0.5"]
-    wanted += [f"{loc}@{t}" for t in IOU_THRESHOLDS]
+    names = ["top1_clas", "top5_clas", *(f"top1_loc@{t}" for t in IOU_THRESHOLDS), "top5_loc@0.5"]
+    names += [f"{loc}@{t}" for t in IOU_THRESHOLDS]
     if len(report["classes"]) <= _MANY_CLASSES:
-        wanted = [name for name in wanted if not name.startswith("top5")]
-    known = report["rates"]["strict"]
-    return [name for name in wanted if name in known]
+        names = [name for name in names if not name.startswith("top5")]
+    strict = report["rates"]["strict"]
+    return [name for name in names if name in strict]
 
 
 def title_of(name: str) -> str:
@@ -246,11 +246,11 @@ def _tau(threshold: float) -> str:
 
 def _print_oracles(report: dict[str, Any], row_name: str, out: Console) -> None:
     """MaxBoxAcc beside what boxes reach that look at no image."""
-    for protocol, found in report["max_box_acc"].items():
+    for protocol, of_protocol in report["max_box_acc"].items():
         title = f"{protocol}: the threshold that is best on these very images (an oracle), for each IoU threshold"
         title += f"; maps of {report['wsoleval_side']} pixels" if protocol == "wsoleval" else ""
         table = table_of(title, list(_ORACLE_TITLES.values()))
-        cells = _cells(list(_ORACLE_TITLES), found["rates"], found["intervals"])
+        cells = _cells(list(_ORACLE_TITLES), of_protocol["rates"], of_protocol["intervals"])
         table.add_row(row_name, *cells, style="bold", end_section=True)
         loc = LOC_NAMES[report["cam_class"]]
         for baseline in report["baselines"]:

@@ -1,7 +1,7 @@
 """One forward pass over a split: predictions and maps. Training, `evaluate` and the page share it.
 
-Several processes share it by whole batches, which hold the same images however many they are: so what comes out does
-not depend on their number.
+Several processes share it by whole batches. The batches hold the same images for any number of processes, so the result
+does not depend on it.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ BATCH_SIZE = 256
 
 @dataclass(frozen=True)
 class EvaluationSetup:
-    """On what, and with what, a run's network is evaluated in this process."""
+    """The images that a run's network is evaluated on in this process, and what it computes with."""
 
     config: Config
     shards: Shards

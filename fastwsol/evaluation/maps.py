@@ -1,4 +1,4 @@
-"""The maps of N images, wherever they are from, and the boxes that they give.
+"""The maps of N images, from a network or from files, and the boxes that they give.
 
 Maps of a network cover its square and are upsampled to that; maps from files are upsampled to their image. Both are
 boxed in groups of one size, by the same code.
@@ -86,7 +86,7 @@ class Localized:
 
 
 def localize_maps(
-    maps: Maps, truths: Truths, threshold: float | None = None, tick: Callable[[int], None] = lambda done: None
+    maps: Maps, truths: Truths, threshold: float | None = None, tick: Callable[[int], None] = lambda images: None
 ) -> Localized:
     """Box all maps under every protocol and, `strict`, at every level; `threshold`: at that one too.
 
@@ -97,7 +97,7 @@ def localize_maps(
     curve = CurveHits(np.zeros(shape, bool), np.zeros(shape, bool))
     boxes = {protocol: _nothing_yet(count) for protocol in PROTOCOLS}
     at_asked = None if threshold is None else _nothing_yet(count)
-    done = 0
+    images = 0
     for group in maps.groups(truths):
         rows, own = group.rows, truths.of_rows(group.rows)
         with kernel_threads(len(rows)):
@@ -107,8 +107,8 @@ def localize_maps(
                 _fill(at_asked, group, own, "strict", threshold)
             hits = curve_hits(group.cams, group.size, own.widths, own.heights, own.boxes, own.offsets, IOU_THRESHOLDS)
         curve.single[rows], curve.multiple[rows] = hits.single, hits.multiple
-        done += len(rows)
-        tick(done)
+        images += len(rows)
+        tick(images)
     return Localized(boxes, at_asked, curve)
 
 
@@ -116,10 +116,10 @@ def _nothing_yet(count: int) -> MeasuredBoxes:
     return MeasuredBoxes(np.zeros((count, 4), np.float32), np.full(count, np.nan))
 
 
-def _fill(whole: MeasuredBoxes, group: MapGroup, own: Truths, protocol: str, threshold: float) -> None:
+def _fill(boxes_of_all: MeasuredBoxes, group: MapGroup, own: Truths, protocol: str, threshold: float) -> None:
     boxes = localize(group.cams, protocol, group.size, own.widths, own.heights, threshold)
-    whole.boxes[group.rows] = boxes
-    whole.ious[group.rows] = score_boxes(boxes, own.boxes, own.offsets, protocol)
+    boxes_of_all.boxes[group.rows] = boxes
+    boxes_of_all.ious[group.rows] = score_boxes(boxes, own.boxes, own.offsets, protocol)
 
 
 def localize_as_wsoleval(
@@ -129,5 +129,5 @@ def localize_as_wsoleval(
     swept = sweep(maps.read, maps.square, truths.in_wsoleval_map(maps.square), truths.offsets, threads, tick)
     cut = wsoleval_cut(CAM_THRESHOLD)
     boxes = to_original(swept.boxes[:, cut], truths.widths, truths.heights, swept.side)
-    measured = {**localized.boxes, "wsoleval": MeasuredBoxes(boxes, swept.single[:, cut])}
-    return Localized(measured, localized.at_asked, localized.curve, swept)
+    boxes_of = {**localized.boxes, "wsoleval": MeasuredBoxes(boxes, swept.single[:, cut])}
+    return Localized(boxes_of, localized.at_asked, localized.curve, swept)

@@ -42,7 +42,6 @@ from kernels.levels import threshold_of
 
 REPORT_FORMAT_VERSION = 4
 RESAMPLES = 1000
-_IMAGES_AT_ONCE = 4096  # resampled together: their weights are 16 MiB
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,9 @@ class EvaluatedImages:
         return self.predicted is not None and self.predicted.shape[1] == expected and bool((self.predicted >= 0).all())
 
     def ranks(self) -> NDArray[np.int64] | None:
-        """Where each label stands among what was predicted, as `metrics.ranks` has it; None where that is not known."""
+        """The rank of each label among the predicted classes, as `metrics.ranks` gives it; None where nothing is known
+        of it.
+        """
         if self.labels is None or self.predicted is None:
             return None
         return ranks(self.predicted, self.labels)
@@ -319,7 +320,7 @@ def _oracles(
 ) -> dict[str, dict[str, Any]]:
     """MaxBoxAcc and its kin from hits bool [N, T, thresholds], and their intervals with the best thresholds held.
 
-    (Choosing them anew in each resample would move the interval up: a maximum is drawn to what chance favours.)
+    (If they were chosen anew in each resample, the interval would move up, since a maximum follows chance.)
     """
     of_both = [hits.sum(axis=0) for hits in (single, multiple)]
     at_best = [
@@ -340,11 +341,14 @@ def _plain(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float | None]
     return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
 
 
-def resampled_counts(flags: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """In each of `RESAMPLES` resamples of the N images, how many have each flag: [N, R] -> [RESAMPLES, R]."""
+def resampled_counts(flags: NDArray[np.bool_], images_at_once: int = 4096) -> NDArray[np.float32]:
+    """In each of `RESAMPLES` resamples of the N images, how many have each flag: [N, R] -> [RESAMPLES, R].
+
+    images_at_once: the images whose weights are in memory together, 4 KiB each; the counts do not depend on it.
+    """
     totals = np.zeros((RESAMPLES, flags.shape[1]), np.float32)
-    for start in range(0, len(flags), _IMAGES_AT_ONCE):
-        ids = np.arange(start, min(start + _IMAGES_AT_ONCE, len(flags)))
+    for start in range(0, len(flags), images_at_once):
+        ids = np.arange(start, min(start + images_at_once, len(flags)))
         totals += bootstrap_weights(ids, RESAMPLES) @ flags[ids].astype(np.float32)
     return totals
 

@@ -52,7 +52,7 @@ Outcomes = dict[str, Outcome]
 
 
 class Count(NamedTuple):
-    """Of how many images how many succeeded."""
+    """How many images succeeded, and out of how many."""
 
     succeeded: int
     counted: int
@@ -131,7 +131,7 @@ def counts_of_groups(of_images: Outcomes, groups: npt.NDArray[np.int64], number:
 
 
 def size_groups(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Which group by size each image is in, int64 [N], from the share of it that its object covers; -1 for NaN."""
+    """The size group of each image, int64 [N], from the share of the image that its object covers; -1 for NaN."""
     return np.where(np.isnan(shares), -1, np.searchsorted(OBJECT_SIZES, shares, side="right"))
 
 

@@ -22,9 +22,6 @@ from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
 from fastwsol.network.classifier import Classifier
 
-TUNING_IMAGES = 10_000
-"""At most about so many images trained on are passed through the network to choose a threshold."""
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -64,8 +61,8 @@ def evaluate_model(
         names, wnids = split.names(range(len(split))), [each.wnid for each in shards.manifest.classes]
         images = EvaluatedImages(names, Truths.of_split(split), split.labels, outputs.predicted, wnids)
         train = Truths.of_split(shards.splits["train"])
-        measured = measure(images, NetworkMaps(outputs.cams, square), question, train, chosen, setup.threads)
-        return Evaluation(measured.report(_about(split, step, setup), seconds), measured.rows, outputs)
+        measurement = measure(images, NetworkMaps(outputs.cams, square), question, train, chosen, setup.threads)
+        return Evaluation(measurement.report(_about(split, step, setup), seconds), measurement.rows, outputs)
 
     return world.lead_does(report)
 
@@ -101,8 +98,8 @@ def rates_of(outputs: Outputs, split: Split, square: int) -> dict[str, dict[str,
     return of_protocol
 
 
-def tuning_images(shards: Shards, split_name: str) -> tuple[Split, str]:
-    """The images that a threshold for `split_name` is chosen on: the holdout, or else some that were trained on."""
+def tuning_images(shards: Shards, split_name: str, most: int = 10_000) -> tuple[Split, str]:
+    """The images that a threshold for `split_name` is chosen on: the holdout, or else `most` of those trained on."""
     if "holdout" in shards.splits and split_name != "holdout":
         split = shards.splits["holdout"]
         return split, f"{len(split):,} images held out of train"
@@ -112,6 +109,6 @@ def tuning_images(shards: Shards, split_name: str) -> tuple[Split, str]:
             "--holdout N, or give a number"
         )
     train = shards.splits["train"]
-    per_class = max(1, TUNING_IMAGES // len(np.unique(train.labels)))
+    per_class = max(1, most // len(np.unique(train.labels)))
     split = train.subset("train", holdout_ids(train.labels, per_class))
     return split, f"{len(split):,} images trained on"

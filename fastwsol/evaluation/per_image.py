@@ -48,12 +48,12 @@ class ImageRows:
         boxes: Mapping[str, MeasuredBoxes],
     ) -> ImageRows:
         """From indices of `classes`: labels [N], predicted [N, up to 5] (-1: none), either of them None if unknown."""
-        named = np.array([*classes, ""])
+        class_names = np.array([*classes, ""])
         count = len(names)
         return ImageRows(
             names,
-            named[labels] if labels is not None else np.full(count, ""),
-            named[predicted] if predicted is not None else np.empty((count, 0), np.str_),
+            class_names[labels] if labels is not None else np.full(count, ""),
+            class_names[predicted] if predicted is not None else np.empty((count, 0), np.str_),
             box_counts,
             boxes,
         )

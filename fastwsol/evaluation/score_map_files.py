@@ -100,8 +100,8 @@ def read_annotations(path: Path) -> EvaluatedImages:
     shares = len(truths.boxes) and truths.boxes.max() <= 1 and (truths.boxes % 1 > 0).any()
     if shares and min(truths.widths.min(), truths.heights.min()) > 1:
         raise UserError(f"{path}: every edge lies between 0 and 1; edges are in pixels, multiply by width and height")
-    named = {row.label for row in firsts} | {each for row in firsts for each in row.predicted}
-    classes = sorted(named)
+    names = {row.label for row in firsts} | {each for row in firsts for each in row.predicted}
+    classes = sorted(names)
     index = {name: k for k, name in enumerate(classes)}
     labels = predicted = None
     if "label" in header:

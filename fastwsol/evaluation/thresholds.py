@@ -1,5 +1,5 @@
-"""Which thresholds a report is at: the paper's fixed one, one that was asked for, those chosen on other images, and the
-oracle's. How a threshold cuts a map stands in `kernels.levels`.
+"""The thresholds that a report gives numbers at: the paper's fixed one, one that was asked for, those chosen on other
+images, and the oracle's. How a threshold cuts a map stands in `kernels.levels`.
 """
 
 from dataclasses import dataclass

@@ -72,16 +72,16 @@ parent, *command = sys.argv[1:]
 if os.getppid() != int(parent): sys.exit({INTERRUPTED})
 os.execv(command[0], command)
 """
-"""Becomes the command of its arguments behind the first, having had Linux send it SIGTERM when the thread that started
-it ends (prctl(2)). The first is the process that started it, which may have ended before.
+"""The code of a process that becomes a command. Its first argument is the process that started it; the others are the
+command. Before it becomes the command, it asks Linux for SIGTERM when the thread that started it ends (prctl(2)). It
+ends at once where that process has ended already.
 """
 
 
 def run_logged(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
-    """Start a command whose output is added to `log`, below the command itself. The thread that does must wait for it.
-
-    In a session of its own, so that a terminal's Ctrl-C reaches it only through who started it, once. A SIGKILL of that
-    one is a SIGTERM to it.
+    """Start a command whose output is added to `log`, below the command itself. The thread that starts it must wait for
+    it. The command has a session of its own, so that a terminal's Ctrl-C reaches it once, through the process that
+    started it. If that process is killed by SIGKILL, the command gets SIGTERM.
     """
     tied = [sys.executable, "-c", _TIED, str(os.getpid()), *command]
     with log.open("ab") as file:

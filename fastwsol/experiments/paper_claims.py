@@ -81,14 +81,18 @@ def comparisons(settings: Sequence[Setting]) -> list[Comparison]:
 
 
 def pooled_spread(of_settings: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """The standard deviation over seeds, of all settings together, and its degrees of freedom: nan and 0 of none."""
+    """The standard deviation over seeds, pooled over all settings, and its degrees of freedom; NaN and 0 where no
+    setting has two seeds.
+    """
     squares = sum(float(np.sum((np.asarray(values) - np.mean(values)) ** 2)) for values in of_settings if len(values))
     freedom = sum(len(values) - 1 for values in of_settings if len(values))
     return (math.sqrt(squares / freedom), freedom) if freedom else (math.nan, 0)
 
 
 def difference(better: Sequence[float], worse: Sequence[float], spread: float, freedom: int) -> Difference:
-    """Of the means of two settings' values, one a seed, given the spread over seeds and its degrees of freedom."""
+    """The difference of two settings' means. values: one a seed; the spread over seeds and its degrees of freedom give
+    the interval.
+    """
     points = float(np.mean(better) - np.mean(worse))
     if not freedom:
         return Difference(points, math.inf)
@@ -97,7 +101,7 @@ def difference(better: Sequence[float], worse: Sequence[float], spread: float, f
 
 
 def overall(differences: Sequence[Difference]) -> Verdict:
-    """Of a claim: it fails where any comparison does, and holds where all of them do."""
+    """The verdict on a claim: it fails where any comparison fails, and holds where all of them hold."""
     verdicts: set[Verdict] = {each.verdict for each in differences}
     if "fails" in verdicts:
         return "fails"

@@ -8,7 +8,7 @@ from fastwsol.config import AugName, Setting
 
 @dataclass(frozen=True)
 class Published:
-    """What the paper says of one setting; of table 2's own batch sizes it gives Top-1 Loc alone."""
+    """What the paper reports for one setting. For table 2's batch sizes it gives Top-1 Loc alone."""
 
     top1_loc: float
     gt_known_loc: float | None = None
@@ -19,7 +19,7 @@ AUGS: tuple[AugName, ...] = ("none", "hns", "gr", "gr-hns", "hns-gr")
 """The columns of table 1: CAM, HnS, GR, HnS after GR, GR after HnS. The first three are table 2's."""
 
 SOURCE, CLASSES, SPLIT = "tiny-imagenet-200", 200, "val"
-"""What the numbers are of; beside others they do not stand."""
+"""What the paper's numbers were measured on. They are shown beside reports on the same images only."""
 
 DEPTHS = (34, 18)
 BATCH_SIZES = (32, 128, 256)

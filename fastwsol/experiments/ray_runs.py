@@ -49,8 +49,10 @@ class RayChildren(Stoppable):
         try:
             ray.init(flags.ray, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            said = str(error).splitlines()[0]
-            raise UserError(f"--ray {flags.ray}: no cluster answers ({said}); start one, or use --ray local") from None
+            first_line = str(error).splitlines()[0]
+            raise UserError(
+                f"--ray {flags.ray}: no cluster answers ({first_line}); start one, or use --ray local"
+            ) from None
         try:
             self.at_once = self._how_many_at_once()
         except UserError:
@@ -94,7 +96,7 @@ class RayChildren(Stoppable):
 
 
 class StopWish:
-    """An actor that knows whether the sweep was asked to stop. Ray's own way to cancel a task would not wait for it."""
+    """An actor that knows whether the sweep was asked to stop. (Ray's own cancelling would not wait for the task.)"""
 
     def __init__(self) -> None:
         self._asked = False
@@ -107,9 +109,8 @@ class StopWish:
 
 
 def run_until_stopped(command: list[str], log: Path, wish: Any) -> int:
-    """In a task: run a command to its end, which comes sooner where a stop is wished; then its status is still its own.
-
-    What has not begun by then does not.
+    """Run a command in a task, to its end, and return its exit status. Where a stop is asked for, the command gets
+    SIGTERM and ends sooner; a command that has not begun does not begin.
     """
     import ray
 

@@ -30,7 +30,7 @@ TABLES: dict[str, dict[str, Sequence[Any]]] = {
 """What each of the paper's tables varies; table 1 is at the batch size of the preset, 256."""
 
 _OF_RUNS = ("seed", "init_sha256")
-"""Options that no file can vary: runs differ in their seed, and all begin with weights that are drawn."""
+"""Options that no file can vary: seeds come from --seeds, and all runs begin with drawn weights."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class SweepPlan:
 
 
 def plan_sweep(names: Sequence[str], base: Setting, is_given: Callable[[str], bool]) -> SweepPlan:
-    """The settings of `names`, tables or files, over `base`; those that two of them share count once.
+    """The settings of `names`, tables or files, over `base`. A setting that two of them share counts once.
 
     is_given: whether the command line says an option; a table then has only that value, a file may not name it.
     Raises UserError for a name that is neither, or a file with what no setting can be.
@@ -58,15 +58,15 @@ def plan_sweep(names: Sequence[str], base: Setting, is_given: Callable[[str], bo
     for name in names:
         if name in TABLES:
             table, values = TABLES[name], base.flat()
-            held = {option: [values[option]] for option in table if is_given(option)}
-            changes += [(name, each) for each in product(table | held)]
+            values_of = {option: [values[option]] for option in table if is_given(option)}
+            changes += [(name, each) for each in product(table | values_of)]
         else:
             changes += [(name, each) for each in read_settings(Path(name), is_given)]
     return plan_of([_changed(base, each, name) for name, each in changes])
 
 
 def plan_of(settings: Sequence[Setting]) -> SweepPlan:
-    """These settings, those that are equal once, named by what is different among them."""
+    """A plan of these settings. Equal ones count once, and they are named by the options in which they differ."""
     different = tuple(dict.fromkeys(settings))
     values_of = [setting.flat() for setting in different]
     varied = tuple(name for name in values_of[0] if len({values[name] for values in values_of}) > 1)

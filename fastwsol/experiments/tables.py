@@ -92,9 +92,9 @@ def rows_over_seeds(settings: Sequence[SettingRuns], protocol: str) -> list[Seed
     for baseline in report["baselines"]:
         rates = baseline["rates"][protocol]
         localized = [rates.get(rate) if rate.startswith("gt_known") else None for rate in COLUMNS]
-        shown = ["" if rate is None else percent_text(rate) for rate in localized]
+        texts = ["" if rate is None else percent_text(rate) for rate in localized]
         box = ",".join(map(str, baseline["box"]))
-        rows.append(SeedRow("baseline", f"{baseline['name']} ({box})", None, tuple(shown)))
+        rows.append(SeedRow("baseline", f"{baseline['name']} ({box})", None, tuple(texts)))
     return rows
 
 

@@ -54,6 +54,8 @@ def steps_done(rows: Rows) -> int:
 
 
 def seconds_left(left: float, spent: Sequence[tuple[float, float]], jobs: int) -> float | None:
-    """How long `left` will take, `jobs` runs at a time, at the rate of what was spent; None before any is known."""
+    """The seconds that the work `left` will take, `jobs` runs at a time, at the rate of `spent`; None while no rate is
+    known.
+    """
     work, seconds = (sum(each[k] for each in spent) for k in range(2))
     return left * seconds / work / jobs if work else None

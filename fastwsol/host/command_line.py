@@ -164,8 +164,8 @@ def duration(seconds: float) -> str:
 def image_ticker(name: str, total: int) -> Ticker:
     """Progress through `total` images."""
 
-    def line(done: int, rate: float, left: float) -> str:
-        return f"{name}  {done:,} of {total:,} images  {rate:,.0f} images/s  {duration(left)} left"
+    def line(images: int, rate: float, left: float) -> str:
+        return f"{name}  {images:,} of {total:,} images  {rate:,.0f} images/s  {duration(left)} left"
 
     return Ticker(total, line)
 
@@ -194,8 +194,8 @@ def _one_line(complaint: str, prog: str) -> str:
             sections.append([])
         else:
             sections[-1].append(text)
-    said, *more = sections if framed or len(sections) == 1 else sections[1:]
-    sentence = " ".join(said).rstrip(".")
+    first_section, *more = sections if framed or len(sections) == 1 else sections[1:]
+    sentence = " ".join(first_section).rstrip(".")
     for section in more:
         if section and section[0].startswith("Perhaps you meant"):
             nearest = ", ".join(line.split()[0].rstrip(",") for line in section[1:] if line.startswith("-"))

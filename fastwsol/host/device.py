@@ -110,7 +110,9 @@ def use_threads(threads: int, processes: int = 1) -> int:
 
 @contextlib.contextmanager
 def kernel_threads(most: int) -> Iterator[None]:
-    """Let kernels use at most `most` threads for a while: to wake more than there are maps costs, and gains nothing."""
+    """Let kernels use at most `most` threads inside the context. Waking more threads than there are maps costs time and
+    gains nothing.
+    """
     before = numba.get_num_threads()
     numba.set_num_threads(min(most, before))
     try:
@@ -155,11 +157,10 @@ def _memory_limits(root: Path) -> Iterator[tuple[Path, str, str, str]]:
 
 
 def compute_deterministically() -> None:
-    """Have a GPU give the same bits for the same work on the same machine, at some cost in speed; a CPU does anyway.
-
-    Of the whole process, and before its first work on a GPU: cuBLAS reads its setting once. An operation that has no
-    deterministic form then raises RuntimeError; the model has none (max_pool2d's backward gathers, and the loss is the
-    one-dimensional one).
+    """Have a GPU give the same bits for the same work on the same machine, at some cost in speed; a CPU does so anyway.
+    It holds for the whole process, and must come before its first work on a GPU, since cuBLAS reads its setting once.
+    An operation that has no deterministic form then raises RuntimeError; the model has none (max_pool2d's backward
+    gathers, and the loss is the one-dimensional one).
     """
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.backends.cudnn.benchmark = False  # which times algorithms, and so may choose differently each time

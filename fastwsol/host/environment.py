@@ -37,13 +37,13 @@ def environment() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide numbers."""
-    found = {"python": platform.python_version()}
+    version_of = {"python": platform.python_version()}
     for package in (*PACKAGES, *DALI_PACKAGES):
         try:
-            found[package] = metadata.version(package)
+            version_of[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return version_of
 
 
 def git_state() -> str | None:

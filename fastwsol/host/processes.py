@@ -40,10 +40,10 @@ class World:
         return self.rank == 0
 
     def together(self, work: Callable[[], T]) -> T:
-        """Do `work` in every process and return what it gave here; what it raised in one is raised in all.
+        """Do `work` in every process and return this process's result. An error in one process is raised in all.
 
-        The user reads everything once: only the first process that failed keeps its message, and what the others than
-        the leading one print is dropped. `work` itself may not exchange anything.
+        The user reads everything once: only the first process that failed keeps its message, and the output of all but
+        the leading process is dropped. `work` itself must not exchange anything between processes.
         """
         with contextlib.redirect_stdout(sys.stdout if self.leads else io.StringIO()):
             result, failure = _outcome(work)
@@ -76,9 +76,8 @@ class World:
         self.together(check)
 
     def of_lead(self, error: Exception) -> Exception:
-        """An error that all processes have met alike, as each raises it: the leading one alone says the message.
-
-        Where one may have met it and another not, it takes `together`.
+        """The form in which each process raises an error that all of them meet alike: only the leading one keeps the
+        message. For an error that only some may meet, use `together`.
         """
         return error if self.leads else _without_message(error)
 
@@ -86,9 +85,9 @@ class World:
         """Overwrite `tensors` in every process with those of the leading one."""
         if self.size > 1:
             for tensor in tensors:
-                held = tensor.detach().cpu().contiguous()
-                dist.broadcast(held, src=0)
-                tensor.detach().copy_(held)
+                copy_on_cpu = tensor.detach().cpu().contiguous()
+                dist.broadcast(copy_on_cpu, src=0)
+                tensor.detach().copy_(copy_on_cpu)
 
     def value_of_lead(self, value: T) -> T:
         """The leading process's `value`, in every process."""
@@ -161,9 +160,8 @@ def _without_message(failure: Exception) -> Exception:
 
 
 class Wishes:
-    """Lets all processes learn, without waiting for each other, what any of them wishes (to stop, to save).
-
-    Asked once a step. A world of one learns it at once, a larger one a step later: by then the answer has come.
+    """Tells all processes, without waiting, what any of them wishes (to stop, to save). It is asked once a step. A
+    world of one has the answer at once, a larger one a step later, when the exchange is over.
     """
 
     def __init__(self, world: World, count: int) -> None:

@@ -54,9 +54,8 @@ class _CompileNotice:
 
 @functools.cache
 def tell_of_compiling() -> None:
-    """Have this process say on stderr that kernels are compiled, which happens once on a machine, and how far that is.
-
-    Of several processes on a machine that torchrun started, the first one says it.
+    """Have this process say on stderr that kernels are being compiled, and how far that is. It happens once on a
+    machine. Of several processes that torchrun started on a machine, only the first one says it.
     """
     if os.environ.get("LOCAL_RANK", "0") == "0":
         from kernels.compiling import tell_compiling  # here: Numba takes a moment to import

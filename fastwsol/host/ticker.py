@@ -10,8 +10,8 @@ SECONDS_BETWEEN_LINES = 2.0
 class Ticker:
     """Turns counts of what is done into lines on stderr.
 
-    line: from what is done, the rate a second and the seconds left, the text. The rate is of this process alone, and
-    the clock starts at the first update, when what had to start has.
+    line: makes the text from the count, the rate a second and the seconds left. The rate is of this process alone. The
+    clock starts at the first update, so that start-up time does not count.
     """
 
     def __init__(self, total: int, line: Callable[[int, float, float], str]):
@@ -21,7 +21,7 @@ class Ticker:
         self._shown = False
 
     def update(self, done: int) -> None:
-        """Say, where it is time to, that `done` of the total are done."""
+        """Print a line, where the last one is old enough, that `done` of the total are done."""
         now = time.perf_counter()
         if not self._started:
             self._started = self._last = now

@@ -1,4 +1,4 @@
-"""Weights to start from: those of an earlier run, as far as they fit this one."""
+"""Initial weights from an earlier run, as far as they fit this one."""
 
 import hashlib
 import json
@@ -13,8 +13,8 @@ from fastwsol.host.errors import UserError
 from fastwsol.network.classifier import Classifier
 
 _PREFIXES = ("average.", "model.", "")
-"""Of a network's tensors in a file, the first that is there: a checkpoint's running average, which evaluations look at;
-its weights; a file of nothing else.
+"""Prefixes of a network's tensors in a file; the first one found is taken. They stand for a checkpoint's running
+average, which evaluations use, a checkpoint's weights, and a file of weights alone.
 """
 _FC = ("fc.weight", "fc.bias")
 

@@ -13,7 +13,7 @@ def build_network(config: NetworkConfig, classes: int, seed: int) -> Classifier:
 
 
 def empty_network(config: NetworkConfig, classes: int) -> Classifier:
-    """The network without memory for its weights (on torch's meta device): of one that gets them from a file."""
+    """The network without memory for its weights (on torch's meta device), for weights that come from a file."""
     with torch.device("meta"):
         return PreActResNet(config.depth, config.stem, classes)
 

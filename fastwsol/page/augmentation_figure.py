@@ -40,8 +40,8 @@ def augmentation_figure(shards: Shards, config: Config, feed: Feed) -> str:
         stream = Stream(train, lambda step: (ids, epochs), len(ids), augmentation, config.seed, mean, std)
         images = next(feed.batches(stream)).images.float().cpu().permute(0, 2, 3, 1).numpy()
         pixels = np.rint(images * np.asarray(std) + np.asarray(mean)).clip(0, 255).astype(np.uint8)
-        shown = "".join(f'<img alt="a training image under {aug}" src="{_png(each)}">' for each in pixels)
-        rows.append(f"<b>{html.escape(title)}</b>{shown}")
+        tags = "".join(f'<img alt="a training image under {aug}" src="{_png(each)}">' for each in pixels)
+        rows.append(f"<b>{html.escape(title)}</b>{tags}")
     note = f"{_IMAGES} training images in {_EPOCHS} epochs each, as they come out of the pipeline."
     return f'<p class="note">{note}</p><div class="augmentations">{"".join(rows)}</div>'
 

@@ -119,7 +119,7 @@ def check_alike(runs: Sequence[ComparedRun]) -> None:
 
 
 def settings_of(runs: Sequence[ComparedRun]) -> list[ComparedSetting]:
-    """The settings of `runs`, in the order of their first ones; of two copies of a run each is named by its folder."""
+    """The settings of `runs`, in the order of their first runs. Copies of one run are told apart by their folders."""
     configs = [run.info.config for run in runs]
     if len(set(configs)) < len(configs):
         return [ComparedSetting((str(run.folder),), (run,)) for run in runs]
@@ -134,7 +134,7 @@ def settings_of(runs: Sequence[ComparedRun]) -> list[ComparedSetting]:
 
 
 def differences(options: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """What tells runs apart, a word for each option in which they differ; of a single one its augmentation.
+    """What tells runs apart: a word for each option in which they differ, and for a single run its augmentation.
 
     options: of each run the values of `Config.flat` or `Setting.flat`.
     """
@@ -150,7 +150,7 @@ def _word(name: str, value: Any) -> str:
         return str(value)
     if isinstance(value, bool):
         return words if value else f"no {words}"
-    return f"{words} {value[:8] or 'drawn'}" if name == "init_sha256" else f"{words} {value}"
+    return f"init {value[:8] or 'drawn'}" if name == "init_sha256" else f"{words} {value}"
 
 
 def short_names(names: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ _DASHES = ("solid", "dash", "longdash", "dashdot")
 """Of the settings' lines, each for as many as there are colours."""
 _GREY = "#8a929b"
 FEW_CLASSES = 40
-"""Up to which their points are large."""
+"""Up to so many classes their points are drawn large."""
 
 Points = tuple[list[float], list[float]]
 
@@ -30,15 +30,15 @@ def figures(settings: Sequence[ComparedSetting]) -> dict[str, dict[str, Any]]:
     """By the id of its place on the page: the figure as Plotly's JSON. Without ground truth those on boxes are left
     out.
     """
-    drawn = {"chart-loss": _loss(settings), "chart-clas": _classification(settings)}
+    charts = {"chart-loss": _loss(settings), "chart-clas": _classification(settings)}
     if all(run.report["images_with_boxes"] for setting in settings for run in setting.runs):
-        drawn |= {
+        charts |= {
             "chart-loc": _localization(settings),
             "chart-thresholds": _thresholds(settings),
             "chart-sizes": _sizes(settings),
             "chart-classes": _classes(settings),
         }
-    return {name: figure.to_plotly_json() for name, figure in drawn.items()}
+    return {name: figure.to_plotly_json() for name, figure in charts.items()}
 
 
 def _figure(title: str, x: str, y: str, hovermode: str = "closest") -> go.Figure:
@@ -219,11 +219,11 @@ def _classes(settings: Sequence[ComparedSetting]) -> go.Figure:
 
 def _mean_and_spread(points: Sequence[Sequence[float | None]]) -> tuple[list[float | None], dict[str, Any] | None]:
     """Of points with a value a run: the means, and Plotly's error bars of the standard deviations of several runs."""
-    known = [[each for each in values if each is not None] for values in points]
-    means = [statistics.mean(values) if values else None for values in known]
-    if all(len(values) < 2 for values in known):
+    numbers = [[each for each in values if each is not None] for values in points]
+    means = [statistics.mean(values) if values else None for values in numbers]
+    if all(len(values) < 2 for values in numbers):
         return means, None
-    spreads = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in known]
+    spreads = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in numbers]
     return means, {"type": "data", "array": spreads, "thickness": 1.2, "width": 3}
 
 

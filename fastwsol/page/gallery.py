@@ -121,8 +121,8 @@ def shown_maps(
 def hundredths(ious: NDArray[np.float64]) -> NDArray[np.uint8]:
     """IoUs in hundredths, rounded down: k stands for an IoU of k / 100 or more; NO_TRUTH for NaN."""
     steps = np.arange(1, 101) / 100
-    whole = np.searchsorted(steps, ious, side="right")  # NaN sorts behind all
-    return np.where(np.isnan(ious), NO_TRUTH, whole).astype(np.uint8)
+    levels = np.searchsorted(steps, ious, side="right")  # NaN sorts behind all
+    return np.where(np.isnan(ious), NO_TRUTH, levels).astype(np.uint8)
 
 
 def grey_png(levels: NDArray[np.uint8]) -> str:

@@ -93,8 +93,8 @@ def by_size_and_class(settings: Sequence[ComparedSetting]) -> str:
 
 
 def _mean_cell(rates: Sequence[float | None]) -> str:
-    known = [each for each in rates if each is not None]
-    return percent_text(statistics.mean(known) if known else None)
+    values = [each for each in rates if each is not None]
+    return percent_text(statistics.mean(values) if values else None)
 
 
 def claims(settings: Sequence[ComparedSetting]) -> str:
@@ -140,10 +140,10 @@ def runs(settings: Sequence[ComparedSetting]) -> str:
             )
             commands.append(f"# {setting.name}, seed {config.seed}\n{without_folders(run.start['command'])}")
     heads = ["run", "network", "training", "evaluated", "commit"]
-    written = html.escape("\n".join(commands))
+    text = html.escape("\n".join(commands))
     return (
         table("", heads, rows, style="words", label="What was run")
-        + f"<details><summary>Commands</summary><pre>{written}</pre></details>"
+        + f"<details><summary>Commands</summary><pre>{text}</pre></details>"
     )
 
 

@@ -220,16 +220,16 @@ class Predictor:
         """Fill `view` [S, S, 3] with the whole image as evaluations see it; its width and height."""
         pixels = image.pixels()
         height, width, _ = pixels.shape
-        whole = np.array([[0, 0, width, height]], np.int32)
+        whole_image = np.array([[0, 0, width, height]], np.int32)
         first = np.zeros(1, np.int64)
         no_flip = np.zeros(1, np.int32)
-        kernels.show_views(pixels[None], first, whole, no_flip, None, None, self._options, view[None])
+        kernels.show_views(pixels[None], first, whole_image, no_flip, None, None, self._options, view[None])
         return width, height
 
     def _predictions_and_skipped(self, answers: _Answers, request: Request) -> Iterator[Prediction | Skipped]:
         """What comes of a batch's images, in order."""
-        read = [name for k, name in enumerate(answers.names) if k not in answers.reasons]
-        predicted = iter(self._predictions(read, answers, request) if read else [])
+        read_names = [name for k, name in enumerate(answers.names) if k not in answers.reasons]
+        predicted = iter(self._predictions(read_names, answers, request) if read_names else [])
         for k, name in enumerate(answers.names):
             yield Skipped(name, answers.reasons[k]) if k in answers.reasons else next(predicted)
 
@@ -298,7 +298,7 @@ class _Answers(NamedTuple):
 
 
 def _alone() -> None:
-    """Have this thread run the network on one core: several on one layer would wait for each other at its end."""
+    """Have this thread run the network on one core: threads that share a layer would wait for each other at its end."""
     torch.set_num_threads(1)
 
 
@@ -326,15 +326,17 @@ def label_of(name: str, info: RunInfo) -> int:
     if name in info.classes:
         return info.classes.index(name)
     lower = name.strip().lower()
-    found = [
+    predictions = [
         label
         for label, full in enumerate(info.class_names)
         if lower in (full.lower(), *(part.strip() for part in full.lower().split(",")))
     ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UserError(f"--class {name}: may be {', '.join(info.classes[label] for label in found)}; name one of them")
+    if len(predictions) == 1:
+        return predictions[0]
+    if predictions:
+        raise UserError(
+            f"--class {name}: may be {', '.join(info.classes[label] for label in predictions)}; name one of them"
+        )
     near = difflib.get_close_matches(name, [*info.class_names, *info.classes], n=3, cutoff=0.5)
     hint = f"perhaps you meant {' or '.join(near)}" if near else f"such as {info.classes[0]} ({info.class_names[0]})"
     raise UserError(f"--class {name}: the run knows no such class; {hint}")

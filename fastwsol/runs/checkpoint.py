@@ -77,9 +77,8 @@ def load(path: Path) -> Checkpoint:
 
 
 def newest_valid(folder: Path) -> Checkpoint | None:
-    """Load the newest whole checkpoint in `folder`, warning of newer ones that are not; None where there is none.
-
-    Raises UserError where there are some and none is whole: to begin anew over them is not for this function to choose.
+    """Load the newest whole checkpoint in `folder` and warn of newer ones that are damaged; None where there is no
+    checkpoint. Raises UserError where there are checkpoints and none is whole: the user decides whether to begin anew.
     """
     paths = sorted(folder.glob("step-*.json"), reverse=True)
     for path in paths:
@@ -113,8 +112,8 @@ def _drop_old(folder: Path, step: int) -> None:
     beyond = [path for path in paths if path.stem > f"step-{step:09d}"]
     for path in beyond + paths[len(beyond) + KEPT :]:
         path.unlink()
-    whole = {path.stem for path in folder.glob("step-*.json")}
+    steps = {path.stem for path in folder.glob("step-*.json")}
     for path in folder.iterdir():
-        if path.name.endswith(PARTIAL_SUFFIX) or (path.suffix == ".safetensors" and path.stem not in whole):
+        if path.name.endswith(PARTIAL_SUFFIX) or (path.suffix == ".safetensors" and path.stem not in steps):
             path.unlink()
     sync_folder(folder)

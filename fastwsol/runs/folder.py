@@ -25,7 +25,7 @@ from fastwsol.runs.checkpoint import Checkpoint
 
 FORMAT_VERSION = 4
 _FLAT_VERSION = 3
-"""Of config.json before configurations were nested: it is read as well, and its runs keep the digest they have."""
+"""The version of config.json before configurations were nested. It is read as well, and its runs keep their digests."""
 _LOG_OPTIONS = ("eval_epochs", "log_steps")
 """Options that were part of what a run is, up to that version."""
 
@@ -53,7 +53,7 @@ class RunInfo:
 
     @property
     def digest(self) -> str:
-        """What the run is known by, in its checkpoints too."""
+        """The digest that identifies the run, in its checkpoints too."""
         return self.flat_digest or self.config.digest()
 
     def check_checkpoint(self, saved: Checkpoint) -> None:
@@ -173,10 +173,9 @@ class RunDir:
         return report
 
     def write_report(self, report: dict[str, Any], rows: ImageRows, of: "ReportOf") -> dict[str, Any] | None:
-        """Write a report where there is none of this version, and None; else give the one that is there, untouched.
-
-        Of that one a missing or damaged CSV file is written again, where the counts are the same. Raises UserError for
-        a report of a later version.
+        """Write a report where there is none of this version, and return None. Otherwise return the report that is
+        there, which stays as it is. If its CSV file is missing or damaged and the counts are the same, that file is
+        written again. Raises UserError for a report of a later version.
         """
         path = self.report_file(of)
         if (there := _read_report(path)) is not None:
@@ -265,8 +264,8 @@ class RunDir:
         raise UserError(f"{self._environment_file}: damaged; restore it from a copy, or remove it and pass --inexact")
 
     def last_start(self, step: int) -> dict[str, Any] | None:
-        """The newest entry of `starts` that had a part in the state after `step` steps; at step 0 the newest of those
-        that began there.
+        """The newest entry of `starts` that contributed to the state after `step` steps; at step 0 the newest that
+        began there.
         """
         starts = [start for start in self.starts() if start["step"] < max(step, 1)]
         return starts[-1] if starts else None
@@ -293,8 +292,8 @@ class RunDir:
 
     def drop_rows_after(self, step: int) -> None:
         """Rewrite metrics.jsonl without the rows of steps that will be done again, and without a line cut short."""
-        kept = "".join(json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step).encode()
-        write_bytes(self._metrics_file, kept)
+        lines = "".join(json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step).encode()
+        write_bytes(self._metrics_file, lines)
 
 
 def _channels(values: list[float]) -> Channels:

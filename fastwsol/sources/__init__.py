@@ -1,4 +1,4 @@
-"""Where images come from: one module a layout. Each yields `Record`s, in an order of its own that never changes."""
+"""Where images come from: one module for each layout. Each yields `Record`s in a fixed order."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ MAX_FILE_BYTES = 64 * 2**20
 """Largest image file that is read. The packer has a smaller limit of its own, and names the images above it."""
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
-"""What files in folders are taken for images by, in any case. Not all of them can be packed: the packer names those."""
+"""Endings, in any case, by which files in folders are taken for images. The packer names those that it cannot pack."""
 
 _PUT_WHOLE = "put a whole copy in its place, or remove image and line"
 
@@ -140,10 +140,10 @@ def images_below(tree: Tree, folder: str) -> tuple[dict[str, str], int]:
     others = 0
     folders = [folder]
     while folders:
-        here = folders.pop()
-        inner = tree.folders(here)
-        for name, stamp in tree.stamps(here).items():
-            path = f"{here}/{name}" if here else name
+        current = folders.pop()
+        inner = tree.folders(current)
+        for name, stamp in tree.stamps(current).items():
+            path = f"{current}/{name}" if current else name
             if name in inner:
                 folders.append(path)
             elif name.lower().endswith(IMAGE_SUFFIXES):

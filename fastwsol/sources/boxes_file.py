@@ -98,9 +98,7 @@ def _csv_boxes(file: Path, text: str, find: Callable[[str, str], str]) -> BoxRec
 
 
 def _box(values: list[Any], where: str) -> Box:
-    """Four numbers of which a box is made. Raises UserError for others; whether it lies in its image is the packer's
-    to say.
-    """
+    """A box from four values. Raises UserError where they make no box. The packer checks that it lies in its image."""
     try:
         x0, y0, x1, y1 = (float(value) for value in values)
         if all(math.isfinite(value) for value in (x0, y0, x1, y1)):

@@ -1,7 +1,7 @@
 """Judge images by decoding them: the one place where packing looks at pixels.
 
-What a decoder would make do with is refused here: training sees each image hundreds of times, and a decoder there
-fills in for missing or damaged data without a word. (A JPEG has no checksum, so damage that still reads as pixels
+Images that a decoder repairs in silence are refused here: training sees each image hundreds of times, and a decoder
+there fills in missing or damaged data without a word. (A JPEG has no checksum, so damage that still reads as pixels
 remains.) Size limits are held against the header, before any pixel is decoded.
 """
 

@@ -147,7 +147,7 @@ class _Partial:
 
 
 def _get(download: Download, partial: _Partial) -> None:
-    """Bring `partial` to its full size, with as many connections as it takes as long as each gets further."""
+    """Bring `partial` to its full size. Connections are made again as long as each of them gets further."""
     ticker = _byte_ticker(download.bytes)
     fruitless = 0
     furthest = partial.bytes
@@ -210,18 +210,18 @@ def _continues(answer: http.client.HTTPResponse, start: int, size: int) -> bool:
 
 def _append(download: Download, partial: _Partial, answer: http.client.HTTPResponse, ticker: Ticker) -> None:
     """Write the answer's body behind what is there. Raises _Dropped where it ends early."""
-    done = partial.bytes
+    bytes_received = partial.bytes
     with partial.open() as file:
-        while done < download.bytes:
+        while bytes_received < download.bytes:
             try:
-                piece = answer.read(min(_PIECE_BYTES, download.bytes - done))
+                piece = answer.read(min(_PIECE_BYTES, download.bytes - bytes_received))
             except (OSError, http.client.HTTPException) as error:
                 raise _Dropped(_reason(error)) from None
             if not piece:
                 raise _Dropped("the connection was closed early")
             file.write(piece)
-            done += len(piece)
-            ticker.update(done)
+            bytes_received += len(piece)
+            ticker.update(bytes_received)
 
 
 def _check_size(download: Download, headers: Message) -> None:
@@ -261,7 +261,7 @@ def _reason(error: Exception) -> str:
 
 
 def _byte_ticker(total: int) -> Ticker:
-    def line(done: int, rate: float, left: float) -> str:
-        return f"{done / _MB:,.1f} of {total / _MB:,.1f} MB  {rate / _MB:,.1f} MB/s  {left:.0f} s left"
+    def line(bytes_received: int, rate: float, left: float) -> str:
+        return f"{bytes_received / _MB:,.1f} of {total / _MB:,.1f} MB  {rate / _MB:,.1f} MB/s  {left:.0f} s left"
 
     return Ticker(total, line)

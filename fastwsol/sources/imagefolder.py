@@ -65,19 +65,19 @@ class ImageFolder(AnnotatedImages):
             self.notes.append(
                 f"{passed_over:,} files in the class folders were passed over, as their endings are no image's"
             )
-        listed = {split: found for split, (found, _) in images.items()}
+        listed = {split: of_split for split, (of_split, _) in images.items()}
         if "val" not in listed:
             listed = _draw_val(listed["train"], names, VAL_FRACTION if val_fraction is None else val_fraction)
         elif val_fraction is not None:
             raise UserError(f"--val-fraction {val_fraction}: {path} has a val folder of its own; leave the flag out")
-        found = {}
+        boxes_of = {}
         if boxes is not None:
             class_of = {each.path: each.class_name for of_split in listed.values() for each in of_split}
-            found = read_boxes(boxes, class_of.keys(), class_of, set(names))
+            boxes_of = read_boxes(boxes, class_of.keys(), class_of, set(names))
         labels = {name: label for label, name in enumerate(names)}
         annotations = {
             split: [
-                _annotation(tree, each, labels[each.class_name], found.get(each.path))
+                _annotation(tree, each, labels[each.class_name], boxes_of.get(each.path))
                 for each in of_split
                 if labels[each.class_name] < len(classes)
             ]
@@ -114,10 +114,10 @@ _MOST_OUTER_FOLDERS = 8
 
 def _split_folders(tree: Tree, root: str) -> tuple[dict[str, str], list[str]]:
     """The folder of each split, in packing order, and the folders beside them."""
-    there = tree.folders(root)
-    if "train" in there:
-        return {split: _join(root, split) for split in SPLITS if split in there}, sorted(there - {*SPLITS})
-    if "val" in there:
+    names = tree.folders(root)
+    if "train" in names:
+        return {split: _join(root, split) for split in SPLITS if split in names}, sorted(names - {*SPLITS})
+    if "val" in names:
         raise UserError(f"{tree.where(_join(root, 'val'))}: there is no train beside it; put the classes into train")
     return {"train": root}, []
 
@@ -129,7 +129,7 @@ def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list
             f"{tree.where(_join(folder, unknown[0]))}: {unknown[0]!r} is no class of train; remove it, or add the "
             f"class there"
         )
-    found: list[_Image] = []
+    images: list[_Image] = []
     beside = set(tree.names(folder)) - tree.folders(folder)
     if strays := sorted(name for name in beside if name.lower().endswith(IMAGE_SUFFIXES)):
         raise UserError(
@@ -138,9 +138,9 @@ def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list
     passed_over = len(beside)
     for name in names:
         stamps, others = images_below(tree, _join(folder, name))
-        found += [_Image(path, stamp, name) for path, stamp in stamps.items()]
+        images += [_Image(path, stamp, name) for path, stamp in stamps.items()]
         passed_over += others
-    return found, passed_over
+    return images, passed_over
 
 
 def _draw_val(images: list[_Image], names: list[str], fraction: float) -> dict[str, list[_Image]]:
@@ -153,9 +153,9 @@ def _draw_val(images: list[_Image], names: list[str], fraction: float) -> dict[s
         images_of[image.class_name].append(image)
     for of_class in images_of.values():
         number = min(max(1, round(fraction * len(of_class))), len(of_class) - 1)
-        drawn = set(val_ids(len(of_class), max(0, number)).tolist())
+        val_places = set(val_ids(len(of_class), max(0, number)).tolist())
         for k, image in enumerate(of_class):
-            splits["val" if k in drawn else "train"].append(image)
+            splits["val" if k in val_places else "train"].append(image)
     return splits
 
 

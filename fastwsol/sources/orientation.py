@@ -22,12 +22,12 @@ def orientation(image: bytes) -> int:
         return 1
     try:
         with Image.open(io.BytesIO(image), formats=["JPEG", "PNG", "WEBP"]) as opened:
-            found = opened.getexif().get(_ORIENTATION, 1)
+            value = opened.getexif().get(_ORIENTATION, 1)
     except MemoryError:
         raise
     except Exception:  # on damaged data Pillow lets escape what it happens to stumble over
         return 1
-    return found if found in range(1, 9) else 1
+    return value if value in range(1, 9) else 1
 
 
 def turned(pixels: NDArray[np.uint8], how: int) -> NDArray[np.uint8]:

@@ -163,9 +163,8 @@ def _rows(tree: Tree, path: str, fields: str) -> Iterator[tuple[int, list[str]]]
 
 
 def _annotation(tree: Tree, text: str, line: int, folder: str, file: str, label: int, corners: list[str]) -> Annotation:
-    """The annotation of a line, its box with half-open edges; whether that lies in the image is for the packer to say.
-
-    A box that can be in no image is the annotation's fault. Raises UserError for a line that is no annotation.
+    """The annotation of a line, its box with half-open edges. The packer checks that the box lies in its image. A box
+    that can be in no image becomes the annotation's fault. Raises UserError for a line that is no annotation.
     """
     where = f"{tree.where(text)} line {line}"
     if "/" in file or "\0" in file or file.startswith("."):

@@ -47,8 +47,8 @@ class WsolEval(AnnotatedImages):
         stamps, _ = images_below(images, "")
         every = {split: _read_split(texts, their_name, stamps) for split, their_name in SPLITS.items()}
         classes = first_classes(_classes(texts, every), class_count, str(folder))
-        kept = {split: [each for each in found if each.label < len(classes)] for split, found in every.items()}
-        super().__init__(f"{path.resolve().name} (wsoleval)", classes, images, kept)
+        images_of = {split: [each for each in found if each.label < len(classes)] for split, found in every.items()}
+        super().__init__(f"{path.resolve().name} (wsoleval)", classes, images, images_of)
 
 
 def _read_split(texts: Tree, split: str, stamps: dict[str, str]) -> list[Annotation]:

@@ -17,7 +17,8 @@ WARMING = 3
 class Captured:
     """`work(inputs)` as a replay. Constructing it does the work, on `sample`, a few times.
 
-    work: the same operations on the same tensors in every call; it waits for nothing, and what it gives back is lost.
+    work: does the same operations on the same tensors in every call. It must not wait for the device, and its result is
+    dropped.
     """
 
     def __init__(self, work: Callable[[Inputs], object], sample: Inputs) -> None:

@@ -22,7 +22,7 @@ class Job:
     log: LogConfig
     asked_mode: AskedMode
     inexact: bool
-    """Whether a run may go on where it will not come to the bits of an unbroken one."""
+    """Whether a run may continue although it will not reach the bits of an unbroken one."""
     checkpoint_minutes: float
     environment: dict[str, Any]
     """What decides the run's bits here, but for the mode: an entry of environment.json."""

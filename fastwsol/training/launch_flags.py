@@ -13,7 +13,7 @@ from fastwsol.training.step_mode import AskedMode
 
 @dataclass(frozen=True)
 class Launch(DataFlags):
-    """Where and how a training is carried out: nothing here is part of what the run is."""
+    """Where and how a training runs. Nothing here is part of the run's identity."""
 
     preset: PresetName = "paper"
     """paper: 1500 epochs; fast: tens of epochs under one cycle; demo: minutes, for the synthetic set. Flags that are

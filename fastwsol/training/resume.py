@@ -1,5 +1,5 @@
-"""How a run is taken up where it was left, and what may not have changed since: a run goes on to the same bits, or says
-that it does not.
+"""How a run continues from its last checkpoint, and what must not have changed since: a run reaches the same bits, or
+says that it does not.
 """
 
 import ast
@@ -97,19 +97,21 @@ def take_up(job: Job, state: State, resume: Resume, initial: Initial | None) -> 
         (run.store_holdout if saved is None else run.check_holdout)(holdout)
     if saved is not None:
         restore(state, saved, job.info, job.setup.autocast.precision)
-        asked = {} if job.asked_mode == "auto" else {"step_mode": job.asked_mode}
-        check_environment(run, saved.step, job.environment | asked, job.inexact)
+        choice = {} if job.asked_mode == "auto" else {"step_mode": job.asked_mode}
+        check_environment(run, saved.step, job.environment | choice, job.inexact)
     run.drop_rows_after(state.step)
 
 
 def find_own_work(run: RunDir, info: RunInfo, resume: Resume) -> checkpoint.Checkpoint | None:
-    """Find where this run was left, None at its start. Raises UserError where it is done or the folder another's."""
-    there = run.read_info()
-    if there.config != info.config:
-        raise UserError(_difference(run, there.config, info.config))
-    if there.shards_digest != info.shards_digest:
+    """The checkpoint that this run continues from; None at its start. Raises UserError where the run is finished or the
+    folder is another run's.
+    """
+    earlier = run.read_info()
+    if earlier.config != info.config:
+        raise UserError(_difference(run, earlier.config, info.config))
+    if earlier.shards_digest != info.shards_digest:
         raise UserError(
-            f"{run.folder}: was begun on other shards ({there.shards}), not {info.shards}; choose another --run-dir"
+            f"{run.folder}: was begun on other shards ({earlier.shards}), not {info.shards}; choose another --run-dir"
         )
     if run.finished(info.config):
         raise UserError(
@@ -125,9 +127,9 @@ def find_own_work(run: RunDir, info: RunInfo, resume: Resume) -> checkpoint.Chec
     return saved
 
 
-def _difference(run: RunDir, there: Config, asked: Config) -> str:
-    """In which option the run in the folder is another than the one asked for."""
-    ours, theirs = asked.flat(), there.flat()
+def _difference(run: RunDir, earlier: Config, asked: Config) -> str:
+    """The option in which the run in the folder differs from the one asked for."""
+    ours, theirs = asked.flat(), earlier.flat()
     name = next(name for name in ours if ours[name] != theirs[name])
     if name == "init_sha256":
         began = "with the weights of another file" if theirs[name] else "with weights that were drawn"
@@ -161,10 +163,11 @@ def decisive_environment(
 
 
 def check_environment(run: RunDir, step: int, here: dict[str, Any], inexact: bool) -> None:
-    """Warn that this process, going on after `step` steps, will not come to the bits of an unbroken run, and why.
+    """Warn that this process, which continues after `step` steps, will not reach the bits of an unbroken run, and say
+    why.
 
-    here: as `decisive_environment` gives it, or a part of it. Raises UserError instead where there were bits to keep
-    and `inexact` does not give them up.
+    here: as `decisive_environment` gives it, or a part of it. Raises UserError instead where the run was exact so far
+    and `inexact` is false.
     """
     if step == 0:
         return
@@ -180,9 +183,8 @@ def check_environment(run: RunDir, step: int, here: dict[str, Any], inexact: boo
 
 
 def changes(last: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """What decides bits and is another now than in an entry of `RunDir.starts`: "threads 1 -> 2".
-
-    What one of the two does not tell is no change.
+    """What decides bits and differs from an entry of `RunDir.starts`, such as "threads 1 -> 2". A value that one of the
+    two lacks is no change.
     """
     device, data = here.get("device", last.get("device")), here.get("data", last.get("data"))
     before, now = _decisive_part(last, device, data), _decisive_part(here, device, data)
@@ -190,7 +192,7 @@ def changes(last: dict[str, Any], here: dict[str, Any]) -> list[str]:
 
 
 def promises_bits(start: dict[str, Any]) -> bool:
-    """Whether what is carried out so comes to the same bits each time: a GPU does where it is told to."""
+    """Whether such a start gives the same bits each time. A CPU does; a GPU does with --deterministic."""
     return start.get("device") != "cuda" or bool(start.get("deterministic"))
 
 
@@ -216,12 +218,20 @@ def source_digest(root: Path = Path(__file__).parents[2]) -> str:
     """The beginning of the SHA-256 of the code that decides a step's bits, without its comments and docstrings."""
     digest = hashlib.sha256()
     for path in sorted(path for pattern in _DECISIVE_SOURCES for path in root.glob(pattern)):
-        tree = ast.parse(path.read_bytes())
-        for node in ast.walk(tree):
-            if isinstance(body := getattr(node, "body", None), list):
-                node.body = [each for each in body if not _is_text(each)]  # type: ignore[attr-defined]
-        digest.update(f"{path.relative_to(root)}\0{ast.dump(tree)}\0".encode())
+        digest.update(f"{path.relative_to(root)}\0{_canonical(ast.parse(path.read_bytes()))}\0".encode())
     return digest.hexdigest()[:12]
+
+
+def _canonical(node: Any) -> str:
+    """A syntax tree as text, without docstrings. (`ast.dump` shows empty fields, which differ between Pythons.)"""
+    if isinstance(node, list):
+        return f"[{','.join(_canonical(each) for each in node if not _is_text(each))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [
+        f"{name}={_canonical(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []
+    ]
+    return f"{type(node).__name__}({','.join(fields)})"
 
 
 def _is_text(statement: Any) -> bool:

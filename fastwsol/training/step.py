@@ -40,7 +40,7 @@ class State:
 
 
 NO_STEP = 2**62
-"""Where `bad_step` stands while every step was good: behind all that there are."""
+"""The value of `bad_step` while every step was good: it is beyond every step."""
 
 
 SKIPPED = "skipped"
@@ -62,7 +62,7 @@ def new_totals(device: torch.device, scaled: bool = False) -> dict[str, Tensor]:
 
 
 def gather_totals(state: State, world: World) -> None:
-    """Put all processes' sums into the leading one's and zeros into the others'; all learn of the first bad step."""
+    """Add all sums up in the leading process and set the others' to zero. All processes get the first bad step."""
     if world.size == 1:
         return
     totals = state.totals
@@ -80,7 +80,7 @@ def reset_totals(state: State) -> None:
 
 
 def share_state(state: State, world: World) -> None:
-    """Give every process the leading one's state, but leave the sums to that one alone."""
+    """Give every process the leading one's state. The sums stay in the leading process alone."""
     if world.size == 1:
         return
     world.share_from_lead(state_tensors(state).values())

@@ -26,7 +26,9 @@ _COMPILE_SECONDS = {"cpu": 60.0, "cuda": 20.0}
 """What compiling costs, by device; on an H200 with 16 cores 11 to 19 s were measured (bench/results/h200)."""
 _CAPTURE_SECONDS = 2.0
 _HOPED_GAIN = {"cpu": 0.05, "cuda": 0.3}
-"""What compiling may at best be expected to save of a step, by device: a trial has to promise more than it costs."""
+"""The share of a step that compiling can be expected to save at best, by device. A trial must promise more than it
+costs.
+"""
 
 
 class Stepper:
@@ -63,8 +65,8 @@ class Choice:
     """Of a step, in each mode tried; empty where nothing was measured."""
 
     def __str__(self) -> str:
-        tried = ", ".join(f"{mode} {1000 * seconds:.3g} ms" for mode, seconds in self.seconds.items())
-        return f"step: {self.mode}" + (f" (measured: {tried})" if tried else "")
+        times = ", ".join(f"{mode} {1000 * seconds:.3g} ms" for mode, seconds in self.seconds.items())
+        return f"step: {self.mode}" + (f" (measured: {times})" if times else "")
 
 
 def refuse_impossible(asked: AskedMode, device: torch.device, processes: int) -> None:
@@ -143,7 +145,9 @@ def _worth_a_trial(mode: Mode, best: float, steps_left: int, device: torch.devic
 def _seconds_a_step(
     stepper: Stepper, state: State, sample: Inputs, device: torch.device, world: World = ALONE
 ) -> float:
-    """The least of some steps, as many in every process, after one that is not counted: it compiles."""
+    """The shortest of some steps, in seconds. Every process takes as many. The first step is not counted, since it
+    compiles.
+    """
 
     def seconds() -> float:
         start = time.perf_counter()
@@ -154,7 +158,7 @@ def _seconds_a_step(
 
     with unchanged(state):
         seconds()
-        found = [seconds() for _ in range(TIMED_STEPS)]
-        more = world.value_of_lead(int(_TIMED_SECONDS / min(found)))  # the steps of all wait for each other
-        found += [seconds() for _ in range(more)]
-    return min(found)
+        times = [seconds() for _ in range(TIMED_STEPS)]
+        more = world.value_of_lead(int(_TIMED_SECONDS / min(times)))  # the steps of all wait for each other
+        times += [seconds() for _ in range(more)]
+    return min(times)

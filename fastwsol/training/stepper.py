@@ -1,4 +1,6 @@
-"""The one place where a stepper is made: what takes a run's steps on images of one size, in the mode chosen for it."""
+"""The one place where steppers are made. A stepper takes a run's steps on images of one size, in the mode chosen for
+the run.
+"""
 
 from typing import Any
 
@@ -18,7 +20,7 @@ class StepperMaker:
         self._mode: Mode | None = None
 
     def stepper(self, batches: Batches, sample: Inputs) -> Stepper:
-        """What takes the steps on `batches`; `sample` is what they gave for one step. The state stays as it is.
+        """The stepper for `batches`; `sample` is what they gave for one step. The state stays as it is.
 
         Where images are larger than before and the mode that was measured cannot be captured now, the steps are taken
         uncaptured, with a warning.
@@ -38,7 +40,9 @@ class StepperMaker:
             return self._make(self._mode, batches, sample)
 
     def _begin(self, batches: Batches, sample: Inputs) -> tuple[Mode, Stepper | None]:
-        """Choose the mode, say so, and note in the run's folder that work begins; the stepper too, if one was made."""
+        """Choose the mode, print it, and record the start in the run's folder. Returns the mode, and the stepper if one
+        was made.
+        """
         job, state, world = self._job, self._state, self._job.world
         stepper = None
         if job.asked_mode == "auto":
@@ -77,7 +81,9 @@ class StepperMaker:
 
 
 def choice_before(run: RunDir, step: int, here: dict[str, Any], modes: list[Mode]) -> Choice | None:
-    """Which of `modes` took the run to `step`, where nothing else that decides bits has changed: it gives the same."""
+    """The mode of `modes` in which the run reached `step`, where nothing else that decides bits has changed; it is
+    kept.
+    """
     last = run.last_start(step)
     if last is None or changes(last, here) or last.get("step_mode") not in modes:
         return None

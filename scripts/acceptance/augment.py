@@ -31,18 +31,18 @@ GR_HNS = Augmentation("gr-hns", flip=True, color=False, resampler="bicubic", ima
 
 def checks(setting: Setting) -> list[Check]:
     """Compiled where it is the form that trains, eager all of them, then the stream and what waits for what."""
-    found = []
+    of_phase = []
     for aug, resampler in itertools.product(("gr", "gr-hns", "hns-gr"), ("bicubic", "bilinear")):
         augmentation = Augmentation(aug, True, False, resampler, IMAGE_SIZE)  # type: ignore[arg-type]
         run = partial(pixels, setting, augmentation, compiled=True)
-        found.append(Check(f"compiled, {aug}, {resampler}", run, 20))
+        of_phase.append(Check(f"compiled, {aug}, {resampler}", run, 20))
     for jitters, aug in itertools.product((False, True), AUGS):
         augmentation = Augmentation(aug, True, jitters, "bicubic", IMAGE_SIZE)
         run = partial(pixels, setting, augmentation, compiled=False)
-        found.append(Check(f"eager, {aug}{', colour' if jitters else ''}", run))
+        of_phase.append(Check(f"eager, {aug}{', colour' if jitters else ''}", run))
     color = Augmentation("gr-hns", True, True, "bicubic", IMAGE_SIZE)
     return [
-        *found,
+        *of_phase,
         Check("compiled, gr-hns, colour", partial(pixels, setting, color, compiled=True), 20),
         Check("bf16 and fp16 are the rounded float32", partial(halves, setting)),
         Check("started at step k, the stream is the same", partial(resumed_stream, setting)),
@@ -77,26 +77,26 @@ def batches(
     if compiled:
         make_show.cache_clear()
         torch.compiler.reset()  # or the ninth form in the process would quietly stay eager
-    made = DeviceBatches(stream, on_device(setting), dtype, compiled and not setting.dry_run, start)
+    batches_of_device = DeviceBatches(stream, on_device(setting), dtype, compiled and not setting.dry_run, start)
     if compiled and setting.dry_run:
-        made._show = torch.compile(made._show, backend="eager", dynamic=False)
-    return made
+        batches_of_device._show = torch.compile(batches_of_device._show, backend="eager", dynamic=False)
+    return batches_of_device
 
 
 def pixels(setting: Setting, augmentation: Augmentation, compiled: bool) -> Finding:
     """Two batches against the twin's, in levels; and the pixels that are 0 in one of them alone."""
     data = opened(setting.shards)
     stream = stream_of(setting, augmentation, setting.sized(128, 8))
-    made = batches(setting, augmentation, compiled=compiled)
+    torch_batches = batches(setting, augmentation, compiled=compiled)
     off, masks = [], 0
     for step in range(2):
         ids, epochs = stream.plan(step)
         encoded = [stream.split.image(int(index)) for index in ids]
         views = stream.views(ids, epochs)
         expected = reference.batch(encoded, views, augmentation, data.manifest.mean, data.manifest.std)
-        found = next(made).images.permute(0, 2, 3, 1).cpu().numpy()
-        off.append(np.abs(found - expected) * np.array(data.manifest.std))
-        masks += int(((found == 0) != (expected == 0)).sum())
+        image_batch = next(torch_batches).images.permute(0, 2, 3, 1).cpu().numpy()
+        off.append(np.abs(image_batch - expected) * np.array(data.manifest.std))
+        masks += int(((image_batch == 0) != (expected == 0)).sum())
     apart = np.concatenate(off)
     most = sum(COLOR_GAIN**k for k in range(COLOR_STEPS)) if augmentation.color else LEVELS
     bounds = [Bound("levels apart", float(apart.max()), most)]
@@ -110,10 +110,10 @@ def pixels(setting: Setting, augmentation: Augmentation, compiled: bool) -> Find
 
 def halves(setting: Setting) -> Finding:
     """The batches in half precision against float32's, rounded afterwards as autocast does."""
-    whole = next(batches(setting, GR_HNS)).images
+    images = next(batches(setting, GR_HNS)).images
     differ = 0
     for dtype in (torch.bfloat16, torch.float16):
-        differ += int((next(batches(setting, GR_HNS, dtype)).images != whole.to(dtype)).sum())
+        differ += int((next(batches(setting, GR_HNS, dtype)).images != images.to(dtype)).sum())
     return Finding((Bound("values that differ", differ, 0),))
 
 
@@ -121,8 +121,8 @@ def resumed_stream(setting: Setting) -> Finding:
     """Batches from step 3 on, of a stream begun there and of one begun at 0, all of them kept."""
 
     def taken(start: int) -> list[Batch]:
-        made = batches(setting, GR_HNS, start=start)
-        return [next(made) for _ in range(start, 8)]
+        stream = batches(setting, GR_HNS, start=start)
+        return [next(stream) for _ in range(start, 8)]
 
     pairs = list(zip(taken(3), taken(0)[3:], strict=True))
     differ = sum(int((a.images != b.images).sum() + (a.labels != b.labels).sum()) for a, b in pairs)
@@ -131,10 +131,10 @@ def resumed_stream(setting: Setting) -> Finding:
 
 def waits(setting: Setting) -> Finding:
     """Batches across several blocks of draws, with torch told to raise where anything waits for the device."""
-    made = batches(setting, GR_HNS, torch.bfloat16, size=1024)
-    steps = 2 * made._steps_a_block + 3
-    next(made)
+    stream = batches(setting, GR_HNS, torch.bfloat16, size=1024)
+    steps = 2 * stream._steps_a_block + 3
+    next(stream)
     with nothing_waits(setting.device):
         for _ in range(steps):
-            next(made)
+            next(stream)
     return Finding((Bound("waits", 0, 0),), {"batches": steps})

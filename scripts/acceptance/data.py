@@ -36,26 +36,26 @@ def checks(setting: Setting) -> list[Check]:
     """Host decoding of every augmentation, the stream, colour, mixed decoding, then what does not decode."""
     augs: tuple[Any, ...] = ("none", "hns", "gr", "gr-hns", "hns-gr")
     resamplers: tuple[Any, ...] = ("bicubic", "bilinear")
-    found = []
+    of_phase = []
     for resampler, aug in itertools.product(resamplers, augs):
         if resampler == "bicubic" or "gr" in aug:  # without crops nothing is resampled
             augmentation = Augmentation(aug, True, False, resampler, IMAGE_SIZE)
-            found.append(Check(f"host, {aug}, {resampler}", partial(pixels, setting, augmentation, "host")))
-    found += [
+            of_phase.append(Check(f"host, {aug}, {resampler}", partial(pixels, setting, augmentation, "host")))
+    of_phase += [
         Check("labels, ids and channels-last layout", partial(labels_and_layout, setting)),
         Check("batches stay valid while others are made", partial(stream, setting)),
         Check("started at step k, the stream is the same", partial(resumed_stream, setting)),
     ]
     for aug in ("none", "gr", "gr-hns", "hns-gr"):
         augmentation = Augmentation(cast(Any, aug), True, True, "bicubic", IMAGE_SIZE)
-        found.append(Check(f"host, {aug}, colour", partial(pixels, setting, augmentation, "host")))
+        of_phase.append(Check(f"host, {aug}, colour", partial(pixels, setting, augmentation, "host")))
     for aug in augs:
         augmentation = Augmentation(aug, True, False, "bicubic", IMAGE_SIZE)
-        found.append(Check(f"mixed, {aug}", partial(pixels, setting, augmentation, "mixed"), needs_cuda=True))
+        of_phase.append(Check(f"mixed, {aug}", partial(pixels, setting, augmentation, "mixed"), needs_cuda=True))
     run = partial(bad_image, setting, "mixed")
-    found.append(Check("an image that does not decode is named, mixed", run, needs_cuda=True))
+    of_phase.append(Check("an image that does not decode is named, mixed", run, needs_cuda=True))
     # Last: DALI 2.4 ended the process there (bench/results/h200).
-    return [*found, Check("an image that does not decode is named, host", partial(bad_image, setting, "host"))]
+    return [*of_phase, Check("an image that does not decode is named, host", partial(bad_image, setting, "host"))]
 
 
 def batches(setting: Setting, augmentation: Augmentation, decoding: Decoding, start: int = 0) -> DaliBatches:
@@ -88,8 +88,8 @@ def pixels(setting: Setting, augmentation: Augmentation, decoding: Decoding) -> 
         views = draw_views(augmentation, SEED, ids, epochs, split.widths[ids], split.heights[ids])
         encoded = [split.image(int(index)) for index in ids]
         expected = reference.batch(encoded, views, augmentation, data.manifest.mean, data.manifest.std)
-        found = next(stream).images.permute(0, 2, 3, 1).cpu().numpy()
-        off.append(np.abs(found - expected) * np.array(data.manifest.std))
+        image_batch = next(stream).images.permute(0, 2, 3, 1).cpu().numpy()
+        off.append(np.abs(image_batch - expected) * np.array(data.manifest.std))
     return Finding(_bounds(np.concatenate(off), augmentation, decoding), _spread(np.concatenate(off)))
 
 
@@ -187,7 +187,7 @@ def bad_image(setting: Setting, decoding: Decoding) -> Finding:
     damaged = cast(Split, OneTruncated(split, bad))
     try:
         next(_batches(setting, damaged, GR_HNS, decoding, 0))
-        said = "nothing"
+        message = "nothing"
     except RunFailure as failure:
-        said = str(failure)
-    return Finding((Bound("images not named", int(split.names([bad])[0] not in said), 0),), {"said": said})
+        message = str(failure)
+    return Finding((Bound("images not named", int(split.names([bad])[0] not in message), 0),), {"said": message})

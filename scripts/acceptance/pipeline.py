@@ -39,12 +39,12 @@ def checks(setting: Setting) -> list[Check]:
         axes = ((256, 1024, 32), ("gr", "gr-hns"), ("bicubic", "bilinear"), ("host", "mixed"), (16, 8, 4))
         feeds = [Feed(*values) for values in itertools.product(*axes)]  # type: ignore[arg-type]
         feeds.sort(key=lambda feed: sum(a != b for a, b in zip(_values(feed), _values(usual), strict=True)))
-    found = [Check(f"batches, {usual}", partial(feed_rate, setting, usual))]
+    of_phase = [Check(f"batches, {usual}", partial(feed_rate, setting, usual))]
     for compiled, seconds in ((False, 10), (True, 60)):
         how = "compiled" if compiled else "eager"
         run = partial(training_rate, setting, usual, compiled)
-        found.append(Check(f"training, {how}, {setting.networks[0]}, {usual}", run, seconds))
-    return [*found, *(Check(f"batches, {feed}", partial(feed_rate, setting, feed), 3) for feed in feeds[1:])]
+        of_phase.append(Check(f"training, {how}, {setting.networks[0]}, {usual}", run, seconds))
+    return [*of_phase, *(Check(f"batches, {feed}", partial(feed_rate, setting, feed), 3) for feed in feeds[1:])]
 
 
 def _values(feed: Feed) -> tuple[Any, ...]:
@@ -93,7 +93,7 @@ def training_rate(setting: Setting, feed: Feed, compiled: bool) -> Finding:
         seconds_of(lambda: train_step(state, loss_of, images, labels, 0.01), setting.device, repeats)
     )
     stream = batches(setting, feed)
-    made = statistics.median(_seconds_a_batch(stream, setting))
+    seconds_a_batch = statistics.median(_seconds_a_batch(stream, setting))
 
     def step() -> None:
         batch = next(stream)
@@ -112,9 +112,9 @@ def training_rate(setting: Setting, feed: Feed, compiled: bool) -> Finding:
     return Finding(
         figures={
             "images/s": round(size / seconds, 1),
-            "of the slower alone": max(alone, made) / seconds,
+            "of the slower alone": max(alone, seconds_a_batch) / seconds,
             "step alone images/s": round(size / alone, 1),
-            "batches alone images/s": round(size / made, 1),
+            "batches alone images/s": round(size / seconds_a_batch, 1),
             "seconds": together,
         }
     )

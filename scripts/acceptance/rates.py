@@ -32,25 +32,25 @@ PROFILED = 25
 
 def checks(setting: Setting) -> list[Check]:
     """The ceilings, then steps in the order of worth: the usual batch, the paper's best, then the others."""
-    measured = Ceilings(setting)
-    found = [Check("bf16 matrix product", measured.matrix_product), Check("device copy", measured.copy)]
+    ceilings = Ceilings(setting)
+    of_phase = [Check("bf16 matrix product", ceilings.matrix_product), Check("device copy", ceilings.copy)]
     networks = setting.networks
     sizes = (4,) if setting.dry_run else (256, 32, 1024, 128)
     for size in sizes:
         for network in networks[:2] if size == sizes[0] else networks[:1]:
-            found.append(Check(f"step, {network}, batch {size}", partial(step_rates, measured, network, size), 80))
+            of_phase.append(Check(f"step, {network}, batch {size}", partial(step_rates, ceilings, network, size), 80))
     run = partial(profile, setting, networks[0], setting.sized(128, 4))
-    found.append(Check(f"where an eager step's time goes, {networks[0]}, batch {setting.sized(128, 4)}", run))
+    of_phase.append(Check(f"where an eager step's time goes, {networks[0]}, batch {setting.sized(128, 4)}", run))
     for count in (1, 2, 4)[: setting.sized(3, 2)]:
         name = f"{count} processes side by side, {networks[0]}, batch {setting.sized(32, 4)}"
-        found.append(Check(name, partial(side_by_side, setting, networks[0], count), 40))
+        of_phase.append(Check(name, partial(side_by_side, setting, networks[0], count), 40))
     for network in networks:
-        run = partial(evaluation_rate, measured, network, sizes[0])
-        found.append(Check(f"evaluation, {network}, batch {sizes[0]}", run))
+        run = partial(evaluation_rate, ceilings, network, sizes[0])
+        of_phase.append(Check(f"evaluation, {network}, batch {sizes[0]}", run))
     for size in sizes:
         for network in networks[2:] if size == sizes[0] else networks[1:]:
-            found.append(Check(f"step, {network}, batch {size}", partial(step_rates, measured, network, size), 80))
-    return found
+            of_phase.append(Check(f"step, {network}, batch {size}", partial(step_rates, ceilings, network, size), 80))
+    return of_phase
 
 
 class Ceilings:

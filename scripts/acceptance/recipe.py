@@ -31,11 +31,11 @@ def checks(setting: Setting, run: Path) -> list[Check]:
     """The trainings in the order of worth, then what they give."""
     combinations = [(depth, aug) for depth in DEPTHS[: setting.sized(2, 1)] for aug in AUGS]
     folders = {(depth, aug): run.parent / f"{run.name}-{depth}-{aug}" for depth, aug in combinations}
-    found = [
+    of_phase = [
         Check(f"fast, depth {depth}, {aug}", partial(train, setting, folder, flags_of(setting, depth, aug)), 60)
         for (depth, aug), folder in folders.items()
     ]
-    return [*found, Check("beside the paper", partial(beside_the_paper, folders), 0)]
+    return [*of_phase, Check("beside the paper", partial(beside_the_paper, folders), 0)]
 
 
 def flags_of(setting: Setting, depth: int, aug: str) -> list[str]:

@@ -25,24 +25,28 @@ AT_LEAST_OF_SYNTHETIC = 0.98
 def checks(setting: Setting) -> list[Check]:
     """The decoded set, the usual views, trainings at the usual batches, then every combination of views."""
     sizes = (4,) if setting.dry_run else (256, 32, 1024)
-    found = [Check("decoded and on the device", partial(upload, setting), 30)]
+    of_phase = [Check("decoded and on the device", partial(upload, setting), 30)]
     usual = Augmentation("gr", True, False, "bicubic", IMAGE_SIZE)
     for size in sizes[:2]:
-        found.append(Check(f"compiled views, {size}, gr, bicubic", partial(view_rate, setting, usual, size, True), 20))
+        of_phase.append(
+            Check(f"compiled views, {size}, gr, bicubic", partial(view_rate, setting, usual, size, True), 20)
+        )
     modes: tuple[Mode, ...] = ("captured", "compiled-captured")  # those that train, where there is time to choose
     for network, size, mode in itertools.product(setting.networks[:1], sizes[:2], modes):
         run = partial(training_rates, setting, network, size, mode)
         name = f"training beside synthetic input, {mode}, {network}, batch {size}"
-        found.append(Check(name, run, 40 if "compiled" in mode else 15))
+        of_phase.append(Check(name, run, 40 if "compiled" in mode else 15))
     for size, aug, resampler, compiled in itertools.product(
         sizes, ("gr", "gr-hns"), ("bicubic", "bilinear"), (True, False)
     ):
         augmentation = Augmentation(aug, True, False, resampler, IMAGE_SIZE)  # type: ignore[arg-type]
         if not (compiled and augmentation == usual and size in sizes[:2]):
             name = f"{'compiled' if compiled else 'eager'} views, {size}, {aug}, {resampler}"
-            found.append(Check(name, partial(view_rate, setting, augmentation, size, compiled), 15 if compiled else 5))
+            of_phase.append(
+                Check(name, partial(view_rate, setting, augmentation, size, compiled), 15 if compiled else 5)
+            )
     run = partial(beside_dali, setting, usual, sizes[0])
-    return [*found, Check(f"views beside DALI's batches, {sizes[0]}, gr, bicubic", run, 30)]
+    return [*of_phase, Check(f"views beside DALI's batches, {sizes[0]}, gr, bicubic", run, 30)]
 
 
 def upload(setting: Setting) -> Finding:
@@ -60,12 +64,12 @@ def view_rate(setting: Setting, augmentation: Augmentation, size: int, compiled:
     """Images a second of bf16 batches with nothing else to do, draws and uploads included, by the host's clock; the
     bytes that must be moved for them, over the time: pixels in, views out.
     """
-    made = batches(setting, augmentation, torch.bfloat16, compiled, size=size)
+    stream = batches(setting, augmentation, torch.bfloat16, compiled, size=size)
     start = time.perf_counter()
-    next(made)
+    next(stream)
     wait(setting.device)
     first = time.perf_counter() - start
-    seconds = _seconds_a_batch(made, setting, size)
+    seconds = _seconds_a_batch(stream, setting, size)
     median = statistics.median(seconds)
     moved = size * IMAGE_BYTES * (1 + 2)
     figures: dict[str, Any] = {
@@ -79,7 +83,7 @@ def view_rate(setting: Setting, augmentation: Augmentation, size: int, compiled:
 IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
 
 
-def _seconds_a_batch(made: Batches, setting: Setting, size: int) -> list[float]:
+def _seconds_a_batch(stream: Batches, setting: Setting, size: int) -> list[float]:
     """Seconds a batch in each of a few rounds."""
     count = max(2, setting.sized(50_000, 8) // size)
     rounds = []
@@ -87,7 +91,7 @@ def _seconds_a_batch(made: Batches, setting: Setting, size: int) -> list[float]:
         wait(setting.device)
         start = time.perf_counter()
         for _ in range(count):
-            next(made)
+            next(stream)
         wait(setting.device)
         rounds.append((time.perf_counter() - start) / count)
     return rounds
@@ -103,15 +107,15 @@ def training_rates(setting: Setting, network: Network, size: int, mode: Mode) ->
     store = batches(setting, augmentation, torch.bfloat16, compiled=True, size=size)
     first = next(store)
     given: dict[str, Batches] = {"store": store, "synthetic": Kept(first.images, first.labels)}
-    ways = {way: (setting.stepper(state, "bf16", mode, made, made.take()), made) for way, made in given.items()}
+    ways = {way: (setting.stepper(state, "bf16", mode, stream, stream.take()), stream) for way, stream in given.items()}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     count = max(1, setting.sized(6_000, 4) // size)
     for turn in range(setting.sized(6, 2)):
-        for way, (stepper, made) in ways.items():
+        for way, (stepper, stream) in ways.items():
             wait(setting.device)
             start = time.perf_counter()
             for _ in range(count):
-                stepper.step(made.take(), 0.001)
+                stepper.step(stream.take(), 0.001)
             wait(setting.device)
             if turn:  # the first warms up
                 seconds[way].append((time.perf_counter() - start) / count)
@@ -133,9 +137,9 @@ def beside_dali(setting: Setting, augmentation: Augmentation, size: int) -> Find
     dali = DaliBatches(stream_of(setting, augmentation, size), setting.device, setting.threads)
     for _ in range(4):
         next(dali)
-    made = batches(setting, augmentation, torch.float32, True, size=size)
-    next(made)
-    ours = statistics.median(_seconds_a_batch(made, setting, size))
+    stream = batches(setting, augmentation, torch.float32, True, size=size)
+    next(stream)
+    ours = statistics.median(_seconds_a_batch(stream, setting, size))
     count = setting.sized(24, 2)
     wait(setting.device)
     theirs = seconds_of(lambda: next(dali), setting.device, count)

@@ -199,10 +199,10 @@ def _round(work: Callable[[], object], device: torch.device, calls: int) -> floa
         for _ in range(calls):
             work()
         return time.perf_counter() - start
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    begin.record()
+    first, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    first.record()
     for _ in range(calls):
         work()
     end.record()
     end.synchronize()
-    return begin.elapsed_time(end) / 1000
+    return first.elapsed_time(end) / 1000

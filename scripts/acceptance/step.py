@@ -50,7 +50,7 @@ Gradients = dict[str, Tensor]
 def checks(setting: Setting) -> list[Check]:
     """The phase's checks in the order of worth: the first network whole, then what differs with the others."""
     first, *others = setting.networks
-    found = [
+    of_phase = [
         *(Check(f"{p} gradients and loss, {first}", partial(number_format, setting, first, p)) for p in TWIN_GRADIENTS),
         Check("maxpool and its gradient equal the CPU's", partial(maxpool, setting)),
         *_no_waits(setting, first, compiled=False),
@@ -70,7 +70,7 @@ def checks(setting: Setting) -> list[Check]:
         Check(f"compiled gradients are channels-last, {first}", partial(gradient_layout, setting, first, True), 60),
     ]
     for network in others:
-        found += [
+        of_phase += [
             Check(f"fp32 gradients and loss, {network}", partial(number_format, setting, network, "fp32")),
             Check(f"bf16 gradients and loss, {network}", partial(number_format, setting, network, "bf16")),
             Check(f"maps and boxes against the CPU, {network}", partial(maps, setting, network)),
@@ -78,8 +78,10 @@ def checks(setting: Setting) -> list[Check]:
         ]
     if not setting.dry_run:
         stem_b = Network(18, "B")
-        found.append(Check(f"bf16 gradients and loss, {stem_b}", partial(number_format, setting, stem_b, "bf16"), 20))
-    return found
+        of_phase.append(
+            Check(f"bf16 gradients and loss, {stem_b}", partial(number_format, setting, stem_b, "bf16"), 20)
+        )
+    return of_phase
 
 
 def _no_waits(setting: Setting, network: Network, compiled: bool) -> Iterator[Check]:
@@ -126,15 +128,15 @@ def compiled_gradients(setting: Setting, network: Network) -> Finding:
 def layouts(setting: Setting, network: Network) -> Finding:
     """The twin in contiguous memory against the twin in channels-last."""
     images, labels = _batch(setting)
-    found = []
+    bounds = []
     with full_float32():
         for layout in (torch.contiguous_format, torch.channels_last):
             twin = setting.state(network, "fp32")
             smooth(twin.model)
             twin.model.to(memory_format=layout)  # type: ignore[call-overload]
             loss_of = setting.loss(twin, "fp32", compiled=False)
-            found.append(backward(twin, loss_of, images.contiguous(memory_format=layout), labels)[1])
-    return Finding((Bound("twin's gradients", apart(*found), TWIN_GRADIENTS["fp32"]),))
+            bounds.append(backward(twin, loss_of, images.contiguous(memory_format=layout), labels)[1])
+    return Finding((Bound("twin's gradients", apart(*bounds), TWIN_GRADIENTS["fp32"]),))
 
 
 def maxpool(setting: Setting) -> Finding:
@@ -214,13 +216,13 @@ def captured(setting: Setting, network: Network, mode: Mode) -> Finding:
     def step(images: Tensor, labels: Tensor) -> None:
         stepper.step({"images": images, "labels": labels}, LR)
 
-    found = train_by(setting, state, len(eager), step)
+    losses_of_way = train_by(setting, state, len(eager), step)
     with nothing_waits(setting.device):
         stepper.step(batches.take(), LR)
     return Finding(
         (
             Bound("values that capturing changed", trained, 0),
-            Bound("losses against eager", mean_apart(found, eager), LOSSES_OF_A_TRAINING),
+            Bound("losses against eager", mean_apart(losses_of_way, eager), LOSSES_OF_A_TRAINING),
         ),
     )
 
@@ -260,12 +262,12 @@ def maps(setting: Setting, network: Network) -> Finding:
     images, labels = _batch(setting)
     with full_float32():
         expected = cams(on_cpu, images.cpu().contiguous(), labels.cpu(), Autocast(torch.device("cpu"), "fp32"))
-        found = cams(model, images, labels, setting.autocast("fp32"))
+        own_maps = cams(model, images, labels, setting.autocast("fp32"))
     in_bf16 = cams(model, images, labels, setting.autocast("bf16"))
     return Finding(
         (
-            Bound("maps", float((found - expected).norm() / expected.norm()), MAPS),
-            *(Bound(f"boxes apart, {each}", boxes_apart(found, expected, each), BOXES_APART) for each in PROTOCOLS),
+            Bound("maps", float((own_maps - expected).norm() / expected.norm()), MAPS),
+            *(Bound(f"boxes apart, {each}", boxes_apart(own_maps, expected, each), BOXES_APART) for each in PROTOCOLS),
         ),
         {
             "bf16 maps": float((in_bf16 - expected).norm() / expected.norm()),
@@ -283,11 +285,11 @@ def resumed_exactly(setting: Setting, network: Network) -> Finding:
 def _resumed_deterministically(setting: Setting, network: Network) -> Finding:
     use_threads(setting.threads)
     compute_deterministically()
-    found = [resumed(setting, network, compiled, 0.0) for compiled in (False, True)]
+    ends = [resumed(setting, network, compiled, 0.0) for compiled in (False, True)]
     return Finding(
         tuple(
             Bound(f"{how}: {bound.what}", bound.value, 0)
-            for how, finding in zip(("eager", "compiled"), found, strict=True)
+            for how, finding in zip(("eager", "compiled"), ends, strict=True)
             for bound in finding.bounds
         )
     )

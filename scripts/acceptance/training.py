@@ -29,10 +29,10 @@ SECONDS_TO_STOP = 20.0
 
 def checks(setting: Setting, run: Path, flags: Sequence[str], out: Path, export_weights: bool) -> list[Check]:
     """Train, then export."""
-    found = [Check("training", partial(train, setting, run, flags), 60)]
+    of_phase = [Check("training", partial(train, setting, run, flags), 60)]
     if export_weights:
-        found.append(Check("weights exported", partial(export, run, out), 0))
-    return found
+        of_phase.append(Check("weights exported", partial(export, run, out), 0))
+    return of_phase
 
 
 def default_flags(dry_run: bool) -> list[str]:
@@ -76,8 +76,8 @@ def export(run: Path, out: Path) -> Finding:
         names.append(f"weights-{number}-of-{len(pieces)}.safetensors")
         encoded = safetensors.torch.save(piece, {"step": str(saved.step)})
         write_durably(out / names[-1], partial(_write, encoded))
-    read = {k: v for name in names for k, v in safetensors.torch.load_file(out / name).items()}
-    differ = sum(not torch.equal(read[name], weights[name]) for name in weights)
+    weights_written = {k: v for name in names for k, v in safetensors.torch.load_file(out / name).items()}
+    differ = sum(not torch.equal(weights_written[name], weights[name]) for name in weights)
     return Finding((Bound("tensors that differ", differ, 0),), {"step": saved.step, "pieces": names})
 
 

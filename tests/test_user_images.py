@@ -1,3 +1,5 @@
+"""Images for `predict`: files, folders and zips, in an order that never changes; each bad one says why."""
+
 import io
 import zipfile
 from pathlib import Path

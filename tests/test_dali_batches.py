@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import noise_jpeg
+from conftest import noise_jpeg, with_damaged_images
 
 from fastwsol.batches import dali_batches as pipeline
 from fastwsol.batches import views_reference as reference
@@ -169,23 +169,12 @@ def test_evaluation_shows_every_image_once_and_marks_padding(shards):
     assert all(len(plan(step)[0]) == 12 for step in range(5)), "shapes are static"
 
 
-def test_an_image_that_does_not_decode_is_named(shards, form, monkeypatch):
+def test_an_image_that_does_not_decode_is_named(shards, form):
     split = shards.splits["train"]
     ids, _ = training_plan(7, len(split), BATCH)(0)
     bad = int(ids[3])
-    gather = type(split).gather
-
-    def gather_damaged(self, wanted):
-        encoded, lengths = gather(self, wanted)
-        lengths[wanted == bad] //= 3
-        return encoded, lengths
-
-    whole = split.image(bad)
-    monkeypatch.setattr(type(split), "gather", gather_damaged)
-    image = type(split).image
-    monkeypatch.setattr(type(split), "image", lambda self, i: whole[: len(whole) // 3] if i == bad else image(self, i))
     with pytest.raises(RunFailure, match=split.names([bad])[0]):
-        next(batches_of(shards, GR_HNS))
+        next(batches_of(with_damaged_images(shards, "train", [bad]), GR_HNS))
 
 
 def test_real_images_equal_the_reference(real_source, tmp_path):

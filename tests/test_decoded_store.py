@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import noise_jpeg
+from conftest import noise_jpeg, with_damaged_images
 from PIL import Image
 
 from fastwsol.batches import decoded_store as store
@@ -71,9 +71,8 @@ def test_the_file_is_numpys_own_and_nobody_writes_to_it(shards):
         found.pixels[0] = 0
 
 
-def test_a_whole_store_is_not_built_again(shards, monkeypatch):
+def test_a_whole_store_is_not_built_again(shards):
     before = opened(shards).path.stat()
-    monkeypatch.setattr(store, "_build", None)
     assert is_built(shards, "train", default_folder(shards))
     after = opened(shards).path.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -120,14 +119,9 @@ def test_a_store_of_other_shards_is_built_anew_and_whoever_reads_the_old_one_kee
     assert not is_built(shards, "train", default_folder(shards))
 
 
-def test_an_image_that_does_not_decode_is_named_and_leaves_nothing(shards, monkeypatch):
-    split = shards.splits["train"]
-    image = type(split).image
-    monkeypatch.setattr(
-        type(split), "image", lambda self, row: image(self, row)[:300] if row == 17 else image(self, row)
-    )
-    with pytest.raises(RunFailure, match=split.names([17])[0]):
-        opened(shards)
+def test_an_image_that_does_not_decode_is_named_and_leaves_nothing(shards):
+    with pytest.raises(RunFailure, match=shards.splits["train"].names([17])[0]):
+        opened(with_damaged_images(shards, "train", [17]))
     assert [path.name for path in default_folder(shards).iterdir()] == ["train.lock"]
 
 
@@ -203,9 +197,8 @@ def test_a_full_disk_is_told_before_anything_is_decoded(shards, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", no_room)
-    monkeypatch.setattr(store, "decode", None)
     with pytest.raises(OSError, match="No space left"):
-        opened(shards)
+        opened(with_damaged_images(shards, "train", range(80)))
     assert [path.name for path in default_folder(shards).iterdir()] == ["train.lock"]
 
 

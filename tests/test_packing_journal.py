@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from interference import Killed, ended_at_write, full_disk
 
 from fastwsol.dataset import packer as packing
 from fastwsol.dataset.packer import pack
-from fastwsol.dataset.packing_journal import JOURNAL_NAME, FinishedShard, Journal, is_unfinished_work
+from fastwsol.dataset.packing_journal import JOURNAL_NAME, Journal, is_unfinished_work
 from fastwsol.dataset.shards import MANIFEST_NAME, QUARANTINE_NAME, open_shards
 from fastwsol.host.command_line import DONE_WITH_SKIPS, USER_ERROR, run_command
 from fastwsol.host.errors import RunFailure, UserError
@@ -29,10 +30,6 @@ SHARD_BYTES = 48 * 1024
 TRAIN, VAL = 60, 30
 # Bad ones at both ends, within a shard, next to each other and all through the end of a split.
 BAD = {"train": (0, 17, 31, 32), "val": (28, 29)}
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing in the packer catches it."""
 
 
 @pytest.fixture(autouse=True)
@@ -128,52 +125,28 @@ def test_several_kills_keep_more_and_more(unbroken: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("noted", [False, True], ids=["before its shard is in the journal", "after"])
 @pytest.mark.parametrize("number", range(5))
-def test_killed_at_a_shard_boundary(
-    number: int, noted: bool, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_at_a_shard_boundary(number: int, noted: bool, unbroken: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    add = Journal.add
-
-    def add_and_die(journal: Journal, shard: FinishedShard) -> None:
-        if len(journal.finished) == number:
-            if noted:
-                add(journal, shard)
-            raise Killed
-        add(journal, shard)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Journal, "add", add_and_die)
-        with pytest.raises(Killed):
-            pack_spotty(out)
+    with pytest.raises(Killed), ended_at_write(JOURNAL_NAME, 1 + number, noted):  # the first is of no shard
+        pack_spotty(out)
     assert len(Journal.read(out).finished) == number + noted
     pack_spotty(out)
     assert contents(out) == contents(unbroken)
 
 
-@pytest.mark.parametrize("last_act", ["write_json", "write_manifest"])
-def test_killed_between_the_last_shard_and_the_manifest(
-    last_act: str, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def die(*arguments: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(packing, last_act, die)
-        with pytest.raises(Killed):
-            pack_spotty(tmp_path / "out")
+@pytest.mark.parametrize("file", [QUARANTINE_NAME, MANIFEST_NAME])
+def test_killed_between_the_last_shard_and_the_manifest(file: str, unbroken: Path, tmp_path: Path) -> None:
+    with pytest.raises(Killed), ended_at_write(file):
+        pack_spotty(tmp_path / "out")
     assert kept_images(tmp_path / "out") == 90
     pack_spotty(tmp_path / "out", Spotty(dies_at=0))  # no record is read again
     assert contents(tmp_path / "out") == contents(unbroken)
 
 
-def test_killed_between_the_manifest_and_the_end(
-    unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_between_the_manifest_and_the_end(unbroken: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(Journal, "remove", lambda journal: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            pack_spotty(out)
+    with pytest.raises(Killed), ended_at_write(MANIFEST_NAME, put_in_place=True):
+        pack_spotty(out)
     assert len(open_shards(out).splits["train"]) == TRAIN - 4
     with pytest.raises(UserError, match=r"is packed already, 6 bad images set aside"):
         pack_spotty(out)
@@ -183,7 +156,7 @@ def test_killed_between_the_manifest_and_the_end(
 def test_sigkill_of_the_real_process(unbroken: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = (
-        "from tests.test_journal import *; packing._CHUNK_RECORDS = 4;"
+        "from tests.test_packing_journal import *; packing._CHUNK_RECORDS = 4;"
         f"pack_spotty(Path({str(out)!r}), Spotty(59, lambda: os.kill(os.getpid(), signal.SIGKILL)))"
     )
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
@@ -236,14 +209,16 @@ def test_images_behind_the_kept_shards_may_change(begun: Path, tmp_path: Path) -
     assert contents(begun) == contents(tmp_path / "fresh")
 
 
-def test_a_split_that_grew_behind_its_last_shard_ends_as_if_packed_at_once(tmp_path: Path, monkeypatch) -> None:
-    small, large = (Synthetic(1, 40, count) for count in (20, 24))
-    large.identity = small.identity
-    monkeypatch.setattr(Synthetic, "fingerprint", lambda self, split, start, stop: f"{split} {start} {stop}")
-    with monkeypatch.context() as patch:
-        patch.setattr(packing, "write_manifest", lambda *_: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            pack_spotty(tmp_path / "out", small)
+def test_a_split_that_grew_behind_its_last_shard_ends_as_if_packed_at_once(tmp_path: Path) -> None:
+    class Growing(Synthetic):
+        identity = Synthetic(1, 40, 20).identity
+
+        def fingerprint(self, split: str, start: int, stop: int) -> str:
+            return f"{split} {start} {stop}"
+
+    small, large = (Growing(1, 40, count) for count in (20, 24))
+    with pytest.raises(Killed), ended_at_write(MANIFEST_NAME):
+        pack_spotty(tmp_path / "out", small)
     pack_spotty(tmp_path / "out", large)
     pack_spotty(tmp_path / "fresh", large)
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
@@ -291,7 +266,7 @@ def test_only_names_that_packing_writes_count_as_its_leftovers() -> None:
 
 
 def test_without_quarantine_then_with_it_goes_on_at_the_bad_image(
-    layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (layout / "val/images/val_4.JPEG").write_bytes(b"garbage")
     command = ["--source", str(layout), "--out", str(tmp_path / "out")]
@@ -391,20 +366,11 @@ def test_a_split_or_class_with_nothing_left_is_refused(bad: dict, what: str, tmp
         assert len(json.loads((out / QUARANTINE_NAME).read_text())) == len(next(iter(bad.values())))
 
 
-def test_a_full_disk_keeps_what_is_finished(unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_what_is_finished(unbroken: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    write_shard = packing.write_shards
-
-    def full_after_two(*arguments, **flags):
-        for number, shard in enumerate(write_shard(*arguments, **flags)):
-            if number == 2:
-                raise OSError(28, os.strerror(28), str(out / "train-00002.arrow"))
-            yield shard
-
-    with monkeypatch.context() as patch:
-        patch.setattr(packing, "write_shards", full_after_two)
-        with pytest.raises(RunFailure, match=r"train-00002\.arrow: cannot be written \(No space left on device\)"):
-            pack_spotty(out)
+    message = r"train-00002\.arrow: cannot be written \(No space left on device\)"
+    with full_disk("train-00002.arrow"), pytest.raises(RunFailure, match=message):
+        pack_spotty(out)
     assert len(Journal.read(out).finished) == 2
     pack_spotty(out)
     assert contents(out) == contents(unbroken)

@@ -1,3 +1,5 @@
+"""`--init`: an earlier run's weights, taken whole or but for the last layer, and what is refused."""
+
 import json
 import shutil
 from pathlib import Path

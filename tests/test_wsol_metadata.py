@@ -1,3 +1,5 @@
+"""The WSOL benchmark's metadata files beside its images: read as they stand, every mistake named."""
+
 import re
 import shutil
 from collections.abc import Callable
