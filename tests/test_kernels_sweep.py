@@ -52,9 +52,10 @@ def own_pixels(maps):
     return np.tile(np.array(maps.shape[:0:-1], np.int32), (len(maps), 1))
 
 
-def test_ten_thousand_maps_give_their_twins_boxes_on_one_thread_and_on_two(threads):
+def test_thousands_of_maps_give_their_twins_boxes_on_one_thread_and_on_two(threads, full):
+    """Ten thousand maps and more with --full."""
     seen = []
-    examples = 200 if numba.config.BOUNDSCHECK else 1000  # every index of them has been looked at by then
+    examples = 200 if numba.config.BOUNDSCHECK else 1000 if full else 300
 
     @settings(max_examples=examples, deadline=None)
     @given(batches())

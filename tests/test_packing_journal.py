@@ -211,12 +211,11 @@ def test_images_behind_the_kept_shards_may_change(begun: Path, tmp_path: Path) -
 
 def test_a_split_that_grew_behind_its_last_shard_ends_as_if_packed_at_once(tmp_path: Path) -> None:
     class Growing(Synthetic):
-        identity = Synthetic(1, 40, 20).identity
-
         def fingerprint(self, split: str, start: int, stop: int) -> str:
             return f"{split} {start} {stop}"
 
     small, large = (Growing(1, 40, count) for count in (20, 24))
+    large.identity = small.identity
     with pytest.raises(Killed), ended_at_write(MANIFEST_NAME):
         pack_spotty(tmp_path / "out", small)
     pack_spotty(tmp_path / "out", large)

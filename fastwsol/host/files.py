@@ -19,11 +19,11 @@ def write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place: fsync, rename, fsync of the folder.
 
     An existing file is replaced in one step. What a killed writer leaves behind ends in `.partial`. The temporary
-    file is removed when `write` raises.
+    file is removed when `write` raises. An OSError that names no file, as that of a full disk, gets the name of this.
     """
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     try:
-        with partial.open("wb") as file:
+        with naming(path), partial.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -32,6 +32,17 @@ def write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError raised inside that names no file gets the name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -20,7 +20,7 @@ from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import PARTIAL_SUFFIX, sole_worker, write_bytes, write_json
+from fastwsol.host.files import PARTIAL_SUFFIX, naming, sole_worker, write_bytes, write_json
 from fastwsol.runs.checkpoint import Checkpoint
 
 FORMAT_VERSION = 4
@@ -276,7 +276,7 @@ class RunDir:
 
     def append_row(self, row: dict[str, Any]) -> None:
         """Append a row to metrics.jsonl, durably: a later checkpoint counts on it. Rows hold `kind` and `step`."""
-        with self._metrics_file.open("a") as file:
+        with naming(self._metrics_file), self._metrics_file.open("a") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())

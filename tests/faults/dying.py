@@ -18,7 +18,9 @@ from typing import Any
 from fastwsol.training.step_mode import Stepper
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["faults.works", "fastwsol.evaluate", "fastwsol.predict"])
+_CONTEXT.set_forkserver_preload(
+    ["faults.works", "fastwsol.evaluate", "fastwsol.predict", "torch._dynamo", "nvidia.dali.fn", "pyarrow.compute"]
+)
 
 NEVER = 1 << 60
 
