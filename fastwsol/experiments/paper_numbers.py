@@ -58,6 +58,8 @@ def stands_beside(report: dict[str, Any]) -> bool:
 
 def published(setting: Setting) -> Published | None:
     """The paper's numbers for a setting's depth, augmentation and batch size, or None where it has none."""
+    if not setting.network.is_ours:
+        return None
     depth, aug, batch_size = setting.network.depth, setting.views.aug, setting.optimizer.batch_size
     if batch_size == 256:
         gt_known_loc, top1_loc, top1_clas = _TABLE_1[depth][AUGS.index(aug)]

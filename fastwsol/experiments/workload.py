@@ -24,8 +24,7 @@ class Workload:
 
     def work(self, setting: Setting, steps: int) -> float:
         """The work of so many steps, in 10^9 multiply-adds of forward passes."""
-        pixels = (setting.views.image_size / 64) ** 2
-        return network_gmac(setting.network) * pixels * setting.optimizer.batch_size * steps
+        return network_gmac(setting) * setting.optimizer.batch_size * steps
 
     def left(self, setting: Setting, rows: Rows) -> float:
         """The work that is left of a run."""

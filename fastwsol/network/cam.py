@@ -18,4 +18,4 @@ def class_activation_maps(features_NCHW: Tensor, fc_weight_KC: Tensor, classes_N
 
 def maps_of_classes(network: Classifier, features_NCHW: Tensor, classes_N: Tensor) -> Tensor:
     """The maps that a network's features give, of one class an image: float32 [N, H, W]."""
-    return class_activation_maps(features_NCHW, network.classifier_weight, classes_N)
+    return class_activation_maps(features_NCHW, network.classifier.weight, classes_N)

@@ -1,9 +1,18 @@
 """What every network offers, whichever it is: nothing outside this room asks which one it has."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+
+from fastwsol.config import TrainPart
+
+
+class Statistics(NamedTuple):
+    """What a network's input is normalised by: R, G, B in 0..255."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
 
 
 class Classifier(nn.Module, ABC):
@@ -11,12 +20,28 @@ class Classifier(nn.Module, ABC):
 
     `forward(images)` gives `(logits, features)`. images: float [N, 3, S, S], normalised; logits: [N, classes];
     features: [N, C, h, w], what the linear layer averages, detached: maps are made from them and carry no gradient.
+
+    It can be cut in two: `tail(trunk(images, part), part)` gives the logits of `forward(images)` for each part.
     """
+
+    trained_part: TrainPart = "all"
+
+    @abstractmethod
+    def trunk(self, images: Tensor, part: TrainPart) -> Tensor:
+        """What stands before the part that is trained, [N, c, h, w].
+
+        all: the images themselves; tail: the features where the family is cut; classifier: what the last layer reads,
+        [N, C, 1, 1]. Raises UserError for a tail where the family has no cut.
+        """
+
+    @abstractmethod
+    def tail(self, features: Tensor, part: TrainPart) -> tuple[Tensor, Tensor]:
+        """The logits, and the features that maps are made from, of what `trunk` gives for the same part."""
 
     @property
     @abstractmethod
-    def classifier_weight(self) -> Tensor:
-        """The linear layer's weight: [classes, C]."""
+    def classifier(self) -> nn.Linear:
+        """The last layer: its weight is [classes, C]."""
 
     @property
     @abstractmethod
@@ -24,9 +49,60 @@ class Classifier(nn.Module, ABC):
         """Pixels of the network's square that a cell of its maps stands for, a side."""
 
     @abstractmethod
+    def tail_modules(self) -> list[nn.Module]:
+        """The modules behind the cut. Raises UserError where the family has none."""
+
+    @abstractmethod
+    def in_backbone(self, name: str) -> bool:
+        """Whether the parameter `name` belongs to the layers whose learning rate --backbone-lr-mult changes."""
+
+    @property
+    def classifier_names(self) -> tuple[str, ...]:
+        """The names of the last layer's weight and bias among the tensors of `state_dict`."""
+        own = {id(each) for each in self.classifier.parameters()}
+        return tuple(name for name, each in self.named_parameters() if id(each) in own)
+
+    def train_only(self, part: TrainPart) -> None:
+        """Freeze what is no part of `part`: its weights get no gradient and its BN stays in evaluation mode."""
+        self.trained_part = part
+        trained = {id(each) for module in self._trained_modules() for each in module.parameters()}
+        for parameter in self.parameters():
+            parameter.requires_grad_(id(parameter) in trained)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """As torch's; frozen modules stay in evaluation mode."""
+        super().train(mode and self.trained_part == "all")
+        if mode and self.trained_part != "all":
+            self.training = True
+            for module in self._trained_modules():
+                module.train()
+        return self
+
+    def frozen_tensors(self) -> dict[str, Tensor]:
+        """The weights and buffers, by name, that training leaves as they are."""
+        modules = self._trained_modules()
+        trained = {id(each) for module in modules for each in (*module.parameters(), *module.buffers())}
+        return {name: each for name, each in self.state_dict(keep_vars=True).items() if id(each) not in trained}
+
+    def _trained_modules(self) -> list[nn.Module]:
+        if self.trained_part == "all":
+            return [self]
+        return [self.classifier] if self.trained_part == "classifier" else self.tail_modules()
+
     def parameter_groups(self, weight_decay: float, backbone_lr_mult: float) -> list[dict[str, Any]]:
-        """The parameters for the optimizer, each group with `params`, `weight_decay` and `lr_mult`.
+        """The trained parameters for the optimizer, each group with `params`, `weight_decay` and `lr_mult`.
 
         weight_decay: of weights that are no biases and no BN's; backbone_lr_mult: the factor on the learning rate of
         all but the last layers.
         """
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                decay = weight_decay if parameter.ndim > 1 else 0.0
+                lr_mult = backbone_lr_mult if self.in_backbone(name) else 1.0
+                groups.setdefault((decay, lr_mult), []).append(parameter)
+        return [
+            {"params": parameters, "weight_decay": decay, "lr_mult": lr_mult}
+            for (decay, lr_mult), parameters in groups.items()
+        ]

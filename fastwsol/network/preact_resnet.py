@@ -5,13 +5,12 @@ symmetric padding the maps, and every box with them, would sit several pixels up
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastwsol.config import Stem
+from fastwsol.config import Stem, TrainPart
 from fastwsol.network.classifier import Classifier
 
 MAP_STRIDES: dict[Stem, int] = {"A": 8, "B": 4, "C": 16}
@@ -144,27 +143,38 @@ class PreActResNet(Classifier):
         logits = self.fc(features.mean(dim=(2, 3)))
         return logits, features.detach()
 
+    def trunk(self, images: Tensor, part: TrainPart) -> Tensor:
+        """See `Classifier.trunk`; the tail is the last group and the FC."""
+        if part == "all":
+            return images
+        features: Tensor = self.groups[:3](self.stem(images))
+        return features if part == "tail" else self.groups[3](features).mean(dim=(2, 3), keepdim=True)
+
+    def tail(self, features: Tensor, part: TrainPart) -> tuple[Tensor, Tensor]:
+        """See `Classifier.tail`."""
+        if part == "all":
+            return self(features)
+        if part == "tail":
+            features = self.groups[3](features)
+        return self.fc(features.mean(dim=(2, 3))), features.detach()
+
     @property
-    def classifier_weight(self) -> Tensor:
-        """The FC's weight: [classes, 512]."""
-        return self.fc.weight
+    def classifier(self) -> nn.Linear:
+        """The FC."""
+        return self.fc
 
     @property
     def map_stride(self) -> int:
         """Pixels of the network's square that a cell stands for, a side."""
         return self._map_stride
 
-    def parameter_groups(self, weight_decay: float, backbone_lr_mult: float) -> list[dict[str, Any]]:
-        """Decay on conv and FC weights only, `lr_mult` on stem and groups 0-2."""
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for name, parameter in self.named_parameters():
-            decay = weight_decay if parameter.ndim > 1 else 0.0
-            in_backbone = name.startswith(("stem.", "groups.0.", "groups.1.", "groups.2."))
-            groups.setdefault((decay, backbone_lr_mult if in_backbone else 1.0), []).append(parameter)
-        return [
-            {"params": parameters, "weight_decay": decay, "lr_mult": lr_mult}
-            for (decay, lr_mult), parameters in groups.items()
-        ]
+    def tail_modules(self) -> list[nn.Module]:
+        """The last group and the FC."""
+        return [self.groups[3], self.fc]
+
+    def in_backbone(self, name: str) -> bool:
+        """Stem and groups 0-2."""
+        return name.startswith(("stem.", "groups.0.", "groups.1.", "groups.2."))
 
 
 def build_preact_resnet(depth: int, stem: Stem, classes: int, seed: int) -> PreActResNet:

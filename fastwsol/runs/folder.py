@@ -47,9 +47,14 @@ class RunInfo:
     """What a person calls them, in the same order."""
     mean: Channels
     std: Channels
-    """Of the training pixels, R, G, B in 0..255: what the network's input is normalised by."""
+    """R, G, B in 0..255: what the network's input is normalised by; the training pixels', or what a backbone wants."""
     flat_digest: str | None = None
     """The digest of a run that began before configurations were nested."""
+
+    @property
+    def statistics(self) -> tuple[Channels, Channels]:
+        """Mean and deviation."""
+        return self.mean, self.std
 
     @property
     def digest(self) -> str:
@@ -208,6 +213,10 @@ class RunDir:
             raise UserError(
                 f"{self.folder}: exists and is no run of fastwsol; nothing was touched, choose another --run-dir"
             )
+
+    def has_info(self) -> bool:
+        """Whether a run was begun here."""
+        return self._config_file.is_file()
 
     def read_info(self) -> RunInfo:
         """Read what run this is; raises UserError naming the file where it is none."""

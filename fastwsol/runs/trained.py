@@ -29,8 +29,8 @@ def trained_model(info: RunInfo, tensors: Mapping[str, Tensor] | None) -> Classi
     """
     config, classes = info.config, len(info.classes)
     if tensors is None:
-        return build_network(config.network, classes, config.seed)
+        return build_network(config, classes)
     weights = "average" if config.optimizer.average_steps else "model"
-    model = empty_network(config.network, classes)
+    model = empty_network(config, classes)
     model.load_state_dict({name: tensors[f"{weights}.{name}"] for name in model.state_dict()}, assign=True)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

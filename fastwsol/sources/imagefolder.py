@@ -85,7 +85,15 @@ class ImageFolder(AnnotatedImages):
         }
         name = path.resolve().stem if path.is_file() else path.resolve().name
         share = "" if len(splits) > 1 else f", {VAL_FRACTION if val_fraction is None else val_fraction:g} of them val"
-        super().__init__(f"{name} (class folders{share})", classes, tree, annotations)
+        super().__init__(f"{name} ({_KIND}{share})", classes, tree, annotations)
+
+
+_KIND = "class folders"
+
+
+def holds_class_folders(identity: str) -> bool:
+    """Whether a packed set with this `Source.identity` was a folder of class folders."""
+    return f" ({_KIND}" in identity
 
 
 def _annotation(tree: Tree, image: _Image, label: int, boxes: ImageBoxes | None) -> Annotation:

@@ -6,6 +6,7 @@ from typing import Any
 from fastwsol.config import Config, LogConfig
 from fastwsol.dataset.shards import Split
 from fastwsol.evaluation.forward import EvaluationSetup
+from fastwsol.features.kept_features import FrozenPart
 from fastwsol.host.processes import World
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.training.step_mode import AskedMode
@@ -26,6 +27,8 @@ class Job:
     checkpoint_minutes: float
     environment: dict[str, Any]
     """What decides the run's bits here, but for the mode: an entry of environment.json."""
+    frozen: FrozenPart | None = None
+    """The part of the network that is not trained, and its features; None where all of it is."""
 
     @property
     def config(self) -> Config:

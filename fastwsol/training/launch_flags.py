@@ -5,9 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastwsol.batches.feed import DataFlags
-from fastwsol.config import LogConfig, PresetName
-from fastwsol.host.command_line import parse_some_flags
+from fastwsol.config import PREACT_RESNET, PRESETS, Depth, LogConfig, PresetName, Stem
+from fastwsol.dataset.shards import read_manifest
+from fastwsol.host.command_line import OptionalPath, parse_some_flags
 from fastwsol.host.device import Precision
+from fastwsol.host.errors import UserError
+from fastwsol.runs.folder import RunDir
+from fastwsol.sources.imagefolder import holds_class_folders
 from fastwsol.training.step_mode import AskedMode
 
 
@@ -16,8 +20,13 @@ class Launch(DataFlags):
     """Where and how a training runs. Nothing here is part of the run's identity."""
 
     preset: PresetName = "paper"
-    """paper: 1500 epochs; fast: tens of epochs under one cycle; demo: minutes, for the synthetic set. Flags that are
-    given beside it win"""
+    """paper: 1500 epochs; fast: tens of epochs under one cycle; demo: minutes, for the synthetic set; photos: the last
+    layer of a pretrained backbone, what `train` takes for a set of class folders. Flags that are given beside it win"""
+    weights: str = "none"
+    """what a backbone of timm starts from. pretrained: its published weights, of an installed package or by timm's
+    download; a .safetensors or .pth file; none: drawn weights"""
+    features: OptionalPath = None
+    """folder for the features of a frozen part; default: `features` beside the shards"""
     shards: Path = Path("data/shards")
     """folder that pack.py wrote"""
     step: AskedMode = "auto"
@@ -44,14 +53,46 @@ class Launch(DataFlags):
 
 
 @dataclass(frozen=True)
-class _PresetAlone:
-    preset: PresetName = "paper"
+class _Choice:
+    """The flags that a preset is chosen by; None: not given."""
+
+    preset: PresetName | None = None
+    backbone: str | None = None
+    depth: Depth | None = None
+    stem: Stem | None = None
+    shards: Path = Path("data/shards")
+    run_dir: OptionalPath = None
 
 
-def preset_of(arguments: Sequence[str], prog: str) -> PresetName:
-    """The preset that a command line names, whose values are the defaults of its other flags.
+def preset_of(arguments: Sequence[str], prog: str, by_shards: bool = False) -> PresetName:
+    """The preset whose values are the defaults of a command line's other flags: the one that it names, or paper.
 
-    Raises UserError for one that there is not.
+    by_shards: photos where no preset and no network is named, the shards hold class folders, and the run's folder holds
+    no run with another network. Raises UserError for a preset that there is not, and for --depth or --stem beside a
+    backbone that has none.
     """
-    preset, _ = parse_some_flags(_PresetAlone, arguments, prog)
-    return preset.preset
+    choice, _ = parse_some_flags(_Choice, arguments, prog)
+    names = {"--backbone": choice.backbone, "--depth": choice.depth, "--stem": choice.stem}
+    preset: PresetName = choice.preset or "paper"
+    if by_shards and choice.preset is None and not any(names.values()) and _wants_photos(choice):
+        preset = "photos"
+    backbone = choice.backbone or PRESETS[preset]().config.network.backbone
+    for name in ("--depth", "--stem"):
+        if names[name] is not None and not (backbone == PREACT_RESNET or (name == "--stem" and _is_ours(backbone))):
+            raise UserError(f"{name} {names[name]}: is of --backbone {PREACT_RESNET}, not of {backbone}; leave it out")
+    return preset
+
+
+def _is_ours(backbone: str) -> bool:
+    return backbone.startswith(PREACT_RESNET)
+
+
+def _wants_photos(choice: _Choice) -> bool:
+    try:
+        manifest, _ = read_manifest(choice.shards)
+    except UserError:  # which is said when they are opened
+        return False
+    if not holds_class_folders(manifest.source):
+        return False
+    run = RunDir(choice.run_dir) if choice.run_dir is not None else None
+    return run is None or not run.has_info() or not run.read_info().config.network.is_ours

@@ -74,13 +74,15 @@ def train_to_the_end(job: Job, state: State, stop: StopSignals) -> None:
 
 def batches_of_size(job: Job, size: int, start: int) -> Batches:
     """This process's batches of images of `size` pixels a side from step `start` on."""
-    config, world, split, manifest = job.config, job.world, job.split, job.setup.shards.manifest
+    config, world, split = job.config, job.world, job.split
     batch_size = config.optimizer.batch_size
     plan = training_plan(config.seed, len(split), batch_size, world.rank, world.size)
     views = replace(config.views, image_size=size)
-    stream = Stream(split, plan, batch_size // world.size, views, config.seed, manifest.mean, manifest.std)
+    stream = Stream(split, plan, batch_size // world.size, views, config.seed, *job.setup.statistics)
     # On a CPU the network needs the cores more.
     threads = job.setup.threads if job.setup.autocast.device.type == "cuda" else max(1, job.setup.threads // 2)
+    if job.frozen is not None:
+        return job.frozen.batches(stream, job.setup.feed, start, threads)
     return job.setup.feed.batches(stream, start, threads)
 
 

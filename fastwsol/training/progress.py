@@ -1,5 +1,6 @@
 """What a run says while it goes: its cost before it starts, then a line and a row now and then."""
 
+import math
 import sys
 import time
 from typing import Any
@@ -74,7 +75,8 @@ def announce(job: Job, state: State, offer_fast: bool) -> None:
     config, shards, autocast, world = job.config, job.setup.shards, job.setup.autocast, job.world
     images, batch_size = len(job.split), config.optimizer.batch_size
     share = batch_size // world.size
-    own_rate = probe_images_per_second(config, len(shards.manifest.classes), autocast, share)
+    is_whole = config.network.train_part == "all"  # else what a step costs depends on what is kept of the frozen part
+    own_rate = probe_images_per_second(config, len(shards.manifest.classes), autocast, share) if is_whole else math.inf
     rate = float(world.add_up(torch.tensor(own_rate, dtype=torch.float64)))
     if not world.leads:
         return
@@ -95,13 +97,14 @@ def announce(job: Job, state: State, offer_fast: bool) -> None:
             file=sys.stderr,
         )
     print(f"run {job.run.folder}" + (f", continued at step {state.step:,}" if state.step else ""))
-    print(f"cost: about {duration(seconds)} at {rate:.0f} images/s, by a short uncompiled trial of the step alone")
+    if is_whole:
+        print(f"cost: about {duration(seconds)} at {rate:.0f} images/s, by a short uncompiled trial of the step alone")
     if seconds > _LONG_SECONDS:
         fast = PRESETS["fast"]().config.schedule
         cheaper = {
             f"--preset fast ({fast.epochs:g} epochs)": offer_fast and config.schedule.epochs > fast.epochs,
-            "--stem C (a quarter of the work, coarser maps)": config.network.stem != "C",
-            "--depth 18 (half the work)": config.network.depth != 18,
+            "--stem C (a quarter of the work, coarser maps)": config.network.is_ours and config.network.stem != "C",
+            "--depth 18 (half the work)": config.network.is_ours and config.network.depth != 18,
             "a GPU": autocast.device.type == "cpu",
         }
         if any(cheaper.values()):

@@ -5,6 +5,7 @@ says that it does not.
 import ast
 import hashlib
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from fastwsol.host.device import Autocast
 from fastwsol.host.environment import DALI_PACKAGES, machine, versions
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.processes import World
+from fastwsol.network.backbone_weights import BackboneWeights, put_weights
 from fastwsol.network.initial_weights import Initial, start_from
 from fastwsol.runs import checkpoint
 from fastwsol.runs.folder import RunDir, RunInfo
@@ -26,8 +28,8 @@ from fastwsol.training.step import State, state_tensors
 Resume = Literal["auto", "never", "require"]
 
 _DECISIVE = {
-    "cpu": ("device", "processes", "threads", "views", "step_mode", "processor"),
-    "cuda": ("device", "processes", "deterministic", "views", "step_mode", "GPU"),
+    "cpu": ("device", "processes", "threads", "views", "features", "step_mode", "processor"),
+    "cuda": ("device", "processes", "deterministic", "views", "features", "step_mode", "GPU"),
 }
 """By device, what a run's numbers depend on to the bit. They depend on the number format too; a checkpoint holds it,
 and no flag overrides it.
@@ -44,6 +46,8 @@ _DECISIVE_SOURCES = (
     "fastwsol/dataset/holdout.py",
     "fastwsol/batches/*.py",
     "fastwsol/network/*.py",
+    "fastwsol/features/*.py",
+    "fastwsol/training/frozen_part.py",
     "fastwsol/training/step.py",
     "fastwsol/training/cuda_graph.py",
     "fastwsol/training/step_mode.py",
@@ -85,12 +89,23 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
     state.step = saved.step
 
 
-def take_up(job: Job, state: State, resume: Resume, initial: Initial | None) -> None:
+@dataclass(frozen=True)
+class StartWeights:
+    """What a run begins with in place of drawn weights: those of an earlier run, or published ones of its backbone."""
+
+    initial: Initial | None = None
+    backbone: BackboneWeights | None = None
+
+
+def take_up(job: Job, state: State, resume: Resume, start: StartWeights) -> None:
     """Put into `state` what the run's folder holds, or else the weights to start from."""
     run, holdout = job.run, job.setup.shards.splits.get("holdout")
     saved = find_own_work(run, job.info, resume)
-    if saved is None and initial is not None:
-        print(start_from(initial, state.model, job.info.classes), flush=True)
+    if saved is None:
+        if start.backbone is not None:
+            print(put_weights(start.backbone, state.model), flush=True)
+        if start.initial is not None:
+            print(start_from(start.initial, state.model, job.info.classes), flush=True)
         if state.average is not None:
             state.average.load_state_dict(state.model.state_dict())
     if holdout is not None:

@@ -96,13 +96,13 @@ def share_state(state: State, world: World) -> None:
 def new_state(config: Config, classes: int, autocast: Autocast) -> State:
     """The state before the first step: weights from the seed, momentum of zeros."""
     device = autocast.device
-    model = build_network(config.network, classes, config.seed).to(device)
+    model = build_network(config, classes).to(device)
     optimizing = config.optimizer
     groups = model.parameter_groups(optimizing.weight_decay, optimizing.backbone_lr_mult)
     for group in groups:  # a tensor, so that a captured step reads what `set_rate` wrote
         group["lr"] = torch.tensor(optimizing.lr, dtype=torch.float32, device=device)
     optimizer = torch.optim.SGD(groups, lr=optimizing.lr, momentum=optimizing.momentum, nesterov=True, fused=True)
-    for parameter in model.parameters():
+    for parameter in _trained_parameters(model).values():
         optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     scaler = torch.amp.GradScaler(device.type, enabled=autocast.precision == "fp16")
     average = copy.deepcopy(model).requires_grad_(False) if optimizing.average_steps else None
@@ -113,11 +113,15 @@ def new_state(config: Config, classes: int, autocast: Autocast) -> State:
 def state_tensors(state: State) -> dict[str, Tensor]:
     """Every tensor of the state by name; a checkpoint is written from these and loaded into them."""
     tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
-    for name, parameter in state.model.named_parameters():
+    for name, parameter in _trained_parameters(state.model).items():
         tensors[f"momentum.{name}"] = state.optimizer.state[parameter]["momentum_buffer"]
     if state.average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
     return tensors | {f"totals.{name}": tensor for name, tensor in state.totals.items()}
+
+
+def _trained_parameters(model: Classifier) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 @contextlib.contextmanager
@@ -156,7 +160,7 @@ def check_finite(state: State) -> None:
 
 
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""images, labels -> mean cross-entropy, number of images classified rightly."""
+"""images (or features of the frozen part), labels -> mean cross-entropy, number of images classified rightly."""
 
 
 _MOST_SIZES = 64
@@ -164,15 +168,16 @@ _MOST_SIZES = 64
 
 
 class _ModelAndLoss(nn.Module):
-    """Forward pass and loss as one module, so that they are compiled together."""
+    """Forward pass of the trained part, and loss, as one module, so that they are compiled together."""
 
     def __init__(self, model: Classifier, autocast: Autocast, label_smoothing: float) -> None:
         super().__init__()
         self.model, self._autocast, self._label_smoothing = model, autocast, label_smoothing
 
-    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with self._autocast():
-            logits, _ = self.model(images)
+            part = self.model.trained_part
+            logits, _ = self.model(inputs) if part == "all" else self.model.tail(inputs.float(), part)
         logits = logits.float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self._label_smoothing)
         return loss, (logits.argmax(1) == labels).sum()

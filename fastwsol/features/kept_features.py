@@ -1,0 +1,279 @@
+"""Features of a frozen trunk, computed once for each view of an image, in a memory-mapped file beside the shards.
+
+    shards/features/
+      KEY.npy    uint16 [V, N, ...]: the bits of bfloat16, by view and by the image's place in the packed split
+      KEY.json   written last: what they are features of, and the file's SHA-256
+      KEY.lock   held by the process that computes or checks them
+
+KEY is the beginning of a digest of all that decides them: shards, split, network, its frozen weights, size, views,
+number format. A file may be deleted at any time: it is made again.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fastwsol.batches.decoded_store import contents_of, free_disk_bytes, locked, new_file, read_about
+from fastwsol.batches.feed import Feed
+from fastwsol.batches.stream import Batch, Batches, Inputs, Stream, evaluation_plan
+from fastwsol.config import Augmentation, TrainPart
+from fastwsol.dataset.shards import Shards
+from fastwsol.draws import Views, draw_views
+from fastwsol.features.trunk import trunk_features
+from fastwsol.host.command_line import duration
+from fastwsol.host.device import Autocast, memory_available
+from fastwsol.host.errors import Interrupted, UserError
+from fastwsol.host.files import PARTIAL_SUFFIX, write_json
+from fastwsol.host.ticker import Ticker
+from fastwsol.network.backbone_weights import digest_of
+from fastwsol.network.classifier import Classifier
+
+FORMAT_VERSION = 1
+FOLDER_NAME = "features"
+_SHARE_OF_MEMORY = 0.5
+"""The share of the free memory that kept features may take."""
+
+
+@dataclass(frozen=True, eq=False)
+class KeptFeatures:
+    """Features of all views of a packed split's images. values: uint16 [V, N, ...], mapped, read-only."""
+
+    path: Path
+    values: NDArray[np.uint16]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The frozen part of a network, and what it computes with."""
+
+    model: Classifier
+    part: TrainPart
+    autocast: Autocast
+    name: str
+    """Of the network, with its options."""
+
+
+def views_kept(augmentation: Augmentation) -> int:
+    """How many different views of an image there are: 0 where there is no end of them."""
+    if augmentation.hides or augmentation.color or (augmentation.crops and not augmentation.crops_per_image):
+        return 0
+    return (augmentation.crops_per_image if augmentation.crops else 1) * (2 if augmentation.flip else 1)
+
+
+def view_numbers(augmentation: Augmentation, views: Views, epochs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which of the kept views each of these views is: [B]."""
+    crops = epochs % augmentation.crops_per_image if augmentation.crops else np.zeros_like(epochs)
+    return crops * 2 + views.flips if augmentation.flip else crops
+
+
+def why_not_kept(augmentation: Augmentation, bytes_needed: int, folder: Path) -> str | None:
+    """Why features cannot be kept, or None."""
+    if not views_kept(augmentation):
+        return "each epoch has views of its own; --crops-per-image bounds them"
+    if bytes_needed > (free := free_disk_bytes(folder)):
+        return f"they need {_mb(bytes_needed)} in {folder}, where {_mb(free)} are free"
+    if bytes_needed > _SHARE_OF_MEMORY * (available := memory_available()):
+        return f"they take {_mb(bytes_needed)}, and {_mb(available)} of memory are free"
+    return None
+
+
+def open_features(
+    shards: Shards, stream: Stream, feed: Feed, trunk: Trunk, folder: Path | None, gives_up: Callable[[], bool]
+) -> KeptFeatures | None:
+    """The features of all views of the images that `stream` is a stream of, computed where they are not kept yet; None
+    where they cannot be kept, which is said. folder: default `features` beside the shards.
+
+    Raises RunFailure where an image does not decode, Interrupted where `gives_up` returns true.
+    """
+    folder = folder if folder is not None else shards.folder / FOLDER_NAME
+    name, count = stream.split.packed_name, shards.manifest.splits[stream.split.packed_name].images
+    whole = replace(stream, split=shards.splits[name])
+    shape = _shape_of_one(whole, feed, trunk)
+    views = views_kept(stream.augmentation)
+    needed = 2 * views * count * int(np.prod(shape))
+    key = _key(shards, whole, trunk, shape)
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    if not (folder / f"{digest}.json").is_file() and (why := why_not_kept(stream.augmentation, needed, folder)):
+        print(f"features of the frozen part: computed in every epoch ({why})", flush=True)
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, digest, gives_up):
+            return _opened(folder, digest, key, whole, feed, trunk, (views, count, *shape), gives_up)
+    except OSError as error:
+        print(f"features of the frozen part: computed in every epoch ({folder} cannot be written: {error.strerror})")
+        return None
+
+
+def _opened(
+    folder: Path,
+    digest: str,
+    key: dict[str, Any],
+    stream: Stream,
+    feed: Feed,
+    trunk: Trunk,
+    shape: tuple[int, ...],
+    gives_up: Callable[[], bool],
+) -> KeptFeatures:
+    path = folder / f"{digest}.npy"
+    about = read_about(folder, digest)
+    found = contents_of(path) if path.is_file() else None
+    views, count, size = shape[0], shape[1], _mb(2 * int(np.prod(shape)))
+    what = f"features of the frozen part: {count:,} images, {views} view{'s' * (views > 1)} each, {size} in {path}"
+    if about.get("key") != key or found is None or any(about.get(name) != value for name, value in found.items()):
+        print(f"{what}: computed once", flush=True)
+        _compute(path, shape, stream, feed, trunk, gives_up)
+        found = contents_of(path)
+        write_json(folder / f"{digest}.json", {"key": key, **found})
+    else:
+        print(f"{what}: kept from before", flush=True)
+    return KeptFeatures(path, np.load(path, mmap_mode="r"), found["sha256"])
+
+
+@dataclass(frozen=True)
+class _OneView(Stream):
+    """Every image of a split in one of its kept views."""
+
+    view: int = 0
+
+    def views(self, ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> Views:
+        split, augmentation = self.split, self.augmentation
+        crop, flip = divmod(self.view, 2) if augmentation.flip else (self.view, 0)
+        epochs = np.full_like(epochs, crop)
+        drawn = draw_views(augmentation, self.seed, ids, epochs, split.widths[ids], split.heights[ids])
+        return replace(drawn, flips=np.full_like(drawn.flips, flip))
+
+
+def _compute(
+    path: Path, shape: tuple[int, ...], stream: Stream, feed: Feed, trunk: Trunk, gives_up: Callable[[], bool]
+) -> None:
+    views, count = shape[:2]
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+
+    def line(images: int, rate: float, left: float) -> str:
+        return f"features  {images:,} of {views * count:,} views  {rate:,.0f} images/s  {duration(left)} left"
+
+    ticker = Ticker(views * count, line)
+    try:
+        values = new_file(partial, shape, np.uint16)
+        for view in range(views):
+            batches = feed.batches(_one_view(stream, view, evaluation_plan(count, stream.batch_size)))
+            for first in range(0, count, stream.batch_size):
+                stop = min(first + stream.batch_size, count)
+                features = trunk_features(trunk.model, next(batches).images, trunk.part, trunk.autocast)
+                values[view, first:stop] = features[: stop - first].view(torch.uint16).cpu().numpy()
+                ticker.update(view * count + stop)
+                if gives_up():
+                    raise Interrupted(f"{path} is not computed yet; the same command begins it anew")
+        ticker.close()
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _one_view(stream: Stream, view: int, plan: Any) -> _OneView:
+    fields = {**vars(stream), "plan": plan, "view": view}
+    return _OneView(**fields)
+
+
+def _shape_of_one(stream: Stream, feed: Feed, trunk: Trunk) -> tuple[int, ...]:
+    size = stream.augmentation.image_size
+    images = torch.zeros((1, 3, size, size), device=trunk.autocast.device)
+    return tuple(trunk_features(trunk.model, images, trunk.part, trunk.autocast).shape[1:])
+
+
+def _key(shards: Shards, stream: Stream, trunk: Trunk, shape: tuple[int, ...]) -> dict[str, Any]:
+    """All that decides the features. Equal keys mean equal features on one machine."""
+    augmentation, split = stream.augmentation, stream.split
+    return {
+        "format_version": FORMAT_VERSION,
+        "shards": [shard.sha256 for shard in shards.manifest.splits[split.packed_name].shards],
+        "split": split.packed_name,
+        "network": trunk.name,
+        "part": trunk.part,
+        "weights": digest_of(trunk.model.frozen_tensors()),
+        "views": {
+            "image_size": augmentation.image_size,
+            "resampler": augmentation.resampler,
+            "crops": augmentation.crops_per_image if augmentation.crops else 0,
+            "flip": augmentation.flip,
+            "seed": stream.seed if augmentation.crops else None,
+        },
+        "statistics": [stream.mean, stream.std],
+        "precision": trunk.autocast.precision,
+        "device": trunk.autocast.device.type,
+        "shape": list(shape),
+    }
+
+
+class FeatureBatches(Batches):
+    """An endless iterator over a stream's batches of kept features, from step `start` on."""
+
+    def __init__(self, stream: Stream, kept: KeptFeatures, device: torch.device, start: int = 0) -> None:
+        self._stream, self._values, self._device, self._step = stream, kept.values, device, start
+
+    def __next__(self) -> Batch:
+        stream = self._stream
+        ids, epochs = stream.plan(self._step)
+        self._step += 1
+        numbers = view_numbers(stream.augmentation, stream.views(ids, epochs), epochs)
+        values = torch.from_numpy(self._values[numbers, stream.split.rows[ids]]).view(torch.bfloat16)
+        labels = torch.from_numpy(stream.split.labels[ids])
+        return Batch(values.to(self._device), labels.to(self._device), ids)
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenPart:
+    """A frozen trunk, and the features of it that are kept; None where they are computed in each step."""
+
+    trunk: Trunk
+    kept: KeptFeatures | None
+
+    def batches(self, stream: Stream, feed: Feed, start: int, threads: int) -> Batches:
+        """The features of a stream's batches, from step `start` on."""
+        if self.kept is not None:
+            return FeatureBatches(stream, self.kept, self.trunk.autocast.device, start)
+        return _TrunkBatches(feed.batches(stream, start, threads), self.trunk)
+
+
+class _TrunkBatches(Batches):
+    """The features of batches of images, computed when they are asked for."""
+
+    def __init__(self, images: Batches, trunk: Trunk) -> None:
+        self._images, self._trunk = images, trunk
+
+    def __next__(self) -> Batch:
+        batch = next(self._images)
+        return replace(batch, images=self._features(batch.images))
+
+    def take(self) -> Inputs:
+        return self._images.take()
+
+    def show(self, taken: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = self._images.show(taken)
+        return self._features(images), labels
+
+    def _features(self, images: torch.Tensor) -> torch.Tensor:
+        trunk = self._trunk
+        return trunk_features(trunk.model, images, trunk.part, trunk.autocast)
+
+
+def refuse_useless(augmentation: Augmentation) -> None:
+    """Raise UserError where --crops-per-image is given and nothing is cropped."""
+    if augmentation.crops_per_image and not augmentation.crops:
+        raise UserError(
+            f"--crops-per-image {augmentation.crops_per_image}: --aug {augmentation.aug} crops nothing; use --aug gr"
+        )
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,37 @@
+"""The frozen part of a network on images: the features that the trained part starts from.
+
+Images go through it a few at a time, always as many, and features are rounded to bfloat16. So an image's features are
+the same bits whether they are computed in a step or were kept, whatever the batch is.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from fastwsol.config import TrainPart
+from fastwsol.host.device import Autocast
+from fastwsol.network.classifier import Classifier
+
+AT_ONCE = {"cpu": 8, "cuda": 64}
+"""Images that go through the trunk together, by device."""
+STORED = torch.bfloat16
+
+
+@torch.no_grad()
+def trunk_features(model: Classifier, images: Tensor, part: TrainPart, autocast: Autocast) -> Tensor:
+    """What the trained part of `model` starts from, in bfloat16: [N, c, h, w], or [N, tokens, c] of a ViT's tail."""
+    with autocast():
+        parts = [model.trunk(each, part).to(STORED)[:count] for each, count in _in_parts(images)]
+    return torch.cat(parts)
+
+
+def _in_parts(images: Tensor) -> Iterator[tuple[Tensor, int]]:
+    """As many images at a time as `AT_ONCE` says, and how many of them are meant: the last ones are repeated."""
+    size = AT_ONCE[images.device.type]
+    for first in range(0, len(images), size):
+        part = images[first : first + size]
+        count = len(part)
+        if count < size:
+            part = torch.cat([part, part[-1:].expand(size - count, -1, -1, -1)])
+        yield part.contiguous(memory_format=torch.channels_last), count

