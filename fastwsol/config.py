@@ -443,13 +443,13 @@ def photos() -> Preset:
         aug="none",
         flip=True,
         image_size=224,
-        epochs=30,
+        epochs=60,
         schedule="one-cycle",
         batch_size=32,
         lr=0.1,
-        weight_decay=1e-4,
+        weight_decay=1e-2,
     )
-    return Preset(config, LogConfig(eval_epochs=30), "pretrained")
+    return Preset(config, LogConfig(eval_epochs=60), "pretrained")
 
 
 PRESETS = {"paper": paper, "fast": fast, "demo": demo, "photos": photos}

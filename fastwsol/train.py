@@ -152,7 +152,7 @@ def train(
             run.listeners.append(resources.enter_context(contextlib.closing(Curves(run))).add)
         share_state(state, world)
         announce(job, state, offer_fast=launch.preset == "paper")
-        job = with_features(job, state, launch.features, lambda: stop.requested)
+        job = with_features(job, state, all_shards, launch.features, lambda: stop.requested)
         try:
             train_to_the_end(job, state, stop)
         except BadStep as bad:

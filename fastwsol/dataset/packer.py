@@ -138,7 +138,9 @@ class _Packing:
         if self._turned:
             print(f"{self._turned:,} images were turned as their EXIF says, and are packed upright, encoded anew")
         if self._cut:
-            print(f"{self._cut:,} boxes reached up to {_OVERHANG:g} pixels outside their image, and were cut at its edge")
+            print(
+                f"{self._cut:,} boxes reached up to {_OVERHANG:g} pixels outside their image, and were cut at its edge"
+            )
         return manifest
 
     def _write_split(self, split: str, pool: Executor, workers: int) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastwsol.batches.stream import Stream, training_plan
+from fastwsol.dataset.shards import Shards
 from fastwsol.features.kept_features import FrozenPart, Trunk, open_features
 from fastwsol.network.networks import network_name
 from fastwsol.training.job import Job
@@ -15,8 +16,9 @@ _AT_ONCE = 32
 """Images that are shown at a time while features are computed."""
 
 
-def with_features(job: Job, state: State, folder: Path | None, gives_up: Callable[[], bool]) -> Job:
-    """The job with the features of the network's frozen part, where it has one. folder: where they are kept.
+def with_features(job: Job, state: State, shards: Shards, folder: Path | None, gives_up: Callable[[], bool]) -> Job:
+    """The job with the features of the network's frozen part, where it has one. shards: as they were packed, no image
+    held out; folder: where features are kept.
 
     Raises UserError where the run went on with other features so far and is to stay exact, RunFailure where an image
     does not decode, Interrupted where `gives_up` returns true.
@@ -32,7 +34,7 @@ def with_features(job: Job, state: State, folder: Path | None, gives_up: Callabl
     kept = None
     if not config.schedule.start_size:  # features of growing images would be others at each size
         kept = world.machine_lead_first(
-            lambda verify: open_features(job.setup.shards, stream, job.setup.feed, trunk, folder, gives_up)
+            lambda verify: open_features(shards, stream, job.setup.feed, trunk, folder, gives_up)
         )
     job = replace(job, frozen=FrozenPart(trunk, kept))
     if kept is None:
