@@ -24,6 +24,7 @@ from fastwsol.host.device import Precision
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_durably
 from fastwsol.host.ticker import Ticker
+from fastwsol.network.backbone_weights import PRETRAINED
 from fastwsol.prediction import overlays
 from fastwsol.prediction.file_formats import About, Format, export, format_of
 from fastwsol.prediction.predictor import Prediction, Predictor, Request, Skipped, WhichBoxes
@@ -40,11 +41,17 @@ class Flags:
     """The command line."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """folder of the run"""
+    """folder of the run; with --backbone the first of the images"""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """images, folders of images, zips"""
     out: Path
     """file for the boxes; its ending says the format: .json COCO, .csv, .jsonl"""
+    backbone: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """in place of a run: a network of timm, with the classes of its published weights"""
+    weights: str = PRETRAINED
+    """of --backbone: pretrained, or a .safetensors or .pth file"""
+    image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
+    """of --backbone: side of its square input (default: that of its weights)"""
     format: Literal["auto"] | Format = "auto"
     """the format, whatever the ending; label-studio: tasks with pre-annotations"""
     top: int = 1
@@ -84,13 +91,13 @@ def main(arguments: Sequence[str]) -> int:
     flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
     form = checked_format(flags)
     check_places(flags)
-    listing = find_images(flags.images)
-    predictor = Predictor.of_run(flags.run, flags.device, flags.precision, flags.threads)
+    listing = find_images(flags.images if flags.backbone is None else (flags.run, *flags.images))
+    predictor = predictor_of(flags)
     request = Request(flags.top, flags.of_class, flags.boxes, flags.threshold, flags.least_score)
     predictor.check(request)
     info = predictor.info
     about = About(
-        f"{flags.run.resolve().name}, step {predictor.step}",
+        f"{flags.run.resolve().name}, step {predictor.step}" if flags.backbone is None else flags.backbone,
         tuple(zip(info.classes, info.class_names, strict=True)),
         flags.image_prefix,
     )
@@ -119,8 +126,20 @@ def check_places(flags: Flags) -> None:
     places = {"--out": flags.out} | ({"--overlays": flags.overlays} if flags.overlays is not None else {})
     for name, place in places.items():
         require_new(name, place)
-    if not flags.images:
+    if not flags.images and flags.backbone is None:
         raise UserError("no images; name files, folders or zips behind the run")
+    if flags.backbone is None and (flags.image_size is not None or flags.weights != PRETRAINED):
+        name = "--image-size" if flags.image_size is not None else "--weights"
+        raise UserError(f"{name}: is of --backbone; a run has its own, leave the flag out")
+
+
+def predictor_of(flags: Flags) -> Predictor:
+    """The network that the flags name: a run's, or a backbone with its own classes."""
+    if flags.backbone is None:
+        return Predictor.of_run(flags.run, flags.device, flags.precision, flags.threads)
+    return Predictor.of_backbone(
+        flags.backbone, flags.weights, flags.image_size, flags.device, flags.precision, flags.threads
+    )
 
 
 def watched(

@@ -216,7 +216,8 @@ def of_run(run: ComparedRun, gallery: GalleryImages, setup: EvaluationSetup) -> 
         split = setup.shards.splits[config.eval_split]
         # Read anew, so that one run's tensors at a time are in memory.
         model = trained_model(run.info, read_weights(run)).to(setup.autocast.device)
-        outputs = forward_split(model, split.subset(split.name, gallery.ids), replace(setup, config=config))
+        own = replace(setup, config=config, statistics=run.info.statistics)
+        outputs = forward_split(model, split.subset(split.name, gallery.ids), own)
         images = shown_maps(outputs.cams, outputs.predicted[:, 0], split, gallery.ids, config.views.image_size)
     return {
         "square": config.views.image_size,

@@ -208,7 +208,7 @@ def _key(shards: Shards, stream: Stream, trunk: Trunk, shape: tuple[int, ...]) -
             "flip": augmentation.flip,
             "seed": stream.seed if augmentation.crops else None,
         },
-        "statistics": [stream.mean, stream.std],
+        "statistics": [list(stream.mean), list(stream.std)],
         "precision": trunk.autocast.precision,
         "device": trunk.autocast.device.type,
         "shape": list(shape),

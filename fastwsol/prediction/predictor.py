@@ -26,12 +26,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import kernels
+from fastwsol.config import PREACT_RESNET, Config
 from fastwsol.evaluation.boxes import to_original
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
-from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
+from fastwsol.host.device import Autocast, Precision, autocast_of_run, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weights
 from fastwsol.network.cam import maps_of_classes
 from fastwsol.network.classifier import Classifier
+from fastwsol.network.networks import build_network
+from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, statistics_of_timm
 from fastwsol.prediction.user_images import NamedImage, as_pixels, as_rgb, decode_upright, image_file, in_chunks
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import read_run, trained_model
@@ -144,6 +148,34 @@ class Predictor:
         autocast = autocast_of_run(precision, saved.scalars["precision"], take_device(device))
         count = use_threads(threads)
         return Predictor(info, trained_model(info, saved.tensors), saved.step, autocast, count)
+
+    @staticmethod
+    def of_backbone(
+        name: str,
+        weights: str = PRETRAINED,
+        image_size: int | None = None,
+        device: str = "auto",
+        precision: Precision = "auto",
+        threads: int = 0,
+    ) -> Predictor:
+        """A network of timm with the classes of its published weights, without any training.
+
+        weights: as --weights of `python -m fastwsol.train`; image_size: by default that of the weights. Raises
+        UserError where there is no such network, or its weights or the names of its classes cannot be had.
+        """
+        if name.startswith(PREACT_RESNET):
+            raise UserError(f"--backbone {name}: has no published weights; name a network of timm, or a run's folder")
+        wnids, names = classes_of_timm(name)
+        config = Config.of(backbone=name, image_size=image_size or input_size_of_timm(name))
+        model = build_network(config, len(wnids))
+        published = read_weights(weights, config.network)
+        if published is None:
+            raise UserError("--weights none: drawn weights know no class; give pretrained, or a file")
+        put_weights(published, model)
+        config = config.changed(weights_sha256=published.sha256)
+        statistics = statistics_of_timm(name)
+        info = RunInfo(config, Path(), "", wnids, names, statistics.mean, statistics.std)
+        return Predictor(info, model, 0, pick_autocast(precision, take_device(device)), use_threads(threads))
 
     def predict(
         self,

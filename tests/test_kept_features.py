@@ -1,0 +1,189 @@
+"""Features of a frozen part, kept or not: the same bits, of the views that epochs show, and known again at a resume."""
+
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from interference import signalled_after
+
+from fastwsol import train
+from fastwsol.batches.feed import Feed
+from fastwsol.batches.stream import Stream, training_plan
+from fastwsol.config import Augmentation, Config
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import Shards, open_shards
+from fastwsol.features.kept_features import FrozenPart, Trunk, open_features, view_numbers, views_kept
+from fastwsol.features.trunk import trunk_features
+from fastwsol.host.command_line import run_command
+from fastwsol.host.device import Autocast
+from fastwsol.network.networks import build_network
+from fastwsol.runs.checkpoint import newest_valid
+from fastwsol.sources.synthetic import Synthetic
+
+CPU = torch.device("cpu")
+BATCH = 12
+CROPS = Augmentation("gr", True, False, "bicubic", 64, crops_per_image=3)
+
+
+@pytest.fixture
+def shards(tmp_path) -> Shards:
+    pack(Synthetic(class_count=4, train_count=20, val_count=10), tmp_path / "shards")
+    return open_shards(tmp_path / "shards")
+
+
+def frozen(part: str, precision: str = "fp32") -> Trunk:
+    config = Config.of(depth=18, stem="C", train_part=part)
+    return Trunk(build_network(config, 4), part, Autocast(CPU, precision), "ours")
+
+
+def stream_of(shards: Shards, augmentation: Augmentation) -> Stream:
+    split, manifest = shards.splits["train"], shards.manifest
+    return Stream(split, training_plan(7, len(split), BATCH), BATCH, augmentation, 7, manifest.mean, manifest.std)
+
+
+def feed(trunk: Trunk) -> Feed:
+    return Feed(trunk.autocast, 1, False, {})
+
+
+def opened(shards: Shards, trunk: Trunk, augmentation: Augmentation = CROPS):
+    return open_features(shards, stream_of(shards, augmentation), feed(trunk), trunk, None, lambda: False)
+
+
+@pytest.mark.parametrize("part", ["tail", "classifier"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_kept_features_are_the_very_bits_of_those_computed_in_each_step(shards, part, precision):
+    """Over two rounds of the crops, from any step on; batches hold other images than the keeping had together."""
+    trunk, stream = frozen(part, precision), stream_of(shards, CROPS)
+    kept = opened(shards, trunk)
+    assert kept.values.shape[:2] == (6, 80)
+    for start in (0, 3):
+        ours = FrozenPart(trunk, kept).batches(stream, feed(trunk), start, 1)
+        computed = FrozenPart(trunk, None).batches(stream, feed(trunk), start, 1)
+        for _ in range(40):  # 80 images are some seven batches
+            mine, theirs = next(ours), next(computed)
+            assert mine.images.dtype == torch.bfloat16
+            assert np.array_equal(mine.ids, theirs.ids)
+            assert torch.equal(mine.images, theirs.images)
+            assert torch.equal(mine.labels, theirs.labels)
+        taken = computed.take()
+        assert torch.equal(computed.show(taken)[0], next(ours).images)
+
+
+def test_an_images_features_do_not_depend_on_its_neighbours(shards):
+    trunk = frozen("tail")
+    images = torch.randn(20, 3, 64, 64)
+    whole = trunk_features(trunk.model, images, "tail", trunk.autocast)
+    for rows in ([3], [19, 0, 7], range(5, 16)):
+        part = trunk_features(trunk.model, images[list(rows)], "tail", trunk.autocast)
+        assert torch.equal(part, whole[list(rows)])
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "views"),
+    [
+        (Augmentation("none", False), 1),
+        (Augmentation("none", True), 2),
+        (Augmentation("gr", False, crops_per_image=5), 5),
+        (CROPS, 6),
+        (Augmentation("gr", True), 0),
+        (Augmentation("gr-hns", True, crops_per_image=5), 0),
+        (Augmentation("none", True, color=True), 0),
+    ],
+)
+def test_the_views_that_can_be_kept_are_counted(augmentation, views):
+    assert views_kept(augmentation) == views
+
+
+def test_every_kept_view_is_shown_and_crops_come_in_turn(shards):
+    stream = stream_of(shards, CROPS)
+    ids, seen = np.zeros(60, np.int64) + 5, np.arange(60)
+    views = stream.views(ids, seen)
+    numbers = view_numbers(CROPS, views, seen)
+    assert set(numbers.tolist()) == set(range(6))
+    assert np.array_equal(views.windows[:57], views.windows[3:]), "the fourth epoch has the first one's crop again"
+    assert len({tuple(each) for each in views.windows.tolist()}) == 3
+    assert np.array_equal(numbers % 2, views.flips)
+
+
+def test_what_is_kept_is_found_again_and_anything_else_is_computed_anew(shards, capsys):
+    trunk = frozen("tail")
+    first = opened(shards, trunk)
+    assert "80 images, 6 views each" in capsys.readouterr().out
+    before = first.path.stat().st_mtime_ns
+    assert opened(shards, trunk).sha256 == first.sha256
+    assert "kept from before" in capsys.readouterr().out
+    assert first.path.stat().st_mtime_ns == before
+    content = bytearray(first.path.read_bytes())
+    content[-1] ^= 1
+    first.path.write_bytes(content)
+    assert opened(shards, trunk).sha256 == first.sha256
+    assert "computed once" in capsys.readouterr().out
+    with torch.no_grad():
+        next(trunk.model.groups[0].parameters()).add_(0.01)
+    others = opened(shards, trunk)
+    assert others.path != first.path
+    assert opened(shards, trunk, replace(CROPS, image_size=48)).path not in (first.path, others.path)
+
+
+def test_without_room_they_are_computed_in_every_epoch_and_that_is_said(shards, capsys, monkeypatch):
+    assert opened(shards, frozen("tail"), Augmentation("gr", True)) is None
+    assert "each epoch has views of its own; --crops-per-image bounds them" in capsys.readouterr().out
+    (shards.folder / "features").write_text("")
+    assert opened(shards, frozen("tail")) is None
+    assert "cannot be written" in capsys.readouterr().out
+
+
+def run_flags(shards: Path, run: Path, *more: str) -> list[str]:
+    return [
+        *("--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "2.4", "--aug", "gr", "--flip"),
+        *("--crops-per-image", "2", "--train-part", "tail", "--lr", "0.02", "--threads", "1", "--step", "eager"),
+        *("--precision", "fp32", "--log-steps", "1", "--shards", str(shards), "--run-dir", str(run), *more),
+    ]
+
+
+def test_a_run_is_the_same_to_the_bit_whether_features_are_kept_or_not_and_after_a_stop(shards, tmp_path, capsys):
+    whole, stopped, none = tmp_path / "whole", tmp_path / "stopped", tmp_path / "none"
+    assert run_command(train.main, run_flags(shards.folder, whole)) == 0
+    with signalled_after(5, signal.SIGTERM):
+        assert run_command(train.main, run_flags(shards.folder, stopped)) == 75
+    assert run_command(train.main, run_flags(shards.folder, stopped)) == 0
+    (tmp_path / "file").write_text("")
+    assert run_command(train.main, run_flags(shards.folder, none, "--features", str(tmp_path / "file"))) == 0
+    assert "computed in every epoch" in capsys.readouterr().out
+    ends = [newest_valid(run / "checkpoints").tensors for run in (whole, stopped, none)]
+    for other in ends[1:]:
+        assert other.keys() == ends[0].keys()
+        assert all(torch.equal(ends[0][name], other[name]) for name in ends[0])
+    momenta = {name for name in ends[0] if name.startswith("momentum.")}
+    assert momenta
+    assert all(name.startswith(("momentum.groups.3.", "momentum.fc.")) for name in momenta)
+
+
+def test_a_run_that_finds_other_features_is_refused(shards, tmp_path, capsys):
+    run = tmp_path / "run"
+    with signalled_after(5, signal.SIGTERM):
+        assert run_command(train.main, run_flags(shards.folder, run)) == 75
+    environment = json.loads((run / "environment.json").read_text())
+    environment["starts"][0]["features"] = "0" * 64
+    (run / "environment.json").write_text(json.dumps(environment))
+    assert run_command(train.main, run_flags(shards.folder, run)) == 2
+    assert f"features {'0' * 64} -> " in capsys.readouterr().err
+
+
+def test_crops_of_nothing_are_refused(shards, tmp_path, capsys):
+    flags = [
+        "--aug",
+        "none",
+        "--crops-per-image",
+        "3",
+        "--shards",
+        str(shards.folder),
+        "--run-dir",
+        str(tmp_path / "r"),
+    ]
+    assert run_command(train.main, flags) == 2
+    assert "--crops-per-image 3: --aug none crops nothing; use --aug gr" in capsys.readouterr().err

@@ -1,0 +1,147 @@
+"""Backbones of timm: features, logits and maps are timm's own, cuts are exact, and what gives no map is refused."""
+
+import pytest
+import torch
+
+from fastwsol.config import Config
+from fastwsol.host.errors import UserError
+from fastwsol.network.cam import maps_of_classes
+from fastwsol.network.networks import build_network, input_statistics, network_gmac, network_name
+from fastwsol.network.preact_resnet import build_preact_resnet
+
+timm = pytest.importorskip("timm", reason="NOT TESTED with timm, which is not installed")
+
+CUT = {
+    "tf_efficientnet_lite0": 32,
+    "resnet18": 32,
+    "convnext_atto": 32,
+    "vit_tiny_patch16_224": 16,
+}
+"""One of each family that can be cut before its last features, and the pixels of its cells."""
+WHOLE = {"regnety_002": 32, "swin_tiny_patch4_window7_224": 32, "mixer_s32_224": 32, "poolformer_s12": 32}
+
+
+def network(name: str, size: int = 64, **options):
+    """With random weights, a layer norm's weights and biases included, in evaluation mode."""
+    if "224" in name:
+        size = 224
+    model = build_network(Config.of(backbone=name, image_size=size, **options), classes=7)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model.eval(), torch.randn(3, 3, size, size, generator=generator)
+
+
+@pytest.mark.parametrize("name", [*CUT, *WHOLE])
+@torch.no_grad()
+def test_features_and_logits_are_timms_own(name):
+    model, images = network(name)
+    logits, features = model(images)
+    torch.testing.assert_close(logits, model.net(images), rtol=1e-5, atol=1e-5)
+    stride = (CUT | WHOLE)[name]
+    assert model.map_stride == stride
+    assert features.shape == (3, model.classifier.in_features, *[images.shape[-1] // stride] * 2)
+
+
+@pytest.mark.parametrize("name", [each for each in [*CUT, *WHOLE] if "vit" not in each])
+@torch.no_grad()
+def test_the_mean_of_a_map_is_the_logit_without_its_bias(name):
+    """Also where a layer norm stands between the average and the last layer."""
+    model, images = network(name)
+    logits, features = model(images)
+    classes = torch.tensor([0, 3, 6])
+    means = maps_of_classes(model, features, classes).mean((1, 2)) + model.classifier.bias[classes]
+    torch.testing.assert_close(means, logits[range(3), classes], rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_class_tokens_map_is_the_last_layer_on_the_patch_tokens():
+    model, images = network("vit_tiny_patch16_224")
+    _, features = model(images)
+    tokens = model.net.forward_features(images)[:, 1:]
+    maps = maps_of_classes(model, features, torch.tensor([0, 3, 6]))
+    expected = torch.stack([(tokens[n] @ model.classifier.weight[k]).reshape(14, 14) for n, k in enumerate((0, 3, 6))])
+    torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["all", "tail", "classifier"])
+@pytest.mark.parametrize("name", [*CUT, "preact"])
+@torch.no_grad()
+def test_tail_of_trunk_is_the_whole_network(name, part):
+    if name == "preact":
+        model, images = build_preact_resnet(18, "A", 7, seed=0).eval(), torch.randn(3, 3, 64, 64)
+    else:
+        model, images = network(name)
+    logits, features = model(images)
+    ours, theirs = model.tail(model.trunk(images, part), part)
+    torch.testing.assert_close(ours, logits, rtol=1e-5, atol=1e-5)
+    if part != "classifier":
+        torch.testing.assert_close(theirs, features, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["tail", "classifier"])
+@pytest.mark.parametrize("name", [*CUT, "preact-resnet-18"])
+def test_what_is_frozen_gets_no_gradient_and_its_bn_stays_in_evaluation_mode(name, part):
+    size = 224 if "224" in name else 64
+    model = build_network(Config.of(backbone=name, image_size=size, train_part=part), classes=7)
+    assert model.train().training
+    before = {name: tensor.clone() for name, tensor in model.frozen_tensors().items()}
+    logits, _ = model.tail(model.trunk(torch.randn(3, 3, size, size), part), part)
+    logits.sum().backward()
+    trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert set(model.classifier_names) <= trained
+    assert (trained == set(model.classifier_names)) == (part == "classifier")
+    assert not trained & before.keys()
+    for name, tensor in model.frozen_tensors().items():
+        assert torch.equal(tensor, before[name]), name
+    counted = {id(parameter) for group in model.parameter_groups(0.1, 1.0) for parameter in group["params"]}
+    assert counted == {id(parameter) for name, parameter in model.named_parameters() if name in trained}
+    model.eval()
+    assert not any(module.training for module in model.modules())
+
+
+def test_weights_follow_from_the_seed_and_leave_torchs_own_generator_alone():
+    config = Config.of(backbone="resnet18", image_size=64, seed=3)
+    state = torch.get_rng_state()
+    one, other = (build_network(config, 7).state_dict() for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    third = build_network(config.changed(seed=4), 7).state_dict()
+    assert not torch.equal(one["net.conv1.weight"], third["net.conv1.weight"])
+
+
+def test_output_stride_makes_maps_finer():
+    model, images = network("resnet18", output_stride=16)
+    assert model.map_stride == 16
+    assert model(images)[1].shape[2:] == (4, 4)
+
+
+def test_a_backbones_statistics_are_those_that_it_was_trained_with():
+    mean, std = input_statistics(Config.of(backbone="tf_efficientnet_lite0").network)
+    assert (mean, std) == ((127.5,) * 3, (127.5,) * 3)
+    assert input_statistics(Config().network) is None
+
+
+def test_its_work_is_counted_and_it_has_a_name():
+    config = Config.of(backbone="resnet18", image_size=224, train_part="classifier")
+    assert network_gmac(config) == pytest.approx(1.81, rel=0.02)
+    assert network_name(config.network) == "resnet18, its classifier alone trained"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backbone": "resnet19"}, r"--backbone resnet19: timm .* has no such network; perhaps you meant resnet"),
+        ({"backbone": "mobilenetv3_small_100"}, "no linear layer on averaged features or on a class token"),
+        ({"backbone": "deit_tiny_distilled_patch16_224", "image_size": 224}, "its classifier is several layers"),
+        ({"backbone": "vit_base_patch16_siglip_224", "image_size": 224}, "reads features pooled by 'map'"),
+        ({"backbone": "resnet18", "image_size": 48}, "--image-size 48 must be a multiple of its stride, 32 pixels"),
+        ({"backbone": "vit_tiny_patch16_224", "output_stride": 8, "image_size": 224}, "timm cannot make it"),
+        ({"backbone": "regnety_002", "train_part": "tail"}, "family RegNet can be cut at its last features alone"),
+    ],
+)
+def test_what_gives_no_map_is_refused_by_name(options, message):
+    with pytest.raises(UserError, match=message):
+        build_network(Config.of(**options), classes=7)
