@@ -35,6 +35,16 @@ def asked(name: str, arguments: list[object], *words: str) -> Case:
     return Case("flags", name, make, words, command="predict")
 
 
+def of_backbone(name: str, arguments: list[object], *words: str) -> Case:
+    """Flags over good images, without a run."""
+
+    def make(place: Place) -> list[object]:
+        place.out.mkdir()
+        return [photos(place), "--out", place.out / "boxes.json", *HERE, *arguments]
+
+    return Case("backbone", name, make, words, command="predict")
+
+
 def given(name: str, spoil: Callable[[Place], object], *words: str, status: int = 2) -> Case:
     """Another thing in the images' place; `spoil` makes it and gives it."""
 
@@ -94,6 +104,12 @@ CASES = [
     asked("a class misspelt", ["--class", "alhpa"], "--class alhpa", "perhaps you meant alpha"),
     asked("more classes than there are", ["--top", "9"], "--top 9: the run knows 4 classes"),
     asked("no class", ["--top", "0"], "--top 0"),
+    of_backbone("one that is none", ["--backbone", "resnet19"], "--backbone resnet19", "perhaps you meant resnet"),
+    of_backbone("our own", ["--backbone", "preact-resnet-18"], "has no published weights", "or a run's folder"),
+    of_backbone(
+        "drawn weights", ["--backbone", "resnet18", "--weights", "none"], "--weights none: drawn weights know no class"
+    ),
+    asked("a size of a run", ["--image-size", "96"], "--image-size: is of --backbone", "leave the flag out"),
     asked("a threshold in percent", ["--threshold", "20"], "--threshold 20.0: must be a number from 0 to 1"),
     asked("a threshold of nothing", ["--threshold", "nan"], "--threshold nan"),
     asked("a flag misspelt", ["--overlay", "x"], "perhaps you meant --overlays"),
