@@ -315,7 +315,7 @@ class Config(Setting):
         """SHA-256 of the configuration. It is equal for equal runs, also where one of them was begun by a version that
         lacked an option.
         """
-        values = {name: value for name, value in self.flat().items() if not _is_as_before(name, value)}
+        values = {name: value for name, value in self.flat().items() if not is_as_before(name, value)}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def name(self) -> str:
@@ -368,7 +368,8 @@ def _concerns(setting: Setting) -> dict[str, Any]:
     return {name: getattr(setting, name) for name in _CONCERNS}
 
 
-def _is_as_before(name: str, value: Any) -> bool:
+def is_as_before(name: str, value: Any) -> bool:
+    """Whether an option has the value that means what was done before there was the option."""
     return name in _AS_BEFORE and value == _AS_BEFORE[name]
 
 

@@ -80,7 +80,7 @@ def test_every_phase_does_on_a_cpu_what_a_cpu_can(out, phase):
     assert outcomes <= {"passed", "measured", "skipped"}
     assert outcomes & {"passed", "measured"}
     assert all(row["why"] == "needs CUDA" for row in found["checks"] if row["outcome"] == "skipped")
-    assert found["versions"]["torch"] == torch.__version__
+    assert torch.__version__.partition("+")[0] == found["versions"]["torch"].partition("+")[0]
     assert {"command", "git", "machine", "gpu", "shards"} <= found.keys()
 
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from fastwsol import train as training
-from fastwsol.config import FLAT_NAMES, Config
+from fastwsol.config import FLAT_NAMES, Config, is_as_before
 from fastwsol.host.errors import UserError
 
 
@@ -100,9 +100,10 @@ def test_a_setting_is_a_configuration_without_its_seed():
 
 
 def test_an_option_added_later_orphans_no_run():
-    """At the value that means what was done before, the run is the one that it was: here before `init_sha256`."""
+    """At the value that means what was done before, the run is the one that it was: here before all later options."""
     now = Config.of(lr=0.3)
-    before = {name: value for name, value in now.flat().items() if name != "init_sha256"}
+    before = {name: value for name, value in now.flat().items() if not is_as_before(name, value)}
+    assert now.flat().keys() - before.keys() >= {"init_sha256", "backbone", "train_part"}
     assert now.digest() == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
     assert Config.of(lr=0.3, init_sha256="ab").digest() != now.digest()
     without = now.to_json()

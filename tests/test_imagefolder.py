@@ -174,14 +174,17 @@ def test_boxes_come_from_coco_but_crowds_and_those_of_another_class(with_val: Pa
     assert boxes_of(splits["val"]) == {"val/dog/deep/dog_50.jpg": [[0.5, 0, 3.5, 3]]}
 
 
-def test_a_box_that_rounding_puts_over_the_edge_is_cut_and_one_farther_out_is_refused(
-    with_val: Path, tmp_path: Path
+@pytest.mark.parametrize("edges", ["-0.4,0,64.9,48.2", "-2,-1,66,50"])
+def test_a_box_that_hangs_over_the_edge_is_cut_and_one_farther_out_is_refused(
+    with_val: Path, tmp_path: Path, edges: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """As in published sets, by up to two pixels; how many is said."""
     file = tmp_path / "boxes.csv"
-    file.write_text("name,x0,y0,x1,y1\nbird_0.jpg,-0.4,0,64.9,48.2\n")
+    file.write_text(f"name,x0,y0,x1,y1\nbird_0.jpg,{edges}\n")
     pack(ImageFolder(with_val, boxes=file), tmp_path / "shards")
     assert boxes_of(open_shards(tmp_path / "shards").splits["train"]) == {"train/bird/bird_0.jpg": [[0, 0, 64, 48]]}
-    file.write_text("name,x0,y0,x1,y1\nbird_0.jpg,0,0,65,48\n")
+    assert "1 boxes reached up to 2 pixels outside their image" in capsys.readouterr().out
+    file.write_text("name,x0,y0,x1,y1\nbird_0.jpg,0,0,66.1,48\n")
     with pytest.raises(UserError, match=r"reaches outside the 64x48 pixels.*boxes\.csv line 2.*correct the box"):
         pack(ImageFolder(with_val, boxes=file), tmp_path / "other")
 

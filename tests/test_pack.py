@@ -239,7 +239,7 @@ def test_full_disk_is_one_line_and_leaves_no_manifest(
     with full_disk():
         assert pack_command("--source", layout, "--out", tmp_path / "out") == FAILURE
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"failed: {tmp_path / 'out'}: cannot be written (No space left on device)")
+    assert line.startswith(f"failed: {tmp_path / 'out' / 'packing.json'}: cannot be written (No space left on device)")
     assert "make room" in line
     assert "manifest.json" not in contents(tmp_path / "out")
 

@@ -167,12 +167,12 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     ),
     "inverted": (replace(BOXES, "\t30\t", "\t9\t"), (f"{BOXES} line 1", "(10, 1, 9, 63)", "inverted", "correct")),
     "right of the frame": (
-        replace(BOXES, "\t30\t", "\t64\t"),
-        (f"{BOXES} line 1", "(10, 1, 65, 64)", "outside the 64x64", "n01_10.JPEG", "correct"),
+        replace(BOXES, "\t30\t", "\t66\t"),
+        (f"{BOXES} line 1", "(10, 1, 67, 64)", "outside the 64x64", "n01_10.JPEG", "correct"),
     ),
     "below the frame": (
-        replace(VAL, "5\t63\n", "5\t64\n"),
-        (f"{VAL} line 6", "(5, 5, 6, 65)", "outside the 64x64", "val_5.JPEG", "correct"),
+        replace(VAL, "5\t63\n", "5\t66\n"),
+        (f"{VAL} line 6", "(5, 5, 6, 67)", "outside the 64x64", "val_5.JPEG", "correct"),
     ),
     "train name twice": (
         append(BOXES, "n01_2.JPEG\t0\t0\t1\t1\n"),

@@ -124,7 +124,7 @@ A = "train/n01/0.JPEG"
         (change("test/localization.txt", 1, "val/n01_0.JPEG,0,1,2,x"), "localization.txt line 1: box '0,1,2,x'"),
         (change("test/localization.txt", 1, "val/no.JPEG,0,1,2,3"), "localization.txt line 1: 'val/no.JPEG' is not in"),
         (
-            change("test/localization.txt", 1, "val/n01_0.JPEG,0,1,71,49"),
+            change("test/localization.txt", 1, "val/n01_0.JPEG,0,1,72,49"),
             "outside the 70x50 pixels or is empty (FILE line 1)",
         ),
         (lambda root: (root / A).unlink(), f"{A}: no such image"),

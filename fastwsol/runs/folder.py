@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fastwsol.config import Config, LogConfig
+from fastwsol.config import Config, LogConfig, is_as_before
 from fastwsol.dataset.shards import Split
 from fastwsol.evaluation.measure import REPORT_FORMAT_VERSION
 from fastwsol.evaluation.metrics import CamClass
@@ -26,6 +26,8 @@ from fastwsol.runs.checkpoint import Checkpoint
 FORMAT_VERSION = 4
 _FLAT_VERSION = 3
 """The version of config.json before configurations were nested. It is read as well, and its runs keep their digests."""
+_LAST_FLAT = ("init_sha256",)
+"""The options with a value that means as before which that version had already."""
 _LOG_OPTIONS = ("eval_epochs", "log_steps")
 """Options that were part of what a run is, up to that version."""
 
@@ -350,5 +352,6 @@ def folder_of_run(runs: Path, config: Config, log: LogConfig) -> Path:
     Of a run that began before configurations were nested it is the one that it has.
     """
     folder = runs / config.name()
-    earlier = runs / config.name_by(_flat_digest(config.flat() | vars(log)))
+    flat = {name: value for name, value in config.flat().items() if name in _LAST_FLAT or not is_as_before(name, value)}
+    earlier = runs / config.name_by(_flat_digest(flat | vars(log)))
     return earlier if earlier.exists() and not folder.exists() else folder

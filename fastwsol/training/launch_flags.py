@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastwsol.batches.feed import DataFlags
-from fastwsol.config import PREACT_RESNET, PRESETS, Depth, LogConfig, PresetName, Stem
+from fastwsol.config import PREACT_RESNET, PRESETS, LogConfig, PresetName
 from fastwsol.dataset.shards import read_manifest
 from fastwsol.host.command_line import OptionalPath, parse_some_flags
 from fastwsol.host.device import Precision
@@ -58,8 +58,8 @@ class _Choice:
 
     preset: PresetName | None = None
     backbone: str | None = None
-    depth: Depth | None = None
-    stem: Stem | None = None
+    depth: str | None = None
+    stem: str | None = None
     shards: Path = Path("data/shards")
     run_dir: OptionalPath = None
 
