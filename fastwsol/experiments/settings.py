@@ -45,7 +45,8 @@ class SweepPlan:
     def name(self, setting: Setting) -> str:
         """What tells a setting apart from the others."""
         values = setting.flat()
-        return " ".join(f"{flag(name)} {values[name]}" for name in self.varied or ("aug", "depth"))
+        named = ("aug", "depth") if setting.network.is_ours else ("backbone", "aug")
+        return " ".join(f"{flag(name)} {values[name]}" for name in self.varied or named)
 
 
 def plan_sweep(names: Sequence[str], base: Setting, is_given: Callable[[str], bool]) -> SweepPlan:
