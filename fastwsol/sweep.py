@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from fastwsol.config import PRESETS, Config, flag, option_field
+from fastwsol.config import PRESETS, Config, NetworkConfig, flag, option_field
 from fastwsol.dataset.first_classes import with_first_classes
 from fastwsol.dataset.shards import read_manifest
 from fastwsol.experiments.local_runs import Children, Stoppable
@@ -38,6 +38,7 @@ from fastwsol.host.command_line import (
 )
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
+from fastwsol.network.backbone_weights import read_weights
 from fastwsol.runs.folder import RunDir, folder_of_run
 from fastwsol.training.launch_flags import Launch, preset_of
 
@@ -93,6 +94,7 @@ def main(arguments: Sequence[str]) -> int:
         shards = with_first_classes(flags.launch.shards, flags.classes)
         flags = replace(flags, launch=replace(flags.launch, shards=shards))
     plan = plan_sweep(flags.what, flags.config.setting, lambda name: is_given(name, arguments))
+    plan = with_weights(plan, flags.launch.weights)
     manifest, _ = read_manifest(flags.launch.shards)
     runs = runs_of(plan, flags)
     workload = Workload(manifest.splits["train"].images, len(manifest.classes))
@@ -115,6 +117,17 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def with_weights(plan: SweepPlan, weights: str) -> SweepPlan:
+    """The plan, each setting with the digest of the weights that its backbone starts from, as its run will have it."""
+    digests: dict[NetworkConfig, str] = {}
+    for network in (setting.network for setting in plan.settings):
+        if network not in digests:
+            published = read_weights(weights, network)
+            digests[network] = published.sha256 if published is not None else ""
+    settings = (each.changed(weights_sha256=digests[each.network]) for each in plan.settings)
+    return replace(plan, settings=tuple(settings))
+
+
 def read_finished(plan: SweepPlan, runs: Sequence[Run]) -> list[SettingRuns]:
     """The settings with the reports of those runs that are finished. Raises UserError for one of another version."""
     return finished_runs(plan, [run.folder for run in runs if run.finished()])
@@ -124,7 +137,8 @@ def read_flags(arguments: Sequence[str]) -> Flags:
     """Flags from the command line over the defaults of the preset that it names."""
     name = preset_of(arguments, PROG)
     preset = PRESETS[name]()
-    default = Flags(("",), config=preset.config, launch=Launch(preset=name, log=preset.log))
+    launch = Launch(preset=name, log=preset.log, weights=preset.weights)
+    default = Flags(("",), config=preset.config, launch=launch)
     description = (
         "Train the settings of the paper's tables, or of a TOML file, over seeds; print them beside the paper's "
         "numbers, the fixed boxes and the verdicts on its claims. What is finished is not trained again."
@@ -194,11 +208,11 @@ def command_of(run: Run, launch: Launch) -> list[str]:
     pairs = (
         (run.config.flat(), preset.config.flat()),
         (vars(launch.log), vars(preset.log)),
-        (vars(launch), vars(Launch())),
+        (vars(launch), vars(Launch(weights=preset.weights))),
     )
     for values, defaults in pairs:
         for name, value in values.items():
-            if value != defaults[name] and name not in ("preset", "log", "init_sha256"):
+            if value != defaults[name] and name not in ("preset", "log", "init_sha256", "weights_sha256"):
                 words += _flag_words(name, value)
     return [sys.executable, "-m", "fastwsol.train", *words, "--run-dir", str(run.folder.absolute())]
 

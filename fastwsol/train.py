@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fastwsol.batches.feed import open_feed
 from fastwsol.batches.stream import training_plan
-from fastwsol.config import PRESETS, Config, flag
+from fastwsol.config import PRESETS, Config, PresetName, flag
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation.console_tables import print_summary
@@ -40,7 +40,7 @@ from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, folder_of_run
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
 from fastwsol.training.frozen_part import with_features
 from fastwsol.training.job import Job
-from fastwsol.training.launch_flags import Launch, preset_of
+from fastwsol.training.launch_flags import Launch, class_folders_want_photos, preset_of
 from fastwsol.training.loop import train_to_the_end
 from fastwsol.training.progress import announce
 from fastwsol.training.resume import (
@@ -95,14 +95,22 @@ def main(arguments: Sequence[str]) -> int:
 
 def read_flags(arguments: Sequence[str]) -> Flags:
     """Flags from the command line over the defaults of the preset that it names."""
-    name = preset_of(arguments, PROG, by_shards=True)
-    preset = PRESETS[name]()
-    default = Flags(preset.config, OneRun(preset=name, log=preset.log, weights=preset.weights))
-    flags = parse_flags(Flags, arguments, PROG, "Train a classifier on image labels alone.", default)
+    name = preset_of(arguments, PROG)
+    flags = _flags_over(name, arguments)
+    began_otherwise = flags.launch.run_dir is None and run_folder(flags.config, flags.launch).exists()
+    if not began_otherwise and class_folders_want_photos(arguments, PROG):
+        name = "photos"
+        flags = _flags_over(name, arguments)
     refuse_useless(flags.config.views)
     if not flags.config.network.is_ours:
         require_timm(f"--preset {name}" if name == "photos" else f"--backbone {flags.config.network.backbone}")
     return flags
+
+
+def _flags_over(name: PresetName, arguments: Sequence[str]) -> Flags:
+    preset = PRESETS[name]()
+    default = Flags(preset.config, OneRun(preset=name, log=preset.log, weights=preset.weights))
+    return parse_flags(Flags, arguments, PROG, "Train a classifier on image labels alone.", default)
 
 
 def run_folder(config: Config, launch: OneRun) -> Path:

@@ -92,7 +92,7 @@ def test_a_deeper_network_takes_what_fits_and_names_what_does_not(weights: Path)
 
 def test_a_network_of_which_nothing_fits_is_refused(tmp_path: Path) -> None:
     safetensors.torch.save_file({"fc.weight": torch.zeros(4, 512)}, tmp_path / "w.safetensors")
-    with pytest.raises(UserError, match="none of its convolutions fits"):
+    with pytest.raises(UserError, match="none of its layers fits"):
         start_from(read_initial(tmp_path / "w.safetensors"), model_of(), CLASSES)
 
 

@@ -16,7 +16,6 @@ _PREFIXES = ("average.", "model.", "")
 """Prefixes of a network's tensors in a file; the first one found is taken. They stand for a checkpoint's running
 average, which evaluations use, a checkpoint's weights, and a file of weights alone.
 """
-_FC = ("fc.weight", "fc.bias")
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,9 @@ def read_initial(path: Path) -> Initial:
         tensors = safetensors.torch.load(content)
     except (SafetensorError, ValueError, KeyError) as error:
         raise UserError(f"--init {path}: is damaged or no safetensors file ({error}); name another") from None
-    prefix = next((each for each in _PREFIXES if any(name == f"{each}fc.weight" for name in tensors)), None)
-    if prefix is None:
-        raise UserError(f"--init {path}: holds no network of fastwsol (it has no fc.weight); name a run's checkpoint")
+    prefix = next(each for each in _PREFIXES if not each or any(name.startswith(each) for name in tensors))
+    if not any(tensor.ndim > 1 for tensor in tensors.values()):
+        raise UserError(f"--init {path}: holds no network of fastwsol (it has no layer); name a run's checkpoint")
     weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     return Initial(path, hashlib.sha256(content).hexdigest(), weights, _classes_beside(path))
 
@@ -64,7 +63,7 @@ def start_from(initial: Initial, model: Classifier, classes: tuple[str, ...]) ->
 
     The layer that decides among the classes fits only where they are the same. Raises UserError where nothing fits.
     """
-    state = model.state_dict()
+    state, last_layer = model.state_dict(), set(model.classifier_names)
     other_classes = initial.classes is not None and initial.classes != list(classes)
     taken, left = [], []
     for name, tensor in state.items():
@@ -73,18 +72,18 @@ def start_from(initial: Initial, model: Classifier, classes: tuple[str, ...]) ->
             left.append(f"{name} (not there)")
         elif theirs.shape != tensor.shape:
             left.append(f"{name} ({list(theirs.shape)} there, {list(tensor.shape)} here)")
-        elif name in _FC and other_classes:
+        elif name in last_layer and other_classes:
             left.append(f"{name} (of other classes)")
         else:
             tensor.copy_(theirs)
             taken.append(name)
-    if not any(state[name].ndim == 4 for name in taken):
-        raise UserError(f"--init {initial.path}: none of its convolutions fits this network; name another, or --depth")
+    if not any(state[name].ndim > 1 for name in set(taken) - last_layer):
+        raise UserError(f"--init {initial.path}: none of its layers fits this network; name another, or --depth")
     summary = f"--init {initial.path}: {len(taken)} of {len(state)} tensors taken"
     if left:
         summary += f"; drawn anew: {', '.join(left[:_SHOWN])}"
         summary += f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
-    if initial.classes is None and set(_FC) & set(taken):
+    if initial.classes is None and last_layer & set(taken):
         summary += f"; no {initial.path.with_suffix('.json').name} beside it says that its classes are in this order"
     if unused := initial.weights.keys() - state.keys():
         summary += f"; {len(unused)} of the file's tensors have no place here"

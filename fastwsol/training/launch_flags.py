@@ -64,35 +64,32 @@ class _Choice:
     run_dir: OptionalPath = None
 
 
-def preset_of(arguments: Sequence[str], prog: str, by_shards: bool = False) -> PresetName:
+def preset_of(arguments: Sequence[str], prog: str) -> PresetName:
     """The preset whose values are the defaults of a command line's other flags: the one that it names, or paper.
 
-    by_shards: photos where no preset and no network is named, the shards hold class folders, and the run's folder holds
-    no run with another network. Raises UserError for a preset that there is not, and for --depth or --stem beside a
-    backbone that has none.
+    Raises UserError for a preset that there is not, and for --depth or --stem beside a backbone that has none.
     """
     choice, _ = parse_some_flags(_Choice, arguments, prog)
-    names = {"--backbone": choice.backbone, "--depth": choice.depth, "--stem": choice.stem}
     preset: PresetName = choice.preset or "paper"
-    if by_shards and choice.preset is None and not any(names.values()) and _wants_photos(choice):
-        preset = "photos"
     backbone = choice.backbone or PRESETS[preset]().config.network.backbone
-    for name in ("--depth", "--stem"):
-        if names[name] is not None and not (backbone == PREACT_RESNET or (name == "--stem" and _is_ours(backbone))):
-            raise UserError(f"{name} {names[name]}: is of --backbone {PREACT_RESNET}, not of {backbone}; leave it out")
+    for name, value in (("--depth", choice.depth), ("--stem", choice.stem)):
+        has_it = backbone == PREACT_RESNET or (name == "--stem" and backbone.startswith(PREACT_RESNET))
+        if value is not None and not has_it:
+            raise UserError(f"{name} {value}: is of --backbone {PREACT_RESNET}, not of {backbone}; leave it out")
     return preset
 
 
-def _is_ours(backbone: str) -> bool:
-    return backbone.startswith(PREACT_RESNET)
-
-
-def _wants_photos(choice: _Choice) -> bool:
+def class_folders_want_photos(arguments: Sequence[str], prog: str) -> bool:
+    """Whether a training takes the preset photos of itself: its shards hold class folders, the command line names no
+    preset and no network, and no run with another network is in the folder that it names.
+    """
+    choice, _ = parse_some_flags(_Choice, arguments, prog)
+    if any(each is not None for each in (choice.preset, choice.backbone, choice.depth, choice.stem)):
+        return False
     try:
         manifest, _ = read_manifest(choice.shards)
     except UserError:  # which is said when they are opened
         return False
-    if not holds_class_folders(manifest.source):
-        return False
     run = RunDir(choice.run_dir) if choice.run_dir is not None else None
-    return run is None or not run.has_info() or not run.read_info().config.network.is_ours
+    began_otherwise = run is not None and run.has_info() and run.read_info().config.network.is_ours
+    return holds_class_folders(manifest.source) and not began_otherwise

