@@ -103,7 +103,8 @@ def read_flags(arguments: Sequence[str]) -> Flags:
         flags = _flags_over(name, arguments)
     refuse_useless(flags.config.views)
     if not flags.config.network.is_ours:
-        require_timm(f"--preset {name}" if name == "photos" else f"--backbone {flags.config.network.backbone}")
+        by_preset = "--preset photos (which class folders take; --preset paper does without)"
+        require_timm(by_preset if name == "photos" else f"--backbone {flags.config.network.backbone}")
     return flags
 
 

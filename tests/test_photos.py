@@ -1,6 +1,7 @@
 """`--preset photos`: what class folders are trained with, from pictures to boxes in the commands that users give."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,16 @@ def test_a_network_or_preset_that_is_named_is_taken(shards, tmp_path, more, back
     assert flags.launch.preset == {"tf_efficientnet_lite0": "photos"}.get(
         backbone, "demo" if "demo" in more else "paper"
     )
+
+
+def test_without_timm_the_extra_and_the_other_preset_are_named(shards, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert run_command(train.main, ["--shards", str(shards), "--run-dir", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert "--preset photos (which class folders take; --preset paper does without): needs timm" in said
+    assert "pip install 'fastwsol[timm]'" in said
+    assert not (tmp_path / "run").exists()
+    assert train.read_flags(["--shards", str(shards), "--preset", "paper"]).config == Config()
 
 
 def test_other_sets_are_trained_by_the_papers_recipe(synthetic_shards):
