@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -167,7 +167,7 @@ class Wishes:
     def __init__(self, world: World, count: int) -> None:
         self._world, self._count = world, count
         # A group of its own: its order among the gradients' exchanges need not be the same in every process.
-        self._group = dist.new_group(backend="gloo") if world.size > 1 else None
+        self._group = cast(dist.ProcessGroup, dist.new_group(backend="gloo")) if world.size > 1 else None
         self._asked: tuple[Tensor, Any] | None = None
 
     def agree(self, *wishes: bool) -> tuple[bool, ...]:

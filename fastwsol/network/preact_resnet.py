@@ -191,7 +191,7 @@ def build_preact_resnet(depth: int, stem: Stem, classes: int, seed: int) -> PreA
         elif isinstance(module, nn.Linear):
             _truncated_normal(module.weight, 2 / module.in_features, generator)
             nn.init.zeros_(module.bias)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(memory_format=torch.channels_last)
 
 
 _TRUNCATED_STD = 0.87962566103423978

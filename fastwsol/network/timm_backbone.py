@@ -144,7 +144,7 @@ def build_timm(config: NetworkConfig, size: int, classes: int, seed: int) -> Tim
     _refuse_other_heads(net, name)
     network = TimmBackbone(net, name)
     _prove(network, size)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.to(memory_format=torch.channels_last)
 
 
 def statistics_of_timm(name: str) -> Statistics:

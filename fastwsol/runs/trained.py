@@ -33,4 +33,4 @@ def trained_model(info: RunInfo, tensors: Mapping[str, Tensor] | None) -> Classi
     weights = "average" if config.optimizer.average_steps else "model"
     model = empty_network(config, classes)
     model.load_state_dict({name: tensors[f"{weights}.{name}"] for name in model.state_dict()}, assign=True)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(memory_format=torch.channels_last)

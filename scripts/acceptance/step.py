@@ -133,7 +133,7 @@ def layouts(setting: Setting, network: Network) -> Finding:
         for layout in (torch.contiguous_format, torch.channels_last):
             twin = setting.state(network, "fp32")
             smooth(twin.model)
-            twin.model.to(memory_format=layout)  # type: ignore[call-overload]
+            twin.model.to(memory_format=layout)
             loss_of = setting.loss(twin, "fp32", compiled=False)
             bounds.append(backward(twin, loss_of, images.contiguous(memory_format=layout), labels)[1])
     return Finding((Bound("twin's gradients", apart(*bounds), TWIN_GRADIENTS["fp32"]),))
