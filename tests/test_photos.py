@@ -95,8 +95,8 @@ def test_easy_classes_are_told_apart_after_seconds(run):
 
 def test_only_the_last_layer_has_moved(run):
     tensors = newest_valid(run / "checkpoints").tensors
-    momenta = [name for name in tensors if name.startswith("momentum.")]
-    assert momenta == ["momentum.net.classifier.weight", "momentum.net.classifier.bias"]
+    momenta = {name for name in tensors if name.startswith("momentum.")}
+    assert momenta == {"momentum.net.classifier.weight", "momentum.net.classifier.bias"}
 
 
 @pytest.mark.parametrize(
