@@ -129,7 +129,7 @@ def test_what_is_kept_is_found_again_and_anything_else_is_computed_anew(shards, 
     assert opened(shards, trunk, replace(CROPS, image_size=48)).path not in (first.path, others.path)
 
 
-def test_without_room_they_are_computed_in_every_epoch_and_that_is_said(shards, capsys, monkeypatch):
+def test_without_room_they_are_computed_in_every_epoch_and_that_is_said(shards, capsys):
     assert opened(shards, frozen("tail"), Augmentation("gr", True)) is None
     assert "each epoch has views of its own; --crops-per-image bounds them" in capsys.readouterr().out
     (shards.folder / "features").write_text("")

@@ -96,7 +96,7 @@ def open_features(
     folder = folder if folder is not None else shards.folder / FOLDER_NAME
     name, count = stream.split.packed_name, shards.manifest.splits[stream.split.packed_name].images
     whole = replace(stream, split=shards.splits[name])
-    shape = _shape_of_one(whole, feed, trunk)
+    shape = _shape_of_one(whole, trunk)
     views = views_kept(stream.augmentation)
     needed = 2 * views * count * int(np.prod(shape))
     key = _key(shards, whole, trunk, shape)
@@ -185,7 +185,8 @@ def _one_view(stream: Stream, view: int, plan: Any) -> _OneView:
     return _OneView(**fields)
 
 
-def _shape_of_one(stream: Stream, feed: Feed, trunk: Trunk) -> tuple[int, ...]:
+def _shape_of_one(stream: Stream, trunk: Trunk) -> tuple[int, ...]:
+    """Of one image's features, without the axis of images."""
     size = stream.augmentation.image_size
     images = torch.zeros((1, 3, size, size), device=trunk.autocast.device)
     return tuple(trunk_features(trunk.model, images, trunk.part, trunk.autocast).shape[1:])
