@@ -18,6 +18,7 @@ AugName = Literal["none", "hns", "gr", "hns-gr", "gr-hns"]
 Depth = Literal[18, 34]
 Stem = Literal["A", "B", "C"]
 Resampler = Literal["bicubic", "bilinear"]
+Fit = Literal["stretch", "crop"]
 ScheduleName = Literal["step", "one-cycle"]
 PresetName = Literal["paper", "fast", "demo", "photos"]
 TrainPart = Literal["all", "tail", "classifier"]
@@ -58,6 +59,12 @@ class Augmentation:
     crops_per_image: int = added(0, as_before=0)
     """GR draws so many different crops of each image, which epochs take in turn, so that a frozen part's features of
     them can be kept; 0: a new one in each epoch"""
+    fit: Fit = added("stretch", as_before="stretch")  # noqa: RUF009
+    """how an image fills the network's square. stretch: the whole of it; crop: its middle square alone, which keeps
+    its proportions and cuts objects off"""
+    store_size: int = added(0, as_before=0)
+    """training images of many sizes are brought to a square of so many pixels a side and decoded once; 0: 1.15 x the
+    image size, rounded to 32, where that spares decoding them in many epochs; --data dali does without"""
 
     @property
     def crops(self) -> bool:
@@ -75,9 +82,14 @@ class Augmentation:
         return self.aug == "hns-gr"
 
     @property
+    def shows_parts(self) -> bool:
+        """Whether a view may show less than the whole image."""
+        return self.crops or self.fit == "crop"
+
+    @property
     def plain(self) -> "Augmentation":
-        """The plain image, as every evaluation sees it."""
-        return Augmentation("none", False, False, self.resampler, self.image_size)
+        """The plain image, from its own pixels, as every evaluation sees it."""
+        return Augmentation("none", resampler=self.resampler, image_size=self.image_size, fit=self.fit)
 
 
 @dataclass(frozen=True)
@@ -181,7 +193,7 @@ class Setting:
             require_positive(name, values[name])
         for name in ("weight_decay", "momentum", "backbone_lr_mult", "label_smoothing"):
             _require_not_negative(name, values[name])
-        for name in ("average_steps", "start_size", "holdout", "crops_per_image", "output_stride"):
+        for name in ("average_steps", "start_size", "holdout", "crops_per_image", "output_stride", "store_size"):
             _require_not_negative(name, values[name])
         if not 0 < self.optimizer.momentum < 1:
             raise UserError(f"--momentum {self.optimizer.momentum}: Nesterov momentum must lie between 0 and 1")
@@ -190,8 +202,11 @@ class Setting:
         for name in ("image_size", "start_size"):
             if values[name] % SIZE_STEP:
                 raise UserError(f"{flag(name)} {values[name]}: must be a multiple of 16, the finest Hide-and-Seek grid")
-        if (start := self.schedule.start_size) > self.views.image_size:
-            raise UserError(f"--start-size {start}: images grow, up to --image-size {self.views.image_size}")
+        size = self.views.image_size
+        if (start := self.schedule.start_size) > size:
+            raise UserError(f"--start-size {start}: images grow, up to --image-size {size}")
+        if 0 < (store := self.views.store_size) < size:
+            raise UserError(f"--store-size {store}: images would be enlarged again; give at least --image-size {size}")
 
     @classmethod
     def of(cls: type[Self], **values: Any) -> Self:

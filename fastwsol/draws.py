@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.config import Augmentation
+from fastwsol.config import Augmentation, Fit
 from kernels.compiling import njit
 from kernels.philox import philox4x32, random_words
 
@@ -59,7 +59,7 @@ class Views:
     """How each of N images is shown to the network this time."""
 
     windows: NDArray[np.int32]
-    """Crop windows x, y, width, height in the original image's pixels: [N, 4]. The whole image without GR."""
+    """Crop windows x, y, width, height in the original image's pixels: [N, 4]. Without GR all that is shown."""
     flips: NDArray[np.int32]
     """1 where the view is mirrored left to right: [N]."""
     cells: NDArray[np.uint8] | None
@@ -168,10 +168,12 @@ def draw_views(
 ) -> Views:
     """Draw the views of images `ids` [N] in their `epochs` [N]; `widths`, `heights` [N] are the originals' pixels."""
     key = _key(seed)
-    windows = whole_windows(widths, heights)
+    windows = shown_windows(augmentation.fit, widths, heights)
     if augmentation.crops:
         turns = epochs % augmentation.crops_per_image if augmentation.crops_per_image else epochs
+        origins, (widths, heights) = windows[:, :2], windows.T[2:]
         windows = _crop_windows(ids, turns, widths, heights, key)
+        windows[:, :2] += origins
     flips = np.zeros(len(ids), np.int32)
     if augmentation.flip:
         flips[:] = random_words(ids, epochs, Purpose.FLIP, 1, key)[:, 0] >> 31
@@ -183,10 +185,28 @@ def draw_views(
     )
 
 
-def whole_windows(widths: NDArray[np.int32], heights: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the windows x, y, width, height, int32 [N, 4], that keep the whole of each image."""
-    zeros = np.zeros_like(widths)
-    return np.stack([zeros, zeros, widths, heights], axis=1).astype(np.int32)
+def shown_windows(fit: Fit, widths: NDArray[np.int32], heights: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the windows x, y, width, height, int32 [N, 4], of what is shown of each image: all of it, or under crop
+    its middle square, the odd pixel being left out at its end.
+    """
+    if fit == "stretch":
+        zeros = np.zeros_like(widths)
+        return np.stack([zeros, zeros, widths, heights], axis=1).astype(np.int32)
+    sides = np.minimum(widths, heights)
+    return np.stack([(widths - sides) // 2, (heights - sides) // 2, sides, sides], axis=1).astype(np.int32)
+
+
+def windows_in_square(
+    windows: NDArray[np.int32], widths: NDArray[np.int32], heights: NDArray[np.int32], side: int
+) -> NDArray[np.int32]:
+    """Return `windows` [N, 4] of images of `widths` x `heights` as they lie in squares of `side` pixels that the images
+    were stretched to: edges are rounded to whole pixels, and no window is empty.
+    """
+    lengths = np.stack([widths, heights], axis=1).astype(np.int64)
+    first = (2 * windows[:, :2] * side + lengths) // (2 * lengths)  # rounded, in whole numbers
+    last = (2 * (windows[:, :2].astype(np.int64) + windows[:, 2:]) * side + lengths) // (2 * lengths)
+    first = np.minimum(first, side - 1)
+    return np.concatenate([first, np.maximum(last - first, 1)], axis=1).astype(np.int32)
 
 
 def _key(seed: int) -> NDArray[np.uint32]:

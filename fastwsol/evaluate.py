@@ -196,6 +196,8 @@ def evaluate_run(flags: Flags, world: World) -> None:
     info, saved = world.value_of_lead(without_tensors)  # type: ignore[misc]
     all_shards = world.machine_lead_first(lambda verify: open_shards_of(run, info, of_run, verify))
     shards = world.together(lambda: hold_out_of(run, all_shards, info, of_run))
+    if of_run.export_maps is not None and info.config.views.fit == "crop":
+        world.together(refuse_cropped_maps)
     if "holdout" in shards.splits:
         world.lead_does(lambda: run.check_holdout(shards.splits["holdout"]))
     device = world.together(lambda: take_device(of_run.device, world.local_rank, world.local_size))
@@ -221,6 +223,14 @@ def evaluate_run(flags: Flags, world: World) -> None:
         saved.step if saved.step != last_step or not run.finished(info.config) else None,
     )
     world.lead_does(lambda: tell(run, of, evaluation, flags, shards))  # type: ignore[arg-type]
+
+
+def refuse_cropped_maps() -> None:
+    """Raise UserError: the files of exported maps cover whole images."""
+    raise UserError(
+        "--export-maps: the run sees the middle square of each image (--fit crop), and maps in files cover whole "
+        "images; leave it out, or train with --fit stretch"
+    )
 
 
 def open_shards_of(run: RunDir, info: RunInfo, flags: OfRun, verify: bool) -> Shards:

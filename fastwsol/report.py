@@ -138,17 +138,17 @@ def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> byt
         for precision, autocast in autocasts.items()
     }
     gallery = choose_images([run.images.boxes["strict"].ious for run in runs], flags.gallery)
-    square = first.info.config.views.image_size
+    views = first.info.config.views
     chart_of = figures(settings)
     charts = "".join(chart(name, each) for name, each in chart_of.items())
     judged = page_tables.claims(settings)
     data = {
-        "square": square,
+        "square": views.image_size,
         "levels": {"top": TOP_LEVEL, "paper": PAPER_LEVEL},
         "no_truth": int(NO_TRUTH),
         "classes": short_names(first.info.class_names),
         "seeds": [str(seed) for seed in seeds_of(settings)],
-        "images": shown_images(split, gallery, square),
+        "images": shown_images(split, gallery, views),
         "runs": [
             {"name": setting.name, "seed": str(run.info.config.seed)}
             | of_run(run, gallery, setups[autocast_of(flags, run).precision])
@@ -218,7 +218,7 @@ def of_run(run: ComparedRun, gallery: GalleryImages, setup: EvaluationSetup) -> 
         model = trained_model(run.info, read_weights(run)).to(setup.autocast.device)
         own = replace(setup, config=config, statistics=run.info.statistics)
         outputs = forward_split(model, split.subset(split.name, gallery.ids), own)
-        images = shown_maps(outputs.cams, outputs.predicted[:, 0], split, gallery.ids, config.views.image_size)
+        images = shown_maps(outputs.cams, outputs.predicted[:, 0], split, gallery.ids, config.views)
     return {
         "square": config.views.image_size,
         "images": images,

@@ -130,7 +130,7 @@ def with_weights(plan: SweepPlan, weights: str) -> SweepPlan:
 
 def read_finished(plan: SweepPlan, runs: Sequence[Run]) -> list[SettingRuns]:
     """The settings with the reports of those runs that are finished. Raises UserError for one of another version."""
-    return finished_runs(plan, [run.folder for run in runs if run.finished()])
+    return finished_runs(plan, [(run.config.setting, run.folder) for run in runs if run.finished()])
 
 
 def read_flags(arguments: Sequence[str]) -> Flags:

@@ -17,15 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastwsol.batches.feed import open_feed
-from fastwsol.batches.stream import training_plan
+from fastwsol.batches.decoded_store import default_square
+from fastwsol.batches.feed import folder_of, no_room, open_feed
+from fastwsol.batches.stream import of_one_size, training_plan
 from fastwsol.config import PRESETS, Config, PresetName, flag
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation.console_tables import print_summary
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model
-from fastwsol.features.kept_features import refuse_useless
+from fastwsol.features.kept_features import refuse_useless, views_kept
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.host.environment import versions
@@ -89,7 +90,12 @@ def main(arguments: Sequence[str]) -> int:
         config = flags.config.changed(init_sha256=init_sha256, weights_sha256=weights_sha256)
         shards = world.machine_lead_first(lambda verify: open_shards(flags.launch.shards, verify))
         start = StartWeights(initial, weights)
-        train(config, flags.launch, shards, run_folder(config, flags.launch), world, start)
+        folder = run_folder(config, flags.launch)
+        asked = config
+        config = world.value_of_lead(  # type: ignore[assignment]
+            world.lead_does(lambda: with_store_size(asked, flags.launch, shards, folder))
+        )
+        train(config, flags.launch, shards, folder, world, start)
     return 0
 
 
@@ -117,6 +123,35 @@ def _flags_over(name: PresetName, arguments: Sequence[str]) -> Flags:
 def run_folder(config: Config, launch: OneRun) -> Path:
     """The run's folder: the one named, or one named after the configuration."""
     return launch.run_dir if launch.run_dir is not None else folder_of_run(Path("data/runs"), config, launch.log)
+
+
+def with_store_size(config: Config, launch: OneRun, shards: Shards, folder: Path) -> Config:
+    """The configuration with the side of the square that training images are brought to, where that is not named: the
+    one of the run in `folder`, or else the default where images of many sizes are shown in many epochs, and a store of
+    them has room. Raises UserError where a side is named that nothing can be brought to.
+    """
+    named, split = config.views.store_size, shards.splits["train"]
+    if named and of_one_size(split):
+        raise UserError(f"--store-size {named}: the images of {shards.folder} have one size already; leave it out")
+    if named and launch.data == "dali":
+        raise UserError(f"--store-size {named}: --data dali decodes images in every epoch; leave one of the two out")
+    if named or of_one_size(split):
+        return config
+    if RunDir(folder).has_info():
+        return config.changed(store_size=RunDir(folder).read_info().config.views.store_size)
+    kept = config.network.train_part != "all" and views_kept(config.views) and not config.schedule.start_size
+    if launch.data == "dali" or kept or config.schedule.epochs < _EPOCHS_WORTH_A_STORE:
+        return config
+    square = default_square(config.views.image_size)
+    why = no_room(shards, ("train", square), folder_of(launch, shards), take_device(launch.device))
+    if why is not None and launch.data == "resident":
+        raise UserError(f"--data resident: train: {why}; use --data dali, or another folder with --store")
+    if why is not None:
+        print(f"train: not brought to a square ({why})", flush=True)
+    return config if why is not None else config.changed(store_size=square)
+
+
+_EPOCHS_WORTH_A_STORE = 3
 
 
 def train(
@@ -148,13 +183,23 @@ def train(
     with signals as stop, contextlib.ExitStack() as resources:
         compiles_views = launch.step not in ("eager", "captured") and can_compile(device)
         feed = open_feed(
-            launch, all_shards, names, autocast, threads, compiles_views, world, gives_up=lambda: stop.requested
+            launch,
+            all_shards,
+            names,
+            autocast,
+            threads,
+            compiles_views,
+            world,
+            gives_up=lambda: stop.requested,
+            train_square=config.views.store_size,
         )
         world.lead_does(lambda: resources.enter_context(run.opened(info)))
         info = world.value_of_lead(world.lead_does(lambda: run.as_stored(info)))  # type: ignore[assignment]
         state = world.together(lambda: new_state(config, len(info.classes), autocast))
         setup = EvaluationSetup(config, shards, feed, autocast, threads, world, info.statistics)
-        here = decisive_environment(autocast, threads, launch.deterministic, feed, shards.splits["train"], world)
+        here = decisive_environment(
+            autocast, threads, launch.deterministic, feed, shards.splits["train"], config.views.store_size, world
+        )
         job = Job(run, info, setup, launch.log, launch.step, launch.inexact, launch.checkpoint_minutes, here)
         world.lead_does(lambda: take_up(job, state, launch.resume, start or StartWeights()))
         if launch.tensorboard and world.leads:

@@ -51,8 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     results = [collect(folder) for folder in flags.runs]
     flags.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(flags.out, {"runs": results})
-    plan = plan_of([Config.from_json(result["report"]["config"]).setting for result in results])
-    print(table(finished_runs(plan, flags.runs)))
+    settings = [Config.from_json(result["report"]["config"]).setting for result in results]
+    print(table(finished_runs(plan_of(settings), [*zip(settings, flags.runs, strict=True)])))
     return 0
 
 

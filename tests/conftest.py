@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from faults.case import Case, Outcome, as_markdown
 from faults.tally import ROWS, Table, Tally
+from pictures import draw_class_folders
 from PIL import Image
 
+from fastwsol import pack as pack_command
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host import ticker
+from fastwsol.host.command_line import run_command
 from fastwsol.network import preact_resnet
 from fastwsol.sources.synthetic import Synthetic
 from kernels import augment, boxes, components, overlaps, sweep
@@ -97,6 +100,23 @@ def synthetic_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("synthetic") / "shards"
     pack(Synthetic(class_count=4, train_count=20, val_count=10), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def picture_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders of pictures of many sizes, with their boxes (`pictures`). Shared: read them, never write there."""
+    root = tmp_path_factory.mktemp("pictures") / "set"
+    draw_class_folders(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def picture_shards(picture_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, packed. Shared: read them; stores and features lie beside them."""
+    out = tmp_path_factory.mktemp("packed") / "shards"
+    flags = ["--layout", "imagefolder", "--source", picture_folders, "--boxes", picture_folders / "boxes.csv"]
+    assert run_command(pack_command.main, [str(each) for each in (*flags, "--out", out)]) == 0
+    return out
 
 
 WNIDS = ("n03", "n01", "n02")  # not sorted, as in the official list

@@ -14,8 +14,8 @@ from fastwsol.draws import (
     draw_views,
     enlarge_cells,
     epoch_order,
+    shown_windows,
     stream_slice,
-    whole_windows,
 )
 from kernels.philox import philox4x32
 
@@ -135,7 +135,7 @@ def test_window_offsets_reach_both_edges_and_are_uniform_between():
 
 def test_an_image_that_no_window_fits_is_shown_whole():
     views = _views(np.arange(200), np.zeros(200, np.int64), width=1000, height=20)
-    whole = whole_windows(np.full(200, 1000, np.int32), np.full(200, 20, np.int32))
+    whole = shown_windows("stretch", np.full(200, 1000, np.int32), np.full(200, 20, np.int32))
     assert np.array_equal(views.windows, whole)
 
 

@@ -4,13 +4,11 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import fastwsol
-from fastwsol import evaluate, pack, predict, report, sweep, train
+from fastwsol import evaluate, predict, report, sweep, train
 from fastwsol.config import PREACT_RESNET, Config, photos
 from fastwsol.host.command_line import run_command
 from fastwsol.runs.checkpoint import newest_valid
@@ -36,36 +34,13 @@ FEW = [
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> Path:
-    """Class folders of pictures of many sizes: a disc or a square, bright on dark, at any place, with its box."""
-    root = tmp_path_factory.mktemp("pictures") / "set"
-    draw = np.random.default_rng(0)
-    lines = ["name,x0,y0,x1,y1"]
-    for split, count in (("train", 12), ("val", 5)):
-        for label, shape in enumerate(("disc", "square")):
-            (root / split / shape).mkdir(parents=True)
-            for k in range(count):
-                width, height = (int(each) for each in draw.integers(90, 150, 2))
-                pixels = draw.integers(0, 60, (height, width, 3))
-                side = int(draw.integers(40, 60))
-                x, y = int(draw.integers(0, width - side)), int(draw.integers(0, height - side))
-                rows, columns = np.mgrid[:height, :width]
-                inside = (rows >= y) & (rows < y + side) & (columns >= x) & (columns < x + side)
-                if label == 0:
-                    inside = (rows - y - side / 2) ** 2 + (columns - x - side / 2) ** 2 < (side / 2) ** 2
-                pixels[inside] = (250, 200, 40) if label == 0 else (60, 120, 250)
-                Image.fromarray(pixels.astype(np.uint8)).save(root / split / shape / f"{k}.png")
-                lines.append(f"{split}/{shape}/{k}.png,{x},{y},{x + side},{y + side}")
-    (root / "boxes.csv").write_text("\n".join(lines))
-    return root
+def folders(picture_folders) -> Path:
+    return picture_folders
 
 
 @pytest.fixture(scope="module")
-def shards(folders, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("packed") / "shards"
-    flags = ["--layout", "imagefolder", "--source", folders, "--boxes", folders / "boxes.csv", "--out", out]
-    assert run_command(pack.main, [str(each) for each in flags]) == 0
-    return out
+def shards(picture_shards) -> Path:
+    return picture_shards
 
 
 @pytest.fixture(scope="module")

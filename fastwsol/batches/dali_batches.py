@@ -154,7 +154,7 @@ def _view_inputs(
 ) -> list[NDArray[Any] | list[NDArray[Any]]]:
     """The arrays [B, ...] of `views` in the order in which `_graph` takes them; masks before cropping are a list."""
     inputs: list[NDArray[Any] | list[NDArray[Any]]] = [views.flips]
-    if augmentation.crops:
+    if augmentation.shows_parts:
         # DALI wants y before x.
         inputs += [np.ascontiguousarray(views.windows[:, [1, 0]]), np.ascontiguousarray(views.windows[:, [3, 2]])]
     if views.cells is not None and augmentation.hides_first:
@@ -182,14 +182,14 @@ def _graph(
 ) -> Any:
     """Decode, (hide), crop and resize, (hide), (jitter), flip and normalise, (hide): float32 [S, S, 3] a sample."""
     size = augmentation.image_size
-    count = 3 + 2 * augmentation.crops + augmentation.hides + 3 * COLOR_STEPS * augmentation.color
+    count = 3 + 2 * augmentation.shows_parts + augmentation.hides + 3 * COLOR_STEPS * augmentation.color
     inputs = iter(fn.external_source(feed, num_outputs=count, batch=True, batch_info=True, no_copy=True))
     padded, length, flip = next(inputs), next(inputs), next(inputs)
     encoded = _cut(padded, length)
     # Colour steps take the image's mean as a named argument, which DALI wants on the CPU: then all before is there too.
     moves_late = on_gpu and augmentation.color
     how = _decoder_options("mixed" if on_gpu and decoding == "mixed" and not moves_late else "cpu")
-    if augmentation.crops:
+    if augmentation.shows_parts:
         start, shape = next(inputs), next(inputs)
         # image_slice and then resize, not resize(roi=...): that one's kernel reads outside the window.
         images = fn.decoders.image_slice(encoded, start=start, shape=shape, axes=[0, 1], **how)
@@ -208,7 +208,7 @@ def _graph(
         images = hide(images, fn.slice(mask, start=start, shape=shape, axes=[0, 1]))
     elif augmentation.hides:
         mask = fn.resize(mask, size=[size, size], interp_type=types.INTERP_NN)
-    if augmentation.crops or not same_size:
+    if augmentation.shows_parts or not same_size:
         interpolation = types.INTERP_CUBIC if augmentation.resampler == "bicubic" else types.INTERP_LINEAR
         images = fn.resize(images, size=[size, size], interp_type=interpolation, antialias=True)
     if augmentation.color:

@@ -5,8 +5,9 @@
       train.json    written last: which shards it was made from, and its SHA-256
       train.lock    held by the process that builds or checks it
 
-Only images of one size can be stored so. What lies there is made from the shards and may be deleted at any time: a
-store of other shards, or one that is not as it was written, is built anew.
+Images of one size are stored as they are. Images of many sizes are brought to a square first, by a cubic filter that
+is wider where an image shrinks: `train-256.npy` for squares of 256 pixels. What lies there is made from the shards and
+may be deleted at any time: a store of other shards, or one that is not as it was written, is built anew.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from PIL import Image
 
 from fastwsol.batches.stream import of_one_size
 from fastwsol.dataset.shards import Shards, Split
@@ -46,6 +48,8 @@ class Store:
 
     path: Path
     pixels: NDArray[np.uint8]
+    sha256: str
+    """Of the file, as it was when it was written."""
 
 
 def default_folder(shards: Shards) -> Path:
@@ -53,14 +57,19 @@ def default_folder(shards: Shards) -> Path:
     return shards.folder / FOLDER_NAME
 
 
-def store_bytes(split: Split) -> int:
-    """How large the store of a packed split is; its images must be of one size."""
-    return len(split) * int(split.widths[0]) * int(split.heights[0]) * 3
+def store_bytes(split: Split, square: int = 0) -> int:
+    """How large the store of a packed split is: of images of one size, or brought to a square."""
+    return math.prod(_shape(split, square))
 
 
-def is_built(shards: Shards, name: str, folder: Path) -> bool:
+def default_square(image_size: int) -> int:
+    """Pixels a side of the square that images of many sizes are brought to: 1.15 x the image size, rounded to 32."""
+    return 32 * round(1.15 * image_size / 32)
+
+
+def is_built(shards: Shards, name: str, folder: Path, square: int = 0) -> bool:
     """Whether a store of the packed split `name` lies in `folder`; that it is whole is not checked."""
-    return read_about(folder, name).get("key") == _key(shards, name)
+    return read_about(folder, _file_name(name, square)).get("key") == _key(shards, name, square)
 
 
 def never() -> bool:
@@ -75,37 +84,61 @@ def open_store(
     threads: int,
     verify: bool = True,
     gives_up: Callable[[], bool] = never,
+    square: int = 0,
 ) -> Store:
     """The store of the packed split `name`, which must not be a subset, in `folder`; it is built where there is none.
 
-    With `verify` a store that is there is hashed first. Of several processes one builds, on `threads` threads, and the
-    others wait. Raises RunFailure naming an image that does not decode, OSError where the file cannot be written, and
-    Interrupted where building is to be given up.
+    square: the side in pixels that images are brought to; 0: they are of one size, and stay as they are. With `verify`
+    a store that is there is hashed first. Of several processes one builds, on `threads` threads, and the others wait.
+    Raises RunFailure naming an image that does not decode, OSError where the file cannot be written, and Interrupted
+    where building is to be given up.
     """
     split = shards.splits[name]
     assert len(split) == shards.manifest.splits[name].images
-    assert of_one_size(split)
+    assert square or of_one_size(split)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.npy"
-    with locked(folder, name, gives_up):
-        about = read_about(folder, name)
-        if about.get("key") != _key(shards, name) or not _is_whole(path, about, verify):
+    file_name, key = _file_name(name, square), _key(shards, name, square)
+    path = folder / f"{file_name}.npy"
+    with locked(folder, file_name, gives_up):
+        about = read_about(folder, file_name)
+        if about.get("key") != key or not _is_whole(path, about, verify):
             if about:
                 print(f"{path}: is of other shards or damaged, and is built anew", flush=True)
-            _build(split, path, threads, gives_up)
-            write_json(folder / f"{name}.json", {"key": _key(shards, name), **contents_of(path)})
+            _build(split, square, path, threads, gives_up)
+            about = {"key": key, **contents_of(path)}
+            write_json(folder / f"{file_name}.json", about)
         pixels = np.load(path, mmap_mode="r")
-    return Store(path, pixels)
+    return Store(path, pixels, about["sha256"])
 
 
-def _key(shards: Shards, name: str) -> dict[str, Any]:
+def _file_name(name: str, square: int) -> str:
+    return f"{name}-{square}" if square else name
+
+
+def _shape(split: Split, square: int) -> tuple[int, int, int, int]:
+    if square:
+        return len(split), square, square, 3
+    return len(split), int(split.heights[0]), int(split.widths[0]), 3
+
+
+def _key(shards: Shards, name: str, square: int) -> dict[str, Any]:
     """What a store is of. Equal keys mean equal pixels."""
-    files, split = shards.manifest.splits[name], shards.splits[name]
-    return {
+    key = {
         "format_version": FORMAT_VERSION,
-        "shards": [shard.sha256 for shard in files.shards],
-        "shape": [files.images, int(split.heights[0]), int(split.widths[0]), 3],
+        "shards": [shard.sha256 for shard in shards.manifest.splits[name].shards],
+        "shape": list(_shape(shards.splits[name], square)),
     }
+    return key | ({"filter": _FILTER.name} if square else {})
+
+
+_FILTER = Image.Resampling.BICUBIC
+
+
+def in_square(pixels: NDArray[np.uint8], square: int) -> NDArray[np.uint8]:
+    """An image uint8 [H, W, 3] stretched to [square, square, 3]. Where an axis shrinks, the filter is as much wider, so
+    that no detail aliases.
+    """
+    return np.asarray(Image.fromarray(pixels).resize((square, square), _FILTER))
 
 
 def read_about(folder: Path, name: str) -> dict[str, Any]:
@@ -132,10 +165,10 @@ def _is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
         return False
 
 
-def _build(split: Split, path: Path, threads: int, gives_up: Callable[[], bool]) -> None:
+def _build(split: Split, square: int, path: Path, threads: int, gives_up: Callable[[], bool]) -> None:
     """Decode the split into `path`. The file is not flushed to the disk: the hash finds what a crash damages."""
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
-    shape = (len(split), int(split.heights[0]), int(split.widths[0]), 3)
+    shape = _shape(split, square)
 
     def line(images: int, rate: float, left: float) -> str:
         return f"decoding {split.name} once  {images:,} of {len(split):,} images  {duration(left)} left"
@@ -148,9 +181,10 @@ def _build(split: Split, path: Path, threads: int, gives_up: Callable[[], bool])
             rows = range(first, min(first + _CHUNK, len(split)))
             for row in rows:
                 try:
-                    pixels[row] = decode(split.image(row))
+                    decoded = decode(split.image(row))
                 except ValueError as error:
                     raise RunFailure(f"{split.names([row])[0]} cannot be decoded ({error}); pack anew") from None
+                pixels[row] = in_square(decoded, square) if square else decoded
             return len(rows)
 
         decoded_images = 0

@@ -1,6 +1,7 @@
 """Where batches come from: decoded anew in each epoch, or from stores, where a split's images were decoded once.
 
-Either way the same images are shown in the same way at each step; on a CPU to the same bits.
+Either way the same images are shown in the same way at each step; on a CPU to the same bits. Where a run brings its
+training images to a square first (`Augmentation.store_size`), they come from the store of those squares alone.
 """
 
 import importlib.util
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 
 from fastwsol.batches.decoded_store import (
@@ -40,7 +40,9 @@ again.
 
 @dataclass(frozen=True)
 class DataFlags:
-    """How images become batches. Every choice gives the same batches."""
+    """How images become batches. Of images of one size every choice gives the same batches; of many sizes, resident
+    and auto bring those that are trained on to a square first (see --store-size).
+    """
 
     data: Data = "auto"
     """resident: decode the images once, into a file that is mapped (on a GPU, a tensor); dali: decode them in every
@@ -49,45 +51,55 @@ class DataFlags:
     """folder for the decoded images; default: `decoded` beside the shards"""
 
 
-class Feed:
-    """Makes batches in this process. `stores`: by the name of the packed split; the others are decoded by DALI."""
+StoreKey = tuple[str, int]
+"""The name of a packed split, and the side of the square that its images were brought to; 0: they are of one size."""
 
-    def __init__(self, autocast: Autocast, threads: int, compiled: bool, stores: dict[str, Store]) -> None:
+
+class Feed:
+    """Makes batches in this process. What is in no store is decoded by DALI."""
+
+    def __init__(self, autocast: Autocast, threads: int, compiled: bool, stores: dict[StoreKey, Store]) -> None:
         self._autocast, self._threads, self._compiled, self._stores = autocast, threads, compiled, stores
-        self._on_device: dict[str, torch.Tensor] = {}
+        self._on_device: dict[StoreKey, torch.Tensor] = {}
 
     def batches(self, stream: Stream, start: int = 0, threads: int | None = None) -> Batches:
         """The batches of `stream` from step `start` on, made by `threads` threads, by default the feed's."""
-        threads, name = threads or self._threads, stream.split.packed_name
+        threads = threads or self._threads
+        key = (stream.split.packed_name, stream.augmentation.store_size)
         device, dtype = self._autocast.device, self._autocast.dtype
-        if name not in self._stores:
+        if key not in self._stores:
+            assert not stream.augmentation.store_size
             from fastwsol.batches.dali_batches import DaliBatches  # here: DALI is not there on every machine
 
             return DaliBatches(stream, device, threads, start)
         if device.type == "cpu":
-            return StoreBatches(stream, self._stores[name], dtype, threads, start)
-        return DeviceBatches(stream, self._pixels(name), dtype, self._compiled, start)
+            return StoreBatches(stream, self._stores[key], dtype, threads, start)
+        return DeviceBatches(stream, self._pixels(key), dtype, self._compiled, start)
 
-    def data(self, split: Split) -> Literal["resident", "dali"]:
-        """Where a split's images come from."""
-        return "resident" if split.packed_name in self._stores else "dali"
+    def data(self, split: Split, square: int = 0) -> Literal["resident", "dali"]:
+        """Where a split's images come from. square: the side that they are brought to before; 0: none."""
+        return "resident" if (split.packed_name, square) in self._stores else "dali"
 
-    def views_by(self, split: Split) -> Literal["kernel", "dali", "torch", "torch, compiled"]:
-        """What makes a split's views of decoded images: equal answers mean equal bits."""
+    def views_by(self, split: Split, square: int = 0) -> Literal["kernel", "dali", "torch", "torch, compiled"]:
+        """What makes a split's views of decoded images: equal answers mean equal bits. square: as of `data`."""
         if self._autocast.device.type == "cpu":
-            return "kernel" if of_one_size(split) else "dali"
-        if split.packed_name not in self._stores:
+            return "kernel" if square or of_one_size(split) else "dali"
+        if self.data(split, square) == "dali":
             return "dali"
         return "torch, compiled" if self._compiled else "torch"
 
-    def _pixels(self, name: str) -> torch.Tensor:
-        if name not in self._on_device:
+    def squares_sha256(self, split: Split, square: int) -> str:
+        """The hash of the store that a split's images were brought to squares in."""
+        return self._stores[split.packed_name, square].sha256
+
+    def _pixels(self, key: StoreKey) -> torch.Tensor:
+        if key not in self._on_device:
             with warnings.catch_warnings():  # of an array that is read-only: so is what is made of it
                 warnings.simplefilter("ignore")
                 # Of the file that was verified, though another may have taken its place since.
-                mapped = torch.from_numpy(self._stores[name].pixels)
-            self._on_device[name] = mapped.to(self._autocast.device)
-        return self._on_device[name]
+                mapped = torch.from_numpy(self._stores[key].pixels)
+            self._on_device[key] = mapped.to(self._autocast.device)
+        return self._on_device[key]
 
 
 def open_feed(
@@ -100,15 +112,18 @@ def open_feed(
     world: World,
     builds: bool = True,
     gives_up: Callable[[], bool] = never,
+    train_square: int = 0,
 ) -> Feed:
     """The feed for the packed splits `names` of `shards`, none of which may be a subset.
 
-    Stores are built where there are none; under --data auto only where `builds`. Raises UserError where the path asked
+    Stores are built where there are none; under --data auto only where `builds`. train_square: `store_size` of the
+    views that train's images are shown in, which then have to come from a store. Raises UserError where the path asked
     for is not possible here, and Interrupted where `gives_up` returns true while a store is built.
     """
 
-    def open_stores(verify: bool) -> dict[str, Store]:
-        return _open_stores(flags, shards, names, autocast.device, threads, verify, builds, gives_up)
+    def open_stores(verify: bool) -> dict[StoreKey, Store]:
+        keys = [(name, train_square if name == "train" else 0) for name in names]
+        return _open_stores(flags, shards, keys, autocast.device, threads, verify, builds, gives_up)
 
     return Feed(autocast, threads, compiled, world.machine_lead_first(open_stores))
 
@@ -116,32 +131,42 @@ def open_feed(
 def _open_stores(
     flags: DataFlags,
     shards: Shards,
-    names: Sequence[str],
+    keys: Sequence[StoreKey],
     device: torch.device,
     threads: int,
     verify: bool,
     builds: bool,
     gives_up: Callable[[], bool],
-) -> dict[str, Store]:
-    folder = flags.store if flags.store is not None else default_folder(shards)
-    stores: dict[str, Store] = {}
+) -> dict[StoreKey, Store]:
+    folder = folder_of(flags, shards)
+    stores: dict[StoreKey, Store] = {}
     bytes_in_memory = 0
-    for name in names:
+    for key in keys:
+        name, square = key
         if flags.data == "dali":
             obstacle: str | None = "as asked"
-        elif flags.data == "auto" and not builds and not is_built(shards, name, folder):
+        elif not square and not of_one_size(shards.splits[name]):
+            obstacle = f"its images have {_sizes(shards.splits[name]):,} sizes"
+        elif flags.data == "auto" and not builds and not is_built(shards, name, folder, square):
             obstacle = "decoded once it is worth a store"
         else:
-            obstacle = _obstacle(shards, name, folder, device, bytes_in_memory)
+            obstacle = no_room(shards, key, folder, device, bytes_in_memory)
         if obstacle is None:
             try:
-                stores[name] = open_store(shards, name, folder, threads, verify, gives_up)
+                stores[key] = open_store(shards, name, folder, threads, verify, gives_up, square)
             except OSError as error:
                 obstacle = f"{error.filename or folder} cannot be written ({error.strerror})"
         if obstacle is None:
-            bytes_in_memory += store_bytes(shards.splits[name])
-            print(f"{name}: decoded once, {stores[name].path} ({_bytes(stores[name].pixels.nbytes)})", flush=True)
-        elif flags.data == "resident":
+            store = stores[key]
+            bytes_in_memory += store.pixels.nbytes
+            brought = f", brought to {square} x {square} pixels" if square else ""
+            print(f"{name}: decoded once{brought}, {store.path} ({_bytes(store.pixels.nbytes)})", flush=True)
+        elif square:
+            raise UserError(
+                f"--store-size {square}: {name}: {obstacle}; name another folder with --store, or train anew with "
+                f"--data dali in another --run-dir"
+            )
+        elif flags.data == "resident" and of_one_size(shards.splits[name]):
             raise UserError(f"--data resident: {name}: {obstacle}; use --data dali, or another folder with --store")
         else:
             _require_dali(name, obstacle)
@@ -149,14 +174,16 @@ def _open_stores(
     return stores
 
 
-def _obstacle(shards: Shards, name: str, folder: Path, device: torch.device, bytes_in_memory: int) -> str | None:
-    """Why the packed split cannot be decoded once, or None. `bytes_in_memory`: of other stores."""
-    split = shards.splits[name]
-    if not of_one_size(split):
-        sizes = len(np.unique(np.stack([split.widths, split.heights]), axis=1).T)
-        return f"its images have {sizes:,} sizes, and a store needs them at a single fixed one"
-    needed = store_bytes(split)
-    if not is_built(shards, name, folder) and needed > (free := free_disk_bytes(folder)):
+def folder_of(flags: DataFlags, shards: Shards) -> Path:
+    """Where the stores of `shards` are."""
+    return flags.store if flags.store is not None else default_folder(shards)
+
+
+def no_room(shards: Shards, key: StoreKey, folder: Path, device: torch.device, bytes_in_memory: int = 0) -> str | None:
+    """Why there is no room for a store, or None. `bytes_in_memory`: of other stores."""
+    name, square = key
+    needed = store_bytes(shards.splits[name], square)
+    if not is_built(shards, name, folder, square) and needed > (free := free_disk_bytes(folder)):
         return f"needs {_bytes(needed)} in {folder}, where {_bytes(free)} are free"
     available = memory_available()
     if device.type == "cuda":
@@ -173,6 +200,11 @@ def _require_dali(name: str, obstacle: str) -> None:
             f"--data: {name} is to be decoded in every epoch ({obstacle}), and DALI is not installed; install "
             f"nvidia-dali-cuda120, or use --data resident"
         )
+
+
+def _sizes(split: Split) -> int:
+    """How many different sizes the images have."""
+    return len(set(zip(split.widths.tolist(), split.heights.tolist(), strict=True)))
 
 
 def _bytes(count: float) -> str:

@@ -5,7 +5,7 @@ The step alone determines a batch, so a stream that starts at step k gives what 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Split
-from fastwsol.draws import Views, draw_views, stream_slice
+from fastwsol.draws import Views, draw_views, stream_slice, windows_in_square
 
 Inputs = dict[str, torch.Tensor]
 """Tensors by name; names, shapes and number formats stay the same from step to step."""
@@ -76,8 +76,14 @@ class Stream:
         return np.concatenate(ids), np.concatenate(epochs)
 
     def views(self, ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> Views:
-        """How images `ids` are shown in their `epochs`."""
-        return draw_views(self.augmentation, self.seed, ids, epochs, self.split.widths[ids], self.split.heights[ids])
+        """How images `ids` are shown in their `epochs`. Windows are in the pixels of what is decoded: the image, or the
+        square that it is brought to.
+        """
+        widths, heights = self.split.widths[ids], self.split.heights[ids]
+        views = draw_views(self.augmentation, self.seed, ids, epochs, widths, heights)
+        if side := self.augmentation.store_size:
+            views = replace(views, windows=windows_in_square(views.windows, widths, heights, side))
+        return views
 
 
 def training_plan(seed: int, count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> BatchPlan:

@@ -161,6 +161,8 @@ def print_numbers(
 def _print_left_out(report: dict[str, Any], out: Console) -> None:
     if without := report["images"] - report["images_with_boxes"]:
         out.print(f"{without:,} images have no ground-truth box and do not count for localization")
+    if cut := report["images_cut"]:
+        out.print(f"{cut:,} images have a box that reaches out of the middle square that is shown (--fit crop)")
 
 
 def _print_no_fixed_box(report: dict[str, Any], why: str, out: Console) -> None:

@@ -92,14 +92,14 @@ def localize_maps(
 
     tick: is told how many maps are done.
     """
-    count = len(truths)
+    count, shown = len(truths), truths.shown
     shape = (count, len(IOU_THRESHOLDS), LEVELS)
     curve = CurveHits(np.zeros(shape, bool), np.zeros(shape, bool))
     boxes = {protocol: _nothing_yet(count) for protocol in PROTOCOLS}
     at_asked = None if threshold is None else _nothing_yet(count)
     images = 0
-    for group in maps.groups(truths):
-        rows, own = group.rows, truths.of_rows(group.rows)
+    for group in maps.groups(shown):
+        rows, own = group.rows, shown.of_rows(group.rows)
         with kernel_threads(len(rows)):
             for protocol in PROTOCOLS:
                 _fill(boxes[protocol], group, own, protocol, CAM_THRESHOLD)
@@ -109,6 +109,8 @@ def localize_maps(
         curve.single[rows], curve.multiple[rows] = hits.single, hits.multiple
         images += len(rows)
         tick(images)
+    for measured in (*boxes.values(), *([at_asked] if at_asked is not None else [])):
+        measured.boxes[:] += truths.origins[:, [0, 1, 0, 1]]
     return Localized(boxes, at_asked, curve)
 
 
@@ -126,8 +128,10 @@ def localize_as_wsoleval(
     localized: Localized, maps: Maps, truths: Truths, threads: int, tick: Callable[[int], None]
 ) -> Localized:
     """The same, and what the older evaluator finds. Raises UserError without OpenCV."""
-    swept = sweep(maps.read, maps.square, truths.in_wsoleval_map(maps.square), truths.offsets, threads, tick)
+    shown = truths.shown
+    swept = sweep(maps.read, maps.square, shown.in_wsoleval_map(maps.square), shown.offsets, threads, tick)
     cut = wsoleval_cut(CAM_THRESHOLD)
-    boxes = to_original(swept.boxes[:, cut], truths.widths, truths.heights, swept.side)
+    boxes = to_original(swept.boxes[:, cut], shown.widths, shown.heights, swept.side)
+    boxes += truths.origins[:, [0, 1, 0, 1]]
     boxes_of = {**localized.boxes, "wsoleval": MeasuredBoxes(boxes, swept.single[:, cut])}
     return Localized(boxes_of, localized.at_asked, localized.curve, swept)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.draws import holdout_ids
 from fastwsol.evaluation import metrics
@@ -40,8 +41,8 @@ def evaluate_model(
     All processes share the forward pass. Baselines' boxes are found on what is left of train. Raises UserError where a
     threshold is to be chosen and there are no boxes to choose it by.
     """
-    world, shards, square = setup.world, setup.shards, setup.config.views.image_size
-    split = shards.splits[split_name]
+    world, shards, views = setup.world, setup.shards, setup.config.views
+    split, square, fit = shards.splits[split_name], views.image_size, views.fit
     tuned = None
     if question.threshold == "auto":
         tuning, name = world.together(lambda: tuning_images(shards, split_name))
@@ -56,11 +57,11 @@ def evaluate_model(
         chosen = None
         if tuned is not None:
             tuning_outputs, tuning, name = tuned
-            localized = localize_maps(NetworkMaps(tuning_outputs.cams, square), Truths.of_split(tuning))
+            localized = localize_maps(NetworkMaps(tuning_outputs.cams, square), Truths.of_split(tuning, fit))
             chosen = choose_levels(localized.curve, f"{name}, by their boxes")
         names, wnids = split.names(range(len(split))), [each.wnid for each in shards.manifest.classes]
-        images = EvaluatedImages(names, Truths.of_split(split), split.labels, outputs.predicted, wnids)
-        train = Truths.of_split(shards.splits["train"])
+        images = EvaluatedImages(names, Truths.of_split(split, fit), split.labels, outputs.predicted, wnids)
+        train = Truths.of_split(shards.splits["train"], fit)
         measurement = measure(images, NetworkMaps(outputs.cams, square), question, train, chosen, setup.threads)
         return Evaluation(measurement.report(_about(split, step, setup), seconds), measurement.rows, outputs)
 
@@ -87,12 +88,12 @@ def _about(split: Split, step: int, setup: EvaluationSetup) -> dict[str, Any]:
     }
 
 
-def rates_of(outputs: Outputs, split: Split, square: int) -> dict[str, dict[str, float | None]]:
-    """The rates under every protocol at the fixed threshold, without the rest of a report."""
-    truths, ranks = Truths.of_split(split), metrics.ranks(outputs.predicted, split.labels)
+def rates_of(outputs: Outputs, split: Split, views: Augmentation) -> dict[str, dict[str, float | None]]:
+    """The rates under every protocol at the fixed threshold, without the rest of a report. views: the run's."""
+    truths, ranks = Truths.of_split(split, views.fit).shown, metrics.ranks(outputs.predicted, split.labels)
     of_protocol = {}
     for protocol in PROTOCOLS:
-        boxes = localize(outputs.cams, protocol, square, split.widths, split.heights, CAM_THRESHOLD)
+        boxes = localize(outputs.cams, protocol, views.image_size, truths.widths, truths.heights, CAM_THRESHOLD)
         hits = hits_of(score_boxes(boxes, truths.boxes, truths.offsets, protocol), protocol)
         of_protocol[protocol] = metrics.rates(metrics.outcomes(hits, truths.has_boxes, ranks))
     return of_protocol

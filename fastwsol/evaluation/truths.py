@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastwsol.config import Fit
 from fastwsol.dataset.ragged_boxes import gather_boxes
 from fastwsol.dataset.shards import Split
+from fastwsol.draws import shown_windows
 from fastwsol.evaluation.boxes import Size, to_square
 from fastwsol.evaluation.choe2020 import truths_in_map
 
@@ -26,11 +28,13 @@ class Truths:
     """[M, 4], half-open, in original pixels."""
     offsets: NDArray[np.int64]
     """[N + 1]: image n has boxes[offsets[n] : offsets[n + 1]]."""
+    fit: Fit = "stretch"
+    """How the images are shown to the network."""
 
     @staticmethod
-    def of_split(split: Split) -> Truths:
+    def of_split(split: Split, fit: Fit = "stretch") -> Truths:
         """Of a split's images, in its order."""
-        return Truths(split.widths, split.heights, split.boxes, split.box_offsets)
+        return Truths(split.widths, split.heights, split.boxes, split.box_offsets, fit)
 
     def __len__(self) -> int:
         return len(self.widths)
@@ -47,7 +51,31 @@ class Truths:
 
     def of_rows(self, rows: NDArray[np.int64]) -> Truths:
         """The images `rows`, in that order."""
-        return Truths(self.widths[rows], self.heights[rows], *gather_boxes(self.boxes, self.offsets, rows))
+        return Truths(self.widths[rows], self.heights[rows], *gather_boxes(self.boxes, self.offsets, rows), self.fit)
+
+    @cached_property
+    def shown(self) -> Truths:
+        """What the network is shown, as images of their own: under crop the middle squares. Boxes reach outside of them
+        where they are cut off, so that an IoU stays what it is in the original image.
+        """
+        if self.fit == "stretch":
+            return self
+        windows = shown_windows(self.fit, self.widths, self.heights)
+        boxes = self.boxes - self.origins[self._image_of_box][:, [0, 1, 0, 1]]
+        return replace(self, widths=windows[:, 2], heights=windows[:, 3], boxes=boxes, fit="stretch")
+
+    @cached_property
+    def origins(self) -> NDArray[np.float32]:
+        """Where the shown part of each image begins, x and y in original pixels: [N, 2]."""
+        return shown_windows(self.fit, self.widths, self.heights)[:, :2].astype(np.float32)
+
+    @property
+    def images_cut(self) -> int:
+        """How many images have a box that reaches out of what is shown."""
+        shown = self.shown
+        ends = np.stack([shown.widths, shown.heights], axis=1)[self._image_of_box]
+        cut = (shown.boxes[:, :2] < 0).any(axis=1) | (shown.boxes[:, 2:] > ends).any(axis=1)
+        return len(np.unique(self._image_of_box[cut]))
 
     def object_shares(self) -> NDArray[np.float64]:
         """The share of each image that its largest box covers: float64 [N], NaN without a box."""
@@ -58,7 +86,7 @@ class Truths:
         return shares
 
     def in_square(self, size: Size) -> NDArray[np.float32]:
-        """`boxes` in the square that every image is stretched to."""
+        """`boxes` in the square that every whole image is stretched to."""
         return to_square(self.boxes, self.widths[self._image_of_box], self.heights[self._image_of_box], size)
 
     def in_wsoleval_map(self, side: int) -> NDArray[np.int64]:

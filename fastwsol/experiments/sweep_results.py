@@ -16,13 +16,14 @@ FORMAT_VERSION = 2
 _OF_A_RUN = ("config", "step", "rates", "intervals", "max_box_acc", "command", "versions", "git", "machine", "seconds")
 
 
-def finished_runs(plan: SweepPlan, folders: Sequence[Path]) -> list[SettingRuns]:
-    """The settings of a sweep, each with the reports of those of its runs that are finished."""
+def finished_runs(plan: SweepPlan, runs: Sequence[tuple[Setting, Path]]) -> list[SettingRuns]:
+    """The settings of a sweep, each with the reports of those of its runs that are finished. runs: which of the
+    settings each is of, and its folder.
+    """
     reports: dict[Setting, list[dict[str, Any]]] = {setting: [] for setting in plan.settings}
-    for folder in folders:
+    for setting, folder in runs:
         run = RunDir(folder)
-        config = run.read_info().config
-        reports[config.setting].append(run.read_report(ReportOf(config.eval_split)))
+        reports[setting].append(run.read_report(ReportOf(run.read_info().config.eval_split)))
     return [SettingRuns(plan.name(setting), setting, of_setting) for setting, of_setting in reports.items()]
 
 

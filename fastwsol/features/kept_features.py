@@ -25,7 +25,7 @@ from fastwsol.batches.feed import Feed
 from fastwsol.batches.stream import Batch, Batches, Inputs, Stream, evaluation_plan
 from fastwsol.config import Augmentation, TrainPart
 from fastwsol.dataset.shards import Shards
-from fastwsol.draws import Views, draw_views
+from fastwsol.draws import Views
 from fastwsol.features.trunk import trunk_features
 from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast, memory_available
@@ -145,11 +145,9 @@ class _OneView(Stream):
     view: int = 0
 
     def views(self, ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> Views:
-        split, augmentation = self.split, self.augmentation
-        crop, flip = divmod(self.view, 2) if augmentation.flip else (self.view, 0)
-        epochs = np.full_like(epochs, crop)
-        drawn = draw_views(augmentation, self.seed, ids, epochs, split.widths[ids], split.heights[ids])
-        return replace(drawn, flips=np.full_like(drawn.flips, flip))
+        crop, flip = divmod(self.view, 2) if self.augmentation.flip else (self.view, 0)
+        views = super().views(ids, np.full_like(epochs, crop))
+        return replace(views, flips=np.full_like(views.flips, flip))
 
 
 def _compute(
@@ -205,6 +203,8 @@ def _key(shards: Shards, stream: Stream, trunk: Trunk, shape: tuple[int, ...]) -
         "views": {
             "image_size": augmentation.image_size,
             "resampler": augmentation.resampler,
+            **({"fit": augmentation.fit} if augmentation.fit != "stretch" else {}),
+            **({"store_size": augmentation.store_size} if augmentation.store_size else {}),
             "crops": augmentation.crops_per_image if augmentation.crops else 0,
             "flip": augmentation.flip,
             "seed": stream.seed if augmentation.crops else None,

@@ -36,7 +36,7 @@ def augmentation_figure(shards: Shards, config: Config, feed: Feed) -> str:
     mean, std = shards.manifest.mean, shards.manifest.std
     rows = []
     for aug, title in _TITLES.items():
-        augmentation = replace(config.views, aug=aug)
+        augmentation = replace(config.views, aug=aug, store_size=0)
         stream = Stream(train, lambda step: (ids, epochs), len(ids), augmentation, config.seed, mean, std)
         images = next(feed.batches(stream)).images.float().cpu().permute(0, 2, 3, 1).numpy()
         pixels = np.rint(images * np.asarray(std) + np.asarray(mean)).clip(0, 255).astype(np.uint8)

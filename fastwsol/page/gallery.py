@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import kernels
+from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Split
-from fastwsol.draws import gallery_order
+from fastwsol.draws import gallery_order, shown_windows
 from fastwsol.evaluation.boxes import to_square
+from fastwsol.evaluation.truths import Truths
 
 Kind = Literal["best", "worst", "random"]
 KINDS: tuple[Kind, ...] = ("best", "worst", "random")
@@ -54,34 +56,40 @@ def choose_images(ious: Sequence[NDArray[np.float64]], count: int) -> GalleryIma
     return GalleryImages(np.concatenate([best, worst, others]), kinds)
 
 
-def shown_images(split: Split, gallery: GalleryImages, square: int) -> list[dict[str, Any]]:
+def shown_images(split: Split, gallery: GalleryImages, views: Augmentation) -> list[dict[str, Any]]:
     """What the page shows of each image whatever the run: its name, label, picture, and ground-truth boxes.
 
-    Boxes are in the pixels of the network's input, `square` a side, which the page stretches over the picture.
+    The picture is what the network is shown; boxes are in the pixels of the network's square, which the page stretches
+    over the picture.
     """
     images = []
+    truths = Truths.of_split(split, views.fit).shown
+    windows = shown_windows(views.fit, split.widths, split.heights)
     for row, kind in zip(gallery.ids.tolist(), gallery.kinds, strict=True):
-        boxes = split.boxes[split.box_offsets[row] : split.box_offsets[row + 1]]
-        width, height = int(split.widths[row]), int(split.heights[row])
-        in_square = to_square(boxes, width, height, square)
+        boxes = truths.boxes[truths.offsets[row] : truths.offsets[row + 1]]
+        in_square = to_square(boxes, int(truths.widths[row]), int(truths.heights[row]), views.image_size)
         images.append(
             {
                 "name": split.names([row])[0],
                 "kind": kind,
                 "label": int(split.labels[row]),
-                "picture": picture(split.image(row)),
+                "picture": picture(split.image(row), windows[row]),
                 "truths": [[round(side, 2) for side in box] for box in in_square.tolist()],
             }
         )
     return images
 
 
-def picture(encoded: bytes) -> str:
-    """An image as a data address: as it came where that is a small JPEG, else shrunk and encoded as one."""
+def picture(encoded: bytes, window: NDArray[np.int32]) -> str:
+    """A window x, y, width, height of an image as a data address: as it came where that is the whole of a small JPEG,
+    else shrunk and encoded as one.
+    """
+    x, y, width, height = window.tolist()
     with Image.open(io.BytesIO(encoded)) as image:
-        if image.format == "JPEG" and max(image.size) <= LONGEST_SIDE:
+        is_whole = image.size == (width, height)
+        if is_whole and image.format == "JPEG" and max(image.size) <= LONGEST_SIDE:
             return data_address("image/jpeg", encoded)
-        small = image.convert("RGB")
+        small = image.convert("RGB").crop((x, y, x + width, y + height))
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     file = io.BytesIO()
     small.save(file, "JPEG", quality=85)
@@ -89,21 +97,21 @@ def picture(encoded: bytes) -> str:
 
 
 def shown_maps(
-    cams: NDArray[np.float32], predicted: NDArray[np.int64], split: Split, ids: NDArray[np.int64], square: int
+    cams: NDArray[np.float32], predicted: NDArray[np.int64], split: Split, ids: NDArray[np.int64], views: Augmentation
 ) -> list[dict[str, Any]]:
     """What the page shows of each image of one run: its map, and at each level (`kernels.levels`) its box and IoU.
 
     cams: float32 [K, h, w] and predicted: int64 [K], of rows `ids` [K] of the split. In the page's JSON: map: an 8-bit
-    grey PNG, `square` pixels a side but for what LONGEST_SIDE shrinks, of the levels of each pixel; boxes: [LEVELS, 4]
+    grey PNG of the square's size but for what LONGEST_SIDE shrinks, of the levels of each pixel; boxes: [LEVELS, 4]
     whole pixels of the square, as base64 of uint16, little-endian; ious: [LEVELS], hundredths rounded down, as base64
     of uint8, NO_TRUTH without ground truth: so a box is a hit at IoU .3, .5 or .7 exactly where its number is at least
     30, 50 or 70.
     """
-    levels = kernels.cam_levels(cams, square)
+    levels = kernels.cam_levels(cams, views.image_size)
     boxes = kernels.threshold_sweep(levels)
-    part = split.subset("gallery", ids)
-    sizes = np.stack([part.widths, part.heights], axis=1).astype(np.int32)
-    ious, _ = kernels.sweep_ious(levels, part.boxes, part.box_offsets, sizes)
+    truths = Truths.of_split(split.subset("gallery", ids), views.fit).shown
+    sizes = np.stack([truths.widths, truths.heights], axis=1).astype(np.int32)
+    ious, _ = kernels.sweep_ious(levels, truths.boxes, truths.offsets, sizes)
     # A constant map hits nothing, though its box at level 0 is the whole map: as `curve_hits` counts it.
     constant = levels.max(axis=(1, 2)) == 0
     boxes[constant], ious[constant] = 0, np.where(np.isnan(ious[constant]), np.nan, 0)

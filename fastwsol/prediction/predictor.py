@@ -27,6 +27,7 @@ from PIL import Image
 
 import kernels
 from fastwsol.config import PREACT_RESNET, Config
+from fastwsol.draws import shown_windows
 from fastwsol.evaluation.boxes import to_original
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, pick_autocast, take_device, use_threads
@@ -92,6 +93,8 @@ class Prediction:
     """Of those classes, the highest score first. None for a class whose map is constant."""
     cams: NDArray[np.float32]
     """The classes' maps as the network gives them: [len(classes), h, w]."""
+    shown: tuple[int, int, int, int]
+    """What the maps cover of the image: x, y, width, height in its pixels."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class Predictor:
         self.info, self.step = info, step
         self._model, self._autocast, self._threads = model.to(autocast.device).eval(), autocast, threads
         self._on_cpu = autocast.device.type == "cpu"
-        self._size = info.config.views.image_size
+        self._size, self._fit = info.config.views.image_size, info.config.views.fit
         self.batch_size = max(1, min(_MOST_IMAGES, _MOST_PIXELS[autocast.device.type] // self._size**2))
         self._options = kernels.ViewOptions(
             info.config.views.resampler == "bicubic",
@@ -249,13 +252,13 @@ class Predictor:
         return _Answers(every, reasons, np.array(sizes, np.int32), *outputs)
 
     def _show(self, image: NamedImage, view: NDArray[np.float32]) -> tuple[int, int]:
-        """Fill `view` [S, S, 3] with the whole image as evaluations see it; its width and height."""
+        """Fill `view` [S, S, 3] with the image as evaluations see it; its width and height."""
         pixels = image.pixels()
         height, width, _ = pixels.shape
-        whole_image = np.array([[0, 0, width, height]], np.int32)
+        window = shown_windows(self._fit, np.array([width], np.int32), np.array([height], np.int32))
         first = np.zeros(1, np.int64)
         no_flip = np.zeros(1, np.int32)
-        kernels.show_views(pixels[None], first, whole_image, no_flip, None, None, self._options, view[None])
+        kernels.show_views(pixels[None], first, window, no_flip, None, None, self._options, view[None])
         return width, height
 
     def _predictions_and_skipped(self, answers: _Answers, request: Request) -> Iterator[Prediction | Skipped]:
@@ -270,12 +273,13 @@ class Predictor:
         sizes, labels, probabilities, cams = answers.sizes, answers.labels, answers.probabilities, answers.cams
         if len(bad := np.flatnonzero(~np.isfinite(cams).all(axis=(1, 2, 3)))):
             raise RunFailure(f"{names[bad[0]]}: the network's map of it is not finite; use --precision fp32")
+        shown = shown_windows(self._fit, sizes[:, 0], sizes[:, 1])
         boxes_of: list[list[ScoredBox]] = [[] for _ in names]
         for k in range(labels.shape[1]):
             owners, boxes, peaks = boxes_of_maps(cams[:, k], self._size, request.threshold, request.boxes)
-            edges = to_original(boxes, sizes[owners, 0], sizes[owners, 1], self._size).tolist()
+            edges = to_original(boxes, shown[owners, 2], shown[owners, 3], self._size) + shown[owners][:, [0, 1, 0, 1]]
             scores = probabilities[owners, k] * peaks
-            for owner, (x0, y0, x1, y1), score in zip(owners.tolist(), edges, scores.tolist(), strict=True):
+            for owner, (x0, y0, x1, y1), score in zip(owners.tolist(), edges.tolist(), scores.tolist(), strict=True):
                 if score >= request.least_score:
                     boxes_of[owner].append(ScoredBox(*self._class(labels[owner, k]), x0, y0, x1, y1, score))
         return [
@@ -288,6 +292,7 @@ class Predictor:
                 ),
                 tuple(sorted(boxes_of[n], key=lambda box: -box.score)),
                 cams[n],
+                tuple(shown[n].tolist()),
             )
             for n, name in enumerate(names)
         ]

@@ -96,7 +96,7 @@ def evaluation_row(job: Job, state: State) -> dict[str, Any]:
     """Evaluate on the run's split in mid-run, print a line, and return the row for metrics.jsonl."""
     split = job.setup.shards.splits[job.config.eval_split]
     outputs = forward_split(state.evaluated, split, job.setup)
-    rates = rates_of(outputs, split, job.config.views.image_size)
+    rates = rates_of(outputs, split, job.config.views)
     if job.world.leads:
         print(f"step {state.step}  {split.name}: {summary_line(rates)}", flush=True)
     return {"kind": "eval", "split": split.name, "step": state.step, **rates}

@@ -28,8 +28,8 @@ from fastwsol.training.step import State, state_tensors
 Resume = Literal["auto", "never", "require"]
 
 _DECISIVE = {
-    "cpu": ("device", "processes", "threads", "views", "features", "step_mode", "processor"),
-    "cuda": ("device", "processes", "deterministic", "views", "features", "step_mode", "GPU"),
+    "cpu": ("device", "processes", "threads", "views", "squares", "features", "step_mode", "processor"),
+    "cuda": ("device", "processes", "deterministic", "views", "squares", "features", "step_mode", "GPU"),
 }
 """By device, what a run's numbers depend on to the bit. They depend on the number format too; a checkpoint holds it,
 and no flag overrides it.
@@ -153,11 +153,16 @@ def _difference(run: RunDir, earlier: Config, asked: Config) -> str:
 
 
 def decisive_environment(
-    autocast: Autocast, threads: int, deterministic: bool, feed: Feed, split: Split, world: World
+    autocast: Autocast, threads: int, deterministic: bool, feed: Feed, split: Split, square: int, world: World
 ) -> dict[str, Any]:
-    """What decides a run's bits here, as environment.json holds it. Where processes differ, a list of all theirs."""
-    device = autocast.device
-    mine: dict[str, Any] = {"threads": threads, "views": feed.views_by(split), "processor": machine()["processor"]}
+    """What decides a run's bits here, as environment.json holds it. Where processes differ, a list of all theirs.
+
+    split: of the images trained on; square: the side that they are brought to first, 0: none.
+    """
+    device, views = autocast.device, feed.views_by(split, square)
+    mine: dict[str, Any] = {"threads": threads, "views": views, "processor": machine()["processor"]}
+    if square:
+        mine["squares"] = feed.squares_sha256(split, square)
     if device.type == "cuda":
         mine["GPU"] = torch.cuda.get_device_name(device)
     of_all = world.values_of_all(mine)
@@ -170,7 +175,7 @@ def decisive_environment(
         "device": device.type,
         "processes": world.size,
         "deterministic": deterministic,
-        "data": feed.data(split),
+        "data": feed.data(split, square),
         **same_or_list,
         "versions": versions(),
         "source": source_digest(),
