@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import world_trial
+from two_processes import two_commands, two_processes
 
 from fastwsol import evaluate
 from fastwsol import train as training
@@ -72,15 +74,12 @@ def flags(shards: Path, run: Path, *more: str) -> list[str]:
     ]
 
 
-def two_processes(*arguments: str, module: str = "fastwsol.train") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*TORCHRUN, "-m", module, *arguments], capture_output=True, text=True, timeout=300)
-
-
 @pytest.fixture(scope="module")
 def run_of_two(shards, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A finished run of two processes, and what they said."""
+    """A finished run of two processes under torchrun, and what they said."""
     run = tmp_path_factory.mktemp("two") / "run"
-    process = two_processes(*flags(shards, run, "--step", "auto"))
+    command = [*TORCHRUN, "-m", "fastwsol.train", *flags(shards, run, "--step", "auto")]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr
     return run, process
 
@@ -175,7 +174,7 @@ def test_an_evaluations_numbers_do_not_depend_on_the_world_size(run_of_two, tmp_
     for name in ("counts", "rates", "baselines"):
         assert of_one[name] == of_two[name]
     command = [str(run), "--threads", "1", "--split", "train", "--cam-class", "predicted"]
-    process = two_processes(*command, module="fastwsol.evaluate")
+    process = two_commands(evaluate.main, command)
     assert process.returncode == 0, process.stderr
     (report,) = run.glob("report-train-predicted-step-*.json")
     assert process.stdout.replace("\n", "").count(f"{report.name} holds") == 1, "a long path is folded"
@@ -203,7 +202,7 @@ def test_each_thing_is_said_once_and_a_small_share_is_warned_of(run_of_two):
     ],
 )
 def test_a_mistake_is_told_once(shards, tmp_path, more, line):
-    process = two_processes(*flags(shards, tmp_path / "run", *more))
+    process = two_commands(training.main, flags(shards, tmp_path / "run", *more))
     assert process.returncode != 0
     told = [each for each in process.stderr.splitlines() if each.startswith("error: ")]
     assert len(told) == 1
@@ -214,8 +213,7 @@ def test_a_mistake_is_told_once(shards, tmp_path, more, line):
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory) -> list[dict]:
     folder = tmp_path_factory.mktemp("trial")
-    script = Path(__file__).parent / "world_trial.py"
-    process = subprocess.run([*TORCHRUN, str(script), str(folder)], capture_output=True, text=True, timeout=120)
+    process = two_processes(world_trial.main, folder)
     assert process.returncode == 0, process.stderr
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from interference import signalled_after
+from two_processes import two_commands
 
 from fastwsol import evaluate, train
 from fastwsol.batches import feed
@@ -67,11 +68,19 @@ def test_dali_as_asked(shards, capsys):
     assert not (shards.folder / "decoded").exists()
 
 
-def test_images_of_many_sizes_stay_on_the_cold_path_or_say_what_they_need(mixed, capsys):
-    assert sources(opened(mixed), mixed) == {"train": "dali", "val": "dali"}
-    assert "its images have 3 sizes, and a store needs them at a single fixed one" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"--data resident: train: its images have 3 sizes.*--data dali"):
-        opened(mixed, "resident")
+@pytest.mark.parametrize("data", ["auto", "resident"])
+def test_images_of_many_sizes_come_from_their_own_pixels_or_from_squares(mixed, tmp_path, capsys, data):
+    cold = opened(mixed, data, tmp_path)
+    assert sources(cold, mixed) == {"train": "dali", "val": "dali"}
+    assert cold.views_by(mixed.splits["train"]) == "dali"
+    assert "train: decoded in every epoch (its images have 3 sizes)" in capsys.readouterr().out
+    flags = DataFlags(data, tmp_path)
+    warm = open_feed(flags, mixed, ["train", "val"], FP32, 1, False, ALONE, train_square=64)
+    train, val = mixed.splits["train"], mixed.splits["val"]
+    assert warm.data(train, 64) == "resident"
+    assert warm.views_by(train, 64) == "kernel"
+    assert warm.data(train) == warm.data(val) == "dali"
+    assert "train: decoded once, brought to 64 x 64 pixels" in capsys.readouterr().out
 
 
 def test_what_does_not_fit_into_memory_is_decoded_in_every_epoch(shards, monkeypatch, capsys):
@@ -179,11 +188,10 @@ def test_a_machine_without_dali_trains(shards, tmp_path):
 
 def test_two_processes_share_one_store(shards, tmp_path):
     """It is built once, and two processes with it train as two that decode."""
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "fastwsol.train"]
     said = []
     for data in ("resident", "dali"):
         arguments = flags(shards, tmp_path / data, "--data", data)
-        done = subprocess.run([*run, *arguments], capture_output=True, text=True, timeout=300)
+        done = two_commands(train.main, arguments)
         assert done.returncode == 0, done.stderr
         said.append(done.stdout)
     assert said[0].count("train: decoded once") == 1
@@ -204,10 +212,10 @@ def test_a_gpu_gets_the_pixels_that_were_verified_whatever_lies_at_their_path_no
     path = tmp_path / "val.npy"
     np.save(path, np.full((4, 2, 2, 3), 1, np.uint8))
     opened = feed.Feed(
-        Autocast(torch.device("cpu"), "fp32"), 1, False, {"val": Store(path, np.load(path, mmap_mode="r"))}
+        Autocast(torch.device("cpu"), "fp32"), 1, False, {("val", 0): Store(path, np.load(path, mmap_mode="r"), "")}
     )
     np.save(tmp_path / "other.npy", np.full((2, 2, 2, 3), 9, np.uint8))
     os.replace(tmp_path / "other.npy", path)
-    pixels = opened._pixels("val")
+    pixels = opened._pixels(("val", 0))
     assert pixels.shape == (4, 2, 2, 3)
     assert (pixels == 1).all()

@@ -1,7 +1,6 @@
-"""What each of several processes sees of `fastwsol.host.processes`; torchrun starts it, tests read what it wrote."""
+"""What each of several processes sees of `fastwsol.host.processes`; tests read what it wrote."""
 
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -58,7 +57,3 @@ def main(folder: Path) -> None:
             sum(range(300_000 * world.rank))  # out of step with each other, as processes are
             seen["wishes"].append(wishes.agree(world.rank == 1 and step == 2, world.rank == 0 and step == 4))
     (folder / f"{world.rank}.json").write_text(json.dumps(seen))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

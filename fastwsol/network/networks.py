@@ -3,7 +3,6 @@
 import functools
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from fastwsol.config import Config, NetworkConfig, Setting
 from fastwsol.network.classifier import Classifier, Statistics
@@ -47,6 +46,8 @@ def network_gmac(setting: Setting) -> float:
 
 @functools.cache
 def _gmac_of_timm(network: NetworkConfig, size: int) -> float:
+    from torch.utils.flop_counter import FlopCounterMode  # here: its import takes a third of a second
+
     model = build_timm(network, size, 10, 0)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, size, size))

@@ -3,6 +3,7 @@ says that it does not.
 """
 
 import ast
+import functools
 import hashlib
 import sys
 from dataclasses import dataclass
@@ -234,6 +235,7 @@ def decisive_versions(of: dict[str, str], data: str | None) -> dict[str, str]:
     return decisive
 
 
+@functools.cache  # half a second, and a start asks for it twice
 def source_digest(root: Path = Path(__file__).parents[2]) -> str:
     """The beginning of the SHA-256 of the code that decides a step's bits, without its comments and docstrings."""
     digest = hashlib.sha256()

@@ -17,8 +17,8 @@ from typing import Any
 
 from fastwsol.training.step_mode import Stepper
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(
     ["faults.works", "fastwsol.evaluate", "fastwsol.predict", "torch._dynamo", "nvidia.dali.fn", "pyarrow.compute"]
 )
 
@@ -49,7 +49,7 @@ class Trial:
         """
         after = signal_after_step if dies_after_step == NEVER else (dies_after_step, signal.SIGKILL)
         how = _Faults(str(output), dies_at_write, full_at_write, file_bytes, more_bytes, after, writes, works_in)
-        self._process = _CONTEXT.Process(target=_child, args=(work, arguments, how))
+        self._process = context.Process(target=_child, args=(work, arguments, how))
         self._process.start()
 
     def wait(self, seconds: float | None = None) -> int | None:

@@ -49,7 +49,8 @@ def test_memory_and_files_stay_flat(
     trial = Trial(train_small, synthetic_shards, run, "--data", data, "--epochs", "1000000", output=log)
     end = time.monotonic() + 60 * MINUTES[data] * full
     samples: list[Sample] = []
-    while time.monotonic() < end or evaluations(log) < 50:
+    enough = 50 if full else 30
+    while time.monotonic() < end or evaluations(log) < enough:
         assert trial.wait(1 if full else 0.2) is None, log.read_text()
         if evaluations(log) >= 10:
             samples.append(sample(trial.pid, run))
@@ -73,7 +74,7 @@ def evaluations(log: Path) -> int:
 
 def test_continued_again_and_again(synthetic_shards: Path, tmp_path: Path, tally: Tally, full: bool) -> None:
     """Stopped by SIGTERM after every step."""
-    times = CONTINUATIONS if full else 5
+    times = CONTINUATIONS if full else 3
     flags = ("--epochs", f"{(times + 1) / EPOCH_STEPS}")
     log = tmp_path / "log"
     assert Trial(train_small, synthetic_shards, tmp_path / "unbroken", *flags, output=log).wait() == 0
