@@ -31,9 +31,10 @@ demo: setup
 	if test -f $(RUN)/report.json; then $(BIN)/python -m fastwsol.evaluate $(RUN); \
 	else $(BIN)/python -m fastwsol.train --preset demo --aug gr --shards $(SHARDS) --run-dir $(RUN) $(TRAIN); fi
 
-# Two workers, each a file at a time. Their threads wait asleep, since spinning would keep the other worker's cores busy.
+# Three workers, each a file at a time: on two cores one of them mostly waits for a disk or a process. Their threads wait
+# asleep, since spinning would keep the others' cores busy.
 test: setup
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile $(if $(REAL_DATA),--real-data=$(REAL_DATA))
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 3 --dist loadfile $(if $(REAL_DATA),--real-data=$(REAL_DATA))
 
 # The full number of faults, for an hour or two; what became of them is written to bench/results/faults.md.
 faults: setup

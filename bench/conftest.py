@@ -2,7 +2,7 @@
 
     pytest bench                        the sides give the same results: quick, nothing is timed
     pytest bench --benchmark-only       and how long they take; --results FILE writes all of it as JSON, --long measures
-                                        the large networks too
+                                        large networks and photographs too
 
 All sides run in this process and its children, which are pinned to the same `--cores`.
 """
@@ -66,8 +66,8 @@ def pytest_report_header(config):
     if not config.option.benchmark_only:
         return "nothing is timed; --benchmark-only times"
     if config.option.long:
-        return "measures everything: some forty minutes on two cores"
-    return "measures for some ten minutes on two cores; --long adds the large networks, --maps a network's own maps"
+        return "measures everything: some fifty minutes on two cores"
+    return "measures for some ten minutes on two cores; --long adds large networks and photographs, --maps a network's own maps"
 
 
 def pytest_collection_modifyitems(config, items):

@@ -171,7 +171,7 @@ def draw_views(
     windows = shown_windows(augmentation.fit, widths, heights)
     if augmentation.crops:
         turns = epochs % augmentation.crops_per_image if augmentation.crops_per_image else epochs
-        origins, (widths, heights) = windows[:, :2], windows.T[2:]
+        origins, (widths, heights) = windows[:, :2], np.ascontiguousarray(windows[:, 2:].T)
         windows = _crop_windows(ids, turns, widths, heights, key)
         windows[:, :2] += origins
     flips = np.zeros(len(ids), np.int32)

@@ -22,6 +22,7 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast, use_threads
+from fastwsol.network.networks import input_statistics
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
@@ -66,9 +67,13 @@ def shards(tmp_path_factory) -> Path:
     return folder
 
 
-def flags(shards: Path, run: Path, *more: str) -> list[str]:
+OURS = ("--depth", "18", "--stem", "C")
+BACKBONE = ("--backbone", "mobilenetv2_035")
+
+
+def flags(shards: Path, run: Path, *more: str, network: tuple[str, ...] = OURS) -> list[str]:
     return [
-        *("--aug", "gr-hns", "--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", str(STEPS * 16 / 80)),
+        *("--aug", "gr-hns", *network, "--batch-size", "16", "--epochs", str(STEPS * 16 / 80)),
         *("--lr", "0.02", "--flip", "--log-steps", "4", "--eval-epochs", "1", "--threads", "1", "--step", "eager"),
         *("--precision", "fp32", "--shards", str(shards), "--run-dir", str(run), *more),
     ]
@@ -84,12 +89,13 @@ def run_of_two(shards, tmp_path_factory) -> tuple[Path, subprocess.CompletedProc
     return run, process
 
 
-def in_turn(shards: Path, parts_of_step):
+def in_turn(shards: Path, parts_of_step, network: tuple[str, ...] = OURS):
     """The run by one process that takes each step's parts in turn and averages their gradients. State, losses, hits."""
     use_threads(1)  # as many as each of the two has: sums of floats depend on it
     opened = open_shards(shards)
-    moments = opened.manifest.mean, opened.manifest.std
-    split, config = opened.splits["train"], training.read_flags(flags(shards, Path("unused"))).config
+    split = opened.splits["train"]
+    config = training.read_flags(flags(shards, Path("unused"), network=network)).config
+    moments = input_statistics(config.network) or (opened.manifest.mean, opened.manifest.std)
     autocast = Autocast(CPU, "fp32")
     state = new_state(config, 4, autocast)
     loss_of = make_loss(state.model, autocast, compiled=False)
@@ -133,6 +139,13 @@ def assert_close(run: Path, expected) -> None:
 
 def test_two_processes_train_as_one_that_takes_the_halves_in_turn(run_of_two, shards):
     assert_close(run_of_two[0], in_turn(shards, lambda step: 2)[0])
+
+
+def test_two_processes_fine_tune_a_backbone_of_timm_as_one_does(shards, tmp_path):
+    pytest.importorskip("timm", reason="NOT TESTED with timm, which is not installed")
+    ended = two_commands(training.main, flags(shards, tmp_path / "run", network=BACKBONE))
+    assert ended.returncode == 0, ended.stderr
+    assert_close(tmp_path / "run", in_turn(shards, lambda step: 2, BACKBONE)[0])
 
 
 def test_a_run_of_two_processes_goes_on_with_one(shards, tmp_path):

@@ -11,7 +11,7 @@ from slow_evaluator import evaluate_slowly
 
 from fastwsol import evaluate, train
 from fastwsol.batches.feed import Feed
-from fastwsol.config import Config
+from fastwsol.config import Augmentation, Config
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
@@ -84,7 +84,7 @@ def test_fast_and_slow_evaluators_count_the_same(synthetic_shards):
         split.boxes[start:stop].tolist() for start, stop in zip(split.box_offsets, split.box_offsets[1:], strict=False)
     ]
     sizes = split.widths.tolist(), split.heights.tolist()
-    for protocol, fast in rates_of(outputs, split, 64).items():
+    for protocol, fast in rates_of(outputs, split, Augmentation(image_size=64)).items():
         slow = evaluate_slowly(outputs.cams, predicted, split.labels, truths, *sizes, 64, protocol, IOU_THRESHOLDS)
         assert fast == {name: 100 * succeeded / counted for name, (succeeded, counted) in slow.items()}
 

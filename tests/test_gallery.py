@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.boxes import curve_hits, localize, score_boxes
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
@@ -15,6 +16,8 @@ from fastwsol.page.gallery import LONGEST_SIDE, choose_images, hundredths, pictu
 from kernels.levels import LEVELS
 
 SQUARE = 64
+VIEWS = Augmentation(image_size=SQUARE)
+WHOLE = np.array([0, 0, 600, 300])
 
 
 def test_best_and_worst_are_by_the_mean_over_runs_and_no_image_is_shown_twice():
@@ -50,7 +53,7 @@ def test_boxes_and_hits_at_every_level_are_those_of_the_tables(synthetic_shards)
     ids = np.array([7, 0, 30])
     cams = np.random.default_rng(1).normal(size=(3, 8, 8)).astype(np.float32)
     cams[2] = 1.0  # a constant map
-    shown = shown_maps(cams, np.zeros(3, np.int64), split, ids, SQUARE)
+    shown = shown_maps(cams, np.zeros(3, np.int64), split, ids, VIEWS)
     part = split.subset("part", ids)
     facts = part.widths, part.heights, part.boxes, part.box_offsets
     hits = curve_hits(cams, SQUARE, *facts, IOU_THRESHOLDS).single
@@ -69,7 +72,7 @@ def test_boxes_and_hits_at_every_level_are_those_of_the_tables(synthetic_shards)
 def test_a_map_on_the_page_is_its_levels(synthetic_shards):
     split = open_shards(synthetic_shards).splits["val"]
     cams = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 8, 8)
-    (shown,) = shown_maps(cams, np.zeros(1, np.int64), split, np.array([0]), SQUARE)
+    (shown,) = shown_maps(cams, np.zeros(1, np.int64), split, np.array([0]), VIEWS)
     image = Image.open(io.BytesIO(base64.b64decode(shown["map"].partition(",")[2])))
     assert image.size == (SQUARE, SQUARE)
     assert image.getextrema() == (0, 255)
@@ -77,10 +80,10 @@ def test_a_map_on_the_page_is_its_levels(synthetic_shards):
 
 def test_small_pictures_are_shown_as_they_came_and_large_ones_shrunk(synthetic_shards):
     split = open_shards(synthetic_shards).splits["val"]
-    (shown,) = shown_images(split, choose_images([np.full(len(split), np.nan)], 1), SQUARE)
+    (shown,) = shown_images(split, choose_images([np.full(len(split), np.nan)], 1), VIEWS)
     assert base64.b64decode(shown["picture"].partition(",")[2]) in {split.image(row) for row in range(len(split))}
     assert shown["truths"]
     file = io.BytesIO()
     Image.new("RGBA", (600, 300), (255, 0, 0, 128)).save(file, "PNG")
-    small = Image.open(io.BytesIO(base64.b64decode(picture(file.getvalue()).partition(",")[2])))
+    small = Image.open(io.BytesIO(base64.b64decode(picture(file.getvalue(), WHOLE).partition(",")[2])))
     assert (small.format, small.size) == ("JPEG", (LONGEST_SIDE, LONGEST_SIDE // 2))

@@ -1,11 +1,13 @@
 """`--preset photos`: what class folders are trained with, from pictures to boxes in the commands that users give."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from interference import signalled_after
 
 import fastwsol
 from fastwsol import evaluate, predict, report, sweep, train
@@ -158,6 +160,20 @@ def test_a_backbone_predicts_its_own_classes_without_any_run(folders, tmp_path):
     lines = out.read_text().splitlines()
     assert len(lines) == 1 + 6
     assert all("n02123045" in line or line.endswith(",,,,,,") or "tabby" in line for line in lines[1:])
+
+
+@pytest.mark.parametrize("part", ["all", "tail"])
+def test_fine_tuning_that_is_stopped_goes_on_to_the_very_bits(shards, tmp_path, part):
+    flags = ["--shards", str(shards), *FEW, "--epochs", "2", "--train-part", part, "--lr", "0.01", "--run-dir"]
+    flags = ["--backbone", "mobilenetv2_035", *flags]
+    assert run_command(train.main, [*flags, str(tmp_path / "whole")]) == 0
+    with signalled_after(4, signal.SIGTERM):
+        assert run_command(train.main, [*flags, str(tmp_path / "parts")]) == 75
+    assert run_command(train.main, [*flags, str(tmp_path / "parts")]) == 0
+    whole, parts = (newest_valid(tmp_path / each / "checkpoints").tensors for each in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    moved = {name for name in whole if name.startswith("momentum.")}
+    assert ("momentum.net.conv_stem.weight" in moved) == (part == "all")
 
 
 def test_an_earlier_runs_weights_start_another_and_the_last_layer_is_kept(run, shards, tmp_path, capsys):
