@@ -67,7 +67,8 @@ def pytest_report_header(config):
         return "nothing is timed; --benchmark-only times"
     if config.option.long:
         return "measures everything: some fifty minutes on two cores"
-    return "measures for some ten minutes on two cores; --long adds large networks and photographs, --maps a network's own maps"
+    added = "--long adds large networks and photographs, --maps a network's own maps"
+    return f"measures for some ten minutes on two cores; {added}"
 
 
 def pytest_collection_modifyitems(config, items):

@@ -90,7 +90,7 @@ def ours(shards, augmentation, cores):
 
 def dali_operators(shards, augmentation, cores):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "kernel_serves", lambda stream, device: False)
+        patch.setattr(pipeline, "kernel_serves", lambda device: False)
         return ours(shards, augmentation, cores)
 
 

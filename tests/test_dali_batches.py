@@ -53,7 +53,7 @@ def levels_apart(shards, batch, expected):
 def form(request, monkeypatch):
     """The two forms of what comes after decoding; DALI's operators otherwise run on a CPU in rare cases alone."""
     if request.param == "operators":
-        monkeypatch.setattr(pipeline, "kernel_serves", lambda stream, device: False)
+        monkeypatch.setattr(pipeline, "kernel_serves", lambda device: False)
     return request.param
 
 
@@ -120,7 +120,7 @@ def test_a_pipeline_started_at_step_k_gives_what_an_unbroken_one_gives(shards, f
         assert torch.equal(batch.images, expected[step].images)
 
 
-def test_images_of_other_sizes_are_stretched_to_the_square(tmp_path):
+def test_images_of_other_sizes_are_stretched_to_the_square(tmp_path, form):
     pack(OtherSizes([(50, 100), (81, 100), (112, 100)]), tmp_path / "shards")
     shards = open_shards(tmp_path / "shards")
     for aug in ("none", "gr", "hns-gr"):

@@ -72,7 +72,7 @@ def test_dali_as_asked(shards, capsys):
 def test_images_of_many_sizes_come_from_their_own_pixels_or_from_squares(mixed, tmp_path, capsys, data):
     cold = opened(mixed, data, tmp_path)
     assert sources(cold, mixed) == {"train": "dali", "val": "dali"}
-    assert cold.views_by(mixed.splits["train"]) == "dali"
+    assert cold.views_by(mixed.splits["train"]) == "kernel"
     assert "train: decoded in every epoch (its images have 3 sizes)" in capsys.readouterr().out
     flags = DataFlags(data, tmp_path)
     warm = open_feed(flags, mixed, ["train", "val"], FP32, 1, False, ALONE, train_square=64)

@@ -1,8 +1,7 @@
 """JPEG bytes in, normalised channels-last batches out. Nothing is drawn here: `draws` decides, DALI and a kernel do.
 
-DALI decodes, ahead of the consumer. What comes after has two forms with the same pixels: one kernel on the CPU for
-sets of one image size, which costs a fraction of DALI's operators there; and the graph of DALI's operators, for a GPU
-and for images of many sizes, whose decoding dominates anyway.
+DALI decodes, ahead of the consumer. What comes after has two forms with the same pixels: one kernel on the CPU, which
+costs a fraction of DALI's operators there; and the graph of DALI's operators, for a GPU.
 """
 
 import itertools
@@ -36,7 +35,7 @@ class DaliBatches(Batches):
     def __init__(
         self, stream: Stream, device: torch.device, threads: int, start: int = 0, decoding: Decoding = "host"
     ) -> None:
-        self._stream, self._device = stream, device
+        self._stream, self._device, self._one_size = stream, device, of_one_size(stream.split)
         self._start, self._step = start, start
         split, augmentation = stream.split, stream.augmentation
         on_gpu = device.type == "cuda"
@@ -46,7 +45,7 @@ class DaliBatches(Batches):
             device_id=(device.index or 0) if on_gpu else None,
             prefetch_queue_depth=2,
         )
-        self._show = _Show(stream, threads) if kernel_serves(stream, device) else None
+        self._show = _Show(stream, threads) if kernel_serves(device) else None
         with self._pipeline:
             if self._show is not None:
                 images = _decoding_graph(self._feed_encoded)
@@ -72,7 +71,8 @@ class DaliBatches(Batches):
             ) from error
         self._step += 1
         if self._show is not None:
-            images = self._show(np.asarray(output.as_tensor()), self._stream.views(ids, epochs))
+            decoded = np.asarray(output.as_tensor()) if self._one_size else [np.asarray(each) for each in output]
+            images = self._show(decoded, self._stream.views(ids, epochs))
         else:
             # DALI's buffers are counted: the tensor stays valid while later batches are made.
             images = torch.utils.dlpack.from_dlpack(output.as_tensor()).permute(0, 3, 1, 2)
@@ -106,9 +106,9 @@ class DaliBatches(Batches):
         return "; ".join(damaged_ids)
 
 
-def kernel_serves(stream: Stream, device: torch.device) -> bool:
-    """Whether the kernel makes the views of decoded images, and not DALI's operators: on a CPU, of one size."""
-    return device.type == "cpu" and of_one_size(stream.split)
+def kernel_serves(device: torch.device) -> bool:
+    """Whether the kernel makes the views of decoded images, and not DALI's operators: on a CPU."""
+    return device.type == "cpu"
 
 
 class _Show:
@@ -121,12 +121,16 @@ class _Show:
         edges = np.linspace(0, stream.batch_size, min(threads, stream.batch_size) + 1).astype(int).tolist()
         self._parts = [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
-    def __call__(self, decoded: NDArray[np.uint8], views: Views) -> torch.Tensor:
-        """`decoded` [B, H, W, 3] as `views` has it."""
+    def __call__(self, decoded: NDArray[np.uint8] | list[NDArray[np.uint8]], views: Views) -> torch.Tensor:
+        """`decoded` as `views` has it: [B, H, W, 3], or images [H, W, 3] of many sizes."""
         room = self._shower.room(len(decoded))
 
         def show(part: slice) -> None:
-            self._shower.show(decoded, self._ids, views, part, room)
+            if isinstance(decoded, np.ndarray):
+                self._shower.show(decoded, self._ids, views, part, room)
+                return
+            for k in range(part.start, part.stop):
+                self._shower.show(decoded[k][np.newaxis], np.zeros_like(self._ids), views, slice(k, k + 1), room)
 
         for _ in self._pool.map(show, self._parts):  # going through them raises what a part raised
             pass

@@ -83,7 +83,7 @@ class Feed:
     def views_by(self, split: Split, square: int = 0) -> Literal["kernel", "dali", "torch", "torch, compiled"]:
         """What makes a split's views of decoded images: equal answers mean equal bits. square: as of `data`."""
         if self._autocast.device.type == "cpu":
-            return "kernel" if square or of_one_size(split) else "dali"
+            return "kernel"
         if self.data(split, square) == "dali":
             return "dali"
         return "torch, compiled" if self._compiled else "torch"

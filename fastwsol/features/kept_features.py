@@ -86,14 +86,15 @@ def why_not_kept(augmentation: Augmentation, bytes_needed: int, folder: Path) ->
 
 
 def open_features(
-    shards: Shards, stream: Stream, feed: Feed, trunk: Trunk, folder: Path | None, gives_up: Callable[[], bool]
+    shards: Shards, stream: Stream, feed: Feed, trunk: Trunk, asked_folder: Path | None, gives_up: Callable[[], bool]
 ) -> KeptFeatures | None:
     """The features of all views of the images that `stream` is a stream of, computed where they are not kept yet; None
-    where they cannot be kept, which is said. folder: default `features` beside the shards.
+    where they cannot be kept, which is said. asked_folder: default `features` beside the shards.
 
-    Raises RunFailure where an image does not decode, Interrupted where `gives_up` returns true.
+    Raises UserError where there is no room in a folder that was asked for, RunFailure where an image does not decode,
+    Interrupted where `gives_up` returns true.
     """
-    folder = folder if folder is not None else shards.folder / FOLDER_NAME
+    folder = asked_folder if asked_folder is not None else shards.folder / FOLDER_NAME
     name, count = stream.split.packed_name, shards.manifest.splits[stream.split.packed_name].images
     whole = replace(stream, split=shards.splits[name])
     shape = _shape_of_one(whole, trunk)
@@ -102,6 +103,8 @@ def open_features(
     key = _key(shards, whole, trunk, shape)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     if not (folder / f"{digest}.json").is_file() and (why := why_not_kept(stream.augmentation, needed, folder)):
+        if asked_folder is not None and views:
+            raise UserError(f"--features {folder}: {why}; name another folder, or leave the flag out")
         print(f"features of the frozen part: computed in every epoch ({why})", flush=True)
         return None
     try:
@@ -109,6 +112,10 @@ def open_features(
         with locked(folder, digest, gives_up):
             return _opened(folder, digest, key, whole, feed, trunk, (views, count, *shape), gives_up)
     except OSError as error:
+        if asked_folder is not None:
+            raise UserError(
+                f"--features {folder}: cannot be written ({error.strerror}); name another folder, or leave the flag out"
+            ) from None
         print(f"features of the frozen part: computed in every epoch ({folder} cannot be written: {error.strerror})")
         return None
 

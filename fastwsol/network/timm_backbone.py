@@ -193,7 +193,8 @@ def require_timm(asked_by: str) -> Any:
     try:
         import timm
     except ImportError as error:
-        raise UserError(f"{asked_by}: needs timm, which is not installed ({error}); {_EXTRA}") from None
+        missing = (error.name or "timm").partition(".")[0]
+        raise UserError(f"{asked_by}: needs {missing}, which is not installed ({error}); {_EXTRA}") from None
     except RuntimeError as error:  # a torchvision that does not fit torch
         raise UserError(
             f"{asked_by}: timm cannot be imported ({first_line(error)}); install the torchvision that belongs to "

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import safetensors.torch
 import torch
 
 from fastwsol import train
@@ -48,22 +47,6 @@ def train_flags(name: str, arguments: list[str], *words: str) -> Case:
         return ["--shards", place.shared["shards"], "--run-dir", place.out, *FLAGS, *HERE, *arguments]
 
     return Case("flags", name, make, words, command="train")
-
-
-def with_backbone(name: str, arguments: list[str], *words: str, weights: bytes | None = None) -> Case:
-    """Of timm, with a file of weights where there is one."""
-
-    def make(place: Place) -> list[object]:
-        flags = ["--batch-size", "20", "--epochs", "0.75", "--image-size", "64", *arguments]
-        if weights is not None:
-            (place.root / "weights.safetensors").write_bytes(weights)
-            flags += ["--weights", str(place.root / "weights.safetensors")]
-        return ["--shards", place.shared["shards"], "--run-dir", place.out, *HERE, *flags]
-
-    return Case("backbone", name, make, words, command="train")
-
-
-OTHER_WEIGHTS = safetensors.torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)})
 
 
 def on_shards(command: str, name: str, spoil: Callable[[Path], object], *words: str) -> Case:
@@ -252,44 +235,10 @@ TRAIN = [
     train_flags("a depth beside a backbone", ["--backbone", "resnet18"], "--depth 18: is of --backbone preact-resnet"),
     train_flags("weights of our own network", ["--weights", "pretrained"], "preact-resnet has no published weights"),
     train_flags("crops of nothing", ["--aug", "none", "--crops-per-image", "2"], "--aug none crops nothing"),
-    with_backbone("one that is none", ["--backbone", "resnet19"], "--backbone resnet19", "perhaps you meant resnet"),
-    with_backbone(
-        "one whose last layer reads no average",
-        ["--backbone", "mobilenetv3_small_100"],
-        "--backbone mobilenetv3_small_100",
-        "no linear layer on averaged features or on a class token",
-        "choose another network",
-    ),
-    with_backbone(
-        "a size that is no multiple of its stride",
-        ["--backbone", "resnet18", "--image-size", "48"],
-        "--image-size 48 must be a multiple of its stride, 32 pixels",
-    ),
-    with_backbone(
-        "an output stride that it cannot have",
-        ["--backbone", "vit_tiny_patch16_224", "--output-stride", "8"],
-        "--output-stride 8: timm cannot make it",
-    ),
-    with_backbone(
-        "a tail of a family without a cut",
-        ["--backbone", "regnety_002", "--train-part", "tail"],
-        "can be cut at its last features alone",
-        "use --train-part classifier or all",
-    ),
-    with_backbone(
-        "weights that are not there",
-        ["--backbone", "resnet18", "--weights", "nowhere.pth"],
-        "--weights nowhere.pth: no such file",
-    ),
-    with_backbone(
-        "weights that are none", ["--backbone", "resnet18"], "cannot be read", "name a .safetensors", weights=b"text"
-    ),
-    with_backbone(
-        "weights of another network",
-        ["--backbone", "resnet18"],
-        "those of another network than --backbone resnet18",
-        weights=OTHER_WEIGHTS,
-    ),
+    train_flags("a square for images of one size", ["--store-size", "96"], "--store-size 96", "have one size already"),
+    train_flags("a square that is too small", ["--store-size", "32"], "--store-size 32", "give at least --image-size"),
+    train_flags("a square of less than nothing", ["--store-size", "-1"], "--store-size -1: must be at least 0"),
+    train_flags("a fit that is none", ["--fit", "squeeze"], "--fit"),
     train_flags("a depth that is none", ["--depth", "17"], "--depth"),
     train_flags("an augmentation that is none", ["--aug", "mixup"], "--aug"),
     train_flags("a preset that is none", ["--preset", "slow"], "--preset"),
