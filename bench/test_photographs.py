@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from rounds import Side
-from test_pipeline import CPU, started, stream, take
+from test_pipeline import CPU, started, take, wait_until_idle
 from test_predict import make_photos
 
 from fastwsol import pack as pack_command
@@ -44,7 +44,9 @@ pytestmark = pytest.mark.long
 BACKBONE, SIZE, BATCH, CLASSES = "tf_efficientnet_lite0", 224, 32, 10
 PHOTOS, ROUNDS = 128, 7
 TURN = 2
-"""Batches of a turn."""
+"""Batches of a turn of a network."""
+VIEWS_TURN, VIEWS_AHEAD = 32, 16
+"""Batches of a turn of views, and those that a side may have made before it: they are used up first."""
 
 
 @pytest.fixture(scope="session")
@@ -110,8 +112,15 @@ class TimmViews(torch.utils.data.Dataset):
 
 def timm_loader(shards, augmentation, cores):
     """A turn is the middle of an epoch of a torch DataLoader, whose workers stay alive."""
-    views = TimmViews(stream_of(shards, augmentation), 2 + TURN + 2 * cores)
+    views = TimmViews(stream_of(shards, augmentation), 2 + VIEWS_TURN + 2 * cores)
     return torch.utils.data.DataLoader(views, BATCH, num_workers=cores, persistent_workers=True, prefetch_factor=2)
+
+
+def endless(batches):
+    """A side that goes on for ever. What it makes ahead is ready before another side's turn begins, and used up before
+    its own.
+    """
+    return Side(lambda: take(batches, VIEWS_TURN), lambda: take(batches, VIEWS_AHEAD), wait_until_idle)
 
 
 @pytest.mark.parametrize("aug", ["gr", "none"])
@@ -149,11 +158,11 @@ def test_views_of_many_sizes(paired_rounds, mixed, cores, tmp_path, aug):
 
     paired_rounds(
         {
-            "squares": stream(batch.images for batch in warm),
-            "dali": stream(batch.images for batch in cold),
-            "timm dataloader": Side(lambda: take(epoch, TURN), before, after),
+            "squares": endless(warm),
+            "dali": endless(cold),
+            "timm dataloader": Side(lambda: take(epoch, VIEWS_TURN), before, after),
         },
-        images=TURN * BATCH,
+        images=VIEWS_TURN * BATCH,
         rounds=ROUNDS,
         data=what(mixed),
         square=square,
