@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from fastwsol.config import PRESETS, Config, NetworkConfig, flag, option_field
+from fastwsol.config import Config, NetworkConfig, flag, option_field
 from fastwsol.dataset.first_classes import with_first_classes
 from fastwsol.dataset.shards import read_manifest
 from fastwsol.experiments.local_runs import Children, Stoppable
@@ -41,6 +41,7 @@ from fastwsol.host.files import write_json
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.runs.folder import RunDir, folder_of_run
 from fastwsol.training.launch_flags import Launch, preset_of
+from fastwsol.training.presets import PRESETS
 
 PROG = "python -m fastwsol.sweep"
 

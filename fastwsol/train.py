@@ -20,7 +20,7 @@ from pathlib import Path
 from fastwsol.batches.decoded_store import default_square
 from fastwsol.batches.feed import folder_of, no_room, open_feed
 from fastwsol.batches.stream import of_one_size, training_plan
-from fastwsol.config import PRESETS, Config, PresetName, flag
+from fastwsol.config import Config, flag
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation.console_tables import print_summary
@@ -43,6 +43,7 @@ from fastwsol.training.frozen_part import with_features
 from fastwsol.training.job import Job
 from fastwsol.training.launch_flags import Launch, class_folders_want_photos, preset_of
 from fastwsol.training.loop import train_to_the_end
+from fastwsol.training.presets import PRESETS, PresetName
 from fastwsol.training.progress import announce
 from fastwsol.training.resume import (
     Resume,

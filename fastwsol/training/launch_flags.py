@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastwsol.batches.feed import DataFlags
-from fastwsol.config import PREACT_RESNET, PRESETS, LogConfig, PresetName
+from fastwsol.config import PREACT_RESNET, LogConfig
 from fastwsol.dataset.shards import read_manifest
 from fastwsol.host.command_line import OptionalPath, parse_some_flags
 from fastwsol.host.device import Precision
 from fastwsol.host.errors import UserError
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.imagefolder import holds_class_folders
+from fastwsol.training.presets import PRESETS, PresetName
 from fastwsol.training.step_mode import AskedMode
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
-from fastwsol.config import PRESETS, Config
+from fastwsol.config import Config
 from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import RunFailure
 from fastwsol.network.networks import network_name
 from fastwsol.training.job import Job
+from fastwsol.training.presets import PRESETS
 from fastwsol.training.step import SKIPPED, State, check_finite, make_loss, new_state, train_step
 
 _LEAST_LOSS_SCALE = 2.0**-10

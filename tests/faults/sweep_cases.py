@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from fastwsol.config import demo
 from fastwsol.dataset.first_classes import folder_of_first_classes
 from fastwsol.dataset.shards import open_shards
 from fastwsol.runs.folder import RunDir
 from fastwsol.train import run_info
+from fastwsol.training.presets import demo
 
 from .case import Case, Place
 
