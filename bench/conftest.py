@@ -28,6 +28,7 @@ from fastwsol.sources.synthetic import Synthetic
 
 FORMAT_VERSION = 1
 PACKAGES_OF_OTHER_SIDES = ("opencv-python-headless", "scipy", "simplejpeg", "pytest-benchmark")
+IF_INSTALLED = ("timm", "torchvision", "torchcam", "grad-cam")
 
 
 def pytest_addoption(parser):
@@ -178,7 +179,9 @@ def pytest_terminal_summary(terminalreporter, config):
 def result_file(measured, config) -> dict[str, object]:
     """All that a reader needs to judge the figures or to make them again; `scripts/compare_bench.py` reads it."""
     here = environment()
-    here["versions"] |= {package: metadata.version(package) for package in PACKAGES_OF_OTHER_SIDES}
+    installed = {each.metadata["Name"].lower() for each in metadata.distributions()}
+    packages = [*PACKAGES_OF_OTHER_SIDES, *(each for each in IF_INSTALLED if each in installed)]
+    here["versions"] |= {package: metadata.version(package) for package in packages}
     return {
         "format_version": FORMAT_VERSION,
         **here,
