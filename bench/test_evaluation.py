@@ -134,7 +134,7 @@ def test_evaluation(paired_rounds, shards, cores):
 
     def ours():
         outputs = forward_split(model, split, setup)
-        return outputs, rates_of(outputs, split, SIZE)
+        return outputs, rates_of(outputs, split, config.views)
 
     outputs, our_rates = ours()
     predictions, boxes, hits = theirs()

@@ -196,15 +196,14 @@ def shown_windows(fit: Fit, widths: NDArray[np.int32], heights: NDArray[np.int32
     return np.stack([(widths - sides) // 2, (heights - sides) // 2, sides, sides], axis=1).astype(np.int32)
 
 
-def windows_in_square(
-    windows: NDArray[np.int32], widths: NDArray[np.int32], heights: NDArray[np.int32], side: int
-) -> NDArray[np.int32]:
-    """Return `windows` [N, 4] of images of `widths` x `heights` as they lie in squares of `side` pixels that the images
-    were stretched to: edges are rounded to whole pixels, and no window is empty.
+def windows_in_square(windows: NDArray[np.int32], shown: NDArray[np.int32], side: int) -> NDArray[np.int32]:
+    """Return `windows` [N, 4], which lie in the windows `shown` [N, 4], as they lie in squares of `side` pixels that
+    those were stretched to: edges are rounded to whole pixels, and no window is empty.
     """
-    lengths = np.stack([widths, heights], axis=1).astype(np.int64)
-    first = (2 * windows[:, :2] * side + lengths) // (2 * lengths)  # rounded, in whole numbers
-    last = (2 * (windows[:, :2].astype(np.int64) + windows[:, 2:]) * side + lengths) // (2 * lengths)
+    lengths = shown[:, 2:].astype(np.int64)
+    begins = windows[:, :2].astype(np.int64) - shown[:, :2]
+    first = (2 * begins * side + lengths) // (2 * lengths)  # rounded, in whole numbers
+    last = (2 * (begins + windows[:, 2:]) * side + lengths) // (2 * lengths)
     first = np.minimum(first, side - 1)
     return np.concatenate([first, np.maximum(last - first, 1)], axis=1).astype(np.int32)
 

@@ -196,8 +196,8 @@ def evaluate_run(flags: Flags, world: World) -> None:
     info, saved = world.value_of_lead(without_tensors)  # type: ignore[misc]
     all_shards = world.machine_lead_first(lambda verify: open_shards_of(run, info, of_run, verify))
     shards = world.together(lambda: hold_out_of(run, all_shards, info, of_run))
-    if of_run.export_maps is not None and info.config.views.fit == "crop":
-        world.together(refuse_cropped_maps)
+    if info.config.views.fit == "crop":
+        world.together(lambda: refuse_what_wants_whole_images(flags))
     if "holdout" in shards.splits:
         world.lead_does(lambda: run.check_holdout(shards.splits["holdout"]))
     device = world.together(lambda: take_device(of_run.device, world.local_rank, world.local_size))
@@ -225,12 +225,14 @@ def evaluate_run(flags: Flags, world: World) -> None:
     world.lead_does(lambda: tell(run, of, evaluation, flags, shards))  # type: ignore[arg-type]
 
 
-def refuse_cropped_maps() -> None:
-    """Raise UserError: the files of exported maps cover whole images."""
-    raise UserError(
-        "--export-maps: the run sees the middle square of each image (--fit crop), and maps in files cover whole "
-        "images; leave it out, or train with --fit stretch"
-    )
+def refuse_what_wants_whole_images(flags: Flags) -> None:
+    """Raise UserError where maps of middle squares are asked to be what covers whole images."""
+    for name, asked in (("--export-maps", flags.trained_run.export_maps is not None), ("--wsoleval", flags.wsoleval)):
+        if asked:
+            raise UserError(
+                f"{name}: wants maps of whole images, and the run sees the middle square of each (--fit crop); leave "
+                f"it out, or train with --fit stretch"
+            )
 
 
 def open_shards_of(run: RunDir, info: RunInfo, flags: OfRun, verify: bool) -> Shards:

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastwsol.batches.decoded_store import default_square
-from fastwsol.batches.feed import folder_of, no_room, open_feed
+from fastwsol.batches.decoded_store import default_square, is_built
+from fastwsol.batches.feed import folder_of, no_room, open_feed, require_dali
 from fastwsol.batches.stream import of_one_size, training_plan
 from fastwsol.config import Config, flag
 from fastwsol.dataset.holdout import hold_out
@@ -31,6 +31,7 @@ from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.host.environment import versions
 from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.host.kept_files import can_be_written
 from fastwsol.host.processes import World, joined
 from fastwsol.host.stop_signals import StopSignals, stop_at_once_if_repeated
 from fastwsol.network.backbone_weights import read_weights
@@ -131,20 +132,25 @@ def with_store_size(config: Config, launch: OneRun, shards: Shards, folder: Path
     one of the run in `folder`, or else the default where images of many sizes are shown in many epochs, and a store of
     them has room. Raises UserError where a side is named that nothing can be brought to.
     """
-    named, split = config.views.store_size, shards.splits["train"]
+    named, split, run = config.views.store_size, shards.splits["train"], RunDir(folder)
     if named and of_one_size(split):
         raise UserError(f"--store-size {named}: the images of {shards.folder} have one size already; leave it out")
     if named and launch.data == "dali":
         raise UserError(f"--store-size {named}: --data dali decodes images in every epoch; leave one of the two out")
     if named or of_one_size(split):
         return config
-    if RunDir(folder).has_info():
-        return config.changed(store_size=RunDir(folder).read_info().config.views.store_size)
+    if run.has_info():
+        stored = run.read_info().config
+        is_same_run = stored.flat() | {"store_size": 0} == config.flat()
+        return stored if is_same_run else config  # what else differs is said when the run is opened
     kept = config.network.train_part != "all" and views_kept(config.views) and not config.schedule.start_size
-    if launch.data == "dali" or kept or config.schedule.epochs < _EPOCHS_WORTH_A_STORE:
+    worth_it = launch.data == "resident" or not (kept or config.schedule.epochs < _EPOCHS_WORTH_A_STORE)
+    if launch.data == "dali" or not worth_it:
         return config
-    square = default_square(config.views.image_size)
-    why = no_room(shards, ("train", square), folder_of(launch, shards), take_device(launch.device))
+    fit, square, where = config.views.fit, default_square(config.views.image_size), folder_of(launch, shards)
+    why = no_room(shards, "train", square, fit, where, take_device(launch.device))
+    if why is None and not (can_be_written(where) or is_built(shards, "train", where, square, fit)):
+        why = f"{where} cannot be written"
     if why is not None and launch.data == "resident":
         raise UserError(f"--data resident: train: {why}; use --data dali, or another folder with --store")
     if why is not None:
@@ -169,6 +175,10 @@ def train(
     world.together(lambda: check_batch_size(config.optimizer.batch_size, len(shards.splits["train"]), world))
     if launch.deterministic:
         compute_deterministically()
+    if config.views.store_size and not of_one_size(all_shards.splits[shards.splits[config.eval_split].packed_name]):
+        # Evaluations see the images' own pixels: said now, and not after epochs of training.
+        evaluated = shards.splits[config.eval_split]
+        world.together(lambda: require_dali(evaluated, config.eval_split, "its images have many sizes"))
     device = world.together(lambda: take_device(launch.device, world.local_rank, world.local_size))
     world.together(lambda: refuse_impossible(launch.step, device, world.size))
     autocast = world.together(lambda: pick_autocast(launch.precision, device))
@@ -192,7 +202,7 @@ def train(
             compiles_views,
             world,
             gives_up=lambda: stop.requested,
-            train_square=config.views.store_size,
+            train_views=config.views,
         )
         world.lead_does(lambda: resources.enter_context(run.opened(info)))
         info = world.value_of_lead(world.lead_does(lambda: run.as_stored(info)))  # type: ignore[assignment]

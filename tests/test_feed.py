@@ -19,6 +19,7 @@ from fastwsol import evaluate, train
 from fastwsol.batches import feed
 from fastwsol.batches.decoded_store import Store
 from fastwsol.batches.feed import DataFlags, open_feed
+from fastwsol.config import Augmentation
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.host.command_line import run_command
@@ -70,17 +71,20 @@ def test_dali_as_asked(shards, capsys):
 
 @pytest.mark.parametrize("data", ["auto", "resident"])
 def test_images_of_many_sizes_come_from_their_own_pixels_or_from_squares(mixed, tmp_path, capsys, data):
-    cold = opened(mixed, data, tmp_path)
+    cold = opened(mixed, "auto", tmp_path)
     assert sources(cold, mixed) == {"train": "dali", "val": "dali"}
     assert cold.views_by(mixed.splits["train"]) == "kernel"
     assert "train: decoded in every epoch (its images have 3 sizes)" in capsys.readouterr().out
     flags = DataFlags(data, tmp_path)
-    warm = open_feed(flags, mixed, ["train", "val"], FP32, 1, False, ALONE, train_square=64)
+    views = Augmentation(store_size=64)
+    warm = open_feed(flags, mixed, ["train", "val"], FP32, 1, False, ALONE, train_views=views)
     train, val = mixed.splits["train"], mixed.splits["val"]
     assert warm.data(train, 64) == "resident"
     assert warm.views_by(train, 64) == "kernel"
     assert warm.data(train) == warm.data(val) == "dali"
     assert "train: decoded once, brought to 64 x 64 pixels" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"--data resident: train: its images have 3 sizes, and only a training"):
+        opened(mixed, "resident", tmp_path)
 
 
 def test_what_does_not_fit_into_memory_is_decoded_in_every_epoch(shards, monkeypatch, capsys):

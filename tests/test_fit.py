@@ -76,13 +76,13 @@ def test_boxes_and_ious_are_those_of_the_original_image(truths):
         assert measured.ious[k] == pytest.approx(iou(expected, truths.boxes[k]), abs=1e-6)
 
 
-def test_fixed_boxes_are_found_and_measured_in_what_is_shown(truths):
-    whole, *_ = fixed_boxes(truths, 64)
-    hits = fixed_box_hits(whole, truths, 64, "strict")
-    windows = shown_windows("crop", WIDTHS, HEIGHTS)
-    ends = np.concatenate([windows[:, :2], windows[:, :2] + windows[:, 2:]], axis=1)
-    ious = [iou(end, box) for end, box in zip(ends, truths.boxes, strict=True)]
-    assert hits[1].tolist() == [each >= 0.5 for each in ious]
+def test_fixed_boxes_are_the_same_however_images_are_shown(truths):
+    """They look at no image: the whole image is the whole image."""
+    stretched = Truths(WIDTHS, HEIGHTS, truths.boxes, truths.offsets)
+    for one, other in zip(fixed_boxes(truths, 64), fixed_boxes(stretched, 64), strict=True):
+        assert one.box.tolist() == other.box.tolist()
+        hits = [fixed_box_hits(each, known, 64, "strict") for each, known in ((one, truths), (other, stretched))]
+        assert np.array_equal(*hits)
 
 
 def test_images_whose_objects_are_cut_off_are_counted(truths):
@@ -126,7 +126,9 @@ def test_a_page_shows_the_middle_squares(run, tmp_path):
     assert run_command(report.main, [str(run), "--gallery", "3", "--out", str(page), "--threads", "1"]) == 0
 
 
-def test_maps_in_files_cover_whole_images_and_are_refused(run, tmp_path, capsys):
-    assert run_command(evaluate.main, [str(run), "--export-maps", str(tmp_path / "maps")]) == 2
-    assert "--export-maps: the run sees the middle square" in capsys.readouterr().err
+@pytest.mark.parametrize("flag", ["--export-maps", "--wsoleval"])
+def test_what_wants_maps_of_whole_images_is_refused(run, tmp_path, capsys, flag):
+    arguments = [str(tmp_path / "maps")] if flag == "--export-maps" else []
+    assert run_command(evaluate.main, [str(run), flag, *arguments]) == 2
+    assert f"{flag}: wants maps of whole images" in capsys.readouterr().err
     assert not (tmp_path / "maps").exists()

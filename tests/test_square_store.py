@@ -19,7 +19,7 @@ from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.batches.views_reference import batch as reference_batch
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Shards, open_shards
-from fastwsol.draws import windows_in_square
+from fastwsol.draws import shown_windows, windows_in_square
 from fastwsol.host.command_line import run_command
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import RunDir
@@ -36,8 +36,13 @@ def shards(picture_shards) -> Shards:
 
 
 @pytest.fixture(scope="module")
-def store(shards, tmp_path_factory) -> Store:
-    return open_store(shards, "train", tmp_path_factory.mktemp("decoded"), threads=1, square=SQUARE)
+def store_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("decoded")
+
+
+@pytest.fixture(scope="module")
+def store(shards, store_folder) -> Store:
+    return open_store(shards, "train", store_folder, threads=1, square=SQUARE)
 
 
 def stream_of(shards, augmentation) -> Stream:
@@ -64,7 +69,8 @@ def test_windows_in_a_square_lie_where_they_lay_and_none_is_empty():
     widths, heights = draw.integers(1, 2000, (2, 5000)).astype(np.int32)
     x, y = draw.integers(0, widths), draw.integers(0, heights)
     windows = np.stack([x, y, draw.integers(0, widths - x) + 1, draw.integers(0, heights - y) + 1], axis=1)
-    moved = windows_in_square(windows.astype(np.int32), widths, heights, 256)
+    whole = shown_windows("stretch", widths, heights)
+    moved = windows_in_square(windows.astype(np.int32), whole, 256)
     assert moved.min() >= 0
     assert moved[:, 2:].min() >= 1
     assert (moved[:, :2] + moved[:, 2:]).max() <= 256
@@ -72,16 +78,17 @@ def test_windows_in_a_square_lie_where_they_lay_and_none_is_empty():
     begins, ends = windows[:, :2] * 256 / lengths, (windows[:, :2] + windows[:, 2:]) * 256 / lengths
     assert np.abs(moved[:, :2] - begins).max() <= 1
     assert np.abs(moved[:, :2] + moved[:, 2:] - ends).max() <= 1.5  # where an empty one was made a pixel wide
-    whole = np.stack([0 * widths, 0 * heights, widths, heights], axis=1).astype(np.int32)
-    assert (windows_in_square(whole, widths, heights, 256) == [0, 0, 256, 256]).all()
+    for shown in (whole, shown_windows("crop", widths, heights)):
+        assert (windows_in_square(shown, shown, 256) == [0, 0, 256, 256]).all()
 
 
 @pytest.mark.parametrize("kind", ["kernel", "torch"])
-@pytest.mark.parametrize("fit", ["stretch", "crop"])
+@pytest.mark.parametrize(("fit", "square"), [("stretch", SQUARE), ("crop", SQUARE), ("crop", SIDE)])
 @pytest.mark.parametrize("aug", ["none", "gr", "gr-hns", "hns-gr"])
-def test_views_of_the_squares_equal_the_reference(shards, store, tmp_path, kind, fit, aug):
+def test_views_of_the_squares_equal_the_reference(shards, store_folder, tmp_path, kind, fit, square, aug):
     """The slow twin is given the squares as images of their own."""
-    augmentation = Augmentation(aug, flip=True, image_size=SIDE, fit=fit, store_size=SQUARE)
+    store = open_store(shards, "train", store_folder, threads=1, square=square, fit=fit)
+    augmentation = Augmentation(aug, flip=True, image_size=SIDE, fit=fit, store_size=square)
     stream = stream_of(shards, augmentation)
     if kind == "kernel":
         batches = StoreBatches(stream, store, torch.float32, threads=1)
@@ -99,10 +106,12 @@ def test_views_of_the_squares_equal_the_reference(shards, store, tmp_path, kind,
         assert apart.max() < 1.001
 
 
+@pytest.mark.parametrize("fit", ["stretch", "crop"])
 @pytest.mark.parametrize("aug", ["none", "gr"])
-def test_squares_show_what_the_images_own_pixels_show(shards, store, aug):
+def test_squares_show_what_the_images_own_pixels_show(shards, store_folder, aug, fit):
     """They are filtered twice, so noise is smoother; on average a pixel is a few levels off."""
-    exact = Augmentation(aug, flip=True, image_size=SIDE)
+    store = open_store(shards, "train", store_folder, threads=1, square=SQUARE, fit=fit)
+    exact = Augmentation(aug, flip=True, image_size=SIDE, fit=fit)
     warm = StoreBatches(stream_of(shards, replace(exact, store_size=SQUARE)), store, torch.float32, threads=1)
     cold = DaliBatches(stream_of(shards, exact), CPU, threads=1)
     for _ in range(3):
@@ -160,6 +169,8 @@ def test_what_decides_whether_images_are_brought_to_squares(picture_shards, synt
     assert squares_of(tmp_path / "named") == 96
     assert trained(picture_shards, tmp_path / "short", "--epochs", "1") == 0
     assert squares_of(tmp_path / "short") == 0
+    assert trained(picture_shards, tmp_path / "asked", "--epochs", "1", "--data", "resident") == 0
+    assert squares_of(tmp_path / "asked") == 64
     assert trained(picture_shards, tmp_path / "cold", "--data", "dali") == 0
     assert squares_of(tmp_path / "cold") == 0
     assert trained(synthetic_shards, tmp_path / "alike", "--epochs", "0.2") == 0
@@ -176,7 +187,7 @@ def test_what_decides_whether_images_are_brought_to_squares(picture_shards, synt
     assert not (tmp_path / "new").exists()
 
 
-def test_a_run_keeps_to_its_squares(picture_shards, tmp_path, capsys):
+def test_a_run_keeps_to_its_squares(picture_shards, tmp_path, capsys, monkeypatch):
     """Named or not: a run that began without them goes on without, and one with them does not lose them in silence."""
     for folder, more in ((tmp_path / "cold", ["--data", "dali"]), (tmp_path / "warm", [])):
         with signalled_after(4, signal.SIGTERM):
@@ -185,7 +196,10 @@ def test_a_run_keeps_to_its_squares(picture_shards, tmp_path, capsys):
     assert trained(picture_shards, tmp_path / "cold") == 0
     assert RunDir(tmp_path / "cold").read_info().config.views.store_size == 0
     assert trained(picture_shards, tmp_path / "warm", "--data", "dali") == 2
-    assert "--store-size 64: train: as asked; name another folder with --store" in capsys.readouterr().err
+    assert "--data dali: the run's images were brought to squares of 64 pixels; leave" in capsys.readouterr().err
+    assert trained(picture_shards, tmp_path / "warm", "--image-size", "96") == 2
+    assert "holds another run (--image-size 64, not 96)" in capsys.readouterr().err
+    monkeypatch.setattr(feeds, "memory_available", lambda: 1)  # its file is mapped all the same
     assert trained(picture_shards, tmp_path / "warm") == 0
 
 
@@ -195,6 +209,10 @@ def test_without_room_images_are_decoded_in_every_epoch_and_that_is_said(picture
     assert "train: not brought to a square (takes" in capsys.readouterr().out
     assert trained(picture_shards, tmp_path / "other", "--data", "resident") == 2
     assert "--data resident: train: takes" in capsys.readouterr().err
+    monkeypatch.undo()
+    (tmp_path / "file").write_text("")
+    assert trained(picture_shards, tmp_path / "third", "--store", tmp_path / "file" / "decoded") == 0
+    assert "file/decoded cannot be written)" in capsys.readouterr().out
 
 
 def test_a_sweep_counts_runs_that_chose_squares_themselves(picture_shards, tmp_path, capsys):

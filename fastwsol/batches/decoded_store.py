@@ -5,8 +5,9 @@
       train.json    written last: which shards it was made from, and its SHA-256
       train.lock    held by the process that builds or checks it
 
-Images of one size are stored as they are. Images of many sizes are brought to a square first, by a cubic filter that
-is wider where an image shrinks: `train-256.npy` for squares of 256 pixels. What lies there is made from the shards and
+Images of one size are stored as they are. What is shown of images of many sizes (all of it, or the middle square) is
+brought to a square first, by a cubic filter that is wider where an image shrinks: `train-256.npy`, or
+`train-256-crop.npy`, for squares of 256 pixels. What lies there is made from the shards and
 may be deleted at any time: a store of other shards, or one that is not as it was written, is built anew.
 """
 
@@ -22,7 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastwsol.batches.stream import of_one_size
+from fastwsol.config import Fit
 from fastwsol.dataset.shards import Shards, Split
+from fastwsol.draws import shown_windows
 from fastwsol.host.command_line import duration
 from fastwsol.host.errors import Interrupted, RunFailure
 from fastwsol.host.files import PARTIAL_SUFFIX, write_json
@@ -61,9 +64,9 @@ def default_square(image_size: int) -> int:
     return 32 * round(1.15 * image_size / 32)
 
 
-def is_built(shards: Shards, name: str, folder: Path, square: int = 0) -> bool:
+def is_built(shards: Shards, name: str, folder: Path, square: int = 0, fit: Fit = "stretch") -> bool:
     """Whether a store of the packed split `name` lies in `folder`; that it is whole is not checked."""
-    return read_about(folder, _file_name(name, square)).get("key") == _key(shards, name, square)
+    return read_about(folder, _file_name(name, square, fit)).get("key") == _key(shards, name, square, fit)
 
 
 def open_store(
@@ -74,34 +77,35 @@ def open_store(
     verify: bool = True,
     gives_up: Callable[[], bool] = never,
     square: int = 0,
+    fit: Fit = "stretch",
 ) -> Store:
     """The store of the packed split `name`, which must not be a subset, in `folder`; it is built where there is none.
 
-    square: the side in pixels that images are brought to; 0: they are of one size, and stay as they are. With `verify`
-    a store that is there is hashed first. Of several processes one builds, on `threads` threads, and the others wait.
-    Raises RunFailure naming an image that does not decode, OSError where the file cannot be written, and Interrupted
-    where building is to be given up.
+    square: the side in pixels that what is shown of images is brought to; 0: they are of one size, and stay as they
+    are. With `verify` a store that is there is hashed first. Of several processes one builds, on `threads` threads, and
+    the others wait. Raises RunFailure naming an image that does not decode, OSError where the file cannot be written,
+    and Interrupted where building is to be given up.
     """
     split = shards.splits[name]
     assert len(split) == shards.manifest.splits[name].images
     assert square or of_one_size(split)
     folder.mkdir(parents=True, exist_ok=True)
-    file_name, key = _file_name(name, square), _key(shards, name, square)
+    file_name, key = _file_name(name, square, fit), _key(shards, name, square, fit)
     path = folder / f"{file_name}.npy"
     with locked(folder, file_name, gives_up):
         about = read_about(folder, file_name)
         if about.get("key") != key or not _is_whole(path, about, verify):
             if about:
                 print(f"{path}: is of other shards or damaged, and is built anew", flush=True)
-            _build(split, square, path, threads, gives_up)
+            _build(split, square, fit, path, threads, gives_up)
             about = {"key": key, **contents_of(path)}
             write_json(folder / f"{file_name}.json", about)
         pixels = np.load(path, mmap_mode="r")
     return Store(path, pixels, about["sha256"])
 
 
-def _file_name(name: str, square: int) -> str:
-    return f"{name}-{square}" if square else name
+def _file_name(name: str, square: int, fit: Fit) -> str:
+    return name + (f"-{square}" + "-crop" * (fit == "crop") if square else "")
 
 
 def _shape(split: Split, square: int) -> tuple[int, int, int, int]:
@@ -110,24 +114,27 @@ def _shape(split: Split, square: int) -> tuple[int, int, int, int]:
     return len(split), int(split.heights[0]), int(split.widths[0]), 3
 
 
-def _key(shards: Shards, name: str, square: int) -> dict[str, Any]:
+def _key(shards: Shards, name: str, square: int, fit: Fit) -> dict[str, Any]:
     """What a store is of. Equal keys mean equal pixels."""
     key = {
         "format_version": FORMAT_VERSION,
         "shards": [shard.sha256 for shard in shards.manifest.splits[name].shards],
         "shape": list(_shape(shards.splits[name], square)),
     }
-    return key | ({"filter": _FILTER.name} if square else {})
+    return key | ({"filter": _FILTER.name, "fit": fit} if square else {})
 
 
 _FILTER = Image.Resampling.BICUBIC
 
 
-def in_square(pixels: NDArray[np.uint8], square: int) -> NDArray[np.uint8]:
-    """An image uint8 [H, W, 3] stretched to [square, square, 3]. Where an axis shrinks, the filter is as much wider, so
-    that no detail aliases.
+def in_square(pixels: NDArray[np.uint8], square: int, fit: Fit = "stretch") -> NDArray[np.uint8]:
+    """What is shown of an image uint8 [H, W, 3], stretched to [square, square, 3]. Where an axis shrinks, the filter is
+    as much wider, so that no detail aliases.
     """
-    return np.asarray(Image.fromarray(pixels).resize((square, square), _FILTER))
+    height, width, _ = pixels.shape
+    ((x, y, shown_width, shown_height),) = shown_windows(fit, np.array([width]), np.array([height])).tolist()
+    shown = pixels[y : y + shown_height, x : x + shown_width]
+    return np.asarray(Image.fromarray(shown).resize((square, square), _FILTER))
 
 
 def _is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
@@ -139,7 +146,7 @@ def _is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
         return False
 
 
-def _build(split: Split, square: int, path: Path, threads: int, gives_up: Callable[[], bool]) -> None:
+def _build(split: Split, square: int, fit: Fit, path: Path, threads: int, gives_up: Callable[[], bool]) -> None:
     """Decode the split into `path`. The file is not flushed to the disk: the hash finds what a crash damages."""
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     shape = _shape(split, square)
@@ -158,7 +165,7 @@ def _build(split: Split, square: int, path: Path, threads: int, gives_up: Callab
                     decoded = decode(split.image(row))
                 except ValueError as error:
                     raise RunFailure(f"{split.names([row])[0]} cannot be decoded ({error}); pack anew") from None
-                pixels[row] = in_square(decoded, square) if square else decoded
+                pixels[row] = in_square(decoded, square, fit) if square else decoded
             return len(rows)
 
         decoded_images = 0

@@ -22,6 +22,7 @@ from fastwsol.batches.decoded_store import (
 )
 from fastwsol.batches.store_batches import DeviceBatches, StoreBatches
 from fastwsol.batches.stream import Batches, Stream, of_one_size
+from fastwsol.config import Augmentation, Fit
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.command_line import OptionalPath
 from fastwsol.host.device import Autocast, memory_available
@@ -39,8 +40,8 @@ again.
 
 @dataclass(frozen=True)
 class DataFlags:
-    """How images become batches. Of images of one size every choice gives the same batches; of many sizes, resident
-    and auto bring those that are trained on to a square first (see --store-size).
+    """How images become batches. Every choice gives the same batches, but of a training on images of many sizes: there
+    resident and auto bring them to a square first.
     """
 
     data: Data = "auto"
@@ -111,18 +112,20 @@ def open_feed(
     world: World,
     builds: bool = True,
     gives_up: Callable[[], bool] = never,
-    train_square: int = 0,
+    train_views: Augmentation | None = None,
 ) -> Feed:
     """The feed for the packed splits `names` of `shards`, none of which may be a subset.
 
-    Stores are built where there are none; under --data auto only where `builds`. train_square: `store_size` of the
-    views that train's images are shown in, which then have to come from a store. Raises UserError where the path asked
-    for is not possible here, and Interrupted where `gives_up` returns true while a store is built.
+    Stores are built where there are none; under --data auto only where `builds`. train_views: how train's images are
+    shown where they are trained on; with a `store_size` they have to come from a store. Raises UserError where the path
+    asked for is not possible here, and Interrupted where `gives_up` returns true while a store is built.
     """
 
     def open_stores(verify: bool) -> dict[StoreKey, Store]:
-        keys = [(name, train_square if name == "train" else 0) for name in names]
-        return _open_stores(flags, shards, keys, autocast.device, threads, verify, builds, gives_up)
+        views = train_views if train_views is not None else Augmentation()
+        square, fit = views.store_size, views.fit
+        keys = [(name, square if name == "train" else 0) for name in names]
+        return _open_stores(flags, shards, keys, fit, autocast.device, threads, verify, builds, gives_up)
 
     return Feed(autocast, threads, compiled, world.machine_lead_first(open_stores))
 
@@ -131,6 +134,7 @@ def _open_stores(
     flags: DataFlags,
     shards: Shards,
     keys: Sequence[StoreKey],
+    fit: Fit,
     device: torch.device,
     threads: int,
     verify: bool,
@@ -142,17 +146,26 @@ def _open_stores(
     bytes_in_memory = 0
     for key in keys:
         name, square = key
+        split = shards.splits[name]
+        has_squares = square > 0 and is_built(shards, name, folder, square, fit)
+        if flags.data == "dali" and square:
+            raise UserError(
+                f"--data dali: the run's images were brought to squares of {square} pixels; leave the flag out, or "
+                f"train anew in another --run-dir"
+            )
         if flags.data == "dali":
             obstacle: str | None = "as asked"
-        elif not square and not of_one_size(shards.splits[name]):
-            obstacle = f"its images have {_sizes(shards.splits[name]):,} sizes"
-        elif flags.data == "auto" and not builds and not is_built(shards, name, folder, square):
+        elif not square and not of_one_size(split):
+            obstacle = f"its images have {_sizes(split):,} sizes"
+        elif flags.data == "auto" and not square and not builds and not is_built(shards, name, folder):
             obstacle = "decoded once it is worth a store"
+        elif has_squares and device.type == "cpu":
+            obstacle = None  # where memory is short, a mapped file is slow, and the run can have no other
         else:
-            obstacle = no_room(shards, key, folder, device, bytes_in_memory)
+            obstacle = no_room(shards, name, square, fit, folder, device, bytes_in_memory)
         if obstacle is None:
             try:
-                stores[key] = open_store(shards, name, folder, threads, verify, gives_up, square)
+                stores[key] = open_store(shards, name, folder, threads, verify, gives_up, square, fit)
             except OSError as error:
                 obstacle = f"{error.filename or folder} cannot be written ({error.strerror})"
         if obstacle is None:
@@ -165,10 +178,14 @@ def _open_stores(
                 f"--store-size {square}: {name}: {obstacle}; name another folder with --store, or train anew with "
                 f"--data dali in another --run-dir"
             )
-        elif flags.data == "resident" and of_one_size(shards.splits[name]):
+        elif flags.data == "resident" and of_one_size(split):
             raise UserError(f"--data resident: {name}: {obstacle}; use --data dali, or another folder with --store")
+        elif flags.data == "resident" and (name == "train" or not builds):
+            raise UserError(
+                f"--data resident: {name}: {obstacle}, and only a training brings images to a square; use --data auto"
+            )
         else:
-            _require_dali(name, obstacle)
+            require_dali(split, name, obstacle)
             print(f"{name}: decoded in every epoch ({obstacle})", flush=True)
     return stores
 
@@ -178,11 +195,18 @@ def folder_of(flags: DataFlags, shards: Shards) -> Path:
     return flags.store if flags.store is not None else default_folder(shards)
 
 
-def no_room(shards: Shards, key: StoreKey, folder: Path, device: torch.device, bytes_in_memory: int = 0) -> str | None:
+def no_room(
+    shards: Shards,
+    name: str,
+    square: int,
+    fit: Fit,
+    folder: Path,
+    device: torch.device,
+    bytes_in_memory: int = 0,
+) -> str | None:
     """Why there is no room for a store, or None. `bytes_in_memory`: of other stores."""
-    name, square = key
     needed = store_bytes(shards.splits[name], square)
-    if not is_built(shards, name, folder, square) and needed > (free := free_disk_bytes(folder)):
+    if not is_built(shards, name, folder, square, fit) and needed > (free := free_disk_bytes(folder)):
         return f"needs {_bytes(needed)} in {folder}, where {_bytes(free)} are free"
     available = memory_available()
     if device.type == "cuda":
@@ -193,11 +217,12 @@ def no_room(shards: Shards, key: StoreKey, folder: Path, device: torch.device, b
     return None
 
 
-def _require_dali(name: str, obstacle: str) -> None:
+def require_dali(split: Split, name: str, obstacle: str) -> None:
+    """Raise UserError where a split is to be decoded in every epoch and DALI is not installed."""
     if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None:
         raise UserError(
             f"--data: {name} is to be decoded in every epoch ({obstacle}), and DALI is not installed; install "
-            f"nvidia-dali-cuda120, or use --data resident"
+            f"nvidia-dali-cuda120" + (", or use --data resident" if of_one_size(split) else "")
         )
 
 

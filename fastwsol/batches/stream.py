@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Split
-from fastwsol.draws import Views, draw_views, stream_slice, windows_in_square
+from fastwsol.draws import Views, draw_views, shown_windows, stream_slice, windows_in_square
 
 Inputs = dict[str, torch.Tensor]
 """Tensors by name; names, shapes and number formats stay the same from step to step."""
@@ -77,12 +77,13 @@ class Stream:
 
     def views(self, ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> Views:
         """How images `ids` are shown in their `epochs`. Windows are in the pixels of what is decoded: the image, or the
-        square that it is brought to.
+        square that what is shown of it is brought to.
         """
         widths, heights = self.split.widths[ids], self.split.heights[ids]
         views = draw_views(self.augmentation, self.seed, ids, epochs, widths, heights)
         if side := self.augmentation.store_size:
-            views = replace(views, windows=windows_in_square(views.windows, widths, heights, side))
+            shown = shown_windows(self.augmentation.fit, widths, heights)
+            views = replace(views, windows=windows_in_square(views.windows, shown, side))
         return views
 
 

@@ -78,7 +78,7 @@ def make_show(
     """The function that shows decoded images of one size on a device. With `compiled`, and where pixels are resampled,
     it is one pass over them. Functions are cached, so that each is compiled once.
     """
-    whole = not augmentation.crops and height == width == augmentation.image_size
+    whole = not augmentation.shows_parts and height == width == augmentation.image_size
 
     def on_device(values: object) -> Tensor:
         return torch.tensor(np.asarray(values), dtype=torch.float32, device=device)

@@ -128,10 +128,8 @@ def localize_as_wsoleval(
     localized: Localized, maps: Maps, truths: Truths, threads: int, tick: Callable[[int], None]
 ) -> Localized:
     """The same, and what the older evaluator finds. Raises UserError without OpenCV."""
-    shown = truths.shown
-    swept = sweep(maps.read, maps.square, shown.in_wsoleval_map(maps.square), shown.offsets, threads, tick)
+    swept = sweep(maps.read, maps.square, truths.in_wsoleval_map(maps.square), truths.offsets, threads, tick)
     cut = wsoleval_cut(CAM_THRESHOLD)
-    boxes = to_original(swept.boxes[:, cut], shown.widths, shown.heights, swept.side)
-    boxes += truths.origins[:, [0, 1, 0, 1]]
+    boxes = to_original(swept.boxes[:, cut], truths.widths, truths.heights, swept.side)
     boxes_of = {**localized.boxes, "wsoleval": MeasuredBoxes(boxes, swept.single[:, cut])}
     return Localized(boxes_of, localized.at_asked, localized.curve, swept)

@@ -143,7 +143,9 @@ BaselineKind = Literal["whole-image", "best-box"]
 
 @dataclass(frozen=True)
 class FixedBox:
-    """A baseline that looks at no image: one box for all, int32 [4], in pixels of the square; and where it is from."""
+    """A baseline that looks at no image: one box for all, int32 [4], in pixels of a square that whole images are
+    stretched to, however a network is shown them; and where it is from.
+    """
 
     kind: BaselineKind
     box: NDArray[np.int32]
@@ -166,7 +168,7 @@ def fixed_boxes(train: Truths | None, square: int) -> list[FixedBox]:
     """The whole image and, where there are training boxes, for each IoU threshold the box that hits most of them."""
     boxes = [FixedBox("whole-image", whole_image(square), "no choice")]
     if train is not None and len(train.boxes):
-        best = best_fixed_boxes(train.shown.in_square(square), train.offsets, square, IOU_THRESHOLDS)
+        best = best_fixed_boxes(train.in_square(square), train.offsets, square, IOU_THRESHOLDS)
         boxes += [
             FixedBox("best-box", box, "boxes of train", threshold)
             for threshold, box in zip(IOU_THRESHOLDS, best, strict=True)
@@ -187,9 +189,9 @@ def fixed_box_hits(
     if protocol == "wsoleval":
         assert wsoleval is not None
         return hits_of(fixed_box_ious(wsoleval, fixed.box, square), protocol)
-    shown, box = truths.shown, np.tile(fixed.box, (len(truths), 1))
-    boxes = to_original(box, shown.widths, shown.heights, square)
-    return hits_of(score_boxes(boxes, shown.boxes, shown.offsets, protocol), protocol)
+    box = np.tile(fixed.box, (len(truths), 1))
+    boxes = to_original(box, truths.widths, truths.heights, square)
+    return hits_of(score_boxes(boxes, truths.boxes, truths.offsets, protocol), protocol)
 
 
 def numbers_of(

@@ -1,5 +1,6 @@
 """The finished runs of a sweep, and the file that holds what they reached."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,19 @@ def finished_runs(plan: SweepPlan, runs: Sequence[tuple[Setting, Path]]) -> list
     settings each is of, and its folder.
     """
     reports: dict[Setting, list[dict[str, Any]]] = {setting: [] for setting in plan.settings}
+    folder_of_square: dict[int, Path] = {}
     for setting, folder in runs:
         run = RunDir(folder)
-        reports[setting].append(run.read_report(ReportOf(run.read_info().config.eval_split)))
+        config = run.read_info().config
+        if not setting.views.store_size:
+            folder_of_square.setdefault(config.views.store_size, folder)
+        reports[setting].append(run.read_report(ReportOf(config.eval_split)))
+    if len(folder_of_square) > 1:
+        cases = ", ".join(f"{side or 'none'} ({folder.name})" for side, folder in sorted(folder_of_square.items()))
+        print(
+            f"warning: runs were shown squares of different sides, as there was room: {cases}; name --store-size",
+            file=sys.stderr,
+        )
     return [SettingRuns(plan.name(setting), setting, of_setting) for setting, of_setting in reports.items()]
 
 

@@ -100,10 +100,10 @@ def open_features(
     shape = _shape_of_one(whole, trunk)
     views = views_kept(stream.augmentation)
     needed = 2 * views * count * int(np.prod(shape))
-    key = _key(shards, whole, trunk, shape)
+    key = _key(shards, whole, trunk, shape) | {"views_by": feed.views_by(whole.split, stream.augmentation.store_size)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     if not (folder / f"{digest}.json").is_file() and (why := why_not_kept(stream.augmentation, needed, folder)):
-        if asked_folder is not None and views:
+        if asked_folder is not None and needed > free_disk_bytes(folder):
             raise UserError(f"--features {folder}: {why}; name another folder, or leave the flag out")
         print(f"features of the frozen part: computed in every epoch ({why})", flush=True)
         return None

@@ -95,5 +95,14 @@ def _took(descriptor: int) -> bool:
 
 def free_disk_bytes(folder: Path) -> int:
     """Room on the disk where `folder` is, or is to be."""
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(_lowest_there(folder)).free
+
+
+def can_be_written(folder: Path) -> bool:
+    """Whether files can be made in `folder`, which is there or is to be."""
+    there = _lowest_there(folder)
+    return there.is_dir() and os.access(there, os.W_OK)
+
+
+def _lowest_there(folder: Path) -> Path:
+    return next(each for each in (folder, *folder.absolute().parents) if each.exists())

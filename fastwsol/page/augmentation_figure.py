@@ -28,7 +28,7 @@ _EPOCHS = 3
 def augmentation_figure(shards: Shards, config: Config, feed: Feed) -> str:
     """The figure as HTML, of images that lie evenly spread over the training split of `shards`.
 
-    Everything but the augmentation is as `config` has it.
+    Everything but the augmentation is as `config` has it; images that it brings to a square first are not.
     """
     train = shards.splits["train"]
     ids = np.repeat(np.linspace(0, len(train) - 1, _IMAGES).astype(np.int64), _EPOCHS)
@@ -42,7 +42,9 @@ def augmentation_figure(shards: Shards, config: Config, feed: Feed) -> str:
         pixels = np.rint(images * np.asarray(std) + np.asarray(mean)).clip(0, 255).astype(np.uint8)
         tags = "".join(f'<img alt="a training image under {aug}" src="{_png(each)}">' for each in pixels)
         rows.append(f"<b>{html.escape(title)}</b>{tags}")
-    note = f"{_IMAGES} training images in {_EPOCHS} epochs each, as they come out of the pipeline."
+    note = (
+        f"{_IMAGES} training images in {_EPOCHS} epochs each, as they come out of the pipeline, from their own pixels."
+    )
     return f'<p class="note">{note}</p><div class="augmentations">{"".join(rows)}</div>'
 
 

@@ -108,7 +108,9 @@ def read_weights(compared: ComparedRun) -> dict[str, Tensor]:
 
 
 def check_alike(runs: Sequence[ComparedRun]) -> None:
-    """Raise UserError where a run is named twice, was evaluated on other images, or trained on other shards."""
+    """Raise UserError where a run is named twice, was evaluated on other images, trained on other shards, or shown
+    another part of the images.
+    """
     first = runs[0]
     folders = [run.folder.resolve() for run in runs]
     for number, run in enumerate(runs):
@@ -116,6 +118,10 @@ def check_alike(runs: Sequence[ComparedRun]) -> None:
             raise UserError(f"{run.folder}: is named twice; leave it out once")
         if run.info.shards_digest != first.info.shards_digest or run.images.names != first.images.names:
             raise UserError(f"{run.folder}: was evaluated on other images than {first.folder}; report on it alone")
+        if run.info.config.views.fit != first.info.config.views.fit:
+            raise UserError(
+                f"{run.folder}: sees another part of each image than {first.folder} (--fit); report on it alone"
+            )
 
 
 def settings_of(runs: Sequence[ComparedRun]) -> list[ComparedSetting]:
