@@ -50,12 +50,12 @@ VIEWS_TURN, VIEWS_AHEAD = 32, 16
 
 
 @pytest.fixture(scope="session")
-def photos(shards, tmp_path_factory):
+def photos(shards, pytestconfig, tmp_path_factory):
     """A folder of two classes of photographs."""
     folder = tmp_path_factory.mktemp("photographs")
     for name in ("a", "b"):
         (folder / name).mkdir()
-    make_photos(folder, shards, PHOTOS)
+    make_photos(folder, shards, PHOTOS if pytestconfig.option.benchmark_only else BATCH + 8)
     for k, path in enumerate(sorted(folder.glob("*.jpg"))):
         path.rename(folder / "ab"[k % 2] / path.name)
     return folder
@@ -110,21 +110,21 @@ class TimmViews(torch.utils.data.Dataset):
         return self._normalize(self._to_tensor(image))
 
 
-def timm_loader(shards, augmentation, cores):
+def timm_loader(shards, augmentation, cores, turn):
     """A turn is the middle of an epoch of a torch DataLoader, whose workers stay alive."""
-    views = TimmViews(stream_of(shards, augmentation), 2 + VIEWS_TURN + 2 * cores)
+    views = TimmViews(stream_of(shards, augmentation), 2 + turn + 2 * cores)
     return torch.utils.data.DataLoader(views, BATCH, num_workers=cores, persistent_workers=True, prefetch_factor=2)
 
 
-def endless(batches):
+def endless(batches, turn):
     """A side that goes on for ever. What it makes ahead is ready before another side's turn begins, and used up before
     its own.
     """
-    return Side(lambda: take(batches, VIEWS_TURN), lambda: take(batches, VIEWS_AHEAD), wait_until_idle)
+    return Side(lambda: take(batches, turn), lambda: take(batches, VIEWS_AHEAD), wait_until_idle)
 
 
 @pytest.mark.parametrize("aug", ["gr", "none"])
-def test_views_of_many_sizes(paired_rounds, mixed, cores, tmp_path, aug):
+def test_views_of_many_sizes(paired_rounds, pytestconfig, mixed, cores, tmp_path, aug):
     """squares: images brought to a square and decoded once. dali: decoded in each epoch. timm dataloader: torch's
     DataLoader, a worker a core, with timm's transforms. A pixel of a square's view is filtered twice.
     """
@@ -134,7 +134,8 @@ def test_views_of_many_sizes(paired_rounds, mixed, cores, tmp_path, aug):
     of_squares = Augmentation(aug, flip=True, image_size=SIZE, store_size=square)
     warm = StoreBatches(stream_of(mixed, of_squares), store, torch.float32, cores)
     cold = DaliBatches(stream_of(mixed, exact), CPU, cores)
-    loader = timm_loader(mixed, exact, cores)
+    turn = VIEWS_TURN if pytestconfig.option.benchmark_only else 1
+    loader = timm_loader(mixed, exact, cores, turn)
     theirs = iter(started(loader))
     firsts = {"squares": next(warm).images, "dali": next(cold).images, "timm dataloader": next(theirs)}
     for _ in theirs:
@@ -158,11 +159,11 @@ def test_views_of_many_sizes(paired_rounds, mixed, cores, tmp_path, aug):
 
     paired_rounds(
         {
-            "squares": endless(warm),
-            "dali": endless(cold),
-            "timm dataloader": Side(lambda: take(epoch, VIEWS_TURN), before, after),
+            "squares": endless(warm, turn),
+            "dali": endless(cold, turn),
+            "timm dataloader": Side(lambda: take(epoch, turn), before, after),
         },
-        images=VIEWS_TURN * BATCH,
+        images=turn * BATCH,
         rounds=ROUNDS,
         data=what(mixed),
         square=square,
@@ -336,7 +337,7 @@ def test_maps_of_files(paired_rounds, pytestconfig, photos, cores):
     model = build_network(config, CLASSES).eval()
     names = tuple(f"class {k}" for k in range(CLASSES))
     info = RunInfo(config, photos, "", names, names, (127.5,) * 3, (127.5,) * 3)
-    paths = sorted(photos.rglob("*.jpg"))[: TURN * BATCH if pytestconfig.option.benchmark_only else 16]
+    paths = sorted(photos.rglob("*.jpg"))[: TURN * BATCH if pytestconfig.option.benchmark_only else 8]
     autocast = pick_autocast("fp32", CPU)
     predictor = Predictor(info, model, 0, autocast, cores)
     net = build_network(config, CLASSES).eval().net.to(memory_format=torch.channels_last)

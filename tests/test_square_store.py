@@ -9,6 +9,7 @@ import pytest
 import torch
 from interference import signalled_after
 from PIL import Image
+from two_processes import two_commands
 
 from fastwsol import evaluate, sweep, train
 from fastwsol.batches import feed as feeds
@@ -224,3 +225,12 @@ def test_a_sweep_counts_runs_that_chose_squares_themselves(picture_shards, tmp_p
     said = capsys.readouterr().out
     assert "paper2018" in said
     assert "--aug none" in said
+
+
+@pytest.mark.usefixtures("real_width")
+def test_two_processes_share_the_squares(picture_shards, tmp_path):
+    arguments = ["--shards", picture_shards, "--run-dir", tmp_path / "run", *FEW, *ALONE, "--store", tmp_path / "store"]
+    ended = two_commands(train.main, [str(each) for each in arguments])
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("train: decoded once, brought to 64 x 64 pixels") == 1
+    assert RunDir(tmp_path / "run").read_info().config.views.store_size == 64

@@ -277,7 +277,11 @@ def maps(setting: Setting, network: Network) -> Finding:
 
 
 def resumed_exactly(setting: Setting, network: Network) -> Finding:
-    """Eager and compiled under --deterministic, which is a process's from its start: in one of their own."""
+    """Eager and compiled under --deterministic, which is a process's from its start: in one of their own, but of a dry
+    run, whose network is narrow in its own process alone.
+    """
+    if setting.dry_run:
+        return _resumed_deterministically(setting, network)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         return process.submit(_resumed_deterministically, setting, network).result()
 
