@@ -57,7 +57,7 @@ class Launch(DataFlags):
 class _Choice:
     """The flags that a preset is chosen by; None: not given."""
 
-    preset: PresetName | None = None
+    preset: str | None = None
     backbone: str | None = None
     depth: str | None = None
     stem: str | None = None
@@ -68,10 +68,11 @@ class _Choice:
 def preset_of(arguments: Sequence[str], prog: str) -> PresetName:
     """The preset whose values are the defaults of a command line's other flags: the one that it names, or paper.
 
-    Raises UserError for a preset that there is not, and for --depth or --stem beside a backbone that has none.
+    One that there is not is left to the parsing of all flags. Raises UserError for --depth or --stem beside a backbone
+    that has none.
     """
     choice, _ = parse_some_flags(_Choice, arguments, prog)
-    preset: PresetName = choice.preset or "paper"
+    preset: PresetName = next((name for name in PRESETS if name == choice.preset), "paper")
     backbone = choice.backbone or PRESETS[preset]().config.network.backbone
     for name, value in (("--depth", choice.depth), ("--stem", choice.stem)):
         has_it = backbone == PREACT_RESNET or (name == "--stem" and backbone.startswith(PREACT_RESNET))

@@ -1,5 +1,6 @@
 """The presets: defaults of all flags of a training, by what it is for."""
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from fastwsol.config import Config, LogConfig
@@ -58,4 +59,4 @@ def photos() -> Preset:
     return Preset(config, LogConfig(eval_epochs=60), "pretrained")
 
 
-PRESETS = {"paper": paper, "fast": fast, "demo": demo, "photos": photos}
+PRESETS: dict[PresetName, Callable[[], Preset]] = {"paper": paper, "fast": fast, "demo": demo, "photos": photos}
