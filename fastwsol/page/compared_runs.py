@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fastwsol.config import Setting
+from fastwsol.config import PREACT_RESNET, Setting
 from fastwsol.evaluation.metrics import percent
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.experiments.tables import SettingRuns
@@ -140,19 +140,21 @@ def settings_of(runs: Sequence[ComparedRun]) -> list[ComparedSetting]:
 
 
 def differences(options: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """What tells runs apart: a word for each option in which they differ, and for a single run its augmentation.
+    """What tells runs apart: a word for each option in which they differ, and for a single run its augmentation, after
+    the network where it is one of timm.
 
     options: of each run the values of `Config.flat` or `Setting.flat`.
     """
     if len(options) == 1:
-        return [(options[0]["aug"],)]
+        backbone, aug = options[0]["backbone"], options[0]["aug"]
+        return [(aug,) if backbone == PREACT_RESNET else (backbone, aug)]
     differing = [name for name in options[0] if len({str(each[name]) for each in options}) > 1]
     return [tuple(_word(name, each[name]) for name in differing) for each in options]
 
 
 def _word(name: str, value: Any) -> str:
     words = "batch" if name == "batch_size" else name.replace("_", " ")
-    if name == "aug":
+    if name in ("aug", "backbone"):
         return str(value)
     if isinstance(value, bool):
         return words if value else f"no {words}"

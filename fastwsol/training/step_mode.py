@@ -65,7 +65,8 @@ class Choice:
     """Of a step, in each mode tried; empty where nothing was measured."""
 
     def __str__(self) -> str:
-        times = ", ".join(f"{mode} {1000 * seconds:.3g} ms" for mode, seconds in self.seconds.items())
+        rounded = {mode: float(f"{1000 * seconds:.3g}") for mode, seconds in self.seconds.items()}
+        times = ", ".join(f"{mode} {milliseconds:,g} ms" for mode, milliseconds in rounded.items())
         return f"step: {self.mode}" + (f" (measured: {times})" if times else "")
 
 
