@@ -186,8 +186,8 @@ def draw_views(
 
 
 def shown_windows(fit: Fit, widths: NDArray[np.int32], heights: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the windows x, y, width, height, int32 [N, 4], of what is shown of each image: all of it, or under crop
-    its middle square, the odd pixel being left out at its end.
+    """Return the windows x, y, width, height, int32 [N, 4], of what is shown of images of `widths` x `heights` pixels,
+    [N] each: all of it, or under crop the middle square, the odd pixel being left out at the end.
     """
     if fit == "stretch":
         zeros = np.zeros_like(widths)

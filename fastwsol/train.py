@@ -50,8 +50,8 @@ from fastwsol.training.resume import (
     Resume,
     StartWeights,
     decisive_environment,
+    decisive_source_digest,
     decisive_versions,
-    source_digest,
     take_up,
 )
 from fastwsol.training.step import BadStep, new_state, share_state
@@ -178,7 +178,7 @@ def train(
     if config.views.store_size and not of_one_size(all_shards.splits[shards.splits[config.eval_split].packed_name]):
         # Evaluations see the images' own pixels: said now, and not after epochs of training.
         evaluated = shards.splits[config.eval_split]
-        world.together(lambda: require_dali(evaluated, config.eval_split, "its images have many sizes"))
+        world.together(lambda: require_dali(evaluated, "its images have many sizes"))
     device = world.together(lambda: take_device(launch.device, world.local_rank, world.local_size))
     world.together(lambda: refuse_impossible(launch.step, device, world.size))
     autocast = world.together(lambda: pick_autocast(launch.precision, device))
@@ -186,7 +186,7 @@ def train(
         world.together(require_tensorboard)
     facts = {"--precision": autocast.precision, "--deterministic": launch.deterministic, "--step": launch.step}
     facts |= {flag(name): value for name, value in vars(launch.log).items()}
-    world.agree_on(facts | decisive_versions(versions(), data=None) | {"fastwsol's source": source_digest()})
+    world.agree_on(facts | decisive_versions(versions(), data=None) | {"fastwsol's source": decisive_source_digest()})
     threads = world.together(lambda: use_threads(launch.threads, world.local_size))
     run = RunDir(folder)
     names = ["train"] if config.data.holdout else ["train", config.eval_split]  # the holdout is a part of train

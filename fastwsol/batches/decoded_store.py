@@ -7,8 +7,8 @@
 
 Images of one size are stored as they are. What is shown of images of many sizes (all of it, or the middle square) is
 brought to a square first, by a cubic filter that is wider where an image shrinks: `train-256.npy`, or
-`train-256-crop.npy`, for squares of 256 pixels. What lies there is made from the shards and
-may be deleted at any time: a store of other shards, or one that is not as it was written, is built anew.
+`train-256-crop.npy`, for squares of 256 pixels. What lies there is made from the shards and may be deleted at any time:
+a store of other shards, or one that is not as it was written, is built anew.
 """
 
 import math
@@ -128,8 +128,8 @@ _FILTER = Image.Resampling.BICUBIC
 
 
 def in_square(pixels: NDArray[np.uint8], square: int, fit: Fit = "stretch") -> NDArray[np.uint8]:
-    """What is shown of an image uint8 [H, W, 3], stretched to [square, square, 3]. Where an axis shrinks, the filter is
-    as much wider, so that no detail aliases.
+    """What is shown of an image uint8 [H, W, 3], stretched to uint8 [square, square, 3]. Where an axis shrinks, the filter
+    is as much wider, so that no detail aliases.
     """
     height, width, _ = pixels.shape
     ((x, y, shown_width, shown_height),) = shown_windows(fit, np.array([width]), np.array([height])).tolist()

@@ -185,7 +185,7 @@ def _open_stores(
                 f"--data resident: {name}: {obstacle}, and only a training brings images to a square; use --data auto"
             )
         else:
-            require_dali(split, name, obstacle)
+            require_dali(split, obstacle)
             print(f"{name}: decoded in every epoch ({obstacle})", flush=True)
     return stores
 
@@ -217,11 +217,11 @@ def no_room(
     return None
 
 
-def require_dali(split: Split, name: str, obstacle: str) -> None:
-    """Raise UserError where a split is to be decoded in every epoch and DALI is not installed."""
+def require_dali(split: Split, obstacle: str) -> None:
+    """Raise UserError where a split is to be decoded in every epoch, since `obstacle`, and DALI is not installed."""
     if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None:
         raise UserError(
-            f"--data: {name} is to be decoded in every epoch ({obstacle}), and DALI is not installed; install "
+            f"--data: {split.name} is to be decoded in every epoch ({obstacle}), and DALI is not installed; install "
             f"nvidia-dali-cuda120" + (", or use --data resident" if of_one_size(split) else "")
         )
 

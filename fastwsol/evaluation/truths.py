@@ -71,7 +71,9 @@ class Truths:
 
     @property
     def images_cut(self) -> int:
-        """How many images have a box that reaches out of what is shown."""
+        """How many images have a box that reaches out of what is shown. Where that is the whole of each, none has."""
+        if self.fit == "stretch":
+            return 0
         shown = self.shown
         ends = np.stack([shown.widths, shown.heights], axis=1)[self._image_of_box]
         cut = (shown.boxes[:, :2] < 0).any(axis=1) | (shown.boxes[:, 2:] > ends).any(axis=1)

@@ -179,7 +179,7 @@ def decisive_environment(
         "data": feed.data(split, square),
         **same_or_list,
         "versions": versions(),
-        "source": source_digest(),
+        "source": decisive_source_digest(),
     }
 
 
@@ -236,7 +236,7 @@ def decisive_versions(of: dict[str, str], data: str | None) -> dict[str, str]:
 
 
 @functools.cache  # half a second, and a start asks for it twice
-def source_digest(root: Path = Path(__file__).parents[2]) -> str:
+def decisive_source_digest(root: Path = Path(__file__).parents[2]) -> str:
     """The beginning of the SHA-256 of the code that decides a step's bits, without its comments and docstrings."""
     digest = hashlib.sha256()
     for path in sorted(path for pattern in _DECISIVE_SOURCES for path in root.glob(pattern)):
