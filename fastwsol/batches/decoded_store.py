@@ -128,8 +128,8 @@ _FILTER = Image.Resampling.BICUBIC
 
 
 def in_square(pixels: NDArray[np.uint8], square: int, fit: Fit = "stretch") -> NDArray[np.uint8]:
-    """What is shown of an image uint8 [H, W, 3], stretched to uint8 [square, square, 3]. Where an axis shrinks, the filter
-    is as much wider, so that no detail aliases.
+    """What is shown of an image uint8 [H, W, 3], stretched to uint8 [square, square, 3]. Where an axis shrinks, the
+    filter is as much wider, so that no detail aliases.
     """
     height, width, _ = pixels.shape
     ((x, y, shown_width, shown_height),) = shown_windows(fit, np.array([width]), np.array([height])).tolist()
