@@ -7,18 +7,26 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastwsol.host.device import Precision
+    from fastwsol.localizer.localizers import LocalizerName
     from fastwsol.prediction.predictor import Predictor
 
 __version__ = "0.1.0"
 
 
-def load(run: str | Path, device: str = "auto", threads: int = 0, precision: Precision = "auto") -> Predictor:
+def load(
+    run: str | Path,
+    device: str = "auto",
+    threads: int = 0,
+    precision: Precision = "auto",
+    localizer: LocalizerName | None = None,
+) -> Predictor:
     """The network of a run's newest checkpoint, ready for `predict(images)`.
 
     run: its folder; device: auto, cpu, cuda or cuda:N; threads: 0 takes all cores; precision: bf16, fp16, fp32, or
-    auto, the one that the run was trained in, where the device has it. Raises `fastwsol.host.errors.UserError` where
-    the folder is no run or has no checkpoint yet, or the device is not there.
+    auto, the one that the run was trained in, where the device has it; localizer: what makes the maps, by default the
+    mask where one was trained, else cam. Raises `fastwsol.host.errors.UserError` where the folder is no run, has no
+    checkpoint yet or no such localizer, or the device is not there.
     """
     from fastwsol.prediction.predictor import Predictor  # here: torch takes seconds to import
 
-    return Predictor.of_run(Path(run), device, precision, threads)
+    return Predictor.of_run(Path(run), device, precision, threads, localizer)

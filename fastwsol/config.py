@@ -19,6 +19,7 @@ Resampler = Literal["bicubic", "bilinear"]
 Fit = Literal["stretch", "crop"]
 ScheduleName = Literal["step", "one-cycle"]
 TrainPart = Literal["all", "tail", "classifier"]
+TrainedLocalizer = Literal["cam", "mask"]
 
 PREACT_RESNET = "preact-resnet"
 """The network of the paper, whose depth is an option of its own."""
@@ -161,6 +162,28 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
+class LocalizerConfig:
+    """What is trained behind the classifier to say where the object is."""
+
+    localizer: TrainedLocalizer = added("cam", as_before="cam")  # noqa: RUF009
+    """cam: nothing, maps are made of the classifier's own weights; mask: a head that makes a mask of each image, behind
+    the trained classifier, from the same labels"""
+    head_steps: int = added(300, as_before=300)
+    """steps in which the mask head is trained"""
+    head_batch_size: int = added(16, as_before=16)
+    """images a step of the mask head's training, over all processes"""
+    head_lr: float = added(2e-3, as_before=2e-3)
+    """highest learning rate of the mask head under AdamW and one cycle"""
+    behind_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
+    """of the checkpoint of --behind, whose classifier the head is trained behind; empty: the run's own"""
+
+    @property
+    def trains_mask(self) -> bool:
+        """Whether a mask head is trained."""
+        return self.localizer == "mask"
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Which images are trained on."""
 
@@ -179,6 +202,7 @@ class Setting:
     network: NetworkConfig = NetworkConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    localizer: LocalizerConfig = LocalizerConfig()
     data: DataConfig = DataConfig()
 
     def __post_init__(self) -> None:
@@ -186,7 +210,10 @@ class Setting:
         for concern in _concerns(self).values():
             _check_types(concern)
         values = self.flat()
-        for name in ("batch_size", "epochs", "lr", "lr_step_epochs", "image_size"):
+        for name in (
+            *("batch_size", "epochs", "lr", "lr_step_epochs", "image_size"),
+            *("head_steps", "head_batch_size", "head_lr"),
+        ):
             require_positive(name, values[name])
         for name in ("weight_decay", "momentum", "backbone_lr_mult", "label_smoothing"):
             _require_not_negative(name, values[name])
@@ -241,25 +268,30 @@ class Setting:
         return "holdout" if self.data.holdout else "val"
 
     def total_steps(self, train_images: int) -> int:
-        """Steps in the whole run over `train_images` images."""
+        """Steps in the whole run over `train_images` images: the classifier's, and then the mask head's."""
+        return self.classifier_steps(train_images) + self.localizer.trains_mask * self.localizer.head_steps
+
+    def classifier_steps(self, train_images: int) -> int:
+        """Steps in which the classifier is trained on `train_images` images."""
         # Rounded first: 1.1 epochs of 100 images are 110 images, though the product of floats is a little more.
         return max(1, math.ceil(round(self.schedule.epochs * train_images / self.optimizer.batch_size, 6)))
 
     def phases(self, train_images: int) -> list[tuple[int, int]]:
-        """The sides that the network's square has in the course of the run, each with the step before which it ends."""
+        """The sides that the network's square has while the classifier is trained, each with the step before which it
+        ends.
+        """
         largest = self.views.image_size
         sizes = range(self.schedule.start_size or largest, largest + 1, SIZE_STEP)
-        total = self.total_steps(train_images)
+        total = self.classifier_steps(train_images)
         ends = [total * (k + 1) // len(sizes) for k in range(len(sizes))]
         return [(end, size) for end, size, first in zip(ends, sizes, [0, *ends], strict=False) if first < end]
 
     def learning_rate(self, step: int, train_images: int) -> float:
-        """The learning rate of `step` (from 0)."""
+        """The classifier's learning rate in `step` (from 0)."""
         lr = self.optimizer.lr
         if self.schedule.schedule == "step":
             return lr * 0.1 ** self.times_passed(step, train_images, self.schedule.lr_step_epochs)
-        share = (step + 1) / (self.total_steps(train_images) + 1)
-        return lr * min(share / _WARMUP_SHARE, (1 - share) / (1 - _WARMUP_SHARE))
+        return lr * one_cycle((step + 1) / (self.classifier_steps(train_images) + 1))
 
     def times_passed(self, step: int, train_images: int, epochs: float) -> int:
         """How many times `epochs` epochs, as that number is written in decimal, have passed after `step` steps.
@@ -364,6 +396,11 @@ _CONCERN_OF = {name: concern for name, (concern, _) in _FIELDS.items()}
 _AS_BEFORE = {name: each.metadata["as_before"] for name, (_, each) in _FIELDS.items() if "as_before" in each.metadata}
 FLAT_NAMES = (*_FIELDS, "seed")
 """The options of a run, by the names of their flags."""
+
+
+def one_cycle(share: float) -> float:
+    """The factor on the highest learning rate when `share` of the steps are done: linear up, then linear down to 0."""
+    return min(share / _WARMUP_SHARE, (1 - share) / (1 - _WARMUP_SHARE))
 
 
 def option_field(name: str) -> tuple[str, Any, Any]:

@@ -12,7 +12,6 @@ if __name__ == "__main__":  # before the imports, which take seconds
     say_when_interrupted()
 
 import json
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -38,42 +37,22 @@ from fastwsol.evaluation.per_image import SEPARATOR
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
-from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
+from fastwsol.host.command_line import OptionalPath, parse_flags, run_command, threshold_flag
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.host.processes import World, joined
-from fastwsol.runs.folder import ReportOf, RunDir, RunInfo
-from fastwsol.runs.trained import read_run, trained_model
+from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
+from fastwsol.localizer.localizing import LocalizingModel
+from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, counts_of
+from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
 
 PROG = "python -m fastwsol.evaluate"
 DESCRIPTION = """Evaluate a trained run, or anyone's score maps (--maps, --boxes): tables under every protocol, beside
 baselines that look at no image."""
 
 
-def threshold_from(text: str) -> Literal["auto"] | float:
-    """The value of --threshold. Raises ValueError for a text that is none."""
-    if text == "auto":
-        return "auto"
-    try:
-        threshold = float(text)
-    except ValueError:
-        threshold = math.nan
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"{text} is neither auto nor a number from 0 to 1 (35 % is 0.35)")
-    return threshold
-
-
-Threshold = Annotated[
-    Literal["auto"] | float,
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="auto|FLOAT",
-        instance_from_str=lambda words: threshold_from(words[0]),
-        is_instance=lambda value: value == "auto" or isinstance(value, float),
-        str_from_instance=lambda value: [str(value)],
-    ),
-]
+THRESHOLD_RULES = ("own", "auto", "box-free", "otsu")
 
 
 @dataclass(frozen=True)
@@ -91,6 +70,8 @@ class OfRun(DataFlags):
     """auto: the number format the run was trained in"""
     export_maps: OptionalPath = None
     """new folder for the maps and boxes, in the form that --maps and --boxes take"""
+    localizer: LocalizerName | None = None
+    """whose maps are exported; default: cam"""
 
 
 @dataclass(frozen=True)
@@ -117,9 +98,10 @@ class Flags:
     """folder of the run"""
     trained_run: OfRun = OfRun()
     score_maps: OfMaps = OfMaps()
-    threshold: Threshold = CAM_THRESHOLD
-    """where a map, scaled to 0..1, is cut, besides at 0.2 and at the oracle. A number from 0 to 1; or auto, of a run:
-    the best on images held out of train, else on images trained on, by their boxes"""
+    threshold: threshold_flag(*THRESHOLD_RULES) = "own"  # type: ignore[valid-type]
+    """where maps are cut, besides CAM at 0.2 and all at the oracle. A number from 0 to 1; or, of a run, own: where it
+    cuts the maps of each localizer itself; auto: the best on images held out of train, else on images trained on, by
+    their boxes; box-free: one number, found on images trained on without a box; otsu: one an image"""
     cam_class: CamClass = "truth"
     """whose map is boxed. truth: the true class's, as the paper does; predicted: what a user without labels gets. Of
     --maps it says what they are"""
@@ -165,17 +147,18 @@ def read_flags(arguments: Sequence[str]) -> Flags:
         raise UserError("--maps: needs the ground truth; give it with --boxes FILE")
     if flags.wsoleval:
         choe2020.require_opencv()
-    if flags.threshold == "auto" and flags.score_maps.maps is not None:
+    if isinstance(flags.threshold, str) and flags.threshold != "own" and flags.score_maps.maps is not None:
         raise UserError(
-            "--threshold auto: needs a run; choose on the maps of images kept apart, by the oracle that their own "
-            "evaluation prints, and give that number"
+            f"--threshold {flags.threshold}: needs a run; choose on the maps of images kept apart, by the "
+            "oracle that their own evaluation prints, and give that number"
         )
     return flags
 
 
-def question_of(flags: Flags) -> Question:
-    """What is asked beyond the rates at the paper's threshold."""
-    threshold = None if flags.threshold == CAM_THRESHOLD else flags.threshold
+def question_of(flags: Flags, cuts: Sequence[float | None] = (CAM_THRESHOLD,)) -> Question:
+    """What is asked beyond the rates at the thresholds that are taken anyway, `cuts`."""
+    asked = flags.threshold
+    threshold = None if asked == "own" or all(asked == each for each in cuts) else asked
     return Question(threshold, flags.wsoleval, flags.cam_class)
 
 
@@ -203,16 +186,19 @@ def evaluate_run(flags: Flags, world: World) -> None:
     device = world.together(lambda: take_device(of_run.device, world.local_rank, world.local_size))
     trained_in = saved.scalars["precision"]
     autocast = world.together(lambda: autocast_of_run(of_run.precision, trained_in, device))
-    question = question_of(flags)
+    cuts = world.value_of_lead(world.lead_does(run.read_cuts)) or {}
+    question = question_of(flags, [CAM_THRESHOLD, *(each.value for each in cuts.values())])
     choices = {"--split": of_run.split, "--cam-class": flags.cam_class, "--threshold": flags.threshold}
     world.agree_on({**choices, "--precision": autocast.precision})
     threads = world.together(lambda: use_threads(flags.threads, world.local_size))
-    model = trained_model(info, read[1].tensors if read is not None else None)
+    has_head = world.value_of_lead(read is not None and has_mask_head(read[1].tensors))
+    model = localizing_model(info, read[1].tensors if read is not None else None, has_head)
     world.share_from_lead(model.state_dict().values())
     model.to(autocast.device)
+    world.together(lambda: refuse_other_localizer(of_run.localizer, of_run.export_maps, model))
     feed = feed_of(of_run, all_shards, shards, question, autocast, threads, world)
     setup = EvaluationSetup(info.config, shards, feed, autocast, threads, world, info.statistics)
-    evaluation = evaluate_model(model, of_run.split, saved.step, setup, question)
+    evaluation = evaluate_model(model, of_run.split, saved.step, setup, question, cuts)
     last_step = info.config.total_steps(len(shards.splits["train"]))
     of = ReportOf(
         of_run.split,
@@ -223,6 +209,15 @@ def evaluate_run(flags: Flags, world: World) -> None:
         saved.step if saved.step != last_step or not run.finished(info.config) else None,
     )
     world.lead_does(lambda: tell(run, of, evaluation, flags, shards))  # type: ignore[arg-type]
+
+
+def refuse_other_localizer(name: str | None, export_maps: Path | None, model: LocalizingModel) -> None:
+    """Raise UserError for a localizer whose maps the run cannot make, or that is named for nothing."""
+    if name is not None and export_maps is None:
+        raise UserError(f"--localizer {name}: says whose maps --export-maps writes; tables show every localizer")
+    names = [each.name for each in model.localizers]
+    if name is not None and name not in names:
+        raise UserError(f"--localizer {name}: the run has {', '.join(names)}; train it with --localizer mask")
 
 
 def refuse_what_wants_whole_images(flags: Flags) -> None:
@@ -259,8 +254,9 @@ def feed_of(
 ) -> Feed:
     """The feed for the splits that are looked at: the one evaluated, and the one a threshold is chosen on."""
     splits = [flags.split]
-    if question.threshold == "auto":
-        splits.append(world.together(lambda: tuning_images(shards, flags.split))[0].name)  # type: ignore[arg-type]
+    if question.threshold in ("auto", "box-free"):
+        rule = question.threshold
+        splits.append(world.together(lambda: tuning_images(shards, flags.split, rule))[0].name)  # type: ignore
     names = dict.fromkeys(shards.splits[name].packed_name for name in splits)
     return open_feed(flags, all_shards, [*names], autocast, threads, False, world, builds=False)
 
@@ -278,7 +274,9 @@ def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards
         print(f"{path}: holds this report already and was not replaced{how}")
     if (folder := flags.trained_run.export_maps) is not None:
         truths = Truths.of_split(shards.splits[flags.trained_run.split])
-        write_maps(folder, evaluation.rows, truths, NetworkMaps(evaluation.outputs.cams, report["square"]))
+        name = flags.trained_run.localizer or "cam"
+        maps = NetworkMaps(evaluation.outputs.maps[name], report["square"], LOCALIZERS[name].scale)
+        write_maps(folder, evaluation.rows[name], truths, maps)
         whose = "" if flags.cam_class == "truth" else f" --cam-class {flags.cam_class}"
         print(f"maps and boxes in {folder}: {PROG} --maps {folder}/maps.npy --boxes {folder}/boxes.csv{whose}")
 
@@ -286,7 +284,7 @@ def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards
 def differences(earlier: dict[str, Any], report: dict[str, Any]) -> str:
     """How an earlier report differs from the one just made; empty where the counts are the same."""
     now = json.loads(json.dumps(report))  # as a file holds it
-    if earlier["counts"] == now["counts"]:
+    if counts_of(earlier) == counts_of(now):
         return ""
     how = [name for name in ("precision", "device", "versions", "machine") if earlier.get(name) != now[name]]
     return f"; its counts are others than those above ({', '.join(how) or 'the same'} of another evaluation)"

@@ -18,12 +18,20 @@ from typing import Annotated, BinaryIO, Literal
 
 import tyro
 
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD
-from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, duration, parse_flags, require_new, run_command
+from fastwsol.host.command_line import (
+    DONE_WITH_SKIPS,
+    OptionalPath,
+    duration,
+    parse_flags,
+    require_new,
+    run_command,
+    threshold_flag,
+)
 from fastwsol.host.device import Precision
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_durably
 from fastwsol.host.ticker import Ticker
+from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.network.backbone_weights import PRETRAINED
 from fastwsol.prediction import overlays
 from fastwsol.prediction.file_formats import About, Format, export, format_of
@@ -60,8 +68,11 @@ class Flags:
     """boxes of this class alone, named as the data set names it or as people do"""
     boxes: WhichBoxes = "largest"
     """largest: the box of a class's largest component; all: of every component"""
-    threshold: float = CAM_THRESHOLD
-    """where a class's map, scaled to 0..1, is cut; python -m fastwsol.evaluate RUN --threshold auto finds a good one"""
+    threshold: threshold_flag("own", "otsu") = "own"  # type: ignore[valid-type]
+    """where a map is cut, on its scale of 0 to 1. own: where the run cuts the maps of the localizer; otsu: at a number
+    for each image. Where there are boxes, python -m fastwsol.evaluate RUN --threshold auto finds a good one"""
+    localizer: LocalizerName | None = None
+    """what makes the maps; default: the mask where one was trained, else cam"""
     least_score: float = 0.0
     """leave out boxes of a lower score: the class's probability times the map's peak in the box"""
     overlays: OptionalPath = None
@@ -93,7 +104,8 @@ def main(arguments: Sequence[str]) -> int:
     check_places(flags)
     listing = find_images(flags.images if flags.backbone is None else (flags.run, *flags.images))
     predictor = predictor_of(flags)
-    request = Request(flags.top, flags.of_class, flags.boxes, flags.threshold, flags.least_score)
+    threshold = None if flags.threshold == "own" else flags.threshold
+    request = Request(flags.top, flags.of_class, flags.boxes, threshold, flags.least_score)
     predictor.check(request)
     info = predictor.info
     about = About(
@@ -136,9 +148,15 @@ def check_places(flags: Flags) -> None:
 def predictor_of(flags: Flags) -> Predictor:
     """The network that the flags name: a run's, or a backbone with its own classes."""
     if flags.backbone is None:
-        return Predictor.of_run(flags.run, flags.device, flags.precision, flags.threads)
+        return Predictor.of_run(flags.run, flags.device, flags.precision, flags.threads, flags.localizer)
     return Predictor.of_backbone(
-        flags.backbone, flags.weights, flags.image_size, flags.device, flags.precision, flags.threads
+        flags.backbone,
+        flags.weights,
+        flags.image_size,
+        flags.device,
+        flags.precision,
+        flags.threads,
+        flags.localizer,
     )
 
 

@@ -47,7 +47,7 @@ from fastwsol.page.figures import figures
 from fastwsol.page.gallery import NO_TRUTH, GalleryImages, choose_images, shown_images, shown_maps
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.tensorboard_curves import write_curves
-from fastwsol.runs.trained import trained_model
+from fastwsol.runs.trained import has_mask_head, localizing_model
 from kernels.levels import LEVELS, TOP_LEVEL, threshold_of
 
 PROG = "python -m fastwsol.report"
@@ -215,7 +215,8 @@ def of_run(run: ComparedRun, gallery: GalleryImages, setup: EvaluationSetup) -> 
     if len(gallery.ids):
         split = setup.shards.splits[config.eval_split]
         # Read anew, so that one run's tensors at a time are in memory.
-        model = trained_model(run.info, read_weights(run)).to(setup.autocast.device)
+        tensors = read_weights(run)
+        model = localizing_model(run.info, tensors, has_mask_head(tensors)).to(setup.autocast.device)
         own = replace(setup, config=config, statistics=run.info.statistics)
         outputs = forward_split(model, split.subset(split.name, gallery.ids), own)
         images = shown_maps(outputs.cams, outputs.predicted[:, 0], split, gallery.ids, config.views)

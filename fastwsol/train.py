@@ -25,7 +25,7 @@ from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation.console_tables import print_summary
 from fastwsol.evaluation.forward import EvaluationSetup
-from fastwsol.evaluation.of_network import Evaluation, evaluate_model
+from fastwsol.evaluation.of_network import Evaluation, evaluate_model, own_cuts
 from fastwsol.features.kept_features import refuse_useless, views_kept
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import compute_deterministically, pick_autocast, take_device, use_threads
@@ -34,16 +34,20 @@ from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.kept_files import can_be_written
 from fastwsol.host.processes import World, joined
 from fastwsol.host.stop_signals import StopSignals, stop_at_once_if_repeated
+from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.network.initial_weights import read_initial
 from fastwsol.network.networks import input_statistics
 from fastwsol.network.timm_backbone import require_timm
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, folder_of_run
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
+from fastwsol.training.behind import config_behind, read_behind, refuse_other_classifier, refuse_other_shards
+from fastwsol.training.course import classifier_course
 from fastwsol.training.frozen_part import with_features
 from fastwsol.training.job import Job
-from fastwsol.training.launch_flags import Launch, class_folders_want_photos, preset_of
+from fastwsol.training.launch_flags import Launch, behind_of, class_folders_want_photos, preset_of
 from fastwsol.training.loop import train_to_the_end
+from fastwsol.training.mask_phase import begin_mask_phase, refuse_no_cut
 from fastwsol.training.presets import PRESETS, PresetName
 from fastwsol.training.progress import announce
 from fastwsol.training.resume import (
@@ -58,6 +62,9 @@ from fastwsol.training.step import BadStep, new_state, share_state
 from fastwsol.training.step_mode import can_compile, refuse_impossible
 
 PROG = "python -m fastwsol.train"
+DESCRIPTION = (
+    "Train a classifier on image labels alone, and behind it, with --localizer mask, a head that masks objects."
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,9 @@ class OneRun(Launch):
     """folder of the run; default data/runs/NAME, named after the configuration"""
     init: OptionalPath = None
     """start from the weights of an earlier run, a .safetensors file in its checkpoints folder, as far as they fit"""
+    behind: OptionalPath = None
+    """folder of an earlier run, whose classifier is taken as it is and a mask head trained behind it; flags that are
+    left out are that run's"""
     resume: Resume = "auto"
     """auto: continue this run if it is unfinished; never: refuse to; require: refuse to begin anew"""
 
@@ -84,14 +94,10 @@ def main(arguments: Sequence[str]) -> int:
     """Train the run that `arguments` describe, or continue it; then evaluate it and print the table."""
     with joined() as world:
         flags = world.together(lambda: read_flags(arguments))
-        path = flags.launch.init
-        initial = world.lead_does(lambda: read_initial(path)) if path is not None else None
-        weights = world.lead_does(lambda: read_weights(flags.launch.weights, flags.config.network))
-        of_files = (initial.sha256 if initial is not None else "", weights.sha256 if weights is not None else "")
-        init_sha256, weights_sha256 = world.value_of_lead(of_files)
-        config = flags.config.changed(init_sha256=init_sha256, weights_sha256=weights_sha256)
+        config, start = start_of(flags, world)
         shards = world.machine_lead_first(lambda verify: open_shards(flags.launch.shards, verify))
-        start = StartWeights(initial, weights)
+        if (behind := start.behind) is not None:
+            world.lead_does(lambda: refuse_other_shards(behind, shards))
         folder = run_folder(config, flags.launch)
         asked = config
         config = world.value_of_lead(  # type: ignore[assignment]
@@ -101,8 +107,36 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def start_of(flags: Flags, world: World) -> tuple[Config, StartWeights]:
+    """What the run starts from, in the leading process, and the configuration, which names it by its hash. Raises
+    UserError where that cannot be had.
+    """
+    launch = flags.launch
+    if launch.behind is not None:
+        folder = launch.behind
+        behind = world.lead_does(lambda: read_behind(folder))
+        sha256 = world.value_of_lead(behind.sha256 if behind is not None else "")
+        return flags.config.changed(behind_sha256=sha256), StartWeights(behind=behind)
+    path = launch.init
+    initial = world.lead_does(lambda: read_initial(path)) if path is not None else None
+    weights = world.lead_does(lambda: read_weights(launch.weights, flags.config.network))
+    of_files = (initial.sha256 if initial is not None else "", weights.sha256 if weights is not None else "")
+    init_sha256, weights_sha256 = world.value_of_lead(of_files)
+    config = flags.config.changed(init_sha256=init_sha256, weights_sha256=weights_sha256)
+    return config, StartWeights(initial, weights)
+
+
 def read_flags(arguments: Sequence[str]) -> Flags:
-    """Flags from the command line over the defaults of the preset that it names."""
+    """Flags from the command line over the defaults of the preset that it names, or of the run that it goes behind."""
+    if (behind := behind_of(arguments, PROG)) is not None:
+        config, shards = config_behind(behind)
+        default = Flags(config, OneRun(shards=shards, behind=behind))
+        flags = parse_flags(Flags, arguments, PROG, DESCRIPTION, default)
+        refuse_other_classifier(flags.config, behind)
+        if flags.launch.init is not None or flags.launch.weights != default.launch.weights:
+            name = "--init" if flags.launch.init is not None else "--weights"
+            raise UserError(f"{name}: --behind takes the classifier of {behind} as it is; leave one of the two out")
+        return flags
     name = preset_of(arguments, PROG)
     flags = _flags_over(name, arguments)
     began_otherwise = flags.launch.run_dir is None and run_folder(flags.config, flags.launch).exists()
@@ -119,7 +153,7 @@ def read_flags(arguments: Sequence[str]) -> Flags:
 def _flags_over(name: PresetName, arguments: Sequence[str]) -> Flags:
     preset = PRESETS[name]()
     default = Flags(preset.config, OneRun(preset=name, log=preset.log, weights=preset.weights))
-    return parse_flags(Flags, arguments, PROG, "Train a classifier on image labels alone.", default)
+    return parse_flags(Flags, arguments, PROG, DESCRIPTION, default)
 
 
 def run_folder(config: Config, launch: OneRun) -> Path:
@@ -172,7 +206,7 @@ def train(
     info = world.together(lambda: run_info(config, shards))
     world.agree_on({flag(name): value for name, value in config.flat().items()} | {"shards": shards.digest})
     all_shards, shards = shards, world.together(lambda: hold_out(shards, config.data.holdout))
-    world.together(lambda: check_batch_size(config.optimizer.batch_size, len(shards.splits["train"]), world))
+    world.together(lambda: check_batch_sizes(config, len(shards.splits["train"]), world))
     if launch.deterministic:
         compute_deterministically()
     if config.views.store_size and not of_one_size(all_shards.splits[shards.splits[config.eval_split].packed_name]):
@@ -212,28 +246,44 @@ def train(
             autocast, threads, launch.deterministic, feed, shards.splits["train"], config.views.store_size, world
         )
         job = Job(run, info, setup, launch.log, launch.step, launch.inexact, launch.checkpoint_minutes, here)
-        world.lead_does(lambda: take_up(job, state, launch.resume, start or StartWeights()))
+        if config.localizer.trains_mask:
+            world.together(lambda: refuse_no_cut(state.classifier))
+        saved = world.lead_does(lambda: take_up(job, state, launch.resume, start or StartWeights()))
         if launch.tensorboard and world.leads:
             run.listeners.append(resources.enter_context(contextlib.closing(Curves(run))).add)
         share_state(state, world)
         announce(job, state, offer_fast=launch.preset == "paper")
-        job = with_features(job, state, all_shards, launch.features, lambda: stop.requested)
+        folder, gives_up = launch.features, lambda: stop.requested
+        classifier_steps, head = config.classifier_steps(len(job.split)), None
         try:
-            train_to_the_end(job, state, stop)
+            if state.step < classifier_steps:
+                of_classifier = with_features(job, state, all_shards, folder, gives_up)
+                train_to_the_end(of_classifier, state, classifier_course(of_classifier, state), stop)
+            if config.localizer.trains_mask:
+                phase = begin_mask_phase(job, state.evaluated, saved, all_shards, folder, gives_up)
+                train_to_the_end(phase.job, phase.state, phase.course, stop)
+                head = phase.training.head
         except BadStep as bad:
             raise world.of_lead(RunFailure(explain_bad_step(bad.step, config, shards, run))) from None
-        evaluation = evaluate_model(state.evaluated, config.eval_split, state.step, setup)
+        model = LocalizingModel(state.evaluated, head)
+        cuts = own_cuts(model, setup)
+        world.lead_does(lambda: run.write_cuts(cuts))
+        evaluation = evaluate_model(model, config.eval_split, config.total_steps(len(job.split)), setup, cuts=cuts)
         world.lead_does(lambda: finish(run, evaluation))  # type: ignore[arg-type]
 
 
-def check_batch_size(batch_size: int, train_images: int, world: World) -> None:
+def check_batch_sizes(config: Config, train_images: int, world: World) -> None:
     """Raise UserError where there are too few images for a batch, or a batch cannot be divided among the processes."""
-    if batch_size > train_images:
-        raise UserError(f"--batch-size {batch_size}: there are {train_images} images to train on")
-    if batch_size % world.size:
-        raise UserError(
-            f"--batch-size {batch_size}: {world.size} processes cannot share it evenly; use a multiple of {world.size}"
-        )
+    sizes = {"--batch-size": config.optimizer.batch_size}
+    if config.localizer.trains_mask:
+        sizes["--head-batch-size"] = config.localizer.head_batch_size
+    for name, size in sizes.items():
+        if size > train_images:
+            raise UserError(f"{name} {size}: there are {train_images} images to train on")
+        if size % world.size:
+            raise UserError(
+                f"{name} {size}: {world.size} processes cannot share it evenly; use a multiple of {world.size}"
+            )
 
 
 def finish(run: RunDir, evaluation: Evaluation) -> None:
@@ -258,12 +308,15 @@ def run_info(config: Config, shards: Shards) -> RunInfo:
 def explain_bad_step(step: int, config: Config, shards: Shards, run: RunDir) -> str:
     """One line: which step was not finite, which images were in it, what to do."""
     split = shards.splits["train"]
-    ids, _ = training_plan(config.seed, len(split), config.optimizer.batch_size)(step)
+    of_head = step - config.classifier_steps(len(split))
+    batch_size = config.optimizer.batch_size if of_head < 0 else config.localizer.head_batch_size
+    name, lr = ("--lr", config.optimizer.lr) if of_head < 0 else ("--head-lr", config.localizer.head_lr)
+    ids, _ = training_plan(config.seed, len(split), batch_size)(step if of_head < 0 else of_head)
     names = split.names(ids)
     text = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return (
         f"{run.folder}: the loss or a gradient of step {step} was not finite (images {text}); no checkpoint was made "
-        f"of it; lower --lr (now {config.optimizer.lr}) or use --precision fp32, with another --run-dir"
+        f"of it; lower {name} (now {lr}) or use --precision fp32, with another --run-dir"
     )
 
 

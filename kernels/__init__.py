@@ -7,12 +7,13 @@ input as it is.
 """
 
 from kernels.augment import Jitter, ViewOptions, show_views
-from kernels.boxes import cam_boxes, cam_boxes_paper2018, cam_component_boxes, cam_levels
+from kernels.boxes import Scale, cam_boxes, cam_boxes_paper2018, cam_component_boxes, cam_levels
 from kernels.overlaps import best_iou, best_iou_paper2018, fixed_box_hits
 from kernels.sweep import sweep_ious, threshold_sweep
 
 __all__ = [
     "Jitter",
+    "Scale",
     "ViewOptions",
     "best_iou",
     "best_iou_paper2018",

@@ -4,17 +4,36 @@ Boxes are half-open int32 `x0,y0,x1,y1`. Whatever is in floating point here is d
 docstrings give and without fastmath, so that the twin in `kernels.reference` gets the same bits and the same boxes.
 """
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 from numba import prange
 
-from kernels.checks import check_unit_interval, checked_maps, checked_size, parts_of, refuse_non_finite
+from kernels.checks import (
+    check_unit_interval,
+    checked_maps,
+    checked_size,
+    parts_of,
+    refuse_non_finite,
+    refuse_other_than_shares,
+)
 from kernels.compiling import njit
 from kernels.components import all_component_boxes, count_components, largest_component_boxes
 from kernels.levels import TOP_LEVEL, paper2018_threshold
 
+Scale = Literal["min-max", "own"]
+"""What a map's values mean. min-max: each map is scaled by its own extremes, so that it always reaches 0 and 1, as a
+class activation map is; own: values are shares of 1 already, as a mask's are, and a map may reach nothing.
+"""
 
-def cam_boxes(cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float) -> npt.NDArray[np.int32]:
+Thresholds = float | npt.NDArray[np.float64]
+"""One for all maps, or one for each: [N]."""
+
+
+def cam_boxes(
+    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: Thresholds, scale: Scale = "min-max"
+) -> npt.NDArray[np.int32]:
     """Boxes int32 [N, 4] of class activation maps by the field's protocol (`strict`: Choe et al. 2020).
 
     `cams` float32 [N, h, w] are upsampled to `size`, height and width or one number for both, v, and normalised: x = (v
@@ -22,14 +41,17 @@ def cam_boxes(cams: npt.NDArray[np.float32], size: int | tuple[int, int], thresh
     one with the most pixels, of equals the one whose first pixel comes first in row order. A constant map says nothing
     about where the object is: its box is 0,0,0,0. No upsampled map is ever stored but one a thread.
 
+    Under the scale `own` x = v, a constant map is the whole or nothing, and a map that keeps nothing has the box
+    0,0,0,0.
+
     Upsampling is bilinear between pixel centres with edges clamped (torch's `align_corners=False`), in float64: first
     along x, then along y, each a + (b - a) * t with t = max(0, (i + 0.5) * in / out - 0.5) - floor(of the same).
 
-    Raises ValueError for another dtype or shape, a map that holds NaN or infinity, a size below 1, and a threshold
-    outside 0..1.
+    Raises ValueError for another dtype or shape, a map that holds NaN or infinity (under `own`, anything outside 0..1),
+    a size below 1, and a threshold outside 0..1.
     """
     check_unit_interval(threshold)
-    return _boxes_of_cams(cams, size, threshold, by_rectangle=False)
+    return _boxes_of_cams(cams, size, threshold, scale, by_rectangle=False)
 
 
 def cam_boxes_paper2018(
@@ -43,39 +65,41 @@ def cam_boxes_paper2018(
     ValueError as `cam_boxes` does.
     """
     check_unit_interval(threshold)
-    boxes = _boxes_of_cams(cams, size, paper2018_threshold(threshold), by_rectangle=True)
+    boxes = _boxes_of_cams(cams, size, paper2018_threshold(threshold), "min-max", by_rectangle=True)
     boxes[boxes[:, 2] > 0, 2:] += 1
     return boxes
 
 
 def cam_component_boxes(
-    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float
+    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: Thresholds, scale: Scale = "min-max"
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """All components of x >= `threshold`, x as in `cam_boxes`: boxes int32 [M, 4], pixel counts int32 [M], peaks
     float64 [M] and offsets int64 [N + 1].
 
     Map n owns rows offsets[n] up to offsets[n + 1], possibly none, in row order of the components' first pixels. A peak
-    is the greatest x in a box. A constant map has no component. Raises ValueError as `cam_boxes` does.
+    is the greatest x in a box. Under `min-max` a constant map has no component. Raises ValueError as `cam_boxes` does.
     """
     check_unit_interval(threshold)
-    cams, rows, columns, bits = _kept_bits(cams, size, threshold)
+    cams, rows, columns, bits = _kept_bits(cams, size, threshold, scale)
     width, parts = len(columns[0]), parts_of(cams)
     offsets = np.zeros(len(cams) + 1, np.int64)
     np.cumsum(count_components(bits, width, parts), out=offsets[1:])
     boxes, pixels = all_component_boxes(bits, width, offsets, parts)
-    return boxes, pixels, _find_peaks(cams, *rows, *columns, boxes, offsets, parts), offsets
+    return boxes, pixels, _find_peaks(cams, *rows, *columns, scale == "own", boxes, offsets, parts), offsets
 
 
-def cam_levels(cams: npt.NDArray[np.float32], size: int | tuple[int, int]) -> npt.NDArray[np.uint8]:
+def cam_levels(
+    cams: npt.NDArray[np.float32], size: int | tuple[int, int], scale: Scale = "min-max"
+) -> npt.NDArray[np.uint8]:
     """Class activation maps [N, h, w] as uint8 [N, H, W] for `threshold_sweep` and `sweep_ious`.
 
     A pixel's level is the largest k with x >= `levels.threshold_of(k)` in float64, x as in `cam_boxes`: so the box at a
-    level is that of `cam_boxes` at its threshold, exactly. A constant map has level 0 everywhere (and its box at level
-    0 is the whole map, which `cam_boxes` does not say of it). Raises ValueError as `cam_boxes` does.
+    level is that of `cam_boxes` at its threshold, exactly. Under `min-max` a constant map has level 0 everywhere (and
+    its box at level 0 is the whole map, which `cam_boxes` does not say of it). Raises ValueError as `cam_boxes` does.
     """
-    cams, rows, columns = _checked_cams(cams, size)
+    cams, rows, columns = _checked_cams(cams, size, scale)
     levels = np.empty((len(cams), len(rows[0]), len(columns[0])), np.uint8)
-    _find_levels(cams, *rows, *columns, levels, parts_of(cams))
+    _find_levels(cams, *rows, *columns, scale == "own", levels, parts_of(cams))
     return levels
 
 
@@ -84,29 +108,36 @@ Positions = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.f
 
 
 def _checked_cams(
-    cams: npt.NDArray[np.float32], size: int | tuple[int, int]
+    cams: npt.NDArray[np.float32], size: int | tuple[int, int], scale: Scale
 ) -> tuple[npt.NDArray[np.float32], Positions, Positions]:
     """The maps, C-contiguous, and where their upsampled rows and columns are taken from."""
     cams = checked_maps(cams, (np.float32,))
     height, width = checked_size(size)
     refuse_non_finite(np.all(np.isfinite(cams), axis=(1, 2)))
+    if scale == "own":
+        refuse_other_than_shares(cams)
     return cams, _source_positions(cams.shape[1], height), _source_positions(cams.shape[2], width)
 
 
 def _kept_bits(
-    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float
+    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: Thresholds, scale: Scale
 ) -> tuple[npt.NDArray[np.float32], Positions, Positions, npt.NDArray[np.uint64]]:
     """What `_checked_cams` gives, and the masks of what reaches `threshold`: one bit a pixel, rows of whole words."""
-    cams, rows, columns = _checked_cams(cams, size)
+    cams, rows, columns = _checked_cams(cams, size, scale)
+    thresholds = np.ascontiguousarray(np.broadcast_to(np.float64(threshold), len(cams)))
     bits = np.empty((len(cams), len(rows[0]), 8 * ((len(columns[0]) + 63) // 64)), np.uint8)
-    _keep_high_activations(cams, *rows, *columns, threshold, bits, parts_of(cams))
+    _keep_high_activations(cams, *rows, *columns, scale == "own", thresholds, bits, parts_of(cams))
     return cams, rows, columns, bits.view(np.uint64)
 
 
 def _boxes_of_cams(
-    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float, by_rectangle: bool
+    cams: npt.NDArray[np.float32],
+    size: int | tuple[int, int],
+    threshold: Thresholds,
+    scale: Scale,
+    by_rectangle: bool,
 ) -> npt.NDArray[np.int32]:
-    cams, _, columns, bits = _kept_bits(cams, size, threshold)
+    cams, _, columns, bits = _kept_bits(cams, size, threshold, scale)
     return largest_component_boxes(bits, len(columns[0]), by_rectangle, parts_of(cams))
 
 
@@ -126,11 +157,14 @@ def _keep_high_activations(
     left: npt.NDArray[np.int64],
     right: npt.NDArray[np.int64],
     across: npt.NDArray[np.float64],
-    threshold: float,
+    own_scale: bool,
+    thresholds: npt.NDArray[np.float64],
     bits: npt.NDArray[np.uint8],
     parts: int,
 ) -> None:
-    """Upsample, normalise and set the bits of pixels >= threshold; none of a constant map."""
+    """Upsample, scale and set the bits of pixels >= the map's threshold; none of a constant map that is min-max
+    scaled.
+    """
     count = len(cams)
     height, width = len(top), len(left)
     for part in prange(parts):
@@ -141,8 +175,10 @@ def _keep_high_activations(
         for index in range(part * count // parts, (part + 1) * count // parts):
             _stretch_across(cams, index, left, right, across, rows)
             low, high = _stretch_down(rows, top, bottom, down, pixels, extremes)
+            if own_scale:
+                low, high = 0.0, 1.0
             if high > low:
-                _mask_normalised(pixels, low, high, threshold, mask)
+                _mask_normalised(pixels, low, high, thresholds[index], mask)
             else:
                 mask[:] = 0
             _pack(mask.view(np.uint64), bits, index)
@@ -157,10 +193,11 @@ def _find_levels(
     left: npt.NDArray[np.int64],
     right: npt.NDArray[np.int64],
     across: npt.NDArray[np.float64],
+    own_scale: bool,
     levels: npt.NDArray[np.uint8],
     parts: int,
 ) -> None:
-    """Upsample, normalise and quantise; 0 everywhere for a constant map."""
+    """Upsample, scale and quantise; 0 everywhere for a constant map that is min-max scaled."""
     count = len(cams)
     height, width = len(top), len(left)
     for part in prange(parts):
@@ -170,6 +207,8 @@ def _find_levels(
         for index in range(part * count // parts, (part + 1) * count // parts):
             _stretch_across(cams, index, left, right, across, rows)
             low, high = _stretch_down(rows, top, bottom, down, pixels, extremes)
+            if own_scale:
+                low, high = 0.0, 1.0
             if high > low:
                 _quantise(pixels, low, high, levels, index)
             else:
@@ -185,11 +224,12 @@ def _find_peaks(
     left: npt.NDArray[np.int64],
     right: npt.NDArray[np.int64],
     across: npt.NDArray[np.float64],
+    own_scale: bool,
     boxes: npt.NDArray[np.int32],
     offsets: npt.NDArray[np.int64],
     parts: int,
 ) -> npt.NDArray[np.float64]:
-    """Upsample and normalise once more; the greatest value in each box: [M]."""
+    """Upsample and scale once more; the greatest value in each box: [M]."""
     count = len(cams)
     peaks = np.empty(len(boxes))
     for part in prange(parts):
@@ -201,6 +241,8 @@ def _find_peaks(
                 continue
             _stretch_across(cams, index, left, right, across, rows)
             low, high = _stretch_down(rows, top, bottom, down, pixels, extremes)
+            if own_scale:
+                low, high = 0.0, 1.0
             for row in range(offsets[index], offsets[index + 1]):
                 x0, y0, x1, y1 = boxes[row]
                 peaks[row] = (pixels[y0:y1, x0:x1].max() - low) / (high - low)

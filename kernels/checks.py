@@ -29,16 +29,24 @@ def checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def check_unit_interval(threshold: float) -> None:
+def check_unit_interval(threshold: float | npt.NDArray[np.float64]) -> None:
     """Refuse a threshold outside 0..1."""
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}, expected 0..1, a share of the normalised map's maximum")
+    values = np.atleast_1d(threshold)
+    if len(bad := values[~((values >= 0) & (values <= 1))]):
+        raise ValueError(f"threshold is {bad[0]}, expected 0..1, a share of the normalised map's maximum")
 
 
 def refuse_non_finite(finite: npt.NDArray[np.bool_]) -> None:
     """Name the first map of which `finite` [N] says that it is not."""
     if not finite.all():
         raise ValueError(f"map {np.argmin(finite)} holds NaN or infinity")
+
+
+def refuse_other_than_shares(maps: npt.NDArray) -> None:
+    """Name the first map that holds something outside 0..1."""
+    if len(maps) and (maps.min() < 0 or maps.max() > 1):
+        first = np.argmax((maps < 0).any(axis=(1, 2)) | (maps > 1).any(axis=(1, 2)))
+        raise ValueError(f"map {first} holds values outside 0..1, which are not shares of 1; use the scale min-max")
 
 
 def checked_boxes(boxes: npt.NDArray, name: str) -> npt.NDArray:

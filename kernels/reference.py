@@ -48,12 +48,17 @@ def sweep_ious(
     return of_largest, best_of_all
 
 
-def cam_boxes(cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float) -> npt.NDArray[np.int32]:
+def cam_boxes(
+    cams: npt.NDArray[np.float32],
+    size: int | tuple[int, int],
+    threshold: float | npt.NDArray[np.float64],
+    scale: str = "min-max",
+) -> npt.NDArray[np.int32]:
     """Twin of `kernels.cam_boxes`."""
     boxes = []
-    for cam in cams:
-        x = normalise(upsample(cam, size))
-        boxes.append(NO_BOX if x is None else _most_pixels(x >= threshold))
+    for cam, own_threshold in zip(cams, np.broadcast_to(threshold, len(cams)), strict=True):
+        x = scaled(upsample(cam, size), scale)
+        boxes.append(NO_BOX if x is None else _most_pixels(x >= own_threshold))
     return np.array(boxes, np.int32).reshape(-1, 4)
 
 
@@ -74,16 +79,19 @@ def cam_boxes_paper2018(
 
 
 def cam_component_boxes(
-    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float
+    cams: npt.NDArray[np.float32],
+    size: int | tuple[int, int],
+    threshold: float | npt.NDArray[np.float64],
+    scale: str = "min-max",
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Twin of `kernels.cam_component_boxes`."""
     boxes, pixels, peaks, numbers = [], [], [], []
-    for cam in cams:
-        x = normalise(upsample(cam, size))
+    for cam, own_threshold in zip(cams, np.broadcast_to(threshold, len(cams)), strict=True):
+        x = scaled(upsample(cam, size), scale)
         if x is None:
             numbers.append(0)
             continue
-        components = _components(x >= threshold)
+        components = _components(x >= own_threshold)
         numbers.append(len(components))
         for count, (x0, y0, x1, y1) in components:
             boxes.append((x0, y0, x1, y1))
@@ -93,12 +101,14 @@ def cam_component_boxes(
     return np.array(boxes, np.int32).reshape(-1, 4), np.array(pixels, np.int32), np.array(peaks, np.float64), offsets
 
 
-def cam_levels(cams: npt.NDArray[np.float32], size: int | tuple[int, int]) -> npt.NDArray[np.uint8]:
+def cam_levels(
+    cams: npt.NDArray[np.float32], size: int | tuple[int, int], scale: str = "min-max"
+) -> npt.NDArray[np.uint8]:
     """Twin of `kernels.cam_levels`: how many of the thresholds above 0 each pixel reaches."""
     height, width = (size, size) if isinstance(size, int) else size
     levels = np.zeros((len(cams), height, width), np.uint8)
     for cam, own in zip(cams, levels, strict=True):
-        x = normalise(upsample(cam, size))
+        x = scaled(upsample(cam, size), scale)
         if x is not None:
             own[:] = (x[..., np.newaxis] >= np.arange(1, LEVELS) / (LEVELS - 1)).sum(axis=-1)
     return levels
@@ -124,6 +134,11 @@ def normalise(pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None
     if pixels.min() == pixels.max():
         return None
     return (pixels - pixels.min()) / (pixels.max() - pixels.min())
+
+
+def scaled(pixels: npt.NDArray[np.float64], scale: str) -> npt.NDArray[np.float64] | None:
+    """The pixels as shares of 1 under a scale, or None where they say nothing."""
+    return pixels if scale == "own" else normalise(pixels)
 
 
 def best_iou(boxes: npt.NDArray, truths: npt.NDArray, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

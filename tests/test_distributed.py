@@ -112,10 +112,10 @@ def in_turn(shards: Path, parts_of_step, network: tuple[str, ...] = OURS):
             view = config.views, config.seed, *moments
             parts = [DaliBatches(Stream(split, plan, size, *view), CPU, threads=1, start=step) for plan in plans]
         for rank, batch in enumerate(map(next, parts)):
-            loss, correct = loss_of(batch.images, batch.labels)
+            loss, counts = loss_of(batch.images, batch.labels)
             (loss / count).backward()
             losses[step] += loss.item() / count
-            corrects[step] += int(correct)
+            corrects[step] += int(counts["correct"])
             if rank == 0:  # its BN statistics are the model's
                 kept = [buffer.clone() for buffer in state.model.buffers()]
         for buffer, held in zip(state.model.buffers(), kept, strict=True):

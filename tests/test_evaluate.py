@@ -25,6 +25,7 @@ from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.host.processes import ALONE
+from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.preact_resnet import build_preact_resnet
 from fastwsol.prediction.predictor import boxes_of_maps
 from fastwsol.runs import checkpoint
@@ -79,7 +80,7 @@ def test_fast_and_slow_evaluators_count_the_same(synthetic_shards):
     split = open_shards(synthetic_shards).splits["val"]
     rng = np.random.default_rng(0)
     predicted = np.stack([rng.permutation(4) for _ in range(len(split))])
-    outputs = Outputs(predicted, rng.standard_normal((len(split), 8, 8)).astype(np.float32))
+    outputs = Outputs(predicted, {"cam": rng.standard_normal((len(split), 8, 8)).astype(np.float32)})
     truths = [
         split.boxes[start:stop].tolist() for start, stop in zip(split.box_offsets, split.box_offsets[1:], strict=False)
     ]
@@ -94,7 +95,7 @@ def test_padding_and_batches_do_not_show(synthetic_shards):
     shards = open_shards(synthetic_shards)
     split, rows = shards.splits["val"], np.arange(300) % 40
     setup = setup_of(shards)
-    model = build_preact_resnet(18, "C", 4, seed=0)
+    model = LocalizingModel(build_preact_resnet(18, "C", 4, seed=0))
     whole = forward_split(model, split, setup)
     padded = forward_split(model, split.subset("val", rows), setup)
     assert np.array_equal(whole.predicted[rows], padded.predicted)
@@ -106,11 +107,12 @@ def test_maps_are_of_the_true_class(synthetic_shards):
     shards = open_shards(synthetic_shards)
     split = shards.splits["val"]
     setup = setup_of(shards)
-    model = build_preact_resnet(18, "C", 4, seed=0)
+    network = build_preact_resnet(18, "C", 4, seed=0)
+    model = LocalizingModel(network)
     outputs = forward_split(model, split, setup)
-    kept = model.fc.weight.detach().clone()
+    kept = network.fc.weight.detach().clone()
     with torch.no_grad():
-        model.fc.weight[0] = 0
+        network.fc.weight[0] = 0
     changed = forward_split(model, split, setup)
     assert kept[0].any()
     assert (changed.cams[split.labels == 0] == 0).all()

@@ -35,7 +35,7 @@ def test_a_gradient_that_is_not_finite_is_caught_when_the_loss_is():
     def loss_of(images, labels):
         logits, _ = state.model(images)
         zero = logits.sum() * 0
-        return 1 + torch.sqrt(zero * zero), torch.tensor(0)  # 1, with the gradient 0/0
+        return 1 + torch.sqrt(zero * zero), {"correct": torch.tensor(0)}  # 1, with the gradient 0/0
 
     step.train_step(state, loss_of, torch.zeros(2, 3, 64, 64), torch.zeros(2, dtype=torch.int64), 0.1)
     with pytest.raises(step.BadStep):

@@ -58,17 +58,26 @@ def localize(
     size: Size,
     widths: npt.ArrayLike,
     heights: npt.ArrayLike,
-    threshold: float,
+    threshold: float | npt.NDArray[np.float64],
+    scale: kernels.Scale = "min-max",
 ) -> npt.NDArray[np.float32]:
-    """One box an image, float32 [N, 4] in its original pixels, from maps float32 [N, h, w]; 0,0,0,0 for a constant map.
+    """One box an image, float32 [N, 4] in its original pixels, from maps float32 [N, h, w]; 0,0,0,0 where nothing is
+    kept.
 
-    `size` is what maps are upsampled to; what reaches `threshold` of a map's maximum is kept, by the protocol's rule.
-    Raises ValueError for an unknown protocol, a map that holds NaN or infinity, a threshold outside 0..1 and sizes that
-    are not positive.
+    `size` is what maps are upsampled to; what reaches `threshold` (under `strict` also one an image, [N]) on the maps'
+    `scale` is kept, by the protocol's rule; of a constant map that is min-max scaled, nothing. Raises ValueError for an
+    unknown protocol, a map that holds NaN or infinity, a threshold outside 0..1 and sizes that are not positive.
     """
     _check(protocol)
-    boxes_of = kernels.cam_boxes if protocol == "strict" else kernels.cam_boxes_paper2018
-    boxes = [boxes_of(cams[part], size, threshold) for part in _parts(len(cams), size)]
+    boxes = []
+    for part in parts_of_maps(len(cams), size):
+        if protocol == "strict":
+            own = threshold[part] if isinstance(threshold, np.ndarray) else threshold
+            boxes.append(kernels.cam_boxes(cams[part], size, own, scale))
+        else:
+            assert scale == "min-max"
+            assert not isinstance(threshold, np.ndarray)
+            boxes.append(kernels.cam_boxes_paper2018(cams[part], size, threshold))
     return to_original(np.concatenate([np.empty((0, 4), np.int32), *boxes]), widths, heights, size)
 
 
@@ -92,19 +101,21 @@ def curve_hits(
     truths: npt.NDArray[np.float32],
     offsets: npt.NDArray[np.int64],
     iou_thresholds: Sequence[float],
+    scale: kernels.Scale = "min-max",
 ) -> CurveHits:
     """The hits of maps float32 [N, h, w] at all levels; arguments as in `localize` and `score_boxes`.
 
-    At each level they equal the hits of `localize` at the level's threshold. A constant map hits nothing.
+    At each level they equal the hits of `localize` at the level's threshold. A constant map that is min-max scaled hits
+    nothing.
     """
     shape = (len(cams), len(iou_thresholds), LEVELS)
     single, multiple = np.zeros(shape, bool), np.zeros(shape, bool)
-    for part in _parts(len(cams), size):
-        levels = kernels.cam_levels(cams[part], size)
+    for part in parts_of_maps(len(cams), size):
+        levels = kernels.cam_levels(cams[part], size, scale)
         own = offsets[part.start : part.stop + 1]
         sizes = np.stack([widths[part], heights[part]], axis=1).astype(np.int32)
         ious = kernels.sweep_ious(levels, truths[own[0] : own[-1]], own - own[0], sizes)
-        varied = (levels.max(axis=(1, 2)) > 0)[:, np.newaxis, np.newaxis]
+        varied = ((levels.max(axis=(1, 2)) > 0) | (scale == "own"))[:, np.newaxis, np.newaxis]
         for flags, iou in ((single, ious[0]), (multiple, ious[1])):
             flags[part] = iou[:, np.newaxis] >= np.asarray(iou_thresholds)[:, np.newaxis]
             flags[part] &= varied
@@ -136,7 +147,7 @@ def _check(protocol: str) -> None:
         raise ValueError(f"there is no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
 
 
-def _parts(count: int, size: Size) -> list[slice]:
+def parts_of_maps(count: int, size: Size) -> list[slice]:
     """Slices of `count` maps, each of as many as are upsampled to `size` at a time."""
     height, width = _both(size)
     at_once = max(1, _PIXELS_AT_ONCE // max(1, height * width))

@@ -83,18 +83,83 @@ def print_summary(
                 at = "/".join(dict.fromkeys(_tau(other["thresholds"][t]) for t in ("0.5", "0.7")))
                 cells = _cells(names, other["rates"], other["intervals"], beside=True)
                 table.add_row(f"{other['kind']} at {at}, strict", *cells)
+        for each in _beside_cam(report):
+            cells = _cells(names, each["rates"], each["intervals"], beside=True)
+            table.add_row(f"{each['name']}, {_cut_text(each['cut'])}", *cells, style="bold")
         table.add_section()
         for baseline in report["baselines"]:
             if baseline["iou_threshold"] in (None, 0.5, 0.7):
                 table.add_row(f"{baseline['name']}, strict", *_cells(names, baseline["rates"]["strict"]))
         out.print(table)
-        out.print(f"A threshold is a share of the map's maximum. {_INTERVALS}")
+        out.print(f"A threshold is a share of the map's maximum, a mask's of 1. {_INTERVALS}")
         for other in report["strict_at"]:
             if other["kind"] == "chosen":
                 out.print(f"The threshold was {other['name']}.")
         _print_no_fixed_box(report, why_no_fixed_box, out)
+    print_warnings(report, out)
     rest = f"{path} holds the rest, {path.with_suffix('.csv').name} each image; " if path is not None else ""
     out.print(f"{rest}--all-tables prints every table.")
+
+
+def _beside_cam(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The localizers of a report but for `cam`, which its other numbers are of."""
+    return [each for each in report.get("localizers", []) if each["name"] != "cam"]
+
+
+def _cut_text(cut: dict[str, Any]) -> str:
+    """Where maps were cut, in a few words."""
+    if cut["value"] is None:
+        return f"{cut['rule']}"
+    return f"at {_tau(cut['value'])}" + ("" if cut["rule"] == "fixed" else f" ({cut['rule']})")
+
+
+_COLLAPSED = 0.02
+_WHOLE = 0.9
+
+
+def print_warnings(report: dict[str, Any], out: Console) -> None:
+    """Say where the maps of a mask look as no object does, which needs no box to be seen."""
+    for each in report.get("localizers", []):
+        if each["scale"] != "own":
+            continue
+        look, share = each["maps"], f"{100 * each['maps']['mean_area']:.0f} % of the image"
+        if look["mean_area"] < _COLLAPSED or look["empty"] > _WHOLE:
+            out.print(f"warning: {each['name']}: masks have collapsed ({share} on average)")
+        elif look["mean_area"] > _WHOLE or look["three_edges"] > _WHOLE:
+            edges = f"{100 * look['three_edges']:.0f} % reach three edges"
+            out.print(f"warning: {each['name']}: masks are nearly the whole image ({share} on average, {edges})")
+
+
+def _print_localizers(report: dict[str, Any], out: Console) -> None:
+    """Each localizer at the run's cut, at the oracle, and how much the two differ."""
+    names = _columns(report)
+    table = table_of("localizers, strict, each at its own cut and at the oracle's", [title_of(name) for name in names])
+    for each in report.get("localizers", []):
+        kind = "class-specific" if each["class_specific"] else "one for all classes"
+        first = f"{each['name']} ({each['scale']}, {kind}), {_cut_text(each['cut'])}"
+        table.add_row(first, *_cells(names, each["rates"], each["intervals"]), style="bold")
+        oracle = each["oracle"]
+        at = "/".join(_tau(oracle["thresholds"][str(t)]) for t in IOU_THRESHOLDS)
+        table.add_row(f"oracle (at {at})", *_cells(names, oracle["rates"]))
+        gaps = {
+            name: None if rate is None or each["rates"].get(name) is None else rate - each["rates"][name]
+            for name, rate in oracle["rates"].items()
+        }
+        table.add_row("gap", *_cells(names, gaps), end_section=True)
+    out.print(table)
+    _print_looks(report, out)
+
+
+def _print_looks(report: dict[str, Any], out: Console) -> None:
+    """What can be told of maps without a box."""
+    columns = ["mean area", "three edges", "empty", "class\ninside", "class\noutside"]
+    table = table_of("maps at the cut, of all images, without a box", columns)
+    for each in report.get("localizers", []):
+        look, classes = each["maps"], each.get("classes", {})
+        shares = [look["mean_area"], look["three_edges"], look["empty"], classes.get("inside"), classes.get("outside")]
+        table.add_row(each["name"], *(percent_text(None if share is None else 100 * share) for share in shares))
+    out.print(table)
+    out.print("Class inside, outside: the mean probability of the true class under the mask, and under the rest of it.")
 
 
 _INTERVALS = "± half of a 95 % interval, by resampling these images (not the training)."
@@ -130,6 +195,9 @@ def print_numbers(
     out.print(f"\n{heading}")
     if not report["images_with_boxes"]:
         _print_classification(report, row_name, per_class, out)
+        if report.get("localizers"):
+            _print_looks(report, out)
+            print_warnings(report, out)
         return
     _print_left_out(report, out)
     names = _columns(report)
@@ -148,6 +216,9 @@ def print_numbers(
             box = ",".join(str(edge) for edge in baseline["box"])
             table.add_row(f"{baseline['name']} ({box})", *_cells(names, baseline["rates"][protocol]))
         out.print(table)
+    if report.get("localizers"):
+        _print_localizers(report, out)
+        print_warnings(report, out)
     _print_oracles(report, row_name, out)
     _print_sizes(report, row_name, out)
     if per_class and report["classes"]:

@@ -4,7 +4,7 @@ Several processes share it by whole batches. The batches hold the same images fo
 does not depend on it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,7 @@ from fastwsol.host.command_line import image_ticker
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import RunFailure
 from fastwsol.host.processes import World
-from fastwsol.network.cam import maps_of_classes
-from fastwsol.network.classifier import Classifier
+from fastwsol.localizer.localizing import LocalizingModel
 
 BATCH_SIZE = 256
 """Images of up to 64 pixels a side that are passed through the network at a time."""
@@ -52,33 +51,51 @@ class Outputs:
 
     predicted: NDArray[np.int64]
     """The classes of the five highest logits (of all where there are fewer), highest first: [N, 5]."""
-    cams: NDArray[np.float32]
-    """Maps of the class asked for: [N, h, w]."""
+    maps: dict[str, NDArray[np.float32]]
+    """By localizer, of the class asked for: [N, h, w]."""
+
+    @property
+    def cams(self) -> NDArray[np.float32]:
+        """The class activation maps."""
+        return self.maps["cam"]
 
 
-def forward_split(model: Classifier, split: Split, setup: EvaluationSetup, cam_class: CamClass = "truth") -> Outputs:
+JUST_CAM = ("cam",)
+
+
+def forward_split(
+    model: LocalizingModel,
+    split: Split,
+    setup: EvaluationSetup,
+    cam_class: CamClass = "truth",
+    localizers: Sequence[str] = JUST_CAM,
+) -> Outputs:
     """Run the model over every image of `split` once, in evaluation mode; its mode before is restored.
 
-    The leading process's BN statistics become every process's. Raises RunFailure naming an image where maps are not
-    finite.
+    localizers: the names of those whose maps are made. The leading process's BN statistics become every process's.
+    Raises RunFailure naming an image where maps are not finite.
     """
     world, classes = setup.world, len(setup.shards.manifest.classes)
-    side = setup.config.views.image_size // model.map_stride
+    modes = [(module, module.training) for module in model.modules()]
     predicted = torch.zeros(len(split), min(BEYOND_TOP_5, classes), dtype=torch.int64)
-    cams = torch.zeros(len(split), side, side)
-    was_training = model.training
     model.eval()
     try:
         world.share_from_lead(model.buffers())
+        sizes = model.map_sizes(setup.config.views.image_size, setup.autocast.device)
+        maps = {name: torch.zeros(len(split), *sizes[name]) for name in localizers}
         with torch.inference_mode():
-            for rows, of_batch, maps in _batches(model, split, setup, cam_class):
+            for rows, of_batch, maps_of_batch in _batches(model, split, setup, cam_class, localizers):
                 predicted[rows] = of_batch.cpu()
-                cams[rows] = maps.cpu()
+                for name, of_localizer in maps_of_batch.items():
+                    maps[name][rows] = of_localizer.cpu()
     finally:
-        model.train(was_training)
+        for module, was_training in modes:
+            module.training = was_training
     world.add_up(predicted)
-    world.add_up(cams)
-    if len(bad := np.flatnonzero(~torch.isfinite(cams).all(dim=(1, 2)).numpy())):
+    finite = torch.ones(len(split), dtype=torch.bool)
+    for of_localizer in maps.values():
+        finite &= torch.isfinite(world.add_up(of_localizer)).all(dim=2).all(dim=1)
+    if len(bad := np.flatnonzero(~finite.numpy())):
         raise world.of_lead(
             RunFailure(
                 f"the maps of {len(bad)} of {len(split)} {split.name} images are not finite, "
@@ -86,12 +103,12 @@ def forward_split(model: Classifier, split: Split, setup: EvaluationSetup, cam_c
                 f"checkpoint, or train with a lower --lr"
             )
         )
-    return Outputs(predicted.numpy(), cams.numpy())
+    return Outputs(predicted.numpy(), {name: of_localizer.numpy() for name, of_localizer in maps.items()})
 
 
 def _batches(
-    model: Classifier, split: Split, setup: EvaluationSetup, cam_class: CamClass
-) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    model: LocalizingModel, split: Split, setup: EvaluationSetup, cam_class: CamClass, localizers: Sequence[str]
+) -> Iterator[tuple[slice, torch.Tensor, dict[str, torch.Tensor]]]:
     """Yield rows of the split with their predictions and maps, this process's part; padding has been cut off."""
     config, world = setup.config, setup.world
     size = min(images_at_once(config.views.image_size), len(split))
@@ -102,12 +119,13 @@ def _batches(
     for number in range(world.rank, -(-len(split) // size), world.size):
         batch = next(batches)
         with setup.autocast():
-            logits, features = model(batch.images)
+            passed = model(batch.images)
         # Sorted stably: of equal logits the class that comes first stands first, as argmax has it.
-        predicted = logits.argsort(dim=1, descending=True, stable=True)[:, :BEYOND_TOP_5]
-        maps = maps_of_classes(model, features, batch.labels if cam_class == "truth" else predicted[:, 0])
+        predicted = passed.logits.argsort(dim=1, descending=True, stable=True)[:, :BEYOND_TOP_5]
+        classes = batch.labels if cam_class == "truth" else predicted[:, 0]
         valid = valid_images(number, len(split), size)
-        yield slice(number * size, number * size + valid), predicted[:valid], maps[:valid]
+        maps = {name: model.maps(name, passed, classes)[:valid] for name in localizers}
+        yield slice(number * size, number * size + valid), predicted[:valid], maps
         if world.leads:
             ticker.update(number * size + valid)
     ticker.close()

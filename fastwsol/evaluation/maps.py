@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+import kernels
 from fastwsol.evaluation.boxes import PROTOCOLS, CurveHits, Size, curve_hits, localize, score_boxes, to_original
 from fastwsol.evaluation.choe2020 import WsolevalSweep, sweep
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
@@ -40,6 +41,10 @@ class Maps(Protocol):
     def square(self) -> int:
         """The side, in pixels, of the square that fixed boxes are made in and the older evaluator's maps are of."""
 
+    @property
+    def scale(self) -> kernels.Scale:
+        """What their values mean."""
+
     def read(self, row: int) -> NDArray[np.float32]:
         """The map [h, w] of one image. Raises UserError where it cannot be had."""
 
@@ -49,10 +54,11 @@ class Maps(Protocol):
 
 @dataclass(frozen=True)
 class NetworkMaps:
-    """The maps that a network gave, float32 [N, h, w], and the side of its square."""
+    """The maps that a network gave, float32 [N, h, w], the side of its square, and their scale."""
 
     cams: NDArray[np.float32]
     square: int
+    scale: kernels.Scale = "min-max"
 
     def read(self, row: int) -> NDArray[np.float32]:
         """The map [h, w] of one image."""
@@ -77,7 +83,7 @@ class Localized:
     """What the maps of N images say."""
 
     boxes: dict[str, MeasuredBoxes]
-    """At `CAM_THRESHOLD`, by protocol."""
+    """At `CAM_THRESHOLD`, by protocol; of maps on their own scale under `strict` alone."""
     at_asked: MeasuredBoxes | None
     """Under `strict` at a threshold that was asked for."""
     curve: CurveHits
@@ -92,20 +98,23 @@ def localize_maps(
 
     tick: is told how many maps are done.
     """
-    count, shown = len(truths), truths.shown
+    count, shown, scale = len(truths), truths.shown, maps.scale
     shape = (count, len(IOU_THRESHOLDS), LEVELS)
     curve = CurveHits(np.zeros(shape, bool), np.zeros(shape, bool))
-    boxes = {protocol: _nothing_yet(count) for protocol in PROTOCOLS}
+    protocols = PROTOCOLS if scale == "min-max" else ("strict",)
+    boxes = {protocol: _nothing_yet(count) for protocol in protocols}
     at_asked = None if threshold is None else _nothing_yet(count)
     images = 0
     for group in maps.groups(shown):
         rows, own = group.rows, shown.of_rows(group.rows)
         with kernel_threads(len(rows)):
-            for protocol in PROTOCOLS:
-                _fill(boxes[protocol], group, own, protocol, CAM_THRESHOLD)
+            for protocol in protocols:
+                _fill(boxes[protocol], group, own, protocol, CAM_THRESHOLD, scale)
             if at_asked is not None and threshold is not None:
-                _fill(at_asked, group, own, "strict", threshold)
-            hits = curve_hits(group.cams, group.size, own.widths, own.heights, own.boxes, own.offsets, IOU_THRESHOLDS)
+                _fill(at_asked, group, own, "strict", threshold, scale)
+            hits = curve_hits(
+                group.cams, group.size, own.widths, own.heights, own.boxes, own.offsets, IOU_THRESHOLDS, scale
+            )
         curve.single[rows], curve.multiple[rows] = hits.single, hits.multiple
         images += len(rows)
         tick(images)
@@ -118,8 +127,10 @@ def _nothing_yet(count: int) -> MeasuredBoxes:
     return MeasuredBoxes(np.zeros((count, 4), np.float32), np.full(count, np.nan))
 
 
-def _fill(boxes_of_all: MeasuredBoxes, group: MapGroup, own: Truths, protocol: str, threshold: float) -> None:
-    boxes = localize(group.cams, protocol, group.size, own.widths, own.heights, threshold)
+def _fill(
+    boxes_of_all: MeasuredBoxes, group: MapGroup, own: Truths, protocol: str, threshold: float, scale: kernels.Scale
+) -> None:
+    boxes = localize(group.cams, protocol, group.size, own.widths, own.heights, threshold, scale)
     boxes_of_all.boxes[group.rows] = boxes
     boxes_of_all.ious[group.rows] = score_boxes(boxes, own.boxes, own.offsets, protocol)
 

@@ -40,7 +40,7 @@ from fastwsol.host.command_line import image_ticker
 from fastwsol.host.environment import environment
 from kernels.levels import threshold_of
 
-REPORT_FORMAT_VERSION = 4
+REPORT_FORMAT_VERSION = 5
 RESAMPLES = 1000
 
 
@@ -77,8 +77,9 @@ class EvaluatedImages:
 class Question:
     """What a report is asked for beyond the rates at the fixed threshold."""
 
-    threshold: float | Literal["auto"] | None = None
-    """Another threshold to report at. auto: the one that is best on other images; `measure` is given it."""
+    threshold: float | Literal["auto", "box-free", "otsu"] | None = None
+    """Another threshold to report at. auto: the one that is best on other images; `measure` is given it. box-free and
+    otsu: of localizers alone."""
     wsoleval: bool = False
     """Add the protocol of the older evaluator."""
     cam_class: CamClass = "truth"
@@ -87,7 +88,7 @@ class Question:
     @property
     def fixed_threshold(self) -> float | None:
         """The threshold, where it is a number."""
-        return None if self.threshold == "auto" else self.threshold
+        return None if isinstance(self.threshold, str) else self.threshold
 
 
 NOTHING_MORE = Question()
@@ -214,7 +215,7 @@ def numbers_of(
     by_protocol = {name: outcomes_of(hits_of(each.ious, name)) for name, each in localized.boxes.items()}
     elsewhere = _at_other_thresholds(localized, question.fixed_threshold, chosen)
     outcomes_elsewhere = [outcomes_of(each.hits) for each in elsewhere]
-    intervals = _intervals([*by_protocol.values(), *outcomes_elsewhere])
+    intervals = intervals_of([*by_protocol.values(), *outcomes_elsewhere])
     baselines = [
         {
             "kind": each.kind,
@@ -231,9 +232,9 @@ def numbers_of(
         for each in fixed
     ]
     curve = localized.curve
-    oracles = {"strict": _oracles(curve.single, curve.multiple, truths.has_boxes)}
+    best_possible = {"strict": oracles(curve.single, curve.multiple, truths.has_boxes)}
     if localized.wsoleval is not None:
-        oracles["wsoleval"] = _oracles(*hits_at_cuts(localized.wsoleval, IOU_THRESHOLDS), truths.has_boxes)
+        best_possible["wsoleval"] = oracles(*hits_at_cuts(localized.wsoleval, IOU_THRESHOLDS), truths.has_boxes)
     return {
         "cam_class": cam_class,
         "cam_threshold": CAM_THRESHOLD,
@@ -257,7 +258,7 @@ def numbers_of(
             }
             for row, each, own in zip(elsewhere, outcomes_elsewhere, intervals[len(by_protocol) :], strict=True)
         ],
-        "max_box_acc": oracles,
+        "max_box_acc": best_possible,
         "curve": {
             name: {str(t): row.tolist() for t, row in zip(IOU_THRESHOLDS, flags.sum(axis=0), strict=True)}
             for name, flags in (("single", curve.single), ("multiple", curve.multiple))
@@ -299,7 +300,7 @@ def _at_levels(kind: ThresholdKind, name: str, localized: Localized, levels: NDA
     return _AtThreshold(kind, name, thresholds, hit)
 
 
-def _intervals(every: Sequence[Outcomes]) -> list[dict[str, Any]]:
+def intervals_of(every: Sequence[Outcomes]) -> list[dict[str, Any]]:
     """95 % intervals, in percent, of each of the outcomes' rates, by a bootstrap over images.
 
     None where all images are alike: resampling cannot tell how far from 0 or 100 % another set would be.
@@ -318,7 +319,7 @@ def _intervals(every: Sequence[Outcomes]) -> list[dict[str, Any]]:
     return intervals
 
 
-def _oracles(
+def oracles(
     single: NDArray[np.bool_], multiple: NDArray[np.bool_], has_boxes: NDArray[np.bool_]
 ) -> dict[str, dict[str, Any]]:
     """MaxBoxAcc and its kin from hits bool [N, T, thresholds], and their intervals with the best thresholds held.

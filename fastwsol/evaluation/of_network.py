@@ -4,68 +4,187 @@ Boxes and numbers take little, and the leading process makes them alone.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 
-from fastwsol.config import Augmentation
+from fastwsol.batches.stream import Stream, evaluation_plan, valid_images
+from fastwsol.config import Augmentation, Fit
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.draws import holdout_ids
 from fastwsol.evaluation import metrics
-from fastwsol.evaluation.boxes import PROTOCOLS, localize, score_boxes
-from fastwsol.evaluation.forward import EvaluationSetup, Outputs, forward_split
-from fastwsol.evaluation.maps import NetworkMaps, localize_maps
+from fastwsol.evaluation.boxes import PROTOCOLS, curve_hits, localize, score_boxes
+from fastwsol.evaluation.forward import EvaluationSetup, Outputs, forward_split, images_at_once
+from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.measure import NOTHING_MORE, EvaluatedImages, Question, hits_of, measure
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS
+from fastwsol.evaluation.of_localizer import LocalizerMeasurement, measure_localizer
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD, choose_levels
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD, ChosenLevels, Cut, box_free_threshold, choose_levels
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
-from fastwsol.network.classifier import Classifier
+from fastwsol.localizer.localizers import Localizer
+from fastwsol.localizer.localizing import LocalizingModel
+from kernels.levels import threshold_of
+
+MOST_FOR_BOX_FREE = 256
+"""Images of train that a threshold is found on without a box, about."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A report; what it says of each image; and what it was made of."""
+    """A report; what its localizers say of each image, by their names; and what it was made of."""
 
     report: dict[str, Any]
-    rows: ImageRows
+    rows: dict[str, ImageRows]
     outputs: Outputs
 
 
 def evaluate_model(
-    model: Classifier, split_name: str, step: int, setup: EvaluationSetup, question: Question = NOTHING_MORE
+    model: LocalizingModel,
+    split_name: str,
+    step: int,
+    setup: EvaluationSetup,
+    question: Question = NOTHING_MORE,
+    cuts: Mapping[str, Cut] | None = None,
 ) -> Evaluation | None:
     """Evaluate `model`, which has done `step` steps, on a split; None but in the leading process.
 
-    All processes share the forward pass. Baselines' boxes are found on what is left of train. Raises UserError where a
-    threshold is to be chosen and there are no boxes to choose it by.
+    cuts: the run's own, by localizer. All processes share the forward pass. Baselines' boxes are found on what is left
+    of train. Raises UserError where a threshold is to be chosen and there are no boxes to choose it by.
     """
     world, shards, views = setup.world, setup.shards, setup.config.views
     split, square, fit = shards.splits[split_name], views.image_size, views.fit
+    localizers = [each.name for each in model.localizers]
     tuned = None
-    if question.threshold == "auto":
-        tuning, name = world.together(lambda: tuning_images(shards, split_name))
-        if not Truths.of_split(tuning).has_boxes.any():
-            raise UserError(f"--threshold auto: none of {name} has a box to choose it by; give a number")
-        tuned = forward_split(model, tuning, setup, question.cam_class), tuning, name
+    if question.threshold in ("auto", "box-free"):
+        tuning, name = world.together(lambda: tuning_images(shards, split_name, question.threshold))
+        if question.threshold == "auto" and not Truths.of_split(tuning).has_boxes.any():
+            raise UserError(f"--threshold auto: none of {name} has a box to choose it by; give a number, or box-free")
+        tuned = _Tuning(forward_split(model, tuning, setup, question.cam_class, localizers), tuning, name)
     start = time.perf_counter()
-    outputs = forward_split(model, split, setup, question.cam_class)
+    outputs = forward_split(model, split, setup, question.cam_class, localizers)
     seconds = {"forward": time.perf_counter() - start}
+    inside = classes_inside_and_outside(model, split, setup)
 
     def report() -> Evaluation:
-        chosen = None
-        if tuned is not None:
-            tuning_outputs, tuning, name = tuned
-            localized = localize_maps(NetworkMaps(tuning_outputs.cams, square), Truths.of_split(tuning, fit))
-            chosen = choose_levels(localized.curve, f"{name}, by their boxes")
         names, wnids = split.names(range(len(split))), [each.wnid for each in shards.manifest.classes]
         images = EvaluatedImages(names, Truths.of_split(split, fit), split.labels, outputs.predicted, wnids)
         train = Truths.of_split(shards.splits["train"], fit)
-        measurement = measure(images, NetworkMaps(outputs.cams, square), question, train, chosen, setup.threads)
-        return Evaluation(measurement.report(_about(split, step, setup), seconds), measurement.rows, outputs)
+        of_localizer, chosen_for_cam = {}, None
+        for each in model.localizers:
+            chosen = tuned.levels(each, square, fit) if tuned is not None and question.threshold == "auto" else None
+            chosen_for_cam = chosen if each.name == "cam" else chosen_for_cam
+            cut = _cut_of(each, question, (cuts or {}).get(each.name), tuned, chosen, square)
+            of_localizer[each.name] = measure_localizer(
+                each, outputs.maps[each.name], square, images, cut, question.cam_class, chosen
+            )
+        cams = NetworkMaps(outputs.cams, square)
+        measurement = measure(images, cams, question, train, chosen_for_cam, setup.threads)
+        about = _about(split, step, setup) | {"localizers": _as_rows(of_localizer, inside)}
+        rows = {name: each.rows for name, each in of_localizer.items()} | {"cam": measurement.rows}
+        return Evaluation(measurement.report(about, seconds), rows, outputs)
 
     return world.lead_does(report)
+
+
+@dataclass(frozen=True)
+class _Tuning:
+    """Other images' maps, to find cuts on. name: which images they are."""
+
+    outputs: Outputs
+    images: Split
+    name: str
+
+    def levels(self, localizer: Localizer, square: int, fit: Fit) -> ChosenLevels:
+        """The levels that are best on them, by their boxes."""
+        own = Truths.of_split(self.images, fit).shown
+        maps, scale = self.outputs.maps[localizer.name], localizer.scale
+        curve = curve_hits(maps, square, own.widths, own.heights, own.boxes, own.offsets, IOU_THRESHOLDS, scale)
+        return choose_levels(curve, f"{self.name}, by their boxes")
+
+
+def _cut_of(
+    localizer: Localizer,
+    question: Question,
+    of_run: Cut | None,
+    tuned: _Tuning | None,
+    chosen: ChosenLevels | None,
+    square: int,
+) -> Cut:
+    """Where a localizer's maps are cut: as asked, else as the run cuts them, else as all runs do."""
+    if chosen is not None:
+        level = int(chosen.levels[IOU_THRESHOLDS.index(0.5)])
+        return Cut("auto", threshold_of(level), chosen.images)
+    if question.threshold == "otsu":
+        return Cut("otsu", None, "each image itself, without a box")
+    if question.threshold == "box-free":
+        assert tuned is not None
+        value = box_free_threshold(tuned.outputs.maps[localizer.name], square, localizer.scale)
+        return Cut("box-free", value, f"{tuned.name}, without a box")
+    if question.fixed_threshold is not None:
+        return Cut("asked", question.fixed_threshold, "the command line")
+    return of_run if of_run is not None else default_cut(localizer)
+
+
+def default_cut(localizer: Localizer) -> Cut:
+    """Where a localizer's maps are cut in runs that found no number of their own."""
+    return Cut("fixed", localizer.cut, "the same for all runs")
+
+
+def own_cuts(model: LocalizingModel, setup: EvaluationSetup) -> dict[str, Cut]:
+    """Where a trained run cuts the maps of its localizers: those on their own scale at a number that is found on images
+    trained on, without a box.
+    """
+    cuts = {each.name: default_cut(each) for each in model.localizers}
+    found = [each for each in model.localizers if each.scale == "own"]
+    if found:
+        tuning, name = tuning_images(setup.shards, "val", "box-free")
+        outputs = forward_split(model, tuning, setup, localizers=[each.name for each in found])
+        square = setup.config.views.image_size
+        for each in found:
+            value = box_free_threshold(outputs.maps[each.name], square, each.scale)
+            cuts[each.name] = Cut("box-free", value, f"{name}, without a box")
+    return cuts
+
+
+def _as_rows(measured: Mapping[str, LocalizerMeasurement], inside: dict[str, float] | None) -> list[dict[str, Any]]:
+    """The numbers of all localizers, a mask's with what the network says of its inside and outside."""
+    return [
+        each.numbers | ({"classes": inside} if name == "mask" and inside is not None else {})
+        for name, each in measured.items()
+    ]
+
+
+def classes_inside_and_outside(
+    model: LocalizingModel, split: Split, setup: EvaluationSetup, most: int = 128
+) -> dict[str, float] | None:
+    """What the network says of the masks' inside and of the rest: the mean probability of the true class, of at most
+    `most` images that are spread over the split. None without a mask head.
+    """
+    if model.head is None:
+        return None
+    rows = np.unique(np.linspace(0, len(split) - 1, min(most, len(split))).astype(np.int64))
+    part = split.subset(split.name, rows)
+    size = min(images_at_once(setup.config.views.image_size), len(part))
+    stream = Stream(
+        part, evaluation_plan(len(part), size), size, setup.config.views.plain, setup.config.seed, *setup.statistics
+    )
+    batches, sums = setup.feed.batches(stream), np.zeros(2)
+    model.eval()
+    with torch.inference_mode():
+        for number in range(-(-len(part) // size)):
+            batch, valid = next(batches), valid_images(number, len(part), size)
+            with setup.autocast():
+                passed = model(batch.images)
+                assert passed.mask is not None
+                for k, mask in enumerate((passed.mask, 1 - passed.mask)):
+                    of_truth = model.classes_inside(passed, mask).gather(1, batch.labels[:, None])
+                    sums[k] += float(of_truth[:valid].sum())
+    return {"images": len(part), "inside": sums[0] / len(part), "outside": sums[1] / len(part)}
 
 
 def _about(split: Split, step: int, setup: EvaluationSetup) -> dict[str, Any]:
@@ -99,17 +218,22 @@ def rates_of(outputs: Outputs, split: Split, views: Augmentation) -> dict[str, d
     return of_protocol
 
 
-def tuning_images(shards: Shards, split_name: str, most: int = 10_000) -> tuple[Split, str]:
-    """The images that a threshold for `split_name` is chosen on: the holdout, or else `most` of those trained on."""
-    if "holdout" in shards.splits and split_name != "holdout":
+def tuning_images(
+    shards: Shards, split_name: str, rule: Literal["auto", "box-free"], most: int = 10_000
+) -> tuple[Split, str]:
+    """The images that a threshold for `split_name` is found on: by their boxes the holdout, or else `most` of those
+    trained on; without a box always the latter.
+    """
+    if rule == "auto" and "holdout" in shards.splits and split_name != "holdout":
         split = shards.splits["holdout"]
         return split, f"{len(split):,} images held out of train"
-    if split_name == "train":
+    if rule == "auto" and split_name == "train":
         raise UserError(
             "--threshold auto: the run has no holdout, and the images trained on are those evaluated; train with "
             "--holdout N, or give a number"
         )
     train = shards.splits["train"]
+    most = most if rule == "auto" else MOST_FOR_BOX_FREE
     per_class = max(1, most // len(np.unique(train.labels)))
     split = train.subset("train", holdout_ids(train.labels, per_class))
     return split, f"{len(split):,} images trained on"

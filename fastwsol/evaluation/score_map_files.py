@@ -33,7 +33,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ from fastwsol.evaluation.per_image import ImageRows, join_classes, split_classes
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError, line_of
 from fastwsol.host.files import csv_text, write_bytes, write_durably, write_json
+from kernels import Scale
 
 SIDES = ("x0", "y0", "x1", "y1")
 REQUIRED = ("name", "width", "height", *SIDES)
@@ -200,7 +201,7 @@ class ScoreMaps:
         """Find every map. Raises UserError naming what is missing."""
         self._all: NDArray | None = None
         self.files: list[Path] = []
-        self._stretched_to = _read_square(path if path.is_dir() else path.parent)
+        self._stretched_to, self.scale = _read_about(path if path.is_dir() else path.parent)
         self._own_square = _common_side(images.truths)
         names = images.names
         if path.is_dir():
@@ -318,21 +319,25 @@ def _common_side(truths: Truths) -> int | None:
     return sides.pop() if len(sides) == 1 else None
 
 
-def _read_square(folder: Path) -> int | None:
-    """The square that the maps in `folder` cover, where a file of ours says so. Raises UserError for a damaged file."""
+def _read_about(folder: Path) -> tuple[int | None, Scale]:
+    """The square that the maps in `folder` cover, and their scale, where a file of ours says so. Raises UserError for a
+    damaged file.
+    """
     path = folder / ABOUT_NAME
     try:
         about = json.loads(path.read_bytes())
     except FileNotFoundError:
-        return None
+        return None, "min-max"
     except (OSError, ValueError):
         about = {"made_by": ABOUT_MAKER}
     if not isinstance(about, dict) or about.get("made_by") != ABOUT_MAKER:
-        return None  # of somebody else
-    square = about.get("square")
+        return None, "min-max"  # of somebody else
+    square, scale = about.get("square"), about.get("scale", "min-max")  # older files are of CAMs
     if type(square) is not int or not 1 <= square <= _LARGEST_SIDE:
         raise UserError(f"{path}: does not say which square the maps cover; export the maps anew, or remove the file")
-    return square
+    if scale not in get_args(Scale):
+        raise UserError(f"{path}: does not say the maps' scale; export the maps anew, or remove the file")
+    return square, scale
 
 
 def write_maps(folder: Path, rows: ImageRows, truths: Truths, maps: NetworkMaps) -> None:
@@ -348,5 +353,5 @@ def write_maps(folder: Path, rows: ImageRows, truths: Truths, maps: NetworkMaps)
             classes = join_classes(rows.predicted[n].tolist())
             lines.append([name, truths.widths[n], truths.heights[n], *sides, str(rows.labels[n]), classes])
     write_bytes(folder / "boxes.csv", csv_text(lines).encode())
-    write_json(folder / ABOUT_NAME, {"made_by": ABOUT_MAKER, "square": maps.square})
+    write_json(folder / ABOUT_NAME, {"made_by": ABOUT_MAKER, "square": maps.square, "scale": maps.scale})
     write_durably(folder / "maps.npy", lambda file: np.save(file, maps.cams))

@@ -1,15 +1,17 @@
 """The thresholds that a report gives numbers at: the paper's fixed one, one that was asked for, those chosen on other
-images, and the oracle's. How a threshold cuts a map stands in `kernels.levels`.
+images, Otsu's of each image, and the oracle's. How a threshold cuts a map stands in `kernels.levels`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.evaluation.boxes import CurveHits
-from kernels.levels import level_of
+import kernels
+from fastwsol.evaluation.boxes import CurveHits, Size, parts_of_maps
+from kernels.levels import LEVELS, level_of, threshold_of
 
 CAM_THRESHOLD = 0.2
 """The paper's, a share of the map's maximum (paper.md, "CAM to box")."""
@@ -18,6 +20,74 @@ PAPER_LEVEL = level_of(CAM_THRESHOLD)
 
 ThresholdKind = Literal["asked", "chosen", "oracle"]
 """Where a threshold beside the paper's is from: the command line; other images; these very images."""
+
+
+CutRule = Literal["fixed", "asked", "box-free", "otsu", "auto"]
+"""How a localizer's maps are cut. fixed: at the same number always; asked: at one that the command line gives;
+box-free: at one number a run, found on the maps of training images without any box; otsu: at one an image, Otsu's;
+auto: at the best on other images, by their boxes.
+"""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the maps of a localizer are cut."""
+
+    rule: CutRule
+    value: float | None
+    """None under `otsu`, where each image has its own."""
+    chosen_on: str
+    """Which images, and whether by their boxes."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As reports and runs hold it."""
+        return {"rule": self.rule, "value": self.value, "chosen_on": self.chosen_on}
+
+    def thresholds(self, maps: NDArray[np.float32], size: Size, scale: kernels.Scale) -> float | NDArray[np.float64]:
+        """Of maps float32 [N, h, w] that are upsampled to `size`: one number, or one an image [N]."""
+        return otsu_thresholds(maps, size, scale) if self.value is None else self.value
+
+
+def otsu_thresholds(maps: NDArray[np.float32], size: Size, scale: kernels.Scale) -> NDArray[np.float64]:
+    """Otsu's threshold of each map [N], of the levels of its pixels (Otsu 1979: between the two classes of pixels the
+    variance is greatest).
+    """
+    levels = [otsu_levels(_histograms(each)) for each in _levels(maps, size, scale)]
+    return np.concatenate([*levels, np.empty(0, np.int64)]) / (LEVELS - 1)
+
+
+def box_free_threshold(maps: NDArray[np.float32], size: Size, scale: kernels.Scale) -> float:
+    """One threshold for all maps, found without a box: Otsu's of the pixels of all maps together."""
+    whole = np.zeros(LEVELS, np.int64)
+    for levels in _levels(maps, size, scale):
+        whole += _histograms(levels).sum(axis=0)
+    return threshold_of(int(otsu_levels(whole[np.newaxis])[0]))
+
+
+def otsu_levels(histograms: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The least level of the upper class, int64 [N], of pixel counts by level [N, LEVELS]; the lowest of equals. Where
+    all pixels have one level it is that level.
+    """
+    counts = histograms.astype(np.float64)
+    below = np.cumsum(counts, axis=1)[:, :-1]  # pixels below level k + 1
+    sums = np.cumsum(counts * np.arange(LEVELS), axis=1)
+    total, whole = counts.sum(axis=1, keepdims=True), sums[:, -1:]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        between = (whole * below / total - sums[:, :-1]) ** 2 / (below * (total - below))
+    between = np.nan_to_num(between, nan=-1.0, posinf=-1.0)
+    best = between.argmax(axis=1) + 1
+    return np.where(between.max(axis=1) > 0, best, histograms.argmax(axis=1))
+
+
+def _levels(maps: NDArray[np.float32], size: Size, scale: kernels.Scale) -> Iterator[NDArray[np.uint8]]:
+    """The levels of maps, a part of them at a time."""
+    for part in parts_of_maps(len(maps), size):
+        yield kernels.cam_levels(maps[part], size, scale)
+
+
+def _histograms(levels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How many pixels of each map have each level: [N, LEVELS]."""
+    return np.stack([np.bincount(each.ravel(), minlength=LEVELS) for each in levels])
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ def _key(shards: Shards, stream: Stream, trunk: Trunk, shape: tuple[int, ...]) -
         "split": split.packed_name,
         "network": trunk.name,
         "part": trunk.part,
-        "weights": digest_of(trunk.model.frozen_tensors()),
+        "weights": digest_of(trunk.model.tensors_before(trunk.part)),
         "views": {
             "image_size": augmentation.image_size,
             "resampler": augmentation.resampler,

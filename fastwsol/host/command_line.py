@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import shlex
 import signal
 import sys
@@ -34,6 +35,30 @@ _ENDS: dict[type[Exception], tuple[str, int]] = {
     RunFailure: ("failed", FAILURE),
     Interrupted: ("stopped", INTERRUPTED),
 }
+
+
+def threshold_flag(*rules: str) -> Any:
+    """The type of a flag whose value is one of `rules`, or a number from 0 to 1."""
+
+    def value_of(text: str) -> str | float:
+        if text in rules:
+            return text
+        try:
+            threshold = float(text)
+        except ValueError:
+            threshold = math.nan
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"{text} is neither {', '.join(rules)} nor a number from 0 to 1 (35 % is 0.35)")
+        return threshold
+
+    spec = tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="|".join((*rules, "FLOAT")),
+        instance_from_str=lambda words: value_of(words[0]),
+        is_instance=lambda value: value in rules or isinstance(value, float),
+        str_from_instance=lambda value: [str(value)],
+    )
+    return Annotated[str | float, spec]
 
 
 def parse_flags(

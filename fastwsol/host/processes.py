@@ -106,7 +106,7 @@ class World:
         return values  # type: ignore[return-value]
 
     def add_up(self, tensor: Tensor) -> Tensor:
-        """`tensor`, which lies on the CPU, summed in place over all processes."""
+        """`tensor` summed in place over all processes."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor

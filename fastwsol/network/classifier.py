@@ -38,6 +38,14 @@ class Classifier(nn.Module, ABC):
     def tail(self, features: Tensor, part: TrainPart) -> tuple[Tensor, Tensor]:
         """The logits, and the features that maps are made from, of what `trunk` gives for the same part."""
 
+    def cells_of_cut(self, features: Tensor) -> Tensor:
+        """The features that `trunk` gives for `tail` as cells that lie over the image: [N, c, h, w]."""
+        return features
+
+    def masked(self, features: Tensor, mask_NHW: Tensor) -> Tensor:
+        """The features that `trunk` gives for `tail`, each cell times the mask's value there, [N, h, w]."""
+        return features * mask_NHW[:, None]
+
     @property
     @abstractmethod
     def classifier(self) -> nn.Linear:
@@ -65,7 +73,7 @@ class Classifier(nn.Module, ABC):
     def train_only(self, part: TrainPart) -> None:
         """Freeze what is no part of `part`: its weights get no gradient and its BN stays in evaluation mode."""
         self.trained_part = part
-        trained = {id(each) for module in self._trained_modules() for each in module.parameters()}
+        trained = {id(each) for module in self._modules_of(part) for each in module.parameters()}
         for parameter in self.parameters():
             parameter.requires_grad_(id(parameter) in trained)
         self.train(self.training)
@@ -75,20 +83,20 @@ class Classifier(nn.Module, ABC):
         super().train(mode and self.trained_part == "all")
         if mode and self.trained_part != "all":
             self.training = True
-            for module in self._trained_modules():
+            for module in self._modules_of(self.trained_part):
                 module.train()
         return self
 
-    def frozen_tensors(self) -> dict[str, Tensor]:
-        """The weights and buffers, by name, that training leaves as they are."""
-        modules = self._trained_modules()
+    def tensors_before(self, part: TrainPart) -> dict[str, Tensor]:
+        """The weights and buffers, by name, that stand before a part, so that training it leaves them as they are."""
+        modules = self._modules_of(part)
         trained = {id(each) for module in modules for each in (*module.parameters(), *module.buffers())}
         return {name: each for name, each in self.state_dict(keep_vars=True).items() if id(each) not in trained}
 
-    def _trained_modules(self) -> list[nn.Module]:
-        if self.trained_part == "all":
+    def _modules_of(self, part: TrainPart) -> list[nn.Module]:
+        if part == "all":
             return [self]
-        return [self.classifier] if self.trained_part == "classifier" else self.tail_modules()
+        return [self.classifier] if part == "classifier" else self.tail_modules()
 
     def parameter_groups(self, weight_decay: float, backbone_lr_mult: float) -> list[dict[str, Any]]:
         """The trained parameters for the optimizer, each group with `params`, `weight_decay` and `lr_mult`.

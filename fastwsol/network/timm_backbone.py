@@ -55,6 +55,19 @@ class TimmBackbone(Classifier):
             features = step(features)
         return self._answers(features)
 
+    def cells_of_cut(self, features: Tensor) -> Tensor:
+        """See `Classifier.cells_of_cut`."""
+        return self._spatial(features)
+
+    def masked(self, features: Tensor, mask_NHW: Tensor) -> Tensor:
+        """See `Classifier.masked`. Of a ViT's tokens those that stand for no cell stay as they are."""
+        if features.ndim == 4:
+            channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
+            return features * (mask_NHW[..., None] if channels_last else mask_NHW[:, None])
+        others = getattr(self.net, "num_prefix_tokens", 0)
+        factors = torch.cat([torch.ones_like(features[:, :others, 0]), mask_NHW.flatten(1)], dim=1)
+        return features * factors[..., None]
+
     @property
     def classifier(self) -> nn.Linear:
         """The last layer."""

@@ -5,8 +5,9 @@
         print(prediction.name, prediction.classes[0].name, prediction.boxes)
 
 Each thread takes a batch from files to maps; memory holds a batch or two a thread, however many images there are.
-Boxes are those of the protocol `strict`: of the components of the class's map, scaled to 0..1, that reach the
-threshold.
+Boxes are those of the protocol `strict`: of the components of the class's map that reach the threshold on the map's
+scale. Where the map is one for all classes (a mask), a class takes the component inside which it is likeliest, by what
+the network says of that component's features alone.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -29,17 +30,17 @@ import kernels
 from fastwsol.config import PREACT_RESNET, Config
 from fastwsol.draws import shown_windows
 from fastwsol.evaluation.boxes import to_original
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD
+from fastwsol.evaluation.thresholds import Cut, default_cut
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.localizer.localizers import LOCALIZERS, PREFERRED, Localizer, LocalizerName
+from fastwsol.localizer.localizing import LocalizingModel, Passed
 from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weights
-from fastwsol.network.cam import maps_of_classes
-from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import build_network
 from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, statistics_of_timm
 from fastwsol.prediction.user_images import NamedImage, as_pixels, as_rgb, decode_upright, image_file, in_chunks
 from fastwsol.runs.folder import RunDir, RunInfo
-from fastwsol.runs.trained import read_run, trained_model
+from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
 
 ImageLike = str | Path | bytes | Image.Image | NDArray[np.uint8]
 """A path, an encoded image, a Pillow image, or pixels uint8 [H, W, 3] in RGB or [H, W]."""
@@ -67,8 +68,9 @@ class ClassScore(NamedTuple):
 class ScoredBox(NamedTuple):
     """A box of a class: half-open edges in the pixels of the upright original image.
 
-    score: the class's probability times the highest value that its map, scaled to 0..1, has in the box. So boxes of a
-    class are in the order of their peaks, and the one that holds the map's maximum has the class's probability.
+    score: the class's probability times the highest value that its map, on its scale, has in the box. So boxes of a
+    class are in the order of their peaks, and the one that holds a min-max scaled map's maximum has the class's
+    probability.
     """
 
     wnid: str
@@ -90,9 +92,9 @@ class Prediction:
     classes: tuple[ClassScore, ...]
     """The likeliest classes, or the one that was asked for."""
     boxes: tuple[ScoredBox, ...]
-    """Of those classes, the highest score first. None for a class whose map is constant."""
+    """Of those classes, the highest score first. None for a class whose map says nothing."""
     cams: NDArray[np.float32]
-    """The classes' maps as the network gives them: [len(classes), h, w]."""
+    """The classes' maps as the localizer gives them: [len(classes), h, w]."""
     shown: tuple[int, int, int, int]
     """What the maps cover of the image: x, y, width, height in its pixels."""
 
@@ -115,8 +117,9 @@ class Request:
     """Of this class alone, by wnid or name."""
     boxes: WhichBoxes = "largest"
     """The largest component's of each class, or every component's."""
-    threshold: float = CAM_THRESHOLD
-    """Where the map, scaled to 0..1, is cut: what is at or above it is kept."""
+    threshold: float | Literal["otsu"] | None = None
+    """Where the map is cut on its scale: what is at or above it is kept. otsu: at Otsu's threshold of each map; None:
+    where the run cuts it itself."""
     least_score: float = 0.0
     """Boxes of a lower score are left out."""
 
@@ -127,8 +130,22 @@ PLAIN_REQUEST = Request()
 class Predictor:
     """A trained network, ready for images of any size."""
 
-    def __init__(self, info: RunInfo, model: Classifier, step: int, autocast: Autocast, threads: int) -> None:
+    def __init__(
+        self,
+        info: RunInfo,
+        model: LocalizingModel,
+        step: int,
+        autocast: Autocast,
+        threads: int,
+        localizer: LocalizerName | None = None,
+        cuts: Mapping[str, Cut] | None = None,
+    ) -> None:
+        """localizer: see `of_run`; cuts: the run's own, by localizer. Raises UserError for a localizer that the run
+        lacks.
+        """
         self.info, self.step = info, step
+        self.localizer = chosen_localizer(localizer, model)
+        self.cut = (cuts or {}).get(self.localizer.name) or default_cut(self.localizer)
         self._model, self._autocast, self._threads = model.to(autocast.device).eval(), autocast, threads
         self._on_cpu = autocast.device.type == "cpu"
         self._size, self._fit = info.config.views.image_size, info.config.views.fit
@@ -142,15 +159,24 @@ class Predictor:
         )
 
     @staticmethod
-    def of_run(folder: Path, device: str = "auto", precision: Precision = "auto", threads: int = 0) -> Predictor:
+    def of_run(
+        folder: Path,
+        device: str = "auto",
+        precision: Precision = "auto",
+        threads: int = 0,
+        localizer: LocalizerName | None = None,
+    ) -> Predictor:
         """The network of a run's newest checkpoint; flags as of `python -m fastwsol.evaluate`.
 
-        Raises UserError where the folder is no run, has no checkpoint, or the device is not there.
+        localizer: what makes the maps; by default the mask where one was trained, else the class activation map.
+        Raises UserError where the folder is no run, has no checkpoint or no such localizer, or the device is not there.
         """
-        info, saved = read_run(RunDir(folder))
+        run = RunDir(folder)
+        info, saved = read_run(run)
         autocast = autocast_of_run(precision, saved.scalars["precision"], take_device(device))
         count = use_threads(threads)
-        return Predictor(info, trained_model(info, saved.tensors), saved.step, autocast, count)
+        model = localizing_model(info, saved.tensors, has_mask_head(saved.tensors))
+        return Predictor(info, model, saved.step, autocast, count, localizer, run.read_cuts())
 
     @staticmethod
     def of_backbone(
@@ -160,6 +186,7 @@ class Predictor:
         device: str = "auto",
         precision: Precision = "auto",
         threads: int = 0,
+        localizer: LocalizerName | None = None,
     ) -> Predictor:
         """A network of timm with the classes of its published weights, without any training.
 
@@ -178,7 +205,8 @@ class Predictor:
         config = config.changed(weights_sha256=published.sha256)
         statistics = statistics_of_timm(name)
         info = RunInfo(config, Path(), "", wnids, names, statistics.mean, statistics.std)
-        return Predictor(info, model, 0, pick_autocast(precision, take_device(device)), use_threads(threads))
+        autocast, count = pick_autocast(precision, take_device(device)), use_threads(threads)
+        return Predictor(info, LocalizingModel(model), 0, autocast, count, localizer)
 
     def predict(
         self,
@@ -187,7 +215,7 @@ class Predictor:
         top: int = 1,
         of_class: str | None = None,
         boxes: WhichBoxes = "largest",
-        threshold: float = CAM_THRESHOLD,
+        threshold: float | Literal["otsu"] | None = None,
     ) -> list[Prediction]:
         """What the network says of each image, in order; arguments as in `Request`.
 
@@ -211,7 +239,7 @@ class Predictor:
         ahead: deque[Future[_Answers]] = deque()
         try:
             for chunk in in_chunks(images, self.batch_size):
-                ahead.append(pool.submit(self._answer, chunk, request.top, only))
+                ahead.append(pool.submit(self._answer, chunk, request, only))
                 if len(ahead) > self._threads:
                     yield from self._predictions_and_skipped(ahead.popleft().result(), request)
             while ahead:
@@ -223,16 +251,17 @@ class Predictor:
 
     def check(self, request: Request) -> int | None:
         """The label of the class that is asked for, or None. Raises UserError where there is no such thing."""
-        if not 0 <= request.threshold <= 1:
-            raise UserError(f"--threshold {request.threshold}: must be a number from 0 to 1 (35 % is 0.35)")
+        if request.threshold not in (None, "otsu") and not _is_share(request.threshold):
+            raise UserError(f"--threshold {request.threshold}: must be otsu or a number from 0 to 1 (35 % is 0.35)")
         if not 1 <= request.top <= len(self.info.classes):
             raise UserError(f"--top {request.top}: the run knows {len(self.info.classes)} classes, choose among them")
         if request.boxes not in get_args(WhichBoxes):
             raise UserError(f"--boxes {request.boxes}: choose from {', '.join(get_args(WhichBoxes))}")
         return None if request.of_class is None else label_of(request.of_class, self.info)
 
-    def _answer(self, images: Sequence[NamedImage], top: int, only: int | None) -> _Answers:
+    def _answer(self, images: Sequence[NamedImage], request: Request, only: int | None) -> _Answers:
         """Decode images, and run the network over those that can be."""
+        top = request.top
         views = torch.empty((len(images), self._size, self._size, 3)).numpy()
         names: list[str] = []
         sizes: list[tuple[int, int]] = []
@@ -247,8 +276,8 @@ class Predictor:
         if not names:
             nothing = np.empty((0, top))
             maps = np.empty((0, top, 1, 1), np.float32)
-            return _Answers(every, reasons, np.empty((0, 2), np.int32), nothing.astype(np.int64), nothing, maps)
-        outputs = self._forward(views[: len(names)], top, only)
+            return _Answers(every, reasons, np.empty((0, 2), np.int32), nothing.astype(np.int64), nothing, maps, None)
+        outputs = self._forward(views[: len(names)], request, only)
         return _Answers(every, reasons, np.array(sizes, np.int32), *outputs)
 
     def _show(self, image: NamedImage, view: NDArray[np.float32]) -> tuple[int, int]:
@@ -276,7 +305,10 @@ class Predictor:
         shown = shown_windows(self._fit, sizes[:, 0], sizes[:, 1])
         boxes_of: list[list[ScoredBox]] = [[] for _ in names]
         for k in range(labels.shape[1]):
-            owners, boxes, peaks = boxes_of_maps(cams[:, k], self._size, request.threshold, request.boxes)
+            if answers.components is not None:
+                owners, boxes, peaks = answers.components.of_class(labels, k, request.boxes)
+            else:
+                owners, boxes, peaks = self._largest_or_all(cams[:, k], request)
             edges = to_original(boxes, shown[owners, 2], shown[owners, 3], self._size) + shown[owners][:, [0, 1, 0, 1]]
             scores = probabilities[owners, k] * peaks
             for owner, (x0, y0, x1, y1), score in zip(owners.tolist(), edges.tolist(), scores.tolist(), strict=True):
@@ -297,24 +329,57 @@ class Predictor:
             for n, name in enumerate(names)
         ]
 
+    def _largest_or_all(
+        self, maps: NDArray[np.float32], request: Request
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+        """`boxes_of_maps` at the threshold that is asked for, or at the run's own."""
+        scale = self.localizer.scale
+        if request.threshold is None:
+            cut = self.cut
+        else:
+            cut = Cut("asked", None if request.threshold == "otsu" else request.threshold, "")
+        return boxes_of_maps(maps, self._size, cut.thresholds(maps, self._size, scale), request.boxes, scale)
+
     def _class(self, label: int) -> tuple[str, str]:
         """Wnid and name."""
         return self.info.classes[label], self.info.class_names[label]
 
     def _forward(
-        self, views: NDArray[np.float32], top: int, only: int | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
-        """Of views [B, S, S, 3] the classes [B, K], their probabilities [B, K] and their maps [B, K, h, w]."""
-        images = torch.from_numpy(views).permute(0, 3, 1, 2).to(self._autocast.device)
+        self, views: NDArray[np.float32], request: Request, only: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], _Components | None]:
+        """Of views [B, S, S, 3] the classes [B, K], their probabilities [B, K] and their maps [B, K, h, w]; and, where
+        a class is to have a component of a map that is one for all classes, those.
+        """
+        images, top = torch.from_numpy(views).permute(0, 3, 1, 2).to(self._autocast.device), request.top
         with torch.inference_mode(), self._autocast():
-            logits, features = self._model(images)
+            passed = self._model(images)
+            logits = passed.logits
             if only is not None:
                 labels = torch.full((len(views), 1), only, device=logits.device)
             else:  # stably, so that of equal logits the class that comes first stands first
                 labels = logits.argsort(dim=1, descending=True, stable=True)[:, :top]
             probabilities = logits.double().softmax(dim=1).gather(1, labels)
-            of_class = [maps_of_classes(self._model, features, labels[:, k]) for k in range(labels.shape[1])]
-        return labels.cpu().numpy(), probabilities.cpu().numpy(), torch.stack(of_class, dim=1).cpu().numpy()
+            name = self.localizer.name
+            of_class = [self._model.maps(name, passed, labels[:, k]) for k in range(labels.shape[1])]
+            maps = torch.stack(of_class, dim=1).cpu().numpy()
+            components = None
+            if not self.localizer.class_specific and (only is not None or top > 1):
+                components = self._components(passed, maps[:, 0], request)
+        return labels.cpu().numpy(), probabilities.cpu().numpy(), maps, components
+
+    def _components(self, passed: Passed, maps: NDArray[np.float32], request: Request) -> _Components:
+        """The components of maps [B, h, w] that are one for all classes, and what the network says of each: of the
+        features under the map inside the component's box.
+        """
+        owners, boxes, peaks = self._largest_or_all(maps, replace(request, boxes="all"))
+        inside = np.zeros((len(boxes), *maps.shape[1:]), np.float32)
+        centres = (np.arange(maps.shape[1]) + 0.5) * self._size / maps.shape[1]
+        for component, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
+            rows, columns = (centres >= y0) & (centres < y1), (centres >= x0) & (centres < x1)
+            inside[component] = maps[owners[component]] * np.outer(rows, columns)
+        of_owner = passed.rows(torch.from_numpy(owners).to(passed.logits.device))
+        classes = self._model.classes_inside(of_owner, torch.from_numpy(inside).to(passed.logits.device))
+        return _Components(owners, boxes, peaks, classes.cpu().numpy())
 
 
 class _Answers(NamedTuple):
@@ -332,6 +397,51 @@ class _Answers(NamedTuple):
     """[B, K]."""
     cams: NDArray[np.float32]
     """[B, K, h, w]."""
+    components: _Components | None
+    """Of maps that are one for all classes, where classes are to be told apart."""
+
+
+class _Components(NamedTuple):
+    """The M components of a batch's maps, which are one for all classes."""
+
+    owners: NDArray[np.int64]
+    """Which image each is of: [M]."""
+    boxes: NDArray[np.int32]
+    """[M, 4], in the square."""
+    peaks: NDArray[np.float64]
+    """[M]."""
+    classes: NDArray[np.float64]
+    """The probability of each class inside: [M, classes]."""
+
+    def of_class(
+        self, labels: NDArray[np.int64], k: int, which: WhichBoxes
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+        """Owners, boxes and peaks of the k-th of each image's `labels` [B, K]: of its components the one inside which
+        the class is likeliest, the first of equals; under `all` those inside which it is the likeliest of the K.
+        """
+        of_labels = np.take_along_axis(self.classes, labels[self.owners], axis=1)  # [M, K]
+        if which == "all":
+            rows = np.flatnonzero(of_labels.argmax(axis=1) == k)
+        else:
+            by_probability = np.lexsort((-of_labels[:, k], self.owners))
+            rows = by_probability[np.unique(self.owners[by_probability], return_index=True)[1]]
+        return self.owners[rows], self.boxes[rows], self.peaks[rows]
+
+
+def _is_share(threshold: object) -> bool:
+    return isinstance(threshold, int | float) and 0 <= threshold <= 1
+
+
+def chosen_localizer(name: LocalizerName | None, model: LocalizingModel) -> Localizer:
+    """The localizer of that name; None: the best that the run has. Raises UserError for one that the run lacks."""
+    available = {each.name: each for each in model.localizers}
+    if name is None:
+        return next(available[each] for each in PREFERRED if each in available)
+    if name not in available:
+        known = name in LOCALIZERS
+        remedy = "train it with --localizer mask" if known else "choose one of them"
+        raise UserError(f"--localizer {name}: the run has {', '.join(available)}; {remedy}")
+    return available[name]
 
 
 def _alone() -> None:
@@ -340,12 +450,17 @@ def _alone() -> None:
 
 
 def boxes_of_maps(
-    cams: NDArray[np.float32], square: int, threshold: float, which: WhichBoxes
+    cams: NDArray[np.float32],
+    square: int,
+    threshold: float | NDArray[np.float64],
+    which: WhichBoxes,
+    scale: kernels.Scale = "min-max",
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
     """Boxes of maps [N, h, w], upsampled to `square` pixels a side, by the protocol `strict`: which map each is of [M],
-    the box [M, 4] in the square, and the greatest value in it of the map, scaled to 0..1: [M]. A constant map has none.
+    the box [M, 4] in the square, and the greatest value in it of the map on its scale: [M]. A constant map that is
+    min-max scaled has none.
     """
-    boxes, pixels, peaks, offsets = kernels.cam_component_boxes(cams, square, threshold)
+    boxes, pixels, peaks, offsets = kernels.cam_component_boxes(cams, square, threshold, scale)
     owners = np.repeat(np.arange(len(cams)), np.diff(offsets))
     if which == "largest":
         # Stably: of components with as many pixels the one whose first pixel comes first.

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from fastwsol.dataset.shards import Split
 from fastwsol.evaluation.measure import REPORT_FORMAT_VERSION
 from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.thresholds import Cut
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, naming, sole_worker, write_bytes, write_json
@@ -97,7 +98,7 @@ class ReportOf:
 
     split: str
     cam_class: CamClass = "truth"
-    threshold: float | Literal["auto"] | None = None
+    threshold: float | Literal["auto", "box-free", "otsu"] | None = None
     """One that was asked for."""
     wsoleval: bool = False
     precision: str | None = None
@@ -140,6 +141,7 @@ class RunDir:
         self._config_file = folder / "config.json"
         self._environment_file = folder / "environment.json"
         self._metrics_file = folder / "metrics.jsonl"
+        self._cuts_file = folder / "cuts.json"
 
     @contextlib.contextmanager
     def opened(self, info: RunInfo) -> Iterator[None]:
@@ -168,6 +170,31 @@ class RunDir:
         """Whether the run came to its end: it then has the report on its own split."""
         return self.report_file(ReportOf(config.eval_split)).is_file()
 
+    def rows_file(self, of: "ReportOf", localizer: str) -> Path:
+        """The file of what a report says of each image, by a localizer."""
+        name = of.name if localizer == "cam" else f"{of.name}-{localizer}"
+        return self.folder / f"{name}.csv"
+
+    def write_cuts(self, cuts: Mapping[str, Cut]) -> None:
+        """Store where the run cuts the maps of its localizers, by their names."""
+        write_json(self._cuts_file, {"cuts": {name: cut.to_json() for name, cut in cuts.items()}})
+
+    def read_cuts(self) -> dict[str, Cut]:
+        """What `write_cuts` wrote; nothing where the run stores none. Raises UserError where it is damaged."""
+        try:
+            cuts = json.loads(self._cuts_file.read_bytes())["cuts"]
+            return {
+                name: Cut(each["rule"], None if each["value"] is None else float(each["value"]), each["chosen_on"])
+                for name, each in cuts.items()
+            }
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(
+                f"{self._cuts_file}: damaged; restore it from a copy, or remove it, and maps are cut at the numbers "
+                f"that all runs share"
+            ) from None
+
     def read_report(self, of: "ReportOf") -> dict[str, Any]:
         """A report. Raises UserError for one that is damaged or of another version."""
         path = self.report_file(of)
@@ -179,17 +206,21 @@ class RunDir:
             )
         return report
 
-    def write_report(self, report: dict[str, Any], rows: ImageRows, of: "ReportOf") -> dict[str, Any] | None:
-        """Write a report where there is none of this version, and return None. Otherwise return the report that is
-        there, which stays as it is. If its CSV file is missing or damaged and the counts are the same, that file is
-        written again. Raises UserError for a report of a later version.
+    def write_report(
+        self, report: dict[str, Any], rows: Mapping[str, ImageRows], of: "ReportOf"
+    ) -> dict[str, Any] | None:
+        """Write a report and its localizers' `rows` where there is none of this version, and return None. Otherwise
+        return the report that is there, which stays as it is. If a CSV file of it is missing or damaged and the counts
+        are the same, that file is written again. Raises UserError for a report of a later version.
         """
         path = self.report_file(of)
         if (there := _read_report(path)) is not None:
-            if there["counts"] == json.loads(json.dumps(report["counts"])):
-                _mend_rows(rows, path.with_suffix(".csv"))
+            if counts_of(there) == counts_of(json.loads(json.dumps(report))):
+                for name, each in rows.items():
+                    _mend_rows(each, self.rows_file(of, name))
             return there
-        rows.write(path.with_suffix(".csv"))
+        for name, each in rows.items():
+            each.write(self.rows_file(of, name))
         write_json(path, report)  # last: it says that the run is finished
         return None
 
@@ -326,6 +357,11 @@ def _read_report(path: Path) -> dict[str, Any] | None:
     if type(version) is int and version > REPORT_FORMAT_VERSION:
         raise UserError(f"{path}: was written by a later version of fastwsol (format {version}); use that version")
     return report if version == REPORT_FORMAT_VERSION else None
+
+
+def counts_of(report: dict[str, Any]) -> dict[str, Any]:
+    """The counts of a report, of each localizer: two evaluations with equal ones say the same."""
+    return {"": report["counts"]} | {each["name"]: each["counts"] for each in report["localizers"]}
 
 
 def _mend_rows(rows: ImageRows, path: Path) -> None:

@@ -1,11 +1,13 @@
 """A trained run from its folder: what it is, its newest checkpoint, its network. Evaluation and prediction share it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from fastwsol.host.errors import UserError
+from fastwsol.localizer.localizing import LocalizingModel
+from fastwsol.localizer.mask_head import build_mask_head
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import build_network, empty_network
 from fastwsol.runs import checkpoint
@@ -20,6 +22,30 @@ def read_run(run: RunDir) -> tuple[RunInfo, checkpoint.Checkpoint]:
         raise UserError(f"{run.folder}: has no checkpoint yet; let it train, then try again")
     info.check_checkpoint(saved)
     return info, saved
+
+
+def localizing_model(info: RunInfo, tensors: Mapping[str, Tensor] | None, has_head: bool) -> LocalizingModel:
+    """The run's network and the mask head behind it, where a checkpoint has one; arguments as of `trained_model`.
+    has_head: whether it does, for a process that gets its tensors from another one.
+    """
+    network = trained_model(info, tensors)
+    if not has_head:
+        return LocalizingModel(network)
+    head = build_mask_head(_channels_of_cut(network, info), 0)
+    if tensors is not None:
+        head.load_state_dict({name: tensors[f"head.{name}"] for name in head.state_dict()})
+    return LocalizingModel(network, head)
+
+
+def has_mask_head(names: Iterable[str]) -> bool:
+    """Whether a checkpoint with tensors of these names has a mask head."""
+    return any(name.startswith("head.") for name in names)
+
+
+def _channels_of_cut(network: Classifier, info: RunInfo) -> int:
+    size = info.config.views.image_size
+    with torch.no_grad():
+        return network.cells_of_cut(network.eval().trunk(torch.zeros(1, 3, size, size), "tail")).shape[1]
 
 
 def trained_model(info: RunInfo, tensors: Mapping[str, Tensor] | None) -> Classifier:

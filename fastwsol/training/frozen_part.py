@@ -1,12 +1,14 @@
-"""The part of a network that a run does not train: its features are computed once and kept, where they can be."""
+"""The part of a network that is not trained: its features are computed once and kept, where they can be."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from fastwsol.batches.stream import Stream, training_plan
+from fastwsol.config import Augmentation, TrainPart
 from fastwsol.dataset.shards import Shards
-from fastwsol.features.kept_features import FrozenPart, Trunk, open_features
+from fastwsol.features.kept_features import FrozenPart, Trunk, open_features, views_kept
+from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import network_name
 from fastwsol.training.job import Job
 from fastwsol.training.resume import check_environment
@@ -17,28 +19,51 @@ _AT_ONCE = 32
 
 
 def with_features(job: Job, state: State, shards: Shards, folder: Path | None, gives_up: Callable[[], bool]) -> Job:
-    """The job with the features of the network's frozen part, where it has one. shards: as they were packed, no image
-    held out; folder: where features are kept.
-
-    Raises UserError where the run went on with other features so far and is to stay exact, RunFailure where an image
-    does not decode, Interrupted where `gives_up` returns true.
+    """The job with the features of the network's frozen part, where it has one; arguments and errors as of
+    `frozen_part`.
     """
-    config, world = job.config, job.world
-    if config.network.train_part == "all":
+    config, part = job.config, job.config.network.train_part
+    if part == "all":
         return job
-    network = config.network
-    name = f"{network_name(network)}, stride {state.model.map_stride}"
-    trunk = Trunk(state.model, network.train_part, job.setup.autocast, name)
-    plan = training_plan(config.seed, len(job.split), min(_AT_ONCE, len(job.split)))
-    stream = Stream(job.split, plan, min(_AT_ONCE, len(job.split)), config.views, config.seed, *job.setup.statistics)
+    # Features of growing images would be others at each size.
+    views_shown = None if not config.schedule.start_size else 0
+    job, frozen = frozen_part(
+        job, state.classifier, part, config.views, shards, folder, gives_up, state.step, views_shown
+    )
+    return replace(job, frozen=frozen)
+
+
+def frozen_part(
+    job: Job,
+    network: Classifier,
+    part: TrainPart,
+    views: Augmentation,
+    shards: Shards,
+    folder: Path | None,
+    gives_up: Callable[[], bool],
+    step: int,
+    views_shown: int | None = None,
+) -> tuple[Job, FrozenPart]:
+    """What stands before `part` of a network, and the job with the features that decide its bits from here on.
+
+    shards: as they were packed, no image held out; folder: where features are kept; step: the one that the run goes on
+    at with these features, 0 where it begins with them; views_shown: how many views the steps will show (None: without
+    end): features of more views than that are not kept. Raises UserError where the run went on with other features so
+    far and is to stay exact, RunFailure where an image does not decode, Interrupted where `gives_up` returns true.
+    """
+    config, world, images = job.config, job.world, len(job.split)
+    name = f"{network_name(replace(config.network, train_part=part))}, stride {network.map_stride}"
+    trunk = Trunk(network, part, job.setup.autocast, name)
+    plan = training_plan(config.seed, images, min(_AT_ONCE, images))
+    stream = Stream(job.split, plan, min(_AT_ONCE, images), views, config.seed, *job.setup.statistics)
     kept = None
-    if not config.schedule.start_size:  # features of growing images would be others at each size
+    if views_shown is None or views_shown > images * views_kept(views):
         kept = world.machine_lead_first(
             lambda verify: open_features(shards, stream, job.setup.feed, trunk, folder, gives_up)
         )
-    job = replace(job, frozen=FrozenPart(trunk, kept))
+    frozen = FrozenPart(trunk, kept)
     if kept is None:
-        return job
+        return job, frozen
     of_features = {"features": kept.sha256}
-    world.lead_does(lambda: check_environment(job.run, state.step, of_features, job.inexact))
-    return replace(job, environment=job.environment | of_features)
+    world.lead_does(lambda: check_environment(job.run, step, of_features, job.inexact))
+    return replace(job, environment=job.environment | of_features), frozen

@@ -81,6 +81,18 @@ def preset_of(arguments: Sequence[str], prog: str) -> PresetName:
     return preset
 
 
+@dataclass(frozen=True)
+class _Behind:
+    """The flag that names the run whose values are the defaults of the others."""
+
+    behind: OptionalPath = None
+
+
+def behind_of(arguments: Sequence[str], prog: str) -> Path | None:
+    """The run behind whose classifier a head is to be trained, where the command line names one."""
+    return parse_some_flags(_Behind, arguments, prog)[0].behind
+
+
 def class_folders_want_photos(arguments: Sequence[str], prog: str) -> bool:
     """Whether a training takes the preset photos of itself: its shards hold class folders, the command line names no
     preset and no network, and no run with another network is in the folder that it names.

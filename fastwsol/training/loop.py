@@ -1,16 +1,16 @@
 """The training loop: a straight line that one reads downward."""
 
 import time
-from dataclasses import replace
 from typing import Any
 
-from fastwsol.batches.stream import Batches, Stream, training_plan
 from fastwsol.evaluation.console_tables import summary_line
 from fastwsol.evaluation.forward import forward_split
 from fastwsol.evaluation.of_network import rates_of
 from fastwsol.host.errors import Interrupted
 from fastwsol.host.processes import Wishes
 from fastwsol.host.stop_signals import StopSignals
+from fastwsol.localizer.localizing import LocalizingModel
+from fastwsol.training.course import Course
 from fastwsol.training.job import Job
 from fastwsol.training.progress import Progress
 from fastwsol.training.resume import save
@@ -18,29 +18,29 @@ from fastwsol.training.step import State, check_finite, gather_totals, reset_tot
 from fastwsol.training.stepper import StepperMaker
 
 
-def train_to_the_end(job: Job, state: State, stop: StopSignals) -> None:
-    """Take the run's remaining steps: progress lines, evaluations and checkpoints as they fall due.
+def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) -> None:
+    """Take the remaining steps of a course: progress lines, evaluations and checkpoints as they fall due.
 
     Raises BadStep where a loss or gradient was not finite, Interrupted, with the state saved, when `stop` was asked.
     """
-    config, log, world, run, train_images = job.config, job.log, job.world, job.run, len(job.split)
-    steppers = StepperMaker(job, state)
+    log, world, run = job.log, job.world, job.run
+    steppers = StepperMaker(job, state, course)
     wishes = Wishes(world, 2)
-    progress = Progress(config, train_images, job.total_steps, state.step)
+    progress = Progress(course, len(job.split), state.step)
     last_checkpoint = time.monotonic()
-    for end, size in config.phases(train_images):
+    for end, size in course.sizes:
         if state.step >= end:
             continue
-        batches = batches_of_size(job, size, state.step)
+        batches = course.batches(size, state.step)
         inputs = batches.take()
         stepper = steppers.stepper(batches, inputs)
         set_up = True  # in this iteration: its time is not a step's
         while state.step < end:
             if not set_up:
                 inputs = batches.take()
-            lr = config.learning_rate(state.step, train_images)
+            lr = course.rate(state.step)
             stepper.step(inputs, lr)
-            last = state.step == job.total_steps
+            last = state.step == course.last
 
             if state.step % log.log_steps == 0 or last:
                 gather_totals(state, world)
@@ -51,7 +51,7 @@ def train_to_the_end(job: Job, state: State, stop: StopSignals) -> None:
                 progress.restart_clock(state.step)
                 set_up = False
 
-            if evaluation_is_due(job, state.step) and not last:
+            if course.evaluates and evaluation_is_due(job, state.step) and not last:
                 gather_totals(state, world)
                 check_finite(state)
                 row = evaluation_row(job, state)
@@ -66,24 +66,10 @@ def train_to_the_end(job: Job, state: State, stop: StopSignals) -> None:
                 gather_totals(state, world)
                 check_finite(state)
                 world.lead_does(lambda: save(run, job.info, state, job.setup.autocast.precision))
-            if stop_now and not last:
+            if stop_now and state.step < job.total_steps:
                 step = f"step {state.step} of {job.total_steps}"
                 raise world.of_lead(Interrupted(f"{step} is saved in {run.folder}; the same command continues"))
         del inputs, batches, stepper  # before the next size's: a GPU need not hold what was captured for both
-
-
-def batches_of_size(job: Job, size: int, start: int) -> Batches:
-    """This process's batches of images of `size` pixels a side from step `start` on."""
-    config, world, split = job.config, job.world, job.split
-    batch_size = config.optimizer.batch_size
-    plan = training_plan(config.seed, len(split), batch_size, world.rank, world.size)
-    views = replace(config.views, image_size=size)
-    stream = Stream(split, plan, batch_size // world.size, views, config.seed, *job.setup.statistics)
-    # On a CPU the network needs the cores more.
-    threads = job.setup.threads if job.setup.autocast.device.type == "cuda" else max(1, job.setup.threads // 2)
-    if job.frozen is not None:
-        return job.frozen.batches(stream, job.setup.feed, start, threads)
-    return job.setup.feed.batches(stream, start, threads)
 
 
 def evaluation_is_due(job: Job, step: int) -> bool:
@@ -95,7 +81,7 @@ def evaluation_is_due(job: Job, step: int) -> bool:
 def evaluation_row(job: Job, state: State) -> dict[str, Any]:
     """Evaluate on the run's split in mid-run, print a line, and return the row for metrics.jsonl."""
     split = job.setup.shards.splits[job.config.eval_split]
-    outputs = forward_split(state.evaluated, split, job.setup)
+    outputs = forward_split(LocalizingModel(state.evaluated), split, job.setup)
     rates = rates_of(outputs, split, job.config.views)
     if job.world.leads:
         print(f"step {state.step}  {split.name}: {summary_line(rates)}", flush=True)

@@ -12,6 +12,7 @@ from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import RunFailure
 from fastwsol.network.networks import network_name
+from fastwsol.training.course import Course
 from fastwsol.training.job import Job
 from fastwsol.training.presets import PRESETS
 from fastwsol.training.step import SKIPPED, State, check_finite, make_loss, new_state, train_step
@@ -23,8 +24,8 @@ _LEAST_LOSS_SCALE = 2.0**-10
 class Progress:
     """Turns the totals into rows of metrics.jsonl and lines on the console."""
 
-    def __init__(self, config: Config, train_images: int, total_steps: int, step: int) -> None:
-        self._config, self._train_images, self._total_steps = config, train_images, total_steps
+    def __init__(self, course: Course, train_images: int, step: int) -> None:
+        self._course, self._train_images = course, train_images
         self.restart_clock(step)
 
     def restart_clock(self, step: int) -> None:
@@ -36,7 +37,7 @@ class Progress:
 
         Raises RunFailure where fp16 training has come to a halt.
         """
-        totals, batch_size = state.totals, self._config.optimizer.batch_size
+        totals, batch_size, course = state.totals, self._course.batch_size, self._course
         if state.scaler.is_enabled() and state.scaler.get_scale() < _LEAST_LOSS_SCALE:
             raise RunFailure(
                 f"step {state.step}: every step's gradients overflow fp16; use --precision fp32, or lower --lr"
@@ -47,11 +48,12 @@ class Progress:
         seconds = time.perf_counter() - self._clock
         images_per_second = (state.step - self._clock_step) * batch_size / seconds
         self.restart_clock(state.step)
-        epoch = state.step * batch_size / self._train_images
-        left = (self._total_steps - state.step) * batch_size / images_per_second
+        epoch = (state.step - course.first) * batch_size / self._train_images
+        left = (course.last - state.step) * batch_size / images_per_second
         skipped = int(totals[SKIPPED]) if SKIPPED in totals else None
         print(
-            f"step {state.step}/{self._total_steps}  epoch {epoch:.2f}  loss {loss:.3f}  train clas {clas:.1f} %  "
+            f"{course.name}step {state.step - course.first}/{course.last - course.first}  epoch {epoch:.2f}  "
+            f"loss {loss:.3f}  train clas {clas:.1f} %  "
             f"lr {lr:.4g}  {images_per_second:.0f} images/s  {duration(left)} left"
             + (f"  {skipped} skipped, whose gradients overflowed" if skipped else ""),
             flush=True,
@@ -76,18 +78,21 @@ def announce(job: Job, state: State, offer_fast: bool) -> None:
     config, shards, autocast, world = job.config, job.setup.shards, job.setup.autocast, job.world
     images, batch_size = len(job.split), config.optimizer.batch_size
     share = batch_size // world.size
+    classifier_steps = config.classifier_steps(images)
     is_whole = config.network.train_part == "all"  # else what a step costs depends on what is kept of the frozen part
     own_rate = probe_images_per_second(config, len(shards.manifest.classes), autocast, share) if is_whole else math.inf
     rate = float(world.add_up(torch.tensor(own_rate, dtype=torch.float64)))
     if not world.leads:
         return
-    seconds = (job.total_steps - state.step) * batch_size / rate
+    seconds = max(0, classifier_steps - state.step) * batch_size / rate
     processes = f", {world.size} processes of {share} images a step" if world.size > 1 else ""
     print(
         f"{network_name(config.network)}, aug {config.views.aug}, batch {batch_size}, "
-        f"{config.schedule.epochs:g} epochs of {images:,} images in {job.total_steps:,} steps, "
+        f"{config.schedule.epochs:g} epochs of {images:,} images in {classifier_steps:,} steps, "
         f"{autocast.precision} on {autocast.device.type}{processes}"
     )
+    if (head := config.localizer).trains_mask:
+        print(f"and behind it a mask head, batch {head.head_batch_size}, in {head.head_steps:,} steps")
     if "holdout" in shards.splits:
         per_class = config.data.holdout
         print(f"held out and evaluated on: {len(shards.splits['holdout']):,} images of train, {per_class} a class")
@@ -99,7 +104,8 @@ def announce(job: Job, state: State, offer_fast: bool) -> None:
         )
     print(f"run {job.run.folder}" + (f", continued at step {state.step:,}" if state.step else ""))
     if is_whole:
-        print(f"cost: about {duration(seconds)} at {rate:.0f} images/s, by a short uncompiled trial of the step alone")
+        what = "the classifier: " if config.localizer.trains_mask else ""
+        print(f"cost: {what}about {duration(seconds)} at {rate:.0f} images/s, by a short uncompiled trial of the step")
     if seconds > _LONG_SECONDS:
         fast = PRESETS["fast"]().config.schedule
         cheaper = {
@@ -124,7 +130,7 @@ def probe_images_per_second(config: Config, classes: int, autocast: Autocast, ba
     on_cpu = autocast.device.type == "cpu"
     count = min(_PROBE_IMAGES_ON_CPU, batch_size) if on_cpu else batch_size
     state = new_state(config, classes, autocast)
-    loss_of = make_loss(state.model, autocast, compiled=False)
+    loss_of = make_loss(state.classifier, autocast, compiled=False)
     shape = (count, 3, config.views.image_size, config.views.image_size)
     images = torch.zeros(shape, device=autocast.device).contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(count, dtype=torch.int64, device=autocast.device)

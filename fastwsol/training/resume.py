@@ -23,6 +23,7 @@ from fastwsol.network.backbone_weights import BackboneWeights, put_weights
 from fastwsol.network.initial_weights import Initial, start_from
 from fastwsol.runs import checkpoint
 from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.training.behind import Behind
 from fastwsol.training.job import Job
 from fastwsol.training.step import State, state_tensors
 
@@ -48,7 +49,11 @@ _DECISIVE_SOURCES = (
     "fastwsol/batches/*.py",
     "fastwsol/network/*.py",
     "fastwsol/features/*.py",
+    "fastwsol/localizer/mask_head.py",
+    "fastwsol/localizer/mask_training.py",
+    "fastwsol/training/course.py",
     "fastwsol/training/frozen_part.py",
+    "fastwsol/training/mask_phase.py",
     "fastwsol/training/step.py",
     "fastwsol/training/cuda_graph.py",
     "fastwsol/training/step_mode.py",
@@ -90,19 +95,38 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
     state.step = saved.step
 
 
+def restore_classifier(state: State, saved: checkpoint.Checkpoint, info: RunInfo) -> None:
+    """Put the trained classifier of a checkpoint into `state`, and no more."""
+    info.check_checkpoint(saved)
+    prefix = "model." if state.average is None else "average."
+    with torch.no_grad():
+        for name, tensor in state.evaluated.state_dict().items():
+            tensor.copy_(saved.tensors[prefix + name])
+    state.step = saved.step
+
+
 @dataclass(frozen=True)
 class StartWeights:
-    """What a run begins with in place of drawn weights: those of an earlier run, or published ones of its backbone."""
+    """What a run begins with in place of drawn weights: those of an earlier run, or published ones of its backbone, or
+    the whole classifier of an earlier run.
+    """
 
     initial: Initial | None = None
     backbone: BackboneWeights | None = None
+    behind: Behind | None = None
 
 
-def take_up(job: Job, state: State, resume: Resume, start: StartWeights) -> None:
-    """Put into `state` what the run's folder holds, or else the weights to start from."""
+def take_up(job: Job, state: State, resume: Resume, start: StartWeights) -> checkpoint.Checkpoint | None:
+    """Put into `state` what the run's folder holds, or else the weights to start from. Returns the checkpoint that the
+    run goes on from; where that is of the mask head's training, `state` gets the trained classifier's weights from it.
+    """
     run, holdout = job.run, job.setup.shards.splits.get("holdout")
     saved = find_own_work(run, job.info, resume)
-    if saved is None:
+    if saved is None and start.behind is not None:
+        restore_classifier(state, start.behind.saved, start.behind.info)
+        state.step = job.config.classifier_steps(len(job.split))
+        print(f"behind the classifier of {start.behind.folder}, step {start.behind.saved.step:,}", flush=True)
+    elif saved is None:
         if start.backbone is not None:
             print(put_weights(start.backbone, state.model), flush=True)
         if start.initial is not None:
@@ -112,10 +136,14 @@ def take_up(job: Job, state: State, resume: Resume, start: StartWeights) -> None
     if holdout is not None:
         (run.store_holdout if saved is None else run.check_holdout)(holdout)
     if saved is not None:
-        restore(state, saved, job.info, job.setup.autocast.precision)
+        if saved.step > job.config.classifier_steps(len(job.split)):
+            restore_classifier(state, saved, job.info)
+        else:
+            restore(state, saved, job.info, job.setup.autocast.precision)
         choice = {} if job.asked_mode == "auto" else {"step_mode": job.asked_mode}
         check_environment(run, saved.step, job.environment | choice, job.inexact)
     run.drop_rows_after(state.step)
+    return saved
 
 
 def find_own_work(run: RunDir, info: RunInfo, resume: Resume) -> checkpoint.Checkpoint | None:
@@ -147,6 +175,8 @@ def _difference(run: RunDir, earlier: Config, asked: Config) -> str:
     """The option in which the run in the folder differs from the one asked for."""
     ours, theirs = asked.flat(), earlier.flat()
     name = next(name for name in ours if ours[name] != theirs[name])
+    if name == "behind_sha256":
+        return f"{run.folder}: holds a run behind another classifier; name its --behind, or another --run-dir"
     if name == "init_sha256":
         began = "with the weights of another file" if theirs[name] else "with weights that were drawn"
         return f"{run.folder}: holds a run that began {began}; name its --init, or another --run-dir"

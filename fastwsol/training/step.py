@@ -15,13 +15,17 @@ from fastwsol.host.processes import ALONE, World
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import build_network
 
+Counts = dict[str, Tensor]
+"""Sums over a batch by name, on the device; among them `correct`, the images that were classified rightly."""
+
 
 @dataclass
 class State:
     """All that a step changes, and so all that a checkpoint holds."""
 
-    model: Classifier
-    optimizer: torch.optim.SGD
+    model: nn.Module
+    """A Classifier, or what trains a localizer behind one."""
+    optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     """Scales the loss under fp16; switched off otherwise."""
     totals: dict[str, Tensor]
@@ -32,11 +36,22 @@ class State:
     """The network whose weights are the running average of `model`'s, where one is kept."""
     average_steps: int = 0
     """Over about how many steps it runs."""
+    prefix: str = "model."
+    """Of the names of `model`'s tensors in a checkpoint."""
+    after_step: Callable[[Counts], None] | None = None
+    """Changes what the next step is steered by, given the counts of the last one; nothing in it waits for the
+    device."""
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network, while it is what is trained."""
+        assert isinstance(self.model, Classifier)
+        return self.model
 
     @property
     def evaluated(self) -> Classifier:
         """The network that evaluations look at."""
-        return self.model if self.average is None else self.average
+        return self.classifier if self.average is None else self.average
 
 
 NO_STEP = 2**62
@@ -47,14 +62,18 @@ SKIPPED = "skipped"
 """The total of steps that the loss scaler skipped; under fp16 alone."""
 
 
-def new_totals(device: torch.device, scaled: bool = False) -> dict[str, Tensor]:
+CORRECT = ("correct",)
+
+
+def new_totals(device: torch.device, scaled: bool = False, counts: tuple[str, ...] = CORRECT) -> dict[str, Tensor]:
     """Sums over the steps' images, kept on the device so that no step waits for the host, and over this process's
-    share of each batch, until `gather_totals`. scaled: also of the steps that the loss scaler skipped.
+    share of each batch, until `gather_totals`. scaled: also of the steps that the loss scaler skipped; counts: the
+    names of what a step counts.
     """
     totals = {SKIPPED: torch.zeros((), dtype=torch.int64, device=device)} if scaled else {}
+    totals |= {name: torch.zeros((), dtype=torch.int64, device=device) for name in counts}
     return totals | {
         "loss": torch.zeros((), dtype=torch.float64, device=device),
-        "correct": torch.zeros((), dtype=torch.int64, device=device),
         "steps": torch.zeros((), dtype=torch.int64, device=device),
         "bad_step": torch.full((), NO_STEP, dtype=torch.int64, device=device),
         "step": torch.zeros((), dtype=torch.int64, device=device),
@@ -66,17 +85,23 @@ def gather_totals(state: State, world: World) -> None:
     if world.size == 1:
         return
     totals = state.totals
-    sums = world.add_up(torch.stack([totals["loss"], totals["correct"].double()]).cpu())
-    for name, total in zip(("loss", "correct"), sums, strict=True):
+    names = _sums(totals)
+    sums = world.add_up(torch.stack([totals[name].double() for name in names]).cpu())
+    for name, total in zip(names, sums, strict=True):
         totals[name].copy_(total if world.leads else torch.zeros(()))
     totals["bad_step"].copy_(world.least(totals["bad_step"].cpu()))
 
 
 def reset_totals(state: State) -> None:
     """Begin new sums."""
-    for name in ("loss", "correct", "steps", SKIPPED):
+    for name in (*_sums(state.totals), "steps", SKIPPED):
         if name in state.totals:
             state.totals[name].zero_()
+
+
+def _sums(totals: dict[str, Tensor]) -> list[str]:
+    """The names of those that are sums over images."""
+    return [name for name in totals if name not in ("steps", "bad_step", "step", SKIPPED)]
 
 
 def share_state(state: State, world: World) -> None:
@@ -85,8 +110,8 @@ def share_state(state: State, world: World) -> None:
         return
     world.share_from_lead(state_tensors(state).values())
     if not world.leads:
-        state.totals["loss"].zero_()
-        state.totals["correct"].zero_()
+        for name in _sums(state.totals):
+            state.totals[name].zero_()
     state.step = world.value_of_lead(state.step)
     scaler = world.value_of_lead(state.scaler.state_dict())
     if state.scaler.is_enabled():
@@ -102,7 +127,7 @@ def new_state(config: Config, classes: int, autocast: Autocast) -> State:
     for group in groups:  # a tensor, so that a captured step reads what `set_rate` wrote
         group["lr"] = torch.tensor(optimizing.lr, dtype=torch.float32, device=device)
     optimizer = torch.optim.SGD(groups, lr=optimizing.lr, momentum=optimizing.momentum, nesterov=True, fused=True)
-    for parameter in _trained_parameters(model).values():
+    for parameter in trained_parameters(model).values():
         optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     scaler = torch.amp.GradScaler(device.type, enabled=autocast.precision == "fp16")
     average = copy.deepcopy(model).requires_grad_(False) if optimizing.average_steps else None
@@ -112,15 +137,17 @@ def new_state(config: Config, classes: int, autocast: Autocast) -> State:
 
 def state_tensors(state: State) -> dict[str, Tensor]:
     """Every tensor of the state by name; a checkpoint is written from these and loaded into them."""
-    tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
-    for name, parameter in _trained_parameters(state.model).items():
-        tensors[f"momentum.{name}"] = state.optimizer.state[parameter]["momentum_buffer"]
+    tensors = {f"{state.prefix}{name}": tensor for name, tensor in state.model.state_dict().items()}
+    for name, parameter in trained_parameters(state.model).items():
+        for kind, tensor in state.optimizer.state[parameter].items():
+            tensors[f"{kind.removesuffix('_buffer')}.{name}"] = tensor
     if state.average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
     return tensors | {f"totals.{name}": tensor for name, tensor in state.totals.items()}
 
 
-def _trained_parameters(model: Classifier) -> dict[str, nn.Parameter]:
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Those that get a gradient, by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
@@ -159,8 +186,8 @@ def check_finite(state: State) -> None:
         raise BadStep(bad)
 
 
-Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""images (or features of the frozen part), labels -> mean cross-entropy, number of images classified rightly."""
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, Counts]]
+"""images (or features of the frozen part), labels -> the batch's mean loss, what is counted of it."""
 
 
 _MOST_SIZES = 64
@@ -174,20 +201,26 @@ class _ModelAndLoss(nn.Module):
         super().__init__()
         self.model, self._autocast, self._label_smoothing = model, autocast, label_smoothing
 
-    def forward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Counts]:
         with self._autocast():
             part = self.model.trained_part
             logits, _ = self.model(inputs) if part == "all" else self.model.tail(inputs.float(), part)
         logits = logits.float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self._label_smoothing)
-        return loss, (logits.argmax(1) == labels).sum()
+        return loss, {"correct": (logits.argmax(1) == labels).sum()}
 
 
 def make_loss(
     model: Classifier, autocast: Autocast, compiled: bool, world: World = ALONE, label_smoothing: float = 0.0
 ) -> Loss:
-    """The loss of a batch; its gradients are averaged over the processes of `world`."""
-    loss = _ModelAndLoss(model, autocast, label_smoothing)
+    """The classifier's loss of a batch; its gradients are averaged over the processes of `world`."""
+    return as_loss(_ModelAndLoss(model, autocast, label_smoothing), autocast, compiled, world)
+
+
+def as_loss(loss: nn.Module, autocast: Autocast, compiled: bool, world: World = ALONE) -> Loss:
+    """A module that is called as a `Loss` is, compiled where asked, its gradients averaged over the processes of
+    `world`.
+    """
     if compiled:
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_SIZES)
         loss.compile(fullgraph=True, dynamic=False)  # a network of several sizes is compiled for each of them
@@ -211,7 +244,7 @@ def change(state: State, loss_of: Loss, images: Tensor, labels: Tensor) -> None:
     """What a step does to the state's tensors, at the rate that was set: the same operations on the same tensors in
     every step, so that they can be captured once and replayed.
     """
-    loss, correct = loss_of(images, labels)
+    loss, counts = loss_of(images, labels)
     state.scaler.scale(loss).backward()
     finite = torch.isfinite(loss)
     gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
@@ -226,7 +259,8 @@ def change(state: State, loss_of: Loss, images: Tensor, labels: Tensor) -> None:
 
     totals = state.totals
     totals["loss"] += loss.detach() * len(labels)
-    totals["correct"] += correct
+    for name, count in counts.items():
+        totals[name] += count
     totals["steps"] += 1
     # Not `torch.where`, which would send its number to the device, and that no graph captures.
     bad_step = totals["step"].masked_fill(finite, NO_STEP)
@@ -234,6 +268,8 @@ def change(state: State, loss_of: Loss, images: Tensor, labels: Tensor) -> None:
     totals["step"] += 1
     if state.average is not None:
         _move_average(state, state.average)
+    if state.after_step is not None:
+        state.after_step(counts)
 
 
 @torch.no_grad()

@@ -6,17 +6,20 @@ from typing import Any
 
 from fastwsol.batches.stream import Batches, Inputs
 from fastwsol.runs.folder import RunDir
+from fastwsol.training.course import Course
 from fastwsol.training.job import Job
 from fastwsol.training.resume import changes, check_environment
-from fastwsol.training.step import State, make_loss, unchanged
+from fastwsol.training.step import State, unchanged
 from fastwsol.training.step_mode import Choice, Mode, Stepper, choose_mode, possible_modes, tell_failure
 
 
 class StepperMaker:
-    """Makes the steppers of a run. The mode is chosen with the first of them, once, and noted in the run's folder."""
+    """Makes the steppers of a course. The mode is chosen with the first of them, once, and noted in the run's
+    folder.
+    """
 
-    def __init__(self, job: Job, state: State) -> None:
-        self._job, self._state = job, state
+    def __init__(self, job: Job, state: State, course: Course) -> None:
+        self._job, self._state, self._course = job, state, course
         self._mode: Mode | None = None
 
     def stepper(self, batches: Batches, sample: Inputs) -> Stepper:
@@ -44,20 +47,22 @@ class StepperMaker:
         was made.
         """
         job, state, world = self._job, self._state, self._job.world
+        begun = state.step > self._course.first  # before, or in an earlier process: then it goes on in the same mode
         stepper = None
         if job.asked_mode == "auto":
             possible = world.values_of_all(possible_modes(job.setup.autocast.device, world.size))
             modes = [mode for mode in possible[0] if all(mode in each for each in possible)]
             choice = world.value_of_lead(
-                choice_before(job.run, state.step, job.environment, modes) if world.leads else None
+                choice_before(job.run, state.step, job.environment, modes) if world.leads and begun else None
             )
             if choice is None:
-                steps_left = job.total_steps - state.step
+                steps_left = self._course.last - state.step
                 choice, stepper = choose_mode(
                     modes, lambda mode: self._make(mode, batches, sample), state, sample, steps_left, world
                 )
             mode_alone = {"step_mode": choice.mode}
-            world.lead_does(lambda: check_environment(job.run, state.step, mode_alone, job.inexact))
+            if begun:
+                world.lead_does(lambda: check_environment(job.run, state.step, mode_alone, job.inexact))
         else:
             choice = Choice(job.asked_mode, {})
         mode = {"step_mode": choice.mode, "step_mode_seconds": choice.seconds}
@@ -68,11 +73,9 @@ class StepperMaker:
         return choice.mode, stepper
 
     def _make(self, mode: Mode, batches: Batches, sample: Inputs) -> Stepper:
-        job, state, world = self._job, self._state, self._job.world
-        smoothing = job.config.optimizer.label_smoothing
-        loss_of = make_loss(state.model, job.setup.autocast, "compiled" in mode, world, smoothing)
-        stepper = Stepper(mode, state, loss_of, batches, sample)
-        if world.size > 1:
+        state = self._state
+        stepper = Stepper(mode, state, self._course.loss("compiled" in mode), batches, sample)
+        if self._job.world.size > 1:
             # After a first pass DistributedDataParallel lays gradients out anew, by the order they came in. In which
             # order three processes or more are summed depends on the place, so a run taken up has to be past that too.
             with unchanged(state):

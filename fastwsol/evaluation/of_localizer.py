@@ -1,0 +1,113 @@
+"""What a report says of one localizer: its rates at the run's own cut, its oracles, and how its maps look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import kernels
+from fastwsol.evaluation.boxes import curve_hits, localize, parts_of_maps, score_boxes
+from fastwsol.evaluation.maps import MeasuredBoxes
+from fastwsol.evaluation.measure import EvaluatedImages, hits_of, intervals_of, oracles
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS, CamClass, Outcomes, counts, outcomes, rates
+from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.thresholds import ChosenLevels, Cut, best_levels
+from fastwsol.host.device import kernel_threads
+from fastwsol.localizer.localizers import Localizer
+from kernels.levels import threshold_of
+
+_EDGES = 3
+"""A map that reaches so many edges of its image and more is counted."""
+
+
+@dataclass(frozen=True)
+class LocalizerMeasurement:
+    """The numbers of a localizer, as JSON; and what it says of each image."""
+
+    numbers: dict[str, Any]
+    rows: ImageRows
+
+
+def measure_localizer(
+    localizer: Localizer,
+    maps: NDArray[np.float32],
+    square: int,
+    images: EvaluatedImages,
+    cut: Cut,
+    cam_class: CamClass = "truth",
+    chosen: ChosenLevels | None = None,
+) -> LocalizerMeasurement:
+    """Box the maps [N, h, w] of a network whose square has `square` pixels a side, under `strict`, and count.
+
+    chosen: under the rule `auto`, the levels for each IoU threshold; `cut` then has the one for IoU .5.
+    """
+    truths, shown, ranks, scale = images.truths, images.truths.shown, images.ranks(), localizer.scale
+
+    def outcomes_of(hit: NDArray[np.bool_]) -> Outcomes:
+        return outcomes(hit, truths.has_boxes, ranks, cam_class, images.knows_five)
+
+    with kernel_threads(len(maps)):
+        thresholds = cut.thresholds(maps, square, scale)
+        boxes = localize(maps, "strict", square, shown.widths, shown.heights, thresholds, scale)
+        ious = score_boxes(boxes, shown.boxes, shown.offsets, "strict")
+        curve = curve_hits(maps, square, shown.widths, shown.heights, shown.boxes, shown.offsets, IOU_THRESHOLDS, scale)
+        look = _look(maps, square, thresholds, scale)
+    hit = hits_of(ious, "strict") if chosen is None else at_levels(curve.single, chosen.levels)
+    best = best_levels(curve.single.sum(axis=0))
+    at_cut, at_best = outcomes_of(hit), outcomes_of(at_levels(curve.single, best))
+    intervals = intervals_of([at_cut, at_best])
+    numbers = {
+        "name": localizer.name,
+        "title": localizer.title,
+        "class_specific": localizer.class_specific,
+        "scale": localizer.scale,
+        "cut": cut.to_json(),
+        "counts": counts(at_cut),
+        "rates": rates(at_cut),
+        "intervals": intervals[0],
+        "oracle": {
+            "thresholds": {str(t): threshold_of(level) for t, level in zip(IOU_THRESHOLDS, best.tolist(), strict=True)},
+            "counts": counts(at_best),
+            "rates": rates(at_best),
+            "intervals": intervals[1],
+        },
+        "max_box_acc": oracles(curve.single, curve.multiple, truths.has_boxes),
+        "curve": {
+            name: {str(t): row.tolist() for t, row in zip(IOU_THRESHOLDS, flags.sum(axis=0), strict=True)}
+            for name, flags in (("single", curve.single), ("multiple", curve.multiple))
+        },
+        "maps": look,
+    }
+    measured = {"strict": MeasuredBoxes(boxes + truths.origins[:, [0, 1, 0, 1]], ious)}
+    rows = ImageRows.of(
+        images.names, images.classes, images.labels, images.predicted, np.diff(truths.offsets), measured
+    )
+    return LocalizerMeasurement(numbers, rows)
+
+
+def at_levels(single: NDArray[np.bool_], levels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The hits [T, N] at one level for each IoU threshold, of hits [N, T, LEVELS]."""
+    return np.stack([single[:, k, level] for k, level in enumerate(levels)])
+
+
+def _look(
+    maps: NDArray[np.float32], square: int, thresholds: float | NDArray[np.float64], scale: kernels.Scale
+) -> dict[str, float | None]:
+    """What can be told of maps without any box: of what is kept of them at the cut, the mean share of the image; the
+    share of maps that keep nothing, and of those that reach three edges of the image or more.
+    """
+    area = empty = edges = 0.0
+    each_threshold = np.broadcast_to(np.float64(thresholds), len(maps))
+    for part in parts_of_maps(len(maps), square):
+        boxes, pixels, _, offsets = kernels.cam_component_boxes(maps[part], square, each_threshold[part], scale)
+        owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        area += pixels.sum() / square**2
+        empty += (np.diff(offsets) == 0).sum()
+        reached = np.zeros((len(offsets) - 1, 4), bool)
+        np.logical_or.at(reached, owners, np.concatenate([boxes[:, :2] == 0, boxes[:, 2:] == square], axis=1))
+        edges += (reached.sum(axis=1) >= _EDGES).sum()
+    count = max(1, len(maps))
+    return {"mean_area": area / count, "empty": empty / count, "three_edges": edges / count}

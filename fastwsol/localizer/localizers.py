@@ -1,0 +1,48 @@
+"""The localizers by name: what each says, on which scale, and where it is cut."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from kernels import Scale
+
+LocalizerName = Literal["cam", "cam-positive", "ddt", "mask", "mask-cam"]
+CutRule = Literal["fixed", "box-free", "otsu"]
+
+
+@dataclass(frozen=True)
+class Localizer:
+    """A way to make one map an image."""
+
+    name: LocalizerName
+    title: str
+    """What a person calls it."""
+    class_specific: bool
+    """Whether the maps of two classes in one image differ."""
+    scale: Scale
+    """min-max: each map is scaled by its own extremes, so that it always names something; own: its values are shares of
+    1, and it may name nothing."""
+    cut: float
+    """The threshold that is taken by default where no run has found a better one."""
+    needs: Literal["nothing", "mask", "ddt"] = "nothing"
+    """What has to be trained or fitted beside the classifier."""
+
+
+_ALL = (
+    Localizer("cam", "CAM", True, "min-max", 0.2),
+    Localizer("cam-positive", "CAM of positive weights", True, "min-max", 0.2),
+    Localizer("ddt", "DDT", True, "min-max", 0.2, "ddt"),
+    Localizer("mask", "mask head", False, "own", 0.5, "mask"),
+    Localizer("mask-cam", "mask x CAM of positive weights", True, "min-max", 0.2, "mask"),
+)
+LOCALIZERS: dict[str, Localizer] = {each.name: each for each in _ALL}
+
+PREFERRED: tuple[LocalizerName, ...] = ("mask", "cam")
+"""What predictions take by default: the first of them that a run has."""
+
+assert tuple(LOCALIZERS) == get_args(LocalizerName)
+
+
+def available(has: Sequence[str]) -> tuple[Localizer, ...]:
+    """Those whose needs are among `has` ("mask", "ddt")."""
+    return tuple(each for each in _ALL if each.needs in ("nothing", *has))

@@ -1,0 +1,74 @@
+"""A mask head behind the classifier of an earlier run: what the new run takes from that run, which stays as it is."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from fastwsol.config import Config, LocalizerConfig, flag
+from fastwsol.dataset.shards import Shards, read_manifest
+from fastwsol.host.errors import UserError
+from fastwsol.runs.checkpoint import Checkpoint
+from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.trained import read_run
+
+_OWN = {each.name for each in fields(LocalizerConfig)} | {"seed"}
+"""The options in which a run behind another may differ from it."""
+
+
+@dataclass(frozen=True)
+class Behind:
+    """The run whose classifier is taken."""
+
+    folder: Path
+    info: RunInfo
+    saved: Checkpoint
+
+    @property
+    def sha256(self) -> str:
+        """Of the tensors of its checkpoint."""
+        return str(self.saved.scalars["sha256"])
+
+
+def config_behind(folder: Path) -> tuple[Config, Path]:
+    """The configuration that a mask head's run behind the run in `folder` has by default, and the run's shards.
+
+    Raises UserError where it is no run.
+    """
+    info = RunDir(folder).read_info()
+    if info.flat_digest is not None:
+        raise UserError(f"--behind {folder}: was begun by an earlier version; train its classifier anew")
+    return info.config.changed(localizer="mask", behind_sha256=""), info.shards
+
+
+def refuse_other_classifier(asked: Config, folder: Path) -> None:
+    """Raise UserError where the command line asks for another classifier than the run in `folder` has, or for no
+    head.
+    """
+    ours, theirs = asked.flat(), RunDir(folder).read_info().config.flat()
+    for name, value in ours.items():
+        if name not in _OWN and value != theirs[name]:
+            raise UserError(
+                f"{flag(name)} {value}: the classifier of {folder} was trained with {theirs[name]}, and what is "
+                f"trained behind it cannot change that; leave the flag out"
+            )
+    if not asked.localizer.trains_mask:
+        raise UserError(f"--behind {folder}: nothing is trained behind a classifier without --localizer mask")
+
+
+def read_behind(folder: Path) -> Behind:
+    """The run in `folder`, its classifier trained to the end. Raises UserError where it is not."""
+    info, saved = read_run(RunDir(folder))
+    manifest, _ = read_manifest(info.shards)
+    images = manifest.splits["train"].images - info.config.data.holdout * len(manifest.classes)
+    if saved.step < (steps := info.config.classifier_steps(images)):
+        raise UserError(
+            f"--behind {folder}: its classifier has done {saved.step:,} of {steps:,} steps; let it train to its end"
+        )
+    return Behind(folder, info, saved)
+
+
+def refuse_other_shards(behind: Behind, shards: Shards) -> None:
+    """Raise UserError where the shards are not those that the classifier was trained on."""
+    if behind.info.shards_digest != shards.digest:
+        raise UserError(
+            f"--behind {behind.folder}: was trained on other shards than {shards.folder}; name its --shards"
+        )

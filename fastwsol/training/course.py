@@ -1,0 +1,100 @@
+"""The two parts of a run, each a course of steps: the classifier's, and that of the mask head behind it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from fastwsol.batches.stream import Batches, Stream, training_plan
+from fastwsol.config import Augmentation, one_cycle
+from fastwsol.features.kept_features import FrozenPart
+from fastwsol.localizer.mask_training import MaskLoss, MaskTraining
+from fastwsol.training.job import Job
+from fastwsol.training.step import Loss, State, as_loss, make_loss
+
+
+@dataclass(frozen=True)
+class Course:
+    """Which steps are taken, on which batches, at which rates, for which loss."""
+
+    name: str
+    """In messages, before the step; empty for the classifier."""
+    first: int
+    """Steps of the run done before it."""
+    last: int
+    """And after it."""
+    sizes: list[tuple[int, int]]
+    """Sides of the network's square, each with the step before which it ends."""
+    batch_size: int
+    rate: Callable[[int], float]
+    """The learning rate of a step."""
+    batches: Callable[[int, int], Batches]
+    """This process's batches of images of a side from a step on."""
+    loss: Callable[[bool], Loss]
+    """The loss, compiled where asked."""
+    evaluates: bool
+    """Whether there are evaluations in its course."""
+
+
+def classifier_course(job: Job, state: State) -> Course:
+    """The course of the classifier."""
+    config, images = job.config, len(job.split)
+
+    def batches(size: int, start: int) -> Batches:
+        return _batches(job, replace(config.views, image_size=size), config.optimizer.batch_size, start, job.frozen)
+
+    def loss(compiled: bool) -> Loss:
+        smoothing = config.optimizer.label_smoothing
+        return make_loss(state.classifier, job.setup.autocast, compiled, job.world, smoothing)
+
+    return Course(
+        name="",
+        first=0,
+        last=config.classifier_steps(images),
+        sizes=config.phases(images),
+        batch_size=config.optimizer.batch_size,
+        rate=lambda step: config.learning_rate(step, images),
+        batches=batches,
+        loss=loss,
+        evaluates=True,
+    )
+
+
+def mask_course(job: Job, training: MaskTraining, trunk: FrozenPart) -> Course:
+    """The course of the mask head, on the features of the frozen `trunk`."""
+    config = job.config
+    settings, first = config.localizer, config.classifier_steps(len(job.split))
+    last = config.total_steps(len(job.split))
+    views = mask_views(config.views)
+
+    def batches(size: int, start: int) -> Batches:
+        return _batches(job, views, settings.head_batch_size, start - first, trunk)
+
+    def loss(compiled: bool) -> Loss:
+        return as_loss(MaskLoss(training, job.setup.autocast), job.setup.autocast, compiled, job.world)
+
+    return Course(
+        name="mask head ",
+        first=first,
+        last=last,
+        sizes=[(last, views.image_size)],
+        batch_size=settings.head_batch_size,
+        rate=lambda step: settings.head_lr * one_cycle((step - first + 1) / (settings.head_steps + 1)),
+        batches=batches,
+        loss=loss,
+        evaluates=False,
+    )
+
+
+def mask_views(views: Augmentation) -> Augmentation:
+    """What a mask head is trained on: whole images and their mirror images, as evaluations see them."""
+    return replace(views, aug="none", color=False, flip=True, crops_per_image=0)
+
+
+def _batches(job: Job, views: Augmentation, batch_size: int, start: int, frozen: FrozenPart | None) -> Batches:
+    config, world, split = job.config, job.world, job.split
+    plan = training_plan(config.seed, len(split), batch_size, world.rank, world.size)
+    stream = Stream(split, plan, batch_size // world.size, views, config.seed, *job.setup.statistics)
+    # On a CPU the network needs the cores more.
+    threads = job.setup.threads if job.setup.autocast.device.type == "cuda" else max(1, job.setup.threads // 2)
+    if frozen is not None:
+        return frozen.batches(stream, job.setup.feed, start, threads)
+    return job.setup.feed.batches(stream, start, threads)

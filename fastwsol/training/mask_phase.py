@@ -1,0 +1,111 @@
+"""The second part of a run that trains a mask head: its state, its features, its course of steps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastwsol.dataset.shards import Shards
+from fastwsol.host.device import Autocast
+from fastwsol.host.errors import UserError
+from fastwsol.host.processes import World
+from fastwsol.localizer.mask_head import build_mask_head
+from fastwsol.localizer.mask_training import COUNTS, MaskTraining
+from fastwsol.network.classifier import Classifier
+from fastwsol.runs.checkpoint import Checkpoint
+from fastwsol.training.course import Course, mask_course, mask_views
+from fastwsol.training.frozen_part import frozen_part
+from fastwsol.training.job import Job
+from fastwsol.training.resume import restore
+from fastwsol.training.step import Counts, State, new_totals, share_state, trained_parameters
+
+
+@dataclass(frozen=True)
+class MaskPhase:
+    """What the head is trained with. job: with the environment that decides its bits."""
+
+    job: Job
+    state: State
+    training: MaskTraining
+    course: Course
+
+
+def refuse_no_cut(network: Classifier) -> None:
+    """Raise UserError where a network cannot be cut, so that no mask head can stand behind its trunk."""
+    try:
+        network.tail_modules()
+    except UserError as error:
+        raise UserError(f"--localizer mask: {error}") from None
+
+
+def begin_mask_phase(
+    job: Job,
+    network: Classifier,
+    saved: Checkpoint | None,
+    shards: Shards,
+    folder: Path | None,
+    gives_up: Callable[[], bool],
+) -> MaskPhase:
+    """The head behind the trained `network`, where it stands in `saved`, the leading process's checkpoint, or else at
+    its beginning. shards: as they were packed; folder: where features are kept.
+
+    Raises as `frozen_part` does.
+    """
+    config, world = job.config, job.world
+    first, settings = config.classifier_steps(len(job.split)), config.localizer
+    network = network.eval()
+    world.share_from_lead(network.buffers())  # BN statistics: the head stands behind one network
+    step = world.value_of_lead(saved.step if saved is not None and saved.step > first else 0)
+    views_shown = settings.head_steps * settings.head_batch_size
+    job, trunk = frozen_part(
+        job, network, "tail", mask_views(config.views), shards, folder, gives_up, step, views_shown
+    )
+    state, training = _new_state(job, network, first)
+    if saved is not None and step:
+        restore(state, saved, job.info, job.setup.autocast.precision)
+    share_state(state, world)
+    return MaskPhase(job, state, training, mask_course(job, training, trunk))
+
+
+def _new_state(job: Job, network: Classifier, step: int) -> tuple[State, MaskTraining]:
+    """The state before the head's first step, which is step `step` of the run."""
+    config, autocast, classes = job.config, job.setup.autocast, len(job.info.classes)
+    device = autocast.device
+    name = "average" if config.optimizer.average_steps else "model"
+    head = build_mask_head(channels_of_cut(network, config.views.image_size, autocast), config.seed)
+    training = MaskTraining(network, name, head, classes).to(device)
+    rate = torch.tensor(config.localizer.head_lr, dtype=torch.float32, device=device)
+    group = {"params": list(trained_parameters(training).values()), "lr": rate, "lr_mult": 1.0}
+    optimizer = torch.optim.AdamW([group], lr=rate, fused=True, capturable=device.type == "cuda")
+    for parameter in trained_parameters(training).values():
+        optimizer.state[parameter] |= {
+            "step": torch.zeros((), dtype=torch.float32, device=device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+    scaler = torch.amp.GradScaler(device.type, enabled=autocast.precision == "fp16")
+    totals = new_totals(device, scaler.is_enabled(), COUNTS)
+    totals["step"] += step
+    steer = _Steer(training, job.world)
+    return State(training, optimizer, scaler, totals, step, prefix="", after_step=steer), training
+
+
+def channels_of_cut(network: Classifier, size: int, autocast: Autocast) -> int:
+    """The channels of the features that the head sees."""
+    with torch.no_grad():
+        image = torch.zeros((1, 3, size, size), device=autocast.device)
+        return network.cells_of_cut(network.trunk(image, "tail")).shape[1]
+
+
+class _Steer:
+    """Steers the head's loss after each step, by the counts of all processes."""
+
+    def __init__(self, training: MaskTraining, world: World) -> None:
+        self._training, self._world = training, world
+
+    def __call__(self, counts: Counts) -> None:
+        sums: Tensor = torch.stack([counts[name] for name in ("rest_correct", "whole_correct", "images")]).double()
+        self._world.add_up(sums)
+        self._training.steering.follow(*sums)
