@@ -4,6 +4,8 @@ A and B are runs' folders (their report on val is taken) or report files; the CS
 each image. For each rate: both values, their difference with its 95 % interval (a bootstrap over images, both networks
 resampled together) and the exact p value of the sign test on the images that one of them alone got right (McNemar).
 
+`--localizers cam mask` compares two localizers: A's class activation map with B's mask, which may be of one run.
+
 The result holds for these two networks. It does not say that the same two recipes differ with other seeds: for that,
 train several seeds.
 """
@@ -41,6 +43,7 @@ from fastwsol.evaluation.metrics import (
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.errors import UserError
+from fastwsol.localizer.localizers import LocalizerName
 
 PROG = "python -m fastwsol.compare"
 
@@ -53,6 +56,8 @@ class Flags:
     """A: folder of a run or of evaluate --out, or a report's JSON file"""
     b: Annotated[Path, tyro.conf.Positional]
     """B: another one, evaluated on the same images"""
+    localizers: tuple[LocalizerName, LocalizerName] = ("cam", "cam")
+    """what made the maps of A and of B"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,13 +66,13 @@ def main(arguments: Sequence[str]) -> int:
         Flags,
         arguments,
         PROG,
-        "Compare B with A, two networks on the same images, at the fixed threshold 0.2: differences in points, their "
+        "Compare B with A, two networks or localizers on the same images: differences in points, their "
         "95 % intervals, and p of the exact sign test on the images that one of them alone got right.",
     )
-    a, b = read_report(flags.a), read_report(flags.b)
+    a, b = (read_report(*side) for side in zip((flags.a, flags.b), flags.localizers, strict=True))
     check_same_images(a, b)
     out = console()
-    out.print(f"\nA: {a.path}\nB: {b.path}\n{len(a.rows.names):,} images, the same")
+    out.print(f"\nA: {a.path}, {a.localizer}\nB: {b.path}, {b.localizer}\n{len(a.rows.names):,} images, the same")
     for protocol in (name for name in a.rows.boxes if name in b.rows.boxes):
         table = table_of(f"{protocol}: B against A", ["A", "B", "B - A", "A alone\nright", "B alone\nright", "p"])
         for name, row in paired(outcomes_of(a, protocol), outcomes_of(b, protocol)).items():
@@ -85,16 +90,18 @@ class ComparedReport:
     cam_class: CamClass
     truths_digest: str
     rows: ImageRows
+    localizer: str
 
 
-def read_report(path: Path) -> ComparedReport:
-    """The report of a run's folder, or a report file. Raises UserError where there is none."""
+def read_report(path: Path, localizer: str = "cam") -> ComparedReport:
+    """What a report, of a run's folder or a file, says of a localizer. Raises UserError where there is none."""
     file = path / "report.json" if path.is_dir() else path
     if not path.exists():
         raise UserError(f"{path}: no such folder or file; name a run's folder, or one that evaluate --out wrote")
     try:
         report = json.loads(file.read_bytes())
         cam_class, truths_digest = report["cam_class"], report["truths_digest"]
+        names = [each["name"] for each in report.get("localizers", [])]
     except OSError as error:
         raise UserError(
             f"{file}: cannot be read ({error.strerror}); let the run finish, or make a report with "
@@ -104,7 +111,10 @@ def read_report(path: Path) -> ComparedReport:
         raise UserError(
             f"{file}: is not a report of this version; name a run's folder or report.json, or evaluate again"
         ) from None
-    return ComparedReport(file, cam_class, truths_digest, ImageRows.read(file.with_suffix(".csv")))
+    if localizer != "cam" and localizer not in names:
+        raise UserError(f"--localizers {localizer}: {file} has {', '.join(names) or 'cam'}; name one of them")
+    rows = file.with_suffix(".csv") if localizer == "cam" else file.with_name(f"{file.stem}-{localizer}.csv")
+    return ComparedReport(file, cam_class, truths_digest, ImageRows.read(rows), localizer)
 
 
 def check_same_images(a: ComparedReport, b: ComparedReport) -> None:

@@ -14,7 +14,7 @@ if __name__ == "__main__":  # before the imports, which take seconds
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,7 +32,7 @@ from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.measure import EvaluatedImages, Measurement, Question, measure
 from fastwsol.evaluation.metrics import CamClass
-from fastwsol.evaluation.of_network import Evaluation, evaluate_model, tuning_images
+from fastwsol.evaluation.of_network import Evaluation, evaluate_model, find_directions, tuning_images
 from fastwsol.evaluation.per_image import SEPARATOR
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
@@ -195,9 +195,16 @@ def evaluate_run(flags: Flags, world: World) -> None:
     model = localizing_model(info, read[1].tensors if read is not None else None, has_head)
     world.share_from_lead(model.state_dict().values())
     model.to(autocast.device)
-    world.together(lambda: refuse_other_localizer(of_run.localizer, of_run.export_maps, model))
-    feed = feed_of(of_run, all_shards, shards, question, autocast, threads, world)
+    sha256 = saved.scalars["sha256"]
+    model.directions = world.value_of_lead(world.lead_does(lambda: run.read_directions(sha256)))
+    others = {"train"} if model.directions is None else set()
+    feed = feed_of(of_run, all_shards, shards, question, others, autocast, threads, world)
     setup = EvaluationSetup(info.config, shards, feed, autocast, threads, world, info.statistics)
+    if model.directions is None:
+        model.directions = find_directions(model, setup)
+        found = model.directions
+        world.lead_does(lambda: run.write_directions(found, sha256))
+    world.together(lambda: refuse_other_localizer(of_run.localizer, of_run.export_maps, model))
     evaluation = evaluate_model(model, of_run.split, saved.step, setup, question, cuts)
     last_step = info.config.total_steps(len(shards.splits["train"]))
     of = ReportOf(
@@ -250,13 +257,20 @@ def hold_out_of(run: RunDir, shards: Shards, info: RunInfo, flags: OfRun) -> Sha
 
 
 def feed_of(
-    flags: OfRun, all_shards: Shards, shards: Shards, question: Question, autocast: Autocast, threads: int, world: World
+    flags: OfRun,
+    all_shards: Shards,
+    shards: Shards,
+    question: Question,
+    others: Collection[str],
+    autocast: Autocast,
+    threads: int,
+    world: World,
 ) -> Feed:
-    """The feed for the splits that are looked at: the one evaluated, and the one a threshold is chosen on."""
-    splits = [flags.split]
+    """The feed for the splits that are looked at: the one evaluated, the one a threshold is chosen on, and `others`."""
+    splits = [flags.split, *others]
     if question.threshold in ("auto", "box-free"):
-        rule = question.threshold
-        splits.append(world.together(lambda: tuning_images(shards, flags.split, rule))[0].name)  # type: ignore
+        rule: Literal["auto", "box-free"] = "auto" if question.threshold == "auto" else "box-free"
+        splits.append(world.together(lambda: tuning_images(shards, flags.split, rule))[0].name)
     names = dict.fromkeys(shards.splits[name].packed_name for name in splits)
     return open_feed(flags, all_shards, [*names], autocast, threads, False, world, builds=False)
 

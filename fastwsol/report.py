@@ -32,6 +32,7 @@ from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_devi
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.host.processes import World, joined
+from fastwsol.localizer.localizers import LOCALIZERS
 from fastwsol.page import tables as page_tables
 from fastwsol.page.augmentation_figure import augmentation_figure
 from fastwsol.page.compared_runs import (
@@ -48,7 +49,7 @@ from fastwsol.page.gallery import NO_TRUTH, GalleryImages, choose_images, shown_
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.tensorboard_curves import write_curves
 from fastwsol.runs.trained import has_mask_head, localizing_model
-from kernels.levels import LEVELS, TOP_LEVEL, threshold_of
+from kernels.levels import LEVELS, TOP_LEVEL, level_of, threshold_of
 
 PROG = "python -m fastwsol.report"
 MOST_IMAGES = 600
@@ -150,10 +151,10 @@ def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> byt
         "seeds": [str(seed) for seed in seeds_of(settings)],
         "images": shown_images(split, gallery, views),
         "runs": [
-            {"name": setting.name, "seed": str(run.info.config.seed)}
-            | of_run(run, gallery, setups[autocast_of(flags, run).precision])
+            {"name": name_of(setting, localizer["name"]), "seed": str(run.info.config.seed)} | localizer["shown"]
             for setting in settings
             for run in setting.runs
+            for localizer in of_run(run, gallery, setups[autocast_of(flags, run).precision])
         ],
         "figures": chart_of,
         "colours": turbo(),
@@ -208,24 +209,40 @@ def autocast_of(flags: Flags, run: ComparedRun) -> Autocast:
     return autocast_of_run(flags.precision, run.report["precision"], take_device(flags.device))
 
 
-def of_run(run: ComparedRun, gallery: GalleryImages, setup: EvaluationSetup) -> dict[str, Any]:
-    """What the page holds of one run."""
+def name_of(setting: ComparedSetting, localizer: str) -> str:
+    """What the gallery calls the maps of a setting's localizer."""
+    return setting.name if localizer == "cam" else f"{setting.name}, {localizer}"
+
+
+def of_run(run: ComparedRun, gallery: GalleryImages, setup: EvaluationSetup) -> list[dict[str, Any]]:
+    """What the page holds of one run: of its class activation maps, and of what was trained behind the classifier."""
     config = run.info.config
-    images: list[dict[str, Any]] = []
+    shown = [each for each in run.report["localizers"] if each["name"] == "cam" or LOCALIZERS[each["name"]].trained]
+    images: dict[str, list[dict[str, Any]]] = {each["name"]: [] for each in shown}
     if len(gallery.ids):
         split = setup.shards.splits[config.eval_split]
         # Read anew, so that one run's tensors at a time are in memory.
         tensors = read_weights(run)
         model = localizing_model(run.info, tensors, has_mask_head(tensors)).to(setup.autocast.device)
         own = replace(setup, config=config, statistics=run.info.statistics)
-        outputs = forward_split(model, split.subset(split.name, gallery.ids), own)
-        images = shown_maps(outputs.cams, outputs.predicted[:, 0], split, gallery.ids, config.views)
-    return {
-        "square": config.views.image_size,
-        "images": images,
-        "curve": run.report["curve"]["single"],
-        "with_boxes": run.report["images_with_boxes"],
-    }
+        outputs = forward_split(model, split.subset(split.name, gallery.ids), own, localizers=[*images])
+        images = {
+            name: shown_maps(maps, outputs.predicted[:, 0], split, gallery.ids, config.views, LOCALIZERS[name].scale)
+            for name, maps in outputs.maps.items()
+        }
+    return [
+        {
+            "name": each["name"],
+            "shown": {
+                "square": config.views.image_size,
+                "images": images[each["name"]],
+                "curve": each["curve"]["single"],
+                "level": level_of(each["cut"]["value"]),
+                "with_boxes": run.report["images_with_boxes"],
+            },
+        }
+        for each in shown
+    ]
 
 
 def turbo() -> list[list[int]]:

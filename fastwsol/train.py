@@ -25,7 +25,8 @@ from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation.console_tables import print_summary
 from fastwsol.evaluation.forward import EvaluationSetup
-from fastwsol.evaluation.of_network import Evaluation, evaluate_model, own_cuts
+from fastwsol.evaluation.of_network import Evaluation, evaluate_model, find_directions, own_cuts
+from fastwsol.evaluation.thresholds import Cut
 from fastwsol.features.kept_features import refuse_useless, views_kept
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import compute_deterministically, pick_autocast, take_device, use_threads
@@ -39,6 +40,7 @@ from fastwsol.network.backbone_weights import read_weights
 from fastwsol.network.initial_weights import read_initial
 from fastwsol.network.networks import input_statistics
 from fastwsol.network.timm_backbone import require_timm
+from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, folder_of_run
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
 from fastwsol.training.behind import config_behind, read_behind, refuse_other_classifier, refuse_other_shards
@@ -137,16 +139,16 @@ def read_flags(arguments: Sequence[str]) -> Flags:
             name = "--init" if flags.launch.init is not None else "--weights"
             raise UserError(f"{name}: --behind takes the classifier of {behind} as it is; leave one of the two out")
         return flags
-    name = preset_of(arguments, PROG)
-    flags = _flags_over(name, arguments)
+    preset = preset_of(arguments, PROG)
+    flags = _flags_over(preset, arguments)
     began_otherwise = flags.launch.run_dir is None and run_folder(flags.config, flags.launch).exists()
     if not began_otherwise and class_folders_want_photos(arguments, PROG):
-        name = "photos"
-        flags = _flags_over(name, arguments)
+        preset = "photos"
+        flags = _flags_over(preset, arguments)
     refuse_useless(flags.config.views)
     if not flags.config.network.is_ours:
         by_preset = "--preset photos (which class folders take; --preset paper does without)"
-        require_timm(by_preset if name == "photos" else f"--backbone {flags.config.network.backbone}")
+        require_timm(by_preset if preset == "photos" else f"--backbone {flags.config.network.backbone}")
     return flags
 
 
@@ -253,21 +255,22 @@ def train(
             run.listeners.append(resources.enter_context(contextlib.closing(Curves(run))).add)
         share_state(state, world)
         announce(job, state, offer_fast=launch.preset == "paper")
-        folder, gives_up = launch.features, lambda: stop.requested
+        features, gives_up = launch.features, lambda: stop.requested
         classifier_steps, head = config.classifier_steps(len(job.split)), None
         try:
             if state.step < classifier_steps:
-                of_classifier = with_features(job, state, all_shards, folder, gives_up)
+                of_classifier = with_features(job, state, all_shards, features, gives_up)
                 train_to_the_end(of_classifier, state, classifier_course(of_classifier, state), stop)
             if config.localizer.trains_mask:
-                phase = begin_mask_phase(job, state.evaluated, saved, all_shards, folder, gives_up)
+                phase = begin_mask_phase(job, state.evaluated, saved, all_shards, features, gives_up)
                 train_to_the_end(phase.job, phase.state, phase.course, stop)
                 head = phase.training.head
         except BadStep as bad:
             raise world.of_lead(RunFailure(explain_bad_step(bad.step, config, shards, run))) from None
         model = LocalizingModel(state.evaluated, head)
+        model.directions = find_directions(model, setup)
         cuts = own_cuts(model, setup)
-        world.lead_does(lambda: run.write_cuts(cuts))
+        world.lead_does(lambda: store_findings(run, model, cuts))
         evaluation = evaluate_model(model, config.eval_split, config.total_steps(len(job.split)), setup, cuts=cuts)
         world.lead_does(lambda: finish(run, evaluation))  # type: ignore[arg-type]
 
@@ -284,6 +287,15 @@ def check_batch_sizes(config: Config, train_images: int, world: World) -> None:
             raise UserError(
                 f"{name} {size}: {world.size} processes cannot share it evenly; use a multiple of {world.size}"
             )
+
+
+def store_findings(run: RunDir, model: LocalizingModel, cuts: dict[str, Cut]) -> None:
+    """Store what was found on the images trained on once the training was done."""
+    saved = newest_valid(run.checkpoints)
+    assert saved is not None
+    assert model.directions is not None
+    run.write_directions(model.directions, saved.scalars["sha256"])
+    run.write_cuts(cuts)
 
 
 def finish(run: RunDir, evaluation: Evaluation) -> None:

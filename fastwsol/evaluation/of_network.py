@@ -4,7 +4,7 @@ Boxes and numbers take little, and the leading process makes them alone.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,11 +23,20 @@ from fastwsol.evaluation.measure import NOTHING_MORE, EvaluatedImages, Question,
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.of_localizer import LocalizerMeasurement, measure_localizer
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD, ChosenLevels, Cut, box_free_threshold, choose_levels
+from fastwsol.evaluation.thresholds import (
+    CAM_THRESHOLD,
+    ChosenLevels,
+    Cut,
+    box_free_threshold,
+    choose_levels,
+    default_cut,
+)
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
+from fastwsol.localizer.ddt import DdtDirections, direction_of
 from fastwsol.localizer.localizers import Localizer
 from fastwsol.localizer.localizing import LocalizingModel
+from fastwsol.network.cam import class_activation_maps
 from kernels.levels import threshold_of
 
 MOST_FOR_BOX_FREE = 256
@@ -61,7 +70,8 @@ def evaluate_model(
     localizers = [each.name for each in model.localizers]
     tuned = None
     if question.threshold in ("auto", "box-free"):
-        tuning, name = world.together(lambda: tuning_images(shards, split_name, question.threshold))
+        rule: Literal["auto", "box-free"] = "auto" if question.threshold == "auto" else "box-free"
+        tuning, name = world.together(lambda: tuning_images(shards, split_name, rule))
         if question.threshold == "auto" and not Truths.of_split(tuning).has_boxes.any():
             raise UserError(f"--threshold auto: none of {name} has a box to choose it by; give a number, or box-free")
         tuned = _Tuning(forward_split(model, tuning, setup, question.cam_class, localizers), tuning, name)
@@ -74,7 +84,8 @@ def evaluate_model(
         names, wnids = split.names(range(len(split))), [each.wnid for each in shards.manifest.classes]
         images = EvaluatedImages(names, Truths.of_split(split, fit), split.labels, outputs.predicted, wnids)
         train = Truths.of_split(shards.splits["train"], fit)
-        of_localizer, chosen_for_cam = {}, None
+        of_localizer: dict[str, LocalizerMeasurement] = {}
+        chosen_for_cam = None
         for each in model.localizers:
             chosen = tuned.levels(each, square, fit) if tuned is not None and question.threshold == "auto" else None
             chosen_for_cam = chosen if each.name == "cam" else chosen_for_cam
@@ -130,16 +141,53 @@ def _cut_of(
     return of_run if of_run is not None else default_cut(localizer)
 
 
-def default_cut(localizer: Localizer) -> Cut:
-    """Where a localizer's maps are cut in runs that found no number of their own."""
-    return Cut("fixed", localizer.cut, "the same for all runs")
+IMAGES_FOR_DIRECTIONS = 16
+"""Images of each class that its direction is found on."""
+
+
+def find_directions(model: LocalizingModel, setup: EvaluationSetup) -> DdtDirections:
+    """The directions of all classes (`fastwsol.localizer.ddt`), found on images trained on, without a box. The leading
+    process finds them.
+    """
+    world, train = setup.world, setup.shards.splits["train"]
+    classes, weight = len(setup.shards.manifest.classes), model.network.classifier.weight.detach()
+    ids = holdout_ids(train.labels, IMAGES_FOR_DIRECTIONS)
+    ids = ids[np.argsort(train.labels[ids], kind="stable")]
+
+    def find() -> DdtDirections:
+        part = train.subset("train", ids)
+        found = DdtDirections(*(torch.zeros(classes, weight.shape[1]) for _ in DdtDirections._fields))
+        waiting: list[torch.Tensor] = []
+        for number, features in enumerate(_features_of(model, part, setup)):
+            waiting.append(features)
+            label = int(part.labels[number])
+            if number + 1 == len(part) or part.labels[number + 1] != label:
+                of_class, labels = torch.stack(waiting), torch.full((len(waiting),), label, device=weight.device)
+                positive = class_activation_maps(of_class, weight.clamp(min=0), labels)
+                found.means[label], found.directions[label] = direction_of(of_class.cpu(), positive.cpu())
+                waiting.clear()
+        return found
+
+    return DdtDirections(*world.value_of_lead(world.lead_does(find)))  # type: ignore[misc]
+
+
+def _features_of(model: LocalizingModel, split: Split, setup: EvaluationSetup) -> Iterator[torch.Tensor]:
+    """The features of each image, [C, h, w], in the split's order."""
+    views, size = setup.config.views.plain, min(images_at_once(setup.config.views.image_size), len(split))
+    stream = Stream(split, evaluation_plan(len(split), size), size, views, setup.config.seed, *setup.statistics)
+    batches = setup.feed.batches(stream)
+    model.eval()
+    with torch.inference_mode(), setup.autocast():
+        for number in range(-(-len(split) // size)):
+            features = model(next(batches).images).features
+            yield from features[: valid_images(number, len(split), size)].float()
 
 
 def own_cuts(model: LocalizingModel, setup: EvaluationSetup) -> dict[str, Cut]:
     """Where a trained run cuts the maps of its localizers: those on their own scale at a number that is found on images
     trained on, without a box.
     """
-    cuts = {each.name: default_cut(each) for each in model.localizers}
+    cuts: dict[str, Cut] = {each.name: default_cut(each) for each in model.localizers}
     found = [each for each in model.localizers if each.scale == "own"]
     if found:
         tuning, name = tuning_images(setup.shards, "val", "box-free")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import kernels
 from fastwsol.evaluation.boxes import CurveHits, Size, parts_of_maps
+from fastwsol.localizer.localizers import Localizer
 from kernels.levels import LEVELS, level_of, threshold_of
 
 CAM_THRESHOLD = 0.2
@@ -46,6 +47,11 @@ class Cut:
     def thresholds(self, maps: NDArray[np.float32], size: Size, scale: kernels.Scale) -> float | NDArray[np.float64]:
         """Of maps float32 [N, h, w] that are upsampled to `size`: one number, or one an image [N]."""
         return otsu_thresholds(maps, size, scale) if self.value is None else self.value
+
+
+def default_cut(localizer: Localizer) -> Cut:
+    """Where a localizer's maps are cut in runs that found no number of their own."""
+    return Cut("fixed", localizer.cut, "the same for all runs")
 
 
 def otsu_thresholds(maps: NDArray[np.float32], size: Size, scale: kernels.Scale) -> NDArray[np.float64]:

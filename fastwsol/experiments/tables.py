@@ -22,6 +22,7 @@ from fastwsol.experiments.paper_claims import (
     overall_name,
 )
 from fastwsol.experiments.paper_numbers import Published, published, stands_beside
+from fastwsol.localizer.localizers import LOCALIZERS
 
 COLUMNS = {
     "top1_clas": "Top-1\nClas",
@@ -60,12 +61,23 @@ class SettingRuns:
         rates = [report["rates"][protocol].get(rate) for report in self.reports]
         return [value for value in rates if value is not None]
 
+    def trained_localizers(self) -> list[str]:
+        """The names of those that were trained behind the classifier, in all its runs."""
+        names = [[each["name"] for each in report["localizers"]] for report in self.reports]
+        common = set.intersection(*map(set, names)) if names else set()
+        return [name for name, each in LOCALIZERS.items() if each.trained and name in common]
+
+    def values_of_localizer(self, name: str, rate: str) -> list[float]:
+        """A rate of a localizer at the runs' own cuts, under strict: one value a seed, in percent."""
+        rows = [next(row for row in report["localizers"] if row["name"] == name) for report in self.reports]
+        return [row["rates"][rate] for row in rows if row["rates"].get(rate) is not None]
+
 
 @dataclass(frozen=True)
 class SeedRow:
     """A row of a table over seeds."""
 
-    kind: Literal["setting", "paper", "baseline"]
+    kind: Literal["setting", "localizer", "paper", "baseline"]
     name: str
     seeds: int | None
     cells: tuple[str, ...]
@@ -86,6 +98,9 @@ def rows_over_seeds(settings: Sequence[SettingRuns], protocol: str) -> list[Seed
     for runs in settings:
         cells = [mean_and_spread(runs.values(protocol, rate)) for rate in COLUMNS]
         rows.append(SeedRow("setting", runs.name, len(runs.reports), tuple(cells)))
+        for name in runs.trained_localizers() if protocol == "strict" else []:
+            own = [mean_and_spread(runs.values_of_localizer(name, rate)) for rate in COLUMNS]
+            rows.append(SeedRow("localizer", f"{runs.name}, {name}", len(runs.reports), tuple(own)))
         if stands_beside(report) and (numbers := published(runs.setting)) is not None:
             rows.append(SeedRow("paper", f"the paper: {_paper_name(runs.setting)}", 1, _papers_cells(numbers)))
     rows = list(dict.fromkeys(rows))  # settings that the paper does not tell apart have one row of its

@@ -20,15 +20,21 @@ class Workload:
 
     def total_steps(self, setting: Setting) -> int:
         """The steps of a whole run; images held out are not trained on."""
-        return setting.total_steps(self.images - setting.data.holdout * self.classes)
+        return setting.total_steps(self._trained_on(setting))
+
+    def _trained_on(self, setting: Setting) -> int:
+        return self.images - setting.data.holdout * self.classes
 
     def work(self, setting: Setting, steps: int) -> float:
-        """The work of so many steps, in 10^9 multiply-adds of forward passes."""
-        return network_gmac(setting) * setting.optimizer.batch_size * steps
+        """The work of a run's first steps, in 10^9 multiply-adds of forward passes."""
+        of_classifier = min(steps, setting.classifier_steps(self._trained_on(setting)))
+        images = of_classifier * setting.optimizer.batch_size
+        images += (steps - of_classifier) * setting.localizer.head_batch_size
+        return network_gmac(setting) * images
 
     def left(self, setting: Setting, rows: Rows) -> float:
         """The work that is left of a run."""
-        return self.work(setting, self.total_steps(setting) - steps_done(rows))
+        return self.work(setting, self.total_steps(setting)) - self.work(setting, steps_done(rows))
 
     def share_done(self, setting: Setting, rows: Rows) -> float:
         """How far a run is, 0..1."""
@@ -40,9 +46,9 @@ class Workload:
         last = 0
         for row in rows:
             if row["kind"] == "train":
-                steps = row["step"] - last
-                work += self.work(setting, steps)
-                seconds += steps * setting.optimizer.batch_size / row["images_per_second"]
+                images = (row["step"] - last) * setting.optimizer.batch_size
+                work += network_gmac(setting) * images
+                seconds += images / row["images_per_second"]
                 last = row["step"]
         return work, seconds
 

@@ -27,13 +27,18 @@ class Localizer:
     needs: Literal["nothing", "mask", "ddt"] = "nothing"
     """What has to be trained or fitted beside the classifier."""
 
+    @property
+    def trained(self) -> bool:
+        """Whether it was trained behind the classifier."""
+        return self.needs == "mask"
+
 
 _ALL = (
     Localizer("cam", "CAM", True, "min-max", 0.2),
-    Localizer("cam-positive", "CAM of positive weights", True, "min-max", 0.2),
+    Localizer("cam-positive", "CAM of positive weights", True, "min-max", 0.25),
     Localizer("ddt", "DDT", True, "min-max", 0.2, "ddt"),
     Localizer("mask", "mask head", False, "own", 0.5, "mask"),
-    Localizer("mask-cam", "mask x CAM of positive weights", True, "min-max", 0.2, "mask"),
+    Localizer("mask-cam", "mask x CAM of positive weights", True, "own", 0.4, "mask"),
 )
 LOCALIZERS: dict[str, Localizer] = {each.name: each for each in _ALL}
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.localizer.localizers import Localizer, available
 from fastwsol.localizer.mask_head import MaskHead
 from fastwsol.network.cam import class_activation_maps
@@ -26,40 +27,55 @@ class Passed(NamedTuple):
 
     def rows(self, rows: Tensor) -> "Passed":
         """The same of the images `rows`, int64, in that order."""
-        return Passed(*(None if each is None else each[rows] for each in self))  # type: ignore[arg-type]
+        cut, mask = (None if each is None else each[rows] for each in (self.cut, self.mask))
+        return Passed(self.logits[rows], self.features[rows], cut, mask)
 
 
 class LocalizingModel(nn.Module):
-    """A classifier, and the mask head behind it where one was trained."""
+    """A classifier, the mask head behind it where one was trained, and the directions of its classes where they were
+    found.
+    """
 
-    def __init__(self, network: Classifier, head: MaskHead | None = None) -> None:
+    def __init__(
+        self, network: Classifier, head: MaskHead | None = None, directions: DdtDirections | None = None
+    ) -> None:
         super().__init__()
-        self.network, self.head = network, head
+        self.network, self.head, self.directions = network, head, directions
 
     @property
     def localizers(self) -> tuple[Localizer, ...]:
         """Those whose maps can be made."""
-        return available(("mask",) if self.head is not None else ())
+        has = {"mask": self.head, "ddt": self.directions}
+        return available([name for name, each in has.items() if each is not None])
 
     def forward(self, images: Tensor) -> Passed:
         if self.head is None:
-            return Passed(*self.network(images), None, None)
+            logits, features = self.network(images)
+            return Passed(logits, features, None, None)
         cut = self.network.trunk(images, "tail")
         logits, features = self.network.tail(cut, "tail")
         return Passed(logits, features, cut, self.head(self.network.cells_of_cut(cut)))
 
     def maps(self, name: str, passed: Passed, classes_N: Tensor) -> Tensor:
-        """The maps of a localizer, float32 [N, h, w], of one class an image; they carry no gradient. classes: int64."""
+        """The maps of a localizer, float32 [N, h, w], of one class an image. classes: int64 [N].
+
+        `mask-cam` is M (1 + C) / 2, C the CAM of positive weights scaled to 0..1: where the class is likeliest the mask
+        as it is, and half of it where nothing speaks for the class.
+        """
         weight = self.network.classifier.weight
         if name == "cam":
             return class_activation_maps(passed.features, weight, classes_N)
         if name == "cam-positive":
             return class_activation_maps(passed.features, weight.clamp(min=0), classes_N)
+        if name == "ddt":
+            assert self.directions is not None
+            return self.directions.to(passed.features.device).maps(passed.features, classes_N)
         assert passed.mask is not None
         if name == "mask":
             return passed.mask
         positive = class_activation_maps(passed.features, weight.clamp(min=0), classes_N)
-        return passed.mask * min_max(upsampled(positive, passed.mask.shape[1], passed.mask.shape[2]))
+        shares = min_max(upsampled(positive, passed.mask.shape[1], passed.mask.shape[2]))
+        return passed.mask * (1 + shares) / 2
 
     def map_sizes(self, size: int, device: torch.device) -> dict[str, tuple[int, int]]:
         """Height and width of each localizer's maps of images of `size` pixels a side."""

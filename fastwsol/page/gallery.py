@@ -97,7 +97,12 @@ def picture(encoded: bytes, window: NDArray[np.int32]) -> str:
 
 
 def shown_maps(
-    cams: NDArray[np.float32], predicted: NDArray[np.int64], split: Split, ids: NDArray[np.int64], views: Augmentation
+    cams: NDArray[np.float32],
+    predicted: NDArray[np.int64],
+    split: Split,
+    ids: NDArray[np.int64],
+    views: Augmentation,
+    scale: kernels.Scale = "min-max",
 ) -> list[dict[str, Any]]:
     """What the page shows of each image of one run: its map, and at each level (`kernels.levels`) its box and IoU.
 
@@ -107,13 +112,13 @@ def shown_maps(
     of uint8, NO_TRUTH without ground truth: so a box is a hit at IoU .3, .5 or .7 exactly where its number is at least
     30, 50 or 70.
     """
-    levels = kernels.cam_levels(cams, views.image_size)
+    levels = kernels.cam_levels(cams, views.image_size, scale)
     boxes = kernels.threshold_sweep(levels)
     truths = Truths.of_split(split.subset("gallery", ids), views.fit).shown
     sizes = np.stack([truths.widths, truths.heights], axis=1).astype(np.int32)
     ious, _ = kernels.sweep_ious(levels, truths.boxes, truths.offsets, sizes)
     # A constant map hits nothing, though its box at level 0 is the whole map: as `curve_hits` counts it.
-    constant = levels.max(axis=(1, 2)) == 0
+    constant = (levels.max(axis=(1, 2)) == 0) & (scale == "min-max")
     boxes[constant], ious[constant] = 0, np.where(np.isnan(ious[constant]), np.nan, 0)
     return [
         {

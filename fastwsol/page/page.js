@@ -89,8 +89,10 @@ function fillRuns() {
   if (shownRuns().some((run) => run.name === wantedRun)) controls.run.value = wantedRun;
 }
 
+let moved = false; // whether the slider says the level of all maps, and not each run's own cut
+const levelOf = (run, now) => (now.moved ? now.level : run.level);
 const state = () => ({
-  level: Number(controls.level.value), iou: Number(controls.iou.value), kind: controls.kind.value,
+  level: Number(controls.level.value), moved, iou: Number(controls.iou.value), kind: controls.kind.value,
   label: controls.class.value, outcome: controls.outcome.value, view: controls.view.value, runs: shownRuns(),
   run: shownRuns().find((run) => run.name === controls.run.value),
 });
@@ -104,7 +106,7 @@ function chosen(now) {
     if (now.label !== "" && image.label !== Number(now.label)) return [];
     if (now.outcome) {
       const seen = seenBy(now.run, index);
-      if (!hasTruth(seen) || isHit(seen, now.level, now.iou) !== (now.outcome === "hit")) return [];
+      if (!hasTruth(seen) || isHit(seen, levelOf(now.run, now), now.iou) !== (now.outcome === "hit")) return [];
     }
     return [index];
   });
@@ -211,7 +213,8 @@ function card(index, now) {
     said.append(seen.predicted === image.label ? "class right" : `taken for ${data.classes[seen.predicted]}`);
     if (hasTruth(seen)) said.append(" · ", measured, " ", verdict);
     item.append(row, said);
-    return (level, iou) => {
+    return (now) => {
+      const level = levelOf(run, now), iou = now.iou;
       measured.textContent = `IoU ${(seen.ious[level] / 100).toFixed(2)}`;
       verdict.className = verdict.textContent = isHit(seen, level, iou) ? "hit" : "miss";
     };
@@ -219,14 +222,15 @@ function card(index, now) {
   item.drawPictures = () => {
     for (const each of canvases) draw(each, image);
   };
-  item.paint = (level, iou) => {
+  item.paint = (now) => {
     for (const each of canvases) {
+      const level = levelOf(each.run, now);
       each.level = level;
       each.box = each.seen.boxes.subarray(4 * level, 4 * level + 4);
       const around = each.what === "map" ? "" : `, box ${each.box.join(", ")}`;
       each.canvas.setAttribute("aria-label", `${each.what} of ${image.name}, ${each.run.name}${around}`);
     }
-    for (const say of says) say(level, iou);
+    for (const say of says) say(now);
     if (inView.has(item)) item.drawPictures();
   };
   cardWatch.observe(item);
@@ -245,17 +249,19 @@ function showCards(wanted, now) {
   if (items.length !== list.children.length || items.some((item, k) => item !== list.children[k])) {
     list.replaceChildren(...items);
   }
-  for (const item of items) item.paint(now.level, now.iou);
+  for (const item of items) item.paint(now);
 }
 function show() {
   const now = state();
   const found = chosen(now);
   showCards(found.slice(0, most), now);
-  byId("level-shown").textContent = `${(now.level / TOP_LEVEL).toFixed(2)} of the maximum (level ${now.level})`;
+  const owns = new Set(now.runs.map((run) => run.level));
+  const each = !now.moved && owns.size > 1 ? "; until it is moved, each map is cut where its run cuts it" : "";
+  byId("level-shown").textContent = `${(now.level / TOP_LEVEL).toFixed(2)} of the maximum (level ${now.level})${each}`;
   controls.level.setAttribute("aria-valuetext", `${(now.level / TOP_LEVEL).toFixed(2)} of the maximum`);
   const key = { 30: "0.3", 50: "0.5", 70: "0.7" }[now.iou];
   byId("counts").tBodies[0].replaceChildren(...now.runs.filter((run) => run.with_boxes).map((run) => {
-    const hits = run.curve[key][now.level];
+    const hits = run.curve[key][levelOf(run, now)];
     const row = element("tr");
     const cells = [hits.toLocaleString("en"), run.with_boxes.toLocaleString("en"), (100 * hits / run.with_boxes).toFixed(2)];
     const head = element("th", "", run.name);
@@ -279,11 +285,12 @@ for (const control of Object.values(controls)) {
     if (control === controls.seed) fillRuns();
     if (control === controls.run) wantedRun = controls.run.value;
     if (control !== controls.level) most = PAGE;
+    else moved = true;
     showSoon();
   });
 }
 for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());
-byId("reset").addEventListener("click", () => { controls.level.value = PAPERS_LEVEL; show(); });
+byId("reset").addEventListener("click", () => { controls.level.value = PAPERS_LEVEL; moved = false; show(); });
 byId("more").addEventListener("click", () => { most += PAGE; show(); });
 
 const system = matchMedia("(prefers-color-scheme: dark)");

@@ -36,9 +36,10 @@ def numbers(settings: Sequence[ComparedSetting]) -> str:
     of_protocols = []
     for protocol in PROTOCOLS:
         rows = rows_over_seeds([setting.over_seeds for setting in settings], protocol)
-        own = [_cells(row, several) for row in rows if row.kind == "setting"]
-        below = [_cells(row, several) for row in rows if row.kind != "setting"]
+        own = [_cells(row, several) for row in rows if row.kind in ("setting", "localizer")]
+        below = [_cells(row, several) for row in rows if row.kind not in ("setting", "localizer")]
         title = f"{protocol}, percent, maps kept at {report['cam_threshold']:g} of the maximum"
+        title += ", a mask's at the run's own cut" if any(row.kind == "localizer" for row in rows) else ""
         title += "; mean ± standard deviation over seeds" if several else ""
         of_protocols.append(table(title, heads, own, below))
     note = html.escape(" ".join(notes_below(report)))

@@ -176,6 +176,7 @@ class Predictor:
         autocast = autocast_of_run(precision, saved.scalars["precision"], take_device(device))
         count = use_threads(threads)
         model = localizing_model(info, saved.tensors, has_mask_head(saved.tensors))
+        model.directions = run.read_directions(saved.scalars["sha256"])
         return Predictor(info, model, saved.step, autocast, count, localizer, run.read_cuts())
 
     @staticmethod
@@ -439,7 +440,8 @@ def chosen_localizer(name: LocalizerName | None, model: LocalizingModel) -> Loca
         return next(available[each] for each in PREFERRED if each in available)
     if name not in available:
         known = name in LOCALIZERS
-        remedy = "train it with --localizer mask" if known else "choose one of them"
+        remedies = {"mask": "train it with --localizer mask", "ddt": "python -m fastwsol.evaluate finds its directions"}
+        remedy = remedies[LOCALIZERS[name].needs] if known else "choose one of them"
         raise UserError(f"--localizer {name}: the run has {', '.join(available)}; {remedy}")
     return available[name]
 

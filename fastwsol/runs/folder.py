@@ -1,5 +1,5 @@
-"""The run directory: config.json, environment.json, metrics.jsonl, checkpoints/, and report.json when it is finished;
-holdout.txt and report-holdout.json where images are held out.
+"""The run directory: config.json, environment.json, metrics.jsonl, checkpoints/, and when it is finished cuts.json,
+directions.safetensors and report.json; holdout.txt and report-holdout.json where images are held out.
 
 config.json is written before the first step and says what the run is; evaluation reads everything from there.
 """
@@ -13,6 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import safetensors
+import safetensors.torch
+from safetensors import SafetensorError
+
 from fastwsol.config import Config, LogConfig, is_as_before
 from fastwsol.dataset.shards import Split
 from fastwsol.evaluation.measure import REPORT_FORMAT_VERSION
@@ -22,6 +26,7 @@ from fastwsol.evaluation.thresholds import Cut
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, naming, sole_worker, write_bytes, write_json
+from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.runs.checkpoint import Checkpoint
 
 FORMAT_VERSION = 4
@@ -142,6 +147,7 @@ class RunDir:
         self._environment_file = folder / "environment.json"
         self._metrics_file = folder / "metrics.jsonl"
         self._cuts_file = folder / "cuts.json"
+        self._directions_file = folder / "directions.safetensors"
 
     @contextlib.contextmanager
     def opened(self, info: RunInfo) -> Iterator[None]:
@@ -194,6 +200,23 @@ class RunDir:
                 f"{self._cuts_file}: damaged; restore it from a copy, or remove it, and maps are cut at the numbers "
                 f"that all runs share"
             ) from None
+
+    def write_directions(self, directions: DdtDirections, checkpoint_sha256: str) -> None:
+        """Store the directions of the classes under the weights of a checkpoint."""
+        encoded = safetensors.torch.save(directions._asdict(), {"checkpoint": checkpoint_sha256})
+        write_bytes(self._directions_file, encoded)
+
+    def read_directions(self, checkpoint_sha256: str) -> DdtDirections | None:
+        """What `write_directions` wrote; None where there is nothing, or it is of other weights or damaged: then it can
+        be made again.
+        """
+        try:
+            with safetensors.safe_open(self._directions_file, "pt") as file:
+                if file.metadata()["checkpoint"] == checkpoint_sha256:
+                    return DdtDirections(*(file.get_tensor(name) for name in DdtDirections._fields))
+        except (OSError, SafetensorError, KeyError, TypeError):
+            pass
+        return None
 
     def read_report(self, of: "ReportOf") -> dict[str, Any]:
         """A report. Raises UserError for one that is damaged or of another version."""

@@ -52,8 +52,8 @@ def write_curves(run: RunDir) -> Path:
 
 def curves_of(row: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """The values of a row by the names of their curves."""
-    if row["kind"] == "train":
-        yield from ((f"train/{name}", row[name]) for name in _SCALARS if name in row)
+    if row["kind"] in ("train", "head"):
+        yield from ((f"{row['kind']}/{name}", row[name]) for name in _SCALARS if name in row)
         return
     for protocol, rates in row.items():
         if isinstance(rates, dict):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from fastwsol.batches.stream import Batches, Stream, training_plan
 from fastwsol.config import Augmentation, one_cycle
@@ -17,6 +18,8 @@ class Course:
 
     name: str
     """In messages, before the step; empty for the classifier."""
+    kind: Literal["train", "head"]
+    """Of its rows in metrics.jsonl."""
     first: int
     """Steps of the run done before it."""
     last: int
@@ -47,6 +50,7 @@ def classifier_course(job: Job, state: State) -> Course:
 
     return Course(
         name="",
+        kind="train",
         first=0,
         last=config.classifier_steps(images),
         sizes=config.phases(images),
@@ -73,6 +77,7 @@ def mask_course(job: Job, training: MaskTraining, trunk: FrozenPart) -> Course:
 
     return Course(
         name="mask head ",
+        kind="head",
         first=first,
         last=last,
         sizes=[(last, views.image_size)],

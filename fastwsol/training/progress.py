@@ -59,7 +59,7 @@ class Progress:
             flush=True,
         )
         return {
-            "kind": "train",
+            "kind": course.kind,
             "step": state.step,
             "epoch": round(epoch, 4),
             "loss": loss,

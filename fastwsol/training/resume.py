@@ -128,9 +128,9 @@ def take_up(job: Job, state: State, resume: Resume, start: StartWeights) -> chec
         print(f"behind the classifier of {start.behind.folder}, step {start.behind.saved.step:,}", flush=True)
     elif saved is None:
         if start.backbone is not None:
-            print(put_weights(start.backbone, state.model), flush=True)
+            print(put_weights(start.backbone, state.classifier), flush=True)
         if start.initial is not None:
-            print(start_from(start.initial, state.model, job.info.classes), flush=True)
+            print(start_from(start.initial, state.classifier, job.info.classes), flush=True)
         if state.average is not None:
             state.average.load_state_dict(state.model.state_dict())
     if holdout is not None:

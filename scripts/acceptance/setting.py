@@ -85,7 +85,7 @@ class Setting:
 
         The dry run only captures the graph: the rest takes half a minute, and on a CPU a C++ compiler.
         """
-        loss_of = make_loss(state.model, self.autocast(precision), compiled and not self.dry_run)
+        loss_of = make_loss(state.classifier, self.autocast(precision), compiled and not self.dry_run)
         if compiled:
             torch.compiler.reset()  # or the ninth network of the process would quietly stay eager
         return torch.compile(loss_of, backend="eager") if compiled and self.dry_run else loss_of

@@ -257,7 +257,7 @@ def maps(setting: Setting, network: Network) -> Finding:
     """Maps and boxes of a network that has trained a little, in float32 on the device against the CPU's; bf16's too."""
     state = setting.state(network, "fp32")
     losses(setting, network, "fp32", compiled=False, state=state)
-    model = state.model.eval()
+    model = state.classifier.eval()
     on_cpu = copy.deepcopy(model).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     images, labels = _batch(setting)
     with full_float32():
@@ -378,7 +378,7 @@ def exact_gradients(setting: Setting, network: Network) -> Gradients:
     smooth(twin.model)
     twin.model.double()
     images, labels = prepared(setting.shards, setting.sized(32, 2))
-    return backward(twin, make_loss(twin.model, autocast, compiled=False), images.double(), labels)[1]
+    return backward(twin, make_loss(twin.classifier, autocast, compiled=False), images.double(), labels)[1]
 
 
 def smooth(module: nn.Module) -> None:

@@ -1,0 +1,62 @@
+"""Deep descriptor transforming (Wei et al. 2017), for each class: the direction in which the features of its images
+differ most. A map is how far a cell lies along it from the class's mean.
+
+A principal component has no sign of its own. It is fixed by a rule: over the class's images the map and the class
+activation map of positive weights rise together.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_STEPS = 300
+"""Of the power iteration, at most."""
+_TOLERANCE = 1e-6
+
+
+class DdtDirections(NamedTuple):
+    """Of each of K classes the mean of its images' features and the direction, of length 1: float32 [K, C] both. A
+    class that was not seen has zeros.
+    """
+
+    means: Tensor
+    directions: Tensor
+
+    def to(self, device: torch.device) -> "DdtDirections":
+        """The same on a device."""
+        return DdtDirections(self.means.to(device), self.directions.to(device))
+
+    def maps(self, features_NCHW: Tensor, classes_N: Tensor) -> Tensor:
+        """The maps of one class an image: float32 [N, h, w], 0 at the class's mean."""
+        apart = features_NCHW.float() - self.means[classes_N][:, :, None, None]
+        return torch.einsum("nchw,nc->nhw", apart, self.directions[classes_N])
+
+
+def direction_of(features_NCHW: Tensor, positive_NHW: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean and the direction of a class's images, float32 [C] both. positive: their class activation maps of
+    positive weights.
+    """
+    cells = features_NCHW.double().permute(0, 2, 3, 1).flatten(0, 2)
+    mean = cells.mean(0)
+    apart = cells - mean
+    direction = _first_component(apart)
+    along = apart @ direction
+    positive = positive_NHW.double().flatten()
+    if (along * (positive - positive.mean())).sum() < 0:
+        direction = -direction
+    return mean.float(), direction.float()
+
+
+def _first_component(apart: Tensor) -> Tensor:
+    """The first principal component of rows [n, C] whose mean is 0, by power iteration; zeros where all are equal."""
+    direction = apart[apart.square().sum(1).argmax()]  # the row farthest off: it is not orthogonal to the component
+    for _ in range(_STEPS):
+        length = direction.norm()
+        if length == 0:
+            return direction
+        before = direction / length
+        direction = apart.T @ (apart @ before)
+        if (direction / direction.norm().clamp(min=torch.finfo(direction.dtype).tiny) - before).norm() < _TOLERANCE:
+            break
+    return direction / direction.norm().clamp(min=torch.finfo(direction.dtype).tiny)

@@ -1,0 +1,183 @@
+"""Runs that train a mask head: one run in two parts, exactly resumable; or behind the classifier of another run."""
+
+import hashlib
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from interference import around_steps, signalled_after
+from two_processes import two_commands
+
+from fastwsol import evaluate
+from fastwsol import train as training
+from fastwsol.host.command_line import run_command
+from fastwsol.runs.checkpoint import newest_valid
+from fastwsol.runs.folder import RunDir
+from fastwsol.training.step import State
+
+CLASSIFIER_STEPS, HEAD_STEPS = 5, 6
+STEPS = CLASSIFIER_STEPS + HEAD_STEPS
+
+
+def flags(shards: Path, run: Path, *more: object) -> list[str]:
+    return [
+        *("--aug", "gr", "--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "1", "--lr", "0.02"),
+        *("--head-steps", str(HEAD_STEPS), "--head-batch-size", "8", "--log-steps", "3", "--threads", "1"),
+        *("--step", "eager", "--shards", str(shards), "--run-dir", str(run), *map(str, more)),
+    ]
+
+
+def run_train(*arguments: object) -> int:
+    return run_command(training.main, [str(each) for each in arguments])
+
+
+@pytest.fixture(scope="module")
+def whole(synthetic_shards, tmp_path_factory) -> Path:
+    """Both parts in one run that nothing disturbed."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    assert run_train(*flags(synthetic_shards, run, "--localizer", "mask")) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def classifier(synthetic_shards, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("classifier") / "run"
+    assert run_train(*flags(synthetic_shards, run)) == 0
+    return run
+
+
+def end_of(run: Path):
+    last = run / "checkpoints" / f"step-{STEPS:09d}.json"
+    rows = [{k: v for k, v in row.items() if k != "images_per_second"} for row in RunDir(run).rows()]
+    return json.loads(last.read_text()), rows
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("last", [3, CLASSIFIER_STEPS, 8], ids=["classifier", "between the two", "head"])
+def test_a_run_stopped_in_either_part_equals_an_unbroken_one(whole, synthetic_shards, tmp_path, last):
+    run = tmp_path / "run"
+    with signalled_after(last, signal.SIGTERM):
+        assert run_train(*flags(synthetic_shards, run, "--localizer", "mask")) == 75
+    assert newest_valid(run / "checkpoints").step == last
+    assert run_train(*flags(synthetic_shards, run, "--localizer", "mask")) == 0
+    assert end_of(run) == end_of(whole)
+
+
+def test_all_that_steers_the_head_is_in_the_checkpoint(whole):
+    tensors = newest_valid(whole / "checkpoints").tensors
+    steering = {name.partition(".")[2] for name in tensors if name.startswith("steering.")}
+    assert steering == {"area_weight", "lasting", "rest_tells", "whole_tells"}
+    assert {"head.conv1.weight", "exp_avg.head.conv1.weight", "step.head.conv1.weight"} <= set(tensors)
+
+
+def test_the_head_leaves_the_classifier_as_it_was(whole, classifier):
+    ours, theirs = (newest_valid(run / "checkpoints").tensors for run in (whole, classifier))
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items() if name.startswith("model."))
+
+
+def test_behind_another_run_the_head_is_the_same_and_that_run_is_untouched(
+    whole, classifier, synthetic_shards, tmp_path, capsys
+):
+    before = contents(classifier)
+    behind = ("--localizer", "mask", "--behind", classifier, "--run-dir", tmp_path / "run", "--log-steps", "3")
+    head = ("--head-steps", HEAD_STEPS, "--head-batch-size", "8", "--threads", "1", "--step", "eager")
+    assert run_train(*behind, *head) == 0
+    assert contents(classifier) == before
+    ours, theirs = (newest_valid(run / "checkpoints").tensors for run in (tmp_path / "run", whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs if name.startswith("head."))
+    config = RunDir(tmp_path / "run").read_info().config
+    assert config.localizer.behind_sha256 == newest_valid(classifier / "checkpoints").scalars["sha256"]
+    capsys.readouterr()
+    for wrong, named in (
+        (("--lr", "0.5"), "--lr 0.5: the classifier of"),
+        (("--localizer", "cam"), "without --localizer mask"),
+        (("--init", "x.safetensors"), "--init: --behind takes the classifier"),
+        (("--behind", tmp_path / "nothing"), "no run here"),
+    ):
+        assert run_train(*behind[:-2], *head, "--run-dir", tmp_path / "other", *wrong) == 2
+        assert named in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_report_has_a_row_and_a_file_for_each_localizer(whole, capsys):
+    report = json.loads((whole / "report.json").read_text())
+    names = ["cam", "cam-positive", "ddt", "mask", "mask-cam"]
+    assert [each["name"] for each in report["localizers"]] == names
+    for each in report["localizers"]:
+        assert {"class_specific", "scale", "cut", "rates", "counts", "intervals", "max_box_acc", "curve"} <= set(each)
+        assert set(each["maps"]) == {"mean_area", "empty", "three_edges"}
+    of = dict(zip(names, report["localizers"], strict=True))
+    assert of["cam"]["rates"] == dict(report["rates"]["strict"].items())
+    assert of["cam"]["cut"]["value"] == 0.2
+    assert of["mask"]["cut"]["rule"] == "box-free"
+    assert of["mask"]["cut"]["value"] == json.loads((whole / "cuts.json").read_text())["cuts"]["mask"]["value"]
+    assert set(of["mask"]["classes"]) == {"images", "inside", "outside"}
+    assert all((whole / f"report-{name}.csv").is_file() for name in names[1:])
+    before = contents(whole)
+    assert run_command(evaluate.main, [str(whole), "--threads", "1", "--all-tables"]) == 0
+    assert contents(whole) == before
+    out = capsys.readouterr().out
+    assert all(name in out for name in names)
+    assert "gap" in out
+
+
+@pytest.mark.parametrize("threshold", ["otsu", "box-free", "0.35", "auto"])
+def test_other_cuts_are_reported_in_files_of_their_own(whole, threshold):
+    assert run_command(evaluate.main, [str(whole), "--threads", "1", "--threshold", threshold]) == 0
+    report = json.loads((whole / f"report-threshold-{threshold}.json").read_text())
+    rules = {each["cut"]["rule"] for each in report["localizers"]}
+    assert rules == {"asked" if threshold == "0.35" else threshold}
+
+
+@pytest.mark.parametrize("name", ["cam", "ddt", "mask", "mask-cam"])
+def test_exported_maps_measured_again_give_the_same_boxes(whole, tmp_path, name):
+    maps = tmp_path / "maps"
+    export = ("--export-maps", str(maps), "--localizer", name, "--threshold", "0.3")
+    assert run_command(evaluate.main, [str(whole), "--threads", "1", *export]) == 0
+    again = ("--maps", str(maps / "maps.npy"), "--boxes", str(maps / "boxes.csv"), "--out", str(tmp_path / "out"))
+    assert run_command(evaluate.main, [*again, "--threads", "1", "--threshold", "0.3"]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    asked = next(row for row in report["strict_at"] if row["kind"] == "asked")
+    of_run = json.loads((whole / "report-threshold-0.3.json").read_text())["localizers"]
+    ours = next(each for each in of_run if each["name"] == name)
+    assert asked["rates"] == ours["rates"]
+
+
+def test_a_head_step_that_is_not_finite_names_its_images_and_flag(synthetic_shards, tmp_path, capsys):
+    def spoil(state: State) -> None:
+        if state.step == CLASSIFIER_STEPS + 2:
+            state.model.head.conv1.weight.data.fill_(float("nan"))
+
+    with around_steps(before=spoil):
+        assert run_train(*flags(synthetic_shards, tmp_path / "run", "--localizer", "mask")) == 1
+    said = capsys.readouterr().err
+    assert f"step {CLASSIFIER_STEPS + 2} was not finite" in said
+    assert "lower --head-lr (now 0.002)" in said
+    assert newest_valid(tmp_path / "run" / "checkpoints").step == CLASSIFIER_STEPS
+
+
+def test_two_processes_train_one_head(synthetic_shards, tmp_path):
+    ended = two_commands(training.main, flags(synthetic_shards, tmp_path / "run", "--localizer", "mask"))
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["world_size"] == 2
+    assert len(report["localizers"]) == 5
+
+
+def test_a_network_without_a_cut_is_refused_before_anything_is_trained(synthetic_shards, tmp_path, capsys):
+    pytest.importorskip("timm")
+    words = [*flags(synthetic_shards, tmp_path / "run", "--localizer", "mask", "--backbone", "regnetx_002")]
+    at = words.index("--depth")
+    del words[at : at + 4]
+    assert run_train(*words) == 2
+    assert "--localizer mask: --backbone regnetx_002: a network of the family" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoints").exists()
