@@ -168,7 +168,7 @@ class LocalizerConfig:
     localizer: TrainedLocalizer = added("cam", as_before="cam")  # noqa: RUF009
     """cam: nothing, maps are made of the classifier's own weights; mask: a head that makes a mask of each image, behind
     the trained classifier, from the same labels"""
-    head_steps: int = added(250, as_before=250)
+    head_steps: int = added(200, as_before=200)
     """steps in which the mask head is trained"""
     head_batch_size: int = added(16, as_before=16)
     """images a step of the mask head's training, over all processes"""

@@ -120,7 +120,12 @@ def test_a_report_has_a_row_and_a_file_for_each_localizer(whole, capsys):
     assert of["cam"]["cut"]["value"] == 0.2
     assert of["mask"]["cut"]["rule"] == "box-free"
     assert of["mask"]["cut"]["value"] == json.loads((whole / "cuts.json").read_text())["cuts"]["mask"]["value"]
-    assert set(of["mask"]["classes"]) == {"images", "inside", "outside"}
+    assert set(of["mask"]["class_probability"]) == {"images", "inside", "outside"}
+    assert (
+        sum(row["counts"]["gt_known_loc@0.5"][0] for row in of["mask"]["classes"])
+        == (of["mask"]["counts"]["gt_known_loc@0.5"][0])
+    )
+    assert sum(row["images"] for row in of["mask"]["sizes"]) == report["images_with_boxes"]
     assert all((whole / f"report-{name}.csv").is_file() for name in names[1:])
     before = contents(whole)
     assert run_command(evaluate.main, [str(whole), "--threads", "1", "--all-tables"]) == 0

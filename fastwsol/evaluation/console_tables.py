@@ -155,7 +155,7 @@ def _print_looks(report: dict[str, Any], out: Console) -> None:
     columns = ["mean area", "three edges", "empty", "class\ninside", "class\noutside"]
     table = table_of("maps at the cut, of all images, without a box", columns)
     for each in report.get("localizers", []):
-        look, classes = each["maps"], each.get("classes", {})
+        look, classes = each["maps"], each.get("class_probability", {})
         shares = [look["mean_area"], look["three_edges"], look["empty"], classes.get("inside"), classes.get("outside")]
         table.add_row(each["name"], *(percent_text(None if share is None else 100 * share) for share in shares))
     out.print(table)

@@ -264,7 +264,7 @@ def numbers_of(
             for name, flags in (("single", curve.single), ("multiple", curve.multiple))
         },
         "sizes": _by_size(by_protocol["strict"], truths, fixed, square),
-        "classes": _by_class(by_protocol["strict"], images.labels, images.classes),
+        "classes": counts_by_class(by_protocol["strict"], images.labels, images.classes),
         "baselines": baselines,
     }
 
@@ -362,11 +362,25 @@ def _percent(succeeded: NDArray[np.float64], counted: NDArray[np.float64]) -> ND
         return 100 * succeeded / counted
 
 
-def _by_size(strict: Outcomes, truths: Truths, fixed: Sequence[FixedBox], square: int) -> list[dict[str, Any]]:
-    """Counts of the images whose object covers up to 10 %, 25 %, ... of them, beside the fixed boxes'."""
+def counts_by_size(strict: Outcomes, truths: Truths) -> list[dict[str, Any]]:
+    """Counts of the images whose object covers up to 10 %, 25 %, ... of them."""
     bounds = [0.0, *OBJECT_SIZES, 1.0]
     groups, number = size_groups(truths.object_shares()), len(bounds) - 1
     ours = counts_of_groups(strict, groups, number)
+    return [
+        {
+            "share": [bounds[group], bounds[group + 1]],
+            "images": int((groups == group).sum()),
+            "counts": _of_group(ours, group),
+        }
+        for group in range(number)
+    ]
+
+
+def _by_size(strict: Outcomes, truths: Truths, fixed: Sequence[FixedBox], square: int) -> list[dict[str, Any]]:
+    """The same beside the fixed boxes' counts."""
+    rows = counts_by_size(strict, truths)
+    groups, number = size_groups(truths.object_shares()), len(rows)
     theirs = {
         each.key: counts_of_groups(
             outcomes(fixed_box_hits(each, truths, square, "strict"), truths.has_boxes, None), groups, number
@@ -374,17 +388,15 @@ def _by_size(strict: Outcomes, truths: Truths, fixed: Sequence[FixedBox], square
         for each in fixed
     }
     return [
-        {
-            "share": [bounds[group], bounds[group + 1]],
-            "images": int((groups == group).sum()),
-            "counts": _of_group(ours, group),
-            "baselines": {key: _of_group(each, group) for key, each in theirs.items()},
-        }
-        for group in range(number)
+        row | {"baselines": {key: _of_group(each, group) for key, each in theirs.items()}}
+        for group, row in enumerate(rows)
     ]
 
 
-def _by_class(strict: Outcomes, labels: NDArray[np.int64] | None, class_names: Sequence[str]) -> list[dict[str, Any]]:
+def counts_by_class(
+    strict: Outcomes, labels: NDArray[np.int64] | None, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Counts of the images of each class; nothing where labels are not known."""
     if labels is None:
         return []
     counts = counts_of_groups(strict, labels, len(class_names))

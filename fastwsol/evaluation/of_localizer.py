@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 import kernels
 from fastwsol.evaluation.boxes import curve_hits, localize, parts_of_maps, score_boxes
 from fastwsol.evaluation.maps import MeasuredBoxes
-from fastwsol.evaluation.measure import EvaluatedImages, hits_of, intervals_of, oracles
+from fastwsol.evaluation.measure import (
+    EvaluatedImages,
+    counts_by_class,
+    counts_by_size,
+    hits_of,
+    intervals_of,
+    oracles,
+)
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, CamClass, Outcomes, counts, outcomes, rates
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.thresholds import ChosenLevels, Cut, best_levels
@@ -80,6 +87,8 @@ def measure_localizer(
             for name, flags in (("single", curve.single), ("multiple", curve.multiple))
         },
         "maps": look,
+        "sizes": counts_by_size(at_cut, truths),
+        "classes": counts_by_class(at_cut, images.labels, images.classes),
     }
     measured = {"strict": MeasuredBoxes(boxes + truths.origins[:, [0, 1, 0, 1]], ious)}
     rows = ImageRows.of(

@@ -202,7 +202,7 @@ def own_cuts(model: LocalizingModel, setup: EvaluationSetup) -> dict[str, Cut]:
 def _as_rows(measured: Mapping[str, LocalizerMeasurement], inside: dict[str, float] | None) -> list[dict[str, Any]]:
     """The numbers of all localizers, a mask's with what the network says of its inside and outside."""
     return [
-        each.numbers | ({"classes": inside} if name == "mask" and inside is not None else {})
+        each.numbers | ({"class_probability": inside} if name == "mask" and inside is not None else {})
         for name, each in measured.items()
     ]
 
