@@ -1,4 +1,4 @@
-# make demo              set up, pack, train, evaluate: the synthetic set, a few minutes on two cores
+# make demo              set up, pack, train, evaluate, make a page: the synthetic set, a few minutes on two cores
 # make demo DATA=PATH    the same on ten classes of Tiny ImageNet, the official zip or folder
 # make test              set up, run the tests; REAL_DATA=PATH adds those on the real images
 PYTHON ?= python3
@@ -16,6 +16,7 @@ TRAIN :=
 endif
 SHARDS := data/$(NAME)-shards
 RUN := data/runs/$(NAME)
+PAGE := data/$(NAME).html
 
 .PHONY: setup demo test faults check-bounds check-bench lint bench supply
 
@@ -30,6 +31,8 @@ demo: setup
 	test -f $(SHARDS)/manifest.json || $(BIN)/python scripts/pack.py $(PACK) --out $(SHARDS)
 	if test -f $(RUN)/report.json; then $(BIN)/python -m fastwsol.evaluate $(RUN); \
 	else $(BIN)/python -m fastwsol.train --preset demo --aug gr --shards $(SHARDS) --run-dir $(RUN) $(TRAIN); fi
+	test -f $(PAGE) || $(BIN)/python -m fastwsol.report $(RUN) --out $(PAGE)
+	@echo "the page: $(PAGE)"
 
 # Three workers, each a file at a time: on two cores one of them mostly waits for a disk or a process. Their threads wait
 # asleep, since spinning would keep the others' cores busy.

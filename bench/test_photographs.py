@@ -32,6 +32,8 @@ from fastwsol.features.kept_features import FeatureBatches, KeptFeatures
 from fastwsol.features.trunk import trunk_features
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import pick_autocast
+from fastwsol.localizer.localizing import LocalizingModel
+from fastwsol.localizer.mask_head import build_mask_head
 from fastwsol.network.networks import build_network
 from fastwsol.prediction.predictor import Predictor, Request
 from fastwsol.prediction.user_images import find_images
@@ -339,7 +341,7 @@ def test_maps_of_files(paired_rounds, pytestconfig, photos, cores):
     info = RunInfo(config, photos, "", names, names, (127.5,) * 3, (127.5,) * 3)
     paths = sorted(photos.rglob("*.jpg"))[: TURN * BATCH if pytestconfig.option.benchmark_only else 8]
     autocast = pick_autocast("fp32", CPU)
-    predictor = Predictor(info, model, 0, autocast, cores)
+    predictor = Predictor(info, LocalizingModel(model), 0, autocast, cores)
     net = build_network(config, CLASSES).eval().net.to(memory_format=torch.channels_last)
 
     def ours():
@@ -380,6 +382,42 @@ def test_maps_of_files(paired_rounds, pytestconfig, photos, cores):
         assert (scaled(maps()) - expected).abs().mean() < 0.05, name
     paired_rounds(
         {name: Side(maps) for name, maps in sides.items()},
+        images=len(paths),
+        rounds=ROUNDS,
+        data=f"{len(paths)} JPEGs of 8 sizes",
+        backbone=BACKBONE,
+        image_size=SIZE,
+        precision="fp32",
+        threads=cores,
+    )
+
+
+def test_boxes_by_a_mask(paired_rounds, pytestconfig, photos, cores):
+    """From files to the box of each image's likeliest class, by one network with a mask head behind it. mask: by the
+    head; mask-cam: by both; cam: by the class activation map alone, the head not asked.
+    """
+    config = Config.of(backbone=BACKBONE, image_size=SIZE)
+    network = build_network(config, CLASSES).eval()
+    names = tuple(f"class {k}" for k in range(CLASSES))
+    info = RunInfo(config, photos, "", names, names, (127.5,) * 3, (127.5,) * 3)
+    paths = sorted(photos.rglob("*.jpg"))[: TURN * BATCH if pytestconfig.option.benchmark_only else 8]
+    autocast = pick_autocast("fp32", CPU)
+    with torch.no_grad():
+        channels = network.trunk(torch.zeros(1, 3, SIZE, SIZE), "tail").shape[1]
+    head = build_mask_head(channels, 0).eval()
+    predictors = {
+        "mask": Predictor(info, LocalizingModel(network, head), 0, autocast, cores, "mask"),
+        "mask-cam": Predictor(info, LocalizingModel(network, head), 0, autocast, cores, "mask-cam"),
+        "cam": Predictor(info, LocalizingModel(network), 0, autocast, cores, "cam"),
+    }
+    images = find_images(paths).images
+
+    def predictions(name):
+        return [each.classes[0].wnid for each in predictors[name].stream(images, Request())]
+
+    assert predictions("mask") == predictions("mask-cam") == predictions("cam")
+    paired_rounds(
+        {name: Side(lambda name=name: predictions(name)) for name in predictors},
         images=len(paths),
         rounds=ROUNDS,
         data=f"{len(paths)} JPEGs of 8 sizes",

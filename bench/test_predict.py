@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from fastwsol.config import Config
 from fastwsol.host.device import pick_autocast
+from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.preact_resnet import build_preact_resnet
 from fastwsol.prediction.predictor import Predictor, Request
 from fastwsol.prediction.user_images import find_images
@@ -88,7 +89,7 @@ def test_predict(paired_rounds, shards, cores, tmp_path, stem, image_size):
 
     def sides(precision, paths):
         autocast = pick_autocast(precision, CPU)
-        predictor = Predictor(info, model, 0, autocast, cores)
+        predictor = Predictor(info, LocalizingModel(model), 0, autocast, cores)
         plain = PlainLoop(info, model, autocast, THRESHOLD)
 
         def ours():

@@ -109,7 +109,9 @@ def main(arguments: Sequence[str]) -> int:
     predictor.check(request)
     info = predictor.info
     about = About(
-        f"{flags.run.resolve().name}, step {predictor.step}" if flags.backbone is None else flags.backbone,
+        f"{flags.run.resolve().name}, step {predictor.step}, {predictor.localizer.name}"
+        if flags.backbone is None
+        else flags.backbone,
         tuple(zip(info.classes, info.class_names, strict=True)),
         flags.image_prefix,
     )

@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     with joined() as world:
         runs = [read_compared_run(folder) for folder in flags.runs]
         check_alike(runs)
-        check_size(flags.gallery, len(runs))
+        check_size(flags.gallery, sum(len(shown_localizers(run)) for run in runs))
         if flags.gallery:
             for run in runs:  # before there is work to lose
                 read_weights(run)
@@ -183,7 +183,7 @@ def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> byt
 
 
 def check_size(gallery: int, runs: int) -> None:
-    """Raise UserError where a page would be too large to open."""
+    """Raise UserError where a page would be too large to open. runs: each counted for every localizer it shows."""
     if (pictures := gallery * runs) > MOST_PICTURES:
         raise UserError(
             f"--gallery {gallery} of {runs} runs: {pictures:,} maps, some {pictures * _BYTES_A_MAP / 1e6:.0f} MB; "
@@ -214,10 +214,16 @@ def name_of(setting: ComparedSetting, localizer: str) -> str:
     return setting.name if localizer == "cam" else f"{setting.name}, {localizer}"
 
 
+def shown_localizers(run: ComparedRun) -> list[dict[str, Any]]:
+    """Those that the gallery shows of a run: `cam`, and what was trained behind the classifier."""
+    localizers: list[dict[str, Any]] = run.report["localizers"]
+    return [each for each in localizers if each["name"] == "cam" or LOCALIZERS[each["name"]].trained]
+
+
 def of_run(run: ComparedRun, gallery: GalleryImages, setup: EvaluationSetup) -> list[dict[str, Any]]:
     """What the page holds of one run: of its class activation maps, and of what was trained behind the classifier."""
     config = run.info.config
-    shown = [each for each in run.report["localizers"] if each["name"] == "cam" or LOCALIZERS[each["name"]].trained]
+    shown = shown_localizers(run)
     images: dict[str, list[dict[str, Any]]] = {each["name"]: [] for each in shown}
     if len(gallery.ids):
         split = setup.shards.splits[config.eval_split]

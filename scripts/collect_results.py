@@ -65,6 +65,8 @@ def collect(folder: Path) -> dict[str, Any]:
     report = run.read_report(ReportOf(config.eval_split))
     for large in ("curve", "classes"):  # they stay in the run's own report
         report.pop(large, None)
+    for each in report["localizers"]:
+        del each["curve"]
     starts = json.loads((folder / "environment.json").read_bytes())["starts"]
     for each in (report, *starts):
         each["command"] = without_folders(each["command"])

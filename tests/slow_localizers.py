@@ -31,6 +31,25 @@ def mask_cam(mask: NDArray, features: NDArray, weights: NDArray, classes: NDArra
     return maps
 
 
+def direction(features: NDArray, positive: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of one class: features [N, C, h, w] and its CAMs of positive weights [N, h, w] -> mean [C] and the eigenvector
+    [C] of the covariance with the largest eigenvalue, along which cells lie the farther the higher their CAM is.
+    """
+    cells = np.array([features[n, :, y, x] for n, y, x in np.ndindex(positive.shape)], np.float64)
+    mean = cells.mean(axis=0)
+    first = np.linalg.eigh(np.cov(cells, rowvar=False))[1][:, -1]
+    rises = np.corrcoef((cells - mean) @ first, positive.ravel())[0, 1]
+    return mean, first if rises >= 0 else -first
+
+
+def ddt(features: NDArray, means: NDArray, directions: NDArray, classes: NDArray) -> NDArray[np.float64]:
+    """Features [N, C, h, w], of each class a mean and a direction [K, C], classes [N] -> maps [N, h, w]."""
+    maps = np.zeros((len(features), *features.shape[2:]))
+    for n, y, x in np.ndindex(maps.shape):
+        maps[n, y, x] = (features[n, :, y, x] - means[classes[n]]) @ directions[classes[n]]
+    return maps
+
+
 def mask(features: NDArray, head: dict[str, NDArray]) -> NDArray[np.float64]:
     """Features [N, C, h, w] and the head's tensors by name -> masks [N, h, w]."""
     hidden = convolved(features, head["conv1.weight"])

@@ -45,9 +45,10 @@ def finished_run(folder: Path, config: Config, top1_clas: float) -> Path:
             "command": "python -m fastwsol.train --shards here --run-dir there",
             "config": config.to_json(),
             "rates": rates,
+            "localizers": [],
             "baselines": [baseline],
         }
-        run.write_report(report, NO_IMAGES, ReportOf(config.eval_split))
+        run.write_report(report, {"cam": NO_IMAGES}, ReportOf(config.eval_split))
     return folder
 
 

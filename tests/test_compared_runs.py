@@ -23,6 +23,7 @@ def side(config: Config, top1_loc: float = 30.0, classes: int = 4) -> Any:
         "split": "val",
         "images_with_boxes": 40,
         "rates": dict.fromkeys(PROTOCOLS, rates),
+        "localizers": [],
         "baselines": [
             {
                 "kind": "whole-image",

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from fastwsol.evaluation.thresholds import box_free_threshold, otsu_thresholds
+from fastwsol.localizer.ddt import DdtDirections, direction_of
 from fastwsol.localizer.localizers import LOCALIZERS
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.localizer.mask_head import build_mask_head
@@ -55,6 +56,30 @@ def test_each_localizer_gives_its_twins_maps(model, passed):
         ours = model.maps(name, passed, CLASSES)
         assert ours.dtype == torch.float32
         np.testing.assert_allclose(ours.detach().numpy(), twin, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_classes_direction_is_its_twins_and_its_sign_follows_the_positive_weights(seed):
+    rng = np.random.default_rng(seed)
+    spread = rng.standard_normal((6, 1, 4, 4)) * rng.standard_normal((1, 9, 1, 1)) * 3
+    features = (spread + rng.standard_normal((6, 9, 4, 4)) + 2).astype(np.float32)
+    for sign in (1, -1):
+        positive = (sign * spread[:, 0] + rng.standard_normal((6, 4, 4))).astype(np.float32)
+        mean, direction = direction_of(torch.from_numpy(features), torch.from_numpy(positive))
+        expected_mean, expected = slow.direction(features, positive)
+        np.testing.assert_allclose(mean, expected_mean, atol=1e-5)
+        np.testing.assert_allclose(direction, expected, atol=1e-4)
+    classes = np.array([0, 1, 0, 1, 1, 0])
+    means, directions = (rng.standard_normal((2, 9)).astype(np.float32) for _ in range(2))
+    ours = DdtDirections(torch.from_numpy(means), torch.from_numpy(directions))
+    maps = ours.maps(torch.from_numpy(features), torch.from_numpy(classes))
+    np.testing.assert_allclose(maps, slow.ddt(features, means, directions, classes), rtol=1e-4, atol=1e-4)
+
+
+def test_features_that_are_all_alike_have_no_direction():
+    mean, direction = direction_of(torch.ones(3, 5, 2, 2), torch.rand(3, 2, 2))
+    assert mean.tolist() == [1] * 5
+    assert not direction.any()
 
 
 def test_maps_differ_by_class_where_the_localizer_says_so(model, passed):

@@ -208,7 +208,7 @@ def _as_rows(measured: Mapping[str, LocalizerMeasurement], inside: dict[str, flo
 
 
 def classes_inside_and_outside(
-    model: LocalizingModel, split: Split, setup: EvaluationSetup, most: int = 128
+    model: LocalizingModel, split: Split, setup: EvaluationSetup, most: int = 64
 ) -> dict[str, float] | None:
     """What the network says of the masks' inside and of the rest: the mean probability of the true class, of at most
     `most` images that are spread over the split. None without a mask head.

@@ -11,7 +11,7 @@ number format. A file may be deleted at any time: it is made again.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from fastwsol.batches.stream import Batch, Batches, Inputs, Stream, evaluation_p
 from fastwsol.config import Augmentation, TrainPart
 from fastwsol.dataset.shards import Shards
 from fastwsol.draws import Views
-from fastwsol.features.trunk import trunk_features
+from fastwsol.features.trunk import features_from_cut, trunk_features
 from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast, memory_available
 from fastwsol.host.errors import Interrupted, UserError
@@ -59,6 +59,8 @@ class Trunk:
     autocast: Autocast
     name: str
     """Of the network, with its options."""
+    from_cut: KeptFeatures | None = None
+    """Of the same views, the features before the tail, which those before the classifier are made from."""
 
 
 def views_kept(augmentation: Augmentation) -> int:
@@ -170,11 +172,10 @@ def _compute(
     try:
         values = new_file(partial, shape, np.uint16)
         for view in range(views):
-            batches = feed.batches(_one_view(stream, view, evaluation_plan(count, stream.batch_size)))
+            of_view = _features_of_view(view, count, stream, feed, trunk)
             for first in range(0, count, stream.batch_size):
                 stop = min(first + stream.batch_size, count)
-                features = trunk_features(trunk.model, next(batches).images, trunk.part, trunk.autocast)
-                values[view, first:stop] = features[: stop - first].view(torch.uint16).cpu().numpy()
+                values[view, first:stop] = next(of_view)[: stop - first].view(torch.uint16).cpu().numpy()
                 ticker.update(view * count + stop)
                 if gives_up():
                     raise Interrupted(f"{path} is not computed yet; the same command begins it anew")
@@ -183,6 +184,18 @@ def _compute(
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _features_of_view(view: int, count: int, stream: Stream, feed: Feed, trunk: Trunk) -> Iterator[torch.Tensor]:
+    """The features of a view of all images, a batch at a time; the last batch may have more than there are images."""
+    if trunk.from_cut is not None:
+        for first in range(0, count, stream.batch_size):
+            cut = torch.from_numpy(trunk.from_cut.values[view, first : first + stream.batch_size].copy())
+            yield features_from_cut(trunk.model, cut.view(torch.bfloat16).to(trunk.autocast.device), trunk.autocast)
+        return
+    batches = feed.batches(_one_view(stream, view, evaluation_plan(count, stream.batch_size)))
+    while True:
+        yield trunk_features(trunk.model, next(batches).images, trunk.part, trunk.autocast)
 
 
 def _one_view(stream: Stream, view: int, plan: Any) -> _OneView:
@@ -220,6 +233,7 @@ def _key(shards: Shards, stream: Stream, trunk: Trunk, shape: tuple[int, ...]) -
         "precision": trunk.autocast.precision,
         "device": trunk.autocast.device.type,
         "shape": list(shape),
+        **({"from": trunk.from_cut.sha256} if trunk.from_cut is not None else {}),
     }
 
 

@@ -26,6 +26,14 @@ def trunk_features(model: Classifier, images: Tensor, part: TrainPart, autocast:
     return torch.cat(parts)
 
 
+@torch.no_grad()
+def features_from_cut(model: Classifier, cut: Tensor, autocast: Autocast) -> Tensor:
+    """What the last layer reads, in bfloat16 [N, C, 1, 1], of the features that stand before a tail."""
+    with autocast():
+        parts = [model.read_from_cut(each).to(STORED)[:count] for each, count in _in_parts(cut.float())]
+    return torch.cat(parts)
+
+
 def _in_parts(images: Tensor) -> Iterator[tuple[Tensor, int]]:
     """As many images at a time as `AT_ONCE` says, and how many of them are meant: the last ones are repeated."""
     size = AT_ONCE[images.device.type]
@@ -33,5 +41,6 @@ def _in_parts(images: Tensor) -> Iterator[tuple[Tensor, int]]:
         part = images[first : first + size]
         count = len(part)
         if count < size:
-            part = torch.cat([part, part[-1:].expand(size - count, -1, -1, -1)])
-        yield part.contiguous(memory_format=torch.channels_last), count
+            part = torch.cat([part, part[-1:].expand(size - count, *[-1] * (part.ndim - 1))])
+        layout = torch.channels_last if part.ndim == 4 else torch.contiguous_format  # a ViT's tokens are [N, T, c]
+        yield part.contiguous(memory_format=layout), count

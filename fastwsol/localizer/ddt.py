@@ -50,7 +50,7 @@ def direction_of(features_NCHW: Tensor, positive_NHW: Tensor) -> tuple[Tensor, T
 
 def _first_component(apart: Tensor) -> Tensor:
     """The first principal component of rows [n, C] whose mean is 0, by power iteration; zeros where all are equal."""
-    direction = apart[apart.square().sum(1).argmax()]  # the row farthest off: it is not orthogonal to the component
+    direction = apart[apart.square().sum(1).argmax()]  # the row farthest off, which is seldom orthogonal to it
     for _ in range(_STEPS):
         length = direction.norm()
         if length == 0:

@@ -38,6 +38,10 @@ class Classifier(nn.Module, ABC):
     def tail(self, features: Tensor, part: TrainPart) -> tuple[Tensor, Tensor]:
         """The logits, and the features that maps are made from, of what `trunk` gives for the same part."""
 
+    @abstractmethod
+    def read_from_cut(self, features: Tensor) -> Tensor:
+        """What `trunk` gives for the classifier, [N, C, 1, 1], of the features that it gives for a tail."""
+
     def cells_of_cut(self, features: Tensor) -> Tensor:
         """The features that `trunk` gives for `tail` as cells that lie over the image: [N, c, h, w]."""
         return features

@@ -148,7 +148,7 @@ class PreActResNet(Classifier):
         if part == "all":
             return images
         features: Tensor = self.groups[:3](self.stem(images))
-        return features if part == "tail" else self.groups[3](features).mean(dim=(2, 3), keepdim=True)
+        return features if part == "tail" else self.read_from_cut(features)
 
     def tail(self, features: Tensor, part: TrainPart) -> tuple[Tensor, Tensor]:
         """See `Classifier.tail`."""
@@ -157,6 +157,10 @@ class PreActResNet(Classifier):
         if part == "tail":
             features = self.groups[3](features)
         return self.fc(features.mean(dim=(2, 3))), features.detach()
+
+    def read_from_cut(self, features: Tensor) -> Tensor:
+        """See `Classifier.read_from_cut`."""
+        return self.groups[3](features).mean(dim=(2, 3), keepdim=True)
 
     @property
     def classifier(self) -> nn.Linear:

@@ -51,9 +51,16 @@ class TimmBackbone(Classifier):
             return self(features)
         if part == "classifier":
             return self._logits(features.flatten(1)), features.detach()
+        return self._answers(self._behind_cut(features))
+
+    def read_from_cut(self, features: Tensor) -> Tensor:
+        """See `Classifier.read_from_cut`."""
+        return self._read_by_classifier(self._behind_cut(features))[:, :, None, None]
+
+    def _behind_cut(self, features: Tensor) -> Tensor:
         for step in self._steps()[1]:
             features = step(features)
-        return self._answers(features)
+        return features
 
     def cells_of_cut(self, features: Tensor) -> Tensor:
         """See `Classifier.cells_of_cut`."""

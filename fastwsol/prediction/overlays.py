@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from fastwsol.prediction.predictor import Prediction
+from kernels import Scale
 
 LONGEST_SIDE = 1024
 """Pixels: larger images are drawn smaller."""
@@ -25,7 +26,7 @@ def draw(pixels: NDArray[np.uint8], prediction: Prediction) -> Image.Image:
     picture = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
     x, y, width, height = (round(scale * edge) for edge in prediction.shown)
     part = (x, y, x + max(1, width), y + max(1, height))
-    coloured = heat(prediction.cams[0], (part[2] - part[0], part[3] - part[1]))
+    coloured = heat(prediction.cams[0], (part[2] - part[0], part[3] - part[1]), prediction.scale)
     picture.paste(Image.blend(picture.crop(part), coloured, _HEAT), part)
     canvas = ImageDraw.Draw(picture)
     line = max(2, round(max(size) / 250))
@@ -38,11 +39,13 @@ def draw(pixels: NDArray[np.uint8], prediction: Prediction) -> Image.Image:
     return picture
 
 
-def heat(cam: NDArray[np.float32], size: tuple[int, ...]) -> Image.Image:
-    """A map [h, w], scaled to 0..1 and enlarged to `size` (width, height), in colours from blue over green to red."""
+def heat(cam: NDArray[np.float32], size: tuple[int, ...], scale: Scale = "min-max") -> Image.Image:
+    """A map [h, w], on its scale of 0..1 and enlarged to `size` (width, height), in colours from blue over green to
+    red.
+    """
     width, height = size
-    span = float(cam.max() - cam.min())
-    levels = (cam - cam.min()) / span if span else np.zeros_like(cam)
+    low, high = (0.0, 1.0) if scale == "own" else (float(cam.min()), float(cam.max()))
+    levels = (cam - low) / (high - low) if high > low else np.zeros_like(cam)
     enlarged = Image.fromarray(levels.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
     grey = Image.fromarray(np.rint(255 * np.asarray(enlarged)).astype(np.uint8))
     return ImageOps.colorize(grey, black=(0, 0, 160), mid=(60, 220, 60), white=(230, 0, 0))

@@ -97,6 +97,8 @@ class Prediction:
     """The classes' maps as the localizer gives them: [len(classes), h, w]."""
     shown: tuple[int, int, int, int]
     """What the maps cover of the image: x, y, width, height in its pixels."""
+    scale: kernels.Scale = "min-max"
+    """What the maps' values mean."""
 
 
 @dataclass(frozen=True)
@@ -326,6 +328,7 @@ class Predictor:
                 tuple(sorted(boxes_of[n], key=lambda box: -box.score)),
                 cams[n],
                 tuple(shown[n].tolist()),
+                self.localizer.scale,
             )
             for n, name in enumerate(names)
         ]

@@ -8,6 +8,7 @@ from fastwsol.batches.stream import Batches, Stream, training_plan
 from fastwsol.config import Augmentation, one_cycle
 from fastwsol.features.kept_features import FrozenPart
 from fastwsol.localizer.mask_training import MaskLoss, MaskTraining
+from fastwsol.training.frozen_part import mask_views
 from fastwsol.training.job import Job
 from fastwsol.training.step import Loss, State, as_loss, make_loss
 
@@ -87,11 +88,6 @@ def mask_course(job: Job, training: MaskTraining, trunk: FrozenPart) -> Course:
         loss=loss,
         evaluates=False,
     )
-
-
-def mask_views(views: Augmentation) -> Augmentation:
-    """What a mask head is trained on: whole images and their mirror images, as evaluations see them."""
-    return replace(views, aug="none", color=False, flip=True, crops_per_image=0)
 
 
 def _batches(job: Job, views: Augmentation, batch_size: int, start: int, frozen: FrozenPart | None) -> Batches:

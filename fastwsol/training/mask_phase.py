@@ -15,8 +15,8 @@ from fastwsol.localizer.mask_head import build_mask_head
 from fastwsol.localizer.mask_training import COUNTS, MaskTraining
 from fastwsol.network.classifier import Classifier
 from fastwsol.runs.checkpoint import Checkpoint
-from fastwsol.training.course import Course, mask_course, mask_views
-from fastwsol.training.frozen_part import frozen_part
+from fastwsol.training.course import Course, mask_course
+from fastwsol.training.frozen_part import frozen_part, mask_views
 from fastwsol.training.job import Job
 from fastwsol.training.resume import restore
 from fastwsol.training.step import Counts, State, new_totals, share_state, trained_parameters

@@ -138,4 +138,25 @@ CASES = [
         "name another folder, or leave the flag out",
         flags="--features {}/file/features",
     ),
+    with_backbone(
+        "a mask head behind a family without a cut",
+        ["--backbone", "regnety_002", "--localizer", "mask"],
+        "--localizer mask: --backbone regnety_002",
+        "can be cut at its last features alone",
+    ),
+    with_backbone(
+        "more images a step of the head than there are",
+        ["--backbone", "resnet18", "--localizer", "mask", "--head-batch-size", "1000"],
+        "--head-batch-size 1000: there are",
+    ),
+    with_backbone(
+        "no step of the head",
+        ["--backbone", "resnet18", "--localizer", "mask", "--head-steps", "0"],
+        "--head-steps 0: must be greater than 0",
+    ),
+    with_backbone(
+        "a localizer that there is not",
+        ["--backbone", "resnet18", "--localizer", "masks"],
+        "--localizer",
+    ),
 ]

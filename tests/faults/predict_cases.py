@@ -96,6 +96,13 @@ def without_names(folder: Path) -> None:
 
 
 CASES = [
+    asked(
+        "a localizer that the run has not",
+        ["--localizer", "mask"],
+        "--localizer mask: the run has cam, cam-positive; train it with --localizer mask",
+    ),
+    asked("directions that were not found yet", ["--localizer", "ddt"], "python -m fastwsol.evaluate finds"),
+    asked("a rule that needs boxes", ["--threshold", "auto"], "auto is neither own, otsu nor a number from 0 to 1"),
     asked("no format", ["--out", "boxes.txt"], "--out boxes.txt", "end it in .json, .csv or .jsonl"),
     asked("out in no folder", ["--out", "no/such/boxes.json"], "no/such is no folder", "make it first"),
     asked("out where a folder is", ["--out", "/tmp", "--format", "coco"], "--out /tmp: exists; nothing was changed"),

@@ -44,6 +44,28 @@ def test_killed_after_a_step(way: str, synthetic_shards: Path, tmp_path: Path, t
     assert count.lost == []
 
 
+HEAD_STEPS = 6
+WITH_HEAD = ("--localizer", "mask", "--head-steps", str(HEAD_STEPS), "--head-batch-size", "8")
+
+
+def test_killed_in_the_training_of_the_mask_head(
+    synthetic_shards: Path, tmp_path: Path, tally: Tally, full: bool
+) -> None:
+    """Head, moments, what steers the loss, and rows are equal; the classifier is trained once."""
+
+    def run(name: str, **how: int) -> Trial:
+        return Trial(train_small, synthetic_shards, tmp_path / name, *WITH_HEAD, output=tmp_path / f"{name}.log", **how)
+
+    assert run("unbroken").wait() == 0
+    count = tally.of(PROMISE, f"SIGKILL after each of {HEAD_STEPS} steps of a mask head")
+    last = STEPS + HEAD_STEPS
+    for step in range(STEPS, last + 1) if full else (STEPS + 3,):
+        assert run(f"{step}", dies_after_step=step).wait() == -9
+        same = run(f"{step}").wait() == 0 and end_of(tmp_path / f"{step}", last) == end_of(tmp_path / "unbroken", last)
+        count(f"step {step}", same)
+    assert count.lost == []
+
+
 CHANGED_FLAGS = {
     "threads 1 -> 2": ("--threads", "2"),
     "step_mode eager -> compiled": ("--step", "compiled"),

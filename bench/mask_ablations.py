@@ -1,0 +1,202 @@
+"""What each part of the mask head's training is for: the head trained with a part of it taken away or put otherwise.
+
+    python bench/mask_ablations.py --run RUN --out FILE
+
+RUN is a finished run with a mask head. Heads are trained behind its classifier, on its features, with its batches,
+rates and seed, and measured on the very images that they are trained on, by boxes that no head and no cut has seen:
+a setting is chosen so, val stays shut. On two cores a minute a variant.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastwsol.batches.feed import open_feed
+from fastwsol.batches.stream import Stream, training_plan
+from fastwsol.config import one_cycle
+from fastwsol.dataset.holdout import hold_out
+from fastwsol.dataset.shards import open_shards
+from fastwsol.evaluate import OfRun
+from fastwsol.evaluation.measure import EvaluatedImages, fixed_box_hits, fixed_boxes
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS
+from fastwsol.evaluation.of_localizer import measure_localizer
+from fastwsol.evaluation.thresholds import Cut, box_free_threshold
+from fastwsol.evaluation.truths import Truths
+from fastwsol.features.kept_features import FeatureBatches, KeptFeatures, Trunk, open_features
+from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.device import autocast_of_run, take_device, use_threads
+from fastwsol.host.environment import environment
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import write_json
+from fastwsol.host.processes import ALONE
+from fastwsol.localizer.localizers import LOCALIZERS
+from fastwsol.localizer.mask_head import MaskHead, build_mask_head
+from fastwsol.localizer.mask_training import MaskTraining, ratio_of_rest
+from fastwsol.network.networks import network_name
+from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.trained import read_run, trained_model
+from fastwsol.training.frozen_part import mask_views
+
+KEPT_BY_ENOUGH = 0.95
+"""The share of images that keep their class under the mask, where that steers and not the rest."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The command line."""
+
+    run: Path
+    """folder of a finished run with a mask head"""
+    out: Path
+    """JSON file to write; one that is there is not replaced"""
+    only: tuple[str, ...] = ()
+    """names of variants; default: all"""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A head's training. fixed_weight: of the area, in place of one that is steered; steered_by: what is asked."""
+
+    kept: bool = True
+    rest: bool = True
+    fixed_weight: float | None = None
+    enough: bool = False
+    fill_mean: bool = False
+
+
+VARIANTS = {
+    "as it is": Variant(),
+    "what is kept need not tell the class": Variant(kept=False),
+    "the rest may tell the class": Variant(rest=False),
+    "no price of the area": Variant(fixed_weight=0.0),
+    "the area's weight fixed at 1": Variant(fixed_weight=1.0),
+    "the area's weight fixed at 6": Variant(fixed_weight=6.0),
+    "steered by what is enough: 95 % keep their class": Variant(enough=True),
+    "masked cells take the mean feature, not 0": Variant(fill_mean=True),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train and measure every variant, print a line for each, and write the file."""
+    flags = parse_flags(Flags, arguments, "bench/mask_ablations.py", "Mask heads without a part of their training.")
+    if flags.out.exists():
+        raise UserError(f"{flags.out}: exists; nothing was changed, name another --out")
+    threads = use_threads(0)
+    info, saved = read_run(RunDir(flags.run))
+    autocast = autocast_of_run("auto", saved.scalars["precision"], take_device("auto"))
+    network = trained_model(info, saved.tensors).to(autocast.device).eval().requires_grad_(False)
+    packed = open_shards(info.shards)
+    split = hold_out(packed, info.config.data.holdout).splits["train"]
+    feed = open_feed(OfRun(), packed, ["train"], autocast, threads, False, ALONE, builds=False)
+    views = mask_views(info.config.views)
+    plan = training_plan(info.config.seed, len(split), info.config.localizer.head_batch_size)
+    stream = Stream(split, plan, info.config.localizer.head_batch_size, views, info.config.seed, info.mean, info.std)
+    name = f"{network_name(replace(info.config.network, train_part='tail'))}, stride {network.map_stride}"
+    trunk = Trunk(network, "tail", autocast, name)  # under the name that trainings give it: its features are kept
+    kept = open_features(packed, stream, feed, trunk, None, lambda: False)
+    if kept is None:
+        raise UserError(f"{flags.run}: its features cannot be kept, so that every variant would compute them anew")
+    truths = Truths.of_split(split, info.config.views.fit)
+    square = info.config.views.image_size
+    names = split.names(range(len(split)))
+    images = EvaluatedImages(names, truths, split.labels, None, info.classes)
+    results: dict[str, Any] = {}
+    for name, variant in VARIANTS.items():
+        if flags.only and name not in flags.only:
+            continue
+        start = time.perf_counter()
+        training = MaskTraining(network, "model", build_mask_head(_channels(kept), info.config.seed), len(info.classes))
+        train(training, variant, FeatureBatches(stream, kept, autocast.device), info)
+        masks = masks_of(training.head, network.cells_of_cut, kept, split.rows)
+        cut = Cut("box-free", box_free_threshold(masks, square, "own"), "the same images, without a box")
+        numbers = measure_localizer(LOCALIZERS["mask"], masks, square, images, cut).numbers
+        numbers["seconds"] = round(time.perf_counter() - start, 1)
+        numbers["area_weight"] = float(training.steering.area_weight)
+        del numbers["curve"]
+        results[name] = numbers
+        at = " / ".join(f"{numbers['rates'][f'gt_known_loc@{t}']:.1f}" for t in IOU_THRESHOLDS)
+        best = " / ".join(f"{numbers['oracle']['rates'][f'gt_known_loc@{t}']:.1f}" for t in IOU_THRESHOLDS)
+        area = numbers["maps"]["mean_area"]
+        print(f"{name}: {at} at {cut.value:.2f}, oracle {best}, mean area {area:.2f}", flush=True)
+    fixed = {
+        each.key: [100 * float(row[truths.has_boxes].mean()) for row in fixed_box_hits(each, truths, square, "strict")]
+        for each in fixed_boxes(truths, square)
+    }
+    about = {
+        "run": flags.run.name,
+        "images": len(split),
+        "median_box_area": float(np.nanmedian(truths.object_shares())),
+        "fixed_boxes": fixed,
+        "config": info.config.to_json(),
+    }
+    write_json(flags.out, {**about, "variants": results, **environment()})
+    return 0
+
+
+def _channels(kept: KeptFeatures) -> int:
+    return int(kept.values.shape[2])
+
+
+def train(training: MaskTraining, variant: Variant, batches: FeatureBatches, info: RunInfo) -> None:
+    """Train the head of `training` as a run does, but for the variant."""
+    settings, network = info.config.localizer, training.network
+    rate = torch.tensor(settings.head_lr)
+    optimizer = torch.optim.AdamW(training.head.parameters(), lr=rate, fused=True)
+    mean = next(batches).images.float().mean((0, 2, 3), keepdim=True)
+    for step in range(settings.head_steps):
+        rate.fill_(settings.head_lr * one_cycle((step + 1) / (settings.head_steps + 1)))
+        batch = next(batches)
+        features, labels = batch.images.float(), batch.labels
+        mask = training.head(network.cells_of_cut(features))
+        with torch.no_grad():
+            whole, _ = network.tail(features, "tail")
+        shown = network.masked(features.repeat(2, 1, 1, 1), torch.cat([mask, 1 - mask]))
+        if variant.fill_mean:
+            shown = shown + mean * (1 - torch.cat([mask, 1 - mask]))[:, None]
+        kept, rest = network.tail(shown, "tail")[0].chunk(2)
+        weight = training.steering.area_weight if variant.fixed_weight is None else variant.fixed_weight
+        loss = weight * mask.mean()
+        if variant.kept:
+            loss = loss + F.cross_entropy(kept, labels)
+        if variant.rest:
+            loss = loss + ratio_of_rest(whole, rest, labels).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        follow(training, variant, *((each.argmax(1) == labels).sum() for each in (whole, kept, rest)), len(labels))
+
+
+def follow(training: MaskTraining, variant: Variant, whole: Tensor, kept: Tensor, rest: Tensor, images: int) -> None:
+    """Steer as a run does; under `enough` the mask grows while fewer than `KEPT_BY_ENOUGH` keep their class."""
+    steering = training.steering
+    if not variant.enough:
+        steering.follow(rest, whole, torch.tensor(images))
+        return
+    with torch.no_grad():
+        steering.rest_tells.lerp_((kept / whole.clamp(min=1)).float(), 0.2)
+        push = ((steering.rest_tells - KEPT_BY_ENOUGH) / 0.05).clamp(-1, 1)
+        steering.lasting.add_(0.03 * push).clamp_(-2.5, 1.8)
+        steering.area_weight.copy_(torch.exp((steering.lasting + push).clamp(-3, 1.8)))
+
+
+@torch.no_grad()
+def masks_of(head: MaskHead, cells_of_cut: Callable[[Tensor], Tensor], kept: KeptFeatures, rows: Any) -> np.ndarray:
+    """The masks of the images themselves, not of their mirror images: float32 [N, h, w]."""
+    head.eval()
+    masks = []
+    for first in range(0, len(rows), 64):
+        values = torch.from_numpy(kept.values[0, rows[first : first + 64]]).view(torch.bfloat16).float()
+        masks.append(head(cells_of_cut(values)))
+    return torch.cat(masks).numpy()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
