@@ -246,23 +246,29 @@ def test_batches_of_larger_images_are_smaller(image_size, images):
     assert images_at_once(image_size) == images
 
 
+OF_LOCALIZERS = ("", "-cam-positive", "-ddt")
+"""What the names of the files with each image end in."""
+
+
 def files_of(folder):
     return {path.name: path.read_bytes() for path in folder.glob("report*")}
 
 
 def test_another_question_never_replaces_the_final_report(run, tmp_path, capsys):
     folder = shutil.copytree(run, tmp_path / "run")
-    for old in folder.glob("report-*"):
-        old.unlink()
+    for old in folder.glob("report-*.json"):
+        for path in folder.glob(f"{old.stem}*"):
+            path.unlink()
     before = files_of(folder)
-    assert set(before) == {"report.json", "report.csv"}
+    assert set(before) == {"report.json", *(f"report{of}.csv" for of in OF_LOCALIZERS)}
     assert run_evaluate(folder, "--precision", "bf16", "--threads", "1") == 0
     assert run_evaluate(folder, "--threshold", "0.5", "--threads", "1") == 0
     after = files_of(folder)
     assert {name: after[name] for name in before} == before
     assert set(after) == {
         *before,
-        *(f"report-{what}.{end}" for what in ("bf16", "threshold-0.5") for end in ("json", "csv")),
+        *(f"report-{what}.json" for what in ("bf16", "threshold-0.5")),
+        *(f"report-{what}{of}.csv" for what in ("bf16", "threshold-0.5") for of in OF_LOCALIZERS),
     }
 
 
@@ -279,7 +285,8 @@ def test_an_older_checkpoints_report_is_no_final_one(run, tmp_path):
     assert run_evaluate(folder, "--threads", "1") == 0
     after = files_of(folder)
     assert {name: after[name] for name in before} == before
-    assert set(after) - set(before) == {"report-step-000000002.json", "report-step-000000002.csv"}
+    rows = {f"report-step-000000002{of}.csv" for of in OF_LOCALIZERS}
+    assert set(after) - set(before) == {"report-step-000000002.json", *rows}
 
 
 def test_a_report_of_another_version_may_be_made_anew(run, tmp_path, capsys):

@@ -94,7 +94,20 @@ def test_images_whose_objects_are_cut_off_are_counted(truths):
 @pytest.fixture(scope="module")
 def run(picture_shards, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    flags = ["--preset", "demo", "--stem", "C", "--image-size", "64", "--epochs", "4", "--batch-size", "8"]
+    flags = [
+        "--preset",
+        "demo",
+        "--localizer",
+        "cam",
+        "--stem",
+        "C",
+        "--image-size",
+        "64",
+        "--epochs",
+        "4",
+        "--batch-size",
+        "8",
+    ]
     flags += ["--threads", "1", "--device", "cpu", "--step", "eager", "--fit", "crop", "--aug", "gr"]
     assert run_command(train.main, ["--shards", str(picture_shards), "--run-dir", str(folder), *flags]) == 0
     return folder

@@ -13,7 +13,7 @@ import fastwsol
 from fastwsol import evaluate, predict, report, sweep, train
 from fastwsol.config import PREACT_RESNET, Config
 from fastwsol.host.command_line import run_command
-from fastwsol.runs.checkpoint import newest_valid
+from fastwsol.runs.checkpoint import load, newest_valid
 from fastwsol.runs.folder import RunDir
 from fastwsol.training.presets import photos
 
@@ -65,8 +65,9 @@ def test_class_folders_are_trained_by_the_preset_and_the_run_says_what_it_is(run
     assert info.mean == info.std == (127.5,) * 3
     assert info.config.views.flip
     assert info.config.optimizer.lr == expected.optimizer.lr
-    (start,) = json.loads((run / "environment.json").read_text())["starts"]
-    assert len(start["features"]) == 64
+    starts = json.loads((run / "environment.json").read_text())["starts"]
+    assert [start["step"] for start in starts] == [0, info.config.classifier_steps(24)], "the classifier, then the head"
+    assert len({start["features"] for start in starts}) == 2
 
 
 def test_easy_classes_are_told_apart_after_seconds(run):
@@ -75,10 +76,13 @@ def test_easy_classes_are_told_apart_after_seconds(run):
     assert report_of_run["rates"]["strict"]["gt_known_loc@0.5"] is not None
 
 
-def test_only_the_last_layer_has_moved(run):
-    tensors = newest_valid(run / "checkpoints").tensors
-    momenta = {name for name in tensors if name.startswith("momentum.")}
+def test_only_the_last_layer_and_the_head_have_moved(run):
+    paths = sorted((run / "checkpoints").glob("step-*.json"))
+    of_classifier, of_head = (load(path).tensors for path in (paths[0], paths[-1]))
+    momenta = {name for name in of_classifier if name.startswith("momentum.")}
     assert momenta == {"momentum.net.classifier.weight", "momentum.net.classifier.bias"}
+    assert all(name.partition(".")[2].startswith("head.") for name in of_head if name.startswith("exp_avg."))
+    assert all(torch.equal(of_head[name], each) for name, each in of_classifier.items() if name.startswith("model."))
 
 
 @pytest.mark.parametrize(

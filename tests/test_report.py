@@ -20,9 +20,10 @@ from fastwsol.host.command_line import run_command
 from fastwsol.report import main
 from fastwsol.sources import Fault, Record
 from fastwsol.sources.synthetic import Synthetic
+from kernels.levels import level_of
 
 SMALL = ["--preset", "demo", "--stem", "C", "--batch-size", "8", "--epochs", "2", "--log-steps"]
-SMALL += ["2", "--step", "eager"]
+SMALL += ["2", "--step", "eager", "--localizer", "cam"]
 IMAGES = 600
 """In a gallery at most, and on val here."""
 
@@ -109,6 +110,24 @@ def test_the_papers_claim_is_judged_as_the_sweep_judges_it(runs: Path, page_of_a
 
 def test_a_page_of_four_runs_and_600_images_is_less_than_30_megabytes(page_of_all: Path) -> None:
     assert page_of_all.stat().st_size < 30e6
+
+
+def test_a_mask_stands_beside_the_class_map_at_its_own_cut(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "shards", tmp_path / "shards")
+    few = ("--head-steps", "4", "--head-batch-size", "8")
+    trained(tmp_path, "masked", "--aug", "none", "--localizer", "mask", *few)
+    out = tmp_path / "page.html"
+    assert report(tmp_path / "masked", "--gallery", 6, "--threads", 1, "--out", out) == 0
+    page, written = out.read_text(), report_of(tmp_path / "masked")
+    shown = data_in(page)["runs"]
+    assert [each["name"] for each in shown] == ["none", "none, mask", "none, mask-cam"]
+    cuts = {each["name"]: each["cut"]["value"] for each in written["localizers"]}
+    assert [each["level"] for each in shown] == [51, *(level_of(cuts[name]) for name in ("mask", "mask-cam"))]
+    hits = {each["name"]: each["counts"]["gt_known_loc@0.5"][0] for each in written["localizers"]}
+    for each, name in zip(shown, ("cam", "mask", "mask-cam"), strict=True):
+        assert each["curve"]["0.5"][each["level"]] == hits[name]
+        assert len(each["images"]) == 6
+    assert cells_of(page, "none, mask")
 
 
 def test_one_run_stands_alone_and_without_a_gallery_there_is_none(tmp_path: Path, runs: Path) -> None:

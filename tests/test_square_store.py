@@ -27,7 +27,20 @@ from fastwsol.runs.folder import RunDir
 
 CPU = torch.device("cpu")
 BATCH, SIDE, SQUARE = 8, 64, 96
-FEW = ["--preset", "demo", "--stem", "C", "--image-size", "64", "--epochs", "3", "--batch-size", "8"]
+FEW = [
+    "--preset",
+    "demo",
+    "--localizer",
+    "cam",
+    "--stem",
+    "C",
+    "--image-size",
+    "64",
+    "--epochs",
+    "3",
+    "--batch-size",
+    "8",
+]
 ALONE = ["--threads", "1", "--device", "cpu", "--step", "eager"]
 
 

@@ -90,14 +90,14 @@ def test_what_is_frozen_gets_no_gradient_and_its_bn_stays_in_evaluation_mode(nam
     size = 224 if "224" in name else 64
     model = build_network(Config.of(backbone=name, image_size=size, train_part=part), classes=7)
     assert model.train().training
-    before = {name: tensor.clone() for name, tensor in model.frozen_tensors().items()}
+    before = {name: tensor.clone() for name, tensor in model.tensors_before(part).items()}
     logits, _ = model.tail(model.trunk(torch.randn(3, 3, size, size), part), part)
     logits.sum().backward()
     trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert set(model.classifier_names) <= trained
     assert (trained == set(model.classifier_names)) == (part == "classifier")
     assert not trained & before.keys()
-    for name, tensor in model.frozen_tensors().items():
+    for name, tensor in model.tensors_before(part).items():
         assert torch.equal(tensor, before[name]), name
     counted = {id(parameter) for group in model.parameter_groups(0.1, 1.0) for parameter in group["params"]}
     assert counted == {id(parameter) for name, parameter in model.named_parameters() if name in trained}

@@ -267,7 +267,7 @@ def rates_of(outputs: Outputs, split: Split, views: Augmentation) -> dict[str, d
 
 
 def tuning_images(
-    shards: Shards, split_name: str, rule: Literal["auto", "box-free"], most: int = 10_000
+    shards: Shards, split_name: str, rule: Literal["auto", "box-free"] = "auto", most: int = 10_000
 ) -> tuple[Split, str]:
     """The images that a threshold for `split_name` is found on: by their boxes the holdout, or else `most` of those
     trained on; without a box always the latter.

@@ -193,7 +193,7 @@ def print_over_seeds(settings: Sequence[SettingRuns]) -> None:
         f"\n{report['source']}, {len(report['classes'])} classes, {report['images']:,} images of "
         f"{report['split']}; mean ± standard deviation over seeds"
     )
-    styles = {"setting": "bold", "paper": "dim", "baseline": ""}
+    styles = {"setting": "bold", "localizer": "bold", "paper": "dim", "baseline": ""}
     for protocol in PROTOCOLS:
         table = table_of(protocol, ["seeds", *COLUMNS.values()], "%")
         rows = rows_over_seeds(settings, protocol)
