@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     a, b = (read_report(*side) for side in zip((flags.a, flags.b), flags.localizers, strict=True))
     check_same_images(a, b)
     out = console()
-    out.print(f"\nA: {a.path}, {a.localizer}\nB: {b.path}, {b.localizer}\n{len(a.rows.names):,} images, the same")
+    out.print(f"\nA: {a.path}, {a.what}\nB: {b.path}, {b.what}\n{len(a.rows.names):,} images, the same")
     for protocol in (name for name in a.rows.boxes if name in b.rows.boxes):
         table = table_of(f"{protocol}: B against A", ["A", "B", "B - A", "A alone\nright", "B alone\nright", "p"])
         for name, row in paired(outcomes_of(a, protocol), outcomes_of(b, protocol)).items():
@@ -90,7 +90,8 @@ class ComparedReport:
     cam_class: CamClass
     truths_digest: str
     rows: ImageRows
-    localizer: str
+    what: str
+    """Which localizer, and where its maps were cut."""
 
 
 def read_report(path: Path, localizer: str = "cam") -> ComparedReport:
@@ -101,7 +102,8 @@ def read_report(path: Path, localizer: str = "cam") -> ComparedReport:
     try:
         report = json.loads(file.read_bytes())
         cam_class, truths_digest = report["cam_class"], report["truths_digest"]
-        names = [each["name"] for each in report.get("localizers", [])]
+        cuts = {each["name"]: each["cut"]["value"] for each in report.get("localizers", [])}
+        cuts["cam"] = report["cam_threshold"]  # in its rows, whatever was asked beside
     except OSError as error:
         raise UserError(
             f"{file}: cannot be read ({error.strerror}); let the run finish, or make a report with "
@@ -111,10 +113,11 @@ def read_report(path: Path, localizer: str = "cam") -> ComparedReport:
         raise UserError(
             f"{file}: is not a report of this version; name a run's folder or report.json, or evaluate again"
         ) from None
-    if localizer != "cam" and localizer not in names:
-        raise UserError(f"--localizers {localizer}: {file} has {', '.join(names) or 'cam'}; name one of them")
+    if localizer not in cuts:
+        raise UserError(f"--localizers {localizer}: {file} has {', '.join(cuts)}; name one of them")
+    what = f"{localizer} at {'a threshold for each image' if cuts[localizer] is None else f'{cuts[localizer]:.2g}'}"
     rows = file.with_suffix(".csv") if localizer == "cam" else file.with_name(f"{file.stem}-{localizer}.csv")
-    return ComparedReport(file, cam_class, truths_digest, ImageRows.read(rows), localizer)
+    return ComparedReport(file, cam_class, truths_digest, ImageRows.read(rows), what)
 
 
 def check_same_images(a: ComparedReport, b: ComparedReport) -> None:

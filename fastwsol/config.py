@@ -339,7 +339,7 @@ class Config(Setting):
         values: dict[str, Any] = {}
         rest = dict(value)
         for concern in _CONCERNS:
-            part = rest.pop(concern, None)
+            part = rest.pop(concern, {} if concern in _NEW_CONCERNS else None)
             if not isinstance(part, dict):
                 raise UserError(f"no field {concern!r}: it was written by another version of fastwsol")
             values |= part
@@ -394,6 +394,8 @@ _OWN_NAMES: dict[type, tuple[str, ...]] = {Setting: (), Config: ("seed",)}
 _FIELDS = {each.name: (concern, each) for concern in _CONCERNS for each in dataclasses.fields(vars(Setting)[concern])}
 _CONCERN_OF = {name: concern for name, (concern, _) in _FIELDS.items()}
 _AS_BEFORE = {name: each.metadata["as_before"] for name, (_, each) in _FIELDS.items() if "as_before" in each.metadata}
+_NEW_CONCERNS = {name for name in _CONCERNS if all(each in _AS_BEFORE for each in _FIELDS if _CONCERN_OF[each] == name)}
+"""The concerns of which an earlier version had no field, and so no block in its files."""
 FLAT_NAMES = (*_FIELDS, "seed")
 """The options of a run, by the names of their flags."""
 

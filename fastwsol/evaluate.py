@@ -11,6 +11,7 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     say_when_interrupted()
 
+import contextlib
 import json
 import os
 import sys
@@ -35,13 +36,13 @@ from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model, find_directions, tuning_images
 from fastwsol.evaluation.per_image import SEPARATOR
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command, threshold_flag
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import write_json
+from fastwsol.host.files import sole_worker, write_json
 from fastwsol.host.processes import World, joined
+from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, counts_of
@@ -155,10 +156,9 @@ def read_flags(arguments: Sequence[str]) -> Flags:
     return flags
 
 
-def question_of(flags: Flags, cuts: Sequence[float | None] = (CAM_THRESHOLD,)) -> Question:
-    """What is asked beyond the rates at the thresholds that are taken anyway, `cuts`."""
-    asked = flags.threshold
-    threshold = None if asked == "own" or all(asked == each for each in cuts) else asked
+def question_of(flags: Flags) -> Question:
+    """What is asked beyond the rates at the thresholds that are taken anyway."""
+    threshold = None if flags.threshold == "own" else flags.threshold
     return Question(threshold, flags.wsoleval, flags.cam_class)
 
 
@@ -187,7 +187,7 @@ def evaluate_run(flags: Flags, world: World) -> None:
     trained_in = saved.scalars["precision"]
     autocast = world.together(lambda: autocast_of_run(of_run.precision, trained_in, device))
     cuts = world.value_of_lead(world.lead_does(run.read_cuts)) or {}
-    question = question_of(flags, [CAM_THRESHOLD, *(each.value for each in cuts.values())])
+    question = question_of(flags)
     choices = {"--split": of_run.split, "--cam-class": flags.cam_class, "--threshold": flags.threshold}
     world.agree_on({**choices, "--precision": autocast.precision})
     threads = world.together(lambda: use_threads(flags.threads, world.local_size))
@@ -203,7 +203,8 @@ def evaluate_run(flags: Flags, world: World) -> None:
     if model.directions is None:
         model.directions = find_directions(model, setup)
         found = model.directions
-        world.lead_does(lambda: run.write_directions(found, sha256))
+        if saved.step == info.config.total_steps(len(shards.splits["train"])):
+            world.lead_does(lambda: store_directions(run, found, sha256))
     world.together(lambda: refuse_other_localizer(of_run.localizer, of_run.export_maps, model))
     evaluation = evaluate_model(model, of_run.split, saved.step, setup, question, cuts)
     last_step = info.config.total_steps(len(shards.splits["train"]))
@@ -216,6 +217,12 @@ def evaluate_run(flags: Flags, world: World) -> None:
         saved.step if saved.step != last_step or not run.finished(info.config) else None,
     )
     world.lead_does(lambda: tell(run, of, evaluation, flags, shards))  # type: ignore[arg-type]
+
+
+def store_directions(run: RunDir, directions: DdtDirections, sha256: str) -> None:
+    """Store the directions of a finished run that has none, unless another process is at work in its folder."""
+    with contextlib.suppress(UserError), sole_worker(run.folder):
+        run.write_directions(directions, sha256)
 
 
 def refuse_other_localizer(name: str | None, export_maps: Path | None, model: LocalizingModel) -> None:
@@ -292,7 +299,9 @@ def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards
         maps = NetworkMaps(evaluation.outputs.maps[name], report["square"], LOCALIZERS[name].scale)
         write_maps(folder, evaluation.rows[name], truths, maps)
         whose = "" if flags.cam_class == "truth" else f" --cam-class {flags.cam_class}"
-        print(f"maps and boxes in {folder}: {PROG} --maps {folder}/maps.npy --boxes {folder}/boxes.csv{whose}")
+        cut = next(each["cut"]["value"] for each in report["localizers"] if each["name"] == name)
+        where = "" if name == "cam" or cut is None else f" --threshold {cut!r}"
+        print(f"maps and boxes in {folder}: {PROG} --maps {folder}/maps.npy --boxes {folder}/boxes.csv{whose}{where}")
 
 
 def differences(earlier: dict[str, Any], report: dict[str, Any]) -> str:

@@ -43,13 +43,13 @@ from fastwsol.network.timm_backbone import require_timm
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, folder_of_run
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
-from fastwsol.training.behind import config_behind, read_behind, refuse_other_classifier, refuse_other_shards
+from fastwsol.training.behind import config_behind, read_behind, refuse_other_classifier, refuse_unfinished
 from fastwsol.training.course import classifier_course
 from fastwsol.training.frozen_part import with_features
 from fastwsol.training.job import Job
 from fastwsol.training.launch_flags import Launch, behind_of, class_folders_want_photos, preset_of
 from fastwsol.training.loop import train_to_the_end
-from fastwsol.training.mask_phase import begin_mask_phase, refuse_no_cut
+from fastwsol.training.mask_phase import begin_mask_phase, refuse_no_mask
 from fastwsol.training.presets import PRESETS, PresetName
 from fastwsol.training.progress import announce
 from fastwsol.training.resume import (
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
         config, start = start_of(flags, world)
         shards = world.machine_lead_first(lambda verify: open_shards(flags.launch.shards, verify))
         if (behind := start.behind) is not None:
-            world.lead_does(lambda: refuse_other_shards(behind, shards))
+            world.lead_does(lambda: refuse_unfinished(behind, shards))
         folder = run_folder(config, flags.launch)
         asked = config
         config = world.value_of_lead(  # type: ignore[assignment]
@@ -209,12 +209,16 @@ def train(
     world.agree_on({flag(name): value for name, value in config.flat().items()} | {"shards": shards.digest})
     all_shards, shards = shards, world.together(lambda: hold_out(shards, config.data.holdout))
     world.together(lambda: check_batch_sizes(config, len(shards.splits["train"]), world))
+    if config.localizer.trains_mask:
+        world.together(lambda: refuse_no_mask(config, len(info.classes)))
     if launch.deterministic:
         compute_deterministically()
     if config.views.store_size and not of_one_size(all_shards.splits[shards.splits[config.eval_split].packed_name]):
         # Evaluations see the images' own pixels: said now, and not after epochs of training.
         evaluated = shards.splits[config.eval_split]
         world.together(lambda: require_dali(evaluated, "its images have many sizes"))
+    if config.views.store_size:  # so does what is found on the images trained on when the training is done
+        world.together(lambda: require_dali(shards.splits["train"], "its images have many sizes"))
     device = world.together(lambda: take_device(launch.device, world.local_rank, world.local_size))
     world.together(lambda: refuse_impossible(launch.step, device, world.size))
     autocast = world.together(lambda: pick_autocast(launch.precision, device))
@@ -248,8 +252,6 @@ def train(
             autocast, threads, launch.deterministic, feed, shards.splits["train"], config.views.store_size, world
         )
         job = Job(run, info, setup, launch.log, launch.step, launch.inexact, launch.checkpoint_minutes, here)
-        if config.localizer.trains_mask:
-            world.together(lambda: refuse_no_cut(state.classifier))
         saved = world.lead_does(lambda: take_up(job, state, launch.resume, start or StartWeights()))
         if launch.tensorboard and world.leads:
             run.listeners.append(resources.enter_context(contextlib.closing(Curves(run))).add)

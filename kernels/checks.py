@@ -33,7 +33,7 @@ def check_unit_interval(threshold: float | npt.NDArray[np.float64]) -> None:
     """Refuse a threshold outside 0..1."""
     values = np.atleast_1d(threshold)
     if len(bad := values[~((values >= 0) & (values <= 1))]):
-        raise ValueError(f"threshold is {bad[0]}, expected 0..1, a share of the normalised map's maximum")
+        raise ValueError(f"threshold is {bad[0]}, expected 0..1")
 
 
 def refuse_non_finite(finite: npt.NDArray[np.bool_]) -> None:

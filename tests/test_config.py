@@ -115,3 +115,14 @@ def test_how_often_a_run_tells_of_itself_is_no_part_of_what_it_is():
     often, seldom = (training.read_flags(["--log-steps", steps, "--eval-epochs", steps]) for steps in ("1", "90"))
     assert often.config == seldom.config
     assert often.launch.log != seldom.launch.log
+
+
+def test_a_file_from_before_there_were_localizers_is_read_under_its_own_digest():
+    config = Config.of(depth=18, batch_size=64, epochs=3, seed=5)
+    written = config.to_json()
+    del written["localizer"]
+    assert Config.from_json(written) == config
+    assert Config.from_json(written).digest() == config.digest()
+    del written["optimizer"]
+    with pytest.raises(UserError, match="no field 'optimizer'"):
+        Config.from_json(written)

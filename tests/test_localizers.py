@@ -147,5 +147,5 @@ def test_otsus_threshold_is_its_twins():
 
 
 def test_the_tail_under_a_whole_mask_says_what_the_network_says(model, passed):
-    whole = model.classes_inside(passed, torch.ones_like(passed.mask))
+    whole = model.classes_inside(passed.cut, torch.ones_like(passed.mask))
     torch.testing.assert_close(whole, F.softmax(passed.logits.double(), dim=1), rtol=1e-4, atol=1e-5)

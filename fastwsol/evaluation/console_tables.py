@@ -122,12 +122,11 @@ def print_warnings(report: dict[str, Any], out: Console) -> None:
     for each in report.get("localizers", []):
         if each["scale"] != "own":
             continue
-        look, share = each["maps"], f"{100 * each['maps']['mean_area']:.0f} % of the image"
-        if look["mean_area"] < _COLLAPSED or look["empty"] > _WHOLE:
-            out.print(f"warning: {each['name']}: masks have collapsed ({share} on average)")
-        elif look["mean_area"] > _WHOLE or look["three_edges"] > _WHOLE:
-            edges = f"{100 * look['three_edges']:.0f} % reach three edges"
-            out.print(f"warning: {each['name']}: masks are nearly the whole image ({share} on average, {edges})")
+        mean = each["maps"].get("mean_value")  # not the area at the cut, which follows where masks go
+        if mean is not None and mean < _COLLAPSED:
+            out.print(f"warning: {each['name']}: masks have collapsed (their mean is {mean:.3f})")
+        elif mean is not None and mean > _WHOLE:
+            out.print(f"warning: {each['name']}: masks are nearly the whole image (their mean is {mean:.3f})")
 
 
 def _print_localizers(report: dict[str, Any], out: Console) -> None:

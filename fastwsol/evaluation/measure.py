@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastwsol.draws import bootstrap_weights
 from fastwsol.evaluation.baselines import best_fixed_boxes, whole_image
-from fastwsol.evaluation.boxes import hits, score_boxes, to_original
+from fastwsol.evaluation.boxes import CurveHits, hits, score_boxes, to_original
 from fastwsol.evaluation.choe2020 import WsolevalSweep, fixed_box_ious, hits_at_cuts
 from fastwsol.evaluation.maps import Localized, Maps, localize_as_wsoleval, localize_maps
 from fastwsol.evaluation.metrics import (
@@ -102,6 +102,7 @@ class Measurement:
     rows: ImageRows
     seconds: dict[str, float]
     """`boxes` and `numbers`."""
+    curve: CurveHits
 
     def report(self, about: dict[str, Any], seconds: dict[str, float] | None = None) -> dict[str, Any]:
         """The whole report, as JSON. about: what it is of; seconds: of the work before."""
@@ -136,7 +137,8 @@ def measure(
     rows = ImageRows.of(
         images.names, images.classes, images.labels, images.predicted, np.diff(truths.offsets), localized.boxes
     )
-    return Measurement(numbers, rows, {"boxes": boxed - start, "numbers": time.perf_counter() - boxed})
+    seconds = {"boxes": boxed - start, "numbers": time.perf_counter() - boxed}
+    return Measurement(numbers, rows, seconds, localized.curve)
 
 
 BaselineKind = Literal["whole-image", "best-box"]
@@ -296,8 +298,12 @@ def _at_other_thresholds(
 
 def _at_levels(kind: ThresholdKind, name: str, localized: Localized, levels: NDArray[np.int64]) -> _AtThreshold:
     thresholds = {str(each): threshold_of(level) for each, level in zip(IOU_THRESHOLDS, levels.tolist(), strict=True)}
-    hit = np.stack([localized.curve.single[:, k, level] for k, level in enumerate(levels)])
-    return _AtThreshold(kind, name, thresholds, hit)
+    return _AtThreshold(kind, name, thresholds, hits_at_levels(localized.curve.single, levels))
+
+
+def hits_at_levels(single: NDArray[np.bool_], levels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The hits [T, N] at one level for each IoU threshold, of hits [N, T, LEVELS]."""
+    return np.stack([single[:, k, level] for k, level in enumerate(levels)])
 
 
 def intervals_of(every: Sequence[Outcomes]) -> list[dict[str, Any]]:

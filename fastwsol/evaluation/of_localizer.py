@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kernels
-from fastwsol.evaluation.boxes import curve_hits, localize, parts_of_maps, score_boxes
+from fastwsol.evaluation.boxes import CurveHits, curve_hits, localize, parts_of_maps, score_boxes
 from fastwsol.evaluation.maps import MeasuredBoxes
 from fastwsol.evaluation.measure import (
     EvaluatedImages,
     counts_by_class,
     counts_by_size,
+    hits_at_levels,
     hits_of,
     intervals_of,
     oracles,
@@ -46,10 +47,12 @@ def measure_localizer(
     cut: Cut,
     cam_class: CamClass = "truth",
     chosen: ChosenLevels | None = None,
+    curve: CurveHits | None = None,
 ) -> LocalizerMeasurement:
     """Box the maps [N, h, w] of a network whose square has `square` pixels a side, under `strict`, and count.
 
-    chosen: under the rule `auto`, the levels for each IoU threshold; `cut` then has the one for IoU .5.
+    chosen: under the rule `auto`, the levels for each IoU threshold; `cut` then has the one for IoU .5. curve: the hits
+    of these maps at all levels, where they are known.
     """
     truths, shown, ranks, scale = images.truths, images.truths.shown, images.ranks(), localizer.scale
 
@@ -62,9 +65,9 @@ def measure_localizer(
         ious = score_boxes(boxes, shown.boxes, shown.offsets, "strict")
         curve = curve_hits(maps, square, shown.widths, shown.heights, shown.boxes, shown.offsets, IOU_THRESHOLDS, scale)
         look = _look(maps, square, thresholds, scale)
-    hit = hits_of(ious, "strict") if chosen is None else at_levels(curve.single, chosen.levels)
+    hit = hits_of(ious, "strict") if chosen is None else hits_at_levels(curve.single, chosen.levels)
     best = best_levels(curve.single.sum(axis=0))
-    at_cut, at_best = outcomes_of(hit), outcomes_of(at_levels(curve.single, best))
+    at_cut, at_best = outcomes_of(hit), outcomes_of(hits_at_levels(curve.single, best))
     intervals = intervals_of([at_cut, at_best])
     numbers = {
         "name": localizer.name,
@@ -97,16 +100,12 @@ def measure_localizer(
     return LocalizerMeasurement(numbers, rows)
 
 
-def at_levels(single: NDArray[np.bool_], levels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """The hits [T, N] at one level for each IoU threshold, of hits [N, T, LEVELS]."""
-    return np.stack([single[:, k, level] for k, level in enumerate(levels)])
-
-
 def _look(
     maps: NDArray[np.float32], square: int, thresholds: float | NDArray[np.float64], scale: kernels.Scale
-) -> dict[str, float | None]:
+) -> dict[str, float]:
     """What can be told of maps without any box: of what is kept of them at the cut, the mean share of the image; the
-    share of maps that keep nothing, and of those that reach three edges of the image or more.
+    share of maps that keep nothing, and of those that reach three edges of the image or more. Of maps on their own
+    scale also their mean, which no cut moves.
     """
     area = empty = edges = 0.0
     each_threshold = np.broadcast_to(np.float64(thresholds), len(maps))
@@ -119,4 +118,5 @@ def _look(
         np.logical_or.at(reached, owners, np.concatenate([boxes[:, :2] == 0, boxes[:, 2:] == square], axis=1))
         edges += (reached.sum(axis=1) >= _EDGES).sum()
     count = max(1, len(maps))
-    return {"mean_area": area / count, "empty": empty / count, "three_edges": edges / count}
+    mean = {"mean_value": float(maps.mean())} if scale == "own" and len(maps) else {}
+    return {"mean_area": area / count, "empty": empty / count, "three_edges": edges / count} | mean

@@ -84,17 +84,20 @@ def evaluate_model(
         names, wnids = split.names(range(len(split))), [each.wnid for each in shards.manifest.classes]
         images = EvaluatedImages(names, Truths.of_split(split, fit), split.labels, outputs.predicted, wnids)
         train = Truths.of_split(shards.splits["train"], fit)
-        of_localizer: dict[str, LocalizerMeasurement] = {}
-        chosen_for_cam = None
-        for each in model.localizers:
-            chosen = tuned.levels(each, square, fit) if tuned is not None and question.threshold == "auto" else None
-            chosen_for_cam = chosen if each.name == "cam" else chosen_for_cam
-            cut = _cut_of(each, question, (cuts or {}).get(each.name), tuned, chosen, square)
-            of_localizer[each.name] = measure_localizer(
-                each, outputs.maps[each.name], square, images, cut, question.cam_class, chosen
-            )
+        by_boxes = tuned if question.threshold == "auto" else None
+        chosen = {each.name: by_boxes.levels(each, square, fit) for each in model.localizers} if by_boxes else {}
         cams = NetworkMaps(outputs.cams, square)
-        measurement = measure(images, cams, question, train, chosen_for_cam, setup.threads)
+        measurement = measure(images, cams, question, train, chosen.get("cam"), setup.threads)
+        start, of_localizer = time.perf_counter(), {}
+        for each in model.localizers:
+            own = chosen.get(each.name)
+            cut = _cut_of(each, question, (cuts or {}).get(each.name), tuned, own, square)
+            curve = measurement.curve if each.name == "cam" else None
+            maps = outputs.maps[each.name]
+            of_localizer[str(each.name)] = measure_localizer(
+                each, maps, square, images, cut, question.cam_class, own, curve
+            )
+        seconds["localizers"] = time.perf_counter() - start
         about = _about(split, step, setup) | {"localizers": _as_rows(of_localizer, inside)}
         rows = {name: each.rows for name, each in of_localizer.items()} | {"cam": measurement.rows}
         return Evaluation(measurement.report(about, seconds), rows, outputs)
@@ -177,10 +180,10 @@ def _features_of(model: LocalizingModel, split: Split, setup: EvaluationSetup) -
     stream = Stream(split, evaluation_plan(len(split), size), size, views, setup.config.seed, *setup.statistics)
     batches = setup.feed.batches(stream)
     model.eval()
-    with torch.inference_mode(), setup.autocast():
-        for number in range(-(-len(split) // size)):
-            features = model(next(batches).images).features
-            yield from features[: valid_images(number, len(split), size)].float()
+    for number in range(-(-len(split) // size)):
+        with torch.inference_mode(), setup.autocast():  # not around the yield, which would leave the caller in them
+            features = model(next(batches).images).features.float()
+        yield from features[: valid_images(number, len(split), size)]
 
 
 def own_cuts(model: LocalizingModel, setup: EvaluationSetup) -> dict[str, Cut]:
@@ -229,8 +232,9 @@ def classes_inside_and_outside(
             with setup.autocast():
                 passed = model(batch.images)
                 assert passed.mask is not None
+                assert passed.cut is not None
                 for k, mask in enumerate((passed.mask, 1 - passed.mask)):
-                    of_truth = model.classes_inside(passed, mask).gather(1, batch.labels[:, None])
+                    of_truth = model.classes_inside(passed.cut, mask).gather(1, batch.labels[:, None])
                     sums[k] += float(of_truth[:valid].sum())
     return {"images": len(part), "inside": sums[0] / len(part), "outside": sums[1] / len(part)}
 

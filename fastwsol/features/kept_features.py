@@ -59,8 +59,17 @@ class Trunk:
     autocast: Autocast
     name: str
     """Of the network, with its options."""
-    from_cut: KeptFeatures | None = None
-    """Of the same views, the features before the tail, which those before the classifier are made from."""
+    by_way_of_cut: bool = False
+    """Whether what stands before the classifier is made from the features before the tail, rounded as kept ones are.
+    What a run's configuration says, and not whether features can be kept, decides it."""
+    cut: KeptFeatures | None = None
+    """The features before the tail, of the same views, where they are kept."""
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """What stands before the part that is trained, of images: bfloat16, as `trunk_features` gives it."""
+        if not self.by_way_of_cut:
+            return trunk_features(self.model, images, self.part, self.autocast)
+        return features_from_cut(self.model, trunk_features(self.model, images, "tail", self.autocast), self.autocast)
 
 
 def views_kept(augmentation: Augmentation) -> int:
@@ -188,14 +197,14 @@ def _compute(
 
 def _features_of_view(view: int, count: int, stream: Stream, feed: Feed, trunk: Trunk) -> Iterator[torch.Tensor]:
     """The features of a view of all images, a batch at a time; the last batch may have more than there are images."""
-    if trunk.from_cut is not None:
+    if trunk.cut is not None:
         for first in range(0, count, stream.batch_size):
-            cut = torch.from_numpy(trunk.from_cut.values[view, first : first + stream.batch_size].copy())
+            cut = torch.from_numpy(trunk.cut.values[view, first : first + stream.batch_size].copy())
             yield features_from_cut(trunk.model, cut.view(torch.bfloat16).to(trunk.autocast.device), trunk.autocast)
         return
     batches = feed.batches(_one_view(stream, view, evaluation_plan(count, stream.batch_size)))
     while True:
-        yield trunk_features(trunk.model, next(batches).images, trunk.part, trunk.autocast)
+        yield trunk.features(next(batches).images)
 
 
 def _one_view(stream: Stream, view: int, plan: Any) -> _OneView:
@@ -207,7 +216,7 @@ def _shape_of_one(stream: Stream, trunk: Trunk) -> tuple[int, ...]:
     """Of one image's features, without the axis of images."""
     size = stream.augmentation.image_size
     images = torch.zeros((1, 3, size, size), device=trunk.autocast.device)
-    return tuple(trunk_features(trunk.model, images, trunk.part, trunk.autocast).shape[1:])
+    return tuple(trunk.features(images).shape[1:])
 
 
 def _key(shards: Shards, stream: Stream, trunk: Trunk, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -233,7 +242,7 @@ def _key(shards: Shards, stream: Stream, trunk: Trunk, shape: tuple[int, ...]) -
         "precision": trunk.autocast.precision,
         "device": trunk.autocast.device.type,
         "shape": list(shape),
-        **({"from": trunk.from_cut.sha256} if trunk.from_cut is not None else {}),
+        **({"by_way_of_cut": True} if trunk.by_way_of_cut else {}),
     }
 
 
@@ -285,8 +294,7 @@ class _TrunkBatches(Batches):
         return self._features(images), labels
 
     def _features(self, images: torch.Tensor) -> torch.Tensor:
-        trunk = self._trunk
-        return trunk_features(trunk.model, images, trunk.part, trunk.autocast)
+        return self._trunk.features(images)
 
 
 def refuse_useless(augmentation: Augmentation) -> None:

@@ -29,8 +29,9 @@ class DdtDirections(NamedTuple):
 
     def maps(self, features_NCHW: Tensor, classes_N: Tensor) -> Tensor:
         """The maps of one class an image: float32 [N, h, w], 0 at the class's mean."""
-        apart = features_NCHW.float() - self.means[classes_N][:, :, None, None]
-        return torch.einsum("nchw,nc->nhw", apart, self.directions[classes_N])
+        with torch.autocast(features_NCHW.device.type, enabled=False):
+            apart = features_NCHW.float() - self.means[classes_N][:, :, None, None]
+            return torch.einsum("nchw,nc->nhw", apart, self.directions[classes_N])
 
 
 def direction_of(features_NCHW: Tensor, positive_NHW: Tensor) -> tuple[Tensor, Tensor]:

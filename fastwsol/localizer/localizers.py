@@ -7,7 +7,6 @@ from typing import Literal, get_args
 from kernels import Scale
 
 LocalizerName = Literal["cam", "cam-positive", "ddt", "mask", "mask-cam"]
-CutRule = Literal["fixed", "box-free", "otsu"]
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ class Passed(NamedTuple):
     mask: Tensor | None
     """float32 [N, h', w'] in 0..1, where there is a mask head."""
 
-    def rows(self, rows: Tensor) -> "Passed":
-        """The same of the images `rows`, int64, in that order."""
-        cut, mask = (None if each is None else each[rows] for each in (self.cut, self.mask))
-        return Passed(self.logits[rows], self.features[rows], cut, mask)
+    def cut_of(self, rows: Tensor) -> Tensor:
+        """The features of the cut of the images `rows`, int64, in that order."""
+        assert self.cut is not None
+        return self.cut[rows]
 
 
 class LocalizingModel(nn.Module):
@@ -85,11 +85,17 @@ class LocalizingModel(nn.Module):
             shapes = {each.name: self.maps(each.name, passed, nothing).shape for each in self.localizers}
         return {name: (shape[1], shape[2]) for name, shape in shapes.items()}
 
-    def classes_inside(self, passed: Passed, masks_NHW: Tensor) -> Tensor:
-        """What the tail says of the features under masks of the cut's grid, softmax float64 [N, classes]."""
-        assert passed.cut is not None
-        logits, _ = self.network.tail(self.network.masked(passed.cut, masks_NHW), "tail")
+    def classes_inside(self, cut: Tensor, masks_NHW: Tensor) -> Tensor:
+        """What the tail says of features of the cut under masks of its grid, softmax float64 [N, classes]."""
+        logits, _ = self.network.tail(self.network.masked(cut, masks_NHW), "tail")
         return logits.double().softmax(dim=1)
+
+
+def channels_of_cut(network: Classifier, size: int, device: torch.device) -> int:
+    """The channels of the features that a mask head sees, of images of `size` pixels a side."""
+    with torch.no_grad():
+        image = torch.zeros((1, 3, size, size), device=device)
+        return network.cells_of_cut(network.eval().trunk(image, "tail")).shape[1]
 
 
 def upsampled(maps_NHW: Tensor, height: int, width: int) -> Tensor:

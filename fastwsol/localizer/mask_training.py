@@ -6,8 +6,8 @@ A mask M of the features F is to keep what tells the class, and no more:
 
 s is the logit of the true class above the mean of all logits for F, s_rest the same for F (1 - M); the ratio is 0 where
 s <= 0 or s_rest >= s (BAS, Wu et al. 2022). How large a mask is to be follows from no box and no number of a data set:
-w is steered so that of a certain share of the images whose class the network tells, the rest alone still tells it. The
-share is corrected for chance, so that it means the same for 3 classes and for 200, and for good and poor classifiers.
+w is steered so that the rest alone still tells the class of a certain share as many images as F does. Both are
+corrected for chance, so that it means the same for 3 classes and for 200, and for good and poor classifiers.
 """
 
 import torch
@@ -19,8 +19,8 @@ from fastwsol.localizer.mask_head import MaskHead
 from fastwsol.network.classifier import Classifier
 
 REST_TELLS = 0.5
-"""The share of images, of those whose class F tells and corrected for chance, whose class the rest is to tell. Chosen
-on the training images of three sets of photographs (bench/results, "The mask head").
+"""Of as many images as F tells the class of, corrected for chance, the share that the rest is to tell. Chosen on the
+training images of three sets of photographs (bench/results, "The mask head").
 """
 
 _MEMORY = 0.8

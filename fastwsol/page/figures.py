@@ -114,8 +114,12 @@ def _trained(run: ComparedRun, column: str) -> Points:
 
 def _evaluated(run: ComparedRun, rate: str) -> Points:
     rows = [row for row in run.rows if row["kind"] == "eval"]
-    epochs_a_step = run.info.config.schedule.epochs / run.report["total_steps"]
-    return [row["step"] * epochs_a_step for row in rows], [row["strict"][rate] for row in rows]
+    config = run.info.config
+    of_head = config.localizer.head_steps if config.localizer.trains_mask else 0
+    epochs_a_step = config.schedule.epochs / (run.report["total_steps"] - of_head)
+    return [min(row["step"] * epochs_a_step, config.schedule.epochs) for row in rows], [
+        row["strict"][rate] for row in rows
+    ]
 
 
 def _thresholds(settings: Sequence[ComparedSetting]) -> go.Figure:

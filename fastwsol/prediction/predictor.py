@@ -6,8 +6,8 @@
 
 Each thread takes a batch from files to maps; memory holds a batch or two a thread, however many images there are.
 Boxes are those of the protocol `strict`: of the components of the class's map that reach the threshold on the map's
-scale. Where the map is one for all classes (a mask), a class takes the component inside which it is likeliest, by what
-the network says of that component's features alone.
+scale. Where the map is one for all classes (a mask), a class takes the component in whose box it is likeliest, by what
+the network says of the features under the mask there.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -367,7 +368,8 @@ class Predictor:
             of_class = [self._model.maps(name, passed, labels[:, k]) for k in range(labels.shape[1])]
             maps = torch.stack(of_class, dim=1).cpu().numpy()
             components = None
-            if not self.localizer.class_specific and (only is not None or top > 1):
+            tells_apart = not self.localizer.class_specific and (only is not None or top > 1)
+            if tells_apart and np.isfinite(maps).all():  # what is not is said with the image's name
                 components = self._components(passed, maps[:, 0], request)
         return labels.cpu().numpy(), probabilities.cpu().numpy(), maps, components
 
@@ -376,14 +378,17 @@ class Predictor:
         features under the map inside the component's box.
         """
         owners, boxes, peaks = self._largest_or_all(maps, replace(request, boxes="all"))
-        inside = np.zeros((len(boxes), *maps.shape[1:]), np.float32)
-        centres = (np.arange(maps.shape[1]) + 0.5) * self._size / maps.shape[1]
-        for component, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
-            rows, columns = (centres >= y0) & (centres < y1), (centres >= x0) & (centres < x1)
-            inside[component] = maps[owners[component]] * np.outer(rows, columns)
-        of_owner = passed.rows(torch.from_numpy(owners).to(passed.logits.device))
-        classes = self._model.classes_inside(of_owner, torch.from_numpy(inside).to(passed.logits.device))
-        return _Components(owners, boxes, peaks, classes.cpu().numpy())
+        cells = np.arange(maps.shape[1] + 1) * self._size / maps.shape[1]
+        low, high, device = cells[:-1], cells[1:], passed.logits.device
+        classes = [np.empty((0, passed.logits.shape[1]))]
+        for first in range(0, len(boxes), self.batch_size):
+            part = slice(first, first + self.batch_size)
+            x0, y0, x1, y1 = boxes[part].T[:, :, np.newaxis]
+            rows, columns = (high > y0) & (low < y1), (high > x0) & (low < x1)  # the cells that a box reaches
+            inside = maps[owners[part]] * (rows[:, :, np.newaxis] & columns[:, np.newaxis, :])
+            cut = passed.cut_of(torch.from_numpy(owners[part]).to(device))
+            classes.append(self._model.classes_inside(cut, torch.from_numpy(inside).to(device)).cpu().numpy())
+        return _Components(owners, boxes, peaks, np.concatenate(classes))
 
 
 class _Answers(NamedTuple):
@@ -450,8 +455,11 @@ def chosen_localizer(name: LocalizerName | None, model: LocalizingModel) -> Loca
 
 
 def _alone() -> None:
-    """Have this thread run the network on one core: threads that share a layer would wait for each other at its end."""
+    """Have this thread run the network, and kernels, on one core: threads that share a layer would wait for each other
+    at its end.
+    """
     torch.set_num_threads(1)
+    numba.set_num_threads(1)
 
 
 def boxes_of_maps(

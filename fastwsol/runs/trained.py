@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fastwsol.host.errors import UserError
-from fastwsol.localizer.localizing import LocalizingModel
+from fastwsol.localizer.localizing import LocalizingModel, channels_of_cut
 from fastwsol.localizer.mask_head import build_mask_head
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import build_network, empty_network
@@ -31,7 +31,7 @@ def localizing_model(info: RunInfo, tensors: Mapping[str, Tensor] | None, has_he
     network = trained_model(info, tensors)
     if not has_head:
         return LocalizingModel(network)
-    head = build_mask_head(_channels_of_cut(network, info), 0)
+    head = build_mask_head(channels_of_cut(network, info.config.views.image_size, torch.device("cpu")), 0)
     if tensors is not None:
         head.load_state_dict({name: tensors[f"head.{name}"] for name in head.state_dict()})
     return LocalizingModel(network, head)
@@ -40,12 +40,6 @@ def localizing_model(info: RunInfo, tensors: Mapping[str, Tensor] | None, has_he
 def has_mask_head(names: Iterable[str]) -> bool:
     """Whether a checkpoint with tensors of these names has a mask head."""
     return any(name.startswith("head.") for name in names)
-
-
-def _channels_of_cut(network: Classifier, info: RunInfo) -> int:
-    size = info.config.views.image_size
-    with torch.no_grad():
-        return network.cells_of_cut(network.eval().trunk(torch.zeros(1, 3, size, size), "tail")).shape[1]
 
 
 def trained_model(info: RunInfo, tensors: Mapping[str, Tensor] | None) -> Classifier:

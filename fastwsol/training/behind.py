@@ -4,7 +4,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from fastwsol.config import Config, LocalizerConfig, flag
-from fastwsol.dataset.shards import Shards, read_manifest
+from fastwsol.dataset.holdout import hold_out
+from fastwsol.dataset.shards import Shards
 from fastwsol.host.errors import UserError
 from fastwsol.runs.checkpoint import Checkpoint
 from fastwsol.runs.folder import RunDir, RunInfo
@@ -55,20 +56,20 @@ def refuse_other_classifier(asked: Config, folder: Path) -> None:
 
 
 def read_behind(folder: Path) -> Behind:
-    """The run in `folder`, its classifier trained to the end. Raises UserError where it is not."""
-    info, saved = read_run(RunDir(folder))
-    manifest, _ = read_manifest(info.shards)
-    images = manifest.splits["train"].images - info.config.data.holdout * len(manifest.classes)
-    if saved.step < (steps := info.config.classifier_steps(images)):
-        raise UserError(
-            f"--behind {folder}: its classifier has done {saved.step:,} of {steps:,} steps; let it train to its end"
-        )
-    return Behind(folder, info, saved)
+    """The run in `folder`. Raises UserError where it is none or has no checkpoint."""
+    return Behind(folder, *read_run(RunDir(folder)))
 
 
-def refuse_other_shards(behind: Behind, shards: Shards) -> None:
-    """Raise UserError where the shards are not those that the classifier was trained on."""
+def refuse_unfinished(behind: Behind, shards: Shards) -> None:
+    """Raise UserError where the shards are not those that the classifier was trained on, or its training has not come
+    to its end.
+    """
     if behind.info.shards_digest != shards.digest:
         raise UserError(
             f"--behind {behind.folder}: was trained on other shards than {shards.folder}; name its --shards"
+        )
+    images = len(hold_out(shards, behind.info.config.data.holdout).splits["train"])
+    if (done := behind.saved.step) < (steps := behind.info.config.classifier_steps(images)):
+        raise UserError(
+            f"--behind {behind.folder}: its classifier has done {done:,} of {steps:,} steps; let it train to its end"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation, TrainPart
 from fastwsol.dataset.shards import Shards
-from fastwsol.features.kept_features import FrozenPart, KeptFeatures, Trunk, open_features, views_kept
+from fastwsol.features.kept_features import FrozenPart, Trunk, open_features, views_kept
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import network_name
 from fastwsol.training.job import Job
@@ -27,20 +27,19 @@ def with_features(job: Job, state: State, shards: Shards, folder: Path | None, g
         return job
     # Features of growing images would be others at each size.
     views_shown = None if not config.schedule.start_size else 0
-    from_cut = None
+    at_cut = None
     if part == "classifier" and config.localizer.trains_mask and mask_views(config.views) == config.views:
         # The mask head will see the same views, before the tail: images pass through the trunk once.
         steps = config.localizer.head_steps * config.localizer.head_batch_size
         _, at_cut = frozen_part(job, state.classifier, "tail", config.views, shards, folder, gives_up, 0, steps)
-        from_cut = at_cut.kept
     job, frozen = frozen_part(
-        job, state.classifier, part, config.views, shards, folder, gives_up, state.step, views_shown, from_cut
+        job, state.classifier, part, config.views, shards, folder, gives_up, state.step, views_shown, at_cut
     )
     return replace(job, frozen=frozen)
 
 
 def mask_views(views: Augmentation) -> Augmentation:
-    """What a mask head is trained on: whole images and their mirror images, as evaluations see them."""
+    """What a mask head is trained on: whole images and their mirror images."""
     return replace(views, aug="none", color=False, flip=True, crops_per_image=0)
 
 
@@ -54,19 +53,21 @@ def frozen_part(
     gives_up: Callable[[], bool],
     step: int,
     views_shown: int | None = None,
-    from_cut: KeptFeatures | None = None,
+    at_cut: FrozenPart | None = None,
 ) -> tuple[Job, FrozenPart]:
     """What stands before `part` of a network, and the job with the features that decide its bits from here on.
 
     shards: as they were packed, no image held out; folder: where features are kept; step: the one that the run goes on
     at with these features, 0 where it begins with them; views_shown: how many views the steps will show (None: without
-    end): features of more views than that are not kept; from_cut: see `Trunk`. Raises UserError where the run went on
+    end): features of more views than that are not kept; at_cut: what stands before
+    the tail, where the features are made by way of it. Raises UserError where the run went on
     with other features so far and is to stay exact, RunFailure where an image does not decode, Interrupted where
     `gives_up` returns true.
     """
     config, world, images = job.config, job.world, len(job.split)
     name = f"{network_name(replace(config.network, train_part=part))}, stride {network.map_stride}"
-    trunk = Trunk(network, part, job.setup.autocast, name, from_cut)
+    cut = None if at_cut is None else at_cut.kept
+    trunk = Trunk(network, part, job.setup.autocast, name, at_cut is not None, cut)
     plan = training_plan(config.seed, images, min(_AT_ONCE, images))
     stream = Stream(job.split, plan, min(_AT_ONCE, images), views, config.seed, *job.setup.statistics)
     kept = None

@@ -89,8 +89,15 @@ class _Behind:
 
 
 def behind_of(arguments: Sequence[str], prog: str) -> Path | None:
-    """The run behind whose classifier a head is to be trained, where the command line names one."""
-    return parse_some_flags(_Behind, arguments, prog)[0].behind
+    """The run behind whose classifier a head is to be trained, where the command line names one. Raises UserError where
+    it names a preset too.
+    """
+    behind = parse_some_flags(_Behind, arguments, prog)[0].behind
+    if behind is not None and (preset := parse_some_flags(_Choice, arguments, prog)[0].preset) is not None:
+        raise UserError(
+            f"--preset {preset}: --behind takes the classifier of {behind} as it is; leave one of the two out"
+        )
+    return behind
 
 
 def class_folders_want_photos(arguments: Sequence[str], prog: str) -> bool:

@@ -7,13 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards
-from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import World
+from fastwsol.localizer.localizing import channels_of_cut
 from fastwsol.localizer.mask_head import build_mask_head
 from fastwsol.localizer.mask_training import COUNTS, MaskTraining
 from fastwsol.network.classifier import Classifier
+from fastwsol.network.networks import build_network
 from fastwsol.runs.checkpoint import Checkpoint
 from fastwsol.training.course import Course, mask_course
 from fastwsol.training.frozen_part import frozen_part, mask_views
@@ -32,12 +34,23 @@ class MaskPhase:
     course: Course
 
 
-def refuse_no_cut(network: Classifier) -> None:
-    """Raise UserError where a network cannot be cut, so that no mask head can stand behind its trunk."""
+def refuse_no_mask(config: Config, classes: int) -> None:
+    """Raise UserError where no mask head can be trained: behind a network that cannot be cut, or on one class alone."""
+    if classes < 2:
+        raise UserError(
+            "--localizer mask: the set has one class, and a mask is found by what tells classes apart; add a folder of "
+            "other images as a class, or pass --localizer cam"
+        )
+    if config.network.is_ours:
+        return
+    network = build_network(config.changed(train_part="all"), classes)
     try:
         network.tail_modules()
-    except UserError as error:
-        raise UserError(f"--localizer mask: {error}") from None
+    except UserError:
+        raise UserError(
+            f"--localizer mask: --backbone {config.network.backbone} is of a family that cannot be cut in two; pass "
+            f"--localizer cam, or take an EfficientNet, ResNet, ConvNeXt or ViT"
+        ) from None
 
 
 def begin_mask_phase(
@@ -74,7 +87,7 @@ def _new_state(job: Job, network: Classifier, step: int) -> tuple[State, MaskTra
     config, autocast, classes = job.config, job.setup.autocast, len(job.info.classes)
     device = autocast.device
     name = "average" if config.optimizer.average_steps else "model"
-    head = build_mask_head(channels_of_cut(network, config.views.image_size, autocast), config.seed)
+    head = build_mask_head(channels_of_cut(network, config.views.image_size, device), config.seed)
     training = MaskTraining(network, name, head, classes).to(device)
     rate = torch.tensor(config.localizer.head_lr, dtype=torch.float32, device=device)
     group = {"params": list(trained_parameters(training).values()), "lr": rate, "lr_mult": 1.0}
@@ -90,13 +103,6 @@ def _new_state(job: Job, network: Classifier, step: int) -> tuple[State, MaskTra
     totals["step"] += step
     steer = _Steer(training, job.world)
     return State(training, optimizer, scaler, totals, step, prefix="", after_step=steer), training
-
-
-def channels_of_cut(network: Classifier, size: int, autocast: Autocast) -> int:
-    """The channels of the features that the head sees."""
-    with torch.no_grad():
-        image = torch.zeros((1, 3, size, size), device=autocast.device)
-        return network.cells_of_cut(network.trunk(image, "tail")).shape[1]
 
 
 class _Steer:

@@ -79,7 +79,9 @@ def announce(job: Job, state: State, offer_fast: bool) -> None:
     images, batch_size = len(job.split), config.optimizer.batch_size
     share = batch_size // world.size
     classifier_steps = config.classifier_steps(images)
-    is_whole = config.network.train_part == "all"  # else what a step costs depends on what is kept of the frozen part
+    is_whole = (
+        config.network.train_part == "all" and state.step < classifier_steps
+    )  # else what a step costs depends on what is kept of the frozen part
     own_rate = probe_images_per_second(config, len(shards.manifest.classes), autocast, share) if is_whole else math.inf
     rate = float(world.add_up(torch.tensor(own_rate, dtype=torch.float64)))
     if not world.leads:

@@ -176,7 +176,8 @@ def _difference(run: RunDir, earlier: Config, asked: Config) -> str:
     ours, theirs = asked.flat(), earlier.flat()
     name = next(name for name in ours if ours[name] != theirs[name])
     if name == "behind_sha256":
-        return f"{run.folder}: holds a run behind another classifier; name its --behind, or another --run-dir"
+        what = "behind another classifier" if theirs[name] else "that trained its own classifier"
+        return f"{run.folder}: holds a run {what}; name its --behind, or another --run-dir"
     if name == "init_sha256":
         began = "with the weights of another file" if theirs[name] else "with weights that were drawn"
         return f"{run.folder}: holds a run that began {began}; name its --init, or another --run-dir"
