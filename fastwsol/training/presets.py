@@ -37,13 +37,13 @@ def demo() -> Preset:
     """The synthetic set in minutes on two cores: the shallow network, few epochs, small batches, and a mask head."""
     config = Config.of(
         depth=18,
-        epochs=3,
+        epochs=2,
         schedule="one-cycle",
         batch_size=32,
         lr=0.05,
         flip=True,
         localizer="mask",
-        head_steps=100,
+        head_steps=60,
     )
     return Preset(config, LogConfig(log_steps=25))
 
