@@ -41,6 +41,7 @@ from fastwsol.evaluation.metrics import (
     sign_test,
 )
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizers import LocalizerName
@@ -103,7 +104,7 @@ def read_report(path: Path, localizer: str = "cam") -> ComparedReport:
         report = json.loads(file.read_bytes())
         cam_class, truths_digest = report["cam_class"], report["truths_digest"]
         cuts = {each["name"]: each["cut"]["value"] for each in report.get("localizers", [])}
-        cuts["cam"] = report["cam_threshold"]  # in its rows, whatever was asked beside
+        cuts["cam"] = report.get("cam_threshold", CAM_THRESHOLD)  # in its rows, whatever was asked beside
     except OSError as error:
         raise UserError(
             f"{file}: cannot be read ({error.strerror}); let the run finish, or make a report with "

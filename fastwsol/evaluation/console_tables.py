@@ -151,14 +151,20 @@ def _print_localizers(report: dict[str, Any], out: Console) -> None:
 
 def _print_looks(report: dict[str, Any], out: Console) -> None:
     """What can be told of maps without a box."""
-    columns = ["mean area", "three edges", "empty", "class\ninside", "class\noutside"]
+    localizers = report.get("localizers", [])
+    asked = any("class_probability" in each for each in localizers)  # of a mask, what the network says of both sides
+    columns = ["mean area", "three edges", "empty", *(["class\ninside", "class\noutside"] if asked else [])]
     table = table_of("maps at the cut, of all images, without a box", columns)
-    for each in report.get("localizers", []):
+    for each in localizers:
         look, classes = each["maps"], each.get("class_probability", {})
-        shares = [look["mean_area"], look["three_edges"], look["empty"], classes.get("inside"), classes.get("outside")]
+        shares = [look["mean_area"], look["three_edges"], look["empty"]]
+        shares += [classes.get("inside"), classes.get("outside")] if asked else []
         table.add_row(each["name"], *(percent_text(None if share is None else 100 * share) for share in shares))
     out.print(table)
-    out.print("Class inside, outside: the mean probability of the true class under the mask, and under the rest of it.")
+    if asked:
+        out.print(
+            "Inside and outside: the mean probability of the true class under the mask, and under what it leaves."
+        )
 
 
 _INTERVALS = "± half of a 95 % interval, by resampling these images (not the training)."
@@ -183,7 +189,8 @@ def print_report(report: dict[str, Any], per_class: bool = False) -> None:
         out.print(
             "Baselines answer one box for every image, found on the boxes of train, and take this run's classification."
         )
-    out.print("Forward pass {forward:.1f} s, boxes {boxes:.2f} s, numbers {numbers:.2f} s.".format(**report["seconds"]))
+    seconds = ", ".join(f"{name} {spent:.2f} s" for name, spent in report["seconds"].items())
+    out.print(f"{seconds[0].upper()}{seconds[1:]}.")
 
 
 def print_numbers(

@@ -47,13 +47,14 @@ class StepperMaker:
         was made.
         """
         job, state, world = self._job, self._state, self._job.world
-        begun = state.step > self._course.first  # before, or in an earlier process: then it goes on in the same mode
+        # A later course is another step: its mode is its own, and chosen where it begins.
+        goes_on = state.step > self._course.first or self._course.first == 0
         stepper = None
         if job.asked_mode == "auto":
             possible = world.values_of_all(possible_modes(job.setup.autocast.device, world.size))
             modes = [mode for mode in possible[0] if all(mode in each for each in possible)]
             choice = world.value_of_lead(
-                choice_before(job.run, state.step, job.environment, modes) if world.leads and begun else None
+                choice_before(job.run, state.step, job.environment, modes) if world.leads and goes_on else None
             )
             if choice is None:
                 steps_left = self._course.last - state.step
@@ -61,7 +62,7 @@ class StepperMaker:
                     modes, lambda mode: self._make(mode, batches, sample), state, sample, steps_left, world
                 )
             mode_alone = {"step_mode": choice.mode}
-            if begun:
+            if goes_on:
                 world.lead_does(lambda: check_environment(job.run, state.step, mode_alone, job.inexact))
         else:
             choice = Choice(job.asked_mode, {})

@@ -61,8 +61,8 @@ CASES = [
     evaluated("a run as well", "--maps: evaluates score maps without a run", flags=("HERE",)),
     evaluated("a run's flag", "--split: goes with a run", flags=("--split", "train")),
     evaluated("an automatic threshold", "--threshold auto: needs a run", flags=("--threshold", "auto")),
-    evaluated("a threshold of percent", "--threshold: 20 is neither auto", flags=("--threshold", "20")),
-    evaluated("a threshold in words", "--threshold: low is neither auto", flags=("--threshold", "low")),
+    evaluated("a threshold of percent", "--threshold: 20 is neither own, auto", flags=("--threshold", "20")),
+    evaluated("a threshold in words", "--threshold: low is neither own, auto", flags=("--threshold", "low")),
     evaluated("a report that exists", "maps: exists; nothing was changed", flags=("--out", "HERE/maps")),
     evaluated(
         "training boxes that are not there", "none.csv: cannot be read", flags=("--train-boxes", "HERE/none.csv")

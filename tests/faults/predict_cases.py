@@ -117,8 +117,8 @@ CASES = [
         "drawn weights", ["--backbone", "resnet18", "--weights", "none"], "--weights none: drawn weights know no class"
     ),
     asked("a size of a run", ["--image-size", "96"], "--image-size: is of --backbone", "leave the flag out"),
-    asked("a threshold in percent", ["--threshold", "20"], "--threshold 20.0: must be a number from 0 to 1"),
-    asked("a threshold of nothing", ["--threshold", "nan"], "--threshold nan"),
+    asked("a threshold in percent", ["--threshold", "20"], "--threshold: 20 is neither own, otsu nor a number"),
+    asked("a threshold of nothing", ["--threshold", "nan"], "--threshold: nan is neither own"),
     asked("a flag misspelt", ["--overlay", "x"], "perhaps you meant --overlays"),
     asked("an unknown format", ["--format", "yolo"], "--format", "coco", "label-studio"),
     asked("half precision on a CPU", ["--precision", "fp16"], "--precision fp16: needs a CUDA device"),
