@@ -30,6 +30,7 @@ from fastwsol.evaluation.of_network import rates_of
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.device import pick_autocast
 from fastwsol.host.processes import ALONE
+from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.preact_resnet import build_preact_resnet
 
 BATCH = 256
@@ -133,7 +134,7 @@ def test_evaluation(paired_rounds, shards, cores):
     theirs = DataLoaderAndOpenCV(model, shards, autocast, cores)
 
     def ours():
-        outputs = forward_split(model, split, setup)
+        outputs = forward_split(LocalizingModel(model), split, setup)
         return outputs, rates_of(outputs, split, config.views)
 
     outputs, our_rates = ours()
