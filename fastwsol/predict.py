@@ -34,8 +34,9 @@ from fastwsol.host.ticker import Ticker
 from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.network.backbone_weights import PRETRAINED
 from fastwsol.prediction import overlays
+from fastwsol.prediction.components import WhichBoxes
 from fastwsol.prediction.file_formats import About, Format, export, format_of
-from fastwsol.prediction.predictor import Prediction, Predictor, Request, Skipped, WhichBoxes
+from fastwsol.prediction.predictor import Prediction, Predictor, Request, Skipped
 from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images
 
 PROG = "python -m fastwsol.predict"

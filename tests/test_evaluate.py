@@ -27,7 +27,7 @@ from fastwsol.host.device import Autocast
 from fastwsol.host.processes import ALONE
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.preact_resnet import build_preact_resnet
-from fastwsol.prediction.predictor import boxes_of_maps
+from fastwsol.prediction.components import boxes_of_maps
 from fastwsol.runs import checkpoint
 
 

@@ -24,8 +24,9 @@ from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.boxes import localize
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.prediction.components import boxes_of_maps
 from fastwsol.prediction.overlays import overlay_path
-from fastwsol.prediction.predictor import Predictor, Request, Skipped, boxes_of_maps, label_of
+from fastwsol.prediction.predictor import Predictor, Request, Skipped, label_of
 from fastwsol.prediction.user_images import NamedImage
 
 ON_CPU = ["--device", "cpu", "--threads", "1"]

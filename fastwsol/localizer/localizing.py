@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.localizer.localizers import Localizer, available
 from fastwsol.localizer.mask_head import MaskHead
-from fastwsol.network.cam import class_activation_maps
+from fastwsol.network.cam import class_activation_maps, maps_of_classes
 from fastwsol.network.classifier import Classifier
 
 
@@ -64,7 +64,7 @@ class LocalizingModel(nn.Module):
         """
         weight = self.network.classifier.weight
         if name == "cam":
-            return class_activation_maps(passed.features, weight, classes_N)
+            return maps_of_classes(self.network, passed.features, classes_N)
         if name == "cam-positive":
             return class_activation_maps(passed.features, weight.clamp(min=0), classes_N)
         if name == "ddt":

@@ -39,14 +39,13 @@ from fastwsol.localizer.localizing import LocalizingModel, Passed
 from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weights
 from fastwsol.network.networks import build_network
 from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, statistics_of_timm
+from fastwsol.prediction.components import Components, WhichBoxes, boxes_of_maps
 from fastwsol.prediction.user_images import NamedImage, as_pixels, as_rgb, decode_upright, image_file, in_chunks
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
 
 ImageLike = str | Path | bytes | Image.Image | NDArray[np.uint8]
 """A path, an encoded image, a Pillow image, or pixels uint8 [H, W, 3] in RGB or [H, W]."""
-
-WhichBoxes = Literal["largest", "all"]
 
 _MOST_IMAGES = 32
 """Images of a batch, which a thread takes from files to maps: enough for the matrix products, and few enough that a
@@ -351,7 +350,7 @@ class Predictor:
 
     def _forward(
         self, views: NDArray[np.float32], request: Request, only: int | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], _Components | None]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], Components | None]:
         """Of views [B, S, S, 3] the classes [B, K], their probabilities [B, K] and their maps [B, K, h, w]; and, where
         a class is to have a component of a map that is one for all classes, those.
         """
@@ -373,7 +372,7 @@ class Predictor:
                 components = self._components(passed, maps[:, 0], request)
         return labels.cpu().numpy(), probabilities.cpu().numpy(), maps, components
 
-    def _components(self, passed: Passed, maps: NDArray[np.float32], request: Request) -> _Components:
+    def _components(self, passed: Passed, maps: NDArray[np.float32], request: Request) -> Components:
         """The components of maps [B, h, w] that are one for all classes, and what the network says of each: of the
         features under the map inside the component's box.
         """
@@ -388,7 +387,7 @@ class Predictor:
             inside = maps[owners[part]] * (rows[:, :, np.newaxis] & columns[:, np.newaxis, :])
             cut = passed.cut_of(torch.from_numpy(owners[part]).to(device))
             classes.append(self._model.classes_inside(cut, torch.from_numpy(inside).to(device)).cpu().numpy())
-        return _Components(owners, boxes, peaks, np.concatenate(classes))
+        return Components(owners, boxes, peaks, np.concatenate(classes))
 
 
 class _Answers(NamedTuple):
@@ -406,35 +405,8 @@ class _Answers(NamedTuple):
     """[B, K]."""
     cams: NDArray[np.float32]
     """[B, K, h, w]."""
-    components: _Components | None
+    components: Components | None
     """Of maps that are one for all classes, where classes are to be told apart."""
-
-
-class _Components(NamedTuple):
-    """The M components of a batch's maps, which are one for all classes."""
-
-    owners: NDArray[np.int64]
-    """Which image each is of: [M]."""
-    boxes: NDArray[np.int32]
-    """[M, 4], in the square."""
-    peaks: NDArray[np.float64]
-    """[M]."""
-    classes: NDArray[np.float64]
-    """The probability of each class inside: [M, classes]."""
-
-    def of_class(
-        self, labels: NDArray[np.int64], k: int, which: WhichBoxes
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
-        """Owners, boxes and peaks of the k-th of each image's `labels` [B, K]: of its components the one inside which
-        the class is likeliest, the first of equals; under `all` those inside which it is the likeliest of the K.
-        """
-        of_labels = np.take_along_axis(self.classes, labels[self.owners], axis=1)  # [M, K]
-        if which == "all":
-            rows = np.flatnonzero(of_labels.argmax(axis=1) == k)
-        else:
-            by_probability = np.lexsort((-of_labels[:, k], self.owners))
-            rows = by_probability[np.unique(self.owners[by_probability], return_index=True)[1]]
-        return self.owners[rows], self.boxes[rows], self.peaks[rows]
 
 
 def _is_share(threshold: object) -> bool:
@@ -460,27 +432,6 @@ def _alone() -> None:
     """
     torch.set_num_threads(1)
     numba.set_num_threads(1)
-
-
-def boxes_of_maps(
-    cams: NDArray[np.float32],
-    square: int,
-    threshold: float | NDArray[np.float64],
-    which: WhichBoxes,
-    scale: kernels.Scale = "min-max",
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
-    """Boxes of maps [N, h, w], upsampled to `square` pixels a side, by the protocol `strict`: which map each is of [M],
-    the box [M, 4] in the square, and the greatest value in it of the map on its scale: [M]. A constant map that is
-    min-max scaled has none.
-    """
-    boxes, pixels, peaks, offsets = kernels.cam_component_boxes(cams, square, threshold, scale)
-    owners = np.repeat(np.arange(len(cams)), np.diff(offsets))
-    if which == "largest":
-        # Stably: of components with as many pixels the one whose first pixel comes first.
-        by_size = np.lexsort((-pixels, owners))
-        largest = by_size[offsets[:-1][np.diff(offsets) > 0]]
-        owners, boxes, peaks = owners[largest], boxes[largest], peaks[largest]
-    return owners, boxes, peaks
 
 
 def label_of(name: str, info: RunInfo) -> int:
