@@ -129,7 +129,10 @@ def test_evaluation(paired_rounds, shards, cores):
         pytest.skip(f"{shards.folder}: needs {SIZE}x{SIZE} images with one box each")
     config, autocast = Config.of(depth=18, stem="C"), pick_autocast("auto", CPU)
     model = build_preact_resnet(config.network.depth, config.network.stem, len(shards.manifest.classes), seed=0).eval()
-    feed, statistics = Feed(autocast, cores, compiled=False, stores={}), (shards.manifest.mean, shards.manifest.std)
+    feed, statistics = (
+        Feed(autocast, cores, compiled=False, stores={}, classes=len(shards.manifest.classes)),
+        (shards.manifest.mean, shards.manifest.std),
+    )
     setup = EvaluationSetup(config, shards, feed, autocast, cores, ALONE, statistics)
     theirs = DataLoaderAndOpenCV(model, shards, autocast, cores)
 

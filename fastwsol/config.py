@@ -17,6 +17,7 @@ Depth = Literal[18, 34]
 Stem = Literal["A", "B", "C"]
 Resampler = Literal["bicubic", "bilinear"]
 Fit = Literal["stretch", "crop"]
+Mix = Literal["none", "cutmix", "mixup"]
 ScheduleName = Literal["step", "one-cycle"]
 TrainPart = Literal["all", "tail", "classifier"]
 TrainedLocalizer = Literal["cam", "mask"]
@@ -63,6 +64,11 @@ class Augmentation:
     store_size: int = added(0, as_before=0)
     """training images of many sizes are brought to a square of so many pixels a side and decoded once; 0: 1.15 x the
     image size, rounded to 32, where that spares decoding them in many epochs; --data dali does without"""
+    mix: Mix = added("none", as_before="none")  # noqa: RUF009
+    """views of a batch are mixed in pairs, and their labels with them. cutmix: a window of the one is put into the
+    other; mixup: one is laid over the other"""
+    mix_share: float = added(0.5, as_before=0.5)
+    """share of the views that are mixed, with --mix"""
 
     @property
     def crops(self) -> bool:
@@ -223,6 +229,13 @@ class Setting:
             raise UserError(f"--momentum {self.optimizer.momentum}: Nesterov momentum must lie between 0 and 1")
         if (smoothing := self.optimizer.label_smoothing) >= 1:
             raise UserError(f"--label-smoothing {smoothing}: is a share of the label; give less than 1")
+        if not 0 < (share := self.views.mix_share) <= 1:
+            raise UserError(f"--mix-share {share}: is a share of the views; give more than 0, and 1 at most")
+        if self.views.mix != "none" and self.optimizer.batch_size % 2:
+            raise UserError(
+                f"--batch-size {self.optimizer.batch_size}: --mix {self.views.mix} mixes a batch in pairs; give an "
+                f"even number"
+            )
         for name in ("image_size", "start_size"):
             if values[name] % SIZE_STEP:
                 raise UserError(f"{flag(name)} {values[name]}: must be a multiple of 16, the finest Hide-and-Seek grid")

@@ -1,4 +1,4 @@
-"""All chance in a run: the order of the images, crop windows, flips, hidden cells, colour jitter.
+"""All chance in a run: the order of the images, crop windows, flips, hidden cells, colour jitter, mixed views.
 
 Every draw is a function of (seed, epoch, image id, purpose) through Philox4x32-10, so what the network sees of an image
 does not depend on threads, batch size, world size or the point of resume. Nothing here has a state, and nothing else
@@ -40,6 +40,7 @@ class Purpose(IntEnum):
     BOOTSTRAP = 7
     VAL = 8
     GALLERY = 9
+    MIX = 10
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,16 @@ class Views:
     """Hide-and-Seek, 1 where a cell is kept and 0 where it is hidden: [N, 16, 16]; None without HnS."""
     color: Color | None
     """Colour jitter; None without it."""
+
+
+@dataclass(frozen=True)
+class Mixes:
+    """What each of N views takes of its partner."""
+
+    windows: NDArray[np.int32]
+    """CutMix: the window that is the partner's, x, y, width, height in the network's square: [N, 4]; else zeros."""
+    kept: NDArray[np.float32]
+    """The share of the view that stays its own, in 0..1, and so its label's: [N]."""
 
 
 def stream_slice(seed: int, count: int, start: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -183,6 +194,25 @@ def draw_views(
         cells=_hidden_cells(ids, epochs, key) if augmentation.hides else None,
         color=_color_steps(ids, epochs, key) if augmentation.color else None,
     )
+
+
+def draw_mixes(augmentation: Augmentation, seed: int, ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> Mixes:
+    """Draw what the views of images `ids` [N] take of their partners in their `epochs` [N].
+
+    A view is mixed with probability `mix_share`; then the share that it keeps is uniform (the papers' alpha of 1). A
+    CutMix window has the square's proportions and a uniform centre, and is cut off at the square's edges; what is kept
+    is what lies outside of it (Yun et al. 2019; Zhang et al. 2018).
+    """
+    uniform = (random_words(ids, epochs, Purpose.MIX, 1, _key(seed)) + 0.5) * 2.0**-32
+    mixed, kept = uniform[:, 0] < augmentation.mix_share, uniform[:, 1]
+    windows = np.zeros((len(ids), 4), np.int32)
+    if augmentation.mix == "cutmix":
+        size = augmentation.image_size
+        half, centres = size * np.sqrt(1 - kept[:, None]) / 2, size * uniform[:, 2:]
+        begins, ends = (np.rint(each).clip(0, size).astype(np.int32) for each in (centres - half, centres + half))
+        windows[mixed] = np.concatenate([begins, ends - begins], axis=1)[mixed]
+        kept = 1 - windows[:, 2].astype(np.float64) * windows[:, 3] / size**2
+    return Mixes(windows, np.where(mixed, kept, 1).astype(np.float32))
 
 
 def shown_windows(fit: Fit, widths: NDArray[np.int32], heights: NDArray[np.int32]) -> NDArray[np.int32]:

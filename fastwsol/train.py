@@ -289,6 +289,11 @@ def check_batch_sizes(config: Config, train_images: int, world: World) -> None:
             raise UserError(
                 f"{name} {size}: {world.size} processes cannot share it evenly; use a multiple of {world.size}"
             )
+    if config.views.mix != "none" and (size := config.optimizer.batch_size) // world.size % 2:
+        raise UserError(
+            f"--batch-size {size}: --mix {config.views.mix} mixes pairs, and {world.size} processes would have "
+            f"{size // world.size} images each; use a multiple of {2 * world.size}"
+        )
 
 
 def store_findings(run: RunDir, model: LocalizingModel, cuts: dict[str, Cut]) -> None:

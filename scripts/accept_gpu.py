@@ -7,6 +7,7 @@
 |---|---|---|---|
 | step | no | gradients and losses in fp32, bf16, fp16; compiled against eager; layouts; maps and boxes | 3 min |
 |      |    | against the CPU; exact and close resume; that no step waits for the host | |
+| head | no | a mask head's steps against the CPU's and, captured and compiled, against eager ones | 1 min |
 | augment | no | torch's views of decoded images against the twin, compiled and eager; that nothing waits | 1 min |
 | rates | no | the bf16 matrix product and the device copy; then the step, eager, compiled, captured and | 8 min |
 |       |    | both, at batch 256, 32, 1024, 128: images/s, shares of the ceilings, memory, seconds to the | |
@@ -28,7 +29,7 @@ worth; one that no longer fits before the phase's deadline is "not reached", and
 For half an hour with a GPU, in calls of at most ten minutes (fastwsol must be importable: PYTHONPATH=. where it is not
 installed; DALI for CUDA 13 serves as well as the one pinned):
 
-    python scripts/accept_gpu.py step augment --out $OUT --shards DIR --phase-minutes 3    first: they need no DALI
+    python scripts/accept_gpu.py step head augment --out $OUT --shards DIR --phase-minutes 3    first: they need no DALI
     python scripts/accept_gpu.py rates resident --out $OUT --shards DIR --phase-minutes 4
     python scripts/accept_gpu.py recipe --out $OUT --shards DIR --phase-minutes 8
     python scripts/accept_gpu.py resume pipeline data --out $OUT --shards DIR --phase-minutes 3
@@ -66,7 +67,7 @@ from fastwsol.sources.synthetic import Synthetic
 
 PROG = "scripts/accept_gpu.py"
 NOT_REACHED = 3
-Phase = Literal["step", "augment", "rates", "resident", "data", "pipeline", "resume", "training", "recipe"]
+Phase = Literal["step", "head", "augment", "rates", "resident", "data", "pipeline", "resume", "training", "recipe"]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from fastwsol.host.command_line import run_command
 from fastwsol.network import preact_resnet
 
 SCRIPT = Path(accept_gpu.__file__)
-WITHOUT_DALI = ("step", "augment", "rates", "resident")
+WITHOUT_DALI = ("step", "head", "augment", "rates", "resident")
 WITH_DALI = ("data", "pipeline", "resume", "training", "recipe")
 SLOW = ("rates", "resident", "resume", "recipe")
 """Tried with --full alone: they do what other phases and tests do, and time it."""

@@ -216,7 +216,7 @@ def test_a_gpu_gets_the_pixels_that_were_verified_whatever_lies_at_their_path_no
     path = tmp_path / "val.npy"
     np.save(path, np.full((4, 2, 2, 3), 1, np.uint8))
     opened = feed.Feed(
-        Autocast(torch.device("cpu"), "fp32"), 1, False, {("val", 0): Store(path, np.load(path, mmap_mode="r"), "")}
+        Autocast(torch.device("cpu"), "fp32"), 1, False, {("val", 0): Store(path, np.load(path, mmap_mode="r"), "")}, 4
     )
     np.save(tmp_path / "other.npy", np.full((2, 2, 2, 3), 9, np.uint8))
     os.replace(tmp_path / "other.npy", path)

@@ -47,7 +47,7 @@ def stream_of(shards: Shards, augmentation: Augmentation) -> Stream:
 
 
 def feed(trunk: Trunk) -> Feed:
-    return Feed(trunk.autocast, 1, False, {})
+    return Feed(trunk.autocast, 1, False, {}, 4)
 
 
 def opened(shards: Shards, trunk: Trunk, augmentation: Augmentation = CROPS):

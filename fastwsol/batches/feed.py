@@ -20,6 +20,7 @@ from fastwsol.batches.decoded_store import (
     open_store,
     store_bytes,
 )
+from fastwsol.batches.mixing import MixedBatches
 from fastwsol.batches.store_batches import DeviceBatches, StoreBatches
 from fastwsol.batches.stream import Batches, Stream, of_one_size
 from fastwsol.config import Augmentation, Fit
@@ -58,13 +59,21 @@ StoreKey = tuple[str, int]
 class Feed:
     """Makes batches in this process. What is in no store is decoded by DALI."""
 
-    def __init__(self, autocast: Autocast, threads: int, compiled: bool, stores: dict[StoreKey, Store]) -> None:
+    def __init__(
+        self, autocast: Autocast, threads: int, compiled: bool, stores: dict[StoreKey, Store], classes: int
+    ) -> None:
         self._autocast, self._threads, self._compiled, self._stores = autocast, threads, compiled, stores
+        self._classes = classes
         self._on_device: dict[StoreKey, torch.Tensor] = {}
 
     def batches(self, stream: Stream, start: int = 0, threads: int | None = None) -> Batches:
         """The batches of `stream` from step `start` on, made by `threads` threads, by default the feed's."""
-        threads = threads or self._threads
+        batches = self._not_mixed(stream, start, threads or self._threads)
+        if stream.augmentation.mix == "none":
+            return batches
+        return MixedBatches(batches, stream, self._classes, self._autocast.device, start)
+
+    def _not_mixed(self, stream: Stream, start: int, threads: int) -> Batches:
         key = (stream.split.packed_name, stream.augmentation.store_size)
         device, dtype = self._autocast.device, self._autocast.dtype
         if key not in self._stores:
@@ -127,7 +136,8 @@ def open_feed(
         keys = [(name, square if name == "train" else 0) for name in names]
         return _open_stores(flags, shards, keys, fit, autocast.device, threads, verify, builds, gives_up)
 
-    return Feed(autocast, threads, compiled, world.machine_lead_first(open_stores))
+    classes = len(shards.manifest.classes)
+    return Feed(autocast, threads, compiled, world.machine_lead_first(open_stores), classes)
 
 
 def _open_stores(

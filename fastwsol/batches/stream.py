@@ -30,7 +30,7 @@ class Batch:
     """[B, 3, S, S] in channels-last memory, normalised by the training pixels' mean and std: float32, or the number
     format of the forward pass, to which autocast would round them next."""
     labels: torch.Tensor
-    """int64 [B] on the same device."""
+    """int64 [B] on the same device; of mixed images the shares of the classes, float32 [B, classes]."""
     ids: NDArray[np.int64]
     """Rows of the split: [B]."""
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastwsol.config import Augmentation, Resampler
-from fastwsol.draws import CELLS, COLOR_STEPS, Views
+from fastwsol.config import Augmentation, Mix, Resampler
+from fastwsol.draws import CELLS, COLOR_STEPS, Mixes, Views
 
 
 def decode(encoded: bytes) -> NDArray[np.uint8]:
@@ -25,6 +25,23 @@ def batch(
 ) -> NDArray[np.float32]:
     """Return what the network sees of encoded `images` under `views`: float32 [N, S, S, 3], normalised."""
     return np.stack([_view(decode(image), i, views, augmentation, mean, std) for i, image in enumerate(images)])
+
+
+def mixed(
+    images: NDArray[np.float32], labels: NDArray[np.int64], classes: int, mixes: Mixes, mix: Mix
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return `images` [N, S, S, 3] mixed in pairs, and the shares of their classes, float32 [N, classes]."""
+    result, shares = images.copy(), np.zeros((len(images), classes), np.float32)
+    for i in range(len(images)):
+        partner, kept = i + 1 if i % 2 == 0 else i - 1, mixes.kept[i]
+        if mix == "cutmix":
+            x, y, width, height = mixes.windows[i]
+            result[i, y : y + height, x : x + width] = images[partner, y : y + height, x : x + width]
+        elif mix == "mixup":
+            result[i] = kept * images[i] + (1 - kept) * images[partner]
+        shares[i, labels[i]] += kept
+        shares[i, labels[partner]] += 1 - kept
+    return result, shares
 
 
 def _view(

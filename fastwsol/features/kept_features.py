@@ -74,7 +74,8 @@ class Trunk:
 
 def views_kept(augmentation: Augmentation) -> int:
     """How many different views of an image there are: 0 where there is no end of them."""
-    if augmentation.hides or augmentation.color or (augmentation.crops and not augmentation.crops_per_image):
+    endless = augmentation.crops and not augmentation.crops_per_image
+    if augmentation.hides or augmentation.color or augmentation.mix != "none" or endless:
         return 0
     return (augmentation.crops_per_image if augmentation.crops else 1) * (2 if augmentation.flip else 1)
 

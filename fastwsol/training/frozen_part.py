@@ -40,7 +40,7 @@ def with_features(job: Job, state: State, shards: Shards, folder: Path | None, g
 
 def mask_views(views: Augmentation) -> Augmentation:
     """What a mask head is trained on: whole images and their mirror images."""
-    return replace(views, aug="none", color=False, flip=True, crops_per_image=0)
+    return replace(views, aug="none", color=False, flip=True, crops_per_image=0, mix="none")
 
 
 def frozen_part(

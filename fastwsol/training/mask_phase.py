@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards
+from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import World
 from fastwsol.localizer.localizing import channels_of_cut
@@ -75,16 +76,17 @@ def begin_mask_phase(
     job, trunk = frozen_part(
         job, network, "tail", mask_views(config.views), shards, folder, gives_up, step, views_shown
     )
-    state, training = _new_state(job, network, first)
+    state, training = new_head_state(config, network, len(job.info.classes), job.setup.autocast, world, first)
     if saved is not None and step:
         restore(state, saved, job.info, job.setup.autocast.precision)
     share_state(state, world)
     return MaskPhase(job, state, training, mask_course(job, training, trunk))
 
 
-def _new_state(job: Job, network: Classifier, step: int) -> tuple[State, MaskTraining]:
-    """The state before the head's first step, which is step `step` of the run."""
-    config, autocast, classes = job.config, job.setup.autocast, len(job.info.classes)
+def new_head_state(
+    config: Config, network: Classifier, classes: int, autocast: Autocast, world: World, step: int
+) -> tuple[State, MaskTraining]:
+    """The state before the first step of a head behind `network`, which is step `step` of the run."""
     device = autocast.device
     name = "average" if config.optimizer.average_steps else "model"
     head = build_mask_head(channels_of_cut(network, config.views.image_size, device), config.seed)
@@ -101,7 +103,7 @@ def _new_state(job: Job, network: Classifier, step: int) -> tuple[State, MaskTra
     scaler = torch.amp.GradScaler(device.type, enabled=autocast.precision == "fp16")
     totals = new_totals(device, scaler.is_enabled(), COUNTS)
     totals["step"] += step
-    steer = _Steer(training, job.world)
+    steer = _Steer(training, world)
     return State(training, optimizer, scaler, totals, step, prefix="", after_step=steer), training
 
 

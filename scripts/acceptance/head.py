@@ -1,0 +1,119 @@
+"""Phase `head`: the mask head's steps are right. No DALI.
+
+A head is trained for some steps behind a network that has trained a little, on its features, kept as bfloat16. On the
+device its masks must be those of a CPU, in float32 and nearly in bf16; captured steps must be the eager ones; and what
+steers the loss must move with them, without a wait for the host.
+"""
+
+import copy
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from acceptance.record import Bound, Check, Finding
+from acceptance.setting import Kept, Network, Setting, full_float32, nothing_waits, opened
+from acceptance.step import losses
+from fastwsol.batches.stream import Batches
+from fastwsol.host.device import Autocast
+from fastwsol.host.processes import ALONE
+from fastwsol.localizer.mask_training import MaskLoss, MaskTraining
+from fastwsol.network.classifier import Classifier
+from fastwsol.training.mask_phase import new_head_state
+from fastwsol.training.step import State, as_loss
+from fastwsol.training.step_mode import Mode, Stepper
+
+MASKS = {"fp32": 1e-3, "bf16": 5e-2}
+"""The mean distance of masks, which lie in 0..1; a CPU's bf16 is 2e-3 off its float32."""
+CAPTURED = 1e-3
+HEAD_LR = 2e-3
+
+
+def checks(setting: Setting) -> list[Check]:
+    """The phase's checks in the order of worth."""
+    network = setting.networks[0]
+    modes: list[Mode] = [mode for mode in setting.modes if mode != "eager"]
+    return [
+        Check(f"fp32 masks against the CPU's, {network}", partial(against_cpu, setting, network, "fp32")),
+        Check(f"bf16 masks against the CPU's, {network}", partial(against_cpu, setting, network, "bf16")),
+        *(
+            Check(f"{mode} steps against eager ones, {network}", partial(against_eager, setting, network, mode), 30)
+            for mode in modes
+        ),
+    ]
+
+
+def against_cpu(setting: Setting, network: Network, precision: str) -> Finding:
+    """The masks after some steps on the device, and after the same steps in float32 on the CPU."""
+    classifier, features, labels = _trained(setting, network)
+    with full_float32():
+        on_device, area = masks_after(setting, classifier, features, labels, setting.autocast(precision), "eager")
+        on_cpu, area_on_cpu = masks_after(
+            setting, classifier, features, labels, Autocast(torch.device("cpu"), "fp32"), "eager"
+        )
+    return Finding(
+        (Bound("masks", float((on_device - on_cpu).abs().mean()), MASKS[precision]),),
+        {"area": float(on_device.mean()), "area weight": area, "the CPU's": area_on_cpu},
+    )
+
+
+def against_eager(setting: Setting, network: Network, mode: Mode) -> Finding:
+    """The masks after some steps that are taken in `mode`, and after eager ones."""
+    classifier, features, labels = _trained(setting, network)
+    autocast = setting.autocast("bf16")
+    ways = [masks_after(setting, classifier, features, labels, autocast, each) for each in (mode, "eager")]
+    (masks, area), (expected, expected_area) = ways
+    bound = CAPTURED if mode == "captured" else MASKS["bf16"]
+    return Finding(
+        (
+            Bound("masks", float((masks - expected).abs().mean()), bound),
+            Bound("area weight", abs(area / expected_area - 1), 5 * bound),
+        ),
+        {"area weight": area},
+    )
+
+
+def masks_after(
+    setting: Setting, classifier: Classifier, features: Tensor, labels: Tensor, autocast: Autocast, mode: Mode
+) -> tuple[Tensor, float]:
+    """The masks of `features`, float32 [N, h, w] on the CPU, of a head after some steps on them; and the weight of the
+    area that it was steered to.
+    """
+    network = copy.deepcopy(classifier).to(autocast.device)
+    state, training = new_head_state(Network(18, "A").config, network, _classes(setting), autocast, ALONE, 0)
+    batches = Kept(features.to(autocast.device), labels.to(autocast.device))
+    stepper = _stepper(setting, state, training, autocast, mode, batches)
+    sample = batches.take()
+    for _ in range(setting.sized(40, 2)):
+        stepper.step(sample, HEAD_LR)
+    with nothing_waits(autocast.device):
+        stepper.step(sample, HEAD_LR)
+    training.eval()
+    with torch.inference_mode(), autocast():
+        masks = training.head(network.cells_of_cut(features.to(autocast.device).float()))
+    return masks.float().cpu(), float(training.steering.area_weight)
+
+
+def _stepper(
+    setting: Setting, state: State, training: MaskTraining, autocast: Autocast, mode: Mode, batches: Batches
+) -> Stepper:
+    compiled = "compiled" in mode
+    loss_of = as_loss(MaskLoss(training, autocast), autocast, compiled and not setting.dry_run)
+    if compiled and setting.dry_run:  # as the other phases do: the graph alone
+        loss_of = torch.compile(loss_of, backend="eager")
+    return Stepper(mode, state, loss_of, batches, batches.take())
+
+
+def _trained(setting: Setting, network: Network) -> tuple[Classifier, Tensor, Tensor]:
+    """A network that has trained a little, features of its cut [N, C, h, w] in bfloat16, and their labels."""
+    state = setting.state(network, "fp32")
+    losses(setting, network, "fp32", compiled=False, state=state)
+    images, labels = setting.batch(setting.sized(32, 4))
+    classifier = state.classifier.eval()
+    with torch.inference_mode(), full_float32():
+        features = classifier.trunk(images, "tail").bfloat16()
+    return classifier, features.clone(), labels
+
+
+def _classes(setting: Setting) -> int:
+    return len(opened(setting.shards).manifest.classes)

@@ -1,0 +1,388 @@
+"""An hour on a GPU: an ordered queue of what is to be proved there, gone on with from call to call.
+
+    python scripts/gpu_day.py --out OUT --shards SHARDS [--minutes 9] [--only ITEM ...] [--photos SHARDS]
+    python scripts/gpu_day.py --out OUT --dry-run                      the same code on a CPU, small
+
+| item | what it proves | on an H200, about |
+|---|---|---|
+| masks | mask heads on all of Tiny ImageNet, behind GR at depth 18, three seeds | 7 min |
+| record | seconds from the command to the paper's best Top-1 Loc, five runs, one at a time | 5 min |
+| augs | none and HnS beside the GR of `masks`, three seeds: the paper's first claim | 12 min |
+| strong | the network for the best Top-1 Loc within ten minutes | 5 min |
+| orders | GR with HnS in either order, and batch 32 beside 256, three seeds | 30 min |
+| photos | photographs: all of a pretrained backbone trained, beside its last layer; needs --photos | 2 min |
+
+Each training is `python -m fastwsol.train` in a process of its own, whose folder lies in --runs. Within --minutes they
+are begun in this order; what is still at work then is stopped by SIGTERM, and the next call goes on with it. Nothing is
+asked of a network. OUT/gpu-day.json has everything that is finished, whole after each training: its report without the
+curves, its starts, every tenth row of its losses, and the seconds of each of its processes. With --done a file of that
+kind, of an earlier machine, what is in it is not done again, and stands in the new one and its tables. A training that
+was stopped is gone on with where its folder in --runs lies; it is the one thing that must be carried to another machine
+(its newest checkpoint is some 90 MB).
+
+Exit status: 0 all is done, 3 something is left, 1 a training failed, 2 a mistake in what was asked.
+"""
+
+import json
+import shlex
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accept_gpu import NOT_REACHED, gpu
+from acceptance.commands import STOPPED_PROPERLY, run_module
+from collect_results import collect
+
+from fastwsol.config import Config
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import read_manifest
+from fastwsol.experiments.paper_claims import CLAIMS, judge, overall
+from fastwsol.host.command_line import FAILURE, parse_flags, run_command
+from fastwsol.host.device import pick_device
+from fastwsol.host.errors import Interrupted, UserError
+from fastwsol.host.files import write_json
+from fastwsol.sources.synthetic import Synthetic
+
+PROG = "scripts/gpu_day.py"
+PAPERS_BEST = 37.84
+"""Top-1 Loc of GR at depth 34 and batch 32 (table 2), under paper2018."""
+FORMAT_VERSION = 1
+_KEPT_ROWS = 10
+_SECONDS_TO_STOP = 15.0
+_SECONDS_TO_START = 30.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run by its flags. photos: on the photographs and not on Tiny ImageNet."""
+
+    name: str
+    flags: str
+    photos: bool = False
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is to be proved, and the trainings that do. alone: they are timed, and nothing runs beside them."""
+
+    name: str
+    what: str
+    trainings: tuple[Training, ...]
+    alone: bool = False
+
+
+GR_18 = "--preset fast --stem A --depth 18 --aug gr"
+
+
+def _over_seeds(name: str, flags: str, seeds: int = 3, photos: bool = False) -> tuple[Training, ...]:
+    return tuple(Training(f"{name}-{seed}", f"{flags} --seed {seed}", photos) for seed in range(seeds))
+
+
+ITEMS = (
+    Item("masks", "mask heads behind GR", _over_seeds("gr", f"{GR_18} --localizer mask")),
+    Item(
+        "record",
+        "seconds from the command to the paper's best Top-1 Loc",
+        _over_seeds("record", f"{GR_18} --localizer mask --epochs 14 --eval-epochs 1000", seeds=5),
+        alone=True,
+    ),
+    Item(
+        "augs",
+        "the paper's first claim",
+        tuple(
+            training
+            for aug in ("none", "hns")
+            for training in _over_seeds(aug, f"--preset fast --stem A --depth 18 --aug {aug} --localizer mask")
+        ),
+    ),
+    Item(
+        "strong",
+        "the best Top-1 Loc within ten minutes",
+        _over_seeds(
+            "strong",
+            "--preset fast --stem B --depth 18 --aug gr --start-size 32 --label-smoothing 0.1 --localizer mask",
+            seeds=1,
+        ),
+    ),
+    Item(
+        "orders",
+        "the paper's second and third claims",
+        tuple(
+            training
+            for name, flags in {
+                "gr-hns": "--aug gr-hns",
+                "hns-gr": "--aug hns-gr",
+                "gr-b256": "--aug gr --batch-size 256",
+                "gr-b32": "--aug gr --batch-size 32",
+            }.items()
+            for training in _over_seeds(name, f"--preset fast --stem A --depth 18 {flags} --localizer mask")
+        ),
+    ),
+    Item(
+        "photos",
+        "all of a pretrained backbone trained, beside its last layer",
+        (
+            *_over_seeds("photos-frozen", "--preset photos", photos=True),
+            *_over_seeds("photos-all", "--preset photos --train-part all --aug gr --epochs 30 --lr 0.02", photos=True),
+        ),
+    ),
+)
+"""In the order of worth."""
+
+_DRY = "--preset demo --stem C --batch-size 8 --epochs 0.2 --head-steps 2 --log-steps 1 --step eager"
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The command line."""
+
+    out: Path
+    """folder for gpu-day.json, which is replaced"""
+    minutes: float = 9.0
+    """no training is begun that could not stop in time before so many minutes are over"""
+    shards: Path | None = None
+    """all of Tiny ImageNet, packed; in a dry run a synthetic set of its own"""
+    photos: Path | None = None
+    """a packed folder of photographs, for the item of that name"""
+    runs: Path = Path("data/runs/gpu-day")
+    """folder of the runs' folders"""
+    only: tuple[str, ...] = ()
+    """names of items; default: all, in their order"""
+    done: Path | None = None
+    """a gpu-day.json of an earlier machine: what is in it is not done again"""
+    beside: int = 2
+    """trainings at a time, where they are not timed: one starts and reports while the other trains"""
+    dry_run: bool = False
+    """everything small, on the CPU, one training an item"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Take what fits from the queue, and print the tables."""
+    flags = parse_flags(Flags, arguments, PROG, "An ordered queue of what is to be proved on a GPU.")
+    if not torch.cuda.is_available() and not flags.dry_run:
+        raise UserError("no CUDA device here; --dry-run does everything small on the CPU")
+    if flags.shards is None and not flags.dry_run:
+        raise UserError("--shards: name the folder in which all of Tiny ImageNet is packed")
+    if flags.beside < 1:
+        raise UserError(f"--beside {flags.beside}: must be at least 1")
+    if unknown := sorted(set(flags.only) - {item.name for item in ITEMS}):
+        raise UserError(f"--only {unknown[0]}: choose from {', '.join(item.name for item in ITEMS)}")
+    for shards in filter(None, (flags.shards, flags.photos)):
+        read_manifest(shards)
+    flags.out.mkdir(parents=True, exist_ok=True)
+    with _folders(flags) as (shards, runs):
+        day = Day(flags, shards, runs)
+        try:
+            for item in ITEMS:
+                if not flags.only or item.name in flags.only:
+                    day.take(item)
+        except KeyboardInterrupt:
+            raise Interrupted(f"what is finished is in {day.file}; the same command goes on") from None
+    print("\n".join(day.tables()))
+    return FAILURE if day.failed else NOT_REACHED if day.left else 0
+
+
+@contextmanager
+def _folders(flags: Flags) -> Iterator[tuple[Path, Path]]:
+    """The shards and the runs' folder; a dry run makes its own where none is named."""
+    if not flags.dry_run:
+        assert flags.shards is not None
+        yield flags.shards.resolve(), flags.runs.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="gpu-day-") as folder:
+        if flags.shards is None:
+            pack(Synthetic(class_count=4, train_count=20, val_count=10), Path(folder) / "shards")
+        yield (flags.shards or Path(folder) / "shards").resolve(), Path(folder) / "runs"
+
+
+class Day:
+    """What is finished, in a file that is whole after each training, and what is left."""
+
+    def __init__(self, flags: Flags, shards: Path, runs: Path) -> None:
+        self._flags, self._shards, self._runs = flags, shards, runs
+        self._deadline = time.monotonic() + 60 * flags.minutes
+        self._device = torch.device("cpu") if flags.dry_run else pick_device("auto")
+        self.file = flags.out / "gpu-day.json"
+        self._lock = threading.Lock()
+        self.finished: dict[str, dict[str, Any]] = _finished_in(flags.done) if flags.done is not None else {}
+        self.left: list[str] = []
+        self.failed: list[str] = []
+        self._write()
+
+    def take(self, item: Item) -> None:
+        """Begin or go on with the trainings of an item that are not finished, as far as time allows."""
+        todo = [each for each in item.trainings if each.name not in self.finished]
+        if self._flags.dry_run:
+            todo = todo[:1]
+        if self._flags.photos is None and not self._flags.dry_run and any(each.photos for each in todo):
+            print(f"{item.name}: left out; name --photos", flush=True)
+            self.left += [each.name for each in todo]
+            return
+        with ThreadPoolExecutor(1 if item.alone else self._flags.beside) as pool:
+            for _ in pool.map(lambda training: self._train(item, training), todo):
+                pass
+
+    def _train(self, item: Item, training: Training) -> None:
+        seconds_left = self._deadline - time.monotonic()
+        if seconds_left < (0 if self._flags.dry_run else _SECONDS_TO_START):
+            self.left.append(training.name)
+            return
+        folder = self._runs / training.name
+        start = time.monotonic()
+        if not (folder / "report.json").is_file():
+            ended = run_module(
+                "fastwsol.train",
+                self._arguments(item, training, folder),
+                seconds_left - _SECONDS_TO_STOP,
+                stop_in_time=not self._flags.dry_run,
+            )
+            if ended.status == STOPPED_PROPERLY:
+                self.left.append(training.name)
+                print(f"{training.name}: stopped, to be gone on with", flush=True)
+                return
+            if ended.status != 0:
+                self.failed.append(training.name)
+                print("\n".join([f"{training.name}: {ended}", *ended.tail]), flush=True)
+                return
+        seconds = time.monotonic() - start
+        found = _thinned(collect(folder)) | {"item": item.name, "seconds": round(seconds, 1)}
+        with self._lock:
+            self.finished[training.name] = found
+            self._write()
+        print(f"{training.name}: {_line(found)}", flush=True)
+
+    def _arguments(self, item: Item, training: Training, folder: Path) -> list[str]:
+        flags = self._flags
+        beside = 1 if item.alone else flags.beside
+        shards = self._flags.photos if training.photos and flags.photos is not None else self._shards
+        named = ["--shards", str(shards), "--run-dir", str(folder), "--device", str(self._device)]
+        if flags.dry_run:
+            return [*shlex.split(_DRY), *named, "--threads", "1"]
+        return [*shlex.split(training.flags), *named, "--threads", str(max(1, _cores() // beside))]
+
+    def _write(self) -> None:
+        about = {"format_version": FORMAT_VERSION, "gpu": gpu(self._device), "dry_run": self._flags.dry_run}
+        write_json(self.file, about | {"trainings": self.finished})
+
+    def tables(self) -> list[str]:
+        """A table of each item's trainings, means over seeds; the claim; the record; what is left."""
+        lines: list[str] = []
+        for item in ITEMS:
+            found = {each.name: self.finished[each.name] for each in item.trainings if each.name in self.finished}
+            if found:
+                lines += ["", f"{item.name}: {item.what}", *_table(found)]
+        lines += ["", *_claims(self.finished), *_record(self.finished)]
+        for what, names in {"left": self.left, "failed": self.failed}.items():
+            lines += [f"{what}: {', '.join(names)}"] if names else []
+        return lines
+
+
+def _finished_in(path: Path) -> dict[str, dict[str, Any]]:
+    """The trainings in a gpu-day.json. Raises UserError where it is none."""
+    try:
+        content = json.loads(path.read_bytes())
+        if content["format_version"] == FORMAT_VERSION:
+            return dict(content["trainings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise UserError(f"--done {path}: is no gpu-day.json of this version; name one, or leave the flag out")
+
+
+def _thinned(found: dict[str, Any]) -> dict[str, Any]:
+    """What was collected of a run, with some of its rows of losses, the last among them."""
+    losses = [row for row in found["metrics"] if row["kind"] != "eval"]
+    kept = [*losses[_KEPT_ROWS - 1 :: _KEPT_ROWS], *losses[-1:]]
+    for each in found["report"]["localizers"]:
+        for large in ("classes", "sizes"):
+            each.pop(large, None)
+    return found | {"metrics": [row for row in found["metrics"] if row["kind"] == "eval" or row in kept]}
+
+
+def _rates(found: dict[str, Any]) -> dict[str, float]:
+    """Top-1 Clas, and under `strict` each localizer's GT-known Loc at .5 and .7 and Top-1 Loc at .5; the CAM's under
+    `paper2018`.
+    """
+    report = found["report"]
+    rates = {"Clas": report["rates"]["strict"]["top1_clas"]}
+    for each in report["localizers"]:
+        for name, key in (("GT .5", "gt_known_loc@0.5"), ("GT .7", "gt_known_loc@0.7"), ("Loc .5", "top1_loc@0.5")):
+            rates[f"{each['name']} {name}"] = each["rates"][key]
+    of_paper = report["rates"]["paper2018"]
+    return rates | {"paper2018 GT .5": of_paper["gt_known_loc@0.5"], "paper2018 Loc .5": of_paper["top1_loc@0.5"]}
+
+
+def _line(found: dict[str, Any]) -> str:
+    rates = _rates(found)
+    shown = ["Clas", "paper2018 Loc .5", "cam GT .5", "mask GT .5", "mask-cam GT .5", "mask-cam Loc .5"]
+    return ", ".join(f"{name} {rates[name]:.2f}" for name in shown if name in rates) + f"; {found['seconds']:.0f} s"
+
+
+def _table(found: dict[str, dict[str, Any]]) -> list[str]:
+    """Markdown: a row for each setting, mean and standard deviation over its seeds."""
+    settings: dict[str, list[dict[str, Any]]] = {}
+    for name, each in found.items():
+        settings.setdefault(name.rsplit("-", 1)[0], []).append(each)
+    columns = list(dict.fromkeys(column for each in found.values() for column in _rates(each)))
+    lines = [f"| | seeds | {' | '.join(columns)} | seconds |", "|" + "---|" * (3 + len(columns))]
+    for name, runs in settings.items():
+        cells = [_mean([_rates(each)[column] for each in runs if column in _rates(each)]) for column in columns]
+        lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} | {_mean([each['seconds'] for each in runs])} |")
+    return lines
+
+
+def _mean(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"
+
+
+def _claims(finished: dict[str, dict[str, Any]]) -> list[str]:
+    """What becomes of the paper's claims, by the CAM's Top-1 Loc under `paper2018`."""
+    values: dict[Any, list[float]] = {}
+    for found in finished.values():
+        if found["item"] in ("masks", "augs", "orders"):
+            setting = Config.from_json(found["report"]["config"]).setting
+            values.setdefault(setting, []).append(_rates(found)["paper2018 Loc .5"])
+    lines = []
+    differences = judge(values)
+    for comparison, difference in differences.items():
+        better, worse = comparison.sides
+        lines.append(
+            f"claim {comparison.claim}: {better} over {worse}: {difference.points:+.2f} ± "
+            f"{difference.half_interval:.2f}, {difference.verdict}"
+        )
+    for claim, text in CLAIMS.items():
+        of_claim = [each for comparison, each in differences.items() if comparison.claim == claim]
+        lines += [f"claim {claim} ({text}): {overall(of_claim)}"] if of_claim else []
+    return lines
+
+
+def _record(finished: dict[str, dict[str, Any]]) -> list[str]:
+    """Seconds of the runs that were timed, and how many of them reached the paper's best, by which localizer."""
+    runs = [each for each in finished.values() if each["item"] == "record"]
+    if not runs:
+        return []
+    lines = [f"record: {_mean([each['seconds'] for each in runs])} s over {len(runs)} runs"]
+    for column in ("paper2018 Loc .5", "cam Loc .5", "mask Loc .5", "mask-cam Loc .5"):
+        values = [_rates(each)[column] for each in runs if column in _rates(each)]
+        reached = sum(value >= PAPERS_BEST for value in values)
+        lines.append(f"  {column} {_mean(values)}: {reached} of {len(values)} at or above {PAPERS_BEST}")
+    return lines
+
+
+def _cores() -> int:
+    return torch.get_num_threads()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
