@@ -52,12 +52,13 @@ def direction_of(features_NCHW: Tensor, positive_NHW: Tensor) -> tuple[Tensor, T
 def _first_component(apart: Tensor) -> Tensor:
     """The first principal component of rows [n, C] whose mean is 0, by power iteration; zeros where all are equal."""
     direction = apart[apart.square().sum(1).argmax()]  # the row farthest off, which is seldom orthogonal to it
+    covariance = apart.T @ apart if len(apart) > apart.shape[1] else None  # once, where that is the smaller one
     for _ in range(_STEPS):
         length = direction.norm()
         if length == 0:
             return direction
         before = direction / length
-        direction = apart.T @ (apart @ before)
+        direction = apart.T @ (apart @ before) if covariance is None else covariance @ before
         if (direction / direction.norm().clamp(min=torch.finfo(direction.dtype).tiny) - before).norm() < _TOLERANCE:
             break
     return direction / direction.norm().clamp(min=torch.finfo(direction.dtype).tiny)
