@@ -14,15 +14,16 @@
 
 Each training is `python -m fastwsol.train` in a process of its own, whose folder lies in --runs. Within --minutes they
 are begun in this order; what is still at work then is stopped by SIGTERM, and the next call goes on with it. Nothing is
-asked of a network. OUT/gpu-day.json has everything that is finished, whole after each training: its report without the
-curves, its starts, every tenth row of its losses, and the seconds of each of its processes. With --done a file of that
-kind, of an earlier machine, what is in it is not done again, and stands in the new one and its tables. A training that
-was stopped is gone on with where its folder in --runs lies; it is the one thing that must be carried to another machine
-(its newest checkpoint is some 90 MB).
+asked of a network. gpu-day.json, in --runs and in --out, has everything that is finished, whole after each training:
+its report without the curves, its starts, every tenth row of its losses, and the seconds that its processes took in
+all. What is in it is not done again; with --done neither is what such a file of an earlier machine has. A training that
+was stopped is gone on with where its folder in --runs lies, which is the one thing that would have to be carried to
+another machine (its newest checkpoint is some 90 MB).
 
 Exit status: 0 all is done, 3 something is left, 1 a training failed, 2 a mistake in what was asked.
 """
 
+import itertools
 import json
 import shlex
 import statistics
@@ -30,7 +31,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,59 +81,66 @@ class Item:
     alone: bool = False
 
 
-GR_18 = "--preset fast --stem A --depth 18 --aug gr"
+FAST_18 = "--preset fast --stem A --depth 18 --localizer mask"
+UNTRIED = "--step compiled-captured"
+"""What is the fastest alone would not be found by a trial beside another training."""
 
 
-def _over_seeds(name: str, flags: str, seeds: int = 3, photos: bool = False) -> tuple[Training, ...]:
-    return tuple(Training(f"{name}-{seed}", f"{flags} --seed {seed}", photos) for seed in range(seeds))
+def _over_seeds(name: str, flags: str, seeds: Sequence[int] = (0, 1, 2), photos: bool = False) -> list[Training]:
+    return [Training(f"{name}-{seed}", f"{flags} --seed {seed}", photos) for seed in seeds]
 
+
+def _settings_over_seeds(of_names: Mapping[str, str], photos: bool = False) -> tuple[Training, ...]:
+    """All settings with the first seed, then all with the second."""
+    columns = [_over_seeds(name, flags, photos=photos) for name, flags in of_names.items()]
+    return tuple(itertools.chain(*zip(*columns, strict=True)))
+
+
+RECORD = (
+    "--preset fast --stem A --depth 18 --aug gr --batch-size 256 --lr 0.2 --start-size 32 --step captured "
+    "--eval-epochs 1000"
+)
+STRONG = f"{FAST_18} --stem B --aug gr --epochs 18 --start-size 32 --label-smoothing 0.1 {UNTRIED}"
 
 ITEMS = (
-    Item("masks", "mask heads behind GR", _over_seeds("gr", f"{GR_18} --localizer mask")),
+    Item("masks", "mask heads behind GR", _settings_over_seeds({"gr": f"{FAST_18} --aug gr {UNTRIED}"})),
     Item(
         "record",
         "seconds from the command to the paper's best Top-1 Loc",
-        _over_seeds("record", f"{GR_18} --localizer mask --epochs 14 --eval-epochs 1000", seeds=5),
+        tuple(_over_seeds("record", RECORD, seeds=range(5))),
         alone=True,
     ),
     Item(
         "augs",
         "the paper's first claim",
-        tuple(
-            training
-            for aug in ("none", "hns")
-            for training in _over_seeds(aug, f"--preset fast --stem A --depth 18 --aug {aug} --localizer mask")
-        ),
+        _settings_over_seeds({aug: f"{FAST_18} --aug {aug} {UNTRIED}" for aug in ("none", "hns")}),
     ),
     Item(
         "strong",
         "the best Top-1 Loc within ten minutes",
-        _over_seeds(
-            "strong",
-            "--preset fast --stem B --depth 18 --aug gr --start-size 32 --label-smoothing 0.1 --localizer mask",
-            seeds=1,
-        ),
+        tuple(_over_seeds("strong", STRONG, seeds=[0])),
     ),
     Item(
         "orders",
         "the paper's second and third claims",
-        tuple(
-            training
-            for name, flags in {
-                "gr-hns": "--aug gr-hns",
-                "hns-gr": "--aug hns-gr",
-                "gr-b256": "--aug gr --batch-size 256",
-                "gr-b32": "--aug gr --batch-size 32",
-            }.items()
-            for training in _over_seeds(name, f"--preset fast --stem A --depth 18 {flags} --localizer mask")
+        _settings_over_seeds(
+            {
+                "gr-hns": f"{FAST_18} --aug gr-hns {UNTRIED}",
+                "hns-gr": f"{FAST_18} --aug hns-gr {UNTRIED}",
+                "gr-b256": f"{FAST_18} --aug gr --batch-size 256 {UNTRIED}",
+                "gr-b32": f"{FAST_18} --aug gr --batch-size 32 {UNTRIED}",
+            }
         ),
     ),
     Item(
         "photos",
         "all of a pretrained backbone trained, beside its last layer",
-        (
-            *_over_seeds("photos-frozen", "--preset photos", photos=True),
-            *_over_seeds("photos-all", "--preset photos --train-part all --aug gr --epochs 30 --lr 0.02", photos=True),
+        _settings_over_seeds(
+            {
+                "photos-frozen": "--preset photos",
+                "photos-all": "--preset photos --train-part all --aug gr --epochs 30 --lr 0.02",
+            },
+            photos=True,
         ),
     ),
 )
@@ -159,6 +167,8 @@ class Flags:
     """names of items; default: all, in their order"""
     done: Path | None = None
     """a gpu-day.json of an earlier machine: what is in it is not done again"""
+    record_epochs: int = 20
+    """of the runs that are timed"""
     beside: int = 2
     """trainings at a time, where they are not timed: one starts and reports while the other trains"""
     dry_run: bool = False
@@ -212,8 +222,11 @@ class Day:
         self._deadline = time.monotonic() + 60 * flags.minutes
         self._device = torch.device("cpu") if flags.dry_run else pick_device("auto")
         self.file = flags.out / "gpu-day.json"
+        self._kept = runs / self.file.name
         self._lock = threading.Lock()
         self.finished: dict[str, dict[str, Any]] = _finished_in(flags.done) if flags.done is not None else {}
+        self.finished |= _finished_in(self._kept) if self._kept.is_file() else {}
+        runs.mkdir(parents=True, exist_ok=True)
         self.left: list[str] = []
         self.failed: list[str] = []
         self._write()
@@ -253,8 +266,8 @@ class Day:
                 self.failed.append(training.name)
                 print("\n".join([f"{training.name}: {ended}", *ended.tail]), flush=True)
                 return
-        seconds = time.monotonic() - start
-        found = _thinned(collect(folder)) | {"item": item.name, "seconds": round(seconds, 1)}
+        seconds = round(time.monotonic() - start, 1)
+        found = _thinned(collect(folder)) | {"item": item.name, "seconds": seconds, "flags": training.flags}
         with self._lock:
             self.finished[training.name] = found
             self._write()
@@ -267,11 +280,13 @@ class Day:
         named = ["--shards", str(shards), "--run-dir", str(folder), "--device", str(self._device)]
         if flags.dry_run:
             return [*shlex.split(_DRY), *named, "--threads", "1"]
-        return [*shlex.split(training.flags), *named, "--threads", str(max(1, _cores() // beside))]
+        epochs = ["--epochs", str(flags.record_epochs)] if item.name == "record" else []
+        return [*shlex.split(training.flags), *epochs, *named, "--threads", str(max(1, _cores() // beside))]
 
     def _write(self) -> None:
         about = {"format_version": FORMAT_VERSION, "gpu": gpu(self._device), "dry_run": self._flags.dry_run}
-        write_json(self.file, about | {"trainings": self.finished})
+        for file in (self._kept, self.file):
+            write_json(file, about | {"trainings": self.finished})
 
     def tables(self) -> list[str]:
         """A table of each item's trainings, means over seeds; the claim; the record; what is left."""
@@ -294,7 +309,7 @@ def _finished_in(path: Path) -> dict[str, dict[str, Any]]:
             return dict(content["trainings"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise UserError(f"--done {path}: is no gpu-day.json of this version; name one, or leave the flag out")
+    raise UserError(f"{path}: is no gpu-day.json of this version; take it away, or name another")
 
 
 def _thinned(found: dict[str, Any]) -> dict[str, Any]:
@@ -327,16 +342,18 @@ def _line(found: dict[str, Any]) -> str:
 
 
 def _table(found: dict[str, dict[str, Any]]) -> list[str]:
-    """Markdown: a row for each setting, mean and standard deviation over its seeds."""
+    """Markdown: a row for each rate, a column for each setting, mean and standard deviation over its seeds."""
     settings: dict[str, list[dict[str, Any]]] = {}
     for name, each in found.items():
         settings.setdefault(name.rsplit("-", 1)[0], []).append(each)
     columns = list(dict.fromkeys(column for each in found.values() for column in _rates(each)))
-    lines = [f"| | seeds | {' | '.join(columns)} | seconds |", "|" + "---|" * (3 + len(columns))]
-    for name, runs in settings.items():
-        cells = [_mean([_rates(each)[column] for each in runs if column in _rates(each)]) for column in columns]
-        lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} | {_mean([each['seconds'] for each in runs])} |")
-    return lines
+    lines = [f"| | {' | '.join(settings)} |", "|" + "---|" * (1 + len(settings))]
+    lines.append(f"| seeds | {' | '.join(str(len(runs)) for runs in settings.values())} |")
+    for column in columns:
+        cells = [_mean([_rates(each)[column] for each in runs if column in _rates(each)]) for runs in settings.values()]
+        lines.append(f"| {column} | {' | '.join(cells)} |")
+    seconds = [_mean([each["seconds"] for each in runs]) for runs in settings.values()]
+    return [*lines, f"| seconds | {' | '.join(seconds)} |"]
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -373,7 +390,8 @@ def _record(finished: dict[str, dict[str, Any]]) -> list[str]:
     if not runs:
         return []
     lines = [f"record: {_mean([each['seconds'] for each in runs])} s over {len(runs)} runs"]
-    for column in ("paper2018 Loc .5", "cam Loc .5", "mask Loc .5", "mask-cam Loc .5"):
+    columns = dict.fromkeys(column for each in runs for column in _rates(each) if column.endswith("Loc .5"))
+    for column in columns:
         values = [_rates(each)[column] for each in runs if column in _rates(each)]
         reached = sum(value >= PAPERS_BEST for value in values)
         lines.append(f"  {column} {_mean(values)}: {reached} of {len(values)} at or above {PAPERS_BEST}")
