@@ -161,8 +161,8 @@ class Flags:
     """all of Tiny ImageNet, packed; in a dry run a synthetic set of its own"""
     photos: Path | None = None
     """a packed folder of photographs, for the item of that name"""
-    runs: Path = Path("data/runs/gpu-day")
-    """folder of the runs' folders"""
+    runs: Path | None = None
+    """folder of the runs' folders; default data/runs/gpu-day, in a dry run one that goes at its end"""
     only: tuple[str, ...] = ()
     """names of items; default: all, in their order"""
     done: Path | None = None
@@ -206,12 +206,12 @@ def _folders(flags: Flags) -> Iterator[tuple[Path, Path]]:
     """The shards and the runs' folder; a dry run makes its own where none is named."""
     if not flags.dry_run:
         assert flags.shards is not None
-        yield flags.shards.resolve(), flags.runs.resolve()
+        yield flags.shards.resolve(), (flags.runs or Path("data/runs/gpu-day")).resolve()
         return
     with tempfile.TemporaryDirectory(prefix="gpu-day-") as folder:
         if flags.shards is None:
             pack(Synthetic(class_count=4, train_count=20, val_count=10), Path(folder) / "shards")
-        yield (flags.shards or Path(folder) / "shards").resolve(), Path(folder) / "runs"
+        yield (flags.shards or Path(folder) / "shards").resolve(), (flags.runs or Path(folder) / "runs").resolve()
 
 
 class Day:
@@ -313,13 +313,15 @@ def _finished_in(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _thinned(found: dict[str, Any]) -> dict[str, Any]:
-    """What was collected of a run, with some of its rows of losses, the last among them."""
-    losses = [row for row in found["metrics"] if row["kind"] != "eval"]
-    kept = [*losses[_KEPT_ROWS - 1 :: _KEPT_ROWS], *losses[-1:]]
+    """What was collected of a run, with some of its rows of losses, the last of each part among them."""
+    kept = [row for row in found["metrics"] if row["kind"] == "eval"]
+    for kind in ("train", "head"):
+        of_kind = [row for row in found["metrics"] if row["kind"] == kind]
+        kept += [row for k, row in enumerate(of_kind, 1) if k % _KEPT_ROWS == 0 or k == len(of_kind)]
     for each in found["report"]["localizers"]:
         for large in ("classes", "sizes"):
             each.pop(large, None)
-    return found | {"metrics": [row for row in found["metrics"] if row["kind"] == "eval" or row in kept]}
+    return found | {"metrics": sorted(kept, key=lambda row: row["step"])}
 
 
 def _rates(found: dict[str, Any]) -> dict[str, float]:

@@ -1,0 +1,89 @@
+"""The queue for a GPU, as far as a CPU can try it: what is done stays done, and what is missing is told."""
+
+import json
+from pathlib import Path
+
+import gpu_day
+import pytest
+
+from fastwsol.host.command_line import run_command
+
+RECORDED = Path(__file__).parents[1] / "bench" / "results" / "h200" / "gpu-day.json"
+
+
+def run(*arguments: str) -> int:
+    return run_command(gpu_day.main, list(arguments))
+
+
+def trainings_in(out: Path) -> dict:
+    return json.loads((out / "gpu-day.json").read_text())["trainings"]
+
+
+def test_what_is_finished_is_kept_and_not_done_again(synthetic_shards, tmp_path, capsys):
+    asked = ("--shards", str(synthetic_shards), "--runs", str(tmp_path / "runs"), "--dry-run", "--only", "masks")
+    assert run("--out", str(tmp_path / "first"), *asked) == 0
+    said = capsys.readouterr().out
+    assert "| seeds | 1 |" in said
+    found = trainings_in(tmp_path / "first")["gr-0"]
+    assert found["item"] == "masks"
+    assert found["seconds"] > 0
+    assert {each["name"] for each in found["report"]["localizers"]} >= {"cam", "mask"}
+    assert {row["kind"] for row in found["metrics"]} >= {"train", "head", "eval"}
+    assert str(tmp_path) not in json.dumps(found)
+
+    (tmp_path / "runs" / "gr-0" / "report.json").unlink()  # it would be trained again, were it not known as done
+    again = gpu_day.Day(
+        gpu_day.Flags(tmp_path / "first", dry_run=True, only=("masks",)), synthetic_shards, tmp_path / "runs"
+    )
+    assert again.finished == trainings_in(tmp_path / "first")
+
+
+def test_time_that_is_over_leaves_everything_and_says_so(synthetic_shards, tmp_path, capsys):
+    asked = ("--shards", str(synthetic_shards), "--dry-run", "--only", "record", "--minutes", "0")
+    assert run("--out", str(tmp_path), *asked) == 3
+    assert "left: record-0" in capsys.readouterr().out
+    assert trainings_in(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--only", "recrod"), "--only recrod: choose from masks, record, augs, strong, orders, photos"),
+        (("--beside", "0"), "--beside 0: must be at least 1"),
+        (("--done", "pyproject.toml"), "pyproject.toml: is no gpu-day.json of this version"),
+        (("--shards", "nowhere"), "nowhere: no packed data set"),
+    ],
+)
+def test_a_mistake_in_what_is_asked_is_told(tmp_path, capsys, arguments, message):
+    assert run("--out", str(tmp_path), "--dry-run", "--minutes", "0", *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_names_of_trainings_are_their_own():
+    names = [training.name for item in gpu_day.ITEMS for training in item.trainings]
+    assert len(set(names)) == len(names)
+
+
+def test_the_tables_of_the_recorded_day_say_what_the_results_say():
+    finished = gpu_day._finished_in(RECORDED)
+    masks = {name: each for name, each in finished.items() if each["item"] == "masks"}
+    table = gpu_day._table(masks)
+    assert "| cam-positive GT .5 | 62.54 ± 0.31 |" in table
+    assert "| mask GT .5 | 59.17 ± 0.45 |" in table
+    said = gpu_day._record(finished)
+    assert said[0] == "record: 68.82 ± 1.51 s over 5 runs"
+    assert "  cam-positive Loc .5 37.68 ± 0.16: 1 of 5 at or above 37.84" in said
+    assert gpu_day._claims(finished) == []
+
+
+def test_claims_are_judged_over_the_trainings_that_there_are():
+    finished = gpu_day._finished_in(RECORDED)
+    for name in ("gr-0", "gr-1", "gr-2"):
+        other = json.loads(json.dumps(finished[name]))
+        other["item"] = "augs"
+        other["report"]["config"]["views"]["aug"] = "none"
+        other["report"]["rates"]["paper2018"]["top1_loc@0.5"] -= 4
+        finished[name.replace("gr", "none")] = other
+    said = gpu_day._claims(finished)
+    assert said[0].startswith("claim 1: gr over none: +4.00 ±")
+    assert said[0].endswith("holds")
