@@ -76,6 +76,8 @@ class Flags:
     """what makes the maps; default: the mask where one was trained, else cam"""
     least_score: float = 0.0
     """leave out boxes of a lower score: the class's probability times the map's peak in the box"""
+    follow_links: bool = False
+    """in folders, also take images behind links that lead out of them"""
     overlays: OptionalPath = None
     """new folder for pictures: each image with its map and boxes"""
     image_prefix: str = "/data/local-files/?d="
@@ -103,7 +105,7 @@ def main(arguments: Sequence[str]) -> int:
     flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
     form = checked_format(flags)
     check_places(flags)
-    listing = find_images(flags.images if flags.backbone is None else (flags.run, *flags.images))
+    listing = find_images(flags.images if flags.backbone is None else (flags.run, *flags.images), flags.follow_links)
     predictor = predictor_of(flags)
     threshold = None if flags.threshold == "own" else flags.threshold
     request = Request(flags.top, flags.of_class, flags.boxes, threshold, flags.least_score)
@@ -174,6 +176,7 @@ def watched(
         return f"{images:,} of {len(listing.images):,} images  {rate:,.0f} images/s  {duration(left)} left"
 
     ticker = Ticker(len(listing.images), line)
+    paths = overlays.overlay_paths(pictures, [each.name for each in listing.images]) if pictures is not None else []
     for number, each in enumerate(predictor.stream(listing.images, request), 1):
         if isinstance(each, Skipped):
             counts.skipped += 1
@@ -183,16 +186,16 @@ def watched(
             counts.boxes += len(each.boxes)
             counts.without_box += not each.boxes
             if pictures is not None:
-                draw(pictures, each, listing.images[number - 1])
+                draw(paths[number - 1], each, listing.images[number - 1])
         ticker.update(number)
         yield each
     ticker.close()
 
 
-def draw(pictures: Path, prediction: Prediction, image: NamedImage) -> None:
+def draw(path: Path, prediction: Prediction, image: NamedImage) -> None:
     """Write the overlay of an image. The image is read once more; where that fails, a warning says so."""
     try:
-        overlays.save(pictures, prediction, image.pixels())
+        overlays.save(path, prediction, image.pixels())
     except ValueError as error:
         print(f"no picture of {image.name}: {error}", file=sys.stderr)
 

@@ -400,3 +400,92 @@ def test_drawing_val_goes_through_the_images_once():
     assert Counted.passes == 1
     assert len(splits["val"]) == 10
     assert len(splits["train"]) == 90
+
+
+def split_names(photos: Path, *more: object) -> dict[str, list[str]]:
+    source = ImageFolder(photos, *more)
+    return {split: names(source, split) for split in ("train", "val")}
+
+
+def test_a_class_folder_that_is_a_link_out_of_the_set_is_refused_and_followed_where_asked(
+    with_val: Path, tmp_path: Path
+) -> None:
+    plain = split_names(with_val)
+    away = tmp_path / "elsewhere"
+    (with_val / "train" / "cat").rename(away)
+    (with_val / "train" / "cat").symlink_to(away)
+    with pytest.raises(UserError, match=r"train/cat: is a link to a folder outside of .*--follow-links"):
+        ImageFolder(with_val)
+    assert split_names(with_val, None, None, None, True) == plain
+
+
+def test_a_val_that_is_a_link_is_refused_and_not_drawn_from_train(with_val: Path, tmp_path: Path) -> None:
+    plain = split_names(with_val)
+    (with_val / "val").rename(tmp_path / "elsewhere")
+    (with_val / "val").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="val: is a link to a folder outside of"):
+        ImageFolder(with_val)
+    assert split_names(with_val, None, None, None, True) == plain
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_link_to_a_folder_that_it_lies_in_is_refused(with_val: Path, follow: bool) -> None:
+    (with_val / "train" / "cat" / "again").symlink_to(with_val / "train")
+    with pytest.raises(UserError, match="cat/again: is a link to a folder that it lies in"):
+        ImageFolder(with_val, follow_links=follow)
+
+
+def test_a_link_that_leads_nowhere_is_refused_where_it_could_be_a_class(with_val: Path) -> None:
+    (with_val / "train" / "emu").symlink_to(with_val / "gone")
+    with pytest.raises(UserError, match="emu: is a link that leads nowhere"):
+        ImageFolder(with_val)
+
+
+def test_a_link_inside_the_set_is_followed_as_ever(with_val: Path) -> None:
+    (with_val / "train" / "cat").rename(with_val / "train" / "dog" / "cats")
+    (with_val / "train" / "cat").symlink_to(with_val / "train" / "dog" / "cats")
+    assert any(name.startswith("train/cat/") for name in names(ImageFolder(with_val), "train"))
+
+
+def test_the_command_follows_links_where_asked(with_val: Path, tmp_path: Path, capsys) -> None:
+    (with_val / "val").rename(tmp_path / "elsewhere")
+    (with_val / "val").symlink_to(tmp_path / "elsewhere")
+    assert run_command(pack_command.main, pack_flags(with_val, "--out", tmp_path / "a")) == 2
+    assert "is a link to a folder outside" in capsys.readouterr().err
+    assert run_command(pack_command.main, pack_flags(with_val, "--out", tmp_path / "b", "--follow-links")) == 0
+    arguments = ["--layout", "cub", "--follow-links", "--source", str(with_val), "--out", str(tmp_path / "c")]
+    assert run_command(pack_command.main, arguments) == 2
+    assert "--follow-links: is for --layout imagefolder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("train", "val"), [("Train", "Val"), ("training", "valid"), ("TRAIN", "Validation"), ("train", "VALID")]
+)
+def test_splits_are_known_by_their_other_names(with_val: Path, train: str, val: str) -> None:
+    plain = split_names(with_val)
+    (with_val / "val").rename(with_val / "v")
+    (with_val / "train").rename(with_val / "t")
+    (with_val / "v").rename(with_val / val)
+    (with_val / "t").rename(with_val / train)
+    found = split_names(with_val)
+    assert [each.partition("/")[2] for each in found["train"]] == [each.partition("/")[2] for each in plain["train"]]
+    assert [each.partition("/")[2] for each in found["val"]] == [each.partition("/")[2] for each in plain["val"]]
+
+
+def test_a_class_of_a_splits_other_name_is_a_class(photos: Path) -> None:
+    (photos / "cat").rename(photos / "training")
+    assert any(name.startswith("training/") for name in names(ImageFolder(photos), "train"))
+
+
+def test_two_folders_that_may_be_one_split_are_refused(with_val: Path) -> None:
+    (with_val / "val").rename(with_val / "Validation")
+    (with_val / "valid" / "cat").mkdir(parents=True)
+    with pytest.raises(UserError, match="valid: 'Validation' beside it may be val too"):
+        ImageFolder(with_val)
+
+
+def test_splits_under_unknown_names_are_not_taken_for_classes(with_val: Path) -> None:
+    (with_val / "train").rename(with_val / "part one")
+    (with_val / "val").rename(with_val / "part two")
+    with pytest.raises(UserError, match=r"all hold the same folders .* and no images; if they are splits"):
+        ImageFolder(with_val)

@@ -25,7 +25,7 @@ from fastwsol.evaluation.boxes import localize
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.prediction.components import boxes_of_maps
-from fastwsol.prediction.overlays import overlay_path
+from fastwsol.prediction.overlays import overlay_path, overlay_paths
 from fastwsol.prediction.predictor import Predictor, Request, Skipped, label_of
 from fastwsol.prediction.user_images import NamedImage
 
@@ -284,6 +284,31 @@ def test_overlays_are_drawn_one_an_image(run: Path, photos: Path, tmp_path: Path
         picture = Image.open(path)
         assert max(picture.size) == 320
         assert picture.width / picture.height == pytest.approx(width / height, rel=0.02)
+
+
+def test_images_whose_pictures_would_share_a_name_get_one_each(tmp_path: Path) -> None:
+    names = ["../photos/1.jpg", "../../photos/1.jpg", "/photos/1.jpg", "Photos/1.JPG", "photos/2.jpg"]
+    paths = overlay_paths(tmp_path, names)
+    assert [str(path.relative_to(tmp_path)) for path in paths] == [
+        "photos/1.jpg.jpg",
+        "photos/1.jpg (2).jpg",
+        "photos/1.jpg (3).jpg",
+        "Photos/1.JPG (4).jpg",
+        "photos/2.jpg.jpg",
+    ]
+
+
+def test_one_image_is_one_image(run: Path, photos: Path) -> None:
+    predictor = fastwsol.load(run)
+    path = sorted(photos.rglob("*.jpg"))[0]
+    image = Image.open(path).convert("RGB")
+    array = np.asarray(image)
+    for one in (path, str(path), path.read_bytes(), image, array):
+        (alone,) = predictor.predict(one)
+        (in_a_list,) = predictor.predict([one])
+        assert (alone.boxes, alone.width, alone.height) == (in_a_list.boxes, in_a_list.width, in_a_list.height)
+    assert len(predictor.predict(np.stack([array, array]))) == 2
+    assert len(predictor.predict(array[..., 0])) == 1
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd.png", "../../x.png", "a/../../x.png", "x.png"])

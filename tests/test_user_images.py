@@ -85,6 +85,18 @@ def test_a_link_that_leads_out_of_a_folder_is_not_followed(folder: Path) -> None
     link = next(image for image in find_images([folder]).images if image.name == "link.jpg")
     with pytest.raises(ValueError, match="leads out"):
         link.pixels()
+    link = next(image for image in find_images([folder], follow_links=True).images if image.name == "link.jpg")
+    assert link.pixels().shape[2] == 3
+
+
+def test_a_folder_behind_a_link_is_refused_or_followed_and_never_left_out(folder: Path) -> None:
+    away = folder.parent / "away"
+    away.mkdir()
+    (away / "z.jpg").write_bytes(noise_jpeg(3))
+    (folder / "linked").symlink_to(away)
+    with pytest.raises(UserError, match=r"linked: is a link to a folder outside of .*--follow-links"):
+        find_images([folder])
+    assert "linked/z.jpg" in [image.name for image in find_images([folder], follow_links=True).images]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -1,6 +1,7 @@
 """Pictures of predictions: the image, the first class's map as heat over it, and the boxes with class and score."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -57,9 +58,25 @@ def overlay_path(folder: Path, name: str) -> Path:
     return folder.joinpath(*parts[:-1], parts[-1] + ".jpg")
 
 
-def save(folder: Path, prediction: Prediction, pixels: NDArray[np.uint8]) -> None:
-    """Draw and write the overlay of `prediction` below `folder`."""
-    path = overlay_path(folder, prediction.name)
+def overlay_paths(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Where the overlays of images go, a place for each: where two names would share one, which a file system that
+    minds no case has more often, the later ones are numbered.
+    """
+    taken: set[str] = set()
+    paths = []
+    for name in names:
+        path = first = overlay_path(folder, name)
+        number = 1
+        while str(path).lower() in taken:
+            number += 1
+            path = first.with_name(f"{first.name.removesuffix('.jpg')} ({number}).jpg")
+        taken.add(str(path).lower())
+        paths.append(path)
+    return paths
+
+
+def save(path: Path, prediction: Prediction, pixels: NDArray[np.uint8]) -> None:
+    """Draw the overlay of `prediction` and write it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draw(pixels, prediction).save(path, quality=_JPEG_QUALITY)
 

@@ -213,18 +213,21 @@ class Predictor:
 
     def predict(
         self,
-        images: Iterable[ImageLike],
+        images: Iterable[ImageLike] | ImageLike,
         *,
         top: int = 1,
         of_class: str | None = None,
         boxes: WhichBoxes = "largest",
         threshold: float | Literal["otsu"] | None = None,
     ) -> list[Prediction]:
-        """What the network says of each image, in order; arguments as in `Request`.
+        """What the network says of each image, in order; arguments as in `Request`. One path, array [H, W] or
+        [H, W, C], Pillow image or encoded image is one image; an array [N, H, W, C] is N.
 
         Those that are no paths are named by their place in the order, from 0. Raises UserError for a class that there
         is not, and ValueError naming the first image that cannot be read.
         """
+        if isinstance(images, str | Path | bytes | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
+            images = [images]
         predictions = []
         for each in self.stream(map(_named, images, itertools.count()), Request(top, of_class, boxes, threshold)):
             if isinstance(each, Skipped):

@@ -39,12 +39,13 @@ class ImageListing:
     passed_over: int
 
 
-def find_images(places: Iterable[Path]) -> ImageListing:
-    """The images of files, folders (all they hold) and zips, each place's in the order of their paths.
+def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageListing:
+    """The images of files, folders (all they hold) and zips, each place's in the order of their paths. follow_links: in
+    folders also what lies behind links that lead out of them.
 
     They are named by their path in the folder or zip, with that before it where there are several places; one that is
-    named twice counts once. Raises
-    UserError for a place that is not there, holds no image, or is a zip that is not whole.
+    named twice counts once. Raises UserError for a place that is not there, holds no image or a link to a folder that
+    is not to be followed, or is a zip that is not whole.
     """
     places = list(places)
     images, passed_over = [], 0
@@ -52,7 +53,7 @@ def find_images(places: Iterable[Path]) -> ImageListing:
         if not place.exists():
             raise UserError(f"{place}: no such file or folder; name images, folders or zips")
         if place.is_dir() or place.suffix.lower() == ".zip":
-            tree: Tree = Folder(place) if place.is_dir() else Zip(place, "", "make it anew")
+            tree: Tree = Folder(place, follow_links) if place.is_dir() else Zip(place, "", "make it anew")
             paths, others = images_below(tree, "")
             if not paths:
                 raise UserError(f"{place}: holds no image (by its ending: {', '.join(IMAGE_SUFFIXES)}); name another")

@@ -4,6 +4,8 @@
     train/<class>/...      or so; what lies beside train and val is not packed, and that is said
     val/<class>/...        where there is one, nothing is drawn
 
+The two may also be called training, and valid or validation, in any case.
+
 A class is named after its folder; labels are in the order of the names. A set that lies whole in one outer folder is
 taken from there. What ends as no image's name is passed over and counted. Boxes are optional (`boxes_file`).
 """
@@ -19,6 +21,8 @@ from fastwsol.sources.boxes_file import ImageBoxes, read_boxes
 from fastwsol.sources.tree import Folder, Tree, Zip
 
 SPLITS = ("train", "val")
+_CALLED: dict[str, str] = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+"""Splits by what their folders are called, in any case."""
 VAL_FRACTION = 0.1
 """Of each class, where the source has no val."""
 
@@ -34,8 +38,8 @@ class ImageFolder(AnnotatedImages):
     """A `Source` over class folders. `notes`: what was passed over, in sentences.
 
     boxes: a file as `boxes_file` describes it; val_fraction: the share of each class that becomes val (default
-    `VAL_FRACTION`) where the source has none; class_count keeps the first classes. Raises UserError for every mistake
-    that is not one image's, naming file or folder and remedy.
+    `VAL_FRACTION`) where the source has none; class_count keeps the first classes; follow_links: also those that lead
+    out of `path`. Raises UserError for every mistake that is not one image's, naming file or folder and remedy.
     """
 
     upright = True
@@ -46,8 +50,9 @@ class ImageFolder(AnnotatedImages):
         boxes: Path | None = None,
         val_fraction: float | None = None,
         class_count: int | None = None,
+        follow_links: bool = False,
     ):
-        tree: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path)
+        tree: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path, follow_links)
         root = _root(tree, path)
         splits, beside = _split_folders(tree, root)
         names = sorted(tree.folders(splits["train"]))
@@ -56,6 +61,8 @@ class ImageFolder(AnnotatedImages):
                 f"{path}: {_or_top(splits['train'])} has {len(names)} folders, and a class needs one each; give a "
                 f"folder with one for each class, two at least"
             )
+        if len(splits) == 1:
+            _refuse_splits_in_classes(tree, splits["train"], names)
         every = tuple(Class(name, name) for name in names)
         classes = first_classes(every, class_count, f"{path}")
         images = {split: _images(tree, folder, names, split) for split, folder in splits.items()}
@@ -105,7 +112,7 @@ def _annotation(tree: Tree, image: _Image, label: int, boxes: ImageBoxes | None)
 def _root(tree: Tree, path: Path) -> str:
     """The folder of the set: the top, or the only folder there, which a zip often has."""
     root = ""
-    while len(inner := tree.folders(root)) == 1 and inner != {"train"}:
+    while len(inner := tree.folders(root)) == 1 and not _splits_in(tree, root):
         (name,) = inner
         if any(each.lower().endswith(IMAGE_SUFFIXES) for each in tree.names(root)):
             break
@@ -122,12 +129,49 @@ _MOST_OUTER_FOLDERS = 8
 
 def _split_folders(tree: Tree, root: str) -> tuple[dict[str, str], list[str]]:
     """The folder of each split, in packing order, and the folders beside them."""
-    names = tree.folders(root)
-    if "train" in names:
-        return {split: _join(root, split) for split in SPLITS if split in names}, sorted(names - {*SPLITS})
-    if "val" in names:
-        raise UserError(f"{tree.where(_join(root, 'val'))}: there is no train beside it; put the classes into train")
-    return {"train": root}, []
+    found = _splits_in(tree, root)
+    if not found:
+        return {"train": root}, []
+    for split, names in found.items():
+        if len(names) > 1:
+            raise UserError(
+                f"{tree.where(_join(root, names[1]))}: {names[0]!r} beside it may be {split} too; put one of them away"
+            )
+    if "train" not in found:
+        where = tree.where(_join(root, found["val"][0]))
+        raise UserError(f"{where}: there is no train beside it; put the classes into train")
+    of_split = {split: found[split][0] for split in SPLITS if split in found}
+    beside = sorted(tree.folders(root) - set(of_split.values()))
+    return {split: _join(root, name) for split, name in of_split.items()}, beside
+
+
+def _splits_in(tree: Tree, root: str) -> dict[str, list[str]]:
+    """The names of the folders that are splits, by split. Under another name than train and val a folder is one only
+    where it holds folders and no images, for it could be a class, and where none of the plain name is beside it.
+    """
+    found: dict[str, list[str]] = {}
+    for name in sorted(tree.folders(root)):
+        split = _CALLED.get(name.lower())
+        if split is not None and (name in SPLITS or _holds_folders_alone(tree, _join(root, name))):
+            found.setdefault(split, []).append(name)
+    return {split: [split] if split in names else names for split, names in found.items()}
+
+
+def _holds_folders_alone(tree: Tree, folder: str) -> bool:
+    return bool(tree.folders(folder)) and not any(name.lower().endswith(IMAGE_SUFFIXES) for name in tree.names(folder))
+
+
+def _refuse_splits_in_classes(tree: Tree, root: str, names: list[str]) -> None:
+    """Raise UserError where all folders that would be classes hold the same folders, several, and no images."""
+    inner = [tree.folders(_join(root, name)) for name in names]
+    if len(inner[0]) < 2 or any(each != inner[0] for each in inner):
+        return
+    if all(_holds_folders_alone(tree, _join(root, name)) for name in names):
+        shown = ", ".join(sorted(inner[0])[:4])
+        raise UserError(
+            f"{tree.where(root)}: its folders {', '.join(names[:4])} all hold the same folders ({shown}) and no "
+            f"images; if they are splits, name them train and val; if these are the classes, put them at the top"
+        )
 
 
 def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list[_Image], int]:

@@ -51,10 +51,12 @@ class Tree(Protocol):
 
 
 class Folder:
-    """A `Tree` over a folder. Links are followed as long as they stay in it."""
+    """A `Tree` over a folder. Links are followed as long as they stay in it, and with `follow_links` wherever they
+    lead, but not back to a folder that they lie in.
+    """
 
-    def __init__(self, root: Path):
-        self._root = root
+    def __init__(self, root: Path, follow_links: bool = False):
+        self._root, self._follow_links = root, follow_links
         self._real_root = root.resolve()
         self._leads_out: dict[str, bool] = {}
 
@@ -90,11 +92,32 @@ class Folder:
         return sorted(entry.name for entry in self._entries(folder))
 
     def folders(self, folder: str) -> set[str]:
-        """See `Tree.folders`. A link to a folder that lies in the root is one."""
-        inner = (
-            f"{folder}/{entry.name}" if folder else entry.name for entry in self._entries(folder) if _is_folder(entry)
-        )
-        return {path.rpartition("/")[2] for path in inner if not self._outside(path)}
+        """See `Tree.folders`. A link to a folder is one.
+
+        Raises UserError for a link to a folder that is not to be followed, and for one that leads nowhere and by its
+        name could be to a folder: what is behind it would be left out in silence.
+        """
+        names = set()
+        for entry in self._entries(folder):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_symlink():
+                self._check_link(path)
+            if _is_folder(entry):
+                names.add(entry.name)
+        return names
+
+    def _check_link(self, path: str) -> None:
+        where = self.where(path)
+        if os.path.isdir(where):
+            if self._outside(path):
+                raise UserError(
+                    f"{where}: is a link to a folder outside of {self._root}; put the folder itself there, or, if it "
+                    f"is meant, pass --follow-links"
+                )
+            if Path(where).parent.resolve().is_relative_to(Path(where).resolve()):
+                raise UserError(f"{where}: is a link to a folder that it lies in; take it away")
+        elif not os.path.exists(where) and "." not in path.rpartition("/")[2]:
+            raise UserError(f"{where}: is a link that leads nowhere; put the folder itself there, or take it away")
 
     def stamps(self, folder: str) -> dict[str, str]:
         """Size and time of the last change."""
@@ -135,7 +158,11 @@ class Folder:
         return os.open(where, flags)
 
     def _outside(self, path: str) -> bool:
-        """Whether `path` lies outside the root once its links are followed; remembered, as folders hold many files."""
+        """Whether `path` lies outside the root once its links are followed, and is not to; remembered, as folders hold
+        many files.
+        """
+        if self._follow_links:
+            return False
         if path not in self._leads_out:
             try:
                 real = Path(self.where(path)).resolve()
