@@ -165,3 +165,14 @@ def test_ctrl_c_while_modules_are_imported_is_a_line(command, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert (done.returncode, done.stderr) == (75, "stopped: interrupted; run the same command again\n")
+
+
+def test_an_output_that_lacks_characters_gets_plain_ones():
+    code = (
+        "from fastwsol.host.command_line import run_command\n"
+        "run_command(lambda _: print('4 \\u00b1 1, 64 \\u00d7 64 \\u2192 \\u00e9 \\udce9') or 0, [])\n"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout == "4 +- 1, 64 x 64 -> \\xe9 \\udce9\n"

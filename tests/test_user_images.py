@@ -1,6 +1,7 @@
 """Images for `predict`: files, folders and zips, in an order that never changes; each bad one says why."""
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -97,6 +98,18 @@ def test_a_folder_behind_a_link_is_refused_or_followed_and_never_left_out(folder
     with pytest.raises(UserError, match=r"linked: is a link to a folder outside of .*--follow-links"):
         find_images([folder])
     assert "linked/z.jpg" in [image.name for image in find_images([folder], follow_links=True).images]
+
+
+def test_an_image_whose_name_is_no_text_is_skipped_by_name_and_the_rest_is_found(folder: Path) -> None:
+    before = [image.name for image in find_images([folder]).images]
+    bad = Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.jpg"))
+    bad.write_bytes(noise_jpeg(3))
+    for found in (find_images([folder]).images, find_images([*sorted(folder.glob("*.jpg"))]).images):
+        (skipped,) = (image for image in found if image.name.endswith("caf\\udce9.jpg"))
+        with pytest.raises(ValueError, match="its name is no text in UTF-8"):
+            skipped.pixels()
+        skipped.name.encode("utf-8")
+    assert [image.name for image in find_images([folder]).images][:-1] == before
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -1,5 +1,6 @@
 """What every command shares: flags from a dataclass, mistakes in one line, one meaning of the exit status."""
 
+import codecs
 import contextlib
 import io
 import math
@@ -102,10 +103,33 @@ def _parse(prog: str, **how: Any) -> Any:
         raise UserError(f"--tyro-print-completion: {error}") from None
 
 
+_PLAIN = {"±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "→": "->"}
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """What is written in place of characters that an output's encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    plain = "".join(_PLAIN.get(each) or each.encode("ascii", "backslashreplace").decode() for each in lacking)
+    return plain, error.end
+
+
+codecs.register_error("fastwsol-plain", _plainly)
+
+
+def _write_plainly_where_needed() -> None:
+    """Have the outputs write plain characters where their encoding lacks others, in place of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="fastwsol-plain")
+
+
 def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Run `command` on `arguments` (default: the process's own) and give its exit status, printing errors as a line."""
     take_over_interrupts()
     tell_of_compiling()
+    _write_plainly_where_needed()
     # A command that knows no better stops on SIGTERM as it does on Ctrl-C.
     terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
     # What Pillow warns of in a damaged image is told as our own reason, where it is one.

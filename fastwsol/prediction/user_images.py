@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fastwsol.host.errors import UserError
-from fastwsol.sources.annotated import IMAGE_SUFFIXES, images_below
+from fastwsol.sources.annotated import IMAGE_SUFFIXES, NO_TEXT, images_below, is_text
 from fastwsol.sources.decode import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, decode
 from fastwsol.sources.orientation import orientation, turned
 from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
@@ -54,14 +54,18 @@ def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageList
             raise UserError(f"{place}: no such file or folder; name images, folders or zips")
         if place.is_dir() or place.suffix.lower() == ".zip":
             tree: Tree = Folder(place, follow_links) if place.is_dir() else Zip(place, "", "make it anew")
-            paths, others = images_below(tree, "")
-            if not paths:
+            unnameable: list[str] = []
+            paths, others = images_below(tree, "", unnameable)
+            if not paths and not unnameable:
                 raise UserError(f"{place}: holds no image (by its ending: {', '.join(IMAGE_SUFFIXES)}); name another")
             before = f"{place}/" if len(places) > 1 else ""
             images += [_in_tree(before + path, tree, path) for path in paths]
+            images += [_without_a_name(before + path) for path in sorted(unnameable)]
             passed_over += others
-        else:
+        elif is_text(str(place)):
             images.append(image_file(place))
+        else:
+            images.append(_without_a_name(str(place)))
     return ImageListing([*{image.name: image for image in images}.values()], passed_over)
 
 
@@ -69,6 +73,15 @@ def image_file(path: Path) -> NamedImage:
     """The image that a file is."""
     real = path.resolve()
     return _in_tree(str(path), Folder(real.parent), real.name)
+
+
+def _without_a_name(name: str) -> NamedImage:
+    """An image that no file of results could name: it is skipped, under its name with what is no text escaped."""
+
+    def pixels() -> NDArray[np.uint8]:
+        raise ValueError(NO_TEXT)
+
+    return NamedImage(ascii(name)[1:-1], pixels)
 
 
 def _in_tree(name: str, tree: Tree, path: str) -> NamedImage:

@@ -132,9 +132,9 @@ def read_rows(
         yield line, values
 
 
-def images_below(tree: Tree, folder: str) -> tuple[dict[str, str], int]:
+def images_below(tree: Tree, folder: str, unnameable: list[str] | None = None) -> tuple[dict[str, str], int]:
     """The images in `folder` and all folders below it, path to stamp, in the order of their paths; and how many other
-    files there are.
+    files there are. Images whose names are no text go to `unnameable`; without that list UserError is raised for one.
     """
     stamps: dict[str, str] = {}
     others = 0
@@ -147,15 +147,22 @@ def images_below(tree: Tree, folder: str) -> tuple[dict[str, str], int]:
             if name in inner:
                 folders.append(path)
             elif name.lower().endswith(IMAGE_SUFFIXES):
-                if not _is_text(name):
-                    raise UserError(f"{tree.where(path)!a}: its name is no text in UTF-8 of a single line; rename it")
-                stamps[path] = stamp
+                if is_text(name):
+                    stamps[path] = stamp
+                elif unnameable is not None:
+                    unnameable.append(path)
+                else:
+                    raise UserError(f"{tree.where(path)!a}: {NO_TEXT}")
             else:
                 others += 1
     return dict(sorted(stamps.items())), others
 
 
-def _is_text(name: str) -> bool:
+NO_TEXT = "its name is no text in UTF-8 of a single line; rename it"
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can stand in every file of results: UTF-8, on a single line."""
     try:
         name.encode()
     except UnicodeEncodeError:  # bytes of a file's name that are no UTF-8
