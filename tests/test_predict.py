@@ -7,6 +7,7 @@ import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -284,6 +285,19 @@ def test_overlays_are_drawn_one_an_image(run: Path, photos: Path, tmp_path: Path
         picture = Image.open(path)
         assert max(picture.size) == 320
         assert picture.width / picture.height == pytest.approx(width / height, rel=0.02)
+
+
+def test_addresses_for_label_studio_are_encoded(tmp_path: Path, run: Path, photos: Path) -> None:
+    shown = tmp_path / "shown" / "größe 100%"
+    shown.mkdir(parents=True)
+    shutil.copy(sorted(photos.rglob("*.jpg"))[0], shown / "a+b#1&2?.jpg")
+    out = tmp_path / "tasks.json"
+    assert predict_to(out, run, tmp_path / "shown", "--format", "label-studio") == 0
+    (task,) = json.loads(out.read_text())
+    prefix, _, encoded = task["data"]["image"].partition("?d=")
+    assert prefix == "/data/local-files/"
+    assert encoded == "gr%C3%B6%C3%9Fe%20100%25/a%2Bb%231%262%3F.jpg"
+    assert unquote(encoded) == "größe 100%/a+b#1&2?.jpg"
 
 
 def test_images_whose_pictures_would_share_a_name_get_one_each(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@
   without a box for an image without any. `scripts/pack.py --boxes` takes it.
 - jsonl: a JSON object a line and image, with classes and boxes, and the images that were skipped with the reason.
 - label-studio: tasks with pre-annotations, in percent of the image, for a labeling configuration whose
-  `<Image name="image">` and `<RectangleLabels name="label" toName="image">` are called so.
+  `<Image name="image">` and `<RectangleLabels name="label" toName="image">` are called so. An image's address is the
+  prefix and its name, percent-encoded but for slashes.
 """
 
 import json
@@ -15,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
+from urllib.parse import quote
 
 from fastwsol.host.files import csv_text
 from fastwsol.prediction.predictor import Prediction, ScoredBox, Skipped
@@ -127,7 +129,7 @@ def _write_label_studio(file: BinaryIO, predictions: Predictions, about: About) 
             "score": each.classes[0].probability,
             "result": [_region(each, box, number) for number, box in enumerate(each.boxes, 1)],
         }
-        task = {"data": {"image": about.image_prefix + each.name}, "predictions": [prediction]}
+        task = {"data": {"image": about.image_prefix + quote(each.name)}, "predictions": [prediction]}
         file.write(_element(task, first))
         first = False
     file.write(b"]\n")
