@@ -7,7 +7,7 @@
 |---|---|---|---|
 | step | no | gradients and losses in fp32, bf16, fp16; compiled against eager; layouts; maps and boxes | 3 min |
 |      |    | against the CPU; exact and close resume; that no step waits for the host | |
-| head | no | a mask head's steps against the CPU's and, captured and compiled, against eager ones | 1 min |
+| head | no | a mask head's masks against the CPU's; captured and compiled steps against eager ones | 1 min |
 | augment | no | torch's views of decoded images against the twin, compiled and eager; that nothing waits | 1 min |
 | rates | no | the bf16 matrix product and the device copy; then the step, eager, compiled, captured and | 8 min |
 |       |    | both, at batch 256, 32, 1024, 128: images/s, shares of the ceilings, memory, seconds to the | |

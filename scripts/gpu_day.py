@@ -6,7 +6,7 @@
 | item | what it proves | on an H200, about |
 |---|---|---|
 | masks | mask heads on all of Tiny ImageNet, behind GR at depth 18, three seeds | 7 min |
-| record | seconds from the command to the paper's best Top-1 Loc, five runs, one at a time | 5 min |
+| record | seconds from the command to the paper's best Top-1 Loc, five runs, one at a time | 6 min |
 | augs | none and HnS beside the GR of `masks`, three seeds: the paper's first claim | 12 min |
 | strong | the network for the best Top-1 Loc within ten minutes | 5 min |
 | orders | GR with HnS in either order, and batch 32 beside 256, three seeds | 30 min |
@@ -41,6 +41,7 @@ from typing import Any
 import torch
 from accept_gpu import NOT_REACHED, gpu
 from acceptance.commands import STOPPED_PROPERLY, run_module
+from acceptance.recipe import PAPERS_BEST
 from collect_results import collect
 
 from fastwsol.config import Config
@@ -54,8 +55,6 @@ from fastwsol.host.files import write_json
 from fastwsol.sources.synthetic import Synthetic
 
 PROG = "scripts/gpu_day.py"
-PAPERS_BEST = 37.84
-"""Top-1 Loc of GR at depth 34 and batch 32 (table 2), under paper2018."""
 FORMAT_VERSION = 1
 _KEPT_ROWS = 10
 _SECONDS_TO_STOP = 15.0
@@ -81,7 +80,7 @@ class Item:
     alone: bool = False
 
 
-FAST_18 = "--preset fast --stem A --depth 18 --localizer mask"
+FAST_18 = "--preset fast --depth 18 --localizer mask"
 UNTRIED = "--step compiled-captured"
 """What is the fastest alone would not be found by a trial beside another training."""
 
@@ -97,8 +96,7 @@ def _settings_over_seeds(of_names: Mapping[str, str], photos: bool = False) -> t
 
 
 RECORD = (
-    "--preset fast --stem A --depth 18 --aug gr --batch-size 256 --lr 0.2 --start-size 32 --step captured "
-    "--eval-epochs 1000"
+    "--preset fast --depth 18 --aug gr --batch-size 256 --lr 0.2 --start-size 32 --step captured --eval-epochs 1000"
 )
 STRONG = f"{FAST_18} --stem B --aug gr --epochs 18 --start-size 32 --label-smoothing 0.1 {UNTRIED}"
 
@@ -224,8 +222,8 @@ class Day:
         self.file = flags.out / "gpu-day.json"
         self._kept = runs / self.file.name
         self._lock = threading.Lock()
-        self.finished: dict[str, dict[str, Any]] = _finished_in(flags.done) if flags.done is not None else {}
-        self.finished |= _finished_in(self._kept) if self._kept.is_file() else {}
+        self.finished: dict[str, dict[str, Any]] = finished_in(flags.done) if flags.done is not None else {}
+        self.finished |= finished_in(self._kept) if self._kept.is_file() else {}
         runs.mkdir(parents=True, exist_ok=True)
         self.left: list[str] = []
         self.failed: list[str] = []
@@ -281,7 +279,13 @@ class Day:
         if flags.dry_run:
             return [*shlex.split(_DRY), *named, "--threads", "1"]
         epochs = ["--epochs", str(flags.record_epochs)] if item.name == "record" else []
-        return [*shlex.split(training.flags), *epochs, *named, "--threads", str(max(1, _cores() // beside))]
+        return [
+            *shlex.split(training.flags),
+            *epochs,
+            *named,
+            "--threads",
+            str(max(1, torch.get_num_threads() // beside)),
+        ]
 
     def _write(self) -> None:
         about = {"format_version": FORMAT_VERSION, "gpu": gpu(self._device), "dry_run": self._flags.dry_run}
@@ -294,14 +298,14 @@ class Day:
         for item in ITEMS:
             found = {each.name: self.finished[each.name] for each in item.trainings if each.name in self.finished}
             if found:
-                lines += ["", f"{item.name}: {item.what}", *_table(found)]
-        lines += ["", *_claims(self.finished), *_record(self.finished)]
+                lines += ["", f"{item.name}: {item.what}", *table_over_seeds(found)]
+        lines += ["", *claims_judged(self.finished), *record_lines(self.finished)]
         for what, names in {"left": self.left, "failed": self.failed}.items():
             lines += [f"{what}: {', '.join(names)}"] if names else []
         return lines
 
 
-def _finished_in(path: Path) -> dict[str, dict[str, Any]]:
+def finished_in(path: Path) -> dict[str, dict[str, Any]]:
     """The trainings in a gpu-day.json. Raises UserError where it is none."""
     try:
         content = json.loads(path.read_bytes())
@@ -343,7 +347,7 @@ def _line(found: dict[str, Any]) -> str:
     return ", ".join(f"{name} {rates[name]:.2f}" for name in shown if name in rates) + f"; {found['seconds']:.0f} s"
 
 
-def _table(found: dict[str, dict[str, Any]]) -> list[str]:
+def table_over_seeds(found: dict[str, dict[str, Any]]) -> list[str]:
     """Markdown: a row for each rate, a column for each setting, mean and standard deviation over its seeds."""
     settings: dict[str, list[dict[str, Any]]] = {}
     for name, each in found.items():
@@ -365,7 +369,7 @@ def _mean(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.2f}{spread}"
 
 
-def _claims(finished: dict[str, dict[str, Any]]) -> list[str]:
+def claims_judged(finished: dict[str, dict[str, Any]]) -> list[str]:
     """What becomes of the paper's claims, by the CAM's Top-1 Loc under `paper2018`."""
     values: dict[Any, list[float]] = {}
     for found in finished.values():
@@ -386,7 +390,7 @@ def _claims(finished: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _record(finished: dict[str, dict[str, Any]]) -> list[str]:
+def record_lines(finished: dict[str, dict[str, Any]]) -> list[str]:
     """Seconds of the runs that were timed, and how many of them reached the paper's best, by which localizer."""
     runs = [each for each in finished.values() if each["item"] == "record"]
     if not runs:
@@ -398,10 +402,6 @@ def _record(finished: dict[str, dict[str, Any]]) -> list[str]:
         reached = sum(value >= PAPERS_BEST for value in values)
         lines.append(f"  {column} {_mean(values)}: {reached} of {len(values)} at or above {PAPERS_BEST}")
     return lines
-
-
-def _cores() -> int:
-    return torch.get_num_threads()
 
 
 if __name__ == "__main__":

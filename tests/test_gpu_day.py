@@ -65,25 +65,25 @@ def test_names_of_trainings_are_their_own():
 
 
 def test_the_tables_of_the_recorded_day_say_what_the_results_say():
-    finished = gpu_day._finished_in(RECORDED)
+    finished = gpu_day.finished_in(RECORDED)
     masks = {name: each for name, each in finished.items() if each["item"] == "masks"}
-    table = gpu_day._table(masks)
+    table = gpu_day.table_over_seeds(masks)
     assert "| cam-positive GT .5 | 62.54 ± 0.31 |" in table
     assert "| mask GT .5 | 59.17 ± 0.45 |" in table
-    said = gpu_day._record(finished)
+    said = gpu_day.record_lines(finished)
     assert said[0] == "record: 68.82 ± 1.51 s over 5 runs"
     assert "  cam-positive Loc .5 37.68 ± 0.16: 1 of 5 at or above 37.84" in said
-    assert gpu_day._claims(finished) == []
+    assert gpu_day.claims_judged(finished) == []
 
 
 def test_claims_are_judged_over_the_trainings_that_there_are():
-    finished = gpu_day._finished_in(RECORDED)
+    finished = gpu_day.finished_in(RECORDED)
     for name in ("gr-0", "gr-1", "gr-2"):
         other = json.loads(json.dumps(finished[name]))
         other["item"] = "augs"
         other["report"]["config"]["views"]["aug"] = "none"
         other["report"]["rates"]["paper2018"]["top1_loc@0.5"] -= 4
         finished[name.replace("gr", "none")] = other
-    said = gpu_day._claims(finished)
+    said = gpu_day.claims_judged(finished)
     assert said[0].startswith("claim 1: gr over none: +4.00 ±")
     assert said[0].endswith("holds")

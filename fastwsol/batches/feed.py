@@ -57,7 +57,9 @@ StoreKey = tuple[str, int]
 
 
 class Feed:
-    """Makes batches in this process. What is in no store is decoded by DALI."""
+    """Makes batches in this process. What is in no store is decoded by DALI. classes: how many the set has, which mixed
+    labels are shares of.
+    """
 
     def __init__(
         self, autocast: Autocast, threads: int, compiled: bool, stores: dict[StoreKey, Store], classes: int

@@ -112,7 +112,7 @@ def _annotation(tree: Tree, image: _Image, label: int, boxes: ImageBoxes | None)
 def _root(tree: Tree, path: Path) -> str:
     """The folder of the set: the top, or the only folder there, which a zip often has."""
     root = ""
-    while len(inner := tree.folders(root)) == 1 and not _splits_in(tree, root):
+    while len(inner := tree.folders(root)) == 1 and "train" not in _splits_in(tree, root):
         (name,) = inner
         if any(each.lower().endswith(IMAGE_SUFFIXES) for each in tree.names(root)):
             break

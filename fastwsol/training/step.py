@@ -207,10 +207,10 @@ class _ModelAndLoss(nn.Module):
             logits, _ = self.model(inputs) if part == "all" else self.model.tail(inputs.float(), part)
         logits = logits.float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self._label_smoothing)
-        return loss, {"correct": (logits.argmax(1) == largest_share(labels)).sum()}
+        return loss, {"correct": (logits.argmax(1) == _largest_share(labels)).sum()}
 
 
-def largest_share(labels: Tensor) -> Tensor:
+def _largest_share(labels: Tensor) -> Tensor:
     """The class of each image, int64 [N]: its label, or of mixed images, whose labels are shares [N, classes], the one
     with the largest share.
     """

@@ -15,6 +15,7 @@ from acceptance.record import Bound, Check, Finding
 from acceptance.setting import Kept, Network, Setting, full_float32, nothing_waits, opened
 from acceptance.step import losses
 from fastwsol.batches.stream import Batches
+from fastwsol.config import Config
 from fastwsol.host.device import Autocast
 from fastwsol.host.processes import ALONE
 from fastwsol.localizer.mask_training import MaskLoss, MaskTraining
@@ -82,7 +83,7 @@ def masks_after(
     area that it was steered to.
     """
     network = copy.deepcopy(classifier).to(autocast.device)
-    state, training = new_head_state(Network(18, "A").config, network, _classes(setting), autocast, ALONE, 0)
+    state, training = new_head_state(Config(), network, _classes(setting), autocast, ALONE, 0)
     batches = Kept(features.to(autocast.device), labels.to(autocast.device))
     stepper = _stepper(setting, state, training, autocast, mode, batches)
     sample = batches.take()
