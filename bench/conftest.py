@@ -86,11 +86,14 @@ def cores(pytestconfig):
 
 @pytest.fixture(scope="session")
 def shards(pytestconfig, tmp_path_factory):
-    """The set that is measured on: 3,200 generated images of train and 512 of val, or the one of --shards."""
+    """The set that is measured on: 3,200 generated images of train and 512 of val (a quarter of them where nothing is
+    timed), or the one of --shards.
+    """
     folder = pytestconfig.option.shards
     if folder is None:
         folder = tmp_path_factory.mktemp("bench") / "shards"
-        pack(Synthetic(class_count=8, train_count=400, val_count=64), folder)
+        share = 1 if pytestconfig.option.benchmark_only else 4
+        pack(Synthetic(class_count=8, train_count=400 // share, val_count=64 // share), folder)
     try:
         return open_shards(folder)
     except UserError as error:

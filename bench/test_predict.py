@@ -25,6 +25,8 @@ CPU = torch.device("cpu")
 SIZES = [(500, 375), (375, 500), (640, 480), (333, 500), (320, 240), (500, 500), (224, 224), (1024, 683)]
 """Width and height: photographs as ImageNet has them, and a larger one."""
 PHOTOS, ROUNDS = 160, 7
+CHECKED = 48
+"""Photographs where the sides are compared and not timed."""
 TILE = 125
 """Pixels a side that a val image is enlarged to."""
 THRESHOLD = 0.2
@@ -79,8 +81,9 @@ class PlainLoop:
 
 
 @pytest.mark.parametrize(("stem", "image_size"), [("C", 64), pytest.param("C", 224, marks=pytest.mark.long)])
-def test_predict(paired_rounds, shards, cores, tmp_path, stem, image_size):
-    make_photos(tmp_path, shards, PHOTOS)
+def test_predict(paired_rounds, shards, cores, tmp_path, stem, image_size, pytestconfig):
+    timing = pytestconfig.option.benchmark_only
+    make_photos(tmp_path, shards, PHOTOS if timing else CHECKED)
     config, manifest = Config.of(depth=18, stem=stem, image_size=image_size), shards.manifest
     wnids = tuple(each.wnid for each in manifest.classes)
     info = RunInfo(config, shards.folder, shards.digest, wnids, wnids, manifest.mean, manifest.std)
@@ -108,7 +111,7 @@ def test_predict(paired_rounds, shards, cores, tmp_path, stem, image_size):
         near = np.abs(np.array(one.boxes[0][2:6]) - box).max() <= 1
         same += wnids[label] == one.classes[0].wnid and bool(near)
     assert same / len(compared) >= SAME_BOXES
-    timed = paths if image_size == 64 else paths[: PHOTOS // 4]
+    timed = (paths if image_size == 64 else paths[: PHOTOS // 4]) if timing else paths[: len(SIZES)]
     ours, theirs, precision = sides("auto", timed)
     paired_rounds(
         {"ours": Side(ours), "plain loop": Side(theirs)},

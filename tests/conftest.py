@@ -55,21 +55,13 @@ def pytest_configure(config: pytest.Config) -> None:
 WIDTHS = preact_resnet.WIDTHS
 NARROW_WIDTHS = (8, 16, 32, 64)
 """Channels of the network that tests train in this process: an eighth of the real one's, since most of a short training
-is the writing of its checkpoints. Processes that tests start have the real one.
+is the writing of its checkpoints. Processes that start as a user starts them have the real one.
 """
-
-
-@pytest.fixture
-def real_width() -> Iterator[None]:
-    """For a test of the network itself, or of a run that other processes have a part in."""
-    preact_resnet.WIDTHS = WIDTHS
-    yield
-    preact_resnet.WIDTHS = NARROW_WIDTHS
 
 
 @pytest.fixture(scope="module")
 def real_width_in_module() -> Iterator[None]:
-    """The same for all tests of a file, and for its fixtures."""
+    """For all tests and fixtures of a file about the network itself."""
     preact_resnet.WIDTHS = WIDTHS
     yield
     preact_resnet.WIDTHS = NARROW_WIDTHS

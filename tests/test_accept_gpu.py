@@ -26,7 +26,7 @@ from fastwsol.network import preact_resnet
 SCRIPT = Path(accept_gpu.__file__)
 WITHOUT_DALI = ("step", "head", "augment", "rates", "resident")
 WITH_DALI = ("data", "pipeline", "resume", "training", "recipe")
-SLOW = ("rates", "resident", "resume", "recipe")
+SLOW = ("head", "augment", "rates", "resident", "pipeline", "resume", "training", "recipe")
 """Tried with --full alone: they do what other phases and tests do, and time it."""
 
 
@@ -67,8 +67,8 @@ def out(tmp_path_factory, full) -> Path:
     without, with_dali = (
         tuple(phase for phase in phases if full or phase not in SLOW) for phases in (WITHOUT_DALI, WITH_DALI)
     )
-    processes = [dry_run(folder, without, True), dry_run(folder, with_dali, False, "--export-weights")]
-    for process in processes:
+    for phases, block_dali in ((without, True), (with_dali, False)):
+        process = dry_run(folder, phases, block_dali, "--export-weights")
         said, _ = process.communicate()
         assert process.returncode == 0, said
         assert " passed" in said.splitlines()[-1]
@@ -100,7 +100,9 @@ def test_claims_of_the_step_are_tried_and_not_skipped(out):
         assert {row["outcome"] for check, row in rows.items() if name in check} == {"passed"}
 
 
-def test_the_training_that_was_accepted_stands_whole_in_its_record(out):
+def test_the_training_that_was_accepted_stands_whole_in_its_record(out, full):
+    if not full:
+        pytest.skip("trains for a minute; add --full")
     row = checks_in(out, "training")["training"]
     assert row["figures"]["finished"]
     assert json.loads(row["figures"]["files"]["report.json"])["step"] > 0
@@ -110,7 +112,9 @@ def test_the_training_that_was_accepted_stands_whole_in_its_record(out):
     assert sum(tensor.numel() for name, tensor in weights.items() if tensor.ndim > 1) > 11e6
 
 
-def test_a_training_stopped_at_the_deadline_goes_on_in_the_next_call(synthetic_shards, tmp_path):
+def test_a_training_stopped_at_the_deadline_goes_on_in_the_next_call(synthetic_shards, tmp_path, full):
+    if not full:
+        pytest.skip("trains for half a minute, as the phase of that name does; add --full")
     flags = training.default_flags(True)
     flags[flags.index("--epochs") + 1] = "1000"
     shards = open_shards(synthetic_shards)

@@ -5,10 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from few_flags import Flags
 
 import fastwsol.__main__ as listing
 from fastwsol import train
@@ -16,12 +17,6 @@ from fastwsol.host.command_line import parse_flags, run_command, without_folders
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 
 ROOT = Path(__file__).parent.parent
-
-
-@dataclass(frozen=True)
-class Flags:
-    size: int = 3
-    """how large"""
 
 
 @pytest.mark.parametrize(
@@ -37,14 +32,14 @@ class Flags:
 def test_a_mistake_is_one_line_naming_the_flag(arguments, line, encoding):
     """In a subprocess, since the frame around the complaint depends on the terminal's encoding."""
     code = (
-        "from fastwsol.host.command_line import *; from tests.test_command import Flags; import sys;"
+        "from fastwsol.host.command_line import *; from few_flags import Flags; import sys;"
         f"sys.exit(run_command(lambda a: print(parse_flags(Flags, a, 'prog', 'does')), {arguments!r}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        env={"PYTHONIOENCODING": encoding, "PYTHONPATH": "."},
+        env={"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT / "tests")},
     )
     assert done.returncode == 2
     assert line in done.stderr

@@ -1,6 +1,7 @@
 """Several processes: the same batches, gradients and numbers as one, whatever their number; real torchrun, on gloo."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 import world_trial
-from two_processes import two_commands, two_processes
+from faults.test_rank_death import NOBODY, TESTS
+from two_processes import Ended, two_commands, two_processes
 
 from fastwsol import evaluate
 from fastwsol import train as training
@@ -28,11 +30,10 @@ from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.training.step import make_loss, new_state, state_tensors
 
-pytestmark = pytest.mark.usefixtures("real_width_in_module")
-
 CPU = torch.device("cpu")
 STEPS = 12
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "faults.rank", *NOBODY]
+"""The real thing, whose processes train with a narrow network."""
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4, 8])
@@ -80,11 +81,10 @@ def flags(shards: Path, run: Path, *more: str, network: tuple[str, ...] = OURS) 
 
 
 @pytest.fixture(scope="module")
-def run_of_two(shards, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A finished run of two processes under torchrun, and what they said."""
+def run_of_two(shards, tmp_path_factory) -> tuple[Path, Ended]:
+    """A finished run of two processes, and what they said."""
     run = tmp_path_factory.mktemp("two") / "run"
-    command = [*TORCHRUN, "-m", "fastwsol.train", *flags(shards, run, "--step", "auto")]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    process = two_commands(training.main, flags(shards, run, "--step", "auto"))
     assert process.returncode == 0, process.stderr
     return run, process
 
@@ -151,8 +151,9 @@ def test_two_processes_fine_tune_a_backbone_of_timm_as_one_does(shards, tmp_path
 def test_a_run_of_two_processes_goes_on_with_one(shards, tmp_path):
     """Stopped by torchrun's SIGTERM in mid-epoch; the stream goes on where it was, BN over whole batches from there."""
     run = tmp_path / "run"
-    command = [*TORCHRUN, "-m", "fastwsol.train", *flags(shards, run, "--log-steps", "1")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [*TORCHRUN, *flags(shards, run, "--log-steps", "1")]
+    env = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
     for line in process.stdout:
         if line.startswith("step 3/"):
             process.send_signal(signal.SIGTERM)

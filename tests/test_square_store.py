@@ -240,7 +240,6 @@ def test_a_sweep_counts_runs_that_chose_squares_themselves(picture_shards, tmp_p
     assert "--aug none" in said
 
 
-@pytest.mark.usefixtures("real_width")
 def test_two_processes_share_the_squares(picture_shards, tmp_path):
     arguments = ["--shards", picture_shards, "--run-dir", tmp_path / "run", *FEW, *ALONE, "--store", tmp_path / "store"]
     ended = two_commands(train.main, [str(each) for each in arguments])

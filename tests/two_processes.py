@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faults.dying import context
-
-from fastwsol.host.command_line import run_command
+from faults.works import run_small
 
 SECONDS = 300
 """After which they are given up."""
@@ -50,12 +49,8 @@ def two_processes(work: Callable[..., object], *arguments: object) -> Ended:
 
 
 def two_commands(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> Ended:
-    """A command's `main` in both processes."""
-    return two_processes(_run, command, [str(each) for each in arguments])
-
-
-def _run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
-    return run_command(command, arguments)
+    """A command's `main` in both processes, with a narrow network."""
+    return two_processes(run_small, command, [str(each) for each in arguments])
 
 
 def _child(work: Callable[..., object], arguments: tuple[object, ...], rank: int, port: int, folder: Path) -> None:

@@ -1,7 +1,8 @@
 """Commands in processes of their own that die at a chosen place by SIGKILL, so that nothing is tidied, or find no room
 on the disk there.
 
-They are forked from a server that has imported everything and computed nothing, so that a trial costs no imports.
+They are forked from a server that has imported everything and loaded some kernels (`warm`), so that a trial costs
+neither.
 """
 
 import errno
@@ -19,7 +20,10 @@ from fastwsol.training.step_mode import Stepper
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
-    ["faults.works", "fastwsol.evaluate", "fastwsol.predict", "torch._dynamo", "nvidia.dali.fn", "pyarrow.compute"]
+    [
+        *("faults.works", "fastwsol.evaluate", "fastwsol.predict", "torch._dynamo", "nvidia.dali.fn"),
+        *("pyarrow.compute", "faults.warm"),
+    ]
 )
 
 NEVER = 1 << 60

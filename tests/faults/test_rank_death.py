@@ -17,6 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from two_processes import two_commands
+
+from fastwsol import train
 
 from .dying import NEVER, Trial
 from .tally import Tally
@@ -84,11 +87,12 @@ def torchrun(world: int, who: tuple[str, str], flags: list[str], restarts: int =
 def unbroken(tmp_path_factory: pytest.TempPathFactory, synthetic_shards: Path, full: bool) -> dict[int, Path]:
     """The finished run of each number of processes. Shared: read it."""
     folder = tmp_path_factory.mktemp("ranks")
-    worlds = (2, 4) if full else (2,)
-    for world in worlds:
-        process = torchrun(world, NOBODY, training_flags(synthetic_shards, folder / f"{world}"))
+    ended = two_commands(train.main, training_flags(synthetic_shards, folder / "2"))
+    assert ended.returncode == 0, ended.stderr
+    if full:
+        process = torchrun(4, NOBODY, training_flags(synthetic_shards, folder / "4"))
         assert process.status() == 0, str(process)
-    return {world: folder / f"{world}" for world in worlds}
+    return {world: folder / f"{world}" for world in (2, 4)}
 
 
 def starts(run: Path) -> list[int]:
