@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import tyro
 
 from fastwsol.config import flag
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shard_folder import contents, finished_shards
-from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest
+from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, open_shards
 from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, parse_flags, run_command
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.sources import Source
@@ -50,7 +51,7 @@ class PackFlags:
     """how they lie there. imagefolder: a folder for each class; cub: CUB-200-2011 as distributed; wsoleval: the
     metadata files of the WSOL evaluation benchmark"""
     boxes: OptionalPath = None
-    """for imagefolder: the images' boxes, a CSV file name,x0,y0,x1,y1 or COCO's JSON"""
+    """for imagefolder: the images' boxes, a CSV file name,x0,y0,x1,y1[,label][,width,height] or COCO's JSON"""
     val_fraction: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
     """for imagefolder without a val folder: the share of each class that becomes val (default 0.1)"""
     follow_links: bool = False
@@ -80,8 +81,12 @@ def main(arguments: Sequence[str]) -> int:
         behind = "continues behind the last whole shard" if finished_shards(flags.out) else "begins anew"
         raise Interrupted(f"{flags.out}: not finished and not usable yet; the same command {behind}") from None
     _print_summary(manifest, flags.out, time.perf_counter() - start, continued)
-    for note in source.notes if isinstance(source, ImageFolder) else ():
-        print(note)
+    packed = _print_boxes(flags.out)
+    if isinstance(source, ImageFolder):
+        for note in source.notes:
+            print(note)
+        if (used := source.boxes_used or 0) > packed:
+            print(f"{used - packed:,} of the boxes used are of images that were set aside")
     return DONE_WITH_SKIPS if any(split.quarantined for split in manifest.splits.values()) else 0
 
 
@@ -136,6 +141,15 @@ def _print_summary(manifest: Manifest, out: Path, seconds: float, continued: boo
     print(f"train pixels (R, G, B of 255): mean {mean}; std {std}")
     if aside:
         print(f"{images:,} packed and {aside:,} set aside, {images + aside:,} in all; see {out / QUARANTINE_NAME}")
+
+
+def _print_boxes(out: Path) -> int:
+    """Say how many images have boxes, and return the number of boxes."""
+    splits = open_shards(out, verify=False).splits.values()
+    images, with_boxes = sum(map(len, splits)), sum(int((np.diff(each.box_offsets) > 0).sum()) for each in splits)
+    boxes = sum(len(each.boxes) for each in splits)
+    print(f"{with_boxes:,} of {images:,} images have boxes, {boxes:,} in all" if boxes else "no image has a box")
+    return boxes
 
 
 if __name__ == "__main__":

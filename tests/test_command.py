@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from few_flags import Flags
 
 import fastwsol.__main__ as listing

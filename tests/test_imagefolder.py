@@ -154,7 +154,7 @@ def coco(images: list[str], annotations: list[dict]) -> dict:
     return {
         "images": [{"id": 10 + k, "file_name": name} for k, name in enumerate(images)],
         "annotations": annotations,
-        "categories": [{"id": 1, "name": "bird"}, {"id": 2, "name": "cat"}, {"id": 3, "name": "thing"}],
+        "categories": [{"id": k, "name": name} for k, name in enumerate(("bird", "cat", "thing", "dog"), 1)],
     }
 
 
@@ -164,13 +164,13 @@ def test_boxes_come_from_coco_but_crowds_and_those_of_another_class(with_val: Pa
         {"image_id": 10, "bbox": [1, 2, 10, 20], "category_id": 1},
         {"image_id": 10, "bbox": [5, 5, 5, 5], "category_id": 2},  # a cat in a bird's image
         {"image_id": 10, "bbox": [0, 0, 3, 3], "category_id": 3},
-        {"image_id": 11, "bbox": [0.5, 0, 3, 3]},
-        {"image_id": 11, "bbox": [0, 0, 30, 30], "iscrowd": 1},
+        {"image_id": 11, "bbox": [0.5, 0, 3, 3], "category_id": 4},
+        {"image_id": 11, "bbox": [0, 0, 30, 30], "category_id": 4, "iscrowd": 1},
     ]
     file.write_text(json.dumps(coco(["bird_0.jpg", "val/dog/deep/dog_50.jpg"], annotations)))
     pack(ImageFolder(with_val, boxes=file), tmp_path / "shards")
     splits = open_shards(tmp_path / "shards").splits
-    assert boxes_of(splits["train"]) == {"train/bird/bird_0.jpg": [[1, 2, 11, 22], [0, 0, 3, 3]]}
+    assert boxes_of(splits["train"]) == {"train/bird/bird_0.jpg": [[1, 2, 11, 22]]}
     assert boxes_of(splits["val"]) == {"val/dog/deep/dog_50.jpg": [[0.5, 0, 3.5, 3]]}
 
 
@@ -304,12 +304,24 @@ def test_bad_lines_of_csv_are_named(photos: Path, content: str, words: str, caps
         ('{"images": [3], "annotations": []}', "not COCO's JSON"),
         (json.dumps(coco(["bird_0.jpg"], [{"image_id": 10}])), "annotation 0: has no image_id or no bbox"),
         (json.dumps(coco([], [{"image_id": 7, "bbox": [0, 0, 1, 1], "id": 3}])), "annotation 0 (id 3): image_id 7"),
-        (json.dumps(coco(["bird_0.jpg"], [{"image_id": 10, "bbox": [0, 0, 1]}])), "is not x, y, width, height"),
-        (json.dumps(coco(["bird_0.jpg"], [{"image_id": 10, "bbox": [0, 0, 0, 1]}])), "or is empty"),
-        (json.dumps(coco(["bird_0.jpg"], [{"image_id": 10, "bbox": [0, 0, int("9" * 400), 1]}])), "are not four"),
-        (json.dumps(coco(["bird_0.jpg"], [{"image_id": 10, "bbox": [0] * 4, "category_id": []}])), "category_id is no"),
+        (
+            json.dumps(coco(["bird_0.jpg"], [{"image_id": 10, "bbox": [0, 0, 1], "category_id": 1}])),
+            "is not x, y, width",
+        ),
+        (json.dumps(coco(["bird_0.jpg"], [{"image_id": 10, "bbox": [5, 5, 0, 1], "category_id": 1}])), "or is empty"),
+        (
+            json.dumps(coco(["bird_0.jpg"], [{"image_id": 10, "bbox": [0, 0, int("9" * 400), 1], "category_id": 1}])),
+            "four",
+        ),
+        (
+            json.dumps(coco(["bird_0.jpg"], [{"image_id": 10, "bbox": [0] * 4, "category_id": []}])),
+            "category_id [] is none of",
+        ),
         ('{"images": [], "annotations": [], "info": ' + "9" * 5000 + "}", "not COCO's JSON"),
-        (json.dumps(coco(["nope.jpg"], [{"image_id": 10, "bbox": [0, 0, 1, 1]}])), "'nope.jpg' is no image"),
+        (
+            json.dumps(coco(["nope.jpg"], [{"image_id": 10, "bbox": [0, 0, 1, 1], "category_id": 1}])),
+            "'nope.jpg' is no",
+        ),
     ],
 )
 def test_bad_annotations_of_coco_are_named(photos: Path, content: str, words: str, capsys) -> None:

@@ -286,8 +286,12 @@ def _fault(record: Record, facts: ImageFacts | str | None) -> Fault | None:
         return Fault(record.name, f"bad image, {facts}", _PUT_WHOLE)
     width, height = facts.width, facts.height
     if record.size is not None and record.size != (width, height):
-        reason = f"the image has {width}x{height} pixels, and its annotation says {record.size[0]}x{record.size[1]}"
-        return Fault(record.name, reason, "correct the size, or put the image back that belongs there")
+        turned = " once it is turned as its EXIF says" if facts.upright is not None else ""
+        said = f"its annotation says {record.size[0]}x{record.size[1]}"
+        reason = f"the image has {width}x{height} pixels{turned}, and {said}"
+        return Fault(
+            record.name, reason, "bring boxes and size to its pixels, or put the image back that belongs there"
+        )
     for x0, y0, x1, y1 in record.boxes.tolist():
         inside = -_OVERHANG <= x0 < min(x1, width) and -_OVERHANG <= y0 < min(y1, height)
         if not (inside and 0 < x1 <= width + _OVERHANG and 0 < y1 <= height + _OVERHANG):

@@ -17,7 +17,7 @@ from fastwsol.draws import val_ids
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class
 from fastwsol.sources.annotated import IMAGE_SUFFIXES, AnnotatedImages, Annotation, first_classes, images_below
-from fastwsol.sources.boxes_file import ImageBoxes, read_boxes
+from fastwsol.sources.boxes_file import FileBoxes, ImageBoxes, read_boxes
 from fastwsol.sources.tree import Folder, Tree, Zip
 
 SPLITS = ("train", "val")
@@ -35,7 +35,8 @@ class _Image:
 
 
 class ImageFolder(AnnotatedImages):
-    """A `Source` over class folders. `notes`: what was passed over, in sentences.
+    """A `Source` over class folders. `notes`: what was passed over, in sentences; `boxes_used`: of a file of boxes, and
+    None without one.
 
     boxes: a file as `boxes_file` describes it; val_fraction: the share of each class that becomes val (default
     `VAL_FRACTION`) where the source has none; class_count keeps the first classes; follow_links: also those that lead
@@ -77,14 +78,19 @@ class ImageFolder(AnnotatedImages):
             listed = _draw_val(listed["train"], names, VAL_FRACTION if val_fraction is None else val_fraction)
         elif val_fraction is not None:
             raise UserError(f"--val-fraction {val_fraction}: {path} has a val folder of its own; leave the flag out")
-        boxes_of = {}
+        labels = {name: label for label, name in enumerate(names)}
+        of_file = FileBoxes()
         if boxes is not None:
             class_of = {each.path: each.class_name for of_split in listed.values() for each in of_split}
-            boxes_of = read_boxes(boxes, class_of.keys(), class_of, set(names))
-        labels = {name: label for label, name in enumerate(names)}
+            of_file = read_boxes(boxes, class_of.keys(), class_of, labels)
+            beyond = {path for path, name in class_of.items() if labels[name] >= len(classes)}
+            of_file.leave_aside(beyond, f"of classes beyond --classes {class_count}")
+            _refuse_unused(of_file, boxes)
+            self.notes.append(f"{boxes}: {of_file.account()}")
+        self.boxes_used = None if boxes is None else of_file.used
         annotations = {
             split: [
-                _annotation(tree, each, labels[each.class_name], boxes_of.get(each.path))
+                _annotation(tree, each, labels[each.class_name], of_file.of_image.get(each.path))
                 for each in of_split
                 if labels[each.class_name] < len(classes)
             ]
@@ -106,7 +112,13 @@ def holds_class_folders(identity: str) -> bool:
 def _annotation(tree: Tree, image: _Image, label: int, boxes: ImageBoxes | None) -> Annotation:
     if boxes is None:
         return Annotation(image.path, label, (), tree.where(image.path), image.stamp)
-    return Annotation(image.path, label, tuple(boxes.boxes), boxes.origin, image.stamp)
+    return Annotation(image.path, label, tuple(boxes.boxes), boxes.origin, image.stamp, size=boxes.size)
+
+
+def _refuse_unused(boxes: FileBoxes, file: Path) -> None:
+    if not boxes.used:
+        why = f"no box is used: {boxes.account()}" if boxes.aside else "it holds no box"
+        raise UserError(f"--boxes {file}: {why}; give boxes of this set's images and classes, or leave the flag out")
 
 
 def _root(tree: Tree, path: Path) -> str:

@@ -46,7 +46,7 @@ def read(text: str, name: str) -> dict[str, list[tuple[float, ...]]] | str:
             found = read_boxes(file, PATHS, CLASS_OF, ("cat", "dog"))
         except UserError as error:
             return str(error)
-        return {path: [tuple(map(float, box)) for box in each.boxes] for path, each in found.items()}
+        return {path: [tuple(map(float, box)) for box in each.boxes] for path, each in found.of_image.items()}
 
 
 def is_box(values: tuple[str, ...]) -> bool:
@@ -54,6 +54,11 @@ def is_box(values: tuple[str, ...]) -> bool:
         return all(math.isfinite(float(value)) for value in values)
     except ValueError:
         return False
+
+
+def is_share(values: tuple[str, ...]) -> bool:
+    """Whether a box lies between 0 and 1."""
+    return all(0 <= float(value) <= 1 for value in values)
 
 
 def test_csv(tally: Tally, full: bool) -> None:
@@ -68,7 +73,7 @@ def test_csv(tally: Tally, full: bool) -> None:
         found = read(text, "boxes.csv")
         rows = [(name, box) for name, box in rows if any(box)]
         lines = text.split("\n")
-        bad = next((box for _, box in rows if not is_box(box)), None)
+        bad = next((box for _, box in rows if not is_box(box) or is_share(box)), None)
         if bad is not None:
             line = next(k for k, each in enumerate(lines, 1) if each.endswith("," + ",".join(bad)))
             count(text, isinstance(found, str) and f"line {line}" in found)

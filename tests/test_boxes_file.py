@@ -1,0 +1,308 @@
+"""Files of boxes that are meant for other images or classes: refused by their place, or left aside and counted."""
+
+import copy
+import json
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import noise_jpeg
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fastwsol import pack as pack_command
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import open_shards
+from fastwsol.host.command_line import run_command
+from fastwsol.host.errors import UserError
+from fastwsol.sources.imagefolder import ImageFolder
+
+WIDTH, HEIGHT = 96, 80
+CLASSES = ("café", "dog")
+NAMES = [f"{name}/{name}{k}.jpg" for name in CLASSES for k in range(3)]
+BOX = [30, 20, 40, 30]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three images of each class. Shared: read them."""
+    root = tmp_path_factory.mktemp("boxes") / "photos"
+    for k, name in enumerate(NAMES):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(noise_jpeg(k, size=(WIDTH, HEIGHT)))
+    return root
+
+
+def good() -> dict[str, Any]:
+    """A box an image."""
+    return {
+        "images": [{"id": k, "file_name": name, "width": WIDTH, "height": HEIGHT} for k, name in enumerate(NAMES)],
+        "annotations": [{"id": k, "image_id": k, "category_id": 1 + k // 3, "bbox": [*BOX]} for k in range(len(NAMES))],
+        "categories": [{"id": 1 + k, "name": name} for k, name in enumerate(CLASSES)],
+    }
+
+
+def set_all(content: dict, part: str, **values: Callable[[dict], Any]) -> None:
+    for each in content[part]:
+        each.update({name: value(each) for name, value in values.items()})
+
+
+def drawn_on_small_copies(content: dict) -> None:
+    set_all(content, "images", width=lambda _: WIDTH // 2, height=lambda _: HEIGHT // 2)
+    set_all(content, "annotations", bbox=lambda each: [value / 2 for value in each["bbox"]])
+
+
+def in_shares(content: dict) -> None:
+    set_all(
+        content,
+        "annotations",
+        bbox=lambda each: [value / side for value, side in zip(each["bbox"], (WIDTH, HEIGHT) * 2, strict=True)],
+    )
+
+
+def ids_of_two_files(content: dict) -> None:
+    set_all(content, "images", id=lambda each: each["id"] % 4)
+
+
+def categories_from_zero(content: dict) -> None:
+    set_all(content, "annotations", category_id=lambda each: each["category_id"] - 1)
+
+
+def sizes_that_disagree(content: dict) -> None:
+    content["images"].append({"id": 77, "file_name": NAMES[0], "width": 10, "height": 10})
+    content["annotations"].append({"image_id": 77, "category_id": 1, "bbox": BOX})
+
+
+def without_category(content: dict) -> None:
+    del content["annotations"][3]["category_id"]
+
+
+def one_category_for_all(content: dict) -> None:
+    content["categories"] = [{"id": 1, "name": "object"}, {"id": 2, "name": "object"}]
+
+
+REFUSED: list[tuple[Callable[[dict], object], str]] = [
+    (drawn_on_small_copies, "the image has 96x80 pixels, and its annotation says 48x40 (FILE annotation "),
+    (in_shares, "FILE annotation 0 (id 0): edges (0.3125, 0.25, 0.729167, 0.625) lie between 0 and 1, as shares"),
+    (ids_of_two_files, "FILE image 4: its id 0 is another's too"),
+    (
+        categories_from_zero,
+        "FILE annotation 0 (id 0): category_id 0 is none of the file's categories (1, 2); count both",
+    ),
+    (sizes_that_disagree, "has two sizes, (96, 80) and (10, 10)"),
+    (without_category, "FILE annotation 3 (id 3): has no category_id, and the file lists categories"),
+    (one_category_for_all, "no box is used: 6 boxes, 0 used, 6 left aside (6 of no class of the set); give boxes of"),
+    (lambda content: content["annotations"].clear(), "--boxes FILE: it holds no box; give boxes of this set's"),
+    (lambda content: content["categories"][1].update(id=1), "FILE category 1: its id 1 is another's too"),
+    (lambda content: content["categories"][1].update(name="Dog"), "'Dog' is the class 'dog' but for case or Unicode"),
+    (
+        lambda content: content["categories"][0].update(name=unicodedata.normalize("NFD", "café")),
+        "is the class 'café' but for case or Unicode form; write both alike",
+    ),
+    (lambda content: content["images"][4].update(file_name="dog/DOG1.JPG"), "'dog/DOG1.JPG' is 'dog/dog1.jpg' but for"),
+    (lambda content: content["images"][2].update(width=0), "FILE image 2: [0, 80] are no width and height in pixels"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "words"), REFUSED)
+def test_a_file_for_other_images_is_refused(
+    photos: Path, tmp_path: Path, spoil: Callable[[dict], object], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, file = good(), tmp_path / "boxes.json"
+    spoil(content)
+    file.write_text(json.dumps(content))
+    assert packed_by_command(photos, file, tmp_path / "out") == 2
+    assert words.replace("FILE", str(file)) in capsys.readouterr().err
+
+
+def packed_by_command(photos: Path, file: Path, out: Path, *more: str) -> int:
+    flags = ["--layout", "imagefolder", "--source", photos, "--boxes", file, "--out", out, *more]
+    return run_command(pack_command.main, [str(each) for each in flags])
+
+
+def test_what_is_left_aside_is_counted_and_the_rest_adds_up(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, file = good(), tmp_path / "boxes.json"
+    content["categories"].append({"id": 3, "name": "person"})
+    content["annotations"] += [
+        {"image_id": 0, "category_id": 3, "bbox": [0, 0, 10, 10]},
+        {"image_id": 1, "category_id": 3, "bbox": [0, 0, 10, 10]},
+        {"image_id": 0, "category_id": 2, "bbox": [0, 0, 10, 10]},
+        {"image_id": 5, "category_id": 2, "bbox": [0, 0, 10, 10], "iscrowd": 1},
+    ]
+    file.write_text(json.dumps(content))
+    assert packed_by_command(photos, file, tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    assert "6 of 6 images have boxes, 6 in all" in said
+    aside = "2 of no class of the set, 1 of another class than their image's, 1 crowds"
+    assert f"{file}: 10 boxes, 6 used, 4 left aside ({aside})" in said
+    assert boxes_in(tmp_path / "out") == {name: [[30, 20, 70, 50]] for name in NAMES}
+
+
+def test_boxes_of_classes_and_images_that_are_not_packed_are_counted(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "boxes.json"
+    file.write_text(json.dumps(good()))
+    spoilt = shutil.copytree(photos, tmp_path / "photos")
+    (spoilt / NAMES[0]).write_bytes(b"no image")
+    assert packed_by_command(spoilt, file, tmp_path / "out", "--classes", "1", "--quarantine") == 3
+    said = capsys.readouterr().out
+    assert "2 of 2 images have boxes, 2 in all" in said
+    assert "6 boxes, 3 used, 3 left aside (3 of classes beyond --classes 1)" in said
+    assert "1 of the boxes used are of images that were set aside" in said
+
+
+def test_csv_tells_label_and_size_too(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As our own files of boxes do."""
+    file = tmp_path / "boxes.csv"
+    head = "name,width,height,x0,y0,x1,y1,label,score\n"
+    file.write_text(f"{head}dog0.jpg,96,80,30,20,70,50,dog,1\ndog1.jpg,96,80,1,2,30,40,café,1\ndog2.jpg,96,80,,,,,,\n")
+    assert packed_by_command(photos, file, tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    assert "1 of 6 images have boxes, 1 in all" in said
+    assert (
+        "2 boxes, 1 used, 1 left aside (1 of another class than their image's); 1 lines without edges; columns passed "
+        "over: score" in said
+    )
+    file.write_text(f"{head}dog0.jpg,48,40,15,10,35,25,dog,1\n")
+    assert packed_by_command(photos, file, tmp_path / "other") == 2
+    assert "the image has 96x80 pixels, and its annotation says 48x40" in capsys.readouterr().err
+    file.write_text(f"{head}dog0.jpg,96,80,.1,.2,.5,1,dog,1\n")
+    assert packed_by_command(photos, file, tmp_path / "other") == 2
+    assert "boxes.csv line 2: edges (0.1, 0.2, 0.5, 1) lie between 0 and 1" in capsys.readouterr().err
+
+
+def test_a_size_before_turning_is_told_as_such(photos: Path, tmp_path: Path) -> None:
+    """An image that lies on its side, whose boxes were drawn on it as it lies."""
+    from test_imagefolder import turned_jpeg
+
+    turned = shutil.copytree(photos, tmp_path / "photos")
+    (turned / NAMES[0]).write_bytes(turned_jpeg(6, np.zeros((HEIGHT, WIDTH, 3), np.uint8)))
+    file = tmp_path / "boxes.json"
+    file.write_text(json.dumps(good()))
+    with pytest.raises(
+        UserError, match="has 80x96 pixels once it is turned as its EXIF says, and its annotation says 9"
+    ):
+        pack(ImageFolder(turned, file), tmp_path / "out")
+
+
+def boxes_in(shards: Path) -> dict[str, list[list[float]]]:
+    found = {}
+    for split in open_shards(shards).splits.values():
+        for k, name in enumerate(split.names(range(len(split)))):
+            found[name] = split.boxes[split.box_offsets[k] : split.box_offsets[k + 1]].tolist()
+    return found
+
+
+# Any structure
+
+boxes = st.tuples(st.integers(0, 60), st.integers(0, 50), st.integers(2, 30), st.integers(2, 30)).map(list)
+annotations = st.fixed_dictionaries(
+    {
+        "image_id": st.integers(0, 5),
+        "category_id": st.integers(1, 3),
+        "bbox": boxes,
+        "iscrowd": st.sampled_from([0, 0, 1]),
+    }
+)
+
+
+def forms(text: str) -> st.SearchStrategy[str]:
+    return st.sampled_from([text.upper(), text.title(), f"{text} ", unicodedata.normalize("NFD", text), "other", text])
+
+
+KEYS = {
+    "images": ("id", "file_name", "width", "height"),
+    "annotations": ("image_id", "category_id", "bbox"),
+    "categories": ("id", "name"),
+}
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> Callable[[dict], None]:
+    """One fault of the kinds that files are seen to have, somewhere in the file."""
+    part, keys = draw(st.sampled_from([*KEYS.items()]))
+    key = draw(st.sampled_from(keys))
+    at, number = draw(st.integers(0, 5)), draw(st.integers(-1, 7))
+    scale = draw(st.sampled_from([0.5, 1 / 96, 1 / 2000, 2]))
+    name, category = draw(forms(NAMES[at])), draw(forms(CLASSES[at % 2]))
+    everywhere = draw(st.booleans())
+
+    def change(content: dict) -> None:
+        entries = content[part]
+        for entry in entries if everywhere else [entries[at % len(entries)]] if entries else []:
+            old = entry[key]
+            if key == "bbox":
+                entry[key] = [value * scale for value in old]
+            elif key in ("width", "height"):
+                entry[key] = int(old * 2 * scale) or None
+            elif key in ("file_name", "name"):
+                entry[key] = name if key == "file_name" else category
+            else:
+                entry[key] = old + number if everywhere else number
+
+    return change
+
+
+def test_no_fault_of_structure_changes_a_box_in_silence(photos: Path, full: bool) -> None:
+    """What is packed of an image are the boxes that the file, as it stands, has for its class in its pixels; and the
+    counts add up. Else it is refused, with the file's name.
+    """
+
+    seen = {"refused": 0, "packed": 0}
+
+    @settings(
+        max_examples=3000 if full else 120,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(annotations, max_size=8), st.lists(changes(), max_size=2))
+    def check(drawn: list[dict], faults: list[Callable[[dict], None]]) -> None:
+        content = good()
+        content["categories"].append({"id": 3, "name": "person"})
+        content["annotations"] = copy.deepcopy(drawn)
+        for fault in faults:
+            fault(content)
+        with tempfile.TemporaryDirectory() as folder:
+            file, out = Path(folder) / "boxes.json", Path(folder) / "out"
+            file.write_text(json.dumps(content))
+            complaint = None
+            try:
+                source = ImageFolder(photos, file)
+                pack(source, out)
+            except UserError as error:
+                complaint = str(error)
+            seen["refused" if complaint else "packed"] += 1
+            if complaint:
+                assert "boxes.json" in complaint
+                return
+            packed = boxes_in(out)
+        names = {each["id"]: each["file_name"] for each in content["images"]}
+        kinds = {each["id"]: each["name"] for each in content["categories"]}
+        expected: dict[str, list[list[float]]] = {name: [] for name in NAMES}
+        for each in content["annotations"]:
+            name = names[each["image_id"]]
+            if kinds[each["category_id"]] == name.partition("/")[0] and not each["iscrowd"]:
+                x, y, width, height = each["bbox"]
+                ends = np.float32([x, y, x + width, y + height]).clip(0, np.float32([WIDTH, HEIGHT] * 2))
+                expected[name].append(ends.tolist())
+        assert packed == expected
+        (account,) = (note for note in source.notes if note.startswith(str(file)))
+        used = sum(map(len, packed.values()))
+        aside = len(content["annotations"]) - used
+        assert f"{used + aside:,} boxes, {used:,} used" in account
+        assert (f"{aside:,} left aside" in account) == bool(aside)
+        for each in content["images"]:
+            assert (each["width"], each["height"]) in ((WIDTH, HEIGHT), (None, None)) or not packed[each["file_name"]]
+
+    check()
+    assert min(seen.values()) > 20, seen
