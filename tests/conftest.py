@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--bad-inputs-table", type=Path, metavar="FILE", help="write what the commands said to bad inputs, as markdown"
     )
+    parser.addoption("--odd-images-table", type=Path, metavar="FILE", help="write how odd images fared, as markdown")
     parser.addoption("--full", action="store_true", help="inject the full number of faults in tests/faults: hours")
     parser.addoption("--golden-because", metavar="TEXT", help="write tests/golden anew, for this reason")
     parser.addoption("--faults-table", type=Path, metavar="FILE", help="write the counts of tests/faults, as markdown")

@@ -242,7 +242,7 @@ def changes(draw: st.DrawFn) -> Callable[[dict], None]:
             if key == "bbox":
                 entry[key] = [value * scale for value in old]
             elif key in ("width", "height"):
-                entry[key] = int(old * 2 * scale) or None
+                entry[key] = int((old or WIDTH) * 2 * scale) or None
             elif key in ("file_name", "name"):
                 entry[key] = name if key == "file_name" else category
             else:

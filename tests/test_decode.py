@@ -131,6 +131,13 @@ def webp_of(width: int, height: int) -> bytes:
     return b"RIFF\0\0\0\0WEBPVP8L\0\0\0\0/" + struct.pack("<I", (width - 1) | (height - 1) << 14) + bytes(100)
 
 
+def of_many_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan stands there again and again."""
+    image = encoded("JPEG", progressive=True)
+    last = image.rindex(b"\xff\xda")
+    return image[:last] + image[last:-2] * count + image[-2:]
+
+
 SIZES = ((12_000, 12_000), (7, 64), (64, MIN_SIDE - 1), (MAX_SIDE + 1, 64), (64, MAX_SIDE + 1))
 # A WEBP cannot say that it has more than 16,384 pixels a side.
 MAKES = [(make, size) for make in (png_of, jpeg_of, bmp_of) for size in SIZES] + [(webp_of, size) for size in SIZES[:3]]
@@ -166,7 +173,6 @@ def test_the_largest_image_allowed_fits_into_a_shard() -> None:
         (animated("WEBP"), "an animated WEBP"),
         (animated("GIF"), r"no JPEG, PNG, BMP or WEBP \(a GIF\)"),
         (encoded("TIFF"), r"\(a TIFF\)"),
-        (encoded("PNG", "I;16"), "a PNG with more than 8 bits a channel"),
         (b"<!DOCTYPE html><title>404</title>", "an HTML page"),
         (b"\n<HTML>", "an HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
@@ -174,7 +180,7 @@ def test_the_largest_image_allowed_fits_into_a_shard() -> None:
         (b"Not Found\r\n", "text"),
         (bytes(5000), "nothing but zeros"),
         (b"\xde\xad\xbe\xef" * 9, "its first bytes are de ad be ef"),
-        (encoded("JPEG", progressive=True).replace(b"\xff\xda", b"\xff\xda" * 60), "more than 100 scans"),
+        (of_many_scans(101), "more than 100 scans"),
     ],
 )
 def test_the_reason_says_what_it_is_instead(image: bytes, reason: str) -> None:

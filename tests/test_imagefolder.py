@@ -217,7 +217,7 @@ def test_an_image_is_packed_upright(with_val: Path, tmp_path: Path, form: str, o
     packed = np.asarray(Image.open(io.BytesIO(split.image(k)))).astype(int)
     expected = {1: pixels, 3: pixels[::-1], 6: np.rot90(pixels, -1), 8: np.rot90(pixels)}[orientation]
     assert np.abs(packed - expected).max() <= 3
-    assert ("1 images were turned" in capsys.readouterr().out) == (orientation != 1)
+    assert ("1 images are packed upright" in capsys.readouterr().out) == (orientation != 1)
 
 
 # Packing

@@ -19,7 +19,7 @@ from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.files import sole_worker, write_json
 from fastwsol.host.ticker import Ticker
 from fastwsol.sources import Fault, Record, Source
-from fastwsol.sources.decode import ImageFacts, judge_images
+from fastwsol.sources.decode import TURNED, ImageFacts, judge_images
 
 # Records handed to a thread at once: enough that the hand-over (some 0.1 ms) does not show, and bounded in bytes so
 # that memory is, too.
@@ -102,7 +102,8 @@ class _Packing:
         self._max_shard_bytes, self._quarantine = max_shard_bytes, quarantine
         self._rows: deque[tuple[int, ImageFacts]] = deque()  # by their index in the split
         self._set_aside: deque[tuple[int, Quarantined]] = deque()
-        self._turned = self._cut = 0
+        self._changed: Counter[str] = Counter()  # images, by how they were packed otherwise than they came
+        self._cut = 0
 
     def run(self, workers: int) -> Manifest:
         """Write what is missing of every split, the quarantine's list, and the manifest last."""
@@ -135,8 +136,8 @@ class _Packing:
         manifest = Manifest(self._source.identity, self._source.classes, splits, moments.mean(), moments.std())
         write_manifest(self._out, manifest)
         self._journal.remove()
-        if self._turned:
-            print(f"{self._turned:,} images were turned as their EXIF says, and are packed upright, encoded anew")
+        for how, count in self._changed.items():
+            print(f"{count:,} images are packed {how}")
         if self._cut:
             print(
                 f"{self._cut:,} boxes reached up to {_OVERHANG:g} pixels outside their image, and were cut at its edge"
@@ -169,7 +170,8 @@ class _Packing:
                 assert isinstance(facts, ImageFacts)
                 self._rows.append((index, facts))
                 packed = _as_packed(record, facts)
-                self._turned += facts.upright is not None
+                if facts.instead is not None:
+                    self._changed[facts.how] += 1
                 self._cut += _boxes_cut(record, packed)
                 yield Row(packed, facts.width, facts.height)
             elif self._quarantine:
@@ -286,7 +288,7 @@ def _fault(record: Record, facts: ImageFacts | str | None) -> Fault | None:
         return Fault(record.name, f"bad image, {facts}", _PUT_WHOLE)
     width, height = facts.width, facts.height
     if record.size is not None and record.size != (width, height):
-        turned = " once it is turned as its EXIF says" if facts.upright is not None else ""
+        turned = " once it is turned as its EXIF says" if facts.how == TURNED else ""
         said = f"its annotation says {record.size[0]}x{record.size[1]}"
         reason = f"the image has {width}x{height} pixels{turned}, and {said}"
         return Fault(
@@ -302,9 +304,9 @@ def _fault(record: Record, facts: ImageFacts | str | None) -> Fault | None:
 
 
 def _as_packed(record: Record, facts: ImageFacts) -> Record:
-    """The record with its image upright and its boxes cut at the image's edges."""
+    """The record with its image in a form for all decoders, upright, and its boxes cut at the image's edges."""
     most = np.array([facts.width, facts.height, facts.width, facts.height], np.float32)
-    image = record.image if facts.upright is None else facts.upright
+    image = record.image if facts.instead is None else facts.instead
     return replace(record, image=image, boxes=record.boxes.clip(0, most))
 
 

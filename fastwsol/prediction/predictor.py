@@ -40,7 +40,7 @@ from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weig
 from fastwsol.network.networks import build_network
 from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, statistics_of_timm
 from fastwsol.prediction.components import Components, WhichBoxes, boxes_of_maps
-from fastwsol.prediction.user_images import NamedImage, as_pixels, as_rgb, decode_upright, image_file, in_chunks
+from fastwsol.prediction.user_images import NamedImage, as_pixels, decode_upright, image_file, in_chunks, upright_rgb
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
 
@@ -468,7 +468,7 @@ def _named(image: ImageLike, number: int) -> NamedImage:
     if isinstance(image, bytes):
         return NamedImage(str(number), lambda: decode_upright(image))
     if isinstance(image, Image.Image):
-        return NamedImage(str(number), lambda: as_rgb(image))
+        return NamedImage(str(number), lambda: upright_rgb(image))
     if isinstance(image, np.ndarray):
         return NamedImage(str(number), lambda: as_pixels(image))
     raise TypeError(f"image {number} is of type {type(image).__name__}; give paths, bytes, Pillow images or arrays")

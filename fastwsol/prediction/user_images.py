@@ -15,12 +15,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources.annotated import IMAGE_SUFFIXES, NO_TEXT, images_below, is_text
-from fastwsol.sources.decode import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, decode
-from fastwsol.sources.orientation import orientation, turned
+from fastwsol.sources.decode import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, as_rgb, decode
+from fastwsol.sources.jpeg_markers import JPEG_START
+from fastwsol.sources.orientation import PROFILES, orientation, turned
+from fastwsol.sources.png_chunks import PNG_START, without_texts
 from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
 
 _FORMATS = ("PNG", "BMP", "WEBP", "GIF", "TIFF")
-_JPEG_START = b"\xff\xd8\xff"
 
 
 @dataclass(frozen=True)
@@ -99,15 +100,17 @@ def decode_upright(image: bytes) -> NDArray[np.uint8]:
     """The pixels of an encoded image, uint8 [H, W, 3], as a viewer shows them. Raises ValueError with the reason when
     it is bad.
     """
-    if image.startswith(_JPEG_START):
-        pixels, how = decode(image), orientation(image)
+    if image.startswith(JPEG_START):
+        pixels, how = decode(image, min_side=1), orientation(image)
         return pixels if how == 1 else turned(pixels, how)
+    if image.startswith(PNG_START):
+        image = without_texts(image, keep=PROFILES)
     try:
         with Image.open(io.BytesIO(image), formats=_FORMATS) as opened:
             width, height = opened.size
             if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
                 raise ValueError(f"{width:,}x{height:,} pixels, more than the {MAX_PIXELS:,} allowed")
-            return as_rgb(opened)
+            return upright_rgb(opened)
     except MemoryError:
         raise
     except UnidentifiedImageError:
@@ -118,18 +121,9 @@ def decode_upright(image: bytes) -> NDArray[np.uint8]:
         raise ValueError(reason if isinstance(error, ValueError) else f"damaged: {reason}") from None
 
 
-def as_rgb(image: Image.Image) -> NDArray[np.uint8]:
+def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """A Pillow image's first frame, upright, as uint8 [H, W, 3]. Raises ValueError for pixels without a range."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits, whatever they are held in
-        levels = np.asarray(image).astype(np.int64)
-        if levels.min() < 0 or levels.max() > 0xFFFF:
-            raise ValueError("more than 16 bits a channel; convert it to 8 or 16")
-        return np.repeat(((levels + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
-    if image.mode == "F":
-        raise ValueError("pixels in floating point have no known range; convert it to 8 or 16 bits")
-    image.info.pop("transparency", None)  # dropped in any case, but for a palette not without a warning
-    return np.asarray(image.convert("RGB"))
+    return as_rgb(ImageOps.exif_transpose(image))
 
 
 def as_pixels(array: NDArray) -> NDArray[np.uint8]:

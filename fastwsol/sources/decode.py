@@ -2,7 +2,8 @@
 
 Images that a decoder repairs in silence are refused here: training sees each image hundreds of times, and a decoder
 there fills in missing or damaged data without a word. (A JPEG has no checksum, so damage that still reads as pixels
-remains.) Size limits are held against the header, before any pixel is decoded.
+remains.) Size limits are held against the header, before any pixel is decoded. Where decoders make different pixels of
+a healthy image, it is packed in a form of which all make the same.
 """
 
 import io
@@ -15,7 +16,9 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from fastwsol.sources.jpeg_markers import JPEG_START, JpegFacts, read_markers
 from fastwsol.sources.orientation import orientation, turned
+from fastwsol.sources.png_chunks import PNG_START, without_texts
 from kernels.compiling import njit
 
 MAX_IMAGE_BYTES = 32 * 2**20
@@ -26,17 +29,15 @@ MAX_PIXELS = 64 * 2**20
 """Most pixels of an image: 192 MiB once decoded, in each decoding thread."""
 MIN_SIDE = 8
 """Fewest pixels a side, a JPEG block: what is smaller is a placeholder."""
-_MAX_SCANS = 100
-"""Most passes of a progressive JPEG. Encoders write some ten; each costs a pass over all coefficients."""
 
 _JPEG_QUALITY = 95
-
-_JPEG_START = b"\xff\xd8\xff"
-_JPEG_END = b"\xff\xd9"
 _PNG_END = b"IEND\xaeB`\x82"
-_JPEG_SCAN = b"\xff\xda"
-# Start-of-frame markers; C4, C8 and CC lie among them and are not.
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+TURNED = "upright, encoded anew, as their EXIF or XMP turns them"
+ANEW = "as PNG of 8 bits, since decoders differ about them"
+MENDED = "with scan headers as their frames ask for"
+CUT = "without what lay behind their ends, which was more than they are"
+"""How images were packed that were not packed as they came."""
 
 # What files with an image's name often are instead, by their first bytes; for the message alone.
 _OTHER_KINDS = (
@@ -55,14 +56,15 @@ _OTHER_KINDS = (
 class ImageFacts(NamedTuple):
     """What decoding an image told: its size in pixels, and int64 [2, 3], sum and sum of squares of R, G, B.
 
-    upright: the image encoded anew, where EXIF says that it is to be turned, which no decoder of the pipelines does;
-    size and sums are of that.
+    instead: what is to be packed in its place, where decoders would differ about it or it is to be turned, which no
+    decoder of the pipelines does; size and sums are of that. how: which of the two and others it was.
     """
 
     width: int
     height: int
     moments: NDArray[np.int64]
-    upright: bytes | None = None
+    instead: bytes | None = None
+    how: str = ""
 
 
 def judge_images(images: Sequence[bytes], turns: bool = False) -> list[ImageFacts | str]:
@@ -71,18 +73,40 @@ def judge_images(images: Sequence[bytes], turns: bool = False) -> list[ImageFact
     for image in images:
         try:
             pixels = decode(image)
-            upright = None
-            if turns and (how := orientation(image)) != 1:
-                upright = _encode(turned(pixels, how), image.startswith(_JPEG_START))
-                pixels = decode(upright)
+            instead, how = None, ""
+            if turns and (orientation_of := orientation(image)) != 1:
+                how = TURNED
+                instead = _encode(turned(pixels, orientation_of), image.startswith(JPEG_START))
+                pixels = decode(instead)
+            else:
+                instead, how = _for_all_decoders(image, pixels)
         except ValueError as error:
             facts.append(str(error))
             continue
         # int64 is exact up to 1.4e14 pixels (9.2e18 / 255^2), some hundred times all of ImageNet.
         moments = np.zeros((2, 3), np.int64)
         _add_moments(pixels, moments)
-        facts.append(ImageFacts(pixels.shape[1], pixels.shape[0], moments, upright))
+        facts.append(ImageFacts(pixels.shape[1], pixels.shape[0], moments, instead, how))
     return facts
+
+
+def _for_all_decoders(image: bytes, pixels: NDArray[np.uint8]) -> tuple[bytes | None, str]:
+    """A form of a good image of which all decoders make `pixels`, and how it came about; None where it has it."""
+    if image.startswith(JPEG_START):
+        jpeg = read_markers(image)
+        if not jpeg.adobe and _color_space(image) in _FOUR_INKS:  # whether 0 is no ink or full is each one's guess
+            return _encode(pixels, lossy=False), ANEW
+        if jpeg.mended is not None:
+            return jpeg.mended, MENDED
+        if len(image) > 2 * jpeg.end:
+            return image[: jpeg.end], CUT
+    elif image.startswith(PNG_START):
+        (bits,) = _unpacked("B", image, 24)
+        if bits == 16:
+            return _encode(pixels, lossy=False), ANEW
+    elif image.startswith(b"BM") and _bmp_bits(image) == 16:
+        return _encode(pixels, lossy=False), ANEW
+    return None, ""
 
 
 def _encode(pixels: NDArray[np.uint8], lossy: bool) -> bytes:
@@ -94,45 +118,58 @@ def _encode(pixels: NDArray[np.uint8], lossy: bool) -> bytes:
     return file.getvalue()
 
 
-def decode(image: bytes) -> NDArray[np.uint8]:
-    """The pixels of an encoded image, uint8 [height, width, 3]. Raises ValueError with the reason when it is bad."""
+def decode(image: bytes, min_side: int = MIN_SIDE) -> NDArray[np.uint8]:
+    """The pixels of an encoded image, uint8 [height, width, 3]. Raises ValueError with the reason when it is bad, or
+    has a side of fewer pixels than `min_side`.
+    """
     if not image:
         raise ValueError("the file is empty")
     if len(image) > MAX_IMAGE_BYTES:
         raise ValueError(f"{len(image):,} bytes, more than the {MAX_IMAGE_BYTES:,} allowed")
-    if image.startswith(_JPEG_START):
-        return _decode_jpeg(image)
-    if image.startswith(b"\x89PNG\r\n\x1a\n"):
+    if image.startswith(JPEG_START):
+        jpeg = read_markers(image)
+        _check_size(*jpeg.size, min_side)
+        return _decode_jpeg(image if jpeg.mended is None else jpeg.mended, jpeg)
+    if image.startswith(PNG_START):
+        _check_size(*_png_size(image), min_side)
         return _decode_png(image)
     if image.startswith(b"BM"):
+        _check_size(*_bmp_size(image), min_side)
         return _decode_with_pillow(image, "BMP", _bmp_size(image))
     if image.startswith(b"RIFF") and image[8:12] == b"WEBP":
+        _check_size(*_webp_size(image), min_side)
         return _decode_with_pillow(image, "WEBP", _webp_size(image))
     raise ValueError(f"no JPEG, PNG, BMP or WEBP ({_kind(image)})")
 
 
-def _decode_jpeg(image: bytes) -> NDArray[np.uint8]:
+_FOUR_INKS = ("CMYK", "YCCK")
+
+
+def _decode_jpeg(image: bytes, jpeg: JpegFacts) -> NDArray[np.uint8]:
     """Decode a JPEG strictly: libjpeg's warnings, of data that is missing, damaged or left over, are errors here.
 
     Pillow lets them pass; on what both accept the pixels are the same.
     """
-    _check_size(*_jpeg_size(image))
-    if image.count(_JPEG_SCAN) > _MAX_SCANS:
-        raise ValueError(f"a JPEG of more than {_MAX_SCANS} scans")
-    if _JPEG_END not in image:
-        raise ValueError("truncated: the JPEG has no end mark")
+    color_space = _color_space(image)
+    if color_space is None:
+        return _decode_with_pillow(image, "JPEG", jpeg.size)
     try:
-        _, _, color_space, _ = simplejpeg.decode_jpeg_header(image)
-    except ValueError:  # rare subsampling too, which Pillow knows
-        return _decode_with_pillow(image, "JPEG", _jpeg_size(image))
-    try:
-        if color_space in ("CMYK", "YCCK"):
+        if color_space in _FOUR_INKS:
             simplejpeg.decode_jpeg(image, "CMYK")  # for its strictness; it cannot make RGB of them
-            return _decode_with_pillow(image, "JPEG", _jpeg_size(image))
+            return _decode_with_pillow(image, "JPEG", jpeg.size)
         return simplejpeg.decode_jpeg(image, "RGB")
     except ValueError as error:
         fault = str(error)
         raise ValueError(f"{'truncated' if 'Premature end' in fault else 'damaged'}: {fault}") from None
+
+
+def _color_space(image: bytes) -> str | None:
+    """None where simplejpeg does not know it: for rare subsampling too, which Pillow knows."""
+    try:
+        _, _, color_space, _ = simplejpeg.decode_jpeg_header(image)
+    except ValueError:
+        return None
+    return str(color_space)
 
 
 def _decode_png(image: bytes) -> NDArray[np.uint8]:
@@ -140,11 +177,10 @@ def _decode_png(image: bytes) -> NDArray[np.uint8]:
         raise ValueError("an animated PNG")
     if _PNG_END not in image:
         raise ValueError("truncated: the PNG has no end mark")
-    return _decode_with_pillow(image, "PNG", _png_size(image))
+    return _decode_with_pillow(without_texts(image), "PNG", _png_size(image))
 
 
 def _decode_with_pillow(image: bytes, kind: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-    _check_size(*size)
     try:
         if kind == "PNG":
             with Image.open(io.BytesIO(image), formats=[kind]) as opened:
@@ -154,10 +190,7 @@ def _decode_with_pillow(image: bytes, kind: str, size: tuple[int, int]) -> NDArr
                 raise ValueError(f"its header says both {size[0]}x{size[1]} and {opened.width}x{opened.height} pixels")
             if getattr(opened, "is_animated", False):
                 raise ValueError(f"an animated {kind}")
-            if opened.mode.startswith(("I", "F")):
-                raise ValueError(f"a {kind} with more than 8 bits a channel")
-            opened.info.pop("transparency", None)  # dropped in any case, but for a palette not without a warning
-            return np.asarray(opened.convert("RGB"))
+            return as_rgb(opened)
     except MemoryError:
         raise
     except UnidentifiedImageError:  # its text is of our buffer, not of the file
@@ -167,41 +200,26 @@ def _decode_with_pillow(image: bytes, kind: str, size: tuple[int, int]) -> NDArr
         raise ValueError(reason if isinstance(error, ValueError) else f"damaged: {reason}") from None
 
 
-def _check_size(width: int, height: int) -> None:
-    if min(width, height) < MIN_SIDE:
-        raise ValueError(f"{width}x{height} pixels, a side must have {MIN_SIDE} at least")
+def as_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """A Pillow image as uint8 [H, W, 3]; alpha is dropped. Raises ValueError for pixels without a range."""
+    if image.mode.startswith("I"):  # 16 bits, whatever they are held in
+        levels = np.asarray(image).astype(np.int64)
+        if levels.min() < 0 or levels.max() > 0xFFFF:
+            raise ValueError("more than 16 bits a channel; convert it to 8 or 16")
+        return np.repeat(((levels + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise ValueError("pixels in floating point have no known range; convert it to 8 or 16 bits")
+    image.info.pop("transparency", None)  # dropped in any case, but for a palette not without a warning
+    return np.asarray(image.convert("RGB"))
+
+
+def _check_size(width: int, height: int, min_side: int) -> None:
+    if min(width, height) < min_side:
+        raise ValueError(f"{width}x{height} pixels, a side must have {min_side} at least")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise ValueError(
             f"{width:,}x{height:,} pixels, more than the {MAX_SIDE:,} a side or {MAX_PIXELS:,} in all allowed"
         )
-
-
-def _jpeg_size(image: bytes) -> tuple[int, int]:
-    """Width and height from the frame header, found by walking the segments up to the first scan.
-
-    DALI's parser wants each of them to begin where the one before it ends; libjpeg passes over what lies between.
-    """
-    size = None
-    at = 2
-    while at + 4 <= len(image):
-        if image[at] != 0xFF:
-            raise ValueError("damaged: a JPEG segment does not begin where the one before it ends")
-        marker = image[at + 1]
-        if marker == 0xDA:
-            if size is None:
-                raise ValueError("damaged: a JPEG whose first scan comes before its frame header")
-            return size
-        # A marker may be preceded by any number of fill bytes; TEM and RSTn have no length.
-        if marker == 0xFF:
-            at += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
-            at += 2
-        else:
-            if size is None and marker in _JPEG_FRAMES and at + 9 <= len(image):
-                height, width = struct.unpack_from(">HH", image, at + 5)
-                size = width, height
-            at += 2 + int.from_bytes(image[at + 2 : at + 4])
-    raise ValueError("truncated: the JPEG ends in its header")
 
 
 def _png_size(image: bytes) -> tuple[int, int]:
@@ -213,6 +231,13 @@ def _bmp_size(image: bytes) -> tuple[int, int]:
     (header_bytes,) = _unpacked("<I", image, 14)
     width, height = _unpacked("<HH" if header_bytes == 12 else "<ii", image, 18)
     return width, abs(height)  # a negative height: the rows come from top to bottom
+
+
+def _bmp_bits(image: bytes) -> int:
+    """A pixel's."""
+    (header_bytes,) = _unpacked("<I", image, 14)
+    (bits,) = _unpacked("<H", image, 24 if header_bytes == 12 else 28)
+    return bits
 
 
 def _webp_size(image: bytes) -> tuple[int, int]:

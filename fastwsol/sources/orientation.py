@@ -1,4 +1,4 @@
-"""EXIF orientation: how an image must be turned to be seen as its camera was held."""
+"""Orientation: how an image must be turned to be seen as its camera was held. EXIF tells it, or else XMP."""
 
 import io
 
@@ -6,20 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_JPEG_START = b"\xff\xd8\xff"
-_JPEG_MARK, _PNG_MARK, _WEBP_MARK = b"Exif\0\0", b"eXIf", b"EXIF"
-_HEADER_BYTES = 2**16
-"""A JPEG's EXIF segment begins within them."""
+from fastwsol.sources.png_chunks import PNG_START, without_texts
+
+PROFILES = (b"Raw profile type ", b"XML:com.adobe.xmp")
+"""How the keywords of texts in a PNG begin that hold EXIF or XMP."""
+_MARKS = (b"Exif\0\0", b"http://ns.adobe.com/xap/", b"eXIf", *PROFILES, b"EXIF", b"XMP ")
+"""One of them is in each JPEG, PNG or WEBP that tells an orientation."""
 _ORIENTATION = 0x0112  # the tag
 
 
 def orientation(image: bytes) -> int:
-    """The EXIF orientation of an encoded JPEG, PNG or WEBP, 1 to 8; 1, upright, where none can be read."""
-    if image.startswith(_JPEG_START):
-        if _JPEG_MARK not in image[:_HEADER_BYTES]:
-            return 1
-    elif _PNG_MARK not in image and _WEBP_MARK not in image:
+    """The orientation of an encoded JPEG, PNG or WEBP, 1 to 8; 1, upright, where none can be read."""
+    if not any(mark in image for mark in _MARKS):
         return 1
+    if image.startswith(PNG_START):
+        image = without_texts(image, keep=PROFILES)
     try:
         with Image.open(io.BytesIO(image), formats=["JPEG", "PNG", "WEBP"]) as opened:
             value = opened.getexif().get(_ORIENTATION, 1)

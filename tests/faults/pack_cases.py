@@ -116,7 +116,6 @@ IMAGES = [
     image_case("PNG cut in the middle", PNG[: len(PNG) // 2], "truncated: the PNG has no end mark"),
     image_case("PNG with a flipped bit", patched(PNG, 5000, bytes([PNG[5000] ^ 1])), "damaged: broken PNG"),
     image_case("PNG that says 50,000x50,000", png_of(50_000, 50_000), "50,000x50,000 pixels, more than"),
-    image_case("PNG of 16 bits", encoded("PNG", "I;16"), "more than 8 bits a channel"),
     image_case("animated PNG", encoded("PNG", save_all=True, append_images=[PICTURE.rotate(90)]), "an animated PNG"),
     image_case("animated WEBP", encoded("WEBP", save_all=True, append_images=[PICTURE.rotate(90)]), "an animated WEBP"),
     image_case("WEBP cut in the middle", WEBP[: len(WEBP) // 2]),
