@@ -382,6 +382,26 @@ def test_what_lies_beside_train_and_val_is_said_and_not_packed(with_val: Path, t
     assert "photos/validation: neither train nor val, and not packed" in capsys.readouterr().out
 
 
+def test_a_zip_with_a_member_that_shrinks_a_lot_and_paths_that_begin_with_a_dot(photos: Path, tmp_path: Path) -> None:
+    """A log of zeros beside the images is no bomb: it is not read."""
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("./", b"")
+        for file in sorted(photos.rglob("*.jpg")):
+            archive.write(file, f"./{file.relative_to(photos)}")
+        archive.writestr("./cat/log.txt", bytes(5 * 2**20))
+        blank = io.BytesIO()
+        Image.new("RGB", (1500, 1000)).save(blank, "BMP")
+        archive.writestr("./cat/zzz.bmp", blank.getvalue())
+    source = ImageFolder(path)
+    assert set(names(source, "train") + names(source, "val")) == {
+        *names(ImageFolder(photos), "train"),
+        *names(ImageFolder(photos), "val"),
+        "cat/zzz.bmp",
+    }
+    pack(source, tmp_path / "out")
+
+
 def test_what_macos_puts_into_a_zip_is_not_the_users(photos: Path, as_zip: Callable[..., Path]) -> None:
     archive = as_zip(photos, "photos/")
     with zipfile.ZipFile(archive, "a") as more:

@@ -17,10 +17,6 @@ from typing import Protocol
 
 from fastwsol.host.errors import UserError
 
-# Deflate packs 1032 bytes into one at the very most. JPEGs hardly shrink, and annotations some ten times.
-_MOST_RATIO = 200
-# Below this a member may have any ratio: a small file of one byte repeated is odd but harmless.
-_RATIO_MATTERS_FROM = 2**20
 _LOCAL_HEADER_BYTES = 30
 _NOT_THE_USERS = "__MACOSX/"  # what macOS packs beside the files
 # What is wrong with the process or the machine, and says nothing about a file.
@@ -176,7 +172,8 @@ class Zip:
     """A `Tree` over the members of a zip below the folder `wrapper`, where the archive has one, else over all.
 
     Raises UserError naming archive and member when the archive is not whole, or not one that a person packed from
-    plain files: paths that leave it, links, two members in one place, encryption, sizes that cannot be.
+    plain files: paths that leave it, links, two members in one place, encryption. How far a member may inflate is
+    limited where it is read, in bytes.
     """
 
     def __init__(self, path: Path, wrapper: str, remedy: str):
@@ -192,9 +189,9 @@ class Zip:
                 raise UserError(f"{path}: {member.orig_filename!r} {fault}; {remedy}")
         self._check_places(remedy)
         files = {
-            member.filename: member
+            _name(member): member
             for member in self._archive.infolist()
-            if not member.is_dir() and not member.filename.startswith(_NOT_THE_USERS)
+            if not member.is_dir() and not _name(member).startswith(_NOT_THE_USERS)
         }
         self._prefix = f"{wrapper}/" if any(name.startswith(f"{wrapper}/") for name in files) else ""
         self._members = {
@@ -246,13 +243,18 @@ class Zip:
         seen: set[str] = set()
         end, before = 0, ""
         for member in sorted(self._archive.infolist(), key=lambda member: member.header_offset):
-            name = member.filename.rstrip("/")
+            name = _name(member)
             if name in seen:
                 raise UserError(f"{self._path}: {name}: the archive has two files of this name; {remedy}")
             seen.add(name)
             if member.header_offset < end:
                 raise UserError(f"{self._path}: {name!r} shares its bytes with {before!r}; {remedy}")
             end, before = member.header_offset + _LOCAL_HEADER_BYTES + member.compress_size, name
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """Its path in the archive, without the `./` that some programs put before it."""
+    return member.filename.removeprefix("./").rstrip("/")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -267,7 +269,8 @@ def _fault(member: zipfile.ZipInfo) -> str | None:
     name = member.orig_filename
     if "\0" in name or "\\" in name or name.startswith("/") or re.match("[A-Za-z]:", name):
         return "is no path within an archive"
-    if any(part in ("", ".", "..") for part in name.removesuffix("/").split("/")):
+    parts = name.removeprefix("./").removesuffix("/").split("/")
+    if any(part in ("", ".", "..") for part in parts) and name != "./":
         return "is no path within an archive"
     mode = member.external_attr >> 16  # as Unix programs write it; others leave it 0
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -276,8 +279,6 @@ def _fault(member: zipfile.ZipInfo) -> str | None:
         return "is encrypted"
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"is compressed by method {member.compress_type}, neither stored nor deflated"
-    if member.file_size > max(_RATIO_MATTERS_FROM, _MOST_RATIO * member.compress_size):
-        return f"announces {member.file_size:,} bytes from {member.compress_size:,} packed ones"
     return None
 
 
