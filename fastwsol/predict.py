@@ -209,8 +209,8 @@ def tell(flags: Flags, listing: ImageListing, counts: Counts, seconds: float) ->
     )
     if counts.skipped:
         print(f"{counts.predicted:,} predicted and {counts.skipped:,} skipped, {len(listing.images):,} in all")
-    if listing.passed_over:
-        print(f"{listing.passed_over:,} other files in the folders were passed over, as their endings are no image's")
+    for note in listing.notes:
+        print(note)
     if flags.overlays is not None:
         print(f"pictures in {flags.overlays}")
 

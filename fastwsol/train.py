@@ -45,6 +45,7 @@ from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, folder_of_run
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
 from fastwsol.training.behind import config_behind, read_behind, refuse_other_classifier, refuse_unfinished
 from fastwsol.training.course import classifier_course
+from fastwsol.training.feasibility import check_batch_sizes, check_network
 from fastwsol.training.frozen_part import with_features
 from fastwsol.training.job import Job
 from fastwsol.training.launch_flags import Launch, behind_of, class_folders_want_photos, preset_of
@@ -209,6 +210,7 @@ def train(
     world.agree_on({flag(name): value for name, value in config.flat().items()} | {"shards": shards.digest})
     all_shards, shards = shards, world.together(lambda: hold_out(shards, config.data.holdout))
     world.together(lambda: check_batch_sizes(config, len(shards.splits["train"]), world))
+    world.together(lambda: check_network(config, len(info.classes), world))
     if config.localizer.trains_mask:
         world.together(lambda: refuse_no_mask(config, len(info.classes)))
     if launch.deterministic:
@@ -275,25 +277,6 @@ def train(
         world.lead_does(lambda: store_findings(run, model, cuts))
         evaluation = evaluate_model(model, config.eval_split, config.total_steps(len(job.split)), setup, cuts=cuts)
         world.lead_does(lambda: finish(run, evaluation))  # type: ignore[arg-type]
-
-
-def check_batch_sizes(config: Config, train_images: int, world: World) -> None:
-    """Raise UserError where there are too few images for a batch, or a batch cannot be divided among the processes."""
-    sizes = {"--batch-size": config.optimizer.batch_size}
-    if config.localizer.trains_mask:
-        sizes["--head-batch-size"] = config.localizer.head_batch_size
-    for name, size in sizes.items():
-        if size > train_images:
-            raise UserError(f"{name} {size}: there are {train_images} images to train on")
-        if size % world.size:
-            raise UserError(
-                f"{name} {size}: {world.size} processes cannot share it evenly; use a multiple of {world.size}"
-            )
-    if config.views.mix != "none" and (size := config.optimizer.batch_size) // world.size % 2:
-        raise UserError(
-            f"--batch-size {size}: --mix {config.views.mix} mixes pairs, and {world.size} processes would have "
-            f"{size // world.size} images each; use a multiple of {2 * world.size}"
-        )
 
 
 def store_findings(run: RunDir, model: LocalizingModel, cuts: dict[str, Cut]) -> None:

@@ -2,6 +2,8 @@
 
 import functools
 import hashlib
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,42 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
     def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         dispatcher = numba.njit(nogil=True, **options)(function)
-        if hasattr(dispatcher, "_cache"):  # there is none under NUMBA_DISABLE_JIT
+        if hasattr(dispatcher, "_cache") and _has_place():  # there is no cache under NUMBA_DISABLE_JIT
             dispatcher._cache = _Cache(function)
         return dispatcher
 
     return compiled
+
+
+@functools.cache
+def _has_place() -> bool:
+    """Whether machine code can be kept somewhere.
+
+    Numba's own places are beside the source, and a folder in the user's home. Where neither can be written to, as in a
+    container whose user has no home, it is a folder of ours among the temporary ones; Numba itself would make one that
+    is called `~`.
+    """
+    if numba.config.CACHE_DIR or _takes_files(Path(__file__).parent / "__pycache__"):
+        return True
+    of_user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    if of_user.is_absolute() and _takes_files(of_user / "numba"):
+        return True
+    temporary = Path(tempfile.gettempdir()) / f"fastwsol-kernels-{os.getuid()}"
+    # What lies there is executed: nobody else may have put it there.
+    if not _takes_files(temporary) or temporary.is_symlink() or temporary.stat().st_uid != os.getuid():
+        return False
+    temporary.chmod(0o700)
+    numba.config.CACHE_DIR = str(temporary)
+    return True
+
+
+def _takes_files(folder: Path) -> bool:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 class _Cache(FunctionCache):

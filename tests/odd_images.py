@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from fastwsol.sources import heif
+
 WIDTH, HEIGHT = 48, 40
 _y, _x = np.mgrid[:HEIGHT, :WIDTH]
 PIXELS = np.stack([_x * 5, _y * 6, (_x + _y) * 2], -1).astype(np.uint8)
@@ -223,6 +225,11 @@ def _others() -> Iterator[tuple[str, bytes]]:
     yield "TIFF by OpenCV", _by_opencv(".tiff", PIXELS)
     for form in ("AVIF", "JPEG2000", "PPM", "ICO", "TGA", "PCX"):
         yield form, _saved(form)
+    if heif.is_read("HEIF"):
+        heif.let_pillow_read("HEIF")
+        yield "HEIC", _saved("HEIF")
+        yield "HEIC, EXIF 6", _saved("HEIF", exif=_exif(6).tobytes())
+    yield "AVIF, EXIF 6", _saved("AVIF", exif=_exif(6))
     yield "Radiance", _by_opencv(".hdr", PIXELS.astype(np.float32) / 255)
     yield "an empty file", b""
     yield "an HTML page", b"<!DOCTYPE html><html></html>"

@@ -18,7 +18,9 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Split, open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.sources import Record, imagefolder
+from fastwsol.sources import Record, heif, imagefolder
+from fastwsol.sources.annotated import LEFT_OUT
+from fastwsol.sources.decode import decode
 from fastwsol.sources.imagefolder import ImageFolder
 
 CLASSES = ("bird", "cat", "dog")
@@ -400,6 +402,52 @@ def test_a_zip_with_a_member_that_shrinks_a_lot_and_paths_that_begin_with_a_dot(
         "cat/zzz.bmp",
     }
     pack(source, tmp_path / "out")
+
+
+def test_photographs_that_cannot_be_read_are_counted_by_their_endings_with_the_remedy(
+    photos: Path, tmp_path: Path, capsys
+) -> None:
+    for name in ("a.jxl", "b.JXL", "c.cr2", "d.jpg?w=300", "e.jpeg~", "LICENSE", "f.txt"):
+        (photos / "cat" / name).write_bytes(b"x")
+    assert run_command(pack_command.main, pack_flags(photos)) == 0
+    said = capsys.readouterr().out
+    over = "files in the class folders were passed over,"
+    assert f"2 {over} as photographs that end in .jxl cannot be read here (convert them to JPEG)" in said
+    assert f"1 {over} as photographs that end in .cr2 cannot be read here" in said
+    assert f"2 {over} as their names go on behind an image's ending, as in x.jpg?w=300 (rename them)" in said
+    assert f"1 {over} as their names have no ending (where they are images, give them one)" in said
+    assert f"3 {over} as their endings are no image's" in said  # and those of the set itself
+
+
+@pytest.mark.parametrize("kind", heif.KINDS)
+def test_avif_and_heic_are_packed_where_pillow_or_its_plugin_can_read_them(photos: Path, tmp_path: Path, kind) -> None:
+    if not heif.is_read(kind):
+        pytest.skip(f"NOT TESTED: {kind} cannot be read here")
+    heif.let_pillow_read(kind)
+    pixels = np.full((60, 40, 3), (200, 30, 90), np.uint8)
+    suffix = {"AVIF": ".avif", "HEIF": ".HEIC"}[kind]
+    Image.fromarray(pixels).save(photos / "cat" / f"zzz{suffix}", kind)
+    pack(ImageFolder(photos), tmp_path / "out")
+    for split in open_shards(tmp_path / "out").splits.values():
+        for k, name in enumerate(split.names(range(len(split)))):
+            if name.endswith(suffix):
+                found = decode(split.image(k))
+    assert np.abs(found.astype(int) - pixels).max() <= 3
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_what_systems_keep_beside_the_images_is_left_out_and_counted(
+    photos: Path, tmp_path: Path, as_zip: Callable[..., Path], zipped: bool, capsys
+) -> None:
+    """Thumbnails of network storage among them, which end as images do; a folder of theirs is no class."""
+    before = names(ImageFolder(photos), "train")
+    for path in ("cat/@eaDir/cat_0.jpg/SYNOPHOTO_THUMB_M.jpg", "lost+found/x.jpg", "dog/._dog_0.jpg", ".DS_Store"):
+        (photos / path).parent.mkdir(parents=True, exist_ok=True)
+        (photos / path).write_bytes(noise_jpeg(1))
+    source = as_zip(photos, prefix="") if zipped else photos
+    assert names(ImageFolder(source), "train") == before
+    assert run_command(pack_command.main, pack_flags(source)) == 0
+    assert f"4 {LEFT_OUT}" in capsys.readouterr().out
 
 
 def test_what_macos_puts_into_a_zip_is_not_the_users(photos: Path, as_zip: Callable[..., Path]) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import kernels
 
 WORDS = """
@@ -52,3 +54,35 @@ def test_a_change_in_a_file_below_is_compiled_anew_and_nothing_else_is(tmp_path)
     changed = run()
     assert changed[0] != first[0]
     assert changed[1]
+
+
+@pytest.mark.parametrize(("home", "kept"), [("a file", True), ("~", True), ("a file", False)])
+def test_where_no_cache_can_lie_beside_the_source_or_at_home_it_lies_among_temporary_files(
+    tmp_path: Path, home: str, kept: bool
+) -> None:
+    """As in a container whose user has no home. Where that fails too, kernels are compiled at each start."""
+    source = Path(kernels.__file__).parent
+    copy = shutil.copytree(source, tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "words.py").write_text(WORDS)
+    (copy / "__pycache__").write_text("in the way")
+    (tmp_path / "a file").touch()
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    own = temporary / f"fastwsol-kernels-{os.getuid()}"
+    if not kept:
+        own.touch()
+    environment = {name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", "PYTHONPATH")}
+    environment |= {"HOME": str(tmp_path / "a file") if home == "a file" else home, "TMPDIR": str(temporary)}
+    done = subprocess.run(
+        [sys.executable, "-c", "from kernels.words import words; print(len(words(4)))"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("4\n", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a file", "kernels", "temporary"], "no folder `~`"
+    assert own.is_dir() == kept
+    if kept:
+        assert own.stat().st_mode & 0o777 == 0o700
+        assert [*own.rglob("*.nbc")]

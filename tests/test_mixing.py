@@ -20,6 +20,7 @@ from fastwsol.dataset.shards import open_shards
 from fastwsol.draws import draw_mixes
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
+from fastwsol.training.feasibility import check_batch_sizes
 from fastwsol.training.frozen_part import mask_views
 
 CPU = torch.device("cpu")
@@ -177,8 +178,8 @@ def test_what_cannot_be_is_refused(values, message):
 def test_processes_with_half_a_pair_each_are_refused():
     world = SimpleNamespace(size=2)
     with pytest.raises(UserError, match="use a multiple of 4"):
-        train.check_batch_sizes(Config.of(mix="cutmix", batch_size=6), 100, world)
-    train.check_batch_sizes(Config.of(mix="cutmix", batch_size=8), 100, world)
+        check_batch_sizes(Config.of(mix="cutmix", batch_size=6), 100, world)
+    check_batch_sizes(Config.of(mix="cutmix", batch_size=8), 100, world)
 
 
 def test_without_mixing_a_run_is_the_one_that_it_was():

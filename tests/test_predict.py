@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -198,6 +200,17 @@ def test_coco_files_open_in_pycocotools_and_their_ious_are_ours(run: Path, photo
         np.testing.assert_allclose(kernels.best_iou(ours, every, offsets), theirs, atol=1e-5)
 
 
+def test_coco_files_carry_the_boxes_outlines_which_pycocotools_draws(run: Path, photos: Path, tmp_path: Path) -> None:
+    assert predict_to(tmp_path / "boxes.json", run, photos, "--boxes", "all") == 0
+    coco = COCO(str(tmp_path / "boxes.json"))
+    for annotation in coco.dataset["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        rows, columns = np.nonzero(coco.annToMask(annotation))
+        near = [columns.min() - x, rows.min() - y, columns.max() + 1 - x - width, rows.max() + 1 - y - height]
+        np.testing.assert_allclose(near, 0, atol=1.01)
+        assert annotation["area"] == pytest.approx(width * height, abs=1e-3)
+
+
 def test_every_format_says_the_same(run: Path, photos: Path, tmp_path: Path) -> None:
     for name in ("a.json", "a.csv", "a.jsonl"):
         assert predict_to(tmp_path / name, run, photos, "--boxes", "all") == 0
@@ -310,6 +323,25 @@ def test_images_whose_pictures_would_share_a_name_get_one_each(tmp_path: Path) -
         "Photos/1.JPG (4).jpg",
         "photos/2.jpg.jpg",
     ]
+
+
+def test_a_forked_process_is_told_to_be_spawned(predictor: Predictor, run: Path) -> None:
+    """It would wait for threads that are not there."""
+
+    def told(use: Callable[[], object]) -> bool:
+        child = os.fork()
+        if not child:
+            try:
+                use()
+            except UserError as error:
+                os._exit(0 if "spawn" in str(error) else 1)
+            os._exit(2)
+        return os.waitpid(child, 0)[1] == 0
+
+    predictor.predict(Image.new("RGB", (64, 64)))
+    assert told(lambda: predictor.predict(Image.new("RGB", (64, 64))))
+    assert told(lambda: fastwsol.load(run, "cpu", threads=1))
+    assert len(predictor.predict(Image.new("RGB", (64, 64)))) == 1, "the process itself goes on"
 
 
 def test_one_image_is_one_image(run: Path, photos: Path) -> None:

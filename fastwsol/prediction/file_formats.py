@@ -1,7 +1,8 @@
 """Predictions as files that other tools read. Each writer takes them one at a time and holds none.
 
 - coco: COCO's JSON with images, categories and, as annotations, the boxes with their scores (`bbox` x, y, width, height
-  in pixels). pycocotools loads it; its `annotations` alone are a COCO results list.
+  in pixels; `segmentation` is the box's outline). pycocotools loads it; its `annotations` alone are a COCO results
+  list.
 - csv: a line a box, `name,width,height,x0,y0,x1,y1,label,score,probability`, in pixels, x1 and y1 exclusive; one line
   without a box for an image without any. `scripts/pack.py --boxes` takes it.
 - jsonl: a JSON object a line and image, with classes and boxes, and the images that were skipped with the reason.
@@ -73,6 +74,7 @@ def _write_coco(file: BinaryIO, predictions: Predictions, about: About) -> None:
                     "image_id": images,
                     "category_id": numbers[box.wnid],
                     "bbox": [x, y, width, height],
+                    "segmentation": [[x, y, x + width, y, x + width, y + height, x, y + height]],
                     "area": round(width * height, 4),
                     "iscrowd": 0,
                     "score": box.score,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -128,6 +129,22 @@ class Request:
 
 PLAIN_REQUEST = Request()
 
+_processes: list[int] = []
+"""The one that has predictors; a forked one inherits it."""
+
+
+def _refuse_forked() -> None:
+    """Raise UserError in a process that was forked from one with a predictor: the threads of Numba and torch are not
+    inherited, and would be waited for without end.
+    """
+    if not _processes:
+        _processes.append(os.getpid())
+    elif os.getpid() not in _processes:
+        raise UserError(
+            "a predictor was loaded before this process was forked, and its threads are not here; start workers with "
+            'multiprocessing.get_context("spawn"), and load in each of them'
+        )
+
 
 class Predictor:
     """A trained network, ready for images of any size."""
@@ -143,8 +160,9 @@ class Predictor:
         cuts: Mapping[str, Cut] | None = None,
     ) -> None:
         """localizer: see `of_run`; cuts: the run's own, by localizer. Raises UserError for a localizer that the run
-        lacks.
+        lacks, and in a process that was forked from one that has a predictor.
         """
+        _refuse_forked()
         self.info, self.step = info, step
         self.localizer = chosen_localizer(localizer, model)
         self.cut = (cuts or {}).get(self.localizer.name) or default_cut(self.localizer)
@@ -256,7 +274,10 @@ class Predictor:
                 torch.set_num_threads(self._threads)  # what new threads start with
 
     def check(self, request: Request) -> int | None:
-        """The label of the class that is asked for, or None. Raises UserError where there is no such thing."""
+        """The label of the class that is asked for, or None. Raises UserError where there is no such thing, and in a
+        process that was forked from the one that loaded.
+        """
+        _refuse_forked()
         if request.threshold not in (None, "otsu") and not _is_share(request.threshold):
             raise UserError(f"--threshold {request.threshold}: must be otsu or a number from 0 to 1 (35 % is 0.35)")
         if not 1 <= request.top <= len(self.info.classes):

@@ -5,6 +5,7 @@ orientation says, so that boxes are in the pixels that a viewer shows. JPEGs are
 """
 
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fastwsol.host.errors import UserError
-from fastwsol.sources.annotated import IMAGE_SUFFIXES, NO_TEXT, images_below, is_text
+from fastwsol.sources import heif
+from fastwsol.sources.annotated import IMAGE_SUFFIXES, LEFT_OUT, NO_TEXT, images_below, is_text
 from fastwsol.sources.decode import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, as_rgb, decode
 from fastwsol.sources.jpeg_markers import JPEG_START
 from fastwsol.sources.orientation import PROFILES, orientation, turned
@@ -34,10 +36,10 @@ class NamedImage:
 
 @dataclass(frozen=True)
 class ImageListing:
-    """The images that were found, in order, and how many other files lay between them."""
+    """The images that were found, in order, and what is said of other files that lay between them, in sentences."""
 
     images: list[NamedImage]
-    passed_over: int
+    notes: list[str]
 
 
 def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageListing:
@@ -49,7 +51,8 @@ def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageList
     is not to be followed, or is a zip that is not whole.
     """
     places = list(places)
-    images, passed_over = [], 0
+    images, left_out = [], 0
+    passed_over: Counter[str] = Counter()
     for place in places:
         if not place.exists():
             raise UserError(f"{place}: no such file or folder; name images, folders or zips")
@@ -63,11 +66,15 @@ def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageList
             images += [_in_tree(before + path, tree, path) for path in paths]
             images += [_without_a_name(before + path) for path in sorted(unnameable)]
             passed_over += others
+            left_out += tree.left_out
         elif is_text(str(place)):
             images.append(image_file(place))
         else:
             images.append(_without_a_name(str(place)))
-    return ImageListing([*{image.name: image for image in images}.values()], passed_over)
+    notes = [f"{count:,} other files in the folders were passed over, {why}" for why, count in passed_over.items()]
+    if left_out:
+        notes.append(f"{left_out:,} {LEFT_OUT}")
+    return ImageListing([*{image.name: image for image in images}.values()], notes)
 
 
 def image_file(path: Path) -> NamedImage:
@@ -105,8 +112,12 @@ def decode_upright(image: bytes) -> NDArray[np.uint8]:
         return pixels if how == 1 else turned(pixels, how)
     if image.startswith(PNG_START):
         image = without_texts(image, keep=PROFILES)
+    formats: tuple[str, ...] = _FORMATS
+    if (kind := heif.kind_of(image)) is not None:
+        heif.let_pillow_read(kind)
+        formats = (kind,)
     try:
-        with Image.open(io.BytesIO(image), formats=_FORMATS) as opened:
+        with Image.open(io.BytesIO(image), formats=formats) as opened:
             width, height = opened.size
             if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
                 raise ValueError(f"{width:,}x{height:,} pixels, more than the {MAX_PIXELS:,} allowed")

@@ -1,6 +1,8 @@
 """What the layouts of images in files have in common: a list of annotated images for each split, read one by one."""
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.host.errors import UserError, line_of
-from fastwsol.sources import Class, Fault, Record
+from fastwsol.sources import Class, Fault, Record, heif
 from fastwsol.sources.tree import BadFile, Tree
 
 MAX_TEXT_BYTES = 64 * 2**20
@@ -16,8 +18,17 @@ MAX_TEXT_BYTES = 64 * 2**20
 MAX_FILE_BYTES = 64 * 2**20
 """Largest image file that is read. The packer has a smaller limit of its own, and names the images above it."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+_PLAIN_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+IMAGE_SUFFIXES = _PLAIN_SUFFIXES + heif.suffixes_read()
 """Endings, in any case, by which files in folders are taken for images. The packer names those that it cannot pack."""
+
+_CONVERT = "convert them to JPEG"
+_UNREAD_PHOTOGRAPHS = {
+    **dict.fromkeys((".jxl", ".jp2", ".j2k", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"), _CONVERT),
+    **heif.remedies_of_suffixes(),
+}
+"""Remedies by the endings of photographs that cannot be read here."""
+_GOES_ON = re.compile("(" + "|".join(map(re.escape, _PLAIN_SUFFIXES)) + r")\W", re.IGNORECASE)
 
 _PUT_WHOLE = "put a whole copy in its place, or remove image and line"
 
@@ -132,12 +143,13 @@ def read_rows(
         yield line, values
 
 
-def images_below(tree: Tree, folder: str, unnameable: list[str] | None = None) -> tuple[dict[str, str], int]:
+def images_below(tree: Tree, folder: str, unnameable: list[str] | None = None) -> tuple[dict[str, str], Counter[str]]:
     """The images in `folder` and all folders below it, path to stamp, in the order of their paths; and how many other
-    files there are. Images whose names are no text go to `unnameable`; without that list UserError is raised for one.
+    files there are, by why they are passed over (`why_no_image`). Images whose names are no text go to `unnameable`;
+    without that list UserError is raised for one.
     """
     stamps: dict[str, str] = {}
-    others = 0
+    others: Counter[str] = Counter()
     folders = [folder]
     while folders:
         current = folders.pop()
@@ -154,9 +166,25 @@ def images_below(tree: Tree, folder: str, unnameable: list[str] | None = None) -
                 else:
                     raise UserError(f"{tree.where(path)!a}: {NO_TEXT}")
             else:
-                others += 1
+                others[why_no_image(name)] += 1
     return dict(sorted(stamps.items())), others
 
+
+def why_no_image(name: str) -> str:
+    """Why a file is passed over by its name, to stand behind "files were passed over,"."""
+    stem, dot, ending = name.rpartition(".")
+    suffix = f".{ending.lower()}"
+    if remedy := _UNREAD_PHOTOGRAPHS.get(suffix):
+        return f"as photographs that end in {suffix} cannot be read here ({remedy})"
+    if _GOES_ON.search(name):
+        return "as their names go on behind an image's ending, as in x.jpg?w=300 (rename them)"
+    if not (stem and dot):
+        return "as their names have no ending (where they are images, give them one)"
+    return "as their endings are no image's"
+
+
+LEFT_OUT = "files and folders were left out, as they are hidden or a system's own (@eaDir, lost+found and the like)"
+"""To stand behind `Tree.left_out`."""
 
 NO_TEXT = "its name is no text in UTF-8 of a single line; rename it"
 

@@ -16,6 +16,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from fastwsol.sources import heif
 from fastwsol.sources.jpeg_markers import JPEG_START, JpegFacts, read_markers
 from fastwsol.sources.orientation import orientation, turned
 from fastwsol.sources.png_chunks import PNG_START, without_texts
@@ -35,6 +36,7 @@ _PNG_END = b"IEND\xaeB`\x82"
 
 TURNED = "upright, encoded anew, as their EXIF or XMP turns them"
 ANEW = "as PNG of 8 bits, since decoders differ about them"
+AS_JPEG = f"as JPEG of quality {_JPEG_QUALITY}, since few decoders know HEIC and AVIF"
 MENDED = "with scan headers as their frames ask for"
 CUT = "without what lay behind their ends, which was more than they are"
 """How images were packed that were not packed as they came."""
@@ -76,7 +78,8 @@ def judge_images(images: Sequence[bytes], turns: bool = False) -> list[ImageFact
             instead, how = None, ""
             if turns and (orientation_of := orientation(image)) != 1:
                 how = TURNED
-                instead = _encode(turned(pixels, orientation_of), image.startswith(JPEG_START))
+                lossy = image.startswith(JPEG_START) or heif.kind_of(image) is not None
+                instead = _encode(turned(pixels, orientation_of), lossy)
                 pixels = decode(instead)
             else:
                 instead, how = _for_all_decoders(image, pixels)
@@ -106,6 +109,8 @@ def _for_all_decoders(image: bytes, pixels: NDArray[np.uint8]) -> tuple[bytes | 
             return _encode(pixels, lossy=False), ANEW
     elif image.startswith(b"BM") and _bmp_bits(image) == 16:
         return _encode(pixels, lossy=False), ANEW
+    elif heif.kind_of(image) is not None:
+        return _encode(pixels, lossy=True), AS_JPEG
     return None, ""
 
 
@@ -139,6 +144,9 @@ def decode(image: bytes, min_side: int = MIN_SIDE) -> NDArray[np.uint8]:
     if image.startswith(b"RIFF") and image[8:12] == b"WEBP":
         _check_size(*_webp_size(image), min_side)
         return _decode_with_pillow(image, "WEBP", _webp_size(image))
+    if (kind := heif.kind_of(image)) is not None:
+        heif.let_pillow_read(kind)
+        return _decode_with_pillow(image, kind, min_side=min_side)
     raise ValueError(f"no JPEG, PNG, BMP or WEBP ({_kind(image)})")
 
 
@@ -180,13 +188,18 @@ def _decode_png(image: bytes) -> NDArray[np.uint8]:
     return _decode_with_pillow(without_texts(image), "PNG", _png_size(image))
 
 
-def _decode_with_pillow(image: bytes, kind: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _decode_with_pillow(
+    image: bytes, kind: str, size: tuple[int, int] | None = None, min_side: int = MIN_SIDE
+) -> NDArray[np.uint8]:
+    """size: as a header says it, which was checked; None: as Pillow reads it, checked here."""
     try:
         if kind == "PNG":
             with Image.open(io.BytesIO(image), formats=[kind]) as opened:
                 opened.verify()  # the checksums, which decoding skips
         with Image.open(io.BytesIO(image), formats=[kind]) as opened:
-            if opened.size != size:
+            if size is None:
+                _check_size(*opened.size, min_side)
+            elif opened.size != size:
                 raise ValueError(f"its header says both {size[0]}x{size[1]} and {opened.width}x{opened.height} pixels")
             if getattr(opened, "is_animated", False):
                 raise ValueError(f"an animated {kind}")

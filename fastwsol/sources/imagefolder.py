@@ -10,13 +10,22 @@ A class is named after its folder; labels are in the order of the names. A set t
 taken from there. What ends as no image's name is passed over and counted. Boxes are optional (`boxes_file`).
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastwsol.draws import val_ids
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class
-from fastwsol.sources.annotated import IMAGE_SUFFIXES, AnnotatedImages, Annotation, first_classes, images_below
+from fastwsol.sources.annotated import (
+    IMAGE_SUFFIXES,
+    LEFT_OUT,
+    AnnotatedImages,
+    Annotation,
+    first_classes,
+    images_below,
+    why_no_image,
+)
 from fastwsol.sources.boxes_file import FileBoxes, ImageBoxes, read_boxes
 from fastwsol.sources.tree import Folder, Tree, Zip
 
@@ -67,12 +76,13 @@ class ImageFolder(AnnotatedImages):
         every = tuple(Class(name, name) for name in names)
         classes = first_classes(every, class_count, f"{path}")
         images = {split: _images(tree, folder, names, split) for split, folder in splits.items()}
-        passed_over = sum(others for _, others in images.values())
+        passed_over = sum((others for _, others in images.values()), Counter())
         self.notes = [f"{tree.where(_join(root, name))}: neither train nor val, and not packed" for name in beside]
-        if passed_over:
-            self.notes.append(
-                f"{passed_over:,} files in the class folders were passed over, as their endings are no image's"
-            )
+        self.notes += [
+            f"{count:,} files in the class folders were passed over, {why}" for why, count in passed_over.items()
+        ]
+        if tree.left_out:
+            self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
         listed = {split: of_split for split, (of_split, _) in images.items()}
         if "val" not in listed:
             listed = _draw_val(listed["train"], names, VAL_FRACTION if val_fraction is None else val_fraction)
@@ -186,8 +196,8 @@ def _refuse_splits_in_classes(tree: Tree, root: str, names: list[str]) -> None:
         )
 
 
-def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list[_Image], int]:
-    """The images of a split, class by class, and how many files are none."""
+def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list[_Image], Counter[str]]:
+    """The images of a split, class by class, and how many files are none, by why."""
     if unknown := sorted(tree.folders(folder) - set(names)):
         raise UserError(
             f"{tree.where(_join(folder, unknown[0]))}: {unknown[0]!r} is no class of train; remove it, or add the "
@@ -199,7 +209,7 @@ def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list
         raise UserError(
             f"{tree.where(_join(folder, strays[0]))}: lies beside the class folders; move it into its class, or away"
         )
-    passed_over = len(beside)
+    passed_over = Counter(map(why_no_image, beside))
     for name in names:
         stamps, others = images_below(tree, _join(folder, name))
         images += [_Image(path, stamp, name) for path, stamp in stamps.items()]

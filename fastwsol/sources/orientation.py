@@ -6,23 +6,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fastwsol.sources import heif
 from fastwsol.sources.png_chunks import PNG_START, without_texts
 
 PROFILES = (b"Raw profile type ", b"XML:com.adobe.xmp")
 """How the keywords of texts in a PNG begin that hold EXIF or XMP."""
-_MARKS = (b"Exif\0\0", b"http://ns.adobe.com/xap/", b"eXIf", *PROFILES, b"EXIF", b"XMP ")
-"""One of them is in each JPEG, PNG or WEBP that tells an orientation."""
+_MARKS = (b"Exif\0\0", b"http://ns.adobe.com/xap/", b"eXIf", *PROFILES, b"EXIF", b"XMP ", b"irot", b"imir")
+"""One of them is in each image that tells an orientation; the last two in HEIF containers."""
 _ORIENTATION = 0x0112  # the tag
 
 
 def orientation(image: bytes) -> int:
-    """The orientation of an encoded JPEG, PNG or WEBP, 1 to 8; 1, upright, where none can be read."""
+    """The orientation of an encoded JPEG, PNG, WEBP, AVIF or HEIC, 1 to 8; 1, upright, where none can be read."""
     if not any(mark in image for mark in _MARKS):
         return 1
     if image.startswith(PNG_START):
         image = without_texts(image, keep=PROFILES)
+    kind = heif.kind_of(image)
     try:
-        with Image.open(io.BytesIO(image), formats=["JPEG", "PNG", "WEBP"]) as opened:
+        with Image.open(io.BytesIO(image), formats=["JPEG", "PNG", "WEBP"] if kind is None else [kind]) as opened:
             value = opened.getexif().get(_ORIENTATION, 1)
     except MemoryError:
         raise

@@ -18,7 +18,15 @@ from typing import Protocol
 from fastwsol.host.errors import UserError
 
 _LOCAL_HEADER_BYTES = 30
-_NOT_THE_USERS = "__MACOSX/"  # what macOS packs beside the files
+_SYSTEMS_FOLDERS = frozenset(
+    [
+        *("__MACOSX", "@eaDir", "#recycle", "@Recycle", "@Recently-Snapshot"),
+        *("lost+found", "$RECYCLE.BIN", "System Volume Information"),
+    ]
+)
+"""What macOS packs beside files, and what network storage and file systems keep beside them: thumbnails, what was
+deleted.
+"""
 # What is wrong with the process or the machine, and says nothing about a file.
 _MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -37,13 +45,17 @@ class Tree(Protocol):
         """A file's bytes. Raises BadFile when it is missing, larger than `max_bytes`, or cannot be read."""
 
     def names(self, folder: str) -> list[str]:
-        """The names directly in `folder`, hidden ones left out, sorted; none when there is no such folder."""
+        """The names directly in `folder`, sorted, those of systems left out; none when there is no such folder."""
 
     def folders(self, folder: str) -> set[str]:
         """Those of `names(folder)` that are folders."""
 
     def stamps(self, folder: str) -> dict[str, str]:
         """For each of `names(folder)`, in their order, a text that is another when the file was changed."""
+
+    @property
+    def left_out(self) -> int:
+        """How many files and folders were left out so far: hidden ones, and those of systems (`_is_a_systems`)."""
 
 
 class Folder:
@@ -55,6 +67,7 @@ class Folder:
         self._root, self._follow_links = root, follow_links
         self._real_root = root.resolve()
         self._leads_out: dict[str, bool] = {}
+        self._left_out: set[str] = set()
 
     def where(self, path: str) -> str:
         """The file's path."""
@@ -133,11 +146,18 @@ class Folder:
             raise UserError(f"{where}: is a link that leads out of {self._root}; put the folder itself there")
         try:
             with os.scandir(where) as entries:
-                return [entry for entry in entries if not entry.name.startswith(".")]
+                every = [*entries]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise UserError(f"{where}: cannot be listed ({error.strerror}); check its permissions") from None
+        self._left_out |= {entry.path for entry in every if _is_a_systems(entry.name)}
+        return [entry for entry in every if not _is_a_systems(entry.name)]
+
+    @property
+    def left_out(self) -> int:
+        """See `Tree.left_out`."""
+        return len(self._left_out)
 
     def _open(self, path: str) -> int:
         """A descriptor to read from; a pipe does not block, and a link out of the root raises BadFile."""
@@ -188,11 +208,9 @@ class Zip:
             if fault := _fault(member):
                 raise UserError(f"{path}: {member.orig_filename!r} {fault}; {remedy}")
         self._check_places(remedy)
-        files = {
-            _name(member): member
-            for member in self._archive.infolist()
-            if not member.is_dir() and not _name(member).startswith(_NOT_THE_USERS)
-        }
+        every = {_name(member): member for member in self._archive.infolist() if not member.is_dir()}
+        files = {name: every[name] for name in every if not any(map(_is_a_systems, name.split("/")))}
+        self.left_out = len(every) - len(files)
         self._prefix = f"{wrapper}/" if any(name.startswith(f"{wrapper}/") for name in files) else ""
         self._members = {
             name.removeprefix(self._prefix): member for name, member in files.items() if name.startswith(self._prefix)
@@ -224,7 +242,7 @@ class Zip:
 
     def names(self, folder: str) -> list[str]:
         """See `Tree.names`."""
-        return sorted(name for name in self._names.get(folder, ()) if not name.startswith("."))
+        return sorted(self._names.get(folder, ()))
 
     def folders(self, folder: str) -> set[str]:
         """See `Tree.folders`."""
@@ -250,6 +268,11 @@ class Zip:
             if member.header_offset < end:
                 raise UserError(f"{self._path}: {name!r} shares its bytes with {before!r}; {remedy}")
             end, before = member.header_offset + _LOCAL_HEADER_BYTES + member.compress_size, name
+
+
+def _is_a_systems(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that a system makes for itself."""
+    return name.startswith(".") or name in _SYSTEMS_FOLDERS
 
 
 def _name(member: zipfile.ZipInfo) -> str:

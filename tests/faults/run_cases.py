@@ -239,6 +239,12 @@ TRAIN = [
     train_flags("a square that is too small", ["--store-size", "32"], "--store-size 32", "give at least --image-size"),
     train_flags("a square of less than nothing", ["--store-size", "-1"], "--store-size -1: must be at least 0"),
     train_flags("a fit that is none", ["--fit", "squeeze"], "--fit"),
+    train_flags("maps of one cell", ["--stem", "C", "--image-size", "16"], "--image-size 16", "have one cell there"),
+    train_flags(
+        "a single value for batch normalisation",
+        ["--stem", "C", "--batch-size", "1", "--image-size", "32", "--start-size", "16"],
+        "--batch-size 1: batch normalisation in ResNet-18, stem C has one value a channel of a single image of 16",
+    ),
     train_flags("a depth that is none", ["--depth", "17"], "--depth"),
     train_flags("an augmentation that is none", ["--aug", "mixup"], "--aug"),
     train_flags("a preset that is none", ["--preset", "slow"], "--preset"),

@@ -1,0 +1,52 @@
+"""What can be told of a training before it takes a step: batches that cannot be, maps that can give no box."""
+
+import torch
+
+from fastwsol.config import Config
+from fastwsol.host.errors import UserError
+from fastwsol.host.processes import World
+from fastwsol.network.networks import empty_network, network_name
+
+
+def check_batch_sizes(config: Config, train_images: int, world: World) -> None:
+    """Raise UserError where there are too few images for a batch, or a batch cannot be divided among the processes."""
+    sizes = {"--batch-size": config.optimizer.batch_size}
+    if config.localizer.trains_mask:
+        sizes["--head-batch-size"] = config.localizer.head_batch_size
+    for name, size in sizes.items():
+        if size > train_images:
+            raise UserError(f"{name} {size}: there are {train_images} images to train on")
+        if size % world.size:
+            raise UserError(
+                f"{name} {size}: {world.size} processes cannot share it evenly; use a multiple of {world.size}"
+            )
+    if config.views.mix != "none" and (size := config.optimizer.batch_size) // world.size % 2:
+        raise UserError(
+            f"--batch-size {size}: --mix {config.views.mix} mixes pairs, and {world.size} processes would have "
+            f"{size // world.size} images each; use a multiple of {2 * world.size}"
+        )
+
+
+def check_network(config: Config, classes: int, world: World) -> None:
+    """Raise UserError where the network's map is a single cell, which can be in no box but the whole image, and where
+    its batch normalisation would see one value a channel, of which there is no deviation.
+    """
+    model, size = empty_network(config, classes), config.views.image_size
+    if size < 2 * model.map_stride:
+        raise UserError(
+            f"--image-size {size}: the maps of {network_name(config.network)} have one cell there, which can give no "
+            f"box; use {2 * model.map_stride} at least"
+        )
+    if config.optimizer.batch_size > world.size:
+        return
+    least = config.schedule.start_size or size
+    try:
+        with torch.no_grad():
+            model.to("meta").train()(torch.empty(1, 3, least, least, device="meta"))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            f"--batch-size {config.optimizer.batch_size}: batch normalisation in {network_name(config.network)} has "
+            f"one value a channel of a single image of {least} pixels; use {2 * world.size} at least"
+        ) from None
