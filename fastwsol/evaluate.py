@@ -40,7 +40,7 @@ from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command, threshold_flag
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import sole_worker, write_json
+from fastwsol.host.files import folder_when_whole, sole_worker, write_json
 from fastwsol.host.processes import World, joined
 from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
@@ -345,9 +345,9 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
 
 def write_measurement(file: Path, report: dict[str, Any], measurement: Measurement) -> None:
     """Write a report and what it says of each image into a new folder."""
-    file.parent.mkdir(parents=True)
-    measurement.rows.write(file.with_suffix(".csv"))
-    write_json(file, report)
+    with folder_when_whole(file.parent) as new:
+        measurement.rows.write((new / file.name).with_suffix(".csv"))
+        write_json(new / file.name, report)
 
 
 def warn_of_unknown_labels(boxes: Path, images: EvaluatedImages) -> None:

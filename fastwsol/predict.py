@@ -9,6 +9,7 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     say_when_interrupted()
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ from fastwsol.host.command_line import (
 )
 from fastwsol.host.device import Precision
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import write_durably
+from fastwsol.host.files import folder_when_whole, write_durably
 from fastwsol.host.ticker import Ticker
 from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.network.backbone_weights import PRETRAINED
@@ -120,10 +121,13 @@ def main(arguments: Sequence[str]) -> int:
     )
     counts, start = Counts(), time.perf_counter()
 
-    def write(file: BinaryIO) -> None:
-        export(file, form, watched(predictor, listing, request, counts, flags.overlays), about)
+    with contextlib.ExitStack() as unfinished:
+        pictures = None if flags.overlays is None else unfinished.enter_context(folder_when_whole(flags.overlays))
 
-    write_durably(flags.out, write)
+        def write(file: BinaryIO) -> None:
+            export(file, form, watched(predictor, listing, request, counts, pictures), about)
+
+        write_durably(flags.out, write)
     tell(flags, listing, counts, time.perf_counter() - start)
     return DONE_WITH_SKIPS if counts.skipped else 0
 

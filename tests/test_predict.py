@@ -1,9 +1,11 @@
 """`python -m fastwsol.predict` and `Predictor`: an evaluation's boxes, whatever form an image comes in."""
 
 import csv
+import errno
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -27,6 +29,7 @@ from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.boxes import localize
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.prediction import overlays
 from fastwsol.prediction.components import boxes_of_maps
 from fastwsol.prediction.overlays import overlay_path, overlay_paths
 from fastwsol.prediction.predictor import Predictor, Request, Skipped, label_of
@@ -288,6 +291,53 @@ def test_boxes_of_a_low_score_are_left_out(run: Path, photos: Path, tmp_path: Pa
     assert len(rows) == len(SIZES)
     assert all(row["x0"] == row["score"] == "" for row in rows)
     assert all(row["label"] and float(row["probability"]) > 0 for row in rows)
+
+
+def test_an_interrupted_command_with_overlays_is_begun_anew_by_the_same_command(
+    run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it was interrupted or killed: what it has left is in nobody's way."""
+    asked = (tmp_path / "boxes.json", run, photos, "--overlays", tmp_path / "pictures")
+    whole = overlays.save
+
+    def interrupted(path: Path, *what: object) -> None:
+        if path.stem.startswith("3"):
+            raise KeyboardInterrupt
+        whole(path, *what)
+
+    monkeypatch.setattr(overlays, "save", interrupted)
+    assert predict_to(*asked) == 75
+    assert list(tmp_path.iterdir()) == []
+    left = tmp_path / "pictures.partial"
+    left.mkdir()
+    (left / ".unfinished").touch()
+    (left / "old.jpg").touch()
+    monkeypatch.setattr(overlays, "save", whole)
+    assert predict_to(*asked) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["boxes.json", "pictures"]
+    assert len(list((tmp_path / "pictures").rglob("*"))) == len(SIZES) + 1, "and their folder"
+
+
+def test_a_folder_in_the_way_of_overlays_is_named_and_untouched(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pictures.partial").mkdir()
+    (tmp_path / "pictures.partial" / "mine.txt").touch()
+    assert predict_to(tmp_path / "boxes.json", run, photos, "--overlays", tmp_path / "pictures") == 2
+    assert f"{tmp_path / 'pictures.partial'}: is in the way" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["pictures.partial", "mine.txt"]
+
+
+def test_a_full_disk_names_the_picture_that_it_lacked_room_for(
+    run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    assert predict_to(tmp_path / "boxes.json", run, photos, "--overlays", tmp_path / "pictures") == 1
+    assert re.search(r"^failed: .*pictures.*jpg: No space left on device", capsys.readouterr().err, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_overlays_are_drawn_one_an_image(run: Path, photos: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.files import sole_worker, write_json
 from fastwsol.host.ticker import Ticker
 from fastwsol.sources import Fault, Record, Source
-from fastwsol.sources.decode import TURNED, ImageFacts, judge_images
+from fastwsol.sources.decode import TURNED, ImageFacts, is_damage, judge_images
 
 # Records handed to a thread at once: enough that the hand-over (some 0.1 ms) does not show, and bounded in bytes so
 # that memory is, too.
@@ -29,6 +29,7 @@ _CHUNK_BYTES = 8 * 2**20
 _CHUNKS_A_WORKER = 3
 
 _PUT_WHOLE = "put a whole copy in its place, or remove image and line"
+_CONVERT = "convert it to a JPEG or PNG that can be packed, or remove image and line"
 
 
 def pack(
@@ -285,7 +286,8 @@ _OVERHANG = 2.0
 def _fault(record: Record, facts: ImageFacts | str | None) -> Fault | None:
     """Why a record cannot be packed, or None."""
     if not isinstance(facts, ImageFacts):
-        return Fault(record.name, f"bad image, {facts}", _PUT_WHOLE)
+        reason = str(facts)
+        return Fault(record.name, f"bad image, {reason}", _PUT_WHOLE if is_damage(reason) else _CONVERT)
     width, height = facts.width, facts.height
     if record.size is not None and record.size != (width, height):
         turned = " once it is turned as its EXIF says" if facts.how == TURNED else ""

@@ -43,7 +43,7 @@ from fastwsol.evaluation.measure import EvaluatedImages
 from fastwsol.evaluation.per_image import ImageRows, join_classes, split_classes
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError, line_of
-from fastwsol.host.files import csv_text, write_bytes, write_durably, write_json
+from fastwsol.host.files import csv_text, folder_when_whole, write_bytes, write_durably, write_json
 from kernels import Scale
 
 SIDES = ("x0", "y0", "x1", "y1")
@@ -344,7 +344,6 @@ def write_maps(folder: Path, rows: ImageRows, truths: Truths, maps: NetworkMaps)
     """Write a network's maps, and what its evaluation says of each image, into a new folder, for `read_annotations` and
     `ScoreMaps`.
     """
-    folder.mkdir(parents=True)
     lines: list[Sequence[object]] = [[*REQUIRED, *OPTIONAL]]
     for n, name in enumerate(rows.names):
         own = truths.boxes[truths.offsets[n] : truths.offsets[n + 1]].tolist() or [[""] * len(SIDES)]
@@ -352,6 +351,7 @@ def write_maps(folder: Path, rows: ImageRows, truths: Truths, maps: NetworkMaps)
             sides = [side if side == "" else f"{side:.9g}" for side in box]
             classes = join_classes(rows.predicted[n].tolist())
             lines.append([name, truths.widths[n], truths.heights[n], *sides, str(rows.labels[n]), classes])
-    write_bytes(folder / "boxes.csv", csv_text(lines).encode())
-    write_json(folder / ABOUT_NAME, {"made_by": ABOUT_MAKER, "square": maps.square, "scale": maps.scale})
-    write_durably(folder / "maps.npy", lambda file: np.save(file, maps.cams))
+    with folder_when_whole(folder) as new:
+        write_bytes(new / "boxes.csv", csv_text(lines).encode())
+        write_json(new / ABOUT_NAME, {"made_by": ABOUT_MAKER, "square": maps.square, "scale": maps.scale})
+        write_durably(new / "maps.npy", lambda file: np.save(file, maps.cams))

@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,6 +33,32 @@ def write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def folder_when_whole(path: Path) -> Iterator[Path]:
+    """A new folder to fill, which takes the place `path` at the end of the context, and is removed where that is not
+    reached. What a killed process has left of one is removed first.
+
+    Raises UserError where something else lies in the way.
+    """
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    mark = partial / _UNFINISHED
+    if partial.exists() and not mark.is_file():
+        raise UserError(f"{partial}: is in the way of what is written before it becomes {path}; move it away")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        mark.touch()
+        yield partial
+        partial.replace(path)
+        (path / _UNFINISHED).unlink()
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+_UNFINISHED = ".unfinished"
 
 
 @contextlib.contextmanager

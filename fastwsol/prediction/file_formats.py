@@ -16,10 +16,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, Literal
 from urllib.parse import quote
 
-from fastwsol.host.files import csv_text
+from fastwsol.host.files import csv_text, naming
 from fastwsol.prediction.predictor import Prediction, ScoredBox, Skipped
 
 Format = Literal["coco", "csv", "jsonl", "label-studio"]
@@ -59,6 +60,7 @@ def _write_coco(file: BinaryIO, predictions: Predictions, about: About) -> None:
     info = {"description": f"boxes by fastwsol, {about.model}"}
     file.write(f'{{"info": {_json(info)},\n"categories": {_json(categories)},\n"images": ['.encode())
     images = boxes = 0
+    place = Path(tempfile.gettempdir())
     with tempfile.TemporaryFile() as annotations:  # they come with their images, and stand behind all of them
         for each in predictions:
             if isinstance(each, Skipped):
@@ -79,7 +81,8 @@ def _write_coco(file: BinaryIO, predictions: Predictions, about: About) -> None:
                     "iscrowd": 0,
                     "score": box.score,
                 }
-                annotations.write(_element(annotation, first=boxes == 1))
+                with naming(place):
+                    annotations.write(_element(annotation, first=boxes == 1))
         file.write(b'],\n"annotations": [')
         annotations.seek(0)
         shutil.copyfileobj(annotations, file)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from fastwsol.host.files import naming
 from fastwsol.prediction.predictor import Prediction
 from kernels import Scale
 
@@ -78,7 +79,8 @@ def overlay_paths(folder: Path, names: Iterable[str]) -> list[Path]:
 def save(path: Path, prediction: Prediction, pixels: NDArray[np.uint8]) -> None:
     """Draw the overlay of `prediction` and write it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw(pixels, prediction).save(path, quality=_JPEG_QUALITY)
+    with naming(path):
+        draw(pixels, prediction).save(path, quality=_JPEG_QUALITY)
 
 
 def _label(

@@ -55,6 +55,15 @@ _OTHER_KINDS = (
 )
 
 
+_DAMAGE = ("truncated", "damaged", "the file is empty", "its header says both", "no JPEG")
+_OTHER_IMAGES = ("(a GIF)", "(a TIFF)", "(a JPEG 2000)", "(a JPEG XL)")
+
+
+def is_damage(reason: str) -> bool:
+    """Whether a reason that `judge_images` gives is of damage, and not of an intact image that cannot be packed."""
+    return reason.startswith(_DAMAGE) and not reason.endswith(_OTHER_IMAGES)
+
+
 class ImageFacts(NamedTuple):
     """What decoding an image told: its size in pixels, and int64 [2, 3], sum and sum of squares of R, G, B.
 

@@ -61,12 +61,18 @@ def png_of(width: int, height: int) -> bytes:
     return PNG[:12] + header + struct.pack(">I", zlib.crc32(header)) + PNG[33:]
 
 
+INTACT = ("a GIF", "a TIFF", "JPEG XL", "JPEG 2000", "animated", "a side must have", "0x0", "more than", "scans")
+"""Parts of reasons to refuse an image that is whole."""
+
+
 def image_case(name: str, image: bytes, *words: str) -> Case:
     def make(place: Place) -> list[object]:
         (place.layout / IMAGE).write_bytes(image)
         return flags(place)
 
-    words = (f"error: {IMAGE}: bad image, ", *words, LINE, "put a whole copy in its place", "--quarantine")
+    damaged = not any(word in text for word in INTACT for text in words)
+    remedy = "put a whole copy in its place" if damaged else "convert it to a JPEG or PNG that can be packed"
+    words = (f"error: {IMAGE}: bad image, ", *words, LINE, remedy, "--quarantine")
     return Case("image", name, make, words, mend=put_back, quarantined=1)
 
 
