@@ -55,7 +55,7 @@ class PackFlags:
     val_fraction: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
     """for imagefolder without a val folder: the share of each class that becomes val (default 0.1)"""
     follow_links: bool = False
-    """for imagefolder: also take what lies behind links that lead out of the source"""
+    """also take what lies behind links that lead out of the source"""
     metadata: OptionalPath = None
     """for wsoleval: the folder of its text files (default: metadata in the source)"""
     out: Path = Path("data/shards")
@@ -101,8 +101,8 @@ def find_source(flags: PackFlags, download: Download = TINY_IMAGENET) -> Path | 
             raise UserError(f"{flag(name)}: goes with --layout {layout}; leave it out, or add that")
     if flags.synthetic and flags.layout != "tiny-imagenet":
         raise UserError(f"--layout {flags.layout}: --synthetic draws its images itself; give one of the two")
-    if flags.follow_links and flags.layout != "imagefolder":
-        raise UserError("--follow-links: is for --layout imagefolder; leave it out")
+    if flags.follow_links and flags.synthetic:
+        raise UserError("--follow-links: --synthetic draws its images itself; give one of the two")
     if flags.layout != "tiny-imagenet":
         if flags.source is None:
             raise UserError(f"--layout {flags.layout}: say where the images are, with --source DIR or ZIP")
@@ -122,11 +122,11 @@ def _open_source(flags: PackFlags, path: Path | None) -> Source:
             case "imagefolder":
                 return ImageFolder(path, flags.boxes, flags.val_fraction, flags.classes, flags.follow_links)
             case "cub":
-                return Cub(path, flags.classes)
+                return Cub(path, flags.classes, flags.follow_links)
             case "wsoleval":
-                return WsolEval(path, flags.metadata, flags.classes)
+                return WsolEval(path, flags.metadata, flags.classes, flags.follow_links)
             case "tiny-imagenet":
-                return TinyImageNet(path, flags.classes)
+                return TinyImageNet(path, flags.classes, flags.follow_links)
     return Synthetic() if flags.classes is None else Synthetic(class_count=flags.classes)
 
 

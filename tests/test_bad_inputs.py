@@ -7,7 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faults import backbone_cases, map_cases, pack_cases, predict_cases, report_cases, run_cases, sweep_cases
+from faults import (
+    backbone_cases,
+    folder_cases,
+    map_cases,
+    pack_cases,
+    predict_cases,
+    report_cases,
+    run_cases,
+    sweep_cases,
+)
 from faults.case import Case, Outcome, Place, made, snapshot, try_command
 
 from fastwsol import evaluate, predict, report, sweep, train
@@ -25,7 +34,14 @@ MAINS: dict[str, Callable] = {
     "sweep": sweep.main,
     "report": report.main,
 }
-CASES = [*pack_cases.CASES, *run_cases.CASES, *backbone_cases.CASES, *map_cases.CASES, *predict_cases.CASES]
+CASES = [
+    *pack_cases.CASES,
+    *folder_cases.CASES,
+    *run_cases.CASES,
+    *backbone_cases.CASES,
+    *map_cases.CASES,
+    *predict_cases.CASES,
+]
 CASES += [*sweep_cases.CASES, *report_cases.CASES]
 
 

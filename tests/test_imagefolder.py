@@ -533,9 +533,8 @@ def test_the_command_follows_links_where_asked(with_val: Path, tmp_path: Path, c
     assert run_command(pack_command.main, pack_flags(with_val, "--out", tmp_path / "a")) == 2
     assert "is a link to a folder outside" in capsys.readouterr().err
     assert run_command(pack_command.main, pack_flags(with_val, "--out", tmp_path / "b", "--follow-links")) == 0
-    arguments = ["--layout", "cub", "--follow-links", "--source", str(with_val), "--out", str(tmp_path / "c")]
-    assert run_command(pack_command.main, arguments) == 2
-    assert "--follow-links: is for --layout imagefolder" in capsys.readouterr().err
+    assert run_command(pack_command.main, ["--synthetic", "--follow-links", "--out", str(tmp_path / "c")]) == 2
+    assert "--follow-links: --synthetic draws its images itself" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -331,3 +331,12 @@ def _assert_refused(
     for fragment in expected:
         assert fragment in line, line
     assert not (out / "manifest.json").exists()
+
+
+def test_what_lies_behind_links_is_taken_where_asked_and_else_refused_by_name(layout: Path, tmp_path: Path) -> None:
+    whole = [record.name for record in TinyImageNet(layout).records("train")]
+    (layout / "train" / "n02").rename(tmp_path / "elsewhere")
+    (layout / "train" / "n02").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"train/n02.* link"):
+        TinyImageNet(layout)
+    assert [record.name for record in TinyImageNet(layout, follow_links=True).records("train")] == whole

@@ -30,8 +30,8 @@ class Cub(AnnotatedImages):
     Raises UserError for every mistake in the layout that is not one image's, naming file, line and remedy.
     """
 
-    def __init__(self, path: Path, class_count: int | None = None):
-        tree = _open_tree(path)
+    def __init__(self, path: Path, class_count: int | None = None, follow_links: bool = False):
+        tree = _open_tree(path, follow_links)
         wnids = _numbered(tree, "classes.txt", "<number> <class>")
         every = tuple(Class(each, _readable(each)) for each in wnids.values())
         classes = first_classes(every, class_count, tree.where("classes.txt"))
@@ -71,11 +71,11 @@ class Cub(AnnotatedImages):
         super().__init__(IDENTITY, classes, tree, annotations)
 
 
-def _open_tree(path: Path) -> Tree:
+def _open_tree(path: Path, follow_links: bool) -> Tree:
     if path.is_dir() and not (path / "images.txt").is_file() and (path / LAYOUT_NAME).is_dir():
         path = path / LAYOUT_NAME
     unpack = f"unpack the official {LAYOUT_NAME}.tgz and give its folder as --source"
-    tree: Tree = Zip(path, LAYOUT_NAME, unpack) if path.is_file() else Folder(path)
+    tree: Tree = Zip(path, LAYOUT_NAME, unpack) if path.is_file() else Folder(path, follow_links)
     if "images.txt" not in tree.names(""):
         raise UserError(f"{path}: not the layout of {LAYOUT_NAME} (expected images.txt in it); {unpack}")
     return tree

@@ -10,6 +10,7 @@ A class is named after its folder; labels are in the order of the names. A set t
 taken from there. What ends as no image's name is passed over and counted. Boxes are optional (`boxes_file`).
 """
 
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,7 @@ class ImageFolder(AnnotatedImages):
                 f"{path}: {_or_top(splits['train'])} has {len(names)} folders, and a class needs one each; give a "
                 f"folder with one for each class, two at least"
             )
+        _refuse_names_of_two_forms(tree, splits["train"], names)
         if len(splits) == 1:
             _refuse_splits_in_classes(tree, splits["train"], names)
         every = tuple(Class(name, name) for name in names)
@@ -196,6 +198,18 @@ def _refuse_splits_in_classes(tree: Tree, root: str, names: list[str]) -> None:
         )
 
 
+def _refuse_names_of_two_forms(tree: Tree, root: str, names: list[str]) -> None:
+    """Raise UserError where two classes have one name but for its Unicode form, as after copying between systems."""
+    forms: dict[str, str] = {}
+    for name in names:
+        other = forms.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name:
+            raise UserError(
+                f"{tree.where(_join(root, name))}: is {other!r} beside it but for Unicode form; put both into one "
+                f"folder"
+            )
+
+
 def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list[_Image], Counter[str]]:
     """The images of a split, class by class, and how many files are none, by why."""
     if unknown := sorted(tree.folders(folder) - set(names)):
@@ -212,6 +226,12 @@ def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list
     passed_over = Counter(map(why_no_image, beside))
     for name in names:
         stamps, others = images_below(tree, _join(folder, name))
+        if not stamps and split == "train":
+            found = "; ".join(f"{count:,} files were passed over, {why}" for why, count in others.items())
+            raise UserError(
+                f"{tree.where(_join(folder, name))}: class {name} has no images to train on"
+                f"{f' ({found})' if found else ''}; put some there, or remove the folder"
+            )
         images += [_Image(path, stamp, name) for path, stamp in stamps.items()]
         passed_over += others
     return images, passed_over

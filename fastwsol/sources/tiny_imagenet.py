@@ -29,13 +29,14 @@ _CORRECT = f"correct the line, or take the file from the official {LAYOUT_NAME}.
 
 
 class TinyImageNet(AnnotatedImages):
-    """A `Source` over the official layout. `class_count` keeps the first classes of wnids.txt (default: all).
+    """A `Source` over the official layout. `class_count` keeps the first classes of wnids.txt (default: all);
+    follow_links: also links that lead out of `path`.
 
     Raises UserError for every mistake in the layout that is not one image's, naming file, line and remedy.
     """
 
-    def __init__(self, path: Path, class_count: int | None = None):
-        tree = _open_tree(path)
+    def __init__(self, path: Path, class_count: int | None = None, follow_links: bool = False):
+        tree = _open_tree(path, follow_links)
         all_classes = _read_classes(tree)
         classes = first_classes(all_classes, class_count, tree.where("wnids.txt"))
         labels = {one.wnid: label for label, one in enumerate(all_classes)}
@@ -65,9 +66,9 @@ def find_layout(path: Path) -> Path:
     )
 
 
-def _open_tree(path: Path) -> Tree:
+def _open_tree(path: Path, follow_links: bool) -> Tree:
     layout = find_layout(path)
-    tree: Tree = Zip(layout, LAYOUT_NAME, _DOWNLOAD) if layout.is_file() else Folder(layout)
+    tree: Tree = Zip(layout, LAYOUT_NAME, _DOWNLOAD) if layout.is_file() else Folder(layout, follow_links)
     if "wnids.txt" not in tree.names(""):
         raise UserError(
             f"{layout}: not a Tiny ImageNet layout (expected wnids.txt, at the top or in {LAYOUT_NAME}/); {_DOWNLOAD}"

@@ -36,14 +36,16 @@ class WsolEval(AnnotatedImages):
     line and remedy.
     """
 
-    def __init__(self, path: Path, metadata: Path | None = None, class_count: int | None = None):
-        images: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path)
+    def __init__(
+        self, path: Path, metadata: Path | None = None, class_count: int | None = None, follow_links: bool = False
+    ):
+        images: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path, follow_links)
         if metadata is None and path.is_file():
             raise UserError(f"{path}: is a zip; {_REPLACE}")
         folder = path / "metadata" if metadata is None else metadata
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; {_REPLACE}")
-        texts = Folder(folder)
+        texts = Folder(folder, follow_links)
         stamps, _ = images_below(images, "")
         every = {split: _read_split(texts, their_name, stamps) for split, their_name in SPLITS.items()}
         classes = first_classes(_classes(texts, every), class_count, str(folder))
