@@ -29,6 +29,7 @@ from fastwsol.training.launch_flags import Launch
 from fastwsol.training.presets import demo
 
 SMALL = ["--preset", "demo", "--stem", "C", "--batch-size", "8", "--epochs", "0.3", "--step", "eager", "--seeds", "1"]
+SMALL += ["--localizer", "cam"]
 
 
 def sweep(*arguments: object) -> int:

@@ -34,7 +34,7 @@ def test_no_room_at_a_durable_write(
     work: Work = request.getfixturevalue(name)
     count = tally.of(PROMISE, f"{work.name}: no space left at a write boundary")
     boundaries = range(work.boundaries)
-    for boundary in boundaries if full else random.Random(2).sample(boundaries, min(3, len(boundaries))):
+    for boundary in boundaries if full else random.Random(2).sample(boundaries, min(2, len(boundaries))):
         place, log = tmp_path / f"{boundary}", tmp_path / f"{boundary}.log"
         status = work.begin(place, log, full_at_write=boundary).wait()
         ended = status == 1 and told(log)

@@ -111,7 +111,7 @@ def test_killed_at_a_durable_write(
     work: Work = request.getfixturevalue(name)
     boundaries = range(work.boundaries)
     count = tally.of(PROMISE, f"{work.name}: SIGKILL at each of its {work.boundaries} write boundaries")
-    for boundary in boundaries if full else random.Random(0).sample(boundaries, min(3, len(boundaries))):
+    for boundary in boundaries if full else random.Random(0).sample(boundaries, min(2, len(boundaries))):
         place, log = tmp_path / f"{boundary}", tmp_path / f"{boundary}.log"
         assert work.begin(place, log, dies_at_write=boundary).wait() == -9
         lost = lost_steps(place, log) if name == "training" else 0
