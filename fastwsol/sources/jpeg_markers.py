@@ -77,6 +77,22 @@ def read_markers(image: bytes) -> JpegFacts:
     raise ValueError(f"truncated: the JPEG {'has no end mark' if scans else 'ends in its header'}")
 
 
+def header_of(image: bytes) -> bytes:
+    """What stands before the first scan of a JPEG, EXIF among it; all of it where it is damaged before."""
+    at = 2
+    while at + 4 <= len(image) and image[at] == 0xFF:
+        marker = image[at + 1]
+        if marker == _SCAN:
+            return image[:at]
+        if marker == _FILL:
+            at += 1
+        elif marker == _TEM or marker in _RESTARTS:
+            at += 2
+        else:
+            at += 2 + int.from_bytes(image[at + 2 : at + 4])
+    return image
+
+
 def _mended(image: bytes, scans: list[int]) -> bytes | None:
     wrong = [at for at in scans if image[at : at + len(_SEQUENTIAL_SCAN)] != _SEQUENTIAL_SCAN]
     if not wrong:

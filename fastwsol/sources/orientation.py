@@ -7,18 +7,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastwsol.sources import heif
+from fastwsol.sources.jpeg_markers import JPEG_START, header_of
 from fastwsol.sources.png_chunks import PNG_START, without_texts
 
 PROFILES = (b"Raw profile type ", b"XML:com.adobe.xmp")
 """How the keywords of texts in a PNG begin that hold EXIF or XMP."""
-_MARKS = (b"Exif\0\0", b"http://ns.adobe.com/xap/", b"eXIf", *PROFILES, b"EXIF", b"XMP ", b"irot", b"imir")
-"""One of them is in each image that tells an orientation; the last two in HEIF containers."""
+_JPEG_MARKS = (b"Exif\0\0", b"http://ns.adobe.com/xap/")
+_PNG_MARKS = (b"eXIf", *PROFILES)
+_OTHER_MARKS = (b"Exif", b"EXIF", b"XMP ", b"irot", b"imir")
+"""One of them is in each image that tells an orientation: in the header of a JPEG; in a WEBP or HEIF container."""
 _ORIENTATION = 0x0112  # the tag
 
 
 def orientation(image: bytes) -> int:
     """The orientation of an encoded JPEG, PNG, WEBP, AVIF or HEIC, 1 to 8; 1, upright, where none can be read."""
-    if not any(mark in image for mark in _MARKS):
+    place, marks = image, _OTHER_MARKS
+    if image.startswith(JPEG_START):
+        place, marks = header_of(image), _JPEG_MARKS
+    elif image.startswith(PNG_START):
+        marks = _PNG_MARKS
+    if not any(mark in place for mark in marks):
         return 1
     if image.startswith(PNG_START):
         image = without_texts(image, keep=PROFILES)
