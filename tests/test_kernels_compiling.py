@@ -56,6 +56,9 @@ def test_a_change_in_a_file_below_is_compiled_anew_and_nothing_else_is(tmp_path)
     assert changed[1]
 
 
+WHERE_CACHES_LIE = ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "PYTHONPATH")
+
+
 @pytest.mark.parametrize(("home", "kept"), [("a file", True), ("~", True), ("a file", False)])
 def test_where_no_cache_can_lie_beside_the_source_or_at_home_it_lies_among_temporary_files(
     tmp_path: Path, home: str, kept: bool
@@ -71,7 +74,7 @@ def test_where_no_cache_can_lie_beside_the_source_or_at_home_it_lies_among_tempo
     own = temporary / f"fastwsol-kernels-{os.getuid()}"
     if not kept:
         own.touch()
-    environment = {name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", "PYTHONPATH")}
+    environment = {name: value for name, value in os.environ.items() if name not in WHERE_CACHES_LIE}
     environment |= {"HOME": str(tmp_path / "a file") if home == "a file" else home, "TMPDIR": str(temporary)}
     done = subprocess.run(
         [sys.executable, "-c", "from kernels.words import words; print(len(words(4)))"],
