@@ -29,6 +29,7 @@ from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.boxes import localize
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.host.files import sole_worker
 from fastwsol.prediction import overlays
 from fastwsol.prediction.components import boxes_of_maps
 from fastwsol.prediction.overlays import overlay_path, overlay_paths
@@ -313,6 +314,8 @@ def test_an_interrupted_command_with_overlays_is_begun_anew_by_the_same_command(
     (left / ".unfinished").touch()
     (left / "old.jpg").touch()
     monkeypatch.setattr(overlays, "save", whole)
+    with sole_worker(left):
+        assert predict_to(*asked) == 2, "another process is at work on them"
     assert predict_to(*asked) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["boxes.json", "pictures"]
     assert len(list((tmp_path / "pictures").rglob("*"))) == len(SIZES) + 1, "and their folder"

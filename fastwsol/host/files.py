@@ -40,22 +40,24 @@ def folder_when_whole(path: Path) -> Iterator[Path]:
     """A new folder to fill, which takes the place `path` at the end of the context, and is removed where that is not
     reached. What a killed process has left of one is removed first.
 
-    Raises UserError where something else lies in the way.
+    Raises UserError where something else lies in the way, or another process is at work on the same.
     """
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     mark = partial / _UNFINISHED
     if partial.exists() and not mark.is_file():
         raise UserError(f"{partial}: is in the way of what is written before it becomes {path}; move it away")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        mark.touch()
-        yield partial
-        partial.replace(path)
-        (path / _UNFINISHED).unlink()
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    partial.mkdir(parents=True, exist_ok=True)
+    with sole_worker(partial):
+        for left in partial.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        try:
+            mark.touch()
+            yield partial
+            partial.replace(path)
+            (path / _UNFINISHED).unlink()
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
 
 _UNFINISHED = ".unfinished"

@@ -81,17 +81,17 @@ class ImageFacts(NamedTuple):
 def judge_images(images: Sequence[bytes], turns: bool = False) -> list[ImageFacts | str]:
     """Decode each image; for a bad one, the reason. Grey and other modes count as RGB. turns: as EXIF says."""
     facts: list[ImageFacts | str] = []
+    instead: bytes | None
     for image in images:
         try:
             pixels = decode(image)
-            instead, how = None, ""
             if turns and (orientation_of := orientation(image)) != 1:
-                how = TURNED
                 lossy = image.startswith(JPEG_START) or heif.kind_of(image) is not None
-                instead = _encode(turned(pixels, orientation_of), lossy)
-                pixels = decode(instead)
+                instead, how = _encode(turned(pixels, orientation_of), lossy), TURNED
             else:
                 instead, how = _for_all_decoders(image, pixels)
+            if instead is not None:
+                pixels = decode(instead)  # it may have become too large
         except ValueError as error:
             facts.append(str(error))
             continue

@@ -21,7 +21,8 @@ _ORIENTATION = 0x0112  # the tag
 
 def orientation(image: bytes) -> int:
     """The orientation of an encoded JPEG, PNG, WEBP, AVIF or HEIC, 1 to 8; 1, upright, where none can be read."""
-    place, marks = image, _OTHER_MARKS
+    marks: tuple[bytes, ...] = _OTHER_MARKS
+    place = image
     if image.startswith(JPEG_START):
         place, marks = header_of(image), _JPEG_MARKS
     elif image.startswith(PNG_START):
