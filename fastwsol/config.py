@@ -164,7 +164,15 @@ class ScheduleConfig:
     """epochs between two drops of the learning rate under step"""
     start_size: int = 0
     """side of the first images the network sees, in pixels; they grow by 16 at a time, in equal parts of the run. 0:
-    --image-size from the start"""
+    the last size from the start"""
+    end_size: int = added(0, as_before=0)
+    """side of the last images the network is trained on, in pixels; it is evaluated at --image-size, which finds more
+    where crops have shown objects larger than they are (Touvron et al. 2019). 0: --image-size"""
+
+    @property
+    def has_own_sizes(self) -> bool:
+        """Whether the network is trained on images of other sides than it is evaluated on."""
+        return bool(self.start_size or self.end_size)
 
 
 @dataclass(frozen=True)
@@ -223,7 +231,10 @@ class Setting:
             require_positive(name, values[name])
         for name in ("weight_decay", "momentum", "backbone_lr_mult", "label_smoothing"):
             _require_not_negative(name, values[name])
-        for name in ("average_steps", "start_size", "holdout", "crops_per_image", "output_stride", "store_size"):
+        for name in (
+            *("average_steps", "start_size", "end_size", "holdout"),
+            *("crops_per_image", "output_stride", "store_size"),
+        ):
             _require_not_negative(name, values[name])
         if not 0 < self.optimizer.momentum < 1:
             raise UserError(f"--momentum {self.optimizer.momentum}: Nesterov momentum must lie between 0 and 1")
@@ -236,12 +247,15 @@ class Setting:
                 f"--batch-size {self.optimizer.batch_size}: --mix {self.views.mix} mixes a batch in pairs; give an "
                 f"even number"
             )
-        for name in ("image_size", "start_size"):
+        for name in ("image_size", "start_size", "end_size"):
             if values[name] % SIZE_STEP:
                 raise UserError(f"{flag(name)} {values[name]}: must be a multiple of 16, the finest Hide-and-Seek grid")
         size = self.views.image_size
-        if (start := self.schedule.start_size) > size:
-            raise UserError(f"--start-size {start}: images grow, up to --image-size {size}")
+        if (end := self.schedule.end_size) > size:
+            raise UserError(f"--end-size {end}: a network is trained on smaller images than --image-size {size}")
+        if (start := self.schedule.start_size) > (end or size):
+            last = f"--end-size {end}" if end else f"--image-size {size}"
+            raise UserError(f"--start-size {start}: images grow, up to {last}")
         if 0 < (store := self.views.store_size) < size:
             raise UserError(f"--store-size {store}: images would be enlarged again; give at least --image-size {size}")
 
@@ -293,7 +307,7 @@ class Setting:
         """The sides that the network's square has while the classifier is trained, each with the step before which it
         ends.
         """
-        largest = self.views.image_size
+        largest = self.schedule.end_size or self.views.image_size
         sizes = range(self.schedule.start_size or largest, largest + 1, SIZE_STEP)
         total = self.classifier_steps(train_images)
         ends = [total * (k + 1) // len(sizes) for k in range(len(sizes))]

@@ -41,7 +41,7 @@ from fastwsol.host.files import write_json
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.runs.folder import RunDir, folder_of_run
 from fastwsol.training.launch_flags import Launch, preset_of
-from fastwsol.training.presets import PRESETS
+from fastwsol.training.presets import PRESETS, preset_at
 
 PROG = "python -m fastwsol.sweep"
 
@@ -136,8 +136,8 @@ def read_finished(plan: SweepPlan, runs: Sequence[Run]) -> list[SettingRuns]:
 
 def read_flags(arguments: Sequence[str]) -> Flags:
     """Flags from the command line over the defaults of the preset that it names."""
-    name = preset_of(arguments, PROG)
-    preset = PRESETS[name]()
+    name, image_size = preset_of(arguments, PROG)
+    preset = preset_at(name, image_size)
     launch = Launch(preset=name, log=preset.log, weights=preset.weights)
     default = Flags(("",), config=preset.config, launch=launch)
     description = (
@@ -203,11 +203,12 @@ def run_state(run: Run, workload: Workload) -> str:
 
 def command_of(run: Run, launch: Launch) -> list[str]:
     """The training of one run, as it can be given by hand too: only what differs from the preset's is named."""
-    preset = PRESETS[launch.preset]()
+    preset = preset_at(launch.preset, run.config.views.image_size)
+    own_size = PRESETS[launch.preset]().config.views.image_size
     words = ["--preset", launch.preset]
     launch = replace(launch, shards=launch.shards.absolute())
     pairs = (
-        (run.config.flat(), preset.config.flat()),
+        (run.config.flat(), preset.config.flat() | {"image_size": own_size}),
         (vars(launch.log), vars(preset.log)),
         (vars(launch), vars(Launch(weights=preset.weights))),
     )

@@ -51,7 +51,7 @@ from fastwsol.training.job import Job
 from fastwsol.training.launch_flags import Launch, behind_of, class_folders_want_photos, preset_of
 from fastwsol.training.loop import train_to_the_end
 from fastwsol.training.mask_phase import begin_mask_phase, refuse_no_mask
-from fastwsol.training.presets import PRESETS, PresetName
+from fastwsol.training.presets import PresetName, preset_at
 from fastwsol.training.progress import announce
 from fastwsol.training.resume import (
     Resume,
@@ -140,12 +140,12 @@ def read_flags(arguments: Sequence[str]) -> Flags:
             name = "--init" if flags.launch.init is not None else "--weights"
             raise UserError(f"{name}: --behind takes the classifier of {behind} as it is; leave one of the two out")
         return flags
-    preset = preset_of(arguments, PROG)
-    flags = _flags_over(preset, arguments)
+    preset, image_size = preset_of(arguments, PROG)
+    flags = _flags_over(preset, image_size, arguments)
     began_otherwise = flags.launch.run_dir is None and run_folder(flags.config, flags.launch).exists()
     if not began_otherwise and class_folders_want_photos(arguments, PROG):
         preset = "photos"
-        flags = _flags_over(preset, arguments)
+        flags = _flags_over(preset, image_size, arguments)
     refuse_useless(flags.config.views)
     if not flags.config.network.is_ours:
         by_preset = "--preset photos (which class folders take; --preset paper does without)"
@@ -153,8 +153,8 @@ def read_flags(arguments: Sequence[str]) -> Flags:
     return flags
 
 
-def _flags_over(name: PresetName, arguments: Sequence[str]) -> Flags:
-    preset = PRESETS[name]()
+def _flags_over(name: PresetName, image_size: int | None, arguments: Sequence[str]) -> Flags:
+    preset = preset_at(name, image_size)
     default = Flags(preset.config, OneRun(preset=name, log=preset.log, weights=preset.weights))
     return parse_flags(Flags, arguments, PROG, DESCRIPTION, default)
 
@@ -180,7 +180,7 @@ def with_store_size(config: Config, launch: OneRun, shards: Shards, folder: Path
         stored = run.read_info().config
         is_same_run = stored.flat() | {"store_size": 0} == config.flat()
         return stored if is_same_run else config  # what else differs is said when the run is opened
-    kept = config.network.train_part != "all" and views_kept(config.views) and not config.schedule.start_size
+    kept = config.network.train_part != "all" and views_kept(config.views) and not config.schedule.has_own_sizes
     worth_it = launch.data == "resident" or not (kept or config.schedule.epochs < _EPOCHS_WORTH_A_STORE)
     if launch.data == "dali" or not worth_it:
         return config

@@ -81,7 +81,8 @@ class Item:
     alone: bool = False
 
 
-FAST_18 = "--preset fast --depth 18 --localizer mask"
+THIRTY = "--epochs 30 --schedule one-cycle --batch-size 128 --flip --eval-epochs 5 --depth 18 --localizer mask"
+"""What `--preset fast` was before it grew its images."""
 UNTRIED = "--step compiled-captured"
 """What is the fastest alone would not be found by a trial beside another training."""
 
@@ -98,13 +99,12 @@ def _settings_over_seeds(
     return tuple(itertools.chain(*zip(*columns, strict=True)))
 
 
-RECORD = (
-    "--preset fast --depth 18 --aug gr --batch-size 256 --lr 0.2 --start-size 32 --step captured --eval-epochs 1000"
-)
-STRONG = f"{FAST_18} --stem B --aug gr --epochs 18 --start-size 32 --label-smoothing 0.1 {UNTRIED}"
-
-SHORT = f"{RECORD} --epochs 16 --holdout 25"
-LONG = f"{RECORD} --epochs 30 --holdout 25 --weight-decay 5e-4 --label-smoothing 0.1"
+CAPTURED = "--step captured --eval-epochs 1000"
+BRIEF = f"--preset fast --depth 18 {CAPTURED}"
+STRONG = f"--preset strong --aug gr {UNTRIED}"
+HELD_OUT = f"{BRIEF} --aug gr --image-size 64 --end-size 0 --holdout 25"
+SHORT = f"{HELD_OUT} --epochs 16"
+LONG = f"{HELD_OUT} --epochs 30 --label-smoothing 0.1"
 
 ITEMS = (
     Item(
@@ -112,44 +112,44 @@ ITEMS = (
         "settings of the fast recipe, on 25 images a class held out of train",
         _settings_over_seeds(
             {
-                "wd1e-4": SHORT,
-                "wd5e-4": f"{SHORT} --weight-decay 5e-4",
-                "wd5e-4-smooth": f"{SHORT} --weight-decay 5e-4 --label-smoothing 0.1",
+                "wd1e-4": f"{SHORT} --weight-decay 1e-4",
+                "wd5e-4": SHORT,
+                "wd5e-4-smooth": f"{SHORT} --label-smoothing 0.1",
                 "wd1e-3-smooth": f"{SHORT} --weight-decay 1e-3 --label-smoothing 0.1",
-                "wd5e-4-lr0.1": f"{SHORT} --weight-decay 5e-4 --lr 0.1",
+                "wd5e-4-lr0.1": f"{SHORT} --lr 0.1",
+                "end48": f"{BRIEF} --aug gr --image-size 64 --end-size 48 --holdout 25",
                 "long": LONG,
                 "long-cutmix": f"{LONG} --mix cutmix",
-                "long-mixup": f"{LONG} --mix mixup",
             },
             seeds=[0],
         ),
     ),
-    Item("masks", "mask heads behind GR", _settings_over_seeds({"gr": f"{FAST_18} --aug gr {UNTRIED}"})),
+    Item("masks", "mask heads behind GR", _settings_over_seeds({"gr": f"{THIRTY} --aug gr {UNTRIED}"})),
     Item(
         "record",
         "seconds from the command to the paper's best Top-1 Loc",
-        tuple(_over_seeds("record", RECORD, seeds=range(5))),
+        tuple(_over_seeds("brief-gr", f"{BRIEF} --aug gr", seeds=range(5))),
         alone=True,
     ),
     Item(
         "augs",
         "the paper's first claim",
-        _settings_over_seeds({aug: f"{FAST_18} --aug {aug} {UNTRIED}" for aug in ("none", "hns")}),
+        _settings_over_seeds({f"brief-{aug}": f"{BRIEF} --aug {aug}" for aug in ("none", "hns")}),
     ),
     Item(
         "strong",
         "the best Top-1 Loc within ten minutes",
-        tuple(_over_seeds("strong", STRONG, seeds=[0])),
+        tuple(_over_seeds("strong34", STRONG, seeds=[0])),
     ),
     Item(
         "orders",
         "the paper's second and third claims",
         _settings_over_seeds(
             {
-                "gr-hns": f"{FAST_18} --aug gr-hns {UNTRIED}",
-                "hns-gr": f"{FAST_18} --aug hns-gr {UNTRIED}",
-                "gr-b256": f"{FAST_18} --aug gr --batch-size 256 {UNTRIED}",
-                "gr-b32": f"{FAST_18} --aug gr --batch-size 32 {UNTRIED}",
+                "gr-hns": f"{THIRTY} --aug gr-hns {UNTRIED}",
+                "hns-gr": f"{THIRTY} --aug hns-gr {UNTRIED}",
+                "gr-b256": f"{THIRTY} --aug gr --batch-size 256 {UNTRIED}",
+                "gr-b32": f"{THIRTY} --aug gr --batch-size 32 {UNTRIED}",
             }
         ),
     ),
@@ -188,8 +188,6 @@ class Flags:
     """names of items; default: all, in their order"""
     done: Path | None = None
     """a gpu-day.json of an earlier machine: what is in it is not done again"""
-    record_epochs: int = 20
-    """of the runs that are timed"""
     beside: int = 2
     """trainings at a time, where they are not timed: one starts and reports while the other trains"""
     dry_run: bool = False
@@ -301,10 +299,8 @@ class Day:
         named = ["--shards", str(shards), "--run-dir", str(folder), "--device", str(self._device)]
         if flags.dry_run:
             return [*shlex.split(_DRY), *named, "--threads", "1"]
-        epochs = ["--epochs", str(flags.record_epochs)] if item.name == "record" else []
         return [
             *shlex.split(training.flags),
-            *epochs,
             *named,
             "--threads",
             str(max(1, torch.get_num_threads() // beside)),
@@ -374,7 +370,7 @@ def table_over_seeds(found: dict[str, dict[str, Any]]) -> list[str]:
     """Markdown: a row for each rate, a column for each setting, mean and standard deviation over its seeds."""
     settings: dict[str, list[dict[str, Any]]] = {}
     for name, each in found.items():
-        settings.setdefault(name.rsplit("-", 1)[0], []).append(each)
+        settings.setdefault(_setting_in(name), []).append(each)
     columns = list(dict.fromkeys(column for each in found.values() for column in _rates(each)))
     lines = [f"| | {' | '.join(settings)} |", "|" + "---|" * (1 + len(settings))]
     lines.append(f"| seeds | {' | '.join(str(len(runs)) for runs in settings.values())} |")
@@ -383,6 +379,11 @@ def table_over_seeds(found: dict[str, dict[str, Any]]) -> list[str]:
         lines.append(f"| {column} | {' | '.join(cells)} |")
     seconds = [_mean([each["seconds"] for each in runs]) for runs in settings.values()]
     return [*lines, f"| seconds | {' | '.join(seconds)} |"]
+
+
+def _setting_in(name: str) -> str:
+    """A training's name without its seed."""
+    return name.rsplit("-", 1)[0]
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -396,7 +397,7 @@ def claims_judged(finished: dict[str, dict[str, Any]]) -> list[str]:
     """What becomes of the paper's claims, by the CAM's Top-1 Loc under `paper2018`."""
     values: dict[Any, list[float]] = {}
     for found in finished.values():
-        if found["item"] in ("masks", "augs", "orders"):
+        if found["item"] in ("masks", "record", "augs", "orders"):
             setting = Config.from_json(found["report"]["config"]).setting
             values.setdefault(setting, []).append(_rates(found)["paper2018 Loc .5"])
     lines = []
@@ -415,15 +416,18 @@ def claims_judged(finished: dict[str, dict[str, Any]]) -> list[str]:
 
 def record_lines(finished: dict[str, dict[str, Any]]) -> list[str]:
     """Seconds of the runs that were timed, and how many of them reached the paper's best, by which localizer."""
-    runs = [each for each in finished.values() if each["item"] == "record"]
-    if not runs:
-        return []
-    lines = [f"record: {_mean([each['seconds'] for each in runs])} s over {len(runs)} runs"]
-    columns = dict.fromkeys(column for each in runs for column in _rates(each) if column.endswith("Loc .5"))
-    for column in columns:
-        values = [_rates(each)[column] for each in runs if column in _rates(each)]
-        reached = sum(value >= PAPERS_BEST for value in values)
-        lines.append(f"  {column} {_mean(values)}: {reached} of {len(values)} at or above {PAPERS_BEST}")
+    settings: dict[str, list[dict[str, Any]]] = {}
+    for name, each in finished.items():
+        if each["item"] == "record":
+            settings.setdefault(_setting_in(name), []).append(each)
+    lines = []
+    for setting, runs in settings.items():
+        lines.append(f"{setting}: {_mean([each['seconds'] for each in runs])} s over {len(runs)} runs")
+        columns = dict.fromkeys(column for each in runs for column in _rates(each) if column.endswith("Loc .5"))
+        for column in columns:
+            values = [_rates(each)[column] for each in runs if column in _rates(each)]
+            reached = sum(value >= PAPERS_BEST for value in values)
+            lines.append(f"  {column} {_mean(values)}: {reached} of {len(values)} at or above {PAPERS_BEST}")
     return lines
 
 

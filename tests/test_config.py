@@ -35,10 +35,21 @@ def test_flags_beside_a_preset_win():
 def test_equal_configurations_have_equal_digests_however_they_are_written():
     written, meant = (
         training.read_flags(arguments).config
-        for arguments in (["--epochs", "30", "--preset", "fast"], ["--preset", "fast"])
+        for arguments in (["--epochs", "19", "--preset", "fast"], ["--preset", "fast"])
     )
     assert written.digest() == meant.digest()
     assert Config.of(epochs=1.1, batch_size=10).total_steps(100) == 11
+
+
+@pytest.mark.parametrize(
+    ("size", "start", "end"), [(80, 32, 64), (64, 32, 48), (32, 32, 32), (16, 16, 16), (128, 32, 96), (224, 32, 176)]
+)
+def test_a_preset_keeps_the_share_of_its_sizes_at_another_image_size(size, start, end):
+    config = training.read_flags(["--preset", "strong", "--image-size", str(size)]).config
+    assert (config.views.image_size, config.schedule.start_size, config.schedule.end_size) == (size, start, end)
+    named = ["--preset", "fast", "--image-size", "128", "--end-size", "64", "--start-size", "0"]
+    assert training.read_flags(named).config.phases(256) == [(19, 64)]
+    assert training.read_flags(["--preset", "demo", "--image-size", "96"]).config.schedule.end_size == 0
 
 
 @pytest.mark.parametrize("wrong", [{"depth": 50}, {"aug": "mixup"}, {"flip": 1}, {"batch_size": 1.5}, {"no_such": 1}])
@@ -52,6 +63,9 @@ def test_a_config_that_no_run_can_have_is_refused(wrong):
     [
         ({"start_size": 40}, "--start-size 40: must be a multiple of 16"),
         ({"start_size": 80}, "--start-size 80: images grow, up to --image-size 64"),
+        ({"end_size": 80}, "--end-size 80: a network is trained on smaller images than --image-size 64"),
+        ({"end_size": 40}, "--end-size 40: must be a multiple of 16"),
+        ({"start_size": 64, "end_size": 48}, "--start-size 64: images grow, up to --end-size 48"),
         ({"start_size": -16}, "--start-size -16: must be at least 0"),
         ({"label_smoothing": 1.0}, "--label-smoothing 1.0: is a share of the label"),
         ({"average_steps": -1}, "--average-steps -1: must be at least 0"),
@@ -76,6 +90,9 @@ def test_images_grow_by_sixteen_in_equal_parts():
     assert grown.phases(train_images=90) == [(3, 32), (6, 48), (9, 64)]
     assert Config.of(epochs=1, batch_size=10).phases(train_images=90) == [(9, 64)]
     assert Config.of(start_size=32, epochs=1, batch_size=10).phases(train_images=20) == [(1, 48), (2, 64)]
+    ended = Config.of(start_size=32, end_size=48, epochs=1, batch_size=10)
+    assert ended.phases(train_images=80) == [(4, 32), (8, 48)]
+    assert Config.of(end_size=48, epochs=1, batch_size=10).phases(train_images=90) == [(9, 48)]
 
 
 @pytest.mark.parametrize(("epochs", "times"), [(0.1, 10), (0.3, 3), (1 / 3, 3), (0.25, 4), (2.0, 0)])

@@ -26,7 +26,7 @@ from fastwsol.sweep import Run, command_of, is_given, main, read_flags
 from fastwsol.train import read_flags as read_train_flags
 from fastwsol.train import run_info
 from fastwsol.training.launch_flags import Launch
-from fastwsol.training.presets import demo
+from fastwsol.training.presets import PRESETS
 
 SMALL = ["--preset", "demo", "--stem", "C", "--batch-size", "8", "--epochs", "0.3", "--step", "eager", "--seeds", "1"]
 SMALL += ["--localizer", "cam"]
@@ -59,7 +59,7 @@ def test_one_runs_failure_leaves_the_others_alone_and_what_is_finished_stays(tmp
 
 
 def test_runs_of_other_shards_are_not_taken_for_the_sweeps_own(tmp_path, synthetic_shards, good_layout, capsys):
-    setting = demo().config.changed(aug="none")
+    setting = PRESETS["demo"]().config.changed(aug="none")
     pack(TinyImageNet(good_layout), tmp_path / "other")
     with RunDir(tmp_path / "runs" / setting.name()).opened(run_info(setting, open_shards(tmp_path / "other"))):
         pass
@@ -76,9 +76,17 @@ def test_a_sweep_of_fewer_classes_is_of_shards_of_their_own(tmp_path, synthetic_
     assert "10 settings, 3 seeds: 30 runs" in capsys.readouterr().out
 
 
-def test_a_run_is_a_training_that_can_be_given_by_hand(tmp_path):
-    setting = demo().config.changed(aug="hns-gr", flip=False, epochs=2.5, seed=3)
-    launch = Launch(preset="demo", shards=Path("here"), step="eager", deterministic=True, checkpoint_minutes=1.5)
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        ("demo", {"aug": "hns-gr", "flip": False, "epochs": 2.5, "seed": 3}),
+        ("fast", {"image_size": 64}),
+        ("strong", {"image_size": 128, "end_size": 96, "mix": "none"}),
+    ],
+)
+def test_a_run_is_a_training_that_can_be_given_by_hand(tmp_path, preset, changes):
+    setting = PRESETS[preset]().config.changed(**changes)
+    launch = Launch(preset=preset, shards=Path("here"), step="eager", deterministic=True, checkpoint_minutes=1.5)
     command = command_of(Run(setting, tmp_path / "run"), launch)
     assert command[:3] == [sys.executable, "-m", "fastwsol.train"]
     flags = read_train_flags(command[3:])

@@ -17,6 +17,7 @@ import json
 import math
 import mmap
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -164,6 +165,9 @@ class Shards:
     splits: dict[str, Split]
 
 
+_HASHED_AT_ONCE = 8
+
+
 def open_shards(folder: Path, verify: bool = True) -> Shards:
     """Open the data set in `folder`; with `verify`, every shard is hashed before it is parsed.
 
@@ -171,10 +175,12 @@ def open_shards(folder: Path, verify: bool = True) -> Shards:
     shard is missing or is not the one that was packed.
     """
     manifest, digest = read_manifest(folder)
-    splits = {
-        name: Split(name, [_open_shard(folder / shard.file, shard, verify) for shard in split.shards])
-        for name, split in manifest.splits.items()
-    }
+    with ThreadPoolExecutor(_HASHED_AT_ONCE) as pool:  # hashing holds no lock of Python's
+        opened = {
+            name: [pool.submit(_open_shard, folder / shard.file, shard, verify) for shard in split.shards]
+            for name, split in manifest.splits.items()
+        }
+        splits = {name: Split(name, [each.result() for each in shards]) for name, shards in opened.items()}
     return Shards(folder, manifest, digest, splits)
 
 

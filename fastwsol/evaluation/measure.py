@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -358,9 +359,15 @@ def resampled_counts(flags: NDArray[np.bool_], images_at_once: int = 4096) -> ND
     """
     totals = np.zeros((RESAMPLES, flags.shape[1]), np.float32)
     for start in range(0, len(flags), images_at_once):
-        ids = np.arange(start, min(start + images_at_once, len(flags)))
-        totals += bootstrap_weights(ids, RESAMPLES) @ flags[ids].astype(np.float32)
+        stop = min(start + images_at_once, len(flags))
+        totals += _weights(start, stop) @ flags[start:stop].astype(np.float32)
     return totals
+
+
+@lru_cache(maxsize=4)
+def _weights(start: int, stop: int) -> NDArray[np.float32]:
+    """The bootstrap's weights of images `start` to `stop` of a split, which every table of a report asks for."""
+    return bootstrap_weights(np.arange(start, stop), RESAMPLES)
 
 
 def _percent(succeeded: NDArray[np.float64], counted: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -39,7 +39,7 @@ def check_network(config: Config, classes: int, world: World) -> None:
         )
     if config.optimizer.batch_size > world.size:
         return
-    least = config.schedule.start_size or size
+    least = config.schedule.start_size or config.schedule.end_size or size
     try:
         with torch.no_grad():
             model.to("meta").train()(torch.empty(1, 3, least, least, device="meta"))

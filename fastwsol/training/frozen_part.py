@@ -26,7 +26,7 @@ def with_features(job: Job, state: State, shards: Shards, folder: Path | None, g
     if part == "all":
         return job
     # Features of growing images would be others at each size.
-    views_shown = None if not config.schedule.start_size else 0
+    views_shown = None if not config.schedule.has_own_sizes else 0
     at_cut = None
     if part == "classifier" and config.localizer.trains_mask and mask_views(config.views) == config.views:
         # The mask head will see the same views, before the tail: images pass through the trunk once.

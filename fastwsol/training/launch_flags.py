@@ -61,12 +61,14 @@ class _Choice:
     backbone: str | None = None
     depth: str | None = None
     stem: str | None = None
+    image_size: int | None = None
     shards: Path = Path("data/shards")
     run_dir: OptionalPath = None
 
 
-def preset_of(arguments: Sequence[str], prog: str) -> PresetName:
-    """The preset whose values are the defaults of a command line's other flags: the one that it names, or paper.
+def preset_of(arguments: Sequence[str], prog: str) -> tuple[PresetName, int | None]:
+    """The preset whose values are the defaults of a command line's other flags: the one that it names, or paper. And
+    the image size that it is for, where one is given.
 
     One that there is not is left to the parsing of all flags. Raises UserError for --depth or --stem beside a backbone
     that has none.
@@ -78,7 +80,7 @@ def preset_of(arguments: Sequence[str], prog: str) -> PresetName:
         has_it = backbone == PREACT_RESNET or (name == "--stem" and backbone.startswith(PREACT_RESNET))
         if value is not None and not has_it:
             raise UserError(f"{name} {value}: is of --backbone {PREACT_RESNET}, not of {backbone}; leave it out")
-    return preset
+    return preset, choice.image_size
 
 
 @dataclass(frozen=True)
