@@ -56,6 +56,9 @@ class PackFlags:
     """for imagefolder without a val folder: the share of each class that becomes val (default 0.1)"""
     follow_links: bool = False
     """also take what lies behind links that lead out of the source"""
+    lossless: bool = False
+    """pack what has to be encoded anew as PNG: JPEGs that EXIF turns, HEIC and AVIF, which become some five times as
+    large, where JPEG of a high quality moves levels at hard edges"""
     metadata: OptionalPath = None
     """for wsoleval: the folder of its text files (default: metadata in the source)"""
     out: Path = Path("data/shards")
@@ -76,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     start = time.perf_counter()
     try:
         source = _open_source(flags, path)
-        manifest = pack(source, flags.out, quarantine=flags.quarantine)
+        manifest = pack(source, flags.out, quarantine=flags.quarantine, lossless=flags.lossless)
     except KeyboardInterrupt:
         behind = "continues behind the last whole shard" if finished_shards(flags.out) else "begins anew"
         raise Interrupted(f"{flags.out}: not finished and not usable yet; the same command {behind}") from None

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from fastwsol.host.errors import UserError
 from fastwsol.prediction.user_images import decode_upright
-from fastwsol.sources.decode import ANEW, AS_JPEG, CUT, MENDED, TURNED, ImageFacts, decode, judge_images
+from fastwsol.sources.decode import ANEW, AS_JPEG, AS_PNG, CUT, MENDED, TURNED, ImageFacts, decode, judge_images
 
 odd_images = pytest.importorskip("odd_images", reason="NOT TESTED on odd images: OpenCV, which writes some, is missing")
 IMAGES: dict[str, bytes] = odd_images.odd_images()
@@ -69,8 +70,13 @@ def judged() -> dict[str, ImageFacts | str]:
     return dict(zip(IMAGES, judge_images([*IMAGES.values()], turns=True), strict=True))
 
 
+@pytest.fixture(scope="module")
+def judged_lossless() -> dict[str, ImageFacts | str]:
+    return dict(zip(IMAGES, judge_images([*IMAGES.values()], turns=True, lossless=True), strict=True))
+
+
 def test_all_paths_see_what_a_viewer_shows_or_the_image_is_refused(
-    judged: dict[str, ImageFacts | str], pytestconfig: pytest.Config
+    judged: dict[str, ImageFacts | str], judged_lossless: dict[str, ImageFacts | str], pytestconfig: pytest.Config
 ) -> None:
     pytest.importorskip("nvidia.dali", reason="NOT TESTED with DALI, which is not installed")
     packed = {name: IMAGES[name] if facts.instead is None else facts.instead
@@ -84,18 +90,23 @@ def test_all_paths_see_what_a_viewer_shows_or_the_image_is_refused(
         assert not isinstance(forecast, str) or isinstance(facts, str), f"{name}: packed and not predicted"
         if name not in packed:
             assert apart(forecast, shown) in (0, None), name
-            lines.append((name, facts, "", "", "", _said(forecast, shown)))
+            lines.append((name, facts, _said(forecast, shown)))
             continue
         assert isinstance(facts, ImageFacts)
         stored = decode(packed[name])
-        ends = [apart(stored, by_dali[name]), apart(stored, shown), apart(forecast, shown)]
+        exact = judged_lossless[name]
+        assert isinstance(exact, ImageFacts)
+        stored_exactly = stored if exact.instead is None else decode(exact.instead)
+        ends = [apart(stored, by_dali[name]), apart(stored, shown), apart(stored_exactly, shown)]
+        ends.append(apart(forecast, shown))
         lossy = facts.how == AS_JPEG or (facts.how == TURNED and name.startswith(("JPEG", "AVIF", "HEIC")))
         assert ends[0] == 0, f"{name}: DALI is {ends[0]} levels off"
         assert ends[1] is None or ends[1] <= LOSSY * lossy, f"{name}: packed {ends[1]} levels off"
-        assert ends[2] in (0, None), f"{name}: predicted {ends[2]} levels off"
+        assert ends[2] in (0, None), f"{name}: packed with --lossless {ends[2]} levels off"
+        assert ends[3] in (0, None), f"{name}: predicted {ends[3]} levels off"
         how = f"packed {facts.how}" if facts.how else "packed as it came"
         lines.append(
-            (name, how, *("not shown" if end is None else str(end) for end in ends[:2]), _said(forecast, shown))
+            (name, how, *("not shown" if end is None else str(end) for end in ends[:3]), _said(forecast, shown))
         )
     if path := pytestconfig.getoption("--odd-images-table"):
         path.write_text(_as_markdown(lines))
@@ -112,13 +123,16 @@ def _as_markdown(lines: list[tuple[str, ...]]) -> str:
     head = (
         f"{len(lines)} odd image files, each through packing, the store's decoder, DALI on a CPU and prediction. "
         "Numbers are the most levels of 255 by which two paths differ in a pixel. A JPEG that is turned is encoded "
-        "anew, an AVIF or HEIC becomes a JPEG, which moves levels at edges as hard as these.\n\n"
+        "anew, an AVIF or HEIC becomes a JPEG, which moves levels at edges as hard as these; with `pack --lossless` "
+        "they become PNG.\n\n"
         "`pytest tests/test_odd_images.py --odd-images-table=bench/results/odd-images.md` writes this page.\n\n"
-        "| file | packing | store and DALI | packed and viewer | predicted and viewer |\n|---|---|---|---|---|\n"
+        "| file | packing | store and DALI | packed and viewer | packed --lossless and viewer "
+        "| predicted and viewer |\n"
+        "|---|---|---|---|---|---|\n"
     )
     rows = [[part.replace("|", "\\|") for part in line if part != ""] for line in lines]
     return head + "".join(
-        f"| {row[0]} | {row[1]} | {' | '.join(row[2:] if len(row) == 5 else ['', '', row[2]])} |\n" for row in rows
+        f"| {row[0]} | {row[1]} | {' | '.join(row[2:] if len(row) == 6 else ['', '', '', row[2]])} |\n" for row in rows
     )
 
 
@@ -171,3 +185,18 @@ def test_packing_says_how_many_were_changed(tmp_path: Path, capsys: pytest.Captu
     assert f"4 images are packed {ANEW}" in said
     assert f"2 images are packed {TURNED}" in said
     assert f"2 images are packed {CUT}" in said
+    with pytest.raises(UserError, match="is packed already, and whole"):
+        pack(ImageFolder(tmp_path / "photos"), tmp_path / "shards", lossless=True)
+
+
+def test_what_is_encoded_anew_loses_nothing_where_that_is_asked(
+    judged_lossless: dict[str, ImageFacts | str], tmp_path: Path
+) -> None:
+    turned = judged_lossless["JPEG, EXIF 6"]
+    assert isinstance(turned, ImageFacts)
+    assert turned.instead is not None
+    assert turned.how == TURNED
+    assert apart(decode(turned.instead), viewed(IMAGES["JPEG, EXIF 6"])) == 0
+    others = [name for name in IMAGES if name.startswith(("AVIF", "HEIC")) and "6" not in name]
+    kinds = {facts.how for name in others if isinstance(facts := judged_lossless[name], ImageFacts)}
+    assert kinds <= {AS_PNG, TURNED}

@@ -227,6 +227,8 @@ def test_other_work_is_refused_and_not_touched(begun: Path, capsys: pytest.Captu
     before = contents(begun)
     with pytest.raises(UserError, match=r"unfinished packing of synthetic .* with 2 classes; finish that with its own"):
         pack_spotty(begun, Synthetic(class_count=3, train_count=5, val_count=5))
+    with pytest.raises(UserError, match=r"unfinished packing of synthetic.* without --lossless; finish"):
+        pack(Spotty(), begun, max_shard_bytes=SHARD_BYTES, quarantine=True, lossless=True)
     with pytest.raises(UserError, match=r"unfinished packing of another version of this program"):
         pack(Spotty(), begun, max_shard_bytes=2 * SHARD_BYTES, quarantine=True)
     with pytest.raises(UserError, match=r"unfinished packing with --quarantine, \d images set aside so far; give it"):

@@ -38,13 +38,14 @@ def pack(
     max_shard_bytes: int = MAX_SHARD_BYTES,
     workers: int | None = None,
     quarantine: bool = False,
+    lossless: bool = False,
 ) -> Manifest:
     """Pack every split of `source` into the folder `out` and return the manifest. A packing that was stopped goes on
     behind its last whole shard.
 
     workers: threads that decode; default all cores. The result depends neither on it nor on where an earlier packing
-    was stopped. Raises UserError for a bad image (with `quarantine`: for a split or class that has no other) or an
-    `out` that holds something else, RunFailure when writing fails.
+    was stopped. lossless: as of `judge_images`. Raises UserError for a bad image (with `quarantine`: for a split or
+    class that has no other) or an `out` that holds something else, RunFailure when writing fails.
     """
     _refuse_empty(source)
     if not quarantine:
@@ -52,8 +53,9 @@ def pack(
     try:
         make_folder(out)
         with sole_worker(out):
-            journal = open_folder(out, source, max_shard_bytes, quarantine)
-            return _Packing(source, out, journal, max_shard_bytes, quarantine).run(workers or _usable_cores())
+            journal = open_folder(out, source, max_shard_bytes, quarantine, lossless)
+            packing = _Packing(source, out, journal, max_shard_bytes, quarantine, lossless)
+            return packing.run(workers or _usable_cores())
     except OSError as error:
         raise RunFailure(
             f"{error.filename or out}: cannot be written ({error.strerror or error}); {out} is not usable yet: make "
@@ -98,9 +100,11 @@ class PixelMoments:
 class _Packing:
     """A packing under way: its journal, and the images that the writer has and no finished shard holds yet."""
 
-    def __init__(self, source: Source, out: Path, journal: Journal, max_shard_bytes: int, quarantine: bool):
+    def __init__(
+        self, source: Source, out: Path, journal: Journal, max_shard_bytes: int, quarantine: bool, lossless: bool
+    ) -> None:
         self._source, self._out, self._journal = source, out, journal
-        self._max_shard_bytes, self._quarantine = max_shard_bytes, quarantine
+        self._max_shard_bytes, self._quarantine, self._lossless = max_shard_bytes, quarantine, lossless
         self._rows: deque[tuple[int, ImageFacts]] = deque()  # by their index in the split
         self._set_aside: deque[tuple[int, Quarantined]] = deque()
         self._changed: Counter[str] = Counter()  # images, by how they were packed otherwise than they came
@@ -157,13 +161,26 @@ class _Packing:
             start = entry.stop
         ticker.close()
 
+    def _facts(
+        self, split: str, start: int, pool: Executor, workers: int
+    ) -> Iterator[tuple[Record | Fault, ImageFacts | str | None]]:
+        """Yield each record from index `start` on with what decoding it told, in order; None for a fault."""
+        in_work: deque[tuple[list[Record | Fault], Future[list[ImageFacts | str]]]] = deque()
+        for chunk in _chunks(self._source.records(split, start)):
+            images = [record.image for record in chunk if isinstance(record, Record)]
+            in_work.append((chunk, pool.submit(judge_images, images, self._source.upright, self._lossless)))
+            if len(in_work) >= workers * _CHUNKS_A_WORKER:
+                yield from _paired(*in_work.popleft())
+        while in_work:
+            yield from _paired(*in_work.popleft())
+
     def _judged(self, split: str, start: int, pool: Executor, workers: int, ticker: Ticker) -> Iterator[Row]:
         """Yield the rows of `split` from record `start` on, in the source's order, each image judged.
 
         A bad record is set aside, or raises UserError.
         """
         labels = self._source.labels(split)
-        for index, (record, facts) in enumerate(_facts(self._source, split, start, pool, workers), start):
+        for index, (record, facts) in enumerate(self._facts(split, start, pool, workers), start):
             ticker.update(index + 1)
             fault = record if isinstance(record, Fault) else _fault(record, facts)
             if fault is None:
@@ -242,20 +259,6 @@ def _refuse_emptied(source: Source, quarantined: list[Quarantined], out: Path) -
                 f"{source.identity}: all images of {what} are bad, so nothing is left of it; see "
                 f"{out / QUARANTINE_NAME}, mend the source and run the same command again"
             )
-
-
-def _facts(
-    source: Source, split: str, start: int, pool: Executor, workers: int
-) -> Iterator[tuple[Record | Fault, ImageFacts | str | None]]:
-    """Yield each record from index `start` on with what decoding it told, in order; None for a fault."""
-    in_work: deque[tuple[list[Record | Fault], Future[list[ImageFacts | str]]]] = deque()
-    for chunk in _chunks(source.records(split, start)):
-        images = [record.image for record in chunk if isinstance(record, Record)]
-        in_work.append((chunk, pool.submit(judge_images, images, source.upright)))
-        if len(in_work) >= workers * _CHUNKS_A_WORKER:
-            yield from _paired(*in_work.popleft())
-    while in_work:
-        yield from _paired(*in_work.popleft())
 
 
 def _paired(

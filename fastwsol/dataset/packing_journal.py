@@ -64,13 +64,14 @@ class Journal:
     finished: list[FinishedShard]
 
     @staticmethod
-    def begin(folder: Path, source: Source, max_shard_bytes: int) -> "Journal":
+    def begin(folder: Path, source: Source, max_shard_bytes: int, lossless: bool = False) -> "Journal":
         """An empty journal of packing `source` into `folder`."""
         work = {
             "source": source.identity,
             "classes": [one.wnid for one in source.classes],
             "schema_version": SCHEMA_VERSION,
             "max_shard_bytes": max_shard_bytes,
+            **({"lossless": True} if lossless else {}),  # a journal of before the option has no such key
         }
         return Journal(folder, work, [])
 

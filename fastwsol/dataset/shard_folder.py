@@ -18,16 +18,17 @@ def make_folder(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
-def open_folder(out: Path, source: Source, max_shard_bytes: int, quarantine: bool) -> Journal:
+def open_folder(out: Path, source: Source, max_shard_bytes: int, quarantine: bool, lossless: bool = False) -> Journal:
     """The journal to go on with, in a folder that holds nothing else than its shards.
 
-    max_shard_bytes: the most that a shard may hold. quarantine: whether bad images are set aside. Raises UserError
-    where `out` holds anything but an unfinished packing of `source`: that is never touched.
+    max_shard_bytes: the most that a shard may hold. quarantine: whether bad images are set aside. lossless: whether
+    images encoded anew lose nothing. Raises UserError where `out` holds anything but an unfinished packing of `source`:
+    that is never touched.
     """
     names = sorted(entry.name for entry in out.iterdir())
     if MANIFEST_NAME in names:
         _refuse_finished(out, source)
-    new = Journal.begin(out, source, max_shard_bytes)
+    new = Journal.begin(out, source, max_shard_bytes, lossless)
     earlier = Journal.read(out)
     ours = is_unfinished_work if earlier is not None else (JOURNAL_NAME + PARTIAL_SUFFIX).__eq__
     foreign = [name for name in names if not ours(name)]
@@ -68,6 +69,8 @@ def _refuse_other_work(earlier: Journal, new: Journal, quarantine: bool) -> None
         what = f"{source} with {len(classes)} classes"
         if (source, classes) == (new.work["source"], new.work["classes"]):
             what = "another version of this program"
+            if earlier.work | {"lossless": None} == new.work | {"lossless": None}:
+                what = f"{source} {'with' if 'lossless' in earlier.work else 'without'} --lossless"
         raise UserError(
             f"{earlier.folder}: holds an unfinished packing of {what}; finish that with its own command, delete the "
             f"folder, or give another with --out"

@@ -53,4 +53,4 @@ def trained_model(info: RunInfo, tensors: Mapping[str, Tensor] | None) -> Classi
     weights = "average" if config.optimizer.average_steps else "model"
     model = empty_network(config, classes)
     model.load_state_dict({name: tensors[f"{weights}.{name}"] for name in model.state_dict()}, assign=True)
-    return model.to(memory_format=torch.channels_last)
+    return model.float().to(memory_format=torch.channels_last)  # weights may be kept in fewer bits

@@ -36,6 +36,7 @@ _PNG_END = b"IEND\xaeB`\x82"
 
 TURNED = "upright, encoded anew, as their EXIF or XMP turns them"
 ANEW = "as PNG of 8 bits, since decoders differ about them"
+AS_PNG = "as PNG, since few decoders know HEIC and AVIF"
 AS_JPEG = f"as JPEG of quality {_JPEG_QUALITY}, since few decoders know HEIC and AVIF"
 MENDED = "with scan headers as their frames ask for"
 CUT = "without what lay behind their ends, which was more than they are"
@@ -78,18 +79,21 @@ class ImageFacts(NamedTuple):
     how: str = ""
 
 
-def judge_images(images: Sequence[bytes], turns: bool = False) -> list[ImageFacts | str]:
-    """Decode each image; for a bad one, the reason. Grey and other modes count as RGB. turns: as EXIF says."""
+def judge_images(images: Sequence[bytes], turns: bool = False, lossless: bool = False) -> list[ImageFacts | str]:
+    """Decode each image; for a bad one, the reason. Grey and other modes count as RGB.
+
+    turns: as EXIF says. lossless: what was JPEG, HEIC or AVIF and is encoded anew becomes PNG and not JPEG.
+    """
     facts: list[ImageFacts | str] = []
     instead: bytes | None
     for image in images:
         try:
             pixels = decode(image)
             if turns and (orientation_of := orientation(image)) != 1:
-                lossy = image.startswith(JPEG_START) or heif.kind_of(image) is not None
+                lossy = not lossless and (image.startswith(JPEG_START) or heif.kind_of(image) is not None)
                 instead, how = _encode(turned(pixels, orientation_of), lossy), TURNED
             else:
-                instead, how = _for_all_decoders(image, pixels)
+                instead, how = _for_all_decoders(image, pixels, lossless)
             if instead is not None:
                 pixels = decode(instead)  # it may have become too large
         except ValueError as error:
@@ -102,7 +106,7 @@ def judge_images(images: Sequence[bytes], turns: bool = False) -> list[ImageFact
     return facts
 
 
-def _for_all_decoders(image: bytes, pixels: NDArray[np.uint8]) -> tuple[bytes | None, str]:
+def _for_all_decoders(image: bytes, pixels: NDArray[np.uint8], lossless: bool) -> tuple[bytes | None, str]:
     """A form of a good image of which all decoders make `pixels`, and how it came about; None where it has it."""
     if image.startswith(JPEG_START):
         jpeg = read_markers(image)
@@ -119,7 +123,7 @@ def _for_all_decoders(image: bytes, pixels: NDArray[np.uint8]) -> tuple[bytes | 
     elif image.startswith(b"BM") and _bmp_bits(image) == 16:
         return _encode(pixels, lossy=False), ANEW
     elif heif.kind_of(image) is not None:
-        return _encode(pixels, lossy=True), AS_JPEG
+        return _encode(pixels, lossy=not lossless), AS_PNG if lossless else AS_JPEG
     return None, ""
 
 
