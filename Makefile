@@ -43,14 +43,15 @@ test: setup
 faults: setup
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 3 --dist loadfile tests/faults --full --faults-table=bench/results/faults.md
 
-# The kernels once more, every index checked. (Compiled so, they must not be taken from the cache, nor be put there.)
+# The kernels once more, every index checked. (Compiled so, they must not be taken from the cache, nor be put there; less
+# optimising spares half of the time and no check.)
 check-bounds: setup
 	cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; \
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$cache" $(BIN)/python -m pytest -q tests/test_kernels_*.py
+	OMP_WAIT_POLICY=passive NUMBA_OPT=1 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$cache" $(BIN)/python -m pytest -q tests/test_kernels_*.py
 
 # The sides of every benchmark give the same results; nothing is timed.
 check-bench: setup
-	$(BIN)/python -m pytest bench -q
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest bench -q
 
 lint: setup
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ from fastwsol.training.launch_flags import Launch
 from fastwsol.training.presets import PRESETS
 
 SMALL = ["--preset", "demo", "--stem", "C", "--batch-size", "8", "--epochs", "0.3", "--step", "eager", "--seeds", "1"]
-SMALL += ["--localizer", "cam"]
+SMALL += ["--localizer", "cam", "--image-size", "32"]
 
 
 def sweep(*arguments: object) -> int:
