@@ -45,6 +45,9 @@ from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import read_run, trained_model
 from fastwsol.training.frozen_part import mask_views
 
+SLACK = 0.1
+"""Nats, where a constraint is one for each image; a loss beyond it counts `_SLOPE` times."""
+_SLOPE = 4.0
 KEPT_BY_ENOUGH = 0.95
 """The share of images that keep their class under the mask, where that steers and not the rest."""
 
@@ -63,14 +66,22 @@ class Flags:
 
 @dataclass(frozen=True)
 class Variant:
-    """A head's training. fixed_weight: of the area, in place of one that is steered; steered_by: what is asked."""
+    """A head's training. fixed_weight: of the area, in place of one that is steered. enough: what is kept steers, not
+    the rest. normalised: the last layer reads features averaged over the mask, not over the image. each_image: what is
+    kept costs only an image that it tells its class `SLACK` less of than the whole does.
+    """
 
     kept: bool = True
     rest: bool = True
     fixed_weight: float | None = None
     enough: bool = False
     fill_mean: bool = False
+    normalised: bool = False
+    each_image: bool = False
 
+
+_LEAST_AREA = 0.05
+"""Of a mask that features are averaged over: a smaller one would make noise of them."""
 
 VARIANTS = {
     "as it is": Variant(),
@@ -81,6 +92,9 @@ VARIANTS = {
     "the area's weight fixed at 6": Variant(fixed_weight=6.0),
     "steered by what is enough: 95 % keep their class": Variant(enough=True),
     "masked cells take the mean feature, not 0": Variant(fill_mean=True),
+    "features are averaged over the mask": Variant(normalised=True),
+    "a constraint for each image, the area's weight steered": Variant(each_image=True),
+    "a constraint for each image, the area's weight fixed at 1": Variant(each_image=True, fixed_weight=1.0),
 }
 
 
@@ -161,10 +175,18 @@ def train(training: MaskTraining, variant: Variant, batches: FeatureBatches, inf
         shown = network.masked(features.repeat(2, 1, 1, 1), torch.cat([mask, 1 - mask]))
         if variant.fill_mean:
             shown = shown + mean * (1 - torch.cat([mask, 1 - mask]))[:, None]
-        kept, rest = network.tail(shown, "tail")[0].chunk(2)
+        if variant.normalised:
+            both = torch.cat([mask, 1 - mask])
+            read = network.read_from_cut(shown) / both.mean((1, 2))[:, None, None, None].clamp(min=_LEAST_AREA)
+            kept, rest = network.tail(read, "classifier")[0].chunk(2)
+        else:
+            kept, rest = network.tail(shown, "tail")[0].chunk(2)
         weight = training.steering.area_weight if variant.fixed_weight is None else variant.fixed_weight
         loss = weight * mask.mean()
-        if variant.kept:
+        if variant.each_image:
+            lost = F.cross_entropy(kept, labels, reduction="none") - F.cross_entropy(whole, labels, reduction="none")
+            loss = loss + _SLOPE * F.relu(lost - SLACK).mean()
+        elif variant.kept:
             loss = loss + F.cross_entropy(kept, labels)
         if variant.rest:
             loss = loss + ratio_of_rest(whole, rest, labels).mean()

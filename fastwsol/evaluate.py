@@ -28,19 +28,22 @@ from fastwsol.config import flag
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation import choe2020
-from fastwsol.evaluation.console_tables import print_numbers, print_report, print_summary
+from fastwsol.evaluation.console_tables import pixel_lines, print_numbers, print_report, print_summary
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.evaluation.maps import NetworkMaps
+from fastwsol.evaluation.mask_files import find_masks
 from fastwsol.evaluation.measure import EvaluatedImages, Measurement, Question, measure
 from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model, find_directions, tuning_images
 from fastwsol.evaluation.per_image import SEPARATOR
+from fastwsol.evaluation.pixels import measure_pixels
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command, threshold_flag
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import folder_when_whole, sole_worker, write_json
+from fastwsol.host.files import folder_when_whole, refuse_in_the_way, sole_worker, write_json
 from fastwsol.host.processes import World, joined
 from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
@@ -85,6 +88,9 @@ class OfMaps:
     boxes: OptionalPath = None
     """CSV file with the ground truth: name,width,height,x0,y0,x1,y1 and, where known, label,predicted; a line a box,
     ends exclusive, in the image's pixels; empty x0 to y1: no box; `;` between up to five predicted classes"""
+    masks: OptionalPath = None
+    """folder of PNG masks named like the images, 0 background, 255 object, 128 left out: adds PxAP and the masks' IoU,
+    at --threshold or else 0.2"""
     train_boxes: OptionalPath = None
     """CSV file of the same form with the training images' boxes, to find the best fixed boxes on"""
     out: OptionalPath = None
@@ -326,8 +332,13 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
         raise UserError(f"--train-boxes {of_maps.train_boxes}: has no box; leave it out, or give the training images'")
     warn_of_unknown_labels(of_maps.boxes, images)
     maps = ScoreMaps(path, images, of_maps.boxes)
+    masks = find_masks(of_maps.masks, images.names, images.truths) if of_maps.masks is not None else None
     measurement = measure(images, maps, question_of(flags), train, threads=threads)
     report = measurement.report({"maps": path.name, "boxes": of_maps.boxes.name, "threads": threads})
+    if masks is not None:
+        threshold = question_of(flags).fixed_threshold
+        asked = threshold if threshold is not None else CAM_THRESHOLD
+        report["pixels"] = measure_pixels(maps, masks, images.truths, asked)
     file = of_maps.out / "report.json" if of_maps.out is not None else None
     heading = f"{path}: {len(images.names):,} maps, {of_maps.boxes}"
     why_no_fixed_box = "they are found on those of --train-boxes"
@@ -335,6 +346,8 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
         print_numbers(report, heading, "these maps", "maps", flags.per_class, why_no_fixed_box)
     else:
         print_summary(report, file, heading, "these maps", why_no_fixed_box)
+    if masks is not None:
+        print("\n".join(pixel_lines(report["pixels"], len(images.names))))
     if report["images_with_boxes"]:
         print(f"Fixed boxes are in pixels of a {maps.square} x {maps.square} square that every image is stretched to.")
     if file is not None:
@@ -379,6 +392,7 @@ def check_new(folder: Path | None, name: str) -> None:
     above = next(each for each in folder.absolute().parents if os.path.lexists(each))
     if not above.is_dir():
         raise UserError(f"{name} {folder}: {above} is no folder; name a new folder elsewhere")
+    refuse_in_the_way(folder)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def cam_levels(
     level is that of `cam_boxes` at its threshold, exactly. Under `min-max` a constant map has level 0 everywhere (and
     its box at level 0 is the whole map, which `cam_boxes` does not say of it). Raises ValueError as `cam_boxes` does.
     """
-    cams, rows, columns = _checked_cams(cams, size, scale)
+    cams, rows, columns = checked_cams(cams, size, scale)
     levels = np.empty((len(cams), len(rows[0]), len(columns[0])), np.uint8)
     _find_levels(cams, *rows, *columns, scale == "own", levels, parts_of(cams))
     return levels
@@ -107,10 +107,12 @@ Positions = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.f
 """Of each pixel along an axis the cells on both sides of it, and the second one's share."""
 
 
-def _checked_cams(
+def checked_cams(
     cams: npt.NDArray[np.float32], size: int | tuple[int, int], scale: Scale
 ) -> tuple[npt.NDArray[np.float32], Positions, Positions]:
-    """The maps, C-contiguous, and where their upsampled rows and columns are taken from."""
+    """The maps, C-contiguous, and where their upsampled rows and columns are taken from. Raises ValueError as
+    `cam_boxes` does.
+    """
     cams = checked_maps(cams, (np.float32,))
     height, width = checked_size(size)
     refuse_non_finite(np.all(np.isfinite(cams), axis=(1, 2)))
@@ -122,8 +124,8 @@ def _checked_cams(
 def _kept_bits(
     cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: Thresholds, scale: Scale
 ) -> tuple[npt.NDArray[np.float32], Positions, Positions, npt.NDArray[np.uint64]]:
-    """What `_checked_cams` gives, and the masks of what reaches `threshold`: one bit a pixel, rows of whole words."""
-    cams, rows, columns = _checked_cams(cams, size, scale)
+    """What `checked_cams` gives, and the masks of what reaches `threshold`: one bit a pixel, rows of whole words."""
+    cams, rows, columns = checked_cams(cams, size, scale)
     thresholds = np.ascontiguousarray(np.broadcast_to(np.float64(threshold), len(cams)))
     bits = np.empty((len(cams), len(rows[0]), 8 * ((len(columns[0]) + 63) // 64)), np.uint8)
     _keep_high_activations(cams, *rows, *columns, scale == "own", thresholds, bits, parts_of(cams))

@@ -16,6 +16,12 @@ LEVELS = 256
 TOP_LEVEL = LEVELS - 1
 """The level that keeps the maximum alone."""
 
+PIXEL_STEP = 0.001
+"""Level k of the pixel curve keeps x >= k * PIXEL_STEP, the product in float64: the thresholds of Choe et al. 2020."""
+
+PIXEL_LEVELS = 1001
+"""Those thresholds, and 1."""
+
 WSOLEVAL_CUTS = 255
 """Values that `wsoleval_cut` takes for thresholds below 1."""
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from kernels.levels import LEVELS
+from kernels.levels import LEVELS, PIXEL_LEVELS, PIXEL_STEP
+from kernels.pixels import IGNORED, OBJECT
 
 Box = tuple[int, int, int, int]
 NO_BOX: Box = (0, 0, 0, 0)
@@ -46,6 +47,36 @@ def sweep_ious(
             of_largest[n, level], best_of_all[n, level] = scores
             before = found
     return of_largest, best_of_all
+
+
+def pixel_histograms(
+    cams: npt.NDArray[np.float32], masks: npt.NDArray[np.uint8], scale: str = "min-max"
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Twin of `kernels.pixel_histograms`."""
+    edges = [*(k * PIXEL_STEP for k in range(PIXEL_LEVELS)), np.inf]
+    counts = np.zeros((2, len(cams), PIXEL_LEVELS), np.int32)
+    for n, (cam, mask) in enumerate(zip(cams, masks, strict=True)):
+        x = scaled(upsample(cam, mask.shape), scale)
+        for k, value in enumerate((OBJECT, 0)):
+            values = np.zeros(mask.shape) if x is None else x
+            counts[k, n], _ = np.histogram(values[mask == value], edges)
+    return counts[0], counts[1]
+
+
+def pixel_counts(
+    cams: npt.NDArray[np.float32],
+    masks: npt.NDArray[np.uint8],
+    threshold: float | npt.NDArray[np.float64],
+    scale: str = "min-max",
+) -> npt.NDArray[np.int64]:
+    """Twin of `kernels.pixel_counts`."""
+    rows = []
+    for cam, mask, own_threshold in zip(cams, masks, np.broadcast_to(threshold, len(cams)), strict=True):
+        x = scaled(upsample(cam, mask.shape), scale)
+        kept = np.zeros(mask.shape, bool) if x is None else x >= own_threshold
+        truth, known = mask == OBJECT, mask != IGNORED
+        rows.append([(kept & truth).sum(), (kept & ~truth & known).sum(), (~kept & truth).sum()])
+    return np.array(rows, np.int64).reshape(-1, 3)
 
 
 def cam_boxes(

@@ -120,6 +120,27 @@ def test_a_file_for_other_images_is_refused(
     assert words.replace("FILE", str(file)) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("header", "line", "words"),
+    [
+        (
+            "name,x0,y0,x1,y1",
+            "dog/dog1.jpg,10,5,20,50,60",
+            "line 2: found 6 values for 5 columns; numbers have a decimal",
+        ),
+        ("name,x0,y0,x1,y1,x1", "dog/dog1.jpg,1,2,30,40,41", "line 1: two columns 'x1'; give each column its own name"),
+        ("name,x0,y0,x1,y1,width", "dog/dog1.jpg,1,2,30,40,96", "line 1: one of width and height without the other"),
+    ],
+)
+def test_a_csv_file_whose_columns_do_not_fit_is_refused(
+    photos: Path, tmp_path: Path, header: str, line: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "boxes.csv"
+    file.write_text(f"{header}\n{line}\n")
+    assert packed_by_command(photos, file, tmp_path / "out") == 2
+    assert words in capsys.readouterr().err
+
+
 def packed_by_command(photos: Path, file: Path, out: Path, *more: str) -> int:
     flags = ["--layout", "imagefolder", "--source", photos, "--boxes", file, "--out", out, *more]
     return run_command(pack_command.main, [str(each) for each in flags])

@@ -42,7 +42,7 @@ def test_equal_configurations_have_equal_digests_however_they_are_written():
 
 
 @pytest.mark.parametrize(
-    ("size", "start", "end"), [(80, 32, 64), (64, 32, 48), (32, 32, 32), (16, 16, 16), (128, 32, 96), (224, 32, 176)]
+    ("size", "start", "end"), [(80, 32, 64), (64, 32, 48), (32, 16, 32), (16, 16, 16), (128, 48, 96), (224, 96, 176)]
 )
 def test_a_preset_keeps_the_share_of_its_sizes_at_another_image_size(size, start, end):
     config = training.read_flags(["--preset", "strong", "--image-size", str(size)]).config

@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import open_shards
@@ -26,6 +27,15 @@ def test_best_and_worst_are_by_the_mean_over_runs_and_no_image_is_shown_twice():
     assert found.ids[:4].tolist() == [0, 2, 1, 3]
     assert found.kinds == ["best", "best", "worst", "worst", "random", "random"]
     assert sorted(found.ids.tolist()) == list(range(6))
+
+
+def test_a_picture_with_a_large_text_is_shown():
+    """Pillow by itself refuses to open one."""
+    texts = PngInfo()
+    texts.add_text("workflow", "x" * 2_000_000, zip=True)
+    file = io.BytesIO()
+    Image.new("RGB", (600, 300), "red").save(file, "PNG", pnginfo=texts)
+    assert picture(file.getvalue(), WHOLE).startswith("data:image/jpeg")
 
 
 def test_images_without_ground_truth_are_only_drawn():

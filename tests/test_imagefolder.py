@@ -511,8 +511,16 @@ def test_a_val_that_is_a_link_is_refused_and_not_drawn_from_train(with_val: Path
 @pytest.mark.parametrize("follow", [False, True])
 def test_a_link_to_a_folder_that_it_lies_in_is_refused(with_val: Path, follow: bool) -> None:
     (with_val / "train" / "cat" / "again").symlink_to(with_val / "train")
-    with pytest.raises(UserError, match="cat/again: is a link to a folder that it lies in"):
+    with pytest.raises(UserError, match="cat/again: is a link back to a folder on the way to it"):
         ImageFolder(with_val, follow_links=follow)
+
+
+@pytest.mark.parametrize("name", ["see", "see.also"])
+def test_links_that_lead_round_in_a_ring_are_refused(with_val: Path, name: str) -> None:
+    (with_val / "train" / "cat" / name).symlink_to("../dog")
+    (with_val / "train" / "dog" / name).symlink_to("../cat")
+    with pytest.raises(UserError, match=f"cat/{name}/{name}: is a link back to a folder on the way to it"):
+        ImageFolder(with_val)
 
 
 def test_a_link_that_leads_nowhere_is_refused_where_it_could_be_a_class(with_val: Path) -> None:

@@ -8,8 +8,12 @@ import pytest
 from PIL import Image
 
 import fastwsol
+from fastwsol.host.device import autocast_of_run, take_device
+from fastwsol.host.errors import UserError
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import read_run
+from fastwsol.training.resume import restore
+from fastwsol.training.step import new_state
 
 FOLDER = Path(__file__).parents[1] / "weights"
 pytestmark = pytest.mark.usefixtures("real_width_in_module")
@@ -34,6 +38,13 @@ def test_a_published_run_predicts(folder: Path) -> None:
     box = prediction.boxes[0]
     assert 0 <= box.x0 < box.x1 <= 90
     assert 0 <= box.y0 < box.y1 <= 60
+
+
+def test_no_training_can_go_on_from_published_weights(tmp_path: Path) -> None:
+    info, saved = read_run(RunDir(RUNS[0]))
+    state = new_state(info.config, len(info.classes), autocast_of_run("auto", "bf16", take_device("cpu")))
+    with pytest.raises(UserError, match="no training can go on from it; start another run from"):
+        restore(state, saved, info, "bf16")
 
 
 def test_all_of_it_stays_small() -> None:

@@ -143,6 +143,16 @@ def test_a_signal_stops_every_run_and_begins_no_other(tmp_path):
     assert statuses == [75, 75]
 
 
+def test_image_sizes_are_varied_with_the_sizes_of_the_images_trained_on(tmp_path, synthetic_shards, capsys):
+    file = tmp_path / "settings.toml"
+    what = [file, "--preset", "fast", "--shards", synthetic_shards, "--runs", tmp_path / "runs", "--list"]
+    file.write_text("[grid]\nimage-size = [64, 96]\n")
+    assert sweep(*what) == 2
+    assert "image_size: images grow from 32 to 64 pixels here; name start_size and end_size" in capsys.readouterr().err
+    file.write_text("[[settings]]\nimage-size = 96\nstart-size = 32\nend-size = 80\n")
+    assert sweep(*what) == 0
+
+
 def test_where_a_sweep_is_killed_its_runs_are_asked_to_stop(tmp_path):
     told, log = tmp_path / "told", tmp_path / "log"
     tells = f"lambda *_: sys.exit(pathlib.Path({str(told)!r}).touch())"

@@ -105,10 +105,9 @@ class _Packing:
     ) -> None:
         self._source, self._out, self._journal = source, out, journal
         self._max_shard_bytes, self._quarantine, self._lossless = max_shard_bytes, quarantine, lossless
-        self._rows: deque[tuple[int, ImageFacts]] = deque()  # by their index in the split
+        # By their index in the split; with the boxes that were cut.
+        self._rows: deque[tuple[int, ImageFacts, int]] = deque()
         self._set_aside: deque[tuple[int, Quarantined]] = deque()
-        self._changed: Counter[str] = Counter()  # images, by how they were packed otherwise than they came
-        self._cut = 0
 
     def run(self, workers: int) -> Manifest:
         """Write what is missing of every split, the quarantine's list, and the manifest last."""
@@ -141,12 +140,12 @@ class _Packing:
         manifest = Manifest(self._source.identity, self._source.classes, splits, moments.mean(), moments.std())
         write_manifest(self._out, manifest)
         self._journal.remove()
-        for how, count in self._changed.items():
+        shards = [each for split in self._source.splits for each in self._journal.of(split)]
+        changed = sum((Counter(each.changed) for each in shards), Counter())
+        for how, count in changed.items():
             print(f"{count:,} images are packed {how}")
-        if self._cut:
-            print(
-                f"{self._cut:,} boxes reached up to {_OVERHANG:g} pixels outside their image, and were cut at its edge"
-            )
+        if cut := sum(each.cut for each in shards):
+            print(f"{cut:,} boxes reached up to {_OVERHANG:g} pixels outside their image, and were cut at its edge")
         return manifest
 
     def _write_split(self, split: str, pool: Executor, workers: int) -> None:
@@ -186,11 +185,8 @@ class _Packing:
             if fault is None:
                 assert isinstance(record, Record)
                 assert isinstance(facts, ImageFacts)
-                self._rows.append((index, facts))
                 packed = _as_packed(record, facts)
-                if facts.instead is not None:
-                    self._changed[facts.how] += 1
-                self._cut += _boxes_cut(record, packed)
+                self._rows.append((index, facts, _boxes_cut(record, packed)))
                 yield Row(packed, facts.width, facts.height)
             elif self._quarantine:
                 wnid = self._source.classes[labels[index]].wnid
@@ -202,10 +198,13 @@ class _Packing:
     def _finish(self, split: str, start: int, shard: ShardFile) -> FinishedShard:
         """The journal's entry for a shard just finished; the writer may have been handed more than it holds."""
         moments = PixelMoments()
-        stop = start
+        stop, cut = start, 0
+        changed: Counter[str] = Counter()
         for _ in range(shard.rows):
-            index, facts = self._rows.popleft()
+            index, facts, cut_of_image = self._rows.popleft()
             moments.add(facts)
+            changed[facts.how] += facts.instead is not None
+            cut += cut_of_image
             stop = index + 1
         last = not self._rows
         if last:  # what was set aside behind its rows belongs to it
@@ -215,7 +214,8 @@ class _Packing:
             aside.append(self._set_aside.popleft()[1])
         fingerprint = self._source.fingerprint(split, start, stop)
         sums = moments.moments.tolist()
-        return FinishedShard(split, shard, stop, last, fingerprint, moments.pixels, sums, tuple(aside))
+        ways = {how: count for how, count in changed.items() if count}
+        return FinishedShard(split, shard, stop, last, fingerprint, moments.pixels, sums, tuple(aside), ways, cut)
 
 
 def _usable_cores() -> int:

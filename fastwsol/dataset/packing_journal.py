@@ -7,7 +7,7 @@ folder.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ class FinishedShard:
 
     last: whether no row of the split came after it; fingerprint: `Source.fingerprint` of those records, from where the
     shard before ended; pixels, moments: of its images, as in `PixelMoments`; quarantined: what was set aside among
-    those records.
+    those records; changed: how many of its images were packed otherwise than they came, by how; cut: how many of their
+    boxes were cut at the image's edge.
     """
 
     split: str
@@ -50,6 +51,8 @@ class FinishedShard:
     pixels: int
     moments: list[list[int]]
     quarantined: tuple[Quarantined, ...]
+    changed: dict[str, int] = field(default_factory=dict)
+    cut: int = 0
 
 
 @dataclass

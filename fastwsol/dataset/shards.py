@@ -6,7 +6,8 @@
       quarantine.json         the images that were set aside, where there were any
       manifest.json           written last: without it there is no data set
 
-A row is `name, image (the encoded file as it came), width, height, label, boxes` with boxes in float32 x0, y0, x1, y1,
+A row is `name, image, width, height, label, boxes`: the image is the encoded file as it came, or anew where decoders
+would differ about it or it had to be turned; boxes are in float32 x0, y0, x1, y1,
 half-open edges in the image's own pixels. But for the paths that quarantine.json names, nothing in any file depends on
 the time or the machine: the same input packs to the same bytes.
 """
@@ -130,7 +131,7 @@ class Split:
         return [self._bytes(self._names, int(index)).decode() for index in ids]
 
     def image(self, index: int) -> bytes:
-        """The encoded image of row `index`, as it came. Raises IndexError outside 0..N-1."""
+        """The encoded image of row `index`, as it was packed. Raises IndexError outside 0..N-1."""
         return self._bytes(self._images, int(index))
 
     def gather(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

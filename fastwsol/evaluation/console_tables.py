@@ -318,6 +318,23 @@ def _cell(rate: float | None, interval: Sequence[float] | None, between: str = "
     return cell
 
 
+def pixel_lines(pixels: dict[str, Any], images: int) -> list[str]:
+    """What a report's `pixels` says, for a console. images: of which some may have no mask."""
+    iou, whole = pixels["iou"], pixels["whole_image"]
+    half = {name: (each[1] - each[0]) / 2 for name, each in pixels["intervals"].items()}
+    without = images - pixels["images"]
+    rest = [f"{without:,} images have no mask"] if without else []
+    if empty := pixels["images"] - pixels["images_with_object"]:
+        rest.append(f"{empty:,} masks have no object, so no IoU")
+    return [
+        f"pixels of {pixels['images']:,} masks: PxAP {pixels['pxap']:.2f} ±{half['pxap']:.1f}; "
+        f"mean IoU {iou['mean']:.2f} ±{half['iou']:.1f} at {_tau(iou['threshold'])}, "
+        f"at best {iou['best']:.2f} at {_tau(iou['best_threshold'])}",
+        f"the whole image as a mask: PxAP {whole['pxap']:.2f}, mean IoU {whole['iou']:.2f}",
+        *([f"left out: {', '.join(rest)}"] if rest else []),
+    ]
+
+
 def _tau(threshold: float) -> str:
     text = f"{threshold:.2g}"
     return text.removeprefix("0") if text.startswith("0.") else text

@@ -352,8 +352,9 @@ def _plain(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float | None]
     return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
 
 
-def resampled_counts(flags: NDArray[np.bool_], images_at_once: int = 4096) -> NDArray[np.float32]:
-    """In each of `RESAMPLES` resamples of the N images, how many have each flag: [N, R] -> [RESAMPLES, R].
+def resampled_counts(flags: NDArray[Any], images_at_once: int = 4096) -> NDArray[np.float32]:
+    """In each of `RESAMPLES` resamples of the N images, how many have each flag, or the sum of each of their numbers:
+    [N, R] -> [RESAMPLES, R].
 
     images_at_once: the images whose weights are in memory together, 4 KiB each; the counts do not depend on it.
     """
@@ -367,7 +368,9 @@ def resampled_counts(flags: NDArray[np.bool_], images_at_once: int = 4096) -> ND
 @lru_cache(maxsize=4)
 def _weights(start: int, stop: int) -> NDArray[np.float32]:
     """The bootstrap's weights of images `start` to `stop` of a split, which every table of a report asks for."""
-    return bootstrap_weights(np.arange(start, stop), RESAMPLES)
+    weights = bootstrap_weights(np.arange(start, stop), RESAMPLES)
+    weights.setflags(write=False)
+    return weights
 
 
 def _percent(succeeded: NDArray[np.float64], counted: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -114,6 +114,12 @@ def _check_key(path: Path, key: str, is_given: Callable[[str], bool]) -> None:
 
 
 def _changed(base: Setting, changes: Changes, where: str) -> Setting:
+    if "image_size" in changes and base.schedule.has_own_sizes and not {"start_size", "end_size"} <= changes.keys():
+        sizes = base.schedule
+        raise UserError(
+            f"{where}: image_size: images grow from {sizes.start_size} to {sizes.end_size} pixels here; name "
+            f"start_size and end_size beside it"
+        )
     try:
         return base.changed(**changes)
     except (UserError, TypeError) as error:

@@ -44,23 +44,42 @@ def folder_when_whole(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     mark = partial / _UNFINISHED
-    if partial.exists() and not mark.is_file():
-        raise UserError(f"{partial}: is in the way of what is written before it becomes {path}; move it away")
+    refuse_in_the_way(path)
     partial.mkdir(parents=True, exist_ok=True)
     with sole_worker(partial):
-        for left in partial.iterdir():
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        mark.touch()
+        _empty_but_for(partial, mark)
         try:
-            mark.touch()
             yield partial
             partial.replace(path)
             (path / _UNFINISHED).unlink()
         except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                _empty_but_for(partial, mark)
+                mark.unlink()
+                partial.rmdir()
             raise
 
 
 _UNFINISHED = ".unfinished"
+
+
+def refuse_in_the_way(path: Path) -> None:
+    """Raise UserError where something lies in the place that `folder_when_whole` fills before it is `path`."""
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    if partial.exists() and not (partial / _UNFINISHED).is_file() and not (partial.is_dir() and _is_empty(partial)):
+        raise UserError(f"{partial}: is in the way of what is written before it becomes {path}; move it away")
+
+
+def _is_empty(folder: Path) -> bool:
+    return next(folder.iterdir(), None) is None
+
+
+def _empty_but_for(folder: Path, mark: Path) -> None:
+    """Remove all that is in a folder but the mark, which says to the next process that it may."""
+    for left in folder.iterdir():
+        if left != mark:
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from fastwsol.dataset.shards import Split
 from fastwsol.draws import gallery_order, shown_windows
 from fastwsol.evaluation.boxes import to_square
 from fastwsol.evaluation.truths import Truths
+from fastwsol.sources.decode import decode
+from fastwsol.sources.jpeg_markers import JPEG_START
 
 Kind = Literal["best", "worst", "random"]
 KINDS: tuple[Kind, ...] = ("best", "worst", "random")
@@ -85,11 +87,11 @@ def picture(encoded: bytes, window: NDArray[np.int32]) -> str:
     else shrunk and encoded as one.
     """
     x, y, width, height = window.tolist()
-    with Image.open(io.BytesIO(encoded)) as image:
-        is_whole = image.size == (width, height)
-        if is_whole and image.format == "JPEG" and max(image.size) <= LONGEST_SIDE:
-            return data_address("image/jpeg", encoded)
-        small = image.convert("RGB").crop((x, y, x + width, y + height))
+    pixels = decode(encoded)
+    is_whole = pixels.shape[:2] == (height, width)
+    if is_whole and encoded.startswith(JPEG_START) and max(width, height) <= LONGEST_SIDE:
+        return data_address("image/jpeg", encoded)
+    small = Image.fromarray(pixels[y : y + height, x : x + width])
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     file = io.BytesIO()
     small.save(file, "JPEG", quality=85)

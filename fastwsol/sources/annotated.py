@@ -28,7 +28,7 @@ _UNREAD_PHOTOGRAPHS = {
     **heif.remedies_of_suffixes(),
 }
 """Remedies by the endings of photographs that cannot be read here."""
-_GOES_ON = re.compile("(" + "|".join(map(re.escape, _PLAIN_SUFFIXES)) + r")\W", re.IGNORECASE)
+_GOES_ON = re.compile("(" + "|".join(map(re.escape, _PLAIN_SUFFIXES)) + r")[?@&%:;=#!~ (]", re.IGNORECASE)
 
 _PUT_WHOLE = "put a whole copy in its place, or remove image and line"
 
@@ -96,10 +96,13 @@ class AnnotatedImages:
         return self._annotations[split][index].origin
 
     def fingerprint(self, split: str, start: int, stop: int) -> str:
-        """A hash over paths, labels, boxes, and the files' checksums (zip) or sizes and times of change (folder)."""
+        """A hash over paths, labels, boxes, the sizes told of images, and the files' checksums (zip) or sizes and times
+        of change (folder).
+        """
         digest = hashlib.sha256()
         for each in self._annotations[split][start:stop]:
-            digest.update(f"{each.path}\t{each.label}\t{each.boxes}\t{each.stamp}\t{each.fault}\n".encode())
+            told = f"\t{each.size}" if each.size is not None else ""
+            digest.update(f"{each.path}\t{each.label}\t{each.boxes}\t{each.stamp}\t{each.fault}{told}\n".encode())
         return digest.hexdigest()
 
 

@@ -84,8 +84,7 @@ def read_boxes(file: Path, paths: Collection[str], class_of: Mapping[str, str], 
     """The boxes of a file whose images are among `paths`.
 
     class_of: each path's class; classes: the names of all. Raises UserError naming file and line (or annotation) for
-    what is no box or is meant for other images, for a name that is no image's or may be several's, and where no box is
-    left.
+    what is no box or is meant for other images, and for a name that is no image's or may be several's.
     """
     if file.exists() and not file.is_file():
         raise UserError(f"--boxes {file}: cannot be read (it is no plain file); name a CSV or COCO JSON file")
@@ -187,11 +186,20 @@ def _csv_lines(file: Path, text: str, found: FileBoxes) -> Iterator[_Line]:
     missing = [name for name in ("name", *_SIDES) if name not in names]
     if missing:
         raise UserError(f"--boxes {file} line 1: no column {missing[0]!r}; begin with name,{','.join(_SIDES)}")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"--boxes {file} line 1: two columns {twice[0]!r}; give each column its own name")
+    if len({*_SIZE} & {*names}) == 1:
+        raise UserError(f"--boxes {file} line 1: one of {' and '.join(_SIZE)} without the other; give both or neither")
     found.other_columns = tuple(name for name in names if name not in ("name", *_SIDES, *_SIZE, _LABEL))
     try:
         for row in reader:
             where = f"{file} line {reader.line_num}"
             values = [row[side] for side in _SIDES]
+            if None in row:
+                raise UserError(
+                    f"{where}: found {len(names) + len(row[None])} values for {len(names)} columns; numbers have a "
+                    f"decimal point, and a name with a comma stands in quotes"
+                )
             if row["name"] and not any(values):
                 found.without_edges += 1
                 continue

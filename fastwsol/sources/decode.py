@@ -94,6 +94,10 @@ def judge_images(images: Sequence[bytes], turns: bool = False, lossless: bool = 
                 instead, how = _encode(turned(pixels, orientation_of), lossy), TURNED
             else:
                 instead, how = _for_all_decoders(image, pixels, lossless)
+            if instead is not None and len(instead) > MAX_IMAGE_BYTES:
+                hint = "; leave out --lossless" if lossless else ""
+                limit = f"more than the {MAX_IMAGE_BYTES:,} allowed"
+                raise ValueError(f"encoded anew as PNG it has {len(instead):,} bytes, {limit}{hint}")
             if instead is not None:
                 pixels = decode(instead)  # it may have become too large
         except ValueError as error:
@@ -112,8 +116,8 @@ def _for_all_decoders(image: bytes, pixels: NDArray[np.uint8], lossless: bool) -
         jpeg = read_markers(image)
         if not jpeg.adobe and _color_space(image) in _FOUR_INKS:  # whether 0 is no ink or full is each one's guess
             return _encode(pixels, lossy=False), ANEW
-        if jpeg.mended is not None:
-            return jpeg.mended, MENDED
+        if jpeg.mended is not None:  # as long as it came
+            return jpeg.mended[: jpeg.end] if len(image) > 2 * jpeg.end else jpeg.mended, MENDED
         if len(image) > 2 * jpeg.end:
             return image[: jpeg.end], CUT
     elif image.startswith(PNG_START):

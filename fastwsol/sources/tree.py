@@ -123,8 +123,10 @@ class Folder:
                     f"{where}: is a link to a folder outside of {self._root}; put the folder itself there, or, if it "
                     f"is meant, pass --follow-links"
                 )
-            if Path(where).parent.resolve().is_relative_to(Path(where).resolve()):
-                raise UserError(f"{where}: is a link to a folder that it lies in; take it away")
+            target, parts = Path(where).resolve(), path.split("/")[:-1]
+            way = [Path(self.where("/".join(parts[: k + 1]))).resolve() for k in range(len(parts))]
+            if any(each.is_relative_to(target) for each in (*way, Path(where).parent.resolve())):
+                raise UserError(f"{where}: is a link back to a folder on the way to it; take it away")
         elif not os.path.exists(where) and "." not in path.rpartition("/")[2]:
             raise UserError(f"{where}: is a link that leads nowhere; put the folder itself there, or take it away")
 

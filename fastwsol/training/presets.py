@@ -102,9 +102,10 @@ def preset_at(name: PresetName, image_size: int | None) -> Preset:
     """
     preset = PRESETS[name]()
     config = preset.config
-    share = config.schedule.end_size / config.views.image_size
-    if image_size is None or not share:
+    if image_size is None or not config.schedule.has_own_sizes:
         return preset
-    end = SIZE_STEP * max(1, round(share * image_size / SIZE_STEP))
-    start = min(config.schedule.start_size, end)
+    start, end = (
+        SIZE_STEP * max(1, round(each / config.views.image_size * image_size / SIZE_STEP))
+        for each in (config.schedule.start_size, config.schedule.end_size)
+    )
     return preset._replace(config=config.changed(image_size=image_size, end_size=end, start_size=start))

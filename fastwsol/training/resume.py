@@ -88,7 +88,13 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
             f"{saved.path}: was trained in {saved.scalars['precision']} and this would go on in {precision}; "
             f"pass --precision {saved.scalars['precision']}, or another --run-dir"
         )
-    for name, tensor in state_tensors(state).items():
+    tensors = state_tensors(state)
+    if missing := tensors.keys() - saved.tensors.keys():
+        raise UserError(
+            f"{saved.path}: has no {min(missing)!r}, so no training can go on from it; start another run from its "
+            f"weights with --init {saved.path.with_suffix('.safetensors')}"
+        )
+    for name, tensor in tensors.items():
         tensor.copy_(saved.tensors[name])
     if state.scaler.is_enabled():
         state.scaler.load_state_dict(saved.scalars["scaler"])

@@ -1,0 +1,172 @@
+"""PxAP and IoU of masks: by the definition in plain loops, from files, and what is told of bad ones."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from fastwsol import evaluate
+from fastwsol.evaluation.maps import NetworkMaps
+from fastwsol.evaluation.mask_files import PIXEL_SIDE, find_masks
+from fastwsol.evaluation.pixels import measure_pixels, pxap
+from fastwsol.evaluation.truths import Truths
+from fastwsol.host.command_line import run_command
+from kernels import reference
+
+COUNT = 6
+
+
+def pxap_slowly(maps: NDArray, masks: NDArray) -> float:
+    """Choe et al. 2020: all pixels that are not ignored, in one list, cut at every threshold."""
+    values, truth = [], []
+    for cam, mask in zip(maps, masks, strict=True):
+        x = reference.normalise(reference.upsample(cam, mask.shape))
+        x = np.zeros(mask.shape) if x is None else x
+        values += x[mask != 128].tolist()
+        truth += (mask[mask != 128] == 255).tolist()
+    of_pixels, is_object = np.array(values), np.array(truth)
+    area = reached = 0.0
+    for threshold in [1.0, *(k * 0.001 for k in range(999, -1, -1))]:
+        kept = of_pixels >= threshold
+        if not kept.any():
+            continue
+        recall = (kept & is_object).sum() / is_object.sum()
+        area += (kept & is_object).sum() / kept.sum() * (recall - reached)
+        reached = recall
+    return 100 * area
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Maps, masks and boxes of images of two sizes; the last image has no mask, the one before it no object."""
+    rng = np.random.default_rng(3)
+    lines = ["name,width,height,x0,y0,x1,y1"]
+    (tmp_path / "masks" / "a").mkdir(parents=True)
+    maps = rng.random((COUNT, 7, 7), np.float32)
+    for k in range(COUNT):
+        width, height = ((50, 40), (30, 60))[k % 2]
+        lines.append(f"a/{k}.jpg,{width},{height},5,5,25,30")
+        mask = np.zeros((height, width), np.uint8)
+        if k != COUNT - 2:
+            mask[5:30, 5:25] = 255
+            maps[k, 1:4, 1:4] += 1
+        mask[:, :2] = 128
+        if k != COUNT - 1:
+            Image.fromarray(mask).save(tmp_path / "masks" / "a" / (f"{k}.png" if k else "0.jpg.png"))
+    np.save(tmp_path / "maps.npy", maps)
+    (tmp_path / "boxes.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def evaluated(folder: Path, *more: str) -> int:
+    files = ["--maps", str(folder / "maps.npy"), "--boxes", str(folder / "boxes.csv"), "--masks", str(folder / "masks")]
+    return run_command(evaluate.main, [*files, *more])
+
+
+def resized_slowly(mask: NDArray) -> NDArray:
+    height, width = mask.shape
+    return np.array(
+        [
+            [mask[y * height // PIXEL_SIDE, x * width // PIXEL_SIDE] for x in range(PIXEL_SIDE)]
+            for y in range(PIXEL_SIDE)
+        ]
+    )
+
+
+def test_maps_from_files_are_measured_as_the_definition_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluated(folder, "--out", str(folder / "out"), "--threshold", "0.4") == 0
+    found = json.loads((folder / "out" / "report.json").read_text())["pixels"]
+    said = capsys.readouterr().out
+    maps = np.load(folder / "maps.npy")[: COUNT - 1]
+    files = [folder / "masks" / "a" / ("0.jpg.png" if not k else f"{k}.png") for k in range(COUNT - 1)]
+    masks = np.stack([resized_slowly(np.asarray(Image.open(file))) for file in files])
+    assert found["pxap"] == pytest.approx(pxap_slowly(maps, masks), abs=1e-9)
+    ious, best = [], np.zeros(1001)
+    for cam, mask in zip(maps[:-1], masks[:-1], strict=True):
+        x, known, truth = reference.normalise(reference.upsample(cam, mask.shape)), mask != 128, mask == 255
+        of_levels = [((x >= k * 0.001) & known) for k in range(1001)]
+        curve = np.array([(kept & truth).sum() / (kept | truth).sum() for kept in of_levels])
+        ious.append(curve[400])
+        best += curve / (COUNT - 2)
+    assert found["iou"]["mean"] == pytest.approx(100 * np.mean(ious))
+    assert found["iou"]["best"] == pytest.approx(100 * best.max())
+    assert found["iou"]["threshold"] == 0.4
+    assert (found["images"], found["images_with_object"]) == (COUNT - 1, COUNT - 2)
+    share = (masks == 255).sum() / (masks != 128).sum()
+    assert found["whole_image"]["pxap"] == pytest.approx(100 * share)
+    assert found["intervals"]["pxap"][0] <= found["pxap"] <= found["intervals"]["pxap"][1]
+    assert f"pixels of {COUNT - 1} masks: PxAP {found['pxap']:.2f}" in said
+    assert "left out: 1 images have no mask, 1 masks have no object, so no IoU" in said
+
+
+def test_a_perfect_map_has_all_of_the_area_and_a_constant_one_the_share_of_the_object(folder: Path) -> None:
+    truths = Truths(
+        np.array([50], np.int32), np.array([40], np.int32), np.zeros((0, 4), np.float32), np.zeros(2, np.int64)
+    )
+    masks = find_masks(folder / "masks", ["a/0.jpg"], truths)
+    perfect = (masks.read(np.array([0])) == 255).astype(np.float32)
+    assert measure_pixels(NetworkMaps(perfect, 224), masks, truths, 0.5)["pxap"] == 100
+    assert measure_pixels(NetworkMaps(perfect, 224), masks, truths, 0.5)["iou"]["mean"] == 100
+    found = measure_pixels(NetworkMaps(np.full((1, 7, 7), 0.3, np.float32), 224, "own"), masks, truths, 0.2)
+    assert found["pxap"] == pytest.approx(found["whole_image"]["pxap"])
+    assert found["iou"]["mean"] == pytest.approx(found["whole_image"]["iou"])
+
+
+def test_no_pixel_of_an_object_has_no_area() -> None:
+    assert np.isnan(pxap(np.zeros(1001), np.ones(1001)))
+    assert pxap(np.ones((2, 1001)), np.zeros((2, 1001))).tolist() == [100, 100]
+
+
+def spoil(what: str, folder: Path) -> None:
+    file = folder / "masks" / "a" / "1.png"
+    match what:
+        case "size":
+            Image.new("L", (31, 60)).save(file)
+        case "mode":
+            Image.new("RGB", (30, 60)).save(file)
+        case "value":
+            Image.new("L", (30, 60), 1).save(file)
+        case "no PNG":
+            file.write_bytes(b"\xff\xd8\xff")
+        case "shared":
+            (folder / "boxes.csv").write_text((folder / "boxes.csv").read_text() + "a/1.png,30,60,,,,\n")
+            np.save(folder / "maps.npy", np.random.default_rng(0).random((COUNT + 1, 7, 7)))
+        case "none":
+            (folder / "masks").rename(folder / "others")
+            (folder / "masks").mkdir()
+        case "nothing":
+            for each in (folder / "masks" / "a").iterdir():
+                with Image.open(each) as opened:
+                    empty = Image.new("L", opened.size)
+                empty.save(each)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("size", "a/1.png: has 31x60 pixels, its image 30x60"),
+        ("mode", "a/1.png: is a PNG of mode RGB; save it as PNG of 8 bits grey"),
+        ("value", "a/1.png: has a pixel of 1; save it"),
+        ("no PNG", "a/1.png: cannot be read as a mask"),
+        ("shared", "a/1.png: is the mask of both 'a/1.jpg' and 'a/1.png'"),
+        ("none", "none of the images has a mask there, 'a/0.jpg' for one"),
+        ("nothing", "no mask has a pixel of an object (255)"),
+    ],
+)
+def test_masks_that_cannot_be_measured_are_told_in_a_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], what: str, said: str
+) -> None:
+    spoil(what, folder)
+    assert evaluated(folder, "--out", str(folder / "out")) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert not (folder / "out").exists()
+
+
+def test_masks_go_with_maps(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(evaluate.main, ["run", "--masks", str(folder)]) == 2
+    assert "--masks: goes with --maps" in capsys.readouterr().err
