@@ -103,7 +103,7 @@ def _jpegs() -> Iterator[tuple[str, bytes]]:
     yield "JPEG, EXIF 6 behind a profile", turned[:2] + profile + turned[at:behind] + turned[2:at] + turned[behind:]
     yield "JPEG, XMP 6", plain[:2] + _segment(0xE1, XMP_SEGMENT) + plain[2:]
     yield "JPEG, XMP 6 and EXIF 1", turned[:2] + _segment(0xE1, XMP_SEGMENT) + _saved("JPEG", exif=_exif(1))[2:]
-    for width, height in ((1, 1), (3, 50), (7, 7), (8, 8), (50, 3), (17, 9)):
+    for width, height in ((1, 1), (3, 50), (7, 7), (8, 8), (50, 3), (17, 9), (9, 200), (300, 8), (640, 480)):
         yield f"JPEG of {width}x{height}", _saved("JPEG", IMAGE.resize((width, height)))
 
 
@@ -111,6 +111,8 @@ def _pngs() -> Iterator[tuple[str, bytes]]:
     plain = _saved("PNG")
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
         yield f"PNG {mode}", _saved("PNG", IMAGE.convert(mode))
+    for width, height in ((1, 1), (8, 9)):
+        yield f"PNG of {width}x{height}", _saved("PNG", IMAGE.resize((width, height)))
     yield "PNG P, transparent colour", _saved("PNG", IMAGE.convert("P"), transparency=3)
     yield "PNG P, alpha for colours", _saved("PNG", IMAGE.convert("P"), transparency=bytes(range(200)))
     yield "PNG L, transparent level", _saved("PNG", IMAGE.convert("L"), transparency=10)
