@@ -46,6 +46,20 @@ def test_a_mistake_is_one_line_naming_the_flag(arguments, line, encoding):
     assert "prog --help" in done.stderr
 
 
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_pipe_that_nobody_reads_any_more_is_told_in_a_line(lines):
+    code = (
+        "from fastwsol.host.command_line import *; import sys;"
+        f"sys.exit(run_command(lambda a: print('line\\n' * {lines}), []))"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert done.returncode == 1
+    assert done.stderr == "failed: nothing reads the output any more; run the same command again without that pipe\n"
+
+
 def test_help_is_no_mistake(capsys):
     with pytest.raises(SystemExit) as stop:
         parse_flags(Flags, ["--help"], "prog", "does")

@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import io
 import math
+import os
 import shlex
 import signal
 import sys
@@ -135,12 +136,21 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
     # What Pillow warns of in a damaged image is told as our own reason, where it is one.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     try:
-        return command(sys.argv[1:] if arguments is None else arguments)
+        status = command(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()  # here a pipe that nobody reads any more can still be told of
+        return status
     except (UserError, RunFailure, Interrupted) as end:
         word, status = _ENDS[type(end)]
         if str(end):  # without a message, another process of the same work has said it
             _complain(f"{word}: {end}")
         return status
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):  # what is still held back for it would fail once more at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(
+            "failed: nothing reads the output any more; run the same command again without that pipe", file=sys.stderr
+        )
+        return FAILURE
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
