@@ -78,6 +78,6 @@ def find_masks(folder: Path, names: Sequence[str], truths: Truths) -> MaskFiles:
             break
     if not files:
         raise UserError(
-            f"--masks {folder}: none of the images has a mask there, {names[0]!r} for one; name masks alike"
+            f"--masks {folder}: none of the images has a mask there, {names[0]!r} for one; name masks like images"
         )
     return MaskFiles(files, truths)

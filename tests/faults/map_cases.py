@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from .case import Case, Place
 
@@ -52,6 +53,17 @@ def map_b(name: str, array: object, *words: str) -> Case:
     return evaluated(name, "b.npy", *words, spoil=lambda root: np.save(root / "maps" / "b.npy", array))
 
 
+def mask(name: str, picture: Image.Image | None, *words: str) -> Case:
+    """A mask of the image b, or a folder of masks without any."""
+
+    def spoil(root: Path) -> None:
+        (root / "masks").mkdir()
+        if picture is not None:
+            picture.save(root / "masks" / "b.png")
+
+    return evaluated(name, *words, spoil=spoil, flags=("--masks", "HERE/masks"))
+
+
 def write(name: str, content: bytes) -> Callable[[Path], object]:
     return lambda root: (root / name).write_bytes(content)
 
@@ -67,6 +79,12 @@ CASES = [
     evaluated(
         "training boxes that are not there", "none.csv: cannot be read", flags=("--train-boxes", "HERE/none.csv")
     ),
+    evaluated("masks that are not there", "--masks", "no such folder", flags=("--masks", "HERE/none")),
+    mask("no mask of any image", None, "none of the images has a mask there", "name masks like images"),
+    mask("a mask of another size", Image.new("L", (48, 64)), "b.png: has 48x64 pixels, its image 64x48"),
+    mask("a mask in colours", Image.new("RGB", (64, 48)), "b.png: is a PNG of mode RGB"),
+    mask("a mask of classes", Image.new("L", (64, 48), 7), "b.png: has a pixel of 7"),
+    mask("masks without an object", Image.new("L", (64, 48)), "no mask has a pixel of an object (255)"),
     evaluated("no boxes file", "boxes.csv: cannot be read", spoil=lambda root: (root / "boxes.csv").unlink()),
     evaluated(
         "a boxes file that is a picture", "boxes.csv, line 1: not UTF-8", spoil=write("boxes.csv", b"\x89PNG\xff")
