@@ -175,8 +175,8 @@ def _keep_high_activations(
         pixels = np.empty((height, width))
         extremes = np.empty((2, width))
         for index in range(part * count // parts, (part + 1) * count // parts):
-            _stretch_across(cams, index, left, right, across, rows)
-            low, high = _stretch_down(rows, top, bottom, down, pixels, extremes)
+            stretch_across(cams, index, left, right, across, rows)
+            low, high = stretch_down(rows, top, bottom, down, pixels, extremes)
             if own_scale:
                 low, high = 0.0, 1.0
             if high > low:
@@ -207,8 +207,8 @@ def _find_levels(
         pixels = np.empty((height, width))
         extremes = np.empty((2, width))
         for index in range(part * count // parts, (part + 1) * count // parts):
-            _stretch_across(cams, index, left, right, across, rows)
-            low, high = _stretch_down(rows, top, bottom, down, pixels, extremes)
+            stretch_across(cams, index, left, right, across, rows)
+            low, high = stretch_down(rows, top, bottom, down, pixels, extremes)
             if own_scale:
                 low, high = 0.0, 1.0
             if high > low:
@@ -241,8 +241,8 @@ def _find_peaks(
         for index in range(part * count // parts, (part + 1) * count // parts):
             if offsets[index] == offsets[index + 1]:
                 continue
-            _stretch_across(cams, index, left, right, across, rows)
-            low, high = _stretch_down(rows, top, bottom, down, pixels, extremes)
+            stretch_across(cams, index, left, right, across, rows)
+            low, high = stretch_down(rows, top, bottom, down, pixels, extremes)
             if own_scale:
                 low, high = 0.0, 1.0
             for row in range(offsets[index], offsets[index + 1]):
@@ -263,7 +263,7 @@ def _quantise(
 
 
 @njit()
-def _stretch_across(
+def stretch_across(
     cams: npt.NDArray[np.float32],
     index: int,
     left: npt.NDArray[np.int64],
@@ -271,6 +271,7 @@ def _stretch_across(
     across: npt.NDArray[np.float64],
     rows: npt.NDArray[np.float64],
 ) -> None:
+    """Upsample map `index` of [N, h, w] along x, into `rows` [h, W]."""
     for y in range(cams.shape[1]):
         for x in range(len(left)):
             a = np.float64(cams[index, y, left[x]])
@@ -279,7 +280,7 @@ def _stretch_across(
 
 
 @njit()
-def _stretch_down(
+def stretch_down(
     rows: npt.NDArray[np.float64],
     top: npt.NDArray[np.int64],
     bottom: npt.NDArray[np.int64],

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import prange
 
-from kernels.boxes import Positions, Scale, Thresholds, _stretch_across, _stretch_down, checked_cams
+from kernels.boxes import Positions, Scale, Thresholds, checked_cams, stretch_across, stretch_down
 from kernels.checks import check_unit_interval, parts_of
 from kernels.compiling import njit
 from kernels.levels import PIXEL_LEVELS, PIXEL_STEP
@@ -90,8 +90,8 @@ def _count_levels(
         pixels = np.empty((len(top), len(left)))
         extremes = np.empty((2, len(left)))
         for index in range(part * count // parts, (part + 1) * count // parts):
-            _stretch_across(cams, index, left, right, across, rows)
-            low, high = _stretch_down(rows, top, bottom, down, pixels, extremes)
+            stretch_across(cams, index, left, right, across, rows)
+            low, high = stretch_down(rows, top, bottom, down, pixels, extremes)
             if own_scale:
                 low, high = 0.0, 1.0
             constant = high <= low
@@ -131,8 +131,8 @@ def _count_kept(
         extremes = np.empty((2, len(left)))
         kept = np.empty(len(left), np.uint8)
         for index in range(part * count // parts, (part + 1) * count // parts):
-            _stretch_across(cams, index, left, right, across, rows)
-            low, high = _stretch_down(rows, top, bottom, down, pixels, extremes)
+            stretch_across(cams, index, left, right, across, rows)
+            low, high = stretch_down(rows, top, bottom, down, pixels, extremes)
             if own_scale:
                 low, high = 0.0, 1.0
             threshold = thresholds[index] if high > low else np.inf

@@ -162,8 +162,9 @@ def test_masks_that_cannot_be_measured_are_told_in_a_line(
     spoil(what, folder)
     assert evaluated(folder, "--out", str(folder / "out")) == 2
     err = capsys.readouterr().err
-    assert said in err
-    assert err.count("\n") == 1
+    told = [line for line in err.splitlines() if not line.startswith("compiling kernels")]
+    assert len(told) == 1
+    assert said in told[0]
     assert not (folder / "out").exists()
 
 
