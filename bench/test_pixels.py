@@ -12,9 +12,10 @@ import numpy as np
 from rounds import Side
 
 import kernels
+from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.maps import NetworkMaps
-from fastwsol.evaluation.mask_files import PIXEL_SIDE, MaskFiles
-from fastwsol.evaluation.pixels import measure_pixels
+from fastwsol.evaluation.masks import PIXEL_SIDE, MaskFiles
+from fastwsol.evaluation.pixels import measure_maps
 from fastwsol.evaluation.truths import Truths
 from kernels import reference
 from kernels.pixels import IGNORED, OBJECT
@@ -52,7 +53,8 @@ def test_all_numbers_of_pixels(paired_rounds, smooth_cams, cores):
     masks = HeldMasks(truths)
 
     def ours():
-        return measure_pixels(NetworkMaps(cams, PIXEL_SIDE), masks, truths, THRESHOLD)
+        measured = measure_maps(NetworkMaps(cams, PIXEL_SIDE), masks, truths, THRESHOLD, fixed_masks(None))
+        return measured.of_localizer["maps"].numbers
 
     assert ours()["images"] == IMAGES
     paired_rounds({"ours": Side(ours)}, images=IMAGES, rounds=5, data=data, threads=cores)

@@ -27,7 +27,6 @@ import tyro
 from numpy.typing import NDArray
 from rich.text import Text
 
-from fastwsol.evaluation.console_tables import console, table_of, title_of
 from fastwsol.evaluation.measure import hits_of, resampled_counts
 from fastwsol.evaluation.metrics import (
     BEYOND_TOP_5,
@@ -41,6 +40,7 @@ from fastwsol.evaluation.metrics import (
     sign_test,
 )
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.table_cells import console, table_of, title_of
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.errors import UserError
@@ -79,6 +79,12 @@ def main(arguments: Sequence[str]) -> int:
         for name, row in paired(outcomes_of(a, protocol), outcomes_of(b, protocol)).items():
             table.add_row(title_of(name).replace("\n", " "), *cells(row))
         out.print(table)
+    if a.rows.mask_ious is not None and b.rows.mask_ious is not None and a.masks_digest == b.masks_digest:
+        table = table_of("masks: B against A", ["A", "B", "B - A", "A alone\nbetter", "B alone\nbetter", "p"])
+        table.add_row("mean IoU", *cells(paired_ious(a.rows.mask_ious, b.rows.mask_ious)))
+        out.print(table)
+    elif a.rows.mask_ious is not None or b.rows.mask_ious is not None:
+        out.print("Masks are not compared: one of the two was measured without them, or against others.")
     out.print("Interval and p: over these images, of these two networks. To tell recipes apart, train several seeds.")
     return 0
 
@@ -90,6 +96,7 @@ class ComparedReport:
     path: Path
     cam_class: CamClass
     truths_digest: str
+    masks_digest: str | None
     rows: ImageRows
     what: str
     """Which localizer, and where its maps were cut."""
@@ -103,6 +110,7 @@ def read_report(path: Path, localizer: str = "cam") -> ComparedReport:
     try:
         report = json.loads(file.read_bytes())
         cam_class, truths_digest = report["cam_class"], report["truths_digest"]
+        masks_digest = report.get("pixels", {}).get("masks_digest")
         cuts = {each["name"]: each["cut"]["value"] for each in report.get("localizers", [])}
         cuts["cam"] = report.get("cam_threshold", CAM_THRESHOLD)  # in its rows, whatever was asked beside
     except OSError as error:
@@ -118,7 +126,7 @@ def read_report(path: Path, localizer: str = "cam") -> ComparedReport:
         raise UserError(f"--localizers {localizer}: {file} has {', '.join(cuts)}; name one of them")
     what = f"{localizer} at {'a threshold for each image' if cuts[localizer] is None else f'{cuts[localizer]:.2g}'}"
     rows = file.with_suffix(".csv") if localizer == "cam" else file.with_name(f"{file.stem}-{localizer}.csv")
-    return ComparedReport(file, cam_class, truths_digest, ImageRows.read(rows), what)
+    return ComparedReport(file, cam_class, truths_digest, masks_digest, ImageRows.read(rows), what)
 
 
 def check_same_images(a: ComparedReport, b: ComparedReport) -> None:
@@ -175,6 +183,23 @@ def paired(a: Outcomes, b: Outcomes) -> dict[str, dict[str, Any]]:
             "p": sign_test(only_a, only_b),
         }
     return differences
+
+
+def paired_ious(a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, Any]:
+    """The same of two masks' IoUs [N] in 0..1, NaN without a mask: means, and the sign test on which is better."""
+    both = ~np.isnan(a) & ~np.isnan(b)
+    ours, theirs = a[both], b[both]
+    resampled = resampled_counts(np.stack([theirs - ours, np.ones_like(ours)], axis=1)).astype(np.float64)
+    only_a, only_b = int((ours > theirs).sum()), int((theirs > ours).sum())
+    with np.errstate(invalid="ignore"):
+        in_resamples = 100 * resampled[:, 0] / resampled[:, 1]
+    return {
+        "rates": [100 * float(each.mean()) for each in (ours, theirs)],
+        "difference": 100 * float((theirs - ours).mean()),
+        "interval": interval(in_resamples),
+        "only": [only_a, only_b],
+        "p": sign_test(only_a, only_b),
+    }
 
 
 def _discordant(a: Outcome, b: Outcome) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

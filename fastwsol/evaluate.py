@@ -28,15 +28,16 @@ from fastwsol.config import flag
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation import choe2020
-from fastwsol.evaluation.console_tables import pixel_lines, print_numbers, print_report, print_summary
+from fastwsol.evaluation.console_tables import print_numbers, print_report, print_summary
+from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.evaluation.maps import NetworkMaps
-from fastwsol.evaluation.mask_files import find_masks
+from fastwsol.evaluation.masks import find_masks
 from fastwsol.evaluation.measure import EvaluatedImages, Measurement, Question, measure
 from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model, find_directions, tuning_images
 from fastwsol.evaluation.per_image import SEPARATOR
-from fastwsol.evaluation.pixels import measure_pixels
+from fastwsol.evaluation.pixels import measure_maps
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
@@ -338,7 +339,10 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
     if masks is not None:
         threshold = question_of(flags).fixed_threshold
         asked = threshold if threshold is not None else CAM_THRESHOLD
-        report["pixels"] = measure_pixels(maps, masks, images.truths, asked)
+        pixels = measure_maps(maps, masks, images.truths, asked, fixed_masks(None), images.labels, images.classes)
+        report["pixels"] = pixels.of_localizer["maps"].numbers | pixels.shared
+        rows = replace(measurement.rows, mask_ious=pixels.of_localizer["maps"].ious)
+        measurement = replace(measurement, rows=rows)
     file = of_maps.out / "report.json" if of_maps.out is not None else None
     heading = f"{path}: {len(images.names):,} maps, {of_maps.boxes}"
     why_no_fixed_box = "they are found on those of --train-boxes"
@@ -346,8 +350,6 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
         print_numbers(report, heading, "these maps", "maps", flags.per_class, why_no_fixed_box)
     else:
         print_summary(report, file, heading, "these maps", why_no_fixed_box)
-    if masks is not None:
-        print("\n".join(pixel_lines(report["pixels"], len(images.names))))
     if report["images_with_boxes"]:
         print(f"Fixed boxes are in pixels of a {maps.square} x {maps.square} square that every image is stretched to.")
     if file is not None:

@@ -37,7 +37,12 @@ RAW = Path("data/raw")
 
 Layout = Literal["tiny-imagenet", "imagefolder", "cub", "wsoleval"]
 
-_FLAGS_OF_LAYOUTS: dict[str, Layout] = {"boxes": "imagefolder", "val_fraction": "imagefolder", "metadata": "wsoleval"}
+_FLAGS_OF_LAYOUTS: dict[str, tuple[Layout, ...]] = {
+    "boxes": ("imagefolder",),
+    "masks": ("imagefolder", "wsoleval"),
+    "val_fraction": ("imagefolder",),
+    "metadata": ("wsoleval",),
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,11 @@ class PackFlags:
     """how they lie there. imagefolder: a folder for each class; cub: CUB-200-2011 as distributed; wsoleval: the
     metadata files of the WSOL evaluation benchmark"""
     boxes: OptionalPath = None
-    """for imagefolder: the images' boxes, a CSV file name,x0,y0,x1,y1[,label][,width,height] or COCO's JSON"""
+    """for imagefolder: the images' boxes, a CSV file name,x0,y0,x1,y1[,label][,difficult][,width,height] or COCO's
+    JSON"""
+    masks: OptionalPath = None
+    """for imagefolder: folder or zip of the images' masks, which lie there as the images do in the source, PNG of 8
+    bits grey: 0 background, 255 object, 128 left out. For wsoleval: of the files that localization.txt names"""
     val_fraction: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
     """for imagefolder without a val folder: the share of each class that becomes val (default 0.1)"""
     follow_links: bool = False
@@ -99,9 +108,9 @@ def find_source(flags: PackFlags, download: Download = TINY_IMAGENET) -> Path | 
     """
     if flags.source is not None and flags.synthetic:
         raise UserError(f"--source {flags.source}: --synthetic draws its images itself; give one of the two")
-    for name, layout in _FLAGS_OF_LAYOUTS.items():
-        if getattr(flags, name) is not None and flags.layout != layout:
-            raise UserError(f"{flag(name)}: goes with --layout {layout}; leave it out, or add that")
+    for name, layouts in _FLAGS_OF_LAYOUTS.items():
+        if getattr(flags, name) is not None and flags.layout not in layouts:
+            raise UserError(f"{flag(name)}: goes with --layout {' or '.join(layouts)}; leave it out, or add that")
     if flags.synthetic and flags.layout != "tiny-imagenet":
         raise UserError(f"--layout {flags.layout}: --synthetic draws its images itself; give one of the two")
     if flags.follow_links and flags.synthetic:
@@ -123,11 +132,12 @@ def _open_source(flags: PackFlags, path: Path | None) -> Source:
     if path is not None:
         match flags.layout:
             case "imagefolder":
-                return ImageFolder(path, flags.boxes, flags.val_fraction, flags.classes, flags.follow_links)
+                share, follow = flags.val_fraction, flags.follow_links
+                return ImageFolder(path, flags.boxes, share, flags.classes, follow, flags.masks)
             case "cub":
                 return Cub(path, flags.classes, flags.follow_links)
             case "wsoleval":
-                return WsolEval(path, flags.metadata, flags.classes, flags.follow_links)
+                return WsolEval(path, flags.metadata, flags.classes, flags.follow_links, flags.masks)
             case "tiny-imagenet":
                 return TinyImageNet(path, flags.classes, flags.follow_links)
     return Synthetic() if flags.classes is None else Synthetic(class_count=flags.classes)
@@ -152,6 +162,10 @@ def _print_boxes(out: Path) -> int:
     images, with_boxes = sum(map(len, splits)), sum(int((np.diff(each.box_offsets) > 0).sum()) for each in splits)
     boxes = sum(len(each.boxes) for each in splits)
     print(f"{with_boxes:,} of {images:,} images have boxes, {boxes:,} in all" if boxes else "no image has a box")
+    if others := sum(len(each.objects.boxes) for each in splits) - boxes:
+        print(f"{others:,} boxes beside them are of other classes than their image's, or difficult")
+    if with_mask := sum(int(each.has_mask.sum()) for each in splits):
+        print(f"{with_mask:,} of {images:,} images have a mask")
     return boxes
 
 

@@ -26,13 +26,14 @@ from fastwsol.batches.feed import DataFlags, open_feed
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.forward import EvaluationSetup, forward_split
+from fastwsol.evaluation.of_network import find_directions
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, PAPER_LEVEL
 from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.host.processes import World, joined
-from fastwsol.localizer.localizers import LOCALIZERS
+from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
 from fastwsol.page import tables as page_tables
 from fastwsol.page.augmentation_figure import augmentation_figure
 from fastwsol.page.compared_runs import (
@@ -40,7 +41,7 @@ from fastwsol.page.compared_runs import (
     ComparedSetting,
     check_alike,
     read_compared_run,
-    read_weights,
+    read_model,
     settings_of,
     short_names,
 )
@@ -48,7 +49,6 @@ from fastwsol.page.figures import figures
 from fastwsol.page.gallery import NO_TRUTH, GalleryImages, choose_images, shown_images, shown_maps
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.tensorboard_curves import write_curves
-from fastwsol.runs.trained import has_mask_head, localizing_model
 from kernels.levels import LEVELS, TOP_LEVEL, level_of, threshold_of
 
 PROG = "python -m fastwsol.report"
@@ -69,6 +69,8 @@ class Flags(DataFlags):
     gallery: int = 300
     """images in the gallery, at most 600: a third the best, a third the worst, the rest drawn; 0: none, which needs no
     checkpoints"""
+    localizers: tuple[LocalizerName, ...] = ()
+    """those whose maps the gallery shows; default: of one run all that it has, of several `cam` and what was trained"""
     tensorboard: bool = False
     """also write each run's curves for TensorBoard, into the folder tensorboard of the run's"""
     title: str = "Weakly supervised object localization"
@@ -90,10 +92,10 @@ def main(arguments: Sequence[str]) -> int:
     with joined() as world:
         runs = [read_compared_run(folder) for folder in flags.runs]
         check_alike(runs)
-        check_size(flags.gallery, sum(len(shown_localizers(run)) for run in runs))
+        check_size(flags.gallery, sum(len(shown_localizers(run, flags)) for run in runs))
         if flags.gallery:
             for run in runs:  # before there is work to lose
-                read_weights(run)
+                read_model(run)
         if flags.tensorboard:
             for run in runs:
                 print(f"curves for TensorBoard in {write_curves(RunDir(run.folder))}")
@@ -151,10 +153,17 @@ def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> byt
         "seeds": [str(seed) for seed in seeds_of(settings)],
         "images": shown_images(split, gallery, views),
         "runs": [
-            {"name": name_of(setting, localizer["name"]), "seed": str(run.info.config.seed)} | localizer["shown"]
+            {
+                "name": name_of(setting, localizer["name"]),
+                "localizer": localizer["name"],
+                "seed": str(run.info.config.seed),
+            }
+            | localizer["shown"]
             for setting in settings
             for run in setting.runs
-            for localizer in of_run(run, gallery, setups[autocast_of(flags, run).precision])
+            for localizer in of_run(
+                run, shown_localizers(run, flags), gallery, setups[autocast_of(flags, run).precision]
+            )
         ],
         "figures": chart_of,
         "colours": turbo(),
@@ -214,23 +223,34 @@ def name_of(setting: ComparedSetting, localizer: str) -> str:
     return setting.name if localizer == "cam" else f"{setting.name}, {localizer}"
 
 
-def shown_localizers(run: ComparedRun) -> list[dict[str, Any]]:
-    """Those that the gallery shows of a run: `cam`, and what was trained behind the classifier."""
-    localizers: list[dict[str, Any]] = run.report["localizers"]
-    return [each for each in localizers if each["name"] == "cam" or LOCALIZERS[each["name"]].trained]
+def shown_localizers(run: ComparedRun, flags: Flags) -> list[dict[str, Any]]:
+    """Those that the gallery shows of a run, as its report has them. Raises UserError where the run lacks one that is
+    asked for.
+    """
+    localizers = {each["name"]: each for each in run.report["localizers"]}
+    if lacking := [name for name in flags.localizers if name not in localizers]:
+        raise UserError(
+            f"--localizers {lacking[0]}: {run.folder} has no such maps; choose among {', '.join(localizers)}"
+        )
+    if flags.localizers:
+        return [localizers[name] for name in dict.fromkeys(flags.localizers)]
+    several = len(flags.runs) > 1
+    return [each for name, each in localizers.items() if not several or name == "cam" or LOCALIZERS[name].trained]
 
 
-def of_run(run: ComparedRun, gallery: GalleryImages, setup: EvaluationSetup) -> list[dict[str, Any]]:
-    """What the page holds of one run: of its class activation maps, and of what was trained behind the classifier."""
+def of_run(
+    run: ComparedRun, shown: Sequence[dict[str, Any]], gallery: GalleryImages, setup: EvaluationSetup
+) -> list[dict[str, Any]]:
+    """What the page holds of one run: of each localizer of `shown`."""
     config = run.info.config
-    shown = shown_localizers(run)
     images: dict[str, list[dict[str, Any]]] = {each["name"]: [] for each in shown}
     if len(gallery.ids):
         split = setup.shards.splits[config.eval_split]
         # Read anew, so that one run's tensors at a time are in memory.
-        tensors = read_weights(run)
-        model = localizing_model(run.info, tensors, has_mask_head(tensors)).to(setup.autocast.device)
+        model = read_model(run).to(setup.autocast.device)
         own = replace(setup, config=config, statistics=run.info.statistics)
+        if model.directions is None and "ddt" in images:
+            model.directions = find_directions(model, own)
         outputs = forward_split(model, split.subset(split.name, gallery.ids), own, localizers=[*images])
         images = {
             name: shown_maps(maps, outputs.predicted[:, 0], split, gallery.ids, config.views, LOCALIZERS[name].scale)

@@ -161,9 +161,16 @@ def test_what_is_left_aside_is_counted_and_the_rest_adds_up(
     assert packed_by_command(photos, file, tmp_path / "out") == 0
     said = capsys.readouterr().out
     assert "6 of 6 images have boxes, 6 in all" in said
-    aside = "2 of no class of the set, 1 of another class than their image's, 1 crowds"
-    assert f"{file}: 10 boxes, 6 used, 4 left aside ({aside})" in said
+    beside, aside = "1 of another class than their image's", "2 of no class of the set, 1 crowds"
+    assert f"{file}: 10 boxes, 6 used, 1 kept beside ({beside}), 3 left aside ({aside})" in said
+    assert "1 boxes beside them are of other classes than their image's, or difficult" in said
     assert boxes_in(tmp_path / "out") == {name: [[30, 20, 70, 50]] for name in NAMES}
+    shards = open_shards(tmp_path / "out")
+    assert shards.manifest.schema_version == 2
+    other = [
+        each.objects.labels != each.labels.repeat(np.diff(each.objects.offsets)) for each in shards.splits.values()
+    ]
+    assert sum(int(each.sum()) for each in other) == 1
 
 
 def test_boxes_of_classes_and_images_that_are_not_packed_are_counted(
@@ -189,9 +196,34 @@ def test_csv_tells_label_and_size_too(photos: Path, tmp_path: Path, capsys: pyte
     said = capsys.readouterr().out
     assert "1 of 6 images have boxes, 1 in all" in said
     assert (
-        "2 boxes, 1 used, 1 left aside (1 of another class than their image's); 1 lines without edges; columns passed "
+        "2 boxes, 1 used, 1 kept beside (1 of another class than their image's); 1 lines without edges; columns passed "
         "over: score" in said
     )
+
+
+def test_difficult_boxes_are_kept_and_are_no_ground_truth(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "boxes.csv"
+    head = "name,x0,y0,x1,y1,difficult\n"
+    file.write_text(f"{head}dog0.jpg,30,20,70,50,0\ndog0.jpg,3,2,7,5,1\ndog1.jpg,1,2,30,40,1\n")
+    assert packed_by_command(photos, file, tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    assert "3 boxes, 1 used, 2 kept beside (2 difficult)" in said
+    found = {name: boxes for name, boxes in boxes_in(tmp_path / "out").items() if boxes}
+    assert found == {"dog/dog0.jpg": [[30, 20, 70, 50]]}
+    splits = open_shards(tmp_path / "out").splits.values()
+    assert sum(int(each.objects.difficult.sum()) for each in splits) == 2
+    file.write_text(f"{head}dog0.jpg,30,20,70,50,yes\n")
+    assert packed_by_command(photos, file, tmp_path / "other") == 2
+    assert "boxes.csv line 2: difficult 'yes' is neither 0 nor 1" in capsys.readouterr().err
+
+
+def test_what_a_csv_tells_is_checked_against_the_image(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "boxes.csv"
+    head = "name,width,height,x0,y0,x1,y1,label,score\n"
     file.write_text(f"{head}dog0.jpg,48,40,15,10,35,25,dog,1\n")
     assert packed_by_command(photos, file, tmp_path / "other") == 2
     assert "the image has 96x80 pixels, and its annotation says 48x40" in capsys.readouterr().err
@@ -318,9 +350,13 @@ def test_no_fault_of_structure_changes_a_box_in_silence(photos: Path, full: bool
                 expected[name].append(ends.tolist())
         assert packed == expected
         (account,) = (note for note in source.notes if note.startswith(str(file)))
-        used = sum(map(len, packed.values()))
-        aside = len(content["annotations"]) - used
-        assert f"{used + aside:,} boxes, {used:,} used" in account
+        used, every = sum(map(len, packed.values())), len(content["annotations"])
+        of_classes = sum(
+            kinds[each["category_id"]] in CLASSES and not each["iscrowd"] for each in content["annotations"]
+        )
+        beside, aside = of_classes - used, every - of_classes
+        assert f"{every:,} boxes, {used:,} used" in account
+        assert (f"{beside:,} kept beside" in account) == bool(beside)
         assert (f"{aside:,} left aside" in account) == bool(aside)
         for each in content["images"]:
             assert (each["width"], each["height"]) in ((WIDTH, HEIGHT), (None, None)) or not packed[each["file_name"]]

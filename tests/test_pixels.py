@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastwsol import evaluate
+from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.maps import NetworkMaps
-from fastwsol.evaluation.mask_files import PIXEL_SIDE, find_masks
-from fastwsol.evaluation.pixels import measure_pixels, pxap
+from fastwsol.evaluation.masks import PIXEL_SIDE, find_masks
+from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.pixels import measure_maps, pxap
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from kernels import reference
@@ -79,7 +81,7 @@ def resized_slowly(mask: NDArray) -> NDArray:
 def test_maps_from_files_are_measured_as_the_definition_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluated(folder, "--out", str(folder / "out"), "--threshold", "0.4") == 0
     found = json.loads((folder / "out" / "report.json").read_text())["pixels"]
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     maps = np.load(folder / "maps.npy")[: COUNT - 1]
     files = [folder / "masks" / "a" / ("0.jpg.png" if not k else f"{k}.png") for k in range(COUNT - 1)]
     masks = np.stack([resized_slowly(np.asarray(Image.open(file))) for file in files])
@@ -96,10 +98,16 @@ def test_maps_from_files_are_measured_as_the_definition_says(folder: Path, capsy
     assert found["iou"]["threshold"] == 0.4
     assert (found["images"], found["images_with_object"]) == (COUNT - 1, COUNT - 2)
     share = (masks == 255).sum() / (masks != 128).sum()
-    assert found["whole_image"]["pxap"] == pytest.approx(100 * share)
+    (whole,) = found["baselines"]
+    assert whole["pxap"] == pytest.approx(100 * share)
     assert found["intervals"]["pxap"][0] <= found["pxap"] <= found["intervals"]["pxap"][1]
-    assert f"pixels of {COUNT - 1} masks: PxAP {found['pxap']:.2f}" in said
-    assert "left out: 1 images have no mask, 1 masks have no object, so no IoU" in said
+    assert f"pixels of {COUNT - 1} masks" in said
+    assert f"{found['pxap']:.2f} ±" in said
+    assert "Left out: 1 images have no mask, 1 masks have no object, so no IoU." in said
+    rows = ImageRows.read(folder / "out" / "report.csv")
+    assert rows.mask_ious is not None
+    np.testing.assert_allclose(rows.mask_ious[: COUNT - 2], ious)
+    assert np.isnan(rows.mask_ious[COUNT - 2 :]).all()
 
 
 def test_a_perfect_map_has_all_of_the_area_and_a_constant_one_the_share_of_the_object(folder: Path) -> None:
@@ -108,11 +116,16 @@ def test_a_perfect_map_has_all_of_the_area_and_a_constant_one_the_share_of_the_o
     )
     masks = find_masks(folder / "masks", ["a/0.jpg"], truths)
     perfect = (masks.read(np.array([0])) == 255).astype(np.float32)
-    assert measure_pixels(NetworkMaps(perfect, 224), masks, truths, 0.5)["pxap"] == 100
-    assert measure_pixels(NetworkMaps(perfect, 224), masks, truths, 0.5)["iou"]["mean"] == 100
-    found = measure_pixels(NetworkMaps(np.full((1, 7, 7), 0.3, np.float32), 224, "own"), masks, truths, 0.2)
-    assert found["pxap"] == pytest.approx(found["whole_image"]["pxap"])
-    assert found["iou"]["mean"] == pytest.approx(found["whole_image"]["iou"])
+
+    def measured(maps: NetworkMaps, threshold: float) -> tuple[dict, dict]:
+        found = measure_maps(maps, masks, truths, threshold, fixed_masks(None))
+        return found.of_localizer["maps"].numbers, found.baselines[0]
+
+    numbers, _ = measured(NetworkMaps(perfect, 224), 0.5)
+    assert (numbers["pxap"], numbers["iou"]["mean"]) == (100, 100)
+    found, whole = measured(NetworkMaps(np.full((1, 7, 7), 0.3, np.float32), 224, "own"), 0.2)
+    assert found["pxap"] == pytest.approx(whole["pxap"])
+    assert found["iou"]["mean"] == pytest.approx(whole["iou"])
 
 
 def test_no_pixel_of_an_object_has_no_area() -> None:

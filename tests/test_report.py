@@ -112,7 +112,9 @@ def test_a_page_of_four_runs_and_600_images_is_less_than_30_megabytes(page_of_al
     assert page_of_all.stat().st_size < 30e6
 
 
-def test_a_mask_stands_beside_the_class_map_at_its_own_cut(runs: Path, tmp_path: Path) -> None:
+def test_all_localizers_stand_side_by_side_each_at_its_own_cut(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(runs / "shards", tmp_path / "shards")
     few = ("--head-steps", "4", "--head-batch-size", "8")
     trained(tmp_path, "masked", "--aug", "none", "--localizer", "mask", *few)
@@ -120,14 +122,32 @@ def test_a_mask_stands_beside_the_class_map_at_its_own_cut(runs: Path, tmp_path:
     assert report(tmp_path / "masked", "--gallery", 6, "--threads", 1, "--out", out) == 0
     page, written = out.read_text(), report_of(tmp_path / "masked")
     shown = data_in(page)["runs"]
-    assert [each["name"] for each in shown] == ["none", "none, mask", "none, mask-cam"]
+    names = [each["name"] for each in written["localizers"]]
+    assert names == ["cam", "cam-positive", "ddt", "mask", "mask-cam"]
+    assert [each["localizer"] for each in shown] == names
+    assert [each["name"] for each in shown] == ["none", *(f"none, {name}" for name in names[1:])]
     cuts = {each["name"]: each["cut"]["value"] for each in written["localizers"]}
-    assert [each["level"] for each in shown] == [51, *(level_of(cuts[name]) for name in ("mask", "mask-cam"))]
+    assert [each["level"] for each in shown] == [51, *(level_of(cuts[name]) for name in names[1:])]
     hits = {each["name"]: each["counts"]["gt_known_loc@0.5"][0] for each in written["localizers"]}
-    for each, name in zip(shown, ("cam", "mask", "mask-cam"), strict=True):
+    for each, name in zip(shown, names, strict=True):
         assert each["curve"]["0.5"][each["level"]] == hits[name]
         assert len(each["images"]) == 6
-    assert cells_of(page, "none, mask")
+    assert all(cells_of(page, f"none, {name}") for name in names[1:])
+    trained(tmp_path, "gr-0", "--aug", "gr")
+    with_another = [tmp_path / "masked", tmp_path / "gr-0", "--gallery", 3, "--threads", 1]
+    assert report(*with_another, "--out", tmp_path / "two.html") == 0
+    shown = data_in((tmp_path / "two.html").read_text())["runs"]
+    assert [each["localizer"] for each in shown] == ["cam", "mask", "mask-cam", "cam"]
+    assert report(*with_another, "--out", tmp_path / "ddt.html", "--localizers", "ddt", "cam") == 0
+    shown = data_in((tmp_path / "ddt.html").read_text())["runs"]
+    assert [each["localizer"] for each in shown] == ["ddt", "cam"] * 2
+    (tmp_path / "masked" / "directions.safetensors").unlink()
+    assert report(tmp_path / "masked", "--gallery", 3, "--out", tmp_path / "anew.html", "--localizers", "ddt") == 0
+    (found_anew,) = data_in((tmp_path / "anew.html").read_text())["runs"]
+    assert len(found_anew["images"]) == 3
+    assert report(*with_another, "--out", tmp_path / "no.html", "--localizers", "mask") == 2
+    assert "--localizers mask: " in capsys.readouterr().err
+    assert not (tmp_path / "no.html").exists()
 
 
 def test_one_run_stands_alone_and_without_a_gallery_there_is_none(tmp_path: Path, runs: Path) -> None:
@@ -336,6 +356,20 @@ def test_filters_show_what_they_say(opened: Callable[..., Any], page_of_all: Pat
         assert words & {"hit", "miss"} == ({outcome} if counts[-1] else set())
     assert str(counts[0]) == shown_counts(page)["gr"][0], "the gallery holds all images here"
     assert sum(counts) == IMAGES
+
+
+def test_the_maps_of_one_localizer_are_shown_alone(opened: Callable[..., Any], runs: Path, tmp_path: Path) -> None:
+    out, both = tmp_path / "page.html", ("cam", "cam-positive")
+    names = [runs / name for name in ("gr-0", "none-0")]
+    assert report(*names, "--out", out, "--gallery", 6, "--localizers", *both) == 0
+    page = opened(out)
+    assert list(shown_counts(page)) == ["gr", "gr, cam-positive", "none", "none, cam-positive"]
+    page.select_option("#localizer", "cam-positive")
+    page.wait_for_function("() => document.querySelectorAll('#counts tbody tr').length === 2")
+    assert list(shown_counts(page)) == ["gr, cam-positive", "none, cam-positive"]
+    assert page.locator("#cards > li:first-child canvas").count() == 2 * 3
+    page.select_option("#outcome", "hit")
+    page.wait_for_function("() => document.getElementById('found').textContent.startsWith('6 of') === false")
 
 
 def test_more_cards_come_on_demand(opened: Callable[..., Any], page_of_all: Path) -> None:

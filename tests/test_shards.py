@@ -246,7 +246,10 @@ def test_shards_without_their_manifest_are_no_data_set(tmp_path: Path) -> None:
 
 
 MANIFEST_MISTAKES: dict[str, tuple[Callable[[dict], object], str]] = {
-    "later version": (lambda fields: fields.update(schema_version=2), "schema version 2, and this program reads 1"),
+    "later version": (
+        lambda fields: fields.update(schema_version=3),
+        "schema version 3, and this program reads 1 and 2",
+    ),
     "version as text": (lambda fields: fields.update(schema_version="1"), "schema version '1'"),
     "no version": (lambda fields: fields.pop("schema_version"), "not a manifest .*schema_version"),
     "no classes": (lambda fields: fields.pop("classes"), "not a manifest .*classes"),

@@ -28,6 +28,7 @@ class FirstClasses:
         self.identity = shards.manifest.source
         self.splits = tuple(shards.splits)
         self._shards = shards
+        self.beyond_boxes = shards.manifest.schema_version > 1
         self._ids = {name: np.flatnonzero(split.labels < count) for name, split in shards.splits.items()}
 
     def count(self, split: str) -> int:
@@ -46,9 +47,11 @@ class FirstClasses:
         """Yield the records of `split` from index `start` on, in the order of the shards."""
         images = self._shards.splits[split]
         for row in self._ids[split][start:].tolist():
-            boxes = images.boxes[images.box_offsets[row] : images.box_offsets[row + 1]]
+            own = images.objects.of_rows(np.array([row])).of_labels_below(len(self.classes))
             size = int(images.widths[row]), int(images.heights[row])
-            yield Record(images.names([row])[0], images.image(row), int(images.labels[row]), boxes, size)
+            name, image, label = images.names([row])[0], images.image(row), int(images.labels[row])
+            mask = images.mask(row)
+            yield Record(name, image, label, own.boxes, size, own.labels, own.difficult, mask, name, True)
 
     def origin(self, split: str, index: int) -> str:
         """The row that record `index` was packed as."""

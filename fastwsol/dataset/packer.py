@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from fastwsol.dataset.packing_journal import FinishedShard, Journal, Quarantined
+from fastwsol.dataset.packing_journal import FinishedShard, Journal, Quarantined, schema_version_for
 from fastwsol.dataset.shard_folder import make_folder, open_folder
 from fastwsol.dataset.shard_writer import MAX_SHARD_BYTES, write_manifest, write_shards
 from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, Row, ShardFile, SplitFiles
@@ -20,6 +20,8 @@ from fastwsol.host.files import sole_worker, write_json
 from fastwsol.host.ticker import Ticker
 from fastwsol.sources import Fault, Record, Source
 from fastwsol.sources.decode import TURNED, ImageFacts, is_damage, judge_images
+from fastwsol.sources.mask_images import MASK_REMEDY, read_mask
+from fastwsol.sources.tree import BadFile
 
 # Records handed to a thread at once: enough that the hand-over (some 0.1 ms) does not show, and bounded in bytes so
 # that memory is, too.
@@ -105,6 +107,7 @@ class _Packing:
     ) -> None:
         self._source, self._out, self._journal = source, out, journal
         self._max_shard_bytes, self._quarantine, self._lossless = max_shard_bytes, quarantine, lossless
+        self._schema_version = schema_version_for(source)
         # By their index in the split; with the boxes that were cut.
         self._rows: deque[tuple[int, ImageFacts, int]] = deque()
         self._set_aside: deque[tuple[int, Quarantined]] = deque()
@@ -137,7 +140,9 @@ class _Packing:
         moments = PixelMoments()
         for shard in self._journal.of("train"):
             moments.add_shard(shard)
-        manifest = Manifest(self._source.identity, self._source.classes, splits, moments.mean(), moments.std())
+        manifest = Manifest(
+            self._source.identity, self._source.classes, splits, moments.mean(), moments.std(), self._schema_version
+        )
         write_manifest(self._out, manifest)
         self._journal.remove()
         shards = [each for split in self._source.splits for each in self._journal.of(split)]
@@ -154,7 +159,8 @@ class _Packing:
         start = finished[-1].stop if finished else 0
         ticker = _image_ticker(split, self._source.count(split))
         rows = self._judged(split, start, pool, workers, ticker)
-        for shard in write_shards(self._out, split, rows, self._max_shard_bytes, first=len(finished)):
+        first = len(finished)
+        for shard in write_shards(self._out, split, rows, self._max_shard_bytes, first, self._schema_version):
             entry = self._finish(split, start, shard)
             self._journal.add(entry)
             start = entry.stop
@@ -162,12 +168,12 @@ class _Packing:
 
     def _facts(
         self, split: str, start: int, pool: Executor, workers: int
-    ) -> Iterator[tuple[Record | Fault, ImageFacts | str | None]]:
+    ) -> Iterator[tuple[Record | Fault, ImageFacts | Fault | None]]:
         """Yield each record from index `start` on with what decoding it told, in order; None for a fault."""
-        in_work: deque[tuple[list[Record | Fault], Future[list[ImageFacts | str]]]] = deque()
+        in_work: deque[tuple[list[Record | Fault], Future[list[ImageFacts | Fault]]]] = deque()
         for chunk in _chunks(self._source.records(split, start)):
-            images = [record.image for record in chunk if isinstance(record, Record)]
-            in_work.append((chunk, pool.submit(judge_images, images, self._source.upright, self._lossless)))
+            records = [record for record in chunk if isinstance(record, Record)]
+            in_work.append((chunk, pool.submit(_judge, records, self._source.upright, self._lossless)))
             if len(in_work) >= workers * _CHUNKS_A_WORKER:
                 yield from _paired(*in_work.popleft())
         while in_work:
@@ -181,7 +187,7 @@ class _Packing:
         labels = self._source.labels(split)
         for index, (record, facts) in enumerate(self._facts(split, start, pool, workers), start):
             ticker.update(index + 1)
-            fault = record if isinstance(record, Fault) else _fault(record, facts)
+            fault = record if isinstance(record, Fault) else facts if isinstance(facts, Fault) else None
             if fault is None:
                 assert isinstance(record, Record)
                 assert isinstance(facts, ImageFacts)
@@ -261,9 +267,15 @@ def _refuse_emptied(source: Source, quarantined: list[Quarantined], out: Path) -
             )
 
 
+def _judge(records: list[Record], upright: bool, lossless: bool) -> list[ImageFacts | Fault]:
+    """What decoding each record's image tells, or why the record cannot be packed."""
+    judged = judge_images([record.image for record in records], upright, lossless)
+    return [_fault(record, facts) or facts for record, facts in zip(records, judged, strict=True)]  # type: ignore[misc]
+
+
 def _paired(
-    chunk: list[Record | Fault], facts: Future[list[ImageFacts | str]]
-) -> Iterator[tuple[Record | Fault, ImageFacts | str | None]]:
+    chunk: list[Record | Fault], facts: Future[list[ImageFacts | Fault]]
+) -> Iterator[tuple[Record | Fault, ImageFacts | Fault | None]]:
     of_records = iter(facts.result())
     for record in chunk:
         yield record, next(of_records) if isinstance(record, Record) else None
@@ -286,11 +298,10 @@ _OVERHANG = 2.0
 """Pixels. A box may reach so far outside its image, as those of published sets do; the packer cuts it at the edge."""
 
 
-def _fault(record: Record, facts: ImageFacts | str | None) -> Fault | None:
-    """Why a record cannot be packed, or None."""
-    if not isinstance(facts, ImageFacts):
-        reason = str(facts)
-        return Fault(record.name, f"bad image, {reason}", _PUT_WHOLE if is_damage(reason) else _CONVERT)
+def _fault(record: Record, facts: ImageFacts | str) -> Fault | None:
+    """Why a record cannot be packed, or None. facts: of its image, or why that is bad."""
+    if isinstance(facts, str):
+        return Fault(record.name, f"bad image, {facts}", _PUT_WHOLE if is_damage(facts) else _CONVERT)
     width, height = facts.width, facts.height
     if record.size is not None and record.size != (width, height):
         turned = " once it is turned as its EXIF says" if facts.how == TURNED else ""
@@ -305,6 +316,11 @@ def _fault(record: Record, facts: ImageFacts | str | None) -> Fault | None:
             reason = f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}), half-open, reaches outside the "
             reason += f"{width}x{height} pixels or is empty"
             return Fault(record.name, reason, "correct the box")
+    if record.mask is not None:
+        try:
+            read_mask(record.mask, None if record.mask_is_of_own_size else (width, height))
+        except BadFile as error:
+            return Fault(record.name, f"its mask {record.mask_name} {error}", MASK_REMEDY)
     return None
 
 

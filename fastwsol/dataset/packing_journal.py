@@ -12,10 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from fastwsol.dataset.shard_writer import is_shard_name
-from fastwsol.dataset.shards import MANIFEST_NAME, QUARANTINE_NAME, SCHEMA_VERSION, ShardFile
+from fastwsol.dataset.shards import MANIFEST_NAME, QUARANTINE_NAME, ShardFile
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, write_json
 from fastwsol.sources import Source
+
+
+def schema_version_for(source: Source) -> int:
+    """The schema that a source's shards are written in: the first that can hold what it knows."""
+    return 2 if source.beyond_boxes else 1
+
 
 JOURNAL_NAME = "packing.json"
 _FORMAT_VERSION = 1
@@ -72,7 +78,7 @@ class Journal:
         work = {
             "source": source.identity,
             "classes": [one.wnid for one in source.classes],
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": schema_version_for(source),
             "max_shard_bytes": max_shard_bytes,
             **({"lossless": True} if lossless else {}),  # a journal of before the option has no such key
         }

@@ -1,7 +1,42 @@
 """The boxes of N images, as many an image as it has, end to end in one array."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Objects(NamedTuple):
+    """The annotated objects of N images, M in all."""
+
+    boxes: NDArray[np.float32]
+    """[M, 4]: x0, y0, x1, y1, half-open, in the pixels of their image."""
+    labels: NDArray[np.int64]
+    """The class of each: [M]."""
+    difficult: NDArray[np.bool_]
+    """Which are marked as hard to recognise, as VOC does: [M]."""
+    offsets: NDArray[np.int64]
+    """[N + 1]: image i has the objects offsets[i] to offsets[i + 1]."""
+
+    def of_rows(self, rows: NDArray[np.int64]) -> "Objects":
+        """Those of the images `rows`, in that order."""
+        places, offsets = places_of(self.offsets, rows)
+        return Objects(self.boxes[places], self.labels[places], self.difficult[places], offsets)
+
+    def of_labels_below(self, count: int) -> "Objects":
+        """Those of the first `count` classes."""
+        kept = self.labels < count
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
+        return Objects(self.boxes[kept], self.labels[kept], self.difficult[kept], ends[self.offsets])
+
+    def truths(self, labels: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The boxes [m, 4] that count as ground truth, of the images' own classes `labels` [N] and not difficult, and
+        their offsets [N + 1].
+        """
+        image_of = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+        counts = (self.labels == labels[image_of]) & ~self.difficult
+        numbers = np.bincount(image_of[counts], minlength=len(labels))
+        return self.boxes[counts], np.concatenate([np.zeros(1, np.int64), np.cumsum(numbers)])
 
 
 def gather_boxes(
@@ -11,7 +46,13 @@ def gather_boxes(
 
     boxes: [M, 4]; offsets: int64 [N + 1], image i has boxes[offsets[i] : offsets[i + 1]].
     """
+    places, starts = places_of(offsets, rows)
+    return boxes[places], starts
+
+
+def places_of(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the boxes of the images `rows` [n] stand, in that order, int64 [m]; and their offsets [n + 1]."""
     numbers = np.diff(offsets)[rows]
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(numbers)])
     moved_by = np.repeat(offsets[rows] - starts[:-1], numbers)
-    return boxes[np.arange(starts[-1]) + moved_by], starts
+    return np.arange(starts[-1]) + moved_by, starts

@@ -8,8 +8,10 @@
 
 A row is `name, image, width, height, label, boxes`: the image is the encoded file as it came, or anew where decoders
 would differ about it or it had to be turned; boxes are in float32 x0, y0, x1, y1,
-half-open edges in the image's own pixels. But for the paths that quarantine.json names, nothing in any file depends on
-the time or the machine: the same input packs to the same bytes.
+half-open edges in the image's own pixels. Schema 2, which is written where a source knows more than boxes of the
+images' own classes, adds `box_labels, box_difficult` in step with the boxes, and `mask`, a PNG (`mask_images`) or null.
+But for the paths that quarantine.json names, nothing in any file depends on the time or the machine: the same input
+packs to the same bytes.
 """
 
 import copy
@@ -27,27 +29,34 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fastwsol.dataset.ragged_boxes import gather_boxes
+from fastwsol.dataset.ragged_boxes import Objects
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Record
 from kernels.compiling import njit
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSIONS = (1, 2)
 MANIFEST_NAME = "manifest.json"
 QUARANTINE_NAME = "quarantine.json"
 
-SCHEMA = pa.schema(
-    [
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("image", pa.binary(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("label", pa.int64(), nullable=False),
-        pa.field("boxes", pa.list_(pa.list_(pa.float32(), 4)), nullable=False),
-    ],
-    metadata={"fastwsol_schema_version": str(SCHEMA_VERSION)},
+_COLUMNS = (
+    pa.field("name", pa.string(), nullable=False),
+    pa.field("image", pa.binary(), nullable=False),
+    pa.field("width", pa.int32(), nullable=False),
+    pa.field("height", pa.int32(), nullable=False),
+    pa.field("label", pa.int64(), nullable=False),
+    pa.field("boxes", pa.list_(pa.list_(pa.float32(), 4)), nullable=False),
 )
-"""The columns of a shard."""
+_COLUMNS_OF_2 = (
+    pa.field("box_labels", pa.list_(pa.int64()), nullable=False),
+    pa.field("box_difficult", pa.list_(pa.bool_()), nullable=False),
+    pa.field("mask", pa.binary()),
+)
+
+
+def schema(version: int) -> pa.Schema:
+    """The columns of a shard of a schema version."""
+    columns = _COLUMNS if version == 1 else _COLUMNS + _COLUMNS_OF_2
+    return pa.schema(columns, metadata={"fastwsol_schema_version": str(version)})
 
 
 class Row(NamedTuple):
@@ -81,20 +90,24 @@ class SplitFiles:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a packed data set is. `mean` and `std`: of the train pixels, R, G, B in 0..255, every pixel weighing one."""
+    """What a packed data set is. `mean` and `std`: of the train pixels, R, G, B in 0..255, every pixel weighing one.
+    `schema_version`: of its shards.
+    """
 
     source: str
     classes: tuple[Class, ...]
     splits: dict[str, SplitFiles]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    schema_version: int = 1
 
 
 class Split:
     """One split of a packed data set, read through its mapped shards.
 
-    labels: int64 [N]; widths, heights: int32 [N], pixels; boxes: float32 [M, 4], the boxes of all images end to end;
-    box_offsets: int64 [N + 1], image i has boxes[box_offsets[i] : box_offsets[i + 1]]; packed_name, rows: the split as
+    labels: int64 [N]; widths, heights: int32 [N], pixels; boxes: float32 [M, 4], the ground-truth boxes of all images
+    end to end, those of an image's own class that are not difficult; box_offsets: int64 [N + 1], image i has
+    boxes[box_offsets[i] : box_offsets[i + 1]]; objects: every box with its class; packed_name, rows: the split as
     part of which it was packed, and where each image stands in that, int64 [N]. Safe to share between threads.
     """
 
@@ -103,14 +116,20 @@ class Split:
         self.labels = _join([shard.labels for shard in shards], np.int64)
         self.widths = _join([shard.widths for shard in shards], np.int32)
         self.heights = _join([shard.heights for shard in shards], np.int32)
-        self.boxes = _join([shard.boxes for shard in shards], np.float32).reshape(-1, 4)
         box_counts = _join([shard.box_counts for shard in shards], np.int64)
-        self.box_offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(box_counts)])
+        self.objects = Objects(
+            _join([shard.boxes for shard in shards], np.float32).reshape(-1, 4),
+            _join([shard.box_labels for shard in shards], np.int64),
+            _join([shard.box_difficult for shard in shards], np.bool_),
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(box_counts)]),
+        )
+        self.boxes, self.box_offsets = self.objects.truths(self.labels)
         self.rows = np.arange(len(self.labels))
         self._files = [shard.file for shard in shards]
         self._shard_of_row = np.repeat(np.arange(len(shards), dtype=np.int32), [len(shard.labels) for shard in shards])
         self._images = _Spans.join([shard.images for shard in shards])
         self._names = _Spans.join([shard.names for shard in shards])
+        self._masks = _Spans.join([shard.masks for shard in shards])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -121,10 +140,21 @@ class Split:
         part.name = name
         part.labels, part.widths, part.heights = self.labels[ids], self.widths[ids], self.heights[ids]
         part.rows = self.rows[ids]
-        part.boxes, part.box_offsets = gather_boxes(self.boxes, self.box_offsets, ids)
+        part.objects = self.objects.of_rows(ids)
+        part.boxes, part.box_offsets = part.objects.truths(part.labels)
         part._shard_of_row = self._shard_of_row[ids]
         part._images, part._names = self._images.of_rows(ids), self._names.of_rows(ids)
+        part._masks = self._masks.of_rows(ids)
         return part
+
+    @property
+    def has_mask(self) -> NDArray[np.bool_]:
+        """Which images have a mask: [N]."""
+        return self._masks.lengths > 0
+
+    def mask(self, index: int) -> bytes | None:
+        """The mask of row `index`, a PNG (`mask_images.read_mask` reads it), or None. Raises as `image` does."""
+        return self._bytes(self._masks, int(index)) or None
 
     def names(self, ids: Iterable[int]) -> list[str]:
         """The names of rows `ids`, in the order asked."""
@@ -178,7 +208,10 @@ def open_shards(folder: Path, verify: bool = True) -> Shards:
     manifest, digest = read_manifest(folder)
     with ThreadPoolExecutor(_HASHED_AT_ONCE) as pool:  # hashing holds no lock of Python's
         opened = {
-            name: [pool.submit(_open_shard, folder / shard.file, shard, verify) for shard in split.shards]
+            name: [
+                pool.submit(_open_shard, folder / shard.file, shard, manifest.schema_version, verify)
+                for shard in split.shards
+            ]
             for name, split in manifest.splits.items()
         }
         splits = {name: Split(name, [each.result() for each in shards]) for name, shards in opened.items()}
@@ -199,14 +232,14 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     try:
         fields = json.loads(content)
         version = fields["schema_version"]
-        if version == SCHEMA_VERSION:
+        if version in SCHEMA_VERSIONS and type(version) is int:
             return _manifest(fields), hashlib.sha256(content).hexdigest()
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{path}: not a manifest ({reason}); delete {folder}, then {_pack_again(folder)}") from None
     raise UserError(
-        f"{path}: schema version {version!r}, and this program reads {SCHEMA_VERSION}; delete {folder}, then "
-        f"{_pack_again(folder)}"
+        f"{path}: schema version {version!r}, and this program reads {' and '.join(map(str, SCHEMA_VERSIONS))}; delete "
+        f"{folder}, then {_pack_again(folder)}"
     )
 
 
@@ -230,6 +263,7 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         splits=splits,
         mean=_channels(fields["mean"]),
         std=_channels(fields["std"]),
+        schema_version=fields["schema_version"],
     )
 
 
@@ -248,7 +282,9 @@ class _Spans(NamedTuple):
 
     @staticmethod
     def of(column: pa.Array, file_address: int) -> "_Spans":
-        """The spans of a binary or string `column` whose buffers are mapped from a file that begins at an address."""
+        """The spans of a binary or string `column` whose buffers are mapped from a file that begins at an address; of
+        length 0 where it is null.
+        """
         _, offset_buffer, values = column.buffers()
         offsets = np.frombuffer(offset_buffer, np.int32, len(column) + 1).astype(np.int64)
         first = values.address - file_address if values is not None else 0
@@ -265,7 +301,9 @@ class _Spans(NamedTuple):
 
 
 class _MappedShard(NamedTuple):
-    """One shard's file, mapped (uint8 [bytes], read-only), and its columns; boxes float32 [4 * boxes of the shard]."""
+    """One shard's file, mapped (uint8 [bytes], read-only), and its columns; boxes float32 [4 * boxes of the shard],
+    box_labels int64 and box_difficult bool [boxes].
+    """
 
     file: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -273,11 +311,14 @@ class _MappedShard(NamedTuple):
     heights: NDArray[np.int32]
     boxes: NDArray[np.float32]
     box_counts: NDArray[np.int64]
+    box_labels: NDArray[np.int64]
+    box_difficult: NDArray[np.bool_]
     images: _Spans
     names: _Spans
+    masks: _Spans
 
 
-def _open_shard(path: Path, expected: ShardFile, verify: bool) -> _MappedShard:
+def _open_shard(path: Path, expected: ShardFile, version: int, verify: bool) -> _MappedShard:
     """Map a shard, check that it is the one the manifest names, then parse that same mapping."""
     remedy = f"copy it anew, or delete {path.parent} and {_pack_again(path.parent)}"
     try:
@@ -293,31 +334,54 @@ def _open_shard(path: Path, expected: ShardFile, verify: bool) -> _MappedShard:
     if verify and hashlib.sha256(mapping).hexdigest() != expected.sha256:
         raise UserError(f"{path}: its SHA-256 is not the manifest's, so the file was damaged or changed; {remedy}")
     try:
-        return _parse_shard(mapping, expected.rows)
+        return _parse_shard(mapping, expected.rows, version)
     except (pa.ArrowException, ValueError) as error:
         raise UserError(f"{path}: not a shard of this program ({str(error).splitlines()[0]}); {remedy}") from None
 
 
-def _parse_shard(mapping: mmap.mmap | bytes, row_count: int) -> _MappedShard:
+def _parse_shard(mapping: mmap.mmap | bytes, row_count: int, version: int) -> _MappedShard:
     """Look up the columns in the mapped file; only numbers are copied, images and names stay where they lie."""
     buffer = pa.py_buffer(mapping)
     with pa.ipc.open_file(pa.BufferReader(buffer)) as reader:
-        if not reader.schema.equals(SCHEMA, check_metadata=True):
+        if not reader.schema.equals(schema(version), check_metadata=True):
             raise ValueError(f"its columns are {', '.join(reader.schema.names)}, or of another schema version")
         batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
     if sum(batch.num_rows for batch in batches) != row_count:
         raise ValueError(f"{sum(batch.num_rows for batch in batches)} rows, the manifest says {row_count}")
     boxes = [batch.column("boxes") for batch in batches]
+    box_counts = _join([np.diff(column.offsets.to_numpy()) for column in boxes], np.int64)
+    labels = _join([batch.column("label").to_numpy() for batch in batches], np.int64)
+    images = _Spans.join([_Spans.of(batch.column("image"), buffer.address) for batch in batches])
+    if version == 1:  # every box is of its image's class, and no image has a mask
+        box_labels, difficult = np.repeat(labels, box_counts), np.zeros(box_counts.sum(), np.bool_)
+        masks = _Spans(images.starts, np.zeros_like(images.lengths))
+    else:
+        box_labels = _of_boxes(batches, "box_labels", box_counts, np.int64)
+        difficult = _of_boxes(batches, "box_difficult", box_counts, np.bool_)
+        masks = _Spans.join([_Spans.of(batch.column("mask"), buffer.address) for batch in batches])
     return _MappedShard(
         file=np.frombuffer(buffer, np.uint8),
-        labels=_join([batch.column("label").to_numpy() for batch in batches], np.int64),
+        labels=labels,
         widths=_join([batch.column("width").to_numpy() for batch in batches], np.int32),
         heights=_join([batch.column("height").to_numpy() for batch in batches], np.int32),
         boxes=_join([column.flatten().flatten().to_numpy() for column in boxes], np.float32),
-        box_counts=_join([np.diff(column.offsets.to_numpy()) for column in boxes], np.int64),
-        images=_Spans.join([_Spans.of(batch.column("image"), buffer.address) for batch in batches]),
+        box_counts=box_counts,
+        box_labels=box_labels,
+        box_difficult=difficult,
+        images=images,
         names=_Spans.join([_Spans.of(batch.column("name"), buffer.address) for batch in batches]),
+        masks=masks,
     )
+
+
+def _of_boxes(
+    batches: list[pa.RecordBatch], name: str, box_counts: NDArray[np.int64], dtype: type[np.generic]
+) -> NDArray[Any]:
+    """The values of a column that has one for each box. Raises ValueError where it has another number of them."""
+    columns = [batch.column(name) for batch in batches]
+    if not np.array_equal(_join([np.diff(column.offsets.to_numpy()) for column in columns], np.int64), box_counts):
+        raise ValueError(f"{name} has another number of values than there are boxes")
+    return _join([column.flatten().to_numpy(zero_copy_only=False) for column in columns], dtype)
 
 
 def map_file(path: Path) -> mmap.mmap:

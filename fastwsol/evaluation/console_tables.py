@@ -5,11 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from fastwsol.config import Config
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, LOC_NAMES, CamClass, percent
+from fastwsol.evaluation.pixel_tables import print_pixels
+from fastwsol.evaluation.table_cells import (
+    console,
+    percent_text,
+    rate_cell,
+    share_text,
+    table_of,
+    threshold_text,
+    title_of,
+)
 from fastwsol.network.networks import network_name
 
 _PROTOCOL_NOTES = {
@@ -25,13 +34,11 @@ _SPLIT_NAMES = {
     "train": "training images, which the network has seen",
 }
 _CAM_CLASSES = {"truth": "true", "predicted": "predicted"}
-_LOC_TITLES = {"gt_known_loc": "GT-known", "predicted_loc": "Predicted"}
 _ORACLE_TITLES = {
     "max_box_acc": "MaxBoxAcc\nIoU 0.5, one box",
     "max_box_acc_v2": "MaxBoxAccV2\nbest of all boxes",
     "max_box_acc_v2_single": "the same with\none box",
 }
-_FIRST_COLUMN = 24  # characters: a baseline's name stays readable
 _MANY_CLASSES = 5  # with no more, to be among the first five says nothing
 
 
@@ -74,13 +81,13 @@ def print_summary(
     else:
         _print_left_out(report, out)
         table = table_of("", [title_of(name).replace("\n", " ") for name in names])
-        at_fixed = f"at {_tau(report['cam_threshold'])}"
+        at_fixed = f"at {threshold_text(report['cam_threshold'])}"
         for protocol, rates in report["rates"].items():
             cells = _cells(names, rates, report["intervals"][protocol], beside=True)
             table.add_row(f"{row_name}, {at_fixed}, {protocol}", *cells, style="bold" if protocol == "strict" else "")
         for other in report["strict_at"]:
             if other["kind"] != "oracle":
-                at = "/".join(dict.fromkeys(_tau(other["thresholds"][t]) for t in ("0.5", "0.7")))
+                at = "/".join(dict.fromkeys(threshold_text(other["thresholds"][t]) for t in ("0.5", "0.7")))
                 cells = _cells(names, other["rates"], other["intervals"], beside=True)
                 table.add_row(f"{other['kind']} at {at}, strict", *cells)
         for each in _beside_cam(report):
@@ -96,6 +103,7 @@ def print_summary(
             if other["kind"] == "chosen":
                 out.print(f"The threshold was {other['name']}.")
         _print_no_fixed_box(report, why_no_fixed_box, out)
+    print_pixels(report, out, row_name)
     print_warnings(report, out)
     rest = f"{path} holds the rest, {path.with_suffix('.csv').name} each image; " if path is not None else ""
     out.print(f"{rest}--all-tables prints every table.")
@@ -110,7 +118,7 @@ def _cut_text(cut: dict[str, Any]) -> str:
     """Where maps were cut, in a few words."""
     if cut["value"] is None:
         return f"{cut['rule']}"
-    return f"at {_tau(cut['value'])}" + ("" if cut["rule"] == "fixed" else f" ({cut['rule']})")
+    return f"at {threshold_text(cut['value'])}" + ("" if cut["rule"] == "fixed" else f" ({cut['rule']})")
 
 
 _COLLAPSED = 0.02
@@ -138,7 +146,7 @@ def _print_localizers(report: dict[str, Any], out: Console) -> None:
         first = f"{each['name']} ({each['scale']}, {kind}), {_cut_text(each['cut'])}"
         table.add_row(first, *_cells(names, each["rates"], each["intervals"]), style="bold")
         oracle = each["oracle"]
-        at = "/".join(_tau(oracle["thresholds"][str(t)]) for t in IOU_THRESHOLDS)
+        at = "/".join(threshold_text(oracle["thresholds"][str(t)]) for t in IOU_THRESHOLDS)
         table.add_row(f"oracle (at {at})", *_cells(names, oracle["rates"]))
         gaps = {
             name: None if rate is None or each["rates"].get(name) is None else rate - each["rates"][name]
@@ -201,6 +209,7 @@ def print_numbers(
     out.print(f"\n{heading}")
     if not report["images_with_boxes"]:
         _print_classification(report, row_name, per_class, out)
+        print_pixels(report, out, row_name, whole=True)
         if report.get("localizers"):
             _print_looks(report, out)
             print_warnings(report, out)
@@ -212,10 +221,10 @@ def print_numbers(
         table = table_of(title, [title_of(name) for name in names])
         intervals = report["intervals"][protocol]
         others = report["strict_at"] if protocol == "strict" else []
-        at_fixed = f"{row_name} (at {_tau(report['cam_threshold'])})"
+        at_fixed = f"{row_name} (at {threshold_text(report['cam_threshold'])})"
         table.add_row(at_fixed, *_cells(names, rates, intervals), style="bold", end_section=not others)
         for number, other in enumerate(others, 1):
-            at = "/".join(_tau(other["thresholds"][str(each)]) for each in IOU_THRESHOLDS)
+            at = "/".join(threshold_text(other["thresholds"][str(each)]) for each in IOU_THRESHOLDS)
             cells = _cells(names, other["rates"], other["intervals"])
             table.add_row(f"{other['name']} (at {at})", *cells, end_section=number == len(others))
         for baseline in report["baselines"]:
@@ -227,6 +236,7 @@ def print_numbers(
         print_warnings(report, out)
     _print_oracles(report, row_name, out)
     _print_sizes(report, row_name, out)
+    print_pixels(report, out, row_name, whole=True)
     if per_class and report["classes"]:
         _print_classes(report, out)
     out.print(
@@ -263,12 +273,6 @@ def _print_classification(report: dict[str, Any], row_name: str, per_class: bool
     )
 
 
-def console(most: int | None = None) -> Console:
-    """Where tables go: as wide as the terminal, or 120 characters; at most `most`."""
-    width = Console().width if Console().is_terminal else 120
-    return Console(highlight=False, markup=False, width=min(width, most or width))
-
-
 def _columns(report: dict[str, Any]) -> list[str]:
     """The rates that are shown, in order: those that could be measured."""
     loc = LOC_NAMES[report["cam_class"]]
@@ -278,22 +282,6 @@ def _columns(report: dict[str, Any]) -> list[str]:
         names = [name for name in names if not name.startswith("top5")]
     strict = report["rates"]["strict"]
     return [name for name in names if name in strict]
-
-
-def title_of(name: str) -> str:
-    """The heading of a rate's column."""
-    rate, _, iou_threshold = name.partition("@")
-    title = _LOC_TITLES.get(rate) or f"Top-{rate[3]}"
-    return f"{title}\nLoc {_tau(float(iou_threshold))}" if iou_threshold else f"{title}\nClas"
-
-
-def table_of(title: str, columns: Sequence[str], first: str = "%") -> Table:
-    """An empty table with its numbers to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column(first, min_width=_FIRST_COLUMN, overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table
 
 
 def _of_cam_class(names: Sequence[str], cam_class: CamClass) -> list[str]:
@@ -308,36 +296,7 @@ def _cells(
     beside: bool = False,
 ) -> list[Text]:
     """Rates, with half of the interval of each below it, or `beside` it, where there is one."""
-    return [_cell(rates.get(name), (intervals or {}).get(name), " " if beside else "\n") for name in names]
-
-
-def _cell(rate: float | None, interval: Sequence[float] | None, between: str = "\n") -> Text:
-    cell = Text(percent_text(rate))
-    if interval is not None:
-        cell.append(f"{between}±{(interval[1] - interval[0]) / 2:.1f}", style="dim not bold")
-    return cell
-
-
-def pixel_lines(pixels: dict[str, Any], images: int) -> list[str]:
-    """What a report's `pixels` says, for a console. images: of which some may have no mask."""
-    iou, whole = pixels["iou"], pixels["whole_image"]
-    half = {name: (each[1] - each[0]) / 2 for name, each in pixels["intervals"].items()}
-    without = images - pixels["images"]
-    rest = [f"{without:,} images have no mask"] if without else []
-    if empty := pixels["images"] - pixels["images_with_object"]:
-        rest.append(f"{empty:,} masks have no object, so no IoU")
-    return [
-        f"pixels of {pixels['images']:,} masks: PxAP {pixels['pxap']:.2f} ±{half['pxap']:.1f}; "
-        f"mean IoU {iou['mean']:.2f} ±{half['iou']:.1f} at {_tau(iou['threshold'])}, "
-        f"at best {iou['best']:.2f} at {_tau(iou['best_threshold'])}",
-        f"the whole image as a mask: PxAP {whole['pxap']:.2f}, mean IoU {whole['iou']:.2f}",
-        *([f"left out: {', '.join(rest)}"] if rest else []),
-    ]
-
-
-def _tau(threshold: float) -> str:
-    text = f"{threshold:.2g}"
-    return text.removeprefix("0") if text.startswith("0.") else text
+    return [rate_cell(rates.get(name), (intervals or {}).get(name), " " if beside else "\n") for name in names]
 
 
 def _print_oracles(report: dict[str, Any], row_name: str, out: Console) -> None:
@@ -363,7 +322,7 @@ def _print_oracles(report: dict[str, Any], row_name: str, out: Console) -> None:
 def _oracle_cells(at_thresholds: Sequence[float | None]) -> list[Text]:
     known = [each for each in at_thresholds if each is not None]
     mean = sum(known) / len(known) if len(known) == len(at_thresholds) else None
-    return [_cell(each, None) for each in (at_thresholds[IOU_THRESHOLDS.index(0.5)], mean, mean)]
+    return [rate_cell(each, None) for each in (at_thresholds[IOU_THRESHOLDS.index(0.5)], mean, mean)]
 
 
 def _print_sizes(report: dict[str, Any], row_name: str, out: Console) -> None:
@@ -397,17 +356,6 @@ def _print_classes(report: dict[str, Any], out: Console) -> None:
 def beside_gt_known(report: dict[str, Any]) -> list[dict[str, Any]]:
     """The baselines that stand beside GT-known Loc at IoU 0.5: the whole image, and the box that is best there."""
     return [each for each in report["baselines"] if each["iou_threshold"] in (None, 0.5)]
-
-
-def share_text(share: Sequence[float]) -> str:
-    """A range of shares, ends in 0..1, in percent."""
-    low, high = share
-    return f"{100 * low:.0f} to {100 * high:.0f} %"
-
-
-def percent_text(rate: float | None) -> str:
-    """Two digits, or a dash where nothing could be measured (no image has a box)."""
-    return "–" if rate is None else f"{rate:.2f}"
 
 
 def summary_line(rates: dict[str, dict[str, float | None]]) -> str:

@@ -37,6 +37,8 @@ class LocalizerMeasurement:
 
     numbers: dict[str, Any]
     rows: ImageRows
+    thresholds: float | NDArray[np.float64]
+    """Where each map was cut: one number, or one an image, [N]."""
 
 
 def measure_localizer(
@@ -97,7 +99,7 @@ def measure_localizer(
     rows = ImageRows.of(
         images.names, images.classes, images.labels, images.predicted, np.diff(truths.offsets), measured
     )
-    return LocalizerMeasurement(numbers, rows)
+    return LocalizerMeasurement(numbers, rows, thresholds)
 
 
 def _look(

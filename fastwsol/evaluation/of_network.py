@@ -4,8 +4,8 @@ Boxes and numbers take little, and the leading process makes them alone.
 """
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,12 +17,15 @@ from fastwsol.dataset.shards import Shards, Split
 from fastwsol.draws import holdout_ids
 from fastwsol.evaluation import metrics
 from fastwsol.evaluation.boxes import PROTOCOLS, curve_hits, localize, score_boxes
+from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.forward import EvaluationSetup, Outputs, forward_split, images_at_once
 from fastwsol.evaluation.maps import NetworkMaps
+from fastwsol.evaluation.masks import SplitMasks
 from fastwsol.evaluation.measure import NOTHING_MORE, EvaluatedImages, Question, hits_of, measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.of_localizer import LocalizerMeasurement, measure_localizer
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.pixels import PixelsOfAll, measure_localizers
 from fastwsol.evaluation.thresholds import (
     CAM_THRESHOLD,
     ChosenLevels,
@@ -100,9 +103,33 @@ def evaluate_model(
         seconds["localizers"] = time.perf_counter() - start
         about = _about(split, step, setup) | {"localizers": _as_rows(of_localizer, inside)}
         rows = {name: each.rows for name, each in of_localizer.items()} | {"cam": measurement.rows}
+        if split.has_mask.any() and fit == "stretch":
+            start = time.perf_counter()
+            pixels = _pixels(model.localizers, outputs, of_localizer, split, images, shards, square)
+            seconds["pixels"] = time.perf_counter() - start
+            for each in about["localizers"]:
+                each["pixels"] = pixels.of_localizer[each["name"]].numbers
+            about["pixels"] = pixels.of_localizer["cam"].numbers | pixels.shared
+            rows = {name: replace(each, mask_ious=pixels.of_localizer[name].ious) for name, each in rows.items()}
         return Evaluation(measurement.report(about, seconds), rows, outputs)
 
     return world.lead_does(report)
+
+
+def _pixels(
+    localizers: Sequence[Localizer],
+    outputs: Outputs,
+    measured: Mapping[str, LocalizerMeasurement],
+    split: Split,
+    images: EvaluatedImages,
+    shards: Shards,
+    square: int,
+) -> PixelsOfAll:
+    """All localizers' maps against the masks of a split, each cut where its boxes were."""
+    maps = {str(each.name): NetworkMaps(outputs.maps[each.name], square, each.scale) for each in localizers}
+    thresholds = {name: each.thresholds for name, each in measured.items()}
+    fixed = fixed_masks(SplitMasks(shards.splits["train"]))
+    return measure_localizers(maps, thresholds, SplitMasks(split), fixed, split.labels, images.classes)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Columns: name, label, predicted (up to five classes, `;` between them, empty where nothing was classified; a `;` in a
 class's name is written `\\;`, and a backslash `\\\\`), boxes (how many ground-truth boxes it has), and for each
 protocol the box in the original image's pixels and its IoU with the best ground-truth box by the protocol's rule (empty
-without one): strict_x0 ... strict_y1, strict_iou, ...
+without one): strict_x0 ... strict_y1, strict_iou, ... Where there are ground-truth masks, mask_iou comes last, empty
+without one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from fastwsol.host.files import csv_text, write_bytes
 
 SEPARATOR = ";"
 _SIDES = ("x0", "y0", "x1", "y1")
+_MASK_IOU = "mask_iou"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class ImageRows:
     """[N], ground-truth boxes."""
     boxes: Mapping[str, MeasuredBoxes]
     """By protocol."""
+    mask_ious: NDArray[np.float64] | None = None
+    """[N], NaN without a mask; None where no image has one."""
 
     @staticmethod
     def of(
@@ -68,11 +72,15 @@ class ImageRows:
             ]
             for boxes, ious in ((each.boxes.tolist(), each.ious.tolist()) for each in self.boxes.values())
         ]
+        of_masks: list[list[str]] = [[]] * len(self.names)
+        if self.mask_ious is not None:
+            columns.append(_MASK_IOU)
+            of_masks = [["" if np.isnan(iou) else repr(iou)] for iou in self.mask_ious.tolist()]
         rows: list[list[object]] = [["name", "label", "predicted", "boxes", *columns]]
         for n, (name, label, predicted) in enumerate(
             zip(self.names, self.labels.tolist(), self.predicted.tolist(), strict=True)
         ):
-            cells = [cell for of_protocol in measured for cell in of_protocol[n]]
+            cells = [cell for of_protocol in measured for cell in of_protocol[n]] + of_masks[n]
             rows.append([name, label, join_classes(filter(None, predicted)), self.box_counts[n], *cells])
         write_bytes(path, csv_text(rows).encode())
 
@@ -85,7 +93,8 @@ class ImageRows:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"{path}: cannot be read ({error}); evaluate again to make it anew") from None
         try:
-            protocols = [name.removesuffix("_iou") for name in (rows[0] if rows else ()) if name.endswith("_iou")]
+            columns = [*rows[0]] if rows else []
+            protocols = [name.removesuffix("_iou") for name in columns if name.endswith("_iou") and name != _MASK_IOU]
             predicted = [split_classes(row["predicted"]) for row in rows]
             most = max(map(len, predicted), default=0)
             predicted = [[*each, *[""] * (most - len(each))] for each in predicted]
@@ -101,6 +110,7 @@ class ImageRows:
                     )
                     for protocol in protocols
                 },
+                np.array([float(row[_MASK_IOU] or "nan") for row in rows]) if _MASK_IOU in columns else None,
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: not the images of a report ({error}); evaluate again to make it anew") from None

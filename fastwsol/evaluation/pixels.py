@@ -1,72 +1,220 @@
-"""Maps against masks: PxAP (Choe et al. 2020) and the mask's IoU, with intervals, beside the whole image as a mask.
+"""Maps against masks: PxAP (Choe et al. 2020) and the mask's IoU, with intervals, beside masks that look at no image.
 
 PxAP is the area under the curve of pixel precision against pixel recall over 1,001 thresholds, of all images' pixels
-together. Maps are brought to a square of `mask_files.PIXEL_SIDE` bilinearly, masks by nearest neighbour; ignored pixels
-count nowhere. An image without object pixels has no IoU, and its pixels count as background.
+together, of maps that are min-max scaled each, as the benchmark has it. The IoU is that of all that is kept at a
+threshold of the maps on their own scale, a mean over images. Maps are brought to a square of `masks.PIXEL_SIDE`
+bilinearly, masks by nearest neighbour; ignored pixels count nowhere. An image without object pixels has no IoU, and its
+pixels count as background.
 """
 
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import kernels
-from fastwsol.evaluation.maps import Maps
-from fastwsol.evaluation.mask_files import MaskFiles
+from fastwsol.evaluation.fixed_masks import FixedCounts, FixedMask
+from fastwsol.evaluation.maps import Maps, NetworkMaps
+from fastwsol.evaluation.masks import Masks
 from fastwsol.evaluation.measure import resampled_counts
-from fastwsol.evaluation.metrics import interval
+from fastwsol.evaluation.metrics import OBJECT_SIZES, interval, size_groups
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
-from kernels.levels import PIXEL_STEP
+from kernels.levels import PIXEL_LEVELS, PIXEL_STEP
 
 _AT_ONCE = 512
 """Images whose masks are in memory together."""
 
+Threshold = float | NDArray[np.float64]
+"""One for all images, or one an image: [N]."""
 
-def measure_pixels(maps: Maps, masks: MaskFiles, truths: Truths, threshold: float) -> dict[str, Any]:
-    """The numbers of a report's `pixels`: PxAP and mean IoU at `threshold`, in percent, the best IoU of any threshold,
-    95 % intervals, and the whole image's. Of N images those that have a mask count. Raises as `Maps.groups` and
-    `MaskFiles.read` do.
+
+@dataclass(frozen=True)
+class PixelMeasurement:
+    """The numbers of a localizer's `pixels`, as JSON; and each image's IoU in 0..1, NaN without a mask of an object:
+    [N].
     """
-    parts: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]] = []
+
+    numbers: dict[str, Any]
+    ious: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PixelsOfAll:
+    """Of all localizers, by name; of the masks that look at no image; and what was measured against."""
+
+    of_localizer: dict[str, PixelMeasurement]
+    baselines: list[dict[str, object]]
+    digest: str
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What a report's top-level `pixels` says beside the numbers of `cam`."""
+        return {"baselines": self.baselines, "masks_digest": self.digest}
+
+
+class _Counter:
+    """What masks say of the maps of one localizer, added part by part."""
+
+    def __init__(self, scale: kernels.Scale, threshold: Threshold, count: int) -> None:
+        self._scale, self._threshold, self._count = scale, threshold, count
+        self._rows: list[NDArray[np.int64]] = []
+        self._counts: list[NDArray[np.int64]] = []
+        # By scale, of objects and of the rest. No count of a level reaches 2^16, as the square has fewer pixels.
+        self._levels: dict[kernels.Scale, list[tuple[NDArray[np.uint16], NDArray[np.uint16]]]] = {"min-max": []}
+        self._levels[scale] = []
+
+    def add(self, rows: NDArray[np.int64], maps: NDArray[np.float32], masks: NDArray[np.uint8]) -> None:
+        """Add the maps [n, h, w] of images `rows`, and their masks [n, side, side]."""
+        thresholds = np.broadcast_to(np.float64(self._threshold), self._count)[rows]
+        self._rows.append(rows)
+        self._counts.append(kernels.pixel_counts(maps, masks, thresholds, self._scale))
+        for scale, parts in self._levels.items():
+            objects, rest = kernels.pixel_histograms(maps, masks, scale)
+            parts.append((objects.astype(np.uint16), rest.astype(np.uint16)))
+
+    def measured(self, labels: NDArray[np.int64] | None, classes: Sequence[str]) -> PixelMeasurement:
+        """The numbers. labels: of all N images, where known. Raises UserError where no pixel is an object's."""
+        rows, counts = np.concatenate(self._rows), np.concatenate(self._counts)
+        levels = {
+            scale: [np.concatenate([part[k] for part in parts]) for k in (0, 1)]
+            for scale, parts in self._levels.items()
+        }
+        objects, rest = levels["min-max"]
+        of_objects = objects.sum(1, dtype=np.int64)
+        if not of_objects.any():
+            raise UserError("no mask has a pixel of an object (255), so nothing can be measured; check their values")
+        shown, has_object = of_objects + rest.sum(1, dtype=np.int64), of_objects > 0
+        ious = counts[has_object, 0] / counts[has_object].sum(1)
+        of_images = np.full(self._count, np.nan)
+        of_images[rows[has_object]] = ious
+        curve = _curve(*(each[has_object] for each in levels[self._scale]))
+        sums = resampled_counts(np.concatenate([objects, rest], 1))
+        of_ious = resampled_counts(np.stack([ious, np.ones_like(ious)], 1))
+        with np.errstate(invalid="ignore"):  # a resample may have no image of those that count
+            intervals = {
+                "pxap": pxap(sums[:, :PIXEL_LEVELS], sums[:, PIXEL_LEVELS:]),
+                "iou": 100 * of_ious[:, 0] / of_ious[:, 1],
+            }
+        shares = np.full(self._count, np.nan)
+        shares[rows[has_object]] = (of_objects / shown.clip(1))[has_object]
+        own = levels[self._scale]
+        numbers = {
+            "images": len(rows),
+            "images_with_object": int(has_object.sum()),
+            "pxap": float(pxap(objects.sum(0, dtype=np.int64), rest.sum(0, dtype=np.int64))),
+            "pxap_on_own_scale": float(pxap(*(each.sum(0, dtype=np.int64) for each in own))),
+            "iou": {
+                "threshold": self._threshold if isinstance(self._threshold, float) else None,
+                "mean": 100 * float(ious.mean()),
+                "best": 100 * float(curve.max()),
+                "best_threshold": float(curve.argmax() * PIXEL_STEP),
+            },
+            "intervals": {name: interval(values.astype(np.float64)) for name, values in intervals.items()},
+            "sizes": _by_size(of_images, shares),
+            "classes": _by_class(of_images, labels, classes),
+        }
+        return PixelMeasurement(numbers, of_images)
+
+
+def _curve(objects: NDArray[np.uint16], rest: NDArray[np.uint16]) -> NDArray[np.float64]:
+    """The mean IoU at every threshold, the first of which keeps everything, from counts [n, levels]."""
+    total = np.zeros(objects.shape[1])
+    for first in range(0, len(objects), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        kept, kept_rest = (np.cumsum(each[part, ::-1], 1, dtype=np.int64)[:, ::-1] for each in (objects, rest))
+        total += (kept / (kept[:, :1] + kept_rest)).sum(0)
+    return total / len(objects)
+
+
+def _by_size(ious: NDArray[np.float64], shares: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """Mean IoU by the share of the image that the object's pixels cover."""
+    bounds, groups = [0.0, *OBJECT_SIZES, 1.0], size_groups(shares)
+    return [{"share": [bounds[k], bounds[k + 1]], **_mean_iou(ious[groups == k])} for k in range(len(bounds) - 1)]
+
+
+def _by_class(
+    ious: NDArray[np.float64], labels: NDArray[np.int64] | None, classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Mean IoU of the images of each class; nothing where labels are not known."""
+    if labels is None:
+        return []
+    return [{"class": name, **_mean_iou(ious[labels == label])} for label, name in enumerate(classes)]
+
+
+def _mean_iou(ious: NDArray[np.float64]) -> dict[str, Any]:
+    known = ious[~np.isnan(ious)]
+    return {"images": len(known), "iou": 100 * float(known.mean()) if len(known) else None}
+
+
+def measure_localizers(
+    maps: Mapping[str, NetworkMaps],
+    thresholds: Mapping[str, Threshold],
+    masks: Masks,
+    fixed: Sequence[FixedMask],
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+) -> PixelsOfAll:
+    """The maps of several localizers, all of the same N images, against the masks of those that have one."""
+    count = len(labels)
+    counters = {name: _Counter(each.scale, thresholds[name], count) for name, each in maps.items()}
+    of_fixed, digests, rows = FixedCounts(fixed), _Digests(), masks.rows
+    for first in range(0, len(rows), _AT_ONCE):
+        some = rows[first : first + _AT_ONCE]
+        of_some = masks.read(some)
+        digests.add(some, of_some)
+        of_fixed.add(of_some)
+        for name, counter in counters.items():
+            counter.add(some, maps[name].cams[some], of_some)
+    measured = {name: each.measured(labels, classes) for name, each in counters.items()}
+    return PixelsOfAll(measured, of_fixed.numbers(), digests.of_all())
+
+
+class _Digests:
+    """What tells the masks of two evaluations apart, whatever the order they were read in."""
+
+    def __init__(self) -> None:
+        self._of_row: dict[int, bytes] = {}
+
+    def add(self, rows: NDArray[np.int64], masks: NDArray[np.uint8]) -> None:
+        """Add the masks of images `rows`."""
+        for row, mask in zip(rows.tolist(), masks, strict=True):
+            self._of_row[row] = hashlib.sha256(mask.tobytes()).digest()
+
+    def of_all(self) -> str:
+        """SHA-256 over rows and masks."""
+        return hashlib.sha256(
+            b"".join(row.to_bytes(8, "little") + each for row, each in sorted(self._of_row.items()))
+        ).hexdigest()
+
+
+def measure_maps(
+    maps: Maps,
+    masks: Masks,
+    truths: Truths,
+    threshold: float,
+    fixed: Sequence[FixedMask],
+    labels: NDArray[np.int64] | None = None,
+    classes: Sequence[str] = (),
+) -> PixelsOfAll:
+    """The same of one localizer, called "maps", whose maps come in groups. Raises as `Maps.groups` and `Masks.read`
+    do.
+    """
+    counter, of_fixed = _Counter(maps.scale, threshold, len(truths)), FixedCounts(fixed)
+    has_mask, digests = np.zeros(len(truths), np.bool_), _Digests()
+    has_mask[masks.rows] = True
     for group in maps.groups(truths):
-        with_mask = np.array([k for k, row in enumerate(group.rows.tolist()) if row in masks.files], np.int64)
+        with_mask = np.flatnonzero(has_mask[group.rows])
         for first in range(0, len(with_mask), _AT_ONCE):
             some = with_mask[first : first + _AT_ONCE]
             of_some = masks.read(group.rows[some])
-            counts = kernels.pixel_counts(group.cams[some], of_some, threshold, maps.scale)
-            parts.append((*kernels.pixel_histograms(group.cams[some], of_some, maps.scale), counts))
-    objects, rest = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
-    counts = np.concatenate([part[2] for part in parts])
-    if not objects.any():
-        raise UserError(
-            "--masks: no mask has a pixel of an object (255), so nothing can be measured; check their values"
-        )
-    pixels, has_object = objects.sum(1) + rest.sum(1), objects.any(1)
-    ious = counts[has_object, 0] / counts[has_object].sum(1)
-    kept, kept_rest = (np.cumsum(each[has_object, ::-1], 1)[:, ::-1] for each in (objects, rest))
-    curve = (kept / (kept[:, :1] + kept_rest)).mean(0)  # of every threshold, the first of which keeps everything
-    levels = objects.shape[1]
-    sums = resampled_counts(np.concatenate([objects, rest], 1))
-    of_ious = resampled_counts(np.stack([ious, np.ones_like(ious)], 1))
-    with np.errstate(invalid="ignore"):  # a resample may have no image of those that count
-        intervals = {"pxap": pxap(sums[:, :levels], sums[:, levels:]), "iou": 100 * of_ious[:, 0] / of_ious[:, 1]}
-    return {
-        "images": len(objects),
-        "images_with_object": int(has_object.sum()),
-        "pxap": float(pxap(objects.sum(0), rest.sum(0))),
-        "iou": {
-            "threshold": threshold,
-            "mean": 100 * float(ious.mean()),
-            "best": 100 * float(curve.max()),
-            "best_threshold": float(curve.argmax() * PIXEL_STEP),
-        },
-        "intervals": {name: interval(values.astype(np.float64)) for name, values in intervals.items()},
-        "whole_image": {
-            "pxap": 100 * float(objects.sum() / pixels.sum()),
-            "iou": 100 * float((objects.sum(1) / pixels.clip(1))[has_object].mean()),
-        },
-    }
+            of_fixed.add(of_some)
+            counter.add(group.rows[some], group.cams[some], of_some)
+            digests.add(group.rows[some], of_some)
+    return PixelsOfAll({"maps": counter.measured(labels, classes)}, of_fixed.numbers(), digests.of_all())
 
 
 def pxap(objects: NDArray[Any], rest: NDArray[Any]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fastwsol.config import Setting
 from fastwsol.evaluation.boxes import PROTOCOLS
-from fastwsol.evaluation.console_tables import console, percent_text, table_of
+from fastwsol.evaluation.table_cells import console, percent_text, table_of
 from fastwsol.experiments.paper_claims import (
     CLAIMS,
     Comparison,
@@ -61,16 +61,24 @@ class SettingRuns:
         rates = [report["rates"][protocol].get(rate) for report in self.reports]
         return [value for value in rates if value is not None]
 
-    def trained_localizers(self) -> list[str]:
-        """The names of those that were trained behind the classifier, in all its runs."""
+    def other_localizers(self) -> list[str]:
+        """The names of those beside `cam` that all its runs have."""
         names = [[each["name"] for each in report["localizers"]] for report in self.reports]
         common = set.intersection(*map(set, names)) if names else set()
-        return [name for name, each in LOCALIZERS.items() if each.trained and name in common]
+        return [name for name in LOCALIZERS if name != "cam" and name in common]
 
     def values_of_localizer(self, name: str, rate: str) -> list[float]:
         """A rate of a localizer at the runs' own cuts, under strict: one value a seed, in percent."""
         rows = [next(row for row in report["localizers"] if row["name"] == name) for report in self.reports]
         return [row["rates"][rate] for row in rows if row["rates"].get(rate) is not None]
+
+    def values_of_pixels(self, localizer: str, measure: Literal["pxap", "iou"]) -> list[float]:
+        """PxAP, or the mean IoU of masks at the runs' own cuts, of a localizer: one value a seed, in percent."""
+        rows = [each["pixels"] for report in self.reports for each in report["localizers"] if each["name"] == localizer]
+        return [row["pxap"] if measure == "pxap" else row["iou"]["mean"] for row in rows]
+
+
+PIXEL_COLUMNS: dict[Literal["pxap", "iou"], str] = {"pxap": "PxAP", "iou": "mean IoU"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ def rows_over_seeds(settings: Sequence[SettingRuns], protocol: str) -> list[Seed
     for runs in settings:
         cells = [mean_and_spread(runs.values(protocol, rate)) for rate in COLUMNS]
         rows.append(SeedRow("setting", runs.name, len(runs.reports), tuple(cells)))
-        for name in runs.trained_localizers() if protocol == "strict" else []:
+        for name in runs.other_localizers() if protocol == "strict" else []:
             own = [mean_and_spread(runs.values_of_localizer(name, rate)) for rate in COLUMNS]
             rows.append(SeedRow("localizer", f"{runs.name}, {name}", len(runs.reports), tuple(own)))
         if stands_beside(report) and (numbers := published(runs.setting)) is not None:
@@ -111,6 +119,28 @@ def rows_over_seeds(settings: Sequence[SettingRuns], protocol: str) -> list[Seed
         box = ",".join(map(str, baseline["box"]))
         rows.append(SeedRow("baseline", f"{baseline['name']} ({box})", None, tuple(texts)))
     return rows
+
+
+def pixel_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
+    """A row for each setting's localizers, of their maps against masks; then the fixed masks'. None without masks. The
+    cells are in the order of `PIXEL_COLUMNS`.
+    """
+    report = any_report(settings)
+    if report is None or any("pixels" not in each for runs in settings for each in runs.reports):
+        return []
+    rows = []
+    for runs in settings:
+        for name in ["cam", *runs.other_localizers()] if runs.reports else []:
+            own = [mean_and_spread(runs.values_of_pixels(name, measure)) for measure in PIXEL_COLUMNS]
+            title = runs.name if name == "cam" else f"{runs.name}, {name}"
+            rows.append(SeedRow("setting" if name == "cam" else "localizer", title, len(runs.reports), tuple(own)))
+    for fixed in report["pixels"]["baselines"]:
+        cells = (percent_text(fixed["pxap"]), percent_text(fixed["iou"]))
+        rows.append(SeedRow("baseline", fixed["name"], None, cells))
+    return rows
+
+
+ABOUT_PIXELS = "PxAP is of maps scaled each by its own extremes, the mean IoU of masks at the runs' own cuts."
 
 
 def _paper_name(setting: Setting) -> str:
@@ -202,6 +232,12 @@ def print_over_seeds(settings: Sequence[SettingRuns]) -> None:
             seeds = "" if row.seeds is None else str(row.seeds)
             table.add_row(row.name, seeds, *row.cells, style=styles[row.kind], end_section=before_baselines)
         out.print(table)
+    if rows := pixel_rows(settings):
+        table = table_of("pixels of masks", ["seeds", *PIXEL_COLUMNS.values()], "%")
+        for row in rows:
+            table.add_row(row.name, "" if row.seeds is None else str(row.seeds), *row.cells, style=styles[row.kind])
+        out.print(table)
+        out.print(ABOUT_PIXELS)
     for note in notes_below(report):
         out.print(note)
     if not stands_beside(report):

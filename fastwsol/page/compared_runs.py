@@ -5,15 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from fastwsol.config import PREACT_RESNET, Setting
 from fastwsol.evaluation.metrics import percent
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.experiments.tables import SettingRuns
 from fastwsol.host.errors import UserError
+from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo
-from fastwsol.runs.trained import read_run
+from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,9 @@ def _chosen_rows(run: RunDir, of: ReportOf) -> list[dict[str, Any]]:
     return [row for row in run.read_report(with_choice)["strict_at"] if row["kind"] == "chosen"]
 
 
-def read_weights(compared: ComparedRun) -> dict[str, Tensor]:
-    """The tensors of a run's newest checkpoint, by the names of `step.state_tensors`. Raises UserError where there is
-    none, or the report is of another.
+def read_model(compared: ComparedRun) -> LocalizingModel:
+    """A run's network with the weights of its newest checkpoint, and what was trained or found behind it. Raises
+    UserError where there is no checkpoint, or the report is of another.
     """
     run = RunDir(compared.folder)
     _, saved = read_run(run)
@@ -104,7 +103,9 @@ def read_weights(compared: ComparedRun) -> dict[str, Tensor]:
             f"{run.checkpoints}: the newest whole checkpoint is of step {saved.step}, the report of step "
             f"{compared.report['step']}; restore the checkpoint from a copy, or evaluate again"
         )
-    return saved.tensors
+    model = localizing_model(compared.info, saved.tensors, has_mask_head(saved.tensors))
+    model.directions = run.read_directions(saved.scalars["sha256"])
+    return model
 
 
 def check_alike(runs: Sequence[ComparedRun]) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from plotly import graph_objects as go
 
-from fastwsol.evaluation.console_tables import beside_gt_known, share_text
+from fastwsol.evaluation.console_tables import beside_gt_known
 from fastwsol.evaluation.metrics import percent
+from fastwsol.evaluation.table_cells import share_text
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.page.compared_runs import ComparedRun, ComparedSetting, short_names
 from kernels.levels import LEVELS, level_of, threshold_of

@@ -66,7 +66,7 @@ function drawChartsInView() {
 
 // Gallery
 const controls = Object.fromEntries(
-  ["level", "iou", "seed", "kind", "class", "outcome", "run", "view"].map((id) => [id, byId(id)]));
+  ["level", "iou", "seed", "localizer", "kind", "class", "outcome", "run", "view"].map((id) => [id, byId(id)]));
 let wantedRun = ""; // whose hits are filtered by, also while a seed is shown that it has no run of
 
 function fillControls() {
@@ -74,15 +74,20 @@ function fillControls() {
   data.classes.forEach((name, label) => { if (labels.has(label)) controls.class.add(new Option(name, label)); });
   for (const seed of data.seeds) controls.seed.add(new Option(seed, seed));
   controls.seed.parentElement.hidden = !data.seeds.length;
+  const localizers = new Set(data.runs.map((run) => run.localizer));
+  for (const name of localizers) controls.localizer.add(new Option(name, name));
+  controls.localizer.parentElement.hidden = localizers.size < 2;
   const measured = data.runs.some((run) => run.with_boxes);
   for (const id of ["iou", "kind", "outcome", "run"]) controls[id].parentElement.hidden = !measured;
   if (data.runs.length < 2) controls.run.parentElement.hidden = true;
   byId("counts").parentElement.hidden = !measured;
   fillRuns();
 }
-// The runs that are shown side by side: of one seed, where settings have several.
+// The runs that are shown side by side: of one seed, where settings have several; of one localizer, where it is chosen.
 function shownRuns() {
-  return data.seeds.length ? data.runs.filter((run) => run.seed === controls.seed.value) : data.runs;
+  const localizer = controls.localizer.value;
+  return data.runs.filter((run) => (!data.seeds.length || run.seed === controls.seed.value)
+    && (localizer === "" || run.localizer === localizer));
 }
 function fillRuns() {
   controls.run.replaceChildren(...shownRuns().map((run) => new Option(run.name, run.name)));
@@ -104,6 +109,7 @@ function chosen(now) {
   return data.images.flatMap((image, index) => {
     if (now.kind && image.kind !== now.kind) return [];
     if (now.label !== "" && image.label !== Number(now.label)) return [];
+    if (now.outcome && !now.run) return []; // this seed has no run with such maps
     if (now.outcome) {
       const seen = seenBy(now.run, index);
       if (!hasTruth(seen) || isHit(seen, levelOf(now.run, now), now.iou) !== (now.outcome === "hit")) return [];
@@ -241,7 +247,7 @@ let most = PAGE;
 let cards = new Map(); // those that are shown, by the index of their image
 let cardsFor = "";
 function showCards(wanted, now) {
-  const what = `${now.view} ${controls.seed.value}`;
+  const what = `${now.view} ${controls.seed.value} ${controls.localizer.value}`;
   const before = what === cardsFor ? cards : new Map(); // cards that stay are only painted anew
   cards = new Map(wanted.map((index) => [index, before.get(index) ?? card(index, now)]));
   cardsFor = what;
@@ -269,7 +275,8 @@ function show() {
     row.append(head, ...cells.map((each) => element("td", "", each)));
     return row;
   }));
-  const missing = new Set(data.runs.map((run) => run.name));
+  const ofLocalizer = (run) => !controls.localizer.value || run.localizer === controls.localizer.value;
+  const missing = new Set(data.runs.filter(ofLocalizer).map((run) => run.name));
   for (const run of now.runs) missing.delete(run.name);
   const without = missing.size ? `; of this seed there is no run of ${[...missing].join(", ")}` : "";
   byId("found").textContent = `${found.length} of ${data.images.length} pictures${without}`;
@@ -282,7 +289,7 @@ function showSoon() {
 }
 for (const control of Object.values(controls)) {
   control.addEventListener("input", () => {
-    if (control === controls.seed) fillRuns();
+    if (control === controls.seed || control === controls.localizer) fillRuns();
     if (control === controls.run) wantedRun = controls.run.value;
     if (control !== controls.level) most = PAGE;
     else moved = true;

@@ -5,16 +5,19 @@ import statistics
 from collections.abc import Sequence
 
 from fastwsol.evaluation.boxes import PROTOCOLS
-from fastwsol.evaluation.console_tables import percent_text, share_text
+from fastwsol.evaluation.table_cells import percent_text, share_text
 from fastwsol.experiments.tables import (
+    ABOUT_PIXELS,
     COLUMNS,
     HOW_JUDGED,
+    PIXEL_COLUMNS,
     SeedRow,
     claim_tables,
     difference_text,
     mean_and_spread,
     notes_below,
     papers_difference,
+    pixel_rows,
     rows_over_seeds,
 )
 from fastwsol.host.command_line import without_folders
@@ -39,11 +42,24 @@ def numbers(settings: Sequence[ComparedSetting]) -> str:
         own = [_cells(row, several) for row in rows if row.kind in ("setting", "localizer")]
         below = [_cells(row, several) for row in rows if row.kind not in ("setting", "localizer")]
         title = f"{protocol}, percent, maps kept at {report['cam_threshold']:g} of the maximum"
-        title += ", a mask's at the run's own cut" if any(row.kind == "localizer" for row in rows) else ""
+        title += ", other localizers' at the run's own cuts" if any(row.kind == "localizer" for row in rows) else ""
         title += "; mean ± standard deviation over seeds" if several else ""
         of_protocols.append(table(title, heads, own, below))
+    of_protocols.append(_pixels(settings, several))
     note = html.escape(" ".join(notes_below(report)))
     return "".join(of_protocols) + f'<p class="note">{note}</p>' + (_each_run(settings) if several else "")
+
+
+def _pixels(settings: Sequence[ComparedSetting], several: bool) -> str:
+    """Maps against masks; empty where there are none."""
+    rows = pixel_rows([setting.over_seeds for setting in settings])
+    if not rows:
+        return ""
+    heads = ["", *(["seeds"] if several else []), *PIXEL_COLUMNS.values()]
+    own, below = (
+        [_cells(row, several) for row in rows if (row.kind == "baseline") is fixed] for fixed in (False, True)
+    )
+    return table("pixels of masks, percent", heads, own, below) + f'<p class="note">{html.escape(ABOUT_PIXELS)}</p>'
 
 
 def _cells(row: SeedRow, several: bool) -> list[str]:
@@ -55,7 +71,8 @@ def _classification(settings: Sequence[ComparedSetting]) -> str:
     """What can be told of images without ground-truth boxes."""
     rows = [[each.name, mean_and_spread(each.over_seeds.values(PROTOCOLS[0], "top1_clas"))] for each in settings]
     note = "None of these images has a ground-truth box: how well objects are localized cannot be measured."
-    return table("classification, percent", ["", "Top-1 Clas"], rows) + f'<p class="note">{note}</p>'
+    pixels = _pixels(settings, any(len(setting.runs) > 1 for setting in settings))
+    return table("classification, percent", ["", "Top-1 Clas"], rows) + f'<p class="note">{note}</p>' + pixels
 
 
 def _each_run(settings: Sequence[ComparedSetting]) -> str:

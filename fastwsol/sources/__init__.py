@@ -30,6 +30,26 @@ class Record:
     boxes: NDArray[np.float32]
     size: tuple[int, int] | None = None
     """The width and height that the layout says the image has, where it does."""
+    box_labels: NDArray[np.int64] | None = None
+    """The class of each box, [k]; None: all are of the image's own."""
+    difficult: NDArray[np.bool_] | None = None
+    """Which boxes are marked as difficult, [k]; None: none is."""
+    mask: bytes | None = None
+    """A PNG as `mask_images` describes it."""
+    mask_name: str = ""
+    """Where the mask came from, for messages."""
+    mask_is_of_own_size: bool = False
+    """Whether the mask covers the whole image and may yet have another size."""
+
+    @property
+    def labels_of_boxes(self) -> NDArray[np.int64]:
+        """The class of each box: [k]."""
+        return np.full(len(self.boxes), self.label) if self.box_labels is None else self.box_labels
+
+    @property
+    def difficult_boxes(self) -> NDArray[np.bool_]:
+        """Which boxes are marked as difficult: [k]."""
+        return np.zeros(len(self.boxes), np.bool_) if self.difficult is None else self.difficult
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,10 @@ class Source(Protocol):
     @property
     def upright(self) -> bool:
         """Whether boxes are in the pixels of the image as its EXIF turns it, and so it is to be packed turned."""
+
+    @property
+    def beyond_boxes(self) -> bool:
+        """Whether records may have masks, boxes of other classes than their image's, or difficult ones."""
 
     def count(self, split: str) -> int:
         """How many records and faults `records(split)` yields."""

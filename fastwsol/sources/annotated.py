@@ -4,7 +4,8 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,23 @@ class Annotation:
     stamp: str = ""
     fault: Fault | None = None
     size: tuple[int, int] | None = None
+    box_labels: tuple[int, ...] | None = None
+    difficult: tuple[bool, ...] | None = None
+    mask: str | None = None
+    """The path of a mask in the tree of masks."""
+
+
+class Masks(Protocol):
+    """The masks of a layout's images."""
+
+    own_sizes: bool
+    """Whether a mask may have another size than its image."""
+
+    def read(self, name: str) -> bytes:
+        """A mask as PNG, by what `Annotation.mask` calls it. Raises BadFile, whose message names the file."""
+
+    def stamp(self, name: str) -> str:
+        """Another text when the mask was changed."""
 
 
 class AnnotatedImages:
@@ -59,10 +77,17 @@ class AnnotatedImages:
     upright = False
 
     def __init__(
-        self, identity: str, classes: tuple[Class, ...], tree: Tree, annotations: Mapping[str, Sequence[Annotation]]
+        self,
+        identity: str,
+        classes: tuple[Class, ...],
+        tree: Tree,
+        annotations: Mapping[str, Sequence[Annotation]],
+        masks: Masks | None = None,
     ):
         self.identity, self.classes, self.splits = identity, classes, tuple(annotations)
-        self._tree, self._annotations = tree, annotations
+        self._tree, self._annotations, self._masks = tree, annotations, masks
+        every = (each for of_split in annotations.values() for each in of_split)
+        self.beyond_boxes = masks is not None or any(each.box_labels or each.difficult for each in every)
 
     def count(self, split: str) -> int:
         """How many records and faults `records(split)` yields."""
@@ -88,20 +113,47 @@ class AnnotatedImages:
             except BadFile as error:
                 yield Fault(annotation.path, str(error), _PUT_WHOLE)
             else:
-                boxes = np.array(annotation.boxes, np.float32).reshape(-1, 4)
-                yield Record(annotation.path, image, annotation.label, boxes, annotation.size)
+                yield self._record(annotation, image)
+
+    def _record(self, annotation: Annotation, image: bytes) -> Record | Fault:
+        boxes = np.array(annotation.boxes, np.float32).reshape(-1, 4)
+        labels, difficult = annotation.box_labels, annotation.difficult
+        record = Record(
+            annotation.path,
+            image,
+            annotation.label,
+            boxes,
+            annotation.size,
+            None if labels is None else np.array(labels, np.int64),
+            None if difficult is None else np.array(difficult, np.bool_),
+        )
+        if annotation.mask is None:
+            return record
+        assert self._masks is not None
+        try:
+            mask = self._masks.read(annotation.mask)
+        except BadFile as error:
+            return Fault(
+                annotation.path, f"its mask {error}", "put a whole mask in its place, or remove image and mask"
+            )
+        own_size = self._masks.own_sizes
+        return replace(record, mask=mask, mask_name=annotation.mask, mask_is_of_own_size=own_size)
 
     def origin(self, split: str, index: int) -> str:
         """Where record `index` got its label and boxes."""
         return self._annotations[split][index].origin
 
     def fingerprint(self, split: str, start: int, stop: int) -> str:
-        """A hash over paths, labels, boxes, the sizes told of images, and the files' checksums (zip) or sizes and times
-        of change (folder).
+        """A hash over paths, labels, boxes, the sizes told of images, and the checksums (zip) or sizes and times of
+        change (folder) of images and masks.
         """
         digest = hashlib.sha256()
         for each in self._annotations[split][start:stop]:
             told = f"\t{each.size}" if each.size is not None else ""
+            if each.box_labels is not None or each.difficult is not None:
+                told += f"\t{each.box_labels}\t{each.difficult}"
+            if each.mask is not None and self._masks is not None:
+                told += f"\t{each.mask}\t{self._masks.stamp(each.mask)}"
             digest.update(f"{each.path}\t{each.label}\t{each.boxes}\t{each.stamp}\t{each.fault}{told}\n".encode())
         return digest.hexdigest()
 
@@ -124,7 +176,13 @@ def read_text(tree: Tree, path: str, remedy: str) -> str:
 
 
 def read_rows(
-    tree: Tree, path: str, fields: str, replace: str, correct: str, separator: str = "\t"
+    tree: Tree,
+    path: str,
+    fields: str,
+    replace: str,
+    correct: str,
+    separator: str = "\t",
+    last_may_be_empty: bool = False,
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield line number (from 1) and the separated values of each line that is not blank.
 
@@ -137,7 +195,7 @@ def read_rows(
         values = content.rstrip("\r").split(separator)
         if values == [""]:
             continue
-        if len(values) != field_count or not all(values):
+        if len(values) != field_count or not all(values[:-1] if last_may_be_empty else values):
             between = {"\t": "tabs", " ": "single blanks", ",": "commas"}[separator]
             raise UserError(
                 f"{tree.where(path)} line {line}: found {content.strip()[:80]!r}, expected {fields} separated by "

@@ -1,14 +1,15 @@
 """Boxes of a user's images, from a CSV or COCO JSON file.
 
-CSV has a header with at least `name,x0,y0,x1,y1` and a line a box, half-open edges in the image's pixels. `label` and
-`width,height` may stand there too; other columns are passed over and named, and so is a line without edges counted.
+CSV has a header with at least `name,x0,y0,x1,y1` and a line a box, half-open edges in the image's pixels. `label`,
+`difficult` (0 or 1) and `width,height` may stand there too; other columns are passed over and named, and so is a line
+without edges counted.
 COCO's JSON has its `images` and `annotations`. A name is an image's path below the source's folder, or its last part
 where only one image has that. Pixels are those of the upright image.
 
 A file is for one image size and one list of classes. What shows that it is for others is refused by its place: a size
 that is not the image's, a box in shares of the image, an id that repeats or is in no list, a name that is another's but
-for case or Unicode form. A crowd, and a box whose label or category is not its image's class, is no ground truth of
-that class: it is left aside and counted.
+for case or Unicode form. A box of another class of the set than its image's, and a difficult one, is kept as
+that, and is no ground truth of the image's class. A crowd, and a box of no class of the set, is left aside and counted.
 """
 
 import csv
@@ -28,10 +29,12 @@ from fastwsol.sources.annotated import Box
 _SIDES = ("x0", "y0", "x1", "y1")
 _SIZE = ("width", "height")
 _LABEL = "label"
+_DIFFICULT = "difficult"
 _CORRECT = "correct it, or leave it out"
 
 CROWD = "crowds"
 OTHER_CLASS = "of another class than their image's"
+DIFFICULT = "difficult"
 NO_CLASS = "of no class of the set"
 
 
@@ -42,6 +45,17 @@ class ImageBoxes:
     origin: str
     boxes: list[Box] = field(default_factory=list)
     size: tuple[int, int] | None = None
+    classes: list[str | None] = field(default_factory=list)
+    """Of each box the name of its class where that is not its image's."""
+    difficult: list[bool] = field(default_factory=list)
+
+    def count(self, why: str) -> int:
+        """How many boxes are no ground truth of the image's class for a reason; an empty one: how many are."""
+        reasons = [
+            OTHER_CLASS if name else DIFFICULT if hard else ""
+            for name, hard in zip(self.classes, self.difficult, strict=True)
+        ]
+        return reasons.count(why)
 
 
 @dataclass
@@ -57,12 +71,16 @@ class FileBoxes:
 
     @property
     def used(self) -> int:
-        """How many boxes are not left aside."""
-        return sum(len(each.boxes) for each in self.of_image.values())
+        """How many boxes are ground truth of their image's class."""
+        return sum(each.count("") for each in self.of_image.values())
 
     def account(self) -> str:
         """What became of all boxes, in words."""
-        said = f"{self.used + self.aside.total():,} boxes, {self.used:,} used"
+        beside = {why: sum(each.count(why) for each in self.of_image.values()) for why in (OTHER_CLASS, DIFFICULT)}
+        kept = sum(beside.values())
+        said = f"{self.used + kept + self.aside.total():,} boxes, {self.used:,} used"
+        if kept:
+            said += f", {kept:,} kept beside ({', '.join(f'{n:,} {why}' for why, n in beside.items() if n)})"
         if self.aside:
             said += (
                 f", {self.aside.total():,} left aside ({', '.join(f'{n:,} {why}' for why, n in self.aside.items())})"
@@ -78,6 +96,15 @@ class FileBoxes:
         for path in paths:
             if path in self.of_image:
                 self.aside[reason] += len(self.of_image.pop(path).boxes)
+
+    def leave_aside_classes(self, names: Collection[str], reason: str) -> None:
+        """Leave the boxes of these classes in images of other ones aside."""
+        for image in self.of_image.values():
+            kept = [k for k, name in enumerate(image.classes) if name not in names]
+            if len(kept) < len(image.boxes):
+                self.aside[reason] += len(image.boxes) - len(kept)
+            image.boxes, image.classes = [image.boxes[k] for k in kept], [image.classes[k] for k in kept]
+            image.difficult = [image.difficult[k] for k in kept]
 
 
 def read_boxes(file: Path, paths: Collection[str], class_of: Mapping[str, str], classes: Collection[str]) -> FileBoxes:
@@ -101,12 +128,15 @@ def read_boxes(file: Path, paths: Collection[str], class_of: Mapping[str, str], 
         path = find(line.name, line.where)
         if line.aside is not None:
             found.aside[line.aside] += 1
-        elif line.label is not None and line.label != class_of[path]:
-            check(line.label, line.where)
-            found.aside[OTHER_CLASS if line.label in classes else NO_CLASS] += 1
-        else:
-            _refuse_shares(line.box, line.where)
-            _add(found.of_image.setdefault(path, ImageBoxes(line.where, [], line.size)), line)
+            continue
+        other = line.label if line.label != class_of[path] else None
+        if other is not None:
+            check(other, line.where)
+            if other not in classes:
+                found.aside[NO_CLASS] += 1
+                continue
+        _refuse_shares(line.box, line.where)
+        _add(found.of_image.setdefault(path, ImageBoxes(line.where, [], line.size)), line, other)
     return found
 
 
@@ -121,10 +151,13 @@ class _Line(NamedTuple):
     label: str | None
     size: tuple[int, int] | None
     aside: str | None = None
+    difficult: bool = False
 
 
-def _add(image: ImageBoxes, line: _Line) -> None:
+def _add(image: ImageBoxes, line: _Line, other_class: str | None) -> None:
     image.boxes.append(line.box)
+    image.classes.append(other_class)
+    image.difficult.append(line.difficult)
     image.size = image.size or line.size
     if image.size is not None and line.size not in (None, image.size):
         raise UserError(f"{line.where}: {line.name!r:.80} has two sizes, {image.size} and {line.size}; {_CORRECT}")
@@ -190,7 +223,7 @@ def _csv_lines(file: Path, text: str, found: FileBoxes) -> Iterator[_Line]:
         raise UserError(f"--boxes {file} line 1: two columns {twice[0]!r}; give each column its own name")
     if len({*_SIZE} & {*names}) == 1:
         raise UserError(f"--boxes {file} line 1: one of {' and '.join(_SIZE)} without the other; give both or neither")
-    found.other_columns = tuple(name for name in names if name not in ("name", *_SIDES, *_SIZE, _LABEL))
+    found.other_columns = tuple(name for name in names if name not in ("name", *_SIDES, *_SIZE, _LABEL, _DIFFICULT))
     try:
         for row in reader:
             where = f"{file} line {reader.line_num}"
@@ -206,7 +239,11 @@ def _csv_lines(file: Path, text: str, found: FileBoxes) -> Iterator[_Line]:
             if not row["name"] or not all(values):
                 raise UserError(f"{where}: found {len([*filter(None, row.values())])} values; {_CORRECT}")
             size = _size([row[side] for side in _SIZE], where) if {*_SIZE} <= {*names} else None
-            yield _Line(where, row["name"], _box(values, where), row.get(_LABEL) or None, size)
+            difficult = row.get(_DIFFICULT) or "0"
+            if difficult not in ("0", "1"):
+                raise UserError(f"{where}: difficult {difficult!r:.40} is neither 0 nor 1; {_CORRECT}")
+            box, label = _box(values, where), row.get(_LABEL) or None
+            yield _Line(where, row["name"], box, label, size, difficult=difficult == "1")
     except csv.Error as error:
         raise UserError(f"{file} line {reader.line_num}: {error}; {_CORRECT}") from None
 

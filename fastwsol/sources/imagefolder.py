@@ -7,7 +7,8 @@
 The two may also be called training, and valid or validation, in any case.
 
 A class is named after its folder; labels are in the order of the names. A set that lies whole in one outer folder is
-taken from there. What ends as no image's name is passed over and counted. Boxes are optional (`boxes_file`).
+taken from there. What ends as no image's name is passed over and counted. Boxes are optional (`boxes_file`), and so are
+masks (`mask_folder`), which lie in their folder as the images do in the set's.
 """
 
 import unicodedata
@@ -28,6 +29,8 @@ from fastwsol.sources.annotated import (
     why_no_image,
 )
 from fastwsol.sources.boxes_file import FileBoxes, ImageBoxes, read_boxes
+from fastwsol.sources.mask_folder import MaskFolder
+from fastwsol.sources.mask_images import mask_paths
 from fastwsol.sources.tree import Folder, Tree, Zip
 
 SPLITS = ("train", "val")
@@ -50,7 +53,8 @@ class ImageFolder(AnnotatedImages):
 
     boxes: a file as `boxes_file` describes it; val_fraction: the share of each class that becomes val (default
     `VAL_FRACTION`) where the source has none; class_count keeps the first classes; follow_links: also those that lead
-    out of `path`. Raises UserError for every mistake that is not one image's, naming file or folder and remedy.
+    out of `path`; masks: a folder or zip of masks. Raises UserError for every mistake that is not one image's, naming
+    file or folder and remedy.
     """
 
     upright = True
@@ -62,6 +66,7 @@ class ImageFolder(AnnotatedImages):
         val_fraction: float | None = None,
         class_count: int | None = None,
         follow_links: bool = False,
+        masks: Path | None = None,
     ):
         tree: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path, follow_links)
         root = _root(tree, path)
@@ -79,6 +84,7 @@ class ImageFolder(AnnotatedImages):
         classes = first_classes(every, class_count, f"{path}")
         images = {split: _images(tree, folder, names, split) for split, folder in splits.items()}
         passed_over = sum((others for _, others in images.values()), Counter())
+        beside = [name for name in beside if masks is None or not _same(tree.where(_join(root, name)), masks)]
         self.notes = [f"{tree.where(_join(root, name))}: neither train nor val, and not packed" for name in beside]
         self.notes += [
             f"{count:,} files in the class folders were passed over, {why}" for why, count in passed_over.items()
@@ -97,12 +103,15 @@ class ImageFolder(AnnotatedImages):
             of_file = read_boxes(boxes, class_of.keys(), class_of, labels)
             beyond = {path for path, name in class_of.items() if labels[name] >= len(classes)}
             of_file.leave_aside(beyond, f"of classes beyond --classes {class_count}")
+            of_file.leave_aside_classes(names[len(classes) :], f"of classes beyond --classes {class_count}")
             _refuse_unused(of_file, boxes)
             self.notes.append(f"{boxes}: {of_file.account()}")
         self.boxes_used = None if boxes is None else of_file.used
+        mask_folder = None if masks is None else MaskFolder(masks, follow_links)
+        mask_of = {} if mask_folder is None else self._masks_of(mask_folder, root, listed, labels, len(classes))
         annotations = {
             split: [
-                _annotation(tree, each, labels[each.class_name], of_file.of_image.get(each.path))
+                _annotation(tree, each, labels, of_file.of_image.get(each.path), mask_of.get(each.path))
                 for each in of_split
                 if labels[each.class_name] < len(classes)
             ]
@@ -110,7 +119,40 @@ class ImageFolder(AnnotatedImages):
         }
         name = path.resolve().stem if path.is_file() else path.resolve().name
         share = "" if len(splits) > 1 else f", {VAL_FRACTION if val_fraction is None else val_fraction:g} of them val"
-        super().__init__(f"{name} ({_KIND}{share})", classes, tree, annotations)
+        super().__init__(f"{name} ({_KIND}{share})", classes, tree, annotations, mask_folder)
+
+    def _masks_of(
+        self, masks: MaskFolder, root: str, listed: dict[str, list[_Image]], labels: dict[str, int], class_count: int
+    ) -> dict[str, str]:
+        """The mask of each image that has one, both by their paths; what became of all masks is noted."""
+        every = [each for of_split in listed.values() for each in of_split]
+        prefix = f"{root}/" if root else ""
+        of_names = masks.of_images(each.path.removeprefix(prefix) for each in every)
+        found = {
+            path: of_names[name]
+            for path, name in ((each.path, each.path.removeprefix(prefix)) for each in every)
+            if name in of_names
+        }
+        kept = {each.path for each in every if labels[each.class_name] < class_count}
+        used = {path: mask for path, mask in found.items() if path in kept}
+        if not used:
+            example = min(kept).removeprefix(prefix)
+            raise UserError(
+                f"--masks {masks.path}: none of the {len(masks.files):,} masks there is of an image; the mask of "
+                f"{example} is {' or '.join(mask_paths(example))} in it"
+            )
+        said = f"{masks.path}: {len(masks.files):,} masks, {len(used):,} used"
+        if beyond := len(found) - len(used):
+            said += f", {beyond:,} of classes beyond --classes"
+        if strange := len(masks.files) - len(found):
+            said += f", {strange:,} of no image"
+        if without := len(kept) - len(used):
+            said += f"; {without:,} images have none"
+        self.notes.append(said)
+        self.notes += [
+            f"{count:,} files beside the masks were passed over, {why}" for why, count in masks.passed_over.items()
+        ]
+        return used
 
 
 _KIND = "class folders"
@@ -121,10 +163,24 @@ def holds_class_folders(identity: str) -> bool:
     return f" ({_KIND}" in identity
 
 
-def _annotation(tree: Tree, image: _Image, label: int, boxes: ImageBoxes | None) -> Annotation:
+def _annotation(
+    tree: Tree, image: _Image, labels: dict[str, int], boxes: ImageBoxes | None, mask: str | None
+) -> Annotation:
+    label = labels[image.class_name]
     if boxes is None:
-        return Annotation(image.path, label, (), tree.where(image.path), image.stamp)
-    return Annotation(image.path, label, tuple(boxes.boxes), boxes.origin, image.stamp, size=boxes.size)
+        return Annotation(image.path, label, (), tree.where(image.path), image.stamp, mask=mask)
+    others = any(name is not None for name in boxes.classes)
+    return Annotation(
+        image.path,
+        label,
+        tuple(boxes.boxes),
+        boxes.origin,
+        image.stamp,
+        size=boxes.size,
+        box_labels=tuple(label if name is None else labels[name] for name in boxes.classes) if others else None,
+        difficult=tuple(boxes.difficult) if any(boxes.difficult) else None,
+        mask=mask,
+    )
 
 
 def _refuse_unused(boxes: FileBoxes, file: Path) -> None:
@@ -255,6 +311,10 @@ def _draw_val(images: list[_Image], names: list[str], fraction: float) -> dict[s
 
 def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
+
+
+def _same(where: str, folder: Path) -> bool:
+    return Path(where).resolve() == folder.resolve()
 
 
 def _or_top(folder: str) -> str:

@@ -92,6 +92,7 @@ class Synthetic:
     """
 
     upright = False
+    beyond_boxes = False
     splits = ("train", "val")
 
     def __init__(self, class_count: int = 8, train_count: int = 200, val_count: int = 50, seed: int = 0):

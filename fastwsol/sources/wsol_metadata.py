@@ -4,12 +4,15 @@
     <metadata>/train/image_ids.txt        path
     <metadata>/train/image_sizes.txt      path,width,height
     <metadata>/train/localization.txt     path,x0,y0,x1,y1       a line a box; may be missing for train
+                                          path,mask,ignored      or, with --masks, a line a mask; `ignored` may be empty
     <metadata>/test/...                   which is val here
 
 A path is an image's below the source, its name here, and records come in the order of image_ids.txt. The benchmark's
 own `val` (its trainfullsup) is there to choose settings on with boxes, and is not packed: `--holdout` does that with
-images of train. Box ends are inclusive pixels there and get + 1 here. Labels are whole numbers from 0; classes are
-named after the folder that their images of train share, where there is one, and else class-<label>.
+images of train. Masks are PNG files below a folder of their own: what any of an image's masks marks is the object, and
+what else its file of ignored pixels marks is left out. Box ends are inclusive pixels there and get + 1 here. Labels are
+whole numbers from 0; classes are named after the folder that their images of train share, where there is one, and else
+class-<label>.
 """
 
 import re
@@ -19,7 +22,16 @@ from pathlib import Path
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Fault
-from fastwsol.sources.annotated import AnnotatedImages, Annotation, Box, first_classes, images_below, read_rows
+from fastwsol.sources.annotated import (
+    AnnotatedImages,
+    Annotation,
+    Box,
+    first_classes,
+    images_below,
+    read_rows,
+    read_text,
+)
+from fastwsol.sources.mask_folder import BenchmarkMasks, Regions
 from fastwsol.sources.tree import Folder, Tree, Zip
 
 SPLITS = {"train": "train", "val": "test"}
@@ -30,14 +42,20 @@ _MOST_CLASSES = 100_000
 
 
 class WsolEval(AnnotatedImages):
-    """A `Source` over the benchmark's files; metadata: their folder, by default `metadata` in the source.
+    """A `Source` over the benchmark's files; metadata: their folder, by default `metadata` in the source; masks: the
+    folder or zip of the masks, where localization.txt names masks.
 
     `class_count` keeps the labels below it. Raises UserError for every mistake that is not one image's, naming file,
     line and remedy.
     """
 
     def __init__(
-        self, path: Path, metadata: Path | None = None, class_count: int | None = None, follow_links: bool = False
+        self,
+        path: Path,
+        metadata: Path | None = None,
+        class_count: int | None = None,
+        follow_links: bool = False,
+        masks: Path | None = None,
     ):
         images: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path, follow_links)
         if metadata is None and path.is_file():
@@ -47,20 +65,36 @@ class WsolEval(AnnotatedImages):
             raise UserError(f"{folder}: no such folder; {_REPLACE}")
         texts = Folder(folder, follow_links)
         stamps, _ = images_below(images, "")
-        every = {split: _read_split(texts, their_name, stamps) for split, their_name in SPLITS.items()}
+        regions: dict[str, Regions] | None = None if masks is None else {}
+        every = {split: _read_split(texts, their_name, stamps, regions) for split, their_name in SPLITS.items()}
         classes = first_classes(_classes(texts, every), class_count, str(folder))
         images_of = {split: [each for each in found if each.label < len(classes)] for split, found in every.items()}
-        super().__init__(f"{path.resolve().name} (wsoleval)", classes, images, images_of)
+        mask_files = None
+        if masks is not None and regions is not None:
+            kept = {each.path for found in images_of.values() for each in found}
+            mask_files = BenchmarkMasks(
+                masks, {name: each for name, each in regions.items() if name in kept}, follow_links
+            )
+        super().__init__(f"{path.resolve().name} (wsoleval)", classes, images, images_of, mask_files)
 
 
-def _read_split(texts: Tree, split: str, stamps: dict[str, str]) -> list[Annotation]:
-    """The annotations of one of the benchmark's splits."""
+def _read_split(
+    texts: Tree, split: str, stamps: dict[str, str], regions: dict[str, Regions] | None
+) -> list[Annotation]:
+    """The annotations of one of the benchmark's splits. regions: where masks are to be had, to add those to."""
     ids, labels = f"{split}/image_ids.txt", f"{split}/class_labels.txt"
     line_of = _unique(texts, ids)
     label_of = _labels(texts, labels, line_of)
     sizes = _sizes(texts, f"{split}/image_sizes.txt", line_of)
     boxes_file = f"{split}/localization.txt"
-    boxes = _boxes(texts, boxes_file, sizes, optional=split == "train")
+    boxes: dict[str, list[tuple[int, Box]]] = defaultdict(list)
+    masks: dict[str, Regions] = {}
+    if split != "train" or "localization.txt" in texts.names(split):
+        if regions is None:
+            boxes = _boxes(texts, boxes_file, sizes)
+        else:
+            masks = _masks(texts, boxes_file, sizes)
+            regions |= masks
     annotations = []
     for path, line in line_of.items():
         fault = None
@@ -69,9 +103,8 @@ def _read_split(texts: Tree, split: str, stamps: dict[str, str]) -> list[Annotat
         lines = [number for number, _ in boxes[path]]
         origin = f"{texts.where(boxes_file)} line {lines[0]}" if lines else f"{texts.where(ids)} line {line}"
         own = tuple(box for _, box in boxes[path])
-        annotations.append(
-            Annotation(path, label_of[path], own, origin, stamps.get(path, ""), fault, size=sizes.get(path))
-        )
+        stamp, mask = stamps.get(path, ""), path if path in masks else None
+        annotations.append(Annotation(path, label_of[path], own, origin, stamp, fault, sizes.get(path), mask=mask))
     return annotations
 
 
@@ -113,16 +146,33 @@ def _sizes(texts: Tree, file: str, line_of: dict[str, int]) -> dict[str, tuple[i
     return size_of
 
 
-def _boxes(
-    texts: Tree, file: str, sizes: dict[str, tuple[int, int]], optional: bool
-) -> dict[str, list[tuple[int, Box]]]:
+def _masks(texts: Tree, file: str, sizes: dict[str, tuple[int, int]]) -> dict[str, Regions]:
+    """The files that mark each image's object, and what is left out of it, in the order of their lines."""
+    first = next((line for line in read_text(texts, file, _REPLACE).split("\n") if line.strip()), "")
+    if first.count(",") != _MASK_FIELDS.count(" "):
+        raise UserError(f"{texts.where(file)}: has no lines {_MASK_FIELDS}; leave --masks out, or {_REPLACE}")
+    regions: dict[str, Regions] = {}
+    for line, (path, mask, ignored) in read_rows(
+        texts, file, _MASK_FIELDS, _REPLACE, _CORRECT, ",", last_may_be_empty=True
+    ):
+        _check_known(f"{texts.where(file)} line {line}", path, sizes, False)
+        before = regions.get(path, Regions((), ()))
+        left_out = dict.fromkeys((*before.ignored, *([ignored] if ignored else [])))
+        regions[path] = Regions((*before.objects, mask), tuple(left_out))
+    return regions
+
+
+_MASK_FIELDS = "<path> <mask> <ignored>"
+
+
+def _boxes(texts: Tree, file: str, sizes: dict[str, tuple[int, int]]) -> dict[str, list[tuple[int, Box]]]:
     """The boxes of each image with their lines. Ends in the file are inclusive and become exclusive. Some equal the
     image's width or height, which no pixel has: those are exclusive already and stay.
     """
     boxes_of: dict[str, list[tuple[int, Box]]] = defaultdict(list)
-    folder, _, name = file.rpartition("/")
-    if optional and name not in texts.names(folder):
-        return boxes_of
+    first = next((line for line in read_text(texts, file, _REPLACE).split("\n") if line.strip()), "")
+    if first.count(",") == _MASK_FIELDS.count(" "):
+        raise UserError(f"{texts.where(file)}: names masks, not boxes; say where they lie, with --masks FOLDER")
     for line, (path, *values) in read_rows(texts, file, "<path> <x0> <y0> <x1> <y1>", _REPLACE, _CORRECT, ","):
         where = f"{texts.where(file)} line {line}"
         if not all(re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) for value in values):

@@ -18,7 +18,6 @@ import numpy as np
 from PIL import Image
 
 from fastwsol.dataset.packer import pack
-from fastwsol.dataset.shards import SCHEMA_VERSION
 from fastwsol.host.files import sole_worker
 from fastwsol.sources.synthetic import Synthetic
 
@@ -609,7 +608,7 @@ OUTS = [
     out_case(
         "a manifest of a later version",
         folder_with("manifest.json", b'{"schema_version": 99}'),
-        f"schema version 99, and this program reads {SCHEMA_VERSION}",
+        "schema version 99, and this program reads 1 and 2",
     ),
     out_case("a journal that is none", folder_with("packing.json", b"\xff"), "packing.json: no journal of a packing"),
     out_case(

@@ -164,7 +164,7 @@ def test_a_checkpoint_of_a_run_of_b242878_is_taken_up(tmp_path: Path, synthetic_
 
 def test_a_run_that_was_flat_goes_on_to_its_end(tmp_path: Path, synthetic_shards: Path, tally: Tally) -> None:
     folder = tmp_path / "run"
-    flags = training_flags(synthetic_shards, folder, "--epochs", "0.4")
+    flags = training_flags(synthetic_shards, folder, "--epochs", "0.4", "--precision", "fp32")
     given = train.read_flags(flags)
     info = train.run_info(given.config, open_shards(synthetic_shards))
     flat = given.config.flat() | vars(given.launch.log)

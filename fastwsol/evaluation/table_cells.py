@@ -1,0 +1,57 @@
+"""What tables on the console are made of: cells, headings and their widths."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_LOC_TITLES = {"gt_known_loc": "GT-known", "predicted_loc": "Predicted"}
+_FIRST_COLUMN = 24  # characters: a baseline's name stays readable
+
+
+def console(most: int | None = None) -> Console:
+    """Where tables go: as wide as the terminal, or 120 characters; at most `most`."""
+    width = Console().width if Console().is_terminal else 120
+    return Console(highlight=False, markup=False, width=min(width, most or width))
+
+
+def table_of(title: str, columns: Sequence[str], first: str = "%") -> Table:
+    """An empty table with its numbers to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column(first, min_width=_FIRST_COLUMN, overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def title_of(name: str) -> str:
+    """The heading of a rate's column."""
+    rate, _, iou_threshold = name.partition("@")
+    title = _LOC_TITLES.get(rate) or f"Top-{rate[3]}"
+    return f"{title}\nLoc {threshold_text(float(iou_threshold))}" if iou_threshold else f"{title}\nClas"
+
+
+def rate_cell(rate: float | None, interval: Sequence[float] | None, between: str = "\n") -> Text:
+    """A rate, with half of its interval behind it, where there is one."""
+    cell = Text(percent_text(rate))
+    if interval is not None:
+        cell.append(f"{between}±{(interval[1] - interval[0]) / 2:.1f}", style="dim not bold")
+    return cell
+
+
+def percent_text(rate: float | None) -> str:
+    """Two digits, or a dash where nothing could be measured (no image has a box)."""
+    return "–" if rate is None else f"{rate:.2f}"
+
+
+def share_text(share: Sequence[float]) -> str:
+    """A range of shares, ends in 0..1, in percent."""
+    low, high = share
+    return f"{100 * low:.0f} to {100 * high:.0f} %"
+
+
+def threshold_text(threshold: float) -> str:
+    """A threshold in two digits, without the 0 before the point."""
+    text = f"{threshold:.2g}"
+    return text.removeprefix("0") if text.startswith("0.") else text

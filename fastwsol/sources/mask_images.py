@@ -1,0 +1,93 @@
+"""Masks of images as PNG files: 8 bits grey, 0 is background, 255 the object, 128 is left out of every measure.
+
+A mask is named like its image, with `.png` behind the name or in place of its ending.
+"""
+
+import io
+import itertools
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from fastwsol.sources.tree import BadFile
+from kernels.pixels import IGNORED, OBJECT
+
+MASK_REMEDY = f"save it as PNG of 8 bits grey: 0 background, {OBJECT} object, {IGNORED} left out"
+BENCHMARK_SIDE = 224
+"""Pixels. The side of the square that maps and masks are brought to before they are counted (Choe et al. 2020)."""
+_MOST_PIXELS = 2**26
+
+
+def mask_paths(image: str) -> tuple[str, ...]:
+    """What the mask of an image may be called, by the image's path: the longer name first."""
+    folder, _, name = image.rpartition("/")
+    stem, dot, _ = name.rpartition(".")
+    shorter = f"{folder}/{stem}.png" if folder else f"{stem}.png"
+    return tuple(dict.fromkeys((f"{image}.png", shorter if stem and dot else f"{image}.png")))
+
+
+def read_mask(content: bytes, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """The pixels [H, W] of a mask. size: the width and height of its image. Raises BadFile saying what is wrong."""
+    pixels = _grey_pixels(content, size)
+    if len(others := np.setdiff1d(pixels, (0, IGNORED, OBJECT))):
+        raise BadFile(f"has a pixel of {others[0]}")
+    return pixels
+
+
+def read_region(content: bytes) -> NDArray[np.bool_]:
+    """The pixels [H, W] that a file of the WSOL benchmark marks: those above the middle of its range. Raises BadFile as
+    `read_mask` does.
+    """
+    return _grey_pixels(content, None) > 127
+
+
+def _grey_pixels(content: bytes, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is checked below
+            with Image.open(io.BytesIO(content), formats=["PNG"]) as opened:
+                if size is not None and opened.size != size:
+                    told = "x".join(map(str, opened.size))
+                    raise BadFile(f"has {told} pixels, its image {size[0]}x{size[1]}; a mask has its image's size")
+                if opened.size[0] * opened.size[1] > _MOST_PIXELS:
+                    raise BadFile(f"has {opened.size[0]}x{opened.size[1]} pixels, more than {_MOST_PIXELS:,}")
+                if opened.mode not in ("L", "1"):
+                    raise BadFile(f"is a PNG of mode {opened.mode}")
+                return np.asarray(opened.convert("L"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "it is no PNG" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise BadFile(f"cannot be read as a mask ({reason})") from None
+
+
+def encode_mask(pixels: NDArray[np.uint8]) -> bytes:
+    """A mask [H, W] as PNG."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def at_side(pixels: NDArray[np.uint8], side: int = BENCHMARK_SIDE) -> NDArray[np.uint8]:
+    """A mask [H, W] at `side` x `side` pixels, by nearest neighbour as the benchmark's code does it: each takes the
+    pixel that its corner lies in.
+    """
+    rows, columns = (np.arange(side) * own // side for own in pixels.shape)
+    return pixels[np.ix_(rows, columns)]
+
+
+def joined_mask(objects: Sequence[NDArray[np.bool_]], ignored: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    """One mask of several regions: the object's where any of `objects` is, left out where else any of `ignored` is.
+
+    Regions of different sizes are brought to the benchmark's square first.
+    """
+    both = [region.astype(np.uint8) for region in itertools.chain(objects, ignored)]
+    if len({region.shape for region in both}) > 1:
+        both = [at_side(region) for region in both]
+    found = np.zeros(both[0].shape, np.uint8)
+    for region in both[len(objects) :]:
+        found[region > 0] = IGNORED
+    for region in both[: len(objects)]:
+        found[region > 0] = OBJECT
+    return found
