@@ -111,6 +111,8 @@ def evaluate_model(
                 each["pixels"] = pixels.of_localizer[each["name"]].numbers
             about["pixels"] = pixels.of_localizer["cam"].numbers | pixels.shared
             rows = {name: replace(each, mask_ious=pixels.of_localizer[name].ious) for name, each in rows.items()}
+        elif split.has_mask.any():
+            print("The images have masks, but pixels are not measured: the run sees middle squares alone (--fit crop).")
         return Evaluation(measurement.report(about, seconds), rows, outputs)
 
     return world.lead_does(report)

@@ -70,6 +70,9 @@ class Masks(Protocol):
     def stamp(self, name: str) -> str:
         """Another text when the mask was changed."""
 
+    def where(self, name: str) -> str:
+        """The mask as the user would find it."""
+
 
 class AnnotatedImages:
     """A `Source` over the files of a tree. Boxes are in the pixels as stored, unless a layout says otherwise."""
@@ -137,7 +140,7 @@ class AnnotatedImages:
                 annotation.path, f"its mask {error}", "put a whole mask in its place, or remove image and mask"
             )
         own_size = self._masks.own_sizes
-        return replace(record, mask=mask, mask_name=annotation.mask, mask_is_of_own_size=own_size)
+        return replace(record, mask=mask, mask_name=self._masks.where(annotation.mask), mask_is_of_own_size=own_size)
 
     def origin(self, split: str, index: int) -> str:
         """Where record `index` got its label and boxes."""

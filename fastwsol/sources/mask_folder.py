@@ -59,6 +59,10 @@ class MaskFolder:
         """Another text when the mask was changed."""
         return self.files[name]
 
+    def where(self, name: str) -> str:
+        """The file of a mask."""
+        return self._tree.where(name)
+
 
 @dataclass(frozen=True)
 class Regions:
@@ -103,6 +107,10 @@ class BenchmarkMasks:
         """Another text when one of its files was changed."""
         of_image = self._regions[name]
         return " ".join(self._stamps[file] for file in (*of_image.objects, *of_image.ignored))
+
+    def where(self, name: str) -> str:
+        """The files of a mask."""
+        return " and ".join(self._tree.where(file) for file in self._regions[name].objects)
 
 
 def _tree(path: Path, follow_links: bool) -> Tree:

@@ -1,0 +1,348 @@
+"""Masks beside images: packed with them, refused where they are none, and what a run's report says of them."""
+
+import io
+import json
+import re
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import noise_jpeg
+from numpy.typing import NDArray
+from PIL import Image
+
+from fastwsol import compare, evaluate, pack, report, train
+from fastwsol.dataset.first_classes import with_first_classes
+from fastwsol.dataset.shards import Shards, open_shards
+from fastwsol.evaluation.fixed_masks import best_shape, fixed_masks, region_of
+from fastwsol.evaluation.masks import PIXEL_SIDE, SplitMasks
+from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.host.command_line import run_command
+from fastwsol.sources.mask_images import at_side, encode_mask, mask_paths, read_mask
+
+CLASSES = ("bird", "cat", "dog")
+WIDTH, HEIGHT = 48, 40
+OBJECT = (8, 30, 6, 32)
+"""Rows and columns of every object."""
+
+
+def mask_of(width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:
+    mask = np.zeros((height, width), np.uint8)
+    mask[OBJECT[0] : OBJECT[1], OBJECT[2] : OBJECT[3]] = 255
+    mask[:, :2] = 128
+    return mask
+
+
+def png(pixels: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three classes, four images of train and two of val each; the object is bright. Masks lie beside."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2)):
+        for label, name in enumerate(CLASSES):
+            for k in range(count):
+                pixels = rng.integers(0, 90, (HEIGHT, WIDTH, 3), np.uint8)
+                pixels[OBJECT[0] : OBJECT[1], OBJECT[2] : OBJECT[3], label] = 250
+                put(tmp_path / "photos" / split / name / f"{k}.png", png(pixels))
+                put(tmp_path / "masks" / split / name / f"{k}.png", png(mask_of()))
+    return tmp_path / "photos"
+
+
+def packed(photos: Path, *more: str, masks: str = "masks", out: str = "shards") -> int:
+    flags = ["--layout", "imagefolder", "--source", str(photos), "--masks", str(photos.parent / masks)]
+    return run_command(pack.main, [*flags, "--out", str(photos.parent / out), *more])
+
+
+def masks_in(shards: Shards, split: str = "val") -> list[NDArray[np.uint8] | None]:
+    rows = shards.splits[split]
+    return [None if (found := rows.mask(k)) is None else read_mask(found) for k in range(len(rows))]
+
+
+# Packing
+
+
+def test_masks_are_packed_beside_their_images(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos.parent / "masks" / "train" / "cat" / "0.png").unlink()
+    put(photos.parent / "masks" / "train" / "cat" / "nobody.png", png(mask_of()))
+    put(photos.parent / "masks" / "notes.txt", b"hello")
+    assert packed(photos) == 0
+    said = capsys.readouterr().out
+    assert "17 of 18 images have a mask" in said
+    assert f"{photos.parent / 'masks'}: 18 masks, 17 used, 1 of no image; 1 images have none" in said
+    assert "1 files beside the masks were passed over" in said
+    shards = open_shards(photos.parent / "shards")
+    assert shards.manifest.schema_version == 2
+    train = shards.splits["train"]
+    without = train.names(np.flatnonzero(~train.has_mask))
+    assert without == ["train/cat/0.png"]
+    assert train.mask(train.names(range(len(train))).index("train/cat/0.png")) is None
+    for mask in masks_in(shards):
+        np.testing.assert_array_equal(mask, mask_of())
+
+
+def test_a_set_without_masks_is_packed_as_before(photos: Path) -> None:
+    flags = ["--layout", "imagefolder", "--source", str(photos), "--out", str(photos.parent / "plain")]
+    assert run_command(pack.main, flags) == 0
+    manifest = json.loads((photos.parent / "plain" / "manifest.json").read_bytes())
+    assert next(iter(manifest.items())) == ("schema_version", 1)
+    shards = open_shards(photos.parent / "plain")
+    assert not shards.splits["val"].has_mask.any()
+    assert shards.splits["val"].mask(0) is None
+
+
+def test_images_and_masks_come_out_of_zips(photos: Path) -> None:
+    for name in ("photos", "masks"):
+        with zipfile.ZipFile(photos.parent / f"{name}.zip", "w") as archive:
+            for path in sorted((photos.parent / name).rglob("*.png")):
+                archive.write(path, f"{'outer/' if name == 'photos' else ''}{path.relative_to(photos.parent / name)}")
+    assert packed(photos) == 0
+    assert packed(photos.with_suffix(".zip"), masks="masks.zip", out="zipped") == 0
+    ours, theirs = (open_shards(photos.parent / name) for name in ("shards", "zipped"))
+    for one, other in zip(masks_in(ours), masks_in(theirs), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_of_fewer_classes_the_masks_of_others_are_counted(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert packed(photos, "--classes", "2") == 0
+    assert "18 masks, 12 used, 6 of classes beyond --classes" in capsys.readouterr().out
+    assert packed(photos, out="all") == 0
+    some = open_shards(with_first_classes(photos.parent / "all", 2))
+    assert some.manifest.schema_version == 2
+    assert [mask.tolist() for mask in masks_in(some)] == [mask_of().tolist()] * 4
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (png(mask_of(40, 48)), "has 40x48 pixels, its image 48x40; a mask has its image's size"),
+        (png(np.full((HEIGHT, WIDTH), 7, np.uint8)), "has a pixel of 7"),
+        (png(np.zeros((HEIGHT, WIDTH, 3), np.uint8)), "is a PNG of mode RGB"),
+        (noise_jpeg(0, size=(WIDTH, HEIGHT)), "cannot be read as a mask (it is no PNG)"),
+        (png(mask_of())[:-20], "cannot be read as a mask"),
+    ],
+    ids=["another size", "classes", "colours", "a JPEG", "cut off"],
+)
+def test_what_is_no_mask_of_its_image_is_a_fault_of_that_image(
+    photos: Path, capsys: pytest.CaptureFixture[str], content: bytes, words: str
+) -> None:
+    put(photos.parent / "masks" / "val" / "dog" / "1.png", content)
+    assert packed(photos) == 2
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert line.startswith(f"error: val/dog/1.png: its mask {photos.parent / 'masks/val/dog/1.png'} ")
+    assert words in line
+    shutil.rmtree(photos.parent / "shards")
+    assert packed(photos, "--quarantine") == 3
+    assert "17 packed and 1 set aside, 18 in all" in capsys.readouterr().out
+
+
+def test_what_does_not_fit_together_is_refused(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def complaint(*more: str, masks: str = "masks") -> str:
+        assert packed(photos, *more, masks=masks) == 2
+        assert not (photos.parent / "shards" / "manifest.json").exists()
+        return capsys.readouterr().err
+
+    assert "no such folder or zip" in complaint(masks="nowhere")
+    (photos.parent / "empty").mkdir()
+    assert "none of the 0 masks there is of an image; the mask of train/bird/0.png is" in complaint(masks="empty")
+    put(photos / "train" / "cat" / "0.jpg", noise_jpeg(1, size=(WIDTH, HEIGHT)))
+    assert "is the mask of both 'train/cat/0.jpg' and 'train/cat/0.png'" in complaint()
+    flags = ["--synthetic", "--masks", str(photos.parent / "masks"), "--out", str(photos.parent / "shards")]
+    assert run_command(pack.main, flags) == 2
+    assert "--masks: goes with --layout imagefolder or wsoleval" in capsys.readouterr().err
+
+
+def test_names_of_masks() -> None:
+    assert mask_paths("a/b.jpg") == ("a/b.jpg.png", "a/b.png")
+    assert mask_paths("b") == ("b.png",)
+    assert mask_paths("a.b/c") == ("a.b/c.png",)
+    assert mask_paths("a/.jpg") == ("a/.jpg.png",)
+
+
+# The benchmark's masks
+
+
+def region(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (WIDTH, HEIGHT)) -> NDArray[np.uint8]:
+    found = np.zeros((size[1], size[0]), np.uint8)
+    for x0, y0, x1, y1 in boxes:
+        found[y0:y1, x0:x1] = 255
+    return found
+
+
+@pytest.fixture
+def benchmark_set(tmp_path: Path) -> Path:
+    """Two classes, one image of train and one of test each, in the benchmark's form with masks for test."""
+    root = tmp_path / "OpenImages"
+    for split in ("train", "test"):
+        texts = {"image_ids": "", "class_labels": "", "image_sizes": ""}
+        for label, name in enumerate("ab"):
+            path = f"{split}/{name}/0.jpg"
+            put(root / path, noise_jpeg(label, size=(WIDTH, HEIGHT)))
+            texts["image_ids"] += f"{path}\n"
+            texts["class_labels"] += f"{path},{label}\n"
+            texts["image_sizes"] += f"{path},{WIDTH},{HEIGHT}\n"
+        for name, text in texts.items():
+            put(root / "metadata" / split / f"{name}.txt", text.encode())
+    lines = "test/a/0.jpg,a/one.png,a/ignored.png\ntest/a/0.jpg,a/two.png,a/ignored.png\ntest/b/0.jpg,b/one.png,\n"
+    put(root / "metadata/test/localization.txt", lines.encode())
+    put(tmp_path / "masks" / "a" / "one.png", png(region((0, 0, 10, 10))))
+    put(tmp_path / "masks" / "a" / "two.png", png(region((20, 20, 30, 30))))
+    put(tmp_path / "masks" / "a" / "ignored.png", png(region((5, 5, 25, 25))))
+    put(tmp_path / "masks" / "b" / "one.png", png(region((0, 0, 50, 60), size=(100, 120))))
+    return root
+
+
+def packed_benchmark(root: Path, *more: str) -> int:
+    flags = ["--layout", "wsoleval", "--source", str(root), "--out", str(root.parent / "shards")]
+    return run_command(pack.main, [*flags, *more])
+
+
+def test_the_benchmarks_masks_are_joined_and_what_is_left_out_does_not_hide_an_object(benchmark_set: Path) -> None:
+    assert packed_benchmark(benchmark_set, "--masks", str(benchmark_set.parent / "masks")) == 0
+    shards = open_shards(benchmark_set.parent / "shards")
+    first, second = masks_in(shards)
+    expected = region((5, 5, 25, 25)) // 255 * 128
+    expected[region((0, 0, 10, 10), (20, 20, 30, 30)) > 0] = 255
+    np.testing.assert_array_equal(first, expected)
+    np.testing.assert_array_equal(second, region((0, 0, 50, 60), size=(100, 120)))
+    assert not shards.splits["train"].has_mask.any()
+    read = SplitMasks(shards.splits["val"]).read(np.array([1]))
+    np.testing.assert_array_equal(read[0], at_side(region((0, 0, 50, 60), size=(100, 120))))
+
+
+def test_masks_of_one_image_that_differ_in_size_are_joined_at_the_benchmarks_square(benchmark_set: Path) -> None:
+    put(benchmark_set.parent / "masks" / "a" / "two.png", png(region((40, 40, 60, 60), size=(96, 80))))
+    assert packed_benchmark(benchmark_set, "--masks", str(benchmark_set.parent / "masks")) == 0
+    first, _ = masks_in(open_shards(benchmark_set.parent / "shards"))
+    assert first is not None
+    assert first.shape == (PIXEL_SIDE, PIXEL_SIDE)
+    objects = (at_side(region((0, 0, 10, 10))) > 0) | (at_side(region((40, 40, 60, 60), size=(96, 80))) > 0)
+    np.testing.assert_array_equal(first == 255, objects)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "with_masks", "words"),
+    [
+        (lambda root: None, False, "test/localization.txt: names masks, not boxes; say where they lie, with --masks"),
+        (lambda root: (root.parent / "masks/b/one.png").unlink(), True, "b/one.png: no such file, and it is a mask of"),
+        (
+            lambda root: put(root / "metadata/test/localization.txt", b"test/a/0.jpg,1,2,3,4\n"),
+            True,
+            "has no lines <path> <mask> <ignored>; leave --masks out",
+        ),
+        (
+            lambda root: put(root / "metadata/test/localization.txt", b"test/c/0.jpg,a/one.png,\n"),
+            True,
+            "localization.txt line 1: 'test/c/0.jpg' is not in image_ids.txt",
+        ),
+        (
+            lambda root: put(root / "metadata/test/localization.txt", b"test/a/0.jpg,,a/one.png\n"),
+            True,
+            "localization.txt line 1: found",
+        ),
+        (
+            lambda root: put(root.parent / "masks/b/one.png", b"no image"),
+            True,
+            "test/b/0.jpg: its mask",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_benchmarks_masks_is_told(
+    benchmark_set: Path, capsys: pytest.CaptureFixture[str], spoil: Any, with_masks: bool, words: str
+) -> None:
+    spoil(benchmark_set)
+    masks = ["--masks", str(benchmark_set.parent / "masks")] if with_masks else []
+    assert packed_benchmark(benchmark_set, *masks) == 2
+    assert words in capsys.readouterr().err
+
+
+# Masks that look at no image
+
+
+@pytest.mark.parametrize("shape", ["box", "ellipse"])
+def test_the_best_fixed_shape_is_found_again(shape: Any) -> None:
+    place = (0.25, 0.3, 0.65, 0.9)
+    objects = region_of(place, shape, 56).reshape(1, -1).astype(np.float32)
+    found = region_of(best_shape(objects, np.ones_like(objects), shape), shape, 56).ravel()
+    both = (found & (objects[0] > 0)).sum()
+    assert both / (found | (objects[0] > 0)).sum() > 0.93
+
+
+def test_what_is_left_out_does_not_draw_a_fixed_shape(photos: Path) -> None:
+    assert packed(photos) == 0
+    fixed = fixed_masks(SplitMasks(open_shards(photos.parent / "shards").splits["train"]))
+    assert [each.kind for each in fixed] == ["whole-image", "best-ellipse", "best-box"]
+    mask = at_side(mask_of())
+    ious = [(each.region & (mask == 255)).sum() / (each.region & (mask != 128) | (mask == 255)).sum() for each in fixed]
+    assert ious[2] > 0.9
+    assert ious[2] > ious[1] > ious[0]
+
+
+# A run's report
+
+
+def test_a_run_is_measured_by_pixels_and_its_exported_maps_measure_alike(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = photos.parent
+    assert packed(photos) == 0
+    flags = ["--stem", "C", "--batch-size", "4", "--epochs", "2", "--step", "eager", "--threads", "1", "--image-size"]
+    flags += ["32", "--localizer", "mask", "--head-steps", "4", "--head-batch-size", "4"]
+    assert run_command(train.main, [*flags, "--shards", str(root / "shards"), "--run-dir", str(root / "run")]) == 0
+    assert "pixels of 6 masks" in capsys.readouterr().out
+    written = json.loads((root / "run" / "report.json").read_bytes())
+    of_localizers = {each["name"]: each["pixels"] for each in written["localizers"]}
+    assert {*of_localizers} == {"cam", "cam-positive", "ddt", "mask", "mask-cam"}
+    assert written["pixels"]["pxap"] == of_localizers["cam"]["pxap"]
+    assert [each["kind"] for each in written["pixels"]["baselines"]] == ["whole-image", "best-ellipse", "best-box"]
+    for name, pixels in of_localizers.items():
+        rows = ImageRows.read(root / "run" / ("report.csv" if name == "cam" else f"report-{name}.csv"))
+        assert rows.mask_ious is not None
+        assert pixels["iou"]["mean"] == pytest.approx(100 * rows.mask_ious.mean())
+        assert sum(each["images"] for each in pixels["classes"]) == sum(each["images"] for each in pixels["sizes"]) == 6
+        out = root / f"maps-{name}"
+        assert run_command(evaluate.main, [str(root / "run"), "--export-maps", str(out), "--localizer", name]) == 0
+        cut = re.search(r"--threshold (\S+)", capsys.readouterr().out)
+        again = ["--maps", str(out / "maps.npy"), "--boxes", str(out / "boxes.csv"), "--masks", str(root / "masks")]
+        again += ["--out", str(root / f"out-{name}"), *(["--threshold", cut[1]] if cut else [])]
+        assert run_command(evaluate.main, again) == 0
+        of_maps = json.loads((root / f"out-{name}" / "report.json").read_bytes())["pixels"]
+        for key in ("pxap", "pxap_on_own_scale", "iou", "intervals", "sizes", "images"):
+            assert of_maps[key] == pixels[key], key
+        assert of_maps["masks_digest"] == written["pixels"]["masks_digest"]
+        capsys.readouterr()
+    assert run_command(compare.main, [str(root / "run"), str(root / "run"), "--localizers", "cam", "mask"]) == 0
+    assert "masks: B against A" in capsys.readouterr().out
+    page = root / "page.html"
+    assert run_command(report.main, [str(root / "run"), "--gallery", "0", "--out", str(page)]) == 0
+    assert "pixels of masks, percent" in page.read_text()
+    assert run_command(evaluate.main, [str(root / "run"), "--all-tables", "--threshold", "otsu"]) == 0
+    said = capsys.readouterr().out
+    assert "mean IoU of masks, by class" in said
+    assert "mask, otsu" in said
+
+
+def test_a_crop_is_not_measured_by_pixels_and_that_is_said(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = photos.parent
+    assert packed(photos) == 0
+    flags = ["--stem", "C", "--batch-size", "4", "--epochs", "1", "--step", "eager", "--threads", "1", "--image-size"]
+    flags += ["32", "--localizer", "cam", "--fit", "crop"]
+    assert run_command(train.main, [*flags, "--shards", str(root / "shards"), "--run-dir", str(root / "run")]) == 0
+    assert "pixels are not measured" in " ".join(capsys.readouterr().out.split())
+    assert "pixels" not in json.loads((root / "run" / "report.json").read_bytes())
+
+
+def test_a_mask_survives_its_encoding() -> None:
+    np.testing.assert_array_equal(read_mask(encode_mask(mask_of()), (WIDTH, HEIGHT)), mask_of())
