@@ -69,14 +69,16 @@ class Flags:
     of_class: Annotated[str | None, tyro.conf.arg(name="class", metavar="NAME")] = None
     """boxes of this class alone, named as the data set names it or as people do"""
     boxes: WhichBoxes = "largest"
-    """largest: the box of a class's largest component; all: of every component"""
+    """largest: the box of a class's largest component; all: of every component, of a mask each with its own class, so
+    that an image may show several"""
     threshold: threshold_flag("own", "otsu") = "own"  # type: ignore[valid-type]
     """where a map is cut, on its scale of 0 to 1. own: where the run cuts the maps of the localizer; otsu: at a number
     for each image. Where there are boxes, python -m fastwsol.evaluate RUN --threshold auto finds a good one"""
     localizer: LocalizerName | None = None
     """what makes the maps; default: the mask where one was trained, else cam"""
-    least_score: float = 0.0
-    """leave out boxes of a lower score: the class's probability times the map's peak in the box"""
+    least_score: float | None = None
+    """leave out boxes of a lower score: the class's probability (with --boxes all of a mask: that of the box alone)
+    times the map's peak in the box. Default: with --boxes all of a mask twice chance, at most 0.5; else 0"""
     follow_links: bool = False
     """in folders, also take images behind links that lead out of them"""
     overlays: OptionalPath = None

@@ -1,5 +1,9 @@
 """A mask is one for all classes: with --class and --top a class takes the component that shows it."""
 
+import csv
+import io
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,8 @@ from fastwsol.host.device import Autocast
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.localizer.mask_head import MaskHead
 from fastwsol.network.classifier import Classifier
+from fastwsol.prediction.components import least_score_of_objects
+from fastwsol.prediction.file_formats import About, export
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.runs.folder import RunInfo
 
@@ -111,11 +117,49 @@ def test_a_class_that_is_asked_for_takes_its_own_component(predictor, name, wher
     assert [centre(box) for box in prediction.boxes] == [where]
 
 
-def test_all_boxes_of_a_class_are_the_components_that_show_it(predictor):
+@pytest.mark.parametrize("top", [1, 2])
+def test_all_boxes_are_objects_of_the_class_that_each_shows(predictor, top):
     image = picture()
     image[40:56, 8:24] = (255, 0, 0)
-    (prediction,) = predictor.predict([image], top=2, boxes="all")
+    (prediction,) = predictor.predict([image], top=top, boxes="all")
     assert sorted(box.wnid for box in prediction.boxes) == ["blue", "red", "red"]
+    assert all(box.probability > 0.5 for box in prediction.boxes)
+    assert [box.score for box in prediction.boxes] == sorted((box.score for box in prediction.boxes), reverse=True)
+    (of_red,) = predictor.predict([image], of_class="red", boxes="all")
+    assert [box.wnid for box in of_red.boxes] == ["red", "red"]
+
+
+def test_a_speck_is_no_object_of_its_own(predictor):
+    image = picture()
+    image[56:59, 4:7] = (255, 0, 0)
+    (prediction,) = predictor.predict([image], boxes="all")
+    assert sorted(box.wnid for box in prediction.boxes) == ["blue", "red"]
+
+
+CLASSES_IN: dict[str, Callable[[str], set]] = {
+    "coco": lambda text: {each["category_id"] for each in json.loads(text)["annotations"]},
+    "csv": lambda text: {row["label"] for row in csv.DictReader(io.StringIO(text))},
+    "jsonl": lambda text: {each["wnid"] for each in json.loads(text)["boxes"]},
+    "label-studio": lambda text: {
+        each["value"]["rectanglelabels"][0] for each in json.loads(text)[0]["predictions"][0]["result"]
+    },
+}
+
+
+def test_what_shows_no_class_is_no_object_unless_asked(predictor):
+    """A square between both colours: kept by the mask, and of no class."""
+    image = picture()
+    image[8:24, 40:56] = (250, 0, 250)
+    kept = predictor.predict([image], boxes="all", least_score=0)[0].boxes
+    assert all(box.score >= least_score_of_objects(2) for box in predictor.predict([image], boxes="all")[0].boxes)
+    assert len(kept) >= 2
+
+
+@pytest.mark.parametrize("form", CLASSES_IN)
+def test_several_objects_stand_in_every_format(predictor, form):
+    file = io.BytesIO()
+    export(file, form, predictor.predict([picture()], boxes="all"), About("a run", (("red", "red"), ("blue", "blue"))))
+    assert CLASSES_IN[form](file.getvalue().decode()) == ({1, 2} if form == "coco" else {"red", "blue"})
 
 
 def test_without_a_class_the_largest_component_is_the_box_as_in_evaluations(predictor):

@@ -11,7 +11,7 @@ WhichBoxes = Literal["largest", "all"]
 
 
 class Components(NamedTuple):
-    """The M components of a batch's maps, which are one for all classes."""
+    """The M components of a batch's maps, which are one for all classes, image by image."""
 
     owners: NDArray[np.int64]
     """Which image each is of: [M]."""
@@ -19,22 +19,55 @@ class Components(NamedTuple):
     """[M, 4], in the square."""
     peaks: NDArray[np.float64]
     """[M]."""
+    pixels: NDArray[np.int64]
+    """[M], of the square."""
     classes: NDArray[np.float64]
     """The probability of each class inside: [M, classes]."""
 
     def of_class(
-        self, labels: NDArray[np.int64], k: int, which: WhichBoxes
+        self, labels: NDArray[np.int64], k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
         """Owners, boxes and peaks of the k-th of each image's `labels` [B, K]: of its components the one inside which
-        the class is likeliest, the first of equals; under `all` those inside which it is the likeliest of the K.
+        the class is likeliest, the first of equals.
         """
-        of_labels = np.take_along_axis(self.classes, labels[self.owners], axis=1)  # [M, K]
-        if which == "all":
-            rows = np.flatnonzero(of_labels.argmax(axis=1) == k)
-        else:
-            by_probability = np.lexsort((-of_labels[:, k], self.owners))
-            rows = by_probability[np.unique(self.owners[by_probability], return_index=True)[1]]
+        of_label = np.take_along_axis(self.classes, labels[self.owners, k : k + 1], axis=1)[:, 0]
+        by_probability = np.lexsort((-of_label, self.owners))
+        rows = by_probability[np.unique(self.owners[by_probability], return_index=True)[1]]
         return self.owners[rows], self.boxes[rows], self.peaks[rows]
+
+    def objects(self, only: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The components that are taken for objects, and the class that is likeliest inside each: rows and labels, both
+        [K]. only: those of this class alone. A speck is none: it has less than `SPECK` of the pixels of its image's
+        largest component.
+        """
+        largest = np.zeros(self.owners.max(initial=-1) + 1, np.int64)
+        np.maximum.at(largest, self.owners, self.pixels)
+        labels = self.classes.argmax(axis=1)
+        kept = self.pixels >= SPECK * largest[self.owners]
+        rows = np.flatnonzero(kept if only is None else kept & (labels == only))
+        return rows, labels[rows]
+
+
+SPECK = 0.2
+"""The share of the largest component's pixels below which another is no object of its own."""
+
+
+def least_score_of_objects(classes: int) -> float:
+    """The score below which a component is no object, where nothing else is asked for: twice what chance gives a class
+    of so many, and half at most.
+    """
+    return min(0.5, 2 / classes)
+
+
+class MapBoxes(NamedTuple):
+    """Boxes of maps: which map each is of [M], the box [M, 4] in the square, the greatest value in it of the map on its
+    scale [M], and the component's pixels [M].
+    """
+
+    owners: NDArray[np.int64]
+    boxes: NDArray[np.int32]
+    peaks: NDArray[np.float64]
+    pixels: NDArray[np.int64]
 
 
 def boxes_of_maps(
@@ -43,9 +76,8 @@ def boxes_of_maps(
     threshold: float | NDArray[np.float64],
     which: WhichBoxes,
     scale: kernels.Scale = "min-max",
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
-    """Boxes of maps [N, h, w], upsampled to `square` pixels a side, by the protocol `strict`: which map each is of [M],
-    the box [M, 4] in the square, and the greatest value in it of the map on its scale: [M]. A constant map that is
+) -> MapBoxes:
+    """Boxes of maps [N, h, w], upsampled to `square` pixels a side, by the protocol `strict`. A constant map that is
     min-max scaled has none.
     """
     boxes, pixels, peaks, offsets = kernels.cam_component_boxes(cams, square, threshold, scale)
@@ -54,5 +86,5 @@ def boxes_of_maps(
         # Stably: of components with as many pixels the one whose first pixel comes first.
         by_size = np.lexsort((-pixels, owners))
         largest = by_size[offsets[:-1][np.diff(offsets) > 0]]
-        owners, boxes, peaks = owners[largest], boxes[largest], peaks[largest]
-    return owners, boxes, peaks
+        owners, boxes, peaks, pixels = owners[largest], boxes[largest], peaks[largest], pixels[largest]
+    return MapBoxes(owners, boxes, peaks, pixels.astype(np.int64))

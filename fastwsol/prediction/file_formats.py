@@ -94,10 +94,9 @@ def _write_csv(file: BinaryIO, predictions: Predictions, about: About) -> None:
     for each in predictions:
         if isinstance(each, Skipped):
             continue
-        probabilities = {one.wnid: one.probability for one in each.classes}
         image = (each.name, each.width, each.height)
         rows = [
-            [*image, *_rounded(box.x0, box.y0, box.x1, box.y1), box.wnid, box.score, probabilities[box.wnid]]
+            [*image, *_rounded(box.x0, box.y0, box.x1, box.y1), box.wnid, box.score, box.probability]
             for box in each.boxes
         ]
         if not rows:

@@ -7,7 +7,8 @@
 Each thread takes a batch from files to maps; memory holds a batch or two a thread, however many images there are.
 Boxes are those of the protocol `strict`: of the components of the class's map that reach the threshold on the map's
 scale. Where the map is one for all classes (a mask), a class takes the component in whose box it is likeliest, by what
-the network says of the features under the mask there.
+the network says of the features under the mask there; where all boxes are asked for, each component is an object of the
+class that is likeliest in it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from fastwsol.localizer.localizing import LocalizingModel, Passed
 from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weights
 from fastwsol.network.networks import build_network
 from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, statistics_of_timm
-from fastwsol.prediction.components import Components, WhichBoxes, boxes_of_maps
+from fastwsol.prediction.components import Components, MapBoxes, WhichBoxes, boxes_of_maps, least_score_of_objects
 from fastwsol.prediction.user_images import NamedImage, as_pixels, decode_upright, image_file, in_chunks, upright_rgb
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
@@ -71,7 +72,8 @@ class ScoredBox(NamedTuple):
 
     score: the class's probability times the highest value that its map, on its scale, has in the box. So boxes of a
     class are in the order of their peaks, and the one that holds a min-max scaled map's maximum has the class's
-    probability.
+    probability. The probability is the image's; of all boxes of a mask it is the component's own, of the features under
+    the mask in its box.
     """
 
     wnid: str
@@ -81,6 +83,8 @@ class ScoredBox(NamedTuple):
     x1: float
     y1: float
     score: float
+    probability: float
+    """The class's, which the score is made of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,12 +123,16 @@ class Request:
     of_class: str | None = None
     """Of this class alone, by wnid or name."""
     boxes: WhichBoxes = "largest"
-    """The largest component's of each class, or every component's."""
+    """The largest component's of each class, or every component's; of a mask each component's with its own class, but
+    for specks (`components.SPECK`).
+    """
     threshold: float | Literal["otsu"] | None = None
     """Where the map is cut on its scale: what is at or above it is kept. otsu: at Otsu's threshold of each map; None:
     where the run cuts it itself."""
-    least_score: float = 0.0
-    """Boxes of a lower score are left out."""
+    least_score: float | None = None
+    """Boxes of a lower score are left out. None: of all boxes of a mask those below
+    `components.least_score_of_objects`, else none.
+    """
 
 
 PLAIN_REQUEST = Request()
@@ -237,6 +245,7 @@ class Predictor:
         of_class: str | None = None,
         boxes: WhichBoxes = "largest",
         threshold: float | Literal["otsu"] | None = None,
+        least_score: float | None = None,
     ) -> list[Prediction]:
         """What the network says of each image, in order; arguments as in `Request`. One path, array [H, W] or
         [H, W, C], Pillow image or encoded image is one image; an array [N, H, W, C] is N.
@@ -246,8 +255,8 @@ class Predictor:
         """
         if isinstance(images, str | Path | bytes | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
             images = [images]
-        predictions = []
-        for each in self.stream(map(_named, images, itertools.count()), Request(top, of_class, boxes, threshold)):
+        predictions, request = [], Request(top, of_class, boxes, threshold, least_score)
+        for each in self.stream(map(_named, images, itertools.count()), request):
             if isinstance(each, Skipped):
                 raise ValueError(f"{each.name}: {each.reason}")
             predictions.append(each)
@@ -330,17 +339,21 @@ class Predictor:
         if len(bad := np.flatnonzero(~np.isfinite(cams).all(axis=(1, 2, 3)))):
             raise RunFailure(f"{names[bad[0]]}: the network's map of it is not finite; use --precision fp32")
         shown = shown_windows(self._fit, sizes[:, 0], sizes[:, 1])
+        least_score = request.least_score
+        if least_score is None:
+            are_objects = answers.components is not None and request.boxes == "all"
+            least_score = least_score_of_objects(len(self.info.classes)) if are_objects else 0.0
         boxes_of: list[list[ScoredBox]] = [[] for _ in names]
-        for k in range(labels.shape[1]):
-            if answers.components is not None:
-                owners, boxes, peaks = answers.components.of_class(labels, k, request.boxes)
-            else:
-                owners, boxes, peaks = self._largest_or_all(cams[:, k], request)
-            edges = to_original(boxes, shown[owners, 2], shown[owners, 3], self._size) + shown[owners][:, [0, 1, 0, 1]]
-            scores = probabilities[owners, k] * peaks
-            for owner, (x0, y0, x1, y1), score in zip(owners.tolist(), edges.tolist(), scores.tolist(), strict=True):
-                if score >= request.least_score:
-                    boxes_of[owner].append(ScoredBox(*self._class(labels[owner, k]), x0, y0, x1, y1, score))
+        for found in self._scored(answers, request):
+            owners = found.owners
+            square = found.boxes, shown[owners, 2], shown[owners, 3], self._size
+            edges = to_original(*square) + shown[owners][:, [0, 1, 0, 1]]
+            scores = found.probabilities * found.peaks
+            for k in np.flatnonzero(scores >= least_score).tolist():
+                wnid, name = self._class(found.labels[k])
+                x0, y0, x1, y1 = edges[k].tolist()
+                score, probability = float(scores[k]), float(found.probabilities[k])
+                boxes_of[owners[k]].append(ScoredBox(wnid, name, x0, y0, x1, y1, score, probability))
         return [
             Prediction(
                 name,
@@ -357,9 +370,22 @@ class Predictor:
             for n, name in enumerate(names)
         ]
 
-    def _largest_or_all(
-        self, maps: NDArray[np.float32], request: Request
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    def _scored(self, answers: _Answers, request: Request) -> Iterator[_FoundBoxes]:
+        """The boxes of a batch, in the network's square."""
+        labels, probabilities, components = answers.labels, answers.probabilities, answers.components
+        if components is not None and request.boxes == "all":
+            rows, of_boxes = components.objects(None if request.of_class is None else int(labels[0, 0]))
+            inside = components.classes[rows, of_boxes]
+            yield _FoundBoxes(components.owners[rows], components.boxes[rows], components.peaks[rows], inside, of_boxes)
+            return
+        for k in range(labels.shape[1]):
+            if components is not None:
+                owners, boxes, peaks = components.of_class(labels, k)
+            else:
+                owners, boxes, peaks, _ = self._largest_or_all(answers.cams[:, k], request)
+            yield _FoundBoxes(owners, boxes, peaks, probabilities[owners, k], labels[owners, k])
+
+    def _largest_or_all(self, maps: NDArray[np.float32], request: Request) -> MapBoxes:
         """`boxes_of_maps` at the threshold that is asked for, or at the run's own."""
         scale = self.localizer.scale
         if request.threshold is None:
@@ -391,8 +417,8 @@ class Predictor:
             of_class = [self._model.maps(name, passed, labels[:, k]) for k in range(labels.shape[1])]
             maps = torch.stack(of_class, dim=1).cpu().numpy()
             components = None
-            tells_apart = not self.localizer.class_specific and (only is not None or top > 1)
-            if tells_apart and np.isfinite(maps).all():  # what is not is said with the image's name
+            tells_apart = only is not None or top > 1 or request.boxes == "all"
+            if not self.localizer.class_specific and tells_apart and np.isfinite(maps).all():  # else said with a name
                 components = self._components(passed, maps[:, 0], request)
         return labels.cpu().numpy(), probabilities.cpu().numpy(), maps, components
 
@@ -400,7 +426,7 @@ class Predictor:
         """The components of maps [B, h, w] that are one for all classes, and what the network says of each: of the
         features under the map inside the component's box.
         """
-        owners, boxes, peaks = self._largest_or_all(maps, replace(request, boxes="all"))
+        owners, boxes, peaks, pixels = self._largest_or_all(maps, replace(request, boxes="all"))
         cells = np.arange(maps.shape[1] + 1) * self._size / maps.shape[1]
         low, high, device = cells[:-1], cells[1:], passed.logits.device
         classes = [np.empty((0, passed.logits.shape[1]))]
@@ -411,7 +437,7 @@ class Predictor:
             inside = maps[owners[part]] * (rows[:, :, np.newaxis] & columns[:, np.newaxis, :])
             cut = passed.cut_of(torch.from_numpy(owners[part]).to(device))
             classes.append(self._model.classes_inside(cut, torch.from_numpy(inside).to(device)).cpu().numpy())
-        return Components(owners, boxes, peaks, np.concatenate(classes))
+        return Components(owners, boxes, peaks, pixels, np.concatenate(classes))
 
 
 class _Answers(NamedTuple):
@@ -431,6 +457,18 @@ class _Answers(NamedTuple):
     """[B, K, h, w]."""
     components: Components | None
     """Of maps that are one for all classes, where classes are to be told apart."""
+
+
+class _FoundBoxes(NamedTuple):
+    """Boxes of a batch's images: whose each is [M], the box in the square [M, 4], its map's peak, its class's
+    probability and that class [M].
+    """
+
+    owners: NDArray[np.int64]
+    boxes: NDArray[np.int32]
+    peaks: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    labels: NDArray[np.int64]
 
 
 def _is_share(threshold: object) -> bool:
