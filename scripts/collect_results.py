@@ -24,7 +24,14 @@ from fastwsol.config import Config
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.experiments.settings import plan_of
 from fastwsol.experiments.sweep_results import finished_runs
-from fastwsol.experiments.tables import COLUMNS, SettingRuns, any_report, rows_over_seeds
+from fastwsol.experiments.tables import (
+    COLUMNS,
+    PIXEL_COLUMNS,
+    SettingRuns,
+    any_report,
+    pixel_rows,
+    rows_over_seeds,
+)
 from fastwsol.host.command_line import parse_flags, run_command, without_folders
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
@@ -83,6 +90,10 @@ def table(settings: Sequence[SettingRuns]) -> str:
         for row in rows_over_seeds(settings, protocol):
             seeds = "" if row.seeds is None else row.seeds
             lines.append(f"| {protocol} | {row.name} | {seeds} | {' | '.join(row.cells)} |")
+    if rows := pixel_rows(settings):
+        lines += ["", f"| pixels of masks | seeds | {' | '.join(PIXEL_COLUMNS.values())} |", "|" + "---|" * 4]
+        for row in rows:
+            lines.append(f"| {row.name} | {'' if row.seeds is None else row.seeds} | {' | '.join(row.cells)} |")
     return "\n".join(lines)
 
 
