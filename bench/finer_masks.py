@@ -121,6 +121,7 @@ def masks_of(run: Path, most: int, size: int | None) -> tuple[Masks, float]:
     train = shards.splits["train"]
     part = train.subset("train", np.unique(np.linspace(0, len(train) - 1, most).astype(np.int64)))
     model = localizing_model(info, saved.tensors, True).to(autocast.device)
+    forward_split(model, part.subset("train", np.arange(8)), setup, localizers=["mask"])  # kernels are compiled
     start = time.perf_counter()
     maps = forward_split(model, part, setup, localizers=["mask"]).maps["mask"]
     cut = folder.read_cuts()["mask"].value
