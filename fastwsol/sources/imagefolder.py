@@ -185,7 +185,7 @@ def _annotation(
 
 def _refuse_unused(boxes: FileBoxes, file: Path) -> None:
     if not boxes.used:
-        why = f"no box is used: {boxes.account()}" if boxes.aside else "it holds no box"
+        why = f"no box is used: {boxes.account()}" if boxes.aside or boxes.of_image else "it holds no box"
         raise UserError(f"--boxes {file}: {why}; give boxes of this set's images and classes, or leave the flag out")
 
 

@@ -1,12 +1,15 @@
 """Bad inputs of scripts/pack.py --layout imagefolder: folders of images and files of boxes as people have them."""
 
 import copy
+import io
 import json
 import shutil
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from .case import Case, Place
 from .pack_cases import encoded
@@ -62,6 +65,31 @@ def csv_case(name: str, content: str, *words: str) -> Case:
         return flags(place, "--boxes", place.root / "boxes.csv")
 
     return Case("boxes", name, make, words)
+
+
+def masks_case(name: str, spoil: Callable[[Path], object], *words: str) -> Case:
+    """A mask for each image, in a folder beside them."""
+
+    def make(place: Place) -> list[object]:
+        masks = place.root / "masks"
+        for image in NAMES:
+            (masks / image).parent.mkdir(parents=True, exist_ok=True)
+            (masks / image).with_suffix(".png").write_bytes(grey_png((64, 48), 255))
+        spoil(masks)
+        return flags(place, "--masks", masks)
+
+    return Case("masks", name, make, words)
+
+
+def grey_png(size: tuple[int, int], grey: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", size, grey).save(file, "PNG")
+    return file.getvalue()
+
+
+def grey_mask(size: tuple[int, int], colour: int) -> Callable[[Path], object]:
+    """Another first mask of the dogs."""
+    return lambda masks: (masks / "dog" / "dog0.png").write_bytes(grey_png(size, colour))
 
 
 def class_behind_a_link(root: Path) -> None:
@@ -148,6 +176,40 @@ CASES = [
     ),
     boxes_case("no box at all", lambda content: content["annotations"].clear(), "it holds no box"),
     csv_case("CSV in shares", "name,x0,y0,x1,y1\ndog0.jpg,.1,.2,.6,1\n", "boxes.csv line 2: edges (0.1, 0.2, 0.6, 1)"),
+    csv_case(
+        "a difficult that is a word",
+        "name,x0,y0,x1,y1,difficult\ndog0.jpg,10,8,30,32,yes\n",
+        "boxes.csv line 2: difficult 'yes' is neither 0 nor 1",
+    ),
+    csv_case(
+        "difficult boxes alone",
+        "name,x0,y0,x1,y1,difficult\ndog0.jpg,10,8,30,32,1\n",
+        "no box is used: 1 boxes, 0 used, 1 kept beside (1 difficult)",
+    ),
+    masks_case("masks that are not there", shutil.rmtree, "masks: no such folder or zip; name the one that holds"),
+    masks_case(
+        "masks of other images",
+        lambda masks: [path.rename(path.with_stem(f"{path.stem}-mask")) for path in masks.rglob("*.png")],
+        "none of the 6 masks there is of an image; the mask of café/café0.jpg is café/café0.jpg.png or",
+    ),
+    masks_case(
+        "a mask of another size",
+        grey_mask((48, 64), 255),
+        "dog/dog0.jpg: its mask",
+        "has 48x64 pixels, its image 64x48",
+        "save it as PNG of 8 bits grey",
+    ),
+    masks_case("a mask of classes", grey_mask((64, 48), 3), "masks/dog/dog0.png has a pixel of 3"),
+    masks_case(
+        "a mask in colours",
+        lambda masks: (masks / "dog" / "dog0.png").write_bytes(encoded("PNG", size=(64, 48))),
+        "masks/dog/dog0.png is a PNG of mode RGB",
+    ),
+    masks_case(
+        "a mask that is a text",
+        lambda masks: (masks / "dog" / "dog0.png").write_text("mask"),
+        "masks/dog/dog0.png cannot be read as a mask (it is no PNG)",
+    ),
     csv_case(
         "CSV of another size",
         "name,width,height,x0,y0,x1,y1\ndog0.jpg,640,480,100,80,300,320\n",
