@@ -62,9 +62,6 @@ def shards_of_another_set(place: Place) -> list[object]:
 CASES = [
     asked("more images than may be", ["--gallery", "601"], "--gallery 601: must lie in 0 .. 600"),
     asked("fewer images than none", ["--gallery", "-1"], "--gallery -1: must lie in 0 .. 600"),
-    asked(
-        "a localizer that the run lacks", ["--localizers", "mask"], "--localizers mask: ", "has no such maps; choose"
-    ),
     asked("a localizer that is none", ["--localizers", "masks"], "masks"),
     asked("a flag misspelt", ["--galery", "3"], "perhaps you meant --gallery"),
     asked("half precision on a CPU", ["--precision", "fp16"], "--precision fp16: needs a CUDA device"),

@@ -1,0 +1,221 @@
+"""Does a second round pay? A head, or a box regressor, trained on what a run's first masks are sure of.
+
+    python bench/second_round.py --runs RUN ... --out FILE
+
+Each RUN is a finished run with a mask head. Its masks of all training images, and of their mirror images, teach another
+head of the same form: cells above an upper bound are the object, below a lower one background, and the rest say nothing
+(after SPOL, Wei et al. 2021); or all cells with the mask as a soft answer. A regressor learns the boxes of the masks at
+the run's cut from the same features (after PSOL, Zhang et al. 2020). Both are measured on the images that taught, by
+boxes that no training has seen, for several seeds of what is taught. Nothing in the package does any of this.
+"""
+
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mask_ablations import masks_of
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import kernels
+from fastwsol.batches.feed import open_feed
+from fastwsol.batches.stream import Stream, training_plan
+from fastwsol.config import one_cycle
+from fastwsol.dataset.holdout import hold_out
+from fastwsol.dataset.shards import open_shards
+from fastwsol.evaluate import OfRun
+from fastwsol.evaluation.boxes import score_boxes, to_original
+from fastwsol.evaluation.maps import NetworkMaps, localize_maps
+from fastwsol.evaluation.measure import hits_of
+from fastwsol.evaluation.thresholds import box_free_threshold
+from fastwsol.evaluation.truths import Truths
+from fastwsol.features.kept_features import Trunk, open_features
+from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.device import autocast_of_run, take_device, use_threads
+from fastwsol.host.environment import environment
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import write_json
+from fastwsol.host.processes import ALONE
+from fastwsol.localizer.mask_head import MaskHead, build_mask_head
+from fastwsol.network.networks import network_name
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.trained import localizing_model, read_run
+from fastwsol.training.frozen_part import mask_views
+
+SURE = {"sure above .7 and below .2": (0.7, 0.2), "sure above .6 and below .3": (0.6, 0.3), "all, softly": None}
+"""The bounds of what a first mask is sure of."""
+STEPS, BATCH, RATE = 300, 16, 2e-3
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The command line."""
+
+    runs: tuple[Path, ...]
+    """folders of finished runs with a mask head, whose features can be kept"""
+    out: Path
+    """JSON file to write; one that is there is not replaced"""
+    seeds: int = 3
+    """of what is taught"""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a run gives to learn from: features of both views of N images, [2, N, C, h, w]; its masks of them,
+    [2, N, h, w]; where it cuts them; the side of its square; and what the images show.
+    """
+
+    features: Tensor
+    masks: Tensor
+    cut: float
+    square: int
+    truths: Truths
+
+
+class BoxRegressor(nn.Module):
+    """conv 1x1 to 32 - ReLU - linear 512 - ReLU - linear 4 - sigmoid: features [n, C, h, w] -> x0, y0, x1, y1 as shares
+    of the image, [n, 4].
+    """
+
+    def __init__(self, channels: int, cells: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, 32, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32 * cells, 512),
+            nn.ReLU(),
+            nn.Linear(512, 4),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.sigmoid(self.layers(features))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Teach and measure, print a line each, and write the file."""
+    flags = parse_flags(Flags, arguments, "bench/second_round.py", "Heads and boxes taught by a run's first masks.")
+    if flags.out.exists():
+        raise UserError(f"{flags.out}: exists; nothing was changed, name another --out")
+    use_threads(0)
+    found: dict[str, Any] = {}
+    for run in flags.runs:
+        taught = taught_by(run)
+        rows: dict[str, list[list[float]]] = {"the first masks": [of_masks(taught, taught.masks[0].numpy())]}
+        for seed in range(flags.seeds):
+            for name, bounds in SURE.items():
+                rows.setdefault(f"another head, {name}", []).append(
+                    of_masks(taught, second_masks(taught, bounds, seed))
+                )
+            rows.setdefault("a box regressor", []).append(of_boxes(taught, regressed(taught, seed)))
+        found[run.name] = rows
+        for name, of_seeds in rows.items():
+            means = " / ".join(f"{statistics.mean(column):.1f}" for column in zip(*of_seeds, strict=True))
+            print(f"{run.name}, {name}: {means} at IoU .5 / .7, {len(of_seeds)} seeds", flush=True)
+    write_json(flags.out, {"gt_known_loc@0.5_and_0.7": found, "steps": STEPS, "batch": BATCH, **environment()})
+    return 0
+
+
+def taught_by(run: Path) -> Taught:
+    """What a run gives. Raises UserError where its features cannot be kept."""
+    folder = RunDir(run)
+    info, saved = read_run(folder)
+    autocast = autocast_of_run("auto", saved.scalars["precision"], take_device("cpu"))
+    model = localizing_model(info, saved.tensors, True).eval().requires_grad_(False)
+    network, head = model.network, model.head
+    assert head is not None
+    packed = open_shards(info.shards, verify=False)
+    split = hold_out(packed, info.config.data.holdout).splits["train"]
+    feed = open_feed(OfRun(), packed, ["train"], autocast, 2, False, ALONE, builds=False)
+    plan = training_plan(info.config.seed, len(split), info.config.localizer.head_batch_size)
+    views = mask_views(info.config.views)
+    stream = Stream(split, plan, info.config.localizer.head_batch_size, views, info.config.seed, info.mean, info.std)
+    of_tail = info.config.changed(train_part="tail").network
+    trunk = Trunk(network, "tail", autocast, f"{network_name(of_tail)}, stride {network.map_stride}")
+    kept = open_features(packed, stream, feed, trunk, None, lambda: False)
+    if kept is None:
+        raise UserError(f"{run}: its features cannot be kept")
+    values = torch.from_numpy(kept.values[:, split.rows]).view(torch.bfloat16).float()
+    cells = torch.stack([network.cells_of_cut(of_view) for of_view in values])
+    with torch.no_grad():
+        masks = torch.stack([torch.from_numpy(masks_of(head, network.cells_of_cut, kept, split.rows)), head(cells[1])])
+    cut = folder.read_cuts()["mask"].value
+    assert cut is not None
+    return Taught(cells, masks, cut, info.config.views.image_size, Truths.of_split(split))
+
+
+def second_masks(taught: Taught, bounds: tuple[float, float] | None, seed: int) -> NDArray[np.float32]:
+    """The masks [N, h, w] of a head that the first masks teach."""
+    head: MaskHead = build_mask_head(taught.features.shape[2], 1000 + seed)
+
+    def loss(features: Tensor, masks: Tensor) -> Tensor:
+        found = head(features).clamp(1e-6, 1 - 1e-6)
+        if bounds is None:
+            return F.binary_cross_entropy(found, masks)
+        sure = (masks >= bounds[0]) | (masks <= bounds[1])
+        return F.binary_cross_entropy(found[sure], (masks[sure] >= bounds[0]).float())
+
+    teach(head, taught, taught.masks, loss, seed)
+    with torch.no_grad():
+        return head.eval()(taught.features[0]).numpy()
+
+
+def regressed(taught: Taught, seed: int) -> NDArray[np.float32]:
+    """The boxes [N, 4], as shares of the image, of a regressor that the boxes of the first masks teach."""
+    torch.manual_seed(seed)
+    _, _, channels, height, width = taught.features.shape
+    regressor = BoxRegressor(channels, height * width)
+    boxes = [kernels.cam_boxes(each.numpy(), taught.square, taught.cut, "own") for each in taught.masks]
+    answers = torch.from_numpy(np.stack(boxes).astype(np.float32) / taught.square)
+
+    def loss(features: Tensor, answer: Tensor) -> Tensor:
+        return F.mse_loss(regressor(features), answer)
+
+    teach(regressor, taught, answers, loss, seed)
+    with torch.no_grad():
+        return regressor.eval()(taught.features[0]).numpy()
+
+
+def teach(module: nn.Module, taught: Taught, answers: Tensor, loss: Any, seed: int) -> None:
+    """Train on drawn views: answers has a row for each view of each image, [2, N, ...]."""
+    generator, count = torch.Generator().manual_seed(seed), taught.features.shape[1]
+    optimizer = torch.optim.AdamW(module.parameters(), lr=RATE)
+    module.train()
+    for step in range(STEPS):
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * one_cycle((step + 1) / (STEPS + 1))
+        rows = torch.randint(count, (BATCH,), generator=generator)
+        views = torch.randint(2, (BATCH,), generator=generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss(taught.features[views, rows], answers[views, rows]).backward()
+        optimizer.step()
+
+
+def of_masks(taught: Taught, masks: NDArray[np.float32]) -> list[float]:
+    """GT-known Loc at IoU .5 and .7 of masks, cut where Otsu's rule over all of them says."""
+    cut = box_free_threshold(masks, taught.square, "own")
+    localized = localize_maps(NetworkMaps(masks, taught.square, "own"), taught.truths, cut)
+    assert localized.at_asked is not None
+    return _rates(localized.at_asked.ious, taught)
+
+
+def of_boxes(taught: Taught, shares: NDArray[np.float32]) -> list[float]:
+    """The same of boxes in shares of the image."""
+    truths = taught.truths
+    boxes = to_original(shares * taught.square, truths.widths, truths.heights, taught.square)
+    return _rates(score_boxes(boxes, truths.boxes, truths.offsets, "strict"), taught)
+
+
+def _rates(ious: NDArray[np.float64], taught: Taught) -> list[float]:
+    hit = 100 * hits_of(ious, "strict")[:, taught.truths.has_boxes].mean(1)
+    return [float(hit[1]), float(hit[2])]
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
