@@ -7,12 +7,12 @@ photographs of different classes side by side, two of one class, each photograph
 no box reaches, stretched to the photograph's size: nothing is in it. `predict --boxes all` looks at them. A box finds
 an object at IoU .5, each object once, boxes of higher scores first; the other boxes are invented. Boxes of the split
 make the composites and judge; none of them enters the predictions. --specks tries other shares below which a component
-is no object of its own.
+is no object of its own, --gaps joins boxes of one class that are nearer to each other than a share of the image's side.
 """
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +51,8 @@ class Flags:
     """the images that composites are made of"""
     specks: tuple[float, ...] = (components.SPECK,)
     """shares of the largest component's pixels below which another is left out"""
+    gaps: tuple[float, ...] = ()
+    """shares of the image's longer side; boxes of one class that are no farther apart become one"""
     seed: int = 0
     """of the pairs"""
 
@@ -82,6 +84,10 @@ def main(arguments: Sequence[str]) -> int:
             found[f"{kind}, specks {speck:g}"] = {
                 f"{least:g}": counted(scenes, every, least, predictor.info.classes) for least in scores
             }
+            for gap in flags.gaps:
+                joined = [joined_boxes(each, gap, default) for each in every]
+                counts = counted(scenes, joined, default, predictor.info.classes)
+                found[f"{kind}, specks {speck:g}, joined within {gap:g}"] = {f"{default:g}": counts}
     for kind, scenes in kinds.items():
         largest = predictor.predict([scene.pixels for scene in scenes])
         found[f"{kind}, largest alone"] = {"0": counted(scenes, largest, 0.0, predictor.info.classes)}
@@ -139,6 +145,36 @@ def without_object(scene: Scene) -> Scene | None:
         return None
     pixels = np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BICUBIC))
     return Scene(pixels, np.empty((0, 4)), np.empty(0, np.int64))
+
+
+def joined_boxes(prediction: Prediction, gap: float, least_score: float) -> Prediction:
+    """The same with boxes of one class joined, as often as two are near: the smallest box around both, at the higher
+    score.
+    """
+    boxes = [box for box in prediction.boxes if box.score >= least_score]
+    most = gap * max(prediction.width, prediction.height)
+    k = 0
+    while k < len(boxes):
+        one = boxes[k]
+        near = next(
+            (
+                other
+                for other in boxes[k + 1 :]
+                if other.wnid == one.wnid
+                and max(one.x0, other.x0) - min(one.x1, other.x1) <= most
+                and max(one.y0, other.y0) - min(one.y1, other.y1) <= most
+            ),
+            None,
+        )
+        if near is None:
+            k += 1
+            continue
+        boxes.remove(near)
+        edges = {side: min(getattr(one, side), getattr(near, side)) for side in ("x0", "y0")}
+        edges |= {side: max(getattr(one, side), getattr(near, side)) for side in ("x1", "y1")}
+        boxes[k] = one._replace(**edges)
+        k = 0
+    return replace(prediction, boxes=tuple(boxes))
 
 
 def counted(

@@ -1,7 +1,9 @@
 """The composites of several_objects.py and how boxes on them are counted; nothing is timed."""
 
+from dataclasses import replace
+
 import numpy as np
-from several_objects import HEIGHT, Scene, counted, iou, side_by_side, without_object
+from several_objects import HEIGHT, Scene, counted, iou, joined_boxes, side_by_side, without_object
 
 from fastwsol.prediction.predictor import Prediction, ScoredBox
 
@@ -30,6 +32,17 @@ def test_what_is_left_without_the_object_shows_nothing_of_it():
     assert empty.pixels.shape == (100, 200, 3)
     assert empty.pixels.max() == 40
     assert without_object(scene(0, (2, 2, 198, 98))) is None
+
+
+def test_boxes_of_one_class_that_are_near_become_one():
+    boxes = predicted(("a", [0, 0, 10, 10], 0.9), ("a", [12, 0, 20, 8], 0.7), ("b", [12, 0, 20, 8], 0.6))
+    boxes = replace(boxes, width=100, height=50)
+    assert [box[2:6] for box in joined_boxes(boxes, 0.01, 0.0).boxes] == [
+        (0, 0, 10, 10),
+        (12, 0, 20, 8),
+        (12, 0, 20, 8),
+    ]
+    assert [box[2:6] for box in joined_boxes(boxes, 0.02, 0.0).boxes] == [(0, 0, 20, 10), (12, 0, 20, 8)]
 
 
 def test_each_object_is_found_once_and_the_rest_is_invented():
