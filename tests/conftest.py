@@ -25,6 +25,26 @@ from fastwsol.network import preact_resnet
 from fastwsol.sources.synthetic import Synthetic
 from kernels import augment, boxes, components, overlaps, sweep
 
+LONGEST_FILES = (
+    *("faults/test_hostile_archives.py", "faults/test_rank_death.py", "test_train.py", "faults/test_exact_resume.py"),
+    *("test_store_batches.py", "faults/test_kill_proof.py", "faults/test_disk_full.py", "test_bad_inputs.py"),
+    *("test_sweep.py", "test_report.py", "test_kernels_sweep.py", "test_distributed.py", "test_accept_gpu.py"),
+    *("test_evaluate.py", "test_step.py", "test_square_store.py", "faults/test_golden_losses.py", "test_gpu_day.py"),
+    *("test_kernels_boxes.py", "test_decoded_store.py", "faults/test_soak.py", "test_photos.py", "test_mask_runs.py"),
+)
+"""Those that take longest, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the order within a file, and of the others, stays."""
+    place = {f"/tests/{name}": number for number, name in enumerate(LONGEST_FILES)}
+
+    def of_file(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        return next((number for end, number in place.items() if path.endswith(end)), len(place))
+
+    items.sort(key=of_file)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
