@@ -80,7 +80,8 @@ def main(arguments: Sequence[str]) -> int:
             table.add_row(title_of(name).replace("\n", " "), *cells(row))
         out.print(table)
     if a.rows.mask_ious is not None and b.rows.mask_ious is not None and a.masks_digest == b.masks_digest:
-        table = table_of("masks: B against A", ["A", "B", "B - A", "A alone\nbetter", "B alone\nbetter", "p"])
+        title = f"masks, A cut {a.mask_cut}, B cut {b.mask_cut}: B against A"
+        table = table_of(title, ["A", "B", "B - A", "A alone\nbetter", "B alone\nbetter", "p"])
         table.add_row("mean IoU", *cells(paired_ious(a.rows.mask_ious, b.rows.mask_ious)))
         out.print(table)
     elif a.rows.mask_ious is not None or b.rows.mask_ious is not None:
@@ -97,6 +98,8 @@ class ComparedReport:
     cam_class: CamClass
     truths_digest: str
     masks_digest: str | None
+    mask_cut: str
+    """Where the maps were cut that masks are compared with."""
     rows: ImageRows
     what: str
     """Which localizer, and where its maps were cut."""
@@ -111,6 +114,9 @@ def read_report(path: Path, localizer: str = "cam") -> ComparedReport:
         report = json.loads(file.read_bytes())
         cam_class, truths_digest = report["cam_class"], report["truths_digest"]
         masks_digest = report.get("pixels", {}).get("masks_digest")
+        of_masks = {each["name"]: each.get("pixels") for each in report.get("localizers", [])}
+        pixels = of_masks.get(localizer) or report.get("pixels")
+        mask_cut = "for each image" if pixels is None or (at := pixels["iou"]["threshold"]) is None else f"at {at:.2g}"
         cuts = {each["name"]: each["cut"]["value"] for each in report.get("localizers", [])}
         cuts["cam"] = report.get("cam_threshold", CAM_THRESHOLD)  # in its rows, whatever was asked beside
     except OSError as error:
@@ -126,7 +132,7 @@ def read_report(path: Path, localizer: str = "cam") -> ComparedReport:
         raise UserError(f"--localizers {localizer}: {file} has {', '.join(cuts)}; name one of them")
     what = f"{localizer} at {'a threshold for each image' if cuts[localizer] is None else f'{cuts[localizer]:.2g}'}"
     rows = file.with_suffix(".csv") if localizer == "cam" else file.with_name(f"{file.stem}-{localizer}.csv")
-    return ComparedReport(file, cam_class, truths_digest, masks_digest, ImageRows.read(rows), what)
+    return ComparedReport(file, cam_class, truths_digest, masks_digest, mask_cut, ImageRows.read(rows), what)
 
 
 def check_same_images(a: ComparedReport, b: ComparedReport) -> None:

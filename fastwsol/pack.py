@@ -60,7 +60,8 @@ class PackFlags:
     JSON"""
     masks: OptionalPath = None
     """for imagefolder: folder or zip of the images' masks, which lie there as the images do in the source, PNG of 8
-    bits grey: 0 background, 255 object, 128 left out. For wsoleval: of the files that localization.txt names"""
+    bits grey, of the upright image's pixels: 0 background, 255 object, 128 left out. For wsoleval: of the files that
+    localization.txt names"""
     val_fraction: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
     """for imagefolder without a val folder: the share of each class that becomes val (default 0.1)"""
     follow_links: bool = False

@@ -37,6 +37,7 @@ from fastwsol.network.backbone_weights import PRETRAINED
 from fastwsol.prediction import overlays
 from fastwsol.prediction.components import WhichBoxes
 from fastwsol.prediction.file_formats import About, Format, export, format_of
+from fastwsol.prediction.masks import save_mask
 from fastwsol.prediction.predictor import Prediction, Predictor, Request, Skipped
 from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images
 
@@ -65,7 +66,8 @@ class Flags:
     format: Literal["auto"] | Format = "auto"
     """the format, whatever the ending; label-studio: tasks with pre-annotations"""
     top: int = 1
-    """boxes of the so many likeliest classes"""
+    """boxes of the so many likeliest classes; with --boxes all of a mask each box has its own class, and this says how
+    many classes .jsonl lists"""
     of_class: Annotated[str | None, tyro.conf.arg(name="class", metavar="NAME")] = None
     """boxes of this class alone, named as the data set names it or as people do"""
     boxes: WhichBoxes = "largest"
@@ -83,6 +85,9 @@ class Flags:
     """in folders, also take images behind links that lead out of them"""
     overlays: OptionalPath = None
     """new folder for pictures: each image with its map and boxes"""
+    masks: OptionalPath = None
+    """new folder for masks: a PNG an image, NAME.png, 255 where its boxes' map is kept in them and 0 elsewhere, as
+    pack --masks takes them"""
     image_prefix: str = "/data/local-files/?d="
     """for label-studio: what to put before an image's name to make it an address that Label Studio can open"""
     device: str = "auto"
@@ -125,9 +130,10 @@ def main(arguments: Sequence[str]) -> int:
 
     with contextlib.ExitStack() as unfinished:
         pictures = None if flags.overlays is None else unfinished.enter_context(folder_when_whole(flags.overlays))
+        masks = None if flags.masks is None else unfinished.enter_context(folder_when_whole(flags.masks))
 
         def write(file: BinaryIO) -> None:
-            export(file, form, watched(predictor, listing, request, counts, pictures), about)
+            export(file, form, watched(predictor, listing, request, counts, pictures, masks), about)
 
         write_durably(flags.out, write)
     tell(flags, listing, counts, time.perf_counter() - start)
@@ -146,9 +152,9 @@ def checked_format(flags: Flags) -> Format:
 
 def check_places(flags: Flags) -> None:
     """Raise UserError where something lies already in the place of what is to be written, or no folder is there."""
-    places = {"--out": flags.out} | ({"--overlays": flags.overlays} if flags.overlays is not None else {})
-    for name, place in places.items():
-        require_new(name, place)
+    for name, place in {"--out": flags.out, "--overlays": flags.overlays, "--masks": flags.masks}.items():
+        if place is not None:
+            require_new(name, place)
     if not flags.images and flags.backbone is None:
         raise UserError("no images; name files, folders or zips behind the run")
     if flags.backbone is None and (flags.image_size is not None or flags.weights != PRETRAINED):
@@ -172,10 +178,15 @@ def predictor_of(flags: Flags) -> Predictor:
 
 
 def watched(
-    predictor: Predictor, listing: ImageListing, request: Request, counts: Counts, pictures: Path | None
+    predictor: Predictor,
+    listing: ImageListing,
+    request: Request,
+    counts: Counts,
+    pictures: Path | None,
+    masks: Path | None,
 ) -> Iterator[Prediction | Skipped]:
-    """Pass the predictions on. On the way they are counted, progress is shown, overlays are drawn, and skipped images
-    are reported.
+    """Pass the predictions on. On the way they are counted, progress is shown, overlays are drawn, masks are written,
+    and skipped images are reported.
     """
 
     def line(images: int, rate: float, left: float) -> str:
@@ -193,6 +204,8 @@ def watched(
             counts.without_box += not each.boxes
             if pictures is not None:
                 draw(paths[number - 1], each, listing.images[number - 1])
+            if masks is not None:
+                save_mask(masks, each)
         ticker.update(number)
         yield each
     ticker.close()
@@ -219,6 +232,8 @@ def tell(flags: Flags, listing: ImageListing, counts: Counts, seconds: float) ->
         print(note)
     if flags.overlays is not None:
         print(f"pictures in {flags.overlays}")
+    if flags.masks is not None:
+        print(f"masks of {counts.predicted:,} images in {flags.masks}")
 
 
 if __name__ == "__main__":

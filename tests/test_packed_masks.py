@@ -14,14 +14,17 @@ from conftest import noise_jpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastwsol import compare, evaluate, pack, report, train
+from fastwsol import compare, evaluate, pack, predict, report, train
+from fastwsol.config import Config
 from fastwsol.dataset.first_classes import with_first_classes
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation.fixed_masks import best_shape, fixed_masks, region_of
 from fastwsol.evaluation.masks import PIXEL_SIDE, SplitMasks
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.experiments.tables import SettingRuns, pixel_rows
 from fastwsol.host.command_line import run_command
-from fastwsol.sources.mask_images import at_side, encode_mask, mask_paths, read_mask
+from fastwsol.sources.mask_folder import BenchmarkMasks, Regions
+from fastwsol.sources.mask_images import at_side, encode_mask, mask_paths, read_mask, read_region
 
 CLASSES = ("bird", "cat", "dog")
 WIDTH, HEIGHT = 48, 40
@@ -324,7 +327,17 @@ def test_a_run_is_measured_by_pixels_and_its_exported_maps_measure_alike(
         assert of_maps["masks_digest"] == written["pixels"]["masks_digest"]
         capsys.readouterr()
     assert run_command(compare.main, [str(root / "run"), str(root / "run"), "--localizers", "cam", "mask"]) == 0
-    assert "masks: B against A" in capsys.readouterr().out
+    cut = of_localizers["mask"]["iou"]["threshold"]
+    assert f"masks, A cut at 0.2, B cut at {cut:.2g}: B against A" in " ".join(capsys.readouterr().out.split())
+    to_files = [str(root / "run"), str(photos / "val" / "cat"), "--out", str(root / "boxes.json"), "--boxes", "all"]
+    assert run_command(predict.main, [*to_files, "--masks", str(root / "found")]) == 0
+    assert "masks of 2 images in" in capsys.readouterr().out
+    written_masks = sorted((root / "found").rglob("*.png"))
+    assert [path.name for path in written_masks] == ["0.png.png", "1.png.png"]
+    assert all(read_mask(path.read_bytes(), (WIDTH, HEIGHT)).shape == (HEIGHT, WIDTH) for path in written_masks)
+    to_files[3] = str(root / "others.json")
+    assert run_command(predict.main, [*to_files, "--masks", str(root / "found")]) == 2
+    assert f"--masks {root / 'found'}: exists" in capsys.readouterr().err
     page = root / "page.html"
     assert run_command(report.main, [str(root / "run"), "--gallery", "0", "--out", str(page)]) == 0
     assert "pixels of masks, percent" in page.read_text()
@@ -346,3 +359,54 @@ def test_a_crop_is_not_measured_by_pixels_and_that_is_said(photos: Path, capsys:
 
 def test_a_mask_survives_its_encoding() -> None:
     np.testing.assert_array_equal(read_mask(encode_mask(mask_of()), (WIDTH, HEIGHT)), mask_of())
+
+
+def test_val_masks_without_an_object_cost_no_report(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = photos.parent
+    for path in (root / "masks" / "val").rglob("*.png"):
+        path.write_bytes(png(np.zeros((HEIGHT, WIDTH), np.uint8)))
+    assert packed(photos) == 0
+    flags = ["--stem", "C", "--batch-size", "4", "--epochs", "1", "--step", "eager", "--threads", "1", "--image-size"]
+    flags += ["32", "--localizer", "cam", "--shards", str(root / "shards"), "--run-dir", str(root / "run")]
+    assert run_command(train.main, flags) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "pixels are not measured: no mask has a pixel of an object (255)" in said
+    assert "pixels" not in json.loads((root / "run" / "report.json").read_bytes())
+
+
+def test_masks_among_the_classes_are_no_class(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.move(photos.parent / "masks" / "train", photos / "train" / "masks")
+    flags = ["--layout", "imagefolder", "--source", str(photos / "train"), "--masks", str(photos / "train" / "masks")]
+    assert run_command(pack.main, [*flags, "--out", str(photos.parent / "shards")]) == 2
+    assert "lies among the class folders, and 'masks' would be a class" in capsys.readouterr().err
+
+
+def test_a_setting_without_pixels_takes_no_table_from_the_others() -> None:
+    def report_with(pixels: bool) -> dict[str, Any]:
+        numbers = {"pxap": 50.0, "iou": {"mean": 40.0}}
+        of_all = {"pixels": numbers | {"baselines": [{"name": "whole image", "pxap": 30.0, "iou": 20.0}]}}
+        return {"localizers": [{"name": "cam", "pixels": numbers}]} | (of_all if pixels else {})
+
+    setting = Config().setting
+    settings = [
+        SettingRuns("cut off", setting, [report_with(False)]),
+        SettingRuns("whole", setting, [report_with(True)]),
+    ]
+    rows = [(row.name, row.cells) for row in pixel_rows(settings)]
+    expected = [("cut off", ("–", "–")), ("whole", ("50.00", "40.00")), ("whole image", ("30.00", "20.00"))]
+    assert rows == expected
+    assert pixel_rows(settings[:1]) == []
+
+
+def test_another_role_of_a_benchmarks_file_is_another_stamp(benchmark_set: Path) -> None:
+    names = ("a/one.png", "a/two.png")
+    as_objects, as_ignored = (
+        BenchmarkMasks(benchmark_set.parent / "masks", {"image": regions}).stamp("image")
+        for regions in (Regions(names, ()), Regions(names[:1], names[1:]))
+    )
+    assert as_objects != as_ignored
+
+
+def test_a_benchmarks_file_of_ones_marks_what_is_not_0() -> None:
+    ones = region((3, 4, 9, 9)) // 255
+    np.testing.assert_array_equal(read_region(png(ones)), ones == 1)

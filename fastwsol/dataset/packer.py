@@ -286,7 +286,7 @@ def _chunks(records: Iterator[Record | Fault]) -> Iterator[list[Record | Fault]]
     chunk_bytes = 0
     for record in records:
         chunk.append(record)
-        chunk_bytes += len(record.image) if isinstance(record, Record) else 0
+        chunk_bytes += len(record.image) + len(record.mask or b"") if isinstance(record, Record) else 0
         if len(chunk) == _CHUNK_RECORDS or chunk_bytes >= _CHUNK_BYTES:
             yield chunk
             chunk, chunk_bytes = [], 0
@@ -320,7 +320,8 @@ def _fault(record: Record, facts: ImageFacts | str) -> Fault | None:
         try:
             read_mask(record.mask, None if record.mask_is_of_own_size else (width, height))
         except BadFile as error:
-            return Fault(record.name, f"its mask {record.mask_name} {error}", MASK_REMEDY)
+            turned = " (it is packed turned, as its EXIF says)" if facts.how == TURNED else ""
+            return Fault(record.name, f"its mask {record.mask_name} {error}{turned}", MASK_REMEDY)
     return None
 
 

@@ -69,9 +69,16 @@ Place = tuple[float, float, float, float]
 """The edges x0, y0, x1, y1 that a shape reaches, as shares of the image."""
 
 
+_STARTS: tuple[Place, ...] = (
+    (0.15, 0.15, 0.85, 0.85),
+    *((0.0, 0.0, 1.0, 1.0), (0.35, 0.35, 0.65, 0.65)),
+    *((0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0)),
+)
+
+
 def best_shape(objects: NDArray[np.float32], known: NDArray[np.float32], shape: Shape) -> Place:
-    """The shape with the highest mean IoU, by climbing: edges are moved one at a time, in steps that are halved from an
-    eighth of the image to half a cell, while the mean rises.
+    """The shape with the highest mean IoU that climbing finds: from each of `_STARTS` edges are moved one at a time, in
+    steps that are halved from an eighth of the image to half a cell, while the mean rises.
 
     objects, known: the share of each cell that is the object's and that counts, [n, cells].
     """
@@ -82,16 +89,18 @@ def best_shape(objects: NDArray[np.float32], known: NDArray[np.float32], shape: 
         both, kept = objects @ region, known @ region
         return float((both / (kept + of_objects - both).clip(1e-6)).mean())
 
-    place: Place = (0.15, 0.15, 0.85, 0.85)
-    best, step = mean_iou(place), 1 / 8
-    while step >= 1 / _GRID / 2:
-        moved = [_moved(place, k, way * step) for k in range(4) for way in (-1, 1)]
-        ious = [mean_iou(each) for each in moved]
-        if max(ious) > best:
-            best, place = max(ious), moved[int(np.argmax(ious))]
-        else:
-            step /= 2
-    return place
+    found = []
+    for place in _STARTS:
+        best, step = mean_iou(place), 1 / 8
+        while step >= 1 / _GRID / 2:
+            moved = [_moved(place, k, way * step) for k in range(4) for way in (-1, 1)]
+            ious = [mean_iou(each) for each in moved]
+            if max(ious) > best:
+                best, place = max(ious), moved[int(np.argmax(ious))]
+            else:
+                step /= 2
+        found.append((best, place))
+    return max(found)[1]
 
 
 def _moved(place: Place, k: int, by: float) -> Place:

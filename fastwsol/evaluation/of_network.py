@@ -41,6 +41,7 @@ from fastwsol.localizer.localizers import Localizer
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.cam import class_activation_maps
 from kernels.levels import threshold_of
+from kernels.pixels import OBJECT
 
 MOST_FOR_BOX_FREE = 256
 """Images of train that a threshold is found on without a box, about."""
@@ -103,7 +104,7 @@ def evaluate_model(
         seconds["localizers"] = time.perf_counter() - start
         about = _about(split, step, setup) | {"localizers": _as_rows(of_localizer, inside)}
         rows = {name: each.rows for name, each in of_localizer.items()} | {"cam": measurement.rows}
-        if split.has_mask.any() and fit == "stretch":
+        if (why := why_no_pixels(split, fit)) is None:
             start = time.perf_counter()
             pixels = _pixels(model.localizers, outputs, of_localizer, split, images, shards, square)
             seconds["pixels"] = time.perf_counter() - start
@@ -112,10 +113,22 @@ def evaluate_model(
             about["pixels"] = pixels.of_localizer["cam"].numbers | pixels.shared
             rows = {name: replace(each, mask_ious=pixels.of_localizer[name].ious) for name, each in rows.items()}
         elif split.has_mask.any():
-            print("The images have masks, but pixels are not measured: the run sees middle squares alone (--fit crop).")
+            about["no_pixels"] = why
         return Evaluation(measurement.report(about, seconds), rows, outputs)
 
     return world.lead_does(report)
+
+
+def why_no_pixels(split: Split, fit: Fit) -> str | None:
+    """Why maps are not measured against a split's masks, or None where they can be."""
+    if not split.has_mask.any():
+        return "no image has a mask"
+    if fit == "crop":
+        return "the run sees the middle square of each image alone (--fit crop)"
+    masks = SplitMasks(split)
+    if not any((masks.read(masks.rows[first : first + 1]) == OBJECT).any() for first in range(len(masks.rows))):
+        return "no mask has a pixel of an object (255)"
+    return None
 
 
 def _pixels(

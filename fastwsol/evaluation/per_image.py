@@ -4,7 +4,7 @@ Columns: name, label, predicted (up to five classes, `;` between them, empty whe
 class's name is written `\\;`, and a backslash `\\\\`), boxes (how many ground-truth boxes it has), and for each
 protocol the box in the original image's pixels and its IoU with the best ground-truth box by the protocol's rule (empty
 without one): strict_x0 ... strict_y1, strict_iou, ... Where there are ground-truth masks, mask_iou comes last, empty
-without one.
+without one: of what is kept at the threshold that `pixels` of the localizer says in the report.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from fastwsol.evaluation.table_cells import percent_text, rate_cell, share_text,
 
 def print_pixels(report: dict[str, Any], out: Console, row_name: str, whole: bool = False) -> None:
     """Print what maps are worth pixel by pixel, where there are masks. whole: also by size and class."""
+    if why := report.get("no_pixels"):
+        out.print(f"The images have masks, but pixels are not measured: {why}.")
     pixels = report.get("pixels")
     if pixels is None:
         return

@@ -86,7 +86,9 @@ class _Counter:
         objects, rest = levels["min-max"]
         of_objects = objects.sum(1, dtype=np.int64)
         if not of_objects.any():
-            raise UserError("no mask has a pixel of an object (255), so nothing can be measured; check their values")
+            raise UserError(
+                "--masks: no mask has a pixel of an object (255), so nothing can be measured; check their values"
+            )
         shown, has_object = of_objects + rest.sum(1, dtype=np.int64), of_objects > 0
         ious = counts[has_object, 0] / counts[has_object].sum(1)
         of_images = np.full(self._count, np.nan)

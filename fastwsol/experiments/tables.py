@@ -122,19 +122,22 @@ def rows_over_seeds(settings: Sequence[SettingRuns], protocol: str) -> list[Seed
 
 
 def pixel_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
-    """A row for each setting's localizers, of their maps against masks; then the fixed masks'. None without masks. The
-    cells are in the order of `PIXEL_COLUMNS`.
+    """A row for each setting's localizers, of their maps against masks, a dash where a run of it was not measured so;
+    then the fixed masks'. None where no run was. The cells are in the order of `PIXEL_COLUMNS`.
     """
-    report = any_report(settings)
-    if report is None or any("pixels" not in each for runs in settings for each in runs.reports):
+    measured = [each for runs in settings for each in runs.reports if "pixels" in each]
+    if not measured:
         return []
     rows = []
     for runs in settings:
+        if not all("pixels" in each for each in runs.reports):
+            rows.append(SeedRow("setting", runs.name, len(runs.reports), ("–",) * len(PIXEL_COLUMNS)))
+            continue
         for name in ["cam", *runs.other_localizers()] if runs.reports else []:
             own = [mean_and_spread(runs.values_of_pixels(name, measure)) for measure in PIXEL_COLUMNS]
             title = runs.name if name == "cam" else f"{runs.name}, {name}"
             rows.append(SeedRow("setting" if name == "cam" else "localizer", title, len(runs.reports), tuple(own)))
-    for fixed in report["pixels"]["baselines"]:
+    for fixed in measured[0]["pixels"]["baselines"]:
         cells = (percent_text(fixed["pxap"]), percent_text(fixed["iou"]))
         rows.append(SeedRow("baseline", fixed["name"], None, cells))
     return rows

@@ -54,7 +54,7 @@ SPECK = 0.2
 
 def least_score_of_objects(classes: int) -> float:
     """The score below which a component is no object, where nothing else is asked for: twice what chance gives a class
-    of so many, and half at most.
+    of so many, and half at most. It is the score that counts, so that a faint mask of a sure class goes too.
     """
     return min(0.5, 2 / classes)
 

@@ -1,8 +1,8 @@
 """Predictions as files that other tools read. Each writer takes them one at a time and holds none.
 
 - coco: COCO's JSON with images, categories and, as annotations, the boxes with their scores (`bbox` x, y, width, height
-  in pixels; `segmentation` is the box's outline). pycocotools loads it; its `annotations` alone are a COCO results
-  list.
+  in pixels; `segmentation` is what a mask keeps in the box, as run lengths, `area` its pixels; of other maps it is the
+  box's outline). pycocotools loads it; its `annotations` alone are a COCO results list.
 - csv: a line a box, `name,width,height,x0,y0,x1,y1,label,score,probability`, in pixels, x1 and y1 exclusive; one line
   without a box for an image without any. `scripts/pack.py --boxes` takes it.
 - jsonl: a JSON object a line and image, with classes and boxes, and the images that were skipped with the reason.
@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Literal
 from urllib.parse import quote
 
 from fastwsol.host.files import csv_text, naming
+from fastwsol.prediction.masks import mask_of, run_lengths
 from fastwsol.prediction.predictor import Prediction, ScoredBox, Skipped
 
 Format = Literal["coco", "csv", "jsonl", "label-studio"]
@@ -71,13 +72,18 @@ def _write_coco(file: BinaryIO, predictions: Predictions, about: About) -> None:
             for box in each.boxes:
                 boxes += 1
                 x, y, width, height = _rounded(box.x0, box.y0, box.x1 - box.x0, box.y1 - box.y0)
+                outline: Any = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+                area = round(width * height, 4)
+                if each.scale == "own":
+                    mask = mask_of(each, box)
+                    outline, area = run_lengths(mask), int(mask.sum())
                 annotation = {
                     "id": boxes,
                     "image_id": images,
                     "category_id": numbers[box.wnid],
                     "bbox": [x, y, width, height],
-                    "segmentation": [[x, y, x + width, y, x + width, y + height, x, y + height]],
-                    "area": round(width * height, 4),
+                    "segmentation": outline,
+                    "area": area,
                     "iscrowd": 0,
                     "score": box.score,
                 }
@@ -116,7 +122,14 @@ def _write_json_lines(file: BinaryIO, predictions: Predictions, about: About) ->
                 "height": each.height,
                 "classes": [one._asdict() for one in each.classes],
                 "boxes": [
-                    {"wnid": box.wnid, "name": box.name, "box": _edges(box), "score": box.score} for box in each.boxes
+                    {
+                        "wnid": box.wnid,
+                        "name": box.name,
+                        "box": _edges(box),
+                        "score": box.score,
+                        "probability": box.probability,
+                    }
+                    for box in each.boxes
                 ],
             }
         file.write(_json(value).encode() + b"\n")

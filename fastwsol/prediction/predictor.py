@@ -97,13 +97,17 @@ class Prediction:
     classes: tuple[ClassScore, ...]
     """The likeliest classes, or the one that was asked for."""
     boxes: tuple[ScoredBox, ...]
-    """Of those classes, the highest score first. None for a class whose map says nothing."""
+    """Of those classes, the highest score first; all boxes of a mask may be of others. None for a class whose map says
+    nothing.
+    """
     cams: NDArray[np.float32]
     """The classes' maps as the localizer gives them: [len(classes), h, w]."""
     shown: tuple[int, int, int, int]
     """What the maps cover of the image: x, y, width, height in its pixels."""
     scale: kernels.Scale = "min-max"
     """What the maps' values mean."""
+    cuts: tuple[float, ...] = ()
+    """Where each class's map was cut, on its scale."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ class Request:
     """Which boxes."""
 
     top: int = 1
-    """Of the so many likeliest classes."""
+    """Of the so many likeliest classes; all boxes of a mask have classes of their own."""
     of_class: str | None = None
     """Of this class alone, by wnid or name."""
     boxes: WhichBoxes = "largest"
@@ -354,6 +358,7 @@ class Predictor:
                 x0, y0, x1, y1 = edges[k].tolist()
                 score, probability = float(scores[k]), float(found.probabilities[k])
                 boxes_of[owners[k]].append(ScoredBox(wnid, name, x0, y0, x1, y1, score, probability))
+        cuts = [np.broadcast_to(self._thresholds(cams[:, k], request), len(names)) for k in range(labels.shape[1])]
         return [
             Prediction(
                 name,
@@ -366,6 +371,7 @@ class Predictor:
                 cams[n],
                 tuple(shown[n].tolist()),
                 self.localizer.scale,
+                tuple(float(of_class[n]) for of_class in cuts),
             )
             for n, name in enumerate(names)
         ]
@@ -387,12 +393,15 @@ class Predictor:
 
     def _largest_or_all(self, maps: NDArray[np.float32], request: Request) -> MapBoxes:
         """`boxes_of_maps` at the threshold that is asked for, or at the run's own."""
-        scale = self.localizer.scale
+        return boxes_of_maps(maps, self._size, self._thresholds(maps, request), request.boxes, self.localizer.scale)
+
+    def _thresholds(self, maps: NDArray[np.float32], request: Request) -> float | NDArray[np.float64]:
+        """Where maps [B, h, w] are cut."""
         if request.threshold is None:
             cut = self.cut
         else:
             cut = Cut("asked", None if request.threshold == "otsu" else request.threshold, "")
-        return boxes_of_maps(maps, self._size, cut.thresholds(maps, self._size, scale), request.boxes, scale)
+        return cut.thresholds(maps, self._size, self.localizer.scale)
 
     def _class(self, label: int) -> tuple[str, str]:
         """Wnid and name."""

@@ -77,6 +77,10 @@ class ImageFolder(AnnotatedImages):
                 f"{path}: {_or_top(splits['train'])} has {len(names)} folders, and a class needs one each; give a "
                 f"folder with one for each class, two at least"
             )
+        if masks is not None and (inside := [n for n in names if _same(tree.where(_join(splits["train"], n)), masks)]):
+            raise UserError(
+                f"--masks {masks}: lies among the class folders, and {inside[0]!r} would be a class; move it elsewhere"
+            )
         _refuse_names_of_two_forms(tree, splits["train"], names)
         if len(splits) == 1:
             _refuse_splits_in_classes(tree, splits["train"], names)

@@ -106,7 +106,8 @@ class BenchmarkMasks:
     def stamp(self, name: str) -> str:
         """Another text when one of its files was changed."""
         of_image = self._regions[name]
-        return " ".join(self._stamps[file] for file in (*of_image.objects, *of_image.ignored))
+        stamps = [self._stamps[file] for file in (*of_image.objects, *of_image.ignored)]
+        return f"{of_image.objects} {of_image.ignored} {stamps}"
 
     def where(self, name: str) -> str:
         """The files of a mask."""

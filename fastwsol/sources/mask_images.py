@@ -38,10 +38,10 @@ def read_mask(content: bytes, size: tuple[int, int] | None = None) -> NDArray[np
 
 
 def read_region(content: bytes) -> NDArray[np.bool_]:
-    """The pixels [H, W] that a file of the WSOL benchmark marks: those above the middle of its range. Raises BadFile as
-    `read_mask` does.
+    """The pixels [H, W] that a file of the WSOL benchmark marks: those that are not 0, as its code has it. Raises
+    BadFile as `read_mask` does.
     """
-    return _grey_pixels(content, None) > 127
+    return _grey_pixels(content, None) > 0
 
 
 def _grey_pixels(content: bytes, size: tuple[int, int] | None) -> NDArray[np.uint8]:
