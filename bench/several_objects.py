@@ -26,7 +26,8 @@ from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.prediction import components
-from fastwsol.prediction.predictor import Prediction, Predictor
+from fastwsol.prediction.predictions import Prediction
+from fastwsol.prediction.predictor import Predictor
 from fastwsol.sources.decode import decode
 
 HEIGHT = 256

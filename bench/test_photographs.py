@@ -35,7 +35,8 @@ from fastwsol.host.device import pick_autocast
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.localizer.mask_head import build_mask_head
 from fastwsol.network.networks import build_network
-from fastwsol.prediction.predictor import Predictor, Request
+from fastwsol.prediction.predictions import Request
+from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import find_images
 from fastwsol.runs.folder import RunInfo
 from fastwsol.training.step import make_loss, new_state, train_step

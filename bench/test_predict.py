@@ -17,7 +17,8 @@ from fastwsol.config import Config
 from fastwsol.host.device import pick_autocast
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.preact_resnet import build_preact_resnet
-from fastwsol.prediction.predictor import Predictor, Request
+from fastwsol.prediction.predictions import Request
+from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import find_images
 from fastwsol.runs.folder import RunInfo
 

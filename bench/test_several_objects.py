@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from several_objects import HEIGHT, Scene, counted, iou, joined_boxes, side_by_side, without_object
 
-from fastwsol.prediction.predictor import Prediction, ScoredBox
+from fastwsol.prediction.predictions import Prediction, ScoredBox
 
 
 def scene(label, box=(10, 20, 60, 90)):

@@ -38,7 +38,8 @@ from fastwsol.prediction import overlays
 from fastwsol.prediction.components import WhichBoxes
 from fastwsol.prediction.file_formats import About, Format, export, format_of
 from fastwsol.prediction.masks import save_mask
-from fastwsol.prediction.predictor import Prediction, Predictor, Request, Skipped
+from fastwsol.prediction.predictions import Prediction, Request, Skipped
+from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images
 
 PROG = "python -m fastwsol.predict"

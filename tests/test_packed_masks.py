@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from conftest import noise_jpeg
@@ -165,6 +166,13 @@ def test_what_does_not_fit_together_is_refused(photos: Path, capsys: pytest.Capt
     flags = ["--synthetic", "--masks", str(photos.parent / "masks"), "--out", str(photos.parent / "shards")]
     assert run_command(pack.main, flags) == 2
     assert "--masks: goes with --layout imagefolder or wsoleval" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shape", [(40, 48), (375, 500), (224, 224), (1000, 301), (1, 7)])
+def test_masks_are_brought_to_the_square_as_opencvs_nearest_neighbour_does(shape: tuple[int, int]) -> None:
+    mask = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    theirs = cv2.resize(mask, (PIXEL_SIDE, PIXEL_SIDE), interpolation=cv2.INTER_NEAREST)
+    np.testing.assert_array_equal(at_side(mask), theirs)
 
 
 def test_names_of_masks() -> None:

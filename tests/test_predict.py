@@ -33,7 +33,8 @@ from fastwsol.host.files import sole_worker
 from fastwsol.prediction import overlays
 from fastwsol.prediction.components import boxes_of_maps
 from fastwsol.prediction.overlays import overlay_path, overlay_paths
-from fastwsol.prediction.predictor import Predictor, Request, Skipped, label_of
+from fastwsol.prediction.predictions import Request, Skipped
+from fastwsol.prediction.predictor import Predictor, label_of
 from fastwsol.prediction.user_images import NamedImage
 
 ON_CPU = ["--device", "cpu", "--threads", "1"]

@@ -12,7 +12,7 @@ from test_two_objects import picture
 from test_two_objects import predictor as predictor  # a fixture
 
 from fastwsol.prediction.file_formats import About, export
-from fastwsol.prediction.masks import mask_of, mask_of_all, run_lengths, save_mask
+from fastwsol.prediction.masks import run_lengths, save_mask
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.sources.mask_images import read_mask
 
@@ -36,15 +36,15 @@ def test_a_mask_lies_in_its_box_and_fills_it(predictor: Predictor) -> None:
     (prediction,) = predictor.predict([wide_picture()], boxes="all")
     assert (prediction.width, prediction.height) == (256, 128)
     for box in prediction.boxes:
-        mask = mask_of(prediction, box)
+        mask = prediction.mask(box)
         assert mask.shape == (128, 256)
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
         assert np.abs(found - np.array([box.x0, box.y0, box.x1, box.y1])).max() <= 4, "a pixel of the square or less"
         inside = wide_picture()[mask]
         assert (np.ptp(inside.astype(int), axis=1) > 100).mean() > 0.6, "most of it is coloured"
-    both = mask_of_all(prediction)
-    assert both.sum() == sum(mask_of(prediction, box).sum() for box in prediction.boxes)
+    both = prediction.mask_of_all()
+    assert both.sum() == sum(prediction.mask(box).sum() for box in prediction.boxes)
 
 
 @pytest.mark.parametrize("localizer", ["cam", "mask"])
@@ -53,7 +53,7 @@ def test_masks_are_cut_where_boxes_are(predictor: Predictor, localizer: str, thr
     own = Predictor(predictor.info, predictor._model, 0, predictor._autocast, 1, localizer)
     (prediction,) = own.predict([picture()], threshold=threshold, top=2)
     for box in prediction.boxes:
-        mask = mask_of(prediction, box)
+        mask = prediction.mask(box)
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
         assert np.abs(found - np.array([box.x0, box.y0, box.x1, box.y1])).max() <= 1
@@ -63,7 +63,7 @@ def test_mask_files_are_what_packing_reads(predictor: Predictor, tmp_path: Path)
     (prediction,) = predictor.predict([wide_picture()], boxes="all")
     save_mask(tmp_path, prediction)
     pixels = read_mask((tmp_path / f"{prediction.name}.png").read_bytes(), (256, 128))
-    np.testing.assert_array_equal(pixels == 255, mask_of_all(prediction))
+    np.testing.assert_array_equal(pixels == 255, prediction.mask_of_all())
     assert (tmp_path / f"{prediction.name}.png").stat().st_size < 1024
 
 
@@ -74,5 +74,5 @@ def test_coco_holds_the_pixels_of_each_box(predictor: Predictor, tmp_path: Path)
     (tmp_path / "boxes.json").write_bytes(file.getvalue())
     coco = COCO(tmp_path / "boxes.json")
     for annotation, box in zip(json.loads(file.getvalue())["annotations"], predictions[0].boxes, strict=True):
-        np.testing.assert_array_equal(coco.annToMask(annotation).astype(bool), mask_of(predictions[0], box))
-        assert annotation["area"] == mask_of(predictions[0], box).sum()
+        np.testing.assert_array_equal(coco.annToMask(annotation).astype(bool), predictions[0].mask(box))
+        assert annotation["area"] == predictions[0].mask(box).sum()

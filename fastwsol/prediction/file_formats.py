@@ -21,8 +21,8 @@ from typing import Any, BinaryIO, Literal
 from urllib.parse import quote
 
 from fastwsol.host.files import csv_text, naming
-from fastwsol.prediction.masks import mask_of, run_lengths
-from fastwsol.prediction.predictor import Prediction, ScoredBox, Skipped
+from fastwsol.prediction.masks import run_lengths
+from fastwsol.prediction.predictions import Prediction, ScoredBox, Skipped
 
 Format = Literal["coco", "csv", "jsonl", "label-studio"]
 
@@ -75,7 +75,7 @@ def _write_coco(file: BinaryIO, predictions: Predictions, about: About) -> None:
                 outline: Any = [[x, y, x + width, y, x + width, y + height, x, y + height]]
                 area = round(width * height, 4)
                 if each.scale == "own":
-                    mask = mask_of(each, box)
+                    mask = each.mask(box)
                     outline, area = run_lengths(mask), int(mask.sum())
                 annotation = {
                     "id": boxes,

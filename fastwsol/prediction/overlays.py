@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from fastwsol.host.files import naming
-from fastwsol.prediction.predictor import Prediction
+from fastwsol.prediction.predictions import Prediction
 from kernels import Scale
 
 LONGEST_SIDE = 1024

@@ -19,7 +19,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -42,6 +42,7 @@ from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weig
 from fastwsol.network.networks import build_network
 from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, statistics_of_timm
 from fastwsol.prediction.components import Components, MapBoxes, WhichBoxes, boxes_of_maps, least_score_of_objects
+from fastwsol.prediction.predictions import ClassScore, Prediction, Request, ScoredBox, Skipped
 from fastwsol.prediction.user_images import NamedImage, as_pixels, decode_upright, image_file, in_chunks, upright_rgb
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
@@ -57,86 +58,6 @@ _MOST_PIXELS = {"cpu": 2**18, "cuda": 2**22}
 """Pixels of a batch, which bound the memory of the network's first maps: at stem A in float32 some 200 MiB a thread on
 a CPU.
 """
-
-
-class ClassScore(NamedTuple):
-    """A class and its softmax probability. `wnid`: the class as the data set names it; `name`: as a person does."""
-
-    wnid: str
-    name: str
-    probability: float
-
-
-class ScoredBox(NamedTuple):
-    """A box of a class: half-open edges in the pixels of the upright original image.
-
-    score: the class's probability times the highest value that its map, on its scale, has in the box. So boxes of a
-    class are in the order of their peaks, and the one that holds a min-max scaled map's maximum has the class's
-    probability. The probability is the image's; of all boxes of a mask it is the component's own, of the features under
-    the mask in its box.
-    """
-
-    wnid: str
-    name: str
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-    score: float
-    probability: float
-    """The class's, which the score is made of."""
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What the network says of one image. `width`, `height`: of the upright image."""
-
-    name: str
-    width: int
-    height: int
-    classes: tuple[ClassScore, ...]
-    """The likeliest classes, or the one that was asked for."""
-    boxes: tuple[ScoredBox, ...]
-    """Of those classes, the highest score first; all boxes of a mask may be of others. None for a class whose map says
-    nothing.
-    """
-    cams: NDArray[np.float32]
-    """The classes' maps as the localizer gives them: [len(classes), h, w]."""
-    shown: tuple[int, int, int, int]
-    """What the maps cover of the image: x, y, width, height in its pixels."""
-    scale: kernels.Scale = "min-max"
-    """What the maps' values mean."""
-    cuts: tuple[float, ...] = ()
-    """Where each class's map was cut, on its scale."""
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An image that could not be read, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Request:
-    """Which boxes."""
-
-    top: int = 1
-    """Of the so many likeliest classes; all boxes of a mask have classes of their own."""
-    of_class: str | None = None
-    """Of this class alone, by wnid or name."""
-    boxes: WhichBoxes = "largest"
-    """The largest component's of each class, or every component's; of a mask each component's with its own class, but
-    for specks (`components.SPECK`).
-    """
-    threshold: float | Literal["otsu"] | None = None
-    """Where the map is cut on its scale: what is at or above it is kept. otsu: at Otsu's threshold of each map; None:
-    where the run cuts it itself."""
-    least_score: float | None = None
-    """Boxes of a lower score are left out. None: of all boxes of a mask those below
-    `components.least_score_of_objects`, else none.
-    """
 
 
 PLAIN_REQUEST = Request()

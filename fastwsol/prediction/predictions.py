@@ -1,0 +1,118 @@
+"""What is asked of a network about images, and what it answers: classes, boxes, masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import kernels
+from fastwsol.localizer.localizing import min_max, upsampled
+from fastwsol.prediction.components import WhichBoxes
+
+
+class ClassScore(NamedTuple):
+    """A class and its softmax probability. `wnid`: the class as the data set names it; `name`: as a person does."""
+
+    wnid: str
+    name: str
+    probability: float
+
+
+class ScoredBox(NamedTuple):
+    """A box of a class: half-open edges in the pixels of the upright original image.
+
+    score: the class's probability times the highest value that its map, on its scale, has in the box. So boxes of a
+    class are in the order of their peaks, and the one that holds a min-max scaled map's maximum has the class's
+    probability. The probability is the image's; of all boxes of a mask it is the component's own, of the features under
+    the mask in its box.
+    """
+
+    wnid: str
+    name: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    score: float
+    probability: float
+    """The class's, which the score is made of."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the network says of one image. `width`, `height`: of the upright image."""
+
+    name: str
+    width: int
+    height: int
+    classes: tuple[ClassScore, ...]
+    """The likeliest classes, or the one that was asked for."""
+    boxes: tuple[ScoredBox, ...]
+    """Of those classes, the highest score first; all boxes of a mask may be of others. None for a class whose map says
+    nothing.
+    """
+    cams: NDArray[np.float32]
+    """The classes' maps as the localizer gives them: [len(classes), h, w]."""
+    shown: tuple[int, int, int, int]
+    """What the maps cover of the image: x, y, width, height in its pixels."""
+    scale: kernels.Scale = "min-max"
+    """What the maps' values mean."""
+    cuts: tuple[float, ...] = ()
+    """Where each class's map was cut, on its scale."""
+
+    def mask(self, box: ScoredBox) -> NDArray[np.bool_]:
+        """The pixels of the image, [height, width], that the map of a box's class keeps inside the box: the map,
+        upsampled bilinearly to what it covers of the image, reaches the cut that the box was found at.
+        """
+        labels = [each.wnid for each in self.classes]
+        number = labels.index(box.wnid) if box.wnid in labels else 0  # a mask is one for all classes
+        x, y, width, height = self.shown
+        maps = torch.from_numpy(self.cams[number])[None].float()
+        maps = maps if self.scale == "own" else min_max(maps)
+        kept = upsampled(maps, height, width)[0].numpy() >= self.cuts[number]
+        found = np.zeros((self.height, self.width), np.bool_)
+        found[y : y + height, x : x + width] = kept
+        x0, y0, x1, y1 = (max(0, round(edge)) for edge in (box.x0, box.y0, box.x1, box.y1))
+        inside = np.zeros_like(found)
+        inside[y0:y1, x0:x1] = found[y0:y1, x0:x1]
+        return inside
+
+    def mask_of_all(self) -> NDArray[np.bool_]:
+        """The pixels that any of the boxes keeps: [height, width]."""
+        found = np.zeros((self.height, self.width), np.bool_)
+        for box in self.boxes:
+            found |= self.mask(box)
+        return found
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that could not be read, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which boxes."""
+
+    top: int = 1
+    """Of the so many likeliest classes; all boxes of a mask have classes of their own."""
+    of_class: str | None = None
+    """Of this class alone, by wnid or name."""
+    boxes: WhichBoxes = "largest"
+    """The largest component's of each class, or every component's; of a mask each component's with its own class, but
+    for specks (`components.SPECK`).
+    """
+    threshold: float | Literal["otsu"] | None = None
+    """Where the map is cut on its scale: what is at or above it is kept. otsu: at Otsu's threshold of each map; None:
+    where the run cuts it itself."""
+    least_score: float | None = None
+    """Boxes of a lower score are left out. None: of all boxes of a mask those below
+    `components.least_score_of_objects`, else none.
+    """
