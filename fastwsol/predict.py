@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -37,6 +37,7 @@ from fastwsol.network.backbone_weights import PRETRAINED
 from fastwsol.prediction import overlays
 from fastwsol.prediction.components import WhichBoxes
 from fastwsol.prediction.file_formats import About, Format, export, format_of
+from fastwsol.prediction.folder_formats import FolderFormat, export_folder, refuse_shared_files
 from fastwsol.prediction.masks import save_mask
 from fastwsol.prediction.predictions import Prediction, Request, Skipped
 from fastwsol.prediction.predictor import Predictor
@@ -57,15 +58,16 @@ class Flags:
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """images, folders of images, zips"""
     out: Path
-    """file for the boxes; its ending says the format: .json COCO, .csv, .jsonl"""
+    """file for the boxes; its ending says the format: .json COCO, .csv, .jsonl; a new folder for yolo and voc"""
     backbone: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """in place of a run: a network of timm, with the classes of its published weights"""
     weights: str = PRETRAINED
     """of --backbone: pretrained, or a .safetensors or .pth file"""
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """of --backbone: side of its square input (default: that of its weights)"""
-    format: Literal["auto"] | Format = "auto"
-    """the format, whatever the ending; label-studio: tasks with pre-annotations"""
+    format: Literal["auto"] | Format | FolderFormat = "auto"
+    """the format, whatever the ending; label-studio: tasks with pre-annotations; yolo: images, labels and data.yaml, to
+    train on; voc: an XML file an image"""
     top: int = 1
     """boxes of the so many likeliest classes; with --boxes all of a mask each box has its own class, and this says how
     many classes .jsonl lists"""
@@ -115,6 +117,8 @@ def main(arguments: Sequence[str]) -> int:
     form = checked_format(flags)
     check_places(flags)
     listing = find_images(flags.images if flags.backbone is None else (flags.run, *flags.images), flags.follow_links)
+    if form == "yolo" or form == "voc":
+        refuse_shared_files(form, listing.images)
     predictor = predictor_of(flags)
     threshold = None if flags.threshold == "own" else flags.threshold
     request = Request(flags.top, flags.of_class, flags.boxes, threshold, flags.least_score)
@@ -133,17 +137,21 @@ def main(arguments: Sequence[str]) -> int:
         pictures = None if flags.overlays is None else unfinished.enter_context(folder_when_whole(flags.overlays))
         masks = None if flags.masks is None else unfinished.enter_context(folder_when_whole(flags.masks))
 
-        def write(file: BinaryIO) -> None:
-            export(file, form, watched(predictor, listing, request, counts, pictures, masks), about)
-
-        write_durably(flags.out, write)
+        answers = watched(predictor, listing, request, counts, pictures, masks)
+        if form == "yolo" or form == "voc":
+            folder = unfinished.enter_context(folder_when_whole(flags.out))
+            export_folder(folder, form, listing.images, answers, about.classes)
+        else:
+            write_durably(flags.out, lambda file: export(file, form, answers, about))
     tell(flags, listing, counts, time.perf_counter() - start)
     return DONE_WITH_SKIPS if counts.skipped else 0
 
 
-def checked_format(flags: Flags) -> Format:
+def checked_format(flags: Flags) -> Format | FolderFormat:
     """The format of the file. Raises UserError where its ending tells none."""
-    form = format_of(flags.out.suffix) if flags.format == "auto" else flags.format
+    if flags.format != "auto":
+        return flags.format
+    form = format_of(flags.out.suffix)
     if form is None:
         raise UserError(
             f"--out {flags.out}: its ending tells no format; end it in .json, .csv or .jsonl, or give --format"

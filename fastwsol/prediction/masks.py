@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.host.files import write_bytes
+from fastwsol.host.files import naming
 from fastwsol.prediction.predictions import Prediction
 from fastwsol.sources.mask_images import encode_mask
 from kernels.pixels import OBJECT
@@ -19,7 +19,8 @@ def save_mask(folder: Path, prediction: Prediction) -> None:
     parts = [part for part in PurePosixPath(prediction.name.replace(os.sep, "/")).parts if part not in ("/", "..", ".")]
     path = folder.joinpath(*parts[:-1], f"{parts[-1]}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, encode_mask(prediction.mask_of_all().astype(np.uint8) * OBJECT))
+    with naming(path):
+        path.write_bytes(encode_mask(prediction.mask_of_all().astype(np.uint8) * OBJECT))
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> dict[str, object]:

@@ -28,10 +28,13 @@ _FORMATS = ("PNG", "BMP", "WEBP", "GIF", "TIFF")
 
 @dataclass(frozen=True)
 class NamedImage:
-    """An image: what it is called, and how to get its pixels, uint8 [H, W, 3], upright (ValueError where it is bad)."""
+    """An image: what it is called, and how to get its pixels, uint8 [H, W, 3], upright (ValueError where it is bad);
+    and, of a file, its bytes.
+    """
 
     name: str
     pixels: Callable[[], NDArray[np.uint8]]
+    encoded: Callable[[], bytes] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,14 +96,13 @@ def _without_a_name(name: str) -> NamedImage:
 
 
 def _in_tree(name: str, tree: Tree, path: str) -> NamedImage:
-    def pixels() -> NDArray[np.uint8]:
+    def encoded() -> bytes:
         try:
-            image = tree.read(path, MAX_IMAGE_BYTES)
+            return tree.read(path, MAX_IMAGE_BYTES)
         except BadFile as error:
             raise ValueError(str(error)) from None
-        return decode_upright(image)
 
-    return NamedImage(name, pixels)
+    return NamedImage(name, lambda: decode_upright(encoded()), encoded)
 
 
 def decode_upright(image: bytes) -> NDArray[np.uint8]:
