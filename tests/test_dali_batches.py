@@ -135,7 +135,7 @@ class OtherSizes:
     """A source of one class of images that are neither 64 pixels nor square, with sides that 16 cells do not divide."""
 
     identity, classes, splits = "other sizes", (Class("n01", "one"),), ("train", "val")
-    upright = False
+    upright = beyond_boxes = False
 
     def __init__(self, sizes):
         self.sizes = sizes
