@@ -66,8 +66,8 @@ class Flags:
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """of --backbone: side of its square input (default: that of its weights)"""
     format: Literal["auto"] | Format | FolderFormat = "auto"
-    """the format, whatever the ending; label-studio: tasks with pre-annotations; yolo: images, labels and data.yaml, to
-    train on; voc: an XML file an image"""
+    """the format, whatever the ending; label-studio: tasks with pre-annotations; yolo: images, labels and data.yaml;
+    voc: an XML file an image"""
     top: int = 1
     """boxes of the so many likeliest classes; with --boxes all of a mask each box has its own class, and this says how
     many classes .jsonl lists"""
@@ -81,7 +81,7 @@ class Flags:
     for each image. Where there are boxes, python -m fastwsol.evaluate RUN --threshold auto finds a good one"""
     localizer: LocalizerName | None = None
     """what makes the maps; default: the mask where one was trained, else cam"""
-    least_score: float | None = None
+    least_score: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
     """leave out boxes of a lower score: the class's probability (with --boxes all of a mask: that of the box alone)
     times the map's peak in the box. Default: with --boxes all of a mask twice chance, at most 0.5; else 0"""
     follow_links: bool = False

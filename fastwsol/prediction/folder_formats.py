@@ -2,7 +2,7 @@
 
 - yolo: `images/NAME`, a copy of each image; `labels/NAME.txt`, a line a box, `class x y width height`, the middle and
   the sides as shares of the image, empty for an image without a box; and `data.yaml`, which names the classes, and all
-  images as train and val. Ultralytics' tools train on it. It holds no score and no mask.
+  images as train and val, as Ultralytics' tools take it. It holds no score and no mask.
 - voc: `Annotations/NAME.xml`, Pascal VOC's, an `object` a box. VOC counts pixels from 1 and its ends are the last
   pixels, so edges are rounded outwards to whole ones. It holds no score and no mask.
 
