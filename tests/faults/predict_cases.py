@@ -120,7 +120,7 @@ CASES = [
     asked("a threshold in percent", ["--threshold", "20"], "--threshold: 20 is neither own, otsu nor a number"),
     asked("a threshold of nothing", ["--threshold", "nan"], "--threshold: nan is neither own"),
     asked("a flag misspelt", ["--overlay", "x"], "perhaps you meant --overlays"),
-    asked("an unknown format", ["--format", "yolo"], "--format", "coco", "label-studio"),
+    asked("an unknown format", ["--format", "tfrecord"], "--format", "coco", "label-studio"),
     asked("half precision on a CPU", ["--precision", "fp16"], "--precision fp16: needs a CUDA device"),
     given("nothing there", lambda place: place.root / "nowhere", "nowhere: no such file or folder"),
     given("an empty folder", empty_folder, "empty: holds no image"),
