@@ -37,11 +37,11 @@ from fastwsol.network.backbone_weights import PRETRAINED
 from fastwsol.prediction import overlays
 from fastwsol.prediction.components import WhichBoxes
 from fastwsol.prediction.file_formats import About, Format, export, format_of
-from fastwsol.prediction.folder_formats import FolderFormat, export_folder, refuse_shared_files
-from fastwsol.prediction.masks import save_mask
+from fastwsol.prediction.folder_formats import FolderFormat, export_folder, refuse_shared_labels
+from fastwsol.prediction.masks import mask_file, save_mask
 from fastwsol.prediction.predictions import Prediction, Request, Skipped
 from fastwsol.prediction.predictor import Predictor
-from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images
+from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images, refuse_shared_files
 
 PROG = "python -m fastwsol.predict"
 DESCRIPTION = (
@@ -118,7 +118,9 @@ def main(arguments: Sequence[str]) -> int:
     check_places(flags)
     listing = find_images(flags.images if flags.backbone is None else (flags.run, *flags.images), flags.follow_links)
     if form == "yolo" or form == "voc":
-        refuse_shared_files(form, listing.images)
+        refuse_shared_labels(form, listing.images)
+    if flags.masks is not None:
+        refuse_shared_files(f"--masks {flags.masks}", listing.images, mask_file)
     predictor = predictor_of(flags)
     threshold = None if flags.threshold == "own" else flags.threshold
     request = Request(flags.top, flags.of_class, flags.boxes, threshold, flags.least_score)

@@ -11,9 +11,11 @@ from pycocotools.coco import COCO
 from test_two_objects import picture
 from test_two_objects import predictor as predictor  # a fixture
 
+from fastwsol.host.errors import UserError
 from fastwsol.prediction.file_formats import About, export
-from fastwsol.prediction.masks import run_lengths, save_mask
+from fastwsol.prediction.masks import mask_file, run_lengths, save_mask
 from fastwsol.prediction.predictor import Predictor
+from fastwsol.prediction.user_images import NamedImage, refuse_shared_files
 from fastwsol.sources.mask_images import read_mask
 
 
@@ -65,6 +67,12 @@ def test_mask_files_are_what_packing_reads(predictor: Predictor, tmp_path: Path)
     pixels = read_mask((tmp_path / f"{prediction.name}.png").read_bytes(), (256, 128))
     np.testing.assert_array_equal(pixels == 255, prediction.mask_of_all())
     assert (tmp_path / f"{prediction.name}.png").stat().st_size < 1024
+
+
+def test_two_images_whose_masks_would_share_a_file_are_refused() -> None:
+    images = [NamedImage(name, lambda: picture()) for name in ("../a.jpg", "b.jpg", "A.jpg")]
+    with pytest.raises(UserError, match=r"--masks found: '../a.jpg' and 'A.jpg' would share A.jpg.png; rename one"):
+        refuse_shared_files("--masks found", images, mask_file)
 
 
 def test_coco_holds_the_pixels_of_each_box(predictor: Predictor, tmp_path: Path) -> None:

@@ -10,17 +10,15 @@ Images that could not be read are left out.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import ceil, floor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
-from fastwsol.host.errors import UserError
 from fastwsol.host.files import naming
 from fastwsol.prediction.predictions import Prediction, ScoredBox, Skipped
-from fastwsol.prediction.user_images import NamedImage
+from fastwsol.prediction.user_images import NamedImage, path_inside, refuse_shared_files
 
 FolderFormat = Literal["yolo", "voc"]
 
@@ -35,27 +33,14 @@ def export_folder(
     """Fill `folder` with the predictions of `images`, in their order. Raises UserError where two images would share a
     file.
     """
-    refuse_shared_files(form, images)
+    refuse_shared_labels(form, images)
     _WRITERS[form](folder, images, predictions, classes)
 
 
-def refuse_shared_files(form: FolderFormat, images: Sequence[NamedImage]) -> None:
+def refuse_shared_labels(form: FolderFormat, images: Sequence[NamedImage]) -> None:
     """Raise UserError where two images would share a file of annotations."""
     suffix = {"yolo": ".txt", "voc": ".xml"}[form]
-    owner: dict[str, str] = {}
-    for image in images:
-        path = str(_inside(image.name).with_suffix(suffix))
-        other = owner.setdefault(path.lower(), image.name)
-        if other != image.name:
-            raise UserError(
-                f"--format {form}: {other!r} and {image.name!r} would share {path}; rename one, or take --format coco"
-            )
-
-
-def _inside(name: str) -> PurePosixPath:
-    """The path of an image below a folder, from which nothing in it leads out."""
-    parts = [part for part in PurePosixPath(name.replace(os.sep, "/")).parts if part not in ("/", "..", ".")]
-    return PurePosixPath(*parts)
+    refuse_shared_files(f"--format {form}", images, lambda name: path_inside(name).with_suffix(suffix))
 
 
 def _read(images: Sequence[NamedImage], predictions: Answers) -> Iterator[tuple[NamedImage, Prediction]]:
@@ -68,7 +53,7 @@ def _read(images: Sequence[NamedImage], predictions: Answers) -> Iterator[tuple[
 def _write_yolo(folder: Path, images: Sequence[NamedImage], predictions: Answers, classes: Classes) -> None:
     numbers = {wnid: number for number, (wnid, _) in enumerate(classes)}
     for image, each in _read(images, predictions):
-        path = _inside(image.name)
+        path = path_inside(image.name)
         assert image.encoded is not None  # of a file
         _write(folder / "images" / path, image.encoded())
         lines = [_yolo_line(numbers[box.wnid], box, each) for box in each.boxes]
@@ -86,7 +71,7 @@ def _yolo_line(number: int, box: ScoredBox, image: Prediction) -> str:
 
 def _write_voc(folder: Path, images: Sequence[NamedImage], predictions: Answers, classes: Classes) -> None:
     for image, each in _read(images, predictions):
-        path = _inside(image.name)
+        path = path_inside(image.name)
         root = ElementTree.Element("annotation")
         _add(root, "folder", str(path.parent))
         _add(root, "filename", path.name)

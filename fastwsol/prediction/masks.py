@@ -1,6 +1,5 @@
 """Masks of predictions as files hold them: PNG, and COCO's run lengths."""
 
-import os
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -8,16 +7,22 @@ from numpy.typing import NDArray
 
 from fastwsol.host.files import naming
 from fastwsol.prediction.predictions import Prediction
+from fastwsol.prediction.user_images import path_inside
 from fastwsol.sources.mask_images import encode_mask
 from kernels.pixels import OBJECT
+
+
+def mask_file(name: str) -> PurePosixPath:
+    """Where the mask of an image of this name goes, below the folder of masks."""
+    path = path_inside(name)
+    return path.with_name(f"{path.name}.png")
 
 
 def save_mask(folder: Path, prediction: Prediction) -> None:
     """Write the mask of an image below `folder`, named like the image with `.png` behind, as `pack --masks` and
     `evaluate --masks` take it: 0 background, 255 object.
     """
-    parts = [part for part in PurePosixPath(prediction.name.replace(os.sep, "/")).parts if part not in ("/", "..", ".")]
-    path = folder.joinpath(*parts[:-1], f"{parts[-1]}.png")
+    path = folder / mask_file(prediction.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with naming(path):
         path.write_bytes(encode_mask(prediction.mask_of_all().astype(np.uint8) * OBJECT))

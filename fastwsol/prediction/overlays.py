@@ -1,8 +1,7 @@
 """Pictures of predictions: the image, the first class's map as heat over it, and the boxes with class and score."""
 
-import os
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from fastwsol.host.files import naming
 from fastwsol.prediction.predictions import Prediction
+from fastwsol.prediction.user_images import path_inside
 from kernels import Scale
 
 LONGEST_SIDE = 1024
@@ -55,8 +55,8 @@ def heat(cam: NDArray[np.float32], size: tuple[int, ...], scale: Scale = "min-ma
 
 def overlay_path(folder: Path, name: str) -> Path:
     """Where the overlay of image `name` goes: the same path below `folder`, from which nothing in it leads out."""
-    parts = [part for part in PurePosixPath(name.replace(os.sep, "/")).parts if part not in ("/", "..", ".")]
-    return folder.joinpath(*parts[:-1], parts[-1] + ".jpg")
+    path = path_inside(name)
+    return folder / path.with_name(f"{path.name}.jpg")
 
 
 def overlay_paths(folder: Path, names: Iterable[str]) -> list[Path]:
