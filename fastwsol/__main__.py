@@ -16,7 +16,8 @@ COMMANDS = {
         "python -m fastwsol.compare A B": "two networks on the same images: differences, intervals, sign test",
     },
     "from a network to boxes": {
-        "python -m fastwsol.predict RUN IMAGES --out FILE": "boxes for images that nobody has labelled",
+        "python -m fastwsol.predict RUN IMAGES --out FILE": "boxes and masks for images that nobody has labelled",
+        "python -m fastwsol.convert PREDICTIONS --out FILE": "predictions, or a packed set, in another tool's form",
     },
     "measurements of the software": {
         "python scripts/collect_results.py RUNS": "finished runs as one result file, with mean and spread over seeds",
@@ -61,6 +62,11 @@ def evaluate() -> None:
 def predict() -> None:
     """The script fastwsol-predict."""
     _run("predict")
+
+
+def convert() -> None:
+    """The script fastwsol-convert."""
+    _run("convert")
 
 
 def compare() -> None:

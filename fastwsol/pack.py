@@ -25,22 +25,24 @@ from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, open_shards
 from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, parse_flags, run_command
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.sources import Source
+from fastwsol.sources.coco import Coco
 from fastwsol.sources.cub import Cub
 from fastwsol.sources.download import TINY_IMAGENET, Download, fetch
 from fastwsol.sources.imagefolder import ImageFolder
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.sources.tiny_imagenet import TinyImageNet, find_layout
+from fastwsol.sources.voc import Voc
 from fastwsol.sources.wsol_metadata import WsolEval
 
 RAW = Path("data/raw")
 """Where a source is looked for, and downloaded to, when none is named."""
 
-Layout = Literal["tiny-imagenet", "imagefolder", "cub", "wsoleval"]
+Layout = Literal["tiny-imagenet", "imagefolder", "cub", "wsoleval", "coco", "voc"]
 
 _FLAGS_OF_LAYOUTS: dict[str, tuple[Layout, ...]] = {
-    "boxes": ("imagefolder",),
+    "boxes": ("imagefolder", "coco"),
     "masks": ("imagefolder", "wsoleval"),
-    "val_fraction": ("imagefolder",),
+    "val_fraction": ("imagefolder", "coco", "voc"),
     "metadata": ("wsoleval",),
 }
 
@@ -54,16 +56,18 @@ class PackFlags:
     download to there)"""
     layout: Layout = "tiny-imagenet"
     """how they lie there. imagefolder: a folder for each class; cub: CUB-200-2011 as distributed; wsoleval: the
-    metadata files of the WSOL evaluation benchmark"""
+    metadata files of the WSOL evaluation benchmark; coco and voc: detection sets, where an image is of the class whose
+    boxes cover the most of it"""
     boxes: OptionalPath = None
     """for imagefolder: the images' boxes, a CSV file name,x0,y0,x1,y1[,label][,difficult][,width,height] or COCO's
-    JSON"""
+    JSON; for coco: the set's annotations, where it has one file of them"""
     masks: OptionalPath = None
     """for imagefolder: folder or zip of the images' masks, which lie there as the images do in the source, PNG of 8
     bits grey, of the upright image's pixels: 0 background, 255 object, 128 left out. For wsoleval: of the files that
     localization.txt names"""
     val_fraction: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
-    """for imagefolder without a val folder: the share of each class that becomes val (default 0.1)"""
+    """for imagefolder, coco and voc without a val of their own: the share of each class that becomes val (default
+    0.1)"""
     follow_links: bool = False
     """also take what lies behind links that lead out of the source"""
     lossless: bool = False
@@ -95,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
         raise Interrupted(f"{flags.out}: not finished and not usable yet; the same command {behind}") from None
     _print_summary(manifest, flags.out, time.perf_counter() - start, continued)
     packed = _print_boxes(flags.out)
-    if isinstance(source, ImageFolder):
+    if isinstance(source, ImageFolder | Coco | Voc):
         for note in source.notes:
             print(note)
         if (used := source.boxes_used or 0) > packed:
@@ -137,6 +141,10 @@ def _open_source(flags: PackFlags, path: Path | None) -> Source:
                 return ImageFolder(path, flags.boxes, share, flags.classes, follow, flags.masks)
             case "cub":
                 return Cub(path, flags.classes, flags.follow_links)
+            case "coco":
+                return Coco(path, flags.boxes, flags.val_fraction, flags.classes, flags.follow_links)
+            case "voc":
+                return Voc(path, flags.val_fraction, flags.classes, flags.follow_links)
             case "wsoleval":
                 return WsolEval(path, flags.metadata, flags.classes, flags.follow_links, flags.masks)
             case "tiny-imagenet":

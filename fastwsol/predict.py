@@ -1,7 +1,10 @@
-"""python -m fastwsol.predict RUN IMAGES... --out boxes.json: classes and boxes for images that nobody has labelled.
+"""python -m fastwsol.predict RUN IMAGES... --out boxes.json: classes, boxes and masks for unlabelled images.
 
 IMAGES are files, folders (all images in them) and zips. Boxes are in the pixels of the image as a viewer shows it. A
 file that is no image is reported and skipped, and the exit status is then 3; the counts that are printed add up.
+
+Several processes or machines share a set by --part K/N, whose files `python -m fastwsol.convert` joins to the one that
+a single process would have written.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -12,13 +15,25 @@ if __name__ == "__main__":  # before the imports, which take seconds
 import contextlib
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from fastwsol.formats.labelled_images import About, Images, Skipped, counted
+from fastwsol.formats.png_masks import save_mask
+from fastwsol.formats.writing import (
+    AnyFormat,
+    format_of,
+    is_folder,
+    not_held,
+    refuse_shared,
+    write_in_file,
+    write_in_folder,
+)
 from fastwsol.host.command_line import (
     DONE_WITH_SKIPS,
     OptionalPath,
@@ -36,16 +51,15 @@ from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.network.backbone_weights import PRETRAINED
 from fastwsol.prediction import overlays
 from fastwsol.prediction.components import WhichBoxes
-from fastwsol.prediction.file_formats import About, Format, export, format_of
-from fastwsol.prediction.folder_formats import FolderFormat, export_folder, refuse_shared_labels
-from fastwsol.prediction.masks import mask_file, save_mask
-from fastwsol.prediction.predictions import Prediction, Request, Skipped
+from fastwsol.prediction.labelled import labelled, with_files
+from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import Predictor
-from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images, refuse_shared_files
+from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images
+from fastwsol.sources import Class
 
 PROG = "python -m fastwsol.predict"
 DESCRIPTION = (
-    "Classes and boxes for images, by a trained run's network: as COCO JSON, CSV, JSON lines or Label Studio's."
+    "Classes, boxes and masks for images, by a trained run's network, as COCO's, YOLO's, VOC's, Label Studio's files."
 )
 
 
@@ -58,16 +72,20 @@ class Flags:
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """images, folders of images, zips"""
     out: Path
-    """file for the boxes; its ending says the format: .json COCO, .csv, .jsonl; a new folder for yolo and voc"""
+    """file for the boxes; its ending says the format: .json COCO, .csv, .jsonl; a new folder for yolo, voc and masks"""
     backbone: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """in place of a run: a network of timm, with the classes of its published weights"""
     weights: str = PRETRAINED
     """of --backbone: pretrained, or a .safetensors or .pth file"""
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """of --backbone: side of its square input (default: that of its weights)"""
-    format: Literal["auto"] | Format | FolderFormat = "auto"
-    """the format, whatever the ending; label-studio: tasks with pre-annotations; yolo: images, labels and data.yaml;
-    voc: an XML file an image"""
+    format: Literal["auto"] | AnyFormat = "auto"
+    """the format, whatever the ending; coco has masks as run lengths, coco-polygons as polygons; label-studio: tasks
+    with pre-annotations; yolo, yolo-segments: images, labels and data.yaml; voc: an XML file an image; masks: PNG files
+    alone"""
+    part: Annotated[str | None, tyro.conf.arg(metavar="K/N")] = None
+    """of the images the K-th of N parts, to be shared by processes or machines; python -m fastwsol.convert joins their
+    COCO files"""
     top: int = 1
     """boxes of the so many likeliest classes; with --boxes all of a mask each box has its own class, and this says how
     many classes .jsonl lists"""
@@ -109,6 +127,8 @@ class Counts:
     boxes: int = 0
     without_box: int = 0
     skipped: int = 0
+    contents: Counter[str] = field(default_factory=Counter)
+    """What there was that not every format can hold."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -116,12 +136,16 @@ def main(arguments: Sequence[str]) -> int:
     flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
     form = checked_format(flags)
     check_places(flags)
+    part = checked_part(flags.part, form)
     listing = find_images(flags.images if flags.backbone is None else (flags.run, *flags.images), flags.follow_links)
-    if form == "yolo" or form == "voc":
-        refuse_shared_labels(form, listing.images)
+    names = [image.name for image in listing.images]
+    if is_folder(form):
+        refuse_shared(form, names, f"--format {form}")
     if flags.masks is not None:
-        refuse_shared_files(f"--masks {flags.masks}", listing.images, mask_file)
+        refuse_shared("masks", names, f"--masks {flags.masks}")
     predictor = predictor_of(flags)
+    if part is not None:
+        listing = part_of(listing, *part, predictor.batch_size)
     threshold = None if flags.threshold == "own" else flags.threshold
     request = Request(flags.top, flags.of_class, flags.boxes, threshold, flags.least_score)
     predictor.check(request)
@@ -130,8 +154,9 @@ def main(arguments: Sequence[str]) -> int:
         f"{flags.run.resolve().name}, step {predictor.step}, {predictor.localizer.name}"
         if flags.backbone is None
         else flags.backbone,
-        tuple(zip(info.classes, info.class_names, strict=True)),
+        tuple(map(Class, info.classes, info.class_names)),
         flags.image_prefix,
+        part,
     )
     counts, start = Counts(), time.perf_counter()
 
@@ -139,17 +164,20 @@ def main(arguments: Sequence[str]) -> int:
         pictures = None if flags.overlays is None else unfinished.enter_context(folder_when_whole(flags.overlays))
         masks = None if flags.masks is None else unfinished.enter_context(folder_when_whole(flags.masks))
 
-        answers = watched(predictor, listing, request, counts, pictures, masks)
-        if form == "yolo" or form == "voc":
+        answers = labelled(watched(predictor, listing, request, counts, pictures), info.classes)
+        images: Images = counted(answers, about, counts.contents)
+        if masks is not None:
+            images = with_masks(images, masks)
+        if is_folder(form):
             folder = unfinished.enter_context(folder_when_whole(flags.out))
-            export_folder(folder, form, listing.images, answers, about.classes)
+            write_in_folder(folder, form, {"": with_files(listing.images, images)}, about)
         else:
-            write_durably(flags.out, lambda file: export(file, form, answers, about))
-    tell(flags, listing, counts, time.perf_counter() - start)
+            write_durably(flags.out, lambda file: write_in_file(file, form, images, about))
+    tell(flags, form, listing, counts, time.perf_counter() - start)
     return DONE_WITH_SKIPS if counts.skipped else 0
 
 
-def checked_format(flags: Flags) -> Format | FolderFormat:
+def checked_format(flags: Flags) -> AnyFormat:
     """The format of the file. Raises UserError where its ending tells none."""
     if flags.format != "auto":
         return flags.format
@@ -159,6 +187,30 @@ def checked_format(flags: Flags) -> Format | FolderFormat:
             f"--out {flags.out}: its ending tells no format; end it in .json, .csv or .jsonl, or give --format"
         )
     return form
+
+
+def checked_part(text: str | None, form: AnyFormat) -> tuple[int, int] | None:
+    """K and N of `K/N`. Raises UserError where it is none, or the format's parts cannot be joined."""
+    if text is None:
+        return None
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UserError(f"--part {text}: must be K/N with K from 1 to N, as 3/8")
+    if form != "coco":
+        raise UserError(
+            f"--part {text}: goes with --format coco, not {form}; python -m fastwsol.convert joins the parts and "
+            f"writes any format"
+        )
+    return int(number), int(count)
+
+
+def part_of(listing: ImageListing, number: int, count: int, batch_size: int) -> ImageListing:
+    """The images of part `number` of `count`, from 1: whole batches in a row, so that each is put to the network beside
+    the same others as without parts.
+    """
+    batches = -(-len(listing.images) // batch_size)
+    first, last = (batch_size * (batches * k // count) for k in (number - 1, number))
+    return ImageListing(listing.images[first:last], listing.notes)
 
 
 def check_places(flags: Flags) -> None:
@@ -194,10 +246,9 @@ def watched(
     request: Request,
     counts: Counts,
     pictures: Path | None,
-    masks: Path | None,
 ) -> Iterator[Prediction | Skipped]:
-    """Pass the predictions on. On the way they are counted, progress is shown, overlays are drawn, masks are written,
-    and skipped images are reported.
+    """Pass the predictions on. On the way they are counted, progress is shown, overlays are drawn, and skipped images
+    are reported.
     """
 
     def line(images: int, rate: float, left: float) -> str:
@@ -215,11 +266,17 @@ def watched(
             counts.without_box += not each.boxes
             if pictures is not None:
                 draw(paths[number - 1], each, listing.images[number - 1])
-            if masks is not None:
-                save_mask(masks, each)
         ticker.update(number)
         yield each
     ticker.close()
+
+
+def with_masks(images: Images, folder: Path) -> Images:
+    """Pass images on, and write the mask of each."""
+    for image in images:
+        if not isinstance(image, Skipped):
+            save_mask(folder, image)
+        yield image
 
 
 def draw(path: Path, prediction: Prediction, image: NamedImage) -> None:
@@ -230,7 +287,7 @@ def draw(path: Path, prediction: Prediction, image: NamedImage) -> None:
         print(f"no picture of {image.name}: {error}", file=sys.stderr)
 
 
-def tell(flags: Flags, listing: ImageListing, counts: Counts, seconds: float) -> None:
+def tell(flags: Flags, form: AnyFormat, listing: ImageListing, counts: Counts, seconds: float) -> None:
     """Print what was done, in numbers that add up."""
     print(
         f"{flags.out}: {counts.boxes:,} boxes in {counts.predicted:,} images"
@@ -241,6 +298,8 @@ def tell(flags: Flags, listing: ImageListing, counts: Counts, seconds: float) ->
         print(f"{counts.predicted:,} predicted and {counts.skipped:,} skipped, {len(listing.images):,} in all")
     for note in listing.notes:
         print(note)
+    if lost := not_held(form, counts.contents):
+        print(lost)
     if flags.overlays is not None:
         print(f"pictures in {flags.overlays}")
     if flags.masks is not None:

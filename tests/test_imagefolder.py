@@ -18,9 +18,10 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Split, open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.sources import Record, heif, imagefolder
+from fastwsol.sources import Record, heif
 from fastwsol.sources.annotated import LEFT_OUT
 from fastwsol.sources.decode import decode
+from fastwsol.sources.drawn_val import with_drawn_val
 from fastwsol.sources.imagefolder import ImageFolder
 
 CLASSES = ("bird", "cat", "dog")
@@ -475,11 +476,9 @@ def test_drawing_val_goes_through_the_images_once():
             Counted.passes += 1
             return super().__iter__()
 
-    images = Counted(imagefolder._Image(f"{name}/{k}.jpg", "", name) for name in "abcde" for k in range(20))
-    splits = imagefolder._draw_val(images, list("abcde"), 0.1)
+    splits = with_drawn_val(Counted((name, k) for name in "abcde" for k in range(20)), lambda image: image[0], 0.1)
     assert Counted.passes == 1
-    assert len(splits["val"]) == 10
-    assert len(splits["train"]) == 90
+    assert (len(splits["val"]), len(splits["train"])) == (10, 90)
 
 
 def split_names(photos: Path, *more: object) -> dict[str, list[str]]:

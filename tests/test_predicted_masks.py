@@ -6,27 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from test_two_objects import picture
 from test_two_objects import predictor as predictor  # a fixture
 
-from fastwsol.host.errors import UserError
-from fastwsol.prediction.file_formats import About, export
-from fastwsol.prediction.masks import mask_file, run_lengths, save_mask
+from fastwsol.formats.labelled_images import About, LabelledImage
+from fastwsol.formats.png_masks import save_mask
+from fastwsol.formats.writing import write_in_file
+from fastwsol.prediction.labelled import labelled
 from fastwsol.prediction.predictor import Predictor
-from fastwsol.prediction.user_images import NamedImage, refuse_shared_files
+from fastwsol.sources import Class
 from fastwsol.sources.mask_images import read_mask
-
-
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98, 1.0])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 90), (90, 1), (37, 53), (480, 640)])
-def test_run_lengths_are_pycocotools_own(shape: tuple[int, int], share: float) -> None:
-    rng = np.random.default_rng(shape[0])
-    noise = rng.random((shape[0] // 8 + 1, shape[1] // 8 + 1)).repeat(8, 0).repeat(8, 1)[: shape[0], : shape[1]]
-    for mask in (noise < share, rng.random(shape) < share):
-        theirs = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-        assert run_lengths(mask) == {"size": theirs["size"], "counts": theirs["counts"].decode()}
 
 
 def wide_picture() -> np.ndarray:
@@ -63,22 +53,19 @@ def test_masks_are_cut_where_boxes_are(predictor: Predictor, localizer: str, thr
 
 def test_mask_files_are_what_packing_reads(predictor: Predictor, tmp_path: Path) -> None:
     (prediction,) = predictor.predict([wide_picture()], boxes="all")
-    save_mask(tmp_path, prediction)
+    (image,) = labelled([prediction], ["red", "blue"])
+    assert isinstance(image, LabelledImage)
+    save_mask(tmp_path, image)
     pixels = read_mask((tmp_path / f"{prediction.name}.png").read_bytes(), (256, 128))
     np.testing.assert_array_equal(pixels == 255, prediction.mask_of_all())
     assert (tmp_path / f"{prediction.name}.png").stat().st_size < 1024
 
 
-def test_two_images_whose_masks_would_share_a_file_are_refused() -> None:
-    images = [NamedImage(name, lambda: picture()) for name in ("../a.jpg", "b.jpg", "A.jpg")]
-    with pytest.raises(UserError, match=r"--masks found: '../a.jpg' and 'A.jpg' would share A.jpg.png; rename one"):
-        refuse_shared_files("--masks found", images, mask_file)
-
-
 def test_coco_holds_the_pixels_of_each_box(predictor: Predictor, tmp_path: Path) -> None:
     predictions = predictor.predict([wide_picture()], boxes="all")
     file = io.BytesIO()
-    export(file, "coco", predictions, About("a run", (("red", "red"), ("blue", "blue"))))
+    about = About("a run", (Class("red", "red"), Class("blue", "blue")))
+    write_in_file(file, "coco", labelled(predictions, ["red", "blue"]), about)
     (tmp_path / "boxes.json").write_bytes(file.getvalue())
     coco = COCO(tmp_path / "boxes.json")
     for annotation, box in zip(json.loads(file.getvalue())["annotations"], predictions[0].boxes, strict=True):

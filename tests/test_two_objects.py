@@ -12,14 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from fastwsol.config import Config, TrainPart
+from fastwsol.formats.labelled_images import About
+from fastwsol.formats.writing import write_in_file
 from fastwsol.host.device import Autocast
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.localizer.mask_head import MaskHead
 from fastwsol.network.classifier import Classifier
 from fastwsol.prediction.components import least_score_of_objects
-from fastwsol.prediction.file_formats import About, export
+from fastwsol.prediction.labelled import labelled
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.runs.folder import RunInfo
+from fastwsol.sources import Class
 
 CELLS = 8
 
@@ -141,7 +144,7 @@ CLASSES_IN: dict[str, Callable[[str], set]] = {
     "csv": lambda text: {row["label"] for row in csv.DictReader(io.StringIO(text))},
     "jsonl": lambda text: {each["wnid"] for each in json.loads(text)["boxes"]},
     "label-studio": lambda text: {
-        each["value"]["rectanglelabels"][0] for each in json.loads(text)[0]["predictions"][0]["result"]
+        each["value"][each["type"]][0] for each in json.loads(text)[0]["predictions"][0]["result"]
     },
 }
 
@@ -158,7 +161,8 @@ def test_what_shows_no_class_is_no_object_unless_asked(predictor):
 @pytest.mark.parametrize("form", CLASSES_IN)
 def test_several_objects_stand_in_every_format(predictor, form):
     file = io.BytesIO()
-    export(file, form, predictor.predict([picture()], boxes="all"), About("a run", (("red", "red"), ("blue", "blue"))))
+    images = labelled(predictor.predict([picture()], boxes="all"), ["red", "blue"])
+    write_in_file(file, form, images, About("a run", (Class("red", "red"), Class("blue", "blue"))))
     assert CLASSES_IN[form](file.getvalue().decode()) == ({1, 2} if form == "coco" else {"red", "blue"})
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from fastwsol.formats.folders import path_inside
 from fastwsol.host.files import naming
 from fastwsol.prediction.predictions import Prediction
-from fastwsol.prediction.user_images import path_inside
 from kernels import Scale
 
 LONGEST_SIDE = 1024

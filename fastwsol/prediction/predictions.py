@@ -63,6 +63,8 @@ class Prediction:
     """What the maps' values mean."""
     cuts: tuple[float, ...] = ()
     """Where each class's map was cut, on its scale."""
+    probabilities: NDArray[np.float64] | None = None
+    """The softmax probabilities of all classes in the run's label order: [classes]."""
 
     def mask(self, box: ScoredBox) -> NDArray[np.bool_]:
         """The pixels of the image, [height, width], that the map of a box's class keeps inside the box: the map,
@@ -87,14 +89,6 @@ class Prediction:
         for box in self.boxes:
             found |= self.mask(box)
         return found
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An image that could not be read, and why."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from fastwsol.config import PREACT_RESNET, Config
 from fastwsol.draws import shown_windows
 from fastwsol.evaluation.boxes import to_original
 from fastwsol.evaluation.thresholds import Cut, default_cut
+from fastwsol.formats.labelled_images import Skipped
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.localizer.localizers import LOCALIZERS, PREFERRED, Localizer, LocalizerName
@@ -42,7 +43,7 @@ from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weig
 from fastwsol.network.networks import build_network
 from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, statistics_of_timm
 from fastwsol.prediction.components import Components, MapBoxes, WhichBoxes, boxes_of_maps, least_score_of_objects
-from fastwsol.prediction.predictions import ClassScore, Prediction, Request, ScoredBox, Skipped
+from fastwsol.prediction.predictions import ClassScore, Prediction, Request, ScoredBox
 from fastwsol.prediction.user_images import NamedImage, as_pixels, decode_upright, image_file, in_chunks, upright_rgb
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
@@ -237,7 +238,9 @@ class Predictor:
         if not names:
             nothing = np.empty((0, top))
             maps = np.empty((0, top, 1, 1), np.float32)
-            return _Answers(every, reasons, np.empty((0, 2), np.int32), nothing.astype(np.int64), nothing, maps, None)
+            all_classes = np.empty((0, len(self.info.classes)))
+            labels = nothing.astype(np.int64)
+            return _Answers(every, reasons, np.empty((0, 2), np.int32), labels, nothing, maps, None, all_classes)
         outputs = self._forward(views[: len(names)], request, only)
         return _Answers(every, reasons, np.array(sizes, np.int32), *outputs)
 
@@ -293,6 +296,7 @@ class Predictor:
                 tuple(shown[n].tolist()),
                 self.localizer.scale,
                 tuple(float(of_class[n]) for of_class in cuts),
+                answers.all_probabilities[n],
             )
             for n, name in enumerate(names)
         ]
@@ -330,9 +334,9 @@ class Predictor:
 
     def _forward(
         self, views: NDArray[np.float32], request: Request, only: int | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], Components | None]:
-        """Of views [B, S, S, 3] the classes [B, K], their probabilities [B, K] and their maps [B, K, h, w]; and, where
-        a class is to have a component of a map that is one for all classes, those.
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], Components | None, NDArray[np.float64]]:
+        """Of views [B, S, S, 3] the classes [B, K], their probabilities [B, K] and their maps [B, K, h, w]; where a
+        class is to have a component of a map that is one for all classes, those; and the probabilities of all classes.
         """
         images, top = torch.from_numpy(views).permute(0, 3, 1, 2).to(self._autocast.device), request.top
         with torch.inference_mode(), self._autocast():
@@ -342,7 +346,8 @@ class Predictor:
                 labels = torch.full((len(views), 1), only, device=logits.device)
             else:  # stably, so that of equal logits the class that comes first stands first
                 labels = logits.argsort(dim=1, descending=True, stable=True)[:, :top]
-            probabilities = logits.double().softmax(dim=1).gather(1, labels)
+            all_probabilities = logits.double().softmax(dim=1)
+            probabilities = all_probabilities.gather(1, labels)
             name = self.localizer.name
             of_class = [self._model.maps(name, passed, labels[:, k]) for k in range(labels.shape[1])]
             maps = torch.stack(of_class, dim=1).cpu().numpy()
@@ -350,7 +355,8 @@ class Predictor:
             tells_apart = only is not None or top > 1 or request.boxes == "all"
             if not self.localizer.class_specific and tells_apart and np.isfinite(maps).all():  # else said with a name
                 components = self._components(passed, maps[:, 0], request)
-        return labels.cpu().numpy(), probabilities.cpu().numpy(), maps, components
+        of_asked = labels.cpu().numpy(), probabilities.cpu().numpy(), maps
+        return *of_asked, components, all_probabilities.cpu().numpy()
 
     def _components(self, passed: Passed, maps: NDArray[np.float32], request: Request) -> Components:
         """The components of maps [B, h, w] that are one for all classes, and what the network says of each: of the
@@ -387,6 +393,8 @@ class _Answers(NamedTuple):
     """[B, K, h, w]."""
     components: Components | None
     """Of maps that are one for all classes, where classes are to be told apart."""
+    all_probabilities: NDArray[np.float64]
+    """Of all classes: [B, classes]."""
 
 
 class _FoundBoxes(NamedTuple):

@@ -5,11 +5,10 @@ orientation says, so that boxes are in the pixels that a viewer shows. JPEGs are
 """
 
 import io
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,26 +35,6 @@ class NamedImage:
     name: str
     pixels: Callable[[], NDArray[np.uint8]]
     encoded: Callable[[], bytes] | None = None
-
-
-def path_inside(name: str) -> PurePosixPath:
-    """The path of an image of this name below any folder, which nothing in it leads out of."""
-    parts = [part for part in PurePosixPath(name.replace(os.sep, "/")).parts if part not in ("/", "..", ".")]
-    return PurePosixPath(*parts)
-
-
-def refuse_shared_files(flag: str, images: Iterable[NamedImage], file_of: Callable[[str], PurePosixPath]) -> None:
-    """Raise UserError, naming the flag and what it was given, where two images would share a file. file_of: the file's
-    path, by the image's name; one that differs in case alone is the same on some file systems.
-    """
-    owner: dict[str, str] = {}
-    for image in images:
-        path = file_of(image.name)
-        other = owner.setdefault(str(path).lower(), image.name)
-        if other != image.name:
-            raise UserError(
-                f"{flag}: {other!r} and {image.name!r} would share {path}; rename one, or do without the flag"
-            )
 
 
 @dataclass(frozen=True)

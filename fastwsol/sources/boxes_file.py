@@ -14,23 +14,22 @@ that, and is no ground truth of the image's class. A crowd, and a box of no clas
 
 import csv
 import io
-import json
-import math
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fastwsol.host.errors import UserError, line_of
 from fastwsol.sources.annotated import Box
+from fastwsol.sources.coco_json import CORRECT as _CORRECT
+from fastwsol.sources.coco_json import box_of, parse_coco, size_of
 
 _SIDES = ("x0", "y0", "x1", "y1")
 _SIZE = ("width", "height")
 _LABEL = "label"
 _DIFFICULT = "difficult"
-_CORRECT = "correct it, or leave it out"
 
 CROWD = "crowds"
 OTHER_CLASS = "of another class than their image's"
@@ -238,121 +237,19 @@ def _csv_lines(file: Path, text: str, found: FileBoxes) -> Iterator[_Line]:
                 continue
             if not row["name"] or not all(values):
                 raise UserError(f"{where}: found {len([*filter(None, row.values())])} values; {_CORRECT}")
-            size = _size([row[side] for side in _SIZE], where) if {*_SIZE} <= {*names} else None
+            size = size_of([row[side] for side in _SIZE], where) if {*_SIZE} <= {*names} else None
             difficult = row.get(_DIFFICULT) or "0"
             if difficult not in ("0", "1"):
                 raise UserError(f"{where}: difficult {difficult!r:.40} is neither 0 nor 1; {_CORRECT}")
-            box, label = _box(values, where), row.get(_LABEL) or None
+            box, label = box_of(values, where), row.get(_LABEL) or None
             yield _Line(where, row["name"], box, label, size, difficult=difficult == "1")
     except csv.Error as error:
         raise UserError(f"{file} line {reader.line_num}: {error}; {_CORRECT}") from None
 
 
-def _box(values: list[Any], where: str) -> Box:
-    """A box from four values. Raises UserError where they make no box. The packer checks that it lies in its image."""
-    try:
-        x0, y0, x1, y1 = (float(value) for value in values)
-        if all(math.isfinite(value) for value in (x0, y0, x1, y1)):
-            return x0, y0, x1, y1
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise UserError(f"{where}: {values!r:.80} are not four numbers; {_CORRECT}")
-
-
-def _size(values: list[Any], where: str) -> tuple[int, int] | None:
-    """Width and height from two values; None where there are none. Raises UserError where they are no whole numbers."""
-    if values[0] in (None, "") and values[1] in (None, ""):
-        return None
-    try:
-        width, height = (float(value) for value in values if not isinstance(value, bool))
-        if width.is_integer() and height.is_integer() and min(width, height) > 0:
-            return int(width), int(height)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise UserError(f"{where}: {values!r:.80} are no width and height in pixels; {_CORRECT}")
-
-
-class _CocoImage(NamedTuple):
-    name: str
-    size: tuple[int, int] | None
-
-
 def _coco_lines(file: Path, text: str) -> Iterator[_Line]:
-    images, categories, annotations = _coco_parts(file, text)
-    for number, annotation in enumerate(annotations):
-        where = f"{file} annotation {number}"
-        if not isinstance(annotation, dict) or not {"image_id", "bbox"} <= annotation.keys():
-            raise UserError(f"{where}: has no image_id or no bbox; {_CORRECT}")
-        where += f" (id {annotation['id']!r:.40})" if "id" in annotation else ""
-        image = _listed(images, annotation["image_id"], "image_id", where)
-        label = _label(annotation, categories, where)
-        box = annotation["bbox"]
-        if not isinstance(box, list) or len(box) != 4 or any(isinstance(value, str) for value in box):
-            raise UserError(f"{where}: bbox {box!r:.80} is not x, y, width, height; {_CORRECT}")
-        x, y, width, height = _box(box, where)
-        edges = (x, y, x + width, y + height)
-        yield _Line(where, image.name, edges, label, image.size, CROWD if annotation.get("iscrowd") else None)
-
-
-def _coco_parts(file: Path, text: str) -> tuple[dict[Any, _CocoImage], dict[Any, str], list[Any]]:
-    """Images and categories by their ids, and the annotations."""
-    try:
-        content = json.loads(text)
-        listed, kinds, annotations = content["images"], content.get("categories", []), content["annotations"]
-        images: dict[Any, _CocoImage] = {}
-        categories: dict[Any, str] = {}
-        for number, image in enumerate(listed):
-            where = f"{file} image {number}"
-            _enter(images, image["id"], _coco_image(image, where), where)
-        for number, kind in enumerate(kinds):
-            where = f"{file} category {number}"
-            if not isinstance(kind["name"], str):
-                raise UserError(f"{where}: its name is no text; {_CORRECT}")
-            _enter(categories, kind["id"], kind["name"], where)
-    except json.JSONDecodeError as error:
-        raise UserError(f"--boxes {file} line {error.lineno}: not JSON ({error.msg}); make it anew") from None
-    except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
-        reason = f"no {error.args[0]!r}" if isinstance(error, KeyError) else "its parts are not lists of objects"
-        raise UserError(f"--boxes {file}: not COCO's JSON ({reason}); it needs images and annotations") from None
-    if not isinstance(annotations, list):
-        raise UserError(f"--boxes {file}: not COCO's JSON (annotations is no list); it needs images and annotations")
-    return images, categories, annotations
-
-
-def _coco_image(image: Mapping[str, Any], where: str) -> _CocoImage:
-    name = image["file_name"]
-    if not isinstance(name, str):
-        raise UserError(f"{where}: its file_name is no text; {_CORRECT}")
-    return _CocoImage(name, _size([image.get(side) for side in _SIZE], where))
-
-
-def _enter(entries: dict[Any, Any], number: Any, value: Any, where: str) -> None:
-    """Note what an id stands for. Raises UserError where it stands for something else already."""
-    if entries.setdefault(number, value) != value:
-        raise UserError(
-            f"{where}: its id {number!r:.40} is another's too, as after joining two files; number them anew"
-        )
-
-
-def _listed(entries: dict[Any, Any], number: Any, what: str, where: str) -> Any:
-    try:
-        return entries[number]
-    except (KeyError, TypeError):
-        raise UserError(f"{where}: {what} {number!r:.40} is in no list of the file; {_CORRECT}") from None
-
-
-def _label(annotation: Mapping[str, Any], categories: dict[Any, str], where: str) -> str | None:
-    """The name of an annotation's category; None in a file that lists none."""
-    if not categories:
-        return None
-    if "category_id" not in annotation:
-        raise UserError(f"{where}: has no category_id, and the file lists categories; {_CORRECT}")
-    try:
-        name: str = categories[annotation["category_id"]]
-    except (KeyError, TypeError):
-        ids = ", ".join(f"{each!r:.20}" for each in [*categories][:4])
-        raise UserError(
-            f"{where}: category_id {annotation['category_id']!r:.40} is none of the file's categories ({ids}"
-            f"{', ...' if len(categories) > 4 else ''}); count both from the same number"
-        ) from None
-    return name
+    content = parse_coco(file, text, f"--boxes {file}")
+    for each in content.annotations():
+        aside = CROWD if each.crowd else None
+        name = None if each.category is None else each.category.name
+        yield _Line(each.where, each.image.name, each.box, name, each.image.size, aside, each.difficult)

@@ -16,7 +16,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastwsol.draws import val_ids
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class
 from fastwsol.sources.annotated import (
@@ -29,6 +28,7 @@ from fastwsol.sources.annotated import (
     why_no_image,
 )
 from fastwsol.sources.boxes_file import FileBoxes, ImageBoxes, read_boxes
+from fastwsol.sources.drawn_val import VAL_FRACTION, with_drawn_val
 from fastwsol.sources.mask_folder import MaskFolder
 from fastwsol.sources.mask_images import mask_paths
 from fastwsol.sources.tree import Folder, Tree, Zip
@@ -36,8 +36,6 @@ from fastwsol.sources.tree import Folder, Tree, Zip
 SPLITS = ("train", "val")
 _CALLED: dict[str, str] = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 """Splits by what their folders are called, in any case."""
-VAL_FRACTION = 0.1
-"""Of each class, where the source has no val."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class ImageFolder(AnnotatedImages):
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
         listed = {split: of_split for split, (of_split, _) in images.items()}
         if "val" not in listed:
-            listed = _draw_val(listed["train"], names, VAL_FRACTION if val_fraction is None else val_fraction)
+            listed = with_drawn_val(listed["train"], lambda image: image.class_name, val_fraction)
         elif val_fraction is not None:
             raise UserError(f"--val-fraction {val_fraction}: {path} has a val folder of its own; leave the flag out")
         labels = {name: label for label, name in enumerate(names)}
@@ -295,22 +293,6 @@ def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list
         images += [_Image(path, stamp, name) for path, stamp in stamps.items()]
         passed_over += others
     return images, passed_over
-
-
-def _draw_val(images: list[_Image], names: list[str], fraction: float) -> dict[str, list[_Image]]:
-    """Both splits of images sorted by class: of each class `fraction`, and one image of two at least, becomes val."""
-    if not 0 < fraction < 1:
-        raise UserError(f"--val-fraction {fraction}: must lie between 0 and 1 (10 % is 0.1)")
-    splits: dict[str, list[_Image]] = {"train": [], "val": []}
-    images_of: dict[str, list[_Image]] = {name: [] for name in names}
-    for image in images:
-        images_of[image.class_name].append(image)
-    for of_class in images_of.values():
-        number = min(max(1, round(fraction * len(of_class))), len(of_class) - 1)
-        val_places = set(val_ids(len(of_class), max(0, number)).tolist())
-        for k, image in enumerate(of_class):
-            splits["val" if k in val_places else "train"].append(image)
-    return splits
 
 
 def _join(folder: str, name: str) -> str:

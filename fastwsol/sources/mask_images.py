@@ -73,7 +73,14 @@ def at_side(pixels: NDArray[np.uint8], side: int = BENCHMARK_SIDE) -> NDArray[np
     """A mask [H, W] at `side` x `side` pixels, by nearest neighbour as the benchmark's code does it: each takes the
     pixel that its corner lies in.
     """
-    rows, columns = (np.arange(side) * own // side for own in pixels.shape)
+    return at_size(pixels, (side, side))
+
+
+def at_size(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A mask [H, W] at another width and height, by the same rule."""
+    if pixels.shape == (size[1], size[0]):
+        return pixels
+    rows, columns = (np.arange(new) * own // new for own, new in zip(pixels.shape, size[::-1], strict=True))
     return pixels[np.ix_(rows, columns)]
 
 

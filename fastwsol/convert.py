@@ -1,0 +1,225 @@
+"""python -m fastwsol.convert SHARDS|PREDICTIONS... --format voc --out FOLDER: labelled images in another tool's form.
+
+SHARDS is a packed set: its images and what is known of them are written into a new folder, which a training tool takes.
+PREDICTIONS is COCO's JSON, as `python -m fastwsol.predict` writes it: one file, or all parts of one (--part K/N), which
+are joined. What a format cannot hold is counted and said.
+"""
+
+if __name__ == "__main__":  # before the imports, which take seconds
+    from fastwsol.host.starting import say_when_interrupted
+
+    say_when_interrupted()
+
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
+from fastwsol.formats.folders import image_file, write_file
+from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, counted
+from fastwsol.formats.of_coco import labelled_images, read_predictions
+from fastwsol.formats.of_shards import labelled_split
+from fastwsol.formats.writing import (
+    SUFFIXES,
+    AnyFormat,
+    FileFormat,
+    FolderFormat,
+    format_of,
+    is_folder,
+    not_held,
+    refuse_shared,
+    write_in_file,
+    write_in_folder,
+)
+from fastwsol.host.command_line import OptionalPath, image_ticker, parse_flags, require_new, run_command
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import folder_when_whole, write_durably
+from fastwsol.sources.annotated import MAX_FILE_BYTES
+from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
+
+PROG = "python -m fastwsol.convert"
+DESCRIPTION = (
+    "Write a packed set, or predictions, as COCO, YOLO, VOC, Label Studio's tasks, CSV, JSON lines or PNG masks."
+)
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The command line."""
+
+    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS|PREDICTIONS")]
+    """folder that pack.py wrote; or COCO's JSON that predict wrote, all parts of one"""
+    out: Path
+    """of predictions a new file, whose ending says the format (.json COCO, .csv, .jsonl), or a new folder; of shards a
+    new folder, with the images in it"""
+    format: Literal["auto"] | FileFormat | FolderFormat = "auto"
+    """the format, whatever the ending; coco has masks as run lengths, coco-polygons as polygons; label-studio: tasks
+    with pre-annotations; yolo, yolo-segments: images, labels and data.yaml; voc: an XML file an image; masks: PNG files
+    alone"""
+    images: OptionalPath = None
+    """of predictions: folder or zip of the images, which yolo needs and voc takes along"""
+    split: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """of shards: this split alone (default: all)"""
+    image_prefix: str = "/data/local-files/?d="
+    """for label-studio: what to put before an image's name to make it an address that Label Studio can open"""
+
+
+@dataclass
+class Written:
+    """What was written."""
+
+    images: int = 0
+    objects: int = 0
+    skipped: int = 0
+    contents: Counter[str] = field(default_factory=Counter)
+    """What there was that not every format can hold."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Convert as the flags say; exit status 0. Raises UserError for what cannot be read, naming it."""
+    flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
+    if not flags.inputs:
+        raise UserError("nothing to convert; name the folder of a packed set, or predictions in COCO's JSON")
+    packed = [path for path in flags.inputs if path.is_dir()]
+    form = checked_format(flags, bool(packed))
+    require_new("--out", flags.out)
+    if packed and len(flags.inputs) > 1:
+        raise UserError(f"{packed[0]}: is a folder, and beside it stands {flags.inputs[-1]}; convert one at a time")
+    written = Written()
+    (convert_shards if packed else convert_predictions)(flags, form, written)
+    print(f"{flags.out}: {form}, {written.images:,} images, {written.objects:,} objects")
+    if written.skipped:
+        print(f"{written.skipped:,} images beside them could not be read when they were predicted")
+    if lost := not_held(form, written.contents):
+        print(lost)
+    return 0
+
+
+def checked_format(flags: Flags, of_shards: bool) -> AnyFormat:
+    """The format to write. Raises UserError where none is said, or a flag is of the other kind of input."""
+    for name, value, wanted in (("--images", flags.images, not of_shards), ("--split", flags.split, of_shards)):
+        if value is not None and not wanted:
+            kind = "predictions; shards hold their images" if name == "--images" else "shards; predictions have none"
+            raise UserError(f"{name} {value}: is of {kind}, leave it out")
+    if flags.format != "auto":
+        form: AnyFormat | None = flags.format
+    else:
+        form = None if of_shards else format_of(flags.out.suffix)
+    if form is None:
+        raise UserError(
+            f"--out {flags.out}: "
+            + ("shards become a folder" if of_shards else "its ending tells no format")
+            + "; say the format with --format, as coco, yolo or voc"
+        )
+    if form in ("yolo", "yolo-segments") and not of_shards and flags.images is None:
+        raise UserError(f"--format {form}: its folder holds the images; say where they are with --images FOLDER")
+    return form
+
+
+def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
+    """Write a packed set into a new folder: with a file for each split, or as the format has splits."""
+    (folder,) = flags.inputs
+    if not (folder / MANIFEST_NAME).is_file():
+        raise UserError(
+            f"{folder}: no packed set ({MANIFEST_NAME} is missing); name a folder that pack.py wrote, or predictions"
+        )
+    shards = open_shards(folder)
+    if flags.split is not None and flags.split not in shards.splits:
+        raise UserError(f"--split {flags.split}: {folder} has {', '.join(shards.splits)}; choose one of them")
+    splits = {name: of for name, of in shards.splits.items() if flags.split in (None, name)}
+    about = About(shards.manifest.source, shards.manifest.classes, flags.image_prefix)
+    if is_folder(form):
+        for of_split in splits.values():
+            refuse_shared(form, of_split.names(range(len(of_split))), f"--format {form}")
+    with folder_when_whole(flags.out) as out:
+        every = {
+            name: watched(labelled_split(of_split), about, written, name, len(of_split))
+            for name, of_split in splits.items()
+        }
+        if is_folder(form):
+            write_in_folder(out, form, every, about)
+            return
+        for name, images in every.items():
+            place = out / ("annotations" if SUFFIXES[form] == ".json" else ".") / f"{name}{SUFFIXES[form]}"
+            place.parent.mkdir(exist_ok=True)
+            beside = with_their_images(images, out / "images", name)
+            write_durably(place, lambda file, beside=beside: write_in_file(file, form, beside, about))  # type: ignore[misc]
+
+
+def with_their_images(images: Images, folder: Path, split: str) -> Iterator[LabelledImage | Skipped]:
+    """Write the files of images into `folder`, and pass them on under their path in it."""
+    for each in images:
+        if isinstance(each, Skipped):
+            yield each
+            continue
+        assert each.encoded is not None
+        encoded = each.encoded()
+        path = split / image_file(each.name, encoded)
+        write_file(folder / path, encoded)
+        yield replace(each, name=str(path))
+
+
+def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None:
+    """Write predictions to a new file or folder."""
+    files, about = read_predictions(flags.inputs)
+    about = replace(about, image_prefix=flags.image_prefix)
+    names = [image.name for file in files for image in file.images.values()]
+    if is_folder(form):
+        refuse_shared(form, names, f"--format {form}")
+    images: Images = labelled_images(files, about.classes)
+    if flags.images is not None:
+        images = with_files_of(images, _tree(flags.images))
+    images = watched(images, about, written, "images", len(names))
+    with contextlib.ExitStack() as unfinished:
+        if is_folder(form):
+            folder = unfinished.enter_context(folder_when_whole(flags.out))
+            splits: Mapping[str, Images] = {"": images}
+            write_in_folder(folder, form, splits, about)
+        else:
+            write_durably(flags.out, lambda file: write_in_file(file, form, images, about))
+
+
+def with_files_of(images: Images, tree: Tree) -> Iterator[LabelledImage | Skipped]:
+    """The same with the bytes of their files. Raises UserError for one that is not there."""
+
+    def read(name: str) -> bytes:
+        try:
+            return tree.read(name, MAX_FILE_BYTES)
+        except BadFile as error:
+            raise UserError(
+                f"{tree.where(name)}: {error}, and the predictions name it; name the folder with --images that they "
+                f"were made of"
+            ) from None
+
+    for each in images:
+        yield each if isinstance(each, Skipped) else replace(each, encoded=lambda name=each.name: read(name))  # type: ignore[misc]
+
+
+def _tree(path: Path) -> Tree:
+    if not path.exists():
+        raise UserError(f"--images {path}: no such folder or zip; name the one that holds the images")
+    return Zip(path, "", "make it anew") if path.is_file() else Folder(path)
+
+
+def watched(images: Images, about: About, written: Written, what: str, total: int) -> Images:
+    """Pass images on, count them, and show progress."""
+    ticker = image_ticker(what, total)
+    for number, each in enumerate(counted(images, about, written.contents), 1):
+        if isinstance(each, Skipped):
+            written.skipped += 1
+        else:
+            written.images += 1
+            written.objects += len(each.objects)
+        yield each
+        ticker.update(number)
+    ticker.close()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

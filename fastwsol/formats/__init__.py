@@ -1,0 +1,1 @@
+"""Labelled images as files that other tools read: one module a format, each taking images one at a time."""

@@ -1,0 +1,54 @@
+"""What folders with a file an image share: where an image and what belongs to it go."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import naming
+from fastwsol.sources.jpeg_markers import JPEG_START
+from fastwsol.sources.png_chunks import PNG_START
+
+_ENDINGS = {JPEG_START: (".jpg", ".jpeg", ".jpe", ".jfif"), PNG_START: (".png",)}
+
+
+def path_inside(name: str) -> PurePosixPath:
+    """The path of an image of this name below any folder, which nothing in it leads out of."""
+    parts = [part for part in PurePosixPath(name.replace(os.sep, "/")).parts if part not in ("/", "..", ".")]
+    return PurePosixPath(*parts)
+
+
+def refuse_shared_files(flag: str, names: Iterable[str], file_of: Callable[[str], PurePosixPath]) -> None:
+    """Raise UserError, naming the flag and what it was given, where two images would share a file. file_of: the file's
+    path, by the image's name; one that differs in case alone is the same on some file systems.
+    """
+    owner: dict[str, str] = {}
+    for name in names:
+        path = file_of(name)
+        other = owner.setdefault(str(path).lower(), name)
+        if other != name:
+            raise UserError(f"{flag}: {other!r} and {name!r} would share {path}; rename one, or do without the flag")
+
+
+def mask_file(name: str) -> PurePosixPath:
+    """Where the mask of an image of this name goes, below the folder of masks."""
+    path = path_inside(name)
+    return path.with_name(f"{path.name}.png")
+
+
+def image_file(name: str, encoded: bytes) -> PurePosixPath:
+    """Where an image goes, below the folder of images: under its name, with an ending behind it where its own is not
+    that of what it is, as of a photograph that was packed anew.
+    """
+    path = path_inside(name)
+    for start, endings in _ENDINGS.items():
+        if encoded.startswith(start) and path.suffix.lower() not in endings:
+            return path.with_name(path.name + endings[0])
+    return path
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, and the folders it lies in. An OSError names it."""
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)

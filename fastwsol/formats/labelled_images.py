@@ -1,0 +1,138 @@
+"""What every format writes: an image, its class and its objects, whoever said so, a network or a packed set."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.sources import Class
+from kernels.pixels import IGNORED
+
+Mask = Callable[[], NDArray[np.bool_]]
+"""Gives the pixels [H, W] of something in an upright image when they are asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledObject:
+    """An object: its class as a label, and its box, half-open edges in the pixels of the upright image."""
+
+    label: int
+    box: tuple[float, float, float, float]
+    """x0, y0, x1, y1."""
+    score: float | None = None
+    """Of a prediction (`prediction.predictions.ScoredBox`)."""
+    probability: float | None = None
+    """Of its class, of a prediction."""
+    mask: Mask | None = None
+    difficult: bool = False
+
+
+class Listed(NamedTuple):
+    """A class that is named for an image: its label and probability."""
+
+    label: int
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImage:
+    """An image. `width`, `height`: upright, in pixels."""
+
+    name: str
+    """A path with slashes."""
+    width: int
+    height: int
+    objects: tuple[LabelledObject, ...] = ()
+    label: int | None = None
+    """Its class; of a prediction the likeliest, or the one that was asked for."""
+    probabilities: NDArray[np.float64] | None = None
+    """Of all classes, of a prediction: [classes]."""
+    listed: tuple[Listed, ...] = ()
+    """Of a prediction, the classes that were asked for."""
+    mask: Callable[[], NDArray[np.uint8]] | None = None
+    """Gives the mask of its class, uint8 [H, W], as `sources.mask_images` describes it; of a packed set, and of a
+    prediction without a box.
+    """
+    encoded: Callable[[], bytes] | None = None
+    """Gives its file's bytes."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that could not be read, and why."""
+
+    name: str
+    reason: str
+
+
+Images = Iterable[LabelledImage | Skipped]
+
+
+@dataclass(frozen=True)
+class About:
+    """What labelled images are of."""
+
+    model: str
+    """Who says so: a run and its step, or a packed set."""
+    classes: tuple[Class, ...]
+    """In label order."""
+    image_prefix: str = ""
+    """What stands before an image's name in Label Studio's tasks: the address of their folder."""
+    part: tuple[int, int] | None = None
+    """Which part of how many, counted from 1, of a set that several processes share."""
+
+    @property
+    def names(self) -> list[str]:
+        """The classes as a person reads them, each told from the others: where two share a name, by their wnids."""
+        counts = Counter(one.name for one in self.classes)
+        return [one.name if counts[one.name] == 1 else one.wnid for one in self.classes]
+
+
+BOXES = "boxes"
+BOXES_OF_MASKS = "boxes beside their masks"
+CLASSES = "classes of objects"
+SCORES = "scores"
+PROBABILITIES = "lists of all classes' probabilities"
+MASKS = "masks"
+WHOLE_MASKS = "masks of images without a box"
+LEFT_OUT = "masks with pixels that are left out"
+DIFFICULT = "marks of difficult objects"
+EMPTY_CLASSES = "classes of images without a box"
+FRACTIONS = "boxes with fractions of a pixel"
+WNIDS = "ids of classes beside their names"
+SKIPPED = "images that could not be read"
+
+
+def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
+    """What an image has that not every format can hold, and how often."""
+    if isinstance(image, Skipped):
+        return Counter({SKIPPED: 1})
+    masks = sum(each.mask is not None for each in image.objects)
+    of_set = image.mask is not None and image.probabilities is None
+    found: Counter[str] = Counter(
+        {
+            BOXES: len(image.objects),
+            CLASSES: len(image.objects),
+            BOXES_OF_MASKS: masks,
+            SCORES: sum(each.score is not None for each in image.objects),
+            PROBABILITIES: int(image.probabilities is not None),
+            MASKS: masks,
+            WHOLE_MASKS: int(of_set and not masks),
+            LEFT_OUT: int(of_set and image.mask is not None and bool((image.mask() == IGNORED).any())),
+            DIFFICULT: sum(each.difficult for each in image.objects),
+            EMPTY_CLASSES: int(not image.objects and image.label is not None),
+            FRACTIONS: sum(any(edge != int(edge) for edge in each.box) for each in image.objects),
+            WNIDS: sum(about.classes[each.label].wnid != about.classes[each.label].name for each in image.objects),
+        }
+    )
+    return +found
+
+
+def counted(images: Images, about: About, counts: Counter[str]) -> Iterator[LabelledImage | Skipped]:
+    """Pass images on, and count what is in them."""
+    for image in images:
+        counts += contents_of(image, about)
+        yield image

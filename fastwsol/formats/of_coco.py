@@ -1,0 +1,150 @@
+"""Predictions, or anyone's annotations, read from COCO's JSON as labelled images."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.formats.labelled_images import About, LabelledImage, LabelledObject, Listed, Skipped
+from fastwsol.host.errors import UserError
+from fastwsol.sources import Class
+from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, CocoImage, pixels_of, read_coco
+
+
+def read_predictions(paths: Sequence[Path]) -> tuple[list[CocoFile], About]:
+    """The files, in the order of their parts, and what they are of.
+
+    Raises UserError where one is no COCO, tells no sizes or no categories, is of other classes than the first, or
+    where parts are missing or given twice.
+    """
+    files = [read_coco(path, str(path)) for path in paths]
+    classes = [tuple(each.categories.values()) for each in files]
+    for file, of_file in zip(files, classes, strict=True):
+        if not of_file:
+            raise UserError(f"{file.path}: lists no categories; give predictions, or annotations with categories")
+        wnids = [one.wnid for one in of_file]
+        if twice := next((wnid for wnid in wnids if wnids.count(wnid) > 1), None):
+            raise UserError(f"{file.path}: two categories are {twice!r:.40}; give each its own name")
+        if of_file != classes[0]:
+            raise UserError(f"{file.path}: has other categories than {files[0].path}; convert the two apart")
+    parts = [_part(file) for file in files]
+    if any(part is not None for part in parts):
+        files = _all_parts(files, parts)
+    description = files[0].content.get("info", {})
+    model = description.get("description", "") if isinstance(description, dict) else ""
+    return files, About(str(model).removeprefix("by fastwsol, "), classes[0])
+
+
+def labelled_images(files: Sequence[CocoFile], classes: tuple[Class, ...]) -> Iterator[LabelledImage | Skipped]:
+    """The images of files, one file behind the other, and those that a prediction has skipped.
+
+    Raises UserError, naming its place, for an image or annotation that is none, or an image that two files have.
+    """
+    label_of = {one.wnid: label for label, one in enumerate(classes)}
+    seen: dict[str, Path] = {}
+    for file in files:
+        of_image: dict[Any, list[CocoAnnotation]] = defaultdict(list)
+        for annotation in file.annotations():
+            of_image[annotation.image_id].append(annotation)
+        for number, image in file.images.items():
+            if seen.setdefault(image.name, file.path) != file.path:
+                raise UserError(f"{image.where}: {image.name!r:.80} is in {seen[image.name]} too; give each image once")
+            yield _labelled(file, image, of_image.get(number, []), label_of)
+        for each in file.content.get("skipped", ()):
+            yield Skipped(str(each["file_name"]), str(each["reason"]))
+
+
+def _part(file: CocoFile) -> tuple[int, int] | None:
+    info = file.content.get("info")
+    part = info.get("part") if isinstance(info, dict) else None
+    if part is None:
+        return None
+    if not (isinstance(part, list) and len(part) == 2 and all(isinstance(each, int) for each in part)):
+        raise UserError(f"{file.path}: its part is {part!r:.40}, not K and N; {CORRECT}")
+    return part[0], part[1]
+
+
+def _all_parts(files: list[CocoFile], parts: list[tuple[int, int] | None]) -> list[CocoFile]:
+    """The files in the order of their parts. Raises UserError where they are not all parts of one whole."""
+    by_number: dict[int, CocoFile] = {}
+    count = max(part[1] for part in parts if part is not None)
+    for file, part in zip(files, parts, strict=True):
+        if part is None or part[1] != count:
+            raise UserError(f"{file.path}: is no part of {count}, as others are; give the parts of one prediction")
+        if part[0] in by_number:
+            raise UserError(f"{file.path}: is part {part[0]} of {count}, as {by_number[part[0]].path} is; give it once")
+        by_number[part[0]] = file
+    if missing := sorted(set(range(1, count + 1)) - by_number.keys()):
+        shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
+        raise UserError(f"{files[0].path}: is a part of {count}, and of them are missing {shown}; give all of them")
+    return [by_number[number] for number in sorted(by_number)]
+
+
+def _labelled(
+    file: CocoFile, image: CocoImage, annotations: list[CocoAnnotation], label_of: Mapping[str, int]
+) -> LabelledImage:
+    if image.size is None:
+        raise UserError(f"{image.where}: tells no width and height; add them")
+    width, height = image.size
+    probabilities = _probabilities(image, len(label_of))
+    label = None
+    if "category_id" in image.fields:
+        label = label_of[file.category_of(image.fields["category_id"], image.where).wnid]
+    listed: tuple[Listed, ...] = ()
+    if probabilities is not None and label is not None:
+        listed = (Listed(label, float(probabilities[label])),)
+    objects = tuple(_object(each, width, height, label_of) for each in annotations if not each.crowd)
+    nothing = None if probabilities is None or objects else partial(_nothing, height, width)
+    return LabelledImage(image.name, width, height, objects, label, probabilities, listed, nothing)
+
+
+def _nothing(height: int, width: int) -> NDArray[np.uint8]:
+    return np.zeros((height, width), np.uint8)
+
+
+def _object(annotation: CocoAnnotation, width: int, height: int, label_of: Mapping[str, int]) -> LabelledObject:
+    assert annotation.category is not None  # the file lists categories
+    segmentation = annotation.fields.get("segmentation")
+    mask = None if segmentation in (None, []) else _Pixels(segmentation, width, height, annotation.where)
+    x, y, width_of_box, height_of_box = annotation.fields["bbox"]
+    edges = tuple(round(float(value), 9) for value in (x, y, x + width_of_box, y + height_of_box))
+    x0, y0, x1, y1 = edges
+    score, probability = (_number(annotation, name) for name in ("score", "probability"))
+    label = label_of[annotation.category.wnid]
+    return LabelledObject(label, (x0, y0, x1, y1), score, probability, mask, annotation.difficult)
+
+
+class _Pixels:
+    """The pixels of a segmentation, when they are asked for."""
+
+    def __init__(self, segmentation: Any, width: int, height: int, where: str) -> None:
+        self._of: Callable[[], NDArray[np.bool_] | None] = partial(pixels_of, segmentation, width, height, where)
+
+    def __call__(self) -> NDArray[np.bool_]:
+        pixels = self._of()
+        assert pixels is not None
+        return pixels
+
+
+def _number(annotation: CocoAnnotation, name: str) -> float | None:
+    value = annotation.fields.get(name)
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value)):
+        return value
+    raise UserError(f"{annotation.where}: {name} {value!r:.40} is no number; {CORRECT}")
+
+
+def _probabilities(image: CocoImage, count: int) -> NDArray[np.float64] | None:
+    values = image.fields.get("probabilities")
+    if values is None:
+        return None
+    try:
+        probabilities = np.array(values, np.float64)
+        if probabilities.shape == (count,) and np.isfinite(probabilities).all():
+            return probabilities
+    except (TypeError, ValueError):
+        pass
+    raise UserError(f"{image.where}: its probabilities are not {count} numbers, one a category; {CORRECT}")

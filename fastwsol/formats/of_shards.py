@@ -1,0 +1,52 @@
+"""A split of a packed set as labelled images."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.dataset.shards import Split
+from fastwsol.formats.labelled_images import LabelledImage, LabelledObject
+from fastwsol.sources.mask_images import at_size, read_mask
+from kernels.pixels import OBJECT
+
+
+def labelled_split(split: Split) -> Iterator[LabelledImage]:
+    """The images of a split, in its order. An object of an image's own class has as mask what the image's mask has in
+    its box.
+    """
+    objects = split.objects
+    for index, name in enumerate(split.names(range(len(split)))):
+        size = int(split.widths[index]), int(split.heights[index])
+        label = int(split.labels[index])
+        packed = split.mask(index)
+        mask = None if packed is None else partial(_mask, packed, size)
+        found = []
+        for k in range(int(objects.offsets[index]), int(objects.offsets[index + 1])):
+            x0, y0, x1, y1 = (float(str(edge)) for edge in objects.boxes[k])  # the shortest decimals of a float32
+            of_class = int(objects.labels[k])
+            own = mask is not None and of_class == label
+            found.append(
+                LabelledObject(
+                    of_class,
+                    (x0, y0, x1, y1),
+                    mask=partial(_in_box, packed, size, (x0, y0, x1, y1)) if own and packed is not None else None,
+                    difficult=bool(objects.difficult[k]),
+                )
+            )
+        yield LabelledImage(name, *size, tuple(found), label, mask=mask, encoded=partial(split.image, index))
+
+
+def _mask(packed: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A packed mask at the size of its image: the benchmark's may have another."""
+    return at_size(read_mask(packed), size)
+
+
+def _in_box(packed: bytes, size: tuple[int, int], box: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+    pixels = _mask(packed, size) == OBJECT
+    x0, y0 = max(0, int(np.floor(box[0]))), max(0, int(np.floor(box[1])))
+    x1, y1 = int(np.ceil(box[2])), int(np.ceil(box[3]))
+    inside = np.zeros_like(pixels)
+    inside[y0:y1, x0:x1] = pixels[y0:y1, x0:x1]
+    return inside

@@ -1,0 +1,38 @@
+"""A folder of masks: a PNG an image, `NAME.png`, as `pack --masks` and `evaluate --masks` take them.
+
+255 is the object, 0 the background, 128 what is left out of measures. Of an image with objects of several classes it
+holds those of the image's own.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.formats.folders import mask_file, write_file
+from fastwsol.formats.labelled_images import Images, LabelledImage, Skipped
+from fastwsol.sources.mask_images import encode_mask
+from kernels.pixels import OBJECT
+
+
+def write_masks(folder: Path, split: str, images: Images) -> None:
+    """Write the mask of every image that has one."""
+    for each in images:
+        if not isinstance(each, Skipped):
+            save_mask(folder / split, each)
+
+
+def save_mask(folder: Path, image: LabelledImage) -> None:
+    """Write the mask of an image, if it has one."""
+    if (pixels := mask_of(image)) is not None:
+        write_file(folder / mask_file(image.name), encode_mask(pixels))
+
+
+def mask_of(image: LabelledImage) -> NDArray[np.uint8] | None:
+    """The mask [H, W] of an image: its own, else all that its objects' masks keep; None where there is neither."""
+    if image.mask is not None:
+        return image.mask()
+    masks = [each.mask for each in image.objects if each.mask is not None]
+    if not masks:
+        return None
+    return np.logical_or.reduce([mask() for mask in masks]).astype(np.uint8) * OBJECT

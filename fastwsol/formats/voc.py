@@ -1,0 +1,129 @@
+"""Pascal VOC's folders, which `pack --layout voc` reads.
+
+    JPEGImages/NAME                  the images
+    Annotations/NAME.xml             what is in them, an `object` each
+    SegmentationObject/NAME.png      of images with masks: the number of the object that a pixel is of, in their order,
+                                     255 where it is left out
+    SegmentationClass/NAME.png       the same by class, in the order of labelmap.txt (of up to 254 classes)
+    ImageSets/Main/SPLIT.txt         the images of a split; of a set without splits trainval.txt
+    labelmap.txt                     the names of the classes, with the colours of their pixels
+
+VOC counts pixels from 1 and its ends are the last pixels, so edges are rounded outwards to whole ones.
+"""
+
+import io
+from collections.abc import Sequence
+from math import ceil, floor
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fastwsol.formats.folders import image_file, path_inside, write_file
+from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped
+from fastwsol.sources.voc import VOID
+from kernels.pixels import IGNORED
+
+MOST_NUMBERS = 254
+
+
+def write_voc(folder: Path, split: str, images: Images, about: About) -> None:
+    """Write the images of a split, "" for a set without splits, and what is in them."""
+    names = about.names
+    listed = []
+    for each in images:
+        if isinstance(each, Skipped):
+            continue
+        path = split / path_inside(each.name)
+        if each.encoded is not None:
+            encoded = each.encoded()
+            path = split / image_file(each.name, encoded)
+            write_file(folder / "JPEGImages" / path, encoded)
+        stem = path.with_suffix("")
+        listed.append(str(stem))
+        numbers, labels = _segmentations(each, len(names))
+        write_file(folder / "Annotations" / f"{stem}.xml", _xml(each, path, names, numbers is not None))
+        for kind, pixels in (("SegmentationObject", numbers), ("SegmentationClass", labels)):
+            if pixels is not None:
+                write_file(folder / kind / f"{stem}.png", _png(pixels))
+    sets = folder / "ImageSets" / "Main"
+    write_file(sets / f"{split or 'trainval'}.txt", "".join(f"{name}\n" for name in listed).encode())
+
+
+def finish_voc(folder: Path, splits: Sequence[str], about: About) -> None:
+    """Write `labelmap.txt`, unless a class's name has a colon, which would end it there."""
+    if any(":" in name for name in about.names):
+        return
+    colours = _colours()
+    lines = [
+        f"{name}:{','.join(map(str, colours[number % 256]))}::\n"
+        for number, name in enumerate(["background", *about.names])
+    ]
+    write_file(folder / "labelmap.txt", "".join(["# label:color_rgb:parts:actions\n", *lines]).encode())
+
+
+def _xml(image: LabelledImage, path: PurePosixPath, names: list[str], segmented: bool) -> bytes:
+    root = ElementTree.Element("annotation")
+    _add(root, "folder", str(path.parent))
+    _add(root, "filename", path.name)
+    size = ElementTree.SubElement(root, "size")
+    for name, value in (("width", image.width), ("height", image.height), ("depth", 3)):
+        _add(size, name, str(value))
+    _add(root, "segmented", str(int(segmented)))
+    for each in image.objects:
+        thing = ElementTree.SubElement(root, "object")
+        parts = (("name", names[each.label]), ("pose", "Unspecified"), ("truncated", "0"))
+        for name, text in (*parts, ("difficult", str(int(each.difficult)))):
+            _add(thing, name, text)
+        edges = ElementTree.SubElement(thing, "bndbox")
+        x0, y0, x1, y1 = each.box
+        ends = (("xmin", floor(x0) + 1), ("ymin", floor(y0) + 1), ("xmax", ceil(x1)), ("ymax", ceil(y1)))
+        for name, value in ends:
+            _add(edges, name, str(value))
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, "utf-8") + b"\n"
+
+
+def _add(parent: ElementTree.Element, name: str, text: str) -> None:
+    ElementTree.SubElement(parent, name).text = text
+
+
+def _segmentations(image: LabelledImage, class_count: int) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
+    """The pixels [H, W] by the number of their object, and by class; None where there are none, or too many numbers.
+    Where objects overlap, the smaller one is in front.
+    """
+    if not any(each.mask is not None for each in image.objects):
+        return None, None
+    numbers = np.zeros((image.height, image.width), np.uint8)
+    if image.mask is not None:
+        numbers[image.mask() == IGNORED] = VOID
+    masks = [(k, each.mask()) for k, each in enumerate(image.objects[:MOST_NUMBERS]) if each.mask is not None]
+    for k, mask in sorted(masks, key=lambda one: -int(one[1].sum())):
+        numbers[mask] = k + 1
+    if class_count > MOST_NUMBERS:
+        return numbers, None
+    label_of = np.full(256, VOID, np.uint8)
+    label_of[: len(image.objects[:MOST_NUMBERS]) + 1] = [0, *(each.label + 1 for each in image.objects[:MOST_NUMBERS])]
+    return numbers, label_of[numbers]
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    """Numbers [H, W] as PNG with VOC's palette."""
+    picture = Image.fromarray(pixels, "P")
+    picture.putpalette(_colours().ravel().tolist())
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _colours() -> NDArray[np.uint8]:
+    """VOC's palette, [256, 3]: the bits of a number, from the lowest on, are spread over red, green and blue."""
+    number = np.arange(256)
+    colours = np.zeros((256, 3), np.int64)
+    for level in range(8):
+        for channel in range(3):
+            colours[:, channel] |= ((number >> channel) & 1) << (7 - level)
+        number >>= 3
+    return colours.astype(np.uint8)

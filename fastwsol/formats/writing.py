@@ -1,0 +1,110 @@
+"""The formats: which there are, what each can hold, and how a set is written in one.
+
+coco, coco-polygons      a JSON file (`coco`)
+csv, jsonl               `tables`
+label-studio             tasks with pre-annotations (`label_studio`)
+yolo, yolo-segments      folders (`yolo`)
+voc                      folders (`voc`)
+masks                    a folder of PNG files (`png_masks`)
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Literal, get_args
+
+from typing_extensions import TypeIs
+
+from fastwsol.formats import labelled_images as has
+from fastwsol.formats.coco import write_coco
+from fastwsol.formats.folders import mask_file, path_inside, refuse_shared_files
+from fastwsol.formats.label_studio import write_label_studio
+from fastwsol.formats.labelled_images import About, Images
+from fastwsol.formats.png_masks import write_masks
+from fastwsol.formats.tables import write_csv, write_json_lines
+from fastwsol.formats.voc import finish_voc, write_voc
+from fastwsol.formats.yolo import finish_yolo, write_yolo
+
+FileFormat = Literal["coco", "coco-polygons", "csv", "jsonl", "label-studio"]
+FolderFormat = Literal["yolo", "yolo-segments", "voc", "masks"]
+AnyFormat = FileFormat | FolderFormat
+
+_BY_SUFFIX: dict[str, FileFormat] = {".json": "coco", ".csv": "csv", ".jsonl": "jsonl"}
+SUFFIXES: dict[FileFormat, str] = {
+    "coco": ".json",
+    "coco-polygons": ".json",
+    "csv": ".csv",
+    "jsonl": ".jsonl",
+    "label-studio": ".json",
+}
+"""What files of a format end in."""
+
+_WRITERS: dict[FileFormat, Callable[[BinaryIO, Images, About], None]] = {
+    "coco": write_coco,
+    "coco-polygons": lambda file, images, about: write_coco(file, images, about, "polygons"),
+    "csv": write_csv,
+    "jsonl": write_json_lines,
+    "label-studio": write_label_studio,
+}
+
+_PLAIN = frozenset({has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS})
+_JSON = _PLAIN | {has.SCORES, has.PROBABILITIES, has.DIFFICULT, has.EMPTY_CLASSES, has.WNIDS, has.SKIPPED}
+_HOLDS: dict[AnyFormat, frozenset[str]] = {
+    "coco": _JSON | {has.MASKS},
+    "coco-polygons": _JSON | {has.MASKS},
+    "csv": _PLAIN | {has.SCORES, has.DIFFICULT, has.EMPTY_CLASSES},
+    "jsonl": _JSON,
+    "label-studio": _PLAIN | {has.SCORES, has.MASKS},
+    "yolo": _PLAIN,
+    "yolo-segments": _PLAIN - {has.BOXES_OF_MASKS} | {has.MASKS},
+    "voc": _PLAIN - {has.FRACTIONS} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
+    "masks": frozenset({has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT}),
+}
+
+
+def format_of(suffix: str) -> FileFormat | None:
+    """The format that a file's ending stands for, or None."""
+    return _BY_SUFFIX.get(suffix.lower())
+
+
+def is_folder(form: AnyFormat) -> TypeIs[FolderFormat]:
+    """Whether a format is written as a folder."""
+    return form in get_args(FolderFormat)
+
+
+def not_held(form: AnyFormat, counts: Mapping[str, int]) -> str:
+    """A sentence of what a format could not hold, by the counts of what there was (`labelled_images.counted`); empty
+    where it is nothing.
+    """
+    lost = [f"{count:,} {what}" for what, count in counts.items() if what not in _HOLDS[form]]
+    return f"{form} has no place for {', '.join(lost)}" if lost else ""
+
+
+def write_in_file(file: BinaryIO, form: FileFormat, images: Images, about: About) -> None:
+    """Write images to a file, one at a time."""
+    _WRITERS[form](file, images, about)
+
+
+def write_in_folder(folder: Path, form: FolderFormat, splits: Mapping[str, Images], about: About) -> None:
+    """Fill an empty folder with the images of each split; "" is a set without splits."""
+    for split, images in splits.items():
+        match form:
+            case "yolo" | "yolo-segments":
+                write_yolo(folder, split, images, about, form == "yolo-segments")
+            case "voc":
+                write_voc(folder, split, images, about)
+            case "masks":
+                write_masks(folder, split, images)
+    if form == "voc":
+        finish_voc(folder, [*splits], about)
+    elif form != "masks":
+        finish_yolo(folder, [*splits], about)
+
+
+def refuse_shared(form: FolderFormat, names: Iterable[str], flag: str) -> None:
+    """Raise UserError where two images of a split would share a file. flag: what is named, as `--format voc`."""
+    suffixes = {"yolo": ".txt", "yolo-segments": ".txt", "voc": ".xml"}
+
+    def file_of(name: str) -> PurePosixPath:
+        return mask_file(name) if form == "masks" else path_inside(name).with_suffix(suffixes[form])
+
+    refuse_shared_files(flag, names, file_of)

@@ -1,0 +1,57 @@
+"""YOLO's folders, as Ultralytics' tools train on them.
+
+images/[SPLIT/]NAME       the images
+labels/[SPLIT/]NAME.txt   a line an object: `class x y width height`, the middle and the sides as shares of the
+                          image; or for segmentation `class x y x y ...`, the corners of its mask's outline, and of
+                          its box where it has no mask; empty for an image without an object
+data.yaml                 the splits' folders and the names of the classes
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fastwsol.formats.folders import image_file, write_file
+from fastwsol.formats.json_text import json_text
+from fastwsol.formats.labelled_images import About, Images, LabelledImage, LabelledObject, Skipped
+from fastwsol.formats.polygons import one_polygon
+
+
+def write_yolo(folder: Path, split: str, images: Images, about: About, segments: bool) -> None:
+    """Write the images of a split, "" for a set without splits, and their labels."""
+    for each in images:
+        if isinstance(each, Skipped):
+            continue
+        assert each.encoded is not None
+        encoded = each.encoded()
+        path = image_file(each.name, encoded)
+        write_file(folder / "images" / split / path, encoded)
+        lines = [(_corners if segments else _box)(thing, each) for thing in each.objects]
+        write_file((folder / "labels" / split / path).with_suffix(".txt"), "".join(lines).encode())
+
+
+def finish_yolo(folder: Path, splits: Sequence[str], about: About) -> None:
+    """Write `data.yaml`, which every reader takes for the set. A set without splits is both train and val."""
+    train, val = (f"images/{split}" if split else "images" for split in (splits[0], splits[-1]))
+    # JSON is YAML: quoted so, any name of a class stays itself.
+    names = "".join(f"  {number}: {json_text(name)}\n" for number, name in enumerate(about.names))
+    write_file(folder / "data.yaml", f"train: {train}\nval: {val}\nnames:\n{names}".encode())
+
+
+def _box(thing: LabelledObject, image: LabelledImage) -> str:
+    x0, y0, x1, y1 = thing.box
+    x, y = (x0 + x1) / 2 / image.width, (y0 + y1) / 2 / image.height
+    width, height = (x1 - x0) / image.width, (y1 - y0) / image.height
+    return f"{thing.label} {x:.6f} {y:.6f} {width:.6f} {height:.6f}\n"
+
+
+def _corners(thing: LabelledObject, image: LabelledImage) -> str:
+    outline = None if thing.mask is None else one_polygon(thing.mask())
+    if outline is None:
+        x0, y0, x1, y1 = thing.box
+        corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+    else:
+        corners = outline.astype(np.float64)
+    shares = corners / (image.width, image.height)
+    return " ".join([str(thing.label), *(f"{value:.6f}" for value in shares.ravel())]) + "\n"

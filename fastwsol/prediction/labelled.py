@@ -1,0 +1,50 @@
+"""Predictions as labelled images, which every format takes."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.formats.labelled_images import Images, LabelledImage, LabelledObject, Listed, Skipped
+from fastwsol.prediction.predictions import Prediction, ScoredBox
+from fastwsol.prediction.user_images import NamedImage
+
+
+def labelled(predictions: Iterable[Prediction | Skipped], classes: Sequence[str]) -> Images:
+    """Predictions as they come. classes: wnids in label order."""
+    label_of = {wnid: label for label, wnid in enumerate(classes)}
+    return (each if isinstance(each, Skipped) else _labelled(each, label_of) for each in predictions)
+
+
+def with_files(images: Iterable[NamedImage], answers: Images) -> Iterator[LabelledImage | Skipped]:
+    """The same with the bytes of their files. images: those that the answers are of, in order."""
+    for image, each in zip(images, answers, strict=True):
+        yield each if isinstance(each, Skipped) else _with_file(each, image.encoded)
+
+
+def _with_file(image: LabelledImage, encoded: Callable[[], bytes] | None) -> LabelledImage:
+    return LabelledImage(**{**vars(image), "encoded": encoded})
+
+
+def _labelled(prediction: Prediction, label_of: dict[str, int]) -> LabelledImage:
+    return LabelledImage(
+        prediction.name,
+        prediction.width,
+        prediction.height,
+        tuple(_object(prediction, box, label_of[box.wnid]) for box in prediction.boxes),
+        label_of[prediction.classes[0].wnid],
+        prediction.probabilities,
+        tuple(Listed(label_of[each.wnid], each.probability) for each in prediction.classes),
+        None if prediction.boxes else partial(_nothing, prediction.height, prediction.width),
+    )
+
+
+def _object(prediction: Prediction, box: ScoredBox, label: int) -> LabelledObject:
+    # To a ten-thousandth, so that a float32's digits beyond its precision do not fill the file.
+    edges = round(box.x0, 4), round(box.y0, 4), round(box.x1, 4), round(box.y1, 4)
+    return LabelledObject(label, edges, box.score, box.probability, partial(prediction.mask, box))
+
+
+def _nothing(height: int, width: int) -> NDArray[np.uint8]:
+    return np.zeros((height, width), np.uint8)

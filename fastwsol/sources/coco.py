@@ -1,0 +1,239 @@
+"""A detection set in COCO's form: JSON files of annotations, and folders of images.
+
+    annotations/instances_train2017.json, instances_val2017.json   train2017/NAME, val2017/NAME     COCO's own
+    annotations/train.json, val.json                               images/NAME       as `fastwsol.convert` writes it
+    train/_annotations.coco.json, valid/_annotations.coco.json     the images beside each file
+
+or one file named with --boxes, and images anywhere below the source; a part is drawn to be val then. A file is of the
+split whose name is in its own, or in its folder's; of several for a split, the one that begins with `instances` is
+taken. Which class an image is of: `of_objects`, unless the file tells it (`category_id` of an image, as ours do).
+Segmentations, where every object of an image's class has one, become its mask, with crowds left out.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastwsol.host.errors import UserError
+from fastwsol.sources import Class, Fault
+from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImages, images_below
+from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, CocoImage, parse_coco, pixels_of, read_coco
+from fastwsol.sources.mask_images import encode_mask
+from fastwsol.sources.of_objects import AnObject, ObjectImage, rule_over
+from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
+from kernels.pixels import IGNORED, OBJECT
+
+MAX_JSON_BYTES = 2**31
+"""COCO's own train2017 has 470 MB."""
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+
+
+class Coco(AnnotatedImages):
+    """A `Source` over a detection set in COCO's form. `notes`: what became of its objects, in sentences.
+
+    boxes: the one file of annotations; val_fraction, class_count, follow_links: as of `ImageFolder`. Raises UserError
+    for every mistake that is not one image's, naming file and place.
+    """
+
+    upright = True
+
+    def __init__(
+        self,
+        path: Path,
+        boxes: Path | None = None,
+        val_fraction: float | None = None,
+        class_count: int | None = None,
+        follow_links: bool = False,
+    ):
+        tree: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path, follow_links)
+        stamps, _ = images_below(tree, "")
+        if not stamps:
+            raise UserError(f"{path}: holds no image; give the folder that the annotations' images lie in")
+        files = (
+            _find(tree, path)
+            if boxes is None
+            else {"train": _Annotations(read_coco(boxes, f"--boxes {boxes}"), "", "")}
+        )
+        classes = _classes([each.file for each in files.values()])
+        masks = _CocoMasks()
+        splits = {split: _images(tree, each, stamps, masks) for split, each in files.items()}
+        ruled = rule_over(str(path), splits, classes, class_count, val_fraction)
+        named = {each.path for of_split in splits.values() for each in of_split}
+        self.notes, self.boxes_used = ruled.notes, ruled.boxes_used
+        if strange := len(stamps.keys() - named):
+            self.notes.append(f"{strange:,} images of the folder are in no file of annotations, and not packed")
+        if tree.left_out:
+            self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
+        name = path.resolve().stem if path.is_file() else path.resolve().name
+        any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
+        super().__init__(f"{name} (coco)", ruled.classes, tree, ruled.annotations, masks if any_mask else None)
+
+
+class _Annotations:
+    """A file of annotations: its content; the folder it lies in; its name without `instances_` and ending."""
+
+    def __init__(self, file: CocoFile, folder: str, stem: str) -> None:
+        self.file, self.folder, self.stem = file, folder, stem
+
+
+def _find(tree: Tree, path: Path) -> dict[str, _Annotations]:
+    """The files of annotations, by split."""
+    found: dict[str, list[str]] = defaultdict(list)
+    folders = ["", *sorted(tree.folders(""))]
+    for folder in folders:
+        inside = {name for name in tree.names(folder) if name.lower().endswith(".json")}
+        for name in sorted(inside):
+            place = f"{folder}/{name}" if folder else name
+            if (split := _split_of(name) or _split_of(folder)) is not None:
+                found[split].append(place)
+    if "train" not in found:
+        raise UserError(
+            f"{path}: no file of annotations for train (such as annotations/instances_train.json); name the set's one "
+            f"file with --boxes FILE"
+        )
+    files = {}
+    for split in ("train", "val"):
+        places = found.get(split, [])
+        if not places:
+            continue
+        instances = [each for each in places if each.rpartition("/")[2].startswith("instances")]
+        chosen = instances or places
+        if len(chosen) > 1:
+            raise UserError(
+                f"{tree.where(chosen[1])}: {chosen[0]!r} may be {split} too; put one of them away, or name one with "
+                f"--boxes FILE"
+            )
+        (place,) = chosen
+        folder, _, name = place.rpartition("/")
+        try:
+            text = tree.read(place, MAX_JSON_BYTES).decode("utf-8-sig")
+        except BadFile as error:
+            raise UserError(f"{tree.where(place)}: {error}; put a whole copy in its place") from None
+        except UnicodeDecodeError:
+            raise UserError(f"{tree.where(place)}: not UTF-8 text; store it as UTF-8") from None
+        where = tree.where(place)
+        files[split] = _Annotations(parse_coco(Path(where), text, where), folder, _stem(name))
+    return files
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0].removeprefix("instances_")
+
+
+def _split_of(name: str) -> str | None:
+    """The split that a word of a name is."""
+    words = re.findall(r"[a-z]+", name.lower())
+    return next((_SPLITS[word] for word in words if word in _SPLITS), None)
+
+
+def _classes(files: list[CocoFile]) -> list[Class]:
+    """All categories in their order. Raises UserError where there are none, or two of one name."""
+    classes: dict[str, Class] = {}
+    for file in files:
+        if not file.categories:
+            raise UserError(f"{file.path}: lists no categories, so no image has a class; add them")
+        wnids = [one.wnid for one in file.categories.values()]
+        if twice := next((wnid for wnid in wnids if wnids.count(wnid) > 1), None):
+            raise UserError(f"{file.path}: two categories are {twice!r:.40}; give each its own name")
+        for one in file.categories.values():
+            classes.setdefault(one.wnid, one)
+    return [*classes.values()]
+
+
+def _images(tree: Tree, annotations: _Annotations, stamps: Mapping[str, str], masks: "_CocoMasks") -> list[ObjectImage]:
+    """The images that a file lists, with their objects."""
+    file = annotations.file
+    of_image: dict[Any, list[CocoAnnotation]] = defaultdict(list)
+    for each in file.annotations():
+        of_image[each.image_id].append(each)
+    find = _finder(annotations, stamps)
+    found: list[ObjectImage] = []
+    places: dict[str, str] = {}
+    for number, image in file.images.items():
+        path = find(image.name)
+        if (other := places.setdefault(path, image.where)) != image.where:
+            raise UserError(f"{image.where}: {image.name!r:.80} is {other} too; list each image once")
+        things = of_image.get(number, [])
+        own = image.fields.get("category_id")
+        found.append(
+            ObjectImage(
+                path,
+                things[0].where if things else image.where,
+                stamps.get(path, ""),
+                image.size,
+                [_object(each) for each in things],
+                None if own is None else file.category_of(own, image.where).wnid,
+                None
+                if path in stamps
+                else Fault(path, "no such image, and the annotations list it", "put it there, or take its lines out"),
+                partial(masks.of_image, path, image, things),
+            )
+        )
+    return found
+
+
+def _object(annotation: CocoAnnotation) -> AnObject:
+    if annotation.category is None:
+        raise UserError(f"{annotation.where}: has no category; {CORRECT}")
+    return AnObject(annotation.category.wnid, annotation.box, annotation.difficult, annotation.crowd)
+
+
+def _finder(annotations: _Annotations, stamps: Mapping[str, str]) -> Callable[[str], str]:
+    """A function from an image's name to its path in the tree: the first place where there is one."""
+    folder, stem = annotations.folder, annotations.stem
+    before = [f"{folder}/" if folder else "", "images/", f"images/{stem}/", f"{stem}/", ""]
+
+    def find(name: str) -> str:
+        plain = name.removeprefix("./")
+        return next((each + plain for each in before if each + plain in stamps), plain)
+
+    return find
+
+
+class _CocoMasks:
+    """The masks of images, drawn from the segmentations of their objects when they are asked for."""
+
+    own_sizes = False
+
+    def __init__(self) -> None:
+        self._of: dict[str, tuple[CocoImage, list[CocoAnnotation], str]] = {}
+
+    def of_image(self, path: str, image: CocoImage, annotations: list[CocoAnnotation], name: str) -> str | None:
+        """What the mask of an image of the class `name` is called; None where not every object of it has pixels."""
+        own = [each for each in annotations if each.category is not None and each.category.wnid == name]
+        things = [each for each in own if not each.crowd]
+        if image.size is None or not things or not all(each.fields.get("segmentation") for each in things):
+            return None
+        self._of[path] = image, own, name
+        return path
+
+    def read(self, name: str) -> bytes:
+        """The mask of an image as PNG. Raises BadFile."""
+        image, annotations, _ = self._of[name]
+        assert image.size is not None
+        width, height = image.size
+        mask = np.zeros((height, width), np.uint8)
+        for value, crowd in ((IGNORED, True), (OBJECT, False)):  # where both are, it is the object's
+            for each in annotations:
+                if each.crowd == crowd:
+                    try:
+                        pixels = pixels_of(each.fields.get("segmentation"), width, height, each.where)
+                    except UserError as error:
+                        raise BadFile(str(error)) from None
+                    if pixels is not None:
+                        mask[pixels] = value
+        return encode_mask(mask)
+
+    def stamp(self, name: str) -> str:
+        """Another text when a segmentation was changed."""
+        _, annotations, class_name = self._of[name]
+        return f"{class_name} {[each.fields.get('segmentation') for each in annotations]}"
+
+    def where(self, name: str) -> str:
+        """The segmentations of an image."""
+        return self._of[name][1][0].where

@@ -1,0 +1,239 @@
+"""COCO's JSON of images, categories and annotations, read as if nobody had meant well.
+
+What is ours in it: a category's `wnid`, an image's `category_id` and `probabilities`, an annotation's `difficult`,
+`score` and `probability`. Other tools pass them over, and files without them are read as well.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.host.errors import UserError, line_of
+from fastwsol.sources import Class
+from fastwsol.sources.annotated import Box
+
+CORRECT = "correct it, or leave it out"
+_SIZE = ("width", "height")
+
+
+class CocoImage(NamedTuple):
+    """An image of the file: its name, and width and height where they are told; `fields`: all that it says."""
+
+    name: str
+    size: tuple[int, int] | None
+    fields: Mapping[str, Any]
+    where: str
+
+
+class CocoAnnotation(NamedTuple):
+    """An object of the file. `where` it stands; `category`: None in a file that lists none; `fields`: all it says."""
+
+    where: str
+    image_id: Any
+    image: CocoImage
+    category: Class | None
+    box: Box
+    crowd: bool
+    difficult: bool
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """The content of a file: images and categories by their ids, in their order."""
+
+    path: Path
+    images: dict[Any, CocoImage]
+    categories: dict[Any, Class]
+    raw_annotations: list[Any]
+    content: Mapping[str, Any]
+
+    def annotations(self) -> Iterator[CocoAnnotation]:
+        """The annotations in their order. Raises UserError, naming it, for one that is none."""
+        for number, annotation in enumerate(self.raw_annotations):
+            where = f"{self.path} annotation {number}"
+            if not isinstance(annotation, dict) or not {"image_id", "bbox"} <= annotation.keys():
+                raise UserError(f"{where}: has no image_id or no bbox; {CORRECT}")
+            where += f" (id {annotation['id']!r:.40})" if "id" in annotation else ""
+            image = _listed(self.images, annotation["image_id"], "image_id", where)
+            category = self._category(annotation, where)
+            box = annotation["bbox"]
+            if not isinstance(box, list) or len(box) != 4 or any(isinstance(value, str) for value in box):
+                raise UserError(f"{where}: bbox {box!r:.80} is not x, y, width, height; {CORRECT}")
+            x, y, width, height = box_of(box, where)
+            yield CocoAnnotation(
+                where,
+                annotation["image_id"],
+                image,
+                category,
+                (x, y, x + width, y + height),
+                bool(annotation.get("iscrowd")),
+                bool(annotation.get("difficult")),
+                annotation,
+            )
+
+    def category_of(self, number: Any, where: str) -> Class:
+        """The category of an id. Raises UserError where there is none."""
+        try:
+            return self.categories[number]
+        except (KeyError, TypeError):
+            ids = ", ".join(f"{each!r:.20}" for each in [*self.categories][:4])
+            raise UserError(
+                f"{where}: category_id {number!r:.40} is none of the file's categories ({ids}"
+                f"{', ...' if len(self.categories) > 4 else ''}); count both from the same number"
+            ) from None
+
+    def _category(self, annotation: Mapping[str, Any], where: str) -> Class | None:
+        """An annotation's category; None in a file that lists none."""
+        if not self.categories:
+            return None
+        if "category_id" not in annotation:
+            raise UserError(f"{where}: has no category_id, and the file lists categories; {CORRECT}")
+        return self.category_of(annotation["category_id"], where)
+
+
+def read_coco(path: Path, said: str) -> CocoFile:
+    """The content of a file. `said`: how messages name it. Raises UserError where it cannot be read or is no COCO."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{said}: cannot be read ({error.strerror}); name a COCO JSON file") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{said} line {line_of(error)}: not UTF-8 text; store it as UTF-8") from None
+    return parse_coco(path, text, said)
+
+
+def parse_coco(path: Path, text: str, said: str) -> CocoFile:
+    """The content of a file from its text; see `read_coco`."""
+    try:
+        content = json.loads(text)
+        listed, kinds, annotations = content["images"], content.get("categories", []), content["annotations"]
+        images: dict[Any, CocoImage] = {}
+        categories: dict[Any, Class] = {}
+        for number, image in enumerate(listed):
+            where = f"{path} image {number}"
+            _enter(images, image["id"], _image(image, where), where)
+        for number, kind in enumerate(kinds):
+            where = f"{path} category {number}"
+            wnid = kind.get("wnid", kind["name"])
+            if not isinstance(kind["name"], str) or not isinstance(wnid, str):
+                raise UserError(f"{where}: its name is no text; {CORRECT}")
+            _enter(categories, kind["id"], Class(wnid, kind["name"]), where)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{said} line {error.lineno}: not JSON ({error.msg}); make it anew") from None
+    except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
+        reason = f"no {error.args[0]!r}" if isinstance(error, KeyError) else "its parts are not lists of objects"
+        raise UserError(f"{said}: not COCO's JSON ({reason}); it needs images and annotations") from None
+    if not isinstance(annotations, list):
+        raise UserError(f"{said}: not COCO's JSON (annotations is no list); it needs images and annotations")
+    return CocoFile(path, images, categories, annotations, content)
+
+
+def box_of(values: list[Any], where: str) -> Box:
+    """A box from four values. Raises UserError where they make no box. The packer checks that it lies in its image."""
+    try:
+        x0, y0, x1, y1 = (float(value) for value in values)
+        if all(math.isfinite(value) for value in (x0, y0, x1, y1)):
+            return x0, y0, x1, y1
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise UserError(f"{where}: {values!r:.80} are not four numbers; {CORRECT}")
+
+
+def size_of(values: list[Any], where: str) -> tuple[int, int] | None:
+    """Width and height from two values; None where there are none. Raises UserError where they are no whole numbers."""
+    if values[0] in (None, "") and values[1] in (None, ""):
+        return None
+    try:
+        width, height = (float(value) for value in values if not isinstance(value, bool))
+        if width.is_integer() and height.is_integer() and min(width, height) > 0:
+            return int(width), int(height)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise UserError(f"{where}: {values!r:.80} are no width and height in pixels; {CORRECT}")
+
+
+def pixels_of(segmentation: Any, width: int, height: int, where: str) -> NDArray[np.bool_] | None:
+    """The pixels [height, width] of a segmentation: polygons, or run lengths, compressed or not. None for an empty one.
+
+    Raises UserError where it is neither, or of another size.
+    """
+    from pycocotools import mask as coco_mask  # here: not every reading of boxes needs it
+
+    if segmentation is None or segmentation == []:
+        return None
+    try:
+        if isinstance(segmentation, dict):
+            if [*segmentation["size"]] != [height, width]:
+                raise UserError(
+                    f"{where}: its segmentation is of {segmentation['size']} pixels (height, width), and the image "
+                    f"has {[height, width]}; {CORRECT}"
+                )
+            runs = segmentation
+            lengths = runs["counts"] if isinstance(runs["counts"], list) else _run_lengths(runs["counts"])
+            if sum(lengths) != width * height or min(lengths) < 0:  # else what decodes them would not notice
+                raise ValueError("runs of another number of pixels")
+            if isinstance(runs["counts"], list):
+                runs = coco_mask.frPyObjects(runs, height, width)
+            pixels = coco_mask.decode(runs)
+        else:
+            flat = [[float(value) for value in polygon] for polygon in segmentation]
+            if any(len(polygon) < 6 or len(polygon) % 2 or not all(map(math.isfinite, polygon)) for polygon in flat):
+                raise ValueError("polygons of fewer than three corners")
+            limit = 16 * max(width, height)
+            if any(abs(value) > limit for polygon in flat for value in polygon):
+                raise ValueError("corners far outside of the image")
+            pixels = coco_mask.decode(coco_mask.frPyObjects(flat, height, width)).any(axis=2)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{where}: its segmentation cannot be read ({error!s:.60}); {CORRECT}") from None
+    return pixels.astype(np.bool_)
+
+
+def _run_lengths(text: str) -> list[int]:
+    """The lengths of compressed runs: five bits a character, the lowest first, a sixth where more follow; each length
+    from the third on less the one two before it.
+    """
+    lengths: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"{character!r} in its runs")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)  # the sign
+            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+            value = shift = 0
+    if shift or not lengths:
+        raise ValueError("runs without an end")
+    return lengths
+
+
+def _image(image: Mapping[str, Any], where: str) -> CocoImage:
+    name = image["file_name"]
+    if not isinstance(name, str):
+        raise UserError(f"{where}: its file_name is no text; {CORRECT}")
+    return CocoImage(name, size_of([image.get(side) for side in _SIZE], where), image, where)
+
+
+def _enter(entries: dict[Any, Any], number: Any, value: Any, where: str) -> None:
+    """Note what an id stands for. Raises UserError where it stands for something else already."""
+    known = entries.setdefault(number, value)
+    if (known[:2] if isinstance(known, tuple) else known) != (value[:2] if isinstance(value, tuple) else value):
+        raise UserError(
+            f"{where}: its id {number!r:.40} is another's too, as after joining two files; number them anew"
+        )
+
+
+def _listed(entries: dict[Any, Any], number: Any, what: str, where: str) -> Any:
+    try:
+        return entries[number]
+    except (KeyError, TypeError):
+        raise UserError(f"{where}: {what} {number!r:.40} is in no list of the file; {CORRECT}") from None

@@ -1,0 +1,165 @@
+"""Images that have objects instead of a class, as detection sets have them: which class each is taken for.
+
+The rule: an image is of the class whose boxes cover the most of it, those of its objects that are neither difficult nor
+crowds added up; of equals the class that comes first. An image without such an object is left aside. Objects of other
+classes are kept beside, as `dataset.shards` has them, and are no ground truth of the image.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from fastwsol.host.errors import UserError
+from fastwsol.sources import Class, Fault
+from fastwsol.sources.annotated import Annotation, Box
+from fastwsol.sources.drawn_val import with_drawn_val
+
+
+@dataclass(frozen=True)
+class AnObject:
+    """An object: the name of its class, its box, and what is said of it."""
+
+    class_name: str
+    box: Box
+    difficult: bool = False
+    crowd: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether it says what its image shows."""
+        return not self.difficult and not self.crowd
+
+    @property
+    def area(self) -> float:
+        """In square pixels."""
+        x0, y0, x1, y1 = self.box
+        return max(0.0, x1 - x0) * max(0.0, y1 - y0)
+
+
+@dataclass
+class ObjectImage:
+    """An image with its objects. `origin`: where they stand; `class_name`: where the file itself tells its class."""
+
+    path: str
+    origin: str
+    stamp: str
+    size: tuple[int, int] | None = None
+    objects: list[AnObject] = field(default_factory=list)
+    class_name: str | None = None
+    fault: Fault | None = None
+    mask: Callable[[str], str | None] | None = None
+    """Gives the name of the image's mask as an image of a class, or None."""
+
+
+@dataclass
+class Ruled:
+    """Images with the class that the rule gives them, and what became of all, in sentences."""
+
+    classes: tuple[Class, ...]
+    annotations: dict[str, list[Annotation]]
+    notes: list[str]
+    boxes_used: int
+
+
+def ruled_class(image: ObjectImage, order: Sequence[str]) -> str | None:
+    """The class of an image by the rule, or None. order: the names of all classes."""
+    if image.class_name is not None:
+        return image.class_name
+    areas: Counter[str] = Counter()
+    for each in image.objects:
+        if each.counts:
+            areas[each.class_name] += each.area  # type: ignore[assignment]
+    place = {name: number for number, name in enumerate(order)}
+    return min(areas, key=lambda name: (-areas[name], place[name]), default=None)
+
+
+def rule_over(
+    where: str,
+    splits: dict[str, list[ObjectImage]],
+    classes: Sequence[Class],
+    class_count: int | None,
+    val_fraction: float | None,
+) -> Ruled:
+    """The images of each split as a `Source` has them. where: the source, for messages; classes: all that objects may
+    be of; class_count: keeps the first of those that have images to train on; val_fraction: of each class, where there
+    is no val.
+
+    Raises UserError where fewer than two classes have images to train on.
+    """
+    order = [one.wnid for one in classes]
+    counts: Counter[str] = Counter()
+    chosen: dict[str, list[tuple[ObjectImage, str]]] = {}
+    for split, images in splits.items():
+        chosen[split] = []
+        for image in images:
+            name = ruled_class(image, order)
+            if name is None:
+                counts["images without an object that counts were left aside"] += 1
+            else:
+                chosen[split].append((image, name))
+    trained = {name for _, name in chosen["train"]}
+    kept = tuple(one for one in classes if one.wnid in trained)
+    if len(kept) < 2:
+        raise UserError(f"{where}: its images to train on are of {len(kept)} classes; two at least are needed")
+    if class_count is not None and not 1 <= class_count <= len(kept):
+        raise UserError(f"--classes {class_count}: {where} has {len(kept)} classes; choose 1 to {len(kept)}")
+    if untrained := [one.name for one in classes if one.wnid not in trained]:
+        shown = ", ".join(untrained[:4]) + (", ..." if len(untrained) > 4 else "")
+        counts[f"classes are no image's to train on, and were left out ({shown})"] = len(untrained)
+    kept = kept[:class_count]
+    label_of = {one.wnid: label for label, one in enumerate(kept)}
+    for split, images_of in chosen.items():
+        within = [(image, name) for image, name in images_of if name in label_of]
+        counts["images of classes that are not packed were left aside"] += len(images_of) - len(within)
+        chosen[split] = within
+    if "val" not in chosen:
+        chosen = with_drawn_val(chosen["train"], lambda one: one[1], val_fraction)
+    elif val_fraction is not None:
+        raise UserError(f"--val-fraction {val_fraction}: {where} has a val of its own; leave the flag out")
+    used = 0
+    annotations: dict[str, list[Annotation]] = {}
+    for split, images_of in chosen.items():
+        annotations[split] = []
+        for image, name in images_of:
+            annotation, left, beside = _annotation(image, name, label_of)
+            annotations[split].append(annotation)
+            counts += left
+            used += len(annotation.boxes) - beside
+            counts["boxes are kept beside, as they are of another class than their image's, or difficult"] += beside
+    several = sum(len({each.class_name for each in image.objects if each.counts}) > 1 for image, _ in _all(chosen))
+    counts["images have objects of several classes, and took the one whose boxes cover the most"] = several
+    return Ruled(kept, annotations, [f"{count:,} {what}" for what, count in counts.items() if count], used)
+
+
+def _all(chosen: dict[str, list[tuple[ObjectImage, str]]]) -> Iterable[tuple[ObjectImage, str]]:
+    return (each for of_split in chosen.values() for each in of_split)
+
+
+def _annotation(image: ObjectImage, name: str, label_of: dict[str, int]) -> tuple[Annotation, Counter[str], int]:
+    """An image of a class, how many of its objects are left aside, by why, and how many are kept beside."""
+    left: Counter[str] = Counter()
+    kept = []
+    for each in image.objects:
+        if each.crowd:
+            left["boxes of crowds were left aside"] += 1
+        elif each.class_name not in label_of:
+            left["boxes of classes that are not packed were left aside"] += 1
+        else:
+            kept.append(each)
+    labels = tuple(label_of[each.class_name] for each in kept)
+    difficult = tuple(each.difficult for each in kept)
+    own = label_of[name]
+    beside = sum(label != own or hard for label, hard in zip(labels, difficult, strict=True))
+    annotation = Annotation(
+        image.path,
+        own,
+        tuple(each.box for each in kept),
+        image.origin,
+        image.stamp,
+        image.fault,
+        image.size,
+        labels if any(label != own for label in labels) else None,
+        difficult if any(difficult) else None,
+        None if image.mask is None else image.mask(name),
+    )
+    return annotation, left, beside

@@ -1,0 +1,243 @@
+"""A detection set in Pascal VOC's form, as `fastwsol.convert` and `predict --format voc` write it too.
+
+    Annotations/NAME.xml            what is in an image, an `object` each
+    JPEGImages/NAME.jpg             the image, under the name that the XML gives, or the XML's own
+    ImageSets/Main/train.txt, val.txt   the names of each split; without them a part is drawn to be val
+    SegmentationObject/NAME.png     where there is one: the number of the object that a pixel is of, 255 where left out
+
+Which class an image is of: `of_objects`. VOC counts pixels from 1 and its ends are the last pixels; a set in which an
+edge is 0 counts from 0, with ends behind the last pixels, and that is said.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fastwsol.host.errors import UserError
+from fastwsol.sources import Class, Fault
+from fastwsol.sources.annotated import (
+    IMAGE_SUFFIXES,
+    LEFT_OUT,
+    MAX_FILE_BYTES,
+    MAX_TEXT_BYTES,
+    AnnotatedImages,
+    Box,
+    images_below,
+    read_text,
+)
+from fastwsol.sources.coco_json import CORRECT, box_of, size_of
+from fastwsol.sources.mask_images import encode_mask
+from fastwsol.sources.of_objects import AnObject, ObjectImage, rule_over
+from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
+from kernels.pixels import IGNORED, OBJECT
+
+_XML, _IMAGES, _SETS, _NUMBERS = "Annotations", "JPEGImages", "ImageSets/Main", "SegmentationObject"
+VOID = 255
+"""The number of pixels that are left out."""
+
+
+class Voc(AnnotatedImages):
+    """A `Source` over a set in VOC's form. `notes`: what became of its objects, in sentences.
+
+    val_fraction, class_count, follow_links: as of `ImageFolder`. Raises UserError for every mistake that is not one
+    image's, naming file and remedy.
+    """
+
+    upright = True
+
+    def __init__(
+        self,
+        path: Path,
+        val_fraction: float | None = None,
+        class_count: int | None = None,
+        follow_links: bool = False,
+    ):
+        tree: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path, follow_links)
+        root = _root(tree, path)
+        before = f"{root}/" if root else ""
+        stamps, _ = images_below(tree, before + _IMAGES)
+        numbers, _ = images_below(tree, before + _NUMBERS)
+        masks = _VocMasks(tree, numbers, before)
+        read = {}
+        for stem in _stems(tree, before + _XML):
+            image, objects_in = _read(tree, before, stem, stamps)
+            read[stem] = image
+            image.mask = partial(masks.of_image, stem, objects_in)
+        from_zero = any(min(each.box[:2]) < 0 for image in read.values() for each in image.objects)
+        if from_zero:
+            for image in read.values():
+                image.objects = [replace(each, box=_from_zero(each.box)) for each in image.objects]
+        splits, beside = _splits(tree, before, read)
+        names = sorted({each.class_name for image in read.values() for each in image.objects})
+        classes = [Class(name, name) for name in names]
+        ruled = rule_over(str(path), splits, classes, class_count, val_fraction)
+        self.notes, self.boxes_used = ruled.notes, ruled.boxes_used
+        if from_zero:
+            self.notes.append("edges of 0 show that boxes count pixels from 0, and were taken so")
+        if beside:
+            self.notes.append(f"{beside:,} annotated images are in neither train nor val, and not packed")
+        if tree.left_out:
+            self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
+        name = path.resolve().stem if path.is_file() else path.resolve().name
+        any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
+        super().__init__(f"{name} (voc)", ruled.classes, tree, ruled.annotations, masks if any_mask else None)
+
+
+def _root(tree: Tree, path: Path) -> str:
+    """The folder that holds Annotations: the top, or as in VOCdevkit/VOC2012 the only folder in the only folder."""
+    root = ""
+    for _ in range(4):
+        inner = tree.folders(root)
+        if _XML in inner:
+            return root
+        if len(inner) != 1:
+            break
+        (name,) = inner
+        root = f"{root}/{name}" if root else name
+    raise UserError(f"{path}: no folder {_XML} in it; give the folder of a set in VOC's form")
+
+
+def _stems(tree: Tree, folder: str) -> list[str]:
+    """The names of all annotations, without their ending, sorted."""
+    found, folders = [], [""]
+    while folders:
+        inside = folders.pop()
+        where = f"{folder}/{inside}" if inside else folder
+        below = tree.folders(where)
+        for name in tree.names(where):
+            path = f"{inside}/{name}" if inside else name
+            if name in below:
+                folders.append(path)
+            elif name.endswith(".xml"):
+                found.append(path.removesuffix(".xml"))
+    if not found:
+        raise UserError(f"{tree.where(folder)}: holds no XML file; give the folder of a set in VOC's form")
+    return sorted(found)
+
+
+def _read(tree: Tree, before: str, stem: str, stamps: Mapping[str, str]) -> tuple[ObjectImage, list[str]]:
+    """An annotated image, and the names of the classes of its objects in their order."""
+    path = f"{before}{_XML}/{stem}.xml"
+    where = tree.where(path)
+    try:
+        root = ElementTree.fromstring(tree.read(path, MAX_TEXT_BYTES))
+    except BadFile as error:
+        raise UserError(f"{where}: {error}; put a whole copy in its place") from None
+    except (ElementTree.ParseError, ValueError) as error:
+        raise UserError(f"{where}: not XML ({error}); {CORRECT}") from None
+    size = None
+    if root.find("size") is not None:
+        size = size_of([root.findtext(f"size/{side}") for side in ("width", "height")], where)
+    objects = [_object(each, where) for each in root.findall("object")]
+    image = _image_path(before, stem, root.findtext("filename"), stamps)
+    fault = None
+    if image not in stamps:
+        fault = Fault(image, f"no such image, and {where} is of it", "put the image there, or take the XML away")
+    found = ObjectImage(image, where, stamps.get(image, ""), size, objects, None, fault)
+    return found, [each.class_name for each in objects]
+
+
+def _object(element: ElementTree.Element, where: str) -> AnObject:
+    name = (element.findtext("name") or "").strip()
+    if not name:
+        raise UserError(f"{where}: an object has no name; {CORRECT}")
+    edges = [element.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")]
+    if None in edges:
+        raise UserError(f"{where}: an object has no bndbox of xmin, ymin, xmax, ymax; {CORRECT}")
+    x0, y0, x1, y1 = box_of(edges, where)
+    difficult = (element.findtext("difficult") or "0").strip() not in ("0", "")
+    return AnObject(name, (x0 - 1, y0 - 1, x1, y1), difficult)
+
+
+def _from_zero(box: Box) -> Box:
+    x0, y0, x1, y1 = box
+    return x0 + 1, y0 + 1, x1, y1
+
+
+def _image_path(before: str, stem: str, filename: str | None, stamps: Mapping[str, str]) -> str:
+    """The image of an annotation: of the name it gives, in the folder that it lies in itself; else of its own name."""
+    folder = before + _IMAGES
+    inside = PurePosixPath(stem).parent
+    if filename:
+        name = PurePosixPath(filename.strip().replace("\\", "/")).name
+        if (path := str(folder / inside / name)) in stamps:
+            return path
+    alike = (f"{folder}/{stem}{suffix}" for each in IMAGE_SUFFIXES for suffix in (each, each.upper()))
+    return next((path for path in alike if path in stamps), f"{folder}/{stem}.jpg")
+
+
+def _splits(tree: Tree, before: str, read: dict[str, ObjectImage]) -> tuple[dict[str, list[ObjectImage]], int]:
+    """The images of each split, and how many are in none."""
+    folder = before + _SETS
+    lists = {name for name in tree.names(folder) if name in ("train.txt", "val.txt")}
+    if "train.txt" not in lists:
+        if lists:
+            raise UserError(f"{tree.where(folder)}: there is no train.txt beside val.txt; add it, or take that away")
+        return {"train": [*read.values()]}, 0
+    splits: dict[str, list[ObjectImage]] = {}
+    owner: dict[str, str] = {}
+    for split in ("train", "val"):
+        if f"{split}.txt" not in lists:
+            continue
+        path = f"{folder}/{split}.txt"
+        splits[split] = []
+        lines = read_text(tree, path, "put a list of the split's images there").split("\n")
+        for line, content in enumerate(lines, 1):
+            name = content.strip()
+            if not name:
+                continue
+            where = f"{tree.where(path)} line {line}"
+            if name not in read:
+                raise UserError(f"{where}: {name!r:.80} has no XML in {_XML}; {CORRECT}")
+            if name in owner:
+                raise UserError(f"{where}: {name!r:.80} is in {owner[name]} already; {CORRECT}")
+            owner[name] = split
+            splits[split].append(read[name])
+    return splits, len(read) - len(owner)
+
+
+class _VocMasks:
+    """The masks of images, out of the numbers of their objects."""
+
+    own_sizes = False
+
+    def __init__(self, tree: Tree, stamps: Mapping[str, str], before: str) -> None:
+        self._tree, self._stamps, self._before = tree, stamps, before
+        self._wanted: dict[str, list[int]] = {}
+
+    def of_image(self, stem: str, classes: list[str], name: str) -> str | None:
+        """What the mask of an image of the class `name` is called; None where there is no file of it."""
+        path = f"{self._before}{_NUMBERS}/{stem}.png"
+        wanted = [number for number, of_object in enumerate(classes, 1) if of_object == name]
+        if path not in self._stamps or not wanted:
+            return None
+        self._wanted[path] = wanted
+        return path
+
+    def read(self, name: str) -> bytes:
+        """The mask of an image as PNG. Raises BadFile."""
+        try:
+            with Image.open(io.BytesIO(self._tree.read(name, MAX_FILE_BYTES)), formats=["PNG"]) as opened:
+                if opened.mode not in ("P", "L"):
+                    raise BadFile(f"{self.where(name)} is a PNG of mode {opened.mode}, not of numbers")
+                numbers: NDArray[np.uint8] = np.asarray(opened)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise BadFile(f"{self.where(name)} cannot be read ({error})") from None
+        mask = np.isin(numbers, self._wanted[name]).astype(np.uint8) * OBJECT
+        mask[numbers == VOID] = IGNORED
+        return encode_mask(mask)
+
+    def stamp(self, name: str) -> str:
+        """Another text when the file, or what is taken of it, was changed."""
+        return f"{self._stamps[name]} {self._wanted[name]}"
+
+    def where(self, name: str) -> str:
+        """The file."""
+        return self._tree.where(name)

@@ -1,0 +1,507 @@
+"""`python -m fastwsol.convert`, and `pack --layout coco|voc`: round trips lose nothing that the format can hold."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import noise_jpeg
+from faults.run_cases import make_run
+from PIL import Image
+
+from fastwsol import convert, pack, predict
+from fastwsol.dataset.shards import Shards, Split, open_shards
+from fastwsol.host.command_line import run_command
+from fastwsol.sources.mask_images import encode_mask, read_mask
+
+CLASSES = ("bird", "cat", "dog")
+BOXES = """name,x0,y0,x1,y1,label,difficult
+train/bird/0.jpg,3.25,4,30.5,33.1,bird,0
+train/bird/0.jpg,40,5,60,20,cat,0
+train/bird/1.jpg,3,4,30,33,bird,1
+train/bird/1.jpg,0,4,31,33,bird,0
+train/cat/0.jpg,0.1,0.2,63.9,47.8,cat,0
+train/dog/2.jpg,8,8,20,20,dog,0
+val/dog/0.jpg,5,6,50,40,dog,0
+val/dog/0.jpg,1,2,9,8,bird,1
+val/cat/1.jpg,7,7,20,21,cat,0
+"""
+WITH_MASK = {"train/bird/0.jpg": (3, 4, 31, 34), "val/dog/0.jpg": (5, 6, 50, 40)}
+WIDTH, HEIGHT = 64, 48
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes, three images of train and two of val each; boxes of some, and masks of two."""
+    root = tmp_path_factory.mktemp("set")
+    for split, count in (("train", 3), ("val", 2)):
+        for label, name in enumerate(CLASSES):
+            folder = root / "photos" / split / name
+            folder.mkdir(parents=True)
+            for k in range(count):
+                (folder / f"{k}.jpg").write_bytes(noise_jpeg(10 * label + k + len(split), size=(WIDTH, HEIGHT)))
+    for name, (x0, y0, x1, y1) in WITH_MASK.items():
+        path = root / "masks" / f"{name}.png"
+        path.parent.mkdir(parents=True)
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        mask[y0:y1, x0:x1] = 255
+        mask[y0 + 5 : y0 + 9, x0 + 4 : x0 + 8] = 0
+        mask[:2] = 128
+        path.write_bytes(encode_mask(mask))
+    (root / "boxes.csv").write_text(BOXES)
+    flags = ["--layout", "imagefolder", "--source", root / "photos", "--boxes", root / "boxes.csv"]
+    assert run(pack.main, *flags, "--masks", root / "masks", "--out", root / "shards") == 0
+    return root / "shards"
+
+
+def run(command: Any, *arguments: object) -> int:
+    return run_command(command, [str(each) for each in arguments])
+
+
+def packed_again(folder: Path, layout: str, *more: object) -> Shards:
+    out = folder.parent / f"{folder.name}-packed"
+    assert run(pack.main, "--layout", layout, "--source", folder, "--out", out, *more) == 0
+    return open_shards(out)
+
+
+def assert_same(one: Split, other: Split) -> None:
+    np.testing.assert_array_equal(one.labels, other.labels)
+    np.testing.assert_array_equal(one.widths, other.widths)
+    np.testing.assert_array_equal(one.heights, other.heights)
+    assert [one.image(k) for k in range(len(one))] == [other.image(k) for k in range(len(other))]
+    np.testing.assert_array_equal(one.objects.offsets, other.objects.offsets)
+    np.testing.assert_array_equal(one.objects.labels, other.objects.labels)
+
+
+def mask(split: Split, k: int) -> np.ndarray | None:
+    found = split.mask(k)
+    return None if found is None else read_mask(found)
+
+
+def test_coco_gives_back_what_was_packed(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(convert.main, shards, "--format", "coco", "--out", tmp_path / "coco") == 0
+    said = capsys.readouterr().out
+    assert "coco, 15 images, 9 objects" in said
+    assert "coco has no place for 2 masks with pixels that are left out" in said
+    before, after = open_shards(shards), packed_again(tmp_path / "coco", "coco")
+    assert before.manifest.classes == after.manifest.classes
+    for name in ("train", "val"):
+        one, other = before.splits[name], after.splits[name]
+        assert_same(one, other)
+        np.testing.assert_array_equal(one.objects.boxes, other.objects.boxes)
+        np.testing.assert_array_equal(one.objects.difficult, other.objects.difficult)
+        for k in range(len(one)):
+            ours, theirs = mask(one, k), mask(other, k)
+            assert (ours is None) == (theirs is None)
+            if ours is not None and theirs is not None:
+                np.testing.assert_array_equal(ours == 255, theirs == 255)
+
+
+def test_voc_gives_back_what_was_packed_in_whole_pixels(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(convert.main, shards, "--format", "voc", "--out", tmp_path / "voc") == 0
+    said = capsys.readouterr().out
+    assert "voc has no place for 2 boxes with fractions of a pixel, 9 classes of images without a box" in said
+    capsys.readouterr()
+    before, after = open_shards(shards), packed_again(tmp_path / "voc", "voc")
+    said = capsys.readouterr().out
+    assert "9 images without an object that counts were left aside" in said
+    for name in ("train", "val"):
+        one = before.splits[name]
+        kept = np.flatnonzero(np.diff(one.objects.offsets) > 0)
+        one, other = one.subset(name, kept), after.splits[name]
+        names_of = [[each.name for each in shard.manifest.classes] for shard in (before, after)]
+        assert [names_of[0][label] for label in one.labels] == [names_of[1][label] for label in other.labels]
+        boxes = one.objects.boxes
+        np.testing.assert_array_equal(np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]), other.objects.boxes)
+        np.testing.assert_array_equal(one.objects.difficult, other.objects.difficult)
+        for k in range(len(one)):
+            ours, theirs = mask(one, k), mask(other, k)
+            assert (ours is None) == (theirs is None)
+            if ours is not None and theirs is not None:
+                np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "label-studio", "coco-polygons", "yolo", "yolo-segments", "masks"])
+def test_every_format_takes_a_packed_set(form: str, shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(convert.main, shards, "--format", form, "--out", out) == 0
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    if form == "masks":
+        assert files == {f"{name.partition('/')[0]}/{name}.png" for name in WITH_MASK}
+        return
+    assert {f"images/{split}/{split}/{name}/0.jpg" for split in ("train", "val") for name in CLASSES} <= files
+    if form == "csv":
+        flags = ("--layout", "imagefolder", "--source", out / "images/train", "--boxes", out / "train.csv")
+        text = (out / "train.csv").read_text()
+        (out / "train.csv").write_text(text.replace("\ntrain/train/", "\ntrain/"))
+        assert run(pack.main, *flags, "--out", tmp_path / "again") == 0
+
+
+def test_one_split_alone(shards: Path, tmp_path: Path) -> None:
+    assert run(convert.main, shards, "--split", "val", "--format", "coco", "--out", tmp_path / "a") == 0
+    assert [path.name for path in (tmp_path / "a/annotations").iterdir()] == ["val.json"]
+
+
+# Predictions
+
+
+@pytest.fixture(scope="module")
+def predictions(tmp_path_factory: pytest.TempPathFactory, synthetic_shards: Path) -> Path:
+    """A folder with 70 photos, a run, and predictions of them: whole, and in parts."""
+    root = tmp_path_factory.mktemp("predictions")
+    (root / "photos").mkdir()
+    for k in range(70):
+        (root / "photos" / f"{k:02}.jpg").write_bytes(noise_jpeg(k, size=(40 + k, 50)))
+    (root / "photos" / "bad.jpg").write_bytes(b"no image")
+    make_run(root / "run", synthetic_shards)
+    for name, more in (("whole", ()), ("1", ("--part", "1/3")), ("2", ("--part", "2/3")), ("3", ("--part", "3/3"))):
+        out = ("--out", root / f"{name}.json", "--device", "cpu", "--threads", "1")
+        assert run(predict.main, root / "run", root / "photos", *out, *more) in (0, 3)
+    return root
+
+
+def test_parts_are_joined_to_the_file_that_one_process_writes(predictions: Path, tmp_path: Path) -> None:
+    parts = [predictions / f"{k}.json" for k in (3, 1, 2)]
+    assert [len(json.loads(part.read_text())["images"]) > 0 for part in parts] == [True] * 3
+    assert run(convert.main, *parts, "--out", tmp_path / "all.json") == 0
+    assert (tmp_path / "all.json").read_bytes() == (predictions / "whole.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("1", "2"), "is a part of 3, and of them are missing 3; give all of them"),
+        (("1", "2", "2"), "is part 2 of 3, as"),
+        (("1", "2", "3", "whole"), "is no part of 3, as others are"),
+        (("whole", "whole-again"), "is in "),
+    ],
+)
+def test_parts_that_are_none_are_named(
+    names: tuple[str, ...], words: str, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(predictions / "whole.json", predictions / "whole-again.json")
+    assert run(convert.main, *(predictions / f"{each}.json" for each in names), "--out", tmp_path / "a.json") == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "a.json").exists()
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "label-studio", "yolo", "yolo-segments", "voc", "masks"])
+def test_a_converted_prediction_is_what_predict_writes(form: str, predictions: Path, tmp_path: Path) -> None:
+    """But for a csv's and jsonl's probabilities, which COCO's file has in six digits."""
+    run_and_photos = (predictions / "run", predictions / "photos", "--device", "cpu", "--threads", "1")
+    assert run(predict.main, *run_and_photos, "--format", form, "--out", tmp_path / "a") == 3
+    flags = ("--format", form, "--out", tmp_path / "b")
+    images = ("--images", predictions / "photos") if form in ("yolo", "yolo-segments", "voc") else ()
+    assert run(convert.main, predictions / "whole.json", *flags, *images) == 0
+    if (tmp_path / "a").is_dir():
+        files = {str(path.relative_to(tmp_path / "a")) for path in (tmp_path / "a").rglob("*") if path.is_file()}
+        assert files == {
+            str(path.relative_to(tmp_path / "b")) for path in (tmp_path / "b").rglob("*") if path.is_file()
+        }
+        for name in files:
+            assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    elif form == "jsonl":
+        for one, other in zip(*((tmp_path / name).read_text().splitlines() for name in ("a", "b")), strict=True):
+            ours, theirs = json.loads(one), json.loads(other)
+            for each in (ours, theirs):
+                for named in each.get("classes", ()):
+                    named["probability"] = pytest.approx(named["probability"], abs=1e-6)
+            if "skipped" not in ours:
+                assert ours == theirs
+    elif form == "csv":
+        assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text()
+    else:
+        ours, theirs = (json.loads((tmp_path / name).read_text()) for name in ("a", "b"))
+        for one, other in zip(ours, theirs, strict=True):
+            assert one["predictions"][0]["result"] == other["predictions"][0]["result"]
+
+
+def test_predictions_are_packed_with_their_images(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--layout", "coco", "--source", predictions / "photos", "--boxes", predictions / "whole.json")
+    assert run(pack.main, *flags, "--out", predictions / "shards") in (0, 2)
+    said = capsys.readouterr()
+    classes = {image["category_id"] for image in json.loads((predictions / "whole.json").read_text())["images"]}
+    if len(classes) > 1:
+        assert "70 of 70 images have boxes" in said.out
+        assert "1 images of the folder are in no file of annotations" in said.out
+    else:
+        assert "are of 1 classes; two at least are needed" in said.err
+
+
+MISTAKES = [
+    (("nowhere", "--out", "a.json"), "nowhere: cannot be read"),
+    (("empty", "--out", "a", "--format", "coco"), "empty: no packed set (manifest.json is missing)"),
+    (("whole.json", "--out", "a.txt"), "--out a.txt: its ending tells no format; say the format with --format"),
+    (("shards", "--out", "a.json"), "--out a.json: shards become a folder; say the format with --format"),
+    (("whole.json", "--format", "voc", "--out", "empty"), "--out empty: exists; nothing was changed"),
+    (("whole.json", "--out", "a", "--format", "yolo"), "--format yolo: its folder holds the images; say where"),
+    (
+        ("whole.json", "--out", "a", "--format", "yolo", "--images", "empty"),
+        "00.jpg: missing, and the predictions name",
+    ),
+    (("whole.json", "--out", "a", "--format", "yolo", "--images", "none"), "--images none: no such folder or zip"),
+    (("whole.json", "--out", "a.csv", "--split", "val"), "--split val: is of shards; predictions have none"),
+    (("shards", "--out", "a", "--format", "coco", "--images", "empty"), "is of predictions; shards hold their images"),
+    (("shards", "--out", "a", "--format", "coco", "--split", "test"), "--split test: shards has train, val; choose"),
+    (
+        ("shards", "whole.json", "--out", "a", "--format", "coco"),
+        "shards: is a folder, and beside it stands whole.json",
+    ),
+    (("--out", "a.json"), "nothing to convert; name the folder of a packed set"),
+    (("broken.json", "--out", "a.csv"), "broken.json line 1: not JSON"),
+    (("plain.json", "--out", "a.csv"), "plain.json: lists no categories"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISTAKES)
+def test_mistakes_get_one_line_and_nothing_is_written(
+    arguments: tuple[str, ...],
+    words: str,
+    predictions: Path,
+    synthetic_shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    shutil.copy(predictions / "whole.json", "whole.json")
+    Path("shards").symlink_to(synthetic_shards)
+    Path("broken.json").write_text("{")
+    Path("plain.json").write_text('{"images": [], "annotations": []}')
+    before = sorted(path.name for path in Path().iterdir())
+    assert run_command(convert.main, arguments) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert sorted(path.name for path in Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [("0/3", "must be K/N"), ("4/3", "must be K/N"), ("a/3", "must be K/N"), ("3", "must be K/N"), ("1/0", "must be")],
+)
+def test_parts_that_cannot_be_are_refused(
+    part: str, words: str, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = (predictions / "run", predictions / "photos")
+    assert run(predict.main, *where, "--part", part, "--out", tmp_path / "a.json") == 2
+    assert words in capsys.readouterr().err
+    assert run(predict.main, *where, "--part", "1/2", "--out", tmp_path / "a.csv") == 2
+    assert "--part 1/2: goes with --format coco, not csv" in capsys.readouterr().err
+
+
+# What others write
+
+
+def coco_set(root: Path, **changes: Any) -> Path:
+    """A set as COCO's own is laid out: two splits, polygons, a crowd, an image with two classes, one with nothing."""
+    for split, names in (("train2017", "abcdef"), ("val2017", "xy")):
+        (root / split).mkdir(parents=True)
+        for number, name in enumerate(names):
+            (root / split / f"{name}.jpg").write_bytes(noise_jpeg(number, size=(60, 40)))
+    categories = [{"id": 5, "name": "cat"}, {"id": 2, "name": "dog"}, {"id": 9, "name": "unseen"}]
+
+    def image(number: int, name: str) -> dict[str, Any]:
+        return {"id": number, "file_name": f"{name}.jpg", "width": 60, "height": 40}
+
+    def thing(number: int, category: int, *box: float, **more: Any) -> dict[str, Any]:
+        x, y, width, height = box
+        polygon = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+        return {"image_id": number, "category_id": category, "bbox": [*box], "segmentation": polygon, **more}
+
+    annotations = [
+        thing(1, 5, 2, 3, 20, 10),
+        thing(2, 2, 2, 3, 20, 10),
+        thing(3, 2, 0, 0, 8, 10),
+        thing(3, 5, 10, 10, 9, 9),
+        thing(3, 5, 30, 10, 9, 9),
+        thing(4, 5, 10, 10, 9, 9),
+        thing(4, 2, 0, 0, 60, 40, iscrowd=1, segmentation={"size": [40, 60], "counts": [0, 2400]}),
+        thing(6, 2, 10, 10, 9, 9),
+    ]
+    images = [image(number, name) for number, name in enumerate("abcdef", 1)]
+    (root / "annotations").mkdir()
+    train = {"images": images, "categories": categories, "annotations": annotations, **changes}
+    (root / "annotations" / "instances_train2017.json").write_text(json.dumps(train))
+    (root / "annotations" / "captions_train2017.json").write_text("{}")
+    val = [thing(1, 5, 1, 1, 5, 5), thing(2, 9, 1, 1, 5, 5), thing(2, 9, 1, 1, 5, 5)]
+    content = {"images": [image(1, "x"), image(2, "y")], "categories": categories, "annotations": val}
+    (root / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+    return root
+
+
+def test_a_set_of_cocos_own_layout_is_packed_by_the_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = packed_again(coco_set(tmp_path / "set"), "coco")
+    said = capsys.readouterr().out
+    assert [each.name for each in found.manifest.classes] == ["cat", "dog"]
+    train, val = found.splits["train"], found.splits["val"]
+    assert train.names(range(len(train))) == [f"train2017/{name}.jpg" for name in "abcdf"]
+    assert train.labels.tolist() == [0, 1, 0, 0, 1], "of c the cats cover more than the dog"
+    assert val.labels.tolist() == [0]
+    assert np.diff(train.objects.offsets).tolist() == [1, 1, 3, 1, 1]
+    assert np.diff(train.box_offsets).tolist() == [1, 1, 2, 1, 1]
+    for words in (
+        "1 images without an object that counts were left aside",
+        "1 classes are no image's to train on, and were left out (unseen)",
+        "1 images of classes that are not packed were left aside",
+        "1 boxes of crowds were left aside",
+        "1 boxes are kept beside",
+        "1 images have objects of several classes, and took the one whose boxes cover the most",
+    ):
+        assert words in said, said
+    of_a = mask(train, 0)
+    assert of_a is not None
+    assert (of_a == 255).sum() == 200
+
+
+def test_a_crowd_of_an_images_class_is_left_out_of_its_mask(tmp_path: Path) -> None:
+    root = coco_set(tmp_path / "set")
+    path = root / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][6]["category_id"] = 5
+    path.write_text(json.dumps(content))
+    found = mask(packed_again(root, "coco").splits["train"], 3)
+    assert found is not None
+    assert {int(value): int((found == value).sum()) for value in np.unique(found)} == {128: 2400 - 81, 255: 81}
+
+
+def test_a_file_in_each_splits_folder_is_found_and_one_file_is_divided(tmp_path: Path) -> None:
+    root = coco_set(tmp_path / "a")
+    for split in ("train", "valid"):
+        source = f"{split.replace('valid', 'val')}2017"
+        (root / source).rename(root / split)
+        shutil.move(root / "annotations" / f"instances_{source}.json", root / split / "_annotations.coco.json")
+    shutil.rmtree(root / "annotations")
+    found = packed_again(root, "coco")
+    assert [len(split) for split in found.splits.values()] == [5, 1]
+    shutil.copy(root / "train" / "_annotations.coco.json", tmp_path / "mine.json")
+    out = tmp_path / "one"
+    flags = ("--layout", "coco", "--boxes", tmp_path / "mine.json", "--val-fraction", "0.5")
+    assert run(pack.main, *flags, "--source", root / "train", "--out", out) == 0
+    assert [len(split) for split in open_shards(out).splits.values()] == [2, 3]
+
+
+COCO_MISTAKES = [
+    ({"annotations": [{"image_id": 1, "category_id": 7, "bbox": [1, 1, 2, 2]}]}, "category_id 7 is none of the file's"),
+    ({"annotations": [{"image_id": 77, "category_id": 5, "bbox": [1, 1, 2, 2]}]}, "image_id 77 is in no list"),
+    ({"annotations": []}, "its images to train on are of 0 classes; two at least are needed"),
+    ({"categories": []}, "lists no categories, so no image has a class; add them"),
+    (
+        {"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]},
+        "two categories are 'a'; give each its own",
+    ),
+    ({"images": []}, "image_id 1 is in no list of the file"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), COCO_MISTAKES)
+def test_mistakes_in_a_coco_set_are_named(
+    changes: dict[str, Any], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco_set(tmp_path / "set", **changes)
+    assert run(pack.main, "--layout", "coco", "--source", tmp_path / "set", "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert words in said, said
+    assert said.count("\n") == 1
+
+
+def test_bad_segmentations_and_missing_images_are_set_aside_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = coco_set(tmp_path / "set")
+    path = root / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = [[1, 2]]
+    path.write_text(json.dumps(content))
+    (root / "train2017" / "b.jpg").unlink()
+    flags = ("--layout", "coco", "--source", root, "--out", tmp_path / "out")
+    assert run(pack.main, *flags) == 2
+    assert "b.jpg: no such image, and the annotations list it" in capsys.readouterr().err
+    assert run(pack.main, *flags, "--quarantine") == 3
+    assert "4 packed and 2 set aside, 6 in all" in capsys.readouterr().out
+
+
+def voc_set(root: Path, one_based: bool = True) -> Path:
+    """A set in VOC's own folders, flat, with lists of its splits."""
+    first = 1 if one_based else 0
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main", "SegmentationObject"):
+        (root / "VOCdevkit" / "VOC2012" / folder).mkdir(parents=True)
+    inner = root / "VOCdevkit" / "VOC2012"
+    names = {"a 1": "cat", "b": "dog", "c": "cat", "d": "dog", "e": "dog"}
+    for number, (name, kind) in enumerate(names.items()):
+        (inner / "JPEGImages" / f"{name}.jpg").write_bytes(noise_jpeg(number, size=(50, 40)))
+        other = "dog" if kind == "cat" else "cat"
+        things = "".join(
+            f"<object><name>{of}</name><difficult>{hard}</difficult><bndbox><xmin>{x}</xmin><ymin>{y}</ymin>"
+            f"<xmax>{x + side - first}</xmax><ymax>{y + side - first}</ymax></bndbox></object>"
+            for of, hard, x, y, side in ((other, 0, 9, 9, 3), (kind, 0, first, first, 20), (other, 1, 2, 2, 30))
+        )
+        text = f"<annotation><filename>{name}.jpg</filename><size><width>50</width><height>40</height></size>{things}"
+        (inner / "Annotations" / f"{name}.xml").write_text(text + "</annotation>")
+    numbers = np.zeros((40, 50), np.uint8)
+    numbers[:20, :20], numbers[9:12, 9:12], numbers[30] = 2, 1, 255
+    picture = Image.fromarray(numbers, "P")
+    picture.putpalette([*range(256)] * 3)
+    picture.save(inner / "SegmentationObject" / "b.png")
+    (inner / "ImageSets" / "Main" / "train.txt").write_text("a 1\nb\n")
+    (inner / "ImageSets" / "Main" / "val.txt").write_text("c\nd\n\n")
+    return root
+
+
+@pytest.mark.parametrize("one_based", [True, False])
+def test_a_set_of_vocs_own_layout_is_packed(
+    one_based: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = packed_again(voc_set(tmp_path / "set", one_based), "voc")
+    said = capsys.readouterr().out
+    assert [each.name for each in found.manifest.classes] == ["cat", "dog"]
+    train, val = found.splits["train"], found.splits["val"]
+    assert [name.rpartition("/")[2] for name in train.names(range(2))] == ["a 1.jpg", "b.jpg"]
+    assert (train.labels.tolist(), val.labels.tolist()) == ([0, 1], [0, 1])
+    np.testing.assert_array_equal(train.boxes, [[0, 0, 20, 20]] * 2)
+    assert "1 annotated images are in neither train nor val, and not packed" in said
+    assert "8 boxes are kept beside" in said
+    assert ("boxes count pixels from 0" in said) == (not one_based)
+    of_b = mask(train, 1)
+    assert of_b is not None
+    assert {int(value): int((of_b == value).sum()) for value in np.unique(of_b)} == {0: 1559, 128: 50, 255: 391}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda inner: (inner / "Annotations" / "b.xml").write_text("<annotation>"), "b.xml: not XML"),
+        (lambda inner: (inner / "ImageSets/Main/train.txt").write_text("b\nz\n"), "train.txt line 2: 'z' has no XML"),
+        (lambda inner: (inner / "ImageSets/Main/val.txt").write_text("b\n"), "val.txt line 1: 'b' is in train already"),
+        (lambda inner: (inner / "ImageSets/Main/train.txt").unlink(), "there is no train.txt beside val.txt"),
+        (lambda inner: (inner / "JPEGImages" / "b.jpg").unlink(), "b.jpg: no such image"),
+        (lambda inner: shutil.rmtree(inner / "Annotations"), "no folder Annotations in it"),
+        (
+            lambda inner: (inner / "Annotations" / "b.xml").write_text("<a><object><name>x</name></object></a>"),
+            "b.xml: an object has no bndbox",
+        ),
+        (
+            lambda inner: (inner / "Annotations" / "b.xml").write_text("<a><object></object></a>"),
+            "b.xml: an object has no name",
+        ),
+        (
+            lambda inner: (inner / "Annotations" / "b.xml").write_text("<a><size><width>x</width></size></a>"),
+            "are no width and height in pixels",
+        ),
+        (lambda inner: (inner / "SegmentationObject" / "b.png").write_bytes(b"x"), "its mask"),
+    ],
+)
+def test_mistakes_in_a_voc_set_are_named(
+    spoil: Any, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = voc_set(tmp_path / "set")
+    spoil(root / "VOCdevkit" / "VOC2012")
+    assert run(pack.main, "--layout", "voc", "--source", root, "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert words in said, said
+    assert said.count("\n") == 1

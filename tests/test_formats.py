@@ -1,0 +1,349 @@
+"""Labelled images in every format: read back by other tools' code, or by plain means where there is none."""
+
+import csv
+import io
+import json
+import random
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from conftest import noise_jpeg
+from PIL import Image, ImageDraw
+from pycocotools.coco import COCO
+
+from fastwsol.formats.label_studio import brush_runs
+from fastwsol.formats.labelled_images import About, LabelledImage, LabelledObject, Listed, Skipped, counted
+from fastwsol.formats.polygons import fill, one_polygon, polygons
+from fastwsol.formats.writing import (
+    AnyFormat,
+    FolderFormat,
+    not_held,
+    refuse_shared,
+    write_in_file,
+    write_in_folder,
+)
+from fastwsol.host.errors import UserError
+from fastwsol.sources import Class
+from fastwsol.sources.coco_json import pixels_of
+from fastwsol.sources.mask_images import read_mask
+
+ABOUT = About("a run", (Class("n1", "red: a colour"), Class("n2", 'the "blue" one'), Class("green", "green")))
+
+
+def ellipse(width: int, height: int, box: tuple[int, int, int, int], hole: bool = False) -> np.ndarray:
+    picture = Image.new("1", (width, height))
+    ImageDraw.Draw(picture).ellipse([box[0], box[1], box[2] - 1, box[3] - 1], fill=1)
+    if hole:
+        x, y = (box[0] + box[2]) // 2, (box[1] + box[3]) // 2
+        ImageDraw.Draw(picture).ellipse([x - 8, y - 6, x + 8, y + 6], fill=0)
+    return np.array(picture)
+
+
+def predicted() -> list[LabelledImage | Skipped]:
+    """One with two objects, the second with a hole; one that was skipped; one without an object."""
+    first = partial(ellipse, 160, 120, (10, 20, 70, 90))
+    second = partial(ellipse, 160, 120, (80, 10, 150, 110), hole=True)
+    two = (
+        LabelledObject(1, (10.25, 20.5, 70.125, 90.0), 0.875, 0.9, first),
+        LabelledObject(0, (80.0, 10.0, 150.0, 110.0), 0.25, 0.3, second),
+    )
+    jpeg = partial(noise_jpeg, 1, size=(160, 120))
+    chances = np.array([0.1, 0.8, 0.1])
+    return [
+        LabelledImage("deep/two.jpg", 160, 120, two, 1, chances, (Listed(1, 0.8),), encoded=jpeg),
+        Skipped("bad.jpg", "no image"),
+        LabelledImage(
+            "none.jpg", 160, 120, (), 2, chances, (Listed(2, 0.1),), lambda: np.zeros((120, 160), np.uint8), jpeg
+        ),
+    ]
+
+
+def text_of(form: Any) -> str:
+    file = io.BytesIO()
+    write_in_file(file, form, predicted(), ABOUT)
+    return file.getvalue().decode()
+
+
+def written(form: Any, folder: Path) -> list[str]:
+    """The files of a folder format."""
+    write_in_folder(folder, form, {"": predicted()}, ABOUT)
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def objects() -> tuple[LabelledObject, ...]:
+    (image, *_) = predicted()
+    assert isinstance(image, LabelledImage)
+    return image.objects
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+@pytest.mark.parametrize(("form", "least"), [("coco", 1.0), ("coco-polygons", 0.98)])
+def test_coco_opens_in_pycocotools_with_all_it_holds(form: str, least: float, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(text_of(form))
+    coco = COCO(tmp_path / "a.json")
+    assert [each["name"] for each in coco.loadCats(coco.getCatIds())] == [one.name for one in ABOUT.classes]
+    images = coco.loadImgs(coco.getImgIds())
+    assert [(each["file_name"], each["width"], each["height"]) for each in images] == [
+        ("deep/two.jpg", 160, 120),
+        ("none.jpg", 160, 120),
+    ]
+    assert [each["probabilities"] for each in images] == [[0.1, 0.8, 0.1]] * 2
+    assert [each["category_id"] for each in images] == [2, 3]
+    for annotation, thing in zip(coco.loadAnns(coco.getAnnIds()), objects(), strict=True):
+        x0, y0, x1, y1 = thing.box
+        assert annotation["bbox"] == [x0, y0, x1 - x0, y1 - y0]
+        assert (annotation["score"], annotation["probability"]) == (thing.score, thing.probability)
+        assert annotation["category_id"] == thing.label + 1
+        assert thing.mask is not None
+        assert iou(coco.annToMask(annotation).astype(bool), thing.mask()) >= least
+        assert annotation["area"] == thing.mask().sum()
+    assert coco.dataset["skipped"] == [{"file_name": "bad.jpg", "reason": "no image"}]
+
+
+def test_coco_is_drawn_by_pycocotools(tmp_path: Path) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pytest.importorskip("matplotlib").use("agg")
+    for form in ("coco", "coco-polygons"):
+        (tmp_path / "a.json").write_text(text_of(form))
+        coco = COCO(tmp_path / "a.json")
+        pyplot.figure()
+        pyplot.imshow(np.zeros((120, 160, 3)))
+        coco.showAnns(coco.loadAnns(coco.getAnnIds()), draw_bbox=True)
+        axes = pyplot.gca()
+        assert len(axes.images) + sum(len(each.get_paths()) for each in axes.collections) >= 3
+        pyplot.close()
+
+
+def test_csv_and_json_lines_say_the_same() -> None:
+    rows = [*csv.DictReader(io.StringIO(text_of("csv")))]
+    assert [(row["name"], row["label"]) for row in rows] == [
+        ("deep/two.jpg", "n2"),
+        ("deep/two.jpg", "n1"),
+        ("none.jpg", "green"),
+    ]
+    lines = [json.loads(line) for line in text_of("jsonl").splitlines()]
+    assert [line["name"] for line in lines] == ["deep/two.jpg", "bad.jpg", "none.jpg"]
+    assert lines[1]["skipped"] == "no image"
+    assert lines[2]["classes"] == [{"wnid": "green", "name": "green", "probability": 0.1}]
+    for row, box, thing in zip(rows, lines[0]["boxes"], objects(), strict=False):
+        assert [float(row[side]) for side in ("x0", "y0", "x1", "y1")] == box["box"] == [*thing.box]
+        assert float(row["score"]) == box["score"] == thing.score
+    assert (rows[2]["x0"], rows[2]["score"], rows[2]["probability"]) == ("", "", "0.1")
+
+
+def brushed(runs: list[int], shape: tuple[int, int]) -> np.ndarray:
+    """The pixels of a brush stroke, bit by bit as the form is described."""
+    bits = iter("".join(f"{byte:08b}" for byte in runs))
+
+    def take(count: int) -> int:
+        return int("".join(next(bits) for _ in range(count)), 2)
+
+    total, word = take(32), take(5) + 1
+    sizes = [take(4) + 1 for _ in range(4)]
+    values: list[int] = []
+    while len(values) < total:
+        repeated, size = take(1), sizes[take(2)]
+        count = take(size) + 1
+        values += [take(word)] * count if repeated else [take(word) for _ in range(count)]
+    return np.array(values).reshape(*shape, 4)[..., 3] > 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (40, 61), (300, 200)])
+def test_brush_strokes_are_the_pixels(shape: tuple[int, int]) -> None:
+    for share in (0.0, 0.3, 1.0):
+        mask = np.random.default_rng(0).random((shape[0] // 5 + 1, shape[1] // 5 + 1)) < share
+        mask = mask.repeat(5, 0).repeat(5, 1)[: shape[0], : shape[1]]
+        np.testing.assert_array_equal(brushed(brush_runs(mask), shape), mask)
+
+
+def test_label_studio_has_rectangle_polygon_and_brush_of_each_object() -> None:
+    tasks = json.loads(text_of("label-studio"))
+    assert [task["data"]["image"] for task in tasks] == ["deep/two.jpg", "none.jpg"]
+    result = tasks[0]["predictions"][0]["result"]
+    assert [region["type"] for region in result] == ["rectanglelabels", "polygonlabels", "brushlabels"] * 2
+    assert len({region["id"] for region in result}) == 6
+    for k, thing in enumerate(objects()):
+        assert thing.mask is not None
+        rectangle, polygon, brush = (region["value"] for region in result[3 * k : 3 * k + 3])
+        x, y, width, height = (rectangle[key] for key in ("x", "y", "width", "height"))
+        edges = np.array([x, y, x + width, y + height]) * [1.6, 1.2, 1.6, 1.2]
+        np.testing.assert_allclose(edges, thing.box, atol=1e-5)
+        corners = np.array(polygon["points"]) * [1.6, 1.2]
+        assert iou(fill([corners], 160, 120), thing.mask()) > 0.98
+        np.testing.assert_array_equal(brushed(brush["rle"], (120, 160)), thing.mask())
+        name = ABOUT.names[thing.label]
+        assert rectangle["rectanglelabels"] == polygon["polygonlabels"] == brush["brushlabels"] == [name]
+    assert tasks[1]["predictions"][0]["result"] == []
+
+
+def test_yolo_holds_the_images_and_their_boxes_as_shares(tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    files = written("yolo", tmp_path)
+    assert files == ["data.yaml", "images/deep/two.jpg", "images/none.jpg", "labels/deep/two.txt", "labels/none.txt"]
+    assert (tmp_path / "images/deep/two.jpg").read_bytes() == noise_jpeg(1, size=(160, 120))
+    about = yaml.safe_load((tmp_path / "data.yaml").read_text())
+    assert about == {"train": "images", "val": "images", "names": dict(enumerate(ABOUT.names))}
+    assert (tmp_path / "labels/none.txt").read_text() == ""
+    lines = (tmp_path / "labels/deep/two.txt").read_text().splitlines()
+    for line, thing in zip(lines, objects(), strict=True):
+        label, x, y, width, height = map(float, line.split())
+        assert label == thing.label
+        edges = [(x - width / 2) * 160, (y - height / 2) * 120, (x + width / 2) * 160, (y + height / 2) * 120]
+        np.testing.assert_allclose(edges, thing.box, atol=1e-3)
+
+
+def test_yolo_segments_are_outlines_and_boxes_where_there_is_no_mask(tmp_path: Path) -> None:
+    written("yolo-segments", tmp_path / "a")
+    lines = (tmp_path / "a/labels/deep/two.txt").read_text().splitlines()
+    for line, thing in zip(lines, objects(), strict=True):
+        label, *shares = map(float, line.split())
+        assert label == thing.label
+        assert thing.mask is not None
+        corners = np.array(shares).reshape(-1, 2) * (160, 120)
+        assert iou(fill([corners], 160, 120), thing.mask()) > 0.97
+    plain = LabelledImage("x.jpg", 10, 10, (LabelledObject(0, (1, 2, 3, 4)),), encoded=lambda: noise_jpeg(0))
+    write_in_folder(tmp_path / "b", "yolo-segments", {"": [plain]}, ABOUT)
+    assert (tmp_path / "b/labels/x.txt").read_text().split()[1:5] == ["0.100000", "0.200000", "0.300000", "0.200000"]
+
+
+def test_voc_holds_boxes_rounded_outwards_and_the_pixels_of_objects(tmp_path: Path) -> None:
+    files = written("voc", tmp_path)
+    of_two = [f"{kind}/deep/two.png" for kind in ("SegmentationClass", "SegmentationObject")]
+    assert files == [
+        *("Annotations/deep/two.xml", "Annotations/none.xml", "ImageSets/Main/trainval.txt"),
+        *("JPEGImages/deep/two.jpg", "JPEGImages/none.jpg", *of_two),
+    ]
+    root = ElementTree.parse(tmp_path / "Annotations/deep/two.xml").getroot()
+    assert (root.findtext("folder"), root.findtext("filename")) == ("deep", "two.jpg")
+    assert [root.findtext(f"size/{side}") for side in ("width", "height", "depth")] == ["160", "120", "3"]
+    numbers = np.asarray(Image.open(tmp_path / of_two[1]))
+    labels = np.asarray(Image.open(tmp_path / of_two[0]))
+    for k, (element, thing) in enumerate(zip(root.findall("object"), objects(), strict=True)):
+        assert element.findtext("name") == ABOUT.names[thing.label]
+        edges = [int(element.findtext(f"bndbox/{side}") or 0) for side in ("xmin", "ymin", "xmax", "ymax")]
+        x0, y0, x1, y1 = thing.box
+        assert edges == [int(x0) + 1, int(y0) + 1, -int(-x1 // 1), -int(-y1 // 1)]
+        assert thing.mask is not None
+        np.testing.assert_array_equal(numbers == k + 1, thing.mask())
+        np.testing.assert_array_equal(labels == thing.label + 1, thing.mask())
+    assert (tmp_path / "ImageSets/Main/trainval.txt").read_text() == "deep/two\nnone\n"
+    assert ElementTree.parse(tmp_path / "Annotations/none.xml").getroot().find("object") is None
+
+
+def test_a_label_map_is_written_where_names_have_no_colon(tmp_path: Path) -> None:
+    about = About("", (Class("a", "a b"), Class("c", "c")))
+    write_in_folder(tmp_path, "voc", {"": []}, about)
+    lines = (tmp_path / "labelmap.txt").read_text().splitlines()
+    assert lines[1:] == ["background:0,0,0::", "a b:128,0,0::", "c:0,128,0::"]
+
+
+def test_masks_are_what_packing_takes(tmp_path: Path) -> None:
+    assert written("masks", tmp_path) == ["deep/two.jpg.png", "none.jpg.png"]
+    both = read_mask((tmp_path / "deep/two.jpg.png").read_bytes(), (160, 120)) > 0
+    np.testing.assert_array_equal(both, np.logical_or(*(thing.mask() for thing in objects() if thing.mask)))
+    assert not read_mask((tmp_path / "none.jpg.png").read_bytes(), (160, 120)).any()
+
+
+@pytest.mark.parametrize("form", get_args(FolderFormat))
+def test_two_images_do_not_share_a_file(form: FolderFormat) -> None:
+    names = ["a/x.png", "a/X.jpg"] if form != "masks" else ["a/x.png", "../a/X.png"]
+    with pytest.raises(UserError, match=f"--format {form}: '{names[0]}' and '{names[1]}' would share a/X"):
+        refuse_shared(form, names, f"--format {form}")
+
+
+LOST = {
+    "coco": "",
+    "coco-polygons": "",
+    "jsonl": "jsonl has no place for 2 masks",
+    "csv": "csv has no place for 2 lists of all classes' probabilities, 2 masks, 2 ids of classes beside their names, "
+    "1 images that could not be read",
+    "masks": "masks has no place for 2 boxes, 2 classes of objects, 2 boxes beside their masks, 2 scores, 2 lists of "
+    "all classes' probabilities, 1 boxes with fractions of a pixel, 2 ids of classes beside their names, 1 images that "
+    "could not be read, 1 classes of images without a box",
+}
+
+
+@pytest.mark.parametrize("form", LOST)
+def test_what_a_format_cannot_hold_is_counted(form: AnyFormat) -> None:
+    counts: Counter[str] = Counter()
+    assert [*counted(predicted(), ABOUT, counts)] != []
+    assert not_held(form, counts) == LOST[form]
+
+
+def test_photographs_that_were_packed_anew_get_the_ending_of_what_they_are(tmp_path: Path) -> None:
+    image = LabelledImage("a.heic", 64, 64, encoded=lambda: noise_jpeg(0))
+    write_in_folder(tmp_path, "yolo", {"val": [image]}, ABOUT)
+    assert (tmp_path / "images/val/a.heic.jpg").is_file()
+    assert (tmp_path / "labels/val/a.heic.txt").is_file()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_polygons_are_the_mask_but_for_its_edge(seed: int) -> None:
+    rng = random.Random(seed)
+    picture = Image.new("1", (200, 150))
+    canvas = ImageDraw.Draw(picture)
+    for fills in (1, 1, 1, 0, 0, 1):
+        x, y = rng.randrange(180), rng.randrange(130)
+        canvas.ellipse([x, y, x + rng.randrange(1, 90), y + rng.randrange(1, 70)], fill=fills)
+    mask = np.array(picture)
+    assert iou(fill([ring.astype(float) for ring in polygons(mask)], 200, 150), mask) >= 0.98
+    whole = one_polygon(mask)
+    assert whole is not None
+    assert iou(fill([whole.astype(float)], 200, 150), mask) >= 0.98
+    assert polygons(np.zeros((3, 4), np.bool_)) == []
+    assert one_polygon(np.zeros((3, 4), np.bool_)) is None
+    one_pixel = np.zeros((5, 5), np.bool_)
+    one_pixel[2, 3] = True
+    np.testing.assert_array_equal(fill([ring.astype(float) for ring in polygons(one_pixel)], 5, 5), one_pixel)
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        {"size": [4, 6], "counts": [0, 24]},
+        {"size": [4, 6], "counts": "0h0"},
+        [[0, 0, 6, 0, 6, 4, 0, 4]],
+        [[0, 0, 6, 0, 6, 2, 0, 2], [0, 2, 6, 2, 6, 4, 0, 4]],
+    ],
+)
+def test_segmentations_of_every_form_are_read(segmentation: Any) -> None:
+    pixels = pixels_of(segmentation, 6, 4, "here")
+    assert pixels is not None
+    assert pixels.shape == (4, 6)
+    assert pixels.all()
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        {"size": [6, 4], "counts": [0, 24]},
+        {"size": [4, 6], "counts": [0, 25]},
+        {"size": [4, 6], "counts": [-1, 25]},
+        {"size": [4, 6], "counts": "zzzzzzzz"},
+        {"size": [4, 6], "counts": "0"},
+        {"size": [4, 6], "counts": ""},
+        {"size": [4, 6], "counts": 7},
+        {"size": [4, 6], "counts": ["a"]},
+        {"counts": "0h0"},
+        {"size": 3, "counts": "0h0"},
+        "text",
+        7,
+        [[0, 0, 1, 1]],
+        [[0, 0, 1, 1, 2]],
+        [[0, 0, 1, 1, 2, "x"]],
+        [[0, 0, 1e300, 1, 2, 2]],
+        [[0, 0, float("nan"), 1, 2, 2]],
+        [7],
+    ],
+)
+def test_a_segmentation_that_is_none_is_refused_by_its_place(segmentation: Any) -> None:
+    with pytest.raises(UserError, match=r"^here: its segmentation .*; correct it, or leave it out$"):
+        pixels_of(segmentation, 6, 4, "here")
