@@ -219,6 +219,7 @@ def test_voc_holds_boxes_rounded_outwards_and_the_pixels_of_objects(tmp_path: Pa
     of_two = [f"{kind}/deep/two.png" for kind in ("SegmentationClass", "SegmentationObject")]
     assert files == [
         *("Annotations/deep/two.xml", "Annotations/none.xml", "ImageSets/Main/trainval.txt"),
+        "ImageSets/Segmentation/trainval.txt",
         *("JPEGImages/deep/two.jpg", "JPEGImages/none.jpg", *of_two),
     ]
     root = ElementTree.parse(tmp_path / "Annotations/deep/two.xml").getroot()
@@ -235,6 +236,7 @@ def test_voc_holds_boxes_rounded_outwards_and_the_pixels_of_objects(tmp_path: Pa
         np.testing.assert_array_equal(numbers == k + 1, thing.mask())
         np.testing.assert_array_equal(labels == thing.label + 1, thing.mask())
     assert (tmp_path / "ImageSets/Main/trainval.txt").read_text() == "deep/two\nnone\n"
+    assert (tmp_path / "ImageSets/Segmentation/trainval.txt").read_text() == "deep/two\n"
     assert ElementTree.parse(tmp_path / "Annotations/none.xml").getroot().find("object") is None
 
 

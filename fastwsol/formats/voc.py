@@ -6,6 +6,7 @@
                                      255 where it is left out
     SegmentationClass/NAME.png       the same by class, in the order of labelmap.txt (of up to 254 classes)
     ImageSets/Main/SPLIT.txt         the images of a split; of a set without splits trainval.txt
+    ImageSets/Segmentation/SPLIT.txt those of them with masks
     labelmap.txt                     the names of the classes, with the colours of their pixels
 
 VOC counts pixels from 1 and its ends are the last pixels, so edges are rounded outwards to whole ones.
@@ -32,7 +33,8 @@ MOST_NUMBERS = 254
 def write_voc(folder: Path, split: str, images: Images, about: About) -> None:
     """Write the images of a split, "" for a set without splits, and what is in them."""
     names = about.names
-    listed = []
+    listed: list[str] = []
+    with_masks: list[str] = []
     for each in images:
         if isinstance(each, Skipped):
             continue
@@ -45,11 +47,15 @@ def write_voc(folder: Path, split: str, images: Images, about: About) -> None:
         listed.append(str(stem))
         numbers, labels = _segmentations(each, len(names))
         write_file(folder / "Annotations" / f"{stem}.xml", _xml(each, path, names, numbers is not None))
+        if numbers is not None:
+            with_masks.append(str(stem))
         for kind, pixels in (("SegmentationObject", numbers), ("SegmentationClass", labels)):
             if pixels is not None:
                 write_file(folder / kind / f"{stem}.png", _png(pixels))
-    sets = folder / "ImageSets" / "Main"
-    write_file(sets / f"{split or 'trainval'}.txt", "".join(f"{name}\n" for name in listed).encode())
+    for kind, stems in (("Main", listed), ("Segmentation", with_masks)):
+        if stems or kind == "Main":
+            text = "".join(f"{name}\n" for name in stems)
+            write_file(folder / "ImageSets" / kind / f"{split or 'trainval'}.txt", text.encode())
 
 
 def finish_voc(folder: Path, splits: Sequence[str], about: About) -> None:
