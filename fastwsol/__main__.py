@@ -17,6 +17,7 @@ COMMANDS = {
     },
     "from a network to boxes": {
         "python -m fastwsol.predict RUN IMAGES --out FILE": "boxes and masks for images that nobody has labelled",
+        "python -m fastwsol.export RUN --onnx FILE": "the network as a graph for other programs",
         "python -m fastwsol.convert PREDICTIONS --out FILE": "predictions, or a packed set, in another tool's form",
     },
     "measurements of the software": {
@@ -67,6 +68,11 @@ def predict() -> None:
 def convert() -> None:
     """The script fastwsol-convert."""
     _run("convert")
+
+
+def export() -> None:
+    """The script fastwsol-export."""
+    _run("export")
 
 
 def compare() -> None:

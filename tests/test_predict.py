@@ -179,7 +179,7 @@ def test_all_boxes_hold_the_largest_and_one_with_the_maximum() -> None:
 def test_maps_that_are_not_finite_fail_by_the_images_name(run: Path, photos: Path) -> None:
     predictor = fastwsol.load(run, "cpu")
     with torch.no_grad():
-        predictor._model.network.fc.weight.fill_(torch.nan)
+        predictor.model.network.fc.weight.fill_(torch.nan)
     with pytest.raises(RunFailure, match=r"0\.jpg: the network's map of it is not finite"):
         predictor.predict([photos / "more" / "0.jpg"])
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from test_two_objects import predictor as predictor  # a fixture
 from fastwsol.formats.labelled_images import About, LabelledImage
 from fastwsol.formats.png_masks import save_mask
 from fastwsol.formats.writing import write_in_file
+from fastwsol.host.errors import UserError
 from fastwsol.prediction.labelled import labelled
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.sources import Class
@@ -42,13 +44,32 @@ def test_a_mask_lies_in_its_box_and_fills_it(predictor: Predictor) -> None:
 @pytest.mark.parametrize("localizer", ["cam", "mask"])
 @pytest.mark.parametrize("threshold", [None, "otsu", 0.5])
 def test_masks_are_cut_where_boxes_are(predictor: Predictor, localizer: str, threshold: object) -> None:
-    own = Predictor(predictor.info, predictor._model, 0, predictor._autocast, 1, localizer)
+    own = Predictor(predictor.info, predictor.model, 0, predictor._autocast, 1, localizer)
     (prediction,) = own.predict([picture()], threshold=threshold, top=2)
     for box in prediction.boxes:
         mask = prediction.mask(box)
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
         assert np.abs(found - np.array([box.x0, box.y0, box.x1, box.y1])).max() <= 1
+
+
+def test_detections_are_the_boxes_and_their_masks(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervision = pytest.importorskip("supervision")
+    something, nothing = predictor.predict([wide_picture(), np.full((64, 64, 3), 127, np.uint8)], boxes="all")
+    found = predictor.detections(something)
+    assert isinstance(found, supervision.Detections)
+    assert found["class_name"].tolist() == [box.name for box in something.boxes]
+    for (xyxy, mask, confidence, label, _, _), box in zip(found, something.boxes, strict=True):
+        np.testing.assert_allclose(xyxy, [box.x0, box.y0, box.x1, box.y1], rtol=1e-6)
+        np.testing.assert_array_equal(mask, something.mask(box))
+        assert confidence == pytest.approx(box.score)
+        assert predictor.info.classes[label] == box.wnid
+    assert len(predictor.detections(nothing)) == 0
+    drawn = supervision.MaskAnnotator().annotate(wide_picture(), found)
+    assert (drawn != wide_picture()).any()
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(UserError, match=r"needs supervision, which is not installed; pip install 'fastwsol\[superv"):
+        predictor.detections(something)
 
 
 def test_mask_files_are_what_packing_reads(predictor: Predictor, tmp_path: Path) -> None:

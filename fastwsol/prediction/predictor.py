@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numba
 import numpy as np
@@ -43,10 +43,14 @@ from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weig
 from fastwsol.network.networks import build_network
 from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, statistics_of_timm
 from fastwsol.prediction.components import Components, MapBoxes, WhichBoxes, boxes_of_maps, least_score_of_objects
+from fastwsol.prediction.detections import detections_of
 from fastwsol.prediction.predictions import ClassScore, Prediction, Request, ScoredBox
 from fastwsol.prediction.user_images import NamedImage, as_pixels, decode_upright, image_file, in_chunks, upright_rgb
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
+
+if TYPE_CHECKING:
+    import supervision
 
 ImageLike = str | Path | bytes | Image.Image | NDArray[np.uint8]
 """A path, an encoded image, a Pillow image, or pixels uint8 [H, W, 3] in RGB or [H, W]."""
@@ -100,7 +104,7 @@ class Predictor:
         self.info, self.step = info, step
         self.localizer = chosen_localizer(localizer, model)
         self.cut = (cuts or {}).get(self.localizer.name) or default_cut(self.localizer)
-        self._model, self._autocast, self._threads = model.to(autocast.device).eval(), autocast, threads
+        self.model, self._autocast, self._threads = model.to(autocast.device).eval(), autocast, threads
         self._on_cpu = autocast.device.type == "cpu"
         self._size, self._fit = info.config.views.image_size, info.config.views.fit
         self.batch_size = max(1, min(_MOST_IMAGES, _MOST_PIXELS[autocast.device.type] // self._size**2))
@@ -187,6 +191,13 @@ class Predictor:
                 raise ValueError(f"{each.name}: {each.reason}")
             predictions.append(each)
         return predictions
+
+    def detections(self, prediction: Prediction) -> supervision.Detections:
+        """The boxes of a prediction of this network as `supervision.Detections`: xyxy in pixels, masks bool
+        [boxes, height, width], confidences (the scores), and class ids in label order. Raises UserError where that
+        package is missing.
+        """
+        return detections_of(prediction, self.info.classes)
 
     def stream(self, images: Iterable[NamedImage], request: Request = PLAIN_REQUEST) -> Iterator[Prediction | Skipped]:
         """`predict` for any number of images, one at a time, in order; those that cannot be read are skipped.
@@ -340,7 +351,7 @@ class Predictor:
         """
         images, top = torch.from_numpy(views).permute(0, 3, 1, 2).to(self._autocast.device), request.top
         with torch.inference_mode(), self._autocast():
-            passed = self._model(images)
+            passed = self.model(images)
             logits = passed.logits
             if only is not None:
                 labels = torch.full((len(views), 1), only, device=logits.device)
@@ -349,7 +360,7 @@ class Predictor:
             all_probabilities = logits.double().softmax(dim=1)
             probabilities = all_probabilities.gather(1, labels)
             name = self.localizer.name
-            of_class = [self._model.maps(name, passed, labels[:, k]) for k in range(labels.shape[1])]
+            of_class = [self.model.maps(name, passed, labels[:, k]) for k in range(labels.shape[1])]
             maps = torch.stack(of_class, dim=1).cpu().numpy()
             components = None
             tells_apart = only is not None or top > 1 or request.boxes == "all"
@@ -372,7 +383,7 @@ class Predictor:
             rows, columns = (high > y0) & (low < y1), (high > x0) & (low < x1)  # the cells that a box reaches
             inside = maps[owners[part]] * (rows[:, :, np.newaxis] & columns[:, np.newaxis, :])
             cut = passed.cut_of(torch.from_numpy(owners[part]).to(device))
-            classes.append(self._model.classes_inside(cut, torch.from_numpy(inside).to(device)).cpu().numpy())
+            classes.append(self.model.classes_inside(cut, torch.from_numpy(inside).to(device)).cpu().numpy())
         return Components(owners, boxes, peaks, pixels, np.concatenate(classes))
 
 

@@ -1,0 +1,151 @@
+"""A run as one graph for other runtimes: from an image's pixels to logits and maps.
+
+    pixels  uint8   [N, S, S, 3]     RGB in 0..255, what is shown of each image stretched to the network's square
+    logits  float32 [N, classes]
+    maps    float32 [N, K, h, w]     as the localizer gives them: of each class, or one (K = 1) for all
+
+N is any number. `description` is what else a program needs: classes, scale, cut; it lies in an ONNX file's metadata.
+"""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.localizer.localizers import Localizer
+from fastwsol.localizer.localizing import LocalizingModel, min_max, upsampled
+from fastwsol.prediction.predictor import Predictor
+
+INPUT, OUTPUTS = "pixels", ("logits", "maps")
+_EXTRA = "pip install 'fastwsol[onnx]'"
+_TOLERANCE = 1e-3
+"""How far outputs of a written graph may be from the network's, as a share of the largest."""
+
+
+class Graph(nn.Module):
+    """The network of a run with its statistics in front, and the maps of one localizer behind it."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: LocalizingModel, localizer: Localizer, statistics: Any) -> None:
+        """statistics: mean and deviation, R, G, B in 0..255."""
+        super().__init__()
+        self.model, self.localizer = model, localizer
+        mean, std = (torch.tensor(each, dtype=torch.float32).view(1, 3, 1, 1) for each in statistics)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, pixels_NHWC: Tensor) -> tuple[Tensor, Tensor]:
+        images = (pixels_NHWC.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        passed = self.model(images)
+        return passed.logits.float(), self._maps(passed.features.float(), passed.mask)
+
+    def _maps(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """The maps of all classes, [N, classes, h, w]; of a mask, which is one for all, [N, 1, h, w]."""
+        weight = self.model.network.classifier.weight.float()
+        if self.localizer.name == "mask":
+            assert mask is not None
+            return mask[:, None]
+        if self.localizer.name == "cam":
+            return torch.einsum("nchw,kc->nkhw", features, weight)
+        if self.localizer.name == "ddt":
+            assert self.model.directions is not None
+            means, directions = self.model.directions
+            at_mean = (means * directions).sum(1)[None, :, None, None]
+            return torch.einsum("nchw,kc->nkhw", features, directions) - at_mean
+        positive = torch.einsum("nchw,kc->nkhw", features, weight.clamp(min=0))
+        if self.localizer.name == "cam-positive":
+            return positive
+        assert mask is not None
+        height, width = mask.shape[1:]
+        shares = min_max(upsampled(positive.flatten(0, 1), height, width)).unflatten(0, positive.shape[:2])
+        return mask[:, None] * (1 + shares) / 2
+
+
+def description(predictor: Predictor, name: str) -> dict[str, Any]:
+    """What a program that runs the graph needs to know. name: of the run."""
+    info, localizer = predictor.info, predictor.localizer
+    return {
+        "run": name,
+        "step": predictor.step,
+        "image_size": info.config.views.image_size,
+        "fit": info.config.views.fit,
+        "resampler": info.config.views.resampler,
+        "classes": [*info.classes],
+        "class_names": [*info.class_names],
+        "mean": [*info.mean],
+        "std": [*info.std],
+        "localizer": localizer.name,
+        "class_specific": localizer.class_specific,
+        "scale": localizer.scale,
+        "cut": predictor.cut.to_json(),
+    }
+
+
+def export_torch(predictor: Predictor, path: Path, about: dict[str, Any]) -> None:
+    """Write the graph as `torch.export` has it, for `torch.export.load(path).module()`; `about` lies beside it in the
+    file as `fastwsol.json`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of how weights lie in memory; the file is proved below
+        torch.export.save(_exported(predictor), path, extra_files={"fastwsol.json": json.dumps(about)})
+    program = torch.export.load(path).module()
+    _prove(predictor, lambda pixels: [each.detach().numpy() for each in program(torch.from_numpy(pixels))], path)
+
+
+def export_onnx(predictor: Predictor, path: Path, about: dict[str, Any]) -> None:
+    """Write the graph as ONNX, with `about` in its metadata, a JSON text a key.
+
+    Raises UserError where the packages are missing, RunFailure where onnxruntime finds something else than the network.
+    """
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401  torch needs it
+    except ImportError as error:
+        raise UserError(f"--onnx: needs {error.name}, which is not installed; {_EXTRA}") from None
+    program = torch.onnx.export(
+        _exported(predictor), dynamo=True, input_names=[INPUT], output_names=[*OUTPUTS], verbose=False
+    )
+    assert program is not None
+    model = program.model_proto
+    for name, value in about.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = name, json.dumps(value)
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    _prove(predictor, lambda pixels: session.run(OUTPUTS, {INPUT: pixels}), path)
+
+
+def _graph(predictor: Predictor) -> Graph:
+    return Graph(predictor.model, predictor.localizer, predictor.info.statistics).eval()
+
+
+def _exported(predictor: Predictor) -> torch.export.ExportedProgram:
+    """The graph for any number of images."""
+    size = predictor.info.config.views.image_size
+    pixels = torch.zeros((2, size, size, 3), dtype=torch.uint8)
+    shapes = {"pixels_NHWC": {0: torch.export.Dim("N", min=1)}}
+    with torch.no_grad():
+        return torch.export.export(_graph(predictor), (pixels,), dynamic_shapes=shapes)
+
+
+def _prove(predictor: Predictor, run: Any, path: Path) -> None:
+    """Raise RunFailure where a written graph gives something else than the network, for one image or for several."""
+    size, random = predictor.info.config.views.image_size, np.random.default_rng(0)
+    graph = _graph(predictor)
+    for count in (1, 3):
+        pixels = random.integers(0, 256, (count, size, size, 3), np.uint8)
+        with torch.no_grad():
+            expected = [each.numpy() for each in graph(torch.from_numpy(pixels))]
+        for name, ours, theirs in zip(OUTPUTS, expected, run(pixels), strict=True):
+            apart = float(np.abs(ours - theirs).max())
+            if ours.shape != theirs.shape or not apart <= _TOLERANCE * max(1.0, float(np.abs(ours).max())):
+                raise RunFailure(f"{path}: its {name} differ from the network's by {apart:g}, so it was not kept")
