@@ -17,6 +17,7 @@ COMMANDS = {
     },
     "from a network to boxes": {
         "python -m fastwsol.predict RUN IMAGES --out FILE": "boxes and masks for images that nobody has labelled",
+        "python -m fastwsol.review PREDICTIONS --images DIR": "a page to accept, mend and reject predictions with",
         "python -m fastwsol.export RUN --onnx FILE": "the network as a graph for other programs",
         "python -m fastwsol.convert PREDICTIONS --out FILE": "predictions, or a packed set, in another tool's form",
     },
@@ -73,6 +74,11 @@ def convert() -> None:
 def export() -> None:
     """The script fastwsol-export."""
     _run("export")
+
+
+def review() -> None:
+    """The script fastwsol-review."""
+    _run("review")
 
 
 def compare() -> None:

@@ -41,6 +41,7 @@ class Purpose(IntEnum):
     VAL = 8
     GALLERY = 9
     MIX = 10
+    REVIEW = 11
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,11 @@ def val_ids(count: int, number: int) -> NDArray[np.int64]:
 def gallery_order(count: int) -> NDArray[np.int64]:
     """The order, int64 [count], in which a report's random images are taken."""
     return epoch_order(HOLDOUT_SEED, 0, count, Purpose.GALLERY)
+
+
+def review_order(count: int, seed: int) -> NDArray[np.int64]:
+    """The order, int64 [count], in which images are taken into a review's random sample."""
+    return epoch_order(seed, 0, count, Purpose.REVIEW)
 
 
 BOOTSTRAP_SEED = 0

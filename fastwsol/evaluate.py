@@ -4,6 +4,9 @@
 
 `python -m fastwsol.evaluate --maps FOLDER --boxes FILE` measures score maps that any network made, without the network:
 `fastwsol.evaluation.score_map_files` describes the files.
+
+`python -m fastwsol.evaluate --predictions FILE --reviewed FILE` says how good predictions are by images that somebody
+has looked at, and calibrates how sure they are: `fastwsol.evaluation.of_predictions`.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -36,15 +39,18 @@ from fastwsol.evaluation.masks import find_masks
 from fastwsol.evaluation.measure import EvaluatedImages, Measurement, Question, measure
 from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model, find_directions, tuning_images
+from fastwsol.evaluation.of_predictions import judge
 from fastwsol.evaluation.per_image import SEPARATOR
 from fastwsol.evaluation.pixels import measure_maps
+from fastwsol.evaluation.prediction_tables import print_judged
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
+from fastwsol.formats.coco import write_coco
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command, threshold_flag
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import folder_when_whole, refuse_in_the_way, sole_worker, write_json
+from fastwsol.host.files import folder_when_whole, refuse_in_the_way, sole_worker, write_durably, write_json
 from fastwsol.host.processes import World, joined
 from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
@@ -94,8 +100,16 @@ class OfMaps:
     at --threshold or else 0.2"""
     train_boxes: OptionalPath = None
     """CSV file of the same form with the training images' boxes, to find the best fixed boxes on"""
-    out: OptionalPath = None
-    """new folder for report.json and report.csv"""
+
+
+@dataclass(frozen=True)
+class OfPredictions:
+    """Predictions, by images that somebody has looked at."""
+
+    predictions: tuple[Path, ...] = ()
+    """COCO's JSON that predict wrote, all parts of one"""
+    reviewed: OptionalPath = None
+    """what the page of python -m fastwsol.review exported; or anyone's boxes of these images in COCO's JSON"""
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,10 @@ class Flags:
     """folder of the run"""
     trained_run: OfRun = OfRun()
     score_maps: OfMaps = OfMaps()
+    looked_at: OfPredictions = OfPredictions()
+    out: OptionalPath = None
+    """of --maps and --predictions: new folder for the report; of predictions also with calibrated certainties, where
+    there are enough looked-at images"""
     threshold: threshold_flag(*THRESHOLD_RULES) = "own"  # type: ignore[valid-type]
     """where maps are cut, besides CAM at 0.2 and all at the oracle. A number from 0 to 1; or, of a run, own: where it
     cuts the maps of each localizer itself; auto: the best on images held out of train, else on images trained on, by
@@ -128,8 +146,11 @@ def main(arguments: Sequence[str]) -> int:
     with joined() as world:
         flags = world.together(lambda: read_flags(arguments))
         if flags.score_maps.maps is not None:
-            world.together(lambda: refuse_several(world.size))
+            world.together(lambda: refuse_several(world.size, "--maps"))
             evaluate_maps(flags, flags.score_maps.maps)
+        elif flags.looked_at.predictions:
+            world.together(lambda: refuse_several(world.size, "--predictions"))
+            evaluate_predictions(flags)
         else:
             evaluate_run(flags, world)
     return 0
@@ -140,17 +161,29 @@ def read_flags(arguments: Sequence[str]) -> Flags:
     flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
     if flags.score_maps.boxes is not None and flags.score_maps.maps is None and flags.run is None:
         raise UserError("--boxes: needs the maps it is about; give them with --maps")
-    if flags.run is None and flags.score_maps.maps is None:
-        raise UserError("nothing to evaluate; name the folder of a run, or score maps with --maps and --boxes")
-    kinds = {"run": (flags.trained_run, OfRun()), "maps": (flags.score_maps, OfMaps())}
-    other = "run" if flags.score_maps.maps is not None else "maps"
-    if flags.run is not None and other == "run":
-        raise UserError(f"--maps: evaluates score maps without a run; leave out {flags.run}, or --maps")
-    given, default = kinds[other]
-    for name, value in vars(given).items():
-        if value != getattr(default, name):
-            needs = "a run" if other == "run" else "--maps"
-            raise UserError(f"{flag(name)}: goes with {needs}; leave it out")
+    of_maps, of_predictions = flags.score_maps.maps is not None, bool(flags.looked_at.predictions)
+    if flags.run is None and not of_maps and not of_predictions:
+        raise UserError(
+            "nothing to evaluate; name the folder of a run, score maps with --maps and --boxes, or predictions with "
+            "--predictions and --reviewed"
+        )
+    if flags.run is not None and (of_maps or of_predictions):
+        what = "--maps: evaluates score maps" if of_maps else "--predictions: evaluates predictions"
+        name = "--maps" if of_maps else "--predictions"
+        raise UserError(f"{what} without a run; leave out {flags.run}, or {name}")
+    kinds: tuple[tuple[bool, Any, Any, str], ...] = (
+        (not of_maps and not of_predictions, flags.trained_run, OfRun(), "a run"),
+        (of_maps, flags.score_maps, OfMaps(), "--maps"),
+        (of_predictions, flags.looked_at, OfPredictions(), "--predictions"),
+    )
+    for asked, given, default, needs in kinds:
+        for name, value in vars(given).items():
+            if not asked and value != getattr(default, name):
+                raise UserError(f"{flag(name)}: goes with {needs}; leave it out")
+    if flags.out is not None and flags.run is not None:
+        raise UserError(f"--out {flags.out}: goes with --maps or --predictions; a run's report lies in its folder")
+    if of_predictions and flags.looked_at.reviewed is None:
+        raise UserError("--predictions: needs what is known of the images; give it with --reviewed FILE")
     if flags.score_maps.maps is not None and flags.score_maps.boxes is None:
         raise UserError("--maps: needs the ground truth; give it with --boxes FILE")
     if flags.wsoleval:
@@ -169,10 +202,26 @@ def question_of(flags: Flags) -> Question:
     return Question(threshold, flags.wsoleval, flags.cam_class)
 
 
-def refuse_several(processes: int) -> None:
-    """Raise UserError where several processes would each evaluate the same maps."""
+def refuse_several(processes: int, name: str) -> None:
+    """Raise UserError where several processes would each do the same. name: of the flag."""
     if processes > 1:
-        raise UserError(f"--maps: is the work of one process, and there are {processes}; start it without torchrun")
+        raise UserError(f"{name}: is the work of one process, and there are {processes}; start it without torchrun")
+
+
+def evaluate_predictions(flags: Flags) -> None:
+    """Evaluate predictions by images that were looked at."""
+    assert flags.looked_at.reviewed is not None
+    check_new(flags.out, "--out")
+    judged = judge(flags.looked_at.predictions, flags.looked_at.reviewed)
+    print_judged(judged.report)
+    if flags.out is None:
+        print("nothing is written; --out NEW_FOLDER keeps the report, and the predictions with their certainties")
+        return
+    with folder_when_whole(flags.out) as out:
+        if (calibrated := judged.calibrated) is not None:
+            write_durably(out / "predictions.json", lambda file: write_coco(file, calibrated, judged.about))
+        write_json(out / "report.json", judged.report)
+    print(f"{flags.out}: report.json" + (", predictions.json with certainties" if judged.calibrated else ""))
 
 
 def evaluate_run(flags: Flags, world: World) -> None:
@@ -324,7 +373,7 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
     """Evaluate score maps against a boxes file."""
     of_maps = flags.score_maps
     assert of_maps.boxes is not None
-    check_new(of_maps.out, "--out")
+    check_new(flags.out, "--out")
     threads = use_threads(flags.threads)
     images = read_annotations(of_maps.boxes)
     refuse_nothing_to_measure(of_maps.boxes, images)
@@ -343,7 +392,7 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
         report["pixels"] = pixels.of_localizer["maps"].numbers | pixels.shared
         rows = replace(measurement.rows, mask_ious=pixels.of_localizer["maps"].ious)
         measurement = replace(measurement, rows=rows)
-    file = of_maps.out / "report.json" if of_maps.out is not None else None
+    file = flags.out / "report.json" if flags.out is not None else None
     heading = f"{path}: {len(images.names):,} maps, {of_maps.boxes}"
     why_no_fixed_box = "they are found on those of --train-boxes"
     if flags.all_tables or flags.per_class:

@@ -102,6 +102,10 @@ class Flags:
     least_score: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
     """leave out boxes of a lower score: the class's probability (with --boxes all of a mask: that of the box alone)
     times the map's peak in the box. Default: with --boxes all of a mask twice chance, at most 0.5; else 0"""
+    signals: bool = False
+    """note with each box what else speaks for it, at the cost of three looks at each image: whether it is found again
+    in the mirror image, in a smaller one and by another localizer, and how clear its map is. python -m
+    fastwsol.evaluate --predictions calibrates certainties from that"""
     follow_links: bool = False
     """in folders, also take images behind links that lead out of them"""
     overlays: OptionalPath = None
@@ -147,7 +151,7 @@ def main(arguments: Sequence[str]) -> int:
     if part is not None:
         listing = part_of(listing, *part, predictor.batch_size)
     threshold = None if flags.threshold == "own" else flags.threshold
-    request = Request(flags.top, flags.of_class, flags.boxes, threshold, flags.least_score)
+    request = Request(flags.top, flags.of_class, flags.boxes, threshold, flags.least_score, flags.signals)
     predictor.check(request)
     info = predictor.info
     about = About(
@@ -156,7 +160,7 @@ def main(arguments: Sequence[str]) -> int:
         else flags.backbone,
         tuple(map(Class, info.classes, info.class_names)),
         flags.image_prefix,
-        part,
+        part=part,
     )
     counts, start = Counts(), time.perf_counter()
 

@@ -1,10 +1,11 @@
 """COCO's JSON: images, categories and, as annotations, the objects.
 
 `bbox` is x, y, width, height in pixels; `segmentation` the object's mask, as run lengths or as polygons, and empty
-where there is none; `area` its pixels, else the box's. Ours, which other tools pass over: a category's `wnid`, an
-image's `category_id` and `probabilities` (of all classes in the order of the categories), an annotation's `score`,
-`probability` and `difficult`, the list `skipped`, and the `part` that a process had. The annotations alone are a COCO
-results list.
+where there is none; `area` its pixels, else the box's. The annotations alone are a COCO results list.
+
+Ours, which other tools pass over: a category's `wnid`; an image's `category_id` and `probabilities` (of all classes in
+the order of the categories); an annotation's `score`, `probability`, `difficult`, `signals` and `certainty`; the list
+`skipped`; and in `info` the `part` that a process had and what certainties were `calibrated_on`.
 """
 
 import shutil
@@ -31,6 +32,8 @@ def write_coco(file: BinaryIO, images: Images, about: About, outline: Outline = 
         for number, (one, name) in enumerate(zip(about.classes, about.names, strict=True), 1)
     ]
     info: dict[str, Any] = {"description": f"by fastwsol, {about.model}"}
+    if about.calibrated_on is not None:
+        info["calibrated_on"] = about.calibrated_on
     if about.part is not None:
         info["part"] = [*about.part]
     file.write(f'{{"info": {json_text(info)},\n"categories": {json_text(categories)},\n"images": ['.encode())
@@ -87,6 +90,10 @@ def _annotation(thing: LabelledObject, outline: Outline) -> dict[str, Any]:
             found[name] = value
     if thing.difficult:
         found["difficult"] = 1
+    if thing.signals is not None:
+        found["signals"] = {name: round(value, 4) for name, value in thing.signals.items()}
+    if thing.certainty is not None:
+        found["certainty"] = round(thing.certainty, 4)
     return found
 
 

@@ -1,7 +1,7 @@
 """What every format writes: an image, its class and its objects, whoever said so, a network or a packed set."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +28,10 @@ class LabelledObject:
     """Of its class, of a prediction."""
     mask: Mask | None = None
     difficult: bool = False
+    signals: Mapping[str, float] | None = None
+    """What else speaks for it, of a prediction (`prediction.signals`)."""
+    certainty: float | None = None
+    """The chance that class and box are right, where a prediction was calibrated (`evaluation.certainty`)."""
 
 
 class Listed(NamedTuple):
@@ -81,6 +85,8 @@ class About:
     """In label order."""
     image_prefix: str = ""
     """What stands before an image's name in Label Studio's tasks: the address of their folder."""
+    calibrated_on: str | None = None
+    """What certainties were calibrated on."""
     part: tuple[int, int] | None = None
     """Which part of how many, counted from 1, of a set that several processes share."""
 
@@ -95,6 +101,7 @@ BOXES = "boxes"
 BOXES_OF_MASKS = "boxes beside their masks"
 CLASSES = "classes of objects"
 SCORES = "scores"
+SIGNALS = "certainties or what they are made of"
 PROBABILITIES = "lists of all classes' probabilities"
 MASKS = "masks"
 WHOLE_MASKS = "masks of images without a box"
@@ -118,6 +125,7 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
             CLASSES: len(image.objects),
             BOXES_OF_MASKS: masks,
             SCORES: sum(each.score is not None for each in image.objects),
+            SIGNALS: sum(each.signals is not None or each.certainty is not None for each in image.objects),
             PROBABILITIES: int(image.probabilities is not None),
             MASKS: masks,
             WHOLE_MASKS: int(of_set and not masks),

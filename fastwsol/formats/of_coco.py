@@ -36,7 +36,8 @@ def read_predictions(paths: Sequence[Path]) -> tuple[list[CocoFile], About]:
         files = _all_parts(files, parts)
     description = files[0].content.get("info", {})
     model = description.get("description", "") if isinstance(description, dict) else ""
-    return files, About(str(model).removeprefix("by fastwsol, "), classes[0])
+    calibrated = description.get("calibrated_on") if isinstance(description, dict) else None
+    return files, About(str(model).removeprefix("by fastwsol, "), classes[0], calibrated_on=calibrated)
 
 
 def labelled_images(files: Sequence[CocoFile], classes: tuple[Class, ...]) -> Iterator[LabelledImage | Skipped]:
@@ -115,7 +116,20 @@ def _object(annotation: CocoAnnotation, width: int, height: int, label_of: Mappi
     x0, y0, x1, y1 = edges
     score, probability = (_number(annotation, name) for name in ("score", "probability"))
     label = label_of[annotation.category.wnid]
-    return LabelledObject(label, (x0, y0, x1, y1), score, probability, mask, annotation.difficult)
+    signals = _signals(annotation)
+    sure = _number(annotation, "certainty")
+    return LabelledObject(label, (x0, y0, x1, y1), score, probability, mask, annotation.difficult, signals, sure)
+
+
+def _signals(annotation: CocoAnnotation) -> dict[str, float] | None:
+    values = annotation.fields.get("signals")
+    if values is None:
+        return None
+    if isinstance(values, dict) and all(
+        isinstance(each, int | float) and np.isfinite(each) for each in values.values()
+    ):
+        return values
+    raise UserError(f"{annotation.where}: its signals are not numbers by name; {CORRECT}")
 
 
 class _Pixels:

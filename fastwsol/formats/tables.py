@@ -68,6 +68,8 @@ def _object(image: LabelledImage, about: About) -> dict[str, Any]:
                 if value is not None
             },
             **({"difficult": True} if thing.difficult else {}),
+            **({"signals": {**thing.signals}} if thing.signals is not None else {}),
+            **({"certainty": thing.certainty} if thing.certainty is not None else {}),
         }
         for thing in image.objects
     ]

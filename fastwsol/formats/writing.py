@@ -47,7 +47,7 @@ _WRITERS: dict[FileFormat, Callable[[BinaryIO, Images, About], None]] = {
 }
 
 _PLAIN = frozenset({has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS})
-_JSON = _PLAIN | {has.SCORES, has.PROBABILITIES, has.DIFFICULT, has.EMPTY_CLASSES, has.WNIDS, has.SKIPPED}
+_JSON = _PLAIN | {has.SCORES, has.SIGNALS, has.PROBABILITIES, has.DIFFICULT, has.EMPTY_CLASSES, has.WNIDS, has.SKIPPED}
 _HOLDS: dict[AnyFormat, frozenset[str]] = {
     "coco": _JSON | {has.MASKS},
     "coco-polygons": _JSON | {has.MASKS},

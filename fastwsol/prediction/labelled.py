@@ -43,7 +43,8 @@ def _labelled(prediction: Prediction, label_of: dict[str, int]) -> LabelledImage
 def _object(prediction: Prediction, box: ScoredBox, label: int) -> LabelledObject:
     # To a ten-thousandth, so that a float32's digits beyond its precision do not fill the file.
     edges = round(box.x0, 4), round(box.y0, 4), round(box.x1, 4), round(box.y1, 4)
-    return LabelledObject(label, edges, box.score, box.probability, partial(prediction.mask, box))
+    signals = None if box.signals is None else box.signals._asdict()
+    return LabelledObject(label, edges, box.score, box.probability, partial(prediction.mask, box), signals=signals)
 
 
 def _nothing(height: int, width: int) -> NDArray[np.uint8]:

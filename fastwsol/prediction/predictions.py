@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import kernels
 from fastwsol.localizer.localizing import min_max, upsampled
 from fastwsol.prediction.components import WhichBoxes
+from fastwsol.prediction.signals import Signals
 
 
 class ClassScore(NamedTuple):
@@ -40,6 +41,8 @@ class ScoredBox(NamedTuple):
     score: float
     probability: float
     """The class's, which the score is made of."""
+    signals: Signals | None = None
+    """What else speaks for it, where that is asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,3 +113,5 @@ class Request:
     """Boxes of a lower score are left out. None: of all boxes of a mask those below
     `components.least_score_of_objects`, else none.
     """
+    signals: bool = False
+    """Whether boxes get `Signals`: the network then looks at each image three times."""

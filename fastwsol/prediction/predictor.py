@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numba
 import numpy as np
@@ -45,6 +45,16 @@ from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, 
 from fastwsol.prediction.components import Components, MapBoxes, WhichBoxes, boxes_of_maps, least_score_of_objects
 from fastwsol.prediction.detections import detections_of
 from fastwsol.prediction.predictions import ClassScore, Prediction, Request, ScoredBox
+from fastwsol.prediction.signals import (
+    Looks,
+    Signals,
+    agreement,
+    in_smaller,
+    other_localizer,
+    other_looks,
+    shares_of,
+    sharpness,
+)
 from fastwsol.prediction.user_images import NamedImage, as_pixels, decode_upright, image_file, in_chunks, upright_rgb
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
@@ -103,7 +113,10 @@ class Predictor:
         _refuse_forked()
         self.info, self.step = info, step
         self.localizer = chosen_localizer(localizer, model)
-        self.cut = (cuts or {}).get(self.localizer.name) or default_cut(self.localizer)
+        self._other = other_localizer(self.localizer)
+        self.cut, self._other_cut = (
+            (cuts or {}).get(each.name) or default_cut(each) for each in (self.localizer, self._other)
+        )
         self.model, self._autocast, self._threads = model.to(autocast.device).eval(), autocast, threads
         self._on_cpu = autocast.device.type == "cpu"
         self._size, self._fit = info.config.views.image_size, info.config.views.fit
@@ -176,6 +189,7 @@ class Predictor:
         boxes: WhichBoxes = "largest",
         threshold: float | Literal["otsu"] | None = None,
         least_score: float | None = None,
+        signals: bool = False,
     ) -> list[Prediction]:
         """What the network says of each image, in order; arguments as in `Request`. One path, array [H, W] or
         [H, W, C], Pillow image or encoded image is one image; an array [N, H, W, C] is N.
@@ -185,7 +199,7 @@ class Predictor:
         """
         if isinstance(images, str | Path | bytes | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
             images = [images]
-        predictions, request = [], Request(top, of_class, boxes, threshold, least_score)
+        predictions, request = [], Request(top, of_class, boxes, threshold, least_score, signals)
         for each in self.stream(map(_named, images, itertools.count()), request):
             if isinstance(each, Skipped):
                 raise ValueError(f"{each.name}: {each.reason}")
@@ -251,7 +265,7 @@ class Predictor:
             maps = np.empty((0, top, 1, 1), np.float32)
             all_classes = np.empty((0, len(self.info.classes)))
             labels = nothing.astype(np.int64)
-            return _Answers(every, reasons, np.empty((0, 2), np.int32), labels, nothing, maps, None, all_classes)
+            return _Answers(every, reasons, np.empty((0, 2), np.int32), labels, nothing, maps, None, all_classes, None)
         outputs = self._forward(views[: len(names)], request, only)
         return _Answers(every, reasons, np.array(sizes, np.int32), *outputs)
 
@@ -288,11 +302,12 @@ class Predictor:
             square = found.boxes, shown[owners, 2], shown[owners, 3], self._size
             edges = to_original(*square) + shown[owners][:, [0, 1, 0, 1]]
             scores = found.probabilities * found.peaks
+            signals = self._signals(found, answers, request)
             for k in np.flatnonzero(scores >= least_score).tolist():
                 wnid, name = self._class(found.labels[k])
                 x0, y0, x1, y1 = edges[k].tolist()
                 score, probability = float(scores[k]), float(found.probabilities[k])
-                boxes_of[owners[k]].append(ScoredBox(wnid, name, x0, y0, x1, y1, score, probability))
+                boxes_of[owners[k]].append(ScoredBox(wnid, name, x0, y0, x1, y1, score, probability, signals[k]))
         cuts = [np.broadcast_to(self._thresholds(cams[:, k], request), len(names)) for k in range(labels.shape[1])]
         return [
             Prediction(
@@ -318,14 +333,38 @@ class Predictor:
         if components is not None and request.boxes == "all":
             rows, of_boxes = components.objects(None if request.of_class is None else int(labels[0, 0]))
             inside = components.classes[rows, of_boxes]
-            yield _FoundBoxes(components.owners[rows], components.boxes[rows], components.peaks[rows], inside, of_boxes)
+            owners, boxes, peaks = components.owners[rows], components.boxes[rows], components.peaks[rows]
+            yield _FoundBoxes(owners, boxes, peaks, inside, of_boxes, 0)
             return
         for k in range(labels.shape[1]):
             if components is not None:
                 owners, boxes, peaks = components.of_class(labels, k)
             else:
                 owners, boxes, peaks, _ = self._largest_or_all(answers.cams[:, k], request)
-            yield _FoundBoxes(owners, boxes, peaks, probabilities[owners, k], labels[owners, k])
+            yield _FoundBoxes(owners, boxes, peaks, probabilities[owners, k], labels[owners, k], k)
+
+    def _signals(self, found: _FoundBoxes, answers: _Answers, request: Request) -> Sequence[Signals | None]:
+        """What speaks for each box beside its probability; nothing where that is not asked for."""
+        owners, boxes, looks, k = found.owners, found.boxes, answers.looks, found.place
+        if looks is None:
+            return [None] * len(owners)
+        maps, scale = answers.cams[:, k], self.localizer.scale
+        best = np.sort(answers.all_probabilities, axis=1)
+        margins = best[:, -1] - (best[:, -2] if best.shape[1] > 1 else 0)
+        of_maps = self._size, self._thresholds(maps, request), scale, owners
+        again = [
+            agreement(each, self._size, self._thresholds(each, request), scale, owners, where)
+            for each, where in (
+                (looks.mirrored[:, k], boxes.astype(np.float64)),
+                (looks.smaller[:, k], in_smaller(boxes, self._size)),
+            )
+        ]
+        other_cut = self._other_cut.thresholds(looks.other[:, k], self._size, self._other.scale)
+        again.append(
+            agreement(looks.other[:, k], self._size, other_cut, self._other.scale, owners, boxes.astype(np.float64))
+        )
+        columns = margins[owners], sharpness(maps, scale)[owners], shares_of(maps, *of_maps, boxes), *again
+        return [Signals(*map(float, row)) for row in zip(*columns, strict=True)]
 
     def _largest_or_all(self, maps: NDArray[np.float32], request: Request) -> MapBoxes:
         """`boxes_of_maps` at the threshold that is asked for, or at the run's own."""
@@ -343,12 +382,8 @@ class Predictor:
         """Wnid and name."""
         return self.info.classes[label], self.info.class_names[label]
 
-    def _forward(
-        self, views: NDArray[np.float32], request: Request, only: int | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], Components | None, NDArray[np.float64]]:
-        """Of views [B, S, S, 3] the classes [B, K], their probabilities [B, K] and their maps [B, K, h, w]; where a
-        class is to have a component of a map that is one for all classes, those; and the probabilities of all classes.
-        """
+    def _forward(self, views: NDArray[np.float32], request: Request, only: int | None) -> tuple[Any, ...]:
+        """Of views [B, S, S, 3] the parts of `_Answers` from `labels` on."""
         images, top = torch.from_numpy(views).permute(0, 3, 1, 2).to(self._autocast.device), request.top
         with torch.inference_mode(), self._autocast():
             passed = self.model(images)
@@ -366,8 +401,9 @@ class Predictor:
             tells_apart = only is not None or top > 1 or request.boxes == "all"
             if not self.localizer.class_specific and tells_apart and np.isfinite(maps).all():  # else said with a name
                 components = self._components(passed, maps[:, 0], request)
+            looks = other_looks(self.model, self.localizer, images, passed, labels) if request.signals else None
         of_asked = labels.cpu().numpy(), probabilities.cpu().numpy(), maps
-        return *of_asked, components, all_probabilities.cpu().numpy()
+        return *of_asked, components, all_probabilities.cpu().numpy(), looks
 
     def _components(self, passed: Passed, maps: NDArray[np.float32], request: Request) -> Components:
         """The components of maps [B, h, w] that are one for all classes, and what the network says of each: of the
@@ -406,11 +442,13 @@ class _Answers(NamedTuple):
     """Of maps that are one for all classes, where classes are to be told apart."""
     all_probabilities: NDArray[np.float64]
     """Of all classes: [B, classes]."""
+    looks: Looks | None
+    """The maps of other looks at the images, where signals are asked for."""
 
 
 class _FoundBoxes(NamedTuple):
     """Boxes of a batch's images: whose each is [M], the box in the square [M, 4], its map's peak, its class's
-    probability and that class [M].
+    probability and that class [M]; and the place among the maps of the one that they are of.
     """
 
     owners: NDArray[np.int64]
@@ -418,6 +456,7 @@ class _FoundBoxes(NamedTuple):
     peaks: NDArray[np.float64]
     probabilities: NDArray[np.float64]
     labels: NDArray[np.int64]
+    place: int
 
 
 def _is_share(threshold: object) -> bool:

@@ -1,0 +1,168 @@
+"""The chance that a predicted class and box are right, from what the network says of them.
+
+Without looked-at images it is a product of what is known, named uncalibrated. With some it is a logistic regression on
+the same numbers, whose own values for these images come from fits that have not seen them (5 parts, each predicted by
+the others).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.stats import rankdata
+
+from fastwsol.draws import review_order
+from fastwsol.formats.labelled_images import LabelledImage, LabelledObject
+
+PARTS = 5
+LEAST_OF_EACH = 8
+"""Images that are right, and images that are wrong, without which nothing is calibrated."""
+BINS = 10
+_PRIOR = 1.0
+"""The weights' penalty: that of one image's doubt on each, of numbers scaled to a deviation of 1."""
+_AGREEMENTS = ("mirrored", "smaller", "other")
+
+
+def best_object(image: LabelledImage) -> LabelledObject | None:
+    """The object of the highest score, which stands for the image; the first of equals."""
+    return max(image.objects, key=lambda each: each.score if each.score is not None else 0.0, default=None)
+
+
+def uncalibrated(image: LabelledImage) -> float:
+    """The score of an image's best object, times the mean agreement of other looks where it has signals; 0 where there
+    is no object. It orders images, and is no chance.
+    """
+    best = best_object(image)
+    if best is None or best.score is None:
+        return 0.0
+    if best.signals is None:
+        return best.score
+    return best.score * float(np.mean([best.signals.get(name, 1.0) for name in _AGREEMENTS]))
+
+
+def features(images: Sequence[LabelledImage]) -> tuple[NDArray[np.float64], list[str]]:
+    """The numbers that a chance is made of, [N, F], and their names: score and probability as log odds, and the
+    signals that all the images' best objects have. Images without an object have the least of each.
+    """
+    best = [best_object(image) for image in images]
+    with_objects = [each for each in best if each is not None]
+    names = [*with_objects[0].signals] if with_objects and with_objects[0].signals is not None else []
+    names = [name for name in names if all(each.signals is not None and name in each.signals for each in with_objects)]
+    rows = []
+    for each in best:
+        score, probability = (0.0, 0.0) if each is None else (each.score or 0.0, each.probability or 0.0)
+        signals = {} if each is None or each.signals is None else each.signals
+        rows.append([_log_odds(score), _log_odds(probability), *(signals.get(name, 0.0) for name in names)])
+    return np.array(rows, np.float64).reshape(len(images), -1), ["score", "probability", *names]
+
+
+def _log_odds(share: float) -> float:
+    clipped = min(max(share, 1e-4), 1 - 1e-4)
+    return float(np.log(clipped / (1 - clipped)))
+
+
+Chances = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def fitted(features_NF: NDArray[np.float64], right_N: NDArray[np.bool_]) -> Chances:
+    """A function from features to chances, by logistic regression with a small penalty on its weights."""
+    mean, deviation = features_NF.mean(0), features_NF.std(0)
+    deviation[deviation == 0] = 1
+
+    def scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (values - mean) / deviation
+
+    inputs, signs = scaled(features_NF), np.where(right_N, -1.0, 1.0)
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        wrongness = signs * (inputs @ weights[1:] + weights[0])
+        pull = signs * _logistic(wrongness)
+        gradient = np.concatenate([[pull.sum()], inputs.T @ pull + _PRIOR * weights[1:]])
+        return float(np.logaddexp(0, wrongness).sum() + _PRIOR / 2 * (weights[1:] ** 2).sum()), gradient
+
+    weights = minimize(loss, np.zeros(inputs.shape[1] + 1), jac=True, method="L-BFGS-B").x
+    return lambda values: _logistic(scaled(values) @ weights[1:] + weights[0])
+
+
+def _logistic(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.exp(-np.logaddexp(0, -values))
+
+
+def of_others(features_NF: NDArray[np.float64], right_N: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The chance of each image by a fit to the other parts: [N]."""
+    part = np.empty(len(right_N), np.int64)
+    for kind in (False, True):  # right and wrong ones shared out alike
+        rows = np.flatnonzero(right_N == kind)
+        part[rows[review_order(len(rows), 0)]] = np.arange(len(rows)) % PARTS
+    chances = np.empty(len(right_N))
+    for number in range(PARTS):
+        held = part == number
+        chances[held] = fitted(features_NF[~held], right_N[~held])(features_NF[held])
+    return chances
+
+
+def area_under_curve(certainties: NDArray[np.float64], right: NDArray[np.bool_]) -> float | None:
+    """The chance that a right image has a higher certainty than a wrong one, ties counted half (AUROC); None where all
+    are right or all wrong.
+    """
+    good, bad = int(right.sum()), int((~right).sum())
+    if not good or not bad:
+        return None
+    return float((rankdata(certainties)[right].sum() - good * (good + 1) / 2) / (good * bad))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Images of like certainty: how many, their mean certainty, and the share of them that is right."""
+
+    images: int
+    certainty: float
+    right: float
+
+
+def reliability(certainties: NDArray[np.float64], right: NDArray[np.bool_]) -> list[Bin]:
+    """Up to ten bins of as many images each, the least certain first."""
+    order = np.argsort(certainties, kind="stable")
+    parts = [part for part in np.array_split(order, min(BINS, len(order))) if len(part)]
+    return [Bin(len(part), float(certainties[part].mean()), float(right[part].mean())) for part in parts]
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """The mean distance of certainty and share right over the bins, weighted by their images (ECE)."""
+    total = sum(each.images for each in bins)
+    return sum(each.images * abs(each.certainty - each.right) for each in bins) / total
+
+
+def share_to_look_at(certainties: NDArray[np.float64], right: NDArray[np.bool_], target: float = 0.95) -> float:
+    """The share of all images, the least certain first, that must be looked at and mended so that `target` of all are
+    right.
+    """
+    order = np.argsort(certainties, kind="stable")
+    right_behind = np.concatenate([[0], np.cumsum(right[order][::-1])])[::-1]  # among those not looked at
+    shares = (np.arange(len(order) + 1) + right_behind) / len(order)
+    return float(np.argmax(shares >= target - 1e-12) / len(order))
+
+
+def wilson(count: int, of: int) -> tuple[float, float]:
+    """The 95 % interval of a share, count of `of` images of a random sample (Wilson 1927)."""
+    z = 1.959963984540054
+    share, width = count / of, z * z / of
+    middle, half = share + width / 2, z * np.sqrt(share * (1 - share) / of + width / of / 4)
+    low, high = (middle - half) / (1 + width), (middle + half) / (1 + width)
+    return float(low) if count else 0.0, float(high) if count < of else 1.0
+
+
+def numbers(certainties: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[str, Any]:
+    """What a report says of certainties [N] of images of which is known which are `right` [N]."""
+    bins = reliability(certainties, right)
+    return {
+        "images": len(right),
+        "right": int(right.sum()),
+        "auroc": area_under_curve(certainties, right),
+        "calibration_error": calibration_error(bins),
+        "reliability": [vars(each) for each in bins],
+        "share_to_look_at_for_95": share_to_look_at(certainties, right),
+    }

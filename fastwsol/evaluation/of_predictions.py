@@ -1,0 +1,261 @@
+"""How good predictions are, by images that somebody has looked at: a review's export, or anyone's boxes in COCO's JSON.
+
+A review's random sample gives the share of all images whose class and box were accepted, with its interval. Boxes that
+were drawn without the predicted one in sight are ground truth; those that were mended after it was seen, and those that
+were merely accepted, are not quite: a box that is shown anchors the eye, so their rates are upper bounds.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+import kernels
+from fastwsol.evaluation.certainty import (
+    LEAST_OF_EACH,
+    best_object,
+    features,
+    fitted,
+    numbers,
+    of_others,
+    uncalibrated,
+    wilson,
+)
+from fastwsol.formats.labelled_images import About, LabelledImage, Skipped
+from fastwsol.formats.of_coco import labelled_images, read_predictions
+from fastwsol.host.errors import UserError
+from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, read_coco
+
+Kind = Literal["drawn", "accepted", "corrected", "rejected", "boxes"]
+"""What is known of an image. drawn: class and boxes, drawn without help; accepted: as predicted; corrected: class and
+boxes, after those predicted were seen; rejected: that they are wrong; boxes: ground truth from elsewhere.
+"""
+Phase = Literal["drawn", "sample", "uncertain", "boxes"]
+
+IOU = 0.5
+"""Of a box that is right."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of an image: objects as labels of the predictions' classes, -1 for another class, and boxes."""
+
+    kind: Kind
+    phase: Phase
+    objects: tuple[tuple[int, tuple[float, float, float, float]], ...]
+    boxes_kept: bool = True
+    """Whether the boxes are those predicted, of a corrected image."""
+
+
+@dataclass
+class Looked:
+    """The images that were looked at: their places among the predictions [n], what is known of them, whether class and
+    box of the best object are right [n], whether its class is, and its best IoU with a known box (NaN without any).
+    """
+
+    places: NDArray[np.int64]
+    truths: list[Truth]
+    right: NDArray[np.bool_]
+    class_right: NDArray[np.bool_]
+    ious: NDArray[np.float64]
+    phases: Mapping[str, int] = field(default_factory=dict)
+    """How many images a review has in each phase."""
+
+    def of(self, *kinds: Kind) -> NDArray[np.bool_]:
+        """Which are of these kinds."""
+        return np.array([each.kind in kinds for each in self.truths], np.bool_)
+
+    @property
+    def by_chance(self) -> NDArray[np.bool_]:
+        """Which were drawn from all images, and not chosen for their certainty."""
+        return np.array([each.phase != "uncertain" for each in self.truths], np.bool_)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The report's numbers, and the predictions with calibrated certainties, where there were enough images."""
+
+    report: dict[str, Any]
+    calibrated: list[LabelledImage | Skipped] | None
+    about: About
+
+
+def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
+    """How good predictions are, by a file of looked-at images.
+
+    Raises UserError where either cannot be read, or no image is in both.
+    """
+    files, about = read_predictions(predictions)
+    every = [*labelled_images(files, about.classes)]
+    images = [each for each in every if isinstance(each, LabelledImage)]
+    looked = look(images, about, read_coco(reviewed, f"--reviewed {reviewed}"))
+    report = _report(images, looked, predictions, reviewed)
+    certainties = _calibrated(images, looked, report)
+    if certainties is None:
+        return Judged(report, None, about)
+    sure = iter(certainties.tolist())
+    calibrated = [each if isinstance(each, Skipped) else _with_certainty(each, next(sure)) for each in every]
+    return Judged(report, calibrated, replace(about, calibrated_on=report["certainty"]["calibrated_on"]))
+
+
+def look(images: Sequence[LabelledImage], about: About, file: CocoFile) -> Looked:
+    """The images that a file knows, beside their predictions. Raises UserError where there is none."""
+    place_of = {image.name: place for place, image in enumerate(images)}
+    label_of = {one.wnid: label for label, one in enumerate(about.classes)}
+    of_image: dict[Any, list[CocoAnnotation]] = defaultdict(list)
+    for each in file.annotations():
+        if not each.crowd and not each.difficult:
+            of_image[each.image_id].append(each)
+    info = file.content.get("info")
+    review = info.get("review") if isinstance(info, dict) else None
+    places, truths = [], []
+    for number, image in file.images.items():
+        place = place_of.get(image.name)
+        if place is None:
+            continue
+        objects = tuple(
+            (-1 if each.category is None else label_of.get(each.category.wnid, -1), each.box)
+            for each in of_image.get(number, [])
+        )
+        truth = Truth("boxes", "boxes", objects)
+        if review is not None:
+            truth = _of_review(image.fields.get("review"), objects, images[place], image.where)
+        elif not objects:
+            continue
+        places.append(place)
+        truths.append(truth)
+    if not places:
+        example = next((image.name for image in file.images.values()), "")
+        raise UserError(
+            f"--reviewed {file.path}: none of its images is among the predictions"
+            + (f" ({example!r:.60} for one)" if example else "")
+            + "; give what was exported of these predictions' review, or boxes under the same names"
+        )
+    phases = review.get("phases", {}) if isinstance(review, dict) else {}
+    return _compared([images[place] for place in places], np.array(places), truths, phases)
+
+
+def _of_review(
+    said: Any, objects: tuple[tuple[int, tuple[float, float, float, float]], ...], image: LabelledImage, where: str
+) -> Truth:
+    verdict, phase = (said.get("verdict"), said.get("phase")) if isinstance(said, dict) else (None, None)
+    if verdict not in get_args(Kind) or phase not in get_args(Phase):
+        raise UserError(f"{where}: its review is {said!r:.60}, no verdict and phase; {CORRECT}")
+    predicted = [each.box for each in image.objects]
+    boxes_kept = len(objects) == len(predicted) and bool(
+        np.allclose([box for _, box in objects] or 0, predicted or 0, atol=1e-3)
+    )
+    return Truth(cast(Kind, verdict), cast(Phase, phase), objects, boxes_kept)
+
+
+def _compared(
+    images: Sequence[LabelledImage], places: NDArray[np.int64], truths: list[Truth], phases: Mapping[str, int]
+) -> Looked:
+    right, class_right, ious = [], [], []
+    for image, truth in zip(images, truths, strict=True):
+        best = best_object(image)
+        if truth.kind == "rejected" or best is None:
+            right.append(False)
+            class_right.append(False)
+            ious.append(0.0 if truth.objects else np.nan)
+            continue
+        of_class = [box for label, box in truth.objects if label == best.label]
+        every = [box for _, box in truth.objects]
+        class_right.append(bool(of_class))
+        right.append(_iou(best.box, of_class) >= IOU)
+        ious.append(_iou(best.box, every) if every else np.nan)
+    return Looked(places, truths, np.array(right), np.array(class_right), np.array(ious, np.float64), phases)
+
+
+def _iou(box: tuple[float, float, float, float], others: Sequence[tuple[float, float, float, float]]) -> float:
+    """The best IoU of a box with others; 0 where there are none."""
+    if not others:
+        return 0.0
+    offsets = np.array([0, len(others)], np.int64)
+    return float(kernels.best_iou(np.array([box], np.float32), np.array(others, np.float32), offsets)[0])
+
+
+def _report(
+    images: Sequence[LabelledImage], looked: Looked, predictions: Sequence[Path], reviewed: Path
+) -> dict[str, Any]:
+    verdicts = Counter(each.kind for each in looked.truths)
+    return {
+        "predictions": [path.name for path in predictions],
+        "reviewed": reviewed.name,
+        "images": len(images),
+        "looked_at": len(looked.truths),
+        "verdicts": dict(verdicts),
+        "sample": _sample(looked),
+        "boxes": _box_rates(looked),
+    }
+
+
+def _sample(looked: Looked) -> dict[str, Any] | None:
+    """The share of a review's random sample that was accepted; an interval only where all of it was looked at."""
+    of_sample = [each.kind for each in looked.truths if each.phase == "sample"]
+    size = int(looked.phases.get("sample", 0))
+    if not size:
+        return None
+    accepted = of_sample.count("accepted")
+    whole = len(of_sample) == size
+    return {
+        "size": size,
+        "looked_at": len(of_sample),
+        "accepted": accepted,
+        "share": accepted / len(of_sample) if of_sample else None,
+        "interval": wilson(accepted, size) if whole else None,
+    }
+
+
+def _box_rates(looked: Looked) -> dict[str, dict[str, Any]]:
+    """GT-known, Top-1 Clas and Top-1 Loc by what is known of the images, in counts."""
+    mended = np.array([each.kind == "corrected" and not each.boxes_kept for each in looked.truths], np.bool_)
+    groups = {
+        "boxes": looked.of("boxes"),
+        "drawn": looked.of("drawn"),
+        "redrawn": mended,
+        "accepted": looked.of("accepted", "corrected") & ~mended,
+    }
+    found = {}
+    for name, rows in groups.items():
+        if rows.any():
+            found[name] = {
+                "images": int(rows.sum()),
+                "top1_clas": int(looked.class_right[rows].sum()),
+                "gt_known_loc@0.5": int((looked.ious[rows] >= 0.5).sum()),
+                "gt_known_loc@0.7": int((looked.ious[rows] >= 0.7).sum()),
+                "top1_loc@0.5": int(looked.right[rows].sum()),
+            }
+    return found
+
+
+def _calibrated(images: Sequence[LabelledImage], looked: Looked, report: dict[str, Any]) -> NDArray[np.float64] | None:
+    """The certainty of every image, [N], and what the report says of it; None where too few images were looked at."""
+    rows = np.flatnonzero(looked.by_chance)
+    right = looked.right[rows]
+    found, names = features(images)
+    of_looked = found[looked.places[rows]]
+    plain = np.array([uncalibrated(images[place]) for place in looked.places[rows]])
+    certainty: dict[str, Any] = {"uncalibrated": numbers(plain, right) if len(rows) else None}
+    report["certainty"] = certainty
+    good, bad = int(right.sum()), int((~right).sum())
+    if min(good, bad) < LEAST_OF_EACH:
+        certainty["why_not"] = (
+            f"{good} right and {bad} wrong images by chance; {LEAST_OF_EACH} of each are needed to calibrate"
+        )
+        return None
+    certainty["calibrated"] = numbers(of_others(of_looked, right), right)
+    certainty["calibrated_on"] = f"{len(rows)} images of {report['reviewed']}, each by a fit to the others"
+    certainty["made_of"] = names
+    return fitted(of_looked, right)(found)
+
+
+def _with_certainty(image: LabelledImage, certainty: float) -> LabelledImage:
+    """The image with its certainty noted with its best object."""
+    best = best_object(image)
+    objects = tuple(replace(each, certainty=certainty) if each is best else each for each in image.objects)
+    return replace(image, objects=objects)

@@ -1,0 +1,76 @@
+"""What looked-at predictions came to, on the console."""
+
+from typing import Any
+
+from fastwsol.evaluation.table_cells import console, table_of
+
+_GROUPS = {
+    "boxes": "ground truth",
+    "drawn": "drawn without help",
+    "redrawn": "redrawn after the predicted one was seen",
+    "accepted": "accepted as shown: upper bound",
+}
+_RATES = {
+    "top1_clas": "Top-1 Clas",
+    "gt_known_loc@0.5": "GT-known\nIoU 0.5",
+    "gt_known_loc@0.7": "GT-known\nIoU 0.7",
+    "top1_loc@0.5": "Top-1 Loc\nIoU 0.5",
+}
+
+
+def print_judged(report: dict[str, Any]) -> None:
+    """Print the share accepted, the rates by what is known of boxes, and what certainties are worth."""
+    out = console(100)
+    verdicts = ", ".join(f"{count:,} {name}" for name, count in report["verdicts"].items())
+    out.print(f"\n{report['images']:,} images predicted, {report['looked_at']:,} looked at: {verdicts}")
+    if (sample := report["sample"]) is not None:
+        _print_sample(out, sample)
+    if report["boxes"]:
+        table = table_of("boxes, percent", ["images", *_RATES.values()], "known boxes")
+        for name, of in report["boxes"].items():
+            table.add_row(_GROUPS[name], f"{of['images']:,}", *(_percent(of[rate], of["images"]) for rate in _RATES))
+        out.print(table)
+        out.print("The box is that of the highest score, whatever class is predicted.")
+    _print_certainty(out, report["certainty"], report["images"])
+
+
+def _print_sample(out: Any, sample: dict[str, Any]) -> None:
+    looked, size = sample["looked_at"], sample["size"]
+    if sample["interval"] is None:
+        out.print(
+            f"random sample: {looked:,} of {size:,} looked at, {sample['accepted']:,} of them accepted; look at all of "
+            f"it for the share of all images and its interval"
+        )
+        return
+    low, high = (100 * each for each in sample["interval"])
+    out.print(
+        f"accepted: {100 * sample['share']:.1f} % of a random sample of {size:,}; of all images {low:.1f} to "
+        f"{high:.1f} % (95 %)"
+    )
+
+
+def _print_certainty(out: Any, certainty: dict[str, Any], images: int) -> None:
+    columns = ["AUROC", "calibration error\npoints", "to look at for\n95 % right"]
+    table = table_of("certainties", columns, "certainty")
+    for name in ("uncalibrated", "calibrated"):
+        if (found := certainty.get(name)) is None:
+            continue
+        auroc = "-" if found["auroc"] is None else f"{found['auroc']:.3f}"
+        share = found["share_to_look_at_for_95"]
+        error = f"{100 * found['calibration_error']:.1f}"
+        table.add_row(name, auroc, error, f"{round(share * images):,} ({100 * share:.0f} %)")
+    if table.rows:
+        out.print(table)
+    if (why := certainty.get("why_not")) is not None:
+        out.print(f"certainties stay uncalibrated: {why}")
+    if (found := certainty.get("calibrated")) is not None:
+        out.print(f"calibrated on {certainty['calibrated_on']}, from {', '.join(certainty['made_of'])}")
+        bins = table_of("reliability, the least certain first", ["images", "mean", "right"], "part")
+        for k, each in enumerate(found["reliability"], 1):
+            shares = (f"{100 * each[name]:.0f} %" for name in ("certainty", "right"))
+            bins.add_row(str(k), str(each["images"]), *shares)
+        out.print(bins)
+
+
+def _percent(count: int, of: int) -> str:
+    return f"{100 * count / of:.1f}"

@@ -1,0 +1,373 @@
+"use strict";
+// The page of `python -m fastwsol.review`: images one by one, each with its boxes, to accept, mend or reject.
+const data = JSON.parse(document.getElementById("data").textContent);
+const el = (id) => document.getElementById(id);
+const STORE = "fastwsol-review-" + data.key;
+const LEAST_SIDE = 2; // pixels of a box that is drawn
+
+// What was done: an image has a verdict, or null, and its boxes where they were changed, else null.
+let states = data.images.map(() => ({ verdict: null, objects: null }));
+let at = 0, selected = 0, drawing = null, showMask = true, undone = [];
+
+function load() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(STORE) || "null");
+    if (kept && kept.states.length === states.length) ({ states, at } = kept);
+    const theme = localStorage.getItem("fastwsol-theme");
+    const dark = theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
+  } catch (error) { trouble(); }
+}
+
+function save() {
+  try { localStorage.setItem(STORE, JSON.stringify({ states, at })); } catch (error) { trouble(); }
+}
+
+function trouble(text) {
+  el("trouble").textContent = text || "This browser keeps nothing for this page: export before you close it.";
+  el("trouble").hidden = false;
+}
+
+const image = () => data.images[at];
+const objects = (k = at) => states[k].objects || (data.images[k].phase === "drawn" ? [] : data.images[k].objects);
+const copied = () => objects().map((each) => ({ ...each, box: [...each.box] }));
+
+function change(next) {
+  undone.push({ at, selected, state: states[at] });
+  states[at] = next;
+  save();
+}
+
+function changeObjects(list) { change({ verdict: null, objects: list }); show(); }
+
+function decide(verdict) {
+  let chosen = verdict;
+  if (verdict === "accepted") {
+    if (!objects().length) return say("There is no box: draw one, or reject the image.");
+    if (objects().some((each) => each.label === null)) return say("Choose the class of the box first.");
+    if (image().phase === "drawn") chosen = "drawn";
+    else if (states[at].objects) chosen = "corrected";
+  }
+  change({ verdict: chosen, objects: states[at].objects });
+  if (at + 1 < data.images.length) go(at + 1); else show();
+}
+
+function say(text) { el("task").textContent = text; }
+
+function undo() {
+  const last = undone.pop();
+  if (!last) return say("There is nothing to undo.");
+  states[last.at] = last.state;
+  go(last.at, last.selected);
+}
+
+function go(to, object = 0) {
+  at = Math.max(0, Math.min(data.images.length - 1, to));
+  selected = object; drawing = null;
+  save(); show();
+}
+
+function nextOpen() {
+  const after = [...states.keys()].map((k) => (at + 1 + k) % states.length);
+  const open = after.find((k) => !states[k].verdict);
+  if (open === undefined) say("All images are reviewed: export them."); else go(open);
+}
+
+const PHASES = { drawn: "to be drawn without help", sample: "of the random sample", uncertain: "of the least certain" };
+const TASKS = {
+  drawn: "Draw the object's box with the mouse, choose its class, then accept.",
+  sample: "Are class and box right?",
+  uncertain: "Are class and box right?",
+};
+
+function show() {
+  const each = image(), state = states[at];
+  const phase = data.images.filter((one) => one.phase === each.phase);
+  const place = phase.indexOf(each) + 1;
+  el("where").textContent = `${place} of ${phase.length} ${PHASES[each.phase]}`;
+  const counts = {};
+  states.forEach((one) => { if (one.verdict) counts[one.verdict] = (counts[one.verdict] || 0) + 1; });
+  const done = Object.values(counts).reduce((a, b) => a + b, 0);
+  el("bar").max = states.length; el("bar").value = done;
+  el("counts").textContent = `${done} of ${states.length} reviewed` +
+    Object.entries(counts).map(([name, count]) => ` · ${count} ${name}`).join("");
+  say(state.verdict ? `This image is ${state.verdict}.` : state.objects ? "Changed: accept it, or undo." : TASKS[each.phase]);
+  el("task").className = state.verdict || "";
+  el("name").textContent = each.phase === "drawn" && !state.verdict ? `image ${at + 1}` : each.name; // it may name the class
+  const source = "data:image/jpeg;base64," + el("p" + at).textContent;
+  if (el("picture").dataset.at !== String(at)) {
+    el("picture").dataset.at = at;
+    el("picture").src = source;
+  }
+  if (drawing === null && each.phase === "drawn" && !objects().length && !state.verdict) drawing = "new";
+  el("boxes").classList.toggle("drawing", drawing !== null);
+  el("draw").setAttribute("aria-pressed", drawing === "again");
+  el("add").setAttribute("aria-pressed", drawing === "new");
+  el("toggle").setAttribute("aria-pressed", showMask);
+  el("undo").disabled = !undone.length;
+  el("previous").disabled = at === 0;
+  el("next").disabled = at + 1 === states.length;
+  el("accept").querySelector("span").textContent =
+    each.phase === "drawn" ? "Done" : state.objects ? "Accept as changed" : "Accept";
+  selected = Math.min(selected, Math.max(0, objects().length - 1));
+  const chosen = objects()[selected];
+  el("class").disabled = !chosen;
+  el("class").value = chosen && chosen.label !== null ? String(chosen.label) : "";
+  el("remove").disabled = !chosen;
+  showList(); layout();
+}
+
+function showList() {
+  el("objects").replaceChildren(...(objects().length > 1 ? objects() : []).map((each, k) => {
+    const button = document.createElement("button"), item = document.createElement("li");
+    button.textContent = `${k + 1}  ${each.label === null ? "no class yet" : data.classes[each.label]}`;
+    button.setAttribute("aria-pressed", k === selected);
+    button.onclick = () => { selected = k; show(); };
+    item.append(button);
+    return item;
+  }));
+}
+
+// The picture as large as there is room for it, and mask and boxes over it.
+function layout() {
+  const each = image(), narrow = innerWidth <= 760;
+  const most = narrow ? 0.46 * innerHeight : Math.max(220, innerHeight - el("frame").getBoundingClientRect().top - scrollY - 50);
+  const scale = Math.min(el("stage").clientWidth / each.width, most / each.height);
+  const width = Math.max(1, Math.round(scale * each.width)), height = Math.max(1, Math.round(scale * each.height));
+  el("frame").style.width = width + "px"; el("frame").style.height = height + "px";
+  el("boxes").setAttribute("viewBox", `0 0 ${each.width} ${each.height}`);
+  el("boxes").setAttribute("preserveAspectRatio", "none");
+  drawMask(width, height); drawBoxes(each.width / width, each.height / height);
+}
+
+// COCO's run lengths: five bits a character, the lowest first, a sixth where more follow; from the third length on each
+// is less the one two before it; column by column.
+function runs(counts) {
+  const lengths = [];
+  let value = 0, shift = 0;
+  for (const character of counts) {
+    const bits = character.charCodeAt(0) - 48;
+    value |= (bits & 31) << shift; shift += 5;
+    if (!(bits & 32)) {
+      if (bits & 16) value |= -1 << shift;
+      lengths.push(lengths.length > 2 ? value + lengths[lengths.length - 2] : value);
+      value = shift = 0;
+    }
+  }
+  return lengths;
+}
+
+function drawMask(width, height) {
+  const canvas = el("mask"), each = image();
+  canvas.width = Math.max(1, width); canvas.height = Math.max(1, height);
+  const brush = canvas.getContext("2d");
+  brush.fillStyle = "#ff2fa0";
+  if (!showMask) return;
+  for (const thing of objects()) {
+    if (!thing.counts) continue;
+    let place = 0, inside = false;
+    for (let length of runs(thing.counts)) {
+      let from = place;
+      place += length;
+      while (inside && from < place) { // a run may go on in the next columns
+        const x = Math.floor(from / each.height), y = from % each.height;
+        const rows = Math.min(place - from, each.height - y);
+        brush.fillRect(x * width / each.width, y * height / each.height,
+          Math.ceil(width / each.width), Math.ceil(rows * height / each.height));
+        from += rows;
+      }
+      inside = !inside;
+    }
+  }
+}
+
+function part(name, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+// Which edges a handle moves, by their place in x0, y0, x1, y1.
+const EDGES = [["ns", [1]], ["ew", [2]], ["ns", [3]], ["ew", [0]]];
+const CORNERS = [["nwse", [0, 1]], ["nesw", [2, 1]], ["nwse", [2, 3]], ["nesw", [0, 3]]];
+
+function drawBoxes(perX, perY) {
+  const groups = objects().map((thing, k) => {
+    const [x0, y0, x1, y1] = thing.box, group = part("g", { class: k === selected ? "chosen" : "other" });
+    const rectangle = { x: x0, y: y0, width: x1 - x0, height: y1 - y0 };
+    group.append(part("rect", { class: "under", ...rectangle }), part("rect", { class: "line", ...rectangle }));
+    const inside = part("rect", { class: "inside", ...rectangle });
+    inside.dataset.object = k; inside.dataset.moves = "0,1,2,3";
+    group.append(inside);
+    if (k === selected && drawing === null) {
+      const points = { 0: x0, 1: y0, 2: x1, 3: y1 };
+      const lines = [[x0, y0, x1, y0], [x1, y0, x1, y1], [x0, y1, x1, y1], [x0, y0, x0, y1]];
+      EDGES.forEach(([cursor, moves], j) => {
+        const [ax, ay, bx, by] = lines[j];
+        const edge = part("line", { class: `edge ${cursor}`, x1: ax, y1: ay, x2: bx, y2: by });
+        edge.dataset.object = k; edge.dataset.moves = moves;
+        group.append(edge);
+      });
+      CORNERS.forEach(([cursor, moves]) => {
+        const corner = part("ellipse", { class: `corner ${cursor}`, cx: points[moves[0]], cy: points[moves[1]],
+          rx: 7 * perX, ry: 7 * perY });
+        corner.dataset.object = k; corner.dataset.moves = moves;
+        group.append(corner);
+      });
+    }
+    return group;
+  });
+  el("boxes").replaceChildren(...groups.sort((a, b) => (a.getAttribute("class") === "chosen") - (b.getAttribute("class") === "chosen")));
+}
+
+function pointer(event) {
+  const frame = el("boxes").getBoundingClientRect(), each = image();
+  const clamp = (value, most) => Math.max(0, Math.min(most, value));
+  return [clamp((event.clientX - frame.left) / frame.width * each.width, each.width),
+    clamp((event.clientY - frame.top) / frame.height * each.height, each.height)];
+}
+
+let drag = null;
+el("boxes").addEventListener("pointerdown", (event) => {
+  if (event.button) return;
+  const [x, y] = pointer(event), target = event.target.dataset || {};
+  if (drawing !== null || !objects().length) {
+    const list = copied();
+    const anew = { label: null, box: [x, y, x, y], score: null, counts: null };
+    if (drawing === "again" && list[selected]) {
+      anew.label = list[selected].label;
+      list[selected] = anew;
+    } else { list.push(anew); selected = list.length - 1; }
+    drag = { list, moves: [2, 3], from: [x, y], box: [...anew.box], isNew: true };
+  } else if (target.moves !== undefined) {
+    selected = Number(target.object);
+    const list = copied();
+    drag = { list, moves: String(target.moves).split(",").map(Number), from: [x, y], box: [...list[selected].box] };
+  } else return;
+  event.preventDefault();
+  el("boxes").setPointerCapture(event.pointerId);
+});
+
+el("boxes").addEventListener("pointermove", (event) => {
+  if (!drag) return;
+  const [x, y] = pointer(event), each = image(), box = [...drag.box];
+  let dx = x - drag.from[0], dy = y - drag.from[1];
+  if (drag.moves.length === 4) { // the whole box stays in the image
+    dx = Math.max(-box[0], Math.min(each.width - box[2], dx));
+    dy = Math.max(-box[1], Math.min(each.height - box[3], dy));
+  }
+  for (const side of drag.moves) box[side] += side % 2 ? dy : dx;
+  const thing = drag.list[selected];
+  thing.box = [Math.min(box[0], box[2]), Math.min(box[1], box[3]), Math.max(box[0], box[2]), Math.max(box[1], box[3])];
+  drag.moved = drag.moved || Math.hypot(dx / each.width, dy / each.height) > 0.002;
+  const kept = states[at];
+  states[at] = { verdict: null, objects: drag.list };
+  layout();
+  states[at] = kept;
+});
+
+function drop(event, cancelled) {
+  if (!drag) return;
+  const { list, moved, isNew } = drag;
+  drag = null;
+  const [x0, y0, x1, y1] = list[selected].box;
+  if (cancelled || !moved || x1 - x0 < LEAST_SIDE || y1 - y0 < LEAST_SIDE) return show();
+  list[selected].box = [x0, y0, x1, y1].map((edge) => Math.round(edge * 100) / 100);
+  list[selected].counts = null; // the mask was another box's
+  list[selected].moved = true;
+  if (isNew && list[selected].label === null && image().phase !== "drawn") list[selected].label = image().label;
+  drawing = null;
+  changeObjects(list);
+}
+el("boxes").addEventListener("pointerup", (event) => drop(event, false));
+el("boxes").addEventListener("pointercancel", (event) => drop(event, true));
+
+function start(how) { drawing = drawing === how ? null : how; show(); }
+
+function remove() {
+  const list = copied();
+  if (!list.length) return;
+  list.splice(selected, 1);
+  changeObjects(list);
+}
+
+function exported() {
+  const ids = new Map();
+  const counts = {};
+  const images = [], annotations = [];
+  data.images.forEach((each, k) => {
+    const { verdict } = states[k];
+    if (!verdict) return;
+    counts[verdict] = (counts[verdict] || 0) + 1;
+    ids.set(k, each.id);
+    const kept = verdict === "rejected" ? [] : objects(k);
+    const entry = { id: each.id, file_name: each.name, width: each.width, height: each.height,
+      review: { phase: each.phase, verdict } };
+    if (kept.length) entry.category_id = kept[0].label + 1;
+    images.push(entry);
+    kept.forEach((thing) => {
+      const [x0, y0, x1, y1] = thing.box;
+      const found = { id: annotations.length + 1, image_id: each.id, category_id: thing.label + 1,
+        bbox: [x0, y0, x1 - x0, y1 - y0].map((value) => Math.round(value * 1e4) / 1e4),
+        segmentation: thing.counts ? { size: [each.height, each.width], counts: thing.counts } : [],
+        area: Math.round((x1 - x0) * (y1 - y0) * 1e4) / 1e4, iscrowd: 0 };
+      if (thing.score !== null && !thing.moved) found.score = thing.score;
+      annotations.push(found);
+    });
+  });
+  const review = { predictions: data.key, phases: data.phases, seed: data.seed, counts };
+  return { info: { description: "reviewed with fastwsol", review }, categories: data.categories, images, annotations };
+}
+
+function download() {
+  const text = JSON.stringify(exported());
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  link.download = "reviewed.json";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+const ACTIONS = {
+  accept: () => decide("accepted"), reject: () => decide("rejected"), previous: () => go(at - 1), next: () => go(at + 1),
+  draw: () => start(objects().length ? "again" : "new"), add: () => start("new"), remove, undo,
+  toggle: () => { showMask = !showMask; show(); }, open: nextOpen, export: download,
+};
+for (const [id, action] of Object.entries(ACTIONS)) el(id).onclick = () => { action(); el(id).blur(); };
+const KEYS = { a: "accept", Enter: "accept", x: "reject", r: "reject", ArrowLeft: "previous", k: "previous",
+  ArrowRight: "next", j: "next", d: "draw", b: "add", Delete: "remove", Backspace: "remove", u: "undo", m: "toggle",
+  n: "open", e: "export" };
+document.addEventListener("keydown", (event) => {
+  const inField = event.target.matches("select, input, textarea, summary, button");
+  if (event.target.matches("select") && event.key === "Escape") return el("class").blur();
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") { event.preventDefault(); return undo(); }
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches("select") || (inField && (event.key === "Enter" || event.key === " "))) return;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (key === "c") { event.preventDefault(); return el("class").focus(); }
+  if (key === "o" && objects().length) { selected = (selected + 1) % objects().length; return show(); }
+  if (key === "Escape") { drawing = null; return show(); }
+  if (KEYS[key]) { event.preventDefault(); ACTIONS[KEYS[key]](); }
+});
+el("class").onchange = () => {
+  const list = copied();
+  if (!list[selected] || el("class").value === "") return;
+  list[selected].label = Number(el("class").value);
+  el("class").blur();
+  changeObjects(list);
+};
+el("theme").onclick = () => {
+  const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  document.documentElement.dataset.theme = theme;
+  try { localStorage.setItem("fastwsol-theme", theme); } catch (error) { /* it is asked for again next time */ }
+};
+const none = document.createElement("option");
+none.value = ""; none.textContent = "choose a class"; none.disabled = true;
+el("class").append(none, ...data.classes.map((name, k) => {
+  const option = document.createElement("option");
+  option.value = k; option.textContent = name;
+  return option;
+}));
+el("picture").addEventListener("load", layout);
+addEventListener("resize", layout);
+load(); show();

@@ -1,0 +1,122 @@
+"""python -m fastwsol.review PREDICTIONS --images FOLDER --out review.html: one page to look predictions through with.
+
+The page needs no server and no network: each image with its boxes and masks, to accept, mend or reject by the keyboard.
+First comes a random sample, whose size is fixed here, so that the share that is accepted has an honest interval; then
+the images that the network is least certain of. It exports what was done as COCO's JSON, which
+`python -m fastwsol.evaluate --predictions FILE --reviewed FILE` counts and `pack --layout coco` packs.
+
+A box that is shown anchors the eye: accepted boxes are an upper bound of how good they are. With --drawn N some images
+come without their box, to be drawn without help.
+"""
+
+if __name__ == "__main__":  # before the imports, which take seconds
+    from fastwsol.host.starting import say_when_interrupted
+
+    say_when_interrupted()
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from fastwsol.formats.labelled_images import LabelledImage
+from fastwsol.formats.of_coco import labelled_images, read_predictions
+from fastwsol.host.command_line import parse_flags, require_new, run_command
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import write_bytes
+from fastwsol.page.review_page import Sizes, certainty, chosen, page
+from fastwsol.prediction.user_images import decode_upright
+from fastwsol.sources.decode import MAX_IMAGE_BYTES
+from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
+
+PROG = "python -m fastwsol.review"
+DESCRIPTION = "One HTML file to look through predictions with: accept, mend, reject, and export what was done."
+MOST_IMAGES = 2000
+"""On a page: at some 40 KB each, more would take a browser long to open."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The command line."""
+
+    predictions: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTIONS")]
+    """COCO's JSON that predict wrote, all parts of one"""
+    images: Path
+    """folder or zip of the images that were predicted"""
+    out: Path = Path("review.html")
+    """the file to write; one that is there is not replaced"""
+    sample: int = 200
+    """images of the random sample: of 200 the share that is accepted is known to within 7 points at most"""
+    uncertain: int = 300
+    """images behind the sample: the least certain of the others"""
+    drawn: int = 0
+    """images before the sample whose boxes are not shown, to be drawn without help"""
+    seed: int = 0
+    """of the random sample"""
+    title: str = "Review"
+    """the page's heading"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the page; exit status 0."""
+    flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
+    if not flags.predictions:
+        raise UserError("nothing to review; name predictions in COCO's JSON")
+    for name in ("sample", "uncertain", "drawn", "seed"):
+        if getattr(flags, name) < 0:
+            raise UserError(f"--{name} {getattr(flags, name)}: must not be negative")
+    if not 1 <= flags.sample + flags.uncertain + flags.drawn <= MOST_IMAGES:
+        raise UserError(
+            f"--sample {flags.sample} --uncertain {flags.uncertain} --drawn {flags.drawn}: a page holds 1 to "
+            f"{MOST_IMAGES:,} images in all"
+        )
+    require_new("--out", flags.out)
+    if not flags.images.exists():
+        raise UserError(f"--images {flags.images}: no such folder or zip; name the one that was predicted")
+    tree: Tree = Zip(flags.images, "", "make it anew") if flags.images.is_file() else Folder(flags.images)
+    files, about = read_predictions(flags.predictions)
+    every = [each for each in labelled_images(files, about.classes) if isinstance(each, LabelledImage)]
+    if not every:
+        raise UserError(f"{files[0].path}: holds no image; predict some first")
+    sizes = Sizes(flags.drawn, flags.sample, flags.uncertain)
+    order = chosen(np.array([certainty(each) for each in every]), sizes, flags.seed)
+    shown = [(place + 1, every[place], phase) for place, phase in order]
+    text = page(flags.title, shown, lambda image: pixels_of(image, tree), about, flags.seed)
+    write_bytes(flags.out, text.encode())
+    phases = [phase for _, phase in order]
+    parts = {
+        "drawn": "to be drawn without help",
+        "sample": "of a random sample",
+        "uncertain": "of the least certain others",
+    }
+    said = ", ".join(f"{phases.count(phase):,} {words}" for phase, words in parts.items() if phase in phases)
+    print(f"{flags.out}: {len(order):,} of {len(every):,} images ({said}), {len(text) / 1e6:.1f} MB")
+    if flags.sample + flags.drawn > len(every):
+        print("there are no more images, so that the sample is all of them")
+    return 0
+
+
+def pixels_of(image: LabelledImage, tree: Tree) -> NDArray[np.uint8]:
+    """An image upright. Raises UserError where it is not there, bad, or of another size than was predicted."""
+    where = tree.where(image.name)
+    try:
+        pixels = decode_upright(tree.read(image.name, MAX_IMAGE_BYTES))
+    except (BadFile, ValueError) as error:
+        raise UserError(
+            f"{where}: {error}, and the predictions name it; name the folder with --images that they were made of"
+        ) from None
+    if pixels.shape[:2] != (image.height, image.width):
+        raise UserError(
+            f"{where}: has {pixels.shape[1]}x{pixels.shape[0]} pixels, and {image.width}x{image.height} were "
+            f"predicted; name the folder with --images that was predicted"
+        )
+    return pixels
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,277 @@
+"""Certainties and intervals: what they are made of, and whether they mean what they say."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_two_objects import picture
+from test_two_objects import predictor as predictor  # a fixture
+
+from fastwsol import evaluate
+from fastwsol.evaluation.certainty import (
+    area_under_curve,
+    calibration_error,
+    fitted,
+    of_others,
+    reliability,
+    share_to_look_at,
+    wilson,
+)
+from fastwsol.host.command_line import run_command
+from fastwsol.prediction.predictor import Predictor
+from fastwsol.prediction.signals import SMALLER, agreement, in_smaller, sharpness
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.8, 0.85, 0.9, 0.95])
+def test_the_interval_of_a_review_covers_the_share_in_94_to_98_of_100_reviews(share: float) -> None:
+    """2,000 reviews of 200 of 2,000 images each, drawn anew."""
+    right = round(2000 * share)
+    accepted = np.random.default_rng(0).hypergeometric(right, 2000 - right, 200, 2000)
+    covered = [low <= share <= high for low, high in (wilson(int(count), 200) for count in accepted)]
+    assert 0.94 <= np.mean(covered) <= 0.98, np.mean(covered)
+
+
+def test_the_interval_ends_at_0_and_1() -> None:
+    assert wilson(0, 40)[0] == 0
+    assert wilson(40, 40)[1] == 1
+    assert wilson(0, 40)[1] < 0.1
+
+
+def chances_and_outcomes(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, the true chance that each is right, and whether it is."""
+    random = np.random.default_rng(seed)
+    inputs = random.normal(size=(count, 3)) * (1, 5, 0.1) + (0, 2, 9)
+    chances = 1 / (1 + np.exp(-(inputs @ (1.0, -0.3, 4.0) - 34.8)))
+    return inputs, chances, random.random(count) < chances
+
+
+def test_a_fit_finds_the_chances_and_those_of_others_are_nearly_as_good() -> None:
+    inputs, chances, right = chances_and_outcomes(6000)
+    np.testing.assert_allclose(fitted(inputs, right)(inputs), chances, atol=0.08)
+    np.testing.assert_allclose(of_others(inputs, right), chances, atol=0.1)
+    assert calibration_error(reliability(of_others(inputs, right), right)) < 0.02
+
+
+def test_chances_of_others_do_not_know_their_own_outcome() -> None:
+    """With features that say nothing a fit of many to few images would seem to know; those of others do not."""
+    random = np.random.default_rng(1)
+    inputs, right = random.normal(size=(60, 20)), random.random(60) < 0.5
+    seen, unseen = (area_under_curve(each, right) for each in (fitted(inputs, right)(inputs), of_others(inputs, right)))
+    assert seen is not None
+    assert unseen is not None
+    assert seen > 0.8
+    assert 0.25 < unseen < 0.75
+
+
+def test_a_feature_without_a_difference_is_no_trouble() -> None:
+    right = np.arange(20) % 3 > 0
+    np.testing.assert_allclose(fitted(np.ones((20, 2)), right)(np.ones((4, 2))), right.mean(), atol=1e-3)
+
+
+def slow_area(certainties: np.ndarray, right: np.ndarray) -> float:
+    pairs = [(a > b) + 0.5 * (a == b) for a in certainties[right] for b in certainties[~right]]
+    return float(np.mean(pairs))
+
+
+def test_the_area_under_the_curve_is_the_share_of_pairs_in_order() -> None:
+    random = np.random.default_rng(0)
+    certainties, right = random.integers(0, 9, 80) / 8, random.random(80) < 0.6
+    assert area_under_curve(certainties, right) == pytest.approx(slow_area(certainties, right))
+    assert area_under_curve(certainties, np.ones(80, np.bool_)) is None
+
+
+def test_as_many_must_be_looked_at_as_bring_the_share_to_95_of_100() -> None:
+    certainties = np.arange(100) / 100
+    right = np.ones(100, np.bool_)
+    assert share_to_look_at(certainties, right) == 0
+    right[[3, 10, 50, 60, 70, 80, 90]] = False
+    assert share_to_look_at(certainties, right) == 0.11, "the two of the least certain leave five wrong"
+    right[:] = False
+    assert share_to_look_at(certainties, right) == 0.95
+
+
+def test_bins_hold_all_images_once() -> None:
+    certainties, right = np.random.default_rng(0).random(37), np.arange(37) % 2 == 0
+    bins = reliability(certainties, right)
+    assert sum(each.images for each in bins) == 37
+    assert sum(each.images * each.right for each in bins) == pytest.approx(right.sum())
+    assert [each.certainty for each in bins] == sorted(each.certainty for each in bins)
+    assert len(reliability(certainties[:3], right[:3])) == 3
+
+
+# Signals
+
+
+def test_what_is_found_again_in_every_look_agrees(predictor: Predictor) -> None:
+    """The network sees colours alone, so a mirror image and a smaller one change nothing but the place."""
+    (plain,) = predictor.predict([picture()], boxes="all")
+    (found,) = predictor.predict([picture()], boxes="all", signals=True)
+    assert len(found.boxes) == 2
+    for box, without in zip(found.boxes, plain.boxes, strict=True):
+        assert without.signals is None
+        assert box[:8] == without[:8]
+        assert box.signals is not None
+        assert box.signals.mirrored > 0.95
+        assert box.signals.smaller > 0.3, "its cells are a quarter of the object"
+        assert 0 < box.signals.sharpness <= 1
+        assert 0 <= box.signals.margin <= 1
+    assert sum(box.signals.share for box in found.boxes if box.signals) == pytest.approx(1)
+    (nothing,) = predictor.predict([np.full((64, 64, 3), 127, np.uint8)], signals=True)
+    assert nothing.boxes == ()
+    (asked,) = predictor.predict([picture()], top=2, signals=True)
+    assert all(box.signals is not None for box in asked.boxes)
+
+
+def test_agreement_is_the_best_iou_and_0_where_nothing_is_found() -> None:
+    maps = np.zeros((3, 8, 8), np.float32)
+    maps[0, :4, :4] = maps[0, 6:, 6:] = maps[2] = 1
+    boxes = np.array([[0, 0, 32, 32], [48, 48, 64, 64], [0, 0, 64, 64], [0, 0, 64, 32]], np.float64)
+    found = agreement(maps, 64, 0.5, "own", np.array([0, 0, 1, 2]), boxes)
+    np.testing.assert_allclose(found, [1, 1, 0, 0.5], atol=0.2)
+    assert found[2] == 0
+    assert len(agreement(maps, 64, 0.5, "own", np.zeros(0, np.int64), np.zeros((0, 4)))) == 0
+
+
+def test_a_box_of_the_smaller_image_lies_in_its_middle() -> None:
+    (whole,) = in_smaller(np.array([[0, 0, 100, 100]], np.int32), 100)
+    assert whole[2] - whole[0] == pytest.approx(100 * SMALLER)
+    assert whole[0] == pytest.approx(100 - whole[2])
+
+
+def test_a_map_that_says_all_or_nothing_is_sharp() -> None:
+    maps = np.stack([np.eye(4), np.full((4, 4), 0.5), np.linspace(0, 1, 16).reshape(4, 4)]).astype(np.float32)
+    np.testing.assert_allclose(sharpness(maps, "own"), [1, 0, 0.533], atol=1e-2)
+    np.testing.assert_allclose(sharpness(5 * maps[[0, 2]] - 3, "min-max"), [1, 0.533], atol=1e-2)
+
+
+# The command
+
+
+def coco(images: Sequence[dict[str, Any]], annotations: Sequence[dict[str, Any]], **info: Any) -> str:
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    whole = {"info": info, "images": images, "annotations": annotations, "categories": categories}
+    return json.dumps(whole)
+
+
+def image(number: int, **more: Any) -> dict[str, Any]:
+    return {"id": number, "file_name": f"{number}.jpg", "width": 100, "height": 100, **more}
+
+
+def thing(number: int, category: int, x: float, side: float, **more: Any) -> dict[str, Any]:
+    return {"image_id": number, "category_id": category, "bbox": [x, x, side, side], **more}
+
+
+@pytest.fixture
+def predictions(tmp_path: Path) -> Path:
+    """Of a hundred images: those of a high score are mostly right."""
+    random = np.random.default_rng(0)
+    scores = np.round(random.random(100), 4).tolist()
+    signals = dict.fromkeys(("margin", "sharpness", "share", "mirrored", "smaller", "other"), 0.5)
+    annotations = [
+        thing(k, 1, 10, 40, score=scores[k], probability=scores[k], signals={**signals, "smaller": scores[k]})
+        for k in range(100)
+    ]
+    (tmp_path / "p.json").write_text(coco([image(k, category_id=1) for k in range(100)], annotations))
+    truths = [thing(k, 1, 12 if random.random() < scores[k] else 70, 30 + 8) for k in range(100)]
+    (tmp_path / "truth.json").write_text(coco([image(k) for k in range(100)], truths))
+    return tmp_path / "p.json"
+
+
+def evaluated(predictions: Path, reviewed: str, *more: str) -> int:
+    flags = ["--predictions", str(predictions), "--reviewed", str(predictions.parent / reviewed), *more]
+    return run_command(evaluate.main, flags)
+
+
+def test_boxes_calibrate_certainties_which_are_kept_with_the_predictions(
+    predictions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = predictions.parent / "out"
+    assert evaluated(predictions, "truth.json", "--out", str(out)) == 0
+    said = capsys.readouterr().out
+    assert "100 images predicted, 100 looked at: 100 boxes" in said
+    report = json.loads((out / "report.json").read_text())
+    assert report["boxes"]["boxes"]["top1_clas"] == 100
+    right = report["boxes"]["boxes"]["top1_loc@0.5"]
+    assert report["certainty"]["calibrated"]["right"] == right
+    assert report["certainty"]["calibrated"]["calibration_error"] < 0.12
+    assert report["certainty"]["calibrated"]["auroc"] > 0.7
+    content = json.loads((out / "predictions.json").read_text())
+    certainties = np.array([each["certainty"] for each in content["annotations"]])
+    scores = np.array([each["score"] for each in content["annotations"]])
+    assert np.corrcoef(certainties, scores)[0, 1] > 0.9
+    assert "100 images of truth.json" in content["info"]["calibrated_on"]
+
+
+def reviewed(predictions: Path, looked: Sequence[tuple[int, str, str]], phases: dict[str, int]) -> str:
+    """A review's export: for each image that was looked at its phase and verdict; a corrected one's box is moved."""
+    images = [image(k, review={"phase": phase, "verdict": verdict}) for k, phase, verdict in looked]
+    places = {"accepted": (10, 40), "corrected": (14, 40), "drawn": (60, 30)}
+    annotations = [thing(k, 1, *places[verdict]) for k, _, verdict in looked if verdict in places]
+    review = {"phases": phases, "seed": 0}
+    (predictions.parent / "reviewed.json").write_text(coco(images, annotations, review=review))
+    return "reviewed.json"
+
+
+def test_a_whole_sample_gives_the_share_and_its_interval(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    looked = [(k, "sample", "accepted" if k < 30 else "rejected" if k < 35 else "corrected") for k in range(40)]
+    looked += [(50, "uncertain", "rejected"), (51, "drawn", "drawn")]
+    name = reviewed(predictions, looked, {"sample": 40, "drawn": 1, "uncertain": 1})
+    assert evaluated(predictions, name, "--out", str(predictions.parent / "out")) == 0
+    said = capsys.readouterr().out
+    low, high = wilson(30, 40)
+    assert f"accepted: 75.0 % of a random sample of 40; of all images {100 * low:.1f} to {100 * high:.1f} %" in said
+    report = json.loads((predictions.parent / "out" / "report.json").read_text())
+    assert report["verdicts"] == {"accepted": 30, "rejected": 6, "corrected": 5, "drawn": 1}
+    assert {name: each["images"] for name, each in report["boxes"].items()} == {
+        "drawn": 1,
+        "redrawn": 5,
+        "accepted": 30,
+    }
+    assert report["boxes"]["redrawn"]["gt_known_loc@0.5"] == 5
+    assert report["boxes"]["redrawn"]["gt_known_loc@0.7"] == 0
+    assert report["boxes"]["drawn"]["gt_known_loc@0.5"] == 0
+    assert "accepted as shown: upper bound" in " ".join(said.replace("│", " ").split())
+    assert report["certainty"]["uncalibrated"]["images"] == 41, "those that were chosen for their certainty are not in"
+    assert "certainties stay uncalibrated: 35 right and 6 wrong images by chance; 8 of each are needed" in said
+
+
+def test_a_sample_that_is_not_looked_through_has_no_interval(
+    predictions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = reviewed(predictions, [(k, "sample", "accepted") for k in range(10)], {"sample": 40})
+    assert evaluated(predictions, name) == 0
+    said = capsys.readouterr().out
+    assert "random sample: 10 of 40 looked at, 10 of them accepted; look at all of it" in " ".join(said.split())
+    assert "95 %)" not in said
+
+
+MISTAKES = [
+    ({"--predictions": None}, "--reviewed: goes with --predictions; leave it out"),
+    ({"--reviewed": None}, "--predictions: needs what is known of the images; give it with --reviewed FILE"),
+    ({"--reviewed": "nowhere.json"}, "--reviewed nowhere.json: cannot be read"),
+    ({"--reviewed": "others.json"}, "none of its images is among the predictions ('7000.jpg' for one)"),
+    ({"--reviewed": "odd.json"}, "its review is {'verdict': 'maybe'}, no verdict and phase; correct it"),
+    ({"--out": "p.json"}, "--out p.json: exists; nothing was changed"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), MISTAKES)
+def test_mistakes_get_one_line(
+    changes: dict[str, str | None],
+    words: str,
+    predictions: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(predictions.parent)
+    Path("others.json").write_text(coco([image(7000)], [thing(7000, 1, 1, 5)]))
+    Path("odd.json").write_text(coco([image(1, review={"verdict": "maybe"})], [], review={"phases": {}}))
+    flags = {"--predictions": "p.json", "--reviewed": "truth.json", **changes}
+    words_of = [word for name, value in flags.items() if value is not None for word in (name, value)]
+    assert run_command(evaluate.main, words_of) == 2
+    said = capsys.readouterr().err
+    assert words in said or (changes.get("--predictions", "") is None and "nothing to evaluate" in said), said
+    assert said.count("\n") == 1

@@ -1,0 +1,310 @@
+"""`python -m fastwsol.review`: the page in a real browser, and what it exports."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import noise_jpeg
+from pycocotools import mask as coco_mask
+from test_report import CHROMIUM, QUIET
+
+from fastwsol import evaluate, pack, review
+from fastwsol.dataset.shards import open_shards
+from fastwsol.host.command_line import run_command
+from fastwsol.page.review_page import Sizes, chosen
+
+CLASSES = ["cat", "dog </script> & co", "größe"]
+WIDTH, HEIGHT = 200, 120
+BOX = [40.0, 30.0, 90.0, 60.0]
+
+
+def predictions_of(folder: Path, count: int) -> Path:
+    """Predictions of so many images, with masks; image k has the score k / count, and every tenth no box."""
+    (folder / "images").mkdir()
+    pixels = np.zeros((HEIGHT, WIDTH), np.uint8, order="F")
+    pixels[30:90, 40:130] = 1
+    runs = {"size": [HEIGHT, WIDTH], "counts": coco_mask.encode(pixels)["counts"].decode()}
+    images, annotations = [], []
+    for k in range(count):
+        (folder / "images" / f"{k:04}.jpg").write_bytes(noise_jpeg(k % 7, size=(WIDTH, HEIGHT)))
+        images.append(
+            {
+                "id": k + 1,
+                "file_name": f"{k:04}.jpg",
+                "width": WIDTH,
+                "height": HEIGHT,
+                "category_id": 1 + k % 3,
+                "probabilities": [0.5, 0.25, 0.25],
+            }
+        )
+        if k % 10 != 9:
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": k + 1,
+                    "category_id": 1 + k % 3,
+                    "bbox": BOX,
+                    "segmentation": runs,
+                    "area": 5400,
+                    "score": k / count,
+                    "probability": 0.5,
+                }
+            )
+    categories = [{"id": k, "name": name, "wnid": name} for k, name in enumerate(CLASSES, 1)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "p.json").write_text(json.dumps(content))
+    return folder / "p.json"
+
+
+def write_page(folder: Path, *more: object) -> Path:
+    flags = [folder / "p.json", "--images", folder / "images", "--out", folder / "review.html", *more]
+    assert run_command(review.main, [str(each) for each in flags]) == 0
+    return folder / "review.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="NOT TESTED in a browser: pip install playwright")
+    if CHROMIUM is None:
+        pytest.skip("NOT TESTED in a browser: install Chromium, as `chromium` or `google-chrome` on the PATH")
+    with playwright.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A tab in which no error is passed over, nor anything fetched."""
+    context = browser.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
+    tab = context.new_page()
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    tab.on("request", lambda request: errors.append(request.url) if request.url.startswith("http") else None)
+    yield tab
+    context.close()
+    assert errors == []
+
+
+def exported(tab: Any, folder: Path) -> dict[str, Any]:
+    with tab.expect_download() as download:
+        tab.keyboard.press("e")
+    download.value.save_as(folder / "reviewed.json")
+    return json.loads((folder / "reviewed.json").read_text())
+
+
+def order_of(path: Path) -> list[dict[str, Any]]:
+    """The images as the page has them."""
+    text = path.read_text().partition('id="data">')[2].partition("</script>")[0]
+    return json.loads(text)["images"]
+
+
+def place(tab: Any, x: float, y: float) -> tuple[float, float]:
+    """Where a point of the image lies on the page."""
+    frame = tab.locator("#boxes").bounding_box()
+    return frame["x"] + x / WIDTH * frame["width"], frame["y"] + y / HEIGHT * frame["height"]
+
+
+def drag(tab: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    tab.mouse.move(*place(tab, *start))
+    tab.mouse.down()
+    tab.mouse.move(*place(tab, *[(a + b) / 2 for a, b in zip(start, end, strict=True)]))
+    tab.mouse.move(*place(tab, *end))
+    tab.mouse.up()
+
+
+def test_what_is_done_by_keys_and_mouse_is_what_is_exported(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 60)
+    path = write_page(tmp_path, "--sample", 20, "--uncertain", 10)
+    page.goto(path.as_uri())
+    images = order_of(path)
+    assert [each["phase"] for each in images] == ["sample"] * 20 + ["uncertain"] * 10
+    with_box = [k for k, each in enumerate(images) if each["objects"]]
+    verdicts: dict[int, str] = {}
+    for k, each in enumerate(images[:12]):  # by keys alone
+        assert f"{k + 1} of 20 of the random sample" in page.inner_text("#where")
+        key = "x" if k % 3 == 2 or not each["objects"] else "a"
+        page.keyboard.press(key)
+        verdicts[k] = "rejected" if key == "x" else "accepted"
+    assert "12 of 30 reviewed" in page.inner_text("#counts")
+    page.keyboard.press("u")
+    del verdicts[11]
+    assert "12 of 20" in page.inner_text("#where")
+    moved, anew, other_class, two, undone = [k for k in with_box if k >= 12][:5]
+
+    def go_to(k: int) -> None:
+        while True:
+            at = int(page.evaluate("at"))
+            if at == k:
+                return
+            page.keyboard.press("ArrowRight" if at < k else "ArrowLeft")
+
+    go_to(moved)
+    drag(page, (130, 60), (150, 60))  # the right edge
+    drag(page, (40, 30), (20, 10))  # the corner at the top left
+    page.keyboard.press("a")
+    go_to(anew)
+    page.keyboard.press("d")
+    drag(page, (100, 20), (60, 100))  # from right to left
+    page.keyboard.press("Enter")
+    go_to(other_class)
+    page.keyboard.press("c")
+    page.select_option("#class", "2")
+    page.keyboard.press("a")
+    go_to(two)
+    page.keyboard.press("b")
+    drag(page, (140, 70), (190, 110))
+    page.keyboard.press("a")
+    go_to(undone)
+    drag(page, (85, 60), (95, 65))  # the whole box
+    page.keyboard.press("Control+z")
+    page.keyboard.press("a")
+    verdicts |= {moved: "corrected", anew: "corrected", other_class: "corrected", two: "corrected", undone: "accepted"}
+
+    page.reload()
+    assert f"{len(verdicts)} of 30 reviewed" in page.inner_text("#counts")
+    found = exported(page, tmp_path)
+    by_name = {each["file_name"]: each for each in found["images"]}
+    assert {each["name"]: verdicts[k] for k, each in enumerate(images) if k in verdicts} == {
+        name: each["review"]["verdict"] for name, each in by_name.items()
+    }
+    assert found["info"]["review"]["phases"] == {"drawn": 0, "sample": 20, "uncertain": 10}
+    boxes: dict[int, list[dict[str, Any]]] = {}
+    for annotation in found["annotations"]:
+        boxes.setdefault(annotation["image_id"], []).append(annotation)
+    (of_moved,), (of_anew,), (of_class,) = (boxes[images[k]["id"]] for k in (moved, anew, other_class))
+    np.testing.assert_allclose(of_moved["bbox"], [20, 10, 130, 80], atol=0.5)
+    np.testing.assert_allclose(of_anew["bbox"], [60, 20, 40, 80], atol=0.5)
+    assert of_moved["segmentation"] == of_anew["segmentation"] == []
+    assert of_class["bbox"] == BOX
+    assert of_class["category_id"] == 3
+    assert of_class["segmentation"]["counts"] == images[other_class]["objects"][0]["counts"]
+    assert len(boxes[images[two]["id"]]) == 2
+    assert boxes[images[undone]["id"]][0]["bbox"] == BOX
+    kept = [images[k]["id"] for k, verdict in verdicts.items() if verdict != "rejected"]
+    assert sorted(boxes) == sorted(kept)
+    flags = ["--predictions", str(tmp_path / "p.json"), "--reviewed", str(tmp_path / "reviewed.json")]
+    assert run_command(evaluate.main, [*flags, "--out", str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["verdicts"] == {
+        kind: list(verdicts.values()).count(kind) for kind in ("accepted", "rejected", "corrected")
+    }
+    flags = ["--layout", "coco", "--source", str(tmp_path / "images"), "--boxes", str(tmp_path / "reviewed.json")]
+    assert run_command(pack.main, [*flags, "--out", str(tmp_path / "shards")]) == 0
+    assert sum(map(len, open_shards(tmp_path / "shards").splits.values())) == len(kept)
+
+
+def test_an_image_that_is_drawn_without_help_hides_what_was_predicted(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 20)
+    path = write_page(tmp_path, "--drawn", 2, "--sample", 3, "--uncertain", 0)
+    page.goto(path.as_uri())
+    assert page.locator("#boxes rect").count() == 0
+    assert page.inner_text("#name") == "image 1"
+    page.keyboard.press("a")
+    assert "There is no box: draw one" in page.inner_text("#task")
+    drag(page, (10, 10), (60, 80))
+    page.keyboard.press("a")
+    assert "Choose the class of the box first." in page.inner_text("#task")
+    page.select_option("#class", "1")
+    page.keyboard.press("a")
+    found = exported(page, tmp_path)
+    (each,), (annotation,) = found["images"], found["annotations"]
+    assert each["review"] == {"phase": "drawn", "verdict": "drawn"}
+    assert annotation["category_id"] == 2
+    np.testing.assert_allclose(annotation["bbox"], [10, 10, 50, 70], atol=0.5)
+    assert "score" not in annotation
+
+
+def test_500_images_open_fast_and_the_mask_lies_over_the_picture(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 520)
+    path = write_page(tmp_path)
+    start = time.perf_counter()
+    page.goto(path.as_uri())
+    page.wait_for_function("el('picture').complete && el('picture').naturalWidth > 0")
+    assert time.perf_counter() - start < 3
+    assert "1 of 200 of the random sample" in page.inner_text("#where")
+    first = next(k for k, each in enumerate(order_of(path)) if each["objects"])
+    page.evaluate(f"go({first})")
+    inside, outside = (
+        page.evaluate(
+            "([x, y]) => el('mask').getContext('2d').getImageData(Math.floor(x * el('mask').width),"
+            " Math.floor(y * el('mask').height), 1, 1).data[3]",
+            [x / WIDTH, y / HEIGHT],
+        )
+        for x, y in ((80, 60), (20, 60))
+    )
+    assert (inside, outside) == (255, 0)
+
+
+@pytest.mark.parametrize("size", [(390, 844), (1200, 800), (1700, 500)])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_everything_fits_the_window_in_either_theme(browser: Any, tmp_path: Path, size: Any, theme: str) -> None:
+    predictions_of(tmp_path, 20)
+    path = write_page(tmp_path, "--sample", 5, "--uncertain", 5)
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=theme)
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    assert tab.evaluate("document.documentElement.dataset.theme") == theme
+    assert tab.evaluate("document.documentElement.scrollWidth") <= size[0]
+    for name in ("picture", "accept", "reject", "class"):
+        box = tab.locator(f"#{name}").bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= size[0]
+    frame = tab.locator("#frame").bounding_box()
+    assert frame["width"] / frame["height"] == pytest.approx(WIDTH / HEIGHT, rel=0.02)
+    tab.locator("#theme").click()
+    assert tab.evaluate("document.documentElement.dataset.theme") != theme
+    context.close()
+
+
+def test_a_sample_is_drawn_from_all_images_and_the_others_are_the_least_certain() -> None:
+    certainties = np.random.default_rng(0).random(300)
+    order = chosen(certainties, Sizes(10, 50, 40), seed=0)
+    places = [place for place, _ in order]
+    assert len(set(places)) == 100
+    assert [phase for _, phase in order] == ["drawn"] * 10 + ["sample"] * 50 + ["uncertain"] * 40
+    others = sorted(set(range(300)) - set(places[:60]), key=lambda place: certainties[place])
+    assert places[60:] == others[:40]
+    assert [place for place, _ in chosen(certainties, Sizes(10, 50, 40), seed=1)] != places
+    assert len(chosen(certainties[:20], Sizes(0, 200, 300), seed=0)) == 20
+
+
+MISTAKES = [
+    (("p.json", "--images", "nowhere"), "--images nowhere: no such folder or zip"),
+    (("p.json", "--images", "empty"), "0.jpg: missing, and the predictions name it"),
+    (("p.json", "--images", "others"), "has 64x64 pixels, and 200x120 were predicted"),
+    (("p.json", "--images", "images", "--out", "p.json"), "--out p.json: exists; nothing was changed"),
+    (("p.json", "--images", "images", "--sample", "-1"), "--sample -1: must not be negative"),
+    (("p.json", "--images", "images", "--sample", "1900"), "a page holds 1 to 2,000 images in all"),
+    (("none.json", "--images", "images"), "none.json: holds no image; predict some first"),
+    (("--images", "images"), "nothing to review; name predictions"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISTAKES)
+def test_mistakes_get_one_line_and_no_page(
+    arguments: tuple[str, ...],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    predictions_of(tmp_path, 3)
+    Path("empty").mkdir()
+    shutil.copytree("images", "others")
+    for path in Path("others").iterdir():
+        path.write_bytes(noise_jpeg(0, size=(64, 64)))
+    Path("none.json").write_text('{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}')
+    assert run_command(review.main, arguments) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not Path("review.html").exists()
