@@ -188,6 +188,9 @@ class LocalizerConfig:
     """images a step of the mask head's training, over all processes"""
     head_lr: float = added(2e-3, as_before=2e-3)
     """highest learning rate of the mask head under AdamW and one cycle"""
+    boxes_per_class: int = added(0, as_before=0)
+    """the boxes of so many training images of each class supervise the mask head too: no longer weakly supervised, and
+    named in every row"""
     behind_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
     """of the checkpoint of --behind, whose classifier the head is trained behind; empty: the run's own"""
 

@@ -12,6 +12,7 @@ from fastwsol.evaluation.metrics import IOU_THRESHOLDS, LOC_NAMES, CamClass, per
 from fastwsol.evaluation.pixel_tables import print_pixels
 from fastwsol.evaluation.table_cells import (
     console,
+    localizer_name,
     percent_text,
     rate_cell,
     share_text,
@@ -58,6 +59,7 @@ def heading_of(report: dict[str, Any]) -> str:
         f"{report['source']}, {len(report['classes'])} classes, {report['images']:,} {_SPLIT_NAMES[report['split']]}; "
         f"{network_name(config.network)}, aug {config.views.aug}, batch {config.optimizer.batch_size}, "
         f"{report['step']:,} steps{unfinished}, seed {config.seed} (one run)"
+        + (f"; the mask head had boxes of {few} images a class" if (few := config.localizer.boxes_per_class) else "")
     )
 
 
@@ -92,7 +94,7 @@ def print_summary(
                 table.add_row(f"{other['kind']} at {at}, strict", *cells)
         for each in _beside_cam(report):
             cells = _cells(names, each["rates"], each["intervals"], beside=True)
-            table.add_row(f"{each['name']}, {_cut_text(each['cut'])}", *cells, style="bold")
+            table.add_row(f"{localizer_name(each)}, {_cut_text(each['cut'])}", *cells, style="bold")
         table.add_section()
         for baseline in report["baselines"]:
             if baseline["iou_threshold"] in (None, 0.5, 0.7):
@@ -143,7 +145,7 @@ def _print_localizers(report: dict[str, Any], out: Console) -> None:
     table = table_of("localizers, strict, each at its own cut and at the oracle's", [title_of(name) for name in names])
     for each in report.get("localizers", []):
         kind = "class-specific" if each["class_specific"] else "one for all classes"
-        first = f"{each['name']} ({each['scale']}, {kind}), {_cut_text(each['cut'])}"
+        first = f"{localizer_name(each)} ({each['scale']}, {kind}), {_cut_text(each['cut'])}"
         table.add_row(first, *_cells(names, each["rates"], each["intervals"]), style="bold")
         oracle = each["oracle"]
         at = "/".join(threshold_text(oracle["thresholds"][str(t)]) for t in IOU_THRESHOLDS)
@@ -167,7 +169,7 @@ def _print_looks(report: dict[str, Any], out: Console) -> None:
         look, classes = each["maps"], each.get("class_probability", {})
         shares = [look["mean_area"], look["three_edges"], look["empty"]]
         shares += [classes.get("inside"), classes.get("outside")] if asked else []
-        table.add_row(each["name"], *(percent_text(None if share is None else 100 * share) for share in shares))
+        table.add_row(localizer_name(each), *(percent_text(None if share is None else 100 * share) for share in shares))
     out.print(table)
     if asked:
         out.print(

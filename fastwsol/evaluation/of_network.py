@@ -37,7 +37,7 @@ from fastwsol.evaluation.thresholds import (
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.ddt import DdtDirections, direction_of
-from fastwsol.localizer.localizers import Localizer
+from fastwsol.localizer.localizers import LOCALIZERS, Localizer
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.cam import class_activation_maps
 from kernels.levels import threshold_of
@@ -102,7 +102,8 @@ def evaluate_model(
                 each, maps, square, images, cut, question.cam_class, own, curve
             )
         seconds["localizers"] = time.perf_counter() - start
-        about = _about(split, step, setup) | {"localizers": _as_rows(of_localizer, inside)}
+        few = setup.config.localizer.boxes_per_class
+        about = _about(split, step, setup) | {"localizers": _as_rows(of_localizer, inside, few)}
         rows = {name: each.rows for name, each in of_localizer.items()} | {"cam": measurement.rows}
         if (why := why_no_pixels(split, fit)) is None:
             start = time.perf_counter()
@@ -244,12 +245,19 @@ def own_cuts(model: LocalizingModel, setup: EvaluationSetup) -> dict[str, Cut]:
     return cuts
 
 
-def _as_rows(measured: Mapping[str, LocalizerMeasurement], inside: dict[str, float] | None) -> list[dict[str, Any]]:
-    """The numbers of all localizers, a mask's with what the network says of its inside and outside."""
-    return [
-        each.numbers | ({"class_probability": inside} if name == "mask" and inside is not None else {})
-        for name, each in measured.items()
-    ]
+def _as_rows(
+    measured: Mapping[str, LocalizerMeasurement], inside: dict[str, float] | None, boxes_per_class: int
+) -> list[dict[str, Any]]:
+    """The numbers of all localizers, a mask's with what the network says of its inside and outside, and with how many
+    images' boxes of each class it was trained with.
+    """
+    rows = []
+    for name, each in measured.items():
+        row = each.numbers | ({"class_probability": inside} if name == "mask" and inside is not None else {})
+        if boxes_per_class and LOCALIZERS[name].trained:
+            row |= {"boxes_per_class": boxes_per_class}
+        rows.append(row)
+    return rows
 
 
 def classes_inside_and_outside(

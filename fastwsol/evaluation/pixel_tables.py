@@ -4,7 +4,14 @@ from typing import Any
 
 from rich.console import Console
 
-from fastwsol.evaluation.table_cells import percent_text, rate_cell, share_text, table_of, threshold_text
+from fastwsol.evaluation.table_cells import (
+    localizer_name,
+    percent_text,
+    rate_cell,
+    share_text,
+    table_of,
+    threshold_text,
+)
 
 
 def print_pixels(report: dict[str, Any], out: Console, row_name: str, whole: bool = False) -> None:
@@ -14,7 +21,8 @@ def print_pixels(report: dict[str, Any], out: Console, row_name: str, whole: boo
     pixels = report.get("pixels")
     if pixels is None:
         return
-    of_localizers = {each["name"]: each["pixels"] for each in report.get("localizers", [])} or {row_name: pixels}
+    of_localizers = {localizer_name(each): each["pixels"] for each in report.get("localizers", [])}
+    of_localizers = of_localizers or {row_name: pixels}
     table = table_of(f"pixels of {pixels['images']:,} masks", ["PxAP", "mean IoU", "best IoU", "at"])
     for name, each in of_localizers.items():
         iou, of_each = each["iou"], each["intervals"]

@@ -1,6 +1,7 @@
 """What tables on the console are made of: cells, headings and their widths."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -30,6 +31,12 @@ def title_of(name: str) -> str:
     rate, _, iou_threshold = name.partition("@")
     title = _LOC_TITLES.get(rate) or f"Top-{rate[3]}"
     return f"{title}\nLoc {threshold_text(float(iou_threshold))}" if iou_threshold else f"{title}\nClas"
+
+
+def localizer_name(row: Mapping[str, Any]) -> str:
+    """A localizer of a report by its name, and with the boxes that it was trained with, where it was."""
+    few = row.get("boxes_per_class", 0)
+    return f"{row['name']}, boxes of {few} images a class" if few else row["name"]
 
 
 def rate_cell(rate: float | None, interval: Sequence[float] | None, between: str = "\n") -> Text:

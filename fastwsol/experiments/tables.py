@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fastwsol.config import Setting
 from fastwsol.evaluation.boxes import PROTOCOLS
-from fastwsol.evaluation.table_cells import console, percent_text, table_of
+from fastwsol.evaluation.table_cells import console, localizer_name, percent_text, table_of
 from fastwsol.experiments.paper_claims import (
     CLAIMS,
     Comparison,
@@ -67,6 +67,10 @@ class SettingRuns:
         common = set.intersection(*map(set, names)) if names else set()
         return [name for name in LOCALIZERS if name != "cam" and name in common]
 
+    def title_of(self, name: str) -> str:
+        """A localizer by its name, with the boxes that it was trained with, where it was."""
+        return localizer_name(next(row for row in self.reports[0]["localizers"] if row["name"] == name))
+
     def values_of_localizer(self, name: str, rate: str) -> list[float]:
         """A rate of a localizer at the runs' own cuts, under strict: one value a seed, in percent."""
         rows = [next(row for row in report["localizers"] if row["name"] == name) for report in self.reports]
@@ -108,7 +112,7 @@ def rows_over_seeds(settings: Sequence[SettingRuns], protocol: str) -> list[Seed
         rows.append(SeedRow("setting", runs.name, len(runs.reports), tuple(cells)))
         for name in runs.other_localizers() if protocol == "strict" else []:
             own = [mean_and_spread(runs.values_of_localizer(name, rate)) for rate in COLUMNS]
-            rows.append(SeedRow("localizer", f"{runs.name}, {name}", len(runs.reports), tuple(own)))
+            rows.append(SeedRow("localizer", f"{runs.name}, {runs.title_of(name)}", len(runs.reports), tuple(own)))
         if stands_beside(report) and (numbers := published(runs.setting)) is not None:
             rows.append(SeedRow("paper", f"the paper: {_paper_name(runs.setting)}", 1, _papers_cells(numbers)))
     rows = list(dict.fromkeys(rows))  # settings that the paper does not tell apart have one row of its
@@ -135,7 +139,7 @@ def pixel_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
             continue
         for name in ["cam", *runs.other_localizers()] if runs.reports else []:
             own = [mean_and_spread(runs.values_of_pixels(name, measure)) for measure in PIXEL_COLUMNS]
-            title = runs.name if name == "cam" else f"{runs.name}, {name}"
+            title = runs.name if name == "cam" else f"{runs.name}, {runs.title_of(name)}"
             rows.append(SeedRow("setting" if name == "cam" else "localizer", title, len(runs.reports), tuple(own)))
     for fixed in measured[0]["pixels"]["baselines"]:
         cells = (percent_text(fixed["pxap"]), percent_text(fixed["iou"]))

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastwsol.host.device import Autocast
+from fastwsol.localizer.box_supervision import box_loss
 from fastwsol.localizer.mask_head import MaskHead
 from fastwsol.network.classifier import Classifier
 
@@ -101,8 +102,8 @@ class MaskTraining(nn.Module):
 
 
 class MaskLoss(nn.Module):
-    """The loss of a batch of features of the classifier's cut, float [N, C, h, w], and labels int64 [N]; and `COUNTS`
-    of it.
+    """The loss of a batch of features of the classifier's cut, float [N, C, h, w], and labels int64 [N], or float
+    [N, 5] with boxes behind them (`box_supervision`); and `COUNTS` of it.
     """
 
     def __init__(self, training: MaskTraining, autocast: Autocast) -> None:
@@ -112,6 +113,8 @@ class MaskLoss(nn.Module):
     def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         network, steering = self.training_.network, self.training_.steering
         features = features.float()
+        boxes = labels[:, 1:] if labels.ndim == 2 else None
+        labels = labels if boxes is None else labels[:, 0].long()
         with self._autocast():
             mask = self.training_.head(network.cells_of_cut(features))
             with torch.no_grad():
@@ -120,6 +123,8 @@ class MaskLoss(nn.Module):
             kept, rest = (each.float() for each in network.tail(shown, "tail")[0].chunk(2))
         loss = F.cross_entropy(kept, labels) + ratio_of_rest(whole.float(), rest, labels).mean()
         loss = loss + steering.area_weight * mask.mean()
+        if boxes is not None:
+            loss = loss + box_loss(mask, boxes)
         counts = {
             "correct": (kept.argmax(1) == labels).sum(),
             "rest_correct": (rest.argmax(1) == labels).sum(),

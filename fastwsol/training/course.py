@@ -7,6 +7,7 @@ from typing import Literal
 from fastwsol.batches.stream import Batches, Stream, training_plan
 from fastwsol.config import Augmentation, one_cycle
 from fastwsol.features.kept_features import FrozenPart
+from fastwsol.localizer.box_supervision import BatchesWithBoxes, boxes_of_few
 from fastwsol.localizer.mask_training import MaskLoss, MaskTraining
 from fastwsol.training.frozen_part import mask_views
 from fastwsol.training.job import Job
@@ -69,9 +70,14 @@ def mask_course(job: Job, training: MaskTraining, trunk: FrozenPart) -> Course:
     settings, first = config.localizer, config.classifier_steps(len(job.split))
     last = config.total_steps(len(job.split))
     views = mask_views(config.views)
+    boxes = boxes_of_few(job.split, settings.boxes_per_class, views.fit) if settings.boxes_per_class else None
 
     def batches(size: int, start: int) -> Batches:
-        return _batches(job, views, settings.head_batch_size, start - first, trunk)
+        plain = _batches(job, views, settings.head_batch_size, start - first, trunk)
+        if boxes is None:
+            return plain
+        stream = _stream(job, views, settings.head_batch_size)
+        return BatchesWithBoxes(plain, stream, boxes, start - first)
 
     def loss(compiled: bool) -> Loss:
         return as_loss(MaskLoss(training, job.setup.autocast), job.setup.autocast, compiled, job.world)
@@ -90,10 +96,15 @@ def mask_course(job: Job, training: MaskTraining, trunk: FrozenPart) -> Course:
     )
 
 
-def _batches(job: Job, views: Augmentation, batch_size: int, start: int, frozen: FrozenPart | None) -> Batches:
+def _stream(job: Job, views: Augmentation, batch_size: int) -> Stream:
+    """This process's part of a course's batches."""
     config, world, split = job.config, job.world, job.split
     plan = training_plan(config.seed, len(split), batch_size, world.rank, world.size)
-    stream = Stream(split, plan, batch_size // world.size, views, config.seed, *job.setup.statistics)
+    return Stream(split, plan, batch_size // world.size, views, config.seed, *job.setup.statistics)
+
+
+def _batches(job: Job, views: Augmentation, batch_size: int, start: int, frozen: FrozenPart | None) -> Batches:
+    stream = _stream(job, views, batch_size)
     # On a CPU the network needs the cores more.
     threads = job.setup.threads if job.setup.autocast.device.type == "cuda" else max(1, job.setup.threads // 2)
     if frozen is not None:

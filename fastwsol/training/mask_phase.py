@@ -36,7 +36,16 @@ class MaskPhase:
 
 
 def refuse_no_mask(config: Config, classes: int) -> None:
-    """Raise UserError where no mask head can be trained: behind a network that cannot be cut, or on one class alone."""
+    """Raise UserError where a mask head is asked for that cannot be trained: behind a network that cannot be cut, or on
+    one class alone; and where boxes are to supervise none.
+    """
+    few = config.localizer.boxes_per_class
+    if few < 0:
+        raise UserError(f"--boxes-per-class {few}: must not be negative")
+    if few and not config.localizer.trains_mask:
+        raise UserError(f"--boxes-per-class {few}: supervises a mask head; add --localizer mask, or leave it out")
+    if not config.localizer.trains_mask:
+        return
     if classes < 2:
         raise UserError(
             "--localizer mask: the set has one class, and a mask is found by what tells classes apart; add a folder of "
