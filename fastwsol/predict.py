@@ -51,6 +51,7 @@ from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.network.backbone_weights import PRETRAINED
 from fastwsol.prediction import overlays
 from fastwsol.prediction.components import WhichBoxes
+from fastwsol.prediction.cut_on_boxes import cut_on_boxes
 from fastwsol.prediction.labelled import labelled, with_files
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import Predictor
@@ -97,6 +98,9 @@ class Flags:
     threshold: threshold_flag("own", "otsu") = "own"  # type: ignore[valid-type]
     """where a map is cut, on its scale of 0 to 1. own: where the run cuts the maps of the localizer; otsu: at a number
     for each image. Where there are boxes, python -m fastwsol.evaluate RUN --threshold auto finds a good one"""
+    cut_on: OptionalPath = None
+    """COCO's JSON with boxes of some of the images, as the page of python -m fastwsol.review exports it: maps are cut
+    where most of these boxes are hit"""
     localizer: LocalizerName | None = None
     """what makes the maps; default: the mask where one was trained, else cam"""
     least_score: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
@@ -148,14 +152,19 @@ def main(arguments: Sequence[str]) -> int:
     if flags.masks is not None:
         refuse_shared("masks", names, f"--masks {flags.masks}")
     predictor = predictor_of(flags)
-    if part is not None:
-        listing = part_of(listing, *part, predictor.batch_size)
     threshold = None if flags.threshold == "own" else flags.threshold
     request = Request(flags.top, flags.of_class, flags.boxes, threshold, flags.least_score, flags.signals)
     predictor.check(request)
+    if flags.cut_on is not None:
+        predictor.cut = cut_on_boxes(predictor, listing.images, flags.cut_on)
+        print(f"maps are cut at {predictor.cut.value:.2f}, the best on {predictor.cut.chosen_on}")
+    if part is not None:
+        listing = part_of(listing, *part, predictor.batch_size)
     info = predictor.info
     about = About(
         f"{flags.run.resolve().name}, step {predictor.step}, {predictor.localizer.name}"
+        + (f", cut on {predictor.cut.chosen_on}" if flags.cut_on is not None else "")
+        + (f", taught by boxes of {few} images a class" if (few := info.config.localizer.boxes_per_class) else "")
         if flags.backbone is None
         else flags.backbone,
         tuple(map(Class, info.classes, info.class_names)),
@@ -224,6 +233,8 @@ def check_places(flags: Flags) -> None:
             require_new(name, place)
     if not flags.images and flags.backbone is None:
         raise UserError("no images; name files, folders or zips behind the run")
+    if flags.cut_on is not None and flags.threshold != "own":
+        raise UserError(f"--cut-on {flags.cut_on}: chooses the threshold, and --threshold gives one; leave one out")
     if flags.backbone is None and (flags.image_size is not None or flags.weights != PRETRAINED):
         name = "--image-size" if flags.image_size is not None else "--weights"
         raise UserError(f"{name}: is of --backbone; a run has its own, leave the flag out")

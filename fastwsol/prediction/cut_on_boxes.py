@@ -1,0 +1,55 @@
+"""Where a run's maps are best cut, by the boxes that are known of some of the images."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastwsol.evaluation.boxes import curve_hits
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS
+from fastwsol.evaluation.thresholds import Cut, choose_levels
+from fastwsol.host.errors import UserError
+from fastwsol.prediction.predictions import Prediction
+from fastwsol.prediction.predictor import Predictor
+from fastwsol.prediction.user_images import NamedImage
+from fastwsol.sources.annotated import Box
+from fastwsol.sources.coco_json import read_coco
+from kernels.levels import threshold_of
+
+LEAST_IMAGES = 5
+"""With known boxes, without which no cut is chosen."""
+
+
+def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path) -> Cut:
+    """The cut at which most of the boxes in a COCO file, as a review exports it, are hit at IoU 0.5.
+
+    Raises UserError where the file cannot be read, or knows boxes of fewer than `LEAST_IMAGES` of the images.
+    """
+    known = known_boxes(file)
+    with_boxes = [image for image in images if image.name in known]
+    found = [each for each in predictor.stream(with_boxes) if isinstance(each, Prediction)]
+    if len(found) < LEAST_IMAGES:
+        raise UserError(
+            f"--cut-on {file}: has boxes of {len(found)} of the images, and {LEAST_IMAGES} at least are needed; give a "
+            f"review's export of these images, or leave the flag out"
+        )
+    boxes = [np.array(known[each.name], np.float32) - np.array([*each.shown[:2]] * 2, np.float32) for each in found]
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(each) for each in boxes])])
+    sizes = np.array([each.shown[2:] for each in found], np.int32)
+    maps = np.stack([each.cams[0] for each in found])
+    square, scale = predictor.info.config.views.image_size, predictor.localizer.scale
+    curve = curve_hits(maps, square, sizes[:, 0], sizes[:, 1], np.concatenate(boxes), offsets, IOU_THRESHOLDS, scale)
+    chosen = choose_levels(curve, f"{len(found)} images of {file.name}, by their boxes")
+    return Cut("auto", threshold_of(int(chosen.levels[IOU_THRESHOLDS.index(0.5)])), chosen.images)
+
+
+def known_boxes(file: Path) -> dict[str, list[Box]]:
+    """The boxes of a COCO file by the names of their images, crowds and difficult ones left out."""
+    content = read_coco(file, f"--cut-on {file}")
+    boxes: dict[Any, list[Box]] = defaultdict(list)
+    for each in content.annotations():
+        if not each.crowd and not each.difficult:
+            boxes[each.image.name].append(each.box)
+    return dict(boxes)

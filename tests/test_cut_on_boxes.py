@@ -1,0 +1,83 @@
+"""`predict --cut-on`: known boxes of some of the images say where the maps of all are cut."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import noise_jpeg
+from faults.run_cases import make_run
+
+import kernels
+from fastwsol import predict
+from fastwsol.host.command_line import run_command
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, synthetic_shards: Path) -> Path:
+    """A run, photos, and as known boxes of all but two of them those that it finds at another threshold."""
+    folder = tmp_path_factory.mktemp("cut")
+    (folder / "photos").mkdir()
+    for k in range(24):
+        (folder / "photos" / f"{k:02}.jpg").write_bytes(noise_jpeg(k, size=(60 + 3 * k, 70)))
+    make_run(folder / "run", synthetic_shards)
+    assert predicted(folder, "known.json", "--threshold", "0.72") == 0
+    content = json.loads((folder / "known.json").read_text())
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] > 2]
+    (folder / "known.json").write_text(json.dumps(content))
+    return folder
+
+
+def predicted(folder: Path, out: str, *more: str) -> int:
+    flags = [str(folder / "run"), str(folder / "photos"), "--device", "cpu", "--threads", "1"]
+    return run_command(predict.main, [*flags, "--out", str(folder / out), *more])
+
+
+def boxes_in(path: Path) -> dict[str, list[float]]:
+    content = json.loads(path.read_text())
+    names = {each["id"]: each["file_name"] for each in content["images"]}
+    return {names[each["image_id"]]: each["bbox"] for each in content["annotations"]}
+
+
+def test_maps_are_cut_where_the_known_boxes_are_hit(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predicted(root, "plain.json") == 0
+    capsys.readouterr()
+    assert predicted(root, "cut.json", "--cut-on", str(root / "known.json")) == 0
+    said = capsys.readouterr().out
+    assert "the best on 22 images of known.json, by their boxes" in said
+    known, hits = boxes_in(root / "known.json"), {}
+    for name in ("plain.json", "cut.json"):
+        found = boxes_in(root / name)
+        ends = [np.array([of[image] for image in known], np.float32) for of in (found, known)]
+        ours, theirs = (np.hstack([each[:, :2], each[:, :2] + each[:, 2:]]) for each in ends)
+        hits[name] = (kernels.best_iou(ours, theirs, np.arange(len(ours) + 1)) >= 0.5).mean()
+    assert hits["cut.json"] == 1
+    assert hits["plain.json"] < 0.9
+    info = json.loads((root / "cut.json").read_text())["info"]
+    assert "cut on 22 images of known.json, by their boxes" in info["description"]
+
+
+def test_a_part_is_cut_as_the_whole_is(root: Path) -> None:
+    assert predicted(root, "part.json", "--cut-on", str(root / "known.json"), "--part", "1/1") == 0
+    assert boxes_in(root / "part.json") == boxes_in(root / "cut.json")
+
+
+@pytest.mark.parametrize(
+    ("file", "more", "words"),
+    [
+        ("nowhere.json", [], "nowhere.json: cannot be read"),
+        ("few.json", [], "few.json: has boxes of 1 of the images, and 5 at least are needed"),
+        ("known.json", ["--threshold", "0.3"], "chooses the threshold, and --threshold gives one"),
+    ],
+)
+def test_mistakes_get_one_line(
+    root: Path, file: str, more: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads((root / "known.json").read_text())
+    content["annotations"] = content["annotations"][:1]
+    (root / "few.json").write_text(json.dumps(content))
+    assert predicted(root, "never.json", "--cut-on", str(root / file), *more) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (root / "never.json").exists()
