@@ -16,6 +16,8 @@ def outlines(mask: npt.NDArray[np.bool_]) -> list[Ring]:
     counterclockwise, so that `signed_area` tells them apart. Pixels that touch at a corner alone are parts of their
     own. Corners are where a way turns. A mask without a pixel has none.
 
+    ::
+
          0 1 2 3          (1, 0) -> (3, 0)
        0 . # # .            ^         |
        1 . # # .          (1, 2) <- (3, 2)

@@ -1,4 +1,4 @@
-"""Where images come from: one module for each layout. Each yields `Record`s in a fixed order."""
+"""Where images come from: one module for each layout. Each yields a `Record` an image, in a fixed order."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
