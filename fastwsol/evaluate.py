@@ -167,6 +167,12 @@ def read_flags(arguments: Sequence[str]) -> Flags:
             "nothing to evaluate; name the folder of a run, score maps with --maps and --boxes, or predictions with "
             "--predictions and --reviewed"
         )
+    if of_maps and of_predictions:
+        raise UserError("--maps: is another evaluation than --predictions; leave one of them out")
+    if of_predictions:
+        for name in ("threshold", "cam_class", "wsoleval", "all_tables", "per_class", "threads"):
+            if getattr(flags, name) != getattr(Flags(), name):
+                raise UserError(f"{flag(name)}: says nothing of predictions; leave it out")
     if flags.run is not None and (of_maps or of_predictions):
         what = "--maps: evaluates score maps" if of_maps else "--predictions: evaluates predictions"
         name = "--maps" if of_maps else "--predictions"

@@ -51,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     for name, path in (("--onnx", flags.onnx), ("--torch", flags.torch)):
         if path is not None:
             require_new(name, path)
+    if flags.onnx is not None and flags.onnx == flags.torch:
+        raise UserError(f"--onnx {flags.onnx}: is the file of --torch too; name two")
     if flags.torch is not None and flags.torch.suffix != ".pt2":
         raise UserError(f"--torch {flags.torch}: such a file ends in .pt2; name it so")
     predictor = Predictor.of_run(flags.run, "cpu", "fp32", 0, flags.localizer)

@@ -23,7 +23,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fastwsol.formats.labelled_images import About, Images, Skipped, counted
+from fastwsol.formats.labelled_images import About, Images, Part, Skipped, counted
 from fastwsol.formats.png_masks import save_mask
 from fastwsol.formats.writing import (
     AnyFormat,
@@ -158,18 +158,19 @@ def main(arguments: Sequence[str]) -> int:
     if flags.cut_on is not None:
         predictor.cut = cut_on_boxes(predictor, listing.images, flags.cut_on)
         print(f"maps are cut at {predictor.cut.value:.2f}, the best on {predictor.cut.chosen_on}")
+    of_set = None
     if part is not None:
-        listing = part_of(listing, *part, predictor.batch_size)
+        listing, of_set = part_of(listing, *part, predictor.whole_batches)
     info = predictor.info
     about = About(
         f"{flags.run.resolve().name}, step {predictor.step}, {predictor.localizer.name}"
         + (f", cut on {predictor.cut.chosen_on}" if flags.cut_on is not None else "")
-        + (f", taught by boxes of {few} images a class" if (few := info.config.localizer.boxes_per_class) else "")
+        + (f", taught by boxes of up to {few} images a class" if (few := info.config.localizer.boxes_per_class) else "")
         if flags.backbone is None
         else flags.backbone,
         tuple(map(Class, info.classes, info.class_names)),
         flags.image_prefix,
-        part=part,
+        part=of_set,
     )
     counts, start = Counts(), time.perf_counter()
 
@@ -217,13 +218,14 @@ def checked_part(text: str | None, form: AnyFormat) -> tuple[int, int] | None:
     return int(number), int(count)
 
 
-def part_of(listing: ImageListing, number: int, count: int, batch_size: int) -> ImageListing:
-    """The images of part `number` of `count`, from 1: whole batches in a row, so that each is put to the network beside
-    the same others as without parts.
+def part_of(listing: ImageListing, number: int, count: int, unit: int) -> tuple[ImageListing, Part]:
+    """The images of part `number` of `count`, from 1, and which they are: units of `unit` images in a row, which hold
+    whole batches, so that each image is put to the network beside the same others as without parts.
     """
-    batches = -(-len(listing.images) // batch_size)
-    first, last = (batch_size * (batches * k // count) for k in (number - 1, number))
-    return ImageListing(listing.images[first:last], listing.notes)
+    total = len(listing.images)
+    units = -(-total // unit)
+    first, end = (min(total, unit * (units * k // count)) for k in (number - 1, number))
+    return ImageListing(listing.images[first:end], listing.notes), Part(number, count, first, end, total)
 
 
 def check_places(flags: Flags) -> None:

@@ -211,7 +211,7 @@ def train(
     all_shards, shards = shards, world.together(lambda: hold_out(shards, config.data.holdout))
     world.together(lambda: check_batch_sizes(config, len(shards.splits["train"]), world))
     world.together(lambda: check_network(config, len(info.classes), world))
-    world.together(lambda: refuse_no_mask(config, len(info.classes)))
+    world.together(lambda: refuse_no_mask(config, len(info.classes), shards.splits["train"]))
     if launch.deterministic:
         compute_deterministically()
     if config.views.store_size and not of_one_size(all_shards.splits[shards.splits[config.eval_split].packed_name]):

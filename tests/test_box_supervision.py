@@ -29,7 +29,7 @@ BOX = torch.tensor([[0.25, 0.25, 0.75, 0.5]])
 
 def test_a_mask_that_fills_its_box_costs_least() -> None:
     loss = {
-        name: float(box_loss(masks_of(region), BOX))
+        name: float(box_loss(masks_of(region), BOX, 1.0))
         for name, region in {
             "fills": (2, 2, 6, 4),
             "narrow": (3, 2, 5, 4),
@@ -47,23 +47,32 @@ def test_a_cross_that_touches_all_rows_and_columns_is_as_good_as_the_filled_box(
     """A box does not say that all of it is the object."""
     cross = masks_of((2, 2, 6, 3))
     cross[0, 2:4, 3] = 0.99
-    assert float(box_loss(cross, BOX)) == pytest.approx(float(box_loss(masks_of((2, 2, 6, 4)), BOX)), abs=1e-6)
+    assert float(box_loss(cross, BOX, 1.0)) == pytest.approx(
+        float(box_loss(masks_of((2, 2, 6, 4)), BOX, 1.0)), abs=1e-6
+    )
 
 
 def test_images_without_a_box_say_nothing() -> None:
     masks = torch.cat([masks_of((2, 2, 6, 4)), torch.rand(3, 8, 8)]).requires_grad_()
     boxes = torch.cat([BOX, torch.full((3, 4), NO_BOX)])
-    loss = box_loss(masks, boxes)
-    assert float(loss) == pytest.approx(float(box_loss(masks[:1], BOX)))
+    loss = box_loss(masks, boxes, 0.25)
+    assert float(loss) == pytest.approx(float(box_loss(masks[:1], BOX, 1.0)))
     loss.backward()
     assert masks.grad is not None
     assert (masks.grad[1:] == 0).all()
-    assert float(box_loss(masks[1:], boxes[1:])) == 0
+    assert float(box_loss(masks[1:], boxes[1:], 0.25)) == 0
+
+
+def test_the_mean_of_several_processes_is_the_loss_of_the_whole_batch() -> None:
+    masks, boxes = torch.rand(8, 8, 8), torch.full((8, 4), NO_BOX)
+    boxes[3], boxes[4] = BOX, BOX
+    parts = [float(box_loss(masks[k : k + 2], boxes[k : k + 2], 0.25)) for k in range(0, 8, 2)]
+    assert sum(parts) / 4 == pytest.approx(float(box_loss(masks, boxes, 0.25)))
 
 
 def test_a_box_between_two_cells_middles_is_the_cell_that_it_lies_in() -> None:
     tiny = torch.tensor([[0.26, 0.26, 0.27, 0.27]])
-    inside, outside = (float(box_loss(masks_of(region), tiny)) for region in ((2, 2, 3, 3), (5, 5, 6, 6)))
+    inside, outside = (float(box_loss(masks_of(region), tiny, 1.0)) for region in ((2, 2, 3, 3), (5, 5, 6, 6)))
     assert inside < 0.1 < outside
 
 
@@ -107,7 +116,7 @@ def test_a_head_learns_from_boxes_what_they_are_around() -> None:
     for step in range(120):
         of_step = slice(16 * (step % 3), 16 * (step % 3) + 16)
         optimizer.zero_grad()
-        box_loss(head(features[of_step]), boxes[of_step]).backward()
+        box_loss(head(features[of_step]), boxes[of_step], 1.0).backward()
         optimizer.step()
     masks = head.eval()(features[48:]).detach().numpy() > 0.5
     for mask, box in zip(masks, boxes[48:], strict=True):
@@ -130,8 +139,8 @@ def test_a_run_with_boxes_says_so_in_every_row(
         of_mask = next(each for each in report["localizers"] if each["name"] == "mask")
         assert of_mask.get("boxes_per_class", 0) == count
         said = " ".join(capsys.readouterr().out.replace("│", " ").split())
-        assert ("the mask head had boxes of 8 images a class" in said) == bool(count)
-        assert ("boxes of 8 images a" in said) == bool(count)
+        assert ("its mask head had boxes of up to 8 images a class" in said) == bool(count)
+        assert ("boxes of up to 8 images" in said) == bool(count)
 
 
 def test_mistakes_are_named(picture_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

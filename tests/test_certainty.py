@@ -207,7 +207,10 @@ def test_boxes_calibrate_certainties_which_are_kept_with_the_predictions(
 
 def reviewed(predictions: Path, looked: Sequence[tuple[int, str, str]], phases: dict[str, int]) -> str:
     """A review's export: for each image that was looked at its phase and verdict; a corrected one's box is moved."""
-    images = [image(k, review={"phase": phase, "verdict": verdict}) for k, phase, verdict in looked]
+    predicted = [{"category_id": 1, "bbox": [10, 10, 40, 40]}]
+    images = [
+        image(k, review={"phase": phase, "verdict": verdict, "predicted": predicted}) for k, phase, verdict in looked
+    ]
     places = {"accepted": (10, 40), "corrected": (14, 40), "drawn": (60, 30)}
     annotations = [thing(k, 1, *places[verdict]) for k, _, verdict in looked if verdict in places]
     review = {"phases": phases, "seed": 0}
@@ -217,25 +220,46 @@ def reviewed(predictions: Path, looked: Sequence[tuple[int, str, str]], phases: 
 
 def test_a_whole_sample_gives_the_share_and_its_interval(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:
     looked = [(k, "sample", "accepted" if k < 30 else "rejected" if k < 35 else "corrected") for k in range(40)]
-    looked += [(50, "uncertain", "rejected"), (51, "drawn", "drawn")]
-    name = reviewed(predictions, looked, {"sample": 40, "drawn": 1, "uncertain": 1})
+    looked += [(50, "uncertain", "rejected"), (51, "drawn", "drawn"), (52, "drawn", "rejected")]
+    name = reviewed(predictions, looked, {"sample": 40, "drawn": 2, "uncertain": 1})
     assert evaluated(predictions, name, "--out", str(predictions.parent / "out")) == 0
     said = capsys.readouterr().out
     low, high = wilson(30, 40)
     assert f"accepted: 75.0 % of a random sample of 40; of all images {100 * low:.1f} to {100 * high:.1f} %" in said
     report = json.loads((predictions.parent / "out" / "report.json").read_text())
-    assert report["verdicts"] == {"accepted": 30, "rejected": 6, "corrected": 5, "drawn": 1}
+    assert report["verdicts"] == {"accepted": 30, "rejected": 7, "corrected": 5, "drawn": 1}
     assert {name: each["images"] for name, each in report["boxes"].items()} == {
         "drawn": 1,
         "redrawn": 5,
-        "accepted": 30,
+        "sample": 40,
     }
+    assert report["boxes"]["sample"]["gt_known_loc@0.5"] == 35, "a rejected one is a miss"
     assert report["boxes"]["redrawn"]["gt_known_loc@0.5"] == 5
     assert report["boxes"]["redrawn"]["gt_known_loc@0.7"] == 0
     assert report["boxes"]["drawn"]["gt_known_loc@0.5"] == 0
-    assert "accepted as shown: upper bound" in " ".join(said.replace("│", " ").split())
-    assert report["certainty"]["uncalibrated"]["images"] == 41, "those that were chosen for their certainty are not in"
+    assert "whole sample: upper bound" in said
+    assert report["certainty"]["uncalibrated"]["images"] == 41, "without 50 and 52"
     assert "certainties stay uncalibrated: 35 right and 6 wrong images by chance; 8 of each are needed" in said
+
+
+def test_certainties_that_are_written_are_those_of_fits_to_other_images(predictions: Path) -> None:
+    assert evaluated(predictions, "truth.json", "--out", str(predictions.parent / "out")) == 0
+    report = json.loads((predictions.parent / "out" / "report.json").read_text())
+    content = json.loads((predictions.parent / "out" / "predictions.json").read_text())
+    truth = json.loads((predictions.parent / "truth.json").read_text())["annotations"]
+    written = np.array([each["certainty"] for each in content["annotations"]])
+    right = np.array([each["bbox"][0] == 12 for each in truth])
+    assert area_under_curve(written, right) == pytest.approx(report["certainty"]["calibrated"]["auroc"], abs=2e-3)
+
+
+def test_classes_are_known_by_their_wnid_or_their_name(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads((predictions.parent / "truth.json").read_text())
+    for each in content["categories"]:
+        each["wnid"] = f"n{each['id']}"
+    (predictions.parent / "by-name.json").write_text(json.dumps(content))
+    assert evaluated(predictions, "by-name.json", "--out", str(predictions.parent / "named")) == 0
+    report = json.loads((predictions.parent / "named" / "report.json").read_text())
+    assert report["boxes"]["boxes"]["top1_clas"] == 100
 
 
 def test_a_sample_that_is_not_looked_through_has_no_interval(
@@ -254,7 +278,15 @@ MISTAKES = [
     ({"--reviewed": "nowhere.json"}, "--reviewed nowhere.json: cannot be read"),
     ({"--reviewed": "others.json"}, "none of its images is among the predictions ('7000.jpg' for one)"),
     ({"--reviewed": "odd.json"}, "its review is {'verdict': 'maybe'}, no verdict and phase; correct it"),
+    ({"--reviewed": "other-review.json"}, "'1.jpg' was reviewed with other predictions than these"),
+    ({"--reviewed": "other-classes.json"}, "its categories (x, y) are none of the predictions' classes (cat, dog)"),
+    ({"--reviewed": "no-classes.json"}, "its categories (none) are none of the predictions' classes"),
+    ({"--reviewed": "other-size.json"}, "'1.jpg' has (50, 50) pixels, and 100x100 were predicted"),
+    ({"--reviewed": "twice.json"}, "'1.jpg' is listed twice; give each image once"),
+    ({"--reviewed": "no-phases.json"}, "its review has no phases; give the file that the page exported"),
     ({"--out": "p.json"}, "--out p.json: exists; nothing was changed"),
+    ({"--maps": "p.json", "--boxes": "p.json"}, "--maps: is another evaluation than --predictions"),
+    ({"--threshold": "0.3"}, "--threshold: says nothing of predictions; leave it out"),
 ]
 
 
@@ -269,6 +301,19 @@ def test_mistakes_get_one_line(
     monkeypatch.chdir(predictions.parent)
     Path("others.json").write_text(coco([image(7000)], [thing(7000, 1, 1, 5)]))
     Path("odd.json").write_text(coco([image(1, review={"verdict": "maybe"})], [], review={"phases": {}}))
+    other = {"phase": "sample", "verdict": "accepted", "predicted": [{"category_id": 1, "bbox": [1, 1, 5, 5]}]}
+    Path("other-review.json").write_text(coco([image(1, review=other)], [], review={"phases": {"sample": 1}}))
+    known = json.loads(coco([image(1)], [thing(1, 1, 1, 5)]))
+    kinds = [{"id": 1, "name": "x"}, {"id": 2, "name": "y"}]
+    Path("other-classes.json").write_text(json.dumps(known | {"categories": kinds}))
+    Path("no-classes.json").write_text(json.dumps(known | {"categories": []}))
+    Path("other-size.json").write_text(json.dumps(known | {"images": [image(1) | {"width": 50, "height": 50}]}))
+    Path("twice.json").write_text(
+        json.dumps(
+            known | {"images": [image(1), image(1) | {"id": 2}], "annotations": [thing(1, 1, 1, 5), thing(2, 1, 1, 5)]}
+        )
+    )
+    Path("no-phases.json").write_text(coco([image(1)], [], review={"phases": ["sample"]}))
     flags = {"--predictions": "p.json", "--reviewed": "truth.json", **changes}
     words_of = [word for name, value in flags.items() if value is not None for word in (name, value)]
     assert run_command(evaluate.main, words_of) == 2

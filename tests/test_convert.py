@@ -1,6 +1,7 @@
 """`python -m fastwsol.convert`, and `pack --layout coco|voc`: round trips lose nothing that the format can hold."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image
 from fastwsol import convert, pack, predict
 from fastwsol.dataset.shards import Shards, Split, open_shards
 from fastwsol.host.command_line import run_command
+from fastwsol.prediction.user_images import ImageListing, NamedImage
 from fastwsol.sources.mask_images import encode_mask, read_mask
 
 CLASSES = ("bird", "cat", "dog")
@@ -177,7 +179,7 @@ def test_parts_are_joined_to_the_file_that_one_process_writes(predictions: Path,
         (("1", "2"), "is a part of 3, and of them are missing 3; give all of them"),
         (("1", "2", "2"), "is part 2 of 3, as"),
         (("1", "2", "3", "whole"), "is no part of 3, as others are"),
-        (("whole", "whole-again"), "is in "),
+        (("whole", "whole-again"), "too; give each image once"),
     ],
 )
 def test_parts_that_are_none_are_named(
@@ -187,6 +189,107 @@ def test_parts_that_are_none_are_named(
     assert run(convert.main, *(predictions / f"{each}.json" for each in names), "--out", tmp_path / "a.json") == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "a.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"end": 40}, "begins at image 64, and the part before it ends at 40; make both anew"),
+        ({"number": 9}, "its part is "),
+        ({"parts": 10**9}, "is no part of 1000000000, as others are"),
+        ({"total": 9000}, "is no part of 3, as others are"),
+    ],
+)
+def test_parts_that_do_not_make_a_whole_are_named(
+    change: dict[str, int], words: str, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of parts that were cut otherwise, by another version or on another set."""
+    content = json.loads((predictions / "2.json").read_text())
+    content["info"]["part"] |= change
+    (tmp_path / "2.json").write_text(json.dumps(content))
+    parts = [predictions / "1.json", tmp_path / "2.json", predictions / "3.json"]
+    assert run(convert.main, *parts, "--out", tmp_path / "a.json") == 2
+    assert words in capsys.readouterr().err
+
+
+def test_parts_of_another_prediction_are_named(
+    predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads((predictions / "2.json").read_text())
+    content["info"]["description"] += ", otherwise"
+    (tmp_path / "2.json").write_text(json.dumps(content))
+    parts = [predictions / "1.json", tmp_path / "2.json", predictions / "3.json"]
+    assert run(convert.main, *parts, "--out", tmp_path / "a.json") == 2
+    assert "was predicted otherwise than" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [64, 80, 224, 448])
+@pytest.mark.parametrize("images", [1, 71, 100, 4001])
+def test_parts_are_the_same_images_on_every_device_and_hold_whole_batches(size: int, images: int) -> None:
+    cpu, gpu = (max(1, min(32, pixels // size**2)) for pixels in (2**18, 2**22))
+    unit = math.lcm(cpu, gpu)
+    listing = ImageListing([NamedImage(str(k), lambda: np.zeros((1, 1, 3), np.uint8)) for k in range(images)], [])
+    end = 0
+    for number in range(1, 8):
+        _, part = predict.part_of(listing, number, 7, unit)
+        assert part.first == end
+        assert part.first % cpu == part.first % gpu == 0 or part.first == images
+        end = part.end
+    assert end == images
+
+
+def coco_file(path: Path, annotations: list[dict[str, Any]], **image: Any) -> Path:
+    entry = {"id": 1, "file_name": "a.jpg", "width": 40, "height": 30, **image}
+    content = {"images": [entry], "annotations": annotations, "categories": [{"id": 1, "name": "x"}]}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_crowds_and_boxes_outside_are_counted_and_others_cut_at_the_edge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = [[-5, 2, 100, 10], [50, 2, 10, 10], [2, 2, -3, 5], [1, 1, 9, 9], [3, 3, 4, 4]]
+    annotations = [{"image_id": 1, "category_id": 1, "bbox": box} for box in boxes]
+    annotations[3] |= {"iscrowd": 1}
+    annotations[4] |= {"iscrowd": "0"}
+    coco_file(tmp_path / "a.json", annotations)
+    assert run(convert.main, tmp_path / "a.json", "--format", "csv", "--out", tmp_path / "a.csv") == 0
+    assert "csv has no place for 1 crowds, 2 boxes outside of their image" in capsys.readouterr().out
+    rows = (tmp_path / "a.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[3:7] for row in rows] == [["0.0", "2.0", "40.0", "12.0"], ["3.0", "3.0", "7.0", "7.0"]]
+
+
+@pytest.mark.parametrize(
+    ("image", "annotation", "words"),
+    [
+        ({"file_name": ""}, {}, "its file_name '' is no name of a file"),
+        ({"file_name": "a\0b"}, {}, "is no name of a file"),
+        ({"file_name": "a\ud800"}, {}, "is no name of a file"),
+        ({"width": 10**12, "height": 10**12}, {}, "pixels, more than the"),
+        ({}, {"bbox": [1e308, 1, 1e308, 1]}, "is not x, y, width, height"),
+        ({}, {"segmentation": ""}, "its segmentation cannot be read"),
+        ({}, {"iscrowd": "no"}, "iscrowd 'no' is neither 0 nor 1"),
+        ({}, {"score": "high"}, "score 'high' is no number"),
+        ({}, {"signals": [1]}, "its signals are not numbers by name"),
+        ({"probabilities": [1, 2]}, {}, "its probabilities are not 1 numbers"),
+        ({"width": None, "height": None}, {}, "tells no width and height; add them"),
+    ],
+)
+def test_odd_entries_get_one_line(
+    image: dict[str, Any], annotation: dict[str, Any], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco_file(tmp_path / "a.json", [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], **annotation}], **image)
+    assert run(convert.main, tmp_path / "a.json", "--format", "masks", "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert words in said, said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["..", "/", "../../etc/x.jpg", "/abs/x.jpg"])
+def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
+    coco_file(tmp_path / "a.json", [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}], file_name=name)
+    assert run(convert.main, tmp_path / "a.json", "--format", "voc", "--out", tmp_path / "out") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "out"]
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "label-studio", "yolo", "yolo-segments", "voc", "masks"])
@@ -408,6 +511,18 @@ def test_mistakes_in_a_coco_set_are_named(
     said = capsys.readouterr().err
     assert words in said, said
     assert said.count("\n") == 1
+
+
+def test_an_image_in_two_splits_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = coco_set(tmp_path / "set")
+    path = root / "annotations" / "instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["file_name"] = "../train2017/a.jpg"
+    shutil.copy(root / "train2017" / "a.jpg", root / "a.jpg")
+    content["images"][0]["file_name"] = "train2017/a.jpg"
+    path.write_text(json.dumps(content))
+    assert run(pack.main, "--layout", "coco", "--source", root, "--out", tmp_path / "out") == 2
+    assert "'train2017/a.jpg' is " in capsys.readouterr().err
 
 
 def test_bad_segmentations_and_missing_images_are_set_aside_by_name(

@@ -265,10 +265,11 @@ LOST = {
     "coco": "",
     "coco-polygons": "",
     "jsonl": "jsonl has no place for 2 masks",
-    "csv": "csv has no place for 2 lists of all classes' probabilities, 2 masks, 2 ids of classes beside their names, "
+    "csv": "csv has no place for 2 lists of all classes' probabilities, 2 masks, 2 names of classes beside their ids, "
     "1 images that could not be read",
     "masks": "masks has no place for 2 boxes, 2 classes of objects, 2 boxes beside their masks, 2 scores, 2 lists of "
-    "all classes' probabilities, 1 boxes with fractions of a pixel, 2 ids of classes beside their names, 1 images that "
+    "all classes' probabilities, 1 boxes with fractions of a pixel, 2 ids of classes beside their names, 2 names of "
+    "classes beside their ids, 1 images that "
     "could not be read, 1 classes of images without a box",
 }
 
@@ -278,6 +279,46 @@ def test_what_a_format_cannot_hold_is_counted(form: AnyFormat) -> None:
     counts: Counter[str] = Counter()
     assert [*counted(predicted(), ABOUT, counts)] != []
     assert not_held(form, counts) == LOST[form]
+
+
+def test_ultralytics_finds_the_labels_of_images_in_a_folder_called_images(tmp_path: Path) -> None:
+    """It puts `labels` in place of the last `images` of a path."""
+    names = ["train/n1/images/a.jpg", "images/b.jpg", "c.jpg"]
+    images = [LabelledImage(name, 160, 120, objects(), 0, encoded=lambda: noise_jpeg(0)) for name in names]
+    write_in_folder(tmp_path / "set", "yolo", {"train": images}, ABOUT)
+    found = sorted((tmp_path / "set" / "images").rglob("*.jpg"))
+    assert len(found) == 3
+    for path in found:
+        before, _, behind = str(path).rpartition("/images/")
+        assert Path(f"{before}/labels/{behind}").with_suffix(".txt").read_text().count("\n") == 2
+
+
+def test_names_of_classes_stay_themselves(tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    names = ["größe", "🐱 cat", "a: b # c", 'say "no"', "\\", "yes", "1.5", "tab\tstop", "x", "x", "y"]
+    about = About("", tuple(Class(f"n{k}", name) for k, name in enumerate(names)))
+    assert len(set(about.names)) == len(names)
+    assert about.names[8:] == ["x (n8)", "x (n9)", "y"]
+    write_in_folder(tmp_path / "yolo", "yolo", {"": []}, about)
+    assert [*yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())["names"].values()] == about.names
+    odd = About("", (Class("a", "bell\a"), Class("b", "b")))
+    image = LabelledImage("i.jpg", 9, 9, (LabelledObject(0, (1, 1, 2, 2)),))
+    write_in_folder(tmp_path / "voc", "voc", {"": [image]}, odd)
+    assert ElementTree.parse(tmp_path / "voc/Annotations/i.xml").findtext("object/name") == "bell\ufffd"
+
+
+def test_images_that_come_to_one_name_are_refused(tmp_path: Path) -> None:
+    """`b.bmp` that holds a JPEG, beside `b.bmp.jpg`."""
+    images = [LabelledImage(name, 9, 9, encoded=lambda: noise_jpeg(0)) for name in ("b.bmp", "b.bmp.jpg")]
+    with pytest.raises(UserError, match=r"b\.bmp\.jpg: two images would share this file"):
+        write_in_folder(tmp_path / "yolo", "yolo", {"": images}, ABOUT)
+
+
+def test_noise_has_polygons_in_short_time() -> None:
+    mask = np.random.default_rng(0).random((400, 300)) < 0.55
+    found = polygons(mask)
+    assert 0 < len(found) <= 256
+    assert one_polygon(mask) is not None
 
 
 def test_photographs_that_were_packed_anew_get_the_ending_of_what_they_are(tmp_path: Path) -> None:
@@ -334,6 +375,8 @@ def test_segmentations_of_every_form_are_read(segmentation: Any) -> None:
         {"size": [4, 6], "counts": ""},
         {"size": [4, 6], "counts": 7},
         {"size": [4, 6], "counts": ["a"]},
+        "",
+        {},
         {"counts": "0h0"},
         {"size": 3, "counts": "0h0"},
         "text",

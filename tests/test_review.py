@@ -185,6 +185,8 @@ def test_what_is_done_by_keys_and_mouse_is_what_is_exported(page: Any, tmp_path:
     assert of_class["bbox"] == BOX
     assert of_class["category_id"] == 3
     assert of_class["segmentation"]["counts"] == images[other_class]["objects"][0]["counts"]
+    assert of_class["area"] == 5400, "the mask's"
+    assert "score" not in of_class, "it was of another class"
     assert len(boxes[images[two]["id"]]) == 2
     assert boxes[images[undone]["id"]][0]["bbox"] == BOX
     kept = [images[k]["id"] for k, verdict in verdicts.items() if verdict != "rejected"]
@@ -198,6 +200,28 @@ def test_what_is_done_by_keys_and_mouse_is_what_is_exported(page: Any, tmp_path:
     flags = ["--layout", "coco", "--source", str(tmp_path / "images"), "--boxes", str(tmp_path / "reviewed.json")]
     assert run_command(pack.main, [*flags, "--out", str(tmp_path / "shards")]) == 0
     assert sum(map(len, open_shards(tmp_path / "shards").splits.values())) == len(kept)
+
+
+def test_a_key_that_is_held_or_pressed_while_a_box_is_dragged_decides_nothing(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 30)
+    path = write_page(tmp_path, "--sample", 20, "--uncertain", 0)
+    page.goto(path.as_uri())
+    first = next(k for k, each in enumerate(order_of(path)) if each["objects"])
+    page.evaluate(f"go({first})")
+    page.mouse.move(*place(page, 130, 60))
+    page.mouse.down()
+    page.mouse.move(*place(page, 150, 60))
+    page.keyboard.press("a")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("at") == first
+    page.mouse.up()
+    assert page.evaluate("states.filter((each) => each.objects).length") == 1
+    assert page.evaluate("states.filter((each) => each.verdict).length") == 0
+    page.keyboard.down("a")
+    for _ in range(5):
+        page.keyboard.down("a")  # as a system repeats it
+    page.keyboard.up("a")
+    assert page.evaluate("states.filter((each) => each.verdict).length") == 1
 
 
 def test_an_image_that_is_drawn_without_help_hides_what_was_predicted(page: Any, tmp_path: Path) -> None:
@@ -215,7 +239,7 @@ def test_an_image_that_is_drawn_without_help_hides_what_was_predicted(page: Any,
     page.keyboard.press("a")
     found = exported(page, tmp_path)
     (each,), (annotation,) = found["images"], found["annotations"]
-    assert each["review"] == {"phase": "drawn", "verdict": "drawn"}
+    assert (each["review"]["phase"], each["review"]["verdict"]) == ("drawn", "drawn")
     assert annotation["category_id"] == 2
     np.testing.assert_allclose(annotation["bbox"], [10, 10, 50, 70], atol=0.5)
     assert "score" not in annotation

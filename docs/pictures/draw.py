@@ -1,4 +1,4 @@
-"""python docs/pictures/draw.py OUT.jpg IMAGE BOXES.json [IMAGE BOXES.json ...]: photographs with their first mask and box.
+"""python docs/pictures/draw.py OUT.jpg IMAGE BOXES.json [IMAGE BOXES.json ...]: photographs, each with mask and box.
 
 The picture of the README is of two photographs that scikit-image ships, both CC0: `chelsea` by Stefan van der Walt,
 predicted by a run of `train --preset photos` on three breeds of pets, and `coffee` by Rachel Michetti, predicted by
@@ -8,6 +8,7 @@ predicted by a run of `train --preset photos` on three breeds of pets, and `coff
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -17,7 +18,7 @@ HEIGHT, GAP = 300, 10
 
 tiles = []
 for image, predictions in zip(sys.argv[2::2], sys.argv[3::2], strict=True):
-    annotation = json.load(open(predictions))["annotations"][0]
+    annotation = json.loads(Path(predictions).read_text())["annotations"][0]
     pixels = np.asarray(Image.open(image).convert("RGB")).astype(float)
     inside = mask.decode(annotation["segmentation"]).astype(bool)
     pixels[inside] = 0.55 * pixels[inside] + 0.45 * np.array([255, 47, 160])

@@ -54,12 +54,17 @@ _SUMMARY_RATES = ("top1_clas", "top1_loc@0.5", "gt_known_loc@0.5", "gt_known_loc
 def heading_of(report: dict[str, Any]) -> str:
     """What a run's report is about, in a sentence."""
     config = Config.from_json(report["config"])
+    few = config.localizer.boxes_per_class
     unfinished = "" if report["step"] >= report["total_steps"] else f" (unfinished: {report['total_steps']:,} steps)"
     return (
         f"{report['source']}, {len(report['classes'])} classes, {report['images']:,} {_SPLIT_NAMES[report['split']]}; "
         f"{network_name(config.network)}, aug {config.views.aug}, batch {config.optimizer.batch_size}, "
         f"{report['step']:,} steps{unfinished}, seed {config.seed} (one run)"
-        + (f"; the mask head had boxes of {few} images a class" if (few := config.localizer.boxes_per_class) else "")
+        + (
+            f"; its mask head had boxes of up to {few} images a class"
+            if (few := config.localizer.boxes_per_class)
+            else ""
+        )
     )
 
 

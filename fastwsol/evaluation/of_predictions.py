@@ -69,10 +69,16 @@ class Looked:
         """Which are of these kinds."""
         return np.array([each.kind in kinds for each in self.truths], np.bool_)
 
+    def in_phase(self, *phases: Phase) -> NDArray[np.bool_]:
+        """Which were looked at in these phases."""
+        return np.array([each.phase in phases for each in self.truths], np.bool_)
+
     @property
     def by_chance(self) -> NDArray[np.bool_]:
-        """Which were drawn from all images, and not chosen for their certainty."""
-        return np.array([each.phase != "uncertain" for each in self.truths], np.bool_)
+        """Which were drawn from all images, not chosen for their certainty, and judged: a rejection of an image whose
+        box was not shown says nothing of that.
+        """
+        return ~self.in_phase("uncertain") & ~(self.in_phase("drawn") & self.of("rejected"))
 
 
 @dataclass(frozen=True)
@@ -103,27 +109,39 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
 
 
 def look(images: Sequence[LabelledImage], about: About, file: CocoFile) -> Looked:
-    """The images that a file knows, beside their predictions. Raises UserError where there is none."""
+    """The images that a file knows, beside their predictions.
+
+    Raises UserError where there is none, where the two share no class, where an image is of another size in each, or
+    where a review was of other predictions.
+    """
     place_of = {image.name: place for place, image in enumerate(images)}
-    label_of = {one.wnid: label for label, one in enumerate(about.classes)}
+    label_of = _labels_of(about, file)
     of_image: dict[Any, list[CocoAnnotation]] = defaultdict(list)
     for each in file.annotations():
         if not each.crowd and not each.difficult:
             of_image[each.image_id].append(each)
-    info = file.content.get("info")
-    review = info.get("review") if isinstance(info, dict) else None
-    places, truths = [], []
+    phases = _phases(file)
+    places: list[int] = []
+    truths = []
     for number, image in file.images.items():
         place = place_of.get(image.name)
         if place is None:
             continue
+        predicted = images[place]
+        if place in places:
+            raise UserError(f"{image.where}: {image.name!r:.80} is listed twice; give each image once")
+        if image.size not in (None, (predicted.width, predicted.height)):
+            raise UserError(
+                f"{image.where}: {image.name!r:.80} has {image.size} pixels, and {predicted.width}x{predicted.height} "
+                f"were predicted; give what is known of these very images"
+            )
         objects = tuple(
             (-1 if each.category is None else label_of.get(each.category.wnid, -1), each.box)
             for each in of_image.get(number, [])
         )
         truth = Truth("boxes", "boxes", objects)
-        if review is not None:
-            truth = _of_review(image.fields.get("review"), objects, images[place], image.where)
+        if phases is not None:
+            truth = _of_review(image.fields.get("review"), objects, predicted, image.where)
         elif not objects:
             continue
         places.append(place)
@@ -135,8 +153,33 @@ def look(images: Sequence[LabelledImage], about: About, file: CocoFile) -> Looke
             + (f" ({example!r:.60} for one)" if example else "")
             + "; give what was exported of these predictions' review, or boxes under the same names"
         )
-    phases = review.get("phases", {}) if isinstance(review, dict) else {}
-    return _compared([images[place] for place in places], np.array(places), truths, phases)
+    return _compared([images[place] for place in places], np.array(places), truths, phases or {})
+
+
+def _labels_of(about: About, file: CocoFile) -> dict[str, int]:
+    """The predictions' labels of a file's classes, by wnid: those of the same wnid, else of the same name."""
+    by_wnid = {one.wnid: label for label, one in enumerate(about.classes)}
+    by_name = {one.name: label for label, one in enumerate(about.classes)}
+    found = {one.wnid: by_wnid.get(one.wnid, by_name.get(one.name, -1)) for one in file.categories.values()}
+    if all(label < 0 for label in found.values()):
+        named = ", ".join([*found][:3]) or "none"
+        raise UserError(
+            f"--reviewed {file.path}: its categories ({named}) are none of the predictions' classes "
+            f"({', '.join([*by_wnid][:3])}); name classes alike in both"
+        )
+    return found
+
+
+def _phases(file: CocoFile) -> dict[str, int] | None:
+    """How many images a review has in each phase; None where the file is no review's."""
+    info = file.content.get("info")
+    review = info.get("review") if isinstance(info, dict) else None
+    if review is None:
+        return None
+    phases = review.get("phases") if isinstance(review, dict) else None
+    if isinstance(phases, dict) and all(type(each) is int for each in phases.values()):
+        return phases
+    raise UserError(f"--reviewed {file.path}: its review has no phases; give the file that the page exported")
 
 
 def _of_review(
@@ -145,11 +188,31 @@ def _of_review(
     verdict, phase = (said.get("verdict"), said.get("phase")) if isinstance(said, dict) else (None, None)
     if verdict not in get_args(Kind) or phase not in get_args(Phase):
         raise UserError(f"{where}: its review is {said!r:.60}, no verdict and phase; {CORRECT}")
+    _refuse_other_predictions(said.get("predicted"), image, where)
     predicted = [each.box for each in image.objects]
     boxes_kept = len(objects) == len(predicted) and bool(
         np.allclose([box for _, box in objects] or 0, predicted or 0, atol=1e-3)
     )
     return Truth(cast(Kind, verdict), cast(Phase, phase), objects, boxes_kept)
+
+
+def _refuse_other_predictions(said: Any, image: LabelledImage, where: str) -> None:
+    """Raise UserError where what a review says was predicted of an image is not what the predictions say."""
+    ours = [[each.label + 1, *each.box] for each in image.objects]
+    try:
+        theirs = [
+            [each["category_id"], x, y, x + width, y + height]
+            for each in said
+            for x, y, width, height in [each["bbox"]]
+        ]
+        same = len(ours) == len(theirs) and bool(np.allclose(ours or 0.0, theirs or 0.0, atol=0.01))
+    except (KeyError, TypeError, ValueError):
+        same = False
+    if not same:
+        raise UserError(
+            f"{where}: {image.name!r:.80} was reviewed with other predictions than these; give those that the page was "
+            f"made of, or review these"
+        )
 
 
 def _compared(
@@ -212,13 +275,17 @@ def _sample(looked: Looked) -> dict[str, Any] | None:
 
 
 def _box_rates(looked: Looked) -> dict[str, dict[str, Any]]:
-    """GT-known, Top-1 Clas and Top-1 Loc by what is known of the images, in counts."""
-    mended = np.array([each.kind == "corrected" and not each.boxes_kept for each in looked.truths], np.bool_)
+    """GT-known, Top-1 Clas and Top-1 Loc, in counts: of ground truth; of boxes drawn without help; of those of the
+    sample that were redrawn after the predicted one was seen; and of the whole sample, where a rejected image is a miss
+    and an accepted one a hit, an upper bound.
+    """
+    sample = looked.in_phase("sample")
+    redrawn = np.array([each.kind == "corrected" and not each.boxes_kept for each in looked.truths], np.bool_)
     groups = {
         "boxes": looked.of("boxes"),
-        "drawn": looked.of("drawn"),
-        "redrawn": mended,
-        "accepted": looked.of("accepted", "corrected") & ~mended,
+        "drawn": looked.in_phase("drawn") & looked.of("drawn"),
+        "redrawn": sample & redrawn,
+        "sample": sample,
     }
     found = {}
     for name, rows in groups.items():
@@ -248,10 +315,13 @@ def _calibrated(images: Sequence[LabelledImage], looked: Looked, report: dict[st
             f"{good} right and {bad} wrong images by chance; {LEAST_OF_EACH} of each are needed to calibrate"
         )
         return None
-    certainty["calibrated"] = numbers(of_others(of_looked, right), right)
+    unseen = of_others(of_looked, right)
+    certainty["calibrated"] = numbers(unseen, right)
     certainty["calibrated_on"] = f"{len(rows)} images of {report['reviewed']}, each by a fit to the others"
     certainty["made_of"] = names
-    return fitted(of_looked, right)(found)
+    chances = fitted(of_looked, right)(found)
+    chances[looked.places[rows]] = unseen
+    return chances
 
 
 def _with_certainty(image: LabelledImage, certainty: float) -> LabelledImage:

@@ -7,8 +7,8 @@ from fastwsol.evaluation.table_cells import console, table_of
 _GROUPS = {
     "boxes": "ground truth",
     "drawn": "drawn without help",
-    "redrawn": "redrawn after the predicted one was seen",
-    "accepted": "accepted as shown: upper bound",
+    "redrawn": "redrawn, once it was seen",
+    "sample": "whole sample: upper bound",
 }
 _RATES = {
     "top1_clas": "Top-1 Clas",
@@ -31,6 +31,8 @@ def print_judged(report: dict[str, Any]) -> None:
             table.add_row(_GROUPS[name], f"{of['images']:,}", *(_percent(of[rate], of["images"]) for rate in _RATES))
         out.print(table)
         out.print("The box is that of the highest score, whatever class is predicted.")
+        if "sample" in report["boxes"]:
+            out.print("A box that is shown anchors the eye: of the sample as a whole the rates are upper bounds.")
     _print_certainty(out, report["certainty"], report["images"])
 
 

@@ -36,7 +36,7 @@ def title_of(name: str) -> str:
 def localizer_name(row: Mapping[str, Any]) -> str:
     """A localizer of a report by its name, and with the boxes that it was trained with, where it was."""
     few = row.get("boxes_per_class", 0)
-    return f"{row['name']}, boxes of {few} images a class" if few else row["name"]
+    return f"{row['name']}, boxes of up to {few} images a class" if few else row["name"]
 
 
 def rate_cell(rate: float | None, interval: Sequence[float] | None, between: str = "\n") -> Text:

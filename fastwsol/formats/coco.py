@@ -35,7 +35,7 @@ def write_coco(file: BinaryIO, images: Images, about: About, outline: Outline = 
     if about.calibrated_on is not None:
         info["calibrated_on"] = about.calibrated_on
     if about.part is not None:
-        info["part"] = [*about.part]
+        info["part"] = about.part._asdict()
     file.write(f'{{"info": {json_text(info)},\n"categories": {json_text(categories)},\n"images": ['.encode())
     count = objects = 0
     skipped: list[dict[str, str]] = []

@@ -15,7 +15,7 @@ _ENDINGS = {JPEG_START: (".jpg", ".jpeg", ".jpe", ".jfif"), PNG_START: (".png",)
 def path_inside(name: str) -> PurePosixPath:
     """The path of an image of this name below any folder, which nothing in it leads out of."""
     parts = [part for part in PurePosixPath(name.replace(os.sep, "/")).parts if part not in ("/", "..", ".")]
-    return PurePosixPath(*parts)
+    return PurePosixPath(*(parts or ["image"]))
 
 
 def refuse_shared_files(flag: str, names: Iterable[str], file_of: Callable[[str], PurePosixPath]) -> None:
@@ -48,7 +48,13 @@ def image_file(name: str, encoded: bytes) -> PurePosixPath:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file, and the folders it lies in. An OSError names it."""
+    """Write a file, and the folders it lies in. Raises UserError where it is there already, as of another image that
+    has come to the same name; an OSError names the file.
+    """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+        except FileExistsError:
+            raise UserError(f"{path.name}: two images would share this file ({path}); rename one of them") from None

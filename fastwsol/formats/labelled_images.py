@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from fastwsol.sources import Class
 from kernels.pixels import IGNORED
+
+MOST_NUMBERS = 254
+"""Objects that pixels of 8 bits can number, 0 being none and 255 what is left out."""
 
 Mask = Callable[[], NDArray[np.bool_]]
 """Gives the pixels [H, W] of something in an upright image when they are asked for."""
@@ -62,6 +65,8 @@ class LabelledImage:
     """
     encoded: Callable[[], bytes] | None = None
     """Gives its file's bytes."""
+    left_aside: Mapping[str, int] = field(default_factory=dict)
+    """What was read of it and is not here, and how often."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,18 @@ class Skipped:
 
 
 Images = Iterable[LabelledImage | Skipped]
+
+
+class Part(NamedTuple):
+    """The images that one of several processes has of a set: part `number` of `parts`, from 1, the images `first` to
+    `end` of `total`.
+    """
+
+    number: int
+    parts: int
+    first: int
+    end: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -87,14 +104,20 @@ class About:
     """What stands before an image's name in Label Studio's tasks: the address of their folder."""
     calibrated_on: str | None = None
     """What certainties were calibrated on."""
-    part: tuple[int, int] | None = None
-    """Which part of how many, counted from 1, of a set that several processes share."""
+    part: "Part | None" = None
+    """Of a set that several processes share."""
 
     @property
     def names(self) -> list[str]:
-        """The classes as a person reads them, each told from the others: where two share a name, by their wnids."""
-        counts = Counter(one.name for one in self.classes)
-        return [one.name if counts[one.name] == 1 else one.wnid for one in self.classes]
+        """The classes as a person reads them, each told from the others: where two share a name, with their wnids."""
+        names = [one.name for one in self.classes]
+        while len(set(names)) < len(names):
+            counts = Counter(names)
+            names = [
+                f"{name} ({one.wnid})" if counts[name] > 1 else name
+                for name, one in zip(names, self.classes, strict=True)
+            ]
+        return names
 
 
 BOXES = "boxes"
@@ -110,6 +133,11 @@ DIFFICULT = "marks of difficult objects"
 EMPTY_CLASSES = "classes of images without a box"
 FRACTIONS = "boxes with fractions of a pixel"
 WNIDS = "ids of classes beside their names"
+NAMES = "names of classes beside their ids"
+OTHER_CLASSES = "classes of images whose boxes are all of others"
+MANY = "masks of a 255th and further objects of an image"
+CROWDS = "crowds"
+IMPOSSIBLE = "boxes outside of their image"
 SKIPPED = "images that could not be read"
 
 
@@ -118,6 +146,7 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
     if isinstance(image, Skipped):
         return Counter({SKIPPED: 1})
     masks = sum(each.mask is not None for each in image.objects)
+    labels = {each.label for each in image.objects}
     of_set = image.mask is not None and image.probabilities is None
     found: Counter[str] = Counter(
         {
@@ -132,11 +161,19 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
             LEFT_OUT: int(of_set and image.mask is not None and bool((image.mask() == IGNORED).any())),
             DIFFICULT: sum(each.difficult for each in image.objects),
             EMPTY_CLASSES: int(not image.objects and image.label is not None),
+            OTHER_CLASSES: int(bool(labels) and image.label is not None and image.label not in labels),
+            MANY: max(0, len(image.objects) - MOST_NUMBERS) if masks else 0,
             FRACTIONS: sum(any(edge != int(edge) for edge in each.box) for each in image.objects),
-            WNIDS: sum(about.classes[each.label].wnid != about.classes[each.label].name for each in image.objects),
+            WNIDS: (doubly := sum(_is_named_doubly(about.classes[each.label]) for each in image.objects)),
+            NAMES: doubly,
+            **image.left_aside,
         }
     )
     return +found
+
+
+def _is_named_doubly(one: Class) -> bool:
+    return one.wnid != one.name
 
 
 def counted(images: Images, about: About, counts: Counter[str]) -> Iterator[LabelledImage | Skipped]:

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.formats.labelled_images import About, LabelledImage, LabelledObject, Listed, Skipped
+from fastwsol.formats.labelled_images import (
+    CROWDS,
+    IMPOSSIBLE,
+    About,
+    LabelledImage,
+    LabelledObject,
+    Listed,
+    Part,
+    Skipped,
+)
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class
 from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, CocoImage, pixels_of, read_coco
@@ -34,9 +43,7 @@ def read_predictions(paths: Sequence[Path]) -> tuple[list[CocoFile], About]:
     parts = [_part(file) for file in files]
     if any(part is not None for part in parts):
         files = _all_parts(files, parts)
-    description = files[0].content.get("info", {})
-    model = description.get("description", "") if isinstance(description, dict) else ""
-    calibrated = description.get("calibrated_on") if isinstance(description, dict) else None
+    model, calibrated = _info(files[0]).get("description", ""), _info(files[0]).get("calibrated_on")
     return files, About(str(model).removeprefix("by fastwsol, "), classes[0], calibrated_on=calibrated)
 
 
@@ -46,43 +53,76 @@ def labelled_images(files: Sequence[CocoFile], classes: tuple[Class, ...]) -> It
     Raises UserError, naming its place, for an image or annotation that is none, or an image that two files have.
     """
     label_of = {one.wnid: label for label, one in enumerate(classes)}
-    seen: dict[str, Path] = {}
+    seen: dict[str, str] = {}
     for file in files:
         of_image: dict[Any, list[CocoAnnotation]] = defaultdict(list)
         for annotation in file.annotations():
             of_image[annotation.image_id].append(annotation)
         for number, image in file.images.items():
-            if seen.setdefault(image.name, file.path) != file.path:
-                raise UserError(f"{image.where}: {image.name!r:.80} is in {seen[image.name]} too; give each image once")
+            if (other := seen.setdefault(image.name, image.where)) != image.where:
+                raise UserError(f"{image.where}: {image.name!r:.80} is {other} too; give each image once")
             yield _labelled(file, image, of_image.get(number, []), label_of)
-        for each in file.content.get("skipped", ()):
-            yield Skipped(str(each["file_name"]), str(each["reason"]))
+        yield from _skipped(file)
 
 
-def _part(file: CocoFile) -> tuple[int, int] | None:
+def _skipped(file: CocoFile) -> list[Skipped]:
+    skipped = file.content.get("skipped", [])
+    try:
+        return [Skipped(str(each["file_name"]), str(each["reason"])) for each in skipped]
+    except (KeyError, TypeError):
+        raise UserError(f"{file.path}: its skipped is no list of file_name and reason; {CORRECT}") from None
+
+
+def _info(file: CocoFile) -> dict[str, Any]:
     info = file.content.get("info")
-    part = info.get("part") if isinstance(info, dict) else None
-    if part is None:
+    return info if isinstance(info, dict) else {}
+
+
+def _part(file: CocoFile) -> Part | None:
+    values = _info(file).get("part")
+    if values is None:
         return None
-    if not (isinstance(part, list) and len(part) == 2 and all(isinstance(each, int) for each in part)):
-        raise UserError(f"{file.path}: its part is {part!r:.40}, not K and N; {CORRECT}")
-    return part[0], part[1]
+    try:
+        part = Part(**values)
+        if all(type(each) is int for each in part) and 1 <= part.number <= part.parts and 0 <= part.first <= part.end:
+            return part
+    except TypeError:
+        pass
+    raise UserError(f"{file.path}: its part is {values!r:.80}, none of a prediction; {CORRECT}")
 
 
-def _all_parts(files: list[CocoFile], parts: list[tuple[int, int] | None]) -> list[CocoFile]:
+def _all_parts(files: list[CocoFile], parts: list[Part | None]) -> list[CocoFile]:
     """The files in the order of their parts. Raises UserError where they are not all parts of one whole."""
-    by_number: dict[int, CocoFile] = {}
-    count = max(part[1] for part in parts if part is not None)
+    by_number: dict[int, tuple[CocoFile, Part]] = {}
+    count, total = max((part.parts, part.total) for part in parts if part is not None)
+    about = _info(files[0]) | {"part": None}
     for file, part in zip(files, parts, strict=True):
-        if part is None or part[1] != count:
+        if part is None or (part.parts, part.total) != (count, total):
             raise UserError(f"{file.path}: is no part of {count}, as others are; give the parts of one prediction")
-        if part[0] in by_number:
-            raise UserError(f"{file.path}: is part {part[0]} of {count}, as {by_number[part[0]].path} is; give it once")
-        by_number[part[0]] = file
-    if missing := sorted(set(range(1, count + 1)) - by_number.keys()):
-        shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
-        raise UserError(f"{files[0].path}: is a part of {count}, and of them are missing {shown}; give all of them")
-    return [by_number[number] for number in sorted(by_number)]
+        if _info(file) | {"part": None} != about:
+            raise UserError(
+                f"{file.path}: was predicted otherwise than {files[0].path}; give the parts of one prediction"
+            )
+        if part.number in by_number:
+            other = by_number[part.number][0].path
+            raise UserError(f"{file.path}: is part {part.number} of {count}, as {other} is; give it once")
+        by_number[part.number] = file, part
+    if len(by_number) < count:
+        missing = [number for number in range(1, min(count, len(by_number) + 9)) if number not in by_number]
+        shown = ", ".join(map(str, missing[:8])) + (", ..." if count - len(by_number) > 8 else "")
+        raise UserError(
+            f"{files[0].path}: is a part of {count}, and of them are missing {shown or count}; give all of them"
+        )
+    end = 0
+    for _, (file, part) in sorted(by_number.items()):
+        if part.first != end:
+            raise UserError(
+                f"{file.path}: begins at image {part.first:,}, and the part before it ends at {end:,}; make both anew"
+            )
+        end = part.end
+    if end != total:
+        raise UserError(f"{files[0].path}: its parts end at image {end:,} of {total:,}; make them anew")
+    return [by_number[number][0] for number in sorted(by_number)]
 
 
 def _labelled(
@@ -98,22 +138,28 @@ def _labelled(
     listed: tuple[Listed, ...] = ()
     if probabilities is not None and label is not None:
         listed = (Listed(label, float(probabilities[label])),)
-    objects = tuple(_object(each, width, height, label_of) for each in annotations if not each.crowd)
+    found = [_object(each, width, height, label_of) for each in annotations if not each.crowd]
+    objects = tuple(each for each in found if each is not None)
+    aside = {CROWDS: sum(each.crowd for each in annotations), IMPOSSIBLE: len(found) - len(objects)}
     nothing = None if probabilities is None or objects else partial(_nothing, height, width)
-    return LabelledImage(image.name, width, height, objects, label, probabilities, listed, nothing)
+    return LabelledImage(image.name, width, height, objects, label, probabilities, listed, nothing, left_aside=aside)
 
 
 def _nothing(height: int, width: int) -> NDArray[np.uint8]:
     return np.zeros((height, width), np.uint8)
 
 
-def _object(annotation: CocoAnnotation, width: int, height: int, label_of: Mapping[str, int]) -> LabelledObject:
+def _object(annotation: CocoAnnotation, width: int, height: int, label_of: Mapping[str, int]) -> LabelledObject | None:
+    """An object with its box cut at the image's edges; None where nothing is left of it."""
     assert annotation.category is not None  # the file lists categories
     segmentation = annotation.fields.get("segmentation")
     mask = None if segmentation in (None, []) else _Pixels(segmentation, width, height, annotation.where)
     x, y, width_of_box, height_of_box = annotation.fields["bbox"]
     edges = tuple(round(float(value), 9) for value in (x, y, x + width_of_box, y + height_of_box))
     x0, y0, x1, y1 = edges
+    x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
+    if x1 <= x0 or y1 <= y0:
+        return None
     score, probability = (_number(annotation, name) for name in ("score", "probability"))
     label = label_of[annotation.category.wnid]
     signals = _signals(annotation)

@@ -14,18 +14,21 @@ _TOLERANCES = (1.5, 1.0, 0.5)
 """Pixels that a corner may lie off, tried in this order."""
 _LEAST_IOU = 0.985
 """Of the polygons with the mask; else the outline is taken to the pixel."""
+_MOST_RINGS = 256
+"""Outlines of parts and holes."""
 
 
 def polygons(mask: NDArray[np.bool_]) -> list[Ring]:
     """A polygon [n, 2] for each part of a mask [H, W]; none for an empty one. Filled as COCO's tools do it they have an
-    IoU of 0.98 at least with the mask.
+    IoU of 0.98 at least with the mask, unless it is noise of more than `_MOST_RINGS` parts and holes, of which the
+    largest are kept.
     """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return []
     corner = np.array([columns[0], rows[0]])
     part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    nested = _nested(outlines(np.ascontiguousarray(part)))
+    nested = _nested(_without_specks(outlines(np.ascontiguousarray(part))))
     for tolerance in _TOLERANCES:
         fewer = [[simplified(ring, tolerance) for ring in rings] for rings in nested]
         found = [_with_holes(rings) for rings in fewer if len(rings[0]) > 2]
@@ -58,13 +61,23 @@ def _iou(rings: list[Ring], mask: NDArray[np.bool_]) -> float:
     return float((inside & mask).sum() / (inside | mask).sum())
 
 
+def _without_specks(rings: list[Ring]) -> list[Ring]:
+    """Of a mask of very many parts and holes, which is noise, the largest of each."""
+    if len(rings) <= _MOST_RINGS:
+        return rings
+    return sorted(rings, key=lambda ring: -abs(signed_area(ring)))[:_MOST_RINGS]
+
+
 def _nested(rings: list[Ring]) -> list[list[Ring]]:
     """The outline of each part, with those of its holes behind it. rings: to the pixel."""
     parts = [[ring] for ring in rings if signed_area(ring) > 0]
+    if not parts:
+        return []
     areas = [signed_area(part[0]) for part in parts]
     for hole in (ring for ring in rings if signed_area(ring) < 0):
         around = [k for k, part in enumerate(parts) if _surrounds(part[0], hole)]
-        parts[min(around, key=lambda k: areas[k])].append(hole)  # the smallest: a part may lie in a hole of another
+        if around:  # else its part was a speck
+            parts[min(around, key=lambda k: areas[k])].append(hole)  # the smallest: parts may lie in holes of others
     return parts
 
 

@@ -13,6 +13,7 @@ VOC counts pixels from 1 and its ends are the last pixels, so edges are rounded 
 """
 
 import io
+import re
 from collections.abc import Sequence
 from math import ceil, floor
 from pathlib import Path, PurePosixPath
@@ -23,11 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastwsol.formats.folders import image_file, path_inside, write_file
-from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped
+from fastwsol.formats.labelled_images import MOST_NUMBERS, About, Images, LabelledImage, Skipped
 from fastwsol.sources.voc import VOID
 from kernels.pixels import IGNORED
-
-MOST_NUMBERS = 254
 
 
 def write_voc(folder: Path, split: str, images: Images, about: About) -> None:
@@ -93,7 +92,10 @@ def _xml(image: LabelledImage, path: PurePosixPath, names: list[str], segmented:
 
 
 def _add(parent: ElementTree.Element, name: str, text: str) -> None:
-    ElementTree.SubElement(parent, name).text = text
+    ElementTree.SubElement(parent, name).text = _NOT_IN_XML.sub("\ufffd", text)
+
+
+_NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def _segmentations(image: LabelledImage, class_count: int) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:

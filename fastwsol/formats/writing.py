@@ -46,18 +46,21 @@ _WRITERS: dict[FileFormat, Callable[[BinaryIO, Images, About], None]] = {
     "label-studio": write_label_studio,
 }
 
-_PLAIN = frozenset({has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS})
-_JSON = _PLAIN | {has.SCORES, has.SIGNALS, has.PROBABILITIES, has.DIFFICULT, has.EMPTY_CLASSES, has.WNIDS, has.SKIPPED}
+_PLAIN = frozenset({has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS, has.NAMES, has.MANY})
+_JSON = _PLAIN | {
+    *(has.SCORES, has.SIGNALS, has.PROBABILITIES, has.DIFFICULT),
+    *(has.EMPTY_CLASSES, has.OTHER_CLASSES, has.WNIDS, has.SKIPPED),
+}
 _HOLDS: dict[AnyFormat, frozenset[str]] = {
     "coco": _JSON | {has.MASKS},
     "coco-polygons": _JSON | {has.MASKS},
-    "csv": _PLAIN | {has.SCORES, has.DIFFICULT, has.EMPTY_CLASSES},
+    "csv": _PLAIN - {has.NAMES} | {has.SCORES, has.DIFFICULT, has.EMPTY_CLASSES, has.WNIDS},
     "jsonl": _JSON,
     "label-studio": _PLAIN | {has.SCORES, has.MASKS},
     "yolo": _PLAIN,
     "yolo-segments": _PLAIN - {has.BOXES_OF_MASKS} | {has.MASKS},
-    "voc": _PLAIN - {has.FRACTIONS} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
-    "masks": frozenset({has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT}),
+    "voc": _PLAIN - {has.FRACTIONS, has.MANY} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
+    "masks": frozenset({has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY}),
 }
 
 

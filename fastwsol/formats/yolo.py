@@ -5,15 +5,18 @@ labels/[SPLIT/]NAME.txt   a line an object: `class x y width height`, the middle
                           image; or for segmentation `class x y x y ...`, the corners of its mask's outline, and of
                           its box where it has no mask; empty for an image without an object
 data.yaml                 the splits' folders and the names of the classes
+
+Ultralytics finds an image's labels by the last `images` in its path, so a folder of that name in NAME is called
+`images-`.
 """
 
+import json
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from fastwsol.formats.folders import image_file, write_file
-from fastwsol.formats.json_text import json_text
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, LabelledObject, Skipped
 from fastwsol.formats.polygons import one_polygon
 
@@ -25,7 +28,7 @@ def write_yolo(folder: Path, split: str, images: Images, about: About, segments:
             continue
         assert each.encoded is not None
         encoded = each.encoded()
-        path = image_file(each.name, encoded)
+        path = _without_images(image_file(each.name, encoded))
         write_file(folder / "images" / split / path, encoded)
         lines = [(_corners if segments else _box)(thing, each) for thing in each.objects]
         write_file((folder / "labels" / split / path).with_suffix(".txt"), "".join(lines).encode())
@@ -35,8 +38,17 @@ def finish_yolo(folder: Path, splits: Sequence[str], about: About) -> None:
     """Write `data.yaml`, which every reader takes for the set. A set without splits is both train and val."""
     train, val = (f"images/{split}" if split else "images" for split in (splits[0], splits[-1]))
     # JSON is YAML: quoted so, any name of a class stays itself.
-    names = "".join(f"  {number}: {json_text(name)}\n" for number, name in enumerate(about.names))
+    names = "".join(f"  {number}: {_quoted(name)}\n" for number, name in enumerate(about.names))
     write_file(folder / "data.yaml", f"train: {train}\nval: {val}\nnames:\n{names}".encode())
+
+
+def _without_images(path: PurePosixPath) -> PurePosixPath:
+    return PurePosixPath(*("images-" if part == "images" else part for part in path.parts[:-1]), path.name)
+
+
+def _quoted(name: str) -> str:
+    """A text in YAML's double quotes: as JSON has it, characters beyond ASCII written plainly."""
+    return json.dumps(name, ensure_ascii=False).replace("\x7f", "\\x7f")
 
 
 def _box(thing: LabelledObject, image: LabelledImage) -> str:

@@ -39,7 +39,9 @@ def boxes_of_few(split: Split, per_class: int, fit: Fit) -> NDArray[np.float32]:
         boxes = split.boxes[split.box_offsets[k] : split.box_offsets[k + 1]]
         x, y, width, height = shown[k]
         around = np.array([*boxes[:, :2].min(0), *boxes[:, 2:].max(0)])
-        found[k] = np.clip((around - [x, y, x, y]) / [width, height, width, height], 0, 1)
+        box = np.clip((around - [x, y, x, y]) / [width, height, width, height], 0, 1)
+        if box[0] < box[2] and box[1] < box[3]:  # else nothing of it is shown
+            found[k] = box
     return found
 
 
@@ -81,9 +83,11 @@ def _joined(labels: Tensor, boxes: Tensor) -> Tensor:
     return torch.cat([labels[:, None].float(), boxes], dim=1)
 
 
-def box_loss(mask_NHW: Tensor, boxes_N4: Tensor) -> Tensor:
-    """The loss of masks in 0..1 beside boxes in shares of the image, a mean over the images that have one; 0 where none
-    has.
+def box_loss(mask_NHW: Tensor, boxes_N4: Tensor, share: float) -> Tensor:
+    """The loss of masks in 0..1 beside boxes in shares of the image; 0 where none has one.
+
+    share: of all images that have one. The losses' sum is divided by as many as a batch has by it, so that several
+    processes' mean is that of the whole batch.
     """
     height, width = mask_NHW.shape[1:]
     columns = _cells(boxes_N4[:, 0::2], width)
@@ -94,7 +98,7 @@ def box_loss(mask_NHW: Tensor, boxes_N4: Tensor) -> Tensor:
     across = F.binary_cross_entropy(mask.amax(1), columns, reduction="none").mean(1)
     down = F.binary_cross_entropy(mask.amax(2), rows, reduction="none").mean(1)
     has_box = (boxes_N4[:, 0] != NO_BOX).float()
-    return ((away + across + down) * has_box).sum() / has_box.sum().clamp(min=1)
+    return ((away + across + down) * has_box).mean() / share
 
 
 def _cells(ends_N2: Tensor, count: int) -> Tensor:

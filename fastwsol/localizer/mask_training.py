@@ -106,9 +106,10 @@ class MaskLoss(nn.Module):
     [N, 5] with boxes behind them (`box_supervision`); and `COUNTS` of it.
     """
 
-    def __init__(self, training: MaskTraining, autocast: Autocast) -> None:
+    def __init__(self, training: MaskTraining, autocast: Autocast, share_with_box: float = 1.0) -> None:
+        """share_with_box: of the images that are trained on, where some have boxes."""
         super().__init__()
-        self.training_, self._autocast = training, autocast
+        self.training_, self._autocast, self._share = training, autocast, share_with_box
 
     def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         network, steering = self.training_.network, self.training_.steering
@@ -124,7 +125,7 @@ class MaskLoss(nn.Module):
         loss = F.cross_entropy(kept, labels) + ratio_of_rest(whole.float(), rest, labels).mean()
         loss = loss + steering.area_weight * mask.mean()
         if boxes is not None:
-            loss = loss + box_loss(mask, boxes)
+            loss = loss + box_loss(mask, boxes, self._share)
         counts = {
             "correct": (kept.argmax(1) == labels).sum(),
             "rest_correct": (rest.argmax(1) == labels).sum(),

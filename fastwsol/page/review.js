@@ -7,7 +7,7 @@ const LEAST_SIDE = 2; // pixels of a box that is drawn
 
 // What was done: an image has a verdict, or null, and its boxes where they were changed, else null.
 let states = data.images.map(() => ({ verdict: null, objects: null }));
-let at = 0, selected = 0, drawing = null, showMask = true, undone = [];
+let at = 0, selected = 0, drawing = null, drag = null, showMask = true, undone = [];
 
 function load() {
   try {
@@ -62,6 +62,7 @@ function undo() {
 }
 
 function go(to, object = 0) {
+  drag = null;
   at = Math.max(0, Math.min(data.images.length - 1, to));
   selected = object; drawing = null;
   save(); show();
@@ -157,6 +158,9 @@ function runs(counts) {
   return lengths;
 }
 
+// How many pixels run lengths keep: every second length.
+function pixels(counts) { return runs(counts).reduce((sum, length, k) => sum + (k % 2 ? length : 0), 0); }
+
 function drawMask(width, height) {
   const canvas = el("mask"), each = image();
   canvas.width = Math.max(1, width); canvas.height = Math.max(1, height);
@@ -227,7 +231,6 @@ function pointer(event) {
     clamp((event.clientY - frame.top) / frame.height * each.height, each.height)];
 }
 
-let drag = null;
 el("boxes").addEventListener("pointerdown", (event) => {
   if (event.button) return;
   const [x, y] = pointer(event), target = event.target.dataset || {};
@@ -302,7 +305,8 @@ function exported() {
     ids.set(k, each.id);
     const kept = verdict === "rejected" ? [] : objects(k);
     const entry = { id: each.id, file_name: each.name, width: each.width, height: each.height,
-      review: { phase: each.phase, verdict } };
+      review: { phase: each.phase, verdict, predicted: each.objects.map(({ label, box: [x0, y0, x1, y1] }) =>
+        ({ category_id: label + 1, bbox: [x0, y0, x1 - x0, y1 - y0].map((value) => Math.round(value * 1e4) / 1e4) })) } };
     if (kept.length) entry.category_id = kept[0].label + 1;
     images.push(entry);
     kept.forEach((thing) => {
@@ -310,8 +314,8 @@ function exported() {
       const found = { id: annotations.length + 1, image_id: each.id, category_id: thing.label + 1,
         bbox: [x0, y0, x1 - x0, y1 - y0].map((value) => Math.round(value * 1e4) / 1e4),
         segmentation: thing.counts ? { size: [each.height, each.width], counts: thing.counts } : [],
-        area: Math.round((x1 - x0) * (y1 - y0) * 1e4) / 1e4, iscrowd: 0 };
-      if (thing.score !== null && !thing.moved) found.score = thing.score;
+        area: thing.counts ? pixels(thing.counts) : Math.round((x1 - x0) * (y1 - y0) * 1e4) / 1e4, iscrowd: 0 };
+      if (thing.score !== null && !thing.moved && !thing.renamed) found.score = thing.score;
       annotations.push(found);
     });
   });
@@ -338,6 +342,8 @@ const KEYS = { a: "accept", Enter: "accept", x: "reject", r: "reject", ArrowLeft
   ArrowRight: "next", j: "next", d: "draw", b: "add", Delete: "remove", Backspace: "remove", u: "undo", m: "toggle",
   n: "open", e: "export" };
 document.addEventListener("keydown", (event) => {
+  if (drag) return event.preventDefault(); // first the box is let go
+  if (event.repeat && !event.key.startsWith("Arrow")) return; // a key that is held down decides one image
   const inField = event.target.matches("select, input, textarea, summary, button");
   if (event.target.matches("select") && event.key === "Escape") return el("class").blur();
   if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") { event.preventDefault(); return undo(); }
@@ -353,6 +359,7 @@ el("class").onchange = () => {
   const list = copied();
   if (!list[selected] || el("class").value === "") return;
   list[selected].label = Number(el("class").value);
+  list[selected].renamed = true;
   el("class").blur();
   changeObjects(list);
 };

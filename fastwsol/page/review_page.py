@@ -102,8 +102,8 @@ def page(
         "images": shown,
     }
     data["key"] = hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
-    # The only text that could end the element early; JSON reads the escape as the same character.
-    text = json.dumps(data, allow_nan=False).replace("</", "<\\/")
+    # No text in it can begin or end an element; JSON reads the escape as the same character.
+    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
     parts = {name: resources.files("fastwsol.page").joinpath(f"review.{name}").read_text("utf-8") for name in _PARTS}
     return Template(parts["html"]).substitute(
         title=html.escape(title), css=parts["css"], js=parts["js"], data=text, pictures="\n".join(pictures)

@@ -1,7 +1,7 @@
 """Where a run's maps are best cut, by the boxes that are known of some of the images."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from fastwsol.prediction.predictions import Prediction
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
 from fastwsol.sources.annotated import Box
-from fastwsol.sources.coco_json import read_coco
+from fastwsol.sources.coco_json import CocoFile, read_coco
 from kernels.levels import threshold_of
 
 LEAST_IMAGES = 5
@@ -27,7 +27,8 @@ def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path)
 
     Raises UserError where the file cannot be read, or knows boxes of fewer than `LEAST_IMAGES` of the images.
     """
-    known = known_boxes(file)
+    content = read_coco(file, f"--cut-on {file}")
+    known = known_boxes(content)
     with_boxes = [image for image in images if image.name in known]
     found = [each for each in predictor.stream(with_boxes) if isinstance(each, Prediction)]
     if len(found) < LEAST_IMAGES:
@@ -41,13 +42,20 @@ def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path)
     maps = np.stack([each.cams[0] for each in found])
     square, scale = predictor.info.config.views.image_size, predictor.localizer.scale
     curve = curve_hits(maps, square, sizes[:, 0], sizes[:, 1], np.concatenate(boxes), offsets, IOU_THRESHOLDS, scale)
-    chosen = choose_levels(curve, f"{len(found)} images of {file.name}, by their boxes")
+    accepted = merely_accepted(content, known.keys())
+    of_those = f", {accepted} of which were merely accepted" if accepted else ""
+    chosen = choose_levels(curve, f"{len(found)} images of {file.name}, by their boxes{of_those}")
     return Cut("auto", threshold_of(int(chosen.levels[IOU_THRESHOLDS.index(0.5)])), chosen.images)
 
 
-def known_boxes(file: Path) -> dict[str, list[Box]]:
+def merely_accepted(content: CocoFile, names: Collection[str]) -> int:
+    """Of how many images a review has accepted the predicted box, which is that of the cut it was predicted at."""
+    reviews = (image.fields.get("review") for image in content.images.values() if image.name in names)
+    return sum(isinstance(each, dict) and each.get("verdict") == "accepted" for each in reviews)
+
+
+def known_boxes(content: CocoFile) -> dict[str, list[Box]]:
     """The boxes of a COCO file by the names of their images, crowds and difficult ones left out."""
-    content = read_coco(file, f"--cut-on {file}")
     boxes: dict[Any, list[Box]] = defaultdict(list)
     for each in content.annotations():
         if not each.crowd and not each.difficult:

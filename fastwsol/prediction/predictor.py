@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -121,6 +122,10 @@ class Predictor:
         self._on_cpu = autocast.device.type == "cpu"
         self._size, self._fit = info.config.views.image_size, info.config.views.fit
         self.batch_size = max(1, min(_MOST_IMAGES, _MOST_PIXELS[autocast.device.type] // self._size**2))
+        # A multiple of every device's batch, so that parts of a set are the same ones on all.
+        self.whole_batches = math.lcm(
+            *(max(1, min(_MOST_IMAGES, pixels // self._size**2)) for pixels in _MOST_PIXELS.values())
+        )
         self._options = kernels.ViewOptions(
             info.config.views.resampler == "bicubic",
             False,

@@ -61,7 +61,8 @@ class Coco(AnnotatedImages):
         )
         classes = _classes([each.file for each in files.values()])
         masks = _CocoMasks()
-        splits = {split: _images(tree, each, stamps, masks) for split, each in files.items()}
+        places: dict[str, str] = {}
+        splits = {split: _images(tree, each, stamps, masks, places) for split, each in files.items()}
         ruled = rule_over(str(path), splits, classes, class_count, val_fraction)
         named = {each.path for of_split in splits.values() for each in of_split}
         self.notes, self.boxes_used = ruled.notes, ruled.boxes_used
@@ -145,15 +146,16 @@ def _classes(files: list[CocoFile]) -> list[Class]:
     return [*classes.values()]
 
 
-def _images(tree: Tree, annotations: _Annotations, stamps: Mapping[str, str], masks: "_CocoMasks") -> list[ObjectImage]:
-    """The images that a file lists, with their objects."""
+def _images(
+    tree: Tree, annotations: _Annotations, stamps: Mapping[str, str], masks: "_CocoMasks", places: dict[str, str]
+) -> list[ObjectImage]:
+    """The images that a file lists, with their objects. places: where each image stands, in all files so far."""
     file = annotations.file
     of_image: dict[Any, list[CocoAnnotation]] = defaultdict(list)
     for each in file.annotations():
         of_image[each.image_id].append(each)
     find = _finder(annotations, stamps)
     found: list[ObjectImage] = []
-    places: dict[str, str] = {}
     for number, image in file.images.items():
         path = find(image.name)
         if (other := places.setdefault(path, image.where)) != image.where:

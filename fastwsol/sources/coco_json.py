@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from fastwsol.host.errors import UserError, line_of
 from fastwsol.sources import Class
-from fastwsol.sources.annotated import Box
+from fastwsol.sources.annotated import Box, is_text
+from fastwsol.sources.decode import MAX_PIXELS, MAX_SIDE
 
 CORRECT = "correct it, or leave it out"
 _SIZE = ("width", "height")
@@ -67,14 +68,16 @@ class CocoFile:
             if not isinstance(box, list) or len(box) != 4 or any(isinstance(value, str) for value in box):
                 raise UserError(f"{where}: bbox {box!r:.80} is not x, y, width, height; {CORRECT}")
             x, y, width, height = box_of(box, where)
+            if not (math.isfinite(x + width) and math.isfinite(y + height)):
+                raise UserError(f"{where}: bbox {box!r:.80} is not x, y, width, height; {CORRECT}")
             yield CocoAnnotation(
                 where,
                 annotation["image_id"],
                 image,
                 category,
                 (x, y, x + width, y + height),
-                bool(annotation.get("iscrowd")),
-                bool(annotation.get("difficult")),
+                _mark(annotation, "iscrowd", where),
+                _mark(annotation, "difficult", where),
                 annotation,
             )
 
@@ -159,6 +162,14 @@ def size_of(values: list[Any], where: str) -> tuple[int, int] | None:
     raise UserError(f"{where}: {values!r:.80} are no width and height in pixels; {CORRECT}")
 
 
+def _mark(annotation: Mapping[str, Any], name: str, where: str) -> bool:
+    """Whether an annotation is marked: 0 or 1, false or true."""
+    value = annotation.get(name, 0)
+    if value is None or value == "0" or value == "1" or (isinstance(value, int | float) and value in (0, 1)):
+        return value in (1, "1")
+    raise UserError(f"{where}: {name} {value!r:.40} is neither 0 nor 1; {CORRECT}")
+
+
 def pixels_of(segmentation: Any, width: int, height: int, where: str) -> NDArray[np.bool_] | None:
     """The pixels [height, width] of a segmentation: polygons, or run lengths, compressed or not. None for an empty one.
 
@@ -190,7 +201,7 @@ def pixels_of(segmentation: Any, width: int, height: int, where: str) -> NDArray
             if any(abs(value) > limit for polygon in flat for value in polygon):
                 raise ValueError("corners far outside of the image")
             pixels = coco_mask.decode(coco_mask.frPyObjects(flat, height, width)).any(axis=2)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, IndexError, MemoryError) as error:
         raise UserError(f"{where}: its segmentation cannot be read ({error!s:.60}); {CORRECT}") from None
     return pixels.astype(np.bool_)
 
@@ -220,7 +231,12 @@ def _image(image: Mapping[str, Any], where: str) -> CocoImage:
     name = image["file_name"]
     if not isinstance(name, str):
         raise UserError(f"{where}: its file_name is no text; {CORRECT}")
-    return CocoImage(name, size_of([image.get(side) for side in _SIZE], where), image, where)
+    if not name or not is_text(name):
+        raise UserError(f"{where}: its file_name {name!a:.60} is no name of a file; {CORRECT}")
+    size = size_of([image.get(side) for side in _SIZE], where)
+    if size is not None and (max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS):
+        raise UserError(f"{where}: {size[0]:,}x{size[1]:,} pixels, more than the {MAX_PIXELS:,} allowed; {CORRECT}")
+    return CocoImage(name, size, image, where)
 
 
 def _enter(entries: dict[Any, Any], number: Any, value: Any, where: str) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 from fastwsol.batches.stream import Batches, Stream, training_plan
 from fastwsol.config import Augmentation, one_cycle
 from fastwsol.features.kept_features import FrozenPart
-from fastwsol.localizer.box_supervision import BatchesWithBoxes, boxes_of_few
+from fastwsol.localizer.box_supervision import NO_BOX, BatchesWithBoxes, boxes_of_few
 from fastwsol.localizer.mask_training import MaskLoss, MaskTraining
 from fastwsol.training.frozen_part import mask_views
 from fastwsol.training.job import Job
@@ -80,7 +80,8 @@ def mask_course(job: Job, training: MaskTraining, trunk: FrozenPart) -> Course:
         return BatchesWithBoxes(plain, stream, boxes, start - first)
 
     def loss(compiled: bool) -> Loss:
-        return as_loss(MaskLoss(training, job.setup.autocast), job.setup.autocast, compiled, job.world)
+        share = 1.0 if boxes is None else float((boxes[:, 0] != NO_BOX).mean())
+        return as_loss(MaskLoss(training, job.setup.autocast, share), job.setup.autocast, compiled, job.world)
 
     return Course(
         name="mask head ",

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from fastwsol.config import Config
-from fastwsol.dataset.shards import Shards
+from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import World
+from fastwsol.localizer.box_supervision import boxes_of_few
 from fastwsol.localizer.localizing import channels_of_cut
 from fastwsol.localizer.mask_head import build_mask_head
 from fastwsol.localizer.mask_training import COUNTS, MaskTraining
@@ -35,9 +36,9 @@ class MaskPhase:
     course: Course
 
 
-def refuse_no_mask(config: Config, classes: int) -> None:
+def refuse_no_mask(config: Config, classes: int, train: Split) -> None:
     """Raise UserError where a mask head is asked for that cannot be trained: behind a network that cannot be cut, or on
-    one class alone; and where boxes are to supervise none.
+    one class alone; and where boxes are to supervise none, or there are none. train: the images that are trained on.
     """
     few = config.localizer.boxes_per_class
     if few < 0:
@@ -46,6 +47,8 @@ def refuse_no_mask(config: Config, classes: int) -> None:
         raise UserError(f"--boxes-per-class {few}: supervises a mask head; add --localizer mask, or leave it out")
     if not config.localizer.trains_mask:
         return
+    if few:
+        boxes_of_few(train, few, config.views.fit)
     if classes < 2:
         raise UserError(
             "--localizer mask: the set has one class, and a mask is found by what tells classes apart; add a folder of "
