@@ -18,13 +18,13 @@ SHARDS := data/$(NAME)-shards
 RUN := data/runs/$(NAME)
 PAGE := data/$(NAME).html
 
-.PHONY: setup demo test faults check-bounds check-bench lint bench supply
+.PHONY: setup demo test faults check-bounds check-bench lint docs bench supply
 
 setup: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[test,dev,timm]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[test,dev,docs,timm]'
 	touch $@
 
 demo: setup
@@ -51,7 +51,11 @@ check-bounds: setup
 	OMP_WAIT_POLICY=passive NUMBA_OPT=1 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$cache" $(BIN)/python -m pytest -q tests/test_kernels_*.py
 
 # The sides of every benchmark give the same results; nothing is timed.
-check-bench: setup
+check-# The documentation: docs/_build/html/index.html. A broken link is an error.
+docs: setup
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+bench: setup
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest bench -q
 
 lint: setup

@@ -19,3 +19,5 @@ autodoc_default_options = {"members": True}
 html_theme = "furo"
 html_title = "fastwsol"
 html_static_path: list[str] = []
+default_role = "code"  # as docstrings use single backticks
+highlight_language = "text"

@@ -1,0 +1,174 @@
+"""README, docs and results: their commands are ones that there are, links lead somewhere, every result is listed."""
+
+import importlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import fastwsol.__main__
+from fastwsol import pack
+from fastwsol.host.command_line import run_command
+from fastwsol.host.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+WITH_COMMANDS = [page for page in PAGES if page.name != "results.md"]
+"""Those of results are of the commits that they name."""
+STAND_INS = {"DEPTH": "18", "AUG": "gr", "SEED": "0", "SPLIT": "val"}
+BLOCK = re.compile(r"^```(?:bash|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+WORKS_OFFLINE = ("pack", "train", "evaluate", "predict", "convert", "review", "export", "sweep", "report", "compare")
+
+
+def commands_of(page: Path) -> Iterator[list[str]]:
+    """The words of each command of ours in a page: those of its blocks, and those in its text that have flags."""
+    text = page.read_text()
+    for block in BLOCK.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield from ours(line)
+    for code in re.findall(r"`([^`\n]+)`", BLOCK.sub("", text)):
+        yield from ours(code)
+
+
+def ours(line: str) -> Iterator[list[str]]:
+    line = line.partition("  #")[0].partition(" # ")[0]
+    found = re.search(r"(?:python -m fastwsol\.(\w+)|-m fastwsol\.(\w+)|python scripts/(pack)\.py)(.*)", line)
+    if found is None or "..." in found[4] or "[--" in found[4]:
+        return
+    name = found[1] or found[2] or found[3]
+    words = [STAND_INS.get(word, word) for word in shlex.split(found[4])]
+    if name in WORKS_OFFLINE and words:
+        yield [name, *words]
+
+
+COMMANDS = [(page.name, command) for page in WITH_COMMANDS for command in commands_of(page)]
+
+
+def test_pages_have_commands() -> None:
+    assert len(COMMANDS) > 60
+    assert {command[0] for _, command in COMMANDS} == {*WORKS_OFFLINE}
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[f"{page}: {' '.join(c)}" for page, c in COMMANDS])
+def test_a_command_has_flags_that_there_are(
+    page: str,
+    command: Sequence[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In an empty folder it ends with what is missing there, and not with its flags. (What each does when all is there,
+    its own tests try.)
+    """
+
+    def offline(*_: object) -> Path:
+        raise UserError("nothing is downloaded here")
+
+    monkeypatch.setattr(pack, "fetch", offline)
+    monkeypatch.chdir(tmp_path)
+    name, *arguments = command
+    module: ModuleType = importlib.import_module(f"fastwsol.{name}")
+    main: Callable[[Sequence[str]], int] = module.main
+    status = run_command(main, arguments)
+    said = capsys.readouterr().err
+    assert status in (0, 2), said
+    assert "--help)" not in said, said
+
+
+def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    fastwsol.__main__.main()
+    listed = capsys.readouterr().out
+    readme = (ROOT / "README.md").read_text()
+    for name in WORKS_OFFLINE:
+        assert re.search(rf"fastwsol\.{name}|scripts/{name}\.py", listed), name
+        assert re.search(rf"fastwsol\.{name}|scripts/{name}\.py", readme), name
+        assert callable(getattr(fastwsol.__main__, name))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+def test_every_result_is_in_the_index() -> None:
+    index = (ROOT / "bench" / "results" / "README.md").read_text()
+    listed = set(re.findall(r"`([^`]+)`", "".join(line.split("|")[1] for line in index.splitlines() if "|" in line)))
+    for path in (ROOT / "bench" / "results").iterdir():
+        if path.name == "README.md":
+            continue
+        names = {path.name, f"{path.name}/", path.suffix}
+        # A second file of a row is named by what differs: `a-one.json`, `-two.json`.
+        shortened = any(name.startswith(("-", ".")) and path.name.endswith(name) for name in listed)
+        assert names & listed or shortened, path.name
+
+
+def test_the_documentation_is_built_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx", reason="NOT TESTED: pip install sphinx myst-parser furo")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
+    done = subprocess.run([*command, str(ROOT / "docs"), str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "index.html").is_file()
+
+
+def test_a_wheel_has_all_that_the_commands_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built from a copy of the sources, installed alone into a new environment, whose other packages are this one's."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    build = pytest.importorskip("build", reason="NOT TESTED: pip install build")
+    assert build
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, copy)
+    for name in ("fastwsol", "kernels"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(copy)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    python = environment / "bin" / "python"
+    site = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"], capture_output=True, text=True
+    ).stdout.strip()
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", str(wheel)], check=True)
+    Path(site, "others.pth").write_text(str(Path(pytest.__file__).parent.parent) + "\n")
+    where = subprocess.run(
+        [python, "-c", "import fastwsol, kernels; print(fastwsol.__file__, fastwsol.__version__, kernels.__file__)"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    ).stdout
+    assert where.count(str(environment)) == 2
+    scripts = sorted(path.name for path in (environment / "bin").glob("fastwsol*"))
+    assert scripts == sorted(["fastwsol", *(f"fastwsol-{name}" for name in WORKS_OFFLINE)])
+    for name in ("pack", "convert", "review"):
+        shown = subprocess.run(
+            [environment / "bin" / f"fastwsol-{name}", "--help"], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert shown.returncode == 0, shown.stderr
+        assert f"fastwsol-{name}" in shown.stdout
+    made = subprocess.run(
+        [environment / "bin" / "fastwsol-pack", "--synthetic", "--classes", "2", "--out", "shards"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert made.returncode == 0, made.stderr
+    pages = Path(site) / "fastwsol" / "page"
+    assert {path.name for path in pages.iterdir() if path.suffix in (".html", ".css", ".js")} == {
+        *(f"{name}.{ending}" for name in ("page", "review") for ending in ("html", "css", "js"))
+    }
