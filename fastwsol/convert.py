@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -40,6 +41,7 @@ from fastwsol.formats.writing import (
 from fastwsol.host.command_line import OptionalPath, image_ticker, parse_flags, require_new, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, write_durably
+from fastwsol.prediction.user_images import upright_size
 from fastwsol.sources.annotated import MAX_FILE_BYTES
 from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
 
@@ -186,19 +188,24 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
 
 
 def with_files_of(images: Images, tree: Tree) -> Iterator[LabelledImage | Skipped]:
-    """The same with the bytes of their files. Raises UserError for one that is not there."""
+    """The same with the bytes of their files. Raises UserError for one that is not there, or of another size."""
 
-    def read(name: str) -> bytes:
+    def read(image: LabelledImage) -> bytes:
+        remedy = "name the folder with --images that was predicted"
+        where = tree.where(image.name)
         try:
-            return tree.read(name, MAX_FILE_BYTES)
-        except BadFile as error:
+            content = tree.read(image.name, MAX_FILE_BYTES)
+            size = upright_size(content)
+        except (BadFile, ValueError) as error:
+            raise UserError(f"{where}: {error}, and the predictions name it; {remedy}") from None
+        if size != (image.width, image.height):
             raise UserError(
-                f"{tree.where(name)}: {error}, and the predictions name it; name the folder with --images that they "
-                f"were made of"
-            ) from None
+                f"{where}: has {size[0]}x{size[1]} pixels, and {image.width}x{image.height} were predicted; {remedy}"
+            )
+        return content
 
     for each in images:
-        yield each if isinstance(each, Skipped) else replace(each, encoded=lambda name=each.name: read(name))  # type: ignore[misc]
+        yield each if isinstance(each, Skipped) else replace(each, encoded=partial(read, each))
 
 
 def _tree(path: Path) -> Tree:

@@ -57,7 +57,7 @@ def cam_boxes(
 def cam_boxes_paper2018(
     cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float
 ) -> npt.NDArray[np.int32]:
-    """Boxes int32 [N, 4] of class activation maps by the protocol of Choe et al. 2018 (paper.md, "CAM to box").
+    """Boxes int32 [N, 4] of class activation maps by the protocol of Choe et al. 2018 (docs/paper.md, "CAM to box").
 
     Kept is what reaches `levels.paper2018_threshold`, x being as in `cam_boxes`. Of the 8-connected components the one
     with the largest bounding rectangle w * h wins, the first in row order of a tie. The estimate is (x0, y0, x1 + 1,

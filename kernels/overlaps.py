@@ -23,7 +23,7 @@ def best_iou(boxes: BoxArray, truths: BoxArray, offsets: npt.NDArray[np.int64]) 
 
 
 def best_iou_paper2018(boxes: BoxArray, truths: BoxArray, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """As `best_iou`, with the rule of Choe et al. 2018's code (paper.md, "CAM to box").
+    """As `best_iou`, with the rule of Choe et al. 2018's code (docs/paper.md, "CAM to box").
 
     The intersection is (right - left) * (bottom - top) even where both are negative, so boxes apart on both axes may
     score, and values may leave 0..1. An empty or inverted box, which that code never has, gets 0, and so does a pair

@@ -1,4 +1,4 @@
-"""The draws of `fastwsol.draws` again, one image at a time in plain Python: written from paper.md and Salmon et al."""
+"""The draws of `fastwsol.draws` again, one image at a time in plain Python: after docs/paper.md and Salmon et al."""
 
 import math
 

@@ -1,6 +1,6 @@
 """Cams, predictions, labels and boxes to counts, the slow way: plain loops, one image at a time, nothing of ours.
 
-It is written from the definitions (paper.md, "CAM to box" and "Metrics") and shares no code with the package.
+It is written from the definitions (docs/paper.md, "CAM to box" and "Metrics") and shares no code with the package.
 """
 
 import numpy as np

@@ -335,6 +335,16 @@ def test_predictions_are_packed_with_their_images(predictions: Path, capsys: pyt
         assert "are of 1 classes; two at least are needed" in said.err
 
 
+def test_predictions_as_voc_are_packed_with_their_images(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = predictions / "as-voc"
+    found = (predictions / "run", predictions / "photos", "--device", "cpu", "--threads", "1")
+    assert run(predict.main, *found, "--format", "voc", "--out", out) == 3
+    capsys.readouterr()
+    assert run(pack.main, "--layout", "voc", "--source", out, "--out", predictions / "voc-shards") in (0, 2)
+    said = capsys.readouterr()
+    assert "70 of 70 images have boxes" in said.out or "are of 1 classes; two at least are needed" in said.err
+
+
 MISTAKES = [
     (("nowhere", "--out", "a.json"), "nowhere: cannot be read"),
     (("empty", "--out", "a", "--format", "coco"), "empty: no packed set (manifest.json is missing)"),
@@ -347,6 +357,7 @@ MISTAKES = [
         "00.jpg: missing, and the predictions name",
     ),
     (("whole.json", "--out", "a", "--format", "yolo", "--images", "none"), "--images none: no such folder or zip"),
+    (("whole.json", "--out", "a", "--format", "voc", "--images", "others"), "has 9x9 pixels, and 40x50 were predicted"),
     (("whole.json", "--out", "a.csv", "--split", "val"), "--split val: is of shards; predictions have none"),
     (("shards", "--out", "a", "--format", "coco", "--images", "empty"), "is of predictions; shards hold their images"),
     (("shards", "--out", "a", "--format", "coco", "--split", "test"), "--split test: shards has train, val; choose"),
@@ -372,6 +383,9 @@ def test_mistakes_get_one_line_and_nothing_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
+    Path("others").mkdir()
+    for path in (predictions / "photos").iterdir():
+        Path("others", path.name).write_bytes(noise_jpeg(0, size=(9, 9)))
     shutil.copy(predictions / "whole.json", "whole.json")
     Path("shards").symlink_to(synthetic_shards)
     Path("broken.json").write_text("{")

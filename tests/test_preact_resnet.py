@@ -135,7 +135,7 @@ def _field_offsets(stem):
 
 
 TOLERANCE = 0.9
-"""Pixels: half a pixel of the maxpool's own (paper.md: within 0.6), and the spread over a few random networks."""
+"""Pixels: half a pixel of the maxpool's own (docs/paper.md: within 0.6), and the spread over a few random networks."""
 
 
 @pytest.mark.parametrize("stem", ["A", "B", "C"])

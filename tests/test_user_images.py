@@ -11,7 +11,7 @@ from conftest import noise_jpeg
 from PIL import Image, ImageOps
 
 from fastwsol.host.errors import UserError
-from fastwsol.prediction.user_images import as_pixels, decode_upright, find_images
+from fastwsol.prediction.user_images import as_pixels, decode_upright, find_images, upright_size
 from fastwsol.sources.annotated import LEFT_OUT
 
 RNG = np.random.default_rng(0)
@@ -117,7 +117,6 @@ def test_an_image_whose_name_is_no_text_is_skipped_by_name_and_the_rest_is_found
     assert [image.name for image in find_images([folder]).images][:-1] == before
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_an_image_is_turned_as_its_exif_orientation_says(form: str, orientation: int) -> None:
     exif = Image.Exif()
@@ -172,6 +171,20 @@ def test_of_an_animation_the_first_frame_is_taken(form: str) -> None:
     assert abs(int(decode_upright(content).mean()) - 10) <= 3
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("how", [1, 3, 5, 6, 8])
+def test_the_size_of_the_header_is_that_of_the_upright_image(form: str, how: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = how
+    file = io.BytesIO()
+    Image.new("RGB", (50, 30)).save(file, form, exif=exif)
+    pixels = decode_upright(file.getvalue())
+    assert upright_size(file.getvalue()) == (pixels.shape[1], pixels.shape[0])
+    with pytest.raises(ValueError, match="its header cannot be read"):
+        upright_size(b"no image")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP"])
 def test_what_is_cut_short_is_refused(form: str) -> None:
     content = encoded(Image.fromarray(RNG.integers(0, 256, (64, 64, 3), np.uint8)), form)

@@ -1,4 +1,4 @@
-"""Boxes that look at no image: what every localization result has to beat (paper.md, "Trivial baselines").
+"""Boxes that look at no image: what every localization result has to beat (docs/paper.md, "Trivial baselines").
 
 Both are one box for all images, in the network's square; `boxes.to_original` puts it into each image's own pixels.
 """

@@ -1,7 +1,7 @@
 """Class activation maps to boxes, and boxes to hits, under a named protocol.
 
 `strict` is the field's: the largest component by pixel count, its tight box, IoU >= the threshold (Choe et al. 2020).
-`paper2018` is what the code of Choe et al. 2018 does (paper.md, "CAM to box"): the component with the largest
+`paper2018` is what the code of Choe et al. 2018 does (docs/paper.md, "CAM to box"): the component with the largest
 bounding rectangle, a box a pixel larger, an intersection that is not clamped at 0, IoU > the threshold.
 
 Boxes are float32 `x0,y0,x1,y1`, half-open, in the original image's pixels. The network sees each image stretched to a

@@ -15,7 +15,7 @@ from fastwsol.localizer.localizers import Localizer
 from kernels.levels import LEVELS, level_of, threshold_of
 
 CAM_THRESHOLD = 0.2
-"""The paper's, a share of the map's maximum (paper.md, "CAM to box")."""
+"""The paper's, a share of the map's maximum (docs/paper.md, "CAM to box")."""
 
 PAPER_LEVEL = level_of(CAM_THRESHOLD)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources import heif
@@ -103,6 +103,25 @@ def _in_tree(name: str, tree: Tree, path: str) -> NamedImage:
             raise ValueError(str(error)) from None
 
     return NamedImage(name, lambda: decode_upright(encoded()), encoded)
+
+
+def upright_size(image: bytes) -> tuple[int, int]:
+    """Width and height of an encoded image as `decode_upright` gives it, from its header alone. Raises ValueError where
+    that cannot be read.
+    """
+    if (kind := heif.kind_of(image)) is not None:
+        heif.let_pillow_read(kind)
+    try:
+        with Image.open(io.BytesIO(image)) as opened:
+            width, height = opened.size
+            how = (
+                orientation(image)
+                if image.startswith(JPEG_START)
+                else opened.getexif().get(ExifTags.Base.Orientation, 1)
+            )
+    except Exception as error:
+        raise ValueError(f"its header cannot be read ({error})") from None
+    return (height, width) if how in (5, 6, 7, 8) else (width, height)
 
 
 def decode_upright(image: bytes) -> NDArray[np.uint8]:
