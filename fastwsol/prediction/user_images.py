@@ -114,11 +114,9 @@ def upright_size(image: bytes) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(image)) as opened:
             width, height = opened.size
-            how = (
-                orientation(image)
-                if image.startswith(JPEG_START)
-                else opened.getexif().get(ExifTags.Base.Orientation, 1)
-            )
+            how = 1 if opened.format == "TIFF" else opened.getexif().get(ExifTags.Base.Orientation, 1)
+        # Pillow turns TIFFs itself; in a JPEG the orientation may stand elsewhere than in EXIF.
+        how = orientation(image) if image.startswith(JPEG_START) else how
     except Exception as error:
         raise ValueError(f"its header cannot be read ({error})") from None
     return (height, width) if how in (5, 6, 7, 8) else (width, height)
