@@ -24,7 +24,7 @@ import tyro
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.formats.folders import image_file, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, counted
-from fastwsol.formats.of_coco import labelled_images, read_predictions
+from fastwsol.formats.of_coco import labelled_images, read_predictions, was_rejected
 from fastwsol.formats.of_shards import labelled_split
 from fastwsol.formats.writing import (
     SUFFIXES,
@@ -79,6 +79,7 @@ class Written:
     images: int = 0
     objects: int = 0
     skipped: int = 0
+    rejected: int = 0
     contents: Counter[str] = field(default_factory=Counter)
     """What there was that not every format can hold."""
 
@@ -98,6 +99,8 @@ def main(arguments: Sequence[str]) -> int:
     print(f"{flags.out}: {form}, {written.images:,} images, {written.objects:,} objects")
     if written.skipped:
         print(f"{written.skipped:,} images beside them could not be read when they were predicted")
+    if written.rejected:
+        print(f"{written.rejected:,} images that a review has rejected were left out, as nothing is known of them")
     if lost := not_held(form, written.contents):
         print(lost)
     return 0
@@ -171,7 +174,9 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
     """Write predictions to a new file or folder."""
     files, about = read_predictions(flags.inputs)
     about = replace(about, image_prefix=flags.image_prefix)
-    names = [image.name for file in files for image in file.images.values()]
+    every = [image for file in files for image in file.images.values()]
+    names = [image.name for image in every if not was_rejected(image)]
+    written.rejected = len(every) - len(names)
     if is_folder(form):
         refuse_shared(form, names, f"--format {form}")
     images: Images = labelled_images(files, about.classes)

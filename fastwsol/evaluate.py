@@ -221,7 +221,8 @@ def evaluate_predictions(flags: Flags) -> None:
     judged = judge(flags.looked_at.predictions, flags.looked_at.reviewed)
     print_judged(judged.report)
     if flags.out is None:
-        print("nothing is written; --out NEW_FOLDER keeps the report, and the predictions with their certainties")
+        certainties = ", and the predictions with their certainties" if judged.calibrated else ""
+        print(f"nothing is written; --out NEW_FOLDER keeps the report{certainties}")
         return
     with folder_when_whole(flags.out) as out:
         if (calibrated := judged.calibrated) is not None:

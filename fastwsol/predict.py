@@ -54,7 +54,7 @@ from fastwsol.prediction.components import WhichBoxes
 from fastwsol.prediction.cut_on_boxes import cut_on_boxes
 from fastwsol.prediction.labelled import labelled, with_files
 from fastwsol.prediction.predictions import Prediction, Request
-from fastwsol.prediction.predictor import Predictor
+from fastwsol.prediction.predictor import WHOLE_BATCHES, Predictor
 from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images
 from fastwsol.sources import Class
 
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"maps are cut at {predictor.cut.value:.2f}, the best on {predictor.cut.chosen_on}")
     of_set = None
     if part is not None:
-        listing, of_set = part_of(listing, *part, predictor.whole_batches)
+        listing, of_set = part_of(listing, *part)
     info = predictor.info
     about = About(
         f"{flags.run.resolve().name}, step {predictor.step}, {predictor.localizer.name}"
@@ -218,13 +218,17 @@ def checked_part(text: str | None, form: AnyFormat) -> tuple[int, int] | None:
     return int(number), int(count)
 
 
-def part_of(listing: ImageListing, number: int, count: int, unit: int) -> tuple[ImageListing, Part]:
-    """The images of part `number` of `count`, from 1, and which they are: units of `unit` images in a row, which hold
-    whole batches, so that each image is put to the network beside the same others as without parts.
+def part_of(listing: ImageListing, number: int, count: int) -> tuple[ImageListing, Part]:
+    """The images of part `number` of `count`, from 1, and which they are: whole batches in a row, so that each image is
+    put to the network beside the same others as without parts.
     """
     total = len(listing.images)
-    units = -(-total // unit)
-    first, end = (min(total, unit * (units * k // count)) for k in (number - 1, number))
+    blocks = -(-total // WHOLE_BATCHES)
+    first, end = (min(total, WHOLE_BATCHES * (blocks * k // count)) for k in (number - 1, number))
+    if first == end:
+        print(
+            f"part {number} of {count} has none of the {total:,} images, which are shared in blocks of {WHOLE_BATCHES}"
+        )
     return ImageListing(listing.images[first:end], listing.notes), Part(number, count, first, end, total)
 
 

@@ -1,7 +1,6 @@
 """`python -m fastwsol.convert`, and `pack --layout coco|voc`: round trips lose nothing that the format can hold."""
 
 import json
-import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from PIL import Image
 from fastwsol import convert, pack, predict
 from fastwsol.dataset.shards import Shards, Split, open_shards
 from fastwsol.host.command_line import run_command
+from fastwsol.prediction import predictor
 from fastwsol.prediction.user_images import ImageListing, NamedImage
 from fastwsol.sources.mask_images import encode_mask, read_mask
 
@@ -226,12 +226,11 @@ def test_parts_of_another_prediction_are_named(
 @pytest.mark.parametrize("size", [64, 80, 224, 448])
 @pytest.mark.parametrize("images", [1, 71, 100, 4001])
 def test_parts_are_the_same_images_on_every_device_and_hold_whole_batches(size: int, images: int) -> None:
-    cpu, gpu = (max(1, min(32, pixels // size**2)) for pixels in (2**18, 2**22))
-    unit = math.lcm(cpu, gpu)
+    cpu, gpu = (predictor._batch_size(device, size) for device in ("cpu", "cuda"))
     listing = ImageListing([NamedImage(str(k), lambda: np.zeros((1, 1, 3), np.uint8)) for k in range(images)], [])
     end = 0
     for number in range(1, 8):
-        _, part = predict.part_of(listing, number, 7, unit)
+        _, part = predict.part_of(listing, number, 7)
         assert part.first == end
         assert part.first % cpu == part.first % gpu == 0 or part.first == images
         end = part.end
@@ -283,6 +282,20 @@ def test_odd_entries_get_one_line(
     said = capsys.readouterr().err
     assert words in said, said
     assert said.count("\n") == 1
+
+
+def test_images_that_a_review_rejected_are_left_out_and_counted(
+    predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty label file would say that nothing is there."""
+    content = json.loads((predictions / "whole.json").read_text())
+    for k, image in enumerate(content["images"]):
+        image["review"] = {"phase": "sample", "verdict": "rejected" if k < 3 else "accepted"}
+    (tmp_path / "reviewed.json").write_text(json.dumps(content))
+    flags = ("--format", "yolo", "--images", predictions / "photos", "--out", tmp_path / "yolo")
+    assert run(convert.main, tmp_path / "reviewed.json", *flags) == 0
+    assert "3 images that a review has rejected were left out" in capsys.readouterr().out
+    assert len([*(tmp_path / "yolo" / "labels").iterdir()]) == 67
 
 
 @pytest.mark.parametrize("name", ["..", "/", "../../etc/x.jpg", "/abs/x.jpg"])

@@ -312,7 +312,7 @@ def _calibrated(images: Sequence[LabelledImage], looked: Looked, report: dict[st
     good, bad = int(right.sum()), int((~right).sum())
     if min(good, bad) < LEAST_OF_EACH:
         certainty["why_not"] = (
-            f"{good} right and {bad} wrong images by chance; {LEAST_OF_EACH} of each are needed to calibrate"
+            f"of the images drawn at random {good} are right and {bad} wrong, and {LEAST_OF_EACH} of each are needed"
         )
         return None
     unseen = of_others(of_looked, right)

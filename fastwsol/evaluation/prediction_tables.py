@@ -52,6 +52,9 @@ def _print_sample(out: Any, sample: dict[str, Any]) -> None:
 
 
 def _print_certainty(out: Any, certainty: dict[str, Any], images: int) -> None:
+    if (why := certainty.get("why_not")) is not None:
+        out.print(f"Certainties stay uncalibrated: {why}.")
+        return
     columns = ["AUROC", "calibration error\npoints", "to look at for\n95 % right"]
     table = table_of("certainties", columns, "certainty")
     for name in ("uncalibrated", "calibrated"):
@@ -63,8 +66,6 @@ def _print_certainty(out: Any, certainty: dict[str, Any], images: int) -> None:
         table.add_row(name, auroc, error, f"{round(share * images):,} ({100 * share:.0f} %)")
     if table.rows:
         out.print(table)
-    if (why := certainty.get("why_not")) is not None:
-        out.print(f"certainties stay uncalibrated: {why}")
     if (found := certainty.get("calibrated")) is not None:
         out.print(f"calibrated on {certainty['calibrated_on']}, from {', '.join(certainty['made_of'])}")
         bins = table_of("reliability, the least certain first", ["images", "mean", "right"], "part")

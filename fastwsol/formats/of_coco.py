@@ -47,8 +47,15 @@ def read_predictions(paths: Sequence[Path]) -> tuple[list[CocoFile], About]:
     return files, About(str(model).removeprefix("by fastwsol, "), classes[0], calibrated_on=calibrated)
 
 
+def was_rejected(image: CocoImage) -> bool:
+    """Whether a review has rejected what was predicted of an image, so that nothing is known of it."""
+    review = image.fields.get("review")
+    return isinstance(review, dict) and review.get("verdict") == "rejected"
+
+
 def labelled_images(files: Sequence[CocoFile], classes: tuple[Class, ...]) -> Iterator[LabelledImage | Skipped]:
-    """The images of files, one file behind the other, and those that a prediction has skipped.
+    """The images of files, one file behind the other, and those that a prediction has skipped; without those that a
+    review has rejected.
 
     Raises UserError, naming its place, for an image or annotation that is none, or an image that two files have.
     """
@@ -61,7 +68,8 @@ def labelled_images(files: Sequence[CocoFile], classes: tuple[Class, ...]) -> It
         for number, image in file.images.items():
             if (other := seen.setdefault(image.name, image.where)) != image.where:
                 raise UserError(f"{image.where}: {image.name!r:.80} is {other} too; give each image once")
-            yield _labelled(file, image, of_image.get(number, []), label_of)
+            if not was_rejected(image):
+                yield _labelled(file, image, of_image.get(number, []), label_of)
         yield from _skipped(file)
 
 

@@ -92,7 +92,9 @@ function show() {
   el("bar").max = states.length; el("bar").value = done;
   el("counts").textContent = `${done} of ${states.length} reviewed` +
     Object.entries(counts).map(([name, count]) => ` · ${count} ${name}`).join("");
-  say(state.verdict ? `This image is ${state.verdict}.` : state.objects ? "Changed: accept it, or undo." : TASKS[each.phase]);
+  const drawHere = drawing && each.phase !== "drawn";
+  say(drawHere ? "Drag the new box over the picture." : done === states.length ? "All images are reviewed: export them." :
+    state.verdict ? `This image is ${state.verdict}.` : state.objects ? "Changed: accept it, or undo." : TASKS[each.phase]);
   el("task").className = state.verdict || "";
   el("name").textContent = each.phase === "drawn" && !state.verdict ? `image ${at + 1}` : each.name; // it may name the class
   const source = "data:image/jpeg;base64," + el("p" + at).textContent;
@@ -176,8 +178,9 @@ function drawMask(width, height) {
       while (inside && from < place) { // a run may go on in the next columns
         const x = Math.floor(from / each.height), y = from % each.height;
         const rows = Math.min(place - from, each.height - y);
-        brush.fillRect(x * width / each.width, y * height / each.height,
-          Math.ceil(width / each.width), Math.ceil(rows * height / each.height));
+        const left = Math.floor(x * width / each.width), top = Math.floor(y * height / each.height);
+        brush.fillRect(left, top, Math.ceil((x + 1) * width / each.width) - left,
+          Math.ceil((y + rows) * height / each.height) - top);
         from += rows;
       }
       inside = !inside;

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -95,6 +94,15 @@ def _refuse_forked() -> None:
         )
 
 
+WHOLE_BATCHES = _MOST_IMAGES
+"""Images that hold whole batches on every device: what the parts of a set are made of."""
+
+
+def _batch_size(device: str, size: int) -> int:
+    """A power of two, so that every device's batches fill `WHOLE_BATCHES`."""
+    return 1 << (max(1, min(_MOST_IMAGES, _MOST_PIXELS[device] // size**2)).bit_length() - 1)
+
+
 class Predictor:
     """A trained network, ready for images of any size."""
 
@@ -121,11 +129,7 @@ class Predictor:
         self.model, self._autocast, self._threads = model.to(autocast.device).eval(), autocast, threads
         self._on_cpu = autocast.device.type == "cpu"
         self._size, self._fit = info.config.views.image_size, info.config.views.fit
-        self.batch_size = max(1, min(_MOST_IMAGES, _MOST_PIXELS[autocast.device.type] // self._size**2))
-        # A multiple of every device's batch, so that parts of a set are the same ones on all.
-        self.whole_batches = math.lcm(
-            *(max(1, min(_MOST_IMAGES, pixels // self._size**2)) for pixels in _MOST_PIXELS.values())
-        )
+        self.batch_size = _batch_size(autocast.device.type, self._size)
         self._options = kernels.ViewOptions(
             info.config.views.resampler == "bicubic",
             False,
