@@ -540,6 +540,14 @@ def test_mistakes_in_a_coco_set_are_named(
     assert said.count("\n") == 1
 
 
+def test_annotations_in_the_place_of_the_images_are_told_where_to_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = coco_set(tmp_path / "set") / "annotations" / "instances_val2017.json"
+    assert run(pack.main, "--layout", "coco", "--source", path, "--out", tmp_path / "out") == 2
+    assert "is a file of annotations; name the images' folder with --source" in capsys.readouterr().err
+
+
 def test_an_image_in_two_splits_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = coco_set(tmp_path / "set")
     path = root / "annotations" / "instances_val2017.json"

@@ -50,6 +50,10 @@ class Coco(AnnotatedImages):
         class_count: int | None = None,
         follow_links: bool = False,
     ):
+        if path.is_file() and path.suffix.lower() == ".json":
+            raise UserError(
+                f"--source {path}: is a file of annotations; name the images' folder with --source, and it with --boxes"
+            )
         tree: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path, follow_links)
         stamps, _ = images_below(tree, "")
         if not stamps:
