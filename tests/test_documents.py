@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -137,6 +138,12 @@ def test_a_wheel_has_all_that_the_commands_need(tmp_path: Path, monkeypatch: pyt
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(copy)]
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (about,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        extras = set(re.findall(r"(?m)^Provides-Extra: (\S+)$", archive.read(about).decode()))
+    assert {"fastwsol/py.typed", "kernels/py.typed"} <= names
+    assert {"timm", "heic", "onnx", "supervision", "wsoleval", "ray", "tensorboard", "plots"} <= extras
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
     python = environment / "bin" / "python"
