@@ -15,7 +15,6 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 from fastwsol.formats.json_text import element, json_text, short
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, LabelledObject, Skipped
@@ -101,5 +100,7 @@ def run_lengths(mask: NDArray[np.bool_]) -> dict[str, object]:
     """A mask [H, W] as COCO has it compressed: `size` [H, W], and `counts`, the lengths of its runs column by column,
     background first, each less the one two before it, five bits a character.
     """
+    from pycocotools import mask as coco_mask  # here: an evaluation of a run does without it
+
     found = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return {"size": [*mask.shape], "counts": found["counts"].decode()}

@@ -6,7 +6,6 @@ ways. The same joins the parts of an object to one polygon for formats that hold
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 from kernels.outlines import Ring, outlines, signed_area, simplified
 
@@ -50,6 +49,8 @@ def one_polygon(mask: NDArray[np.bool_]) -> Ring | None:
 
 def fill(rings: list[NDArray[np.float64]], width: int, height: int) -> NDArray[np.bool_]:
     """The pixels [height, width] inside any of the polygons [n, 2], by COCO's rule."""
+    from pycocotools import mask as coco_mask  # here: an evaluation of a run does without it
+
     flat = [ring.ravel().tolist() for ring in rings]
     if not flat:
         return np.zeros((height, width), np.bool_)
