@@ -1,8 +1,10 @@
 """The chance that a predicted class and box are right, from what the network says of them.
 
-Without looked-at images it is a product of what is known, named uncalibrated. With some it is a logistic regression on
-the same numbers, whose own values for these images come from fits that have not seen them (5 parts, each predicted by
-the others).
+Without looked-at images it is the score times the mean agreement of other looks, named uncalibrated. With some it is a
+logistic regression on the log odds of that product, whose own values for these images come from fits that have not seen
+them (5 parts, each predicted by the others). Regressions on each number by itself, on the margin, the map's sharpness
+and the component's share too, were worse on images held out of train (docs/results.md, "Certainties"): there are seldom
+images enough.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +20,7 @@ from fastwsol.draws import review_order
 from fastwsol.formats.labelled_images import LabelledImage, LabelledObject
 
 PARTS = 5
-LEAST_OF_EACH = 8
+LEAST_OF_EACH = 5
 """Images that are right, and images that are wrong, without which nothing is calibrated."""
 BINS = 10
 _PRIOR = 1.0
@@ -43,20 +45,9 @@ def uncalibrated(image: LabelledImage) -> float:
     return best.score * float(np.mean([best.signals.get(name, 1.0) for name in _AGREEMENTS]))
 
 
-def features(images: Sequence[LabelledImage]) -> tuple[NDArray[np.float64], list[str]]:
-    """The numbers that a chance is made of, [N, F], and their names: score and probability as log odds, and the
-    signals that all the images' best objects have. Images without an object have the least of each.
-    """
-    best = [best_object(image) for image in images]
-    with_objects = [each for each in best if each is not None]
-    names = [*with_objects[0].signals] if with_objects and with_objects[0].signals is not None else []
-    names = [name for name in names if all(each.signals is not None and name in each.signals for each in with_objects)]
-    rows = []
-    for each in best:
-        score, probability = (0.0, 0.0) if each is None else (each.score or 0.0, each.probability or 0.0)
-        signals = {} if each is None or each.signals is None else each.signals
-        rows.append([_log_odds(score), _log_odds(probability), *(signals.get(name, 0.0) for name in names)])
-    return np.array(rows, np.float64).reshape(len(images), -1), ["score", "probability", *names]
+def features(images: Sequence[LabelledImage]) -> NDArray[np.float64]:
+    """The number that a chance is made of: the log odds of `uncalibrated`, [N, 1]."""
+    return np.array([[_log_odds(uncalibrated(each))] for each in images], np.float64).reshape(len(images), 1)
 
 
 def _log_odds(share: float) -> float:

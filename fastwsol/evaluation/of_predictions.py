@@ -304,7 +304,7 @@ def _calibrated(images: Sequence[LabelledImage], looked: Looked, report: dict[st
     """The certainty of every image, [N], and what the report says of it; None where too few images were looked at."""
     rows = np.flatnonzero(looked.by_chance)
     right = looked.right[rows]
-    found, names = features(images)
+    found = features(images)
     of_looked = found[looked.places[rows]]
     plain = np.array([uncalibrated(images[place]) for place in looked.places[rows]])
     certainty: dict[str, Any] = {"uncalibrated": numbers(plain, right) if len(rows) else None}
@@ -318,7 +318,8 @@ def _calibrated(images: Sequence[LabelledImage], looked: Looked, report: dict[st
     unseen = of_others(of_looked, right)
     certainty["calibrated"] = numbers(unseen, right)
     certainty["calibrated_on"] = f"{len(rows)} images of {report['reviewed']}, each by a fit to the others"
-    certainty["made_of"] = names
+    with_signals = any(each.signals is not None for image in images for each in image.objects)
+    certainty["made_of"] = "score and agreement of other looks" if with_signals else "score"
     chances = fitted(of_looked, right)(found)
     chances[looked.places[rows]] = unseen
     return chances

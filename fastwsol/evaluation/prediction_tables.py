@@ -67,7 +67,7 @@ def _print_certainty(out: Any, certainty: dict[str, Any], images: int) -> None:
     if table.rows:
         out.print(table)
     if (found := certainty.get("calibrated")) is not None:
-        out.print(f"calibrated on {certainty['calibrated_on']}, from {', '.join(certainty['made_of'])}")
+        out.print(f"calibrated on {certainty['calibrated_on']}, from {certainty['made_of']}")
         bins = table_of("reliability, the least certain first", ["images", "mean", "right"], "part")
         for k, each in enumerate(found["reliability"], 1):
             shares = (f"{100 * each[name]:.0f} %" for name in ("certainty", "right"))
