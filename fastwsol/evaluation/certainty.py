@@ -1,10 +1,9 @@
 """The chance that a predicted class and box are right, from what the network says of them.
 
 Without looked-at images it is the score times the mean agreement of other looks, named uncalibrated. With some it is a
-logistic regression on the log odds of that product, whose own values for these images come from fits that have not seen
-them (5 parts, each predicted by the others). Regressions on each number by itself, on the margin, the map's sharpness
-and the component's share too, were worse on images held out of train (docs/results.md, "Certainties"): there are seldom
-images enough.
+logistic regression on the score's log odds and that agreement, whose own values for these images come from fits that
+have not seen them (5 parts, each predicted by the others). Both numbers were chosen on images held out of train, among
+regressions on more numbers and on fewer (docs/results.md, "Certainties").
 """
 
 from collections.abc import Callable, Sequence
@@ -40,14 +39,24 @@ def uncalibrated(image: LabelledImage) -> float:
     best = best_object(image)
     if best is None or best.score is None:
         return 0.0
-    if best.signals is None:
-        return best.score
-    return best.score * float(np.mean([best.signals.get(name, 1.0) for name in _AGREEMENTS]))
+    return best.score * _agreement(best)
 
 
 def features(images: Sequence[LabelledImage]) -> NDArray[np.float64]:
-    """The number that a chance is made of: the log odds of `uncalibrated`, [N, 1]."""
-    return np.array([[_log_odds(uncalibrated(each))] for each in images], np.float64).reshape(len(images), 1)
+    """What a chance is made of, [N, 2]: of each image's best object the score as log odds, and the mean agreement of
+    other looks, 1 where it has no signals. An image without an object has a score and an agreement of 0.
+    """
+    rows = []
+    for best in map(best_object, images):
+        score = 0.0 if best is None or best.score is None else best.score
+        rows.append([_log_odds(score), 0.0 if best is None else _agreement(best)])
+    return np.array(rows, np.float64).reshape(len(images), 2)
+
+
+def _agreement(thing: LabelledObject) -> float:
+    if thing.signals is None:
+        return 1.0
+    return float(np.mean([thing.signals.get(name, 1.0) for name in _AGREEMENTS]))
 
 
 def _log_odds(share: float) -> float:
