@@ -51,11 +51,7 @@ check-bounds: setup
 	OMP_WAIT_POLICY=passive NUMBA_OPT=1 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$cache" $(BIN)/python -m pytest -q tests/test_kernels_*.py
 
 # The sides of every benchmark give the same results; nothing is timed.
-check-# The documentation: docs/_build/html/index.html. A broken link is an error.
-docs: setup
-	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
-
-bench: setup
+check-bench: setup
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest bench -q
 
 lint: setup
@@ -63,6 +59,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documentation: docs/_build/html/index.html. A broken link is an error.
+docs: setup
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
 bench: setup
 	$(BIN)/python -m pytest bench --benchmark-only
