@@ -15,7 +15,7 @@ def check_batch_sizes(config: Config, train_images: int, world: World) -> None:
         sizes["--head-batch-size"] = config.localizer.head_batch_size
     for name, size in sizes.items():
         if size > train_images:
-            raise UserError(f"{name} {size}: there are {train_images} images to train on")
+            raise UserError(f"{name} {size}: there are {train_images} images to train on; give a smaller one")
         if size % world.size:
             raise UserError(
                 f"{name} {size}: {world.size} processes cannot share it evenly; use a multiple of {world.size}"

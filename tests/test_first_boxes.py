@@ -1,0 +1,69 @@
+"""docs/first-boxes.md, followed line by line in an empty folder, with photographs of two classes."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastwsol.dataset.shards import open_shards
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def steps() -> list[list[str]]:
+    """The commands of the page, in their order, but for the installation."""
+    text = (ROOT / "docs" / "first-boxes.md").read_text()
+    lines = [line for block in BLOCK.findall(text) for line in block.splitlines()]
+    return [line.split()[1:] for line in lines if line.startswith("python ")]
+
+
+def accepted(folder: Path) -> None:
+    """Write what the page of the review exports where every image of the sample was accepted."""
+    content = json.loads((folder / "boxes.json").read_text())
+    of_image: dict[int, list[dict[str, object]]] = {}
+    for each in content["annotations"]:
+        of_image.setdefault(each["image_id"], []).append({name: each[name] for name in ("category_id", "bbox")})
+    for image in content["images"]:
+        predicted = of_image.get(image["id"], [])
+        verdict = "accepted" if predicted else "rejected"
+        image["review"] = {"phase": "sample", "verdict": verdict, "predicted": predicted}
+    content["info"] = {"review": {"phases": {"drawn": 0, "sample": len(content["images"]), "uncertain": 0}}}
+    (folder / "reviewed.json").write_text(json.dumps(content))
+
+
+def test_the_page_can_be_followed_as_it_is_written(picture_folders: Path, tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    for name in ("disc", "square"):
+        for again in ("", "again"):
+            shutil.copytree(picture_folders / "train" / name, tmp_path / "photos" / name / again, dirs_exist_ok=True)
+        shutil.copytree(picture_folders / "val" / name, tmp_path / "NEW_PHOTOS" / name)
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    commands = steps()
+    names = [command[1].rpartition(".")[2] if command[0] == "-m" else "pack" for command in commands]
+    assert names == ["pack", "train", "predict", "review", "evaluate", "convert"]
+    for name, command in zip(names, commands, strict=True):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+        if name == "review":
+            accepted(tmp_path)
+        if name == "evaluate":
+            assert "accepted: " in done.stdout
+    assert [len(split) for split in open_shards(tmp_path / "data" / "shards").splits.values()] == [44, 4]
+    predictions = json.loads((tmp_path / "boxes.json").read_text())
+    assert len(predictions["images"]) == 10
+    assert all("signals" in each and each["segmentation"] for each in predictions["annotations"])
+    assert len([*(tmp_path / "pictures").rglob("*.jpg")]) == 10
+    labels = [*(tmp_path / "yolo" / "labels").rglob("*.txt")]
+    assert 0 < len(labels) <= 10
+    shares = np.array([list(map(float, path.read_text().split()[1:5])) for path in labels])
+    assert ((shares >= 0) & (shares <= 1)).all()
