@@ -41,9 +41,9 @@ from fastwsol.formats.writing import (
 from fastwsol.host.command_line import OptionalPath, image_ticker, parse_flags, require_new, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, write_durably
-from fastwsol.prediction.user_images import upright_size
+from fastwsol.prediction.user_images import predicted_images, upright_size
 from fastwsol.sources.annotated import MAX_FILE_BYTES
-from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
+from fastwsol.sources.tree import BadFile, Tree
 
 PROG = "python -m fastwsol.convert"
 DESCRIPTION = (
@@ -181,7 +181,7 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
         refuse_shared(form, names, f"--format {form}")
     images: Images = labelled_images(files, about.classes)
     if flags.images is not None:
-        images = with_files_of(images, _tree(flags.images))
+        images = with_files_of(images, predicted_images(flags.images))
     images = watched(images, about, written, "images", len(names))
     with contextlib.ExitStack() as unfinished:
         if is_folder(form):
@@ -211,12 +211,6 @@ def with_files_of(images: Images, tree: Tree) -> Iterator[LabelledImage | Skippe
 
     for each in images:
         yield each if isinstance(each, Skipped) else replace(each, encoded=partial(read, each))
-
-
-def _tree(path: Path) -> Tree:
-    if not path.exists():
-        raise UserError(f"--images {path}: no such folder or zip; name the one that holds the images")
-    return Zip(path, "", "make it anew") if path.is_file() else Folder(path)
 
 
 def watched(images: Images, about: About, written: Written, what: str, total: int) -> Images:

@@ -30,9 +30,9 @@ from fastwsol.host.command_line import parse_flags, require_new, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.page.review_page import Sizes, certainty, chosen, page
-from fastwsol.prediction.user_images import decode_upright
+from fastwsol.prediction.user_images import decode_upright, predicted_images
 from fastwsol.sources.decode import MAX_IMAGE_BYTES
-from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
+from fastwsol.sources.tree import BadFile, Tree
 
 PROG = "python -m fastwsol.review"
 DESCRIPTION = "One HTML file to look through predictions with: accept, mend, reject, and export what was done."
@@ -76,9 +76,7 @@ def main(arguments: Sequence[str]) -> int:
             f"{MOST_IMAGES:,} images in all"
         )
     require_new("--out", flags.out)
-    if not flags.images.exists():
-        raise UserError(f"--images {flags.images}: no such folder or zip; name the one that was predicted")
-    tree: Tree = Zip(flags.images, "", "make it anew") if flags.images.is_file() else Folder(flags.images)
+    tree = predicted_images(flags.images)
     files, about = read_predictions(flags.predictions)
     every = [each for each in labelled_images(files, about.classes) if isinstance(each, LabelledImage)]
     if not every:

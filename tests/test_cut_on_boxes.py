@@ -58,8 +58,9 @@ def test_maps_are_cut_where_the_known_boxes_are_hit(root: Path, capsys: pytest.C
 
 
 def test_a_part_is_cut_as_the_whole_is(root: Path) -> None:
-    assert predicted(root, "part.json", "--cut-on", str(root / "known.json"), "--part", "1/1") == 0
-    assert boxes_in(root / "part.json") == boxes_in(root / "cut.json")
+    cut_on = ("--cut-on", str(root / "known.json"))
+    assert predicted(root, "whole.json", *cut_on) == predicted(root, "part.json", *cut_on, "--part", "1/1") == 0
+    assert boxes_in(root / "part.json") == boxes_in(root / "whole.json")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.stats import rankdata
+from scipy.stats import binomtest, rankdata
 
 from fastwsol.draws import review_order
 from fastwsol.formats.labelled_images import LabelledImage, LabelledObject
@@ -148,11 +148,8 @@ def share_to_look_at(certainties: NDArray[np.float64], right: NDArray[np.bool_],
 
 def wilson(count: int, of: int) -> tuple[float, float]:
     """The 95 % interval of a share, count of `of` images of a random sample (Wilson 1927)."""
-    z = 1.959963984540054
-    share, width = count / of, z * z / of
-    middle, half = share + width / 2, z * np.sqrt(share * (1 - share) / of + width / of / 4)
-    low, high = (middle - half) / (1 + width), (middle + half) / (1 + width)
-    return float(low) if count else 0.0, float(high) if count < of else 1.0
+    interval = binomtest(count, of).proportion_ci(0.95, "wilson")
+    return float(interval.low), float(interval.high)
 
 
 def numbers(certainties: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Predictions as labelled images, which every format takes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -20,11 +21,7 @@ def labelled(predictions: Iterable[Prediction | Skipped], classes: Sequence[str]
 def with_files(images: Iterable[NamedImage], answers: Images) -> Iterator[LabelledImage | Skipped]:
     """The same with the bytes of their files. images: those that the answers are of, in order."""
     for image, each in zip(images, answers, strict=True):
-        yield each if isinstance(each, Skipped) else _with_file(each, image.encoded)
-
-
-def _with_file(image: LabelledImage, encoded: Callable[[], bytes] | None) -> LabelledImage:
-    return LabelledImage(**{**vars(image), "encoded": encoded})
+        yield each if isinstance(each, Skipped) else replace(each, encoded=image.encoded)
 
 
 def _labelled(prediction: Prediction, label_of: dict[str, int]) -> LabelledImage:

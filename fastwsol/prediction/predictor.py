@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numba
 import numpy as np
@@ -391,7 +391,7 @@ class Predictor:
         """Wnid and name."""
         return self.info.classes[label], self.info.class_names[label]
 
-    def _forward(self, views: NDArray[np.float32], request: Request, only: int | None) -> tuple[Any, ...]:
+    def _forward(self, views: NDArray[np.float32], request: Request, only: int | None) -> _Outputs:
         """Of views [B, S, S, 3] the parts of `_Answers` from `labels` on."""
         images, top = torch.from_numpy(views).permute(0, 3, 1, 2).to(self._autocast.device), request.top
         with torch.inference_mode(), self._autocast():
@@ -430,6 +430,12 @@ class Predictor:
             cut = passed.cut_of(torch.from_numpy(owners[part]).to(device))
             classes.append(self.model.classes_inside(cut, torch.from_numpy(inside).to(device)).cpu().numpy())
         return Components(owners, boxes, peaks, pixels, np.concatenate(classes))
+
+
+_Outputs = tuple[
+    NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], Components | None, NDArray[np.float64], Looks | None
+]
+"""What the network gives for views: the parts of `_Answers` from `labels` on."""
 
 
 class _Answers(NamedTuple):

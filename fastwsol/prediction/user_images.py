@@ -21,7 +21,7 @@ from fastwsol.sources.decode import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, as_rg
 from fastwsol.sources.jpeg_markers import JPEG_START
 from fastwsol.sources.orientation import PROFILES, orientation, turned
 from fastwsol.sources.png_chunks import PNG_START, without_texts
-from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
+from fastwsol.sources.tree import BadFile, Folder, Tree, Zip, open_tree
 
 _FORMATS = ("PNG", "BMP", "WEBP", "GIF", "TIFF")
 
@@ -78,6 +78,13 @@ def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageList
     if left_out:
         notes.append(f"{left_out:,} {LEFT_OUT}")
     return ImageListing([*{image.name: image for image in images}.values()], notes)
+
+
+def predicted_images(folder: Path) -> Tree:
+    """The images that predictions are of, from --images. Raises UserError where there is no such folder or zip."""
+    if not folder.exists():
+        raise UserError(f"--images {folder}: no such folder or zip; name the one that was predicted")
+    return open_tree(folder)
 
 
 def image_file(path: Path) -> NamedImage:

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImages, images_below
 from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, CocoImage, parse_coco, pixels_of, read_coco
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.of_objects import AnObject, ObjectImage, rule_over
-from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
+from fastwsol.sources.tree import BadFile, Tree, name_of_set, open_tree
 from kernels.pixels import IGNORED, OBJECT
 
 MAX_JSON_BYTES = 2**31
@@ -54,7 +54,7 @@ class Coco(AnnotatedImages):
             raise UserError(
                 f"--source {path}: is a file of annotations; name the images' folder with --source, and it with --boxes"
             )
-        tree: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path, follow_links)
+        tree = open_tree(path, follow_links)
         stamps, _ = images_below(tree, "")
         if not stamps:
             raise UserError(f"{path}: holds no image; give the folder that the annotations' images lie in")
@@ -74,16 +74,18 @@ class Coco(AnnotatedImages):
             self.notes.append(f"{strange:,} images of the folder are in no file of annotations, and not packed")
         if tree.left_out:
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
-        name = path.resolve().stem if path.is_file() else path.resolve().name
         any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
-        super().__init__(f"{name} (coco)", ruled.classes, tree, ruled.annotations, masks if any_mask else None)
+        super().__init__(
+            f"{name_of_set(path)} (coco)", ruled.classes, tree, ruled.annotations, masks if any_mask else None
+        )
 
 
-class _Annotations:
+class _Annotations(NamedTuple):
     """A file of annotations: its content; the folder it lies in; its name without `instances_` and ending."""
 
-    def __init__(self, file: CocoFile, folder: str, stem: str) -> None:
-        self.file, self.folder, self.stem = file, folder, stem
+    file: CocoFile
+    folder: str
+    stem: str
 
 
 def _find(tree: Tree, path: Path) -> dict[str, _Annotations]:

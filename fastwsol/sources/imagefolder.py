@@ -31,7 +31,7 @@ from fastwsol.sources.boxes_file import FileBoxes, ImageBoxes, read_boxes
 from fastwsol.sources.drawn_val import VAL_FRACTION, with_drawn_val
 from fastwsol.sources.mask_folder import MaskFolder
 from fastwsol.sources.mask_images import mask_paths
-from fastwsol.sources.tree import Folder, Tree, Zip
+from fastwsol.sources.tree import Tree, name_of_set, open_tree
 
 SPLITS = ("train", "val")
 _CALLED: dict[str, str] = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
@@ -66,7 +66,7 @@ class ImageFolder(AnnotatedImages):
         follow_links: bool = False,
         masks: Path | None = None,
     ):
-        tree: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path, follow_links)
+        tree = open_tree(path, follow_links)
         root = _root(tree, path)
         splits, beside = _split_folders(tree, root)
         names = sorted(tree.folders(splits["train"]))
@@ -119,9 +119,8 @@ class ImageFolder(AnnotatedImages):
             ]
             for split, of_split in listed.items()
         }
-        name = path.resolve().stem if path.is_file() else path.resolve().name
         share = "" if len(splits) > 1 else f", {VAL_FRACTION if val_fraction is None else val_fraction:g} of them val"
-        super().__init__(f"{name} ({_KIND}{share})", classes, tree, annotations, mask_folder)
+        super().__init__(f"{name_of_set(path)} ({_KIND}{share})", classes, tree, annotations, mask_folder)
 
     def _masks_of(
         self, masks: MaskFolder, root: str, listed: dict[str, list[_Image]], labels: dict[str, int], class_count: int

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastwsol.host.errors import UserError
 from fastwsol.sources.annotated import MAX_FILE_BYTES, images_below
 from fastwsol.sources.mask_images import encode_mask, joined_mask, mask_paths, read_region
-from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
+from fastwsol.sources.tree import BadFile, Tree, open_tree
 
 _NAMED_ALIKE = "name each mask like its image, with .png behind the whole name"
 
@@ -117,4 +117,4 @@ class BenchmarkMasks:
 def _tree(path: Path, follow_links: bool) -> Tree:
     if not path.exists():
         raise UserError(f"--masks {path}: no such folder or zip; name the one that holds the masks")
-    return Zip(path, "", "make it anew") if path.is_file() else Folder(path, follow_links)
+    return open_tree(path, follow_links)

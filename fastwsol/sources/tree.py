@@ -272,6 +272,16 @@ class Zip:
             end, before = member.header_offset + _LOCAL_HEADER_BYTES + member.compress_size, name
 
 
+def open_tree(path: Path, follow_links: bool = False) -> Tree:
+    """The files of a folder or of a zip, which exists. follow_links: see `Folder`. Raises UserError as `Zip` does."""
+    return Zip(path, "", "make it anew") if path.is_file() else Folder(path, follow_links)
+
+
+def name_of_set(path: Path) -> str:
+    """What a set in a folder or zip is called: the same wherever it lies."""
+    return path.resolve().stem if path.is_file() else path.resolve().name
+
+
 def _is_a_systems(name: str) -> bool:
     """Whether a file or folder is hidden, or one that a system makes for itself."""
     return name.startswith(".") or name in _SYSTEMS_FOLDERS

@@ -35,7 +35,7 @@ from fastwsol.sources.annotated import (
 from fastwsol.sources.coco_json import CORRECT, box_of, size_of
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.of_objects import AnObject, ObjectImage, rule_over
-from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
+from fastwsol.sources.tree import BadFile, Tree, name_of_set, open_tree
 from kernels.pixels import IGNORED, OBJECT
 
 _XML, _IMAGES, _SETS, _NUMBERS = "Annotations", "JPEGImages", "ImageSets/Main", "SegmentationObject"
@@ -59,7 +59,7 @@ class Voc(AnnotatedImages):
         class_count: int | None = None,
         follow_links: bool = False,
     ):
-        tree: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path, follow_links)
+        tree = open_tree(path, follow_links)
         root = _root(tree, path)
         before = f"{root}/" if root else ""
         stamps, _ = images_below(tree, before + _IMAGES)
@@ -85,9 +85,10 @@ class Voc(AnnotatedImages):
             self.notes.append(f"{beside:,} annotated images are in neither train nor val, and not packed")
         if tree.left_out:
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
-        name = path.resolve().stem if path.is_file() else path.resolve().name
         any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
-        super().__init__(f"{name} (voc)", ruled.classes, tree, ruled.annotations, masks if any_mask else None)
+        super().__init__(
+            f"{name_of_set(path)} (voc)", ruled.classes, tree, ruled.annotations, masks if any_mask else None
+        )
 
 
 def _root(tree: Tree, path: Path) -> str:

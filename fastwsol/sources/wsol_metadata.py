@@ -32,7 +32,7 @@ from fastwsol.sources.annotated import (
     read_text,
 )
 from fastwsol.sources.mask_folder import BenchmarkMasks, Regions
-from fastwsol.sources.tree import Folder, Tree, Zip
+from fastwsol.sources.tree import Folder, Tree, open_tree
 
 SPLITS = {"train": "train", "val": "test"}
 """Ours, and the benchmark's folder."""
@@ -57,7 +57,7 @@ class WsolEval(AnnotatedImages):
         follow_links: bool = False,
         masks: Path | None = None,
     ):
-        images: Tree = Zip(path, "", "make it anew") if path.is_file() else Folder(path, follow_links)
+        images = open_tree(path, follow_links)
         if metadata is None and path.is_file():
             raise UserError(f"{path}: is a zip; {_REPLACE}")
         folder = path / "metadata" if metadata is None else metadata
