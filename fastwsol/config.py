@@ -112,6 +112,10 @@ class NetworkConfig:
     """of a network of timm: pixels that a cell of its maps stands for, where it can be made finer; 0: its own"""
     train_part: TrainPart = added("all", as_before="all")  # noqa: RUF009
     """what is trained: all; tail: the layers behind the last features but one; classifier: the last layer"""
+    attention_dropout: float = added(0.0, as_before=0.0)
+    """attention-based dropout of preact-resnet in training: how often what a view's features are strongest at is hidden
+    from the next layers, behind each of the last three groups; otherwise it is stressed. 0: neither (ADL's paper: 0.75)
+    """
     init_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
     """of the file of --init, whose weights the run starts from; empty: they are drawn"""
     weights_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
@@ -243,6 +247,13 @@ class Setting:
             raise UserError(f"--momentum {self.optimizer.momentum}: Nesterov momentum must lie between 0 and 1")
         if (smoothing := self.optimizer.label_smoothing) >= 1:
             raise UserError(f"--label-smoothing {smoothing}: is a share of the label; give less than 1")
+        if (dropped := self.network.attention_dropout) and not 0 < dropped < 1:
+            raise UserError(f"--attention-dropout {dropped}: is a share of the views; give 0, or more and less than 1")
+        if dropped and not (self.network.is_ours and self.network.train_part == "all"):
+            raise UserError(
+                f"--attention-dropout {dropped}: is for preact-resnet, all of it trained; leave it out, or leave out "
+                f"--backbone and --train-part"
+            )
         if not 0 < (share := self.views.mix_share) <= 1:
             raise UserError(f"--mix-share {share}: is a share of the views; give more than 0, and 1 at most")
         if self.views.mix != "none" and self.optimizer.batch_size % 2:

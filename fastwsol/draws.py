@@ -1,4 +1,4 @@
-"""All chance in a run: the order of the images, crop windows, flips, hidden cells, colour jitter, mixed views.
+"""All chance in a run: images' order, crop windows, flips, hidden cells, colour jitter, mixed views, hidden attention.
 
 Every draw is a function of (seed, epoch, image id, purpose) through Philox4x32-10, so what the network sees of an image
 does not depend on threads, batch size, world size or the point of resume. Nothing here has a state, and nothing else
@@ -42,6 +42,7 @@ class Purpose(IntEnum):
     GALLERY = 9
     MIX = 10
     REVIEW = 11
+    ATTENTION = 12
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,16 @@ def draw_mixes(augmentation: Augmentation, seed: int, ids: NDArray[np.int64], ep
         windows[mixed] = np.concatenate([begins, ends - begins], axis=1)[mixed]
         kept = 1 - windows[:, 2].astype(np.float64) * windows[:, 3] / size**2
     return Mixes(windows, np.where(mixed, kept, 1).astype(np.float32))
+
+
+def draw_drops(
+    rate: float, places: int, seed: int, ids: NDArray[np.int64], epochs: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Draw at which of `places` in the network what is strongest in images `ids` [N] is hidden in their `epochs` [N]:
+    bool [N, places], true with probability `rate`.
+    """
+    words = random_words(ids, epochs, Purpose.ATTENTION, -(-places // 4), _key(seed))
+    return (words[:, :places] + 0.5) * 2.0**-32 < rate
 
 
 def shown_windows(fit: Fit, widths: NDArray[np.int32], heights: NDArray[np.int32]) -> NDArray[np.int32]:

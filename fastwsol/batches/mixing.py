@@ -4,27 +4,14 @@ Rows 2k and 2k + 1 of a batch are a pair; each takes its part of the other as th
 each image, so batches are the same at any number of processes, threads and starts.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from fastwsol.batches.drawn_ahead import DrawnAhead
 from fastwsol.batches.stream import Batch, Batches, Inputs, Stream
 from fastwsol.draws import draw_mixes
-
-_BLOCK_IMAGES = 2**16
-"""Images whose mixes are drawn and uploaded at a time, about."""
-
-
-class _Block(NamedTuple):
-    """The mixes of some steps, on the device."""
-
-    first: int
-    windows: Tensor
-    """int64 [steps, B, 4]."""
-    kept: Tensor
-    """float32 [steps, B]."""
 
 
 class MixedBatches(Batches):
@@ -35,18 +22,22 @@ class MixedBatches(Batches):
 
     def __init__(self, batches: Batches, stream: Stream, classes: int, device: torch.device, start: int = 0) -> None:
         assert stream.batch_size % 2 == 0
-        self._batches, self._stream, self._classes = batches, stream, classes
-        self._device, self._step = device, start
-        self._steps_a_block = max(1, _BLOCK_IMAGES // stream.batch_size)
-        self._block: _Block | None = None
+        augmentation, seed = stream.augmentation, stream.seed
+        self._batches, self._mix, self._classes = batches, augmentation.mix, classes
+
+        def draw(ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> tuple[NDArray[np.generic], ...]:
+            mixes = draw_mixes(augmentation, seed, ids, epochs)
+            return mixes.windows.astype(np.int64), mixes.kept
+
+        self._drawn = DrawnAhead(draw, stream, device, start)
 
     def __next__(self) -> Batch:
         batch = next(self._batches)
-        images, labels = self._mixed(batch.images, batch.labels, *self._following())
+        images, labels = self._mixed(batch.images, batch.labels, *next(self._drawn))
         return Batch(images, labels, batch.ids)
 
     def take(self) -> Inputs:
-        windows, kept = self._following()
+        windows, kept = next(self._drawn)
         return self._batches.take() | {"mix_windows": windows, "mix_kept": kept}
 
     def show(self, taken: Inputs) -> tuple[Tensor, Tensor]:
@@ -56,28 +47,9 @@ class MixedBatches(Batches):
 
     def _mixed(self, images: Tensor, labels: Tensor, windows: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
         shares = shares_of_classes(labels, kept, self._classes)
-        if self._stream.augmentation.mix == "cutmix":
+        if self._mix == "cutmix":
             return cut_and_mixed(images, windows), shares
         return laid_over(images, kept), shares
-
-    def _following(self) -> tuple[Tensor, Tensor]:
-        """The next step's windows and kept shares."""
-        if self._block is None or self._step == self._block.first + len(self._block.kept):
-            self._block = self._drawn(self._step)
-        index = self._step - self._block.first
-        self._step += 1
-        return self._block.windows[index], self._block.kept[index]
-
-    def _drawn(self, first: int) -> _Block:
-        stream = self._stream
-        ids, epochs = stream.plans(range(first, first + self._steps_a_block))
-        mixes = draw_mixes(stream.augmentation, stream.seed, ids, epochs)
-        shape = (self._steps_a_block, stream.batch_size)
-        windows = torch.from_numpy(mixes.windows.astype(np.int64)).view(*shape, 4)
-        kept = torch.from_numpy(mixes.kept).view(shape)
-        if self._device.type == "cuda":  # pinned, or the copies would wait for the device
-            windows, kept = windows.pin_memory(), kept.pin_memory()
-        return _Block(first, windows.to(self._device, non_blocking=True), kept.to(self._device, non_blocking=True))
 
 
 def partners(rows: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastwsol.config import Stem, TrainPart
+from fastwsol.network.attention_dropout import PLACES, without_strongest
 from fastwsol.network.classifier import Classifier
 
 MAP_STRIDES: dict[Stem, int] = {"A": 8, "B": 4, "C": 16}
@@ -138,8 +139,15 @@ class PreActResNet(Classifier):
         self.groups = nn.Sequential(*groups)
         self.fc = nn.Linear(channels, classes)
 
-    def forward(self, images_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.groups(self.stem(images_NCHW))
+    def forward(self, images_NCHW: Tensor, drops: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """See `Classifier`. drops: bool [N, PLACES], where the attention of each image is dropped (see
+        `attention_dropout`); None: nothing is done to it.
+        """
+        features = self.stem(images_NCHW)
+        for k, group in enumerate(self.groups):
+            features = group(features)
+            if drops is not None and (place := k - len(self.groups) + PLACES) >= 0:
+                features = without_strongest(features, drops[:, place])
         logits = self.fc(features.mean(dim=(2, 3)))
         return logits, features.detach()
 

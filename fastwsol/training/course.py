@@ -9,6 +9,7 @@ from fastwsol.config import Augmentation, one_cycle
 from fastwsol.features.kept_features import FrozenPart
 from fastwsol.localizer.box_supervision import NO_BOX, BatchesWithBoxes, boxes_of_few
 from fastwsol.localizer.mask_training import MaskLoss, MaskTraining
+from fastwsol.training.attention_drops import BatchesWithDrops
 from fastwsol.training.frozen_part import mask_views
 from fastwsol.training.job import Job
 from fastwsol.training.step import Loss, State, as_loss, make_loss
@@ -41,14 +42,19 @@ class Course:
 
 def classifier_course(job: Job, state: State) -> Course:
     """The course of the classifier."""
-    config, images = job.config, len(job.split)
+    config, images, autocast = job.config, len(job.split), job.setup.autocast
+    drop_rate = config.network.attention_dropout
 
     def batches(size: int, start: int) -> Batches:
-        return _batches(job, replace(config.views, image_size=size), config.optimizer.batch_size, start, job.frozen)
+        views, batch_size = replace(config.views, image_size=size), config.optimizer.batch_size
+        plain = _batches(job, views, batch_size, start, job.frozen)
+        if not drop_rate:
+            return plain
+        return BatchesWithDrops(plain, _stream(job, views, batch_size), drop_rate, autocast.device, start)
 
     def loss(compiled: bool) -> Loss:
         smoothing = config.optimizer.label_smoothing
-        return make_loss(state.classifier, job.setup.autocast, compiled, job.world, smoothing)
+        return make_loss(state.classifier, autocast, compiled, job.world, smoothing, drops=drop_rate > 0)
 
     return Course(
         name="",

@@ -14,6 +14,7 @@ from fastwsol.host.device import Autocast
 from fastwsol.host.processes import ALONE, World
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import build_network
+from fastwsol.training.attention_drops import labels_and_drops
 
 Counts = dict[str, Tensor]
 """Sums over a batch by name, on the device; among them `correct`, the images that were classified rightly."""
@@ -197,14 +198,19 @@ _MOST_SIZES = 64
 class _ModelAndLoss(nn.Module):
     """Forward pass of the trained part, and loss, as one module, so that they are compiled together."""
 
-    def __init__(self, model: Classifier, autocast: Autocast, label_smoothing: float) -> None:
+    def __init__(self, model: Classifier, autocast: Autocast, label_smoothing: float, drops: bool) -> None:
         super().__init__()
         self.model, self._autocast, self._label_smoothing = model, autocast, label_smoothing
+        self._drops = drops
 
     def forward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Counts]:
+        of_batch: tuple[Tensor, ...] = (inputs,)
+        if self._drops:
+            labels, drops = labels_and_drops(labels)
+            of_batch = inputs, drops
         with self._autocast():
             part = self.model.trained_part
-            logits, _ = self.model(inputs) if part == "all" else self.model.tail(inputs.float(), part)
+            logits, _ = self.model(*of_batch) if part == "all" else self.model.tail(inputs.float(), part)
         logits = logits.float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self._label_smoothing)
         return loss, {"correct": (logits.argmax(1) == _largest_share(labels)).sum()}
@@ -218,10 +224,17 @@ def _largest_share(labels: Tensor) -> Tensor:
 
 
 def make_loss(
-    model: Classifier, autocast: Autocast, compiled: bool, world: World = ALONE, label_smoothing: float = 0.0
+    model: Classifier,
+    autocast: Autocast,
+    compiled: bool,
+    world: World = ALONE,
+    label_smoothing: float = 0.0,
+    drops: bool = False,
 ) -> Loss:
-    """The classifier's loss of a batch; its gradients are averaged over the processes of `world`."""
-    return as_loss(_ModelAndLoss(model, autocast, label_smoothing), autocast, compiled, world)
+    """The classifier's loss of a batch; its gradients are averaged over the processes of `world`. drops: labels are
+    those of `BatchesWithDrops`.
+    """
+    return as_loss(_ModelAndLoss(model, autocast, label_smoothing, drops), autocast, compiled, world)
 
 
 def as_loss(loss: nn.Module, autocast: Autocast, compiled: bool, world: World = ALONE) -> Loss:
