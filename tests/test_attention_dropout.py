@@ -1,4 +1,4 @@
-"""Attention dropout: the network's is the plain twin's, its draws follow from the image alone, runs are trained by it."""
+"""Attention dropout: the network's is the plain twin's, draws follow from the image alone, runs are trained by it."""
 
 import json
 import math
