@@ -1,0 +1,193 @@
+"""The figures of README and docs are those of the files in bench/results, rounded: each table beside its file."""
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import pytest
+import result_files as files
+from pages import NUMBER, ROOT, tables_of
+from result_files import GT, Rows, Values
+
+
+def are_rounded(said: str, values: Sequence[float]) -> None:
+    """Assert that the numbers in a text are `values`, in their order, each rounded as far as it is written."""
+    numbers = [each.replace(",", "") for each in NUMBER.findall(said)]
+    assert len(numbers) == len(values), f"{said!r}: {len(numbers)} numbers beside {values}"
+    for number, value in zip(numbers, values, strict=True):
+        decimals = len(number.partition(".")[2])
+        assert abs(float(number) - value) <= 0.5 * 10.0**-decimals + 1e-9, f"{number} in {said!r} is {value}"
+
+
+class Tied(NamedTuple):
+    """A table of a page, and what the files say of its rows. exact: it has no other rows with numbers; cells: which of
+    a row's cells, behind the first, they are in.
+    """
+
+    page: str
+    heading: str
+    rows: Callable[[], Rows]
+    number: int = 0
+    exact: bool = True
+    cells: slice = slice(None)
+
+
+RESULTS_PAGE = "docs/results.md"
+TIED = (
+    Tied(RESULTS_PAGE, "Twenty real classes", files.twenty_classes),
+    Tied(RESULTS_PAGE, "Twenty classes by the network of all", files.map_bounds),
+    Tied(RESULTS_PAGE, "Settings on a holdout", files.settings_on_holdout),
+    Tied(RESULTS_PAGE, "The fast recipe", files.fast_recipe),
+    Tied(RESULTS_PAGE, "The synthetic set", files.synthetic_set),
+    Tied(RESULTS_PAGE, "Five augmentations on the synthetic set", files.synthetic_sweep),
+    Tied(RESULTS_PAGE, "Few real images, seen often", files.few_images),
+    Tied(RESULTS_PAGE, "Benchmarks", files.cold_paths),
+    Tied(RESULTS_PAGE, "Benchmarks", files.other_paths, number=1),
+    Tied(RESULTS_PAGE, "The warm path", files.warm_paths),
+    Tied(RESULTS_PAGE, "The warm path", files.warm_shares, number=1),
+    Tied(RESULTS_PAGE, "The warm path", files.warm_starts, number=2),
+    Tied(RESULTS_PAGE, "The step", files.steps_on_cores),
+    Tied(RESULTS_PAGE, "Three seeds, localizers", files.three_seeds_of_masks),
+    Tied(RESULTS_PAGE, "Three seeds, localizers", files.five_records, number=1, exact=False),
+    Tied(RESULTS_PAGE, "Recipes on held-out images", files.recipes),
+    Tied(RESULTS_PAGE, "Recipes on held-out images", files.tested_at_sizes, number=1),
+    Tied(RESULTS_PAGE, "The record, the paper's first claim", files.first_claim),
+    Tied(RESULTS_PAGE, "Predict", files.predicting),
+    Tied(RESULTS_PAGE, "Boxes", files.boxes_at_one_threshold),
+    Tied(RESULTS_PAGE, "Boxes", files.thresholds_swept, number=1),
+    Tied(RESULTS_PAGE, "Every threshold on real maps", files.val_thresholds),
+    Tied(RESULTS_PAGE, "Every threshold on real maps", files.max_box_accs, number=1, exact=False),
+    Tied(RESULTS_PAGE, "Every threshold on real maps", files.sizes_of_objects, number=2),
+    Tied(RESULTS_PAGE, "Photographs", functools.partial(files.photographs, "cub10")),
+    Tied(RESULTS_PAGE, "Photographs", functools.partial(files.photographs, "tinyvid"), number=1),
+    Tied(RESULTS_PAGE, "The mask head", files.ablations),
+    Tied(RESULTS_PAGE, "The mask head", files.judged_pixels, number=1),
+    Tied(RESULTS_PAGE, "The mask head", files.pixels_of_pets, number=2),
+    Tied(RESULTS_PAGE, "The mask head", files.finer_masks, number=3),
+    Tied(RESULTS_PAGE, "The mask head", files.second_round, number=4),
+    Tied(RESULTS_PAGE, "Several objects", files.several_objects),
+    Tied(RESULTS_PAGE, "A few boxes", files.few_boxes),
+    Tied(RESULTS_PAGE, "Certainties", files.certainties),
+    Tied(RESULTS_PAGE, "Beside what people use", files.beside_what_people_use, exact=False),
+    Tied("docs/measured.md", "On a GPU", files.on_a_gpu, exact=False),
+    Tied("docs/measured.md", "On a GPU", files.six_trainings, number=1),
+    Tied("docs/measured.md", "On a GPU", files.steps_on_a_gpu, number=2),
+    Tied("docs/measured.md", "On two cores", files.on_two_cores, exact=False),
+    Tied("docs/faults.md", "What a fault costs", files.faults, cells=slice(1, None)),
+    Tied("docs/training.md", "Presets", files.of_presets, exact=False, cells=slice(4)),
+    Tied("README.md", "fastwsol", files.of_readme),
+)
+
+
+@pytest.mark.parametrize("tied", TIED, ids=lambda tied: f"{tied.heading}, {tied.number}")
+def test_a_table_is_its_files(tied: Tied) -> None:
+    said = tables_of(tied.page, tied.heading)[tied.number]
+    rows = tied.rows()
+    for title, values in rows.items():
+        assert title in said, f"{title!r} is none of {list(said)}"
+        are_rounded(" | ".join(said[title].split(" | ")[tied.cells]), values)
+    if tied.exact:
+        others = {title for title, cells in list(said.items())[2:] if title not in rows and NUMBER.search(cells)}
+        assert not others
+
+
+def sentences() -> list[tuple[str, str, Values]]:
+    """Pages, parts of their sentences, and what the files say of the numbers in these."""
+    brief, strong = files.on_a_gpu().values()
+    birds, pets, clips = (
+        files.localizer_rates(files.runs_named(f"photographs-{name}", "."), "mask", GT[1])[0]
+        for name in ("cub10", "petmasks", "tinyvid")
+    )
+    pixels, differences = files.pixels_of_pets(), files.claims_by_their_files()
+    whole, best = files.fixed_boxes(files.result("real-val-thresholds"))
+    of_map50 = files.result("detector")["map50"]
+    two = files.result("processes")["batch_sizes"]["64"]["two_processes_over"]
+    squares = files.benchmark("photographs-paths", "test_views_of_many_sizes[gr]")
+    masks = files.result("predict-masks")
+    return [
+        ("README.md", "38.9 ± 0.3 in 71 seconds on one H200", [*brief[2:4], brief[-2]]),
+        ("README.md", "45.1 in ten minutes", [strong[1]]),
+        (
+            "docs/first-boxes.md",
+            "birds 92 of 100 boxes are right (IoU 0.5), on breeds of pets 92, on frames of video clips 69",
+            [birds, 100, 0.5, pets, clips],
+        ),
+        (
+            "docs/localizers.md",
+            "mean IoU 80.0 for mask, 53.1 for ddt, 49.9 for cam, 49.8 for the best ellipse",
+            [*(pixels[name][2] for name in ("mask", "ddt", "cam")), pixels["best ellipse; best boxes for each IoU"][1]],
+        ),
+        (
+            "docs/localizers.md",
+            "PxAP 96.3, 79.2, 77.9, 54.9.",
+            [*(pixels[name][0] for name in ("mask", "ddt", "cam")), pixels["best ellipse; best boxes for each IoU"][0]],
+        ),
+        (
+            "docs/evaluating.md",
+            "the whole image alone reaches 52.1 % GT-known at IoU .5 and the best fixed box 58.0 %",
+            [whole[1], 0.5, best[1]],
+        ),
+        (
+            "docs/several-machines.md",
+            "0.97 times as fast (0.92 to 0.97 in three turns) as one process with two threads, and 1.69 times "
+            "(1.67 to 1.76)",
+            [two[name][key] for name in two for key in ("ratio", "low", "high")],
+        ),
+        ("docs/own-data.md", "batches come 8 times as fast as by DALI", files.ratio(squares, "dali", interval=False)),
+        ("docs/training.md", "0.1 is 1.8 points below 0.2", [0.1, *differences["rate"], 0.2]),
+        ("docs/training.md", "0.8 points above it", differences["decay"]),
+        ("docs/training.md", "in 30 epochs CutMix costs 2 points", [30, *differences["cutmix"]]),
+        ("docs/measured.md", "GR is 8.8 ± 0.5 points", [*differences["gr over hns"], 0.47]),
+        ("docs/measured.md", "HnS is 1.5 ± 0.5 below none", [*differences["none over hns"], 0.51]),
+        (RESULTS_PAGE, "GR over HnS +8.80 ± 0.47 points", [*differences["gr over hns"], 0.47]),
+        (RESULTS_PAGE, "GR over none +7.29 ± 0.47", [*differences["gr over none"], 0.47]),
+        (
+            RESULTS_PAGE,
+            "56.7 ± 2.0 on found boxes, 61.0 ± 0.9 on true ones",
+            [of_map50[name][key] for name in ("found by the run", "true") for key in ("mean", "deviation")],
+        ),
+        (
+            RESULTS_PAGE,
+            "0.97 of the rate without (0.94, 1.03, 0.96, 0.98 in four turns",
+            [masks["ratio"], *masks["ratios"]],
+        ),
+        (
+            RESULTS_PAGE,
+            "run lengths of 736 bytes an image on average and PNGs of 1160",
+            [masks["bytes_an_image"]["run lengths, mean"], masks["bytes_an_image"]["png, mean"]],
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("page", "said", "values"), sentences(), ids=lambda each: each if isinstance(each, str) else ""
+)
+def test_a_sentence_is_its_files(page: str, said: str, values: Values) -> None:
+    text = re.sub(r"\s+", " ", re.sub(r"[*`]", "", (ROOT / page).read_text()))
+    assert said in text
+    are_rounded(said, values)
+
+
+NOT_TIED = {
+    ("README.md", "Read on"): "no figures",
+    ("docs/evaluating.md", "A report's file"): "no figures",
+    ("docs/localizers.md", "Localizers"): "no figures: the cuts",
+    ("docs/training.md", "Training"): "no figures: the augmentations",
+    (RESULTS_PAGE, "On one H200"): "how many checks passed, as the files of the phases and by-hand.md say",
+}
+
+
+def test_every_table_is_tied_to_its_file() -> None:
+    tied = {(each.page, each.heading, each.number) for each in TIED}
+    left = set()
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        page = path.relative_to(ROOT).as_posix()
+        if path.name == "paper.md":  # the paper's own
+            continue
+        for heading in re.findall(r"(?m)^#+ (.*)$", re.sub(r"(?ms)^```.*?^```", "", path.read_text())):
+            for number, rows in enumerate(tables_of(page, heading)):
+                is_tied = any(page == of and heading.startswith(name) and number == k for of, name, k in tied)
+                if not is_tied and any(NUMBER.search(cells) for cells in rows.values()):
+                    left.add((page, heading))
+    assert left == set(NOT_TIED)
