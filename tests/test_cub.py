@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import noise_jpeg
+from layouts import BIRDS, draw_birds
 from PIL import Image
 
 from fastwsol import pack as pack_command
@@ -17,31 +17,11 @@ from fastwsol.host.command_line import run_command
 from fastwsol.sources import Record
 from fastwsol.sources.cub import Cub
 
-CLASSES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross")
-
 
 @pytest.fixture
 def birds(tmp_path: Path) -> Path:
-    """Three classes of four images of 80x60, two of each for training, in the official form."""
     root = tmp_path / "CUB_200_2011"
-    lines: dict[str, list[str]] = {
-        name: [] for name in ("images", "image_class_labels", "train_test_split", "bounding_boxes")
-    }
-    number = 0
-    for label, name in enumerate(CLASSES, 1):
-        (root / "images" / name).mkdir(parents=True)
-        for k in range(4):
-            number += 1
-            file = f"{name}/{name[4:]}_{k:04d}_{number}.jpg"
-            (root / "images" / file).write_bytes(noise_jpeg(number, size=(80, 60)))
-            lines["images"].append(f"{number} {file}")
-            lines["image_class_labels"].append(f"{number} {label}")
-            lines["train_test_split"].append(f"{number} {k % 2}")
-            lines["bounding_boxes"].append(f"{number} {k}.0 {label}.5 40.0 30.0")
-    for name, each in lines.items():
-        (root / f"{name}.txt").write_text("".join(f"{line}\n" for line in each))
-    (root / "classes.txt").write_text("".join(f"{label} {name}\n" for label, name in enumerate(CLASSES, 1)))
-    (root / "README").write_text("as distributed")
+    draw_birds(root)
     return root
 
 
@@ -49,11 +29,11 @@ def test_the_official_layout_is_read(birds: Path) -> None:
     source = Cub(birds)
     assert source.identity == "CUB-200-2011"
     first = source.classes[0]
-    assert (first.wnid, first.name) == (CLASSES[0], "Black footed Albatross")
+    assert (first.wnid, first.name) == (BIRDS[0], "Black footed Albatross")
     train = [*source.records("train")]
     assert [record.name for record in train if isinstance(record, Record)][:2] == [
-        f"images/{CLASSES[0]}/Black_footed_Albatross_0001_2.jpg",
-        f"images/{CLASSES[0]}/Black_footed_Albatross_0003_4.jpg",
+        f"images/{BIRDS[0]}/Black_footed_Albatross_0001_2.jpg",
+        f"images/{BIRDS[0]}/Black_footed_Albatross_0003_4.jpg",
     ]
     assert source.labels("train").tolist() == source.labels("val").tolist() == [0, 0, 1, 1, 2, 2]
     assert isinstance(train[0], Record)
@@ -108,7 +88,7 @@ def change(file: str, line: int, to: str) -> Callable[[Path], None]:
         (change("bounding_boxes.txt", 7, "6 1.0 2.0 3.0 4.0"), "bounding_boxes.txt line 7: 6 stands there twice"),
         (change("bounding_boxes.txt", 7, ""), "bounding_boxes.txt: has no line for image 7"),
         (change("bounding_boxes.txt", 2, "2 50.0 2.0 40.0 4.0"), "reaches outside the 80x60 pixels"),
-        (lambda root: shutil.rmtree(root / "images" / CLASSES[1]), "no such image"),
+        (lambda root: shutil.rmtree(root / "images" / BIRDS[1]), "no such image"),
         (lambda root: (root / "images" / "stray.jpg").write_bytes(b""), "images.txt does not name it"),
     ],
 )
@@ -123,7 +103,7 @@ def test_every_mistake_is_named_by_file_and_line(birds: Path, tmp_path: Path, sp
 
 
 def test_images_that_are_missing_can_be_set_aside(birds: Path, tmp_path: Path) -> None:
-    (birds / "images" / CLASSES[1] / "Laysan_Albatross_0001_6.jpg").unlink()
+    (birds / "images" / BIRDS[1] / "Laysan_Albatross_0001_6.jpg").unlink()
     manifest = pack(Cub(birds), tmp_path / "shards", quarantine=True)
     assert [split.quarantined for split in manifest.splits.values()] == [1, 0]
 
@@ -131,7 +111,7 @@ def test_images_that_are_missing_can_be_set_aside(birds: Path, tmp_path: Path) -
 def test_an_image_that_exif_would_turn_stays_as_its_box_has_it(birds: Path, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    file = next((birds / "images" / CLASSES[0]).iterdir())
+    file = next((birds / "images" / BIRDS[0]).iterdir())
     with Image.open(file) as image:
         image.save(file, exif=exif)
     pack(Cub(birds), tmp_path / "shards")

@@ -1,6 +1,5 @@
 """Masks beside images: packed with them, refused where they are none, and what a run's report says of them."""
 
-import io
 import json
 import re
 import shutil
@@ -12,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 from conftest import noise_jpeg
+from layouts import HEIGHT, WIDTH, draw_benchmark_with_masks, png, put, region
 from numpy.typing import NDArray
-from PIL import Image
 
 from fastwsol import compare, evaluate, pack, predict, report, train
 from fastwsol.config import Config
@@ -28,7 +27,6 @@ from fastwsol.sources.mask_folder import BenchmarkMasks, Regions
 from fastwsol.sources.mask_images import at_side, encode_mask, mask_paths, read_mask, read_region
 
 CLASSES = ("bird", "cat", "dog")
-WIDTH, HEIGHT = 48, 40
 OBJECT = (8, 30, 6, 32)
 """Rows and columns of every object."""
 
@@ -38,17 +36,6 @@ def mask_of(width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:
     mask[OBJECT[0] : OBJECT[1], OBJECT[2] : OBJECT[3]] = 255
     mask[:, :2] = 128
     return mask
-
-
-def png(pixels: NDArray[Any]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def put(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
 
 
 @pytest.fixture
@@ -185,33 +172,10 @@ def test_names_of_masks() -> None:
 # The benchmark's masks
 
 
-def region(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (WIDTH, HEIGHT)) -> NDArray[np.uint8]:
-    found = np.zeros((size[1], size[0]), np.uint8)
-    for x0, y0, x1, y1 in boxes:
-        found[y0:y1, x0:x1] = 255
-    return found
-
-
 @pytest.fixture
 def benchmark_set(tmp_path: Path) -> Path:
-    """Two classes, one image of train and one of test each, in the benchmark's form with masks for test."""
     root = tmp_path / "OpenImages"
-    for split in ("train", "test"):
-        texts = {"image_ids": "", "class_labels": "", "image_sizes": ""}
-        for label, name in enumerate("ab"):
-            path = f"{split}/{name}/0.jpg"
-            put(root / path, noise_jpeg(label, size=(WIDTH, HEIGHT)))
-            texts["image_ids"] += f"{path}\n"
-            texts["class_labels"] += f"{path},{label}\n"
-            texts["image_sizes"] += f"{path},{WIDTH},{HEIGHT}\n"
-        for name, text in texts.items():
-            put(root / "metadata" / split / f"{name}.txt", text.encode())
-    lines = "test/a/0.jpg,a/one.png,a/ignored.png\ntest/a/0.jpg,a/two.png,a/ignored.png\ntest/b/0.jpg,b/one.png,\n"
-    put(root / "metadata/test/localization.txt", lines.encode())
-    put(tmp_path / "masks" / "a" / "one.png", png(region((0, 0, 10, 10))))
-    put(tmp_path / "masks" / "a" / "two.png", png(region((20, 20, 30, 30))))
-    put(tmp_path / "masks" / "a" / "ignored.png", png(region((5, 5, 25, 25))))
-    put(tmp_path / "masks" / "b" / "one.png", png(region((0, 0, 50, 60), size=(100, 120))))
+    draw_benchmark_with_masks(root, tmp_path / "masks")
     return root
 
 

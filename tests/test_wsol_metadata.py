@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import noise_jpeg
+from layouts import FOLDERS, draw_benchmark
 
 from fastwsol import pack as pack_command
 from fastwsol.dataset.shards import open_shards
@@ -15,31 +15,11 @@ from fastwsol.host.command_line import run_command
 from fastwsol.sources import Record
 from fastwsol.sources.wsol_metadata import WsolEval
 
-FOLDERS = ("n01", "n02")
-
 
 @pytest.fixture
 def benchmark_set(tmp_path: Path) -> Path:
-    """Two classes, two images of train and one of test each, in the benchmark's form; train without boxes."""
     root = tmp_path / "ILSVRC"
-    for split, count in {"train": 2, "test": 1}.items():
-        texts = root / "metadata" / split
-        texts.mkdir(parents=True)
-        lines: dict[str, list[str]] = {name: [] for name in ("class_labels", "image_ids", "image_sizes")}
-        boxes = []
-        for label, folder in enumerate(FOLDERS):
-            for k in range(count):
-                path = f"train/{folder}/{k}.JPEG" if split == "train" else f"val/{folder}_{k}.JPEG"
-                (root / path).parent.mkdir(parents=True, exist_ok=True)
-                (root / path).write_bytes(noise_jpeg(10 * label + k, size=(70, 50)))
-                lines["class_labels"].append(f"{path},{label}")
-                lines["image_ids"].append(path)
-                lines["image_sizes"].append(f"{path},70,50")
-                boxes += [f"{path},0,1,69,49", f"{path},{k},2,30,40"]
-        for name, each in lines.items():
-            (texts / f"{name}.txt").write_text("".join(f"{line}\n" for line in each))
-        if split == "test":
-            (texts / "localization.txt").write_text("".join(f"{line}\n" for line in boxes))
+    draw_benchmark(root)
     return root
 
 
