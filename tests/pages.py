@@ -1,10 +1,40 @@
-"""What the pages of README and docs say: their tables, and the numbers in a text."""
+"""What the pages of README and docs say: their commands, their tables, and the numbers in a text."""
 
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+WITH_COMMANDS = [page for page in PAGES if page.name != "results.md"]
+"""Those of results are of the commits that they name."""
+STAND_INS = {"DEPTH": "18", "AUG": "gr", "SEED": "0", "SPLIT": "val"}
 NUMBER = re.compile(r"(?<![\w.])[+-]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?!\w)")
+BLOCK = re.compile(r"^```(?:bash|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+WORKS_OFFLINE = ("pack", "train", "evaluate", "predict", "convert", "review", "export", "sweep", "report", "compare")
+
+
+def commands_of(page: Path) -> Iterator[list[str]]:
+    """The words of each command of ours in a page: those of its blocks, and those in its text that have flags."""
+    text = page.read_text()
+    for block in BLOCK.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield from ours(line)
+    for code in re.findall(r"`([^`\n]+)`", BLOCK.sub("", text)):
+        yield from ours(code)
+
+
+def ours(line: str) -> Iterator[list[str]]:
+    line = line.partition("  #")[0].partition(" # ")[0]
+    found = re.search(r"(?:python -m fastwsol\.(\w+)|-m fastwsol\.(\w+)|python scripts/(pack)\.py)(.*)", line)
+    if found is None or "..." in found[4] or "[--" in found[4]:
+        return
+    name = found[1] or found[2] or found[3]
+    words = [STAND_INS.get(word, word) for word in shlex.split(found[4])]
+    if name in WORKS_OFFLINE and words:
+        yield [name, *words]
 
 
 def plain(text: str) -> str:
@@ -33,3 +63,6 @@ def tables_of(page: str, heading: str) -> list[dict[str, str]]:
             tables[-1][title] = " | ".join(cells)
         inside = line.startswith("|")
     return tables
+
+
+COMMANDS = [(page.name, command) for page in WITH_COMMANDS for command in commands_of(page)]

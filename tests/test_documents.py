@@ -1,86 +1,21 @@
 """README, docs and results: their commands are ones that there are, links lead somewhere, every result is listed."""
 
-import importlib
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from pages import COMMANDS, PAGES, ROOT, WORKS_OFFLINE
 
 import fastwsol.__main__
-from fastwsol import pack
-from fastwsol.host.command_line import run_command
-from fastwsol.host.errors import UserError
-
-ROOT = Path(__file__).parent.parent
-DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
-WITH_COMMANDS = [page for page in PAGES if page.name != "results.md"]
-"""Those of results are of the commits that they name."""
-STAND_INS = {"DEPTH": "18", "AUG": "gr", "SEED": "0", "SPLIT": "val"}
-BLOCK = re.compile(r"^```(?:bash|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
-WORKS_OFFLINE = ("pack", "train", "evaluate", "predict", "convert", "review", "export", "sweep", "report", "compare")
-
-
-def commands_of(page: Path) -> Iterator[list[str]]:
-    """The words of each command of ours in a page: those of its blocks, and those in its text that have flags."""
-    text = page.read_text()
-    for block in BLOCK.findall(text):
-        for line in block.replace("\\\n", " ").splitlines():
-            yield from ours(line)
-    for code in re.findall(r"`([^`\n]+)`", BLOCK.sub("", text)):
-        yield from ours(code)
-
-
-def ours(line: str) -> Iterator[list[str]]:
-    line = line.partition("  #")[0].partition(" # ")[0]
-    found = re.search(r"(?:python -m fastwsol\.(\w+)|-m fastwsol\.(\w+)|python scripts/(pack)\.py)(.*)", line)
-    if found is None or "..." in found[4] or "[--" in found[4]:
-        return
-    name = found[1] or found[2] or found[3]
-    words = [STAND_INS.get(word, word) for word in shlex.split(found[4])]
-    if name in WORKS_OFFLINE and words:
-        yield [name, *words]
-
-
-COMMANDS = [(page.name, command) for page in WITH_COMMANDS for command in commands_of(page)]
 
 
 def test_pages_have_commands() -> None:
     assert len(COMMANDS) > 60
     assert {command[0] for _, command in COMMANDS} == {*WORKS_OFFLINE}
-
-
-@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[f"{page}: {' '.join(c)}" for page, c in COMMANDS])
-def test_a_command_has_flags_that_there_are(
-    page: str,
-    command: Sequence[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """In an empty folder it ends with what is missing there, and not with its flags. (What each does when all is there,
-    its own tests try.)
-    """
-
-    def offline(*_: object) -> Path:
-        raise UserError("nothing is downloaded here")
-
-    monkeypatch.setattr(pack, "fetch", offline)
-    monkeypatch.chdir(tmp_path)
-    name, *arguments = command
-    module: ModuleType = importlib.import_module(f"fastwsol.{name}")
-    main: Callable[[Sequence[str]], int] = module.main
-    status = run_command(main, arguments)
-    said = capsys.readouterr().err
-    assert status in (0, 2), said
-    assert "--help)" not in said, said
 
 
 def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:

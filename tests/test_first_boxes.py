@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layouts import accept_all
 
 from fastwsol.dataset.shards import open_shards
 
@@ -22,20 +23,6 @@ def steps() -> list[list[str]]:
     text = (ROOT / "docs" / "first-boxes.md").read_text()
     lines = [line for block in BLOCK.findall(text) for line in block.splitlines()]
     return [line.split()[1:] for line in lines if line.startswith("python ")]
-
-
-def accepted(folder: Path) -> None:
-    """Write what the page of the review exports where every image of the sample was accepted."""
-    content = json.loads((folder / "boxes.json").read_text())
-    of_image: dict[int, list[dict[str, object]]] = {}
-    for each in content["annotations"]:
-        of_image.setdefault(each["image_id"], []).append({name: each[name] for name in ("category_id", "bbox")})
-    for image in content["images"]:
-        predicted = of_image.get(image["id"], [])
-        verdict = "accepted" if predicted else "rejected"
-        image["review"] = {"phase": "sample", "verdict": verdict, "predicted": predicted}
-    content["info"] = {"review": {"phases": {"drawn": 0, "sample": len(content["images"]), "uncertain": 0}}}
-    (folder / "reviewed.json").write_text(json.dumps(content))
 
 
 def test_the_page_can_be_followed_as_it_is_written(picture_folders: Path, tmp_path: Path) -> None:
@@ -55,7 +42,7 @@ def test_the_page_can_be_followed_as_it_is_written(picture_folders: Path, tmp_pa
         )
         assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
         if name == "review":
-            accepted(tmp_path)
+            accept_all(tmp_path / "boxes.json", tmp_path / "reviewed.json")
         if name == "evaluate":
             assert "accepted: " in done.stdout
     assert [len(split) for split in open_shards(tmp_path / "data" / "shards").splits.values()] == [44, 4]
