@@ -29,7 +29,7 @@ LONGEST_FILES = (
     *("faults/test_hostile_archives.py", "faults/test_rank_death.py", "test_train.py", "faults/test_exact_resume.py"),
     *("test_store_batches.py", "faults/test_kill_proof.py", "faults/test_disk_full.py", "test_bad_inputs.py"),
     *("test_extending.py", "test_first_boxes.py", "test_documented_commands.py", "test_documents.py"),
-    *("test_review.py", "test_predict.py"),
+    *("test_wheel.py", "test_review.py", "test_predict.py"),
     *("test_sweep.py", "test_report.py", "test_kernels_sweep.py", "test_distributed.py", "test_accept_gpu.py"),
     *("test_evaluate.py", "test_step.py", "test_square_store.py", "faults/test_golden_losses.py", "test_gpu_day.py"),
     *("test_kernels_boxes.py", "test_decoded_store.py", "faults/test_soak.py", "test_photos.py", "test_mask_runs.py"),
@@ -59,6 +59,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--bad-inputs-table", type=Path, metavar="FILE", help="write what the commands said to bad inputs, as markdown"
     )
     parser.addoption("--odd-images-table", type=Path, metavar="FILE", help="write how odd images fared, as markdown")
+    parser.addoption(
+        "--whole-install", action="store_true", help="tests/test_wheel.py: install what the wheel needs too"
+    )
     parser.addoption("--full", action="store_true", help="inject the full number of faults in tests/faults: hours")
     parser.addoption("--golden-because", metavar="TEXT", help="write tests/golden anew, for this reason")
     parser.addoption("--faults-table", type=Path, metavar="FILE", help="write the counts of tests/faults, as markdown")

@@ -1,10 +1,8 @@
 """README, docs and results: their commands are ones that there are, links lead somewhere, every result is listed."""
 
 import re
-import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -57,60 +55,3 @@ def test_the_documentation_is_built_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run([*command, str(ROOT / "docs"), str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "index.html").is_file()
-
-
-def test_a_wheel_has_all_that_the_commands_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Built from a copy of the sources, installed alone into a new environment, whose other packages are this one's."""
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    build = pytest.importorskip("build", reason="NOT TESTED: pip install build")
-    assert build
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, copy)
-    for name in ("fastwsol", "kernels"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(copy)]
-    subprocess.run(command, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-        (about,) = (name for name in names if name.endswith(".dist-info/METADATA"))
-        extras = set(re.findall(r"(?m)^Provides-Extra: (\S+)$", archive.read(about).decode()))
-    assert {"fastwsol/py.typed", "kernels/py.typed"} <= names
-    assert {"timm", "heic", "onnx", "supervision", "wsoleval", "ray", "tensorboard", "plots"} <= extras
-    environment = tmp_path / "environment"
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-    python = environment / "bin" / "python"
-    site = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"], capture_output=True, text=True
-    ).stdout.strip()
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", str(wheel)], check=True)
-    Path(site, "others.pth").write_text(str(Path(pytest.__file__).parent.parent) + "\n")
-    where = subprocess.run(
-        [python, "-c", "import fastwsol, kernels; print(fastwsol.__file__, fastwsol.__version__, kernels.__file__)"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=True,
-    ).stdout
-    assert where.count(str(environment)) == 2
-    scripts = sorted(path.name for path in (environment / "bin").glob("fastwsol*"))
-    assert scripts == sorted(["fastwsol", *(f"fastwsol-{name}" for name in WORKS_OFFLINE)])
-    for name in ("pack", "convert", "review"):
-        shown = subprocess.run(
-            [environment / "bin" / f"fastwsol-{name}", "--help"], capture_output=True, text=True, cwd=tmp_path
-        )
-        assert shown.returncode == 0, shown.stderr
-        assert f"fastwsol-{name}" in shown.stdout
-    made = subprocess.run(
-        [environment / "bin" / "fastwsol-pack", "--synthetic", "--classes", "2", "--out", "shards"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert made.returncode == 0, made.stderr
-    pages = Path(site) / "fastwsol" / "page"
-    assert {path.name for path in pages.iterdir() if path.suffix in (".html", ".css", ".js")} == {
-        *(f"{name}.{ending}" for name in ("page", "review") for ending in ("html", "css", "js"))
-    }

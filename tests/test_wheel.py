@@ -1,0 +1,143 @@
+"""The wheel: it holds all files, names all packages that it imports, and its commands work where it is installed."""
+
+import ast
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from email.parser import Parser
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import pytest
+from layouts import draw_birds
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from pages import ROOT, WORKS_OFFLINE
+
+OF_DEVELOPERS = {"test", "dev", "docs"}
+"""Extras that a user does not install."""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of the sources."""
+    pytest.importorskip("build", reason="NOT TESTED: pip install build")
+    root = tmp_path_factory.mktemp("wheel")
+    copy = root / "copy"
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, copy)
+    for name in ("fastwsol", "kernels"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(root), str(copy)]
+    subprocess.run(command, check=True, capture_output=True)
+    (path,) = root.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The programs' folder of a new environment that has the wheel.
+
+    With --whole-install pip installs all that the wheel needs, and its extra timm, in the versions of development.
+    Else the other packages are those of this environment, which saves a minute and the 7 GB of torch and the rest.
+    """
+    environment = tmp_path_factory.mktemp("installed") / "environment"
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    programs = environment / "bin"
+    install = [programs / "python", "-m", "pip", "install", "--quiet", "--no-compile"]
+    if request.config.getoption("--whole-install"):
+        subprocess.run([*install, "--constraint", ROOT / "constraints.txt", f"{wheel}[timm]"], check=True)
+    else:
+        subprocess.run([*install, "--no-deps", str(wheel)], check=True)
+        (site,) = environment.glob("lib/python*/site-packages")
+        (site / "others.pth").write_text(str(Path(pytest.__file__).parent.parent) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONPATH", raising=False)
+        yield programs
+    shutil.rmtree(environment)
+
+
+def requirements(wheel: Path) -> list[Requirement]:
+    """What the wheel says that it needs, but for developers' extras."""
+    with zipfile.ZipFile(wheel) as archive:
+        (about,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = Parser().parsestr(archive.read(about).decode())
+    found = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+    extras = set(metadata.get_all("Provides-Extra", []))
+    assert extras == OF_DEVELOPERS | {"timm", "heic", "onnx", "supervision", "wsoleval", "ray", "tensorboard", "plots"}
+    wanted = ["", *sorted(extras - OF_DEVELOPERS)]
+    return [each for each in found if not each.marker or any(each.marker.evaluate({"extra": of}) for of in wanted)]
+
+
+def imported_packages() -> set[str]:
+    """The packages whose modules are imported anywhere in the sources, by the names that they are installed by."""
+    modules = set()
+    for path in [*(ROOT / "fastwsol").rglob("*.py"), *(ROOT / "kernels").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {each.name.partition(".")[0] for each in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
+                modules.add(node.module.partition(".")[0])
+    modules -= {*sys.stdlib_module_names, "fastwsol", "kernels"}
+    # `nvidia` is a folder that several packages share; llvmlite is Numba's, which says the version.
+    known = packages_distributions() | {"nvidia": ["nvidia-dali-cuda120"], "llvmlite": ["numba"]}
+    return {canonicalize_name(known[name][0]) for name in modules}
+
+
+def test_the_wheel_holds_what_is_no_module_too(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {"fastwsol/py.typed", "kernels/py.typed"} <= names
+    for folder in ("fastwsol", "kernels"):
+        files = {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()}
+        assert {each for each in files if "__pycache__" not in each} <= names
+
+
+def test_all_that_is_imported_is_named(wheel: Path) -> None:
+    named = {canonicalize_name(each.name) for each in requirements(wheel)}
+    assert imported_packages() <= named
+
+
+def test_the_versions_of_development_are_within_the_ranges(wheel: Path) -> None:
+    tried = 0
+    for each in requirements(wheel):
+        try:
+            here = version(each.name)
+        except ModuleNotFoundError:  # an extra that development does not install
+            continue
+        tried += 1
+        assert each.specifier.contains(here.partition("+")[0]), f"{each}: {here}"
+    assert tried > 15
+
+
+def test_it_is_imported_from_where_it_is_installed(installed: Path, tmp_path: Path) -> None:
+    code = "import fastwsol, kernels; print(fastwsol.__file__, fastwsol.__version__, kernels.__file__)"
+    where = subprocess.run([installed / "python", "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert where.stdout.count(str(installed.parent)) == 2
+    assert sorted(path.name for path in installed.glob("fastwsol*")) == sorted(
+        ["fastwsol", *(f"fastwsol-{name}" for name in WORKS_OFFLINE)]
+    )
+
+
+@pytest.mark.parametrize("name", WORKS_OFFLINE)
+def test_a_command_helps(installed: Path, tmp_path: Path, name: str) -> None:
+    command = [installed / f"fastwsol-{name}", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert f"fastwsol-{name}" in shown.stdout
+
+
+def test_the_commands_pack_and_predict_with_the_extra_timm(installed: Path, tmp_path: Path) -> None:
+    pytest.importorskip("timm", reason="NOT TESTED: pip install .[timm]")
+    draw_birds(tmp_path / "birds")
+    predicted = ["--backbone", "tf_efficientnet_lite0", "birds/images", "--out", "boxes.json"]
+    for name, arguments in {"pack": ["--layout", "cub", "--source", "birds"], "predict": predicted}.items():
+        done = subprocess.run(
+            [installed / f"fastwsol-{name}", *arguments], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data" / "shards" / "manifest.json").is_file()
+    assert (tmp_path / "boxes.json").is_file()
