@@ -177,6 +177,22 @@ def test_an_image_that_does_not_decode_is_named(shards, form):
         next(batches_of(with_damaged_images(shards, "train", [bad]), GR_HNS))
 
 
+def test_where_dali_would_end_the_process_an_image_that_changed_never_reaches_it(shards, form, monkeypatch):
+    monkeypatch.setattr(pipeline, "dies_of_bad_images", lambda device, decoding: True)
+    decoded = []
+    monkeypatch.setattr(pipeline, "decode", decoded.append)
+    damaged = with_damaged_images(shards, "train", [])
+    split = damaged.splits["train"]
+    batches, whole = batches_of(damaged, GR_HNS), batches_of(shards, GR_HNS)
+    assert torch.equal(next(batches).images, next(whole).images)
+    ids, _ = training_plan(7, len(split), BATCH)(4)
+    split.damaged.append(int(ids[3]))
+    name = split.names([ids[3]])[0]
+    with pytest.raises(RunFailure, match=f"step 4 of train cannot be decoded: {name} changed since the shards were"):
+        [next(batches) for _ in range(5)]
+    assert not decoded, "nothing asks DALI, nor a decoder, about it"
+
+
 def test_real_images_equal_the_reference(real_source, tmp_path):
     """Grey ones among them; windows, masks, flips and decoded pixels of 400 images."""
     from fastwsol.sources.tiny_imagenet import TinyImageNet

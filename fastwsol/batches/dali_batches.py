@@ -5,6 +5,7 @@ costs a fraction of DALI's operators there; and the graph of DALI's operators, f
 """
 
 import itertools
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from nvidia.dali import Pipeline, fn, types
 from fastwsol.batches.stream import Batch, Batches, Stream, mean_pixel, of_one_size
 from fastwsol.batches.views_cpu import Shower
 from fastwsol.config import Augmentation
+from fastwsol.dataset.shards import Split
 from fastwsol.draws import COLOR_STEPS, Views, enlarge_cells
 from fastwsol.host.errors import RunFailure
 from fastwsol.sources.decode import decode
@@ -28,8 +30,9 @@ Decoding = Literal["host", "mixed"]
 class DaliBatches(Batches):
     """An endless iterator over a stream's batches, from step `start` on, decoded by DALI.
 
-    Raises RunFailure naming the images when DALI cannot decode a batch. (With a GPU and decoding on the host, DALI 2.4
-    ends the process instead. Packing refuses such images, and opening the shards refuses files that changed since.)
+    Raises RunFailure naming the images when DALI cannot decode a batch; where DALI would end the process instead, when
+    one of a batch is no longer the image that it was when the batches were begun. (Packing refuses images that do not
+    decode, and opening the shards refuses files that changed since.)
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class DaliBatches(Batches):
         self._start, self._step = start, start
         split, augmentation = stream.split, stream.augmentation
         on_gpu = device.type == "cuda"
+        self._seals = _Seals(split, threads) if dies_of_bad_images(device, decoding) else None
         self._pipeline = Pipeline(
             stream.batch_size,
             num_threads=threads,
@@ -91,8 +95,15 @@ class DaliBatches(Batches):
 
     def _feed_encoded(self, info: Any) -> list[NDArray[Any]]:
         """The JPEG bytes of one batch: rows padded to the longest, and their lengths."""
-        ids, _ = self._stream.plan(self._start + info.iteration)
+        step = self._start + info.iteration
+        ids, _ = self._stream.plan(step)
         encoded, lengths = self._stream.split.gather(ids)
+        if self._seals is not None and len(changed := self._seals.changed(ids, encoded, lengths)):
+            names = "; ".join(self._stream.split.names(changed))
+            raise RunFailure(
+                f"step {step} of {self._stream.split.name} cannot be decoded: {names} changed since the shards were "
+                f"opened; pack anew"
+            )
         return [encoded, lengths[:, None].astype(np.int32)]
 
     def _bad_images(self, ids: NDArray[np.int64]) -> str:
@@ -109,6 +120,32 @@ class DaliBatches(Batches):
 def kernel_serves(device: torch.device) -> bool:
     """Whether the kernel makes the views of decoded images, and not DALI's operators: on a CPU."""
     return device.type == "cpu"
+
+
+def dies_of_bad_images(device: torch.device, decoding: Decoding) -> bool:
+    """Whether DALI 2.4 ends the process at an image that does not decode, and does not raise: on a GPU where images are
+    decoded on the host (bench/results/h200/by-hand.md).
+    """
+    return device.type == "cuda" and decoding == "host"
+
+
+class _Seals:
+    """CRC-32 of each of a split's encoded images, uint32 [N], made right after the shards' hashes were checked."""
+
+    def __init__(self, split: Split, threads: int) -> None:
+        def sums(ids: NDArray[np.int64]) -> list[int]:
+            return [zlib.crc32(split.image(index)) for index in ids.tolist()]
+
+        with ThreadPoolExecutor(threads) as pool:
+            parts = pool.map(sums, np.array_split(np.arange(len(split)), 4 * threads))
+            self._sums = np.fromiter(itertools.chain.from_iterable(parts), np.uint32, len(split))
+
+    def changed(
+        self, ids: NDArray[np.int64], encoded: NDArray[np.uint8], lengths: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Those of `ids` [B] whose images `encoded` [B, longest], of `lengths` [B] bytes, are others than they were."""
+        sums = [zlib.crc32(row[:length]) for row, length in zip(encoded, lengths.tolist(), strict=True)]
+        return np.unique(ids[np.array(sums, np.uint32) != self._sums[ids]])
 
 
 class _Show:
