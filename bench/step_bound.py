@@ -2,8 +2,8 @@
 
     python bench/step_bound.py --rates bench/results/h200/ed69f57/rates.json --out bench/results/step-bound.json
 
-Nothing is run but the network's shapes. `rates.json` (`scripts/accept_gpu.py rates`) has what was measured: the rates of
-a matrix product and of a copy, and the step in its modes. Tensors are bf16, and none is found in a cache. What a way
+Nothing is run but the network's shapes. `rates.json` (`scripts/accept_gpu.py rates`) has what was measured: the rates
+of a matrix product and of a copy, and the step in its modes. Tensors are bf16, and none is found in a cache. What a way
 moves are the passes of BN, ReLU, the blocks' sums and the max pool over the tensors behind the convolutions:
 
 | | forward | backward |

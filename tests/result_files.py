@@ -405,6 +405,17 @@ def steps_on_a_gpu() -> Rows:
     return rows
 
 
+def fusing() -> Rows:
+    return {
+        str(each["batch"]): [
+            each["measured_ms"]["compiled-captured"],
+            each["convolutions_ms"],
+            *each["rest_ms"].values(),
+        ]
+        for each in result("step-bound")["steps"]
+    }
+
+
 def faults() -> Rows:
     """By promise, the sums of the table of kinds; titles are their numbers."""
     sums: dict[str, Values] = {}

@@ -48,6 +48,7 @@ TIED = (
     Tied(RESULTS_PAGE, "The warm path", files.warm_shares, number=1),
     Tied(RESULTS_PAGE, "The warm path", files.warm_starts, number=2),
     Tied(RESULTS_PAGE, "The step", files.steps_on_cores),
+    Tied(RESULTS_PAGE, "What fusing could still give", files.fusing),
     Tied(RESULTS_PAGE, "Three seeds, localizers", files.three_seeds_of_masks),
     Tied(RESULTS_PAGE, "Three seeds, localizers", files.five_records, number=1, exact=False),
     Tied(RESULTS_PAGE, "Recipes on held-out images", files.recipes),

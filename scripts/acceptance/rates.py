@@ -7,6 +7,7 @@ step's time stands the least that its convolutions and its optimizer could take 
 import multiprocessing
 import statistics
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, seconds_of, wait
 from fastwsol.host.device import use_threads
 from fastwsol.network.cam import maps_of_classes
-from fastwsol.network.preact_resnet import GMAC, PreActResNet, SameConv2d
+from fastwsol.network.preact_resnet import GMAC, BatchNormReLU, PreActResNet, SameConv2d
 from fastwsol.training.step_mode import Mode
 
 CAPTURED_OVER_EAGER, CAPTURED_OVER_COMPILED = 4.0, 1.5
@@ -39,6 +40,7 @@ def checks(setting: Setting) -> list[Check]:
     for size in sizes:
         for network in networks[:2] if size == sizes[0] else networks[:1]:
             of_phase.append(Check(f"step, {network}, batch {size}", partial(step_rates, ceilings, network, size), 80))
+    of_phase.append(Check("BN and ReLU, forward and backward", partial(bn_and_relu, ceilings)))
     run = partial(profile, setting, networks[0], setting.sized(128, 4))
     of_phase.append(Check(f"where an eager step's time goes, {networks[0]}, batch {setting.sized(128, 4)}", run))
     for count in (2,) if setting.dry_run else (1, 2, 4):
@@ -107,6 +109,41 @@ def step_rates(ceilings: Ceilings, network: Network, size: int) -> Finding:
         Bound("compiled's share of captured", 1 / over_compiled, 1 / CAPTURED_OVER_COMPILED),
     )
     return Finding(bounds if asked else (), figures | {"modes": found})
+
+
+BN_SHAPES = ((64, 64), (64, 32), (128, 16), (256, 8), (512, 8))
+"""Channels and side of what ResNet-18 with stem A normalises, at 64 pixels."""
+
+
+def _both_ways(way: Callable[[Tensor], Tensor], images: Tensor, coming: Tensor) -> None:
+    way(images).backward(coming)
+
+
+def bn_and_relu(ceilings: Ceilings) -> Finding:
+    """Milliseconds of BN with ReLU in training, bf16, both directions, at each of the network's shapes: as torch has
+    them, compiled, and the time of eight passes over the tensor (`bench/step_bound.py`), what one kernel a direction
+    would take. What the last would spare of a step, its sum over the network's layers tells.
+    """
+    setting = ceilings.setting
+    size, device = setting.sized(256, 2), setting.device
+    figures: dict[str, Any] = {"batch": size}
+    for channels, side in BN_SHAPES:
+        side = setting.sized(side, 4)
+        images = torch.randn(size, channels, side, side, device=device).to(memory_format=torch.channels_last)
+        images = images.bfloat16().requires_grad_()
+        layer = BatchNormReLU(channels).to(device)
+        coming = torch.randn_like(images)
+        ways: dict[str, Callable[[Tensor], Tensor]] = {"torch": layer}
+        if not setting.dry_run:
+            ways["compiled"] = torch.compile(layer)
+        found = {}
+        for name, way in ways.items():
+            _both_ways(way, images, coming)
+            seconds = seconds_of(partial(_both_ways, way, images, coming), device, setting.sized(10, 1))
+            found[f"{name} ms"] = 1000 * statistics.median(seconds)
+        passes = 8 * images.nbytes / ceilings.copy_rate if ceilings.copy_rate else None
+        figures[f"{channels} channels, {side} x {side}"] = found | {"eight passes ms": passes and 1000 * passes}
+    return Finding(figures=figures)
 
 
 def floor_bytes(network: Network, size: int) -> int:
