@@ -115,6 +115,27 @@ def fast_recipe() -> Rows:
     return rows | {WHOLE: ious + whole, BEST: best}
 
 
+def longer_recipe() -> Rows:
+    names = {
+        "nothing": "plain",
+        "--label-smoothing 0.1": "smooth",
+        "--mix cutmix": "cutmix",
+        "--mix cutmix --label-smoothing 0.1": "cutmix-smooth",
+        "--mix mixup": "mixup",
+        "--attention-dropout 0.25": "adl25",
+        "--attention-dropout 0.75, ADL's own": "adl75",
+    }
+    reports = {title: runs_named("recipe-settings", rf"^{name}-s\d") for title, name in names.items()}
+    rows = {}
+    for title, each in reports.items():
+        rows[title] = over_seeds(each, ("strict", CLAS), ("strict", LOC))
+        if title != "nothing":
+            rows[title].append(rows[title][2] - rows["nothing"][2])
+        rows[title] += over_seeds(each, *(("strict", key) for key in GT[1:]))
+    whole, best = fixed_boxes(reports["nothing"][0])
+    return rows | {WHOLE: whole[1:], BEST: best[1:]}
+
+
 def synthetic_set() -> Rows:
     reports = {aug: runs_named("synthetic-3-seeds", f"synthetic-{aug}-") for aug in ("none", "hns", "gr")}
     whole, best = fixed_boxes(reports["none"][0])

@@ -39,6 +39,7 @@ TIED = (
     Tied(RESULTS_PAGE, "Twenty classes by the network of all", files.map_bounds),
     Tied(RESULTS_PAGE, "Settings on a holdout", files.settings_on_holdout),
     Tied(RESULTS_PAGE, "The fast recipe", files.fast_recipe),
+    Tied(RESULTS_PAGE, "Longer, and what is against overfitting", files.longer_recipe),
     Tied(RESULTS_PAGE, "The synthetic set", files.synthetic_set),
     Tied(RESULTS_PAGE, "Five augmentations on the synthetic set", files.synthetic_sweep),
     Tied(RESULTS_PAGE, "Few real images, seen often", files.few_images),
