@@ -33,9 +33,10 @@ from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.files import sole_worker
 from fastwsol.prediction import overlays
 from fastwsol.prediction.components import boxes_of_maps
+from fastwsol.prediction.named import label_of
 from fastwsol.prediction.overlays import overlay_path, overlay_paths
 from fastwsol.prediction.predictions import Request
-from fastwsol.prediction.predictor import Predictor, label_of
+from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
 
 ON_CPU = ["--device", "cpu", "--threads", "1"]

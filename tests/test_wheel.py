@@ -122,7 +122,14 @@ def test_it_is_imported_from_where_it_is_installed(installed: Path, tmp_path: Pa
     )
 
 
+@pytest.fixture
+def whole(request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("--whole-install"):
+        pytest.skip("tried where all is installed anew; add --whole-install")
+
+
 @pytest.mark.parametrize("name", WORKS_OFFLINE)
+@pytest.mark.usefixtures("whole")
 def test_a_command_helps(installed: Path, tmp_path: Path, name: str) -> None:
     command = [installed / f"fastwsol-{name}", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
@@ -130,6 +137,7 @@ def test_a_command_helps(installed: Path, tmp_path: Path, name: str) -> None:
     assert f"fastwsol-{name}" in shown.stdout
 
 
+@pytest.mark.usefixtures("whole")
 def test_the_commands_pack_and_predict_with_the_extra_timm(installed: Path, tmp_path: Path) -> None:
     pytest.importorskip("timm", reason="NOT TESTED: pip install .[timm]")
     draw_birds(tmp_path / "birds")

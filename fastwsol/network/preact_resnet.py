@@ -144,12 +144,17 @@ class PreActResNet(Classifier):
         `attention_dropout`); None: nothing is done to it.
         """
         features = self.stem(images_NCHW)
-        for k, group in enumerate(self.groups):
-            features = group(features)
-            if drops is not None and (place := k - len(self.groups) + PLACES) >= 0:
-                features = without_strongest(features, drops[:, place])
+        features = self.groups(features) if drops is None else self._with_drops(features, drops)
         logits = self.fc(features.mean(dim=(2, 3)))
         return logits, features.detach()
+
+    def _with_drops(self, features: Tensor, drops: Tensor) -> Tensor:
+        """What the groups make of the stem's features."""
+        for k, group in enumerate(self.groups):
+            features = group(features)
+            if (place := k - len(self.groups) + PLACES) >= 0:
+                features = without_strongest(features, drops[:, place])
+        return features
 
     def trunk(self, images: Tensor, part: TrainPart) -> Tensor:
         """See `Classifier.trunk`; the tail is the last group and the FC."""

@@ -13,7 +13,6 @@ class that is likeliest in it.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import os
 from collections import deque
@@ -37,24 +36,16 @@ from fastwsol.evaluation.thresholds import Cut, default_cut
 from fastwsol.formats.labelled_images import Skipped
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import RunFailure, UserError
-from fastwsol.localizer.localizers import LOCALIZERS, PREFERRED, Localizer, LocalizerName
+from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.localizer.localizing import LocalizingModel, Passed
 from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weights
 from fastwsol.network.networks import build_network
 from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, statistics_of_timm
 from fastwsol.prediction.components import Components, MapBoxes, WhichBoxes, boxes_of_maps, least_score_of_objects
 from fastwsol.prediction.detections import detections_of
+from fastwsol.prediction.named import chosen_localizer, label_of
 from fastwsol.prediction.predictions import ClassScore, Prediction, Request, ScoredBox
-from fastwsol.prediction.signals import (
-    Looks,
-    Signals,
-    agreement,
-    in_smaller,
-    other_localizer,
-    other_looks,
-    shares_of,
-    sharpness,
-)
+from fastwsol.prediction.signals import Looks, Signals, WayToCut, other_localizer, other_looks, signals_of_boxes
 from fastwsol.prediction.user_images import NamedImage, as_pixels, decode_upright, image_file, in_chunks, upright_rgb
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
@@ -357,23 +348,13 @@ class Predictor:
         owners, boxes, looks, k = found.owners, found.boxes, answers.looks, found.place
         if looks is None:
             return [None] * len(owners)
-        maps, scale = answers.cams[:, k], self.localizer.scale
-        best = np.sort(answers.all_probabilities, axis=1)
-        margins = best[:, -1] - (best[:, -2] if best.shape[1] > 1 else 0)
-        of_maps = self._size, self._thresholds(maps, request), scale, owners
-        again = [
-            agreement(each, self._size, self._thresholds(each, request), scale, owners, where)
-            for each, where in (
-                (looks.mirrored[:, k], boxes.astype(np.float64)),
-                (looks.smaller[:, k], in_smaller(boxes, self._size)),
-            )
-        ]
-        other_cut = self._other_cut.thresholds(looks.other[:, k], self._size, self._other.scale)
-        again.append(
-            agreement(looks.other[:, k], self._size, other_cut, self._other.scale, owners, boxes.astype(np.float64))
+        own = WayToCut(lambda maps: self._thresholds(maps, request), self.localizer.scale)
+        other = WayToCut(
+            lambda maps: self._other_cut.thresholds(maps, self._size, self._other.scale), self._other.scale
         )
-        columns = margins[owners], sharpness(maps, scale)[owners], shares_of(maps, *of_maps, boxes), *again
-        return [Signals(*map(float, row)) for row in zip(*columns, strict=True)]
+        of_class = Looks(*(maps[:, k] for maps in looks))
+        probabilities, maps = answers.all_probabilities, answers.cams[:, k]
+        return signals_of_boxes(owners, boxes, probabilities, maps, of_class, self._size, own, other)
 
     def _largest_or_all(self, maps: NDArray[np.float32], request: Request) -> MapBoxes:
         """`boxes_of_maps` at the threshold that is asked for, or at the run's own."""
@@ -478,49 +459,12 @@ def _is_share(threshold: object) -> bool:
     return isinstance(threshold, int | float) and 0 <= threshold <= 1
 
 
-def chosen_localizer(name: LocalizerName | None, model: LocalizingModel) -> Localizer:
-    """The localizer of that name; None: the best that the run has. Raises UserError for one that the run lacks."""
-    available = {each.name: each for each in model.localizers}
-    if name is None:
-        return next(available[each] for each in PREFERRED if each in available)
-    if name not in available:
-        known = name in LOCALIZERS
-        remedies = {"mask": "train it with --localizer mask", "ddt": "python -m fastwsol.evaluate finds its directions"}
-        remedy = remedies[LOCALIZERS[name].needs] if known else "choose one of them"
-        raise UserError(f"--localizer {name}: the run has {', '.join(available)}; {remedy}")
-    return available[name]
-
-
 def _alone() -> None:
     """Have this thread run the network, and kernels, on one core: threads that share a layer would wait for each other
     at its end.
     """
     torch.set_num_threads(1)
     numba.set_num_threads(1)
-
-
-def label_of(name: str, info: RunInfo) -> int:
-    """The label of the class that `name` means: its wnid, its name, or one of the names between commas in that.
-
-    Raises UserError with the nearest names where there is none, or several.
-    """
-    if name in info.classes:
-        return info.classes.index(name)
-    lower = name.strip().lower()
-    predictions = [
-        label
-        for label, full in enumerate(info.class_names)
-        if lower in (full.lower(), *(part.strip() for part in full.lower().split(",")))
-    ]
-    if len(predictions) == 1:
-        return predictions[0]
-    if predictions:
-        raise UserError(
-            f"--class {name}: may be {', '.join(info.classes[label] for label in predictions)}; name one of them"
-        )
-    near = difflib.get_close_matches(name, [*info.class_names, *info.classes], n=3, cutoff=0.5)
-    hint = f"perhaps you meant {' or '.join(near)}" if near else f"such as {info.classes[0]} ({info.class_names[0]})"
-    raise UserError(f"--class {name}: the run knows no such class; {hint}")
 
 
 def _named(image: ImageLike, number: int) -> NamedImage:

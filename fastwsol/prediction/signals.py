@@ -5,6 +5,7 @@ The other looks: at the mirror image; at the image made smaller, on a ground of 
 localizer.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ def other_localizer(localizer: Localizer) -> Localizer:
 
 
 class Looks(NamedTuple):
-    """The maps of the other looks at B images, of the same K classes: [B, K, h, w] each."""
+    """The maps of the other looks at B images, of the same K classes: [B, K, h, w] each. Of one class: [B, h, w]."""
 
     mirrored: NDArray[np.float32]
     smaller: NDArray[np.float32]
@@ -73,6 +74,45 @@ def other_looks(
 
 
 Thresholds = float | NDArray[np.float64]
+
+
+class WayToCut(NamedTuple):
+    """How a localizer's maps become boxes."""
+
+    thresholds: Callable[[NDArray[np.float32]], Thresholds]
+    """Of maps [B, h, w]."""
+    scale: kernels.Scale
+
+
+def signals_of_boxes(
+    owners: NDArray[np.int64],
+    boxes: NDArray[np.int32],
+    probabilities: NDArray[np.float64],
+    maps: NDArray[np.float32],
+    looks: Looks,
+    square: int,
+    own: WayToCut,
+    other: WayToCut,
+) -> list[Signals]:
+    """The signals of boxes [M, 4] in the network's square, of the images `owners` [M].
+
+    probabilities: of all classes, [B, classes]; maps: [B, h, w], and `looks` those of the same class; other: of the
+    other localizer.
+    """
+    best = np.sort(probabilities, axis=1)
+    margins = best[:, -1] - (best[:, -2] if best.shape[1] > 1 else 0)
+    places = boxes.astype(np.float64)
+    again = [
+        agreement(of_look, square, way.thresholds(of_look), way.scale, owners, where)
+        for of_look, way, where in (
+            (looks.mirrored, own, places),
+            (looks.smaller, own, in_smaller(boxes, square)),
+            (looks.other, other, places),
+        )
+    ]
+    shares = shares_of(maps, square, own.thresholds(maps), own.scale, owners, boxes)
+    columns = margins[owners], sharpness(maps, own.scale)[owners], shares, *again
+    return [Signals(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
 def agreement(

@@ -1,0 +1,45 @@
+"""What a user names of a run: one of its classes, one of its localizers."""
+
+import difflib
+
+from fastwsol.host.errors import UserError
+from fastwsol.localizer.localizers import LOCALIZERS, PREFERRED, Localizer, LocalizerName
+from fastwsol.localizer.localizing import LocalizingModel
+from fastwsol.runs.folder import RunInfo
+
+
+def chosen_localizer(name: LocalizerName | None, model: LocalizingModel) -> Localizer:
+    """The localizer of that name; None: the best that the run has. Raises UserError for one that the run lacks."""
+    available = {each.name: each for each in model.localizers}
+    if name is None:
+        return next(available[each] for each in PREFERRED if each in available)
+    if name not in available:
+        known = name in LOCALIZERS
+        remedies = {"mask": "train it with --localizer mask", "ddt": "python -m fastwsol.evaluate finds its directions"}
+        remedy = remedies[LOCALIZERS[name].needs] if known else "choose one of them"
+        raise UserError(f"--localizer {name}: the run has {', '.join(available)}; {remedy}")
+    return available[name]
+
+
+def label_of(name: str, info: RunInfo) -> int:
+    """The label of the class that `name` means: its wnid, its name, or one of the names between commas in that.
+
+    Raises UserError with the nearest names where there is none, or several.
+    """
+    if name in info.classes:
+        return info.classes.index(name)
+    lower = name.strip().lower()
+    predictions = [
+        label
+        for label, full in enumerate(info.class_names)
+        if lower in (full.lower(), *(part.strip() for part in full.lower().split(",")))
+    ]
+    if len(predictions) == 1:
+        return predictions[0]
+    if predictions:
+        raise UserError(
+            f"--class {name}: may be {', '.join(info.classes[label] for label in predictions)}; name one of them"
+        )
+    near = difflib.get_close_matches(name, [*info.class_names, *info.classes], n=3, cutoff=0.5)
+    hint = f"perhaps you meant {' or '.join(near)}" if near else f"such as {info.classes[0]} ({info.class_names[0]})"
+    raise UserError(f"--class {name}: the run knows no such class; {hint}")
