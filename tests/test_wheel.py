@@ -128,13 +128,25 @@ def whole(request: pytest.FixtureRequest) -> None:
         pytest.skip("tried where all is installed anew; add --whole-install")
 
 
-@pytest.mark.parametrize("name", WORKS_OFFLINE)
+ALL_HELP = """
+import runpy, sys
+for script in sys.argv[1:]:
+    sys.argv = [script, "--help"]
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as ended:
+        assert not ended.code, script
+"""
+
+
 @pytest.mark.usefixtures("whole")
-def test_a_command_helps(installed: Path, tmp_path: Path, name: str) -> None:
-    command = [installed / f"fastwsol-{name}", "--help"]
+def test_every_command_helps(installed: Path, tmp_path: Path) -> None:
+    """In one process, which imports torch once."""
+    scripts = [str(installed / f"fastwsol-{name}") for name in WORKS_OFFLINE]
+    command = [installed / "python", "-c", ALL_HELP, *scripts]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
-    assert f"fastwsol-{name}" in shown.stdout
+    assert all(f"fastwsol-{name}" in shown.stdout for name in WORKS_OFFLINE)
 
 
 @pytest.mark.usefixtures("whole")
