@@ -13,8 +13,8 @@ moves are the passes of BN, ReLU, the blocks' sums and the max pool over the ten
 | statistics in the convolutions | one read, one written | two read, one written |
 | all in the convolutions | none | none |
 
-It is a bound, no promise: convolutions of 3 channels are far from the rate of a square product, and those of 64 are
-not near it.
+They are ideal figures, and bound no real step: convolutions of 3 channels are far from the rate of a square product,
+and those of 64 are not near it.
 """
 
 import argparse

@@ -123,7 +123,7 @@ def longer_recipe() -> Rows:
         "--mix cutmix --label-smoothing 0.1": "cutmix-smooth",
         "--mix mixup": "mixup",
         "--attention-dropout 0.25": "adl25",
-        "--attention-dropout 0.75, ADL's own": "adl75",
+        "--attention-dropout 0.75, ADL's rate": "adl75",
     }
     reports = {title: runs_named("recipe-settings", rf"^{name}-s\d") for title, name in names.items()}
     rows = {}

@@ -188,7 +188,7 @@ def test_where_dali_would_end_the_process_an_image_that_changed_never_reaches_it
     ids, _ = training_plan(7, len(split), BATCH)(4)
     split.damaged.append(int(ids[3]))
     name = split.names([ids[3]])[0]
-    with pytest.raises(RunFailure, match=f"step 4 of train cannot be decoded: {name} changed since the shards were"):
+    with pytest.raises(RunFailure, match=f"step 4 of train cannot be decoded: {name} changed since its batches were"):
         [next(batches) for _ in range(5)]
     assert not decoded, "nothing asks DALI, nor a decoder, about it"
 

@@ -101,8 +101,8 @@ class DaliBatches(Batches):
         if self._seals is not None and len(changed := self._seals.changed(ids, encoded, lengths)):
             names = "; ".join(self._stream.split.names(changed))
             raise RunFailure(
-                f"step {step} of {self._stream.split.name} cannot be decoded: {names} changed since the shards were "
-                f"opened; pack anew"
+                f"step {step} of {self._stream.split.name} cannot be decoded: {names} changed since its batches were "
+                f"begun; pack anew"
             )
         return [encoded, lengths[:, None].astype(np.int32)]
 
@@ -130,7 +130,7 @@ def dies_of_bad_images(device: torch.device, decoding: Decoding) -> bool:
 
 
 class _Seals:
-    """CRC-32 of each of a split's encoded images, uint32 [N], made right after the shards' hashes were checked."""
+    """CRC-32 of each of a split's encoded images, uint32 [N], as it is when the batches are begun."""
 
     def __init__(self, split: Split, threads: int) -> None:
         def sums(ids: NDArray[np.int64]) -> list[int]:
