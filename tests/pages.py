@@ -12,7 +12,7 @@ WITH_COMMANDS = [page for page in PAGES if page.name != "results.md"]
 """Those of results are of the commits that they name."""
 STAND_INS = {"DEPTH": "18", "AUG": "gr", "SEED": "0", "SPLIT": "val"}
 NUMBER = re.compile(r"(?<![\w.])[+-]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?!\w)")
-BLOCK = re.compile(r"^```(?:bash|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 WORKS_OFFLINE = ("pack", "train", "evaluate", "predict", "convert", "review", "export", "sweep", "report", "compare")
 
 
