@@ -18,7 +18,7 @@ def without_strongest(features_NCHW: Tensor, dropped_N: Tensor) -> Tensor:
     """Features behind a ReLU, with their strongest cells at 0 where `dropped_N` (bool) is true, and else each cell
     times the sigmoid of its attention, which is the mean over channels.
 
-    Its paper draws once for a batch; here each view has a draw of its own, so that processes need not agree.
+    Its paper draws once for a batch; here each view has a draw of its own, as for all that is drawn.
     """
     attention = features_NCHW.mean(dim=1, keepdim=True)
     kept = (attention <= STRONGEST * attention.amax(dim=(2, 3), keepdim=True)).to(features_NCHW.dtype)

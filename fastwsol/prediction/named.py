@@ -29,16 +29,16 @@ def label_of(name: str, info: RunInfo) -> int:
     if name in info.classes:
         return info.classes.index(name)
     lower = name.strip().lower()
-    predictions = [
+    meant = [
         label
         for label, full in enumerate(info.class_names)
         if lower in (full.lower(), *(part.strip() for part in full.lower().split(",")))
     ]
-    if len(predictions) == 1:
-        return predictions[0]
-    if predictions:
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
         raise UserError(
-            f"--class {name}: may be {', '.join(info.classes[label] for label in predictions)}; name one of them"
+            f"--class {name}: may be {', '.join(info.classes[label] for label in meant)}; name one of them"
         )
     near = difflib.get_close_matches(name, [*info.class_names, *info.classes], n=3, cutoff=0.5)
     hint = f"perhaps you meant {' or '.join(near)}" if near else f"such as {info.classes[0]} ({info.class_names[0]})"
