@@ -9,9 +9,10 @@ import torch
 
 from fastwsol import train
 from fastwsol.batches.decoded_store import open_store
+from fastwsol.batches.drawn_ahead import BatchesBeside
 from fastwsol.batches.mixing import MixedBatches
 from fastwsol.batches.store_batches import StoreBatches
-from fastwsol.batches.stream import Stream, training_plan
+from fastwsol.batches.stream import BESIDE, Stream, training_plan
 from fastwsol.config import Augmentation, Config
 from fastwsol.dataset.shards import open_shards
 from fastwsol.draws import draw_drops
@@ -20,7 +21,6 @@ from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
 from fastwsol.network.attention_dropout import PLACES, STRONGEST, without_strongest
 from fastwsol.network.preact_resnet import build_preact_resnet
-from fastwsol.training.attention_drops import BatchesWithDrops, labels_and_drops
 from fastwsol.training.step import make_loss
 
 CPU = torch.device("cpu")
@@ -91,7 +91,11 @@ def batches_of(shards, store, augmentation, start=0, rank=0, world_size=1):
     size = BATCH // world_size
     stream = Stream(split, plan, size, augmentation, SEED, shards.manifest.mean, shards.manifest.std)
     without = batches_without(stream, store, start)
-    return BatchesWithDrops(without, stream, RATE, CPU, start), batches_without(stream, store, start), stream
+    return BatchesBeside(without, draw, stream, CPU, start), batches_without(stream, store, start), stream
+
+
+def draw(ids, epochs):
+    return (draw_drops(RATE, PLACES, SEED, ids, epochs),)
 
 
 def batches_without(stream, store, start):
@@ -100,34 +104,35 @@ def batches_without(stream, store, start):
 
 
 @pytest.mark.parametrize("augmentation", [Augmentation("gr"), CUTMIX], ids=["gr", "cutmix"])
-def test_batches_carry_the_draws_behind_labels_that_stay(shards, store, augmentation):
+def test_batches_carry_the_draws_beside_labels_that_stay(shards, store, augmentation):
     batches, without, stream = batches_of(shards, store, augmentation)
     later = batches_of(shards, store, augmentation, start=2)[0]
     for step in range(4):
         batch, plain = next(batches), next(without)
-        labels, drops = labels_and_drops(batch.labels)
-        assert torch.equal(labels, plain.labels)
-        assert labels.dtype == plain.labels.dtype
+        assert torch.equal(batch.labels, plain.labels)
         assert torch.equal(batch.images, plain.images)
-        assert np.array_equal(drops.numpy(), draw_drops(RATE, PLACES, SEED, *stream.plan(step)))
+        assert np.array_equal(batch.ids, plain.ids)
+        assert np.array_equal(batch.beside.numpy(), draw_drops(RATE, PLACES, SEED, *stream.plan(step)))
         if step >= 2:
-            images, joined = later.show(later.take())
+            taken = later.take()
+            images, labels = later.show(taken)
             assert torch.equal(images, batch.images)
-            assert torch.equal(joined, batch.labels)
+            assert torch.equal(labels, batch.labels)
+            assert torch.equal(taken[BESIDE], batch.beside)
 
 
 def test_processes_together_draw_the_batch_of_one(shards, store):
     one = next(batches_of(shards, store, CUTMIX)[0])
     parts = [next(batches_of(shards, store, CUTMIX, rank=rank, world_size=4)[0]) for rank in range(4)]
     assert torch.equal(torch.cat([each.labels for each in parts]), one.labels)
+    assert torch.equal(torch.cat([each.beside for each in parts]), one.beside)
 
 
 def test_the_loss_is_of_the_network_with_its_drops():
     model = build_preact_resnet(18, "C", CLASSES, 0).eval()
     images, labels = torch.randn(4, 3, 64, 64), torch.tensor([0, 1, 2, 3])
     drops = torch.tensor([[True, False, True], [False, True, False], [True, True, True], [False, False, False]])
-    joined = torch.cat([labels[:, None].float(), drops.float()], dim=1)
-    loss, counts = make_loss(model, Autocast(CPU, "fp32"), compiled=False, drops=True)(images, joined)
+    loss, counts = make_loss(model, Autocast(CPU, "fp32"), compiled=False)(images, labels, drops)
     logits, _ = model(images, drops)
     assert torch.equal(loss, torch.nn.functional.cross_entropy(logits, labels))
     assert counts["correct"] == (logits.argmax(1) == labels).sum()

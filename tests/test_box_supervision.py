@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from fastwsol import train
-from fastwsol.config import Config
+from fastwsol.batches.stream import Stream, training_plan
+from fastwsol.config import Augmentation, Config
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.localizer.box_supervision import NO_BOX, box_loss, boxes_of_few
+from fastwsol.localizer.box_supervision import NO_BOX, box_loss, boxes_of_few, boxes_of_views
 from fastwsol.localizer.mask_head import build_mask_head
 
 
@@ -88,6 +89,27 @@ def test_so_many_images_of_each_class_have_their_box_and_more_are_the_same_ones(
     size = [split.widths[k], split.heights[k]] * 2
     np.testing.assert_allclose(few[k] * size, split.boxes[split.box_offsets[k]], atol=1e-3)
     assert ((few[has_few] >= 0) & (few[has_few] <= 1)).all()
+
+
+def test_a_mirrored_view_has_its_box_mirrored(picture_shards: Path) -> None:
+    shards = open_shards(picture_shards)
+    split, boxes = shards.splits["train"], boxes_of_few(shards.splits["train"], 3, "stretch")
+    manifest = shards.manifest
+    whole = Augmentation("none", flip=True)
+    stream = Stream(split, training_plan(7, len(split), 4), 4, whole, 7, manifest.mean, manifest.std)
+    ids, epochs = stream.plans(range(20))
+    (drawn,) = boxes_of_views(boxes, stream)(ids, epochs)
+    assert drawn.dtype == np.float32
+    mirrored, seen = stream.views(ids, epochs).flips.astype(bool), 0
+    for k, box in enumerate(drawn.tolist()):
+        x0, y0, x1, y1 = boxes[ids[k]].tolist()
+        if x0 == NO_BOX:
+            assert box == [NO_BOX] * 4
+        else:
+            assert box == pytest.approx([1 - x1, y0, 1 - x0, y1] if mirrored[k] else [x0, y0, x1, y1])
+            seen += 1 + 1000 * mirrored[k]
+    assert seen > 3000
+    assert seen % 1000 > 6
 
 
 def test_a_set_without_boxes_of_train_is_refused(synthetic_shards: Path) -> None:

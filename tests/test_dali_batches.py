@@ -10,6 +10,7 @@ from conftest import noise_jpeg, with_damaged_images
 from fastwsol.batches import dali_batches as pipeline
 from fastwsol.batches import views_reference as reference
 from fastwsol.batches.dali_batches import DaliBatches
+from fastwsol.batches.seals import Seals, dies_of_bad_images
 from fastwsol.batches.stream import Stream, evaluation_plan, training_plan, valid_images
 from fastwsol.config import Augmentation
 from fastwsol.dataset.packer import pack
@@ -178,7 +179,7 @@ def test_an_image_that_does_not_decode_is_named(shards, form):
 
 
 def test_where_dali_would_end_the_process_an_image_that_changed_never_reaches_it(shards, form, monkeypatch):
-    monkeypatch.setattr(pipeline, "dies_of_bad_images", lambda device, decoding: True)
+    monkeypatch.setattr(pipeline, "dies_of_bad_images", lambda *_: True)
     decoded = []
     monkeypatch.setattr(pipeline, "decode", decoded.append)
     damaged = with_damaged_images(shards, "train", [])
@@ -188,9 +189,36 @@ def test_where_dali_would_end_the_process_an_image_that_changed_never_reaches_it
     ids, _ = training_plan(7, len(split), BATCH)(4)
     split.damaged.append(int(ids[3]))
     name = split.names([ids[3]])[0]
-    with pytest.raises(RunFailure, match=f"step 4 of train cannot be decoded: {name} changed since its batches were"):
+    with pytest.raises(RunFailure, match=f"step 4 of train cannot be decoded: {name} changed since this command"):
         [next(batches) for _ in range(5)]
     assert not decoded, "nothing asks DALI, nor a decoder, about it"
+
+
+def test_an_image_that_changed_before_a_later_phase_of_the_run_does_not_reach_it_either(shards, monkeypatch):
+    """What it was is known from when the run began; a run's own part of the split is held to the same."""
+    monkeypatch.setattr(pipeline, "dies_of_bad_images", lambda *_: True)
+    damaged = with_damaged_images(shards, "train", [])
+    split = damaged.splits["train"]
+    seals = Seals(split, threads=2)
+    split.damaged += [13, 40]
+    part = split.subset("train", np.arange(10, 60))
+    part.damaged = [3, 30]
+    plan = training_plan(7, len(part), BATCH)
+    stream = Stream(part, plan, BATCH, GR_HNS, 7, shards.manifest.mean, shards.manifest.std)
+    with pytest.raises(RunFailure) as failed:
+        [next(DaliBatches(stream, CPU, 1, step, seals=seals)) for step in range(4)]
+    assert any(name in str(failed.value) for name in split.names([13, 40]))
+    seals = Seals(part, threads=2)
+    next(DaliBatches(stream, CPU, 1, seals=seals))
+
+
+@pytest.mark.parametrize("color", [False, True])
+@pytest.mark.parametrize("decoding", ["host", "mixed"])
+def test_the_process_is_in_danger_on_a_gpu_where_the_host_decodes(color, decoding):
+    augmentation = Augmentation("gr", color=color)
+    expected = decoding == "host" or color
+    assert dies_of_bad_images(torch.device("cuda"), augmentation, decoding) == expected
+    assert not dies_of_bad_images(CPU, augmentation, decoding)
 
 
 def test_real_images_equal_the_reference(real_source, tmp_path):

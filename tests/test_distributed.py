@@ -22,8 +22,10 @@ from fastwsol.batches.dali_batches import DaliBatches
 from fastwsol.batches.stream import Stream, evaluation_plan, training_plan, valid_images
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
+from fastwsol.draws import draw_drops
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast, use_threads
+from fastwsol.network.attention_dropout import PLACES
 from fastwsol.network.networks import input_statistics
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import RunDir
@@ -68,7 +70,7 @@ def shards(tmp_path_factory) -> Path:
     return folder
 
 
-OURS = ("--depth", "18", "--stem", "C")
+OURS = ("--depth", "18", "--stem", "C", "--attention-dropout", "0.5")
 BACKBONE = ("--backbone", "mobilenetv2_035")
 
 
@@ -112,7 +114,10 @@ def in_turn(shards: Path, parts_of_step, network: tuple[str, ...] = OURS):
             view = config.views, config.seed, *moments
             parts = [DaliBatches(Stream(split, plan, size, *view), CPU, threads=1, start=step) for plan in plans]
         for rank, batch in enumerate(map(next, parts)):
-            loss, counts = loss_of(batch.images, batch.labels)
+            drops = None
+            if rate := config.network.attention_dropout:
+                drops = torch.from_numpy(draw_drops(rate, PLACES, config.seed, *plans[rank](step)))
+            loss, counts = loss_of(batch.images, batch.labels, drops)
             (loss / count).backward()
             losses[step] += loss.item() / count
             corrects[step] += int(counts["correct"])

@@ -11,22 +11,23 @@ from interference import signalled_after
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastwsol import train
-from fastwsol.batches.stream import Batch, Batches
+from fastwsol.batches.stream import BESIDE, Batch, Batches
 from fastwsol.config import Config
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.host.processes import ALONE
+from fastwsol.network.attention_dropout import PLACES
 from fastwsol.training import step_mode
 from fastwsol.training.step import make_loss, new_state, state_tensors, train_step, unchanged
 from fastwsol.training.step_mode import Choice, Stepper, choose_mode, possible_modes
 
 CPU = torch.device("cpu")
 CLASSES, SIZE = 4, 32
-ALL = Config.of(depth=18, stem="C", average_steps=3, label_smoothing=0.1)
+ALL = Config.of(depth=18, stem="C", average_steps=3, label_smoothing=0.1, attention_dropout=0.5)
 
 
 class Noise(Batches):
-    """Batches of noise; equal ones each time."""
+    """Batches of noise, some of whose attention is dropped; equal ones each time."""
 
     def __init__(self):
         self._generator = torch.Generator().manual_seed(0)
@@ -34,7 +35,8 @@ class Noise(Batches):
     def __next__(self):
         images = torch.randn(4, 3, SIZE, SIZE, generator=self._generator).contiguous(memory_format=torch.channels_last)
         labels = torch.randint(0, CLASSES, (4,), generator=self._generator)
-        return Batch(images, labels, labels.numpy())
+        drops = torch.rand(4, PLACES, generator=self._generator) < ALL.network.attention_dropout
+        return Batch(images, labels, labels.numpy(), drops)
 
 
 def fresh(config=ALL, precision="fp32"):
@@ -46,6 +48,10 @@ def stepper(mode, state, batches, sample, precision="fp32"):
         state.model, Autocast(CPU, precision), "compiled" in mode, label_smoothing=ALL.optimizer.label_smoothing
     )
     return Stepper(mode, state, loss_of, batches, sample)
+
+
+def plain_step(state, loss_of, batches, taken, lr):
+    train_step(state, loss_of, *batches.show(taken), lr, taken[BESIDE])
 
 
 def all_of(state):
@@ -79,7 +85,7 @@ def test_a_captured_step_changes_what_an_eager_one_does(precision):
 def test_capturing_trains_nothing():
     """Weights, momentum, BN statistics, average, totals and the scaler stay as they are."""
     state, batches = fresh(precision="fp16"), Noise()
-    train_step(state, make_loss(state.model, Autocast(CPU, "fp16"), False), *batches.show(batches.take()), 0.01)
+    plain_step(state, make_loss(state.model, Autocast(CPU, "fp16"), False), batches, batches.take(), 0.01)
     before = all_of(state)
     stepper("captured", state, batches, batches.take(), "fp16")
     assert_same(all_of(state), before)
@@ -93,16 +99,13 @@ def test_what_is_loaded_after_the_capture_is_what_the_next_step_starts_from():
     way = stepper("captured", state, batches, taken)
     addresses = {name: tensor.data_ptr() for name, tensor in state_tensors(state).items()}
     other = fresh()
-    train_step(
-        other, make_loss(other.model, Autocast(CPU, "fp32"), False, label_smoothing=0.1), *batches.show(taken), 0.1
-    )
+    loss_of = make_loss(other.model, Autocast(CPU, "fp32"), False, label_smoothing=0.1)
+    plain_step(other, loss_of, batches, taken, 0.1)
     for name, tensor in state_tensors(state).items():
         tensor.copy_(state_tensors(other)[name])
     state.step = other.step
     way.step(taken, 0.02)
-    train_step(
-        other, make_loss(other.model, Autocast(CPU, "fp32"), False, label_smoothing=0.1), *batches.show(taken), 0.02
-    )
+    plain_step(other, loss_of, batches, taken, 0.02)
     assert_same(all_of(state), all_of(other))
     assert {name: tensor.data_ptr() for name, tensor in state_tensors(state).items()} == addresses
 
@@ -163,9 +166,10 @@ def test_a_step_does_the_same_operations_with_the_same_numbers_each_time_and_rea
     seen = []
     for lr in (0.1, 0.2, 0.3):
         step_mode.set_rate(state, lr)
-        images, labels = batches.show(batches.take())
+        taken = batches.take()
+        images, labels = batches.show(taken)
         with Recorded() as recorded:
-            step_mode.change(state, loss_of, images, labels)
+            step_mode.change(state, loss_of, images, labels, taken[BESIDE])
         seen.append(recorded.operations)
     assert seen[1] == seen[0]
     assert seen[2] == seen[0]

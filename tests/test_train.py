@@ -99,9 +99,12 @@ def test_a_compiled_run_on_two_threads_continues_to_the_same_bits(synthetic_shar
 
 
 @pytest.mark.parametrize("last", [4, 6], ids=["where images grow", "between"])
-def test_growing_and_mixed_images_and_averaged_weights_continue_to_the_same_bits(synthetic_shards, tmp_path, last):
+def test_what_a_recipe_may_add_continues_to_the_same_bits(synthetic_shards, tmp_path, last):
     """Sides 32, 48 and 64, four steps each."""
-    more = ("--start-size", "32", "--mix", "cutmix", "--average-steps", "3", "--label-smoothing", "0.1")
+    more = (
+        *("--start-size", "32", "--mix", "cutmix", "--average-steps", "3", "--label-smoothing", "0.1"),
+        *("--attention-dropout", "0.5"),
+    )
     assert run_train(*flags(synthetic_shards, tmp_path / "unbroken", *more)) == 0
     with signalled_after(last, signal.SIGTERM):
         assert run_train(*flags(synthetic_shards, tmp_path / "run", *more)) == 75

@@ -5,44 +5,47 @@ costs a fraction of DALI's operators there; and the graph of DALI's operators, f
 """
 
 import itertools
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
 
+from fastwsol.batches.seals import Decoding, Seals, decodes_on_host, dies_of_bad_images
 from fastwsol.batches.stream import Batch, Batches, Stream, mean_pixel, of_one_size
 from fastwsol.batches.views_cpu import Shower
 from fastwsol.config import Augmentation
-from fastwsol.dataset.shards import Split
 from fastwsol.draws import COLOR_STEPS, Views, enlarge_cells
 from fastwsol.host.errors import RunFailure
 from fastwsol.sources.decode import decode
-
-Decoding = Literal["host", "mixed"]
-"""Where JPEGs are decoded for a GPU: host keeps libjpeg's pixels; mixed is nvJPEG, whose pixels may differ."""
 
 
 class DaliBatches(Batches):
     """An endless iterator over a stream's batches, from step `start` on, decoded by DALI.
 
     Raises RunFailure naming the images when DALI cannot decode a batch; where DALI would end the process instead, when
-    one of a batch is no longer the image that it was when the batches were begun. (Packing refuses images that do not
-    decode, and opening the shards refuses files that changed since.)
+    one of a batch is no longer the image that it was by `seals`: of the split, or made here.
     """
 
     def __init__(
-        self, stream: Stream, device: torch.device, threads: int, start: int = 0, decoding: Decoding = "host"
+        self,
+        stream: Stream,
+        device: torch.device,
+        threads: int,
+        start: int = 0,
+        decoding: Decoding = "host",
+        seals: Seals | None = None,
     ) -> None:
         self._stream, self._device, self._one_size = stream, device, of_one_size(stream.split)
         self._start, self._step = start, start
         split, augmentation = stream.split, stream.augmentation
         on_gpu = device.type == "cuda"
-        self._seals = _Seals(split, threads) if dies_of_bad_images(device, decoding) else None
+        self._seals: Seals | None = None
+        if dies_of_bad_images(device, augmentation, decoding):
+            self._seals = seals if seals is not None else Seals(split, threads)
         self._pipeline = Pipeline(
             stream.batch_size,
             num_threads=threads,
@@ -97,12 +100,12 @@ class DaliBatches(Batches):
         """The JPEG bytes of one batch: rows padded to the longest, and their lengths."""
         step = self._start + info.iteration
         ids, _ = self._stream.plan(step)
-        encoded, lengths = self._stream.split.gather(ids)
-        if self._seals is not None and len(changed := self._seals.changed(ids, encoded, lengths)):
-            names = "; ".join(self._stream.split.names(changed))
+        split = self._stream.split
+        encoded, lengths = split.gather(ids)
+        if self._seals is not None and len(changed := self._seals.changed(split, ids, encoded, lengths)):
             raise RunFailure(
-                f"step {step} of {self._stream.split.name} cannot be decoded: {names} changed since its batches were "
-                f"begun; pack anew"
+                f"step {step} of {split.name} cannot be decoded: {'; '.join(split.names(changed))} changed since this "
+                f"command began; pack anew"
             )
         return [encoded, lengths[:, None].astype(np.int32)]
 
@@ -120,32 +123,6 @@ class DaliBatches(Batches):
 def kernel_serves(device: torch.device) -> bool:
     """Whether the kernel makes the views of decoded images, and not DALI's operators: on a CPU."""
     return device.type == "cpu"
-
-
-def dies_of_bad_images(device: torch.device, decoding: Decoding) -> bool:
-    """Whether DALI 2.4 ends the process at an image that does not decode, and does not raise: on a GPU where images are
-    decoded on the host (bench/results/h200/by-hand.md).
-    """
-    return device.type == "cuda" and decoding == "host"
-
-
-class _Seals:
-    """CRC-32 of each of a split's encoded images, uint32 [N], as it is when the batches are begun."""
-
-    def __init__(self, split: Split, threads: int) -> None:
-        def sums(ids: NDArray[np.int64]) -> list[int]:
-            return [zlib.crc32(split.image(index)) for index in ids.tolist()]
-
-        with ThreadPoolExecutor(threads) as pool:
-            parts = pool.map(sums, np.array_split(np.arange(len(split)), 4 * threads))
-            self._sums = np.fromiter(itertools.chain.from_iterable(parts), np.uint32, len(split))
-
-    def changed(
-        self, ids: NDArray[np.int64], encoded: NDArray[np.uint8], lengths: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Those of `ids` [B] whose images `encoded` [B, longest], of `lengths` [B] bytes, are others than they were."""
-        sums = [zlib.crc32(row[:length]) for row, length in zip(encoded, lengths.tolist(), strict=True)]
-        return np.unique(ids[np.array(sums, np.uint32) != self._sums[ids]])
 
 
 class _Show:
@@ -227,9 +204,8 @@ def _graph(
     inputs = iter(fn.external_source(feed, num_outputs=count, batch=True, batch_info=True, no_copy=True))
     padded, length, flip = next(inputs), next(inputs), next(inputs)
     encoded = _cut(padded, length)
-    # Colour steps take the image's mean as a named argument, which DALI wants on the CPU: then all before is there too.
     moves_late = on_gpu and augmentation.color
-    how = _decoder_options("mixed" if on_gpu and decoding == "mixed" and not moves_late else "cpu")
+    how = _decoder_options("mixed" if on_gpu and not decodes_on_host(augmentation, decoding) else "cpu")
     if augmentation.shows_parts:
         start, shape = next(inputs), next(inputs)
         # image_slice and then resize, not resize(roi=...): that one's kernel reads outside the window.

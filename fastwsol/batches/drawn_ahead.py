@@ -1,6 +1,7 @@
 """What is drawn for each image of a stream's steps beside its view, drawn and uploaded for many steps at a time."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastwsol.batches.stream import Stream
+from fastwsol.batches.stream import BESIDE, Batch, Batches, Inputs, Stream
 
 _BLOCK_IMAGES = 2**16
 """Images whose draws are made and uploaded at a time, about."""
@@ -54,3 +55,23 @@ class DrawnAhead:
                 array = array.pin_memory()
             arrays.append(array.to(self._device, non_blocking=True))
         return _Block(first, tuple(arrays))
+
+
+class BatchesBeside(Batches):
+    """The batches of `stream` from step `start` on, with the one array that `draw` gives for their images beside their
+    labels (`Batch.beside`). batches: the same ones, without.
+    """
+
+    def __init__(self, batches: Batches, draw: Draw, stream: Stream, device: torch.device, start: int = 0) -> None:
+        self._batches, self._drawn = batches, DrawnAhead(draw, stream, device, start)
+
+    def __next__(self) -> Batch:
+        (beside,) = next(self._drawn)
+        return replace(next(self._batches), beside=beside)
+
+    def take(self) -> Inputs:
+        (beside,) = next(self._drawn)
+        return self._batches.take() | {BESIDE: beside}
+
+    def show(self, taken: Inputs) -> tuple[Tensor, Tensor]:
+        return self._batches.show({name: each for name, each in taken.items() if name != BESIDE})

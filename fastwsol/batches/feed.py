@@ -21,6 +21,7 @@ from fastwsol.batches.decoded_store import (
     store_bytes,
 )
 from fastwsol.batches.mixing import MixedBatches
+from fastwsol.batches.seals import Seals
 from fastwsol.batches.store_batches import DeviceBatches, StoreBatches
 from fastwsol.batches.stream import Batches, Stream, of_one_size
 from fastwsol.config import Augmentation, Fit
@@ -58,14 +59,20 @@ StoreKey = tuple[str, int]
 
 class Feed:
     """Makes batches in this process. What is in no store is decoded by DALI. classes: how many the set has, which mixed
-    labels are shares of.
+    labels are shares of; seals: by packed split, of those that DALI decodes on the host for a GPU.
     """
 
     def __init__(
-        self, autocast: Autocast, threads: int, compiled: bool, stores: dict[StoreKey, Store], classes: int
+        self,
+        autocast: Autocast,
+        threads: int,
+        compiled: bool,
+        stores: dict[StoreKey, Store],
+        classes: int,
+        seals: dict[str, Seals] | None = None,
     ) -> None:
         self._autocast, self._threads, self._compiled, self._stores = autocast, threads, compiled, stores
-        self._classes = classes
+        self._classes, self._seals = classes, seals or {}
         self._on_device: dict[StoreKey, torch.Tensor] = {}
 
     def batches(self, stream: Stream, start: int = 0, threads: int | None = None) -> Batches:
@@ -82,7 +89,7 @@ class Feed:
             assert not stream.augmentation.store_size
             from fastwsol.batches.dali_batches import DaliBatches  # here: DALI is not there on every machine
 
-            return DaliBatches(stream, device, threads, start)
+            return DaliBatches(stream, device, threads, start, seals=self._seals.get(stream.split.packed_name))
         if device.type == "cpu":
             return StoreBatches(stream, self._stores[key], dtype, threads, start)
         return DeviceBatches(stream, self._pixels(key), dtype, self._compiled, start)
@@ -132,14 +139,17 @@ def open_feed(
     asked for is not possible here, and Interrupted where `gives_up` returns true while a store is built.
     """
 
-    def open_stores(verify: bool) -> dict[StoreKey, Store]:
-        views = train_views if train_views is not None else Augmentation()
-        square, fit = views.store_size, views.fit
-        keys = [(name, square if name == "train" else 0) for name in names]
-        return _open_stores(flags, shards, keys, fit, autocast.device, threads, verify, builds, gives_up)
+    views = train_views if train_views is not None else Augmentation()
+    keys = [(name, views.store_size if name == "train" else 0) for name in names]
 
-    classes = len(shards.manifest.classes)
-    return Feed(autocast, threads, compiled, world.machine_lead_first(open_stores), classes)
+    def open_stores(verify: bool) -> dict[StoreKey, Store]:
+        return _open_stores(flags, shards, keys, views.fit, autocast.device, threads, verify, builds, gives_up)
+
+    stores = world.machine_lead_first(open_stores)
+    seals = {}
+    if autocast.device.type == "cuda":
+        seals = {key[0]: Seals(shards.splits[key[0]], threads) for key in keys if key not in stores}
+    return Feed(autocast, threads, compiled, stores, len(shards.manifest.classes), seals)
 
 
 def _open_stores(

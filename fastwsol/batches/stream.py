@@ -18,6 +18,9 @@ from fastwsol.draws import Views, draw_views, shown_windows, stream_slice, windo
 Inputs = dict[str, torch.Tensor]
 """Tensors by name; names, shapes and number formats stay the same from step to step."""
 
+BESIDE = "beside"
+"""The name of `Batch.beside` among them."""
+
 BatchPlan = Callable[[int], tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Step -> the ids and epochs, int64 [B] each, of that step's images."""
 
@@ -33,6 +36,8 @@ class Batch:
     """int64 [B] on the same device; of mixed images the shares of the classes, float32 [B, classes]."""
     ids: NDArray[np.int64]
     """Rows of the split: [B]."""
+    beside: torch.Tensor | None = None
+    """What is known or drawn of each image beside its label, [B, ...] on the same device, where there is such."""
 
 
 class Batches(ABC):
@@ -51,10 +56,11 @@ class Batches(ABC):
     def take(self) -> Inputs:
         """What `show` needs for the next batch, on the device."""
         batch = next(self)
-        return {"images": batch.images, "labels": batch.labels}
+        taken = {"images": batch.images, "labels": batch.labels}
+        return taken if batch.beside is None else taken | {BESIDE: batch.beside}
 
     def show(self, taken: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
-        """The images and labels of the batch that was taken, as in `Batch`."""
+        """The images and labels of the batch that was taken, as in `Batch`. What is beside them is `taken[BESIDE]`."""
         return taken["images"], taken["labels"]
 
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastwsol.batches.stream import Batch, Batches, Inputs, Stream
+from fastwsol.batches.drawn_ahead import Draw
+from fastwsol.batches.stream import Stream
 from fastwsol.config import Fit
 from fastwsol.dataset.shards import Split
 from fastwsol.draws import holdout_ids, shown_windows
@@ -45,42 +46,17 @@ def boxes_of_few(split: Split, per_class: int, fit: Fit) -> NDArray[np.float32]:
     return found
 
 
-class BatchesWithBoxes(Batches):
-    """The batches of a stream of whole images and their mirror images, from step `start` on, with the boxes of their
-    images behind the labels: float32 [B, 5].
+def boxes_of_views(boxes_N4: NDArray[np.float32], stream: Stream) -> Draw:
+    """The boxes of a stream's views, which are whole images and their mirror images: float32 [B, 4]. boxes: of all
+    images of its split (`boxes_of_few`).
     """
 
-    def __init__(self, batches: Batches, stream: Stream, boxes: NDArray[np.float32], start: int) -> None:
-        self._batches, self._stream, self._boxes, self._step = batches, stream, boxes, start
+    def draw(ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> tuple[NDArray[np.float32]]:
+        x0, y0, x1, y1 = boxes_N4[ids].T
+        mirrored = stream.views(ids, epochs).flips.astype(bool) & (x0 != NO_BOX)
+        return (np.stack([np.where(mirrored, 1 - x1, x0), y0, np.where(mirrored, 1 - x0, x1), y1], axis=1),)
 
-    def __next__(self) -> Batch:
-        batch = next(self._batches)
-        boxes = self._next_boxes().to(batch.labels.device)
-        return Batch(batch.images, _joined(batch.labels, boxes), batch.ids)
-
-    def take(self) -> Inputs:
-        taken = self._batches.take()
-        device = next(iter(taken.values())).device
-        return taken | {"boxes": self._next_boxes().to(device)}
-
-    def show(self, taken: Inputs) -> tuple[Tensor, Tensor]:
-        images, labels = self._batches.show({name: each for name, each in taken.items() if name != "boxes"})
-        return images, _joined(labels, taken["boxes"])
-
-    def _next_boxes(self) -> Tensor:
-        ids, epochs = self._stream.plan(self._step)
-        self._step += 1
-        flips = self._stream.views(ids, epochs).flips.astype(bool)
-        boxes = self._boxes[ids].copy()
-        mirrored = flips & (boxes[:, 0] != NO_BOX)
-        boxes[mirrored] = np.stack(
-            [1 - boxes[mirrored, 2], boxes[mirrored, 1], 1 - boxes[mirrored, 0], boxes[mirrored, 3]], axis=1
-        )
-        return torch.from_numpy(boxes)
-
-
-def _joined(labels: Tensor, boxes: Tensor) -> Tensor:
-    return torch.cat([labels[:, None].float(), boxes], dim=1)
+    return draw
 
 
 def box_loss(mask_NHW: Tensor, boxes_N4: Tensor, share: float) -> Tensor:

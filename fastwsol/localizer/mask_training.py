@@ -102,8 +102,8 @@ class MaskTraining(nn.Module):
 
 
 class MaskLoss(nn.Module):
-    """The loss of a batch of features of the classifier's cut, float [N, C, h, w], and labels int64 [N], or float
-    [N, 5] with boxes behind them (`box_supervision`); and `COUNTS` of it.
+    """The loss of a batch of features of the classifier's cut, float [N, C, h, w], with labels int64 [N] and, where
+    there are some, boxes float32 [N, 4] (`box_supervision`); and `COUNTS` of it.
     """
 
     def __init__(self, training: MaskTraining, autocast: Autocast, share_with_box: float = 1.0) -> None:
@@ -111,11 +111,11 @@ class MaskLoss(nn.Module):
         super().__init__()
         self.training_, self._autocast, self._share = training, autocast, share_with_box
 
-    def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, features: Tensor, labels: Tensor, boxes: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         network, steering = self.training_.network, self.training_.steering
         features = features.float()
-        boxes = labels[:, 1:] if labels.ndim == 2 else None
-        labels = labels if boxes is None else labels[:, 0].long()
         with self._autocast():
             mask = self.training_.head(network.cells_of_cut(features))
             with torch.no_grad():

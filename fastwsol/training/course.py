@@ -4,12 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.batches.drawn_ahead import BatchesBeside, Draw
 from fastwsol.batches.stream import Batches, Stream, training_plan
 from fastwsol.config import Augmentation, one_cycle
+from fastwsol.draws import draw_drops
 from fastwsol.features.kept_features import FrozenPart
-from fastwsol.localizer.box_supervision import NO_BOX, BatchesWithBoxes, boxes_of_few
+from fastwsol.localizer.box_supervision import NO_BOX, boxes_of_few, boxes_of_views
 from fastwsol.localizer.mask_training import MaskLoss, MaskTraining
-from fastwsol.training.attention_drops import BatchesWithDrops
+from fastwsol.network.attention_dropout import PLACES
 from fastwsol.training.frozen_part import mask_views
 from fastwsol.training.job import Job
 from fastwsol.training.step import Loss, State, as_loss, make_loss
@@ -42,19 +47,19 @@ class Course:
 
 def classifier_course(job: Job, state: State) -> Course:
     """The course of the classifier."""
-    config, images, autocast = job.config, len(job.split), job.setup.autocast
+    config, images = job.config, len(job.split)
     drop_rate = config.network.attention_dropout
 
+    def drops(ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> tuple[NDArray[np.bool_]]:
+        return (draw_drops(drop_rate, PLACES, config.seed, ids, epochs),)
+
     def batches(size: int, start: int) -> Batches:
-        views, batch_size = replace(config.views, image_size=size), config.optimizer.batch_size
-        plain = _batches(job, views, batch_size, start, job.frozen)
-        if not drop_rate:
-            return plain
-        return BatchesWithDrops(plain, _stream(job, views, batch_size), drop_rate, autocast.device, start)
+        stream = _stream(job, replace(config.views, image_size=size), config.optimizer.batch_size)
+        return _batches(job, stream, start, job.frozen, drops if drop_rate else None)
 
     def loss(compiled: bool) -> Loss:
-        smoothing = config.optimizer.label_smoothing
-        return make_loss(state.classifier, autocast, compiled, job.world, smoothing, drops=drop_rate > 0)
+        autocast, smoothing = job.setup.autocast, config.optimizer.label_smoothing
+        return make_loss(state.classifier, autocast, compiled, job.world, smoothing)
 
     return Course(
         name="",
@@ -79,11 +84,8 @@ def mask_course(job: Job, training: MaskTraining, trunk: FrozenPart) -> Course:
     boxes = boxes_of_few(job.split, settings.boxes_per_class, views.fit) if settings.boxes_per_class else None
 
     def batches(size: int, start: int) -> Batches:
-        plain = _batches(job, views, settings.head_batch_size, start - first, trunk)
-        if boxes is None:
-            return plain
         stream = _stream(job, views, settings.head_batch_size)
-        return BatchesWithBoxes(plain, stream, boxes, start - first)
+        return _batches(job, stream, start - first, trunk, boxes_of_views(boxes, stream) if boxes is not None else None)
 
     def loss(compiled: bool) -> Loss:
         share = 1.0 if boxes is None else float((boxes[:, 0] != NO_BOX).mean())
@@ -110,10 +112,14 @@ def _stream(job: Job, views: Augmentation, batch_size: int) -> Stream:
     return Stream(split, plan, batch_size // world.size, views, config.seed, *job.setup.statistics)
 
 
-def _batches(job: Job, views: Augmentation, batch_size: int, start: int, frozen: FrozenPart | None) -> Batches:
-    stream = _stream(job, views, batch_size)
+def _batches(job: Job, stream: Stream, start: int, frozen: FrozenPart | None, beside: Draw | None) -> Batches:
+    """The batches of a stream from its step `start` on: of images, or of a frozen part's features; with what is drawn
+    beside their labels.
+    """
     # On a CPU the network needs the cores more.
     threads = job.setup.threads if job.setup.autocast.device.type == "cuda" else max(1, job.setup.threads // 2)
     if frozen is not None:
-        return frozen.batches(stream, job.setup.feed, start, threads)
-    return job.setup.feed.batches(stream, start, threads)
+        batches = frozen.batches(stream, job.setup.feed, start, threads)
+    else:
+        batches = job.setup.feed.batches(stream, start, threads)
+    return BatchesBeside(batches, beside, stream, job.setup.autocast.device, start) if beside is not None else batches

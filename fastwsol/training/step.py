@@ -4,6 +4,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,6 @@ from fastwsol.host.device import Autocast
 from fastwsol.host.processes import ALONE, World
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import build_network
-from fastwsol.training.attention_drops import labels_and_drops
 
 Counts = dict[str, Tensor]
 """Sums over a batch by name, on the device; among them `correct`, the images that were classified rightly."""
@@ -187,8 +187,12 @@ def check_finite(state: State) -> None:
         raise BadStep(bad)
 
 
-Loss = Callable[[Tensor, Tensor], tuple[Tensor, Counts]]
-"""images (or features of the frozen part), labels -> the batch's mean loss, what is counted of it."""
+class Loss(Protocol):
+    """The mean loss of a batch of images (or features of the frozen part), with its labels and what is beside them
+    (`Batch`), and what is counted of it.
+    """
+
+    def __call__(self, images: Tensor, labels: Tensor, beside: Tensor | None = None, /) -> tuple[Tensor, Counts]: ...
 
 
 _MOST_SIZES = 64
@@ -196,18 +200,17 @@ _MOST_SIZES = 64
 
 
 class _ModelAndLoss(nn.Module):
-    """Forward pass of the trained part, and loss, as one module, so that they are compiled together."""
+    """Forward pass of the trained part, and loss, as one module, so that they are compiled together.
 
-    def __init__(self, model: Classifier, autocast: Autocast, label_smoothing: float, drops: bool) -> None:
+    drops: of attention dropout, bool [B, PLACES]; None without it.
+    """
+
+    def __init__(self, model: Classifier, autocast: Autocast, label_smoothing: float) -> None:
         super().__init__()
         self.model, self._autocast, self._label_smoothing = model, autocast, label_smoothing
-        self._drops = drops
 
-    def forward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Counts]:
-        of_batch: tuple[Tensor, ...] = (inputs,)
-        if self._drops:
-            labels, drops = labels_and_drops(labels)
-            of_batch = inputs, drops
+    def forward(self, inputs: Tensor, labels: Tensor, drops: Tensor | None = None) -> tuple[Tensor, Counts]:
+        of_batch = (inputs,) if drops is None else (inputs, drops)
         with self._autocast():
             part = self.model.trained_part
             logits, _ = self.model(*of_batch) if part == "all" else self.model.tail(inputs.float(), part)
@@ -229,12 +232,11 @@ def make_loss(
     compiled: bool,
     world: World = ALONE,
     label_smoothing: float = 0.0,
-    drops: bool = False,
 ) -> Loss:
-    """The classifier's loss of a batch; its gradients are averaged over the processes of `world`. drops: labels are
-    those of `BatchesWithDrops`.
+    """The classifier's loss of a batch; its gradients are averaged over the processes of `world`. What is beside labels
+    are the draws of attention dropout.
     """
-    return as_loss(_ModelAndLoss(model, autocast, label_smoothing, drops), autocast, compiled, world)
+    return as_loss(_ModelAndLoss(model, autocast, label_smoothing), autocast, compiled, world)
 
 
 def as_loss(loss: nn.Module, autocast: Autocast, compiled: bool, world: World = ALONE) -> Loss:
@@ -247,10 +249,12 @@ def as_loss(loss: nn.Module, autocast: Autocast, compiled: bool, world: World = 
     return world.averaging_gradients(loss, autocast.device)
 
 
-def train_step(state: State, loss_of: Loss, images: Tensor, labels: Tensor, lr: float) -> None:
+def train_step(
+    state: State, loss_of: Loss, images: Tensor, labels: Tensor, lr: float, beside: Tensor | None = None
+) -> None:
     """One step of Nesterov SGD at rate `lr`; nothing in it waits for the device."""
     set_rate(state, lr)
-    change(state, loss_of, images, labels)
+    change(state, loss_of, images, labels, beside)
     state.step += 1
 
 
@@ -260,11 +264,11 @@ def set_rate(state: State, lr: float) -> None:
         group["lr"].fill_(lr * group["lr_mult"])
 
 
-def change(state: State, loss_of: Loss, images: Tensor, labels: Tensor) -> None:
+def change(state: State, loss_of: Loss, images: Tensor, labels: Tensor, beside: Tensor | None = None) -> None:
     """What a step does to the state's tensors, at the rate that was set: the same operations on the same tensors in
     every step, so that they can be captured once and replayed.
     """
-    loss, counts = loss_of(images, labels)
+    loss, counts = loss_of(images, labels, beside)
     state.scaler.scale(loss).backward()
     finite = torch.isfinite(loss)
     gradients = [p.grad for p in state.model.parameters() if p.grad is not None]

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import torch
 
-from fastwsol.batches.stream import Batches, Inputs
+from fastwsol.batches.stream import BESIDE, Batches, Inputs
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import ALONE, World
 from fastwsol.training.cuda_graph import Captured
@@ -42,7 +42,7 @@ class Stepper:
 
         def work(inputs: Inputs) -> None:
             images, labels = batches.show(inputs)
-            change(state, loss_of, images, labels)
+            change(state, loss_of, images, labels, inputs.get(BESIDE))
 
         self._work: Callable[[Inputs], None] = work
         if "captured" in mode:
