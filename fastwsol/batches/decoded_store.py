@@ -29,7 +29,7 @@ from fastwsol.draws import shown_windows
 from fastwsol.host.command_line import duration
 from fastwsol.host.errors import Interrupted, RunFailure
 from fastwsol.host.files import PARTIAL_SUFFIX, write_json
-from fastwsol.host.kept_files import contents_of, locked, never, new_file, read_about
+from fastwsol.host.kept_files import contents_of, is_as_written, locked, never, new_file, read_about
 from fastwsol.host.ticker import Ticker
 from fastwsol.sources.decode import decode
 
@@ -139,9 +139,7 @@ def in_square(pixels: NDArray[np.uint8], square: int, fit: Fit = "stretch") -> N
 
 def _is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
     try:
-        if verify:
-            return all(about.get(name) == value for name, value in contents_of(path).items())
-        return path.stat().st_size == about.get("bytes")
+        return is_as_written(path, about) if verify else path.stat().st_size == about.get("bytes")
     except OSError:
         return False
 

@@ -30,7 +30,7 @@ from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast, memory_available
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, write_json
-from fastwsol.host.kept_files import contents_of, free_disk_bytes, locked, new_file, read_about
+from fastwsol.host.kept_files import contents_of, free_disk_bytes, is_as_written, locked, new_file, read_about
 from fastwsol.host.ticker import Ticker
 from fastwsol.network.backbone_weights import digest_of
 from fastwsol.network.classifier import Classifier
@@ -144,17 +144,16 @@ def _opened(
 ) -> KeptFeatures:
     path = folder / f"{digest}.npy"
     about = read_about(folder, digest)
-    found = contents_of(path) if path.is_file() else None
     views, count, size = shape[0], shape[1], _mb(2 * int(np.prod(shape)))
     what = f"features of the frozen part: {count:,} images, {views} view{'s' * (views > 1)} each, {size} in {path}"
-    if about.get("key") != key or found is None or any(about.get(name) != value for name, value in found.items()):
+    if about.get("key") != key or not (path.is_file() and is_as_written(path, about)):
         print(f"{what}: computed once", flush=True)
         _compute(path, shape, stream, feed, trunk, gives_up)
-        found = contents_of(path)
-        write_json(folder / f"{digest}.json", {"key": key, **found})
+        about = {"key": key, **contents_of(path)}
+        write_json(folder / f"{digest}.json", about)
     else:
         print(f"{what}: kept from before", flush=True)
-    return KeptFeatures(path, np.load(path, mmap_mode="r"), found["sha256"])
+    return KeptFeatures(path, np.load(path, mmap_mode="r"), about["sha256"])
 
 
 @dataclass(frozen=True)

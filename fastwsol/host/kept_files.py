@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,45 @@ def read_about(folder: Path, name: str) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
+_PART_BYTES = 2**25
+_HASHED_AT_ONCE = 8
+
+
 def contents_of(path: Path) -> dict[str, Any]:
-    """A file's size and SHA-256."""
+    """A file's size, its SHA-256, and those of its parts of 32 MiB, by which it is checked later on several threads."""
+    with path.open("rb") as file, ThreadPoolExecutor(1) as pool:
+        whole = pool.submit(hashlib.file_digest, file, "sha256")
+        parts = _hashes_of_parts(path)
+        return {"bytes": os.fstat(file.fileno()).st_size, "sha256": whole.result().hexdigest(), "parts": parts}
+
+
+def is_as_written(path: Path, about: dict[str, Any]) -> bool:
+    """Whether a file is the one that `about` says (`contents_of`, perhaps an older version's, without parts). Raises
+    OSError where there is none.
+    """
+    if path.stat().st_size != about.get("bytes") or not isinstance(about.get("sha256"), str):
+        return False
+    if "parts" in about:
+        return _hashes_of_parts(path) == about["parts"]
     with path.open("rb") as file:
-        return {"bytes": os.fstat(file.fileno()).st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        return hashlib.file_digest(file, "sha256").hexdigest() == about.get("sha256")
+
+
+def _hashes_of_parts(path: Path) -> list[str]:
+    def hash_of(start: int) -> str:
+        digest, left = hashlib.sha256(), _PART_BYTES
+        with path.open("rb") as file:
+            file.seek(start)
+            while left and (read := file.read(min(left, _READ_BYTES))):
+                digest.update(read)
+                left -= len(read)
+        return digest.hexdigest()
+
+    with ThreadPoolExecutor(_HASHED_AT_ONCE) as pool:  # hashing holds no lock of Python's
+        return list(pool.map(hash_of, range(0, path.stat().st_size, _PART_BYTES)))
+
+
+_READ_BYTES = 2**20
 
 
 def new_file(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
