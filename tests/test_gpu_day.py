@@ -1,11 +1,15 @@
 """The queue for a GPU, as far as a CPU can try it: what is done stays done, and what is missing is told."""
 
+import itertools
 import json
+import shlex
 from pathlib import Path
 
 import gpu_day
 import pytest
 
+from fastwsol import train
+from fastwsol.config import flag
 from fastwsol.host.command_line import run_command
 
 RECORDED = Path(__file__).parents[1] / "bench" / "results" / "h200" / "gpu-day.json"
@@ -62,6 +66,24 @@ def test_a_mistake_in_what_is_asked_is_told(tmp_path, capsys, arguments, message
 def test_names_of_trainings_are_their_own():
     names = [training.name for item in gpu_day.ITEMS for training in item.trainings]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    "training", [each for item in gpu_day.ITEMS for each in item.trainings], ids=lambda training: training.name
+)
+def test_a_training_is_what_its_flags_say(training):
+    """Of a flag that is given twice, which a setting does to its base, the last is meant."""
+    flags = train.read_flags([*shlex.split(training.flags), "--shards", "shards", "--run-dir", "run"])
+    asked = shlex.split(training.flags)
+    values = {word: value for word, value in itertools.pairwise(asked) if word.startswith("--")}
+    config = {flag(name): value for name, value in flags.config.flat().items()}
+    compared = values.keys() & config.keys()
+    assert {"--seed"} <= compared
+    for name in compared:
+        assert config[name] == type(config[name])(values[name]), name
+    others = {"--preset", "--step", "--eval-epochs", "--flip"}
+    assert values.keys() - compared <= others
+    assert training.name.endswith(f"-{flags.config.seed}")
 
 
 def test_the_tables_of_the_recorded_day_say_what_the_results_say():
