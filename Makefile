@@ -3,6 +3,9 @@
 # make test              set up, run the tests; REAL_DATA=PATH adds those on the real images
 PYTHON ?= python3
 BIN := .venv/bin
+# Packages are installed without bytecode; where none may be written either, each process that imports torch spends two
+# seconds more on it.
+export PYTHONDONTWRITEBYTECODE :=
 
 # Shards and run are named after the data, so that another DATA is another demo.
 ifdef DATA

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pytest
-import result_files as files
+from figures import of_benchmarks, of_photographs, of_summaries, of_trainings
+from figures.reading import GT, Rows, Values, benchmark, fixed_boxes, localizer_rates, ratio, result, runs_named
 from pages import NUMBER, ROOT, tables_of
-from result_files import GT, Rows, Values
 
 
 def are_rounded(said: str, values: Sequence[float]) -> None:
@@ -35,50 +35,50 @@ class Tied(NamedTuple):
 
 RESULTS_PAGE = "docs/results.md"
 TIED = (
-    Tied(RESULTS_PAGE, "Twenty real classes", files.twenty_classes),
-    Tied(RESULTS_PAGE, "Twenty classes by the network of all", files.map_bounds),
-    Tied(RESULTS_PAGE, "Settings on a holdout", files.settings_on_holdout),
-    Tied(RESULTS_PAGE, "The fast recipe", files.fast_recipe),
-    Tied(RESULTS_PAGE, "Longer, and what is against overfitting", files.longer_recipe),
-    Tied(RESULTS_PAGE, "The synthetic set", files.synthetic_set),
-    Tied(RESULTS_PAGE, "Five augmentations on the synthetic set", files.synthetic_sweep),
-    Tied(RESULTS_PAGE, "Few real images, seen often", files.few_images),
-    Tied(RESULTS_PAGE, "Benchmarks", files.cold_paths),
-    Tied(RESULTS_PAGE, "Benchmarks", files.other_paths, number=1),
-    Tied(RESULTS_PAGE, "The warm path", files.warm_paths),
-    Tied(RESULTS_PAGE, "The warm path", files.warm_shares, number=1),
-    Tied(RESULTS_PAGE, "The warm path", files.warm_starts, number=2),
-    Tied(RESULTS_PAGE, "The step", files.steps_on_cores),
-    Tied(RESULTS_PAGE, "What fusing could still give", files.fusing),
-    Tied(RESULTS_PAGE, "Three seeds, localizers", files.three_seeds_of_masks),
-    Tied(RESULTS_PAGE, "Three seeds, localizers", files.five_records, number=1, exact=False),
-    Tied(RESULTS_PAGE, "Recipes on held-out images", files.recipes),
-    Tied(RESULTS_PAGE, "Recipes on held-out images", files.tested_at_sizes, number=1),
-    Tied(RESULTS_PAGE, "The record, the paper's first claim", files.first_claim),
-    Tied(RESULTS_PAGE, "Predict", files.predicting),
-    Tied(RESULTS_PAGE, "Boxes", files.boxes_at_one_threshold),
-    Tied(RESULTS_PAGE, "Boxes", files.thresholds_swept, number=1),
-    Tied(RESULTS_PAGE, "Every threshold on real maps", files.val_thresholds),
-    Tied(RESULTS_PAGE, "Every threshold on real maps", files.max_box_accs, number=1, exact=False),
-    Tied(RESULTS_PAGE, "Every threshold on real maps", files.sizes_of_objects, number=2),
-    Tied(RESULTS_PAGE, "Photographs", functools.partial(files.photographs, "cub10")),
-    Tied(RESULTS_PAGE, "Photographs", functools.partial(files.photographs, "tinyvid"), number=1),
-    Tied(RESULTS_PAGE, "The mask head", files.ablations),
-    Tied(RESULTS_PAGE, "The mask head", files.judged_pixels, number=1),
-    Tied(RESULTS_PAGE, "The mask head", files.pixels_of_pets, number=2),
-    Tied(RESULTS_PAGE, "The mask head", files.finer_masks, number=3),
-    Tied(RESULTS_PAGE, "The mask head", files.second_round, number=4),
-    Tied(RESULTS_PAGE, "Several objects", files.several_objects),
-    Tied(RESULTS_PAGE, "A few boxes", files.few_boxes),
-    Tied(RESULTS_PAGE, "Certainties", files.certainties),
-    Tied(RESULTS_PAGE, "Beside what people use", files.beside_what_people_use, exact=False),
-    Tied("docs/measured.md", "On a GPU", files.on_a_gpu, exact=False),
-    Tied("docs/measured.md", "On a GPU", files.six_trainings, number=1),
-    Tied("docs/measured.md", "On a GPU", files.steps_on_a_gpu, number=2),
-    Tied("docs/measured.md", "On two cores", files.on_two_cores, exact=False),
-    Tied("docs/faults.md", "What a fault costs", files.faults, cells=slice(1, None)),
-    Tied("docs/training.md", "Presets", files.of_presets, exact=False, cells=slice(4)),
-    Tied("README.md", "fastwsol", files.of_readme),
+    Tied(RESULTS_PAGE, "Twenty real classes", of_trainings.twenty_classes),
+    Tied(RESULTS_PAGE, "Twenty classes by the network of all", of_trainings.map_bounds),
+    Tied(RESULTS_PAGE, "Settings on a holdout", of_trainings.settings_on_holdout),
+    Tied(RESULTS_PAGE, "The fast recipe", of_trainings.fast_recipe),
+    Tied(RESULTS_PAGE, "Longer, and what is against overfitting", of_trainings.longer_recipe),
+    Tied(RESULTS_PAGE, "The synthetic set", of_trainings.synthetic_set),
+    Tied(RESULTS_PAGE, "Five augmentations on the synthetic set", of_trainings.synthetic_sweep),
+    Tied(RESULTS_PAGE, "Few real images, seen often", of_trainings.few_images),
+    Tied(RESULTS_PAGE, "Benchmarks", of_benchmarks.cold_paths),
+    Tied(RESULTS_PAGE, "Benchmarks", of_benchmarks.other_paths, number=1),
+    Tied(RESULTS_PAGE, "The warm path", of_benchmarks.warm_paths),
+    Tied(RESULTS_PAGE, "The warm path", of_benchmarks.warm_shares, number=1),
+    Tied(RESULTS_PAGE, "The warm path", of_benchmarks.warm_starts, number=2),
+    Tied(RESULTS_PAGE, "The step", of_benchmarks.steps_on_cores),
+    Tied(RESULTS_PAGE, "What fusing could still give", of_benchmarks.fusing),
+    Tied(RESULTS_PAGE, "Three seeds, localizers", of_trainings.three_seeds_of_masks),
+    Tied(RESULTS_PAGE, "Three seeds, localizers", of_trainings.five_records, number=1, exact=False),
+    Tied(RESULTS_PAGE, "Recipes on held-out images", of_trainings.recipes),
+    Tied(RESULTS_PAGE, "Recipes on held-out images", of_trainings.tested_at_sizes, number=1),
+    Tied(RESULTS_PAGE, "The record, the paper's first claim", of_trainings.first_claim),
+    Tied(RESULTS_PAGE, "Predict", of_benchmarks.predicting),
+    Tied(RESULTS_PAGE, "Boxes", of_benchmarks.boxes_at_one_threshold),
+    Tied(RESULTS_PAGE, "Boxes", of_benchmarks.thresholds_swept, number=1),
+    Tied(RESULTS_PAGE, "Every threshold on real maps", of_trainings.val_thresholds),
+    Tied(RESULTS_PAGE, "Every threshold on real maps", of_trainings.max_box_accs, number=1, exact=False),
+    Tied(RESULTS_PAGE, "Every threshold on real maps", of_trainings.sizes_of_objects, number=2),
+    Tied(RESULTS_PAGE, "Photographs", functools.partial(of_photographs.photographs, "cub10")),
+    Tied(RESULTS_PAGE, "Photographs", functools.partial(of_photographs.photographs, "tinyvid"), number=1),
+    Tied(RESULTS_PAGE, "The mask head", of_photographs.ablations),
+    Tied(RESULTS_PAGE, "The mask head", of_photographs.judged_pixels, number=1),
+    Tied(RESULTS_PAGE, "The mask head", of_photographs.pixels_of_pets, number=2),
+    Tied(RESULTS_PAGE, "The mask head", of_photographs.finer_masks, number=3),
+    Tied(RESULTS_PAGE, "The mask head", of_photographs.second_round, number=4),
+    Tied(RESULTS_PAGE, "Several objects", of_photographs.several_objects),
+    Tied(RESULTS_PAGE, "A few boxes", of_photographs.few_boxes),
+    Tied(RESULTS_PAGE, "Certainties", of_photographs.certainties),
+    Tied(RESULTS_PAGE, "Beside what people use", of_benchmarks.beside_what_people_use, exact=False),
+    Tied("docs/measured.md", "On a GPU", of_summaries.on_a_gpu, exact=False),
+    Tied("docs/measured.md", "On a GPU", of_summaries.six_trainings, number=1),
+    Tied("docs/measured.md", "On a GPU", of_benchmarks.steps_on_a_gpu, number=2),
+    Tied("docs/measured.md", "On two cores", of_summaries.on_two_cores, exact=False),
+    Tied("docs/faults.md", "What a fault costs", of_benchmarks.faults, cells=slice(1, None)),
+    Tied("docs/training.md", "Presets", of_summaries.of_presets, exact=False, cells=slice(4)),
+    Tied("README.md", "fastwsol", of_summaries.of_readme),
 )
 
 
@@ -96,17 +96,17 @@ def test_a_table_is_its_files(tied: Tied) -> None:
 
 def sentences() -> list[tuple[str, str, Values]]:
     """Pages, parts of their sentences, and what the files say of the numbers in these."""
-    brief, strong = files.on_a_gpu().values()
+    brief, strong = of_summaries.on_a_gpu().values()
     birds, pets, clips = (
-        files.localizer_rates(files.runs_named(f"photographs-{name}", "."), "mask", GT[1])[0]
+        localizer_rates(runs_named(f"photographs-{name}", "."), "mask", GT[1])[0]
         for name in ("cub10", "petmasks", "tinyvid")
     )
-    pixels, differences = files.pixels_of_pets(), files.claims_by_their_files()
-    whole, best = files.fixed_boxes(files.result("real-val-thresholds"))
-    of_map50 = files.result("detector")["map50"]
-    two = files.result("processes")["batch_sizes"]["64"]["two_processes_over"]
-    squares = files.benchmark("photographs-paths", "test_views_of_many_sizes[gr]")
-    masks = files.result("predict-masks")
+    pixels, differences = of_photographs.pixels_of_pets(), of_trainings.claims_by_their_files()
+    whole, best = fixed_boxes(result("real-val-thresholds"))
+    of_map50 = result("detector")["map50"]
+    two = result("processes")["batch_sizes"]["64"]["two_processes_over"]
+    squares = benchmark("photographs-paths", "test_views_of_many_sizes[gr]")
+    masks = result("predict-masks")
     return [
         ("README.md", "38.9 ± 0.3 in 71 seconds on one H200", [*brief[2:4], brief[-2]]),
         ("README.md", "45.1 in ten minutes", [strong[1]]),
@@ -136,7 +136,7 @@ def sentences() -> list[tuple[str, str, Values]]:
             "(1.67 to 1.76)",
             [two[name][key] for name in two for key in ("ratio", "low", "high")],
         ),
-        ("docs/own-data.md", "batches come 8 times as fast as by DALI", files.ratio(squares, "dali", interval=False)),
+        ("docs/own-data.md", "batches come 8 times as fast as by DALI", ratio(squares, "dali", interval=False)),
         ("docs/training.md", "0.1 is 1.8 points below 0.2", [0.1, *differences["rate"], 0.2]),
         ("docs/training.md", "0.8 points above it", differences["decay"]),
         ("docs/training.md", "in 30 epochs CutMix costs 2 points", [30, *differences["cutmix"]]),

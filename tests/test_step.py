@@ -32,7 +32,7 @@ def test_the_compiled_step_equals_the_eager_one():
 def test_a_gradient_that_is_not_finite_is_caught_when_the_loss_is():
     state = step.new_state(Config.of(depth=18, stem="C"), 4, Autocast(torch.device("cpu"), "fp32"))
 
-    def loss_of(images, labels):
+    def loss_of(images, labels, _beside):
         logits, _ = state.model(images)
         zero = logits.sum() * 0
         return 1 + torch.sqrt(zero * zero), {"correct": torch.tensor(0)}  # 1, with the gradient 0/0

@@ -58,6 +58,7 @@ def torchvision_of_another_torch(place: Place, patch: pytest.MonkeyPatch) -> Non
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     patch.syspath_prepend(package.parent)
+    patch.setattr(sys, "dont_write_bytecode", True)  # nor is it a trace of the command
 
 
 def no_room(place: Place, patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,108 @@
+"""Tables of the first pages, whose rows are of several files."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pages import NUMBER, tables_of
+
+from fastwsol.training.presets import PRESETS
+from figures.of_photographs import few_boxes
+from figures.reading import (
+    CLAS,
+    GT,
+    LOC,
+    Rows,
+    Values,
+    day,
+    fixed_boxes,
+    localizer_rates,
+    of_localizers,
+    over_seeds,
+    result,
+    runs_named,
+    spread,
+)
+
+
+def of_presets() -> Rows:
+    names = ("paper", "fast", "strong", "demo")
+    configs = [PRESETS[name]().config.flat() for name in names]
+    evaluations = [PRESETS[name]().log.eval_epochs for name in names]
+    columns = {
+        f"--{name.replace('_', '-')}": [each[name] for each in configs] for name in ("epochs", "lr", "batch_size")
+    }
+    return columns | {"--eval-epochs": evaluations}
+
+
+def on_two_cores() -> Rows:
+    """The table of the summary, whose rows are of the tables above."""
+    rows: Rows = {}
+    said = tables_of("docs/measured.md", "On two cores")[0]
+
+    def row(begins: str, values: Values) -> None:
+        (title,) = (each for each in said if each.startswith(begins))
+        rows[title] = values
+
+    def of(reports: Sequence[Mapping[str, Any]], fixed: float) -> Values:
+        return [*over_seeds(reports, ("strict", CLAS), ("strict", LOC), ("strict", GT[1])), fixed]
+
+    birds, clips = (runs_named(f"photographs-{name}", ".") for name in ("cub10", "tinyvid"))
+    # "the same runs, cam" stands below both, and is left out here: two rows of one title.
+    for begins, reports in (("photographs of 10 bird", birds), ("five classes of frames", clips)):
+        rates = localizer_rates(reports, "mask", LOC, GT[1])
+        row(begins, [*over_seeds(reports, ("strict", CLAS)), *rates, fixed_boxes(reports[0])[1][1]])
+    scratch = runs_named("photographs-scratch-cub10", ".")
+    row("the bird species from scratch", of(scratch, fixed_boxes(scratch[0])[1][1]))
+    for aug, begins in {"none": "synthetic set, none", "hns": "synthetic set, hns", "gr": "synthetic set, gr"}.items():
+        reports = runs_named("synthetic-3-seeds", f"synthetic-{aug}-")
+        row(begins, of(reports, fixed_boxes(reports[0])[1][1]))
+    for aug in ("none", "gr"):
+        reports = runs_named("real-20-classes", f"real-{aug}")
+        row(f"Tiny ImageNet, 20 classes, 10 epochs, {aug}", of(reports, fixed_boxes(reports[0])[1][1]))
+    few = result("few-images")
+    for aug in ("none", "hns", "gr"):
+        reports = [each for each in few["runs"] if each["config"]["aug"] == aug]
+        row(f"Tiny ImageNet, 10 classes of 50 images, 60 epochs, {aug}", of(reports, fixed_boxes(few)[1][1]))
+    return rows
+
+
+def on_a_gpu() -> Rows:
+    runs = day("brief-gr-0", "brief-gr-1", "brief-gr-2")
+    reports, strong = [each["report"] for each in runs], [day("strong34-0")[0]["report"]]
+
+    def row(of: Sequence[Mapping[str, Any]]) -> Values:
+        return [*over_seeds(of, ("strict", CLAS), ("paper2018", LOC)), *localizer_rates(of, "ddt", LOC)]
+
+    return {
+        "--preset fast --depth 18 --aug gr, 3 seeds": [*row(reports), *spread(each["seconds"] for each in runs)],
+        "--preset strong --aug gr (depth 34), 1 seed": [*row(strong), day("strong34-0")[0]["seconds"]],
+    }
+
+
+def six_trainings() -> Rows:
+    """Of each: GT-known and Top-1 Loc, Top-1 Loc of the fixed box, Top-1 Clas; the paper's; images/s."""
+    rows = {}
+    said = tables_of("docs/measured.md", "On a GPU")[1]
+    for depth, aug in ((18, "none"), (18, "hns"), (18, "gr"), (18, "gr-hns"), (34, "none"), (34, "gr")):
+        (report,) = runs_named("h200/trainings", f"^fast-{depth}-{aug}$")
+        rates = report["rates"]["paper2018"]
+        boxes = {each["name"]: each["rates"]["paper2018"] for each in report["baselines"]}
+        ours = [rates[GT[1]], rates[LOC], boxes["best box at IoU 0.5"][LOC], rates[CLAS]]
+        rest = [float(each.replace(",", "")) for each in NUMBER.findall(said[f"{depth}, {aug}"])[4:]]
+        rows[f"{depth}, {aug}"] = [*ours, *rest]
+    of_paper = {each["name"]: each["rates"]["paper2018"][GT[1]] for each in report["baselines"]}
+    return rows | {"whole image": [of_paper["whole frame"]], "best fixed box": [of_paper["best box at IoU 0.5"]]}
+
+
+def of_readme() -> Rows:
+    birds = runs_named("photographs-cub10", ".")
+    mask, cam = (
+        [statistics.mean(each["rates"][key] for each in of_localizers(birds, name)) for key in GT[1:]]
+        for name in ("mask", "cam")
+    )
+    with_boxes = few_boxes()["cub10, boxes of 10 images a class"]
+    said = tables_of("README.md", "fastwsol")[0]
+    first, second = list(said)[2:]
+    # The title of the column has an IoU, the row that of its second number.
+    return {first: [mask[0], 0.7, mask[1], cam[0], fixed_boxes(birds[0])[1][1]], second: [with_boxes[0], with_boxes[2]]}
