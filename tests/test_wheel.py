@@ -60,23 +60,26 @@ def installed(wheel: Path, request: pytest.FixtureRequest, tmp_path_factory: pyt
     shutil.rmtree(environment)
 
 
-def requirements(wheel: Path) -> list[Requirement]:
-    """What the wheel says that it needs, but for developers' extras."""
+def requirements(wheel: Path, with_extras: bool = True) -> list[Requirement]:
+    """What the wheel says that it needs, with what its extras need, but for developers'."""
     with zipfile.ZipFile(wheel) as archive:
         (about,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = Parser().parsestr(archive.read(about).decode())
     found = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
     extras = set(metadata.get_all("Provides-Extra", []))
     assert extras == OF_DEVELOPERS | {"timm", "heic", "onnx", "supervision", "wsoleval", "ray", "tensorboard", "plots"}
-    wanted = ["", *sorted(extras - OF_DEVELOPERS)]
+    wanted = ["", *sorted(extras - OF_DEVELOPERS)] if with_extras else [""]
     return [each for each in found if not each.marker or any(each.marker.evaluate({"extra": of}) for of in wanted)]
 
 
-def imported_packages() -> set[str]:
-    """The packages whose modules are imported anywhere in the sources, by the names that they are installed by."""
+def imported_packages(always: bool) -> set[str]:
+    """The packages whose modules the sources import, by the names that they are installed by. always: where a file is
+    imported itself, and not in a function alone.
+    """
     modules = set()
     for path in [*(ROOT / "fastwsol").rglob("*.py"), *(ROOT / "kernels").rglob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        for node in tree.body if always else ast.walk(tree):
             if isinstance(node, ast.Import):
                 modules |= {each.name.partition(".")[0] for each in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
@@ -98,7 +101,13 @@ def test_the_wheel_holds_what_is_no_module_too(wheel: Path) -> None:
 
 def test_all_that_is_imported_is_named(wheel: Path) -> None:
     named = {canonicalize_name(each.name) for each in requirements(wheel)}
-    assert imported_packages() <= named
+    assert imported_packages(always=False) <= named
+
+
+def test_what_is_always_imported_is_no_extra(wheel: Path) -> None:
+    always = imported_packages(always=True)
+    assert {"numpy", "torch", "tyro"} <= always
+    assert always <= {canonicalize_name(each.name) for each in requirements(wheel, with_extras=False)}
 
 
 def test_the_versions_of_development_are_within_the_ranges(wheel: Path) -> None:
