@@ -18,12 +18,16 @@ WORKS_OFFLINE = ("pack", "train", "evaluate", "predict", "convert", "review", "e
 
 def commands_of(page: Path) -> Iterator[list[str]]:
     """The words of each command of ours in a page: those of its blocks, and those in its text that have flags."""
+    for line in code_of(page):
+        yield from ours(line)
+
+
+def code_of(page: Path) -> Iterator[str]:
+    """The lines of a page's blocks, continued ones joined, and the code in its text."""
     text = page.read_text()
     for block in BLOCK.findall(text):
-        for line in block.replace("\\\n", " ").splitlines():
-            yield from ours(line)
-    for code in re.findall(r"`([^`\n]+)`", BLOCK.sub("", text)):
-        yield from ours(code)
+        yield from block.replace("\\\n", " ").splitlines()
+    yield from re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))
 
 
 def ours(line: str) -> Iterator[list[str]]:

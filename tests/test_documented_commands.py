@@ -1,11 +1,12 @@
 """The commands of README and docs are run small: with fewer steps, on sets and runs that are drawn; sweeps are listed.
 
-Those with a stand-in for further flags, and those of results, which are of older commits, are left out.
+Those of results are of older commits and are left out; so are a few others, which are named below.
 """
 
 import importlib
 import io
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import noise_jpeg
 from layouts import accept_all, draw_benchmark, draw_benchmark_with_masks, draw_birds
-from pages import COMMANDS, ROOT
+from pages import COMMANDS, ROOT, WITH_COMMANDS, code_of, ours
 from PIL import Image, ImageDraw
 
 from fastwsol.host.command_line import run_command
@@ -41,6 +42,20 @@ STEPS = {
     "--head-steps": "2",
     "--head-batch-size": "4",
 }
+LEFT_OUT = {
+    "python scripts/pack.py": "downloads Tiny ImageNet: test_download, and with --real-data test_tiny_imagenet",
+    "python -m fastwsol.train --localizer mask ...": "stands for more flags: test_mask_runs",
+    "python -m fastwsol.evaluate --maps FOLDER --boxes boxes.csv [--train-boxes train.csv] [--out NEW_FOLDER]": (
+        "has flags that may be left out: test_score_map_files"
+    ),
+    "python -m fastwsol.report RUN... --out page.html": "stands for several runs: test_report",
+    "python scripts/onnx_boxes.py model.onnx IMAGES": "test_export",
+    "python scripts/compare_bench.py old.json new.json": "test_compare_bench",
+    "python scripts/collect_results.py RUNS --out FILE": "test_collect_results",
+    "pytest bench --benchmark-only": "make check-bench runs their checks",
+    "pytest bench --benchmark-only --results new.json": "make check-bench runs their checks",
+}
+"""Commands that are not run here, and where what they do is tested."""
 UNIQUE = list(dict.fromkeys(tuple(command) for _, command in COMMANDS))
 
 
@@ -191,3 +206,9 @@ def test_a_command_does_what_it_is_there_for(
     assert run(name, *words) == 0, capfd.readouterr().err
     if name != "sweep":
         assert all((here / path).exists() for path in written)
+
+
+def test_what_is_not_run_here_is_named() -> None:
+    lines = {re.sub(r"\s+# .*", "", line).strip() for page in WITH_COMMANDS for line in code_of(page)}
+    commands = {line for line in lines if re.match(r"python (-m fastwsol\.|scripts/)|torchrun |pytest ", line)}
+    assert {line for line in commands if not list(ours(line))} == set(LEFT_OUT)
