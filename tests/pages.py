@@ -49,7 +49,7 @@ def plain(text: str) -> str:
 def tables_of(page: str, heading: str) -> list[dict[str, str]]:
     """The tables under a heading, before the next one: the first cell of each row, and the others' text.
 
-    A row that leaves its first cell to the row above is named by that one's and its own second.
+    A row that leaves its first cell to the row above is named by that one's and its own first that is not empty.
     """
     lines = (ROOT / page).read_text().splitlines()
     begin = next(k for k, line in enumerate(lines) if line.startswith("#") and line.lstrip("# ").startswith(heading))
@@ -63,7 +63,8 @@ def tables_of(page: str, heading: str) -> list[dict[str, str]]:
                 tables.append({})
             first, *cells = (plain(cell) for cell in line.strip().removeprefix("|").removesuffix("|").split("|"))
             above = first or above
-            title = first if first and first not in tables[-1] else f"{above}, {cells[0]}"
+            title = first if first and first not in tables[-1] else f"{above}, {next(filter(None, cells), '')}"
+            assert title not in tables[-1], f"{page}, {heading}: two rows {title!r}"
             tables[-1][title] = " | ".join(cells)
         inside = line.startswith("|")
     return tables

@@ -32,7 +32,7 @@ def other_paths() -> Rows:
     for stem in "AC":
         of, title = benchmark("cpu-2-cores", f"test_step[{stem}]"), f"step, ResNet-18 stem {stem}, batch 64"
         rows[title] = [of["sides"]["compiled"]["images_per_second"], *ratio(of, "eager")]
-        rows[f"{title}, "] = ratio(of, "eager fp32 contiguous")
+        rows[f"{title}, eager fp32 contiguous"] = ratio(of, "eager fp32 contiguous")
     return rows
 
 
@@ -141,12 +141,37 @@ def thresholds_swept() -> Rows:
 def beside_what_people_use() -> Rows:
     of = functools.partial(benchmark, "photographs-paths")
     crops, whole = of("test_views_of_many_sizes[gr]"), of("test_views_of_many_sizes[none]")
+    features, maps = of("test_features"), of("test_maps_of_files")
+    eager, compiled = of("test_fine_tuning_step[False]"), of("test_fine_tuning_step[True]")
 
-    def row(each: Mapping[str, Any], ours: str, other: str) -> Values:
-        rates = [each["sides"][name]["images_per_second"] for name in (ours, other)]
-        return [*rates, *ratio(each, other)]
+    def rate(each: Mapping[str, Any], name: str) -> float:
+        return float(each["sides"][name]["images_per_second"])
 
+    kept = features["parameters"]["kept_batches_per_second"]
+    crops_title, maps_title = "crops of images of many sizes, from squares of 256 pixels", "files to maps"
+    loader = "a torch DataLoader with timm's transforms, two workers, 310/s"
     return {
-        "crops of images of many sizes, from squares of 256 pixels": row(crops, "squares", "dali"),
-        "whole images, from squares": row(whole, "squares", "dali"),
+        crops_title: [rate(crops, "squares"), rate(crops, "dali"), *ratio(crops, "dali")],
+        f"{crops_title}, {loader}": [rate(crops, "timm dataloader"), *ratio(crops, "timm dataloader")],
+        "whole images, from squares": [rate(whole, "squares"), rate(whole, "dali"), *ratio(whole, "dali")],
+        "whole images, from squares, the DataLoader, 263/s": [
+            rate(whole, "timm dataloader"),
+            *ratio(whole, "timm dataloader"),
+        ],
+        "features of a frozen trunk, first epoch": [
+            rate(features, "first epoch"),
+            32,
+            rate(features, "timm forward"),
+            *ratio(features, "timm forward"),
+        ],
+        "features, later epochs (kept; 2,560 bytes a view)": [kept, round(kept / rate(features, "timm forward"), -3)],
+        "a step of the whole network, batch 16 at 128 pixels, eager": [
+            rate(eager, "ours"),
+            rate(eager, "timm loop"),
+            *ratio(eager, "timm loop"),
+        ],
+        "the same, compiled": [rate(compiled, "ours"), *ratio(compiled, "timm loop")],
+        maps_title: [rate(maps, "ours"), 32, *ratio(maps, "torchcam batched")],
+        f"{maps_title}, torchcam, an image at a time, as its page shows": ratio(maps, "torchcam one by one"),
+        f"{maps_title}, grad-cam's GradCAM, batches of 32": [32, *ratio(maps, "grad-cam")],
     }

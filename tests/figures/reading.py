@@ -67,6 +67,11 @@ def day(*names: str) -> list[dict[str, Any]]:
     return [result("h200/gpu-day")["trainings"][name] for name in names]
 
 
+def median_rate(run: Mapping[str, Any]) -> float:
+    """The median of a training's lines, images a second."""
+    return statistics.median(each["images_per_second"] for each in run["metrics"] if each["kind"] == "train")
+
+
 def localizer_rates(reports: Sequence[Mapping[str, Any]], name: str, *keys: str) -> Values:
     return [value for key in keys for value in spread(each["rates"][key] for each in of_localizers(reports, name))]
 
