@@ -27,7 +27,7 @@ from fastwsol.evaluation.console_tables import print_summary
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model, find_directions, own_cuts
 from fastwsol.evaluation.thresholds import Cut
-from fastwsol.features.kept_features import refuse_useless, views_kept
+from fastwsol.features.kept_features import views_kept
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.host.environment import versions
@@ -48,7 +48,13 @@ from fastwsol.training.course import classifier_course
 from fastwsol.training.feasibility import check_batch_sizes, check_network
 from fastwsol.training.frozen_part import with_features
 from fastwsol.training.job import Job
-from fastwsol.training.launch_flags import Launch, behind_of, class_folders_want_photos, preset_of
+from fastwsol.training.launch_flags import (
+    Launch,
+    behind_of,
+    class_folders_want_photos,
+    preset_of,
+    refuse_useless,
+)
 from fastwsol.training.loop import train_to_the_end
 from fastwsol.training.mask_phase import begin_mask_phase, refuse_no_mask
 from fastwsol.training.presets import PresetName, preset_at

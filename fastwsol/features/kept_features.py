@@ -297,13 +297,5 @@ class _TrunkBatches(Batches):
         return self._trunk.features(images)
 
 
-def refuse_useless(augmentation: Augmentation) -> None:
-    """Raise UserError where --crops-per-image is given and nothing is cropped."""
-    if augmentation.crops_per_image and not augmentation.crops:
-        raise UserError(
-            f"--crops-per-image {augmentation.crops_per_image}: --aug {augmentation.aug} crops nothing; use --aug gr"
-        )
-
-
 def _mb(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastwsol.batches.feed import DataFlags
-from fastwsol.config import PREACT_RESNET, LogConfig
+from fastwsol.config import PREACT_RESNET, Augmentation, LogConfig
 from fastwsol.dataset.shards import read_manifest
 from fastwsol.host.command_line import OptionalPath, parse_some_flags
 from fastwsol.host.device import Precision
@@ -22,8 +22,8 @@ class Launch(DataFlags):
 
     preset: PresetName = "paper"
     """paper: 1500 epochs; fast: the fewest seconds to the paper's best, tested at 80 pixels; strong: ten minutes of a
-    large GPU; demo: minutes, for the synthetic set; photos: the last
-    layer of a pretrained backbone, what `train` takes for a set of class folders. Flags that are given beside it win"""
+    large GPU; demo: minutes, for the synthetic set; photos: the last layer of a pretrained backbone, what `train` takes
+    for a set of class folders. Flags that are given beside it win"""
     weights: str = "none"
     """what a backbone of timm starts from. pretrained: its published weights, of an installed package or by timm's
     download; a .safetensors or .pth file; none: drawn weights"""
@@ -117,3 +117,11 @@ def class_folders_want_photos(arguments: Sequence[str], prog: str) -> bool:
     run = RunDir(choice.run_dir) if choice.run_dir is not None else None
     began_otherwise = run is not None and run.has_info() and run.read_info().config.network.is_ours
     return holds_class_folders(manifest.source) and not began_otherwise
+
+
+def refuse_useless(views: Augmentation) -> None:
+    """Raise UserError where a number is given of what is not done."""
+    if views.crops_per_image and not views.crops:
+        raise UserError(f"--crops-per-image {views.crops_per_image}: --aug {views.aug} crops nothing; use --aug gr")
+    if views.mix == "none" and views.mix_share != Augmentation().mix_share:
+        raise UserError(f"--mix-share {views.mix_share}: --mix none mixes nothing; use --mix cutmix, or leave it out")

@@ -267,6 +267,7 @@ TRAIN = [
     train_flags("images that would shrink", ["--start-size", "80"], "--start-size 80", "up to --image-size 64"),
     train_flags("pairs of an odd batch", ["--mix", "mixup", "--batch-size", "7"], "--batch-size 7: --mix mixup mixes"),
     train_flags("no view mixed", ["--mix", "mixup", "--mix-share", "0"], "--mix-share 0.0"),
+    train_flags("a share of no mixing", ["--mix-share", "0.3"], "--mix-share 0.3: --mix none mixes nothing"),
     train_flags("a label smoothed away", ["--label-smoothing", "1"], "--label-smoothing 1.0"),
     train_flags("an average over fewer steps than none", ["--average-steps", "-1"], "--average-steps -1"),
     Case(
