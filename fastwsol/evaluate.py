@@ -38,8 +38,9 @@ from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import find_masks
 from fastwsol.evaluation.measure import EvaluatedImages, Measurement, Question, measure
 from fastwsol.evaluation.metrics import CamClass
-from fastwsol.evaluation.of_network import Evaluation, evaluate_model, find_directions, tuning_images
+from fastwsol.evaluation.of_network import Evaluation, evaluate_model
 from fastwsol.evaluation.of_predictions import judge
+from fastwsol.evaluation.of_training_images import find_directions, tuning_images
 from fastwsol.evaluation.per_image import SEPARATOR
 from fastwsol.evaluation.pixels import measure_maps
 from fastwsol.evaluation.prediction_tables import print_judged

@@ -26,7 +26,7 @@ from fastwsol.batches.feed import DataFlags, open_feed
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.forward import EvaluationSetup, forward_split
-from fastwsol.evaluation.of_network import find_directions
+from fastwsol.evaluation.of_training_images import find_directions
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, PAPER_LEVEL
 from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads

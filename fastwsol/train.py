@@ -25,7 +25,8 @@ from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation.console_tables import print_summary
 from fastwsol.evaluation.forward import EvaluationSetup
-from fastwsol.evaluation.of_network import Evaluation, evaluate_model, find_directions, own_cuts
+from fastwsol.evaluation.of_network import Evaluation, evaluate_model
+from fastwsol.evaluation.of_training_images import find_directions, own_cuts
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.features.kept_features import views_kept
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command

@@ -19,7 +19,8 @@ from fastwsol.evaluation.forward import EvaluationSetup, Outputs, forward_split,
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.measure import EvaluatedImages, FixedBox, Question, fixed_box_hits, fixed_boxes, measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, outcomes, rates
-from fastwsol.evaluation.of_network import rates_of, tuning_images
+from fastwsol.evaluation.of_network import rates_of
+from fastwsol.evaluation.of_training_images import tuning_images
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command

@@ -4,7 +4,7 @@ Boxes and numbers take little, and the leading process makes them alone.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,7 +14,6 @@ import torch
 from fastwsol.batches.stream import Stream, evaluation_plan, valid_images
 from fastwsol.config import Augmentation, Fit
 from fastwsol.dataset.shards import Shards, Split
-from fastwsol.draws import holdout_ids
 from fastwsol.evaluation import metrics
 from fastwsol.evaluation.boxes import PROTOCOLS, curve_hits, localize, score_boxes
 from fastwsol.evaluation.fixed_masks import fixed_masks
@@ -24,6 +23,7 @@ from fastwsol.evaluation.masks import SplitMasks
 from fastwsol.evaluation.measure import NOTHING_MORE, EvaluatedImages, Question, hits_of, measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.of_localizer import LocalizerMeasurement, measure_localizer
+from fastwsol.evaluation.of_training_images import tuning_images
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.pixels import PixelsOfAll, measure_localizers
 from fastwsol.evaluation.thresholds import (
@@ -36,15 +36,10 @@ from fastwsol.evaluation.thresholds import (
 )
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
-from fastwsol.localizer.ddt import DdtDirections, direction_of
 from fastwsol.localizer.localizers import LOCALIZERS, Localizer
 from fastwsol.localizer.localizing import LocalizingModel
-from fastwsol.network.cam import class_activation_maps
 from kernels.levels import threshold_of
 from kernels.pixels import OBJECT
-
-MOST_FOR_BOX_FREE = 256
-"""Images of train that a threshold is found on without a box, about."""
 
 
 @dataclass(frozen=True)
@@ -187,64 +182,6 @@ def _cut_of(
     return of_run if of_run is not None else default_cut(localizer)
 
 
-IMAGES_FOR_DIRECTIONS = 16
-"""Images of each class that its direction is found on."""
-
-
-def find_directions(model: LocalizingModel, setup: EvaluationSetup) -> DdtDirections:
-    """The directions of all classes (`fastwsol.localizer.ddt`), found on images trained on, without a box. The leading
-    process finds them.
-    """
-    world, train = setup.world, setup.shards.splits["train"]
-    classes, weight = len(setup.shards.manifest.classes), model.network.classifier.weight.detach()
-    ids = holdout_ids(train.labels, IMAGES_FOR_DIRECTIONS)
-    ids = ids[np.argsort(train.labels[ids], kind="stable")]
-
-    def find() -> DdtDirections:
-        part = train.subset("train", ids)
-        found = DdtDirections(*(torch.zeros(classes, weight.shape[1]) for _ in DdtDirections._fields))
-        waiting: list[torch.Tensor] = []
-        for number, features in enumerate(_features_of(model, part, setup)):
-            waiting.append(features)
-            label = int(part.labels[number])
-            if number + 1 == len(part) or part.labels[number + 1] != label:
-                of_class, labels = torch.stack(waiting), torch.full((len(waiting),), label, device=weight.device)
-                positive = class_activation_maps(of_class, weight.clamp(min=0), labels)
-                found.means[label], found.directions[label] = direction_of(of_class.cpu(), positive.cpu())
-                waiting.clear()
-        return found
-
-    return DdtDirections(*world.value_of_lead(world.lead_does(find)))  # type: ignore[misc]
-
-
-def _features_of(model: LocalizingModel, split: Split, setup: EvaluationSetup) -> Iterator[torch.Tensor]:
-    """The features of each image, [C, h, w], in the split's order."""
-    views, size = setup.config.views.plain, min(images_at_once(setup.config.views.image_size), len(split))
-    stream = Stream(split, evaluation_plan(len(split), size), size, views, setup.config.seed, *setup.statistics)
-    batches = setup.feed.batches(stream)
-    model.eval()
-    for number in range(-(-len(split) // size)):
-        with torch.inference_mode(), setup.autocast():  # not around the yield, which would leave the caller in them
-            features = model(next(batches).images).features.float()
-        yield from features[: valid_images(number, len(split), size)]
-
-
-def own_cuts(model: LocalizingModel, setup: EvaluationSetup) -> dict[str, Cut]:
-    """Where a trained run cuts the maps of its localizers: those on their own scale at a number that is found on images
-    trained on, without a box.
-    """
-    cuts: dict[str, Cut] = {each.name: default_cut(each) for each in model.localizers}
-    found = [each for each in model.localizers if each.scale == "own"]
-    if found:
-        tuning, name = tuning_images(setup.shards, "val", "box-free")
-        outputs = forward_split(model, tuning, setup, localizers=[each.name for each in found])
-        square = setup.config.views.image_size
-        for each in found:
-            value = box_free_threshold(outputs.maps[each.name], square, each.scale)
-            cuts[each.name] = Cut("box-free", value, f"{name}, without a box")
-    return cuts
-
-
 def _as_rows(
     measured: Mapping[str, LocalizerMeasurement], inside: dict[str, float] | None, boxes_per_class: int
 ) -> list[dict[str, Any]]:
@@ -318,24 +255,3 @@ def rates_of(outputs: Outputs, split: Split, views: Augmentation) -> dict[str, d
         hits = hits_of(score_boxes(boxes, truths.boxes, truths.offsets, protocol), protocol)
         of_protocol[protocol] = metrics.rates(metrics.outcomes(hits, truths.has_boxes, ranks))
     return of_protocol
-
-
-def tuning_images(
-    shards: Shards, split_name: str, rule: Literal["auto", "box-free"] = "auto", most: int = 10_000
-) -> tuple[Split, str]:
-    """The images that a threshold for `split_name` is found on: by their boxes the holdout, or else `most` of those
-    trained on; without a box always the latter.
-    """
-    if rule == "auto" and "holdout" in shards.splits and split_name != "holdout":
-        split = shards.splits["holdout"]
-        return split, f"{len(split):,} images held out of train"
-    if rule == "auto" and split_name == "train":
-        raise UserError(
-            "--threshold auto: the run has no holdout, and the images trained on are those evaluated; train with "
-            "--holdout N, or give a number"
-        )
-    train = shards.splits["train"]
-    most = most if rule == "auto" else MOST_FOR_BOX_FREE
-    per_class = max(1, most // len(np.unique(train.labels)))
-    split = train.subset("train", holdout_ids(train.labels, per_class))
-    return split, f"{len(split):,} images trained on"
