@@ -1,4 +1,4 @@
-"""Small sets in the forms that others distribute theirs in, and what a review exports."""
+"""Small sets in the forms that others distribute theirs in, what a review exports, and packing such sets."""
 
 import io
 import json
@@ -9,6 +9,11 @@ import numpy as np
 from conftest import noise_jpeg
 from numpy.typing import NDArray
 from PIL import Image
+
+from fastwsol import pack
+from fastwsol.dataset.shards import Shards, Split, open_shards
+from fastwsol.host.command_line import run_command
+from fastwsol.sources.mask_images import read_mask
 
 BIRDS = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross")
 FOLDERS = ("n01", "n02")
@@ -112,3 +117,18 @@ def accept_all(predictions: Path, reviewed: Path) -> None:
         image["review"] = {"phase": "sample", "verdict": verdict, "predicted": predicted}
     content["info"] = {"review": {"phases": {"drawn": 0, "sample": len(content["images"]), "uncertain": 0}}}
     reviewed.write_text(json.dumps(content))
+
+
+def run(command: Any, *arguments: object) -> int:
+    return run_command(command, [str(each) for each in arguments])
+
+
+def packed_again(folder: Path, layout: str, *more: object) -> Shards:
+    out = folder.parent / f"{folder.name}-packed"
+    assert run(pack.main, "--layout", layout, "--source", folder, "--out", out, *more) == 0
+    return open_shards(out)
+
+
+def mask_of(split: Split, k: int) -> NDArray[np.uint8] | None:
+    found = split.mask(k)
+    return None if found is None else read_mask(found)

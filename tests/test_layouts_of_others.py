@@ -1,0 +1,244 @@
+"""`pack --layout coco|voc` of sets that others wrote: what is taken, by which rule, and what is set aside."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import noise_jpeg
+from layouts import mask_of, packed_again, run
+from PIL import Image
+
+from fastwsol import pack
+from fastwsol.dataset.shards import open_shards
+
+
+def coco_set(root: Path, **changes: Any) -> Path:
+    """A set as COCO's own is laid out: two splits, polygons, a crowd, an image with two classes, one with nothing."""
+    for split, names in (("train2017", "abcdef"), ("val2017", "xy")):
+        (root / split).mkdir(parents=True)
+        for number, name in enumerate(names):
+            (root / split / f"{name}.jpg").write_bytes(noise_jpeg(number, size=(60, 40)))
+    categories = [{"id": 5, "name": "cat"}, {"id": 2, "name": "dog"}, {"id": 9, "name": "unseen"}]
+
+    def image(number: int, name: str) -> dict[str, Any]:
+        return {"id": number, "file_name": f"{name}.jpg", "width": 60, "height": 40}
+
+    def thing(number: int, category: int, *box: float, **more: Any) -> dict[str, Any]:
+        x, y, width, height = box
+        polygon = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+        return {"image_id": number, "category_id": category, "bbox": [*box], "segmentation": polygon, **more}
+
+    annotations = [
+        thing(1, 5, 2, 3, 20, 10),
+        thing(2, 2, 2, 3, 20, 10),
+        thing(3, 2, 0, 0, 8, 10),
+        thing(3, 5, 10, 10, 9, 9),
+        thing(3, 5, 30, 10, 9, 9),
+        thing(4, 5, 10, 10, 9, 9),
+        thing(4, 2, 0, 0, 60, 40, iscrowd=1, segmentation={"size": [40, 60], "counts": [0, 2400]}),
+        thing(6, 2, 10, 10, 9, 9),
+    ]
+    images = [image(number, name) for number, name in enumerate("abcdef", 1)]
+    (root / "annotations").mkdir()
+    train = {"images": images, "categories": categories, "annotations": annotations, **changes}
+    (root / "annotations" / "instances_train2017.json").write_text(json.dumps(train))
+    (root / "annotations" / "captions_train2017.json").write_text("{}")
+    val = [thing(1, 5, 1, 1, 5, 5), thing(2, 9, 1, 1, 5, 5), thing(2, 9, 1, 1, 5, 5)]
+    content = {"images": [image(1, "x"), image(2, "y")], "categories": categories, "annotations": val}
+    (root / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+    return root
+
+
+def test_a_set_of_cocos_own_layout_is_packed_by_the_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = packed_again(coco_set(tmp_path / "set"), "coco")
+    said = capsys.readouterr().out
+    assert [each.name for each in found.manifest.classes] == ["cat", "dog"]
+    train, val = found.splits["train"], found.splits["val"]
+    assert train.names(range(len(train))) == [f"train2017/{name}.jpg" for name in "abcdf"]
+    assert train.labels.tolist() == [0, 1, 0, 0, 1], "of c the cats cover more than the dog"
+    assert val.labels.tolist() == [0]
+    assert np.diff(train.objects.offsets).tolist() == [1, 1, 3, 1, 1]
+    assert np.diff(train.box_offsets).tolist() == [1, 1, 2, 1, 1]
+    for words in (
+        "1 images without an object that counts were left aside",
+        "1 classes are no image's to train on, and were left out (unseen)",
+        "1 images of classes that are not packed were left aside",
+        "1 boxes of crowds were left aside",
+        "1 boxes are kept beside",
+        "1 images have objects of several classes, and took the one whose boxes cover the most",
+    ):
+        assert words in said, said
+    of_a = mask_of(train, 0)
+    assert of_a is not None
+    assert (of_a == 255).sum() == 200
+
+
+def test_a_crowd_of_an_images_class_is_left_out_of_its_mask(tmp_path: Path) -> None:
+    root = coco_set(tmp_path / "set")
+    path = root / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][6]["category_id"] = 5
+    path.write_text(json.dumps(content))
+    found = mask_of(packed_again(root, "coco").splits["train"], 3)
+    assert found is not None
+    assert {int(value): int((found == value).sum()) for value in np.unique(found)} == {128: 2400 - 81, 255: 81}
+
+
+def test_a_file_in_each_splits_folder_is_found_and_one_file_is_divided(tmp_path: Path) -> None:
+    root = coco_set(tmp_path / "a")
+    for split in ("train", "valid"):
+        source = f"{split.replace('valid', 'val')}2017"
+        (root / source).rename(root / split)
+        shutil.move(root / "annotations" / f"instances_{source}.json", root / split / "_annotations.coco.json")
+    shutil.rmtree(root / "annotations")
+    found = packed_again(root, "coco")
+    assert [len(split) for split in found.splits.values()] == [5, 1]
+    shutil.copy(root / "train" / "_annotations.coco.json", tmp_path / "mine.json")
+    out = tmp_path / "one"
+    flags = ("--layout", "coco", "--boxes", tmp_path / "mine.json", "--val-fraction", "0.5")
+    assert run(pack.main, *flags, "--source", root / "train", "--out", out) == 0
+    assert [len(split) for split in open_shards(out).splits.values()] == [2, 3]
+
+
+COCO_MISTAKES = [
+    ({"annotations": [{"image_id": 1, "category_id": 7, "bbox": [1, 1, 2, 2]}]}, "category_id 7 is none of the file's"),
+    ({"annotations": [{"image_id": 77, "category_id": 5, "bbox": [1, 1, 2, 2]}]}, "image_id 77 is in no list"),
+    ({"annotations": []}, "its images to train on are of 0 classes; two at least are needed"),
+    ({"categories": []}, "lists no categories, so no image has a class; add them"),
+    (
+        {"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]},
+        "two categories are 'a'; give each its own",
+    ),
+    ({"images": []}, "image_id 1 is in no list of the file"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), COCO_MISTAKES)
+def test_mistakes_in_a_coco_set_are_named(
+    changes: dict[str, Any], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco_set(tmp_path / "set", **changes)
+    assert run(pack.main, "--layout", "coco", "--source", tmp_path / "set", "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert words in said, said
+    assert said.count("\n") == 1
+
+
+def test_annotations_in_the_place_of_the_images_are_told_where_to_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = coco_set(tmp_path / "set") / "annotations" / "instances_val2017.json"
+    assert run(pack.main, "--layout", "coco", "--source", path, "--out", tmp_path / "out") == 2
+    assert "is a file of annotations; name the images' folder with --source" in capsys.readouterr().err
+
+
+def test_an_image_in_two_splits_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = coco_set(tmp_path / "set")
+    path = root / "annotations" / "instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["file_name"] = "../train2017/a.jpg"
+    shutil.copy(root / "train2017" / "a.jpg", root / "a.jpg")
+    content["images"][0]["file_name"] = "train2017/a.jpg"
+    path.write_text(json.dumps(content))
+    assert run(pack.main, "--layout", "coco", "--source", root, "--out", tmp_path / "out") == 2
+    assert "'train2017/a.jpg' is " in capsys.readouterr().err
+
+
+def test_bad_segmentations_and_missing_images_are_set_aside_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = coco_set(tmp_path / "set")
+    path = root / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = [[1, 2]]
+    path.write_text(json.dumps(content))
+    (root / "train2017" / "b.jpg").unlink()
+    flags = ("--layout", "coco", "--source", root, "--out", tmp_path / "out")
+    assert run(pack.main, *flags) == 2
+    assert "b.jpg: no such image, and the annotations list it" in capsys.readouterr().err
+    assert run(pack.main, *flags, "--quarantine") == 3
+    assert "4 packed and 2 set aside, 6 in all" in capsys.readouterr().out
+
+
+def voc_set(root: Path, one_based: bool = True) -> Path:
+    """A set in VOC's own folders, flat, with lists of its splits."""
+    first = 1 if one_based else 0
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main", "SegmentationObject"):
+        (root / "VOCdevkit" / "VOC2012" / folder).mkdir(parents=True)
+    inner = root / "VOCdevkit" / "VOC2012"
+    names = {"a 1": "cat", "b": "dog", "c": "cat", "d": "dog", "e": "dog"}
+    for number, (name, kind) in enumerate(names.items()):
+        (inner / "JPEGImages" / f"{name}.jpg").write_bytes(noise_jpeg(number, size=(50, 40)))
+        other = "dog" if kind == "cat" else "cat"
+        things = "".join(
+            f"<object><name>{of}</name><difficult>{hard}</difficult><bndbox><xmin>{x}</xmin><ymin>{y}</ymin>"
+            f"<xmax>{x + side - first}</xmax><ymax>{y + side - first}</ymax></bndbox></object>"
+            for of, hard, x, y, side in ((other, 0, 9, 9, 3), (kind, 0, first, first, 20), (other, 1, 2, 2, 30))
+        )
+        text = f"<annotation><filename>{name}.jpg</filename><size><width>50</width><height>40</height></size>{things}"
+        (inner / "Annotations" / f"{name}.xml").write_text(text + "</annotation>")
+    numbers = np.zeros((40, 50), np.uint8)
+    numbers[:20, :20], numbers[9:12, 9:12], numbers[30] = 2, 1, 255
+    picture = Image.fromarray(numbers, "P")
+    picture.putpalette([*range(256)] * 3)
+    picture.save(inner / "SegmentationObject" / "b.png")
+    (inner / "ImageSets" / "Main" / "train.txt").write_text("a 1\nb\n")
+    (inner / "ImageSets" / "Main" / "val.txt").write_text("c\nd\n\n")
+    return root
+
+
+@pytest.mark.parametrize("one_based", [True, False])
+def test_a_set_of_vocs_own_layout_is_packed(
+    one_based: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = packed_again(voc_set(tmp_path / "set", one_based), "voc")
+    said = capsys.readouterr().out
+    assert [each.name for each in found.manifest.classes] == ["cat", "dog"]
+    train, val = found.splits["train"], found.splits["val"]
+    assert [name.rpartition("/")[2] for name in train.names(range(2))] == ["a 1.jpg", "b.jpg"]
+    assert (train.labels.tolist(), val.labels.tolist()) == ([0, 1], [0, 1])
+    np.testing.assert_array_equal(train.boxes, [[0, 0, 20, 20]] * 2)
+    assert "1 annotated images are in neither train nor val, and not packed" in said
+    assert "8 boxes are kept beside" in said
+    assert ("boxes count pixels from 0" in said) == (not one_based)
+    of_b = mask_of(train, 1)
+    assert of_b is not None
+    assert {int(value): int((of_b == value).sum()) for value in np.unique(of_b)} == {0: 1559, 128: 50, 255: 391}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda inner: (inner / "Annotations" / "b.xml").write_text("<annotation>"), "b.xml: not XML"),
+        (lambda inner: (inner / "ImageSets/Main/train.txt").write_text("b\nz\n"), "train.txt line 2: 'z' has no XML"),
+        (lambda inner: (inner / "ImageSets/Main/val.txt").write_text("b\n"), "val.txt line 1: 'b' is in train already"),
+        (lambda inner: (inner / "ImageSets/Main/train.txt").unlink(), "there is no train.txt beside val.txt"),
+        (lambda inner: (inner / "JPEGImages" / "b.jpg").unlink(), "b.jpg: no such image"),
+        (lambda inner: shutil.rmtree(inner / "Annotations"), "no folder Annotations in it"),
+        (
+            lambda inner: (inner / "Annotations" / "b.xml").write_text("<a><object><name>x</name></object></a>"),
+            "b.xml: an object has no bndbox",
+        ),
+        (
+            lambda inner: (inner / "Annotations" / "b.xml").write_text("<a><object></object></a>"),
+            "b.xml: an object has no name",
+        ),
+        (
+            lambda inner: (inner / "Annotations" / "b.xml").write_text("<a><size><width>x</width></size></a>"),
+            "are no width and height in pixels",
+        ),
+        (lambda inner: (inner / "SegmentationObject" / "b.png").write_bytes(b"x"), "its mask"),
+    ],
+)
+def test_mistakes_in_a_voc_set_are_named(
+    spoil: Any, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = voc_set(tmp_path / "set")
+    spoil(root / "VOCdevkit" / "VOC2012")
+    assert run(pack.main, "--layout", "voc", "--source", root, "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert words in said, said
+    assert said.count("\n") == 1
