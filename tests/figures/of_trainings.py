@@ -95,16 +95,34 @@ def reports_of_longer_recipe() -> dict[str, list[dict[str, Any]]]:
     return {title: runs_named("recipe-settings", rf"^{name}-s\d") for title, name in names.items()}
 
 
-def longer_recipe() -> Rows:
-    reports = reports_of_longer_recipe()
-    rows = {}
+def reports_of_strong_recipe() -> dict[str, list[dict[str, Any]]]:
+    names = {
+        "--mix cutmix --label-smoothing 0.1, as in strong": "cutmix-smooth80",
+        "without CutMix": "smooth80",
+        "without smoothing": "cutmix80",
+    }
+    return {title: runs_named("recipe-80-epochs", rf"^{name}-s\d") for title, name in names.items()}
+
+
+def settings_apart(reports: Mapping[str, Sequence[Mapping[str, Any]]]) -> Rows:
+    """Settings, and what is different from the first of them."""
+    rows: Rows = {}
+    first = next(iter(reports))
     for title, each in reports.items():
         rows[title] = over_seeds(each, ("strict", CLAS), ("strict", LOC))
-        if title != "nothing":
-            rows[title].append(rows[title][2] - rows["nothing"][2])
+        if title != first:
+            rows[title].append(rows[title][2] - rows[first][2])
         rows[title] += over_seeds(each, *(("strict", key) for key in GT[1:]))
-    whole, best = fixed_boxes(reports["nothing"][0])
+    whole, best = fixed_boxes(reports[first][0])
     return rows | {WHOLE: whole[1:], BEST: best[1:]}
+
+
+def longer_recipe() -> Rows:
+    return settings_apart(reports_of_longer_recipe())
+
+
+def strong_recipe() -> Rows:
+    return settings_apart(reports_of_strong_recipe())
 
 
 def synthetic_set() -> Rows:
@@ -265,10 +283,10 @@ class Apart(NamedTuple):
 
 
 def apart(reports: Mapping[str, Sequence[Mapping[str, Any]]]) -> Apart:
-    """Settings beside `nothing`."""
+    """Settings beside the first."""
     values = {title: [each["rates"]["strict"][LOC] for each in of] for title, of in reports.items()}
     spread, freedom = pooled_spread(list(values.values()))
-    base = values.pop("nothing")
+    base = values.pop(next(iter(values)))
     words = {"holds": "better", "fails": "worse", "not separable": "not separable"}
     verdicts = {title: words[difference(of, base, spread, freedom).verdict] for title, of in values.items()}
     return Apart(spread, freedom, difference([0] * 3, [0] * 3, spread, freedom).half_interval, verdicts)
