@@ -104,6 +104,13 @@ def reports_of_strong_recipe() -> dict[str, list[dict[str, Any]]]:
     return {title: runs_named("recipe-80-epochs", rf"^{name}-s\d") for title, name in names.items()}
 
 
+def share_right_in_training(setting: str) -> Values:
+    """The share of the views of the last steps that were classified rightly, the mean over seeds, in percent."""
+    runs = [each for each in result("recipe-80-epochs")["runs"] if each["run"].startswith(f"{setting}-s")]
+    last = [[row for row in each["metrics"] if row["kind"] == "train"][-1] for each in runs]
+    return [statistics.mean(row["train_top1_clas"] for row in last)]
+
+
 def settings_apart(reports: Mapping[str, Sequence[Mapping[str, Any]]]) -> Rows:
     """Settings, and what is different from the first of them."""
     rows: Rows = {}
