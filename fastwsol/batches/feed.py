@@ -148,7 +148,8 @@ def open_feed(
     stores = world.machine_lead_first(open_stores)
     seals = {}
     if autocast.device.type == "cuda":
-        seals = {key[0]: Seals(shards.splits[key[0]], threads) for key in keys if key not in stores}
+        # A split that is trained on in squares is decoded too, as it is, by what looks at it once the training is done.
+        seals = {name: Seals(shards.splits[name], threads) for name in names if (name, 0) not in stores}
     return Feed(autocast, threads, compiled, stores, len(shards.manifest.classes), seals)
 
 

@@ -49,6 +49,7 @@ _DECISIVE_SOURCES = (
     "fastwsol/batches/*.py",
     "fastwsol/network/*.py",
     "fastwsol/features/*.py",
+    "fastwsol/localizer/box_supervision.py",
     "fastwsol/localizer/mask_head.py",
     "fastwsol/localizer/mask_training.py",
     "fastwsol/training/course.py",
