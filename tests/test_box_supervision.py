@@ -112,6 +112,22 @@ def test_a_mirrored_view_has_its_box_mirrored(picture_shards: Path) -> None:
     assert seen % 1000 > 6
 
 
+def test_images_whose_box_a_middle_square_leaves_out_are_not_drawn(picture_shards: Path) -> None:
+    split = open_shards(picture_shards).splits["train"]
+    wide = split.subset("train", np.arange(len(split)))
+    wide.widths = 3 * wide.heights  # so that the square begins behind a height of pixels
+    first = int(np.flatnonzero(np.diff(wide.box_offsets) > 0)[0])
+    wide.boxes = np.tile(np.float32([0, 0, 10, 10]), (len(wide.boxes), 1))
+    with pytest.raises(UserError, match="--boxes-per-class 2: no training image of 2 classes has a box"):
+        boxes_of_few(wide, 2, "crop")
+    for label in (0, 1):  # one of each class is shown
+        k = int(np.flatnonzero((wide.labels == label) & (np.diff(wide.box_offsets) > 0))[-1])
+        wide.boxes[wide.box_offsets[k]] = [wide.heights[k], 0, wide.heights[k] + 10, 10]
+    drawn = boxes_of_few(wide, 2, "crop")
+    assert (drawn[:, 0] != NO_BOX).sum() == 2
+    assert drawn[first, 0] == NO_BOX
+
+
 def test_a_set_without_boxes_of_train_is_refused(synthetic_shards: Path) -> None:
     split = open_shards(synthetic_shards).splits["train"]
     bare = split.subset("train", np.arange(len(split)))

@@ -22,11 +22,12 @@ NO_BOX = -1.0
 
 def boxes_of_few(split: Split, per_class: int, fit: Fit) -> NDArray[np.float32]:
     """The box around the objects of `per_class` images of each class, as shares of what is shown of each image: [N, 4],
-    `NO_BOX` for the others. Images are drawn, the same for all seeds, from those with boxes.
+    `NO_BOX` for the others. Images are drawn, the same for all seeds, from those whose box is shown at least in part.
 
-    Raises UserError where a class has no image with a box.
+    Raises UserError where a class has no such image.
     """
-    with_boxes = np.flatnonzero(np.diff(split.box_offsets) > 0)
+    found = _shown_boxes(split, fit)
+    with_boxes = np.flatnonzero(found[:, 0] != NO_BOX)
     missing = np.setdiff1d(split.labels, split.labels[with_boxes])
     if len(missing):
         raise UserError(
@@ -34,9 +35,18 @@ def boxes_of_few(split: Split, per_class: int, fit: Fit) -> NDArray[np.float32]:
             f"boxes of its training images, or leave the flag out"
         )
     ids = with_boxes[holdout_ids(split.labels[with_boxes], per_class)]
+    drawn = np.full_like(found, NO_BOX)
+    drawn[ids] = found[ids]
+    return drawn
+
+
+def _shown_boxes(split: Split, fit: Fit) -> NDArray[np.float32]:
+    """The box around the objects of every image, as shares of what is shown of it: [N, 4], `NO_BOX` where it has none,
+    or none that is shown.
+    """
     shown = shown_windows(fit, split.widths, split.heights).astype(np.float32)
     found = np.full((len(split), 4), NO_BOX, np.float32)
-    for k in ids.tolist():
+    for k in np.flatnonzero(np.diff(split.box_offsets) > 0).tolist():
         boxes = split.boxes[split.box_offsets[k] : split.box_offsets[k + 1]]
         x, y, width, height = shown[k]
         around = np.array([*boxes[:, :2].min(0), *boxes[:, 2:].max(0)])
