@@ -21,7 +21,7 @@ SHARDS := data/$(NAME)-shards
 RUN := data/runs/$(NAME)
 PAGE := data/$(NAME).html
 
-.PHONY: setup demo test faults check-bounds check-bench check-wheel lint docs bench supply
+.PHONY: setup demo test faults check-bounds check-bench lint docs bench supply
 
 setup: .venv/installed
 
@@ -56,10 +56,6 @@ check-bounds: setup
 # The sides of every benchmark give the same results; nothing is timed.
 check-bench: setup
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest bench -q
-
-# The wheel in an environment that has nothing else: a minute, 7 GB that are removed again.
-check-wheel: setup
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q tests/test_wheel.py --whole-install
 
 lint: setup
 	$(BIN)/ruff check .

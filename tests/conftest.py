@@ -59,9 +59,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--bad-inputs-table", type=Path, metavar="FILE", help="write what the commands said to bad inputs, as markdown"
     )
     parser.addoption("--odd-images-table", type=Path, metavar="FILE", help="write how odd images fared, as markdown")
-    parser.addoption(
-        "--whole-install", action="store_true", help="tests/test_wheel.py: install what the wheel needs too"
-    )
     parser.addoption("--full", action="store_true", help="inject the full number of faults in tests/faults: hours")
     parser.addoption("--golden-because", metavar="TEXT", help="write tests/golden anew, for this reason")
     parser.addoption("--faults-table", type=Path, metavar="FILE", help="write the counts of tests/faults, as markdown")

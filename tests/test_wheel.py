@@ -7,7 +7,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from email.parser import Parser
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import Distribution, distribution, packages_distributions, version
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,8 @@ from pages import ROOT, WORKS_OFFLINE
 
 OF_DEVELOPERS = {"test", "dev", "docs"}
 """Extras that a user does not install."""
+
+OF_USERS = {"timm", "heic", "onnx", "supervision", "wsoleval", "ray", "tensorboard", "plots"}
 
 
 @pytest.fixture(scope="module")
@@ -38,38 +40,69 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The programs' folder of a new environment that has the wheel.
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The programs' folder of a new environment that has the wheel, what it needs and what its extra timm needs.
 
-    With --whole-install pip installs all that the wheel needs, and its extra timm, in the versions of development.
-    Else the other packages are those of this environment, which saves a minute and the 7 GB of torch and the rest.
+    The wheel is installed. The others are links to the files of this environment: torch and its libraries are 7 GB.
     """
     environment = tmp_path_factory.mktemp("installed") / "environment"
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     programs = environment / "bin"
-    install = [programs / "python", "-m", "pip", "install", "--quiet", "--no-compile"]
-    if request.config.getoption("--whole-install"):
-        subprocess.run([*install, "--constraint", ROOT / "constraints.txt", f"{wheel}[timm]"], check=True)
-    else:
-        subprocess.run([*install, "--no-deps", str(wheel)], check=True)
-        (site,) = environment.glob("lib/python*/site-packages")
-        (site / "others.pth").write_text(str(Path(pytest.__file__).parent.parent) + "\n")
+    done = run_pip("install", "--quiet", "--no-compile", "--no-deps", str(wheel), of=programs)
+    assert done.returncode == 0, done.stderr
+    (site,) = environment.glob("lib/python*/site-packages")
+    for each in what_is_needed(requirements(wheel, extras={"timm"})):
+        link_files(each, site)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PYTHONPATH", raising=False)
         yield programs
     shutil.rmtree(environment)
 
 
-def requirements(wheel: Path, with_extras: bool = True) -> list[Requirement]:
-    """What the wheel says that it needs, with what its extras need, but for developers'."""
+def run_pip(*arguments: str, of: Path) -> subprocess.CompletedProcess[str]:
+    """Run this environment's pip for the environment of these programs."""
+    command = [sys.executable, "-m", "pip", "--python", str(of / "python"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def what_is_needed(by: list[Requirement]) -> list[Distribution]:
+    """The installed packages that meet these requirements, with what they need themselves."""
+    extras_of: dict[str, set[str]] = {}
+    left = list(by)
+    while left:
+        requirement = left.pop()
+        name = canonicalize_name(requirement.name)
+        new = {"", *requirement.extras} - extras_of.setdefault(name, set())
+        extras_of[name] |= new
+        lines = [Requirement(line) for line in distribution(name).requires or []]
+        left += [each for each in lines if new and is_wanted(each, new)]
+    return [distribution(name) for name in extras_of]
+
+
+def is_wanted(requirement: Requirement, extras: set[str]) -> bool:
+    """Whether a package's requirement holds here, with these extras of the package; "" is none of them."""
+    return requirement.marker is None or any(requirement.marker.evaluate({"extra": each}) for each in extras)
+
+
+def link_files(of: Distribution, to: Path) -> None:
+    """Link a package's files to a folder of packages, but for its programs, which lie elsewhere. Some packages share a
+    file: NVIDIA's have one `nvidia/__init__.py`.
+    """
+    assert of.files is not None
+    for file in of.files:
+        if ".." not in file.parts and not (to / file).is_symlink():
+            (to / file).parent.mkdir(parents=True, exist_ok=True)
+            (to / file).symlink_to(Path(str(of.locate_file(file))).resolve())
+
+
+def requirements(wheel: Path, extras: set[str]) -> list[Requirement]:
+    """What the wheel says that it needs, with what these extras of it need."""
     with zipfile.ZipFile(wheel) as archive:
         (about,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = Parser().parsestr(archive.read(about).decode())
+    assert set(metadata.get_all("Provides-Extra", [])) == OF_DEVELOPERS | OF_USERS
     found = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
-    extras = set(metadata.get_all("Provides-Extra", []))
-    assert extras == OF_DEVELOPERS | {"timm", "heic", "onnx", "supervision", "wsoleval", "ray", "tensorboard", "plots"}
-    wanted = ["", *sorted(extras - OF_DEVELOPERS)] if with_extras else [""]
-    return [each for each in found if not each.marker or any(each.marker.evaluate({"extra": of}) for of in wanted)]
+    return [each for each in found if is_wanted(each, {"", *extras})]
 
 
 def imported_packages(always: bool) -> set[str]:
@@ -100,19 +133,19 @@ def test_the_wheel_holds_what_is_no_module_too(wheel: Path) -> None:
 
 
 def test_all_that_is_imported_is_named(wheel: Path) -> None:
-    named = {canonicalize_name(each.name) for each in requirements(wheel)}
+    named = {canonicalize_name(each.name) for each in requirements(wheel, OF_USERS)}
     assert imported_packages(always=False) <= named
 
 
 def test_what_is_always_imported_is_no_extra(wheel: Path) -> None:
     always = imported_packages(always=True)
     assert {"numpy", "torch", "tyro"} <= always
-    assert always <= {canonicalize_name(each.name) for each in requirements(wheel, with_extras=False)}
+    assert always <= {canonicalize_name(each.name) for each in requirements(wheel, extras=set())}
 
 
 def test_the_versions_of_development_are_within_the_ranges(wheel: Path) -> None:
     tried = 0
-    for each in requirements(wheel):
+    for each in requirements(wheel, OF_USERS):
         try:
             here = version(each.name)
         except ModuleNotFoundError:  # an extra that development does not install
@@ -131,10 +164,13 @@ def test_it_is_imported_from_where_it_is_installed(installed: Path, tmp_path: Pa
     )
 
 
-@pytest.fixture
-def whole(request: pytest.FixtureRequest) -> None:
-    if not request.config.getoption("--whole-install"):
-        pytest.skip("tried where all is installed anew; add --whole-install")
+def test_what_it_needs_is_there(installed: Path) -> None:
+    """pip reads each package's requirements: those of the wheel, and those of what was linked."""
+    checked = run_pip("check", of=installed)
+    assert checked.returncode == 0, checked.stdout
+    there = run_pip("freeze", of=installed).stdout
+    assert "torch==" in there
+    assert "pytest==" not in there
 
 
 ALL_HELP = """
@@ -148,7 +184,6 @@ for script in sys.argv[1:]:
 """
 
 
-@pytest.mark.usefixtures("whole")
 def test_every_command_helps(installed: Path, tmp_path: Path) -> None:
     """In one process, which imports torch once."""
     scripts = [str(installed / f"fastwsol-{name}") for name in WORKS_OFFLINE]
@@ -158,7 +193,6 @@ def test_every_command_helps(installed: Path, tmp_path: Path) -> None:
     assert all(f"fastwsol-{name}" in shown.stdout for name in WORKS_OFFLINE)
 
 
-@pytest.mark.usefixtures("whole")
 def test_the_commands_pack_and_predict_with_the_extra_timm(installed: Path, tmp_path: Path) -> None:
     pytest.importorskip("timm", reason="NOT TESTED: pip install .[timm]")
     draw_birds(tmp_path / "birds")
