@@ -10,7 +10,7 @@ a setting is chosen so, val stays shut. On two cores a minute a variant.
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.of_localizer import measure_localizer
 from fastwsol.evaluation.thresholds import Cut, box_free_threshold
 from fastwsol.evaluation.truths import Truths
-from fastwsol.features.kept_features import FeatureBatches, KeptFeatures, Trunk, open_features
+from fastwsol.features.kept_features import FeatureBatches, KeptFeatures, open_features
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
@@ -40,10 +40,9 @@ from fastwsol.host.processes import ALONE
 from fastwsol.localizer.localizers import LOCALIZERS
 from fastwsol.localizer.mask_head import MaskHead, build_mask_head
 from fastwsol.localizer.mask_training import MaskTraining, ratio_of_rest
-from fastwsol.network.networks import network_name
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import read_run, trained_model
-from fastwsol.training.frozen_part import mask_views
+from fastwsol.training.frozen_part import mask_views, trunk_of
 
 SLACK = 0.1
 """Nats, where a constraint is one for each image; a loss beyond it counts `_SLOPE` times."""
@@ -113,8 +112,7 @@ def main(arguments: Sequence[str]) -> int:
     views = mask_views(info.config.views)
     plan = training_plan(info.config.seed, len(split), info.config.localizer.head_batch_size)
     stream = Stream(split, plan, info.config.localizer.head_batch_size, views, info.config.seed, info.mean, info.std)
-    name = f"{network_name(replace(info.config.network, train_part='tail'))}, stride {network.map_stride}"
-    trunk = Trunk(network, "tail", autocast, name)  # under the name that trainings give it: its features are kept
+    trunk = trunk_of(network, "tail", info.config.network, autocast)
     kept = open_features(packed, stream, feed, trunk, None, lambda: False)
     if kept is None:
         raise UserError(f"{flags.run}: its features cannot be kept, so that every variant would compute them anew")

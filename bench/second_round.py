@@ -35,7 +35,7 @@ from fastwsol.evaluation.maps import NetworkMaps, localize_maps
 from fastwsol.evaluation.measure import hits_of
 from fastwsol.evaluation.thresholds import box_free_threshold
 from fastwsol.evaluation.truths import Truths
-from fastwsol.features.kept_features import Trunk, open_features
+from fastwsol.features.kept_features import open_features
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
@@ -43,10 +43,9 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.host.processes import ALONE
 from fastwsol.localizer.mask_head import MaskHead, build_mask_head
-from fastwsol.network.networks import network_name
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import localizing_model, read_run
-from fastwsol.training.frozen_part import mask_views
+from fastwsol.training.frozen_part import mask_views, trunk_of
 
 SURE = {"sure above .7 and below .2": (0.7, 0.2), "sure above .6 and below .3": (0.6, 0.3), "all, softly": None}
 """The bounds of what a first mask is sure of."""
@@ -136,8 +135,7 @@ def taught_by(run: Path) -> Taught:
     plan = training_plan(info.config.seed, len(split), info.config.localizer.head_batch_size)
     views = mask_views(info.config.views)
     stream = Stream(split, plan, info.config.localizer.head_batch_size, views, info.config.seed, info.mean, info.std)
-    of_tail = info.config.changed(train_part="tail").network
-    trunk = Trunk(network, "tail", autocast, f"{network_name(of_tail)}, stride {network.map_stride}")
+    trunk = trunk_of(network, "tail", info.config.network, autocast)
     kept = open_features(packed, stream, feed, trunk, None, lambda: False)
     if kept is None:
         raise UserError(f"{run}: its features cannot be kept")

@@ -39,7 +39,7 @@ from fastwsol.host.stop_signals import StopSignals, stop_at_once_if_repeated
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.network.initial_weights import read_initial
-from fastwsol.network.networks import input_statistics
+from fastwsol.network.networks import input_statistics, network_versions
 from fastwsol.network.timm_backbone import require_timm
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, folder_of_run
@@ -234,7 +234,8 @@ def train(
         world.together(require_tensorboard)
     facts = {"--precision": autocast.precision, "--deterministic": launch.deterministic, "--step": launch.step}
     facts |= {flag(name): value for name, value in vars(launch.log).items()}
-    world.agree_on(facts | decisive_versions(versions(), data=None) | {"fastwsol's source": decisive_source_digest()})
+    sources = decisive_versions(versions(), data=None) | network_versions(config.network)
+    world.agree_on(facts | sources | {"fastwsol's source": decisive_source_digest()})
     threads = world.together(lambda: use_threads(launch.threads, world.local_size))
     run = RunDir(folder)
     names = ["train"] if config.data.holdout else ["train", config.eval_split]  # the holdout is a part of train
@@ -256,9 +257,7 @@ def train(
         info = world.value_of_lead(world.lead_does(lambda: run.as_stored(info)))  # type: ignore[assignment]
         state = world.together(lambda: new_state(config, len(info.classes), autocast))
         setup = EvaluationSetup(config, shards, feed, autocast, threads, world, info.statistics)
-        here = decisive_environment(
-            autocast, threads, launch.deterministic, feed, shards.splits["train"], config.views.store_size, world
-        )
+        here = decisive_environment(config, setup, launch.deterministic)
         job = Job(run, info, setup, launch.log, launch.step, launch.inexact, launch.checkpoint_minutes, here)
         saved = world.lead_does(lambda: take_up(job, state, launch.resume, start or StartWeights()))
         if launch.tensorboard and world.leads:

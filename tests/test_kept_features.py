@@ -4,12 +4,14 @@ import json
 import shutil
 import signal
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from interference import signalled_after
+from two_processes import two_commands, two_machines
 
 from fastwsol import train
 from fastwsol.batches.feed import Feed
@@ -163,6 +165,39 @@ def test_a_run_is_the_same_to_the_bit_whether_features_are_kept_or_not_and_after
     momenta = {name for name in ends[0] if name.startswith("momentum.")}
     assert momenta
     assert all(name.startswith(("momentum.groups.3.", "momentum.fc.")) for name in momenta)
+
+
+def test_of_two_machines_one_of_which_cannot_keep_them_none_does(shards, tmp_path):
+    """Both go on, to the bits of a training that keeps them."""
+    kept, apart = tmp_path / "kept", tmp_path / "apart"
+    both = two_commands(train.main, run_flags(shards.folder, kept))
+    assert (both.returncode, "computed once" in both.stdout) == (0, True), both.stderr
+    machines = [tmp_path / "machine-0", tmp_path / "machine-1"]
+    for folder in machines:
+        shutil.copytree(shards.folder, folder, ignore=shutil.ignore_patterns("features"))
+    (machines[1] / "features").write_text("")  # in the way
+    ended = two_machines(train.main, *(run_flags(folder, apart) for folder in machines))
+    assert ended.returncode == 0, ended.stderr
+    assert "computed in every epoch (process 1 cannot keep them)" in ended.stdout
+    ends = [newest_valid(run / "checkpoints").tensors for run in (kept, apart)]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_a_network_of_timm_is_known_by_its_version_too(shards, tmp_path, monkeypatch, capsys):
+    """By those who find kept features, and by a run that goes on."""
+    pytest.importorskip("timm", reason="NOT TESTED with timm, which is not installed")
+    run = tmp_path / "run"
+    flags = ["--backbone", "mobilenetv2_035", *run_flags(shards.folder, run, "--train-part", "classifier")[4:]]
+    with signalled_after(5, signal.SIGTERM):
+        assert run_command(train.main, flags) == 75
+    there, installed = metadata.version("timm"), metadata.version
+    assert json.loads((run / "environment.json").read_text())["starts"][0]["timm"] == there
+    monkeypatch.setattr(metadata, "version", lambda name: "0.1" if name == "timm" else installed(name))
+    capsys.readouterr()
+    assert run_command(train.main, flags) == 2
+    assert f"since step 5 was saved: timm {there} -> 0.1;" in capsys.readouterr().err
+    assert run_command(train.main, [*flags, "--inexact"]) == 0
+    assert "computed once" in capsys.readouterr().out, "not found among those of the other version"
 
 
 def test_a_run_that_finds_other_features_is_refused(shards, tmp_path, capsys):

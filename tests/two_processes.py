@@ -28,12 +28,27 @@ class Ended:
 
 def two_processes(work: Callable[..., object], *arguments: object) -> Ended:
     """`work(*arguments)`, a function of a module, in both processes; what it returns is the exit status (None: 0)."""
+    return _started([(work, arguments)] * 2, machines=1)
+
+
+def two_commands(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> Ended:
+    """A command's `main` in both processes, with a narrow network."""
+    return two_processes(run_small, command, [str(each) for each in arguments])
+
+
+def two_machines(command: Callable[[Sequence[str]], int], *arguments_of_each: Sequence[str]) -> Ended:
+    """A command's `main` in two processes, each of which is its machine's only one and has arguments of its own."""
+    return _started([(run_small, (command, list(arguments))) for arguments in arguments_of_each], machines=2)
+
+
+def _started(works: list[tuple[Callable[..., object], tuple[object, ...]]], machines: int) -> Ended:
     with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
         children = [
-            context.Process(target=_child, args=(work, arguments, rank, port, Path(folder))) for rank in range(2)
+            context.Process(target=_child, args=(*work, rank, machines, port, Path(folder)))
+            for rank, work in enumerate(works)
         ]
         for child in children:
             child.start()
@@ -48,16 +63,15 @@ def two_processes(work: Callable[..., object], *arguments: object) -> Ended:
     return Ended(status, *said)
 
 
-def two_commands(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> Ended:
-    """A command's `main` in both processes, with a narrow network."""
-    return two_processes(run_small, command, [str(each) for each in arguments])
-
-
-def _child(work: Callable[..., object], arguments: tuple[object, ...], rank: int, port: int, folder: Path) -> None:
+def _child(
+    work: Callable[..., object], arguments: tuple[object, ...], rank: int, machines: int, port: int, folder: Path
+) -> None:
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         file = os.open(folder / f"{name}-{rank}", os.O_CREAT | os.O_WRONLY)
         os.dup2(file, descriptor)
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    of_machine = 2 // machines
+    names = {"RANK": rank, "LOCAL_RANK": rank % of_machine, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": of_machine}
+    names["MASTER_PORT"] = port
     names |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_RESTART_COUNT": 0}
     os.environ.update({name: str(value) for name, value in names.items()})
     status = work(*arguments)

@@ -1,6 +1,7 @@
 """The networks that a configuration can name, and how each is made."""
 
 import functools
+from importlib import metadata
 
 import torch
 
@@ -36,6 +37,11 @@ def empty_network(config: Config, classes: int) -> Classifier:
 def input_statistics(config: NetworkConfig) -> Statistics | None:
     """What the network wants its input normalised by; None: the training pixels' own mean and deviation."""
     return None if config.is_ours else statistics_of_timm(config.backbone)
+
+
+def network_versions(config: NetworkConfig) -> dict[str, str]:
+    """The packages, by name, in whose version the network's arithmetic is written, beside this project's source."""
+    return {} if config.is_ours else {"timm": metadata.version("timm")}
 
 
 def network_gmac(setting: Setting) -> float:

@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastwsol.batches.stream import Stream, training_plan
-from fastwsol.config import Augmentation, TrainPart
+from fastwsol.config import Augmentation, NetworkConfig, TrainPart
 from fastwsol.dataset.shards import Shards
 from fastwsol.features.kept_features import FrozenPart, Trunk, open_features, views_kept
+from fastwsol.host.device import Autocast
 from fastwsol.network.classifier import Classifier
-from fastwsol.network.networks import network_name
+from fastwsol.network.networks import network_name, network_versions
 from fastwsol.training.job import Job
 from fastwsol.training.resume import check_environment
 from fastwsol.training.step import State
@@ -43,6 +44,17 @@ def mask_views(views: Augmentation) -> Augmentation:
     return replace(views, aug="none", color=False, flip=True, crops_per_image=0, mix="none")
 
 
+def trunk_of(
+    network: Classifier, part: TrainPart, config: NetworkConfig, autocast: Autocast, at_cut: FrozenPart | None = None
+) -> Trunk:
+    """What stands before `part` of a network of this configuration, under the name that its features are kept by.
+    at_cut: see `frozen_part`.
+    """
+    written_in = [f"{package} {version}" for package, version in network_versions(config).items()]
+    name = ", ".join([network_name(replace(config, train_part=part)), f"stride {network.map_stride}", *written_in])
+    return Trunk(network, part, autocast, name, at_cut is not None, None if at_cut is None else at_cut.kept)
+
+
 def frozen_part(
     job: Job,
     network: Classifier,
@@ -65,9 +77,7 @@ def frozen_part(
     `gives_up` returns true.
     """
     config, world, images = job.config, job.world, len(job.split)
-    name = f"{network_name(replace(config.network, train_part=part))}, stride {network.map_stride}"
-    cut = None if at_cut is None else at_cut.kept
-    trunk = Trunk(network, part, job.setup.autocast, name, at_cut is not None, cut)
+    trunk = trunk_of(network, part, config.network, job.setup.autocast, at_cut)
     plan = training_plan(config.seed, images, min(_AT_ONCE, images))
     stream = Stream(job.split, plan, min(_AT_ONCE, images), views, config.seed, *job.setup.statistics)
     kept = None
@@ -75,6 +85,12 @@ def frozen_part(
         kept = world.machine_lead_first(
             lambda verify: open_features(shards, stream, job.setup.feed, trunk, folder, gives_up)
         )
+        kept_by_each = world.values_of_all(kept is not None)
+        if kept is not None and not all(kept_by_each):
+            if world.leads:
+                where = f"process {kept_by_each.index(False)} cannot keep them"
+                print(f"features of the frozen part: computed in every epoch ({where})", flush=True)
+            kept = None
     frozen = FrozenPart(trunk, kept)
     if kept is None:
         return job, frozen

@@ -12,15 +12,13 @@ from typing import Any, Literal
 
 import torch
 
-from fastwsol.batches.feed import Feed
 from fastwsol.config import Config, flag
-from fastwsol.dataset.shards import Split
-from fastwsol.host.device import Autocast
+from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.host.environment import DALI_PACKAGES, machine, versions
 from fastwsol.host.errors import RunFailure, UserError
-from fastwsol.host.processes import World
 from fastwsol.network.backbone_weights import BackboneWeights, put_weights
 from fastwsol.network.initial_weights import Initial, start_from
+from fastwsol.network.networks import network_versions
 from fastwsol.runs import checkpoint
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.training.behind import Behind
@@ -30,8 +28,8 @@ from fastwsol.training.step import State, state_tensors
 Resume = Literal["auto", "never", "require"]
 
 _DECISIVE = {
-    "cpu": ("device", "processes", "threads", "views", "squares", "features", "step_mode", "processor"),
-    "cuda": ("device", "processes", "deterministic", "views", "squares", "features", "step_mode", "GPU"),
+    "cpu": ("device", "processes", "threads", "views", "squares", "features", "step_mode", "processor", "timm"),
+    "cuda": ("device", "processes", "deterministic", "views", "squares", "features", "step_mode", "GPU", "timm"),
 }
 """By device, what a run's numbers depend on to the bit. They depend on the number format too; a checkpoint holds it,
 and no flag overrides it.
@@ -191,15 +189,12 @@ def _difference(run: RunDir, earlier: Config, asked: Config) -> str:
     return f"{run.folder}: holds another run ({flag(name)} {theirs[name]}, not {ours[name]}); choose another --run-dir"
 
 
-def decisive_environment(
-    autocast: Autocast, threads: int, deterministic: bool, feed: Feed, split: Split, square: int, world: World
-) -> dict[str, Any]:
-    """What decides a run's bits here, as environment.json holds it. Where processes differ, a list of all theirs.
-
-    split: of the images trained on; square: the side that they are brought to first, 0: none.
-    """
+def decisive_environment(config: Config, setup: EvaluationSetup, deterministic: bool) -> dict[str, Any]:
+    """What decides a run's bits here, as environment.json holds it. Where processes differ, a list of all theirs."""
+    autocast, feed, world = setup.autocast, setup.feed, setup.world
+    split, square = setup.shards.splits["train"], config.views.store_size
     device, views = autocast.device, feed.views_by(split, square)
-    mine: dict[str, Any] = {"threads": threads, "views": views, "processor": machine()["processor"]}
+    mine: dict[str, Any] = {"threads": setup.threads, "views": views, "processor": machine()["processor"]}
     if square:
         mine["squares"] = feed.squares_sha256(split, square)
     if device.type == "cuda":
@@ -216,6 +211,7 @@ def decisive_environment(
         "deterministic": deterministic,
         "data": feed.data(split, square),
         **same_or_list,
+        **network_versions(config.network),
         "versions": versions(),
         "source": decisive_source_digest(),
     }
