@@ -249,6 +249,10 @@ def test_processes_of_different_settings_do_not_train_together(trial):
     assert trial[1]["disagreed"].startswith("process 1 has --lr 1 and process 0 has 0; ")
 
 
+def test_the_others_wait_for_days_for_what_one_does_first(trial):
+    assert all(each["hours"] > 24 for each in trial)
+
+
 def test_the_lead_shares_and_all_add_up(trial):
     for each in trial:
         assert each["value"] == "of 0"

@@ -51,6 +51,7 @@ def main(folder: Path) -> None:
             except UserError as raised:
                 seen[name] = str(raised)
 
+        seen["hours"] = world.hosts._get_backend(torch.device("cpu")).options._timeout.total_seconds() / 3600
         wishes = Wishes(world, 2)
         seen["wishes"] = []
         for step in range(6):

@@ -10,7 +10,8 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
@@ -23,6 +24,9 @@ from fastwsol.host.errors import Interrupted, RunFailure, UserError
 
 T = TypeVar("T")
 
+_LONGEST_WAIT = timedelta(days=30)
+"""For what another process does first: a store, features of a whole set. One that ends is noticed at once."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -33,6 +37,8 @@ class World:
     local_rank: int = 0
     """Among the processes of this machine."""
     local_size: int = 1
+    hosts: "dist.ProcessGroup | None" = None
+    """The processes as hosts, between which small things go."""
 
     @property
     def leads(self) -> bool:
@@ -86,7 +92,7 @@ class World:
         if self.size > 1:
             for tensor in tensors:
                 copy_on_cpu = tensor.detach().cpu().contiguous()
-                dist.broadcast(copy_on_cpu, src=0)
+                dist.broadcast(copy_on_cpu, src=0, group=self.hosts)
                 tensor.detach().copy_(copy_on_cpu)
 
     def value_of_lead(self, value: T) -> T:
@@ -94,7 +100,7 @@ class World:
         if self.size == 1:
             return value
         values = [value]
-        dist.broadcast_object_list(values, src=0)
+        dist.broadcast_object_list(values, src=0, group=self.hosts)
         return values[0]
 
     def values_of_all(self, value: T) -> list[T]:
@@ -102,19 +108,19 @@ class World:
         if self.size == 1:
             return [value]
         values: list[T | None] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=self.hosts)
         return values  # type: ignore[return-value]
 
     def add_up(self, tensor: Tensor) -> Tensor:
         """`tensor` summed in place over all processes."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            dist.all_reduce(tensor, group=self.hosts if tensor.device.type == "cpu" else None)
         return tensor
 
     def least(self, tensor: Tensor) -> Tensor:
         """`tensor`, which lies on the CPU, as the least over all processes, in place."""
         if self.size > 1:
-            dist.all_reduce(tensor, dist.ReduceOp.MIN)
+            dist.all_reduce(tensor, dist.ReduceOp.MIN, group=self.hosts)
         return tensor
 
     def averaging_gradients(self, module: nn.Module, device: torch.device) -> nn.Module:
@@ -167,7 +173,7 @@ class Wishes:
     def __init__(self, world: World, count: int) -> None:
         self._world, self._count = world, count
         # A group of its own: its order among the gradients' exchanges need not be the same in every process.
-        self._group = cast(dist.ProcessGroup, dist.new_group(backend="gloo")) if world.size > 1 else None
+        self._group = _group_of_hosts() if world.size > 1 else None
         self._asked: tuple[Tensor, Any] | None = None
 
     def agree(self, *wishes: bool) -> tuple[bool, ...]:
@@ -202,7 +208,7 @@ def joined() -> Iterator[World]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
-        yield world
+        yield replace(world, hosts=_group_of_hosts())
     except RuntimeError as error:
         if not _lost_another(error):
             raise
@@ -211,11 +217,15 @@ def joined() -> Iterator[World]:
     dist.destroy_process_group()
 
 
+def _group_of_hosts() -> dist.ProcessGroup:
+    """All processes, by gloo."""
+    return cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=_LONGEST_WAIT))
+
+
 def _launched_by_torchrun() -> World:
-    names = {"rank": "RANK", "size": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "local_size": "LOCAL_WORLD_SIZE"}
     if not dist.is_torchelastic_launched():
         return ALONE
-    return World(**{field: int(os.environ[name]) for field, name in names.items()})
+    return World(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))
 
 
 def _lost_another(error: RuntimeError) -> bool:
