@@ -225,7 +225,9 @@ def _group_of_hosts() -> dist.ProcessGroup:
 def _launched_by_torchrun() -> World:
     if not dist.is_torchelastic_launched():
         return ALONE
-    return World(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    rank, size, local_rank, local_size = (int(os.environ[name]) for name in names)
+    return World(rank, size, local_rank, local_size)
 
 
 def _lost_another(error: RuntimeError) -> bool:
