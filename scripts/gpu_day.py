@@ -14,25 +14,24 @@
 | photos | photographs: all of a pretrained backbone trained, beside its last layer; needs --photos | 2 min |
 
 Each training is `python -m fastwsol.train` in a process of its own, whose folder lies in --runs. Within --minutes they
-are begun in this order; what is still at work then is stopped by SIGTERM, and the next call goes on with it. Nothing is
-asked of a network. gpu-day.json, in --runs and in --out, has everything that is finished, whole after each training:
+are begun in this order; what is still at work then, or when this command is stopped, is stopped by SIGTERM, and the next
+call goes on with it. Nothing is asked of a network. gpu-day.json, in --runs and in --out, has everything that is finished, whole after each training:
 its report without the curves, its starts, every tenth row of its losses, and the seconds that its processes took in
-all. What is in it is not done again; with --done neither is what such a file of an earlier machine has. A training that
+all. What is in it is not done again; with --done neither is what such a file of an earlier machine has, but for trainings
+that had other flags than those of the queue now. A training that
 was stopped is gone on with where its folder in --runs lies, which is the one thing that would have to be carried to
 another machine (its newest checkpoint is some 90 MB).
 
 Exit status: 0 all is done, 3 something is left, 1 a training failed, 2 a mistake in what was asked.
 """
 
-import itertools
-import json
 import shlex
-import statistics
+import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,141 +40,35 @@ from typing import Any
 
 import torch
 from accept_gpu import NOT_REACHED, gpu
-from acceptance.commands import STOPPED_PROPERLY, run_module
-from acceptance.recipe import PAPERS_BEST
+from acceptance.commands import STOPPED_PROPERLY, Running, run_module
 from collect_results import collect
+from day.items import DRY_RUN, ITEMS, Item, Training
+from day.results import (
+    FORMAT_VERSION,
+    claims_judged,
+    difference,
+    finished_in,
+    line_of,
+    record_lines,
+    table_over_seeds,
+    thinned,
+)
+from day.stopwatch import Stopwatch
 
+from fastwsol import train
 from fastwsol.config import Config
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import read_manifest
-from fastwsol.experiments.paper_claims import CLAIMS, judge, overall
 from fastwsol.host.command_line import FAILURE, parse_flags, run_command
 from fastwsol.host.device import pick_device
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import write_json
+from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
 
 PROG = "scripts/gpu_day.py"
-FORMAT_VERSION = 1
-_KEPT_ROWS = 10
 _SECONDS_TO_STOP = 15.0
 _SECONDS_TO_START = 30.0
-
-
-@dataclass(frozen=True)
-class Training:
-    """A run by its flags. photos: on the photographs and not on Tiny ImageNet."""
-
-    name: str
-    flags: str
-    photos: bool = False
-
-
-@dataclass(frozen=True)
-class Item:
-    """What is to be proved, and the trainings that do. alone: they are timed, and nothing runs beside them."""
-
-    name: str
-    what: str
-    trainings: tuple[Training, ...]
-    alone: bool = False
-
-
-THIRTY = "--epochs 30 --schedule one-cycle --batch-size 128 --flip --eval-epochs 5 --depth 18 --localizer mask"
-"""What `--preset fast` was before it grew its images."""
-UNTRIED = "--step compiled-captured"
-"""What is the fastest alone would not be found by a trial beside another training."""
-
-
-def _over_seeds(name: str, flags: str, seeds: Sequence[int] = (0, 1, 2), photos: bool = False) -> list[Training]:
-    return [Training(f"{name}-{seed}", f"{flags} --seed {seed}", photos) for seed in seeds]
-
-
-def _settings_over_seeds(
-    of_names: Mapping[str, str], seeds: Sequence[int] = (0, 1, 2), photos: bool = False
-) -> tuple[Training, ...]:
-    """All settings with the first seed, then all with the second."""
-    columns = [_over_seeds(name, flags, seeds, photos) for name, flags in of_names.items()]
-    return tuple(itertools.chain(*zip(*columns, strict=True)))
-
-
-CAPTURED = "--step captured --eval-epochs 1000"
-BRIEF = f"--preset fast --depth 18 {CAPTURED}"
-STRONG = f"--preset strong --aug gr {UNTRIED}"
-HELD_OUT = f"{BRIEF} --aug gr --image-size 64 --end-size 0 --holdout 25"
-SHORT = f"{HELD_OUT} --epochs 16"
-LONG = f"{HELD_OUT} --epochs 30 --label-smoothing 0.1"
-
-ITEMS = (
-    Item(
-        "recipe",
-        "settings of the recipes, on 25 images a class held out of train",
-        _settings_over_seeds(
-            {
-                "wd1e-4": f"{SHORT} --weight-decay 1e-4",
-                "wd5e-4": SHORT,
-                "wd5e-4-smooth": f"{SHORT} --label-smoothing 0.1",
-                "wd1e-3-smooth": f"{SHORT} --weight-decay 1e-3 --label-smoothing 0.1",
-                "wd5e-4-lr0.1": f"{SHORT} --lr 0.1",
-                "end48": f"{BRIEF} --aug gr --image-size 64 --end-size 48 --holdout 25",
-                "long": LONG,
-                "long-cutmix": f"{LONG} --mix cutmix",
-                "long-mixup": f"{LONG} --mix mixup",
-                "long-adl": f"{LONG} --attention-dropout 0.75",
-                "long-average": f"{LONG} --average-steps 400",
-                "longer": f"{LONG} --epochs 80",
-                "longer-cutmix": f"{LONG} --epochs 80 --mix cutmix",
-            },
-            seeds=[0],
-        ),
-    ),
-    Item("masks", "mask heads behind GR", _settings_over_seeds({"gr": f"{THIRTY} --aug gr {UNTRIED}"})),
-    Item(
-        "record",
-        "seconds from the command to the paper's best Top-1 Loc",
-        (
-            *_over_seeds("brief-gr", f"{BRIEF} --aug gr", seeds=range(5)),
-            *_over_seeds("brief16-gr", f"{BRIEF} --aug gr --epochs 16"),
-        ),
-        alone=True,
-    ),
-    Item(
-        "augs",
-        "the paper's first claim",
-        _settings_over_seeds({f"brief-{aug}": f"{BRIEF} --aug {aug}" for aug in ("none", "hns")}),
-    ),
-    Item(
-        "strong",
-        "the best Top-1 Loc within ten minutes",
-        tuple(_over_seeds("strong34", STRONG)),
-    ),
-    Item(
-        "orders",
-        "the paper's second and third claims",
-        _settings_over_seeds(
-            {
-                "gr-hns": f"{THIRTY} --aug gr-hns {UNTRIED}",
-                "hns-gr": f"{THIRTY} --aug hns-gr {UNTRIED}",
-                "gr-b256": f"{THIRTY} --aug gr --batch-size 256 {UNTRIED}",
-                "gr-b32": f"{THIRTY} --aug gr --batch-size 32 {UNTRIED}",
-            }
-        ),
-    ),
-    Item(
-        "photos",
-        "all of a pretrained backbone trained, beside its last layer",
-        _settings_over_seeds(
-            {
-                "photos-frozen": "--preset photos",
-                "photos-all": "--preset photos --train-part all --aug gr --epochs 30 --lr 0.02",
-            },
-            photos=True,
-        ),
-    ),
-)
-"""In the order of worth."""
-
-_DRY = "--preset demo --stem C --batch-size 8 --epochs 0.2 --head-steps 2 --log-steps 1 --step eager"
 
 
 @dataclass(frozen=True)
@@ -215,7 +108,6 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"--only {unknown[0]}: choose from {', '.join(item.name for item in ITEMS)}")
     for shards in filter(None, (flags.shards, flags.photos)):
         read_manifest(shards)
-    flags.out.mkdir(parents=True, exist_ok=True)
     with _folders(flags) as (shards, runs):
         day = Day(flags, shards, runs)
         try:
@@ -250,10 +142,20 @@ class Day:
         self._device = torch.device("cpu") if flags.dry_run else pick_device("auto")
         self.file = flags.out / "gpu-day.json"
         self._kept = runs / self.file.name
-        self._lock = threading.Lock()
-        self.finished: dict[str, dict[str, Any]] = finished_in(flags.done) if flags.done is not None else {}
-        self.finished |= finished_in(self._kept) if self._kept.is_file() else {}
-        runs.mkdir(parents=True, exist_ok=True)
+        self._lock, self._running = threading.Lock(), Running()
+        self.finished: dict[str, dict[str, Any]] = {}
+        if flags.done is not None:
+            self.finished |= finished_in(flags.done)
+            for name, differs in self._others(self.finished).items():
+                print(f"{name}: {flags.done} has another one of this name ({differs}), not taken", flush=True)
+                del self.finished[name]
+        if self._kept.is_file():
+            kept = finished_in(self._kept)
+            for name, differs in self._others(kept).items():
+                raise UserError(f"{self._kept}: has another {name} ({differs}); name another --runs")
+            self.finished |= kept
+        for folder in (flags.out, runs):
+            folder.mkdir(parents=True, exist_ok=True)
         self.left: list[str] = []
         self.failed: list[str] = []
         self._write()
@@ -268,45 +170,59 @@ class Day:
             self.left += [each.name for each in todo]
             return
         with ThreadPoolExecutor(1 if item.alone else self._flags.beside) as pool:
-            for _ in pool.map(lambda training: self._train(item, training), todo):
-                pass
+            try:
+                for _ in pool.map(lambda training: self._train(item, training), todo):
+                    pass
+            except BaseException:
+                self._running.stop()
+                raise
 
     def _train(self, item: Item, training: Training) -> None:
         seconds_left = self._deadline - time.monotonic()
-        if seconds_left < (0 if self._flags.dry_run else _SECONDS_TO_START):
+        least = 0 if self._flags.dry_run else _SECONDS_TO_START
+        if seconds_left < least or self._running.stops:
             self.left.append(training.name)
             return
         folder = self._runs / training.name
-        start = time.monotonic()
+        watch, arguments = Stopwatch(folder), self._arguments(item, training, folder)
         if not any((folder / name).is_file() for name in ("report.json", "report-holdout.json")):
-            ended = run_module(
-                "fastwsol.train",
-                self._arguments(item, training, folder),
-                seconds_left - _SECONDS_TO_STOP,
-                stop_in_time=not self._flags.dry_run,
-            )
-            self._add_seconds(training, time.monotonic() - start)
-            if ended.status == STOPPED_PROPERLY:
+            in_time = not self._flags.dry_run
+            with watch.running():
+                seconds = seconds_left - _SECONDS_TO_STOP
+                ended = run_module("fastwsol.train", arguments, seconds, stop_in_time=in_time, among=self._running)
+            was_stopped = ended.was_asked and ended.status in (-signal.SIGTERM, -signal.SIGKILL)
+            if was_stopped or ended.status == STOPPED_PROPERLY:
                 self.left.append(training.name)
                 print(f"{training.name}: stopped, to be gone on with", flush=True)
                 return
             if ended.status != 0:
-                self.failed.append(training.name)
-                print("\n".join([f"{training.name}: {ended}", *ended.tail]), flush=True)
+                self._fail(training, "\n".join([str(ended), *ended.tail]))
                 return
-        seconds = round(self._add_seconds(training, 0.0), 1)
-        found = _thinned(collect(folder)) | {"item": item.name, "seconds": seconds, "flags": training.flags}
+        elif differs := difference(RunDir(folder).read_info().config, self._config(item, training)):
+            self._fail(training, f"{folder} holds another run ({differs}); take it away, or name another --runs")
+            return
+        found = thinned(collect(folder)) | {"item": item.name, "seconds": round(watch.seconds, 1)}
         with self._lock:
-            self.finished[training.name] = found
+            self.finished[training.name] = found | {"flags": training.flags}
             self._write()
-        print(f"{training.name}: {_line(found)}", flush=True)
+        print(f"{training.name}: {line_of(self.finished[training.name])}", flush=True)
 
-    def _add_seconds(self, training: Training, seconds: float) -> float:
-        """Add to what the training's processes have taken, which is kept beside its folder; the sum."""
-        file = self._runs / f"{training.name}.seconds"
-        total = (float(file.read_text()) if file.is_file() else 0.0) + seconds
-        file.write_text(f"{total!r}\n")
-        return total
+    def _fail(self, training: Training, why: str) -> None:
+        self.failed.append(training.name)
+        print(f"{training.name}: {why}", flush=True)
+
+    def _others(self, found: dict[str, dict[str, Any]]) -> dict[str, str]:
+        """The finished trainings that have the name of one of the queue and are another one, and how they differ."""
+        others = {}
+        for item in ITEMS:
+            for training in item.trainings:
+                if training.name in found:
+                    config = Config.from_json(found[training.name]["report"]["config"])
+                    others[training.name] = difference(config, self._config(item, training))
+        return {name: differs for name, differs in others.items() if differs is not None}
+
+    def _config(self, item: Item, training: Training) -> Config:
+        return train.read_flags(self._arguments(item, training, self._runs / training.name)).config
 
     def _arguments(self, item: Item, training: Training, folder: Path) -> list[str]:
         flags = self._flags
@@ -314,13 +230,8 @@ class Day:
         shards = self._flags.photos if training.photos and flags.photos is not None else self._shards
         named = ["--shards", str(shards), "--run-dir", str(folder), "--device", str(self._device)]
         if flags.dry_run:
-            return [*shlex.split(_DRY), *named, "--threads", "1"]
-        return [
-            *shlex.split(training.flags),
-            *named,
-            "--threads",
-            str(max(1, torch.get_num_threads() // beside)),
-        ]
+            return [*shlex.split(DRY_RUN), *named, "--threads", "1"]
+        return [*shlex.split(training.flags), *named, "--threads", str(max(1, torch.get_num_threads() // beside))]
 
     def _write(self) -> None:
         about = {"format_version": FORMAT_VERSION, "gpu": gpu(self._device), "dry_run": self._flags.dry_run}
@@ -338,113 +249,6 @@ class Day:
         for what, names in {"left": self.left, "failed": self.failed}.items():
             lines += [f"{what}: {', '.join(names)}"] if names else []
         return lines
-
-
-def finished_in(path: Path) -> dict[str, dict[str, Any]]:
-    """The trainings in a gpu-day.json. Raises UserError where it is none."""
-    try:
-        content = json.loads(path.read_bytes())
-        if content["format_version"] == FORMAT_VERSION:
-            return dict(content["trainings"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise UserError(f"{path}: is no gpu-day.json of this version; take it away, or name another")
-
-
-def _thinned(found: dict[str, Any]) -> dict[str, Any]:
-    """What was collected of a run, with some of its rows of losses, the last of each part among them."""
-    kept = [row for row in found["metrics"] if row["kind"] == "eval"]
-    for kind in ("train", "head"):
-        of_kind = [row for row in found["metrics"] if row["kind"] == kind]
-        kept += [row for k, row in enumerate(of_kind, 1) if k % _KEPT_ROWS == 0 or k == len(of_kind)]
-    for each in found["report"]["localizers"]:
-        for large in ("classes", "sizes"):
-            each.pop(large, None)
-    return found | {"metrics": sorted(kept, key=lambda row: row["step"])}
-
-
-def _rates(found: dict[str, Any]) -> dict[str, float]:
-    """Top-1 Clas, and under `strict` each localizer's GT-known Loc at .5 and .7 and Top-1 Loc at .5; the CAM's under
-    `paper2018`.
-    """
-    report = found["report"]
-    rates = {"Clas": report["rates"]["strict"]["top1_clas"]}
-    for each in report["localizers"]:
-        for name, key in (("GT .5", "gt_known_loc@0.5"), ("GT .7", "gt_known_loc@0.7"), ("Loc .5", "top1_loc@0.5")):
-            rates[f"{each['name']} {name}"] = each["rates"][key]
-    of_paper = report["rates"]["paper2018"]
-    return rates | {"paper2018 GT .5": of_paper["gt_known_loc@0.5"], "paper2018 Loc .5": of_paper["top1_loc@0.5"]}
-
-
-def _line(found: dict[str, Any]) -> str:
-    rates = _rates(found)
-    shown = ["Clas", "paper2018 Loc .5", "cam GT .5", "mask GT .5", "mask-cam GT .5", "mask-cam Loc .5"]
-    return ", ".join(f"{name} {rates[name]:.2f}" for name in shown if name in rates) + f"; {found['seconds']:.0f} s"
-
-
-def table_over_seeds(found: dict[str, dict[str, Any]]) -> list[str]:
-    """Markdown: a row for each rate, a column for each setting, mean and standard deviation over its seeds."""
-    settings: dict[str, list[dict[str, Any]]] = {}
-    for name, each in found.items():
-        settings.setdefault(_setting_in(name), []).append(each)
-    columns = list(dict.fromkeys(column for each in found.values() for column in _rates(each)))
-    lines = [f"| | {' | '.join(settings)} |", "|" + "---|" * (1 + len(settings))]
-    lines.append(f"| seeds | {' | '.join(str(len(runs)) for runs in settings.values())} |")
-    for column in columns:
-        cells = [_mean([_rates(each)[column] for each in runs if column in _rates(each)]) for runs in settings.values()]
-        lines.append(f"| {column} | {' | '.join(cells)} |")
-    seconds = [_mean([each["seconds"] for each in runs]) for runs in settings.values()]
-    return [*lines, f"| seconds | {' | '.join(seconds)} |"]
-
-
-def _setting_in(name: str) -> str:
-    """A training's name without its seed."""
-    return name.rsplit("-", 1)[0]
-
-
-def _mean(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"
-
-
-def claims_judged(finished: dict[str, dict[str, Any]]) -> list[str]:
-    """What becomes of the paper's claims, by the CAM's Top-1 Loc under `paper2018`."""
-    values: dict[Any, list[float]] = {}
-    for found in finished.values():
-        if found["item"] in ("masks", "record", "augs", "orders"):
-            setting = Config.from_json(found["report"]["config"]).setting
-            values.setdefault(setting, []).append(_rates(found)["paper2018 Loc .5"])
-    lines = []
-    differences = judge(values)
-    for comparison, difference in differences.items():
-        better, worse = comparison.sides
-        lines.append(
-            f"claim {comparison.claim}: {better} over {worse}: {difference.points:+.2f} ± "
-            f"{difference.half_interval:.2f}, {difference.verdict}"
-        )
-    for claim, text in CLAIMS.items():
-        of_claim = [each for comparison, each in differences.items() if comparison.claim == claim]
-        lines += [f"claim {claim} ({text}): {overall(of_claim)}"] if of_claim else []
-    return lines
-
-
-def record_lines(finished: dict[str, dict[str, Any]]) -> list[str]:
-    """Seconds of the runs that were timed, and how many of them reached the paper's best, by which localizer."""
-    settings: dict[str, list[dict[str, Any]]] = {}
-    for name, each in finished.items():
-        if each["item"] == "record":
-            settings.setdefault(_setting_in(name), []).append(each)
-    lines = []
-    for setting, runs in settings.items():
-        lines.append(f"{setting}: {_mean([each['seconds'] for each in runs])} s over {len(runs)} runs")
-        columns = dict.fromkeys(column for each in runs for column in _rates(each) if column.endswith("Loc .5"))
-        for column in columns:
-            values = [_rates(each)[column] for each in runs if column in _rates(each)]
-            reached = sum(value >= PAPERS_BEST for value in values)
-            lines.append(f"  {column} {_mean(values)}: {reached} of {len(values)} at or above {PAPERS_BEST}")
-    return lines
 
 
 if __name__ == "__main__":

@@ -2,15 +2,25 @@
 
 import itertools
 import json
+import os
 import shlex
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import gpu_day
 import pytest
+from acceptance import commands
+from day import results
+from day.items import ITEMS
+from day.stopwatch import Stopwatch
 
 from fastwsol import train
 from fastwsol.config import flag
 from fastwsol.host.command_line import run_command
+from fastwsol.host.errors import UserError
 
 RECORDED = Path(__file__).parents[1] / "bench" / "results" / "h200" / "gpu-day.json"
 
@@ -42,6 +52,79 @@ def test_what_is_finished_is_kept_and_not_done_again(synthetic_shards, tmp_path,
     assert again.finished == trainings_in(tmp_path / "first")
 
 
+def test_what_was_recorded_is_what_the_queue_asks_for_now(tmp_path, capsys):
+    day = gpu_day.Day(gpu_day.Flags(tmp_path, done=RECORDED), Path("shards"), tmp_path / "runs")
+    assert "not taken" not in capsys.readouterr().out
+    names = {training.name for item in ITEMS for training in item.trainings}
+    assert len(names & day.finished.keys()) == 19
+
+
+def test_another_training_of_the_same_name_is_not_taken_for_it(synthetic_shards, tmp_path, capsys):
+    """Neither from a file nor from a folder: here those of a dry run."""
+    flags = gpu_day.Flags(tmp_path / "out", shards=synthetic_shards, dry_run=True, done=RECORDED)
+    day = gpu_day.Day(flags, synthetic_shards, tmp_path / "runs")
+    names = {training.name for item in ITEMS for training in item.trainings}
+    assert not names & day.finished.keys()
+    assert f"gr-0: {RECORDED} has another one of this name (--" in capsys.readouterr().out
+    (masks,) = (item for item in ITEMS if item.name == "masks")
+    day.take(masks)
+    assert not day.failed
+    kept = tmp_path / "runs" / "gpu-day.json"
+    with pytest.raises(UserError, match=rf"{kept}: has another gr-0 \(--.*\); name another --runs"):
+        gpu_day.Day(gpu_day.Flags(tmp_path / "real"), synthetic_shards, tmp_path / "runs")
+    kept.unlink()
+    real = gpu_day.Day(gpu_day.Flags(tmp_path / "real"), synthetic_shards, tmp_path / "runs")
+    real._train(masks, masks.trainings[0])
+    assert real.failed == ["gr-0"]
+    assert f"{tmp_path / 'runs' / 'gr-0'} holds another run (--" in capsys.readouterr().out
+
+
+def test_its_trainings_stop_with_it(synthetic_shards, tmp_path):
+    script = Path(gpu_day.__file__)
+    asked = ("--out", tmp_path / "out", "--shards", synthetic_shards, "--runs", tmp_path / "runs", "--only", "masks")
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    queue = subprocess.Popen(
+        [sys.executable, script, "--dry-run", *asked],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert next(line for line in queue.stdout if line.startswith("  $ python -m fastwsol.train"))
+    time.sleep(1)
+    start = time.monotonic()
+    queue.terminate()
+    said, told = queue.communicate(timeout=60)
+    assert queue.returncode == 75, told
+    assert "gr-0: stopped, to be gone on with" in said
+    assert "the same command goes on" in told
+    assert time.monotonic() - start < 30
+    kept = json.loads((tmp_path / "runs" / "gr-0.seconds").read_text())
+    assert kept["begun"] is None
+    assert kept["seconds"] > 0.5
+
+
+def test_a_process_that_says_nothing_is_killed_in_time_and_known_as_stopped(tmp_path, monkeypatch):
+    (tmp_path / "silent.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(commands, "_SECONDS_OF_GRACE", 0.5)
+    ended = commands.run_module("silent", [], 0.0, stop_in_time=True)
+    assert (ended.status, ended.was_asked) == (-signal.SIGKILL, True)
+
+
+def test_seconds_are_added_up_even_of_a_process_whose_end_was_not_seen(tmp_path):
+    watch = Stopwatch(tmp_path / "run")
+    with watch.running():
+        time.sleep(0.2)
+    first = watch.seconds
+    assert first == pytest.approx(0.2, abs=0.15)
+    (tmp_path / "run").mkdir()
+    row = tmp_path / "run" / "metrics.jsonl"
+    row.write_text("")
+    (tmp_path / "run.seconds").write_text(json.dumps({"seconds": first, "begun": row.stat().st_mtime - 40}))
+    assert Stopwatch(tmp_path / "run").seconds == pytest.approx(first + 40)
+
+
 def test_time_that_is_over_leaves_everything_and_says_so(synthetic_shards, tmp_path, capsys):
     asked = ("--shards", str(synthetic_shards), "--dry-run", "--only", "record", "--minutes", "0")
     assert run("--out", str(tmp_path), *asked) == 3
@@ -64,12 +147,12 @@ def test_a_mistake_in_what_is_asked_is_told(tmp_path, capsys, arguments, message
 
 
 def test_names_of_trainings_are_their_own():
-    names = [training.name for item in gpu_day.ITEMS for training in item.trainings]
+    names = [training.name for item in ITEMS for training in item.trainings]
     assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(
-    "training", [each for item in gpu_day.ITEMS for each in item.trainings], ids=lambda training: training.name
+    "training", [each for item in ITEMS for each in item.trainings], ids=lambda training: training.name
 )
 def test_a_training_is_what_its_flags_say(training):
     """Of a flag that is given twice, which a setting does to its base, the last is meant."""
@@ -87,29 +170,29 @@ def test_a_training_is_what_its_flags_say(training):
 
 
 def test_the_tables_of_the_recorded_day_say_what_the_results_say():
-    finished = gpu_day.finished_in(RECORDED)
+    finished = results.finished_in(RECORDED)
     masks = {name: each for name, each in finished.items() if each["item"] == "masks"}
-    table = gpu_day.table_over_seeds(masks)
+    table = results.table_over_seeds(masks)
     assert "| cam-positive GT .5 | 62.54 ± 0.31 |" in table
     assert "| mask GT .5 | 59.17 ± 0.45 |" in table
-    said = gpu_day.record_lines(finished)
+    said = results.record_lines(finished)
     assert said[0] == "record: 68.82 ± 1.51 s over 5 runs"
     assert "  cam-positive Loc .5 37.68 ± 0.16: 1 of 5 at or above 37.84" in said
     assert "brief-gr: 71.47 ± 2.41 s over 3 runs" in said
     assert "  paper2018 Loc .5 38.92 ± 0.26: 3 of 3 at or above 37.84" in said
-    judged = gpu_day.claims_judged(finished)
+    judged = results.claims_judged(finished)
     assert judged[0] == "claim 1: gr over hns: +8.80 ± 0.47, holds"
     assert judged[1] == "claim 1: hns over none: -1.51 ± 0.51, fails"
 
 
 def test_claims_are_judged_over_the_trainings_that_there_are():
-    finished = {name: each for name, each in gpu_day.finished_in(RECORDED).items() if each["item"] == "masks"}
+    finished = {name: each for name, each in results.finished_in(RECORDED).items() if each["item"] == "masks"}
     for name in tuple(finished):
         other = json.loads(json.dumps(finished[name]))
         other["item"] = "augs"
         other["report"]["config"]["views"]["aug"] = "none"
         other["report"]["rates"]["paper2018"]["top1_loc@0.5"] -= 4
         finished[name.replace("gr", "none")] = other
-    said = gpu_day.claims_judged(finished)
+    said = results.claims_judged(finished)
     assert said[0].startswith("claim 1: gr over none: +4.00 ±")
     assert said[0].endswith("holds")

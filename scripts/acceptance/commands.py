@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,18 +24,72 @@ class Ended:
 
     status: int
     tail: list[str]
+    was_asked: bool = False
+    """Whether it was told to stop, or killed when it did not."""
 
     def __str__(self) -> str:
         return f"exit status {self.status} after {self.tail[-1] if self.tail else 'no output'!r}"
 
 
+class _Child:
+    """A process that is asked to stop once at most: a second signal would have it stop without saving."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process, self._lock, self.was_asked = process, threading.Lock(), False
+
+    def ask_to_stop(self) -> None:
+        with self._lock:
+            if not self.was_asked:
+                self.was_asked = True
+                self._process.terminate()
+
+    def kill(self) -> None:
+        self.was_asked = True
+        self._process.kill()
+
+
+class Running:
+    """The processes that several threads run, so that all can be asked to stop at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._children: set[_Child] = set()
+        self.stops = False
+
+    def stop(self) -> None:
+        """Ask them to stop, and each that is begun later."""
+        with self._lock:
+            self.stops = True
+            for child in self._children:
+                child.ask_to_stop()
+
+    @contextmanager
+    def holds(self, child: _Child) -> Iterator[None]:
+        """While this process runs."""
+        with self._lock:
+            self._children.add(child)
+            if self.stops:
+                child.ask_to_stop()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._children.remove(child)
+
+
 def run_module(
-    module: str, arguments: Sequence[str], seconds: float, stop_at: str | None = None, stop_in_time: bool = False
+    module: str,
+    arguments: Sequence[str],
+    seconds: float,
+    stop_at: str | None = None,
+    stop_in_time: bool = False,
+    among: Running | None = None,
 ) -> Ended:
     """Run `python -m module` and give how it ended.
 
-    It gets one SIGTERM: at the line that begins with `stop_at`, or, with `stop_in_time`, at its first line after
-    `seconds`; before its first line it could not save its state. A minute after `seconds` it is killed.
+    It gets one SIGTERM: at the line that begins with `stop_at`; with `stop_in_time` at its first line after `seconds`,
+    since before its first line it could not save its state; or when those `among` which it runs are stopped. A minute
+    after `seconds` it is killed.
     """
     command = [sys.executable, "-m", module, *arguments]
     print(f"  $ {shlex.join(['python', *command[1:]])}", flush=True)
@@ -42,23 +97,28 @@ def run_module(
     # As by default: where no bytecode may be written, each process spends two seconds more on importing torch.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,  # Ctrl-C is for this process, which passes on a single SIGTERM
     )
     assert process.stdout is not None
-    kill = threading.Timer(max(0.0, seconds) + _SECONDS_OF_GRACE, process.kill)
+    child = _Child(process)
+    kill = threading.Timer(max(0.0, seconds) + _SECONDS_OF_GRACE, child.kill)
     kill.start()
     lines: list[str] = []
-    asked = False
     try:
-        for line in process.stdout:
-            lines = [*lines[-_KEPT_LINES:], line.rstrip()]
-            due = time.monotonic() > stop_from or (stop_at is not None and line.startswith(stop_at))
-            if due and not asked:  # once: a second signal would have it stop without saving
-                process.terminate()
-                asked = True
-        return Ended(process.wait(), lines)
+        with (among or Running()).holds(child):
+            for line in process.stdout:
+                lines = [*lines[-_KEPT_LINES:], line.rstrip()]
+                if time.monotonic() > stop_from or (stop_at is not None and line.startswith(stop_at)):
+                    child.ask_to_stop()
+            return Ended(process.wait(), lines, child.was_asked)
     except BaseException:  # this process is asked to stop: so is that one
-        process.terminate()
+        child.ask_to_stop()
         process.wait(_SECONDS_OF_GRACE)
         raise
     finally:

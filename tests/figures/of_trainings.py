@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import gpu_day
+from day.results import claims_judged, finished_in
 
 from fastwsol.experiments.paper_claims import difference, pooled_spread
 from figures.reading import (
@@ -303,7 +303,7 @@ def claims_by_their_files() -> dict[str, Values]:
     """Differences of Top-1 Loc (`paper2018`): as recipes have them; and as claims are judged, with half an interval."""
     table = {title: values[-1] for title, values in recipes().items()}
     claims = {}
-    for line in gpu_day.claims_judged(gpu_day.finished_in(RESULTS / "h200" / "gpu-day.json")):
+    for line in claims_judged(finished_in(RESULTS / "h200" / "gpu-day.json")):
         if found := re.fullmatch(r"claim 1: (.*): ([+-][\d.]+) ± ([\d.]+), .*", line):
             claims[found[1]] = [float(found[2]), float(found[3])]
     none_over_hns = [-claims["hns over none"][0], claims["hns over none"][1]]
