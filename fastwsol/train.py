@@ -153,7 +153,8 @@ def read_flags(arguments: Sequence[str]) -> Flags:
     if not began_otherwise and class_folders_want_photos(arguments, PROG):
         preset = "photos"
         flags = _flags_over(preset, image_size, arguments)
-    refuse_useless(flags.config.views)
+    if not RunDir(run_folder(flags.config, flags.launch)).has_info():
+        refuse_useless(flags.config, flags.launch.features, preset_at(preset, image_size).config)
     if not flags.config.network.is_ours:
         by_preset = "--preset photos (which class folders take; --preset paper does without)"
         require_timm(by_preset if preset == "photos" else f"--backbone {flags.config.network.backbone}")

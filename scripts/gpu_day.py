@@ -14,13 +14,13 @@
 | photos | photographs: all of a pretrained backbone trained, beside its last layer; needs --photos | 2 min |
 
 Each training is `python -m fastwsol.train` in a process of its own, whose folder lies in --runs. Within --minutes they
-are begun in this order; what is still at work then, or when this command is stopped, is stopped by SIGTERM, and the next
-call goes on with it. Nothing is asked of a network. gpu-day.json, in --runs and in --out, has everything that is finished, whole after each training:
-its report without the curves, its starts, every tenth row of its losses, and the seconds that its processes took in
-all. What is in it is not done again; with --done neither is what such a file of an earlier machine has, but for trainings
-that had other flags than those of the queue now. A training that
-was stopped is gone on with where its folder in --runs lies, which is the one thing that would have to be carried to
-another machine (its newest checkpoint is some 90 MB).
+are begun in this order; what is still at work then, or when this command is stopped, is stopped by SIGTERM, and the
+next call goes on with it. Nothing is asked of a network. gpu-day.json, in --runs and in --out, has everything that is
+finished, whole after each training: its report without the curves, its starts, every tenth row of its losses, and the
+seconds that its processes took in all. What is in it is not done again; with --done neither is what such a file of an
+earlier machine has, but for trainings that had other flags than those of the queue now. A training that was stopped is
+gone on with where its folder in --runs lies, which is the one thing that would have to be carried to another machine
+(its newest checkpoint is some 90 MB).
 
 Exit status: 0 all is done, 3 something is left, 1 a training failed, 2 a mistake in what was asked.
 """

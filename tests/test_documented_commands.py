@@ -20,6 +20,7 @@ from layouts import accept_all, draw_benchmark, draw_benchmark_with_masks, draw_
 from pages import COMMANDS, ROOT, WITH_COMMANDS, code_of, ours
 from PIL import Image, ImageDraw
 
+from fastwsol import train
 from fastwsol.host.command_line import run_command
 from fastwsol.network import preact_resnet
 
@@ -39,9 +40,8 @@ STEPS = {
     "--log-steps": "1",
     "--step": "eager",
     "--threads": "1",
-    "--head-steps": "2",
-    "--head-batch-size": "4",
 }
+HEAD_STEPS = {"--head-steps": "2", "--head-batch-size": "4"}
 LEFT_OUT = {
     "python scripts/pack.py": "downloads Tiny ImageNet: test_download, and with --real-data test_tiny_imagenet",
     "python -m fastwsol.train --localizer mask ...": "stands for more flags: test_mask_runs",
@@ -70,7 +70,9 @@ def small(name: str, arguments: Sequence[str]) -> list[str]:
         if flag in words:
             words[words.index(flag) + 1] = value
     if name == "train":
-        words += [word for flag, value in STEPS.items() if flag not in words for word in (flag, value)]
+        trains_mask = train.read_flags(words).config.localizer.trains_mask
+        steps = STEPS | HEAD_STEPS if trains_mask else STEPS
+        words += [word for flag, value in steps.items() if flag not in words for word in (flag, value)]
     if name == "sweep" and "--list" not in words:
         words.append("--list")
     if "--out" in words and words[(place := words.index("--out") + 1)] == "FILE":

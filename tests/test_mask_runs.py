@@ -30,11 +30,14 @@ CLASSIFIER_STEPS, HEAD_STEPS = 5, 6
 STEPS = CLASSIFIER_STEPS + HEAD_STEPS
 
 
+HEAD = ("--localizer", "mask", "--head-steps", str(HEAD_STEPS), "--head-batch-size", "8")
+
+
 def flags(shards: Path, run: Path, *more: object) -> list[str]:
     return [
         *("--aug", "gr", "--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "1", "--lr", "0.02"),
-        *("--head-steps", str(HEAD_STEPS), "--head-batch-size", "8", "--log-steps", "3", "--threads", "1"),
-        *("--step", "eager", "--shards", str(shards), "--run-dir", str(run), *map(str, more)),
+        *("--log-steps", "3", "--threads", "1", "--step", "eager", "--shards", str(shards), "--run-dir", str(run)),
+        *map(str, more),
     ]
 
 
@@ -46,7 +49,7 @@ def run_train(*arguments: object) -> int:
 def whole(synthetic_shards, tmp_path_factory) -> Path:
     """Both parts in one run that nothing disturbed."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    assert run_train(*flags(synthetic_shards, run, "--localizer", "mask")) == 0
+    assert run_train(*flags(synthetic_shards, run, *HEAD)) == 0
     return run
 
 
@@ -75,9 +78,9 @@ def contents(folder: Path) -> dict[str, str]:
 def test_a_run_stopped_in_either_part_equals_an_unbroken_one(whole, synthetic_shards, tmp_path, last):
     run = tmp_path / "run"
     with signalled_after(last, signal.SIGTERM):
-        assert run_train(*flags(synthetic_shards, run, "--localizer", "mask")) == 75
+        assert run_train(*flags(synthetic_shards, run, *HEAD)) == 75
     assert newest_valid(run / "checkpoints").step == last
-    assert run_train(*flags(synthetic_shards, run, "--localizer", "mask")) == 0
+    assert run_train(*flags(synthetic_shards, run, *HEAD)) == 0
     assert end_of(run) == end_of(whole)
 
 
@@ -97,9 +100,9 @@ def test_behind_another_run_the_head_is_the_same_and_that_run_is_untouched(
     whole, classifier, synthetic_shards, tmp_path, capsys
 ):
     before = contents(classifier)
-    behind = ("--localizer", "mask", "--behind", classifier, "--run-dir", tmp_path / "run", "--log-steps", "3")
-    head = ("--head-steps", HEAD_STEPS, "--head-batch-size", "8", "--threads", "1", "--step", "eager")
-    assert run_train(*behind, *head) == 0
+    behind = (*HEAD, "--behind", classifier, "--run-dir", tmp_path / "run", "--log-steps", "3")
+    alike = ("--threads", "1", "--step", "eager")
+    assert run_train(*behind, *alike) == 0
     assert contents(classifier) == before
     ours, theirs = (newest_valid(run / "checkpoints").tensors for run in (tmp_path / "run", whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs if name.startswith("head."))
@@ -112,7 +115,7 @@ def test_behind_another_run_the_head_is_the_same_and_that_run_is_untouched(
         (("--init", "x.safetensors"), "--init: --behind takes the classifier"),
         (("--behind", tmp_path / "nothing"), "no run here"),
     ):
-        assert run_train(*behind[:-2], *head, "--run-dir", tmp_path / "other", *wrong) == 2
+        assert run_train(*behind[:-2], *alike, "--run-dir", tmp_path / "other", *wrong) == 2
         assert named in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
@@ -172,7 +175,7 @@ def test_a_head_step_that_is_not_finite_names_its_images_and_flag(synthetic_shar
             state.model.head.conv1.weight.data.fill_(float("nan"))
 
     with around_steps(before=spoil):
-        assert run_train(*flags(synthetic_shards, tmp_path / "run", "--localizer", "mask")) == 1
+        assert run_train(*flags(synthetic_shards, tmp_path / "run", *HEAD)) == 1
     said = capsys.readouterr().err
     assert f"step {CLASSIFIER_STEPS + 2} was not finite" in said
     assert "lower --head-lr (now 0.002)" in said
@@ -180,7 +183,7 @@ def test_a_head_step_that_is_not_finite_names_its_images_and_flag(synthetic_shar
 
 
 def test_two_processes_train_one_head(synthetic_shards, tmp_path):
-    ended = two_commands(training.main, flags(synthetic_shards, tmp_path / "run", "--localizer", "mask"))
+    ended = two_commands(training.main, flags(synthetic_shards, tmp_path / "run", *HEAD))
     assert ended.returncode == 0, ended.stderr
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["world_size"] == 2
@@ -201,7 +204,7 @@ def test_a_network_without_a_cut_is_refused_before_anything_is_trained(synthetic
 
 def test_one_class_alone_is_refused(tmp_path, capsys):
     pack(Synthetic(class_count=1, train_count=20, val_count=4), tmp_path / "shards")
-    assert run_train(*flags(tmp_path / "shards", tmp_path / "run", "--localizer", "mask")) == 2
+    assert run_train(*flags(tmp_path / "shards", tmp_path / "run", *HEAD)) == 2
     assert "--localizer mask: the set has one class" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 

@@ -164,6 +164,8 @@ def _open_stores(
     builds: bool,
     gives_up: Callable[[], bool],
 ) -> dict[StoreKey, Store]:
+    if flags.data == "dali" and flags.store is not None:
+        raise UserError(f"--store {flags.store}: --data dali keeps no decoded images; leave one of the two out")
     folder = folder_of(flags, shards)
     stores: dict[StoreKey, Store] = {}
     bytes_in_memory = 0

@@ -268,6 +268,18 @@ TRAIN = [
     train_flags("pairs of an odd batch", ["--mix", "mixup", "--batch-size", "7"], "--batch-size 7: --mix mixup mixes"),
     train_flags("no view mixed", ["--mix", "mixup", "--mix-share", "0"], "--mix-share 0.0"),
     train_flags("a share of no mixing", ["--mix-share", "0.3"], "--mix-share 0.3: --mix none mixes nothing"),
+    train_flags("steps of no head", ["--head-steps", "9"], "--head-steps 9: --localizer cam trains no mask head"),
+    train_flags(
+        "drops of no steps", ["--schedule", "one-cycle", "--lr-step-epochs", "2"], "--schedule one-cycle has no"
+    ),
+    train_flags("a stride beside a stem", ["--output-stride", "16"], "--output-stride 16", "another --stem"),
+    train_flags(
+        "a rate for what is not trained",
+        ["--train-part", "classifier", "--backbone-lr-mult", "0.1"],
+        "--backbone-lr-mult 0.1: --train-part classifier trains no other layer",
+    ),
+    train_flags("features of nothing frozen", ["--features", "f"], "--features f: all of the network is trained"),
+    train_flags("a store beside DALI", ["--data", "dali", "--store", "s"], "--store s: --data dali keeps no decoded"),
     train_flags("a label smoothed away", ["--label-smoothing", "1"], "--label-smoothing 1.0"),
     train_flags("an average over fewer steps than none", ["--average-steps", "-1"], "--average-steps -1"),
     Case(
