@@ -84,6 +84,18 @@ def test_a_run_stopped_in_either_part_equals_an_unbroken_one(whole, synthetic_sh
     assert end_of(run) == end_of(whole)
 
 
+@pytest.mark.parametrize(("last", "status"), [(3, 2), (CLASSIFIER_STEPS, 0), (8, 2)])
+def test_between_the_two_parts_another_way_to_step_may_be_asked_for(synthetic_shards, tmp_path, last, status):
+    run = tmp_path / "run"
+    with signalled_after(last, signal.SIGTERM):
+        assert run_train(*flags(synthetic_shards, run, *HEAD)) == 75
+    environment = json.loads((run / "environment.json").read_text())
+    for start in environment["starts"]:
+        start["step_mode"] = "compiled"
+    (run / "environment.json").write_text(json.dumps(environment))
+    assert run_train(*flags(synthetic_shards, run, *HEAD)) == status
+
+
 def test_all_that_steers_the_head_is_in_the_checkpoint(whole):
     tensors = newest_valid(whole / "checkpoints").tensors
     steering = {name.partition(".")[2] for name in tensors if name.startswith("steering.")}

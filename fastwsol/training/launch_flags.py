@@ -143,6 +143,6 @@ def _without_use(config: Config) -> dict[str, str]:
     if network.train_part == "classifier":
         why["backbone_lr_mult"] = "--train-part classifier trains no other layer; use --train-part all"
     if not config.localizer.trains_mask:
-        for name in ("head_steps", "head_batch_size", "head_lr", "boxes_per_class"):
+        for name in ("head_steps", "head_batch_size", "head_lr"):
             why[name] = f"--localizer {config.localizer.localizer} trains no mask head; use --localizer mask"
     return why

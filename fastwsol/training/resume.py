@@ -42,7 +42,12 @@ _DECISIVE_SOURCES = (
     "fastwsol/host/device.py",
     "fastwsol/host/processes.py",
     "fastwsol/sources/decode.py",
+    "fastwsol/sources/heif.py",
+    "fastwsol/sources/jpeg_markers.py",
+    "fastwsol/sources/orientation.py",
+    "fastwsol/sources/png_chunks.py",
     "fastwsol/dataset/shards.py",
+    "fastwsol/dataset/ragged_boxes.py",
     "fastwsol/dataset/holdout.py",
     "fastwsol/batches/*.py",
     "fastwsol/network/*.py",
@@ -141,11 +146,14 @@ def take_up(job: Job, state: State, resume: Resume, start: StartWeights) -> chec
     if holdout is not None:
         (run.store_holdout if saved is None else run.check_holdout)(holdout)
     if saved is not None:
-        if saved.step > job.config.classifier_steps(len(job.split)):
+        of_classifier = job.config.classifier_steps(len(job.split))
+        if saved.step > of_classifier:
             restore_classifier(state, saved, job.info)
         else:
             restore(state, saved, job.info, job.setup.autocast.precision)
-        choice = {} if job.asked_mode == "auto" else {"step_mode": job.asked_mode}
+        # After the classifier's last step the mode is the mask head's, and not chosen yet.
+        is_chosen = saved.step != of_classifier
+        choice = {"step_mode": job.asked_mode} if is_chosen and job.asked_mode != "auto" else {}
         check_environment(run, saved.step, job.environment | choice, job.inexact)
     run.drop_rows_after(state.step)
     return saved

@@ -1,0 +1,73 @@
+"""The modules whose source decides a run's bits, as they are known: all that a step imports is one of them, or named
+here as one that decides none.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from pages import ROOT
+
+from fastwsol.training.resume import _DECISIVE_SOURCES
+
+STEP = [
+    f"fastwsol.training.{name}"
+    for name in ("course", "frozen_part", "loop", "mask_phase", "step", "step_mode", "stepper")
+]
+DECIDES_NOTHING = {
+    "evaluation": "measures what is trained",
+    "localizer/ddt": "makes maps of what is trained",
+    "localizer/localizers": "makes maps of what is trained",
+    "localizer/localizing": "makes maps of what is trained",
+    "host/command_line": "reads flags, speaks to the user",
+    "host/environment": "names versions and machine, which are compared themselves",
+    "host/errors": "says what went wrong",
+    "host/files": "writes files",
+    "host/kept_files": "keeps files, by hashes of their contents",
+    "host/starting": "starts a process",
+    "host/stop_signals": "ends a process",
+    "host/ticker": "speaks to the user",
+    "runs": "keeps what is trained",
+    "sources/__init__": "is read when images are packed",
+    "sources/mask_images": "is read when images are packed",
+    "sources/tree": "is read when images are packed",
+    "training/behind": "says which classifier, whose weights have a hash",
+    "training/job": "holds what others decide",
+    "training/presets": "defaults of flags, which are compared themselves",
+    "training/progress": "speaks to the user",
+    "training/resume": "compares",
+}
+"""By module or package under fastwsol, why."""
+
+
+def file_of(module: str) -> Path | None:
+    path = ROOT / module.replace(".", "/")
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def imported_by(file: Path) -> Iterator[Path]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = [node.module, *(f"{node.module}.{each.name}" for each in node.names)]
+        for name in names:
+            if name.partition(".")[0] in ("fastwsol", "kernels") and (found := file_of(name)) is not None:
+                yield found
+
+
+def test_what_a_step_imports_is_known_to_decide_or_not():
+    decisive = {path for pattern in _DECISIVE_SOURCES for path in ROOT.glob(pattern)}
+    reached: set[Path] = set()
+    todo = [file for module in STEP if (file := file_of(module)) is not None]
+    while todo:
+        file = todo.pop()
+        if file not in reached:
+            reached.add(file)
+            todo += imported_by(file)
+    others = {file.relative_to(ROOT / "fastwsol").with_suffix("").as_posix() for file in reached - decisive}
+    unknown = {name for name in others if name not in DECIDES_NOTHING and name.split("/")[0] not in DECIDES_NOTHING}
+    assert not unknown, "add it to resume._DECISIVE_SOURCES, or here"
+    assert all(any(name == each or name.startswith(f"{each}/") for name in others) for each in DECIDES_NOTHING)
+    assert all([*ROOT.glob(pattern)] for pattern in _DECISIVE_SOURCES)
