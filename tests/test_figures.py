@@ -81,7 +81,7 @@ TIED = (
     Tied("docs/measured.md", "On a GPU", of_benchmarks.steps_on_a_gpu, number=2),
     Tied("docs/measured.md", "On two cores", of_summaries.on_two_cores),
     Tied("docs/faults.md", "What a fault costs", of_benchmarks.faults, cells=slice(1, None)),
-    Tied("docs/training.md", "Presets", of_summaries.of_presets, exact=False, cells=slice(4)),
+    Tied("docs/training.md", "Presets", of_summaries.of_presets, exact=False, cells=slice(5)),
     Tied("README.md", "fastwsol", of_summaries.of_readme),
 )
 
@@ -219,13 +219,19 @@ def test_a_verdict_is_that_of_its_interval(heading: str, number: int, reports: d
     [
         ("--weight-decay", lambda config: f"{config.optimizer.weight_decay:.0e}".replace("e-0", "e-")),
         ("--mix, --label-smoothing", lambda config: f"{config.views.mix}, {config.optimizer.label_smoothing:g}"),
+        ("--localizer", lambda config: localizer_of(config)),
         ("--flip", lambda config: "on" if config.views.flip else "off"),
         ("--start-size, --end-size, --image-size", lambda config: sizes_of(config)),
     ],
 )
 def test_the_words_of_presets_are_theirs(flag: str, cell_of: Callable[[Config], str]) -> None:
     cells = tables_of("docs/training.md", "Presets")[0][flag].split(" | ")
-    assert cells[:4] == [cell_of(PRESETS[name]().config) for name in of_summaries.PRESET_NAMES]
+    assert cells[:5] == [cell_of(PRESETS[name]().config) for name in of_summaries.PRESET_NAMES]
+
+
+def localizer_of(config: Config) -> str:
+    of = config.localizer
+    return f"{of.localizer}, {of.head_steps} steps" if of.trains_mask else of.localizer
 
 
 def sizes_of(config: Config) -> str:

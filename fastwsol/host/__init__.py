@@ -1,1 +1,1 @@
-"""What every room stands on: errors, files, the command line, the device, the processes, the environment, signals."""
+"""What all other packages stand on: errors, files, the command line, the device, the processes, the environment, signals."""

@@ -1,4 +1,4 @@
-"""What every network offers, whichever it is: nothing outside this room asks which one it has."""
+"""What every network offers, whichever it is: nothing outside this package asks which one it has."""
 
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple

@@ -27,7 +27,7 @@ from figures.reading import (
     spread,
 )
 
-PRESET_NAMES = ("paper", "fast", "strong", "demo")
+PRESET_NAMES = ("paper", "fast", "strong", "demo", "photos")
 
 
 def of_presets() -> Rows:
