@@ -155,6 +155,11 @@ class OptimizerConfig:
     average_steps: int = 0
     """evaluate the weights' running average over about so many of the last steps; 0: the weights themselves"""
 
+    @property
+    def evaluated(self) -> Literal["average", "model"]:
+        """The weights that evaluations look at, by their name in checkpoints."""
+        return "average" if self.average_steps else "model"
+
 
 @dataclass(frozen=True)
 class ScheduleConfig:

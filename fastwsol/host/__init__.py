@@ -1,1 +1,1 @@
-"""What all other packages stand on: errors, files, the command line, the device, the processes, the environment, signals."""
+"""What all other packages stand on: errors, files, command line, device, processes, environment, signals."""

@@ -50,7 +50,6 @@ def trained_model(info: RunInfo, tensors: Mapping[str, Tensor] | None) -> Classi
     config, classes = info.config, len(info.classes)
     if tensors is None:
         return build_network(config, classes)
-    weights = "average" if config.optimizer.average_steps else "model"
-    model = empty_network(config, classes)
+    model, weights = empty_network(config, classes), config.optimizer.evaluated
     model.load_state_dict({name: tensors[f"{weights}.{name}"] for name in model.state_dict()}, assign=True)
     return model.float().to(memory_format=torch.channels_last)  # weights may be kept in fewer bits

@@ -100,9 +100,8 @@ def new_head_state(
 ) -> tuple[State, MaskTraining]:
     """The state before the first step of a head behind `network`, which is step `step` of the run."""
     device = autocast.device
-    name = "average" if config.optimizer.average_steps else "model"
     head = build_mask_head(channels_of_cut(network, config.views.image_size, device), config.seed)
-    training = MaskTraining(network, name, head, classes).to(device)
+    training = MaskTraining(network, config.optimizer.evaluated, head, classes).to(device)
     rate = torch.tensor(config.localizer.head_lr, dtype=torch.float32, device=device)
     group = {"params": list(trained_parameters(training).values()), "lr": rate, "lr_mult": 1.0}
     optimizer = torch.optim.AdamW([group], lr=rate, fused=True, capturable=device.type == "cuda")

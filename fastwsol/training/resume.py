@@ -108,7 +108,7 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
 def restore_classifier(state: State, saved: checkpoint.Checkpoint, info: RunInfo) -> None:
     """Put the trained classifier of a checkpoint into `state`, and no more."""
     info.check_checkpoint(saved)
-    prefix = "model." if state.average is None else "average."
+    prefix = f"{info.config.optimizer.evaluated}."
     with torch.no_grad():
         for name, tensor in state.evaluated.state_dict().items():
             tensor.copy_(saved.tensors[prefix + name])
