@@ -27,23 +27,26 @@ from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipp
 from fastwsol.formats.of_coco import labelled_images, read_predictions, was_rejected
 from fastwsol.formats.of_shards import labelled_split
 from fastwsol.formats.writing import (
+    IMAGE_PREFIX,
     SUFFIXES,
     AnyFormat,
     FileFormat,
     FolderFormat,
     format_of,
+    holds_images,
     is_folder,
     not_held,
     refuse_shared,
+    refuse_useless_prefix,
     write_in_file,
     write_in_folder,
 )
-from fastwsol.host.command_line import OptionalPath, image_ticker, parse_flags, require_new, run_command
+from fastwsol.host.command_line import image_ticker, parse_flags, require_new, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, write_durably
-from fastwsol.prediction.user_images import predicted_images, upright_size
-from fastwsol.sources.annotated import MAX_FILE_BYTES
-from fastwsol.sources.tree import BadFile, Tree
+from fastwsol.prediction.predicted_images import REMEDY, PredictedImages
+from fastwsol.prediction.user_images import MAX_BYTES, upright_size
+from fastwsol.sources.tree import BadFile
 
 PROG = "python -m fastwsol.convert"
 DESCRIPTION = (
@@ -64,11 +67,14 @@ class Flags:
     """the format, whatever the ending; coco has masks as run lengths, coco-polygons as polygons; label-studio: tasks
     with pre-annotations; yolo, yolo-segments: images, labels and data.yaml; voc: an XML file an image; masks: PNG files
     alone"""
-    images: OptionalPath = None
-    """of predictions: folder or zip of the images, which yolo needs and voc takes along"""
+    images: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PLACE")] = ()
+    """of predictions: folder or zip of the images, which yolo needs and voc takes along; where several were predicted,
+    each, behind a flag of its own"""
+    follow_links: bool = False
+    """in folders of --images, also take images behind links that lead out of them"""
     split: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """of shards: this split alone (default: all)"""
-    image_prefix: str = "/data/local-files/?d="
+    image_prefix: str = IMAGE_PREFIX
     """for label-studio: what to put before an image's name to make it an address that Label Studio can open"""
 
 
@@ -108,10 +114,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def checked_format(flags: Flags, of_shards: bool) -> AnyFormat:
     """The format to write. Raises UserError where none is said, or a flag is of the other kind of input."""
-    for name, value, wanted in (("--images", flags.images, not of_shards), ("--split", flags.split, of_shards)):
-        if value is not None and not wanted:
-            kind = "predictions; shards hold their images" if name == "--images" else "shards; predictions have none"
-            raise UserError(f"{name} {value}: is of {kind}, leave it out")
+    if flags.images and of_shards:
+        raise UserError(f"--images {flags.images[0]}: is of predictions; shards hold their images, leave it out")
+    if flags.split is not None and not of_shards:
+        raise UserError(f"--split {flags.split}: is of shards; predictions have none, leave it out")
     if flags.format != "auto":
         form: AnyFormat | None = flags.format
     else:
@@ -122,8 +128,13 @@ def checked_format(flags: Flags, of_shards: bool) -> AnyFormat:
             + ("shards become a folder" if of_shards else "its ending tells no format")
             + "; say the format with --format, as coco, yolo or voc"
         )
-    if form in ("yolo", "yolo-segments") and not of_shards and flags.images is None:
+    if form in ("yolo", "yolo-segments") and not of_shards and not flags.images:
         raise UserError(f"--format {form}: its folder holds the images; say where they are with --images FOLDER")
+    if flags.images and not holds_images(form):
+        raise UserError(f"--images {flags.images[0]}: {form} takes no images along; leave it out")
+    if flags.follow_links and not flags.images:
+        raise UserError("--follow-links: is of the folders of --images; leave it out")
+    refuse_useless_prefix(form, flags.image_prefix)
     return form
 
 
@@ -180,8 +191,8 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
     if is_folder(form):
         refuse_shared(form, names, f"--format {form}")
     images: Images = labelled_images(files, about.classes)
-    if flags.images is not None:
-        images = with_files_of(images, predicted_images(flags.images))
+    if flags.images:
+        images = with_files_of(images, PredictedImages(flags.images, flags.follow_links))
     images = watched(images, about, written, "images", len(names))
     with contextlib.ExitStack() as unfinished:
         if is_folder(form):
@@ -189,23 +200,22 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
             splits: Mapping[str, Images] = {"": images}
             write_in_folder(folder, form, splits, about)
         else:
-            write_durably(flags.out, lambda file: write_in_file(file, form, images, about))
+            write_durably(flags.out, lambda file: write_in_file(file, form, images, about), is_new=True)
 
 
-def with_files_of(images: Images, tree: Tree) -> Iterator[LabelledImage | Skipped]:
+def with_files_of(images: Images, files: PredictedImages) -> Iterator[LabelledImage | Skipped]:
     """The same with the bytes of their files. Raises UserError for one that is not there, or of another size."""
 
     def read(image: LabelledImage) -> bytes:
-        remedy = "name the folder with --images that was predicted"
-        where = tree.where(image.name)
+        where = files.where(image.name)
         try:
-            content = tree.read(image.name, MAX_FILE_BYTES)
+            content = files.read(image.name, MAX_BYTES)
             size = upright_size(content)
         except (BadFile, ValueError) as error:
-            raise UserError(f"{where}: {error}, and the predictions name it; {remedy}") from None
+            raise UserError(f"{where}: {error}, and the predictions name it; {REMEDY}") from None
         if size != (image.width, image.height):
             raise UserError(
-                f"{where}: has {size[0]}x{size[1]} pixels, and {image.width}x{image.height} were predicted; {remedy}"
+                f"{where}: has {size[0]}x{size[1]} pixels, and {image.width}x{image.height} were predicted; {REMEDY}"
             )
         return content
 

@@ -23,14 +23,18 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fastwsol.formats.labelled_images import About, Images, Part, Skipped, counted
+from fastwsol.formats.folders import refuse_long
+from fastwsol.formats.labelled_images import About, Images, LabelledImage, Part, Skipped, counted
 from fastwsol.formats.png_masks import save_mask
 from fastwsol.formats.writing import (
+    IMAGE_PREFIX,
     AnyFormat,
     format_of,
+    holds_images,
     is_folder,
     not_held,
     refuse_shared,
+    refuse_useless_prefix,
     write_in_file,
     write_in_folder,
 )
@@ -117,7 +121,7 @@ class Flags:
     masks: OptionalPath = None
     """new folder for masks: a PNG an image, NAME.png, 255 where its boxes' map is kept in them and 0 elsewhere, as
     pack --masks takes them"""
-    image_prefix: str = "/data/local-files/?d="
+    image_prefix: str = IMAGE_PREFIX
     """for label-studio: what to put before an image's name to make it an address that Label Studio can open"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
@@ -138,11 +142,24 @@ class Counts:
     contents: Counter[str] = field(default_factory=Counter)
     """What there was that not every format can hold."""
 
+    def loses(self, image: LabelledImage, skipped: Skipped) -> None:
+        """Count an image that was predicted as skipped, and say so."""
+        self.predicted -= 1
+        self.boxes -= len(image.objects)
+        self.without_box -= not image.objects
+        self.skips(skipped)
+
+    def skips(self, skipped: Skipped) -> None:
+        """Count an image that was skipped, and say so."""
+        self.skipped += 1
+        print(f"skipped: {skipped.name}: {skipped.reason}", file=sys.stderr)
+
 
 def main(arguments: Sequence[str]) -> int:
     """Write the boxes of all images; exit status 0, or 3 where some could not be read."""
     flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
     form = checked_format(flags)
+    refuse_useless_prefix(form, flags.image_prefix)
     check_places(flags)
     part = checked_part(flags.part, form)
     listing = find_images(flags.images if flags.backbone is None else (flags.run, *flags.images), flags.follow_links)
@@ -151,6 +168,9 @@ def main(arguments: Sequence[str]) -> int:
         refuse_shared(form, names, f"--format {form}")
     if flags.masks is not None:
         refuse_shared("masks", names, f"--masks {flags.masks}")
+    if flags.overlays is not None:
+        for name in names:
+            refuse_long(f"--overlays {flags.overlays}", name, overlays.overlay_file(name))
     predictor = predictor_of(flags)
     threshold = None if flags.threshold == "own" else flags.threshold
     request = Request(flags.top, flags.of_class, flags.boxes, threshold, flags.least_score, flags.signals)
@@ -178,15 +198,17 @@ def main(arguments: Sequence[str]) -> int:
         pictures = None if flags.overlays is None else unfinished.enter_context(folder_when_whole(flags.overlays))
         masks = None if flags.masks is None else unfinished.enter_context(folder_when_whole(flags.masks))
 
-        answers = labelled(watched(predictor, listing, request, counts, pictures), info.classes)
-        images: Images = counted(answers, about, counts.contents)
+        images: Images = labelled(watched(predictor, listing, request, counts, pictures), info.classes)
+        if holds_images(form):
+            images = with_files(listing.images, images, counts.loses)
+        images = counted(images, about, counts.contents)
         if masks is not None:
             images = with_masks(images, masks)
         if is_folder(form):
             folder = unfinished.enter_context(folder_when_whole(flags.out))
-            write_in_folder(folder, form, {"": with_files(listing.images, images)}, about)
+            write_in_folder(folder, form, {"": images}, about)
         else:
-            write_durably(flags.out, lambda file: write_in_file(file, form, images, about))
+            write_durably(flags.out, lambda file: write_in_file(file, form, images, about), is_new=True)
     tell(flags, form, listing, counts, time.perf_counter() - start)
     return DONE_WITH_SKIPS if counts.skipped else 0
 
@@ -279,8 +301,7 @@ def watched(
     paths = overlays.overlay_paths(pictures, [each.name for each in listing.images]) if pictures is not None else []
     for number, each in enumerate(predictor.stream(listing.images, request), 1):
         if isinstance(each, Skipped):
-            counts.skipped += 1
-            print(f"skipped: {each.name}: {each.reason}", file=sys.stderr)
+            counts.skips(each)
         else:
             counts.predicted += 1
             counts.boxes += len(each.boxes)

@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
             for run in runs:
                 print(f"curves for TensorBoard in {write_curves(RunDir(run.folder))}")
         content = page(settings_of(runs), flags, world)
-    write_bytes(flags.out, content)
+    write_bytes(flags.out, content, is_new=True)
     print(f"written to {flags.out} ({len(content) / 1e6:.1f} MB)")
     return 0
 
@@ -170,11 +170,11 @@ def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> byt
     }
     own = resources.files("fastwsol.page")
     # "<" is written so that nothing a name holds can end the element that the data stands in.
-    text = Template(own.joinpath("page.html").read_text()).substitute(
+    text = Template(own.joinpath("page.html").read_text("utf-8")).substitute(
         title=html.escape(flags.title),
         lead=html.escape(lead(settings)),
-        style=own.joinpath("page.css").read_text(),
-        script=own.joinpath("page.js").read_text(),
+        style=own.joinpath("page.css").read_text("utf-8"),
+        script=own.joinpath("page.js").read_text("utf-8"),
         plotly=get_plotlyjs(),
         data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
         levels=LEVELS,

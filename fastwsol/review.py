@@ -30,9 +30,9 @@ from fastwsol.host.command_line import parse_flags, require_new, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.page.review_page import Sizes, certainty, chosen, page
-from fastwsol.prediction.user_images import decode_upright, predicted_images
-from fastwsol.sources.decode import MAX_IMAGE_BYTES
-from fastwsol.sources.tree import BadFile, Tree
+from fastwsol.prediction.predicted_images import REMEDY, PredictedImages
+from fastwsol.prediction.user_images import MAX_BYTES, decode_upright
+from fastwsol.sources.tree import BadFile
 
 PROG = "python -m fastwsol.review"
 DESCRIPTION = "One HTML file to look through predictions with: accept, mend, reject, and export what was done."
@@ -46,8 +46,8 @@ class Flags:
 
     predictions: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTIONS")]
     """COCO's JSON that predict wrote, all parts of one"""
-    images: Path
-    """folder or zip of the images that were predicted"""
+    images: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PLACE")]
+    """folder or zip of the images that were predicted; where there were several, each, behind a flag of its own"""
     out: Path = Path("review.html")
     """the file to write; one that is there is not replaced"""
     sample: int = 200
@@ -58,6 +58,8 @@ class Flags:
     """images before the sample whose boxes are not shown, to be drawn without help"""
     seed: int = 0
     """of the random sample"""
+    follow_links: bool = False
+    """in folders, also take images behind links that lead out of them"""
     title: str = "Review"
     """the page's heading"""
 
@@ -76,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
             f"{MOST_IMAGES:,} images in all"
         )
     require_new("--out", flags.out)
-    tree = predicted_images(flags.images)
+    files_of = PredictedImages(flags.images, flags.follow_links)
     files, about = read_predictions(flags.predictions)
     every = [each for each in labelled_images(files, about.classes) if isinstance(each, LabelledImage)]
     if not every:
@@ -84,8 +86,8 @@ def main(arguments: Sequence[str]) -> int:
     sizes = Sizes(flags.drawn, flags.sample, flags.uncertain)
     order = chosen(np.array([certainty(each) for each in every]), sizes, flags.seed)
     shown = [(place + 1, every[place], phase) for place, phase in order]
-    text = page(flags.title, shown, lambda image: pixels_of(image, tree), about, flags.seed)
-    write_bytes(flags.out, text.encode())
+    text = page(flags.title, shown, lambda image: pixels_of(image, files_of), about, flags.seed)
+    write_bytes(flags.out, text.encode(), is_new=True)
     phases = [phase for _, phase in order]
     parts = {
         "drawn": "to be drawn without help",
@@ -99,19 +101,17 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def pixels_of(image: LabelledImage, tree: Tree) -> NDArray[np.uint8]:
+def pixels_of(image: LabelledImage, files: PredictedImages) -> NDArray[np.uint8]:
     """An image upright. Raises UserError where it is not there, bad, or of another size than was predicted."""
-    where = tree.where(image.name)
+    where = files.where(image.name)
     try:
-        pixels = decode_upright(tree.read(image.name, MAX_IMAGE_BYTES))
+        pixels = decode_upright(files.read(image.name, MAX_BYTES))
     except (BadFile, ValueError) as error:
-        raise UserError(
-            f"{where}: {error}, and the predictions name it; name the folder with --images that they were made of"
-        ) from None
+        raise UserError(f"{where}: {error}, and the predictions name it; {REMEDY}") from None
     if pixels.shape[:2] != (image.height, image.width):
         raise UserError(
             f"{where}: has {pixels.shape[1]}x{pixels.shape[0]} pixels, and {image.width}x{image.height} were "
-            f"predicted; name the folder with --images that was predicted"
+            f"predicted; {REMEDY}"
         )
     return pixels
 

@@ -73,6 +73,24 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
+def test_one_of_two_writers_of_a_file_is_refused_and_the_other_one_finishes(tmp_path):
+    path = tmp_path / "file"
+    (tmp_path / "file.partial").write_bytes(b"what a killed writer left, which is longer")
+
+    def write(file):
+        file.write(b"the ")
+        with pytest.raises(UserError, match="file: another process is writing it; wait for it"):
+            write_durably(path, lambda other: other.write(b"other"))
+        file.write(b"one")
+
+    write_durably(path, write, is_new=True)
+    assert path.read_bytes() == b"the one"
+    with pytest.raises(UserError, match="another process has written it by now; it stays"):
+        write_durably(path, lambda file: file.write(b"other"), is_new=True)
+    assert path.read_bytes() == b"the one"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
 def test_json_refuses_nan(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "file.json", {"loss": float("nan")})

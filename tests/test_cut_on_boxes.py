@@ -68,6 +68,7 @@ def test_a_part_is_cut_as_the_whole_is(root: Path) -> None:
     [
         ("nowhere.json", [], "nowhere.json: cannot be read"),
         ("few.json", [], "few.json: has boxes of 1 of the images, and 5 at least are needed"),
+        ("larger.json", [], "pixels there, and "),
         ("known.json", ["--threshold", "0.3"], "chooses the threshold, and --threshold gives one"),
     ],
 )
@@ -75,6 +76,8 @@ def test_mistakes_get_one_line(
     root: Path, file: str, more: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = json.loads((root / "known.json").read_text())
+    larger = [image | {"width": 10 * image["width"]} for image in content["images"]]
+    (root / "larger.json").write_text(json.dumps(content | {"images": larger}))
     content["annotations"] = content["annotations"][:1]
     (root / "few.json").write_text(json.dumps(content))
     assert predicted(root, "never.json", "--cut-on", str(root / file), *more) == 2

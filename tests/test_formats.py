@@ -295,16 +295,35 @@ def test_ultralytics_finds_the_labels_of_images_in_a_folder_called_images(tmp_pa
 
 def test_names_of_classes_stay_themselves(tmp_path: Path) -> None:
     yaml = pytest.importorskip("yaml")
-    names = ["größe", "🐱 cat", "a: b # c", 'say "no"', "\\", "yes", "1.5", "tab\tstop", "x", "x", "y"]
+    names = ["größe", "🐱 cat", "a: b # c", 'say "no"', "\\", "yes", "1.5", "tab\tstop"]
+    names += ["Cooper\x92s", "next\x85line\u2028", "\ufeff", "x", "x", "y"]
     about = About("", tuple(Class(f"n{k}", name) for k, name in enumerate(names)))
     assert len(set(about.names)) == len(names)
-    assert about.names[8:] == ["x (n8)", "x (n9)", "y"]
+    assert about.names[11:] == ["x (n11)", "x (n12)", "y"]
     write_in_folder(tmp_path / "yolo", "yolo", {"": []}, about)
     assert [*yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())["names"].values()] == about.names
     odd = About("", (Class("a", "bell\a"), Class("b", "b")))
     image = LabelledImage("i.jpg", 9, 9, (LabelledObject(0, (1, 1, 2, 2)),))
     write_in_folder(tmp_path / "voc", "voc", {"": [image]}, odd)
     assert ElementTree.parse(tmp_path / "voc/Annotations/i.xml").findtext("object/name") == "bell\ufffd"
+
+
+@pytest.mark.parametrize("form", get_args(FolderFormat))
+def test_names_that_become_too_long_are_refused_before_anything_is_written(form: FolderFormat) -> None:
+    longest = "ä" * 125 + ".jpg"  # 254 bytes
+    if form != "masks":  # whose file ends in .jpg.png
+        refuse_shared(form, [longest], f"--format {form}")
+        longest = "ä" * 126 + ".x/y.jpg"
+        refuse_shared(form, [longest], f"--format {form}")
+        longest = "ä" * 128 + "/y.jpg"
+    with pytest.raises(UserError, match=f"--format {form}: 'ä.* is too long a name"):
+        refuse_shared(form, [longest], f"--format {form}")
+
+
+@pytest.mark.parametrize("form", ["yolo", "yolo-segments"])
+def test_a_folder_called_images_shares_no_file_with_what_it_is_called_instead(form: FolderFormat) -> None:
+    with pytest.raises(UserError, match=r"'images/x\.jpg' and 'images-/x\.jpg' would share images-/x\.txt"):
+        refuse_shared(form, ["images/x.jpg", "images-/x.jpg"], f"--format {form}")
 
 
 def test_images_that_come_to_one_name_are_refused(tmp_path: Path) -> None:

@@ -34,10 +34,11 @@ from fastwsol.host.files import sole_worker
 from fastwsol.prediction import overlays
 from fastwsol.prediction.components import boxes_of_maps
 from fastwsol.prediction.named import label_of
-from fastwsol.prediction.overlays import overlay_path, overlay_paths
+from fastwsol.prediction.overlays import overlay_file, overlay_paths
 from fastwsol.prediction.predictions import Request
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
+from fastwsol.sources.tree import BadFile, Folder
 
 ON_CPU = ["--device", "cpu", "--threads", "1"]
 SIZES = [(64, 64), (90, 40), (33, 120), (200, 150), (64, 65)]
@@ -68,6 +69,26 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def predict_to(out: Path, run: Path, *arguments: object) -> int:
     return run_command(predict.main, [*map(str, [run, *arguments]), "--out", str(out), *ON_CPU])
+
+
+def test_an_image_that_goes_before_it_is_copied_counts_as_skipped(
+    run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder of YOLO's takes the images along, and reads them once more."""
+    read, seen = Folder.read, set[str]()
+
+    def goes(self: Folder, path: str, max_bytes: int) -> bytes:
+        if path == "more/1.jpg" and path in seen:
+            raise BadFile("missing")
+        seen.add(path)
+        return read(self, path, max_bytes)
+
+    monkeypatch.setattr(Folder, "read", goes)
+    assert predict_to(tmp_path / "yolo", run, photos, "--format", "yolo") == 3
+    said = capsys.readouterr()
+    assert "skipped: more/1.jpg: missing, since it was predicted" in said.err
+    assert f"{len(SIZES) - 1} predicted and 1 skipped, {len(SIZES)} in all" in said.out
+    assert len([*(tmp_path / "yolo" / "images").rglob("*.jpg")]) == len(SIZES) - 1
 
 
 def as_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -420,7 +441,7 @@ def test_one_image_is_one_image(run: Path, photos: Path) -> None:
 
 @pytest.mark.parametrize("name", ["/etc/passwd.png", "../../x.png", "a/../../x.png", "x.png"])
 def test_an_overlay_never_leaves_its_folder(name: str, tmp_path: Path) -> None:
-    assert overlay_path(tmp_path, name).resolve().is_relative_to(tmp_path)
+    assert (tmp_path / overlay_file(name)).resolve().is_relative_to(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -433,6 +454,10 @@ def test_an_overlay_never_leaves_its_folder(name: str, tmp_path: Path) -> None:
         (["--out", "boxes.json", "--class", "unicorn"], "--class unicorn: the run knows no such class"),
         (["--out", "boxes.json", "--top", "5"], "--top 5: the run knows 4 classes"),
         (["--out", "boxes.json", "--top", "0"], "--top 0"),
+        (["--out", "boxes.json", "--top", "2", "--class", "n00000001"], "--class n00000001 is one class"),
+        (["--out", "boxes.json", "--least-score", "50"], "--least-score 50.0: must be a number from 0 to 1"),
+        (["--out", "boxes.json", "--least-score", "nan"], "--least-score nan: must be"),
+        (["--out", "boxes.json", "--image-prefix", "s3://"], "--image-prefix s3://: is of --format label-studio"),
         (
             ["--out", "boxes.json", "--threshold", "-0.1"],
             "--threshold: -0.1 is neither own, otsu nor a number",

@@ -301,7 +301,7 @@ def test_a_sample_is_drawn_from_all_images_and_the_others_are_the_least_certain(
 
 
 MISTAKES = [
-    (("p.json", "--images", "nowhere"), "--images nowhere: no such folder or zip"),
+    (("p.json", "--images", "nowhere"), "--images nowhere: no such folder, zip or image"),
     (("p.json", "--images", "empty"), "0.jpg: missing, and the predictions name it"),
     (("p.json", "--images", "others"), "has 64x64 pixels, and 200x120 were predicted"),
     (("p.json", "--images", "images", "--out", "p.json"), "--out p.json: exists; nothing was changed"),

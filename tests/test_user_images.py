@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import noise_jpeg
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from fastwsol.host.errors import UserError
 from fastwsol.prediction.user_images import as_pixels, decode_upright, find_images, upright_size
@@ -191,6 +192,20 @@ def test_the_size_of_the_header_is_that_of_the_upright_image(form: str, how: int
     assert upright_size(file.getvalue()) == (pixels.shape[1], pixels.shape[0])
     with pytest.raises(ValueError, match="its header cannot be read"):
         upright_size(b"no image")
+
+
+def test_long_texts_in_a_png_hinder_neither_its_pixels_nor_its_size() -> None:
+    about = PngInfo()
+    about.add_text("workflow", "x" * 2_000_000, zip=True)
+    image = encoded(Image.new("RGB", (50, 30)), "PNG", pnginfo=about)
+    assert decode_upright(image).shape == (30, 50, 3)
+    assert upright_size(image) == (50, 30)
+
+
+def test_a_photograph_that_is_not_compressed_is_small_enough(tmp_path: Path) -> None:
+    Image.new("RGB", (4000, 3000)).save(tmp_path / "large.tif")
+    (image,) = find_images([tmp_path]).images
+    assert image.pixels().shape == (3000, 4000, 3)
 
 
 def test_an_image_that_is_too_large_is_refused_by_its_header() -> None:

@@ -82,7 +82,7 @@ def product(grid: Mapping[str, Sequence[Any]]) -> list[Changes]:
 def read_settings(path: Path, is_given: Callable[[str], bool]) -> list[Changes]:
     """The settings of a TOML file. Raises UserError naming the file and the key."""
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         tables = " and ".join(TABLES)
         raise UserError(f"{path}: cannot be read ({error.strerror}); name a TOML file, or of {tables}") from None

@@ -9,6 +9,8 @@ from fastwsol.host.files import naming
 from fastwsol.sources.jpeg_markers import JPEG_START
 from fastwsol.sources.png_chunks import PNG_START
 
+_LONGEST_NAME = 255
+"""Bytes."""
 _ENDINGS = {JPEG_START: (".jpg", ".jpeg", ".jpe", ".jfif"), PNG_START: (".png",)}
 
 
@@ -19,15 +21,25 @@ def path_inside(name: str) -> PurePosixPath:
 
 
 def refuse_shared_files(flag: str, names: Iterable[str], file_of: Callable[[str], PurePosixPath]) -> None:
-    """Raise UserError, naming the flag and what it was given, where two images would share a file. file_of: the file's
-    path, by the image's name; one that differs in case alone is the same on some file systems.
+    """Raise UserError, naming the flag and what it was given, where two images would share a file, or a file's name is
+    longer than file systems take. file_of: the file's path, by the image's name; one that differs in case alone is the
+    same on some file systems.
     """
     owner: dict[str, str] = {}
     for name in names:
         path = file_of(name)
+        refuse_long(flag, name, path)
         other = owner.setdefault(str(path).lower(), name)
         if other != name:
             raise UserError(f"{flag}: {other!r} and {name!r} would share {path}; rename one, or do without the flag")
+
+
+def refuse_long(flag: str, name: str, path: PurePosixPath) -> None:
+    """Raise UserError where a file of an image would have a longer name than file systems take."""
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+        raise UserError(
+            f"{flag}: {name!r:.80} is too long a name, to which an ending is added; rename it, or do without the flag"
+        )
 
 
 def mask_file(name: str) -> PurePosixPath:

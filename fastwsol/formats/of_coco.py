@@ -116,11 +116,9 @@ def _all_parts(files: list[CocoFile], parts: list[Part | None]) -> list[CocoFile
             raise UserError(f"{file.path}: is part {part.number} of {count}, as {other} is; give it once")
         by_number[part.number] = file, part
     if len(by_number) < count:
-        missing = [number for number in range(1, min(count, len(by_number) + 9)) if number not in by_number]
+        missing = [number for number in range(1, min(count, len(by_number) + 9) + 1) if number not in by_number]
         shown = ", ".join(map(str, missing[:8])) + (", ..." if count - len(by_number) > 8 else "")
-        raise UserError(
-            f"{files[0].path}: is a part of {count}, and of them are missing {shown or count}; give all of them"
-        )
+        raise UserError(f"{files[0].path}: is a part of {count}, and of them are missing {shown}; give all of them")
     end = 0
     for _, (file, part) in sorted(by_number.items()):
         if part.first != end:

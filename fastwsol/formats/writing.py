@@ -22,7 +22,8 @@ from fastwsol.formats.labelled_images import About, Images
 from fastwsol.formats.png_masks import write_masks
 from fastwsol.formats.tables import write_csv, write_json_lines
 from fastwsol.formats.voc import finish_voc, write_voc
-from fastwsol.formats.yolo import finish_yolo, write_yolo
+from fastwsol.formats.yolo import finish_yolo, without_images, write_yolo
+from fastwsol.host.errors import UserError
 
 FileFormat = Literal["coco", "coco-polygons", "csv", "jsonl", "label-studio"]
 FolderFormat = Literal["yolo", "yolo-segments", "voc", "masks"]
@@ -74,6 +75,21 @@ def is_folder(form: AnyFormat) -> TypeIs[FolderFormat]:
     return form in get_args(FolderFormat)
 
 
+def holds_images(form: AnyFormat) -> bool:
+    """Whether a format's folder takes the images along."""
+    return form in ("yolo", "yolo-segments", "voc")
+
+
+IMAGE_PREFIX = "/data/local-files/?d="
+"""What Label Studio puts before the names of files on its own disk."""
+
+
+def refuse_useless_prefix(form: AnyFormat, prefix: str) -> None:
+    """Raise UserError where --image-prefix is given for a format that has no addresses."""
+    if form != "label-studio" and prefix != IMAGE_PREFIX:
+        raise UserError(f"--image-prefix {prefix}: is of --format label-studio, not of {form}; leave it out")
+
+
 def not_held(form: AnyFormat, counts: Mapping[str, int]) -> str:
     """A sentence of what a format could not hold, by the counts of what there was (`labelled_images.counted`); empty
     where it is nothing.
@@ -108,6 +124,9 @@ def refuse_shared(form: FolderFormat, names: Iterable[str], flag: str) -> None:
     suffixes = {"yolo": ".txt", "yolo-segments": ".txt", "voc": ".xml"}
 
     def file_of(name: str) -> PurePosixPath:
-        return mask_file(name) if form == "masks" else path_inside(name).with_suffix(suffixes[form])
+        if form == "masks":
+            return mask_file(name)
+        path = path_inside(name)
+        return (path if form == "voc" else without_images(path)).with_suffix(suffixes[form])
 
     refuse_shared_files(flag, names, file_of)

@@ -11,6 +11,7 @@ Ultralytics finds an image's labels by the last `images` in its path, so a folde
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -28,7 +29,7 @@ def write_yolo(folder: Path, split: str, images: Images, about: About, segments:
             continue
         assert each.encoded is not None
         encoded = each.encoded()
-        path = _without_images(image_file(each.name, encoded))
+        path = without_images(image_file(each.name, encoded))
         write_file(folder / "images" / split / path, encoded)
         lines = [(_corners if segments else _box)(thing, each) for thing in each.objects]
         write_file((folder / "labels" / split / path).with_suffix(".txt"), "".join(lines).encode())
@@ -42,13 +43,17 @@ def finish_yolo(folder: Path, splits: Sequence[str], about: About) -> None:
     write_file(folder / "data.yaml", f"train: {train}\nval: {val}\nnames:\n{names}".encode())
 
 
-def _without_images(path: PurePosixPath) -> PurePosixPath:
+def without_images(path: PurePosixPath) -> PurePosixPath:
+    """A path with no folder that is called `images`."""
     return PurePosixPath(*("images-" if part == "images" else part for part in path.parts[:-1]), path.name)
 
 
 def _quoted(name: str) -> str:
-    """A text in YAML's double quotes: as JSON has it, characters beyond ASCII written plainly."""
-    return json.dumps(name, ensure_ascii=False).replace("\x7f", "\\x7f")
+    """A text in YAML's double quotes: as JSON has it, characters beyond ASCII written plainly where YAML has them."""
+    return _NOT_PLAIN.sub(lambda one: f"\\u{ord(one[0]):04x}", json.dumps(name, ensure_ascii=False))
+
+
+_NOT_PLAIN = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def _box(thing: LabelledObject, image: LabelledImage) -> str:

@@ -16,23 +16,50 @@ from fastwsol.host.errors import UserError
 PARTIAL_SUFFIX = ".partial"
 
 
-def write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_durably(path: Path, write: Callable[[BinaryIO], None], is_new: bool = False) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place: fsync, rename, fsync of the folder.
 
     An existing file is replaced in one step. What a killed writer leaves behind ends in `.partial`. The temporary
     file is removed when `write` raises. An OSError that names no file, as that of a full disk, gets the name of this.
+
+    Raises UserError where another process is at work on the same file, or where it `is_new` and is there by now.
     """
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
-    try:
-        with naming(path), partial.open("wb") as file:
+    with naming(path), _held(partial, path) as file:
+        try:
+            if is_new and path.exists():
+                raise UserError(f"{path}: another process has written it by now; it stays, name another file")
+            file.truncate()
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _held(partial: Path, path: Path) -> Iterator[BinaryIO]:
+    """The temporary file of `path`, open for this writer alone, with what a killed one has left in it."""
+    while True:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{path}: another process is writing it; wait for it, or name another file") from None
+            if _is_at(file, partial):
+                yield file
+                return
+            # The writer that held it has put it in place since it was opened here.
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager
@@ -98,13 +125,13 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` durably."""
+def write_bytes(path: Path, content: bytes, is_new: bool = False) -> None:
+    """Write `content` durably; `is_new` as of `write_durably`."""
 
     def write(file: BinaryIO) -> None:
         file.write(content)
 
-    write_durably(path, write)
+    write_durably(path, write, is_new)
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:

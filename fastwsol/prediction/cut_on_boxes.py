@@ -25,7 +25,8 @@ LEAST_IMAGES = 5
 def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path) -> Cut:
     """The cut at which most of the boxes in a COCO file, as a review exports it, are hit at IoU 0.5.
 
-    Raises UserError where the file cannot be read, or knows boxes of fewer than `LEAST_IMAGES` of the images.
+    Raises UserError where the file cannot be read, tells another size of an image than it has, or knows boxes of fewer
+    than `LEAST_IMAGES` of the images.
     """
     content = read_coco(file, f"--cut-on {file}")
     known = known_boxes(content)
@@ -36,6 +37,14 @@ def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path)
             f"--cut-on {file}: has boxes of {len(found)} of the images, and {LEAST_IMAGES} at least are needed; give a "
             f"review's export of these images, or leave the flag out"
         )
+    size_in_file = {image.name: image.size for image in content.images.values()}
+    for each in found:
+        told, here = size_in_file[each.name], (each.width, each.height)
+        if told is not None and told != here:
+            raise UserError(
+                f"--cut-on {file}: {each.name} has {told[0]}x{told[1]} pixels there, and {here[0]}x{here[1]} here; "
+                f"give boxes of these very images"
+            )
     boxes = [np.array(known[each.name], np.float32) - np.array([*each.shown[:2]] * 2, np.float32) for each in found]
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(each) for each in boxes])])
     sizes = np.array([each.shown[2:] for each in found], np.int32)

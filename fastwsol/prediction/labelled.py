@@ -1,6 +1,6 @@
 """Predictions as labelled images, which every format takes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -18,10 +18,25 @@ def labelled(predictions: Iterable[Prediction | Skipped], classes: Sequence[str]
     return (each if isinstance(each, Skipped) else _labelled(each, label_of) for each in predictions)
 
 
-def with_files(images: Iterable[NamedImage], answers: Images) -> Iterator[LabelledImage | Skipped]:
-    """The same with the bytes of their files. images: those that the answers are of, in order."""
+def with_files(
+    images: Iterable[NamedImage], answers: Images, lost: Callable[[LabelledImage, Skipped], None]
+) -> Iterator[LabelledImage | Skipped]:
+    """The same with the bytes of their files. images: those that the answers are of, in order; lost: is told of one
+    whose file cannot be read any more, which counts as skipped then.
+    """
     for image, each in zip(images, answers, strict=True):
-        yield each if isinstance(each, Skipped) else replace(each, encoded=image.encoded)
+        if isinstance(each, Skipped):
+            yield each
+            continue
+        assert image.encoded is not None
+        try:
+            content = image.encoded()
+        except ValueError as error:
+            skipped = Skipped(each.name, f"{error}, since it was predicted")
+            lost(each, skipped)
+            yield skipped
+        else:
+            yield replace(each, encoded=partial(bytes, content))
 
 
 def _labelled(prediction: Prediction, label_of: dict[str, int]) -> LabelledImage:

@@ -1,7 +1,7 @@
 """Pictures of predictions: the image, the first class's map as heat over it, and the boxes with class and score."""
 
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +53,10 @@ def heat(cam: NDArray[np.float32], size: tuple[int, ...], scale: Scale = "min-ma
     return ImageOps.colorize(grey, black=(0, 0, 160), mid=(60, 220, 60), white=(230, 0, 0))
 
 
-def overlay_path(folder: Path, name: str) -> Path:
-    """Where the overlay of image `name` goes: the same path below `folder`, from which nothing in it leads out."""
+def overlay_file(name: str) -> PurePosixPath:
+    """Where the overlay of image `name` goes, below the folder of overlays."""
     path = path_inside(name)
-    return folder / path.with_name(f"{path.name}.jpg")
+    return path.with_name(f"{path.name}.jpg")
 
 
 def overlay_paths(folder: Path, names: Iterable[str]) -> list[Path]:
@@ -66,7 +66,7 @@ def overlay_paths(folder: Path, names: Iterable[str]) -> list[Path]:
     taken: set[str] = set()
     paths = []
     for name in names:
-        path = first = overlay_path(folder, name)
+        path = first = folder / overlay_file(name)
         number = 1
         while str(path).lower() in taken:
             number += 1

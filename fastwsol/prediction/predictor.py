@@ -240,6 +240,10 @@ class Predictor:
         _refuse_forked()
         if request.threshold not in (None, "otsu") and not _is_share(request.threshold):
             raise UserError(f"--threshold {request.threshold}: must be otsu or a number from 0 to 1 (35 % is 0.35)")
+        if request.least_score is not None and not _is_share(request.least_score):
+            raise UserError(f"--least-score {request.least_score}: must be a number from 0 to 1 (35 % is 0.35)")
+        if request.of_class is not None and request.top != 1:
+            raise UserError(f"--top {request.top}: --class {request.of_class} is one class; leave one of the two out")
         if not 1 <= request.top <= len(self.info.classes):
             raise UserError(f"--top {request.top}: the run knows {len(self.info.classes)} classes, choose among them")
         if request.boxes not in get_args(WhichBoxes):

@@ -17,12 +17,14 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from fastwsol.host.errors import UserError
 from fastwsol.sources import heif
 from fastwsol.sources.annotated import IMAGE_SUFFIXES, LEFT_OUT, NO_TEXT, images_below, is_text
-from fastwsol.sources.decode import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, as_rgb, decode
+from fastwsol.sources.decode import MAX_PIXELS, MAX_SIDE, as_rgb, decode
 from fastwsol.sources.jpeg_markers import JPEG_START
 from fastwsol.sources.orientation import PROFILES, orientation, turned
 from fastwsol.sources.png_chunks import PNG_START, without_texts
-from fastwsol.sources.tree import BadFile, Folder, Tree, Zip, open_tree
+from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
 
+MAX_BYTES = 3 * MAX_PIXELS + 2**20
+"""Largest file: one that is not compressed. (A JPEG may have `decode.MAX_IMAGE_BYTES`.)"""
 _FORMATS = ("PNG", "BMP", "WEBP", "GIF", "TIFF")
 
 
@@ -80,13 +82,6 @@ def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageList
     return ImageListing([*{image.name: image for image in images}.values()], notes)
 
 
-def predicted_images(folder: Path) -> Tree:
-    """The images that predictions are of, from --images. Raises UserError where there is no such folder or zip."""
-    if not folder.exists():
-        raise UserError(f"--images {folder}: no such folder or zip; name the one that was predicted")
-    return open_tree(folder)
-
-
 def image_file(path: Path) -> NamedImage:
     """The image that a file is."""
     real = path.resolve()
@@ -105,7 +100,7 @@ def _without_a_name(name: str) -> NamedImage:
 def _in_tree(name: str, tree: Tree, path: str) -> NamedImage:
     def encoded() -> bytes:
         try:
-            return tree.read(path, MAX_IMAGE_BYTES)
+            return tree.read(path, MAX_BYTES)
         except BadFile as error:
             raise ValueError(str(error)) from None
 
@@ -113,9 +108,11 @@ def _in_tree(name: str, tree: Tree, path: str) -> NamedImage:
 
 
 def upright_size(image: bytes) -> tuple[int, int]:
-    """Width and height of an encoded image as `decode_upright` gives it, from its header alone. Raises ValueError where
-    that cannot be read.
+    """Width and height of an encoded image as `decode_upright` gives it, from its header. Raises ValueError where that
+    cannot be read.
     """
+    if image.startswith(PNG_START):
+        image = without_texts(image, keep=PROFILES)
     if (kind := heif.kind_of(image)) is not None:
         heif.let_pillow_read(kind)
     try:

@@ -352,7 +352,7 @@ class RunDir:
         """The rows of metrics.jsonl; a last line that a kill cut short is left out."""
         if not self._metrics_file.is_file():
             return []
-        lines = self._metrics_file.read_text().splitlines(keepends=True)
+        lines = self._metrics_file.read_text("utf-8").splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def drop_rows_after(self, step: int) -> None:

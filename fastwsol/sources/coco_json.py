@@ -4,6 +4,7 @@ What is ours in it: a category's `wnid`, an image's `category_id` and `probabili
 `score` and `probability`. Other tools pass them over, and files without them are read as well.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -115,7 +116,7 @@ def read_coco(path: Path, said: str) -> CocoFile:
 def parse_coco(path: Path, text: str, said: str) -> CocoFile:
     """The content of a file from its text; see `read_coco`."""
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_hook=_with_compact_probabilities)
         listed, kinds, annotations = content["images"], content.get("categories", []), content["annotations"]
         images: dict[Any, CocoImage] = {}
         categories: dict[Any, Class] = {}
@@ -136,6 +137,15 @@ def parse_coco(path: Path, text: str, said: str) -> CocoFile:
     if not isinstance(annotations, list):
         raise UserError(f"{said}: not COCO's JSON (annotations is no list); it needs images and annotations")
     return CocoFile(path, images, categories, annotations, content)
+
+
+def _with_compact_probabilities(thing: dict[str, Any]) -> dict[str, Any]:
+    """An object of the file, its probabilities as an array: of a thousand classes a list is six times as large."""
+    values = thing.get("probabilities")
+    if isinstance(values, list):
+        with contextlib.suppress(TypeError, ValueError):  # what is wrong with them is said where they are asked for
+            thing["probabilities"] = np.array(values, np.float64)
+    return thing
 
 
 def box_of(values: list[Any], where: str) -> Box:
