@@ -384,7 +384,8 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
     check_new(flags.out, "--out")
     threads = use_threads(flags.threads)
     images = read_annotations(of_maps.boxes)
-    refuse_nothing_to_measure(of_maps.boxes, images)
+    if of_maps.masks is None:
+        refuse_nothing_to_measure(of_maps.boxes, images)
     train = read_annotations(of_maps.train_boxes).truths if of_maps.train_boxes is not None else None
     if train is not None and not train.has_boxes.any():
         raise UserError(f"--train-boxes {of_maps.train_boxes}: has no box; leave it out, or give the training images'")
@@ -438,7 +439,7 @@ def refuse_nothing_to_measure(boxes: Path, images: EvaluatedImages) -> None:
     if not images.truths.has_boxes.any() and (images.labels is None or images.predicted is None):
         raise UserError(
             f"--boxes {boxes}: has neither a box nor both labels and predictions, so nothing can be measured; fill in "
-            f"x0 to y1"
+            f"x0 to y1, or give --masks"
         )
 
 

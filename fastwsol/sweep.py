@@ -94,7 +94,8 @@ def main(arguments: Sequence[str]) -> int:
     if flags.classes is not None:
         shards = with_first_classes(flags.launch.shards, flags.classes)
         flags = replace(flags, launch=replace(flags.launch, shards=shards))
-    plan = plan_sweep(flags.what, flags.config.setting, lambda name: is_given(name, arguments))
+    default = preset_at(flags.launch.preset, flags.config.views.image_size).config.setting
+    plan = plan_sweep(flags.what, flags.config.setting, lambda name: is_given(name, arguments), default)
     plan = with_weights(plan, flags.launch.weights)
     manifest, _ = read_manifest(flags.launch.shards)
     runs = runs_of(plan, flags)

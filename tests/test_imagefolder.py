@@ -382,7 +382,12 @@ def test_a_val_fraction_beside_a_val_folder_and_a_missing_source_are_refused(wit
 def test_what_lies_beside_train_and_val_is_said_and_not_packed(with_val: Path, tmp_path: Path, capsys) -> None:
     fill(with_val / "validation", 1)
     assert run_command(pack_command.main, pack_flags(with_val)) == 0
-    assert "photos/validation: neither train nor val, and not packed" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "photos/validation: neither train nor val, and not packed" in said
+    assert "in no class" not in said
+    (with_val / "stray.jpg").write_bytes(noise_jpeg(0))
+    assert run_command(pack_command.main, [*pack_flags(with_val)[:-2], "--out", str(tmp_path / "again")]) == 0
+    assert "photos: 1 images beside train and val, in no class, and not packed" in capsys.readouterr().out
 
 
 def test_a_zip_with_a_member_that_shrinks_a_lot_and_paths_that_begin_with_a_dot(photos: Path, tmp_path: Path) -> None:

@@ -135,6 +135,19 @@ def test_annotations_in_the_place_of_the_images_are_told_where_to_go(
     assert "is a file of annotations; name the images' folder with --source" in capsys.readouterr().err
 
 
+def test_images_anywhere_below_are_found_by_the_end_of_their_paths(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = coco_set(tmp_path / "set")
+    boxes = shutil.move(root / "annotations" / "instances_train2017.json", tmp_path / "boxes.json")
+    flags = ("--layout", "coco", "--source", root, "--boxes", boxes, "--out", tmp_path / "out")
+    assert run(pack.main, *flags) == 0, capsys.readouterr().err
+    (root / "copies").mkdir()
+    shutil.copy(root / "train2017" / "a.jpg", root / "copies" / "a.jpg")
+    assert run(pack.main, *flags[:-1], tmp_path / "other") == 2
+    assert "a.jpg: no such image" in capsys.readouterr().err, "it may be either"
+
+
 def test_an_image_in_two_splits_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = coco_set(tmp_path / "set")
     path = root / "annotations" / "instances_val2017.json"
@@ -209,6 +222,19 @@ def test_a_set_of_vocs_own_layout_is_packed(
     assert {int(value): int((of_b == value).sum()) for value in np.unique(of_b)} == {0: 1559, 128: 50, 255: 391}
 
 
+def test_images_and_xmls_that_were_renamed_stay_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The XML of `c` still gives the name `b.jpg`, which another image has. And an image without an XML is counted."""
+    root = voc_set(tmp_path / "set")
+    inner = root / "VOCdevkit" / "VOC2012"
+    xml = inner / "Annotations" / "c.xml"
+    xml.write_text(xml.read_text().replace("c.jpg", "b.jpg"))
+    (inner / "JPEGImages" / "more.jpg").write_bytes(noise_jpeg(9))
+    found = packed_again(root, "voc")
+    names = [name.rpartition("/")[2] for split in found.splits.values() for name in split.names(range(len(split)))]
+    assert names == ["a 1.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert "1 images have no XML in Annotations, and are not packed" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -231,6 +257,10 @@ def test_a_set_of_vocs_own_layout_is_packed(
             "are no width and height in pixels",
         ),
         (lambda inner: (inner / "SegmentationObject" / "b.png").write_bytes(b"x"), "its mask"),
+        (
+            lambda inner: shutil.copy(inner / "Annotations" / "b.xml", inner / "Annotations" / "other.xml"),
+            "other.xml: is of VOCdevkit/VOC2012/JPEGImages/b.jpg, as b.xml is",
+        ),
     ],
 )
 def test_mistakes_in_a_voc_set_are_named(

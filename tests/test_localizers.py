@@ -142,8 +142,12 @@ def test_otsus_threshold_is_its_twins():
     maps[0], maps[1], maps[2] = 0, 1, 0.25
     levels = reference.cam_levels(maps, 12, "own")
     expected = [slow.otsu(each) / 255 for each in levels]
-    np.testing.assert_allclose(otsu_thresholds(maps, 12, "own"), expected)
+    assert expected[0] == 0
+    found = otsu_thresholds(maps, 12, "own")
+    np.testing.assert_allclose(found[1:], expected[1:])
     assert box_free_threshold(maps, 12, "own") == pytest.approx(slow.otsu(levels) / 255)
+    assert found[0] == box_free_threshold(maps[:1], 12, "own") == 1 / 255, "of a map that names nothing nothing is kept"
+    assert otsu_thresholds(maps[:1], 12, "min-max").tolist() == [0]
 
 
 def test_the_tail_under_a_whole_mask_says_what_the_network_says(model, passed):

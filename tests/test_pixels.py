@@ -78,6 +78,26 @@ def resized_slowly(mask: NDArray) -> NDArray:
     )
 
 
+def test_masks_without_boxes_are_enough(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluated(folder, "--out", str(folder / "out")) == 0
+    whole = json.loads((folder / "out" / "report.json").read_text())["pixels"]
+    lines = (folder / "boxes.csv").read_text().splitlines()
+    rows = [f"{','.join(line.split(',')[:3])},,,," for line in lines[1:]]
+    (folder / "boxes.csv").write_text("\n".join([",".join(lines[0].split(",")[:7]), *dict.fromkeys(rows)]) + "\n")
+    assert evaluated(folder, "--out", str(folder / "again")) == 0, capsys.readouterr().err
+    found = json.loads((folder / "again" / "report.json").read_text())["pixels"]
+    assert (found["pxap"], found["iou"]) == (whole["pxap"], whole["iou"])
+
+
+def test_of_one_mask_there_is_no_interval(folder: Path) -> None:
+    for file in sorted((folder / "masks" / "a").iterdir())[1:]:
+        file.unlink()
+    assert evaluated(folder, "--out", str(folder / "out")) == 0
+    found = json.loads((folder / "out" / "report.json").read_text())["pixels"]
+    assert found["images"] == 1
+    assert found["intervals"] == {"pxap": None, "iou": None}
+
+
 def test_maps_from_files_are_measured_as_the_definition_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluated(folder, "--out", str(folder / "out"), "--threshold", "0.4") == 0
     found = json.loads((folder / "out" / "report.json").read_text())["pixels"]

@@ -39,6 +39,30 @@ def test_a_setting_is_named_by_what_varies(tmp_path):
     assert [found.name(each) for each in found.settings] == ["--batch-size 32", "--batch-size 64"]
 
 
+def test_an_option_has_its_default_where_it_changes_nothing(tmp_path):
+    text = '[grid]\nmix = ["none", "cutmix"]\nmix-share = [0.25, 0.75]\n'
+    found = plan_sweep([file(tmp_path, text)], Setting(), nothing_given)
+    assert [(each.views.mix, each.views.mix_share) for each in found.settings] == [
+        ("none", 0.5),
+        ("cutmix", 0.25),
+        ("cutmix", 0.75),
+    ]
+    found = plan_sweep(["table1"], Setting.of(crops_per_image=4), "crops_per_image".__eq__, Setting())
+    assert {each.views.crops_per_image for each in found.settings if each.views.crops} == {4}
+    assert {each.views.crops_per_image for each in found.settings if not each.views.crops} == {0}
+
+
+def test_an_option_that_changes_nothing_anywhere_is_refused():
+    with pytest.raises(UserError, match="--head-steps 500: --localizer cam trains no mask head; use --localizer mask"):
+        plan_sweep(["table1"], Setting.of(head_steps=500), "head_steps".__eq__, Setting())
+
+
+def test_a_network_without_depths_does_not_vary_in_them():
+    found = plan_sweep(["table1", "table2"], Setting.of(backbone="resnet18"), nothing_given)
+    assert {each.network.depth for each in found.settings} == {34}
+    assert found.varied == ("aug", "batch_size")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -52,6 +76,9 @@ def test_a_setting_is_named_by_what_varies(tmp_path):
         ("[grid]\nlr = ['high']", "--lr high: must be of type float"),
         ("[grid]\ndepth = [18]", "--depth: "),
         ("settings = 3", "write [grid] once"),
+        ("[grid]\nholdout = [0, 50]", "--holdout 0 and 50: such runs are measured on different images"),
+        ("[grid]\nstem = ['A', 'C']\n[[settings]]\nstem = 'B'", "stem: stands in [grid] and in a [[settings]]"),
+        ("[grid]\nlabel-smoothing = [0.1]\nlabel_smoothing = [0.2]", "label_smoothing: stands there twice"),
         ("[grid]\nlr = [[1]]", "--lr [1]: must be of type float"),
     ],
 )
@@ -59,7 +86,7 @@ def test_a_file_that_is_none_is_told_in_a_line(tmp_path, text, said):
     with pytest.raises(UserError) as error:
         plan_sweep([file(tmp_path, text)], Setting(), "depth".__eq__)
     assert said in str(error.value)
-    assert "settings.toml" in str(error.value)
+    assert "settings.toml" in str(error.value) or "holdout" in text
     assert "\n" not in str(error.value)
 
 

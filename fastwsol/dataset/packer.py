@@ -233,7 +233,10 @@ def _refuse_empty(source: Source) -> None:
     """Raise UserError for a split without images and a class without training images."""
     for split in source.splits:
         if source.count(split) == 0:
-            raise UserError(f"{source.identity}: split {split!r} has no images; check the annotations or --classes")
+            raise UserError(
+                f"{source.identity}: split {split!r} has no images; give it some (of a class with one image none is "
+                f"drawn), or check annotations and --classes"
+            )
     without = set(range(len(source.classes))) - set(source.labels("train").tolist())
     if without:
         wnid = source.classes[min(without)].wnid

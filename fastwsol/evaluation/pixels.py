@@ -115,11 +115,20 @@ class _Counter:
                 "best": 100 * float(curve.max()),
                 "best_threshold": float(curve.argmax() * PIXEL_STEP),
             },
-            "intervals": {name: interval(values.astype(np.float64)) for name, values in intervals.items()},
+            "intervals": {name: _interval(values.astype(np.float64)) for name, values in intervals.items()},
             "sizes": _by_size(of_images, shares),
             "classes": _by_class(of_images, labels, classes),
         }
         return PixelMeasurement(numbers, of_images)
+
+
+def _interval(resampled: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The interval of resampled values; None where they tell nothing, as of one image."""
+    return None if np.nanmax(resampled) - np.nanmin(resampled) < _NOTHING else interval(resampled)
+
+
+_NOTHING = 1e-3
+"""Points: less is rounding."""
 
 
 def _curve(objects: NDArray[np.uint16], rest: NDArray[np.uint16]) -> NDArray[np.float64]:

@@ -44,6 +44,7 @@ from fastwsol.evaluation.per_image import ImageRows, join_classes, split_classes
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError, line_of
 from fastwsol.host.files import csv_text, folder_when_whole, write_bytes, write_durably, write_json
+from fastwsol.sources.annotated import IMAGE_SUFFIXES
 from kernels import Scale
 
 SIDES = ("x0", "y0", "x1", "y1")
@@ -269,7 +270,7 @@ class ScoreMaps:
         return values
 
 
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"}
+_IMAGE_SUFFIXES = {*IMAGE_SUFFIXES, ".heic", ".heif", ".avif", ".ppm"}
 
 
 def _find(folder: Path, name: str, annotations: Path) -> Path:

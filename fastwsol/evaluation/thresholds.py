@@ -59,7 +59,7 @@ def otsu_thresholds(maps: NDArray[np.float32], size: Size, scale: kernels.Scale)
     variance is greatest).
     """
     levels = [otsu_levels(_histograms(each)) for each in _levels(maps, size, scale)]
-    return np.concatenate([*levels, np.empty(0, np.int64)]) / (LEVELS - 1)
+    return np.maximum(np.concatenate([*levels, np.empty(0, np.int64)]), _least_level(scale)) / (LEVELS - 1)
 
 
 def box_free_threshold(maps: NDArray[np.float32], size: Size, scale: kernels.Scale) -> float:
@@ -67,7 +67,14 @@ def box_free_threshold(maps: NDArray[np.float32], size: Size, scale: kernels.Sca
     whole = np.zeros(LEVELS, np.int64)
     for levels in _levels(maps, size, scale):
         whole += _histograms(levels).sum(axis=0)
-    return threshold_of(int(otsu_levels(whole[np.newaxis])[0]))
+    return threshold_of(max(int(otsu_levels(whole[np.newaxis])[0]), _least_level(scale)))
+
+
+def _least_level(scale: kernels.Scale) -> int:
+    """The least level to cut at. A map on a scale of its own may name nothing: level 0 is not kept then, which is all
+    that such a map has.
+    """
+    return 1 if scale == "own" else 0
 
 
 def otsu_levels(histograms: NDArray[np.int64]) -> NDArray[np.int64]:

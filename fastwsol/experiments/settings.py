@@ -19,6 +19,7 @@ from typing import Any
 from fastwsol.config import FLAT_NAMES, Setting, flag
 from fastwsol.experiments.paper_numbers import AUGS, BATCH_SIZES, DEPTHS
 from fastwsol.host.errors import UserError
+from fastwsol.runs.useless_options import without_use
 
 Changes = dict[str, Any]
 """Values by the names of their flags."""
@@ -49,25 +50,57 @@ class SweepPlan:
         return " ".join(f"{flag(name)} {values[name]}" for name in self.varied or named)
 
 
-def plan_sweep(names: Sequence[str], base: Setting, is_given: Callable[[str], bool]) -> SweepPlan:
-    """The settings of `names`, tables or files, over `base`. A setting that two of them share counts once.
+def plan_sweep(
+    names: Sequence[str], base: Setting, is_given: Callable[[str], bool], default: Setting | None = None
+) -> SweepPlan:
+    """The settings of `names`, tables or files, over `base`. A setting that two of them share counts once. A network
+    that has no depth does not vary in it.
 
     is_given: whether the command line says an option; a table then has only that value, a file may not name it.
-    Raises UserError for a name that is neither, or a file with what no setting can be.
+    default: what `base` was made of by such options, `base` itself if None; an option that changes nothing in a setting
+    has its value there, as --mix-share beside --mix none. Raises UserError for a name that is neither, a file with what
+    no setting can be, or an option that changes nothing in any setting.
     """
     changes: list[tuple[str, Changes]] = []
     for name in names:
         if name in TABLES:
             table, values = TABLES[name], base.flat()
+            if not base.network.is_ours:
+                table = {option: of_option for option, of_option in table.items() if option != "depth"}
             values_of = {option: [values[option]] for option in table if is_given(option)}
             changes += [(name, each) for each in product(table | values_of)]
         else:
             changes += [(name, each) for each in read_settings(Path(name), is_given)]
-    return plan_of([_changed(base, each, name) for name, each in changes])
+    default = base if default is None else default
+    settings = [_changed(base, each, name) for name, each in changes]
+    _refuse_useless(settings, default)
+    return plan_of([_useful(each, default) for each in settings])
+
+
+def _refuse_useless(settings: Sequence[Setting], default: Setting) -> None:
+    """Raise UserError for an option that is another than by default, and changes nothing in any setting."""
+    of_default = default.flat()
+    for name, why in without_use(settings[0]).items():
+        values = {each.flat()[name] for each in settings} - {of_default[name]}
+        if values and all(name in without_use(each) for each in settings):
+            raise UserError(f"{flag(name)} {min(values)}: {why}, or leave it out")
+
+
+def _useful(setting: Setting, default: Setting) -> Setting:
+    """A setting whose options that change nothing have their values by default."""
+    of_default = default.flat()
+    return setting.changed(**{name: of_default[name] for name in without_use(setting)})
 
 
 def plan_of(settings: Sequence[Setting]) -> SweepPlan:
-    """A plan of these settings. Equal ones count once, and they are named by the options in which they differ."""
+    """A plan of these settings. Equal ones count once, and they are named by the options in which they differ. Raises
+    UserError where they are measured on different images.
+    """
+    if len(held_out := sorted({setting.data.holdout for setting in settings})) > 1:
+        raise UserError(
+            f"--holdout {held_out[0]} and {held_out[1]}: such runs are measured on different images, and no table can "
+            f"compare them; take them apart"
+        )
     different = tuple(dict.fromkeys(settings))
     values_of = [setting.flat() for setting in different]
     varied = tuple(name for name in values_of[0] if len({values[name] for values in values_of}) > 1)
@@ -98,10 +131,23 @@ def read_settings(path: Path, is_given: Callable[[str], bool]) -> list[Changes]:
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
             raise UserError(f"{path}: [grid] {key}: must be a list of values")
-    combined = [a | b for a, b in itertools.product(own, product(grid))]
-    for key in {key for each in combined for key in each}:
+    grid = _by_name(path, "[grid]", grid, is_given)
+    own = [_by_name(path, "[[settings]]", each, is_given) for each in own]
+    for each in own:
+        if both := each.keys() & grid.keys():
+            raise UserError(f"{path}: {min(both)}: stands in [grid] and in a [[settings]]; leave one of the two out")
+    return [a | b for a, b in itertools.product(own, product(grid))]
+
+
+def _by_name(path: Path, block: str, values: Mapping[str, Any], is_given: Callable[[str], bool]) -> dict[str, Any]:
+    """The values of a block by the names of options. Raises UserError for a key that is none, or stands there twice."""
+    of_name: dict[str, Any] = {}
+    for key, value in values.items():
         _check_key(path, key, is_given)
-    return [{key.replace("-", "_"): value for key, value in each.items()} for each in combined]
+        if (name := key.replace("-", "_")) in of_name:
+            raise UserError(f"{path}: {block} {key}: stands there twice, with - and with _; leave one of the two out")
+        of_name[name] = value
+    return of_name
 
 
 def _check_key(path: Path, key: str, is_given: Callable[[str], bool]) -> None:

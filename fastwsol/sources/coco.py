@@ -192,13 +192,20 @@ def _object(annotation: CocoAnnotation) -> AnObject:
 
 
 def _finder(annotations: _Annotations, stamps: Mapping[str, str]) -> Callable[[str], str]:
-    """A function from an image's name to its path in the tree: the first place where there is one."""
+    """A function from an image's name to its path in the tree: the first place where there is one, or else the only
+    path that ends so.
+    """
     folder, stem = annotations.folder, annotations.stem
     before = [f"{folder}/" if folder else "", "images/", f"images/{stem}/", f"{stem}/", ""]
+    by_last_part = defaultdict(list)
+    for path in stamps:
+        by_last_part[path.rpartition("/")[2]].append(path)
 
     def find(name: str) -> str:
         plain = name.removeprefix("./")
-        return next((each + plain for each in before if each + plain in stamps), plain)
+        alike = [path for path in by_last_part[plain.rpartition("/")[2]] if path.endswith(f"/{plain}")]
+        elsewhere = alike[0] if len(alike) == 1 else plain
+        return next((each + plain for each in before if each + plain in stamps), elsewhere)
 
     return find
 

@@ -88,6 +88,11 @@ class ImageFolder(AnnotatedImages):
         passed_over = sum((others for _, others in images.values()), Counter())
         beside = [name for name in beside if masks is None or not _same(tree.where(_join(root, name)), masks)]
         self.notes = [f"{tree.where(_join(root, name))}: neither train nor val, and not packed" for name in beside]
+        if len(splits) > 1 or splits["train"] != root:
+            at_top = sum(name.lower().endswith(IMAGE_SUFFIXES) for name in set(tree.names(root)) - tree.folders(root))
+            if at_top:
+                where = tree.where(root) if root else str(path)
+                self.notes.append(f"{where}: {at_top:,} images beside train and val, in no class, and not packed")
         self.notes += [
             f"{count:,} files in the class folders were passed over, {why}" for why, count in passed_over.items()
         ]

@@ -65,9 +65,13 @@ class Voc(AnnotatedImages):
         stamps, _ = images_below(tree, before + _IMAGES)
         numbers, _ = images_below(tree, before + _NUMBERS)
         masks = _VocMasks(tree, numbers, before)
-        read = {}
+        read: dict[str, ObjectImage] = {}
+        xml_of: dict[str, str] = {}
         for stem in _stems(tree, before + _XML):
             image, objects_in = _read(tree, before, stem, stamps)
+            if (other := xml_of.setdefault(image.path, stem)) != stem:
+                where = tree.where(f"{before}{_XML}/{stem}.xml")
+                raise UserError(f"{where}: is of {image.path}, as {other}.xml is; {CORRECT}, or take one of them away")
             read[stem] = image
             image.mask = partial(masks.of_image, stem, objects_in)
         from_zero = any(min(each.box[:2]) < 0 for image in read.values() for each in image.objects)
@@ -83,6 +87,8 @@ class Voc(AnnotatedImages):
             self.notes.append("edges of 0 show that boxes count pixels from 0, and were taken so")
         if beside:
             self.notes.append(f"{beside:,} annotated images are in neither train nor val, and not packed")
+        if without := len(stamps.keys() - xml_of.keys()):
+            self.notes.append(f"{without:,} images have no XML in {_XML}, and are not packed")
         if tree.left_out:
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
         any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
@@ -163,15 +169,19 @@ def _from_zero(box: Box) -> Box:
 
 
 def _image_path(before: str, stem: str, filename: str | None, stamps: Mapping[str, str]) -> str:
-    """The image of an annotation: of the name it gives, in the folder that it lies in itself; else of its own name."""
+    """The image of an annotation: of its own name, as after both were renamed; else of the name that it gives, in the
+    folder that it lies in itself. Of several of its own name the one that it gives.
+    """
     folder = before + _IMAGES
-    inside = PurePosixPath(stem).parent
+    given = ""
     if filename:
         name = PurePosixPath(filename.strip().replace("\\", "/")).name
-        if (path := str(folder / inside / name)) in stamps:
-            return path
-    alike = (f"{folder}/{stem}{suffix}" for each in IMAGE_SUFFIXES for suffix in (each, each.upper()))
-    return next((path for path in alike if path in stamps), f"{folder}/{stem}.jpg")
+        given = str(folder / PurePosixPath(stem).parent / name)
+    suffixes = [suffix for each in IMAGE_SUFFIXES for suffix in (each, each.upper())]
+    own = [path for path in (f"{folder}/{stem}{suffix}" for suffix in suffixes) if path in stamps]
+    if given in stamps and (given in own or not own):
+        return given
+    return own[0] if own else f"{folder}/{stem}.jpg"
 
 
 def _splits(tree: Tree, before: str, read: dict[str, ObjectImage]) -> tuple[dict[str, list[ObjectImage]], int]:

@@ -11,6 +11,7 @@ from fastwsol.host.command_line import OptionalPath, parse_some_flags
 from fastwsol.host.device import Precision
 from fastwsol.host.errors import UserError
 from fastwsol.runs.folder import RunDir
+from fastwsol.runs.useless_options import without_use
 from fastwsol.sources.imagefolder import holds_class_folders
 from fastwsol.training.presets import PRESETS, PresetName
 from fastwsol.training.step_mode import AskedMode
@@ -122,27 +123,8 @@ def class_folders_want_photos(arguments: Sequence[str], prog: str) -> bool:
 def refuse_useless(config: Config, features: Path | None, default: Config) -> None:
     """Raise UserError where an option is given that changes nothing beside the others. default: of the preset."""
     of_default = default.flat()
-    for name, why in _without_use(config).items():
+    for name, why in without_use(config).items():
         if (value := config.flat()[name]) != of_default[name]:
             raise UserError(f"{flag(name)} {value}: {why}, or leave it out")
     if features is not None and config.network.train_part == "all" and not config.localizer.trains_mask:
         raise UserError(f"--features {features}: all of the network is trained, so that none are kept; leave it out")
-
-
-def _without_use(config: Config) -> dict[str, str]:
-    """The options that change nothing in this configuration, and why."""
-    network, why = config.network, {}
-    if not config.views.crops:
-        why["crops_per_image"] = f"--aug {config.views.aug} crops nothing; use --aug gr"
-    if config.views.mix == "none":
-        why["mix_share"] = "--mix none mixes nothing; use --mix cutmix"
-    if config.schedule.schedule != "step":
-        why["lr_step_epochs"] = f"--schedule {config.schedule.schedule} has no such drops; use --schedule step"
-    if network.is_ours:
-        why["output_stride"] = f"--backbone {network.backbone} has its --stem for that; use another --stem"
-    if network.train_part == "classifier":
-        why["backbone_lr_mult"] = "--train-part classifier trains no other layer; use --train-part all"
-    if not config.localizer.trains_mask:
-        for name in ("head_steps", "head_batch_size", "head_lr"):
-            why[name] = f"--localizer {config.localizer.localizer} trains no mask head; use --localizer mask"
-    return why
