@@ -69,6 +69,8 @@ def main(arguments: Sequence[str]) -> int:
     flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
     if not flags.predictions:
         raise UserError("nothing to review; name predictions in COCO's JSON")
+    if not flags.images:
+        raise UserError("--images is not given; name the folder or zip of the images that were predicted")
     for name in ("sample", "uncertain", "drawn", "seed"):
         if getattr(flags, name) < 0:
             raise UserError(f"--{name} {getattr(flags, name)}: must not be negative")

@@ -19,12 +19,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from fastwsol.config import Config, NetworkConfig, flag, option_field
+from fastwsol.config import Config, NetworkConfig, Setting, flag, option_field
 from fastwsol.dataset.first_classes import with_first_classes
 from fastwsol.dataset.shards import read_manifest
 from fastwsol.experiments.local_runs import Children, Stoppable
 from fastwsol.experiments.ray_runs import RayChildren, RayFlags
-from fastwsol.experiments.settings import SweepPlan, plan_sweep
+from fastwsol.experiments.settings import SweepPlan, only_useful, plan_sweep
 from fastwsol.experiments.sweep_results import finished_runs, results_json
 from fastwsol.experiments.tables import SettingRuns, print_over_seeds
 from fastwsol.experiments.workload import Workload, seconds_left
@@ -40,6 +40,7 @@ from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.runs.folder import RunDir, folder_of_run
+from fastwsol.runs.useless_options import keeps_features
 from fastwsol.training.launch_flags import Launch, preset_of
 from fastwsol.training.presets import PRESETS, preset_at
 
@@ -94,9 +95,10 @@ def main(arguments: Sequence[str]) -> int:
     if flags.classes is not None:
         shards = with_first_classes(flags.launch.shards, flags.classes)
         flags = replace(flags, launch=replace(flags.launch, shards=shards))
-    default = preset_at(flags.launch.preset, flags.config.views.image_size).config.setting
-    plan = plan_sweep(flags.what, flags.config.setting, lambda name: is_given(name, arguments), default)
+    plan = plan_sweep(flags.what, flags.config.setting, lambda name: is_given(name, arguments))
     plan = with_weights(plan, flags.launch.weights)
+    default = preset_at(flags.launch.preset, flags.config.views.image_size).config.setting
+    plan = only_useful(plan, default, lambda setting: is_begun(setting, flags))
     manifest, _ = read_manifest(flags.launch.shards)
     runs = runs_of(plan, flags)
     workload = Workload(manifest.splits["train"].images, len(manifest.classes))
@@ -185,13 +187,23 @@ def threads_a_run(flags: Flags) -> int:
 def runs_of(plan: SweepPlan, flags: Flags) -> list[Run]:
     """Every run, the first seed of all settings before the second. Raises UserError where one is of other shards."""
     _, digest = read_manifest(flags.launch.shards)
-    seeds = [flags.config.seed + k for k in range(flags.seeds)]
-    configs = [Config.of_setting(each, seed) for seed in seeds for each in plan.settings]
+    configs = [Config.of_setting(each, seed) for seed in seeds_of(flags) for each in plan.settings]
     runs = [Run(each, folder_of_run(flags.runs, each, flags.launch.log)) for each in configs]
     for run in runs:
         if (run.folder / "config.json").is_file() and RunDir(run.folder).read_info().shards_digest != digest:
             raise UserError(f"{run.folder}: was trained on other shards than {flags.launch.shards}; name other --runs")
     return runs
+
+
+def seeds_of(flags: Flags) -> list[int]:
+    """The seeds of a sweep."""
+    return [flags.config.seed + k for k in range(flags.seeds)]
+
+
+def is_begun(setting: Setting, flags: Flags) -> bool:
+    """Whether there is a run of a setting."""
+    configs = [Config.of_setting(setting, seed) for seed in seeds_of(flags)]
+    return any(RunDir(folder_of_run(flags.runs, each, flags.launch.log)).has_info() for each in configs)
 
 
 def run_state(run: Run, workload: Workload) -> str:
@@ -207,7 +219,8 @@ def command_of(run: Run, launch: Launch) -> list[str]:
     preset = preset_at(launch.preset, run.config.views.image_size)
     own_size = PRESETS[launch.preset]().config.views.image_size
     words = ["--preset", launch.preset]
-    launch = replace(launch, shards=launch.shards.absolute())
+    features = launch.features if keeps_features(run.config) else None
+    launch = replace(launch, shards=launch.shards.absolute(), features=features)
     pairs = (
         (run.config.flat(), preset.config.flat() | {"image_size": own_size}),
         (vars(launch.log), vars(preset.log)),

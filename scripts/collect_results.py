@@ -56,10 +56,11 @@ def main(arguments: Sequence[str]) -> int:
     if flags.out.exists():
         raise UserError(f"{flags.out}: exists; nothing was changed, name another --out")
     results = [collect(folder) for folder in flags.runs]
+    settings = [Config.from_json(result["report"]["config"]).setting for result in results]
+    plan = plan_of(settings)
     flags.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(flags.out, {"runs": results})
-    settings = [Config.from_json(result["report"]["config"]).setting for result in results]
-    print(table(finished_runs(plan_of(settings), [*zip(settings, flags.runs, strict=True)])))
+    print(table(finished_runs(plan, [*zip(settings, flags.runs, strict=True)])))
     return 0
 
 

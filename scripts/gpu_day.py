@@ -144,16 +144,13 @@ class Day:
         self._kept = runs / self.file.name
         self._lock, self._running = threading.Lock(), Running()
         self.finished: dict[str, dict[str, Any]] = {}
-        if flags.done is not None:
-            self.finished |= finished_in(flags.done)
-            for name, differs in self._others(self.finished).items():
-                print(f"{name}: {flags.done} has another one of this name ({differs}), not taken", flush=True)
-                del self.finished[name]
-        if self._kept.is_file():
-            kept = finished_in(self._kept)
-            for name, differs in self._others(kept).items():
-                raise UserError(f"{self._kept}: has another {name} ({differs}); name another --runs")
-            self.finished |= kept
+        self.others: dict[str, dict[str, Any]] = {}
+        """Finished trainings of other flags than those of this name in the queue: they stay in the file until that is
+        done.
+        """
+        for file in (flags.done, self._kept):
+            if file is not None and (file == flags.done or file.is_file()):
+                self.finished |= finished_in(file)
         for folder in (flags.out, runs):
             folder.mkdir(parents=True, exist_ok=True)
         self.left: list[str] = []
@@ -162,6 +159,8 @@ class Day:
 
     def take(self, item: Item) -> None:
         """Begin or go on with the trainings of an item that are not finished, as far as time allows."""
+        for training in item.trainings:
+            self._leave_out_another(item, training)
         todo = [each for each in item.trainings if each.name not in self.finished]
         if self._flags.dry_run:
             todo = todo[:1]
@@ -211,15 +210,18 @@ class Day:
         self.failed.append(training.name)
         print(f"{training.name}: {why}", flush=True)
 
-    def _others(self, found: dict[str, dict[str, Any]]) -> dict[str, str]:
-        """The finished trainings that have the name of one of the queue and are another one, and how they differ."""
-        others = {}
-        for item in ITEMS:
-            for training in item.trainings:
-                if training.name in found:
-                    config = Config.from_json(found[training.name]["report"]["config"])
-                    others[training.name] = difference(config, self._config(item, training))
-        return {name: differs for name, differs in others.items() if differs is not None}
+    def _leave_out_another(self, item: Item, training: Training) -> None:
+        """Take a finished training of this name for none, and say so, where it had other flags than the queue's."""
+        found = self.finished.get(training.name)
+        if found is None:
+            return
+        try:
+            differs = difference(Config.from_json(found["report"]["config"]), self._config(item, training))
+        except UserError:  # as without timm, where it cannot be trained either
+            return
+        if differs:
+            print(f"{training.name}: finished is another one of this name ({differs}), which is not taken", flush=True)
+            self.others[training.name] = self.finished.pop(training.name)
 
     def _config(self, item: Item, training: Training) -> Config:
         return train.read_flags(self._arguments(item, training, self._runs / training.name)).config
@@ -236,7 +238,7 @@ class Day:
     def _write(self) -> None:
         about = {"format_version": FORMAT_VERSION, "gpu": gpu(self._device), "dry_run": self._flags.dry_run}
         for file in (self._kept, self.file):
-            write_json(file, about | {"trainings": self.finished})
+            write_json(file, about | {"trainings": self.others | self.finished})
 
     def tables(self) -> list[str]:
         """A table of each item's trainings, means over seeds; the claim; the record; what is left."""

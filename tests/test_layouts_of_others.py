@@ -135,6 +135,17 @@ def test_annotations_in_the_place_of_the_images_are_told_where_to_go(
     assert "is a file of annotations; name the images' folder with --source" in capsys.readouterr().err
 
 
+def test_an_image_that_is_missing_is_not_taken_from_another_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = coco_set(tmp_path / "set")
+    shutil.move(root / "train2017" / "b.jpg", root / "val2017" / "b.jpg")
+    flags = ("--layout", "coco", "--source", root, "--out", tmp_path / "out")
+    assert run(pack.main, *flags) == 2
+    assert "b.jpg: no such image, and the annotations list it" in capsys.readouterr().err
+    assert run(pack.main, *flags, "--quarantine") == 3
+
+
 def test_images_anywhere_below_are_found_by_the_end_of_their_paths(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

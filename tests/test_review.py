@@ -308,6 +308,7 @@ MISTAKES = [
     (("p.json", "--images", "images", "--sample", "-1"), "--sample -1: must not be negative"),
     (("p.json", "--images", "images", "--sample", "1900"), "a page holds 1 to 2,000 images in all"),
     (("none.json", "--images", "images"), "none.json: holds no image; predict some first"),
+    (("p.json",), "--images is not given; name the folder or zip of the images"),
     (("--images", "images"), "nothing to review; name predictions"),
 ]
 

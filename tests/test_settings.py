@@ -3,7 +3,8 @@
 import pytest
 
 from fastwsol.config import Setting
-from fastwsol.experiments.settings import plan_sweep
+from fastwsol.experiments.paper_claims import comparisons
+from fastwsol.experiments.settings import only_useful, plan_sweep
 from fastwsol.host.errors import UserError
 
 
@@ -39,22 +40,41 @@ def test_a_setting_is_named_by_what_varies(tmp_path):
     assert [found.name(each) for each in found.settings] == ["--batch-size 32", "--batch-size 64"]
 
 
+def planned(names, base, begun=()):
+    return only_useful(plan_sweep(names, base, nothing_given), Setting(), lambda setting: setting in begun)
+
+
 def test_an_option_has_its_default_where_it_changes_nothing(tmp_path):
     text = '[grid]\nmix = ["none", "cutmix"]\nmix-share = [0.25, 0.75]\n'
-    found = plan_sweep([file(tmp_path, text)], Setting(), nothing_given)
+    found = planned([file(tmp_path, text)], Setting())
     assert [(each.views.mix, each.views.mix_share) for each in found.settings] == [
         ("none", 0.5),
         ("cutmix", 0.25),
         ("cutmix", 0.75),
     ]
-    found = plan_sweep(["table1"], Setting.of(crops_per_image=4), "crops_per_image".__eq__, Setting())
-    assert {each.views.crops_per_image for each in found.settings if each.views.crops} == {4}
-    assert {each.views.crops_per_image for each in found.settings if not each.views.crops} == {0}
+    names = ["--mix none", "--mix cutmix --mix-share 0.25", "--mix cutmix --mix-share 0.75"]
+    assert [found.name(each) for each in found.settings] == names
+    earlier = Setting.of(mix_share=0.25)
+    assert planned([file(tmp_path, text)], Setting(), begun=[earlier]).settings[0] == earlier
 
 
-def test_an_option_that_changes_nothing_anywhere_is_refused():
+def test_an_option_that_changes_nothing_anywhere_is_refused_unless_it_is_begun():
+    base = Setting.of(head_steps=500)
     with pytest.raises(UserError, match="--head-steps 500: --localizer cam trains no mask head; use --localizer mask"):
-        plan_sweep(["table1"], Setting.of(head_steps=500), "head_steps".__eq__, Setting())
+        planned(["table1"], base)
+    assert base.changed(aug="none") in planned(["table1"], base, begun=[base.changed(aug="none")]).settings
+
+
+def test_what_changes_nothing_on_one_side_keeps_no_claim_from_being_judged():
+    plain, bounded = (plan.settings for plan in (planned(["table1"], Setting()), planned(["table1"], CROPS)))
+    assert {each.views.crops_per_image for each in bounded if each.views.crops} == {4}
+    assert {each.views.crops_per_image for each in bounded if not each.views.crops} == {0}
+    of_plain, of_bounded = comparisons(plain), comparisons(bounded)
+    assert [each.sides for each in of_bounded] == [each.sides for each in of_plain]
+    assert len(of_bounded) > 10
+
+
+CROPS = Setting.of(crops_per_image=4)
 
 
 def test_a_network_without_depths_does_not_vary_in_them():

@@ -68,6 +68,14 @@ def test_runs_of_other_shards_are_not_taken_for_the_sweeps_own(tmp_path, synthet
     assert "trained on other shards" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("part", "has_features"), [("tail", True), ("all", False)])
+def test_a_folder_for_features_is_for_the_runs_that_have_some(tmp_path, part, has_features):
+    config = PRESETS["paper"]().config.changed(train_part=part)
+    command = command_of(Run(config, tmp_path / "run"), Launch(features=tmp_path / "kept"))
+    assert ("--features" in command) == has_features
+    assert read_train_flags(command[3:]).config == config
+
+
 def test_a_sweep_of_fewer_classes_is_of_shards_of_their_own(tmp_path, synthetic_shards, capsys):
     shutil.copytree(synthetic_shards, tmp_path / "shards", ignore=shutil.ignore_patterns("decoded"))
     what = ["table1", "--classes", "2", "--shards", tmp_path / "shards", "--runs", tmp_path / "runs", "--list"]

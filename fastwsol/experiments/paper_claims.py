@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from fastwsol.config import AugName, Setting
+from fastwsol.runs.useless_options import without_use
 
 Verdict = Literal["holds", "fails", "not separable"]
 
@@ -76,8 +77,18 @@ def comparisons(settings: Sequence[Setting]) -> list[Comparison]:
             candidates.append((3, worse.changed(batch_size=max(smaller))))
         if worse.network.depth == 18:
             candidates.append((4, worse.changed(depth=34)))
-        possible += [Comparison(claim, better, worse) for claim, better in candidates if better in settings]
+        for claim, wanted in candidates:
+            possible += [Comparison(claim, each, worse) for each in settings if _is_alike(each, wanted, worse)]
     return sorted(possible, key=lambda each: each.claim)
+
+
+def _is_alike(setting: Setting, wanted: Setting, beside: Setting) -> bool:
+    """Whether a setting is the one that is wanted, but for options that change nothing in it, or in the one that it is
+    compared with: 4 crops an image beside no crops.
+    """
+    values = setting.flat()
+    free = without_use(setting).keys() | without_use(beside).keys()
+    return wanted.changed(**{name: values[name] for name in free}) == setting
 
 
 def pooled_spread(of_settings: Sequence[Sequence[float]]) -> tuple[float, int]:

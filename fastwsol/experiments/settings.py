@@ -45,21 +45,18 @@ class SweepPlan:
 
     def name(self, setting: Setting) -> str:
         """What tells a setting apart from the others."""
-        values = setting.flat()
+        values, idle = setting.flat(), without_use(setting)
         named = ("aug", "depth") if setting.network.is_ours else ("backbone", "aug")
-        return " ".join(f"{flag(name)} {values[name]}" for name in self.varied or named)
+        shown = [name for name in self.varied if name not in idle]
+        return " ".join(f"{flag(name)} {values[name]}" for name in shown or named)
 
 
-def plan_sweep(
-    names: Sequence[str], base: Setting, is_given: Callable[[str], bool], default: Setting | None = None
-) -> SweepPlan:
-    """The settings of `names`, tables or files, over `base`. A setting that two of them share counts once. A network
-    that has no depth does not vary in it.
+def plan_sweep(names: Sequence[str], base: Setting, is_given: Callable[[str], bool]) -> SweepPlan:
+    """The settings of `names`, tables or files, over `base`. A setting that two of them share counts once. A table does
+    not vary the depth of a network that has none.
 
     is_given: whether the command line says an option; a table then has only that value, a file may not name it.
-    default: what `base` was made of by such options, `base` itself if None; an option that changes nothing in a setting
-    has its value there, as --mix-share beside --mix none. Raises UserError for a name that is neither, a file with what
-    no setting can be, or an option that changes nothing in any setting.
+    Raises UserError for a name that is neither, or a file with what no setting can be.
     """
     changes: list[tuple[str, Changes]] = []
     for name in names:
@@ -71,25 +68,28 @@ def plan_sweep(
             changes += [(name, each) for each in product(table | values_of)]
         else:
             changes += [(name, each) for each in read_settings(Path(name), is_given)]
-    default = base if default is None else default
-    settings = [_changed(base, each, name) for name, each in changes]
-    _refuse_useless(settings, default)
-    return plan_of([_useful(each, default) for each in settings])
+    return plan_of([_changed(base, each, name) for name, each in changes])
 
 
-def _refuse_useless(settings: Sequence[Setting], default: Setting) -> None:
-    """Raise UserError for an option that is another than by default, and changes nothing in any setting."""
+def only_useful(plan: SweepPlan, default: Setting, is_begun: Callable[[Setting], bool]) -> SweepPlan:
+    """The plan with options that change nothing in a setting, as --mix-share beside --mix none, at their value by
+    default there; settings that then are equal count once.
+
+    is_begun: whether there are runs of a setting, which stays as it is then. Raises UserError for an option that
+    changes nothing in any setting, none of which is begun.
+    """
+    begun = {setting for setting in plan.settings if is_begun(setting)}
     of_default = default.flat()
-    for name, why in without_use(settings[0]).items():
-        values = {each.flat()[name] for each in settings} - {of_default[name]}
-        if values and all(name in without_use(each) for each in settings):
+    for name, why in without_use(plan.settings[0]).items():
+        values = {each.flat()[name] for each in plan.settings} - {of_default[name]}
+        if values and not begun and all(name in without_use(each) for each in plan.settings):
             raise UserError(f"{flag(name)} {min(values)}: {why}, or leave it out")
-
-
-def _useful(setting: Setting, default: Setting) -> Setting:
-    """A setting whose options that change nothing have their values by default."""
-    of_default = default.flat()
-    return setting.changed(**{name: of_default[name] for name in without_use(setting)})
+    return plan_of(
+        [
+            each if each in begun else each.changed(**{name: of_default[name] for name in without_use(each)})
+            for each in plan.settings
+        ]
+    )
 
 
 def plan_of(settings: Sequence[Setting]) -> SweepPlan:

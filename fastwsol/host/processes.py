@@ -25,7 +25,9 @@ from fastwsol.host.errors import Interrupted, RunFailure, UserError
 T = TypeVar("T")
 
 _LONGEST_WAIT = timedelta(days=30)
-"""For what another process does first: a store, features of a whole set. One that ends is noticed at once."""
+"""For what another process does first: a store, features of a whole set. One whose connections break is noticed at
+once.
+"""
 
 
 @dataclass(frozen=True)

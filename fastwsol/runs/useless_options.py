@@ -3,6 +3,11 @@
 from fastwsol.config import PREACT_RESNET, Setting
 
 
+def keeps_features(setting: Setting) -> bool:
+    """Whether a part of the network is frozen, in the whole run or behind its mask head, so that features are kept."""
+    return setting.network.train_part != "all" or setting.localizer.trains_mask
+
+
 def without_use(setting: Setting) -> dict[str, str]:
     """The options that change nothing in a setting, each with the reason and a remedy, in words."""
     network, why = setting.network, {}

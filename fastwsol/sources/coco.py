@@ -61,7 +61,7 @@ class Coco(AnnotatedImages):
         files = (
             _find(tree, path)
             if boxes is None
-            else {"train": _Annotations(read_coco(boxes, f"--boxes {boxes}"), "", "")}
+            else {"train": _Annotations(read_coco(boxes, f"--boxes {boxes}"), "", "", True)}
         )
         classes = _classes([each.file for each in files.values()])
         masks = _CocoMasks()
@@ -81,11 +81,14 @@ class Coco(AnnotatedImages):
 
 
 class _Annotations(NamedTuple):
-    """A file of annotations: its content; the folder it lies in; its name without `instances_` and ending."""
+    """A file of annotations: its content; the folder it lies in; its name without `instances_` and ending. anywhere:
+    whether its images may lie anywhere, as those of the set's one file.
+    """
 
     file: CocoFile
     folder: str
     stem: str
+    anywhere: bool = False
 
 
 def _find(tree: Tree, path: Path) -> dict[str, _Annotations]:
@@ -192,8 +195,8 @@ def _object(annotation: CocoAnnotation) -> AnObject:
 
 
 def _finder(annotations: _Annotations, stamps: Mapping[str, str]) -> Callable[[str], str]:
-    """A function from an image's name to its path in the tree: the first place where there is one, or else the only
-    path that ends so.
+    """A function from an image's name to its path in the tree: the first place where there is one; else, of a file
+    whose images may lie anywhere, the only path that ends so.
     """
     folder, stem = annotations.folder, annotations.stem
     before = [f"{folder}/" if folder else "", "images/", f"images/{stem}/", f"{stem}/", ""]
@@ -203,9 +206,11 @@ def _finder(annotations: _Annotations, stamps: Mapping[str, str]) -> Callable[[s
 
     def find(name: str) -> str:
         plain = name.removeprefix("./")
+        there = [each + plain for each in before if each + plain in stamps]
+        if there or not annotations.anywhere:
+            return there[0] if there else plain
         alike = [path for path in by_last_part[plain.rpartition("/")[2]] if path.endswith(f"/{plain}")]
-        elsewhere = alike[0] if len(alike) == 1 else plain
-        return next((each + plain for each in before if each + plain in stamps), elsewhere)
+        return alike[0] if len(alike) == 1 else plain
 
     return find
 

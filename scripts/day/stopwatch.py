@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ class Stopwatch:
     file.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._file = folder, folder.with_name(f"{folder.name}.seconds")
+    def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
+        self._folder, self._file, self._now = folder, folder.with_name(f"{folder.name}.seconds"), now
 
     @property
     def seconds(self) -> float:
@@ -32,12 +32,12 @@ class Stopwatch:
     @contextmanager
     def running(self) -> Iterator[None]:
         """While a process of the training runs."""
-        before, start = self.seconds, time.monotonic()
-        write_json(self._file, {"seconds": before, "begun": time.time()})
+        before, begun = self.seconds, self._now()
+        write_json(self._file, {"seconds": before, "begun": begun})
         try:
             yield
         finally:
-            write_json(self._file, {"seconds": before + time.monotonic() - start, "begun": None})
+            write_json(self._file, {"seconds": before + self._now() - begun, "begun": None})
 
     def _read(self) -> dict[str, Any]:
         if not self._file.is_file():
