@@ -24,7 +24,7 @@ from typing import Annotated, Literal
 import tyro
 
 from fastwsol.formats.folders import refuse_long
-from fastwsol.formats.labelled_images import About, Images, LabelledImage, Part, Skipped, counted
+from fastwsol.formats.labelled_images import About, Images, Part, Skipped, counted
 from fastwsol.formats.png_masks import save_mask
 from fastwsol.formats.writing import (
     IMAGE_PREFIX,
@@ -48,7 +48,7 @@ from fastwsol.host.command_line import (
     threshold_flag,
 )
 from fastwsol.host.device import Precision
-from fastwsol.host.errors import UserError
+from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import folder_when_whole, write_durably
 from fastwsol.host.ticker import Ticker
 from fastwsol.localizer.localizers import LocalizerName
@@ -59,6 +59,7 @@ from fastwsol.prediction.cut_on_boxes import cut_on_boxes
 from fastwsol.prediction.labelled import labelled, with_files
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import WHOLE_BATCHES, Predictor
+from fastwsol.prediction.unfinished import BLOCK, kept_blocks, work_of
 from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images
 from fastwsol.sources import Class
 
@@ -142,18 +143,6 @@ class Counts:
     contents: Counter[str] = field(default_factory=Counter)
     """What there was that not every format can hold."""
 
-    def loses(self, image: LabelledImage, skipped: Skipped) -> None:
-        """Count an image that was predicted as skipped, and say so."""
-        self.predicted -= 1
-        self.boxes -= len(image.objects)
-        self.without_box -= not image.objects
-        self.skips(skipped)
-
-    def skips(self, skipped: Skipped) -> None:
-        """Count an image that was skipped, and say so."""
-        self.skipped += 1
-        print(f"skipped: {skipped.name}: {skipped.reason}", file=sys.stderr)
-
 
 def main(arguments: Sequence[str]) -> int:
     """Write the boxes of all images; exit status 0, or 3 where some could not be read."""
@@ -181,36 +170,57 @@ def main(arguments: Sequence[str]) -> int:
     of_set = None
     if part is not None:
         listing, of_set = part_of(listing, *part)
-    info = predictor.info
-    about = About(
-        f"{flags.run.resolve().name}, step {predictor.step}, {predictor.localizer.name}"
-        + (f", cut on {predictor.cut.chosen_on}" if flags.cut_on is not None else "")
-        + (f", taught by boxes of up to {few} images a class" if (few := info.config.localizer.boxes_per_class) else "")
-        if flags.backbone is None
-        else flags.backbone,
-        tuple(map(Class, info.classes, info.class_names)),
-        flags.image_prefix,
-        part=of_set,
-    )
-    counts, start = Counts(), time.perf_counter()
-
+    about = about_of(flags, predictor, of_set)
+    total, counts, start = len(listing.images), Counts(), time.perf_counter()
     with contextlib.ExitStack() as unfinished:
         pictures = None if flags.overlays is None else unfinished.enter_context(folder_when_whole(flags.overlays))
         masks = None if flags.masks is None else unfinished.enter_context(folder_when_whole(flags.masks))
-
-        images: Images = labelled(watched(predictor, listing, request, counts, pictures), info.classes)
+        blocks = None
+        if form in GO_ON and pictures is None and total > BLOCK:
+            work = work_of(predictor, request, [image.name for image in listing.images], about)
+            blocks = unfinished.enter_context(kept_blocks(flags.out, work, about))
+        before = blocks.done if blocks is not None else 0
+        if before:
+            print(f"{flags.out}: {before:,} of {total:,} images were predicted before; it goes on behind them")
+        images: Images = labelled(watched(predictor, listing, request, pictures, before), predictor.info.classes)
+        if blocks is not None:
+            images = blocks.images(images)
         if holds_images(form):
-            images = with_files(listing.images, images, counts.loses)
-        images = counted(images, about, counts.contents)
+            images = with_files(listing.images, images)
+        images = counted(tallied(images, counts), about, counts.contents)
         if masks is not None:
             images = with_masks(images, masks)
-        if is_folder(form):
-            folder = unfinished.enter_context(folder_when_whole(flags.out))
-            write_in_folder(folder, form, {"": images}, about)
-        else:
-            write_durably(flags.out, lambda file: write_in_file(file, form, images, about), is_new=True)
-    tell(flags, form, listing, counts, time.perf_counter() - start)
+        try:
+            if is_folder(form):
+                folder = unfinished.enter_context(folder_when_whole(flags.out))
+                write_in_folder(folder, form, {"": images}, about)
+            else:
+                write_durably(flags.out, lambda file: write_in_file(file, form, images, about), is_new=True)
+        except KeyboardInterrupt:
+            if blocks is None or not blocks.done:
+                raise
+            raise Interrupted(
+                f"{blocks.done:,} of {total:,} images are predicted; the same command goes on behind them"
+            ) from None
+    tell(flags, form, listing, counts, (total - before) / (time.perf_counter() - start))
     return DONE_WITH_SKIPS if counts.skipped else 0
+
+
+GO_ON: tuple[AnyFormat, ...] = ("coco", "coco-polygons")
+"""The formats of which a prediction that was stopped goes on."""
+
+
+def about_of(flags: Flags, predictor: Predictor, part: Part | None) -> About:
+    """What the predictions say of themselves."""
+    info = predictor.info
+    model = flags.backbone
+    if model is None:
+        model = f"{flags.run.resolve().name}, step {predictor.step}, {predictor.localizer.name}"
+        if flags.cut_on is not None:
+            model += f", cut on {predictor.cut.chosen_on}"
+        if few := info.config.localizer.boxes_per_class:
+            model += f", taught by boxes of up to {few} images a class"
+    return About(model, tuple(map(Class, info.classes, info.class_names)), flags.image_prefix, part=part)
 
 
 def checked_format(flags: Flags) -> AnyFormat:
@@ -284,33 +294,34 @@ def predictor_of(flags: Flags) -> Predictor:
 
 
 def watched(
-    predictor: Predictor,
-    listing: ImageListing,
-    request: Request,
-    counts: Counts,
-    pictures: Path | None,
+    predictor: Predictor, listing: ImageListing, request: Request, pictures: Path | None, before: int
 ) -> Iterator[Prediction | Skipped]:
-    """Pass the predictions on. On the way they are counted, progress is shown, overlays are drawn, and skipped images
-    are reported.
-    """
+    """The predictions of all images but the first `before`. On the way progress is shown, and overlays are drawn."""
 
     def line(images: int, rate: float, left: float) -> str:
         return f"{images:,} of {len(listing.images):,} images  {rate:,.0f} images/s  {duration(left)} left"
 
     ticker = Ticker(len(listing.images), line)
     paths = overlays.overlay_paths(pictures, [each.name for each in listing.images]) if pictures is not None else []
-    for number, each in enumerate(predictor.stream(listing.images, request), 1):
-        if isinstance(each, Skipped):
-            counts.skips(each)
-        else:
-            counts.predicted += 1
-            counts.boxes += len(each.boxes)
-            counts.without_box += not each.boxes
-            if pictures is not None:
-                draw(paths[number - 1], each, listing.images[number - 1])
+    for number, each in enumerate(predictor.stream(listing.images[before:], request), before + 1):
+        if isinstance(each, Prediction) and pictures is not None:
+            draw(paths[number - 1], each, listing.images[number - 1])
         ticker.update(number)
         yield each
     ticker.close()
+
+
+def tallied(images: Images, counts: Counts) -> Images:
+    """Pass images on, count them, and report those that were skipped."""
+    for image in images:
+        if isinstance(image, Skipped):
+            counts.skipped += 1
+            print(f"skipped: {image.name}: {image.reason}", file=sys.stderr)
+        else:
+            counts.predicted += 1
+            counts.boxes += len(image.objects)
+            counts.without_box += not image.objects
+        yield image
 
 
 def with_masks(images: Images, folder: Path) -> Images:
@@ -329,12 +340,12 @@ def draw(path: Path, prediction: Prediction, image: NamedImage) -> None:
         print(f"no picture of {image.name}: {error}", file=sys.stderr)
 
 
-def tell(flags: Flags, form: AnyFormat, listing: ImageListing, counts: Counts, seconds: float) -> None:
-    """Print what was done, in numbers that add up."""
+def tell(flags: Flags, form: AnyFormat, listing: ImageListing, counts: Counts, rate: float) -> None:
+    """Print what was done, in numbers that add up. rate: images a second."""
     print(
         f"{flags.out}: {counts.boxes:,} boxes in {counts.predicted:,} images"
         + (f", {counts.without_box:,} of them without a box" if counts.without_box else "")
-        + f"; {len(listing.images) / seconds:,.0f} images/s"
+        + f"; {rate:,.0f} images/s"
     )
     if counts.skipped:
         print(f"{counts.predicted:,} predicted and {counts.skipped:,} skipped, {len(listing.images):,} in all")

@@ -1,6 +1,6 @@
 """Predictions as labelled images, which every format takes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -18,11 +18,9 @@ def labelled(predictions: Iterable[Prediction | Skipped], classes: Sequence[str]
     return (each if isinstance(each, Skipped) else _labelled(each, label_of) for each in predictions)
 
 
-def with_files(
-    images: Iterable[NamedImage], answers: Images, lost: Callable[[LabelledImage, Skipped], None]
-) -> Iterator[LabelledImage | Skipped]:
-    """The same with the bytes of their files. images: those that the answers are of, in order; lost: is told of one
-    whose file cannot be read any more, which counts as skipped then.
+def with_files(images: Iterable[NamedImage], answers: Images) -> Iterator[LabelledImage | Skipped]:
+    """The same with the bytes of their files; one whose file cannot be read any more is skipped. images: those that the
+    answers are of, in order.
     """
     for image, each in zip(images, answers, strict=True):
         if isinstance(each, Skipped):
@@ -32,9 +30,7 @@ def with_files(
         try:
             content = image.encoded()
         except ValueError as error:
-            skipped = Skipped(each.name, f"{error}, since it was predicted")
-            lost(each, skipped)
-            yield skipped
+            yield Skipped(each.name, f"{error}, since it was predicted")
         else:
             yield replace(each, encoded=partial(bytes, content))
 

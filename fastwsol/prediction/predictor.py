@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numba
 import numpy as np
@@ -38,7 +38,7 @@ from fastwsol.host.device import Autocast, Precision, autocast_of_run, pick_auto
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.localizer.localizing import LocalizingModel, Passed
-from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weights
+from fastwsol.network.backbone_weights import PRETRAINED, digest_of, put_weights, read_weights
 from fastwsol.network.networks import build_network
 from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, statistics_of_timm
 from fastwsol.prediction.components import Components, MapBoxes, WhichBoxes, boxes_of_maps, least_score_of_objects
@@ -179,6 +179,19 @@ class Predictor:
         info = RunInfo(config, Path(), "", wnids, names, statistics.mean, statistics.std)
         autocast, count = pick_autocast(precision, take_device(device)), use_threads(threads)
         return Predictor(info, LocalizingModel(model), 0, autocast, count, localizer)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides its answers, as JSON has it: equal ones give equal answers on one machine."""
+        return {
+            "weights": digest_of(self.model.state_dict()),
+            "config": self.info.config.digest(),
+            "statistics": [list(self.info.mean), list(self.info.std)],
+            "classes": list(self.info.classes),
+            "localizer": self.localizer.name,
+            "cuts": [self.cut.to_json(), self._other_cut.to_json()],
+            "precision": self._autocast.precision,
+            "device": self._autocast.device.type,
+        }
 
     def predict(
         self,

@@ -1,0 +1,117 @@
+"""A prediction that goes on where it was stopped: blocks of images, kept beside the file that they become.
+
+OUT.unfinished/
+  work.json      what is predicted, and by which network: no other prediction goes on with it
+  000000.json    the first BLOCK images, as COCO's JSON has them; and so on
+"""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from fastwsol.formats.coco import write_coco
+from fastwsol.formats.labelled_images import About, Images
+from fastwsol.formats.of_coco import labelled_images
+from fastwsol.host.environment import source_digest
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import sole_worker, write_durably, write_json
+from fastwsol.prediction.predictions import Request
+from fastwsol.prediction.predictor import WHOLE_BATCHES, Predictor
+from fastwsol.sources.coco_json import read_coco
+
+BLOCK = 16 * WHOLE_BATCHES
+"""Images of a block: at most so many are predicted twice where a prediction is stopped."""
+_WORK = "work.json"
+
+
+def work_of(predictor: Predictor, request: Request, names: Sequence[str], about: About) -> dict[str, Any]:
+    """What decides a prediction: the images by their names, the network, and what is asked of it."""
+    return {
+        "images": len(names),
+        "names": hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest(),
+        "by": about.model,
+        "network": predictor.identity(),
+        "request": asdict(request),
+        "source": source_digest(),
+    }
+
+
+class Blocks:
+    """The blocks in a folder, and how many there are: all but the last are of BLOCK images."""
+
+    def __init__(self, folder: Path, about: About, total: int) -> None:
+        self.folder, self._about, self._total = folder, replace(about, part=None), total
+        self._there = next(number for number in itertools.count() if not self._file(number).is_file())
+
+    @property
+    def done(self) -> int:
+        """How many of the images are in them."""
+        return min(self._total, self._there * BLOCK)
+
+    def images(self, rest: Images) -> Images:
+        """All images. rest: those behind the ones that are done; each block of them is kept before it is passed on.
+        Raises UserError, naming it, for a block that cannot be read.
+        """
+        for number in range(self._there):
+            yield from self._read(number)
+        rest = iter(rest)
+        for number in range(self._there, -(-self._total // BLOCK)):
+            block = itertools.islice(rest, BLOCK)
+            write_durably(self._file(number), lambda file, block=block: write_coco(file, block, self._about))  # type: ignore[misc]
+            self._there = number + 1
+            yield from self._read(number)
+        yield from rest  # nothing is left; what counts them comes to its end
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"{number:06}.json"
+
+    def _read(self, number: int) -> Images:
+        path = self._file(number)
+        try:
+            yield from labelled_images([read_coco(path, str(path))], self._about.classes)
+        except UserError as error:
+            raise UserError(f"{error} (a part of unfinished work: delete {self.folder} to begin anew)") from None
+
+
+@contextlib.contextmanager
+def kept_blocks(out: Path, work: dict[str, Any], about: About) -> Iterator[Blocks]:
+    """The blocks of the prediction `work` that becomes `out`, which are removed once the context has come to its end.
+
+    Raises UserError where there are those of another prediction, or another process is at work on them.
+    """
+    folder = out.with_name(f"{out.name}.unfinished")
+    folder.mkdir(exist_ok=True)
+    with sole_worker(folder):
+        _refuse_others(folder, work, out)
+        write_json(folder / _WORK, work)
+        blocks = Blocks(folder, about, work["images"])
+        try:
+            yield blocks
+        except BaseException:
+            if not blocks.done:
+                shutil.rmtree(folder)
+            raise
+        shutil.rmtree(folder)
+
+
+def _refuse_others(folder: Path, work: dict[str, Any], out: Path) -> None:
+    if not any(folder.iterdir()):
+        return
+    try:
+        there = json.loads((folder / _WORK).read_bytes())
+    except (OSError, ValueError):
+        there = None
+    if there != json.loads(json.dumps(work)):
+        what = "is in the way"
+        if isinstance(there, dict):
+            differs = [name for name in work if there.get(name) != json.loads(json.dumps(work[name]))]
+            what = f"holds an unfinished prediction ({', '.join(differs)} differ from what is asked)"
+        raise UserError(
+            f"{folder}: {what}; finish that with its own command, delete the folder, or name another --out than {out}"
+        )

@@ -1,0 +1,139 @@
+"""A prediction that was stopped goes on where it was, to the bytes of an unbroken one; another one does not."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import noise_jpeg
+
+from fastwsol import predict, train
+from fastwsol.host.command_line import run_command
+from fastwsol.prediction import unfinished
+from fastwsol.prediction.predictor import Predictor
+
+BLOCK, IMAGES = 32, 101
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, synthetic_shards: Path) -> Path:
+    """A run and images, two of which are none, in the first and in the last block."""
+    folder = tmp_path_factory.mktemp("predicted")
+    few = ["--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.2", "--aug", "none"]
+    few += ["--step", "eager", "--threads", "1"]
+    assert run_command(train.main, [*few, "--shards", str(synthetic_shards), "--run-dir", str(folder / "run")]) == 0
+    (folder / "photos").mkdir()
+    for number in range(IMAGES):
+        content = b"no image" if number in (7, 99) else noise_jpeg(number, size=(40 + number, 50))
+        (folder / "photos" / f"{number:03}.jpg").write_bytes(content)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (unfinished, predict):
+        monkeypatch.setattr(module, "BLOCK", BLOCK)
+
+
+def predicted(root: Path, out: Path, *more: str) -> int:
+    words = [str(root / "run"), str(root / "photos"), "--out", str(out), "--threads", "1", "--device", "cpu"]
+    return run_command(predict.main, [*words, *more])
+
+
+@pytest.fixture
+def stops(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
+    """Has a signal come behind so many images, once; the list has how many the network has seen in each stream."""
+
+    def after(count: int) -> list[int]:
+        seen: list[int] = []
+        stream = Predictor.stream
+
+        def interrupted(self: Predictor, images: Any, *arguments: Any) -> Iterator[Any]:
+            seen.append(0)
+            for each in stream(self, images, *arguments):
+                if len(seen) == 1 and seen[0] == count:
+                    raise KeyboardInterrupt
+                seen[-1] += 1
+                yield each
+
+        monkeypatch.setattr(Predictor, "stream", interrupted)
+        return seen
+
+    return after
+
+
+@pytest.mark.parametrize("form", ["coco", "coco-polygons"])
+def test_it_goes_on_behind_the_blocks_that_are_kept(
+    root: Path, tmp_path: Path, form: str, stops: Callable[[int], list[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--format", form, "--boxes", "all")
+    assert predicted(root, tmp_path / "whole.json", *more) == 3
+    said = capsys.readouterr()
+    seen = stops(70)
+    assert predicted(root, tmp_path / "out.json", *more, "--masks", str(tmp_path / "masks")) == 75
+    assert "stopped: 64 of 101 images are predicted; the same command goes on behind them" in capsys.readouterr().err
+    kept = sorted(path.name for path in (tmp_path / "out.json.unfinished").iterdir())
+    assert kept == ["000000.json", "000001.json", "work.json"]
+    assert predicted(root, tmp_path / "out.json", *more, "--masks", str(tmp_path / "masks")) == 3
+    again = capsys.readouterr()
+    assert "out.json: 64 of 101 images were predicted before; it goes on behind them" in again.out
+    assert seen == [70, 37]
+    assert (tmp_path / "out.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    assert "99 predicted and 2 skipped, 101 in all" in again.out
+    assert again.err == said.err
+    assert len([*(tmp_path / "masks").iterdir()]) == 99
+    assert not (tmp_path / "out.json.unfinished").exists()
+
+
+def test_nothing_stays_of_one_that_is_stopped_in_its_first_block(
+    root: Path, tmp_path: Path, stops: Callable[[int], list[int]]
+) -> None:
+    stops(20)
+    assert predicted(root, tmp_path / "out.json") == 75
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--threshold", "0.3"), "unfinished prediction (request differ from what is asked)"),
+        (("--localizer", "ddt"), "unfinished prediction (by, network differ from what is asked)"),
+    ],
+)
+def test_another_prediction_does_not_go_on_with_it(
+    root: Path,
+    tmp_path: Path,
+    more: tuple[str, ...],
+    words: str,
+    stops: Callable[[int], list[int]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stops(40)
+    assert predicted(root, tmp_path / "out.json") == 75
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out.json.unfinished").iterdir()}
+    capsys.readouterr()
+    assert predicted(root, tmp_path / "out.json", *more) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "finish that with its own command, delete the folder, or name another --out" in said
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out.json.unfinished").iterdir()} == before
+
+
+def test_a_block_that_is_damaged_is_named(
+    root: Path, tmp_path: Path, stops: Callable[[int], list[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stops(40)
+    assert predicted(root, tmp_path / "out.json") == 75
+    (tmp_path / "out.json.unfinished" / "000000.json").write_text(json.dumps({"images": []}))
+    assert predicted(root, tmp_path / "out.json") == 2
+    assert "000000.json: not COCO's JSON" in (said := capsys.readouterr().err)
+    assert f"delete {tmp_path / 'out.json.unfinished'} to begin anew" in said
+
+
+def test_what_is_no_work_of_ours_is_not_touched(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out.json.unfinished").mkdir()
+    (tmp_path / "out.json.unfinished" / "mine").write_text("text")
+    assert predicted(root, tmp_path / "out.json") == 2
+    assert "out.json.unfinished: is in the way; " in capsys.readouterr().err
+    assert (tmp_path / "out.json.unfinished" / "mine").read_text() == "text"
