@@ -170,8 +170,26 @@ def main(arguments: Sequence[str]) -> int:
     of_set = None
     if part is not None:
         listing, of_set = part_of(listing, *part)
-    about = about_of(flags, predictor, of_set)
-    total, counts, start = len(listing.images), Counts(), time.perf_counter()
+    start, counts = time.perf_counter(), Counts()
+    before = write_predictions(flags, form, predictor, request, listing, about_of(flags, predictor, of_set), counts)
+    rate = (len(listing.images) - before) / (time.perf_counter() - start)
+    tell(flags, form, listing, counts, rate)
+    return DONE_WITH_SKIPS if counts.skipped else 0
+
+
+def write_predictions(
+    flags: Flags,
+    form: AnyFormat,
+    predictor: Predictor,
+    request: Request,
+    listing: ImageListing,
+    about: About,
+    counts: Counts,
+) -> int:
+    """Write what the network says of all images, and count it. Returns how many images were predicted before, in work
+    that was stopped. Raises Interrupted where a signal stops work that goes on later.
+    """
+    total = len(listing.images)
     with contextlib.ExitStack() as unfinished:
         pictures = None if flags.overlays is None else unfinished.enter_context(folder_when_whole(flags.overlays))
         masks = None if flags.masks is None else unfinished.enter_context(folder_when_whole(flags.masks))
@@ -202,8 +220,7 @@ def main(arguments: Sequence[str]) -> int:
             raise Interrupted(
                 f"{blocks.done:,} of {total:,} images are predicted; the same command goes on behind them"
             ) from None
-    tell(flags, form, listing, counts, (total - before) / (time.perf_counter() - start))
-    return DONE_WITH_SKIPS if counts.skipped else 0
+    return before
 
 
 GO_ON: tuple[AnyFormat, ...] = ("coco", "coco-polygons")
