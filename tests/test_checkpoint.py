@@ -1,5 +1,7 @@
 """Checkpoints: whole or not there, never half; and durable writes, on which they stand."""
 
+import errno
+import fcntl
 import json
 
 import pytest
@@ -89,6 +91,15 @@ def test_one_of_two_writers_of_a_file_is_refused_and_the_other_one_finishes(tmp_
         write_durably(path, lambda file: file.write(b"other"), is_new=True)
     assert path.read_bytes() == b"the one"
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_system_without_locks_does_without(tmp_path, monkeypatch):
+    def flock(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    write_durably(tmp_path / "file", lambda file: file.write(b"all"))
+    assert (tmp_path / "file").read_bytes() == b"all"
 
 
 def test_json_refuses_nan(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import fcntl
 import io
 import json
@@ -49,10 +50,17 @@ def _held(partial: Path, path: Path) -> Iterator[BinaryIO]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UserError(f"{path}: another process is writing it; wait for it, or name another file") from None
+            except OSError as error:
+                if error.errno not in _WITHOUT_LOCKS:
+                    raise
             if _is_at(file, partial):
                 yield file
                 return
             # The writer that held it has put it in place since it was opened here.
+
+
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""What a file system says that has no locks: there, nobody looks after two writers of one file."""
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:
