@@ -36,6 +36,7 @@ from fastwsol.formats.writing import (
     holds_images,
     is_folder,
     not_held,
+    refuse_another_ending,
     refuse_shared,
     refuse_useless_prefix,
     write_in_file,
@@ -128,6 +129,8 @@ def checked_format(flags: Flags, of_shards: bool) -> AnyFormat:
             + ("shards become a folder" if of_shards else "its ending tells no format")
             + "; say the format with --format, as coco, yolo or voc"
         )
+    if not of_shards:
+        refuse_another_ending(form, flags.out)
     if form in ("yolo", "yolo-segments") and not of_shards and not flags.images:
         raise UserError(f"--format {form}: its folder holds the images; say where they are with --images FOLDER")
     if flags.images and not holds_images(form):

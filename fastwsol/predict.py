@@ -33,6 +33,7 @@ from fastwsol.formats.writing import (
     holds_images,
     is_folder,
     not_held,
+    refuse_another_ending,
     refuse_shared,
     refuse_useless_prefix,
     write_in_file,
@@ -243,6 +244,7 @@ def about_of(flags: Flags, predictor: Predictor, part: Part | None) -> About:
 def checked_format(flags: Flags) -> AnyFormat:
     """The format of the file. Raises UserError where its ending tells none."""
     if flags.format != "auto":
+        refuse_another_ending(flags.format, flags.out)
         return flags.format
     form = format_of(flags.out.suffix)
     if form is None:

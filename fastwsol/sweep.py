@@ -41,7 +41,7 @@ from fastwsol.host.files import write_json
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.runs.folder import RunDir, folder_of_run
 from fastwsol.runs.useless_options import keeps_features
-from fastwsol.training.launch_flags import Launch, preset_of
+from fastwsol.training.launch_flags import Launch, note_on_class_folders, preset_of
 from fastwsol.training.presets import PRESETS, preset_at
 
 PROG = "python -m fastwsol.sweep"
@@ -91,6 +91,8 @@ def main(arguments: Sequence[str]) -> int:
     """Train what is left, then print the tables; exit status 1 where a run failed, 75 where it was stopped."""
     flags = read_flags(arguments)
     check(flags)
+    if note := note_on_class_folders(arguments, PROG):
+        print(note)
     flags = replace(flags, launch=replace(flags.launch, threads=threads_a_run(flags)))
     if flags.classes is not None:
         shards = with_first_classes(flags.launch.shards, flags.classes)

@@ -53,6 +53,7 @@ from fastwsol.training.launch_flags import (
     Launch,
     behind_of,
     class_folders_want_photos,
+    note_on_class_folders,
     preset_of,
     refuse_useless,
 )
@@ -66,6 +67,7 @@ from fastwsol.training.resume import (
     decisive_environment,
     decisive_source_digest,
     decisive_versions,
+    refuse_another,
     take_up,
 )
 from fastwsol.training.step import BadStep, new_state, share_state
@@ -153,6 +155,8 @@ def read_flags(arguments: Sequence[str]) -> Flags:
     if not began_otherwise and class_folders_want_photos(arguments, PROG):
         preset = "photos"
         flags = _flags_over(preset, image_size, arguments)
+    elif not began_otherwise and (note := note_on_class_folders(arguments, PROG)):
+        print(note)
     if not RunDir(run_folder(flags.config, flags.launch)).has_info():
         refuse_useless(flags.config, flags.launch.features, preset_at(preset, image_size).config)
     if not flags.config.network.is_ours:
@@ -228,6 +232,7 @@ def train(
         world.together(lambda: require_dali(evaluated, "its images have many sizes"))
     if config.views.store_size:  # so does what is found on the images trained on when the training is done
         world.together(lambda: require_dali(shards.splits["train"], "its images have many sizes"))
+    world.lead_does(lambda: refuse_another(RunDir(folder), config, launch.resume))
     device = world.together(lambda: take_device(launch.device, world.local_rank, world.local_size))
     world.together(lambda: refuse_impossible(launch.step, device, world.size))
     autocast = world.together(lambda: pick_autocast(launch.precision, device))

@@ -233,7 +233,9 @@ def test_a_whole_sample_gives_the_share_and_its_interval(predictions: Path, caps
         "redrawn": 5,
         "sample": 40,
     }
-    assert report["boxes"]["sample"]["gt_known_loc@0.5"] == 38, "a rejected one is a miss"
+    of_sample = report["boxes"]["sample"]
+    assert of_sample["top1_loc@0.5"] == 38, "a rejected one is a miss"
+    assert of_sample["top1_clas"] is of_sample["gt_known_loc@0.5"] is None, "what is wrong with it was not said"
     assert report["boxes"]["redrawn"]["gt_known_loc@0.5"] == 5
     assert report["boxes"]["redrawn"]["gt_known_loc@0.7"] == 0
     assert report["boxes"]["drawn"]["gt_known_loc@0.5"] == 0

@@ -161,8 +161,8 @@ def test_parts_are_joined_to_the_file_that_one_process_writes(predictions: Path,
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (("1", "2"), "is a part of 3, and of them are missing 3; give all of them"),
-        (("1",), "is a part of 3, and of them are missing 2, 3; give all of them"),
+        (("1", "2"), "is one of 3 parts, and part 3 is missing; give all of them"),
+        (("1",), "is one of 3 parts, and parts 2, 3 are missing; give all"),
         (("1", "2", "2"), "is part 2 of 3, as"),
         (("1", "2", "3", "whole"), "is no part of 3, as others are"),
         (("whole", "whole-again"), "too; give each image once"),

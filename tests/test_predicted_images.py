@@ -45,6 +45,9 @@ def test_what_lies_elsewhere_is_not_read(root: Path) -> None:
     files = PredictedImages([Path("photos"), Path("some.zip")])
     with pytest.raises(BadFile, match="lies in no place that --images names"):
         files.read("cat.jpg", MAX_BYTES)
+    for name in ("../some.zip/a.jpg", "/photos/a.jpg"):
+        with pytest.raises(BadFile, match="lies in no place that --images names"):
+            PredictedImages([Path("photos")]).read(name, MAX_BYTES)
     with pytest.raises(BadFile, match="is a link that leads out of"):
         files.read("photos/linked.jpg", MAX_BYTES)
     with pytest.raises(BadFile, match="missing"):

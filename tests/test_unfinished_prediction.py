@@ -97,8 +97,8 @@ def test_nothing_stays_of_one_that_is_stopped_in_its_first_block(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (("--threshold", "0.3"), "unfinished prediction (request differ from what is asked)"),
-        (("--localizer", "ddt"), "unfinished prediction (by, network differ from what is asked)"),
+        (("--threshold", "0.3"), "unfinished prediction (--threshold None, not 0.3)"),
+        (("--localizer", "ddt"), "unfinished prediction (by another network, or cut otherwise)"),
     ],
 )
 def test_another_prediction_does_not_go_on_with_it(

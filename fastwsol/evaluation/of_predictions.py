@@ -276,8 +276,9 @@ def _sample(looked: Looked) -> dict[str, Any] | None:
 
 def _box_rates(looked: Looked) -> dict[str, dict[str, Any]]:
     """GT-known, Top-1 Clas and Top-1 Loc, in counts: of ground truth; of boxes drawn without help; of those of the
-    sample that were redrawn after the predicted one was seen; and of the whole sample, where a rejected image is a miss
-    and an accepted one a hit, an upper bound.
+    sample that were redrawn after the predicted one was seen; and of the whole sample, where an accepted image is a
+    hit, an upper bound. A rejected image is a miss in Top-1 Loc; whether its class or its box is wrong nobody has said,
+    so the other rates of a sample with one are None.
     """
     sample = looked.in_phase("sample")
     redrawn = np.array([each.kind == "corrected" and not each.boxes_kept for each in looked.truths], np.bool_)
@@ -290,11 +291,12 @@ def _box_rates(looked: Looked) -> dict[str, dict[str, Any]]:
     found = {}
     for name, rows in groups.items():
         if rows.any():
+            unknown = looked.of("rejected")[rows].any()
             found[name] = {
                 "images": int(rows.sum()),
-                "top1_clas": int(looked.class_right[rows].sum()),
-                "gt_known_loc@0.5": int((looked.ious[rows] >= 0.5).sum()),
-                "gt_known_loc@0.7": int((looked.ious[rows] >= 0.7).sum()),
+                "top1_clas": None if unknown else int(looked.class_right[rows].sum()),
+                "gt_known_loc@0.5": None if unknown else int((looked.ious[rows] >= 0.5).sum()),
+                "gt_known_loc@0.7": None if unknown else int((looked.ious[rows] >= 0.7).sum()),
                 "top1_loc@0.5": int(looked.right[rows].sum()),
             }
     return found

@@ -33,6 +33,8 @@ def print_judged(report: dict[str, Any]) -> None:
         out.print("The box is that of the highest score, whatever class is predicted.")
         if "sample" in report["boxes"]:
             out.print("A box that is shown anchors the eye: of the sample as a whole the rates are upper bounds.")
+            if report["boxes"]["sample"]["top1_clas"] is None:
+                out.print("Whether class or box of a rejected image is wrong is not known: Top-1 Loc alone counts it.")
     _print_certainty(out, report["certainty"], report["images"])
 
 
@@ -75,5 +77,5 @@ def _print_certainty(out: Any, certainty: dict[str, Any], images: int) -> None:
         out.print(bins)
 
 
-def _percent(count: int, of: int) -> str:
-    return f"{100 * count / of:.1f}"
+def _percent(count: int | None, of: int) -> str:
+    return "" if count is None else f"{100 * count / of:.1f}"

@@ -118,7 +118,8 @@ def _all_parts(files: list[CocoFile], parts: list[Part | None]) -> list[CocoFile
     if len(by_number) < count:
         missing = [number for number in range(1, min(count, len(by_number) + 9) + 1) if number not in by_number]
         shown = ", ".join(map(str, missing[:8])) + (", ..." if count - len(by_number) > 8 else "")
-        raise UserError(f"{files[0].path}: is a part of {count}, and of them are missing {shown}; give all of them")
+        are = f"part {shown} is" if len(missing) == 1 else f"parts {shown} are"
+        raise UserError(f"{files[0].path}: is one of {count} parts, and {are} missing; give all of them")
     end = 0
     for _, (file, part) in sorted(by_number.items()):
         if part.first != end:

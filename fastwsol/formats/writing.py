@@ -84,6 +84,16 @@ IMAGE_PREFIX = "/data/local-files/?d="
 """What Label Studio puts before the names of files on its own disk."""
 
 
+def refuse_another_ending(form: AnyFormat, out: Path) -> None:
+    """Raise UserError where the ending of --out is that of a file of another format."""
+    ending = out.suffix.lower()
+    if is_folder(form):
+        if ending in _BY_SUFFIX:
+            raise UserError(f"--out {out}: --format {form} writes a folder; name one, or leave --format out")
+    elif ending in _BY_SUFFIX and ending != SUFFIXES[form]:
+        raise UserError(f"--out {out}: a file of --format {form} ends in {SUFFIXES[form]}; name it so")
+
+
 def refuse_useless_prefix(form: AnyFormat, prefix: str) -> None:
     """Raise UserError where --image-prefix is given for a format that has no addresses."""
     if form != "label-studio" and prefix != IMAGE_PREFIX:

@@ -38,6 +38,6 @@ def label_of(name: str, info: RunInfo) -> int:
         return meant[0]
     if meant:
         raise UserError(f"--class {name}: may be {', '.join(info.classes[label] for label in meant)}; name one of them")
-    near = difflib.get_close_matches(name, [*info.class_names, *info.classes], n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, {*info.class_names, *info.classes}, n=3, cutoff=0.5)
     hint = f"perhaps you meant {' or '.join(near)}" if near else f"such as {info.classes[0]} ({info.class_names[0]})"
     raise UserError(f"--class {name}: the run knows no such class; {hint}")

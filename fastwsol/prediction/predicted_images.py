@@ -48,4 +48,6 @@ class PredictedImages:
             real = self._files[name].resolve()
             return Folder(real.parent), real.name
         before = max((each for each in self._trees if name.startswith(each)), key=len, default=None)
-        return None if before is None else (self._trees[before], name.removeprefix(before))
+        if before is None or (not before and (Path(name).is_absolute() or ".." in Path(name).parts)):
+            return None
+        return self._trees[before], name.removeprefix(before)

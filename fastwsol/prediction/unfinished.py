@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from fastwsol.config import flag
 from fastwsol.formats.coco import write_coco
 from fastwsol.formats.labelled_images import About, Images
 from fastwsol.formats.of_coco import labelled_images
@@ -107,11 +108,31 @@ def _refuse_others(folder: Path, work: dict[str, Any], out: Path) -> None:
         there = json.loads((folder / _WORK).read_bytes())
     except (OSError, ValueError):
         there = None
-    if there != json.loads(json.dumps(work)):
-        what = "is in the way"
-        if isinstance(there, dict):
-            differs = [name for name in work if there.get(name) != json.loads(json.dumps(work[name]))]
-            what = f"holds an unfinished prediction ({', '.join(differs)} differ from what is asked)"
-        raise UserError(
-            f"{folder}: {what}; finish that with its own command, delete the folder, or name another --out than {out}"
-        )
+    asked = json.loads(json.dumps(work))
+    if there == asked:
+        return
+    what = f"holds an unfinished prediction {_difference(there, asked)}" if isinstance(there, dict) else "is in the way"
+    raise UserError(
+        f"{folder}: {what}; finish that with its own command, delete the folder, or name another --out than {out}"
+    )
+
+
+def _difference(there: dict[str, Any], asked: dict[str, Any]) -> str:
+    """How two works differ, in words."""
+    differing = []
+    for name, ours in asked["request"].items():
+        if (theirs := (there.get("request") or {}).get(name)) != ours:
+            differing.append(f"{'--class' if name == 'of_class' else flag(name)} {theirs}, not {ours}")
+    for name, words in _WORDS.items():
+        if there.get(name) != asked[name] and words not in differing:
+            differing.append(words)
+    return f"({'; '.join(differing)})"
+
+
+_WORDS = {
+    "images": "of other images",
+    "names": "of other images",
+    "by": "by another network, or cut otherwise",
+    "network": "by another network, or cut otherwise",
+    "source": "by another version of fastwsol",
+}

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from fastwsol.host.errors import UserError
 from fastwsol.sources import heif
 from fastwsol.sources.annotated import IMAGE_SUFFIXES, LEFT_OUT, NO_TEXT, images_below, is_text
-from fastwsol.sources.decode import MAX_PIXELS, MAX_SIDE, as_rgb, decode
+from fastwsol.sources.decode import MAX_PIXELS, MAX_SIDE, NONE_OF_OURS, as_rgb, decode
 from fastwsol.sources.jpeg_markers import JPEG_START
 from fastwsol.sources.orientation import PROFILES, orientation, turned
 from fastwsol.sources.png_chunks import PNG_START, without_texts
@@ -148,7 +148,10 @@ def decode_upright(image: bytes) -> NDArray[np.uint8]:
     except MemoryError:
         raise
     except UnidentifiedImageError:
-        decode(image)  # which says what it is instead
+        try:
+            decode(image)  # which says what it is instead
+        except ValueError as what:
+            raise ValueError(str(what).replace(NONE_OF_OURS, "no image of a format that is read")) from None
         raise ValueError("damaged: its header cannot be read") from None
     except Exception as error:  # on damaged data Pillow's decoders let escape what they happen to stumble over
         reason = str(error) or type(error).__name__

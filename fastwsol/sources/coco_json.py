@@ -130,7 +130,7 @@ def parse_coco(path: Path, text: str, said: str) -> CocoFile:
                 raise UserError(f"{where}: its name is no text; {CORRECT}")
             _enter(categories, kind["id"], Class(wnid, kind["name"]), where)
     except json.JSONDecodeError as error:
-        raise UserError(f"{said} line {error.lineno}: not JSON ({error.msg}); make it anew") from None
+        raise UserError(f"{said} line {error.lineno}: not JSON ({error.msg}); name a file in COCO's JSON") from None
     except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
         reason = f"no {error.args[0]!r}" if isinstance(error, KeyError) else "its parts are not lists of objects"
         raise UserError(f"{said}: not COCO's JSON ({reason}); it needs images and annotations") from None

@@ -164,9 +164,11 @@ def decode(image: bytes, min_side: int = MIN_SIDE) -> NDArray[np.uint8]:
     if (kind := heif.kind_of(image)) is not None:
         heif.let_pillow_read(kind)
         return _decode_with_pillow(image, kind, min_side=min_side)
-    raise ValueError(f"no JPEG, PNG, BMP or WEBP ({_kind(image)})")
+    raise ValueError(f"{NONE_OF_OURS} ({_kind(image)})")
 
 
+NONE_OF_OURS = "no JPEG, PNG, BMP or WEBP"
+"""What a file is called that is of no format that is packed."""
 _FOUR_INKS = ("CMYK", "YCCK")
 
 

@@ -109,15 +109,36 @@ def class_folders_want_photos(arguments: Sequence[str], prog: str) -> bool:
     preset and no network, and no run with another network is in the folder that it names.
     """
     choice, _ = parse_some_flags(_Choice, arguments, prog)
-    if any(each is not None for each in (choice.preset, choice.backbone, choice.depth, choice.stem)):
+    if choice.preset is not None or _network_named(choice) or not _of_class_folders(choice):
         return False
+    run = RunDir(choice.run_dir) if choice.run_dir is not None else None
+    began_otherwise = run is not None and run.has_info() and run.read_info().config.network.is_ours
+    return not began_otherwise
+
+
+def note_on_class_folders(arguments: Sequence[str], prog: str) -> str:
+    """What to say where class folders are trained on by the preset paper, which the command line does not name; else an
+    empty text.
+    """
+    choice, _ = parse_some_flags(_Choice, arguments, prog)
+    if choice.preset is not None or not _of_class_folders(choice):
+        return ""
+    why = f"{named}: a network is named" if (named := _network_named(choice)) else "no preset is named"
+    return f"{why}, so all else is of --preset paper; --preset photos has settings for photographs in class folders"
+
+
+def _network_named(choice: _Choice) -> str:
+    """The flag that names the network, or a part of it; empty where there is none."""
+    flags = {"--backbone": choice.backbone, "--depth": choice.depth, "--stem": choice.stem}
+    return next((f"{name} {value}" for name, value in flags.items() if value is not None), "")
+
+
+def _of_class_folders(choice: _Choice) -> bool:
     try:
         manifest, _ = read_manifest(choice.shards)
     except UserError:  # which is said when they are opened
         return False
-    run = RunDir(choice.run_dir) if choice.run_dir is not None else None
-    began_otherwise = run is not None and run.has_info() and run.read_info().config.network.is_ours
-    return holds_class_folders(manifest.source) and not began_otherwise
+    return holds_class_folders(manifest.source)
 
 
 def refuse_useless(config: Config, features: Path | None, default: Config) -> None:

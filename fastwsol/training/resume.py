@@ -185,16 +185,35 @@ def find_own_work(run: RunDir, info: RunInfo, resume: Resume) -> checkpoint.Chec
 
 
 def _difference(run: RunDir, earlier: Config, asked: Config) -> str:
-    """The option in which the run in the folder differs from the one asked for."""
+    """The options in which the run in the folder differs from the one asked for, those of the network first."""
     ours, theirs = asked.flat(), earlier.flat()
-    name = next(name for name in ours if ours[name] != theirs[name])
+    differing = [name for name in ours if ours[name] != theirs[name]]
+    differing.sort(key=lambda name: name not in ("backbone", "depth", "stem"))
+    name = differing[0]
     if name == "behind_sha256":
         what = "behind another classifier" if theirs[name] else "that trained its own classifier"
         return f"{run.folder}: holds a run {what}; name its --behind, or another --run-dir"
     if name == "init_sha256":
         began = "with the weights of another file" if theirs[name] else "with weights that were drawn"
         return f"{run.folder}: holds a run that began {began}; name its --init, or another --run-dir"
-    return f"{run.folder}: holds another run ({flag(name)} {theirs[name]}, not {ours[name]}); choose another --run-dir"
+    shown = [f"{flag(each)} {theirs[each]}, not {ours[each]}" for each in differing if not each.endswith("_sha256")]
+    more = f"; and {len(shown) - _MOST_SHOWN} more" if len(shown) > _MOST_SHOWN else ""
+    return f"{run.folder}: holds another run ({'; '.join(shown[:_MOST_SHOWN])}{more}); choose another --run-dir"
+
+
+_MOST_SHOWN = 4
+
+
+def refuse_another(run: RunDir, config: Config, resume: Resume) -> None:
+    """Raise UserError where the folder holds the run of another configuration, or none where one has to be there. It is
+    asked before anything is decoded for the run.
+    """
+    if not run.has_info():
+        if resume == "require":
+            raise UserError(f"--resume require: {run.folder} holds no checkpoint to continue from")
+        return
+    if (earlier := run.read_info().config) != config:
+        raise UserError(_difference(run, earlier, config))
 
 
 def decisive_environment(config: Config, setup: EvaluationSetup, deterministic: bool) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import Literal, get_args
 import torch
 
 from fastwsol.batches.stream import BESIDE, Batches, Inputs
-from fastwsol.host.errors import UserError
+from fastwsol.host.errors import Interrupted, UserError
+from fastwsol.host.kept_files import never
 from fastwsol.host.processes import ALONE, World
 from fastwsol.training.cuda_graph import Captured
 from fastwsol.training.step import Loss, State, change, set_rate, unchanged
@@ -101,23 +102,40 @@ def possible_modes(device: torch.device, processes: int) -> list[Mode]:
 
 
 def choose_mode(
-    modes: list[Mode], make: Callable[[Mode], Stepper], state: State, sample: Inputs, steps_left: int, world: World
+    modes: list[Mode],
+    make: Callable[[Mode], Stepper],
+    state: State,
+    sample: Inputs,
+    steps_left: int,
+    world: World,
+    gives_up: Callable[[], bool] = never,
 ) -> tuple[Choice, Stepper]:
     """Time a few steps in each of `modes` whose trial the steps left can repay; the fastest, and its stepper. `state`
-    stays as it is. Several processes time together and go by the leading one's clock.
+    stays as it is. Several processes time together and go by the leading one's clock. Raises Interrupted, without a
+    message, where `gives_up` returns true in any of them.
     """
+
+    def stop_where_asked() -> None:
+        if any(world.values_of_all(gives_up())):
+            raise Interrupted
+
     device = state.totals["step"].device
     seconds: dict[Mode, float] = {}
     fastest: tuple[Mode, Stepper] | None = None
     for mode in modes:
         if seconds and not _worth_a_trial(mode, min(seconds.values()), steps_left, device):
             continue
+        stop_where_asked()
         if "compiled" in mode and world.leads:
             print(f"trying the step {mode}: that takes up to a minute or so", flush=True)
         try:
             stepper = make(mode)
-            seconds[mode] = world.value_of_lead(_seconds_a_step(stepper, state, sample, device, world))
+            seconds[mode] = world.value_of_lead(
+                _seconds_a_step(stepper, state, sample, device, world, stop_where_asked)
+            )
         except RuntimeError as error:  # of a compiler, or of an operation that this version of torch cannot capture
+            if world.size == 1:
+                stop_where_asked()  # a signal to all processes of a group ends the compiler
             if not seconds or world.size > 1:
                 raise
             tell_failure(mode, error)
@@ -144,10 +162,15 @@ def _worth_a_trial(mode: Mode, best: float, steps_left: int, device: torch.devic
 
 
 def _seconds_a_step(
-    stepper: Stepper, state: State, sample: Inputs, device: torch.device, world: World = ALONE
+    stepper: Stepper,
+    state: State,
+    sample: Inputs,
+    device: torch.device,
+    world: World = ALONE,
+    stop_where_asked: Callable[[], None] = lambda: None,
 ) -> float:
     """The shortest of some steps, in seconds. Every process takes as many. The first step is not counted, since it
-    compiles.
+    compiles. stop_where_asked: is called behind each step.
     """
 
     def seconds() -> float:
@@ -155,7 +178,9 @@ def _seconds_a_step(
         stepper.step(sample, 0.0)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return time.perf_counter() - start
+        took = time.perf_counter() - start
+        stop_where_asked()
+        return took
 
     with unchanged(state):
         seconds()

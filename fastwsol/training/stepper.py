@@ -2,9 +2,12 @@
 the run.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from fastwsol.batches.stream import Batches, Inputs
+from fastwsol.host.errors import Interrupted
+from fastwsol.host.kept_files import never
 from fastwsol.runs.folder import RunDir
 from fastwsol.training.course import Course
 from fastwsol.training.job import Job
@@ -18,8 +21,9 @@ class StepperMaker:
     folder.
     """
 
-    def __init__(self, job: Job, state: State, course: Course) -> None:
-        self._job, self._state, self._course = job, state, course
+    def __init__(self, job: Job, state: State, course: Course, gives_up: Callable[[], bool] = never) -> None:
+        """gives_up: whether a stop is asked for, which ends the choice of a mode (Interrupted)."""
+        self._job, self._state, self._course, self._gives_up = job, state, course, gives_up
         self._mode: Mode | None = None
 
     def stepper(self, batches: Batches, sample: Inputs) -> Stepper:
@@ -58,9 +62,19 @@ class StepperMaker:
             )
             if choice is None:
                 steps_left = self._course.last - state.step
-                choice, stepper = choose_mode(
-                    modes, lambda mode: self._make(mode, batches, sample), state, sample, steps_left, world
-                )
+                try:
+                    choice, stepper = choose_mode(
+                        modes,
+                        lambda mode: self._make(mode, batches, sample),
+                        state,
+                        sample,
+                        steps_left,
+                        world,
+                        self._gives_up,
+                    )
+                except Interrupted:
+                    where = f"{job.run.folder}: before step {state.step + 1:,}"
+                    raise world.of_lead(Interrupted(f"{where}; the same command goes on")) from None
             mode_alone = {"step_mode": choice.mode}
             if goes_on:
                 world.lead_does(lambda: check_environment(job.run, state.step, mode_alone, job.inexact))
