@@ -366,6 +366,7 @@ MISTAKES = [
     ),
     (("whole.json", "--out", "a.csv", "--follow-links"), "--follow-links: is of the folders of --images"),
     (("whole.json", "--out", "a.csv", "--image-prefix", "s3://"), "--image-prefix s3://: is of --format label-studio"),
+    (("whole.json", "--out", "a.csv", "--format", "voc"), "--out a.csv: --format voc writes a folder; name one"),
     (("whole.json", "--out", "a.csv", "--split", "val"), "--split val: is of shards; predictions have none"),
     (("shards", "--out", "a", "--format", "coco", "--images", "empty"), "is of predictions; shards hold their images"),
     (("shards", "--out", "a", "--format", "coco", "--split", "test"), "--split test: shards has train, val; choose"),

@@ -89,6 +89,28 @@ def test_a_network_or_preset_that_is_named_is_taken(shards, tmp_path, more, back
     )
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], ""),
+        (["--preset", "paper"], ""),
+        (["--stem", "B"], "--stem B: a network is named, so all else is of --preset paper; --preset photos has"),
+        (["--backbone", "resnet18"], "--backbone resnet18: a network is named, so all else is of --preset paper"),
+    ],
+)
+def test_a_network_beside_class_folders_is_told_whose_settings_it_has(shards, tmp_path, more, said, capsys):
+    train.read_flags(["--shards", str(shards), "--run-dir", str(tmp_path / "run"), *more])
+    told = capsys.readouterr().out
+    assert told.startswith(said)
+    assert bool(told) == bool(said)
+
+
+def test_a_sweep_on_class_folders_is_told_whose_settings_it_has(shards, tmp_path, capsys):
+    flags = ["table1", "--list", "--shards", str(shards), "--runs", str(tmp_path)]
+    assert run_command(sweep.main, flags) == 0
+    assert capsys.readouterr().out.startswith("no preset is named, so all else is of --preset paper; --preset photos")
+
+
 def test_without_timm_the_extra_and_the_other_preset_are_named(shards, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "timm", None)
     assert run_command(train.main, ["--shards", str(shards), "--run-dir", str(tmp_path / "run")]) == 2

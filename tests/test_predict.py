@@ -135,7 +135,7 @@ def test_paths_bytes_pillow_images_and_arrays_are_the_same_to_it(run: Path, phot
 def test_predict_raises_for_an_image_that_is_none(predictor: Predictor, photos: Path) -> None:
     with pytest.raises(ValueError, match=r"missing\.jpg: missing"):
         predictor.predict([photos / "more" / "0.jpg", "missing.jpg"])
-    with pytest.raises(ValueError, match="1: no JPEG"):
+    with pytest.raises(ValueError, match="1: no image of a format that is read"):
         predictor.predict([noise_jpeg(0), b"hello, world"])
     with pytest.raises(TypeError, match="image 0 is of type int"):
         predictor.predict([3])  # type: ignore[list-item]
@@ -298,7 +298,7 @@ def test_a_file_that_is_no_image_is_said_and_skipped_and_the_counts_add_up(
     for form in ("json", "csv", "jsonl"):
         assert predict_to(tmp_path / f"boxes.{form}", run, folder) == 3
     shown = capsys.readouterr()
-    assert "skipped: a.jpg: no JPEG, PNG, BMP or WEBP (text)" in shown.err
+    assert "skipped: a.jpg: no image of a format that is read (text)" in shown.err
     assert "skipped: z.png: truncated" in shown.err
     assert "5 predicted and 2 skipped, 7 in all" in shown.out
     assert "1 other files" in shown.out
@@ -454,6 +454,11 @@ def test_an_overlay_never_leaves_its_folder(name: str, tmp_path: Path) -> None:
         (["--out", "boxes.json", "--class", "unicorn"], "--class unicorn: the run knows no such class"),
         (["--out", "boxes.json", "--top", "5"], "--top 5: the run knows 4 classes"),
         (["--out", "boxes.json", "--top", "0"], "--top 0"),
+        (["--out", "boxes.json", "--format", "yolo"], "--out boxes.json: --format yolo writes a folder; name one"),
+        (
+            ["--out", "boxes.csv", "--format", "coco-polygons"],
+            "a file of --format coco-polygons ends in .json; name it",
+        ),
         (["--out", "boxes.json", "--top", "2", "--class", "n00000001"], "--class n00000001 is one class"),
         (["--out", "boxes.json", "--least-score", "50"], "--least-score 50.0: must be a number from 0 to 1"),
         (["--out", "boxes.json", "--least-score", "nan"], "--least-score nan: must be"),

@@ -1,13 +1,14 @@
 """Ways to carry out a step: one result, nothing that waits or changes from step to step, the fastest by measurement."""
 
 import json
+import os
 import shutil
 import signal
 
 import pytest
 import torch
 import torch._dynamo.testing
-from interference import signalled_after
+from interference import around_steps, signalled_after
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastwsol import train
@@ -15,6 +16,7 @@ from fastwsol.batches.stream import BESIDE, Batch, Batches
 from fastwsol.config import Config
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
+from fastwsol.host.errors import Interrupted
 from fastwsol.host.processes import ALONE
 from fastwsol.network.attention_dropout import PLACES
 from fastwsol.training import step_mode
@@ -266,7 +268,12 @@ def starts_of(run):
 def test_the_choice_is_recorded_and_a_continued_run_keeps_it(synthetic_shards, tmp_path, capsys):
     """Another mode would give other bits."""
     run = tmp_path / "run"
-    with signalled_after(1, signal.SIGTERM):
+
+    def stop_once_it_is_chosen(state):
+        if state.step == 1 and (run / "environment.json").is_file():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with around_steps(after=stop_once_it_is_chosen):
         assert run_command(train.main, run_flags(synthetic_shards, run)) == 75
     first = starts_of(run)[0]
     assert first["step_mode"] == "eager"
@@ -275,6 +282,31 @@ def test_the_choice_is_recorded_and_a_continued_run_keeps_it(synthetic_shards, t
     )
     assert run_command(train.main, run_flags(synthetic_shards, run)) == 0
     assert [start["step_mode_seconds"] for start in starts_of(run)] == [first["step_mode_seconds"]] * 2
+
+
+def test_a_stop_during_the_trial_ends_it_and_nothing_is_chosen(synthetic_shards, tmp_path, capsys):
+    run = tmp_path / "run"
+    with signalled_after(1, signal.SIGTERM):
+        assert run_command(train.main, run_flags(synthetic_shards, run)) == 75
+    assert f"stopped: {run}: before step 1; the same command goes on" in capsys.readouterr().err
+    assert not (run / "environment.json").exists()
+    assert run_command(train.main, run_flags(synthetic_shards, run)) == 0
+
+
+def test_a_compiler_that_a_signal_ends_is_not_called_broken(monkeypatch, capsys):
+    """The signal goes to all processes of a group, and is seen here once the compiler is gone."""
+    asked = []
+
+    def make(mode):
+        if mode == "compiled":
+            asked.append(True)
+            raise RuntimeError("Command 'g++' died with <Signals.SIGTERM: 15>.")
+        return mode
+
+    monkeypatch.setattr(step_mode, "_seconds_a_step", lambda stepper, *_: 1.0)
+    with pytest.raises(Interrupted):
+        choose_mode(["eager", "compiled"], make, fresh(), {}, 10_000, ALONE, lambda: bool(asked))
+    assert "warning" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("mode", ["captured", "compiled-captured"])

@@ -188,6 +188,8 @@ def _difference(run: RunDir, earlier: Config, asked: Config) -> str:
     """The options in which the run in the folder differs from the one asked for, those of the network first."""
     ours, theirs = asked.flat(), earlier.flat()
     differing = [name for name in ours if ours[name] != theirs[name]]
+    if len(differing) > 1 and "store_size" in differing:
+        differing.remove("store_size")  # which follows from others, and from the room that there is
     differing.sort(key=lambda name: name not in ("backbone", "depth", "stem"))
     name = differing[0]
     if name == "behind_sha256":
