@@ -32,7 +32,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,7 @@ from fastwsol.sources.synthetic import Synthetic
 PROG = "scripts/gpu_day.py"
 _SECONDS_TO_STOP = 15.0
 _SECONDS_TO_START = 30.0
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 @dataclass(frozen=True)
@@ -168,12 +169,20 @@ class Day:
             print(f"{item.name}: left out; name --photos", flush=True)
             self.left += [each.name for each in todo]
             return
+        futures: list[Future[None]] = []
         with ThreadPoolExecutor(1 if item.alone else self._flags.beside) as pool:
             try:
-                for _ in pool.map(lambda training: self._train(item, training), todo):
+                for training in todo:
+                    futures.append(pool.submit(self._train, item, training))
+                # A signal that another thread takes is seen here between two waits.
+                while wait(futures, _SECONDS_BETWEEN_LOOKS).not_done:
                     pass
+                for each in futures:
+                    each.result()
             except BaseException:
                 self._running.stop()
+                for each in futures:
+                    each.cancel()
                 raise
 
     def _train(self, item: Item, training: Training) -> None:
