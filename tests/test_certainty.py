@@ -1,7 +1,7 @@
 """Certainties and intervals: what they are made of, and whether they mean what they say."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -205,12 +205,20 @@ def test_boxes_calibrate_certainties_which_are_kept_with_the_predictions(
     assert "100 images of truth.json" in content["info"]["calibrated_on"]
 
 
-def reviewed(predictions: Path, looked: Sequence[tuple[int, str, str]], phases: dict[str, int]) -> str:
-    """A review's export: for each image that was looked at its phase and verdict; a corrected one's box is moved."""
+def reviewed(
+    predictions: Path,
+    looked: Sequence[tuple[int, str, str]],
+    phases: dict[str, int],
+    wrong: Mapping[int, str] | None = None,
+) -> str:
+    """A review's export: for each image that was looked at its phase and verdict; a corrected one's box is moved.
+    wrong: what of rejected ones is.
+    """
     predicted = [{"category_id": 1, "bbox": [10, 10, 40, 40]}]
-    images = [
-        image(k, review={"phase": phase, "verdict": verdict, "predicted": predicted}) for k, phase, verdict in looked
-    ]
+    images = []
+    for k, phase, verdict in looked:
+        said = {"wrong": wrong[k]} if wrong and k in wrong else {}
+        images.append(image(k, review={"phase": phase, "verdict": verdict, "predicted": predicted, **said}))
     places = {"accepted": (10, 40), "corrected": (14, 40), "drawn": (60, 30)}
     annotations = [thing(k, 1, *places[verdict]) for k, _, verdict in looked if verdict in places]
     review = {"phases": phases, "seed": 0}
@@ -242,6 +250,33 @@ def test_a_whole_sample_gives_the_share_and_its_interval(predictions: Path, caps
     assert "whole sample: upper bound" in said
     assert report["certainty"]["uncalibrated"]["images"] == 41, "without 50 and 52"
     assert "38 are right and 3 wrong, and 5 of each are needed" in " ".join(said.split())
+
+
+def test_a_rejected_image_counts_by_what_is_wrong_with_it_where_that_was_said_of_all(
+    predictions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = predictions.parent / "out"
+    looked = [(k, "sample", "rejected" if k < 6 else "accepted") for k in range(20)]
+    faults = {0: "class", 1: "class", 2: "class", 3: "box", 4: "both", 5: "both"}
+    assert evaluated(predictions, reviewed(predictions, looked, {"sample": 20}, faults), "--out", str(out)) == 0
+    of_sample = json.loads((out / "report.json").read_text())["boxes"]["sample"]
+    assert of_sample == {
+        "images": 20,
+        "top1_clas": 15,
+        "gt_known_loc@0.5": 17,
+        "gt_known_loc@0.7": 17,
+        "top1_loc@0.5": 14,
+    }
+    assert "was not said" not in capsys.readouterr().out
+    del faults[5]
+    assert evaluated(predictions, reviewed(predictions, looked, {"sample": 20}, faults), "--out", str(out) + "2") == 0
+    of_sample = json.loads((predictions.parent / "out2" / "report.json").read_text())["boxes"]["sample"]
+    assert of_sample["top1_clas"] is of_sample["gt_known_loc@0.5"] is None
+    assert of_sample["top1_loc@0.5"] == 14
+    assert "was not said of all" in capsys.readouterr().out
+    reviewed(predictions, [(0, "sample", "accepted")], {"sample": 20}, {0: "box"})
+    assert evaluated(predictions, "reviewed.json") == 2
+    assert "says that 'box' is wrong, and the image is accepted" in capsys.readouterr().err
 
 
 def test_certainties_that_are_written_are_those_of_fits_to_other_images(predictions: Path) -> None:

@@ -245,6 +245,45 @@ def test_an_image_that_is_drawn_without_help_hides_what_was_predicted(page: Any,
     assert "score" not in annotation
 
 
+def test_a_rejection_may_say_what_is_wrong(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 40)
+    path = write_page(tmp_path, "--drawn", 1, "--sample", 39, "--uncertain", 0)
+    page.goto(path.as_uri())
+    images = order_of(path)
+    assert page.locator("#wrong-box").is_disabled(), "what was predicted is not shown"
+    page.keyboard.press("2")
+    assert "Nothing predicted is shown" in page.inner_text("#task")
+    page.keyboard.press("x")
+    with_box = [k for k, each in enumerate(images) if each["objects"] and k]
+    without = next(k for k, each in enumerate(images) if not each["objects"] and k)
+    expected: dict[int, str | None] = {0: None}
+    for k, key, wrong in zip(with_box, "123x", ("class", "box", "both", None), strict=False):
+        page.evaluate(f"go({k})")
+        page.keyboard.press(key)
+        expected[k] = wrong
+    page.evaluate(f"go({with_box[0]})")
+    assert "This image is rejected: its class is wrong." in page.inner_text("#task")
+    page.evaluate(f"go({without})")
+    name = CLASSES[images[without]["label"]]
+    assert f"No box was found; the class is {name}." in page.inner_text("#task")
+    page.keyboard.press("1")
+    assert "No box was predicted" in page.inner_text("#task")
+    page.locator("#wrong-box").click()
+    expected[without] = "box"
+    again = with_box[4]  # undone, a rejection leaves no fault behind
+    page.evaluate(f"go({again})")
+    page.keyboard.press("3")
+    page.keyboard.press("u")
+    page.keyboard.press("a")
+    page.reload()
+    found = {each["file_name"]: each["review"] for each in exported(page, tmp_path)["images"]}
+    assert {images[k]["name"]: wrong for k, wrong in expected.items()} == {
+        name: each.get("wrong") for name, each in found.items() if each["verdict"] == "rejected"
+    }
+    assert found[images[again]["name"]]["verdict"] == "accepted"
+    assert "wrong" not in found[images[again]["name"]]
+
+
 def test_500_images_open_fast_and_the_mask_lies_over_the_picture(page: Any, tmp_path: Path) -> None:
     predictions_of(tmp_path, 520)
     path = write_page(tmp_path)
@@ -276,7 +315,7 @@ def test_everything_fits_the_window_in_either_theme(browser: Any, tmp_path: Path
     tab.goto(path.as_uri())
     assert tab.evaluate("document.documentElement.dataset.theme") == theme
     assert tab.evaluate("document.documentElement.scrollWidth") <= size[0]
-    for name in ("picture", "accept", "reject", "class"):
+    for name in ("picture", "accept", "reject", "class", "wrong-class", "wrong-both"):
         box = tab.locator(f"#{name}").bounding_box()
         assert box is not None
         assert box["x"] >= 0

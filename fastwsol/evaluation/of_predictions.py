@@ -35,6 +35,8 @@ Kind = Literal["drawn", "accepted", "corrected", "rejected", "boxes"]
 boxes, after those predicted were seen; rejected: that they are wrong; boxes: ground truth from elsewhere.
 """
 Phase = Literal["drawn", "sample", "uncertain", "boxes"]
+Wrong = Literal["class", "box", "both"]
+"""What is wrong with the best object of a rejected image."""
 
 IOU = 0.5
 """Of a box that is right."""
@@ -49,6 +51,8 @@ class Truth:
     objects: tuple[tuple[int, tuple[float, float, float, float]], ...]
     boxes_kept: bool = True
     """Whether the boxes are those predicted, of a corrected image."""
+    wrong: Wrong | None = None
+    """Of a rejected image, where it was said."""
 
 
 @dataclass
@@ -72,6 +76,11 @@ class Looked:
     def in_phase(self, *phases: Phase) -> NDArray[np.bool_]:
         """Which were looked at in these phases."""
         return np.array([each.phase in phases for each in self.truths], np.bool_)
+
+    @property
+    def of_unknown_fault(self) -> NDArray[np.bool_]:
+        """Which were rejected without a word whether class or box is wrong."""
+        return np.array([each.kind == "rejected" and each.wrong is None for each in self.truths], np.bool_)
 
     @property
     def by_chance(self) -> NDArray[np.bool_]:
@@ -188,12 +197,18 @@ def _of_review(
     verdict, phase = (said.get("verdict"), said.get("phase")) if isinstance(said, dict) else (None, None)
     if verdict not in get_args(Kind) or phase not in get_args(Phase):
         raise UserError(f"{where}: its review is {said!r:.60}, no verdict and phase; {CORRECT}")
+    wrong = said.get("wrong")
+    if wrong is not None and (wrong not in get_args(Wrong) or verdict != "rejected"):
+        raise UserError(
+            f"{where}: its review says that {wrong!r:.40} is wrong, and the image is {verdict}; class, box or both may "
+            f"be wrong, of a rejected one; {CORRECT}"
+        )
     _refuse_other_predictions(said.get("predicted"), image, where)
     predicted = [each.box for each in image.objects]
     boxes_kept = len(objects) == len(predicted) and bool(
         np.allclose([box for _, box in objects] or 0, predicted or 0, atol=1e-3)
     )
-    return Truth(cast(Kind, verdict), cast(Phase, phase), objects, boxes_kept)
+    return Truth(cast(Kind, verdict), cast(Phase, phase), objects, boxes_kept, cast(Wrong | None, wrong))
 
 
 def _refuse_other_predictions(said: Any, image: LabelledImage, where: str) -> None:
@@ -221,7 +236,12 @@ def _compared(
     right, class_right, ious = [], [], []
     for image, truth in zip(images, truths, strict=True):
         best = best_object(image)
-        if truth.kind == "rejected" or best is None:
+        if truth.kind == "rejected":
+            right.append(False)
+            class_right.append(truth.wrong == "box")
+            ious.append(np.nan if truth.wrong is None else float(truth.wrong == "class" and best is not None))
+            continue
+        if best is None:
             right.append(False)
             class_right.append(False)
             ious.append(0.0 if truth.objects else np.nan)
@@ -277,8 +297,8 @@ def _sample(looked: Looked) -> dict[str, Any] | None:
 def _box_rates(looked: Looked) -> dict[str, dict[str, Any]]:
     """GT-known, Top-1 Clas and Top-1 Loc, in counts: of ground truth; of boxes drawn without help; of those of the
     sample that were redrawn after the predicted one was seen; and of the whole sample, where an accepted image is a
-    hit, an upper bound. A rejected image is a miss in Top-1 Loc; whether its class or its box is wrong nobody has said,
-    so the other rates of a sample with one are None.
+    hit, an upper bound. A rejected image is a miss in Top-1 Loc, and in the other rates where its class or its box was
+    called wrong; where nobody said which, the other rates of the sample are None.
     """
     sample = looked.in_phase("sample")
     redrawn = np.array([each.kind == "corrected" and not each.boxes_kept for each in looked.truths], np.bool_)
@@ -291,7 +311,7 @@ def _box_rates(looked: Looked) -> dict[str, dict[str, Any]]:
     found = {}
     for name, rows in groups.items():
         if rows.any():
-            unknown = looked.of("rejected")[rows].any()
+            unknown = looked.of_unknown_fault[rows].any()
             found[name] = {
                 "images": int(rows.sum()),
                 "top1_clas": None if unknown else int(looked.class_right[rows].sum()),

@@ -34,7 +34,10 @@ def print_judged(report: dict[str, Any]) -> None:
         if "sample" in report["boxes"]:
             out.print("A box that is shown anchors the eye: of the sample as a whole the rates are upper bounds.")
             if report["boxes"]["sample"]["top1_clas"] is None:
-                out.print("Whether class or box of a rejected image is wrong is not known: Top-1 Loc alone counts it.")
+                out.print(
+                    "What is wrong with a rejected image, its class or its box, was not said of all: Top-1 Loc alone "
+                    "counts them."
+                )
     _print_certainty(out, report["certainty"], report["images"])
 
 

@@ -5,7 +5,8 @@ const el = (id) => document.getElementById(id);
 const STORE = "fastwsol-review-" + data.key;
 const LEAST_SIDE = 2; // pixels of a box that is drawn
 
-// What was done: an image has a verdict, or null, and its boxes where they were changed, else null.
+// What was done: an image has a verdict, or null, its boxes where they were changed, else null, and where it was rejected
+// and that was said, what is wrong: class, box or both.
 let states = data.images.map(() => ({ verdict: null, objects: null }));
 let at = 0, selected = 0, drawing = null, drag = null, showMask = true, undone = [];
 
@@ -40,15 +41,17 @@ function change(next) {
 
 function changeObjects(list) { change({ verdict: null, objects: list }); show(); }
 
-function decide(verdict) {
+function decide(verdict, wrong = null) {
   let chosen = verdict;
+  if (wrong && image().phase === "drawn") return say("Nothing predicted is shown: draw the box, or reject with X.");
+  if (wrong === "class" && !image().objects.length) return say("No box was predicted: its box is wrong, or both are.");
   if (verdict === "accepted") {
     if (!objects().length) return say("There is no box: draw one, or reject the image.");
     if (objects().some((each) => each.label === null)) return say("Choose the class of the box first.");
     if (image().phase === "drawn") chosen = "drawn";
     else if (states[at].objects) chosen = "corrected";
   }
-  change({ verdict: chosen, objects: states[at].objects });
+  change({ verdict: chosen, objects: states[at].objects, ...(wrong && { wrong }) });
   if (at + 1 < data.images.length) go(at + 1); else show();
 }
 
@@ -81,6 +84,8 @@ const TASKS = {
   uncertain: "Are class and box right?",
 };
 
+const FAULTS = { class: ": its class is wrong", box: ": its box is wrong", both: ": class and box are wrong" };
+
 function show() {
   const each = image(), state = states[at];
   const phase = data.images.filter((one) => one.phase === each.phase);
@@ -94,7 +99,10 @@ function show() {
     Object.entries(counts).map(([name, count]) => ` · ${count} ${name}`).join("");
   const drawHere = drawing && each.phase !== "drawn";
   say(drawHere ? "Drag the new box over the picture." : done === states.length ? "All images are reviewed: export them." :
-    state.verdict ? `This image is ${state.verdict}.` : state.objects ? "Changed: accept it, or undo." : TASKS[each.phase]);
+    state.verdict ? `This image is ${state.verdict}${FAULTS[state.wrong] || ""}.` :
+    state.objects ? "Changed: accept it, or undo." :
+    each.objects.length || each.phase === "drawn" ? TASKS[each.phase] :
+    `No box was found${each.label === null ? "" : `; the class is ${data.classes[each.label]}`}. Draw one, or reject.`);
   el("task").className = state.verdict || "";
   el("name").textContent = each.phase === "drawn" && !state.verdict ? `image ${at + 1}` : each.name; // it may name the class
   const source = "data:image/jpeg;base64," + el("p" + at).textContent;
@@ -110,6 +118,7 @@ function show() {
   el("undo").disabled = !undone.length;
   el("previous").disabled = at === 0;
   el("next").disabled = at + 1 === states.length;
+  for (const fault of Object.keys(FAULTS)) el(`wrong-${fault}`).disabled = each.phase === "drawn";
   el("accept").querySelector("span").textContent =
     each.phase === "drawn" ? "Done" : state.objects ? "Accept as changed" : "Accept";
   selected = Math.min(selected, Math.max(0, objects().length - 1));
@@ -302,14 +311,14 @@ function exported() {
   const counts = {};
   const images = [], annotations = [];
   data.images.forEach((each, k) => {
-    const { verdict } = states[k];
+    const { verdict, wrong } = states[k];
     if (!verdict) return;
     counts[verdict] = (counts[verdict] || 0) + 1;
     ids.set(k, each.id);
     const kept = verdict === "rejected" ? [] : objects(k);
     const entry = { id: each.id, file_name: each.name, width: each.width, height: each.height,
-      review: { phase: each.phase, verdict, predicted: each.objects.map(({ label, box: [x0, y0, x1, y1] }) =>
-        ({ category_id: label + 1, bbox: [x0, y0, x1 - x0, y1 - y0].map((value) => Math.round(value * 1e4) / 1e4) })) } };
+      review: { phase: each.phase, verdict, ...(wrong && { wrong }),
+        predicted: each.objects.map(({ label, box: [x0, y0, x1, y1] }) => ({ category_id: label + 1, bbox: [x0, y0, x1 - x0, y1 - y0].map((value) => Math.round(value * 1e4) / 1e4) })) } };
     if (kept.length) entry.category_id = kept[0].label + 1;
     images.push(entry);
     kept.forEach((thing) => {
@@ -336,13 +345,15 @@ function download() {
 }
 
 const ACTIONS = {
-  accept: () => decide("accepted"), reject: () => decide("rejected"), previous: () => go(at - 1), next: () => go(at + 1),
+  accept: () => decide("accepted"), reject: () => decide("rejected"),
+  "wrong-class": () => decide("rejected", "class"), "wrong-box": () => decide("rejected", "box"),
+  "wrong-both": () => decide("rejected", "both"), previous: () => go(at - 1), next: () => go(at + 1),
   draw: () => start(objects().length ? "again" : "new"), add: () => start("new"), remove, undo,
   toggle: () => { showMask = !showMask; show(); }, open: nextOpen, export: download,
 };
 for (const [id, action] of Object.entries(ACTIONS)) el(id).onclick = () => { action(); el(id).blur(); };
-const KEYS = { a: "accept", Enter: "accept", x: "reject", r: "reject", ArrowLeft: "previous", k: "previous",
-  ArrowRight: "next", j: "next", d: "draw", b: "add", Delete: "remove", Backspace: "remove", u: "undo", m: "toggle",
+const KEYS = { a: "accept", Enter: "accept", x: "reject", r: "reject", 1: "wrong-class", 2: "wrong-box",
+  3: "wrong-both", ArrowLeft: "previous", k: "previous", ArrowRight: "next", j: "next", d: "draw", b: "add", Delete: "remove", Backspace: "remove", u: "undo", m: "toggle",
   n: "open", e: "export" };
 document.addEventListener("keydown", (event) => {
   if (drag) return event.preventDefault(); // first the box is let go
