@@ -1,8 +1,8 @@
 """python -m fastwsol.export RUN --onnx FILE: a run's network and localizer as one graph, for programs without fastwsol.
 
 From the pixels of an image, 0 to 255, to logits and maps; `fastwsol.prediction.graph` describes inputs and outputs, and
-`scripts/onnx_boxes.py` is a program that makes boxes of them with onnxruntime, Pillow and SciPy alone. The written
-graph is run once, and kept only if it gives what the network does.
+`scripts/onnx_boxes.py` is a program that makes boxes of them with onnxruntime, Pillow and SciPy alone. The graph is run
+before it is written, and written only if it gives what the network does.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -20,9 +20,9 @@ import tyro
 
 from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import PARTIAL_SUFFIX, sync_folder
+from fastwsol.host.files import write_bytes
 from fastwsol.localizer.localizers import LocalizerName
-from fastwsol.prediction.graph import description, export_onnx, export_torch
+from fastwsol.prediction.graph import description, exported_onnx, exported_torch
 from fastwsol.prediction.predictor import Predictor
 
 PROG = "python -m fastwsol.export"
@@ -57,18 +57,12 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"--torch {flags.torch}: such a file ends in .pt2; name it so")
     predictor = Predictor.of_run(flags.run, "cpu", "fp32", 0, flags.localizer)
     about = description(predictor, flags.run.resolve().name)
-    for path, write in ((flags.onnx, export_onnx), (flags.torch, export_torch)):
-        if path is None:
-            continue
-        partial = path.with_name(f"{path.stem}{PARTIAL_SUFFIX}{path.suffix}")
-        try:
-            write(predictor, partial, about)
-            partial.replace(path)
-            sync_folder(path.absolute().parent)
-        finally:
-            partial.unlink(missing_ok=True)
-        megabytes = path.stat().st_size / 1e6
-        print(f"{path}: {predictor.localizer.title}, {len(predictor.info.classes)} classes, {megabytes:.1f} MB")
+    for path, exported in ((flags.onnx, exported_onnx), (flags.torch, exported_torch)):
+        if path is not None:
+            content = exported(predictor, about)
+            write_bytes(path, content, is_new=True)
+            megabytes = len(content) / 1e6
+            print(f"{path}: {predictor.localizer.title}, {len(predictor.info.classes)} classes, {megabytes:.1f} MB")
     return 0
 
 

@@ -2,7 +2,9 @@
 
 import copy
 import dataclasses
+import importlib
 import io
+import pkgutil
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +18,7 @@ from faults.tally import ROWS, Table, Tally
 from pictures import draw_class_folders
 from PIL import Image
 
+import kernels
 from fastwsol import pack as pack_command
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, Split
@@ -23,7 +26,6 @@ from fastwsol.host import ticker
 from fastwsol.host.command_line import run_command
 from fastwsol.network import preact_resnet
 from fastwsol.sources.synthetic import Synthetic
-from kernels import augment, boxes, components, overlaps, sweep
 
 LONGEST_FILES = (
     *("faults/test_hostile_archives.py", "faults/test_rank_death.py", "test_train.py", "faults/test_exact_resume.py"),
@@ -92,7 +94,8 @@ def real_width_in_module() -> Iterator[None]:
 
 def _make_kernels_serial() -> None:
     """An index out of bounds inside a parallel loop is lost; in a serial one it is an IndexError."""
-    for module in (augment, boxes, components, overlaps, sweep):
+    for found in pkgutil.iter_modules(kernels.__path__, "kernels."):
+        module = importlib.import_module(found.name)
         for name, function in list(vars(module).items()):
             if getattr(function, "targetoptions", {}).get("parallel"):
                 setattr(module, name, numba.njit(nogil=True)(function.py_func))

@@ -4,7 +4,8 @@ import numba
 import numpy as np
 import pytest
 
-from kernels import components, sweep
+from kernels import components, pixels, sweep
+from kernels.boxes import checked_cams
 
 pytestmark = pytest.mark.skipif(not numba.config.BOUNDSCHECK, reason="NOT CHECKED for bounds: make check-bounds does")
 
@@ -20,3 +21,10 @@ def test_a_step_out_of_the_map_is_seen():
     groups, jumps = sweep._grouped(3)
     with pytest.raises(IndexError):
         sweep._sweep_boxes(maps, groups, jumps + np.uint64(100), 1)
+
+
+def test_pixels_beyond_the_masks_are_seen():
+    cams, rows, columns = checked_cams(np.random.default_rng(0).random((1, 3, 3), np.float32), 8, "own")
+    masks, counts = np.zeros((1, 8, 4), np.uint8), np.zeros((1, 2, pixels.PIXEL_LEVELS), np.int32)
+    with pytest.raises(IndexError):
+        pixels._count_levels(cams, *rows, *columns, True, masks, counts, 1)

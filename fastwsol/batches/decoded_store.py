@@ -28,8 +28,8 @@ from fastwsol.dataset.shards import Shards, Split
 from fastwsol.draws import shown_windows
 from fastwsol.host.command_line import duration
 from fastwsol.host.errors import Interrupted, RunFailure
-from fastwsol.host.files import PARTIAL_SUFFIX, write_json
-from fastwsol.host.kept_files import contents_of, is_as_written, locked, never, new_file, read_about
+from fastwsol.host.files import write_json
+from fastwsol.host.kept_files import array_when_whole, contents_of, is_as_written, locked, never, read_about
 from fastwsol.host.ticker import Ticker
 from fastwsol.sources.decode import decode
 
@@ -145,16 +145,13 @@ def _is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
 
 
 def _build(split: Split, square: int, fit: Fit, path: Path, threads: int, gives_up: Callable[[], bool]) -> None:
-    """Decode the split into `path`. The file is not flushed to the disk: the hash finds what a crash damages."""
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
-    shape = _shape(split, square)
+    """Decode the split into `path`."""
 
     def line(images: int, rate: float, left: float) -> str:
         return f"decoding {split.name} once  {images:,} of {len(split):,} images  {duration(left)} left"
 
-    ticker = Ticker(len(split), line)
-    try:
-        pixels = new_file(partial, shape)
+    ticker, decoded_images = Ticker(len(split), line), 0
+    with array_when_whole(path, _shape(split, square)) as pixels:
 
         def decode_chunk(first: int) -> int:
             rows = range(first, min(first + _CHUNK, len(split)))
@@ -166,7 +163,6 @@ def _build(split: Split, square: int, fit: Fit, path: Path, threads: int, gives_
                 pixels[row] = in_square(decoded, square, fit) if square else decoded
             return len(rows)
 
-        decoded_images = 0
         with ThreadPoolExecutor(threads) as pool:
             try:
                 for count in pool.map(decode_chunk, range(0, len(split), _CHUNK)):
@@ -178,7 +174,3 @@ def _build(split: Split, square: int, fit: Fit, path: Path, threads: int, gives_
                 pool.shutdown(cancel_futures=True)
                 raise
         ticker.close()
-        partial.replace(path)  # whoever has the old one mapped keeps it
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise

@@ -65,7 +65,9 @@ def measure_localizer(
         thresholds = cut.thresholds(maps, square, scale)
         boxes = localize(maps, "strict", square, shown.widths, shown.heights, thresholds, scale)
         ious = score_boxes(boxes, shown.boxes, shown.offsets, "strict")
-        curve = curve_hits(maps, square, shown.widths, shown.heights, shown.boxes, shown.offsets, IOU_THRESHOLDS, scale)
+        if curve is None:
+            own = (shown.widths, shown.heights, shown.boxes, shown.offsets)
+            curve = curve_hits(maps, square, *own, IOU_THRESHOLDS, scale)
         look = _look(maps, square, thresholds, scale)
     hit = hits_of(ious, "strict") if chosen is None else hits_at_levels(curve.single, chosen.levels)
     best = best_levels(curve.single.sum(axis=0))

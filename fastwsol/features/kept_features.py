@@ -29,8 +29,8 @@ from fastwsol.features.trunk import features_from_cut, trunk_features
 from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast, memory_available
 from fastwsol.host.errors import Interrupted, UserError
-from fastwsol.host.files import PARTIAL_SUFFIX, write_json
-from fastwsol.host.kept_files import contents_of, free_disk_bytes, is_as_written, locked, new_file, read_about
+from fastwsol.host.files import write_json
+from fastwsol.host.kept_files import array_when_whole, contents_of, free_disk_bytes, is_as_written, locked, read_about
 from fastwsol.host.ticker import Ticker
 from fastwsol.network.backbone_weights import digest_of
 from fastwsol.network.classifier import Classifier
@@ -172,14 +172,12 @@ def _compute(
     path: Path, shape: tuple[int, ...], stream: Stream, feed: Feed, trunk: Trunk, gives_up: Callable[[], bool]
 ) -> None:
     views, count = shape[:2]
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
 
     def line(images: int, rate: float, left: float) -> str:
         return f"features  {images:,} of {views * count:,} views  {rate:,.0f} images/s  {duration(left)} left"
 
     ticker = Ticker(views * count, line)
-    try:
-        values = new_file(partial, shape, np.uint16)
+    with array_when_whole(path, shape, np.uint16) as values:
         for view in range(views):
             of_view = _features_of_view(view, count, stream, feed, trunk)
             for first in range(0, count, stream.batch_size):
@@ -189,10 +187,6 @@ def _compute(
                 if gives_up():
                     raise Interrupted(f"{path} is not computed yet; the same command begins it anew")
         ticker.close()
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _features_of_view(view: int, count: int, stream: Stream, feed: Feed, trunk: Trunk) -> Iterator[torch.Tensor]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastwsol.host.errors import Interrupted
+from fastwsol.host.files import PARTIAL_SUFFIX
 
 
 def never() -> bool:
@@ -76,10 +77,24 @@ def _hashes_of_parts(path: Path) -> list[str]:
 _READ_BYTES = 2**20
 
 
-def new_file(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
-    """A new NumPy file, mapped. Its space is taken now: a mapped page for which the disk has no room later
-    kills the process.
+@contextlib.contextmanager
+def array_when_whole(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> Iterator[NDArray[Any]]:
+    """A new NumPy file to fill, mapped, which takes the place `path` at the end of the context, and is removed where
+    that is not reached. Whoever has an old one mapped keeps it.
+
+    Its space is taken at once: a mapped page for which the disk has no room later kills the process. The file is not
+    flushed to the disk: its hash finds what a crash damages.
     """
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    try:
+        yield _mapped_anew(partial, shape, dtype)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _mapped_anew(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     with path.open("wb") as file:
         header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)

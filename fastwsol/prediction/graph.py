@@ -7,9 +7,9 @@
 N is any number. `description` is what else a program needs: classes, scale, cut; it lies in an ONNX file's metadata.
 """
 
+import io
 import json
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,19 +89,22 @@ def description(predictor: Predictor, name: str) -> dict[str, Any]:
     }
 
 
-def export_torch(predictor: Predictor, path: Path, about: dict[str, Any]) -> None:
-    """Write the graph as `torch.export` has it, for `torch.export.load(path).module()`; `about` lies beside it in the
-    file as `fastwsol.json`.
+def exported_torch(predictor: Predictor, about: dict[str, Any]) -> bytes:
+    """A file with the graph as `torch.export` has it, for `torch.export.load(path).module()`; `about` lies beside it in
+    the file as `fastwsol.json`. Raises RunFailure where it gives something else than the network.
     """
+    file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of how weights lie in memory; the file is proved below
-        torch.export.save(_exported(predictor), path, extra_files={"fastwsol.json": json.dumps(about)})
-    program = torch.export.load(path).module()
-    _prove(predictor, lambda pixels: [each.detach().numpy() for each in program(torch.from_numpy(pixels))], path)
+        torch.export.save(_exported(predictor), file, extra_files={"fastwsol.json": json.dumps(about)})
+    file.seek(0)
+    program = torch.export.load(file).module()
+    _prove(predictor, lambda pixels: [each.detach().numpy() for each in program(torch.from_numpy(pixels))], "PyTorch")
+    return file.getvalue()
 
 
-def export_onnx(predictor: Predictor, path: Path, about: dict[str, Any]) -> None:
-    """Write the graph as ONNX, with `about` in its metadata, a JSON text a key.
+def exported_onnx(predictor: Predictor, about: dict[str, Any]) -> bytes:
+    """A file with the graph as ONNX, with `about` in its metadata, a JSON text a key.
 
     Raises UserError where the packages are missing, RunFailure where onnxruntime finds something else than the network.
     """
@@ -120,9 +123,10 @@ def export_onnx(predictor: Predictor, path: Path, about: dict[str, Any]) -> None
         entry = model.metadata_props.add()
         entry.key, entry.value = name, json.dumps(value)
     onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    _prove(predictor, lambda pixels: session.run(OUTPUTS, {INPUT: pixels}), path)
+    content: bytes = model.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    _prove(predictor, lambda pixels: session.run(OUTPUTS, {INPUT: pixels}), "onnxruntime")
+    return content
 
 
 def _graph(predictor: Predictor) -> Graph:
@@ -138,8 +142,8 @@ def _exported(predictor: Predictor) -> torch.export.ExportedProgram:
         return torch.export.export(_graph(predictor), (pixels,), dynamic_shapes=shapes)
 
 
-def _prove(predictor: Predictor, run: Any, path: Path) -> None:
-    """Raise RunFailure where a written graph gives something else than the network, for one image or for several."""
+def _prove(predictor: Predictor, run: Any, runtime: str) -> None:
+    """Raise RunFailure where a graph gives something else than the network, for one image or for several."""
     size, random = predictor.info.config.views.image_size, np.random.default_rng(0)
     for count in (1, 3):
         pixels = random.integers(0, 256, (count, size, size, 3), np.uint8)
@@ -147,7 +151,9 @@ def _prove(predictor: Predictor, run: Any, path: Path) -> None:
             same_shape = ours.shape == theirs.shape
             apart = float(np.abs(ours - theirs).max()) if same_shape else np.inf
             if not apart <= _TOLERANCE * max(1.0, float(np.abs(ours).max())):
-                raise RunFailure(f"{path}: its {name} differ from the network's by {apart:g}, so it was not kept")
+                raise RunFailure(
+                    f"the graph's {name} in {runtime} differ from the network's by {apart:g}, so nothing was written"
+                )
 
 
 def _by_the_network(predictor: Predictor, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
