@@ -113,8 +113,8 @@ def paired_rounds(benchmark, cores):
 
     def run(sides: dict[str, Side], images: int, rounds: int, data: str, **parameters) -> None:
         (our_name, ours), *others = sides.items()
-        seconds = {name: [] for name in sides}
-        cpu_seconds = {name: [] for name in sides}
+        seconds: dict[str, list[float]] = {name: [] for name in sides}
+        cpu_seconds: dict[str, list[float]] = {name: [] for name in sides}
         our_cpu_start = 0.0
 
         def turns_of_the_others():

@@ -54,6 +54,7 @@ class Detector(nn.Module):
         self.classes = nn.Conv2d(WIDTH, classes, 1)
         self.sides = nn.Conv2d(WIDTH, 4, 1)
         self.central = nn.Conv2d(WIDTH, 1, 1)
+        assert self.classes.bias is not None
         nn.init.constant_(self.classes.bias, -4.0)  # at first nothing is anywhere
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -199,7 +200,7 @@ def _iou(one: Tensor, other: Tensor) -> float:
 
 def mean_precision(found: list[dict[str, Any]], split: Split, classes: int) -> float:
     """mAP at IoU 0.5, in percent, by pycocotools."""
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for k in range(len(split)):
         for x0, y0, x1, y1 in split.boxes[split.box_offsets[k] : split.box_offsets[k + 1]].tolist():
             annotations.append(

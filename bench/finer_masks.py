@@ -31,7 +31,7 @@ from fastwsol.evaluation.masks import PIXEL_SIDE, SplitMasks
 from fastwsol.evaluation.measure import hits_of
 from fastwsol.evaluation.thresholds import box_free_threshold
 from fastwsol.evaluation.truths import Truths
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags, require_new, run_command
 from fastwsol.host.device import autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
@@ -76,8 +76,7 @@ class Masks:
 def main(arguments: Sequence[str]) -> int:
     """Measure, print a line each, and write the file."""
     flags = parse_flags(Flags, arguments, "bench/finer_masks.py", "Masks at larger sizes, and filtered along edges.")
-    if flags.out.exists():
-        raise UserError(f"{flags.out}: exists; nothing was changed, name another --out")
+    require_new("--out", flags.out)
     found: dict[str, Any] = {}
     for run in flags.runs:
         found[run.name] = {}

@@ -25,7 +25,7 @@ from fastwsol.evaluation.maps import NetworkMaps, localize_maps
 from fastwsol.evaluation.measure import fixed_box_hits, fixed_boxes, hits_of
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.truths import Truths
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags, require_new, run_command
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
@@ -57,8 +57,7 @@ class Flags:
 def main(arguments: Sequence[str]) -> int:
     """Measure, print a line each, and write the file."""
     flags = parse_flags(Flags, arguments, "bench/map_bounds.py", "How good boxes from maps can be.")
-    if flags.out.exists():
-        raise UserError(f"{flags.out}: exists; nothing was changed, name another --out")
+    require_new("--out", flags.out)
     shards, maps = open_shards(flags.shards), np.load(flags.maps)
     val, train = shards.splits["val"], shards.splits["train"]
     if len(maps) != len(val):

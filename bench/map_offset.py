@@ -20,7 +20,7 @@ from fastwsol.evaluation.maps import NetworkMaps, localize_maps
 from fastwsol.evaluation.measure import hits_of
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.score_map_files import read_annotations
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags, require_new, run_command
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
@@ -45,8 +45,7 @@ class Flags:
 def main(arguments: Sequence[str]) -> int:
     """Measure the maps at every offset, print a line each, and write the file."""
     flags = parse_flags(Flags, arguments, "bench/map_offset.py", "Boxes of maps that are moved by parts of a cell.")
-    if flags.out.exists():
-        raise UserError(f"{flags.out}: exists; nothing was changed, name another --out")
+    require_new("--out", flags.out)
     images, maps = read_annotations(flags.boxes), np.load(flags.maps)
     if len(maps) != len(images.truths.widths):
         raise UserError(f"{flags.maps}: {len(maps)} maps, and {len(images.truths.widths)} images in {flags.boxes}")

@@ -31,7 +31,7 @@ from fastwsol.evaluation.of_localizer import measure_localizer
 from fastwsol.evaluation.thresholds import Cut, box_free_threshold
 from fastwsol.evaluation.truths import Truths
 from fastwsol.features.kept_features import FeatureBatches, KeptFeatures, open_features
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags, require_new, run_command
 from fastwsol.host.device import autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
@@ -100,8 +100,7 @@ VARIANTS = {
 def main(arguments: Sequence[str]) -> int:
     """Train and measure every variant, print a line for each, and write the file."""
     flags = parse_flags(Flags, arguments, "bench/mask_ablations.py", "Mask heads without a part of their training.")
-    if flags.out.exists():
-        raise UserError(f"{flags.out}: exists; nothing was changed, name another --out")
+    require_new("--out", flags.out)
     threads = use_threads(0)
     info, saved = read_run(RunDir(flags.run))
     autocast = autocast_of_run("auto", saved.scalars["precision"], take_device("auto"))
@@ -191,7 +190,8 @@ def train(training: MaskTraining, variant: Variant, batches: FeatureBatches, inf
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        follow(training, variant, *((each.argmax(1) == labels).sum() for each in (whole, kept, rest)), len(labels))
+        of_whole, of_kept, of_rest = ((each.argmax(1) == labels).sum() for each in (whole, kept, rest))
+        follow(training, variant, of_whole, of_kept, of_rest, len(labels))
 
 
 def follow(training: MaskTraining, variant: Variant, whole: Tensor, kept: Tensor, rest: Tensor, images: int) -> None:

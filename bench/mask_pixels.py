@@ -25,7 +25,7 @@ from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, Split, open_shards
 from fastwsol.evaluate import OfRun
 from fastwsol.evaluation.forward import images_at_once
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags, require_new, run_command
 from fastwsol.host.device import Autocast, autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
@@ -68,8 +68,7 @@ class Judge:
 def main(arguments: Sequence[str]) -> int:
     """Ask every network about every image, whole, inside of its mask and outside; print a line each, write the file."""
     flags = parse_flags(Flags, arguments, "bench/mask_pixels.py", "What masked pixels tell networks.")
-    if flags.out.exists():
-        raise UserError(f"{flags.out}: exists; nothing was changed, name another --out")
+    require_new("--out", flags.out)
     threads = use_threads(0)
     run = RunDir(flags.run)
     info, saved = read_run(run)
@@ -109,8 +108,8 @@ def main(arguments: Sequence[str]) -> int:
                 for part, each in shown.items():
                     counts[f"pixels, {name}"][part] += judge.correct(each, labels)
     shares = {what: {part: 100 * count / len(split) for part, count in each.items()} for what, each in counts.items()}
-    for what, each in shares.items():
-        print(f"{what}: " + ", ".join(f"{part} {share:.1f} %" for part, share in each.items()), flush=True)
+    for what, of_parts in shares.items():
+        print(f"{what}: " + ", ".join(f"{part} {share:.1f} %" for part, share in of_parts.items()), flush=True)
     about = {"run": flags.run.name, "judges": [folder.name for folder in flags.judges], "images": len(split)}
     about |= {"cut": cut, "mean_area_inside": area / len(split), "config": info.config.to_json()}
     write_json(flags.out, {**about, "top1_clas": shares, **environment()})

@@ -39,8 +39,8 @@ def cams(count: int) -> np.ndarray:
 def truths(count: int, side: int) -> Truths:
     """The middle of each image."""
     box = np.array([[0.25, 0.25, 0.75, 0.75]]) * side
-    sizes = np.full((2, count), side, np.int32)
-    return Truths(*sizes, np.tile(box, (count, 1)).astype(np.float32), np.arange(count + 1))
+    sides = np.full(count, side, np.int32)
+    return Truths(sides, sides, np.tile(box, (count, 1)).astype(np.float32), np.arange(count + 1))
 
 
 def work(count: int, side: int) -> dict[str, Callable[[], object]]:

@@ -36,7 +36,7 @@ from fastwsol.evaluation.measure import hits_of
 from fastwsol.evaluation.thresholds import box_free_threshold
 from fastwsol.evaluation.truths import Truths
 from fastwsol.features.kept_features import open_features
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags, require_new, run_command
 from fastwsol.host.device import autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
@@ -100,8 +100,7 @@ class BoxRegressor(nn.Module):
 def main(arguments: Sequence[str]) -> int:
     """Teach and measure, print a line each, and write the file."""
     flags = parse_flags(Flags, arguments, "bench/second_round.py", "Heads and boxes taught by a run's first masks.")
-    if flags.out.exists():
-        raise UserError(f"{flags.out}: exists; nothing was changed, name another --out")
+    require_new("--out", flags.out)
     use_threads(0)
     found: dict[str, Any] = {}
     for run in flags.runs:

@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastwsol.dataset.shards import Split, open_shards
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags, require_new, run_command
 from fastwsol.host.environment import environment
-from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.prediction import components
 from fastwsol.prediction.predictions import Prediction
@@ -69,8 +68,7 @@ class Scene(NamedTuple):
 def main(arguments: Sequence[str]) -> int:
     """Make the composites, predict, print a line a kind, and write the file."""
     flags = parse_flags(Flags, arguments, "bench/several_objects.py", "Objects found, missed and invented.")
-    if flags.out.exists():
-        raise UserError(f"{flags.out}: exists; nothing was changed, name another --out")
+    require_new("--out", flags.out)
     predictor = Predictor.of_run(flags.run)
     split = open_shards(flags.shards or predictor.info.shards).splits[flags.split]
     kinds, images = scenes_of(split, flags.seed), {}
@@ -110,7 +108,8 @@ def scenes_of(split: Split, seed: int) -> dict[str, list[Scene]]:
             labels = np.full(len(boxes), split.labels[row])
             singles.append(Scene(decode(split.image(row)), boxes, labels))
     order = rng.permutation(len(singles)).tolist()
-    different, same = [], []
+    different: list[Scene] = []
+    same: list[Scene] = []
     for k, first in enumerate(order):
         label = singles[first].labels[0]
         for pairs, alike in ((different, False), (same, True)):

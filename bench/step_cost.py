@@ -18,12 +18,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from fastwsol.config import Config
+from fastwsol.config import Config, Stem
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.device import Autocast, pick_autocast, use_threads
@@ -57,7 +58,7 @@ def ceilings() -> dict:
     found: dict = {}
     for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
         a, b = (torch.randn(side, side).to(dtype) for _ in range(2))
-        found[f"{name} matrix product, FLOP/s"] = 2 * side**3 / best(lambda a=a, b=b: a @ b)
+        found[f"{name} matrix product, FLOP/s"] = 2 * side**3 / best(partial(torch.matmul, a, b))
     source = torch.randn(count)
     target = torch.empty_like(source)
     found["copy, bytes/s"] = 2 * source.nbytes / best(lambda: target.copy_(source))
@@ -74,20 +75,20 @@ def noise(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 def step_rate(config: Config, count: int, autocast: Autocast) -> float:
     """Images a second of eager training steps."""
     state = new_state(config, CLASSES, autocast)
-    loss_of = make_loss(state.model, autocast, compiled=False)
+    loss_of = make_loss(state.classifier, autocast, compiled=False)
     images, labels = noise(count)
     return count / best(lambda: train_step(state, loss_of, images, labels, 0.01))
 
 
 def forward_rate(config: Config, autocast: Autocast) -> float:
     """Images a second of what an evaluation does with batches of 256: forward pass, maps, boxes of both protocols."""
-    model = new_state(config, CLASSES, autocast).model.eval()
+    model = new_state(config, CLASSES, autocast).classifier.eval()
     images, labels = noise(256)
 
     def evaluate() -> None:
         with torch.inference_mode(), autocast():
             _, features = model(images)
-            cams = class_activation_maps(features, model.fc.weight, labels).float().numpy()
+            cams = class_activation_maps(features, model.classifier.weight, labels).float().numpy()
         for protocol in PROTOCOLS:
             localize(cams, protocol, SIZE, np.full(256, SIZE), np.full(256, SIZE), CAM_THRESHOLD)
 
@@ -98,7 +99,7 @@ def first_step() -> None:
     """One compiled step: a child of `starts`."""
     use_threads(0)
     state = new_state(Config.of(depth=18, stem="C"), CLASSES, pick_autocast("auto", CPU))
-    train_step(state, make_loss(state.model, pick_autocast("auto", CPU), compiled=True), *noise(32), 0.01)
+    train_step(state, make_loss(state.classifier, pick_autocast("auto", CPU), compiled=True), *noise(32), 0.01)
 
 
 def starts() -> dict:
@@ -127,10 +128,11 @@ def main() -> None:
     print(json.dumps(found, indent=1), flush=True)
     products = found["ceilings"][f"{autocast.precision} matrix product, FLOP/s"]
     rows = found["steps"] = []
-    others = [(18, "A"), (34, "A"), (34, "C")]
-    sizes = [(18, "C", size) for size in BATCHES] + [(*network, 32) for network in others]
+    others: list[tuple[int, Stem]] = [(18, "A"), (34, "A"), (34, "C")]
+    sizes: list[tuple[int, Stem, int]] = [(18, "C", size) for size in BATCHES]
+    sizes += [(*network, 32) for network in others]
     for depth, stem, size in sizes:
-        rate = step_rate(Config.of(depth=depth, stem=stem), size, autocast)  # type: ignore[arg-type]
+        rate = step_rate(Config.of(depth=depth, stem=stem), size, autocast)
         share = rate * 6e9 * GMAC[depth, stem] / products
         rows.append({"depth": depth, "stem": stem, "batch": size, "images_per_second": rate, "of_products": share})
         print(rows[-1], flush=True)

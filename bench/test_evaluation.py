@@ -13,6 +13,8 @@ precision, without compilation, which would help both.
 Their predictions, boxes and hits are compared before they are timed.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -69,12 +71,12 @@ class DataLoaderAndOpenCV:
 
     def __call__(self):
         predictions, maps = self.forward()
-        boxes = {"strict": [], "paper2018": []}
+        found: dict[str, list[Any]] = {"strict": [], "paper2018": []}
         for pixels in maps:
-            boxes["strict"].append(largest_component(pixels >= 0.2))
+            found["strict"].append(largest_component(pixels >= 0.2))
             levels = np.minimum((256 * pixels).astype(np.int32), 255)
-            boxes["paper2018"].append(widest_component(levels > int(0.2 * levels.max())))
-        boxes = {protocol: np.array(each, np.float32) for protocol, each in boxes.items()}
+            found["paper2018"].append(widest_component(levels > int(0.2 * levels.max())))
+        boxes = {protocol: np.array(each, np.float32) for protocol, each in found.items()}
         strict = ious(boxes["strict"], self.split.boxes, clamped=True)
         paper2018 = ious(boxes["paper2018"], self.split.boxes, clamped=False)
         hits = {

@@ -39,7 +39,8 @@ def truths_of(count):
     rng = np.random.default_rng(2)
     corners = rng.uniform(0, SIZE / 2, (count, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(8, SIZE / 2, (count, 2))], axis=1).astype(np.float32)
-    return Truths(*np.full((2, count), SIZE, np.int32), boxes, np.arange(count + 1))
+    sides = np.full(count, SIZE, np.int32)
+    return Truths(sides, sides, boxes, np.arange(count + 1))
 
 
 def test_all_numbers_of_a_report(paired_rounds, many_cams, cores):

@@ -11,6 +11,8 @@ grad-cam are of the extra `test`.
 import io
 import itertools
 import time
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +37,7 @@ from fastwsol.host.device import pick_autocast
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.localizer.mask_head import build_mask_head
 from fastwsol.network.networks import build_network
-from fastwsol.prediction.predictions import Request
+from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import find_images
 from fastwsol.runs.folder import RunInfo
@@ -199,6 +201,7 @@ def test_features(paired_rounds, mixed, cores, tmp_path):
     config = Config.of(backbone=BACKBONE, train_part="classifier", image_size=SIZE)
     autocast, (images, _) = pick_autocast("auto", CPU), some_images()
     model = build_network(config, CLASSES).eval()
+    net: Any = model.net
     split = mixed.splits["train"]
     values = np.lib.format.open_memmap(tmp_path / "kept.npy", "w+", np.uint16, (2, len(split), 1280, 1, 1))
     kept_stream = stream_of(mixed, Augmentation("none", flip=True, image_size=SIZE))
@@ -213,7 +216,7 @@ def test_features(paired_rounds, mixed, cores, tmp_path):
     def theirs():
         for _ in range(TURN):
             with autocast():
-                features = model.net.forward_head(model.net.forward_features(images), pre_logits=True)
+                features = net.forward_head(net.forward_features(images), pre_logits=True)
         return features
 
     a, b = ours().flatten(1).float(), theirs().float()
@@ -246,7 +249,7 @@ def our_step(config, compiled):
     """A step of ours on one batch; gives the loss so far."""
     autocast = pick_autocast("auto", CPU)
     state = new_state(config, CLASSES, autocast)
-    loss_of = make_loss(state.model, autocast, compiled)
+    loss_of = make_loss(state.classifier, autocast, compiled)
     images, labels = step_images()
 
     def step():
@@ -259,7 +262,8 @@ def our_step(config, compiled):
 def timm_step(config, compiled):
     """The same work as a script has it: timm, autocast, torch.optim."""
     autocast = pick_autocast("auto", CPU)
-    model = build_network(config, CLASSES).net.train()
+    net: Any = build_network(config, CLASSES).net
+    model = net.train()
     decayed = [each for each in model.parameters() if each.ndim > 1]
     others = [each for each in model.parameters() if each.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.optimizer.weight_decay}, {"params": others}]
@@ -343,11 +347,12 @@ def test_maps_of_files(paired_rounds, pytestconfig, photos, cores):
     paths = sorted(photos.rglob("*.jpg"))[: TURN * BATCH if pytestconfig.option.benchmark_only else 8]
     autocast = pick_autocast("fp32", CPU)
     predictor = Predictor(info, LocalizingModel(model), 0, autocast, cores)
-    net = build_network(config, CLASSES).eval().net.to(memory_format=torch.channels_last)
+    net: Any = build_network(config, CLASSES).eval().net
+    net = net.to(memory_format=torch.channels_last)
 
     def ours():
         predictions = predictor.stream(find_images(paths).images, Request())
-        return torch.stack([torch.from_numpy(each.cams[0]) for each in predictions])
+        return torch.stack([torch.from_numpy(each.cams[0]) for each in predictions if isinstance(each, Prediction)])
 
     def torchcam_maps(paths, at_once):
         maps = []
@@ -414,11 +419,12 @@ def test_boxes_by_a_mask(paired_rounds, pytestconfig, photos, cores):
     images = find_images(paths).images
 
     def predictions(name):
-        return [each.classes[0].wnid for each in predictors[name].stream(images, Request())]
+        found = predictors[name].stream(images, Request())
+        return [each.classes[0].wnid for each in found if isinstance(each, Prediction)]
 
     assert predictions("mask") == predictions("mask-cam") == predictions("cam")
     paired_rounds(
-        {name: Side(lambda name=name: predictions(name)) for name in predictors},
+        {name: Side(partial(predictions, name)) for name in predictors},
         images=len(paths),
         rounds=ROUNDS,
         data=f"{len(paths)} JPEGs of 8 sizes",

@@ -42,9 +42,8 @@ class HeldMasks(MaskFiles):
 
 
 def truths_of(count):
-    return Truths(
-        *np.full((2, count), PIXEL_SIDE, np.int32), np.zeros((0, 4), np.float32), np.zeros(count + 1, np.int64)
-    )
+    sides = np.full(count, PIXEL_SIDE, np.int32)
+    return Truths(sides, sides, np.zeros((0, 4), np.float32), np.zeros(count + 1, np.int64))
 
 
 def test_all_numbers_of_pixels(paired_rounds, smooth_cams, cores):

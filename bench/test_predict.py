@@ -73,8 +73,8 @@ class PlainLoop:
         label = int(logits.argmax())
         cam = torch.einsum("chw,c->hw", features[0].float(), self._model.fc.weight[label])
         cam = F.interpolate(cam[None, None], size=(size, size), mode="bilinear", align_corners=False)[0, 0]
-        cam = ((cam - cam.min()) / (cam.max() - cam.min())).numpy()
-        components, count = ndimage.label(cam >= self._threshold, structure=np.ones((3, 3)))
+        scaled = ((cam - cam.min()) / (cam.max() - cam.min())).numpy()
+        components, count = ndimage.label(scaled >= self._threshold, structure=np.ones((3, 3)))
         largest = 1 + int(np.bincount(components.ravel(), minlength=count + 1)[1:].argmax())
         rows, columns = ndimage.find_objects(components)[largest - 1]
         edges = np.array([columns.start, rows.start, columns.stop, rows.stop])

@@ -15,7 +15,7 @@ def scene(label, box=(10, 20, 60, 90)):
 
 
 def predicted(*boxes):
-    every = tuple(ScoredBox(wnid, wnid, *box, score, score) for wnid, box, score in boxes)
+    every = tuple(ScoredBox(wnid, wnid, x0, y0, x1, y1, score, score) for wnid, (x0, y0, x1, y1), score in boxes)
     return Prediction("", 0, 0, (), every, np.empty((0, 1, 1), np.float32), (0, 0, 1, 1))
 
 
@@ -29,6 +29,7 @@ def test_boxes_lie_on_their_objects_in_a_composite():
 
 def test_what_is_left_without_the_object_shows_nothing_of_it():
     empty = without_object(scene(0))
+    assert empty is not None
     assert empty.pixels.shape == (100, 200, 3)
     assert empty.pixels.max() == 40
     assert without_object(scene(0, (2, 2, 198, 98))) is None

@@ -52,9 +52,9 @@ def feed_of(shards: Shards, data: str, store: Path, autocast: Autocast, threads:
 
 def share(shards: Shards, store: Path, stem: str, aug: str, threads: int) -> dict:
     """The data path's share of the CPU seconds of a training."""
-    config, autocast = Config.of(aug=aug, depth=18, stem=stem), pick_autocast("auto", CPU)  # type: ignore[arg-type]
+    config, autocast = Config.of(aug=aug, depth=18, stem=stem), pick_autocast("auto", CPU)
     state = new_state(config, len(shards.manifest.classes), autocast)
-    loss_of = make_loss(state.model, autocast, compiled=False)
+    loss_of = make_loss(state.classifier, autocast, compiled=False)
     feed = feed_of(shards, "resident", store, autocast, threads)
     made: list[float] = []
     make = resident._make

@@ -156,7 +156,7 @@ def main() -> None:
         rng = np.random.default_rng(0)
         for first in range(0, len(pixels), 1000):
             pixels[first : first + 1000] = rng.integers(0, 256, pixels[first : first + 1000].shape, np.uint8)
-        store = Store(path, np.load(path, mmap_mode="r"))
+        store = Store(path, np.load(path, mmap_mode="r"), "")
         for aug in ("gr", "gr-hns"):
             for threads in THREADS:
                 about = {"aug": aug, "threads": threads}
