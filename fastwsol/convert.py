@@ -10,10 +10,9 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     say_when_interrupted()
 
-import contextlib
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -41,13 +40,12 @@ from fastwsol.formats.writing import (
     refuse_useless_prefix,
     write_in_file,
     write_in_folder,
+    write_set,
 )
 from fastwsol.host.command_line import image_ticker, parse_flags, require_new, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, write_durably
-from fastwsol.prediction.predicted_images import REMEDY, PredictedImages
-from fastwsol.prediction.user_images import MAX_BYTES, upright_size
-from fastwsol.sources.tree import BadFile
+from fastwsol.prediction.predicted_images import PredictedImages
 
 PROG = "python -m fastwsol.convert"
 DESCRIPTION = (
@@ -197,33 +195,13 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
     if flags.images:
         images = with_files_of(images, PredictedImages(flags.images, flags.follow_links))
     images = watched(images, about, written, "images", len(names))
-    with contextlib.ExitStack() as unfinished:
-        if is_folder(form):
-            folder = unfinished.enter_context(folder_when_whole(flags.out))
-            splits: Mapping[str, Images] = {"": images}
-            write_in_folder(folder, form, splits, about)
-        else:
-            write_durably(flags.out, lambda file: write_in_file(file, form, images, about), is_new=True)
+    write_set(flags.out, form, images, about)
 
 
 def with_files_of(images: Images, files: PredictedImages) -> Iterator[LabelledImage | Skipped]:
     """The same with the bytes of their files. Raises UserError for one that is not there, or of another size."""
-
-    def read(image: LabelledImage) -> bytes:
-        where = files.where(image.name)
-        try:
-            content = files.read(image.name, MAX_BYTES)
-            size = upright_size(content)
-        except (BadFile, ValueError) as error:
-            raise UserError(f"{where}: {error}, and the predictions name it; {REMEDY}") from None
-        if size != (image.width, image.height):
-            raise UserError(
-                f"{where}: has {size[0]}x{size[1]} pixels, and {image.width}x{image.height} were predicted; {REMEDY}"
-            )
-        return content
-
     for each in images:
-        yield each if isinstance(each, Skipped) else replace(each, encoded=partial(read, each))
+        yield each if isinstance(each, Skipped) else replace(each, encoded=partial(files.content_of, each))
 
 
 def watched(images: Images, about: About, written: Written, what: str, total: int) -> Images:

@@ -183,14 +183,22 @@ def draw_views(
     epochs: NDArray[np.int64],
     widths: NDArray[np.int32],
     heights: NDArray[np.int32],
+    packed_rows: NDArray[np.int64] | None = None,
 ) -> Views:
-    """Draw the views of images `ids` [N] in their `epochs` [N]; `widths`, `heights` [N] are the originals' pixels."""
+    """Draw the views of images `ids` [N] in their `epochs` [N]; `widths`, `heights` [N] are the originals' pixels.
+
+    packed_rows: where the images stand in the packed split, [N], of which `ids` may number a part (default: the same).
+    The few crops of an image are drawn by that: features of them are kept for all that was packed.
+    """
     key = _key(seed)
     windows = shown_windows(augmentation.fit, widths, heights)
     if augmentation.crops:
-        turns = epochs % augmentation.crops_per_image if augmentation.crops_per_image else epochs
+        of_crops, turns = ids, epochs
+        if augmentation.crops_per_image:
+            of_crops = ids if packed_rows is None else packed_rows
+            turns = epochs % augmentation.crops_per_image
         origins, (widths, heights) = windows[:, :2], np.ascontiguousarray(windows[:, 2:].T)
-        windows = _crop_windows(ids, turns, widths, heights, key)
+        windows = _crop_windows(of_crops, turns, widths, heights, key)
         windows[:, :2] += origins
     flips = np.zeros(len(ids), np.int32)
     if augmentation.flip:

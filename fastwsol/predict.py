@@ -36,8 +36,7 @@ from fastwsol.formats.writing import (
     refuse_another_ending,
     refuse_shared,
     refuse_useless_prefix,
-    write_in_file,
-    write_in_folder,
+    write_set,
 )
 from fastwsol.host.command_line import (
     DONE_WITH_SKIPS,
@@ -50,7 +49,7 @@ from fastwsol.host.command_line import (
 )
 from fastwsol.host.device import Precision
 from fastwsol.host.errors import Interrupted, UserError
-from fastwsol.host.files import folder_when_whole, write_durably
+from fastwsol.host.files import folder_when_whole
 from fastwsol.host.ticker import Ticker
 from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.network.backbone_weights import PRETRAINED
@@ -210,11 +209,7 @@ def write_predictions(
         if masks is not None:
             images = with_masks(images, masks)
         try:
-            if is_folder(form):
-                folder = unfinished.enter_context(folder_when_whole(flags.out))
-                write_in_folder(folder, form, {"": images}, about)
-            else:
-                write_durably(flags.out, lambda file: write_in_file(file, form, images, about), is_new=True)
+            write_set(flags.out, form, images, about)
         except KeyboardInterrupt:
             if blocks is None or not blocks.done:
                 raise

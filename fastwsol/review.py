@@ -22,7 +22,6 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
 
 from fastwsol.formats.labelled_images import LabelledImage
 from fastwsol.formats.of_coco import labelled_images, read_predictions
@@ -30,9 +29,7 @@ from fastwsol.host.command_line import parse_flags, require_new, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.page.review_page import Sizes, certainty, chosen, page
-from fastwsol.prediction.predicted_images import REMEDY, PredictedImages
-from fastwsol.prediction.user_images import MAX_BYTES, decode_upright
-from fastwsol.sources.tree import BadFile
+from fastwsol.prediction.predicted_images import PredictedImages
 
 PROG = "python -m fastwsol.review"
 DESCRIPTION = "One HTML file to look through predictions with: accept, mend, reject, and export what was done."
@@ -88,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     sizes = Sizes(flags.drawn, flags.sample, flags.uncertain)
     order = chosen(np.array([certainty(each) for each in every]), sizes, flags.seed)
     shown = [(place + 1, every[place], phase) for place, phase in order]
-    text = page(flags.title, shown, lambda image: pixels_of(image, files_of), about, flags.seed)
+    text = page(flags.title, shown, files_of.pixels_of, about, flags.seed)
     write_bytes(flags.out, text.encode(), is_new=True)
     phases = [phase for _, phase in order]
     parts = {
@@ -101,21 +98,6 @@ def main(arguments: Sequence[str]) -> int:
     if flags.sample + flags.drawn > len(every):
         print("there are no more images, so that the sample is all of them")
     return 0
-
-
-def pixels_of(image: LabelledImage, files: PredictedImages) -> NDArray[np.uint8]:
-    """An image upright. Raises UserError where it is not there, bad, or of another size than was predicted."""
-    where = files.where(image.name)
-    try:
-        pixels = decode_upright(files.read(image.name, MAX_BYTES))
-    except (BadFile, ValueError) as error:
-        raise UserError(f"{where}: {error}, and the predictions name it; {REMEDY}") from None
-    if pixels.shape[:2] != (image.height, image.width):
-        raise UserError(
-            f"{where}: has {pixels.shape[1]}x{pixels.shape[0]} pixels, and {image.width}x{image.height} were "
-            f"predicted; {REMEDY}"
-        )
-    return pixels
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from fastwsol.host.errors import UserError
 from fastwsol.sources import Record, heif
 from fastwsol.sources.annotated import LEFT_OUT
 from fastwsol.sources.decode import decode
-from fastwsol.sources.drawn_val import with_drawn_val
 from fastwsol.sources.imagefolder import ImageFolder
+from fastwsol.sources.splits import drawn_val
 
 CLASSES = ("bird", "cat", "dog")
 SIZES = [(64, 48), (40, 90), (33, 33)]
@@ -373,7 +373,7 @@ def test_mistakes_are_named(photos: Path, spoil, arguments: list[str], words: st
 
 def test_a_val_fraction_beside_a_val_folder_and_a_missing_source_are_refused(with_val: Path, capsys) -> None:
     assert run_command(pack_command.main, pack_flags(with_val, "--val-fraction", 0.2)) == 2
-    assert "has a val folder of its own" in capsys.readouterr().err
+    assert "has a val of its own" in capsys.readouterr().err
     for arguments in (["--layout", "imagefolder"], pack_flags(with_val / "nowhere")):
         assert run_command(pack_command.main, arguments) == 2
         assert "--source" in capsys.readouterr().err
@@ -481,7 +481,7 @@ def test_drawing_val_goes_through_the_images_once():
             Counted.passes += 1
             return super().__iter__()
 
-    splits = with_drawn_val(Counted((name, k) for name in "abcde" for k in range(20)), lambda image: image[0], 0.1)
+    splits = drawn_val(Counted((name, k) for name in "abcde" for k in range(20)), lambda image: image[0], 0.1)
     assert Counted.passes == 1
     assert (len(splits["val"]), len(splits["train"])) == (10, 90)
 

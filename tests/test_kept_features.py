@@ -17,6 +17,7 @@ from fastwsol import train
 from fastwsol.batches.feed import Feed
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation, Config
+from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.features.kept_features import FrozenPart, Trunk, open_features, view_numbers, views_kept
@@ -74,6 +75,17 @@ def test_kept_features_are_the_very_bits_of_those_computed_in_each_step(shards, 
             assert torch.equal(mine.labels, theirs.labels)
         taken = computed.take()
         assert torch.equal(computed.show(taken)[0], next(ours).images)
+
+
+def test_of_a_part_of_what_was_packed_they_are_those_of_the_same_crops(shards):
+    """Images that are not held out are numbered anew; kept features are of all that was packed."""
+    part = hold_out(shards, 5)
+    trunk, stream = frozen("tail"), stream_of(part, CROPS)
+    kept = open_features(shards, stream, feed(trunk), trunk, None, lambda: False)
+    assert kept.values.shape[1] == 80 > len(stream.split)
+    ours, computed = (FrozenPart(trunk, each).batches(stream, feed(trunk), 0, 1) for each in (kept, None))
+    for _ in range(20):
+        assert torch.equal(next(ours).images, next(computed).images)
 
 
 def test_an_images_features_do_not_depend_on_its_neighbours(shards):
@@ -148,15 +160,18 @@ def run_flags(shards: Path, run: Path, *more: str) -> list[str]:
     ]
 
 
-def test_a_run_is_the_same_to_the_bit_whether_features_are_kept_or_not_and_after_a_stop(shards, tmp_path, capsys):
+@pytest.mark.parametrize("holdout", ["0", "3"])
+def test_a_run_is_the_same_to_the_bit_whether_features_are_kept_or_not_and_after_a_stop(
+    shards, tmp_path, capsys, holdout
+):
     whole, stopped, none = tmp_path / "whole", tmp_path / "stopped", tmp_path / "none"
-    assert run_command(train.main, run_flags(shards.folder, whole)) == 0
+    assert run_command(train.main, run_flags(shards.folder, whole, "--holdout", holdout)) == 0
     with signalled_after(5, signal.SIGTERM):
-        assert run_command(train.main, run_flags(shards.folder, stopped)) == 75
-    assert run_command(train.main, run_flags(shards.folder, stopped)) == 0
+        assert run_command(train.main, run_flags(shards.folder, stopped, "--holdout", holdout)) == 75
+    assert run_command(train.main, run_flags(shards.folder, stopped, "--holdout", holdout)) == 0
     shutil.rmtree(shards.folder / "features")
     (shards.folder / "features").write_text("")  # in the way
-    assert run_command(train.main, run_flags(shards.folder, none)) == 0
+    assert run_command(train.main, run_flags(shards.folder, none, "--holdout", holdout)) == 0
     assert "features cannot be written: File exists" in capsys.readouterr().out
     ends = [newest_valid(run / "checkpoints").tensors for run in (whole, stopped, none)]
     for other in ends[1:]:

@@ -24,7 +24,7 @@ from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.experiments.tables import SettingRuns, pixel_rows
 from fastwsol.host.command_line import run_command
 from fastwsol.sources.mask_folder import BenchmarkMasks, Regions
-from fastwsol.sources.mask_images import at_side, encode_mask, mask_paths, read_mask, read_region
+from fastwsol.sources.mask_images import at_benchmark_side, encode_mask, mask_paths, read_mask, read_region
 
 CLASSES = ("bird", "cat", "dog")
 OBJECT = (8, 30, 6, 32)
@@ -159,7 +159,7 @@ def test_what_does_not_fit_together_is_refused(photos: Path, capsys: pytest.Capt
 def test_masks_are_brought_to_the_square_as_opencvs_nearest_neighbour_does(shape: tuple[int, int]) -> None:
     mask = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     theirs = cv2.resize(mask, (PIXEL_SIDE, PIXEL_SIDE), interpolation=cv2.INTER_NEAREST)
-    np.testing.assert_array_equal(at_side(mask), theirs)
+    np.testing.assert_array_equal(at_benchmark_side(mask), theirs)
 
 
 def test_names_of_masks() -> None:
@@ -194,7 +194,7 @@ def test_the_benchmarks_masks_are_joined_and_what_is_left_out_does_not_hide_an_o
     np.testing.assert_array_equal(second, region((0, 0, 50, 60), size=(100, 120)))
     assert not shards.splits["train"].has_mask.any()
     read = SplitMasks(shards.splits["val"]).read(np.array([1]))
-    np.testing.assert_array_equal(read[0], at_side(region((0, 0, 50, 60), size=(100, 120))))
+    np.testing.assert_array_equal(read[0], at_benchmark_side(region((0, 0, 50, 60), size=(100, 120))))
 
 
 def test_masks_of_one_image_that_differ_in_size_are_joined_at_the_benchmarks_square(benchmark_set: Path) -> None:
@@ -203,7 +203,9 @@ def test_masks_of_one_image_that_differ_in_size_are_joined_at_the_benchmarks_squ
     first, _ = masks_in(open_shards(benchmark_set.parent / "shards"))
     assert first is not None
     assert first.shape == (PIXEL_SIDE, PIXEL_SIDE)
-    objects = (at_side(region((0, 0, 10, 10))) > 0) | (at_side(region((40, 40, 60, 60), size=(96, 80))) > 0)
+    objects = (at_benchmark_side(region((0, 0, 10, 10))) > 0) | (
+        at_benchmark_side(region((40, 40, 60, 60), size=(96, 80))) > 0
+    )
     np.testing.assert_array_equal(first == 255, objects)
 
 
@@ -259,7 +261,7 @@ def test_what_is_left_out_does_not_draw_a_fixed_shape(photos: Path) -> None:
     assert packed(photos) == 0
     fixed = fixed_masks(SplitMasks(open_shards(photos.parent / "shards").splits["train"]))
     assert [each.kind for each in fixed] == ["whole-image", "best-ellipse", "best-box"]
-    mask = at_side(mask_of())
+    mask = at_benchmark_side(mask_of())
     ious = [(each.region & (mask == 255)).sum() / (each.region & (mask != 128) | (mask == 255)).sum() for each in fixed]
     assert ious[2] > 0.9
     assert ious[2] > ious[1] > ious[0]

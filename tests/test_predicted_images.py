@@ -1,15 +1,17 @@
 """The files of predictions, by the names that `find_images` gives them: of one place and of several."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import noise_jpeg
 
+from fastwsol.formats.labelled_images import LabelledImage
 from fastwsol.host.errors import UserError
 from fastwsol.prediction.predicted_images import PredictedImages
-from fastwsol.prediction.user_images import MAX_BYTES, find_images
-from fastwsol.sources.tree import BadFile
+from fastwsol.prediction.user_images import decode_upright, find_images
 
 
 @pytest.fixture
@@ -27,6 +29,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def predicted(name: str) -> LabelledImage:
+    return LabelledImage(name, 64, 64, ())
+
+
 @pytest.mark.parametrize(
     "places",
     [["photos"], ["some.zip"], ["cat.jpg"], ["photos", "some.zip", "cat.jpg"], ["photos", "photos/more"], ["."]],
@@ -37,20 +43,24 @@ def test_every_name_leads_to_its_file(root: Path, places: list[str]) -> None:
     assert listed
     for image in listed:
         assert image.encoded is not None
-        assert files.read(image.name, MAX_BYTES) == image.encoded()
-        assert files.where(image.name).endswith(image.name.rpartition("/")[2])
+        content = image.encoded()
+        assert files.content_of(predicted(image.name)) == content
+        np.testing.assert_array_equal(files.pixels_of(predicted(image.name)), decode_upright(content))
 
 
 def test_what_lies_elsewhere_is_not_read(root: Path) -> None:
     files = PredictedImages([Path("photos"), Path("some.zip")])
-    with pytest.raises(BadFile, match="lies in no place that --images names"):
-        files.read("cat.jpg", MAX_BYTES)
+    with pytest.raises(UserError, match=r"^cat.jpg: lies in no place that --images names, and the predictions name it"):
+        files.content_of(predicted("cat.jpg"))
     for name in ("../some.zip/a.jpg", "/photos/a.jpg"):
-        with pytest.raises(BadFile, match="lies in no place that --images names"):
-            PredictedImages([Path("photos")]).read(name, MAX_BYTES)
-    with pytest.raises(BadFile, match="is a link that leads out of"):
-        files.read("photos/linked.jpg", MAX_BYTES)
-    with pytest.raises(BadFile, match="missing"):
-        files.read("photos/none.jpg", MAX_BYTES)
+        with pytest.raises(UserError, match="lies in no place that --images names"):
+            PredictedImages([Path("photos")]).content_of(predicted(name))
+    with pytest.raises(UserError, match="is a link that leads out of"):
+        files.content_of(predicted("photos/linked.jpg"))
+    with pytest.raises(UserError, match=r"^photos/none.jpg: missing"):
+        files.pixels_of(predicted("photos/none.jpg"))
+    for read in (files.content_of, files.pixels_of):
+        with pytest.raises(UserError, match=r"^photos/a.jpg: has 64x64 pixels, and 65x64 were predicted"):
+            read(replace(predicted("photos/a.jpg"), width=65))
     with pytest.raises(UserError, match="--images nowhere: no such folder, zip or image; name with --images what was"):
         PredictedImages([Path("nowhere")])

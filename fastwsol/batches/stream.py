@@ -30,8 +30,8 @@ class Batch:
     """One step's images on the device, and which they are."""
 
     images: torch.Tensor
-    """[B, 3, S, S] in channels-last memory, normalised by the training pixels' mean and std: float32, or the number
-    format of the forward pass, to which autocast would round them next."""
+    """[B, 3, S, S] in channels-last memory, normalised by the stream's mean and std: float32, or the number format of
+    the forward pass, to which autocast would round them next."""
     labels: torch.Tensor
     """int64 [B] on the same device; of mixed images the shares of the classes, float32 [B, classes]."""
     ids: NDArray[np.int64]
@@ -86,7 +86,7 @@ class Stream:
         square that what is shown of it is brought to.
         """
         widths, heights = self.split.widths[ids], self.split.heights[ids]
-        views = draw_views(self.augmentation, self.seed, ids, epochs, widths, heights)
+        views = draw_views(self.augmentation, self.seed, ids, epochs, widths, heights, self.split.rows[ids])
         if side := self.augmentation.store_size:
             shown = shown_windows(self.augmentation.fit, widths, heights)
             views = replace(views, windows=windows_in_square(views.windows, shown, side))

@@ -136,14 +136,14 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     return sum(each.images * abs(each.certainty - each.right) for each in bins) / total
 
 
-def share_to_look_at(certainties: NDArray[np.float64], right: NDArray[np.bool_], target: float = 0.95) -> float:
-    """The share of all images, the least certain first, that must be looked at and mended so that `target` of all are
+def share_to_look_at(certainties: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """The share of all images, the least certain first, that must be looked at and mended so that 95 % of all are
     right.
     """
     order = np.argsort(certainties, kind="stable")
     right_behind = np.concatenate([[0], np.cumsum(right[order][::-1])])[::-1]  # among those not looked at
     shares = (np.arange(len(order) + 1) + right_behind) / len(order)
-    return float(np.argmax(shares >= target - 1e-12) / len(order))
+    return float(np.argmax(shares >= 0.95 - 1e-12) / len(order))
 
 
 def wilson(count: int, of: int) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastwsol.dataset.shards import Split
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
-from fastwsol.sources.mask_images import BENCHMARK_SIDE, MASK_REMEDY, at_side, mask_paths, read_mask
+from fastwsol.sources.mask_images import BENCHMARK_SIDE, MASK_REMEDY, at_benchmark_side, mask_paths, read_mask
 from fastwsol.sources.tree import BadFile
 
 PIXEL_SIDE = BENCHMARK_SIDE
@@ -48,7 +48,7 @@ class SplitMasks:
         for k, row in enumerate(rows.tolist()):
             packed = self.split.mask(row)
             assert packed is not None
-            masks[k] = at_side(read_mask(packed))
+            masks[k] = at_benchmark_side(read_mask(packed))
         return masks
 
 
@@ -75,7 +75,7 @@ class MaskFiles:
         path = self.files[row]
         try:
             content = path.read_bytes()
-            return at_side(read_mask(content, (int(self.truths.widths[row]), int(self.truths.heights[row]))))
+            return at_benchmark_side(read_mask(content, (int(self.truths.widths[row]), int(self.truths.heights[row]))))
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
         except BadFile as error:

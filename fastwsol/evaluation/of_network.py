@@ -197,15 +197,13 @@ def _as_rows(
     return rows
 
 
-def classes_inside_and_outside(
-    model: LocalizingModel, split: Split, setup: EvaluationSetup, most: int = 64
-) -> dict[str, float] | None:
+def classes_inside_and_outside(model: LocalizingModel, split: Split, setup: EvaluationSetup) -> dict[str, float] | None:
     """What the network says of the masks' inside and of the rest: the mean probability of the true class, of at most
-    `most` images that are spread over the split. None without a mask head.
+    `_MASKS_LOOKED_AT` images that are spread over the split. None without a mask head.
     """
     if model.head is None:
         return None
-    rows = np.unique(np.linspace(0, len(split) - 1, min(most, len(split))).astype(np.int64))
+    rows = np.unique(np.linspace(0, len(split) - 1, min(_MASKS_LOOKED_AT, len(split))).astype(np.int64))
     part = split.subset(split.name, rows)
     size = min(images_at_once(setup.config.views.image_size), len(part))
     stream = Stream(
@@ -224,6 +222,9 @@ def classes_inside_and_outside(
                     of_truth = model.classes_inside(passed.cut, mask).gather(1, batch.labels[:, None])
                     sums[k] += float(of_truth[:valid].sum())
     return {"images": len(part), "inside": sums[0] / len(part), "outside": sums[1] / len(part)}
+
+
+_MASKS_LOOKED_AT = 64
 
 
 def _about(split: Split, step: int, setup: EvaluationSetup) -> dict[str, Any]:

@@ -42,8 +42,8 @@ from fastwsol.evaluation.maps import MapGroup, NetworkMaps
 from fastwsol.evaluation.measure import EvaluatedImages
 from fastwsol.evaluation.per_image import ImageRows, join_classes, split_classes
 from fastwsol.evaluation.truths import Truths
-from fastwsol.host.errors import UserError, line_of
-from fastwsol.host.files import csv_text, folder_when_whole, write_bytes, write_durably, write_json
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import csv_text, folder_when_whole, read_utf8, write_bytes, write_durably, write_json
 from fastwsol.sources.annotated import IMAGE_SUFFIXES
 from kernels import Scale
 
@@ -68,12 +68,7 @@ def read_annotations(path: Path) -> EvaluatedImages:
     file and the line.
     """
     remedy = "see python -m fastwsol.evaluate --help"
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); name a boxes file (CSV)") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}, line {line_of(error)}: not UTF-8 text; {remedy}") from None
+    text = read_utf8(path, str(path), "name a boxes file (CSV)")
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [each.strip() for each in next(lines, [])]

@@ -14,7 +14,6 @@ VOC counts pixels from 1 and its ends are the last pixels, so edges are rounded 
 
 import io
 import re
-from collections.abc import Sequence
 from math import ceil, floor
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
@@ -57,7 +56,7 @@ def write_voc(folder: Path, split: str, images: Images, about: About) -> None:
             write_file(folder / "ImageSets" / kind / f"{split or 'trainval'}.txt", text.encode())
 
 
-def finish_voc(folder: Path, splits: Sequence[str], about: About) -> None:
+def finish_voc(folder: Path, about: About) -> None:
     """Write `labelmap.txt`, unless a class's name has a colon, which would end it there."""
     if any(":" in name for name in about.names):
         return

@@ -24,6 +24,7 @@ from fastwsol.formats.tables import write_csv, write_json_lines
 from fastwsol.formats.voc import finish_voc, write_voc
 from fastwsol.formats.yolo import finish_yolo, without_images, write_yolo
 from fastwsol.host.errors import UserError
+from fastwsol.host.files import folder_when_whole, write_durably
 
 FileFormat = Literal["coco", "coco-polygons", "csv", "jsonl", "label-studio"]
 FolderFormat = Literal["yolo", "yolo-segments", "voc", "masks"]
@@ -113,18 +114,27 @@ def write_in_file(file: BinaryIO, form: FileFormat, images: Images, about: About
     _WRITERS[form](file, images, about)
 
 
+def write_set(out: Path, form: AnyFormat, images: Images, about: About) -> None:
+    """Write images without splits to `out`, a new file or a new folder, which is there once it is whole."""
+    if is_folder(form):
+        with folder_when_whole(out) as folder:
+            write_in_folder(folder, form, {"": images}, about)
+    else:
+        write_durably(out, lambda file: write_in_file(file, form, images, about), is_new=True)
+
+
 def write_in_folder(folder: Path, form: FolderFormat, splits: Mapping[str, Images], about: About) -> None:
     """Fill an empty folder with the images of each split; "" is a set without splits."""
     for split, images in splits.items():
         match form:
             case "yolo" | "yolo-segments":
-                write_yolo(folder, split, images, about, form == "yolo-segments")
+                write_yolo(folder, split, images, form == "yolo-segments")
             case "voc":
                 write_voc(folder, split, images, about)
             case "masks":
                 write_masks(folder, split, images)
     if form == "voc":
-        finish_voc(folder, [*splits], about)
+        finish_voc(folder, about)
     elif form != "masks":
         finish_yolo(folder, [*splits], about)
 

@@ -22,7 +22,7 @@ from fastwsol.formats.labelled_images import About, Images, LabelledImage, Label
 from fastwsol.formats.polygons import one_polygon
 
 
-def write_yolo(folder: Path, split: str, images: Images, about: About, segments: bool) -> None:
+def write_yolo(folder: Path, split: str, images: Images, segments: bool) -> None:
     """Write the images of a split, "" for a set without splits, and their labels."""
     for each in images:
         if isinstance(each, Skipped):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fastwsol.host.errors import UserError
+from fastwsol.host.errors import UserError, line_of
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -140,6 +140,18 @@ def write_bytes(path: Path, content: bytes, is_new: bool = False) -> None:
         file.write(content)
 
     write_durably(path, write, is_new)
+
+
+def read_utf8(path: Path, said: str, name_what: str) -> str:
+    """A text file, perhaps with a byte order mark. said: how messages name it; name_what: the remedy where it cannot be
+    read, as `name a CSV file`. Raises UserError for that, and for what is no UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{said}: cannot be read ({error.strerror}); {name_what}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{said} line {line_of(error)}: not UTF-8 text; store it as UTF-8") from None
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:

@@ -1,12 +1,18 @@
 """The files that predictions are of, found again by the names that predictions give them."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.formats.labelled_images import LabelledImage
 from fastwsol.host.errors import UserError
+from fastwsol.prediction.user_images import MAX_BYTES, decode_upright, upright_size
 from fastwsol.sources.tree import BadFile, Folder, Tree, open_tree
 
-REMEDY = "name with --images what was predicted, each place as predict was given it"
+_REMEDY = "name with --images what was predicted, each place as predict was given it"
 
 
 class PredictedImages:
@@ -22,25 +28,54 @@ class PredictedImages:
         self._files: dict[str, Path] = {}
         for place in places:
             if not place.exists():
-                raise UserError(f"--images {place}: no such folder, zip or image; {REMEDY}")
+                raise UserError(f"--images {place}: no such folder, zip or image; {_REMEDY}")
             if place.is_dir() or place.suffix.lower() == ".zip":
                 self._trees[f"{place}/" if len(places) > 1 else ""] = open_tree(place, follow_links)
             else:
                 self._files[str(place)] = place
 
-    def where(self, name: str) -> str:
+    def content_of(self, image: LabelledImage) -> bytes:
+        """The bytes of an image's file. Raises UserError where it is not there, bad, or of another size than was
+        predicted.
+        """
+        with self._naming(image):
+            content = self._read(image.name)
+            size = upright_size(content)
+        self._check_size(image, size)
+        return content
+
+    def pixels_of(self, image: LabelledImage) -> NDArray[np.uint8]:
+        """An image's pixels, upright, uint8 [H, W, 3]. Raises UserError as `content_of` does."""
+        with self._naming(image):
+            pixels = decode_upright(self._read(image.name))
+        self._check_size(image, (pixels.shape[1], pixels.shape[0]))
+        return pixels
+
+    def _read(self, name: str) -> bytes:
+        """Raises BadFile where the file of this name is missing, too large, or cannot be read."""
+        found = self._found(name)
+        if found is None:
+            raise BadFile("lies in no place that --images names")
+        return found[0].read(found[1], MAX_BYTES)
+
+    def _where(self, name: str) -> str:
         """The file of this name as the user would find it; the name itself where it lies in none of the places."""
         found = self._found(name)
         return name if found is None else found[0].where(found[1])
 
-    def read(self, name: str, max_bytes: int) -> bytes:
-        """The bytes of the file of this name. Raises BadFile where it is missing, larger than `max_bytes`, or cannot be
-        read.
-        """
-        found = self._found(name)
-        if found is None:
-            raise BadFile("lies in no place that --images names")
-        return found[0].read(found[1], max_bytes)
+    @contextlib.contextmanager
+    def _naming(self, image: LabelledImage) -> Iterator[None]:
+        try:
+            yield
+        except (BadFile, ValueError) as error:
+            raise UserError(f"{self._where(image.name)}: {error}, and the predictions name it; {_REMEDY}") from None
+
+    def _check_size(self, image: LabelledImage, size: tuple[int, int]) -> None:
+        if size != (image.width, image.height):
+            raise UserError(
+                f"{self._where(image.name)}: has {size[0]}x{size[1]} pixels, and {image.width}x{image.height} were "
+                f"predicted; {_REMEDY}"
+            )
 
     def _found(self, name: str) -> tuple[Tree, str] | None:
         """The place that a name is of, and its path there."""

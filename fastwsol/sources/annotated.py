@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastwsol.host.errors import UserError, line_of
 from fastwsol.sources import Class, Fault, Record, heif
-from fastwsol.sources.tree import BadFile, Tree
+from fastwsol.sources.tree import BadFile, Tree, joined
 
 MAX_TEXT_BYTES = 64 * 2**20
 """Largest annotation file; Tiny ImageNet's largest, words.txt, has 2.6 MB."""
@@ -219,7 +219,7 @@ def images_below(tree: Tree, folder: str, unnameable: list[str] | None = None) -
         current = folders.pop()
         inner = tree.folders(current)
         for name, stamp in tree.stamps(current).items():
-            path = f"{current}/{name}" if current else name
+            path = joined(current, name)
             if name in inner:
                 folders.append(path)
             elif name.lower().endswith(IMAGE_SUFFIXES):

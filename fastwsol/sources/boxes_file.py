@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from fastwsol.host.errors import UserError, line_of
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import read_utf8
 from fastwsol.sources.annotated import Box
 from fastwsol.sources.coco_json import CORRECT as _CORRECT
 from fastwsol.sources.coco_json import box_of, parse_coco, size_of
@@ -114,13 +115,8 @@ def read_boxes(file: Path, paths: Collection[str], class_of: Mapping[str, str], 
     """
     if file.exists() and not file.is_file():
         raise UserError(f"--boxes {file}: cannot be read (it is no plain file); name a CSV or COCO JSON file")
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"--boxes {file}: cannot be read ({error.strerror}); name a CSV or COCO JSON file") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"--boxes {file} line {line_of(error)}: not UTF-8 text; store it as UTF-8") from None
-    find, check = _finder(file, paths), _class_checker(classes)
+    text = read_utf8(file, f"--boxes {file}", "name a CSV or COCO JSON file")
+    find, check = _finder(paths), _class_checker(classes)
     found = FileBoxes()
     lines = _coco_lines(file, text) if file.suffix.lower() == ".json" else _csv_lines(file, text, found)
     for line in lines:
@@ -171,7 +167,7 @@ def _refuse_shares(box: Box, where: str) -> None:
         )
 
 
-def _finder(file: Path, paths: Collection[str]) -> Callable[[str, str], str]:
+def _finder(paths: Collection[str]) -> Callable[[str, str], str]:
     """A function from a name, and where it stands, to the path of its image."""
     by_last_part = defaultdict(list)
     for path in paths:

@@ -25,12 +25,12 @@ from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImages, images_below
 from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, CocoImage, parse_coco, pixels_of, read_coco
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.of_objects import AnObject, ObjectImage, rule_over
-from fastwsol.sources.tree import BadFile, Tree, name_of_set, open_tree
+from fastwsol.sources.splits import SPLIT_CALLED
+from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree
 from kernels.pixels import IGNORED, OBJECT
 
 MAX_JSON_BYTES = 2**31
 """COCO's own train2017 has 470 MB."""
-_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 
 
 class Coco(AnnotatedImages):
@@ -66,7 +66,7 @@ class Coco(AnnotatedImages):
         classes = _classes([each.file for each in files.values()])
         masks = _CocoMasks()
         places: dict[str, str] = {}
-        splits = {split: _images(tree, each, stamps, masks, places) for split, each in files.items()}
+        splits = {split: _images(each, stamps, masks, places) for split, each in files.items()}
         ruled = rule_over(str(path), splits, classes, class_count, val_fraction)
         named = {each.path for of_split in splits.values() for each in of_split}
         self.notes, self.boxes_used = ruled.notes, ruled.boxes_used
@@ -98,7 +98,7 @@ def _find(tree: Tree, path: Path) -> dict[str, _Annotations]:
     for folder in folders:
         inside = {name for name in tree.names(folder) if name.lower().endswith(".json")}
         for name in sorted(inside):
-            place = f"{folder}/{name}" if folder else name
+            place = joined(folder, name)
             if (split := _split_of(name) or _split_of(folder)) is not None:
                 found[split].append(place)
     if "train" not in found:
@@ -138,7 +138,7 @@ def _stem(name: str) -> str:
 def _split_of(name: str) -> str | None:
     """The split that a word of a name is."""
     words = re.findall(r"[a-z]+", name.lower())
-    return next((_SPLITS[word] for word in words if word in _SPLITS), None)
+    return next((SPLIT_CALLED[word] for word in words if word in SPLIT_CALLED), None)
 
 
 def _classes(files: list[CocoFile]) -> list[Class]:
@@ -156,7 +156,7 @@ def _classes(files: list[CocoFile]) -> list[Class]:
 
 
 def _images(
-    tree: Tree, annotations: _Annotations, stamps: Mapping[str, str], masks: "_CocoMasks", places: dict[str, str]
+    annotations: _Annotations, stamps: Mapping[str, str], masks: "_CocoMasks", places: dict[str, str]
 ) -> list[ObjectImage]:
     """The images that a file lists, with their objects. places: where each image stands, in all files so far."""
     file = annotations.file

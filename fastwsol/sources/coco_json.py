@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.host.errors import UserError, line_of
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import read_utf8
 from fastwsol.sources import Class
 from fastwsol.sources.annotated import Box, is_text
 from fastwsol.sources.decode import MAX_PIXELS, MAX_SIDE
@@ -104,13 +105,7 @@ class CocoFile:
 
 def read_coco(path: Path, said: str) -> CocoFile:
     """The content of a file. `said`: how messages name it. Raises UserError where it cannot be read or is no COCO."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{said}: cannot be read ({error.strerror}); name a COCO JSON file") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{said} line {line_of(error)}: not UTF-8 text; store it as UTF-8") from None
-    return parse_coco(path, text, said)
+    return parse_coco(path, read_utf8(path, said, "name a COCO JSON file"), said)
 
 
 def parse_coco(path: Path, text: str, said: str) -> CocoFile:

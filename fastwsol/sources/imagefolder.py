@@ -28,14 +28,12 @@ from fastwsol.sources.annotated import (
     why_no_image,
 )
 from fastwsol.sources.boxes_file import FileBoxes, ImageBoxes, read_boxes
-from fastwsol.sources.drawn_val import VAL_FRACTION, with_drawn_val
 from fastwsol.sources.mask_folder import MaskFolder
 from fastwsol.sources.mask_images import mask_paths
-from fastwsol.sources.tree import Tree, name_of_set, open_tree
+from fastwsol.sources.splits import SPLIT_CALLED, VAL_FRACTION, with_val
+from fastwsol.sources.tree import Tree, joined, name_of_set, open_tree
 
 SPLITS = ("train", "val")
-_CALLED: dict[str, str] = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-"""Splits by what their folders are called, in any case."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class ImageFolder(AnnotatedImages):
                 f"{path}: {_or_top(splits['train'])} has {len(names)} folders, and a class needs one each; give a "
                 f"folder with one for each class, two at least"
             )
-        if masks is not None and (inside := [n for n in names if _same(tree.where(_join(splits["train"], n)), masks)]):
+        if masks is not None and (inside := [n for n in names if _same(tree.where(joined(splits["train"], n)), masks)]):
             raise UserError(
                 f"--masks {masks}: lies among the class folders, and {inside[0]!r} would be a class; move it elsewhere"
             )
@@ -86,8 +84,8 @@ class ImageFolder(AnnotatedImages):
         classes = first_classes(every, class_count, f"{path}")
         images = {split: _images(tree, folder, names, split) for split, folder in splits.items()}
         passed_over = sum((others for _, others in images.values()), Counter())
-        beside = [name for name in beside if masks is None or not _same(tree.where(_join(root, name)), masks)]
-        self.notes = [f"{tree.where(_join(root, name))}: neither train nor val, and not packed" for name in beside]
+        beside = [name for name in beside if masks is None or not _same(tree.where(joined(root, name)), masks)]
+        self.notes = [f"{tree.where(joined(root, name))}: neither train nor val, and not packed" for name in beside]
         if len(splits) > 1 or splits["train"] != root:
             at_top = sum(name.lower().endswith(IMAGE_SUFFIXES) for name in set(tree.names(root)) - tree.folders(root))
             if at_top:
@@ -98,11 +96,8 @@ class ImageFolder(AnnotatedImages):
         ]
         if tree.left_out:
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
-        listed = {split: of_split for split, (of_split, _) in images.items()}
-        if "val" not in listed:
-            listed = with_drawn_val(listed["train"], lambda image: image.class_name, val_fraction)
-        elif val_fraction is not None:
-            raise UserError(f"--val-fraction {val_fraction}: {path} has a val folder of its own; leave the flag out")
+        own = {split: of_split for split, (of_split, _) in images.items()}
+        listed = with_val(own, lambda image: image.class_name, val_fraction, str(path))
         labels = {name: label for label, name in enumerate(names)}
         of_file = FileBoxes()
         if boxes is not None:
@@ -202,7 +197,7 @@ def _root(tree: Tree, path: Path) -> str:
         (name,) = inner
         if any(each.lower().endswith(IMAGE_SUFFIXES) for each in tree.names(root)):
             break
-        root = _join(root, name)
+        root = joined(root, name)
         if root.count("/") > _MOST_OUTER_FOLDERS:
             raise UserError(
                 f"{path}: has one folder in the other and no classes; give a folder with one for each class"
@@ -221,14 +216,14 @@ def _split_folders(tree: Tree, root: str) -> tuple[dict[str, str], list[str]]:
     for split, names in found.items():
         if len(names) > 1:
             raise UserError(
-                f"{tree.where(_join(root, names[1]))}: {names[0]!r} beside it may be {split} too; put one of them away"
+                f"{tree.where(joined(root, names[1]))}: {names[0]!r} beside it may be {split} too; put one of them away"
             )
     if "train" not in found:
-        where = tree.where(_join(root, found["val"][0]))
+        where = tree.where(joined(root, found["val"][0]))
         raise UserError(f"{where}: there is no train beside it; put the classes into train")
     of_split = {split: found[split][0] for split in SPLITS if split in found}
     beside = sorted(tree.folders(root) - set(of_split.values()))
-    return {split: _join(root, name) for split, name in of_split.items()}, beside
+    return {split: joined(root, name) for split, name in of_split.items()}, beside
 
 
 def _splits_in(tree: Tree, root: str) -> dict[str, list[str]]:
@@ -237,8 +232,8 @@ def _splits_in(tree: Tree, root: str) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for name in sorted(tree.folders(root)):
-        split = _CALLED.get(name.lower())
-        if split is not None and (name in SPLITS or _holds_folders_alone(tree, _join(root, name))):
+        split = SPLIT_CALLED.get(name.lower())
+        if split is not None and (name in SPLITS or _holds_folders_alone(tree, joined(root, name))):
             found.setdefault(split, []).append(name)
     return {split: [split] if split in names else names for split, names in found.items()}
 
@@ -249,10 +244,10 @@ def _holds_folders_alone(tree: Tree, folder: str) -> bool:
 
 def _refuse_splits_in_classes(tree: Tree, root: str, names: list[str]) -> None:
     """Raise UserError where all folders that would be classes hold the same folders, several, and no images."""
-    inner = [tree.folders(_join(root, name)) for name in names]
+    inner = [tree.folders(joined(root, name)) for name in names]
     if len(inner[0]) < 2 or any(each != inner[0] for each in inner):
         return
-    if all(_holds_folders_alone(tree, _join(root, name)) for name in names):
+    if all(_holds_folders_alone(tree, joined(root, name)) for name in names):
         shown = ", ".join(sorted(inner[0])[:4])
         raise UserError(
             f"{tree.where(root)}: its folders {', '.join(names[:4])} all hold the same folders ({shown}) and no "
@@ -267,7 +262,7 @@ def _refuse_names_of_two_forms(tree: Tree, root: str, names: list[str]) -> None:
         other = forms.setdefault(unicodedata.normalize("NFC", name), name)
         if other != name:
             raise UserError(
-                f"{tree.where(_join(root, name))}: is {other!r} beside it but for Unicode form; put both into one "
+                f"{tree.where(joined(root, name))}: is {other!r} beside it but for Unicode form; put both into one "
                 f"folder"
             )
 
@@ -276,31 +271,27 @@ def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list
     """The images of a split, class by class, and how many files are none, by why."""
     if unknown := sorted(tree.folders(folder) - set(names)):
         raise UserError(
-            f"{tree.where(_join(folder, unknown[0]))}: {unknown[0]!r} is no class of train; remove it, or add the "
+            f"{tree.where(joined(folder, unknown[0]))}: {unknown[0]!r} is no class of train; remove it, or add the "
             f"class there"
         )
     images: list[_Image] = []
     beside = set(tree.names(folder)) - tree.folders(folder)
     if strays := sorted(name for name in beside if name.lower().endswith(IMAGE_SUFFIXES)):
         raise UserError(
-            f"{tree.where(_join(folder, strays[0]))}: lies beside the class folders; move it into its class, or away"
+            f"{tree.where(joined(folder, strays[0]))}: lies beside the class folders; move it into its class, or away"
         )
     passed_over = Counter(map(why_no_image, beside))
     for name in names:
-        stamps, others = images_below(tree, _join(folder, name))
+        stamps, others = images_below(tree, joined(folder, name))
         if not stamps and split == "train":
             found = "; ".join(f"{count:,} files were passed over, {why}" for why, count in others.items())
             raise UserError(
-                f"{tree.where(_join(folder, name))}: class {name} has no images to train on"
+                f"{tree.where(joined(folder, name))}: class {name} has no images to train on"
                 f"{f' ({found})' if found else ''}; put some there, or remove the folder"
             )
         images += [_Image(path, stamp, name) for path, stamp in stamps.items()]
         passed_over += others
     return images, passed_over
-
-
-def _join(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
 
 
 def _same(where: str, folder: Path) -> bool:

@@ -69,11 +69,11 @@ def encode_mask(pixels: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def at_side(pixels: NDArray[np.uint8], side: int = BENCHMARK_SIDE) -> NDArray[np.uint8]:
-    """A mask [H, W] at `side` x `side` pixels, by nearest neighbour as the benchmark's code does it: each takes the
-    pixel that its corner lies in.
+def at_benchmark_side(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A mask [H, W] at `BENCHMARK_SIDE` pixels a side, by nearest neighbour as the benchmark's code does it: each takes
+    the pixel that its corner lies in.
     """
-    return at_size(pixels, (side, side))
+    return at_size(pixels, (BENCHMARK_SIDE, BENCHMARK_SIDE))
 
 
 def at_size(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -91,7 +91,7 @@ def joined_mask(objects: Sequence[NDArray[np.bool_]], ignored: Sequence[NDArray[
     """
     both = [region.astype(np.uint8) for region in itertools.chain(objects, ignored)]
     if len({region.shape for region in both}) > 1:
-        both = [at_side(region) for region in both]
+        both = [at_benchmark_side(region) for region in both]
     found = np.zeros(both[0].shape, np.uint8)
     for region in both[len(objects) :]:
         found[region > 0] = IGNORED

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Fault
-from fastwsol.sources.annotated import Annotation, Box
-from fastwsol.sources.drawn_val import with_drawn_val
+from fastwsol.sources.annotated import Annotation, Box, first_classes
+from fastwsol.sources.splits import with_val
 
 
 @dataclass(frozen=True)
@@ -101,21 +101,17 @@ def rule_over(
     kept = tuple(one for one in classes if one.wnid in trained)
     if len(kept) < 2:
         raise UserError(f"{where}: its images to train on are of {len(kept)} classes; two at least are needed")
-    if class_count is not None and not 1 <= class_count <= len(kept):
-        raise UserError(f"--classes {class_count}: {where} has {len(kept)} classes; choose 1 to {len(kept)}")
+    within = first_classes(kept, class_count, where)
     if untrained := [one.name for one in classes if one.wnid not in trained]:
         shown = ", ".join(untrained[:4]) + (", ..." if len(untrained) > 4 else "")
         counts[f"classes are no image's to train on, and were left out ({shown})"] = len(untrained)
-    kept = kept[:class_count]
+    kept = within
     label_of = {one.wnid: label for label, one in enumerate(kept)}
     for split, images_of in chosen.items():
-        within = [(image, name) for image, name in images_of if name in label_of]
-        counts["images of classes that are not packed were left aside"] += len(images_of) - len(within)
-        chosen[split] = within
-    if "val" not in chosen:
-        chosen = with_drawn_val(chosen["train"], lambda one: one[1], val_fraction)
-    elif val_fraction is not None:
-        raise UserError(f"--val-fraction {val_fraction}: {where} has a val of its own; leave the flag out")
+        packed = [(image, name) for image, name in images_of if name in label_of]
+        counts["images of classes that are not packed were left aside"] += len(images_of) - len(packed)
+        chosen[split] = packed
+    chosen = with_val(chosen, lambda one: one[1], val_fraction, where)
     used = 0
     annotations: dict[str, list[Annotation]] = {}
     for split, images_of in chosen.items():

@@ -58,6 +58,11 @@ class Tree(Protocol):
         """How many files and folders were left out so far: hidden ones, and those of systems (`_is_a_systems`)."""
 
 
+def joined(folder: str, path: str) -> str:
+    """A path below a folder; "" is the top, or the folder itself."""
+    return "/".join(each for each in (folder, path) if each)
+
+
 class Folder:
     """A `Tree` over a folder. Links are followed as long as they stay in it, and with `follow_links` wherever they
     lead, but not back to a folder that they lie in.
@@ -108,7 +113,7 @@ class Folder:
         """
         names = set()
         for entry in self._entries(folder):
-            path = f"{folder}/{entry.name}" if folder else entry.name
+            path = joined(folder, entry.name)
             if entry.is_symlink():
                 self._check_link(path)
             if _is_folder(entry):
@@ -248,7 +253,7 @@ class Zip:
 
     def folders(self, folder: str) -> set[str]:
         """See `Tree.folders`."""
-        return {name for name in self.names(folder) if (f"{folder}/{name}" if folder else name) in self._names}
+        return {name for name in self.names(folder) if joined(folder, name) in self._names}
 
     def stamps(self, folder: str) -> dict[str, str]:
         """Checksum and size."""

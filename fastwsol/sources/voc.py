@@ -35,7 +35,7 @@ from fastwsol.sources.annotated import (
 from fastwsol.sources.coco_json import CORRECT, box_of, size_of
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.of_objects import AnObject, ObjectImage, rule_over
-from fastwsol.sources.tree import BadFile, Tree, name_of_set, open_tree
+from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree
 from kernels.pixels import IGNORED, OBJECT
 
 _XML, _IMAGES, _SETS, _NUMBERS = "Annotations", "JPEGImages", "ImageSets/Main", "SegmentationObject"
@@ -107,7 +107,7 @@ def _root(tree: Tree, path: Path) -> str:
         if len(inner) != 1:
             break
         (name,) = inner
-        root = f"{root}/{name}" if root else name
+        root = joined(root, name)
     raise UserError(f"{path}: no folder {_XML} in it; give the folder of a set in VOC's form")
 
 
@@ -116,10 +116,10 @@ def _stems(tree: Tree, folder: str) -> list[str]:
     found, folders = [], [""]
     while folders:
         inside = folders.pop()
-        where = f"{folder}/{inside}" if inside else folder
+        where = joined(folder, inside)
         below = tree.folders(where)
         for name in tree.names(where):
-            path = f"{inside}/{name}" if inside else name
+            path = joined(inside, name)
             if name in below:
                 folders.append(path)
             elif name.endswith(".xml"):

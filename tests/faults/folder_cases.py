@@ -47,9 +47,7 @@ def folder_case(name: str, spoil: Callable[[Path], object], *words: str) -> Case
     return Case("folders", name, make, words)
 
 
-def boxes_case(
-    name: str, spoil: Callable[[dict[str, Any]], object], *words: str, quarantined: int | None = None
-) -> Case:
+def boxes_case(name: str, spoil: Callable[[dict[str, Any]], object], *words: str) -> Case:
     def make(place: Place) -> list[object]:
         content = copy.deepcopy(GOOD)
         spoil(content)

@@ -87,9 +87,9 @@ CASES = [
     mask("masks without an object", Image.new("L", (64, 48)), "no mask has a pixel of an object (255)"),
     evaluated("no boxes file", "boxes.csv: cannot be read", spoil=lambda root: (root / "boxes.csv").unlink()),
     evaluated(
-        "a boxes file that is a picture", "boxes.csv, line 1: not UTF-8", spoil=write("boxes.csv", b"\x89PNG\xff")
+        "a boxes file that is a picture", "boxes.csv line 1: not UTF-8", spoil=write("boxes.csv", b"\x89PNG\xff")
     ),
-    evaluated("a byte that is no text", "boxes.csv, line 3: not UTF-8", spoil=write("boxes.csv", NO_TEXT_IN_LINE_3)),
+    evaluated("a byte that is no text", "boxes.csv line 3: not UTF-8", spoil=write("boxes.csv", NO_TEXT_IN_LINE_3)),
     evaluated("a quote left open", "boxes.csv, line 2: not CSV", spoil=write("boxes.csv", OPEN_QUOTE)),
     lines("an empty boxes file", "boxes.csv, line 1: the header '' lacks name", put=()),
     lines("a header alone", "boxes.csv: has no line below its header", put=(HEADER,)),

@@ -1,18 +1,34 @@
-"""Which images become val where a source has none."""
+"""The splits of a source: what they are called, and which images become val where it has none."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TypeVar
 
 from fastwsol.draws import val_ids
 from fastwsol.host.errors import UserError
 
+SPLIT_CALLED = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+"""Splits by what their folders and lists are called, in lower case."""
 VAL_FRACTION = 0.1
 """Of each class, where nothing else is asked for."""
 
 Image = TypeVar("Image")
 
 
-def with_drawn_val(
+def with_val(
+    splits: Mapping[str, list[Image]], class_of: Callable[[Image], Hashable], fraction: float | None, where: str
+) -> dict[str, list[Image]]:
+    """Images of train and val; where there is no val, `fraction` of train becomes it (`drawn_val`).
+
+    Raises UserError, naming the source `where`, for a fraction beside a val, and for one that is none.
+    """
+    if "val" not in splits:
+        return drawn_val(splits["train"], class_of, fraction)
+    if fraction is not None:
+        raise UserError(f"--val-fraction {fraction}: {where} has a val of its own; leave the flag out")
+    return dict(splits)
+
+
+def drawn_val(
     images: Iterable[Image], class_of: Callable[[Image], Hashable], fraction: float | None = None
 ) -> dict[str, list[Image]]:
     """Images as train and val, both in their order: of each class `fraction`, and one image of two at least, becomes
