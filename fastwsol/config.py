@@ -123,8 +123,8 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """A name that holds the depth becomes name and depth."""
-        if self.backbone in _DEPTH_OF:
-            object.__setattr__(self, "depth", _DEPTH_OF[self.backbone])
+        if self.backbone in DEPTH_OF:
+            object.__setattr__(self, "depth", DEPTH_OF[self.backbone])
             object.__setattr__(self, "backbone", PREACT_RESNET)
 
     @property
@@ -133,7 +133,7 @@ class NetworkConfig:
         return self.backbone == PREACT_RESNET
 
 
-_DEPTH_OF: dict[str, Depth] = {f"{PREACT_RESNET}-18": 18, f"{PREACT_RESNET}-34": 34}
+DEPTH_OF: dict[str, Depth] = {f"{PREACT_RESNET}-18": 18, f"{PREACT_RESNET}-34": 34}
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,8 @@ class OptimizerConfig:
     momentum: float = 0.9
     """Nesterov momentum"""
     backbone_lr_mult: float = 1.0
-    """factor on the learning rate of stem and groups 0-2 (the first author's later code has 0.1)"""
+    """factor on the learning rate of stem and groups 0-2 (the first author's later code has 0.1); of a network of timm,
+    of all but its last layer"""
     label_smoothing: float = 0.0
     """share of each label that is spread over all classes"""
     average_steps: int = 0

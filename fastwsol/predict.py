@@ -17,8 +17,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 import tyro
@@ -57,10 +57,12 @@ from fastwsol.prediction import overlays
 from fastwsol.prediction.components import WhichBoxes
 from fastwsol.prediction.cut_on_boxes import cut_on_boxes
 from fastwsol.prediction.labelled import labelled, with_files
+from fastwsol.prediction.named import labelled_as
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import WHOLE_BATCHES, Predictor
 from fastwsol.prediction.unfinished import BLOCK, kept_blocks, work_of
 from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images
+from fastwsol.runs.folder import RunInfo
 from fastwsol.sources import Class
 
 PROG = "python -m fastwsol.predict"
@@ -97,6 +99,9 @@ class Flags:
     many classes .jsonl lists"""
     of_class: Annotated[str | None, tyro.conf.arg(name="class", metavar="NAME")] = None
     """boxes of this class alone, named as the data set names it or as people do"""
+    class_of_folder: bool = False
+    """of each image boxes of the class that the folder is named after in which it lies: for images that are sorted by
+    classes already, as those trained on"""
     boxes: WhichBoxes = "largest"
     """largest: the box of a class's largest component; all: of every component, of a mask each with its own class, so
     that an image may show several"""
@@ -164,6 +169,8 @@ def main(arguments: Sequence[str]) -> int:
     threshold = None if flags.threshold == "own" else flags.threshold
     request = Request(flags.top, flags.of_class, flags.boxes, threshold, flags.least_score, flags.signals)
     predictor.check(request)
+    if flags.class_of_folder:
+        listing = replace(listing, images=of_their_folders(listing.images, predictor.info))
     if flags.cut_on is not None:
         predictor.cut = cut_on_boxes(predictor, listing.images, flags.cut_on)
         print(f"maps are cut at {predictor.cut.value:.2f}, the best on {predictor.cut.chosen_on}")
@@ -195,7 +202,7 @@ def write_predictions(
         masks = None if flags.masks is None else unfinished.enter_context(folder_when_whole(flags.masks))
         blocks = None
         if form in GO_ON and pictures is None and total > BLOCK:
-            work = work_of(predictor, request, [image.name for image in listing.images], about)
+            work = work_of(predictor, request, flags.class_of_folder, [image.name for image in listing.images], about)
             blocks = unfinished.enter_context(kept_blocks(flags.out, work, about))
         before = blocks.done if blocks is not None else 0
         if before:
@@ -231,6 +238,8 @@ def about_of(flags: Flags, predictor: Predictor, part: Part | None) -> About:
         model = f"{flags.run.resolve().name}, step {predictor.step}, {predictor.localizer.name}"
         if flags.cut_on is not None:
             model += f", cut on {predictor.cut.chosen_on}"
+        if flags.class_of_folder:
+            model += ", of the classes that their folders are named after"
         if few := info.config.localizer.boxes_per_class:
             model += f", taught by boxes of up to {few} images a class"
     return About(model, tuple(map(Class, info.classes, info.class_names)), flags.image_prefix, part=part)
@@ -285,11 +294,39 @@ def check_places(flags: Flags) -> None:
             require_new(name, place)
     if not flags.images and flags.backbone is None:
         raise UserError("no images; name files, folders or zips behind the run")
+    if flags.class_of_folder:
+        for name, is_given in {"--class": flags.of_class is not None, "--top": flags.top != 1}.items():
+            if is_given:
+                raise UserError(f"{name}: --class-of-folder says which class an image's boxes are of; leave one out")
     if flags.cut_on is not None and flags.threshold != "own":
         raise UserError(f"--cut-on {flags.cut_on}: chooses the threshold, and --threshold gives one; leave one out")
     if flags.backbone is None and (flags.image_size is not None or flags.weights != PRETRAINED):
         name = "--image-size" if flags.image_size is not None else "--weights"
         raise UserError(f"{name}: is of --backbone; a run has its own, leave the flag out")
+
+
+def of_their_folders(images: Sequence[NamedImage], info: RunInfo) -> list[NamedImage]:
+    """The images with the class of the nearest folder that is named after one. Raises UserError where there is none."""
+    labels: dict[PurePosixPath, int | None] = {}
+
+    def label_of_folder(folder: PurePosixPath) -> int | None:
+        if folder not in labels:
+            label = labelled_as(folder.name, info) if folder.name else None
+            labels[folder] = label_of_folder(folder.parent) if label is None and folder.name else label
+        return labels[folder]
+
+    found = [replace(image, label=label_of_folder(PurePosixPath(image.name).parent)) for image in images]
+    strays = Counter(str(PurePosixPath(image.name).parent) for image in found if image.label is None)
+    if strays:
+        (where, _), *others = strays.most_common()
+        places = "the top" if where == "." else repr(where)
+        places += f" and {len(others):,} other folders" if others else ""
+        raise UserError(
+            f"--class-of-folder: {sum(strays.values()):,} images lie in {places}, and below no folder that is named "
+            f"after a class of the run (such as {info.class_names[0]}); name the folder that holds the class folders "
+            f"alone"
+        )
+    return found
 
 
 def predictor_of(flags: Flags) -> Predictor:

@@ -11,6 +11,7 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, make_dataclass, replace
@@ -19,9 +20,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from fastwsol.config import Config, NetworkConfig, Setting, flag, option_field
-from fastwsol.dataset.first_classes import with_first_classes
-from fastwsol.dataset.shards import read_manifest
+from fastwsol.config import DEPTH_OF, Config, NetworkConfig, Setting, flag, option_field
+from fastwsol.dataset.first_classes import folder_of_first_classes, with_first_classes
+from fastwsol.dataset.shards import MANIFEST_NAME, read_manifest
 from fastwsol.experiments.local_runs import Children, Stoppable
 from fastwsol.experiments.ray_runs import RayChildren, RayFlags
 from fastwsol.experiments.settings import SweepPlan, only_useful, plan_sweep
@@ -71,6 +72,13 @@ class Flags:
 
 
 @dataclass(frozen=True)
+class _Network:
+    """The flag that names the network."""
+
+    backbone: str = ""
+
+
+@dataclass(frozen=True)
 class Run:
     """One training of a sweep."""
 
@@ -94,9 +102,7 @@ def main(arguments: Sequence[str]) -> int:
     if note := note_on_class_folders(arguments, PROG):
         print(note)
     flags = replace(flags, launch=replace(flags.launch, threads=threads_a_run(flags)))
-    if flags.classes is not None:
-        shards = with_first_classes(flags.launch.shards, flags.classes)
-        flags = replace(flags, launch=replace(flags.launch, shards=shards))
+    flags = replace(flags, launch=replace(flags.launch, shards=shards_of(flags)))
     plan = plan_sweep(flags.what, flags.config.setting, lambda name: is_given(name, arguments))
     plan = with_weights(plan, flags.launch.weights)
     default = preset_at(flags.launch.preset, flags.config.views.image_size).config.setting
@@ -112,15 +118,26 @@ def main(arguments: Sequence[str]) -> int:
     read_finished(plan, runs)  # a report that cannot be read is refused now, and not after the trainings
     failures = carry_out(runs, flags, workload)
     settings = read_finished(plan, runs)
-    print_over_seeds(settings)
     if flags.out is not None:
         write_json(flags.out, results_json(settings))
+    print_over_seeds(settings)
+    if flags.out is not None:
         print(f"written to {flags.out}")
     if failures:
         raise RunFailure(
             f"{len(failures)} of {len(runs)} runs: {failures[0]}; mend that and run the same command again"
         )
     return 0
+
+
+def shards_of(flags: Flags) -> Path:
+    """The shards that are trained on: with --classes those of the first classes, which are packed where they are not
+    there. --list packs nothing, and counts all classes then.
+    """
+    folder, count = flags.launch.shards, flags.classes
+    if count is None or (flags.list and not (folder_of_first_classes(folder, count) / MANIFEST_NAME).is_file()):
+        return folder
+    return with_first_classes(folder, count)
 
 
 def with_weights(plan: SweepPlan, weights: str) -> SweepPlan:
@@ -153,7 +170,9 @@ def read_flags(arguments: Sequence[str]) -> Flags:
 
 
 def is_given(option: str, arguments: Sequence[str]) -> bool:
-    """Whether a command line says an option of the configuration."""
+    """Whether a command line says an option of the configuration; a depth perhaps in the network's name."""
+    if option == "depth" and parse_some_flags(_Network, arguments, PROG)[0].backbone in DEPTH_OF:
+        return True
     alone = make_dataclass("OneOption", [option_field(option)], frozen=True)
     _, others = parse_some_flags(alone, arguments, PROG)
     return len(others) < len(arguments)
@@ -250,6 +269,10 @@ def carry_out(runs: Sequence[Run], flags: Flags, workload: Workload) -> list[str
     waiting = [run for run in runs if not run.finished()]
     failures: list[str] = []
     working: dict[Future[int], Run] = {}
+    begun: dict[Run, tuple[float, float]] = {}
+    """What was left of a run when it was begun here, and the time then."""
+    ended: list[tuple[float, float]] = []
+    """The work of runs that came to their end here, and the seconds that they took in all."""
     handed_over = max(1, len(waiting)) if flags.ray.ray else flags.jobs  # Ray decides itself which of them begin
     with children_of(flags) as children, ThreadPoolExecutor(handed_over) as pool:
         print(progress_line(runs, [], 0, children.at_once, workload), flush=True)
@@ -258,19 +281,22 @@ def carry_out(runs: Sequence[Run], flags: Flags, workload: Workload) -> list[str
                 run = waiting.pop(0)
                 verb = "handed to Ray" if flags.ray.ray else "goes on" if run.folder.exists() else "begins"
                 print(f"{run.folder.name}: {verb}, log in {run.log}", flush=True)
+                begun[run] = workload.left(run.config, RunDir(run.folder).rows()), time.monotonic()
                 working[pool.submit(children.run, command_of(run, flags.launch), run.log)] = run
             ended_jobs, _ = wait(working, timeout=_SECONDS_A_LINE, return_when=FIRST_COMPLETED)
             for future in ended_jobs:
                 run = working.pop(future)
                 if run.finished():
+                    work, start = begun[run]
+                    ended.append((work, time.monotonic() - start))
                     print(f"{run.folder.name}: finished", flush=True)
                 elif not children.stopped:
                     failures.append(f"{run.folder.name}: {_last_line(run.log)} (status {future.result()})")
                     print(failures[-1], file=sys.stderr, flush=True)
             if not children.stopped and (working or waiting):
-                print(
-                    progress_line(runs, list(working.values()), len(failures), children.at_once, workload), flush=True
-                )
+                at_once = children.at_once
+                line = progress_line(runs, list(working.values()), len(failures), at_once, workload, ended)
+                print(line, flush=True)
     if children.stopped:
         raise Interrupted(f"{flags.runs}: the runs stopped at what they have saved; the same command goes on")
     return failures
@@ -284,13 +310,22 @@ def children_of(flags: Flags) -> Stoppable:
 _SECONDS_A_LINE = 60.0
 
 
-def progress_line(runs: Sequence[Run], working: Sequence[Run], failed: int, jobs: int, workload: Workload) -> str:
-    """One line: the runs that are done, how far the others are, and the time that is left."""
+def progress_line(
+    runs: Sequence[Run],
+    working: Sequence[Run],
+    failed: int,
+    jobs: int,
+    workload: Workload,
+    ended: Sequence[tuple[float, float]] = (),
+) -> str:
+    """One line: the runs that are done, how far the others are, and the time that is left: by whole runs, where
+    some have `ended`, since steps are not all that a run takes; else by the steps that were done.
+    """
     rows = {run: RunDir(run.folder).rows() for run in runs}
     finished_runs = [run for run in runs if run.finished()]
     unfinished = [run for run in runs if run not in finished_runs]
-    spent = [workload.spent(run.config, rows[run]) for run in runs]
-    seconds = seconds_left(sum(workload.left(run.config, rows[run]) for run in unfinished), spent, jobs)
+    spent = ended or [workload.spent(run.config, rows[run]) for run in runs]
+    seconds = seconds_left([workload.left(run.config, rows[run]) for run in unfinished], spent, jobs)
     at_work = ", ".join(f"{run.folder.name} {run_state(run, workload)}" for run in working)
     return (
         f"{len(finished_runs)} of {len(runs)} runs finished"

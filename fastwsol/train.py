@@ -269,7 +269,7 @@ def train(
         if launch.tensorboard and world.leads:
             run.listeners.append(resources.enter_context(contextlib.closing(Curves(run))).add)
         share_state(state, world)
-        announce(job, state, offer_fast=launch.preset == "paper")
+        announce(job, state, offer_fast=launch.preset == "paper", continued=saved is not None)
         features, gives_up = launch.features, lambda: stop.requested
         classifier_steps, head = config.classifier_steps(len(job.split)), None
         try:
@@ -315,7 +315,8 @@ def run_info(config: Config, shards: Shards) -> RunInfo:
     manifest = shards.manifest
     wnids, names = zip(*((each.wnid, each.name) for each in manifest.classes), strict=True)
     mean, std = input_statistics(config.network) or (manifest.mean, manifest.std)
-    return RunInfo(config, shards.folder, shards.digest, wnids, names, mean, std)
+    red, green, blue = (each or 1.0 for each in std)  # a channel that is the same everywhere stays 0
+    return RunInfo(config, shards.folder, shards.digest, wnids, names, mean, (red, green, blue))
 
 
 def explain_bad_step(step: int, config: Config, shards: Shards, run: RunDir) -> str:

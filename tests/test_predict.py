@@ -163,6 +163,47 @@ def test_a_class_that_is_named_is_boxed_whatever_is_predicted(predictor: Predict
         assert [each.wnid for each in by_wnid.classes] == [wnid]
 
 
+def test_of_images_in_class_folders_the_boxes_are_of_those_classes(
+    run: Path, predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = predictor.info.class_names
+    content = noise_jpeg(0, size=(90, 60))
+    files = {
+        f"{names[2]}/a.jpg": 2,
+        f"{names[0].upper()}/b.jpg": 0,
+        f"{names[2]}/{'deep'}/c.jpg": 2,
+        f"{names[1]}/d.jpg": 1,
+    }
+    for name in files:
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(content)
+    assert predict_to(tmp_path / "boxes.json", run, tmp_path / "set", "--class-of-folder") == 0
+    found = json.loads((tmp_path / "boxes.json").read_text())
+    assert {each["file_name"]: each["category_id"] - 1 for each in found["images"]} == files
+    assert "of the classes that their folders are named after" in found["info"]["description"]
+    for image, of_image in zip(found["images"], found["annotations"], strict=True):
+        assert of_image["category_id"] == image["category_id"]
+        (plain,) = predictor.predict(content, of_class=names[image["category_id"] - 1])
+        box = plain.boxes[0]
+        np.testing.assert_allclose(of_image["bbox"], [box.x0, box.y0, box.x1 - box.x0, box.y1 - box.y0], atol=1e-3)
+        assert of_image["score"] == pytest.approx(box.score)
+    of_each = predictor.predict([content] * 3, of_class=[names[1], names[0], names[2]])
+    assert [each.classes[0].name for each in of_each] == [names[1], names[0], names[2]]
+    with pytest.raises(ValueError, match="shorter"):
+        predictor.predict([content] * 3, of_class=[names[1]])
+    capsys.readouterr()
+    (tmp_path / "set" / "e.jpg").write_bytes(content)
+    (tmp_path / "set" / "others").mkdir()
+    for number in range(2):
+        (tmp_path / "set" / "others" / f"{number}.jpg").write_bytes(content)
+    assert predict_to(tmp_path / "more.json", run, tmp_path / "set", "--class-of-folder") == 2
+    said = capsys.readouterr().err
+    assert "--class-of-folder: 3 images lie in 'others' and 1 other folders, and below no folder that is named" in said
+    for more in (("--top", "2"), ("--class", names[0])):
+        assert predict_to(tmp_path / "more.json", run, tmp_path / "set", "--class-of-folder", *more) == 2
+        assert f"{more[0]}: --class-of-folder says which class" in capsys.readouterr().err
+
+
 def test_class_names_are_found_by_their_parts_and_misspelt_ones_get_a_hint(predictor: Predictor) -> None:
     info = predictor.info
     named = type(info)(**{**vars(info), "class_names": ("goldfish, Carassius auratus", "crane", "crane", "bear")})

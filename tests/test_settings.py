@@ -3,7 +3,7 @@
 import pytest
 
 from fastwsol.config import Setting
-from fastwsol.experiments.paper_claims import comparisons
+from fastwsol.experiments.paper_claims import comparisons, overall_name
 from fastwsol.experiments.settings import only_useful, plan_sweep
 from fastwsol.host.errors import UserError
 
@@ -72,6 +72,15 @@ def test_what_changes_nothing_on_one_side_keeps_no_claim_from_being_judged():
     of_plain, of_bounded = comparisons(plain), comparisons(bounded)
     assert [each.sides for each in of_bounded] == [each.sides for each in of_plain]
     assert len(of_bounded) > 10
+
+
+def test_settings_that_no_run_can_have_are_not_asked_for():
+    """A mixed batch is even; the other setting's is not."""
+    mixed, odd = Setting.of(mix="cutmix", batch_size=32), Setting.of(batch_size=33)
+    assert comparisons([mixed, odd]) == []
+    (found,) = comparisons([mixed, odd, odd.changed(batch_size=31)])
+    assert found.sides == ("batch 31", "batch 33")
+    assert overall_name([found]) == "overall"
 
 
 CROPS = Setting.of(crops_per_image=4)

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,6 +184,26 @@ def test_damaged_shard_is_refused_by_name(damage: str, tmp_path: Path) -> None:
     spoil(tmp_path / "train-00001.arrow")
     with pytest.raises(UserError, match=rf"train-00001\.arrow: .*{complaint}.*scripts/pack\.py --out {tmp_path}"):
         open_shards(tmp_path)
+
+
+def test_more_shards_than_files_may_be_open(tmp_path: Path) -> None:
+    """The process's own limit is raised; where the system's is too low, that is said, and not that a shard is bad."""
+    write(tmp_path, made_up_rows(600))
+    count = len([*tmp_path.glob("*.arrow")])
+    script = (
+        "import os, resource, sys, pathlib\nfrom fastwsol.dataset.shards import open_shards\n"
+        "from fastwsol.host.errors import UserError\n"
+        f"low = len(os.listdir('/proc/self/fd')) + {count} // 2\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (low, low if sys.argv[1] == 'hard' else 4096))\n"
+        f"try: print(len(open_shards(pathlib.Path({str(tmp_path)!r})).splits['train']))\n"
+        "except UserError as error: print(error)\n"
+    )
+    opened, refused = (
+        subprocess.run([sys.executable, "-c", script, which], capture_output=True, text=True, check=True).stdout
+        for which in ("soft", "hard")
+    )
+    assert opened == "600\n"
+    assert "Too many open files); raise the number of files that may be open (ulimit -n)" in refused
 
 
 def test_shards_exchanged_for_one_another_are_refused(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import torch
 from fastwsol.batches import views_reference as reference
 from fastwsol.batches.dali_batches import DaliBatches
 from fastwsol.batches.decoded_store import Store, open_store
-from fastwsol.batches.store_batches import DeviceBatches, StoreBatches
+from fastwsol.batches.store_batches import CHUNK_BYTES, DeviceBatches, StoreBatches
 from fastwsol.batches.stream import Stream, evaluation_plan, training_plan, valid_images
+from fastwsol.batches.views_cpu import Shower
 from fastwsol.batches.views_gpu import make_show
 from fastwsol.config import Augmentation
 from fastwsol.dataset.holdout import hold_out
@@ -223,6 +224,23 @@ def test_an_evaluation_shows_every_image_once(shards, kind, tmp_path):
         assert_same(shards, batch, expected)
         seen += batch.ids[: valid_images(step, len(split), size)].tolist()
     assert seen == list(range(len(split)))
+
+
+def test_no_view_is_made_that_an_evaluation_does_not_ask_for(shards, tmp_path, monkeypatch):
+    split, shown = shards.splits["val"], []
+    show = Shower.show
+    monkeypatch.setattr(Shower, "show", lambda *given: (shown.append(given[4].stop), show(*given)))
+    store = open_store(shards, "val", tmp_path, threads=1)
+    stream = dataclasses.replace(stream_of(shards, GR_HNS, split, 12), plan=evaluation_plan(len(split), 12), steps=4)
+    batches = StoreBatches(stream, store, torch.float32, threads=4)
+    assert [len(batch.ids) for batch in batches] == [12] * 4
+    assert sum(shown) == 48
+
+
+def test_large_views_are_made_few_at_a_time(shards, store):
+    large = dataclasses.replace(GR_HNS, image_size=512)
+    batches = StoreBatches(stream_of(shards, large, size=2), store, torch.float32, threads=1)
+    assert next(batches).images.untyped_storage().nbytes() <= CHUNK_BYTES
 
 
 @pytest.fixture(scope="module")

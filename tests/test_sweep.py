@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fastwsol.config import FLAT_NAMES, Setting
-from fastwsol.dataset.first_classes import folder_of_first_classes
+from fastwsol.dataset.first_classes import folder_of_first_classes, with_first_classes
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.experiments.local_runs import Children
@@ -80,8 +80,19 @@ def test_a_sweep_of_fewer_classes_is_of_shards_of_their_own(tmp_path, synthetic_
     shutil.copytree(synthetic_shards, tmp_path / "shards", ignore=shutil.ignore_patterns("decoded"))
     what = ["table1", "--classes", "2", "--shards", tmp_path / "shards", "--runs", tmp_path / "runs", "--list"]
     assert sweep(*what) == 0
+    assert not folder_of_first_classes(tmp_path / "shards", 2).exists(), "a list makes nothing"
+    with_first_classes(tmp_path / "shards", 2)
+    assert sweep(*what) == 0
     assert len(open_shards(folder_of_first_classes(tmp_path / "shards", 2)).manifest.classes) == 2
-    assert "10 settings, 3 seeds: 30 runs" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("10 settings, 3 seeds: 30 runs") == 2
+
+
+def test_a_depth_in_the_networks_name_narrows_a_table(tmp_path, synthetic_shards, capsys):
+    place = ["--shards", synthetic_shards, "--runs", tmp_path / "runs", "--list"]
+    assert sweep("table1", "--backbone", "preact-resnet-18", *place) == 0
+    said = capsys.readouterr().out
+    assert "5 settings, 3 seeds: 15 runs" in said
+    assert "--depth 34" not in said
 
 
 @pytest.mark.parametrize(
@@ -193,11 +204,14 @@ def test_what_is_left_is_told_by_the_rate_of_what_was_done():
     assert workload.share_done(setting, rows) == 0.5
     spent = workload.spent(setting, rows)
     assert spent[1] == 10
-    assert seconds_left(workload.left(setting, rows), [spent], jobs=1) == pytest.approx(10)
-    assert seconds_left(workload.left(setting, []), [spent], jobs=2) == pytest.approx(10)
+    assert seconds_left([workload.left(setting, rows)], [spent], jobs=1) == pytest.approx(10)
+    assert seconds_left([workload.left(setting, [])] * 2, [spent], jobs=2) == pytest.approx(20)
+    assert seconds_left([workload.left(setting, [])], [spent], jobs=4) == pytest.approx(20), "one run has one process"
     deeper = setting.changed(depth=34)
-    assert seconds_left(workload.left(deeper, []), [spent], jobs=1) == pytest.approx(20 * 1.83 / 0.99)
-    assert seconds_left(1.0, [(0.0, 0.0)], jobs=1) is None
+    assert seconds_left([workload.left(deeper, [])], [spent], jobs=1) == pytest.approx(20 * 1.83 / 0.99)
+    assert seconds_left([1.0], [(0.0, 0.0)], jobs=1) is None
+    stood_still = [{"kind": "train", "step": 5, "images_per_second": 0.0}]
+    assert workload.spent(setting, stood_still) == (0.0, 0.0)
 
 
 def made_report(source: str, top1_loc: float, classes: int) -> dict:

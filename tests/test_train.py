@@ -9,18 +9,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from interference import around_steps, bad_images, full_disk, signalled_after
+from layouts import png
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from fastwsol import evaluate
 from fastwsol import train as training
+from fastwsol.dataset.packer import pack
+from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.files import sole_worker
 from fastwsol.network import preact_resnet
 from fastwsol.runs.checkpoint import hash_of, newest_valid
 from fastwsol.runs.folder import RunDir
+from fastwsol.sources.imagefolder import ImageFolder
+from fastwsol.sources.synthetic import Synthetic
 
 STEPS = 12
 """Of 16 images out of 80: the second epoch begins with step 5, the third with step 10."""
@@ -208,8 +214,9 @@ def test_a_run_killed_before_its_report_only_writes_that(unbroken, synthetic_sha
     assert (run / "report.json").is_file()
 
 
-def test_a_finished_run_is_refused_and_untouched(unbroken, synthetic_shards, capsys):
+def test_a_finished_run_is_refused_and_untouched(unbroken, synthetic_shards, capsys, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")}
+    monkeypatch.setattr(training, "open_feed", lambda *_, **__: pytest.fail("nothing is decoded for it"))
     assert run_train(*flags(synthetic_shards, unbroken)) == 2
     assert f"{unbroken}: this run is finished" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
@@ -221,14 +228,25 @@ def test_another_configuration_in_a_runs_folder_is_refused_by_name(unbroken, syn
 
 
 def test_other_shards_under_an_unfinished_run_are_refused(synthetic_shards, tmp_path, capsys):
-    from fastwsol.dataset.packer import pack
-    from fastwsol.sources.synthetic import Synthetic
-
     with signalled_after(1, signal.SIGTERM):
         run_train(*flags(synthetic_shards, tmp_path / "run"))
     pack(Synthetic(class_count=4, train_count=20, val_count=10, seed=1), tmp_path / "other")
     assert run_train(*flags(tmp_path / "other", tmp_path / "run")) == 2
     assert "was begun on other shards" in capsys.readouterr().err
+
+
+def test_a_channel_that_is_the_same_everywhere_is_trained_on(tmp_path):
+    """As of fluorescence under one filter."""
+    random = np.random.default_rng(0)
+    for name in "ab":
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = random.integers(0, 256, (64, 64, 3), np.uint8)
+            pixels[..., 2] = 0
+            (tmp_path / "set" / name / f"{number}.png").write_bytes(png(pixels))
+    pack(ImageFolder(tmp_path / "set"), tmp_path / "shards")
+    assert open_shards(tmp_path / "shards").manifest.std[2] == 0
+    assert run_train(*flags(tmp_path / "shards", tmp_path / "run", "--batch-size", "4")) == 0
 
 
 def test_a_folder_with_foreign_files_is_refused(synthetic_shards, tmp_path, capsys):
@@ -338,6 +356,12 @@ def test_a_full_disk_is_one_line_and_status_1(synthetic_shards, tmp_path, capsys
         (["--shards", "nowhere"], "nowhere"),
         (["--momentum", "1"], "--momentum 1"),
         (["--image-size", "50"], "--image-size 50"),
+        (["--checkpoint-minutes", "nan"], "--checkpoint-minutes nan: must not be negative"),
+        (["--train-part", "tail", "--backbone-lr-mult", "0.1"], "--train-part tail trains no layer that it is of"),
+        (
+            ["--train-part", "classifier", "--start-size", "32", "--features", "kept"],
+            "--features kept: images grow, so that none are kept",
+        ),
     ],
 )
 def test_bad_flags_get_one_line_naming_them_and_nothing_is_made(synthetic_shards, tmp_path, capsys, arguments, named):

@@ -97,7 +97,7 @@ def test_nothing_stays_of_one_that_is_stopped_in_its_first_block(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (("--threshold", "0.3"), "unfinished prediction (--threshold None, not 0.3)"),
+        (("--threshold", "0.3"), "unfinished prediction (--threshold own, not 0.3)"),
         (("--localizer", "ddt"), "unfinished prediction (by another network, or cut otherwise)"),
     ],
 )

@@ -20,6 +20,8 @@ CHUNK_VIEWS = 256
 """Views that a thread makes at a time. Small batches are made several at once, so that the fixed cost of a call is
 small.
 """
+CHUNK_BYTES = 2**25
+"""At most, so that large views do not fill the memory; one batch may have more."""
 
 
 class StoreBatches(Batches):
@@ -31,8 +33,9 @@ class StoreBatches(Batches):
     def __init__(self, stream: Stream, store: Store, dtype: torch.dtype, threads: int, start: int = 0) -> None:
         self._stream, self._pixels = stream, np.asarray(store.pixels)
         self._shower = Shower(stream, dtype)
-        self._steps = max(1, CHUNK_VIEWS // stream.batch_size)
-        self._next_step = start
+        views = min(CHUNK_VIEWS, CHUNK_BYTES // self._shower.room(1).nbytes)
+        self._steps = max(1, views // stream.batch_size)
+        self._next_step, self._last = start, None if stream.steps is None else start + stream.steps
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="views")
         self._ahead: deque[Future[list[Batch]]] = deque()
         self._ready: deque[Batch] = deque()
@@ -42,24 +45,33 @@ class StoreBatches(Batches):
 
     def __next__(self) -> Batch:
         if not self._ready:
+            if not self._ahead:
+                raise StopIteration
             self._ready.extend(self._ahead.popleft().result())
             self._begin()
         return self._ready.popleft()
 
     def _begin(self) -> None:
-        steps = range(self._next_step, self._next_step + self._steps)
+        """Have the next chunk made, where there is one."""
+        end = self._next_step + self._steps
+        steps = range(self._next_step, end if self._last is None else min(end, self._last))
+        if not steps:
+            return
         self._next_step = steps.stop
-        self._ahead.append(self._pool.submit(_make, self._stream, self._pixels, self._shower, steps, self._room()))
+        self._ahead.append(
+            self._pool.submit(_make, self._stream, self._pixels, self._shower, steps, self._room(len(steps)))
+        )
 
-    def _room(self) -> NDArray[Any]:
-        """Memory for a chunk. It is used again when no tensor refers to it any more: fresh memory costs as much time as
-        the views, page by page.
+    def _room(self, steps: int) -> NDArray[Any]:
+        """Memory for so many steps. It is used again when no tensor refers to it any more: fresh memory costs as much
+        time as the views, page by page.
         """
         try:
             memory = self._free.pop()
         except IndexError:
             memory = self._shower.room(self._steps * self._stream.batch_size)
-        room = memory.view()  # an array of its own, which the tensors keep alive: when it goes, they are gone
+        # An array of its own, which the tensors keep alive: when it goes, they are gone.
+        room = memory[: steps * self._stream.batch_size]
         weakref.finalize(room, self._free.append, memory).atexit = False
         return room
 

@@ -75,6 +75,8 @@ class Stream:
     seed: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    steps: int | None = None
+    """How many batches will be asked for; None: there is no end of them."""
 
     def plans(self, steps: range) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The ids and epochs of the images of several steps, end to end."""

@@ -15,10 +15,12 @@ packs to the same bytes.
 """
 
 import copy
+import errno
 import hashlib
 import json
 import math
 import mmap
+import resource
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -206,6 +208,7 @@ def open_shards(folder: Path, verify: bool = True) -> Shards:
     shard is missing or is not the one that was packed.
     """
     manifest, digest = read_manifest(folder)
+    _allow_open_files(sum(len(split.shards) for split in manifest.splits.values()))
     with ThreadPoolExecutor(_HASHED_AT_ONCE) as pool:  # hashing holds no lock of Python's
         opened = {
             name: [
@@ -328,6 +331,8 @@ def _open_shard(path: Path, expected: ShardFile, version: int, verify: bool) -> 
     except FileNotFoundError:
         raise UserError(f"{path}: the manifest names this shard and it is missing; {remedy}") from None
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            remedy = "raise the number of files that may be open (ulimit -n)"
         raise UserError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
     if len(mapping) != expected.bytes:
         raise UserError(f"{path}: {len(mapping):,} bytes, the manifest says {expected.bytes:,}; {remedy}")
@@ -385,9 +390,21 @@ def _of_boxes(
 
 
 def map_file(path: Path) -> mmap.mmap:
-    """The file's bytes, mapped read-only."""
+    """The file's bytes, mapped read-only. The file stays open as long (before Python 3.13, which can do without)."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _allow_open_files(count: int) -> None:
+    """Have so many files more open at a time, as far as the system's hard limit goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_OPEN_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
+
+
+_OTHER_OPEN_FILES = 1024
 
 
 def _join(pieces: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fastwsol.batches.feed import Feed
-from fastwsol.batches.stream import Stream, evaluation_plan, valid_images
+from fastwsol.batches.stream import Batch, Stream, evaluation_plan, valid_images
 from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation.metrics import BEYOND_TOP_5, CamClass
@@ -110,25 +110,35 @@ def _batches(
     model: LocalizingModel, split: Split, setup: EvaluationSetup, cam_class: CamClass, localizers: Sequence[str]
 ) -> Iterator[tuple[slice, torch.Tensor, dict[str, torch.Tensor]]]:
     """Yield rows of the split with their predictions and maps, this process's part; padding has been cut off."""
-    config, world = setup.config, setup.world
-    size = min(images_at_once(config.views.image_size), len(split))
-    plan = evaluation_plan(len(split), size, world.rank, world.size)
-    stream = Stream(split, plan, size, config.views.plain, config.seed, *setup.statistics)
-    batches = setup.feed.batches(stream)
+    world = setup.world
     ticker = image_ticker(split.name, len(split))
-    for number in range(world.rank, -(-len(split) // size), world.size):
-        batch = next(batches)
+    for rows, batch in plain_batches(split, setup, world.rank, world.size):
+        valid = rows.stop - rows.start
         with setup.autocast():
             passed = model(batch.images)
         # Sorted stably: of equal logits the class that comes first stands first, as argmax has it.
         predicted = passed.logits.argsort(dim=1, descending=True, stable=True)[:, :BEYOND_TOP_5]
         classes = batch.labels if cam_class == "truth" else predicted[:, 0]
-        valid = valid_images(number, len(split), size)
         maps = {name: model.maps(name, passed, classes)[:valid] for name in localizers}
-        yield slice(number * size, number * size + valid), predicted[:valid], maps
+        yield rows, predicted[:valid], maps
         if world.leads:
-            ticker.update(number * size + valid)
+            ticker.update(rows.stop)
     ticker.close()
+
+
+def plain_batches(
+    split: Split, setup: EvaluationSetup, rank: int = 0, processes: int = 1
+) -> Iterator[tuple[slice, Batch]]:
+    """Every image of a split once, as evaluations see it: batches, each with the rows that its first images are. What
+    follows them in the last batch fills it up, and counts for nothing. rank, processes: a process's share.
+    """
+    config = setup.config
+    size = min(images_at_once(config.views.image_size), len(split))
+    plan = evaluation_plan(len(split), size, rank, processes)
+    numbers = range(rank, -(-len(split) // size), processes)
+    stream = Stream(split, plan, size, config.views.plain, config.seed, *setup.statistics, steps=len(numbers))
+    for number, batch in zip(numbers, setup.feed.batches(stream), strict=False):  # a feed may have no end
+        yield slice(number * size, number * size + valid_images(number, len(split), size)), batch
 
 
 def images_at_once(image_size: int) -> int:

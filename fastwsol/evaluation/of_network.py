@@ -11,13 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from fastwsol.batches.stream import Stream, evaluation_plan, valid_images
 from fastwsol.config import Augmentation, Fit
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation import metrics
 from fastwsol.evaluation.boxes import PROTOCOLS, curve_hits, localize, score_boxes
 from fastwsol.evaluation.fixed_masks import fixed_masks
-from fastwsol.evaluation.forward import EvaluationSetup, Outputs, forward_split, images_at_once
+from fastwsol.evaluation.forward import EvaluationSetup, Outputs, forward_split, plain_batches
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import SplitMasks
 from fastwsol.evaluation.measure import NOTHING_MORE, EvaluatedImages, Question, hits_of, measure
@@ -205,22 +204,17 @@ def classes_inside_and_outside(model: LocalizingModel, split: Split, setup: Eval
         return None
     rows = np.unique(np.linspace(0, len(split) - 1, min(_MASKS_LOOKED_AT, len(split))).astype(np.int64))
     part = split.subset(split.name, rows)
-    size = min(images_at_once(setup.config.views.image_size), len(part))
-    stream = Stream(
-        part, evaluation_plan(len(part), size), size, setup.config.views.plain, setup.config.seed, *setup.statistics
-    )
-    batches, sums = setup.feed.batches(stream), np.zeros(2)
+    sums = np.zeros(2)
     model.eval()
     with torch.inference_mode():
-        for number in range(-(-len(part) // size)):
-            batch, valid = next(batches), valid_images(number, len(part), size)
+        for seen, batch in plain_batches(part, setup):
             with setup.autocast():
                 passed = model(batch.images)
                 assert passed.mask is not None
                 assert passed.cut is not None
                 for k, mask in enumerate((passed.mask, 1 - passed.mask)):
                     of_truth = model.classes_inside(passed.cut, mask).gather(1, batch.labels[:, None])
-                    sums[k] += float(of_truth[:valid].sum())
+                    sums[k] += float(of_truth[: seen.stop - seen.start].sum())
     return {"images": len(part), "inside": sums[0] / len(part), "outside": sums[1] / len(part)}
 
 

@@ -6,10 +6,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from fastwsol.batches.stream import Stream, evaluation_plan, valid_images
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.draws import holdout_ids
-from fastwsol.evaluation.forward import EvaluationSetup, forward_split, images_at_once
+from fastwsol.evaluation.forward import EvaluationSetup, forward_split, plain_batches
 from fastwsol.evaluation.thresholds import (
     Cut,
     box_free_threshold,
@@ -55,14 +54,11 @@ def find_directions(model: LocalizingModel, setup: EvaluationSetup) -> DdtDirect
 
 def _features_of(model: LocalizingModel, split: Split, setup: EvaluationSetup) -> Iterator[torch.Tensor]:
     """The features of each image, [C, h, w], in the split's order."""
-    views, size = setup.config.views.plain, min(images_at_once(setup.config.views.image_size), len(split))
-    stream = Stream(split, evaluation_plan(len(split), size), size, views, setup.config.seed, *setup.statistics)
-    batches = setup.feed.batches(stream)
     model.eval()
-    for number in range(-(-len(split) // size)):
+    for rows, batch in plain_batches(split, setup):
         with torch.inference_mode(), setup.autocast():  # not around the yield, which would leave the caller in them
-            features = model(next(batches).images).features.float()
-        yield from features[: valid_images(number, len(split), size)]
+            features = model(batch.images).features.float()
+        yield from features[: rows.stop - rows.start]
 
 
 def own_cuts(model: LocalizingModel, setup: EvaluationSetup) -> dict[str, Cut]:

@@ -7,7 +7,7 @@ seeds is taken to be the same in all settings and is estimated from all of them 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import stdtrit
@@ -67,28 +67,31 @@ class Difference:
 def comparisons(settings: Sequence[Setting]) -> list[Comparison]:
     """All comparisons that the claims make among `settings`, claim by claim, in the order of the settings."""
     possible = []
+    flat = {setting: setting.flat() for setting in settings}
     for worse in settings:
         batch_size = worse.optimizer.batch_size
-        candidates = [
-            (claim, worse.changed(aug=better)) for claim, better, aug in _BETTER_AUGS if aug == worse.views.aug
+        candidates: list[tuple[int, dict[str, Any]]] = [
+            (claim, {"aug": better}) for claim, better, aug in _BETTER_AUGS if aug == worse.views.aug
         ]
-        sizes = [each.optimizer.batch_size for each in settings if each.changed(batch_size=batch_size) == worse]
+        # Values are compared, and no settings made: what is wanted may be one that no run can have.
+        sizes = [each["batch_size"] for each in flat.values() if each | {"batch_size": batch_size} == flat[worse]]
         if smaller := [each for each in sizes if each < batch_size]:
-            candidates.append((3, worse.changed(batch_size=max(smaller))))
+            candidates.append((3, {"batch_size": max(smaller)}))
         if worse.network.depth == 18:
-            candidates.append((4, worse.changed(depth=34)))
-        for claim, wanted in candidates:
+            candidates.append((4, {"depth": 34}))
+        for claim, change in candidates:
+            wanted = flat[worse] | change
             possible += [Comparison(claim, each, worse) for each in settings if _is_alike(each, wanted, worse)]
     return sorted(possible, key=lambda each: each.claim)
 
 
-def _is_alike(setting: Setting, wanted: Setting, beside: Setting) -> bool:
-    """Whether a setting is the one that is wanted, but for options that change nothing in it, or in the one that it is
-    compared with: 4 crops an image beside no crops.
+def _is_alike(setting: Setting, wanted: dict[str, Any], beside: Setting) -> bool:
+    """Whether a setting has the values that are wanted, but for options that change nothing in it, or in the one that
+    it is compared with: 4 crops an image beside no crops.
     """
     values = setting.flat()
     free = without_use(setting).keys() | without_use(beside).keys()
-    return wanted.changed(**{name: values[name] for name in free}) == setting
+    return wanted | {name: values[name] for name in free} == values
 
 
 def pooled_spread(of_settings: Sequence[Sequence[float]]) -> tuple[float, int]:
@@ -120,8 +123,10 @@ def overall(differences: Sequence[Difference]) -> Verdict:
 
 
 def overall_name(comparisons: Sequence[Comparison]) -> str:
-    """What the verdict on a claim is over: all of it, or a part, where comparisons that it makes are missing."""
-    settings = {each.worse.changed(aug="none") for each in comparisons}
+    """What the verdict on a claim is over: all of it, or a part, where comparisons are missing of those that claim 1 or
+    2 makes; claims 3 and 4 are over what there is.
+    """
+    settings = {tuple((each.worse.flat() | {"aug": "none"}).items()) for each in comparisons}
     whole = len(settings) * {1: 3, 2: 2}.get(comparisons[0].claim, 0)
     number = len(comparisons)
     return "overall" if number >= whole else f"overall, of {number} of {whole} comparisons"

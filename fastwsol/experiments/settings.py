@@ -31,7 +31,7 @@ TABLES: dict[str, dict[str, Sequence[Any]]] = {
 """What each of the paper's tables varies; table 1 is at the batch size of the preset, 256."""
 
 _OF_RUNS = ("seed", "init_sha256", "weights_sha256", "behind_sha256")
-"""Options that no file can vary: seeds come from --seeds, and all runs begin with drawn weights."""
+"""Options that no file can vary: seeds come from --seeds, and weights from --weights."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Workload:
         work = seconds = 0.0
         last = 0
         for row in rows:
-            if row["kind"] == "train":
+            if row["kind"] == "train" and row["images_per_second"]:
                 images = (row["step"] - last) * setting.optimizer.batch_size
                 work += network_gmac(setting) * images
                 seconds += images / row["images_per_second"]
@@ -58,9 +58,9 @@ def steps_done(rows: Rows) -> int:
     return max((row["step"] for row in rows), default=0)
 
 
-def seconds_left(left: float, spent: Sequence[tuple[float, float]], jobs: int) -> float | None:
-    """The seconds that the work `left` will take, `jobs` runs at a time, at the rate of `spent`; None while no rate is
-    known.
+def seconds_left(left: Sequence[float], spent: Sequence[tuple[float, float]], jobs: int) -> float | None:
+    """The seconds that the work `left`, of each run, will take, `jobs` runs at a time, at the rate of `spent`; None
+    while no rate is known.
     """
     work, seconds = (sum(each[k] for each in spent) for k in range(2))
-    return left * seconds / work / jobs if work else None
+    return max(sum(left) / jobs, max(left, default=0.0)) * seconds / work if work else None

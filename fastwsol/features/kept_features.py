@@ -196,14 +196,13 @@ def _features_of_view(view: int, count: int, stream: Stream, feed: Feed, trunk: 
             cut = torch.from_numpy(trunk.cut.values[view, first : first + stream.batch_size].copy())
             yield features_from_cut(trunk.model, cut.view(torch.bfloat16).to(trunk.autocast.device), trunk.autocast)
         return
-    batches = feed.batches(_one_view(stream, view, evaluation_plan(count, stream.batch_size)))
-    while True:
-        yield trunk.features(next(batches).images)
+    for batch in feed.batches(_one_view(stream, view, count)):
+        yield trunk.features(batch.images)
 
 
-def _one_view(stream: Stream, view: int, plan: Any) -> _OneView:
-    fields = {**vars(stream), "plan": plan, "view": view}
-    return _OneView(**fields)
+def _one_view(stream: Stream, view: int, count: int) -> _OneView:
+    plan, steps = evaluation_plan(count, stream.batch_size), -(-count // stream.batch_size)
+    return _OneView(**(vars(stream) | {"plan": plan, "steps": steps, "view": view}))
 
 
 def _shape_of_one(stream: Stream, trunk: Trunk) -> tuple[int, ...]:

@@ -46,21 +46,30 @@ def _held(partial: Path, path: Path) -> Iterator[BinaryIO]:
     """The temporary file of `path`, open for this writer alone, with what a killed one has left in it."""
     while True:
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{path}: another process is writing it; wait for it, or name another file") from None
-            except OSError as error:
-                if error.errno not in _WITHOUT_LOCKS:
-                    raise
+            if not takes_lock(file.fileno()):
+                raise UserError(f"{path}: another process is writing it; wait for it, or name another file")
             if _is_at(file, partial):
                 yield file
                 return
             # The writer that held it has put it in place since it was opened here.
 
 
+def takes_lock(descriptor: int) -> bool:
+    """Whether the lock of an open file or folder could be had at once. The operating system lets go of it when the
+    process ends, however it ends. Where the file system has no locks, nobody has it, and nobody looks after two.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _WITHOUT_LOCKS:
+            raise
+    return True
+
+
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-"""What a file system says that has no locks: there, nobody looks after two writers of one file."""
+"""What a file system says that has no locks."""
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:
@@ -168,16 +177,11 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 
 @contextlib.contextmanager
 def sole_worker(folder: Path) -> Iterator[None]:
-    """Hold `folder` (which exists) for this process; raises UserError where another process works in it.
-
-    The operating system lets go when the process ends, however it ends.
-    """
+    """Hold `folder` (which exists) for this process; raises UserError where another process works in it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{folder}: another process is at work here; wait for it, or name another folder") from None
+        if not takes_lock(descriptor):
+            raise UserError(f"{folder}: another process is at work here; wait for it, or name another folder")
         yield
     finally:
         os.close(descriptor)

@@ -3,7 +3,6 @@ their room, and the JSON that says what they are of.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import math
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastwsol.host.errors import Interrupted
-from fastwsol.host.files import PARTIAL_SUFFIX
+from fastwsol.host.files import PARTIAL_SUFFIX, takes_lock
 
 
 def never() -> bool:
@@ -120,7 +119,7 @@ def locked(folder: Path, name: str, gives_up: Callable[[], bool]) -> Iterator[No
         descriptor = os.open(path, os.O_RDONLY)
     try:
         was_told = False
-        while not _took(descriptor):
+        while not takes_lock(descriptor):
             if not was_told:
                 print(f"waiting for another process, which is at work on {folder / name}.npy", flush=True)
                 was_told = True
@@ -133,15 +132,6 @@ def locked(folder: Path, name: str, gives_up: Callable[[], bool]) -> Iterator[No
 
 
 _SECONDS_BETWEEN_TRIES = 0.1
-
-
-def _took(descriptor: int) -> bool:
-    """Whether the lock could be had at once."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def free_disk_bytes(folder: Path) -> int:

@@ -35,16 +35,16 @@ class Components(NamedTuple):
         rows = by_probability[np.unique(self.owners[by_probability], return_index=True)[1]]
         return self.owners[rows], self.boxes[rows], self.peaks[rows]
 
-    def objects(self, only: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def objects(self, known: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The components that are taken for objects, and the class that is likeliest inside each: rows and labels, both
-        [K]. only: those of this class alone. A speck is none: it has less than `SPECK` of the pixels of its image's
-        largest component.
+        [K]. known: of each image the class whose objects alone are asked for, or -1, [B]. A speck is none: it has less
+        than `SPECK` of the pixels of its image's largest component.
         """
         largest = np.zeros(self.owners.max(initial=-1) + 1, np.int64)
         np.maximum.at(largest, self.owners, self.pixels)
         labels = self.classes.argmax(axis=1)
-        kept = self.pixels >= SPECK * largest[self.owners]
-        rows = np.flatnonzero(kept if only is None else kept & (labels == only))
+        asked = known[self.owners]
+        rows = np.flatnonzero((self.pixels >= SPECK * largest[self.owners]) & ((asked < 0) | (labels == asked)))
         return rows, labels[rows]
 
 

@@ -21,19 +21,29 @@ def chosen_localizer(name: LocalizerName | None, model: LocalizingModel) -> Loca
     return available[name]
 
 
+def labelled_as(name: str, info: RunInfo) -> int | None:
+    """The label of the class that `name` means, as of `label_of`; None where it means none, or may mean several."""
+    meant = _labels_meant(name, info)
+    return meant[0] if len(meant) == 1 else None
+
+
+def _labels_meant(name: str, info: RunInfo) -> list[int]:
+    if name in info.classes:
+        return [info.classes.index(name)]
+    lower = name.strip().lower()
+    return [
+        label
+        for label, full in enumerate(info.class_names)
+        if lower in (full.lower(), *(part.strip() for part in full.lower().split(",")))
+    ]
+
+
 def label_of(name: str, info: RunInfo) -> int:
     """The label of the class that `name` means: its wnid, its name, or one of the names between commas in that.
 
     Raises UserError with the nearest names where there is none, or several.
     """
-    if name in info.classes:
-        return info.classes.index(name)
-    lower = name.strip().lower()
-    meant = [
-        label
-        for label, full in enumerate(info.class_names)
-        if lower in (full.lower(), *(part.strip() for part in full.lower().split(",")))
-    ]
+    meant = _labels_meant(name, info)
     if len(meant) == 1:
         return meant[0]
     if meant:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numba
 import numpy as np
@@ -41,6 +41,7 @@ from fastwsol.localizer.localizing import LocalizingModel, Passed
 from fastwsol.network.backbone_weights import PRETRAINED, digest_of, put_weights, read_weights
 from fastwsol.network.networks import build_network
 from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, statistics_of_timm
+from fastwsol.prediction.answers import Answers, FoundBoxes, Outputs
 from fastwsol.prediction.components import Components, MapBoxes, WhichBoxes, boxes_of_maps, least_score_of_objects
 from fastwsol.prediction.detections import detections_of
 from fastwsol.prediction.named import chosen_localizer, label_of
@@ -198,7 +199,7 @@ class Predictor:
         images: Iterable[ImageLike] | ImageLike,
         *,
         top: int = 1,
-        of_class: str | None = None,
+        of_class: str | Sequence[str] | None = None,
         boxes: WhichBoxes = "largest",
         threshold: float | Literal["otsu"] | None = None,
         least_score: float | None = None,
@@ -207,13 +208,19 @@ class Predictor:
         """What the network says of each image, in order; arguments as in `Request`. One path, array [H, W] or
         [H, W, C], Pillow image or encoded image is one image; an array [N, H, W, C] is N.
 
-        Those that are no paths are named by their place in the order, from 0. Raises UserError for a class that there
-        is not, and ValueError naming the first image that cannot be read.
+        Those that are no paths are named by their place in the order, from 0. of_class may be a list, of each image the
+        class that is known of it. Raises UserError for a class that there is not, and ValueError naming the first image
+        that cannot be read, or where there are not as many classes as images.
         """
         if isinstance(images, str | Path | bytes | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
             images = [images]
-        predictions, request = [], Request(top, of_class, boxes, threshold, least_score, signals)
-        for each in self.stream(map(_named, images, itertools.count()), request):
+        named: Iterable[NamedImage] = map(_named, images, itertools.count())
+        of_all = of_class if isinstance(of_class, str) else None
+        if of_class is not None and of_all is None:
+            labels = [label_of(each, self.info) for each in of_class]
+            named = (replace(image, label=label) for image, label in zip(named, labels, strict=True))
+        predictions, request = [], Request(top, of_all, boxes, threshold, least_score, signals)
+        for each in self.stream(named, request):
             if isinstance(each, Skipped):
                 raise ValueError(f"{each.name}: {each.reason}")
             predictions.append(each)
@@ -233,9 +240,11 @@ class Predictor:
         """
         only = self.check(request)
         pool = ThreadPoolExecutor(self._threads, initializer=_alone if self._on_cpu else None)
-        ahead: deque[Future[_Answers]] = deque()
+        ahead: deque[Future[Answers]] = deque()
         try:
             for chunk in in_chunks(images, self.batch_size):
+                if request.top != 1 and (known := next((each for each in chunk if each.label is not None), None)):
+                    raise UserError(f"{known.name}: has a class of its own, and no more can be asked for; take top 1")
                 ahead.append(pool.submit(self._answer, chunk, request, only))
                 if len(ahead) > self._threads:
                     yield from self._predictions_and_skipped(ahead.popleft().result(), request)
@@ -263,28 +272,21 @@ class Predictor:
             raise UserError(f"--boxes {request.boxes}: choose from {', '.join(get_args(WhichBoxes))}")
         return None if request.of_class is None else label_of(request.of_class, self.info)
 
-    def _answer(self, images: Sequence[NamedImage], request: Request, only: int | None) -> _Answers:
-        """Decode images, and run the network over those that can be."""
-        top = request.top
+    def _answer(self, images: Sequence[NamedImage], request: Request, only: int | None) -> Answers:
+        """Decode images, and run the network over those that can be. only: the class that is asked for of all."""
         views = torch.empty((len(images), self._size, self._size, 3)).numpy()
-        names: list[str] = []
         sizes: list[tuple[int, int]] = []
+        of_images: list[int | None] = []
         reasons: dict[int, str] = {}
         for k, image in enumerate(images):
             try:
-                sizes.append(self._show(image, views[len(names)]))
-                names.append(image.name)
+                sizes.append(self._show(image, views[len(sizes)]))
+                of_images.append(only if image.label is None else image.label)
             except ValueError as error:
                 reasons[k] = str(error)
-        every = [image.name for image in images]
-        if not names:
-            nothing = np.empty((0, top))
-            maps = np.empty((0, top, 1, 1), np.float32)
-            all_classes = np.empty((0, len(self.info.classes)))
-            labels = nothing.astype(np.int64)
-            return _Answers(every, reasons, np.empty((0, 2), np.int32), labels, nothing, maps, None, all_classes, None)
-        outputs = self._forward(views[: len(names)], request, only)
-        return _Answers(every, reasons, np.array(sizes, np.int32), *outputs)
+        known = np.array([-1 if label is None else label for label in of_images], np.int64)
+        outputs = self._forward(views[: len(sizes)], request, known) if sizes else None
+        return Answers([image.name for image in images], reasons, np.array(sizes, np.int32), known, outputs)
 
     def _show(self, image: NamedImage, view: NDArray[np.float32]) -> tuple[int, int]:
         """Fill `view` [S, S, 3] with the image as evaluations see it; its width and height."""
@@ -296,30 +298,30 @@ class Predictor:
         kernels.show_views(pixels[None], first, window, no_flip, None, None, self._options, view[None])
         return width, height
 
-    def _predictions_and_skipped(self, answers: _Answers, request: Request) -> Iterator[Prediction | Skipped]:
+    def _predictions_and_skipped(self, answers: Answers, request: Request) -> Iterator[Prediction | Skipped]:
         """What comes of a batch's images, in order."""
-        read_names = [name for k, name in enumerate(answers.names) if k not in answers.reasons]
-        predicted = iter(self._predictions(read_names, answers, request) if read_names else [])
+        predicted = iter(self._predictions(answers, answers.outputs, request) if answers.outputs is not None else [])
         for k, name in enumerate(answers.names):
             yield Skipped(name, answers.reasons[k]) if k in answers.reasons else next(predicted)
 
-    def _predictions(self, names: Sequence[str], answers: _Answers, request: Request) -> list[Prediction]:
+    def _predictions(self, answers: Answers, outputs: Outputs, request: Request) -> list[Prediction]:
         """Predictions for the images that could be read."""
-        sizes, labels, probabilities, cams = answers.sizes, answers.labels, answers.probabilities, answers.cams
+        names = [name for k, name in enumerate(answers.names) if k not in answers.reasons]
+        sizes, labels, probabilities, cams = answers.sizes, outputs.labels, outputs.probabilities, outputs.cams
         if len(bad := np.flatnonzero(~np.isfinite(cams).all(axis=(1, 2, 3)))):
             raise RunFailure(f"{names[bad[0]]}: the network's map of it is not finite; use --precision fp32")
         shown = shown_windows(self._fit, sizes[:, 0], sizes[:, 1])
         least_score = request.least_score
         if least_score is None:
-            are_objects = answers.components is not None and request.boxes == "all"
+            are_objects = outputs.components is not None and request.boxes == "all"
             least_score = least_score_of_objects(len(self.info.classes)) if are_objects else 0.0
         boxes_of: list[list[ScoredBox]] = [[] for _ in names]
-        for found in self._scored(answers, request):
+        for found in self._scored(outputs, answers.known, request):
             owners = found.owners
             square = found.boxes, shown[owners, 2], shown[owners, 3], self._size
             edges = to_original(*square) + shown[owners][:, [0, 1, 0, 1]]
             scores = found.probabilities * found.peaks
-            signals = self._signals(found, answers, request)
+            signals = self._signals(found, outputs, request)
             for k in np.flatnonzero(scores >= least_score).tolist():
                 wnid, name = self._class(found.labels[k])
                 x0, y0, x1, y1 = edges[k].tolist()
@@ -339,30 +341,30 @@ class Predictor:
                 tuple(shown[n].tolist()),
                 self.localizer.scale,
                 tuple(float(of_class[n]) for of_class in cuts),
-                answers.all_probabilities[n],
+                outputs.all_probabilities[n],
             )
             for n, name in enumerate(names)
         ]
 
-    def _scored(self, answers: _Answers, request: Request) -> Iterator[_FoundBoxes]:
-        """The boxes of a batch, in the network's square."""
-        labels, probabilities, components = answers.labels, answers.probabilities, answers.components
+    def _scored(self, outputs: Outputs, known: NDArray[np.int64], request: Request) -> Iterator[FoundBoxes]:
+        """The boxes of a batch, in the network's square. known: see `Answers`."""
+        labels, probabilities, components = outputs.labels, outputs.probabilities, outputs.components
         if components is not None and request.boxes == "all":
-            rows, of_boxes = components.objects(None if request.of_class is None else int(labels[0, 0]))
+            rows, of_boxes = components.objects(known)
             inside = components.classes[rows, of_boxes]
             owners, boxes, peaks = components.owners[rows], components.boxes[rows], components.peaks[rows]
-            yield _FoundBoxes(owners, boxes, peaks, inside, of_boxes, 0)
+            yield FoundBoxes(owners, boxes, peaks, inside, of_boxes, 0)
             return
         for k in range(labels.shape[1]):
             if components is not None:
                 owners, boxes, peaks = components.of_class(labels, k)
             else:
-                owners, boxes, peaks, _ = self._largest_or_all(answers.cams[:, k], request)
-            yield _FoundBoxes(owners, boxes, peaks, probabilities[owners, k], labels[owners, k], k)
+                owners, boxes, peaks, _ = self._largest_or_all(outputs.cams[:, k], request)
+            yield FoundBoxes(owners, boxes, peaks, probabilities[owners, k], labels[owners, k], k)
 
-    def _signals(self, found: _FoundBoxes, answers: _Answers, request: Request) -> Sequence[Signals | None]:
+    def _signals(self, found: FoundBoxes, outputs: Outputs, request: Request) -> Sequence[Signals | None]:
         """What speaks for each box beside its probability; nothing where that is not asked for."""
-        owners, boxes, looks, k = found.owners, found.boxes, answers.looks, found.place
+        owners, boxes, looks, k = found.owners, found.boxes, outputs.looks, found.place
         if looks is None:
             return [None] * len(owners)
         own = WayToCut(lambda maps: self._thresholds(maps, request), self.localizer.scale)
@@ -370,7 +372,7 @@ class Predictor:
             lambda maps: self._other_cut.thresholds(maps, self._size, self._other.scale), self._other.scale
         )
         of_class = Looks(*(maps[:, k] for maps in looks))
-        probabilities, maps = answers.all_probabilities, answers.cams[:, k]
+        probabilities, maps = outputs.all_probabilities, outputs.cams[:, k]
         return signals_of_boxes(owners, boxes, probabilities, maps, of_class, self._size, own, other)
 
     def _largest_or_all(self, maps: NDArray[np.float32], request: Request) -> MapBoxes:
@@ -389,28 +391,30 @@ class Predictor:
         """Wnid and name."""
         return self.info.classes[label], self.info.class_names[label]
 
-    def _forward(self, views: NDArray[np.float32], request: Request, only: int | None) -> _Outputs:
-        """Of views [B, S, S, 3] the parts of `_Answers` from `labels` on."""
+    def _forward(self, views: NDArray[np.float32], request: Request, known: NDArray[np.int64]) -> Outputs:
+        """What the network gives for views [B, S, S, 3]; known: see `Answers`."""
         images, top = torch.from_numpy(views).permute(0, 3, 1, 2).to(self._autocast.device), request.top
         with torch.inference_mode(), self._autocast():
             passed = self.model(images)
             logits = passed.logits
-            if only is not None:
-                labels = torch.full((len(views), 1), only, device=logits.device)
-            else:  # stably, so that of equal logits the class that comes first stands first
-                labels = logits.argsort(dim=1, descending=True, stable=True)[:, :top]
+            # Stably, so that of equal logits the class that comes first stands first.
+            labels = logits.argsort(dim=1, descending=True, stable=True)[:, :top]
+            are_known = bool((known >= 0).any())
+            if are_known:  # one class an image: `check` refuses more
+                of_images = torch.from_numpy(known).to(labels)[:, None]
+                labels = torch.where(of_images >= 0, of_images, labels)
             all_probabilities = logits.double().softmax(dim=1)
             probabilities = all_probabilities.gather(1, labels)
             name = self.localizer.name
             of_class = [self.model.maps(name, passed, labels[:, k]) for k in range(labels.shape[1])]
             maps = torch.stack(of_class, dim=1).cpu().numpy()
             components = None
-            tells_apart = only is not None or top > 1 or request.boxes == "all"
+            tells_apart = are_known or top > 1 or request.boxes == "all"
             if not self.localizer.class_specific and tells_apart and np.isfinite(maps).all():  # else said with a name
                 components = self._components(passed, maps[:, 0], request)
             looks = other_looks(self.model, self.localizer, images, passed, labels) if request.signals else None
         of_asked = labels.cpu().numpy(), probabilities.cpu().numpy(), maps
-        return *of_asked, components, all_probabilities.cpu().numpy(), looks
+        return Outputs(*of_asked, components, all_probabilities.cpu().numpy(), looks)
 
     def _components(self, passed: Passed, maps: NDArray[np.float32], request: Request) -> Components:
         """The components of maps [B, h, w] that are one for all classes, and what the network says of each: of the
@@ -428,48 +432,6 @@ class Predictor:
             cut = passed.cut_of(torch.from_numpy(owners[part]).to(device))
             classes.append(self.model.classes_inside(cut, torch.from_numpy(inside).to(device)).cpu().numpy())
         return Components(owners, boxes, peaks, pixels, np.concatenate(classes))
-
-
-_Outputs = tuple[
-    NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], Components | None, NDArray[np.float64], Looks | None
-]
-"""What the network gives for views: the parts of `_Answers` from `labels` on."""
-
-
-class _Answers(NamedTuple):
-    """What the network gives for a batch of images. Arrays have a row for each of the B images that could be read."""
-
-    names: list[str]
-    """Of all images of the batch."""
-    reasons: dict[int, str]
-    """Why an image could not be read, by its place in `names`."""
-    sizes: NDArray[np.int32]
-    """Width and height: [B, 2]."""
-    labels: NDArray[np.int64]
-    """Of K classes: [B, K]."""
-    probabilities: NDArray[np.float64]
-    """[B, K]."""
-    cams: NDArray[np.float32]
-    """[B, K, h, w]."""
-    components: Components | None
-    """Of maps that are one for all classes, where classes are to be told apart."""
-    all_probabilities: NDArray[np.float64]
-    """Of all classes: [B, classes]."""
-    looks: Looks | None
-    """The maps of other looks at the images, where signals are asked for."""
-
-
-class _FoundBoxes(NamedTuple):
-    """Boxes of a batch's images: whose each is [M], the box in the square [M, 4], its map's peak, its class's
-    probability and that class [M]; and the place among the maps of the one that they are of.
-    """
-
-    owners: NDArray[np.int64]
-    boxes: NDArray[np.int32]
-    peaks: NDArray[np.float64]
-    probabilities: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    place: int
 
 
 def _is_share(threshold: object) -> bool:

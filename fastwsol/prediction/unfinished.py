@@ -31,14 +31,16 @@ BLOCK = 16 * WHOLE_BATCHES
 _WORK = "work.json"
 
 
-def work_of(predictor: Predictor, request: Request, names: Sequence[str], about: About) -> dict[str, Any]:
+def work_of(
+    predictor: Predictor, request: Request, class_of_folder: bool, names: Sequence[str], about: About
+) -> dict[str, Any]:
     """What decides a prediction: the images by their names, the network, and what is asked of it."""
     return {
         "images": len(names),
         "names": hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest(),
         "by": about.model,
         "network": predictor.identity(),
-        "request": asdict(request),
+        "request": asdict(request) | {"class_of_folder": class_of_folder},
         "source": source_digest(),
     }
 
@@ -122,13 +124,16 @@ def _difference(there: dict[str, Any], asked: dict[str, Any]) -> str:
     differing = []
     for name, ours in asked["request"].items():
         if (theirs := (there.get("request") or {}).get(name)) != ours:
-            differing.append(f"{'--class' if name == 'of_class' else flag(name)} {theirs}, not {ours}")
+            shown = [_UNASKED.get(name, "not given") if value is None else value for value in (theirs, ours)]
+            differing.append(f"{'--class' if name == 'of_class' else flag(name)} {shown[0]}, not {shown[1]}")
     for name, words in _WORDS.items():
         if there.get(name) != asked[name] and words not in differing:
             differing.append(words)
     return f"({'; '.join(differing)})"
 
 
+_UNASKED = {"threshold": "own"}
+"""How a command line says that nothing is asked for, where it can."""
 _WORDS = {
     "images": "of other images",
     "names": "of other images",

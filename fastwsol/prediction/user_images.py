@@ -37,6 +37,8 @@ class NamedImage:
     name: str
     pixels: Callable[[], NDArray[np.uint8]]
     encoded: Callable[[], bytes] | None = None
+    label: int | None = None
+    """Of the class that is known of it, which boxes are then asked of."""
 
 
 @dataclass(frozen=True)

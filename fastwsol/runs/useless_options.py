@@ -23,6 +23,8 @@ def without_use(setting: Setting) -> dict[str, str]:
         why["depth"] = why["stem"] = f"is of --backbone {PREACT_RESNET}; use that"
     if network.train_part == "classifier":
         why["backbone_lr_mult"] = "--train-part classifier trains no other layer; use --train-part all"
+    elif network.train_part == "tail" and network.is_ours:
+        why["backbone_lr_mult"] = "--train-part tail trains no layer that it is of; use --train-part all"
     if not setting.localizer.trains_mask:
         for name in ("head_steps", "head_batch_size", "head_lr"):
             why[name] = f"--localizer {setting.localizer.localizer} trains no mask head; use --localizer mask"

@@ -54,6 +54,10 @@ class Launch(DataFlags):
     tensorboard: bool = False
     """also write the run's curves for TensorBoard, into the folder tensorboard of the run's"""
 
+    def __post_init__(self) -> None:
+        if not self.checkpoint_minutes >= 0:
+            raise UserError(f"--checkpoint-minutes {self.checkpoint_minutes}: must not be negative")
+
 
 @dataclass(frozen=True)
 class _Choice:
@@ -147,5 +151,9 @@ def refuse_useless(config: Config, features: Path | None, default: Config) -> No
     for name, why in without_use(config).items():
         if (value := config.flat()[name]) != of_default[name]:
             raise UserError(f"{flag(name)} {value}: {why}, or leave it out")
-    if features is not None and not keeps_features(config):
+    if features is None:
+        return
+    if not keeps_features(config):
         raise UserError(f"--features {features}: all of the network is trained, so that none are kept; leave it out")
+    if config.schedule.has_own_sizes and not config.localizer.trains_mask:
+        raise UserError(f"--features {features}: images grow, so that none are kept; leave it out")

@@ -65,15 +65,16 @@ class Progress:
             "loss": loss,
             "train_top1_clas": clas,
             "lr": lr,
-            "images_per_second": round(images_per_second, 1),
+            "images_per_second": float(f"{images_per_second:.5g}"),
             **({"skipped_steps": skipped} if skipped is not None else {}),
         }
 
 
-def announce(job: Job, state: State, offer_fast: bool) -> None:
+def announce(job: Job, state: State, offer_fast: bool, continued: bool) -> None:
     """Say what will be done and what it will cost here, measured on a few images, and what is faster.
 
-    All processes measure together, and the leading one says it.
+    continued: whether the run goes on from a checkpoint of its own. All processes measure together, and the leading one
+    says it.
     """
     config, shards, autocast, world = job.config, job.setup.shards, job.setup.autocast, job.world
     images, batch_size = len(job.split), config.optimizer.batch_size
@@ -104,7 +105,7 @@ def announce(job: Job, state: State, offer_fast: bool) -> None:
             f"fewer processes, or a larger --batch-size",
             file=sys.stderr,
         )
-    print(f"run {job.run.folder}" + (f", continued at step {state.step:,}" if state.step else ""))
+    print(f"run {job.run.folder}" + (f", continued at step {state.step:,}" if continued else ""))
     if is_whole:
         what = "the classifier: " if config.localizer.trains_mask else ""
         print(f"cost: {what}about {duration(seconds)} at {rate:.0f} images/s, by a short uncompiled trial of the step")

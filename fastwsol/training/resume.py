@@ -170,12 +170,7 @@ def find_own_work(run: RunDir, info: RunInfo, resume: Resume) -> checkpoint.Chec
         raise UserError(
             f"{run.folder}: was begun on other shards ({earlier.shards}), not {info.shards}; choose another --run-dir"
         )
-    if run.finished(info.config):
-        raise UserError(
-            f"{run.folder}: this run is finished; look at it with: python -m fastwsol.evaluate {run.folder}"
-            f"{' --split holdout' if info.config.data.holdout else ''}, "
-            f"or choose another --run-dir or --seed"
-        )
+    _refuse_finished(run, info.config)
     saved = checkpoint.newest_valid(run.checkpoints)
     if resume == "never" and saved is not None:
         raise UserError(f"--resume never: {run.folder} holds this run, unfinished; leave the flag out to continue it")
@@ -209,8 +204,8 @@ _MOST_SHOWN = 4
 
 
 def refuse_another(run: RunDir, config: Config, resume: Resume) -> None:
-    """Raise UserError where the folder holds the run of another configuration, or none where one has to be there. It is
-    asked before anything is decoded for the run.
+    """Raise UserError where the folder holds the run of another configuration, a finished one, or none where one has to
+    be there. It is asked before anything is decoded for the run.
     """
     if not run.has_info():
         if resume == "require":
@@ -218,6 +213,16 @@ def refuse_another(run: RunDir, config: Config, resume: Resume) -> None:
         return
     if (earlier := run.read_info().config) != config:
         raise UserError(_difference(run, earlier, config))
+    _refuse_finished(run, config)
+
+
+def _refuse_finished(run: RunDir, config: Config) -> None:
+    if run.finished(config):
+        raise UserError(
+            f"{run.folder}: this run is finished; look at it with: python -m fastwsol.evaluate {run.folder}"
+            f"{' --split holdout' if config.data.holdout else ''}, "
+            f"or choose another --run-dir or --seed"
+        )
 
 
 def decisive_environment(config: Config, setup: EvaluationSetup, deterministic: bool) -> dict[str, Any]:

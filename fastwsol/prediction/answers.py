@@ -1,0 +1,56 @@
+"""What a network gives for a batch of images, before it is made predictions of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastwsol.prediction.components import Components
+from fastwsol.prediction.signals import Looks
+
+
+class Outputs(NamedTuple):
+    """What the network gives for the B images of a batch that could be read."""
+
+    labels: NDArray[np.int64]
+    """Of K classes: [B, K]."""
+    probabilities: NDArray[np.float64]
+    """[B, K]."""
+    cams: NDArray[np.float32]
+    """[B, K, h, w]."""
+    components: Components | None
+    """Of maps that are one for all classes, where classes are to be told apart."""
+    all_probabilities: NDArray[np.float64]
+    """Of all classes: [B, classes]."""
+    looks: Looks | None
+    """The maps of other looks at the images, where signals are asked for."""
+
+
+class Answers(NamedTuple):
+    """A batch: which images it has, and what the network gives for those that could be read."""
+
+    names: list[str]
+    """Of all images."""
+    reasons: dict[int, str]
+    """Why an image could not be read, by its place in `names`."""
+    sizes: NDArray[np.int32]
+    """Width and height: [B, 2]."""
+    known: NDArray[np.int64]
+    """The label of the class whose boxes are asked for, or -1 where the network says it: [B]."""
+    outputs: Outputs | None
+    """None where no image could be read."""
+
+
+class FoundBoxes(NamedTuple):
+    """Boxes of a batch's images: whose each is [M], the box in the square [M, 4], its map's peak, its class's
+    probability and that class [M]; and the place among the maps of the one that they are of.
+    """
+
+    owners: NDArray[np.int64]
+    boxes: NDArray[np.int32]
+    peaks: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    place: int
