@@ -22,6 +22,7 @@ import tyro
 
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.formats.folders import image_file, write_file
+from fastwsol.formats.label_studio import labeling_configuration
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, counted
 from fastwsol.formats.of_coco import labelled_images, read_predictions, was_rejected
 from fastwsol.formats.of_shards import labelled_split
@@ -31,10 +32,12 @@ from fastwsol.formats.writing import (
     AnyFormat,
     FileFormat,
     FolderFormat,
+    files_beside,
     format_of,
     holds_images,
     is_folder,
     not_held,
+    note_of,
     refuse_another_ending,
     refuse_shared,
     refuse_useless_prefix,
@@ -44,7 +47,7 @@ from fastwsol.formats.writing import (
 )
 from fastwsol.host.command_line import image_ticker, parse_flags, require_new, run_command
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import folder_when_whole, write_durably
+from fastwsol.host.files import folder_when_whole, write_bytes, write_durably
 from fastwsol.prediction.predicted_images import PredictedImages
 
 PROG = "python -m fastwsol.convert"
@@ -96,7 +99,8 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError("nothing to convert; name the folder of a packed set, or predictions in COCO's JSON")
     packed = [path for path in flags.inputs if path.is_dir()]
     form = checked_format(flags, bool(packed))
-    require_new("--out", flags.out)
+    for path in (flags.out, *([] if packed else files_beside(flags.out, form))):
+        require_new("--out", path)
     if packed and len(flags.inputs) > 1:
         raise UserError(f"{packed[0]}: is a folder, and beside it stands {flags.inputs[-1]}; convert one at a time")
     written = Written()
@@ -106,8 +110,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{written.skipped:,} images beside them could not be read when they were predicted")
     if written.rejected:
         print(f"{written.rejected:,} images that a review has rejected were left out, as nothing is known of them")
-    if lost := not_held(form, written.contents):
-        print(lost)
+    for note in (not_held(form, written.contents), "" if packed else note_of(form, flags.out)):
+        if note:
+            print(note)
     return 0
 
 
@@ -167,6 +172,8 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
             place.parent.mkdir(exist_ok=True)
             beside = with_their_images(images, out / "images", name)
             write_durably(place, lambda file, beside=beside: write_in_file(file, form, beside, about))  # type: ignore[misc]
+        if form == "label-studio":
+            write_bytes(out / "labels.xml", labeling_configuration(about))
 
 
 def with_their_images(images: Images, folder: Path, split: str) -> Iterator[LabelledImage | Skipped]:

@@ -29,7 +29,7 @@ import tyro
 from fastwsol.batches.feed import DataFlags, Feed, open_feed
 from fastwsol.config import flag
 from fastwsol.dataset.holdout import hold_out
-from fastwsol.dataset.shards import Shards, open_shards
+from fastwsol.dataset.shards import Shards
 from fastwsol.evaluation import choe2020
 from fastwsol.evaluation.console_tables import print_numbers, print_report, print_summary
 from fastwsol.evaluation.fixed_masks import fixed_masks
@@ -57,7 +57,7 @@ from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, counts_of
-from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
+from fastwsol.runs.trained import has_mask_head, localizing_model, read_run, shards_of_run
 
 PROG = "python -m fastwsol.evaluate"
 DESCRIPTION = """Evaluate a trained run, or anyone's score maps (--maps, --boxes): tables under every protocol, beside
@@ -241,7 +241,7 @@ def evaluate_run(flags: Flags, world: World) -> None:
     read = world.lead_does(lambda: read_run(run))
     without_tensors = None if read is None else (read[0], replace(read[1], tensors={}))
     info, saved = world.value_of_lead(without_tensors)  # type: ignore[misc]
-    all_shards = world.machine_lead_first(lambda verify: open_shards_of(run, info, of_run, verify))
+    all_shards = world.machine_lead_first(lambda verify: shards_of_run(run.folder, info, of_run.shards, verify))
     shards = world.together(lambda: hold_out_of(run, all_shards, info, of_run))
     if info.config.views.fit == "crop":
         world.together(lambda: refuse_what_wants_whole_images(flags))
@@ -308,17 +308,6 @@ def refuse_what_wants_whole_images(flags: Flags) -> None:
             )
 
 
-def open_shards_of(run: RunDir, info: RunInfo, flags: OfRun, verify: bool) -> Shards:
-    """The shards that the run was trained on; raises UserError for others."""
-    shards = open_shards(flags.shards if flags.shards is not None else info.shards, verify)
-    if shards.digest != info.shards_digest:
-        raise UserError(
-            f"{shards.folder}: not the shards that {run.folder} was trained on (their manifest differs); "
-            f"name those with --shards"
-        )
-    return shards
-
-
 def hold_out_of(run: RunDir, shards: Shards, info: RunInfo, flags: OfRun) -> Shards:
     """The shards with the run's holdout apart; raises UserError where the split asked for is not there."""
     shards = hold_out(shards, info.config.data.holdout)
@@ -356,7 +345,8 @@ def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards
     else:
         print_summary(report, path if not how else None)
     if earlier is not None:
-        print(f"{path}: holds this report already and was not replaced{how}")
+        remedy = "; move that file away to have this one" if how else ""
+        print(f"{path}: holds this report already and was not replaced{how}{remedy}")
     if (folder := flags.trained_run.export_maps) is not None:
         truths = Truths.of_split(shards.splits[flags.trained_run.split])
         name = flags.trained_run.localizer or "cam"

@@ -8,6 +8,7 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     say_when_interrupted()
 
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -19,9 +20,10 @@ import numpy as np
 import tyro
 
 from fastwsol.config import flag
+from fastwsol.dataset.duplicates import note_of_copies
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shard_folder import contents, finished_shards
-from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, open_shards
+from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, Shards, open_shards
 from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, parse_flags, run_command
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.sources import Source
@@ -98,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
         behind = "continues behind the last whole shard" if finished_shards(flags.out) else "begins anew"
         raise Interrupted(f"{flags.out}: not finished and not usable yet; the same command {behind}") from None
     _print_summary(manifest, flags.out, time.perf_counter() - start, continued)
-    packed = _print_boxes(flags.out)
+    packed = _print_contents(flags.out)
     if isinstance(source, ImageFolder | Coco | Voc):
         for note in source.notes:
             print(note)
@@ -165,9 +167,27 @@ def _print_summary(manifest: Manifest, out: Path, seconds: float, continued: boo
         print(f"{images:,} packed and {aside:,} set aside, {images + aside:,} in all; see {out / QUARANTINE_NAME}")
 
 
-def _print_boxes(out: Path) -> int:
-    """Say how many images have boxes, and return the number of boxes."""
-    splits = open_shards(out, verify=False).splits.values()
+def _emptied_classes(shards: Shards) -> dict[str, list[str]]:
+    """The classes of which a split has no image left, since all were set aside: their wnids, by split."""
+    path = shards.folder / QUARANTINE_NAME
+    aside = {(each["split"], each["wnid"]) for each in json.loads(path.read_bytes())} if path.is_file() else set()
+    emptied: dict[str, list[str]] = {}
+    for label, each in enumerate(shards.manifest.classes):
+        for name, split in shards.splits.items():
+            if (name, each.wnid) in aside and label not in split.labels:
+                emptied.setdefault(name, []).append(each.wnid)
+    return emptied
+
+
+def _print_contents(out: Path) -> int:
+    """Say how many images have boxes and masks, and what of them is odd. Returns the number of boxes."""
+    shards = open_shards(out, verify=False)
+    for name, wnids in _emptied_classes(shards).items():
+        more = f" and {len(wnids) - 3:,} more" if len(wnids) > 3 else ""
+        print(f"no image of {', '.join(wnids[:3])}{more} is left in {name}: nothing is measured there on such a class")
+    if copies := note_of_copies(shards):
+        print(copies)
+    splits = shards.splits.values()
     images, with_boxes = sum(map(len, splits)), sum(int((np.diff(each.box_offsets) > 0).sum()) for each in splits)
     boxes = sum(len(each.boxes) for each in splits)
     print(f"{with_boxes:,} of {images:,} images have boxes, {boxes:,} in all" if boxes else "no image has a box")

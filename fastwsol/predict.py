@@ -29,10 +29,12 @@ from fastwsol.formats.png_masks import save_mask
 from fastwsol.formats.writing import (
     IMAGE_PREFIX,
     AnyFormat,
+    files_beside,
     format_of,
     holds_images,
     is_folder,
     not_held,
+    note_of,
     refuse_another_ending,
     refuse_shared,
     refuse_useless_prefix,
@@ -154,7 +156,7 @@ def main(arguments: Sequence[str]) -> int:
     flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
     form = checked_format(flags)
     refuse_useless_prefix(form, flags.image_prefix)
-    check_places(flags)
+    check_places(flags, form)
     part = checked_part(flags.part, form)
     listing = find_images(flags.images if flags.backbone is None else (flags.run, *flags.images), flags.follow_links)
     names = [image.name for image in listing.images]
@@ -287,8 +289,10 @@ def part_of(listing: ImageListing, number: int, count: int) -> tuple[ImageListin
     return ImageListing(listing.images[first:end], listing.notes), Part(number, count, first, end, total)
 
 
-def check_places(flags: Flags) -> None:
+def check_places(flags: Flags, form: AnyFormat) -> None:
     """Raise UserError where something lies already in the place of what is to be written, or no folder is there."""
+    for beside in files_beside(flags.out, form):
+        require_new("--out", beside)
     for name, place in {"--out": flags.out, "--overlays": flags.overlays, "--masks": flags.masks}.items():
         if place is not None:
             require_new(name, place)
@@ -402,8 +406,9 @@ def tell(flags: Flags, form: AnyFormat, listing: ImageListing, counts: Counts, r
         print(f"{counts.predicted:,} predicted and {counts.skipped:,} skipped, {len(listing.images):,} in all")
     for note in listing.notes:
         print(note)
-    if lost := not_held(form, counts.contents):
-        print(lost)
+    for note in (not_held(form, counts.contents), note_of(form, flags.out)):
+        if note:
+            print(note)
     if flags.overlays is not None:
         print(f"pictures in {flags.overlays}")
     if flags.masks is not None:

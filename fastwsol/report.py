@@ -24,7 +24,6 @@ from plotly.offline import get_plotlyjs
 
 from fastwsol.batches.feed import DataFlags, open_feed
 from fastwsol.dataset.holdout import hold_out
-from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.forward import EvaluationSetup, forward_split
 from fastwsol.evaluation.of_training_images import find_directions
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, PAPER_LEVEL
@@ -49,6 +48,7 @@ from fastwsol.page.figures import figures
 from fastwsol.page.gallery import NO_TRUTH, GalleryImages, choose_images, shown_images, shown_maps
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.tensorboard_curves import write_curves
+from fastwsol.runs.trained import shards_of_run
 from kernels.levels import LEVELS, TOP_LEVEL, level_of, threshold_of
 
 PROG = "python -m fastwsol.report"
@@ -118,11 +118,7 @@ def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> byt
     """The HTML file."""
     runs = [run for setting in settings for run in setting.runs]
     first = runs[0]
-    packed_set = open_shards(flags.shards if flags.shards is not None else first.info.shards)
-    if packed_set.digest != first.info.shards_digest:
-        raise UserError(
-            f"{packed_set.folder}: not the shards that {first.folder} was trained on; name those with --shards"
-        )
+    packed_set = shards_of_run(first.folder, first.info, flags.shards)
     threads = use_threads(flags.threads)
     shards = hold_out(packed_set, first.info.config.data.holdout)
     split = shards.splits[first.info.config.eval_split]

@@ -257,12 +257,12 @@ def _refuse(source: Source, split: str, index: int, fault: Fault) -> NoReturn:
 
 
 def _refuse_emptied(source: Source, quarantined: list[Quarantined], out: Path) -> None:
-    """Raise UserError where a split or a class has lost all its images."""
+    """Raise UserError where a split, or a class of those that are trained on, has lost all its images."""
     for split in source.splits:
         aside = Counter(each.wnid for each in quarantined if each.split == split)
         before = Counter(source.classes[label].wnid for label in source.labels(split))
         emptied = [wnid for wnid in before if aside[wnid] == before[wnid]]
-        if emptied:
+        if emptied and (split == "train" or len(emptied) == len(before)):
             what = f"class {emptied[0]} in split {split!r}" if len(emptied) < len(before) else f"split {split!r}"
             raise UserError(
                 f"{source.identity}: all images of {what} are bad, so nothing is left of it; see "

@@ -56,9 +56,13 @@ def _refuse_finished(out: Path, source: Source) -> NoReturn:
     if same:
         aside = sum(split.quarantined for split in manifest.splits.values())
         state = f"is packed already, {aside:,} bad images set aside" if aside else "is packed already, and whole"
+        there = aside + sum(split.images for split in manifest.splits.values())
+        if (now := sum(source.count(split) for split in source.splits)) != there:
+            state = f"is packed already, of {there:,} images where the source has {now:,} now"
     raise UserError(
         f"{out}: {state} ({manifest.source}, {contents(manifest)}); nothing was changed, to pack "
-        f"{source.identity} with {len(source.classes)} classes{' once more' if same else ''} use --out OTHER"
+        f"{source.identity} with {len(source.classes)} classes{' once more' if same else ''} use --out OTHER, and "
+        f"train with --shards OTHER"
     )
 
 

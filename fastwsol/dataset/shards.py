@@ -150,6 +150,11 @@ class Split:
         return part
 
     @property
+    def image_bytes(self) -> NDArray[np.int64]:
+        """The lengths of the encoded images: [N]."""
+        return self._images.lengths
+
+    @property
     def has_mask(self) -> NDArray[np.bool_]:
         """Which images have a mask: [N]."""
         return self._masks.lengths > 0

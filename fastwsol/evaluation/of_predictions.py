@@ -126,10 +126,15 @@ def look(images: Sequence[LabelledImage], about: About, file: CocoFile) -> Looke
     place_of = {image.name: place for place, image in enumerate(images)}
     label_of = _labels_of(about, file)
     of_image: dict[Any, list[CocoAnnotation]] = defaultdict(list)
+    phases = _phases(file)
     for each in file.annotations():
+        if phases is None and "score" in each.fields:
+            raise UserError(
+                f"--reviewed {file.path}: its boxes have scores, so they are predictions and no review; give what the "
+                f"page exported, or known boxes (perhaps the two files are the wrong way round)"
+            )
         if not each.crowd and not each.difficult:
             of_image[each.image_id].append(each)
-    phases = _phases(file)
     places: list[int] = []
     truths = []
     for number, image in file.images.items():
@@ -339,12 +344,23 @@ def _calibrated(images: Sequence[LabelledImage], looked: Looked, report: dict[st
         return None
     unseen = of_others(of_looked, right)
     certainty["calibrated"] = numbers(unseen, right)
+    if not _tells_more(certainty["calibrated"], certainty["uncalibrated"]):
+        certainty["why_not"] = (
+            "fitted to these images, they tell right from wrong no better than the scores alone; look at more images"
+        )
+        return None
     certainty["calibrated_on"] = f"{len(rows)} images of {report['reviewed']}, each by a fit to the others"
     with_signals = any(each.signals is not None for image in images for each in image.objects)
     certainty["made_of"] = "score and agreement of other looks" if with_signals else "score"
     chances = fitted(of_looked, right)(found)
     chances[looked.places[rows]] = unseen
     return chances
+
+
+def _tells_more(calibrated: dict[str, Any], plain: dict[str, Any]) -> bool:
+    """Whether certainties are worth having: better than chance, and than scores in their order or in their size."""
+    better = calibrated["auroc"] >= plain["auroc"] or calibrated["calibration_error"] <= plain["calibration_error"]
+    return better and calibrated["auroc"] > 0.5
 
 
 def _with_certainty(image: LabelledImage, certainty: float) -> LabelledImage:

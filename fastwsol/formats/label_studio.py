@@ -1,19 +1,14 @@
 """Label Studio's tasks, with objects as pre-annotations: rectangles, and of masks polygons and brush strokes too.
 
-The labeling configuration calls its parts so, and may leave out those that are not wanted, which are not shown then:
-
-    <View>
-      <Image name="image" value="$image"/>
-      <RectangleLabels name="label" toName="image">...</RectangleLabels>
-      <PolygonLabels name="polygon" toName="image">...</PolygonLabels>
-      <BrushLabels name="brush" toName="image">...</BrushLabels>
-    </View>
+The labeling configuration (`labeling_configuration`) lies beside them, and may leave out those of its parts that are
+not wanted, which are not shown then.
 
 Coordinates are in percent of the image. An image's address is the prefix and its name, percent-encoded but for slashes.
 """
 
 from typing import Any, BinaryIO
 from urllib.parse import quote
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +36,18 @@ def write_label_studio(file: BinaryIO, images: Images, about: About) -> None:
         file.write(element(task, first))
         first = False
     file.write(b"]\n")
+
+
+def labeling_configuration(about: About) -> bytes:
+    """What Label Studio's project is set up with, so that it takes the tasks: XML with the names of all classes."""
+    view = ElementTree.Element("View")
+    ElementTree.SubElement(view, "Image", name="image", value="$image")
+    for kind, name in (("RectangleLabels", "label"), ("PolygonLabels", "polygon"), ("BrushLabels", "brush")):
+        labels = ElementTree.SubElement(view, kind, name=name, toName="image")
+        for class_name in about.names:
+            ElementTree.SubElement(labels, "Label", value=class_name)
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, "utf-8") + b"\n"
 
 
 def _regions(image: LabelledImage, thing: LabelledObject, number: int, names: list[str]) -> list[dict[str, Any]]:

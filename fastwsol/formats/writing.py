@@ -17,14 +17,14 @@ from typing_extensions import TypeIs
 from fastwsol.formats import labelled_images as has
 from fastwsol.formats.coco import write_coco
 from fastwsol.formats.folders import mask_file, path_inside, refuse_shared_files
-from fastwsol.formats.label_studio import write_label_studio
+from fastwsol.formats.label_studio import labeling_configuration, write_label_studio
 from fastwsol.formats.labelled_images import About, Images
 from fastwsol.formats.png_masks import write_masks
 from fastwsol.formats.tables import write_csv, write_json_lines
 from fastwsol.formats.voc import finish_voc, write_voc
 from fastwsol.formats.yolo import finish_yolo, without_images, write_yolo
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import folder_when_whole, write_durably
+from fastwsol.host.files import folder_when_whole, write_bytes, write_durably
 
 FileFormat = Literal["coco", "coco-polygons", "csv", "jsonl", "label-studio"]
 FolderFormat = Literal["yolo", "yolo-segments", "voc", "masks"]
@@ -114,13 +114,29 @@ def write_in_file(file: BinaryIO, form: FileFormat, images: Images, about: About
     _WRITERS[form](file, images, about)
 
 
+def note_of(form: AnyFormat, out: Path) -> str:
+    """What is to be said of images without splits in a format; empty where that is nothing."""
+    if form == "label-studio":
+        return f"Label Studio's labeling configuration is {files_beside(out, form)[0]}"
+    if form in ("yolo", "yolo-segments"):
+        return "data.yaml has the same images for training and for validation: there are no splits here"
+    return ""
+
+
 def write_set(out: Path, form: AnyFormat, images: Images, about: About) -> None:
     """Write images without splits to `out`, a new file or a new folder, which is there once it is whole."""
     if is_folder(form):
         with folder_when_whole(out) as folder:
             write_in_folder(folder, form, {"": images}, about)
-    else:
-        write_durably(out, lambda file: write_in_file(file, form, images, about), is_new=True)
+        return
+    write_durably(out, lambda file: write_in_file(file, form, images, about), is_new=True)
+    for path in files_beside(out, form):
+        write_bytes(path, labeling_configuration(about), is_new=True)
+
+
+def files_beside(out: Path, form: AnyFormat) -> list[Path]:
+    """The files that are written beside the one named `out`."""
+    return [out.with_name(f"{out.stem}-labels.xml")] if form == "label-studio" else []
 
 
 def write_in_folder(folder: Path, form: FolderFormat, splits: Mapping[str, Images], about: About) -> None:

@@ -44,7 +44,7 @@ LOCALIZERS: dict[str, Localizer] = {each.name: each for each in _ALL}
 PREFERRED: tuple[LocalizerName, ...] = ("mask", "cam")
 """What predictions take by default: the first of them that a run has."""
 
-assert tuple(LOCALIZERS) == get_args(LocalizerName)
+assert tuple(LOCALIZERS) == get_args(LocalizerName), "LocalizerName and _ALL list the same names in the same order"
 
 
 def available(has: Sequence[str]) -> tuple[Localizer, ...]:

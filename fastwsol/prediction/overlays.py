@@ -1,5 +1,7 @@
 """Pictures of predictions: the image, the first class's map as heat over it, and the boxes with class and score."""
 
+import contextlib
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -32,13 +34,30 @@ def draw(pixels: NDArray[np.uint8], prediction: Prediction) -> Image.Image:
     picture.paste(Image.blend(picture.crop(part), coloured, _HEAT), part)
     canvas = ImageDraw.Draw(picture)
     line = max(2, round(max(size) / 250))
-    font = ImageFont.load_default(size=max(11, round(max(size) / 40)))
+    font, can_write_all = _font(max(11, round(max(size) / 40)))
     for box in reversed(prediction.boxes):  # the best one last, on top
         x0, y0, x1, y1 = (scale * edge for edge in (box.x0, box.y0, box.x1, box.y1))
         canvas.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=_BOX_COLOR, width=line)
-        text = f"{box.name.partition(',')[0]} {box.score:.2f}"
+        name = box.name.partition(",")[0]
+        text = f"{name if can_write_all else in_ascii(name)} {box.score:.2f}"
         _label(canvas, text, (x0, y0), font)
     return picture
+
+
+def _font(size: int) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, bool]:
+    """A font of the system with most of the world's letters, and true; where there is none Pillow's own, which has
+    ASCII's, and false.
+    """
+    for name in ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf"):
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype(name, size), True
+    return ImageFont.load_default(size), False
+
+
+def in_ascii(text: str) -> str:
+    """A text as ASCII: letters without what stands above or below them, and `?` for what has no such form."""
+    plain = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
+    return "".join(each for each in plain if not unicodedata.combining(each)).encode("ascii", "replace").decode()
 
 
 def heat(cam: NDArray[np.float32], size: tuple[int, ...], scale: Scale = "min-max") -> Image.Image:

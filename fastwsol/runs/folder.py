@@ -278,10 +278,12 @@ class RunDir:
         """Read what run this is; raises UserError naming the file where it is none."""
         try:
             value = json.loads(self._config_file.read_bytes())
+        except NotADirectoryError:
+            raise UserError(f"{self.folder}: no run, but a file; name a run's folder") from None
         except FileNotFoundError:
-            raise UserError(
-                f"{self.folder}: no run here (it has no config.json); train one, or name its folder"
-            ) from None
+            below = sorted(self.folder.glob("*/config.json"))
+            remedy = f"name those in it, as {below[0].parent}" if below else "train one, or name its folder"
+            raise UserError(f"{self.folder}: no run here (it has no config.json); {remedy}") from None
         except ValueError as error:
             raise UserError(f"{self._config_file}: not JSON ({error}); the run cannot be read") from None
         version = value.get("format_version") if isinstance(value, dict) else None

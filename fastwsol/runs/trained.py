@@ -1,10 +1,12 @@
 """A trained run from its folder: what it is, its newest checkpoint, its network. Evaluation and prediction share it."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizing import LocalizingModel, channels_of_cut
 from fastwsol.localizer.mask_head import build_mask_head
@@ -22,6 +24,24 @@ def read_run(run: RunDir) -> tuple[RunInfo, checkpoint.Checkpoint]:
         raise UserError(f"{run.folder}: has no checkpoint yet; let it train, then try again")
     info.check_checkpoint(saved)
     return info, saved
+
+
+def shards_of_run(folder: Path, info: RunInfo, asked: Path | None, verify: bool = True) -> Shards:
+    """The shards that the run in `folder` was trained on, from where it had them or from where they are `asked` for.
+    Raises UserError for others, and where there are none.
+    """
+    if asked is None and not info.shards.exists():
+        raise UserError(
+            f"{folder}: was trained on the shards in {info.shards}, which is not there from here; name them with "
+            f"--shards"
+        )
+    shards = open_shards(asked if asked is not None else info.shards, verify)
+    if shards.digest != info.shards_digest:
+        raise UserError(
+            f"{shards.folder}: not the shards that {folder} was trained on (their manifest differs); name those with "
+            f"--shards"
+        )
+    return shards
 
 
 def localizing_model(info: RunInfo, tensors: Mapping[str, Tensor] | None, has_head: bool) -> LocalizingModel:

@@ -11,8 +11,8 @@ Segmentations, where every object of an image's class has one, become its mask, 
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,6 +70,7 @@ class Coco(AnnotatedImages):
         ruled = rule_over(str(path), splits, classes, class_count, val_fraction)
         named = {each.path for of_split in splits.values() for each in of_split}
         self.notes, self.boxes_used = ruled.notes, ruled.boxes_used
+        self.notes += _of_reviews([each.file for each in files.values()])
         if strange := len(stamps.keys() - named):
             self.notes.append(f"{strange:,} images of the folder are in no file of annotations, and not packed")
         if tree.left_out:
@@ -139,6 +140,20 @@ def _split_of(name: str) -> str | None:
     """The split that a word of a name is."""
     words = re.findall(r"[a-z]+", name.lower())
     return next((SPLIT_CALLED[word] for word in words if word in SPLIT_CALLED), None)
+
+
+def _of_reviews(files: Sequence[CocoFile]) -> list[str]:
+    """What to say of files that a review exported."""
+    verdicts: Counter[str] = Counter()
+    for file in files:
+        said = (image.fields.get("review") for image in file.images.values())
+        verdicts.update(str(each.get("verdict")) for each in said if isinstance(each, dict))
+    if not verdicts["accepted"]:
+        return []
+    return [
+        f"{verdicts['accepted']:,} images have the boxes and masks of a prediction that somebody accepted: what is "
+        f"measured on them favours the network that predicted"
+    ]
 
 
 def _classes(files: list[CocoFile]) -> list[Class]:

@@ -12,6 +12,7 @@ in label order, so folder and zip give the same sequence. The unlabelled test im
 images themselves is read and checked when the source is opened.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Fault
-from fastwsol.sources.annotated import AnnotatedImages, Annotation, first_classes, read_rows
+from fastwsol.sources.annotated import IMAGE_SUFFIXES, AnnotatedImages, Annotation, first_classes, read_rows
 from fastwsol.sources.tree import Folder, Tree, Zip
 
 LAYOUT_NAME = "tiny-imagenet-200"
@@ -60,10 +61,15 @@ def find_layout(path: Path) -> Path:
     archive = path / f"{LAYOUT_NAME}.zip"
     if archive.is_file():
         return archive
-    raise UserError(
-        f"{path}: not a Tiny ImageNet layout (expected wnids.txt, a folder {LAYOUT_NAME} or {archive.name} in it); "
-        f"{_DOWNLOAD}"
-    )
+    remedy = _DOWNLOAD
+    if any(each.suffix.lower() in IMAGE_SUFFIXES for each in itertools.islice(path.glob("*/*"), _LOOKED_AT)):
+        remedy = f"of images in class folders say --layout imagefolder, or {_DOWNLOAD}"
+    expected = f"wnids.txt, a folder {LAYOUT_NAME} or {archive.name} in it"
+    raise UserError(f"{path}: not a Tiny ImageNet layout (expected {expected}); {remedy}")
+
+
+_LOOKED_AT = 1000
+"""Files."""
 
 
 def _open_tree(path: Path, follow_links: bool) -> Tree:

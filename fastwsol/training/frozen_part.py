@@ -85,15 +85,16 @@ def frozen_part(
         kept = world.machine_lead_first(
             lambda verify: open_features(shards, stream, job.setup.feed, trunk, folder, gives_up)
         )
-        kept_by_each = world.values_of_all(kept is not None)
-        if kept is not None and not all(kept_by_each):
+        kept_by_each = world.values_of_all(None if kept is None else kept.sha256)
+        if kept is not None and None in kept_by_each:
             if world.leads:
-                where = f"process {kept_by_each.index(False)} cannot keep them"
+                where = f"process {kept_by_each.index(None)} cannot keep them"
                 print(f"features of the frozen part: computed in every epoch ({where})", flush=True)
             kept = None
     frozen = FrozenPart(trunk, kept)
     if kept is None:
         return job, frozen
-    of_features = {"features": kept.sha256}
+    different = sorted({each for each in kept_by_each if each is not None})
+    of_features = {"features": different[0] if len(different) == 1 else different}
     world.lead_does(lambda: check_environment(job.run, step, of_features, job.inexact))
     return replace(job, environment=job.environment | of_features), frozen
