@@ -299,6 +299,20 @@ def test_classes_are_known_by_their_wnid_or_their_name(predictions: Path, capsys
     assert report["boxes"]["boxes"]["top1_clas"] == 100
 
 
+def test_certainties_that_tell_less_than_chance_are_not_kept(
+    predictions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is right was drawn without regard to anything."""
+    random = np.random.default_rng(4)
+    looked = [(k, "sample", "accepted" if random.random() < 0.5 else "rejected") for k in range(24)]
+    out = predictions.parent / "out"
+    assert evaluated(predictions, reviewed(predictions, looked, {"sample": 24}), "--out", str(out)) == 0
+    certainty = json.loads((out / "report.json").read_text())["certainty"]
+    assert certainty["calibrated"]["auroc"] < 0.5
+    assert "they tell right from wrong no better than chance does" in " ".join(capsys.readouterr().out.split())
+    assert not (out / "predictions.json").exists()
+
+
 def test_a_sample_that_is_not_looked_through_has_no_interval(
     predictions: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,6 +328,10 @@ MISTAKES = [
     ({"--reviewed": None}, "--predictions: needs what is known of the images; give it with --reviewed FILE"),
     ({"--reviewed": "nowhere.json"}, "--reviewed nowhere.json: cannot be read"),
     ({"--reviewed": "others.json"}, "none of its images is among the predictions ('7000.jpg' for one)"),
+    (
+        {"--reviewed": "p.json"},
+        "its boxes have scores, so they are predictions and no review; give what",
+    ),
     ({"--reviewed": "odd.json"}, "its review is {'verdict': 'maybe'}, no verdict and phase; correct it"),
     ({"--reviewed": "other-review.json"}, "'1.jpg' was reviewed with other predictions than these"),
     ({"--reviewed": "other-classes.json"}, "its categories (x, y) are none of the predictions' classes (cat, dog)"),

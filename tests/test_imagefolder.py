@@ -83,6 +83,25 @@ def test_classes_are_the_folders_in_order_and_images_are_found_at_any_depth(phot
         assert source.count(split) == len(labels)
 
 
+def test_where_the_image_drawn_for_val_is_bad_its_class_is_not_measured_and_that_is_said(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (bad,) = (name for name in names(ImageFolder(photos, val_fraction=0.1), "val") if name.startswith(CLASSES[0]))
+    folder = shutil.copytree(photos, tmp_path / "bad")
+    (folder / bad).write_bytes((folder / bad).read_bytes()[:-200])
+    flags = ["--layout", "imagefolder", "--source", str(folder), "--out", str(tmp_path / "shards"), "--quarantine"]
+    assert run_command(pack_command.main, flags) == 3
+    assert f"no image of {CLASSES[0]} is left in val: nothing is measured there" in capsys.readouterr().out
+    splits = open_shards(tmp_path / "shards").splits
+    assert 0 in splits["train"].labels
+    assert 0 not in splits["val"].labels
+
+
+def test_class_folders_are_told_from_what_is_no_layout(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(pack_command.main, ["--source", str(photos), "--out", "never"]) == 2
+    assert "of images in class folders say --layout imagefolder, or get the official" in capsys.readouterr().err
+
+
 def test_a_val_folder_is_val(with_val: Path) -> None:
     source = ImageFolder(with_val)
     assert source.splits == ("train", "val")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -434,6 +435,21 @@ def test_addresses_for_label_studio_are_encoded(tmp_path: Path, run: Path, photo
     assert prefix == "/data/local-files/"
     assert encoded == "gr%C3%B6%C3%9Fe%20100%25/a%2Bb%231%262%3F.jpg"
     assert unquote(encoded) == "größe 100%/a+b#1&2?.jpg"
+    view = ElementTree.parse(tmp_path / "tasks-labels.xml").getroot()
+    names = fastwsol.load(run, "cpu").info.class_names
+    assert [each.get("name") for each in view] == ["image", "label", "polygon", "brush"]
+    assert all(tuple(label.get("value") for label in part) == names for part in list(view)[1:])
+    out.unlink()
+    assert predict_to(out, run, tmp_path / "shown", "--format", "label-studio") == 2, "the other file is there still"
+
+
+def test_a_name_is_written_in_the_letters_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert overlays.in_ascii("Purpurstärling, weiß 鳥") == "Purpurstarling, weiss ?"
+    monkeypatch.setenv("XDG_DATA_DIRS", "/nowhere")
+    monkeypatch.setenv("HOME", "/nowhere")
+    font, can_write_all = overlays._font(20)
+    assert not can_write_all
+    assert font.getmask("a").getbbox() is not None
 
 
 def test_images_whose_pictures_would_share_a_name_get_one_each(tmp_path: Path) -> None:

@@ -198,6 +198,8 @@ def test_mistakes_are_told_in_a_line_and_nothing_is_written(
     for arguments, said in (
         ([], "no run is named"),
         ([tmp_path / "nowhere"], "no run here"),
+        ([runs], f"no run here (it has no config.json); name those in it, as {runs}/"),
+        ([tmp_path / "there.html"], "there.html: no run, but a file; name a run's folder"),
         ([runs / "gr-0", "--gallery", "601"], "--gallery 601: must lie in 0 .. 600"),
         ([runs / "gr-0", "--out", tmp_path / "there.html"], "exists"),
     ):

@@ -344,10 +344,8 @@ def _calibrated(images: Sequence[LabelledImage], looked: Looked, report: dict[st
         return None
     unseen = of_others(of_looked, right)
     certainty["calibrated"] = numbers(unseen, right)
-    if not _tells_more(certainty["calibrated"], certainty["uncalibrated"]):
-        certainty["why_not"] = (
-            "fitted to these images, they tell right from wrong no better than the scores alone; look at more images"
-        )
+    if certainty["calibrated"]["auroc"] <= 0.5:
+        certainty["why_not"] = "fitted, they tell right from wrong no better than chance does; look at more images"
         return None
     certainty["calibrated_on"] = f"{len(rows)} images of {report['reviewed']}, each by a fit to the others"
     with_signals = any(each.signals is not None for image in images for each in image.objects)
@@ -355,12 +353,6 @@ def _calibrated(images: Sequence[LabelledImage], looked: Looked, report: dict[st
     chances = fitted(of_looked, right)(found)
     chances[looked.places[rows]] = unseen
     return chances
-
-
-def _tells_more(calibrated: dict[str, Any], plain: dict[str, Any]) -> bool:
-    """Whether certainties are worth having: better than chance, and than scores in their order or in their size."""
-    better = calibrated["auroc"] >= plain["auroc"] or calibrated["calibration_error"] <= plain["calibration_error"]
-    return better and calibrated["auroc"] > 0.5
 
 
 def _with_certainty(image: LabelledImage, certainty: float) -> LabelledImage:
