@@ -16,7 +16,6 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -48,10 +47,10 @@ from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, wri
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
 from fastwsol.formats.coco import write_coco
-from fastwsol.host.command_line import OptionalPath, parse_flags, run_command, threshold_flag
+from fastwsol.host.command_line import OptionalPath, parse_flags, require_new_folder, run_command, threshold_flag
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import folder_when_whole, refuse_in_the_way, sole_worker, write_durably, write_json
+from fastwsol.host.files import folder_when_whole, sole_worker, write_durably, write_json
 from fastwsol.host.processes import World, joined
 from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
@@ -218,7 +217,7 @@ def refuse_several(processes: int, name: str) -> None:
 def evaluate_predictions(flags: Flags) -> None:
     """Evaluate predictions by images that were looked at."""
     assert flags.looked_at.reviewed is not None
-    check_new(flags.out, "--out")
+    require_new_folder("--out", flags.out)
     judged = judge(flags.looked_at.predictions, flags.looked_at.reviewed)
     print_judged(judged.report)
     if flags.out is None:
@@ -236,7 +235,7 @@ def evaluate_run(flags: Flags, world: World) -> None:
     """Evaluate a run; all processes of `world` share the forward pass."""
     assert flags.run is not None
     of_run, run = flags.trained_run, RunDir(flags.run)
-    world.lead_does(lambda: check_new(of_run.export_maps, "--export-maps"))
+    world.lead_does(lambda: require_new_folder("--export-maps", of_run.export_maps))
     # The leading process chooses the checkpoint: of a run in training there may be a newer one a moment later.
     read = world.lead_does(lambda: read_run(run))
     without_tensors = None if read is None else (read[0], replace(read[1], tensors={}))
@@ -371,7 +370,7 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
     """Evaluate score maps against a boxes file."""
     of_maps = flags.score_maps
     assert of_maps.boxes is not None
-    check_new(flags.out, "--out")
+    require_new_folder("--out", flags.out)
     threads = use_threads(flags.threads)
     images = read_annotations(of_maps.boxes)
     if of_maps.masks is None:
@@ -431,18 +430,6 @@ def refuse_nothing_to_measure(boxes: Path, images: EvaluatedImages) -> None:
             f"--boxes {boxes}: has neither a box nor both labels and predictions, so nothing can be measured; fill in "
             f"x0 to y1, or give --masks"
         )
-
-
-def check_new(folder: Path | None, name: str) -> None:
-    """Raise UserError where a folder that is to be written exists, or cannot be made."""
-    if folder is None:
-        return
-    if os.path.lexists(folder):
-        raise UserError(f"{name} {folder}: exists; nothing was changed, name a new folder")
-    above = next(each for each in folder.absolute().parents if os.path.lexists(each))
-    if not above.is_dir():
-        raise UserError(f"{name} {folder}: {above} is no folder; name a new folder elsewhere")
-    refuse_in_the_way(folder)
 
 
 if __name__ == "__main__":

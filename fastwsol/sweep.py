@@ -9,7 +9,6 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     say_when_interrupted()
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -36,6 +35,7 @@ from fastwsol.host.command_line import (
     parse_some_flags,
     require_parent,
     run_command,
+    usable_cores,
 )
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
@@ -202,7 +202,7 @@ def threads_a_run(flags: Flags) -> int:
         return flags.launch.threads
     if flags.ray.ray:
         return max(1, int(flags.ray.cpus_per_run))
-    return max(1, len(os.sched_getaffinity(0)) // flags.jobs) if flags.jobs > 1 else 0
+    return max(1, usable_cores() // flags.jobs) if flags.jobs > 1 else 0
 
 
 def runs_of(plan: SweepPlan, flags: Flags) -> list[Run]:

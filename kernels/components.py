@@ -129,7 +129,7 @@ def _label(
             root = -1
             touching = above
             while touching < above_end and edges[2 * touching] <= end:
-                other = _root(parents, labels[touching])
+                other = root_of(parents, labels[touching])
                 root = other if root < 0 else _unite(parents, table, root, other)
                 touching += 1
             if root < 0:
@@ -170,7 +170,7 @@ def _find_runs(bits: npt.NDArray[np.uint64], index: int, y: int, edges: npt.NDAr
 
 
 @njit()
-def _root(parents: npt.NDArray[np.int32], component: int) -> int:
+def root_of(parents: npt.NDArray[np.int32], component: int) -> int:
     """The row that stands for the component; halves the path on its way."""
     while parents[component] != component:
         parents[component] = parents[parents[component]]

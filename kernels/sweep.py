@@ -19,6 +19,7 @@ from numba import prange
 
 from kernels.checks import BoxArray, checked_boxes, checked_maps, checked_offsets, parts_of
 from kernels.compiling import njit
+from kernels.components import root_of
 from kernels.levels import LEVELS, TOP_LEVEL
 
 # Columns of the component table. FIRST is the first pixel in row order, y * W + x; CHANGED the last level it grew at.
@@ -304,9 +305,9 @@ def _add(
             table[root, X1] = column + 1
             table[root, Y1] = row + 1
         else:
-            root = _root(parents, labels[here + jumps[mask, 0]])
+            root = root_of(parents, labels[here + jumps[mask, 0]])
             for group in range(1, groups[mask]):
-                root = _unite(parents, table, root, _root(parents, labels[here + jumps[mask, group]]))
+                root = _unite(parents, table, root, root_of(parents, labels[here + jumps[mask, group]]))
             if first < table[root, FIRST]:
                 table[root, FIRST] = first
             if column < table[root, X0]:
@@ -339,15 +340,6 @@ def _neighbours(labels: npt.NDArray[np.int32], here: np.uint64, stride: np.uint6
         | np.uint64(labels[below] >= 0) << np.uint64(6)
         | np.uint64(labels[below + _ONE] >= 0) << np.uint64(7)
     )
-
-
-@njit()
-def _root(parents: npt.NDArray[np.int32], component: int) -> int:
-    """The row that stands for the component; halves the path on its way."""
-    while parents[component] != component:
-        parents[component] = parents[parents[component]]
-        component = parents[component]
-    return component
 
 
 @njit()

@@ -357,7 +357,6 @@ def test_pixel_statistics_leave_out_what_was_set_aside(unbroken: Path) -> None:
     ("bad", "what"),
     [
         ({"train": range(30)}, "class synthetic-0 in split 'train'"),
-        ({"val": range(15, 30)}, "class synthetic-1 in split 'val'"),
         ({"val": range(30)}, "split 'val'"),
         ({"train": range(60)}, "split 'train'"),
     ],
@@ -369,6 +368,14 @@ def test_a_split_or_class_with_nothing_left_is_refused(bad: dict, what: str, tmp
             pack_spotty(out, Spotty(bad=bad))
         assert not (out / MANIFEST_NAME).exists()
         assert len(json.loads((out / QUARANTINE_NAME).read_text())) == len(next(iter(bad.values())))
+
+
+def test_a_class_with_nothing_left_in_val_is_packed(tmp_path: Path) -> None:
+    """It can be trained on, though not measured."""
+    pack_spotty(tmp_path / "out", Spotty(bad={"val": range(15, 30)}))
+    splits = open_shards(tmp_path / "out").splits
+    assert 1 in splits["train"].labels
+    assert 1 not in splits["val"].labels
 
 
 def test_a_full_disk_keeps_what_is_finished(unbroken: Path, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The packer: from a source to a folder of shards, each image decoded once on the way to judge and measure it."""
 
 import math
-import os
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from fastwsol.dataset.packing_journal import FinishedShard, Journal, Quarantined
 from fastwsol.dataset.shard_folder import make_folder, open_folder
 from fastwsol.dataset.shard_writer import MAX_SHARD_BYTES, write_manifest, write_shards
 from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, Row, ShardFile, SplitFiles
+from fastwsol.host.command_line import image_ticker, usable_cores
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.files import sole_worker, write_json
 from fastwsol.host.ticker import Ticker
@@ -57,7 +57,7 @@ def pack(
         with sole_worker(out):
             journal = open_folder(out, source, max_shard_bytes, quarantine, lossless)
             packing = _Packing(source, out, journal, max_shard_bytes, quarantine, lossless)
-            return packing.run(workers or _usable_cores())
+            return packing.run(workers or usable_cores())
     except OSError as error:
         raise RunFailure(
             f"{error.filename or out}: cannot be written ({error.strerror or error}); {out} is not usable yet: make "
@@ -157,7 +157,7 @@ class _Packing:
         """Write the shards of `split` that are missing."""
         finished = self._journal.of(split)
         start = finished[-1].stop if finished else 0
-        ticker = _image_ticker(split, self._source.count(split))
+        ticker = image_ticker(split, self._source.count(split))
         rows = self._judged(split, start, pool, workers, ticker)
         first = len(finished)
         for shard in write_shards(self._out, split, rows, self._max_shard_bytes, first, self._schema_version):
@@ -222,11 +222,6 @@ class _Packing:
         sums = moments.moments.tolist()
         ways = {how: count for how, count in changed.items() if count}
         return FinishedShard(split, shard, stop, last, fingerprint, moments.pixels, sums, tuple(aside), ways, cut)
-
-
-def _usable_cores() -> int:
-    # Affinity knows of a container's or a batch system's share; not every system has it.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _refuse_empty(source: Source) -> None:
@@ -337,10 +332,3 @@ def _as_packed(record: Record, facts: ImageFacts) -> Record:
 
 def _boxes_cut(record: Record, packed: Record) -> int:
     return int((record.boxes != packed.boxes).any(axis=1).sum())
-
-
-def _image_ticker(split: str, count: int) -> Ticker:
-    def line(images: int, rate: float, left: float) -> str:
-        return f"{split}  {images:,} of {count:,} images  {rate:,.0f} images/s  {left:.0f} s left"
-
-    return Ticker(count, line)

@@ -32,7 +32,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fastwsol.dataset.ragged_boxes import Objects
-from fastwsol.host.errors import UserError
+from fastwsol.host.errors import UserError, first_line
 from fastwsol.sources import Class, Record
 from kernels.compiling import njit
 
@@ -346,7 +346,7 @@ def _open_shard(path: Path, expected: ShardFile, version: int, verify: bool) -> 
     try:
         return _parse_shard(mapping, expected.rows, version)
     except (pa.ArrowException, ValueError) as error:
-        raise UserError(f"{path}: not a shard of this program ({str(error).splitlines()[0]}); {remedy}") from None
+        raise UserError(f"{path}: not a shard of this program ({first_line(error)}); {remedy}") from None
 
 
 def _parse_shard(mapping: mmap.mmap | bytes, row_count: int, version: int) -> _MappedShard:

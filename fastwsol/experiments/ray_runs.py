@@ -12,7 +12,7 @@ from typing import Any
 
 from fastwsol.experiments.local_runs import Stoppable, run_logged
 from fastwsol.host.command_line import FAILURE
-from fastwsol.host.errors import UserError
+from fastwsol.host.errors import UserError, first_line
 from fastwsol.host.starting import INTERRUPTED
 
 
@@ -49,9 +49,8 @@ class RayChildren(Stoppable):
         try:
             ray.init(flags.ray, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            first_line = str(error).splitlines()[0]
             raise UserError(
-                f"--ray {flags.ray}: no cluster answers ({first_line}); start one, or use --ray local"
+                f"--ray {flags.ray}: no cluster answers ({first_line(error)}); start one, or use --ray local"
             ) from None
         try:
             self.at_once = self._how_many_at_once()
@@ -75,7 +74,7 @@ class RayChildren(Stoppable):
             return int(self._ray.get(self._task.remote(command, log, self._wish)))
         except self._ray.exceptions.RayError as error:
             with contextlib.suppress(OSError), log.open("a") as file:
-                file.write(f"{type(error).__name__}: {str(error).splitlines()[0]}\n")
+                file.write(f"{type(error).__name__}: {first_line(error)}\n")
             return FAILURE
 
     def stop_all(self) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
+from fastwsol.host.files import refuse_in_the_way
 from fastwsol.host.starting import INTERRUPTED, take_over_interrupts, tell_of_compiling
 from fastwsol.host.ticker import Ticker
 
@@ -186,6 +187,20 @@ def require_new(name: str, path: Path) -> None:
     require_parent(name, path)
 
 
+def require_new_folder(name: str, folder: Path | None) -> None:
+    """Raise UserError where the flag `name` gives a folder to write that exists, or cannot be made. The folders that it
+    lies in may be missing.
+    """
+    if folder is None:
+        return
+    if os.path.lexists(folder):
+        raise UserError(f"{name} {folder}: exists; nothing was changed, name a new folder")
+    above = next(each for each in folder.absolute().parents if os.path.lexists(each))
+    if not above.is_dir():
+        raise UserError(f"{name} {folder}: {above} is no folder; name a new folder elsewhere")
+    refuse_in_the_way(folder)
+
+
 def require_parent(name: str, path: Path) -> None:
     """Raise UserError where the file that the flag `name` gives could not be written for want of a folder."""
     if path.is_dir():
@@ -218,6 +233,11 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600:
         return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60):02d}m"
     return f"{seconds / 86400:.1f} days"
+
+
+def usable_cores() -> int:
+    """Those that this process may use: a container or a batch system may leave it a part of the machine's."""
+    return len(os.sched_getaffinity(0))
 
 
 def image_ticker(name: str, total: int) -> Ticker:

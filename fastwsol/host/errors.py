@@ -16,3 +16,8 @@ class Interrupted(Exception):
 def line_of(error: UnicodeDecodeError) -> int:
     """The line (from 1) of a text's first byte that is no UTF-8; the text must have been decoded whole."""
     return error.object.count(b"\n", 0, error.start) + 1
+
+
+def first_line(error: BaseException) -> str:
+    """Of an error's message; the error's name where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

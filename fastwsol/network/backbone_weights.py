@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from fastwsol.config import PREACT_RESNET, NetworkConfig
-from fastwsol.host.errors import UserError
+from fastwsol.host.errors import UserError, first_line
 from fastwsol.network.classifier import Classifier
-from fastwsol.network.timm_backbone import TimmBackbone, first_line, require_timm
+from fastwsol.network.timm_backbone import TimmBackbone, require_timm
 
 NONE, PRETRAINED = "none", "pretrained"
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastwsol.config import NetworkConfig, TrainPart
-from fastwsol.host.errors import UserError
+from fastwsol.host.errors import UserError, first_line
 from fastwsol.network.classifier import Classifier, Statistics
 
 _EXTRA = "pip install 'fastwsol[timm]'"
@@ -270,11 +270,6 @@ def _head_norm(net: nn.Module) -> nn.LayerNorm | None:
         if isinstance(norm, nn.LayerNorm):
             return norm
     return None
-
-
-def first_line(error: Exception) -> str:
-    """Of an error's message; the error's name where it has none."""
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 _Step = Callable[[Tensor], Tensor]

@@ -366,7 +366,10 @@ EVALUATE = [
         "evaluate", "no checkpoint yet", lambda folder: shutil.rmtree(folder / "checkpoints"), "has no checkpoint yet"
     ),
     on_run(
-        "evaluate", "its shards are gone", config_as(shards="/nowhere/shards"), "/nowhere/shards: no packed data set"
+        "evaluate",
+        "its shards are gone",
+        config_as(shards="/nowhere/shards"),
+        "was trained on the shards in /nowhere/shards, which is not there from here; name them with --shards",
     ),
     on_run(
         "evaluate",
