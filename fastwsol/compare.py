@@ -74,8 +74,13 @@ def main(arguments: Sequence[str]) -> int:
     check_same_images(a, b)
     out = console()
     out.print(f"\nA: {a.path}, {a.what}\nB: {b.path}, {b.what}\n{len(a.rows.names):,} images, the same")
-    for protocol in (name for name in a.rows.boxes if name in b.rows.boxes):
-        table = table_of(f"{protocol}: B against A", ["A", "B", "B - A", "A alone\nright", "B alone\nright", "p"])
+    protocols = [name for name in a.rows.boxes if name in b.rows.boxes]
+    if not a.rows.box_counts.any():  # classes are the same under each
+        protocols = protocols[:1]
+        out.print("None of these images has a box: classes alone are compared.")
+    for protocol in protocols:
+        title = f"{protocol}: B against A" if len(protocols) > 1 else "B against A"
+        table = table_of(title, ["A", "B", "B - A", "A alone\nright", "B alone\nright", "p"])
         for name, row in paired(outcomes_of(a, protocol), outcomes_of(b, protocol)).items():
             table.add_row(title_of(name).replace("\n", " "), *cells(row))
         out.print(table)

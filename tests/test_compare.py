@@ -1,6 +1,7 @@
 """Two networks on the same images."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,6 +69,19 @@ def test_a_network_does_not_differ_from_itself(sides, capsys):
     printed = capsys.readouterr().out
     assert "+0.00 (+0.00 .. +0.00)" in printed
     assert "400 images, the same" in printed
+
+
+def test_without_boxes_classes_are_compared_once(tmp_path, capsys):
+    nothing, right = np.full(COUNT, np.nan), np.arange(COUNT) < 200
+    a, b = (report(tmp_path / name, nothing, right) for name in "ab")
+    for folder in (a, b):
+        rows = ImageRows.read(folder / "report.csv")
+        both = dict.fromkeys(("strict", "paper2018"), rows.boxes["strict"])
+        replace(rows, boxes=both).write(folder / "report.csv")
+    assert run_compare(a, b) == 0
+    said = capsys.readouterr().out
+    assert "None of these images has a box: classes alone are compared." in said
+    assert said.count("B against A") == 1
 
 
 def test_rows_are_read_as_they_were_written(sides):

@@ -20,6 +20,7 @@ from fastwsol.evaluation.table_cells import (
     threshold_text,
     title_of,
 )
+from fastwsol.localizer.localizers import PREFERRED
 from fastwsol.network.networks import network_name
 
 _PROTOCOL_NOTES = {
@@ -43,6 +44,7 @@ _ORACLE_TITLES = {
 _MANY_CLASSES = 5  # with no more, to be among the first five says nothing
 
 
+THIS_RUN = "this run"
 SUMMARY_WIDTH = 100
 """Columns that the summary takes at most."""
 
@@ -72,7 +74,7 @@ def print_summary(
     report: dict[str, Any],
     path: Path | None,
     heading: str = "",
-    row_name: str = "this run",
+    row_name: str = THIS_RUN,
     why_no_fixed_box: str = NO_BOX_IN_TRAIN,
 ) -> None:
     """Print one table: the rates at the thresholds of the report, and the baselines. It fits `SUMMARY_WIDTH` columns.
@@ -89,6 +91,16 @@ def print_summary(
         _print_left_out(report, out)
         table = table_of("", [title_of(name).replace("\n", " ") for name in names])
         at_fixed = f"at {threshold_text(report['cam_threshold'])}"
+        first, others = _by_preference(report)
+        if first and row_name == THIS_RUN:
+            row_name = "cam"
+
+        def add_localizer(each: dict[str, Any]) -> None:
+            cells = _cells(names, each["rates"], each["intervals"], beside=True)
+            table.add_row(f"{localizer_name(each)}, {_cut_text(each['cut'])}", *cells, style="bold")
+
+        for each in first:
+            add_localizer(each)
         for protocol, rates in report["rates"].items():
             cells = _cells(names, rates, report["intervals"][protocol], beside=True)
             table.add_row(f"{row_name}, {at_fixed}, {protocol}", *cells, style="bold" if protocol == "strict" else "")
@@ -97,14 +109,15 @@ def print_summary(
                 at = "/".join(dict.fromkeys(threshold_text(other["thresholds"][t]) for t in ("0.5", "0.7")))
                 cells = _cells(names, other["rates"], other["intervals"], beside=True)
                 table.add_row(f"{other['kind']} at {at}, strict", *cells)
-        for each in _beside_cam(report):
-            cells = _cells(names, each["rates"], each["intervals"], beside=True)
-            table.add_row(f"{localizer_name(each)}, {_cut_text(each['cut'])}", *cells, style="bold")
+        for each in others:
+            add_localizer(each)
         table.add_section()
         for baseline in report["baselines"]:
             if baseline["iou_threshold"] in (None, 0.5, 0.7):
                 table.add_row(f"{baseline['name']}, strict", *_cells(names, baseline["rates"]["strict"]))
         out.print(table)
+        if first:
+            out.print("The first row is of the boxes that predict gives.")
         out.print(f"A threshold is a share of the map's maximum, a mask's of 1. {_INTERVALS}")
         for other in report["strict_at"]:
             if other["kind"] == "chosen":
@@ -116,9 +129,13 @@ def print_summary(
     out.print(f"{rest}--all-tables prints every table.")
 
 
-def _beside_cam(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """The localizers of a report but for `cam`, which its other numbers are of."""
-    return [each for each in report.get("localizers", []) if each["name"] != "cam"]
+def _by_preference(report: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The localizers of a report but for `cam`, which its other numbers are of: the one that predictions take, where
+    that is another, and the others.
+    """
+    beside = [each for each in report.get("localizers", []) if each["name"] != "cam"]
+    taken = next((name for name in PREFERRED if name == "cam" or any(each["name"] == name for each in beside)), "cam")
+    return [each for each in beside if each["name"] == taken], [each for each in beside if each["name"] != taken]
 
 
 def _cut_text(cut: dict[str, Any]) -> str:
