@@ -160,7 +160,10 @@ def read_flags(arguments: Sequence[str]) -> Flags:
     """The command line. Raises UserError where it asks for both kinds of evaluation, or for neither."""
     flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
     if flags.score_maps.boxes is not None and flags.score_maps.maps is None and flags.run is None:
-        raise UserError("--boxes: needs the maps it is about; give them with --maps")
+        raise UserError(
+            "--boxes: needs the maps it is about; give them with --maps (known boxes of --predictions: --reviewed, in "
+            "COCO's JSON)"
+        )
     of_maps, of_predictions = flags.score_maps.maps is not None, bool(flags.looked_at.predictions)
     if flags.run is None and not of_maps and not of_predictions:
         raise UserError(

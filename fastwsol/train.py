@@ -30,21 +30,22 @@ from fastwsol.evaluation.of_training_images import find_directions, own_cuts
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.features.kept_features import views_kept
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
-from fastwsol.host.device import compute_deterministically, pick_autocast, take_device, use_threads
+from fastwsol.host.device import Autocast, compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.host.environment import versions
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.kept_files import can_be_written
 from fastwsol.host.processes import World, joined
 from fastwsol.host.stop_signals import StopSignals, stop_at_once_if_repeated
 from fastwsol.localizer.localizing import LocalizingModel
+from fastwsol.localizer.mask_head import MaskHead
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.network.initial_weights import read_initial
 from fastwsol.network.networks import input_statistics, network_versions
 from fastwsol.network.timm_backbone import require_timm
-from fastwsol.runs.checkpoint import newest_valid
+from fastwsol.runs.checkpoint import Checkpoint, newest_valid
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, folder_of_run
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
-from fastwsol.training.behind import config_behind, read_behind, refuse_other_classifier, refuse_unfinished
+from fastwsol.training.behind import Behind, config_behind, read_behind, refuse_other_classifier, refuse_unfinished
 from fastwsol.training.course import classifier_course
 from fastwsol.training.feasibility import check_batch_sizes, check_network
 from fastwsol.training.frozen_part import with_features
@@ -70,7 +71,7 @@ from fastwsol.training.resume import (
     refuse_another,
     take_up,
 )
-from fastwsol.training.step import BadStep, new_state, share_state
+from fastwsol.training.step import BadStep, State, new_state, share_state
 from fastwsol.training.step_mode import can_compile, refuse_impossible
 
 PROG = "python -m fastwsol.train"
@@ -127,7 +128,7 @@ def start_of(flags: Flags, world: World) -> tuple[Config, StartWeights]:
     if launch.behind is not None:
         folder = launch.behind
         behind = world.lead_does(lambda: read_behind(folder))
-        sha256 = world.value_of_lead(behind.sha256 if behind is not None else "")
+        sha256 = world.value_of_lead(classifier_digest(flags, behind) if behind is not None else "")
         return flags.config.changed(behind_sha256=sha256), StartWeights(behind=behind)
     path = launch.init
     initial = world.lead_does(lambda: read_initial(path)) if path is not None else None
@@ -136,6 +137,14 @@ def start_of(flags: Flags, world: World) -> tuple[Config, StartWeights]:
     init_sha256, weights_sha256 = world.value_of_lead(of_files)
     config = flags.config.changed(init_sha256=init_sha256, weights_sha256=weights_sha256)
     return config, StartWeights(initial, weights)
+
+
+def classifier_digest(flags: Flags, behind: Behind) -> str:
+    """By which digest the run names the classifier that it goes behind: the one that it was begun with."""
+    earlier = flags.config.changed(behind_sha256=behind.checkpoint_sha256)
+    run = RunDir(run_folder(earlier, flags.launch))
+    was_begun = run.has_info() and run.read_info().config.localizer.behind_sha256 == behind.checkpoint_sha256
+    return behind.checkpoint_sha256 if was_begun else behind.sha256
 
 
 def read_flags(arguments: Sequence[str]) -> Flags:
@@ -221,33 +230,14 @@ def train(
     info = world.together(lambda: run_info(config, shards))
     world.agree_on({flag(name): value for name, value in config.flat().items()} | {"shards": shards.digest})
     all_shards, shards = shards, world.together(lambda: hold_out(shards, config.data.holdout))
-    world.together(lambda: check_batch_sizes(config, len(shards.splits["train"]), world))
-    world.together(lambda: check_network(config, len(info.classes), world))
-    world.together(lambda: refuse_no_mask(config, len(info.classes), shards.splits["train"]))
-    if launch.deterministic:
-        compute_deterministically()
-    if config.views.store_size and not of_one_size(all_shards.splits[shards.splits[config.eval_split].packed_name]):
-        # Evaluations see the images' own pixels: said now, and not after epochs of training.
-        evaluated = shards.splits[config.eval_split]
-        world.together(lambda: require_dali(evaluated, "its images have many sizes"))
-    if config.views.store_size:  # so does what is found on the images trained on when the training is done
-        world.together(lambda: require_dali(shards.splits["train"], "its images have many sizes"))
+    refuse_what_cannot_be(config, all_shards, shards, world)
     world.lead_does(lambda: refuse_another(RunDir(folder), config, launch.resume))
-    device = world.together(lambda: take_device(launch.device, world.local_rank, world.local_size))
-    world.together(lambda: refuse_impossible(launch.step, device, world.size))
-    autocast = world.together(lambda: pick_autocast(launch.precision, device))
-    if launch.tensorboard:
-        world.together(require_tensorboard)
-    facts = {"--precision": autocast.precision, "--deterministic": launch.deterministic, "--step": launch.step}
-    facts |= {flag(name): value for name, value in vars(launch.log).items()}
-    sources = decisive_versions(versions(), data=None) | network_versions(config.network)
-    world.agree_on(facts | sources | {"fastwsol's source": decisive_source_digest()})
-    threads = world.together(lambda: use_threads(launch.threads, world.local_size))
+    autocast, threads = means_of(config, launch, world)
     run = RunDir(folder)
     names = ["train"] if config.data.holdout else ["train", config.eval_split]  # the holdout is a part of train
     signals = StopSignals("stopping after this step" if world.leads else "", stop_at_once_if_repeated)
     with signals as stop, contextlib.ExitStack() as resources:
-        compiles_views = launch.step not in ("eager", "captured") and can_compile(device)
+        compiles_views = launch.step not in ("eager", "captured") and can_compile(autocast.device)
         feed = open_feed(
             launch,
             all_shards,
@@ -270,24 +260,74 @@ def train(
             run.listeners.append(resources.enter_context(contextlib.closing(Curves(run))).add)
         share_state(state, world)
         announce(job, state, offer_fast=launch.preset == "paper", continued=saved is not None)
-        features, gives_up = launch.features, lambda: stop.requested
-        classifier_steps, head = config.classifier_steps(len(job.split)), None
         try:
-            if state.step < classifier_steps:
-                of_classifier = with_features(job, state, all_shards, features, gives_up)
-                train_to_the_end(of_classifier, state, classifier_course(of_classifier, state), stop)
-            if config.localizer.trains_mask:
-                phase = begin_mask_phase(job, state.evaluated, saved, all_shards, features, gives_up)
-                train_to_the_end(phase.job, phase.state, phase.course, stop)
-                head = phase.training.head
+            head = train_both_parts(job, state, saved, all_shards, launch.features, stop)
         except BadStep as bad:
             raise world.of_lead(RunFailure(explain_bad_step(bad.step, config, shards, run))) from None
-        model = LocalizingModel(state.evaluated, head)
-        model.directions = find_directions(model, setup)
-        cuts = own_cuts(model, setup)
-        world.lead_does(lambda: store_findings(run, model, cuts))
-        evaluation = evaluate_model(model, config.eval_split, config.total_steps(len(job.split)), setup, cuts=cuts)
-        world.lead_does(lambda: finish(run, evaluation))  # type: ignore[arg-type]
+        conclude(job, LocalizingModel(state.evaluated, head))
+
+
+def refuse_what_cannot_be(config: Config, all_shards: Shards, shards: Shards, world: World) -> None:
+    """Raise UserError for a configuration that these shards, or this machine, cannot have. shards: the same as
+    all_shards, with the holdout apart.
+    """
+    train, classes = shards.splits["train"], len(shards.manifest.classes)
+    evaluated = shards.splits[config.eval_split]
+    world.together(lambda: check_batch_sizes(config, len(train), world))
+    world.together(lambda: check_network(config, classes, world))
+    world.together(lambda: refuse_no_mask(config, classes, train))
+    if config.views.store_size and not of_one_size(all_shards.splits[evaluated.packed_name]):
+        # Evaluations see the images' own pixels: said now, and not after epochs of training.
+        world.together(lambda: require_dali(evaluated, "its images have many sizes"))
+    if config.views.store_size:  # so does what is found on the images trained on when the training is done
+        world.together(lambda: require_dali(train, "its images have many sizes"))
+
+
+def means_of(config: Config, launch: OneRun, world: World) -> tuple[Autocast, int]:
+    """What this process computes with: device, number format, threads. Raises UserError where there is no such thing,
+    or where processes differ in what decides a run's bits.
+    """
+    if launch.deterministic:
+        compute_deterministically()
+    device = world.together(lambda: take_device(launch.device, world.local_rank, world.local_size))
+    world.together(lambda: refuse_impossible(launch.step, device, world.size))
+    autocast = world.together(lambda: pick_autocast(launch.precision, device))
+    if launch.tensorboard:
+        world.together(require_tensorboard)
+    facts = {"--precision": autocast.precision, "--deterministic": launch.deterministic, "--step": launch.step}
+    facts |= {flag(name): value for name, value in vars(launch.log).items()}
+    sources = decisive_versions(versions(), data=None) | network_versions(config.network)
+    world.agree_on(facts | sources | {"fastwsol's source": decisive_source_digest()})
+    return autocast, world.together(lambda: use_threads(launch.threads, world.local_size))
+
+
+def train_both_parts(
+    job: Job, state: State, saved: Checkpoint | None, all_shards: Shards, features: Path | None, stop: StopSignals
+) -> MaskHead | None:
+    """Train the classifier, then the mask head behind it where there is one, each from where it stands; gives the head.
+
+    saved: the leading process's checkpoint; features: the folder of kept ones. Raises BadStep for a step that is not
+    finite.
+    """
+    config = job.config
+    if state.step < config.classifier_steps(len(job.split)):
+        of_classifier = with_features(job, state, all_shards, features, lambda: stop.requested)
+        train_to_the_end(of_classifier, state, classifier_course(of_classifier, state), stop)
+    if not config.localizer.trains_mask:
+        return None
+    phase = begin_mask_phase(job, state.evaluated, saved, all_shards, features, lambda: stop.requested)
+    train_to_the_end(phase.job, phase.state, phase.course, stop)
+    return phase.training.head
+
+
+def conclude(job: Job, model: LocalizingModel) -> None:
+    """Find what predictions need beside the trained networks, evaluate them, and store and print all that."""
+    config, setup, run = job.config, job.setup, job.run
+    model.directions = find_directions(model, setup)
+    cuts = own_cuts(model, setup)
+    setup.world.lead_does(lambda: store_findings(run, model, cuts))
+    evaluation = evaluate_model(model, config.eval_split, config.total_steps(len(job.split)), setup, cuts=cuts)
+    setup.world.lead_does(lambda: finish(run, evaluation))  # type: ignore[arg-type]
 
 
 def store_findings(run: RunDir, model: LocalizingModel, cuts: dict[str, Cut]) -> None:

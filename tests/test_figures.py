@@ -243,6 +243,7 @@ NOT_TIED = {
     ("README.md", "Read on"): "no figures",
     ("docs/evaluating.md", "A report's file"): "no figures",
     ("docs/localizers.md", "Localizers"): "no figures: the cuts",
+    ("docs/predicting.md", "Into other tools"): "no figures",
     ("docs/training.md", "Training"): "no figures: the augmentations",
     (RESULTS_PAGE, "On one H200"): "how many checks passed, as the files of the phases and by-hand.md say",
 }

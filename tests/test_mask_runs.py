@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from fastwsol.localizer.localizers import LOCALIZERS
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
+from fastwsol.training.behind import read_behind
 from fastwsol.training.step import State
 
 CLASSIFIER_STEPS, HEAD_STEPS = 5, 6
@@ -119,7 +121,7 @@ def test_behind_another_run_the_head_is_the_same_and_that_run_is_untouched(
     ours, theirs = (newest_valid(run / "checkpoints").tensors for run in (tmp_path / "run", whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs if name.startswith("head."))
     config = RunDir(tmp_path / "run").read_info().config
-    assert config.localizer.behind_sha256 == newest_valid(classifier / "checkpoints").scalars["sha256"]
+    assert config.localizer.behind_sha256 == read_behind(classifier).sha256
     capsys.readouterr()
     for wrong, named in (
         (("--lr", "0.5"), "--lr 0.5: the classifier of"),
@@ -130,6 +132,25 @@ def test_behind_another_run_the_head_is_the_same_and_that_run_is_untouched(
         assert run_train(*behind[:-2], *alike, "--run-dir", tmp_path / "other", *wrong) == 2
         assert named in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_a_classifier_is_named_alike_while_a_head_is_trained_behind_it(whole, classifier):
+    """So a run behind it goes on, whatever that run has done since."""
+    before, after = read_behind(classifier), read_behind(whole)
+    assert after.sha256 == before.sha256
+    assert after.checkpoint_sha256 != before.checkpoint_sha256
+
+
+def test_a_run_that_names_the_checkpoint_it_goes_behind_goes_on(classifier, tmp_path):
+    """As an earlier version named it."""
+    behind = read_behind(classifier)
+    flags = training.read_flags([str(each) for each in (*HEAD, "--behind", classifier, "--run-dir", tmp_path / "run")])
+    assert training.classifier_digest(flags, behind) == behind.sha256
+    config = flags.config.changed(behind_sha256=behind.checkpoint_sha256)
+    (tmp_path / "run").mkdir()
+    info = replace(RunDir(classifier).read_info(), config=config)
+    (tmp_path / "run" / "config.json").write_text(json.dumps(info.to_json()))
+    assert training.classifier_digest(flags, behind) == behind.checkpoint_sha256
 
 
 def test_a_report_has_a_row_and_a_file_for_each_localizer(whole, capsys):

@@ -233,7 +233,7 @@ def test_other_work_is_refused_and_not_touched(begun: Path, capsys: pytest.Captu
         pack(Spotty(), begun, max_shard_bytes=2 * SHARD_BYTES, quarantine=True)
     with_masks = Spotty()
     with_masks.beyond_boxes = True
-    with pytest.raises(UserError, match=r"unfinished packing of synthetic.* without masks or boxes of other classes"):
+    with pytest.raises(UserError, match=r"synthetic.* without masks \(--masks\) or boxes of other classes \(--boxes\)"):
         pack(with_masks, begun, max_shard_bytes=SHARD_BYTES, quarantine=True)
     with pytest.raises(UserError, match=r"unfinished packing with --quarantine, \d images set aside so far; give it"):
         pack(Spotty(), begun, max_shard_bytes=SHARD_BYTES)

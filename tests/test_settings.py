@@ -104,6 +104,7 @@ def test_a_network_without_depths_does_not_vary_in_them():
         ("[grid]\naug = ['gr', 'rg']", "--aug rg: choose from none, hns"),
         ("[grid]\nlr = ['high']", "--lr high: must be of type float"),
         ("[grid]\ndepth = [18]", "--depth: "),
+        ("[grid]\nlr = [0.1, 0.2, 0.1]", "[grid] lr: 0.1 stands there twice; leave one out"),
         ("settings = 3", "write [grid] once"),
         ("[grid]\nholdout = [0, 50]", "--holdout 0 and 50: such runs are measured on different images"),
         ("[grid]\nstem = ['A', 'C']\n[[settings]]\nstem = 'B'", "stem: stands in [grid] and in a [[settings]]"),

@@ -77,7 +77,7 @@ def _refuse_other_work(earlier: Journal, new: Journal, quarantine: bool) -> None
                 what = f"{source} {'with' if 'lossless' in earlier.work else 'without'} --lossless"
             elif earlier.work | {"schema_version": None} == new.work | {"schema_version": None}:
                 more = earlier.work["schema_version"] > new.work["schema_version"]
-                what = f"{source} {'with' if more else 'without'} masks or boxes of other classes"
+                what = f"{source} {'with' if more else 'without'} masks (--masks) or boxes of other classes (--boxes)"
         raise UserError(
             f"{earlier.folder}: holds an unfinished packing of {what}; finish that with its own command, delete the "
             f"folder, or give another with --out"

@@ -131,6 +131,8 @@ def read_settings(path: Path, is_given: Callable[[str], bool]) -> list[Changes]:
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
             raise UserError(f"{path}: [grid] {key}: must be a list of values")
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise UserError(f"{path}: [grid] {key}: {twice[0]} stands there twice; leave one out")
     grid = _by_name(path, "[grid]", grid, is_given)
     own = [_by_name(path, "[[settings]]", each, is_given) for each in own]
     for each in own:

@@ -70,6 +70,8 @@ class LocalizingModel(nn.Module):
         if name == "ddt":
             assert self.directions is not None
             return self.directions.to(passed.features.device).maps(passed.features, classes_N)
+        if name not in ("mask", "mask-cam"):
+            raise ValueError(f"the maps of {name!r} are not told here")
         assert passed.mask is not None
         if name == "mask":
             return passed.mask

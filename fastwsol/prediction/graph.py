@@ -63,6 +63,8 @@ class Graph(nn.Module):
         positive = torch.einsum("nchw,kc->nkhw", features, weight.clamp(min=0))
         if self.localizer.name == "cam-positive":
             return positive
+        if self.localizer.name != "mask-cam":
+            raise ValueError(f"the maps of {self.localizer.name!r} are not told here, for all classes at once")
         assert mask is not None
         height, width = mask.shape[1:]
         shares = min_max(upsampled(positive.flatten(0, 1), height, width)).unflatten(0, positive.shape[:2])

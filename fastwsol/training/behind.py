@@ -7,6 +7,7 @@ from fastwsol.config import Config, LocalizerConfig, flag
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards
 from fastwsol.host.errors import UserError
+from fastwsol.network.backbone_weights import digest_of
 from fastwsol.runs.checkpoint import Checkpoint
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import read_run
@@ -25,7 +26,13 @@ class Behind:
 
     @property
     def sha256(self) -> str:
-        """Of the tensors of its checkpoint."""
+        """Of the classifier's tensors, which stay the same while a head is trained behind them."""
+        prefix = f"{self.info.config.optimizer.evaluated}."
+        return digest_of({name: value for name, value in self.saved.tensors.items() if name.startswith(prefix)})
+
+    @property
+    def checkpoint_sha256(self) -> str:
+        """Of the checkpoint, which runs of an earlier version name."""
         return str(self.saved.scalars["sha256"])
 
 
