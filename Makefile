@@ -61,7 +61,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --allow-untyped-defs bench
+	$(BIN)/mypy --allow-untyped-defs --no-warn-unused-ignores bench
 	$(BIN)/lint-imports
 
 # The documentation: docs/_build/html/index.html. A broken link is an error.

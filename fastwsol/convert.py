@@ -32,13 +32,13 @@ from fastwsol.formats.writing import (
     AnyFormat,
     FileFormat,
     FolderFormat,
-    files_beside,
     format_of,
     holds_images,
     is_folder,
     not_held,
     note_of,
     refuse_another_ending,
+    refuse_beside,
     refuse_shared,
     refuse_useless_prefix,
     write_in_file,
@@ -99,8 +99,9 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError("nothing to convert; name the folder of a packed set, or predictions in COCO's JSON")
     packed = [path for path in flags.inputs if path.is_dir()]
     form = checked_format(flags, bool(packed))
-    for path in (flags.out, *([] if packed else files_beside(flags.out, form))):
-        require_new("--out", path)
+    require_new("--out", flags.out)
+    if not packed:
+        refuse_beside(flags.out, form)
     if packed and len(flags.inputs) > 1:
         raise UserError(f"{packed[0]}: is a folder, and beside it stands {flags.inputs[-1]}; convert one at a time")
     written = Written()

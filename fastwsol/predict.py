@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -29,13 +29,13 @@ from fastwsol.formats.png_masks import save_mask
 from fastwsol.formats.writing import (
     IMAGE_PREFIX,
     AnyFormat,
-    files_beside,
     format_of,
     holds_images,
     is_folder,
     not_held,
     note_of,
     refuse_another_ending,
+    refuse_beside,
     refuse_shared,
     refuse_useless_prefix,
     write_set,
@@ -240,10 +240,10 @@ def about_of(flags: Flags, predictor: Predictor, part: Part | None) -> About:
         model = f"{flags.run.resolve().name}, step {predictor.step}, {predictor.localizer.name}"
         if flags.cut_on is not None:
             model += f", cut on {predictor.cut.chosen_on}"
-        if flags.class_of_folder:
-            model += ", of the classes that their folders are named after"
         if few := info.config.localizer.boxes_per_class:
             model += f", taught by boxes of up to {few} images a class"
+    if flags.class_of_folder:
+        model += ", of the classes that their folders are named after"
     return About(model, tuple(map(Class, info.classes, info.class_names)), flags.image_prefix, part=part)
 
 
@@ -291,8 +291,7 @@ def part_of(listing: ImageListing, number: int, count: int) -> tuple[ImageListin
 
 def check_places(flags: Flags, form: AnyFormat) -> None:
     """Raise UserError where something lies already in the place of what is to be written, or no folder is there."""
-    for beside in files_beside(flags.out, form):
-        require_new("--out", beside)
+    refuse_beside(flags.out, form)
     for name, place in {"--out": flags.out, "--overlays": flags.overlays, "--masks": flags.masks}.items():
         if place is not None:
             require_new(name, place)
@@ -310,24 +309,22 @@ def check_places(flags: Flags, form: AnyFormat) -> None:
 
 
 def of_their_folders(images: Sequence[NamedImage], info: RunInfo) -> list[NamedImage]:
-    """The images with the class of the nearest folder that is named after one. Raises UserError where there is none."""
-    labels: dict[PurePosixPath, int | None] = {}
-
-    def label_of_folder(folder: PurePosixPath) -> int | None:
-        if folder not in labels:
-            label = labelled_as(folder.name, info) if folder.name else None
-            labels[folder] = label_of_folder(folder.parent) if label is None and folder.name else label
-        return labels[folder]
-
-    found = [replace(image, label=label_of_folder(PurePosixPath(image.name).parent)) for image in images]
-    strays = Counter(str(PurePosixPath(image.name).parent) for image in found if image.label is None)
+    """The images with the class of the first of their folders that is named after one (`NamedImage.folders`). Raises
+    UserError where there is none, or a folder's name may mean several classes.
+    """
+    labels = {name: labelled_as(name, info) for name in {name for image in images for name in image.folders}}
+    found, strays = [], Counter[str]()
+    for image in images:
+        label = next((labels[name] for name in image.folders if labels[name] is not None), None)
+        found.append(replace(image, label=label))
+        if label is None:
+            strays["/".join(image.folders[:-1]) or "the top"] += 1
     if strays:
-        (where, _), *others = strays.most_common()
-        places = "the top" if where == "." else repr(where)
-        places += f" and {len(others):,} other folders" if others else ""
+        (where, count), *others = strays.most_common()
+        more = f", {sum(strays.values()) - count:,} more in {len(others):,} others" if others else ""
         raise UserError(
-            f"--class-of-folder: {sum(strays.values()):,} images lie in {places}, and below no folder that is named "
-            f"after a class of the run (such as {info.class_names[0]}); name the folder that holds the class folders "
+            f"--class-of-folder: images without a class: {count:,} in {where}{more}; no folder that they lie in is "
+            f"named after a class of the run (such as {info.class_names[0]}): name the folder that holds class folders "
             f"alone"
         )
     return found

@@ -181,7 +181,7 @@ def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> byt
         runs=page_tables.runs(settings),
         numbers=page_tables.numbers(settings),
         claims=f'<section id="claims"><h2>The paper\'s claims</h2>{judged}</section>' if judged else "",
-        augmentations=augmentation_figure(shards, first.info.config, next(iter(setups.values())).feed),
+        augmentations=augmentation_figure(shards, first.info, next(iter(setups.values())).feed),
         by_size_and_class=page_tables.by_size_and_class(settings),
     )
     return text.encode()

@@ -41,7 +41,7 @@ from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.runs.folder import RunDir, folder_of_run
-from fastwsol.runs.useless_options import keeps_features
+from fastwsol.runs.useless_options import why_no_features
 from fastwsol.training.launch_flags import Launch, note_on_class_folders, preset_of
 from fastwsol.training.presets import PRESETS, preset_at
 
@@ -240,7 +240,7 @@ def command_of(run: Run, launch: Launch) -> list[str]:
     preset = preset_at(launch.preset, run.config.views.image_size)
     own_size = PRESETS[launch.preset]().config.views.image_size
     words = ["--preset", launch.preset]
-    features = launch.features if keeps_features(run.config) else None
+    features = None if why_no_features(run.config) else launch.features
     launch = replace(launch, shards=launch.shards.absolute(), features=features)
     pairs = (
         (run.config.flat(), preset.config.flat() | {"image_size": own_size}),
@@ -288,7 +288,8 @@ def carry_out(runs: Sequence[Run], flags: Flags, workload: Workload) -> list[str
                 run = working.pop(future)
                 if run.finished():
                     work, start = begun[run]
-                    ended.append((work, time.monotonic() - start))
+                    if not flags.ray.ray:  # whose runs wait after they are handed over
+                        ended.append((work, time.monotonic() - start))
                     print(f"{run.folder.name}: finished", flush=True)
                 elif not children.stopped:
                     failures.append(f"{run.folder.name}: {_last_line(run.log)} (status {future.result()})")

@@ -128,7 +128,8 @@ def start_of(flags: Flags, world: World) -> tuple[Config, StartWeights]:
     if launch.behind is not None:
         folder = launch.behind
         behind = world.lead_does(lambda: read_behind(folder))
-        sha256 = world.value_of_lead(classifier_digest(flags, behind) if behind is not None else "")
+        digest = world.lead_does(lambda: classifier_digest(flags, behind) if behind is not None else "")
+        sha256 = world.value_of_lead(digest)
         return flags.config.changed(behind_sha256=sha256), StartWeights(behind=behind)
     path = launch.init
     initial = world.lead_does(lambda: read_initial(path)) if path is not None else None
@@ -355,7 +356,8 @@ def run_info(config: Config, shards: Shards) -> RunInfo:
     manifest = shards.manifest
     wnids, names = zip(*((each.wnid, each.name) for each in manifest.classes), strict=True)
     mean, std = input_statistics(config.network) or (manifest.mean, manifest.std)
-    red, green, blue = (each or 1.0 for each in std)  # a channel that is the same everywhere stays 0
+    # Of a channel that is the same everywhere the deviation of one that takes all values alike.
+    red, green, blue = (each or 255 / 12**0.5 for each in std)
     return RunInfo(config, shards.folder, shards.digest, wnids, names, mean, (red, green, blue))
 
 

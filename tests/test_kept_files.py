@@ -1,14 +1,20 @@
 """Large files beside the shards are checked part by part, on several threads, and every byte of them counts."""
 
+import errno
+import fcntl
 import hashlib
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fastwsol.host import kept_files
-from fastwsol.host.kept_files import contents_of, is_as_written
+from fastwsol.host import files, kept_files
+from fastwsol.host.files import sole_worker
+from fastwsol.host.kept_files import array_when_whole, contents_of, is_as_written, locked, never
 
 SIZES = (0, 1, 999, 1000, 1001, 4500)
 
@@ -59,3 +65,54 @@ def test_what_says_too_little_describes_no_file(tmp_path: Path, about: dict[str,
     assert not is_as_written(path, about)
     with pytest.raises(FileNotFoundError):
         is_as_written(tmp_path / "none.npy", about)
+
+
+def test_two_that_build_the_same_file_at_once_leave_a_whole_one(tmp_path: Path) -> None:
+    """Where a file system has no locks, nobody keeps them apart."""
+    path, shape = tmp_path / "file.npy", (10,)
+    with array_when_whole(path, shape) as slow:
+        slow[:5] = 1
+        other = subprocess.run([sys.executable, "-c", OTHER, str(path)], check=False)
+        assert other.returncode == 0
+        assert np.load(path).tolist() == [2] * 10
+        slow[5:] = 1
+    assert np.load(path).tolist() == [1] * 10
+    assert [*tmp_path.iterdir()] == [path]
+
+
+OTHER = """
+import sys, pathlib
+from fastwsol.host.kept_files import array_when_whole
+with array_when_whole(pathlib.Path(sys.argv[1]), (10,)) as values:
+    values[:] = 2
+"""
+
+
+def test_what_a_killed_builder_left_goes(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "file.npy")], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.endswith(".partial")
+    with array_when_whole(tmp_path / "file.npy", (10,)) as values:
+        values[:] = 3
+    assert [path.name for path in tmp_path.iterdir()] == ["file.npy"]
+
+
+KILLED = OTHER.replace("values[:] = 2", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+
+
+def test_without_file_locks_work_goes_on_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    files._warn_without_locks.cache_clear()
+    for _ in range(2):
+        with sole_worker(tmp_path), locked(tmp_path, "file", never):
+            pass
+    said = capsys.readouterr().err
+    assert said == (
+        "warning: there are no file locks here (Operation not supported): have no two commands work in one folder\n"
+    )

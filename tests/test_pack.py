@@ -263,8 +263,8 @@ def test_progress_says_how_far_how_fast_and_how_long(
     pack(TinyImageNet(layout), tmp_path / "out")
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 9 + 6
-    assert re.fullmatch(r"train  7 of 9 images  [\d,]+ images/s  \d+ s left", lines[6])
-    assert re.fullmatch(r"val  6 of 6 images  [\d,]+ images/s  0 s left", lines[-1])
+    assert re.fullmatch(r"train  7 of 9 images  [\d,]+ images/s  \d+s left", lines[6])
+    assert re.fullmatch(r"val  6 of 6 images  [\d,]+ images/s  0s left", lines[-1])
 
 
 def test_synthetic_takes_no_source(layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -190,8 +191,21 @@ def test_of_images_in_class_folders_the_boxes_are_of_those_classes(
         assert of_image["score"] == pytest.approx(box.score)
     of_each = predictor.predict([content] * 3, of_class=[names[1], names[0], names[2]])
     assert [each.classes[0].name for each in of_each] == [names[1], names[0], names[2]]
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="of_class has 1 classes, and there are 3 images"):
         predictor.predict([content] * 3, of_class=[names[1]])
+    (unknown,) = predictor.predict([content], of_class=[None])
+    assert unknown.classes == predictor.predict([content])[0].classes
+    places = [tmp_path / "set" / names[2], tmp_path / "set" / names[1]]
+    for number, some in enumerate(([places[0]], places, [places[0] / "a.jpg"])):
+        assert predict_to(tmp_path / f"{number}.csv", run, *some, "--class-of-folder") == 0
+    assert {row["label"] for row in csv.DictReader((tmp_path / "1.csv").open())} == {
+        predictor.info.classes[label] for label in (1, 2)
+    }
+    (tmp_path / "set" / names[0] / names[1]).mkdir(parents=True)
+    (tmp_path / "set" / names[0] / names[1] / "f.jpg").write_bytes(content)
+    assert predict_to(tmp_path / "3.csv", run, tmp_path / "set", "--class-of-folder") == 0
+    label_of_file = {row["name"]: row["label"] for row in csv.DictReader((tmp_path / "3.csv").open())}
+    assert label_of_file[f"{names[0]}/{names[1]}/f.jpg"] == predictor.info.classes[0], "the outer one, as pack has it"
     capsys.readouterr()
     (tmp_path / "set" / "e.jpg").write_bytes(content)
     (tmp_path / "set" / "others").mkdir()
@@ -199,10 +213,19 @@ def test_of_images_in_class_folders_the_boxes_are_of_those_classes(
         (tmp_path / "set" / "others" / f"{number}.jpg").write_bytes(content)
     assert predict_to(tmp_path / "more.json", run, tmp_path / "set", "--class-of-folder") == 2
     said = capsys.readouterr().err
-    assert "--class-of-folder: 3 images lie in 'others' and 1 other folders, and below no folder that is named" in said
+    assert "--class-of-folder: images without a class: 2 in others, 1 more in 1 others; no folder that they lie" in said
     for more in (("--top", "2"), ("--class", names[0])):
         assert predict_to(tmp_path / "more.json", run, tmp_path / "set", "--class-of-folder", *more) == 2
         assert f"{more[0]}: --class-of-folder says which class" in capsys.readouterr().err
+
+
+def test_a_folder_that_may_be_of_several_classes_is_refused(predictor: Predictor) -> None:
+    info = replace(predictor.info, class_names=("wagon, car", "wagon, cart", "dog", "cat"))
+    images = [NamedImage("wagon/a.jpg", lambda: np.zeros((9, 9, 3), np.uint8), folders=("wagon", "set"))]
+    with pytest.raises(
+        UserError, match="the folder 'wagon' may be of synthetic-0, synthetic-1; call it by one of them"
+    ):
+        predict.of_their_folders(images, info)
 
 
 def test_class_names_are_found_by_their_parts_and_misspelt_ones_get_a_hint(predictor: Predictor) -> None:
@@ -424,7 +447,9 @@ def test_overlays_are_drawn_one_an_image(run: Path, photos: Path, tmp_path: Path
         assert picture.width / picture.height == pytest.approx(width / height, rel=0.02)
 
 
-def test_addresses_for_label_studio_are_encoded(tmp_path: Path, run: Path, photos: Path) -> None:
+def test_addresses_for_label_studio_are_encoded(
+    tmp_path: Path, run: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shown = tmp_path / "shown" / "größe 100%"
     shown.mkdir(parents=True)
     shutil.copy(sorted(photos.rglob("*.jpg"))[0], shown / "a+b#1&2?.jpg")
@@ -440,7 +465,11 @@ def test_addresses_for_label_studio_are_encoded(tmp_path: Path, run: Path, photo
     assert [each.get("name") for each in view] == ["image", "label", "polygon", "brush"]
     assert all(tuple(label.get("value") for label in part) == names for part in list(view)[1:])
     out.unlink()
-    assert predict_to(out, run, tmp_path / "shown", "--format", "label-studio") == 2, "the other file is there still"
+    assert predict_to(out, run, tmp_path / "shown", "--format", "label-studio") == 2
+    assert "tasks-labels.xml, which is written beside it, exists; name another file" in capsys.readouterr().err
+    monkeypatch.setattr(Predictor, "stream", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    assert predict_to(tmp_path / "more.json", run, tmp_path / "shown", "--format", "label-studio") == 75
+    assert not [*tmp_path.glob("more*")]
 
 
 def test_a_name_is_written_in_the_letters_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

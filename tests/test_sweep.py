@@ -76,6 +76,13 @@ def test_a_folder_for_features_is_for_the_runs_that_have_some(tmp_path, part, ha
     assert read_train_flags(command[3:]).config == config
 
 
+def test_images_that_grow_have_no_features_to_keep(tmp_path):
+    config = PRESETS["paper"]().config.changed(train_part="tail", start_size=48)
+    command = command_of(Run(config, tmp_path / "run"), Launch(features=tmp_path / "kept"))
+    assert "--features" not in command
+    assert read_train_flags(command[3:]).config == config
+
+
 def test_a_sweep_of_fewer_classes_is_of_shards_of_their_own(tmp_path, synthetic_shards, capsys):
     shutil.copytree(synthetic_shards, tmp_path / "shards", ignore=shutil.ignore_patterns("decoded"))
     what = ["table1", "--classes", "2", "--shards", tmp_path / "shards", "--runs", tmp_path / "runs", "--list"]
@@ -210,6 +217,8 @@ def test_what_is_left_is_told_by_the_rate_of_what_was_done():
     deeper = setting.changed(depth=34)
     assert seconds_left([workload.left(deeper, [])], [spent], jobs=1) == pytest.approx(20 * 1.83 / 0.99)
     assert seconds_left([1.0], [(0.0, 0.0)], jobs=1) is None
+    ended = [(workload.left(setting, []), 30.0)]
+    assert seconds_left([workload.left(setting, [])], ended, jobs=1) == pytest.approx(30), "by a whole run"
     stood_still = [{"kind": "train", "step": 5, "images_per_second": 0.0}]
     assert workload.spent(setting, stood_still) == (0.0, 0.0)
 

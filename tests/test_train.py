@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from interference import around_steps, bad_images, full_disk, signalled_after
 from layouts import png
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from fastwsol import evaluate
+from fastwsol import evaluate, report
 from fastwsol import train as training
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
@@ -247,6 +248,11 @@ def test_a_channel_that_is_the_same_everywhere_is_trained_on(tmp_path):
     pack(ImageFolder(tmp_path / "set"), tmp_path / "shards")
     assert open_shards(tmp_path / "shards").manifest.std[2] == 0
     assert run_train(*flags(tmp_path / "shards", tmp_path / "run", "--batch-size", "4")) == 0
+    info = RunDir(tmp_path / "run").read_info()
+    assert info.std[2] == pytest.approx(255 / 12**0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        assert run_command(report.main, [str(tmp_path / "run"), "--out", str(tmp_path / "page.html")]) == 0
 
 
 def test_a_folder_with_foreign_files_is_refused(synthetic_shards, tmp_path, capsys):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastwsol.dataset.shards import Shards
+from fastwsol.host.command_line import image_ticker
 
 _LOOKED_AT = 2048
 """Bytes at an image's begin and at its end by which it is told from others as long."""
@@ -27,13 +28,17 @@ def copies_in(shards: Shards) -> Iterator[list[Place]]:
     Only images of one length whose begins and ends are equal are read whole.
     """
     splits = shards.splits
-    lengths = np.concatenate([split.image_bytes for split in splits.values()])
-    places = [Place(name, row) for name, split in splits.items() for row in range(len(split))]
-    _, which, counts = np.unique(lengths, return_inverse=True, return_counts=True)
+    lengths, times = np.unique(np.concatenate([each.image_bytes for each in splits.values()]), return_counts=True)
+    repeated = lengths[times > 1]
     alike: dict[tuple[int, int], list[Place]] = defaultdict(list)
-    for k in np.flatnonzero(counts[which] > 1).tolist():
-        image = splits[places[k].split].image(places[k].row)
-        alike[len(image), zlib.crc32(image[-_LOOKED_AT:], zlib.crc32(image[:_LOOKED_AT]))].append(places[k])
+    for name, split in splits.items():
+        rows = np.flatnonzero(np.isin(split.image_bytes, repeated)).tolist()
+        ticker = image_ticker(f"copies in {name}", len(rows))
+        for number, row in enumerate(rows, 1):
+            length, ends = int(split.image_bytes[row]), zlib.crc32(split.image_ends(row, _LOOKED_AT))
+            alike[length, ends].append(Place(name, row))
+            ticker.update(number)
+        ticker.close()
     for group in alike.values():
         if len(group) == 1:
             continue

@@ -186,6 +186,14 @@ class Split:
             _copy_rows(self._files[shard], starts, lengths, np.flatnonzero(shards == shard), images)
         return images, lengths
 
+    def image_ends(self, index: int, count: int) -> bytes:
+        """The first and the last `count` bytes of the encoded image of row `index`."""
+        start, length = self._images.starts[index], self._images.lengths[index]
+        file = self._files[self._shard_of_row[index]]
+        return bytes(file[start : start + min(count, length)]) + bytes(
+            file[start + max(0, length - count) : start + length]
+        )
+
     def _bytes(self, spans: "_Spans", index: int) -> bytes:
         if not 0 <= index < len(self):
             raise IndexError(f"{index} is outside the {len(self)} images of {self.name!r}")

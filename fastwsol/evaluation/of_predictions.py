@@ -302,8 +302,8 @@ def _sample(looked: Looked) -> dict[str, Any] | None:
 def _box_rates(looked: Looked) -> dict[str, dict[str, Any]]:
     """GT-known, Top-1 Clas and Top-1 Loc, in counts: of ground truth; of boxes drawn without help; of those of the
     sample that were redrawn after the predicted one was seen; and of the whole sample, where an accepted image is a
-    hit, an upper bound. A rejected image is a miss in Top-1 Loc, and in the other rates where its class or its box was
-    called wrong; where nobody said which, the other rates of the sample are None.
+    hit at each IoU, an upper bound. A rejected image is a miss in Top-1 Loc, and in the other rates where its class or
+    its box was called wrong (of a class alone its box is a hit); where nobody said which, those rates are None.
     """
     sample = looked.in_phase("sample")
     redrawn = np.array([each.kind == "corrected" and not each.boxes_kept for each in looked.truths], np.bool_)

@@ -95,6 +95,13 @@ def refuse_another_ending(form: AnyFormat, out: Path) -> None:
         raise UserError(f"--out {out}: a file of --format {form} ends in {SUFFIXES[form]}; name it so")
 
 
+def refuse_beside(out: Path, form: AnyFormat) -> None:
+    """Raise UserError where something lies in the place of a file that is written beside --out."""
+    for path in files_beside(out, form):
+        if path.exists() or path.is_symlink():
+            raise UserError(f"--out {out}: {path}, which is written beside it, exists; name another file")
+
+
 def refuse_useless_prefix(form: AnyFormat, prefix: str) -> None:
     """Raise UserError where --image-prefix is given for a format that has no addresses."""
     if form != "label-studio" and prefix != IMAGE_PREFIX:
@@ -129,9 +136,15 @@ def write_set(out: Path, form: AnyFormat, images: Images, about: About) -> None:
         with folder_when_whole(out) as folder:
             write_in_folder(folder, form, {"": images}, about)
         return
-    write_durably(out, lambda file: write_in_file(file, form, images, about), is_new=True)
-    for path in files_beside(out, form):
+    beside = files_beside(out, form)
+    for path in beside:  # first, since all that it needs is known
         write_bytes(path, labeling_configuration(about), is_new=True)
+    try:
+        write_durably(out, lambda file: write_in_file(file, form, images, about), is_new=True)
+    except BaseException:
+        for path in beside:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def files_beside(out: Path, form: AnyFormat) -> list[Path]:

@@ -4,10 +4,12 @@ import contextlib
 import csv
 import errno
 import fcntl
+import functools
 import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -65,7 +67,14 @@ def takes_lock(descriptor: int) -> bool:
     except OSError as error:
         if error.errno not in _WITHOUT_LOCKS:
             raise
+        _warn_without_locks(str(error.strerror))
     return True
+
+
+@functools.cache
+def _warn_without_locks(why: str) -> None:
+    """Once in a process."""
+    print(f"warning: there are no file locks here ({why}): have no two commands work in one folder", file=sys.stderr)
 
 
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)

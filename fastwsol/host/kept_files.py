@@ -3,10 +3,12 @@ their room, and the JSON that says what they are of.
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import math
 import os
+import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -79,18 +81,34 @@ _READ_BYTES = 2**20
 @contextlib.contextmanager
 def array_when_whole(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> Iterator[NDArray[Any]]:
     """A new NumPy file to fill, mapped, which takes the place `path` at the end of the context, and is removed where
-    that is not reached. Whoever has an old one mapped keeps it.
+    that is not reached. Whoever has an old one mapped keeps it. What a killed process has left of one is removed.
 
     Its space is taken at once: a mapped page for which the disk has no room later kills the process. The file is not
     flushed to the disk: its hash finds what a crash damages.
     """
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    own = f"{path.name}.{platform.node()}-"
+    for left in path.parent.glob(f"{glob.escape(own)}*{PARTIAL_SUFFIX}"):
+        if not _runs(left.name.removeprefix(own).removesuffix(PARTIAL_SUFFIX)):
+            left.unlink(missing_ok=True)
+    # A name of this process's own: where there are no locks, another one may build the same at the same time.
+    partial = path.with_name(f"{own}{os.getpid()}{PARTIAL_SUFFIX}")
     try:
         yield _mapped_anew(partial, shape, dtype)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _runs(process: str) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _mapped_anew(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

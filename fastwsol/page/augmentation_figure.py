@@ -10,9 +10,10 @@ from PIL import Image
 
 from fastwsol.batches.feed import Feed
 from fastwsol.batches.stream import Stream
-from fastwsol.config import AugName, Config
+from fastwsol.config import AugName
 from fastwsol.dataset.shards import Shards
 from fastwsol.page.gallery import data_address
+from fastwsol.runs.folder import RunInfo
 
 _TITLES: dict[AugName, str] = {
     "none": "none (CAM)",
@@ -25,15 +26,15 @@ _IMAGES = 4
 _EPOCHS = 3
 
 
-def augmentation_figure(shards: Shards, config: Config, feed: Feed) -> str:
+def augmentation_figure(shards: Shards, info: RunInfo, feed: Feed) -> str:
     """The figure as HTML, of images that lie evenly spread over the training split of `shards`.
 
-    Everything but the augmentation is as `config` has it; images that it brings to a square first are not.
+    Everything but the augmentation is as the run `info` has it; images that it brings to a square first are not.
     """
     train = shards.splits["train"]
     ids = np.repeat(np.linspace(0, len(train) - 1, _IMAGES).astype(np.int64), _EPOCHS)
     epochs = np.tile(np.arange(_EPOCHS), _IMAGES)
-    mean, std = shards.manifest.mean, shards.manifest.std
+    config, (mean, std) = info.config, info.statistics
     rows = []
     for aug, title in _TITLES.items():
         augmentation = replace(config.views, aug=aug, store_size=0)

@@ -22,9 +22,16 @@ def chosen_localizer(name: LocalizerName | None, model: LocalizingModel) -> Loca
 
 
 def labelled_as(name: str, info: RunInfo) -> int | None:
-    """The label of the class that `name` means, as of `label_of`; None where it means none, or may mean several."""
+    """The label of the class that a folder's name means, as of `label_of`; None where it means none. Raises UserError
+    where it may mean several.
+    """
     meant = _labels_meant(name, info)
-    return meant[0] if len(meant) == 1 else None
+    if len(meant) > 1:
+        raise UserError(
+            f"--class-of-folder: the folder {name!r} may be of {', '.join(info.classes[label] for label in meant)}; "
+            f"call it by one of them"
+        )
+    return meant[0] if meant else None
 
 
 def _labels_meant(name: str, info: RunInfo) -> list[int]:

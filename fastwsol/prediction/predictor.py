@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -199,7 +199,7 @@ class Predictor:
         images: Iterable[ImageLike] | ImageLike,
         *,
         top: int = 1,
-        of_class: str | Sequence[str] | None = None,
+        of_class: str | Sequence[str | None] | None = None,
         boxes: WhichBoxes = "largest",
         threshold: float | Literal["otsu"] | None = None,
         least_score: float | None = None,
@@ -209,15 +209,17 @@ class Predictor:
         [H, W, C], Pillow image or encoded image is one image; an array [N, H, W, C] is N.
 
         Those that are no paths are named by their place in the order, from 0. of_class may be a list, of each image the
-        class that is known of it. Raises UserError for a class that there is not, and ValueError naming the first image
-        that cannot be read, or where there are not as many classes as images.
+        class that is known of it, or None. Raises UserError for a class that there is not, and ValueError naming the
+        first image that cannot be read, or where there are not as many classes as images.
         """
         if isinstance(images, str | Path | bytes | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
             images = [images]
         named: Iterable[NamedImage] = map(_named, images, itertools.count())
         of_all = of_class if isinstance(of_class, str) else None
         if of_class is not None and of_all is None:
-            labels = [label_of(each, self.info) for each in of_class]
+            labels = [None if each is None else label_of(each, self.info) for each in of_class]
+            if isinstance(images, Sized) and len(images) != len(labels):
+                raise ValueError(f"of_class has {len(labels)} classes, and there are {len(images)} images")
             named = (replace(image, label=label) for image, label in zip(named, labels, strict=True))
         predictions, request = [], Request(top, of_all, boxes, threshold, least_score, signals)
         for each in self.stream(named, request):

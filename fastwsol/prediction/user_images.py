@@ -7,7 +7,7 @@ orientation says, so that boxes are in the pixels that a viewer shows. JPEGs are
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,8 @@ class NamedImage:
     encoded: Callable[[], bytes] | None = None
     label: int | None = None
     """Of the class that is known of it, which boxes are then asked of."""
+    folders: tuple[str, ...] = ()
+    """The folders that it lies in: those inside the place that was named, from the top, and then that place itself."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,10 @@ def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageList
             if not paths and not unnameable:
                 raise UserError(f"{place}: holds no image (by its ending: {', '.join(IMAGE_SUFFIXES)}); name another")
             before = f"{place}/" if len(places) > 1 else ""
-            images += [_in_tree(before + path, tree, path) for path in paths]
+            itself = (place.resolve().name,) if place.is_dir() else ()
+            images += [
+                replace(_in_tree(before + path, tree, path), folders=(*path.split("/")[:-1], *itself)) for path in paths
+            ]
             images += [_without_a_name(before + path) for path in sorted(unnameable)]
             passed_over += others
             left_out += tree.left_out
@@ -87,7 +92,7 @@ def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageList
 def image_file(path: Path) -> NamedImage:
     """The image that a file is."""
     real = path.resolve()
-    return _in_tree(str(path), Folder(real.parent), real.name)
+    return replace(_in_tree(str(path), Folder(real.parent), real.name), folders=(path.absolute().parent.name,))
 
 
 def _without_a_name(name: str) -> NamedImage:

@@ -3,9 +3,15 @@
 from fastwsol.config import PREACT_RESNET, Setting
 
 
-def keeps_features(setting: Setting) -> bool:
-    """Whether a part of the network is frozen, in the whole run or behind its mask head, so that features are kept."""
-    return setting.network.train_part != "all" or setting.localizer.trains_mask
+def why_no_features(setting: Setting) -> str:
+    """Why no features are kept in a run, in words; empty where some are: of a part of the network that is frozen, in
+    the whole run or behind its mask head.
+    """
+    if setting.localizer.trains_mask:
+        return ""
+    if setting.network.train_part == "all":
+        return "all of the network is trained"
+    return "images grow" if setting.schedule.has_own_sizes else ""
 
 
 def without_use(setting: Setting) -> dict[str, str]:

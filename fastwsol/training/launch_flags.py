@@ -11,7 +11,7 @@ from fastwsol.host.command_line import OptionalPath, parse_some_flags
 from fastwsol.host.device import Precision
 from fastwsol.host.errors import UserError
 from fastwsol.runs.folder import RunDir
-from fastwsol.runs.useless_options import keeps_features, without_use
+from fastwsol.runs.useless_options import why_no_features, without_use
 from fastwsol.sources.imagefolder import holds_class_folders
 from fastwsol.training.presets import PRESETS, PresetName
 from fastwsol.training.step_mode import AskedMode
@@ -151,9 +151,5 @@ def refuse_useless(config: Config, features: Path | None, default: Config) -> No
     for name, why in without_use(config).items():
         if (value := config.flat()[name]) != of_default[name]:
             raise UserError(f"{flag(name)} {value}: {why}, or leave it out")
-    if features is None:
-        return
-    if not keeps_features(config):
-        raise UserError(f"--features {features}: all of the network is trained, so that none are kept; leave it out")
-    if config.schedule.has_own_sizes and not config.localizer.trains_mask:
-        raise UserError(f"--features {features}: images grow, so that none are kept; leave it out")
+    if features is not None and (why := why_no_features(config)):
+        raise UserError(f"--features {features}: {why}, so that none are kept; leave it out")
