@@ -203,9 +203,10 @@ def write_predictions(
         pictures = None if flags.overlays is None else unfinished.enter_context(folder_when_whole(flags.overlays))
         masks = None if flags.masks is None else unfinished.enter_context(folder_when_whole(flags.masks))
         blocks = None
-        if form in GO_ON and pictures is None and total > BLOCK:
-            work = work_of(predictor, request, flags.class_of_folder, [image.name for image in listing.images], about)
-            blocks = unfinished.enter_context(kept_blocks(flags.out, work, about))
+        if form != "jsonl" and pictures is None and total > BLOCK:
+            names = [image.name for image in listing.images]
+            work = work_of(predictor, request, flags.class_of_folder, names, about)
+            blocks = unfinished.enter_context(kept_blocks(flags.out, work, about, names))
         before = blocks.done if blocks is not None else 0
         if before:
             print(f"{flags.out}: {before:,} of {total:,} images were predicted before; it goes on behind them")
@@ -226,10 +227,6 @@ def write_predictions(
                 f"{blocks.done:,} of {total:,} images are predicted; the same command goes on behind them"
             ) from None
     return before
-
-
-GO_ON: tuple[AnyFormat, ...] = ("coco", "coco-polygons")
-"""The formats of which a prediction that was stopped goes on."""
 
 
 def about_of(flags: Flags, predictor: Predictor, part: Part | None) -> About:

@@ -1,17 +1,22 @@
 """A prediction that was stopped goes on where it was, to the bytes of an unbroken one; another one does not."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import noise_jpeg
 
+import fastwsol
 from fastwsol import predict, train
 from fastwsol.host.command_line import run_command
 from fastwsol.prediction import unfinished
+from fastwsol.prediction.predictions import Prediction
 from fastwsol.prediction.predictor import Predictor
+from fastwsol.prediction.user_images import find_images
 
 BLOCK, IMAGES = 32, 101
 
@@ -28,6 +33,13 @@ def root(tmp_path_factory: pytest.TempPathFactory, synthetic_shards: Path) -> Pa
         content = b"no image" if number in (7, 99) else noise_jpeg(number, size=(40 + number, 50))
         (folder / "photos" / f"{number:03}.jpg").write_bytes(content)
     return folder
+
+
+@pytest.fixture(scope="module")
+def middle_score(root: Path) -> float:
+    """A score that half of the images' boxes have not."""
+    found = fastwsol.load(root / "run", "cpu", threads=1).stream(find_images([root / "photos"]).images)
+    return float(np.median([each.boxes[0].score for each in found if isinstance(each, Prediction)]))
 
 
 @pytest.fixture(autouse=True)
@@ -63,27 +75,48 @@ def stops(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
     return after
 
 
-@pytest.mark.parametrize("form", ["coco", "coco-polygons"])
+FORMS = {
+    "coco": ".json",
+    "coco-polygons": ".json",
+    "label-studio": ".json",
+    "csv": ".csv",
+    **dict.fromkeys(("yolo", "yolo-segments", "voc", "masks"), ""),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_it_goes_on_behind_the_blocks_that_are_kept(
-    root: Path, tmp_path: Path, form: str, stops: Callable[[int], list[int]], capsys: pytest.CaptureFixture[str]
+    root: Path,
+    middle_score: float,
+    tmp_path: Path,
+    form: str,
+    stops: Callable[[int], list[int]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    more = ("--format", form, "--boxes", "all")
-    assert predicted(root, tmp_path / "whole.json", *more) == 3
+    more = ("--format", form, "--boxes", "all", "--least-score", str(middle_score))
+    whole, out = (tmp_path / f"{name}{FORMS[form]}" for name in ("whole", "out"))
+    assert predicted(root, whole, *more) == 3
     said = capsys.readouterr()
+    assert re.search(r"[1-9]\d* of them without a box", said.out)
     seen = stops(70)
-    assert predicted(root, tmp_path / "out.json", *more, "--masks", str(tmp_path / "masks")) == 75
+    assert predicted(root, out, *more, "--masks", str(tmp_path / "masks-beside")) == 75
     assert "stopped: 64 of 101 images are predicted; the same command goes on behind them" in capsys.readouterr().err
-    kept = sorted(path.name for path in (tmp_path / "out.json.unfinished").iterdir())
+    kept = sorted(path.name for path in (tmp_path / f"{out.name}.unfinished").iterdir())
     assert kept == ["000000.json", "000001.json", "work.json"]
-    assert predicted(root, tmp_path / "out.json", *more, "--masks", str(tmp_path / "masks")) == 3
+    assert predicted(root, out, *more, "--masks", str(tmp_path / "masks-beside")) == 3
     again = capsys.readouterr()
-    assert "out.json: 64 of 101 images were predicted before; it goes on behind them" in again.out
+    assert f"{out.name}: 64 of 101 images were predicted before; it goes on behind them" in again.out
     assert seen == [70, 37]
-    assert (tmp_path / "out.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    assert contents(out) == contents(whole)
     assert "99 predicted and 2 skipped, 101 in all" in again.out
     assert again.err == said.err
-    assert len([*(tmp_path / "masks").iterdir()]) == 99
-    assert not (tmp_path / "out.json.unfinished").exists()
+    assert len([*(tmp_path / "masks-beside").iterdir()]) == 99
+    assert not (tmp_path / f"{out.name}.unfinished").exists()
+
+
+def contents(place: Path) -> dict[str, bytes]:
+    files = [path for path in place.rglob("*") if path.is_file()] if place.is_dir() else [place]
+    return {str(path.relative_to(place)): path.read_bytes() for path in files}
 
 
 def test_nothing_stays_of_one_that_is_stopped_in_its_first_block(

@@ -31,7 +31,7 @@ def write_label_studio(file: BinaryIO, images: Images, about: About) -> None:
         ]
         prediction: dict[str, Any] = {"model_version": about.model, "result": result}
         if each.listed:
-            prediction["score"] = each.listed[0].probability
+            prediction["score"] = round(each.listed[0].probability, 6)
         task = {"data": {"image": about.image_prefix + quote(each.name)}, "predictions": [prediction]}
         file.write(element(task, first))
         first = False

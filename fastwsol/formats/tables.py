@@ -38,7 +38,7 @@ def _rows(image: LabelledImage, about: About) -> list[list[object]]:
             for thing in image.objects
         ]
     wnid = "" if image.label is None else about.classes[image.label].wnid
-    return [[*size, *[""] * 4, wnid, "", image.listed[0].probability if image.listed else "", ""]]
+    return [[*size, *[""] * 4, wnid, "", round(image.listed[0].probability, 6) if image.listed else "", ""]]
 
 
 def _or_empty(value: float | None) -> float | str:

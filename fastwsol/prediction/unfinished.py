@@ -48,23 +48,23 @@ def work_of(
 class Blocks:
     """The blocks in a folder, and how many there are: all but the last are of BLOCK images."""
 
-    def __init__(self, folder: Path, about: About, total: int) -> None:
-        self.folder, self._about, self._total = folder, replace(about, part=None), total
+    def __init__(self, folder: Path, about: About, names: Sequence[str]) -> None:
+        self.folder, self._about, self._names = folder, replace(about, part=None), names
         self._there = next(number for number in itertools.count() if not self._file(number).is_file())
 
     @property
     def done(self) -> int:
         """How many of the images are in them."""
-        return min(self._total, self._there * BLOCK)
+        return min(len(self._names), self._there * BLOCK)
 
     def images(self, rest: Images) -> Images:
-        """All images. rest: those behind the ones that are done; each block of them is kept before it is passed on.
-        Raises UserError, naming it, for a block that cannot be read.
+        """All images, in order. rest: those behind the ones that are done; each block of them is kept before it is
+        passed on. Raises UserError, naming it, for a block that cannot be read.
         """
         for number in range(self._there):
             yield from self._read(number)
         rest = iter(rest)
-        for number in range(self._there, -(-self._total // BLOCK)):
+        for number in range(self._there, -(-len(self._names) // BLOCK)):
             block = itertools.islice(rest, BLOCK)
             write_durably(self._file(number), lambda file, block=block: write_coco(file, block, self._about))  # type: ignore[misc]
             self._there = number + 1
@@ -75,16 +75,20 @@ class Blocks:
         return self.folder / f"{number:06}.json"
 
     def _read(self, number: int) -> Images:
-        path = self._file(number)
+        path, names = self._file(number), self._names[number * BLOCK : (number + 1) * BLOCK]
         try:
-            yield from labelled_images([read_coco(path, str(path))], self._about.classes)
+            found = {each.name: each for each in labelled_images([read_coco(path, str(path))], self._about.classes)}
+            if found.keys() != set(names):
+                raise UserError(f"{path}: is of other images")
         except UserError as error:
             raise UserError(f"{error} (a part of unfinished work: delete {self.folder} to begin anew)") from None
+        yield from (found[name] for name in names)  # COCO's file has those that were skipped at its end
 
 
 @contextlib.contextmanager
-def kept_blocks(out: Path, work: dict[str, Any], about: About) -> Iterator[Blocks]:
-    """The blocks of the prediction `work` that becomes `out`, which are removed once the context has come to its end.
+def kept_blocks(out: Path, work: dict[str, Any], about: About, names: Sequence[str]) -> Iterator[Blocks]:
+    """The blocks of the prediction `work` of images `names` that becomes `out`, which are removed once the context has
+    come to its end.
 
     Raises UserError where there are those of another prediction, or another process is at work on them.
     """
@@ -93,7 +97,7 @@ def kept_blocks(out: Path, work: dict[str, Any], about: About) -> Iterator[Block
     with sole_worker(folder):
         _refuse_others(folder, work, out)
         write_json(folder / _WORK, work)
-        blocks = Blocks(folder, about, work["images"])
+        blocks = Blocks(folder, about, names)
         try:
             yield blocks
         except BaseException:
