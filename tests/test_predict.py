@@ -193,11 +193,14 @@ def test_of_images_in_class_folders_the_boxes_are_of_those_classes(
     assert [each.classes[0].name for each in of_each] == [names[1], names[0], names[2]]
     with pytest.raises(ValueError, match="of_class has 1 classes, and there are 3 images"):
         predictor.predict([content] * 3, of_class=[names[1]])
-    (unknown,) = predictor.predict([content], of_class=[None])
-    assert unknown.classes == predictor.predict([content])[0].classes
+    with pytest.raises(ValueError, match="of_class names a class for each image, or one for all"):
+        predictor.predict([content], of_class=[None])  # type: ignore[list-item]
+    some = [NamedImage(str(k), lambda: np.zeros((9, 9, 3), np.uint8), label=[1, None][k]) for k in range(2)]
+    with pytest.raises(UserError, match="1: has no class, and 0 has one; give all images one, or none"):
+        [*predictor.stream(some)]
     places = [tmp_path / "set" / names[2], tmp_path / "set" / names[1]]
-    for number, some in enumerate(([places[0]], places, [places[0] / "a.jpg"])):
-        assert predict_to(tmp_path / f"{number}.csv", run, *some, "--class-of-folder") == 0
+    for number, named in enumerate(([places[0]], places, [places[0] / "a.jpg"])):
+        assert predict_to(tmp_path / f"{number}.csv", run, *named, "--class-of-folder") == 0
     assert {row["label"] for row in csv.DictReader((tmp_path / "1.csv").open())} == {
         predictor.info.classes[label] for label in (1, 2)
     }

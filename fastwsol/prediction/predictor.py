@@ -199,7 +199,7 @@ class Predictor:
         images: Iterable[ImageLike] | ImageLike,
         *,
         top: int = 1,
-        of_class: str | Sequence[str | None] | None = None,
+        of_class: str | Sequence[str] | None = None,
         boxes: WhichBoxes = "largest",
         threshold: float | Literal["otsu"] | None = None,
         least_score: float | None = None,
@@ -209,15 +209,17 @@ class Predictor:
         [H, W, C], Pillow image or encoded image is one image; an array [N, H, W, C] is N.
 
         Those that are no paths are named by their place in the order, from 0. of_class may be a list, of each image the
-        class that is known of it, or None. Raises UserError for a class that there is not, and ValueError naming the
-        first image that cannot be read, or where there are not as many classes as images.
+        class that is known of it. Raises UserError for a class that there is not, and ValueError naming the first image
+        that cannot be read, or where there are not as many classes as images.
         """
         if isinstance(images, str | Path | bytes | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
             images = [images]
         named: Iterable[NamedImage] = map(_named, images, itertools.count())
         of_all = of_class if isinstance(of_class, str) else None
         if of_class is not None and of_all is None:
-            labels = [None if each is None else label_of(each, self.info) for each in of_class]
+            if not all(isinstance(each, str) for each in of_class):
+                raise ValueError("of_class names a class for each image, or one for all")
+            labels = [label_of(each, self.info) for each in of_class]
             if isinstance(images, Sized) and len(images) != len(labels):
                 raise ValueError(f"of_class has {len(labels)} classes, and there are {len(images)} images")
             named = (replace(image, label=label) for image, label in zip(named, labels, strict=True))
@@ -245,8 +247,7 @@ class Predictor:
         ahead: deque[Future[Answers]] = deque()
         try:
             for chunk in in_chunks(images, self.batch_size):
-                if request.top != 1 and (known := next((each for each in chunk if each.label is not None), None)):
-                    raise UserError(f"{known.name}: has a class of its own, and no more can be asked for; take top 1")
+                _refuse_some_labels(chunk, request)
                 ahead.append(pool.submit(self._answer, chunk, request, only))
                 if len(ahead) > self._threads:
                     yield from self._predictions_and_skipped(ahead.popleft().result(), request)
@@ -434,6 +435,17 @@ class Predictor:
             cut = passed.cut_of(torch.from_numpy(owners[part]).to(device))
             classes.append(self.model.classes_inside(cut, torch.from_numpy(inside).to(device)).cpu().numpy())
         return Components(owners, boxes, peaks, pixels, np.concatenate(classes))
+
+
+def _refuse_some_labels(images: Sequence[NamedImage], request: Request) -> None:
+    """Raise UserError where the classes of some images are known and of others not, which would be boxed otherwise, or
+    where more classes are asked for beside.
+    """
+    known = next((each for each in images if each.label is not None), None)
+    if known is not None and request.top != 1:
+        raise UserError(f"{known.name}: has a class of its own, and no more can be asked for; take top 1")
+    if known is not None and (other := next((each for each in images if each.label is None), None)) is not None:
+        raise UserError(f"{other.name}: has no class, and {known.name} has one; give all images one, or none")
 
 
 def _is_share(threshold: object) -> bool:

@@ -32,8 +32,8 @@ def shards_of_run(folder: Path, info: RunInfo, asked: Path | None, verify: bool 
     """
     if asked is None and not info.shards.exists():
         raise UserError(
-            f"{folder}: was trained on the shards in {info.shards}, which is not there from here; name them with "
-            f"--shards"
+            f"{folder}: was trained on the shards in {info.shards}, which is not there (or not from this folder); name "
+            f"them with --shards"
         )
     shards = open_shards(asked if asked is not None else info.shards, verify)
     if shards.digest != info.shards_digest:
