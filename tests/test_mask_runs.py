@@ -181,7 +181,7 @@ def test_a_report_has_a_row_and_a_file_for_each_localizer(whole, capsys):
     assert run_command(evaluate.main, [str(whole), "--threads", "1"]) == 0
     out = capsys.readouterr().out
     assert out.index("│ mask, at") < out.index("│ cam, at .2, strict") < out.index("│ mask-cam, at")
-    assert "The first row is of the boxes that predict gives." in out
+    assert "The first row is of the localizer that predict takes." in out
     assert "this run" not in out
 
 

@@ -59,7 +59,7 @@ def note_of_copies(shards: Shards) -> str:
         across += sum(each.split != first.split for each in others)
         if not example:
             names = (splits[each.split].names([each.row])[0] for each in (others[0], first))
-            example = " is ".join(f"{name}" for name in names)
+            example = " is ".join(names)
     if not number:
         return ""
     more = f"; {other_class:,} of them are of another class than that" if other_class else ""

@@ -117,7 +117,7 @@ def print_summary(
                 table.add_row(f"{baseline['name']}, strict", *_cells(names, baseline["rates"]["strict"]))
         out.print(table)
         if first:
-            out.print("The first row is of the boxes that predict gives.")
+            out.print("The first row is of the localizer that predict takes.")
         out.print(f"A threshold is a share of the map's maximum, a mask's of 1. {_INTERVALS}")
         for other in report["strict_at"]:
             if other["kind"] == "chosen":
@@ -133,8 +133,9 @@ def _by_preference(report: dict[str, Any]) -> tuple[list[dict[str, Any]], list[d
     """The localizers of a report but for `cam`, which its other numbers are of: the one that predictions take, where
     that is another, and the others.
     """
-    beside = [each for each in report.get("localizers", []) if each["name"] != "cam"]
-    taken = next((name for name in PREFERRED if name == "cam" or any(each["name"] == name for each in beside)), "cam")
+    every = {each["name"]: each for each in report.get("localizers", [])}
+    taken = next((name for name in PREFERRED if name in every), "cam")
+    beside = [each for name, each in every.items() if name != "cam"]
     return [each for each in beside if each["name"] == taken], [each for each in beside if each["name"] != taken]
 
 

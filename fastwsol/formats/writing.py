@@ -136,15 +136,13 @@ def write_set(out: Path, form: AnyFormat, images: Images, about: About) -> None:
         with folder_when_whole(out) as folder:
             write_in_folder(folder, form, {"": images}, about)
         return
-    beside = files_beside(out, form)
-    for path in beside:  # first, since all that it needs is known
-        write_bytes(path, labeling_configuration(about), is_new=True)
-    try:
-        write_durably(out, lambda file: write_in_file(file, form, images, about), is_new=True)
-    except BaseException:
-        for path in beside:
-            path.unlink(missing_ok=True)
-        raise
+
+    def write(file: BinaryIO) -> None:
+        write_in_file(file, form, images, about)
+        for path in files_beside(out, form):  # before the file is in place, which says that all is there
+            write_bytes(path, labeling_configuration(about), is_new=True)
+
+    write_durably(out, write, is_new=True)
 
 
 def files_beside(out: Path, form: AnyFormat) -> list[Path]:

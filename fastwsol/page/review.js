@@ -318,7 +318,8 @@ function exported() {
     const kept = verdict === "rejected" ? [] : objects(k);
     const entry = { id: each.id, file_name: each.name, width: each.width, height: each.height,
       review: { phase: each.phase, verdict, ...(wrong && { wrong }),
-        predicted: each.objects.map(({ label, box: [x0, y0, x1, y1] }) => ({ category_id: label + 1, bbox: [x0, y0, x1 - x0, y1 - y0].map((value) => Math.round(value * 1e4) / 1e4) })) } };
+        predicted: each.objects.map(({ label, box: [x0, y0, x1, y1] }) => ({
+          category_id: label + 1, bbox: [x0, y0, x1 - x0, y1 - y0].map((value) => Math.round(value * 1e4) / 1e4) })) } };
     if (kept.length) entry.category_id = kept[0].label + 1;
     images.push(entry);
     kept.forEach((thing) => {
@@ -353,8 +354,8 @@ const ACTIONS = {
 };
 for (const [id, action] of Object.entries(ACTIONS)) el(id).onclick = () => { action(); el(id).blur(); };
 const KEYS = { a: "accept", Enter: "accept", x: "reject", r: "reject", 1: "wrong-class", 2: "wrong-box",
-  3: "wrong-both", ArrowLeft: "previous", k: "previous", ArrowRight: "next", j: "next", d: "draw", b: "add", Delete: "remove", Backspace: "remove", u: "undo", m: "toggle",
-  n: "open", e: "export" };
+  3: "wrong-both", ArrowLeft: "previous", k: "previous", ArrowRight: "next", j: "next", d: "draw", b: "add",
+  Delete: "remove", Backspace: "remove", u: "undo", m: "toggle", n: "open", e: "export" };
 document.addEventListener("keydown", (event) => {
   if (drag) return event.preventDefault(); // first the box is let go
   if (event.repeat && !event.key.startsWith("Arrow")) return; // a key that is held down decides one image

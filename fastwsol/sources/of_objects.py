@@ -101,11 +101,10 @@ def rule_over(
     kept = tuple(one for one in classes if one.wnid in trained)
     if len(kept) < 2:
         raise UserError(f"{where}: its images to train on are of {len(kept)} classes; two at least are needed")
-    within = first_classes(kept, class_count, where)
     if untrained := [one.name for one in classes if one.wnid not in trained]:
         shown = ", ".join(untrained[:4]) + (", ..." if len(untrained) > 4 else "")
         counts[f"classes are no image's to train on, and were left out ({shown})"] = len(untrained)
-    kept = within
+    kept = first_classes(kept, class_count, where)
     label_of = {one.wnid: label for label, one in enumerate(kept)}
     for split, images_of in chosen.items():
         packed = [(image, name) for image, name in images_of if name in label_of]

@@ -69,7 +69,7 @@ def find_layout(path: Path) -> Path:
 
 
 _LOOKED_AT = 1000
-"""Files."""
+"""Files of a folder, at most."""
 
 
 def _open_tree(path: Path, follow_links: bool) -> Tree:
