@@ -215,6 +215,8 @@ def _webps() -> Iterator[tuple[str, bytes]]:
 
 def _others() -> Iterator[tuple[str, bytes]]:
     yield "GIF", _saved("GIF")
+    yield "GIF transparent", _saved("GIF", Image.fromarray(ALPHA))
+    yield "GIF without its last byte", _saved("GIF")[:-1]
     yield "GIF animated", _saved("GIF", save_all=True, append_images=[IMAGE.rotate(90)])
     for mode in ("1", "L", "RGB", "RGBA", "CMYK"):
         yield f"TIFF {mode}", _saved("TIFF", IMAGE.convert(mode))
@@ -223,7 +225,12 @@ def _others() -> Iterator[tuple[str, bytes]]:
     yield "TIFF of floats", _saved("TIFF", Image.fromarray(PIXELS[..., 0].astype(np.float32)))
     for compression in ("tiff_lzw", "tiff_deflate", "jpeg", "packbits"):
         yield f"TIFF by {compression}", _saved("TIFF", compression=compression)
-    yield "TIFF, EXIF 6", _saved("TIFF", exif=_exif(6))
+    for orientation in (1, 3, 6, 8):
+        yield f"TIFF, EXIF {orientation}", _saved("TIFF", exif=_exif(orientation))
+    yield "TIFF by tiff_lzw, EXIF 6", _saved("TIFF", compression="tiff_lzw", exif=_exif(6))
+    yield "BigTIFF", _saved("TIFF", big_tiff=True)
+    yield "TIFF of two pages", _saved("TIFF", save_all=True, append_images=[IMAGE.rotate(90)])
+    yield "TIFF without its last byte", _saved("TIFF")[:-1]
     yield "TIFF by OpenCV", _by_opencv(".tiff", PIXELS)
     for form in ("AVIF", "JPEG2000", "PPM", "ICO", "TGA", "PCX"):
         yield form, _saved(form)

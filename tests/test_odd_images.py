@@ -13,7 +13,18 @@ from PIL import Image, ImageOps
 
 from fastwsol.host.errors import UserError
 from fastwsol.prediction.user_images import decode_upright
-from fastwsol.sources.decode import ANEW, AS_JPEG, AS_PNG, CUT, MENDED, TURNED, ImageFacts, decode, judge_images
+from fastwsol.sources.decode import (
+    ANEW,
+    AS_JPEG,
+    AS_PNG,
+    CUT,
+    FROM_TIFF,
+    MENDED,
+    TURNED,
+    ImageFacts,
+    decode,
+    judge_images,
+)
 
 odd_images = pytest.importorskip("odd_images", reason="NOT TESTED on odd images: OpenCV, which writes some, is missing")
 IMAGES: dict[str, bytes] = odd_images.odd_images()
@@ -156,6 +167,9 @@ def _as_markdown(lines: list[tuple[str, ...]]) -> str:
         ("BMP of 5-6-5", ANEW),
         ("BMP of 5-5-5", ANEW),
         ("BMP RGB", ""),
+        ("GIF", FROM_TIFF),
+        ("TIFF RGB", FROM_TIFF),
+        ("TIFF by tiff_lzw, EXIF 6", TURNED),
     ],
 )
 def test_how_an_odd_image_is_packed(judged: dict[str, ImageFacts | str], name: str, how: str) -> None:
@@ -165,7 +179,10 @@ def test_how_an_odd_image_is_packed(judged: dict[str, ImageFacts | str], name: s
     assert (facts.instead is None) == (how == "")
 
 
-@pytest.mark.parametrize("name", ["JPEG of 1x1", "JPEG of 3x50", "PNG without its last byte", "PNG animated", "GIF"])
+@pytest.mark.parametrize(
+    "name",
+    ["JPEG of 1x1", "JPEG of 3x50", "PNG without its last byte", "PNG animated", "GIF animated", "TIFF of two pages"],
+)
 def test_what_is_not_packed_is_predicted_as_a_viewer_shows_it(judged: dict[str, ImageFacts | str], name: str) -> None:
     assert isinstance(judged[name], str)
     assert apart(predicted(IMAGES[name]), viewed(IMAGES[name])) == 0
@@ -176,6 +193,7 @@ def test_packing_says_how_many_were_changed(tmp_path: Path, capsys: pytest.Captu
     from fastwsol.sources.imagefolder import ImageFolder
 
     chosen = ("BMP of 5-6-5", "PNG of 16 bits, RGB", "JPEG, EXIF 6", "JPEG RGB", "PNG RGB", "JPEG and a film behind")
+    chosen += ("GIF", "TIFF RGB", "TIFF by tiff_lzw, EXIF 6")
     for label in ("a", "b"):
         (tmp_path / "photos" / label).mkdir(parents=True)
         for k, name in enumerate(chosen):
@@ -183,7 +201,8 @@ def test_packing_says_how_many_were_changed(tmp_path: Path, capsys: pytest.Captu
     pack(ImageFolder(tmp_path / "photos"), tmp_path / "shards")
     said = capsys.readouterr().out
     assert f"4 images are packed {ANEW}" in said
-    assert f"2 images are packed {TURNED}" in said
+    assert f"4 images are packed {TURNED}" in said
+    assert f"4 images are packed {FROM_TIFF}" in said
     assert f"2 images are packed {CUT}" in said
     with pytest.raises(UserError, match="is packed already, and whole"):
         pack(ImageFolder(tmp_path / "photos"), tmp_path / "shards", lossless=True)

@@ -124,18 +124,18 @@ def test_grey_and_cmyk_images_are_kept_as_they_came(mode: str, layout: Path, tmp
     assert open_shards(tmp_path / "out").splits["val"].image(1) == image
 
 
-def gif() -> bytes:
+def jpeg_2000() -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (64, 64)).save(file, "GIF")
+    Image.new("RGB", (64, 64)).save(file, "JPEG2000")
     return file.getvalue()
 
 
 GOOD = noise_jpeg(1)
 BAD_IMAGES: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "the file is empty"),
-    "garbage": (bytes(range(256)) * 4, "no JPEG, PNG, BMP or WEBP (its first bytes are 00 01 02 03)"),
-    "text": (b"404 Not Found\n", "no JPEG, PNG, BMP or WEBP (text)"),
-    "another format": (gif(), "no JPEG, PNG, BMP or WEBP (a GIF)"),
+    "garbage": (bytes(range(256)) * 4, "no JPEG, PNG, BMP, WEBP, GIF or TIFF (its first bytes are 00 01 02 03)"),
+    "text": (b"404 Not Found\n", "no JPEG, PNG, BMP, WEBP, GIF or TIFF (text)"),
+    "another format": (jpeg_2000(), "no JPEG, PNG, BMP, WEBP, GIF or TIFF (a JPEG 2000)"),
     "truncated": (GOOD[: len(GOOD) // 2], "truncated"),
     "last byte missing": (GOOD[:-1], "truncated"),
     "tail overwritten with zeros": (GOOD[: len(GOOD) // 2] + bytes(9000), "truncated"),

@@ -20,6 +20,7 @@ from fastwsol.sources import heif
 from fastwsol.sources.jpeg_markers import JPEG_START, JpegFacts, read_markers
 from fastwsol.sources.orientation import orientation, turned
 from fastwsol.sources.png_chunks import PNG_START, without_texts
+from fastwsol.sources.tiff import TIFF_STARTS, do_not_turn
 from kernels.compiling import njit
 
 MAX_IMAGE_BYTES = 32 * 2**20
@@ -31,12 +32,14 @@ MAX_PIXELS = 64 * 2**20
 MIN_SIDE = 8
 """Fewest pixels a side, a JPEG block: what is smaller is a placeholder."""
 
+GIF_START = b"GIF8"
 _JPEG_QUALITY = 95
 _PNG_END = b"IEND\xaeB`\x82"
 
 TURNED = "upright, encoded anew, as their EXIF or XMP turns them"
 ANEW = "as PNG of 8 bits, since decoders differ about them"
 AS_PNG = "as PNG, since few decoders know HEIC and AVIF"
+FROM_TIFF = "as PNG, since few decoders know GIF and TIFF"
 AS_JPEG = f"as JPEG of quality {_JPEG_QUALITY}, since few decoders know HEIC and AVIF"
 MENDED = "with scan headers as their frames ask for"
 CUT = "without what lay behind their ends, which was more than they are"
@@ -44,9 +47,6 @@ CUT = "without what lay behind their ends, which was more than they are"
 
 # What files with an image's name often are instead, by their first bytes; for the message alone.
 _OTHER_KINDS = (
-    (b"GIF8", "a GIF"),
-    (b"II*\0", "a TIFF"),
-    (b"MM\0*", "a TIFF"),
     (b"%PDF", "a PDF"),
     (b"PK\x03\x04", "a zip archive"),
     (b"\x1f\x8b", "a gzip file"),
@@ -57,7 +57,7 @@ _OTHER_KINDS = (
 
 
 _DAMAGE = ("truncated", "damaged", "the file is empty", "its header says both", "no JPEG")
-_OTHER_IMAGES = ("(a GIF)", "(a TIFF)", "(a JPEG 2000)", "(a JPEG XL)")
+_OTHER_IMAGES = ("(a JPEG 2000)", "(a JPEG XL)")
 
 
 def is_damage(reason: str) -> bool:
@@ -128,6 +128,8 @@ def _for_all_decoders(image: bytes, pixels: NDArray[np.uint8], lossless: bool) -
         return _encode(pixels, lossy=False), ANEW
     elif heif.kind_of(image) is not None:
         return _encode(pixels, lossy=not lossless), AS_PNG if lossless else AS_JPEG
+    elif image.startswith((GIF_START, *TIFF_STARTS)):
+        return _encode(pixels, lossy=False), FROM_TIFF
     return None, ""
 
 
@@ -164,10 +166,14 @@ def decode(image: bytes, min_side: int = MIN_SIDE) -> NDArray[np.uint8]:
     if (kind := heif.kind_of(image)) is not None:
         heif.let_pillow_read(kind)
         return _decode_with_pillow(image, kind, min_side=min_side)
+    if image.startswith(GIF_START):
+        return _decode_with_pillow(image, "GIF", min_side=min_side)
+    if image.startswith(TIFF_STARTS):
+        return _decode_with_pillow(image, "TIFF", min_side=min_side)
     raise ValueError(f"{NONE_OF_OURS} ({_kind(image)})")
 
 
-NONE_OF_OURS = "no JPEG, PNG, BMP or WEBP"
+NONE_OF_OURS = "no JPEG, PNG, BMP, WEBP, GIF or TIFF"
 """What a file is called that is of no format that is packed."""
 _FOUR_INKS = ("CMYK", "YCCK")
 
@@ -221,7 +227,9 @@ def _decode_with_pillow(
             elif opened.size != size:
                 raise ValueError(f"its header says both {size[0]}x{size[1]} and {opened.width}x{opened.height} pixels")
             if getattr(opened, "is_animated", False):
-                raise ValueError(f"an animated {kind}")
+                raise ValueError("a TIFF of several pages" if kind == "TIFF" else f"an animated {kind}")
+            if kind == "TIFF":
+                do_not_turn(opened)
             return as_rgb(opened)
     except MemoryError:
         raise

@@ -9,6 +9,7 @@ from PIL import Image
 from fastwsol.sources import heif
 from fastwsol.sources.jpeg_markers import JPEG_START, header_of
 from fastwsol.sources.png_chunks import PNG_START, without_texts
+from fastwsol.sources.tiff import TIFF_STARTS
 
 PROFILES = (b"Raw profile type ", b"XML:com.adobe.xmp")
 """How the keywords of texts in a PNG begin that hold EXIF or XMP."""
@@ -16,24 +17,25 @@ _JPEG_MARKS = (b"Exif\0\0", b"http://ns.adobe.com/xap/")
 _PNG_MARKS = (b"eXIf", *PROFILES)
 _OTHER_MARKS = (b"Exif", b"EXIF", b"XMP ", b"irot", b"imir")
 """One of them is in each image that tells an orientation: in the header of a JPEG; in a WEBP or HEIF container."""
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 _ORIENTATION = 0x0112  # the tag
 
 
 def orientation(image: bytes) -> int:
-    """The orientation of an encoded JPEG, PNG, WEBP, AVIF or HEIC, 1 to 8; 1, upright, where none can be read."""
+    """The orientation of an encoded JPEG, PNG, WEBP, TIFF, AVIF or HEIC, 1 to 8; 1, upright, where none can be read."""
     marks: tuple[bytes, ...] = _OTHER_MARKS
     place = image
     if image.startswith(JPEG_START):
         place, marks = header_of(image), _JPEG_MARKS
     elif image.startswith(PNG_START):
         marks = _PNG_MARKS
-    if not any(mark in place for mark in marks):
+    if not image.startswith(TIFF_STARTS) and not any(mark in place for mark in marks):
         return 1
     if image.startswith(PNG_START):
         image = without_texts(image, keep=PROFILES)
     kind = heif.kind_of(image)
     try:
-        with Image.open(io.BytesIO(image), formats=["JPEG", "PNG", "WEBP"] if kind is None else [kind]) as opened:
+        with Image.open(io.BytesIO(image), formats=_FORMATS if kind is None else (kind,)) as opened:
             value = opened.getexif().get(_ORIENTATION, 1)
     except MemoryError:
         raise

@@ -43,6 +43,7 @@ def encoded(kind: str, mode: str = "RGB", size: tuple[int, int] = (64, 64), **ho
     return file.getvalue()
 
 
+TURNED = PICTURE.rotate(90)
 JPEG, PNG, WEBP, BMP = (encoded(kind) for kind in ("JPEG", "PNG", "WEBP", "BMP"))
 SCAN = JPEG.index(b"\xff\xda") + 14
 
@@ -60,7 +61,7 @@ def png_of(width: int, height: int) -> bytes:
     return PNG[:12] + header + struct.pack(">I", zlib.crc32(header)) + PNG[33:]
 
 
-INTACT = ("a GIF", "a TIFF", "JPEG XL", "JPEG 2000", "animated", "a side must have", "0x0", "more than", "scans")
+INTACT = ("several pages", "JPEG XL", "JPEG 2000", "animated", "a side must have", "0x0", "more than", "scans")
 """Parts of reasons to refuse an image that is whole."""
 
 
@@ -92,8 +93,10 @@ IMAGES = [
     image_case("text", b"404 Not Found\n", "no JPEG", "text"),
     image_case("an HTML page", b"<!DOCTYPE html><html><body>Sign in</body></html>", "an HTML page"),
     image_case("a Git LFS pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS pointer"),
-    image_case("a GIF", encoded("GIF"), "a GIF"),
-    image_case("a TIFF", encoded("TIFF"), "a TIFF"),
+    image_case("a GIF that moves", encoded("GIF", save_all=True, append_images=[TURNED]), "an animated GIF"),
+    image_case("a GIF cut in the middle", encoded("GIF")[:1000], "damaged: image file is truncated"),
+    image_case("a TIFF of two pages", encoded("TIFF", save_all=True, append_images=[PICTURE]), "of several pages"),
+    image_case("a TIFF cut in the middle", encoded("TIFF")[:6000], "damaged: image file is truncated"),
     image_case("a PDF", b"%PDF-1.7\n" + bytes(100), "a PDF"),
     image_case("a zip", b"PK\x03\x04" + bytes(100), "a zip archive"),
     image_case("JPEG cut after 2 bytes", JPEG[:2], "no JPEG"),
