@@ -25,10 +25,10 @@ from torch import Tensor
 import kernels
 from fastwsol.batches.feed import DataFlags, open_feed
 from fastwsol.dataset.shards import Split, open_shards
+from fastwsol.evaluation.boxes import hits_of
 from fastwsol.evaluation.forward import EvaluationSetup, forward_split
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps
 from fastwsol.evaluation.masks import PIXEL_SIDE, SplitMasks
-from fastwsol.evaluation.measure import hits_of
 from fastwsol.evaluation.thresholds import box_free_threshold
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import parse_flags, require_new, run_command

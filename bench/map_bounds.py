@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 import kernels
 from fastwsol.dataset.shards import open_shards
-from fastwsol.evaluation.boxes import CurveHits
+from fastwsol.evaluation.boxes import CurveHits, hits_of
+from fastwsol.evaluation.fixed_boxes import fixed_box_hits, fixed_boxes
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps
-from fastwsol.evaluation.measure import fixed_box_hits, fixed_boxes, hits_of
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import parse_flags, require_new, run_command

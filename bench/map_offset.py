@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fastwsol.evaluation.boxes import hits_of
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps
-from fastwsol.evaluation.measure import hits_of
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.score_map_files import read_annotations
 from fastwsol.host.command_line import parse_flags, require_new, run_command

@@ -25,7 +25,8 @@ from fastwsol.config import one_cycle
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluate import OfRun
-from fastwsol.evaluation.measure import EvaluatedImages, fixed_box_hits, fixed_boxes
+from fastwsol.evaluation.fixed_boxes import fixed_box_hits, fixed_boxes
+from fastwsol.evaluation.measure import EvaluatedImages
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.of_localizer import measure_localizer
 from fastwsol.evaluation.thresholds import Cut, box_free_threshold

@@ -30,9 +30,8 @@ from fastwsol.config import one_cycle
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluate import OfRun
-from fastwsol.evaluation.boxes import score_boxes, to_original
+from fastwsol.evaluation.boxes import hits_of, score_boxes, to_original
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps
-from fastwsol.evaluation.measure import hits_of
 from fastwsol.evaluation.thresholds import box_free_threshold
 from fastwsol.evaluation.truths import Truths
 from fastwsol.features.kept_features import open_features

@@ -27,7 +27,7 @@ import tyro
 from numpy.typing import NDArray
 from rich.text import Text
 
-from fastwsol.evaluation.measure import hits_of, resampled_counts
+from fastwsol.evaluation.boxes import hits_of
 from fastwsol.evaluation.metrics import (
     BEYOND_TOP_5,
     CamClass,
@@ -40,6 +40,7 @@ from fastwsol.evaluation.metrics import (
     sign_test,
 )
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.resampling import resampled_counts
 from fastwsol.evaluation.table_cells import console, table_of, title_of
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.command_line import parse_flags, run_command

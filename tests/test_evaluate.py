@@ -15,9 +15,10 @@ from fastwsol.config import Augmentation, Config
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
+from fastwsol.evaluation.fixed_boxes import FixedBox, fixed_box_hits, fixed_boxes
 from fastwsol.evaluation.forward import EvaluationSetup, Outputs, forward_split, images_at_once
 from fastwsol.evaluation.maps import NetworkMaps
-from fastwsol.evaluation.measure import EvaluatedImages, FixedBox, Question, fixed_box_hits, fixed_boxes, measure
+from fastwsol.evaluation.measure import EvaluatedImages, Question, measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, outcomes, rates
 from fastwsol.evaluation.of_network import rates_of
 from fastwsol.evaluation.of_training_images import tuning_images

@@ -13,7 +13,7 @@ from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.draws import holdout_ids
-from fastwsol.evaluation.measure import fixed_boxes
+from fastwsol.evaluation.fixed_boxes import fixed_boxes
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError

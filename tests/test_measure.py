@@ -7,16 +7,11 @@ import pytest
 from scipy import ndimage
 from test_choe2020 import evaluate_plainly, iou
 
+from fastwsol.evaluation.fixed_boxes import fixed_box_hits, fixed_boxes
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps
-from fastwsol.evaluation.measure import (
-    EvaluatedImages,
-    Question,
-    fixed_box_hits,
-    fixed_boxes,
-    measure,
-    resampled_counts,
-)
+from fastwsol.evaluation.measure import EvaluatedImages, Question, measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, interval
+from fastwsol.evaluation.resampling import resampled_counts
 from fastwsol.evaluation.thresholds import PAPER_LEVEL, choose_levels
 from fastwsol.evaluation.truths import Truths
 from kernels.levels import threshold_of

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 import kernels
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from kernels.levels import LEVELS
 
 PROTOCOLS = ("strict", "paper2018")
@@ -140,6 +141,12 @@ def hits(ious: npt.NDArray[np.float64], iou_threshold: float, protocol: str) -> 
     """Which boxes are right: IoU >= the threshold (`strict`) or > it (`paper2018`). NaN, no ground truth, is no hit."""
     _check(protocol)
     return ious >= iou_threshold if protocol == "strict" else ious > iou_threshold
+
+
+def hits_of(ious: npt.NDArray[np.float64], protocol: str) -> npt.NDArray[np.bool_]:
+    """Hits bool [T, N], a row for each of `IOU_THRESHOLDS`."""
+    rule = "strict" if protocol == "wsoleval" else protocol  # both hit at the threshold exactly
+    return np.stack([hits(ious, threshold, rule) for threshold in IOU_THRESHOLDS])
 
 
 def _check(protocol: str) -> None:

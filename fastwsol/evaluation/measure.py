@@ -8,16 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.draws import bootstrap_weights
-from fastwsol.evaluation.baselines import best_fixed_boxes, whole_image
-from fastwsol.evaluation.boxes import CurveHits, hits, score_boxes, to_original
-from fastwsol.evaluation.choe2020 import WsolevalSweep, fixed_box_ious, hits_at_cuts
+from fastwsol.evaluation.boxes import CurveHits, hits_of
+from fastwsol.evaluation.choe2020 import hits_at_cuts
+from fastwsol.evaluation.fixed_boxes import FixedBox, fixed_box_hits, fixed_boxes
 from fastwsol.evaluation.maps import Localized, Maps, localize_as_wsoleval, localize_maps
 from fastwsol.evaluation.metrics import (
     BEYOND_TOP_5,
@@ -27,22 +25,20 @@ from fastwsol.evaluation.metrics import (
     Outcomes,
     counts,
     counts_of_groups,
-    interval,
-    max_box_acc,
     outcomes,
     ranks,
     rates,
     size_groups,
 )
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD, ChosenLevels, ThresholdKind, best_levels, choose_levels
+from fastwsol.evaluation.resampling import intervals_of, oracles
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD, ChosenLevels, ThresholdKind, choose_levels
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import image_ticker
 from fastwsol.host.environment import environment
 from kernels.levels import threshold_of
 
 REPORT_FORMAT_VERSION = 5
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -142,62 +138,6 @@ def measure(
     return Measurement(numbers, rows, seconds, localized.curve)
 
 
-BaselineKind = Literal["whole-image", "best-box"]
-
-
-@dataclass(frozen=True)
-class FixedBox:
-    """A baseline that looks at no image: one box for all, int32 [4], in pixels of a square that whole images are
-    stretched to, however a network is shown them; and where it is from.
-    """
-
-    kind: BaselineKind
-    box: NDArray[np.int32]
-    origin: str
-    iou_threshold: float | None = None
-    """At which it hits most of train's images, where it is the best box."""
-
-    @property
-    def key(self) -> str:
-        """What programs call it."""
-        return self.kind if self.iou_threshold is None else f"{self.kind}@{self.iou_threshold}"
-
-    @property
-    def name(self) -> str:
-        """What a person calls it."""
-        return "whole image" if self.iou_threshold is None else f"best box at IoU {self.iou_threshold}"
-
-
-def fixed_boxes(train: Truths | None, square: int) -> list[FixedBox]:
-    """The whole image and, where there are training boxes, for each IoU threshold the box that hits most of them."""
-    boxes = [FixedBox("whole-image", whole_image(square), "no choice")]
-    if train is not None and len(train.boxes):
-        best = best_fixed_boxes(train.in_square(square), train.offsets, square, IOU_THRESHOLDS)
-        boxes += [
-            FixedBox("best-box", box, "boxes of train", threshold)
-            for threshold, box in zip(IOU_THRESHOLDS, best, strict=True)
-        ]
-    return boxes
-
-
-def hits_of(ious: NDArray[np.float64], protocol: str) -> NDArray[np.bool_]:
-    """Hits bool [T, N], a row for each of `IOU_THRESHOLDS`."""
-    rule = "strict" if protocol == "wsoleval" else protocol  # both hit at the threshold exactly
-    return np.stack([hits(ious, threshold, rule) for threshold in IOU_THRESHOLDS])
-
-
-def fixed_box_hits(
-    fixed: FixedBox, truths: Truths, square: int, protocol: str, wsoleval: WsolevalSweep | None = None
-) -> NDArray[np.bool_]:
-    """The hits bool [T, N] of answering `fixed` for every image, under a protocol."""
-    if protocol == "wsoleval":
-        assert wsoleval is not None
-        return hits_of(fixed_box_ious(wsoleval, fixed.box, square), protocol)
-    box = np.tile(fixed.box, (len(truths), 1))
-    boxes = to_original(box, truths.widths, truths.heights, square)
-    return hits_of(score_boxes(boxes, truths.boxes, truths.offsets, protocol), protocol)
-
-
 def numbers_of(
     images: EvaluatedImages,
     localized: Localized,
@@ -219,25 +159,11 @@ def numbers_of(
     elsewhere = _at_other_thresholds(localized, question.fixed_threshold, chosen)
     outcomes_elsewhere = [outcomes_of(each.hits) for each in elsewhere]
     intervals = intervals_of([*by_protocol.values(), *outcomes_elsewhere])
-    baselines = [
-        {
-            "kind": each.kind,
-            "key": each.key,
-            "name": each.name,
-            "iou_threshold": each.iou_threshold,
-            "box": each.box.tolist(),
-            "from": each.origin,
-            "rates": {
-                name: rates(outcomes_of(fixed_box_hits(each, truths, square, name, localized.wsoleval)))
-                for name in by_protocol
-            },
-        }
-        for each in fixed
-    ]
-    curve = localized.curve
-    best_possible = {"strict": oracles(curve.single, curve.multiple, truths.has_boxes)}
-    if localized.wsoleval is not None:
-        best_possible["wsoleval"] = oracles(*hits_at_cuts(localized.wsoleval, IOU_THRESHOLDS), truths.has_boxes)
+
+    def rates_of(box: FixedBox) -> dict[str, Any]:
+        hit = {name: fixed_box_hits(box, truths, square, name, localized.wsoleval) for name in by_protocol}
+        return {name: rates(outcomes_of(each)) for name, each in hit.items()}
+
     return {
         "cam_class": cam_class,
         "cam_threshold": CAM_THRESHOLD,
@@ -261,15 +187,23 @@ def numbers_of(
             }
             for row, each, own in zip(elsewhere, outcomes_elsewhere, intervals[len(by_protocol) :], strict=True)
         ],
-        "max_box_acc": best_possible,
+        "max_box_acc": _best_possible(localized, truths),
         "curve": {
             name: {str(t): row.tolist() for t, row in zip(IOU_THRESHOLDS, flags.sum(axis=0), strict=True)}
-            for name, flags in (("single", curve.single), ("multiple", curve.multiple))
+            for name, flags in (("single", localized.curve.single), ("multiple", localized.curve.multiple))
         },
         "sizes": _by_size(by_protocol["strict"], truths, fixed, square),
         "classes": counts_by_class(by_protocol["strict"], images.labels, images.classes),
-        "baselines": baselines,
+        "baselines": [each.as_json() | {"rates": rates_of(each)} for each in fixed],
     }
+
+
+def _best_possible(localized: Localized, truths: Truths) -> dict[str, Any]:
+    """The oracles under each protocol that has them."""
+    oracles_of = {"strict": oracles(localized.curve.single, localized.curve.multiple, truths.has_boxes)}
+    if localized.wsoleval is not None:
+        oracles_of["wsoleval"] = oracles(*hits_at_cuts(localized.wsoleval, IOU_THRESHOLDS), truths.has_boxes)
+    return oracles_of
 
 
 class _AtThreshold(NamedTuple):
@@ -305,77 +239,6 @@ def _at_levels(kind: ThresholdKind, name: str, localized: Localized, levels: NDA
 def hits_at_levels(single: NDArray[np.bool_], levels: NDArray[np.int64]) -> NDArray[np.bool_]:
     """The hits [T, N] at one level for each IoU threshold, of hits [N, T, LEVELS]."""
     return np.stack([single[:, k, level] for k, level in enumerate(levels)])
-
-
-def intervals_of(every: Sequence[Outcomes]) -> list[dict[str, Any]]:
-    """95 % intervals, in percent, of each of the outcomes' rates, by a bootstrap over images.
-
-    None where all images are alike: resampling cannot tell how far from 0 or 100 % another set would be.
-    """
-    resampled = resampled_counts(
-        np.column_stack([flags for each in every for outcome in each.values() for flags in outcome])
-    )
-    columns = iter(resampled.T.astype(np.float64))
-    intervals: list[dict[str, Any]] = []
-    for each in every:
-        intervals.append({})
-        for name, outcome in each.items():
-            values = _percent(next(columns), next(columns))
-            alike = outcome.succeeded.sum() in (0, outcome.counted.sum())
-            intervals[-1][name] = None if alike else interval(values)
-    return intervals
-
-
-def oracles(
-    single: NDArray[np.bool_], multiple: NDArray[np.bool_], has_boxes: NDArray[np.bool_]
-) -> dict[str, dict[str, Any]]:
-    """MaxBoxAcc and its kin from hits bool [N, T, thresholds], and their intervals with the best thresholds held.
-
-    (If they were chosen anew in each resample, the interval would move up, since a maximum follows chance.)
-    """
-    of_both = [hits.sum(axis=0) for hits in (single, multiple)]
-    at_best = [
-        np.take_along_axis(hits, best_levels(numbers)[np.newaxis, :, np.newaxis], axis=2)[:, :, 0]
-        for hits, numbers in zip((single, multiple), of_both, strict=True)
-    ]
-    resampled = resampled_counts(np.column_stack([*at_best, has_boxes]))[:, :, np.newaxis]
-    rows = len(IOU_THRESHOLDS)
-    values = max_box_acc(resampled[:, :rows], resampled[:, rows : 2 * rows], resampled[:, -1, 0])
-    return {
-        "rates": _plain(max_box_acc(of_both[0], of_both[1], has_boxes.sum())),
-        # None where all images are alike: resampling them tells nothing.
-        "intervals": {name: None if np.ptp(each) == 0 else interval(each) for name, each in values.items()},
-    }
-
-
-def _plain(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float | None]:
-    return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
-
-
-def resampled_counts(flags: NDArray[Any], images_at_once: int = 4096) -> NDArray[np.float32]:
-    """In each of `RESAMPLES` resamples of the N images, how many have each flag, or the sum of each of their numbers:
-    [N, R] -> [RESAMPLES, R].
-
-    images_at_once: the images whose weights are in memory together, 4 KiB each; the counts do not depend on it.
-    """
-    totals = np.zeros((RESAMPLES, flags.shape[1]), np.float32)
-    for start in range(0, len(flags), images_at_once):
-        stop = min(start + images_at_once, len(flags))
-        totals += _weights(start, stop) @ flags[start:stop].astype(np.float32)
-    return totals
-
-
-@lru_cache(maxsize=4)
-def _weights(start: int, stop: int) -> NDArray[np.float32]:
-    """The bootstrap's weights of images `start` to `stop` of a split, which every table of a report asks for."""
-    weights = bootstrap_weights(np.arange(start, stop), RESAMPLES)
-    weights.setflags(write=False)
-    return weights
-
-
-def _percent(succeeded: NDArray[np.float64], counted: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(invalid="ignore"):
-        return 100 * succeeded / counted
 
 
 def counts_by_size(strict: Outcomes, truths: Truths) -> list[dict[str, Any]]:

@@ -9,19 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kernels
-from fastwsol.evaluation.boxes import CurveHits, curve_hits, localize, parts_of_maps, score_boxes
+from fastwsol.evaluation.boxes import CurveHits, curve_hits, hits_of, localize, parts_of_maps, score_boxes
 from fastwsol.evaluation.maps import MeasuredBoxes
-from fastwsol.evaluation.measure import (
-    EvaluatedImages,
-    counts_by_class,
-    counts_by_size,
-    hits_at_levels,
-    hits_of,
-    intervals_of,
-    oracles,
-)
+from fastwsol.evaluation.measure import EvaluatedImages, counts_by_class, counts_by_size, hits_at_levels
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, CamClass, Outcomes, counts, outcomes, rates
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.resampling import intervals_of, oracles
 from fastwsol.evaluation.thresholds import ChosenLevels, Cut, best_levels
 from fastwsol.host.device import kernel_threads
 from fastwsol.localizer.localizers import Localizer

@@ -14,12 +14,12 @@ import torch
 from fastwsol.config import Augmentation, Fit
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation import metrics
-from fastwsol.evaluation.boxes import PROTOCOLS, curve_hits, localize, score_boxes
+from fastwsol.evaluation.boxes import PROTOCOLS, curve_hits, hits_of, localize, score_boxes
 from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.forward import EvaluationSetup, Outputs, forward_split, plain_batches
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import SplitMasks
-from fastwsol.evaluation.measure import NOTHING_MORE, EvaluatedImages, Question, hits_of, measure
+from fastwsol.evaluation.measure import NOTHING_MORE, EvaluatedImages, Question, measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.of_localizer import LocalizerMeasurement, measure_localizer
 from fastwsol.evaluation.of_training_images import tuning_images

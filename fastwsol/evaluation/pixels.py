@@ -19,8 +19,8 @@ import kernels
 from fastwsol.evaluation.fixed_masks import FixedCounts, FixedMask
 from fastwsol.evaluation.maps import Maps, NetworkMaps
 from fastwsol.evaluation.masks import Masks
-from fastwsol.evaluation.measure import resampled_counts
 from fastwsol.evaluation.metrics import OBJECT_SIZES, interval, size_groups
+from fastwsol.evaluation.resampling import resampled_counts
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
 from kernels.levels import PIXEL_LEVELS, PIXEL_STEP
