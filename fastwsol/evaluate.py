@@ -156,53 +156,77 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+Kind = Literal["run", "maps", "predictions"]
+"""What an evaluation is of."""
+
+
 def read_flags(arguments: Sequence[str]) -> Flags:
-    """The command line. Raises UserError where it asks for both kinds of evaluation, or for neither."""
+    """The command line. Raises UserError where it asks for two kinds of evaluation, or for none."""
     flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
-    if flags.score_maps.boxes is not None and flags.score_maps.maps is None and flags.run is None:
+    kind = kind_of(flags)
+    refuse_flags_of_others(flags, kind)
+    refuse_incomplete(flags, kind)
+    if flags.wsoleval:
+        choe2020.require_opencv()
+    return flags
+
+
+def kind_of(flags: Flags) -> Kind:
+    """What is evaluated. Raises UserError where that is nothing, or two things."""
+    of_maps, of_predictions = flags.score_maps.maps is not None, bool(flags.looked_at.predictions)
+    if flags.score_maps.boxes is not None and not of_maps and flags.run is None:
         raise UserError(
             "--boxes: needs the maps it is about; give them with --maps (known boxes of --predictions: --reviewed, in "
             "COCO's JSON)"
         )
-    of_maps, of_predictions = flags.score_maps.maps is not None, bool(flags.looked_at.predictions)
-    if flags.run is None and not of_maps and not of_predictions:
-        raise UserError(
-            "nothing to evaluate; name the folder of a run, score maps with --maps and --boxes, or predictions with "
-            "--predictions and --reviewed"
-        )
     if of_maps and of_predictions:
         raise UserError("--maps: is another evaluation than --predictions; leave one of them out")
+    if flags.run is None:
+        if not of_maps and not of_predictions:
+            raise UserError(
+                "nothing to evaluate; name the folder of a run, score maps with --maps and --boxes, or predictions "
+                "with --predictions and --reviewed"
+            )
+        return "maps" if of_maps else "predictions"
+    if of_maps:
+        raise UserError(f"--maps: evaluates score maps without a run; leave out {flags.run}, or --maps")
     if of_predictions:
+        raise UserError(f"--predictions: evaluates predictions without a run; leave out {flags.run}, or --predictions")
+    return "run"
+
+
+def refuse_flags_of_others(flags: Flags, kind: Kind) -> None:
+    """Raise UserError for a flag that says nothing of what is evaluated."""
+    if kind == "predictions":
         for name in ("threshold", "cam_class", "wsoleval", "all_tables", "per_class", "threads"):
             if getattr(flags, name) != getattr(Flags(), name):
                 raise UserError(f"{flag(name)}: says nothing of predictions; leave it out")
-    if flags.run is not None and (of_maps or of_predictions):
-        what = "--maps: evaluates score maps" if of_maps else "--predictions: evaluates predictions"
-        name = "--maps" if of_maps else "--predictions"
-        raise UserError(f"{what} without a run; leave out {flags.run}, or {name}")
-    kinds: tuple[tuple[bool, Any, Any, str], ...] = (
-        (not of_maps and not of_predictions, flags.trained_run, OfRun(), "a run"),
-        (of_maps, flags.score_maps, OfMaps(), "--maps"),
-        (of_predictions, flags.looked_at, OfPredictions(), "--predictions"),
-    )
-    for asked, given, default, needs in kinds:
+    groups: dict[Kind, tuple[Any, Any, str]] = {
+        "run": (flags.trained_run, OfRun(), "a run"),
+        "maps": (flags.score_maps, OfMaps(), "--maps"),
+        "predictions": (flags.looked_at, OfPredictions(), "--predictions"),
+    }
+    for other, (given, default, needs) in groups.items():
         for name, value in vars(given).items():
-            if not asked and value != getattr(default, name):
+            if other != kind and value != getattr(default, name):
                 raise UserError(f"{flag(name)}: goes with {needs}; leave it out")
-    if flags.out is not None and flags.run is not None:
+    if flags.out is not None and kind == "run":
         raise UserError(f"--out {flags.out}: goes with --maps or --predictions; a run's report lies in its folder")
-    if of_predictions and flags.looked_at.reviewed is None:
+
+
+def refuse_incomplete(flags: Flags, kind: Kind) -> None:
+    """Raise UserError where there is nothing to measure by, or a threshold is to be found and there is nothing to find
+    it on.
+    """
+    if kind == "predictions" and flags.looked_at.reviewed is None:
         raise UserError("--predictions: needs what is known of the images; give it with --reviewed FILE")
-    if flags.score_maps.maps is not None and flags.score_maps.boxes is None:
+    if kind == "maps" and flags.score_maps.boxes is None:
         raise UserError("--maps: needs the ground truth; give it with --boxes FILE")
-    if flags.wsoleval:
-        choe2020.require_opencv()
-    if isinstance(flags.threshold, str) and flags.threshold != "own" and flags.score_maps.maps is not None:
+    if kind == "maps" and isinstance(flags.threshold, str) and flags.threshold != "own":
         raise UserError(
             f"--threshold {flags.threshold}: needs a run; choose on the maps of images kept apart, by the "
             "oracle that their own evaluation prints, and give that number"
         )
-    return flags
 
 
 def question_of(flags: Flags) -> Question:

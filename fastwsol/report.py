@@ -117,62 +117,21 @@ def check(flags: Flags) -> None:
 def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> bytes:
     """The HTML file."""
     runs = [run for setting in settings for run in setting.runs]
-    first = runs[0]
-    packed_set = shards_of_run(first.folder, first.info, flags.shards)
-    threads = use_threads(flags.threads)
-    shards = hold_out(packed_set, first.info.config.data.holdout)
-    split = shards.splits[first.info.config.eval_split]
-    names = dict.fromkeys([split.packed_name, "train"])
-    autocasts = {autocast.precision: autocast for autocast in (autocast_of(flags, run) for run in runs)}
-    setups = {
-        precision: EvaluationSetup(
-            first.info.config,
-            shards,
-            open_feed(flags, packed_set, [*names], autocast, threads, False, world, builds=False),
-            autocast,
-            threads,
-            world,
-            first.info.statistics,
-        )
-        for precision, autocast in autocasts.items()
-    }
-    gallery = choose_images([run.images.boxes["strict"].ious for run in runs], flags.gallery)
-    views = first.info.config.views
+    setups = open_setups(runs, flags, world)
     chart_of = figures(settings)
     charts = "".join(chart(name, each) for name, each in chart_of.items())
     judged = page_tables.claims(settings)
-    data = {
-        "square": views.image_size,
-        "levels": {"top": TOP_LEVEL, "paper": PAPER_LEVEL},
-        "no_truth": int(NO_TRUTH),
-        "classes": short_names(first.info.class_names),
-        "seeds": [str(seed) for seed in seeds_of(settings)],
-        "images": shown_images(split, gallery, views),
-        "runs": [
-            {
-                "name": name_of(setting, localizer["name"]),
-                "localizer": localizer["name"],
-                "seed": str(run.info.config.seed),
-            }
-            | localizer["shown"]
-            for setting in settings
-            for run in setting.runs
-            for localizer in of_run(
-                run, shown_localizers(run, flags), gallery, setups[autocast_of(flags, run).precision]
-            )
-        ],
-        "figures": chart_of,
-        "colours": turbo(),
-    }
+    first, setup = runs[0], next(iter(setups.values()))
     own = resources.files("fastwsol.page")
     # "<" is written so that nothing a name holds can end the element that the data stands in.
+    data = json.dumps(page_data(settings, chart_of, setups, flags), allow_nan=False).replace("<", "\\u003c")
     text = Template(own.joinpath("page.html").read_text("utf-8")).substitute(
         title=html.escape(flags.title),
         lead=html.escape(lead(settings)),
         style=own.joinpath("page.css").read_text("utf-8"),
         script=own.joinpath("page.js").read_text("utf-8"),
         plotly=get_plotlyjs(),
-        data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
+        data=data,
         levels=LEVELS,
         top_level=TOP_LEVEL,
         paper_level=PAPER_LEVEL,
@@ -181,10 +140,74 @@ def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> byt
         runs=page_tables.runs(settings),
         numbers=page_tables.numbers(settings),
         claims=f'<section id="claims"><h2>The paper\'s claims</h2>{judged}</section>' if judged else "",
-        augmentations=augmentation_figure(shards, first.info, next(iter(setups.values())).feed),
+        not_shown=not_shown(runs, flags),
+        augmentations=augmentation_figure(setup.shards, first.info, setup.feed),
         by_size_and_class=page_tables.by_size_and_class(settings),
     )
     return text.encode()
+
+
+def open_setups(runs: Sequence[ComparedRun], flags: Flags, world: World) -> dict[Precision, EvaluationSetup]:
+    """With what the networks of runs look at images again, by the number format that they compute in."""
+    first = runs[0].info
+    packed_set = shards_of_run(runs[0].folder, first, flags.shards)
+    threads = use_threads(flags.threads)
+    shards = hold_out(packed_set, first.config.data.holdout)
+    names = [*dict.fromkeys([shards.splits[first.config.eval_split].packed_name, "train"])]
+    autocasts = {autocast.precision: autocast for autocast in (autocast_of(flags, run) for run in runs)}
+    return {
+        precision: EvaluationSetup(
+            first.config,
+            shards,
+            open_feed(flags, packed_set, names, autocast, threads, False, world, builds=False),
+            autocast,
+            threads,
+            world,
+            first.statistics,
+        )
+        for precision, autocast in autocasts.items()
+    }
+
+
+def page_data(
+    settings: Sequence[ComparedSetting],
+    chart_of: dict[str, dict[str, Any]],
+    setups: dict[Precision, EvaluationSetup],
+    flags: Flags,
+) -> dict[str, Any]:
+    """What the page's script shows: the figures, the gallery's images, and of each run its maps and boxes."""
+    runs = [run for setting in settings for run in setting.runs]
+    first = runs[0].info
+    split = next(iter(setups.values())).shards.splits[first.config.eval_split]
+    gallery = choose_images([run.images.boxes["strict"].ious for run in runs], flags.gallery)
+    shown_of_runs = [
+        {"name": name_of(setting, of["name"]), "localizer": of["name"], "seed": str(run.info.config.seed)} | of["shown"]
+        for setting in settings
+        for run in setting.runs
+        for of in of_run(run, shown_localizers(run, flags), gallery, setups[autocast_of(flags, run).precision])
+    ]
+    return {
+        "square": first.config.views.image_size,
+        "levels": {"top": TOP_LEVEL, "paper": PAPER_LEVEL},
+        "no_truth": int(NO_TRUTH),
+        "classes": short_names(first.class_names),
+        "seeds": [str(seed) for seed in seeds_of(settings)],
+        "images": shown_images(split, gallery, first.config.views),
+        "runs": shown_of_runs,
+        "figures": chart_of,
+        "colours": turbo(),
+    }
+
+
+def not_shown(runs: Sequence[ComparedRun], flags: Flags) -> str:
+    """A paragraph of the localizers that runs have and the gallery leaves out; nothing where there are none."""
+    every = dict.fromkeys(each["name"] for run in runs for each in run.report["localizers"])
+    shown = {each["name"] for run in runs for each in shown_localizers(run, flags)}
+    left_out = [name for name in every if name not in shown]
+    if not left_out:
+        return ""
+    names = f"{', '.join(left_out)} (<code>--localizers</code> names those that are)"
+    return f'<p class="note">Localizers whose maps are not shown here: {names}.</p>'
 
 
 def check_size(gallery: int, runs: int) -> None:

@@ -116,11 +116,14 @@ def test_all_localizers_stand_side_by_side_each_at_its_own_cut(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(runs / "shards", tmp_path / "shards")
-    few = ("--head-steps", "4", "--head-batch-size", "8")
+    few = ("--head-steps", "4", "--head-batch-size", "8", "--log-steps", "1000")
     trained(tmp_path, "masked", "--aug", "none", "--localizer", "mask", *few)
     out = tmp_path / "page.html"
     assert report(tmp_path / "masked", "--gallery", 6, "--threads", 1, "--out", out) == 0
     page, written = out.read_text(), report_of(tmp_path / "masked")
+    assert "not shown here" not in page
+    (loss,) = (each for each in data_in(page)["figures"]["chart-loss"]["data"] if each["x"] != [None])
+    assert (len(loss["x"]), loss["mode"]) == (1, "markers")
     shown = data_in(page)["runs"]
     names = [each["name"] for each in written["localizers"]]
     assert names == ["cam", "cam-positive", "ddt", "mask", "mask-cam"]
@@ -136,11 +139,13 @@ def test_all_localizers_stand_side_by_side_each_at_its_own_cut(
     trained(tmp_path, "gr-0", "--aug", "gr")
     with_another = [tmp_path / "masked", tmp_path / "gr-0", "--gallery", 3, "--threads", 1]
     assert report(*with_another, "--out", tmp_path / "two.html") == 0
+    assert "maps are not shown here: cam-positive, ddt (" in (tmp_path / "two.html").read_text()
     shown = data_in((tmp_path / "two.html").read_text())["runs"]
     assert [each["localizer"] for each in shown] == ["cam", "mask", "mask-cam", "cam"]
     assert report(*with_another, "--out", tmp_path / "ddt.html", "--localizers", "ddt", "cam") == 0
     shown = data_in((tmp_path / "ddt.html").read_text())["runs"]
     assert [each["localizer"] for each in shown] == ["ddt", "cam"] * 2
+    assert "maps are not shown here: cam-positive, mask, mask-cam (" in (tmp_path / "ddt.html").read_text()
     (tmp_path / "masked" / "directions.safetensors").unlink()
     assert report(tmp_path / "masked", "--gallery", 3, "--out", tmp_path / "anew.html", "--localizers", "ddt") == 0
     (found_anew,) = data_in((tmp_path / "anew.html").read_text())["runs"]

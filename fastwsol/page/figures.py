@@ -76,7 +76,7 @@ def _add_lines(
                 x=x,
                 y=y,
                 name=f"{setting.name}, seed {run.info.config.seed}" if several else setting.name,
-                mode=how.get("mode", "lines"),
+                mode=how.get("mode", "lines" if len(x) > 1 else "markers"),
                 line=line,
                 opacity=0.7 if several else 1,
                 legendgroup=setting.name,
