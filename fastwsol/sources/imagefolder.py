@@ -87,10 +87,7 @@ class ImageFolder(AnnotatedImages):
         beside = [name for name in beside if masks is None or not _same(tree.where(joined(root, name)), masks)]
         self.notes = [f"{tree.where(joined(root, name))}: neither train nor val, and not packed" for name in beside]
         if len(splits) > 1 or splits["train"] != root:
-            at_top = sum(name.lower().endswith(IMAGE_SUFFIXES) for name in set(tree.names(root)) - tree.folders(root))
-            if at_top:
-                where = tree.where(root) if root else str(path)
-                self.notes.append(f"{where}: {at_top:,} images beside train and val, in no class, and not packed")
+            self.notes += _images_at_top(tree, root, path)
         self.notes += [
             f"{count:,} files in the class folders were passed over, {why}" for why, count in passed_over.items()
         ]
@@ -99,15 +96,7 @@ class ImageFolder(AnnotatedImages):
         own = {split: of_split for split, (of_split, _) in images.items()}
         listed = with_val(own, lambda image: image.class_name, val_fraction, str(path))
         labels = {name: label for label, name in enumerate(names)}
-        of_file = FileBoxes()
-        if boxes is not None:
-            class_of = {each.path: each.class_name for of_split in listed.values() for each in of_split}
-            of_file = read_boxes(boxes, class_of.keys(), class_of, labels)
-            beyond = {path for path, name in class_of.items() if labels[name] >= len(classes)}
-            of_file.leave_aside(beyond, f"of classes beyond --classes {class_count}")
-            of_file.leave_aside_classes(names[len(classes) :], f"of classes beyond --classes {class_count}")
-            _refuse_unused(of_file, boxes)
-            self.notes.append(f"{boxes}: {of_file.account()}")
+        of_file = FileBoxes() if boxes is None else self._boxes_of(boxes, listed, labels, len(classes))
         self.boxes_used = None if boxes is None else of_file.used
         mask_folder = None if masks is None else MaskFolder(masks, follow_links)
         mask_of = {} if mask_folder is None else self._masks_of(mask_folder, root, listed, labels, len(classes))
@@ -121,6 +110,23 @@ class ImageFolder(AnnotatedImages):
         }
         share = "" if len(splits) > 1 else f", {VAL_FRACTION if val_fraction is None else val_fraction:g} of them val"
         super().__init__(f"{name_of_set(path)} ({_KIND}{share})", classes, tree, annotations, mask_folder)
+
+    def _boxes_of(
+        self, file: Path, listed: dict[str, list[_Image]], labels: dict[str, int], class_count: int
+    ) -> FileBoxes:
+        """The boxes of a file; what became of all of them is noted."""
+        class_of = {each.path: each.class_name for of_split in listed.values() for each in of_split}
+        boxes = read_boxes(file, class_of.keys(), class_of, labels)
+        why = f"of classes beyond --classes {class_count}"
+        boxes.leave_aside({path for path, name in class_of.items() if labels[name] >= class_count}, why)
+        boxes.leave_aside_classes([name for name, label in labels.items() if label >= class_count], why)
+        if not boxes.used:
+            reason = f"no box is used: {boxes.account()}" if boxes.aside or boxes.of_image else "it holds no box"
+            raise UserError(
+                f"--boxes {file}: {reason}; give boxes of this set's images and classes, or leave the flag out"
+            )
+        self.notes.append(f"{file}: {boxes.account()}")
+        return boxes
 
     def _masks_of(
         self, masks: MaskFolder, root: str, listed: dict[str, list[_Image]], labels: dict[str, int], class_count: int
@@ -184,10 +190,12 @@ def _annotation(
     )
 
 
-def _refuse_unused(boxes: FileBoxes, file: Path) -> None:
-    if not boxes.used:
-        why = f"no box is used: {boxes.account()}" if boxes.aside or boxes.of_image else "it holds no box"
-        raise UserError(f"--boxes {file}: {why}; give boxes of this set's images and classes, or leave the flag out")
+def _images_at_top(tree: Tree, root: str, path: Path) -> list[str]:
+    """What is said of images that lie beside the folders of the splits."""
+    beside = set(tree.names(root)) - tree.folders(root)
+    count = sum(name.lower().endswith(IMAGE_SUFFIXES) for name in beside)
+    where = tree.where(root) if root else str(path)
+    return [f"{where}: {count:,} images beside train and val, in no class, and not packed"] if count else []
 
 
 def _root(tree: Tree, path: Path) -> str:
