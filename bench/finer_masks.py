@@ -23,7 +23,8 @@ from PIL import Image
 from torch import Tensor
 
 import kernels
-from fastwsol.batches.feed import DataFlags, open_feed
+from fastwsol.batches.feed import open_feed
+from fastwsol.batches.stores import DataFlags
 from fastwsol.dataset.shards import Split, open_shards
 from fastwsol.evaluation.boxes import hits_of
 from fastwsol.evaluation.forward import EvaluationSetup, forward_split

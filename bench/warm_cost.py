@@ -23,7 +23,8 @@ from pathlib import Path
 import torch
 
 from fastwsol.batches import store_batches as resident
-from fastwsol.batches.feed import DataFlags, open_feed
+from fastwsol.batches.feed import open_feed
+from fastwsol.batches.stores import DataFlags
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards, open_shards

@@ -25,7 +25,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from fastwsol.batches.feed import DataFlags, Feed, open_feed
+from fastwsol.batches.feed import Feed, open_feed
+from fastwsol.batches.stores import DataFlags
 from fastwsol.config import flag
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards

@@ -22,7 +22,8 @@ import tyro
 from plotly.colors import sample_colorscale, unlabel_rgb
 from plotly.offline import get_plotlyjs
 
-from fastwsol.batches.feed import DataFlags, open_feed
+from fastwsol.batches.feed import open_feed
+from fastwsol.batches.stores import DataFlags
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.evaluation.forward import EvaluationSetup, forward_split
 from fastwsol.evaluation.of_training_images import find_directions

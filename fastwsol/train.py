@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastwsol.batches.decoded_store import default_square, is_built
-from fastwsol.batches.feed import folder_of, no_room, open_feed, require_dali
+from fastwsol.batches.feed import open_feed
+from fastwsol.batches.stores import folder_of, no_room, require_dali
 from fastwsol.batches.stream import of_one_size, training_plan
 from fastwsol.config import Config, flag
 from fastwsol.dataset.holdout import hold_out

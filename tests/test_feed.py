@@ -16,9 +16,10 @@ from interference import signalled_after
 from two_processes import two_commands
 
 from fastwsol import evaluate, train
-from fastwsol.batches import feed
+from fastwsol.batches import feed, stores
 from fastwsol.batches.decoded_store import Store
-from fastwsol.batches.feed import DataFlags, open_feed
+from fastwsol.batches.feed import open_feed
+from fastwsol.batches.stores import DataFlags
 from fastwsol.config import Augmentation
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
@@ -88,7 +89,7 @@ def test_images_of_many_sizes_come_from_their_own_pixels_or_from_squares(mixed, 
 
 
 def test_what_does_not_fit_into_memory_is_decoded_in_every_epoch(shards, monkeypatch, capsys):
-    monkeypatch.setattr(feed, "memory_available", lambda: 2_000_000)
+    monkeypatch.setattr(stores, "memory_available", lambda: 2_000_000)
     assert sources(opened(shards), shards) == {"train": "resident", "val": "dali"}  # 0.98 MB of half of 2 MB; no more
     assert "2.0 MB of memory are free" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"--data resident: val: takes 0\.5 MB"):
@@ -118,7 +119,7 @@ def test_an_evaluation_builds_no_store_for_itself(shards):
 
 
 def test_without_dali_the_store_serves_and_the_rest_is_refused(shards, mixed, monkeypatch):
-    monkeypatch.setattr(feed.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(stores.importlib.util, "find_spec", lambda name: None)
     assert sources(opened(shards), shards) == {"train": "resident", "val": "resident"}
     with pytest.raises(UserError, match="DALI is not installed"):
         opened(shards, "dali")

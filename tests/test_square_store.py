@@ -12,7 +12,7 @@ from PIL import Image
 from two_processes import two_commands
 
 from fastwsol import evaluate, sweep, train
-from fastwsol.batches import feed as feeds
+from fastwsol.batches import stores
 from fastwsol.batches.dali_batches import DaliBatches
 from fastwsol.batches.decoded_store import Store, default_square, in_square, open_store
 from fastwsol.batches.store_batches import DeviceBatches, StoreBatches
@@ -168,7 +168,7 @@ def test_a_training_of_many_epochs_brings_its_images_to_squares_and_goes_on_exac
     # One that is stopped, and goes on where squares of now would not be the default.
     with signalled_after(4, signal.SIGTERM):
         assert trained(picture_shards, parts, "--aug", "gr") == 75
-    monkeypatch.setattr(feeds, "_SHARE_OF_MEMORY", 1.0)
+    monkeypatch.setattr(stores, "_SHARE_OF_MEMORY", 1.0)
     assert trained(picture_shards, parts, "--aug", "gr") == 0
     expected, continued = (newest_valid(each / "checkpoints").tensors for each in (whole, parts))
     assert all(torch.equal(expected[name], continued[name]) for name in expected)
@@ -213,12 +213,12 @@ def test_a_run_keeps_to_its_squares(picture_shards, tmp_path, capsys, monkeypatc
     assert "--data dali: the run's images were brought to squares of 64 pixels; leave" in capsys.readouterr().err
     assert trained(picture_shards, tmp_path / "warm", "--image-size", "96") == 2
     assert "holds another run (--image-size 64, not 96)" in capsys.readouterr().err
-    monkeypatch.setattr(feeds, "memory_available", lambda: 1)  # its file is mapped all the same
+    monkeypatch.setattr(stores, "memory_available", lambda: 1)  # its file is mapped all the same
     assert trained(picture_shards, tmp_path / "warm") == 0
 
 
 def test_without_room_images_are_decoded_in_every_epoch_and_that_is_said(picture_shards, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(feeds, "memory_available", lambda: 1)
+    monkeypatch.setattr(stores, "memory_available", lambda: 1)
     assert trained(picture_shards, tmp_path / "run") == 0
     assert "train: not brought to a square (takes" in capsys.readouterr().out
     assert trained(picture_shards, tmp_path / "other", "--data", "resident") == 2

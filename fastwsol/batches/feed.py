@@ -4,57 +4,23 @@ Either way the same images are shown in the same way at each step; on a CPU to t
 training images to a square first (`Augmentation.store_size`), they come from the store of those squares alone.
 """
 
-import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 
-from fastwsol.batches.decoded_store import (
-    Store,
-    default_folder,
-    is_built,
-    open_store,
-    store_bytes,
-)
+from fastwsol.batches.decoded_store import Store
 from fastwsol.batches.mixing import MixedBatches
 from fastwsol.batches.seals import Seals
 from fastwsol.batches.store_batches import DeviceBatches, StoreBatches
-from fastwsol.batches.stream import Batches, Stream, of_one_size
-from fastwsol.config import Augmentation, Fit
+from fastwsol.batches.stores import DataFlags, StoreKey, StoreRules
+from fastwsol.batches.stream import Batches, Stream
+from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Shards, Split
-from fastwsol.host.command_line import OptionalPath
-from fastwsol.host.device import Autocast, memory_available
-from fastwsol.host.errors import UserError
-from fastwsol.host.kept_files import free_disk_bytes, never
+from fastwsol.host.device import Autocast
+from fastwsol.host.kept_files import never
 from fastwsol.host.processes import World
-
-Data = Literal["auto", "dali", "resident"]
-
-_SHARE_OF_MEMORY = 0.5
-"""The share of the free memory that stores may take. A mapped file that does not fit is read from the disk again and
-again.
-"""
-
-
-@dataclass(frozen=True)
-class DataFlags:
-    """How images become batches. Every choice gives the same batches, but of a training on images of many sizes: there
-    resident and auto bring them to a square first.
-    """
-
-    data: Data = "auto"
-    """resident: decode the images once, into a file that is mapped (on a GPU, a tensor); dali: decode them in every
-    epoch; auto: resident where that fits, and says so"""
-    store: OptionalPath = None
-    """folder for the decoded images; default: `decoded` beside the shards"""
-
-
-StoreKey = tuple[str, int]
-"""The name of a packed split, and the side of the square that its images were brought to; 0: they are of one size."""
 
 
 class Feed:
@@ -142,119 +108,10 @@ def open_feed(
     views = train_views if train_views is not None else Augmentation()
     keys = [(name, views.store_size if name == "train" else 0) for name in names]
 
-    def open_stores(verify: bool) -> dict[StoreKey, Store]:
-        return _open_stores(flags, shards, keys, views.fit, autocast.device, threads, verify, builds, gives_up)
-
-    stores = world.machine_lead_first(open_stores)
+    rules = StoreRules(flags, shards, views.fit, autocast.device, builds, gives_up)
+    stores = world.machine_lead_first(lambda verify: rules.open(keys, threads, verify))
     seals = {}
     if autocast.device.type == "cuda":
         # A split that is trained on in squares is decoded too, as it is, by what looks at it once the training is done.
         seals = {name: Seals(shards.splits[name], threads) for name in names if (name, 0) not in stores}
     return Feed(autocast, threads, compiled, stores, len(shards.manifest.classes), seals)
-
-
-def _open_stores(
-    flags: DataFlags,
-    shards: Shards,
-    keys: Sequence[StoreKey],
-    fit: Fit,
-    device: torch.device,
-    threads: int,
-    verify: bool,
-    builds: bool,
-    gives_up: Callable[[], bool],
-) -> dict[StoreKey, Store]:
-    if flags.data == "dali" and flags.store is not None:
-        raise UserError(f"--store {flags.store}: --data dali keeps no decoded images; leave one of the two out")
-    folder = folder_of(flags, shards)
-    stores: dict[StoreKey, Store] = {}
-    bytes_in_memory = 0
-    for key in keys:
-        name, square = key
-        split = shards.splits[name]
-        has_squares = square > 0 and is_built(shards, name, folder, square, fit)
-        if flags.data == "dali" and square:
-            raise UserError(
-                f"--data dali: the run's images were brought to squares of {square} pixels; leave the flag out, or "
-                f"train anew in another --run-dir"
-            )
-        if flags.data == "dali":
-            obstacle: str | None = "as asked"
-        elif not square and not of_one_size(split):
-            obstacle = f"its images have {_sizes(split):,} sizes"
-        elif flags.data == "auto" and not square and not builds and not is_built(shards, name, folder):
-            obstacle = "decoded once it is worth a store"
-        elif has_squares and device.type == "cpu":
-            obstacle = None  # where memory is short, a mapped file is slow, and the run can have no other
-        else:
-            obstacle = no_room(shards, name, square, fit, folder, device, bytes_in_memory)
-        if obstacle is None:
-            try:
-                stores[key] = open_store(shards, name, folder, threads, verify, gives_up, square, fit)
-            except OSError as error:
-                obstacle = f"{error.filename or folder} cannot be written ({error.strerror})"
-        if obstacle is None:
-            store = stores[key]
-            bytes_in_memory += store.pixels.nbytes
-            brought = f", brought to {square} x {square} pixels" if square else ""
-            print(f"{name}: decoded once{brought}, {store.path} ({_bytes(store.pixels.nbytes)})", flush=True)
-        elif square:
-            raise UserError(
-                f"--store-size {square}: {name}: {obstacle}; name another folder with --store, or train anew with "
-                f"--data dali in another --run-dir"
-            )
-        elif flags.data == "resident" and of_one_size(split):
-            raise UserError(f"--data resident: {name}: {obstacle}; use --data dali, or another folder with --store")
-        elif flags.data == "resident" and (name == "train" or not builds):
-            raise UserError(
-                f"--data resident: {name}: {obstacle}, and only a training brings images to a square; use --data auto"
-            )
-        else:
-            require_dali(split, obstacle)
-            print(f"{name}: decoded in every epoch ({obstacle})", flush=True)
-    return stores
-
-
-def folder_of(flags: DataFlags, shards: Shards) -> Path:
-    """Where the stores of `shards` are."""
-    return flags.store if flags.store is not None else default_folder(shards)
-
-
-def no_room(
-    shards: Shards,
-    name: str,
-    square: int,
-    fit: Fit,
-    folder: Path,
-    device: torch.device,
-    bytes_in_memory: int = 0,
-) -> str | None:
-    """Why there is no room for a store, or None. `bytes_in_memory`: of other stores."""
-    needed = store_bytes(shards.splits[name], square)
-    if not is_built(shards, name, folder, square, fit) and needed > (free := free_disk_bytes(folder)):
-        return f"needs {_bytes(needed)} in {folder}, where {_bytes(free)} are free"
-    available = memory_available()
-    if device.type == "cuda":
-        available = torch.cuda.mem_get_info(device)[0]
-    if bytes_in_memory + needed > _SHARE_OF_MEMORY * available:
-        what = "GPU memory" if device.type == "cuda" else "memory"
-        return f"takes {_bytes(needed)}, and {_bytes(available)} of {what} are free"
-    return None
-
-
-def require_dali(split: Split, obstacle: str) -> None:
-    """Raise UserError where a split is to be decoded in every epoch, since `obstacle`, and DALI is not installed."""
-    if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None:
-        raise UserError(
-            f"--data: {split.name} is to be decoded in every epoch ({obstacle}), and DALI is not installed; install "
-            f"nvidia-dali-cuda120" + (", or use --data resident" if of_one_size(split) else "")
-        )
-
-
-def _sizes(split: Split) -> int:
-    """How many different sizes the images have."""
-    return len(set(zip(split.widths.tolist(), split.heights.tolist(), strict=True)))
-
-
-def _bytes(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

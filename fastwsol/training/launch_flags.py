@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastwsol.batches.feed import DataFlags
+from fastwsol.batches.stores import DataFlags
 from fastwsol.config import PREACT_RESNET, Config, LogConfig, flag
 from fastwsol.dataset.shards import read_manifest
 from fastwsol.host.command_line import OptionalPath, parse_some_flags

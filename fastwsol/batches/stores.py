@@ -1,0 +1,165 @@
+"""Which splits have their images decoded once, in stores, and why the others do not."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from fastwsol.batches.decoded_store import Store, default_folder, is_built, open_store, store_bytes
+from fastwsol.batches.stream import of_one_size
+from fastwsol.config import Fit
+from fastwsol.dataset.shards import Shards, Split
+from fastwsol.host.command_line import OptionalPath
+from fastwsol.host.device import memory_available
+from fastwsol.host.errors import UserError
+from fastwsol.host.kept_files import free_disk_bytes, never
+
+Data = Literal["auto", "dali", "resident"]
+
+_SHARE_OF_MEMORY = 0.5
+"""The share of the free memory that stores may take. A mapped file that does not fit is read from the disk again and
+again.
+"""
+
+
+@dataclass(frozen=True)
+class DataFlags:
+    """How images become batches. Every choice gives the same batches, but of a training on images of many sizes: there
+    resident and auto bring them to a square first.
+    """
+
+    data: Data = "auto"
+    """resident: decode the images once, into a file that is mapped (on a GPU, a tensor); dali: decode them in every
+    epoch; auto: resident where that fits, and says so"""
+    store: OptionalPath = None
+    """folder for the decoded images; default: `decoded` beside the shards"""
+
+
+StoreKey = tuple[str, int]
+"""The name of a packed split, and the side of the square that its images were brought to; 0: they are of one size."""
+
+
+@dataclass(frozen=True)
+class StoreRules:
+    """What decides whether a split of `shards` has a store. fit: how images are brought to a square; builds: whether
+    stores are built under --data auto; gives_up: as of `open_store`.
+    """
+
+    flags: DataFlags
+    shards: Shards
+    fit: Fit
+    device: torch.device
+    builds: bool = True
+    gives_up: Callable[[], bool] = never
+
+    def open(self, keys: Sequence[StoreKey], threads: int, verify: bool) -> dict[StoreKey, Store]:
+        """The stores that splits have, those that are missing built on `threads` threads; it is said where each split's
+        images come from. Raises UserError where the flags ask for what is not possible here, Interrupted where it gives
+        up.
+        """
+        if self.flags.data == "dali" and self.flags.store is not None:
+            raise UserError(
+                f"--store {self.flags.store}: --data dali keeps no decoded images; leave one of the two out"
+            )
+        folder = folder_of(self.flags, self.shards)
+        stores: dict[StoreKey, Store] = {}
+        for name, square in keys:
+            split = self.shards.splits[name]
+            obstacle = self._obstacle(name, square, sum(store.pixels.nbytes for store in stores.values()))
+            if obstacle is None:
+                try:
+                    store = open_store(self.shards, name, folder, threads, verify, self.gives_up, square, self.fit)
+                except OSError as error:
+                    obstacle = f"{error.filename or folder} cannot be written ({error.strerror})"
+            if obstacle is not None:
+                self._refuse_to_do_without(name, square, obstacle)
+                require_dali(split, obstacle)
+                print(f"{name}: decoded in every epoch ({obstacle})", flush=True)
+                continue
+            stores[name, square] = store
+            brought = f", brought to {square} x {square} pixels" if square else ""
+            print(f"{name}: decoded once{brought}, {store.path} ({_bytes(store.pixels.nbytes)})", flush=True)
+        return stores
+
+    def _obstacle(self, name: str, square: int, bytes_in_memory: int) -> str | None:
+        """Why a split is to have no store, or None. bytes_in_memory: of the stores that others have."""
+        if self.flags.data == "dali":
+            if square:
+                raise UserError(
+                    f"--data dali: the run's images were brought to squares of {square} pixels; leave the flag out, or "
+                    f"train anew in another --run-dir"
+                )
+            return "as asked"
+        split, folder = self.shards.splits[name], folder_of(self.flags, self.shards)
+        if not square and not of_one_size(split):
+            return f"its images have {_sizes(split):,} sizes"
+        has_store = is_built(self.shards, name, folder, square, self.fit)
+        if self.flags.data == "auto" and not square and not self.builds and not has_store:
+            return "decoded once it is worth a store"
+        if square and has_store and self.device.type == "cpu":
+            return None  # where memory is short, a mapped file is slow, and the run can have no other
+        return no_room(self.shards, name, square, self.fit, folder, self.device, bytes_in_memory)
+
+    def _refuse_to_do_without(self, name: str, square: int, obstacle: str) -> None:
+        """Raise UserError where a store was asked for, or the run can have no other images."""
+        if square:
+            raise UserError(
+                f"--store-size {square}: {name}: {obstacle}; name another folder with --store, or train anew with "
+                f"--data dali in another --run-dir"
+            )
+        if self.flags.data != "resident":
+            return
+        if of_one_size(self.shards.splits[name]):
+            raise UserError(f"--data resident: {name}: {obstacle}; use --data dali, or another folder with --store")
+        if name == "train" or not self.builds:
+            raise UserError(
+                f"--data resident: {name}: {obstacle}, and only a training brings images to a square; use --data auto"
+            )
+
+
+def folder_of(flags: DataFlags, shards: Shards) -> Path:
+    """Where the stores of `shards` are."""
+    return flags.store if flags.store is not None else default_folder(shards)
+
+
+def no_room(
+    shards: Shards,
+    name: str,
+    square: int,
+    fit: Fit,
+    folder: Path,
+    device: torch.device,
+    bytes_in_memory: int = 0,
+) -> str | None:
+    """Why there is no room for a store, or None. `bytes_in_memory`: of other stores."""
+    needed = store_bytes(shards.splits[name], square)
+    if not is_built(shards, name, folder, square, fit) and needed > (free := free_disk_bytes(folder)):
+        return f"needs {_bytes(needed)} in {folder}, where {_bytes(free)} are free"
+    available = memory_available()
+    if device.type == "cuda":
+        available = torch.cuda.mem_get_info(device)[0]
+    if bytes_in_memory + needed > _SHARE_OF_MEMORY * available:
+        what = "GPU memory" if device.type == "cuda" else "memory"
+        return f"takes {_bytes(needed)}, and {_bytes(available)} of {what} are free"
+    return None
+
+
+def require_dali(split: Split, obstacle: str) -> None:
+    """Raise UserError where a split is to be decoded in every epoch, since `obstacle`, and DALI is not installed."""
+    if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None:
+        raise UserError(
+            f"--data: {split.name} is to be decoded in every epoch ({obstacle}), and DALI is not installed; install "
+            f"nvidia-dali-cuda120" + (", or use --data resident" if of_one_size(split) else "")
+        )
+
+
+def _sizes(split: Split) -> int:
+    """How many different sizes the images have."""
+    return len(set(zip(split.widths.tolist(), split.heights.tolist(), strict=True)))
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
