@@ -249,35 +249,9 @@ class Setting:
             *("crops_per_image", "output_stride", "store_size"),
         ):
             _require_not_negative(name, values[name])
-        if not 0 < self.optimizer.momentum < 1:
-            raise UserError(f"--momentum {self.optimizer.momentum}: Nesterov momentum must lie between 0 and 1")
-        if (smoothing := self.optimizer.label_smoothing) >= 1:
-            raise UserError(f"--label-smoothing {smoothing}: is a share of the label; give less than 1")
-        if (dropped := self.network.attention_dropout) and not 0 < dropped < 1:
-            raise UserError(f"--attention-dropout {dropped}: is a share of the views; give 0, or more and less than 1")
-        if dropped and not (self.network.is_ours and self.network.train_part == "all"):
-            raise UserError(
-                f"--attention-dropout {dropped}: is for preact-resnet, all of it trained; leave it out, or leave out "
-                f"--backbone and --train-part"
-            )
-        if not 0 < (share := self.views.mix_share) <= 1:
-            raise UserError(f"--mix-share {share}: is a share of the views; give more than 0, and 1 at most")
-        if self.views.mix != "none" and self.optimizer.batch_size % 2:
-            raise UserError(
-                f"--batch-size {self.optimizer.batch_size}: --mix {self.views.mix} mixes a batch in pairs; give an "
-                f"even number"
-            )
-        for name in ("image_size", "start_size", "end_size"):
-            if values[name] % SIZE_STEP:
-                raise UserError(f"{flag(name)} {values[name]}: must be a multiple of 16, the finest Hide-and-Seek grid")
-        size = self.views.image_size
-        if (end := self.schedule.end_size) > size:
-            raise UserError(f"--end-size {end}: a network is trained on smaller images than --image-size {size}")
-        if (start := self.schedule.start_size) > (end or size):
-            last = f"--end-size {end}" if end else f"--image-size {size}"
-            raise UserError(f"--start-size {start}: images grow, up to {last}")
-        if 0 < (store := self.views.store_size) < size:
-            raise UserError(f"--store-size {store}: images would be enlarged again; give at least --image-size {size}")
+        _check_shares(self)
+        _check_what_goes_together(self)
+        _check_sides(self)
 
     @classmethod
     def of(cls: type[Self], **values: Any) -> Self:
@@ -460,6 +434,47 @@ def option_field(name: str) -> tuple[str, Any, Any]:
     else:
         owner, default = Config, getattr(Config(), name)
     return name, get_type_hints(owner, include_extras=True)[name], field(default=default)
+
+
+def _check_shares(setting: Setting) -> None:
+    """Raise UserError for a share outside its range."""
+    if not 0 < (momentum := setting.optimizer.momentum) < 1:
+        raise UserError(f"--momentum {momentum}: Nesterov momentum must lie between 0 and 1")
+    if (smoothing := setting.optimizer.label_smoothing) >= 1:
+        raise UserError(f"--label-smoothing {smoothing}: is a share of the label; give less than 1")
+    if (dropped := setting.network.attention_dropout) and not 0 < dropped < 1:
+        raise UserError(f"--attention-dropout {dropped}: is a share of the views; give 0, or more and less than 1")
+    if not 0 < (share := setting.views.mix_share) <= 1:
+        raise UserError(f"--mix-share {share}: is a share of the views; give more than 0, and 1 at most")
+
+
+def _check_what_goes_together(setting: Setting) -> None:
+    """Raise UserError for a value that another one rules out."""
+    if (dropped := setting.network.attention_dropout) and not (
+        setting.network.is_ours and setting.network.train_part == "all"
+    ):
+        raise UserError(
+            f"--attention-dropout {dropped}: is for preact-resnet, all of it trained; leave it out, or leave out "
+            f"--backbone and --train-part"
+        )
+    if (mix := setting.views.mix) != "none" and (size := setting.optimizer.batch_size) % 2:
+        raise UserError(f"--batch-size {size}: --mix {mix} mixes a batch in pairs; give an even number")
+
+
+def _check_sides(setting: Setting) -> None:
+    """Raise UserError for a side that no square can have, and for sides that do not grow."""
+    values = setting.flat()
+    for name in ("image_size", "start_size", "end_size"):
+        if values[name] % SIZE_STEP:
+            raise UserError(f"{flag(name)} {values[name]}: must be a multiple of 16, the finest Hide-and-Seek grid")
+    size = setting.views.image_size
+    if (end := setting.schedule.end_size) > size:
+        raise UserError(f"--end-size {end}: a network is trained on smaller images than --image-size {size}")
+    if (start := setting.schedule.start_size) > (end or size):
+        last = f"--end-size {end}" if end else f"--image-size {size}"
+        raise UserError(f"--start-size {start}: images grow, up to {last}")
+    if 0 < (store := setting.views.store_size) < size:
+        raise UserError(f"--store-size {store}: images would be enlarged again; give at least --image-size {size}")
 
 
 def _concerns(setting: Setting) -> dict[str, Any]:
