@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from fastwsol.config import Config
@@ -89,34 +90,11 @@ def print_summary(
         _print_no_boxes(out, names, report, row_name)
     else:
         _print_left_out(report, out)
-        table = table_of("", [title_of(name).replace("\n", " ") for name in names])
-        at_fixed = f"at {threshold_text(report['cam_threshold'])}"
-        first, others = _by_preference(report)
-        if first and row_name == THIS_RUN:
+        taken, others = _by_preference(report)
+        if taken and row_name == THIS_RUN:
             row_name = "cam"
-
-        def add_localizer(each: dict[str, Any]) -> None:
-            cells = _cells(names, each["rates"], each["intervals"], beside=True)
-            table.add_row(f"{localizer_name(each)}, {_cut_text(each['cut'])}", *cells, style="bold")
-
-        for each in first:
-            add_localizer(each)
-        for protocol, rates in report["rates"].items():
-            cells = _cells(names, rates, report["intervals"][protocol], beside=True)
-            table.add_row(f"{row_name}, {at_fixed}, {protocol}", *cells, style="bold" if protocol == "strict" else "")
-        for other in report["strict_at"]:
-            if other["kind"] != "oracle":
-                at = "/".join(dict.fromkeys(threshold_text(other["thresholds"][t]) for t in ("0.5", "0.7")))
-                cells = _cells(names, other["rates"], other["intervals"], beside=True)
-                table.add_row(f"{other['kind']} at {at}, strict", *cells)
-        for each in others:
-            add_localizer(each)
-        table.add_section()
-        for baseline in report["baselines"]:
-            if baseline["iou_threshold"] in (None, 0.5, 0.7):
-                table.add_row(f"{baseline['name']}, strict", *_cells(names, baseline["rates"]["strict"]))
-        out.print(table)
-        if first:
+        out.print(_summary_table(report, names, row_name, taken, others))
+        if taken:
             out.print("The first row is of the localizer that predict takes.")
         out.print(f"A threshold is a share of the map's maximum, a mask's of 1. {_INTERVALS}")
         for other in report["strict_at"]:
@@ -127,6 +105,40 @@ def print_summary(
     print_warnings(report, out)
     rest = f"{path} holds the rest, {path.with_suffix('.csv').name} each image; " if path is not None else ""
     out.print(f"{rest}--all-tables prints every table.")
+
+
+def _summary_table(
+    report: dict[str, Any],
+    names: Sequence[str],
+    row_name: str,
+    taken: Sequence[dict[str, Any]],
+    others: Sequence[dict[str, Any]],
+) -> Table:
+    """The rates `names`: first of the localizer that predictions take, then of `cam`, then of the others, then the
+    baselines'.
+    """
+    table = table_of("", [title_of(name).replace("\n", " ") for name in names])
+
+    def add(row: str, of: dict[str, Any], style: str = "") -> None:
+        table.add_row(row, *_cells(names, of["rates"], of["intervals"], beside=True), style=style)
+
+    for each in taken:
+        add(f"{localizer_name(each)}, {_cut_text(each['cut'])}", each, "bold")
+    at_fixed = f"at {threshold_text(report['cam_threshold'])}"
+    for protocol, rates in report["rates"].items():
+        of_protocol = {"rates": rates, "intervals": report["intervals"][protocol]}
+        add(f"{row_name}, {at_fixed}, {protocol}", of_protocol, "bold" if protocol == "strict" else "")
+    for other in report["strict_at"]:
+        if other["kind"] != "oracle":
+            at = "/".join(dict.fromkeys(threshold_text(other["thresholds"][t]) for t in ("0.5", "0.7")))
+            add(f"{other['kind']} at {at}, strict", other)
+    for each in others:
+        add(f"{localizer_name(each)}, {_cut_text(each['cut'])}", each, "bold")
+    table.add_section()
+    for baseline in report["baselines"]:
+        if baseline["iou_threshold"] in (None, 0.5, 0.7):
+            table.add_row(f"{baseline['name']}, strict", *_cells(names, baseline["rates"]["strict"]))
+    return table
 
 
 def _by_preference(report: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -107,7 +107,7 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
     files, about = read_predictions(predictions)
     every = [*labelled_images(files, about.classes)]
     images = [each for each in every if isinstance(each, LabelledImage)]
-    looked = look(images, about, read_coco(reviewed, f"--reviewed {reviewed}"))
+    looked = looked_at(images, about, read_coco(reviewed, f"--reviewed {reviewed}"))
     report = _report(images, looked, predictions, reviewed)
     certainties = _calibrated(images, looked, report)
     if certainties is None:
@@ -117,7 +117,7 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
     return Judged(report, calibrated, replace(about, calibrated_on=report["certainty"]["calibrated_on"]))
 
 
-def look(images: Sequence[LabelledImage], about: About, file: CocoFile) -> Looked:
+def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> Looked:
     """The images that a file knows, beside their predictions.
 
     Raises UserError where there is none, where the two share no class, where an image is of another size in each, or
@@ -125,24 +125,15 @@ def look(images: Sequence[LabelledImage], about: About, file: CocoFile) -> Looke
     """
     place_of = {image.name: place for place, image in enumerate(images)}
     label_of = _labels_of(about, file)
-    of_image: dict[Any, list[CocoAnnotation]] = defaultdict(list)
     phases = _phases(file)
-    for each in file.annotations():
-        if phases is None and "score" in each.fields:
-            raise UserError(
-                f"--reviewed {file.path}: its boxes have scores, so they are predictions and no review; give what the "
-                f"page exported, or known boxes (perhaps the two files are the wrong way round)"
-            )
-        if not each.crowd and not each.difficult:
-            of_image[each.image_id].append(each)
-    places: list[int] = []
-    truths = []
+    of_image = _known_boxes(file, is_review=phases is not None)
+    truths: dict[int, Truth] = {}
     for number, image in file.images.items():
         place = place_of.get(image.name)
         if place is None:
             continue
         predicted = images[place]
-        if place in places:
+        if place in truths:
             raise UserError(f"{image.where}: {image.name!r:.80} is listed twice; give each image once")
         if image.size not in (None, (predicted.width, predicted.height)):
             raise UserError(
@@ -158,16 +149,31 @@ def look(images: Sequence[LabelledImage], about: About, file: CocoFile) -> Looke
             truth = _of_review(image.fields.get("review"), objects, predicted, image.where)
         elif not objects:
             continue
-        places.append(place)
-        truths.append(truth)
-    if not places:
+        truths[place] = truth
+    if not truths:
         example = next((image.name for image in file.images.values()), "")
         raise UserError(
             f"--reviewed {file.path}: none of its images is among the predictions"
             + (f" ({example!r:.60} for one)" if example else "")
             + "; give what was exported of these predictions' review, or boxes under the same names"
         )
-    return _compared([images[place] for place in places], np.array(places), truths, phases or {})
+    return _compared([images[place] for place in truths], np.array([*truths]), [*truths.values()], phases or {})
+
+
+def _known_boxes(file: CocoFile, is_review: bool) -> dict[Any, list[CocoAnnotation]]:
+    """A file's boxes, but for crowds and difficult ones, by their image's id. Raises UserError where they are
+    predictions.
+    """
+    of_image: dict[Any, list[CocoAnnotation]] = defaultdict(list)
+    for each in file.annotations():
+        if not is_review and "score" in each.fields:
+            raise UserError(
+                f"--reviewed {file.path}: its boxes have scores, so they are predictions and no review; give what the "
+                f"page exported, or known boxes (perhaps the two files are the wrong way round)"
+            )
+        if not each.crowd and not each.difficult:
+            of_image[each.image_id].append(each)
+    return of_image
 
 
 def _labels_of(about: About, file: CocoFile) -> dict[str, int]:
