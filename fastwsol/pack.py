@@ -113,6 +113,17 @@ def find_source(flags: PackFlags, download: Download = TINY_IMAGENET) -> Path | 
     """The path of the source that the flags name. Where they name none, it is looked for in data/raw, and downloaded to
     there if it is missing. None for the synthetic set.
     """
+    refuse_flags_of_others(flags)
+    if flags.source is not None or flags.synthetic:
+        return flags.source
+    try:
+        return find_layout(RAW)
+    except UserError:
+        return fetch(download, RAW)
+
+
+def refuse_flags_of_others(flags: PackFlags) -> None:
+    """Raise UserError for a flag that says nothing of what is packed, and for a source that is missing or not there."""
     if flags.source is not None and flags.synthetic:
         raise UserError(f"--source {flags.source}: --synthetic draws its images itself; give one of the two")
     for name, layouts in _FLAGS_OF_LAYOUTS.items():
@@ -127,12 +138,6 @@ def find_source(flags: PackFlags, download: Download = TINY_IMAGENET) -> Path | 
             raise UserError(f"--layout {flags.layout}: say where the images are, with --source DIR or ZIP")
         if not flags.source.exists():
             raise UserError(f"--source {flags.source}: no such folder or zip; name the one that holds the images")
-    if flags.source is not None or flags.synthetic:
-        return flags.source
-    try:
-        return find_layout(RAW)
-    except UserError:
-        return fetch(download, RAW)
 
 
 def _open_source(flags: PackFlags, path: Path | None) -> Source:

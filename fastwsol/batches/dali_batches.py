@@ -5,7 +5,7 @@ costs a fraction of DALI's operators there; and the graph of DALI's operators, f
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -215,14 +215,8 @@ def _graph(
     mask = next(inputs) if augmentation.hides else None
     if on_gpu and not moves_late:
         images, mask = images.gpu(), mask.gpu() if mask is not None else None
-
-    def hide(images: Any, mask: Any) -> Any:
-        """Put the mean pixel where the mask is 0, in uint8."""
-        one = types.Constant(np.uint8(1))  # typed, so that the arithmetic stays in uint8
-        return images * mask + types.Constant(mean_pixel(mean).reshape(1, 1, 3)) * (one - mask)
-
     if augmentation.hides_first:
-        images = hide(images, fn.slice(mask, start=start, shape=shape, axes=[0, 1]))
+        images = _hide(images, fn.slice(mask, start=start, shape=shape, axes=[0, 1]), mean)
     elif augmentation.hides:
         mask = fn.resize(mask, size=[size, size], interp_type=types.INTERP_NN)
     if augmentation.shows_parts or not same_size:
@@ -230,11 +224,8 @@ def _graph(
         images = fn.resize(images, size=[size, size], interp_type=interpolation, antialias=True)
     if augmentation.color:
         if augmentation.hides and not augmentation.hides_first:
-            images = hide(images, mask)  # the jitter is the tail of every method: it acts on hidden cells too
-        for _ in range(COLOR_STEPS):
-            matrix, mean_weight, offset = next(inputs), next(inputs), next(inputs)
-            shift = mean_weight * fn.reductions.mean(images, axes=[0, 1]) + offset
-            images = fn.coord_transform(images, M=matrix, T=shift, dtype=types.UINT8)
+            images = _hide(images, mask, mean)  # the jitter is the tail of every method: it acts on hidden cells too
+        images = _jitter(images, inputs)
     if moves_late:
         images = images.gpu()
     images = fn.crop_mirror_normalize(
@@ -243,4 +234,19 @@ def _graph(
     if augmentation.hides and not augmentation.hides_first and not augmentation.color:
         # After normalising, so that hidden cells hold the mean exactly: 0.
         images = images * fn.cast(mask, dtype=types.FLOAT)
+    return images
+
+
+def _hide(images: Any, mask: Any, mean: tuple[float, float, float]) -> Any:
+    """Put the mean pixel where the mask is 0, in uint8."""
+    one = types.Constant(np.uint8(1))  # typed, so that the arithmetic stays in uint8
+    return images * mask + types.Constant(mean_pixel(mean).reshape(1, 1, 3)) * (one - mask)
+
+
+def _jitter(images: Any, inputs: Iterator[Any]) -> Any:
+    """The steps of the colour jitter, whose numbers come next among the inputs."""
+    for _ in range(COLOR_STEPS):
+        matrix, mean_weight, offset = next(inputs), next(inputs), next(inputs)
+        shift = mean_weight * fn.reductions.mean(images, axes=[0, 1]) + offset
+        images = fn.coord_transform(images, M=matrix, T=shift, dtype=types.UINT8)
     return images

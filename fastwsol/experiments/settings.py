@@ -114,6 +114,17 @@ def product(grid: Mapping[str, Sequence[Any]]) -> list[Changes]:
 
 def read_settings(path: Path, is_given: Callable[[str], bool]) -> list[Changes]:
     """The settings of a TOML file. Raises UserError naming the file and the key."""
+    grid, own = _read_blocks(path)
+    grid = _by_name(path, "[grid]", grid, is_given)
+    own = [_by_name(path, "[[settings]]", each, is_given) for each in own]
+    for each in own:
+        if both := each.keys() & grid.keys():
+            raise UserError(f"{path}: {min(both)}: stands in [grid] and in a [[settings]]; leave one of the two out")
+    return [a | b for a, b in itertools.product(own, product(grid))]
+
+
+def _read_blocks(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What stands below [grid], and below each [[settings]]."""
     try:
         content = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -133,12 +144,7 @@ def read_settings(path: Path, is_given: Callable[[str], bool]) -> list[Changes]:
             raise UserError(f"{path}: [grid] {key}: must be a list of values")
         if twice := [value for value in values if values.count(value) > 1]:
             raise UserError(f"{path}: [grid] {key}: {twice[0]} stands there twice; leave one out")
-    grid = _by_name(path, "[grid]", grid, is_given)
-    own = [_by_name(path, "[[settings]]", each, is_given) for each in own]
-    for each in own:
-        if both := each.keys() & grid.keys():
-            raise UserError(f"{path}: {min(both)}: stands in [grid] and in a [[settings]]; leave one of the two out")
-    return [a | b for a, b in itertools.product(own, product(grid))]
+    return grid, own
 
 
 def _by_name(path: Path, block: str, values: Mapping[str, Any], is_given: Callable[[str], bool]) -> dict[str, Any]:

@@ -41,23 +41,14 @@ def read_markers(image: bytes) -> JpegFacts:
     size, sequential, adobe = None, False, False
     scans: list[int] = []
     """Where the last three bytes of each scan's header stand."""
-    at = 2
-    while at + 2 <= len(image):
-        if image[at] != 0xFF:
-            raise ValueError("damaged: a JPEG segment does not begin where the one before it ends")
+    behind = 2
+    while (at := _next_segment(image, behind)) is not None:
         marker = image[at + 1]
         if marker == _END:
             if not scans:
                 raise ValueError("truncated: the JPEG ends in its header")
             assert size is not None
             return JpegFacts(size, at + 2, adobe, _mended(image, scans) if sequential else None)
-        # A marker may be preceded by any number of fill bytes; TEM and RSTn have no length.
-        if marker == _FILL:
-            at += 1
-            continue
-        if marker == _TEM or marker in _RESTARTS:
-            at += 2
-            continue
         behind = at + 2 + int.from_bytes(image[at + 2 : at + 4])
         if marker == _APP14:
             adobe |= image[at + 4 : at + 9] == b"Adobe"
@@ -73,24 +64,36 @@ def read_markers(image: bytes) -> JpegFacts:
         if scans:
             found = _MARKER.search(image, behind)
             behind = found.start() if found is not None else len(image)
-        at = behind
     raise ValueError(f"truncated: the JPEG {'has no end mark' if scans else 'ends in its header'}")
 
 
 def header_of(image: bytes) -> bytes:
     """What stands before the first scan of a JPEG, EXIF among it; all of it where it is damaged before."""
-    at = 2
-    while at + 4 <= len(image) and image[at] == 0xFF:
-        marker = image[at + 1]
-        if marker == _SCAN:
-            return image[:at]
-        if marker == _FILL:
+    behind = 2
+    try:
+        while (at := _next_segment(image, behind)) is not None:
+            if image[at + 1] == _SCAN:
+                return image[:at]
+            behind = at + 2 + int.from_bytes(image[at + 2 : at + 4])
+    except ValueError:
+        pass
+    return image
+
+
+def _next_segment(image: bytes, at: int) -> int | None:
+    """Where the marker stands that begins the next segment, or is the end mark; None behind the last. Any fill
+    bytes may stand before it, and TEM and RSTn, which have no length. Raises ValueError where no marker stands.
+    """
+    while at + 2 <= len(image):
+        if image[at] != 0xFF:
+            raise ValueError("damaged: a JPEG segment does not begin where the one before it ends")
+        if image[at + 1] == _FILL:
             at += 1
-        elif marker == _TEM or marker in _RESTARTS:
+        elif image[at + 1] == _TEM or image[at + 1] in _RESTARTS:
             at += 2
         else:
-            at += 2 + int.from_bytes(image[at + 2 : at + 4])
-    return image
+            return at
+    return None
 
 
 def _mended(image: bytes, scans: list[int]) -> bytes | None:
