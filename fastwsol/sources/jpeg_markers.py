@@ -81,8 +81,8 @@ def header_of(image: bytes) -> bytes:
 
 
 def _next_segment(image: bytes, at: int) -> int | None:
-    """Where the marker stands that begins the next segment, or is the end mark; None behind the last. Any fill
-    bytes may stand before it, and TEM and RSTn, which have no length. Raises ValueError where no marker stands.
+    """Where the marker stands that begins the next segment, or is the end mark; None behind the last. Any fill bytes
+    may stand before it, and TEM and RSTn, which have no length. Raises ValueError where no marker stands.
     """
     while at + 2 <= len(image):
         if image[at] != 0xFF:
