@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,11 +28,14 @@ from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, wri
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
+from fastwsol.host.errors import UserError
 from fastwsol.host.processes import ALONE
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.preact_resnet import build_preact_resnet
 from fastwsol.prediction.components import boxes_of_maps
 from fastwsol.runs import checkpoint
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.trained import shards_of_run
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +152,22 @@ def test_a_folder_that_is_no_whole_run_gets_one_line(run, tmp_path, capsys, dama
     assert str(folder) in message
     assert message.startswith("error: ")
     assert message.count("\n") == 1
+
+
+def test_shards_named_by_a_relative_path_are_found_from_anywhere(run, synthetic_shards, tmp_path, monkeypatch):
+    """Where the run's folder and they were named from a folder that is not the current one."""
+    project = tmp_path / "project"
+    shutil.copytree(run, project / "data" / "runs" / "one")
+    shutil.copytree(synthetic_shards, project / "data" / "shards")
+    folder = project / "data" / "runs" / "one"
+    info = replace(RunDir(run).read_info(), shards=Path("data/shards"))
+    monkeypatch.chdir(project)
+    assert shards_of_run(folder, info, None).folder == Path("data/shards")
+    monkeypatch.chdir(tmp_path)
+    assert shards_of_run(Path("project/data/runs/one"), info, None).folder == project / "data" / "shards"
+    shutil.rmtree(project / "data" / "shards")
+    with pytest.raises(UserError, match="not there, neither from this folder nor from one above the run's; name them"):
+        shards_of_run(folder, info, None)
 
 
 def test_shards_of_another_set_are_refused(run, tmp_path, capsys):

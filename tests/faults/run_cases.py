@@ -369,7 +369,7 @@ EVALUATE = [
         "evaluate",
         "its shards are gone",
         config_as(shards="/nowhere/shards"),
-        "was trained on the shards in /nowhere/shards, which is not there (or not from this folder); name them with",
+        "was trained on the shards in /nowhere/shards, which is not there; name them with",
     ),
     on_run(
         "evaluate",
