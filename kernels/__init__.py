@@ -7,10 +7,11 @@ input as it is.
 """
 
 from kernels.augment import Jitter, ViewOptions, show_views
-from kernels.boxes import Scale, cam_boxes, cam_boxes_paper2018, cam_component_boxes, cam_levels
+from kernels.boxes import cam_boxes, cam_boxes_paper2018, cam_component_boxes, cam_levels
 from kernels.overlaps import best_iou, best_iou_paper2018, fixed_box_hits
 from kernels.pixels import pixel_counts, pixel_histograms
 from kernels.sweep import sweep_ious, threshold_sweep
+from kernels.upsampling import Scale
 
 __all__ = [
     "Jitter",

@@ -4,35 +4,22 @@ Boxes are half-open int32 `x0,y0,x1,y1`. Whatever is in floating point here is d
 docstrings give and without fastmath, so that the twin in `kernels.reference` gets the same bits and the same boxes.
 """
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 from numba import prange
 
-from kernels.checks import (
-    check_unit_interval,
-    checked_maps,
-    checked_size,
-    parts_of,
-    refuse_non_finite,
-    refuse_other_than_shares,
-)
+from kernels.checks import check_unit_interval, parts_of
 from kernels.compiling import njit
 from kernels.components import all_component_boxes, count_components, largest_component_boxes
 from kernels.levels import TOP_LEVEL, paper2018_threshold
-
-Scale = Literal["min-max", "own"]
-"""What a map's values mean. min-max: each map is scaled by its own extremes, so that it always reaches 0 and 1, as a
-class activation map is; own: values are shares of 1 already, as a mask's are, and a map may reach nothing.
-"""
+from kernels.upsampling import Maps, Scale, Upsampling, checked_cams, room_for, upsample
 
 Thresholds = float | npt.NDArray[np.float64]
 """One for all maps, or one for each: [N]."""
 
 
 def cam_boxes(
-    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: Thresholds, scale: Scale = "min-max"
+    cams: Maps, size: int | tuple[int, int], threshold: Thresholds, scale: Scale = "min-max"
 ) -> npt.NDArray[np.int32]:
     """Boxes int32 [N, 4] of class activation maps by the field's protocol (`strict`: Choe et al. 2020).
 
@@ -42,10 +29,7 @@ def cam_boxes(
     about where the object is: its box is 0,0,0,0. No upsampled map is ever stored but one a thread.
 
     Under the scale `own` x = v, a constant map is the whole or nothing, and a map that keeps nothing has the box
-    0,0,0,0.
-
-    Upsampling is bilinear between pixel centres with edges clamped (torch's `align_corners=False`), in float64: first
-    along x, then along y, each a + (b - a) * t with t = max(0, (i + 0.5) * in / out - 0.5) - floor(of the same).
+    0,0,0,0. Maps are upsampled as in `kernels.upsampling`.
 
     Raises ValueError for another dtype or shape, a map that holds NaN or infinity (under `own`, anything outside 0..1),
     a size below 1, and a threshold outside 0..1.
@@ -54,9 +38,7 @@ def cam_boxes(
     return _boxes_of_cams(cams, size, threshold, scale, by_rectangle=False)
 
 
-def cam_boxes_paper2018(
-    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: float
-) -> npt.NDArray[np.int32]:
+def cam_boxes_paper2018(cams: Maps, size: int | tuple[int, int], threshold: float) -> npt.NDArray[np.int32]:
     """Boxes int32 [N, 4] of class activation maps by the protocol of Choe et al. 2018 (docs/paper.md, "CAM to box").
 
     Kept is what reaches `levels.paper2018_threshold`, x being as in `cam_boxes`. Of the 8-connected components the one
@@ -71,7 +53,7 @@ def cam_boxes_paper2018(
 
 
 def cam_component_boxes(
-    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: Thresholds, scale: Scale = "min-max"
+    cams: Maps, size: int | tuple[int, int], threshold: Thresholds, scale: Scale = "min-max"
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """All components of x >= `threshold`, x as in `cam_boxes`: boxes int32 [M, 4], pixel counts int32 [M], peaks
     float64 [M] and offsets int64 [N + 1].
@@ -80,86 +62,53 @@ def cam_component_boxes(
     is the greatest x in a box. Under `min-max` a constant map has no component. Raises ValueError as `cam_boxes` does.
     """
     check_unit_interval(threshold)
-    cams, rows, columns, bits = _kept_bits(cams, size, threshold, scale)
-    width, parts = len(columns[0]), parts_of(cams)
+    cams, how, bits = _kept_bits(cams, size, threshold, scale)
+    parts = parts_of(cams)
     offsets = np.zeros(len(cams) + 1, np.int64)
-    np.cumsum(count_components(bits, width, parts), out=offsets[1:])
-    boxes, pixels = all_component_boxes(bits, width, offsets, parts)
-    return boxes, pixels, _find_peaks(cams, *rows, *columns, scale == "own", boxes, offsets, parts), offsets
+    np.cumsum(count_components(bits, how.width, parts), out=offsets[1:])
+    boxes, pixels = all_component_boxes(bits, how.width, offsets, parts)
+    return boxes, pixels, _find_peaks(cams, how, boxes, offsets, parts), offsets
 
 
-def cam_levels(
-    cams: npt.NDArray[np.float32], size: int | tuple[int, int], scale: Scale = "min-max"
-) -> npt.NDArray[np.uint8]:
+def cam_levels(cams: Maps, size: int | tuple[int, int], scale: Scale = "min-max") -> npt.NDArray[np.uint8]:
     """Class activation maps [N, h, w] as uint8 [N, H, W] for `threshold_sweep` and `sweep_ious`.
 
     A pixel's level is the largest k with x >= `levels.threshold_of(k)` in float64, x as in `cam_boxes`: so the box at a
     level is that of `cam_boxes` at its threshold, exactly. Under `min-max` a constant map has level 0 everywhere (and
     its box at level 0 is the whole map, which `cam_boxes` does not say of it). Raises ValueError as `cam_boxes` does.
     """
-    cams, rows, columns = checked_cams(cams, size, scale)
-    levels = np.empty((len(cams), len(rows[0]), len(columns[0])), np.uint8)
-    _find_levels(cams, *rows, *columns, scale == "own", levels, parts_of(cams))
+    cams, how = checked_cams(cams, size, scale)
+    levels = np.empty((len(cams), how.height, how.width), np.uint8)
+    _find_levels(cams, how, levels, parts_of(cams))
     return levels
 
 
-Positions = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]
-"""Of each pixel along an axis the cells on both sides of it, and the second one's share."""
-
-
-def checked_cams(
-    cams: npt.NDArray[np.float32], size: int | tuple[int, int], scale: Scale
-) -> tuple[npt.NDArray[np.float32], Positions, Positions]:
-    """The maps, C-contiguous, and where their upsampled rows and columns are taken from. Raises ValueError as
-    `cam_boxes` does.
-    """
-    cams = checked_maps(cams, (np.float32,))
-    height, width = checked_size(size)
-    refuse_non_finite(np.all(np.isfinite(cams), axis=(1, 2)))
-    if scale == "own":
-        refuse_other_than_shares(cams)
-    return cams, _source_positions(cams.shape[1], height), _source_positions(cams.shape[2], width)
-
-
 def _kept_bits(
-    cams: npt.NDArray[np.float32], size: int | tuple[int, int], threshold: Thresholds, scale: Scale
-) -> tuple[npt.NDArray[np.float32], Positions, Positions, npt.NDArray[np.uint64]]:
+    cams: Maps, size: int | tuple[int, int], threshold: Thresholds, scale: Scale
+) -> tuple[Maps, Upsampling, npt.NDArray[np.uint64]]:
     """What `checked_cams` gives, and the masks of what reaches `threshold`: one bit a pixel, rows of whole words."""
-    cams, rows, columns = checked_cams(cams, size, scale)
+    cams, how = checked_cams(cams, size, scale)
     thresholds = np.ascontiguousarray(np.broadcast_to(np.float64(threshold), len(cams)))
-    bits = np.empty((len(cams), len(rows[0]), 8 * ((len(columns[0]) + 63) // 64)), np.uint8)
-    _keep_high_activations(cams, *rows, *columns, scale == "own", thresholds, bits, parts_of(cams))
-    return cams, rows, columns, bits.view(np.uint64)
+    bits = np.empty((len(cams), how.height, 8 * ((how.width + 63) // 64)), np.uint8)
+    _keep_high_activations(cams, how, thresholds, bits, parts_of(cams))
+    return cams, how, bits.view(np.uint64)
 
 
 def _boxes_of_cams(
-    cams: npt.NDArray[np.float32],
+    cams: Maps,
     size: int | tuple[int, int],
     threshold: Thresholds,
     scale: Scale,
     by_rectangle: bool,
 ) -> npt.NDArray[np.int32]:
-    cams, _, columns, bits = _kept_bits(cams, size, threshold, scale)
-    return largest_component_boxes(bits, len(columns[0]), by_rectangle, parts_of(cams))
-
-
-def _source_positions(size: int, target_size: int) -> Positions:
-    """Of `target_size` pixels along an axis of `size` cells."""
-    position = np.maximum((np.arange(target_size) + 0.5) * size / target_size - 0.5, 0.0)
-    below = np.minimum(position.astype(np.int64), size - 1)
-    return below, np.minimum(below + 1, size - 1), position - below
+    cams, how, bits = _kept_bits(cams, size, threshold, scale)
+    return largest_component_boxes(bits, how.width, by_rectangle, parts_of(cams))
 
 
 @njit(parallel=True)
 def _keep_high_activations(
-    cams: npt.NDArray[np.float32],
-    top: npt.NDArray[np.int64],
-    bottom: npt.NDArray[np.int64],
-    down: npt.NDArray[np.float64],
-    left: npt.NDArray[np.int64],
-    right: npt.NDArray[np.int64],
-    across: npt.NDArray[np.float64],
-    own_scale: bool,
+    cams: Maps,
+    how: Upsampling,
     thresholds: npt.NDArray[np.float64],
     bits: npt.NDArray[np.uint8],
     parts: int,
@@ -168,19 +117,13 @@ def _keep_high_activations(
     scaled.
     """
     count = len(cams)
-    height, width = len(top), len(left)
     for part in prange(parts):
-        mask = np.zeros((height, 8 * bits.shape[2]), np.uint8)
-        rows = np.empty((cams.shape[1], width))
-        pixels = np.empty((height, width))
-        extremes = np.empty((2, width))
+        room = room_for(cams, how)
+        mask = np.zeros((bits.shape[1], 8 * bits.shape[2]), np.uint8)
         for index in range(part * count // parts, (part + 1) * count // parts):
-            stretch_across(cams, index, left, right, across, rows)
-            low, high = stretch_down(rows, top, bottom, down, pixels, extremes)
-            if own_scale:
-                low, high = 0.0, 1.0
+            low, high = upsample(cams, index, how, room)
             if high > low:
-                _mask_normalised(pixels, low, high, thresholds[index], mask)
+                _mask_normalised(room.pixels, low, high, thresholds[index], mask)
             else:
                 mask[:] = 0
             _pack(mask.view(np.uint64), bits, index)
@@ -188,45 +131,27 @@ def _keep_high_activations(
 
 @njit(parallel=True)
 def _find_levels(
-    cams: npt.NDArray[np.float32],
-    top: npt.NDArray[np.int64],
-    bottom: npt.NDArray[np.int64],
-    down: npt.NDArray[np.float64],
-    left: npt.NDArray[np.int64],
-    right: npt.NDArray[np.int64],
-    across: npt.NDArray[np.float64],
-    own_scale: bool,
+    cams: Maps,
+    how: Upsampling,
     levels: npt.NDArray[np.uint8],
     parts: int,
 ) -> None:
     """Upsample, scale and quantise; 0 everywhere for a constant map that is min-max scaled."""
     count = len(cams)
-    height, width = len(top), len(left)
     for part in prange(parts):
-        rows = np.empty((cams.shape[1], width))
-        pixels = np.empty((height, width))
-        extremes = np.empty((2, width))
+        room = room_for(cams, how)
         for index in range(part * count // parts, (part + 1) * count // parts):
-            stretch_across(cams, index, left, right, across, rows)
-            low, high = stretch_down(rows, top, bottom, down, pixels, extremes)
-            if own_scale:
-                low, high = 0.0, 1.0
+            low, high = upsample(cams, index, how, room)
             if high > low:
-                _quantise(pixels, low, high, levels, index)
+                _quantise(room.pixels, low, high, levels, index)
             else:
                 levels[index] = 0
 
 
 @njit(parallel=True)
 def _find_peaks(
-    cams: npt.NDArray[np.float32],
-    top: npt.NDArray[np.int64],
-    bottom: npt.NDArray[np.int64],
-    down: npt.NDArray[np.float64],
-    left: npt.NDArray[np.int64],
-    right: npt.NDArray[np.int64],
-    across: npt.NDArray[np.float64],
-    own_scale: bool,
+    cams: Maps,
+    how: Upsampling,
     boxes: npt.NDArray[np.int32],
     offsets: npt.NDArray[np.int64],
     parts: int,
@@ -235,19 +160,14 @@ def _find_peaks(
     count = len(cams)
     peaks = np.empty(len(boxes))
     for part in prange(parts):
-        rows = np.empty((cams.shape[1], len(left)))
-        pixels = np.empty((len(top), len(left)))
-        extremes = np.empty((2, len(left)))
+        room = room_for(cams, how)
         for index in range(part * count // parts, (part + 1) * count // parts):
             if offsets[index] == offsets[index + 1]:
                 continue
-            stretch_across(cams, index, left, right, across, rows)
-            low, high = stretch_down(rows, top, bottom, down, pixels, extremes)
-            if own_scale:
-                low, high = 0.0, 1.0
+            low, high = upsample(cams, index, how, room)
             for row in range(offsets[index], offsets[index + 1]):
                 x0, y0, x1, y1 = boxes[row]
-                peaks[row] = (pixels[y0:y1, x0:x1].max() - low) / (high - low)
+                peaks[row] = (room.pixels[y0:y1, x0:x1].max() - low) / (high - low)
     return peaks
 
 
@@ -260,47 +180,6 @@ def _quantise(
             value = (pixels[y, x] - low) / (high - low)
             near = int(TOP_LEVEL * value)  # the product is rounded: the level may be one more or less
             levels[index, y, x] = near + (value >= (near + 1) / TOP_LEVEL) - (value < near / TOP_LEVEL)
-
-
-@njit()
-def stretch_across(
-    cams: npt.NDArray[np.float32],
-    index: int,
-    left: npt.NDArray[np.int64],
-    right: npt.NDArray[np.int64],
-    across: npt.NDArray[np.float64],
-    rows: npt.NDArray[np.float64],
-) -> None:
-    """Upsample map `index` of [N, h, w] along x, into `rows` [h, W]."""
-    for y in range(cams.shape[1]):
-        for x in range(len(left)):
-            a = np.float64(cams[index, y, left[x]])
-            b = np.float64(cams[index, y, right[x]])
-            rows[y, x] = a + (b - a) * across[x]
-
-
-@njit()
-def stretch_down(
-    rows: npt.NDArray[np.float64],
-    top: npt.NDArray[np.int64],
-    bottom: npt.NDArray[np.int64],
-    down: npt.NDArray[np.float64],
-    pixels: npt.NDArray[np.float64],
-    extremes: npt.NDArray[np.float64],
-) -> tuple[float, float]:
-    """Fill `pixels`; returns their least and greatest, taken a column at a time so that the loops stay vectorised."""
-    extremes[0] = np.inf
-    extremes[1] = -np.inf
-    for y in range(len(top)):
-        upper, lower, share = top[y], bottom[y], down[y]
-        for x in range(rows.shape[1]):
-            a = rows[upper, x]
-            b = rows[lower, x]
-            pixels[y, x] = a + (b - a) * share
-        for x in range(rows.shape[1]):
-            extremes[0, x] = min(extremes[0, x], pixels[y, x])
-            extremes[1, x] = max(extremes[1, x], pixels[y, x])
-    return extremes[0].min(), extremes[1].max()
 
 
 @njit()

@@ -1,6 +1,6 @@
 """Maps against ground-truth masks, pixel by pixel: the counts from which PxAP and a mask's IoU follow.
 
-Maps are upsampled and scaled as in `kernels.boxes`, in float64, so that the twins in `kernels.reference` count the
+Maps are upsampled and scaled as in `kernels.upsampling`, in float64, so that the twins in `kernels.reference` count the
 same. A mask's pixel is the object's (`OBJECT`), is left out (`IGNORED`), or is background (0).
 """
 
@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import prange
 
-from kernels.boxes import Positions, Scale, Thresholds, checked_cams, stretch_across, stretch_down
+from kernels.boxes import Thresholds
 from kernels.checks import check_unit_interval, parts_of
 from kernels.compiling import njit
 from kernels.levels import PIXEL_LEVELS, PIXEL_STEP
+from kernels.upsampling import Maps, Scale, Upsampling, checked_cams, room_for, upsample
 
 OBJECT = 255
 IGNORED = 128
@@ -21,7 +22,7 @@ Masks = npt.NDArray[np.uint8]
 
 
 def pixel_histograms(
-    cams: npt.NDArray[np.float32], masks: Masks, scale: Scale = "min-max"
+    cams: Maps, masks: Masks, scale: Scale = "min-max"
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """How many pixels of the object, and of the background, each image has at each level: int32 [N, PIXEL_LEVELS] both.
 
@@ -29,31 +30,27 @@ def pixel_histograms(
     k * `PIXEL_STEP` in float64. Under `min-max` a constant map has level 0 everywhere. Raises ValueError as
     `boxes.cam_boxes` does, and for masks of another dtype, shape or value.
     """
-    cams, rows, columns = _checked(cams, masks, scale)
+    cams, how = _checked(cams, masks, scale)
     counts = np.zeros((len(cams), 2, PIXEL_LEVELS), np.int32)
-    _count_levels(cams, *rows, *columns, scale == "own", np.ascontiguousarray(masks), counts, parts_of(cams))
+    _count_levels(cams, how, np.ascontiguousarray(masks), counts, parts_of(cams))
     return counts[:, 1], counts[:, 0]
 
 
-def pixel_counts(
-    cams: npt.NDArray[np.float32], masks: Masks, threshold: Thresholds, scale: Scale = "min-max"
-) -> npt.NDArray[np.int64]:
+def pixel_counts(cams: Maps, masks: Masks, threshold: Thresholds, scale: Scale = "min-max") -> npt.NDArray[np.int64]:
     """Of each image the pixels that are the object's and kept, kept alone, and the object's alone: int64 [N, 3].
 
     Kept is x >= threshold, x as in `pixel_histograms`; a constant map keeps nothing under `min-max`, as it has no box.
     Raises ValueError as `pixel_histograms` does, and for a threshold outside 0..1.
     """
     check_unit_interval(threshold)
-    cams, rows, columns = _checked(cams, masks, scale)
+    cams, how = _checked(cams, masks, scale)
     thresholds = np.ascontiguousarray(np.broadcast_to(np.float64(threshold), len(cams)))
     counts = np.zeros((len(cams), 3), np.int64)
-    _count_kept(cams, *rows, *columns, scale == "own", np.ascontiguousarray(masks), thresholds, counts, parts_of(cams))
+    _count_kept(cams, how, np.ascontiguousarray(masks), thresholds, counts, parts_of(cams))
     return counts
 
 
-def _checked(
-    cams: npt.NDArray[np.float32], masks: Masks, scale: Scale
-) -> tuple[npt.NDArray[np.float32], Positions, Positions]:
+def _checked(cams: Maps, masks: Masks, scale: Scale) -> tuple[Maps, Upsampling]:
     if masks.dtype != np.uint8 or masks.ndim != 3 or len(masks) != len(cams):
         raise ValueError(f"masks are {masks.dtype} {masks.shape}, expected uint8 [{len(cams)}, H, W]")
     if _has_other_values(np.ascontiguousarray(masks).reshape(-1)):
@@ -71,14 +68,8 @@ def _has_other_values(values: npt.NDArray[np.uint8]) -> bool:
 
 @njit(parallel=True)
 def _count_levels(
-    cams: npt.NDArray[np.float32],
-    top: npt.NDArray[np.int64],
-    bottom: npt.NDArray[np.int64],
-    down: npt.NDArray[np.float64],
-    left: npt.NDArray[np.int64],
-    right: npt.NDArray[np.int64],
-    across: npt.NDArray[np.float64],
-    own_scale: bool,
+    cams: Maps,
+    how: Upsampling,
     masks: Masks,
     counts: npt.NDArray[np.int32],
     parts: int,
@@ -86,17 +77,13 @@ def _count_levels(
     """Upsample, scale and count; counts [N, 2, PIXEL_LEVELS]: background, object."""
     count = len(cams)
     for part in prange(parts):
-        rows = np.empty((cams.shape[1], len(left)))
-        pixels = np.empty((len(top), len(left)))
-        extremes = np.empty((2, len(left)))
+        room = room_for(cams, how)
+        pixels = room.pixels
         for index in range(part * count // parts, (part + 1) * count // parts):
-            stretch_across(cams, index, left, right, across, rows)
-            low, high = stretch_down(rows, top, bottom, down, pixels, extremes)
-            if own_scale:
-                low, high = 0.0, 1.0
+            low, high = upsample(cams, index, how, room)
             constant = high <= low
-            for y in range(len(top)):
-                for x in range(len(left)):
+            for y in range(pixels.shape[0]):
+                for x in range(pixels.shape[1]):
                     truth = masks[index, y, x]
                     if truth == IGNORED:
                         continue
@@ -110,14 +97,8 @@ def _count_levels(
 
 @njit(parallel=True)
 def _count_kept(
-    cams: npt.NDArray[np.float32],
-    top: npt.NDArray[np.int64],
-    bottom: npt.NDArray[np.int64],
-    down: npt.NDArray[np.float64],
-    left: npt.NDArray[np.int64],
-    right: npt.NDArray[np.int64],
-    across: npt.NDArray[np.float64],
-    own_scale: bool,
+    cams: Maps,
+    how: Upsampling,
     masks: Masks,
     thresholds: npt.NDArray[np.float64],
     counts: npt.NDArray[np.int64],
@@ -126,22 +107,18 @@ def _count_kept(
     """Upsample, scale, cut and count; counts [N, 3]: both, kept alone, object alone."""
     count = len(cams)
     for part in prange(parts):
-        rows = np.empty((cams.shape[1], len(left)))
-        pixels = np.empty((len(top), len(left)))
-        extremes = np.empty((2, len(left)))
-        kept = np.empty(len(left), np.uint8)
+        room = room_for(cams, how)
+        pixels = room.pixels
+        kept = np.empty(pixels.shape[1], np.uint8)
         for index in range(part * count // parts, (part + 1) * count // parts):
-            stretch_across(cams, index, left, right, across, rows)
-            low, high = stretch_down(rows, top, bottom, down, pixels, extremes)
-            if own_scale:
-                low, high = 0.0, 1.0
+            low, high = upsample(cams, index, how, room)
             threshold = thresholds[index] if high > low else np.inf
             span = high - low if high > low else 1.0
-            for y in range(len(top)):
-                for x in range(len(left)):
+            for y in range(pixels.shape[0]):
+                for x in range(pixels.shape[1]):
                     kept[x] = (pixels[y, x] - low) / span >= threshold
                 both, kept_alone, object_alone = 0, 0, 0
-                for x in range(len(left)):  # without a branch, so that it is vectorised
+                for x in range(pixels.shape[1]):  # without a branch, so that it is vectorised
                     truth = masks[index, y, x]
                     is_object, is_known = np.uint8(truth == OBJECT), np.uint8(truth != IGNORED)
                     both += kept[x] & is_object

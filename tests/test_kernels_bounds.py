@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kernels import components, pixels, sweep
-from kernels.boxes import checked_cams
+from kernels.upsampling import checked_cams
 
 pytestmark = pytest.mark.skipif(not numba.config.BOUNDSCHECK, reason="NOT CHECKED for bounds: make check-bounds does")
 
@@ -24,7 +24,7 @@ def test_a_step_out_of_the_map_is_seen():
 
 
 def test_pixels_beyond_the_masks_are_seen():
-    cams, rows, columns = checked_cams(np.random.default_rng(0).random((1, 3, 3), np.float32), 8, "own")
+    cams, how = checked_cams(np.random.default_rng(0).random((1, 3, 3), np.float32), 8, "own")
     masks, counts = np.zeros((1, 8, 4), np.uint8), np.zeros((1, 2, pixels.PIXEL_LEVELS), np.int32)
     with pytest.raises(IndexError):
-        pixels._count_levels(cams, *rows, *columns, True, masks, counts, 1)
+        pixels._count_levels(cams, how, masks, counts, 1)
