@@ -9,6 +9,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -20,8 +21,9 @@ from PIL import Image
 
 import kernels
 from fastwsol import pack as pack_command
+from fastwsol.batches.decoded_store import Store, open_store
 from fastwsol.dataset.packer import pack
-from fastwsol.dataset.shards import Shards, Split
+from fastwsol.dataset.shards import Shards, Split, open_shards
 from fastwsol.host import ticker
 from fastwsol.host.command_line import run_command
 from fastwsol.network import preact_resnet
@@ -121,6 +123,18 @@ def synthetic_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shards(synthetic_shards: Path) -> Shards:
+    """The same, opened."""
+    return open_shards(synthetic_shards)
+
+
+@pytest.fixture(scope="session")
+def store(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Their training images, decoded once."""
+    return open_store(shards, "train", tmp_path_factory.mktemp("decoded"), threads=1)
+
+
+@pytest.fixture(scope="session")
 def picture_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class folders of pictures of many sizes, with their boxes (`pictures`). Shared: read them, never write there."""
     root = tmp_path_factory.mktemp("pictures") / "set"
@@ -135,6 +149,22 @@ def picture_shards(picture_folders: Path, tmp_path_factory: pytest.TempPathFacto
     flags = ["--layout", "imagefolder", "--source", picture_folders, "--boxes", picture_folders / "boxes.csv"]
     assert run_command(pack_command.main, [str(each) for each in (*flags, "--out", out)]) == 0
     return out
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, as playwright drives it."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="NOT TESTED in a browser: pip install playwright")
+    if CHROMIUM is None:
+        pytest.skip("NOT TESTED in a browser: install Chromium, as `chromium` or `google-chrome` on the PATH")
+    with playwright.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield opened
+        opened.close()
 
 
 WNIDS = ("n03", "n01", "n02")  # not sorted, as in the official list

@@ -8,13 +8,11 @@ import pytest
 import torch
 
 from fastwsol import train
-from fastwsol.batches.decoded_store import open_store
 from fastwsol.batches.drawn_ahead import BatchesBeside
 from fastwsol.batches.mixing import MixedBatches
 from fastwsol.batches.store_batches import StoreBatches
 from fastwsol.batches.stream import BESIDE, Stream, training_plan
 from fastwsol.config import Augmentation, Config
-from fastwsol.dataset.shards import open_shards
 from fastwsol.draws import draw_drops
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
@@ -73,16 +71,6 @@ def test_draws_follow_from_the_image_alone_at_their_rate():
     assert np.abs(np.corrcoef(drops.T) - np.eye(PLACES)).max() < 0.02
     assert np.array_equal(draw_drops(RATE, PLACES, SEED, ids[::-1], epochs)[::-1], drops)
     assert not np.array_equal(draw_drops(RATE, PLACES, SEED, ids, epochs + 1), drops)
-
-
-@pytest.fixture(scope="module")
-def shards(synthetic_shards):
-    return open_shards(synthetic_shards)
-
-
-@pytest.fixture(scope="module")
-def store(shards, tmp_path_factory):
-    return open_store(shards, "train", tmp_path_factory.mktemp("decoded"), threads=1)
 
 
 def batches_of(shards, store, augmentation, start=0, rank=0, world_size=1):

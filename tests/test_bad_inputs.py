@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from equal import contents
 from faults import (
     backbone_cases,
     folder_cases,
@@ -43,10 +44,6 @@ CASES = [
     *predict_cases.CASES,
 ]
 CASES += [*sweep_cases.CASES, *report_cases.CASES]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 @pytest.fixture(scope="session")

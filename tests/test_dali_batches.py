@@ -14,7 +14,7 @@ from fastwsol.batches.seals import Seals, dies_of_bad_images
 from fastwsol.batches.stream import Stream, evaluation_plan, training_plan, valid_images
 from fastwsol.config import Augmentation
 from fastwsol.dataset.packer import pack
-from fastwsol.dataset.shards import Shards, open_shards
+from fastwsol.dataset.shards import open_shards
 from fastwsol.draws import draw_views
 from fastwsol.host.errors import RunFailure
 from fastwsol.sources import Class, Record
@@ -23,11 +23,6 @@ CPU = torch.device("cpu")
 BATCH = 16
 AUGS = ("none", "hns", "gr", "hns-gr", "gr-hns")
 GR_HNS = Augmentation("gr-hns", flip=True, color=False, resampler="bicubic", image_size=64)
-
-
-@pytest.fixture(scope="module")
-def shards(synthetic_shards) -> Shards:
-    return open_shards(synthetic_shards)
 
 
 def batches_of(shards, augmentation, start=0, plan=None, threads=1):

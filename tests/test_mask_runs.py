@@ -1,6 +1,5 @@
 """Runs that train a mask head: one run in two parts, exactly resumable; or behind the classifier of another run."""
 
-import hashlib
 import json
 import shutil
 import signal
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from equal import contents, end_of
 from interference import around_steps, signalled_after
 from two_processes import two_commands
 
@@ -62,20 +62,6 @@ def classifier(synthetic_shards, tmp_path_factory) -> Path:
     return run
 
 
-def end_of(run: Path):
-    last = run / "checkpoints" / f"step-{STEPS:09d}.json"
-    rows = [{k: v for k, v in row.items() if k != "images_per_second"} for row in RunDir(run).rows()]
-    return json.loads(last.read_text()), rows
-
-
-def contents(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
 @pytest.mark.parametrize("last", [3, CLASSIFIER_STEPS, 8], ids=["classifier", "between the two", "head"])
 def test_a_run_stopped_in_either_part_equals_an_unbroken_one(whole, synthetic_shards, tmp_path, last):
     run = tmp_path / "run"
@@ -83,7 +69,7 @@ def test_a_run_stopped_in_either_part_equals_an_unbroken_one(whole, synthetic_sh
         assert run_train(*flags(synthetic_shards, run, *HEAD)) == 75
     assert newest_valid(run / "checkpoints").step == last
     assert run_train(*flags(synthetic_shards, run, *HEAD)) == 0
-    assert end_of(run) == end_of(whole)
+    assert end_of(run, STEPS) == end_of(whole, STEPS)
 
 
 @pytest.mark.parametrize(("last", "status"), [(3, 2), (CLASSIFIER_STEPS, 0), (8, 2)])

@@ -11,12 +11,10 @@ import torch
 from fastwsol import train
 from fastwsol.batches import views_reference as reference
 from fastwsol.batches.dali_batches import DaliBatches
-from fastwsol.batches.decoded_store import open_store
 from fastwsol.batches.mixing import MixedBatches
 from fastwsol.batches.store_batches import DeviceBatches, StoreBatches
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation, Config
-from fastwsol.dataset.shards import open_shards
 from fastwsol.draws import draw_mixes
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
@@ -28,16 +26,6 @@ BATCH, CLASSES, SEED = 16, 4, 7
 CUTMIX = Augmentation("gr", flip=True, mix="cutmix", mix_share=0.75)
 MIXUP = dataclasses.replace(CUTMIX, mix="mixup")
 BOTH = pytest.mark.parametrize("augmentation", [CUTMIX, MIXUP], ids=["cutmix", "mixup"])
-
-
-@pytest.fixture(scope="module")
-def shards(synthetic_shards):
-    return open_shards(synthetic_shards)
-
-
-@pytest.fixture(scope="module")
-def store(shards, tmp_path_factory):
-    return open_store(shards, "train", tmp_path_factory.mktemp("decoded"), threads=1)
 
 
 def stream_of(shards, augmentation, size=BATCH, rank=0, world_size=1) -> Stream:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from equal import contents
 from interference import Killed, ended_at_write, full_disk
 
 from fastwsol.dataset import packer as packing
@@ -63,10 +64,6 @@ class Spotty(Synthetic):
                 yield Fault(record.name, "missing", "put it back")
             else:
                 yield Record(record.name, record.image[:900], record.label, record.boxes)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def pack_spotty(out: Path, source: Synthetic | None = None):

@@ -220,21 +220,8 @@ def test_mistakes_are_told_in_a_line_and_nothing_is_written(
 
 # In a browser
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 OPENS_WITHIN = 3.0
 """Seconds until the page is loaded and its first pictures are there."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="NOT TESTED in a browser: pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("NOT TESTED in a browser: install Chromium, as `chromium` or `google-chrome` on the PATH")
-    with playwright.sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

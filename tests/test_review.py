@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from conftest import noise_jpeg
 from pycocotools import mask as coco_mask
-from test_report import CHROMIUM, QUIET
 
 from fastwsol import evaluate, pack, review
 from fastwsol.dataset.shards import open_shards
@@ -65,17 +64,6 @@ def write_page(folder: Path, *more: object) -> Path:
     flags = [folder / "p.json", "--images", folder / "images", "--out", folder / "review.html", *more]
     assert run_command(review.main, [str(each) for each in flags]) == 0
     return folder / "review.html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="NOT TESTED in a browser: pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("NOT TESTED in a browser: install Chromium, as `chromium` or `google-chrome` on the PATH")
-    with playwright.sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

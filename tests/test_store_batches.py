@@ -17,7 +17,7 @@ from fastwsol.batches.views_gpu import make_show
 from fastwsol.config import Augmentation
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.packer import pack
-from fastwsol.dataset.shards import Shards, open_shards
+from fastwsol.dataset.shards import open_shards
 from fastwsol.draws import draw_views
 from fastwsol.host.device import Autocast
 from fastwsol.network.preact_resnet import build_preact_resnet
@@ -26,16 +26,6 @@ CPU = torch.device("cpu")
 BATCH = 16
 AUGS = ("none", "hns", "gr", "hns-gr", "gr-hns")
 GR_HNS = Augmentation("gr-hns", flip=True, color=False, resampler="bicubic", image_size=64)
-
-
-@pytest.fixture(scope="module")
-def shards(synthetic_shards) -> Shards:
-    return open_shards(synthetic_shards)
-
-
-@pytest.fixture(scope="module")
-def store(shards, tmp_path_factory) -> Store:
-    return open_store(shards, "train", tmp_path_factory.mktemp("decoded"), threads=1)
 
 
 def stream_of(shards, augmentation, split=None, size=BATCH) -> Stream:

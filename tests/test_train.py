@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from equal import end_of
 from interference import around_steps, bad_images, full_disk, signalled_after
 from layouts import png
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -53,13 +54,6 @@ def unbroken(synthetic_shards, tmp_path_factory) -> Path:
     return run
 
 
-def end_of(run: Path):
-    """What must be equal between two runs: the last checkpoint, hash included, and the rows but for their rates."""
-    last = run / "checkpoints" / f"step-{STEPS:09d}.json"
-    rows = [{k: v for k, v in row.items() if k != "images_per_second"} for row in RunDir(run).rows()]
-    return json.loads(last.read_text()), rows
-
-
 @pytest.mark.parametrize("last", [5, 7], ids=["at an epoch's edge", "inside an epoch"])
 def test_a_run_stopped_and_continued_equals_an_unbroken_one(unbroken, synthetic_shards, tmp_path, last):
     """Weights, momentum, totals and metrics rows, bit for bit."""
@@ -67,7 +61,7 @@ def test_a_run_stopped_and_continued_equals_an_unbroken_one(unbroken, synthetic_
         assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 75
     assert newest_valid(tmp_path / "run" / "checkpoints").step == last
     assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 0
-    assert end_of(tmp_path / "run") == end_of(unbroken)
+    assert end_of(tmp_path / "run", STEPS) == end_of(unbroken, STEPS)
 
 
 def test_a_killed_run_continues_from_its_last_checkpoint_to_the_same_end(unbroken, synthetic_shards, tmp_path):
@@ -87,7 +81,7 @@ def test_a_killed_run_continues_from_its_last_checkpoint_to_the_same_end(unbroke
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "step": 11, "loss": 0.0}\n{"kind": "tra')  # what a later kill leaves
     assert run_train(*flags(synthetic_shards, run)) == 0
-    assert end_of(run) == end_of(unbroken)
+    assert end_of(run, STEPS) == end_of(unbroken, STEPS)
     starts = json.loads((run / "environment.json").read_text())["starts"]
     assert [start["step"] for start in starts] == [0, killed_at]
 
@@ -102,7 +96,7 @@ def test_a_compiled_run_on_two_threads_continues_to_the_same_bits(synthetic_shar
     with signalled_after(7, signal.SIGTERM):
         assert compiled(tmp_path / "run") == 75
     assert compiled(tmp_path / "run") == 0
-    assert end_of(tmp_path / "run") == end_of(tmp_path / "unbroken")
+    assert end_of(tmp_path / "run", STEPS) == end_of(tmp_path / "unbroken", STEPS)
 
 
 @pytest.mark.parametrize("last", [4, 6], ids=["where images grow", "between"])
@@ -116,7 +110,7 @@ def test_what_a_recipe_may_add_continues_to_the_same_bits(synthetic_shards, tmp_
     with signalled_after(last, signal.SIGTERM):
         assert run_train(*flags(synthetic_shards, tmp_path / "run", *more)) == 75
     assert run_train(*flags(synthetic_shards, tmp_path / "run", *more)) == 0
-    assert end_of(tmp_path / "run") == end_of(tmp_path / "unbroken")
+    assert end_of(tmp_path / "run", STEPS) == end_of(tmp_path / "unbroken", STEPS)
 
 
 def test_a_run_with_averaged_weights_is_evaluated_with_them(synthetic_shards, tmp_path):
@@ -162,7 +156,7 @@ def test_deterministic_reaches_every_step_and_is_not_part_of_what_the_run_is(
         assert run_train(*flags(synthetic_shards, run, "--deterministic")) == 0
     assert seen == [(True, True, True)] * (STEPS - 5)
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
-    assert end_of(run) == end_of(unbroken)
+    assert end_of(run, STEPS) == end_of(unbroken, STEPS)
     assert "to the bit no longer" not in capsys.readouterr().err
     starts = json.loads((run / "environment.json").read_text())["starts"]
     assert [start["deterministic"] for start in starts] == [False, True]
@@ -178,7 +172,7 @@ def test_a_run_begun_before_a_setting_was_recorded_continues(unbroken, synthetic
     path.write_text(json.dumps({"starts": [start]}))
     assert run_train(*flags(synthetic_shards, run)) == 0
     assert "to the bit no longer" not in capsys.readouterr().err
-    assert end_of(run) == end_of(unbroken)
+    assert end_of(run, STEPS) == end_of(unbroken, STEPS)
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(unbroken, synthetic_shards, tmp_path, capsys):
@@ -192,7 +186,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(unbroken, synthetic_s
     capsys.readouterr()
     assert run_train(*flags(synthetic_shards, run)) == 0
     assert re.search(r"warning: .*step-000000007.safetensors.*SHA-256", capsys.readouterr().err)
-    assert end_of(run) == end_of(unbroken)
+    assert end_of(run, STEPS) == end_of(unbroken, STEPS)
 
 
 def test_only_the_newest_checkpoints_are_kept(synthetic_shards, tmp_path):
@@ -211,7 +205,7 @@ def test_a_run_killed_before_its_report_only_writes_that(unbroken, synthetic_sha
     metrics = run / "metrics.jsonl"
     metrics.write_text(metrics.read_text()[:-20])  # it may die while it writes its last row
     assert run_train(*flags(synthetic_shards, run)) == 0
-    assert end_of(run) == end_of(unbroken)
+    assert end_of(run, STEPS) == end_of(unbroken, STEPS)
     assert (run / "report.json").is_file()
 
 

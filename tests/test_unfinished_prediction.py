@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import noise_jpeg
+from equal import contents
 
 import fastwsol
 from fastwsol import predict, train
@@ -112,11 +113,6 @@ def test_it_goes_on_behind_the_blocks_that_are_kept(
     assert again.err == said.err
     assert len([*(tmp_path / "masks-beside").iterdir()]) == 99
     assert not (tmp_path / f"{out.name}.unfinished").exists()
-
-
-def contents(place: Path) -> dict[str, bytes]:
-    files = [path for path in place.rglob("*") if path.is_file()] if place.is_dir() else [place]
-    return {str(path.relative_to(place)): path.read_bytes() for path in files}
 
 
 def test_nothing_stays_of_one_that_is_stopped_in_its_first_block(

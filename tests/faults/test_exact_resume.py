@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from equal import contents, end_of
 
 from fastwsol.dataset.packer import pack
 from fastwsol.sources.synthetic import Synthetic
@@ -13,7 +14,6 @@ from fastwsol.training.resume import changes, promises_bits
 
 from .dying import Trial
 from .tally import Tally
-from .test_kill_proof import contents, end_of
 from .works import STEPS, train_small
 
 PROMISE = "2 exact resume"
@@ -39,7 +39,8 @@ def test_killed_after_a_step(way: str, synthetic_shards: Path, tmp_path: Path, t
     for step in range(1, STEPS + 1) if full else some:
         assert run(f"{step}", dies_after_step=step).wait() == -9
         count(
-            f"step {step}", run(f"{step}").wait() == 0 and end_of(tmp_path / f"{step}") == end_of(tmp_path / "unbroken")
+            f"step {step}",
+            run(f"{step}").wait() == 0 and end_of(tmp_path / f"{step}", STEPS) == end_of(tmp_path / "unbroken", STEPS),
         )
     assert count.lost == []
 
@@ -132,7 +133,7 @@ def test_what_would_change_the_bits_is_refused_by_name(
     environment.write_text(original)
     if full or change in GO_ON:
         goes_on = Trial(train_small, synthetic_shards, run, *FP32, output=log).wait() == 0
-        was_refused = was_refused and goes_on and end_of(run) == end_of(stopped[1])
+        was_refused = was_refused and goes_on and end_of(run, STEPS) == end_of(stopped[1], STEPS)
     count(change, was_refused)
     assert count.lost == [], log.read_text()
 
@@ -154,7 +155,7 @@ def test_a_start_whose_work_is_lost_decides_nothing(
     starts = json.loads(environment.read_text())["starts"]
     environment.write_text(json.dumps({"starts": [*starts, starts[0] | {"step": saved_step(run), "threads": 2}]}))
     assert Trial(train_small, synthetic_shards, run, *FP32, output=log).wait() == 0
-    assert end_of(run) == end_of(stopped[1])
+    assert end_of(run, STEPS) == end_of(stopped[1], STEPS)
     assert refused(shutil.copytree(stopped[0], tmp_path / "again"), synthetic_shards, log, "threads", "--threads", "2")
 
 

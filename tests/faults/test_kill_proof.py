@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from equal import contents, end_of
 
 from fastwsol.dataset.shards import open_shards
 from fastwsol.runs.checkpoint import newest_valid
-from fastwsol.runs.folder import RunDir
 
 from .dying import Trial
 from .tally import Tally
@@ -20,18 +20,6 @@ from .works import STEPS, evaluate_small, pack_small, train_small
 PROMISE = "1 kill-proof"
 MOMENTS = 100
 """Of each command, in full."""
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def end_of(run: Path, steps: int = STEPS) -> object:
-    """What must be equal of two finished runs: the last checkpoint with its hash, rows but for their rates, report."""
-    last = json.loads((run / "checkpoints" / f"step-{steps:09d}.json").read_text())
-    rows = [{key: value for key, value in row.items() if key != "images_per_second"} for row in RunDir(run).rows()]
-    return last, rows, json.loads((run / "report.json").read_text())["counts"]
 
 
 class Work:
@@ -66,7 +54,7 @@ def training(tmp_path_factory: pytest.TempPathFactory, synthetic_shards: Path) -
         return Trial(train_small, synthetic_shards, place, output=output, **how)
 
     def whole(place: Path) -> bool:
-        return end_of(place) == end_of(work.unbroken)
+        return end_of(place, STEPS) == end_of(work.unbroken, STEPS)
 
     work = Work("train", begin, whole, tmp_path_factory.mktemp("training"))
     return work

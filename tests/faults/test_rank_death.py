@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from equal import end_of
 from two_processes import two_commands
 
 from fastwsol import train
 
 from .dying import NEVER, Trial
 from .tally import Tally
-from .test_kill_proof import end_of
 from .works import STEPS, train_small, training_flags
 
 PROMISE = "9 rank death"
@@ -109,7 +109,9 @@ def test_one_that_dies_is_started_again(
         run = tmp_path / f"{world}-{rank}-{step}"
         process = torchrun(world, (f"{rank}", f"{step}"), training_flags(synthetic_shards, run), restarts=1)
         ended = process.status() == 0 and starts(run) in ([0, step - 1], [0, max(step - 2, 0)], [0, step])
-        count(f"rank {rank} after step {step}: {process}", ended and end_of(run) == end_of(unbroken[world]))
+        count(
+            f"rank {rank} after step {step}: {process}", ended and end_of(run, STEPS) == end_of(unbroken[world], STEPS)
+        )
         assert count.lost == []
 
 
@@ -128,7 +130,7 @@ def test_without_a_restart_all_end_soon(
         seconds = time.monotonic() - since
         again = torchrun(world, NOBODY, flags)
         ended = process.process.returncode not in (0, 75) and seconds < SECONDS and again.status() == 0
-        whole = ended and len(starts(run)) == 2 and end_of(run) == end_of(unbroken[world])
+        whole = ended and len(starts(run)) == 2 and end_of(run, STEPS) == end_of(unbroken[world], STEPS)
         count(f"rank {rank} after step {step}, {seconds:.0f} s: {process}{again}", whole)
         assert count.lost == []
 
@@ -146,7 +148,7 @@ def test_a_schedulers_warning_saves_and_exits_75(
     for step in (1, 5, 12) if full else (12,):
         status = run(f"{step}", signal_after_step=(step, warning))
         saved = (tmp_path / f"{step}" / "checkpoints" / f"step-{step:09d}.json").is_file()
-        goes_on = run(f"{step}") == 0 and end_of(tmp_path / f"{step}") == end_of(tmp_path / "unbroken")
+        goes_on = run(f"{step}") == 0 and end_of(tmp_path / f"{step}", STEPS) == end_of(tmp_path / "unbroken", STEPS)
         count(f"after step {step}: {status}", status == 75 and saved and goes_on)
     assert count.lost == []
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from equal import end_of
 
 from .dying import Trial
 from .tally import Tally
-from .test_kill_proof import end_of
 from .works import train_small
 
 PROMISE = "12 soak"

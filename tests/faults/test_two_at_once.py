@@ -4,14 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from equal import contents, end_of
 
 from fastwsol.batches.decoded_store import default_folder, is_built, open_store
 from fastwsol.dataset.shards import open_shards
 
 from .dying import Trial
 from .tally import Tally
-from .test_kill_proof import contents, end_of
-from .works import build_store, pack_small, train_small
+from .works import STEPS, build_store, pack_small, train_small
 
 PROMISE = "13 two at once"
 AT_WORK = "another process is at work here"
@@ -40,7 +40,7 @@ def test_two_trainings_in_one_folder(synthetic_shards: Path, tmp_path: Path, tal
     count = tally.of(PROMISE, "two trainings in one folder")
     said = "".join(log.read_text() for log in logs)
     told = sorted(ends) == [0, 2] and (AT_WORK in said or "this run is finished" in said)
-    count(f"{ends}: {said}", told and end_of(tmp_path / "run") == end_of(tmp_path / "alone"))
+    count(f"{ends}: {said}", told and end_of(tmp_path / "run", STEPS) == end_of(tmp_path / "alone", STEPS))
     assert count.lost == []
 
 
