@@ -16,11 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
+from fastwsol.formats.flags import FormatFlag, ImagePrefixFlag
 from fastwsol.formats.folders import image_file, write_file
 from fastwsol.formats.label_studio import labeling_configuration
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, counted
@@ -30,8 +31,6 @@ from fastwsol.formats.writing import (
     IMAGE_PREFIX,
     SUFFIXES,
     AnyFormat,
-    FileFormat,
-    FolderFormat,
     format_of,
     holds_images,
     is_folder,
@@ -65,10 +64,7 @@ class Flags:
     out: Path
     """of predictions a new file, whose ending says the format (.json COCO, .csv, .jsonl), or a new folder; of shards a
     new folder, with the images in it"""
-    format: Literal["auto"] | FileFormat | FolderFormat = "auto"
-    """the format, whatever the ending; coco has masks as run lengths, coco-polygons as polygons; label-studio: tasks
-    with pre-annotations; yolo, yolo-segments: images, labels and data.yaml; voc: an XML file an image; masks: PNG files
-    alone"""
+    format: FormatFlag = "auto"
     images: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PLACE")] = ()
     """of predictions: folder or zip of the images, which yolo needs and voc takes along; where several were predicted,
     each, behind a flag of its own"""
@@ -76,8 +72,7 @@ class Flags:
     """in folders of --images, also take images behind links that lead out of them"""
     split: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """of shards: this split alone (default: all)"""
-    image_prefix: str = IMAGE_PREFIX
-    """for label-studio: what to put before an image's name to make it an address that Label Studio can open"""
+    image_prefix: ImagePrefixFlag = IMAGE_PREFIX
 
 
 @dataclass

@@ -19,10 +19,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
+from fastwsol.formats.flags import FormatFlag, ImagePrefixFlag
 from fastwsol.formats.folders import refuse_long
 from fastwsol.formats.labelled_images import About, Images, Part, Skipped, counted
 from fastwsol.formats.png_masks import save_mask
@@ -89,10 +90,7 @@ class Flags:
     """of --backbone: pretrained, or a .safetensors or .pth file"""
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """of --backbone: side of its square input (default: that of its weights)"""
-    format: Literal["auto"] | AnyFormat = "auto"
-    """the format, whatever the ending; coco has masks as run lengths, coco-polygons as polygons; label-studio: tasks
-    with pre-annotations; yolo, yolo-segments: images, labels and data.yaml; voc: an XML file an image; masks: PNG files
-    alone"""
+    format: FormatFlag = "auto"
     part: Annotated[str | None, tyro.conf.arg(metavar="K/N")] = None
     """of the images the K-th of N parts, to be shared by processes or machines; python -m fastwsol.convert joins their
     COCO files"""
@@ -129,8 +127,7 @@ class Flags:
     masks: OptionalPath = None
     """new folder for masks: a PNG an image, NAME.png, 255 where its boxes' map is kept in them and 0 elsewhere, as
     pack --masks takes them"""
-    image_prefix: str = IMAGE_PREFIX
-    """for label-studio: what to put before an image's name to make it an address that Label Studio can open"""
+    image_prefix: ImagePrefixFlag = IMAGE_PREFIX
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     precision: Precision = "auto"
