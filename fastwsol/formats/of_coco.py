@@ -67,7 +67,10 @@ def labelled_images(files: Sequence[CocoFile], classes: tuple[Class, ...]) -> It
             of_image[annotation.image_id].append(annotation)
         for number, image in file.images.items():
             if (other := seen.setdefault(image.name, image.where)) != image.where:
-                raise UserError(f"{image.where}: {image.name!r:.80} is {other} too; give each image once")
+                raise UserError(
+                    f"{image.where}: {image.name!r:.80} is {other} too; give each image once (those of several "
+                    f"folders: predict them in one command, which names images by their folders)"
+                )
             if not was_rejected(image):
                 yield _labelled(file, image, of_image.get(number, []), label_of)
         yield from _skipped(file)
