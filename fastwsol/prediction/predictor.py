@@ -31,22 +31,22 @@ from PIL import Image
 import kernels
 from fastwsol.config import PREACT_RESNET, Config
 from fastwsol.draws import shown_windows
-from fastwsol.evaluation.boxes import to_original
-from fastwsol.evaluation.thresholds import Cut, default_cut
+from fastwsol.evaluation.thresholds import Cut
 from fastwsol.formats.labelled_images import Skipped
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, pick_autocast, take_device, use_threads
-from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.localizer.localizing import LocalizingModel, Passed
 from fastwsol.network.backbone_weights import PRETRAINED, digest_of, put_weights, read_weights
 from fastwsol.network.networks import build_network
 from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, statistics_of_timm
-from fastwsol.prediction.answers import Answers, FoundBoxes, Outputs
-from fastwsol.prediction.components import Components, MapBoxes, WhichBoxes, boxes_of_maps, least_score_of_objects
+from fastwsol.prediction.answers import Answers, Outputs
+from fastwsol.prediction.boxing import Boxing
+from fastwsol.prediction.components import Components, WhichBoxes
 from fastwsol.prediction.detections import detections_of
 from fastwsol.prediction.named import chosen_localizer, label_of
-from fastwsol.prediction.predictions import ClassScore, Prediction, Request, ScoredBox
-from fastwsol.prediction.signals import Looks, Signals, WayToCut, other_localizer, other_looks, signals_of_boxes
+from fastwsol.prediction.predictions import Prediction, Request
+from fastwsol.prediction.signals import other_looks
 from fastwsol.prediction.user_images import NamedImage, as_pixels, decode_upright, image_file, in_chunks, upright_rgb
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
@@ -114,10 +114,7 @@ class Predictor:
         _refuse_forked()
         self.info, self.step = info, step
         self.localizer = chosen_localizer(localizer, model)
-        self._other = other_localizer(self.localizer)
-        self.cut, self._other_cut = (
-            (cuts or {}).get(each.name) or default_cut(each) for each in (self.localizer, self._other)
-        )
+        self._boxing = Boxing(info, self.localizer, cuts or {})
         self.model, self._autocast, self._threads = model.to(autocast.device).eval(), autocast, threads
         self._on_cpu = autocast.device.type == "cpu"
         self._size, self._fit = info.config.views.image_size, info.config.views.fit
@@ -181,6 +178,15 @@ class Predictor:
         autocast, count = pick_autocast(precision, take_device(device)), use_threads(threads)
         return Predictor(info, LocalizingModel(model), 0, autocast, count, localizer)
 
+    @property
+    def cut(self) -> Cut:
+        """Where the localizer's maps are cut, unless a request says otherwise."""
+        return self._boxing.cut
+
+    @cut.setter
+    def cut(self, cut: Cut) -> None:
+        self._boxing.cut = cut
+
     def identity(self) -> dict[str, Any]:
         """What decides its answers, as JSON has it: equal ones give equal answers on one machine."""
         return {
@@ -189,7 +195,7 @@ class Predictor:
             "statistics": [list(self.info.mean), list(self.info.std)],
             "classes": list(self.info.classes),
             "localizer": self.localizer.name,
-            "cuts": [self.cut.to_json(), self._other_cut.to_json()],
+            "cuts": [self.cut.to_json(), self._boxing.other_cut.to_json()],
             "precision": self._autocast.precision,
             "device": self._autocast.device.type,
         }
@@ -303,96 +309,9 @@ class Predictor:
 
     def _predictions_and_skipped(self, answers: Answers, request: Request) -> Iterator[Prediction | Skipped]:
         """What comes of a batch's images, in order."""
-        predicted = iter(self._predictions(answers, answers.outputs, request) if answers.outputs is not None else [])
+        predicted = iter(self._boxing.predictions(answers, request))
         for k, name in enumerate(answers.names):
             yield Skipped(name, answers.reasons[k]) if k in answers.reasons else next(predicted)
-
-    def _predictions(self, answers: Answers, outputs: Outputs, request: Request) -> list[Prediction]:
-        """Predictions for the images that could be read."""
-        names = [name for k, name in enumerate(answers.names) if k not in answers.reasons]
-        sizes, labels, probabilities, cams = answers.sizes, outputs.labels, outputs.probabilities, outputs.cams
-        if len(bad := np.flatnonzero(~np.isfinite(cams).all(axis=(1, 2, 3)))):
-            raise RunFailure(f"{names[bad[0]]}: the network's map of it is not finite; use --precision fp32")
-        shown = shown_windows(self._fit, sizes[:, 0], sizes[:, 1])
-        least_score = request.least_score
-        if least_score is None:
-            are_objects = outputs.components is not None and request.boxes == "all"
-            least_score = least_score_of_objects(len(self.info.classes)) if are_objects else 0.0
-        boxes_of: list[list[ScoredBox]] = [[] for _ in names]
-        for found in self._scored(outputs, answers.known, request):
-            owners = found.owners
-            square = found.boxes, shown[owners, 2], shown[owners, 3], self._size
-            edges = to_original(*square) + shown[owners][:, [0, 1, 0, 1]]
-            scores = found.probabilities * found.peaks
-            signals = self._signals(found, outputs, request)
-            for k in np.flatnonzero(scores >= least_score).tolist():
-                wnid, name = self._class(found.labels[k])
-                x0, y0, x1, y1 = edges[k].tolist()
-                score, probability = float(scores[k]), float(found.probabilities[k])
-                boxes_of[owners[k]].append(ScoredBox(wnid, name, x0, y0, x1, y1, score, probability, signals[k]))
-        cuts = [np.broadcast_to(self._thresholds(cams[:, k], request), len(names)) for k in range(labels.shape[1])]
-        return [
-            Prediction(
-                name,
-                int(sizes[n, 0]),
-                int(sizes[n, 1]),
-                tuple(
-                    ClassScore(*self._class(labels[n, k]), float(probabilities[n, k])) for k in range(len(labels[n]))
-                ),
-                tuple(sorted(boxes_of[n], key=lambda box: -box.score)),
-                cams[n],
-                tuple(shown[n].tolist()),
-                self.localizer.scale,
-                tuple(float(of_class[n]) for of_class in cuts),
-                outputs.all_probabilities[n],
-            )
-            for n, name in enumerate(names)
-        ]
-
-    def _scored(self, outputs: Outputs, known: NDArray[np.int64], request: Request) -> Iterator[FoundBoxes]:
-        """The boxes of a batch, in the network's square. known: see `Answers`."""
-        labels, probabilities, components = outputs.labels, outputs.probabilities, outputs.components
-        if components is not None and request.boxes == "all":
-            rows, of_boxes = components.objects(known)
-            inside = components.classes[rows, of_boxes]
-            owners, boxes, peaks = components.owners[rows], components.boxes[rows], components.peaks[rows]
-            yield FoundBoxes(owners, boxes, peaks, inside, of_boxes, 0)
-            return
-        for k in range(labels.shape[1]):
-            if components is not None:
-                owners, boxes, peaks = components.of_class(labels, k)
-            else:
-                owners, boxes, peaks, _ = self._largest_or_all(outputs.cams[:, k], request)
-            yield FoundBoxes(owners, boxes, peaks, probabilities[owners, k], labels[owners, k], k)
-
-    def _signals(self, found: FoundBoxes, outputs: Outputs, request: Request) -> Sequence[Signals | None]:
-        """What speaks for each box beside its probability; nothing where that is not asked for."""
-        owners, boxes, looks, k = found.owners, found.boxes, outputs.looks, found.place
-        if looks is None:
-            return [None] * len(owners)
-        own = WayToCut(lambda maps: self._thresholds(maps, request), self.localizer.scale)
-        other = WayToCut(
-            lambda maps: self._other_cut.thresholds(maps, self._size, self._other.scale), self._other.scale
-        )
-        of_class = Looks(*(maps[:, k] for maps in looks))
-        probabilities, maps = outputs.all_probabilities, outputs.cams[:, k]
-        return signals_of_boxes(owners, boxes, probabilities, maps, of_class, self._size, own, other)
-
-    def _largest_or_all(self, maps: NDArray[np.float32], request: Request) -> MapBoxes:
-        """`boxes_of_maps` at the threshold that is asked for, or at the run's own."""
-        return boxes_of_maps(maps, self._size, self._thresholds(maps, request), request.boxes, self.localizer.scale)
-
-    def _thresholds(self, maps: NDArray[np.float32], request: Request) -> float | NDArray[np.float64]:
-        """Where maps [B, h, w] are cut."""
-        if request.threshold is None:
-            cut = self.cut
-        else:
-            cut = Cut("asked", None if request.threshold == "otsu" else request.threshold, "")
-        return cut.thresholds(maps, self._size, self.localizer.scale)
-
-    def _class(self, label: int) -> tuple[str, str]:
-        """Wnid and name."""
-        return self.info.classes[label], self.info.class_names[label]
 
     def _forward(self, views: NDArray[np.float32], request: Request, known: NDArray[np.int64]) -> Outputs:
         """What the network gives for views [B, S, S, 3]; known: see `Answers`."""
@@ -423,7 +342,7 @@ class Predictor:
         """The components of maps [B, h, w] that are one for all classes, and what the network says of each: of the
         features under the map inside the component's box.
         """
-        owners, boxes, peaks, pixels = self._largest_or_all(maps, replace(request, boxes="all"))
+        owners, boxes, peaks, pixels = self._boxing.largest_or_all(maps, replace(request, boxes="all"))
         cells = np.arange(maps.shape[1] + 1) * self._size / maps.shape[1]
         low, high, device = cells[:-1], cells[1:], passed.logits.device
         classes = [np.empty((0, passed.logits.shape[1]))]
