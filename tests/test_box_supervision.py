@@ -71,6 +71,11 @@ def test_the_mean_of_several_processes_is_the_loss_of_the_whole_batch() -> None:
     assert sum(parts) / 4 == pytest.approx(float(box_loss(masks, boxes, 0.25)))
 
 
+def test_a_mask_that_is_no_number_makes_a_loss_that_is_none() -> None:
+    """torch's own cross-entropy would end the process on a GPU, before a training can say what happened."""
+    assert torch.isnan(box_loss(torch.full((2, 4, 4), torch.nan), BOX.expand(2, 4), 1.0))
+
+
 def test_a_box_between_two_cells_middles_is_the_cell_that_it_lies_in() -> None:
     tiny = torch.tensor([[0.26, 0.26, 0.27, 0.27]])
     inside, outside = (float(box_loss(masks_of(region), tiny, 1.0)) for region in ((2, 2, 3, 3), (5, 5, 6, 6)))

@@ -1,6 +1,8 @@
 """The DALI pipeline against its twin in Pillow and NumPy, and its place in the endless stream."""
 
 import dataclasses
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -30,6 +32,19 @@ def batches_of(shards, augmentation, start=0, plan=None, threads=1):
     plan = plan or training_plan(7, len(split), BATCH)
     mean, std = shards.manifest.mean, shards.manifest.std
     return DaliBatches(Stream(split, plan, BATCH, augmentation, 7, mean, std), CPU, threads, start)
+
+
+def test_a_pipeline_goes_with_its_batches(shards):
+    """And not when Python next looks for cycles: its threads and memory would stay until then."""
+    batches = batches_of(shards, GR_HNS)
+    next(batches)
+    pipeline_of = weakref.ref(batches._pipeline)
+    gc.disable()
+    try:
+        del batches
+        assert pipeline_of() is None
+    finally:
+        gc.enable()
 
 
 def reference_batch(shards, augmentation, step):

@@ -20,6 +20,7 @@ from fastwsol.batches import feed, stores
 from fastwsol.batches.decoded_store import Store
 from fastwsol.batches.feed import open_feed
 from fastwsol.batches.stores import DataFlags
+from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
@@ -225,3 +226,16 @@ def test_a_gpu_gets_the_pixels_that_were_verified_whatever_lies_at_their_path_no
     pixels = opened._pixels(("val", 0))
     assert pixels.shape == (4, 2, 2, 3)
     assert (pixels == 1).all()
+
+
+@pytest.mark.parametrize("steps", [None, 3], ids=["training", "evaluation"])
+def test_views_of_evaluations_are_never_compiled(shards, tmp_path, monkeypatch, steps):
+    """They are a few passes, each of which would be compiled for; and `evaluate` shows the same images uncompiled."""
+    compiled = []
+    monkeypatch.setattr(feed, "DeviceBatches", lambda stream, pixels, dtype, compiles, start: compiled.append(compiles))
+    monkeypatch.setattr(feed.Feed, "_pixels", lambda self, key: None)
+    split = shards.splits["val"]
+    gpu = Autocast(torch.device("cuda"), "bf16")
+    opened = feed.Feed(gpu, 1, True, {("val", 0): Store(tmp_path, np.empty(0, np.uint8), "")}, 4)
+    opened.batches(Stream(split, training_plan(0, len(split), 8), 8, Augmentation(), 0, (0,) * 3, (1,) * 3, steps))
+    assert compiled == [steps is None]

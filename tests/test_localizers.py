@@ -76,6 +76,16 @@ def test_a_classes_direction_is_its_twins_and_its_sign_follows_the_positive_weig
     np.testing.assert_allclose(maps, slow.ddt(features, means, directions, classes), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("channels", [40, 400], ids=["fewer than cells", "more than cells"])
+def test_a_direction_is_found_to_the_last_digits_where_the_next_one_is_almost_as_long(channels):
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((6, channels, 5, 5)).astype(np.float32)
+    positive = rng.standard_normal((6, 5, 5)).astype(np.float32)
+    _, direction = direction_of(torch.from_numpy(features), torch.from_numpy(positive))
+    _, expected = slow.direction(features, positive)
+    np.testing.assert_allclose(direction, expected, atol=2e-7)
+
+
 def test_features_that_are_all_alike_have_no_direction():
     mean, direction = direction_of(torch.ones(3, 5, 2, 2), torch.rand(3, 2, 2))
     assert mean.tolist() == [1] * 5

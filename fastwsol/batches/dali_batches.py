@@ -5,6 +5,7 @@ costs a fraction of DALI's operators there; and the graph of DALI's operators, f
 """
 
 import itertools
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -55,11 +56,13 @@ class DaliBatches(Batches):
         self._show = _Show(stream, threads) if kernel_serves(device) else None
         with self._pipeline:
             if self._show is not None:
-                images = _decoding_graph(self._feed_encoded)
+                images = _decoding_graph(_held_weakly(self._feed_encoded))
             else:
                 size = augmentation.image_size
                 same_size = bool((split.widths == size).all() and (split.heights == size).all())
-                images = _graph(self._feed, augmentation, same_size, stream.mean, stream.std, on_gpu, decoding)
+                images = _graph(
+                    _held_weakly(self._feed), augmentation, same_size, stream.mean, stream.std, on_gpu, decoding
+                )
             self._pipeline.set_outputs(images)
         self._pipeline.build()
 
@@ -118,6 +121,20 @@ class DaliBatches(Batches):
             except ValueError as error:
                 damaged_ids.append(f"{self._stream.split.names([index])[0]} ({error})")
         return "; ".join(damaged_ids)
+
+
+def _held_weakly(method: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
+    """The same, by a function that does not keep the method's object: a pipeline that its own batches held would stay,
+    with its threads and memory, until Python looks for cycles.
+    """
+    reference = weakref.WeakMethod(method)
+
+    def feed(info: Any) -> list[Any]:
+        alive = reference()
+        assert alive is not None
+        return alive(info)
+
+    return feed
 
 
 def kernel_serves(device: torch.device) -> bool:

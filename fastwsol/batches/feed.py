@@ -58,14 +58,18 @@ class Feed:
             return DaliBatches(stream, device, threads, start, seals=self._seals.get(stream.split.packed_name))
         if device.type == "cpu":
             return StoreBatches(stream, self._stores[key], dtype, threads, start)
-        return DeviceBatches(stream, self._pixels(key), dtype, self._compiled, start)
+        # A stream that ends is an evaluation's: compiling would take longer than it, and `evaluate` does not either.
+        compiled = self._compiled and stream.steps is None
+        return DeviceBatches(stream, self._pixels(key), dtype, compiled, start)
 
     def data(self, split: Split, square: int = 0) -> Literal["resident", "dali"]:
         """Where a split's images come from. square: the side that they are brought to before; 0: none."""
         return "resident" if (split.packed_name, square) in self._stores else "dali"
 
     def views_by(self, split: Split, square: int = 0) -> Literal["kernel", "dali", "torch", "torch, compiled"]:
-        """What makes a split's views of decoded images: equal answers mean equal bits. square: as of `data`."""
+        """What makes the views that are trained on of decoded images: equal answers mean equal bits. split, square: as
+        of `data`.
+        """
         if self._autocast.device.type == "cpu":
             return "kernel"
         if self.data(split, square) == "dali":

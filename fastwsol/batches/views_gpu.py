@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fastwsol.batches.stream import mean_pixel
 from fastwsol.config import Augmentation
+from fastwsol.host.device import let_compile_many
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,10 @@ def make_show(
     def show(pixels: Tensor, views: DeviceViews) -> Tensor:
         return _show(pixels, views, options)
 
-    return torch.compile(show, dynamic=False) if compiled and not whole else show
+    if not compiled or whole:
+        return show
+    let_compile_many()  # all of these functions are one to torch
+    return torch.compile(show, dynamic=False)
 
 
 def _show(pixels: Tensor, views: DeviceViews, options: _ViewOptions) -> Tensor:

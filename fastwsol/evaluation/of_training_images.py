@@ -45,7 +45,7 @@ def find_directions(model: LocalizingModel, setup: EvaluationSetup) -> DdtDirect
             if number + 1 == len(part) or part.labels[number + 1] != label:
                 of_class, labels = torch.stack(waiting), torch.full((len(waiting),), label, device=weight.device)
                 positive = class_activation_maps(of_class, weight.clamp(min=0), labels)
-                found.means[label], found.directions[label] = direction_of(of_class.cpu(), positive.cpu())
+                found.means[label], found.directions[label] = direction_of(of_class, positive)
                 waiting.clear()
         return found
 

@@ -35,6 +35,16 @@ class Autocast:
         return torch.autocast(self.device.type, dtype=_DTYPES[self.precision], enabled=self.precision != "fp32")
 
 
+_MOST_SHAPES = 64
+
+
+def let_compile_many() -> None:
+    """Let torch compile a function of ours for as many shapes in one process as images may have sizes: beyond its own
+    limit of 8 it goes on uncompiled.
+    """
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_SHAPES)
+
+
 def pick_device(name: str, local_rank: int = 0, processes: int = 1) -> torch.device:
     """Return the device of `--device`: auto takes a GPU where there is one. Raises UserError where it is not.
 

@@ -6,7 +6,6 @@ Tian et al. 2021, with cross-entropy).
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -81,10 +80,17 @@ def box_loss(mask_NHW: Tensor, boxes_N4: Tensor, share: float) -> Tensor:
     outside = 1 - rows[:, :, None] * columns[:, None, :]
     mask = mask_NHW.clamp(1e-6, 1 - 1e-6)
     away = (-torch.log1p(-mask) * outside).sum((1, 2)) / outside.sum((1, 2)).clamp(min=1)
-    across = F.binary_cross_entropy(mask.amax(1), columns, reduction="none").mean(1)
-    down = F.binary_cross_entropy(mask.amax(2), rows, reduction="none").mean(1)
+    across = _cross_entropy(mask.amax(1), columns).mean(1)
+    down = _cross_entropy(mask.amax(2), rows).mean(1)
     has_box = (boxes_N4[:, 0] != NO_BOX).float()
     return ((away + across + down) * has_box).mean() / share
+
+
+def _cross_entropy(shares: Tensor, targets: Tensor) -> Tensor:
+    """Of shares within 0..1, elementwise. (torch's own ends a process on a GPU where one is NaN, which a training is to
+    say itself.)
+    """
+    return -targets * shares.log() - (1 - targets) * torch.log1p(-shares)
 
 
 def _cells(ends_N2: Tensor, count: int) -> Tensor:

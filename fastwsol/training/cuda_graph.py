@@ -37,10 +37,12 @@ class Captured:
 def _as_graph(work: Callable[[], object]) -> Callable[[], object]:
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(WARMING):
-            work()
-    torch.cuda.current_stream().wait_stream(stream)
+    try:
+        with torch.cuda.stream(stream):
+            for _ in range(WARMING):
+                work()
+    finally:  # where the work failed, too: what of it is still at work must not meet what comes next
+        torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     # The outer context has this process go on where it was even after a capture that failed. Other threads draw and
     # upload meanwhile, which only a capture of the whole process would mind.

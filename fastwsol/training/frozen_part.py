@@ -8,6 +8,7 @@ from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation, NetworkConfig, TrainPart
 from fastwsol.dataset.shards import Shards
 from fastwsol.features.kept_features import FrozenPart, Trunk, open_features, views_kept
+from fastwsol.features.trunk import AT_ONCE
 from fastwsol.host.device import Autocast
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import network_name, network_versions
@@ -15,8 +16,8 @@ from fastwsol.training.job import Job
 from fastwsol.training.resume import check_environment
 from fastwsol.training.step import State
 
-_AT_ONCE = 32
-"""Images that are shown at a time while features are computed."""
+_AT_ONCE = {device: max(32, count) for device, count in AT_ONCE.items()}
+"""Images that are shown at a time while features are computed, by device: whole passes through the trunk."""
 
 
 def with_features(job: Job, state: State, shards: Shards, folder: Path | None, gives_up: Callable[[], bool]) -> Job:
@@ -78,8 +79,9 @@ def frozen_part(
     """
     config, world, images = job.config, job.world, len(job.split)
     trunk = trunk_of(network, part, config.network, job.setup.autocast, at_cut)
-    plan = training_plan(config.seed, images, min(_AT_ONCE, images))
-    stream = Stream(job.split, plan, min(_AT_ONCE, images), views, config.seed, *job.setup.statistics)
+    at_once = min(_AT_ONCE[job.setup.autocast.device.type], images)
+    plan = training_plan(config.seed, images, at_once)
+    stream = Stream(job.split, plan, at_once, views, config.seed, *job.setup.statistics)
     kept = None
     if views_shown is None or views_shown > images * views_kept(views):
         kept = world.machine_lead_first(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastwsol.config import Config
-from fastwsol.host.device import Autocast
+from fastwsol.host.device import Autocast, let_compile_many
 from fastwsol.host.processes import ALONE, World
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import build_network
@@ -195,10 +195,6 @@ class Loss(Protocol):
     def __call__(self, images: Tensor, labels: Tensor, beside: Tensor | None = None, /) -> tuple[Tensor, Counts]: ...
 
 
-_MOST_SIZES = 64
-"""Image sizes that the step may be compiled for in one process."""
-
-
 class _ModelAndLoss(nn.Module):
     """Forward pass of the trained part, and loss, as one module, so that they are compiled together.
 
@@ -244,7 +240,7 @@ def as_loss(loss: nn.Module, autocast: Autocast, compiled: bool, world: World = 
     `world`.
     """
     if compiled:
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_SIZES)
+        let_compile_many()
         loss.compile(fullgraph=True, dynamic=False)  # a network of several sizes is compiled for each of them
     return world.averaging_gradients(loss, autocast.device)
 

@@ -96,6 +96,7 @@ def step_rates(ceilings: Ceilings, network: Network, size: int) -> Finding:
         first = time.perf_counter() - start
         seconds = seconds_of(partial(stepper.step, batches.take(), 0.01), setting.device, setting.sized(7, 1))
         found[mode] = _rates(ceilings, network, size, seconds, passes=3) | {"until the first step's end s": first}
+        del state, stepper  # before the next mode's memory is measured
     figures: dict[str, Any] = {f"{mode} images/s": each["images/s"] for mode, each in found.items()}
     floor = floor_bytes(network, size)
     figures |= {"floor bytes": floor, "floor ms": 1000 * floor / ceilings.copy_rate if ceilings.copy_rate else None}
