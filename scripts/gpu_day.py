@@ -1,6 +1,6 @@
 """An hour on a GPU: an ordered queue of what is to be proved there, gone on with from call to call.
 
-    python scripts/gpu_day.py --out OUT --shards SHARDS [--minutes 9] [--only ITEM ...] [--photos SHARDS]
+    python scripts/gpu_day.py --out OUT --shards SHARDS [--loan-minutes 30] [--only ITEM ...] [--photos SHARDS]
     python scripts/gpu_day.py --out OUT --dry-run                      the same code on a CPU, small
 
 | item | what it proves | on an H200, about |
@@ -17,7 +17,8 @@ Each training is `python -m fastwsol.train` in a process of its own, whose folde
 are begun in this order; what is still at work then, or when this command is stopped, is stopped by SIGTERM, and the
 next call goes on with it. Nothing is asked of a network. gpu-day.json, in --runs and in --out, has everything that is
 finished, whole after each training: its report without the curves, its starts, every tenth row of its losses, and the
-seconds that its processes took in all. What is in it is not done again; with --done neither is what such a file of an
+seconds that its processes took in all. A training that failed is not tried again but with --again, nor are the other
+seeds of its setting. What is finished is not done again; with --done neither is what such a file of an
 earlier machine has, but for trainings that had other flags than those of the queue now. A training that was stopped is
 gone on with where its folder in --runs lies, which is the one thing that would have to be carried to another machine
 (its newest checkpoint is some 90 MB).
@@ -25,6 +26,7 @@ gone on with where its folder in --runs lies, which is the one thing that would 
 Exit status: 0 all is done, 3 something is left, 1 a training failed, 2 a mistake in what was asked.
 """
 
+import math
 import shlex
 import signal
 import sys
@@ -47,11 +49,14 @@ from day.results import (
     FORMAT_VERSION,
     claims_judged,
     difference,
+    failures_in,
     finished_in,
     line_of,
     record_lines,
+    setting_in,
     table_over_seeds,
     thinned,
+    without_seed,
 )
 from day.stopwatch import Stopwatch
 
@@ -61,6 +66,7 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import read_manifest
 from fastwsol.host.command_line import FAILURE, parse_flags, run_command
 from fastwsol.host.device import pick_device
+from fastwsol.host.environment import source_digest
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import write_json
 from fastwsol.runs.folder import RunDir
@@ -68,6 +74,7 @@ from fastwsol.sources.synthetic import Synthetic
 
 PROG = "scripts/gpu_day.py"
 _SECONDS_TO_STOP = 15.0
+_SECONDS_UNTIL_KILLED = 25.0
 _SECONDS_TO_START = 30.0
 _SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -78,8 +85,12 @@ class Flags:
 
     out: Path
     """folder for gpu-day.json, which is replaced"""
-    minutes: float = 9.0
-    """no training is begun that could not stop in time before so many minutes are over"""
+    minutes: float = 8.5
+    """no training is begun that could not stop in time before so many minutes are over, and none that is timed that
+    could not be finished"""
+    loan_minutes: float | None = None
+    """of a machine that is lent: what is left of its time, in this call and those after it. No training is begun that
+    would not be finished until then"""
     shards: Path | None = None
     """all of Tiny ImageNet, packed; in a dry run a synthetic set of its own"""
     photos: Path | None = None
@@ -90,6 +101,8 @@ class Flags:
     """names of items; default: all, in their order"""
     done: Path | None = None
     """a gpu-day.json of an earlier machine: what is in it is not done again"""
+    again: bool = False
+    """try again what failed before"""
     beside: int = 2
     """trainings at a time, where they are not timed: one starts and reports while the other trains"""
     dry_run: bool = False
@@ -140,6 +153,7 @@ class Day:
     def __init__(self, flags: Flags, shards: Path, runs: Path) -> None:
         self._flags, self._shards, self._runs = flags, shards, runs
         self._deadline = time.monotonic() + 60 * flags.minutes
+        self._end_of_loan = time.monotonic() + 60 * (math.inf if flags.loan_minutes is None else flags.loan_minutes)
         self._device = torch.device("cpu") if flags.dry_run else pick_device("auto")
         self.file = flags.out / "gpu-day.json"
         self._kept = runs / self.file.name
@@ -152,6 +166,8 @@ class Day:
         for file in (flags.done, self._kept):
             if file is not None and (file == flags.done or file.is_file()):
                 self.finished |= finished_in(file)
+        self._failures = failures_in(self._kept) if self._kept.is_file() else {}
+        """Why trainings failed on this machine, by name, with their flags and the program's source."""
         for folder in (flags.out, runs):
             folder.mkdir(parents=True, exist_ok=True)
         self.left: list[str] = []
@@ -186,18 +202,21 @@ class Day:
                 raise
 
     def _train(self, item: Item, training: Training) -> None:
-        seconds_left = self._deadline - time.monotonic()
-        least = 0 if self._flags.dry_run else _SECONDS_TO_START
-        if seconds_left < least or self._running.stops:
-            self.left.append(training.name)
-            return
         folder = self._runs / training.name
         watch, arguments = Stopwatch(folder), self._arguments(item, training, folder)
+        seconds_left = self._deadline - time.monotonic()
+        if (why := self._why_not(item, training, watch)) is not None:
+            self.left.append(training.name)
+            if why:
+                print(f"{training.name}: {why}", flush=True)
+            return
         if not any((folder / name).is_file() for name in ("report.json", "report-holdout.json")):
             in_time = not self._flags.dry_run
             with watch.running():
                 seconds = seconds_left - _SECONDS_TO_STOP
-                ended = run_module("fastwsol.train", arguments, seconds, stop_in_time=in_time, among=self._running)
+                ended = run_module(
+                    "fastwsol.train", arguments, seconds, None, in_time, self._running, _SECONDS_UNTIL_KILLED
+                )
             was_stopped = ended.was_asked and ended.status in (-signal.SIGTERM, -signal.SIGKILL)
             if was_stopped or ended.status == STOPPED_PROPERLY:
                 self.left.append(training.name)
@@ -212,11 +231,42 @@ class Day:
         found = thinned(collect(folder)) | {"item": item.name, "seconds": round(watch.seconds, 1)}
         with self._lock:
             self.finished[training.name] = found | {"flags": training.flags}
+            self._failures.pop(training.name, None)
             self._write()
         print(f"{training.name}: {line_of(self.finished[training.name])}", flush=True)
 
+    def _why_not(self, item: Item, training: Training, watch: Stopwatch) -> str | None:
+        """Why a training is not begun now, to be said where it is not plain; None where it is."""
+        now = time.monotonic()
+        least = 0 if self._flags.dry_run else _SECONDS_TO_START
+        if self._deadline - now < least or self._running.stops:
+            return ""
+        if (failed := self._failed_before(training)) is not None:
+            return f"left out, as {failed} failed; --again tries it"
+        if self._flags.dry_run:
+            return None
+        needed = max(_SECONDS_TO_START, training.seconds - watch.seconds)
+        if self._end_of_loan - now < needed:
+            return f"would take some {needed:.0f} s, and the machine goes back in {self._end_of_loan - now:.0f}"
+        if item.alone and self._deadline - now - _SECONDS_TO_STOP < needed:
+            return "is timed, and would not be finished in this call"
+        return None
+
+    def _failed_before(self, training: Training) -> str | None:
+        """The training of the same setting that failed, with flags and a program as now; None where none did."""
+        if training.name in self.failed or self._flags.again:
+            return None
+        for name, failure in self._failures.items():
+            is_same = setting_in(name) == setting_in(training.name) and failure["source"] == source_digest()
+            if is_same and without_seed(failure["flags"]) == without_seed(training.flags):
+                return name
+        return None
+
     def _fail(self, training: Training, why: str) -> None:
-        self.failed.append(training.name)
+        with self._lock:
+            self.failed.append(training.name)
+            self._failures[training.name] = {"flags": training.flags, "source": source_digest(), "why": why}
+            self._write()
         print(f"{training.name}: {why}", flush=True)
 
     def _leave_out_another(self, item: Item, training: Training) -> None:
@@ -242,12 +292,14 @@ class Day:
         named = ["--shards", str(shards), "--run-dir", str(folder), "--device", str(self._device)]
         if flags.dry_run:
             return [*shlex.split(DRY_RUN), *named, "--threads", "1"]
+        if not item.alone:  # a machine may go at any time; a timed one is begun where it can be finished
+            named += ["--checkpoint-minutes", "1"]
         return [*shlex.split(training.flags), *named, "--threads", str(max(1, torch.get_num_threads() // beside))]
 
     def _write(self) -> None:
         about = {"format_version": FORMAT_VERSION, "gpu": gpu(self._device), "dry_run": self._flags.dry_run}
         for file in (self._kept, self.file):
-            write_json(file, about | {"trainings": self.others | self.finished})
+            write_json(file, about | {"trainings": self.others | self.finished, "failures": self._failures})
 
     def tables(self) -> list[str]:
         """A table of each item's trainings, means over seeds; the claim; the record; what is left."""

@@ -13,7 +13,7 @@ import gpu_day
 import pytest
 from acceptance import commands
 from day import results
-from day.items import ITEMS
+from day.items import ITEMS, Item
 from day.stopwatch import Stopwatch
 
 from fastwsol import train
@@ -107,9 +107,71 @@ def test_its_trainings_stop_with_it(synthetic_shards, tmp_path):
 def test_a_process_that_says_nothing_is_killed_in_time_and_known_as_stopped(tmp_path, monkeypatch):
     (tmp_path / "silent.py").write_text("import time\ntime.sleep(60)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(commands, "_SECONDS_OF_GRACE", 0.5)
-    ended = commands.run_module("silent", [], 0.0, stop_in_time=True)
+    ended = commands.run_module("silent", [], 0.0, stop_in_time=True, grace=0.5)
     assert (ended.status, ended.was_asked) == (-signal.SIGKILL, True)
+
+
+def test_a_process_that_has_gone_silent_is_asked_to_stop_in_time(tmp_path, monkeypatch):
+    """As one that compiles; and not killed, since it can save its state."""
+    (tmp_path / "compiles.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    ended = commands.run_module("compiles", [], 2.0, stop_in_time=True)
+    assert (ended.status, ended.was_asked, ended.tail) == (-signal.SIGTERM, True, ["begun"])
+
+
+def day_of(tmp_path, **flags) -> gpu_day.Day:
+    return gpu_day.Day(gpu_day.Flags(tmp_path / "out", **flags), Path("shards"), tmp_path / "runs")
+
+
+def item_of(name: str) -> Item:
+    return next(item for item in ITEMS if item.name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "said"),
+    [
+        ("strong", {"loan_minutes": 9}, "would take some 600 s, and the machine goes back in 5"),
+        ("record", {"minutes": 1.2}, "is timed, and would not be finished in this call"),
+        ("strong", {"minutes": 0.4}, ""),
+    ],
+)
+def test_no_training_is_begun_that_the_time_left_would_waste(tmp_path, capsys, name, flags, said):
+    day = day_of(tmp_path, **flags)
+    day.take(item_of(name))
+    assert day.left == [each.name for each in item_of(name).trainings]
+    assert said in capsys.readouterr().out
+    assert not day.failed
+
+
+def test_a_training_that_was_begun_needs_less_of_the_time_left(tmp_path):
+    day, strong = day_of(tmp_path, loan_minutes=9), item_of("strong")
+    watch = Stopwatch(tmp_path / "runs" / "strong34-0")
+    assert "600 s" in day._why_not(strong, strong.trainings[0], watch)
+    (tmp_path / "runs" / "strong34-0.seconds").write_text(json.dumps({"seconds": 400.0, "begun": None}))
+    assert day._why_not(strong, strong.trainings[0], watch) is None
+
+
+def test_what_failed_is_not_tried_again_in_the_next_call_nor_are_its_other_seeds(tmp_path, capsys):
+    strong = item_of("strong")
+    day_of(tmp_path)._fail(strong.trainings[0], "a card that cannot")
+    again = day_of(tmp_path)
+    again.take(strong)
+    assert again.left == [each.name for each in strong.trainings]
+    assert capsys.readouterr().out.count("left out, as strong34-0 failed; --again tries it") == 3
+    watch = Stopwatch(tmp_path / "runs" / "strong34-0")
+    assert day_of(tmp_path, again=True)._why_not(strong, strong.trainings[0], watch) is None
+    other = day_of(tmp_path)
+    other._failures["strong34-0"]["source"] = "another program"
+    assert other._why_not(strong, strong.trainings[0], watch) is None
+
+
+def test_a_timed_run_that_was_stopped_in_between_is_not_counted():
+    finished = {name: each for name, each in results.finished_in(RECORDED).items() if name.startswith("brief-gr")}
+    finished["brief-gr-1"] = finished["brief-gr-1"] | {"starts": [{"step": 0}, {"step": 900}]}
+    said = results.record_lines(finished)
+    assert said[0] == "brief-gr: 1 stopped in between, and not counted"
+    assert said[1].startswith("brief-gr: ")
+    assert said[1].endswith(" over 2 runs")
 
 
 def test_seconds_are_added_up_even_of_a_process_whose_end_was_not_seen(tmp_path):

@@ -1,6 +1,5 @@
 """The real commands as processes of their own."""
 
-import math
 import os
 import shlex
 import subprocess
@@ -15,7 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 STOPPED_PROPERLY = 75
 _KEPT_LINES = 40
-_SECONDS_OF_GRACE = 60.0
+GRACE = 60.0
+"""Seconds between the asking to stop and the killing, unless others are said."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,17 @@ def run_module(
     stop_at: str | None = None,
     stop_in_time: bool = False,
     among: Running | None = None,
+    grace: float = GRACE,
 ) -> Ended:
     """Run `python -m module` and give how it ended.
 
-    It gets one SIGTERM: at the line that begins with `stop_at`; with `stop_in_time` at its first line after `seconds`,
-    since before its first line it could not save its state; or when those `among` which it runs are stopped. A minute
-    after `seconds` it is killed.
+    It gets one SIGTERM: at the line that begins with `stop_at`; with `stop_in_time` after `seconds`, but not before its
+    first line, since until then it could not save its state; or when those `among` which it runs are stopped. `grace`
+    seconds after `seconds` it is killed.
     """
     command = [sys.executable, "-m", module, *arguments]
     print(f"  $ {shlex.join(['python', *command[1:]])}", flush=True)
-    stop_from = time.monotonic() + seconds if stop_in_time else math.inf
+    stop_from = time.monotonic() + seconds
     # As by default: where no bytecode may be written, each process spends two seconds more on importing torch.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     process = subprocess.Popen(
@@ -107,19 +108,29 @@ def run_module(
     )
     assert process.stdout is not None
     child = _Child(process)
-    kill = threading.Timer(max(0.0, seconds) + _SECONDS_OF_GRACE, child.kill)
-    kill.start()
     lines: list[str] = []
+
+    def stop_in_time_or_at_the_next_line() -> None:
+        if lines:
+            child.ask_to_stop()
+
+    timers = [threading.Timer(max(0.0, seconds) + grace, child.kill)]
+    if stop_in_time:  # a process that compiles says nothing for a while
+        timers.append(threading.Timer(max(0.0, seconds), stop_in_time_or_at_the_next_line))
+    for timer in timers:
+        timer.start()
     try:
         with (among or Running()).holds(child):
             for line in process.stdout:
-                lines = [*lines[-_KEPT_LINES:], line.rstrip()]
-                if time.monotonic() > stop_from or (stop_at is not None and line.startswith(stop_at)):
+                lines[:] = [*lines[-_KEPT_LINES:], line.rstrip()]
+                is_late = stop_in_time and time.monotonic() > stop_from
+                if is_late or (stop_at is not None and line.startswith(stop_at)):
                     child.ask_to_stop()
             return Ended(process.wait(), lines, child.was_asked)
     except BaseException:  # this process is asked to stop: so is that one
         child.ask_to_stop()
-        process.wait(_SECONDS_OF_GRACE)
+        process.wait(grace)
         raise
     finally:
-        kill.cancel()
+        for timer in timers:
+            timer.cancel()

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Training:
-    """A run by its flags. photos: on the photographs and not on Tiny ImageNet."""
+    """A run by its flags. seconds: what it takes on an H200, about, beside another one; photos: on the photographs and
+    not on Tiny ImageNet.
+    """
 
     name: str
     flags: str
+    seconds: float
     photos: bool = False
 
 
@@ -30,15 +33,17 @@ UNTRIED = "--step compiled-captured"
 """What is the fastest alone would not be found by a trial beside another training."""
 
 
-def _over_seeds(name: str, flags: str, seeds: Sequence[int] = (0, 1, 2), photos: bool = False) -> list[Training]:
-    return [Training(f"{name}-{seed}", f"{flags} --seed {seed}", photos) for seed in seeds]
+def _over_seeds(
+    name: str, flags: str, seconds: float, seeds: Sequence[int] = (0, 1, 2), photos: bool = False
+) -> list[Training]:
+    return [Training(f"{name}-{seed}", f"{flags} --seed {seed}", seconds, photos) for seed in seeds]
 
 
 def _settings_over_seeds(
-    of_names: Mapping[str, str], seeds: Sequence[int] = (0, 1, 2), photos: bool = False
+    of_names: Mapping[str, str], seconds: float, seeds: Sequence[int] = (0, 1, 2), photos: bool = False
 ) -> tuple[Training, ...]:
     """All settings with the first seed, then all with the second."""
-    columns = [_over_seeds(name, flags, seeds, photos) for name, flags in of_names.items()]
+    columns = [_over_seeds(name, flags, seconds, seeds, photos) for name, flags in of_names.items()]
     return tuple(itertools.chain(*zip(*columns, strict=True)))
 
 
@@ -66,31 +71,35 @@ ITEMS = (
                 "long-mixup": f"{LONG} --mix mixup",
                 "long-adl": f"{LONG} --attention-dropout 0.75",
                 "long-average": f"{LONG} --average-steps 400",
-                "longer": f"{LONG} --epochs 80",
-                "longer-cutmix": f"{LONG} --epochs 80 --mix cutmix",
             },
+            seconds=215,
+            seeds=[0],
+        )
+        + _settings_over_seeds(
+            {"longer": f"{LONG} --epochs 80", "longer-cutmix": f"{LONG} --epochs 80 --mix cutmix"},
+            seconds=560,
             seeds=[0],
         ),
     ),
-    Item("masks", "mask heads behind GR", _settings_over_seeds({"gr": f"{THIRTY} --aug gr {UNTRIED}"})),
+    Item("masks", "mask heads behind GR", _settings_over_seeds({"gr": f"{THIRTY} --aug gr {UNTRIED}"}, 280)),
     Item(
         "record",
         "seconds from the command to the paper's best Top-1 Loc",
         (
-            *_over_seeds("brief-gr", f"{BRIEF} --aug gr", seeds=range(5)),
-            *_over_seeds("brief16-gr", f"{BRIEF} --aug gr --epochs 16"),
+            *_over_seeds("brief-gr", f"{BRIEF} --aug gr", 75, seeds=range(5)),
+            *_over_seeds("brief16-gr", f"{BRIEF} --aug gr --epochs 16", 65),
         ),
         alone=True,
     ),
     Item(
         "augs",
         "the paper's first claim",
-        _settings_over_seeds({f"brief-{aug}": f"{BRIEF} --aug {aug}" for aug in ("none", "hns")}),
+        _settings_over_seeds({f"brief-{aug}": f"{BRIEF} --aug {aug}" for aug in ("none", "hns")}, 180),
     ),
     Item(
         "strong",
         "the best Top-1 Loc within ten minutes",
-        tuple(_over_seeds("strong34", STRONG)),
+        tuple(_over_seeds("strong34", STRONG, 600)),
     ),
     Item(
         "orders",
@@ -100,9 +109,10 @@ ITEMS = (
                 "gr-hns": f"{THIRTY} --aug gr-hns {UNTRIED}",
                 "hns-gr": f"{THIRTY} --aug hns-gr {UNTRIED}",
                 "gr-b256": f"{THIRTY} --aug gr --batch-size 256 {UNTRIED}",
-                "gr-b32": f"{THIRTY} --aug gr --batch-size 32 {UNTRIED}",
-            }
-        ),
+            },
+            280,
+        )
+        + _settings_over_seeds({"gr-b32": f"{THIRTY} --aug gr --batch-size 32 {UNTRIED}"}, 600),
     ),
     Item(
         "photos",
@@ -112,6 +122,7 @@ ITEMS = (
                 "photos-frozen": "--preset photos",
                 "photos-all": "--preset photos --train-part all --aug gr --epochs 30 --lr 0.02",
             },
+            60,
             photos=True,
         ),
     ),

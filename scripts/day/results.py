@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ def finished_in(path: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise UserError(f"{path}: is no gpu-day.json of this version; take it away, or name another")
+
+
+def failures_in(path: Path) -> dict[str, dict[str, Any]]:
+    """The failures in a gpu-day.json that `finished_in` can read: flags, source and why, by training."""
+    return dict(json.loads(path.read_bytes()).get("failures", {}))
 
 
 def difference(found: Config, asked: Config) -> str | None:
@@ -74,7 +80,7 @@ def table_over_seeds(found: dict[str, dict[str, Any]]) -> list[str]:
     """Markdown: a row for each rate, a column for each setting, mean and standard deviation over its seeds."""
     settings: dict[str, list[dict[str, Any]]] = {}
     for name, each in found.items():
-        settings.setdefault(_setting_in(name), []).append(each)
+        settings.setdefault(setting_in(name), []).append(each)
     columns = list(dict.fromkeys(column for each in found.values() for column in _rates(each)))
     lines = [f"| | {' | '.join(settings)} |", "|" + "---|" * (1 + len(settings))]
     lines.append(f"| seeds | {' | '.join(str(len(runs)) for runs in settings.values())} |")
@@ -85,9 +91,14 @@ def table_over_seeds(found: dict[str, dict[str, Any]]) -> list[str]:
     return [*lines, f"| seconds | {' | '.join(seconds)} |"]
 
 
-def _setting_in(name: str) -> str:
+def setting_in(name: str) -> str:
     """A training's name without its seed."""
     return name.rsplit("-", 1)[0]
+
+
+def without_seed(flags: str) -> str:
+    """A training's flags without the last, its seed."""
+    return flags.rpartition(" --seed ")[0]
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -119,13 +130,22 @@ def claims_judged(finished: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def record_lines(finished: dict[str, dict[str, Any]]) -> list[str]:
-    """Seconds of the runs that were timed, and how many of them reached the paper's best, by which localizer."""
+    """Seconds of the runs that were timed, and how many of them reached the paper's best, by which localizer. Runs that
+    were stopped in between are left out, since they started twice.
+    """
     settings: dict[str, list[dict[str, Any]]] = {}
+    broken: Counter[str] = Counter()
     for name, each in finished.items():
         if each["item"] == "record":
-            settings.setdefault(_setting_in(name), []).append(each)
-    lines = []
+            settings.setdefault(setting_in(name), [])
+            if len(each["starts"]) > 1:
+                broken[setting_in(name)] += 1
+            else:
+                settings[setting_in(name)].append(each)
+    lines = [f"{setting}: {count} stopped in between, and not counted" for setting, count in broken.items()]
     for setting, runs in settings.items():
+        if not runs:
+            continue
         lines.append(f"{setting}: {_mean([each['seconds'] for each in runs])} s over {len(runs)} runs")
         columns = dict.fromkeys(column for each in runs for column in _rates(each) if column.endswith("Loc .5"))
         for column in columns:
