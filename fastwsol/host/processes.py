@@ -128,7 +128,8 @@ class World:
     def averaging_gradients(self, module: nn.Module, device: torch.device) -> nn.Module:
         """`module`, whose backward pass leaves the average of all processes' gradients in every one of them.
 
-        Buffers (BN statistics) stay each process's own.
+        Buffers (BN statistics) stay each process's own. (torch 2.14 makes them process 0's once, when it wraps a module;
+        batches are normalised by their own statistics, and process 0 is the one that evaluates.)
         """
         if self.size == 1:
             return module
@@ -234,4 +235,9 @@ def _launched_by_torchrun() -> World:
 
 def _lost_another(error: RuntimeError) -> bool:
     """Whether an exchange broke off because a process ended; torchrun tells which."""
-    return any(sign in str(error) for sign in ("Connection closed by peer", "Connection reset by peer"))
+    signs = (
+        "Connection closed by peer",
+        "Connection reset by peer",
+        "remote process exited or there was a network error",
+    )
+    return any(sign in str(error) for sign in signs)  # gloo's and NCCL's
