@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastwsol.host.errors import UserError
+
 if TYPE_CHECKING:
     from fastwsol.host.device import Precision
     from fastwsol.localizer.localizers import LocalizerName
+    from fastwsol.prediction.predictions import Request
     from fastwsol.prediction.predictor import Predictor
 
 __version__ = "0.1.0"
+__all__ = ["Request", "UserError", "load"]
 
 
 def load(
@@ -24,9 +28,18 @@ def load(
 
     run: its folder; device: auto, cpu, cuda or cuda:N; threads: 0 takes all cores; precision: bf16, fp16, fp32, or
     auto, the one that the run was trained in, where the device has it; localizer: what makes the maps, by default the
-    mask where one was trained, else cam. Raises `fastwsol.host.errors.UserError` where the folder is no run, has no
+    mask where one was trained, else cam. Raises `UserError` where the folder is no run, has no
     checkpoint yet or no such localizer, or the device is not there.
     """
     from fastwsol.prediction.predictor import Predictor  # here: torch takes seconds to import
 
     return Predictor.of_run(Path(run), device, precision, threads, localizer)
+
+
+def __getattr__(name: str) -> object:
+    """`Request`, imported once it is asked for: torch takes seconds to import."""
+    if name == "Request":
+        from fastwsol.prediction.predictions import Request
+
+        return Request
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

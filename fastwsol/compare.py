@@ -45,7 +45,7 @@ from fastwsol.evaluation.table_cells import console, table_of, title_of
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.errors import UserError
-from fastwsol.localizer.localizers import LocalizerName
+from fastwsol.localizer.localizers import PREFERRED, LocalizerName
 
 PROG = "python -m fastwsol.compare"
 
@@ -58,8 +58,8 @@ class Flags:
     """A: folder of a run or of evaluate --out, or a report's JSON file"""
     b: Annotated[Path, tyro.conf.Positional]
     """B: another one, evaluated on the same images"""
-    localizers: tuple[LocalizerName, LocalizerName] = ("cam", "cam")
-    """what made the maps of A and of B"""
+    localizers: tuple[LocalizerName, ...] = ()
+    """what made the maps, of A and of B where two are named; default: of each what predict takes"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -71,10 +71,15 @@ def main(arguments: Sequence[str]) -> int:
         "Compare B with A, two networks or localizers on the same images: differences in points, their "
         "95 % intervals, and p of the exact sign test on the images that one of them alone got right.",
     )
-    a, b = (read_report(*side) for side in zip((flags.a, flags.b), flags.localizers, strict=True))
+    if len(flags.localizers) > 2:
+        raise UserError(f"--localizers {' '.join(flags.localizers)}: name one, or one of A and one of B")
+    named = (*flags.localizers, None)
+    a, b = read_report(flags.a, named[0]), read_report(flags.b, named[len(flags.localizers) // 2])
     check_same_images(a, b)
     out = console()
     out.print(f"\nA: {a.path}, {a.what}\nB: {b.path}, {b.what}\n{len(a.rows.names):,} images, the same")
+    if not flags.localizers:
+        out.print("Each by the localizer that predict takes; --localizers names others.")
     protocols = [name for name in a.rows.boxes if name in b.rows.boxes]
     if not a.rows.box_counts.any():  # classes are the same under each
         protocols = protocols[:1]
@@ -111,8 +116,10 @@ class ComparedReport:
     """Which localizer, and where its maps were cut."""
 
 
-def read_report(path: Path, localizer: str = "cam") -> ComparedReport:
-    """What a report, of a run's folder or a file, says of a localizer. Raises UserError where there is none."""
+def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
+    """What a report, of a run's folder or a file, says of a localizer, by default the one that predictions take. Raises
+    UserError where there is none.
+    """
     file = path / "report.json" if path.is_dir() else path
     if not path.exists():
         raise UserError(f"{path}: no such folder or file; name a run's folder, or one that evaluate --out wrote")
@@ -121,6 +128,7 @@ def read_report(path: Path, localizer: str = "cam") -> ComparedReport:
         cam_class, truths_digest = report["cam_class"], report["truths_digest"]
         masks_digest = report.get("pixels", {}).get("masks_digest")
         of_masks = {each["name"]: each.get("pixels") for each in report.get("localizers", [])}
+        localizer = localizer or next((name for name in PREFERRED if name in of_masks), "cam")
         pixels = of_masks.get(localizer) or report.get("pixels")
         mask_cut = "for each image" if pixels is None or (at := pixels["iou"]["threshold"]) is None else f"at {at:.2g}"
         cuts = {each["name"]: each["cut"]["value"] for each in report.get("localizers", [])}

@@ -65,7 +65,7 @@ from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import WHOLE_BATCHES, Predictor
 from fastwsol.prediction.unfinished import BLOCK, kept_blocks, work_of
 from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images
-from fastwsol.runs.folder import RunInfo
+from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.sources import Class
 
 PROG = "python -m fastwsol.predict"
@@ -168,6 +168,8 @@ def main(arguments: Sequence[str]) -> int:
     threshold = None if flags.threshold == "own" else flags.threshold
     request = Request(flags.top, flags.of_class, flags.boxes, threshold, flags.least_score, flags.signals)
     predictor.check(request)
+    if flags.backbone is None and (note := note_on_unfinished(flags.run, predictor)):
+        print(note)
     if flags.class_of_folder:
         listing = replace(listing, images=of_their_folders(listing.images, predictor.info))
     if flags.cut_on is not None:
@@ -337,6 +339,16 @@ def predictor_of(flags: Flags) -> Predictor:
         flags.threads,
         flags.localizer,
     )
+
+
+def note_on_unfinished(folder: Path, predictor: Predictor) -> str:
+    """What is said of a run that has no report of its end; nothing of another."""
+    config = predictor.info.config
+    if RunDir(folder).finished(config):
+        return ""
+    headless = ", before its mask head is trained" if config.localizer.trains_mask and not predictor.model.head else ""
+    step = f"step {predictor.step:,}{headless}"
+    return f"{folder}: its training is not finished; boxes are of {predictor.localizer.name} at {step}"
 
 
 def watched(

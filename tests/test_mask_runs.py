@@ -11,10 +11,11 @@ import pytest
 import torch
 from equal import contents, end_of
 from interference import around_steps, signalled_after
+from PIL import Image
 from two_processes import two_commands
 
 import fastwsol
-from fastwsol import evaluate
+from fastwsol import compare, evaluate, predict
 from fastwsol import train as training
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
@@ -169,6 +170,32 @@ def test_a_report_has_a_row_and_a_file_for_each_localizer(whole, capsys):
     assert out.index("│ mask, at") < out.index("│ cam, at .2, strict") < out.index("│ mask-cam, at")
     assert "The first row is of the localizer that predict takes." in out
     assert "this run" not in out
+
+
+def test_two_runs_are_compared_by_the_localizers_that_predict_takes(whole, classifier, capsys):
+    assert run_command(compare.main, [str(whole), str(classifier)]) == 0
+    said = capsys.readouterr().out
+    assert f"A: {whole / 'report.json'}, mask at" in said
+    assert f"B: {classifier / 'report.json'}, cam at 0.2" in said
+    assert "Each by the localizer that predict takes" in said
+    assert run_command(compare.main, [str(whole), str(whole), "--localizers", "ddt"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("ddt at") == 2
+    assert "that predict takes" not in said
+    assert run_command(compare.main, [str(whole), str(whole), "--localizers", "ddt", "cam", "mask"]) == 2
+    assert "--localizers ddt cam mask: name one, or one of A and one of B" in capsys.readouterr().err
+
+
+def test_a_prediction_says_that_its_run_is_not_finished(whole, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    (run / "report.json").unlink()
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    for folder, said in ((whole, False), (run, True)):
+        flags = [folder, tmp_path / "a.png", "--out", tmp_path / f"{folder.name}-{said}.json", "--threads", "1"]
+        assert run_command(predict.main, [str(each) for each in flags]) == 0
+        out = capsys.readouterr().out
+        assert (f"{folder}: its training is not finished; boxes are of mask at step {STEPS}" in out) == said
 
 
 @pytest.mark.parametrize("threshold", ["otsu", "box-free", "0.35", "auto"])

@@ -608,6 +608,15 @@ def test_a_stream_reads_a_few_batches_ahead_and_no_more(predictor: Predictor) ->
     assert read <= 4 * predictor.batch_size
 
 
+def test_a_stream_takes_whatever_predict_takes_and_skips_what_is_none(predictor: Predictor, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"none")
+    found = [*predictor.stream([tmp_path / "a.png", tmp_path / "b.png", np.zeros((8, 8, 3), np.uint8)])]
+    assert [each.name for each in found] == [str(tmp_path / "a.png"), str(tmp_path / "b.png"), "2"]
+    assert [isinstance(each, Skipped) for each in found] == [False, True, False]
+    assert fastwsol.Request is Request
+
+
 def test_a_skipped_image_keeps_its_place_in_the_stream(predictor: Predictor) -> None:
     def bad() -> Any:
         raise ValueError("torn")

@@ -260,6 +260,12 @@ def test_no_manifest_is_no_data_set(folder: str, tmp_path: Path) -> None:
         open_shards(tmp_path / folder)
 
 
+def test_a_folder_of_photographs_in_place_of_shards_is_told_how_to_be_packed(tmp_path: Path) -> None:
+    (tmp_path / "my photos" / "cat").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"pack\.py --layout imagefolder --source '.*/my photos'`"):
+        open_shards(tmp_path / "my photos")
+
+
 def test_shards_without_their_manifest_are_no_data_set(tmp_path: Path) -> None:
     write(tmp_path, made_up_rows(150))
     (tmp_path / MANIFEST_NAME).unlink()

@@ -21,6 +21,7 @@ import json
 import math
 import mmap
 import resource
+import shlex
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -240,9 +241,12 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{folder}: no packed data set ({MANIFEST_NAME} is missing); {_pack_again(folder)}, or name another folder"
-        ) from None
+        if folder.is_dir() and any(each.is_dir() for each in folder.iterdir()):
+            source = f"--layout imagefolder --source {shlex.quote(str(folder))}"
+            remedy = f"where it holds your images, in class folders, pack them with `python scripts/pack.py {source}`"
+        else:
+            remedy = f"{_pack_again(folder)}, or name another folder"
+        raise UserError(f"{folder}: no packed data set ({MANIFEST_NAME} is missing); {remedy}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
     try:

@@ -128,8 +128,7 @@ class World:
     def averaging_gradients(self, module: nn.Module, device: torch.device) -> nn.Module:
         """`module`, whose backward pass leaves the average of all processes' gradients in every one of them.
 
-        Buffers (BN statistics) stay each process's own. (torch 2.14 makes them process 0's once, when it wraps a module;
-        batches are normalised by their own statistics, and process 0 is the one that evaluates.)
+        Buffers (BN statistics) stay each process's own. (torch 2.14 makes them process 0's when it wraps a module.)
         """
         if self.size == 1:
             return module

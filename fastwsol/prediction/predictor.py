@@ -243,16 +243,21 @@ class Predictor:
         """
         return detections_of(prediction, self.info.classes)
 
-    def stream(self, images: Iterable[NamedImage], request: Request = PLAIN_REQUEST) -> Iterator[Prediction | Skipped]:
-        """`predict` for any number of images, one at a time, in order; those that cannot be read are skipped.
+    def stream(
+        self, images: Iterable[ImageLike | NamedImage], request: Request = PLAIN_REQUEST
+    ) -> Iterator[Prediction | Skipped]:
+        """`predict` for any number of images, one at a time, in order; of those that cannot be read a `Skipped` says
+        why.
 
-        Raises UserError for a class or a threshold that cannot be, RunFailure where maps are not finite.
+        Raises UserError for a class or a threshold that cannot be, RunFailure where maps are not finite, TypeError for
+        what is no image.
         """
         only = self.check(request)
+        named = (each if isinstance(each, NamedImage) else _named(each, k) for k, each in enumerate(images))
         pool = ThreadPoolExecutor(self._threads, initializer=_alone if self._on_cpu else None)
         ahead: deque[Future[Answers]] = deque()
         try:
-            for chunk in in_chunks(images, self.batch_size):
+            for chunk in in_chunks(named, self.batch_size):
                 _refuse_some_labels(chunk, request)
                 ahead.append(pool.submit(self._answer, chunk, request, only))
                 if len(ahead) > self._threads:
