@@ -8,7 +8,6 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     say_when_interrupted()
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -172,24 +171,24 @@ def _print_summary(manifest: Manifest, out: Path, seconds: float, continued: boo
         print(f"{images:,} packed and {aside:,} set aside, {images + aside:,} in all; see {out / QUARANTINE_NAME}")
 
 
-def _emptied_classes(shards: Shards) -> dict[str, list[str]]:
-    """The classes of which a split has no image left, since all were set aside: their wnids, by split."""
-    path = shards.folder / QUARANTINE_NAME
-    aside = {(each["split"], each["wnid"]) for each in json.loads(path.read_bytes())} if path.is_file() else set()
-    emptied: dict[str, list[str]] = {}
-    for label, each in enumerate(shards.manifest.classes):
-        for name, split in shards.splits.items():
-            if (name, each.wnid) in aside and label not in split.labels:
-                emptied.setdefault(name, []).append(each.wnid)
-    return emptied
+def _missing_classes(shards: Shards) -> dict[str, list[str]]:
+    """The classes of which a split has no image, as one that has a single image or whose images were all set aside:
+    their wnids, by split.
+    """
+    classes = shards.manifest.classes
+    missing = {
+        name: [classes[label].wnid for label in np.setdiff1d(np.arange(len(classes)), split.labels).tolist()]
+        for name, split in shards.splits.items()
+    }
+    return {name: wnids for name, wnids in missing.items() if wnids}
 
 
 def _print_contents(out: Path) -> int:
     """Say how many images have boxes and masks, and what of them is odd. Returns the number of boxes."""
     shards = open_shards(out, verify=False)
-    for name, wnids in _emptied_classes(shards).items():
+    for name, wnids in _missing_classes(shards).items():
         more = f" and {len(wnids) - 3:,} more" if len(wnids) > 3 else ""
-        print(f"no image of {', '.join(wnids[:3])}{more} is left in {name}: nothing is measured there on such a class")
+        print(f"no image of {', '.join(wnids[:3])}{more} is in {name}: nothing is measured there on such a class")
     if copies := note_of_copies(shards):
         print(copies)
     splits = shards.splits.values()

@@ -314,14 +314,14 @@ def of_their_folders(images: Sequence[NamedImage], info: RunInfo) -> list[NamedI
         label = next((labels[name] for name in image.folders if labels[name] is not None), None)
         found.append(replace(image, label=label))
         if label is None:
-            strays["/".join(image.folders[:-1]) or "the top"] += 1
+            strays[image.name.rpartition("/")[0] or next(iter(image.folders[-1:]), "the top")] += 1
     if strays:
-        (where, count), *others = strays.most_common()
-        more = f", {sum(strays.values()) - count:,} more in {len(others):,} others" if others else ""
+        shown = ", ".join(f"{count:,} in {where}" for where, count in strays.most_common(3))
+        more = f" and others in {len(strays) - 3:,} more folders" if len(strays) > 3 else ""
         raise UserError(
-            f"--class-of-folder: images without a class: {count:,} in {where}{more}; no folder that they lie in is "
-            f"named after a class of the run (such as {info.class_names[0]}): name the folder that holds class folders "
-            f"alone"
+            f"--class-of-folder: images without a class: {shown}{more}; no folder that they lie in is named after a "
+            f"class of the run (such as {info.class_names[0]}): name the folders of its classes, or the one that holds "
+            f"them alone"
         )
     return found
 

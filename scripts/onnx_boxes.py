@@ -8,6 +8,8 @@ import onnxruntime
 from PIL import Image, ImageOps
 from scipy import ndimage
 
+if len(sys.argv) < 3:
+    sys.exit("usage: python scripts/onnx_boxes.py MODEL.onnx IMAGES...")
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 about = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
 side, resampler = about["image_size"], Image.Resampling[about["resampler"].upper()]

@@ -226,6 +226,18 @@ def reviewed(
     return "reviewed.json"
 
 
+def test_of_a_sample_of_all_images_the_share_is_no_guess(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    count = len(json.loads(predictions.read_text())["images"])
+    looked = [(k, "sample", "accepted" if k % 4 else "corrected") for k in range(count)]
+    name = reviewed(predictions, looked, {"sample": count})
+    assert evaluated(predictions, name) == 0
+    said = capsys.readouterr().out
+    accepted = sum(verdict == "accepted" for _, _, verdict in looked)
+    assert f"accepted: {100 * accepted / count:.1f} % of all {count} images" in said
+    assert "(95 %)" not in said.partition("ertaint")[0]
+    assert "Boxes are redrawn where they are wrong: their row says nothing of images as a whole." in said
+
+
 def test_a_whole_sample_gives_the_share_and_its_interval(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:
     looked = [(k, "sample", "accepted" if k < 33 else "rejected" if k < 35 else "corrected") for k in range(40)]
     looked += [(50, "uncertain", "rejected"), (51, "drawn", "drawn"), (52, "drawn", "rejected")]

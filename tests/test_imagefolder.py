@@ -91,7 +91,7 @@ def test_where_the_image_drawn_for_val_is_bad_its_class_is_not_measured_and_that
     (folder / bad).write_bytes((folder / bad).read_bytes()[:-200])
     flags = ["--layout", "imagefolder", "--source", str(folder), "--out", str(tmp_path / "shards"), "--quarantine"]
     assert run_command(pack_command.main, flags) == 3
-    assert f"no image of {CLASSES[0]} is left in val: nothing is measured there" in capsys.readouterr().out
+    assert f"no image of {CLASSES[0]} is in val: nothing is measured there" in capsys.readouterr().out
     splits = open_shards(tmp_path / "shards").splits
     assert 0 in splits["train"].labels
     assert 0 not in splits["val"].labels
@@ -368,7 +368,7 @@ def unknown_val_class(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "arguments", "words"),
     [
-        (only_one_class, [], "a class needs one each"),
+        (only_one_class, [], "its class folders: one, 'bird'; give a folder with one for each class, two at least"),
         (unknown_val_class, [], "'horse' is no class of train"),
         (lambda photos: None, ["--val-fraction", "10"], "--val-fraction 10.0: must lie between 0 and 1"),
         (lambda photos: None, ["--classes", "4"], "--classes 4"),

@@ -216,7 +216,7 @@ def test_of_images_in_class_folders_the_boxes_are_of_those_classes(
         (tmp_path / "set" / "others" / f"{number}.jpg").write_bytes(content)
     assert predict_to(tmp_path / "more.json", run, tmp_path / "set", "--class-of-folder") == 2
     said = capsys.readouterr().err
-    assert "--class-of-folder: images without a class: 2 in others, 1 more in 1 others; no folder that they lie" in said
+    assert "--class-of-folder: images without a class: 2 in others, 1 in set; no folder that they lie in" in said
     for more in (("--top", "2"), ("--class", names[0])):
         assert predict_to(tmp_path / "more.json", run, tmp_path / "set", "--class-of-folder", *more) == 2
         assert f"{more[0]}: --class-of-folder says which class" in capsys.readouterr().err

@@ -24,13 +24,15 @@ def print_judged(report: dict[str, Any]) -> None:
     verdicts = ", ".join(f"{count:,} {name}" for name, count in report["verdicts"].items())
     out.print(f"\n{report['images']:,} images predicted, {report['looked_at']:,} looked at: {verdicts}")
     if (sample := report["sample"]) is not None:
-        _print_sample(out, sample)
+        _print_sample(out, sample, report["images"])
     if report["boxes"]:
         table = table_of("boxes, percent", ["images", *_RATES.values()], "known boxes")
         for name, of in report["boxes"].items():
             table.add_row(_GROUPS[name], f"{of['images']:,}", *(_percent(of[rate], of["images"]) for rate in _RATES))
         out.print(table)
         out.print("The box is that of the highest score, whatever class is predicted.")
+        if "redrawn" in report["boxes"]:
+            out.print("Boxes are redrawn where they are wrong: their row says nothing of images as a whole.")
         if "sample" in report["boxes"]:
             out.print("A box that is shown anchors the eye: of the sample as a whole the rates are upper bounds.")
             if report["boxes"]["sample"]["top1_clas"] is None:
@@ -41,7 +43,7 @@ def print_judged(report: dict[str, Any]) -> None:
     _print_certainty(out, report["certainty"], report["images"])
 
 
-def _print_sample(out: Any, sample: dict[str, Any]) -> None:
+def _print_sample(out: Any, sample: dict[str, Any], images: int) -> None:
     looked, size = sample["looked_at"], sample["size"]
     if sample["interval"] is None:
         out.print(
@@ -49,11 +51,12 @@ def _print_sample(out: Any, sample: dict[str, Any]) -> None:
             f"it for the share of all images and its interval"
         )
         return
+    share = f"accepted: {100 * sample['share']:.1f} %"
+    if size == images:
+        out.print(f"{share} of all {images:,} images")
+        return
     low, high = (100 * each for each in sample["interval"])
-    out.print(
-        f"accepted: {100 * sample['share']:.1f} % of a random sample of {size:,}; of all images {low:.1f} to "
-        f"{high:.1f} % (95 %)"
-    )
+    out.print(f"{share} of a random sample of {size:,}; of all images {low:.1f} to {high:.1f} % (95 %)")
 
 
 def _print_certainty(out: Any, certainty: dict[str, Any], images: int) -> None:

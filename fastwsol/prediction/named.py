@@ -56,5 +56,14 @@ def label_of(name: str, info: RunInfo) -> int:
     if meant:
         raise UserError(f"--class {name}: may be {', '.join(info.classes[label] for label in meant)}; name one of them")
     near = difflib.get_close_matches(name, {*info.class_names, *info.classes}, n=3, cutoff=0.5)
-    hint = f"perhaps you meant {' or '.join(near)}" if near else f"such as {info.classes[0]} ({info.class_names[0]})"
+    hint = f"perhaps you meant {' or '.join(near)}" if near else f"it knows {_some_classes(info)}"
     raise UserError(f"--class {name}: the run knows no such class; {hint}")
+
+
+def _some_classes(info: RunInfo) -> str:
+    """The classes by what they may be called; of many the first."""
+    called = [
+        wnid if name == wnid else f"{wnid} ({name})" for wnid, name in zip(info.classes, info.class_names, strict=True)
+    ]
+    more = f" and {len(called) - 8:,} more" if len(called) > 8 else ""
+    return ", ".join(called[:8]) + more

@@ -17,7 +17,8 @@ _REMEDY = "name with --images what was predicted, each place as predict was give
 
 class PredictedImages:
     """The files in `places`, as `find_images` names them: by their path in the one folder or zip; where there are
-    several places, with that before it.
+    several places, with that before it. Where each place was predicted alone, names have nothing before them: a file is
+    found where only one place has it.
 
     follow_links: in folders also what lies behind links that lead out of them. Raises UserError for a place that is not
     there, or is a zip that is not whole.
@@ -26,6 +27,8 @@ class PredictedImages:
     def __init__(self, places: Sequence[Path], follow_links: bool = False) -> None:
         self._trees: dict[str, Tree] = {}
         self._files: dict[str, Path] = {}
+        self._listed: dict[tuple[str, str], frozenset[str]] = {}
+        """The names in a folder of a place."""
         for place in places:
             if not place.exists():
                 raise UserError(f"--images {place}: no such folder, zip or image; {_REMEDY}")
@@ -83,6 +86,16 @@ class PredictedImages:
             real = self._files[name].resolve()
             return Folder(real.parent), real.name
         before = max((each for each in self._trees if name.startswith(each)), key=len, default=None)
-        if before is None or (not before and (Path(name).is_absolute() or ".." in Path(name).parts)):
+        if not before and (Path(name).is_absolute() or ".." in Path(name).parts):
             return None
+        if before is None:
+            having = [place for place in self._trees if self._has(place, name)]
+            return (self._trees[having[0]], name) if len(having) == 1 else None
         return self._trees[before], name.removeprefix(before)
+
+    def _has(self, place: str, path: str) -> bool:
+        """Whether there is a file of this path in a place."""
+        folder, _, name = path.rpartition("/")
+        if (place, folder) not in self._listed:
+            self._listed[place, folder] = frozenset(self._trees[place].names(folder))
+        return name in self._listed[place, folder]

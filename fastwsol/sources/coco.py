@@ -151,8 +151,8 @@ def _of_reviews(files: Sequence[CocoFile]) -> list[str]:
     if not verdicts["accepted"]:
         return []
     return [
-        f"{verdicts['accepted']:,} images have the boxes and masks of a prediction that somebody accepted: what is "
-        f"measured on them favours the network that predicted"
+        f"{verdicts['accepted']:,} of the images in the annotations have the boxes and masks of a prediction that "
+        f"somebody accepted: what is measured on them favours the network that predicted"
     ]
 
 

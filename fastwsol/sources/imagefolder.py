@@ -69,10 +69,9 @@ class ImageFolder(AnnotatedImages):
         splits, beside = _split_folders(tree, root)
         names = sorted(tree.folders(splits["train"]))
         if len(names) < 2:
-            raise UserError(
-                f"{path}: {_or_top(splits['train'])} has {len(names)} folders, and a class needs one each; give a "
-                f"folder with one for each class, two at least"
-            )
+            is_a_class = root and not (names and _holds_folders_alone(tree, root))
+            found = f"one, {root.rpartition('/')[2]!r}" if is_a_class else f"{len(names)} in {_or_top(splits['train'])}"
+            raise UserError(f"{path}: its class folders: {found}; give a folder with one for each class, two at least")
         if masks is not None and (inside := [n for n in names if _same(tree.where(joined(splits["train"], n)), masks)]):
             raise UserError(
                 f"--masks {masks}: lies among the class folders, and {inside[0]!r} would be a class; move it elsewhere"

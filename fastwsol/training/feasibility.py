@@ -13,9 +13,11 @@ def check_batch_sizes(config: Config, train_images: int, world: World) -> None:
     sizes = {"--batch-size": config.optimizer.batch_size}
     if config.localizer.trains_mask:
         sizes["--head-batch-size"] = config.localizer.head_batch_size
+    if large := [f"{name} {size}" for name, size in sizes.items() if size > train_images]:
+        raise UserError(
+            f"{' and '.join(large)}: there are {train_images} images to train on; give {train_images} at most"
+        )
     for name, size in sizes.items():
-        if size > train_images:
-            raise UserError(f"{name} {size}: there are {train_images} images to train on; give a smaller one")
         if size % world.size:
             raise UserError(
                 f"{name} {size}: {world.size} processes cannot share it evenly; use a multiple of {world.size}"

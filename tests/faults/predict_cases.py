@@ -107,7 +107,7 @@ CASES = [
     asked("out in no folder", ["--out", "no/such/boxes.json"], "no/such is no folder", "make it first"),
     asked("out where a folder is", ["--out", "/tmp", "--format", "coco"], "--out /tmp: exists; nothing was changed"),
     asked("overlays where a folder is", ["--overlays", "/tmp"], "--overlays /tmp: exists; nothing was changed"),
-    asked("an unknown class", ["--class", "unicorn"], "--class unicorn: the run knows no such class; such as"),
+    asked("an unknown class", ["--class", "unicorn"], "--class unicorn: the run knows no such class; it knows"),
     asked("a class misspelt", ["--class", "alhpa"], "--class alhpa", "perhaps you meant alpha"),
     asked("more classes than there are", ["--top", "9"], "--top 9: the run knows 4 classes"),
     asked("no class", ["--top", "0"], "--top 0"),
