@@ -58,6 +58,7 @@ from fastwsol.training.launch_flags import (
     note_on_class_folders,
     preset_of,
     refuse_useless,
+    shards_named,
 )
 from fastwsol.training.loop import train_to_the_end
 from fastwsol.training.mask_phase import begin_mask_phase, refuse_no_mask
@@ -109,7 +110,8 @@ def main(arguments: Sequence[str]) -> int:
     with joined() as world:
         flags = world.together(lambda: read_flags(arguments))
         config, start = start_of(flags, world)
-        shards = world.machine_lead_first(lambda verify: open_shards(flags.launch.shards, verify))
+        place = shards_named(flags.launch.shards, run_folder(flags.config, flags.launch))
+        shards = world.machine_lead_first(lambda verify: open_shards(place, verify))
         if (behind := start.behind) is not None:
             world.lead_does(lambda: refuse_unfinished(behind, shards))
         folder = run_folder(config, flags.launch)

@@ -27,6 +27,7 @@ from fastwsol.formats.writing import (
     write_in_file,
     write_in_folder,
 )
+from fastwsol.formats.yolo import write_yolo
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class
 from fastwsol.sources.coco_json import pixels_of
@@ -411,3 +412,16 @@ def test_segmentations_of_every_form_are_read(segmentation: Any) -> None:
 def test_a_segmentation_that_is_none_is_refused_by_its_place(segmentation: Any) -> None:
     with pytest.raises(UserError, match=r"^here: its segmentation .*; correct it, or leave it out$"):
         pixels_of(segmentation, 6, 4, "here")
+
+
+def test_yolo_has_a_gif_as_png_of_its_first_frame(tmp_path: Path) -> None:
+    """Ultralytics passes over a GIF, and with it over its labels."""
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ((200, 30, 10), (0, 0, 90))]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    thing = LabelledObject(0, (10.0, 6.0, 30.0, 24.0))
+    write_yolo(tmp_path, "", [LabelledImage("a.gif", 40, 30, (thing,), encoded=file.getvalue)], segments=False)
+    (written,) = (tmp_path / "images").iterdir()
+    assert written.name == "a.gif.png"
+    np.testing.assert_array_equal(Image.open(written).convert("RGB"), frames[0])
+    assert (tmp_path / "labels" / "a.gif.txt").read_text() == "0 0.500000 0.500000 0.500000 0.600000\n"

@@ -186,6 +186,29 @@ def test_two_runs_are_compared_by_the_localizers_that_predict_takes(whole, class
     assert "--localizers ddt cam mask: name one, or one of A and one of B" in capsys.readouterr().err
 
 
+def test_a_run_that_is_named_from_another_folder_finds_its_shards(synthetic_shards, tmp_path, monkeypatch, capsys):
+    """When it goes on, when it is finished, and when a head is trained behind it."""
+    shutil.copytree(
+        synthetic_shards, tmp_path / "data" / "shards", ignore=shutil.ignore_patterns("decoded", "features")
+    )
+    (tmp_path / "elsewhere").mkdir()
+    arguments = flags(Path("data/shards"), Path("data/runs/one"), "--epochs", "0.6")
+    at = arguments.index("--shards")
+    asked = [*arguments[:at], *arguments[at + 2 :]]
+    monkeypatch.chdir(tmp_path)
+    with signalled_after(1, signal.SIGTERM):
+        assert run_train(*asked) == 75
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    there = [each.replace("data/runs/one", "../data/runs/one") for each in asked]
+    assert run_train(*there) == 0
+    assert RunDir(tmp_path / "data" / "runs" / "one").read_info().shards == Path("data/shards")
+    assert run_train(*there) != 0
+    assert "is finished" in capsys.readouterr().err
+    head = ("--behind", "../data/runs/one", "--run-dir", "head", "--head-steps", "2", "--head-batch-size", "8")
+    assert run_train(*head, "--threads", "1") == 0
+    assert not (tmp_path / "elsewhere" / "data").exists()
+
+
 def test_a_prediction_says_that_its_run_is_not_finished(whole, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(whole, run)

@@ -1,6 +1,6 @@
 """YOLO's folders, as Ultralytics' tools train on them.
 
-images/[SPLIT/]NAME       the images
+images/[SPLIT/]NAME       the images as they are; of a GIF, which Ultralytics does not take, the first frame as PNG
 labels/[SPLIT/]NAME.txt   a line an object: `class x y width height`, the middle and the sides as shares of the
                           image; or for segmentation `class x y x y ...`, the corners of its mask's outline, and of
                           its box where it has no mask; empty for an image without an object
@@ -10,16 +10,19 @@ Ultralytics finds an image's labels by the last `images` in its path, so a folde
 `images-`.
 """
 
+import io
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from PIL import Image
 
 from fastwsol.formats.folders import image_file, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, LabelledObject, Skipped
 from fastwsol.formats.polygons import one_polygon
+from fastwsol.sources.decode import GIF_START, as_png, as_rgb
 
 
 def write_yolo(folder: Path, split: str, images: Images, segments: bool) -> None:
@@ -28,7 +31,7 @@ def write_yolo(folder: Path, split: str, images: Images, segments: bool) -> None
         if isinstance(each, Skipped):
             continue
         assert each.encoded is not None
-        encoded = each.encoded()
+        encoded = _no_gif(each.encoded())
         path = without_images(image_file(each.name, encoded))
         write_file(folder / "images" / split / path, encoded)
         lines = [(_corners if segments else _box)(thing, each) for thing in each.objects]
@@ -41,6 +44,13 @@ def finish_yolo(folder: Path, splits: Sequence[str], about: About) -> None:
     # JSON is YAML: quoted so, any name of a class stays itself.
     names = "".join(f"  {number}: {_quoted(name)}\n" for number, name in enumerate(about.names))
     write_file(folder / "data.yaml", f"train: {train}\nval: {val}\nnames:\n{names}".encode())
+
+
+def _no_gif(encoded: bytes) -> bytes:
+    if not encoded.startswith(GIF_START):
+        return encoded
+    with Image.open(io.BytesIO(encoded), formats=["GIF"]) as opened:
+        return as_png(as_rgb(opened))
 
 
 def without_images(path: PurePosixPath) -> PurePosixPath:

@@ -27,24 +27,30 @@ def read_run(run: RunDir) -> tuple[RunInfo, checkpoint.Checkpoint]:
 
 
 def shards_of_run(folder: Path, info: RunInfo, asked: Path | None, verify: bool = True) -> Shards:
-    """The shards that the run in `folder` was trained on, from where it had them or from where they are `asked` for. A
-    relative path is looked for from here, and then from each folder above the run's, so that it is found from anywhere.
-    Raises UserError for others, and where there are none.
+    """The shards that the run in `folder` was trained on, from where it had them (`place_of_shards`) or from where they
+    are `asked` for. Raises UserError for others, and where there are none.
     """
-    above = [] if info.shards.is_absolute() else [each / info.shards for each in folder.resolve().parents]
-    place = asked or next((each for each in (info.shards, *above) if each.exists()), None)
-    if place is None:
-        nor = ", neither from this folder nor from one above the run's" if above else ""
-        raise UserError(
-            f"{folder}: was trained on the shards in {info.shards}, which is not there{nor}; name them with --shards"
-        )
-    shards = open_shards(place, verify)
+    shards = open_shards(asked or place_of_shards(folder, info), verify)
     if shards.digest != info.shards_digest:
         raise UserError(
             f"{shards.folder}: not the shards that {folder} was trained on (their manifest differs); name those with "
             f"--shards"
         )
     return shards
+
+
+def place_of_shards(folder: Path, info: RunInfo) -> Path:
+    """Where the shards are that the run in `folder` was trained on. A relative path is looked for from here, and then
+    from each folder above the run's, so that it is found from anywhere. Raises UserError where they are nowhere.
+    """
+    above = [] if info.shards.is_absolute() else [each / info.shards for each in folder.resolve().parents]
+    place = next((each for each in (info.shards, *above) if each.exists()), None)
+    if place is None:
+        nor = ", neither from this folder nor from one above the run's" if above else ""
+        raise UserError(
+            f"{folder}: was trained on the shards in {info.shards}, which is not there{nor}; name them with --shards"
+        )
+    return place
 
 
 def localizing_model(info: RunInfo, tensors: Mapping[str, Tensor] | None, has_head: bool) -> LocalizingModel:

@@ -137,6 +137,11 @@ def _encode(pixels: NDArray[np.uint8], lossy: bool) -> bytes:
     """A JPEG of a quality that loses next to nothing, or a PNG."""
     if lossy:
         return simplejpeg.encode_jpeg(pixels, _JPEG_QUALITY, "RGB", "444")
+    return as_png(pixels)
+
+
+def as_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Pixels [H, W, 3] as a PNG."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()

@@ -10,7 +10,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.network.backbone_weights import digest_of
 from fastwsol.runs.checkpoint import Checkpoint
 from fastwsol.runs.folder import RunDir, RunInfo
-from fastwsol.runs.trained import read_run
+from fastwsol.runs.trained import place_of_shards, read_run
 
 _OWN = {each.name for each in fields(LocalizerConfig)} | {"seed"}
 """The options in which a run behind another may differ from it."""
@@ -44,7 +44,11 @@ def config_behind(folder: Path) -> tuple[Config, Path]:
     info = RunDir(folder).read_info()
     if info.flat_digest is not None:
         raise UserError(f"--behind {folder}: was begun by an earlier version; train its classifier anew")
-    return info.config.changed(localizer="mask", behind_sha256=""), info.shards
+    try:
+        shards = place_of_shards(folder, info)
+    except UserError:  # others may be named
+        shards = info.shards
+    return info.config.changed(localizer="mask", behind_sha256=""), shards
 
 
 def refuse_other_classifier(asked: Config, folder: Path) -> None:

@@ -11,10 +11,13 @@ from fastwsol.host.command_line import OptionalPath, parse_some_flags
 from fastwsol.host.device import Precision
 from fastwsol.host.errors import UserError
 from fastwsol.runs.folder import RunDir
+from fastwsol.runs.trained import place_of_shards
 from fastwsol.runs.useless_options import why_no_features, without_use
 from fastwsol.sources.imagefolder import holds_class_folders
 from fastwsol.training.presets import PRESETS, PresetName
 from fastwsol.training.step_mode import AskedMode
+
+DEFAULT_SHARDS = Path("data/shards")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Launch(DataFlags):
     download; a .safetensors or .pth file; none: drawn weights"""
     features: OptionalPath = None
     """folder for the features of a frozen part; default: `features` beside the shards"""
-    shards: Path = Path("data/shards")
+    shards: Path = DEFAULT_SHARDS
     """folder that pack.py wrote"""
     step: AskedMode = "auto"
     """how a step is carried out: eager; compiled by torch.compile; captured as a CUDA graph, which spares a small batch
@@ -68,7 +71,7 @@ class _Choice:
     depth: str | None = None
     stem: str | None = None
     image_size: int | None = None
-    shards: Path = Path("data/shards")
+    shards: Path = DEFAULT_SHARDS
     run_dir: OptionalPath = None
 
 
@@ -139,7 +142,7 @@ def _network_named(choice: _Choice) -> str:
 
 def _of_class_folders(choice: _Choice) -> bool:
     try:
-        manifest, _ = read_manifest(choice.shards)
+        manifest, _ = read_manifest(shards_named(choice.shards, choice.run_dir))
     except UserError:  # which is said when they are opened
         return False
     return holds_class_folders(manifest.source)
@@ -153,3 +156,10 @@ def refuse_useless(config: Config, features: Path | None, default: Config) -> No
             raise UserError(f"{flag(name)} {value}: {why}, or leave it out")
     if features is not None and (why := why_no_features(config)):
         raise UserError(f"--features {features}: {why}, so that none are kept; leave it out")
+
+
+def shards_named(shards: Path, run_dir: Path | None) -> Path:
+    """The folder of the shards: of a run that has begun its own, where the default one is not there."""
+    if run_dir is not None and shards == DEFAULT_SHARDS and not shards.exists() and (run := RunDir(run_dir)).has_info():
+        return place_of_shards(run_dir, run.read_info())
+    return shards
