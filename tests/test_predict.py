@@ -608,6 +608,13 @@ def test_a_stream_reads_a_few_batches_ahead_and_no_more(predictor: Predictor) ->
     assert read <= 4 * predictor.batch_size
 
 
+def test_what_a_notebook_shows_of_a_network_and_its_answer_is_short(predictor: Predictor) -> None:
+    (prediction,) = predictor.predict(np.zeros((8, 8, 3), np.uint8))
+    assert re.fullmatch(r"Predictor\(cam at step \d+, 4 classes, 64 pixels, fp32 on cpu\)", repr(predictor))
+    assert len(repr(prediction)) < 700
+    assert "array(" not in repr(prediction)
+
+
 def test_a_stream_takes_whatever_predict_takes_and_skips_what_is_none(predictor: Predictor, tmp_path: Path) -> None:
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"none")

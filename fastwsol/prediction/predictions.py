@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -58,7 +58,7 @@ class Prediction:
     """Of those classes, the highest score first; all boxes of a mask may be of others. None for a class whose map says
     nothing.
     """
-    cams: NDArray[np.float32]
+    cams: NDArray[np.float32] = field(repr=False)
     """The classes' maps as the localizer gives them: [len(classes), h, w]."""
     shown: tuple[int, int, int, int]
     """What the maps cover of the image: x, y, width, height in its pixels."""
@@ -66,7 +66,7 @@ class Prediction:
     """What the maps' values mean."""
     cuts: tuple[float, ...] = ()
     """Where each class's map was cut, on its scale."""
-    probabilities: NDArray[np.float64] | None = None
+    probabilities: NDArray[np.float64] | None = field(default=None, repr=False)
     """The softmax probabilities of all classes in the run's label order: [classes]."""
 
     def mask(self, box: ScoredBox) -> NDArray[np.bool_]:

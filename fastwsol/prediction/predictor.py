@@ -127,6 +127,13 @@ class Predictor:
             np.array(info.std),
         )
 
+    def __repr__(self) -> str:
+        classes, device = len(self.info.classes), self._autocast.device
+        return (
+            f"Predictor({self.localizer.name} at step {self.step}, {classes} classes, {self._size} pixels, "
+            f"{self._autocast.precision} on {device})"
+        )
+
     @staticmethod
     def of_run(
         folder: Path,
