@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from fastwsol.host.errors import UserError
 
 if TYPE_CHECKING:
+    from fastwsol.formats.labelled_images import Skipped
     from fastwsol.host.device import Precision
     from fastwsol.localizer.localizers import LocalizerName
     from fastwsol.prediction.predictions import Request
     from fastwsol.prediction.predictor import Predictor
 
 __version__ = "0.1.0"
-__all__ = ["Request", "UserError", "load"]
+__all__ = ["Request", "Skipped", "UserError", "load"]
 
 
 def load(
@@ -37,9 +38,13 @@ def load(
 
 
 def __getattr__(name: str) -> object:
-    """`Request`, imported once it is asked for: torch takes seconds to import."""
+    """`Request` and `Skipped`, imported once they are asked for: torch takes seconds to import."""
     if name == "Request":
         from fastwsol.prediction.predictions import Request
 
         return Request
+    if name == "Skipped":
+        from fastwsol.formats.labelled_images import Skipped
+
+        return Skipped
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

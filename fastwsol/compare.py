@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
     check_same_images(a, b)
     out = console()
     out.print(f"\nA: {a.path}, {a.what}\nB: {b.path}, {b.what}\n{len(a.rows.names):,} images, the same")
-    if not flags.localizers:
+    if not flags.localizers and (a.has_localizers or b.has_localizers):
         out.print("Each by the localizer that predict takes; --localizers names others.")
     protocols = [name for name in a.rows.boxes if name in b.rows.boxes]
     if not a.rows.box_counts.any():  # classes are the same under each
@@ -114,6 +114,8 @@ class ComparedReport:
     rows: ImageRows
     what: str
     """Which localizer, and where its maps were cut."""
+    has_localizers: bool
+    """Whether it is of a run, whose localizers it measures."""
 
 
 def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
@@ -146,7 +148,9 @@ def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
         raise UserError(f"--localizers {localizer}: {file} has {', '.join(cuts)}; name one of them")
     what = f"{localizer} at {'a threshold for each image' if cuts[localizer] is None else f'{cuts[localizer]:.2g}'}"
     rows = file.with_suffix(".csv") if localizer == "cam" else file.with_name(f"{file.stem}-{localizer}.csv")
-    return ComparedReport(file, cam_class, truths_digest, masks_digest, mask_cut, ImageRows.read(rows), what)
+    return ComparedReport(
+        file, cam_class, truths_digest, masks_digest, mask_cut, ImageRows.read(rows), what, bool(of_masks)
+    )
 
 
 def check_same_images(a: ComparedReport, b: ComparedReport) -> None:

@@ -348,7 +348,8 @@ def note_on_unfinished(folder: Path, predictor: Predictor) -> str:
         return ""
     headless = ", before its mask head is trained" if config.localizer.trains_mask and not predictor.model.head else ""
     step = f"step {predictor.step:,}{headless}"
-    return f"{folder}: its training is not finished; boxes are of {predictor.localizer.name} at {step}"
+    boxes = f"boxes are of {predictor.localizer.name} at {step}"
+    return f"{folder}: has no report, as before its training is finished; {boxes}"
 
 
 def watched(

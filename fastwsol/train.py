@@ -110,7 +110,8 @@ def main(arguments: Sequence[str]) -> int:
     with joined() as world:
         flags = world.together(lambda: read_flags(arguments))
         config, start = start_of(flags, world)
-        place = shards_named(flags.launch.shards, run_folder(flags.config, flags.launch))
+        folder_named = run_folder(flags.config, flags.launch)
+        place = world.together(lambda: shards_named(flags.launch.shards, folder_named))
         shards = world.machine_lead_first(lambda verify: open_shards(place, verify))
         if (behind := start.behind) is not None:
             world.lead_does(lambda: refuse_unfinished(behind, shards))

@@ -154,6 +154,7 @@ class Day:
         self._flags, self._shards, self._runs = flags, shards, runs
         self._deadline = time.monotonic() + 60 * flags.minutes
         self._end_of_loan = time.monotonic() + 60 * (math.inf if flags.loan_minutes is None else flags.loan_minutes)
+        self._deadline = min(self._deadline, self._end_of_loan)
         self._device = torch.device("cpu") if flags.dry_run else pick_device("auto")
         self.file = flags.out / "gpu-day.json"
         self._kept = runs / self.file.name
@@ -205,6 +206,10 @@ class Day:
         folder = self._runs / training.name
         watch, arguments = Stopwatch(folder), self._arguments(item, training, folder)
         seconds_left = self._deadline - time.monotonic()
+        if (failed := self._failed_before(training)) is not None:
+            self.failed.append(training.name)
+            print(f"{training.name}: left out, as {failed} failed; --again tries it", flush=True)
+            return
         if (why := self._why_not(item, training, watch)) is not None:
             self.left.append(training.name)
             if why:
@@ -226,7 +231,8 @@ class Day:
                 self._fail(training, "\n".join([str(ended), *ended.tail]))
                 return
         elif differs := difference(RunDir(folder).read_info().config, self._config(item, training)):
-            self._fail(training, f"{folder} holds another run ({differs}); take it away, or name another --runs")
+            self.failed.append(training.name)  # and not remembered as failed: it was not tried
+            print(f"{training.name}: {folder} holds another run ({differs}); take it away, or name another --runs")
             return
         found = thinned(collect(folder)) | {"item": item.name, "seconds": round(watch.seconds, 1)}
         with self._lock:
@@ -241,8 +247,6 @@ class Day:
         least = 0 if self._flags.dry_run else _SECONDS_TO_START
         if self._deadline - now < least or self._running.stops:
             return ""
-        if (failed := self._failed_before(training)) is not None:
-            return f"left out, as {failed} failed; --again tries it"
         if self._flags.dry_run:
             return None
         needed = max(_SECONDS_TO_START, training.seconds - watch.seconds)
@@ -254,7 +258,7 @@ class Day:
 
     def _failed_before(self, training: Training) -> str | None:
         """The training of the same setting that failed, with flags and a program as now; None where none did."""
-        if training.name in self.failed or self._flags.again:
+        if self._flags.again:
             return None
         for name, failure in self._failures.items():
             is_same = setting_in(name) == setting_in(training.name) and failure["source"] == source_digest()

@@ -5,6 +5,7 @@ import random
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,8 +13,18 @@ from conftest import noise_jpeg
 from PIL import Image
 
 from fastwsol.dataset.shard_writer import MAX_SHARD_BYTES
+from fastwsol.prediction.user_images import decode_upright
 from fastwsol.sources import decode as judge
-from fastwsol.sources.decode import MAX_IMAGE_BYTES, MAX_SIDE, MIN_SIDE, TURNED, ImageFacts, decode, judge_images
+from fastwsol.sources.decode import (
+    MAX_IMAGE_BYTES,
+    MAX_SIDE,
+    MIN_SIDE,
+    TURNED,
+    ImageFacts,
+    decode,
+    is_damage,
+    judge_images,
+)
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8))
@@ -269,6 +280,52 @@ def test_a_tiff_is_decoded_as_it_is_stored() -> None:
     (look,) = judge_images([turned], turns=True)
     assert isinstance(look, ImageFacts)
     assert (look.width, look.height, look.how) == (40, 48, TURNED)
+
+
+def with_tag(tag: int, change: Callable[[struct.Struct, bytes], bytes]) -> bytes:
+    """A TIFF of four strips, one entry of whose directory is changed."""
+    file = io.BytesIO()
+    PICTURE.save(file, "TIFF", tiffinfo={278: 10}, strip_size=10 * 48 * 3)
+    image = bytearray(file.getvalue())
+    (at,) = struct.unpack_from("<I", image, 4)
+    (count,) = struct.unpack_from("<H", image, at)
+    entry = next(at + 2 + 12 * k for k in range(count) if struct.unpack_from("<H", image, at + 2 + 12 * k) == (tag,))
+    image[entry : entry + 12] = change(struct.Struct("<HHII"), bytes(image[entry : entry + 12]))
+    return bytes(image)
+
+
+def test_a_tiff_that_lists_too_few_strips_is_refused() -> None:
+    """Pillow leaves what they would hold black."""
+
+    def halved(layout: struct.Struct, entry: bytes) -> bytes:
+        tag, kind, count, value = layout.unpack(entry)
+        assert count == 4
+        return layout.pack(tag, kind, 2, value)
+
+    broken = with_tag(273, halved)
+    assert not np.asarray(Image.open(io.BytesIO(broken)))[20:].any()
+    with pytest.raises(ValueError, match="damaged: a TIFF that lists 2 of its 4 strips or tiles"):
+        decode(broken)
+    with pytest.raises(ValueError, match="lists 2 of its 4"):
+        decode_upright(broken)
+
+
+def test_a_tiff_of_16_bits_whose_white_is_0_is_refused_and_not_inverted() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((40, 48), np.uint16)).save(file, "TIFF", tiffinfo={262: 0})
+    for reads in (decode, decode_upright):
+        with pytest.raises(ValueError, match="16 bits of which 0 is white; convert it"):
+            reads(file.getvalue())
+
+
+def test_a_tiff_that_pillow_does_not_know_is_not_called_damaged() -> None:
+    def five(layout: struct.Struct, entry: bytes) -> bytes:
+        tag, kind, count, _ = layout.unpack(entry)
+        return layout.pack(tag, kind, count, 5)
+
+    (look,) = judge_images([with_tag(277, five)])
+    assert look == "a TIFF that is damaged, or of a kind that is not read here"
+    assert not is_damage(look)
 
 
 def test_a_rare_subsampling_is_decoded_all_the_same() -> None:

@@ -46,7 +46,8 @@ def assert_pixels_are_those_of_every_decoder(shards: Shards, name: str) -> None:
     plan = evaluation_plan(len(split), len(split))
     zeros, ones = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     stream = Stream(split, plan, len(split), PLAIN, 0, zeros, ones)
-    (by_dali,) = DaliBatches(stream, torch.device("cpu"), threads=2)._pipeline.run()
+    batches = DaliBatches(stream, torch.device("cpu"), threads=2)
+    (by_dali,) = batches._pipeline.run()
     np.testing.assert_array_equal(pixels, np.asarray(by_dali.as_tensor()))
 
 

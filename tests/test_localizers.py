@@ -92,6 +92,15 @@ def test_features_that_are_all_alike_have_no_direction():
     assert not direction.any()
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_features_that_are_not_finite_have_a_direction_that_is_not(value, capfd):
+    features = torch.rand(3, 5, 2, 2)
+    features[1, 2, 0, 0] = value
+    _, direction = direction_of(features, torch.rand(3, 2, 2))
+    assert torch.isnan(direction).all()
+    assert capfd.readouterr() == ("", "")
+
+
 def test_maps_differ_by_class_where_the_localizer_says_so(model, passed):
     for each in model.localizers:
         ours, others = (model.maps(each.name, passed, CLASSES.roll(shift)) for shift in (0, 1))

@@ -18,7 +18,7 @@ from fastwsol.sources.decode import (
     AS_JPEG,
     AS_PNG,
     CUT,
-    FROM_TIFF,
+    FROM_GIF_OR_TIFF,
     MENDED,
     TURNED,
     ImageFacts,
@@ -167,8 +167,8 @@ def _as_markdown(lines: list[tuple[str, ...]]) -> str:
         ("BMP of 5-6-5", ANEW),
         ("BMP of 5-5-5", ANEW),
         ("BMP RGB", ""),
-        ("GIF", FROM_TIFF),
-        ("TIFF RGB", FROM_TIFF),
+        ("GIF", FROM_GIF_OR_TIFF),
+        ("TIFF RGB", FROM_GIF_OR_TIFF),
         ("TIFF by tiff_lzw, EXIF 6", TURNED),
     ],
 )
@@ -202,7 +202,7 @@ def test_packing_says_how_many_were_changed(tmp_path: Path, capsys: pytest.Captu
     said = capsys.readouterr().out
     assert f"4 images are packed {ANEW}" in said
     assert f"4 images are packed {TURNED}" in said
-    assert f"4 images are packed {FROM_TIFF}" in said
+    assert f"4 images are packed {FROM_GIF_OR_TIFF}" in said
     assert f"2 images are packed {CUT}" in said
     with pytest.raises(UserError, match="is packed already, and whole"):
         pack(ImageFolder(tmp_path / "photos"), tmp_path / "shards", lossless=True)

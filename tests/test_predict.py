@@ -622,6 +622,9 @@ def test_a_stream_takes_whatever_predict_takes_and_skips_what_is_none(predictor:
     assert [each.name for each in found] == [str(tmp_path / "a.png"), str(tmp_path / "b.png"), "2"]
     assert [isinstance(each, Skipped) for each in found] == [False, True, False]
     assert fastwsol.Request is Request
+    assert fastwsol.Skipped is Skipped
+    for one in (tmp_path / "a.png", str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8), Image.new("L", (9, 9))):
+        assert len([*predictor.stream(one)]) == 1
 
 
 def test_a_skipped_image_keeps_its_place_in_the_stream(predictor: Predictor) -> None:

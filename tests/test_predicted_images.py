@@ -51,8 +51,11 @@ def test_every_name_leads_to_its_file(root: Path, places: list[str]) -> None:
 def test_what_was_predicted_place_by_place_is_found_where_one_place_alone_has_it(root: Path) -> None:
     files = PredictedImages([Path("photos"), Path("some.zip"), Path("photos/more")])
     assert files.content_of(predicted("deep/b.jpg")) == (root / "photos/more/deep/b.jpg").read_bytes()
-    for name in ("a.jpg", "none.jpg"):  # in all of them, and in none
-        with pytest.raises(UserError, match=f"^{name}: lies in no place that --images names"):
+    for name, why in (
+        ("a.jpg", r"lies in photos and some\.zip \(predict both in one"),
+        ("none.jpg", "lies in no place"),
+    ):
+        with pytest.raises(UserError, match=f"^{name}: {why}"):
             files.content_of(predicted(name))
     with pytest.raises(UserError, match="lies in no place"):
         files.content_of(predicted("../cat.jpg"))

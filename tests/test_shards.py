@@ -266,6 +266,14 @@ def test_a_folder_of_photographs_in_place_of_shards_is_told_how_to_be_packed(tmp
         open_shards(tmp_path / "my photos")
 
 
+def test_the_folder_above_shards_is_told_of_them(tmp_path: Path) -> None:
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    (tmp_path / "data" / "shards").mkdir()
+    (tmp_path / "data" / "shards" / MANIFEST_NAME).write_text("{}")
+    with pytest.raises(UserError, match=r"data/shards is one, or name another folder$"):
+        open_shards(tmp_path / "data")
+
+
 def test_shards_without_their_manifest_are_no_data_set(tmp_path: Path) -> None:
     write(tmp_path, made_up_rows(150))
     (tmp_path / MANIFEST_NAME).unlink()

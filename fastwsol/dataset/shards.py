@@ -241,12 +241,9 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        if folder.is_dir() and any(each.is_dir() for each in folder.iterdir()):
-            source = f"--layout imagefolder --source {shlex.quote(str(folder))}"
-            remedy = f"where it holds your images, in class folders, pack them with `python scripts/pack.py {source}`"
-        else:
-            remedy = f"{_pack_again(folder)}, or name another folder"
-        raise UserError(f"{folder}: no packed data set ({MANIFEST_NAME} is missing); {remedy}") from None
+        raise UserError(
+            f"{folder}: no packed data set ({MANIFEST_NAME} is missing); {_remedy(folder)}, or name another folder"
+        ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
     try:
@@ -427,6 +424,20 @@ _OTHER_OPEN_FILES = 1024
 def _join(pieces: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
     """The one-dimensional `pieces` end to end, also when there are none."""
     return np.concatenate([np.empty(0, dtype), *pieces], dtype=dtype)
+
+
+def _remedy(folder: Path) -> str:
+    """What is to be done about a folder that is no packed set, by what it holds instead."""
+    try:
+        inner = sorted(each for each in folder.iterdir() if each.is_dir())
+    except OSError:
+        inner = []
+    if packed := [each for each in inner if (each / MANIFEST_NAME).is_file()]:
+        return f"{packed[0]} is one"
+    if inner:
+        source = f"--layout imagefolder --source {shlex.quote(str(folder))}"
+        return f"where it holds your images, in class folders, pack them with `python scripts/pack.py {source}`"
+    return _pack_again(folder)
 
 
 def _pack_again(folder: Path) -> str:

@@ -128,7 +128,8 @@ class World:
     def averaging_gradients(self, module: nn.Module, device: torch.device) -> nn.Module:
         """`module`, whose backward pass leaves the average of all processes' gradients in every one of them.
 
-        Buffers (BN statistics) stay each process's own. (torch 2.14 makes them process 0's when it wraps a module.)
+        Buffers (BN statistics) are each process's own while it trains. (When it wraps a module, torch 2.14 makes them
+        process 0's; torch 2.11 does not.)
         """
         if self.size == 1:
             return module

@@ -7,6 +7,7 @@ activation map of positive weights rise together.
 
 from typing import NamedTuple
 
+import numpy as np
 import scipy.sparse.linalg
 import torch
 from torch import Tensor
@@ -50,11 +51,14 @@ def direction_of(features_NCHW: Tensor, positive_NHW: Tensor) -> tuple[Tensor, T
 
 
 def _first_component(apart: Tensor) -> Tensor:
-    """The first principal component of rows [n, C] whose mean is 0; zeros where all are equal. (Of the smaller product
+    """The first principal component of rows [n, C] whose mean is 0; zeros where all are equal, NaN where one is not
+    finite. (Of the smaller product
     of the rows with themselves, by Lanczos: power iteration takes some hundred products for a part of its digits.)
     """
     by_channel = len(apart) > apart.shape[1]
     product = (apart.T @ apart if by_channel else apart @ apart.T).cpu().numpy()
+    if not np.isfinite(product).all():  # as of a network that overflows, which is said of its maps
+        return torch.full_like(apart[0], torch.nan)
     if not product.any():
         return torch.zeros_like(apart[0])
     start = product[product.diagonal().argmax()]  # ARPACK's own is drawn

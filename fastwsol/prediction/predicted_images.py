@@ -62,8 +62,13 @@ class PredictedImages:
         return found[0].read(found[1], MAX_BYTES)
 
     def _where(self, name: str) -> str:
-        """The file of this name as the user would find it; the name itself where it lies in none of the places."""
-        found = self._found(name)
+        """The file of this name as the user would find it; the name itself where it lies in none of the places, or in
+        several.
+        """
+        try:
+            found = self._found(name)
+        except BadFile:
+            return name
         return name if found is None else found[0].where(found[1])
 
     @contextlib.contextmanager
@@ -90,12 +95,18 @@ class PredictedImages:
             return None
         if before is None:
             having = [place for place in self._trees if self._has(place, name)]
-            return (self._trees[having[0]], name) if len(having) == 1 else None
+            if len(having) > 1:
+                places = " and ".join(place.removesuffix("/") for place in having[:2])
+                raise BadFile(f"lies in {places} (predict both in one command, which names images by their place)")
+            return (self._trees[having[0]], name) if having else None
         return self._trees[before], name.removeprefix(before)
 
     def _has(self, place: str, path: str) -> bool:
         """Whether there is a file of this path in a place."""
         folder, _, name = path.rpartition("/")
         if (place, folder) not in self._listed:
-            self._listed[place, folder] = frozenset(self._trees[place].names(folder))
+            try:
+                self._listed[place, folder] = frozenset(self._trees[place].names(folder))
+            except UserError:  # behind a link that is not followed
+                self._listed[place, folder] = frozenset()
         return name in self._listed[place, folder]

@@ -13,7 +13,6 @@ class that is likeliest in it.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
@@ -225,16 +224,15 @@ class Predictor:
         class that is known of it. Raises UserError for a class that there is not, and ValueError naming the first image
         that cannot be read, or where there are not as many classes as images.
         """
-        if isinstance(images, str | Path | bytes | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
-            images = [images]
-        named: Iterable[NamedImage] = map(_named, images, itertools.count())
+        several: Iterable[Any] = _several(images)
+        named = (_named(each, k) for k, each in enumerate(several))
         of_all = of_class if isinstance(of_class, str) else None
         if of_class is not None and of_all is None:
             if not all(isinstance(each, str) for each in of_class):
                 raise ValueError("of_class names a class for each image, or one for all")
             labels = [label_of(each, self.info) for each in of_class]
-            if isinstance(images, Sized) and len(images) != len(labels):
-                raise ValueError(f"of_class has {len(labels)} classes, and there are {len(images)} images")
+            if isinstance(several, Sized) and len(several) != len(labels):
+                raise ValueError(f"of_class has {len(labels)} classes, and there are {len(several)} images")
             named = (replace(image, label=label) for image, label in zip(named, labels, strict=True))
         predictions, request = [], Request(top, of_all, boxes, threshold, least_score, signals)
         for each in self.stream(named, request):
@@ -251,7 +249,7 @@ class Predictor:
         return detections_of(prediction, self.info.classes)
 
     def stream(
-        self, images: Iterable[ImageLike | NamedImage], request: Request = PLAIN_REQUEST
+        self, images: Iterable[ImageLike | NamedImage] | ImageLike, request: Request = PLAIN_REQUEST
     ) -> Iterator[Prediction | Skipped]:
         """`predict` for any number of images, one at a time, in order; of those that cannot be read a `Skipped` says
         why.
@@ -260,7 +258,7 @@ class Predictor:
         what is no image.
         """
         only = self.check(request)
-        named = (each if isinstance(each, NamedImage) else _named(each, k) for k, each in enumerate(images))
+        named = (each if isinstance(each, NamedImage) else _named(each, k) for k, each in enumerate(_several(images)))
         pool = ThreadPoolExecutor(self._threads, initializer=_alone if self._on_cpu else None)
         ahead: deque[Future[Answers]] = deque()
         try:
@@ -389,6 +387,13 @@ def _alone() -> None:
     """
     torch.set_num_threads(1)
     numba.set_num_threads(1)
+
+
+def _several(images: Iterable[Any] | ImageLike) -> Iterable[Any]:
+    """Images, of which one may stand alone; an array [N, H, W, C] is N."""
+    if isinstance(images, str | Path | bytes | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        return [images]
+    return images
 
 
 def _named(image: ImageLike, number: int) -> NamedImage:

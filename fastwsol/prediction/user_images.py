@@ -21,6 +21,7 @@ from fastwsol.sources.decode import MAX_PIXELS, MAX_SIDE, NONE_OF_OURS, as_rgb, 
 from fastwsol.sources.jpeg_markers import JPEG_START
 from fastwsol.sources.orientation import PROFILES, orientation, turned
 from fastwsol.sources.png_chunks import PNG_START, without_texts
+from fastwsol.sources.tiff import check_tiff
 from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
 
 MAX_BYTES = 3 * MAX_PIXELS + 2**20
@@ -125,8 +126,10 @@ def upright_size(image: bytes) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(image)) as opened:
             width, height = opened.size
-            how = 1 if opened.format == "TIFF" else opened.getexif().get(ExifTags.Base.Orientation, 1)
-        # Pillow turns TIFFs itself; in a JPEG the orientation may stand elsewhere than in EXIF.
+            how = opened.getexif().get(ExifTags.Base.Orientation, 1)
+            if opened.format == "TIFF" and ExifTags.Base.Orientation in opened.tag_v2:  # type: ignore[attr-defined]
+                how = 1  # which its size is of already; else XMP tells it
+        # In a JPEG the orientation may stand elsewhere than in EXIF.
         how = orientation(image) if image.startswith(JPEG_START) else how
     except Exception as error:
         raise ValueError(f"its header cannot be read ({error})") from None
@@ -151,6 +154,7 @@ def decode_upright(image: bytes) -> NDArray[np.uint8]:
             width, height = opened.size
             if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
                 raise ValueError(f"{width:,}x{height:,} pixels, more than the {MAX_PIXELS:,} allowed")
+            check_tiff(opened)
             return upright_rgb(opened)
     except MemoryError:
         raise

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastwsol.dataset.shards import Shards, open_shards
+from fastwsol.dataset.shards import Shards, open_shards, read_manifest
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizing import LocalizingModel, channels_of_cut
 from fastwsol.localizer.mask_head import build_mask_head
@@ -41,16 +41,27 @@ def shards_of_run(folder: Path, info: RunInfo, asked: Path | None, verify: bool 
 
 def place_of_shards(folder: Path, info: RunInfo) -> Path:
     """Where the shards are that the run in `folder` was trained on. A relative path is looked for from here, and then
-    from each folder above the run's, so that it is found from anywhere. Raises UserError where they are nowhere.
+    from each folder above the run's, so that it is found from anywhere; what is there instead is taken where there are
+    no such shards, to be refused by name. Raises UserError where there is nothing.
     """
     above = [] if info.shards.is_absolute() else [each / info.shards for each in folder.resolve().parents]
-    place = next((each for each in (info.shards, *above) if each.exists()), None)
+    found = {place: digest for place in (info.shards, *above) if (digest := _digest_in(place)) is not None}
+    instead = next(iter(found), info.shards if info.shards.is_dir() else None)
+    place = next((each for each, digest in found.items() if digest == info.shards_digest), instead)
     if place is None:
         nor = ", neither from this folder nor from one above the run's" if above else ""
         raise UserError(
             f"{folder}: was trained on the shards in {info.shards}, which is not there{nor}; name them with --shards"
         )
     return place
+
+
+def _digest_in(place: Path) -> str | None:
+    """Of the packed set in a folder; None where there is none that can be read."""
+    try:
+        return read_manifest(place)[1]
+    except UserError:
+        return None
 
 
 def localizing_model(info: RunInfo, tensors: Mapping[str, Tensor] | None, has_head: bool) -> LocalizingModel:

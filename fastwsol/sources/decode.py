@@ -20,7 +20,7 @@ from fastwsol.sources import heif
 from fastwsol.sources.jpeg_markers import JPEG_START, JpegFacts, read_markers
 from fastwsol.sources.orientation import orientation, turned
 from fastwsol.sources.png_chunks import PNG_START, without_texts
-from fastwsol.sources.tiff import TIFF_STARTS, do_not_turn
+from fastwsol.sources.tiff import TIFF_STARTS, check_tiff, do_not_turn
 from kernels.compiling import njit
 
 MAX_IMAGE_BYTES = 32 * 2**20
@@ -39,7 +39,7 @@ _PNG_END = b"IEND\xaeB`\x82"
 TURNED = "upright, encoded anew, as their EXIF or XMP turns them"
 ANEW = "as PNG of 8 bits, since decoders differ about them"
 AS_PNG = "as PNG, since few decoders know HEIC and AVIF"
-FROM_TIFF = "as PNG, since few decoders know GIF and TIFF"
+FROM_GIF_OR_TIFF = "as PNG, since few decoders know GIF and TIFF"
 AS_JPEG = f"as JPEG of quality {_JPEG_QUALITY}, since few decoders know HEIC and AVIF"
 MENDED = "with scan headers as their frames ask for"
 CUT = "without what lay behind their ends, which was more than they are"
@@ -129,7 +129,7 @@ def _for_all_decoders(image: bytes, pixels: NDArray[np.uint8], lossless: bool) -
     elif heif.kind_of(image) is not None:
         return _encode(pixels, lossy=not lossless), AS_PNG if lossless else AS_JPEG
     elif image.startswith((GIF_START, *TIFF_STARTS)):
-        return _encode(pixels, lossy=False), FROM_TIFF
+        return _encode(pixels, lossy=False), FROM_GIF_OR_TIFF
     return None, ""
 
 
@@ -234,11 +234,14 @@ def _decode_with_pillow(
             if getattr(opened, "is_animated", False):
                 raise ValueError("a TIFF of several pages" if kind == "TIFF" else f"an animated {kind}")
             if kind == "TIFF":
+                check_tiff(opened)
                 do_not_turn(opened)
             return as_rgb(opened)
     except MemoryError:
         raise
     except UnidentifiedImageError:  # its text is of our buffer, not of the file
+        if kind == "TIFF":
+            raise ValueError("a TIFF that is damaged, or of a kind that is not read here") from None
         raise ValueError(f"damaged: a {kind} whose header cannot be read") from None
     except Exception as error:  # on damaged data Pillow's decoders let escape what they happen to stumble over
         reason = str(error) or type(error).__name__

@@ -46,6 +46,7 @@ _DECISIVE_SOURCES = (
     "fastwsol/sources/jpeg_markers.py",
     "fastwsol/sources/orientation.py",
     "fastwsol/sources/png_chunks.py",
+    "fastwsol/sources/tiff.py",
     "fastwsol/dataset/shards.py",
     "fastwsol/dataset/ragged_boxes.py",
     "fastwsol/dataset/holdout.py",
