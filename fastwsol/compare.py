@@ -73,8 +73,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     if len(flags.localizers) > 2:
         raise UserError(f"--localizers {' '.join(flags.localizers)}: name one, or one of A and one of B")
-    named = (*flags.localizers, None)
-    a, b = read_report(flags.a, named[0]), read_report(flags.b, named[len(flags.localizers) // 2])
+    of_a, of_b = (flags.localizers * 2)[:2] if flags.localizers else (None, None)
+    a, b = read_report(flags.a, of_a), read_report(flags.b, of_b)
     check_same_images(a, b)
     out = console()
     out.print(f"\nA: {a.path}, {a.what}\nB: {b.path}, {b.what}\n{len(a.rows.names):,} images, the same")

@@ -220,7 +220,12 @@ class Day:
             with watch.running():
                 seconds = seconds_left - _SECONDS_TO_STOP
                 ended = run_module(
-                    "fastwsol.train", arguments, seconds, None, in_time, self._running, _SECONDS_UNTIL_KILLED
+                    "fastwsol.train",
+                    arguments,
+                    seconds,
+                    stop_in_time=in_time,
+                    among=self._running,
+                    grace=_SECONDS_UNTIL_KILLED,
                 )
             was_stopped = ended.was_asked and ended.status in (-signal.SIGTERM, -signal.SIGKILL)
             if was_stopped or ended.status == STOPPED_PROPERLY:

@@ -221,3 +221,14 @@ def test_arrays_are_rgb_or_grey() -> None:
     for bad in (PIXELS.astype(np.float32), PIXELS[..., :2], PIXELS[:0], PIXELS[0, 0]):
         with pytest.raises(ValueError, match="an array"):
             as_pixels(bad)
+
+
+def test_a_tiff_that_xmp_turns_has_the_size_that_it_is_decoded_to() -> None:
+    """Pillow's own is that before it is turned; where a tag turns it, that after."""
+    turns = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    )
+    file = io.BytesIO()
+    Image.new("RGB", (48, 40)).save(file, "TIFF", tiffinfo={700: turns})
+    assert decode_upright(file.getvalue()).shape == (48, 40, 3)
+    assert upright_size(file.getvalue()) == (40, 48)

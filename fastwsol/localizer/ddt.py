@@ -51,9 +51,11 @@ def direction_of(features_NCHW: Tensor, positive_NHW: Tensor) -> tuple[Tensor, T
 
 
 def _first_component(apart: Tensor) -> Tensor:
-    """The first principal component of rows [n, C] whose mean is 0; zeros where all are equal, NaN where one is not
-    finite. (Of the smaller product
-    of the rows with themselves, by Lanczos: power iteration takes some hundred products for a part of its digits.)
+    """The first principal component of rows [n, C] whose mean is 0, float64 [C] of length 1; zeros where all rows are
+    equal, NaN where one is not finite.
+
+    It is found of the smaller product of the rows with themselves, by Lanczos: power iteration takes some hundred
+    products for a part of its digits.
     """
     by_channel = len(apart) > apart.shape[1]
     product = (apart.T @ apart if by_channel else apart @ apart.T).cpu().numpy()
