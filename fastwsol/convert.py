@@ -47,6 +47,7 @@ from fastwsol.formats.writing import (
 from fastwsol.host.command_line import image_ticker, parse_flags, require_new, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, write_bytes, write_durably
+from fastwsol.host.words import number_of
 from fastwsol.prediction.predicted_images import PredictedImages
 
 PROG = "python -m fastwsol.convert"
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"{packed[0]}: is a folder, and beside it stands {flags.inputs[-1]}; convert one at a time")
     written = Written()
     (convert_shards if packed else convert_predictions)(flags, form, written)
-    print(f"{flags.out}: {form}, {written.images:,} images, {written.objects:,} objects")
+    print(f"{flags.out}: {form}, {number_of(written.images, 'image')}, {number_of(written.objects, 'object')}")
     if written.skipped:
         print(f"{written.skipped:,} images beside them could not be read when they were predicted")
     if written.rejected:
@@ -165,7 +166,6 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
             return
         for name, images in every.items():
             place = out / ("annotations" if SUFFIXES[form] == ".json" else ".") / f"{name}{SUFFIXES[form]}"
-            place.parent.mkdir(exist_ok=True)
             beside = with_their_images(images, out / "images", name)
             write_durably(place, lambda file, beside=beside: write_in_file(file, form, beside, about))  # type: ignore[misc]
         if form == "label-studio":

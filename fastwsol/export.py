@@ -49,8 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     if flags.onnx is None and flags.torch is None:
         raise UserError("nothing to write; name a file with --onnx or --torch")
     for name, path in (("--onnx", flags.onnx), ("--torch", flags.torch)):
-        if path is not None:
-            require_new(name, path)
+        require_new(name, path)
     if flags.onnx is not None and flags.onnx == flags.torch:
         raise UserError(f"--onnx {flags.onnx}: is the file of --torch too; name two")
     if flags.torch is not None and flags.torch.suffix != ".pt2":

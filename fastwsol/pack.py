@@ -25,6 +25,7 @@ from fastwsol.dataset.shard_folder import contents, finished_shards
 from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, Shards, open_shards
 from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, parse_flags, run_command
 from fastwsol.host.errors import Interrupted, UserError
+from fastwsol.host.words import number_of
 from fastwsol.sources import Source
 from fastwsol.sources.coco import Coco
 from fastwsol.sources.cub import Cub
@@ -164,7 +165,7 @@ def _print_summary(manifest: Manifest, out: Path, seconds: float, continued: boo
     aside = sum(split.quarantined for split in manifest.splits.values())
     mean, std = (", ".join(f"{value:.2f}" for value in values) for values in (manifest.mean, manifest.std))
     print(f"{out}: {manifest.source}, {contents(manifest)}")
-    print(f"{len(shards)} shards, {sum(shard.bytes for shard in shards) / 2**20:,.1f} MiB")
+    print(f"{number_of(len(shards), 'shard')}, {sum(shard.bytes for shard in shards) / 2**20:,.1f} MiB")
     print(f"{seconds:.1f} s, {'for the rest' if continued else f'{images / seconds:,.0f} images/s'}")
     print(f"train pixels (R, G, B of 255): mean {mean}; std {std}")
     if aside:
@@ -194,11 +195,11 @@ def _print_contents(out: Path) -> int:
     splits = shards.splits.values()
     images, with_boxes = sum(map(len, splits)), sum(int((np.diff(each.box_offsets) > 0).sum()) for each in splits)
     boxes = sum(len(each.boxes) for each in splits)
-    print(f"{with_boxes:,} of {images:,} images have boxes, {boxes:,} in all" if boxes else "no image has a box")
+    print(f"images with boxes: {with_boxes:,} of {images:,}, {boxes:,} in all" if boxes else "no image has a box")
     if others := sum(len(each.objects.boxes) for each in splits) - boxes:
         print(f"{others:,} boxes beside them are of other classes than their image's, or difficult")
     if with_mask := sum(int(each.has_mask.sum()) for each in splits):
-        print(f"{with_mask:,} of {images:,} images have a mask")
+        print(f"images with a mask: {with_mask:,} of {images:,}")
     return boxes
 
 

@@ -47,6 +47,7 @@ from fastwsol.host.command_line import (
     duration,
     parse_flags,
     require_new,
+    require_new_folder,
     run_command,
     threshold_flag,
 )
@@ -54,6 +55,7 @@ from fastwsol.host.device import Precision
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import folder_when_whole
 from fastwsol.host.ticker import Ticker
+from fastwsol.host.words import number_of
 from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.network.backbone_weights import PRETRAINED
 from fastwsol.prediction import overlays
@@ -64,7 +66,7 @@ from fastwsol.prediction.named import labelled_as
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import WHOLE_BATCHES, Predictor
 from fastwsol.prediction.unfinished import BLOCK, kept_blocks, work_of
-from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images
+from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images, has_more_frames
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.sources import Class
 
@@ -286,11 +288,13 @@ def part_of(listing: ImageListing, number: int, count: int) -> tuple[ImageListin
 
 
 def check_places(flags: Flags, form: AnyFormat) -> None:
-    """Raise UserError where something lies already in the place of what is to be written, or no folder is there."""
+    """Raise UserError where something lies in the place of what is to be written, or nothing can be written there, and
+    for flags that do not go together.
+    """
     refuse_beside(flags.out, form)
-    for name, place in {"--out": flags.out, "--overlays": flags.overlays, "--masks": flags.masks}.items():
-        if place is not None:
-            require_new(name, place)
+    require_new("--out", flags.out)
+    require_new_folder("--overlays", flags.overlays)
+    require_new_folder("--masks", flags.masks)
     if not flags.images and flags.backbone is None:
         raise UserError("no images; name files, folders or zips behind the run")
     if flags.class_of_folder:
@@ -402,7 +406,7 @@ def draw(path: Path, prediction: Prediction, image: NamedImage) -> None:
 def tell(flags: Flags, form: AnyFormat, listing: ImageListing, counts: Counts, rate: float) -> None:
     """Print what was done, in numbers that add up. rate: images a second."""
     print(
-        f"{flags.out}: {counts.boxes:,} boxes in {counts.predicted:,} images"
+        f"{flags.out}: {number_of(counts.boxes, 'box', 'boxes')} in {number_of(counts.predicted, 'image')}"
         + (f", {counts.without_box:,} of them without a box" if counts.without_box else "")
         + f"; {rate:,.0f} images/s"
     )
@@ -410,13 +414,16 @@ def tell(flags: Flags, form: AnyFormat, listing: ImageListing, counts: Counts, r
         print(f"{counts.predicted:,} predicted and {counts.skipped:,} skipped, {len(listing.images):,} in all")
     for note in listing.notes:
         print(note)
+    if several := [image.name for image in listing.images if has_more_frames(image)]:
+        shown = ", ".join(several[:3]) + (f" and {len(several) - 3:,} more" if len(several) > 3 else "")
+        print(f"of several frames or pages, of which the first is taken: {number_of(len(several), 'file')} ({shown})")
     for note in (not_held(form, counts.contents), note_of(form, flags.out)):
         if note:
             print(note)
     if flags.overlays is not None:
         print(f"pictures in {flags.overlays}")
     if flags.masks is not None:
-        print(f"masks of {counts.predicted:,} images in {flags.masks}")
+        print(f"masks of {number_of(counts.predicted, 'image')} in {flags.masks}")
 
 
 if __name__ == "__main__":

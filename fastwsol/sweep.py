@@ -33,7 +33,7 @@ from fastwsol.host.command_line import (
     duration,
     parse_flags,
     parse_some_flags,
-    require_parent,
+    require_file,
     run_command,
     usable_cores,
 )
@@ -193,7 +193,7 @@ def check(flags: Flags) -> None:
         if getattr(flags, name) < 1:
             raise UserError(f"{flag(name)} {getattr(flags, name)}: must be at least 1")
     if flags.out is not None:
-        require_parent("--out", flags.out)
+        require_file("--out", flags.out)
 
 
 def threads_a_run(flags: Flags) -> int:

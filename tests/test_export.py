@@ -113,7 +113,7 @@ def test_the_graph_has_the_maps_of_every_localizer(predictor: Predictor, name: s
         ([], "nothing to write; name a file with --onnx or --torch"),
         (["--onnx", "run"], "--onnx run: exists; nothing was changed"),
         (["--torch", "a.pt"], "--torch a.pt: such a file ends in .pt2"),
-        (["--onnx", "no/such.onnx"], "is no folder; make it first"),
+        (["--onnx", "run/config.json/such.onnx"], "config.json is no folder; name another place"),
         (["--onnx", "a.onnx", "--localizer", "mask"], "--localizer mask: the run has cam, cam-positive; train it"),
     ],
 )

@@ -76,7 +76,7 @@ def test_classes_are_the_folders_in_order_and_images_are_found_at_any_depth(phot
     assert [each.wnid for each in source.classes] == [each.name for each in source.classes] == [*CLASSES]
     found = names(source, "train") + names(source, "val")
     assert sorted(found) == sorted(str(path.relative_to(photos)) for path in photos.rglob("*.jpg"))
-    assert source.notes == ["2 files in the class folders were passed over, as their endings are no image's"]
+    assert source.notes == ["2 files in the class folders passed over, as their endings are no image's"]
     for split in source.splits:
         labels = [CLASSES.index(name.partition("/")[0]) for name in names(source, split)]
         assert source.labels(split).tolist() == labels == sorted(labels)
@@ -273,7 +273,7 @@ def test_the_command_says_what_it_passed_over(photos: Path, tmp_path: Path, caps
     assert run_command(pack_command.main, arguments) == 0
     said = capsys.readouterr().out
     assert "photos (class folders, 0.1 of them val), 3 classes, 27 train, 3 val images" in said
-    assert "2 files in the class folders were passed over" in said
+    assert "2 files in the class folders passed over" in said
     assert run_command(pack_command.main, arguments) == 2
     assert "is packed already, and whole" in capsys.readouterr().err
     assert run_command(pack_command.main, [*arguments, "--val-fraction", "0.5"]) == 2
@@ -406,7 +406,7 @@ def test_what_lies_beside_train_and_val_is_said_and_not_packed(with_val: Path, t
     assert "in no class" not in said
     (with_val / "stray.jpg").write_bytes(noise_jpeg(0))
     assert run_command(pack_command.main, [*pack_flags(with_val)[:-2], "--out", str(tmp_path / "again")]) == 0
-    assert "photos: 1 images beside train and val, in no class, and not packed" in capsys.readouterr().out
+    assert "photos: 1 image beside train and val, in no class, and not packed" in capsys.readouterr().out
 
 
 def test_a_zip_with_a_member_that_shrinks_a_lot_and_paths_that_begin_with_a_dot(photos: Path, tmp_path: Path) -> None:
@@ -436,12 +436,12 @@ def test_photographs_that_cannot_be_read_are_counted_by_their_endings_with_the_r
         (photos / "cat" / name).write_bytes(b"x")
     assert run_command(pack_command.main, pack_flags(photos)) == 0
     said = capsys.readouterr().out
-    over = "files in the class folders were passed over,"
-    assert f"2 {over} as photographs that end in .jxl cannot be read here (convert them to JPEG)" in said
-    assert f"1 {over} as photographs that end in .cr2 cannot be read here" in said
-    assert f"2 {over} as their names go on behind an image's ending, as in x.jpg?w=300 (rename them)" in said
-    assert f"1 {over} as their names have no ending (where they are images, give them one)" in said
-    assert f"3 {over} as their endings are no image's" in said  # and those of the set itself
+    over = "in the class folders passed over,"
+    assert f"2 files {over} as photographs that end in .jxl cannot be read here (convert them to JPEG)" in said
+    assert f"1 file {over} as photographs that end in .cr2 cannot be read here" in said
+    assert f"2 files {over} as their names go on behind an image's ending, as in x.jpg?w=300 (rename them)" in said
+    assert f"1 file {over} as their names have no ending (where they are images, give them one)" in said
+    assert f"3 files {over} as their endings are no image's" in said  # and those of the set itself
 
 
 @pytest.mark.parametrize("kind", heif.KINDS)

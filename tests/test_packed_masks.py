@@ -71,9 +71,9 @@ def test_masks_are_packed_beside_their_images(photos: Path, capsys: pytest.Captu
     put(photos.parent / "masks" / "notes.txt", b"hello")
     assert packed(photos) == 0
     said = capsys.readouterr().out
-    assert "17 of 18 images have a mask" in said
-    assert f"{photos.parent / 'masks'}: 18 masks, 17 used, 1 of no image; 1 images have none" in said
-    assert "1 files beside the masks were passed over" in said
+    assert "images with a mask: 17 of 18" in said
+    assert f"{photos.parent / 'masks'}: 18 masks, 17 used, 1 of no image; 1 image without one" in said
+    assert "1 file beside the masks passed over" in said
     shards = open_shards(photos.parent / "shards")
     assert shards.manifest.schema_version == 2
     train = shards.splits["train"]

@@ -369,7 +369,7 @@ def test_a_file_that_is_no_image_is_said_and_skipped_and_the_counts_add_up(
     assert "skipped: a.jpg: no image of a format that is read (text)" in shown.err
     assert "skipped: z.png: truncated" in shown.err
     assert "5 predicted and 2 skipped, 7 in all" in shown.out
-    assert "1 other files" in shown.out
+    assert "1 other file" in shown.out
     lines = as_jsonl(tmp_path / "boxes.jsonl")
     assert [line["name"] for line in lines if "skipped" in line] == ["a.jpg", "z.png"]
     assert len(json.loads((tmp_path / "boxes.json").read_text())["images"]) == 5
@@ -538,7 +538,7 @@ def test_an_overlay_never_leaves_its_folder(name: str, tmp_path: Path) -> None:
     [
         (["--out", "boxes.txt"], "--out boxes.txt: its ending tells no format"),
         (["--out", "there.json"], "there.json: exists; nothing was changed"),
-        (["--out", "no/such/boxes.json"], "is no folder; make it first"),
+        (["--out", "there.json/such/boxes.json"], "there.json is no folder; name another place"),
         (["--out", "boxes.json", "--overlays", "there.json"], "--overlays there.json: exists"),
         (["--out", "boxes.json", "--class", "unicorn"], "--class unicorn: the run knows no such class"),
         (["--out", "boxes.json", "--top", "5"], "--top 5: the run knows 4 classes"),
@@ -578,6 +578,20 @@ def test_mistakes_get_one_line_and_nothing_is_written(
     assert said.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["there.json"]
     assert Path("there.json").read_text() == "precious"
+
+
+def test_files_of_several_frames_are_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = [Image.new("RGB", (64, 64), (level, 0, 0)) for level in (10, 200)]
+    place = tmp_path / "clips"
+    place.mkdir()
+    for form in ("gif", "webp", "tiff"):
+        frames[0].save(place / f"two.{form}", save_all=True, append_images=frames[1:])
+        frames[0].save(place / f"one.{form}")
+    (place / "bad.tiff").write_bytes(b"no image")
+    assert predict_to(tmp_path / "out" / "boxes.json", run, place) == 3
+    said = capsys.readouterr().out
+    assert "the first is taken: 3 files (two.gif, two.tiff, two.webp)" in said
+    assert (tmp_path / "out" / "boxes.json").is_file()
 
 
 def test_a_folder_that_is_no_run_and_images_that_are_not_there_are_named(

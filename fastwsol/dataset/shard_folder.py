@@ -8,6 +8,7 @@ from fastwsol.dataset.packing_journal import JOURNAL_NAME, Journal, is_unfinishe
 from fastwsol.dataset.shards import MANIFEST_NAME, Manifest, read_manifest
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX
+from fastwsol.host.words import number_of
 from fastwsol.sources import Source
 
 
@@ -59,9 +60,10 @@ def _refuse_finished(out: Path, source: Source) -> NoReturn:
         there = aside + sum(split.images for split in manifest.splits.values())
         if (now := sum(source.count(split) for split in source.splits)) != there:
             state = f"is packed already, of {there:,} images where the source has {now:,} now"
+    classes = number_of(len(source.classes), "class", "classes")
     raise UserError(
         f"{out}: {state} ({manifest.source}, {contents(manifest)}); nothing was changed, to pack "
-        f"{source.identity} with {len(source.classes)} classes{' once more' if same else ''} use --out OTHER, and "
+        f"{source.identity} with {classes}{' once more' if same else ''} use --out OTHER, and "
         f"train with --shards OTHER"
     )
 
@@ -70,7 +72,7 @@ def _refuse_other_work(earlier: Journal, new: Journal, quarantine: bool) -> None
     """Raise UserError where the shards of the earlier packing cannot be part of the new one's data set."""
     if earlier.work != new.work:
         source, classes = earlier.work.get("source"), earlier.work.get("classes", ())
-        what = f"{source} with {len(classes)} classes"
+        what = f"{source} with {number_of(len(classes), 'class', 'classes')}"
         if (source, classes) == (new.work["source"], new.work["classes"]):
             what = "another version of this program"
             if earlier.work | {"lossless": None} == new.work | {"lossless": None}:
@@ -108,4 +110,4 @@ def finished_shards(out: Path) -> int:
 def contents(manifest: Manifest) -> str:
     """What a data set holds, in words."""
     images = ", ".join(f"{split.images:,} {name}" for name, split in manifest.splits.items())
-    return f"{len(manifest.classes)} classes, {images} images"
+    return f"{number_of(len(manifest.classes), 'class', 'classes')}, {images} images"

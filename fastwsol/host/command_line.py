@@ -180,33 +180,37 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or allocator in str(error)
 
 
-def require_new(name: str, path: Path) -> None:
-    """Raise UserError where the flag `name` gives a place in which something lies, or that is in no folder."""
-    if path.exists() or path.is_symlink():
-        raise UserError(f"{name} {path}: exists; nothing was changed, name a new one")
-    require_parent(name, path)
-
-
-def require_new_folder(name: str, folder: Path | None) -> None:
-    """Raise UserError where the flag `name` gives a folder to write that exists, or cannot be made. The folders that it
-    lies in may be missing.
+def require_new(name: str, path: Path | None) -> None:
+    """Raise UserError where the flag `name` gives a file or folder to write that exists, or that cannot be made. The
+    folders that it lies in may be missing.
     """
-    if folder is None:
+    if path is None:
         return
-    if os.path.lexists(folder):
-        raise UserError(f"{name} {folder}: exists; nothing was changed, name a new folder")
-    above = next(each for each in folder.absolute().parents if os.path.lexists(each))
-    if not above.is_dir():
-        raise UserError(f"{name} {folder}: {above} is no folder; name a new folder elsewhere")
-    refuse_in_the_way(folder)
+    if os.path.lexists(path):
+        raise UserError(f"{name} {path}: exists; nothing was changed, name a new one")
+    _require_folders_above(name, path)
 
 
-def require_parent(name: str, path: Path) -> None:
-    """Raise UserError where the file that the flag `name` gives could not be written for want of a folder."""
+def require_new_folder(name: str, path: Path | None) -> None:
+    """`require_new` for a folder, which another that is being filled must not be in the way of either."""
+    require_new(name, path)
+    if path is not None:
+        refuse_in_the_way(path)
+
+
+def require_file(name: str, path: Path) -> None:
+    """Raise UserError where what the flag `name` gives is no place for a file, which may be there already. The folders
+    that it lies in may be missing.
+    """
     if path.is_dir():
         raise UserError(f"{name} {path}: is a folder; name a file in it")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"{name} {path}: {path.absolute().parent} is no folder; make it first")
+    _require_folders_above(name, path)
+
+
+def _require_folders_above(name: str, path: Path) -> None:
+    above = next(each for each in path.absolute().parents if os.path.lexists(each))
+    if not above.is_dir():
+        raise UserError(f"{name} {path}: {above} is no folder; name another place")
 
 
 def without_folders(command: str) -> str:

@@ -93,7 +93,7 @@ def kept_blocks(out: Path, work: dict[str, Any], about: About, names: Sequence[s
     Raises UserError where there are those of another prediction, or another process is at work on them.
     """
     folder = out.with_name(f"{out.name}.unfinished")
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with sole_worker(folder):
         _refuse_others(folder, work, out)
         write_json(folder / _WORK, work)

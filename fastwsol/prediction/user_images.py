@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fastwsol.host.errors import UserError
+from fastwsol.host.words import number_of
 from fastwsol.sources import heif
 from fastwsol.sources.annotated import IMAGE_SUFFIXES, LEFT_OUT, NO_TEXT, images_below, is_text
 from fastwsol.sources.decode import MAX_PIXELS, MAX_SIDE, NONE_OF_OURS, as_rgb, decode
@@ -84,7 +85,9 @@ def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageList
             images.append(image_file(place))
         else:
             images.append(_without_a_name(str(place)))
-    notes = [f"{count:,} other files in the folders were passed over, {why}" for why, count in passed_over.items()]
+    notes = [
+        f"{number_of(count, 'other file')} in the folders passed over, {why}" for why, count in passed_over.items()
+    ]
     if left_out:
         notes.append(f"{left_out:,} {LEFT_OUT}")
     return ImageListing([*{image.name: image for image in images}.values()], notes)
@@ -113,6 +116,19 @@ def _in_tree(name: str, tree: Tree, path: str) -> NamedImage:
             raise ValueError(str(error)) from None
 
     return NamedImage(name, lambda: decode_upright(encoded()), encoded)
+
+
+def has_more_frames(image: NamedImage) -> bool:
+    """Whether a GIF, TIFF or WEBP, by its name, holds more frames or pages than the one that is shown; False where its
+    header cannot be read. (Animated PNGs are not looked for: large sets of PNGs would be read once more.)
+    """
+    if image.encoded is None or not image.name.lower().endswith((".gif", ".tif", ".tiff", ".webp")):
+        return False
+    try:
+        with Image.open(io.BytesIO(image.encoded()), formats=_FORMATS) as opened:
+            return bool(getattr(opened, "is_animated", False))
+    except Exception:  # as damaged data has Pillow's decoders raise
+        return False
 
 
 def upright_size(image: bytes) -> tuple[int, int]:

@@ -235,7 +235,7 @@ def images_below(tree: Tree, folder: str, unnameable: list[str] | None = None) -
 
 
 def why_no_image(name: str) -> str:
-    """Why a file is passed over by its name, to stand behind "files were passed over,"."""
+    """Why a file is passed over by its name, to stand behind "files passed over,"."""
     stem, dot, ending = name.rpartition(".")
     suffix = f".{ending.lower()}"
     if remedy := _UNREAD_PHOTOGRAPHS.get(suffix):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastwsol.host.errors import UserError
+from fastwsol.host.words import number_of
 from fastwsol.sources import Class
 from fastwsol.sources.annotated import (
     IMAGE_SUFFIXES,
@@ -88,7 +89,7 @@ class ImageFolder(AnnotatedImages):
         if len(splits) > 1 or splits["train"] != root:
             self.notes += _images_at_top(tree, root, path)
         self.notes += [
-            f"{count:,} files in the class folders were passed over, {why}" for why, count in passed_over.items()
+            f"{number_of(count, 'file')} in the class folders passed over, {why}" for why, count in passed_over.items()
         ]
         if tree.left_out:
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
@@ -147,16 +148,17 @@ class ImageFolder(AnnotatedImages):
                 f"--masks {masks.path}: none of the {len(masks.files):,} masks there is of an image; the mask of "
                 f"{example} is {' or '.join(mask_paths(example))} in it"
             )
-        said = f"{masks.path}: {len(masks.files):,} masks, {len(used):,} used"
+        said = f"{masks.path}: {number_of(len(masks.files), 'mask')}, {len(used):,} used"
         if beyond := len(found) - len(used):
             said += f", {beyond:,} of classes beyond --classes"
         if strange := len(masks.files) - len(found):
             said += f", {strange:,} of no image"
         if without := len(kept) - len(used):
-            said += f"; {without:,} images have none"
+            said += f"; {number_of(without, 'image')} without one"
         self.notes.append(said)
         self.notes += [
-            f"{count:,} files beside the masks were passed over, {why}" for why, count in masks.passed_over.items()
+            f"{number_of(count, 'file')} beside the masks passed over, {why}"
+            for why, count in masks.passed_over.items()
         ]
         return used
 
@@ -194,7 +196,7 @@ def _images_at_top(tree: Tree, root: str, path: Path) -> list[str]:
     beside = set(tree.names(root)) - tree.folders(root)
     count = sum(name.lower().endswith(IMAGE_SUFFIXES) for name in beside)
     where = tree.where(root) if root else str(path)
-    return [f"{where}: {count:,} images beside train and val, in no class, and not packed"] if count else []
+    return [f"{where}: {number_of(count, 'image')} beside train and val, in no class, and not packed"] if count else []
 
 
 def _root(tree: Tree, path: Path) -> str:
@@ -291,7 +293,7 @@ def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list
     for name in names:
         stamps, others = images_below(tree, joined(folder, name))
         if not stamps and split == "train":
-            found = "; ".join(f"{count:,} files were passed over, {why}" for why, count in others.items())
+            found = "; ".join(f"{number_of(count, 'file')} passed over, {why}" for why, count in others.items())
             raise UserError(
                 f"{tree.where(joined(folder, name))}: class {name} has no images to train on"
                 f"{f' ({found})' if found else ''}; put some there, or remove the folder"

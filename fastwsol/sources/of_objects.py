@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fastwsol.host.errors import UserError
+from fastwsol.host.words import number_of
 from fastwsol.sources import Class, Fault
 from fastwsol.sources.annotated import Annotation, Box, first_classes
 from fastwsol.sources.splits import with_val
@@ -100,7 +101,8 @@ def rule_over(
     trained = {name for _, name in chosen["train"]}
     kept = tuple(one for one in classes if one.wnid in trained)
     if len(kept) < 2:
-        raise UserError(f"{where}: its images to train on are of {len(kept)} classes; two at least are needed")
+        found = number_of(len(kept), "class", "classes")
+        raise UserError(f"{where}: its images to train on are of {found}; two at least are needed")
     if untrained := [one.name for one in classes if one.wnid not in trained]:
         shown = ", ".join(untrained[:4]) + (", ..." if len(untrained) > 4 else "")
         counts[f"classes are no image's to train on, and were left out ({shown})"] = len(untrained)

@@ -130,7 +130,7 @@ CASES = [
     folder_case(
         "a class of another kind of photographs",
         photographs_of_another_kind,
-        "photos/dog: class dog has no images to train on (3 files were passed over, as photographs that end in .jxl",
+        "photos/dog: class dog has no images to train on (3 files passed over, as photographs that end in .jxl",
         "convert them to JPEG",
     ),
     folder_case(

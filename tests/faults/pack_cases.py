@@ -622,7 +622,7 @@ OUTS = [
     out_case(
         "another packing's unfinished work",
         folder_with("packing.json", OTHER_JOURNAL),
-        "an unfinished packing of synthetic with 1 classes",
+        "an unfinished packing of synthetic with 1 class;",
     ),
     out_case("a link to nothing", lambda out, place: out.symlink_to("nothing/there"), "cannot be written", status=1),
     Case("out", "behind a file", behind_a_file, ("file/out: cannot be written (Not a directory)",), status=1),

@@ -104,7 +104,7 @@ CASES = [
     asked("directions that were not found yet", ["--localizer", "ddt"], "python -m fastwsol.evaluate finds"),
     asked("a rule that needs boxes", ["--threshold", "auto"], "auto is neither own, otsu nor a number from 0 to 1"),
     asked("no format", ["--out", "boxes.txt"], "--out boxes.txt", "end it in .json, .csv or .jsonl"),
-    asked("out in no folder", ["--out", "no/such/boxes.json"], "no/such is no folder", "make it first"),
+    asked("out below a file", ["--out", "/etc/hosts/boxes.json"], "/etc/hosts is no folder", "name another place"),
     asked("out where a folder is", ["--out", "/tmp", "--format", "coco"], "--out /tmp: exists; nothing was changed"),
     asked("overlays where a folder is", ["--overlays", "/tmp"], "--overlays /tmp: exists; nothing was changed"),
     asked("an unknown class", ["--class", "unicorn"], "--class unicorn: the run knows no such class; it knows"),

@@ -48,8 +48,8 @@ def out_that_is_there(place: Place) -> list[object]:
     return [place.shared["finished"], "--out", place.root / "page.html"]
 
 
-def out_in_no_folder(place: Place) -> list[object]:
-    return [place.shared["finished"], "--out", place.root / "no" / "page.html"]
+def out_below_a_file(place: Place) -> list[object]:
+    return [place.shared["finished"], "--out", Path(__file__) / "page.html"]
 
 
 def shards_of_another_set(place: Place) -> list[object]:
@@ -105,6 +105,6 @@ CASES = [
     Case(
         "out", "a file that is there", out_that_is_there, ("page.html: exists; nothing was changed",), command="report"
     ),
-    Case("out", "in no folder", out_in_no_folder, ("is no folder; make it first",), command="report"),
+    Case("out", "below a file", out_below_a_file, ("is no folder; name another place",), command="report"),
     Case("shards", "another set", shards_of_another_set, ("not the shards that", "--shards"), command="report"),
 ]

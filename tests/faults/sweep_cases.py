@@ -41,8 +41,8 @@ def on_no_shards(place: Place) -> list[object]:
     return [*TABLE, "--shards", place.root / "nowhere", "--runs", place.out]
 
 
-def out_in_no_folder(place: Place) -> list[object]:
-    return [*TABLE, "--shards", place.shared["shards"], "--runs", place.out, "--out", place.root / "no" / "x.json"]
+def out_below_a_file(place: Place) -> list[object]:
+    return [*TABLE, "--shards", place.shared["shards"], "--runs", place.out, "--out", Path(__file__) / "x.json"]
 
 
 def out_is_a_folder(place: Place) -> list[object]:
@@ -97,7 +97,7 @@ CASES = [
     written("settings that are none", "settings = 3", "write [grid] once"),
     placed("a settings file of bytes", binary_settings, "settings.toml: not TOML"),
     placed("no shards", on_no_shards, "nowhere: no packed data set"),
-    placed("out in no folder", out_in_no_folder, "is no folder; make it first"),
+    placed("out below a file", out_below_a_file, "is no folder; name another place"),
     placed("out is a folder", out_is_a_folder, "is a folder; name a file in it"),
     placed("runs of other shards", runs_of_other_shards, "was trained on other shards than"),
     placed("other shards where the first classes go", other_first_classes, "--classes 2", "holds another data set"),
