@@ -39,7 +39,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.host.processes import ALONE
 from fastwsol.runs.folder import RunDir
-from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
+from fastwsol.runs.trained import read_trained
 from fastwsol.sources.decode import decode
 
 _AT_ONCE = 25
@@ -110,8 +110,8 @@ def variants(run: Path, flags: Flags) -> Iterator[tuple[str, Masks, float]]:
 def masks_of(run: Path, most: int, size: int | None) -> tuple[Masks, float]:
     """A run's masks of `most` photographs of train shown at `size` pixels, by default its own; and the seconds."""
     folder = RunDir(run)
-    info, saved = read_run(folder)
-    if not has_mask_head(saved.tensors):
+    info, saved, model = read_trained(folder)
+    if model.head is None:
         raise UserError(f"{run}: has no mask head; train it with --localizer mask")
     config = info.config if size is None else info.config.changed(image_size=size)
     shards, threads = open_shards(info.shards, verify=False), use_threads(0)
@@ -120,7 +120,7 @@ def masks_of(run: Path, most: int, size: int | None) -> tuple[Masks, float]:
     setup = EvaluationSetup(config, shards, feed, autocast, threads, ALONE, info.statistics)
     train = shards.splits["train"]
     part = train.subset("train", np.unique(np.linspace(0, len(train) - 1, most).astype(np.int64)))
-    model = localizing_model(info, saved.tensors, True).to(autocast.device)
+    model.to(autocast.device)
     forward_split(model, part.subset("train", np.arange(8)), setup, localizers=["mask"])  # kernels are compiled
     start = time.perf_counter()
     maps = forward_split(model, part, setup, localizers=["mask"]).maps["mask"]

@@ -35,7 +35,7 @@ from fastwsol.localizer.localizing import upsampled
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import network_name
 from fastwsol.runs.folder import RunDir, RunInfo
-from fastwsol.runs.trained import has_mask_head, localizing_model, read_run, trained_model
+from fastwsol.runs.trained import read_run, read_trained, trained_model
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ def main(arguments: Sequence[str]) -> int:
     require_new("--out", flags.out)
     threads = use_threads(0)
     run = RunDir(flags.run)
-    info, saved = read_run(run)
-    if not has_mask_head(saved.tensors):
+    info, saved, model = read_trained(run)
+    if model.head is None:
         raise UserError(f"{flags.run}: has no mask head; name a run trained with --localizer mask")
     autocast = autocast_of_run("auto", saved.scalars["precision"], take_device("cpu"))
-    model = localizing_model(info, saved.tensors, has_head=True).eval()
+    model.eval()
     packed = open_shards(info.shards)
     split = hold_out(packed, info.config.data.holdout).splits["train"]
     cut = (run.read_cuts() or {})["mask"].value

@@ -43,7 +43,7 @@ from fastwsol.host.files import write_json
 from fastwsol.host.processes import ALONE
 from fastwsol.localizer.mask_head import MaskHead, build_mask_head
 from fastwsol.runs.folder import RunDir
-from fastwsol.runs.trained import localizing_model, read_run
+from fastwsol.runs.trained import read_trained
 from fastwsol.training.frozen_part import mask_views, trunk_of
 
 SURE = {"sure above .7 and below .2": (0.7, 0.2), "sure above .6 and below .3": (0.6, 0.3), "all, softly": None}
@@ -122,9 +122,9 @@ def main(arguments: Sequence[str]) -> int:
 def taught_by(run: Path) -> Taught:
     """What a run gives. Raises UserError where its features cannot be kept."""
     folder = RunDir(run)
-    info, saved = read_run(folder)
+    info, saved, model = read_trained(folder)
     autocast = autocast_of_run("auto", saved.scalars["precision"], take_device("cpu"))
-    model = localizing_model(info, saved.tensors, True).eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
     network, head = model.network, model.head
     assert head is not None
     packed = open_shards(info.shards, verify=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,16 +12,25 @@ if TYPE_CHECKING:
     from fastwsol.formats.labelled_images import Skipped
     from fastwsol.host.device import Precision
     from fastwsol.localizer.localizers import LocalizerName
-    from fastwsol.prediction.predictions import Request
+    from fastwsol.prediction.predictions import Prediction, Request
     from fastwsol.prediction.predictor import Predictor
 
 __version__ = "0.1.0"
-__all__ = ["Request", "Skipped", "UserError", "load"]
+__all__ = ["Prediction", "Predictor", "Request", "Skipped", "UserError", "load"]
+
+_LAZY = {
+    "Prediction": "fastwsol.prediction.predictions",
+    "Predictor": "fastwsol.prediction.predictor",
+    "Request": "fastwsol.prediction.predictions",
+    "Skipped": "fastwsol.formats.labelled_images",
+}
+"""The modules of public names that are imported once they are asked for."""
 
 
 def load(
     run: str | Path,
     device: str = "auto",
+    *,
     threads: int = 0,
     precision: Precision = "auto",
     localizer: LocalizerName | None = None,
@@ -34,17 +44,11 @@ def load(
     """
     from fastwsol.prediction.predictor import Predictor  # here: torch takes seconds to import
 
-    return Predictor.of_run(Path(run), device, precision, threads, localizer)
+    return Predictor.of_run(Path(run), device, precision=precision, threads=threads, localizer=localizer)
 
 
 def __getattr__(name: str) -> object:
-    """`Request` and `Skipped`, imported once they are asked for: torch takes seconds to import."""
-    if name == "Request":
-        from fastwsol.prediction.predictions import Request
-
-        return Request
-    if name == "Skipped":
-        from fastwsol.formats.labelled_images import Skipped
-
-        return Skipped
+    """The other public names, imported once they are asked for: torch takes seconds to import."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

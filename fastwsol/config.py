@@ -30,6 +30,12 @@ SIZE_STEP = 16
 
 _WARMUP_SHARE = 0.2
 
+_POSITIVE = {
+    *("batch_size", "epochs", "lr", "lr_step_epochs", "image_size"),
+    *("head_steps", "head_batch_size", "head_lr"),
+}
+"""Options that must be above 0; no other number may be negative."""
+
 
 def added(default: Any, as_before: Any) -> Any:
     """A field that runs of an earlier version lack. as_before: the value that means what those runs did.
@@ -236,20 +242,12 @@ class Setting:
         """Raise UserError for a value that no run can have. Whole numbers given for real ones become real ones."""
         for concern in _concerns(self).values():
             _check_types(concern)
-        values = self.flat()
-        for name in (
-            *("batch_size", "epochs", "lr", "lr_step_epochs", "image_size"),
-            *("head_steps", "head_batch_size", "head_lr"),
-        ):
-            require_positive(name, values[name])
-        for name in ("weight_decay", "momentum", "backbone_lr_mult", "label_smoothing"):
-            _require_not_negative(name, values[name])
-        for name in (
-            *("average_steps", "start_size", "end_size", "holdout"),
-            *("crops_per_image", "output_stride", "store_size"),
-        ):
-            _require_not_negative(name, values[name])
         _check_shares(self)
+        for name, value in self.flat().items():
+            if name in _POSITIVE:
+                require_positive(name, value)
+            elif type(value) in (int, float):
+                _require_not_negative(name, value)
         _check_what_goes_together(self)
         _check_sides(self)
 
@@ -440,7 +438,7 @@ def _check_shares(setting: Setting) -> None:
     """Raise UserError for a share outside its range."""
     if not 0 < (momentum := setting.optimizer.momentum) < 1:
         raise UserError(f"--momentum {momentum}: Nesterov momentum must lie between 0 and 1")
-    if (smoothing := setting.optimizer.label_smoothing) >= 1:
+    if not (smoothing := setting.optimizer.label_smoothing) < 1:
         raise UserError(f"--label-smoothing {smoothing}: is a share of the label; give less than 1")
     if (dropped := setting.network.attention_dropout) and not 0 < dropped < 1:
         raise UserError(f"--attention-dropout {dropped}: is a share of the views; give 0, or more and less than 1")

@@ -187,8 +187,8 @@ def draw_views(
 ) -> Views:
     """Draw the views of images `ids` [N] in their `epochs` [N]; `widths`, `heights` [N] are the originals' pixels.
 
-    packed_rows: where the images stand in the packed split, [N], of which `ids` may number a part (default: the same).
-    The few crops of an image are drawn by that: features of them are kept for all that was packed.
+    packed_rows: each image's row in the packed split, [N], where `ids` number a subset of it (default: `ids`). The few
+    crops of an image are drawn by its row, since their features are kept for the whole packed split.
     """
     key = _key(seed)
     windows = shown_windows(augmentation.fit, widths, heights)

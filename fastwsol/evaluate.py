@@ -57,7 +57,7 @@ from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, counts_of
-from fastwsol.runs.trained import has_mask_head, localizing_model, read_run, shards_of_run
+from fastwsol.runs.trained import read_together, shards_of_run
 
 PROG = "python -m fastwsol.evaluate"
 DESCRIPTION = """Evaluate a trained run, or anyone's score maps (--maps, --boxes): tables under every protocol, beside
@@ -264,10 +264,7 @@ def evaluate_run(flags: Flags, world: World) -> None:
     assert flags.run is not None
     of_run, run = flags.trained_run, RunDir(flags.run)
     world.lead_does(lambda: require_new_folder("--export-maps", of_run.export_maps))
-    # The leading process chooses the checkpoint: of a run in training there may be a newer one a moment later.
-    read = world.lead_does(lambda: read_run(run))
-    without_tensors = None if read is None else (read[0], replace(read[1], tensors={}))
-    info, saved = world.value_of_lead(without_tensors)  # type: ignore[misc]
+    info, saved, model = read_together(run, world)
     all_shards = world.machine_lead_first(lambda verify: shards_of_run(run.folder, info, of_run.shards, verify))
     shards = world.together(lambda: hold_out_of(run, all_shards, info, of_run))
     if info.config.views.fit == "crop":
@@ -277,17 +274,12 @@ def evaluate_run(flags: Flags, world: World) -> None:
     device = world.together(lambda: take_device(of_run.device, world.local_rank, world.local_size))
     trained_in = saved.scalars["precision"]
     autocast = world.together(lambda: autocast_of_run(of_run.precision, trained_in, device))
-    cuts = world.value_of_lead(world.lead_does(run.read_cuts)) or {}
+    cuts = world.from_lead(run.read_cuts)
     question = question_of(flags)
     choices = {"--split": of_run.split, "--cam-class": flags.cam_class, "--threshold": flags.threshold}
     world.agree_on({**choices, "--precision": autocast.precision})
     threads = world.together(lambda: use_threads(flags.threads, world.local_size))
-    has_head = world.value_of_lead(read is not None and has_mask_head(read[1].tensors))
-    model = localizing_model(info, read[1].tensors if read is not None else None, has_head)
-    world.share_from_lead(model.state_dict().values())
     model.to(autocast.device)
-    sha256 = saved.scalars["sha256"]
-    model.directions = world.value_of_lead(world.lead_does(lambda: run.read_directions(sha256)))
     others = {"train"} if model.directions is None else set()
     feed = feed_of(of_run, all_shards, shards, question, others, autocast, threads, world)
     setup = EvaluationSetup(info.config, shards, feed, autocast, threads, world, info.statistics)
@@ -295,7 +287,7 @@ def evaluate_run(flags: Flags, world: World) -> None:
         model.directions = find_directions(model, setup)
         found = model.directions
         if saved.step == info.config.total_steps(len(shards.splits["train"])):
-            world.lead_does(lambda: store_directions(run, found, sha256))
+            world.lead_does(lambda: store_directions(run, found, saved.scalars["sha256"]))
     world.together(lambda: refuse_other_localizer(of_run.localizer, of_run.export_maps, model))
     evaluation = evaluate_model(model, of_run.split, saved.step, setup, question, cuts)
     last_step = info.config.total_steps(len(shards.splits["train"]))

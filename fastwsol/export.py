@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"--onnx {flags.onnx}: is the file of --torch too; name two")
     if flags.torch is not None and flags.torch.suffix != ".pt2":
         raise UserError(f"--torch {flags.torch}: such a file ends in .pt2; name it so")
-    predictor = Predictor.of_run(flags.run, "cpu", "fp32", 0, flags.localizer)
+    predictor = Predictor.of_run(flags.run, "cpu", precision="fp32", localizer=flags.localizer)
     about = description(predictor, flags.run.resolve().name)
     for path, exported in ((flags.onnx, exported_onnx), (flags.torch, exported_torch)):
         if path is not None:

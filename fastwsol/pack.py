@@ -25,7 +25,7 @@ from fastwsol.dataset.shard_folder import contents, finished_shards
 from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, Shards, open_shards
 from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, parse_flags, run_command
 from fastwsol.host.errors import Interrupted, UserError
-from fastwsol.host.words import number_of
+from fastwsol.host.words import first_few, number_of
 from fastwsol.sources import Source
 from fastwsol.sources.coco import Coco
 from fastwsol.sources.cub import Cub
@@ -188,8 +188,7 @@ def _print_contents(out: Path) -> int:
     """Say how many images have boxes and masks, and what of them is odd. Returns the number of boxes."""
     shards = open_shards(out, verify=False)
     for name, wnids in _missing_classes(shards).items():
-        more = f" and {len(wnids) - 3:,} more" if len(wnids) > 3 else ""
-        print(f"no image of {', '.join(wnids[:3])}{more} is in {name}: nothing is measured there on such a class")
+        print(f"no image of {first_few(wnids, 3)} is in {name}: nothing is measured there on such a class")
     if copies := note_of_copies(shards):
         print(copies)
     splits = shards.splits.values()

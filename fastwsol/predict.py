@@ -55,7 +55,7 @@ from fastwsol.host.device import Precision
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import folder_when_whole
 from fastwsol.host.ticker import Ticker
-from fastwsol.host.words import number_of
+from fastwsol.host.words import first_few, number_of
 from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.network.backbone_weights import PRETRAINED
 from fastwsol.prediction import overlays
@@ -333,15 +333,21 @@ def of_their_folders(images: Sequence[NamedImage], info: RunInfo) -> list[NamedI
 def predictor_of(flags: Flags) -> Predictor:
     """The network that the flags name: a run's, or a backbone with its own classes."""
     if flags.backbone is None:
-        return Predictor.of_run(flags.run, flags.device, flags.precision, flags.threads, flags.localizer)
+        return Predictor.of_run(
+            flags.run,
+            flags.device,
+            precision=flags.precision,
+            threads=flags.threads,
+            localizer=flags.localizer,
+        )
     return Predictor.of_backbone(
         flags.backbone,
-        flags.weights,
-        flags.image_size,
-        flags.device,
-        flags.precision,
-        flags.threads,
-        flags.localizer,
+        weights=flags.weights,
+        image_size=flags.image_size,
+        device=flags.device,
+        precision=flags.precision,
+        threads=flags.threads,
+        localizer=flags.localizer,
     )
 
 
@@ -415,8 +421,8 @@ def tell(flags: Flags, form: AnyFormat, listing: ImageListing, counts: Counts, r
     for note in listing.notes:
         print(note)
     if several := [image.name for image in listing.images if has_more_frames(image)]:
-        shown = ", ".join(several[:3]) + (f" and {len(several) - 3:,} more" if len(several) > 3 else "")
-        print(f"of several frames or pages, of which the first is taken: {number_of(len(several), 'file')} ({shown})")
+        files = number_of(len(several), "file")
+        print(f"of several frames or pages, of which the first is taken: {files} ({first_few(several, 3)})")
     for note in (not_held(form, counts.contents), note_of(form, flags.out)):
         if note:
             print(note)

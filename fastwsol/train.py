@@ -37,6 +37,7 @@ from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.kept_files import can_be_written
 from fastwsol.host.processes import World, joined
 from fastwsol.host.stop_signals import StopSignals, stop_at_once_if_repeated
+from fastwsol.host.words import first_few
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.localizer.mask_head import MaskHead
 from fastwsol.network.backbone_weights import read_weights
@@ -117,9 +118,7 @@ def main(arguments: Sequence[str]) -> int:
             world.lead_does(lambda: refuse_unfinished(behind, shards))
         folder = run_folder(config, flags.launch)
         asked = config
-        config = world.value_of_lead(  # type: ignore[assignment]
-            world.lead_does(lambda: with_store_size(asked, flags.launch, shards, folder))
-        )
+        config = world.from_lead(lambda: with_store_size(asked, flags.launch, shards, folder))
         train(config, flags.launch, shards, folder, world, start)
     return 0
 
@@ -132,8 +131,7 @@ def start_of(flags: Flags, world: World) -> tuple[Config, StartWeights]:
     if launch.behind is not None:
         folder = launch.behind
         behind = world.lead_does(lambda: read_behind(folder))
-        digest = world.lead_does(lambda: classifier_digest(flags, behind) if behind is not None else "")
-        sha256 = world.value_of_lead(digest)
+        sha256 = world.from_lead(lambda: classifier_digest(flags, behind) if behind is not None else "")
         return flags.config.changed(behind_sha256=sha256), StartWeights(behind=behind)
     path = launch.init
     initial = world.lead_does(lambda: read_initial(path)) if path is not None else None
@@ -232,7 +230,7 @@ def train(
     alone touches the folder. Raises UserError for a folder or shards that are not this run's, Interrupted after a
     signal, RunFailure on NaN.
     """
-    info = world.together(lambda: run_info(config, shards))
+    described = world.together(lambda: run_info(config, shards))
     world.agree_on({flag(name): value for name, value in config.flat().items()} | {"shards": shards.digest})
     all_shards, shards = shards, world.together(lambda: hold_out(shards, config.data.holdout))
     refuse_what_cannot_be(config, all_shards, shards, world)
@@ -254,19 +252,31 @@ def train(
             gives_up=lambda: stop.requested,
             train_views=config.views,
         )
-        world.lead_does(lambda: resources.enter_context(run.opened(info)))
-        info = world.value_of_lead(world.lead_does(lambda: run.as_stored(info)))  # type: ignore[assignment]
+        world.lead_does(lambda: resources.enter_context(run.opened(described)))
+        info = world.from_lead(lambda: run.as_stored(described))
         state = world.together(lambda: new_state(config, len(info.classes), autocast))
         setup = EvaluationSetup(config, shards, feed, autocast, threads, world, info.statistics)
         here = decisive_environment(config, setup, launch.deterministic)
-        job = Job(run, info, setup, launch.log, launch.step, launch.inexact, launch.checkpoint_minutes, here)
+        job = Job(
+            run,
+            info,
+            setup,
+            packed=all_shards,
+            log=launch.log,
+            asked_mode=launch.step,
+            inexact=launch.inexact,
+            checkpoint_minutes=launch.checkpoint_minutes,
+            features_folder=launch.features,
+            gives_up=lambda: stop.requested,
+            environment=here,
+        )
         saved = world.lead_does(lambda: take_up(job, state, launch.resume, start or StartWeights()))
         if launch.tensorboard and world.leads:
             run.listeners.append(resources.enter_context(contextlib.closing(Curves(run))).add)
         share_state(state, world)
         announce(job, state, offer_fast=launch.preset == "paper", continued=saved is not None)
         try:
-            head = train_both_parts(job, state, saved, all_shards, launch.features, stop)
+            head = train_both_parts(job, state, saved, stop)
         except BadStep as bad:
             raise world.of_lead(RunFailure(explain_bad_step(bad.step, config, shards, run))) from None
         conclude(job, LocalizingModel(state.evaluated, head))
@@ -306,21 +316,18 @@ def means_of(config: Config, launch: OneRun, world: World) -> tuple[Autocast, in
     return autocast, world.together(lambda: use_threads(launch.threads, world.local_size))
 
 
-def train_both_parts(
-    job: Job, state: State, saved: Checkpoint | None, all_shards: Shards, features: Path | None, stop: StopSignals
-) -> MaskHead | None:
+def train_both_parts(job: Job, state: State, saved: Checkpoint | None, stop: StopSignals) -> MaskHead | None:
     """Train the classifier, then the mask head behind it where there is one, each from where it stands; gives the head.
 
-    saved: the leading process's checkpoint; features: the folder of kept ones. Raises BadStep for a step that is not
-    finite.
+    saved: the leading process's checkpoint. Raises BadStep for a step that is not finite.
     """
     config = job.config
     if state.step < config.classifier_steps(len(job.split)):
-        of_classifier = with_features(job, state, all_shards, features, lambda: stop.requested)
+        of_classifier = with_features(job, state)
         train_to_the_end(of_classifier, state, classifier_course(of_classifier, state), stop)
     if not config.localizer.trains_mask:
         return None
-    phase = begin_mask_phase(job, state.evaluated, saved, all_shards, features, lambda: stop.requested)
+    phase = begin_mask_phase(job, state.evaluated, saved)
     train_to_the_end(phase.job, phase.state, phase.course, stop)
     return phase.training.head
 
@@ -360,7 +367,7 @@ def run_info(config: Config, shards: Shards) -> RunInfo:
     manifest = shards.manifest
     wnids, names = zip(*((each.wnid, each.name) for each in manifest.classes), strict=True)
     mean, std = input_statistics(config.network) or (manifest.mean, manifest.std)
-    # Of a channel that is the same everywhere the deviation of one that takes all values alike.
+    # A channel that is constant over train has std 0: it takes that of a uniform distribution instead.
     red, green, blue = (each or 255 / 12**0.5 for each in std)
     return RunInfo(config, shards.folder, shards.digest, wnids, names, mean, (red, green, blue))
 
@@ -372,10 +379,9 @@ def explain_bad_step(step: int, config: Config, shards: Shards, run: RunDir) -> 
     batch_size = config.optimizer.batch_size if of_head < 0 else config.localizer.head_batch_size
     name, lr = ("--lr", config.optimizer.lr) if of_head < 0 else ("--head-lr", config.localizer.head_lr)
     ids, _ = training_plan(config.seed, len(split), batch_size)(step if of_head < 0 else of_head)
-    names = split.names(ids)
-    text = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    images = first_few(split.names(ids), 8)
     return (
-        f"{run.folder}: the loss or a gradient of step {step} was not finite (images {text}); no checkpoint was made "
+        f"{run.folder}: the loss or a gradient of step {step} was not finite (images {images}); no checkpoint was made "
         f"of it; lower {name} (now {lr}) or use --precision fp32, with another --run-dir"
     )
 

@@ -27,6 +27,7 @@ DECIDES_NOTHING = {
     "host/starting": "starts a process",
     "host/stop_signals": "ends a process",
     "host/ticker": "speaks to the user",
+    "host/words": "speaks to the user",
     "runs": "keeps what is trained",
     "sources/__init__": "is read when images are packed",
     "sources/mask_images": "is read when images are packed",

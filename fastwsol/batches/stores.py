@@ -27,8 +27,8 @@ again.
 
 @dataclass(frozen=True)
 class DataFlags:
-    """How images become batches. Every choice gives the same batches, but of a training on images of many sizes: there
-    resident and auto bring them to a square first.
+    """How images become batches. All choices give the same batches, with one exception: to train on images of many
+    sizes, resident and auto bring them to a square first.
     """
 
     data: Data = "auto"

@@ -146,7 +146,7 @@ def numbers_of(
     square: int,
     chosen: ChosenLevels | None = None,
 ) -> dict[str, Any]:
-    """The part of a report, as JSON, that is made of maps, predictions and truths (README, "A report's file").
+    """The part of a report, as JSON, that is made of maps, predictions and truths (docs/evaluating.md).
 
     square: the side of the square that the `fixed` boxes are in.
     """

@@ -49,7 +49,7 @@ def find_directions(model: LocalizingModel, setup: EvaluationSetup) -> DdtDirect
                 waiting.clear()
         return found
 
-    return DdtDirections(*world.value_of_lead(world.lead_does(find)))  # type: ignore[misc]
+    return DdtDirections(*world.from_lead(find))
 
 
 def _features_of(model: LocalizingModel, split: Split, setup: EvaluationSetup) -> Iterator[torch.Tensor]:

@@ -60,8 +60,8 @@ class Trunk:
     name: str
     """Of the network, with its options."""
     by_way_of_cut: bool = False
-    """Whether what stands before the classifier is made from the features before the tail, rounded as kept ones are.
-    What a run's configuration says, and not whether features can be kept, decides it."""
+    """True: the classifier's input is computed from the bfloat16 features before the tail, and not from images. The
+    configuration alone decides it, never whether features can be kept, so that bits do not depend on free space."""
     cut: KeptFeatures | None = None
     """The features before the tail, of the same views, where they are kept."""
 

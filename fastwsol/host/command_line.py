@@ -192,7 +192,7 @@ def require_new(name: str, path: Path | None) -> None:
 
 
 def require_new_folder(name: str, path: Path | None) -> None:
-    """`require_new` for a folder, which another that is being filled must not be in the way of either."""
+    """`require_new` for a folder. Raises too where something else has taken its temporary folder, PATH.partial."""
     require_new(name, path)
     if path is not None:
         refuse_in_the_way(path)

@@ -105,6 +105,10 @@ class World:
         dist.broadcast_object_list(values, src=0, group=self.hosts)
         return values[0]
 
+    def from_lead(self, work: Callable[[], T]) -> T:
+        """Do `work` in the leading process alone; what it gave, or raised, in every process."""
+        return cast(T, self.value_of_lead(self.lead_does(work)))
+
     def values_of_all(self, value: T) -> list[T]:
         """Every process's `value`, in the order of their ranks, in every process."""
         if self.size == 1:

@@ -71,7 +71,7 @@ class LocalizingModel(nn.Module):
             assert self.directions is not None
             return self.directions.to(passed.features.device).maps(passed.features, classes_N)
         if name not in ("mask", "mask-cam"):
-            raise ValueError(f"the maps of {name!r} are not told here")
+            raise ValueError(f"no maps are implemented for localizer {name!r}")
         assert passed.mask is not None
         if name == "mask":
             return passed.mask

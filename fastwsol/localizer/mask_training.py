@@ -33,7 +33,7 @@ _GAIN = 0.03
 which keeps w from swinging.
 """
 _LEAST_WHOLE = 0.05
-"""Of a classifier that tells no class nothing is asked."""
+"""Least divisor of the share that the rest tells: a classifier at the level of chance does not steer the mask."""
 _LASTING = (-2.5, 1.5)
 _LOG_WEIGHTS = (-3.0, 1.0)
 """Bounds of the lasting part of log w, and of log w. The upper one keeps masks from shrinking to the one spot that is

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fastwsol.host.errors import UserError
+from fastwsol.host.words import first_few
 from fastwsol.network.classifier import Classifier
 
 _PREFIXES = ("average.", "model.", "")
@@ -81,8 +82,7 @@ def start_from(initial: Initial, model: Classifier, classes: tuple[str, ...]) ->
         raise UserError(f"--init {initial.path}: none of its layers fits this network; name another, or --depth")
     summary = f"--init {initial.path}: {len(taken)} of {len(state)} tensors taken"
     if left:
-        summary += f"; drawn anew: {', '.join(left[:_SHOWN])}"
-        summary += f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+        summary += f"; drawn anew: {first_few(left, _SHOWN)}"
     if initial.classes is None and last_layer & set(taken):
         summary += f"; no {initial.path.with_suffix('.json').name} beside it says that its classes are in this order"
     if unused := initial.weights.keys() - state.keys():

@@ -12,7 +12,7 @@ from fastwsol.experiments.tables import SettingRuns
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo
-from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
+from fastwsol.runs.trained import read_trained
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,12 @@ def read_model(compared: ComparedRun) -> LocalizingModel:
     UserError where there is no checkpoint, or the report is of another.
     """
     run = RunDir(compared.folder)
-    _, saved = read_run(run)
+    _, saved, model = read_trained(run)
     if saved.step != compared.report["step"]:
         raise UserError(
             f"{run.checkpoints}: the newest whole checkpoint is of step {saved.step}, the report of step "
             f"{compared.report['step']}; restore the checkpoint from a copy, or evaluate again"
         )
-    model = localizing_model(compared.info, saved.tensors, has_mask_head(saved.tensors))
-    model.directions = run.read_directions(saved.scalars["sha256"])
     return model
 
 

@@ -64,7 +64,7 @@ class Graph(nn.Module):
         if self.localizer.name == "cam-positive":
             return positive
         if self.localizer.name != "mask-cam":
-            raise ValueError(f"the maps of {self.localizer.name!r} are not told here, for all classes at once")
+            raise ValueError(f"no maps for all classes at once are implemented for localizer {self.localizer.name!r}")
         assert mask is not None
         height, width = mask.shape[1:]
         shares = min_max(upsampled(positive.flatten(0, 1), height, width)).unflatten(0, positive.shape[:2])

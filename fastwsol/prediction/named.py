@@ -3,6 +3,7 @@
 import difflib
 
 from fastwsol.host.errors import UserError
+from fastwsol.host.words import first_few
 from fastwsol.localizer.localizers import LOCALIZERS, PREFERRED, Localizer, LocalizerName
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import RunInfo
@@ -65,5 +66,4 @@ def _some_classes(info: RunInfo) -> str:
     called = [
         wnid if name == wnid else f"{wnid} ({name})" for wnid, name in zip(info.classes, info.class_names, strict=True)
     ]
-    more = f" and {len(called) - 8:,} more" if len(called) > 8 else ""
-    return ", ".join(called[:8]) + more
+    return first_few(called, 8)

@@ -17,8 +17,8 @@ _REMEDY = "name with --images what was predicted, each place as predict was give
 
 class PredictedImages:
     """The files in `places`, as `find_images` names them: by their path in the one folder or zip; where there are
-    several places, with that before it. Where each place was predicted alone, names have nothing before them: a file is
-    found where only one place has it.
+    several places, with the place before it. Where each place was predicted alone, names are without a place: the file
+    must then be in exactly one of them.
 
     follow_links: in folders also what lies behind links that lead out of them. Raises UserError for a place that is not
     there, or is a zip that is not whole.

@@ -48,7 +48,7 @@ from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.signals import other_looks
 from fastwsol.prediction.user_images import NamedImage, as_pixels, decode_upright, image_file, in_chunks, upright_rgb
 from fastwsol.runs.folder import RunDir, RunInfo
-from fastwsol.runs.trained import has_mask_head, localizing_model, read_run
+from fastwsol.runs.trained import read_trained
 
 if TYPE_CHECKING:
     import supervision
@@ -137,6 +137,7 @@ class Predictor:
     def of_run(
         folder: Path,
         device: str = "auto",
+        *,
         precision: Precision = "auto",
         threads: int = 0,
         localizer: LocalizerName | None = None,
@@ -147,16 +148,15 @@ class Predictor:
         Raises UserError where the folder is no run, has no checkpoint or no such localizer, or the device is not there.
         """
         run = RunDir(folder)
-        info, saved = read_run(run)
+        info, saved, model = read_trained(run)
         autocast = autocast_of_run(precision, saved.scalars["precision"], take_device(device))
         count = use_threads(threads)
-        model = localizing_model(info, saved.tensors, has_mask_head(saved.tensors))
-        model.directions = run.read_directions(saved.scalars["sha256"])
         return Predictor(info, model, saved.step, autocast, count, localizer, run.read_cuts())
 
     @staticmethod
     def of_backbone(
         name: str,
+        *,
         weights: str = PRETRAINED,
         image_size: int | None = None,
         device: str = "auto",

@@ -164,7 +164,7 @@ class RunDir:
             yield
 
     def as_stored(self, info: RunInfo) -> RunInfo:
-        """The same under the digest that the folder has, where an older version began the run."""
+        """`info` with the digest that config.json holds, where a version of flat configurations has begun the run."""
         stored = self.read_info()
         return replace(info, flat_digest=stored.flat_digest) if stored.config == info.config else info
 

@@ -1,25 +1,28 @@
 """A trained run from its folder: what it is, its newest checkpoint, its network. Evaluation and prediction share it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from fastwsol.dataset.shards import Shards, open_shards, read_manifest
 from fastwsol.host.errors import UserError
+from fastwsol.host.processes import World
 from fastwsol.localizer.localizing import LocalizingModel, channels_of_cut
 from fastwsol.localizer.mask_head import build_mask_head
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import build_network, empty_network
-from fastwsol.runs import checkpoint
+from fastwsol.runs.checkpoint import Checkpoint, newest_valid
 from fastwsol.runs.folder import RunDir, RunInfo
 
 
-def read_run(run: RunDir) -> tuple[RunInfo, checkpoint.Checkpoint]:
+def read_run(run: RunDir) -> tuple[RunInfo, Checkpoint]:
     """What the run is, and its newest checkpoint; raises UserError where there is none."""
     info = run.read_info()
-    saved = checkpoint.newest_valid(run.checkpoints)
+    saved = newest_valid(run.checkpoints)
     if saved is None:
         raise UserError(f"{run.folder}: has no checkpoint yet; let it train, then try again")
     info.check_checkpoint(saved)
@@ -64,10 +67,39 @@ def _digest_in(place: Path) -> str | None:
         return None
 
 
-def localizing_model(info: RunInfo, tensors: Mapping[str, Tensor] | None, has_head: bool) -> LocalizingModel:
-    """The run's network and the mask head behind it, where a checkpoint has one; arguments as of `trained_model`.
-    has_head: whether it does, for a process that gets its tensors from another one.
+class TrainedRun(NamedTuple):
+    """What a run is, its newest checkpoint, and its network on the CPU with that one's weights, the mask head behind it
+    and the directions that were found, where it has them.
     """
+
+    info: RunInfo
+    saved: Checkpoint
+    model: LocalizingModel
+
+
+def read_trained(run: RunDir) -> TrainedRun:
+    """The run as its folder has it. Raises UserError where it is no run, or has no checkpoint yet."""
+    info, saved = read_run(run)
+    model = _localizing_model(info, saved.tensors, any(name.startswith("head.") for name in saved.tensors))
+    model.directions = run.read_directions(saved.scalars["sha256"])
+    return TrainedRun(info, saved, model)
+
+
+def read_together(run: RunDir, world: World) -> TrainedRun:
+    """`read_trained` in all processes of `world`. The leading one alone reads the folder, as of a run in training there
+    may be a newer checkpoint a moment later; the checkpoint is without its tensors.
+    """
+    read = world.lead_does(lambda: read_trained(run))
+    small = None if read is None else (read.info, replace(read.saved, tensors={}), read.model.head is not None)
+    info, saved, has_head = cast(tuple[RunInfo, Checkpoint, bool], world.value_of_lead(small))
+    model = _localizing_model(info, None, has_head) if read is None else read.model
+    world.share_from_lead(model.state_dict().values())
+    model.directions = world.value_of_lead(model.directions)
+    return TrainedRun(info, saved, model)
+
+
+def _localizing_model(info: RunInfo, tensors: Mapping[str, Tensor] | None, has_head: bool) -> LocalizingModel:
+    """The run's network, and the mask head behind it where there is one; arguments as of `trained_model`."""
     network = trained_model(info, tensors)
     if not has_head:
         return LocalizingModel(network)
@@ -75,11 +107,6 @@ def localizing_model(info: RunInfo, tensors: Mapping[str, Tensor] | None, has_he
     if tensors is not None:
         head.load_state_dict({name: tensors[f"head.{name}"] for name in head.state_dict()})
     return LocalizingModel(network, head)
-
-
-def has_mask_head(names: Iterable[str]) -> bool:
-    """Whether a checkpoint with tensors of these names has a mask head."""
-    return any(name.startswith("head.") for name in names)
 
 
 def trained_model(info: RunInfo, tensors: Mapping[str, Tensor] | None) -> Classifier:

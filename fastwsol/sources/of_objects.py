@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fastwsol.host.errors import UserError
-from fastwsol.host.words import number_of
+from fastwsol.host.words import first_few, number_of
 from fastwsol.sources import Class, Fault
 from fastwsol.sources.annotated import Annotation, Box, first_classes
 from fastwsol.sources.splits import with_val
@@ -104,8 +104,7 @@ def rule_over(
         found = number_of(len(kept), "class", "classes")
         raise UserError(f"{where}: its images to train on are of {found}; two at least are needed")
     if untrained := [one.name for one in classes if one.wnid not in trained]:
-        shown = ", ".join(untrained[:4]) + (", ..." if len(untrained) > 4 else "")
-        counts[f"classes are no image's to train on, and were left out ({shown})"] = len(untrained)
+        counts[f"classes are no image's to train on, and were left out ({first_few(untrained, 4)})"] = len(untrained)
     kept = first_classes(kept, class_count, where)
     label_of = {one.wnid: label for label, one in enumerate(kept)}
     for split, images_of in chosen.items():

@@ -75,8 +75,8 @@ def classifier_course(job: Job, state: State) -> Course:
     )
 
 
-def mask_course(job: Job, training: MaskTraining, trunk: FrozenPart) -> Course:
-    """The course of the mask head, on the features of the frozen `trunk`."""
+def mask_course(job: Job, training: MaskTraining, frozen: FrozenPart) -> Course:
+    """The course of the mask head, on the features of the `frozen` part."""
     config = job.config
     settings, first = config.localizer, config.classifier_steps(len(job.split))
     last = config.total_steps(len(job.split))
@@ -85,7 +85,8 @@ def mask_course(job: Job, training: MaskTraining, trunk: FrozenPart) -> Course:
 
     def batches(size: int, start: int) -> Batches:
         stream = _stream(job, views, settings.head_batch_size)
-        return _batches(job, stream, start - first, trunk, boxes_of_views(boxes, stream) if boxes is not None else None)
+        beside = boxes_of_views(boxes, stream) if boxes is not None else None
+        return _batches(job, stream, start - first, frozen, beside)
 
     def loss(compiled: bool) -> Loss:
         share = 1.0 if boxes is None else float((boxes[:, 0] != NO_BOX).mean())

@@ -1,12 +1,9 @@
 """The part of a network that is not trained: its features are computed once and kept, where they can be."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation, NetworkConfig, TrainPart
-from fastwsol.dataset.shards import Shards
 from fastwsol.features.kept_features import FrozenPart, Trunk, open_features, views_kept
 from fastwsol.features.trunk import AT_ONCE
 from fastwsol.host.device import Autocast
@@ -20,24 +17,25 @@ _AT_ONCE = {device: max(32, count) for device, count in AT_ONCE.items()}
 """Images that are shown at a time while features are computed, by device: whole passes through the trunk."""
 
 
-def with_features(job: Job, state: State, shards: Shards, folder: Path | None, gives_up: Callable[[], bool]) -> Job:
-    """The job with the features of the network's frozen part, where it has one; arguments and errors as of
-    `frozen_part`.
-    """
+def with_features(job: Job, state: State) -> Job:
+    """The job with the features of the network's frozen part, where it has one; raises as `open_frozen_part` does."""
     config, part = job.config, job.config.network.train_part
     if part == "all":
         return job
-    # Features of growing images would be others at each size.
-    views_shown = None if not config.schedule.has_own_sizes else 0
     at_cut = None
     if part == "classifier" and config.localizer.trains_mask and mask_views(config.views) == config.views:
         # The mask head will see the same views, before the tail: images pass through the trunk once.
-        steps = config.localizer.head_steps * config.localizer.head_batch_size
-        _, at_cut = frozen_part(job, state.classifier, "tail", config.views, shards, folder, gives_up, 0, steps)
-    job, frozen = frozen_part(
-        job, state.classifier, part, config.views, shards, folder, gives_up, state.step, views_shown, at_cut
-    )
+        keep = pays_off(config.localizer.head_steps, config.localizer.head_batch_size, config.views, len(job.split))
+        _, at_cut = open_frozen_part(job, state.classifier, "tail", config.views, step=0, keep=keep)
+    # Features of growing images would be others at each size.
+    keep = not config.schedule.has_own_sizes
+    job, frozen = open_frozen_part(job, state.classifier, part, config.views, state.step, keep, at_cut)
     return replace(job, frozen=frozen)
+
+
+def pays_off(steps: int, batch_size: int, views: Augmentation, images: int) -> bool:
+    """Whether so many steps show more views than there are of `images` images, which are then worth keeping."""
+    return steps * batch_size > images * views_kept(views)
 
 
 def mask_views(views: Augmentation) -> Augmentation:
@@ -49,43 +47,38 @@ def trunk_of(
     network: Classifier, part: TrainPart, config: NetworkConfig, autocast: Autocast, at_cut: FrozenPart | None = None
 ) -> Trunk:
     """What stands before `part` of a network of this configuration, under the name that its features are kept by.
-    at_cut: see `frozen_part`.
+    at_cut: see `open_frozen_part`.
     """
     written_in = [f"{package} {version}" for package, version in network_versions(config).items()]
     name = ", ".join([network_name(replace(config, train_part=part)), f"stride {network.map_stride}", *written_in])
     return Trunk(network, part, autocast, name, at_cut is not None, None if at_cut is None else at_cut.kept)
 
 
-def frozen_part(
+def open_frozen_part(
     job: Job,
     network: Classifier,
     part: TrainPart,
     views: Augmentation,
-    shards: Shards,
-    folder: Path | None,
-    gives_up: Callable[[], bool],
     step: int,
-    views_shown: int | None = None,
+    keep: bool,
     at_cut: FrozenPart | None = None,
 ) -> tuple[Job, FrozenPart]:
     """What stands before `part` of a network, and the job with the features that decide its bits from here on.
 
-    shards: as they were packed, no image held out; folder: where features are kept; step: the one that the run goes on
-    at with these features, 0 where it begins with them; views_shown: how many views the steps will show (None: without
-    end): features of more views than that are not kept; at_cut: what stands before
-    the tail, where the features are made by way of it. Raises UserError where the run went on
-    with other features so far and is to stay exact, RunFailure where an image does not decode, Interrupted where
-    `gives_up` returns true.
+    step: where the run resumes with these features, 0 if it starts with them; keep: whether they are kept, if they can
+    be; at_cut: what stands before the tail, if the features are computed from that. Raises UserError where the run went
+    on with other features so far and is to stay exact, RunFailure where an image does not decode, Interrupted where the
+    job gives up.
     """
-    config, world, images = job.config, job.world, len(job.split)
+    config, world = job.config, job.world
     trunk = trunk_of(network, part, config.network, job.setup.autocast, at_cut)
-    at_once = min(_AT_ONCE[job.setup.autocast.device.type], images)
-    plan = training_plan(config.seed, images, at_once)
+    at_once = min(_AT_ONCE[job.setup.autocast.device.type], len(job.split))
+    plan = training_plan(config.seed, len(job.split), at_once)
     stream = Stream(job.split, plan, at_once, views, config.seed, *job.setup.statistics)
     kept = None
-    if views_shown is None or views_shown > images * views_kept(views):
+    if keep:
         kept = world.machine_lead_first(
-            lambda verify: open_features(shards, stream, job.setup.feed, trunk, folder, gives_up)
+            lambda verify: open_features(job.packed, stream, job.setup.feed, trunk, job.features_folder, job.gives_up)
         )
         kept_by_each = world.values_of_all(None if kept is None else kept.sha256)
         if kept is not None and None in kept_by_each:

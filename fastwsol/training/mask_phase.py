@@ -1,14 +1,12 @@
 """The second part of a run that trains a mask head: its state, its features, its course of steps."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from fastwsol.config import Config
-from fastwsol.dataset.shards import Shards, Split
+from fastwsol.dataset.shards import Split
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import World
@@ -20,7 +18,7 @@ from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import build_network
 from fastwsol.runs.checkpoint import Checkpoint
 from fastwsol.training.course import Course, mask_course
-from fastwsol.training.frozen_part import frozen_part, mask_views
+from fastwsol.training.frozen_part import mask_views, open_frozen_part, pays_off
 from fastwsol.training.job import Job
 from fastwsol.training.resume import restore
 from fastwsol.training.step import Counts, State, new_totals, share_state, trained_parameters
@@ -41,8 +39,6 @@ def refuse_no_mask(config: Config, classes: int, train: Split) -> None:
     one class alone; and where boxes are to supervise none, or there are none. train: the images that are trained on.
     """
     few = config.localizer.boxes_per_class
-    if few < 0:
-        raise UserError(f"--boxes-per-class {few}: must not be negative")
     if few and not config.localizer.trains_mask:
         raise UserError(f"--boxes-per-class {few}: supervises a mask head; add --localizer mask, or leave it out")
     if not config.localizer.trains_mask:
@@ -66,33 +62,23 @@ def refuse_no_mask(config: Config, classes: int, train: Split) -> None:
         ) from None
 
 
-def begin_mask_phase(
-    job: Job,
-    network: Classifier,
-    saved: Checkpoint | None,
-    shards: Shards,
-    folder: Path | None,
-    gives_up: Callable[[], bool],
-) -> MaskPhase:
+def begin_mask_phase(job: Job, network: Classifier, saved: Checkpoint | None) -> MaskPhase:
     """The head behind the trained `network`, where it stands in `saved`, the leading process's checkpoint, or else at
-    its beginning. shards: as they were packed; folder: where features are kept.
-
-    Raises as `frozen_part` does.
+    its beginning. Raises as `open_frozen_part` does.
     """
     config, world = job.config, job.world
     first, settings = config.classifier_steps(len(job.split)), config.localizer
     network = network.eval()
     world.share_from_lead(network.buffers())  # BN statistics: the head stands behind one network
     step = world.value_of_lead(saved.step if saved is not None and saved.step > first else 0)
-    views_shown = settings.head_steps * settings.head_batch_size
-    job, trunk = frozen_part(
-        job, network, "tail", mask_views(config.views), shards, folder, gives_up, step, views_shown
-    )
+    views = mask_views(config.views)
+    keep = pays_off(settings.head_steps, settings.head_batch_size, views, len(job.split))
+    job, frozen = open_frozen_part(job, network, "tail", views, step, keep)
     state, training = new_head_state(config, network, len(job.info.classes), job.setup.autocast, world, first)
     if saved is not None and step:
         restore(state, saved, job.info, job.setup.autocast.precision)
     share_state(state, world)
-    return MaskPhase(job, state, training, mask_course(job, training, trunk))
+    return MaskPhase(job, state, training, mask_course(job, training, frozen))
 
 
 def new_head_state(

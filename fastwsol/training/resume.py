@@ -16,6 +16,7 @@ from fastwsol.config import Config, flag
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.host.environment import DALI_PACKAGES, machine, versions
 from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.host.words import first_few
 from fastwsol.network.backbone_weights import BackboneWeights, put_weights
 from fastwsol.network.initial_weights import Initial, start_from
 from fastwsol.network.networks import network_versions
@@ -197,8 +198,7 @@ def _difference(run: RunDir, earlier: Config, asked: Config) -> str:
     if name == "weights_sha256":
         return f"{run.folder}: holds a run that began with other weights; name its --weights, or another --run-dir"
     shown = [f"{flag(each)} {theirs[each]}, not {ours[each]}" for each in differing if not each.endswith("_sha256")]
-    more = f"; and {len(shown) - _MOST_SHOWN} more" if len(shown) > _MOST_SHOWN else ""
-    return f"{run.folder}: holds another run ({'; '.join(shown[:_MOST_SHOWN])}{more}); choose another --run-dir"
+    return f"{run.folder}: holds another run ({first_few(shown, _MOST_SHOWN, '; ')}); choose another --run-dir"
 
 
 _MOST_SHOWN = 4
