@@ -27,7 +27,7 @@ import tyro
 from numpy.typing import NDArray
 from rich.text import Text
 
-from fastwsol.evaluation.boxes import hits_of
+from fastwsol.evaluation.boxes import ProtocolName, hits_of
 from fastwsol.evaluation.metrics import (
     BEYOND_TOP_5,
     CamClass,
@@ -178,7 +178,7 @@ def check_same_images(a: ComparedReport, b: ComparedReport) -> None:
         raise UserError(f"{b.path}: was measured against other boxes than {a.path}; evaluate both on the same")
 
 
-def outcomes_of(side: ComparedReport, protocol: str) -> Outcomes:
+def outcomes_of(side: ComparedReport, protocol: ProtocolName) -> Outcomes:
     """What happened to each image."""
     rows = side.rows
     of_labels = None

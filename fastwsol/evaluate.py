@@ -289,7 +289,6 @@ def evaluate_run(flags: Flags, world: World) -> None:
         if saved.step == info.config.total_steps(len(shards.splits["train"])):
             world.lead_does(lambda: store_directions(run, found, saved.scalars["sha256"]))
     world.together(lambda: refuse_other_localizer(of_run.localizer, of_run.export_maps, model))
-    evaluation = evaluate_model(model, of_run.split, saved.step, setup, question, cuts)
     last_step = info.config.total_steps(len(shards.splits["train"]))
     of = ReportOf(
         of_run.split,
@@ -299,7 +298,15 @@ def evaluate_run(flags: Flags, world: World) -> None:
         autocast.precision if autocast.precision != trained_in else None,
         saved.step if saved.step != last_step or not run.finished(info.config) else None,
     )
-    world.lead_does(lambda: tell(run, of, evaluation, flags, shards))  # type: ignore[arg-type]
+    evaluate_model(
+        model,
+        of_run.split,
+        saved.step,
+        setup,
+        lambda evaluation: tell(run, of, evaluation, flags, shards),
+        question,
+        cuts,
+    )
 
 
 def store_directions(run: RunDir, directions: DdtDirections, sha256: str) -> None:
@@ -347,8 +354,7 @@ def feed_of(
 ) -> Feed:
     """The feed for the splits that are looked at: the one evaluated, the one a threshold is chosen on, and `others`."""
     splits = [flags.split, *others]
-    if question.threshold in ("auto", "box-free"):
-        rule: Literal["auto", "box-free"] = "auto" if question.threshold == "auto" else "box-free"
+    if (rule := question.tuning_rule) is not None:
         splits.append(world.together(lambda: tuning_images(shards, flags.split, rule))[0].name)
     names = dict.fromkeys(shards.splits[name].packed_name for name in splits)
     return open_feed(flags, all_shards, [*names], autocast, threads, False, world, builds=False)

@@ -338,8 +338,8 @@ def conclude(job: Job, model: LocalizingModel) -> None:
     model.directions = find_directions(model, setup)
     cuts = own_cuts(model, setup)
     setup.world.lead_does(lambda: store_findings(run, model, cuts))
-    evaluation = evaluate_model(model, config.eval_split, config.total_steps(len(job.split)), setup, cuts=cuts)
-    setup.world.lead_does(lambda: finish(run, evaluation))  # type: ignore[arg-type]
+    last = config.total_steps(len(job.split))
+    evaluate_model(model, config.eval_split, last, setup, lambda evaluation: finish(run, evaluation), cuts=cuts)
 
 
 def store_findings(run: RunDir, model: LocalizingModel, cuts: dict[str, Cut]) -> None:

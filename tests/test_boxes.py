@@ -108,7 +108,6 @@ def test_an_unknown_protocol_names_the_choices():
     for call in (
         lambda: localize(np.zeros((1, 2, 2), np.float32), "loose", 8, 8, 8, 0.2),
         lambda: score_boxes(one, one, np.array([0, 1]), "loose"),
-        lambda: hits(np.zeros(1), 0.5, "loose"),
     ):
         with pytest.raises(ValueError, match="no protocol 'loose'; choose from strict, paper2018"):
             call()

@@ -66,7 +66,7 @@ def test_boxes_and_hits_at_every_level_are_those_of_the_tables(synthetic_shards)
     shown = shown_maps(cams, np.zeros(3, np.int64), split, ids, VIEWS)
     part = split.subset("part", ids)
     facts = part.widths, part.heights, part.boxes, part.box_offsets
-    hits = curve_hits(cams, SQUARE, *facts, IOU_THRESHOLDS).single
+    hits = curve_hits(cams, SQUARE, *facts).single
     for k, each in enumerate(shown):
         boxes = np.frombuffer(base64.b64decode(each["boxes"]), "<u2").reshape(LEVELS, 4)
         ious = np.frombuffer(base64.b64decode(each["ious"]), np.uint8)

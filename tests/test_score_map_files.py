@@ -11,7 +11,6 @@ from fastwsol import compare, evaluate
 from fastwsol.evaluation import score_map_files
 from fastwsol.evaluation.boxes import curve_hits, localize, score_boxes
 from fastwsol.evaluation.maps import localize_maps
-from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations
 from fastwsol.host.command_line import run_command
 
@@ -62,7 +61,7 @@ def test_images_of_any_size_are_boxed_as_one_by_one(files):
         size = (height, width) if width < 2000 else (8, 1024)
         own = images.truths.of_rows(np.array([n]))
         cam = maps.read(n)[np.newaxis]
-        curve = curve_hits(cam, size, own.widths, own.heights, own.boxes, own.offsets, IOU_THRESHOLDS)
+        curve = curve_hits(cam, size, own.widths, own.heights, own.boxes, own.offsets)
         np.testing.assert_array_equal(found.curve.single[n], curve.single[0])
         np.testing.assert_array_equal(found.curve.multiple[n], curve.multiple[0])
         for protocol in ("strict", "paper2018"):

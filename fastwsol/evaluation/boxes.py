@@ -8,18 +8,23 @@ Boxes are float32 `x0,y0,x1,y1`, half-open, in the original image's pixels. The 
 square, its input; `to_square` and `to_original` are the only way between the two.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import index
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 import kernels
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
-from kernels.levels import LEVELS
+from kernels.levels import LEVELS, threshold_of
 
-PROTOCOLS = ("strict", "paper2018")
+ProtocolName = Literal["strict", "paper2018", "wsoleval"]
+PROTOCOLS: tuple[ProtocolName, ...] = ("strict", "paper2018")
+"""Those of our own boxes. `wsoleval` has boxes of another program (`fastwsol.evaluation.choe2020`)."""
+
+_IS_HIT: dict[str, np.ufunc] = {"strict": np.greater_equal, "paper2018": np.greater, "wsoleval": np.greater_equal}
+"""Of an IoU and its threshold."""
 
 Size = int | tuple[int, int]
 """Of the pixels that maps are upsampled to: height and width, or one number for both. Of a network's maps it is the
@@ -55,7 +60,7 @@ def to_original(
 
 def localize(
     cams: npt.NDArray[np.float32],
-    protocol: str,
+    protocol: ProtocolName,
     size: Size,
     widths: npt.ArrayLike,
     heights: npt.ArrayLike,
@@ -84,14 +89,26 @@ def localize(
 
 @dataclass(frozen=True)
 class CurveHits:
-    """Which images are hit at every level (`kernels.levels`), under `strict`: bool [N, T, LEVELS], T being the IoU
-    thresholds asked for. An image without ground truth is no hit.
+    """Which images are hit at every level (`kernels.levels`), under `strict`: bool [N, T, LEVELS], T being
+    `IOU_THRESHOLDS`. An image without ground truth is no hit.
     """
 
     single: npt.NDArray[np.bool_]
     """The largest component's box is a hit."""
     multiple: npt.NDArray[np.bool_]
     """Any component's box is."""
+
+    def counts(self) -> dict[str, Any]:
+        """How many images are hit at each level, as reports hold it."""
+        return {
+            name: dict(zip(map(str, IOU_THRESHOLDS), flags.sum(axis=0).tolist(), strict=True))
+            for name, flags in (("single", self.single), ("multiple", self.multiple))
+        }
+
+
+def thresholds_by_iou(levels: npt.NDArray[np.int64]) -> dict[str, float]:
+    """The thresholds of a level for each of `IOU_THRESHOLDS`, [T], as reports hold them."""
+    return {str(iou): threshold_of(level) for iou, level in zip(IOU_THRESHOLDS, levels.tolist(), strict=True)}
 
 
 def curve_hits(
@@ -101,7 +118,6 @@ def curve_hits(
     heights: npt.NDArray[np.int32],
     truths: npt.NDArray[np.float32],
     offsets: npt.NDArray[np.int64],
-    iou_thresholds: Sequence[float],
     scale: kernels.Scale = "min-max",
 ) -> CurveHits:
     """The hits of maps float32 [N, h, w] at all levels; arguments as in `localize` and `score_boxes`.
@@ -109,7 +125,7 @@ def curve_hits(
     At each level they equal the hits of `localize` at the level's threshold. A constant map that is min-max scaled hits
     nothing.
     """
-    shape = (len(cams), len(iou_thresholds), LEVELS)
+    shape = (len(cams), len(IOU_THRESHOLDS), LEVELS)
     single, multiple = np.zeros(shape, bool), np.zeros(shape, bool)
     for part in parts_of_maps(len(cams), size):
         levels = kernels.cam_levels(cams[part], size, scale)
@@ -118,13 +134,16 @@ def curve_hits(
         ious = kernels.sweep_ious(levels, truths[own[0] : own[-1]], own - own[0], sizes)
         varied = ((levels.max(axis=(1, 2)) > 0) | (scale == "own"))[:, np.newaxis, np.newaxis]
         for flags, iou in ((single, ious[0]), (multiple, ious[1])):
-            flags[part] = iou[:, np.newaxis] >= np.asarray(iou_thresholds)[:, np.newaxis]
+            flags[part] = iou[:, np.newaxis] >= np.asarray(IOU_THRESHOLDS)[:, np.newaxis]
             flags[part] &= varied
     return CurveHits(single, multiple)
 
 
 def score_boxes(
-    boxes: npt.NDArray[np.float32], truths: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64], protocol: str
+    boxes: npt.NDArray[np.float32],
+    truths: npt.NDArray[np.float32],
+    offsets: npt.NDArray[np.int64],
+    protocol: ProtocolName,
 ) -> npt.NDArray[np.float64]:
     """IoU float64 [N] of each box with the best of its image's ground-truth boxes, by the protocol's rule.
 
@@ -137,19 +156,19 @@ def score_boxes(
     return kernels.best_iou_paper2018(boxes, truths, offsets)
 
 
-def hits(ious: npt.NDArray[np.float64], iou_threshold: float, protocol: str) -> npt.NDArray[np.bool_]:
-    """Which boxes are right: IoU >= the threshold (`strict`) or > it (`paper2018`). NaN, no ground truth, is no hit."""
-    _check(protocol)
-    return ious >= iou_threshold if protocol == "strict" else ious > iou_threshold
+def hits(ious: npt.NDArray[np.float64], iou_threshold: float, protocol: ProtocolName) -> npt.NDArray[np.bool_]:
+    """Which boxes are right: IoU > the threshold under `paper2018`, else >= it. NaN, no ground truth, is no hit."""
+    is_hit: npt.NDArray[np.bool_] = _IS_HIT[protocol](ious, iou_threshold)
+    return is_hit
 
 
-def hits_of(ious: npt.NDArray[np.float64], protocol: str) -> npt.NDArray[np.bool_]:
+def hits_of(ious: npt.NDArray[np.float64], protocol: ProtocolName) -> npt.NDArray[np.bool_]:
     """Hits bool [T, N], a row for each of `IOU_THRESHOLDS`."""
-    rule = "strict" if protocol == "wsoleval" else protocol  # both hit at the threshold exactly
-    return np.stack([hits(ious, threshold, rule) for threshold in IOU_THRESHOLDS])
+    return np.stack([hits(ious, threshold, protocol) for threshold in IOU_THRESHOLDS])
 
 
 def _check(protocol: str) -> None:
+    """Raise ValueError for a name that mypy has not seen."""
     if protocol not in PROTOCOLS:
         raise ValueError(f"there is no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
 

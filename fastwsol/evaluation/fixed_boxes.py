@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.evaluation.baselines import best_fixed_boxes, whole_image
-from fastwsol.evaluation.boxes import hits_of, score_boxes, to_original
+from fastwsol.evaluation.boxes import ProtocolName, hits_of, to_original
 from fastwsol.evaluation.choe2020 import WsolevalSweep, fixed_box_ious
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.truths import Truths
@@ -64,7 +64,7 @@ def fixed_boxes(train: Truths | None, square: int) -> list[FixedBox]:
 
 
 def fixed_box_hits(
-    fixed: FixedBox, truths: Truths, square: int, protocol: str, wsoleval: WsolevalSweep | None = None
+    fixed: FixedBox, truths: Truths, square: int, protocol: ProtocolName, wsoleval: WsolevalSweep | None = None
 ) -> NDArray[np.bool_]:
     """The hits bool [T, N] of answering `fixed` for every image, under a protocol."""
     if protocol == "wsoleval":
@@ -72,4 +72,4 @@ def fixed_box_hits(
         return hits_of(fixed_box_ious(wsoleval, fixed.box, square), protocol)
     box = np.tile(fixed.box, (len(truths), 1))
     boxes = to_original(box, truths.widths, truths.heights, square)
-    return hits_of(score_boxes(boxes, truths.boxes, truths.offsets, protocol), protocol)
+    return hits_of(truths.ious(boxes, protocol), protocol)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kernels
-from fastwsol.evaluation.boxes import PROTOCOLS, CurveHits, Size, curve_hits, localize, score_boxes, to_original
+from fastwsol.evaluation.boxes import PROTOCOLS, CurveHits, ProtocolName, Size, to_original
 from fastwsol.evaluation.choe2020 import WsolevalSweep, sweep
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
@@ -82,7 +82,7 @@ class MeasuredBoxes(NamedTuple):
 class Localized:
     """What the maps of N images say."""
 
-    boxes: dict[str, MeasuredBoxes]
+    boxes: dict[ProtocolName, MeasuredBoxes]
     """At `CAM_THRESHOLD`, by protocol; of maps on their own scale under `strict` alone."""
     at_asked: MeasuredBoxes | None
     """Under `strict` at a threshold that was asked for."""
@@ -112,9 +112,7 @@ def localize_maps(
                 _fill(boxes[protocol], group, own, protocol, CAM_THRESHOLD, scale)
             if at_asked is not None and threshold is not None:
                 _fill(at_asked, group, own, "strict", threshold, scale)
-            hits = curve_hits(
-                group.cams, group.size, own.widths, own.heights, own.boxes, own.offsets, IOU_THRESHOLDS, scale
-            )
+            hits = own.curve_hits(group.cams, group.size, scale)
         curve.single[rows], curve.multiple[rows] = hits.single, hits.multiple
         images += len(rows)
         tick(images)
@@ -128,11 +126,16 @@ def _nothing_yet(count: int) -> MeasuredBoxes:
 
 
 def _fill(
-    boxes_of_all: MeasuredBoxes, group: MapGroup, own: Truths, protocol: str, threshold: float, scale: kernels.Scale
+    boxes_of_all: MeasuredBoxes,
+    group: MapGroup,
+    own: Truths,
+    protocol: ProtocolName,
+    threshold: float,
+    scale: kernels.Scale,
 ) -> None:
-    boxes = localize(group.cams, protocol, group.size, own.widths, own.heights, threshold, scale)
+    boxes = own.localize(group.cams, protocol, group.size, threshold, scale)
     boxes_of_all.boxes[group.rows] = boxes
-    boxes_of_all.ious[group.rows] = score_boxes(boxes, own.boxes, own.offsets, protocol)
+    boxes_of_all.ious[group.rows] = own.ious(boxes, protocol)
 
 
 def localize_as_wsoleval(

@@ -8,12 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.evaluation.boxes import CurveHits, hits_of
+from fastwsol.evaluation.boxes import CurveHits, hits_of, thresholds_by_iou
 from fastwsol.evaluation.choe2020 import hits_at_cuts
 from fastwsol.evaluation.fixed_boxes import FixedBox, fixed_box_hits, fixed_boxes
 from fastwsol.evaluation.maps import Localized, Maps, localize_as_wsoleval, localize_maps
@@ -36,7 +37,6 @@ from fastwsol.evaluation.thresholds import CAM_THRESHOLD, ChosenLevels, Threshol
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import image_ticker
 from fastwsol.host.environment import environment
-from kernels.levels import threshold_of
 
 REPORT_FORMAT_VERSION = 5
 
@@ -61,6 +61,7 @@ class EvaluatedImages:
         expected = min(BEYOND_TOP_5, len(self.classes))
         return self.predicted is not None and self.predicted.shape[1] == expected and bool((self.predicted >= 0).all())
 
+    @cached_property
     def ranks(self) -> NDArray[np.int64] | None:
         """The rank of each label among the predicted classes, as `metrics.ranks` gives it; None where nothing is known
         of it.
@@ -68,6 +69,10 @@ class EvaluatedImages:
         if self.labels is None or self.predicted is None:
             return None
         return ranks(self.predicted, self.labels)
+
+    def outcomes(self, hits: NDArray[np.bool_], cam_class: CamClass) -> Outcomes:
+        """What happened to each image under every metric, by its hits bool [T, N]."""
+        return outcomes(hits, self.truths.has_boxes, self.ranks, cam_class, self.knows_five)
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,11 @@ class Question:
     """Add the protocol of the older evaluator."""
     cam_class: CamClass = "truth"
     """Whose map is boxed."""
+
+    @property
+    def tuning_rule(self) -> Literal["auto", "box-free"] | None:
+        """By which rule a threshold is found on other images; None where none is."""
+        return self.threshold if self.threshold in ("auto", "box-free") else None
 
     @property
     def fixed_threshold(self) -> float | None:
@@ -150,19 +160,15 @@ def numbers_of(
 
     square: the side of the square that the `fixed` boxes are in.
     """
-    truths, ranks, cam_class = images.truths, images.ranks(), question.cam_class
-
-    def outcomes_of(hit: NDArray[np.bool_]) -> Outcomes:
-        return outcomes(hit, truths.has_boxes, ranks, cam_class, images.knows_five)
-
-    by_protocol = {name: outcomes_of(hits_of(each.ious, name)) for name, each in localized.boxes.items()}
+    truths, cam_class = images.truths, question.cam_class
+    by_protocol = {name: images.outcomes(hits_of(each.ious, name), cam_class) for name, each in localized.boxes.items()}
     elsewhere = _at_other_thresholds(localized, question.fixed_threshold, chosen)
-    outcomes_elsewhere = [outcomes_of(each.hits) for each in elsewhere]
+    outcomes_elsewhere = [images.outcomes(each.hits, cam_class) for each in elsewhere]
     intervals = intervals_of([*by_protocol.values(), *outcomes_elsewhere])
 
     def rates_of(box: FixedBox) -> dict[str, Any]:
         hit = {name: fixed_box_hits(box, truths, square, name, localized.wsoleval) for name in by_protocol}
-        return {name: rates(outcomes_of(each)) for name, each in hit.items()}
+        return {name: rates(images.outcomes(each, cam_class)) for name, each in hit.items()}
 
     return {
         "cam_class": cam_class,
@@ -188,10 +194,7 @@ def numbers_of(
             for row, each, own in zip(elsewhere, outcomes_elsewhere, intervals[len(by_protocol) :], strict=True)
         ],
         "max_box_acc": _best_possible(localized, truths),
-        "curve": {
-            name: {str(t): row.tolist() for t, row in zip(IOU_THRESHOLDS, flags.sum(axis=0), strict=True)}
-            for name, flags in (("single", localized.curve.single), ("multiple", localized.curve.multiple))
-        },
+        "curve": localized.curve.counts(),
         "sizes": _by_size(by_protocol["strict"], truths, fixed, square),
         "classes": counts_by_class(by_protocol["strict"], images.labels, images.classes),
         "baselines": [each.as_json() | {"rates": rates_of(each)} for each in fixed],
@@ -232,8 +235,7 @@ def _at_other_thresholds(
 
 
 def _at_levels(kind: ThresholdKind, name: str, localized: Localized, levels: NDArray[np.int64]) -> _AtThreshold:
-    thresholds = {str(each): threshold_of(level) for each, level in zip(IOU_THRESHOLDS, levels.tolist(), strict=True)}
-    return _AtThreshold(kind, name, thresholds, hits_at_levels(localized.curve.single, levels))
+    return _AtThreshold(kind, name, thresholds_by_iou(levels), hits_at_levels(localized.curve.single, levels))
 
 
 def hits_at_levels(single: NDArray[np.bool_], levels: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -9,16 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kernels
-from fastwsol.evaluation.boxes import CurveHits, curve_hits, hits_of, localize, parts_of_maps, score_boxes
+from fastwsol.evaluation.boxes import CurveHits, ProtocolName, hits_of, parts_of_maps, thresholds_by_iou
 from fastwsol.evaluation.maps import MeasuredBoxes
 from fastwsol.evaluation.measure import EvaluatedImages, counts_by_class, counts_by_size, hits_at_levels
-from fastwsol.evaluation.metrics import IOU_THRESHOLDS, CamClass, Outcomes, counts, outcomes, rates
+from fastwsol.evaluation.metrics import CamClass, counts, rates
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.resampling import intervals_of, oracles
 from fastwsol.evaluation.thresholds import ChosenLevels, Cut, best_levels
 from fastwsol.host.device import kernel_threads
 from fastwsol.localizer.localizers import Localizer
-from kernels.levels import threshold_of
 
 _EDGES = 3
 """A map that reaches so many edges of its image and more is counted."""
@@ -49,22 +48,17 @@ def measure_localizer(
     chosen: under the rule `auto`, the levels for each IoU threshold; `cut` then has the one for IoU .5. curve: the hits
     of these maps at all levels, where they are known.
     """
-    truths, shown, ranks, scale = images.truths, images.truths.shown, images.ranks(), localizer.scale
-
-    def outcomes_of(hit: NDArray[np.bool_]) -> Outcomes:
-        return outcomes(hit, truths.has_boxes, ranks, cam_class, images.knows_five)
-
+    truths, shown, scale = images.truths, images.truths.shown, localizer.scale
     with kernel_threads(len(maps)):
         thresholds = cut.thresholds(maps, square, scale)
-        boxes = localize(maps, "strict", square, shown.widths, shown.heights, thresholds, scale)
-        ious = score_boxes(boxes, shown.boxes, shown.offsets, "strict")
+        boxes = shown.localize(maps, "strict", square, thresholds, scale)
+        ious = shown.ious(boxes, "strict")
         if curve is None:
-            own = (shown.widths, shown.heights, shown.boxes, shown.offsets)
-            curve = curve_hits(maps, square, *own, IOU_THRESHOLDS, scale)
+            curve = shown.curve_hits(maps, square, scale)
         look = _look(maps, square, thresholds, scale)
     hit = hits_of(ious, "strict") if chosen is None else hits_at_levels(curve.single, chosen.levels)
     best = best_levels(curve.single.sum(axis=0))
-    at_cut, at_best = outcomes_of(hit), outcomes_of(hits_at_levels(curve.single, best))
+    at_cut, at_best = (images.outcomes(each, cam_class) for each in (hit, hits_at_levels(curve.single, best)))
     intervals = intervals_of([at_cut, at_best])
     numbers = {
         "name": localizer.name,
@@ -76,21 +70,20 @@ def measure_localizer(
         "rates": rates(at_cut),
         "intervals": intervals[0],
         "oracle": {
-            "thresholds": {str(t): threshold_of(level) for t, level in zip(IOU_THRESHOLDS, best.tolist(), strict=True)},
+            "thresholds": thresholds_by_iou(best),
             "counts": counts(at_best),
             "rates": rates(at_best),
             "intervals": intervals[1],
         },
         "max_box_acc": oracles(curve.single, curve.multiple, truths.has_boxes),
-        "curve": {
-            name: {str(t): row.tolist() for t, row in zip(IOU_THRESHOLDS, flags.sum(axis=0), strict=True)}
-            for name, flags in (("single", curve.single), ("multiple", curve.multiple))
-        },
+        "curve": curve.counts(),
         "maps": look,
         "sizes": counts_by_size(at_cut, truths),
         "classes": counts_by_class(at_cut, images.labels, images.classes),
     }
-    measured = {"strict": MeasuredBoxes(boxes + truths.origins[:, [0, 1, 0, 1]], ious)}
+    measured: dict[ProtocolName, MeasuredBoxes] = {
+        "strict": MeasuredBoxes(boxes + truths.origins[:, [0, 1, 0, 1]], ious)
+    }
     rows = ImageRows.of(
         images.names, images.classes, images.labels, images.predicted, np.diff(truths.offsets), measured
     )

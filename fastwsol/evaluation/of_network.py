@@ -4,9 +4,9 @@ Boxes and numbers take little, and the leading process makes them alone.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +14,12 @@ import torch
 from fastwsol.config import Augmentation, Fit
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation import metrics
-from fastwsol.evaluation.boxes import PROTOCOLS, curve_hits, hits_of, localize, score_boxes
+from fastwsol.evaluation.boxes import PROTOCOLS, hits_of
 from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.forward import EvaluationSetup, Outputs, forward_split, plain_batches
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import SplitMasks
 from fastwsol.evaluation.measure import NOTHING_MORE, EvaluatedImages, Question, measure
-from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.of_localizer import LocalizerMeasurement, measure_localizer
 from fastwsol.evaluation.of_training_images import tuning_images
 from fastwsol.evaluation.per_image import ImageRows
@@ -37,7 +36,6 @@ from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizers import LOCALIZERS, Localizer
 from fastwsol.localizer.localizing import LocalizingModel
-from kernels.levels import threshold_of
 from kernels.pixels import OBJECT
 
 
@@ -55,22 +53,21 @@ def evaluate_model(
     split_name: str,
     step: int,
     setup: EvaluationSetup,
+    then: Callable[[Evaluation], None],
     question: Question = NOTHING_MORE,
     cuts: Mapping[str, Cut] | None = None,
-) -> Evaluation | None:
-    """Evaluate `model`, which has done `step` steps, on a split; None but in the leading process.
+) -> None:
+    """Evaluate `model`, which has done `step` steps, on a split, and do `then` with that in the leading process.
 
     cuts: the run's own, by localizer. All processes share the forward pass. Baselines' boxes are found on what is left
-    of train. Raises UserError where a threshold is to be chosen and there are no boxes to choose it by.
+    of train. Raises UserError where a threshold is to be chosen and there are no boxes to choose it by, and what `then`
+    raises.
     """
-    world, shards, views = setup.world, setup.shards, setup.config.views
-    split, square, fit = shards.splits[split_name], views.image_size, views.fit
-    localizers = [each.name for each in model.localizers]
-    tuned = None
-    if question.threshold in ("auto", "box-free"):
-        rule: Literal["auto", "box-free"] = "auto" if question.threshold == "auto" else "box-free"
+    world, shards, localizers = setup.world, setup.shards, [each.name for each in model.localizers]
+    split, tuned = shards.splits[split_name], None
+    if (rule := question.tuning_rule) is not None:
         tuning, name = world.together(lambda: tuning_images(shards, split_name, rule))
-        if question.threshold == "auto" and not Truths.of_split(tuning).has_boxes.any():
+        if rule == "auto" and not Truths.of_split(tuning).has_boxes.any():
             raise UserError(f"--threshold auto: none of {name} has a box to choose it by; give a number, or box-free")
         tuned = _Tuning(forward_split(model, tuning, setup, question.cam_class, localizers), tuning, name)
     start = time.perf_counter()
@@ -78,40 +75,55 @@ def evaluate_model(
     seconds = {"forward": time.perf_counter() - start}
     inside = classes_inside_and_outside(model, split, setup)
 
-    def report() -> Evaluation:
-        names, wnids = split.names(range(len(split))), [each.wnid for each in shards.manifest.classes]
-        images = EvaluatedImages(names, Truths.of_split(split, fit), split.labels, outputs.predicted, wnids)
-        train = Truths.of_split(shards.splits["train"], fit)
-        by_boxes = tuned if question.threshold == "auto" else None
-        chosen = {each.name: by_boxes.levels(each, square, fit) for each in model.localizers} if by_boxes else {}
-        cams = NetworkMaps(outputs.cams, square)
-        measurement = measure(images, cams, question, train, chosen.get("cam"), setup.threads)
-        start, of_localizer = time.perf_counter(), {}
-        for each in model.localizers:
-            own = chosen.get(each.name)
-            cut = _cut_of(each, question, (cuts or {}).get(each.name), tuned, own, square)
-            curve = measurement.curve if each.name == "cam" else None
-            maps = outputs.maps[each.name]
-            of_localizer[str(each.name)] = measure_localizer(
-                each, maps, square, images, cut, question.cam_class, own, curve
-            )
-        seconds["localizers"] = time.perf_counter() - start
-        few = setup.config.localizer.boxes_per_class
-        about = _about(split, step, setup) | {"localizers": _as_rows(of_localizer, inside, few)}
-        rows = {name: each.rows for name, each in of_localizer.items()} | {"cam": measurement.rows}
-        if (why := why_no_pixels(split, fit)) is None:
-            start = time.perf_counter()
-            pixels = _pixels(model.localizers, outputs, of_localizer, split, images, shards, square)
-            seconds["pixels"] = time.perf_counter() - start
-            for each in about["localizers"]:
-                each["pixels"] = pixels.of_localizer[each["name"]].numbers
-            about["pixels"] = pixels.of_localizer["cam"].numbers | pixels.shared
-            rows = {name: replace(each, mask_ious=pixels.of_localizer[name].ious) for name, each in rows.items()}
-        elif split.has_mask.any():
-            about["no_pixels"] = why
-        return Evaluation(measurement.report(about, seconds), rows, outputs)
+    def measure_and_go_on() -> None:
+        choice = _Choice(question, cuts or {}, tuned, setup.config.views)
+        about = _about(split, step, setup)
+        then(_evaluation(model.localizers, outputs, split, setup, choice, about, inside, seconds))
 
-    return world.lead_does(report)
+    world.lead_does(measure_and_go_on)
+
+
+def _evaluation(
+    localizers: Sequence[Localizer],
+    outputs: Outputs,
+    split: Split,
+    setup: EvaluationSetup,
+    choice: "_Choice",
+    about: dict[str, Any],
+    inside: dict[str, float] | None,
+    seconds: dict[str, float],
+) -> Evaluation:
+    """The numbers of a network's outputs. about: what they are of; inside: see `classes_inside_and_outside`; seconds:
+    what was spent before.
+    """
+    shards, square, fit, question = setup.shards, setup.config.views.image_size, setup.config.views.fit, choice.question
+    names, wnids = split.names(range(len(split))), [each.wnid for each in shards.manifest.classes]
+    images = EvaluatedImages(names, Truths.of_split(split, fit), split.labels, outputs.predicted, wnids)
+    train = Truths.of_split(shards.splits["train"], fit)
+    levels = {each.name: choice.levels(each) for each in localizers}
+    cams = NetworkMaps(outputs.cams, square)
+    measurement = measure(images, cams, question, train, levels["cam"], setup.threads)
+    start, of_localizer = time.perf_counter(), {}
+    for each in localizers:
+        own, maps = levels[each.name], outputs.maps[each.name]
+        curve = measurement.curve if each.name == "cam" else None
+        of_localizer[str(each.name)] = measure_localizer(
+            each, maps, square, images, choice.cut(each, own), question.cam_class, own, curve
+        )
+    seconds["localizers"] = time.perf_counter() - start
+    about["localizers"] = _as_rows(of_localizer, inside, setup.config.localizer.boxes_per_class)
+    rows = {name: each.rows for name, each in of_localizer.items()} | {"cam": measurement.rows}
+    if (why := why_no_pixels(split, fit)) is None:
+        start = time.perf_counter()
+        pixels = _pixels(localizers, outputs, of_localizer, split, images, shards, square)
+        seconds["pixels"] = time.perf_counter() - start
+        for row in about["localizers"]:
+            row["pixels"] = pixels.of_localizer[row["name"]].numbers
+        about["pixels"] = pixels.of_localizer["cam"].numbers | pixels.shared
+        rows = {name: replace(each, mask_ious=pixels.of_localizer[name].ious) for name, each in rows.items()}
+    elif split.has_mask.any():
+        about["no_pixels"] = why
+    return Evaluation(measurement.report(about, seconds), rows, outputs)
 
 
 def why_no_pixels(split: Split, fit: Fit) -> str | None:
@@ -150,35 +162,40 @@ class _Tuning:
     images: Split
     name: str
 
-    def levels(self, localizer: Localizer, square: int, fit: Fit) -> ChosenLevels:
-        """The levels that are best on them, by their boxes."""
-        own = Truths.of_split(self.images, fit).shown
-        maps, scale = self.outputs.maps[localizer.name], localizer.scale
-        curve = curve_hits(maps, square, own.widths, own.heights, own.boxes, own.offsets, IOU_THRESHOLDS, scale)
-        return choose_levels(curve, f"{self.name}, by their boxes")
 
+@dataclass(frozen=True)
+class _Choice:
+    """How the cuts of maps are chosen: as is asked, by the maps of other images (`tuned`), or as the run cuts them."""
 
-def _cut_of(
-    localizer: Localizer,
-    question: Question,
-    of_run: Cut | None,
-    tuned: _Tuning | None,
-    chosen: ChosenLevels | None,
-    square: int,
-) -> Cut:
-    """Where a localizer's maps are cut: as asked, else as the run cuts them, else as all runs do."""
-    if chosen is not None:
-        level = int(chosen.levels[IOU_THRESHOLDS.index(0.5)])
-        return Cut("auto", threshold_of(level), chosen.images)
-    if question.threshold == "otsu":
-        return Cut("otsu", None, "each image itself, without a box")
-    if question.threshold == "box-free":
-        assert tuned is not None
-        value = box_free_threshold(tuned.outputs.maps[localizer.name], square, localizer.scale)
-        return Cut("box-free", value, f"{tuned.name}, without a box")
-    if question.fixed_threshold is not None:
-        return Cut("asked", question.fixed_threshold, "the command line")
-    return of_run if of_run is not None else default_cut(localizer)
+    question: Question
+    of_run: Mapping[str, Cut]
+    tuned: _Tuning | None
+    views: Augmentation
+
+    def levels(self, localizer: Localizer) -> ChosenLevels | None:
+        """Under `auto` the levels that are best on the other images, by their boxes; else None."""
+        if self.tuned is None or self.question.threshold != "auto":
+            return None
+        own, maps = Truths.of_split(self.tuned.images, self.views.fit).shown, self.tuned.outputs.maps[localizer.name]
+        curve = own.curve_hits(maps, self.views.image_size, localizer.scale)
+        return choose_levels(curve, f"{self.tuned.name}, by their boxes")
+
+    def cut(self, localizer: Localizer, levels: ChosenLevels | None) -> Cut:
+        """Where a localizer's maps are cut: as asked, else as the run cuts them, else as all runs do. levels: its
+        `levels`.
+        """
+        if levels is not None:
+            return levels.cut()
+        if self.question.threshold == "otsu":
+            return Cut("otsu", None, "each image itself, without a box")
+        if self.question.threshold == "box-free":
+            assert self.tuned is not None
+            maps = self.tuned.outputs.maps[localizer.name]
+            value = box_free_threshold(maps, self.views.image_size, localizer.scale)
+            return Cut("box-free", value, f"{self.tuned.name}, without a box")
+        if self.question.fixed_threshold is not None:
+            return Cut("asked", self.question.fixed_threshold, "the command line")
+        return self.of_run.get(localizer.name) or default_cut(localizer)
 
 
 def _as_rows(
@@ -244,9 +261,9 @@ def _about(split: Split, step: int, setup: EvaluationSetup) -> dict[str, Any]:
 def rates_of(outputs: Outputs, split: Split, views: Augmentation) -> dict[str, dict[str, float | None]]:
     """The rates under every protocol at the fixed threshold, without the rest of a report. views: the run's."""
     truths, ranks = Truths.of_split(split, views.fit).shown, metrics.ranks(outputs.predicted, split.labels)
-    of_protocol = {}
+    of_protocol: dict[str, dict[str, float | None]] = {}
     for protocol in PROTOCOLS:
-        boxes = localize(outputs.cams, protocol, views.image_size, truths.widths, truths.heights, CAM_THRESHOLD)
-        hits = hits_of(score_boxes(boxes, truths.boxes, truths.offsets, protocol), protocol)
+        boxes = truths.localize(outputs.cams, protocol, views.image_size, CAM_THRESHOLD)
+        hits = hits_of(truths.ious(boxes, protocol), protocol)
         of_protocol[protocol] = metrics.rates(metrics.outcomes(hits, truths.has_boxes, ranks))
     return of_protocol

@@ -13,10 +13,12 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastwsol.evaluation.boxes import ProtocolName
 from fastwsol.evaluation.maps import MeasuredBoxes
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, write_bytes
@@ -37,7 +39,7 @@ class ImageRows:
     """[N, up to 5], the first is the one predicted; [N, 0] where nothing was classified."""
     box_counts: NDArray[np.int64]
     """[N], ground-truth boxes."""
-    boxes: Mapping[str, MeasuredBoxes]
+    boxes: Mapping[ProtocolName, MeasuredBoxes]
     """By protocol."""
     mask_ious: NDArray[np.float64] | None = None
     """[N], NaN without a mask; None where no image has one."""
@@ -49,7 +51,7 @@ class ImageRows:
         labels: NDArray[np.int64] | None,
         predicted: NDArray[np.int64] | None,
         box_counts: NDArray[np.int64],
-        boxes: Mapping[str, MeasuredBoxes],
+        boxes: Mapping[ProtocolName, MeasuredBoxes],
     ) -> ImageRows:
         """From indices of `classes`: labels [N], predicted [N, up to 5] (-1: none), either of them None if unknown."""
         class_names = np.array([*classes, ""])
@@ -94,7 +96,7 @@ class ImageRows:
             raise UserError(f"{path}: cannot be read ({error}); evaluate again to make it anew") from None
         try:
             columns = [*rows[0]] if rows else []
-            protocols = [name.removesuffix("_iou") for name in columns if name.endswith("_iou") and name != _MASK_IOU]
+            protocols: list[ProtocolName] = [name for name in get_args(ProtocolName) if f"{name}_iou" in columns]
             predicted = [split_classes(row["predicted"]) for row in rows]
             most = max(map(len, predicted), default=0)
             predicted = [[*each, *[""] * (most - len(each))] for each in predicted]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import kernels
 from fastwsol.evaluation.boxes import CurveHits, Size, parts_of_maps
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.localizer.localizers import Localizer
 from kernels.levels import LEVELS, level_of, threshold_of
 
@@ -109,6 +110,10 @@ class ChosenLevels:
 
     levels: NDArray[np.int64]
     images: str
+
+    def cut(self) -> Cut:
+        """The one for IoU .5, as a rule to cut maps by."""
+        return Cut("auto", threshold_of(int(self.levels[IOU_THRESHOLDS.index(0.5)])), self.images)
 
 
 def choose_levels(curve: CurveHits, images: str) -> ChosenLevels:

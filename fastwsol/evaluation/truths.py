@@ -9,11 +9,20 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+import kernels
 from fastwsol.config import Fit
 from fastwsol.dataset.ragged_boxes import gather_boxes
 from fastwsol.dataset.shards import Split
 from fastwsol.draws import shown_windows
-from fastwsol.evaluation.boxes import Size, to_square
+from fastwsol.evaluation.boxes import (
+    CurveHits,
+    ProtocolName,
+    Size,
+    curve_hits,
+    localize,
+    score_boxes,
+    to_square,
+)
 from fastwsol.evaluation.choe2020 import truths_in_map
 
 
@@ -78,6 +87,25 @@ class Truths:
         ends = np.stack([shown.widths, shown.heights], axis=1)[self._image_of_box]
         cut = (shown.boxes[:, :2] < 0).any(axis=1) | (shown.boxes[:, 2:] > ends).any(axis=1)
         return len(np.unique(self._image_of_box[cut]))
+
+    def localize(
+        self,
+        maps: NDArray[np.float32],
+        protocol: ProtocolName,
+        size: Size,
+        threshold: float | NDArray[np.float64],
+        scale: kernels.Scale = "min-max",
+    ) -> NDArray[np.float32]:
+        """A box an image, float32 [N, 4], of maps of the whole images; see `fastwsol.evaluation.boxes.localize`."""
+        return localize(maps, protocol, size, self.widths, self.heights, threshold, scale)
+
+    def ious(self, boxes: NDArray[np.float32], protocol: ProtocolName) -> NDArray[np.float64]:
+        """The IoU of a box an image with the best of its boxes; see `fastwsol.evaluation.boxes.score_boxes`."""
+        return score_boxes(boxes, self.boxes, self.offsets, protocol)
+
+    def curve_hits(self, maps: NDArray[np.float32], size: Size, scale: kernels.Scale = "min-max") -> CurveHits:
+        """The hits of maps of the whole images at all levels; see `fastwsol.evaluation.boxes.curve_hits`."""
+        return curve_hits(maps, size, self.widths, self.heights, self.boxes, self.offsets, scale)
 
     def object_shares(self) -> NDArray[np.float64]:
         """The share of each image that its largest box covers: float64 [N], NaN without a box."""

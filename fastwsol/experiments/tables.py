@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rich.text import Text
 
 from fastwsol.config import Setting
-from fastwsol.evaluation.boxes import PROTOCOLS
+from fastwsol.evaluation.boxes import PROTOCOLS, ProtocolName
 from fastwsol.evaluation.table_cells import console, localizer_name, percent_text, table_of
 from fastwsol.experiments.paper_claims import (
     CLAIMS,
@@ -180,10 +180,10 @@ class ClaimTable:
     claim: int
     title: str
     comparisons: list[Comparison]
-    differences: list[dict[str, Difference]]
+    differences: list[dict[ProtocolName, Difference]]
     """Of each comparison, by protocol."""
     verdict_name: str
-    verdicts: dict[str, Verdict]
+    verdicts: dict[ProtocolName, Verdict]
     """By protocol."""
 
 

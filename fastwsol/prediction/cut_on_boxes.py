@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from fastwsol.evaluation.boxes import curve_hits
-from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.thresholds import Cut, choose_levels
 from fastwsol.host.errors import UserError
 from fastwsol.prediction.predictions import Prediction
@@ -16,7 +15,6 @@ from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
 from fastwsol.sources.annotated import Box
 from fastwsol.sources.coco_json import CocoFile, read_coco
-from kernels.levels import threshold_of
 
 LEAST_IMAGES = 5
 """With known boxes, without which no cut is chosen."""
@@ -50,11 +48,10 @@ def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path)
     sizes = np.array([each.shown[2:] for each in found], np.int32)
     maps = np.stack([each.cams[0] for each in found])
     square, scale = predictor.info.config.views.image_size, predictor.localizer.scale
-    curve = curve_hits(maps, square, sizes[:, 0], sizes[:, 1], np.concatenate(boxes), offsets, IOU_THRESHOLDS, scale)
+    curve = curve_hits(maps, square, sizes[:, 0], sizes[:, 1], np.concatenate(boxes), offsets, scale)
     accepted = merely_accepted(content, known.keys())
     of_those = f", {accepted} of which were merely accepted" if accepted else ""
-    chosen = choose_levels(curve, f"{len(found)} images of {file.name}, by their boxes{of_those}")
-    return Cut("auto", threshold_of(int(chosen.levels[IOU_THRESHOLDS.index(0.5)])), chosen.images)
+    return choose_levels(curve, f"{len(found)} images of {file.name}, by their boxes{of_those}").cut()
 
 
 def merely_accepted(content: CocoFile, names: Collection[str]) -> int:
