@@ -42,7 +42,7 @@ from fastwsol.host.files import write_json
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.runs.folder import RunDir, folder_of_run
 from fastwsol.runs.useless_options import why_no_features
-from fastwsol.training.launch_flags import Launch, note_on_class_folders, preset_of
+from fastwsol.training.launch_flags import Launch, flags_named, note_on_class_folders
 from fastwsol.training.presets import PRESETS, preset_at
 
 PROG = "python -m fastwsol.sweep"
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
     """Train what is left, then print the tables; exit status 1 where a run failed, 75 where it was stopped."""
     flags = read_flags(arguments)
     check(flags)
-    if note := note_on_class_folders(arguments, PROG):
+    if note := note_on_class_folders(flags_named(arguments, PROG)):
         print(note)
     flags = replace(flags, launch=replace(flags.launch, threads=threads_a_run(flags)))
     flags = replace(flags, launch=replace(flags.launch, shards=shards_of(flags)))
@@ -158,9 +158,9 @@ def read_finished(plan: SweepPlan, runs: Sequence[Run]) -> list[SettingRuns]:
 
 def read_flags(arguments: Sequence[str]) -> Flags:
     """Flags from the command line over the defaults of the preset that it names."""
-    name, image_size = preset_of(arguments, PROG)
-    preset = preset_at(name, image_size)
-    launch = Launch(preset=name, log=preset.log, weights=preset.weights)
+    named = flags_named(arguments, PROG)
+    preset = preset_at(named.preset_name, named.image_size)
+    launch = Launch(preset=named.preset_name, log=preset.log, weights=preset.weights)
     default = Flags(("",), config=preset.config, launch=launch)
     description = (
         "Train the settings of the paper's tables, or of a TOML file, over seeds; print them beside the paper's "

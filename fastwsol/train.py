@@ -54,10 +54,10 @@ from fastwsol.training.frozen_part import with_features
 from fastwsol.training.job import Job
 from fastwsol.training.launch_flags import (
     Launch,
-    behind_of,
+    NamedFlags,
     class_folders_want_photos,
+    flags_named,
     note_on_class_folders,
-    preset_of,
     refuse_useless,
     shards_named,
 )
@@ -152,33 +152,41 @@ def classifier_digest(flags: Flags, behind: Behind) -> str:
 
 def read_flags(arguments: Sequence[str]) -> Flags:
     """Flags from the command line over the defaults of the preset that it names, or of the run that it goes behind."""
-    if (behind := behind_of(arguments, PROG)) is not None:
-        config, shards = config_behind(behind)
-        default = Flags(config, OneRun(shards=shards, behind=behind))
-        flags = parse_flags(Flags, arguments, PROG, DESCRIPTION, default)
-        refuse_other_classifier(flags.config, behind)
-        if flags.launch.init is not None or flags.launch.weights != default.launch.weights:
-            name = "--init" if flags.launch.init is not None else "--weights"
-            raise UserError(f"{name}: --behind takes the classifier of {behind} as it is; leave one of the two out")
-        return flags
-    preset, image_size = preset_of(arguments, PROG)
-    flags = _flags_over(preset, image_size, arguments)
-    began_otherwise = flags.launch.run_dir is None and run_folder(flags.config, flags.launch).exists()
-    if not began_otherwise and class_folders_want_photos(arguments, PROG):
+    named = flags_named(arguments, PROG)
+    return _flags_behind(named.behind, arguments) if named.behind is not None else _flags_of_preset(named, arguments)
+
+
+def _flags_behind(behind: Path, arguments: Sequence[str]) -> Flags:
+    config, shards = config_behind(behind)
+    default = Flags(config, OneRun(shards=shards, behind=behind))
+    flags = parse_flags(Flags, arguments, PROG, DESCRIPTION, default)
+    refuse_other_classifier(flags.config, behind)
+    if flags.launch.init is not None or flags.launch.weights != default.launch.weights:
+        name = "--init" if flags.launch.init is not None else "--weights"
+        raise UserError(f"{name}: --behind takes the classifier of {behind} as it is; leave one of the two out")
+    return flags
+
+
+def _flags_of_preset(named: NamedFlags, arguments: Sequence[str]) -> Flags:
+    """Class folders take the preset photos where no preset and no network is named, unless they were begun without."""
+    preset = named.preset_name
+    flags = _flags_over(preset, named, arguments)
+    was_begun = flags.launch.run_dir is None and run_folder(flags.config, flags.launch).exists()
+    if not was_begun and class_folders_want_photos(named):
         preset = "photos"
-        flags = _flags_over(preset, image_size, arguments)
-    elif not began_otherwise and (note := note_on_class_folders(arguments, PROG)):
+        flags = _flags_over(preset, named, arguments)
+    elif not was_begun and (note := note_on_class_folders(named)):
         print(note)
     if not RunDir(run_folder(flags.config, flags.launch)).has_info():
-        refuse_useless(flags.config, flags.launch.features, preset_at(preset, image_size).config)
+        refuse_useless(flags.config, flags.launch.features, preset_at(preset, named.image_size).config)
     if not flags.config.network.is_ours:
         by_preset = "--preset photos (which class folders take; --preset paper does without)"
         require_timm(by_preset if preset == "photos" else f"--backbone {flags.config.network.backbone}")
     return flags
 
 
-def _flags_over(name: PresetName, image_size: int | None, arguments: Sequence[str]) -> Flags:
-    preset = preset_at(name, image_size)
+def _flags_over(name: PresetName, named: NamedFlags, arguments: Sequence[str]) -> Flags:
+    preset = preset_at(name, named.image_size)
     default = Flags(preset.config, OneRun(preset=name, log=preset.log, weights=preset.weights))
     return parse_flags(Flags, arguments, PROG, DESCRIPTION, default)
 

@@ -63,8 +63,8 @@ class Launch(DataFlags):
 
 
 @dataclass(frozen=True)
-class _Choice:
-    """The flags that a preset is chosen by; None: not given."""
+class NamedFlags:
+    """The flags of a command line that say where the defaults of all others are from; None: not given."""
 
     preset: str | None = None
     backbone: str | None = None
@@ -73,79 +73,66 @@ class _Choice:
     image_size: int | None = None
     shards: Path = DEFAULT_SHARDS
     run_dir: OptionalPath = None
+    behind: OptionalPath = None
+
+    @property
+    def preset_name(self) -> PresetName:
+        """The preset that is named, or else paper. One that there is not is left to the parsing of all flags."""
+        return next((name for name in PRESETS if name == self.preset), "paper")
+
+    @property
+    def network(self) -> str:
+        """The flag that names the network, or a part of it; empty where there is none."""
+        flags = {"--backbone": self.backbone, "--depth": self.depth, "--stem": self.stem}
+        return next((f"{name} {value}" for name, value in flags.items() if value is not None), "")
+
+    def of_class_folders(self) -> bool:
+        """Whether the shards hold a packed set of class folders."""
+        try:
+            manifest, _ = read_manifest(shards_named(self.shards, self.run_dir))
+        except UserError:  # which is said when they are opened
+            return False
+        return holds_class_folders(manifest.source)
 
 
-def preset_of(arguments: Sequence[str], prog: str) -> tuple[PresetName, int | None]:
-    """The preset whose values are the defaults of a command line's other flags: the one that it names, or paper. And
-    the image size that it is for, where one is given.
-
-    One that there is not is left to the parsing of all flags. Raises UserError for --depth or --stem beside a backbone
-    that has none.
+def flags_named(arguments: Sequence[str], prog: str) -> NamedFlags:
+    """These flags of a command line. Raises UserError for --preset beside --behind, and for --depth or --stem beside a
+    backbone that has none.
     """
-    choice, _ = parse_some_flags(_Choice, arguments, prog)
-    preset: PresetName = next((name for name in PRESETS if name == choice.preset), "paper")
-    backbone = choice.backbone or PRESETS[preset]().config.network.backbone
-    for name, value in (("--depth", choice.depth), ("--stem", choice.stem)):
+    named, _ = parse_some_flags(NamedFlags, arguments, prog)
+    if named.behind is not None:
+        if named.preset is not None:
+            raise UserError(
+                f"--preset {named.preset}: --behind takes the classifier of {named.behind} as it is; leave one of the "
+                f"two out"
+            )
+        return named
+    backbone = named.backbone or PRESETS[named.preset_name]().config.network.backbone
+    for name, value in (("--depth", named.depth), ("--stem", named.stem)):
         has_it = backbone == PREACT_RESNET or (name == "--stem" and backbone.startswith(PREACT_RESNET))
         if value is not None and not has_it:
             raise UserError(f"{name} {value}: is of --backbone {PREACT_RESNET}, not of {backbone}; leave it out")
-    return preset, choice.image_size
+    return named
 
 
-@dataclass(frozen=True)
-class _Behind:
-    """The flag that names the run whose values are the defaults of the others."""
-
-    behind: OptionalPath = None
-
-
-def behind_of(arguments: Sequence[str], prog: str) -> Path | None:
-    """The run behind whose classifier a head is to be trained, where the command line names one. Raises UserError where
-    it names a preset too.
-    """
-    behind = parse_some_flags(_Behind, arguments, prog)[0].behind
-    if behind is not None and (preset := parse_some_flags(_Choice, arguments, prog)[0].preset) is not None:
-        raise UserError(
-            f"--preset {preset}: --behind takes the classifier of {behind} as it is; leave one of the two out"
-        )
-    return behind
-
-
-def class_folders_want_photos(arguments: Sequence[str], prog: str) -> bool:
+def class_folders_want_photos(named: NamedFlags) -> bool:
     """Whether a training takes the preset photos of itself: its shards hold class folders, the command line names no
-    preset and no network, and no run with another network is in the folder that it names.
+    preset and no network, and no run of our own network is in the folder that it names.
     """
-    choice, _ = parse_some_flags(_Choice, arguments, prog)
-    if choice.preset is not None or _network_named(choice) or not _of_class_folders(choice):
+    if named.preset is not None or named.network or not named.of_class_folders():
         return False
-    run = RunDir(choice.run_dir) if choice.run_dir is not None else None
-    began_otherwise = run is not None and run.has_info() and run.read_info().config.network.is_ours
-    return not began_otherwise
+    run = RunDir(named.run_dir) if named.run_dir is not None else None
+    return not (run is not None and run.has_info() and run.read_info().config.network.is_ours)
 
 
-def note_on_class_folders(arguments: Sequence[str], prog: str) -> str:
+def note_on_class_folders(named: NamedFlags) -> str:
     """What to say where class folders are trained on by the preset paper, which the command line does not name; else an
     empty text.
     """
-    choice, _ = parse_some_flags(_Choice, arguments, prog)
-    if choice.preset is not None or not _of_class_folders(choice):
+    if named.preset is not None or not named.of_class_folders():
         return ""
-    why = f"{named}: a network is named" if (named := _network_named(choice)) else "no preset is named"
+    why = f"{named.network}: a network is named" if named.network else "no preset is named"
     return f"{why}, so all else is of --preset paper; --preset photos has settings for photographs in class folders"
-
-
-def _network_named(choice: _Choice) -> str:
-    """The flag that names the network, or a part of it; empty where there is none."""
-    flags = {"--backbone": choice.backbone, "--depth": choice.depth, "--stem": choice.stem}
-    return next((f"{name} {value}" for name, value in flags.items() if value is not None), "")
-
-
-def _of_class_folders(choice: _Choice) -> bool:
-    try:
-        manifest, _ = read_manifest(shards_named(choice.shards, choice.run_dir))
-    except UserError:  # which is said when they are opened
-        return False
-    return holds_class_folders(manifest.source)
 
 
 def refuse_useless(config: Config, features: Path | None, default: Config) -> None:
