@@ -14,8 +14,8 @@ from fastwsol import evaluate
 from fastwsol.evaluation.certainty import (
     area_under_curve,
     calibration_error,
-    fitted,
-    of_others,
+    cross_fitted_chances,
+    fit_chances,
     reliability,
     share_to_look_at,
     wilson,
@@ -50,16 +50,19 @@ def chances_and_outcomes(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndar
 
 def test_a_fit_finds_the_chances_and_those_of_others_are_nearly_as_good() -> None:
     inputs, chances, right = chances_and_outcomes(6000)
-    np.testing.assert_allclose(fitted(inputs, right)(inputs), chances, atol=0.08)
-    np.testing.assert_allclose(of_others(inputs, right), chances, atol=0.1)
-    assert calibration_error(reliability(of_others(inputs, right), right)) < 0.02
+    np.testing.assert_allclose(fit_chances(inputs, right)(inputs), chances, atol=0.08)
+    np.testing.assert_allclose(cross_fitted_chances(inputs, right), chances, atol=0.1)
+    assert calibration_error(reliability(cross_fitted_chances(inputs, right), right)) < 0.02
 
 
 def test_chances_of_others_do_not_know_their_own_outcome() -> None:
     """With features that say nothing a fit of many to few images would seem to know; those of others do not."""
     random = np.random.default_rng(1)
     inputs, right = random.normal(size=(60, 20)), random.random(60) < 0.5
-    seen, unseen = (area_under_curve(each, right) for each in (fitted(inputs, right)(inputs), of_others(inputs, right)))
+    seen, unseen = (
+        area_under_curve(each, right)
+        for each in (fit_chances(inputs, right)(inputs), cross_fitted_chances(inputs, right))
+    )
     assert seen is not None
     assert unseen is not None
     assert seen > 0.8
@@ -68,7 +71,7 @@ def test_chances_of_others_do_not_know_their_own_outcome() -> None:
 
 def test_a_feature_without_a_difference_is_no_trouble() -> None:
     right = np.arange(20) % 3 > 0
-    np.testing.assert_allclose(fitted(np.ones((20, 2)), right)(np.ones((4, 2))), right.mean(), atol=1e-3)
+    np.testing.assert_allclose(fit_chances(np.ones((20, 2)), right)(np.ones((4, 2))), right.mean(), atol=1e-3)
 
 
 def slow_area(certainties: np.ndarray, right: np.ndarray) -> float:

@@ -42,7 +42,7 @@ def uncalibrated(image: LabelledImage) -> float:
     return best.score * _agreement(best)
 
 
-def features(images: Sequence[LabelledImage]) -> NDArray[np.float64]:
+def certainty_inputs(images: Sequence[LabelledImage]) -> NDArray[np.float64]:
     """What a chance is made of, [N, 2]: of each image's best object the score as log odds, and the mean agreement of
     other looks, 1 where it has no signals. An image without an object has a score and an agreement of 0.
     """
@@ -67,15 +67,15 @@ def _log_odds(share: float) -> float:
 Chances = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
-def fitted(features_NF: NDArray[np.float64], right_N: NDArray[np.bool_]) -> Chances:
-    """A function from features to chances, by logistic regression with a small penalty on its weights."""
-    mean, deviation = features_NF.mean(0), features_NF.std(0)
+def fit_chances(inputs_NF: NDArray[np.float64], right_N: NDArray[np.bool_]) -> Chances:
+    """A function from such inputs to chances, by logistic regression with a small penalty on its weights."""
+    mean, deviation = inputs_NF.mean(0), inputs_NF.std(0)
     deviation[deviation == 0] = 1
 
     def scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return (values - mean) / deviation
 
-    inputs, signs = scaled(features_NF), np.where(right_N, -1.0, 1.0)
+    inputs, signs = scaled(inputs_NF), np.where(right_N, -1.0, 1.0)
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         wrongness = signs * (inputs @ weights[1:] + weights[0])
@@ -91,7 +91,7 @@ def _logistic(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.exp(-np.logaddexp(0, -values))
 
 
-def of_others(features_NF: NDArray[np.float64], right_N: NDArray[np.bool_]) -> NDArray[np.float64]:
+def cross_fitted_chances(inputs_NF: NDArray[np.float64], right_N: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The chance of each image by a fit to the other parts: [N]."""
     part = np.empty(len(right_N), np.int64)
     for kind in (False, True):  # right and wrong ones shared out alike
@@ -100,7 +100,7 @@ def of_others(features_NF: NDArray[np.float64], right_N: NDArray[np.bool_]) -> N
     chances = np.empty(len(right_N))
     for number in range(PARTS):
         held = part == number
-        chances[held] = fitted(features_NF[~held], right_N[~held])(features_NF[held])
+        chances[held] = fit_chances(inputs_NF[~held], right_N[~held])(inputs_NF[held])
     return chances
 
 
@@ -152,7 +152,7 @@ def wilson(count: int, of: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def numbers(certainties: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[str, Any]:
+def certainty_numbers(certainties: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[str, Any]:
     """What a report says of certainties [N] of images of which is known which are `right` [N]."""
     bins = reliability(certainties, right)
     return {

@@ -18,10 +18,10 @@ import kernels
 from fastwsol.evaluation.certainty import (
     LEAST_OF_EACH,
     best_object,
-    features,
-    fitted,
-    numbers,
-    of_others,
+    certainty_inputs,
+    certainty_numbers,
+    cross_fitted_chances,
+    fit_chances,
     uncalibrated,
     wilson,
 )
@@ -109,7 +109,7 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
     images = [each for each in every if isinstance(each, LabelledImage)]
     looked = looked_at(images, about, read_coco(reviewed, f"--reviewed {reviewed}"))
     report = _report(images, looked, predictions, reviewed)
-    certainties = _calibrated(images, looked, report)
+    certainties, report["certainty"] = _calibrated(images, looked, reviewed.name)
     if certainties is None:
         return Judged(report, None, about)
     sure = iter(certainties.tolist())
@@ -333,32 +333,33 @@ def _box_rates(looked: Looked) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _calibrated(images: Sequence[LabelledImage], looked: Looked, report: dict[str, Any]) -> NDArray[np.float64] | None:
-    """The certainty of every image, [N], and what the report says of it; None where too few images were looked at."""
+def _calibrated(
+    images: Sequence[LabelledImage], looked: Looked, reviewed: str
+) -> tuple[NDArray[np.float64] | None, dict[str, Any]]:
+    """The certainty of every image, [N], None where too few images were looked at; and what the report says of it."""
     rows = np.flatnonzero(looked.by_chance)
     right = looked.right[rows]
-    found = features(images)
+    found = certainty_inputs(images)
     of_looked = found[looked.places[rows]]
     plain = np.array([uncalibrated(images[place]) for place in looked.places[rows]])
-    certainty: dict[str, Any] = {"uncalibrated": numbers(plain, right) if len(rows) else None}
-    report["certainty"] = certainty
+    certainty: dict[str, Any] = {"uncalibrated": certainty_numbers(plain, right) if len(rows) else None}
     good, bad = int(right.sum()), int((~right).sum())
     if min(good, bad) < LEAST_OF_EACH:
         certainty["why_not"] = (
             f"of the images drawn at random {good} are right and {bad} wrong, and {LEAST_OF_EACH} of each are needed"
         )
-        return None
-    unseen = of_others(of_looked, right)
-    certainty["calibrated"] = numbers(unseen, right)
+        return None, certainty
+    unseen = cross_fitted_chances(of_looked, right)
+    certainty["calibrated"] = certainty_numbers(unseen, right)
     if certainty["calibrated"]["auroc"] <= 0.5:
         certainty["why_not"] = "fitted, they tell right from wrong no better than chance does; look at more images"
-        return None
-    certainty["calibrated_on"] = f"{len(rows)} images of {report['reviewed']}, each by a fit to the others"
+        return None, certainty
+    certainty["calibrated_on"] = f"{len(rows)} images of {reviewed}, each by a fit to the others"
     with_signals = any(each.signals is not None for image in images for each in image.objects)
     certainty["made_of"] = "score and agreement of other looks" if with_signals else "score"
-    chances = fitted(of_looked, right)(found)
+    chances = fit_chances(of_looked, right)(found)
     chances[looked.places[rows]] = unseen
-    return chances
+    return chances, certainty
 
 
 def _with_certainty(image: LabelledImage, certainty: float) -> LabelledImage:
