@@ -31,7 +31,7 @@ from fastwsol.config import flag
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards
 from fastwsol.evaluation import choe2020
-from fastwsol.evaluation.console_tables import print_numbers, print_report, print_summary
+from fastwsol.evaluation.console_tables import print_numbers, print_report
 from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.evaluation.maps import NetworkMaps
@@ -45,6 +45,7 @@ from fastwsol.evaluation.per_image import SEPARATOR
 from fastwsol.evaluation.pixels import measure_maps
 from fastwsol.evaluation.prediction_tables import print_judged
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
+from fastwsol.evaluation.summary_table import print_summary
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
 from fastwsol.formats.coco import write_coco

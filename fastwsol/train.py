@@ -24,10 +24,10 @@ from fastwsol.batches.stream import of_one_size, training_plan
 from fastwsol.config import Config, flag
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
-from fastwsol.evaluation.console_tables import print_summary
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model
 from fastwsol.evaluation.of_training_images import find_directions, own_cuts
+from fastwsol.evaluation.summary_table import print_summary
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.features.kept_features import views_kept
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command

@@ -19,8 +19,8 @@ from fastwsol import compare, evaluate, predict
 from fastwsol import train as training
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
-from fastwsol.evaluation.console_tables import print_summary
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.summary_table import print_summary
 from fastwsol.host.command_line import run_command
 from fastwsol.localizer.localizers import LOCALIZERS
 from fastwsol.runs.checkpoint import newest_valid

@@ -47,6 +47,23 @@ def rate_cell(rate: float | None, interval: Sequence[float] | None, between: str
     return cell
 
 
+def rate_cells(
+    names: Sequence[str],
+    rates: Mapping[str, float | None],
+    intervals: Mapping[str, Any] | None = None,
+    beside: bool = False,
+) -> list[Text]:
+    """Rates, with half of the interval of each below it, or `beside` it, where there is one."""
+    return [rate_cell(rates.get(name), (intervals or {}).get(name), " " if beside else "\n") for name in names]
+
+
+def cut_text(cut: dict[str, Any]) -> str:
+    """Where maps were cut, in a few words."""
+    if cut["value"] is None:
+        return f"{cut['rule']}"
+    return f"at {threshold_text(cut['value'])}" + ("" if cut["rule"] == "fixed" else f" ({cut['rule']})")
+
+
 def percent_text(rate: float | None) -> str:
     """Two digits, or a dash where nothing could be measured (no image has a box)."""
     return "–" if rate is None else f"{rate:.2f}"

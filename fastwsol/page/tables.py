@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 
 from fastwsol.evaluation.boxes import PROTOCOLS
+from fastwsol.evaluation.report_words import NO_TRUTH
 from fastwsol.evaluation.table_cells import percent_text, share_text
 from fastwsol.experiments.tables import (
     ABOUT_PIXELS,
@@ -70,7 +71,7 @@ def _cells(row: SeedRow, several: bool) -> list[str]:
 def _classification(settings: Sequence[ComparedSetting]) -> str:
     """What can be told of images without ground-truth boxes."""
     rows = [[each.name, mean_and_spread(each.over_seeds.values(PROTOCOLS[0], "top1_clas"))] for each in settings]
-    note = "None of these images has a ground-truth box: how well objects are localized cannot be measured."
+    note = NO_TRUTH
     pixels = _pixels(settings, any(len(setting.runs) > 1 for setting in settings))
     return table("classification, percent", ["", "Top-1 Clas"], rows) + f'<p class="note">{note}</p>' + pixels
 

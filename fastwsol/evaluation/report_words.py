@@ -1,0 +1,60 @@
+"""What is said beside the tables of a report."""
+
+from typing import Any
+
+from rich.console import Console
+
+from fastwsol.config import Config
+from fastwsol.network.networks import network_name
+
+NO_TRUTH = "None of these images has a ground-truth box: how well objects are localized cannot be measured."
+NO_BOX_IN_TRAIN = "none of train's images has a box"
+
+_SPLIT_NAMES = {
+    "val": "val images",
+    "holdout": "images held out of train",
+    "train": "training images, which the network has seen",
+}
+
+
+def heading_of(report: dict[str, Any]) -> str:
+    """What a run's report is about, in a sentence."""
+    config = Config.from_json(report["config"])
+    few = config.localizer.boxes_per_class
+    unfinished = "" if report["step"] >= report["total_steps"] else f" (unfinished: {report['total_steps']:,} steps)"
+    return (
+        f"{report['source']}, {len(report['classes'])} classes, {report['images']:,} {_SPLIT_NAMES[report['split']]}; "
+        f"{network_name(config.network)}, aug {config.views.aug}, batch {config.optimizer.batch_size}, "
+        f"{report['step']:,} steps{unfinished}, seed {config.seed} (one run)"
+        + (f"; its mask head had boxes of up to {few} images a class" if few else "")
+    )
+
+
+_COLLAPSED = 0.02
+_WHOLE = 0.9
+
+
+def print_warnings(report: dict[str, Any], out: Console) -> None:
+    """Say where the maps of a mask look as no object does, which needs no box to be seen."""
+    for each in report.get("localizers", []):
+        if each["scale"] != "own":
+            continue
+        mean = each["maps"].get("mean_value")  # not the area at the cut, which follows where masks go
+        if mean is not None and mean < _COLLAPSED:
+            out.print(f"warning: {each['name']}: masks have collapsed (their mean is {mean:.3f})")
+        elif mean is not None and mean > _WHOLE:
+            out.print(f"warning: {each['name']}: masks are nearly the whole image (their mean is {mean:.3f})")
+
+
+def print_left_out(report: dict[str, Any], out: Console) -> None:
+    """Say how many images do not count, or are seen in part."""
+    if without := report["images"] - report["images_with_boxes"]:
+        out.print(f"{without:,} images have no ground-truth box and do not count for localization")
+    if cut := report["images_cut"]:
+        out.print(f"{cut:,} images have a box that reaches out of the middle square that is shown (--fit crop)")
+
+
+def print_no_fixed_box(report: dict[str, Any], why: str, out: Console) -> None:
+    """Say why no best fixed box stands among the baselines, where there is none."""
+    if all(baseline["kind"] != "best-box" for baseline in report["baselines"]):
+        out.print(f"No best fixed box can stand here: {why}.")
