@@ -41,9 +41,9 @@ from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.runs.folder import RunDir, folder_of_run
-from fastwsol.runs.useless_options import why_no_features
 from fastwsol.training.launch_flags import Launch, flags_named, note_on_class_folders
 from fastwsol.training.presets import PRESETS, preset_at
+from fastwsol.useless_options import why_no_features
 
 PROG = "python -m fastwsol.sweep"
 

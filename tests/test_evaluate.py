@@ -18,7 +18,7 @@ from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
 from fastwsol.evaluation.fixed_boxes import FixedBox, fixed_box_hits, fixed_boxes
-from fastwsol.evaluation.forward import EvaluationSetup, Outputs, forward_split, images_at_once
+from fastwsol.evaluation.forward import EvaluationSetup, SplitOutputs, forward_split, images_at_once
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.measure import EvaluatedImages, Question, measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, outcomes, rates
@@ -87,7 +87,7 @@ def test_fast_and_slow_evaluators_count_the_same(synthetic_shards):
     split = open_shards(synthetic_shards).splits["val"]
     rng = np.random.default_rng(0)
     predicted = np.stack([rng.permutation(4) for _ in range(len(split))])
-    outputs = Outputs(predicted, {"cam": rng.standard_normal((len(split), 8, 8)).astype(np.float32)})
+    outputs = SplitOutputs(predicted, {"cam": rng.standard_normal((len(split), 8, 8)).astype(np.float32)})
     truths = [
         split.boxes[start:stop].tolist() for start, stop in zip(split.box_offsets, split.box_offsets[1:], strict=False)
     ]

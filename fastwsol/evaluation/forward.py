@@ -46,7 +46,7 @@ class EvaluationSetup:
 
 
 @dataclass(frozen=True)
-class Outputs:
+class SplitOutputs:
     """What the network says of each of a split's N images, in the split's order."""
 
     predicted: NDArray[np.int64]
@@ -69,7 +69,7 @@ def forward_split(
     setup: EvaluationSetup,
     cam_class: CamClass = "truth",
     localizers: Sequence[str] = JUST_CAM,
-) -> Outputs:
+) -> SplitOutputs:
     """Run the model over every image of `split` once, in evaluation mode; its mode before is restored.
 
     localizers: the names of those whose maps are made. The leading process's BN statistics become every process's.
@@ -103,7 +103,7 @@ def forward_split(
                 f"checkpoint, or train with a lower --lr"
             )
         )
-    return Outputs(predicted.numpy(), {name: of_localizer.numpy() for name, of_localizer in maps.items()})
+    return SplitOutputs(predicted.numpy(), {name: of_localizer.numpy() for name, of_localizer in maps.items()})
 
 
 def _batches(

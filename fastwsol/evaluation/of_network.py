@@ -16,7 +16,7 @@ from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation import metrics
 from fastwsol.evaluation.boxes import PROTOCOLS, hits_of
 from fastwsol.evaluation.fixed_masks import fixed_masks
-from fastwsol.evaluation.forward import EvaluationSetup, Outputs, forward_split, plain_batches
+from fastwsol.evaluation.forward import EvaluationSetup, SplitOutputs, forward_split, plain_batches
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import SplitMasks
 from fastwsol.evaluation.measure import NOTHING_MORE, EvaluatedImages, Question, measure
@@ -45,7 +45,7 @@ class Evaluation:
 
     report: dict[str, Any]
     rows: dict[str, ImageRows]
-    outputs: Outputs
+    outputs: SplitOutputs
 
 
 def evaluate_model(
@@ -85,7 +85,7 @@ def evaluate_model(
 
 def _evaluation(
     localizers: Sequence[Localizer],
-    outputs: Outputs,
+    outputs: SplitOutputs,
     split: Split,
     setup: EvaluationSetup,
     choice: "_Choice",
@@ -140,7 +140,7 @@ def why_no_pixels(split: Split, fit: Fit) -> str | None:
 
 def _pixels(
     localizers: Sequence[Localizer],
-    outputs: Outputs,
+    outputs: SplitOutputs,
     measured: Mapping[str, LocalizerMeasurement],
     split: Split,
     images: EvaluatedImages,
@@ -158,7 +158,7 @@ def _pixels(
 class _Tuning:
     """Other images' maps, to find cuts on. name: which images they are."""
 
-    outputs: Outputs
+    outputs: SplitOutputs
     images: Split
     name: str
 
@@ -258,7 +258,7 @@ def _about(split: Split, step: int, setup: EvaluationSetup) -> dict[str, Any]:
     }
 
 
-def rates_of(outputs: Outputs, split: Split, views: Augmentation) -> dict[str, dict[str, float | None]]:
+def rates_of(outputs: SplitOutputs, split: Split, views: Augmentation) -> dict[str, dict[str, float | None]]:
     """The rates under every protocol at the fixed threshold, without the rest of a report. views: the run's."""
     truths, ranks = Truths.of_split(split, views.fit).shown, metrics.ranks(outputs.predicted, split.labels)
     of_protocol: dict[str, dict[str, float | None]] = {}

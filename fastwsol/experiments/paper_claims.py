@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from fastwsol.config import AugName, Setting
-from fastwsol.runs.useless_options import without_use
+from fastwsol.useless_options import without_use
 
 Verdict = Literal["holds", "fails", "not separable"]
 

@@ -19,7 +19,7 @@ from typing import Any
 from fastwsol.config import FLAT_NAMES, Setting, flag
 from fastwsol.experiments.paper_numbers import AUGS, BATCH_SIZES, DEPTHS
 from fastwsol.host.errors import UserError
-from fastwsol.runs.useless_options import without_use
+from fastwsol.useless_options import without_use
 
 Changes = dict[str, Any]
 """Values by the names of their flags."""

@@ -11,7 +11,7 @@ from fastwsol.prediction.components import Components
 from fastwsol.prediction.signals import Looks
 
 
-class Outputs(NamedTuple):
+class BatchOutputs(NamedTuple):
     """What the network gives for the B images of a batch that could be read."""
 
     labels: NDArray[np.int64]
@@ -39,7 +39,7 @@ class Answers(NamedTuple):
     """Width and height: [B, 2]."""
     known: NDArray[np.int64]
     """The label of the class whose boxes are asked for, or -1 where the network says it: [B]."""
-    outputs: Outputs | None
+    outputs: BatchOutputs | None
     """None where no image could be read."""
 
 

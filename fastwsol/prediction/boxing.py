@@ -12,7 +12,7 @@ from fastwsol.evaluation.boxes import to_original
 from fastwsol.evaluation.thresholds import Cut, default_cut
 from fastwsol.host.errors import RunFailure
 from fastwsol.localizer.localizers import Localizer
-from fastwsol.prediction.answers import Answers, FoundBoxes, Outputs
+from fastwsol.prediction.answers import Answers, BatchOutputs, FoundBoxes
 from fastwsol.prediction.components import MapBoxes, boxes_of_maps, least_score_of_objects
 from fastwsol.prediction.predictions import ClassScore, Prediction, Request, ScoredBox
 from fastwsol.prediction.signals import Looks, Signals, WayToCut, other_localizer, signals_of_boxes
@@ -87,7 +87,7 @@ class Boxing:
             cut = Cut("asked", None if request.threshold == "otsu" else request.threshold, "")
         return cut.thresholds(maps, self._size, self.localizer.scale)
 
-    def _scored(self, outputs: Outputs, known: NDArray[np.int64], request: Request) -> Iterator[FoundBoxes]:
+    def _scored(self, outputs: BatchOutputs, known: NDArray[np.int64], request: Request) -> Iterator[FoundBoxes]:
         """The boxes of a batch, in the network's square. known: see `Answers`."""
         labels, probabilities, components = outputs.labels, outputs.probabilities, outputs.components
         if components is not None and request.boxes == "all":
@@ -103,7 +103,7 @@ class Boxing:
                 owners, boxes, peaks, _ = self.largest_or_all(outputs.cams[:, k], request)
             yield FoundBoxes(owners, boxes, peaks, probabilities[owners, k], labels[owners, k], k)
 
-    def _signals(self, found: FoundBoxes, outputs: Outputs, request: Request) -> Sequence[Signals | None]:
+    def _signals(self, found: FoundBoxes, outputs: BatchOutputs, request: Request) -> Sequence[Signals | None]:
         """What speaks for each box beside its probability; nothing where that is not asked for."""
         owners, boxes, looks, k = found.owners, found.boxes, outputs.looks, found.place
         if looks is None:

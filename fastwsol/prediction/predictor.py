@@ -39,7 +39,7 @@ from fastwsol.localizer.localizing import LocalizingModel, Passed
 from fastwsol.network.backbone_weights import PRETRAINED, digest_of, put_weights, read_weights
 from fastwsol.network.networks import build_network
 from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, statistics_of_timm
-from fastwsol.prediction.answers import Answers, Outputs
+from fastwsol.prediction.answers import Answers, BatchOutputs
 from fastwsol.prediction.boxing import Boxing
 from fastwsol.prediction.components import Components, WhichBoxes
 from fastwsol.prediction.detections import detections_of
@@ -323,7 +323,7 @@ class Predictor:
         for k, name in enumerate(answers.names):
             yield Skipped(name, answers.reasons[k]) if k in answers.reasons else next(predicted)
 
-    def _forward(self, views: NDArray[np.float32], request: Request, known: NDArray[np.int64]) -> Outputs:
+    def _forward(self, views: NDArray[np.float32], request: Request, known: NDArray[np.int64]) -> BatchOutputs:
         """What the network gives for views [B, S, S, 3]; known: see `Answers`."""
         images, top = torch.from_numpy(views).permute(0, 3, 1, 2).to(self._autocast.device), request.top
         with torch.inference_mode(), self._autocast():
@@ -346,7 +346,7 @@ class Predictor:
                 components = self._components(passed, maps[:, 0], request)
             looks = other_looks(self.model, self.localizer, images, passed, labels) if request.signals else None
         of_asked = labels.cpu().numpy(), probabilities.cpu().numpy(), maps
-        return Outputs(*of_asked, components, all_probabilities.cpu().numpy(), looks)
+        return BatchOutputs(*of_asked, components, all_probabilities.cpu().numpy(), looks)
 
     def _components(self, passed: Passed, maps: NDArray[np.float32], request: Request) -> Components:
         """The components of maps [B, h, w] that are one for all classes, and what the network says of each: of the

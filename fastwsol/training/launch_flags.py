@@ -12,10 +12,10 @@ from fastwsol.host.device import Precision
 from fastwsol.host.errors import UserError
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import place_of_shards
-from fastwsol.runs.useless_options import why_no_features, without_use
 from fastwsol.sources.imagefolder import holds_class_folders
 from fastwsol.training.presets import PRESETS, PresetName
 from fastwsol.training.step_mode import AskedMode
+from fastwsol.useless_options import why_no_features, without_use
 
 DEFAULT_SHARDS = Path("data/shards")
 
