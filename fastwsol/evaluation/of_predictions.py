@@ -28,13 +28,10 @@ from fastwsol.evaluation.certainty import (
 from fastwsol.formats.labelled_images import About, LabelledImage, Skipped
 from fastwsol.formats.of_coco import labelled_images, read_predictions
 from fastwsol.host.errors import UserError
-from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, read_coco
+from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, Phase, Verdict, read_coco
 
-Kind = Literal["drawn", "accepted", "corrected", "rejected", "boxes"]
-"""What is known of an image. drawn: class and boxes, drawn without help; accepted: as predicted; corrected: class and
-boxes, after those predicted were seen; rejected: that they are wrong; boxes: ground truth from elsewhere.
-"""
-Phase = Literal["drawn", "sample", "uncertain", "boxes"]
+Known = Verdict | Literal["boxes"]
+"""What is known of an image: what a review says, or boxes from elsewhere."""
 Wrong = Literal["class", "box", "both"]
 """What is wrong with the best object of a rejected image."""
 
@@ -46,8 +43,9 @@ IOU = 0.5
 class Truth:
     """What is known of an image: objects as labels of the predictions' classes, -1 for another class, and boxes."""
 
-    kind: Kind
-    phase: Phase
+    kind: Known
+    phase: Phase | None
+    """Of a review."""
     objects: tuple[tuple[int, tuple[float, float, float, float]], ...]
     boxes_kept: bool = True
     """Whether the boxes are those predicted, of a corrected image."""
@@ -69,7 +67,7 @@ class Looked:
     phases: Mapping[str, int] = field(default_factory=dict)
     """How many images a review has in each phase."""
 
-    def of(self, *kinds: Kind) -> NDArray[np.bool_]:
+    def of(self, *kinds: Known) -> NDArray[np.bool_]:
         """Which are of these kinds."""
         return np.array([each.kind in kinds for each in self.truths], np.bool_)
 
@@ -144,9 +142,9 @@ def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> 
             (-1 if each.category is None else label_of.get(each.category.wnid, -1), each.box)
             for each in of_image.get(number, [])
         )
-        truth = Truth("boxes", "boxes", objects)
+        truth = Truth("boxes", None, objects)
         if phases is not None:
-            truth = _of_review(image.fields.get("review"), objects, predicted, image.where)
+            truth = _of_review(image.review, objects, predicted, image.where)
         elif not objects:
             continue
         truths[place] = truth
@@ -171,7 +169,7 @@ def _known_boxes(file: CocoFile, is_review: bool) -> dict[Any, list[CocoAnnotati
                 f"--reviewed {file.path}: its boxes have scores, so they are predictions and no review; give what the "
                 f"page exported, or known boxes (perhaps the two files are the wrong way round)"
             )
-        if not each.crowd and not each.difficult:
+        if each.counts:
             of_image[each.image_id].append(each)
     return of_image
 
@@ -203,11 +201,14 @@ def _phases(file: CocoFile) -> dict[str, int] | None:
 
 
 def _of_review(
-    said: Any, objects: tuple[tuple[int, tuple[float, float, float, float]], ...], image: LabelledImage, where: str
+    said: Mapping[str, Any],
+    objects: tuple[tuple[int, tuple[float, float, float, float]], ...],
+    image: LabelledImage,
+    where: str,
 ) -> Truth:
-    verdict, phase = (said.get("verdict"), said.get("phase")) if isinstance(said, dict) else (None, None)
-    if verdict not in get_args(Kind) or phase not in get_args(Phase):
-        raise UserError(f"{where}: its review is {said!r:.60}, no verdict and phase; {CORRECT}")
+    verdict, phase = said.get("verdict"), said.get("phase")
+    if verdict not in get_args(Verdict) or phase not in get_args(Phase):
+        raise UserError(f"{where}: its review is {dict(said)!r:.60}, no verdict and phase; {CORRECT}")
     wrong = said.get("wrong")
     if wrong is not None and (wrong not in get_args(Wrong) or verdict != "rejected"):
         raise UserError(
@@ -219,7 +220,7 @@ def _of_review(
     boxes_kept = len(objects) == len(predicted) and bool(
         np.allclose([box for _, box in objects] or 0, predicted or 0, atol=1e-3)
     )
-    return Truth(cast(Kind, verdict), cast(Phase, phase), objects, boxes_kept, cast(Wrong | None, wrong))
+    return Truth(cast(Verdict, verdict), cast(Phase, phase), objects, boxes_kept, cast(Wrong | None, wrong))
 
 
 def _refuse_other_predictions(said: Any, image: LabelledImage, where: str) -> None:

@@ -1,6 +1,5 @@
 """Predictions, or anyone's annotations, read from COCO's JSON as labelled images."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -49,8 +48,7 @@ def read_predictions(paths: Sequence[Path]) -> tuple[list[CocoFile], About]:
 
 def was_rejected(image: CocoImage) -> bool:
     """Whether a review has rejected what was predicted of an image, so that nothing is known of it."""
-    review = image.fields.get("review")
-    return isinstance(review, dict) and review.get("verdict") == "rejected"
+    return image.review.get("verdict") == "rejected"
 
 
 def labelled_images(files: Sequence[CocoFile], classes: tuple[Class, ...]) -> Iterator[LabelledImage | Skipped]:
@@ -62,9 +60,7 @@ def labelled_images(files: Sequence[CocoFile], classes: tuple[Class, ...]) -> It
     label_of = {one.wnid: label for label, one in enumerate(classes)}
     seen: dict[str, str] = {}
     for file in files:
-        of_image: dict[Any, list[CocoAnnotation]] = defaultdict(list)
-        for annotation in file.annotations():
-            of_image[annotation.image_id].append(annotation)
+        of_image = file.by_image()
         for number, image in file.images.items():
             if (other := seen.setdefault(image.name, image.where)) != image.where:
                 raise UserError(

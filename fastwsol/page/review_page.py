@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from string import Template
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,7 @@ from fastwsol.draws import review_order
 from fastwsol.evaluation.certainty import best_object, uncalibrated
 from fastwsol.formats.coco import run_lengths
 from fastwsol.formats.labelled_images import About, LabelledImage
-
-Phase = Literal["drawn", "sample", "uncertain"]
+from fastwsol.sources.coco_json import Phase
 
 LONGEST_SIDE = 512
 """Pixels that an image has on the page at most; larger ones are shrunk."""

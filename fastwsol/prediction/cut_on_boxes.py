@@ -1,9 +1,7 @@
 """Where a run's maps are best cut, by the boxes that are known of some of the images."""
 
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -56,14 +54,14 @@ def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path)
 
 def merely_accepted(content: CocoFile, names: Collection[str]) -> int:
     """Of how many images a review has accepted the predicted box, which is that of the cut it was predicted at."""
-    reviews = (image.fields.get("review") for image in content.images.values() if image.name in names)
-    return sum(isinstance(each, dict) and each.get("verdict") == "accepted" for each in reviews)
+    images = (image for image in content.images.values() if image.name in names)
+    return sum(image.review.get("verdict") == "accepted" for image in images)
 
 
 def known_boxes(content: CocoFile) -> dict[str, list[Box]]:
     """The boxes of a COCO file by the names of their images, crowds and difficult ones left out."""
-    boxes: dict[Any, list[Box]] = defaultdict(list)
+    boxes: dict[str, list[Box]] = {}
     for each in content.annotations():
-        if not each.crowd and not each.difficult:
-            boxes[each.image.name].append(each.box)
-    return dict(boxes)
+        if each.counts:
+            boxes.setdefault(each.image.name, []).append(each.box)
+    return boxes

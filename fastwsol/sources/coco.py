@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -146,8 +146,7 @@ def _of_reviews(files: Sequence[CocoFile]) -> list[str]:
     """What to say of files that a review exported."""
     verdicts: Counter[str] = Counter()
     for file in files:
-        said = (image.fields.get("review") for image in file.images.values())
-        verdicts.update(str(each.get("verdict")) for each in said if isinstance(each, dict))
+        verdicts.update(str(image.review.get("verdict")) for image in file.images.values())
     if not verdicts["accepted"]:
         return []
     return [
@@ -175,9 +174,7 @@ def _images(
 ) -> list[ObjectImage]:
     """The images that a file lists, with their objects. places: where each image stands, in all files so far."""
     file = annotations.file
-    of_image: dict[Any, list[CocoAnnotation]] = defaultdict(list)
-    for each in file.annotations():
-        of_image[each.image_id].append(each)
+    of_image = file.by_image()
     find = _finder(annotations, stamps)
     found: list[ObjectImage] = []
     for number, image in file.images.items():

@@ -1,7 +1,8 @@
 """COCO's JSON of images, categories and annotations, read as if nobody had meant well.
 
 What is ours in it: a category's `wnid`, an image's `category_id` and `probabilities`, an annotation's `difficult`,
-`score` and `probability`. Other tools pass them over, and files without them are read as well.
+`score` and `probability`, and what a review says of an image (`Verdict`, `Phase`). Other tools pass them over, and
+files without them are read as well.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,13 @@ from fastwsol.sources.decode import MAX_PIXELS, MAX_SIDE
 CORRECT = "correct it, or leave it out"
 _SIZE = ("width", "height")
 
+Verdict = Literal["drawn", "accepted", "corrected", "rejected"]
+"""What became of an image in a review. drawn: class and boxes, drawn without help; accepted: as predicted; corrected:
+class and boxes, after those predicted were seen; rejected: what was predicted is wrong.
+"""
+Phase = Literal["drawn", "sample", "uncertain"]
+"""As what a review showed an image: to be drawn without help; as one of a random sample; as one that is uncertain."""
+
 
 class CocoImage(NamedTuple):
     """An image of the file: its name, and width and height where they are told; `fields`: all that it says."""
@@ -32,6 +40,12 @@ class CocoImage(NamedTuple):
     size: tuple[int, int] | None
     fields: Mapping[str, Any]
     where: str
+
+    @property
+    def review(self) -> Mapping[str, Any]:
+        """What a review says of it; empty where none does."""
+        said = self.fields.get("review")
+        return said if isinstance(said, dict) else {}
 
 
 class CocoAnnotation(NamedTuple):
@@ -45,6 +59,11 @@ class CocoAnnotation(NamedTuple):
     crowd: bool
     difficult: bool
     fields: Mapping[str, Any]
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is the box of an object that is to be found: no crowd, and not difficult."""
+        return not self.crowd and not self.difficult
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,13 @@ class CocoFile:
                 _mark(annotation, "difficult", where),
                 annotation,
             )
+
+    def by_image(self) -> Mapping[Any, list[CocoAnnotation]]:
+        """The annotations of each image that has some, by its id. Raises UserError as `annotations` does."""
+        found: dict[Any, list[CocoAnnotation]] = {}
+        for each in self.annotations():
+            found.setdefault(each.image_id, []).append(each)
+        return found
 
     def category_of(self, number: Any, where: str) -> Class:
         """The category of an id. Raises UserError where there is none."""
