@@ -158,7 +158,7 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
             refuse_shared(form, of_split.names(range(len(of_split))), f"--format {form}")
     with folder_when_whole(flags.out) as out:
         every = {
-            name: watched(labelled_split(of_split), about, written, name, len(of_split))
+            name: with_progress(labelled_split(of_split), about, written, name, len(of_split))
             for name, of_split in splits.items()
         }
         if is_folder(form):
@@ -197,7 +197,7 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
     images: Images = labelled_images(files, about.classes)
     if flags.images:
         images = with_files_of(images, PredictedImages(flags.images, flags.follow_links))
-    images = watched(images, about, written, "images", len(names))
+    images = with_progress(images, about, written, "images", len(names))
     write_set(flags.out, form, images, about)
 
 
@@ -207,7 +207,7 @@ def with_files_of(images: Images, files: PredictedImages) -> Iterator[LabelledIm
         yield each if isinstance(each, Skipped) else replace(each, encoded=partial(files.content_of, each))
 
 
-def watched(images: Images, about: About, written: Written, what: str, total: int) -> Images:
+def with_progress(images: Images, about: About, written: Written, what: str, total: int) -> Images:
     """Pass images on, count them, and show progress."""
     ticker = image_ticker(what, total)
     for number, each in enumerate(counted(images, about, written.contents), 1):

@@ -146,6 +146,8 @@ class Counts:
     boxes: int = 0
     without_box: int = 0
     skipped: int = 0
+    before: int = 0
+    """Of all these, how many were predicted in work that was stopped."""
     contents: Counter[str] = field(default_factory=Counter)
     """What there was that not every format can hold."""
 
@@ -180,9 +182,9 @@ def main(arguments: Sequence[str]) -> int:
     of_set = None
     if part is not None:
         listing, of_set = part_of(listing, *part)
-    start, counts = time.perf_counter(), Counts()
-    before = write_predictions(flags, form, predictor, request, listing, about_of(flags, predictor, of_set), counts)
-    rate = (len(listing.images) - before) / (time.perf_counter() - start)
+    start = time.perf_counter()
+    counts = write_predictions(flags, form, predictor, request, listing, about_of(flags, predictor, of_set))
+    rate = (len(listing.images) - counts.before) / (time.perf_counter() - start)
     tell(flags, form, listing, counts, rate)
     return DONE_WITH_SKIPS if counts.skipped else 0
 
@@ -194,12 +196,11 @@ def write_predictions(
     request: Request,
     listing: ImageListing,
     about: About,
-    counts: Counts,
-) -> int:
-    """Write what the network says of all images, and count it. Returns how many images were predicted before, in work
-    that was stopped. Raises Interrupted where a signal stops work that goes on later.
+) -> Counts:
+    """Write what the network says of all images, and count it. Raises Interrupted where a signal stops work that goes
+    on later.
     """
-    total = len(listing.images)
+    counts, total = Counts(), len(listing.images)
     with contextlib.ExitStack() as unfinished:
         pictures = None if flags.overlays is None else unfinished.enter_context(folder_when_whole(flags.overlays))
         masks = None if flags.masks is None else unfinished.enter_context(folder_when_whole(flags.masks))
@@ -208,10 +209,11 @@ def write_predictions(
             names = [image.name for image in listing.images]
             work = work_of(predictor, request, flags.class_of_folder, names, about)
             blocks = unfinished.enter_context(kept_blocks(flags.out, work, about, names))
-        before = blocks.done if blocks is not None else 0
-        if before:
-            print(f"{flags.out}: {before:,} of {total:,} images were predicted before; it goes on behind them")
-        images: Images = labelled(watched(predictor, listing, request, pictures, before), predictor.info.classes)
+            counts.before = blocks.done
+        if counts.before:
+            print(f"{flags.out}: {counts.before:,} of {total:,} images were predicted before; it goes on behind them")
+        predictions = with_progress(predictor, listing, request, pictures, counts.before)
+        images: Images = labelled(predictions, predictor.info.classes)
         if blocks is not None:
             images = blocks.images(images)
         if holds_images(form):
@@ -227,7 +229,7 @@ def write_predictions(
             raise Interrupted(
                 f"{blocks.done:,} of {total:,} images are predicted; the same command goes on behind them"
             ) from None
-    return before
+    return counts
 
 
 def about_of(flags: Flags, predictor: Predictor, part: Part | None) -> About:
@@ -362,7 +364,7 @@ def note_on_unfinished(folder: Path, predictor: Predictor) -> str:
     return f"{folder}: has no report, as before its training is finished; {boxes}"
 
 
-def watched(
+def with_progress(
     predictor: Predictor, listing: ImageListing, request: Request, pictures: Path | None, before: int
 ) -> Iterator[Prediction | Skipped]:
     """The predictions of all images but the first `before`. On the way progress is shown, and overlays are drawn."""
