@@ -41,7 +41,7 @@ def report(cams):
     labels = rng.integers(0, 9, len(cams))
     predicted = np.stack([rng.permutation(9)[:5] for _ in cams])
     others = localize_maps(NetworkMaps(cams[:100], SIZE), truths.of_rows(np.arange(100)))
-    chosen = choose_levels(others.curve, "100 images")
+    chosen = choose_levels(others.curve, "100 images", None)
     train = some_truths(200, seed=3)
     images = images_of(truths, labels, predicted, list("abcdefghi"))
     return measure(images, NetworkMaps(cams, SIZE), Question(threshold=0.4), train, chosen).numbers

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastwsol.evaluation import metrics
+from fastwsol.evaluation.boxes import CurveHits
 from fastwsol.evaluation.metrics import (
     BEYOND_TOP_5,
     IOU_THRESHOLDS,
@@ -23,7 +24,7 @@ from fastwsol.evaluation.metrics import (
     sign_test,
     size_groups,
 )
-from fastwsol.evaluation.thresholds import best_levels
+from fastwsol.evaluation.thresholds import best_levels, choose_levels
 from kernels.levels import LEVELS
 
 
@@ -145,6 +146,14 @@ def test_max_box_acc_of_nothing_is_nan():
 
 def test_of_equally_good_levels_the_lowest_is_taken():
     assert best_levels(curve(at3=[(7, 3), (9, 3)])).tolist() == [7, 0, 0]
+
+
+@pytest.mark.parametrize(("near", "expected"), [(0.2, 60), (0.5, 128), (0.9, 200), (None, 60)])
+def test_of_equally_good_levels_the_nearest_to_the_cut_without_boxes_is_chosen(near, expected):
+    """Few images leave many levels that are equally good: here 60 to 200 at each IoU, for one image that is hit."""
+    single = np.zeros((2, 3, LEVELS), bool)
+    single[0, :, 60:201] = True
+    assert choose_levels(CurveHits(single, single), "2 images", near).levels.tolist() == [expected] * 3
 
 
 def test_the_interval_leaves_a_fortieth_on_each_side():

@@ -33,7 +33,7 @@ from fastwsol.evaluation.metrics import (
 )
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.resampling import intervals_of, oracles
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD, ChosenLevels, ThresholdKind, choose_levels
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD, ChosenLevels, ThresholdKind, best_levels
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import image_ticker
 from fastwsol.host.environment import environment
@@ -230,7 +230,7 @@ def _at_other_thresholds(
         rows.append(_AtThreshold("asked", "as asked", of_iou, hits_of(localized.at_asked.ious, "strict")))
     if chosen is not None:
         rows.append(_at_levels("chosen", f"chosen on {chosen.images}", localized, chosen.levels))
-    best = choose_levels(localized.curve, "").levels
+    best = best_levels(localized.curve.single.sum(axis=0))
     return [*rows, _at_levels("oracle", "oracle: best on these very images", localized, best)]
 
 

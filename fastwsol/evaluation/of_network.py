@@ -178,7 +178,7 @@ class _Choice:
             return None
         own, maps = Truths.of_split(self.tuned.images, self.views.fit).shown, self.tuned.outputs.maps[localizer.name]
         curve = own.curve_hits(maps, self.views.image_size, localizer.scale)
-        return choose_levels(curve, f"{self.tuned.name}, by their boxes")
+        return choose_levels(curve, f"{self.tuned.name}, by their boxes", self._own(localizer).value)
 
     def cut(self, localizer: Localizer, levels: ChosenLevels | None) -> Cut:
         """Where a localizer's maps are cut: as asked, else as the run cuts them, else as all runs do. levels: its
@@ -195,6 +195,9 @@ class _Choice:
             return Cut("box-free", value, f"{self.tuned.name}, without a box")
         if self.question.fixed_threshold is not None:
             return Cut("asked", self.question.fixed_threshold, "the command line")
+        return self._own(localizer)
+
+    def _own(self, localizer: Localizer) -> Cut:
         return self.of_run.get(localizer.name) or default_cut(localizer)
 
 

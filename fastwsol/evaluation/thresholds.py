@@ -116,9 +116,14 @@ class ChosenLevels:
         return Cut("auto", threshold_of(int(self.levels[IOU_THRESHOLDS.index(0.5)])), self.images)
 
 
-def choose_levels(curve: CurveHits, images: str) -> ChosenLevels:
-    """The levels that hit most of the images that `curve` is of, the lowest of equals; without ground truth level 0."""
-    return ChosenLevels(best_levels(curve.single.sum(axis=0)), images)
+def choose_levels(curve: CurveHits, images: str, near: float | None) -> ChosenLevels:
+    """The levels that hit most of the images that `curve` is of. Of equals, which few images leave many of, the nearest
+    to the threshold `near`, where maps are cut without these images (None: the paper's).
+    """
+    hits = curve.single.sum(axis=0)
+    distances = np.abs(np.arange(LEVELS) - level_of(CAM_THRESHOLD if near is None else near))
+    is_best = hits == hits.max(axis=-1, keepdims=True)
+    return ChosenLevels(np.where(is_best, distances, LEVELS).argmin(axis=-1), images)
 
 
 def best_levels(single: NDArray[np.int64]) -> NDArray[np.int64]:

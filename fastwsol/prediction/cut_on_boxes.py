@@ -19,7 +19,8 @@ LEAST_IMAGES = 5
 
 
 def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path) -> Cut:
-    """The cut at which most of the boxes in a COCO file, as a review exports it, are hit at IoU 0.5.
+    """The cut at which most of the boxes in a COCO file, as a review exports it, are hit at IoU 0.5. Of equals, the
+    nearest to where the run cuts.
 
     Raises UserError where the file cannot be read, tells another size of an image than it has, or knows boxes of fewer
     than `LEAST_IMAGES` of the images.
@@ -49,7 +50,8 @@ def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path)
     curve = curve_hits(maps, square, sizes[:, 0], sizes[:, 1], np.concatenate(boxes), offsets, scale)
     accepted = merely_accepted(content, known.keys())
     of_those = f", {accepted} of which were merely accepted" if accepted else ""
-    return choose_levels(curve, f"{len(found)} images of {file.name}, by their boxes{of_those}").cut()
+    by_whom = f"{len(found)} images of {file.name}, by their boxes{of_those}"
+    return choose_levels(curve, by_whom, predictor.cut.value).cut()
 
 
 def merely_accepted(content: CocoFile, names: Collection[str]) -> int:
