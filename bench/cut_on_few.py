@@ -1,6 +1,6 @@
 """What a few known boxes do for the threshold: `predict --cut-on` with boxes of N images, measured on all others.
 
-    python bench/cut_on_few.py --runs RUN RUN --out FILE       # runs with --holdout; their held-out images choose and judge
+    python bench/cut_on_few.py --runs RUN RUN --out FILE       # runs with --holdout, of whose images both are
 
 Of the levels that hit most of the few images, `nearest` is the one nearest to the run's own cut, which `--cut-on`
 takes, and `lowest` the lowest. Each number is the mean over draws of the images whose boxes are known.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Split, open_shards
