@@ -74,6 +74,7 @@ TIED = (
     Tied(RESULTS_PAGE, "The mask head", of_photographs.second_round, number=4),
     Tied(RESULTS_PAGE, "Several objects", of_photographs.several_objects),
     Tied(RESULTS_PAGE, "A few boxes", of_photographs.few_boxes),
+    Tied(RESULTS_PAGE, "A cut on a few boxes", of_photographs.cut_on_few),
     Tied(RESULTS_PAGE, "Certainties", of_photographs.certainties),
     Tied(RESULTS_PAGE, "Beside what people use", of_benchmarks.beside_what_people_use),
     Tied("docs/measured.md", "On a GPU", of_summaries.on_a_gpu),

@@ -128,6 +128,16 @@ def few_boxes() -> Rows:
     return rows
 
 
+def cut_on_few() -> Rows:
+    rows = {}
+    for name, each in result("cut-on-few")["sets"].items():
+        few = [each[known][level] for known in ("5", "8", "12", "20") for level in ("nearest", "lowest")]
+        rows[name.removesuffix(" (class folders)")] = [
+            rate for pair in [each["own"]["gt_known_loc"], *few] for rate in pair
+        ]
+    return rows
+
+
 def certainties() -> Rows:
     rows = {}
     for name, each in result("certainties")["sets"].items():
