@@ -111,7 +111,8 @@ class OfPredictions:
     predictions: tuple[Path, ...] = ()
     """COCO's JSON that predict wrote, all parts of one"""
     reviewed: OptionalPath = None
-    """what the page of python -m fastwsol.review exported; or anyone's boxes of these images in COCO's JSON"""
+    """what the page of python -m fastwsol.review exported; or anyone's boxes of these images, in COCO's JSON or as CSV
+    (name,x0,y0,x1,y1,label)"""
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,8 @@ class Flags:
     """where a map is cut, on its scale of 0 to 1. own: where the run cuts the maps of the localizer; otsu: at a number
     for each image. Where there are boxes, python -m fastwsol.evaluate RUN --threshold auto finds a good one"""
     cut_on: OptionalPath = None
-    """COCO's JSON with boxes of some of the images, as the page of python -m fastwsol.review exports it: maps are cut
-    where most of these boxes are hit"""
+    """boxes of some of the images, in COCO's JSON, as the page of python -m fastwsol.review exports it, or as CSV
+    (name,x0,y0,x1,y1): maps are cut where most of these boxes are hit"""
     localizer: LocalizerName | None = None
     """what makes the maps; default: the mask where one was trained, else cam"""
     least_score: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None

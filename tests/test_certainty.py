@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from test_two_objects import picture
 from test_two_objects import predictor as predictor  # a fixture
 
@@ -17,8 +18,8 @@ from fastwsol.evaluation.certainty import (
     cross_fitted_chances,
     fit_chances,
     reliability,
+    share_interval,
     share_to_look_at,
-    wilson,
 )
 from fastwsol.host.command_line import run_command
 from fastwsol.prediction.predictor import Predictor
@@ -30,14 +31,27 @@ def test_the_interval_of_a_review_covers_the_share_in_94_to_98_of_100_reviews(sh
     """2,000 reviews of 200 of 2,000 images each, drawn anew."""
     right = round(2000 * share)
     accepted = np.random.default_rng(0).hypergeometric(right, 2000 - right, 200, 2000)
-    covered = [low <= share <= high for low, high in (wilson(int(count), 200) for count in accepted)]
+    covered = [low <= share <= high for low, high in (share_interval(int(count), 200, 2000) for count in accepted)]
     assert 0.94 <= np.mean(covered) <= 0.98, np.mean(covered)
 
 
 def test_the_interval_ends_at_0_and_1() -> None:
-    assert wilson(0, 40)[0] == 0
-    assert wilson(40, 40)[1] == 1
-    assert wilson(0, 40)[1] < 0.1
+    assert share_interval(0, 40, 10**9)[0] == 0
+    assert share_interval(40, 40, 10**9)[1] == 1
+    assert share_interval(0, 40, 10**9)[1] < 0.1
+
+
+@pytest.mark.parametrize(("count", "of"), [(0, 40), (33, 40), (190, 200)])
+def test_of_very_many_images_the_interval_is_wilsons(count: int, of: int) -> None:
+    expected = binomtest(count, of).proportion_ci(0.95, "share_interval")
+    np.testing.assert_allclose(share_interval(count, of, 10**12), expected, atol=1e-9)
+
+
+def test_what_was_looked_at_is_no_guess() -> None:
+    """Of 205 images 200 were looked at: the other five are all that is not known."""
+    low, high = share_interval(190, 200, 205)
+    assert 190 / 205 <= low < 190 / 200 < high <= 195 / 205
+    assert share_interval(190, 200, 200) == (0.95, 0.95)
 
 
 def chances_and_outcomes(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -247,7 +261,7 @@ def test_a_whole_sample_gives_the_share_and_its_interval(predictions: Path, caps
     name = reviewed(predictions, looked, {"sample": 40, "drawn": 2, "uncertain": 1})
     assert evaluated(predictions, name, "--out", str(predictions.parent / "out")) == 0
     said = capsys.readouterr().out
-    low, high = wilson(33, 40)
+    low, high = share_interval(33, 40, len(json.loads(predictions.read_text())["images"]))
     assert f"accepted: 82.5 % of a random sample of 40; of all images {100 * low:.1f} to {100 * high:.1f} %" in said
     report = json.loads((predictions.parent / "out" / "report.json").read_text())
     assert report["verdicts"] == {"accepted": 33, "rejected": 4, "corrected": 5, "drawn": 1}

@@ -57,6 +57,18 @@ def test_maps_are_cut_where_the_known_boxes_are_hit(root: Path, capsys: pytest.C
     assert "cut on 22 images of known.json, by their boxes" in info["description"]
 
 
+def test_known_boxes_may_be_csv_and_names_without_folders(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ["name,x0,y0,x1,y1"]
+    for name, (x, y, width, height) in boxes_in(root / "known.json").items():
+        lines.append(f"{name.rpartition('/')[2]},{x},{y},{x + width},{y + height}")
+    (root / "known.csv").write_text("\n".join([*lines, "another.jpg,1,1,9,9"]))
+    assert predicted(root, "as-json.json", "--cut-on", str(root / "known.json")) == 0
+    capsys.readouterr()
+    assert predicted(root, "as-csv.json", "--cut-on", str(root / "known.csv")) == 0
+    assert "known.csv: 1 of its 23 images are none of these" in capsys.readouterr().out
+    assert boxes_in(root / "as-csv.json") == boxes_in(root / "as-json.json")
+
+
 def test_a_part_is_cut_as_the_whole_is(root: Path) -> None:
     cut_on = ("--cut-on", str(root / "known.json"))
     assert predicted(root, "whole.json", *cut_on) == predicted(root, "part.json", *cut_on, "--part", "1/1") == 0
@@ -69,6 +81,9 @@ def test_a_part_is_cut_as_the_whole_is(root: Path) -> None:
         ("nowhere.json", [], "nowhere.json: cannot be read"),
         ("few.json", [], "few.json: has boxes of 1 of the images, and 5 at least are needed"),
         ("larger.json", [], "pixels there, and "),
+        ("no-box.csv", [], "no-box.csv line 2: x0 9 .. x1 1, y0 1 .. y1 9 is no box"),
+        ("german.csv", [], "german.csv line 1: columns are separated by semicolons"),
+        ("labels.csv", [], "labels.csv line 3: some boxes have a label and some have none"),
         ("known.json", ["--threshold", "0.3"], "chooses the threshold, and --threshold gives one"),
     ],
 )
@@ -78,6 +93,9 @@ def test_mistakes_get_one_line(
     content = json.loads((root / "known.json").read_text())
     larger = [image | {"width": 10 * image["width"]} for image in content["images"]]
     (root / "larger.json").write_text(json.dumps(content | {"images": larger}))
+    (root / "no-box.csv").write_text("name,x0,y0,x1,y1\na.jpg,9,1,1,9\n")
+    (root / "german.csv").write_text("name;x0;y0;x1;y1\na.jpg;1,5;1;9;9\n")
+    (root / "labels.csv").write_text("name,x0,y0,x1,y1,label\na.jpg,1,1,9,9,dog\nb.jpg,1,1,9,9,\n")
     content["annotations"] = content["annotations"][:1]
     (root / "few.json").write_text(json.dumps(content))
     assert predicted(root, "never.json", "--cut-on", str(root / file), *more) == 2

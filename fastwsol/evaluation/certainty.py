@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.stats import binomtest, rankdata
+from scipy.stats import hypergeom, rankdata
 
 from fastwsol.draws import review_order
 from fastwsol.formats.labelled_images import LabelledImage, LabelledObject
@@ -146,10 +146,22 @@ def share_to_look_at(certainties: NDArray[np.float64], right: NDArray[np.bool_])
     return float(np.argmax(shares >= 0.95 - 1e-12) / len(order))
 
 
-def wilson(count: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share, count of `of` images of a random sample (Wilson 1927)."""
-    interval = binomtest(count, of).proportion_ci(0.95, "wilson")
-    return float(interval.low), float(interval.high)
+def share_interval(count: int, of: int, population: int) -> tuple[float, float]:
+    """The 95 % interval of a share among `population` images, of which a random sample of `of` has `count`: all shares
+    under which neither so many nor so few are rarer than 2.5 % (exact, drawn without replacement: hypergeometric).
+    """
+
+    def first_not(is_too_few: Callable[[int], bool], low: int, high: int) -> int:
+        """The least number in low .. high that is not too few."""
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (middle + 1, high) if is_too_few(middle) else (low, middle)
+        return low
+
+    least, largest, tail = count, population - (of - count), (1 - 0.95) / 2
+    low = first_not(lambda right: hypergeom.sf(count - 1, population, right, of) <= tail, least, largest)
+    high = first_not(lambda right: hypergeom.cdf(count, population, right, of) > tail, least, largest + 1) - 1
+    return low / population, max(low, high) / population
 
 
 def certainty_numbers(certainties: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[str, Any]:

@@ -22,13 +22,14 @@ from fastwsol.evaluation.certainty import (
     certainty_numbers,
     cross_fitted_chances,
     fit_chances,
+    share_interval,
     uncalibrated,
-    wilson,
 )
 from fastwsol.formats.labelled_images import About, LabelledImage, Skipped
 from fastwsol.formats.of_coco import labelled_images, read_predictions
 from fastwsol.host.errors import UserError
-from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, Phase, Verdict, read_coco
+from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, Phase, Verdict
+from fastwsol.sources.known_boxes import image_finder, read_known_boxes
 
 Known = Verdict | Literal["boxes"]
 """What is known of an image: what a review says, or boxes from elsewhere."""
@@ -66,6 +67,8 @@ class Looked:
     ious: NDArray[np.float64]
     phases: Mapping[str, int] = field(default_factory=dict)
     """How many images a review has in each phase."""
+    not_predicted: int = 0
+    """How many images of the file are none of the predictions'."""
 
     def of(self, *kinds: Known) -> NDArray[np.bool_]:
         """Which are of these kinds."""
@@ -105,8 +108,8 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
     files, about = read_predictions(predictions)
     every = [*labelled_images(files, about.classes)]
     images = [each for each in every if isinstance(each, LabelledImage)]
-    looked = looked_at(images, about, read_coco(reviewed, f"--reviewed {reviewed}"))
-    report = _report(images, looked, predictions, reviewed)
+    looked = looked_at(images, about, read_known_boxes(reviewed, f"--reviewed {reviewed}"))
+    report = _report(images, looked, predictions, reviewed) | {"model": about.model}
     certainties, report["certainty"] = _calibrated(images, looked, reviewed.name)
     if certainties is None:
         return Judged(report, None, about)
@@ -121,15 +124,18 @@ def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> 
     Raises UserError where there is none, where the two share no class, where an image is of another size in each, or
     where a review was of other predictions.
     """
-    place_of = {image.name: place for place, image in enumerate(images)}
+    place_of, find = {image.name: place for place, image in enumerate(images)}, image_finder(i.name for i in images)
     label_of = _labels_of(about, file)
     phases = _phases(file)
     of_image = _known_boxes(file, is_review=phases is not None)
     truths: dict[int, Truth] = {}
+    not_predicted = 0
     for number, image in file.images.items():
-        place = place_of.get(image.name)
-        if place is None:
+        name = find(image.name)
+        if name is None:
+            not_predicted += 1
             continue
+        place = place_of[name]
         predicted = images[place]
         if place in truths:
             raise UserError(f"{image.where}: {image.name!r:.80} is listed twice; give each image once")
@@ -155,7 +161,8 @@ def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> 
             + (f" ({example!r:.60} for one)" if example else "")
             + "; give what was exported of these predictions' review, or boxes under the same names"
         )
-    return _compared([images[place] for place in truths], np.array([*truths]), [*truths.values()], phases or {})
+    looked = _compared([images[place] for place in truths], np.array([*truths]), [*truths.values()], phases or {})
+    return replace(looked, not_predicted=not_predicted)
 
 
 def _known_boxes(file: CocoFile, is_review: bool) -> dict[Any, list[CocoAnnotation]]:
@@ -283,14 +290,17 @@ def _report(
         "reviewed": reviewed.name,
         "images": len(images),
         "looked_at": len(looked.truths),
+        "not_predicted": looked.not_predicted,
         "verdicts": dict(verdicts),
-        "sample": _sample(looked),
+        "sample": _sample(looked, len(images)),
         "boxes": _box_rates(looked),
     }
 
 
-def _sample(looked: Looked) -> dict[str, Any] | None:
-    """The share of a review's random sample that was accepted; an interval only where all of it was looked at."""
+def _sample(looked: Looked, images: int) -> dict[str, Any] | None:
+    """The share of a review's random sample that was accepted; an interval only where all of it was looked at, and it
+    is not all `images`.
+    """
     of_sample = [each.kind for each in looked.truths if each.phase == "sample"]
     size = int(looked.phases.get("sample", 0))
     if not size:
@@ -302,7 +312,7 @@ def _sample(looked: Looked) -> dict[str, Any] | None:
         "looked_at": len(of_sample),
         "accepted": accepted,
         "share": accepted / len(of_sample) if of_sample else None,
-        "interval": wilson(accepted, size) if whole else None,
+        "interval": share_interval(accepted, size, images) if whole and size < images else None,
     }
 
 
@@ -345,10 +355,9 @@ def _calibrated(
     plain = np.array([uncalibrated(images[place]) for place in looked.places[rows]])
     certainty: dict[str, Any] = {"uncalibrated": certainty_numbers(plain, right) if len(rows) else None}
     good, bad = int(right.sum()), int((~right).sum())
+    of_whom = "of the images drawn at random" if looked.phases else "of the images with known boxes"
     if min(good, bad) < LEAST_OF_EACH:
-        certainty["why_not"] = (
-            f"of the images drawn at random {good} are right and {bad} wrong, and {LEAST_OF_EACH} of each are needed"
-        )
+        certainty["why_not"] = f"{of_whom} {good} are right and {bad} wrong, and {LEAST_OF_EACH} of each are needed"
         return None, certainty
     unseen = cross_fitted_chances(of_looked, right)
     certainty["calibrated"] = certainty_numbers(unseen, right)

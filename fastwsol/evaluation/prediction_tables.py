@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastwsol.evaluation.table_cells import console, table_of
+from fastwsol.host.words import number_of
 
 _GROUPS = {
     "boxes": "ground truth",
@@ -23,6 +24,11 @@ def print_judged(report: dict[str, Any]) -> None:
     out = console(100)
     verdicts = ", ".join(f"{count:,} {name}" for name, count in report["verdicts"].items())
     out.print(f"\n{report['images']:,} images predicted, {report['looked_at']:,} looked at: {verdicts}")
+    if report["model"]:
+        out.print(f"predicted by {report['model']}")
+    if report["not_predicted"]:
+        others = number_of(report["not_predicted"], "image")
+        out.print(f"not predicted, and left out: {others} of {report['reviewed']}")
     if (sample := report["sample"]) is not None:
         _print_sample(out, sample, report["images"])
     if report["boxes"]:
@@ -45,7 +51,7 @@ def print_judged(report: dict[str, Any]) -> None:
 
 def _print_sample(out: Any, sample: dict[str, Any], images: int) -> None:
     looked, size = sample["looked_at"], sample["size"]
-    if sample["interval"] is None:
+    if looked < size:
         out.print(
             f"random sample: {looked:,} of {size:,} looked at, {sample['accepted']:,} of them accepted; look at all of "
             f"it for the share of all images and its interval"

@@ -1,6 +1,6 @@
 """Where a run's maps are best cut, by the boxes that are known of some of the images."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,25 +8,27 @@ import numpy as np
 from fastwsol.evaluation.boxes import curve_hits
 from fastwsol.evaluation.thresholds import Cut, choose_levels
 from fastwsol.host.errors import UserError
+from fastwsol.host.words import number_of
 from fastwsol.prediction.predictions import Prediction
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
 from fastwsol.sources.annotated import Box
-from fastwsol.sources.coco_json import CocoFile, read_coco
+from fastwsol.sources.coco_json import CocoFile, CocoImage
+from fastwsol.sources.known_boxes import image_finder, read_known_boxes
 
 LEAST_IMAGES = 5
 """With known boxes, without which no cut is chosen."""
 
 
 def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path) -> Cut:
-    """The cut at which most of the boxes in a COCO file, as a review exports it, are hit at IoU 0.5. Of equals, the
+    """The cut at which most of the boxes in a file (`fastwsol.sources.known_boxes`) are hit at IoU 0.5. Of equals, the
     nearest to where the run cuts.
 
     Raises UserError where the file cannot be read, tells another size of an image than it has, or knows boxes of fewer
     than `LEAST_IMAGES` of the images.
     """
-    content = read_coco(file, f"--cut-on {file}")
-    known = known_boxes(content)
+    content, find = read_known_boxes(file, f"--cut-on {file}"), image_finder(image.name for image in images)
+    known = known_boxes(content, find)
     with_boxes = [image for image in images if image.name in known]
     found = [each for each in predictor.stream(with_boxes) if isinstance(each, Prediction)]
     if len(found) < LEAST_IMAGES:
@@ -34,7 +36,7 @@ def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path)
             f"--cut-on {file}: has boxes of {len(found)} of the images, and {LEAST_IMAGES} at least are needed; give a "
             f"review's export of these images, or leave the flag out"
         )
-    size_in_file = {image.name: image.size for image in content.images.values()}
+    size_in_file = {find(image.name): image.size for image in content.images.values()}
     for each in found:
         told, here = size_in_file[each.name], (each.width, each.height)
         if told is not None and told != here:
@@ -48,22 +50,24 @@ def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path)
     maps = np.stack([each.cams[0] for each in found])
     square, scale = predictor.info.config.views.image_size, predictor.localizer.scale
     curve = curve_hits(maps, square, sizes[:, 0], sizes[:, 1], np.concatenate(boxes), offsets, scale)
-    accepted = merely_accepted(content, known.keys())
+    names = {each.name for each in found}
+    accepted = merely_accepted(image for image in content.images.values() if find(image.name) in names)
+    if unknown := sum(find(image.name) is None for image in content.images.values()):
+        print(f"--cut-on {file}: {unknown:,} of its {number_of(len(content.images), 'image')} are none of these")
     of_those = f", {accepted} of which were merely accepted" if accepted else ""
     by_whom = f"{len(found)} images of {file.name}, by their boxes{of_those}"
     return choose_levels(curve, by_whom, predictor.cut.value).cut()
 
 
-def merely_accepted(content: CocoFile, names: Collection[str]) -> int:
+def merely_accepted(images: Iterable[CocoImage]) -> int:
     """Of how many images a review has accepted the predicted box, which is that of the cut it was predicted at."""
-    images = (image for image in content.images.values() if image.name in names)
     return sum(image.review.get("verdict") == "accepted" for image in images)
 
 
-def known_boxes(content: CocoFile) -> dict[str, list[Box]]:
-    """The boxes of a COCO file by the names of their images, crowds and difficult ones left out."""
+def known_boxes(content: CocoFile, find: Callable[[str], str | None]) -> dict[str, list[Box]]:
+    """The boxes of a file by the names of the images that it means, crowds and difficult ones left out."""
     boxes: dict[str, list[Box]] = {}
     for each in content.annotations():
-        if each.counts:
-            boxes.setdefault(each.image.name, []).append(each.box)
+        if each.counts and (name := find(each.image.name)) is not None:
+            boxes.setdefault(name, []).append(each.box)
     return boxes

@@ -118,7 +118,10 @@ def read_boxes(file: Path, paths: Collection[str], class_of: Mapping[str, str], 
     text = read_utf8(file, f"--boxes {file}", "name a CSV or COCO JSON file")
     find, check = _finder(paths), _class_checker(classes)
     found = FileBoxes()
-    lines = _coco_lines(file, text) if file.suffix.lower() == ".json" else _csv_lines(file, text, found)
+    if file.suffix.lower() == ".json":
+        lines = _coco_lines(file, text)
+    else:
+        lines = csv_lines(file, text, found, f"--boxes {file}")
     for line in lines:
         path = find(line.name, line.where)
         if line.aside is not None:
@@ -130,12 +133,12 @@ def read_boxes(file: Path, paths: Collection[str], class_of: Mapping[str, str], 
             if other not in classes:
                 found.aside[NO_CLASS] += 1
                 continue
-        _refuse_shares(line.box, line.where)
+        refuse_shares(line.box, line.where)
         _add(found.of_image.setdefault(path, ImageBoxes(line.where, [], line.size)), line, other)
     return found
 
 
-class _Line(NamedTuple):
+class BoxLine(NamedTuple):
     """A box: where it stands, its image's name, the box; its label and its image's width and height where they are
     told; why it is left aside, where it is for itself.
     """
@@ -149,7 +152,7 @@ class _Line(NamedTuple):
     difficult: bool = False
 
 
-def _add(image: ImageBoxes, line: _Line, other_class: str | None) -> None:
+def _add(image: ImageBoxes, line: BoxLine, other_class: str | None) -> None:
     image.boxes.append(line.box)
     image.classes.append(other_class)
     image.difficult.append(line.difficult)
@@ -158,7 +161,8 @@ def _add(image: ImageBoxes, line: _Line, other_class: str | None) -> None:
         raise UserError(f"{line.where}: {line.name!r:.80} has two sizes, {image.size} and {line.size}; {_CORRECT}")
 
 
-def _refuse_shares(box: Box, where: str) -> None:
+def refuse_shares(box: Box, where: str) -> None:
+    """Raise UserError for a box in shares of its image."""
     if all(0 <= edge <= 1 for edge in box):
         shown = ", ".join(f"{edge:g}" for edge in box)
         raise UserError(
@@ -208,16 +212,25 @@ def _class_checker(classes: Collection[str]) -> Callable[[str, str], None]:
     return check
 
 
-def _csv_lines(file: Path, text: str, found: FileBoxes) -> Iterator[_Line]:
+def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[BoxLine]:
+    """The boxes of a CSV file; what of it is passed over is noted in `found`. said: how messages name the file. Raises
+    UserError naming the line for what is no box.
+    """
     reader = csv.DictReader(io.StringIO(text, newline=""))
     names = reader.fieldnames or ()
     missing = [name for name in ("name", *_SIDES) if name not in names]
     if missing:
-        raise UserError(f"--boxes {file} line 1: no column {missing[0]!r}; begin with name,{','.join(_SIDES)}")
+        first = text.partition("\n")[0]
+        if separator := next((each for each in (";", "\t") if each in first and "," not in first), None):
+            called = "semicolons" if separator == ";" else "tabs"
+            raise UserError(
+                f"{said} line 1: columns are separated by {called}; store it with commas, numbers with points"
+            )
+        raise UserError(f"{said} line 1: no column {missing[0]!r}; begin with name,{','.join(_SIDES)}")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"--boxes {file} line 1: two columns {twice[0]!r}; give each column its own name")
+        raise UserError(f"{said} line 1: two columns {twice[0]!r}; give each column its own name")
     if len({*_SIZE} & {*names}) == 1:
-        raise UserError(f"--boxes {file} line 1: one of {' and '.join(_SIZE)} without the other; give both or neither")
+        raise UserError(f"{said} line 1: one of {' and '.join(_SIZE)} without the other; give both or neither")
     found.other_columns = tuple(name for name in names if name not in ("name", *_SIDES, *_SIZE, _LABEL, _DIFFICULT))
     try:
         for row in reader:
@@ -238,14 +251,14 @@ def _csv_lines(file: Path, text: str, found: FileBoxes) -> Iterator[_Line]:
             if difficult not in ("0", "1"):
                 raise UserError(f"{where}: difficult {difficult!r:.40} is neither 0 nor 1; {_CORRECT}")
             box, label = box_of(values, where), row.get(_LABEL) or None
-            yield _Line(where, row["name"], box, label, size, difficult=difficult == "1")
+            yield BoxLine(where, row["name"], box, label, size, difficult=difficult == "1")
     except csv.Error as error:
         raise UserError(f"{file} line {reader.line_num}: {error}; {_CORRECT}") from None
 
 
-def _coco_lines(file: Path, text: str) -> Iterator[_Line]:
+def _coco_lines(file: Path, text: str) -> Iterator[BoxLine]:
     content = parse_coco(file, text, f"--boxes {file}")
     for each in content.annotations():
         aside = CROWD if each.crowd else None
         name = None if each.category is None else each.category.name
-        yield _Line(each.where, each.image.name, each.box, name, each.image.size, aside, each.difficult)
+        yield BoxLine(each.where, each.image.name, each.box, name, each.image.size, aside, each.difficult)

@@ -1,0 +1,55 @@
+"""Known boxes of images that were predicted: a review's export, anyone's COCO JSON, or CSV as `boxes_file` reads it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import read_utf8
+from fastwsol.sources import Class
+from fastwsol.sources.boxes_file import FileBoxes, csv_lines, refuse_shares
+from fastwsol.sources.coco_json import CORRECT, CocoFile, CocoImage, read_coco
+
+
+def read_known_boxes(file: Path, said: str) -> CocoFile:
+    """The images and boxes of a file. CSV is read as COCO's JSON of the same would be: a label is a category.
+
+    said: how messages name the file. Raises UserError where it cannot be read, naming the line or annotation.
+    """
+    if file.suffix.lower() != ".csv":
+        return read_coco(file, said)
+    images: dict[Any, CocoImage] = {}
+    categories: dict[Any, Class] = {}
+    annotations: list[dict[str, Any]] = []
+    for line in csv_lines(file, read_utf8(file, said, "name a CSV or COCO JSON file"), FileBoxes(), said):
+        refuse_shares(line.box, line.where)
+        x0, y0, x1, y1 = line.box
+        if x0 >= x1 or y0 >= y1:
+            raise UserError(f"{line.where}: x0 {x0:g} .. x1 {x1:g}, y0 {y0:g} .. y1 {y1:g} is no box; {CORRECT}")
+        if images.setdefault(line.name, CocoImage(line.name, line.size, {}, line.where)).size != line.size:
+            raise UserError(f"{line.where}: {line.name!r:.80} has another size before; {CORRECT}")
+        if bool(categories) != (line.label is not None) and annotations:
+            raise UserError(f"{line.where}: some boxes have a label and some have none; give all one, or none")
+        box = {"image_id": line.name, "bbox": [x0, y0, x1 - x0, y1 - y0], "difficult": int(line.difficult)}
+        if line.label is not None:
+            categories.setdefault(line.label, Class(line.label, line.label))
+            box["category_id"] = line.label
+        annotations.append(box)
+    return CocoFile(file, images, categories, annotations, {})
+
+
+def image_finder(names: Iterable[str]) -> Callable[[str], str | None]:
+    """A function from a name that a file has to that of the image that it means, None where it means none: its own
+    name, or of a name without folders the only image whose name ends in it.
+    """
+    known = set(names)
+    last_parts = Counter(name.rpartition("/")[2] for name in known)
+    by_last_part = {name.rpartition("/")[2]: name for name in known}
+
+    def find(name: str) -> str | None:
+        if name in known:
+            return name
+        return by_last_part[name] if last_parts[name] == 1 else None
+
+    return find
