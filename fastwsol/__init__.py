@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from fastwsol.host.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
+
     from fastwsol.formats.labelled_images import Skipped
     from fastwsol.host.device import Precision
     from fastwsol.localizer.localizers import LocalizerName
@@ -29,7 +31,7 @@ _LAZY = {
 
 def load(
     run: str | Path,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     *,
     threads: int = 0,
     precision: Precision = "auto",
@@ -44,7 +46,7 @@ def load(
     """
     from fastwsol.prediction.predictor import Predictor  # here: torch takes seconds to import
 
-    return Predictor.of_run(Path(run), device, precision=precision, threads=threads, localizer=localizer)
+    return Predictor.of_run(Path(run), str(device), precision=precision, threads=threads, localizer=localizer)
 
 
 def __getattr__(name: str) -> object:

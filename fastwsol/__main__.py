@@ -1,5 +1,6 @@
 """python -m fastwsol: the list of commands; and the commands as scripts, which is what a shell can complete."""
 
+import difflib
 import importlib
 import sys
 
@@ -30,14 +31,32 @@ COMMANDS = {
 }
 
 
+_NAMES = ("pack", "train", "evaluate", "predict", "convert", "export", "review", "compare", "sweep", "report")
+
+
 def main() -> None:
+    """`python -m fastwsol NAME ...` is `python -m fastwsol.NAME ...`; without a name, all commands are listed."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in _NAMES:
+        sys.argv = [f"fastwsol-{name}", *sys.argv[2:]]
+        _run(name)
+    if name not in ("-h", "--help"):
+        near = difflib.get_close_matches(name, _NAMES, n=1)
+        hint = f"perhaps you meant {near[0]}" if near else f"choose from {', '.join(_NAMES)}"
+        print(f"error: {name}: no such command; {hint}", file=sys.stderr)
+        sys.exit(2)
+    print_commands()
+
+
+def print_commands() -> None:
     """Print every command with what it is for."""
     print("fastwsol: class labels in, boxes out")
     for group, commands in COMMANDS.items():
         print(f"\n{group}")
         for command, purpose in commands.items():
             print(f"  {command:50}{purpose}")
-    print("\nEach has --help. fastwsol-train and so on are the same, and the shell can complete their flags.")
+    print("\nEach has --help. fastwsol train and fastwsol-train are as python -m fastwsol.train, and so on; the")
+    print("shell can complete the flags of fastwsol-train.")
 
 
 def _run(module: str) -> None:

@@ -159,6 +159,8 @@ def main(arguments: Sequence[str]) -> int:
     refuse_useless_prefix(form, flags.image_prefix)
     check_places(flags, form)
     part = checked_part(flags.part, form)
+    if flags.backbone is None:
+        RunDir(flags.run).read_info()  # before images are looked for where the run was meant
     listing = find_images(flags.images if flags.backbone is None else (flags.run, *flags.images), flags.follow_links)
     names = [image.name for image in listing.images]
     if is_folder(form):

@@ -107,7 +107,7 @@ def test_the_package_lists_its_commands():
 
 
 def test_the_list_of_commands_names_modules_that_are_there(capsys):
-    listing.main()
+    listing.print_commands()
     said = capsys.readouterr().out
     for group in listing.COMMANDS.values():
         for command, purpose in group.items():
@@ -117,6 +117,19 @@ def test_the_list_of_commands_names_modules_that_are_there(capsys):
                 assert importlib.util.find_spec(command.split()[2]) is not None
             elif command.startswith("python scripts/"):
                 assert (ROOT / command.split()[1]).is_file()
+
+
+def test_a_command_may_be_a_word_behind_fastwsol(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fastwsol", "compare", "only-one"])
+    with pytest.raises(SystemExit) as stop:
+        listing.main()
+    assert stop.value.code == 2
+    assert "fastwsol-compare --help" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["fastwsol", "trian"])
+    with pytest.raises(SystemExit) as stop:
+        listing.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: trian: no such command; perhaps you meant train\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

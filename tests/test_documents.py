@@ -1,5 +1,6 @@
 """README, docs and results: their commands are ones that there are, links lead somewhere, every result is listed."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ def test_pages_have_commands() -> None:
 
 
 def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    fastwsol.__main__.main()
+    fastwsol.__main__.print_commands()
     listed = capsys.readouterr().out
     readme = (ROOT / "README.md").read_text()
     for name in WORKS_OFFLINE:
@@ -31,6 +32,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def test_the_members_of_the_reference_are_there() -> None:
+    listed = re.findall(r"auto\w+:: ([\w.]+)\n   :members: (.+)", (ROOT / "docs" / "api.md").read_text())
+    assert len(listed) > 8
+    for name, members in listed:
+        module, _, within = name.rpartition(".")
+        of = getattr(importlib.import_module(module), within) if within[0].isupper() else importlib.import_module(name)
+        assert [member for member in members.split(", ") if not hasattr(of, member)] == [], name
 
 
 def test_the_readme_is_short() -> None:

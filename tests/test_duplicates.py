@@ -39,7 +39,7 @@ def test_copies_are_counted_by_class_and_split(tmp_path: Path, capsys: pytest.Ca
         ["train/cat/1.jpg", "val/cat/6.jpg"],
     ]
     said = capsys.readouterr().out
-    assert "3 images are, byte for byte, one that comes before them (" in said
+    assert "copies, byte for byte, of an image that comes before: 3 (" in said
     assert "; 1 of them are of another class than that; 1 are in another split, and what is measured there" in said
 
 

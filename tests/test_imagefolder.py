@@ -402,7 +402,7 @@ def test_what_lies_beside_train_and_val_is_said_and_not_packed(with_val: Path, t
     fill(with_val / "validation", 1)
     assert run_command(pack_command.main, pack_flags(with_val)) == 0
     said = capsys.readouterr().out
-    assert "photos/validation: neither train nor val, and not packed" in said
+    assert "photos/validation: neither train nor val, and not packed (" in said
     assert "in no class" not in said
     (with_val / "stray.jpg").write_bytes(noise_jpeg(0))
     assert run_command(pack_command.main, [*pack_flags(with_val)[:-2], "--out", str(tmp_path / "again")]) == 0

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,7 +36,7 @@ from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.files import sole_worker
 from fastwsol.prediction import overlays
 from fastwsol.prediction.components import boxes_of_maps
-from fastwsol.prediction.named import label_of
+from fastwsol.prediction.named import label_of, labelled_as
 from fastwsol.prediction.overlays import overlay_file, overlay_paths
 from fastwsol.prediction.predictions import Request
 from fastwsol.prediction.predictor import Predictor
@@ -129,9 +130,43 @@ def test_predictions_do_not_depend_on_the_neighbours_in_a_batch(predictor: Predi
 def test_paths_bytes_pillow_images_and_arrays_are_the_same_to_it(run: Path, photos: Path) -> None:
     path = photos / "more" / "1.jpg"
     image = Image.open(path)
-    found = fastwsol.load(str(run), "cpu").predict([path, str(path), path.read_bytes(), image, np.asarray(image)])
+    encoded, pixels = path.read_bytes(), np.asarray(image)
+    several = [path, str(path), encoded, image, pixels, bytearray(encoded), memoryview(encoded), io.BytesIO(encoded)]
+    predictor = fastwsol.load(str(run), torch.device("cpu"))
+    found = predictor.predict([*several, pixels.astype(np.uint16) * 257])
     assert len({each.boxes for each in found}) == len({each.classes for each in found}) == 1
-    assert [each.name for each in found] == [str(path), str(path), "2", "3", "4"]
+    assert [each.name for each in found] == [str(path), str(path), *map(str, range(2, 9))]
+    for alone in (io.BytesIO(encoded), bytearray(encoded), np.array([path], object), np.array([str(path)])):
+        assert predictor.predict(alone)[0].boxes == predictor.predict(path)[0].boxes
+
+
+def test_a_pillow_image_that_cannot_be_read_any_more_is_bad_as_a_file_is(predictor: Predictor, photos: Path) -> None:
+    with Image.open(photos / "more" / "1.jpg") as closed:
+        pass
+    cut_short = Image.open(io.BytesIO((photos / "more" / "1.jpg").read_bytes()[:-2000]))
+    found = [*predictor.stream([closed, photos / "more" / "0.jpg", cut_short])]
+    assert [isinstance(each, Skipped) for each in found] == [True, False, True]
+    with pytest.raises(ValueError, match="0: damaged, or its file is closed: image file is truncated"):
+        predictor.predict(Image.open(io.BytesIO((photos / "more" / "1.jpg").read_bytes()[:-2000])))
+
+
+def test_numbers_of_numpy_are_numbers(predictor: Predictor, run: Path, photos: Path) -> None:
+    image = photos / "more" / "1.jpg"
+    (ours,) = predictor.predict(image, top=2, threshold=0.5, least_score=0.25)
+    (theirs,) = predictor.predict(image, top=np.int64(2), threshold=np.float32(0.5), least_score=np.float16(0.25))
+    assert ours.boxes == theirs.boxes
+    for wrong in ({"threshold": True}, {"threshold": "half"}, {"top": "2"}, {"top": 2.5}):
+        with pytest.raises(UserError):
+            predictor.predict(image, **wrong)
+    with pytest.raises(UserError, match="--precision float32: choose from auto, bf16"):
+        Predictor.of_run(run, "cpu", precision="float32")  # type: ignore[arg-type]
+
+
+def test_names_that_look_alike_are_one(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = replace(predictor.info, class_names=("Größe", *predictor.info.class_names[1:]))
+    for form in ("NFC", "NFD"):
+        assert label_of(unicodedata.normalize(form, "größe"), info) == 0
+        assert labelled_as(unicodedata.normalize(form, "Größe"), info) == 0
 
 
 def test_predict_raises_for_an_image_that_is_none(predictor: Predictor, photos: Path) -> None:
@@ -139,6 +174,10 @@ def test_predict_raises_for_an_image_that_is_none(predictor: Predictor, photos: 
         predictor.predict([photos / "more" / "0.jpg", "missing.jpg"])
     with pytest.raises(ValueError, match="1: no image of a format that is read"):
         predictor.predict([noise_jpeg(0), b"hello, world"])
+    with pytest.raises(ValueError, match=r"is a folder; give the images in it, as sorted\(Path"):
+        predictor.predict(photos)
+    with pytest.raises(ValueError, match=r"an array with 30 channels, .*; give several grey images as a list"):
+        predictor.predict(np.zeros((9, 9, 30), np.uint8))
     with pytest.raises(TypeError, match="image 0 is of type int"):
         predictor.predict([3])  # type: ignore[list-item]
     assert predictor.predict([]) == []
@@ -191,8 +230,12 @@ def test_of_images_in_class_folders_the_boxes_are_of_those_classes(
         assert of_image["score"] == pytest.approx(box.score)
     of_each = predictor.predict([content] * 3, of_class=[names[1], names[0], names[2]])
     assert [each.classes[0].name for each in of_each] == [names[1], names[0], names[2]]
-    with pytest.raises(ValueError, match="of_class has 1 classes, and there are 3 images"):
+    with pytest.raises(ValueError, match="classes in of_class: 1, images: 3"):
         predictor.predict([content] * 3, of_class=[names[1]])
+    with pytest.raises(ValueError, match="classes in of_class: 1, images: more; give a class for each"):
+        predictor.predict((content for _ in range(3)), of_class=[names[1]])
+    with pytest.raises(ValueError, match="classes in of_class: 2, images: 1; give a class for each"):
+        predictor.predict((content for _ in range(1)), of_class=[names[1]] * 2)
     with pytest.raises(ValueError, match="of_class names a class for each image, or one for all"):
         predictor.predict([content], of_class=[None])  # type: ignore[list-item]
     some = [NamedImage(str(k), lambda: np.zeros((9, 9, 3), np.uint8), label=[1, None][k]) for k in range(2)]
@@ -592,6 +635,11 @@ def test_files_of_several_frames_are_named(run: Path, tmp_path: Path, capsys: py
     said = capsys.readouterr().out
     assert "the first is taken: 3 files (two.gif, two.tiff, two.webp)" in said
     assert (tmp_path / "out" / "boxes.json").is_file()
+
+
+def test_a_run_behind_the_images_is_said(run: Path, photos: Path, tmp_path: Path, capsys: Any) -> None:
+    assert predict_to(tmp_path / "boxes.json", photos, run) == 2
+    assert f"{photos}: no run here" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_run_and_images_that_are_not_there_are_named(

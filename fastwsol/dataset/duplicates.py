@@ -64,4 +64,4 @@ def note_of_copies(shards: Shards) -> str:
         return ""
     more = f"; {other_class:,} of them are of another class than that" if other_class else ""
     more += f"; {across:,} are in another split, and what is measured there was trained on" if across else ""
-    return f"{number:,} images are, byte for byte, one that comes before them ({example}){more}"
+    return f"copies, byte for byte, of an image that comes before: {number:,} ({example}){more}"

@@ -229,8 +229,8 @@ def _refuse_empty(source: Source) -> None:
     for split in source.splits:
         if source.count(split) == 0:
             raise UserError(
-                f"{source.identity}: split {split!r} has no images; give it some (of a class with one image none is "
-                f"drawn), or check annotations and --classes"
+                f"{source.identity}: split {split!r} has no images; give it some, or remove its folder, so that some "
+                f"are drawn of train (of a class with one image none is), or check annotations and --classes"
             )
     without = set(range(len(source.classes))) - set(source.labels("train").tolist())
     if without:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numba
 import torch
@@ -84,6 +84,8 @@ def take_device(name: str, local_rank: int = 0, processes: int = 1) -> torch.dev
 
 def pick_autocast(precision: Precision, device: torch.device) -> Autocast:
     """Return the number format of `--precision` on `device`: auto is bf16 where the hardware has it."""
+    if precision not in get_args(Precision):
+        raise UserError(f"--precision {precision}: choose from {', '.join(get_args(Precision))}")
     if precision == "auto":
         if device.type == "cuda":
             return Autocast(device, "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16")

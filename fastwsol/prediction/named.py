@@ -1,6 +1,7 @@
 """What a user names of a run: one of its classes, one of its localizers."""
 
 import difflib
+import unicodedata
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few
@@ -38,12 +39,17 @@ def labelled_as(name: str, info: RunInfo) -> int | None:
 def _labels_meant(name: str, info: RunInfo) -> list[int]:
     if name in info.classes:
         return [info.classes.index(name)]
-    lower = name.strip().lower()
+    plain = _plain(name).strip()
     return [
         label
-        for label, full in enumerate(info.class_names)
-        if lower in (full.lower(), *(part.strip() for part in full.lower().split(",")))
+        for label, (wnid, full) in enumerate(zip(info.classes, map(_plain, info.class_names), strict=True))
+        if plain in (_plain(wnid), full, *(part.strip() for part in full.split(",")))
     ]
+
+
+def _plain(name: str) -> str:
+    """A name without case, and in one of the Unicode forms that look alike."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def label_of(name: str, info: RunInfo) -> int:

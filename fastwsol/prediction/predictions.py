@@ -115,3 +115,10 @@ class Request:
     """
     signals: bool = False
     """Whether boxes get `Signals`: the network then looks at each image three times."""
+
+    def __post_init__(self) -> None:
+        """Numbers of other kinds, as NumPy's, become Python's."""
+        for name, kind in (("top", int), ("threshold", float), ("least_score", float)):
+            value = getattr(self, name)
+            if isinstance(value, np.integer | np.floating) and kind(value) == value:
+                object.__setattr__(self, name, kind(value))

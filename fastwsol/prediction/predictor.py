@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,6 @@ import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 import kernels
 from fastwsol.config import PREACT_RESNET, Config
@@ -43,18 +42,16 @@ from fastwsol.prediction.answers import Answers, BatchOutputs
 from fastwsol.prediction.boxing import Boxing
 from fastwsol.prediction.components import Components, WhichBoxes
 from fastwsol.prediction.detections import detections_of
+from fastwsol.prediction.image_like import ImageLike, named_image, several_images, with_labels
 from fastwsol.prediction.named import chosen_localizer, label_of
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.signals import other_looks
-from fastwsol.prediction.user_images import NamedImage, as_pixels, decode_upright, image_file, in_chunks, upright_rgb
+from fastwsol.prediction.user_images import NamedImage, in_chunks
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import read_trained
 
 if TYPE_CHECKING:
     import supervision
-
-ImageLike = str | Path | bytes | Image.Image | NDArray[np.uint8]
-"""A path, an encoded image, a Pillow image, or pixels uint8 [H, W, 3] in RGB or [H, W]."""
 
 _MOST_IMAGES = 32
 """Images of a batch, which a thread takes from files to maps: enough for the matrix products, and few enough that a
@@ -224,16 +221,13 @@ class Predictor:
         class that is known of it. Raises UserError for a class that there is not, and ValueError naming the first image
         that cannot be read, or where there are not as many classes as images.
         """
-        several: Iterable[Any] = _several(images)
-        named = (_named(each, k) for k, each in enumerate(several))
+        several = several_images(images)
+        named: Iterator[NamedImage] = (named_image(each, k) for k, each in enumerate(several))
         of_all = of_class if isinstance(of_class, str) else None
         if of_class is not None and of_all is None:
-            if not all(isinstance(each, str) for each in of_class):
+            if not isinstance(of_class, Iterable) or not all(isinstance(each, str) for each in of_class):
                 raise ValueError("of_class names a class for each image, or one for all")
-            labels = [label_of(each, self.info) for each in of_class]
-            if isinstance(several, Sized) and len(several) != len(labels):
-                raise ValueError(f"of_class has {len(labels)} classes, and there are {len(several)} images")
-            named = (replace(image, label=label) for image, label in zip(named, labels, strict=True))
+            named = with_labels(named, several, [label_of(each, self.info) for each in of_class])
         predictions, request = [], Request(top, of_all, boxes, threshold, least_score, signals)
         for each in self.stream(named, request):
             if isinstance(each, Skipped):
@@ -258,7 +252,7 @@ class Predictor:
         what is no image.
         """
         only = self.check(request)
-        named = (each if isinstance(each, NamedImage) else _named(each, k) for k, each in enumerate(_several(images)))
+        named = (named_image(each, k) for k, each in enumerate(several_images(images)))
         pool = ThreadPoolExecutor(self._threads, initializer=_alone if self._on_cpu else None)
         ahead: deque[Future[Answers]] = deque()
         try:
@@ -279,13 +273,13 @@ class Predictor:
         process that was forked from the one that loaded.
         """
         _refuse_forked()
-        if request.threshold not in (None, "otsu") and not _is_share(request.threshold):
+        if not (request.threshold is None or request.threshold == "otsu" or _is_share(request.threshold)):
             raise UserError(f"--threshold {request.threshold}: must be otsu or a number from 0 to 1 (35 % is 0.35)")
         if request.least_score is not None and not _is_share(request.least_score):
             raise UserError(f"--least-score {request.least_score}: must be a number from 0 to 1 (35 % is 0.35)")
         if request.of_class is not None and request.top != 1:
             raise UserError(f"--top {request.top}: --class {request.of_class} is one class; leave one of the two out")
-        if not 1 <= request.top <= len(self.info.classes):
+        if not isinstance(request.top, int) or not 1 <= request.top <= len(self.info.classes):
             raise UserError(f"--top {request.top}: the run knows {len(self.info.classes)} classes, choose among them")
         if request.boxes not in get_args(WhichBoxes):
             raise UserError(f"--boxes {request.boxes}: choose from {', '.join(get_args(WhichBoxes))}")
@@ -378,7 +372,7 @@ def _refuse_some_labels(images: Sequence[NamedImage], request: Request) -> None:
 
 
 def _is_share(threshold: object) -> bool:
-    return isinstance(threshold, int | float) and 0 <= threshold <= 1
+    return isinstance(threshold, int | float) and not isinstance(threshold, bool) and 0 <= threshold <= 1
 
 
 def _alone() -> None:
@@ -387,23 +381,3 @@ def _alone() -> None:
     """
     torch.set_num_threads(1)
     numba.set_num_threads(1)
-
-
-def _several(images: Iterable[Any] | ImageLike) -> Iterable[Any]:
-    """Images, of which one may stand alone; an array [N, H, W, C] is N."""
-    if isinstance(images, str | Path | bytes | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
-        return [images]
-    return images
-
-
-def _named(image: ImageLike, number: int) -> NamedImage:
-    """The image under the name it has in messages and results. Raises TypeError for what is no image."""
-    if isinstance(image, str | Path):
-        return image_file(Path(image))
-    if isinstance(image, bytes):
-        return NamedImage(str(number), lambda: decode_upright(image))
-    if isinstance(image, Image.Image):
-        return NamedImage(str(number), lambda: upright_rgb(image))
-    if isinstance(image, np.ndarray):
-        return NamedImage(str(number), lambda: as_pixels(image))
-    raise TypeError(f"image {number} is of type {type(image).__name__}; give paths, bytes, Pillow images or arrays")

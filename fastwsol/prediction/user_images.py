@@ -18,7 +18,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.words import number_of
 from fastwsol.sources import heif
 from fastwsol.sources.annotated import IMAGE_SUFFIXES, LEFT_OUT, NO_TEXT, images_below, is_text
-from fastwsol.sources.decode import MAX_PIXELS, MAX_SIDE, NONE_OF_OURS, as_rgb, decode
+from fastwsol.sources.decode import MAX_PIXELS, NONE_OF_OURS, as_rgb, check_size, decode, of_16_bits
 from fastwsol.sources.jpeg_markers import JPEG_START
 from fastwsol.sources.orientation import PROFILES, orientation, turned
 from fastwsol.sources.png_chunks import PNG_START, without_texts
@@ -168,8 +168,7 @@ def decode_upright(image: bytes) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(image), formats=formats) as opened:
             width, height = opened.size
-            if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-                raise ValueError(f"{width:,}x{height:,} pixels, more than the {MAX_PIXELS:,} allowed")
+            check_size(width, height, min_side=1)
             check_tiff(opened)
             return upright_rgb(opened)
     except MemoryError:
@@ -190,14 +189,30 @@ def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
     return as_rgb(ImageOps.exif_transpose(image))
 
 
+def opened_upright(image: Image.Image) -> NDArray[np.uint8]:
+    """`upright_rgb` of a user's Pillow image, which may be read from its file only now. Raises ValueError where that is
+    bad.
+    """
+    try:
+        return upright_rgb(image)
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:  # as of a file that is cut short, or closed
+        raise ValueError(f"damaged, or its file is closed: {str(error) or type(error).__name__}") from None
+
+
 def as_pixels(array: NDArray) -> NDArray[np.uint8]:
-    """A user's array as uint8 [H, W, 3]: RGB, RGBA or grey [H, W], in uint8. Raises ValueError for another."""
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
-        raise ValueError(f"an array of {array.dtype} {list(array.shape)}, expected uint8 [H, W, 3] or [H, W]")
+    """A user's array as uint8 [H, W, 3]: RGB, RGBA or grey [H, W], of 8 or 16 bits. Raises ValueError for another."""
+    if array.dtype not in (np.uint8, np.uint16) or array.ndim not in (2, 3) or 0 in array.shape:
+        raise ValueError(f"an array of {array.dtype} {list(array.shape)}, expected uint8 or uint16 [H, W, 3] or [H, W]")
+    if array.dtype == np.uint16:
+        array = of_16_bits(array)
     if array.ndim == 2:
         return np.repeat(array[..., None], 3, axis=2)
     if array.shape[2] not in (3, 4):
-        raise ValueError(f"an array with {array.shape[2]} channels, expected 3 (RGB)")
+        raise ValueError(
+            f"an array with {array.shape[2]} channels, expected 3 (RGB); give several grey images as a list"
+        )
     return np.ascontiguousarray(array[..., :3])
 
 

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -225,7 +226,7 @@ class RunDir:
         if report is None:
             raise UserError(
                 f"{path}: is not a report of this version; make it again with: "
-                f"python -m fastwsol.evaluate {self.folder} {of.flags}"
+                f"python -m fastwsol.evaluate {shlex.quote(str(self.folder))} {of.flags}"
             )
         return report
 

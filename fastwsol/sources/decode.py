@@ -9,7 +9,7 @@ a healthy image, it is packed in a form of which all make the same.
 import io
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -157,16 +157,16 @@ def decode(image: bytes, min_side: int = MIN_SIDE) -> NDArray[np.uint8]:
         raise ValueError(f"{len(image):,} bytes, more than the {MAX_IMAGE_BYTES:,} allowed")
     if image.startswith(JPEG_START):
         jpeg = read_markers(image)
-        _check_size(*jpeg.size, min_side)
+        check_size(*jpeg.size, min_side)
         return _decode_jpeg(image if jpeg.mended is None else jpeg.mended, jpeg)
     if image.startswith(PNG_START):
-        _check_size(*_png_size(image), min_side)
+        check_size(*_png_size(image), min_side)
         return _decode_png(image)
     if image.startswith(b"BM"):
-        _check_size(*_bmp_size(image), min_side)
+        check_size(*_bmp_size(image), min_side)
         return _decode_with_pillow(image, "BMP", _bmp_size(image))
     if image.startswith(b"RIFF") and image[8:12] == b"WEBP":
-        _check_size(*_webp_size(image), min_side)
+        check_size(*_webp_size(image), min_side)
         return _decode_with_pillow(image, "WEBP", _webp_size(image))
     if (kind := heif.kind_of(image)) is not None:
         heif.let_pillow_read(kind)
@@ -228,7 +228,7 @@ def _decode_with_pillow(
                 opened.verify()  # the checksums, which decoding skips
         with Image.open(io.BytesIO(image), formats=[kind]) as opened:
             if size is None:
-                _check_size(*opened.size, min_side)
+                check_size(*opened.size, min_side)
             elif opened.size != size:
                 raise ValueError(f"its header says both {size[0]}x{size[1]} and {opened.width}x{opened.height} pixels")
             if getattr(opened, "is_animated", False):
@@ -254,14 +254,20 @@ def as_rgb(image: Image.Image) -> NDArray[np.uint8]:
         levels = np.asarray(image).astype(np.int64)
         if levels.min() < 0 or levels.max() > 0xFFFF:
             raise ValueError("more than 16 bits a channel; convert it to 8 or 16")
-        return np.repeat(((levels + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
+        return np.repeat(of_16_bits(levels)[..., None], 3, axis=2)
     if image.mode == "F":
         raise ValueError("pixels in floating point have no known range; convert it to 8 or 16 bits")
     image.info.pop("transparency", None)  # dropped in any case, but for a palette not without a warning
     return np.asarray(image.convert("RGB"))
 
 
-def _check_size(width: int, height: int, min_side: int) -> None:
+def of_16_bits(levels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Levels 0 .. 65,535 as the nearest of 0 .. 255."""
+    return ((levels.astype(np.int64) + 128) // 257).astype(np.uint8)
+
+
+def check_size(width: int, height: int, min_side: int) -> None:
+    """Raise ValueError for an image that is too small, or too large."""
     if min(width, height) < min_side:
         raise ValueError(f"{width}x{height} pixels, a side must have {min_side} at least")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:

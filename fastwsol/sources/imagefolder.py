@@ -85,7 +85,7 @@ class ImageFolder(AnnotatedImages):
         images = {split: _images(tree, folder, names, split) for split, folder in splits.items()}
         passed_over = sum((others for _, others in images.values()), Counter())
         beside = [name for name in beside if masks is None or not _same(tree.where(joined(root, name)), masks)]
-        self.notes = [f"{tree.where(joined(root, name))}: neither train nor val, and not packed" for name in beside]
+        self.notes = [_not_packed(tree, joined(root, name)) for name in beside]
         if len(splits) > 1 or splits["train"] != root:
             self.notes += _images_at_top(tree, root, path)
         self.notes += [
@@ -189,6 +189,12 @@ def _annotation(
         difficult=tuple(boxes.difficult) if any(boxes.difficult) else None,
         mask=mask,
     )
+
+
+def _not_packed(tree: Tree, folder: str) -> str:
+    """What is said of a folder beside train and val."""
+    images, _ = images_below(tree, folder)
+    return f"{tree.where(folder)}: neither train nor val, and not packed ({number_of(len(images), 'image')})"
 
 
 def _images_at_top(tree: Tree, root: str, path: Path) -> list[str]:

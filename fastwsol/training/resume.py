@@ -5,6 +5,7 @@ says that it does not.
 import ast
 import functools
 import hashlib
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,7 +221,8 @@ def refuse_another(run: RunDir, config: Config, resume: Resume) -> None:
 def _refuse_finished(run: RunDir, config: Config) -> None:
     if run.finished(config):
         raise UserError(
-            f"{run.folder}: this run is finished; look at it with: python -m fastwsol.evaluate {run.folder}"
+            f"{run.folder}: this run is finished; look at it with: python -m fastwsol.evaluate "
+            f"{shlex.quote(str(run.folder))}"
             f"{' --split holdout' if config.data.holdout else ''}, "
             f"or choose another --run-dir or --seed"
         )
