@@ -69,6 +69,7 @@ from fastwsol.prediction.unfinished import BLOCK, kept_blocks, work_of
 from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images, has_more_frames
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.sources import Class
+from fastwsol.sources.decode import NEARLY_BLACK
 
 PROG = "python -m fastwsol.predict"
 DESCRIPTION = (
@@ -148,6 +149,8 @@ class Counts:
     skipped: int = 0
     before: int = 0
     """Of all these, how many were predicted in work that was stopped."""
+    nearly_black: int = 0
+    """Of those predicted now."""
     contents: Counter[str] = field(default_factory=Counter)
     """What there was that not every format can hold."""
 
@@ -214,7 +217,7 @@ def write_predictions(
             counts.before = blocks.done
         if counts.before:
             print(f"{flags.out}: {counts.before:,} of {total:,} images were predicted before; it goes on behind them")
-        predictions = with_progress(predictor, listing, request, pictures, counts.before)
+        predictions = with_progress(predictor, listing, request, pictures, counts)
         images: Images = labelled(predictions, predictor.info.classes)
         if blocks is not None:
             images = blocks.images(images)
@@ -367,16 +370,18 @@ def note_on_unfinished(folder: Path, predictor: Predictor) -> str:
 
 
 def with_progress(
-    predictor: Predictor, listing: ImageListing, request: Request, pictures: Path | None, before: int
+    predictor: Predictor, listing: ImageListing, request: Request, pictures: Path | None, counts: Counts
 ) -> Iterator[Prediction | Skipped]:
-    """The predictions of all images but the first `before`. On the way progress is shown, and overlays are drawn."""
+    """The predictions of all images but those predicted before. Progress is shown, and overlays are drawn."""
 
     def line(images: int, rate: float, left: float) -> str:
         return f"{images:,} of {len(listing.images):,} images  {rate:,.0f} images/s  {duration(left)} left"
 
     ticker = Ticker(len(listing.images), line)
     paths = overlays.overlay_paths(pictures, [each.name for each in listing.images]) if pictures is not None else []
-    for number, each in enumerate(predictor.stream(listing.images[before:], request), before + 1):
+    rest = predictor.stream(listing.images[counts.before :], request)
+    for number, each in enumerate(rest, counts.before + 1):
+        counts.nearly_black += isinstance(each, Prediction) and each.nearly_black
         if isinstance(each, Prediction) and pictures is not None:
             draw(paths[number - 1], each, listing.images[number - 1])
         ticker.update(number)
@@ -427,6 +432,11 @@ def tell(flags: Flags, form: AnyFormat, listing: ImageListing, counts: Counts, r
     if several := [image.name for image in listing.images if has_more_frames(image)]:
         files = number_of(len(several), "file")
         print(f"of several frames or pages, of which the first is taken: {files} ({first_few(several, 3)})")
+    if counts.nearly_black:
+        print(
+            f"nearly black, with no pixel above {NEARLY_BLACK} of 255: {number_of(counts.nearly_black, 'image')} "
+            f"(levels of 12 bits that are stored in 16 have to be scaled to all 16 first)"
+        )
     for note in (not_held(form, counts.contents), note_of(form, flags.out)):
         if note:
             print(note)

@@ -16,6 +16,9 @@ from fastwsol.dataset.shard_writer import MAX_SHARD_BYTES
 from fastwsol.prediction.user_images import decode_upright
 from fastwsol.sources import decode as judge
 from fastwsol.sources.decode import (
+    ANEW,
+    DARK,
+    FROM_GIF_OR_TIFF,
     MAX_IMAGE_BYTES,
     MAX_SIDE,
     MIN_SIDE,
@@ -342,3 +345,15 @@ def test_real_images_are_decoded_to_pillows_pixels(real_source) -> None:
     for image in images:
         np.testing.assert_array_equal(decode(image), np.asarray(Image.open(io.BytesIO(image)).convert("RGB")))
     assert not any(isinstance(look, str) for look in judge_images(images))
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_levels_of_12_bits_in_16_are_told(form: str) -> None:
+    """Nothing tells a dark image from one that uses the lowest 12 bits: it is packed, and said."""
+    for highest, how in ((4095, DARK), (65535, ANEW if form == "PNG" else FROM_GIF_OR_TIFF)):
+        levels = np.linspace(0, highest, 64, dtype=np.uint16).reshape(8, 8)
+        file = io.BytesIO()
+        Image.fromarray(levels).save(file, form)
+        (facts,) = judge_images([file.getvalue()])
+        assert isinstance(facts, ImageFacts)
+        assert facts.how == how

@@ -637,6 +637,16 @@ def test_files_of_several_frames_are_named(run: Path, tmp_path: Path, capsys: py
     assert (tmp_path / "out" / "boxes.json").is_file()
 
 
+def test_images_that_are_nearly_black_are_counted(run: Path, tmp_path: Path, capsys: Any) -> None:
+    place = tmp_path / "cells"
+    place.mkdir()
+    for name, highest in (("12", 4095), ("16", 65535)):
+        levels = np.linspace(0, highest, 4096, dtype=np.uint16).reshape(64, 64)
+        Image.fromarray(levels).save(place / f"{name}.png")
+    assert predict_to(tmp_path / "boxes.json", run, place) == 0
+    assert "nearly black, with no pixel above 16 of 255: 1 image (levels of 12 bits" in capsys.readouterr().out
+
+
 def test_a_run_behind_the_images_is_said(run: Path, photos: Path, tmp_path: Path, capsys: Any) -> None:
     assert predict_to(tmp_path / "boxes.json", photos, run) == 2
     assert f"{photos}: no run here" in capsys.readouterr().err

@@ -37,6 +37,8 @@ class Answers(NamedTuple):
     """Why an image could not be read, by its place in `names`."""
     sizes: NDArray[np.int32]
     """Width and height: [B, 2]."""
+    nearly_black: NDArray[np.bool_]
+    """Whether no pixel is brighter than `NEARLY_BLACK`: [B]."""
     known: NDArray[np.int64]
     """The label of the class whose boxes are asked for, or -1 where the network says it: [B]."""
     outputs: BatchOutputs | None

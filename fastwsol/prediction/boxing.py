@@ -55,22 +55,25 @@ class Boxing:
                 wnid, name = self._class(found.labels[k])
                 x0, y0, x1, y1 = edges[k].tolist()
                 score, probability = float(scores[k]), float(found.probabilities[k])
-                boxes_of[owners[k]].append(ScoredBox(wnid, name, x0, y0, x1, y1, score, probability, signals[k]))
+                boxes_of[owners[k]].append(
+                    ScoredBox(wnid, name, x0, y0, x1, y1, score, probability=probability, signals=signals[k])
+                )
         cuts = [np.broadcast_to(self.thresholds(cams[:, k], request), len(names)) for k in range(labels.shape[1])]
         return [
             Prediction(
                 name,
-                int(sizes[n, 0]),
-                int(sizes[n, 1]),
-                tuple(
+                width=int(sizes[n, 0]),
+                height=int(sizes[n, 1]),
+                classes=tuple(
                     ClassScore(*self._class(labels[n, k]), float(probabilities[n, k])) for k in range(len(labels[n]))
                 ),
-                tuple(sorted(boxes_of[n], key=lambda box: -box.score)),
-                cams[n],
-                tuple(shown[n].tolist()),
-                self.localizer.scale,
-                tuple(float(of_class[n]) for of_class in cuts),
-                outputs.all_probabilities[n],
+                boxes=tuple(sorted(boxes_of[n], key=lambda box: -box.score)),
+                cams=cams[n],
+                shown=tuple(shown[n].tolist()),
+                scale=self.localizer.scale,
+                cuts=tuple(float(of_class[n]) for of_class in cuts),
+                probabilities=outputs.all_probabilities[n],
+                nearly_black=bool(answers.nearly_black[n]),
             )
             for n, name in enumerate(names)
         ]

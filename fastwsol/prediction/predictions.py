@@ -68,6 +68,8 @@ class Prediction:
     """Where each class's map was cut, on its scale."""
     probabilities: NDArray[np.float64] | None = field(default=None, repr=False)
     """The softmax probabilities of all classes in the run's label order: [classes]."""
+    nearly_black: bool = False
+    """Whether no pixel is brighter than 16 of 255, as where levels of 12 bits are stored in 16."""
 
     def mask(self, box: ScoredBox) -> NDArray[np.bool_]:
         """The pixels of the image, [height, width], that the map of a box's class keeps inside the box: the map,

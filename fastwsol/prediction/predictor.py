@@ -49,6 +49,7 @@ from fastwsol.prediction.signals import other_looks
 from fastwsol.prediction.user_images import NamedImage, in_chunks
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import read_trained
+from fastwsol.sources.decode import NEARLY_BLACK
 
 if TYPE_CHECKING:
     import supervision
@@ -289,27 +290,30 @@ class Predictor:
         """Decode images, and run the network over those that can be. only: the class that is asked for of all."""
         views = torch.empty((len(images), self._size, self._size, 3)).numpy()
         sizes: list[tuple[int, int]] = []
+        dark: list[bool] = []
         of_images: list[int | None] = []
         reasons: dict[int, str] = {}
         for k, image in enumerate(images):
             try:
-                sizes.append(self._show(image, views[len(sizes)]))
+                pixels = image.pixels()
+                self._show(pixels, views[len(sizes)])
+                sizes.append((pixels.shape[1], pixels.shape[0]))
+                dark.append(bool(pixels.max() <= NEARLY_BLACK))
                 of_images.append(only if image.label is None else image.label)
             except ValueError as error:
                 reasons[k] = str(error)
         known = np.array([-1 if label is None else label for label in of_images], np.int64)
         outputs = self._forward(views[: len(sizes)], request, known) if sizes else None
-        return Answers([image.name for image in images], reasons, np.array(sizes, np.int32), known, outputs)
+        names = [image.name for image in images]
+        return Answers(names, reasons, np.array(sizes, np.int32), np.array(dark, np.bool_), known, outputs)
 
-    def _show(self, image: NamedImage, view: NDArray[np.float32]) -> tuple[int, int]:
-        """Fill `view` [S, S, 3] with the image as evaluations see it; its width and height."""
-        pixels = image.pixels()
+    def _show(self, pixels: NDArray[np.uint8], view: NDArray[np.float32]) -> None:
+        """Fill `view` [S, S, 3] with the image as evaluations see it."""
         height, width, _ = pixels.shape
         window = shown_windows(self._fit, np.array([width], np.int32), np.array([height], np.int32))
         first = np.zeros(1, np.int64)
         no_flip = np.zeros(1, np.int32)
         kernels.show_views(pixels[None], first, window, no_flip, None, None, self._options, view[None])
-        return width, height
 
     def _predictions_and_skipped(self, answers: Answers, request: Request) -> Iterator[Prediction | Skipped]:
         """What comes of a batch's images, in order."""

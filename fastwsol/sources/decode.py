@@ -42,8 +42,12 @@ AS_PNG = "as PNG, since few decoders know HEIC and AVIF"
 FROM_GIF_OR_TIFF = "as PNG, since few decoders know GIF and TIFF"
 AS_JPEG = f"as JPEG of quality {_JPEG_QUALITY}, since few decoders know HEIC and AVIF"
 MENDED = "with scan headers as their frames ask for"
+DARK = "as PNG of 8 bits, nearly black, as they use no more than a sixteenth of their 16 bits (scale them to all first)"
 CUT = "without what lay behind their ends, which was more than they are"
 """How images were packed that were not packed as they came."""
+
+NEARLY_BLACK = 16
+"""What the highest level of 12 bits becomes where it is stored in 16, of which the upper 8 are taken."""
 
 # What files with an image's name often are instead, by their first bytes; for the message alone.
 _OTHER_KINDS = (
@@ -123,14 +127,21 @@ def _for_all_decoders(image: bytes, pixels: NDArray[np.uint8], lossless: bool) -
     elif image.startswith(PNG_START):
         (bits,) = _unpacked("B", image, 24)
         if bits == 16:
-            return _encode(pixels, lossy=False), ANEW
+            return _encode(pixels, lossy=False), DARK if pixels.max() <= NEARLY_BLACK else ANEW
     elif image.startswith(b"BM") and _bmp_bits(image) == 16:
         return _encode(pixels, lossy=False), ANEW
     elif heif.kind_of(image) is not None:
         return _encode(pixels, lossy=not lossless), AS_PNG if lossless else AS_JPEG
     elif image.startswith((GIF_START, *TIFF_STARTS)):
-        return _encode(pixels, lossy=False), FROM_GIF_OR_TIFF
+        is_dark = pixels.max() <= NEARLY_BLACK and _has_16_bits(image)
+        return _encode(pixels, lossy=False), DARK if is_dark else FROM_GIF_OR_TIFF
     return None, ""
+
+
+def _has_16_bits(image: bytes) -> bool:
+    """Whether Pillow reads an image as grey of more than 8 bits."""
+    with Image.open(io.BytesIO(image)) as opened:
+        return opened.mode.startswith("I")
 
 
 def _encode(pixels: NDArray[np.uint8], lossy: bool) -> bytes:
