@@ -26,13 +26,14 @@ from fastwsol.formats.folders import image_file, write_file
 from fastwsol.formats.label_studio import labeling_configuration
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, counted
 from fastwsol.formats.of_coco import labelled_images, read_predictions, was_rejected
-from fastwsol.formats.of_shards import labelled_split
+from fastwsol.formats.of_shards import labelled_split, shared_masks
 from fastwsol.formats.writing import (
     IMAGE_PREFIX,
     SUFFIXES,
     AnyFormat,
     format_of,
     holds_images,
+    holds_masks,
     is_folder,
     not_held,
     note_of,
@@ -156,6 +157,11 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
     if is_folder(form):
         for of_split in splits.values():
             refuse_shared(form, of_split.names(range(len(of_split))), f"--format {form}")
+    if holds_masks(form) and (shared := sum(map(shared_masks, splits.values()))):
+        print(
+            f"{number_of(shared, 'mask')} of objects whose boxes overlap may have pixels of one another: a packed set "
+            f"has one mask an image, of which each object takes what is in its box"
+        )
     with folder_when_whole(flags.out) as out:
         every = {
             name: with_progress(labelled_split(of_split), about, written, name, len(of_split))

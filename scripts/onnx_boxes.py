@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -14,7 +15,12 @@ session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProv
 about = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
 side, resampler = about["image_size"], Image.Resampling[about["resampler"].upper()]
 for path in sys.argv[2:]:
-    image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    if Path(path).is_dir():
+        sys.exit(f"error: {path}: is a folder; name the images in it")
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
+        image = Image.fromarray(((np.asarray(image).astype(np.int64) + 128) // 257).astype(np.uint8))
+    image = image.convert("RGB")
     pixels = np.asarray(image.resize((side, side), resampler))
     (logits,), (maps,) = session.run(["logits", "maps"], {"pixels": pixels[np.newaxis]})
     label = logits.argmax()

@@ -11,7 +11,7 @@ from conftest import noise_jpeg
 from layouts import mask_of, packed_again, run
 from PIL import Image
 
-from fastwsol import pack
+from fastwsol import convert, pack
 from fastwsol.dataset.shards import open_shards
 
 
@@ -50,6 +50,56 @@ def coco_set(root: Path, **changes: Any) -> Path:
     content = {"images": [image(1, "x"), image(2, "y")], "categories": categories, "annotations": val}
     (root / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
     return root
+
+
+def two_on_an_image(root: Path, small: str) -> Path:
+    """A set of images with a small triangle of their own class in the box of a large one. small: `other class`, where
+    the large one is of the other, or `same class`.
+    """
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    for split in ("train", "val"):
+        (root / split).mkdir(parents=True)
+        images, annotations = [], []
+        for number in (1, 2):
+            (root / split / f"{number}.jpg").write_bytes(noise_jpeg(number, size=(60, 40)))
+            own = number if small == "other class" else 1
+            images.append(
+                {"id": number, "file_name": f"{split}/{number}.jpg", "width": 60, "height": 40, "category_id": own}
+            )
+            for category, corners in (
+                (3 - own if small == "other class" else own, [0, 0, 50, 0, 0, 39]),
+                (own, [40, 30, 45, 30, 45, 38]),
+            ):
+                x, y = corners[::2], corners[1::2]
+                box = [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+                annotations.append(
+                    {"image_id": number, "category_id": category, "bbox": box, "segmentation": [corners]}
+                )
+        images.append({"id": 3, "file_name": f"{split}/3.jpg", "width": 60, "height": 40, "category_id": 2})
+        (root / split / "3.jpg").write_bytes(noise_jpeg(3, size=(60, 40)))
+        annotations.append(
+            {"image_id": 3, "category_id": 2, "bbox": [1, 1, 9, 9], "segmentation": [[1, 1, 10, 1, 1, 10]]}
+        )
+        content = {"images": images, "categories": categories, "annotations": annotations}
+        (root / f"instances_{split}.json").write_text(json.dumps(content))
+    return root
+
+
+def test_masks_of_objects_whose_boxes_overlap_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed_again(two_on_an_image(tmp_path / "set", "same class"), "coco")
+    for form, said in (("coco", "8 masks of objects whose boxes overlap may have pixels of one another"), ("csv", "")):
+        capsys.readouterr()
+        assert run(convert.main, tmp_path / "set-packed", "--format", form, "--out", tmp_path / form) == 0
+        told = capsys.readouterr().out
+        assert said in told if said else "boxes overlap" not in told
+
+
+def test_a_class_that_boxes_do_not_tell_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """VOC tells an image's class by its boxes alone, and here the largest is another's."""
+    packed_again(two_on_an_image(tmp_path / "set", "other class"), "coco")
+    capsys.readouterr()
+    assert run(convert.main, tmp_path / "set-packed", "--format", "voc", "--out", tmp_path / "voc") == 0
+    assert "4 classes of images whose largest boxes are of others" in capsys.readouterr().out
 
 
 def test_a_set_of_cocos_own_layout_is_packed_by_the_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,7 +134,7 @@ EMPTY_CLASSES = "classes of images without a box"
 FRACTIONS = "boxes with fractions of a pixel"
 WNIDS = "ids of classes beside their names"
 NAMES = "names of classes beside their ids"
-OTHER_CLASSES = "classes of images whose boxes are all of others"
+OTHER_CLASSES = "classes of images whose largest boxes are of others"
 MANY = "masks of a 255th and further objects of an image"
 CROWDS = "crowds"
 IMPOSSIBLE = "boxes outside of their image"
@@ -146,7 +146,6 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
     if isinstance(image, Skipped):
         return Counter({SKIPPED: 1})
     masks = sum(each.mask is not None for each in image.objects)
-    labels = {each.label for each in image.objects}
     of_set = image.mask is not None and image.probabilities is None
     found: Counter[str] = Counter(
         {
@@ -161,7 +160,7 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
             LEFT_OUT: int(of_set and image.mask is not None and bool((image.mask() == IGNORED).any())),
             DIFFICULT: sum(each.difficult for each in image.objects),
             EMPTY_CLASSES: int(not image.objects and image.label is not None),
-            OTHER_CLASSES: int(bool(labels) and image.label is not None and image.label not in labels),
+            OTHER_CLASSES: int(bool(image.objects) and image.label not in (None, class_by_boxes(image))),
             MANY: max(0, len(image.objects) - MOST_NUMBERS) if masks else 0,
             FRACTIONS: sum(any(edge != int(edge) for edge in each.box) for each in image.objects),
             WNIDS: (doubly := sum(_is_named_doubly(about.classes[each.label]) for each in image.objects)),
@@ -170,6 +169,18 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
         }
     )
     return +found
+
+
+def class_by_boxes(image: LabelledImage) -> int | None:
+    """The label that is read of an image where a file says none (`fastwsol.sources.of_objects.ruled_class`): that whose
+    boxes cover the most, difficult ones aside; None without any.
+    """
+    areas: Counter[int] = Counter()
+    for each in image.objects:
+        if not each.difficult:
+            x0, y0, x1, y1 = each.box
+            areas[each.label] += (x1 - x0) * (y1 - y0)  # type: ignore[assignment]
+    return min(areas, key=lambda label: (-areas[label], label), default=None)
 
 
 def _is_named_doubly(one: Class) -> bool:

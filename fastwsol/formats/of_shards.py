@@ -38,6 +38,19 @@ def labelled_split(split: Split) -> Iterator[LabelledImage]:
         yield LabelledImage(name, *size, tuple(found), label, mask=mask, encoded=partial(split.image, index))
 
 
+def shared_masks(split: Split) -> int:
+    """How many objects of a split have pixels of another one's mask in theirs: a packed set keeps one mask an image,
+    and their boxes overlap where it has pixels.
+    """
+    count = 0
+    for image in labelled_split(split):
+        masks = [each.mask for each in image.objects if each.mask is not None]
+        if len(masks) > 1:
+            pixels = np.stack([mask() for mask in masks])
+            count += int(pixels[:, (pixels.sum(axis=0) > 1)].any(axis=1).sum())
+    return count
+
+
 def _mask(packed: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     """A packed mask at the size of its image: the benchmark's may have another."""
     return at_size(read_mask(packed), size)

@@ -76,6 +76,11 @@ def is_folder(form: AnyFormat) -> TypeIs[FolderFormat]:
     return form in get_args(FolderFormat)
 
 
+def holds_masks(form: AnyFormat) -> bool:
+    """Whether a format holds a mask for each object."""
+    return has.MASKS in _HOLDS[form]
+
+
 def holds_images(form: AnyFormat) -> bool:
     """Whether a format's folder takes the images along."""
     return form in ("yolo", "yolo-segments", "voc")
