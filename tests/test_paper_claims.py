@@ -1,5 +1,6 @@
 """Which comparisons the paper's claims are, and what decides them."""
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -65,10 +66,22 @@ def test_settings_without_values_are_compared_with_nothing():
 
 
 def test_a_claim_holds_where_all_comparisons_do_and_fails_where_one_does():
-    better, worse, unclear = Difference(2, 1), Difference(-2, 1), Difference(2, 3)
+    better, worse, unclear = (Difference(points, error, 10) for points, error in ((2, 0.5), (-2, 0.5), (2, 1.5)))
     assert overall([better, better]) == "holds"
     assert overall([better, unclear]) == "not separable"
     assert overall([better, unclear, worse]) == "fails"
+
+
+@pytest.mark.parametrize("number", [1, 4, 18])
+def test_settings_that_are_alike_make_a_claim_fail_in_no_more_than_one_of_forty_sweeps(number):
+    """However many comparisons it makes: 4,000 sweeps of 3 seeds, all of one distribution."""
+    random, verdicts = np.random.default_rng(number), []
+    for _ in range(4000):
+        values = random.normal(size=(number + 1, 3))
+        spread, freedom = pooled_spread(list(values))
+        verdicts.append(overall([difference(values[0], other, spread, freedom) for other in values[1:]]))
+    assert verdicts.count("fails") / 4000 < 0.032
+    assert verdicts.count("holds") / 4000 < 0.032
 
 
 def test_a_smaller_batch_is_compared_with_the_next_larger():

@@ -51,10 +51,22 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two means in points, and half of its 95 % interval: infinite where no setting has two seeds."""
+    """A difference of two means in points, its standard error, and the degrees of freedom of that: 0 where no setting
+    has two seeds.
+    """
 
     points: float
-    half_interval: float
+    error: float
+    freedom: int
+
+    def half_interval_among(self, number: int) -> float:
+        """Half of the interval that holds the truth with 95 % in all of `number` comparisons at once (Bonferroni)."""
+        return float(stdtrit(self.freedom, 1 - 0.025 / number)) * self.error if self.freedom else math.inf
+
+    @property
+    def half_interval(self) -> float:
+        """Half of the 95 % interval."""
+        return self.half_interval_among(1)
 
     @property
     def verdict(self) -> Verdict:
@@ -107,19 +119,17 @@ def difference(better: Sequence[float], worse: Sequence[float], spread: float, f
     """The difference of two settings' means. values: one a seed; the spread over seeds and its degrees of freedom give
     the interval.
     """
-    points = float(np.mean(better) - np.mean(worse))
-    if not freedom:
-        return Difference(points, math.inf)
-    quantile = float(stdtrit(freedom, 0.975))
-    return Difference(points, quantile * spread * math.sqrt(1 / len(better) + 1 / len(worse)))
+    error = spread * math.sqrt(1 / len(better) + 1 / len(worse))
+    return Difference(float(np.mean(better) - np.mean(worse)), error, freedom)
 
 
 def overall(differences: Sequence[Difference]) -> Verdict:
-    """The verdict on a claim: it fails where any comparison fails, and holds where all of them hold."""
-    verdicts: set[Verdict] = {each.verdict for each in differences}
-    if "fails" in verdicts:
+    """The verdict on a claim. It holds where all comparisons hold: that all do so by chance is rarer than that one
+    does. It fails where one is worse beyond what the chance that any of so many is so explains.
+    """
+    if any(-each.points > each.half_interval_among(len(differences)) for each in differences):
         return "fails"
-    return "holds" if verdicts == {"holds"} else "not separable"
+    return "holds" if {each.verdict for each in differences} == {"holds"} else "not separable"
 
 
 def overall_name(comparisons: Sequence[Comparison]) -> str:
