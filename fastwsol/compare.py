@@ -234,7 +234,9 @@ def cells(row: dict[str, Any]) -> list[Text]:
     """The table's cells of a rate."""
     rates = [Text("–" if rate is None else f"{rate:.2f}") for rate in row["rates"]]
     difference = Text("–" if row["difference"] is None else f"{row['difference']:+.2f}")
-    if row["interval"] is not None:
+    if not any(row["only"]):
+        difference.append(" (no image differs)", style="dim")  # of which resampling can tell nothing
+    elif row["interval"] is not None:
         difference.append(" ({:+.2f} .. {:+.2f})".format(*row["interval"]), style="dim")
     p = "< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
     return [*rates, difference, *(Text(f"{each:,}") for each in row["only"]), Text(p)]

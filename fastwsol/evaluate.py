@@ -312,8 +312,10 @@ def evaluate_run(flags: Flags, world: World) -> None:
 
 
 def store_directions(run: RunDir, directions: DdtDirections, sha256: str) -> None:
-    """Store the directions of a finished run that has none, unless another process is at work in its folder."""
-    with contextlib.suppress(UserError), sole_worker(run.folder):
+    """Store the directions of a finished run that has none, unless another process is at work in its folder, or nothing
+    can be written there.
+    """
+    with contextlib.suppress(UserError, OSError), sole_worker(run.folder):
         run.write_directions(directions, sha256)
 
 
@@ -365,12 +367,13 @@ def feed_of(
 def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:
     """Print the report, store it where there is none for this question yet, and export the maps where asked."""
     report, path = evaluation.report, run.report_file(of)
-    earlier = run.write_report(report, evaluation.rows, of)
+    try:
+        earlier = run.write_report(report, evaluation.rows, of)
+    except OSError:  # as of a folder that is only to be read: what was measured is not lost
+        print_tables(report, None, flags)
+        raise
     how = differences(earlier, report) if earlier is not None else ""
-    if flags.all_tables or flags.per_class:
-        print_report(report, flags.per_class)
-    else:
-        print_summary(report, path if not how else None)
+    print_tables(report, path if not how else None, flags)
     if earlier is not None:
         remedy = "; move that file away to have this one" if how else ""
         print(f"{path}: holds this report already and was not replaced{how}{remedy}")
@@ -383,6 +386,14 @@ def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards
         cut = next(each["cut"]["value"] for each in report["localizers"] if each["name"] == name)
         where = "" if name == "cam" or cut is None else f" --threshold {cut!r}"
         print(f"maps and boxes in {folder}: {PROG} --maps {folder}/maps.npy --boxes {folder}/boxes.csv{whose}{where}")
+
+
+def print_tables(report: dict[str, Any], path: Path | None, flags: Flags) -> None:
+    """Print the tables that are asked for. path: the file of the report, where it is in one."""
+    if flags.all_tables or flags.per_class:
+        print_report(report, flags.per_class)
+    else:
+        print_summary(report, path)
 
 
 def differences(earlier: dict[str, Any], report: dict[str, Any]) -> str:

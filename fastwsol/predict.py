@@ -423,7 +423,7 @@ def tell(flags: Flags, form: AnyFormat, listing: ImageListing, counts: Counts, r
     print(
         f"{flags.out}: {number_of(counts.boxes, 'box', 'boxes')} in {number_of(counts.predicted, 'image')}"
         + (f", {counts.without_box:,} of them without a box" if counts.without_box else "")
-        + f"; {rate:,.0f} images/s"
+        + f"; {rate:,.{int(rate < 10)}f} images/s"
     )
     if counts.skipped:
         print(f"{counts.predicted:,} predicted and {counts.skipped:,} skipped, {len(listing.images):,} in all")

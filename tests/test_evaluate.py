@@ -1,6 +1,8 @@
 """Evaluation: the table of a run, its counts against a slow evaluator, and what it refuses."""
 
+import errno
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -362,3 +364,18 @@ def test_exported_maps_of_images_of_many_sizes_give_the_same_boxes(tmp_path):
     for protocol in PROTOCOLS:
         np.testing.assert_array_equal(ours.rows.boxes[protocol].boxes, theirs.rows.boxes[protocol].boxes)
     assert ours.numbers == theirs.numbers
+
+
+def test_of_a_run_that_is_only_to_be_read_the_table_is_printed_all_the_same(run, synthetic_shards, monkeypatch, capsys):
+    def refuse(self, report, rows, of):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self.report_file(of)))
+
+    monkeypatch.setattr(RunDir, "write_report", refuse)
+    assert run_command(evaluate.main, [str(run), "--split", "train", "--device", "cpu", "--precision", "fp32"]) == 1
+    said = capsys.readouterr()
+    assert "GT-known Loc .5" in said.out
+    assert "report-train" in said.err
+    assert "Permission denied" in said.err
+    monkeypatch.setattr(os, "access", lambda path, how: False)
+    assert run_command(evaluate.main, [str(run), "--export-maps", str(run / "maps")]) == 2
+    assert f"--export-maps {run / 'maps'}: {run} cannot be written; name another place" in capsys.readouterr().err

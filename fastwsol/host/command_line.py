@@ -211,6 +211,8 @@ def _require_folders_above(name: str, path: Path) -> None:
     above = next(each for each in path.absolute().parents if os.path.lexists(each))
     if not above.is_dir():
         raise UserError(f"{name} {path}: {above} is no folder; name another place")
+    if not os.access(above, os.W_OK):
+        raise UserError(f"{name} {path}: {above} cannot be written; name another place, or correct its permissions")
 
 
 def without_folders(command: str) -> str:
