@@ -112,12 +112,12 @@ def features_of(predictor: Predictor, split: Split) -> Tensor:
     size = predictor.info.config.views.image_size
     views = np.empty((len(split), size, size, 3), np.float32)
     for k in range(len(split)):
-        predictor._show(NamedImage("", lambda k=k: decode_upright(split.image(k))), views[k])  # type: ignore[misc]
+        predictor.show(decode_upright(split.image(k)), views[k])
     images = torch.from_numpy(views).permute(0, 3, 1, 2)
     network = predictor.model.network
     with torch.inference_mode():
         found = [
-            torch.cat([network.cells_of_cut(network.trunk(part, "tail")) for part in each.split(32)])
+            torch.cat([network.trunk_cells(network.trunk(part, "tail")) for part in each.split(32)])
             for each in (images, images.flip(3))
         ]
     return torch.stack(found).clone()

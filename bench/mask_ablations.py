@@ -127,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
         start = time.perf_counter()
         training = MaskTraining(network, "model", build_mask_head(_channels(kept), info.config.seed), len(info.classes))
         train(training, variant, FeatureBatches(stream, kept, autocast.device), info)
-        masks = masks_of(training.head, network.cells_of_cut, kept, split.rows)
+        masks = masks_of(training.head, network.trunk_cells, kept, split.rows)
         cut = Cut("box-free", box_free_threshold(masks, square, "own"), "the same images, without a box")
         numbers = measure_localizer(LOCALIZERS["mask"], masks, square, images, cut).numbers
         numbers["seconds"] = round(time.perf_counter() - start, 1)
@@ -167,7 +167,7 @@ def train(training: MaskTraining, variant: Variant, batches: FeatureBatches, inf
         rate.fill_(settings.head_lr * one_cycle((step + 1) / (settings.head_steps + 1)))
         batch = next(batches)
         features, labels = batch.images.float(), batch.labels
-        mask = training.head(network.cells_of_cut(features))
+        mask = training.head(network.trunk_cells(features))
         with torch.no_grad():
             whole, _ = network.tail(features, "tail")
         shown = network.masked(features.repeat(2, 1, 1, 1), torch.cat([mask, 1 - mask]))
@@ -175,7 +175,7 @@ def train(training: MaskTraining, variant: Variant, batches: FeatureBatches, inf
             shown = shown + mean * (1 - torch.cat([mask, 1 - mask]))[:, None]
         if variant.normalised:
             both = torch.cat([mask, 1 - mask])
-            read = network.read_from_cut(shown) / both.mean((1, 2))[:, None, None, None].clamp(min=_LEAST_AREA)
+            read = network.read_of_trunk(shown) / both.mean((1, 2))[:, None, None, None].clamp(min=_LEAST_AREA)
             kept, rest = network.tail(read, "classifier")[0].chunk(2)
         else:
             kept, rest = network.tail(shown, "tail")[0].chunk(2)
@@ -209,13 +209,13 @@ def follow(training: MaskTraining, variant: Variant, whole: Tensor, kept: Tensor
 
 
 @torch.no_grad()
-def masks_of(head: MaskHead, cells_of_cut: Callable[[Tensor], Tensor], kept: KeptFeatures, rows: Any) -> np.ndarray:
+def masks_of(head: MaskHead, trunk_cells: Callable[[Tensor], Tensor], kept: KeptFeatures, rows: Any) -> np.ndarray:
     """The masks of the images themselves, not of their mirror images: float32 [N, h, w]."""
     head.eval()
     masks = []
     for first in range(0, len(rows), 64):
         values = torch.from_numpy(kept.values[0, rows[first : first + 64]]).view(torch.bfloat16).float()
-        masks.append(head(cells_of_cut(values)))
+        masks.append(head(trunk_cells(values)))
     return torch.cat(masks).numpy()
 
 

@@ -93,11 +93,11 @@ def main(arguments: Sequence[str]) -> int:
     with torch.inference_mode():
         for images, labels in batches_of(split, packed, info, autocast, threads):
             passed = model(images)
-            assert passed.cut is not None
+            assert passed.trunk_features is not None
             assert passed.mask is not None
             parts = {"whole": torch.ones_like(passed.mask), "inside": passed.mask, "outside": 1 - passed.mask}
             for part, mask in parts.items():
-                classes = model.classes_inside(passed.cut, mask).argmax(1)
+                classes = model.classes_inside(passed.trunk_features, mask).argmax(1)
                 counts["features"][part] += int((classes == labels).sum())
             inside = (upsampled(passed.mask, *images.shape[2:]) >= cut).float()[:, None]
             area += float(inside.mean((1, 2, 3)).sum())

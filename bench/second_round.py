@@ -138,9 +138,9 @@ def taught_by(run: Path) -> Taught:
     if kept is None:
         raise UserError(f"{run}: its features cannot be kept")
     values = torch.from_numpy(kept.values[:, split.rows]).view(torch.bfloat16).float()
-    cells = torch.stack([network.cells_of_cut(of_view) for of_view in values])
+    cells = torch.stack([network.trunk_cells(of_view) for of_view in values])
     with torch.no_grad():
-        masks = torch.stack([torch.from_numpy(masks_of(head, network.cells_of_cut, kept, split.rows)), head(cells[1])])
+        masks = torch.stack([torch.from_numpy(masks_of(head, network.trunk_cells, kept, split.rows)), head(cells[1])])
     cut = folder.read_cuts()["mask"].value
     assert cut is not None
     return Taught(cells, masks, cut, info.config.views.image_size, Truths.of_split(split))

@@ -44,7 +44,9 @@ CLASSES = torch.tensor([0, 1, 2, 3, 4, 0])
 
 def test_each_localizer_gives_its_twins_maps(model, passed):
     features, weights = passed.features.numpy(), model.network.classifier.weight.detach().numpy()
-    masks = slow.mask(passed.cut.numpy(), {name: each.numpy() for name, each in model.head.state_dict().items()})
+    masks = slow.mask(
+        passed.trunk_features.numpy(), {name: each.numpy() for name, each in model.head.state_dict().items()}
+    )
     expected = {
         "cam": slow.cam(features, weights, CLASSES),
         "cam-positive": slow.cam_positive(features, weights, CLASSES),
@@ -170,5 +172,5 @@ def test_otsus_threshold_is_its_twins():
 
 
 def test_the_tail_under_a_whole_mask_says_what_the_network_says(model, passed):
-    whole = model.classes_inside(passed.cut, torch.ones_like(passed.mask))
+    whole = model.classes_inside(passed.trunk_features, torch.ones_like(passed.mask))
     torch.testing.assert_close(whole, F.softmax(passed.logits.double(), dim=1), rtol=1e-4, atol=1e-5)

@@ -271,7 +271,7 @@ def test_a_network_without_a_cut_is_refused_before_anything_is_trained(synthetic
     del words[at : at + 4]
     assert run_train(*words) == 2
     assert (
-        "--localizer mask: --backbone regnetx_002 is of a family that cannot be cut in two" in capsys.readouterr().err
+        "--localizer mask: --backbone regnetx_002 is of a family that cannot be split in two" in capsys.readouterr().err
     )
     assert not (tmp_path / "run").exists()
 

@@ -20,7 +20,7 @@ CUT = {
     "convnext_atto": 32,
     "vit_tiny_patch16_224": 16,
 }
-"""One of each family that can be cut before its last features, and the pixels of its cells."""
+"""One of each family that can be split before its last features, and the pixels of its cells."""
 WHOLE = {"regnety_002": 32, "swin_tiny_patch4_window7_224": 32, "mixer_s32_224": 32, "poolformer_s12": 32}
 
 
@@ -142,7 +142,7 @@ def test_its_work_is_counted_and_it_has_a_name():
         ({"backbone": "vit_base_patch16_siglip_224", "image_size": 224}, "reads features pooled by 'map'"),
         ({"backbone": "resnet18", "image_size": 48}, "--image-size 48 must be a multiple of its stride, 32 pixels"),
         ({"backbone": "vit_tiny_patch16_224", "output_stride": 8, "image_size": 224}, "timm cannot make it"),
-        ({"backbone": "regnety_002", "train_part": "tail"}, "family RegNet can be cut at its last features alone"),
+        ({"backbone": "regnety_002", "train_part": "tail"}, "family RegNet can be split at its last features alone"),
     ],
 )
 def test_what_gives_no_map_is_refused_by_name(options, message):

@@ -46,7 +46,7 @@ class ColourNetwork(Classifier):
     def tail(self, features: Tensor, part: TrainPart) -> tuple[Tensor, Tensor]:
         return self.last(features.mean((2, 3))), features
 
-    def read_from_cut(self, features: Tensor) -> Tensor:
+    def read_of_trunk(self, features: Tensor) -> Tensor:
         return features.mean((2, 3), keepdim=True)
 
     @property

@@ -231,9 +231,9 @@ def classes_inside_and_outside(model: LocalizingModel, split: Split, setup: Eval
             with setup.autocast():
                 passed = model(batch.images)
                 assert passed.mask is not None
-                assert passed.cut is not None
+                assert passed.trunk_features is not None
                 for k, mask in enumerate((passed.mask, 1 - passed.mask)):
-                    of_truth = model.classes_inside(passed.cut, mask).gather(1, batch.labels[:, None])
+                    of_truth = model.classes_inside(passed.trunk_features, mask).gather(1, batch.labels[:, None])
                     sums[k] += float(of_truth[: seen.stop - seen.start].sum())
     return {"images": len(part), "inside": sums[0] / len(part), "outside": sums[1] / len(part)}
 

@@ -25,7 +25,7 @@ from fastwsol.batches.stream import Batch, Batches, Inputs, Stream, evaluation_p
 from fastwsol.config import Augmentation, TrainPart
 from fastwsol.dataset.shards import Shards
 from fastwsol.draws import Views
-from fastwsol.features.trunk import features_from_cut, trunk_features
+from fastwsol.features.trunk import read_of_trunk, trunk_features
 from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast, memory_available
 from fastwsol.host.errors import Interrupted, UserError
@@ -59,17 +59,17 @@ class Trunk:
     autocast: Autocast
     name: str
     """Of the network, with its options."""
-    by_way_of_cut: bool = False
+    by_way_of_tail: bool = False
     """True: the classifier's input is computed from the bfloat16 features before the tail, and not from images. The
     configuration alone decides it, never whether features can be kept, so that bits do not depend on free space."""
-    cut: KeptFeatures | None = None
+    before_tail: KeptFeatures | None = None
     """The features before the tail, of the same views, where they are kept."""
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """What stands before the part that is trained, of images: bfloat16, as `trunk_features` gives it."""
-        if not self.by_way_of_cut:
+        if not self.by_way_of_tail:
             return trunk_features(self.model, images, self.part, self.autocast)
-        return features_from_cut(self.model, trunk_features(self.model, images, "tail", self.autocast), self.autocast)
+        return read_of_trunk(self.model, trunk_features(self.model, images, "tail", self.autocast), self.autocast)
 
 
 def views_kept(augmentation: Augmentation) -> int:
@@ -191,10 +191,10 @@ def _compute(
 
 def _features_of_view(view: int, count: int, stream: Stream, feed: Feed, trunk: Trunk) -> Iterator[torch.Tensor]:
     """The features of a view of all images, a batch at a time; the last batch may have more than there are images."""
-    if trunk.cut is not None:
+    if trunk.before_tail is not None:
         for first in range(0, count, stream.batch_size):
-            cut = torch.from_numpy(trunk.cut.values[view, first : first + stream.batch_size].copy())
-            yield features_from_cut(trunk.model, cut.view(torch.bfloat16).to(trunk.autocast.device), trunk.autocast)
+            values = torch.from_numpy(trunk.before_tail.values[view, first : first + stream.batch_size].copy())
+            yield read_of_trunk(trunk.model, values.view(torch.bfloat16).to(trunk.autocast.device), trunk.autocast)
         return
     for batch in feed.batches(_one_view(stream, view, count)):
         yield trunk.features(batch.images)
@@ -235,7 +235,7 @@ def _key(shards: Shards, stream: Stream, trunk: Trunk, shape: tuple[int, ...]) -
         "precision": trunk.autocast.precision,
         "device": trunk.autocast.device.type,
         "shape": list(shape),
-        **({"by_way_of_cut": True} if trunk.by_way_of_cut else {}),
+        **({"by_way_of_cut": True} if trunk.by_way_of_tail else {}),
     }
 
 

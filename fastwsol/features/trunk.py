@@ -27,10 +27,10 @@ def trunk_features(model: Classifier, images: Tensor, part: TrainPart, autocast:
 
 
 @torch.no_grad()
-def features_from_cut(model: Classifier, cut: Tensor, autocast: Autocast) -> Tensor:
-    """What the last layer reads, in bfloat16 [N, C, 1, 1], of the features that stand before a tail."""
+def read_of_trunk(model: Classifier, trunk_features: Tensor, autocast: Autocast) -> Tensor:
+    """What the last layer reads, in bfloat16 [N, C, 1, 1], of the features that the trunk gives for a tail."""
     with autocast():
-        parts = [model.read_from_cut(each).to(STORED)[:count] for each, count in _in_parts(cut.float())]
+        parts = [model.read_of_trunk(each).to(STORED)[:count] for each, count in _in_parts(trunk_features.float())]
     return torch.cat(parts)
 
 

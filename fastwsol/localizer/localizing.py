@@ -20,15 +20,15 @@ class Passed(NamedTuple):
     """[N, classes]."""
     features: Tensor
     """What class maps are made from: [N, C, h, w]."""
-    cut: Tensor | None
-    """The features of the cut, where there is a mask head: what `Classifier.trunk` gives for a tail."""
+    trunk_features: Tensor | None
+    """What `Classifier.trunk` gives for a tail, where there is a mask head."""
     mask: Tensor | None
     """float32 [N, h', w'] in 0..1, where there is a mask head."""
 
-    def cut_of(self, rows: Tensor) -> Tensor:
-        """The features of the cut of the images `rows`, int64, in that order."""
-        assert self.cut is not None
-        return self.cut[rows]
+    def trunk_features_of(self, rows: Tensor) -> Tensor:
+        """Those of the images `rows`, int64, in that order."""
+        assert self.trunk_features is not None
+        return self.trunk_features[rows]
 
 
 class LocalizingModel(nn.Module):
@@ -52,9 +52,9 @@ class LocalizingModel(nn.Module):
         if self.head is None:
             logits, features = self.network(images)
             return Passed(logits, features, None, None)
-        cut = self.network.trunk(images, "tail")
-        logits, features = self.network.tail(cut, "tail")
-        return Passed(logits, features, cut, self.head(self.network.cells_of_cut(cut)))
+        of_trunk = self.network.trunk(images, "tail")
+        logits, features = self.network.tail(of_trunk, "tail")
+        return Passed(logits, features, of_trunk, self.head(self.network.trunk_cells(of_trunk)))
 
     def maps(self, name: str, passed: Passed, classes_N: Tensor) -> Tensor:
         """The maps of a localizer, float32 [N, h, w], of one class an image. classes: int64 [N].
@@ -87,17 +87,17 @@ class LocalizingModel(nn.Module):
             shapes = {each.name: self.maps(each.name, passed, nothing).shape for each in self.localizers}
         return {name: (shape[1], shape[2]) for name, shape in shapes.items()}
 
-    def classes_inside(self, cut: Tensor, masks_NHW: Tensor) -> Tensor:
-        """What the tail says of features of the cut under masks of its grid, softmax float64 [N, classes]."""
-        logits, _ = self.network.tail(self.network.masked(cut, masks_NHW), "tail")
+    def classes_inside(self, trunk_features: Tensor, masks_NHW: Tensor) -> Tensor:
+        """What the tail says of the trunk's features under masks of their grid, softmax float64 [N, classes]."""
+        logits, _ = self.network.tail(self.network.masked(trunk_features, masks_NHW), "tail")
         return logits.double().softmax(dim=1)
 
 
-def channels_of_cut(network: Classifier, size: int, device: torch.device) -> int:
+def trunk_channels(network: Classifier, size: int, device: torch.device) -> int:
     """The channels of the features that a mask head sees, of images of `size` pixels a side."""
     with torch.no_grad():
         image = torch.zeros((1, 3, size, size), device=device)
-        return network.cells_of_cut(network.eval().trunk(image, "tail")).shape[1]
+        return network.trunk_cells(network.eval().trunk(image, "tail")).shape[1]
 
 
 def upsampled(maps_NHW: Tensor, height: int, width: int) -> Tensor:

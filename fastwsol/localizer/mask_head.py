@@ -1,7 +1,7 @@
 """The mask head: a small network that says, of each cell of a classifier's features, how far it belongs to the object.
 
-It is trained behind a frozen classifier that is cut in two: the trunk gives the features, the head a mask of them, and
-the tail answers what class the masked features show, and what class the rest of them does.
+It is trained behind a frozen classifier that is split in two: the trunk gives the features, the head a mask of them,
+and the tail answers what class the masked features show, and what class the rest of them does.
 """
 
 import math

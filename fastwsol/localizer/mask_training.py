@@ -102,7 +102,7 @@ class MaskTraining(nn.Module):
 
 
 class MaskLoss(nn.Module):
-    """The loss of a batch of features of the classifier's cut, float [N, C, h, w], with labels int64 [N] and, where
+    """The loss of a batch of features of the classifier's trunk, float [N, C, h, w], with labels int64 [N] and, where
     there are some, boxes float32 [N, 4] (`box_supervision`); and `COUNTS` of it.
     """
 
@@ -117,7 +117,7 @@ class MaskLoss(nn.Module):
         network, steering = self.training_.network, self.training_.steering
         features = features.float()
         with self._autocast():
-            mask = self.training_.head(network.cells_of_cut(features))
+            mask = self.training_.head(network.trunk_cells(features))
             with torch.no_grad():
                 whole, _ = network.tail(features, "tail")
             shown = network.masked(features.repeat(2, *[1] * (features.ndim - 1)), torch.cat([mask, 1 - mask]))

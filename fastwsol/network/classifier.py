@@ -21,7 +21,7 @@ class Classifier(nn.Module, ABC):
     `forward(images)` gives `(logits, features)`. images: float [N, 3, S, S], normalised; logits: [N, classes];
     features: [N, C, h, w], what the linear layer averages, detached: maps are made from them and carry no gradient.
 
-    It can be cut in two: `tail(trunk(images, part), part)` gives the logits of `forward(images)` for each part.
+    It can be split in two: `tail(trunk(images, part), part)` gives the logits of `forward(images)` for each part.
     """
 
     trained_part: TrainPart = "all"
@@ -30,8 +30,8 @@ class Classifier(nn.Module, ABC):
     def trunk(self, images: Tensor, part: TrainPart) -> Tensor:
         """What stands before the part that is trained, [N, c, h, w].
 
-        all: the images themselves; tail: the features where the family is cut; classifier: what the last layer reads,
-        [N, C, 1, 1]. Raises UserError for a tail where the family has no cut.
+        all: the images themselves; tail: the features where the family is split; classifier: what the last layer reads,
+        [N, C, 1, 1]. Raises UserError for a tail where the family has no split.
         """
 
     @abstractmethod
@@ -39,10 +39,10 @@ class Classifier(nn.Module, ABC):
         """The logits, and the features that maps are made from, of what `trunk` gives for the same part."""
 
     @abstractmethod
-    def read_from_cut(self, features: Tensor) -> Tensor:
-        """What `trunk` gives for the classifier, [N, C, 1, 1], of the features that it gives for a tail."""
+    def read_of_trunk(self, features: Tensor) -> Tensor:
+        """What `trunk` gives for the classifier, [N, C, 1, 1], from the features that it gives for a tail."""
 
-    def cells_of_cut(self, features: Tensor) -> Tensor:
+    def trunk_cells(self, features: Tensor) -> Tensor:
         """The features that `trunk` gives for `tail` as cells that lie over the image: [N, c, h, w]."""
         return features
 
@@ -62,7 +62,7 @@ class Classifier(nn.Module, ABC):
 
     @abstractmethod
     def tail_modules(self) -> list[nn.Module]:
-        """The modules behind the cut. Raises UserError where the family has none."""
+        """The modules behind the trunk. Raises UserError where the family has none."""
 
     @abstractmethod
     def in_backbone(self, name: str) -> bool:

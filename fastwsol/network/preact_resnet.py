@@ -161,7 +161,7 @@ class PreActResNet(Classifier):
         if part == "all":
             return images
         features: Tensor = self.groups[:3](self.stem(images))
-        return features if part == "tail" else self.read_from_cut(features)
+        return features if part == "tail" else self.read_of_trunk(features)
 
     def tail(self, features: Tensor, part: TrainPart) -> tuple[Tensor, Tensor]:
         """See `Classifier.tail`."""
@@ -171,8 +171,8 @@ class PreActResNet(Classifier):
             features = self.groups[3](features)
         return self.fc(features.mean(dim=(2, 3))), features.detach()
 
-    def read_from_cut(self, features: Tensor) -> Tensor:
-        """See `Classifier.read_from_cut`."""
+    def read_of_trunk(self, features: Tensor) -> Tensor:
+        """See `Classifier.read_of_trunk`."""
         return self.groups[3](features).mean(dim=(2, 3), keepdim=True)
 
     @property

@@ -36,7 +36,7 @@ class TimmBackbone(Classifier):
         return self._answers(self._of_net.forward_features(images))
 
     def trunk(self, images: Tensor, part: TrainPart) -> Tensor:
-        """See `Classifier.trunk`. Behind the cut of a ViT stand tokens: [N, tokens, C]."""
+        """See `Classifier.trunk`. Behind the trunk of a ViT stand tokens: [N, tokens, C]."""
         if part == "all":
             return images
         if part == "classifier":
@@ -51,19 +51,19 @@ class TimmBackbone(Classifier):
             return self(features)
         if part == "classifier":
             return self._logits(features.flatten(1)), features.detach()
-        return self._answers(self._behind_cut(features))
+        return self._answers(self._behind_trunk(features))
 
-    def read_from_cut(self, features: Tensor) -> Tensor:
-        """See `Classifier.read_from_cut`."""
-        return self._read_by_classifier(self._behind_cut(features))[:, :, None, None]
+    def read_of_trunk(self, features: Tensor) -> Tensor:
+        """See `Classifier.read_of_trunk`."""
+        return self._read_by_classifier(self._behind_trunk(features))[:, :, None, None]
 
-    def _behind_cut(self, features: Tensor) -> Tensor:
+    def _behind_trunk(self, features: Tensor) -> Tensor:
         for step in self._steps()[1]:
             features = step(features)
         return features
 
-    def cells_of_cut(self, features: Tensor) -> Tensor:
-        """See `Classifier.cells_of_cut`."""
+    def trunk_cells(self, features: Tensor) -> Tensor:
+        """See `Classifier.trunk_cells`."""
         return self._spatial(features)
 
     def masked(self, features: Tensor, mask_NHW: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class TimmBackbone(Classifier):
         return int(self._of_net.feature_info[-1]["reduction"])
 
     def tail_modules(self) -> list[nn.Module]:
-        """The modules behind the cut, the last layer among them."""
+        """The modules behind the trunk, the last layer among them."""
         head = [self.classifier] if self._norm is None else [self._norm, self.classifier]
         return [step for step in self._steps()[1] if isinstance(step, nn.Module)] + head
 
@@ -99,14 +99,14 @@ class TimmBackbone(Classifier):
         return cast(_TimmNet, self.net)
 
     def _steps(self) -> tuple[list["_Step"], list["_Step"]]:
-        """The modules before the cut and behind it, up to the last features, in the order in which they work."""
+        """The modules of the trunk and those behind it, up to the last features, in the order in which they work."""
         family = type(self.net).__name__
-        if family not in _CUTS:
+        if family not in _SPLITS:
             raise UserError(
-                f"--backbone {self.name}: a network of the family {family} can be cut at its last features alone; use "
-                f"--train-part classifier or all, or a backbone of {', '.join(_CUTS)}"
+                f"--backbone {self.name}: a network of the family {family} can be split at its last features alone; "
+                f"use --train-part classifier or all, or a backbone of {', '.join(_SPLITS)}"
             )
-        return _CUTS[family](cast(Any, self.net))
+        return _SPLITS[family](cast(Any, self.net))
 
     def _answers(self, features: Tensor) -> tuple[Tensor, Tensor]:
         read = self._read_by_classifier(features)
@@ -286,29 +286,29 @@ class _TimmNet(Protocol):
     def get_classifier(self) -> nn.Module: ...
 
 
-def _cut_of_stages(net: Any, stages: list[tuple[str, nn.Module]], before: list[_Step], behind: list[_Step]) -> Any:
+def _split_of_stages(net: Any, stages: list[tuple[str, nn.Module]], before: list[_Step], behind: list[_Step]) -> Any:
     """Cut behind the last stage but one whose features timm names: those of half the last one's stride."""
     last = [name for name, _ in stages].index(net.feature_info[-2]["module"]) + 1
     modules = [module for _, module in stages]
     return [*before, *modules[:last]], [*modules[last:], *behind]
 
 
-def _cut_efficientnet(net: Any) -> Any:
+def _split_efficientnet(net: Any) -> Any:
     stages = [(f"blocks.{k}", stage) for k, stage in enumerate(net.blocks)]
-    return _cut_of_stages(net, stages, [net.conv_stem, net.bn1], [net.conv_head, net.bn2])
+    return _split_of_stages(net, stages, [net.conv_stem, net.bn1], [net.conv_head, net.bn2])
 
 
-def _cut_resnet(net: Any) -> Any:
+def _split_resnet(net: Any) -> Any:
     stages = [(name, getattr(net, name)) for name in ("layer1", "layer2", "layer3", "layer4")]
-    return _cut_of_stages(net, stages, [net.conv1, net.bn1, net.act1, net.maxpool], [])
+    return _split_of_stages(net, stages, [net.conv1, net.bn1, net.act1, net.maxpool], [])
 
 
-def _cut_convnext(net: Any) -> Any:
+def _split_convnext(net: Any) -> Any:
     stages = [(f"stages.{k}", stage) for k, stage in enumerate(net.stages)]
-    return _cut_of_stages(net, stages, [net.stem], [net.norm_pre])
+    return _split_of_stages(net, stages, [net.stem], [net.norm_pre])
 
 
-def _cut_vit(net: Any) -> Any:
+def _split_vit(net: Any) -> Any:
     """Before the last quarter of the blocks."""
     blocks = list(net.blocks)
     last = len(blocks) - max(1, len(blocks) // 4)
@@ -316,10 +316,10 @@ def _cut_vit(net: Any) -> Any:
     return before, [*blocks[last:], net.norm]
 
 
-_CUTS: dict[str, Callable[[Any], tuple[list[_Step], list[_Step]]]] = {
-    "EfficientNet": _cut_efficientnet,
-    "ResNet": _cut_resnet,
-    "ConvNeXt": _cut_convnext,
-    "VisionTransformer": _cut_vit,
+_SPLITS: dict[str, Callable[[Any], tuple[list[_Step], list[_Step]]]] = {
+    "EfficientNet": _split_efficientnet,
+    "ResNet": _split_resnet,
+    "ConvNeXt": _split_convnext,
+    "VisionTransformer": _split_vit,
 }
-"""By the class of timm: the families that can be cut before their last features."""
+"""By the class of timm: the families that can be split before their last features."""

@@ -296,7 +296,7 @@ class Predictor:
         for k, image in enumerate(images):
             try:
                 pixels = image.pixels()
-                self._show(pixels, views[len(sizes)])
+                self.show(pixels, views[len(sizes)])
                 sizes.append((pixels.shape[1], pixels.shape[0]))
                 dark.append(bool(pixels.max() <= NEARLY_BLACK))
                 of_images.append(only if image.label is None else image.label)
@@ -307,7 +307,7 @@ class Predictor:
         names = [image.name for image in images]
         return Answers(names, reasons, np.array(sizes, np.int32), np.array(dark, np.bool_), known, outputs)
 
-    def _show(self, pixels: NDArray[np.uint8], view: NDArray[np.float32]) -> None:
+    def show(self, pixels: NDArray[np.uint8], view: NDArray[np.float32]) -> None:
         """Fill `view` [S, S, 3] with the image as evaluations see it."""
         height, width, _ = pixels.shape
         window = shown_windows(self._fit, np.array([width], np.int32), np.array([height], np.int32))
@@ -359,8 +359,8 @@ class Predictor:
             x0, y0, x1, y1 = boxes[part].T[:, :, np.newaxis]
             rows, columns = (high > y0) & (low < y1), (high > x0) & (low < x1)  # the cells that a box reaches
             inside = maps[owners[part]] * (rows[:, :, np.newaxis] & columns[:, np.newaxis, :])
-            cut = passed.cut_of(torch.from_numpy(owners[part]).to(device))
-            classes.append(self.model.classes_inside(cut, torch.from_numpy(inside).to(device)).cpu().numpy())
+            of_trunk = passed.trunk_features_of(torch.from_numpy(owners[part]).to(device))
+            classes.append(self.model.classes_inside(of_trunk, torch.from_numpy(inside).to(device)).cpu().numpy())
         return Components(owners, boxes, peaks, pixels, np.concatenate(classes))
 
 

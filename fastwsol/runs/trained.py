@@ -11,7 +11,7 @@ from torch import Tensor
 from fastwsol.dataset.shards import Shards, open_shards, read_manifest
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import World
-from fastwsol.localizer.localizing import LocalizingModel, channels_of_cut
+from fastwsol.localizer.localizing import LocalizingModel, trunk_channels
 from fastwsol.localizer.mask_head import build_mask_head
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import build_network, empty_network
@@ -103,7 +103,7 @@ def _localizing_model(info: RunInfo, tensors: Mapping[str, Tensor] | None, has_h
     network = trained_model(info, tensors)
     if not has_head:
         return LocalizingModel(network)
-    head = build_mask_head(channels_of_cut(network, info.config.views.image_size, torch.device("cpu")), 0)
+    head = build_mask_head(trunk_channels(network, info.config.views.image_size, torch.device("cpu")), 0)
     if tensors is not None:
         head.load_state_dict({name: tensors[f"head.{name}"] for name in head.state_dict()})
     return LocalizingModel(network, head)

@@ -22,14 +22,14 @@ def with_features(job: Job, state: State) -> Job:
     config, part = job.config, job.config.network.train_part
     if part == "all":
         return job
-    at_cut = None
+    before_tail = None
     if part == "classifier" and config.localizer.trains_mask and mask_views(config.views) == config.views:
         # The mask head will see the same views, before the tail: images pass through the trunk once.
         keep = pays_off(config.localizer.head_steps, config.localizer.head_batch_size, config.views, len(job.split))
-        _, at_cut = open_frozen_part(job, state.classifier, "tail", config.views, step=0, keep=keep)
+        _, before_tail = open_frozen_part(job, state.classifier, "tail", config.views, step=0, keep=keep)
     # Features of growing images would be others at each size.
     keep = not config.schedule.has_own_sizes
-    job, frozen = open_frozen_part(job, state.classifier, part, config.views, state.step, keep, at_cut)
+    job, frozen = open_frozen_part(job, state.classifier, part, config.views, state.step, keep, before_tail)
     return replace(job, frozen=frozen)
 
 
@@ -44,14 +44,20 @@ def mask_views(views: Augmentation) -> Augmentation:
 
 
 def trunk_of(
-    network: Classifier, part: TrainPart, config: NetworkConfig, autocast: Autocast, at_cut: FrozenPart | None = None
+    network: Classifier,
+    part: TrainPart,
+    config: NetworkConfig,
+    autocast: Autocast,
+    before_tail: FrozenPart | None = None,
 ) -> Trunk:
     """What stands before `part` of a network of this configuration, under the name that its features are kept by.
-    at_cut: see `open_frozen_part`.
+    before_tail: see `open_frozen_part`.
     """
     written_in = [f"{package} {version}" for package, version in network_versions(config).items()]
     name = ", ".join([network_name(replace(config, train_part=part)), f"stride {network.map_stride}", *written_in])
-    return Trunk(network, part, autocast, name, at_cut is not None, None if at_cut is None else at_cut.kept)
+    return Trunk(
+        network, part, autocast, name, before_tail is not None, None if before_tail is None else before_tail.kept
+    )
 
 
 def open_frozen_part(
@@ -61,17 +67,17 @@ def open_frozen_part(
     views: Augmentation,
     step: int,
     keep: bool,
-    at_cut: FrozenPart | None = None,
+    before_tail: FrozenPart | None = None,
 ) -> tuple[Job, FrozenPart]:
     """What stands before `part` of a network, and the job with the features that decide its bits from here on.
 
     step: where the run resumes with these features, 0 if it starts with them; keep: whether they are kept, if they can
-    be; at_cut: what stands before the tail, if the features are computed from that. Raises UserError where the run went
-    on with other features so far and is to stay exact, RunFailure where an image does not decode, Interrupted where the
-    job gives up.
+    be; before_tail: what stands before the tail, if the features are computed from that. Raises UserError where the run
+    went on with other features so far and is to stay exact, RunFailure where an image does not decode, Interrupted
+    where the job gives up.
     """
     config, world = job.config, job.world
-    trunk = trunk_of(network, part, config.network, job.setup.autocast, at_cut)
+    trunk = trunk_of(network, part, config.network, job.setup.autocast, before_tail)
     at_once = min(_AT_ONCE[job.setup.autocast.device.type], len(job.split))
     plan = training_plan(config.seed, len(job.split), at_once)
     stream = Stream(job.split, plan, at_once, views, config.seed, *job.setup.statistics)

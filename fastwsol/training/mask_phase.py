@@ -11,7 +11,7 @@ from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import World
 from fastwsol.localizer.box_supervision import boxes_of_few
-from fastwsol.localizer.localizing import channels_of_cut
+from fastwsol.localizer.localizing import trunk_channels
 from fastwsol.localizer.mask_head import build_mask_head
 from fastwsol.localizer.mask_training import COUNTS, MaskTraining
 from fastwsol.network.classifier import Classifier
@@ -35,8 +35,8 @@ class MaskPhase:
 
 
 def refuse_no_mask(config: Config, classes: int, train: Split) -> None:
-    """Raise UserError where a mask head is asked for that cannot be trained: behind a network that cannot be cut, or on
-    one class alone; and where boxes are to supervise none, or there are none. train: the images that are trained on.
+    """Raise UserError where a mask head is asked for that cannot be trained: behind a network that cannot be split, or
+    on one class alone; and where boxes are to supervise none, or there are none. train: the images that are trained on.
     """
     few = config.localizer.boxes_per_class
     if few and not config.localizer.trains_mask:
@@ -57,7 +57,7 @@ def refuse_no_mask(config: Config, classes: int, train: Split) -> None:
         network.tail_modules()
     except UserError:
         raise UserError(
-            f"--localizer mask: --backbone {config.network.backbone} is of a family that cannot be cut in two; pass "
+            f"--localizer mask: --backbone {config.network.backbone} is of a family that cannot be split in two; pass "
             f"--localizer cam, or take an EfficientNet, ResNet, ConvNeXt or ViT"
         ) from None
 
@@ -86,7 +86,7 @@ def new_head_state(
 ) -> tuple[State, MaskTraining]:
     """The state before the first step of a head behind `network`, which is step `step` of the run."""
     device = autocast.device
-    head = build_mask_head(channels_of_cut(network, config.views.image_size, device), config.seed)
+    head = build_mask_head(trunk_channels(network, config.views.image_size, device), config.seed)
     training = MaskTraining(network, config.optimizer.evaluated, head, classes).to(device)
     rate = torch.tensor(config.localizer.head_lr, dtype=torch.float32, device=device)
     group = {"params": list(trained_parameters(training).values()), "lr": rate, "lr_mult": 1.0}

@@ -93,7 +93,7 @@ def masks_after(
         stepper.step(sample, HEAD_LR)
     training.eval()
     with torch.inference_mode(), autocast():
-        masks = training.head(network.cells_of_cut(features.to(autocast.device).float()))
+        masks = training.head(network.trunk_cells(features.to(autocast.device).float()))
     return masks.float().cpu(), float(training.steering.area_weight)
 
 

@@ -88,9 +88,9 @@ CASES = [
         "--output-stride 8: timm cannot make it",
     ),
     with_backbone(
-        "a tail of a family without a cut",
+        "a tail of a family without a split",
         ["--backbone", "regnety_002", "--train-part", "tail"],
-        "can be cut at its last features alone",
+        "can be split at its last features alone",
         "use --train-part classifier or all",
     ),
     with_backbone(
@@ -140,9 +140,9 @@ CASES = [
         flags="--features {}/file/features",
     ),
     with_backbone(
-        "a mask head behind a family without a cut",
+        "a mask head behind a family without a split",
         ["--backbone", "regnety_002", "--localizer", "mask"],
-        "--localizer mask: --backbone regnety_002 is of a family that cannot be cut in two",
+        "--localizer mask: --backbone regnety_002 is of a family that cannot be split in two",
         "pass --localizer cam",
     ),
     with_backbone(
