@@ -4,9 +4,10 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import tyro
 
@@ -21,6 +22,23 @@ Mix = Literal["none", "cutmix", "mixup"]
 ScheduleName = Literal["step", "one-cycle"]
 TrainPart = Literal["all", "tail", "classifier"]
 TrainedLocalizer = Literal["cam", "mask"]
+
+Channels = tuple[float, float, float]
+"""A number for each of R, G, B."""
+
+
+class Statistics(NamedTuple):
+    """Of pixels 0..255, by which images are normalised."""
+
+    mean: Channels
+    std: Channels
+
+
+def as_channels(values: Sequence[float]) -> Channels:
+    """Three numbers out of JSON. Raises ValueError or TypeError for others."""
+    red, green, blue = map(float, values)
+    return red, green, blue
+
 
 PREACT_RESNET = "preact-resnet"
 """The network of the paper, whose depth is an option of its own."""

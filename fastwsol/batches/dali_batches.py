@@ -18,7 +18,7 @@ from nvidia.dali import Pipeline, fn, types
 from fastwsol.batches.seals import Decoding, Seals, decodes_on_host, dies_of_bad_images
 from fastwsol.batches.stream import Batch, Batches, Stream, mean_pixel, of_one_size
 from fastwsol.batches.views_cpu import Shower
-from fastwsol.config import Augmentation
+from fastwsol.config import Augmentation, Channels
 from fastwsol.draws import COLOR_STEPS, Views, enlarge_cells
 from fastwsol.host.errors import RunFailure
 from fastwsol.sources.decode import decode
@@ -210,8 +210,8 @@ def _graph(
     feed: Callable[[Any], list[NDArray[Any] | list[NDArray[Any]]]],
     augmentation: Augmentation,
     same_size: bool,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    mean: Channels,
+    std: Channels,
     on_gpu: bool,
     decoding: Decoding,
 ) -> Any:
@@ -254,7 +254,7 @@ def _graph(
     return images
 
 
-def _hide(images: Any, mask: Any, mean: tuple[float, float, float]) -> Any:
+def _hide(images: Any, mask: Any, mean: Channels) -> Any:
     """Put the mean pixel where the mask is 0, in uint8."""
     one = types.Constant(np.uint8(1))  # typed, so that the arithmetic stays in uint8
     return images * mask + types.Constant(mean_pixel(mean).reshape(1, 1, 3)) * (one - mask)

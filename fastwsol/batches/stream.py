@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastwsol.config import Augmentation
+from fastwsol.config import Augmentation, Channels
 from fastwsol.dataset.shards import Split
 from fastwsol.draws import Views, draw_views, shown_windows, stream_slice, windows_in_square
 
@@ -73,8 +73,8 @@ class Stream:
     batch_size: int
     augmentation: Augmentation
     seed: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
     steps: int | None = None
     """How many batches will be asked for; None: there is no end of them."""
 
@@ -129,7 +129,7 @@ def valid_images(step: int, count: int, batch_size: int) -> int:
     return max(0, min(batch_size, count - step * batch_size))
 
 
-def mean_pixel(mean: tuple[float, float, float]) -> NDArray[np.uint8]:
+def mean_pixel(mean: Channels) -> NDArray[np.uint8]:
     """The training pixels' mean as a pixel, uint8 [3]: what cells take that are hidden before cropping."""
     return np.rint(mean).astype(np.uint8)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fastwsol.batches.stream import mean_pixel
-from fastwsol.config import Augmentation
+from fastwsol.config import Augmentation, Channels
 from fastwsol.host.device import let_compile_many
 
 
@@ -68,8 +68,8 @@ Show = Callable[[Tensor, DeviceViews], Tensor]
 @functools.lru_cache(maxsize=8)
 def make_show(
     augmentation: Augmentation,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    mean: Channels,
+    std: Channels,
     height: int,
     width: int,
     device: torch.device,

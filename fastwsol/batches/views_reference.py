@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastwsol.config import Augmentation, Mix, Resampler
+from fastwsol.config import Augmentation, Channels, Mix, Resampler
 from fastwsol.draws import CELLS, COLOR_STEPS, Mixes, Views
 
 
@@ -20,8 +20,8 @@ def batch(
     images: list[bytes],
     views: Views,
     augmentation: Augmentation,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    mean: Channels,
+    std: Channels,
 ) -> NDArray[np.float32]:
     """Return what the network sees of encoded `images` under `views`: float32 [N, S, S, 3], normalised."""
     return np.stack([_view(decode(image), i, views, augmentation, mean, std) for i, image in enumerate(images)])
@@ -49,8 +49,8 @@ def _view(
     i: int,
     views: Views,
     augmentation: Augmentation,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    mean: Channels,
+    std: Channels,
 ) -> NDArray[np.float32]:
     size = augmentation.image_size
     mean_pixel = np.rint(mean).astype(np.uint8)

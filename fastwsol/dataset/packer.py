@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from fastwsol.config import Channels
 from fastwsol.dataset.packing_journal import FinishedShard, Journal, Quarantined, schema_version_for
 from fastwsol.dataset.shard_folder import make_folder, open_folder
 from fastwsol.dataset.shard_writer import MAX_SHARD_BYTES, write_manifest, write_shards
@@ -85,12 +86,12 @@ class PixelMoments:
         self.pixels += shard.pixels
         self.moments += np.array(shard.moments, np.int64)
 
-    def mean(self) -> tuple[float, float, float]:
+    def mean(self) -> Channels:
         """The mean of each channel."""
         red, green, blue = (total / self.pixels for total in self.moments[0].tolist())
         return red, green, blue
 
-    def std(self) -> tuple[float, float, float]:
+    def std(self) -> Channels:
         """The population standard deviation of each channel."""
         n = self.pixels
         red, green, blue = (

@@ -32,6 +32,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fastwsol.config import Channels, as_channels
 from fastwsol.dataset.ragged_boxes import Objects
 from fastwsol.host.errors import UserError, first_line
 from fastwsol.sources import Class, Record
@@ -100,8 +101,8 @@ class Manifest:
     source: str
     classes: tuple[Class, ...]
     splits: dict[str, SplitFiles]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
     schema_version: int = 1
 
 
@@ -284,11 +285,10 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
     )
 
 
-def _channels(values: list[float]) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    if not all(math.isfinite(value) for value in (red, green, blue)):
+def _channels(values: list[float]) -> Channels:
+    if not all(map(math.isfinite, channels := as_channels(values))):
         raise ValueError(f"pixel statistics {values} are not finite")
-    return red, green, blue
+    return channels
 
 
 class _Spans(NamedTuple):

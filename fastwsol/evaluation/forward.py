@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastwsol.batches.feed import Feed
 from fastwsol.batches.stream import Batch, Stream, evaluation_plan, valid_images
-from fastwsol.config import Config
+from fastwsol.config import Config, Statistics
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation.metrics import BEYOND_TOP_5, CamClass
 from fastwsol.host.command_line import image_ticker
@@ -26,7 +26,6 @@ BATCH_SIZE = 256
 """Images of up to 64 pixels a side that are passed through the network at a time."""
 
 
-Channels = tuple[float, float, float]
 """Of R, G, B."""
 
 
@@ -41,7 +40,7 @@ class EvaluationSetup:
     autocast: Autocast
     threads: int
     world: World
-    statistics: tuple[Channels, Channels]
+    statistics: Statistics
     """What the network's input is normalised by: mean and deviation of R, G, B in 0..255."""
 
 

@@ -1,18 +1,11 @@
 """What every network offers, whichever it is: nothing outside this package asks which one it has."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
 from fastwsol.config import TrainPart
-
-
-class Statistics(NamedTuple):
-    """What a network's input is normalised by: R, G, B in 0..255."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
 
 class Classifier(nn.Module, ABC):

@@ -5,8 +5,8 @@ from importlib import metadata
 
 import torch
 
-from fastwsol.config import Config, NetworkConfig, Setting
-from fastwsol.network.classifier import Classifier, Statistics
+from fastwsol.config import Config, NetworkConfig, Setting, Statistics
+from fastwsol.network.classifier import Classifier
 from fastwsol.network.preact_resnet import GMAC, PreActResNet, build_preact_resnet
 from fastwsol.network.timm_backbone import build_timm, statistics_of_timm
 

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastwsol.config import NetworkConfig, TrainPart
+from fastwsol.config import NetworkConfig, Statistics, TrainPart
 from fastwsol.host.errors import UserError, first_line
-from fastwsol.network.classifier import Classifier, Statistics
+from fastwsol.network.classifier import Classifier
 
 _EXTRA = "pip install 'fastwsol[timm]'"
 _TOLERANCE = 1e-4

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fastwsol.config import Statistics
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.localizer.localizers import Localizer
 from fastwsol.localizer.localizing import LocalizingModel, min_max, upsampled
@@ -34,8 +35,8 @@ class Graph(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: LocalizingModel, localizer: Localizer, statistics: Any) -> None:
-        """statistics: mean and deviation, R, G, B in 0..255."""
+    def __init__(self, model: LocalizingModel, localizer: Localizer, statistics: Statistics) -> None:
+        """statistics: of the images that the network was trained on."""
         super().__init__()
         self.model, self.localizer = model, localizer
         mean, std = (torch.tensor(each, dtype=torch.float32).view(1, 3, 1, 1) for each in statistics)

@@ -18,7 +18,7 @@ import safetensors
 import safetensors.torch
 from safetensors import SafetensorError
 
-from fastwsol.config import Config, LogConfig, is_as_before
+from fastwsol.config import Channels, Config, LogConfig, Statistics, as_channels, is_as_before
 from fastwsol.dataset.shards import Split
 from fastwsol.evaluation.measure import REPORT_FORMAT_VERSION
 from fastwsol.evaluation.metrics import CamClass
@@ -37,8 +37,6 @@ _LAST_FLAT = ("init_sha256",)
 """The options with a value that means as before which that version had already."""
 _LOG_OPTIONS = ("eval_epochs", "log_steps")
 """Options that were part of what a run is, up to that version."""
-
-Channels = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,9 @@ class RunInfo:
     """The digest of a run that began before configurations were nested."""
 
     @property
-    def statistics(self) -> tuple[Channels, Channels]:
+    def statistics(self) -> Statistics:
         """Mean and deviation."""
-        return self.mean, self.std
+        return Statistics(self.mean, self.std)
 
     @property
     def digest(self) -> str:
@@ -302,8 +300,8 @@ class RunDir:
                 value["shards_digest"],
                 tuple(value["classes"]),
                 tuple(value["class_names"]),
-                _channels(value["mean"]),
-                _channels(value["std"]),
+                as_channels(value["mean"]),
+                as_channels(value["std"]),
                 digest if version == _FLAT_VERSION else None,
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -362,11 +360,6 @@ class RunDir:
         """Rewrite metrics.jsonl without the rows of steps that will be done again, and without a line cut short."""
         lines = "".join(json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step).encode()
         write_bytes(self._metrics_file, lines)
-
-
-def _channels(values: list[float]) -> Channels:
-    red, green, blue = map(float, values)
-    return red, green, blue
 
 
 def _names(split: Split) -> bytes:
