@@ -647,6 +647,14 @@ def test_images_that_are_nearly_black_are_counted(run: Path, tmp_path: Path, cap
     assert "nearly black, with no pixel above 16 of 255: 1 image (levels of 12 bits" in capsys.readouterr().out
 
 
+def test_a_flag_mistyped_for_one_that_is_required_is_named(run: Path, photos: Path, capsys: Any) -> None:
+    assert run_command(predict.main, [str(run), str(photos), "--output", "boxes.json"]) == 2
+    said = capsys.readouterr().err
+    assert "Missing from" in said
+    assert "--out" in said
+    assert "unrecognized options: --output boxes.json" in said
+
+
 def test_a_run_behind_the_images_is_said(run: Path, photos: Path, tmp_path: Path, capsys: Any) -> None:
     assert predict_to(tmp_path / "boxes.json", photos, run) == 2
     assert f"{photos}: no run here" in capsys.readouterr().err

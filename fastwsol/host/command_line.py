@@ -285,4 +285,6 @@ def _one_line(complaint: str, prog: str) -> str:
         if section and section[0].startswith("Perhaps you meant"):
             nearest = ", ".join(line.split()[0].rstrip(",") for line in section[1:] if line.startswith("-"))
             sentence += f"; perhaps you meant {nearest}"
+        elif section and section[0].startswith("Unrecognized options"):  # beside one that is missing
+            sentence += f"; unrecognized options: {' '.join(section[1:])}"
     return f"{sentence} (flags: {prog} --help)"
