@@ -14,6 +14,7 @@ import pytest
 from conftest import noise_jpeg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_sources import turned_jpeg
 
 from fastwsol import pack as pack_command
 from fastwsol.dataset.packer import pack
@@ -234,8 +235,6 @@ def test_what_a_csv_tells_is_checked_against_the_image(
 
 def test_a_size_before_turning_is_told_as_such(photos: Path, tmp_path: Path) -> None:
     """An image that lies on its side, whose boxes were drawn on it as it lies."""
-    from test_imagefolder import turned_jpeg
-
     turned = shutil.copytree(photos, tmp_path / "photos")
     (turned / NAMES[0]).write_bytes(turned_jpeg(6, np.zeros((HEIGHT, WIDTH, 3), np.uint8)))
     file = tmp_path / "boxes.json"

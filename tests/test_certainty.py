@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from colour_network import colour_predictor, picture
 from scipy.stats import binomtest
-from test_two_objects import picture
-from test_two_objects import predictor as predictor  # a fixture
 
 from fastwsol import evaluate
 from fastwsol.evaluation.certainty import (
@@ -24,6 +23,11 @@ from fastwsol.evaluation.certainty import (
 from fastwsol.host.command_line import run_command
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.signals import SMALLER, agreement, in_smaller, sharpness
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return colour_predictor()
 
 
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.8, 0.85, 0.9, 0.95])

@@ -7,7 +7,8 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from conftest import noise_jpeg, with_damaged_images
+from conftest import with_damaged_images
+from small_sources import OtherSizes
 
 from fastwsol.batches import dali_batches as pipeline
 from fastwsol.batches import views_reference as reference
@@ -19,7 +20,6 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.draws import draw_views
 from fastwsol.host.errors import RunFailure
-from fastwsol.sources import Class, Record
 
 CPU = torch.device("cpu")
 BATCH = 16
@@ -140,36 +140,6 @@ def test_images_of_other_sizes_are_stretched_to_the_square(tmp_path, form):
             shards, next(batches_of(shards, augmentation)), reference_batch(shards, augmentation, 0)[0]
         )
         assert apart.max() < 1.001
-
-
-class OtherSizes:
-    """A source of one class of images that are neither 64 pixels nor square, with sides that 16 cells do not divide."""
-
-    identity, classes, splits = "other sizes", (Class("n01", "one"),), ("train", "val")
-    upright = beyond_boxes = False
-
-    def __init__(self, sizes):
-        self.sizes = sizes
-
-    def count(self, split):
-        return 20
-
-    def labels(self, split):
-        return np.zeros(20, np.int64)
-
-    def known_faults(self, split):
-        return {}
-
-    def fingerprint(self, split, start, stop):
-        return f"{split} {start} {stop}"
-
-    def records(self, split, start=0):
-        for k in range(start, 20):
-            image = noise_jpeg(k, "L" if k % 4 == 0 else "RGB", self.sizes[k % len(self.sizes)])
-            yield Record(f"{split}/{k}.jpg", image, 0, np.array([[0, 0, 20, 30]], np.float32))
-
-    def origin(self, split, index):
-        return f"image {index}"
 
 
 def test_evaluation_shows_every_image_once_and_marks_padding(shards):

@@ -11,10 +11,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from colour_network import colour_predictor
 from conftest import noise_jpeg
 from faults.run_cases import make_run
 from PIL import Image
-from test_two_objects import predictor as predictor  # a fixture
 
 import fastwsol
 from fastwsol import export
@@ -24,6 +24,12 @@ from fastwsol.localizer.localizers import LOCALIZERS
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.prediction.graph import Graph
 from fastwsol.prediction.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return colour_predictor()
+
 
 EXAMPLE = Path(__file__).parent.parent / "scripts" / "onnx_boxes.py"
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from interference import signalled_after
+from small_sources import OtherSizes
 from two_processes import two_commands
 
 from fastwsol import evaluate, train
@@ -43,8 +44,6 @@ def shards(tmp_path) -> Shards:
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory) -> Shards:
-    from test_dali_batches import OtherSizes
-
     folder = tmp_path_factory.mktemp("mixed") / "shards"
     pack(OtherSizes([(50, 100), (81, 100), (112, 100)]), folder)
     return open_shards(folder)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import noise_jpeg
 from PIL import Image
+from small_sources import turned_jpeg
 
 from fastwsol import pack as pack_command
 from fastwsol.dataset.packer import pack
@@ -212,14 +213,6 @@ def test_a_box_that_hangs_over_the_edge_is_cut_and_one_farther_out_is_refused(
 
 
 # Images that are turned
-
-
-def turned_jpeg(orientation: int, pixels: np.ndarray, form: str = "JPEG") -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, form, exif=exif, **({"quality": 95} if form == "JPEG" else {}))
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from scipy import ndimage
-from test_choe2020 import evaluate_plainly, iou
+from slow_wsoleval import evaluate_plainly, iou
 
 from fastwsol.evaluation.fixed_boxes import fixed_box_hits, fixed_boxes
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from colour_network import colour_predictor, picture
 from pycocotools.coco import COCO
-from test_two_objects import picture
-from test_two_objects import predictor as predictor  # a fixture
 
 from fastwsol.formats.labelled_images import About, LabelledImage
 from fastwsol.formats.png_masks import save_mask
@@ -19,6 +18,11 @@ from fastwsol.prediction.labelled import labelled
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.sources import Class
 from fastwsol.sources.mask_images import read_mask
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return colour_predictor()
 
 
 def wide_picture() -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_sources import OtherSizes
 
 from fastwsol.batches import views_reference as reference
 from fastwsol.batches.dali_batches import DaliBatches
@@ -236,8 +237,6 @@ def test_large_views_are_made_few_at_a_time(shards, store):
 @pytest.fixture(scope="module")
 def oblong(tmp_path_factory) -> Path:
     """Packed images of 50x100 pixels, whose sides 16 cells do not divide."""
-    from test_dali_batches import OtherSizes
-
     folder = tmp_path_factory.mktemp("oblong") / "shards"
     pack(OtherSizes([(50, 100)]), folder)
     return folder
