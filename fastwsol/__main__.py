@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import sys
+from typing import NoReturn
 
 from fastwsol.host.starting import say_when_interrupted
 
@@ -38,7 +39,7 @@ def main() -> None:
     """`python -m fastwsol NAME ...` is `python -m fastwsol.NAME ...`; without a name, all commands are listed."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in _NAMES:
-        sys.argv = [f"fastwsol-{name}", *sys.argv[2:]]
+        sys.argv = [sys.argv[0], *sys.argv[2:]]
         _run(name)
     if name not in ("-h", "--help"):
         near = difflib.get_close_matches(name, _NAMES, n=1)
@@ -55,11 +56,11 @@ def print_commands() -> None:
         print(f"\n{group}")
         for command, purpose in commands.items():
             print(f"  {command:50}{purpose}")
-    print("\nEach has --help. fastwsol train and fastwsol-train are as python -m fastwsol.train, and so on; the")
-    print("shell can complete the flags of fastwsol-train.")
+    print("\nEach has --help. fastwsol train, fastwsol-train and python -m fastwsol.train are the same, and so on.")
+    print("A shell completes the flags of fastwsol-train.")
 
 
-def _run(module: str) -> None:
+def _run(module: str) -> NoReturn:
     say_when_interrupted()
     command = importlib.import_module(f"fastwsol.{module}").main
     sys.exit(importlib.import_module("fastwsol.host.command_line").run_command(command))

@@ -172,6 +172,7 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
             return
         for name, images in every.items():
             place = out / ("annotations" if SUFFIXES[form] == ".json" else ".") / f"{name}{SUFFIXES[form]}"
+            place.parent.mkdir(exist_ok=True)
             beside = with_their_images(images, out / "images", name)
             write_durably(place, lambda file, beside=beside: write_in_file(file, form, beside, about))  # type: ignore[misc]
         if form == "label-studio":

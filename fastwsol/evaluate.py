@@ -179,8 +179,7 @@ def kind_of(flags: Flags) -> Kind:
     of_maps, of_predictions = flags.score_maps.maps is not None, bool(flags.looked_at.predictions)
     if flags.score_maps.boxes is not None and not of_maps and flags.run is None:
         raise UserError(
-            "--boxes: needs the maps it is about; give them with --maps (known boxes of --predictions: --reviewed, in "
-            "COCO's JSON)"
+            "--boxes: needs the maps it is about; give them with --maps (known boxes of --predictions: --reviewed)"
         )
     if of_maps and of_predictions:
         raise UserError("--maps: is another evaluation than --predictions; leave one of them out")
@@ -365,27 +364,35 @@ def feed_of(
 
 
 def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:
-    """Print the report, store it where there is none for this question yet, and export the maps where asked."""
-    report, path = evaluation.report, run.report_file(of)
+    """Print the report, store it where there is none for this question yet, and export the maps where asked. Raises
+    OSError where the report cannot be stored, once all else is done.
+    """
+    report, path, earlier, failure = evaluation.report, run.report_file(of), None, None
     try:
         earlier = run.write_report(report, evaluation.rows, of)
-    except OSError:  # as of a folder that is only to be read: what was measured is not lost
-        print_tables(report, None, flags)
-        raise
+    except OSError as error:  # as of a folder that is only to be read: what was measured is not lost
+        failure = error
     how = differences(earlier, report) if earlier is not None else ""
-    print_tables(report, path if not how else None, flags)
+    print_tables(report, path if not how and failure is None else None, flags)
     if earlier is not None:
         remedy = "; move that file away to have this one" if how else ""
         print(f"{path}: holds this report already and was not replaced{how}{remedy}")
-    if (folder := flags.trained_run.export_maps) is not None:
-        truths = Truths.of_split(shards.splits[flags.trained_run.split])
-        name = flags.trained_run.localizer or "cam"
-        maps = NetworkMaps(evaluation.outputs.maps[name], report["square"], LOCALIZERS[name].scale)
-        write_maps(folder, evaluation.rows[name], truths, maps)
-        whose = "" if flags.cam_class == "truth" else f" --cam-class {flags.cam_class}"
-        cut = next(each["cut"]["value"] for each in report["localizers"] if each["name"] == name)
-        where = "" if name == "cam" or cut is None else f" --threshold {cut!r}"
-        print(f"maps and boxes in {folder}: {PROG} --maps {folder}/maps.npy --boxes {folder}/boxes.csv{whose}{where}")
+    if flags.trained_run.export_maps is not None:
+        export_maps(flags.trained_run.export_maps, evaluation, flags, shards)
+    if failure is not None:
+        raise failure
+
+
+def export_maps(folder: Path, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:
+    """Write a localizer's maps as others' score maps are read, and print how to measure them."""
+    truths = Truths.of_split(shards.splits[flags.trained_run.split])
+    name = flags.trained_run.localizer or "cam"
+    maps = NetworkMaps(evaluation.outputs.maps[name], evaluation.report["square"], LOCALIZERS[name].scale)
+    write_maps(folder, evaluation.rows[name], truths, maps)
+    whose = "" if flags.cam_class == "truth" else f" --cam-class {flags.cam_class}"
+    cut = next(each["cut"]["value"] for each in evaluation.report["localizers"] if each["name"] == name)
+    where = "" if name == "cam" or cut is None else f" --threshold {cut!r}"
+    print(f"maps and boxes in {folder}: {PROG} --maps {folder}/maps.npy --boxes {folder}/boxes.csv{whose}{where}")
 
 
 def print_tables(report: dict[str, Any], path: Path | None, flags: Flags) -> None:

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import tyro
 
-from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command
+from fastwsol.host.command_line import OptionalPath, parse_flags, require_apart, require_new, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.localizer.localizers import LocalizerName
@@ -48,10 +48,9 @@ def main(arguments: Sequence[str]) -> int:
     flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
     if flags.onnx is None and flags.torch is None:
         raise UserError("nothing to write; name a file with --onnx or --torch")
+    require_apart({"--onnx": flags.onnx, "--torch": flags.torch})
     for name, path in (("--onnx", flags.onnx), ("--torch", flags.torch)):
         require_new(name, path)
-    if flags.onnx is not None and flags.onnx == flags.torch:
-        raise UserError(f"--onnx {flags.onnx}: is the file of --torch too; name two")
     if flags.torch is not None and flags.torch.suffix != ".pt2":
         raise UserError(f"--torch {flags.torch}: such a file ends in .pt2; name it so")
     predictor = Predictor.of_run(flags.run, "cpu", precision="fp32", localizer=flags.localizer)

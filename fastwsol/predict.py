@@ -46,6 +46,7 @@ from fastwsol.host.command_line import (
     OptionalPath,
     duration,
     parse_flags,
+    require_apart,
     require_new,
     require_new_folder,
     run_command,
@@ -151,6 +152,8 @@ class Counts:
     """Of all these, how many were predicted in work that was stopped."""
     nearly_black: int = 0
     """Of those predicted now."""
+    of_several_frames: list[str] = field(default_factory=list)
+    """Of those predicted now, the names."""
     contents: Counter[str] = field(default_factory=Counter)
     """What there was that not every format can hold."""
 
@@ -299,6 +302,7 @@ def check_places(flags: Flags, form: AnyFormat) -> None:
     for flags that do not go together.
     """
     refuse_beside(flags.out, form)
+    require_apart({"--out": flags.out, "--overlays": flags.overlays, "--masks": flags.masks})
     require_new("--out", flags.out)
     require_new_folder("--overlays", flags.overlays)
     require_new_folder("--masks", flags.masks)
@@ -381,7 +385,9 @@ def with_progress(
     paths = overlays.overlay_paths(pictures, [each.name for each in listing.images]) if pictures is not None else []
     rest = predictor.stream(listing.images[counts.before :], request)
     for number, each in enumerate(rest, counts.before + 1):
-        counts.nearly_black += isinstance(each, Prediction) and each.nearly_black
+        if isinstance(each, Prediction):
+            counts.nearly_black += each.nearly_black
+            counts.of_several_frames += [each.name] if has_more_frames(listing.images[number - 1]) else []
         if isinstance(each, Prediction) and pictures is not None:
             draw(paths[number - 1], each, listing.images[number - 1])
         ticker.update(number)
@@ -429,7 +435,7 @@ def tell(flags: Flags, form: AnyFormat, listing: ImageListing, counts: Counts, r
         print(f"{counts.predicted:,} predicted and {counts.skipped:,} skipped, {len(listing.images):,} in all")
     for note in listing.notes:
         print(note)
-    if several := [image.name for image in listing.images if has_more_frames(image)]:
+    if several := counts.of_several_frames:
         files = number_of(len(several), "file")
         print(f"of several frames or pages, of which the first is taken: {files} ({first_few(several, 3)})")
     if counts.nearly_black:

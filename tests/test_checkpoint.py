@@ -102,11 +102,6 @@ def test_a_file_system_without_locks_does_without(tmp_path, monkeypatch):
     assert (tmp_path / "file").read_bytes() == b"all"
 
 
-def test_folders_above_a_file_are_made(tmp_path):
-    write_durably(tmp_path / "a" / "b" / "file", lambda file: file.write(b"all"))
-    assert (tmp_path / "a" / "b" / "file").read_bytes() == b"all"
-
-
 def test_json_refuses_nan(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "file.json", {"loss": float("nan")})

@@ -12,8 +12,9 @@ from few_flags import Flags
 
 import fastwsol.__main__ as listing
 from fastwsol import train
-from fastwsol.host.command_line import parse_flags, run_command, without_folders
+from fastwsol.host.command_line import parse_flags, require_file, require_new, run_command, without_folders
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
+from fastwsol.host.words import first_few, number_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -119,12 +120,27 @@ def test_the_list_of_commands_names_modules_that_are_there(capsys):
                 assert (ROOT / command.split()[1]).is_file()
 
 
+def test_folders_above_what_is_written_are_made(tmp_path):
+    require_new("--out", tmp_path / "a" / "b" / "file")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is no folder; name another place"):
+        require_file("--out", tmp_path / "file" / "c" / "x.json")
+    assert number_of(1, "box", "boxes") == "1 box"
+    assert number_of(1200, "box", "boxes") == "1,200 boxes"
+
+
+def test_the_first_few_are_listed_and_the_others_counted():
+    assert first_few(["a", "b"], 2) == "a, b"
+    assert first_few([*"abcde"], 2, "; ") == "a; b and 3 more"
+
+
 def test_a_command_may_be_a_word_behind_fastwsol(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["fastwsol", "compare", "only-one"])
     with pytest.raises(SystemExit) as stop:
         listing.main()
     assert stop.value.code == 2
-    assert "fastwsol-compare --help" in capsys.readouterr().err
+    assert "python -m fastwsol.compare --help" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", ["fastwsol", "trian"])
     with pytest.raises(SystemExit) as stop:
         listing.main()

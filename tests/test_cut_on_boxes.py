@@ -11,6 +11,9 @@ from faults.run_cases import make_run
 import kernels
 from fastwsol import predict
 from fastwsol.host.command_line import run_command
+from fastwsol.host.errors import UserError
+from fastwsol.sources.coco_json import CocoFile, CocoImage
+from fastwsol.sources.known_boxes import image_finder, read_known_boxes
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +68,31 @@ def test_known_boxes_may_be_csv_and_names_without_folders(root: Path, capsys: py
     assert predicted(root, "as-json.json", "--cut-on", str(root / "known.json")) == 0
     capsys.readouterr()
     assert predicted(root, "as-csv.json", "--cut-on", str(root / "known.csv")) == 0
-    assert "known.csv: 1 of its 23 images are none of these" in capsys.readouterr().out
+    assert "known.csv: images of it that are none of these: 1 of 23" in capsys.readouterr().out
     assert boxes_in(root / "as-csv.json") == boxes_in(root / "as-json.json")
+
+
+def test_a_name_without_folders_means_the_only_image_of_that_name() -> None:
+    def listing(*names: str) -> CocoFile:
+        images = {name: CocoImage(name, None, {}, "") for name in names}
+        return CocoFile(Path("known.csv"), images, {}, [], {})
+
+    find = image_finder(["a/1.jpg", "a/2.jpg", "b/2.jpg", "3.jpg"], listing("1.jpg", "2.jpg", "3.jpg"), "--cut-on")
+    assert [find(name) for name in ("1.jpg", "3.jpg", "4.jpg", "c/1.jpg")] == ["a/1.jpg", "3.jpg", None, None]
+    with pytest.raises(UserError, match=r"--cut-on: '2\.jpg' may be a/2\.jpg or b/2\.jpg; give its path"):
+        find("2.jpg")
+    find = image_finder(["b/1.jpg"], listing("b/1.jpg", "1.jpg"), "--cut-on")
+    assert find("1.jpg") is None, "the file knows that image by its own name: this is another"
+
+
+def test_sizes_of_a_csv_may_stand_on_some_lines(tmp_path: Path) -> None:
+    file = tmp_path / "known.csv"
+    file.write_text("name,x0,y0,x1,y1,width,height\na.jpg,1,1,9,9,,\na.jpg,1,1,8,8,20,10\na.jpg,1,1,7,7,,\n")
+    (image,) = read_known_boxes(file, "known").images.values()
+    assert image.size == (20, 10)
+    file.write_text("name,x0,y0,x1,y1,width,height\na.jpg,1,1,9,9,20,10\na.jpg,1,1,8,8,30,10\n")
+    with pytest.raises(UserError, match=r"line 3: 'a.jpg' has two sizes, \(20, 10\) and \(30, 10\)"):
+        read_known_boxes(file, "known")
 
 
 def test_a_part_is_cut_as_the_whole_is(root: Path) -> None:

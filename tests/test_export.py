@@ -120,6 +120,7 @@ def test_the_graph_has_the_maps_of_every_localizer(predictor: Predictor, name: s
         ([], "nothing to write; name a file with --onnx or --torch"),
         (["--onnx", "run"], "--onnx run: exists; nothing was changed"),
         (["--torch", "a.pt"], "--torch a.pt: such a file ends in .pt2"),
+        (["--onnx", "m.onnx", "--torch", "m.onnx/m.pt2"], "--torch m.onnx/m.pt2: lies in what is also written, --onnx"),
         (["--onnx", "run/config.json/such.onnx"], "config.json is no folder; name another place"),
         (["--onnx", "a.onnx", "--localizer", "mask"], "--localizer mask: the run has cam, cam-positive; train it"),
     ],

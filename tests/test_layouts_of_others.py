@@ -99,7 +99,7 @@ def test_a_class_that_boxes_do_not_tell_is_counted(tmp_path: Path, capsys: pytes
     packed_again(two_on_an_image(tmp_path / "set", "other class"), "coco")
     capsys.readouterr()
     assert run(convert.main, tmp_path / "set-packed", "--format", "voc", "--out", tmp_path / "voc") == 0
-    assert "4 classes of images whose largest boxes are of others" in capsys.readouterr().out
+    assert "4 classes of images that their boxes do not tell" in capsys.readouterr().out
 
 
 def test_a_set_of_cocos_own_layout_is_packed_by_the_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

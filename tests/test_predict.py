@@ -38,7 +38,7 @@ from fastwsol.prediction import overlays
 from fastwsol.prediction.components import boxes_of_maps
 from fastwsol.prediction.named import label_of, labelled_as
 from fastwsol.prediction.overlays import overlay_file, overlay_paths
-from fastwsol.prediction.predictions import Request
+from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
 from fastwsol.sources.tree import BadFile, Folder
@@ -150,12 +150,27 @@ def test_a_pillow_image_that_cannot_be_read_any_more_is_bad_as_a_file_is(predict
         predictor.predict(Image.open(io.BytesIO((photos / "more" / "1.jpg").read_bytes()[:-2000])))
 
 
+def test_what_cannot_be_opened_or_read_is_skipped(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    good = photos / "more" / "0.jpg"
+    closed = good.open("rb")
+    closed.close()
+    with (photos / "more" / "1.jpg").open(encoding="latin-1") as text:
+        found = [*predictor.stream(["x" * 5000, closed, text, tmp_path, good])]
+    assert [isinstance(each, Skipped) for each in found] == [True, True, True, True, False]
+    reasons = [each.reason for each in found if isinstance(each, Skipped)]
+    assert "File name too long" in reasons[0]
+    assert reasons[1] == "cannot be read (read of closed file); give a file that is open in binary mode"
+    assert reasons[2] == "is open in text mode; open it in binary mode"
+    swapped = np.asarray(Image.open(good)).astype(">u2") * 257
+    assert isinstance(next(iter(predictor.stream([swapped]))), Prediction)
+
+
 def test_numbers_of_numpy_are_numbers(predictor: Predictor, run: Path, photos: Path) -> None:
     image = photos / "more" / "1.jpg"
     (ours,) = predictor.predict(image, top=2, threshold=0.5, least_score=0.25)
     (theirs,) = predictor.predict(image, top=np.int64(2), threshold=np.float32(0.5), least_score=np.float16(0.25))
     assert ours.boxes == theirs.boxes
-    for wrong in ({"threshold": True}, {"threshold": "half"}, {"top": "2"}, {"top": 2.5}):
+    for wrong in ({"threshold": True}, {"threshold": "half"}, {"top": "2"}, {"top": 2.0}, {"top": True}):
         with pytest.raises(UserError):
             predictor.predict(image, **wrong)
     with pytest.raises(UserError, match="--precision float32: choose from auto, bf16"):
@@ -583,6 +598,15 @@ def test_an_overlay_never_leaves_its_folder(name: str, tmp_path: Path) -> None:
         (["--out", "there.json"], "there.json: exists; nothing was changed"),
         (["--out", "there.json/such/boxes.json"], "there.json is no folder; name another place"),
         (["--out", "boxes.json", "--overlays", "there.json"], "--overlays there.json: exists"),
+        (
+            ["--out", "a/boxes.json", "--overlays", "a"],
+            "--out a/boxes.json: lies in what is also written",
+        ),
+        (
+            ["--out", "b.json", "--masks", "m/m", "--overlays", "m"],
+            "--masks m/m: lies in what is also written",
+        ),
+        (["--out", "same.csv", "--masks", "same.csv"], "--out same.csv: is also --masks same.csv; name another place"),
         (["--out", "boxes.json", "--class", "unicorn"], "--class unicorn: the run knows no such class"),
         (["--out", "boxes.json", "--top", "5"], "--top 5: the run knows 4 classes"),
         (["--out", "boxes.json", "--top", "0"], "--top 0"),

@@ -148,7 +148,8 @@ def share_to_look_at(certainties: NDArray[np.float64], right: NDArray[np.bool_])
 
 def share_interval(count: int, of: int, population: int) -> tuple[float, float]:
     """The 95 % interval of a share among `population` images, of which a random sample of `of` has `count`: all shares
-    under which neither so many nor so few are rarer than 2.5 % (exact, drawn without replacement: hypergeometric).
+    under which a count at least so high and a count at least so low each have a chance above 2.5 % (exact, drawn
+    without replacement: hypergeometric).
     """
 
     def first_not(is_too_few: Callable[[int], bool], low: int, high: int) -> int:

@@ -124,7 +124,8 @@ def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> 
     Raises UserError where there is none, where the two share no class, where an image is of another size in each, or
     where a review was of other predictions.
     """
-    place_of, find = {image.name: place for place, image in enumerate(images)}, image_finder(i.name for i in images)
+    place_of = {image.name: place for place, image in enumerate(images)}
+    find = image_finder(place_of, file, f"--reviewed {file.path}")
     label_of = _labels_of(about, file)
     phases = _phases(file)
     of_image = _known_boxes(file, is_review=phases is not None)
@@ -185,6 +186,8 @@ def _labels_of(about: About, file: CocoFile) -> dict[str, int]:
     """The predictions' labels of a file's classes, by wnid: those of the same wnid, else of the same name."""
     by_wnid = {one.wnid: label for label, one in enumerate(about.classes)}
     by_name = {one.name: label for label, one in enumerate(about.classes)}
+    if not file.categories and file.path.suffix.lower() == ".csv":
+        raise UserError(f"--reviewed {file.path}: has no column label; give each box the name of its class there")
     found = {one.wnid: by_wnid.get(one.wnid, by_name.get(one.name, -1)) for one in file.categories.values()}
     if all(label < 0 for label in found.values()):
         named = ", ".join([*found][:3]) or "none"

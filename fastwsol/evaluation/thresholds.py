@@ -117,8 +117,8 @@ class ChosenLevels:
 
 
 def choose_levels(curve: CurveHits, images: str, near: float | None) -> ChosenLevels:
-    """The levels that hit most of the images that `curve` is of. Of equals, which few images leave many of, the nearest
-    to the threshold `near`, where maps are cut without these images (None: the paper's).
+    """The levels that hit most of the images that `curve` is of. A few images leave many levels equal: of these the one
+    nearest to `near` is taken, the threshold without these images (None: the paper's).
     """
     hits = curve.single.sum(axis=0)
     distances = np.abs(np.arange(LEVELS) - level_of(CAM_THRESHOLD if near is None else near))

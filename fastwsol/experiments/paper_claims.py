@@ -124,8 +124,8 @@ def difference(better: Sequence[float], worse: Sequence[float], spread: float, f
 
 
 def overall(differences: Sequence[Difference]) -> Verdict:
-    """The verdict on a claim. It holds where all comparisons hold: that all do so by chance is rarer than that one
-    does. It fails where one is worse beyond what the chance that any of so many is so explains.
+    """The verdict on a claim. It holds where every comparison holds at 95 %. It fails where one comparison is worse by
+    more than its Bonferroni interval.
     """
     if any(-each.points > each.half_interval_among(len(differences)) for each in differences):
         return "fails"

@@ -7,7 +7,7 @@ import tyro
 from fastwsol.formats.writing import AnyFormat
 
 FormatFlag = Annotated[
-    Literal["auto"] | AnyFormat,
+    Literal["auto", AnyFormat],
     tyro.conf.arg(
         help="the format, whatever the ending; coco has masks as run lengths, coco-polygons as polygons; label-studio: "
         "tasks with pre-annotations; yolo, yolo-segments: images, labels and data.yaml; voc: an XML file an image; "

@@ -1,5 +1,6 @@
 """A split of a packed set as labelled images."""
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 
@@ -43,12 +44,26 @@ def shared_masks(split: Split) -> int:
     and their boxes overlap where it has pixels.
     """
     count = 0
-    for image in labelled_split(split):
-        masks = [each.mask for each in image.objects if each.mask is not None]
-        if len(masks) > 1:
-            pixels = np.stack([mask() for mask in masks])
-            count += int(pixels[:, (pixels.sum(axis=0) > 1)].any(axis=1).sum())
+    for index in np.flatnonzero(split.has_mask & (np.diff(split.objects.offsets) > 1)).tolist():
+        rows = slice(*split.objects.offsets[index : index + 2])
+        own = split.objects.labels[rows] == split.labels[index]
+        boxes = _pixels_of(split.objects.boxes[rows][own])
+        packed, shared = split.mask(index), set[int]()
+        if packed is None or len(boxes) < 2:
+            continue
+        pixels = _mask(packed, (int(split.widths[index]), int(split.heights[index]))) == OBJECT
+        for one, other in itertools.combinations(range(len(boxes)), 2):
+            x0, y0 = np.maximum(boxes[one, :2], boxes[other, :2])
+            x1, y1 = np.minimum(boxes[one, 2:], boxes[other, 2:])
+            if x0 < x1 and y0 < y1 and pixels[y0:y1, x0:x1].any():
+                shared |= {one, other}
+        count += len(shared)
     return count
+
+
+def _pixels_of(boxes: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The pixels that boxes [N, 4] reach, half-open."""
+    return np.maximum(np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1), 0).astype(np.int64)
 
 
 def _mask(packed: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -58,8 +73,7 @@ def _mask(packed: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 def _in_box(packed: bytes, size: tuple[int, int], box: tuple[float, float, float, float]) -> NDArray[np.bool_]:
     pixels = _mask(packed, size) == OBJECT
-    x0, y0 = max(0, int(np.floor(box[0]))), max(0, int(np.floor(box[1])))
-    x1, y1 = int(np.ceil(box[2])), int(np.ceil(box[3]))
+    ((x0, y0, x1, y1),) = _pixels_of(np.array([box], np.float32))
     inside = np.zeros_like(pixels)
     inside[y0:y1, x0:x1] = pixels[y0:y1, x0:x1]
     return inside

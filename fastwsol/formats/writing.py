@@ -28,7 +28,7 @@ from fastwsol.host.files import folder_when_whole, write_bytes, write_durably
 
 FileFormat = Literal["coco", "coco-polygons", "csv", "jsonl", "label-studio"]
 FolderFormat = Literal["yolo", "yolo-segments", "voc", "masks"]
-AnyFormat = FileFormat | FolderFormat
+AnyFormat = Literal[FileFormat, FolderFormat]
 
 _BY_SUFFIX: dict[str, FileFormat] = {".json": "coco", ".csv": "csv", ".jsonl": "jsonl"}
 SUFFIXES: dict[FileFormat, str] = {

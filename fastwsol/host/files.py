@@ -22,14 +22,12 @@ PARTIAL_SUFFIX = ".partial"
 def write_durably(path: Path, write: Callable[[BinaryIO], None], is_new: bool = False) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place: fsync, rename, fsync of the folder.
 
-    Folders that it lies in are made. An existing file is replaced in one step. What a killed writer leaves behind ends
-    in `.partial`. The temporary file is removed when `write` raises. An OSError that names no file, as that of a full
-    disk, gets the name of this.
+    An existing file is replaced in one step. What a killed writer leaves behind ends in `.partial`. The temporary file
+    is removed when `write` raises. An OSError that names no file, as that of a full disk, gets the name of this.
 
     Raises UserError where another process is at work on the same file, or where it `is_new` and is there by now.
     """
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with naming(path), _held(partial, path) as file:
         try:
             if is_new and path.exists():

@@ -8,7 +8,6 @@ import numpy as np
 from fastwsol.evaluation.boxes import curve_hits
 from fastwsol.evaluation.thresholds import Cut, choose_levels
 from fastwsol.host.errors import UserError
-from fastwsol.host.words import number_of
 from fastwsol.prediction.predictions import Prediction
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
@@ -27,7 +26,8 @@ def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path)
     Raises UserError where the file cannot be read, tells another size of an image than it has, or knows boxes of fewer
     than `LEAST_IMAGES` of the images.
     """
-    content, find = read_known_boxes(file, f"--cut-on {file}"), image_finder(image.name for image in images)
+    content = read_known_boxes(file, f"--cut-on {file}")
+    find = image_finder((image.name for image in images), content, f"--cut-on {file}")
     known = known_boxes(content, find)
     with_boxes = [image for image in images if image.name in known]
     found = [each for each in predictor.stream(with_boxes) if isinstance(each, Prediction)]
@@ -53,7 +53,7 @@ def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path)
     names = {each.name for each in found}
     accepted = merely_accepted(image for image in content.images.values() if find(image.name) in names)
     if unknown := sum(find(image.name) is None for image in content.images.values()):
-        print(f"--cut-on {file}: {unknown:,} of its {number_of(len(content.images), 'image')} are none of these")
+        print(f"--cut-on {file}: images of it that are none of these: {unknown:,} of {len(content.images):,}")
     of_those = f", {accepted} of which were merely accepted" if accepted else ""
     by_whom = f"{len(found)} images of {file.name}, by their boxes{of_those}"
     return choose_levels(curve, by_whom, predictor.cut.value).cut()

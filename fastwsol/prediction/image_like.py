@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +34,11 @@ def several_images(images: Iterable[Any] | ImageLike) -> Iterable[Any]:
 def named_image(image: ImageLike, number: int) -> NamedImage:
     """The image under the name it has in messages and results. Raises TypeError for what is no image."""
     if isinstance(image, str | Path):
-        return _folder(Path(image)) if Path(image).is_dir() else image_file(Path(image))
+        return _folder(Path(image)) if os.path.isdir(image) else image_file(Path(image))
     if isinstance(image, NamedImage):
         return image
     if hasattr(image, "read"):
-        image = image.read()
+        return NamedImage(str(number), lambda: decode_upright(_read(cast(IO[bytes], image))))
     if isinstance(image, bytes | bytearray | memoryview):
         encoded = bytes(image)
         return NamedImage(str(number), lambda: decode_upright(encoded))
@@ -46,6 +47,17 @@ def named_image(image: ImageLike, number: int) -> NamedImage:
     if isinstance(image, np.ndarray):
         return NamedImage(str(number), lambda: as_pixels(image))
     raise TypeError(f"image {number} is of type {type(image).__name__}; give paths, bytes, Pillow images or arrays")
+
+
+def _read(file: IO[bytes]) -> bytes:
+    """What is in an open file. Raises ValueError where it cannot be read."""
+    try:
+        content = file.read()
+    except (OSError, ValueError) as error:  # closed; text in another encoding
+        raise ValueError(f"cannot be read ({error}); give a file that is open in binary mode") from None
+    if not isinstance(content, bytes):
+        raise ValueError("is open in text mode; open it in binary mode")
+    return content
 
 
 def _folder(path: Path) -> NamedImage:

@@ -119,8 +119,7 @@ class Request:
     """Whether boxes get `Signals`: the network then looks at each image three times."""
 
     def __post_init__(self) -> None:
-        """Numbers of other kinds, as NumPy's, become Python's."""
-        for name, kind in (("top", int), ("threshold", float), ("least_score", float)):
-            value = getattr(self, name)
-            if isinstance(value, np.integer | np.floating) and kind(value) == value:
-                object.__setattr__(self, name, kind(value))
+        """NumPy's numbers become Python's."""
+        for name in ("top", "threshold", "least_score"):
+            if isinstance(value := getattr(self, name), np.integer | np.floating):
+                object.__setattr__(self, name, value.item())

@@ -226,9 +226,10 @@ class Predictor:
         named: Iterator[NamedImage] = (named_image(each, k) for k, each in enumerate(several))
         of_all = of_class if isinstance(of_class, str) else None
         if of_class is not None and of_all is None:
-            if not isinstance(of_class, Iterable) or not all(isinstance(each, str) for each in of_class):
+            asked = list(of_class) if isinstance(of_class, Iterable) else [None]
+            if not all(isinstance(each, str) for each in asked):
                 raise ValueError("of_class names a class for each image, or one for all")
-            named = with_labels(named, several, [label_of(each, self.info) for each in of_class])
+            named = with_labels(named, several, [label_of(str(each), self.info) for each in asked])
         predictions, request = [], Request(top, of_all, boxes, threshold, least_score, signals)
         for each in self.stream(named, request):
             if isinstance(each, Skipped):
@@ -280,7 +281,7 @@ class Predictor:
             raise UserError(f"--least-score {request.least_score}: must be a number from 0 to 1 (35 % is 0.35)")
         if request.of_class is not None and request.top != 1:
             raise UserError(f"--top {request.top}: --class {request.of_class} is one class; leave one of the two out")
-        if not isinstance(request.top, int) or not 1 <= request.top <= len(self.info.classes):
+        if type(request.top) is not int or not 1 <= request.top <= len(self.info.classes):
             raise UserError(f"--top {request.top}: the run knows {len(self.info.classes)} classes, choose among them")
         if request.boxes not in get_args(WhichBoxes):
             raise UserError(f"--boxes {request.boxes}: choose from {', '.join(get_args(WhichBoxes))}")

@@ -203,9 +203,9 @@ def opened_upright(image: Image.Image) -> NDArray[np.uint8]:
 
 def as_pixels(array: NDArray) -> NDArray[np.uint8]:
     """A user's array as uint8 [H, W, 3]: RGB, RGBA or grey [H, W], of 8 or 16 bits. Raises ValueError for another."""
-    if array.dtype not in (np.uint8, np.uint16) or array.ndim not in (2, 3) or 0 in array.shape:
+    if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16) or array.ndim not in (2, 3) or 0 in array.shape:
         raise ValueError(f"an array of {array.dtype} {list(array.shape)}, expected uint8 or uint16 [H, W, 3] or [H, W]")
-    if array.dtype == np.uint16:
+    if array.dtype.itemsize == 2:
         array = of_16_bits(array)
     if array.ndim == 2:
         return np.repeat(array[..., None], 3, axis=2)

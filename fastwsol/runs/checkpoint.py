@@ -36,6 +36,7 @@ class Checkpoint:
 
 def save(folder: Path, step: int, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> Path:
     """Write the checkpoint after `step` steps durably into `folder`, drop all but the newest few, return its JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
     stem = folder / f"step-{step:09d}"
     # safetensors knows no memory formats; loading copies into tensors that have one.
     encoded = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})

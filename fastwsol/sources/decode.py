@@ -42,12 +42,12 @@ AS_PNG = "as PNG, since few decoders know HEIC and AVIF"
 FROM_GIF_OR_TIFF = "as PNG, since few decoders know GIF and TIFF"
 AS_JPEG = f"as JPEG of quality {_JPEG_QUALITY}, since few decoders know HEIC and AVIF"
 MENDED = "with scan headers as their frames ask for"
-DARK = "as PNG of 8 bits, nearly black, as they use no more than a sixteenth of their 16 bits (scale them to all first)"
+DARK = "as PNG of 8 bits, nearly black, as they use some sixteenth of their 16 bits (scale them to all first)"
 CUT = "without what lay behind their ends, which was more than they are"
 """How images were packed that were not packed as they came."""
 
 NEARLY_BLACK = 16
-"""What the highest level of 12 bits becomes where it is stored in 16, of which the upper 8 are taken."""
+"""What the highest level of 12 bits becomes of 255 where it is stored in 16 (`of_16_bits`)."""
 
 # What files with an image's name often are instead, by their first bytes; for the message alone.
 _OTHER_KINDS = (

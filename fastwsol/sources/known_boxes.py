@@ -1,6 +1,5 @@
 """Known boxes of images that were predicted: a review's export, anyone's COCO JSON, or CSV as `boxes_file` reads it."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,11 @@ def read_known_boxes(file: Path, said: str) -> CocoFile:
         x0, y0, x1, y1 = line.box
         if x0 >= x1 or y0 >= y1:
             raise UserError(f"{line.where}: x0 {x0:g} .. x1 {x1:g}, y0 {y0:g} .. y1 {y1:g} is no box; {CORRECT}")
-        if images.setdefault(line.name, CocoImage(line.name, line.size, {}, line.where)).size != line.size:
-            raise UserError(f"{line.where}: {line.name!r:.80} has another size before; {CORRECT}")
+        image = images.setdefault(line.name, CocoImage(line.name, line.size, {}, line.where))
+        if image.size is None:
+            images[line.name] = image._replace(size=line.size)
+        elif line.size not in (None, image.size):
+            raise UserError(f"{line.where}: {line.name!r:.80} has two sizes, {image.size} and {line.size}; {CORRECT}")
         if bool(categories) != (line.label is not None) and annotations:
             raise UserError(f"{line.where}: some boxes have a label and some have none; give all one, or none")
         box = {"image_id": line.name, "bbox": [x0, y0, x1 - x0, y1 - y0], "difficult": int(line.difficult)}
@@ -39,17 +41,23 @@ def read_known_boxes(file: Path, said: str) -> CocoFile:
     return CocoFile(file, images, categories, annotations, {})
 
 
-def image_finder(names: Iterable[str]) -> Callable[[str], str | None]:
-    """A function from a name that a file has to that of the image that it means, None where it means none: its own
-    name, or of a name without folders the only image whose name ends in it.
+def image_finder(names: Iterable[str], file: CocoFile, said: str) -> Callable[[str], str | None]:
+    """A function from a name in `file` to the image of `names` that it means: the one of that name, else, of a name
+    without folders, the only one whose file name it is and that the file does not name itself; None otherwise.
+
+    The function raises UserError, with `said` for the file, where several images have that file name.
     """
-    known = set(names)
-    last_parts = Counter(name.rpartition("/")[2] for name in known)
-    by_last_part = {name.rpartition("/")[2]: name for name in known}
+    known, listed = set(names), {image.name for image in file.images.values()}
+    of_file_name: dict[str, list[str]] = {}
+    for name in sorted(known):
+        of_file_name.setdefault(name.rpartition("/")[2], []).append(name)
 
     def find(name: str) -> str | None:
+        candidates = of_file_name.get(name, [])
         if name in known:
             return name
-        return by_last_part[name] if last_parts[name] == 1 else None
+        if len(candidates) > 1:
+            raise UserError(f"{said}: {name!r:.80} may be {' or '.join(candidates[:3])}; give its path")
+        return next((each for each in candidates if each not in listed), None)
 
     return find
