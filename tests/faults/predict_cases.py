@@ -106,7 +106,7 @@ CASES = [
     asked("no format", ["--out", "boxes.txt"], "--out boxes.txt", "end it in .json, .csv or .jsonl"),
     asked("out below a file", ["--out", "/etc/hosts/boxes.json"], "/etc/hosts is no folder", "name another place"),
     asked("out where a folder is", ["--out", "/tmp", "--format", "coco"], "--out /tmp: exists; nothing was changed"),
-    asked("overlays where a folder is", ["--overlays", "/tmp"], "--overlays /tmp: exists; nothing was changed"),
+    asked("overlays where a folder is", ["--overlays", "/usr"], "--overlays /usr: exists; nothing was changed"),
     asked("an unknown class", ["--class", "unicorn"], "--class unicorn: the run knows no such class; it knows"),
     asked("a class misspelt", ["--class", "alhpa"], "--class alhpa", "perhaps you meant alpha"),
     asked("more classes than there are", ["--top", "9"], "--top 9: the run knows 4 classes"),
