@@ -5,7 +5,7 @@ import importlib
 import sys
 from typing import NoReturn
 
-from fastwsol.host.starting import say_when_interrupted
+from fastwsol.host.starting import prepare_imports
 
 COMMANDS = {
     "from images to numbers": {
@@ -61,7 +61,7 @@ def print_commands() -> None:
 
 
 def _run(module: str) -> NoReturn:
-    say_when_interrupted()
+    prepare_imports()
     command = importlib.import_module(f"fastwsol.{module}").main
     sys.exit(importlib.import_module("fastwsol.host.command_line").run_command(command))
 

@@ -11,9 +11,9 @@ train several seeds.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import say_when_interrupted
+    from fastwsol.host.starting import prepare_imports
 
-    say_when_interrupted()
+    prepare_imports()
 
 import json
 import sys

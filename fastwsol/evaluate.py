@@ -10,9 +10,9 @@ has looked at, and calibrates how sure they are: `fastwsol.evaluation.of_predict
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import say_when_interrupted
+    from fastwsol.host.starting import prepare_imports
 
-    say_when_interrupted()
+    prepare_imports()
 
 import contextlib
 import json

@@ -6,9 +6,9 @@ before it is written, and written only if it gives what the network does.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import say_when_interrupted
+    from fastwsol.host.starting import prepare_imports
 
-    say_when_interrupted()
+    prepare_imports()
 
 import sys
 from collections.abc import Sequence

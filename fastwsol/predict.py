@@ -8,9 +8,9 @@ a single process would have written.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import say_when_interrupted
+    from fastwsol.host.starting import prepare_imports
 
-    say_when_interrupted()
+    prepare_imports()
 
 import contextlib
 import sys

@@ -10,9 +10,9 @@ come without their box, to be drawn without help.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import say_when_interrupted
+    from fastwsol.host.starting import prepare_imports
 
-    say_when_interrupted()
+    prepare_imports()
 
 import sys
 from collections.abc import Sequence

@@ -5,9 +5,9 @@ again, interrupted ones go on, and a run that fails does not stop the others. Th
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import say_when_interrupted
+    from fastwsol.host.starting import prepare_imports
 
-    say_when_interrupted()
+    prepare_imports()
 
 import sys
 import time

@@ -7,9 +7,9 @@ The same command over its own unfinished run continues it, on the step, in the m
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import say_when_interrupted
+    from fastwsol.host.starting import prepare_imports
 
-    say_when_interrupted()
+    prepare_imports()
 
 import contextlib
 import sys

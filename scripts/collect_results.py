@@ -7,9 +7,9 @@ learning curve and its rates beside the baselines. Folders in commands are repla
 """
 
 if __name__ == "__main__":
-    from fastwsol.host.starting import say_when_interrupted
+    from fastwsol.host.starting import prepare_imports
 
-    say_when_interrupted()
+    prepare_imports()
 
 import json
 import sys

@@ -17,9 +17,9 @@ read: a zip is never extracted, and nothing in it or behind a link can lead out 
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import say_when_interrupted
+    from fastwsol.host.starting import prepare_imports
 
-    say_when_interrupted()
+    prepare_imports()
 
 import sys
 

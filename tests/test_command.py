@@ -1,5 +1,6 @@
 """The command line: mistakes in one line, the list of commands, the wheel's packages."""
 
+import gc
 import importlib.util
 import os
 import signal
@@ -133,6 +134,19 @@ def test_folders_above_what_is_written_are_made(tmp_path):
 def test_the_first_few_are_listed_and_the_others_counted():
     assert first_few(["a", "b"], 2) == "a, b"
     assert first_few([*"abcde"], 2, "; ") == "a; b and 3 more"
+
+
+def test_garbage_is_collected_once_a_command_works():
+    code = (
+        "import gc; from fastwsol.host.starting import prepare_imports; prepare_imports(); assert not gc.isenabled();"
+        "from fastwsol.host.command_line import run_command; import sys;"
+        "sys.exit(run_command(lambda a: print(gc.isenabled(), gc.get_freeze_count() > 1000) or 0, []))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["True", "True"]
+    before = gc.get_freeze_count()
+    assert run_command(lambda arguments: 0, []) == 0
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == before, "in a process of another program nothing is changed"
 
 
 def test_a_command_may_be_a_word_behind_fastwsol(monkeypatch, capsys):

@@ -23,6 +23,7 @@ DECIDES_NOTHING = {
     "host/environment": "names versions and machine, which are compared themselves",
     "host/errors": "says what went wrong",
     "host/files": "writes files",
+    "host/garbage": "frees memory later",
     "host/kept_files": "keeps files, by hashes of their contents",
     "host/starting": "starts a process",
     "host/stop_signals": "ends a process",

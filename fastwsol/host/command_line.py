@@ -17,7 +17,7 @@ import tyro
 
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import refuse_in_the_way
-from fastwsol.host.starting import INTERRUPTED, take_over_interrupts, tell_of_compiling
+from fastwsol.host.starting import INTERRUPTED, begin_work, tell_of_compiling
 from fastwsol.host.ticker import Ticker
 
 Flags = TypeVar("Flags")
@@ -129,7 +129,7 @@ def _write_plainly_where_needed() -> None:
 
 def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Run `command` on `arguments` (default: the process's own) and give its exit status, printing errors as a line."""
-    take_over_interrupts()
+    begin_work()
     tell_of_compiling()
     _write_plainly_where_needed()
     # A command that knows no better stops on SIGTERM as it does on Ctrl-C.

@@ -1,10 +1,12 @@
-"""What happens before a command's own work: Ctrl-C while modules are imported, and kernels that are compiled."""
+"""What happens before a command's own work: modules are imported, which takes seconds, and kernels are compiled."""
 
 import functools
 import os
 import signal
 import sys
 import time
+
+from fastwsol.host.garbage import collect_again, wait_with_garbage
 
 INTERRUPTED = 75
 """The exit status of work that stopped at a signal: EX_TEMPFAIL, run the same command again."""
@@ -13,14 +15,16 @@ _STOPPED = "stopped: interrupted; run the same command again"
 _SECONDS_BETWEEN_LINES = 5.0
 
 
-def say_when_interrupted() -> None:
-    """Have Ctrl-C end the process in a line, from here until a command begins its work.
+def prepare_imports() -> None:
+    """From here until `begin_work`, have Ctrl-C end the process in a line, and garbage not be looked for; nor at its
+    end. For the first lines of a command's module.
 
-    For the first lines of a command's module: importing torch takes seconds. Where the signal is ignored, as in the
-    background of a script, it stays so.
+    Importing torch takes seconds, a third of which the collector would take to find nothing. Where the signal is
+    ignored, as in the background of a script, it stays so.
     """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _end)
+    wait_with_garbage()
 
 
 def _end(number: int, frame: object) -> None:
@@ -28,10 +32,13 @@ def _end(number: int, frame: object) -> None:
     os._exit(INTERRUPTED)
 
 
-def take_over_interrupts() -> None:
-    """Have Ctrl-C raise KeyboardInterrupt again, where `say_when_interrupted` had it end the process."""
+def begin_work() -> None:
+    """Where `prepare_imports` was called, have Ctrl-C raise KeyboardInterrupt again, and the collector work again, but
+    not on what was imported.
+    """
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    collect_again()
 
 
 class _CompileNotice:

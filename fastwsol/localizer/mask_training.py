@@ -18,6 +18,7 @@ from fastwsol.host.device import Autocast
 from fastwsol.localizer.box_supervision import box_loss
 from fastwsol.localizer.mask_head import MaskHead
 from fastwsol.network.classifier import Classifier
+from fastwsol.network.strided_backward import quicken_backward
 
 REST_TELLS = 0.5
 """Of as many images as F tells the class of, corrected for chance, the share that the rest is to tell. Chosen on the
@@ -83,6 +84,7 @@ class MaskTraining(nn.Module):
         super().__init__()
         self._network_name = network_name
         self.add_module(network_name, network.requires_grad_(False))
+        quicken_backward(network)
         self.head = head
         self.steering = Steering(classes)
         self.train()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fastwsol.config import NetworkConfig, Statistics, TrainPart
 from fastwsol.host.errors import UserError, first_line
+from fastwsol.host.garbage import no_garbage
 from fastwsol.network.classifier import Classifier
 
 _EXTRA = "pip install 'fastwsol[timm]'"
@@ -211,7 +212,8 @@ def _known(timm: Any, name: str) -> Any:
 def require_timm(asked_by: str) -> Any:
     """The package timm. Raises UserError where it, or the torchvision that it needs, cannot be imported."""
     try:
-        import timm
+        with no_garbage():
+            import timm
     except ImportError as error:
         missing = (error.name or "timm").partition(".")[0]
         raise UserError(f"{asked_by}: needs {missing}, which is not installed ({error}); {_EXTRA}") from None
