@@ -197,7 +197,7 @@ def test_csv_tells_label_and_size_too(photos: Path, tmp_path: Path, capsys: pyte
     said = capsys.readouterr().out
     assert "images with boxes: 1 of 6, 1 in all" in said
     assert (
-        "2 boxes, 1 used, 1 kept beside (1 of another class than their image's); 1 lines without edges; columns passed "
+        "2 boxes, 1 used, 1 kept beside (1 of another class than their image's); 1 line without edges; columns passed "
         "over: score" in said
     )
 

@@ -85,11 +85,12 @@ def test_a_name_without_folders_means_the_only_image_of_that_name() -> None:
     assert find("1.jpg") is None, "the file knows that image by its own name: this is another"
 
 
-def test_sizes_of_a_csv_may_stand_on_some_lines(tmp_path: Path) -> None:
+def test_sizes_of_a_csv_may_stand_on_some_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "known.csv"
-    file.write_text("name,x0,y0,x1,y1,width,height\na.jpg,1,1,9,9,,\na.jpg,1,1,8,8,20,10\na.jpg,1,1,7,7,,\n")
+    file.write_text("name,x0,y0,x1,y1,width,height,by\na.jpg,1,1,9,9,,,me\na.jpg,1,1,8,8,20,10,\nb.jpg,,,,,,,\n")
     (image,) = read_known_boxes(file, "known").images.values()
     assert image.size == (20, 10)
+    assert capsys.readouterr().out == "known: 1 line without edges; columns passed over: by\n"
     file.write_text("name,x0,y0,x1,y1,width,height\na.jpg,1,1,9,9,20,10\na.jpg,1,1,8,8,30,10\n")
     with pytest.raises(UserError, match=r"line 3: 'a.jpg' has two sizes, \(20, 10\) and \(30, 10\)"):
         read_known_boxes(file, "known")

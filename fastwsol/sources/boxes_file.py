@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import read_utf8
+from fastwsol.host.words import number_of
 from fastwsol.sources.annotated import Box
 from fastwsol.sources.coco_json import CORRECT as _CORRECT
 from fastwsol.sources.coco_json import box_of, parse_coco, size_of
@@ -85,11 +86,12 @@ class FileBoxes:
             said += (
                 f", {self.aside.total():,} left aside ({', '.join(f'{n:,} {why}' for why, n in self.aside.items())})"
             )
-        if self.without_edges:
-            said += f"; {self.without_edges:,} lines without edges"
-        if self.other_columns:
-            said += f"; columns passed over: {', '.join(self.other_columns)}"
-        return said
+        return "; ".join([said, *self.passed_over()])
+
+    def passed_over(self) -> list[str]:
+        """What of a CSV file says nothing of boxes, in words."""
+        lines = [f"{number_of(self.without_edges, 'line')} without edges"] if self.without_edges else []
+        return [*lines, f"columns passed over: {', '.join(self.other_columns)}"] if self.other_columns else lines
 
     def leave_aside(self, paths: Collection[str], reason: str) -> None:
         """Leave the boxes of these images aside."""

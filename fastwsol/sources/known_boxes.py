@@ -12,7 +12,8 @@ from fastwsol.sources.coco_json import CORRECT, CocoFile, CocoImage, read_coco
 
 
 def read_known_boxes(file: Path, said: str) -> CocoFile:
-    """The images and boxes of a file. CSV is read as COCO's JSON of the same would be: a label is a category.
+    """The images and boxes of a file. CSV is read as COCO's JSON of the same would be: a label is a category. What of
+    it is passed over is printed.
 
     said: how messages name the file. Raises UserError where it cannot be read, naming the line or annotation.
     """
@@ -21,7 +22,8 @@ def read_known_boxes(file: Path, said: str) -> CocoFile:
     images: dict[Any, CocoImage] = {}
     categories: dict[Any, Class] = {}
     annotations: list[dict[str, Any]] = []
-    for line in csv_lines(file, read_utf8(file, said, "name a CSV or COCO JSON file"), FileBoxes(), said):
+    found = FileBoxes()
+    for line in csv_lines(file, read_utf8(file, said, "name a CSV or COCO JSON file"), found, said):
         refuse_shares(line.box, line.where)
         x0, y0, x1, y1 = line.box
         if x0 >= x1 or y0 >= y1:
@@ -38,6 +40,8 @@ def read_known_boxes(file: Path, said: str) -> CocoFile:
             categories.setdefault(line.label, Class(line.label, line.label))
             box["category_id"] = line.label
         annotations.append(box)
+    if found.passed_over():
+        print(f"{said}: {'; '.join(found.passed_over())}")
     return CocoFile(file, images, categories, annotations, {})
 
 
