@@ -190,6 +190,6 @@ def test_mistakes_are_named(picture_shards: Path, tmp_path: Path, capsys: pytest
     flags = ["--shards", str(picture_shards), "--run-dir", str(tmp_path / "run"), "--stem", "C", "--step", "eager"]
     flags += ["--batch-size", "8"]
     assert run_command(train.main, [*flags, "--localizer", "mask", "--boxes-per-class", "-1"]) == 2
-    assert "--boxes-per-class -1: must not be negative" in capsys.readouterr().err
+    assert "--boxes-per-class -1: must be at least 0" in capsys.readouterr().err
     assert run_command(train.main, [*flags, "--boxes-per-class", "3"]) == 2
     assert "--boxes-per-class 3: supervises a mask head; add --localizer mask" in capsys.readouterr().err

@@ -266,12 +266,12 @@ LOST = {
     "coco": "",
     "coco-polygons": "",
     "jsonl": "jsonl has no place for 2 masks",
-    "csv": "csv has no place for 2 lists of all classes' probabilities, 2 masks, 2 names of classes beside their ids, "
-    "1 images that could not be read",
+    "csv": "csv has no place for 2 lists of all classes' probabilities, 2 masks, 1 classes of images that their "
+    "boxes do not tell, 2 names of classes beside their ids, 1 images that could not be read",
     "masks": "masks has no place for 2 boxes, 2 classes of objects, 2 boxes beside their masks, 2 scores, 2 lists of "
-    "all classes' probabilities, 1 boxes with fractions of a pixel, 2 ids of classes beside their names, 2 names of "
-    "classes beside their ids, 1 images that "
-    "could not be read, 1 classes of images without a box",
+    "all classes' probabilities, 1 classes of images that their boxes do not tell, 1 boxes with fractions of a pixel, "
+    "2 ids of classes beside their names, 2 names of classes beside their ids, 1 images that could not be read, "
+    "1 classes of images without a box",
 }
 
 
