@@ -1,4 +1,4 @@
-"""Python's garbage collector, which takes a third of the seconds of importing torch to find nothing."""
+"""Python's garbage collector, which takes a good part of the seconds of importing torch to find nothing."""
 
 import atexit
 import contextlib

@@ -19,7 +19,7 @@ def prepare_imports() -> None:
     """From here until `begin_work`, have Ctrl-C end the process in a line, and garbage not be looked for; nor at its
     end. For the first lines of a command's module.
 
-    Importing torch takes seconds, a third of which the collector would take to find nothing. Where the signal is
+    Importing torch takes seconds, a good part of which the collector would take to find nothing. Where the signal is
     ignored, as in the background of a script, it stays so.
     """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

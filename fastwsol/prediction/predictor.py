@@ -309,7 +309,7 @@ class Predictor:
         return Answers(names, reasons, np.array(sizes, np.int32), np.array(dark, np.bool_), known, outputs)
 
     def show(self, pixels: NDArray[np.uint8], view: NDArray[np.float32]) -> None:
-        """Fill `view` [S, S, 3] with the image as evaluations see it."""
+        """Fill `view`, float32 [S, S, 3], with an image uint8 [H, W, 3] as evaluations see it, normalised."""
         height, width, _ = pixels.shape
         window = shown_windows(self._fit, np.array([width], np.int32), np.array([height], np.int32))
         first = np.zeros(1, np.int64)
