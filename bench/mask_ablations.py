@@ -130,10 +130,9 @@ def main(arguments: Sequence[str]) -> int:
         masks = masks_of(training.head, network.trunk_cells, kept, split.rows)
         cut = Cut("box-free", box_free_threshold(masks, square, "own"), "the same images, without a box")
         numbers = measure_localizer(LOCALIZERS["mask"], masks, square, images, cut).numbers
-        numbers["seconds"] = round(time.perf_counter() - start, 1)
-        numbers["area_weight"] = float(training.steering.area_weight)
-        del numbers["curve"]
-        results[name] = numbers
+        seconds, area_weight = round(time.perf_counter() - start, 1), float(training.steering.area_weight)
+        results[name] = {**numbers, "seconds": seconds, "area_weight": area_weight}
+        del results[name]["curve"]
         at = " / ".join(f"{numbers['rates'][f'gt_known_loc@{t}']:.1f}" for t in IOU_THRESHOLDS)
         best = " / ".join(f"{numbers['oracle']['rates'][f'gt_known_loc@{t}']:.1f}" for t in IOU_THRESHOLDS)
         area = numbers["maps"]["mean_area"]

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -40,6 +40,7 @@ from fastwsol.evaluation.metrics import (
     sign_test,
 )
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.report_types import Pixels, Report
 from fastwsol.evaluation.resampling import resampled_counts
 from fastwsol.evaluation.table_cells import console, table_of, title_of
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
@@ -87,8 +88,8 @@ def main(arguments: Sequence[str]) -> int:
     for protocol in protocols:
         title = f"{protocol}: B against A" if len(protocols) > 1 else "B against A"
         table = table_of(title, ["A", "B", "B - A", "A alone\nright", "B alone\nright", "p"])
-        for name, row in paired(outcomes_of(a, protocol), outcomes_of(b, protocol)).items():
-            table.add_row(title_of(name).replace("\n", " "), *cells(row))
+        for name, pair in paired(outcomes_of(a, protocol), outcomes_of(b, protocol)).items():
+            table.add_row(title_of(name).replace("\n", " "), *cells(pair))
         out.print(table)
     if a.rows.mask_ious is not None and b.rows.mask_ious is not None and a.masks_digest == b.masks_digest:
         title = f"masks, A cut {a.mask_cut}, B cut {b.mask_cut}: B against A"
@@ -126,10 +127,10 @@ def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
     if not path.exists():
         raise UserError(f"{path}: no such folder or file; name a run's folder, or one that evaluate --out wrote")
     try:
-        report = json.loads(file.read_bytes())
+        report: Report = json.loads(file.read_bytes())
         cam_class, truths_digest = report["cam_class"], report["truths_digest"]
         masks_digest = report.get("pixels", {}).get("masks_digest")
-        of_masks = {each["name"]: each.get("pixels") for each in report.get("localizers", [])}
+        of_masks: dict[str, Pixels | None] = {each["name"]: each.get("pixels") for each in report.get("localizers", [])}
         localizer = localizer or next((name for name in PREFERRED if name in of_masks), "cam")
         pixels = of_masks.get(localizer) or report.get("pixels")
         mask_cut = "for each image" if pixels is None or (at := pixels["iou"]["threshold"]) is None else f"at {at:.2g}"
@@ -188,58 +189,67 @@ def outcomes_of(side: ComparedReport, protocol: ProtocolName) -> Outcomes:
     return outcomes(hits_of(rows.boxes[protocol].ious, protocol), rows.box_counts > 0, of_labels, side.cam_class, five)
 
 
-def paired(a: Outcomes, b: Outcomes) -> dict[str, dict[str, Any]]:
-    """For each rate that both have: the two percentages, their difference in points with its interval, and the test."""
+@dataclass(frozen=True)
+class Pair:
+    """A rate of both, or the mean IoU of their masks, in percent."""
+
+    rates: tuple[float | None, float | None]
+    difference: float | None
+    """B - A, in points."""
+    interval: tuple[float, float] | None
+    """The difference's 95 % interval."""
+    only: tuple[int, int]
+    """Images that one alone got right, or better: A, and B."""
+
+    @property
+    def p(self) -> float:
+        """The sign test's p value."""
+        return sign_test(*self.only)
+
+
+def paired(a: Outcomes, b: Outcomes) -> dict[str, Pair]:
+    """Each rate that both have, by its name."""
     names = [name for name in a if name in b and a[name].counted.any()]
     flags = [flag for name in names for flag in (*_discordant(a[name], b[name]), a[name].counted)]
     resampled = resampled_counts(np.column_stack(flags)).astype(np.float64)
-    differences = {}
+    pairs = {}
     for k, name in enumerate(names):
         only_a, only_b = (int(each.sum()) for each in flags[3 * k : 3 * k + 2])
         counted = int(a[name].counted.sum())
         with np.errstate(invalid="ignore"):
             in_resamples = 100 * (resampled[:, 3 * k + 1] - resampled[:, 3 * k]) / resampled[:, 3 * k + 2]
-        differences[name] = {
-            "rates": [percent(int(each[name].succeeded.sum()), counted) for each in (a, b)],
-            "difference": percent(only_b - only_a, counted),
-            "interval": interval(in_resamples),
-            "only": [only_a, only_b],
-            "p": sign_test(only_a, only_b),
-        }
-    return differences
+        rate_a, rate_b = (percent(int(each[name].succeeded.sum()), counted) for each in (a, b))
+        points = percent(only_b - only_a, counted)
+        pairs[name] = Pair((rate_a, rate_b), points, interval(in_resamples), (only_a, only_b))
+    return pairs
 
 
-def paired_ious(a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, Any]:
-    """The same of two masks' IoUs [N] in 0..1, NaN without a mask: means, and the sign test on which is better."""
+def paired_ious(a: NDArray[np.float64], b: NDArray[np.float64]) -> Pair:
+    """The means of two masks' IoUs [N] in 0..1, NaN without a mask."""
     both = ~np.isnan(a) & ~np.isnan(b)
     ours, theirs = a[both], b[both]
     resampled = resampled_counts(np.stack([theirs - ours, np.ones_like(ours)], axis=1)).astype(np.float64)
     only_a, only_b = int((ours > theirs).sum()), int((theirs > ours).sum())
     with np.errstate(invalid="ignore"):
         in_resamples = 100 * resampled[:, 0] / resampled[:, 1]
-    return {
-        "rates": [100 * float(each.mean()) for each in (ours, theirs)],
-        "difference": 100 * float((theirs - ours).mean()),
-        "interval": interval(in_resamples),
-        "only": [only_a, only_b],
-        "p": sign_test(only_a, only_b),
-    }
+    means = 100 * float(ours.mean()), 100 * float(theirs.mean())
+    return Pair(means, 100 * float((theirs - ours).mean()), interval(in_resamples), (only_a, only_b))
 
 
 def _discordant(a: Outcome, b: Outcome) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return a.succeeded & ~b.succeeded, b.succeeded & ~a.succeeded
 
 
-def cells(row: dict[str, Any]) -> list[Text]:
+def cells(pair: Pair) -> list[Text]:
     """The table's cells of a rate."""
-    rates = [Text("–" if rate is None else f"{rate:.2f}") for rate in row["rates"]]
-    difference = Text("–" if row["difference"] is None else f"{row['difference']:+.2f}")
-    if not any(row["only"]):
+    rates = [Text("–" if rate is None else f"{rate:.2f}") for rate in pair.rates]
+    difference = Text("–" if pair.difference is None else f"{pair.difference:+.2f}")
+    if not any(pair.only):
         difference.append(" (no image differs)", style="dim")  # of which resampling can tell nothing
-    elif row["interval"] is not None:
-        difference.append(" ({:+.2f} .. {:+.2f})".format(*row["interval"]), style="dim")
-    p = "< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
-    return [*rates, difference, *(Text(f"{each:,}") for each in row["only"]), Text(p)]
+    elif pair.interval is not None:
+        difference.append(" ({:+.2f} .. {:+.2f})".format(*pair.interval), style="dim")
+    p = "< 0.001" if pair.p < 0.001 else f"{pair.p:.3f}"
+    return [*rates, difference, *(Text(f"{each:,}") for each in pair.only), Text(p)]
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ from fastwsol.evaluation.of_training_images import find_directions, tuning_image
 from fastwsol.evaluation.per_image import SEPARATOR
 from fastwsol.evaluation.pixels import measure_maps
 from fastwsol.evaluation.prediction_tables import print_judged
+from fastwsol.evaluation.report_types import Report, RunReport
+from fastwsol.evaluation.report_words import heading_of
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
 from fastwsol.evaluation.summary_table import print_summary
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
@@ -395,17 +397,17 @@ def export_maps(folder: Path, evaluation: Evaluation, flags: Flags, shards: Shar
     print(f"maps and boxes in {folder}: {PROG} --maps {folder}/maps.npy --boxes {folder}/boxes.csv{whose}{where}")
 
 
-def print_tables(report: dict[str, Any], path: Path | None, flags: Flags) -> None:
+def print_tables(report: RunReport, path: Path | None, flags: Flags) -> None:
     """Print the tables that are asked for. path: the file of the report, where it is in one."""
     if flags.all_tables or flags.per_class:
         print_report(report, flags.per_class)
     else:
-        print_summary(report, path)
+        print_summary(report, path, heading_of(report))
 
 
-def differences(earlier: dict[str, Any], report: dict[str, Any]) -> str:
+def differences(earlier: RunReport, report: RunReport) -> str:
     """How an earlier report differs from the one just made; empty where the counts are the same."""
-    now = json.loads(json.dumps(report))  # as a file holds it
+    now: RunReport = json.loads(json.dumps(report))  # as a file holds it
     if counts_of(earlier) == counts_of(now):
         return ""
     how = [name for name in ("precision", "device", "versions", "machine") if earlier.get(name) != now[name]]
@@ -433,7 +435,7 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
         threshold = question_of(flags).fixed_threshold
         asked = threshold if threshold is not None else CAM_THRESHOLD
         pixels = measure_maps(maps, masks, images.truths, asked, fixed_masks(None), images.labels, images.classes)
-        report["pixels"] = pixels.of_localizer["maps"].numbers | pixels.shared
+        report["pixels"] = pixels.with_shared("maps")
         rows = replace(measurement.rows, mask_ious=pixels.of_localizer["maps"].ious)
         measurement = replace(measurement, rows=rows)
     file = flags.out / "report.json" if flags.out is not None else None
@@ -451,7 +453,7 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
         print("nothing is written; --out NEW_FOLDER keeps the report, for python -m fastwsol.compare too")
 
 
-def write_measurement(file: Path, report: dict[str, Any], measurement: Measurement) -> None:
+def write_measurement(file: Path, report: Report, measurement: Measurement) -> None:
     """Write a report and what it says of each image into a new folder."""
     with folder_when_whole(file.parent) as new:
         measurement.rows.write((new / file.name).with_suffix(".csv"))

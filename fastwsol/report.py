@@ -27,7 +27,8 @@ from fastwsol.batches.stores import DataFlags
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.evaluation.forward import EvaluationSetup, forward_split
 from fastwsol.evaluation.of_training_images import find_directions
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD, PAPER_LEVEL
+from fastwsol.evaluation.report_types import LocalizerRow
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD, PAPER_LEVEL, CutRow
 from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
@@ -243,7 +244,7 @@ def name_of(setting: ComparedSetting, localizer: str) -> str:
     return setting.name if localizer == "cam" else f"{setting.name}, {localizer}"
 
 
-def shown_localizers(run: ComparedRun, flags: Flags) -> list[dict[str, Any]]:
+def shown_localizers(run: ComparedRun, flags: Flags) -> list[LocalizerRow]:
     """Those that the gallery shows of a run, as its report has them. Raises UserError where the run lacks one that is
     asked for.
     """
@@ -259,7 +260,7 @@ def shown_localizers(run: ComparedRun, flags: Flags) -> list[dict[str, Any]]:
 
 
 def of_run(
-    run: ComparedRun, shown: Sequence[dict[str, Any]], gallery: GalleryImages, setup: EvaluationSetup
+    run: ComparedRun, shown: Sequence[LocalizerRow], gallery: GalleryImages, setup: EvaluationSetup
 ) -> list[dict[str, Any]]:
     """What the page holds of one run: of each localizer of `shown`."""
     config = run.info.config
@@ -283,12 +284,18 @@ def of_run(
                 "square": config.views.image_size,
                 "images": images[each["name"]],
                 "curve": each["curve"]["single"],
-                "level": level_of(each["cut"]["value"]),
+                "level": level_of(threshold_of_cut(each["cut"])),
                 "with_boxes": run.report["images_with_boxes"],
             },
         }
         for each in shown
     ]
+
+
+def threshold_of_cut(cut: CutRow) -> float:
+    """Where a run cuts maps by itself, which is a number: thresholds of each image's own are only asked for."""
+    assert cut["value"] is not None
+    return cut["value"]
 
 
 def turbo() -> list[list[int]]:

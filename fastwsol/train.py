@@ -27,6 +27,7 @@ from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model
 from fastwsol.evaluation.of_training_images import find_directions, own_cuts
+from fastwsol.evaluation.report_words import heading_of
 from fastwsol.evaluation.summary_table import print_summary
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.features.kept_features import views_kept
@@ -367,7 +368,7 @@ def finish(run: RunDir, evaluation: Evaluation) -> None:
         run.append_row(last_row)
     of = ReportOf(report["split"])
     run.write_report(report, evaluation.rows, of)
-    print_summary(report, run.report_file(of))
+    print_summary(report, run.report_file(of), heading_of(report))
 
 
 def run_info(config: Config, shards: Shards) -> RunInfo:

@@ -70,7 +70,7 @@ def collect(folder: Path) -> dict[str, Any]:
     config = run.read_info().config
     if not run.finished(config):
         raise UserError(f"{folder}: not finished; let it train to its end first")
-    report = run.read_report(ReportOf(config.eval_split))
+    report: dict[str, Any] = {**run.read_report(ReportOf(config.eval_split))}
     for large in ("curve", "classes"):  # they stay in the run's own report
         report.pop(large, None)
     for each in report["localizers"]:

@@ -118,9 +118,9 @@ def test_as_many_must_be_looked_at_as_bring_the_share_to_95_of_100() -> None:
 def test_bins_hold_all_images_once() -> None:
     certainties, right = np.random.default_rng(0).random(37), np.arange(37) % 2 == 0
     bins = reliability(certainties, right)
-    assert sum(each.images for each in bins) == 37
-    assert sum(each.images * each.right for each in bins) == pytest.approx(right.sum())
-    assert [each.certainty for each in bins] == sorted(each.certainty for each in bins)
+    assert sum(each["images"] for each in bins) == 37
+    assert sum(each["images"] * each["right"] for each in bins) == pytest.approx(right.sum())
+    assert [each["certainty"] for each in bins] == sorted(each["certainty"] for each in bins)
     assert len(reliability(certainties[:3], right[:3])) == 3
 
 

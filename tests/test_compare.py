@@ -50,18 +50,18 @@ def test_differences_are_paired(sides):
     compare.check_same_images(a, b)
     found = compare.paired(compare.outcomes_of(a, "strict"), compare.outcomes_of(b, "strict"))
     hits = found["gt_known_loc@0.5"]
-    assert hits["rates"] == [100 * 100 / 380, 100 * 140 / 380]
-    assert hits["difference"] == pytest.approx(100 * 40 / 380)
-    assert hits["only"] == [0, 40]
-    assert hits["p"] == 2 / 2**40
-    assert 0 < hits["interval"][0] < hits["difference"] < hits["interval"][1]
+    assert hits.rates == (100 * 100 / 380, 100 * 140 / 380)
+    assert hits.difference == pytest.approx(100 * 40 / 380)
+    assert hits.only == (0, 40)
+    assert hits.p == 2 / 2**40
+    assert 0 < hits.interval[0] < hits.difference < hits.interval[1]
     # 40 of 380: the standard error of a mean of independent 0 and 1
-    assert hits["interval"][1] - hits["interval"][0] == pytest.approx(2 * 1.96 * 1.575, rel=0.1)
+    assert hits.interval[1] - hits.interval[0] == pytest.approx(2 * 1.96 * 1.575, rel=0.1)
     clas = found["top1_clas"]
-    assert clas["only"] == [10, 10]
-    assert clas["difference"] == 0
-    assert clas["p"] == 1
-    assert found["gt_known_loc@0.7"]["p"] == 1
+    assert clas.only == (10, 10)
+    assert clas.difference == 0
+    assert clas.p == 1
+    assert found["gt_known_loc@0.7"].p == 1
 
 
 def test_a_network_does_not_differ_from_itself(sides, capsys):

@@ -307,6 +307,6 @@ def test_masks_that_collapse_or_fill_the_image_are_warned_of(whole, capsys):
         for each in report["localizers"]:
             if "mean_value" in each["maps"]:
                 each["maps"]["mean_value"] = mean
-        print_summary(report, None)
+        print_summary(report, None, "these masks")
         said = " ".join(capsys.readouterr().out.split())
         assert (words in said) if words else ("warning" not in said)

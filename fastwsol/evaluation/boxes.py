@@ -10,7 +10,7 @@ square, its input; `to_square` and `to_original` are the only way between the tw
 
 from dataclasses import dataclass
 from operator import index
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +98,7 @@ class CurveHits:
     multiple: npt.NDArray[np.bool_]
     """Any component's box is."""
 
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> dict[str, dict[str, list[int]]]:
         """How many images are hit at each level, as reports hold it."""
         return {
             name: dict(zip(map(str, IOU_THRESHOLDS), flags.sum(axis=0).tolist(), strict=True))

@@ -7,8 +7,6 @@ regressions on more numbers and on fewer (docs/results.md, "Certainties").
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +14,7 @@ from scipy.optimize import minimize
 from scipy.stats import hypergeom, rankdata
 
 from fastwsol.draws import review_order
+from fastwsol.evaluation.report_types import Bin, CertaintyNumbers
 from fastwsol.formats.labelled_images import LabelledImage, LabelledObject
 
 PARTS = 5
@@ -114,26 +113,20 @@ def area_under_curve(certainties: NDArray[np.float64], right: NDArray[np.bool_])
     return float((rankdata(certainties)[right].sum() - good * (good + 1) / 2) / (good * bad))
 
 
-@dataclass(frozen=True)
-class Bin:
-    """Images of like certainty: how many, their mean certainty, and the share of them that is right."""
-
-    images: int
-    certainty: float
-    right: float
-
-
 def reliability(certainties: NDArray[np.float64], right: NDArray[np.bool_]) -> list[Bin]:
     """Up to ten bins of as many images each, the least certain first."""
     order = np.argsort(certainties, kind="stable")
     parts = [part for part in np.array_split(order, min(BINS, len(order))) if len(part)]
-    return [Bin(len(part), float(certainties[part].mean()), float(right[part].mean())) for part in parts]
+    return [
+        Bin(images=len(part), certainty=float(certainties[part].mean()), right=float(right[part].mean()))
+        for part in parts
+    ]
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
     """The mean distance of certainty and share right over the bins, weighted by their images (ECE)."""
-    total = sum(each.images for each in bins)
-    return sum(each.images * abs(each.certainty - each.right) for each in bins) / total
+    total = sum(each["images"] for each in bins)
+    return sum(each["images"] * abs(each["certainty"] - each["right"]) for each in bins) / total
 
 
 def share_to_look_at(certainties: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
@@ -165,7 +158,7 @@ def share_interval(count: int, of: int, population: int) -> tuple[float, float]:
     return low / population, max(low, high) / population
 
 
-def certainty_numbers(certainties: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[str, Any]:
+def certainty_numbers(certainties: NDArray[np.float64], right: NDArray[np.bool_]) -> CertaintyNumbers:
     """What a report says of certainties [N] of images of which is known which are `right` [N]."""
     bins = reliability(certainties, right)
     return {
@@ -173,6 +166,6 @@ def certainty_numbers(certainties: NDArray[np.float64], right: NDArray[np.bool_]
         "right": int(right.sum()),
         "auroc": area_under_curve(certainties, right),
         "calibration_error": calibration_error(bins),
-        "reliability": [vars(each) for each in bins],
+        "reliability": bins,
         "share_to_look_at_for_95": share_to_look_at(certainties, right),
     }

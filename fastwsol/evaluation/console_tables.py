@@ -1,13 +1,13 @@
 """All tables of a report on the console, each with the baselines. `summary_table` has the one that is the default."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, LOC_NAMES, percent
 from fastwsol.evaluation.pixel_tables import print_pixels
+from fastwsol.evaluation.report_types import Baseline, Rates, Report, RunReport
 from fastwsol.evaluation.report_words import (
     NO_BOX_IN_TRAIN,
     NO_TRUTH,
@@ -45,7 +45,7 @@ _ORACLE_TITLES = {
 _MANY_CLASSES = 5  # with no more, to be among the first five says nothing
 
 
-def print_report(report: dict[str, Any], per_class: bool = False) -> None:
+def print_report(report: RunReport, per_class: bool = False) -> None:
     """Print every table of a run's report: one a protocol, the network's rows above the baselines'."""
     maps = f"map of the {_CAM_CLASSES[report['cam_class']]} class"
     print_numbers(report, heading_of(report), "this run", maps, per_class, NO_BOX_IN_TRAIN)
@@ -59,7 +59,7 @@ def print_report(report: dict[str, Any], per_class: bool = False) -> None:
 
 
 def print_numbers(
-    report: dict[str, Any], heading: str, row_name: str, maps: str, per_class: bool, why_no_fixed_box: str
+    report: Report, heading: str, row_name: str, maps: str, per_class: bool, why_no_fixed_box: str
 ) -> None:
     """Print the part of a report that `measure` made."""
     out = console()
@@ -102,7 +102,7 @@ def print_numbers(
     print_no_fixed_box(report, why_no_fixed_box, out)
 
 
-def _print_localizers(report: dict[str, Any], out: Console) -> None:
+def _print_localizers(report: Report, out: Console) -> None:
     """Each localizer at the run's cut, at the oracle, and how much the two differ."""
     names = _columns(report)
     table = table_of("localizers, strict, each at its own cut and at the oracle's", [title_of(name) for name in names])
@@ -113,8 +113,9 @@ def _print_localizers(report: dict[str, Any], out: Console) -> None:
         oracle = each["oracle"]
         at = "/".join(threshold_text(oracle["thresholds"][str(t)]) for t in IOU_THRESHOLDS)
         table.add_row(f"oracle (at {at})", *rate_cells(names, oracle["rates"]))
+        own = each["rates"]
         gaps = {
-            name: None if rate is None or each["rates"].get(name) is None else rate - each["rates"][name]
+            name: None if rate is None or (at_cut := own.get(name)) is None else rate - at_cut
             for name, rate in oracle["rates"].items()
         }
         table.add_row("gap", *rate_cells(names, gaps), end_section=True)
@@ -122,17 +123,18 @@ def _print_localizers(report: dict[str, Any], out: Console) -> None:
     _print_looks(report, out)
 
 
-def _print_looks(report: dict[str, Any], out: Console) -> None:
+def _print_looks(report: Report, out: Console) -> None:
     """What can be told of maps without a box."""
     localizers = report.get("localizers", [])
     asked = any("class_probability" in each for each in localizers)  # of a mask, what the network says of both sides
     columns = ["mean area", "three edges", "empty", *(["class\ninside", "class\noutside"] if asked else [])]
     table = table_of("maps at the cut, of all images, without a box", columns)
     for each in localizers:
-        look, classes = each["maps"], each.get("class_probability", {})
+        look, classes = each["maps"], each.get("class_probability")
         shares = [look["mean_area"], look["three_edges"], look["empty"]]
-        shares += [classes.get("inside"), classes.get("outside")] if asked else []
-        table.add_row(localizer_name(each), *(percent_text(None if share is None else 100 * share) for share in shares))
+        shares += [classes["inside"], classes["outside"]] if classes is not None else []
+        cells = [percent_text(100 * share) for share in shares]
+        table.add_row(localizer_name(each), *cells, *(["–"] * (len(columns) - len(cells))))
     out.print(table)
     if asked:
         out.print(
@@ -140,7 +142,7 @@ def _print_looks(report: dict[str, Any], out: Console) -> None:
         )
 
 
-def _print_classification(report: dict[str, Any], row_name: str, per_class: bool, out: Console) -> None:
+def _print_classification(report: Report, row_name: str, per_class: bool, out: Console) -> None:
     """What can be told of images without ground-truth boxes."""
     names = [name for name in _columns(report) if name.endswith("clas")]
     if names:
@@ -154,7 +156,7 @@ def _print_classification(report: dict[str, Any], row_name: str, per_class: bool
     out.print(f"{NO_TRUTH} The boxes themselves: python -m fastwsol.predict")
 
 
-def _columns(report: dict[str, Any]) -> list[str]:
+def _columns(report: Report) -> list[str]:
     """The rates that are shown, in order: those that could be measured."""
     loc = LOC_NAMES[report["cam_class"]]
     names = ["top1_clas", "top5_clas", *(f"top1_loc@{t}" for t in IOU_THRESHOLDS), "top5_loc@0.5"]
@@ -165,7 +167,7 @@ def _columns(report: dict[str, Any]) -> list[str]:
     return [name for name in names if name in strict]
 
 
-def _print_oracles(report: dict[str, Any], row_name: str, out: Console) -> None:
+def _print_oracles(report: Report, row_name: str, out: Console) -> None:
     """MaxBoxAcc beside what boxes reach that look at no image."""
     for protocol, of_protocol in report["max_box_acc"].items():
         title = f"{protocol}: the threshold that is best on these very images (an oracle), for each IoU threshold"
@@ -191,7 +193,7 @@ def _oracle_cells(at_thresholds: Sequence[float | None]) -> list[Text]:
     return [rate_cell(each, None) for each in (at_thresholds[IOU_THRESHOLDS.index(0.5)], mean, mean)]
 
 
-def _print_sizes(report: dict[str, Any], row_name: str, out: Console) -> None:
+def _print_sizes(report: Report, row_name: str, out: Console) -> None:
     loc = f"{LOC_NAMES[report['cam_class']]}@0.5"
     baselines = beside_gt_known(report)
     classified = "top1_clas" in report["rates"]["strict"]
@@ -208,7 +210,7 @@ def _print_sizes(report: dict[str, Any], row_name: str, out: Console) -> None:
     out.print(table)
 
 
-def _print_classes(report: dict[str, Any], out: Console) -> None:
+def _print_classes(report: Report, out: Console) -> None:
     names = [name for name in _columns(report) if report["rates"]["strict"][name] is not None]
     table = table_of("strict, by class", ["images", *(title_of(name) for name in names)], "class")
     for row in report["classes"]:
@@ -219,12 +221,12 @@ def _print_classes(report: dict[str, Any], out: Console) -> None:
     out.print(table)
 
 
-def beside_gt_known(report: dict[str, Any]) -> list[dict[str, Any]]:
+def beside_gt_known(report: Report) -> list[Baseline]:
     """The baselines that stand beside GT-known Loc at IoU 0.5: the whole image, and the box that is best there."""
     return [each for each in report["baselines"] if each["iou_threshold"] in (None, 0.5)]
 
 
-def summary_line(rates: dict[str, dict[str, float | None]]) -> str:
+def summary_line(rates: Mapping[str, Rates]) -> str:
     """The rates at IoU .5 in one line: classification, then localization under strict / paper2018."""
     strict, paper = rates["strict"], rates["paper2018"]
     if strict["gt_known_loc@0.5"] is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from fastwsol.evaluation.baselines import best_fixed_boxes, whole_image
 from fastwsol.evaluation.boxes import ProtocolName, hits_of, to_original
 from fastwsol.evaluation.choe2020 import WsolevalSweep, fixed_box_ious
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
+from fastwsol.evaluation.report_types import FixedBoxRow
 from fastwsol.evaluation.truths import Truths
 
 BaselineKind = Literal["whole-image", "best-box"]
@@ -39,7 +40,7 @@ class FixedBox:
         """What a person calls it."""
         return "whole image" if self.iou_threshold is None else f"best box at IoU {self.iou_threshold}"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> FixedBoxRow:
         """What a report says of it, whatever it hits."""
         return {
             "kind": self.kind,

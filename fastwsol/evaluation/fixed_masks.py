@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastwsol.draws import holdout_ids
 from fastwsol.evaluation.masks import PIXEL_SIDE, Masks
+from fastwsol.evaluation.report_types import FixedMaskRow
 from kernels.pixels import IGNORED, OBJECT
 
 Shape = Literal["ellipse", "box"]
@@ -136,9 +137,9 @@ class FixedCounts:
             region = each.region.ravel()
             parts.append(np.stack([objects[:, region].sum(1), known[:, region].sum(1), *whole], axis=1))
 
-    def numbers(self) -> list[dict[str, object]]:
-        """PxAP and mean IoU of each in percent, as JSON. The PxAP of a mask that knows two values has two steps."""
-        found: list[dict[str, object]] = []
+    def numbers(self) -> list[FixedMaskRow]:
+        """PxAP and mean IoU of each in percent. The PxAP of a mask that knows two values has two steps."""
+        found: list[FixedMaskRow] = []
         for each, parts in zip(self.fixed, self._parts, strict=True):
             both, kept, objects, known = np.concatenate(parts).T
             recall, precision = both.sum() / objects.sum(), both.sum() / max(1, kept.sum())

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from fastwsol.evaluation.metrics import (
     IOU_THRESHOLDS,
     OBJECT_SIZES,
     CamClass,
+    Count,
     Outcomes,
     counts,
     counts_of_groups,
@@ -32,6 +33,16 @@ from fastwsol.evaluation.metrics import (
     size_groups,
 )
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.report_types import (
+    AtThresholds,
+    ClassRow,
+    Counts,
+    Numbers,
+    OracleRates,
+    Rates,
+    Report,
+    SizeRow,
+)
 from fastwsol.evaluation.resampling import intervals_of, oracles
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, ChosenLevels, ThresholdKind, best_levels
 from fastwsol.evaluation.truths import Truths
@@ -105,16 +116,17 @@ NOTHING_MORE = Question()
 class Measurement:
     """The part of a report that is made of maps, predictions and truths; and what it says of each image."""
 
-    numbers: dict[str, Any]
+    numbers: Numbers
     rows: ImageRows
     seconds: dict[str, float]
     """`boxes` and `numbers`."""
     curve: CurveHits
 
-    def report(self, about: dict[str, Any], seconds: dict[str, float] | None = None) -> dict[str, Any]:
-        """The whole report, as JSON. about: what it is of; seconds: of the work before."""
+    def report(self, about: Mapping[str, Any], seconds: dict[str, float] | None = None) -> Report:
+        """The whole report. about: what it is of, and what else was measured; seconds: of the work before."""
         spent = {name: round(each, 3) for name, each in ((seconds or {}) | self.seconds).items()}
-        return {"format_version": REPORT_FORMAT_VERSION, **about, **self.numbers, "seconds": spent, **environment()}
+        whole = {"format_version": REPORT_FORMAT_VERSION, **about, **self.numbers, "seconds": spent, **environment()}
+        return cast(Report, whole)
 
 
 def measure(
@@ -155,8 +167,8 @@ def numbers_of(
     fixed: Sequence[FixedBox],
     square: int,
     chosen: ChosenLevels | None = None,
-) -> dict[str, Any]:
-    """The part of a report, as JSON, that is made of maps, predictions and truths (docs/evaluating.md).
+) -> Numbers:
+    """The part of a report that is made of maps, predictions and truths (docs/evaluating.md).
 
     square: the side of the square that the `fixed` boxes are in.
     """
@@ -166,7 +178,7 @@ def numbers_of(
     outcomes_elsewhere = [images.outcomes(each.hits, cam_class) for each in elsewhere]
     intervals = intervals_of([*by_protocol.values(), *outcomes_elsewhere])
 
-    def rates_of(box: FixedBox) -> dict[str, Any]:
+    def rates_of(box: FixedBox) -> dict[str, Rates]:
         hit = {name: fixed_box_hits(box, truths, square, name, localized.wsoleval) for name in by_protocol}
         return {name: rates(images.outcomes(each, cam_class)) for name, each in hit.items()}
 
@@ -183,30 +195,30 @@ def numbers_of(
         "rates": {name: rates(each) for name, each in by_protocol.items()},
         "intervals": dict(zip(by_protocol, intervals, strict=False)),
         "strict_at": [
-            {
-                "kind": row.kind,
-                "name": row.name,
-                "thresholds": row.thresholds,
-                "counts": counts(each),
-                "rates": rates(each),
-                "intervals": own,
-            }
+            AtThresholds(
+                kind=row.kind,
+                name=row.name,
+                thresholds=row.thresholds,
+                counts=counts(each),
+                rates=rates(each),
+                intervals=own,
+            )
             for row, each, own in zip(elsewhere, outcomes_elsewhere, intervals[len(by_protocol) :], strict=True)
         ],
         "max_box_acc": _best_possible(localized, truths),
         "curve": localized.curve.counts(),
         "sizes": _by_size(by_protocol["strict"], truths, fixed, square),
         "classes": counts_by_class(by_protocol["strict"], images.labels, images.classes),
-        "baselines": [each.as_json() | {"rates": rates_of(each)} for each in fixed],
+        "baselines": [{**each.as_json(), "rates": rates_of(each)} for each in fixed],
     }
 
 
-def _best_possible(localized: Localized, truths: Truths) -> dict[str, Any]:
+def _best_possible(localized: Localized, truths: Truths) -> dict[str, OracleRates]:
     """The oracles under each protocol that has them."""
-    oracles_of = {"strict": oracles(localized.curve.single, localized.curve.multiple, truths.has_boxes)}
+    of_protocol = {"strict": oracles(localized.curve.single, localized.curve.multiple, truths.has_boxes)}
     if localized.wsoleval is not None:
-        oracles_of["wsoleval"] = oracles(*hits_at_cuts(localized.wsoleval, IOU_THRESHOLDS), truths.has_boxes)
-    return oracles_of
+        of_protocol["wsoleval"] = oracles(*hits_at_cuts(localized.wsoleval, IOU_THRESHOLDS), truths.has_boxes)
+    return of_protocol
 
 
 class _AtThreshold(NamedTuple):
@@ -243,7 +255,7 @@ def hits_at_levels(single: NDArray[np.bool_], levels: NDArray[np.int64]) -> NDAr
     return np.stack([single[:, k, level] for k, level in enumerate(levels)])
 
 
-def counts_by_size(strict: Outcomes, truths: Truths) -> list[dict[str, Any]]:
+def counts_by_size(strict: Outcomes, truths: Truths) -> list[SizeRow]:
     """Counts of the images whose object covers up to 10 %, 25 %, ... of them."""
     bounds = [0.0, *OBJECT_SIZES, 1.0]
     groups, number = size_groups(truths.object_shares()), len(bounds) - 1
@@ -258,7 +270,7 @@ def counts_by_size(strict: Outcomes, truths: Truths) -> list[dict[str, Any]]:
     ]
 
 
-def _by_size(strict: Outcomes, truths: Truths, fixed: Sequence[FixedBox], square: int) -> list[dict[str, Any]]:
+def _by_size(strict: Outcomes, truths: Truths, fixed: Sequence[FixedBox], square: int) -> list[SizeRow]:
     """The same beside the fixed boxes' counts."""
     rows = counts_by_size(strict, truths)
     groups, number = size_groups(truths.object_shares()), len(rows)
@@ -268,15 +280,12 @@ def _by_size(strict: Outcomes, truths: Truths, fixed: Sequence[FixedBox], square
         )
         for each in fixed
     }
-    return [
-        row | {"baselines": {key: _of_group(each, group) for key, each in theirs.items()}}
-        for group, row in enumerate(rows)
-    ]
+    for group, row in enumerate(rows):
+        row["baselines"] = {key: _of_group(each, group) for key, each in theirs.items()}
+    return rows
 
 
-def counts_by_class(
-    strict: Outcomes, labels: NDArray[np.int64] | None, class_names: Sequence[str]
-) -> list[dict[str, Any]]:
+def counts_by_class(strict: Outcomes, labels: NDArray[np.int64] | None, class_names: Sequence[str]) -> list[ClassRow]:
     """Counts of the images of each class; nothing where labels are not known."""
     if labels is None:
         return []
@@ -287,5 +296,5 @@ def counts_by_class(
     ]
 
 
-def _of_group(of_groups: Mapping[str, Sequence[Any]], group: int) -> dict[str, Any]:
+def _of_group(of_groups: Mapping[str, Sequence[Count]], group: int) -> Counts:
     return {name: each[group] for name, each in of_groups.items()}

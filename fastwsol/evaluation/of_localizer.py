@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from fastwsol.evaluation.maps import MeasuredBoxes
 from fastwsol.evaluation.measure import EvaluatedImages, counts_by_class, counts_by_size, hits_at_levels
 from fastwsol.evaluation.metrics import CamClass, counts, rates
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.report_types import LocalizerRow, Looks
 from fastwsol.evaluation.resampling import intervals_of, oracles
 from fastwsol.evaluation.thresholds import ChosenLevels, Cut, best_levels
 from fastwsol.host.device import kernel_threads
@@ -25,9 +25,9 @@ _EDGES = 3
 
 @dataclass(frozen=True)
 class LocalizerMeasurement:
-    """The numbers of a localizer, as JSON; and what it says of each image."""
+    """The numbers of a localizer; and what it says of each image."""
 
-    numbers: dict[str, Any]
+    numbers: LocalizerRow
     rows: ImageRows
     thresholds: float | NDArray[np.float64]
     """Where each map was cut: one number, or one an image, [N]."""
@@ -60,7 +60,7 @@ def measure_localizer(
     best = best_levels(curve.single.sum(axis=0))
     at_cut, at_best = (images.outcomes(each, cam_class) for each in (hit, hits_at_levels(curve.single, best)))
     intervals = intervals_of([at_cut, at_best])
-    numbers = {
+    numbers: LocalizerRow = {
         "name": localizer.name,
         "title": localizer.title,
         "class_specific": localizer.class_specific,
@@ -92,7 +92,7 @@ def measure_localizer(
 
 def _look(
     maps: NDArray[np.float32], square: int, thresholds: float | NDArray[np.float64], scale: kernels.Scale
-) -> dict[str, float]:
+) -> Looks:
     """What can be told of maps without any box: of what is kept of them at the cut, the mean share of the image; the
     share of maps that keep nothing, and of those that reach three edges of the image or more. Of maps on their own
     scale also their mean, which no cut moves.
@@ -108,5 +108,7 @@ def _look(
         np.logical_or.at(reached, owners, np.concatenate([boxes[:, :2] == 0, boxes[:, 2:] == square], axis=1))
         edges += (reached.sum(axis=1) >= _EDGES).sum()
     count = max(1, len(maps))
-    mean = {"mean_value": float(maps.mean())} if scale == "own" and len(maps) else {}
-    return {"mean_area": area / count, "empty": empty / count, "three_edges": edges / count} | mean
+    looks: Looks = {"mean_area": area / count, "empty": empty / count, "three_edges": edges / count}
+    if scale == "own" and len(maps):
+        looks["mean_value"] = float(maps.mean())
+    return looks

@@ -6,7 +6,7 @@ Boxes and numbers take little, and the leading process makes them alone.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from fastwsol.evaluation.of_localizer import LocalizerMeasurement, measure_local
 from fastwsol.evaluation.of_training_images import tuning_images
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.pixels import PixelsOfAll, measure_localizers
+from fastwsol.evaluation.report_types import ClassProbability, LocalizerRow, RunReport
 from fastwsol.evaluation.thresholds import (
     CAM_THRESHOLD,
     ChosenLevels,
@@ -43,7 +44,7 @@ from kernels.pixels import OBJECT
 class Evaluation:
     """A report; what its localizers say of each image, by their names; and what it was made of."""
 
-    report: dict[str, Any]
+    report: RunReport
     rows: dict[str, ImageRows]
     outputs: SplitOutputs
 
@@ -90,7 +91,7 @@ def _evaluation(
     setup: EvaluationSetup,
     choice: "_Choice",
     about: dict[str, Any],
-    inside: dict[str, float] | None,
+    inside: ClassProbability | None,
     seconds: dict[str, float],
 ) -> Evaluation:
     """The numbers of a network's outputs. about: what they are of; inside: see `classes_inside_and_outside`; seconds:
@@ -119,11 +120,11 @@ def _evaluation(
         seconds["pixels"] = time.perf_counter() - start
         for row in about["localizers"]:
             row["pixels"] = pixels.of_localizer[row["name"]].numbers
-        about["pixels"] = pixels.of_localizer["cam"].numbers | pixels.shared
+        about["pixels"] = pixels.with_shared("cam")
         rows = {name: replace(each, mask_ious=pixels.of_localizer[name].ious) for name, each in rows.items()}
     elif split.has_mask.any():
         about["no_pixels"] = why
-    return Evaluation(measurement.report(about, seconds), rows, outputs)
+    return Evaluation(cast(RunReport, measurement.report(about, seconds)), rows, outputs)
 
 
 def why_no_pixels(split: Split, fit: Fit) -> str | None:
@@ -202,21 +203,23 @@ class _Choice:
 
 
 def _as_rows(
-    measured: Mapping[str, LocalizerMeasurement], inside: dict[str, float] | None, boxes_per_class: int
-) -> list[dict[str, Any]]:
+    measured: Mapping[str, LocalizerMeasurement], inside: ClassProbability | None, boxes_per_class: int
+) -> list[LocalizerRow]:
     """The numbers of all localizers, a mask's with what the network says of its inside and outside, and with how many
     images' boxes of each class it was trained with.
     """
     rows = []
     for name, each in measured.items():
-        row = each.numbers | ({"class_probability": inside} if name == "mask" and inside is not None else {})
+        row = each.numbers.copy()
+        if name == "mask" and inside is not None:
+            row["class_probability"] = inside
         if boxes_per_class and LOCALIZERS[name].trained:
-            row |= {"boxes_per_class": boxes_per_class}
+            row["boxes_per_class"] = boxes_per_class
         rows.append(row)
     return rows
 
 
-def classes_inside_and_outside(model: LocalizingModel, split: Split, setup: EvaluationSetup) -> dict[str, float] | None:
+def classes_inside_and_outside(model: LocalizingModel, split: Split, setup: EvaluationSetup) -> ClassProbability | None:
     """What the network says of the masks' inside and of the rest: the mean probability of the true class, of at most
     `_MASKS_LOOKED_AT` images that are spread over the split. None without a mask head.
     """

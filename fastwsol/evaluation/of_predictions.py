@@ -25,6 +25,7 @@ from fastwsol.evaluation.certainty import (
     share_interval,
     uncalibrated,
 )
+from fastwsol.evaluation.report_types import BoxCounts, Certainty, PredictionsReport, Sample
 from fastwsol.formats.labelled_images import About, LabelledImage, Skipped
 from fastwsol.formats.of_coco import labelled_images, read_predictions
 from fastwsol.host.errors import UserError
@@ -95,7 +96,7 @@ class Looked:
 class Judged:
     """The report's numbers, and the predictions with calibrated certainties, where there were enough images."""
 
-    report: dict[str, Any]
+    report: PredictionsReport
     calibrated: list[LabelledImage | Skipped] | None
     about: About
 
@@ -109,13 +110,24 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
     every = [*labelled_images(files, about.classes)]
     images = [each for each in every if isinstance(each, LabelledImage)]
     looked = looked_at(images, about, read_known_boxes(reviewed, f"--reviewed {reviewed}"))
-    report = _report(images, looked, predictions, reviewed) | {"model": about.model}
-    certainties, report["certainty"] = _calibrated(images, looked, reviewed.name)
+    certainties, certainty = _calibrated(images, looked, reviewed.name)
+    report: PredictionsReport = {
+        "predictions": [path.name for path in predictions],
+        "reviewed": reviewed.name,
+        "images": len(images),
+        "looked_at": len(looked.truths),
+        "not_predicted": looked.not_predicted,
+        "verdicts": dict(Counter(each.kind for each in looked.truths)),
+        "sample": _sample(looked, len(images)),
+        "boxes": _box_counts(looked),
+        "model": about.model,
+        "certainty": certainty,
+    }
     if certainties is None:
         return Judged(report, None, about)
     sure = iter(certainties.tolist())
     calibrated = [each if isinstance(each, Skipped) else _with_certainty(each, next(sure)) for each in every]
-    return Judged(report, calibrated, replace(about, calibrated_on=report["certainty"]["calibrated_on"]))
+    return Judged(report, calibrated, replace(about, calibrated_on=certainty["calibrated_on"]))
 
 
 def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> Looked:
@@ -284,23 +296,7 @@ def _iou(box: tuple[float, float, float, float], others: Sequence[tuple[float, f
     return float(kernels.best_iou(np.array([box], np.float32), np.array(others, np.float32), offsets)[0])
 
 
-def _report(
-    images: Sequence[LabelledImage], looked: Looked, predictions: Sequence[Path], reviewed: Path
-) -> dict[str, Any]:
-    verdicts = Counter(each.kind for each in looked.truths)
-    return {
-        "predictions": [path.name for path in predictions],
-        "reviewed": reviewed.name,
-        "images": len(images),
-        "looked_at": len(looked.truths),
-        "not_predicted": looked.not_predicted,
-        "verdicts": dict(verdicts),
-        "sample": _sample(looked, len(images)),
-        "boxes": _box_rates(looked),
-    }
-
-
-def _sample(looked: Looked, images: int) -> dict[str, Any] | None:
+def _sample(looked: Looked, images: int) -> Sample | None:
     """The share of a review's random sample that was accepted; an interval only where all of it was looked at, and it
     is not all `images`.
     """
@@ -319,7 +315,7 @@ def _sample(looked: Looked, images: int) -> dict[str, Any] | None:
     }
 
 
-def _box_rates(looked: Looked) -> dict[str, dict[str, Any]]:
+def _box_counts(looked: Looked) -> dict[str, BoxCounts]:
     """GT-known, Top-1 Clas and Top-1 Loc, in counts: of ground truth; of boxes drawn without help; of those of the
     sample that were redrawn after the predicted one was seen; and of the whole sample, where an accepted image is a
     hit at each IoU, an upper bound. A rejected image is a miss in Top-1 Loc, and in the other rates where its class or
@@ -333,7 +329,7 @@ def _box_rates(looked: Looked) -> dict[str, dict[str, Any]]:
         "redrawn": sample & redrawn,
         "sample": sample,
     }
-    found = {}
+    found: dict[str, BoxCounts] = {}
     for name, rows in groups.items():
         if rows.any():
             unknown = looked.of_unknown_fault[rows].any()
@@ -349,22 +345,23 @@ def _box_rates(looked: Looked) -> dict[str, dict[str, Any]]:
 
 def _calibrated(
     images: Sequence[LabelledImage], looked: Looked, reviewed: str
-) -> tuple[NDArray[np.float64] | None, dict[str, Any]]:
+) -> tuple[NDArray[np.float64] | None, Certainty]:
     """The certainty of every image, [N], None where too few images were looked at; and what the report says of it."""
     rows = np.flatnonzero(looked.by_chance)
     right = looked.right[rows]
     found = certainty_inputs(images)
     of_looked = found[looked.places[rows]]
     plain = np.array([uncalibrated(images[place]) for place in looked.places[rows]])
-    certainty: dict[str, Any] = {"uncalibrated": certainty_numbers(plain, right) if len(rows) else None}
+    certainty: Certainty = {"uncalibrated": certainty_numbers(plain, right) if len(rows) else None}
     good, bad = int(right.sum()), int((~right).sum())
     of_whom = "of the images drawn at random" if looked.phases else "of the images with known boxes"
     if min(good, bad) < LEAST_OF_EACH:
         certainty["why_not"] = f"{of_whom} {good} are right and {bad} wrong, and {LEAST_OF_EACH} of each are needed"
         return None, certainty
     unseen = cross_fitted_chances(of_looked, right)
-    certainty["calibrated"] = certainty_numbers(unseen, right)
-    if certainty["calibrated"]["auroc"] <= 0.5:
+    certainty["calibrated"] = calibrated = certainty_numbers(unseen, right)
+    assert calibrated["auroc"] is not None  # some are right, some wrong
+    if calibrated["auroc"] <= 0.5:
         certainty["why_not"] = "fitted, they tell right from wrong no better than chance does; look at more images"
         return None, certainty
     certainty["calibrated_on"] = f"{len(rows)} images of {reviewed}, each by a fit to the others"

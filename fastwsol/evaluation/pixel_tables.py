@@ -1,9 +1,10 @@
 """What maps are worth pixel by pixel, as tables on the console."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
+from fastwsol.evaluation.report_types import ClassIou, Pixels, Report, SizeIou
 from fastwsol.evaluation.table_cells import (
     localizer_name,
     percent_text,
@@ -14,14 +15,14 @@ from fastwsol.evaluation.table_cells import (
 )
 
 
-def print_pixels(report: dict[str, Any], out: Console, row_name: str, whole: bool = False) -> None:
+def print_pixels(report: Report, out: Console, row_name: str, whole: bool = False) -> None:
     """Print what maps are worth pixel by pixel, where there are masks. whole: also by size and class."""
     if why := report.get("no_pixels"):
         out.print(f"The images have masks, but pixels are not measured: {why}.")
     pixels = report.get("pixels")
     if pixels is None:
         return
-    of_localizers = {localizer_name(each): each["pixels"] for each in report.get("localizers", [])}
+    of_localizers: dict[str, Pixels] = {localizer_name(each): each["pixels"] for each in report.get("localizers", [])}
     of_localizers = of_localizers or {row_name: pixels}
     table = table_of(f"pixels of {pixels['images']:,} masks", ["PxAP", "mean IoU", "best IoU", "at"])
     for name, each in of_localizers.items():
@@ -40,17 +41,26 @@ def print_pixels(report: dict[str, Any], out: Console, row_name: str, whole: boo
     left_out = f" Left out: {', '.join(rest)}." if rest else ""
     out.print(f"PxAP is of maps scaled each by its own extremes.{left_out}")
     if whole:
-        for kind, key in (("sizes", "share"), ("classes", "class")):
-            _print_pixel_groups(of_localizers, kind, key, out)
+        shares = [share_text(row["share"]) for row in pixels["sizes"]]
+        sizes = {name: each["sizes"] for name, each in of_localizers.items()}
+        _print_groups("the share of the image that the object covers", "share", shares, sizes, out)
+        classes = {name: each["classes"] for name, each in of_localizers.items()}
+        _print_groups("class", "class", [row["class"] for row in pixels["classes"]], classes, out)
 
 
-def _print_pixel_groups(of_localizers: dict[str, Any], kind: str, key: str, out: Console) -> None:
-    """Mean IoU of each localizer by size or by class."""
-    title = f"mean IoU of masks, by {'the share of the image that the object covers' if key == 'share' else 'class'}"
-    table = table_of(title, ["images", *of_localizers], key)
-    for k, row in enumerate(next(iter(of_localizers.values()))[kind]):
-        if row["images"]:
-            ious = [percent_text(each[kind][k]["iou"]) for each in of_localizers.values()]
-            table.add_row(share_text(row[key]) if key == "share" else row[key], f"{row['images']:,}", *ious)
+def _print_groups(
+    by: str,
+    heading: str,
+    names: Sequence[str],
+    of_localizers: Mapping[str, Sequence[SizeIou] | Sequence[ClassIou]],
+    out: Console,
+) -> None:
+    """Mean IoU of each localizer in groups of images, which have these `names`; groups without an image are left
+    out.
+    """
+    table = table_of(f"mean IoU of masks, by {by}", ["images", *of_localizers], heading)
+    for name, *rows in zip(names, *of_localizers.values(), strict=True):
+        if images := rows[0]["images"]:
+            table.add_row(name, f"{images:,}", *(percent_text(row["iou"]) for row in rows))
     if table.row_count:
         out.print(table)

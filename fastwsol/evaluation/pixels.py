@@ -20,6 +20,7 @@ from fastwsol.evaluation.fixed_masks import FixedCounts, FixedMask
 from fastwsol.evaluation.maps import Maps, NetworkMaps
 from fastwsol.evaluation.masks import Masks
 from fastwsol.evaluation.metrics import OBJECT_SIZES, interval, size_groups
+from fastwsol.evaluation.report_types import ClassIou, FixedMaskRow, Pixels, SharedPixels, SizeIou
 from fastwsol.evaluation.resampling import resampled_counts
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
@@ -34,11 +35,11 @@ Threshold = float | NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PixelMeasurement:
-    """The numbers of a localizer's `pixels`, as JSON; and each image's IoU in 0..1, NaN without a mask of an object:
+    """The numbers of a localizer's `pixels`; and each image's IoU in 0..1, NaN without a mask of an object:
     [N].
     """
 
-    numbers: dict[str, Any]
+    numbers: Pixels
     ious: NDArray[np.float64]
 
 
@@ -47,13 +48,13 @@ class PixelsOfAll:
     """Of all localizers, by name; of the masks that look at no image; and what was measured against."""
 
     of_localizer: dict[str, PixelMeasurement]
-    baselines: list[dict[str, object]]
+    baselines: list[FixedMaskRow]
     digest: str
 
-    @property
-    def shared(self) -> dict[str, Any]:
-        """What a report's top-level `pixels` says beside the numbers of `cam`."""
-        return {"baselines": self.baselines, "masks_digest": self.digest}
+    def with_shared(self, localizer: str) -> SharedPixels:
+        """A report's top-level `pixels`: a localizer's numbers, and what is the same for all."""
+        numbers = self.of_localizer[localizer].numbers
+        return {**numbers, "baselines": self.baselines, "masks_digest": self.digest}
 
 
 class _Counter:
@@ -104,7 +105,7 @@ class _Counter:
         shares = np.full(self._count, np.nan)
         shares[rows[has_object]] = (of_objects / shown.clip(1))[has_object]
         own = levels[self._scale]
-        numbers = {
+        numbers: Pixels = {
             "images": len(rows),
             "images_with_object": int(has_object.sum()),
             "pxap": float(pxap(objects.sum(0, dtype=np.int64), rest.sum(0, dtype=np.int64))),
@@ -141,24 +142,31 @@ def _curve(objects: NDArray[np.uint16], rest: NDArray[np.uint16]) -> NDArray[np.
     return total / len(objects)
 
 
-def _by_size(ious: NDArray[np.float64], shares: NDArray[np.float64]) -> list[dict[str, Any]]:
+def _by_size(ious: NDArray[np.float64], shares: NDArray[np.float64]) -> list[SizeIou]:
     """Mean IoU by the share of the image that the object's pixels cover."""
     bounds, groups = [0.0, *OBJECT_SIZES, 1.0], size_groups(shares)
-    return [{"share": [bounds[k], bounds[k + 1]], **_mean_iou(ious[groups == k])} for k in range(len(bounds) - 1)]
+    return [
+        {"share": [bounds[k], bounds[k + 1]], "images": images, "iou": iou}
+        for k in range(len(bounds) - 1)
+        for images, iou in [_mean_iou(ious[groups == k])]
+    ]
 
 
-def _by_class(
-    ious: NDArray[np.float64], labels: NDArray[np.int64] | None, classes: Sequence[str]
-) -> list[dict[str, Any]]:
+def _by_class(ious: NDArray[np.float64], labels: NDArray[np.int64] | None, classes: Sequence[str]) -> list[ClassIou]:
     """Mean IoU of the images of each class; nothing where labels are not known."""
     if labels is None:
         return []
-    return [{"class": name, **_mean_iou(ious[labels == label])} for label, name in enumerate(classes)]
+    return [
+        {"class": name, "images": images, "iou": iou}
+        for label, name in enumerate(classes)
+        for images, iou in [_mean_iou(ious[labels == label])]
+    ]
 
 
-def _mean_iou(ious: NDArray[np.float64]) -> dict[str, Any]:
+def _mean_iou(ious: NDArray[np.float64]) -> tuple[int, float | None]:
+    """How many images have an IoU, and its mean in percent."""
     known = ious[~np.isnan(ious)]
-    return {"images": len(known), "iou": 100 * float(known.mean()) if len(known) else None}
+    return len(known), 100 * float(known.mean()) if len(known) else None
 
 
 def measure_localizers(

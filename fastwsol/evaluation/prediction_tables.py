@@ -1,7 +1,10 @@
 """What looked-at predictions came to, on the console."""
 
-from typing import Any
+from typing import Literal
 
+from rich.console import Console
+
+from fastwsol.evaluation.report_types import Certainty, PredictionsReport, Sample
 from fastwsol.evaluation.table_cells import console, table_of
 from fastwsol.host.words import number_of
 
@@ -11,7 +14,7 @@ _GROUPS = {
     "redrawn": "redrawn, once it was seen",
     "sample": "whole sample: upper bound",
 }
-_RATES = {
+_RATES: dict[Literal["top1_clas", "gt_known_loc@0.5", "gt_known_loc@0.7", "top1_loc@0.5"], str] = {
     "top1_clas": "Top-1 Clas",
     "gt_known_loc@0.5": "GT-known\nIoU 0.5",
     "gt_known_loc@0.7": "GT-known\nIoU 0.7",
@@ -19,7 +22,7 @@ _RATES = {
 }
 
 
-def print_judged(report: dict[str, Any]) -> None:
+def print_judged(report: PredictionsReport) -> None:
     """Print the share accepted, the rates by what is known of boxes, and what certainties are worth."""
     out = console(100)
     verdicts = ", ".join(f"{count:,} {name}" for name, count in report["verdicts"].items())
@@ -49,7 +52,7 @@ def print_judged(report: dict[str, Any]) -> None:
     _print_certainty(out, report["certainty"], report["images"])
 
 
-def _print_sample(out: Any, sample: dict[str, Any], images: int) -> None:
+def _print_sample(out: Console, sample: Sample, images: int) -> None:
     looked, size = sample["looked_at"], sample["size"]
     if looked < size:
         out.print(
@@ -57,22 +60,24 @@ def _print_sample(out: Any, sample: dict[str, Any], images: int) -> None:
             f"it for the share of all images and its interval"
         )
         return
+    assert sample["share"] is not None
     share = f"accepted: {100 * sample['share']:.1f} %"
     if size == images:
         out.print(f"{share} of all {images:,} images")
         return
+    assert sample["interval"] is not None
     low, high = (100 * each for each in sample["interval"])
     out.print(f"{share} of a random sample of {size:,}; of all images {low:.1f} to {high:.1f} % (95 %)")
 
 
-def _print_certainty(out: Any, certainty: dict[str, Any], images: int) -> None:
+def _print_certainty(out: Console, certainty: Certainty, images: int) -> None:
     if (why := certainty.get("why_not")) is not None:
         out.print(f"Certainties stay uncalibrated: {why}.")
         return
     columns = ["AUROC", "calibration error\npoints", "to look at for\n95 % right"]
     table = table_of("certainties", columns, "certainty")
-    for name in ("uncalibrated", "calibrated"):
-        if (found := certainty.get(name)) is None:
+    for name, found in (("uncalibrated", certainty["uncalibrated"]), ("calibrated", certainty.get("calibrated"))):
+        if found is None:
             continue
         auroc = "-" if found["auroc"] is None else f"{found['auroc']:.3f}"
         share = found["share_to_look_at_for_95"]
@@ -84,7 +89,7 @@ def _print_certainty(out: Any, certainty: dict[str, Any], images: int) -> None:
         out.print(f"calibrated on {certainty['calibrated_on']}, from {certainty['made_of']}")
         bins = table_of("reliability, the least certain first", ["images", "mean", "right"], "part")
         for k, each in enumerate(found["reliability"], 1):
-            shares = (f"{100 * each[name]:.0f} %" for name in ("certainty", "right"))
+            shares = (f"{100 * share:.0f} %" for share in (each["certainty"], each["right"]))
             bins.add_row(str(k), str(each["images"]), *shares)
         out.print(bins)
 

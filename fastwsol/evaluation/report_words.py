@@ -1,10 +1,9 @@
 """What is said beside the tables of a report."""
 
-from typing import Any
-
 from rich.console import Console
 
 from fastwsol.config import Config
+from fastwsol.evaluation.report_types import Report, RunReport
 from fastwsol.network.networks import network_name
 
 NO_TRUTH = "None of these images has a ground-truth box: how well objects are localized cannot be measured."
@@ -17,7 +16,7 @@ _SPLIT_NAMES = {
 }
 
 
-def heading_of(report: dict[str, Any]) -> str:
+def heading_of(report: RunReport) -> str:
     """What a run's report is about, in a sentence."""
     config = Config.from_json(report["config"])
     few = config.localizer.boxes_per_class
@@ -34,7 +33,7 @@ _COLLAPSED = 0.02
 _WHOLE = 0.9
 
 
-def print_warnings(report: dict[str, Any], out: Console) -> None:
+def print_warnings(report: Report, out: Console) -> None:
     """Say where the maps of a mask look as no object does, which needs no box to be seen."""
     for each in report.get("localizers", []):
         if each["scale"] != "own":
@@ -46,7 +45,7 @@ def print_warnings(report: dict[str, Any], out: Console) -> None:
             out.print(f"warning: {each['name']}: masks are nearly the whole image (their mean is {mean:.3f})")
 
 
-def print_left_out(report: dict[str, Any], out: Console) -> None:
+def print_left_out(report: Report, out: Console) -> None:
     """Say how many images do not count, or are seen in part."""
     if without := report["images"] - report["images_with_boxes"]:
         out.print(f"{without:,} images have no ground-truth box and do not count for localization")
@@ -54,7 +53,7 @@ def print_left_out(report: dict[str, Any], out: Console) -> None:
         out.print(f"{cut:,} images have a box that reaches out of the middle square that is shown (--fit crop)")
 
 
-def print_no_fixed_box(report: dict[str, Any], why: str, out: Console) -> None:
+def print_no_fixed_box(report: Report, why: str, out: Console) -> None:
     """Say why no best fixed box stands among the baselines, where there is none."""
     if all(baseline["kind"] != "best-box" for baseline in report["baselines"]):
         out.print(f"No best fixed box can stand here: {why}.")

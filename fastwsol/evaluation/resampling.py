@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from fastwsol.draws import bootstrap_weights
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, Outcomes, interval, max_box_acc
+from fastwsol.evaluation.report_types import Interval, Intervals, OracleRates
 from fastwsol.evaluation.thresholds import best_levels
 
 RESAMPLES = 1000
 
 
-def intervals_of(every: Sequence[Outcomes]) -> list[dict[str, Any]]:
+def intervals_of(every: Sequence[Outcomes]) -> list[Intervals]:
     """95 % intervals, in percent, of each of the outcomes' rates, by a bootstrap over images.
 
     None where all images are alike: resampling cannot tell how far from 0 or 100 % another set would be.
@@ -25,19 +26,18 @@ def intervals_of(every: Sequence[Outcomes]) -> list[dict[str, Any]]:
         np.column_stack([flags for each in every for outcome in each.values() for flags in outcome])
     )
     columns = iter(resampled.T.astype(np.float64))
-    intervals: list[dict[str, Any]] = []
+    intervals: list[Intervals] = []
     for each in every:
-        intervals.append({})
+        own: dict[str, Interval] = {}
         for name, outcome in each.items():
             values = _percent(next(columns), next(columns))
             alike = outcome.succeeded.sum() in (0, outcome.counted.sum())
-            intervals[-1][name] = None if alike else interval(values)
+            own[name] = None if alike else interval(values)
+        intervals.append(own)
     return intervals
 
 
-def oracles(
-    single: NDArray[np.bool_], multiple: NDArray[np.bool_], has_boxes: NDArray[np.bool_]
-) -> dict[str, dict[str, Any]]:
+def oracles(single: NDArray[np.bool_], multiple: NDArray[np.bool_], has_boxes: NDArray[np.bool_]) -> OracleRates:
     """MaxBoxAcc and its kin from hits bool [N, T, thresholds], and their intervals with the best thresholds held.
 
     (If they were chosen anew in each resample, the interval would move up, since a maximum follows chance.)

@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from fastwsol.evaluation.metrics import LOC_NAMES, CamClass
 from fastwsol.evaluation.pixel_tables import print_pixels
+from fastwsol.evaluation.report_types import Intervals, LocalizerRow, Rates, Report
 from fastwsol.evaluation.report_words import (
     NO_BOX_IN_TRAIN,
     NO_TRUTH,
-    heading_of,
     print_left_out,
     print_no_fixed_box,
     print_warnings,
@@ -37,18 +36,18 @@ _INTERVALS = "± half of a 95 % interval, by resampling these images (not the tr
 
 
 def print_summary(
-    report: dict[str, Any],
+    report: Report,
     path: Path | None,
-    heading: str = "",
+    heading: str,
     row_name: str = THIS_RUN,
     why_no_fixed_box: str = NO_BOX_IN_TRAIN,
 ) -> None:
     """Print one table: the rates at the thresholds of the report, and the baselines. It fits `SUMMARY_WIDTH` columns.
 
-    path: the file that holds the rest; heading: by default the run's; why_no_fixed_box: said where there is none.
+    path: the file that holds the rest; heading: what the report is about; why_no_fixed_box: said where there is none.
     """
     out = console(SUMMARY_WIDTH)
-    out.print(f"\n{heading or heading_of(report)}")
+    out.print(f"\n{heading}")
     names = _of_cam_class(_SUMMARY_RATES, report["cam_class"])
     names = [name for name in names if report["rates"]["strict"].get(name) is not None]
     if not report["images_with_boxes"]:
@@ -73,32 +72,34 @@ def print_summary(
 
 
 def _summary_table(
-    report: dict[str, Any],
+    report: Report,
     names: Sequence[str],
     row_name: str,
-    taken: Sequence[dict[str, Any]],
-    others: Sequence[dict[str, Any]],
+    taken: Sequence[LocalizerRow],
+    others: Sequence[LocalizerRow],
 ) -> Table:
     """The rates `names`: first of the localizer that predictions take, then of `cam`, then of the others, then the
     baselines'.
     """
     table = table_of("", [title_of(name).replace("\n", " ") for name in names])
 
-    def add(row: str, of: dict[str, Any], style: str = "") -> None:
-        table.add_row(row, *rate_cells(names, of["rates"], of["intervals"], beside=True), style=style)
+    def add(row: str, rates: Rates, intervals: Intervals, style: str = "") -> None:
+        table.add_row(row, *rate_cells(names, rates, intervals, beside=True), style=style)
 
-    for each in taken:
-        add(f"{localizer_name(each)}, {cut_text(each['cut'])}", each, "bold")
+    def add_localizers(rows: Sequence[LocalizerRow]) -> None:
+        for each in rows:
+            add(f"{localizer_name(each)}, {cut_text(each['cut'])}", each["rates"], each["intervals"], "bold")
+
+    add_localizers(taken)
     at_fixed = f"at {threshold_text(report['cam_threshold'])}"
     for protocol, rates in report["rates"].items():
-        of_protocol = {"rates": rates, "intervals": report["intervals"][protocol]}
-        add(f"{row_name}, {at_fixed}, {protocol}", of_protocol, "bold" if protocol == "strict" else "")
+        style = "bold" if protocol == "strict" else ""
+        add(f"{row_name}, {at_fixed}, {protocol}", rates, report["intervals"][protocol], style)
     for other in report["strict_at"]:
         if other["kind"] != "oracle":
             at = "/".join(dict.fromkeys(threshold_text(other["thresholds"][t]) for t in ("0.5", "0.7")))
-            add(f"{other['kind']} at {at}, strict", other)
-    for each in others:
-        add(f"{localizer_name(each)}, {cut_text(each['cut'])}", each, "bold")
+            add(f"{other['kind']} at {at}, strict", other["rates"], other["intervals"])
+    add_localizers(others)
     table.add_section()
     for baseline in report["baselines"]:
         if baseline["iou_threshold"] in (None, 0.5, 0.7):
@@ -106,7 +107,7 @@ def _summary_table(
     return table
 
 
-def _by_preference(report: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _by_preference(report: Report) -> tuple[list[LocalizerRow], list[LocalizerRow]]:
     """The localizers of a report but for `cam`, which its other numbers are of: the one that predictions take, where
     that is another, and the others.
     """
@@ -116,7 +117,7 @@ def _by_preference(report: dict[str, Any]) -> tuple[list[dict[str, Any]], list[d
     return [each for each in beside if each["name"] == taken], [each for each in beside if each["name"] != taken]
 
 
-def _print_no_boxes(out: Console, names: Sequence[str], report: dict[str, Any], row_name: str) -> None:
+def _print_no_boxes(out: Console, names: Sequence[str], report: Report, row_name: str) -> None:
     if names:
         table = table_of("", [title_of(name).replace("\n", " ") for name in names])
         rates, intervals = report["rates"]["strict"], report["intervals"]["strict"]

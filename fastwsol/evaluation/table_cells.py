@@ -1,11 +1,13 @@
 """What tables on the console are made of: cells, headings and their widths."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from fastwsol.evaluation.report_types import Interval, Intervals, LocalizerRow, Rates
+from fastwsol.evaluation.thresholds import CutRow
 
 _LOC_TITLES = {"gt_known_loc": "GT-known", "predicted_loc": "Predicted"}
 _FIRST_COLUMN = 24  # characters: a baseline's name stays readable
@@ -33,13 +35,13 @@ def title_of(name: str) -> str:
     return f"{title}\nLoc {threshold_text(float(iou_threshold))}" if iou_threshold else f"{title}\nClas"
 
 
-def localizer_name(row: Mapping[str, Any]) -> str:
+def localizer_name(row: LocalizerRow) -> str:
     """A localizer of a report by its name, and with the boxes that it was trained with, where it was."""
     few = row.get("boxes_per_class", 0)
     return f"{row['name']}, boxes of up to {few} images a class" if few else row["name"]
 
 
-def rate_cell(rate: float | None, interval: Sequence[float] | None, between: str = "\n") -> Text:
+def rate_cell(rate: float | None, interval: Interval, between: str = "\n") -> Text:
     """A rate, with half of its interval behind it, where there is one."""
     cell = Text(percent_text(rate))
     if interval is not None:
@@ -49,15 +51,15 @@ def rate_cell(rate: float | None, interval: Sequence[float] | None, between: str
 
 def rate_cells(
     names: Sequence[str],
-    rates: Mapping[str, float | None],
-    intervals: Mapping[str, Any] | None = None,
+    rates: Rates,
+    intervals: Intervals | None = None,
     beside: bool = False,
 ) -> list[Text]:
     """Rates, with half of the interval of each below it, or `beside` it, where there is one."""
     return [rate_cell(rates.get(name), (intervals or {}).get(name), " " if beside else "\n") for name in names]
 
 
-def cut_text(cut: dict[str, Any]) -> str:
+def cut_text(cut: CutRow) -> str:
     """Where maps were cut, in a few words."""
     if cut["value"] is None:
         return f"{cut['rule']}"

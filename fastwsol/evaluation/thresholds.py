@@ -4,7 +4,7 @@ images, Otsu's of each image, and the oracle's. How a threshold cuts a map stand
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,14 @@ auto: at the best on other images, by their boxes.
 """
 
 
+class CutRow(TypedDict):
+    """A `Cut`, as reports and runs hold it."""
+
+    rule: CutRule
+    value: float | None
+    chosen_on: str
+
+
 @dataclass(frozen=True)
 class Cut:
     """Where the maps of a localizer are cut."""
@@ -41,7 +49,7 @@ class Cut:
     chosen_on: str
     """Which images, and whether by their boxes."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> CutRow:
         """As reports and runs hold it."""
         return {"rule": self.rule, "value": self.value, "chosen_on": self.chosen_on}
 

@@ -1,9 +1,9 @@
 """The numbers of Choe, Park and Shim 2018 (arXiv 1802.07888), tables 1 and 2: percent of Tiny ImageNet's val images."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from fastwsol.config import AugName, Setting
+from fastwsol.evaluation.report_types import RunReport
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ _TABLE_2 = {
 }
 
 
-def stands_beside(report: dict[str, Any]) -> bool:
+def stands_beside(report: RunReport) -> bool:
     """Whether a report is of the same images as the paper's numbers."""
     return (report["source"], len(report["classes"]), report["split"]) == (SOURCE, CLASSES, SPLIT)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastwsol.config import Setting
+from fastwsol.evaluation.report_types import RunReport
 from fastwsol.experiments.paper_claims import CLAIMS
 from fastwsol.experiments.settings import SweepPlan
 from fastwsol.experiments.tables import SettingRuns, any_report, claim_tables
@@ -14,14 +15,12 @@ from fastwsol.runs.folder import ReportOf, RunDir
 
 FORMAT_VERSION = 2
 
-_OF_A_RUN = ("config", "step", "rates", "intervals", "max_box_acc", "command", "versions", "git", "machine", "seconds")
-
 
 def finished_runs(plan: SweepPlan, runs: Sequence[tuple[Setting, Path]]) -> list[SettingRuns]:
     """The settings of a sweep, each with the reports of those of its runs that are finished. runs: which of the
     settings each is of, and its folder.
     """
-    reports: dict[Setting, list[dict[str, Any]]] = {setting: [] for setting in plan.settings}
+    reports: dict[Setting, list[RunReport]] = {setting: [] for setting in plan.settings}
     folder_of_square: dict[int, Path] = {}
     for setting, folder in runs:
         run = RunDir(folder)
@@ -40,19 +39,15 @@ def finished_runs(plan: SweepPlan, runs: Sequence[tuple[Setting, Path]]) -> list
 
 def results_json(settings: Sequence[SettingRuns]) -> dict[str, Any]:
     """All of it, with the command (without the folders of this machine), commit and machine of each run."""
-    report = any_report(settings) or {}
+    report = any_report(settings)
     names = {runs.setting: runs.name for runs in settings}
     return {
         "format_version": FORMAT_VERSION,
-        "source": report.get("source"),
-        "split": report.get("split"),
-        "images": report.get("images"),
-        "baselines": report.get("baselines", []),
-        "runs": [
-            {name: each[name] for name in _OF_A_RUN} | {"command": without_folders(each["command"])}
-            for runs in settings
-            for each in runs.reports
-        ],
+        "source": report["source"] if report is not None else None,
+        "split": report["split"] if report is not None else None,
+        "images": report["images"] if report is not None else None,
+        "baselines": report["baselines"] if report is not None else [],
+        "runs": [_of_a_run(report) for runs in settings for report in runs.reports],
         "claims": [
             {
                 "claim": CLAIMS[table.claim],
@@ -68,4 +63,20 @@ def results_json(settings: Sequence[SettingRuns]) -> dict[str, Any]:
             for comparison, differences in zip(table.comparisons, table.differences, strict=True)
             for protocol, difference in differences.items()
         ],
+    }
+
+
+def _of_a_run(report: RunReport) -> dict[str, Any]:
+    """What is kept of a run's report."""
+    return {
+        "config": report["config"],
+        "step": report["step"],
+        "rates": report["rates"],
+        "intervals": report["intervals"],
+        "max_box_acc": report["max_box_acc"],
+        "command": without_folders(report["command"]),
+        "versions": report["versions"],
+        "git": report["git"],
+        "machine": report["machine"],
+        "seconds": report["seconds"],
     }

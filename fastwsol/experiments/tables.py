@@ -5,12 +5,13 @@ the paper's claims. The console, the page and result files show these same rows.
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from rich.text import Text
 
 from fastwsol.config import Setting
 from fastwsol.evaluation.boxes import PROTOCOLS, ProtocolName
+from fastwsol.evaluation.report_types import RunReport
 from fastwsol.evaluation.table_cells import console, localizer_name, percent_text, table_of
 from fastwsol.experiments.paper_claims import (
     CLAIMS,
@@ -53,7 +54,7 @@ class SettingRuns:
     name: str
     """What tells the setting apart from the others."""
     setting: Setting
-    reports: Sequence[dict[str, Any]]
+    reports: Sequence[RunReport]
     """One a seed; there may be none yet."""
 
     def values(self, protocol: str, rate: str) -> list[float]:
@@ -74,7 +75,8 @@ class SettingRuns:
     def values_of_localizer(self, name: str, rate: str) -> list[float]:
         """A rate of a localizer at the runs' own cuts, under strict: one value a seed, in percent."""
         rows = [next(row for row in report["localizers"] if row["name"] == name) for report in self.reports]
-        return [row["rates"][rate] for row in rows if row["rates"].get(rate) is not None]
+        rates = [row["rates"].get(rate) for row in rows]
+        return [value for value in rates if value is not None]
 
     def values_of_pixels(self, localizer: str, measure: Literal["pxap", "iou"]) -> list[float]:
         """PxAP, or the mean IoU of masks at the runs' own cuts, of a localizer: one value a seed, in percent."""
@@ -96,7 +98,7 @@ class SeedRow:
     """In the order of `COLUMNS`."""
 
 
-def any_report(settings: Sequence[SettingRuns]) -> dict[str, Any] | None:
+def any_report(settings: Sequence[SettingRuns]) -> RunReport | None:
     """One of the reports: baselines, source and split are the same in all of them."""
     return next((report for runs in settings for report in runs.reports), None)
 
@@ -165,7 +167,7 @@ def mean_and_spread(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
-def notes_below(report: dict[str, Any]) -> list[str]:
+def notes_below(report: RunReport) -> list[str]:
     """What has to be said of the rows that are no setting's."""
     return [ABOUT_BASELINES, *([ABOUT_THE_PAPER] if stands_beside(report) else [])]
 

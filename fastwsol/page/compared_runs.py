@@ -8,6 +8,7 @@ from typing import Any
 from fastwsol.config import PREACT_RESNET, Setting
 from fastwsol.evaluation.metrics import percent
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.report_types import AtThresholds, RunReport
 from fastwsol.experiments.tables import SettingRuns
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizing import LocalizingModel
@@ -21,7 +22,7 @@ class ComparedRun:
 
     folder: Path
     info: RunInfo
-    report: dict[str, Any]
+    report: RunReport
     """Of the images that the run itself was evaluated on."""
     images: ImageRows
     """The same images, one by one."""
@@ -29,7 +30,7 @@ class ComparedRun:
     """Of metrics.jsonl."""
     start: dict[str, Any]
     """How it was last started: command, commit, versions."""
-    chosen: list[dict[str, Any]]
+    chosen: list[AtThresholds]
     """Rows of its report with --threshold auto, where there is one: at thresholds that were chosen on other images."""
 
 
@@ -84,7 +85,7 @@ def read_compared_run(folder: Path) -> ComparedRun:
     return ComparedRun(folder, info, report, images, rows, starts[-1], _chosen_rows(run, of))
 
 
-def _chosen_rows(run: RunDir, of: ReportOf) -> list[dict[str, Any]]:
+def _chosen_rows(run: RunDir, of: ReportOf) -> list[AtThresholds]:
     """Of the report on the same images with --threshold auto; none where there is no such report."""
     with_choice = replace(of, threshold="auto")
     if not run.report_file(with_choice).is_file():

@@ -23,6 +23,7 @@ from fastwsol.dataset.shards import Split
 from fastwsol.evaluation.measure import REPORT_FORMAT_VERSION
 from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.report_types import RunReport
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
@@ -217,7 +218,7 @@ class RunDir:
             pass
         return None
 
-    def read_report(self, of: "ReportOf") -> dict[str, Any]:
+    def read_report(self, of: "ReportOf") -> RunReport:
         """A report. Raises UserError for one that is damaged or of another version."""
         path = self.report_file(of)
         report = _read_report(path)
@@ -228,9 +229,7 @@ class RunDir:
             )
         return report
 
-    def write_report(
-        self, report: dict[str, Any], rows: Mapping[str, ImageRows], of: "ReportOf"
-    ) -> dict[str, Any] | None:
+    def write_report(self, report: RunReport, rows: Mapping[str, ImageRows], of: "ReportOf") -> RunReport | None:
         """Write a report and its localizers' `rows` where there is none of this version, and return None. Otherwise
         return the report that is there, which stays as it is. If a CSV file of it is missing or damaged and the counts
         are the same, that file is written again. Raises UserError for a report of a later version.
@@ -366,11 +365,11 @@ def _names(split: Split) -> bytes:
     return "".join(f"{name}\n" for name in split.names(range(len(split)))).encode()
 
 
-def _read_report(path: Path) -> dict[str, Any] | None:
+def _read_report(path: Path) -> RunReport | None:
     """A report of this version, or None where there is none. Raises UserError for one of a later version."""
     try:
-        report = json.loads(path.read_bytes())
-        version = report["format_version"]
+        report: RunReport = json.loads(path.read_bytes())
+        version: object = report["format_version"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     if type(version) is int and version > REPORT_FORMAT_VERSION:
@@ -378,7 +377,7 @@ def _read_report(path: Path) -> dict[str, Any] | None:
     return report if version == REPORT_FORMAT_VERSION else None
 
 
-def counts_of(report: dict[str, Any]) -> dict[str, Any]:
+def counts_of(report: RunReport) -> dict[str, Mapping[str, Any]]:
     """The counts of a report, of each localizer: two evaluations with equal ones say the same."""
     return {"": report["counts"]} | {each["name"]: each["counts"] for each in report["localizers"]}
 

@@ -1,0 +1,318 @@
+"""What reports hold, key by key: the JSON that evaluations write, and that tables, pages and comparisons read.
+
+Rates, intervals and IoUs are in percent; shares, thresholds and levels lie in 0..1; seconds are of the wall clock. None
+stands where something could not be measured.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NotRequired, TypedDict
+
+from fastwsol.evaluation.metrics import CamClass
+from fastwsol.evaluation.thresholds import CutRow, ThresholdKind
+from fastwsol.localizer.localizers import LocalizerName
+from kernels import Scale
+
+Interval = Sequence[float] | None
+"""The ends of a 95 % interval; None where all images are alike, of which resampling tells nothing."""
+Rates = Mapping[str, float | None]
+"""By the rate's name, as `top1_loc@0.5`."""
+Intervals = Mapping[str, Interval]
+Counts = Mapping[str, Sequence[int]]
+"""By the rate's name: the images of which it holds, and those that count."""
+HitsByLevel = Mapping[str, Mapping[str, Sequence[int]]]
+"""By `single` (the largest component's box) and `multiple` (any component's), then by IoU threshold: how many images
+are hit at each level of `kernels.levels`.
+"""
+
+
+class Rated(TypedDict):
+    """What was counted over all images."""
+
+    counts: Counts
+    rates: Rates
+    intervals: Intervals
+
+
+class AtThresholds(Rated):
+    """Rates at other thresholds than the fixed one, one for each IoU threshold."""
+
+    kind: ThresholdKind
+    name: str
+    """As tables call it."""
+    thresholds: Mapping[str, float]
+    """By IoU threshold."""
+
+
+class OracleRates(TypedDict):
+    """MaxBoxAcc and its kin: rates at the thresholds that are best on these very images."""
+
+    rates: Rates
+    intervals: Intervals
+
+
+class SizeRow(TypedDict):
+    """Images whose object covers a share of them from `share[0]` to `share[1]`."""
+
+    share: Sequence[float]
+    images: int
+    counts: Counts
+    baselines: NotRequired[Mapping[str, Counts]]
+    """By the key of a fixed box."""
+
+
+ClassRow = TypedDict("ClassRow", {"class": str, "images": int, "counts": Counts})
+"""The images of a class."""
+
+FixedBoxRow = TypedDict(
+    "FixedBoxRow",
+    {
+        "kind": Literal["whole-image", "best-box"],
+        "key": str,
+        "name": str,
+        "iou_threshold": float | None,
+        "box": Sequence[int],
+        "from": str,
+    },
+)
+"""One box for all images, in pixels of the square that they are stretched to."""
+
+
+class Baseline(FixedBoxRow):
+    """A fixed box with what it reaches."""
+
+    rates: Mapping[str, Rates]
+    """By protocol."""
+
+
+class OracleRow(Rated):
+    """Rates at the thresholds that are best on these very images."""
+
+    thresholds: Mapping[str, float]
+    """By IoU threshold."""
+
+
+class Looks(TypedDict):
+    """What maps look like, without a box, as shares: of the image that is kept, of maps that keep nothing, of maps that
+    reach three edges; and of maps on their own scale their mean.
+    """
+
+    mean_area: float
+    empty: float
+    three_edges: float
+    mean_value: NotRequired[float]
+
+
+class ClassProbability(TypedDict):
+    """The mean probability of the true class under the mask, and under what it leaves."""
+
+    images: int
+    inside: float
+    outside: float
+
+
+class MaskIou(TypedDict):
+    """The mean IoU of masks at the cut (`threshold`, None under otsu), and at the best threshold."""
+
+    threshold: float | None
+    mean: float
+    best: float
+    best_threshold: float
+
+
+class SizeIou(TypedDict):
+    """The mean IoU of masks, by size."""
+
+    share: Sequence[float]
+    images: int
+    iou: float | None
+
+
+ClassIou = TypedDict("ClassIou", {"class": str, "images": int, "iou": float | None})
+"""The mean IoU of masks of a class."""
+
+FixedMaskRow = TypedDict("FixedMaskRow", {"kind": str, "name": str, "from": str, "pxap": float, "iou": float})
+"""One mask for all images, with what it reaches."""
+
+
+class Pixels(TypedDict):
+    """A localizer's maps against masks."""
+
+    images: int
+    images_with_object: int
+    pxap: float
+    pxap_on_own_scale: float
+    iou: MaskIou
+    intervals: Intervals
+    sizes: Sequence[SizeIou]
+    classes: Sequence[ClassIou]
+
+
+class SharedPixels(Pixels):
+    """The same of `cam`, or of anyone's maps, with what is the same for all localizers."""
+
+    baselines: Sequence[FixedMaskRow]
+    masks_digest: str
+
+
+class LocalizerRow(Rated):
+    """One localizer of a run, under `strict`, at the run's own cut."""
+
+    name: LocalizerName
+    title: str
+    class_specific: bool
+    scale: Scale
+    cut: CutRow
+    oracle: OracleRow
+    max_box_acc: OracleRates
+    curve: HitsByLevel
+    maps: Looks
+    sizes: Sequence[SizeRow]
+    classes: Sequence[ClassRow]
+    class_probability: NotRequired[ClassProbability]
+    """Of a mask."""
+    boxes_per_class: NotRequired[int]
+    """Of a mask that was trained with boxes: of at most so many images a class."""
+    pixels: NotRequired[Pixels]
+    """Where images have masks."""
+
+
+class Numbers(TypedDict):
+    """What `measure` makes of maps, predictions and truths."""
+
+    cam_class: CamClass
+    cam_threshold: float
+    square: int
+    images: int
+    images_with_boxes: int
+    images_cut: int
+    truths_digest: str
+    wsoleval_side: int | None
+    counts: Mapping[str, Counts]
+    """By protocol, of `cam` or anyone's maps at the fixed threshold, as `rates` and `intervals` are."""
+    rates: Mapping[str, Rates]
+    intervals: Mapping[str, Intervals]
+    strict_at: Sequence[AtThresholds]
+    max_box_acc: Mapping[str, OracleRates]
+    """By protocol."""
+    curve: HitsByLevel
+    sizes: Sequence[SizeRow]
+    classes: Sequence[ClassRow]
+    baselines: Sequence[Baseline]
+
+
+class Report(Numbers):
+    """A report of a run's maps or of anyone's."""
+
+    format_version: int
+    threads: int
+    seconds: Mapping[str, float]
+    """By phase."""
+    command: str
+    versions: Mapping[str, str]
+    git: str | None
+    machine: Mapping[str, Any]
+    localizers: NotRequired[list[LocalizerRow]]
+    """Of a run."""
+    pixels: NotRequired[SharedPixels]
+    """Where images have masks."""
+    no_pixels: NotRequired[str]
+    """Why maps are not measured against the masks that images have."""
+
+
+class RunReport(Report):
+    """A report of a run."""
+
+    source: str
+    split: Literal["val", "holdout", "train"]
+    seeds: int
+    config: dict[str, Any]
+    """As `Config.to_json` gives it."""
+    config_digest: str
+    shards_digest: str
+    step: int
+    total_steps: int
+    precision: Literal["bf16", "fp16", "fp32"]
+    device: str
+    data: Literal["resident", "dali"]
+    world_size: int
+
+
+class MapsReport(Report):
+    """A report of anyone's score maps. The names of their files."""
+
+    maps: str
+    boxes: str
+
+
+class Sample(TypedDict):
+    """What a review says of a random sample of the images."""
+
+    size: int
+    looked_at: int
+    accepted: int
+    share: float | None
+    """Of those looked at that were accepted, in 0..1."""
+    interval: tuple[float, float] | None
+    """Of the share among all images; None unless all of the sample, and less than all images, was looked at."""
+
+
+BoxCounts = TypedDict(
+    "BoxCounts",
+    {
+        "images": int,
+        "top1_clas": int | None,
+        "gt_known_loc@0.5": int | None,
+        "gt_known_loc@0.7": int | None,
+        "top1_loc@0.5": int,
+    },
+)
+"""How many of the images are right; None where nobody said what is wrong with a rejected one."""
+
+
+class Bin(TypedDict):
+    """Images of like certainty: how many, their mean certainty, and the share of them that is right."""
+
+    images: int
+    certainty: float
+    right: float
+
+
+class CertaintyNumbers(TypedDict):
+    """What certainties are worth, by images of which it is known whether they are right."""
+
+    images: int
+    right: int
+    auroc: float | None
+    """None where all are right, or all wrong."""
+    calibration_error: float
+    reliability: Sequence[Bin]
+    share_to_look_at_for_95: float
+
+
+class Certainty(TypedDict):
+    """What certainties are worth before and after they are calibrated."""
+
+    uncalibrated: CertaintyNumbers | None
+    calibrated: NotRequired[CertaintyNumbers]
+    why_not: NotRequired[str]
+    """Why none are kept; else it says on which images they were calibrated, and from which numbers."""
+    calibrated_on: NotRequired[str]
+    made_of: NotRequired[str]
+
+
+class PredictionsReport(TypedDict):
+    """A report of predictions, by images that somebody has looked at."""
+
+    predictions: Sequence[str]
+    reviewed: str
+    """Names of files, as `predictions`."""
+    images: int
+    looked_at: int
+    not_predicted: int
+    verdicts: Mapping[str, int]
+    sample: Sample | None
+    boxes: Mapping[str, BoxCounts]
+    """By what is known of the boxes."""
+    model: str | None
+    """What predicted."""
+    certainty: Certainty
