@@ -25,7 +25,7 @@ from fastwsol.dataset.shard_folder import contents, finished_shards
 from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, Shards, open_shards
 from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, parse_flags, run_command
 from fastwsol.host.errors import Interrupted, UserError
-from fastwsol.host.words import first_few, number_of
+from fastwsol.host.words import first_few, number_of, plain
 from fastwsol.sources import Source
 from fastwsol.sources.coco import Coco
 from fastwsol.sources.cub import Cub
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
     packed = _print_contents(flags.out)
     if isinstance(source, ImageFolder | Coco | Voc):
         for note in source.notes:
-            print(note)
+            print(plain(note))
         if (used := source.boxes_used or 0) > packed:
             print(f"{used - packed:,} of the boxes used are of images that were set aside")
     return DONE_WITH_SKIPS if any(split.quarantined for split in manifest.splits.values()) else 0

@@ -3,13 +3,14 @@
 import errno
 import fcntl
 import json
+import os
 
 import pytest
 import torch
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_durably, write_json
-from fastwsol.runs.checkpoint import load, newest_valid, save
+from fastwsol.runs.checkpoint import hash_of, load, newest_valid, save
 
 
 def tensors(value: float) -> dict[str, torch.Tensor]:
@@ -46,6 +47,18 @@ def test_a_checkpoint_that_is_not_whole_is_refused_by_name_and_the_one_before_ta
         load(path)
     assert newest_valid(tmp_path).step == 1
     assert "step-000000002" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../pipe", "/dev/zero", "pipe"])
+def test_the_tensors_of_a_checkpoint_are_a_plain_file_beside_it(tmp_path, name):
+    path = save(tmp_path / "checkpoints", 1, tensors(1), {})
+    for place in (tmp_path, path.parent):
+        os.mkfifo(place / "pipe")
+    fields = {key: value for key, value in json.loads(path.read_text()).items() if key != "fields_sha256"}
+    fields["tensors"] = name
+    write_json(path, fields | {"fields_sha256": hash_of(fields)})
+    with pytest.raises(UserError, match=r"not a whole checkpoint \(.*(not beside it|no plain file)\)"):
+        load(path)
 
 
 def test_tensors_without_their_json_are_no_checkpoint(tmp_path):

@@ -3,6 +3,7 @@
 import io
 import random
 import struct
+import time
 import warnings
 import zlib
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from fastwsol.sources.decode import (
     is_damage,
     judge_images,
 )
+from fastwsol.sources.jpeg_markers import header_of, read_markers
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8))
@@ -221,6 +223,36 @@ def test_the_largest_image_allowed_fits_into_a_shard() -> None:
 def test_the_reason_says_what_it_is_instead(image: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         decode(image)
+
+
+def test_large_images_may_have_fewer_scans() -> None:
+    image = bytearray(of_many_scans(40))
+    read_markers(bytes(image))
+    at = image.index(b"\xff\xc2")
+    image[at + 5 : at + 9] = struct.pack(">HH", 9000, 9000)
+    with pytest.raises(ValueError, match="a JPEG of 9000x9000 pixels and more than 26 scans"):
+        read_markers(bytes(image))
+
+
+@pytest.mark.parametrize(
+    ("put_in", "reason"),
+    [
+        (b"\xff", None),
+        (b"\xff\xd0", "more than 65,536 marks between two segments"),
+        (b"\xff\xe0\0\2", "more than 65,536 segments"),
+    ],
+)
+def test_markers_by_the_million_are_walked_over_in_no_time(put_in: bytes, reason: str | None) -> None:
+    image = WHOLE["JPEG"]
+    image = image[:2] + put_in * (8_000_000 // len(put_in)) + image[2:]
+    start = time.process_time()
+    if reason is None:
+        read_markers(image)
+    else:
+        with pytest.raises(ValueError, match=reason):
+            read_markers(image)
+    header_of(image)
+    assert time.process_time() - start < 5  # a loop over bytes took longer by far
 
 
 def mutated(rng: random.Random, image: bytes) -> bytes:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import random
+import resource
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -395,6 +396,8 @@ def test_segmentations_of_every_form_are_read(segmentation: Any) -> None:
         {"size": [4, 6], "counts": ""},
         {"size": [4, 6], "counts": 7},
         {"size": [4, 6], "counts": ["a"]},
+        {"size": [4, 6], "counts": [0.5] * 48},
+        [[0, 0, 90, 90, *[5, 5, 90, 90] * 50_000]],
         "",
         {},
         {"counts": "0h0"},
@@ -412,6 +415,15 @@ def test_segmentations_of_every_form_are_read(segmentation: Any) -> None:
 def test_a_segmentation_that_is_none_is_refused_by_its_place(segmentation: Any) -> None:
     with pytest.raises(UserError, match=r"^here: its segmentation .*; correct it, or leave it out$"):
         pixels_of(segmentation, 6, 4, "here")
+
+
+def test_many_polygons_are_drawn_in_the_memory_of_few() -> None:
+    rings = [[10 * k, 0, 10 * k + 5, 0, 10 * k + 5, 5] for k in range(800)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pixels = pixels_of(rings, 8192, 8192, "here")
+    assert pixels is not None
+    assert pixels.sum() == 800 * pixels[:, :10].sum()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # KiB; 50 GB for one mask a polygon
 
 
 def test_yolo_has_a_gif_as_png_of_its_first_frame(tmp_path: Path) -> None:

@@ -483,6 +483,22 @@ def test_a_zip_whose_paths_lead_out_is_refused(tmp_path: Path, capsys) -> None:
     assert "'../../evil/1.jpg' is no path within an archive" in capsys.readouterr().err
 
 
+def test_a_zip_of_endless_paths_is_refused(tmp_path: Path, capsys) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("cat/1.jpg", f"dog/{'a/' * 64}1.jpg"):
+            archive.writestr(name, noise_jpeg(0))
+    assert run_command(pack_command.main, pack_flags(tmp_path / "a.zip")) == 2
+    assert "lies deeper than 64 folders" in capsys.readouterr().err
+
+
+def test_a_class_folder_of_two_lines_is_refused(tmp_path: Path, capsys) -> None:
+    for name in ("cat", "dog\nowl"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        (tmp_path / "set" / name / "1.jpg").write_bytes(noise_jpeg(0))
+    assert run_command(pack_command.main, pack_flags(tmp_path / "set")) == 2
+    assert r"the class folder 'dog\nowl': its name is no text" in capsys.readouterr().err
+
+
 def test_drawing_val_goes_through_the_images_once():
     """And not once for each class."""
 

@@ -38,7 +38,7 @@ from fastwsol.prediction import overlays
 from fastwsol.prediction.components import boxes_of_maps
 from fastwsol.prediction.named import label_of, labelled_as
 from fastwsol.prediction.overlays import overlay_file, overlay_paths
-from fastwsol.prediction.predictions import Prediction, Request
+from fastwsol.prediction.predictions import Prediction
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
 from fastwsol.sources.tree import BadFile, Folder
@@ -696,47 +696,8 @@ def test_a_folder_that_is_no_run_and_images_that_are_not_there_are_named(
 # Streams
 
 
-def test_a_stream_reads_a_few_batches_ahead_and_no_more(predictor: Predictor) -> None:
-    read = 0
-
-    def images() -> Any:
-        nonlocal read
-        while True:
-            read += 1
-            yield NamedImage(str(read), lambda: np.zeros((8, 8, 3), np.uint8))
-
-    stream = predictor.stream(images())
-    for _ in range(3):
-        next(stream)
-    stream.close()
-    assert read <= 4 * predictor.batch_size
-
-
 def test_what_a_notebook_shows_of_a_network_and_its_answer_is_short(predictor: Predictor) -> None:
     (prediction,) = predictor.predict(np.zeros((8, 8, 3), np.uint8))
     assert re.fullmatch(r"Predictor\(cam at step \d+, 4 classes, 64 pixels, fp32 on cpu\)", repr(predictor))
     assert len(repr(prediction)) < 700
     assert "array(" not in repr(prediction)
-
-
-def test_a_stream_takes_whatever_predict_takes_and_skips_what_is_none(predictor: Predictor, tmp_path: Path) -> None:
-    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
-    (tmp_path / "b.png").write_bytes(b"none")
-    found = [*predictor.stream([tmp_path / "a.png", tmp_path / "b.png", np.zeros((8, 8, 3), np.uint8)])]
-    assert [each.name for each in found] == [str(tmp_path / "a.png"), str(tmp_path / "b.png"), "2"]
-    assert [isinstance(each, Skipped) for each in found] == [False, True, False]
-    assert fastwsol.Request is Request
-    assert fastwsol.Skipped is Skipped
-    for one in (tmp_path / "a.png", str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8), Image.new("L", (9, 9))):
-        assert len([*predictor.stream(one)]) == 1
-
-
-def test_a_skipped_image_keeps_its_place_in_the_stream(predictor: Predictor) -> None:
-    def bad() -> Any:
-        raise ValueError("torn")
-
-    good = np.full((9, 9, 3), 77, np.uint8)
-    images = [NamedImage(str(k), bad if k % 3 == 0 else lambda: good) for k in range(7)]
-    found = [*predictor.stream(images, Request(top=2))]
-    assert [each.name for each in found] == [str(k) for k in range(7)]
-    assert [isinstance(each, Skipped) for each in found] == [k % 3 == 0 for k in range(7)]

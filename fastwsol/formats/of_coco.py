@@ -1,5 +1,6 @@
 """Predictions, or anyone's annotations, read from COCO's JSON as labelled images."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -177,9 +178,7 @@ def _signals(annotation: CocoAnnotation) -> dict[str, float] | None:
     values = annotation.fields.get("signals")
     if values is None:
         return None
-    if isinstance(values, dict) and all(
-        isinstance(each, int | float) and np.isfinite(each) for each in values.values()
-    ):
+    if isinstance(values, dict) and all(map(_is_number, values.values())):
         return values
     raise UserError(f"{annotation.where}: its signals are not numbers by name; {CORRECT}")
 
@@ -198,9 +197,17 @@ class _Pixels:
 
 def _number(annotation: CocoAnnotation, name: str) -> float | None:
     value = annotation.fields.get(name)
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value)):
+    if value is None or _is_number(value):
         return value
     raise UserError(f"{annotation.where}: {name} {value!r:.40} is no number; {CORRECT}")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value of JSON is a number that a float can hold."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _probabilities(image: CocoImage, count: int) -> NDArray[np.float64] | None:
@@ -211,6 +218,6 @@ def _probabilities(image: CocoImage, count: int) -> NDArray[np.float64] | None:
         probabilities = np.array(values, np.float64)
         if probabilities.shape == (count,) and np.isfinite(probabilities).all():
             return probabilities
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     raise UserError(f"{image.where}: its probabilities are not {count} numbers, one a category; {CORRECT}")

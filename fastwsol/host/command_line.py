@@ -19,6 +19,7 @@ from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import refuse_in_the_way
 from fastwsol.host.starting import INTERRUPTED, begin_work, tell_of_compiling
 from fastwsol.host.ticker import Ticker
+from fastwsol.host.words import plain
 
 Flags = TypeVar("Flags")
 
@@ -273,11 +274,8 @@ def image_ticker(name: str, total: int) -> Ticker:
 
 
 def _complain(text: str) -> None:
-    """One line on stderr: names of files and what they hold may have line ends and escape sequences in them."""
-    line = "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
-    print(line, file=sys.stderr)
+    """One line on stderr."""
+    print(plain(text), file=sys.stderr)
 
 
 def _one_line(complaint: str, prog: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastwsol.prediction.user_images import NamedImage, as_pixels, decode_upright, image_file, opened_upright
+from fastwsol.sources.annotated import NO_TEXT, is_text
 
 ImageLike = (
     str | Path | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
@@ -32,21 +33,42 @@ def several_images(images: Iterable[Any] | ImageLike) -> Iterable[Any]:
 
 
 def named_image(image: ImageLike, number: int) -> NamedImage:
-    """The image under the name it has in messages and results. Raises TypeError for what is no image."""
+    """The image under the name it has in messages and results. What is no path is read now, since it may be another
+    image, or closed, once its turn comes. Raises TypeError for what is no image.
+    """
     if isinstance(image, str | Path):
-        return _folder(Path(image)) if os.path.isdir(image) else image_file(Path(image))
+        return _file_or_folder(Path(image))
     if isinstance(image, NamedImage):
         return image
-    if hasattr(image, "read"):
-        return NamedImage(str(number), lambda: decode_upright(_read(cast(IO[bytes], image))))
-    if isinstance(image, bytes | bytearray | memoryview):
-        encoded = bytes(image)
-        return NamedImage(str(number), lambda: decode_upright(encoded))
-    if isinstance(image, Image.Image):
-        return NamedImage(str(number), lambda: opened_upright(image))
-    if isinstance(image, np.ndarray):
-        return NamedImage(str(number), lambda: as_pixels(image))
+    name = str(number)
+    try:
+        if hasattr(image, "read"):
+            encoded = _read(cast(IO[bytes], image))
+            return NamedImage(name, lambda: decode_upright(encoded))
+        if isinstance(image, bytes | bytearray | memoryview):
+            copied = bytes(image)
+            return NamedImage(name, lambda: decode_upright(copied))
+        if isinstance(image, Image.Image | np.ndarray):
+            pixels = opened_upright(image) if isinstance(image, Image.Image) else _own_pixels(image)
+            return NamedImage(name, lambda: pixels)
+    except ValueError as error:
+        return NamedImage(name, _failing(str(error)))
     raise TypeError(f"image {number} is of type {type(image).__name__}; give paths, bytes, Pillow images or arrays")
+
+
+def _own_pixels(array: NDArray) -> NDArray[np.uint8]:
+    """`as_pixels`, in memory of its own: the program may show its next image in the same array."""
+    pixels = as_pixels(array)
+    return pixels.copy() if np.may_share_memory(pixels, array) else pixels
+
+
+def _failing(reason: str) -> Callable[[], NDArray[np.uint8]]:
+    """The pixels of what is no image, or a bad one: asking for them raises ValueError."""
+
+    def pixels() -> NDArray[np.uint8]:
+        raise ValueError(reason)
+
+    return pixels
 
 
 def _read(file: IO[bytes]) -> bytes:
@@ -60,13 +82,20 @@ def _read(file: IO[bytes]) -> bytes:
     return content
 
 
+def _file_or_folder(path: Path) -> NamedImage:
+    """What a program names, which may be no path at all."""
+    if not is_text(str(path)):
+        return NamedImage(ascii(str(path))[1:-1], _failing(NO_TEXT))
+    try:
+        return _folder(path) if os.path.isdir(path) else image_file(path)
+    except (OSError, RuntimeError, ValueError) as error:  # as a loop of links
+        return NamedImage(str(path), _failing(f"cannot be read ({error})"))
+
+
 def _folder(path: Path) -> NamedImage:
     """A folder, which is no image."""
-
-    def pixels() -> NDArray[np.uint8]:
-        raise ValueError(f"is a folder; give the images in it, as sorted(Path({str(path)!r}).rglob('*.jpg'))")
-
-    return NamedImage(str(path), pixels)
+    reason = f"is a folder; give the images in it, as sorted(Path({str(path)!r}).rglob('*.jpg'))"
+    return NamedImage(str(path), _failing(reason))
 
 
 _CLASSES_AND_IMAGES = "classes in of_class: {}, images: {}; give a class for each"

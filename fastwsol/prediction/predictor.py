@@ -255,6 +255,7 @@ class Predictor:
         """
         only = self.check(request)
         named = (named_image(each, k) for k, each in enumerate(several_images(images)))
+        threads_before = torch.get_num_threads()
         pool = ThreadPoolExecutor(self._threads, initializer=_alone if self._on_cpu else None)
         ahead: deque[Future[Answers]] = deque()
         try:
@@ -268,7 +269,7 @@ class Predictor:
         finally:
             pool.shutdown(cancel_futures=True)
             if self._on_cpu:
-                torch.set_num_threads(self._threads)  # what new threads start with
+                torch.set_num_threads(threads_before)  # what new threads start with, which `_alone` made 1
 
     def check(self, request: Request) -> int | None:
         """The label of the class that is asked for, or None. Raises UserError where there is no such thing, and in a

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from fastwsol.host.errors import UserError
@@ -60,10 +61,10 @@ def load(path: Path) -> Checkpoint:
     """Load the checkpoint whose JSON is `path`; raises UserError naming the file when anything in it is not whole."""
     try:
         scalars = json.loads(path.read_bytes())
-        encoded = (path.parent / scalars["tensors"]).read_bytes()
+        encoded = _tensor_file(path, scalars["tensors"]).read_bytes()
         version, step, sha256 = scalars["format_version"], int(scalars["step"]), scalars["sha256"]
         own_sha256 = scalars.pop("fields_sha256", None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not a whole checkpoint ({error})") from None
     if version != FORMAT_VERSION:
         raise UserError(f"{path}: checkpoint format {version}; this version of fastwsol reads {FORMAT_VERSION}")
@@ -73,7 +74,19 @@ def load(path: Path) -> Checkpoint:
         raise UserError(
             f"{path.parent / scalars['tensors']}: its bytes are not those that were saved (SHA-256 differs)"
         )
-    return Checkpoint(path, step, scalars, safetensors.torch.load(encoded))
+    try:
+        return Checkpoint(path, step, scalars, safetensors.torch.load(encoded))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{path.parent / scalars['tensors']}: holds no tensors ({error})") from None
+
+
+def _tensor_file(path: Path, name: str) -> Path:
+    """The file beside a checkpoint's JSON. Raises ValueError for a name of another place, or what is no file."""
+    if Path(name).name != name:
+        raise ValueError(f"its tensors are in {name!r:.40}, which is not beside it")
+    if (file := path.parent / name).exists() and not file.is_file():
+        raise ValueError(f"{name} is no plain file")
+    return file
 
 
 def newest_valid(folder: Path) -> Checkpoint | None:

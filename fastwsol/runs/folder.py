@@ -79,6 +79,8 @@ class RunInfo:
         for name, value in expected.items():
             if saved.scalars.get(name) != value:
                 raise UserError(f"{saved.path}: its {name} is not this run's; restore the checkpoints that belong here")
+        if saved.scalars.get("precision") not in ("bf16", "fp16", "fp32"):
+            raise UserError(f"{saved.path}: has no precision; restore the checkpoints that belong here")
 
     def to_json(self) -> dict[str, Any]:
         """As the JSON object that config.json holds."""
@@ -189,13 +191,16 @@ class RunDir:
         """What `write_cuts` wrote; nothing where the run stores none. Raises UserError where it is damaged."""
         try:
             cuts = json.loads(self._cuts_file.read_bytes())["cuts"]
-            return {
+            read = {
                 name: Cut(each["rule"], None if each["value"] is None else float(each["value"]), each["chosen_on"])
                 for name, each in cuts.items()
             }
+            if all(cut.value is None or 0 <= cut.value <= 1 for cut in read.values()):
+                return read
+            raise ValueError
         except FileNotFoundError:
             return {}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise UserError(
                 f"{self._cuts_file}: damaged; restore it from a copy, or remove it, and maps are cut at the numbers "
                 f"that all runs share"
@@ -282,7 +287,7 @@ class RunDir:
             below = sorted(self.folder.glob("*/config.json"))
             remedy = f"name those in it, as {below[0].parent}" if below else "train one, or name its folder"
             raise UserError(f"{self.folder}: no run here (it has no config.json); {remedy}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{self._config_file}: not JSON ({error}); the run cannot be read") from None
         version = value.get("format_version") if isinstance(value, dict) else None
         if version not in (FORMAT_VERSION, _FLAT_VERSION):

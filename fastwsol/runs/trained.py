@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fastwsol.dataset.shards import Shards, open_shards, read_manifest
-from fastwsol.host.errors import UserError
+from fastwsol.host.errors import UserError, first_line
 from fastwsol.host.processes import World
 from fastwsol.localizer.localizing import LocalizingModel, trunk_channels
 from fastwsol.localizer.mask_head import build_mask_head
@@ -80,7 +80,15 @@ class TrainedRun(NamedTuple):
 def read_trained(run: RunDir) -> TrainedRun:
     """The run as its folder has it. Raises UserError where it is no run, or has no checkpoint yet."""
     info, saved = read_run(run)
-    model = _localizing_model(info, saved.tensors, any(name.startswith("head.") for name in saved.tensors))
+    try:
+        model = _localizing_model(info, saved.tensors, any(name.startswith("head.") for name in saved.tensors))
+    except (KeyError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "state_dict" not in str(error):  # as where memory is short
+            raise
+        reason = first_line(error)
+        raise UserError(
+            f"{saved.path}: its tensors are not those of the run's network ({reason}); restore it from a copy"
+        ) from None
     model.directions = run.read_directions(saved.scalars["sha256"])
     return TrainedRun(info, saved, model)
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import read_utf8
-from fastwsol.host.words import number_of
+from fastwsol.host.words import number_of, plain
 from fastwsol.sources.annotated import Box
 from fastwsol.sources.coco_json import CORRECT as _CORRECT
 from fastwsol.sources.coco_json import box_of, parse_coco, size_of
@@ -91,7 +91,7 @@ class FileBoxes:
     def passed_over(self) -> list[str]:
         """What of a CSV file says nothing of boxes, in words."""
         lines = [f"{number_of(self.without_edges, 'line')} without edges"] if self.without_edges else []
-        return [*lines, f"columns passed over: {', '.join(self.other_columns)}"] if self.other_columns else lines
+        return [*lines, f"columns passed over: {plain(', '.join(self.other_columns))}"] if self.other_columns else lines
 
     def leave_aside(self, paths: Collection[str], reason: str) -> None:
         """Leave the boxes of these images aside."""

@@ -8,7 +8,7 @@ files without them are read as well.
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -149,6 +149,8 @@ def parse_coco(path: Path, text: str, said: str) -> CocoFile:
             wnid = kind.get("wnid", kind["name"])
             if not isinstance(kind["name"], str) or not isinstance(wnid, str):
                 raise UserError(f"{where}: its name is no text; {CORRECT}")
+            if not is_text(wnid) or not is_text(kind["name"]):
+                raise UserError(f"{where}: its name {kind['name']!a:.60} is no text of a single line; {CORRECT}")
             _enter(categories, kind["id"], Class(wnid, kind["name"]), where)
     except json.JSONDecodeError as error:
         raise UserError(f"{said} line {error.lineno}: not JSON ({error.msg}); name a file in COCO's JSON") from None
@@ -164,7 +166,8 @@ def _with_compact_probabilities(thing: dict[str, Any]) -> dict[str, Any]:
     """An object of the file, its probabilities as an array: of a thousand classes a list is six times as large."""
     values = thing.get("probabilities")
     if isinstance(values, list):
-        with contextlib.suppress(TypeError, ValueError):  # what is wrong with them is said where they are asked for
+        # What is wrong with them is said where they are asked for.
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
             thing["probabilities"] = np.array(values, np.float64)
     return thing
 
@@ -219,7 +222,8 @@ def pixels_of(segmentation: Any, width: int, height: int, where: str) -> NDArray
                 )
             runs = segmentation
             lengths = runs["counts"] if isinstance(runs["counts"], list) else _run_lengths(runs["counts"])
-            if sum(lengths) != width * height or min(lengths) < 0:  # else what decodes them would not notice
+            # What decodes them notices neither a part of a pixel nor another number of pixels.
+            if any(type(each) is not int for each in lengths) or min(lengths) < 0 or sum(lengths) != width * height:
                 raise ValueError("runs of another number of pixels")
             if isinstance(runs["counts"], list):
                 runs = coco_mask.frPyObjects(runs, height, width)
@@ -231,10 +235,22 @@ def pixels_of(segmentation: Any, width: int, height: int, where: str) -> NDArray
             limit = 16 * max(width, height)
             if any(abs(value) > limit for polygon in flat for value in polygon):
                 raise ValueError("corners far outside of the image")
-            pixels = coco_mask.decode(coco_mask.frPyObjects(flat, height, width)).any(axis=2)
+            if sum(map(_outline_length, flat)) > _LONGEST_OUTLINE:
+                raise ValueError(f"an outline of more than {_LONGEST_OUTLINE:,} pixels")
+            pixels = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(flat, height, width)))
     except (KeyError, TypeError, ValueError, OverflowError, IndexError, MemoryError) as error:
         raise UserError(f"{where}: its segmentation cannot be read ({error!s:.60}); {CORRECT}") from None
     return pixels.astype(np.bool_)
+
+
+_LONGEST_OUTLINE = 2**22
+"""Pixels, of all polygons of an object. What draws them takes some 80 bytes for each."""
+
+
+def _outline_length(polygon: Sequence[float]) -> float:
+    """Of a closed polygon x, y, x, y, ..., in pixels; of each edge the longer side counts."""
+    corners = np.reshape(polygon, (-1, 2))
+    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
 
 
 def _run_lengths(text: str) -> list[int]:

@@ -22,10 +22,12 @@ from fastwsol.sources import Class
 from fastwsol.sources.annotated import (
     IMAGE_SUFFIXES,
     LEFT_OUT,
+    NO_TEXT,
     AnnotatedImages,
     Annotation,
     first_classes,
     images_below,
+    is_text,
     why_no_image,
 )
 from fastwsol.sources.boxes_file import FileBoxes, ImageBoxes, read_boxes
@@ -77,6 +79,8 @@ class ImageFolder(AnnotatedImages):
             raise UserError(
                 f"--masks {masks}: lies among the class folders, and {inside[0]!r} would be a class; move it elsewhere"
             )
+        if odd := [name for name in names if not is_text(name)]:
+            raise UserError(f"{tree.where(splits['train'])}: the class folder {odd[0]!a}: {NO_TEXT}")
         _refuse_names_of_two_forms(tree, splits["train"], names)
         if len(splits) == 1:
             _refuse_splits_in_classes(tree, splits["train"], names)

@@ -7,14 +7,20 @@ from typing import NamedTuple
 JPEG_START = b"\xff\xd8\xff"
 _MOST_SCANS = 100
 """Of a progressive JPEG. Encoders write some ten; each costs a pass over all coefficients."""
+_SCANS_ALWAYS = 20
+_MOST_PASSES = 2**31
+"""Scans times pixels, beyond which no more scans are taken than `_SCANS_ALWAYS`."""
+_MOST_SEGMENTS = 2**16
+"""Before the end mark. The longest are of 64 KiB."""
 
-_SCAN, _END, _FILL, _TEM, _APP14 = 0xDA, 0xD9, 0xFF, 0x01, 0xEE
+_SCAN, _END, _TEM, _APP14 = 0xDA, 0xD9, 0x01, 0xEE
 _RESTARTS = range(0xD0, 0xD8)
 # Start-of-frame markers; C4, C8 and CC lie among them and are not.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = (0xC0, 0xC1)
 _SEQUENTIAL_SCAN = b"\x00\x3f\x00"
 """What ends the header of a scan that has all coefficients: the first, the last, and their bits."""
+_FILL_BYTES = re.compile(rb"\xff+")
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 """Among coefficients: 00 stands behind an FF of theirs, and restart markers belong to the scan."""
 
@@ -42,7 +48,11 @@ def read_markers(image: bytes) -> JpegFacts:
     scans: list[int] = []
     """Where the last three bytes of each scan's header stand."""
     behind = 2
+    segments = 0
     while (at := _next_segment(image, behind)) is not None:
+        segments += 1
+        if segments > _MOST_SEGMENTS:
+            raise ValueError(f"a JPEG of more than {_MOST_SEGMENTS:,} segments")
         marker = image[at + 1]
         if marker == _END:
             if not scans:
@@ -59,8 +69,9 @@ def read_markers(image: bytes) -> JpegFacts:
             if size is None:
                 raise ValueError("damaged: a JPEG whose first scan comes before its frame header")
             scans.append(behind - len(_SEQUENTIAL_SCAN))
-            if len(scans) > _MOST_SCANS:
-                raise ValueError(f"a JPEG of more than {_MOST_SCANS} scans")
+            most = min(_MOST_SCANS, max(_SCANS_ALWAYS, _MOST_PASSES // max(1, size[0] * size[1])))
+            if len(scans) > most:
+                raise ValueError(f"a JPEG of {size[0]}x{size[1]} pixels and more than {most} scans")
         if scans:
             found = _MARKER.search(image, behind)
             behind = found.start() if found is not None else len(image)
@@ -71,7 +82,10 @@ def header_of(image: bytes) -> bytes:
     """What stands before the first scan of a JPEG, EXIF among it; all of it where it is damaged before."""
     behind = 2
     try:
-        while (at := _next_segment(image, behind)) is not None:
+        for _ in range(_MOST_SEGMENTS):
+            at = _next_segment(image, behind)
+            if at is None:
+                break
             if image[at + 1] == _SCAN:
                 return image[:at]
             behind = at + 2 + int.from_bytes(image[at + 2 : at + 4])
@@ -84,16 +98,17 @@ def _next_segment(image: bytes, at: int) -> int | None:
     """Where the marker stands that begins the next segment, or is the end mark; None behind the last. Any fill bytes
     may stand before it, and TEM and RSTn, which have no length. Raises ValueError where no marker stands.
     """
-    while at + 2 <= len(image):
-        if image[at] != 0xFF:
+    for _ in range(_MOST_SEGMENTS):
+        fill = _FILL_BYTES.match(image, at)
+        if fill is None and at + 2 <= len(image):
             raise ValueError("damaged: a JPEG segment does not begin where the one before it ends")
-        if image[at + 1] == _FILL:
-            at += 1
-        elif image[at + 1] == _TEM or image[at + 1] in _RESTARTS:
-            at += 2
-        else:
+        if fill is None or fill.end() == len(image):
+            return None
+        at = fill.end() - 1
+        if image[at + 1] != _TEM and image[at + 1] not in _RESTARTS:
             return at
-    return None
+        at += 2
+    raise ValueError(f"damaged: a JPEG with more than {_MOST_SEGMENTS:,} marks between two segments")
 
 
 def _mended(image: bytes, scans: list[int]) -> bytes | None:

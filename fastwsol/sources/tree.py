@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fastwsol.host.errors import UserError
+from fastwsol.host.words import plain
 
 _LOCAL_HEADER_BYTES = 30
 _SYSTEMS_FOLDERS = frozenset(
@@ -284,7 +285,7 @@ def open_tree(path: Path, follow_links: bool = False) -> Tree:
 
 def name_of_set(path: Path) -> str:
     """What a set in a folder or zip is called: the same wherever it lies."""
-    return path.resolve().stem if path.is_file() else path.resolve().name
+    return plain(path.resolve().stem if path.is_file() else path.resolve().name)
 
 
 def _is_a_systems(name: str) -> bool:
@@ -312,6 +313,8 @@ def _fault(member: zipfile.ZipInfo) -> str | None:
     parts = name.removeprefix("./").removesuffix("/").split("/")
     if any(part in ("", ".", "..") for part in parts) and name != "./":
         return "is no path within an archive"
+    if len(parts) > _DEEPEST or len(name) > _LONGEST_PATH:
+        return f"lies deeper than {_DEEPEST} folders, or has a path of more than {_LONGEST_PATH:,} characters"
     mode = member.external_attr >> 16  # as Unix programs write it; others leave it 0
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return f"is {_file_kind(mode)}, not a plain file"
@@ -332,6 +335,12 @@ def _names_by_folder(files: Iterable[str]) -> dict[str, set[str]]:
             folder, _, name = folder.rpartition("/")
             names.setdefault(folder, set()).add(name)
     return names
+
+
+_DEEPEST = 64
+"""Folders of an archive's member."""
+_LONGEST_PATH = 4096
+"""Characters of a member's path, as many as a file system takes."""
 
 
 def _file_kind(mode: int) -> str:

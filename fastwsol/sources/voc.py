@@ -30,6 +30,7 @@ from fastwsol.sources.annotated import (
     AnnotatedImages,
     Box,
     images_below,
+    is_text,
     read_text,
 )
 from fastwsol.sources.coco_json import CORRECT, box_of, size_of
@@ -137,7 +138,7 @@ def _read(tree: Tree, before: str, stem: str, stamps: Mapping[str, str]) -> tupl
         root = ElementTree.fromstring(tree.read(path, MAX_TEXT_BYTES))
     except BadFile as error:
         raise UserError(f"{where}: {error}; put a whole copy in its place") from None
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # of an encoding that there is not
         raise UserError(f"{where}: not XML ({error}); {CORRECT}") from None
     size = None
     if root.find("size") is not None:
@@ -153,8 +154,8 @@ def _read(tree: Tree, before: str, stem: str, stamps: Mapping[str, str]) -> tupl
 
 def _object(element: ElementTree.Element, where: str) -> AnObject:
     name = (element.findtext("name") or "").strip()
-    if not name:
-        raise UserError(f"{where}: an object has no name; {CORRECT}")
+    if not name or not is_text(name):
+        raise UserError(f"{where}: an object has no name of a single line; {CORRECT}")
     edges = [element.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")]
     if None in edges:
         raise UserError(f"{where}: an object has no bndbox of xmin, ymin, xmax, ymax; {CORRECT}")
