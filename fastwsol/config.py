@@ -226,7 +226,7 @@ class LocalizerConfig:
     """the boxes of so many training images of each class supervise the mask head too: no longer weakly supervised, and
     named in every row"""
     behind_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
-    """of the checkpoint of --behind, whose classifier the head is trained behind; empty: the run's own"""
+    """of the tensors of the classifier that --behind names (of older runs: of its checkpoint); empty: the run's own"""
 
     @property
     def trains_mask(self) -> bool:

@@ -185,8 +185,9 @@ def main(arguments: Sequence[str]) -> int:
     if flags.class_of_folder:
         listing = replace(listing, images=of_their_folders(listing.images, predictor.info))
     if flags.cut_on is not None:
-        predictor.cut = cut_on_boxes(predictor, listing.images, flags.cut_on)
-        print(f"maps are cut at {predictor.cut.value:.2f}, the best on {predictor.cut.chosen_on}")
+        own, predictor.cut = predictor.cut, cut_on_boxes(predictor, request, listing.images, flags.cut_on)
+        beside = f" (the run itself cuts them at {own.value:.2f})" if own.value is not None else ""
+        print(f"maps are cut at {predictor.cut.value:.2f}{beside}, the best on {predictor.cut.chosen_on}")
     of_set = None
     if part is not None:
         listing, of_set = part_of(listing, *part)

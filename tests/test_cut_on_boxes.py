@@ -60,6 +60,27 @@ def test_maps_are_cut_where_the_known_boxes_are_hit(root: Path, capsys: pytest.C
     assert "cut on 22 images of known.json, by their boxes" in info["description"]
 
 
+@pytest.mark.parametrize("name", ["alpha", "beta"])
+def test_a_class_that_is_asked_for_is_cut_by_its_own_maps(root: Path, name: str) -> None:
+    known, found = f"of-{name}.json", f"cut-for-{name}.json"
+    assert predicted(root, known, "--class", name, "--threshold", "0.72") == 0
+    assert predicted(root, found, "--class", name, "--cut-on", str(root / known)) == 0
+    expected, boxes = boxes_in(root / known), boxes_in(root / found)
+    both = [np.array([[x, y, x + w, y + h] for x, y, w, h in of.values()], np.float32) for of in (expected, boxes)]
+    assert (kernels.best_iou(*both, np.arange(len(expected) + 1)) >= 0.5).all()
+
+
+def test_known_boxes_of_one_class_are_warned_of(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads((root / "known.json").read_text())
+    for each in content["annotations"]:
+        each["category_id"] = 1
+    (root / "of-one.json").write_text(json.dumps(content))
+    assert predicted(root, "cut-on-one.json", "--cut-on", str(root / "of-one.json")) == 0
+    said = capsys.readouterr()
+    assert "the boxes are all of one class" in said.err
+    assert "(the run itself cuts them at 0.20)" in said.out
+
+
 def test_known_boxes_may_be_csv_and_names_without_folders(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = ["name,x0,y0,x1,y1"]
     for name, (x, y, width, height) in boxes_in(root / "known.json").items():

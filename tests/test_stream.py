@@ -12,6 +12,7 @@ from PIL import Image
 
 import fastwsol
 from fastwsol.formats.labelled_images import Skipped
+from fastwsol.host.errors import UserError
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
@@ -95,6 +96,14 @@ def test_what_a_program_reuses_or_closes_is_read_when_it_is_given(predictor: Pre
     for images in (in_one_buffer(), in_one_picture(), from_files()):
         found = [each for each in predictor.stream(images) if isinstance(each, Prediction)]
         np.testing.assert_allclose(np.stack([each.cams for each in found]), alone, atol=1e-5)
+
+
+def test_all_images_have_a_class_or_none_also_batches_apart(predictor: Predictor) -> None:
+    grey = np.full((9, 9, 3), 77, np.uint8)
+    images = [NamedImage(str(k), lambda: grey, label=0 if k < predictor.batch_size else None) for k in range(200)]
+    assert predictor.batch_size < 200
+    with pytest.raises(UserError, match="has no class, and 0 has one"):
+        list(predictor.stream(images))
 
 
 def test_a_path_that_cannot_be_one_is_skipped(predictor: Predictor, tmp_path: Path) -> None:

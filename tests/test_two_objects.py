@@ -11,7 +11,6 @@ from colour_network import colour_predictor, picture
 
 from fastwsol.formats.labelled_images import About
 from fastwsol.formats.writing import write_in_file
-from fastwsol.prediction.components import least_score_of_objects
 from fastwsol.prediction.labelled import labelled
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.sources import Class
@@ -70,12 +69,14 @@ CLASSES_IN: dict[str, Callable[[str], set]] = {
 
 
 def test_what_shows_no_class_is_no_object_unless_asked(predictor):
-    """A square between both colours: kept by the mask, and of no class."""
+    """A square half reddish and half bluish: kept by the mask, and of no class."""
     image = picture()
-    image[8:24, 40:56] = (250, 0, 250)
-    kept = predictor.predict([image], boxes="all", least_score=0)[0].boxes
-    assert all(box.score >= least_score_of_objects(2) for box in predictor.predict([image], boxes="all")[0].boxes)
-    assert len(kept) >= 2
+    image[8:24, 40:48], image[8:24, 48:56] = (153, 127, 101), (101, 127, 153)
+    (kept,) = predictor.predict([image], boxes="all", least_score=0)
+    assert len(kept.boxes) == 3
+    assert kept.boxes[-1].score < 0.5
+    (prediction,) = predictor.predict([image], boxes="all")
+    assert sorted(box.wnid for box in prediction.boxes) == ["blue", "red"]
 
 
 @pytest.mark.parametrize("form", CLASSES_IN)

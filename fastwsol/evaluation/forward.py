@@ -26,9 +26,6 @@ BATCH_SIZE = 256
 """Images of up to 64 pixels a side that are passed through the network at a time."""
 
 
-"""Of R, G, B."""
-
-
 @dataclass(frozen=True)
 class EvaluationSetup:
     """The images that a run's network is evaluated on in this process, and what it computes with."""

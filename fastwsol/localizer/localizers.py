@@ -31,6 +31,11 @@ class Localizer:
         """Whether it was trained behind the classifier."""
         return self.needs == "mask"
 
+    @property
+    def is_mask(self) -> bool:
+        """Whether it is one mask for all classes, of whose parts the classifier tells what they show."""
+        return self.trained and not self.class_specific
+
 
 _ALL = (
     Localizer("cam", "CAM", True, "min-max", 0.2),

@@ -1,6 +1,7 @@
 """Where a run's maps are best cut, by the boxes that are known of some of the images."""
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from fastwsol.evaluation.boxes import curve_hits
 from fastwsol.evaluation.thresholds import Cut, choose_levels
 from fastwsol.host.errors import UserError
-from fastwsol.prediction.predictions import Prediction
+from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
 from fastwsol.sources.annotated import Box
@@ -19,9 +20,9 @@ LEAST_IMAGES = 5
 """With known boxes, without which no cut is chosen."""
 
 
-def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path) -> Cut:
-    """The cut at which most of the boxes in a file (`fastwsol.sources.known_boxes`) are hit at IoU 0.5. Of equals, the
-    nearest to where the run cuts.
+def cut_on_boxes(predictor: Predictor, request: Request, images: Sequence[NamedImage], file: Path) -> Cut:
+    """The cut at which most of the boxes in a file (`fastwsol.sources.known_boxes`) are hit at IoU 0.5, by the maps of
+    the class that is requested. Of equals, the nearest to where the run cuts.
 
     Raises UserError where the file cannot be read, tells another size of an image than it has, or knows boxes of fewer
     than `LEAST_IMAGES` of the images.
@@ -30,7 +31,8 @@ def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path)
     find = image_finder((image.name for image in images), content, f"--cut-on {file}")
     known = known_boxes(content, find)
     with_boxes = [image for image in images if image.name in known]
-    found = [each for each in predictor.stream(with_boxes) if isinstance(each, Prediction)]
+    of_class = Request(of_class=request.of_class)
+    found = [each for each in predictor.stream(with_boxes, of_class) if isinstance(each, Prediction)]
     if len(found) < LEAST_IMAGES:
         raise UserError(
             f"--cut-on {file}: has boxes of {len(found)} of the images, and {LEAST_IMAGES} at least are needed; give a "
@@ -52,11 +54,27 @@ def cut_on_boxes(predictor: Predictor, images: Sequence[NamedImage], file: Path)
     curve = curve_hits(maps, square, sizes[:, 0], sizes[:, 1], np.concatenate(boxes), offsets, scale)
     names = {each.name for each in found}
     accepted = merely_accepted(image for image in content.images.values() if find(image.name) in names)
+    if request.of_class is None:
+        _warn_of_one_class(content, find, names, file)
     if unknown := sum(find(image.name) is None for image in content.images.values()):
         print(f"--cut-on {file}: images of it that are none of these: {unknown:,} of {len(content.images):,}")
     of_those = f", {accepted} of which were merely accepted" if accepted else ""
     by_whom = f"{len(found)} images of {file.name}, by their boxes{of_those}"
     return choose_levels(curve, by_whom, predictor.cut.value).cut()
+
+
+def _warn_of_one_class(
+    content: CocoFile, find: Callable[[str], str | None], names: Collection[str], file: Path
+) -> None:
+    """Say where the boxes of the images `names` are all of one class of several, whose maps may be like no others'."""
+    of_those = (each for each in content.annotations() if each.category and find(each.image.name) in names)
+    classes = {each.category.wnid for each in of_those if each.category}
+    if len(classes) == 1 and len(content.categories) > 1:
+        print(
+            f"warning: --cut-on {file}: the boxes are all of one class, {min(classes)}, and images of others may be "
+            f"cut badly; give boxes of all classes",
+            file=sys.stderr,
+        )
 
 
 def merely_accepted(images: Iterable[CocoImage]) -> int:

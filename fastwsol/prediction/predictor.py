@@ -258,9 +258,11 @@ class Predictor:
         threads_before = torch.get_num_threads()
         pool = ThreadPoolExecutor(self._threads, initializer=_alone if self._on_cpu else None)
         ahead: deque[Future[Answers]] = deque()
+        first: list[NamedImage] = []
         try:
             for chunk in in_chunks(named, self.batch_size):
-                _refuse_some_labels(chunk, request)
+                first = first or chunk[:1]
+                _refuse_some_labels([*first, *chunk], request)
                 ahead.append(pool.submit(self._answer, chunk, request, only))
                 if len(ahead) > self._threads:
                     yield from self._predictions_and_skipped(ahead.popleft().result(), request)
@@ -342,7 +344,7 @@ class Predictor:
             maps = torch.stack(of_class, dim=1).cpu().numpy()
             components = None
             tells_apart = are_known or top > 1 or request.boxes == "all"
-            if not self.localizer.class_specific and tells_apart and np.isfinite(maps).all():  # else said with a name
+            if self.localizer.is_mask and tells_apart and np.isfinite(maps).all():  # else said with a name
                 components = self._components(passed, maps[:, 0], request)
             looks = other_looks(self.model, self.localizer, images, passed, labels) if request.signals else None
         of_asked = labels.cpu().numpy(), probabilities.cpu().numpy(), maps
