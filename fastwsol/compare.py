@@ -46,7 +46,7 @@ from fastwsol.evaluation.table_cells import console, table_of, title_of
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.errors import UserError
-from fastwsol.localizer.localizers import PREFERRED, LocalizerName
+from fastwsol.localizer.localizers import LocalizerName, preferred
 
 PROG = "python -m fastwsol.compare"
 
@@ -131,7 +131,7 @@ def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
         cam_class, truths_digest = report["cam_class"], report["truths_digest"]
         masks_digest = report.get("pixels", {}).get("masks_digest")
         of_masks: dict[str, Pixels | None] = {each["name"]: each.get("pixels") for each in report.get("localizers", [])}
-        localizer = localizer or next((name for name in PREFERRED if name in of_masks), "cam")
+        localizer = localizer or preferred(of_masks)
         pixels = of_masks.get(localizer) or report.get("pixels")
         mask_cut = "for each image" if pixels is None or (at := pixels["iou"]["threshold"]) is None else f"at {at:.2g}"
         cuts = {each["name"]: each["cut"]["value"] for each in report.get("localizers", [])}

@@ -41,6 +41,7 @@ from fastwsol.page.compared_runs import (
     ComparedRun,
     ComparedSetting,
     check_alike,
+    of_what,
     read_compared_run,
     read_model,
     settings_of,
@@ -241,14 +242,16 @@ def autocast_of(flags: Flags, run: ComparedRun) -> Autocast:
 
 def name_of(setting: ComparedSetting, localizer: str) -> str:
     """What the gallery calls the maps of a setting's localizer."""
-    return setting.name if localizer == "cam" else f"{setting.name}, {localizer}"
+    return setting.name if localizer == "cam" and not of_what([setting]) else f"{setting.name}, {localizer}"
 
 
 def shown_localizers(run: ComparedRun, flags: Flags) -> list[LocalizerRow]:
     """Those that the gallery shows of a run, as its report has them. Raises UserError where the run lacks one that is
     asked for.
     """
-    localizers = {each["name"]: each for each in run.report["localizers"]}
+    # First what predictions take, which charts are of too.
+    rows = sorted(run.report["localizers"], key=lambda row: row["name"] != run.taken["name"])
+    localizers: dict[str, LocalizerRow] = {row["name"]: row for row in rows}
     if lacking := [name for name in flags.localizers if name not in localizers]:
         raise UserError(
             f"--localizers {lacking[0]}: {run.folder} has no such maps; choose among {', '.join(localizers)}"

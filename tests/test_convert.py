@@ -284,6 +284,32 @@ def test_images_that_a_review_rejected_are_left_out_and_counted(
     assert len([*(tmp_path / "yolo" / "labels").iterdir()]) == 67
 
 
+def test_predictions_that_nobody_has_judged_are_named_where_they_become_ground_truth(
+    predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also behind a conversion, which keeps what a review says of an image."""
+    content = json.loads((predictions / "whole.json").read_text())
+    for k, image in enumerate(content["images"]):
+        image["category_id"] = 1 + k % 2
+        if k < 3:
+            image["review"] = {"phase": "sample", "verdict": "accepted"}
+    class_of = {image["id"]: image["category_id"] for image in content["images"]}
+    content["annotations"] = [each | {"category_id": class_of[each["image_id"]]} for each in content["annotations"]]
+    (tmp_path / "some.json").write_text(json.dumps(content))
+    assert run(convert.main, tmp_path / "some.json", "--out", tmp_path / "again.json") == 0
+    of_images = [
+        each["id"] for each in content["images"] if any(one["image_id"] == each["id"] for one in content["annotations"])
+    ]
+    for number, name in enumerate(("some.json", "again.json")):
+        out = tmp_path / f"shards-{number}"
+        flags = ("--layout", "coco", "--source", predictions / "photos", "--boxes", tmp_path / name, "--quarantine")
+        assert run(pack.main, *flags, "--out", out) in (0, 3)
+        said = capsys.readouterr().out
+        assert "3 of the images in the annotations have the boxes and masks of a prediction that somebody acc" in said
+        assert f"{len(of_images) - 3} of the images in the annotations have boxes that a network predicted and" in said
+        assert "(coco, with predicted boxes)" in open_shards(out).manifest.source
+
+
 @pytest.mark.parametrize("name", ["..", "/", "../../etc/x.jpg", "/abs/x.jpg"])
 def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
     coco_file(tmp_path / "a.json", [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}], file_name=name)

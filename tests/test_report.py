@@ -125,23 +125,29 @@ def test_all_localizers_stand_side_by_side_each_at_its_own_cut(
     (loss,) = (each for each in data_in(page)["figures"]["chart-loss"]["data"] if each["x"] != [None])
     assert (len(loss["x"]), loss["mode"]) == (1, "markers")
     shown = data_in(page)["runs"]
-    names = [each["name"] for each in written["localizers"]]
-    assert names == ["cam", "cam-positive", "ddt", "mask", "mask-cam"]
+    names = ["mask", "cam", "cam-positive", "ddt", "mask-cam"]  # first what predict takes
     assert [each["localizer"] for each in shown] == names
-    assert [each["name"] for each in shown] == ["none", *(f"none, {name}" for name in names[1:])]
+    assert [each["name"] for each in shown] == [f"none, {name}" for name in names]
     cuts = {each["name"]: each["cut"]["value"] for each in written["localizers"]}
-    assert [each["level"] for each in shown] == [51, *(level_of(cuts[name]) for name in names[1:])]
+    assert [each["level"] for each in shown] == [level_of(cuts[name]) for name in names]
+    assert cuts["cam"] == 0.2
     hits = {each["name"]: each["counts"]["gt_known_loc@0.5"][0] for each in written["localizers"]}
     for each, name in zip(shown, names, strict=True):
         assert each["curve"]["0.5"][each["level"]] == hits[name]
         assert len(each["images"]) == 6
-    assert all(cells_of(page, f"none, {name}") for name in names[1:])
+    assert all(cells_of(page, f"none, {name}") for name in names)
+    figures = data_in(page)["figures"]
+    of_mask = next(each for each in written["localizers"] if each["name"] == "mask")
+    (curve,) = (each for each in figures["chart-thresholds"]["data"] if len(each["x"]) > 100)
+    assert curve["y"][51] == 100 * of_mask["curve"]["single"]["0.5"][51] / written["images_with_boxes"]
+    assert "threshold, of mask</figcaption>" in page
+    assert "evaluated images, of cam</figcaption>" in page
     trained(tmp_path, "gr-0", "--aug", "gr")
     with_another = [tmp_path / "masked", tmp_path / "gr-0", "--gallery", 3, "--threads", 1]
     assert report(*with_another, "--out", tmp_path / "two.html") == 0
     assert "maps are not shown here: cam-positive, ddt (" in (tmp_path / "two.html").read_text()
     shown = data_in((tmp_path / "two.html").read_text())["runs"]
-    assert [each["localizer"] for each in shown] == ["cam", "mask", "mask-cam", "cam"]
+    assert [each["localizer"] for each in shown] == ["mask", "cam", "mask-cam", "cam"]
     assert report(*with_another, "--out", tmp_path / "ddt.html", "--localizers", "ddt", "cam") == 0
     shown = data_in((tmp_path / "ddt.html").read_text())["runs"]
     assert [each["localizer"] for each in shown] == ["ddt", "cam"] * 2
@@ -182,7 +188,7 @@ def test_runs_that_cannot_be_told_apart_are_named_by_their_folders(tmp_path: Pat
     assert names == [str(runs / "gr-0"), str(tmp_path / "again")]
 
 
-def test_a_chosen_threshold_is_marked_beside_the_papers_and_the_oracle(tmp_path: Path, runs: Path) -> None:
+def test_a_chosen_threshold_is_marked_beside_the_runs_own_and_the_oracle(tmp_path: Path, runs: Path) -> None:
     shutil.copytree(runs / "gr-0", tmp_path / "gr")
     assert run_command(evaluate.main, [str(tmp_path / "gr"), "--threshold", "auto"]) == 0
     out = tmp_path / "page.html"
@@ -191,7 +197,7 @@ def test_a_chosen_threshold_is_marked_beside_the_papers_and_the_oracle(tmp_path:
     chosen = next(each for each in of_chosen["strict_at"] if each["kind"] == "chosen")
     traces = data_in(out.read_text())["figures"]["chart-thresholds"]["data"]
     marks = {trace["text"][0].split(": at ")[0]: trace["x"][0] for trace in traces if "text" in trace}
-    assert marks["gr, 0.2 of the maximum"] == 0.2
+    assert marks["gr, the run's own cut"] == 0.2
     assert marks["gr, chosen"] == chosen["thresholds"]["0.5"]
     assert "gr, oracle" in marks
 

@@ -25,7 +25,7 @@ from fastwsol.evaluation.table_cells import (
     threshold_text,
     title_of,
 )
-from fastwsol.localizer.localizers import PREFERRED
+from fastwsol.localizer.localizers import preferred
 
 THIS_RUN = "this run"
 SUMMARY_WIDTH = 100
@@ -112,7 +112,7 @@ def _by_preference(report: Report) -> tuple[list[LocalizerRow], list[LocalizerRo
     that is another, and the others.
     """
     every = {each["name"]: each for each in report.get("localizers", [])}
-    taken = next((name for name in PREFERRED if name in every), "cam")
+    taken = preferred(every)
     beside = [each for name, each in every.items() if name != "cam"]
     return [each for each in beside if each["name"] == taken], [each for each in beside if each["name"] != taken]
 

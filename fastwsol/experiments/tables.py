@@ -23,7 +23,7 @@ from fastwsol.experiments.paper_claims import (
     overall_name,
 )
 from fastwsol.experiments.paper_numbers import Published, published, stands_beside
-from fastwsol.localizer.localizers import LOCALIZERS
+from fastwsol.localizer.localizers import LOCALIZERS, preferred
 
 COLUMNS = {
     "top1_clas": "Top-1\nClas",
@@ -62,15 +62,20 @@ class SettingRuns:
         rates = [report["rates"][protocol].get(rate) for report in self.reports]
         return [value for value in rates if value is not None]
 
-    def other_localizers(self) -> list[str]:
-        """The names of those beside `cam` that all its runs have."""
-        names = [[each["name"] for each in report["localizers"]] for report in self.reports]
-        common = set.intersection(*map(set, names)) if names else set()
-        return [name for name in LOCALIZERS if name != "cam" and name in common]
+    def localizers(self) -> list[str]:
+        """The names of those that all its runs have, first the one that predictions take. Empty without a run."""
+        names: list[set[str]] = [{each["name"] for each in report["localizers"]} for report in self.reports]
+        common = {"cam"}.union(set.intersection(*names)) if names else set()
+        return sorted((name for name in LOCALIZERS if name in common), key=lambda name: name != preferred(common))
 
     def title_of(self, name: str) -> str:
-        """A localizer by its name, with the boxes that it was trained with, where it was."""
-        return localizer_name(next(row for row in self.reports[0]["localizers"] if row["name"] == name))
+        """What a row of a localizer is called: by the setting, and by the localizer unless predictions take `cam`, with
+        the boxes that it was trained with, where it was.
+        """
+        if name == "cam" == preferred(self.localizers()):
+            return self.name
+        row = next(row for row in self.reports[0]["localizers"] if row["name"] == name)
+        return f"{self.name}, {localizer_name(row)}"
 
     def values_of_localizer(self, name: str, rate: str) -> list[float]:
         """A rate of a localizer at the runs' own cuts, under strict: one value a seed, in percent."""
@@ -87,11 +92,14 @@ class SettingRuns:
 PIXEL_COLUMNS: dict[Literal["pxap", "iou"], str] = {"pxap": "PxAP", "iou": "mean IoU"}
 
 
+RowKind = Literal["setting", "localizer", "paper", "baseline"]
+
+
 @dataclass(frozen=True)
 class SeedRow:
     """A row of a table over seeds."""
 
-    kind: Literal["setting", "localizer", "paper", "baseline"]
+    kind: RowKind
     name: str
     seeds: int | None
     cells: tuple[str, ...]
@@ -110,11 +118,15 @@ def rows_over_seeds(settings: Sequence[SettingRuns], protocol: str) -> list[Seed
         return []
     rows = []
     for runs in settings:
-        cells = [mean_and_spread(runs.values(protocol, rate)) for rate in COLUMNS]
-        rows.append(SeedRow("setting", runs.name, len(runs.reports), tuple(cells)))
-        for name in runs.other_localizers() if protocol == "strict" else []:
-            own = [mean_and_spread(runs.values_of_localizer(name, rate)) for rate in COLUMNS]
-            rows.append(SeedRow("localizer", f"{runs.name}, {runs.title_of(name)}", len(runs.reports), tuple(own)))
+        for name in [each for each in runs.localizers() if each == "cam" or protocol == "strict"]:
+            kind: RowKind = "setting" if name == "cam" else "localizer"
+            if name != "cam":
+                cells = tuple(mean_and_spread(runs.values_of_localizer(name, rate)) for rate in COLUMNS)
+            else:
+                cells = tuple(mean_and_spread(runs.values(protocol, rate)) for rate in COLUMNS)
+            rows.append(SeedRow(kind, runs.title_of(name), len(runs.reports), cells))
+        if not runs.reports:
+            rows.append(SeedRow("setting", runs.name, 0, (mean_and_spread([]),) * len(COLUMNS)))
         if stands_beside(report) and (numbers := published(runs.setting)) is not None:
             rows.append(SeedRow("paper", f"the paper: {_paper_name(runs.setting)}", 1, _papers_cells(numbers)))
     rows = list(dict.fromkeys(rows))  # settings that the paper does not tell apart have one row of its
@@ -139,10 +151,10 @@ def pixel_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
         if not all("pixels" in each for each in runs.reports):
             rows.append(SeedRow("setting", runs.name, len(runs.reports), ("–",) * len(PIXEL_COLUMNS)))
             continue
-        for name in ["cam", *runs.other_localizers()] if runs.reports else []:
-            own = [mean_and_spread(runs.values_of_pixels(name, measure)) for measure in PIXEL_COLUMNS]
-            title = runs.name if name == "cam" else f"{runs.name}, {runs.title_of(name)}"
-            rows.append(SeedRow("setting" if name == "cam" else "localizer", title, len(runs.reports), tuple(own)))
+        for name in runs.localizers():
+            own = tuple(mean_and_spread(runs.values_of_pixels(name, measure)) for measure in PIXEL_COLUMNS)
+            kind: RowKind = "setting" if name == "cam" else "localizer"
+            rows.append(SeedRow(kind, runs.title_of(name), len(runs.reports), own))
     for fixed in measured[0]["pixels"]["baselines"]:
         cells = (percent_text(fixed["pxap"]), percent_text(fixed["iou"]))
         rows.append(SeedRow("baseline", fixed["name"], None, cells))

@@ -3,9 +3,9 @@
 `bbox` is x, y, width, height in pixels; `segmentation` the object's mask, as run lengths or as polygons, and empty
 where there is none; `area` its pixels, else the box's. The annotations alone are a COCO results list.
 
-Ours, which other tools pass over: a category's `wnid`; an image's `category_id` and `probabilities` (of all classes in
-the order of the categories); an annotation's `score`, `probability`, `difficult`, `signals` and `certainty`; the list
-`skipped`; and in `info` the `part` that a process had and what certainties were `calibrated_on`.
+Ours, which other tools pass over: a category's `wnid`; an image's `category_id`, `probabilities` (of all classes in the
+order of the categories) and `review`; an annotation's `score`, `probability`, `difficult`, `signals` and `certainty`;
+the list `skipped`; and in `info` the `part` that a process had and what certainties were `calibrated_on`.
 """
 
 import shutil
@@ -63,6 +63,8 @@ def _image(image: LabelledImage, number: int) -> dict[str, Any]:
         found["category_id"] = image.label + 1
     if image.probabilities is not None:
         found["probabilities"] = [round(value, 6) for value in image.probabilities.tolist()]
+    if image.review:
+        found["review"] = image.review
     return found
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,8 @@ class LabelledImage:
     """
     encoded: Callable[[], bytes] | None = None
     """Gives its file's bytes."""
+    review: Mapping[str, Any] = field(default_factory=dict)
+    """What somebody said of it who looked at it, as the page of `review` exports it."""
     left_aside: Mapping[str, int] = field(default_factory=dict)
     """What was read of it and is not here, and how often."""
 

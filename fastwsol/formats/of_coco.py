@@ -149,7 +149,10 @@ def _labelled(
     objects = tuple(each for each in found if each is not None)
     aside = {CROWDS: sum(each.crowd for each in annotations), IMPOSSIBLE: len(found) - len(objects)}
     nothing = None if probabilities is None or objects else partial(_nothing, height, width)
-    return LabelledImage(image.name, width, height, objects, label, probabilities, listed, nothing, left_aside=aside)
+    seen = image.review
+    return LabelledImage(
+        image.name, width, height, objects, label, probabilities, listed, nothing, review=seen, left_aside=aside
+    )
 
 
 def _nothing(height: int, width: int) -> NDArray[np.uint8]:

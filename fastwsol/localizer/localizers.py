@@ -1,6 +1,6 @@
 """The localizers by name: what each says, on which scale, and where it is cut."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -46,10 +46,15 @@ _ALL = (
 )
 LOCALIZERS: dict[str, Localizer] = {each.name: each for each in _ALL}
 
-PREFERRED: tuple[LocalizerName, ...] = ("mask", "cam")
-"""What predictions take by default: the first of them that a run has."""
+_PREFERRED: tuple[LocalizerName, ...] = ("mask", "cam")
 
 assert tuple(LOCALIZERS) == get_args(LocalizerName), "LocalizerName and _ALL list the same names in the same order"
+
+
+def preferred(names: Iterable[str]) -> LocalizerName:
+    """The one of several that predictions take by default, and that tables and pages begin with."""
+    names = {*names}
+    return next((name for name in _PREFERRED if name in names), "cam")
 
 
 def available(has: Sequence[str]) -> tuple[Localizer, ...]:

@@ -8,9 +8,10 @@ from typing import Any
 from fastwsol.config import PREACT_RESNET, Setting
 from fastwsol.evaluation.metrics import percent
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.report_types import AtThresholds, RunReport
+from fastwsol.evaluation.report_types import LocalizerRow, RunReport
 from fastwsol.experiments.tables import SettingRuns
 from fastwsol.host.errors import UserError
+from fastwsol.localizer.localizers import preferred
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo
 from fastwsol.runs.trained import read_trained
@@ -25,13 +26,18 @@ class ComparedRun:
     report: RunReport
     """Of the images that the run itself was evaluated on."""
     images: ImageRows
-    """The same images, one by one."""
+    """The same images, one by one, with the boxes of `taken`."""
     rows: list[dict[str, Any]]
     """Of metrics.jsonl."""
     start: dict[str, Any]
     """How it was last started: command, commit, versions."""
-    chosen: list[AtThresholds]
-    """Rows of its report with --threshold auto, where there is one: at thresholds that were chosen on other images."""
+    chosen: float | None
+    """Where `taken` is cut in its report with --threshold auto, where there is one: chosen on other images."""
+
+    @property
+    def taken(self) -> LocalizerRow:
+        """What its report says of the localizer that predictions take."""
+        return taken_of(self.report)
 
 
 @dataclass(frozen=True)
@@ -59,12 +65,12 @@ class ComparedSetting:
 
     def of_size(self, share: Sequence[float]) -> list[float | None]:
         """GT-known Loc at IoU 0.5 of images whose object covers such a share of them, one value a run."""
-        rows = [next(row for row in run.report["sizes"] if row["share"] == share) for run in self.runs]
+        rows = [next(row for row in run.taken["sizes"] if row["share"] == share) for run in self.runs]
         return [percent(*row["counts"]["gt_known_loc@0.5"]) for row in rows]
 
     def of_class(self, label: int) -> list[float | None]:
         """Top-1 Loc at IoU 0.5 of a class, one value a run; None without ground truth."""
-        return [percent(*run.report["classes"][label]["counts"]["top1_loc@0.5"]) for run in self.runs]
+        return [percent(*run.taken["classes"][label]["counts"]["top1_loc@0.5"]) for run in self.runs]
 
 
 def read_compared_run(folder: Path) -> ComparedRun:
@@ -75,22 +81,28 @@ def read_compared_run(folder: Path) -> ComparedRun:
         raise UserError(f"{folder}: not finished; let it train to its end first")
     of = ReportOf(info.config.eval_split)
     report = run.read_report(of)
-    images = ImageRows.read(run.report_file(of).with_suffix(".csv"))
+    images = ImageRows.read(run.rows_file(of, taken_of(report)["name"]))
     try:
         rows, starts = run.rows(), run.starts()
     except (ValueError, KeyError, TypeError):
         starts = []
     if not starts:
         raise UserError(f"{folder}: environment.json or metrics.jsonl is missing or damaged; restore it from a copy")
-    return ComparedRun(folder, info, report, images, rows, starts[-1], _chosen_rows(run, of))
+    return ComparedRun(folder, info, report, images, rows, starts[-1], _chosen_cut(run, of))
 
 
-def _chosen_rows(run: RunDir, of: ReportOf) -> list[AtThresholds]:
-    """Of the report on the same images with --threshold auto; none where there is no such report."""
+def taken_of(report: RunReport) -> LocalizerRow:
+    """What a report says of the localizer that predictions take."""
+    rows = {row["name"]: row for row in report["localizers"]}
+    return rows[preferred(rows)]
+
+
+def _chosen_cut(run: RunDir, of: ReportOf) -> float | None:
+    """Of the report on the same images with --threshold auto; None where there is no such report."""
     with_choice = replace(of, threshold="auto")
     if not run.report_file(with_choice).is_file():
-        return []
-    return [row for row in run.read_report(with_choice)["strict_at"] if row["kind"] == "chosen"]
+        return None
+    return taken_of(run.read_report(with_choice))["cut"]["value"]
 
 
 def read_model(compared: ComparedRun) -> LocalizingModel:
@@ -159,6 +171,14 @@ def _word(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return words if value else f"no {words}"
     return f"init {value[:8] or 'drawn'}" if name == "init_sha256" else f"{words} {value}"
+
+
+def of_what(settings: Sequence[ComparedSetting]) -> str:
+    """Whose boxes charts and lists are of, to stand behind their titles; nothing where all are of `cam`."""
+    names = dict.fromkeys(run.taken["name"] for setting in settings for run in setting.runs)
+    if len(names) > 1:
+        return ", each by the localizer that predict takes"
+    return "" if "cam" in names else f", of {next(iter(names))}"
 
 
 def short_names(names: Sequence[str]) -> list[str]:

@@ -12,8 +12,7 @@ from plotly import graph_objects as go
 from fastwsol.evaluation.console_tables import beside_gt_known
 from fastwsol.evaluation.metrics import percent
 from fastwsol.evaluation.table_cells import share_text
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD
-from fastwsol.page.compared_runs import ComparedRun, ComparedSetting, short_names
+from fastwsol.page.compared_runs import ComparedRun, ComparedSetting, of_what, short_names
 from kernels.levels import LEVELS, level_of, threshold_of
 
 COLOURS = ("#3b82f6", "#d97706", "#10b981", "#ef4444", "#8b5cf6", "#06b6d4", "#ec4899", "#65a30d")
@@ -103,7 +102,8 @@ def _classification(settings: Sequence[ComparedSetting]) -> go.Figure:
 
 
 def _localization(settings: Sequence[ComparedSetting]) -> go.Figure:
-    figure = _figure("Top-1 Loc at IoU 0.5 on the evaluated images", "epoch", "%")
+    title = "Top-1 Loc at IoU 0.5 on the evaluated images"
+    figure = _figure(title + (", of cam" if of_what(settings) else ""), "epoch", "%")
     _add_lines(figure, settings, lambda run: _evaluated(run, "top1_loc@0.5"), mode="lines+markers")
     return figure
 
@@ -124,7 +124,8 @@ def _evaluated(run: ComparedRun, rate: str) -> Points:
 
 
 def _thresholds(settings: Sequence[ComparedSetting]) -> go.Figure:
-    figure = _figure("GT-known Loc at IoU 0.5 against the map's threshold", "share of the map's maximum", "%")
+    title = f"GT-known Loc at IoU 0.5 against the map's threshold{of_what(settings)}"
+    figure = _figure(title, "share of the map's maximum (of a mask: of 1)", "%")
     thresholds = [threshold_of(level) for level in range(LEVELS)]
     _add_lines(figure, settings, lambda run: (thresholds, _curve(run)))
     for kind, (name, symbol) in _MARKS.items():
@@ -132,7 +133,7 @@ def _thresholds(settings: Sequence[ComparedSetting]) -> go.Figure:
             (setting.name, _colour(number), at, _curve(run)[level_of(at)])
             for number, setting in enumerate(settings)
             for run in setting.runs
-            for at in _marked(run, kind)
+            if (at := _marked(run, kind)) is not None
         ]
         if marks:
             figure.add_scatter(
@@ -156,26 +157,26 @@ def _thresholds(settings: Sequence[ComparedSetting]) -> go.Figure:
 
 
 def _curve(run: ComparedRun) -> list[float]:
-    return [100 * hits / run.report["images_with_boxes"] for hits in run.report["curve"]["single"]["0.5"]]
+    return [100 * hits / run.report["images_with_boxes"] for hits in run.taken["curve"]["single"]["0.5"]]
 
 
 _MARKS = {
-    "paper": (f"{CAM_THRESHOLD} of the maximum", "circle"),
+    "own": ("the run's own cut", "circle"),
     "chosen": ("chosen", "diamond"),
     "oracle": ("oracle", "star"),
 }
 """By the kind of a threshold: its name in the legend, and its symbol."""
 
 
-def _marked(run: ComparedRun, kind: str) -> list[float]:
-    """The thresholds of a kind that a run's curve is marked at."""
-    if kind == "paper":
-        return [CAM_THRESHOLD]
-    return [row["thresholds"]["0.5"] for row in [*run.report["strict_at"], *run.chosen] if row["kind"] == kind]
+def _marked(run: ComparedRun, kind: str) -> float | None:
+    """The threshold of a kind that a run's curve is marked at, where it has one."""
+    oracle = run.taken["oracle"]["thresholds"]["0.5"]
+    return {"own": run.taken["cut"]["value"], "chosen": run.chosen, "oracle": oracle}[kind]
 
 
 def _sizes(settings: Sequence[ComparedSetting]) -> go.Figure:
-    figure = _figure("GT-known Loc at IoU 0.5 by the share of the image that the object covers", "", "%")
+    title = f"GT-known Loc at IoU 0.5 by the share of the image that the object covers{of_what(settings)}"
+    figure = _figure(title, "", "%")
     rows = [row for row in settings[0].runs[0].report["sizes"] if row["images"]]
     shares = [row["share"] for row in rows]
     names = [share_text(share) for share in shares]
@@ -201,7 +202,7 @@ def _sizes(settings: Sequence[ComparedSetting]) -> go.Figure:
 
 def _classes(settings: Sequence[ComparedSetting]) -> go.Figure:
     """Classes in the order of the first setting's Top-1 Loc; those without a ground-truth box are left out."""
-    figure = _figure("Top-1 Loc at IoU 0.5 by class", "", "%", "x unified")
+    figure = _figure(f"Top-1 Loc at IoU 0.5 by class{of_what(settings)}", "", "%", "x unified")
     names = short_names(settings[0].runs[0].info.class_names)
     means, _ = _mean_and_spread([settings[0].of_class(label) for label in range(len(names))])
     first = {label: mean for label, mean in enumerate(means) if mean is not None}

@@ -23,7 +23,7 @@ from fastwsol.experiments.tables import (
 )
 from fastwsol.host.command_line import without_folders
 from fastwsol.network.networks import network_name
-from fastwsol.page.compared_runs import ComparedSetting
+from fastwsol.page.compared_runs import ComparedSetting, of_what
 
 Cells = Sequence[str]
 
@@ -103,7 +103,7 @@ def by_size_and_class(settings: Sequence[ComparedSetting]) -> str:
         [row["class"], *(_mean_cell(each.of_class(label)) for each in settings)]
         for label, row in enumerate(report["classes"])
     ]
-    title = "By object size (GT-known Loc) and by class (Top-1 Loc), as tables"
+    title = f"By object size (GT-known Loc) and by class (Top-1 Loc), as tables{of_what(settings)}"
     return (
         f"<details><summary>{title}</summary>"
         f"{table('GT-known Loc at IoU 0.5 by the share of the image that the object covers', ['', *names], sizes)}"

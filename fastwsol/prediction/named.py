@@ -5,16 +5,16 @@ import unicodedata
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few
-from fastwsol.localizer.localizers import LOCALIZERS, PREFERRED, Localizer, LocalizerName
+from fastwsol.localizer.localizers import LOCALIZERS, Localizer, LocalizerName, preferred
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import RunInfo
 
 
 def chosen_localizer(name: LocalizerName | None, model: LocalizingModel) -> Localizer:
     """The localizer of that name; None: the best that the run has. Raises UserError for one that the run lacks."""
-    available = {each.name: each for each in model.localizers}
+    available: dict[str, Localizer] = {each.name: each for each in model.localizers}
     if name is None:
-        return next(available[each] for each in PREFERRED if each in available)
+        return available[preferred(available)]
     if name not in available:
         known = name in LOCALIZERS
         remedies = {"mask": "train it with --localizer mask", "ddt": "python -m fastwsol.evaluate finds its directions"}

@@ -26,7 +26,7 @@ from fastwsol.host.files import read_utf8
 from fastwsol.host.words import number_of, plain
 from fastwsol.sources.annotated import Box
 from fastwsol.sources.coco_json import CORRECT as _CORRECT
-from fastwsol.sources.coco_json import box_of, parse_coco, size_of
+from fastwsol.sources.coco_json import CocoFile, box_of, parse_coco, size_of, unjudged_images
 
 _SIDES = ("x0", "y0", "x1", "y1")
 _SIZE = ("width", "height")
@@ -69,6 +69,8 @@ class FileBoxes:
     """Lines of CSV that name an image and no box."""
     other_columns: tuple[str, ...] = ()
     """Columns of CSV that were passed over."""
+    predicted: bool = False
+    """Whether boxes have scores, as predictions have them, that nobody has judged."""
 
     @property
     def used(self) -> int:
@@ -121,7 +123,9 @@ def read_boxes(file: Path, paths: Collection[str], class_of: Mapping[str, str], 
     find, check = _finder(paths), _class_checker(classes)
     found = FileBoxes()
     if file.suffix.lower() == ".json":
-        lines = _coco_lines(file, text)
+        content = parse_coco(file, text, f"--boxes {file}")
+        found.predicted = unjudged_images(content) > 0
+        lines = _coco_lines(content)
     else:
         lines = csv_lines(file, text, found, f"--boxes {file}")
     for line in lines:
@@ -233,6 +237,7 @@ def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[Bo
         raise UserError(f"{said} line 1: two columns {twice[0]!r}; give each column its own name")
     if len({*_SIZE} & {*names}) == 1:
         raise UserError(f"{said} line 1: one of {' and '.join(_SIZE)} without the other; give both or neither")
+    found.predicted = "score" in names
     found.other_columns = tuple(name for name in names if name not in ("name", *_SIDES, *_SIZE, _LABEL, _DIFFICULT))
     try:
         for row in reader:
@@ -258,8 +263,7 @@ def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[Bo
         raise UserError(f"{file} line {reader.line_num}: {error}; {_CORRECT}") from None
 
 
-def _coco_lines(file: Path, text: str) -> Iterator[BoxLine]:
-    content = parse_coco(file, text, f"--boxes {file}")
+def _coco_lines(content: CocoFile) -> Iterator[BoxLine]:
     for each in content.annotations():
         aside = CROWD if each.crowd else None
         name = None if each.category is None else each.category.name

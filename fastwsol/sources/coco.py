@@ -22,7 +22,17 @@ import numpy as np
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Fault
 from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImages, images_below
-from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, CocoImage, parse_coco, pixels_of, read_coco
+from fastwsol.sources.coco_json import (
+    CORRECT,
+    CocoAnnotation,
+    CocoFile,
+    CocoImage,
+    note_of_unjudged,
+    parse_coco,
+    pixels_of,
+    read_coco,
+    unjudged_images,
+)
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.of_objects import AnObject, ObjectImage, rule_over
 from fastwsol.sources.splits import SPLIT_CALLED
@@ -71,14 +81,15 @@ class Coco(AnnotatedImages):
         named = {each.path for of_split in splits.values() for each in of_split}
         self.notes, self.boxes_used = ruled.notes, ruled.boxes_used
         self.notes += _of_reviews([each.file for each in files.values()])
+        if unjudged := sum(unjudged_images(each.file) for each in files.values()):
+            self.notes.append(note_of_unjudged(f"{unjudged:,} of the images in the annotations have boxes"))
         if strange := len(stamps.keys() - named):
             self.notes.append(f"{strange:,} images of the folder are in no file of annotations, and not packed")
         if tree.left_out:
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
         any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
-        super().__init__(
-            f"{name_of_set(path)} (coco)", ruled.classes, tree, ruled.annotations, masks if any_mask else None
-        )
+        name = f"{name_of_set(path)} (coco{_PREDICTED if unjudged else ''})"
+        super().__init__(name, ruled.classes, tree, ruled.annotations, masks if any_mask else None)
 
 
 class _Annotations(NamedTuple):
@@ -153,6 +164,10 @@ def _of_reviews(files: Sequence[CocoFile]) -> list[str]:
         f"{verdicts['accepted']:,} of the images in the annotations have the boxes and masks of a prediction that "
         f"somebody accepted: what is measured on them favours the network that predicted"
     ]
+
+
+_PREDICTED = ", with predicted boxes"
+"""Stands in the name of such a set, and so above every table that is made of it."""
 
 
 def _classes(files: list[CocoFile]) -> list[Class]:

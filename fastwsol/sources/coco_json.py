@@ -162,6 +162,20 @@ def parse_coco(path: Path, text: str, said: str) -> CocoFile:
     return CocoFile(path, images, categories, annotations, content)
 
 
+def unjudged_images(file: CocoFile) -> int:
+    """How many images have an object with a score, which a prediction gives it, and no verdict of a review."""
+    predicted = {each.image_id for each in file.annotations() if "score" in each.fields}
+    return sum(number in predicted and "verdict" not in image.review for number, image in file.images.items())
+
+
+def note_of_unjudged(boxes: str) -> str:
+    """What to say of `boxes` that are predictions."""
+    return (
+        f"{boxes} that a network predicted and nobody has judged: what is measured on them is how far networks agree, "
+        f"and not how well they localize"
+    )
+
+
 def _with_compact_probabilities(thing: dict[str, Any]) -> dict[str, Any]:
     """An object of the file, its probabilities as an array: of a thousand classes a list is six times as large."""
     values = thing.get("probabilities")

@@ -31,6 +31,7 @@ from fastwsol.sources.annotated import (
     why_no_image,
 )
 from fastwsol.sources.boxes_file import FileBoxes, ImageBoxes, read_boxes
+from fastwsol.sources.coco_json import note_of_unjudged
 from fastwsol.sources.mask_folder import MaskFolder
 from fastwsol.sources.mask_images import mask_paths
 from fastwsol.sources.splits import SPLIT_CALLED, VAL_FRACTION, with_val
@@ -130,6 +131,8 @@ class ImageFolder(AnnotatedImages):
                 f"--boxes {file}: {reason}; give boxes of this set's images and classes, or leave the flag out"
             )
         self.notes.append(f"{file}: {boxes.account()}")
+        if boxes.predicted:
+            self.notes.append(note_of_unjudged(f"{file}: has boxes"))
         return boxes
 
     def _masks_of(
