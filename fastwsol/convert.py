@@ -94,6 +94,8 @@ def main(arguments: Sequence[str]) -> int:
     flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
     if not flags.inputs:
         raise UserError("nothing to convert; name the folder of a packed set, or predictions in COCO's JSON")
+    if missing := [path for path in flags.inputs if not path.exists()]:
+        raise UserError(f"{missing[0]}: no such file or folder; name a packed set, or predictions in COCO's JSON")
     packed = [path for path in flags.inputs if path.is_dir()]
     form = checked_format(flags, bool(packed))
     require_new("--out", flags.out)

@@ -57,7 +57,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, sole_worker, write_durably, write_json
 from fastwsol.host.processes import World, joined
 from fastwsol.localizer.ddt import DdtDirections
-from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
+from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName, preferred
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, counts_of
 from fastwsol.runs.trained import read_together, shards_of_run
@@ -86,7 +86,7 @@ class OfRun(DataFlags):
     export_maps: OptionalPath = None
     """new folder for the maps and boxes, in the form that --maps and --boxes take"""
     localizer: LocalizerName | None = None
-    """whose maps are exported; default: cam"""
+    """whose maps are exported; default: that whose boxes predict gives"""
 
 
 @dataclass(frozen=True)
@@ -388,13 +388,14 @@ def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards
 def export_maps(folder: Path, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:
     """Write a localizer's maps as others' score maps are read, and print how to measure them."""
     truths = Truths.of_split(shards.splits[flags.trained_run.split])
-    name = flags.trained_run.localizer or "cam"
+    cut_of = {each["name"]: each["cut"]["value"] for each in evaluation.report["localizers"]}
+    name = flags.trained_run.localizer or preferred(cut_of)
     maps = NetworkMaps(evaluation.outputs.maps[name], evaluation.report["square"], LOCALIZERS[name].scale)
-    write_maps(folder, evaluation.rows[name], truths, maps)
+    write_maps(folder, evaluation.rows[name], truths, maps, name)
     whose = "" if flags.cam_class == "truth" else f" --cam-class {flags.cam_class}"
-    cut = next(each["cut"]["value"] for each in evaluation.report["localizers"] if each["name"] == name)
+    cut = cut_of[name]
     where = "" if name == "cam" or cut is None else f" --threshold {cut!r}"
-    print(f"maps and boxes in {folder}: {PROG} --maps {folder}/maps.npy --boxes {folder}/boxes.csv{whose}{where}")
+    print(f"maps of {name}, and boxes, in {folder}: {PROG} --maps {folder} --boxes {folder}/boxes.csv{whose}{where}")
 
 
 def print_tables(report: RunReport, path: Path | None, flags: Flags) -> None:

@@ -31,6 +31,7 @@ from fastwsol.sources.coco import Coco
 from fastwsol.sources.cub import Cub
 from fastwsol.sources.download import TINY_IMAGENET, Download, fetch
 from fastwsol.sources.imagefolder import ImageFolder
+from fastwsol.sources.splits import ValChoice, ValOf
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.sources.tiny_imagenet import TinyImageNet, find_layout
 from fastwsol.sources.voc import Voc
@@ -45,6 +46,7 @@ _FLAGS_OF_LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "boxes": ("imagefolder", "coco"),
     "masks": ("imagefolder", "wsoleval"),
     "val_fraction": ("imagefolder", "coco", "voc"),
+    "val_of": ("imagefolder", "coco", "voc"),
     "metadata": ("wsoleval",),
 }
 
@@ -70,6 +72,9 @@ class PackFlags:
     val_fraction: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
     """for imagefolder, coco and voc without a val of their own: the share of each class that becomes val (default
     0.1)"""
+    val_of: OptionalPath = None
+    """for the same: folder of an earlier packed set, whose val images, by their names, are val here too, and all others
+    train: so that two rounds of a set that grows are evaluated on the same images"""
     follow_links: bool = False
     """also take what lies behind links that lead out of the source"""
     lossless: bool = False
@@ -144,19 +149,29 @@ def _open_source(flags: PackFlags, path: Path | None) -> Source:
     if path is not None:
         match flags.layout:
             case "imagefolder":
-                share, follow = flags.val_fraction, flags.follow_links
-                return ImageFolder(path, flags.boxes, share, flags.classes, follow, flags.masks)
+                val, follow = _val_choice(flags), flags.follow_links
+                return ImageFolder(path, flags.boxes, val, flags.classes, follow, flags.masks)
             case "cub":
                 return Cub(path, flags.classes, flags.follow_links)
             case "coco":
-                return Coco(path, flags.boxes, flags.val_fraction, flags.classes, flags.follow_links)
+                return Coco(path, flags.boxes, _val_choice(flags), flags.classes, flags.follow_links)
             case "voc":
-                return Voc(path, flags.val_fraction, flags.classes, flags.follow_links)
+                return Voc(path, _val_choice(flags), flags.classes, flags.follow_links)
             case "wsoleval":
                 return WsolEval(path, flags.metadata, flags.classes, flags.follow_links, flags.masks)
             case "tiny-imagenet":
                 return TinyImageNet(path, flags.classes, flags.follow_links)
     return Synthetic() if flags.classes is None else Synthetic(class_count=flags.classes)
+
+
+def _val_choice(flags: PackFlags) -> ValChoice:
+    """Which images become val. Raises UserError where both ways are named, or the other set cannot be read."""
+    if flags.val_of is None:
+        return flags.val_fraction
+    if flags.val_fraction is not None:
+        raise UserError(f"--val-fraction {flags.val_fraction}: --val-of names the images of val; leave one of them out")
+    val = open_shards(flags.val_of, verify=False).splits["val"]
+    return ValOf(flags.val_of, frozenset(val.names(range(len(val)))))
 
 
 def _print_summary(manifest: Manifest, out: Path, seconds: float, continued: bool) -> None:

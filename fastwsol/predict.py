@@ -25,7 +25,7 @@ import tyro
 
 from fastwsol.formats.flags import FormatFlag, ImagePrefixFlag
 from fastwsol.formats.folders import refuse_long
-from fastwsol.formats.labelled_images import About, Images, Part, Skipped, counted
+from fastwsol.formats.labelled_images import GIVEN_CLASSES, About, Images, Part, Skipped, counted
 from fastwsol.formats.png_masks import save_mask
 from fastwsol.formats.writing import (
     IMAGE_PREFIX,
@@ -69,7 +69,6 @@ from fastwsol.prediction.predictor import WHOLE_BATCHES, Predictor
 from fastwsol.prediction.unfinished import BLOCK, kept_blocks, work_of
 from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images, has_more_frames
 from fastwsol.runs.folder import RunDir, RunInfo
-from fastwsol.sources import Class
 from fastwsol.sources.decode import NEARLY_BLACK
 
 PROG = "python -m fastwsol.predict"
@@ -252,8 +251,8 @@ def about_of(flags: Flags, predictor: Predictor, part: Part | None) -> About:
         if few := info.config.localizer.boxes_per_class:
             model += f", taught by boxes of up to {few} images a class"
     if flags.class_of_folder:
-        model += ", of the classes that their folders are named after"
-    return About(model, tuple(map(Class, info.classes, info.class_names)), flags.image_prefix, part=part)
+        model += f", {GIVEN_CLASSES}"
+    return About(model, info.all_classes, flags.image_prefix, part=part)
 
 
 def checked_format(flags: Flags) -> AnyFormat:

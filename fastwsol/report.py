@@ -193,7 +193,7 @@ def page_data(
         "square": first.config.views.image_size,
         "levels": {"top": TOP_LEVEL, "paper": PAPER_LEVEL},
         "no_truth": int(NO_TRUTH),
-        "classes": short_names(first.class_names),
+        "classes": short_names(first.all_classes),
         "seeds": [str(seed) for seed in seeds_of(settings)],
         "images": shown_images(split, gallery, first.config.views),
         "runs": shown_of_runs,

@@ -50,7 +50,7 @@ from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, folder_of_run
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
 from fastwsol.training.behind import Behind, config_behind, read_behind, refuse_other_classifier, refuse_unfinished
 from fastwsol.training.course import classifier_course
-from fastwsol.training.feasibility import check_batch_sizes, check_network
+from fastwsol.training.feasibility import check_batch_sizes, check_network, with_fitting_batches
 from fastwsol.training.frozen_part import with_features
 from fastwsol.training.job import Job
 from fastwsol.training.launch_flags import (
@@ -64,7 +64,7 @@ from fastwsol.training.launch_flags import (
 )
 from fastwsol.training.loop import train_to_the_end
 from fastwsol.training.mask_phase import begin_mask_phase, refuse_no_mask
-from fastwsol.training.presets import PresetName, preset_at
+from fastwsol.training.presets import PRESETS, PresetName, preset_at
 from fastwsol.training.progress import announce
 from fastwsol.training.resume import (
     Resume,
@@ -117,11 +117,19 @@ def main(arguments: Sequence[str]) -> int:
         shards = world.machine_lead_first(lambda verify: open_shards(place, verify))
         if (behind := start.behind) is not None:
             world.lead_does(lambda: refuse_unfinished(behind, shards))
+        if flags.launch.preset == "photos":
+            config = world.together(lambda: with_batches_of_photos(config, shards, world))
         folder = run_folder(config, flags.launch)
         asked = config
         config = world.from_lead(lambda: with_store_size(asked, flags.launch, shards, folder))
         train(config, flags.launch, shards, folder, world, start)
     return 0
+
+
+def with_batches_of_photos(config: Config, shards: Shards, world: World) -> Config:
+    """The configuration with batches that a small set of photographs fills, unless a size was named."""
+    train_images = len(hold_out(shards, config.data.holdout).splits["train"])
+    return with_fitting_batches(config, PRESETS["photos"]().config, train_images, world)
 
 
 def start_of(flags: Flags, world: World) -> tuple[Config, StartWeights]:

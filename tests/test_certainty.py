@@ -20,6 +20,7 @@ from fastwsol.evaluation.certainty import (
     share_interval,
     share_to_look_at,
 )
+from fastwsol.formats.labelled_images import GIVEN_CLASSES
 from fastwsol.host.command_line import run_command
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.signals import SMALLER, agreement, in_smaller, sharpness
@@ -311,6 +312,18 @@ def test_a_rejected_image_counts_by_what_is_wrong_with_it_where_that_was_said_of
     reviewed(predictions, [(0, "sample", "accepted")], {"sample": 20}, {0: "box"})
     assert evaluated(predictions, "reviewed.json") == 2
     assert "says that 'box' is wrong, and the image is accepted" in capsys.readouterr().err
+
+
+def test_classes_that_were_given_are_no_merit(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads(predictions.read_text())
+    content["info"]["description"] = f"by fastwsol, run, step 9, mask, {GIVEN_CLASSES}"
+    predictions.write_text(json.dumps(content))
+    out = predictions.parent / "out"
+    assert evaluated(predictions, "truth.json", "--out", str(out)) == 0
+    counts = json.loads((out / "report.json").read_text())["boxes"]["boxes"]
+    assert counts["top1_clas"] is counts["top1_loc@0.5"] is None
+    assert counts["gt_known_loc@0.5"] > 0
+    assert "Classes were given (--class-of-folder)" in capsys.readouterr().out
 
 
 def test_certainties_that_are_written_are_those_of_fits_to_other_images(predictions: Path) -> None:

@@ -12,6 +12,7 @@ from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.experiments.paper_numbers import CLASSES
 from fastwsol.page.compared_runs import ComparedSetting, settings_of, short_names
 from fastwsol.page.tables import claims, numbers, table
+from fastwsol.sources import Class
 from fastwsol.training.presets import demo
 
 
@@ -116,4 +117,7 @@ def test_seeds_of_other_numbers_are_no_shared_word():
 
 
 def test_classes_of_one_short_name_are_named_whole():
-    assert short_names(["crane, bird", "crane, machine", "tench, fish"]) == ["crane, bird", "crane, machine", "tench"]
+    names = ["crane, bird", "crane, machine", "tench, fish"]
+    of_imagenet = [Class(f"n{number:08}", name) for number, name in enumerate(names)]
+    assert short_names(of_imagenet) == ["crane, bird", "crane, machine", "tench"]
+    assert short_names([Class(name, name) for name in names]) == names  # as of folders

@@ -357,7 +357,7 @@ def test_exported_maps_of_images_of_many_sizes_give_the_same_boxes(tmp_path):
     names, classes = [f"{n}.jpg" for n in range(24)], ["a", "b"]
     images = EvaluatedImages(names, truths, np.zeros(24, np.int64), np.tile(np.array([[0, 1]]), (24, 1)), classes)
     ours = measure(images, maps, Question(threshold=0.4), truths)
-    write_maps(tmp_path / "maps", ours.rows, truths, maps)
+    write_maps(tmp_path / "maps", ours.rows, truths, maps, "cam")
     again = read_annotations(tmp_path / "maps" / "boxes.csv")
     of_files = ScoreMaps(tmp_path / "maps" / "maps.npy", again, tmp_path / "maps" / "boxes.csv")
     theirs = measure(again, of_files, Question(threshold=0.4), truths)

@@ -87,7 +87,7 @@ def test_classes_are_the_folders_in_order_and_images_are_found_at_any_depth(phot
 def test_where_the_image_drawn_for_val_is_bad_its_class_is_not_measured_and_that_is_said(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (bad,) = (name for name in names(ImageFolder(photos, val_fraction=0.1), "val") if name.startswith(CLASSES[0]))
+    (bad,) = (name for name in names(ImageFolder(photos, val=0.1), "val") if name.startswith(CLASSES[0]))
     folder = shutil.copytree(photos, tmp_path / "bad")
     (folder / bad).write_bytes((folder / bad).read_bytes()[:-200])
     flags = ["--layout", "imagefolder", "--source", str(folder), "--out", str(tmp_path / "shards"), "--quarantine"]
@@ -111,16 +111,16 @@ def test_a_val_folder_is_val(with_val: Path) -> None:
 
 
 def test_without_one_a_share_of_each_class_is_drawn_the_same_each_time(photos: Path, tmp_path: Path) -> None:
-    source = ImageFolder(photos, val_fraction=0.3)
+    source = ImageFolder(photos, val=0.3)
     assert np.bincount(source.labels("val")).tolist() == [3, 3, 3]
-    assert names(source, "val") == names(ImageFolder(photos, val_fraction=0.3), "val")
+    assert names(source, "val") == names(ImageFolder(photos, val=0.3), "val")
     elsewhere = shutil.copytree(photos, tmp_path / "other" / "photos")
-    assert names(source, "val") == names(ImageFolder(elsewhere, val_fraction=0.3), "val")
-    larger = ImageFolder(photos, val_fraction=0.5)
+    assert names(source, "val") == names(ImageFolder(elsewhere, val=0.3), "val")
+    larger = ImageFolder(photos, val=0.5)
     assert set(names(source, "val")) < set(names(larger, "val"))
     shutil.rmtree(photos / "cat")
     assert [name for name in names(source, "val") if not name.startswith("cat")] == names(
-        ImageFolder(photos, val_fraction=0.3), "val"
+        ImageFolder(photos, val=0.3), "val"
     )
 
 
@@ -381,6 +381,30 @@ def test_mistakes_are_named(photos: Path, spoil, arguments: list[str], words: st
     assert run_command(pack_command.main, pack_flags(photos, *arguments)) == 2
     assert words in capsys.readouterr().err
     assert not (photos.parent / "out" / "manifest.json").exists()
+
+
+def test_val_of_an_earlier_round_stays_val_where_the_set_grows(photos: Path, tmp_path: Path, capsys) -> None:
+    assert run_command(pack_command.main, pack_flags(photos, "--val-fraction", 0.3)) == 0
+    first = photos.parent / "out"
+    before = set(open_shards(first).splits["val"].names(range(9)))
+    gone = sorted(before)[0]
+    (photos / gone).unlink()
+    for k in range(7):
+        (photos / "cat" / f"new-{k}.jpg").write_bytes(noise_jpeg(100 + k))
+    capsys.readouterr()
+    flags = [*map(str, ["--layout", "imagefolder", "--source", photos, "--val-of", first])]
+    assert run_command(pack_command.main, [*flags, "--out", str(tmp_path / "second")]) == 0
+    assert f"--val-of {first}: 1 of its 9 val images are not here" in capsys.readouterr().out
+    splits = open_shards(tmp_path / "second").splits
+    assert set(splits["val"].names(range(len(splits["val"])))) == before - {gone}
+    assert {f"cat/new-{k}.jpg" for k in range(7)} < set(splits["train"].names(range(len(splits["train"]))))
+    assert run_command(pack_command.main, [*flags, "--val-fraction", "0.3", "--out", str(tmp_path / "never")]) == 2
+    assert "--val-of names the images of val; leave one of them out" in capsys.readouterr().err
+    other = tmp_path / "other"
+    fill(other, 3, first=50)
+    flags[3] = str(other)
+    assert run_command(pack_command.main, [*flags, "--out", str(tmp_path / "never")]) == 2
+    assert "none of its val images is in" in capsys.readouterr().err
 
 
 def test_a_val_fraction_beside_a_val_folder_and_a_missing_source_are_refused(with_val: Path, capsys) -> None:

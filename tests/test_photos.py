@@ -57,6 +57,20 @@ def test_class_folders_are_trained_by_the_preset_and_the_run_says_what_it_is(run
     assert len({start["features"] for start in starts}) == 2
 
 
+def test_batches_of_the_preset_shrink_to_a_small_set_and_those_that_are_named_do_not(shards, tmp_path, capsys):
+    few = ["--epochs", "2", "--image-size", "96", "--threads", "1", "--step", "eager", "--device", "cpu"]
+    few += ["--head-steps", "2", "--shards", str(shards)]
+    command = [*few, "--run-dir", str(tmp_path / "run")]
+    assert run_command(train.main, command) == 0
+    assert "batches of 24: there are 24 images to train on" in capsys.readouterr().out
+    config = RunDir(tmp_path / "run").read_info().config
+    assert (config.optimizer.batch_size, config.localizer.head_batch_size) == (24, 16)
+    assert run_command(train.main, command) == 2
+    assert "finished" in capsys.readouterr().err, "the same run"
+    assert run_command(train.main, [*few, "--batch-size", "40", "--run-dir", str(tmp_path / "other")]) == 2
+    assert "--batch-size 40: there are 24 images to train on; give 24 at most" in capsys.readouterr().err
+
+
 def test_easy_classes_are_told_apart_after_seconds(run):
     report_of_run = json.loads((run / "report.json").read_text())
     assert report_of_run["rates"]["strict"]["top1_clas"] == 100
@@ -148,10 +162,13 @@ def test_evaluate_predict_load_report_and_export_take_such_a_run(run, shards, fo
     maps = tmp_path / "maps"
     assert run_command(evaluate.main, [str(run), "--threads", "1", "--export-maps", str(maps)]) == 0
     assert json.loads((run / "report.json").read_text())["counts"] == before["counts"]
-    files = ["--maps", str(maps / "maps.npy"), "--boxes", str(maps / "boxes.csv"), "--out", str(tmp_path / "again")]
-    assert run_command(evaluate.main, files) == 0
+    assert json.loads((maps / "about.json").read_text())["localizer"] == "mask"
+    files = ["--maps", str(maps), "--boxes", str(maps / "boxes.csv"), "--out", str(tmp_path / "again")]
+    mask = next(each for each in before["localizers"] if each["name"] == "mask")
+    assert run_command(evaluate.main, [*files, "--threshold", str(mask["cut"]["value"])]) == 0
     again = json.loads((tmp_path / "again" / "report.json").read_text())
-    assert again["rates"]["strict"]["gt_known_loc@0.5"] == before["rates"]["strict"]["gt_known_loc@0.5"]
+    asked = next(each for each in again["strict_at"] if each["kind"] == "asked")
+    assert asked["rates"]["gt_known_loc@0.5"] == mask["rates"]["gt_known_loc@0.5"]
     out = tmp_path / "boxes.json"
     assert run_command(predict.main, [str(run), str(folders / "val"), "--out", str(out), "--threads", "1"]) == 0
     assert len(json.loads(out.read_text())["annotations"]) == 10

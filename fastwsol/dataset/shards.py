@@ -441,7 +441,10 @@ def _remedy(folder: Path) -> str:
 
 
 def _pack_again(folder: Path) -> str:
-    return f"pack it with `python scripts/pack.py --out {folder}`"
+    return (
+        f"pack it with `python scripts/pack.py --out {folder}` (Tiny ImageNet), photographs in class folders with "
+        f"`--layout imagefolder --source PHOTOS`"
+    )
 
 
 @njit()

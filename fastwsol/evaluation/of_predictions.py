@@ -26,7 +26,7 @@ from fastwsol.evaluation.certainty import (
     uncalibrated,
 )
 from fastwsol.evaluation.report_types import BoxCounts, Certainty, PredictionsReport, Sample
-from fastwsol.formats.labelled_images import About, LabelledImage, Skipped
+from fastwsol.formats.labelled_images import GIVEN_CLASSES, About, LabelledImage, Skipped
 from fastwsol.formats.of_coco import labelled_images, read_predictions
 from fastwsol.host.errors import UserError
 from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, Phase, Verdict
@@ -110,6 +110,7 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
     every = [*labelled_images(files, about.classes)]
     images = [each for each in every if isinstance(each, LabelledImage)]
     looked = looked_at(images, about, read_known_boxes(reviewed, f"--reviewed {reviewed}"))
+    classes_given = GIVEN_CLASSES in about.model
     certainties, certainty = _calibrated(images, looked, reviewed.name)
     report: PredictionsReport = {
         "predictions": [path.name for path in predictions],
@@ -119,7 +120,8 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
         "not_predicted": looked.not_predicted,
         "verdicts": dict(Counter(each.kind for each in looked.truths)),
         "sample": _sample(looked, len(images)),
-        "boxes": _box_counts(looked),
+        "boxes": _box_counts(looked, classes_given),
+        "classes_given": classes_given,
         "model": about.model,
         "certainty": certainty,
     }
@@ -315,11 +317,12 @@ def _sample(looked: Looked, images: int) -> Sample | None:
     }
 
 
-def _box_counts(looked: Looked) -> dict[str, BoxCounts]:
+def _box_counts(looked: Looked, classes_given: bool) -> dict[str, BoxCounts]:
     """GT-known, Top-1 Clas and Top-1 Loc, in counts: of ground truth; of boxes drawn without help; of those of the
     sample that were redrawn after the predicted one was seen; and of the whole sample, where an accepted image is a
     hit at each IoU, an upper bound. A rejected image is a miss in Top-1 Loc, and in the other rates where its class or
-    its box was called wrong (of a class alone its box is a hit); where nobody said which, those rates are None.
+    its box was called wrong (of a class alone its box is a hit); where nobody said which, those rates are None. Where
+    classes were given, which is no merit of the network, the rates that count them are None.
     """
     sample = looked.in_phase("sample")
     redrawn = np.array([each.kind == "corrected" and not each.boxes_kept for each in looked.truths], np.bool_)
@@ -335,10 +338,10 @@ def _box_counts(looked: Looked) -> dict[str, BoxCounts]:
             unknown = looked.of_unknown_fault[rows].any()
             found[name] = {
                 "images": int(rows.sum()),
-                "top1_clas": None if unknown else int(looked.class_right[rows].sum()),
+                "top1_clas": None if unknown or classes_given else int(looked.class_right[rows].sum()),
                 "gt_known_loc@0.5": None if unknown else int((looked.ious[rows] >= 0.5).sum()),
                 "gt_known_loc@0.7": None if unknown else int((looked.ious[rows] >= 0.7).sum()),
-                "top1_loc@0.5": int(looked.right[rows].sum()),
+                "top1_loc@0.5": None if classes_given else int(looked.right[rows].sum()),
             }
     return found
 

@@ -40,11 +40,13 @@ def print_judged(report: PredictionsReport) -> None:
             table.add_row(_GROUPS[name], f"{of['images']:,}", *(_percent(of[rate], of["images"]) for rate in _RATES))
         out.print(table)
         out.print("The box is that of the highest score, whatever class is predicted.")
+        if report["classes_given"]:
+            out.print("Classes were given (--class-of-folder), so no rate that counts them says anything.")
         if "redrawn" in report["boxes"]:
             out.print("Boxes are redrawn where they are wrong: their row says nothing of images as a whole.")
         if "sample" in report["boxes"]:
             out.print("A box that is shown anchors the eye: of the sample as a whole the rates are upper bounds.")
-            if report["boxes"]["sample"]["top1_clas"] is None:
+            if report["boxes"]["sample"]["gt_known_loc@0.5"] is None:
                 out.print(
                     "What is wrong with a rejected image, its class or its box, was not said of all: Top-1 Loc alone "
                     "counts them."

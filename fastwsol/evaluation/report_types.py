@@ -263,10 +263,10 @@ BoxCounts = TypedDict(
         "top1_clas": int | None,
         "gt_known_loc@0.5": int | None,
         "gt_known_loc@0.7": int | None,
-        "top1_loc@0.5": int,
+        "top1_loc@0.5": int | None,
     },
 )
-"""How many of the images are right; None where nobody said what is wrong with a rejected one."""
+"""How many of the images are right; None where nobody said what is wrong with a rejected one, or classes were given."""
 
 
 class Bin(TypedDict):
@@ -313,6 +313,8 @@ class PredictionsReport(TypedDict):
     sample: Sample | None
     boxes: Mapping[str, BoxCounts]
     """By what is known of the boxes."""
+    classes_given: bool
+    """Whether classes were known beforehand, as with `predict --class-of-folder`."""
     model: str | None
     """What predicted."""
     certainty: Certainty

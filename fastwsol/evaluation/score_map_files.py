@@ -44,6 +44,7 @@ from fastwsol.evaluation.per_image import ImageRows, join_classes, split_classes
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, folder_when_whole, read_utf8, write_bytes, write_durably, write_json
+from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.sources.annotated import IMAGE_SUFFIXES
 from kernels import Scale
 
@@ -54,6 +55,7 @@ LONGEST_SIDE = 1024
 """The longest side, in pixels, that a map is upsampled to."""
 
 ABOUT_NAME = "about.json"
+MAPS_NAME = "maps.npy"
 ABOUT_MAKER = "fastwsol.evaluate --export-maps"
 
 SQUARE_SIDE = 224
@@ -195,6 +197,8 @@ class ScoreMaps:
 
     def __init__(self, path: Path, images: EvaluatedImages, boxes_file: Path):
         """Find every map. Raises UserError naming what is missing."""
+        if (path / MAPS_NAME).is_file() and (path / ABOUT_NAME).is_file():  # a folder of `write_maps`
+            path = path / MAPS_NAME
         self._all: NDArray | None = None
         self.files: list[Path] = []
         self._stretched_to, self.scale = _read_about(path if path.is_dir() else path.parent)
@@ -336,9 +340,9 @@ def _read_about(folder: Path) -> tuple[int | None, Scale]:
     return square, scale
 
 
-def write_maps(folder: Path, rows: ImageRows, truths: Truths, maps: NetworkMaps) -> None:
-    """Write a network's maps, and what its evaluation says of each image, into a new folder, for `read_annotations` and
-    `ScoreMaps`.
+def write_maps(folder: Path, rows: ImageRows, truths: Truths, maps: NetworkMaps, localizer: LocalizerName) -> None:
+    """Write a network's maps by a localizer, and what its evaluation says of each image, into a new folder, for
+    `read_annotations` and `ScoreMaps`.
     """
     lines: list[Sequence[object]] = [[*REQUIRED, *OPTIONAL]]
     for n, name in enumerate(rows.names):
@@ -349,5 +353,6 @@ def write_maps(folder: Path, rows: ImageRows, truths: Truths, maps: NetworkMaps)
             lines.append([name, truths.widths[n], truths.heights[n], *sides, str(rows.labels[n]), classes])
     with folder_when_whole(folder) as new:
         write_bytes(new / "boxes.csv", csv_text(lines).encode())
-        write_json(new / ABOUT_NAME, {"made_by": ABOUT_MAKER, "square": maps.square, "scale": maps.scale})
-        write_durably(new / "maps.npy", lambda file: np.save(file, maps.cams))
+        about = {"made_by": ABOUT_MAKER, "localizer": localizer, "square": maps.square, "scale": maps.scale}
+        write_json(new / ABOUT_NAME, about)
+        write_durably(new / MAPS_NAME, lambda file: np.save(file, maps.cams))

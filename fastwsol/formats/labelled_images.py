@@ -14,6 +14,9 @@ from kernels.pixels import IGNORED
 MOST_NUMBERS = 254
 """Objects that pixels of 8 bits can number, 0 being none and 255 what is left out."""
 
+GIVEN_CLASSES = "of the classes that their folders are named after"
+"""What `About.model` says of predictions whose classes were known, and not predicted."""
+
 Mask = Callable[[], NDArray[np.bool_]]
 """Gives the pixels [H, W] of something in an upright image when they are asked for."""
 

@@ -15,6 +15,7 @@ from fastwsol.localizer.localizers import preferred
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo
 from fastwsol.runs.trained import read_trained
+from fastwsol.sources import Class
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def of_what(settings: Sequence[ComparedSetting]) -> str:
     return "" if "cam" in names else f", of {next(iter(names))}"
 
 
-def short_names(names: Sequence[str]) -> list[str]:
-    """Classes' names up to the first comma, and whole where two would be the same."""
-    short = [name.partition(",")[0] for name in names]
-    return [name if short.count(start) > 1 else start for name, start in zip(names, short, strict=True)]
+def short_names(classes: Sequence[Class]) -> list[str]:
+    """Classes' short names, and whole ones where two would be the same."""
+    short = [one.short_name for one in classes]
+    return [one.name if short.count(start) > 1 else start for one, start in zip(classes, short, strict=True)]

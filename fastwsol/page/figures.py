@@ -203,7 +203,7 @@ def _sizes(settings: Sequence[ComparedSetting]) -> go.Figure:
 def _classes(settings: Sequence[ComparedSetting]) -> go.Figure:
     """Classes in the order of the first setting's Top-1 Loc; those without a ground-truth box are left out."""
     figure = _figure(f"Top-1 Loc at IoU 0.5 by class{of_what(settings)}", "", "%", "x unified")
-    names = short_names(settings[0].runs[0].info.class_names)
+    names = short_names(settings[0].runs[0].info.all_classes)
     means, _ = _mean_and_spread([settings[0].of_class(label) for label in range(len(names))])
     first = {label: mean for label, mean in enumerate(means) if mean is not None}
     order = sorted(first, key=lambda label: -first[label])

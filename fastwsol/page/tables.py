@@ -42,8 +42,10 @@ def numbers(settings: Sequence[ComparedSetting]) -> str:
         rows = rows_over_seeds([setting.over_seeds for setting in settings], protocol)
         own = [_cells(row, several) for row in rows if row.kind in ("setting", "localizer")]
         below = [_cells(row, several) for row in rows if row.kind not in ("setting", "localizer")]
-        title = f"{protocol}, percent, maps kept at {report['cam_threshold']:g} of the maximum"
-        title += ", other localizers' at the run's own cuts" if any(row.kind == "localizer" for row in rows) else ""
+        others = any(row.kind == "localizer" for row in rows)
+        whose = "maps of cam" if others else "maps"
+        title = f"{protocol}, percent, {whose} kept at {report['cam_threshold']:g} of the maximum"
+        title += ", others' at the run's own cuts" if others else ""
         title += "; mean ± standard deviation over seeds" if several else ""
         of_protocols.append(table(title, heads, own, below))
     of_protocols.append(_pixels(settings, several))

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from fastwsol.formats.folders import path_inside
 from fastwsol.host.files import naming
 from fastwsol.prediction.predictions import Prediction
+from fastwsol.sources import Class
 from kernels import Scale
 
 LONGEST_SIDE = 1024
@@ -38,7 +39,7 @@ def draw(pixels: NDArray[np.uint8], prediction: Prediction) -> Image.Image:
     for box in reversed(prediction.boxes):  # the best one last, on top
         x0, y0, x1, y1 = (scale * edge for edge in (box.x0, box.y0, box.x1, box.y1))
         canvas.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=_BOX_COLOR, width=line)
-        name = box.name.partition(",")[0]
+        name = Class(box.wnid, box.name).short_name
         text = f"{name if can_write_all else in_ascii(name)} {box.score:.2f}"
         _label(canvas, text, (x0, y0), font)
     return picture

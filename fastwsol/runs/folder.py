@@ -30,6 +30,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, naming, sole_worker, write_bytes, write_json
 from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.runs.checkpoint import Checkpoint
+from fastwsol.sources import Class
 
 FORMAT_VERSION = 4
 _FLAT_VERSION = 3
@@ -68,6 +69,11 @@ class RunInfo:
     def digest(self) -> str:
         """The digest that identifies the run, in its checkpoints too."""
         return self.flat_digest or self.config.digest()
+
+    @property
+    def all_classes(self) -> tuple[Class, ...]:
+        """Both, in label order."""
+        return tuple(map(Class, self.classes, self.class_names))
 
     def check_checkpoint(self, saved: Checkpoint) -> None:
         """Raise UserError where a checkpoint is of another configuration, other shards or another label order."""

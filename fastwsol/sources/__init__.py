@@ -1,11 +1,14 @@
 """Where images come from: one module for each layout. Each yields a `Record` an image, in a fixed order."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+_SYNSET = re.compile(r"n\d{8}")
 
 
 @dataclass(frozen=True)
@@ -14,6 +17,11 @@ class Class:
 
     wnid: str
     name: str
+
+    @property
+    def short_name(self) -> str:
+        """Of ImageNet's classes the first of the names that stand between commas; of others the name as it is."""
+        return self.name.partition(",")[0] if _SYNSET.fullmatch(self.wnid) else self.name
 
 
 @dataclass(frozen=True, eq=False)

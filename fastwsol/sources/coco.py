@@ -35,7 +35,7 @@ from fastwsol.sources.coco_json import (
 )
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.of_objects import AnObject, ObjectImage, rule_over
-from fastwsol.sources.splits import SPLIT_CALLED
+from fastwsol.sources.splits import SPLIT_CALLED, ValChoice
 from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree
 from kernels.pixels import IGNORED, OBJECT
 
@@ -46,7 +46,7 @@ MAX_JSON_BYTES = 2**31
 class Coco(AnnotatedImages):
     """A `Source` over a detection set in COCO's form. `notes`: what became of its objects, in sentences.
 
-    boxes: the one file of annotations; val_fraction, class_count, follow_links: as of `ImageFolder`. Raises UserError
+    boxes: the one file of annotations; val, class_count, follow_links: as of `ImageFolder`. Raises UserError
     for every mistake that is not one image's, naming file and place.
     """
 
@@ -56,7 +56,7 @@ class Coco(AnnotatedImages):
         self,
         path: Path,
         boxes: Path | None = None,
-        val_fraction: float | None = None,
+        val: ValChoice = None,
         class_count: int | None = None,
         follow_links: bool = False,
     ):
@@ -77,7 +77,7 @@ class Coco(AnnotatedImages):
         masks = _CocoMasks()
         places: dict[str, str] = {}
         splits = {split: _images(each, stamps, masks, places) for split, each in files.items()}
-        ruled = rule_over(str(path), splits, classes, class_count, val_fraction)
+        ruled = rule_over(str(path), splits, classes, class_count, val)
         named = {each.path for of_split in splits.values() for each in of_split}
         self.notes, self.boxes_used = ruled.notes, ruled.boxes_used
         self.notes += _of_reviews([each.file for each in files.values()])

@@ -34,7 +34,7 @@ from fastwsol.sources.boxes_file import FileBoxes, ImageBoxes, read_boxes
 from fastwsol.sources.coco_json import note_of_unjudged
 from fastwsol.sources.mask_folder import MaskFolder
 from fastwsol.sources.mask_images import mask_paths
-from fastwsol.sources.splits import SPLIT_CALLED, VAL_FRACTION, with_val
+from fastwsol.sources.splits import SPLIT_CALLED, VAL_FRACTION, ValChoice, ValOf, with_val
 from fastwsol.sources.tree import Tree, joined, name_of_set, open_tree
 
 SPLITS = ("train", "val")
@@ -51,10 +51,9 @@ class ImageFolder(AnnotatedImages):
     """A `Source` over class folders. `notes`: what was passed over, in sentences; `boxes_used`: of a file of boxes, and
     None without one.
 
-    boxes: a file as `boxes_file` describes it; val_fraction: the share of each class that becomes val (default
-    `VAL_FRACTION`) where the source has none; class_count keeps the first classes; follow_links: also those that lead
-    out of `path`; masks: a folder or zip of masks. Raises UserError for every mistake that is not one image's, naming
-    file or folder and remedy.
+    boxes: a file as `boxes_file` describes it; val: which images become val where the source has none; class_count
+    keeps the first classes; follow_links: also those that lead out of `path`; masks: a folder or zip of masks. Raises
+    UserError for every mistake that is not one image's, naming file or folder and remedy.
     """
 
     upright = True
@@ -63,7 +62,7 @@ class ImageFolder(AnnotatedImages):
         self,
         path: Path,
         boxes: Path | None = None,
-        val_fraction: float | None = None,
+        val: ValChoice = None,
         class_count: int | None = None,
         follow_links: bool = False,
         masks: Path | None = None,
@@ -99,7 +98,9 @@ class ImageFolder(AnnotatedImages):
         if tree.left_out:
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
         own = {split: of_split for split, (of_split, _) in images.items()}
-        listed = with_val(own, lambda image: image.class_name, val_fraction, str(path))
+        listed = with_val(own, lambda image: image.class_name, lambda image: image.path, val, str(path))
+        if isinstance(val, ValOf) and (missing := val.missing(listed)):
+            self.notes.append(missing)
         labels = {name: label for label, name in enumerate(names)}
         of_file = FileBoxes() if boxes is None else self._boxes_of(boxes, listed, labels, len(classes))
         self.boxes_used = None if boxes is None else of_file.used
@@ -113,8 +114,14 @@ class ImageFolder(AnnotatedImages):
             ]
             for split, of_split in listed.items()
         }
-        share = "" if len(splits) > 1 else f", {VAL_FRACTION if val_fraction is None else val_fraction:g} of them val"
-        super().__init__(f"{name_of_set(path)} ({_KIND}{share})", classes, tree, annotations, mask_folder)
+        drawn = "" if len(splits) > 1 else _share(val)
+        super().__init__(
+            f"{name_of_set(path)} ({_KIND}{drawn})",
+            classes,
+            tree,
+            annotations,
+            mask_folder,
+        )
 
     def _boxes_of(
         self, file: Path, listed: dict[str, list[_Image]], labels: dict[str, int], class_count: int
@@ -171,6 +178,12 @@ class ImageFolder(AnnotatedImages):
 
 
 _KIND = "class folders"
+
+
+def _share(val: ValChoice) -> str:
+    if isinstance(val, ValOf):
+        return f", val that of {name_of_set(val.folder)}"
+    return f", {VAL_FRACTION if val is None else val:g} of them val"
 
 
 def holds_class_folders(identity: str) -> bool:

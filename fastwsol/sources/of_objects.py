@@ -13,7 +13,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few, number_of
 from fastwsol.sources import Class, Fault
 from fastwsol.sources.annotated import Annotation, Box, first_classes
-from fastwsol.sources.splits import with_val
+from fastwsol.sources.splits import ValChoice, ValOf, with_val
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ def rule_over(
     splits: dict[str, list[ObjectImage]],
     classes: Sequence[Class],
     class_count: int | None,
-    val_fraction: float | None,
+    val: ValChoice,
 ) -> Ruled:
     """The images of each split as a `Source` has them. where: the source, for messages; classes: all that objects may
-    be of; class_count: keeps the first of those that have images to train on; val_fraction: of each class, where there
-    is no val.
+    be of; class_count: keeps the first of those that have images to train on; val: which become val, where there is
+    none.
 
     Raises UserError where fewer than two classes have images to train on.
     """
@@ -111,7 +111,7 @@ def rule_over(
         packed = [(image, name) for image, name in images_of if name in label_of]
         counts["images of classes that are not packed were left aside"] += len(images_of) - len(packed)
         chosen[split] = packed
-    chosen = with_val(chosen, lambda one: one[1], val_fraction, where)
+    chosen = with_val(chosen, lambda one: one[1], lambda one: one[0].path, val, where)
     used = 0
     annotations: dict[str, list[Annotation]] = {}
     for split, images_of in chosen.items():
@@ -124,7 +124,10 @@ def rule_over(
             counts["boxes are kept beside, as they are of another class than their image's, or difficult"] += beside
     several = sum(len({each.class_name for each in image.objects if each.counts}) > 1 for image, _ in _all(chosen))
     counts["images have objects of several classes, and took the one whose boxes cover the most"] = several
-    return Ruled(kept, annotations, [f"{count:,} {what}" for what, count in counts.items() if count], used)
+    notes = [f"{count:,} {what}" for what, count in counts.items() if count]
+    if isinstance(val, ValOf) and (missing := val.missing(chosen)):
+        notes.append(missing)
+    return Ruled(kept, annotations, notes, used)
 
 
 def _all(chosen: dict[str, list[tuple[ObjectImage, str]]]) -> Iterable[tuple[ObjectImage, str]]:

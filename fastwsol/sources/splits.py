@@ -1,10 +1,13 @@
 """The splits of a source: what they are called, and which images become val where it has none."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from fastwsol.draws import val_ids
 from fastwsol.host.errors import UserError
+from fastwsol.host.words import number_of
 
 SPLIT_CALLED = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 """Splits by what their folders and lists are called, in lower case."""
@@ -14,18 +17,52 @@ VAL_FRACTION = 0.1
 Image = TypeVar("Image")
 
 
-def with_val(
-    splits: Mapping[str, list[Image]], class_of: Callable[[Image], Hashable], fraction: float | None, where: str
-) -> dict[str, list[Image]]:
-    """Images of train and val; where there is no val, `fraction` of train becomes it (`drawn_val`).
+@dataclass(frozen=True)
+class ValOf:
+    """The val of another packed set, which lies in `folder`: the names of its images."""
 
-    Raises UserError, naming the source `where`, for a fraction beside a val, and for one that is none.
+    folder: Path
+    names: frozenset[str]
+
+    @property
+    def flag(self) -> str:
+        """As it was asked for."""
+        return f"--val-of {self.folder}"
+
+    def missing(self, splits: Mapping[str, Iterable[object]]) -> str:
+        """What to say of images that are not there any more; empty where all are."""
+        lost = len(self.names) - len([*splits["val"]])
+        return f"{self.flag}: {lost:,} of its {number_of(len(self.names), 'val image')} are not here" if lost else ""
+
+
+ValChoice = float | ValOf | None
+"""Which images become val: a fraction of each class, by default `VAL_FRACTION`, or those of another set."""
+
+
+def with_val(
+    splits: Mapping[str, list[Image]],
+    class_of: Callable[[Image], Hashable],
+    name_of: Callable[[Image], str],
+    choice: ValChoice,
+    where: str,
+) -> dict[str, list[Image]]:
+    """Images of train and val; where there is no val, some of train become it.
+
+    Raises UserError, naming the source `where`, for a choice beside a val, and for one that is none.
     """
-    if "val" not in splits:
-        return drawn_val(splits["train"], class_of, fraction)
-    if fraction is not None:
-        raise UserError(f"--val-fraction {fraction}: {where} has a val of its own; leave the flag out")
-    return dict(splits)
+    if "val" in splits and choice is not None:
+        flag = choice.flag if isinstance(choice, ValOf) else f"--val-fraction {choice}"
+        raise UserError(f"{flag}: {where} has a val of its own; leave the flag out")
+    if "val" in splits:
+        return dict(splits)
+    if not isinstance(choice, ValOf):
+        return drawn_val(splits["train"], class_of, choice)
+    parts: dict[str, list[Image]] = {"train": [], "val": []}
+    for image in splits["train"]:
+        parts["val" if name_of(image) in choice.names else "train"].append(image)
+    if not parts["val"]:
+        raise UserError(f"{choice.flag}: none of its val images is in {where}; give the set of an earlier round")
+    return parts
 
 
 def drawn_val(

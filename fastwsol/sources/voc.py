@@ -36,6 +36,7 @@ from fastwsol.sources.annotated import (
 from fastwsol.sources.coco_json import CORRECT, box_of, size_of
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.of_objects import AnObject, ObjectImage, rule_over
+from fastwsol.sources.splits import ValChoice
 from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree
 from kernels.pixels import IGNORED, OBJECT
 
@@ -47,7 +48,7 @@ VOID = 255
 class Voc(AnnotatedImages):
     """A `Source` over a set in VOC's form. `notes`: what became of its objects, in sentences.
 
-    val_fraction, class_count, follow_links: as of `ImageFolder`. Raises UserError for every mistake that is not one
+    val, class_count, follow_links: as of `ImageFolder`. Raises UserError for every mistake that is not one
     image's, naming file and remedy.
     """
 
@@ -56,7 +57,7 @@ class Voc(AnnotatedImages):
     def __init__(
         self,
         path: Path,
-        val_fraction: float | None = None,
+        val: ValChoice = None,
         class_count: int | None = None,
         follow_links: bool = False,
     ):
@@ -82,7 +83,7 @@ class Voc(AnnotatedImages):
         splits, beside = _splits(tree, before, read)
         names = sorted({each.class_name for image in read.values() for each in image.objects})
         classes = [Class(name, name) for name in names]
-        ruled = rule_over(str(path), splits, classes, class_count, val_fraction)
+        ruled = rule_over(str(path), splits, classes, class_count, val)
         self.notes, self.boxes_used = ruled.notes, ruled.boxes_used
         if from_zero:
             self.notes.append("edges of 0 show that boxes count pixels from 0, and were taken so")

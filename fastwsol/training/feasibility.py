@@ -8,6 +8,21 @@ from fastwsol.host.processes import World
 from fastwsol.network.networks import empty_network, network_name
 
 
+def with_fitting_batches(config: Config, preset: Config, train_images: int, world: World) -> Config:
+    """The configuration, where batches are as large as the preset has them and there are fewer images to train on, with
+    batches of all images.
+    """
+    most = train_images // world.size * world.size
+    fitting = config
+    if config.optimizer.batch_size == preset.optimizer.batch_size > most > 0:
+        fitting = fitting.changed(batch_size=most)
+    if config.localizer.head_batch_size == preset.localizer.head_batch_size > most > 0:
+        fitting = fitting.changed(head_batch_size=most)
+    if fitting is not config:
+        print(f"batches of {most}: there are {train_images:,} images to train on, and the preset has larger ones")
+    return fitting
+
+
 def check_batch_sizes(config: Config, train_images: int, world: World) -> None:
     """Raise UserError where there are too few images for a batch, or a batch cannot be divided among the processes."""
     sizes = {"--batch-size": config.optimizer.batch_size}
