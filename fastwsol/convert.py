@@ -35,6 +35,7 @@ from fastwsol.formats.writing import (
     holds_images,
     holds_masks,
     is_folder,
+    needs_images,
     not_held,
     note_of,
     refuse_another_ending,
@@ -134,7 +135,7 @@ def checked_format(flags: Flags, of_shards: bool) -> AnyFormat:
         )
     if not of_shards:
         refuse_another_ending(form, flags.out)
-    if form in ("yolo", "yolo-segments") and not of_shards and not flags.images:
+    if needs_images(form) and not of_shards and not flags.images:
         raise UserError(f"--format {form}: its folder holds the images; say where they are with --images FOLDER")
     if flags.images and not holds_images(form):
         raise UserError(f"--images {flags.images[0]}: {form} takes no images along; leave it out")

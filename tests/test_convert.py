@@ -112,6 +112,32 @@ def test_voc_gives_back_what_was_packed_in_whole_pixels(
                 np.testing.assert_array_equal(ours, theirs)
 
 
+def test_class_folders_give_back_what_was_packed(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "folders"
+    assert run(convert.main, shards, "--format", "class-folders", "--out", out) == 0
+    assert "has no place" not in capsys.readouterr().out
+    flags = ["--layout", "imagefolder", "--source", out / "images", "--boxes", out / "boxes.csv"]
+    assert run(pack.main, *flags, "--masks", out / "masks", "--out", tmp_path / "again") == 0
+    assert "nobody has judged" not in capsys.readouterr().out
+    before, after = open_shards(shards), open_shards(tmp_path / "again")
+    assert before.manifest.classes == after.manifest.classes
+    for name in ("train", "val"):
+        one, other = before.splits[name], after.splits[name]
+        rows = range(len(one))
+        assert one.names(rows) == other.names(rows)
+        np.testing.assert_array_equal(one.labels, other.labels)
+        for field in ("boxes", "labels", "difficult", "offsets"):
+            np.testing.assert_array_equal(getattr(one.objects, field), getattr(other.objects, field))
+        for k in rows:
+            assert bytes(one.image(k)) == bytes(other.image(k))
+            ours, theirs = mask_of(one, k), mask_of(other, k)
+            assert (ours is None) == (theirs is None)
+            if ours is not None and theirs is not None:
+                np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl", "label-studio", "coco-polygons", "yolo", "yolo-segments", "masks"])
 def test_every_format_takes_a_packed_set(form: str, shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -310,6 +336,28 @@ def test_predictions_that_nobody_has_judged_are_named_where_they_become_ground_t
         assert "(coco, with predicted boxes)" in open_shards(out).manifest.source
 
 
+def test_what_was_reviewed_joins_the_photographs_as_class_folders(
+    predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads((predictions / "whole.json").read_text())
+    for k, image in enumerate(content["images"]):
+        image["category_id"] = 1 + k % 2
+        image["review"] = {"phase": "sample", "verdict": "rejected" if k < 3 else "accepted"}
+    class_of = {image["id"]: image["category_id"] for image in content["images"]}
+    content["annotations"] = [each | {"category_id": class_of[each["image_id"]]} for each in content["annotations"]]
+    (tmp_path / "reviewed.json").write_text(json.dumps(content))
+    flags = ["--format", "class-folders", "--out", tmp_path / "more"]
+    assert run(convert.main, tmp_path / "reviewed.json", *flags) == 2
+    assert "its folder holds the images; say where they are with --images" in capsys.readouterr().err
+    assert run(convert.main, tmp_path / "reviewed.json", *flags, "--images", predictions / "photos") == 0
+    capsys.readouterr()
+    flags = ["--layout", "imagefolder", "--source", tmp_path / "more/images", "--boxes", tmp_path / "more/boxes.csv"]
+    assert run(pack.main, *flags, "--masks", tmp_path / "more/masks", "--out", tmp_path / "shards") == 0
+    said = capsys.readouterr().out
+    assert "nobody has judged" not in said
+    assert sum(map(len, open_shards(tmp_path / "shards").splits.values())) == 67
+
+
 @pytest.mark.parametrize("name", ["..", "/", "../../etc/x.jpg", "/abs/x.jpg"])
 def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
     coco_file(tmp_path / "a.json", [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}], file_name=name)
@@ -371,7 +419,7 @@ def test_predictions_as_voc_are_packed_with_their_images(predictions: Path, caps
 
 
 MISTAKES = [
-    (("nowhere", "--out", "a.json"), "nowhere: cannot be read"),
+    (("nowhere", "--out", "a.json"), "nowhere: no such file or folder"),
     (("empty", "--out", "a", "--format", "coco"), "empty: no packed set (manifest.json is missing)"),
     (("whole.json", "--out", "a.txt"), "--out a.txt: its ending tells no format; say the format with --format"),
     (("shards", "--out", "a.json"), "--out a.json: shards become a folder; say the format with --format"),

@@ -156,6 +156,10 @@ def make_runs(root: Path) -> None:
     accept_all(root / "boxes.json", root / "reviewed.json")
     reviewed = ["--layout", "coco", "--source", "NEW_PHOTOS", "--boxes", "reviewed.json", "--val-fraction", "0.25"]
     assert run("pack", *reviewed, "--out", "data/reviewed") == 0
+    as_folders = ["--format", "class-folders", "--images", "NEW_PHOTOS", "--out", "more"]
+    assert run("convert", "reviewed.json", *as_folders) == 0
+    second = ["--boxes", "more/boxes.csv", "--val-of", "data/shards", "--out", "data/second"]
+    assert run("pack", *of_photos, *second) == 0
     (root / "VOCdevkit").mkdir()
     for form, folder in {"coco": "COCO", "voc": "VOCdevkit/VOC2012"}.items():
         assert run("convert", "data/shards", "--format", form, "--out", folder) == 0

@@ -11,7 +11,7 @@ FormatFlag = Annotated[
     tyro.conf.arg(
         help="the format, whatever the ending; coco has masks as run lengths, coco-polygons as polygons; label-studio: "
         "tasks with pre-annotations; yolo, yolo-segments: images, labels and data.yaml; voc: an XML file an image; "
-        "masks: PNG files alone"
+        "masks: PNG files alone; class-folders: images by their class, boxes.csv and masks, as pack takes them"
     ),
 ]
 

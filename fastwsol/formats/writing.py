@@ -6,6 +6,7 @@ label-studio             tasks with pre-annotations (`label_studio`)
 yolo, yolo-segments      folders (`yolo`)
 voc                      folders (`voc`)
 masks                    a folder of PNG files (`png_masks`)
+class-folders            folders of classes, with boxes and masks (`class_folders`)
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +16,7 @@ from typing import BinaryIO, Literal, get_args
 from typing_extensions import TypeIs
 
 from fastwsol.formats import labelled_images as has
+from fastwsol.formats.class_folders import write_class_folders
 from fastwsol.formats.coco import write_coco
 from fastwsol.formats.folders import mask_file, path_inside, refuse_shared_files
 from fastwsol.formats.label_studio import labeling_configuration, write_label_studio
@@ -27,7 +29,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, write_bytes, write_durably
 
 FileFormat = Literal["coco", "coco-polygons", "csv", "jsonl", "label-studio"]
-FolderFormat = Literal["yolo", "yolo-segments", "voc", "masks"]
+FolderFormat = Literal["yolo", "yolo-segments", "voc", "masks", "class-folders"]
 AnyFormat = Literal[FileFormat, FolderFormat]
 
 _BY_SUFFIX: dict[str, FileFormat] = {".json": "coco", ".csv": "csv", ".jsonl": "jsonl"}
@@ -63,6 +65,8 @@ _HOLDS: dict[AnyFormat, frozenset[str]] = {
     "yolo-segments": _PLAIN - {has.BOXES_OF_MASKS} | {has.MASKS},
     "voc": _PLAIN - {has.FRACTIONS, has.MANY} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
     "masks": frozenset({has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY}),
+    "class-folders": _JSON - {has.NAMES, has.SIGNALS, has.PROBABILITIES, has.SKIPPED}
+    | {has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT},
 }
 
 
@@ -83,7 +87,12 @@ def holds_masks(form: AnyFormat) -> bool:
 
 def holds_images(form: AnyFormat) -> bool:
     """Whether a format's folder takes the images along."""
-    return form in ("yolo", "yolo-segments", "voc")
+    return form == "voc" or needs_images(form)
+
+
+def needs_images(form: AnyFormat) -> bool:
+    """Whether there is no folder of a format without the images."""
+    return form in ("yolo", "yolo-segments", "class-folders")
 
 
 IMAGE_PREFIX = "/data/local-files/?d="
@@ -157,6 +166,9 @@ def files_beside(out: Path, form: AnyFormat) -> list[Path]:
 
 def write_in_folder(folder: Path, form: FolderFormat, splits: Mapping[str, Images], about: About) -> None:
     """Fill an empty folder with the images of each split; "" is a set without splits."""
+    if form == "class-folders":
+        write_class_folders(folder, splits, about)
+        return
     for split, images in splits.items():
         match form:
             case "yolo" | "yolo-segments":
@@ -179,6 +191,8 @@ def refuse_shared(form: FolderFormat, names: Iterable[str], flag: str) -> None:
         if form == "masks":
             return mask_file(name)
         path = path_inside(name)
+        if form == "class-folders":
+            return path
         return (path if form == "voc" else without_images(path)).with_suffix(suffixes[form])
 
     refuse_shared_files(flag, names, file_of)

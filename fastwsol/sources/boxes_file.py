@@ -237,7 +237,6 @@ def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[Bo
         raise UserError(f"{said} line 1: two columns {twice[0]!r}; give each column its own name")
     if len({*_SIZE} & {*names}) == 1:
         raise UserError(f"{said} line 1: one of {' and '.join(_SIZE)} without the other; give both or neither")
-    found.predicted = "score" in names
     found.other_columns = tuple(name for name in names if name not in ("name", *_SIDES, *_SIZE, _LABEL, _DIFFICULT))
     try:
         for row in reader:
@@ -253,6 +252,7 @@ def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[Bo
                 continue
             if not row["name"] or not all(values):
                 raise UserError(f"{where}: found {len([*filter(None, row.values())])} values; {_CORRECT}")
+            found.predicted |= bool(row.get("score"))
             size = size_of([row[side] for side in _SIZE], where) if {*_SIZE} <= {*names} else None
             difficult = row.get(_DIFFICULT) or "0"
             if difficult not in ("0", "1"):

@@ -1,0 +1,72 @@
+"""Class folders, which `pack --layout imagefolder` reads, with boxes and masks beside them.
+
+    images/[SPLIT/]CLASS/NAME          the images, each in the folder of its class
+    masks/[SPLIT/]CLASS/NAME.png       the masks of those that have one (`png_masks`)
+    boxes.csv                          `name,x0,y0,x1,y1,label,difficult,width,height,score`, a line a box
+
+A folder is called by the class's id, which of a set of class folders is its name. An image whose path has its split and
+class in it keeps what stands behind them. Scores stand with boxes that a network predicted and nobody has judged.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from fastwsol.formats.folders import image_file, path_inside, write_file
+from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped
+from fastwsol.formats.png_masks import save_mask
+from fastwsol.host.errors import UserError
+from fastwsol.host.files import csv_text
+
+_HEAD = ("name", "x0", "y0", "x1", "y1", "label", "difficult", "width", "height", "score")
+
+
+def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About) -> None:
+    """Write the images of each split, "" for a set without splits. Raises UserError for an image without a class, and
+    for a class that can be no folder.
+    """
+    lines: list[tuple[object, ...]] = [_HEAD]
+    for split, images in splits.items():
+        for each in images:
+            if isinstance(each, Skipped):
+                continue
+            assert each.encoded is not None
+            encoded = each.encoded()
+            path = split / _in_class(image_file(each.name, encoded), split, _folder_of(each, about))
+            write_file(folder / "images" / path, encoded)
+            save_mask(folder / "masks", replace(each, name=str(path)))
+            lines += _boxes(each, path, about)
+    write_file(folder / "boxes.csv", csv_text(lines).encode())
+
+
+def _folder_of(image: LabelledImage, about: About) -> str:
+    if image.label is None:
+        raise UserError(f"{image.name}: has no class, and class folders want one; choose another --format")
+    wnid = about.classes[image.label].wnid
+    if path_inside(wnid) != PurePosixPath(wnid) or "/" in wnid:
+        raise UserError(f"--format class-folders: the class {wnid!r} can be no folder; choose another format")
+    return wnid
+
+
+def _in_class(path: PurePosixPath, split: str, name: str) -> PurePosixPath:
+    """The path of an image below its split, in the folder of its class."""
+    parts = path.parts
+    for before in (split, name):
+        if len(parts) > 1 and parts[0] == before:
+            parts = parts[1:]
+    return PurePosixPath(name, *parts)
+
+
+def _boxes(image: LabelledImage, path: PurePosixPath, about: About) -> list[tuple[object, ...]]:
+    judged = "verdict" in image.review
+    return [
+        (
+            path,
+            *(f"{edge:.9g}" for edge in each.box),
+            about.classes[each.label].wnid,
+            int(each.difficult),
+            *(image.width, image.height),
+            "" if judged or each.score is None else f"{each.score:.6g}",
+        )
+        for each in image.objects
+    ]
