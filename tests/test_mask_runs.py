@@ -301,6 +301,15 @@ def test_every_localizer_predicts_what_its_evaluation_boxed(whole, synthetic_sha
             np.testing.assert_allclose(boxes[0], expected, atol=1.01)
 
 
+def test_of_a_few_images_a_summary_says_what_100_percent_are_worth(whole, capsys):
+    report = json.loads((whole / "report.json").read_text()) | {"images_with_boxes": 5}
+    print_summary(report, None, "these masks")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "5 images alone: a rate of 100 % says that it is 48 % at least, one of 0 % that it is 52 % at most" in said
+    print_summary(report | {"images_with_boxes": 30}, None, "these masks")
+    assert "alone: a rate" not in capsys.readouterr().out
+
+
 def test_masks_that_collapse_or_fill_the_image_are_warned_of(whole, capsys):
     report = json.loads((whole / "report.json").read_text())
     for mean, words in ((0.01, "have collapsed"), (0.97, "are nearly the whole image"), (0.3, "")):

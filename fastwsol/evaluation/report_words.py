@@ -4,6 +4,7 @@ from rich.console import Console
 
 from fastwsol.config import Config
 from fastwsol.evaluation.report_types import Report, RunReport
+from fastwsol.host.words import number_of
 from fastwsol.network.networks import network_name
 
 NO_TRUTH = "None of these images has a ground-truth box: how well objects are localized cannot be measured."
@@ -51,6 +52,22 @@ def print_left_out(report: Report, out: Console) -> None:
         out.print(f"{without:,} images have no ground-truth box and do not count for localization")
     if cut := report["images_cut"]:
         out.print(f"{cut:,} images have a box that reaches out of the middle square that is shown (--fit crop)")
+
+
+_FEW = 30
+
+
+def print_few(report: Report, out: Console) -> None:
+    """Say what rates of a few images are worth: those of 0 and 100 % stand without an interval, which resampling does
+    not give, and look as if they were certain. The bounds are exact (Clopper and Pearson's).
+    """
+    count = report["images_with_boxes"] or report["images"]
+    if 0 < count < _FEW:
+        least = 100 * 0.025 ** (1 / count)
+        out.print(
+            f"{number_of(count, 'image')} alone: a rate of 100 % says that it is {least:.0f} % at least, one of 0 % that it "
+            f"is {100 - least:.0f} % at most (95 %)."
+        )
 
 
 def print_no_fixed_box(report: Report, why: str, out: Console) -> None:

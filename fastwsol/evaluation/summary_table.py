@@ -12,6 +12,7 @@ from fastwsol.evaluation.report_types import Intervals, LocalizerRow, Rates, Rep
 from fastwsol.evaluation.report_words import (
     NO_BOX_IN_TRAIN,
     NO_TRUTH,
+    print_few,
     print_left_out,
     print_no_fixed_box,
     print_warnings,
@@ -65,6 +66,7 @@ def print_summary(
             if other["kind"] == "chosen":
                 out.print(f"The threshold was {other['name']}.")
         print_no_fixed_box(report, why_no_fixed_box, out)
+    print_few(report, out)
     print_pixels(report, out, row_name)
     print_warnings(report, out)
     rest = f"{path} holds the rest, {path.with_suffix('.csv').name} each image; " if path is not None else ""

@@ -51,7 +51,11 @@ class _CompileNotice:
         self._count += 1
         now = time.perf_counter()
         if self._count == 1:
-            print("compiling kernels, once on this machine: about a minute", file=sys.stderr, flush=True)
+            print(
+                "compiling kernels that this command asks for, once on this machine: up to a minute",
+                file=sys.stderr,
+                flush=True,
+            )
         elif now - self._last > _SECONDS_BETWEEN_LINES:
             print(f"compiling kernels: {self._count} functions so far", file=sys.stderr, flush=True)
         else:
