@@ -64,10 +64,8 @@ def print_few(report: Report, out: Console) -> None:
     count = report["images_with_boxes"] or report["images"]
     if 0 < count < _FEW:
         least = 100 * 0.025 ** (1 / count)
-        out.print(
-            f"{number_of(count, 'image')} alone: a rate of 100 % says that it is {least:.0f} % at least, one of 0 % that it "
-            f"is {100 - least:.0f} % at most (95 %)."
-        )
+        all_or_none = f"{least:.0f} % at least, one of 0 % that it is {100 - least:.0f} % at most (95 %)"
+        out.print(f"{number_of(count, 'image')} alone: a rate of 100 % says that it is {all_or_none}.")
 
 
 def print_no_fixed_box(report: Report, why: str, out: Console) -> None:
