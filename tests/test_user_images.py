@@ -202,6 +202,15 @@ def test_long_texts_in_a_png_hinder_neither_its_pixels_nor_its_size() -> None:
     assert upright_size(image) == (50, 30)
 
 
+def test_a_png_whose_exif_cannot_be_read_is_as_pack_takes_it() -> None:
+    for keyword in ("Raw profile type exif", "XML:com.adobe.xmp"):
+        texts = PngInfo()
+        texts.add_text(keyword, "no TIFF, and no XML")
+        image = encoded(Image.fromarray(PIXELS), "PNG", pnginfo=texts)
+        np.testing.assert_array_equal(decode_upright(image), PIXELS)
+        assert upright_size(image) == (20, 12)
+
+
 def test_a_photograph_that_is_not_compressed_is_small_enough(tmp_path: Path) -> None:
     Image.new("RGB", (4000, 3000)).save(tmp_path / "large.tif")
     (image,) = find_images([tmp_path]).images

@@ -18,9 +18,17 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.words import number_of
 from fastwsol.sources import heif
 from fastwsol.sources.annotated import IMAGE_SUFFIXES, LEFT_OUT, NO_TEXT, images_below, is_text
-from fastwsol.sources.decode import MAX_PIXELS, NONE_OF_OURS, as_rgb, check_size, decode, of_16_bits
+from fastwsol.sources.decode import (
+    MAX_PIXELS,
+    NONE_OF_OURS,
+    as_rgb,
+    check_announced_size,
+    check_size,
+    decode,
+    of_16_bits,
+)
 from fastwsol.sources.jpeg_markers import JPEG_START
-from fastwsol.sources.orientation import PROFILES, orientation, turned
+from fastwsol.sources.orientation import orientation, turned
 from fastwsol.sources.png_chunks import PNG_START, without_texts
 from fastwsol.sources.tiff import check_tiff
 from fastwsol.sources.tree import BadFile, Folder, Tree, Zip
@@ -135,18 +143,17 @@ def upright_size(image: bytes) -> tuple[int, int]:
     """Width and height of an encoded image as `decode_upright` gives it, from its header. Raises ValueError where that
     cannot be read.
     """
-    if image.startswith(PNG_START):
-        image = without_texts(image, keep=PROFILES)
+    plain = without_texts(image) if image.startswith(PNG_START) else image
     if (kind := heif.kind_of(image)) is not None:
         heif.let_pillow_read(kind)
     try:
-        with Image.open(io.BytesIO(image)) as opened:
+        with Image.open(io.BytesIO(plain)) as opened:
             width, height = opened.size
-            how = opened.getexif().get(ExifTags.Base.Orientation, 1)
+            how = 1 if plain is not image else opened.getexif().get(ExifTags.Base.Orientation, 1)
             if opened.format == "TIFF" and ExifTags.Base.Orientation in opened.tag_v2:  # type: ignore[attr-defined]
                 how = 1  # which its size is of already; else XMP tells it
-        # In a JPEG the orientation may stand elsewhere than in EXIF.
-        how = orientation(image) if image.startswith(JPEG_START) else how
+        # In a JPEG the orientation may stand elsewhere than in EXIF, in a PNG also where nothing can read it.
+        how = orientation(image) if image.startswith((JPEG_START, PNG_START)) else how
     except Exception as error:
         raise ValueError(f"its header cannot be read ({error})") from None
     return (height, width) if how in (5, 6, 7, 8) else (width, height)
@@ -159,8 +166,10 @@ def decode_upright(image: bytes) -> NDArray[np.uint8]:
     if image.startswith(JPEG_START):
         pixels, how = decode(image, min_side=1), orientation(image)
         return pixels if how == 1 else turned(pixels, how)
-    if image.startswith(PNG_START):
-        image = without_texts(image, keep=PROFILES)
+    check_announced_size(image, min_side=1)
+    how = None
+    if image.startswith(PNG_START):  # whose texts may tell an orientation, and may be damaged where its pixels are not
+        how, image = orientation(image), without_texts(image)
     formats: tuple[str, ...] = _FORMATS
     if (kind := heif.kind_of(image)) is not None:
         heif.let_pillow_read(kind)
@@ -170,7 +179,7 @@ def decode_upright(image: bytes) -> NDArray[np.uint8]:
             width, height = opened.size
             check_size(width, height, min_side=1)
             check_tiff(opened)
-            return upright_rgb(opened)
+            return upright_rgb(opened) if how is None else turned(as_rgb(opened), how)
     except MemoryError:
         raise
     except UnidentifiedImageError:

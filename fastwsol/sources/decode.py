@@ -170,14 +170,12 @@ def decode(image: bytes, min_side: int = MIN_SIDE) -> NDArray[np.uint8]:
         jpeg = read_markers(image)
         check_size(*jpeg.size, min_side)
         return _decode_jpeg(image if jpeg.mended is None else jpeg.mended, jpeg)
+    check_announced_size(image, min_side)
     if image.startswith(PNG_START):
-        check_size(*_png_size(image), min_side)
         return _decode_png(image)
-    if image.startswith(b"BM"):
-        check_size(*_bmp_size(image), min_side)
+    if image.startswith(_BMP_START):
         return _decode_with_pillow(image, "BMP", _bmp_size(image))
-    if image.startswith(b"RIFF") and image[8:12] == b"WEBP":
-        check_size(*_webp_size(image), min_side)
+    if _is_webp(image):
         return _decode_with_pillow(image, "WEBP", _webp_size(image))
     if (kind := heif.kind_of(image)) is not None:
         heif.let_pillow_read(kind)
@@ -187,6 +185,25 @@ def decode(image: bytes, min_side: int = MIN_SIDE) -> NDArray[np.uint8]:
     if image.startswith(TIFF_STARTS):
         return _decode_with_pillow(image, "TIFF", min_side=min_side)
     raise ValueError(f"{NONE_OF_OURS} ({_kind(image)})")
+
+
+def check_announced_size(image: bytes, min_side: int = MIN_SIDE) -> None:
+    """`check_size` of what the header of a PNG, BMP or WEBP says, before a decoder takes memory for it. Raises
+    ValueError.
+    """
+    if image.startswith(PNG_START):
+        check_size(*_png_size(image), min_side)
+    elif image.startswith(_BMP_START):
+        check_size(*_bmp_size(image), min_side)
+    elif _is_webp(image):
+        check_size(*_webp_size(image), min_side)
+
+
+_BMP_START = b"BM"
+
+
+def _is_webp(image: bytes) -> bool:
+    return image.startswith(b"RIFF") and image[8:12] == b"WEBP"
 
 
 NONE_OF_OURS = "no JPEG, PNG, BMP, WEBP, GIF or TIFF"
