@@ -167,9 +167,9 @@ def decode_upright(image: bytes) -> NDArray[np.uint8]:
         pixels, how = decode(image, min_side=1), orientation(image)
         return pixels if how == 1 else turned(pixels, how)
     check_announced_size(image, min_side=1)
-    how = None
+    of_png: int | None = None
     if image.startswith(PNG_START):  # whose texts may tell an orientation, and may be damaged where its pixels are not
-        how, image = orientation(image), without_texts(image)
+        of_png, image = orientation(image), without_texts(image)
     formats: tuple[str, ...] = _FORMATS
     if (kind := heif.kind_of(image)) is not None:
         heif.let_pillow_read(kind)
@@ -179,7 +179,7 @@ def decode_upright(image: bytes) -> NDArray[np.uint8]:
             width, height = opened.size
             check_size(width, height, min_side=1)
             check_tiff(opened)
-            return upright_rgb(opened) if how is None else turned(as_rgb(opened), how)
+            return upright_rgb(opened) if of_png is None else turned(as_rgb(opened), of_png)
     except MemoryError:
         raise
     except UnidentifiedImageError:

@@ -32,7 +32,7 @@ class Job:
     features_folder: Path | None
     """Where features of a frozen part are kept; None: beside the shards."""
     gives_up: Callable[[], bool]
-    """Whether the work is to end: asked while features are computed."""
+    """Whether the work is to end: asked while features are computed, and while ways of a step are tried."""
     environment: dict[str, Any]
     """What decides the run's bits here, but for the mode: an entry of environment.json."""
     frozen: FrozenPart | None = None

@@ -24,7 +24,7 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
     Raises BadStep where a loss or gradient was not finite, Interrupted, with the state saved, when `stop` was asked.
     """
     log, world, run = job.log, job.world, job.run
-    steppers = StepperMaker(job, state, course, lambda: stop.requested)
+    steppers = StepperMaker(job, state, course)
     wishes = Wishes(world, 2)
     progress = Progress(course, len(job.split), state.step)
     last_checkpoint = time.monotonic()

@@ -109,13 +109,12 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
 
 
 def restore_classifier(state: State, saved: checkpoint.Checkpoint, info: RunInfo) -> None:
-    """Put the trained classifier of a checkpoint into `state`, and no more."""
+    """Put the trained classifier of a checkpoint into `state`, and no more: where it stands is the caller's to say."""
     info.check_checkpoint(saved)
     prefix = f"{info.config.optimizer.evaluated}."
     with torch.no_grad():
         for name, tensor in state.evaluated.state_dict().items():
             tensor.copy_(saved.tensors[prefix + name])
-    state.step = saved.step
 
 
 @dataclass(frozen=True)
@@ -152,6 +151,7 @@ def take_up(job: Job, state: State, resume: Resume, start: StartWeights) -> chec
         of_classifier = job.config.classifier_steps(len(job.split))
         if saved.step > of_classifier:
             restore_classifier(state, saved, job.info)
+            state.step = saved.step
         else:
             restore(state, saved, job.info, job.setup.autocast.precision)
         # After the classifier's last step the mode is the mask head's, and not chosen yet.
@@ -309,9 +309,9 @@ def decisive_versions(of: dict[str, str], data: str | None) -> dict[str, str]:
 
 
 @functools.cache  # half a second, and a start asks for it twice
-def decisive_source_digest(root: Path = Path(__file__).parents[2]) -> str:
+def decisive_source_digest() -> str:
     """The beginning of the SHA-256 of the code that decides a step's bits, without its comments and docstrings."""
-    digest = hashlib.sha256()
+    root, digest = Path(__file__).parents[2], hashlib.sha256()
     for path in sorted(path for pattern in _DECISIVE_SOURCES for path in root.glob(pattern)):
         digest.update(f"{path.relative_to(root)}\0{_canonical(ast.parse(path.read_bytes()))}\0".encode())
     return digest.hexdigest()[:12]

@@ -2,12 +2,10 @@
 the run.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from fastwsol.batches.stream import Batches, Inputs
 from fastwsol.host.errors import Interrupted
-from fastwsol.host.kept_files import never
 from fastwsol.runs.folder import RunDir
 from fastwsol.training.course import Course
 from fastwsol.training.job import Job
@@ -21,9 +19,8 @@ class StepperMaker:
     folder.
     """
 
-    def __init__(self, job: Job, state: State, course: Course, gives_up: Callable[[], bool] = never) -> None:
-        """gives_up: whether a stop is asked for, which ends the choice of a mode (Interrupted)."""
-        self._job, self._state, self._course, self._gives_up = job, state, course, gives_up
+    def __init__(self, job: Job, state: State, course: Course) -> None:
+        self._job, self._state, self._course = job, state, course
         self._mode: Mode | None = None
 
     def stepper(self, batches: Batches, sample: Inputs) -> Stepper:
@@ -70,7 +67,7 @@ class StepperMaker:
                         sample,
                         steps_left,
                         world,
-                        self._gives_up,
+                        self._job.gives_up,
                     )
                 except Interrupted:
                     where = f"{job.run.folder}: before step {state.step + 1:,}"

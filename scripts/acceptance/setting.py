@@ -178,8 +178,11 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds_of(work: Callable[[], object], device: torch.device, repeats: int, least: float = 0.05) -> list[float]:
-    """Seconds of one call of `work`, `repeats` times: each over as many calls as fill `least` seconds.
+_LEAST_SECONDS = 0.05
+
+
+def seconds_of(work: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
+    """Seconds of one call of `work`, `repeats` times: each over as many calls as fill `_LEAST_SECONDS`.
 
     On a GPU by events on its stream. Three calls go before, uncounted.
     """
@@ -189,7 +192,7 @@ def seconds_of(work: Callable[[], object], device: torch.device, repeats: int, l
     start = time.perf_counter()
     work()
     wait(device)
-    calls = max(1, round(least / (time.perf_counter() - start)))
+    calls = max(1, round(_LEAST_SECONDS / (time.perf_counter() - start)))
     return [_round(work, device, calls) / calls for _ in range(repeats)]
 
 
