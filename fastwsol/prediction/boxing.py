@@ -71,7 +71,7 @@ class Boxing:
                 cams=cams[n],
                 shown=tuple(shown[n].tolist()),
                 scale=self.localizer.scale,
-                cuts=tuple(float(of_class[n]) for of_class in cuts),
+                cuts=tuple(float(cut[n]) for cut in cuts),
                 probabilities=outputs.all_probabilities[n],
                 nearly_black=bool(answers.nearly_black[n]),
             )
@@ -101,7 +101,7 @@ class Boxing:
             return
         for k in range(labels.shape[1]):
             if components is not None:
-                owners, boxes, peaks = components.of_class(labels, k)
+                owners, boxes, peaks = components.likeliest_of(labels, k)
             else:
                 owners, boxes, peaks, _ = self.largest_or_all(outputs.cams[:, k], request)
             yield FoundBoxes(owners, boxes, peaks, probabilities[owners, k], labels[owners, k], k)
@@ -113,9 +113,9 @@ class Boxing:
             return [None] * len(owners)
         own = WayToCut(lambda maps: self.thresholds(maps, request), self.localizer.scale)
         other = WayToCut(lambda maps: self.other_cut.thresholds(maps, self._size, self.other.scale), self.other.scale)
-        of_class = Looks(*(maps[:, k] for maps in looks))
+        looks_at_class = Looks(*(maps[:, k] for maps in looks))
         probabilities, maps = outputs.all_probabilities, outputs.cams[:, k]
-        return signals_of_boxes(owners, boxes, probabilities, maps, of_class, self._size, own, other)
+        return signals_of_boxes(owners, boxes, probabilities, maps, looks_at_class, self._size, own, other)
 
     def _class(self, label: int) -> tuple[str, str]:
         """Wnid and name."""

@@ -24,7 +24,7 @@ class Components(NamedTuple):
     classes: NDArray[np.float64]
     """The probability of each class inside: [M, classes]."""
 
-    def of_class(
+    def likeliest_of(
         self, labels: NDArray[np.int64], k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
         """Owners, boxes and peaks of the k-th of each image's `labels` [B, K]: of its components the one inside which

@@ -31,8 +31,8 @@ def cut_on_boxes(predictor: Predictor, request: Request, images: Sequence[NamedI
     find = image_finder((image.name for image in images), content, f"--cut-on {file}")
     known = known_boxes(content, find)
     with_boxes = [image for image in images if image.name in known]
-    of_class = Request(of_class=request.of_class)
-    found = [each for each in predictor.stream(with_boxes, of_class) if isinstance(each, Prediction)]
+    of_that_class = Request(of_class=request.of_class)
+    found = [each for each in predictor.stream(with_boxes, of_that_class) if isinstance(each, Prediction)]
     if len(found) < LEAST_IMAGES:
         raise UserError(
             f"--cut-on {file}: has boxes of {len(found)} of the images, and {LEAST_IMAGES} at least are needed; give a "

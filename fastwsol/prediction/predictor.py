@@ -340,8 +340,8 @@ class Predictor:
             all_probabilities = logits.double().softmax(dim=1)
             probabilities = all_probabilities.gather(1, labels)
             name = self.localizer.name
-            of_class = [self.model.maps(name, passed, labels[:, k]) for k in range(labels.shape[1])]
-            maps = torch.stack(of_class, dim=1).cpu().numpy()
+            by_class = [self.model.maps(name, passed, labels[:, k]) for k in range(labels.shape[1])]
+            maps = torch.stack(by_class, dim=1).cpu().numpy()
             components = None
             tells_apart = are_known or top > 1 or request.boxes == "all"
             if self.localizer.is_mask and tells_apart and np.isfinite(maps).all():  # else said with a name
