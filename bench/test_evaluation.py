@@ -40,8 +40,8 @@ ROUNDS = 7
 SIZE = 64
 CPU = torch.device("cpu")
 # bf16 has 8 bits: logits of another summation order may tie otherwise. Upsampling in float32 may put a pixel on the
-# other side of the threshold.
-SAME_PREDICTIONS, SAME_BOXES = 0.99, 0.99
+# other side of the threshold. Of the 64 images of a check one may differ.
+SAME_PREDICTIONS, SAME_BOXES = 0.98, 0.98
 
 
 class PillowSplit(torch.utils.data.Dataset):

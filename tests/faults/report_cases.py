@@ -38,7 +38,7 @@ def spoilt(place: Place, spoil: Callable[[Path], object]) -> list[Path]:
 
 def of_other_images(place: Place) -> list[Path]:
     folder = place.copy("finished")
-    path = folder / "report.csv"
+    path = folder / "report-mask.csv"  # what predictions take, and so the page
     path.write_text(path.read_text().replace("/00000", "/10000"))
     return [place.shared["finished"], folder]
 
@@ -98,8 +98,8 @@ CASES = [
     ),
     on_runs(
         "a table of images cut short",
-        lambda place: spoilt(place, lambda run: (run / "report.csv").write_text("image,label\nx")),
-        "report.csv",
+        lambda place: spoilt(place, lambda run: (run / "report-mask.csv").write_text("image,label\nx")),
+        "report-mask.csv",
     ),
     on_runs("one of other images", of_other_images, "was evaluated on other images than", "report on it alone"),
     Case(
