@@ -127,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def with_batches_of_photos(config: Config, shards: Shards, world: World) -> Config:
-    """The configuration with batches that a small set of photographs fills, unless a size was named."""
+    """The configuration with batches that a small set of photographs fills, unless another size was named."""
     train_images = len(hold_out(shards, config.data.holdout).splits["train"])
     return with_fitting_batches(config, PRESETS["photos"]().config, train_images, world)
 

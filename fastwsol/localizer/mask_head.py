@@ -31,7 +31,7 @@ class MaskHead(nn.Module):
 
 def build_mask_head(channels: int, seed: int) -> MaskHead:
     """The head with weights drawn from `seed` alone, on the CPU: uniform within 1 / sqrt(fan-in), biases 0."""
-    with torch.random.fork_rng(devices=[]):  # what torch draws at first is drawn anew, and costs nobody a number
+    with torch.random.fork_rng(devices=[]):  # a new layer draws weights, from numbers of the whole process
         head = MaskHead(channels)
     generator = torch.Generator().manual_seed(seed)
     for conv in (head.conv1, head.conv2):

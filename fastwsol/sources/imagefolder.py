@@ -99,7 +99,7 @@ class ImageFolder(AnnotatedImages):
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
         own = {split: of_split for split, (of_split, _) in images.items()}
         listed = with_val(own, lambda image: image.class_name, lambda image: image.path, val, str(path))
-        if isinstance(val, ValOf) and (missing := val.missing(listed)):
+        if isinstance(val, ValOf) and (missing := val.missing(len(listed["val"]))):
             self.notes.append(missing)
         labels = {name: label for label, name in enumerate(names)}
         of_file = FileBoxes() if boxes is None else self._boxes_of(boxes, listed, labels, len(classes))
@@ -181,6 +181,7 @@ _KIND = "class folders"
 
 
 def _share(val: ValChoice) -> str:
+    """What a set's name says of how its val was chosen."""
     if isinstance(val, ValOf):
         return f", val that of {name_of_set(val.folder)}"
     return f", {VAL_FRACTION if val is None else val:g} of them val"

@@ -8,6 +8,7 @@ JPEG_START = b"\xff\xd8\xff"
 _MOST_SCANS = 100
 """Of a progressive JPEG. Encoders write some ten; each costs a pass over all coefficients."""
 _SCANS_ALWAYS = 20
+"""How many are taken of an image of any size."""
 _MOST_PASSES = 2**31
 """Scans times pixels, beyond which no more scans are taken than `_SCANS_ALWAYS`."""
 _MOST_SEGMENTS = 2**16

@@ -125,7 +125,7 @@ def rule_over(
     several = sum(len({each.class_name for each in image.objects if each.counts}) > 1 for image, _ in _all(chosen))
     counts["images have objects of several classes, and took the one whose boxes cover the most"] = several
     notes = [f"{count:,} {what}" for what, count in counts.items() if count]
-    if isinstance(val, ValOf) and (missing := val.missing(chosen)):
+    if isinstance(val, ValOf) and (missing := val.missing(len(chosen["val"]))):
         notes.append(missing)
     return Ruled(kept, annotations, notes, used)
 

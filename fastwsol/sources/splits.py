@@ -29,9 +29,9 @@ class ValOf:
         """As it was asked for."""
         return f"--val-of {self.folder}"
 
-    def missing(self, splits: Mapping[str, Iterable[object]]) -> str:
-        """What to say of images that are not there any more; empty where all are."""
-        lost = len(self.names) - len([*splits["val"]])
+    def missing(self, found: int) -> str:
+        """What to say of images that are not there any more, where `found` of them are; empty where all are."""
+        lost = len(self.names) - found
         return f"{self.flag}: {lost:,} of its {number_of(len(self.names), 'val image')} are not here" if lost else ""
 
 
@@ -46,7 +46,8 @@ def with_val(
     choice: ValChoice,
     where: str,
 ) -> dict[str, list[Image]]:
-    """Images of train and val; where there is no val, some of train become it.
+    """Images of train and val; where there is no val, some of train become it. class_of, name_of: an image's class, and
+    its name in a packed set.
 
     Raises UserError, naming the source `where`, for a choice beside a val, and for one that is none.
     """
