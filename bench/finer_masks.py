@@ -178,8 +178,7 @@ def measured(masks: Masks) -> dict[str, float]:
     """GT-known Loc at IoU .5 and .7 and, where there are masks, their mean IoU: in percent, at the cut."""
     truths = Truths.of_split(masks.split)
     localized = localize_maps(NetworkMaps(masks.maps, masks.square, "own"), truths, masks.cut)
-    assert localized.at_asked is not None
-    hit = 100 * hits_of(localized.at_asked.ious, "strict")[:, truths.has_boxes].mean(1)
+    hit = 100 * hits_of(localized.at_cut.ious, "strict")[:, truths.has_boxes].mean(1)
     found = {"cut": masks.cut, "gt_known_loc@0.5": float(hit[1]), "gt_known_loc@0.7": float(hit[2])}
     if len(rows := SplitMasks(masks.split).rows):
         counts = kernels.pixel_counts(masks.maps[rows], SplitMasks(masks.split).read(rows), masks.cut, "own")

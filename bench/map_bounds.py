@@ -67,9 +67,8 @@ def main(arguments: Sequence[str]) -> int:
     truths = Truths.of_split(val.subset("val", rows))
     scale: kernels.Scale = "own" if flags.own_scale else "min-max"
     localized = localize_maps(NetworkMaps(maps[rows], flags.square, scale), truths, flags.threshold)
-    assert localized.at_asked is not None
     found: dict[str, Any] = {
-        "largest component": percent(hits_of(localized.at_asked.ious, "strict").T, truths),
+        "largest component": percent(hits_of(localized.at_cut.ious, "strict").T, truths),
         "best component": at_level(localized.curve.multiple, level_of(flags.threshold), truths),
         "largest component, best threshold": at_best(localized.curve.single, truths),
         "best component, best threshold": at_best(localized.curve.multiple, truths),

@@ -25,10 +25,11 @@ from fastwsol.config import one_cycle
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluate import OfRun
+from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_boxes import fixed_box_hits, fixed_boxes
-from fastwsol.evaluation.measure import EvaluatedImages
+from fastwsol.evaluation.measure import measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
-from fastwsol.evaluation.of_localizer import measure_localizer
+from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.thresholds import Cut, box_free_threshold
 from fastwsol.evaluation.truths import Truths
 from fastwsol.features.kept_features import FeatureBatches, KeptFeatures, open_features
@@ -129,7 +130,7 @@ def main(arguments: Sequence[str]) -> int:
         train(training, variant, FeatureBatches(stream, kept, autocast.device), info)
         masks = masks_of(training.head, network.trunk_cells, kept, split.rows)
         cut = Cut("box-free", box_free_threshold(masks, square, "own"), "the same images, without a box")
-        numbers = measure_localizer(LOCALIZERS["mask"], masks, square, images, cut).numbers
+        numbers = measure(images, [CutMaps.of(LOCALIZERS["mask"], masks, square, cut)]).numbers["localizers"][0]
         seconds, area_weight = round(time.perf_counter() - start, 1), float(training.steering.area_weight)
         results[name] = {**numbers, "seconds": seconds, "area_weight": area_weight}
         del results[name]["curve"]

@@ -197,8 +197,7 @@ def of_masks(taught: Taught, masks: NDArray[np.float32]) -> list[float]:
     """GT-known Loc at IoU .5 and .7 of masks, cut where Otsu's rule over all of them says."""
     cut = box_free_threshold(masks, taught.square, "own")
     localized = localize_maps(NetworkMaps(masks, taught.square, "own"), taught.truths, cut)
-    assert localized.at_asked is not None
-    return _rates(localized.at_asked.ious, taught)
+    return _rates(localized.at_cut.ious, taught)
 
 
 def of_boxes(taught: Taught, shares: NDArray[np.float32]) -> list[float]:

@@ -13,17 +13,21 @@ import pytest
 from rounds import Side
 from test_boxing import SIZE
 
+from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps
-from fastwsol.evaluation.measure import EvaluatedImages, Question, measure
+from fastwsol.evaluation.measure import measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD
+from fastwsol.evaluation.of_localizer import CutMaps
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD, default_cut
 from fastwsol.evaluation.truths import Truths
+from fastwsol.localizer.localizers import LOCALIZERS
 from kernels import reference
 
 IMAGES = 10_000
 TRAIN_IMAGES = 100_000
 FEW_IMAGES = 10
 CLASSES = 200
+CAM = LOCALIZERS["cam"]
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +61,7 @@ def test_all_numbers_of_a_report(paired_rounds, many_cams, cores):
     train = truths_of(TRAIN_IMAGES)
 
     def ours():
-        return measure(images, NetworkMaps(cams, SIZE), Question(), train, threads=cores)
+        return measure(images, [CutMaps.of(CAM, cams, SIZE, default_cut(CAM))], train=train, threads=cores)
 
     assert ours().numbers["images"] == len(cams)
     paired_rounds({"ours": Side(ours)}, images=len(cams), rounds=5, data=data, threads=cores)

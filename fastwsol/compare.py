@@ -40,10 +40,9 @@ from fastwsol.evaluation.metrics import (
     sign_test,
 )
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.report_types import Pixels, Report
+from fastwsol.evaluation.report_types import Report
 from fastwsol.evaluation.resampling import resampled_counts
 from fastwsol.evaluation.table_cells import console, table_of, title_of
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizers import LocalizerName, preferred
@@ -129,29 +128,30 @@ def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
     try:
         report: Report = json.loads(file.read_bytes())
         cam_class, truths_digest = report["cam_class"], report["truths_digest"]
-        masks_digest = report.get("pixels", {}).get("masks_digest")
-        of_masks: dict[str, Pixels | None] = {each["name"]: each.get("pixels") for each in report.get("localizers", [])}
-        localizer = localizer or preferred(of_masks)
-        pixels = of_masks.get(localizer) or report.get("pixels")
+        masks = report.get("masks")
+        cuts = {each["name"]: each["cut"]["value"] for each in report["localizers"]}
+        of_masks = {each["name"]: each.get("pixels") for each in report["localizers"]}
+        first = next(iter(cuts))
+        of_run = first != "maps"
+        localizer = localizer or (preferred(cuts) if of_run else first)
+        pixels = of_masks.get(localizer)
         mask_cut = "for each image" if pixels is None or (at := pixels["iou"]["threshold"]) is None else f"at {at:.2g}"
-        cuts = {each["name"]: each["cut"]["value"] for each in report.get("localizers", [])}
-        cuts["cam"] = report.get("cam_threshold", CAM_THRESHOLD)  # in its rows, whatever was asked beside
+        cuts[first] = report["cam_threshold"]  # in its rows, whatever was asked beside
     except OSError as error:
         raise UserError(
             f"{file}: cannot be read ({error.strerror}); let the run finish, or make a report with "
             f"python -m fastwsol.evaluate"
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, StopIteration):
         raise UserError(
             f"{file}: is not a report of this version; name a run's folder or report.json, or evaluate again"
         ) from None
     if localizer not in cuts:
         raise UserError(f"--localizers {localizer}: {file} has {', '.join(cuts)}; name one of them")
     what = f"{localizer} at {'a threshold for each image' if cuts[localizer] is None else f'{cuts[localizer]:.2g}'}"
-    rows = file.with_suffix(".csv") if localizer == "cam" else file.with_name(f"{file.stem}-{localizer}.csv")
-    return ComparedReport(
-        file, cam_class, truths_digest, masks_digest, mask_cut, ImageRows.read(rows), what, bool(of_masks)
-    )
+    rows = file.with_suffix(".csv") if localizer == first else file.with_name(f"{file.stem}-{localizer}.csv")
+    masks_digest = masks["digest"] if masks is not None else None
+    return ComparedReport(file, cam_class, truths_digest, masks_digest, mask_cut, ImageRows.read(rows), what, of_run)
 
 
 def check_same_images(a: ComparedReport, b: ComparedReport) -> None:

@@ -18,7 +18,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,23 +32,25 @@ from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards
 from fastwsol.evaluation import choe2020
 from fastwsol.evaluation.console_tables import print_numbers, print_report
+from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import find_masks
-from fastwsol.evaluation.measure import EvaluatedImages, Measurement, Question, measure
+from fastwsol.evaluation.measure import Question, measure
 from fastwsol.evaluation.metrics import CamClass
+from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model
 from fastwsol.evaluation.of_predictions import judge
 from fastwsol.evaluation.of_training_images import find_directions, tuning_images
-from fastwsol.evaluation.per_image import SEPARATOR
+from fastwsol.evaluation.per_image import SEPARATOR, ImageRows
 from fastwsol.evaluation.pixels import measure_maps
 from fastwsol.evaluation.prediction_tables import print_judged
 from fastwsol.evaluation.report_types import Report, RunReport
 from fastwsol.evaluation.report_words import heading_of
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
 from fastwsol.evaluation.summary_table import print_summary
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD, Cut
 from fastwsol.evaluation.truths import Truths
 from fastwsol.formats.coco import write_coco
 from fastwsol.host.command_line import OptionalPath, parse_flags, require_new_folder, run_command, threshold_flag
@@ -137,7 +139,7 @@ class Flags:
     """whose map is boxed. truth: the true class's, as the paper does; predicted: what a user without labels gets. Of
     --maps it says what they are"""
     wsoleval: bool = False
-    """add the protocol of the older WSOL evaluator (needs OpenCV; tens of milliseconds an image)"""
+    """add the protocol of the older WSOL evaluator (needs OpenCV; tens of milliseconds an image and localizer)"""
     all_tables: bool = False
     """print every table, and not just the summary"""
     per_class: bool = False
@@ -430,34 +432,36 @@ def evaluate_maps(flags: Flags, path: Path) -> None:
     warn_of_unknown_labels(of_maps.boxes, images)
     maps = ScoreMaps(path, images, of_maps.boxes)
     masks = find_masks(of_maps.masks, images.names, images.truths) if of_maps.masks is not None else None
-    measurement = measure(images, maps, question_of(flags), train, threads=threads)
+    asked = question_of(flags).fixed_threshold
+    cut = Cut("fixed", CAM_THRESHOLD, "the paper") if asked is None else Cut("asked", asked, "the command line")
+    of = CutMaps("maps", "these maps", True, maps, cut)
+    measurement = measure(images, [of], question_of(flags), train, threads)
     report = measurement.report({"maps": path.name, "boxes": of_maps.boxes.name, "threads": threads})
+    rows = measurement.rows
     if masks is not None:
-        threshold = question_of(flags).fixed_threshold
-        asked = threshold if threshold is not None else CAM_THRESHOLD
-        pixels = measure_maps(maps, masks, images.truths, asked, fixed_masks(None), images.labels, images.classes)
-        report["pixels"] = pixels.with_shared("maps")
-        rows = replace(measurement.rows, mask_ious=pixels.of_localizer["maps"].ious)
-        measurement = replace(measurement, rows=rows)
+        assert cut.value is not None
+        pixels = measure_maps(maps, masks, images.truths, cut.value, fixed_masks(None), images.labels, images.classes)
+        pixels.add_to(report)
+        rows = pixels.in_rows(rows)
     file = flags.out / "report.json" if flags.out is not None else None
     heading = f"{path}: {len(images.names):,} maps, {of_maps.boxes}"
     why_no_fixed_box = "they are found on those of --train-boxes"
     if flags.all_tables or flags.per_class:
-        print_numbers(report, heading, "these maps", "maps", flags.per_class, why_no_fixed_box)
+        print_numbers(report, heading, "maps", flags.per_class, why_no_fixed_box)
     else:
-        print_summary(report, file, heading, "these maps", why_no_fixed_box)
+        print_summary(report, file, heading, why_no_fixed_box)
     if report["images_with_boxes"]:
         print(f"Fixed boxes are in pixels of a {maps.square} x {maps.square} square that every image is stretched to.")
     if file is not None:
-        write_measurement(file, report, measurement)
+        write_measurement(file, report, rows["maps"])
     else:
         print("nothing is written; --out NEW_FOLDER keeps the report, for python -m fastwsol.compare too")
 
 
-def write_measurement(file: Path, report: Report, measurement: Measurement) -> None:
+def write_measurement(file: Path, report: Report, rows: ImageRows) -> None:
     """Write a report and what it says of each image into a new folder."""
     with folder_when_whole(file.parent) as new:
-        measurement.rows.write((new / file.name).with_suffix(".csv"))
+        rows.write((new / file.name).with_suffix(".csv"))
         write_json(new / file.name, report)
 
 

@@ -34,6 +34,7 @@ from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_devi
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.host.processes import World, joined
+from fastwsol.host.words import number_of
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
 from fastwsol.page import tables as page_tables
 from fastwsol.page.augmentation_figure import augmentation_figure
@@ -315,7 +316,7 @@ def lead(settings: Sequence[ComparedSetting]) -> str:
     many = "One run" if runs == 1 else f"{runs} runs"
     if runs > len(settings):
         many += f" of {len(settings)} settings" if len(settings) > 1 else " of one setting"
-    images = f"{len(report['classes'])} classes, {report['images']:,} images of {report['split']}"
+    images = f"{number_of(report['classes'], 'class', 'classes')}, {report['images']:,} images of {report['split']}"
     return f"{many} on {report['source']}: {images}."
 
 

@@ -71,10 +71,9 @@ def collect(folder: Path) -> dict[str, Any]:
     if not run.finished(config):
         raise UserError(f"{folder}: not finished; let it train to its end first")
     report: dict[str, Any] = {**run.read_report(ReportOf(config.eval_split))}
-    for large in ("curve", "classes"):  # they stay in the run's own report
-        report.pop(large, None)
     for each in report["localizers"]:
-        del each["curve"]
+        for large in ("curve", "classes"):  # they stay in the run's own report
+            del each[large]
     starts = json.loads((folder / "environment.json").read_bytes())["starts"]
     for each in (report, *starts):
         each["command"] = without_folders(each["command"])

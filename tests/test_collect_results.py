@@ -38,7 +38,7 @@ def finished_run(folder: Path, config: Config, top1_clas: float) -> Path:
         report = {
             "format_version": REPORT_FORMAT_VERSION,
             "source": "synthetic",
-            "classes": [],
+            "classes": 0,
             "split": config.eval_split,
             "cam_class": "truth",
             "step": 3,

@@ -207,7 +207,7 @@ def test_each_thing_is_said_once_and_a_small_share_is_warned_of(run_of_two):
     _, process = run_of_two
     assert process.stdout.count("cost: about") == 1
     assert process.stdout.count("step 12/12") == 1
-    assert process.stdout.count("│ this run, at .2, strict ") == 1
+    assert process.stdout.count("│ cam, at .2, strict ") == 1
     assert process.stderr.count("warning: each process has 8 images a step") == 1
     assert "2 processes of 8 images a step" in process.stdout
 

@@ -174,7 +174,7 @@ def test_evaluations_of_either_path_give_the_same_report(shards, tmp_path):
             if split != "holdout":  # of which training itself has written the final report
                 assert report["data"] == data
                 file.unlink()
-            counts.append((split, report["counts"], report["curve"]))
+            counts.append((split, report["counts"], report["localizers"][0]["curve"]))
     assert counts[:3] == counts[3:]
 
 

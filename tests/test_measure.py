@@ -7,16 +7,20 @@ import pytest
 from scipy import ndimage
 from slow_wsoleval import evaluate_plainly, iou
 
+from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_boxes import fixed_box_hits, fixed_boxes
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps
-from fastwsol.evaluation.measure import EvaluatedImages, Question, measure
+from fastwsol.evaluation.measure import NOTHING_MORE, Question, measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, interval
+from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.resampling import resampled_counts
-from fastwsol.evaluation.thresholds import PAPER_LEVEL, choose_levels
+from fastwsol.evaluation.thresholds import PAPER_LEVEL, Cut, choose_levels, default_cut
 from fastwsol.evaluation.truths import Truths
-from kernels.levels import threshold_of
+from fastwsol.localizer.localizers import LOCALIZERS
+from kernels.levels import level_of, threshold_of
 
 SIZE = 32
+CAM = LOCALIZERS["cam"]
 
 
 def some_truths(count, seed=0, widths=SIZE, heights=SIZE):
@@ -42,9 +46,18 @@ def report(cams):
     predicted = np.stack([rng.permutation(9)[:5] for _ in cams])
     others = localize_maps(NetworkMaps(cams[:100], SIZE), truths.of_rows(np.arange(100)))
     chosen = choose_levels(others.curve, "100 images", None)
-    train = some_truths(200, seed=3)
     images = images_of(truths, labels, predicted, list("abcdefghi"))
-    return measure(images, NetworkMaps(cams, SIZE), Question(threshold=0.4), train, chosen).numbers
+    localizers = [
+        CutMaps.of(CAM, cams, SIZE, Cut("asked", 0.4, "the command line")),
+        CutMaps.of(LOCALIZERS["ddt"], cams, SIZE, chosen.cut(), chosen),
+        CutMaps.of(LOCALIZERS["mask"], (cams > 0) * cams.clip(0, 1), SIZE, Cut("otsu", None, "each image itself")),
+    ]
+    return measure(images, localizers, train=some_truths(200, seed=3)).numbers
+
+
+def measured(images, cams, question=NOTHING_MORE, train=None):
+    """The numbers of class activation maps at the paper's threshold."""
+    return measure(images, [CutMaps.of(CAM, cams, SIZE, default_cut(CAM))], question, train).numbers
 
 
 def images_of(truths, labels=None, predicted=None, classes=()):
@@ -71,41 +84,49 @@ def test_an_objects_share_is_its_largest_boxs():
 def test_the_fixed_threshold_is_the_curves_at_its_level(report):
     for iou_threshold in IOU_THRESHOLDS:
         at_fixed = report["counts"]["strict"][f"gt_known_loc@{iou_threshold}"].succeeded
-        assert report["curve"]["single"][str(iou_threshold)][PAPER_LEVEL] == at_fixed
+        assert report["localizers"][0]["curve"]["single"][str(iou_threshold)][PAPER_LEVEL] == at_fixed
 
 
 def test_the_oracle_is_the_curves_highest_and_no_row_is_above_it(report):
-    asked, chosen, oracle = report["strict_at"]
-    assert [row["kind"] for row in report["strict_at"]] == ["asked", "chosen", "oracle"]
+    asked, chosen, own_scale = report["localizers"]
     boxed = report["images_with_boxes"]
-    for iou_threshold in IOU_THRESHOLDS:
-        name, curve = f"gt_known_loc@{iou_threshold}", report["curve"]["single"][str(iou_threshold)]
-        assert oracle["rates"][name] == 100 * max(curve) / boxed
-        assert oracle["thresholds"][str(iou_threshold)] == threshold_of(curve.index(max(curve)))
-        for row in (asked, chosen, report):
-            rates = row["rates"]["strict"] if row is report else row["rates"]
-            assert rates[name] <= oracle["rates"][name]
-    assert report["max_box_acc"]["strict"]["rates"]["max_box_acc"] == oracle["rates"]["gt_known_loc@0.5"]
-    assert asked["thresholds"] == {str(t): 0.4 for t in IOU_THRESHOLDS}
-    assert chosen["name"] == "chosen on 100 images"
+    for row in report["localizers"]:
+        oracle = row["oracle"]
+        for iou_threshold in IOU_THRESHOLDS:
+            name, curve = f"gt_known_loc@{iou_threshold}", row["curve"]["single"][str(iou_threshold)]
+            assert oracle["rates"][name] == 100 * max(curve) / boxed
+            assert oracle["thresholds"][str(iou_threshold)] == threshold_of(curve.index(max(curve)))
+            assert row["rates"][name] <= oracle["rates"][name]
+        assert row["max_box_acc"]["strict"]["rates"]["max_box_acc"] == oracle["rates"]["gt_known_loc@0.5"]
+    assert report["rates"]["strict"]["gt_known_loc@0.5"] <= asked["oracle"]["rates"]["gt_known_loc@0.5"]
+    assert (asked["cut"]["value"], chosen["cut"]["value"]) == (0.4, chosen["thresholds"]["0.5"])
+    assert (chosen["cut"]["chosen_on"], own_scale["cut"]["value"]) == ("100 images", None)
+    assert "thresholds" not in asked
+
+
+def test_rates_at_chosen_thresholds_are_the_curves_at_each(report):
+    chosen = report["localizers"][1]
+    for iou_threshold, threshold in chosen["thresholds"].items():
+        hits = chosen["curve"]["single"][iou_threshold][level_of(threshold)]
+        assert chosen["counts"][f"gt_known_loc@{iou_threshold}"] == (hits, report["images_with_boxes"])
 
 
 def test_the_threshold_asked_for_is_the_curves_where_it_is_a_level(cams):
     truths = some_truths(len(cams))
-    localized = localize_maps(NetworkMaps(cams, SIZE), truths, threshold=threshold_of(102))
+    localized = localize_maps(NetworkMaps(cams, SIZE), truths, threshold_of(102))
     for k, iou_threshold in enumerate(IOU_THRESHOLDS):
-        np.testing.assert_array_equal(localized.at_asked.ious >= iou_threshold, localized.curve.single[:, k, 102])
+        np.testing.assert_array_equal(localized.at_cut.ious >= iou_threshold, localized.curve.single[:, k, 102])
 
 
 def test_groups_by_size_and_class_add_up_to_the_whole(report):
-    strict = report["counts"]["strict"]
-    for groups, names in ((report["sizes"], ["gt_known_loc@0.5"]), (report["classes"], list(strict))):
-        for name in names:
-            sums = [sum(group["counts"][name][k] for group in groups) for k in range(2)]
-            assert sums == list(strict[name])
-    whole_image = report["baselines"][0]["rates"]["strict"]["gt_known_loc@0.5"]
-    of_groups = sum(group["baselines"]["whole-image"]["gt_known_loc@0.5"][0] for group in report["sizes"])
-    assert 100 * of_groups / report["images_with_boxes"] == whole_image
+    for row in report["localizers"]:
+        for groups, names in ((row["sizes"], ["gt_known_loc@0.5"]), (row["classes"], list(row["counts"]))):
+            for name in names:
+                sums = [sum(group["counts"][name][k] for group in groups) for k in range(2)]
+                assert sums == list(row["counts"][name])
+    whole_image = report["baselines"][0]
+    of_groups = sum(group["counts"]["gt_known_loc@0.5"][0] for group in whole_image["sizes"])
+    assert 100 * of_groups / report["images_with_boxes"] == whole_image["rates"]["strict"]["gt_known_loc@0.5"]
 
 
 def test_every_rate_lies_in_its_interval(report):
@@ -117,12 +138,14 @@ def test_every_rate_lies_in_its_interval(report):
             low, high = report["intervals"][protocol][name]
             assert low < rate < high
             assert high - low < 15
-    for name, (low, high) in report["max_box_acc"]["strict"]["intervals"].items():
-        assert low < report["max_box_acc"]["strict"]["rates"][name] < high
+    for row in report["localizers"]:
+        for name, (low, high) in row["max_box_acc"]["strict"]["intervals"].items():
+            assert low < row["max_box_acc"]["strict"]["rates"][name] < high
 
 
 def test_an_oracles_interval_is_that_of_its_rows_at_the_best_thresholds(report):
-    oracle, found = report["strict_at"][-1], report["max_box_acc"]["strict"]["intervals"]
+    cam = report["localizers"][0]
+    oracle, found = cam["oracle"], cam["max_box_acc"]["strict"]["intervals"]
     assert found["max_box_acc"] == oracle["intervals"]["gt_known_loc@0.5"]
     widest = max(np.ptp(oracle["intervals"][f"gt_known_loc@{t}"]) for t in IOU_THRESHOLDS[:2])
     assert widest / 3 < np.ptp(found["max_box_acc_v2_single"]) < widest
@@ -133,7 +156,7 @@ def test_where_all_images_are_alike_no_interval_is_told(cams):
     truths = some_truths(len(cams))
     right = np.zeros(len(cams), np.int64)
     images = images_of(truths, right, right[:, np.newaxis], ["a"])
-    found = measure(images, NetworkMaps(cams, SIZE), Question(), None).numbers
+    found = measured(images, cams)
     assert found["rates"]["strict"]["top1_clas"] == 100
     assert found["intervals"]["strict"]["top1_clas"] is None
 
@@ -143,7 +166,7 @@ def test_the_older_evaluators_numbers_are_those_of_its_description(cams):
     cams, truths = cams[:12], some_truths(12, seed=4, widths=2 * SIZE)
     in_map = truths.in_wsoleval_map(SIZE)
     train = some_truths(50, seed=5, widths=2 * SIZE)
-    found = measure(images_of(truths), NetworkMaps(cams, SIZE), Question(wsoleval=True), train).numbers
+    found = measured(images_of(truths), cams, Question(wsoleval=True), train)
     at_cuts = {"single": np.zeros((3, 1000)), "multiple": np.zeros((3, 1000))}
     for n, cam in enumerate(cams):
         own = in_map[truths.offsets[n] : truths.offsets[n + 1]]
@@ -159,7 +182,7 @@ def test_the_older_evaluators_numbers_are_those_of_its_description(cams):
             ious = [max((iou(written, t) for t in in_map[a:b]), default=0) for a, b in pairwise(truths.offsets)]
             expected = 100 * sum(each >= iou_threshold for each in ious) / truths.has_boxes.sum()
             assert each["rates"]["wsoleval"][f"gt_known_loc@{iou_threshold}"] == pytest.approx(expected)
-    oracle = found["max_box_acc"]["wsoleval"]["rates"]
+    oracle = found["localizers"][0]["max_box_acc"]["wsoleval"]["rates"]
     assert oracle["max_box_acc"] == pytest.approx(rates["single"][1].max())
     assert oracle["max_box_acc_v2"] == pytest.approx(rates["multiple"].max(axis=1).mean())
     assert oracle["max_box_acc_v2_single"] == pytest.approx(rates["single"].max(axis=1).mean())
@@ -200,8 +223,8 @@ def test_a_set_without_boxes_tells_what_it_can(cams):
     truths = Truths(*np.full((2, 4), SIZE, np.int32), np.empty((0, 4), np.float32), np.zeros(5, np.int64))
     right = np.zeros(4, np.int64)
     images = images_of(truths, right, right[:, np.newaxis], ["a"])
-    found = measure(images, NetworkMaps(cams[:4], SIZE), Question(), None).numbers
+    found = measured(images, cams[:4])
     assert found["rates"]["strict"]["gt_known_loc@0.5"] is None
     assert found["intervals"]["strict"]["gt_known_loc@0.5"] is None
-    assert found["max_box_acc"]["strict"]["rates"]["max_box_acc"] is None
+    assert found["localizers"][0]["max_box_acc"]["strict"]["rates"]["max_box_acc"] is None
     assert found["rates"]["strict"]["top1_clas"] == 100

@@ -282,8 +282,7 @@ def test_a_run_is_measured_by_pixels_and_its_exported_maps_measure_alike(
     written = json.loads((root / "run" / "report.json").read_bytes())
     of_localizers = {each["name"]: each["pixels"] for each in written["localizers"]}
     assert {*of_localizers} == {"cam", "cam-positive", "ddt", "mask", "mask-cam"}
-    assert written["pixels"]["pxap"] == of_localizers["cam"]["pxap"]
-    assert [each["kind"] for each in written["pixels"]["baselines"]] == ["whole-image", "best-ellipse", "best-box"]
+    assert [each["kind"] for each in written["masks"]["baselines"]] == ["whole-image", "best-ellipse", "best-box"]
     for name, pixels in of_localizers.items():
         rows = ImageRows.read(root / "run" / ("report.csv" if name == "cam" else f"report-{name}.csv"))
         assert rows.mask_ious is not None
@@ -295,10 +294,10 @@ def test_a_run_is_measured_by_pixels_and_its_exported_maps_measure_alike(
         again = ["--maps", str(out / "maps.npy"), "--boxes", str(out / "boxes.csv"), "--masks", str(root / "masks")]
         again += ["--out", str(root / f"out-{name}"), *(["--threshold", cut[1]] if cut else [])]
         assert run_command(evaluate.main, again) == 0
-        of_maps = json.loads((root / f"out-{name}" / "report.json").read_bytes())["pixels"]
+        of_maps = json.loads((root / f"out-{name}" / "report.json").read_bytes())
         for key in ("pxap", "pxap_on_own_scale", "iou", "intervals", "sizes", "images"):
-            assert of_maps[key] == pixels[key], key
-        assert of_maps["masks_digest"] == written["pixels"]["masks_digest"]
+            assert of_maps["localizers"][0]["pixels"][key] == pixels[key], key
+        assert of_maps["masks"]["digest"] == written["masks"]["digest"]
         capsys.readouterr()
     assert run_command(compare.main, [str(root / "run"), str(root / "run"), "--localizers", "cam", "mask"]) == 0
     cut = of_localizers["mask"]["iou"]["threshold"]
@@ -334,7 +333,7 @@ def test_a_crop_is_not_measured_by_pixels_and_that_is_said(photos: Path, capsys:
     flags += ["32", "--localizer", "cam", "--fit", "crop"]
     assert run_command(train.main, [*flags, "--shards", str(root / "shards"), "--run-dir", str(root / "run")]) == 0
     assert "pixels are not measured" in " ".join(capsys.readouterr().out.split())
-    assert "pixels" not in json.loads((root / "run" / "report.json").read_bytes())
+    assert "masks" not in json.loads((root / "run" / "report.json").read_bytes())
 
 
 def test_a_mask_survives_its_encoding() -> None:
@@ -351,7 +350,7 @@ def test_val_masks_without_an_object_cost_no_report(photos: Path, capsys: pytest
     assert run_command(train.main, flags) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "pixels are not measured: no mask has a pixel of an object (255)" in said
-    assert "pixels" not in json.loads((root / "run" / "report.json").read_bytes())
+    assert "masks" not in json.loads((root / "run" / "report.json").read_bytes())
 
 
 def test_masks_among_the_classes_are_no_class(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -364,7 +363,7 @@ def test_masks_among_the_classes_are_no_class(photos: Path, capsys: pytest.Captu
 def test_a_setting_without_pixels_takes_no_table_from_the_others() -> None:
     def report_with(pixels: bool) -> dict[str, Any]:
         numbers = {"pxap": 50.0, "iou": {"mean": 40.0}}
-        of_all = {"pixels": numbers | {"baselines": [{"name": "whole image", "pxap": 30.0, "iou": 20.0}]}}
+        of_all = {"masks": {"baselines": [{"name": "whole image", "pxap": 30.0, "iou": 20.0}]}}
         return {"localizers": [{"name": "cam", "pixels": numbers}]} | (of_all if pixels else {})
 
     setting = Config().setting

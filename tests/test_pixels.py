@@ -78,14 +78,20 @@ def resized_slowly(mask: NDArray) -> NDArray:
     )
 
 
+def pixels_of(out: Path) -> dict:
+    """What a report says of the maps pixel by pixel."""
+    (maps,) = json.loads((out / "report.json").read_text())["localizers"]
+    return maps["pixels"]
+
+
 def test_masks_without_boxes_are_enough(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluated(folder, "--out", str(folder / "out")) == 0
-    whole = json.loads((folder / "out" / "report.json").read_text())["pixels"]
+    whole = pixels_of(folder / "out")
     lines = (folder / "boxes.csv").read_text().splitlines()
     rows = [f"{','.join(line.split(',')[:3])},,,," for line in lines[1:]]
     (folder / "boxes.csv").write_text("\n".join([",".join(lines[0].split(",")[:7]), *dict.fromkeys(rows)]) + "\n")
     assert evaluated(folder, "--out", str(folder / "again")) == 0, capsys.readouterr().err
-    found = json.loads((folder / "again" / "report.json").read_text())["pixels"]
+    found = pixels_of(folder / "again")
     assert (found["pxap"], found["iou"]) == (whole["pxap"], whole["iou"])
 
 
@@ -93,14 +99,14 @@ def test_of_one_mask_there_is_no_interval(folder: Path) -> None:
     for file in sorted((folder / "masks" / "a").iterdir())[1:]:
         file.unlink()
     assert evaluated(folder, "--out", str(folder / "out")) == 0
-    found = json.loads((folder / "out" / "report.json").read_text())["pixels"]
+    found = pixels_of(folder / "out")
     assert found["images"] == 1
     assert found["intervals"] == {"pxap": None, "iou": None}
 
 
 def test_maps_from_files_are_measured_as_the_definition_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluated(folder, "--out", str(folder / "out"), "--threshold", "0.4") == 0
-    found = json.loads((folder / "out" / "report.json").read_text())["pixels"]
+    found = pixels_of(folder / "out")
     said = " ".join(capsys.readouterr().out.split())
     maps = np.load(folder / "maps.npy")[: COUNT - 1]
     files = [folder / "masks" / "a" / ("0.jpg.png" if not k else f"{k}.png") for k in range(COUNT - 1)]
@@ -118,12 +124,12 @@ def test_maps_from_files_are_measured_as_the_definition_says(folder: Path, capsy
     assert found["iou"]["threshold"] == 0.4
     assert (found["images"], found["images_with_object"]) == (COUNT - 1, COUNT - 2)
     share = (masks == 255).sum() / (masks != 128).sum()
-    (whole,) = found["baselines"]
+    (whole,) = json.loads((folder / "out" / "report.json").read_text())["masks"]["baselines"]
     assert whole["pxap"] == pytest.approx(100 * share)
     assert found["intervals"]["pxap"][0] <= found["pxap"] <= found["intervals"]["pxap"][1]
     assert f"pixels of {COUNT - 1} masks" in said
     assert f"{found['pxap']:.2f} ±" in said
-    assert "Left out: 1 images have no mask, 1 masks have no object, so no IoU." in said
+    assert "Left out: 1 image has no mask, 1 mask has no object, so no IoU." in said
     rows = ImageRows.read(folder / "out" / "report.csv")
     assert rows.mask_ious is not None
     np.testing.assert_allclose(rows.mask_ious[: COUNT - 2], ious)

@@ -17,6 +17,7 @@ from fastwsol.evaluation.report_words import (
     print_warnings,
 )
 from fastwsol.evaluation.table_cells import (
+    at_text,
     console,
     cut_text,
     localizer_name,
@@ -28,6 +29,7 @@ from fastwsol.evaluation.table_cells import (
     threshold_text,
     title_of,
 )
+from fastwsol.localizer.localizers import preferred
 
 _PROTOCOL_NOTES = {
     "strict": "largest component by pixels, IoU >= threshold",
@@ -46,9 +48,9 @@ _MANY_CLASSES = 5  # with no more, to be among the first five says nothing
 
 
 def print_report(report: RunReport, per_class: bool = False) -> None:
-    """Print every table of a run's report: one a protocol, the network's rows above the baselines'."""
+    """Print every table of a run's report: of each protocol, of its localizers, and of groups of images."""
     maps = f"map of the {_CAM_CLASSES[report['cam_class']]} class"
-    print_numbers(report, heading_of(report), "this run", maps, per_class, NO_BOX_IN_TRAIN)
+    print_numbers(report, heading_of(report), maps, per_class, NO_BOX_IN_TRAIN)
     out = console()
     if report["images_with_boxes"]:
         out.print(
@@ -58,43 +60,34 @@ def print_report(report: RunReport, per_class: bool = False) -> None:
     out.print(f"{seconds[0].upper()}{seconds[1:]}.")
 
 
-def print_numbers(
-    report: Report, heading: str, row_name: str, maps: str, per_class: bool, why_no_fixed_box: str
-) -> None:
-    """Print the part of a report that `measure` made."""
+def print_numbers(report: Report, heading: str, maps: str, per_class: bool, why_no_fixed_box: str) -> None:
+    """Print the part of a report that `measure` made. maps: what is cut, as titles call it."""
     out = console()
     out.print(f"\n{heading}")
     if not report["images_with_boxes"]:
-        _print_classification(report, row_name, per_class, out)
-        print_pixels(report, out, row_name, whole=True)
-        if report.get("localizers"):
-            _print_looks(report, out)
-            print_warnings(report, out)
+        _print_classification(report, per_class, out)
+        print_pixels(report, out, whole=True)
+        _print_looks(report, out)
+        print_warnings(report, out)
         return
     print_left_out(report, out)
     names = _columns(report)
     for protocol, rates in report["rates"].items():
         title = f"{protocol}: {_PROTOCOL_NOTES[protocol]}; {maps} kept at {report['cam_threshold']:g} of the maximum"
         table = table_of(title, [title_of(name) for name in names])
-        intervals = report["intervals"][protocol]
-        others = report["strict_at"] if protocol == "strict" else []
-        at_fixed = f"{row_name} (at {threshold_text(report['cam_threshold'])})"
-        table.add_row(at_fixed, *rate_cells(names, rates, intervals), style="bold", end_section=not others)
-        for number, other in enumerate(others, 1):
-            at = "/".join(threshold_text(other["thresholds"][str(each)]) for each in IOU_THRESHOLDS)
-            cells = rate_cells(names, other["rates"], other["intervals"])
-            table.add_row(f"{other['name']} (at {at})", *cells, end_section=number == len(others))
+        cells = rate_cells(names, rates, report["intervals"][protocol])
+        at_fixed = f"{localizer_name(report['localizers'][0])}, {at_text([report['cam_threshold']])}"
+        table.add_row(at_fixed, *cells, style="bold", end_section=True)
         for baseline in report["baselines"]:
             box = ",".join(str(edge) for edge in baseline["box"])
             table.add_row(f"{baseline['name']} ({box})", *rate_cells(names, baseline["rates"][protocol]))
         out.print(table)
-    if report.get("localizers"):
-        _print_localizers(report, out)
-        print_warnings(report, out)
-    _print_oracles(report, row_name, out)
-    _print_sizes(report, row_name, out)
-    print_pixels(report, out, row_name, whole=True)
-    if per_class and report["classes"]:
+    _print_localizers(report, out)
+    print_warnings(report, out)
+    _print_oracles(report, out)
+    _print_sizes(report, out)
+    print_pixels(report, out, whole=True)
+    if per_class:
         _print_classes(report, out)
     out.print(
         "± half of the rate's 95 % interval, by 1,000 resamples of these images (not of the training), oracles' held."
@@ -103,16 +96,17 @@ def print_numbers(
 
 
 def _print_localizers(report: Report, out: Console) -> None:
-    """Each localizer at the run's cut, at the oracle, and how much the two differ."""
+    """Each localizer at its cut, at the oracle, and how much the two differ."""
     names = _columns(report)
-    table = table_of("localizers, strict, each at its own cut and at the oracle's", [title_of(name) for name in names])
-    for each in report.get("localizers", []):
+    title = "strict: each at its cut, and at the thresholds that are best on these very images (an oracle)"
+    table = table_of(title, [title_of(name) for name in names])
+    for each in report["localizers"]:
         kind = "class-specific" if each["class_specific"] else "one for all classes"
-        first = f"{localizer_name(each)} ({each['scale']}, {kind}), {cut_text(each['cut'])}"
+        first = f"{localizer_name(each)} ({each['scale']}, {kind}), {cut_text(each)}"
         table.add_row(first, *rate_cells(names, each["rates"], each["intervals"]), style="bold")
         oracle = each["oracle"]
         at = "/".join(threshold_text(oracle["thresholds"][str(t)]) for t in IOU_THRESHOLDS)
-        table.add_row(f"oracle (at {at})", *rate_cells(names, oracle["rates"]))
+        table.add_row(f"oracle (at {at})", *rate_cells(names, oracle["rates"], oracle["intervals"]))
         own = each["rates"]
         gaps = {
             name: None if rate is None or (at_cut := own.get(name)) is None else rate - at_cut
@@ -125,7 +119,7 @@ def _print_localizers(report: Report, out: Console) -> None:
 
 def _print_looks(report: Report, out: Console) -> None:
     """What can be told of maps without a box."""
-    localizers = report.get("localizers", [])
+    localizers = report["localizers"]
     asked = any("class_probability" in each for each in localizers)  # of a mask, what the network says of both sides
     columns = ["mean area", "three edges", "empty", *(["class\ninside", "class\noutside"] if asked else [])]
     table = table_of("maps at the cut, of all images, without a box", columns)
@@ -142,15 +136,15 @@ def _print_looks(report: Report, out: Console) -> None:
         )
 
 
-def _print_classification(report: Report, row_name: str, per_class: bool, out: Console) -> None:
+def _print_classification(report: Report, per_class: bool, out: Console) -> None:
     """What can be told of images without ground-truth boxes."""
     names = [name for name in _columns(report) if name.endswith("clas")]
     if names:
-        table = table_of("classification", [title_of(name) for name in names])
+        table = table_of("", [title_of(name) for name in names])
         cells = rate_cells(names, report["rates"]["strict"], report["intervals"]["strict"])
-        table.add_row(row_name, *cells, style="bold")
+        table.add_row("classification", *cells, style="bold")
         out.print(table)
-        if per_class and report["classes"]:
+        if per_class:
             _print_classes(report, out)
         out.print("± half of the rate's 95 % interval, by 1,000 resamples of these images (not of the training).")
     out.print(f"{NO_TRUTH} The boxes themselves: python -m fastwsol.predict")
@@ -161,20 +155,23 @@ def _columns(report: Report) -> list[str]:
     loc = LOC_NAMES[report["cam_class"]]
     names = ["top1_clas", "top5_clas", *(f"top1_loc@{t}" for t in IOU_THRESHOLDS), "top5_loc@0.5"]
     names += [f"{loc}@{t}" for t in IOU_THRESHOLDS]
-    if len(report["classes"]) <= _MANY_CLASSES:
+    if report["classes"] <= _MANY_CLASSES:
         names = [name for name in names if not name.startswith("top5")]
     strict = report["rates"]["strict"]
     return [name for name in names if name in strict]
 
 
-def _print_oracles(report: Report, row_name: str, out: Console) -> None:
-    """MaxBoxAcc beside what boxes reach that look at no image."""
-    for protocol, of_protocol in report["max_box_acc"].items():
+def _print_oracles(report: Report, out: Console) -> None:
+    """MaxBoxAcc of each localizer beside what boxes reach that look at no image."""
+    for protocol in report["localizers"][0]["max_box_acc"]:
         title = f"{protocol}: the threshold that is best on these very images (an oracle), for each IoU threshold"
         title += f"; maps of {report['wsoleval_side']} pixels" if protocol == "wsoleval" else ""
         table = table_of(title, list(_ORACLE_TITLES.values()))
-        cells = rate_cells(list(_ORACLE_TITLES), of_protocol["rates"], of_protocol["intervals"])
-        table.add_row(row_name, *cells, style="bold", end_section=True)
+        for each in report["localizers"]:
+            best_possible = each["max_box_acc"][protocol]
+            cells = rate_cells(list(_ORACLE_TITLES), best_possible["rates"], best_possible["intervals"])
+            table.add_row(localizer_name(each), *cells, style="bold")
+        table.add_section()
         loc = LOC_NAMES[report["cam_class"]]
         for baseline in report["baselines"]:
             if baseline["kind"] == "whole-image":
@@ -193,32 +190,41 @@ def _oracle_cells(at_thresholds: Sequence[float | None]) -> list[Text]:
     return [rate_cell(each, None) for each in (at_thresholds[IOU_THRESHOLDS.index(0.5)], mean, mean)]
 
 
-def _print_sizes(report: Report, row_name: str, out: Console) -> None:
+def _print_sizes(report: Report, out: Console) -> None:
+    """GT-known Loc of each localizer in groups of images."""
+    localizers, baselines = report["localizers"], beside_gt_known(report)
     loc = f"{LOC_NAMES[report['cam_class']]}@0.5"
-    baselines = beside_gt_known(report)
-    classified = "top1_clas" in report["rates"]["strict"]
-    columns = ["images", *(["Top-1\nClas"] if classified else []), f"{row_name}\n{title_of(loc)}"]
-    columns += [each["name"] for each in baselines]
-    table = table_of("strict, by the share of the image that its largest box covers", columns, "share")
-    for row in report["sizes"]:
+    classified = ["top1_clas"] if "top1_clas" in report["rates"]["strict"] else []
+    columns = ["images", *map(title_of, classified), *map(localizer_name, localizers)]
+    columns += [each["name"].replace("box ", "box\n") for each in baselines]
+    measured = title_of(loc).replace("\n", " ")
+    title = f"strict, {measured} at the cuts, by the share of the image that its largest box covers"
+    table = table_of(title, columns, "share", least=0)
+    for group, row in enumerate(localizers[0]["sizes"]):
         if not row["images"]:
             continue
-        counts = [*([row["counts"]["top1_clas"]] if classified else []), row["counts"][loc]]
-        counts += [row["baselines"][each["key"]]["gt_known_loc@0.5"] for each in baselines]
+        counts = [row["counts"][name] for name in classified]
+        counts += [each["sizes"][group]["counts"][loc] for each in localizers]
+        counts += [each["sizes"][group]["counts"]["gt_known_loc@0.5"] for each in baselines]
         cells = [percent_text(percent(*count)) for count in counts]
         table.add_row(share_text(row["share"]), f"{row['images']:,}", *cells)
     out.print(table)
 
 
 def _print_classes(report: Report, out: Console) -> None:
-    names = [name for name in _columns(report) if report["rates"]["strict"][name] is not None]
-    table = table_of("strict, by class", ["images", *(title_of(name) for name in names)], "class")
-    for row in report["classes"]:
+    """The rates of each class, by the localizer that predictions take; nothing where no label is known."""
+    of = {each["name"]: each for each in report["localizers"]}
+    taken = of.get(preferred(of), report["localizers"][0])
+    names = [name for name in _columns(report) if taken["rates"][name] is not None]
+    title = f"strict, {localizer_name(taken)}, {cut_text(taken)}, by class"
+    table = table_of(title, ["images", *(title_of(name) for name in names)], "class")
+    for row in taken["classes"]:
         if not row["images"]:
             continue
         rates = [percent_text(percent(*row["counts"][name])) for name in names]
         table.add_row(row["class"], f"{row['images']:,}", *rates)
-    out.print(table)
+    if table.row_count:
+        out.print(table)
 
 
 def beside_gt_known(report: Report) -> list[Baseline]:

@@ -6,8 +6,8 @@ boxed in groups of one size, by the same code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 import kernels
 from fastwsol.evaluation.boxes import PROTOCOLS, CurveHits, ProtocolName, Size, to_original
 from fastwsol.evaluation.choe2020 import WsolevalSweep, sweep
+from fastwsol.evaluation.looks import LooksOfAll
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD
+from fastwsol.evaluation.report_types import Looks
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD, otsu_thresholds
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.device import kernel_threads
 from kernels.levels import LEVELS, wsoleval_cut
@@ -83,42 +85,51 @@ class Localized:
     """What the maps of N images say."""
 
     boxes: dict[ProtocolName, MeasuredBoxes]
-    """At `CAM_THRESHOLD`, by protocol; of maps on their own scale under `strict` alone."""
-    at_asked: MeasuredBoxes | None
-    """Under `strict` at a threshold that was asked for."""
+    """At `CAM_THRESHOLD`, by protocol, where those were asked for."""
+    at_cut: MeasuredBoxes
+    """Under `strict`, where the maps are cut."""
+    thresholds: NDArray[np.float64]
+    """Where each map is cut: [N]."""
     curve: CurveHits
+    looks: Looks
     wsoleval: WsolevalSweep | None = None
-    """Where the older evaluator's protocol was asked for; `boxes` has its boxes at `CAM_THRESHOLD`."""
+    """Where the older evaluator's protocol was asked for; `boxes` then has its boxes too."""
 
 
 def localize_maps(
-    maps: Maps, truths: Truths, threshold: float | None = None, tick: Callable[[int], None] = lambda images: None
+    maps: Maps,
+    truths: Truths,
+    cut: float | None = CAM_THRESHOLD,
+    at_fixed: bool = True,
+    tick: Callable[[int], None] = lambda images: None,
 ) -> Localized:
-    """Box all maps under every protocol and, `strict`, at every level; `threshold`: at that one too.
+    """Box all maps under `strict`, at the threshold `cut` (None: Otsu's, of each map) and at every level.
 
-    tick: is told how many maps are done.
+    at_fixed: also at `CAM_THRESHOLD`, under every protocol; maps on their own scale under `strict` alone. tick: is told
+    how many maps are done.
     """
     count, shown, scale = len(truths), truths.shown, maps.scale
     shape = (count, len(IOU_THRESHOLDS), LEVELS)
     curve = CurveHits(np.zeros(shape, bool), np.zeros(shape, bool))
-    protocols = PROTOCOLS if scale == "min-max" else ("strict",)
-    boxes = {protocol: _nothing_yet(count) for protocol in protocols}
-    at_asked = None if threshold is None else _nothing_yet(count)
+    protocols: Sequence[ProtocolName] = PROTOCOLS if scale == "min-max" else ("strict",)
+    boxes = {protocol: _nothing_yet(count) for protocol in protocols} if at_fixed else {}
+    at_cut, thresholds, looks = _nothing_yet(count), np.zeros(count), LooksOfAll(scale)
     images = 0
     for group in maps.groups(shown):
         rows, own = group.rows, shown.of_rows(group.rows)
         with kernel_threads(len(rows)):
-            for protocol in protocols:
-                _fill(boxes[protocol], group, own, protocol, CAM_THRESHOLD, scale)
-            if at_asked is not None and threshold is not None:
-                _fill(at_asked, group, own, "strict", threshold, scale)
+            thresholds[rows] = otsu_thresholds(group.cams, group.size, scale) if cut is None else cut
+            for protocol, measured in boxes.items():
+                _fill(measured, group, own, protocol, CAM_THRESHOLD, scale)
+            _fill(at_cut, group, own, "strict", thresholds[rows], scale)
+            looks.add(group.cams, group.size, thresholds[rows])
             hits = own.curve_hits(group.cams, group.size, scale)
         curve.single[rows], curve.multiple[rows] = hits.single, hits.multiple
         images += len(rows)
         tick(images)
-    for measured in (*boxes.values(), *([at_asked] if at_asked is not None else [])):
+    for measured in (*boxes.values(), at_cut):
         measured.boxes[:] += truths.origins[:, [0, 1, 0, 1]]
-    return Localized(boxes, at_asked, curve)
+    return Localized(boxes, at_cut, thresholds, curve, looks.numbers())
 
 
 def _nothing_yet(count: int) -> MeasuredBoxes:
@@ -130,7 +141,7 @@ def _fill(
     group: MapGroup,
     own: Truths,
     protocol: ProtocolName,
-    threshold: float,
+    threshold: float | NDArray[np.float64],
     scale: kernels.Scale,
 ) -> None:
     boxes = own.localize(group.cams, protocol, group.size, threshold, scale)
@@ -142,8 +153,11 @@ def localize_as_wsoleval(
     localized: Localized, maps: Maps, truths: Truths, threads: int, tick: Callable[[int], None]
 ) -> Localized:
     """The same, and what the older evaluator finds. Raises UserError without OpenCV."""
-    swept = sweep(maps.read, maps.square, truths.in_wsoleval_map(maps.square), truths.offsets, threads, tick)
-    cut = wsoleval_cut(CAM_THRESHOLD)
-    boxes = to_original(swept.boxes[:, cut], truths.widths, truths.heights, swept.side)
-    boxes_of = {**localized.boxes, "wsoleval": MeasuredBoxes(boxes, swept.single[:, cut])}
-    return Localized(boxes_of, localized.at_asked, localized.curve, swept)
+    in_map = truths.in_wsoleval_map(maps.square)
+    swept = sweep(maps.read, maps.square, in_map, truths.offsets, threads, tick, maps.scale)
+    boxes_of = localized.boxes
+    if boxes_of:
+        cut = wsoleval_cut(CAM_THRESHOLD)
+        boxes = to_original(swept.boxes[:, cut], truths.widths, truths.heights, swept.side)
+        boxes_of = {**boxes_of, "wsoleval": MeasuredBoxes(boxes, swept.single[:, cut])}
+    return replace(localized, boxes=boxes_of, wsoleval=swept)

@@ -1,71 +1,76 @@
-"""What a report says of one localizer: its rates at the run's own cut, its oracles, and how its maps look."""
+"""What a report says of one localizer: its rates at its cut, its oracles, and how its maps look."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-import kernels
-from fastwsol.evaluation.boxes import CurveHits, ProtocolName, hits_of, parts_of_maps, thresholds_by_iou
-from fastwsol.evaluation.maps import MeasuredBoxes
-from fastwsol.evaluation.measure import EvaluatedImages, counts_by_class, counts_by_size, hits_at_levels
-from fastwsol.evaluation.metrics import CamClass, counts, rates
-from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.report_types import LocalizerRow, Looks
+from fastwsol.evaluation.boxes import hits_of, thresholds_by_iou
+from fastwsol.evaluation.choe2020 import hits_at_cuts
+from fastwsol.evaluation.evaluated_images import EvaluatedImages
+from fastwsol.evaluation.maps import Localized, Maps, NetworkMaps
+from fastwsol.evaluation.metrics import (
+    IOU_THRESHOLDS,
+    OBJECT_SIZES,
+    CamClass,
+    Count,
+    Outcomes,
+    counts,
+    counts_of_groups,
+    rates,
+    size_groups,
+)
+from fastwsol.evaluation.report_types import ClassRow, Counts, LocalizerRow, SizeRow
 from fastwsol.evaluation.resampling import intervals_of, oracles
 from fastwsol.evaluation.thresholds import ChosenLevels, Cut, best_levels
-from fastwsol.host.device import kernel_threads
+from fastwsol.evaluation.truths import Truths
 from fastwsol.localizer.localizers import Localizer
-
-_EDGES = 3
-"""A map that reaches so many edges of its image and more is counted."""
 
 
 @dataclass(frozen=True)
-class LocalizerMeasurement:
-    """The numbers of a localizer; and what it says of each image."""
+class CutMaps:
+    """The maps of a localizer, or anyone's, and where they are cut."""
 
-    numbers: LocalizerRow
-    rows: ImageRows
-    thresholds: float | NDArray[np.float64]
-    """Where each map was cut: one number, or one an image, [N]."""
+    name: str
+    title: str
+    class_specific: bool
+    maps: Maps
+    cut: Cut
+    chosen: ChosenLevels | None = None
+    """Under the rule `auto`, the levels for each IoU threshold; `cut` then has the one for IoU .5."""
+
+    @staticmethod
+    def of(
+        localizer: Localizer, maps: NDArray[np.float32], square: int, cut: Cut, chosen: ChosenLevels | None = None
+    ) -> CutMaps:
+        """Of the maps [N, h, w] of a network whose square has `square` pixels a side."""
+        shown = NetworkMaps(maps, square, localizer.scale)
+        return CutMaps(localizer.name, localizer.title, localizer.class_specific, shown, cut, chosen)
 
 
-def measure_localizer(
-    localizer: Localizer,
-    maps: NDArray[np.float32],
-    square: int,
-    images: EvaluatedImages,
-    cut: Cut,
-    cam_class: CamClass = "truth",
-    chosen: ChosenLevels | None = None,
-    curve: CurveHits | None = None,
-) -> LocalizerMeasurement:
-    """Box the maps [N, h, w] of a network whose square has `square` pixels a side, under `strict`, and count.
-
-    chosen: under the rule `auto`, the levels for each IoU threshold; `cut` then has the one for IoU .5. curve: the hits
-    of these maps at all levels, where they are known.
-    """
-    truths, shown, scale = images.truths, images.truths.shown, localizer.scale
-    with kernel_threads(len(maps)):
-        thresholds = cut.thresholds(maps, square, scale)
-        boxes = shown.localize(maps, "strict", square, thresholds, scale)
-        ious = shown.ious(boxes, "strict")
-        if curve is None:
-            curve = shown.curve_hits(maps, square, scale)
-        look = _look(maps, square, thresholds, scale)
-    hit = hits_of(ious, "strict") if chosen is None else hits_at_levels(curve.single, chosen.levels)
+def localizer_row(
+    of: CutMaps, localized: Localized, images: EvaluatedImages, cam_class: CamClass = "truth"
+) -> LocalizerRow:
+    """Count what the maps `of` the images gave, `localized` at their cut."""
+    truths, curve = images.truths, localized.curve
+    hits = hits_of(localized.at_cut.ious, "strict")
+    if of.chosen is not None:
+        hits = hits_at_levels(curve.single, of.chosen.levels)
     best = best_levels(curve.single.sum(axis=0))
-    at_cut, at_best = (images.outcomes(each, cam_class) for each in (hit, hits_at_levels(curve.single, best)))
+    at_cut, at_best = (images.outcomes(each, cam_class) for each in (hits, hits_at_levels(curve.single, best)))
     intervals = intervals_of([at_cut, at_best])
-    numbers: LocalizerRow = {
-        "name": localizer.name,
-        "title": localizer.title,
-        "class_specific": localizer.class_specific,
-        "scale": localizer.scale,
-        "cut": cut.to_json(),
+    best_possible = {"strict": oracles(curve.single, curve.multiple, truths.has_boxes)}
+    if localized.wsoleval is not None:
+        best_possible["wsoleval"] = oracles(*hits_at_cuts(localized.wsoleval, IOU_THRESHOLDS), truths.has_boxes)
+    row: LocalizerRow = {
+        "name": of.name,
+        "title": of.title,
+        "class_specific": of.class_specific,
+        "scale": of.maps.scale,
+        "cut": of.cut.to_json(),
         "counts": counts(at_cut),
         "rates": rates(at_cut),
         "intervals": intervals[0],
@@ -75,40 +80,47 @@ def measure_localizer(
             "rates": rates(at_best),
             "intervals": intervals[1],
         },
-        "max_box_acc": oracles(curve.single, curve.multiple, truths.has_boxes),
+        "max_box_acc": best_possible,
         "curve": curve.counts(),
-        "maps": look,
+        "maps": localized.looks,
         "sizes": counts_by_size(at_cut, truths),
         "classes": counts_by_class(at_cut, images.labels, images.classes),
     }
-    measured: dict[ProtocolName, MeasuredBoxes] = {
-        "strict": MeasuredBoxes(boxes + truths.origins[:, [0, 1, 0, 1]], ious)
-    }
-    rows = ImageRows.of(
-        images.names, images.classes, images.labels, images.predicted, np.diff(truths.offsets), measured
-    )
-    return LocalizerMeasurement(numbers, rows, thresholds)
+    if of.chosen is not None:
+        row["thresholds"] = thresholds_by_iou(of.chosen.levels)
+    return row
 
 
-def _look(
-    maps: NDArray[np.float32], square: int, thresholds: float | NDArray[np.float64], scale: kernels.Scale
-) -> Looks:
-    """What can be told of maps without any box: of what is kept of them at the cut, the mean share of the image; the
-    share of maps that keep nothing, and of those that reach three edges of the image or more. Of maps on their own
-    scale also their mean, which no cut moves.
-    """
-    area = empty = edges = 0.0
-    each_threshold = np.broadcast_to(np.float64(thresholds), len(maps))
-    for part in parts_of_maps(len(maps), square):
-        boxes, pixels, _, offsets = kernels.cam_component_boxes(maps[part], square, each_threshold[part], scale)
-        owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        area += pixels.sum() / square**2
-        empty += (np.diff(offsets) == 0).sum()
-        reached = np.zeros((len(offsets) - 1, 4), bool)
-        np.logical_or.at(reached, owners, np.concatenate([boxes[:, :2] == 0, boxes[:, 2:] == square], axis=1))
-        edges += (reached.sum(axis=1) >= _EDGES).sum()
-    count = max(1, len(maps))
-    looks: Looks = {"mean_area": area / count, "empty": empty / count, "three_edges": edges / count}
-    if scale == "own" and len(maps):
-        looks["mean_value"] = float(maps.mean())
-    return looks
+def hits_at_levels(single: NDArray[np.bool_], levels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The hits [T, N] at one level for each IoU threshold, of hits [N, T, LEVELS]."""
+    return np.stack([single[:, k, level] for k, level in enumerate(levels)])
+
+
+def counts_by_size(strict: Outcomes, truths: Truths) -> list[SizeRow]:
+    """Counts of the images whose object covers up to 10 %, 25 %, ... of them."""
+    bounds = [0.0, *OBJECT_SIZES, 1.0]
+    groups, number = size_groups(truths.object_shares()), len(bounds) - 1
+    of_groups = counts_of_groups(strict, groups, number)
+    return [
+        {
+            "share": [bounds[group], bounds[group + 1]],
+            "images": int((groups == group).sum()),
+            "counts": _of_group(of_groups, group),
+        }
+        for group in range(number)
+    ]
+
+
+def counts_by_class(strict: Outcomes, labels: NDArray[np.int64] | None, class_names: Sequence[str]) -> list[ClassRow]:
+    """Counts of the images of each class; nothing where labels are not known."""
+    if labels is None:
+        return []
+    of_groups = counts_of_groups(strict, labels, len(class_names))
+    return [
+        {"class": name, "images": int((labels == label).sum()), "counts": _of_group(of_groups, label)}
+        for label, name in enumerate(class_names)
+    ]
+
+
+def _of_group(of_groups: Mapping[str, Sequence[Count]], group: int) -> Counts:
+    return {name: each[group] for name, each in of_groups.items()}

@@ -5,7 +5,7 @@ Boxes and numbers take little, and the leading process makes them alone.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -15,12 +15,13 @@ from fastwsol.config import Augmentation, Fit
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation import metrics
 from fastwsol.evaluation.boxes import PROTOCOLS, hits_of
+from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.forward import EvaluationSetup, SplitOutputs, forward_split, plain_batches
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import SplitMasks
-from fastwsol.evaluation.measure import NOTHING_MORE, EvaluatedImages, Question, measure
-from fastwsol.evaluation.of_localizer import LocalizerMeasurement, measure_localizer
+from fastwsol.evaluation.measure import NOTHING_MORE, Measurement, Question, measure
+from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.of_training_images import tuning_images
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.pixels import PixelsOfAll, measure_localizers
@@ -100,31 +101,24 @@ def _evaluation(
     shards, square, fit, question = setup.shards, setup.config.views.image_size, setup.config.views.fit, choice.question
     names, wnids = split.names(range(len(split))), [each.wnid for each in shards.manifest.classes]
     images = EvaluatedImages(names, Truths.of_split(split, fit), split.labels, outputs.predicted, wnids)
-    train = Truths.of_split(shards.splits["train"], fit)
-    levels = {each.name: choice.levels(each) for each in localizers}
-    cams = NetworkMaps(outputs.cams, square)
-    measurement = measure(images, cams, question, train, levels["cam"], setup.threads)
-    start, of_localizer = time.perf_counter(), {}
+    of = []
     for each in localizers:
-        own, maps = levels[each.name], outputs.maps[each.name]
-        curve = measurement.curve if each.name == "cam" else None
-        of_localizer[str(each.name)] = measure_localizer(
-            each, maps, square, images, choice.cut(each, own), question.cam_class, own, curve
-        )
-    seconds["localizers"] = time.perf_counter() - start
-    about["localizers"] = _as_rows(of_localizer, inside, setup.config.localizer.boxes_per_class)
-    rows = {name: each.rows for name, each in of_localizer.items()} | {"cam": measurement.rows}
+        levels = choice.levels(each)
+        of.append(CutMaps.of(each, outputs.maps[each.name], square, choice.cut(each, levels), levels))
+    measurement = measure(images, of, question, Truths.of_split(shards.splits["train"], fit), setup.threads)
+    rows, pixels = measurement.rows, None
     if (why := why_no_pixels(split, fit)) is None:
         start = time.perf_counter()
-        pixels = _pixels(localizers, outputs, of_localizer, split, images, shards, square)
+        pixels = _pixels(localizers, outputs, measurement, split, images, shards, square)
+        rows = pixels.in_rows(rows)
         seconds["pixels"] = time.perf_counter() - start
-        for row in about["localizers"]:
-            row["pixels"] = pixels.of_localizer[row["name"]].numbers
-        about["pixels"] = pixels.with_shared("cam")
-        rows = {name: replace(each, mask_ious=pixels.of_localizer[name].ious) for name, each in rows.items()}
     elif split.has_mask.any():
         about["no_pixels"] = why
-    return Evaluation(cast(RunReport, measurement.report(about, seconds)), rows, outputs)
+    report = cast(RunReport, measurement.report(about, seconds))
+    if pixels is not None:
+        pixels.add_to(report)
+    _add_trained(report["localizers"], inside, setup.config.localizer.boxes_per_class)
+    return Evaluation(report, rows, outputs)
 
 
 def why_no_pixels(split: Split, fit: Fit) -> str | None:
@@ -142,7 +136,7 @@ def why_no_pixels(split: Split, fit: Fit) -> str | None:
 def _pixels(
     localizers: Sequence[Localizer],
     outputs: SplitOutputs,
-    measured: Mapping[str, LocalizerMeasurement],
+    measured: Measurement,
     split: Split,
     images: EvaluatedImages,
     shards: Shards,
@@ -150,9 +144,8 @@ def _pixels(
 ) -> PixelsOfAll:
     """All localizers' maps against the masks of a split, each cut where its boxes were."""
     maps = {str(each.name): NetworkMaps(outputs.maps[each.name], square, each.scale) for each in localizers}
-    thresholds = {name: each.thresholds for name, each in measured.items()}
     fixed = fixed_masks(SplitMasks(shards.splits["train"]))
-    return measure_localizers(maps, thresholds, SplitMasks(split), fixed, split.labels, images.classes)
+    return measure_localizers(maps, measured.thresholds, SplitMasks(split), fixed, split.labels, images.classes)
 
 
 @dataclass(frozen=True)
@@ -202,21 +195,15 @@ class _Choice:
         return self.of_run.get(localizer.name) or default_cut(localizer)
 
 
-def _as_rows(
-    measured: Mapping[str, LocalizerMeasurement], inside: ClassProbability | None, boxes_per_class: int
-) -> list[LocalizerRow]:
-    """The numbers of all localizers, a mask's with what the network says of its inside and outside, and with how many
-    images' boxes of each class it was trained with.
+def _add_trained(rows: Sequence[LocalizerRow], inside: ClassProbability | None, boxes_per_class: int) -> None:
+    """Add to the rows of masks what the network says of their inside and outside, and with how many images' boxes of
+    each class they were trained.
     """
-    rows = []
-    for name, each in measured.items():
-        row = each.numbers.copy()
-        if name == "mask" and inside is not None:
+    for row in rows:
+        if row["name"] == "mask" and inside is not None:
             row["class_probability"] = inside
-        if boxes_per_class and LOCALIZERS[name].trained:
+        if boxes_per_class and LOCALIZERS[row["name"]].trained:
             row["boxes_per_class"] = boxes_per_class
-        rows.append(row)
-    return rows
 
 
 def classes_inside_and_outside(model: LocalizingModel, split: Split, setup: EvaluationSetup) -> ClassProbability | None:

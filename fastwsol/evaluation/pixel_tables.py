@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
-from fastwsol.evaluation.report_types import ClassIou, Pixels, Report, SizeIou
+from fastwsol.evaluation.report_types import ClassIou, Report, SizeIou
 from fastwsol.evaluation.table_cells import (
     localizer_name,
     percent_text,
@@ -13,17 +13,18 @@ from fastwsol.evaluation.table_cells import (
     table_of,
     threshold_text,
 )
+from fastwsol.host.words import number_of
 
 
-def print_pixels(report: Report, out: Console, row_name: str, whole: bool = False) -> None:
+def print_pixels(report: Report, out: Console, whole: bool = False) -> None:
     """Print what maps are worth pixel by pixel, where there are masks. whole: also by size and class."""
     if why := report.get("no_pixels"):
         out.print(f"The images have masks, but pixels are not measured: {why}.")
-    pixels = report.get("pixels")
-    if pixels is None:
+    masks = report.get("masks")
+    if masks is None:
         return
-    of_localizers: dict[str, Pixels] = {localizer_name(each): each["pixels"] for each in report.get("localizers", [])}
-    of_localizers = of_localizers or {row_name: pixels}
+    of_localizers = {localizer_name(each): each["pixels"] for each in report["localizers"]}
+    pixels = next(iter(of_localizers.values()))
     table = table_of(f"pixels of {pixels['images']:,} masks", ["PxAP", "mean IoU", "best IoU", "at"])
     for name, each in of_localizers.items():
         iou, of_each = each["iou"], each["intervals"]
@@ -31,13 +32,13 @@ def print_pixels(report: Report, out: Console, row_name: str, whole: bool = Fals
         cells = [rate_cell(each["pxap"], of_each["pxap"], " "), rate_cell(iou["mean"], of_each["iou"], " ")]
         table.add_row(f"{name}, {at}", *cells, percent_text(iou["best"]), threshold_text(iou["best_threshold"]))
     table.add_section()
-    for fixed in pixels["baselines"]:
+    for fixed in masks["baselines"]:
         table.add_row(fixed["name"], percent_text(fixed["pxap"]), percent_text(fixed["iou"]))
     out.print(table)
     without = report["images"] - pixels["images"]
-    rest = [f"{without:,} images have no mask"] if without else []
+    rest = [f"{number_of(without, 'image has', 'images have')} no mask"] if without else []
     if empty := pixels["images"] - pixels["images_with_object"]:
-        rest.append(f"{empty:,} masks have no object, so no IoU")
+        rest.append(f"{number_of(empty, 'mask has', 'masks have')} no object, so no IoU")
     left_out = f" Left out: {', '.join(rest)}." if rest else ""
     out.print(f"PxAP is of maps scaled each by its own extremes.{left_out}")
     if whole:

@@ -9,7 +9,7 @@ pixels count as background.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ from fastwsol.evaluation.fixed_masks import FixedCounts, FixedMask
 from fastwsol.evaluation.maps import Maps, NetworkMaps
 from fastwsol.evaluation.masks import Masks
 from fastwsol.evaluation.metrics import OBJECT_SIZES, interval, size_groups
-from fastwsol.evaluation.report_types import ClassIou, FixedMaskRow, Pixels, SharedPixels, SizeIou
+from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.report_types import ClassIou, FixedMaskRow, Pixels, Report, SizeIou
 from fastwsol.evaluation.resampling import resampled_counts
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
@@ -51,10 +52,15 @@ class PixelsOfAll:
     baselines: list[FixedMaskRow]
     digest: str
 
-    def with_shared(self, localizer: str) -> SharedPixels:
-        """A report's top-level `pixels`: a localizer's numbers, and what is the same for all."""
-        numbers = self.of_localizer[localizer].numbers
-        return {**numbers, "baselines": self.baselines, "masks_digest": self.digest}
+    def add_to(self, numbers: Report) -> None:
+        """Put all of it into a report on the same localizers."""
+        numbers["masks"] = {"digest": self.digest, "baselines": self.baselines}
+        for row in numbers["localizers"]:
+            row["pixels"] = self.of_localizer[row["name"]].numbers
+
+    def in_rows(self, rows: Mapping[str, ImageRows]) -> dict[str, ImageRows]:
+        """What localizers say of each image, with the IoUs of its masks."""
+        return {name: replace(each, mask_ious=self.of_localizer[name].ious) for name, each in rows.items()}
 
 
 class _Counter:

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
 from fastwsol.evaluation.metrics import CamClass
-from fastwsol.evaluation.thresholds import CutRow, ThresholdKind
-from fastwsol.localizer.localizers import LocalizerName
+from fastwsol.evaluation.thresholds import CutRow
 from kernels import Scale
 
 Interval = Sequence[float] | None
@@ -33,16 +32,6 @@ class Rated(TypedDict):
     intervals: Intervals
 
 
-class AtThresholds(Rated):
-    """Rates at other thresholds than the fixed one, one for each IoU threshold."""
-
-    kind: ThresholdKind
-    name: str
-    """As tables call it."""
-    thresholds: Mapping[str, float]
-    """By IoU threshold."""
-
-
 class OracleRates(TypedDict):
     """MaxBoxAcc and its kin: rates at the thresholds that are best on these very images."""
 
@@ -56,8 +45,6 @@ class SizeRow(TypedDict):
     share: Sequence[float]
     images: int
     counts: Counts
-    baselines: NotRequired[Mapping[str, Counts]]
-    """By the key of a fixed box."""
 
 
 ClassRow = TypedDict("ClassRow", {"class": str, "images": int, "counts": Counts})
@@ -82,6 +69,8 @@ class Baseline(FixedBoxRow):
 
     rates: Mapping[str, Rates]
     """By protocol."""
+    sizes: Sequence[SizeRow]
+    """Under `strict`."""
 
 
 class OracleRow(Rated):
@@ -147,23 +136,27 @@ class Pixels(TypedDict):
     classes: Sequence[ClassIou]
 
 
-class SharedPixels(Pixels):
-    """The same of `cam`, or of anyone's maps, with what is the same for all localizers."""
+class Masks(TypedDict):
+    """What is the same for all localizers that are measured against masks."""
 
+    digest: str
     baselines: Sequence[FixedMaskRow]
-    masks_digest: str
 
 
 class LocalizerRow(Rated):
-    """One localizer of a run, under `strict`, at the run's own cut."""
+    """One localizer of a run, or anyone's maps: what it reaches under `strict` at its cut, and what it could."""
 
-    name: LocalizerName
+    name: str
+    """Of a localizer, or `maps`."""
     title: str
     class_specific: bool
     scale: Scale
     cut: CutRow
+    thresholds: NotRequired[Mapping[str, float]]
+    """By IoU threshold, where the cut was chosen for each: under the rule `auto`."""
     oracle: OracleRow
-    max_box_acc: OracleRates
+    max_box_acc: Mapping[str, OracleRates]
+    """By protocol: `strict`, and `wsoleval` where it was asked for."""
     curve: HitsByLevel
     maps: Looks
     sizes: Sequence[SizeRow]
@@ -182,21 +175,19 @@ class Numbers(TypedDict):
     cam_class: CamClass
     cam_threshold: float
     square: int
+    classes: int
+    """How many there are; 0 where no label is known."""
     images: int
     images_with_boxes: int
     images_cut: int
     truths_digest: str
     wsoleval_side: int | None
     counts: Mapping[str, Counts]
-    """By protocol, of `cam` or anyone's maps at the fixed threshold, as `rates` and `intervals` are."""
+    """By protocol, of the first localizer (`cam`, or anyone's maps) at `cam_threshold`, the paper's; `rates` and
+    `intervals` are too."""
     rates: Mapping[str, Rates]
     intervals: Mapping[str, Intervals]
-    strict_at: Sequence[AtThresholds]
-    max_box_acc: Mapping[str, OracleRates]
-    """By protocol."""
-    curve: HitsByLevel
-    sizes: Sequence[SizeRow]
-    classes: Sequence[ClassRow]
+    localizers: list[LocalizerRow]
     baselines: Sequence[Baseline]
 
 
@@ -211,10 +202,8 @@ class Report(Numbers):
     versions: Mapping[str, str]
     git: str | None
     machine: Mapping[str, Any]
-    localizers: NotRequired[list[LocalizerRow]]
-    """Of a run."""
-    pixels: NotRequired[SharedPixels]
-    """Where images have masks."""
+    masks: NotRequired[Masks]
+    """Where images have masks, which the localizers' `pixels` are measured against."""
     no_pixels: NotRequired[str]
     """Why maps are not measured against the masks that images have."""
 

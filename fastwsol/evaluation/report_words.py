@@ -23,7 +23,7 @@ def heading_of(report: RunReport) -> str:
     few = config.localizer.boxes_per_class
     unfinished = "" if report["step"] >= report["total_steps"] else f" (unfinished: {report['total_steps']:,} steps)"
     return (
-        f"{report['source']}, {len(report['classes'])} classes, {report['images']:,} {_SPLIT_NAMES[report['split']]}; "
+        f"{report['source']}, {report['classes']} classes, {report['images']:,} {_SPLIT_NAMES[report['split']]}; "
         f"{network_name(config.network)}, aug {config.views.aug}, batch {config.optimizer.batch_size}, "
         f"{report['step']:,} steps{unfinished}, seed {config.seed} (one run)"
         + (f"; its mask head had boxes of up to {few} images a class" if few else "")
@@ -36,7 +36,7 @@ _WHOLE = 0.9
 
 def print_warnings(report: Report, out: Console) -> None:
     """Say where the maps of a mask look as no object does, which needs no box to be seen."""
-    for each in report.get("localizers", []):
+    for each in report["localizers"]:
         if each["scale"] != "own":
             continue
         mean = each["maps"].get("mean_value")  # not the area at the cut, which follows where masks go

@@ -38,8 +38,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.maps import MapGroup, NetworkMaps
-from fastwsol.evaluation.measure import EvaluatedImages
 from fastwsol.evaluation.per_image import ImageRows, join_classes, split_classes
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError

@@ -18,17 +18,16 @@ from fastwsol.evaluation.report_words import (
     print_warnings,
 )
 from fastwsol.evaluation.table_cells import (
+    at_text,
     console,
     cut_text,
     localizer_name,
     rate_cells,
     table_of,
-    threshold_text,
     title_of,
 )
 from fastwsol.localizer.localizers import preferred
 
-THIS_RUN = "this run"
 SUMMARY_WIDTH = 100
 """Columns that the summary takes at most."""
 
@@ -40,7 +39,6 @@ def print_summary(
     report: Report,
     path: Path | None,
     heading: str,
-    row_name: str = THIS_RUN,
     why_no_fixed_box: str = NO_BOX_IN_TRAIN,
 ) -> None:
     """Print one table: the rates at the thresholds of the report, and the baselines. It fits `SUMMARY_WIDTH` columns.
@@ -52,22 +50,19 @@ def print_summary(
     names = _of_cam_class(_SUMMARY_RATES, report["cam_class"])
     names = [name for name in names if report["rates"]["strict"].get(name) is not None]
     if not report["images_with_boxes"]:
-        _print_no_boxes(out, names, report, row_name)
+        _print_no_boxes(out, names, report)
     else:
         print_left_out(report, out)
         taken, others = _by_preference(report)
-        if taken and row_name == THIS_RUN:
-            row_name = "cam"
-        out.print(_summary_table(report, names, row_name, taken, others))
+        out.print(_summary_table(report, names, taken, others))
         if taken:
             out.print("The first row is of the localizer that predict takes.")
         out.print(f"A threshold is a share of the map's maximum, a mask's of 1. {_INTERVALS}")
-        for other in report["strict_at"]:
-            if other["kind"] == "chosen":
-                out.print(f"The threshold was {other['name']}.")
+        if (cut := report["localizers"][0]["cut"])["rule"] in ("auto", "box-free"):
+            out.print(f"The thresholds were chosen on {cut['chosen_on']}.")
         print_no_fixed_box(report, why_no_fixed_box, out)
     print_few(report, out)
-    print_pixels(report, out, row_name)
+    print_pixels(report, out)
     print_warnings(report, out)
     rest = f"{path} holds the rest, {path.with_suffix('.csv').name} each image; " if path is not None else ""
     out.print(f"{rest}--all-tables prints every table.")
@@ -76,12 +71,11 @@ def print_summary(
 def _summary_table(
     report: Report,
     names: Sequence[str],
-    row_name: str,
     taken: Sequence[LocalizerRow],
     others: Sequence[LocalizerRow],
 ) -> Table:
-    """The rates `names`: first of the localizer that predictions take, then of `cam`, then of the others, then the
-    baselines'.
+    """The rates `names`: first of the localizer that predictions take, then of `cam` at the paper's threshold and,
+    where that is another, at its cut, then of the others, then the baselines'.
     """
     table = table_of("", [title_of(name).replace("\n", " ") for name in names])
 
@@ -90,17 +84,16 @@ def _summary_table(
 
     def add_localizers(rows: Sequence[LocalizerRow]) -> None:
         for each in rows:
-            add(f"{localizer_name(each)}, {cut_text(each['cut'])}", each["rates"], each["intervals"], "bold")
+            add(f"{localizer_name(each)}, {cut_text(each)}", each["rates"], each["intervals"], "bold")
 
     add_localizers(taken)
-    at_fixed = f"at {threshold_text(report['cam_threshold'])}"
+    first = report["localizers"][0]
+    at_fixed = f"{localizer_name(first)}, {at_text([report['cam_threshold']])}"
     for protocol, rates in report["rates"].items():
         style = "bold" if protocol == "strict" else ""
-        add(f"{row_name}, {at_fixed}, {protocol}", rates, report["intervals"][protocol], style)
-    for other in report["strict_at"]:
-        if other["kind"] != "oracle":
-            at = "/".join(dict.fromkeys(threshold_text(other["thresholds"][t]) for t in ("0.5", "0.7")))
-            add(f"{other['kind']} at {at}, strict", other["rates"], other["intervals"])
+        add(f"{at_fixed}, {protocol}", rates, report["intervals"][protocol], style)
+    if first["cut"]["rule"] != "fixed":
+        add(f"{localizer_name(first)}, {cut_text(first)}, strict", first["rates"], first["intervals"])
     add_localizers(others)
     table.add_section()
     for baseline in report["baselines"]:
@@ -110,20 +103,19 @@ def _summary_table(
 
 
 def _by_preference(report: Report) -> tuple[list[LocalizerRow], list[LocalizerRow]]:
-    """The localizers of a report but for `cam`, which its other numbers are of: the one that predictions take, where
-    that is another, and the others.
+    """The localizers of a report but for the first, `cam`, which also has rates at the paper's threshold: the one that
+    predictions take, where that is another, and the others.
     """
-    every = {each["name"]: each for each in report.get("localizers", [])}
-    taken = preferred(every)
-    beside = [each for name, each in every.items() if name != "cam"]
+    beside = report["localizers"][1:]
+    taken = preferred(each["name"] for each in beside)
     return [each for each in beside if each["name"] == taken], [each for each in beside if each["name"] != taken]
 
 
-def _print_no_boxes(out: Console, names: Sequence[str], report: Report, row_name: str) -> None:
+def _print_no_boxes(out: Console, names: Sequence[str], report: Report) -> None:
     if names:
         table = table_of("", [title_of(name).replace("\n", " ") for name in names])
         rates, intervals = report["rates"]["strict"], report["intervals"]["strict"]
-        table.add_row(row_name, *rate_cells(names, rates, intervals, beside=True), style="bold")
+        table.add_row("classification", *rate_cells(names, rates, intervals, beside=True), style="bold")
         out.print(table)
         out.print(_INTERVALS)
     out.print(NO_TRUTH)

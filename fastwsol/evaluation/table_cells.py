@@ -1,13 +1,13 @@
 """What tables on the console are made of: cells, headings and their widths."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from fastwsol.evaluation.report_types import Interval, Intervals, LocalizerRow, Rates
-from fastwsol.evaluation.thresholds import CutRow
+from fastwsol.localizer.localizers import LOCALIZERS
 
 _LOC_TITLES = {"gt_known_loc": "GT-known", "predicted_loc": "Predicted"}
 _FIRST_COLUMN = 24  # characters: a baseline's name stays readable
@@ -19,10 +19,10 @@ def console(most: int | None = None) -> Console:
     return Console(highlight=False, markup=False, width=min(width, most or width))
 
 
-def table_of(title: str, columns: Sequence[str], first: str = "%") -> Table:
-    """An empty table with its numbers to the right."""
+def table_of(title: str, columns: Sequence[str], first: str = "%", least: int = _FIRST_COLUMN) -> Table:
+    """An empty table with its numbers to the right. least: characters of the first column."""
     table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column(first, min_width=_FIRST_COLUMN, overflow="fold")
+    table.add_column(first, min_width=least, overflow="fold")
     for column in columns:
         table.add_column(column, justify="right")
     return table
@@ -36,9 +36,12 @@ def title_of(name: str) -> str:
 
 
 def localizer_name(row: LocalizerRow) -> str:
-    """A localizer of a report by its name, and with the boxes that it was trained with, where it was."""
+    """A localizer of a report by its name, and with the boxes that it was trained with, where it was. Maps that nobody
+    named are called by their title.
+    """
     few = row.get("boxes_per_class", 0)
-    return f"{row['name']}, boxes of up to {few} images a class" if few else row["name"]
+    name = row["name"] if row["name"] in LOCALIZERS else row["title"]
+    return f"{name}, boxes of up to {few} images a class" if few else name
 
 
 def rate_cell(rate: float | None, interval: Interval, between: str = "\n") -> Text:
@@ -59,11 +62,18 @@ def rate_cells(
     return [rate_cell(rates.get(name), (intervals or {}).get(name), " " if beside else "\n") for name in names]
 
 
-def cut_text(cut: CutRow) -> str:
-    """Where maps were cut, in a few words."""
+def cut_text(row: LocalizerRow) -> str:
+    """Where a localizer's maps were cut, in a few words."""
+    cut = row["cut"]
     if cut["value"] is None:
         return f"{cut['rule']}"
-    return f"at {threshold_text(cut['value'])}" + ("" if cut["rule"] == "fixed" else f" ({cut['rule']})")
+    thresholds = row.get("thresholds", {}).values() or [cut["value"]]
+    return at_text(thresholds) + ("" if cut["rule"] == "fixed" else f" ({cut['rule']})")
+
+
+def at_text(thresholds: Iterable[float]) -> str:
+    """One threshold, or one for each IoU threshold."""
+    return f"at {'/'.join(dict.fromkeys(map(threshold_text, thresholds)))}"
 
 
 def percent_text(rate: float | None) -> str:

@@ -20,10 +20,6 @@ CAM_THRESHOLD = 0.2
 
 PAPER_LEVEL = level_of(CAM_THRESHOLD)
 
-ThresholdKind = Literal["asked", "chosen", "oracle"]
-"""Where a threshold beside the paper's is from: the command line; other images; these very images."""
-
-
 CutRule = Literal["fixed", "asked", "box-free", "otsu", "auto"]
 """How a localizer's maps are cut. fixed: at the same number always; asked: at one that the command line gives;
 box-free: at one number a run, found on the maps of training images without any box; otsu: at one an image, Otsu's;

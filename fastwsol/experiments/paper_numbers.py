@@ -53,7 +53,7 @@ _TABLE_2 = {
 
 def stands_beside(report: RunReport) -> bool:
     """Whether a report is of the same images as the paper's numbers."""
-    return (report["source"], len(report["classes"]), report["split"]) == (SOURCE, CLASSES, SPLIT)
+    return (report["source"], report["classes"], report["split"]) == (SOURCE, CLASSES, SPLIT)
 
 
 def published(setting: Setting) -> Published | None:

@@ -73,7 +73,7 @@ def _of_a_run(report: RunReport) -> dict[str, Any]:
         "step": report["step"],
         "rates": report["rates"],
         "intervals": report["intervals"],
-        "max_box_acc": report["max_box_acc"],
+        "max_box_acc": report["localizers"][0]["max_box_acc"],
         "command": without_folders(report["command"]),
         "versions": report["versions"],
         "git": report["git"],

@@ -143,19 +143,19 @@ def pixel_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
     """A row for each setting's localizers, of their maps against masks, a dash where a run of it was not measured so;
     then the fixed masks'. None where no run was. The cells are in the order of `PIXEL_COLUMNS`.
     """
-    measured = [each for runs in settings for each in runs.reports if "pixels" in each]
+    measured = [each for runs in settings for each in runs.reports if "masks" in each]
     if not measured:
         return []
     rows = []
     for runs in settings:
-        if not all("pixels" in each for each in runs.reports):
+        if not all("masks" in each for each in runs.reports):
             rows.append(SeedRow("setting", runs.name, len(runs.reports), ("–",) * len(PIXEL_COLUMNS)))
             continue
         for name in runs.localizers():
             own = tuple(mean_and_spread(runs.values_of_pixels(name, measure)) for measure in PIXEL_COLUMNS)
             kind: RowKind = "setting" if name == "cam" else "localizer"
             rows.append(SeedRow(kind, runs.title_of(name), len(runs.reports), own))
-    for fixed in measured[0]["pixels"]["baselines"]:
+    for fixed in measured[0]["masks"]["baselines"]:
         cells = (percent_text(fixed["pxap"]), percent_text(fixed["iou"]))
         rows.append(SeedRow("baseline", fixed["name"], None, cells))
     return rows
@@ -241,7 +241,7 @@ def print_over_seeds(settings: Sequence[SettingRuns]) -> None:
         out.print("no run is finished yet")
         return
     out.print(
-        f"\n{report['source']}, {len(report['classes'])} classes, {report['images']:,} images of "
+        f"\n{report['source']}, {report['classes']} classes, {report['images']:,} images of "
         f"{report['split']}; mean ± standard deviation over seeds"
     )
     styles = {"setting": "bold", "localizer": "bold", "paper": "dim", "baseline": ""}

@@ -177,8 +177,8 @@ def _marked(run: ComparedRun, kind: str) -> float | None:
 def _sizes(settings: Sequence[ComparedSetting]) -> go.Figure:
     title = f"GT-known Loc at IoU 0.5 by the share of the image that the object covers{of_what(settings)}"
     figure = _figure(title, "", "%")
-    rows = [row for row in settings[0].runs[0].report["sizes"] if row["images"]]
-    shares = [row["share"] for row in rows]
+    groups = [k for k, row in enumerate(settings[0].runs[0].taken["sizes"]) if row["images"]]
+    shares = [settings[0].runs[0].taken["sizes"][k]["share"] for k in groups]
     names = [share_text(share) for share in shares]
 
     for number, setting in enumerate(settings):
@@ -187,7 +187,7 @@ def _sizes(settings: Sequence[ComparedSetting]) -> go.Figure:
     for baseline in beside_gt_known(settings[0].runs[0].report):
         figure.add_scatter(
             x=names,
-            y=[percent(*row["baselines"][baseline["key"]]["gt_known_loc@0.5"]) for row in rows],
+            y=[percent(*baseline["sizes"][k]["counts"]["gt_known_loc@0.5"]) for k in groups],
             name=baseline["name"],
             mode="markers",
             marker={

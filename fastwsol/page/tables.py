@@ -95,15 +95,15 @@ def _each_run(settings: Sequence[ComparedSetting]) -> str:
 
 def by_size_and_class(settings: Sequence[ComparedSetting]) -> str:
     """The charts by object size and by class as tables, of the means over seeds."""
-    report = settings[0].runs[0].report
-    if not report["images_with_boxes"]:
+    first = settings[0].runs[0]
+    if not first.report["images_with_boxes"]:
         return ""
     names = [setting.name for setting in settings]
-    shares = [row["share"] for row in report["sizes"] if row["images"]]
+    shares = [row["share"] for row in first.taken["sizes"] if row["images"]]
     sizes = [[share_text(share), *(_mean_cell(each.of_size(share)) for each in settings)] for share in shares]
     classes = [
         [row["class"], *(_mean_cell(each.of_class(label)) for each in settings)]
-        for label, row in enumerate(report["classes"])
+        for label, row in enumerate(first.taken["classes"])
     ]
     title = f"By object size (GT-known Loc) and by class (Top-1 Loc), as tables{of_what(settings)}"
     return (

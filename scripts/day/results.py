@@ -51,8 +51,7 @@ def thinned(found: dict[str, Any]) -> dict[str, Any]:
         of_kind = [row for row in found["metrics"] if row["kind"] == kind]
         kept += [row for k, row in enumerate(of_kind, 1) if k % _KEPT_ROWS == 0 or k == len(of_kind)]
     for each in found["report"]["localizers"]:
-        for large in ("classes", "sizes"):
-            each.pop(large, None)
+        each.pop("sizes", None)
     return found | {"metrics": sorted(kept, key=lambda row: row["step"])}
 
 

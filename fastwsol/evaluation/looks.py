@@ -1,0 +1,48 @@
+"""How maps look, which needs no box: how much of an image they keep, and whether they reach its edges."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+import kernels
+from fastwsol.evaluation.boxes import Size, parts_of_maps
+from fastwsol.evaluation.report_types import Looks
+
+_EDGES = 3
+"""A map that reaches so many edges of its image and more is counted."""
+
+
+class LooksOfAll:
+    """The looks of maps on one scale, added group by group."""
+
+    def __init__(self, scale: kernels.Scale) -> None:
+        self._scale = scale
+        self._maps = self._empty = self._edges = 0
+        self._area = self._values = 0.0
+
+    def add(self, maps: NDArray[np.float32], size: Size, thresholds: NDArray[np.float64]) -> None:
+        """Add maps [n, h, w] that are upsampled to `size` and cut at `thresholds` [n]."""
+        height, width = size if isinstance(size, (tuple, list)) else (size, size)
+        for part in parts_of_maps(len(maps), size):
+            boxes, pixels, _, offsets = kernels.cam_component_boxes(maps[part], size, thresholds[part], self._scale)
+            owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+            self._area += pixels.sum() / (width * height)
+            self._empty += int((np.diff(offsets) == 0).sum())
+            reached = np.zeros((len(offsets) - 1, 4), bool)
+            at_edges = np.concatenate([boxes[:, :2] == 0, boxes[:, 2:] == [width, height]], axis=1)
+            np.logical_or.at(reached, owners, at_edges)
+            self._edges += int((reached.sum(axis=1) >= _EDGES).sum())
+        self._maps += len(maps)
+        if self._scale == "own":
+            self._values += float(maps.mean(axis=(1, 2), dtype=np.float64).sum())
+
+    def numbers(self) -> Looks:
+        """Of all maps."""
+        count = max(1, self._maps)
+        looks: Looks = {
+            "mean_area": self._area / count,
+            "empty": self._empty / count,
+            "three_edges": self._edges / count,
+        }
+        if self._scale == "own" and self._maps:
+            looks["mean_value"] = self._values / count
+        return looks
