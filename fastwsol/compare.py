@@ -40,7 +40,7 @@ from fastwsol.evaluation.metrics import (
     sign_test,
 )
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.report_types import Report
+from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, Report
 from fastwsol.evaluation.resampling import resampled_counts
 from fastwsol.evaluation.table_cells import console, table_of, title_of
 from fastwsol.host.command_line import parse_flags, run_command
@@ -127,6 +127,8 @@ def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
         raise UserError(f"{path}: no such folder or file; name a run's folder, or one that evaluate --out wrote")
     try:
         report: Report = json.loads(file.read_bytes())
+        if report["format_version"] != REPORT_FORMAT_VERSION:
+            raise ValueError("of another version")
         cam_class, truths_digest = report["cam_class"], report["truths_digest"]
         masks = report.get("masks")
         cuts = {each["name"]: each["cut"]["value"] for each in report["localizers"]}

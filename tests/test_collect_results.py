@@ -9,8 +9,8 @@ import numpy as np
 
 from fastwsol.config import Config
 from fastwsol.evaluation.boxes import PROTOCOLS
-from fastwsol.evaluation.measure import REPORT_FORMAT_VERSION
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "collect_results.py"

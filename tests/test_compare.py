@@ -9,6 +9,7 @@ import pytest
 from fastwsol import compare
 from fastwsol.evaluation.maps import MeasuredBoxes
 from fastwsol.evaluation.per_image import ImageRows, split_classes
+from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION
 from fastwsol.host.command_line import run_command
 
 COUNT = 400
@@ -24,7 +25,9 @@ def report(folder, ious, right, cam_class="truth", names=None, labels=None, trut
         names or [f"{n}.jpg" for n in range(COUNT)], labels, predicted, ~np.isnan(ious) * 1, {"strict": boxes}
     )
     rows.write(folder / "report.csv")
-    (folder / "report.json").write_text(json.dumps({"cam_class": cam_class, "truths_digest": truths}))
+    cam = {"name": "cam", "cut": {"rule": "fixed", "value": 0.2, "chosen_on": "the same for all runs"}}
+    about = {"cam_class": cam_class, "truths_digest": truths, "cam_threshold": 0.2, "localizers": [cam]}
+    (folder / "report.json").write_text(json.dumps({"format_version": REPORT_FORMAT_VERSION} | about))
     return folder
 
 
@@ -101,6 +104,8 @@ def test_what_cannot_be_compared_is_refused(sides, tmp_path, capsys):
     a_ious = np.where(np.arange(COUNT) < 380, 0.4, np.nan)
     damaged = report(tmp_path / "damaged", ious, right)
     (damaged / "report.csv").write_text("name,label\n1,2,3\n")
+    earlier = report(tmp_path / "earlier", ious, right)
+    (earlier / "report.json").write_text((a / "report.json").read_text().replace(": 6,", ": 5,"))
     no_report = tmp_path / "empty"
     no_report.mkdir()
     for other, words in (
@@ -110,6 +115,7 @@ def test_what_cannot_be_compared_is_refused(sides, tmp_path, capsys):
         (report(tmp_path / "4", ious, right), "image 381 has another number of boxes"),
         (report(tmp_path / "5", a_ious, right, truths="others"), "was measured against other boxes"),
         (damaged, "report.csv: not the images of a report"),
+        (earlier, "is not a report of this version"),
         (no_report, "report.json: cannot be read"),
     ):
         assert run_compare(a, other) == 2

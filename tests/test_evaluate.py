@@ -23,11 +23,13 @@ from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_boxes import FixedBox, fixed_box_hits, fixed_boxes
 from fastwsol.evaluation.forward import EvaluationSetup, SplitOutputs, forward_split, images_at_once
 from fastwsol.evaluation.maps import NetworkMaps
-from fastwsol.evaluation.measure import Question, measure
+from fastwsol.evaluation.measure import measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, outcomes, rates
+from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.of_network import rates_of
 from fastwsol.evaluation.of_training_images import tuning_images
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
+from fastwsol.evaluation.thresholds import Cut
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
@@ -361,13 +363,15 @@ def test_exported_maps_of_images_of_many_sizes_give_the_same_boxes(tmp_path):
     maps = NetworkMaps(rng.standard_normal((24, 8, 8)).astype(np.float32), 64)
     names, classes = [f"{n}.jpg" for n in range(24)], ["a", "b"]
     images = EvaluatedImages(names, truths, np.zeros(24, np.int64), np.tile(np.array([[0, 1]]), (24, 1)), classes)
-    ours = measure(images, maps, Question(threshold=0.4), truths)
-    write_maps(tmp_path / "maps", ours.rows, truths, maps, "cam")
+    cut = Cut("asked", 0.4, "the command line")
+    ours = measure(images, [CutMaps("maps", "these maps", True, maps, cut)], train=truths)
+    write_maps(tmp_path / "maps", ours.rows["maps"], truths, maps, "cam")
     again = read_annotations(tmp_path / "maps" / "boxes.csv")
     of_files = ScoreMaps(tmp_path / "maps" / "maps.npy", again, tmp_path / "maps" / "boxes.csv")
-    theirs = measure(again, of_files, Question(threshold=0.4), truths)
+    theirs = measure(again, [CutMaps("maps", "these maps", True, of_files, cut)], train=truths)
     for protocol in PROTOCOLS:
-        np.testing.assert_array_equal(ours.rows.boxes[protocol].boxes, theirs.rows.boxes[protocol].boxes)
+        boxes_of_both = (each.rows["maps"].boxes[protocol].boxes for each in (ours, theirs))
+        np.testing.assert_array_equal(*boxes_of_both)
     assert ours.numbers == theirs.numbers
 
 

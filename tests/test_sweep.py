@@ -231,7 +231,7 @@ def made_report(source: str, top1_loc: float, classes: int) -> dict:
         "source": source,
         "split": "val",
         "images": 10,
-        "classes": [{}] * classes,
+        "classes": classes,
         "rates": of_protocols,
         "localizers": [],
         "baselines": [{"kind": "whole-image", "name": "whole image", "box": [0, 0, 64, 64], "rates": of_protocols}],

@@ -20,14 +20,12 @@ from fastwsol.evaluation.maps import Localized, MeasuredBoxes, localize_as_wsole
 from fastwsol.evaluation.metrics import CamClass, counts, outcomes, rates
 from fastwsol.evaluation.of_localizer import CutMaps, counts_by_size, localizer_row
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.report_types import Baseline, Numbers, Report
+from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, Baseline, Numbers, Report
 from fastwsol.evaluation.resampling import intervals_of
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import image_ticker
 from fastwsol.host.environment import environment
-
-REPORT_FORMAT_VERSION = 6
 
 
 @dataclass(frozen=True)

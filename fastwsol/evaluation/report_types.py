@@ -11,6 +11,8 @@ from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.thresholds import CutRow
 from kernels import Scale
 
+REPORT_FORMAT_VERSION = 6
+
 Interval = Sequence[float] | None
 """The ends of a 95 % interval; None where all images are alike, of which resampling tells nothing."""
 Rates = Mapping[str, float | None]

@@ -20,10 +20,9 @@ from safetensors import SafetensorError
 
 from fastwsol.config import Channels, Config, LogConfig, Statistics, as_channels, is_as_before
 from fastwsol.dataset.shards import Split
-from fastwsol.evaluation.measure import REPORT_FORMAT_VERSION
 from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.report_types import RunReport
+from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, RunReport
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
