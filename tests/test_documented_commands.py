@@ -205,6 +205,7 @@ def test_a_command_does_what_it_is_there_for(
         if place.is_dir():
             shutil.rmtree(place)
         place.unlink(missing_ok=True)
+    words = small(name, arguments)  # anew: what lies where a command writes says which defaults it has
     if "masks/" in words and "OpenImages" in words:
         words[words.index("masks/")] = "benchmark-masks"
     if any("weights/" in word for word in words):

@@ -71,9 +71,16 @@ def test_a_localizer_and_a_format(package: Path, synthetic_shards: Path) -> None
     (package / "photos").mkdir()
     (package / "photos" / "a b.jpg").write_bytes(noise_jpeg(0, size=(90, 60)))
     to_kitti = ["run", "photos", "--localizer", "activation", "--format", "kitti", "--out", "kitti"]
-    said = run(package, "-m", "fastwsol.predict", *to_kitti, "--threads", "1")
-    for number, more in enumerate((["--top", "2"], ["--boxes", "all"], ["--class", "alpha"])):
-        run(package, "-m", "fastwsol.predict", *to_kitti[:-1], f"kitti-{number}", *more, "--threads", "1")
+    commands = [
+        [*to_kitti[:-1], folder, *more, "--threads", "1"]
+        for folder, more in (
+            ("kitti", []),
+            ("kitti-top", ["--top", "2"]),
+            ("kitti-all", ["--boxes", "all"]),
+            ("kitti-class", ["--class", "alpha"]),
+        )
+    ]
+    said = run(package, "-c", f"from fastwsol.predict import main\nfor command in {commands}: main(command)")
     assert "kitti has no place for" in said
     assert "1 masks" in said
     (line,) = (package / "kitti" / "label_2" / "a b.txt").read_text().splitlines()
