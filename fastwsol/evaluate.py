@@ -37,7 +37,7 @@ from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import find_masks
-from fastwsol.evaluation.measure import Question, measure
+from fastwsol.evaluation.measure import measure
 from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model
@@ -46,6 +46,7 @@ from fastwsol.evaluation.of_training_images import find_directions, tuning_image
 from fastwsol.evaluation.per_image import SEPARATOR, ImageRows
 from fastwsol.evaluation.pixels import measure_maps
 from fastwsol.evaluation.prediction_tables import print_judged
+from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.report_types import Report, RunReport
 from fastwsol.evaluation.report_words import heading_of
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
@@ -297,9 +298,7 @@ def evaluate_run(flags: Flags, world: World) -> None:
     last_step = info.config.total_steps(len(shards.splits["train"]))
     of = ReportOf(
         of_run.split,
-        flags.cam_class,
-        question.threshold,
-        flags.wsoleval,
+        question,
         autocast.precision if autocast.precision != trained_in else None,
         saved.step if saved.step != last_step or not run.finished(info.config) else None,
     )

@@ -14,6 +14,7 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.draws import holdout_ids
 from fastwsol.evaluation.fixed_boxes import fixed_boxes
+from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
@@ -155,7 +156,8 @@ def test_the_predicted_classs_map_changes_no_top1_loc(run, capsys):
     reports = {}
     for cam_class in ("truth", "predicted"):
         assert run_evaluate(run, "--cam-class", cam_class, "--threads", "1", "--all-tables") == 0
-        reports[cam_class] = json.loads(RunDir(run).report_file(ReportOf("val", cam_class)).read_text())
+        of = ReportOf("val", Question(cam_class=cam_class))
+        reports[cam_class] = json.loads(RunDir(run).report_file(of).read_text())
     truth, predicted = (reports[name]["rates"]["strict"] for name in ("truth", "predicted"))
     for name in truth:
         if not name.startswith(("gt_known", "top5_loc")):

@@ -10,9 +10,10 @@ from slow_wsoleval import evaluate_plainly, iou
 from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_boxes import fixed_box_hits, fixed_boxes
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps
-from fastwsol.evaluation.measure import NOTHING_MORE, Question, measure
+from fastwsol.evaluation.measure import measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, interval
 from fastwsol.evaluation.of_localizer import CutMaps
+from fastwsol.evaluation.question import NOTHING_MORE, Question
 from fastwsol.evaluation.resampling import resampled_counts
 from fastwsol.evaluation.thresholds import PAPER_LEVEL, Cut, choose_levels, default_cut
 from fastwsol.evaluation.truths import Truths

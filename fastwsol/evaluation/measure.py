@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,37 +20,13 @@ from fastwsol.evaluation.maps import Localized, MeasuredBoxes, localize_as_wsole
 from fastwsol.evaluation.metrics import CamClass, counts, outcomes, rates
 from fastwsol.evaluation.of_localizer import CutMaps, counts_by_size, localizer_row
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.question import NOTHING_MORE, Question
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, Baseline, Numbers, Report
 from fastwsol.evaluation.resampling import intervals_of
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import image_ticker
 from fastwsol.host.environment import environment
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a report is asked for beyond the rates at the fixed threshold."""
-
-    threshold: float | Literal["auto", "box-free", "otsu"] | None = None
-    """Where all maps are cut, in place of each localizer's own threshold."""
-    wsoleval: bool = False
-    """Add the protocol of the older evaluator."""
-    cam_class: CamClass = "truth"
-    """Whose map is boxed."""
-
-    @property
-    def tuning_rule(self) -> Literal["auto", "box-free"] | None:
-        """By which rule a threshold is found on other images; None where none is."""
-        return self.threshold if self.threshold in ("auto", "box-free") else None
-
-    @property
-    def fixed_threshold(self) -> float | None:
-        """The threshold, where it is a number."""
-        return None if isinstance(self.threshold, str) else self.threshold
-
-
-NOTHING_MORE = Question()
 
 
 @dataclass(frozen=True)

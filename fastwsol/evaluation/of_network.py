@@ -20,11 +20,12 @@ from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.forward import EvaluationSetup, SplitOutputs, forward_split, plain_batches
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import SplitMasks
-from fastwsol.evaluation.measure import NOTHING_MORE, Measurement, Question, measure
+from fastwsol.evaluation.measure import Measurement, measure
 from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.of_training_images import tuning_images
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.pixels import PixelsOfAll, measure_localizers
+from fastwsol.evaluation.question import NOTHING_MORE, Question
 from fastwsol.evaluation.report_types import ClassProbability, LocalizerRow, RunReport
 from fastwsol.evaluation.thresholds import (
     CAM_THRESHOLD,

@@ -8,6 +8,7 @@ from typing import Any
 from fastwsol.config import PREACT_RESNET, Setting
 from fastwsol.evaluation.metrics import percent
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.report_types import LocalizerRow, RunReport
 from fastwsol.experiments.tables import SettingRuns
 from fastwsol.host.errors import UserError
@@ -100,7 +101,7 @@ def taken_of(report: RunReport) -> LocalizerRow:
 
 def _chosen_cut(run: RunDir, of: ReportOf) -> float | None:
     """Of the report on the same images with --threshold auto; None where there is no such report."""
-    with_choice = replace(of, threshold="auto")
+    with_choice = replace(of, question=Question("auto"))
     if not run.report_file(with_choice).is_file():
         return None
     return taken_of(run.read_report(with_choice))["cut"]["value"]

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 
 from fastwsol.config import Channels, Config, LogConfig, Statistics, as_channels, is_as_before
 from fastwsol.dataset.shards import Split
-from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.question import NOTHING_MORE, Question
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, RunReport
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.host.environment import environment
@@ -104,15 +104,12 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class ReportOf:
-    """Which report: `report.json` is on val, of the true classes' maps, by the run's last checkpoint, in the number
-    format it was trained in. Every other question has a file of its own, named after what is different.
+    """Which report: `report.json` is on val, asked for nothing more, by the run's last checkpoint, in the number format
+    it was trained in. Every other one has a file of its own, named after what is different.
     """
 
     split: str
-    cam_class: CamClass = "truth"
-    threshold: float | Literal["auto", "box-free", "otsu"] | None = None
-    """One that was asked for."""
-    wsoleval: bool = False
+    question: Question = NOTHING_MORE
     precision: str | None = None
     """Where it is not the one trained in."""
     step: int | None = None
@@ -121,11 +118,11 @@ class ReportOf:
     @property
     def name(self) -> str:
         """The file's name, without its ending."""
-        parts = ["report"]
+        parts, asked = ["report"], self.question
         parts += [self.split] if self.split != "val" else []
-        parts += [self.cam_class] if self.cam_class != "truth" else []
-        parts += [f"threshold-{self.threshold}"] if self.threshold is not None else []
-        parts += ["wsoleval"] if self.wsoleval else []
+        parts += [asked.cam_class] if asked.cam_class != "truth" else []
+        parts += [f"threshold-{asked.threshold}"] if asked.threshold is not None else []
+        parts += ["wsoleval"] if asked.wsoleval else []
         parts += [self.precision] if self.precision is not None else []
         parts += [f"step-{self.step:09d}"] if self.step is not None else []
         return "-".join(parts)
@@ -133,10 +130,10 @@ class ReportOf:
     @property
     def flags(self) -> str:
         """The flags of `evaluate` that ask this question, of the checkpoint that is the newest."""
-        parts = [f"--split {self.split}"]
-        parts += [f"--cam-class {self.cam_class}"] if self.cam_class != "truth" else []
-        parts += [f"--threshold {self.threshold}"] if self.threshold is not None else []
-        parts += ["--wsoleval"] if self.wsoleval else []
+        parts, asked = [f"--split {self.split}"], self.question
+        parts += [f"--cam-class {asked.cam_class}"] if asked.cam_class != "truth" else []
+        parts += [f"--threshold {asked.threshold}"] if asked.threshold is not None else []
+        parts += ["--wsoleval"] if asked.wsoleval else []
         parts += [f"--precision {self.precision}"] if self.precision is not None else []
         return " ".join(parts)
 

@@ -1,0 +1,31 @@
+"""What an evaluation is asked for."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fastwsol.evaluation.metrics import CamClass
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a report is asked for beyond the rates at the paper's threshold and at each localizer's own."""
+
+    threshold: float | Literal["auto", "box-free", "otsu"] | None = None
+    """Where all maps are cut, in place of each localizer's own threshold."""
+    wsoleval: bool = False
+    """Add the protocol of the older evaluator."""
+    cam_class: CamClass = "truth"
+    """Whose map is boxed."""
+
+    @property
+    def tuning_rule(self) -> Literal["auto", "box-free"] | None:
+        """By which rule a threshold is found on other images; None where none is."""
+        return self.threshold if self.threshold in ("auto", "box-free") else None
+
+    @property
+    def fixed_threshold(self) -> float | None:
+        """The threshold, where it is a number."""
+        return None if isinstance(self.threshold, str) else self.threshold
+
+
+NOTHING_MORE = Question()
