@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import tyro
 
 from fastwsol.batches.feed import Feed, open_feed
@@ -32,26 +31,19 @@ from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards
 from fastwsol.evaluation import choe2020
 from fastwsol.evaluation.console_tables import print_numbers, print_report
-from fastwsol.evaluation.evaluated_images import EvaluatedImages
-from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.evaluation.maps import NetworkMaps
-from fastwsol.evaluation.masks import find_masks
-from fastwsol.evaluation.measure import measure
 from fastwsol.evaluation.metrics import CamClass
-from fastwsol.evaluation.of_localizer import CutMaps
+from fastwsol.evaluation.of_maps import report_of_maps
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model
 from fastwsol.evaluation.of_predictions import judge
 from fastwsol.evaluation.of_training_images import find_directions, tuning_images
-from fastwsol.evaluation.per_image import SEPARATOR, ImageRows
-from fastwsol.evaluation.pixels import measure_maps
 from fastwsol.evaluation.prediction_tables import print_judged
 from fastwsol.evaluation.question import Question
-from fastwsol.evaluation.report_types import Report, RunReport
+from fastwsol.evaluation.report_types import RunReport
 from fastwsol.evaluation.report_words import heading_of
-from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
+from fastwsol.evaluation.score_map_files import write_maps
 from fastwsol.evaluation.summary_table import print_summary
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD, Cut
 from fastwsol.evaluation.truths import Truths
 from fastwsol.formats.coco import write_coco
 from fastwsol.host.command_line import OptionalPath, parse_flags, require_new_folder, run_command, threshold_flag
@@ -416,72 +408,29 @@ def differences(earlier: RunReport, report: RunReport) -> str:
     return f"; its counts are others than those above ({', '.join(how) or 'the same'} of another evaluation)"
 
 
-def evaluate_maps(flags: Flags, path: Path) -> None:
-    """Evaluate score maps against a boxes file."""
-    of_maps = flags.score_maps
-    assert of_maps.boxes is not None
-    require_new_folder("--out", flags.out)
+def evaluate_maps(flags: Flags, folder: Path) -> None:
+    """Evaluate score maps against a boxes file, print the tables, and write the report where that is asked for."""
+    of, out = flags.score_maps, flags.out
+    assert of.boxes is not None
+    require_new_folder("--out", out)
     threads = use_threads(flags.threads)
-    images = read_annotations(of_maps.boxes)
-    if of_maps.masks is None:
-        refuse_nothing_to_measure(of_maps.boxes, images)
-    train = read_annotations(of_maps.train_boxes).truths if of_maps.train_boxes is not None else None
-    if train is not None and not train.has_boxes.any():
-        raise UserError(f"--train-boxes {of_maps.train_boxes}: has no box; leave it out, or give the training images'")
-    warn_of_unknown_labels(of_maps.boxes, images)
-    maps = ScoreMaps(path, images, of_maps.boxes)
-    masks = find_masks(of_maps.masks, images.names, images.truths) if of_maps.masks is not None else None
-    asked = question_of(flags).fixed_threshold
-    cut = Cut("fixed", CAM_THRESHOLD, "the paper") if asked is None else Cut("asked", asked, "the command line")
-    of = CutMaps("maps", "these maps", True, maps, cut)
-    measurement = measure(images, [of], question_of(flags), train, threads)
-    report = measurement.report({"maps": path.name, "boxes": of_maps.boxes.name, "threads": threads})
-    rows = measurement.rows
-    if masks is not None:
-        assert cut.value is not None
-        pixels = measure_maps(maps, masks, images.truths, cut.value, fixed_masks(None), images.labels, images.classes)
-        pixels.add_to(report)
-        rows = pixels.in_rows(rows)
-    file = flags.out / "report.json" if flags.out is not None else None
-    heading = f"{path}: {len(images.names):,} maps, {of_maps.boxes}"
+    report, rows = report_of_maps(folder, of.boxes, of.masks, of.train_boxes, question_of(flags), threads)
+    heading = f"{folder}: {report['images']:,} maps, {of.boxes}"
     why_no_fixed_box = "they are found on those of --train-boxes"
+    file = out / "report.json" if out is not None else None
     if flags.all_tables or flags.per_class:
         print_numbers(report, heading, "maps", flags.per_class, why_no_fixed_box)
     else:
         print_summary(report, file, heading, why_no_fixed_box)
     if report["images_with_boxes"]:
-        print(f"Fixed boxes are in pixels of a {maps.square} x {maps.square} square that every image is stretched to.")
-    if file is not None:
-        write_measurement(file, report, rows["maps"])
-    else:
+        side = report["square"]
+        print(f"Fixed boxes are in pixels of a {side} x {side} square that every image is stretched to.")
+    if out is None:
         print("nothing is written; --out NEW_FOLDER keeps the report, for python -m fastwsol.compare too")
-
-
-def write_measurement(file: Path, report: Report, rows: ImageRows) -> None:
-    """Write a report and what it says of each image into a new folder."""
-    with folder_when_whole(file.parent) as new:
-        rows.write((new / file.name).with_suffix(".csv"))
-        write_json(new / file.name, report)
-
-
-def warn_of_unknown_labels(boxes: Path, images: EvaluatedImages) -> None:
-    """Warn where no label is among the classes that are predicted: the two columns may use other names."""
-    if images.labels is None or images.predicted is None or np.isin(images.labels, images.predicted).any():
         return
-    print(
-        f"warning: {boxes}: no label is ever predicted; use the same names in both columns, {SEPARATOR!r} between "
-        f"predictions",
-        file=sys.stderr,
-    )
-
-
-def refuse_nothing_to_measure(boxes: Path, images: EvaluatedImages) -> None:
-    """Raise UserError where the boxes file knows neither a box nor what the images are."""
-    if not images.truths.has_boxes.any() and (images.labels is None or images.predicted is None):
-        raise UserError(
-            f"--boxes {boxes}: has neither a box nor both labels and predictions, so nothing can be measured; fill in "
-            f"x0 to y1, or give --masks"
-        )
+    with folder_when_whole(out) as new:
+        rows.write(new / "report.csv")
+        write_json(new / "report.json", report)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,71 @@
+"""Anyone's score maps against a boxes file: what a report says of them."""
+
+import sys
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from fastwsol.evaluation.evaluated_images import EvaluatedImages
+from fastwsol.evaluation.fixed_masks import fixed_masks
+from fastwsol.evaluation.masks import find_masks
+from fastwsol.evaluation.measure import measure
+from fastwsol.evaluation.of_localizer import CutMaps
+from fastwsol.evaluation.per_image import SEPARATOR, ImageRows
+from fastwsol.evaluation.pixels import measure_maps
+from fastwsol.evaluation.question import Question
+from fastwsol.evaluation.report_types import MapsReport
+from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD, Cut
+from fastwsol.host.errors import UserError
+
+
+def report_of_maps(
+    folder: Path, boxes: Path, masks: Path | None, train_boxes: Path | None, question: Question, threads: int
+) -> tuple[MapsReport, ImageRows]:
+    """The report of the maps in a folder or file, and what it says of each image. Its one localizer is called `maps`.
+
+    boxes: the ground truth; masks: a folder of them; train_boxes: what fixed boxes are found on. The threshold that the
+    `question` names, if any, is a number. Raises UserError naming the flag and file where one cannot be read or there
+    is nothing to measure, and warns where labels and predictions have no name in common.
+    """
+    images = read_annotations(boxes)
+    if masks is None:
+        _refuse_nothing_to_measure(boxes, images)
+    train = read_annotations(train_boxes).truths if train_boxes is not None else None
+    if train is not None and not train.has_boxes.any():
+        raise UserError(f"--train-boxes {train_boxes}: has no box; leave it out, or give the training images'")
+    _warn_of_unknown_labels(boxes, images)
+    maps = ScoreMaps(folder, images, boxes)
+    known = find_masks(masks, images.names, images.truths) if masks is not None else None
+    asked = question.fixed_threshold
+    threshold = CAM_THRESHOLD if asked is None else asked
+    cut = Cut("fixed", threshold, "the paper") if asked is None else Cut("asked", threshold, "the command line")
+    measurement = measure(images, [CutMaps("maps", "these maps", True, maps, cut)], question, train, threads)
+    report = measurement.report({"maps": folder.name, "boxes": boxes.name, "threads": threads})
+    rows = measurement.rows
+    if known is not None:
+        pixels = measure_maps(maps, known, images.truths, threshold, fixed_masks(None), images.labels, images.classes)
+        pixels.add_to(report)
+        rows = pixels.in_rows(rows)
+    return cast(MapsReport, report), rows["maps"]
+
+
+def _warn_of_unknown_labels(boxes: Path, images: EvaluatedImages) -> None:
+    """Warn where no label is among the classes that are predicted: the two columns may use other names."""
+    if images.labels is None or images.predicted is None or np.isin(images.labels, images.predicted).any():
+        return
+    print(
+        f"warning: {boxes}: no label is ever predicted; use the same names in both columns, {SEPARATOR!r} between "
+        f"predictions",
+        file=sys.stderr,
+    )
+
+
+def _refuse_nothing_to_measure(boxes: Path, images: EvaluatedImages) -> None:
+    """Raise UserError where the boxes file knows neither a box nor what the images are."""
+    if not images.truths.has_boxes.any() and (images.labels is None or images.predicted is None):
+        raise UserError(
+            f"--boxes {boxes}: has neither a box nor both labels and predictions, so nothing can be measured; fill in "
+            f"x0 to y1, or give --masks"
+        )
