@@ -30,6 +30,7 @@ from rich.text import Text
 from fastwsol.evaluation.boxes import ProtocolName, hits_of
 from fastwsol.evaluation.metrics import (
     BEYOND_TOP_5,
+    IOU_THRESHOLDS,
     CamClass,
     Outcome,
     Outcomes,
@@ -39,7 +40,7 @@ from fastwsol.evaluation.metrics import (
     ranks,
     sign_test,
 )
-from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.per_image import ImageRows, rows_of
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, Report
 from fastwsol.evaluation.resampling import resampled_counts
 from fastwsol.evaluation.table_cells import console, table_of, title_of
@@ -84,11 +85,16 @@ def main(arguments: Sequence[str]) -> int:
     if not a.rows.box_counts.any():  # classes are the same under each
         protocols = protocols[:1]
         out.print("None of these images has a box: classes alone are compared.")
+    at_others = tuple(f"@{each}" for each in IOU_THRESHOLDS if each != 0.5)
+    left_out = at_others if a.cut_for_each_iou or b.cut_for_each_iou else ()
+    if left_out:
+        out.print("Under auto each IoU has a threshold of its own: rates at IoU 0.5 alone are compared.")
     for protocol in protocols:
         title = f"{protocol}: B against A" if len(protocols) > 1 else "B against A"
         table = table_of(title, ["A", "B", "B - A", "A alone\nright", "B alone\nright", "p"])
         for name, pair in paired(outcomes_of(a, protocol), outcomes_of(b, protocol)).items():
-            table.add_row(title_of(name).replace("\n", " "), *cells(pair))
+            if not name.endswith(left_out):
+                table.add_row(title_of(name).replace("\n", " "), *cells(pair))
         out.print(table)
     if a.rows.mask_ious is not None and b.rows.mask_ious is not None and a.masks_digest == b.masks_digest:
         title = f"masks, A cut {a.mask_cut}, B cut {b.mask_cut}: B against A"
@@ -97,7 +103,10 @@ def main(arguments: Sequence[str]) -> int:
         out.print(table)
     elif a.rows.mask_ious is not None or b.rows.mask_ious is not None:
         out.print("Masks are not compared: one of the two was measured without them, or against others.")
-    out.print("Interval and p: over these images, of these two networks. To tell recipes apart, train several seeds.")
+    out.print(
+        "Interval and p: over these images, of these two networks, and of each row alone: choose the rate beforehand, "
+        "since of several one may differ by chance. To tell recipes apart, train several seeds."
+    )
     return 0
 
 
@@ -116,6 +125,8 @@ class ComparedReport:
     """Which localizer, and where its maps were cut."""
     has_localizers: bool
     """Whether it is of a run, whose localizers it measures."""
+    cut_for_each_iou: bool
+    """Whether `rows` have the boxes of one cut, that for IoU .5, and the report's rates are of another at each IoU."""
 
 
 def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
@@ -138,7 +149,7 @@ def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
         localizer = localizer or (preferred(cuts) if of_run else first)
         pixels = of_masks.get(localizer)
         mask_cut = "for each image" if pixels is None or (at := pixels["iou"]["threshold"]) is None else f"at {at:.2g}"
-        cuts[first] = report["cam_threshold"]  # in its rows, whatever was asked beside
+        has_cuts = any(each["name"] == localizer and "thresholds" in each for each in report["localizers"])
     except OSError as error:
         raise UserError(
             f"{file}: cannot be read ({error.strerror}); let the run finish, or make a report with "
@@ -151,9 +162,10 @@ def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
     if localizer not in cuts:
         raise UserError(f"--localizers {localizer}: {file} has {', '.join(cuts)}; name one of them")
     what = f"{localizer} at {'a threshold for each image' if cuts[localizer] is None else f'{cuts[localizer]:.2g}'}"
-    rows = file.with_suffix(".csv") if localizer == first else file.with_name(f"{file.stem}-{localizer}.csv")
+    end = rows_of(report, localizer)
+    rows = ImageRows.read(file.with_name(f"{file.stem}-{end}.csv") if end else file.with_suffix(".csv"))
     masks_digest = masks["digest"] if masks is not None else None
-    return ComparedReport(file, cam_class, truths_digest, masks_digest, mask_cut, ImageRows.read(rows), what, of_run)
+    return ComparedReport(file, cam_class, truths_digest, masks_digest, mask_cut, rows, what, of_run, has_cuts)
 
 
 def check_same_images(a: ComparedReport, b: ComparedReport) -> None:

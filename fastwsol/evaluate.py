@@ -38,6 +38,7 @@ from fastwsol.evaluation.of_maps import report_of_maps
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model
 from fastwsol.evaluation.of_predictions import judge
 from fastwsol.evaluation.of_training_images import find_directions, tuning_images
+from fastwsol.evaluation.per_image import rows_of
 from fastwsol.evaluation.prediction_tables import print_judged
 from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.report_types import RunReport
@@ -384,7 +385,7 @@ def export_maps(folder: Path, evaluation: Evaluation, flags: Flags, shards: Shar
     cut_of = {each["name"]: each["cut"]["value"] for each in evaluation.report["localizers"]}
     name = flags.trained_run.localizer or preferred(cut_of)
     maps = NetworkMaps(evaluation.outputs.maps[name], evaluation.report["square"], LOCALIZERS[name].scale)
-    write_maps(folder, evaluation.rows[name], truths, maps, name)
+    write_maps(folder, evaluation.rows[rows_of(evaluation.report, name)], truths, maps, name)
     whose = "" if flags.cam_class == "truth" else f" --cam-class {flags.cam_class}"
     cut = cut_of[name]
     where = "" if name == "cam" or cut is None else f" --threshold {cut!r}"
@@ -429,7 +430,8 @@ def evaluate_maps(flags: Flags, folder: Path) -> None:
         print("nothing is written; --out NEW_FOLDER keeps the report, for python -m fastwsol.compare too")
         return
     with folder_when_whole(out) as new:
-        rows.write(new / "report.csv")
+        for name, each in rows.items():
+            each.write(new / f"report{f'-{name}' if name else ''}.csv")
         write_json(new / "report.json", report)
 
 

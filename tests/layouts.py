@@ -86,15 +86,16 @@ def draw_benchmark(root: Path) -> None:
 
 
 def draw_benchmark_with_masks(root: Path, masks: Path) -> None:
-    """The WSOL benchmark's form with masks for test: two classes, one image of train and one of test each."""
+    """The WSOL benchmark's form with masks for test, without sizes, as OpenImages has it: two classes, one image of
+    train and one of test each.
+    """
     for split in ("train", "test"):
-        texts = {"image_ids": "", "class_labels": "", "image_sizes": ""}
+        texts = {"image_ids": "", "class_labels": ""}
         for label, name in enumerate("ab"):
             path = f"{split}/{name}/0.jpg"
             put(root / path, noise_jpeg(label, size=(WIDTH, HEIGHT)))
             texts["image_ids"] += f"{path}\n"
             texts["class_labels"] += f"{path},{label}\n"
-            texts["image_sizes"] += f"{path},{WIDTH},{HEIGHT}\n"
         for name, text in texts.items():
             put(root / "metadata" / split / f"{name}.txt", text.encode())
     lines = "test/a/0.jpg,a/one.png,a/ignored.png\ntest/a/0.jpg,a/two.png,a/ignored.png\ntest/b/0.jpg,b/one.png,\n"

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from slow_evaluator import evaluate_slowly
 
-from fastwsol import evaluate, train
+from fastwsol import compare, evaluate, train
 from fastwsol.batches.feed import Feed
 from fastwsol.config import Augmentation, Config
 from fastwsol.dataset.holdout import hold_out
@@ -218,7 +218,8 @@ def test_exported_maps_are_measured_as_the_run_was(run, tmp_path, capsys):
     (maps,), cam = of_maps["localizers"], of_run["localizers"][0]
     assert maps == cam | {"name": "maps", "title": "these maps"}
     assert of_maps["baselines"][0] == of_run["baselines"][0]
-    assert (run / f"{name}.csv").read_text() == (tmp_path / "out" / "report.csv").read_text()
+    for ours, theirs in (("", ""), ("-cam", "-maps")):
+        assert (run / f"{name}{ours}.csv").read_text() == (tmp_path / "out" / f"report{theirs}.csv").read_text()
 
 
 def test_a_threshold_is_chosen_on_trained_images_where_none_are_held_out(run, capsys):
@@ -228,6 +229,28 @@ def test_a_threshold_is_chosen_on_trained_images_where_none_are_held_out(run, ca
     assert cam["cut"]["chosen_on"] == "80 images trained on, by their boxes"
     assert cam["cut"]["value"] == cam["thresholds"]["0.5"]
     assert cam["rates"]["gt_known_loc@0.5"] <= cam["oracle"]["rates"]["gt_known_loc@0.5"]
+
+
+def test_maps_are_compared_where_they_were_cut(run, tmp_path, capsys):
+    """And not at the paper's threshold; under auto at IoU .5 alone, whose boxes the file of each image has."""
+    for name, threshold in (("low", "0.05"), ("high", "0.7"), ("auto", "auto")):
+        folder = shutil.copytree(run, tmp_path / name)
+        assert run_evaluate(folder, "--threshold", threshold, "--threads", "1") == 0
+    low, high = (tmp_path / name / f"report-threshold-{at}.json" for name, at in (("low", "0.05"), ("high", "0.7")))
+    auto = tmp_path / "auto" / "report-threshold-auto.json"
+    capsys.readouterr()
+    assert run_command(compare.main, [str(low), str(high), "--localizers", "cam"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{low}, cam at 0.05 B: {high}, cam at 0.7" in said
+    sides = [json.loads(each.read_text())["localizers"][0]["rates"] for each in (low, high)]
+    for name, title in (("gt_known_loc@0.3", "GT-known Loc .3"), ("gt_known_loc@0.5", "GT-known Loc .5")):
+        ours, theirs = (f"{each[name]:.2f}" for each in sides)
+        assert f"{title} │ {ours} │ {theirs}" in said
+    assert run_command(compare.main, [str(low), str(auto), "--localizers", "cam"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "rates at IoU 0.5 alone are compared" in said
+    assert "GT-known Loc .5" in said
+    assert "GT-known Loc .3" not in said
 
 
 def test_a_threshold_is_chosen_on_the_holdout_and_not_on_what_is_evaluated(synthetic_shards):
@@ -303,6 +326,7 @@ def test_another_question_never_replaces_the_final_report(run, tmp_path, capsys)
         *before,
         *(f"report-{what}.json" for what in (other, "threshold-0.5")),
         *(f"report-{what}{of}.csv" for what in (other, "threshold-0.5") for of in OF_LOCALIZERS),
+        "report-threshold-0.5-cam.csv",
     }
 
 
@@ -370,7 +394,7 @@ def test_exported_maps_of_images_of_many_sizes_give_the_same_boxes(tmp_path):
     of_files = ScoreMaps(tmp_path / "maps" / "maps.npy", again, tmp_path / "maps" / "boxes.csv")
     theirs = measure(again, [CutMaps("maps", "these maps", True, of_files, cut)], train=truths)
     for protocol in PROTOCOLS:
-        boxes_of_both = (each.rows["maps"].boxes[protocol].boxes for each in (ours, theirs))
+        boxes_of_both = (each.rows[""].boxes[protocol].boxes for each in (ours, theirs))
         np.testing.assert_array_equal(*boxes_of_both)
     assert ours.numbers == theirs.numbers
 

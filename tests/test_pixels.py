@@ -130,7 +130,7 @@ def test_maps_from_files_are_measured_as_the_definition_says(folder: Path, capsy
     assert f"pixels of {COUNT - 1} masks" in said
     assert f"{found['pxap']:.2f} ±" in said
     assert "Left out: 1 image has no mask, 1 mask has no object, so no IoU." in said
-    rows = ImageRows.read(folder / "out" / "report.csv")
+    rows = ImageRows.read(folder / "out" / "report-maps.csv")
     assert rows.mask_ious is not None
     np.testing.assert_allclose(rows.mask_ious[: COUNT - 2], ious)
     assert np.isnan(rows.mask_ious[COUNT - 2 :]).all()

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.host.errors import UserError
-from kernels import Scale
 from kernels.levels import TOP_LEVEL, WSOLEVAL_CUTS
 
 NO_BOX = (0, 0, 0, 0)
@@ -69,12 +68,11 @@ def sweep(
     offsets: NDArray[np.int64],
     threads: int,
     tick: Callable[[int], None] = lambda images: None,
-    scale: Scale = "min-max",
 ) -> WsolevalSweep:
     """Box the map [h, w] of each image, `map_of(n)`, at every cut; image n owns rows offsets[n] up to offsets[n + 1] of
     `truths`.
 
-    tick: told how many maps are done; scale: what the maps' values mean. Raises UserError without OpenCV.
+    tick: told how many maps are done. Raises UserError without OpenCV.
     """
     cv2 = require_opencv()
     count = len(offsets) - 1
@@ -83,7 +81,7 @@ def sweep(
 
     def work(n: int) -> None:
         own = truths[offsets[n] : offsets[n + 1]]
-        at_cuts = boxes_at_cuts(as_uint8(map_of(n), side, scale))
+        at_cuts = boxes_at_cuts(as_uint8(map_of(n), side))
         for k, boxes in enumerate(at_cuts):
             swept.boxes[n, k] = boxes[0]
         if len(own):
@@ -102,14 +100,10 @@ def sweep(
     return swept
 
 
-def as_uint8(cam: NDArray[np.float32], side: int, scale: Scale = "min-max") -> NDArray[np.uint8]:
-    """The map upsampled bicubically to `side` pixels a side, min-max normalised and cut to bytes; 0 if constant. On
-    its own scale it is not normalised: what upsampling carries out of 0..1 is cut off.
-    """
+def as_uint8(cam: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
+    """The map upsampled bicubically to `side` pixels a side, min-max normalised and cut to bytes; 0 if constant."""
     cv2 = require_opencv()
     pixels = cv2.resize(cam.astype(np.float64), (side, side), interpolation=cv2.INTER_CUBIC)
-    if scale == "own":
-        return (pixels.clip(0, 1) * TOP_LEVEL).astype(np.uint8)
     if pixels.min() == pixels.max():
         return np.zeros((side, side), np.uint8)
     pixels -= pixels.min()
@@ -118,7 +112,10 @@ def as_uint8(cam: NDArray[np.float32], side: int, scale: Scale = "min-max") -> N
 
 
 def boxes_at_cuts(pixels: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
-    """For each cut the boxes [C, 4] of the map's contours, that with the largest area first; one NO_BOX if none."""
+    """For each cut the boxes [C, 4] of the map's contours, that with the largest area first; one NO_BOX if none.
+
+    A map without the highest byte is a constant one, of which no cut keeps anything.
+    """
     cv2 = require_opencv()
     height, width = pixels.shape
     present = np.zeros(TOP_LEVEL + 1, bool)

@@ -152,9 +152,11 @@ def _fill(
 def localize_as_wsoleval(
     localized: Localized, maps: Maps, truths: Truths, threads: int, tick: Callable[[int], None]
 ) -> Localized:
-    """The same, and what the older evaluator finds. Raises UserError without OpenCV."""
+    """The same, and what the older evaluator finds, to which every map is scaled by its own extremes. Raises UserError
+    without OpenCV.
+    """
     in_map = truths.in_wsoleval_map(maps.square)
-    swept = sweep(maps.read, maps.square, in_map, truths.offsets, threads, tick, maps.scale)
+    swept = sweep(maps.read, maps.square, in_map, truths.offsets, threads, tick)
     boxes_of = localized.boxes
     if boxes_of:
         cut = wsoleval_cut(CAM_THRESHOLD)

@@ -31,13 +31,12 @@ from fastwsol.host.environment import environment
 
 @dataclass(frozen=True)
 class Measurement:
-    """The part of a report that is made of maps, predictions and truths; and by localizer what it says of each
-    image.
-    """
+    """The part of a report that is made of maps, predictions and truths; and what it says of each image."""
 
     numbers: Numbers
     rows: dict[str, ImageRows]
-    """Of the first one at the fixed threshold under every protocol, of the others under `strict` at their cuts."""
+    """By localizer, under `strict` at its cut; by the empty name those of the first one at the fixed threshold, under
+    every protocol, which stand for its cut too where that is the same."""
     thresholds: dict[str, float | NDArray[np.float64]]
     """By localizer, where its maps are cut: one number, or one an image, [N]."""
     seconds: dict[str, float]
@@ -80,11 +79,16 @@ def measure(
     numbers = _numbers(images, found[first.name], question.cam_class, fixed, first.maps.square)
     numbers["localizers"] = [localizer_row(each, found[each.name], images, question.cam_class) for each in localizers]
 
-    def rows_of(boxes: Mapping[ProtocolName, MeasuredBoxes]) -> ImageRows:
+    def each_image(boxes: Mapping[ProtocolName, MeasuredBoxes]) -> ImageRows:
         box_counts = np.diff(truths.offsets)
         return ImageRows.of(images.names, images.classes, images.labels, images.predicted, box_counts, boxes)
 
-    rows = {name: rows_of(each.boxes or {"strict": each.at_cut}) for name, each in found.items()}
+    rows = {"": each_image(found[first.name].boxes)}
+    rows |= {
+        each.name: each_image({"strict": found[each.name].at_cut})
+        for each in localizers
+        if each is not first or each.cut.value != CAM_THRESHOLD
+    }
     thresholds = {
         each.name: found[each.name].thresholds if each.cut.value is None else each.cut.value for each in localizers
     }

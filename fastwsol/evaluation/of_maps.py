@@ -22,8 +22,9 @@ from fastwsol.host.errors import UserError
 
 def report_of_maps(
     folder: Path, boxes: Path, masks: Path | None, train_boxes: Path | None, question: Question, threads: int
-) -> tuple[MapsReport, ImageRows]:
-    """The report of the maps in a folder or file, and what it says of each image. Its one localizer is called `maps`.
+) -> tuple[MapsReport, dict[str, ImageRows]]:
+    """The report of the maps in a folder or file, and what it says of each image, as `Measurement` has it. Its one
+    localizer is called `maps`.
 
     boxes: the ground truth; masks: a folder of them; train_boxes: what fixed boxes are found on. The threshold that the
     `question` names, if any, is a number. Raises UserError naming the flag and file where one cannot be read or there
@@ -48,7 +49,7 @@ def report_of_maps(
         pixels = measure_maps(maps, known, images.truths, threshold, fixed_masks(None), images.labels, images.classes)
         pixels.add_to(report)
         rows = pixels.in_rows(rows)
-    return cast(MapsReport, report), rows["maps"]
+    return cast(MapsReport, report), rows
 
 
 def _warn_of_unknown_labels(boxes: Path, images: EvaluatedImages) -> None:

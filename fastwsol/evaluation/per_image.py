@@ -1,4 +1,7 @@
-"""What a report says of each image, as a CSV file beside it: for a look at single images, and to compare two networks.
+"""What a report says of each image, as CSV files beside it: for a look at single images, and to compare two networks.
+
+`report.csv` is of the report's first localizer at the paper's threshold, under every protocol; `report-NAME.csv` of a
+localizer under `strict` at its cut (under `auto` the one for IoU .5), which the first one has where that is another.
 
 Columns: name, label, predicted (up to five classes, `;` between them, empty where nothing was classified; a `;` in a
 class's name is written `\\;`, and a backslash `\\\\`), boxes (how many ground-truth boxes it has), and for each
@@ -20,10 +23,21 @@ from numpy.typing import NDArray
 
 from fastwsol.evaluation.boxes import ProtocolName
 from fastwsol.evaluation.maps import MeasuredBoxes
+from fastwsol.evaluation.report_types import Report
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, write_bytes
 
 SEPARATOR = ";"
+
+
+def rows_of(report: Report, localizer: str) -> str:
+    """Which of a report's rows, and of its files' endings, has the boxes of a localizer at its cut: its name, or none
+    where that is the paper's threshold.
+    """
+    first = report["localizers"][0]
+    return "" if localizer == first["name"] and first["cut"]["value"] == report["cam_threshold"] else localizer
+
+
 _SIDES = ("x0", "y0", "x1", "y1")
 _MASK_IOU = "mask_iou"
 

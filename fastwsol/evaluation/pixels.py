@@ -58,9 +58,13 @@ class PixelsOfAll:
         for row in numbers["localizers"]:
             row["pixels"] = self.of_localizer[row["name"]].numbers
 
-    def in_rows(self, rows: Mapping[str, ImageRows]) -> dict[str, ImageRows]:
-        """What localizers say of each image, with the IoUs of its masks."""
-        return {name: replace(each, mask_ious=self.of_localizer[name].ious) for name, each in rows.items()}
+    def in_rows(self, rows: dict[str, ImageRows]) -> dict[str, ImageRows]:
+        """What localizers say of each image, with the IoUs of its masks, which are cut where the localizer's boxes
+        are.
+        """
+        first = next(iter(self.of_localizer))
+        at_cut = {name: self.of_localizer[name or first].ious for name in rows if name or first not in rows}
+        return rows | {name: replace(rows[name], mask_ious=ious) for name, ious in at_cut.items()}
 
 
 class _Counter:

@@ -107,7 +107,7 @@ def _is_alike(setting: Setting, wanted: dict[str, Any], beside: Setting) -> bool
 
 
 def pooled_spread(of_settings: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """The standard deviation over seeds, pooled over all settings, and its degrees of freedom; NaN and 0 where no
+    """The standard deviation over seeds, pooled over settings, and its degrees of freedom; NaN and 0 where no
     setting has two seeds.
     """
     squares = sum(float(np.sum((np.asarray(values) - np.mean(values)) ** 2)) for values in of_settings if len(values))
@@ -143,9 +143,12 @@ def overall_name(comparisons: Sequence[Comparison]) -> str:
 
 
 def judge(values: Mapping[Setting, Sequence[float]]) -> dict[Comparison, Difference]:
-    """Every comparison among settings, given the values of each, one a seed, in percent."""
-    spread, freedom = pooled_spread(list(values.values()))
-    with_values = [setting for setting, each in values.items() if len(each)]
-    return {
-        each: difference(values[each.better], values[each.worse], spread, freedom) for each in comparisons(with_values)
-    }
+    """Every comparison among settings, given the values of each, one a seed, in percent. The spread is pooled over the
+    settings that its claim compares, whatever others there are.
+    """
+    found = comparisons([setting for setting, each in values.items() if len(each)])
+    spreads = {}
+    for claim in {each.claim for each in found}:
+        compared = {side for each in found if each.claim == claim for side in (each.better, each.worse)}
+        spreads[claim] = pooled_spread([values[setting] for setting in compared])
+    return {each: difference(values[each.better], values[each.worse], *spreads[each.claim]) for each in found}

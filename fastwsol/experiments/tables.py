@@ -39,9 +39,9 @@ DECISIVE_RATE = "top1_loc@0.5"
 """The rate that the claims are about."""
 
 HOW_JUDGED = (
-    "± half of the 95 % interval of a difference of means over seeds (Student's, the spread pooled over all "
-    "settings). A claim holds where every comparison made does, and fails where any is worse by an interval for all of "
-    "them at once (Bonferroni's). The paper's differences are of all of Tiny ImageNet after 1500 epochs."
+    "± half of the 95 % interval of a difference of means over seeds (Student's, the spread pooled over the settings that "
+    "its claim compares). A claim holds where every comparison made does, and fails where any is worse by an interval for "
+    "all of them at once (Bonferroni's). The paper's differences are of all of Tiny ImageNet after 1500 epochs."
 )
 ABOUT_BASELINES = "Baselines answer one box for every image, found on the boxes of train."
 ABOUT_THE_PAPER = "The paper's numbers are of Tiny ImageNet's val after 1500 epochs, under paper2018."

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastwsol.config import PREACT_RESNET, Setting
 from fastwsol.evaluation.metrics import percent
-from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.per_image import ImageRows, rows_of
 from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.report_types import LocalizerRow, RunReport
 from fastwsol.experiments.tables import SettingRuns
@@ -83,7 +83,7 @@ def read_compared_run(folder: Path) -> ComparedRun:
         raise UserError(f"{folder}: not finished; let it train to its end first")
     of = ReportOf(info.config.eval_split)
     report = run.read_report(of)
-    images = ImageRows.read(run.rows_file(of, taken_of(report)["name"]))
+    images = ImageRows.read(run.rows_file(of, rows_of(report, taken_of(report)["name"])))
     try:
         rows, starts = run.rows(), run.starts()
     except (ValueError, KeyError, TypeError):

@@ -181,9 +181,8 @@ class RunDir:
         return self.report_file(ReportOf(config.eval_split)).is_file()
 
     def rows_file(self, of: "ReportOf", localizer: str) -> Path:
-        """The file of what a report says of each image, by a localizer."""
-        name = of.name if localizer == "cam" else f"{of.name}-{localizer}"
-        return self.folder / f"{name}.csv"
+        """The file of what a report says of each image, by a localizer (`per_image.rows_of` says which)."""
+        return self.folder / f"{of.name}{f'-{localizer}' if localizer else ''}.csv"
 
     def write_cuts(self, cuts: Mapping[str, Cut]) -> None:
         """Store where the run cuts the maps of its localizers, by their names."""

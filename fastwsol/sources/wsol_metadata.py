@@ -2,7 +2,7 @@
 
     <metadata>/train/class_labels.txt     path,label
     <metadata>/train/image_ids.txt        path
-    <metadata>/train/image_sizes.txt      path,width,height
+    <metadata>/train/image_sizes.txt      path,width,height      may be missing where no box is read, as of OpenImages
     <metadata>/train/localization.txt     path,x0,y0,x1,y1       a line a box; may be missing for train
                                           path,mask,ignored      or, with --masks, a line a mask; `ignored` may be empty
     <metadata>/test/...                   which is val here
@@ -85,16 +85,17 @@ def _read_split(
     ids, labels = f"{split}/image_ids.txt", f"{split}/class_labels.txt"
     line_of = _unique(texts, ids)
     label_of = _labels(texts, labels, line_of)
-    sizes = _sizes(texts, f"{split}/image_sizes.txt", line_of)
-    boxes_file = f"{split}/localization.txt"
-    boxes: dict[str, list[tuple[int, Box]]] = defaultdict(list)
+    there, boxes_file, sizes_file = texts.names(split), f"{split}/localization.txt", f"{split}/image_sizes.txt"
+    is_localized = split != "train" or "localization.txt" in there
+    reads_boxes = is_localized and regions is None
+    if reads_boxes and _names_masks(texts, boxes_file):
+        raise UserError(f"{texts.where(boxes_file)}: names masks, not boxes; say where they lie, with --masks FOLDER")
+    sizes = _sizes(texts, sizes_file, line_of) if reads_boxes or "image_sizes.txt" in there else {}
+    boxes = _boxes(texts, boxes_file, sizes) if reads_boxes else defaultdict(list)
     masks: dict[str, Regions] = {}
-    if split != "train" or "localization.txt" in texts.names(split):
-        if regions is None:
-            boxes = _boxes(texts, boxes_file, sizes)
-        else:
-            masks = _masks(texts, boxes_file, sizes)
-            regions |= masks
+    if is_localized and regions is not None:
+        masks = _masks(texts, boxes_file, line_of)
+        regions |= masks
     annotations = []
     for path, line in line_of.items():
         fault = None
@@ -146,16 +147,15 @@ def _sizes(texts: Tree, file: str, line_of: dict[str, int]) -> dict[str, tuple[i
     return size_of
 
 
-def _masks(texts: Tree, file: str, sizes: dict[str, tuple[int, int]]) -> dict[str, Regions]:
+def _masks(texts: Tree, file: str, line_of: dict[str, int]) -> dict[str, Regions]:
     """The files that mark each image's object, and what is left out of it, in the order of their lines."""
-    first = next((line for line in read_text(texts, file, _REPLACE).split("\n") if line.strip()), "")
-    if first.count(",") != _MASK_FIELDS.count(" "):
+    if not _names_masks(texts, file):
         raise UserError(f"{texts.where(file)}: has no lines {_MASK_FIELDS}; leave --masks out, or {_REPLACE}")
     regions: dict[str, Regions] = {}
     for line, (path, mask, ignored) in read_rows(
         texts, file, _MASK_FIELDS, _REPLACE, _CORRECT, ",", last_may_be_empty=True
     ):
-        _check_known(f"{texts.where(file)} line {line}", path, sizes, False)
+        _check_known(f"{texts.where(file)} line {line}", path, line_of, False)
         before = regions.get(path, Regions((), ()))
         left_out = dict.fromkeys((*before.ignored, *([ignored] if ignored else [])))
         regions[path] = Regions((*before.objects, mask), tuple(left_out))
@@ -165,14 +165,17 @@ def _masks(texts: Tree, file: str, sizes: dict[str, tuple[int, int]]) -> dict[st
 _MASK_FIELDS = "<path> <mask> <ignored>"
 
 
+def _names_masks(texts: Tree, file: str) -> bool:
+    """Whether a file's lines are of masks, and not of boxes, by its first one."""
+    first = next((line for line in read_text(texts, file, _REPLACE).split("\n") if line.strip()), "")
+    return first.count(",") == _MASK_FIELDS.count(" ")
+
+
 def _boxes(texts: Tree, file: str, sizes: dict[str, tuple[int, int]]) -> dict[str, list[tuple[int, Box]]]:
     """The boxes of each image with their lines. Ends in the file are inclusive and become exclusive. Some equal the
     image's width or height, which no pixel has: those are exclusive already and stay.
     """
     boxes_of: dict[str, list[tuple[int, Box]]] = defaultdict(list)
-    first = next((line for line in read_text(texts, file, _REPLACE).split("\n") if line.strip()), "")
-    if first.count(",") == _MASK_FIELDS.count(" "):
-        raise UserError(f"{texts.where(file)}: names masks, not boxes; say where they lie, with --masks FOLDER")
     for line, (path, *values) in read_rows(texts, file, "<path> <x0> <y0> <x1> <y1>", _REPLACE, _CORRECT, ","):
         where = f"{texts.where(file)} line {line}"
         if not all(re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) for value in values):
