@@ -98,6 +98,9 @@ class OfMaps:
     masks: OptionalPath = None
     """folder of PNG masks named like the images, 0 background, 255 object, 128 left out: adds PxAP and the masks' IoU,
     at --threshold or else 0.2"""
+    scale: Literal["min-max", "own"] | None = None
+    """what the maps' values mean. min-max: each map is scaled by its own extremes; own: they are shares of 1, as a
+    mask's, and are cut as they are, at a --threshold. Default: min-max, or what --export-maps wrote"""
     train_boxes: OptionalPath = None
     """CSV file of the same form with the training images' boxes, to find the best fixed boxes on"""
 
@@ -222,6 +225,8 @@ def refuse_incomplete(flags: Flags, kind: Kind) -> None:
         raise UserError("--predictions: needs what is known of the images; give it with --reviewed FILE")
     if kind == "maps" and flags.score_maps.boxes is None:
         raise UserError("--maps: needs the ground truth; give it with --boxes FILE")
+    if flags.score_maps.scale == "own" and flags.threshold == "own":
+        raise UserError("--scale own: needs a --threshold, since the paper's 0.2 is a share of each map's maximum")
     if kind == "maps" and isinstance(flags.threshold, str) and flags.threshold != "own":
         raise UserError(
             f"--threshold {flags.threshold}: needs a run; choose on the maps of images kept apart, by the "
@@ -415,7 +420,7 @@ def evaluate_maps(flags: Flags, folder: Path) -> None:
     assert of.boxes is not None
     require_new_folder("--out", out)
     threads = use_threads(flags.threads)
-    report, rows = report_of_maps(folder, of.boxes, of.masks, of.train_boxes, question_of(flags), threads)
+    report, rows = report_of_maps(folder, of.boxes, of.masks, of.train_boxes, question_of(flags), threads, of.scale)
     heading = f"{folder}: {report['images']:,} maps, {of.boxes}"
     why_no_fixed_box = "they are found on those of --train-boxes"
     file = out / "report.json" if out is not None else None

@@ -29,7 +29,8 @@ from fastwsol.evaluation.forward import EvaluationSetup, forward_split
 from fastwsol.evaluation.of_training_images import find_directions
 from fastwsol.evaluation.report_types import LocalizerRow
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, PAPER_LEVEL, CutRow
-from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command
+from fastwsol.experiments.table_files import check_table, write_table
+from fastwsol.host.command_line import OptionalPath, parse_flags, require_apart, require_new, run_command
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
@@ -70,6 +71,8 @@ class Flags(DataFlags):
     """folders of finished runs, evaluated on the same images"""
     out: Path = Path("report.html")
     """the file to write; one that is there is not replaced"""
+    table: OptionalPath = None
+    """also write the page's first tables to this file, in the form of its ending: .csv, .md or .tex"""
     gallery: int = 300
     """images in the gallery, at most 600: a third the best, a third the worst, the rest drawn; 0: none, which needs no
     checkpoints"""
@@ -103,9 +106,12 @@ def main(arguments: Sequence[str]) -> int:
         if flags.tensorboard:
             for run in runs:
                 print(f"curves for TensorBoard in {write_curves(RunDir(run.folder))}")
-        content = page(settings_of(runs), flags, world)
+        settings = settings_of(runs)
+        content = page(settings, flags, world)
     write_bytes(flags.out, content, is_new=True)
-    print(f"written to {flags.out} ({len(content) / 1e6:.1f} MB)")
+    if flags.table is not None:
+        write_table(flags.table, [each.over_seeds for each in settings])
+    print(f"written to {flags.out} ({len(content) / 1e6:.1f} MB){f' and {flags.table}' if flags.table else ''}")
     return 0
 
 
@@ -116,6 +122,8 @@ def check(flags: Flags) -> None:
     if not 0 <= flags.gallery <= MOST_IMAGES:
         raise UserError(f"--gallery {flags.gallery}: must lie in 0 .. {MOST_IMAGES}")
     require_new("--out", flags.out)
+    check_table(flags.table)
+    require_apart({"--out": flags.out, "--table": flags.table})
 
 
 def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> bytes:

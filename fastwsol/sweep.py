@@ -26,6 +26,7 @@ from fastwsol.experiments.local_runs import Children, Stoppable
 from fastwsol.experiments.ray_runs import RayChildren, RayFlags
 from fastwsol.experiments.settings import SweepPlan, only_useful, plan_sweep
 from fastwsol.experiments.sweep_results import finished_runs, results_json
+from fastwsol.experiments.table_files import check_table, write_table
 from fastwsol.experiments.tables import SettingRuns, print_over_seeds
 from fastwsol.experiments.workload import Workload, seconds_left
 from fastwsol.host.command_line import (
@@ -33,6 +34,7 @@ from fastwsol.host.command_line import (
     duration,
     parse_flags,
     parse_some_flags,
+    require_apart,
     require_file,
     run_command,
     usable_cores,
@@ -64,6 +66,8 @@ class Flags:
     """trainings at a time on this machine, which share its cores; small batches leave room on a large GPU"""
     out: OptionalPath = None
     """also write the results to this JSON file"""
+    table: OptionalPath = None
+    """also write the tables to this file, in the form of its ending: .csv, .md or .tex"""
     list: bool = False
     """say what would be trained and how far it is, and stop"""
     config: Config = field(default_factory=Config)
@@ -120,9 +124,11 @@ def main(arguments: Sequence[str]) -> int:
     settings = read_finished(plan, runs)
     if flags.out is not None:
         write_json(flags.out, results_json(settings))
+    if flags.table is not None:
+        write_table(flags.table, settings)
     print_over_seeds(settings)
-    if flags.out is not None:
-        print(f"written to {flags.out}")
+    if written := [str(path) for path in (flags.out, flags.table) if path is not None]:
+        print(f"written to {' and '.join(written)}")
     if failures:
         raise RunFailure(
             f"{len(failures)} of {len(runs)} runs: {failures[0]}; mend that and run the same command again"
@@ -194,6 +200,8 @@ def check(flags: Flags) -> None:
             raise UserError(f"{flag(name)} {getattr(flags, name)}: must be at least 1")
     if flags.out is not None:
         require_file("--out", flags.out)
+    check_table(flags.table)
+    require_apart({"--out": flags.out, "--table": flags.table})
 
 
 def threads_a_run(flags: Flags) -> int:

@@ -96,6 +96,12 @@ def real_width_in_module() -> Iterator[None]:
     preact_resnet.WIDTHS = NARROW_WIDTHS
 
 
+@pytest.fixture
+def one_block_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what compiles: the network of depth 18 has a block of each kind, and not two."""
+    monkeypatch.setitem(preact_resnet.GROUP_BLOCKS, 18, (1, 1, 1, 1))
+
+
 def _make_kernels_serial() -> None:
     """An index out of bounds inside a parallel loop is lost; in a serial one it is an IndexError."""
     for found in pkgutil.iter_modules(kernels.__path__, "kernels."):

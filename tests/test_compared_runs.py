@@ -33,7 +33,7 @@ def side(config: Config, top1_loc: float = 30.0, classes: int = 4) -> Any:
                 "rates": dict.fromkeys(PROTOCOLS, rates),
             }
         ],
-        "classes": [{}] * classes,
+        "classes": classes,
         "cam_threshold": 0.2,
     }
     return SimpleNamespace(folder=Path(f"runs/{config.name()}"), info=SimpleNamespace(config=config), report=report)

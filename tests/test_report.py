@@ -1,5 +1,6 @@
 """`python -m fastwsol.report`: what stands in the file it writes, and what a browser makes of it."""
 
+import csv
 import json
 import re
 import shutil
@@ -123,7 +124,10 @@ def test_all_localizers_stand_side_by_side_each_at_its_own_cut(
     few = ("--head-steps", "4", "--head-batch-size", "8", "--log-steps", "1000")
     trained(tmp_path, "masked", "--aug", "none", "--localizer", "mask", *few)
     out = tmp_path / "page.html"
-    assert report(tmp_path / "masked", "--gallery", 6, "--threads", 1, "--out", out) == 0
+    to_table = ("--table", tmp_path / "table.csv")
+    assert report(tmp_path / "masked", "--gallery", 6, "--threads", 1, "--out", out, *to_table) == 0
+    names = [row[1] for row in csv.reader((tmp_path / "table.csv").open(newline="")) if row[0] == "strict"]
+    assert names[:2] == ["none, mask", "none, cam"]
     page, written = out.read_text(), report_of(tmp_path / "masked")
     assert "not shown here" not in page
     (loss,) = (each for each in data_in(page)["figures"]["chart-loss"]["data"] if each["x"] != [None])

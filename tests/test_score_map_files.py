@@ -184,3 +184,28 @@ def test_without_labels_localization_alone_is_told(files, capsys):
     printed = capsys.readouterr().out
     assert "GT-known" in printed
     assert "Top-1" not in printed
+
+
+def test_maps_on_a_scale_of_their_own_are_cut_as_they_are(files, capsys):
+    """A square of .6 in a map that is .3 elsewhere is all of it at .2 of its own, and the square at .5."""
+    lines = ["name,width,height,x0,y0,x1,y1", *(f"{name},32,32,8,8,24,24" for name in "ab")]
+    (files / "boxes.csv").write_text("\n".join(lines))
+    maps = np.full((2, 32, 32), 0.3, np.float32)
+    maps[:, 8:24, 8:24] = 0.6
+    np.save(files / "all.npy", maps)
+    arguments = ["--maps", files / "all.npy", "--boxes", files / "boxes.csv"]
+    found = {}
+    for threshold in ("0.2", "0.5"):
+        for scale in ("own", "min-max"):
+            out = files / f"{scale}-{threshold}"
+            assert run_evaluate(*arguments, "--scale", scale, "--threshold", threshold, "--out", out) == 0
+            (row,) = json.loads((out / "report.json").read_text())["localizers"]
+            assert row["scale"] == scale
+            found[scale, threshold] = row["rates"]["gt_known_loc@0.7"]
+    assert found == {("own", "0.2"): 0, ("own", "0.5"): 100, ("min-max", "0.2"): 100, ("min-max", "0.5"): 100}
+    capsys.readouterr()
+    assert run_evaluate(*arguments, "--scale", "own") == 2
+    assert "--scale own: needs a --threshold" in capsys.readouterr().err
+    np.save(files / "all.npy", 4 * maps)
+    assert run_evaluate(*arguments, "--scale", "own", "--threshold", "0.5") == 2
+    assert "map 0: has values from 1.2 to 2.4" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from fastwsol.host.device import Autocast
 from fastwsol.training import step
 
 
-def test_the_compiled_step_equals_the_eager_one():
+def test_the_compiled_step_equals_the_eager_one(one_block_a_group):
     """The loss to float32 rounding, and every gradient but for what that rounding may tip over."""
     config = Config.of(depth=18, stem="C")
     autocast = Autocast(torch.device("cpu"), "fp32")

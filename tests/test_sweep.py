@@ -1,7 +1,9 @@
 """`python -m fastwsol.sweep`: runs that are trained, fail, are stopped, are skipped; and what it prints of them."""
 
+import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,9 +19,11 @@ from fastwsol.dataset.first_classes import folder_of_first_classes, with_first_c
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.experiments.local_runs import Children
+from fastwsol.experiments.table_files import check_table, write_table
 from fastwsol.experiments.tables import SettingRuns, print_over_seeds
 from fastwsol.experiments.workload import Workload, seconds_left
 from fastwsol.host.command_line import run_command
+from fastwsol.host.errors import UserError
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 from fastwsol.sweep import Run, command_of, is_given, main, read_flags
@@ -40,7 +44,8 @@ def test_one_runs_failure_leaves_the_others_alone_and_what_is_finished_stays(tmp
     (tmp_path / "settings.toml").write_text("[[settings]]\nlr = 1e30\n[[settings]]\nlr = 0.01\n")
     runs, out = tmp_path / "runs", tmp_path / "results.json"
     what = [tmp_path / "settings.toml", *SMALL, "--shards", synthetic_shards, "--runs", runs]
-    assert sweep(*what, "--store", tmp_path / "store", "--out", out) == 1
+    table = ("--table", tmp_path / "table.md")
+    assert sweep(*what, "--store", tmp_path / "store", "--out", out, *table) == 1
     said = capsys.readouterr()
     assert "1 of 2 runs" in said.err
     assert "was not finite" in said.err, "what the failed run said"
@@ -48,6 +53,9 @@ def test_one_runs_failure_leaves_the_others_alone_and_what_is_finished_stays(tmp
     results = json.loads(out.read_text())
     assert [each["config"]["optimizer"]["lr"] for each in results["runs"]] == [0.01]
     assert results["baselines"]
+    (row, *_) = results["runs"][0]["localizers"]
+    assert (row["name"], "curve" in row) == ("cam", False)
+    assert "| strict | " in (tmp_path / "table.md").read_text()
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("report.json")}
     assert len(before) == 1
     assert sweep(*what, "--list") == 0
@@ -232,6 +240,7 @@ def made_report(source: str, top1_loc: float, classes: int) -> dict:
         "split": "val",
         "images": 10,
         "classes": classes,
+        "cam_threshold": 0.2,
         "rates": of_protocols,
         "localizers": [],
         "baselines": [{"kind": "whole-image", "name": "whole image", "box": [0, 0, 64, 64], "rates": of_protocols}],
@@ -258,6 +267,24 @@ def test_the_tables_show_spread_the_paper_the_baselines_and_the_verdicts(capsys)
         assert "+7.30" in said, "what the paper has for gr - none"
         assert "not separable" in said
         assert "holds" in said
+
+
+def test_the_tables_are_written_as_csv_markdown_and_latex(tmp_path):
+    reports = [made_report("birds & more", value, 10) for value in (34.0, 34.4)]
+    settings = [SettingRuns("gr_1 | mixed", Setting.of(aug="gr"), reports)]
+    for name in ("t.csv", "t.md", "t.tex"):
+        write_table(tmp_path / name, settings)
+    heading, strict, *_ = csv.reader((tmp_path / "t.csv").open(newline=""))
+    assert heading[:5] == ["protocol", "", "seeds", "Top-1 Clas", "Top-1 Loc .5"]
+    assert strict[:5] == ["strict", "gr_1 | mixed", "2", "50.00 ± 0.00", "34.20 ± 0.28"]
+    lines = (tmp_path / "t.md").read_text().splitlines()
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert "| strict | gr_1 \\| mixed | 2 | 50.00 ± 0.00 | 34.20 ± 0.28 |" in lines[2]
+    of_paper = (tmp_path / "t.tex").read_text()
+    assert r"strict & gr\_1 | mixed & 2 & 50.00 $\pm$ 0.00 & 34.20 $\pm$ 0.28" in of_paper
+    assert of_paper.count(r" \\") == len(lines) - 1
+    with pytest.raises(UserError, match=r"--table t.xlsx: name a file that ends in .csv, .md, .tex"):
+        check_table(Path("t.xlsx"))
 
 
 def test_without_a_finished_run_the_table_says_so(capsys):

@@ -86,7 +86,7 @@ def test_a_killed_run_continues_from_its_last_checkpoint_to_the_same_end(unbroke
     assert [start["step"] for start in starts] == [0, killed_at]
 
 
-def test_a_compiled_run_on_two_threads_continues_to_the_same_bits(synthetic_shards, tmp_path):
+def test_a_compiled_run_on_two_threads_continues_to_the_same_bits(synthetic_shards, tmp_path, one_block_a_group):
     """As users run it; an evaluation lies on each side of the stop."""
 
     def compiled(run):

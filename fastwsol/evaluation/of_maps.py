@@ -18,17 +18,25 @@ from fastwsol.evaluation.report_types import MapsReport
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, Cut
 from fastwsol.host.errors import UserError
+from kernels import Scale
 
 
 def report_of_maps(
-    folder: Path, boxes: Path, masks: Path | None, train_boxes: Path | None, question: Question, threads: int
+    folder: Path,
+    boxes: Path,
+    masks: Path | None,
+    train_boxes: Path | None,
+    question: Question,
+    threads: int,
+    scale: Scale | None = None,
 ) -> tuple[MapsReport, dict[str, ImageRows]]:
     """The report of the maps in a folder or file, and what it says of each image, as `Measurement` has it. Its one
     localizer is called `maps`.
 
-    boxes: the ground truth; masks: a folder of them; train_boxes: what fixed boxes are found on. The threshold that the
-    `question` names, if any, is a number. Raises UserError naming the flag and file where one cannot be read or there
-    is nothing to measure, and warns where labels and predictions have no name in common.
+    boxes: the ground truth; masks: a folder of them; train_boxes: what fixed boxes are found on; scale: see
+    `ScoreMaps`. The threshold that the `question` names, if any, is a number. Raises UserError naming the flag and file
+    where one cannot be read or there is nothing to measure, and warns where labels and predictions have no name in
+    common.
     """
     images = read_annotations(boxes)
     if masks is None:
@@ -37,7 +45,7 @@ def report_of_maps(
     if train is not None and not train.has_boxes.any():
         raise UserError(f"--train-boxes {train_boxes}: has no box; leave it out, or give the training images'")
     _warn_of_unknown_labels(boxes, images)
-    maps = ScoreMaps(folder, images, boxes)
+    maps = ScoreMaps(folder, images, boxes, scale)
     known = find_masks(masks, images.names, images.truths) if masks is not None else None
     asked = question.fixed_threshold
     threshold = CAM_THRESHOLD if asked is None else asked

@@ -16,7 +16,8 @@ say the same of all but its box.
 Maps are NumPy files: in a folder one of [h, w] for each image, named like it with `.npy` behind (or instead of its
 ending); or one file of [N, h, w] in the order in which the boxes file first names the images. A map covers its whole
 image, in any size and range: it is upsampled to the image's size (of an image with a side above 1024 pixels, to one
-scaled down to that) and normalised to 0..1. It is the true class's; where it is the predicted class's, --cam-class
+scaled down to that) and normalised to 0..1 by its own extremes, unless --scale own says that its values are shares of
+1 already, as a mask's. It is the true class's; where it is the predicted class's, --cam-class
 predicted says so, and the rate is not called GT-known.
 
 `about.json` beside the maps, as `evaluate RUN --export-maps` writes it, says that the maps cover a square that every
@@ -195,13 +196,16 @@ def _box(where: str, texts: list[str], width: int, height: int) -> tuple[float, 
 class ScoreMaps:
     """The maps of the images of a boxes file: `fastwsol.evaluation.maps.Maps` over files."""
 
-    def __init__(self, path: Path, images: EvaluatedImages, boxes_file: Path):
-        """Find every map. Raises UserError naming what is missing."""
+    def __init__(self, path: Path, images: EvaluatedImages, boxes_file: Path, scale: Scale | None = None):
+        """Find every map. scale: what their values mean; None: what `about.json` says, else min-max. Raises UserError
+        naming what is missing.
+        """
         if (path / MAPS_NAME).is_file() and (path / ABOUT_NAME).is_file():  # a folder of `write_maps`
             path = path / MAPS_NAME
         self._all: NDArray | None = None
         self.files: list[Path] = []
-        self._stretched_to, self.scale = _read_about(path if path.is_dir() else path.parent)
+        self._stretched_to, written = _read_about(path if path.is_dir() else path.parent)
+        self.scale: Scale = scale or written
         self._own_square = _common_side(images.truths)
         names = images.names
         if path.is_dir():
@@ -266,6 +270,12 @@ class ScoreMaps:
             raise UserError(f"{where}: holds NaN or infinity (in float32); there is no box in such a map")
         if values.min() == values.max() and stored.min() < stored.max():
             raise UserError(f"{where}: its values differ by less than float32 can tell; stretch them to 0..1")
+        least, most = float(values.min()), float(values.max())
+        if self.scale == "own" and (least < 0 or most > 1):
+            raise UserError(
+                f"{where}: has values from {least:.3g} to {most:.3g}, and on a scale of its own they are shares of 1; "
+                f"bring them there, or leave out --scale own"
+            )
         return values
 
 

@@ -67,13 +67,17 @@ def results_json(settings: Sequence[SettingRuns]) -> dict[str, Any]:
 
 
 def _of_a_run(report: RunReport) -> dict[str, Any]:
-    """What is kept of a run's report."""
+    """What is kept of a run's report; curves and classes stay there."""
     return {
         "config": report["config"],
         "step": report["step"],
         "rates": report["rates"],
         "intervals": report["intervals"],
         "max_box_acc": report["localizers"][0]["max_box_acc"],
+        "localizers": [
+            {name: value for name, value in row.items() if name not in ("curve", "classes")}
+            for row in report["localizers"]
+        ],
         "command": without_folders(report["command"]),
         "versions": report["versions"],
         "git": report["git"],

@@ -39,9 +39,10 @@ DECISIVE_RATE = "top1_loc@0.5"
 """The rate that the claims are about."""
 
 HOW_JUDGED = (
-    "± half of the 95 % interval of a difference of means over seeds (Student's, the spread pooled over the settings that "
-    "its claim compares). A claim holds where every comparison made does, and fails where any is worse by an interval for "
-    "all of them at once (Bonferroni's). The paper's differences are of all of Tiny ImageNet after 1500 epochs."
+    "± half of the 95 % interval of a difference of means over seeds (Student's, the spread pooled over the settings "
+    "that its claim compares). A claim holds where every comparison made does, and fails where any is worse by an "
+    "interval for all of them at once (Bonferroni's). The paper's differences are of all of Tiny ImageNet after 1500 "
+    "epochs."
 )
 ABOUT_BASELINES = "Baselines answer one box for every image, found on the boxes of train."
 ABOUT_THE_PAPER = "The paper's numbers are of Tiny ImageNet's val after 1500 epochs, under paper2018."
@@ -137,6 +138,15 @@ def rows_over_seeds(settings: Sequence[SettingRuns], protocol: str) -> list[Seed
         box = ",".join(map(str, baseline["box"]))
         rows.append(SeedRow("baseline", f"{baseline['name']} ({box})", None, tuple(texts)))
     return rows
+
+
+def title_over_seeds(protocol: str, rows: Sequence[SeedRow], report: RunReport) -> str:
+    """What a table of `rows_over_seeds` is of: where maps were cut, and what its cells are."""
+    others = any(row.kind == "localizer" for row in rows)
+    several = any((row.seeds or 0) > 1 for row in rows)
+    title = f"{protocol}, percent, maps{' of cam' if others else ''} kept at {report['cam_threshold']:g} of the maximum"
+    title += ", others' at the run's own cuts" if others else ""
+    return title + ("; mean ± standard deviation over seeds" if several else "")
 
 
 def pixel_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
@@ -240,14 +250,11 @@ def print_over_seeds(settings: Sequence[SettingRuns]) -> None:
     if report is None:
         out.print("no run is finished yet")
         return
-    out.print(
-        f"\n{report['source']}, {report['classes']} classes, {report['images']:,} images of "
-        f"{report['split']}; mean ± standard deviation over seeds"
-    )
+    out.print(f"\n{report['source']}, {report['classes']} classes, {report['images']:,} images of {report['split']}")
     styles = {"setting": "bold", "localizer": "bold", "paper": "dim", "baseline": ""}
     for protocol in PROTOCOLS:
-        table = table_of(protocol, ["seeds", *COLUMNS.values()], "%")
         rows = rows_over_seeds(settings, protocol)
+        table = table_of(title_over_seeds(protocol, rows, report), ["seeds", *COLUMNS.values()], "%")
         for row, following in zip(rows, [*rows[1:], None], strict=True):
             before_baselines = row.kind != "baseline" and following is not None and following.kind == "baseline"
             seeds = "" if row.seeds is None else str(row.seeds)

@@ -20,6 +20,7 @@ from fastwsol.experiments.tables import (
     papers_difference,
     pixel_rows,
     rows_over_seeds,
+    title_over_seeds,
 )
 from fastwsol.host.command_line import without_folders
 from fastwsol.network.networks import network_name
@@ -42,12 +43,7 @@ def numbers(settings: Sequence[ComparedSetting]) -> str:
         rows = rows_over_seeds([setting.over_seeds for setting in settings], protocol)
         own = [_cells(row, several) for row in rows if row.kind in ("setting", "localizer")]
         below = [_cells(row, several) for row in rows if row.kind not in ("setting", "localizer")]
-        others = any(row.kind == "localizer" for row in rows)
-        whose = "maps of cam" if others else "maps"
-        title = f"{protocol}, percent, {whose} kept at {report['cam_threshold']:g} of the maximum"
-        title += ", others' at the run's own cuts" if others else ""
-        title += "; mean ± standard deviation over seeds" if several else ""
-        of_protocols.append(table(title, heads, own, below))
+        of_protocols.append(table(title_over_seeds(protocol, rows, report), heads, own, below))
     of_protocols.append(_pixels(settings, several))
     note = html.escape(" ".join(notes_below(report)))
     return "".join(of_protocols) + f'<p class="note">{note}</p>' + (_each_run(settings) if several else "")
