@@ -275,7 +275,7 @@ def test_the_tables_are_written_as_csv_markdown_and_latex(tmp_path):
     for name in ("t.csv", "t.md", "t.tex"):
         write_table(tmp_path / name, settings)
     heading, strict, *_ = csv.reader((tmp_path / "t.csv").open(newline=""))
-    assert heading[:5] == ["protocol", "", "seeds", "Top-1 Clas", "Top-1 Loc .5"]
+    assert heading[:5] == ["protocol", "percent", "seeds", "Top-1 Clas", "Top-1 Loc .5"]
     assert strict[:5] == ["strict", "gr_1 | mixed", "2", "50.00 ± 0.00", "34.20 ± 0.28"]
     lines = (tmp_path / "t.md").read_text().splitlines()
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1

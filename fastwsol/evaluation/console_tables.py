@@ -215,7 +215,8 @@ def _print_classes(report: Report, out: Console) -> None:
     """The rates of each class, by the localizer that predictions take; nothing where no label is known."""
     of = {each["name"]: each for each in report["localizers"]}
     taken = of.get(preferred(of), report["localizers"][0])
-    names = [name for name in _columns(report) if taken["rates"][name] is not None]
+    shown = [name for name in _columns(report) if not name.startswith("top5")]  # or the table would be too wide
+    names = [name for name in shown if taken["rates"][name] is not None]
     title = f"strict, {localizer_name(taken)}, {cut_text(taken)}, by class"
     table = table_of(title, ["images", *(title_of(name) for name in names)], "class")
     for row in taken["classes"]:

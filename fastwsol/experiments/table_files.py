@@ -32,7 +32,7 @@ def write_table(path: Path, settings: Sequence[SettingRuns]) -> None:
 def _lines(settings: Sequence[SettingRuns]) -> list[list[str]]:
     of_pixels = pixel_rows(settings)
     pixel_titles = [*PIXEL_COLUMNS.values()] if of_pixels else []
-    lines = [["protocol", "", "seeds", *(title.replace("\n", " ") for title in COLUMNS.values()), *pixel_titles]]
+    lines = [["protocol", "percent", "seeds", *(title.replace("\n", " ") for title in COLUMNS.values()), *pixel_titles]]
     for protocol in PROTOCOLS:
         for row in rows_over_seeds(settings, protocol):
             lines.append([protocol, *_begin(row), *row.cells, *([""] * len(pixel_titles))])
