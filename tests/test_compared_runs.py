@@ -121,3 +121,18 @@ def test_classes_of_one_short_name_are_named_whole():
     of_imagenet = [Class(f"n{number:08}", name) for number, name in enumerate(names)]
     assert short_names(of_imagenet) == ["crane, bird", "crane, machine", "tench"]
     assert short_names([Class(name, name) for name in names]) == names  # as of folders
+
+
+def test_a_page_compares_settings_of_ones_own_with_the_first():
+    settings = []
+    for name, smoothing, values in (("none", 0.0, (30.0, 31.0)), ("<much>", 0.2, (40.0, 41.0))):
+        runs = tuple(
+            side(Config.of(depth=18, label_smoothing=smoothing, seed=seed), value) for seed, value in enumerate(values)
+        )
+        for each in runs:
+            each.report["localizers"] = [{"name": "cam", "rates": each.report["rates"]["strict"]}]
+        settings.append(ComparedSetting((name,), runs))
+    page = numbers(settings)
+    start = page.index("against none: cam at the runs")
+    assert rows_of(page[start:])["&lt;much&gt;"][1] == "+10.00 ± 3.04"  # Student's 4.303, 2 degrees of freedom
+    assert "against" not in numbers(settings[:1])

@@ -20,7 +20,7 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.experiments.local_runs import Children
 from fastwsol.experiments.table_files import check_table, write_table
-from fastwsol.experiments.tables import SettingRuns, print_over_seeds
+from fastwsol.experiments.tables import SettingRuns, against_first, print_over_seeds
 from fastwsol.experiments.workload import Workload, seconds_left
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
@@ -267,6 +267,30 @@ def test_the_tables_show_spread_the_paper_the_baselines_and_the_verdicts(capsys)
         assert "+7.30" in said, "what the paper has for gr - none"
         assert "not separable" in said
         assert "holds" in said
+
+
+def test_settings_of_ones_own_are_compared_with_the_first(capsys):
+    """By what predictions take, over seeds, all rows at once."""
+
+    def runs(name, smoothing, values):
+        reports = [made_report("birds", value, 10) for value in values]
+        for each, value in zip(reports, values, strict=True):
+            each["localizers"] = [{"name": "cam", "rates": each["rates"]["strict"] | {"gt_known_loc@0.5": 2 * value}}]
+        return SettingRuns(name, Setting.of(label_smoothing=smoothing), reports)
+
+    settings = [runs("none", 0.0, (20, 21, 22)), runs("some", 0.1, (21, 22, 23)), runs("much", 0.2, (30, 31, 32))]
+    found = against_first(settings)
+    assert (found.localizer, found.rates[:2]) == ("cam", ["top1_clas", "top1_loc@0.5"])
+    (_, (some, half), *_), (_, (much, _), *_) = found.rows.values()
+    assert (some.points, much.points) == (1, 10)
+    assert half == pytest.approx(2.969 * (2 / 3) ** 0.5, rel=1e-3)  # Student's, 6 degrees of freedom, 1 - .025 / 2
+    print_over_seeds(settings)
+    said = capsys.readouterr().out
+    assert "against none: cam at the runs' own cuts" in said
+    assert "+10.00" in said
+    of_paper = [SettingRuns(aug, Setting.of(aug=aug, depth=18), settings[0].reports) for aug in ("none", "gr")]
+    assert against_first(of_paper) is None, "the claims say it"
+    assert against_first(settings[:1]) is None
 
 
 def test_the_tables_are_written_as_csv_markdown_and_latex(tmp_path):

@@ -12,15 +12,17 @@ from rich.text import Text
 from fastwsol.config import Setting
 from fastwsol.evaluation.boxes import PROTOCOLS, ProtocolName
 from fastwsol.evaluation.report_types import RunReport
-from fastwsol.evaluation.table_cells import console, localizer_name, percent_text, table_of
+from fastwsol.evaluation.table_cells import console, localizer_name, percent_text, table_of, title_of
 from fastwsol.experiments.paper_claims import (
     CLAIMS,
     Comparison,
     Difference,
     Verdict,
+    difference,
     judge,
     overall,
     overall_name,
+    pooled_spread,
 )
 from fastwsol.experiments.paper_numbers import Published, published, stands_beside
 from fastwsol.localizer.localizers import LOCALIZERS, preferred
@@ -241,6 +243,51 @@ def papers_difference(comparison: Comparison) -> str:
     return f"{better.top1_loc - worse.top1_loc:+.2f}"
 
 
+# Settings of one's own
+
+
+RATES_COMPARED = ("top1_clas", "top1_loc@0.5", "gt_known_loc@0.5", "gt_known_loc@0.7")
+
+HOW_COMPARED = (
+    "Differences of means over seeds ± half of the interval that holds with 95 % in all rows of a column at once "
+    "(Student's, the spread pooled over these settings; Bonferroni's). Choose the rate beforehand."
+)
+
+
+@dataclass(frozen=True)
+class AgainstFirst:
+    """How far settings lie from the first of them, by the localizer that predictions take of all."""
+
+    localizer: str
+    rows: dict[str, list[tuple[Difference, float]]]
+    """By the setting's name: for each of `RATES_COMPARED` that was measured the difference, and half of its interval
+    among the rows."""
+    rates: list[str]
+
+
+def against_first(settings: Sequence[SettingRuns]) -> AgainstFirst | None:
+    """The settings beside the first, under `strict`; None where there are not two of several seeds, or the paper's
+    claims are about them.
+    """
+    finished = [each for each in settings if each.reports]
+    if len(finished) < 2 or all(len(each.reports) < 2 for each in finished) or claim_tables(finished):
+        return None
+    localizer = preferred(set.intersection(*(set(each.localizers()) for each in finished)))
+    others = finished[1:]
+    rows: dict[str, list[tuple[Difference, float]]] = {each.name: [] for each in others}
+    rates = []
+    for rate in RATES_COMPARED:
+        values = [each.values_of_localizer(localizer, rate) for each in finished]
+        if not all(values):  # as of images without a box
+            continue
+        rates.append(rate)
+        spread, freedom = pooled_spread(values)
+        for each, own in zip(others, values[1:], strict=True):
+            found = difference(own, values[0], spread, freedom)
+            rows[each.name].append((found, found.half_interval_among(len(others))))
+    return AgainstFirst(localizer, rows, rates) if rates else None
+
+
 # The console
 
 
@@ -271,6 +318,19 @@ def print_over_seeds(settings: Sequence[SettingRuns]) -> None:
     if not stands_beside(report):
         out.print("The paper's numbers are of val of all 200 classes of Tiny ImageNet, and do not stand beside others.")
     _print_claims(settings)
+    if (found := against_first(settings)) is not None:
+        first = next(each for each in settings if each.reports)
+        title = f"against {first.name}: {found.localizer} at the runs' own cuts, strict, points"
+        table = table_of(title, [title_of(rate) for rate in found.rates], "setting")
+        for name, cells in found.rows.items():
+            table.add_row(name, *(_beside_zero(each, half) for each, half in cells))
+        out.print(table)
+        out.print(HOW_COMPARED)
+
+
+def _beside_zero(found: Difference, half: float) -> Text:
+    """A difference with half of its interval below it, bold where 0 lies beyond it."""
+    return Text(f"{found.points:+.2f}\n±{half:.2f}", style="bold" if abs(found.points) > half else "")
 
 
 def _print_claims(settings: Sequence[SettingRuns]) -> None:

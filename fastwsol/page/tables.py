@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.evaluation.report_words import NO_TRUTH
-from fastwsol.evaluation.table_cells import percent_text, share_text
+from fastwsol.evaluation.table_cells import percent_text, share_text, title_of
 from fastwsol.experiments.tables import (
     ABOUT_PIXELS,
     COLUMNS,
+    HOW_COMPARED,
     HOW_JUDGED,
     PIXEL_COLUMNS,
     SeedRow,
+    against_first,
     claim_tables,
     difference_text,
     mean_and_spread,
@@ -46,7 +48,19 @@ def numbers(settings: Sequence[ComparedSetting]) -> str:
         of_protocols.append(table(title_over_seeds(protocol, rows, report), heads, own, below))
     of_protocols.append(_pixels(settings, several))
     note = html.escape(" ".join(notes_below(report)))
-    return "".join(of_protocols) + f'<p class="note">{note}</p>' + (_each_run(settings) if several else "")
+    below_tables = _against_first(settings) + _each_run(settings) if several else ""
+    return "".join(of_protocols) + f'<p class="note">{note}</p>' + below_tables
+
+
+def _against_first(settings: Sequence[ComparedSetting]) -> str:
+    """How far settings of one's own lie from the first; empty where that is not told."""
+    found = against_first([setting.over_seeds for setting in settings])
+    if found is None:
+        return ""
+    rows = [[name, *(f"{each.points:+.2f} ± {half:.2f}" for each, half in cells)] for name, cells in found.rows.items()]
+    heads = ["", *(title_of(rate).replace("\n", " ") for rate in found.rates)]
+    title = f"against {settings[0].name}: {found.localizer} at the runs' own cuts, strict, points"
+    return table(title, heads, rows) + f'<p class="note">{html.escape(HOW_COMPARED)}</p>'
 
 
 def _pixels(settings: Sequence[ComparedSetting], several: bool) -> str:
