@@ -19,7 +19,7 @@ from fastwsol.evaluation.fixed_boxes import FixedBox, fixed_box_hits, fixed_boxe
 from fastwsol.evaluation.maps import Localized, MeasuredBoxes, localize_as_wsoleval, localize_maps
 from fastwsol.evaluation.metrics import CamClass, counts, outcomes, rates
 from fastwsol.evaluation.of_localizer import CutMaps, counts_by_size, localizer_row
-from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.per_image import ImageRows, rows_of
 from fastwsol.evaluation.question import NOTHING_MORE, Question
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, Baseline, Numbers, Report
 from fastwsol.evaluation.resampling import intervals_of
@@ -83,12 +83,8 @@ def measure(
         box_counts = np.diff(truths.offsets)
         return ImageRows.of(images.names, images.classes, images.labels, images.predicted, box_counts, boxes)
 
-    rows = {"": each_image(found[first.name].boxes)}
-    rows |= {
-        each.name: each_image({"strict": found[each.name].at_cut})
-        for each in localizers
-        if each is not first or each.cut.value != CAM_THRESHOLD
-    }
+    rows = {rows_of(numbers, each.name): each_image({"strict": found[each.name].at_cut}) for each in localizers}
+    rows[""] = each_image(found[first.name].boxes)
     thresholds = {
         each.name: found[each.name].thresholds if each.cut.value is None else each.cut.value for each in localizers
     }

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 
 from fastwsol.evaluation.boxes import ProtocolName
 from fastwsol.evaluation.maps import MeasuredBoxes
-from fastwsol.evaluation.report_types import Report
+from fastwsol.evaluation.report_types import Numbers
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, write_bytes
 
 SEPARATOR = ";"
 
 
-def rows_of(report: Report, localizer: str) -> str:
+def rows_of(report: Numbers, localizer: str) -> str:
     """Which of a report's rows, and of its files' endings, has the boxes of a localizer at its cut: its name, or none
     where that is the paper's threshold.
     """
