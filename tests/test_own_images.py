@@ -60,7 +60,7 @@ def test_an_evaluation_without_boxes_tells_of_classes_and_says_what_it_cannot(
 ) -> None:
     run = run_on("train", "val")
     said = evaluated(run, capsys, "--per-class")
-    assert said.count("Clas") == 4  # Top-1 and Top-5, of all and by class
+    assert said.count("Clas") == 3  # Top-1 and Top-5 of all, Top-1 by class
     assert CANNOT in said
     assert "Loc" not in said
     assert "–" not in said
