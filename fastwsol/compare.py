@@ -146,7 +146,7 @@ def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
         of_masks = {each["name"]: each.get("pixels") for each in report["localizers"]}
         first = next(iter(cuts))
         of_run = first != "maps"
-        localizer = localizer or (preferred(cuts) if of_run else first)
+        localizer = (localizer or preferred(cuts)) if of_run else first  # score maps are what they are
         pixels = of_masks.get(localizer)
         mask_cut = "for each image" if pixels is None or (at := pixels["iou"]["threshold"]) is None else f"at {at:.2g}"
         has_cuts = any(each["name"] == localizer and "thresholds" in each for each in report["localizers"])

@@ -167,7 +167,7 @@ def test_a_report_has_a_row_and_a_file_for_each_localizer(whole, capsys):
     assert all(name in out for name in names)
     assert "gap" in out
     for title in ("strict: the threshold that is best on these very images", "strict, GT-known Loc .5 at the cuts, by"):
-        table = out[out.index(title) :].split("\n\n")[0]
+        table = out[out.index(title) :].split("└")[0]
         assert all(name in table for name in names), title
     assert run_command(evaluate.main, [str(whole), "--threads", "1"]) == 0
     out = capsys.readouterr().out

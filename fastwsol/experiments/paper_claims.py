@@ -1,7 +1,8 @@
 """The paper's four claims, each as comparisons of two settings that differ in nothing else.
 
 A comparison is decided by the difference of two means over seeds, whose 95 % interval is Student's: the spread over
-seeds is taken to be the same in all settings and is estimated from all of them together, since each has few seeds.
+seeds is taken to be the same in the settings that a claim compares, and is estimated from these together, since each
+has few seeds.
 """
 
 import math
