@@ -40,13 +40,14 @@ from fastwsol.evaluation.metrics import (
     ranks,
     sign_test,
 )
-from fastwsol.evaluation.per_image import ImageRows, rows_of
-from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, Report
+from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.reading import rows_file, rows_of, taken_of
+from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, LocalizerRow, Report
 from fastwsol.evaluation.resampling import resampled_counts
 from fastwsol.evaluation.table_cells import console, table_of, title_of
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.errors import UserError
-from fastwsol.localizer.localizers import LocalizerName, preferred
+from fastwsol.localizer.localizers import LocalizerName
 
 PROG = "python -m fastwsol.compare"
 
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
     if left_out:
         out.print("Under auto each IoU has a threshold of its own: rates at IoU 0.5 alone are compared.")
     for protocol in protocols:
-        title = f"{protocol}: B against A" if len(protocols) > 1 else "B against A"
+        title = f"{protocol}: B against A" if a.rows.box_counts.any() else "B against A"
         table = table_of(title, ["A", "B", "B - A", "A alone\nright", "B alone\nright", "p"])
         for name, pair in paired(outcomes_of(a, protocol), outcomes_of(b, protocol)).items():
             if not name.endswith(left_out):
@@ -140,32 +141,38 @@ def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
         report: Report = json.loads(file.read_bytes())
         if report["format_version"] != REPORT_FORMAT_VERSION:
             raise ValueError("of another version")
-        cam_class, truths_digest = report["cam_class"], report["truths_digest"]
-        masks = report.get("masks")
-        cuts = {each["name"]: each["cut"]["value"] for each in report["localizers"]}
-        of_masks = {each["name"]: each.get("pixels") for each in report["localizers"]}
-        first = next(iter(cuts))
-        of_run = first != "maps"
-        localizer = (localizer or preferred(cuts)) if of_run else first  # score maps are what they are
-        pixels = of_masks.get(localizer)
-        mask_cut = "for each image" if pixels is None or (at := pixels["iou"]["threshold"]) is None else f"at {at:.2g}"
-        has_cuts = any(each["name"] == localizer and "thresholds" in each for each in report["localizers"])
+        localizers = {each["name"]: each for each in report["localizers"]}
+        name = taken_of(report)["name"]
+        if localizer is not None and name != "maps":  # score maps are what they are
+            name = localizer
+        if name not in localizers:
+            raise UserError(f"--localizers {name}: {file} has {', '.join(localizers)}; name one of them")
+        return _side_of(report, file, localizers[name])
     except OSError as error:
         raise UserError(
             f"{file}: cannot be read ({error.strerror}); let the run finish, or make a report with "
             f"python -m fastwsol.evaluate"
         ) from None
-    except (ValueError, KeyError, TypeError, StopIteration):
+    except (ValueError, KeyError, TypeError, IndexError):
         raise UserError(
             f"{file}: is not a report of this version; name a run's folder or report.json, or evaluate again"
         ) from None
-    if localizer not in cuts:
-        raise UserError(f"--localizers {localizer}: {file} has {', '.join(cuts)}; name one of them")
-    what = f"{localizer} at {'a threshold for each image' if cuts[localizer] is None else f'{cuts[localizer]:.2g}'}"
-    end = rows_of(report, localizer)
-    rows = ImageRows.read(file.with_name(f"{file.stem}-{end}.csv") if end else file.with_suffix(".csv"))
-    masks_digest = masks["digest"] if masks is not None else None
-    return ComparedReport(file, cam_class, truths_digest, masks_digest, mask_cut, rows, what, of_run, has_cuts)
+
+
+def _side_of(report: Report, file: Path, localizer: LocalizerRow) -> ComparedReport:
+    """One side of the comparison: what a report in `file` says of one of its localizers."""
+    name, cut, masks = localizer["name"], localizer["cut"]["value"], report.get("masks")
+    return ComparedReport(
+        file,
+        report["cam_class"],
+        report["truths_digest"],
+        masks["digest"] if masks is not None else None,
+        "for each image" if cut is None else f"at {cut:.2g}",
+        ImageRows.read(rows_file(file, rows_of(report, name))),
+        f"{name} at {'a threshold for each image' if cut is None else f'{cut:.2g}'}",
+        name != "maps",
+        "thresholds" in localizer,
+    )
 
 
 def check_same_images(a: ComparedReport, b: ComparedReport) -> None:

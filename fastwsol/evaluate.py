@@ -38,13 +38,14 @@ from fastwsol.evaluation.of_maps import report_of_maps
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model
 from fastwsol.evaluation.of_predictions import judge
 from fastwsol.evaluation.of_training_images import find_directions, tuning_images
-from fastwsol.evaluation.per_image import rows_of
 from fastwsol.evaluation.prediction_tables import print_judged
 from fastwsol.evaluation.question import Question
+from fastwsol.evaluation.reading import rows_file, rows_of, taken_of
 from fastwsol.evaluation.report_types import RunReport
 from fastwsol.evaluation.report_words import heading_of
 from fastwsol.evaluation.score_map_files import write_maps
 from fastwsol.evaluation.summary_table import print_summary
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
 from fastwsol.formats.coco import write_coco
 from fastwsol.host.command_line import OptionalPath, parse_flags, require_new_folder, run_command, threshold_flag
@@ -53,7 +54,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, sole_worker, write_durably, write_json
 from fastwsol.host.processes import World, joined
 from fastwsol.localizer.ddt import DdtDirections
-from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName, preferred
+from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, counts_of
 from fastwsol.runs.trained import read_together, shards_of_run
@@ -100,7 +101,8 @@ class OfMaps:
     at --threshold or else 0.2"""
     scale: Literal["min-max", "own"] | None = None
     """what the maps' values mean. min-max: each map is scaled by its own extremes; own: they are shares of 1, as a
-    mask's, and are cut as they are, at a --threshold. Default: min-max, or what --export-maps wrote"""
+    mask's, and are cut as they are, at the --threshold that they need. Default: min-max, or what --export-maps
+    wrote"""
     train_boxes: OptionalPath = None
     """CSV file of the same form with the training images' boxes, to find the best fixed boxes on"""
 
@@ -129,9 +131,9 @@ class Flags:
     """of --maps and --predictions: new folder for the report; of predictions also with calibrated certainties, where
     there are enough looked-at images"""
     threshold: threshold_flag(*THRESHOLD_RULES) = "own"  # type: ignore[valid-type]
-    """where maps are cut, besides CAM at 0.2 and all at the oracle. A number from 0 to 1; or, of a run, own: where it
-    cuts the maps of each localizer itself; auto: the best on images held out of train, else on images trained on, by
-    their boxes; box-free: one number, found on images trained on without a box; otsu: one an image"""
+    """where maps are cut, besides CAM at 0.2 and all at the oracle. A number from 0 to 1; otsu: one an image, Otsu's;
+    or, of a run, own: where it cuts the maps of each localizer itself; auto: the best on images held out of train,
+    else on images trained on, by their boxes; box-free: one number, found on images trained on without a box"""
     cam_class: CamClass = "truth"
     """whose map is boxed. truth: the true class's, as the paper does; predicted: what a user without labels gets. Of
     --maps it says what they are"""
@@ -225,9 +227,7 @@ def refuse_incomplete(flags: Flags, kind: Kind) -> None:
         raise UserError("--predictions: needs what is known of the images; give it with --reviewed FILE")
     if kind == "maps" and flags.score_maps.boxes is None:
         raise UserError("--maps: needs the ground truth; give it with --boxes FILE")
-    if flags.score_maps.scale == "own" and flags.threshold == "own":
-        raise UserError("--scale own: needs a --threshold, since the paper's 0.2 is a share of each map's maximum")
-    if kind == "maps" and isinstance(flags.threshold, str) and flags.threshold != "own":
+    if kind == "maps" and flags.threshold in ("auto", "box-free"):
         raise UserError(
             f"--threshold {flags.threshold}: needs a run; choose on the maps of images kept apart, by the "
             "oracle that their own evaluation prints, and give that number"
@@ -387,13 +387,14 @@ def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards
 def export_maps(folder: Path, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:
     """Write a localizer's maps as others' score maps are read, and print how to measure them."""
     truths = Truths.of_split(shards.splits[flags.trained_run.split])
-    cut_of = {each["name"]: each["cut"]["value"] for each in evaluation.report["localizers"]}
-    name = flags.trained_run.localizer or preferred(cut_of)
-    maps = NetworkMaps(evaluation.outputs.maps[name], evaluation.report["square"], LOCALIZERS[name].scale)
+    of = {each["name"]: each for each in evaluation.report["localizers"]}
+    name = LOCALIZERS[flags.trained_run.localizer or taken_of(evaluation.report)["name"]].name
+    maps = NetworkMaps(evaluation.outputs.maps[name], evaluation.report["square"], of[name]["scale"])
     write_maps(folder, evaluation.rows[rows_of(evaluation.report, name)], truths, maps, name)
     whose = "" if flags.cam_class == "truth" else f" --cam-class {flags.cam_class}"
-    cut = cut_of[name]
-    where = "" if name == "cam" or cut is None else f" --threshold {cut!r}"
+    cut, where = of[name]["cut"]["value"], ""
+    if cut != CAM_THRESHOLD or maps.scale == "own":
+        where = f" --threshold {'otsu' if cut is None else repr(cut)}"
     print(f"maps of {name}, and boxes, in {folder}: {PROG} --maps {folder} --boxes {folder}/boxes.csv{whose}{where}")
 
 
@@ -436,7 +437,7 @@ def evaluate_maps(flags: Flags, folder: Path) -> None:
         return
     with folder_when_whole(out) as new:
         for name, each in rows.items():
-            each.write(new / f"report{f'-{name}' if name else ''}.csv")
+            each.write(rows_file(new / "report.json", name))
         write_json(new / "report.json", report)
 
 

@@ -71,6 +71,7 @@ def test_a_network_does_not_differ_from_itself(sides, capsys):
     assert run_compare(sides[0], sides[0] / "report.json") == 0
     printed = capsys.readouterr().out
     assert "+0.00 (no image differs)" in printed
+    assert "strict: B against A" in printed
     assert "400 images, the same" in printed
 
 

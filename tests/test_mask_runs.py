@@ -1,6 +1,7 @@
 """Runs that train a mask head: one run in two parts, exactly resumable; or behind the classifier of another run."""
 
 import json
+import shlex
 import shutil
 import signal
 from dataclasses import replace
@@ -232,19 +233,38 @@ def test_other_cuts_are_reported_in_files_of_their_own(whole, threshold):
     assert rules == {"asked" if threshold == "0.35" else threshold}
 
 
-@pytest.mark.parametrize("name", ["cam", "ddt", "mask", "mask-cam"])
-def test_exported_maps_measured_again_give_the_same_boxes(whole, tmp_path, name):
-    maps = tmp_path / "maps"
-    export = ("--export-maps", str(maps), "--localizer", name, "--threshold", "0.3")
+@pytest.mark.parametrize(
+    ("name", "threshold"),
+    [("cam", "own"), ("cam", "0.3"), ("cam", "otsu"), ("ddt", "0.3"), ("mask", "own"), ("mask", "otsu")],
+)
+def test_exported_maps_measured_as_is_printed_give_the_same_numbers(whole, tmp_path, capsys, name, threshold):
+    export = ("--export-maps", str(tmp_path / "maps"), "--localizer", name, "--threshold", threshold)
     assert run_command(evaluate.main, [str(whole), "--threads", "1", *export]) == 0
-    again = ("--maps", str(maps / "maps.npy"), "--boxes", str(maps / "boxes.csv"), "--out", str(tmp_path / "out"))
-    assert run_command(evaluate.main, [*again, "--threads", "1", "--threshold", "0.3"]) == 0
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    (maps,) = report["localizers"]
-    assert maps["cut"] == {"rule": "asked", "value": 0.3, "chosen_on": "the command line"}
-    of_run = json.loads((whole / "report-threshold-0.3.json").read_text())["localizers"]
+    printed = shlex.split(capsys.readouterr().out.splitlines()[-1].split("fastwsol.evaluate ")[1])
+    assert run_command(evaluate.main, [*printed, "--threads", "1", "--out", str(tmp_path / "out")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    kept = "report" if (name, threshold) == ("cam", "own") else "report-maps"
+    assert f"{kept}.csv each image" in said
+    assert f"A threshold is a share of {'1' if name == 'mask' else 'the map' + chr(39) + 's maximum'}." in said
+    (of_maps,) = json.loads((tmp_path / "out" / "report.json").read_text())["localizers"]
+    file = "report.json" if threshold == "own" else f"report-threshold-{threshold}.json"
+    of_run = json.loads((whole / file).read_text())["localizers"]
     ours = next(each for each in of_run if each["name"] == name)
-    assert maps["rates"] == ours["rates"]
+    for key in ("rates", "counts", "oracle", "maps", "scale", "class_specific"):
+        assert of_maps[key] == ours[key], key
+    assert of_maps["cut"]["value"] == ours["cut"]["value"]
+
+
+def test_exported_masks_want_the_threshold_that_is_printed(whole, tmp_path, capsys):
+    assert run_command(evaluate.main, [str(whole), "--threads", "1", "--export-maps", str(tmp_path / "maps")]) == 0
+    capsys.readouterr()
+    maps = ["--maps", str(tmp_path / "maps"), "--boxes", str(tmp_path / "maps" / "boxes.csv")]
+    assert run_command(evaluate.main, maps) == 2
+    assert f"--maps {tmp_path / 'maps'}: the values of these maps are shares of 1; name a" in capsys.readouterr().err
+    assert run_command(evaluate.main, [*maps, "--threshold", "0.4", "--all-tables"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "kept at 0.2 of 1" in said
+    assert "of the maximum" not in said
 
 
 def test_a_head_step_that_is_not_finite_names_its_images_and_flag(synthetic_shards, tmp_path, capsys):

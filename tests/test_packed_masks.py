@@ -324,6 +324,9 @@ def test_a_run_is_measured_by_pixels_and_its_exported_maps_measure_alike(
     said = capsys.readouterr().out
     assert "mean IoU of masks, by class" in said
     assert "mask, otsu" in said
+    at_fixed, at_cut = (ImageRows.read(root / "run" / f"report-threshold-otsu{end}.csv") for end in ("", "-cam"))
+    assert at_fixed.mask_ious is None
+    assert at_cut.mask_ious is not None
 
 
 def test_a_crop_is_not_measured_by_pixels_and_that_is_said(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

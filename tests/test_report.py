@@ -196,7 +196,9 @@ def test_runs_that_cannot_be_told_apart_are_named_by_their_folders(tmp_path: Pat
     assert names == [str(runs / "gr-0"), str(tmp_path / "again")]
 
 
-def test_a_chosen_threshold_is_marked_beside_the_runs_own_and_the_oracle(tmp_path: Path, runs: Path) -> None:
+def test_a_chosen_threshold_is_marked_beside_the_runs_own_and_the_oracle(
+    tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(runs / "gr-0", tmp_path / "gr")
     assert run_command(evaluate.main, [str(tmp_path / "gr"), "--threshold", "auto"]) == 0
     out = tmp_path / "page.html"
@@ -207,6 +209,13 @@ def test_a_chosen_threshold_is_marked_beside_the_runs_own_and_the_oracle(tmp_pat
     assert marks["gr, the run's own cut"] == 0.2
     assert marks["gr, chosen"] == of_chosen["localizers"][0]["thresholds"]["0.5"]
     assert "gr, oracle" in marks
+    (tmp_path / "gr" / "report-threshold-auto.json").write_text(json.dumps(of_chosen | {"format_version": 5}))
+    capsys.readouterr()
+    assert report(tmp_path / "gr", "--out", tmp_path / "older.html", "--gallery", 0) == 0
+    said = capsys.readouterr().err
+    assert "warning: the threshold chosen on other images is not shown. " in said
+    assert "report-threshold-auto.json: is not a report of this version; make it again with" in said
+    assert "gr, chosen" not in (tmp_path / "older.html").read_text()
 
 
 def test_mistakes_are_told_in_a_line_and_nothing_is_written(

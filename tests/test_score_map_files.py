@@ -205,7 +205,7 @@ def test_maps_on_a_scale_of_their_own_are_cut_as_they_are(files, capsys):
     assert found == {("own", "0.2"): 0, ("own", "0.5"): 100, ("min-max", "0.2"): 100, ("min-max", "0.5"): 100}
     capsys.readouterr()
     assert run_evaluate(*arguments, "--scale", "own") == 2
-    assert "--scale own: needs a --threshold" in capsys.readouterr().err
+    assert f"--maps {files / 'all.npy'}: the values of these maps are shares of 1; name a" in capsys.readouterr().err
     np.save(files / "all.npy", 4 * maps)
     assert run_evaluate(*arguments, "--scale", "own", "--threshold", "0.5") == 2
     assert "map 0: has values from 1.2 to 2.4" in capsys.readouterr().err

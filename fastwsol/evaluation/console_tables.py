@@ -7,6 +7,7 @@ from rich.text import Text
 
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, LOC_NAMES, percent
 from fastwsol.evaluation.pixel_tables import print_pixels
+from fastwsol.evaluation.reading import taken_of
 from fastwsol.evaluation.report_types import Baseline, Rates, Report, RunReport
 from fastwsol.evaluation.report_words import (
     NO_BOX_IN_TRAIN,
@@ -17,6 +18,7 @@ from fastwsol.evaluation.report_words import (
     print_warnings,
 )
 from fastwsol.evaluation.table_cells import (
+    MAXIMUM,
     at_text,
     console,
     cut_text,
@@ -28,8 +30,8 @@ from fastwsol.evaluation.table_cells import (
     table_of,
     threshold_text,
     title_of,
+    whole_of,
 )
-from fastwsol.localizer.localizers import preferred
 
 _PROTOCOL_NOTES = {
     "strict": "largest component by pixels, IoU >= threshold",
@@ -73,7 +75,8 @@ def print_numbers(report: Report, heading: str, maps: str, per_class: bool, why_
     print_left_out(report, out)
     names = _columns(report)
     for protocol, rates in report["rates"].items():
-        title = f"{protocol}: {_PROTOCOL_NOTES[protocol]}; {maps} kept at {report['cam_threshold']:g} of the maximum"
+        of = whole_of(report["localizers"][0]) if protocol == "strict" else MAXIMUM
+        title = f"{protocol}: {_PROTOCOL_NOTES[protocol]}; {maps} kept at {report['cam_threshold']:g} of {of}"
         table = table_of(title, [title_of(name) for name in names])
         cells = rate_cells(names, rates, report["intervals"][protocol])
         at_fixed = f"{localizer_name(report['localizers'][0])}, {at_text([report['cam_threshold']])}"
@@ -213,8 +216,7 @@ def _print_sizes(report: Report, out: Console) -> None:
 
 def _print_classes(report: Report, out: Console) -> None:
     """The rates of each class, by the localizer that predictions take; nothing where no label is known."""
-    of = {each["name"]: each for each in report["localizers"]}
-    taken = of.get(preferred(of), report["localizers"][0])
+    taken = taken_of(report)
     shown = [name for name in _columns(report) if not name.startswith("top5")]  # or the table would be too wide
     names = [name for name in shown if taken["rates"][name] is not None]
     title = f"strict, {localizer_name(taken)}, {cut_text(taken)}, by class"

@@ -19,8 +19,9 @@ from fastwsol.evaluation.fixed_boxes import FixedBox, fixed_box_hits, fixed_boxe
 from fastwsol.evaluation.maps import Localized, MeasuredBoxes, localize_as_wsoleval, localize_maps
 from fastwsol.evaluation.metrics import CamClass, counts, outcomes, rates
 from fastwsol.evaluation.of_localizer import CutMaps, counts_by_size, localizer_row
-from fastwsol.evaluation.per_image import ImageRows, rows_of
+from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.question import NOTHING_MORE, Question
+from fastwsol.evaluation.reading import rows_of
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, Baseline, Numbers, Report
 from fastwsol.evaluation.resampling import intervals_of
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD

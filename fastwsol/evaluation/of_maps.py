@@ -18,7 +18,10 @@ from fastwsol.evaluation.report_types import MapsReport
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, Cut
 from fastwsol.host.errors import UserError
+from fastwsol.localizer.localizers import LOCALIZERS
 from kernels import Scale
+
+_PAPERS_CUT = Cut("fixed", CAM_THRESHOLD, "the paper")
 
 
 def report_of_maps(
@@ -34,9 +37,9 @@ def report_of_maps(
     localizer is called `maps`.
 
     boxes: the ground truth; masks: a folder of them; train_boxes: what fixed boxes are found on; scale: see
-    `ScoreMaps`. The threshold that the `question` names, if any, is a number. Raises UserError naming the flag and file
-    where one cannot be read or there is nothing to measure, and warns where labels and predictions have no name in
-    common.
+    `ScoreMaps`. The threshold that the `question` names, if any, needs no other images. Raises UserError naming the
+    flag and file where one cannot be read, there is nothing to measure, or maps on their own scale come without a
+    threshold; warns where labels and predictions have no name in common.
     """
     images = read_annotations(boxes)
     if masks is None:
@@ -46,15 +49,20 @@ def report_of_maps(
         raise UserError(f"--train-boxes {train_boxes}: has no box; leave it out, or give the training images'")
     _warn_of_unknown_labels(boxes, images)
     maps = ScoreMaps(folder, images, boxes, scale)
+    if maps.scale == "own" and question.threshold is None:
+        raise UserError(
+            f"--maps {folder}: the values of these maps are shares of 1; name a --threshold, since the paper's "
+            f"{CAM_THRESHOLD:g} is a share of each map's maximum"
+        )
     known = find_masks(masks, images.names, images.truths) if masks is not None else None
-    asked = question.fixed_threshold
-    threshold = CAM_THRESHOLD if asked is None else asked
-    cut = Cut("fixed", threshold, "the paper") if asked is None else Cut("asked", threshold, "the command line")
-    measurement = measure(images, [CutMaps("maps", "these maps", True, maps, cut)], question, train, threads)
+    class_specific = maps.localizer is None or LOCALIZERS[maps.localizer].class_specific
+    cut_maps = CutMaps("maps", "these maps", class_specific, maps, question.asked_cut or _PAPERS_CUT)
+    measurement = measure(images, [cut_maps], question, train, threads)
     report = measurement.report({"maps": folder.name, "boxes": boxes.name, "threads": threads})
     rows = measurement.rows
     if known is not None:
-        pixels = measure_maps(maps, known, images.truths, threshold, fixed_masks(None), images.labels, images.classes)
+        thresholds = measurement.thresholds["maps"]
+        pixels = measure_maps(maps, known, images.truths, thresholds, fixed_masks(None), images.labels, images.classes)
         pixels.add_to(report)
         rows = pixels.in_rows(rows)
     return cast(MapsReport, report), rows

@@ -181,16 +181,12 @@ class _Choice:
         """
         if levels is not None:
             return levels.cut()
-        if self.question.threshold == "otsu":
-            return Cut("otsu", None, "each image itself, without a box")
         if self.question.threshold == "box-free":
             assert self.tuned is not None
             maps = self.tuned.outputs.maps[localizer.name]
             value = box_free_threshold(maps, self.views.image_size, localizer.scale)
             return Cut("box-free", value, f"{self.tuned.name}, without a box")
-        if self.question.fixed_threshold is not None:
-            return Cut("asked", self.question.fixed_threshold, "the command line")
-        return self._own(localizer)
+        return self.question.asked_cut or self._own(localizer)
 
     def _own(self, localizer: Localizer) -> Cut:
         return self.of_run.get(localizer.name) or default_cut(localizer)

@@ -6,8 +6,9 @@ localizer under `strict` at its cut (under `auto` the one for IoU .5), which the
 Columns: name, label, predicted (up to five classes, `;` between them, empty where nothing was classified; a `;` in a
 class's name is written `\\;`, and a backslash `\\\\`), boxes (how many ground-truth boxes it has), and for each
 protocol the box in the original image's pixels and its IoU with the best ground-truth box by the protocol's rule (empty
-without one): strict_x0 ... strict_y1, strict_iou, ... Where there are ground-truth masks, mask_iou comes last, empty
-without one: of what is kept at the threshold that `pixels` of the localizer says in the report.
+without one): strict_x0 ... strict_y1, strict_iou, ... Where there are ground-truth masks, mask_iou comes last in the
+file of a localizer's cut, empty without one: of what is kept at that cut. `report.csv` has none where the first
+localizer's cut is elsewhere.
 """
 
 from __future__ import annotations
@@ -23,19 +24,10 @@ from numpy.typing import NDArray
 
 from fastwsol.evaluation.boxes import ProtocolName
 from fastwsol.evaluation.maps import MeasuredBoxes
-from fastwsol.evaluation.report_types import Numbers
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, write_bytes
 
 SEPARATOR = ";"
-
-
-def rows_of(report: Numbers, localizer: str) -> str:
-    """Which of a report's rows, and of its files' endings, has the boxes of a localizer at its cut: its name, or none
-    where that is the paper's threshold.
-    """
-    first = report["localizers"][0]
-    return "" if localizer == first["name"] and first["cut"]["value"] == report["cam_threshold"] else localizer
 
 
 _SIDES = ("x0", "y0", "x1", "y1")

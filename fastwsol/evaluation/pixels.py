@@ -224,7 +224,7 @@ def measure_maps(
     maps: Maps,
     masks: Masks,
     truths: Truths,
-    threshold: float,
+    threshold: Threshold,
     fixed: Sequence[FixedMask],
     labels: NDArray[np.int64] | None = None,
     classes: Sequence[str] = (),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fastwsol.evaluation.metrics import CamClass
+from fastwsol.evaluation.thresholds import Cut
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,13 @@ class Question:
         return self.threshold if self.threshold in ("auto", "box-free") else None
 
     @property
-    def fixed_threshold(self) -> float | None:
-        """The threshold, where it is a number."""
-        return None if isinstance(self.threshold, str) else self.threshold
+    def asked_cut(self) -> Cut | None:
+        """The cut, where it is asked for and needs no other images: a number, or Otsu's."""
+        if self.threshold == "otsu":
+            return Cut("otsu", None, "each image itself, without a box")
+        if self.threshold is None or isinstance(self.threshold, str):
+            return None
+        return Cut("asked", self.threshold, "the command line")
 
 
 NOTHING_MORE = Question()

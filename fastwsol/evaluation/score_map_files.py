@@ -17,11 +17,12 @@ Maps are NumPy files: in a folder one of [h, w] for each image, named like it wi
 ending); or one file of [N, h, w] in the order in which the boxes file first names the images. A map covers its whole
 image, in any size and range: it is upsampled to the image's size (of an image with a side above 1024 pixels, to one
 scaled down to that) and normalised to 0..1 by its own extremes, unless --scale own says that its values are shares of
-1 already, as a mask's. It is the true class's; where it is the predicted class's, --cam-class
-predicted says so, and the rate is not called GT-known.
+1 already, as a mask's. It is the true class's; where it is the predicted class's, --cam-class predicted says so, and
+the rate is not called GT-known.
 
 `about.json` beside the maps, as `evaluate RUN --export-maps` writes it, says that the maps cover a square that every
-image was stretched to: they are then upsampled to that square, as a network's are, and the same boxes come out.
+image was stretched to: they are then upsampled to that square, as a network's are, and the same boxes come out. It
+names their scale and the localizer that made them, too.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ from fastwsol.evaluation.per_image import ImageRows, join_classes, split_classes
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, folder_when_whole, read_utf8, write_bytes, write_durably, write_json
-from fastwsol.localizer.localizers import LocalizerName
+from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
 from fastwsol.sources.annotated import IMAGE_SUFFIXES
 from kernels import Scale
 
@@ -204,8 +205,11 @@ class ScoreMaps:
             path = path / MAPS_NAME
         self._all: NDArray | None = None
         self.files: list[Path] = []
-        self._stretched_to, written = _read_about(path if path.is_dir() else path.parent)
-        self.scale: Scale = scale or written
+        about = _read_about(path if path.is_dir() else path.parent)
+        self._stretched_to = about.square
+        self.scale: Scale = scale or about.scale
+        self.localizer = about.localizer
+        """What made them, where `about.json` says so."""
         self._own_square = _common_side(images.truths)
         names = images.names
         if path.is_dir():
@@ -329,25 +333,33 @@ def _common_side(truths: Truths) -> int | None:
     return sides.pop() if len(sides) == 1 else None
 
 
-def _read_about(folder: Path) -> tuple[int | None, Scale]:
-    """The square that the maps in `folder` cover, and their scale, where a file of ours says so. Raises UserError for a
-    damaged file.
-    """
+class _About(NamedTuple):
+    """What a file of ours says of the maps beside it."""
+
+    square: int | None = None
+    """The side of the square that they cover, in pixels."""
+    scale: Scale = "min-max"
+    localizer: LocalizerName | None = None
+
+
+def _read_about(folder: Path) -> _About:
+    """What is known of the maps in `folder`. Raises UserError for a damaged file."""
     path = folder / ABOUT_NAME
     try:
         about = json.loads(path.read_bytes())
     except FileNotFoundError:
-        return None, "min-max"
+        return _About()
     except (OSError, ValueError):
         about = {"made_by": ABOUT_MAKER}
     if not isinstance(about, dict) or about.get("made_by") != ABOUT_MAKER:
-        return None, "min-max"  # of somebody else
+        return _About()  # of somebody else
     square, scale = about.get("square"), about.get("scale", "min-max")  # older files are of CAMs
     if type(square) is not int or not 1 <= square <= _LARGEST_SIDE:
         raise UserError(f"{path}: does not say which square the maps cover; export the maps anew, or remove the file")
     if scale not in get_args(Scale):
         raise UserError(f"{path}: does not say the maps' scale; export the maps anew, or remove the file")
-    return square, scale
+    localizer = about.get("localizer")
+    return _About(square, scale, localizer if localizer in LOCALIZERS else None)
 
 
 def write_maps(folder: Path, rows: ImageRows, truths: Truths, maps: NetworkMaps, localizer: LocalizerName) -> None:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from fastwsol.evaluation.metrics import LOC_NAMES, CamClass
 from fastwsol.evaluation.pixel_tables import print_pixels
+from fastwsol.evaluation.reading import rows_file, rows_of, taken_of
 from fastwsol.evaluation.report_types import Intervals, LocalizerRow, Rates, Report
 from fastwsol.evaluation.report_words import (
     NO_BOX_IN_TRAIN,
@@ -57,15 +58,26 @@ def print_summary(
         out.print(_summary_table(report, names, taken, others))
         if taken:
             out.print("The first row is of the localizer that predict takes.")
-        out.print(f"A threshold is a share of the map's maximum, a mask's of 1. {_INTERVALS}")
+        out.print(f"{_about_thresholds(report)} {_INTERVALS}")
         if (cut := report["localizers"][0]["cut"])["rule"] in ("auto", "box-free"):
             out.print(f"The thresholds were chosen on {cut['chosen_on']}.")
         print_no_fixed_box(report, why_no_fixed_box, out)
     print_few(report, out)
     print_pixels(report, out)
     print_warnings(report, out)
-    rest = f"{path} holds the rest, {path.with_suffix('.csv').name} each image; " if path is not None else ""
+    rest = ""
+    if path is not None:
+        rest = f"{path} holds the rest, {rows_file(path, rows_of(report, taken_of(report)['name'])).name} each image; "
     out.print(f"{rest}--all-tables prints every table.")
+
+
+def _about_thresholds(report: Report) -> str:
+    """What the thresholds of the rows are shares of."""
+    scales = {each["scale"] for each in report["localizers"]}
+    if scales == {"own"}:
+        return "A threshold is a share of 1."
+    of_masks = ", a mask's of 1" if "own" in scales else ""
+    return f"A threshold is a share of the map's maximum{of_masks}."
 
 
 def _summary_table(

@@ -1,5 +1,6 @@
 """The runs that a page sets side by side, by setting: runs that differ in their seed alone are one setting's."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,12 +8,12 @@ from typing import Any
 
 from fastwsol.config import PREACT_RESNET, Setting
 from fastwsol.evaluation.metrics import percent
-from fastwsol.evaluation.per_image import ImageRows, rows_of
+from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.question import Question
+from fastwsol.evaluation.reading import rows_of, taken_of
 from fastwsol.evaluation.report_types import LocalizerRow, RunReport
 from fastwsol.experiments.tables import SettingRuns
 from fastwsol.host.errors import UserError
-from fastwsol.localizer.localizers import preferred
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo
 from fastwsol.runs.trained import read_trained
@@ -93,18 +94,19 @@ def read_compared_run(folder: Path) -> ComparedRun:
     return ComparedRun(folder, info, report, images, rows, starts[-1], _chosen_cut(run, of))
 
 
-def taken_of(report: RunReport) -> LocalizerRow:
-    """What a report says of the localizer that predictions take."""
-    rows = {row["name"]: row for row in report["localizers"]}
-    return rows[preferred(rows)]
-
-
 def _chosen_cut(run: RunDir, of: ReportOf) -> float | None:
-    """Of the report on the same images with --threshold auto; None where there is no such report."""
+    """Of the report on the same images with --threshold auto; None where there is no such report. Warns of one that is
+    damaged or of another version.
+    """
     with_choice = replace(of, question=Question("auto"))
     if not run.report_file(with_choice).is_file():
         return None
-    return taken_of(run.read_report(with_choice))["cut"]["value"]
+    try:
+        report = run.read_report(with_choice)
+    except UserError as error:
+        print(f"warning: the threshold chosen on other images is not shown. {error}", file=sys.stderr)
+        return None
+    return taken_of(report)["cut"]["value"]
 
 
 def read_model(compared: ComparedRun) -> LocalizingModel:

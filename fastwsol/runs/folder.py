@@ -22,6 +22,7 @@ from fastwsol.config import Channels, Config, LogConfig, Statistics, as_channels
 from fastwsol.dataset.shards import Split
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.question import NOTHING_MORE, Question
+from fastwsol.evaluation.reading import rows_file
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, RunReport
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.host.environment import environment
@@ -181,8 +182,8 @@ class RunDir:
         return self.report_file(ReportOf(config.eval_split)).is_file()
 
     def rows_file(self, of: "ReportOf", localizer: str) -> Path:
-        """The file of what a report says of each image, by a localizer (`per_image.rows_of` says which)."""
-        return self.folder / f"{of.name}{f'-{localizer}' if localizer else ''}.csv"
+        """The file of what a report says of each image, by a localizer (`reading.rows_of` says which)."""
+        return rows_file(self.report_file(of), localizer)
 
     def write_cuts(self, cuts: Mapping[str, Cut]) -> None:
         """Store where the run cuts the maps of its localizers, by their names."""
