@@ -23,11 +23,12 @@ from fastwsol.config import DEPTH_OF, Config, NetworkConfig, Setting, flag, opti
 from fastwsol.dataset.first_classes import folder_of_first_classes, with_first_classes
 from fastwsol.dataset.shards import MANIFEST_NAME, read_manifest
 from fastwsol.experiments.local_runs import Children, Stoppable
+from fastwsol.experiments.over_seeds import SettingRuns
 from fastwsol.experiments.ray_runs import RayChildren, RayFlags
 from fastwsol.experiments.settings import SweepPlan, only_useful, plan_sweep
 from fastwsol.experiments.sweep_results import finished_runs, results_json
 from fastwsol.experiments.table_files import check_table, write_table
-from fastwsol.experiments.tables import SettingRuns, print_over_seeds
+from fastwsol.experiments.tables import print_over_seeds
 from fastwsol.experiments.workload import Workload, seconds_left
 from fastwsol.host.command_line import (
     OptionalPath,

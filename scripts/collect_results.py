@@ -21,17 +21,19 @@ from typing import Annotated, Any
 import tyro
 
 from fastwsol.config import Config
-from fastwsol.evaluation.boxes import PROTOCOLS
-from fastwsol.experiments.settings import plan_of
-from fastwsol.experiments.sweep_results import finished_runs
-from fastwsol.experiments.tables import (
-    COLUMNS,
+from fastwsol.experiments.over_seeds import (
+    ORACLE_COLUMNS,
     PIXEL_COLUMNS,
     SettingRuns,
     any_report,
+    oracle_rows,
     pixel_rows,
+    protocols_of,
+    rate_columns,
     rows_over_seeds,
 )
+from fastwsol.experiments.settings import plan_of
+from fastwsol.experiments.sweep_results import finished_runs
 from fastwsol.host.command_line import parse_flags, run_command, without_folders
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
@@ -84,16 +86,19 @@ def table(settings: Sequence[SettingRuns]) -> str:
     """Markdown: a row for each protocol and setting, mean and standard deviation over seeds; then baselines."""
     report = any_report(settings)
     assert report is not None
-    columns = " | ".join(title.replace("\n", " ") for title in COLUMNS.values())
-    lines = [f"| {report['split']}, protocol | | seeds | {columns} |", "|" + "---|" * (3 + len(COLUMNS))]
-    for protocol in PROTOCOLS:
+    columns = [title.replace("\n", " ") for title in rate_columns(report).values()]
+    lines = [f"| {report['split']}, protocol | | seeds | {' | '.join(columns)} |", "|" + "---|" * (3 + len(columns))]
+    for protocol in protocols_of(report):
         for row in rows_over_seeds(settings, protocol):
-            seeds = "" if row.seeds is None else row.seeds
-            lines.append(f"| {protocol} | {row.name} | {seeds} | {' | '.join(row.cells)} |")
-    if rows := pixel_rows(settings):
-        lines += ["", f"| pixels of masks | seeds | {' | '.join(PIXEL_COLUMNS.values())} |", "|" + "---|" * 4]
-        for row in rows:
-            lines.append(f"| {row.name} | {'' if row.seeds is None else row.seeds} | {' | '.join(row.cells)} |")
+            lines.append(f"| {protocol} | {row.name} | {row.seeds_text} | {' | '.join(row.texts)} |")
+    for name, of, rows in (
+        ("oracle", ORACLE_COLUMNS.values(), oracle_rows(settings)),
+        ("pixels of masks", PIXEL_COLUMNS.values(), pixel_rows(settings)),
+    ):
+        if rows:
+            titles = [title.replace("\n", " ") for title in of]
+            lines += ["", f"| {name} | seeds | {' | '.join(titles)} |", "|" + "---|" * (2 + len(titles))]
+            lines += [f"| {row.name} | {row.seeds_text} | {' | '.join(row.texts)} |" for row in rows]
     return "\n".join(lines)
 
 

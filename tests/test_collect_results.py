@@ -32,6 +32,7 @@ def finished_run(folder: Path, config: Config, top1_clas: float) -> Path:
         baseline = {
             "kind": "whole-image",
             "name": "whole image",
+            "iou_threshold": None,
             "box": [0, 0, 64, 64],
             "rates": dict.fromkeys(PROTOCOLS, RATES),
         }
@@ -41,6 +42,8 @@ def finished_run(folder: Path, config: Config, top1_clas: float) -> Path:
             "classes": 0,
             "split": config.eval_split,
             "cam_class": "truth",
+            "cam_threshold": 0.2,
+            "images_with_boxes": 5,
             "step": 3,
             "command": "python -m fastwsol.train --shards here --run-dir there",
             "config": config.to_json(),

@@ -21,7 +21,7 @@ from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation.fixed_masks import best_shape, fixed_masks, region_of
 from fastwsol.evaluation.masks import PIXEL_SIDE, SplitMasks
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.experiments.tables import SettingRuns, pixel_rows
+from fastwsol.experiments.over_seeds import SettingRuns, pixel_rows
 from fastwsol.host.command_line import run_command
 from fastwsol.sources.mask_folder import BenchmarkMasks, Regions
 from fastwsol.sources.mask_images import at_benchmark_side, encode_mask, mask_paths, read_mask, read_region
@@ -365,17 +365,17 @@ def test_masks_among_the_classes_are_no_class(photos: Path, capsys: pytest.Captu
 
 def test_a_setting_without_pixels_takes_no_table_from_the_others() -> None:
     def report_with(pixels: bool) -> dict[str, Any]:
-        numbers = {"pxap": 50.0, "iou": {"mean": 40.0}}
+        numbers, cut = {"pxap": 50.0, "iou": {"mean": 40.0}}, {"rule": "fixed", "value": 0.2}
         of_all = {"masks": {"baselines": [{"name": "whole image", "pxap": 30.0, "iou": 20.0}]}}
-        return {"localizers": [{"name": "cam", "pixels": numbers}]} | (of_all if pixels else {})
+        return {"localizers": [{"name": "cam", "pixels": numbers, "cut": cut}]} | (of_all if pixels else {})
 
     setting = Config().setting
     settings = [
         SettingRuns("cut off", setting, [report_with(False)]),
         SettingRuns("whole", setting, [report_with(True)]),
     ]
-    rows = [(row.name, row.cells) for row in pixel_rows(settings)]
-    expected = [("cut off", ("–", "–")), ("whole", ("50.00", "40.00")), ("whole image", ("30.00", "20.00"))]
+    rows = [(row.name, row.texts) for row in pixel_rows(settings)]
+    expected = [("cut off", ["–", "–"]), ("whole", ["50.00", "40.00"]), ("whole image", ["30.00", "20.00"])]
     assert rows == expected
     assert pixel_rows(settings[:1]) == []
 

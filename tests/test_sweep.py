@@ -19,8 +19,9 @@ from fastwsol.dataset.first_classes import folder_of_first_classes, with_first_c
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.experiments.local_runs import Children
+from fastwsol.experiments.over_seeds import SettingRuns
 from fastwsol.experiments.table_files import check_table, write_table
-from fastwsol.experiments.tables import SettingRuns, against_first, print_over_seeds
+from fastwsol.experiments.tables import against_first, print_over_seeds
 from fastwsol.experiments.workload import Workload, seconds_left
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
@@ -231,6 +232,12 @@ def test_what_is_left_is_told_by_the_rate_of_what_was_done():
     assert workload.spent(setting, stood_still) == (0.0, 0.0)
 
 
+def localizer(name: str, rates: dict, rule: str, cut: float) -> dict:
+    of_oracle = {"max_box_acc": 70.0, "max_box_acc_v2": 72.0, "max_box_acc_v2_single": 71.0}
+    cut_row = {"rule": rule, "value": cut, "chosen_on": "images"}
+    return {"name": name, "rates": rates, "cut": cut_row, "max_box_acc": {"strict": {"rates": of_oracle}}}
+
+
 def made_report(source: str, top1_loc: float, classes: int) -> dict:
     rates = dict.fromkeys(("top1_clas", *(f"gt_known_loc@{t}" for t in (0.3, 0.5, 0.7))), 50.0)
     rates["top1_loc@0.5"] = top1_loc
@@ -239,11 +246,21 @@ def made_report(source: str, top1_loc: float, classes: int) -> dict:
         "source": source,
         "split": "val",
         "images": 10,
+        "images_with_boxes": 10,
         "classes": classes,
+        "cam_class": "truth",
         "cam_threshold": 0.2,
         "rates": of_protocols,
-        "localizers": [],
-        "baselines": [{"kind": "whole-image", "name": "whole image", "box": [0, 0, 64, 64], "rates": of_protocols}],
+        "localizers": [localizer("cam", rates, "fixed", 0.2)],
+        "baselines": [
+            {
+                "kind": "whole-image",
+                "name": "whole image",
+                "iou_threshold": None,
+                "box": [0, 0, 64, 64],
+                "rates": of_protocols,
+            }
+        ],
     }
 
 
@@ -275,7 +292,7 @@ def test_settings_of_ones_own_are_compared_with_the_first(capsys):
     def runs(name, smoothing, values):
         reports = [made_report("birds", value, 10) for value in values]
         for each, value in zip(reports, values, strict=True):
-            each["localizers"] = [{"name": "cam", "rates": each["rates"]["strict"] | {"gt_known_loc@0.5": 2 * value}}]
+            each["localizers"][0]["rates"] = each["rates"]["strict"] | {"gt_known_loc@0.5": 2 * value}
         return SettingRuns(name, Setting.of(label_smoothing=smoothing), reports)
 
     settings = [runs("none", 0.0, (20, 21, 22)), runs("some", 0.1, (21, 22, 23)), runs("much", 0.2, (30, 31, 32))]
@@ -295,18 +312,50 @@ def test_settings_of_ones_own_are_compared_with_the_first(capsys):
 
 def test_the_tables_are_written_as_csv_markdown_and_latex(tmp_path):
     reports = [made_report("birds & more", value, 10) for value in (34.0, 34.4)]
+    for each, cut in zip(reports, (0.44, 0.47), strict=True):
+        each["localizers"].append(localizer("mask", each["rates"]["strict"], "box-free", cut))
     settings = [SettingRuns("gr_1 | mixed", Setting.of(aug="gr"), reports)]
     for name in ("t.csv", "t.md", "t.tex"):
         write_table(tmp_path / name, settings)
-    heading, strict, *_ = csv.reader((tmp_path / "t.csv").open(newline=""))
-    assert heading[:5] == ["protocol", "percent", "seeds", "Top-1 Clas", "Top-1 Loc .5"]
-    assert strict[:5] == ["strict", "gr_1 | mixed", "2", "50.00 ± 0.00", "34.20 ± 0.28"]
+    rows = [*csv.DictReader((tmp_path / "t.csv").open(newline=""))]
+    mask, cam, whole, paper2018, *_ = rows
+    assert (mask["protocol"], mask["setting"], mask["cut"]) == (
+        "strict",
+        "gr_1 | mixed, mask",
+        "at .44 to .47 (box-free)",
+    )
+    assert (cam["setting"], cam["cut"], cam["seeds"]) == ("gr_1 | mixed, cam", "at .2", "2")
+    assert (cam["Top-1 Loc .5"], cam["Top-1 Loc .5 deviation"]) == ("34.20", "0.28")
+    assert (cam["MaxBoxAccV2"], cam["V2 with one box deviation"]) == ("72.00", "0.00")
+    assert (whole["setting"], whole["cut"], whole["seeds"]) == ("whole image (0,0,64,64)", "", "")
+    assert (whole["GT-known Loc .5"], whole["GT-known Loc .5 deviation"], whole["Top-1 Clas"]) == ("50.00", "", "")
+    assert (paper2018["protocol"], paper2018["MaxBoxAccV2"]) == ("paper2018", "")
     lines = (tmp_path / "t.md").read_text().splitlines()
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
-    assert "| strict | gr_1 \\| mixed | 2 | 50.00 ± 0.00 | 34.20 ± 0.28 |" in lines[2]
+    assert "| strict | gr_1 \\| mixed, cam | at .2 | 2 | 50.00 ± 0.00 | 34.20 ± 0.28 |" in lines[3]
     of_paper = (tmp_path / "t.tex").read_text()
-    assert r"strict & gr\_1 | mixed & 2 & 50.00 $\pm$ 0.00 & 34.20 $\pm$ 0.28" in of_paper
+    assert r"strict & gr\_1 | mixed, cam & at .2 & 2 & 50.00 $\pm$ 0.00 & 34.20 $\pm$ 0.28" in of_paper
     assert of_paper.count(r" \\") == len(lines) - 1
+
+
+def test_without_boxes_classification_stands_once_in_tables(tmp_path, capsys):
+    report = made_report("birds", 0.0, 10) | {"images_with_boxes": 0}
+    report["localizers"].append(localizer("mask", report["rates"]["strict"], "box-free", 0.4))
+    settings = [SettingRuns("gr", Setting.of(aug="gr"), [report])]
+    write_table(tmp_path / "t.csv", settings)
+    (row,) = csv.DictReader((tmp_path / "t.csv").open(newline=""))
+    assert [*row.items()] == [
+        *{"protocol": "strict", "setting": "gr", "cut": "", "seeds": "1"}.items(),
+        *{"Top-1 Clas": "50.00", "Top-1 Clas deviation": ""}.items(),
+    ]
+    print_over_seeds(settings)
+    said = capsys.readouterr().out
+    assert "classification, percent" in said
+    assert "None of these images has a ground-truth box" in said
+    assert "Loc" not in said
+
+
+def test_a_table_takes_an_ending_that_says_its_form():
     with pytest.raises(UserError, match=r"--table t.xlsx: name a file that ends in .csv, .md, .tex"):
         check_table(Path("t.xlsx"))
 

@@ -1,13 +1,12 @@
 """All tables of a report on the console, each with the baselines. `summary_table` has the one that is the default."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from rich.console import Console
-from rich.text import Text
 
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, LOC_NAMES, percent
 from fastwsol.evaluation.pixel_tables import print_pixels
-from fastwsol.evaluation.reading import taken_of
+from fastwsol.evaluation.reading import fixed_box_oracles, taken_of
 from fastwsol.evaluation.report_types import Baseline, Rates, Report, RunReport
 from fastwsol.evaluation.report_words import (
     NO_BOX_IN_TRAIN,
@@ -175,22 +174,9 @@ def _print_oracles(report: Report, out: Console) -> None:
             cells = rate_cells(list(_ORACLE_TITLES), best_possible["rates"], best_possible["intervals"])
             table.add_row(localizer_name(each), *cells, style="bold")
         table.add_section()
-        loc = LOC_NAMES[report["cam_class"]]
-        for baseline in report["baselines"]:
-            if baseline["kind"] == "whole-image":
-                at = [baseline["rates"][protocol][f"{loc}@{t}"] for t in IOU_THRESHOLDS]
-                table.add_row(baseline["name"], *_oracle_cells(at))
-        best = {each["iou_threshold"]: each["rates"][protocol] for each in report["baselines"]}
-        own = [best.get(t, {}).get(f"{loc}@{t}") for t in IOU_THRESHOLDS]
-        if None not in own:
-            table.add_row("best boxes of train, one for each IoU threshold", *_oracle_cells(own))
+        for name, rates in fixed_box_oracles(report, protocol):
+            table.add_row(name, *(rate_cell(each, None) for each in rates))
         out.print(table)
-
-
-def _oracle_cells(at_thresholds: Sequence[float | None]) -> list[Text]:
-    known = [each for each in at_thresholds if each is not None]
-    mean = sum(known) / len(known) if len(known) == len(at_thresholds) else None
-    return [rate_cell(each, None) for each in (at_thresholds[IOU_THRESHOLDS.index(0.5)], mean, mean)]
 
 
 def _print_sizes(report: Report, out: Console) -> None:

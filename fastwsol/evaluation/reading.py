@@ -1,7 +1,9 @@
 """What those who read a report ask of it: which localizer's boxes count, and where they stand."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS, LOC_NAMES
 from fastwsol.evaluation.report_types import LocalizerRow, Numbers
 from fastwsol.localizer.localizers import preferred
 
@@ -23,3 +25,26 @@ def rows_of(report: Numbers, localizer: str) -> str:
 def rows_file(report: Path, rows: str) -> Path:
     """The CSV file beside a report's with such rows."""
     return report.with_name(f"{report.stem}{f'-{rows}' if rows else ''}.csv")
+
+
+def fixed_box_oracles(report: Numbers, protocol: str) -> list[tuple[str, list[float | None]]]:
+    """What stands beside MaxBoxAcc, MaxBoxAccV2 and the same with one box, in percent, of boxes that look at no image:
+    the whole image, and the boxes that are best on train, one for each IoU threshold, where there are some.
+    """
+    loc = LOC_NAMES[report["cam_class"]]
+    rows = [
+        (each["name"], [each["rates"][protocol][f"{loc}@{t}"] for t in IOU_THRESHOLDS])
+        for each in report["baselines"]
+        if each["kind"] == "whole-image"
+    ]
+    best = {each["iou_threshold"]: each["rates"][protocol] for each in report["baselines"]}
+    own = [best.get(t, {}).get(f"{loc}@{t}") for t in IOU_THRESHOLDS]
+    if None not in own:
+        rows.append(("best boxes of train, one for each IoU threshold", own))
+    return [(name, _as_oracle(at_thresholds)) for name, at_thresholds in rows]
+
+
+def _as_oracle(at_thresholds: Sequence[float | None]) -> list[float | None]:
+    known = [each for each in at_thresholds if each is not None]
+    mean = sum(known) / len(known) if len(known) == len(at_thresholds) else None
+    return [at_thresholds[IOU_THRESHOLDS.index(0.5)], mean, mean]

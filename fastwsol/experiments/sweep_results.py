@@ -7,13 +7,14 @@ from typing import Any
 
 from fastwsol.config import Setting
 from fastwsol.evaluation.report_types import RunReport
+from fastwsol.experiments.over_seeds import SettingRuns, any_report
 from fastwsol.experiments.paper_claims import CLAIMS
 from fastwsol.experiments.settings import SweepPlan
-from fastwsol.experiments.tables import SettingRuns, any_report, claim_tables
+from fastwsol.experiments.tables import claim_tables
 from fastwsol.host.command_line import without_folders
 from fastwsol.runs.folder import ReportOf, RunDir
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def finished_runs(plan: SweepPlan, runs: Sequence[tuple[Setting, Path]]) -> list[SettingRuns]:
@@ -73,7 +74,6 @@ def _of_a_run(report: RunReport) -> dict[str, Any]:
         "step": report["step"],
         "rates": report["rates"],
         "intervals": report["intervals"],
-        "max_box_acc": report["localizers"][0]["max_box_acc"],
         "localizers": [
             {name: value for name, value in row.items() if name not in ("curve", "classes")}
             for row in report["localizers"]

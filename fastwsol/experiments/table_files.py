@@ -1,10 +1,26 @@
-"""Tables over seeds as files: CSV for a spreadsheet, Markdown for a page, LaTeX (booktabs) for a paper."""
+"""Tables over seeds as files: CSV for a spreadsheet, Markdown for a page, LaTeX (booktabs) for a paper.
 
-from collections.abc import Callable, Sequence
+All tables are one: a line for each setting and localizer under each protocol; MaxBoxAcc and its kin, and pixels of
+masks, stand behind the rates under `strict`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastwsol.evaluation.boxes import PROTOCOLS
-from fastwsol.experiments.tables import COLUMNS, PIXEL_COLUMNS, SeedRow, SettingRuns, pixel_rows, rows_over_seeds
+from fastwsol.experiments.over_seeds import (
+    ORACLE_COLUMNS,
+    PIXEL_COLUMNS,
+    OverSeeds,
+    SeedRow,
+    SettingRuns,
+    any_report,
+    oracle_rows,
+    pixel_rows,
+    protocols_of,
+    rate_columns,
+    rows_over_seeds,
+)
 from fastwsol.host.command_line import require_file
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, write_bytes
@@ -23,34 +39,85 @@ def check_table(path: Path | None) -> None:
 
 
 def write_table(path: Path, settings: Sequence[SettingRuns]) -> None:
-    """Write the rows of each protocol, and those of pixels where there are masks, in the form that the ending says. A
-    file that is there is replaced.
+    """Write what is measured of `settings`, in percent, in the form that the ending says. A file that is there is
+    replaced.
     """
-    write_bytes(path, _FORMS[path.suffix](_lines(settings)).encode())
+    write_bytes(path, _FORMS[path.suffix](_table(settings)).encode())
 
 
-def _lines(settings: Sequence[SettingRuns]) -> list[list[str]]:
-    of_pixels = pixel_rows(settings)
-    pixel_titles = [*PIXEL_COLUMNS.values()] if of_pixels else []
-    lines = [["protocol", "percent", "seeds", *(title.replace("\n", " ") for title in COLUMNS.values()), *pixel_titles]]
-    for protocol in PROTOCOLS:
-        for row in rows_over_seeds(settings, protocol):
-            lines.append([protocol, *_begin(row), *row.cells, *([""] * len(pixel_titles))])
-    for row in of_pixels:
-        lines.append(["pixels", *_begin(row), *([""] * len(COLUMNS)), *row.cells])
-    return lines
+@dataclass
+class _Line:
+    """A line of the file, before it takes a form."""
+
+    protocol: str
+    row: SeedRow
+    """What it begins with."""
+    cells: dict[str, OverSeeds | None] = field(default_factory=dict)
+    """By heading."""
 
 
-def _begin(row: SeedRow) -> list[str]:
-    return [row.name, "" if row.seeds is None else str(row.seeds)]
+@dataclass(frozen=True)
+class _Table:
+    lines: Sequence[_Line]
+    columns: Sequence[str]
+    """The headings of those measures that a line has."""
+
+    def texts(self, begin: Sequence[str]) -> list[list[str]]:
+        """Heading and lines of text, means and standard deviations in one cell."""
+        rows = [
+            [*_begin(each), *("" if (cell := each.cells.get(name)) is None else cell.text for name in self.columns)]
+            for each in self.lines
+        ]
+        return [[*begin, *self.columns], *rows]
 
 
-def _as_csv(lines: Lines) -> str:
-    return csv_text(lines)
+def _table(settings: Sequence[SettingRuns]) -> _Table:
+    report = any_report(settings)
+    if report is None:
+        return _Table([], [])
+    lines: list[_Line] = []
+
+    def add(protocol: str, rows: Sequence[SeedRow], columns: Mapping[str, str]) -> None:
+        """Add cells to the lines of these rows' settings under `strict`, and new lines where there are none."""
+        there = {(each.protocol, each.row.kind, each.row.name): each for each in lines}
+        for row in rows:
+            line = there.get((protocol or protocols_of(report)[0], row.kind, row.name))
+            if line is None:
+                line = _Line(protocol, row)
+                lines.append(line)
+            line.cells |= zip((title.replace("\n", " ") for title in columns.values()), row.cells, strict=True)
+
+    for protocol in protocols_of(report):
+        add(protocol, rows_over_seeds(settings, protocol), rate_columns(report))
+    add(protocols_of(report)[0], oracle_rows(settings), ORACLE_COLUMNS)
+    add("", pixel_rows(settings), PIXEL_COLUMNS)
+    said = [name for each in lines for name, cell in each.cells.items() if cell is not None]
+    return _Table(lines, [*dict.fromkeys(said)])
 
 
-def _as_markdown(lines: Lines) -> str:
-    heading, *rows = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+_BEGIN = ["protocol", "setting", "cut", "seeds"]
+
+
+def _begin(line: _Line) -> list[str]:
+    return [line.protocol, line.row.name, line.row.cut, line.row.seeds_text]
+
+
+def _as_csv(table: _Table) -> str:
+    """With a column of standard deviations behind that of each measure; empty where there is none."""
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.2f}"
+
+    heading = [each for name in table.columns for each in (name, f"{name} deviation")]
+    rows = []
+    for line in table.lines:
+        cells = [line.cells.get(name) or OverSeeds(None) for name in table.columns]
+        rows.append([*_begin(line), *(number(each) for cell in cells for each in (cell.mean, cell.deviation))])
+    return csv_text([[*_BEGIN, *heading], *rows])
+
+
+def _as_markdown(table: _Table) -> str:
+    heading, *rows = ([cell.replace("|", "\\|") for cell in line] for line in table.texts(_BEGIN))
     rule = ["---"] * len(heading)
     return "".join(f"| {' | '.join(line)} |\n" for line in (heading, rule, *rows))
 
@@ -58,14 +125,14 @@ def _as_markdown(lines: Lines) -> str:
 _OF_LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
-def _as_latex(lines: Lines) -> str:
+def _as_latex(table: _Table) -> str:
     def cell(text: str) -> str:
         return "".join(_OF_LATEX.get(each) or (f"\\{each}" if each in "&%$#_{}" else each) for each in text)
 
-    heading, *rows = (" & ".join(map(cell, line)) + " \\\\" for line in lines)
-    columns = "ll" + "r" * (len(lines[0]) - 2)
+    heading, *rows = (" & ".join(map(cell, line)) + " \\\\" for line in table.texts(_BEGIN))
+    columns = "lll" + "r" * (1 + len(table.columns))
     body = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", heading, "\\midrule", *rows, "\\bottomrule"]
     return "\n".join([*body, "\\end{tabular}", ""])
 
 
-_FORMS: dict[str, Callable[[Lines], str]] = {".csv": _as_csv, ".md": _as_markdown, ".tex": _as_latex}
+_FORMS: dict[str, Callable[[_Table], str]] = {".csv": _as_csv, ".md": _as_markdown, ".tex": _as_latex}

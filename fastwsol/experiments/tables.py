@@ -1,18 +1,30 @@
-"""Tables over seeds: each setting's mean and spread beside the paper's numbers and the fixed boxes, and what becomes of
-the paper's claims. The console, the page and result files show these same rows.
-"""
+"""Tables over seeds on the console, and what becomes of the paper's claims and of settings of one's own."""
 
-import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from rich.text import Text
 
-from fastwsol.config import Setting
 from fastwsol.evaluation.boxes import PROTOCOLS, ProtocolName
-from fastwsol.evaluation.report_types import RunReport
-from fastwsol.evaluation.table_cells import console, localizer_name, percent_text, table_of, title_of
+from fastwsol.evaluation.table_cells import console, table_of, title_of
+from fastwsol.experiments.over_seeds import (
+    ABOUT_ORACLES,
+    ABOUT_PIXELS,
+    ORACLE_COLUMNS,
+    PIXEL_COLUMNS,
+    RowKind,
+    SeedRow,
+    SettingRuns,
+    any_report,
+    notes_below,
+    oracle_rows,
+    pixel_rows,
+    protocols_of,
+    rate_columns,
+    rows_over_seeds,
+    title_of_oracles,
+    title_over_seeds,
+)
 from fastwsol.experiments.paper_claims import (
     CLAIMS,
     Comparison,
@@ -24,19 +36,9 @@ from fastwsol.experiments.paper_claims import (
     overall_name,
     pooled_spread,
 )
-from fastwsol.experiments.paper_numbers import Published, published, stands_beside
-from fastwsol.localizer.localizers import LOCALIZERS, preferred
+from fastwsol.experiments.paper_numbers import published, stands_beside
+from fastwsol.localizer.localizers import preferred
 
-COLUMNS = {
-    "top1_clas": "Top-1\nClas",
-    "top1_loc@0.5": "Top-1\nLoc .5",
-    "gt_known_loc@0.3": "GT-known\nLoc .3",
-    "gt_known_loc@0.5": "GT-known\nLoc .5",
-    "gt_known_loc@0.7": "GT-known\nLoc .7",
-}
-"""The rates that are shown, over several seeds."""
-
-_PAPERS = {"top1_clas": "top1_clas", "top1_loc@0.5": "top1_loc", "gt_known_loc@0.5": "gt_known_loc"}
 DECISIVE_RATE = "top1_loc@0.5"
 """The rate that the claims are about."""
 
@@ -46,154 +48,6 @@ HOW_JUDGED = (
     "interval for all of them at once (Bonferroni's). The paper's differences are of all of Tiny ImageNet after 1500 "
     "epochs."
 )
-ABOUT_BASELINES = "Baselines answer one box for every image, found on the boxes of train."
-ABOUT_THE_PAPER = "The paper's numbers are of Tiny ImageNet's val after 1500 epochs, under paper2018."
-
-
-@dataclass(frozen=True)
-class SettingRuns:
-    """The finished runs of one setting, which differ in their seed alone."""
-
-    name: str
-    """What tells the setting apart from the others."""
-    setting: Setting
-    reports: Sequence[RunReport]
-    """One a seed; there may be none yet."""
-
-    def values(self, protocol: str, rate: str) -> list[float]:
-        """A rate, one value a seed, in percent; empty where it could not be measured."""
-        rates = [report["rates"][protocol].get(rate) for report in self.reports]
-        return [value for value in rates if value is not None]
-
-    def localizers(self) -> list[str]:
-        """The names of those that all its runs have, first the one that predictions take. Empty without a run."""
-        names: list[set[str]] = [{each["name"] for each in report["localizers"]} for report in self.reports]
-        common = {"cam"}.union(set.intersection(*names)) if names else set()
-        return sorted((name for name in LOCALIZERS if name in common), key=lambda name: name != preferred(common))
-
-    def title_of(self, name: str) -> str:
-        """What a row of a localizer is called: by the setting, and by the localizer unless predictions take `cam`, with
-        the boxes that it was trained with, where it was.
-        """
-        if name == "cam" == preferred(self.localizers()):
-            return self.name
-        row = next(row for row in self.reports[0]["localizers"] if row["name"] == name)
-        return f"{self.name}, {localizer_name(row)}"
-
-    def values_of_localizer(self, name: str, rate: str) -> list[float]:
-        """A rate of a localizer at the runs' own cuts, under strict: one value a seed, in percent."""
-        rows = [next(row for row in report["localizers"] if row["name"] == name) for report in self.reports]
-        rates = [row["rates"].get(rate) for row in rows]
-        return [value for value in rates if value is not None]
-
-    def values_of_pixels(self, localizer: str, measure: Literal["pxap", "iou"]) -> list[float]:
-        """PxAP, or the mean IoU of masks at the runs' own cuts, of a localizer: one value a seed, in percent."""
-        rows = [each["pixels"] for report in self.reports for each in report["localizers"] if each["name"] == localizer]
-        return [row["pxap"] if measure == "pxap" else row["iou"]["mean"] for row in rows]
-
-
-PIXEL_COLUMNS: dict[Literal["pxap", "iou"], str] = {"pxap": "PxAP", "iou": "mean IoU"}
-
-
-RowKind = Literal["setting", "localizer", "paper", "baseline"]
-
-
-@dataclass(frozen=True)
-class SeedRow:
-    """A row of a table over seeds."""
-
-    kind: RowKind
-    name: str
-    seeds: int | None
-    cells: tuple[str, ...]
-    """In the order of `COLUMNS`."""
-
-
-def any_report(settings: Sequence[SettingRuns]) -> RunReport | None:
-    """One of the reports: baselines, source and split are the same in all of them."""
-    return next((report for runs in settings for report in runs.reports), None)
-
-
-def rows_over_seeds(settings: Sequence[SettingRuns], protocol: str) -> list[SeedRow]:
-    """A row for each setting and, behind it, the paper's where it has the same one; then the fixed boxes'."""
-    report = any_report(settings)
-    if report is None:
-        return []
-    rows = []
-    for runs in settings:
-        for name in [each for each in runs.localizers() if each == "cam" or protocol == "strict"]:
-            kind: RowKind = "setting" if name == "cam" else "localizer"
-            if name != "cam":
-                cells = tuple(mean_and_spread(runs.values_of_localizer(name, rate)) for rate in COLUMNS)
-            else:
-                cells = tuple(mean_and_spread(runs.values(protocol, rate)) for rate in COLUMNS)
-            rows.append(SeedRow(kind, runs.title_of(name), len(runs.reports), cells))
-        if not runs.reports:
-            rows.append(SeedRow("setting", runs.name, 0, (mean_and_spread([]),) * len(COLUMNS)))
-        if stands_beside(report) and (numbers := published(runs.setting)) is not None:
-            rows.append(SeedRow("paper", f"the paper: {_paper_name(runs.setting)}", 1, _papers_cells(numbers)))
-    rows = list(dict.fromkeys(rows))  # settings that the paper does not tell apart have one row of its
-    for baseline in report["baselines"]:
-        rates = baseline["rates"][protocol]
-        localized = [rates.get(rate) if rate.startswith("gt_known") else None for rate in COLUMNS]
-        texts = ["" if rate is None else percent_text(rate) for rate in localized]
-        box = ",".join(map(str, baseline["box"]))
-        rows.append(SeedRow("baseline", f"{baseline['name']} ({box})", None, tuple(texts)))
-    return rows
-
-
-def title_over_seeds(protocol: str, rows: Sequence[SeedRow], report: RunReport) -> str:
-    """What a table of `rows_over_seeds` is of: where maps were cut, and what its cells are."""
-    others = any(row.kind == "localizer" for row in rows)
-    several = any((row.seeds or 0) > 1 for row in rows)
-    title = f"{protocol}, percent, maps{' of cam' if others else ''} kept at {report['cam_threshold']:g} of the maximum"
-    title += ", others' at the run's own cuts" if others else ""
-    return title + ("; mean ± standard deviation over seeds" if several else "")
-
-
-def pixel_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
-    """A row for each setting's localizers, of their maps against masks, a dash where a run of it was not measured so;
-    then the fixed masks'. None where no run was. The cells are in the order of `PIXEL_COLUMNS`.
-    """
-    measured = [each for runs in settings for each in runs.reports if "masks" in each]
-    if not measured:
-        return []
-    rows = []
-    for runs in settings:
-        if not all("masks" in each for each in runs.reports):
-            rows.append(SeedRow("setting", runs.name, len(runs.reports), ("–",) * len(PIXEL_COLUMNS)))
-            continue
-        for name in runs.localizers():
-            own = tuple(mean_and_spread(runs.values_of_pixels(name, measure)) for measure in PIXEL_COLUMNS)
-            kind: RowKind = "setting" if name == "cam" else "localizer"
-            rows.append(SeedRow(kind, runs.title_of(name), len(runs.reports), own))
-    for fixed in measured[0]["masks"]["baselines"]:
-        cells = (percent_text(fixed["pxap"]), percent_text(fixed["iou"]))
-        rows.append(SeedRow("baseline", fixed["name"], None, cells))
-    return rows
-
-
-ABOUT_PIXELS = "PxAP is of maps scaled each by its own extremes, the mean IoU of masks at the runs' own cuts."
-
-
-def _paper_name(setting: Setting) -> str:
-    return f"{setting.views.aug}, depth {setting.network.depth}, batch {setting.optimizer.batch_size}"
-
-
-def _papers_cells(numbers: Published) -> tuple[str, ...]:
-    return tuple(percent_text(getattr(numbers, _PAPERS[rate])) if rate in _PAPERS else "" for rate in COLUMNS)
-
-
-def mean_and_spread(values: Sequence[float]) -> str:
-    """The mean, with the standard deviation where there are several; a dash of none."""
-    if len(values) < 2:
-        return percent_text(values[0] if values else None)
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
-
-
-def notes_below(report: RunReport) -> list[str]:
-    """What has to be said of the rows that are no setting's."""
-    return [ABOUT_BASELINES, *([ABOUT_THE_PAPER] if stands_beside(report) else [])]
 
 
 # Claims
@@ -291,6 +145,9 @@ def against_first(settings: Sequence[SettingRuns]) -> AgainstFirst | None:
 # The console
 
 
+_STYLES: dict[RowKind, str] = {"setting": "bold", "localizer": "bold", "paper": "dim", "baseline": ""}
+
+
 def print_over_seeds(settings: Sequence[SettingRuns]) -> None:
     """Print a table for each protocol, and the verdicts on the paper's claims; nothing where no run is finished."""
     out, report = console(), any_report(settings)
@@ -298,20 +155,23 @@ def print_over_seeds(settings: Sequence[SettingRuns]) -> None:
         out.print("no run is finished yet")
         return
     out.print(f"\n{report['source']}, {report['classes']} classes, {report['images']:,} images of {report['split']}")
-    styles = {"setting": "bold", "localizer": "bold", "paper": "dim", "baseline": ""}
-    for protocol in PROTOCOLS:
-        rows = rows_over_seeds(settings, protocol)
-        table = table_of(title_over_seeds(protocol, rows, report), ["seeds", *COLUMNS.values()], "%")
+
+    def add_table(title: str, columns: Iterable[str], rows: Sequence[SeedRow]) -> None:
+        table = table_of(title, ["seeds", *columns], "%")
         for row, following in zip(rows, [*rows[1:], None], strict=True):
             before_baselines = row.kind != "baseline" and following is not None and following.kind == "baseline"
-            seeds = "" if row.seeds is None else str(row.seeds)
-            table.add_row(row.name, seeds, *row.cells, style=styles[row.kind], end_section=before_baselines)
+            style, texts = _STYLES[row.kind], row.texts
+            table.add_row(row.name, row.seeds_text, *texts, style=style, end_section=before_baselines)
         out.print(table)
+
+    for protocol in protocols_of(report):
+        rows = rows_over_seeds(settings, protocol)
+        add_table(title_over_seeds(protocol, rows, report), rate_columns(report).values(), rows)
+    if rows := oracle_rows(settings):
+        add_table(title_of_oracles(rows), ORACLE_COLUMNS.values(), rows)
+        out.print(ABOUT_ORACLES)
     if rows := pixel_rows(settings):
-        table = table_of("pixels of masks", ["seeds", *PIXEL_COLUMNS.values()], "%")
-        for row in rows:
-            table.add_row(row.name, "" if row.seeds is None else str(row.seeds), *row.cells, style=styles[row.kind])
-        out.print(table)
+        add_table("pixels of masks", PIXEL_COLUMNS.values(), rows)
         out.print(ABOUT_PIXELS)
     for note in notes_below(report):
         out.print(note)

@@ -12,7 +12,7 @@ from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.reading import rows_of, taken_of
 from fastwsol.evaluation.report_types import LocalizerRow, RunReport
-from fastwsol.experiments.tables import SettingRuns
+from fastwsol.experiments.over_seeds import SettingRuns
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo

@@ -2,27 +2,33 @@
 
 import html
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fastwsol.evaluation.boxes import PROTOCOLS
-from fastwsol.evaluation.report_words import NO_TRUTH
 from fastwsol.evaluation.table_cells import percent_text, share_text, title_of
-from fastwsol.experiments.tables import (
+from fastwsol.experiments.over_seeds import (
+    ABOUT_ORACLES,
     ABOUT_PIXELS,
-    COLUMNS,
+    ORACLE_COLUMNS,
+    PIXEL_COLUMNS,
+    RowKind,
+    SeedRow,
+    notes_below,
+    oracle_rows,
+    pixel_rows,
+    protocols_of,
+    rate_columns,
+    rows_over_seeds,
+    title_of_oracles,
+    title_over_seeds,
+)
+from fastwsol.experiments.tables import (
     HOW_COMPARED,
     HOW_JUDGED,
-    PIXEL_COLUMNS,
-    SeedRow,
     against_first,
     claim_tables,
     difference_text,
-    mean_and_spread,
-    notes_below,
     papers_difference,
-    pixel_rows,
-    rows_over_seeds,
-    title_over_seeds,
 )
 from fastwsol.host.command_line import without_folders
 from fastwsol.network.networks import network_name
@@ -36,20 +42,38 @@ def numbers(settings: Sequence[ComparedSetting]) -> str:
     are of the same images.
     """
     report = settings[0].runs[0].report
-    if not report["images_with_boxes"]:
-        return _classification(settings)
     several = any(len(setting.runs) > 1 for setting in settings)
-    heads = ["", *(["seeds"] if several else []), *(title.replace("\n", " ") for title in COLUMNS.values())]
-    of_protocols = []
-    for protocol in PROTOCOLS:
-        rows = rows_over_seeds([setting.over_seeds for setting in settings], protocol)
-        own = [_cells(row, several) for row in rows if row.kind in ("setting", "localizer")]
-        below = [_cells(row, several) for row in rows if row.kind not in ("setting", "localizer")]
-        of_protocols.append(table(title_over_seeds(protocol, rows, report), heads, own, below))
-    of_protocols.append(_pixels(settings, several))
-    note = html.escape(" ".join(notes_below(report)))
-    below_tables = _against_first(settings) + _each_run(settings) if several else ""
-    return "".join(of_protocols) + f'<p class="note">{note}</p>' + below_tables
+    over_seeds = [setting.over_seeds for setting in settings]
+    parts = []
+    for protocol in protocols_of(report):
+        rows = rows_over_seeds(over_seeds, protocol)
+        parts.append(_of_rows(title_over_seeds(protocol, rows, report), rate_columns(report), rows, several))
+    if rows := oracle_rows(over_seeds):
+        parts.append(_of_rows(title_of_oracles(rows), ORACLE_COLUMNS, rows, several) + _note(ABOUT_ORACLES))
+    if rows := pixel_rows(over_seeds):
+        parts.append(_of_rows("pixels of masks, percent", PIXEL_COLUMNS, rows, several) + _note(ABOUT_PIXELS))
+    parts.append(_note(" ".join(notes_below(report))))
+    if several:
+        parts += [_against_first(settings), _each_run(settings)]
+    return "".join(parts)
+
+
+def _of_rows(title: str, columns: Mapping[str, str], rows: Sequence[SeedRow], several: bool) -> str:
+    """A table of rows over seeds. several: whether a setting has several, so that their number is told."""
+    heads = ["", *(["seeds"] if several else []), *(each.replace("\n", " ") for each in columns.values())]
+
+    def cells(row: SeedRow) -> Cells:
+        return [row.name, *([row.seeds_text] if several else []), *row.texts]
+
+    own, below = ([*filter(lambda row: (row.kind in _OWN) is is_own, rows)] for is_own in (True, False))
+    return table(title, heads, [*map(cells, own)], [*map(cells, below)])
+
+
+_OWN: tuple[RowKind, ...] = ("setting", "localizer")
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{html.escape(text)}</p>'
 
 
 def _against_first(settings: Sequence[ComparedSetting]) -> str:
@@ -60,45 +84,21 @@ def _against_first(settings: Sequence[ComparedSetting]) -> str:
     rows = [[name, *(f"{each.points:+.2f} ± {half:.2f}" for each, half in cells)] for name, cells in found.rows.items()]
     heads = ["", *(title_of(rate).replace("\n", " ") for rate in found.rates)]
     title = f"against {settings[0].name}: {found.localizer} at the runs' own cuts, strict, points"
-    return table(title, heads, rows) + f'<p class="note">{html.escape(HOW_COMPARED)}</p>'
-
-
-def _pixels(settings: Sequence[ComparedSetting], several: bool) -> str:
-    """Maps against masks; empty where there are none."""
-    rows = pixel_rows([setting.over_seeds for setting in settings])
-    if not rows:
-        return ""
-    heads = ["", *(["seeds"] if several else []), *PIXEL_COLUMNS.values()]
-    own, below = (
-        [_cells(row, several) for row in rows if (row.kind == "baseline") is fixed] for fixed in (False, True)
-    )
-    return table("pixels of masks, percent", heads, own, below) + f'<p class="note">{html.escape(ABOUT_PIXELS)}</p>'
-
-
-def _cells(row: SeedRow, several: bool) -> list[str]:
-    seeds = ["" if row.seeds is None else str(row.seeds)] if several else []
-    return [row.name, *seeds, *row.cells]
-
-
-def _classification(settings: Sequence[ComparedSetting]) -> str:
-    """What can be told of images without ground-truth boxes."""
-    rows = [[each.name, mean_and_spread(each.over_seeds.values(PROTOCOLS[0], "top1_clas"))] for each in settings]
-    note = NO_TRUTH
-    pixels = _pixels(settings, any(len(setting.runs) > 1 for setting in settings))
-    return table("classification, percent", ["", "Top-1 Clas"], rows) + f'<p class="note">{note}</p>' + pixels
+    return table(title, heads, rows) + _note(HOW_COMPARED)
 
 
 def _each_run(settings: Sequence[ComparedSetting]) -> str:
+    columns = rate_columns(settings[0].runs[0].report)
     rows = [
         [
             setting.name,
             str(run.info.config.seed),
-            *(percent_text(run.report["rates"][PROTOCOLS[0]].get(rate)) for rate in COLUMNS),
+            *(percent_text(run.report["rates"][PROTOCOLS[0]].get(rate)) for rate in columns),
         ]
         for setting in settings
         for run in setting.runs
     ]
-    heads = ["", "seed", *(title.replace("\n", " ") for title in COLUMNS.values())]
+    heads = ["", "seed", *(title.replace("\n", " ") for title in columns.values())]
     title = f"Every run, {PROTOCOLS[0]}"
     return f"<details><summary>{title}</summary>{table('', heads, rows, label=title)}</details>"
 

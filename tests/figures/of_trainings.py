@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from day.results import claims_judged, finished_in
 
-from fastwsol.experiments.paper_claims import difference, pooled_spread
+from fastwsol.config import Setting
+from fastwsol.experiments.paper_claims import difference, judge, pooled_spread
 from figures.reading import (
     BEST,
     CLAS,
@@ -149,6 +150,21 @@ def synthetic_sweep() -> Rows:
     best = [boxes["best box at IoU 0.5"][key] for key in GT]
     rows = of_sweep("synthetic-sweep", ("none", "hns", "gr", "gr-hns", "hns-gr"))
     return rows | {"best fixed box of train for IoU .5": best}
+
+
+def claims_of_synthetic_sweep() -> dict[str, Values]:
+    """Differences of Top-1 Loc, `strict`, each with half of its interval; by claim the pooled spread and its degrees
+    of freedom.
+    """
+    runs = result("synthetic-sweep")["runs"]
+    augs = ("none", "hns", "gr", "gr-hns", "hns-gr")
+    of_aug = {aug: [each["rates"]["strict"][LOC] for each in runs if each["config"]["aug"] == aug] for aug in augs}
+    found: dict[str, Values] = {}
+    for comparison, each in judge({Setting.of(aug=aug, depth=18): of_aug[aug] for aug in augs}).items():
+        found[" over ".join(comparison.sides)] = [each.points, each.half_interval]
+        seeds = [1 / len(of_aug[side.views.aug]) for side in (comparison.better, comparison.worse)]
+        found[f"claim {comparison.claim}"] = [each.error / sum(seeds) ** 0.5, each.freedom]
+    return found
 
 
 def few_images() -> Rows:
