@@ -90,7 +90,7 @@ def table(settings: Sequence[SettingRuns]) -> str:
     lines = [f"| {report['split']}, protocol | | seeds | {' | '.join(columns)} |", "|" + "---|" * (3 + len(columns))]
     for protocol in protocols_of(report):
         for row in rows_over_seeds(settings, protocol):
-            lines.append(f"| {protocol} | {row.name} | {row.seeds_text} | {' | '.join(row.texts)} |")
+            lines.append(f"| {protocol} | {row.title} | {row.seeds_text} | {' | '.join(row.texts)} |")
     for name, of, rows in (
         ("oracle", ORACLE_COLUMNS.values(), oracle_rows(settings)),
         ("pixels of masks", PIXEL_COLUMNS.values(), pixel_rows(settings)),

@@ -314,27 +314,28 @@ def test_the_tables_are_written_as_csv_markdown_and_latex(tmp_path):
     reports = [made_report("birds & more", value, 10) for value in (34.0, 34.4)]
     for each, cut in zip(reports, (0.44, 0.47), strict=True):
         each["localizers"].append(localizer("mask", each["rates"]["strict"], "box-free", cut))
-    settings = [SettingRuns("gr_1 | mixed", Setting.of(aug="gr"), reports)]
+    settings = [SettingRuns("gr_1 | --lr 1", Setting.of(aug="gr"), reports)]
     for name in ("t.csv", "t.md", "t.tex"):
         write_table(tmp_path / name, settings)
     rows = [*csv.DictReader((tmp_path / "t.csv").open(newline=""))]
     mask, cam, whole, paper2018, *_ = rows
     assert (mask["protocol"], mask["setting"], mask["cut"]) == (
         "strict",
-        "gr_1 | mixed, mask",
+        "gr_1 | --lr 1, mask",
         "at .44 to .47 (box-free)",
     )
-    assert (cam["setting"], cam["cut"], cam["seeds"]) == ("gr_1 | mixed, cam", "at .2", "2")
+    assert (cam["setting"], cam["cut"], cam["seeds"]) == ("gr_1 | --lr 1, cam", "at .2", "2")
     assert (cam["Top-1 Loc .5"], cam["Top-1 Loc .5 deviation"]) == ("34.20", "0.28")
     assert (cam["MaxBoxAccV2"], cam["V2 with one box deviation"]) == ("72.00", "0.00")
     assert (whole["setting"], whole["cut"], whole["seeds"]) == ("whole image (0,0,64,64)", "", "")
     assert (whole["GT-known Loc .5"], whole["GT-known Loc .5 deviation"], whole["Top-1 Clas"]) == ("50.00", "", "")
+    assert whole["MaxBoxAcc"] == "50.00"
     assert (paper2018["protocol"], paper2018["MaxBoxAccV2"]) == ("paper2018", "")
     lines = (tmp_path / "t.md").read_text().splitlines()
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
-    assert "| strict | gr_1 \\| mixed, cam | at .2 | 2 | 50.00 ± 0.00 | 34.20 ± 0.28 |" in lines[3]
+    assert "| strict | gr_1 \\| --lr 1, cam | at .2 | 2 | 50.00 ± 0.00 | 34.20 ± 0.28 |" in lines[3]
     of_paper = (tmp_path / "t.tex").read_text()
-    assert r"strict & gr\_1 | mixed, cam & at .2 & 2 & 50.00 $\pm$ 0.00 & 34.20 $\pm$ 0.28" in of_paper
+    assert r"strict & gr\_1 | -{}-lr 1, cam & at .2 & 2 & 50.00 $\pm$ 0.00 & 34.20 $\pm$ 0.28" in of_paper
     assert of_paper.count(r" \\") == len(lines) - 1
 
 

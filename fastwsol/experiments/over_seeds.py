@@ -10,7 +10,7 @@ from typing import Literal
 from fastwsol.config import Setting
 from fastwsol.evaluation.boxes import PROTOCOLS, ProtocolName
 from fastwsol.evaluation.reading import fixed_box_oracles
-from fastwsol.evaluation.report_types import Baseline, LocalizerRow, RunReport
+from fastwsol.evaluation.report_types import LocalizerRow, RunReport
 from fastwsol.evaluation.report_words import NO_TRUTH
 from fastwsol.evaluation.table_cells import at_text, cut_text, localizer_name, percent_text, threshold_text
 from fastwsol.experiments.paper_numbers import Published, published, stands_beside
@@ -141,11 +141,18 @@ class SeedRow:
     seeds: int | None = None
     cut: str = ""
     """Where maps were cut, of a setting's localizer."""
+    box: str = ""
+    """Its edges, of a fixed box."""
 
     @property
     def texts(self) -> list[str]:
         """Its cells, in words."""
         return ["" if each is None else each.text for each in self.cells]
+
+    @property
+    def title(self) -> str:
+        """What it begins with."""
+        return f"{self.name} ({self.box})" if self.box else self.name
 
     @property
     def seeds_text(self) -> str:
@@ -201,12 +208,8 @@ def rows_over_seeds(settings: Sequence[SettingRuns], protocol: ProtocolName) -> 
         rates = baseline["rates"][protocol]
         localized = [rates.get(rate) if rate.startswith("gt_known") else None for rate in columns]
         of_box = tuple(None if rate is None else OverSeeds(rate) for rate in localized)
-        rows.append(SeedRow("baseline", _baseline_name(baseline), of_box))
+        rows.append(SeedRow("baseline", baseline["name"], of_box, box=",".join(map(str, baseline["box"]))))
     return rows
-
-
-def _baseline_name(baseline: Baseline) -> str:
-    return f"{baseline['name']} ({','.join(map(str, baseline['box']))})"
 
 
 def title_over_seeds(protocol: str, rows: Sequence[SeedRow], report: RunReport) -> str:

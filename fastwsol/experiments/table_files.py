@@ -92,14 +92,15 @@ def _table(settings: Sequence[SettingRuns]) -> _Table:
     add(protocols_of(report)[0], oracle_rows(settings), ORACLE_COLUMNS)
     add("", pixel_rows(settings), PIXEL_COLUMNS)
     said = [name for each in lines for name, cell in each.cells.items() if cell is not None]
-    return _Table(lines, [*dict.fromkeys(said)])
+    order = [*protocols_of(report), ""]
+    return _Table(sorted(lines, key=lambda each: order.index(each.protocol)), [*dict.fromkeys(said)])
 
 
 _BEGIN = ["protocol", "setting", "cut", "seeds"]
 
 
 def _begin(line: _Line) -> list[str]:
-    return [line.protocol, line.row.name, line.row.cut, line.row.seeds_text]
+    return [line.protocol, line.row.title, line.row.cut, line.row.seeds_text]
 
 
 def _as_csv(table: _Table) -> str:
@@ -126,8 +127,11 @@ _OF_LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "~": r"\tex
 
 
 def _as_latex(table: _Table) -> str:
-    def cell(text: str) -> str:
+    def escaped(text: str) -> str:
         return "".join(_OF_LATEX.get(each) or (f"\\{each}" if each in "&%$#_{}" else each) for each in text)
+
+    def cell(text: str) -> str:
+        return "-{}-".join(map(escaped, text.split("--")))  # else two hyphens are a dash
 
     heading, *rows = (" & ".join(map(cell, line)) + " \\\\" for line in table.texts(_BEGIN))
     columns = "lll" + "r" * (1 + len(table.columns))

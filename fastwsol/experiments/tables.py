@@ -161,7 +161,7 @@ def print_over_seeds(settings: Sequence[SettingRuns]) -> None:
         for row, following in zip(rows, [*rows[1:], None], strict=True):
             before_baselines = row.kind != "baseline" and following is not None and following.kind == "baseline"
             style, texts = _STYLES[row.kind], row.texts
-            table.add_row(row.name, row.seeds_text, *texts, style=style, end_section=before_baselines)
+            table.add_row(row.title, row.seeds_text, *texts, style=style, end_section=before_baselines)
         out.print(table)
 
     for protocol in protocols_of(report):

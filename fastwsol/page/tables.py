@@ -63,7 +63,7 @@ def _of_rows(title: str, columns: Mapping[str, str], rows: Sequence[SeedRow], se
     heads = ["", *(["seeds"] if several else []), *(each.replace("\n", " ") for each in columns.values())]
 
     def cells(row: SeedRow) -> Cells:
-        return [row.name, *([row.seeds_text] if several else []), *row.texts]
+        return [row.title, *([row.seeds_text] if several else []), *row.texts]
 
     own, below = ([*filter(lambda row: (row.kind in _OWN) is is_own, rows)] for is_own in (True, False))
     return table(title, heads, [*map(cells, own)], [*map(cells, below)])
