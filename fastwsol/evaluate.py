@@ -41,7 +41,7 @@ from fastwsol.evaluation.of_training_images import find_directions, tuning_image
 from fastwsol.evaluation.prediction_tables import print_judged
 from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.reading import rows_file, rows_of, taken_of
-from fastwsol.evaluation.report_types import RunReport
+from fastwsol.evaluation.report_types import RunReport, SplitName
 from fastwsol.evaluation.report_words import heading_of
 from fastwsol.evaluation.score_map_files import write_maps
 from fastwsol.evaluation.summary_table import print_summary
@@ -58,6 +58,7 @@ from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, counts_of
 from fastwsol.runs.trained import read_together, shards_of_run
+from fastwsol.sources.splits import FULLSUP
 
 PROG = "python -m fastwsol.evaluate"
 DESCRIPTION = """Evaluate a trained run, or anyone's score maps (--maps, --boxes): tables under every protocol, beside
@@ -73,9 +74,9 @@ class OfRun(DataFlags):
 
     shards: OptionalPath = None
     """folder that pack.py wrote; default: the one the run was trained on"""
-    split: Literal["val", "holdout", "train"] = "val"
-    """val: what results are reported on; holdout: what --holdout kept from training, to choose settings on; train: the
-    images trained on"""
+    split: SplitName = "val"
+    """val: what results are reported on; holdout: what --holdout kept from training, to choose settings on; fullsup:
+    the WSOL benchmark's images to choose settings on (pack --fullsup); train: the images trained on"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     precision: Precision = "auto"
@@ -132,8 +133,8 @@ class Flags:
     there are enough looked-at images"""
     threshold: threshold_flag(*THRESHOLD_RULES) = "own"  # type: ignore[valid-type]
     """where maps are cut, besides CAM at 0.2 and all at the oracle. A number from 0 to 1; otsu: one an image, Otsu's;
-    or, of a run, own: where it cuts the maps of each localizer itself; auto: the best on images held out of train,
-    else on images trained on, by their boxes; box-free: one number, found on images trained on without a box"""
+    or, of a run, own: where it cuts the maps of each localizer itself; auto: the best on images of fullsup, else held
+    out of train, else trained on, by their boxes; box-free: one number, found on images trained on without a box"""
     cam_class: CamClass = "truth"
     """whose map is boxed. truth: the true class's, as the paper does; predicted: what a user without labels gets. Of
     --maps it says what they are"""
@@ -342,7 +343,11 @@ def hold_out_of(run: RunDir, shards: Shards, info: RunInfo, flags: OfRun) -> Sha
     """The shards with the run's holdout apart; raises UserError where the split asked for is not there."""
     shards = hold_out(shards, info.config.data.holdout)
     if flags.split not in shards.splits:
-        raise UserError(f"--split {flags.split}: {run.folder} held out no images; train with --holdout N")
+        remedies = {
+            "holdout": f"{run.folder} held out no images; train with --holdout N",
+            FULLSUP: f"{shards.folder} has no such images; pack the WSOL benchmark with --fullsup",
+        }
+        raise UserError(f"--split {flags.split}: {remedies[flags.split]}")
     return shards
 
 

@@ -48,6 +48,7 @@ _FLAGS_OF_LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "val_fraction": ("imagefolder", "coco", "voc"),
     "val_of": ("imagefolder", "coco", "voc"),
     "metadata": ("wsoleval",),
+    "fullsup": ("wsoleval",),
 }
 
 
@@ -82,6 +83,8 @@ class PackFlags:
     large, where JPEG of a high quality moves levels at hard edges"""
     metadata: OptionalPath = None
     """for wsoleval: the folder of its text files (default: metadata in the source)"""
+    fullsup: bool = False
+    """for wsoleval: pack also its val (trainfullsup), images with boxes or masks to choose settings by"""
     out: Path = Path("data/shards")
     """the folder to pack into: new, empty, or begun by the same command"""
     classes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -132,7 +135,7 @@ def refuse_flags_of_others(flags: PackFlags) -> None:
     if flags.source is not None and flags.synthetic:
         raise UserError(f"--source {flags.source}: --synthetic draws its images itself; give one of the two")
     for name, layouts in _FLAGS_OF_LAYOUTS.items():
-        if getattr(flags, name) is not None and flags.layout not in layouts:
+        if getattr(flags, name) != getattr(PackFlags(), name) and flags.layout not in layouts:
             raise UserError(f"{flag(name)}: goes with --layout {' or '.join(layouts)}; leave it out, or add that")
     if flags.synthetic and flags.layout != "tiny-imagenet":
         raise UserError(f"--layout {flags.layout}: --synthetic draws its images itself; give one of the two")
@@ -158,7 +161,7 @@ def _open_source(flags: PackFlags, path: Path | None) -> Source:
             case "voc":
                 return Voc(path, _val_choice(flags), flags.classes, flags.follow_links)
             case "wsoleval":
-                return WsolEval(path, flags.metadata, flags.classes, flags.follow_links, flags.masks)
+                return WsolEval(path, flags.metadata, flags.classes, flags.follow_links, flags.masks, flags.fullsup)
             case "tiny-imagenet":
                 return TinyImageNet(path, flags.classes, flags.follow_links)
     return Synthetic() if flags.classes is None else Synthetic(class_count=flags.classes)

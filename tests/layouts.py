@@ -61,27 +61,29 @@ def draw_birds(root: Path) -> None:
     (root / "README").write_text("as distributed")
 
 
-def draw_benchmark(root: Path) -> None:
-    """The WSOL benchmark's metadata beside its images: two classes, two images of train and one of test each; train
-    without boxes.
+def draw_benchmark(root: Path, fullsup: bool = False) -> None:
+    """The WSOL benchmark's metadata beside its images: two classes, two images of train and one of test each, and one
+    of val where `fullsup` is asked for; train without boxes.
     """
-    for split, count in {"train": 2, "test": 1}.items():
+    for number, (split, count) in enumerate({"train": 2, "test": 1, **({"val": 1} if fullsup else {})}.items()):
         texts = root / "metadata" / split
         texts.mkdir(parents=True)
         lines: dict[str, list[str]] = {name: [] for name in ("class_labels", "image_ids", "image_sizes")}
         boxes = []
         for label, folder in enumerate(FOLDERS):
             for k in range(count):
-                path = f"train/{folder}/{k}.JPEG" if split == "train" else f"val/{folder}_{k}.JPEG"
+                path = f"train/{folder}/{k}.JPEG"
+                if split != "train":
+                    path = f"{'val' if split == 'test' else 'v2'}/{folder}_{k}.JPEG"
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
-                (root / path).write_bytes(noise_jpeg(10 * label + k, size=(70, 50)))
+                (root / path).write_bytes(noise_jpeg(100 * (number == 2) + 10 * label + k, size=(70, 50)))
                 lines["class_labels"].append(f"{path},{label}")
                 lines["image_ids"].append(path)
                 lines["image_sizes"].append(f"{path},70,50")
                 boxes += [f"{path},0,1,69,49", f"{path},{k},2,30,40"]
         for name, each in lines.items():
             (texts / f"{name}.txt").write_text("".join(f"{line}\n" for line in each))
-        if split == "test":
+        if split != "train":
             (texts / "localization.txt").write_text("".join(f"{line}\n" for line in boxes))
 
 

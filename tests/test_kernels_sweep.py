@@ -55,7 +55,7 @@ def own_pixels(maps):
 def test_thousands_of_maps_give_their_twins_boxes_on_one_thread_and_on_two(threads, full):
     """Ten thousand maps and more with --full."""
     seen = []
-    examples = 200 if numba.config.BOUNDSCHECK else 1000 if full else 300
+    examples = 100 if numba.config.BOUNDSCHECK else 1000 if full else 200
 
     @settings(max_examples=examples, deadline=None)
     @given(batches())

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastwsol import compare, evaluate
+from fastwsol import compare, convert, evaluate
+from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation import score_map_files
 from fastwsol.evaluation.boxes import curve_hits, localize, score_boxes
 from fastwsol.evaluation.maps import localize_maps
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations
+from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 
 BOXES = Path("boxes.csv")  # as errors name it
@@ -51,6 +53,30 @@ def test_a_boxes_file_says_what_its_images_show(files):
     assert images.classes == ["class 0", "class 1", "class 2", "class 3", "class 4", "other"]
     assert images.labels.tolist() == [0, 1, 2, 3, 4]
     assert images.predicted.tolist() == [[0, 5]] * 5
+
+
+def test_csv_that_convert_wrote_is_read(synthetic_shards, tmp_path, capsys):
+    boxes, val = tmp_path / "set" / "val.csv", open_shards(synthetic_shards).splits["val"]
+    flags = [synthetic_shards, "--split", "val", "--format", "csv", "--out", tmp_path / "set"]
+    assert run_command(convert.main, [str(each) for each in flags]) == 0
+    np.save(tmp_path / "maps.npy", np.random.default_rng(0).random((len(val), 8, 8), np.float32))
+    capsys.readouterr()
+    assert run_evaluate("--maps", tmp_path / "maps.npy", "--boxes", boxes, "--out", tmp_path / "out") == 0
+    assert f"{boxes}: columns passed over: score, probability\n" in capsys.readouterr().out
+    images, expected = read_annotations(boxes), Truths.of_split(val)
+    assert images.names == [f"val/{name}" for name in val.names(range(len(val)))]
+    assert images.truths.digest() == expected.digest()
+
+
+def test_difficult_boxes_are_no_ground_truth_and_scores_are_told(files, capsys):
+    lines = ["name,width,height,x0,y0,x1,y1,difficult,score", "a,32,32,0,0,9,9,1,", "a,32,32,8,8,24,24,0,.5"]
+    (files / "boxes.csv").write_text("\n".join([*lines, "b,32,32,1,1,9,9,1,.25"]))
+    images = read_annotations(files / "boxes.csv")
+    assert images.truths.boxes.tolist() == [[8, 8, 24, 24]]
+    assert images.truths.offsets.tolist() == [0, 1, 1]
+    said = capsys.readouterr().out
+    assert "2 difficult boxes are no ground truth" in said
+    assert "1 box has a score, as predictions have; every box is taken for ground truth" in said
 
 
 def test_images_of_any_size_are_boxed_as_one_by_one(files):

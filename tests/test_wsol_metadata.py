@@ -1,5 +1,6 @@
 """The WSOL benchmark's metadata files beside its images: read as they stand, every mistake named."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from layouts import FOLDERS, draw_benchmark
 
+from fastwsol import convert, evaluate, train
 from fastwsol import pack as pack_command
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
@@ -61,6 +63,49 @@ def test_it_packs(benchmark_set: Path, tmp_path: Path) -> None:
     assert run_command(pack_command.main, flags) == 0
     shards = open_shards(tmp_path / "shards")
     assert [len(shards.splits[split].boxes) for split in ("train", "val")] == [0, 4]
+
+
+def test_its_val_is_packed_as_fullsup_where_asked_and_thresholds_are_chosen_on_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, run = tmp_path / "ILSVRC", tmp_path / "run"
+    draw_benchmark(root, fullsup=True)
+    flags = ["--layout", "wsoleval", "--source", str(root), "--out"]
+    assert run_command(pack_command.main, [*flags, str(tmp_path / "plain")]) == 0
+    assert [*open_shards(tmp_path / "plain").splits] == ["train", "val"]
+    assert run_command(pack_command.main, [*flags, str(tmp_path / "shards"), "--fullsup"]) == 0
+    assert "2 fullsup" in capsys.readouterr().out
+    splits = open_shards(tmp_path / "shards").splits
+    assert {name: (len(split), len(split.boxes)) for name, split in splits.items()} == {
+        "train": (4, 0),
+        "val": (2, 4),
+        "fullsup": (2, 4),
+    }
+    assert splits["fullsup"].names([0]) == ["v2/n01_0.JPEG"]
+    small = ["--stem", "C", "--batch-size", "4", "--epochs", "1", "--step", "eager", "--threads", "1", "--localizer"]
+    small += ["cam", "--image-size", "32", "--shards", str(tmp_path / "shards"), "--run-dir", str(run)]
+    assert run_command(train.main, small) == 0
+    assert run_command(evaluate.main, [str(run), "--split", "fullsup"]) == 0
+    assert "2 classes, 2 images of fullsup;" in " ".join(capsys.readouterr().out.split())
+    assert json.loads((run / "report-fullsup.json").read_text())["images_with_boxes"] == 2
+    assert run_command(evaluate.main, [str(run), "--threshold", "auto"]) == 0
+    (cam, *_) = json.loads((run / "report-threshold-auto.json").read_text())["localizers"]
+    assert cam["cut"]["chosen_on"] == "2 images of fullsup, by their boxes"
+    assert (
+        run_command(convert.main, [str(tmp_path / "shards"), "--format", "yolo", "--out", str(tmp_path / "yolo")]) == 0
+    )
+    assert "val: images/val\n" in (tmp_path / "yolo" / "data.yaml").read_text()
+    assert len([*(tmp_path / "yolo" / "labels" / "fullsup").rglob("*.txt")]) == 2
+
+
+def test_fullsup_is_the_benchmarks_alone(
+    benchmark_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "shards"), "--fullsup"]
+    assert run_command(pack_command.main, ["--synthetic", *out]) == 2
+    assert "--fullsup: goes with --layout wsoleval; leave it out" in capsys.readouterr().err
+    assert run_command(pack_command.main, ["--layout", "wsoleval", "--source", str(benchmark_set), *out]) == 2
+    assert "metadata/val/image_ids.txt: missing" in capsys.readouterr().err
 
 
 def test_classes_without_folders_of_their_own_are_numbered(benchmark_set: Path) -> None:

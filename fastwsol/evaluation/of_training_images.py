@@ -18,6 +18,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.localizer.ddt import DdtDirections, direction_of
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.cam import class_activation_maps
+from fastwsol.sources.splits import FULLSUP
 
 IMAGES_FOR_DIRECTIONS = 16
 """Images of each class that its direction is found on."""
@@ -80,9 +81,12 @@ def own_cuts(model: LocalizingModel, setup: EvaluationSetup) -> dict[str, Cut]:
 def tuning_images(
     shards: Shards, split_name: str, rule: Literal["auto", "box-free"] = "auto", most: int = 10_000
 ) -> tuple[Split, str]:
-    """The images that a threshold for `split_name` is found on: by their boxes the holdout, or else `most` of those
-    trained on; without a box always the latter.
+    """The images that a threshold for `split_name` is found on: by their boxes those of fullsup, else the holdout, else
+    `most` of those trained on; without a box always the latter.
     """
+    if rule == "auto" and FULLSUP in shards.splits and split_name != FULLSUP:
+        split = shards.splits[FULLSUP]
+        return split, f"{len(split):,} images of {FULLSUP}"
     if rule == "auto" and "holdout" in shards.splits and split_name != "holdout":
         split = shards.splits["holdout"]
         return split, f"{len(split):,} images held out of train"

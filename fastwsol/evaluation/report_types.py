@@ -13,6 +13,9 @@ from kernels import Scale
 
 REPORT_FORMAT_VERSION = 6
 
+SplitName = Literal["val", "holdout", "fullsup", "train"]
+"""Which images a run's report can be of."""
+
 Interval = Sequence[float] | None
 """The ends of a 95 % interval; None where all images are alike, of which resampling tells nothing."""
 Rates = Mapping[str, float | None]
@@ -214,7 +217,7 @@ class RunReport(Report):
     """A report of a run."""
 
     source: str
-    split: Literal["val", "holdout", "train"]
+    split: SplitName
     seeds: int
     config: dict[str, Any]
     """As `Config.to_json` gives it."""

@@ -13,6 +13,7 @@ NO_BOX_IN_TRAIN = "none of train's images has a box"
 _SPLIT_NAMES = {
     "val": "val images",
     "holdout": "images held out of train",
+    "fullsup": "images of fullsup",
     "train": "training images, which the network has seen",
 }
 

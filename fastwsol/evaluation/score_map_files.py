@@ -11,7 +11,8 @@ The boxes file is CSV in UTF-8 with a header line and a line for each ground-tru
 boxes are inclusive, add 1 to x1 and y1); empty for an image without a box. `label` and `predicted` may be left out:
 with `label` there are results by class, with both of them Top-1 rates, and with five predicted classes, `;` between
 them, the most likely first, Top-5 rates (a `;` or a backslash in a name has a backslash before it). Lines of one image
-say the same of all but its box.
+say the same of all but its box. A box with a 1 in a column `difficult` is no ground truth; other columns, as of CSV
+that `convert` wrote, are passed over and named.
 
 Maps are NumPy files: in a folder one of [h, w] for each image, named like it with `.npy` behind (or instead of its
 ending); or one file of [N, h, w] in the order in which the boxes file first names the images. A map covers its whole
@@ -46,13 +47,14 @@ from fastwsol.evaluation.per_image import ImageRows, join_classes, split_classes
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, folder_when_whole, read_utf8, write_bytes, write_durably, write_json
+from fastwsol.host.words import number_of, plain
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
 from fastwsol.sources.annotated import IMAGE_SUFFIXES
 from kernels import Scale
 
 SIDES = ("x0", "y0", "x1", "y1")
 REQUIRED = ("name", "width", "height", *SIDES)
-OPTIONAL = ("label", "predicted")
+OPTIONAL = ("label", "predicted", "difficult")
 LONGEST_SIDE = 1024
 """The longest side, in pixels, that a map is upsampled to."""
 
@@ -81,6 +83,8 @@ def read_annotations(path: Path) -> EvaluatedImages:
         raise UserError(f"{path}, line {lines.line_num}: not CSV ({error}); {remedy}") from None
     if not rows:
         raise UserError(f"{path}: has no line below its header; give one for each ground-truth box")
+    for note in _notes(header, rows):
+        print(f"{path}: {note}")
     of_image: dict[str, list[_Row]] = defaultdict(list)
     for row in rows:
         first = of_image[row.name][0] if of_image[row.name] else row
@@ -91,7 +95,7 @@ def read_annotations(path: Path) -> EvaluatedImages:
             )
         of_image[row.name].append(row)
     firsts = [own[0] for own in of_image.values()]
-    boxes = [[row.box for row in own if row.box is not None] for own in of_image.values()]
+    boxes = [[row.box for row in own if row.box is not None and not row.difficult] for own in of_image.values()]
     truths = Truths(
         np.array([row.width for row in firsts], np.int32),
         np.array([row.height for row in firsts], np.int32),
@@ -124,11 +128,25 @@ class _Row:
     box: tuple[float, ...] | None
     label: str
     predicted: tuple[str, ...]
+    difficult: bool
+    score: bool
+    """Whether the box has one, as of a prediction."""
 
     @property
     def of_image(self) -> tuple[object, ...]:
         """What all lines of an image have in common."""
         return self.width, self.height, self.label, self.predicted
+
+
+def _notes(header: Sequence[str], rows: Sequence[_Row]) -> Iterator[str]:
+    """What is to be said of lines and columns that are no ground truth, or may be none."""
+    if others := [name for name in header if name not in (*REQUIRED, *OPTIONAL)]:
+        yield f"columns passed over: {', '.join(map(plain, others))}"
+    if difficult := sum(row.difficult for row in rows):
+        yield f"{number_of(difficult, 'difficult box is', 'difficult boxes are')} no ground truth"
+    if scored := sum(row.score and not row.difficult for row in rows):
+        are = number_of(scored, "box has a score", "boxes have scores")
+        yield f"{are}, as predictions have; every box is taken for ground truth"
 
 
 def _rows(path: Path, header: Sequence[str], lines: Any) -> Iterator[_Row]:
@@ -139,8 +157,6 @@ def _rows(path: Path, header: Sequence[str], lines: Any) -> Iterator[_Row]:
             f"{'lacks ' + ', '.join(missing) if missing else 'names a column twice'}; "
             f"expected {','.join(REQUIRED)} and, if known, {','.join(OPTIONAL)}"
         )
-    if unknown := [name for name in header if name not in (*REQUIRED, *OPTIONAL)]:
-        raise UserError(f"{path}, line 1: there is no column {unknown[0]!r}; use {', '.join((*REQUIRED, *OPTIONAL))}")
     for cells in lines:
         if not cells:
             continue
@@ -160,7 +176,11 @@ def _rows(path: Path, header: Sequence[str], lines: Any) -> Iterator[_Row]:
         if "label" in header and not cell["label"]:
             raise UserError(f"{where}: the label is empty; name a class for every image, or leave out the column")
         box = _box(where, [cell[side] for side in SIDES], width, height)
-        yield _Row(number, cell["name"], width, height, box, cell.get("label", ""), predicted)
+        difficult = cell.get("difficult") or "0"
+        if difficult not in ("0", "1"):
+            raise UserError(f"{where}: difficult {difficult!r:.40} is neither 0 nor 1; correct the line")
+        of_box = box is not None and difficult == "1", box is not None and bool(cell.get("score"))
+        yield _Row(number, cell["name"], width, height, box, cell.get("label", ""), predicted, *of_box)
 
 
 def _side(where: str, name: str, text: str) -> int:
@@ -366,7 +386,7 @@ def write_maps(folder: Path, rows: ImageRows, truths: Truths, maps: NetworkMaps,
     """Write a network's maps by a localizer, and what its evaluation says of each image, into a new folder, for
     `read_annotations` and `ScoreMaps`.
     """
-    lines: list[Sequence[object]] = [[*REQUIRED, *OPTIONAL]]
+    lines: list[Sequence[object]] = [[*REQUIRED, "label", "predicted"]]
     for n, name in enumerate(rows.names):
         own = truths.boxes[truths.offsets[n] : truths.offsets[n + 1]].tolist() or [[""] * len(SIDES)]
         for box in own:

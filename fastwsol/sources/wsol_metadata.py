@@ -6,13 +6,13 @@
     <metadata>/train/localization.txt     path,x0,y0,x1,y1       a line a box; may be missing for train
                                           path,mask,ignored      or, with --masks, a line a mask; `ignored` may be empty
     <metadata>/test/...                   which is val here
+    <metadata>/val/...                    its trainfullsup, which is `fullsup` here
 
-A path is an image's below the source, its name here, and records come in the order of image_ids.txt. The benchmark's
-own `val` (its trainfullsup) is there to choose settings on with boxes, and is not packed: `--holdout` does that with
-images of train. Masks are PNG files below a folder of their own: what any of an image's masks marks is the object, and
-what else its file of ignored pixels marks is left out. Box ends are inclusive pixels there and get + 1 here. Labels are
-whole numbers from 0; classes are named after the folder that their images of train share, where there is one, and else
-class-<label>.
+A path is an image's below the source, its name here, and records come in the order of image_ids.txt. The images of
+`fullsup` are there to choose settings on, by their boxes or masks, and are packed where that is asked for. Masks are
+PNG files below a folder of their own: what any of an image's masks marks is the object, and what else its file of
+ignored pixels marks is left out. Box ends are inclusive pixels there and get + 1 here. Labels are whole numbers from 0;
+classes are named after the folder that their images of train share, where there is one, and else class-<label>.
 """
 
 import re
@@ -32,9 +32,10 @@ from fastwsol.sources.annotated import (
     read_text,
 )
 from fastwsol.sources.mask_folder import BenchmarkMasks, Regions
+from fastwsol.sources.splits import FULLSUP
 from fastwsol.sources.tree import Folder, Tree, open_tree
 
-SPLITS = {"train": "train", "val": "test"}
+SPLITS = {"train": "train", "val": "test", FULLSUP: "val"}
 """Ours, and the benchmark's folder."""
 _CORRECT = "correct the line"
 _REPLACE = "name the benchmark's folder of metadata with --metadata"
@@ -43,7 +44,7 @@ _MOST_CLASSES = 100_000
 
 class WsolEval(AnnotatedImages):
     """A `Source` over the benchmark's files; metadata: their folder, by default `metadata` in the source; masks: the
-    folder or zip of the masks, where localization.txt names masks.
+    folder or zip of the masks, where localization.txt names masks; fullsup: whether that split is there too.
 
     `class_count` keeps the labels below it. Raises UserError for every mistake that is not one image's, naming file,
     line and remedy.
@@ -56,6 +57,7 @@ class WsolEval(AnnotatedImages):
         class_count: int | None = None,
         follow_links: bool = False,
         masks: Path | None = None,
+        fullsup: bool = False,
     ):
         images = open_tree(path, follow_links)
         if metadata is None and path.is_file():
@@ -66,7 +68,11 @@ class WsolEval(AnnotatedImages):
         texts = Folder(folder, follow_links)
         stamps, _ = images_below(images, "")
         regions: dict[str, Regions] | None = None if masks is None else {}
-        every = {split: _read_split(texts, their_name, stamps, regions) for split, their_name in SPLITS.items()}
+        every = {
+            split: _read_split(texts, their_name, stamps, regions)
+            for split, their_name in SPLITS.items()
+            if fullsup or split != FULLSUP
+        }
         classes = first_classes(_classes(texts, every), class_count, str(folder))
         images_of = {split: [each for each in found if each.label < len(classes)] for split, found in every.items()}
         mask_files = None

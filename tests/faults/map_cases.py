@@ -96,7 +96,7 @@ CASES = [
     lines("no header", "boxes.csv, line 1: the header", "lacks name", put=LINES[1:]),
     lines("a column missing", "lacks y1", put=("name,width,height,x0,y0,x1", "a,1,1,0,0,1")),
     lines("a column twice", "names a column twice", put=(HEADER + ",x0", "a,1,1,0,0,1,1,a,a,0")),
-    lines("a column of another tool", "there is no column 'score'", put=(HEADER + ",score", *LINES[1:])),
+    lines("difficult as a word", "difficult 'yes' is neither 0 nor 1", put=(HEADER + ",difficult", LINES[1] + ",yes")),
     lines(
         "two sizes of one image",
         "line 4: says another size, label or prediction of 'b' than line 3",
