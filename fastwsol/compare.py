@@ -45,7 +45,7 @@ from fastwsol.evaluation.reading import rows_file, rows_of, taken_of
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, LocalizerRow, Report
 from fastwsol.evaluation.resampling import resampled_counts
 from fastwsol.evaluation.table_cells import console, table_of, title_of
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags, run_command, shown_as
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizers import LocalizerName
 
@@ -56,11 +56,11 @@ PROG = "python -m fastwsol.compare"
 class Flags:
     """The command line."""
 
-    a: Annotated[Path, tyro.conf.Positional]
-    """A: folder of a run or of evaluate --out, or a report's JSON file"""
-    b: Annotated[Path, tyro.conf.Positional]
-    """B: another one, evaluated on the same images"""
-    localizers: tuple[LocalizerName, ...] = ()
+    a: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
+    """folder of a run or of evaluate --out, or a report's JSON file"""
+    b: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
+    """another one, evaluated on the same images"""
+    localizers: Annotated[tuple[LocalizerName, ...], shown_as()] = ()
     """what made the maps, of A and of B where two are named; default: of each what predict takes"""
 
 

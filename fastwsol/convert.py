@@ -46,7 +46,7 @@ from fastwsol.formats.writing import (
     write_in_folder,
     write_set,
 )
-from fastwsol.host.command_line import image_ticker, parse_flags, require_new, run_command
+from fastwsol.host.command_line import image_ticker, parse_flags, require_new, run_command, shown_as
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, write_bytes, write_durably
 from fastwsol.host.words import number_of
@@ -62,18 +62,22 @@ DESCRIPTION = (
 class Flags:
     """The command line."""
 
-    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS|PREDICTIONS")]
+    inputs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="SHARDS|PREDICTIONS", help_behavior_hint="(required)"),
+    ]
     """folder that pack.py wrote; or COCO's JSON that predict wrote, all parts of one"""
     out: Path
     """of predictions a new file, whose ending says the format (.json COCO, .csv, .jsonl), or a new folder; of shards a
     new folder, with the images in it"""
     format: FormatFlag = "auto"
-    images: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PLACE")] = ()
+    images: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, shown_as("PLACE")] = ()
     """of predictions: folder or zip of the images, which yolo needs and voc takes along; where several were predicted,
     each, behind a flag of its own"""
     follow_links: bool = False
     """in folders of --images, also take images behind links that lead out of them"""
-    split: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    split: Annotated[str | None, shown_as("NAME")] = None
     """of shards: this split alone (default: all)"""
     image_prefix: ImagePrefixFlag = IMAGE_PREFIX
 

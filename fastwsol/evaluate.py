@@ -48,7 +48,14 @@ from fastwsol.evaluation.summary_table import print_summary
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
 from fastwsol.formats.coco import write_coco
-from fastwsol.host.command_line import OptionalPath, parse_flags, require_new_folder, run_command, threshold_flag
+from fastwsol.host.command_line import (
+    OptionalPath,
+    parse_flags,
+    require_new_folder,
+    run_command,
+    shown_as,
+    threshold_flag,
+)
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, sole_worker, write_durably, write_json
@@ -83,7 +90,7 @@ class OfRun(DataFlags):
     """auto: the number format the run was trained in"""
     export_maps: OptionalPath = None
     """new folder for the maps and boxes, in the form that --maps and --boxes take"""
-    localizer: LocalizerName | None = None
+    localizer: Annotated[LocalizerName | None, shown_as()] = None
     """whose maps are exported; default: that whose boxes predict gives"""
 
 
@@ -100,7 +107,7 @@ class OfMaps:
     masks: OptionalPath = None
     """folder of PNG masks named like the images, 0 background, 255 object, 128 left out: adds PxAP and the masks' IoU,
     at --threshold or else 0.2"""
-    scale: Literal["min-max", "own"] | None = None
+    scale: Annotated[Literal["min-max", "own"] | None, shown_as()] = None
     """what the maps' values mean. min-max: each map is scaled by its own extremes; own: they are shares of 1, as a
     mask's, and are cut as they are, at the --threshold that they need. Default: min-max, or what --export-maps
     wrote"""
@@ -112,7 +119,7 @@ class OfMaps:
 class OfPredictions:
     """Predictions, by images that somebody has looked at."""
 
-    predictions: tuple[Path, ...] = ()
+    predictions: Annotated[tuple[Path, ...], shown_as()] = ()
     """COCO's JSON that predict wrote, all parts of one"""
     reviewed: OptionalPath = None
     """what the page of python -m fastwsol.review exported; or anyone's boxes of these images, in COCO's JSON or as CSV
@@ -123,7 +130,7 @@ class OfPredictions:
 class Flags:
     """The command line."""
 
-    run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = None
+    run: Annotated[Path | None, tyro.conf.Positional, shown_as("RUN")] = None
     """folder of the run"""
     trained_run: OfRun = OfRun()
     score_maps: OfMaps = OfMaps()

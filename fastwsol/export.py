@@ -18,7 +18,7 @@ from typing import Annotated
 
 import tyro
 
-from fastwsol.host.command_line import OptionalPath, parse_flags, require_apart, require_new, run_command
+from fastwsol.host.command_line import OptionalPath, parse_flags, require_apart, require_new, run_command, shown_as
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.localizer.localizers import LocalizerName
@@ -39,7 +39,7 @@ class Flags:
     """new file for the graph as ONNX; its metadata names classes, statistics, scale and cut"""
     torch: OptionalPath = None
     """new file (.pt2) for the graph as torch.export has it"""
-    localizer: LocalizerName | None = None
+    localizer: Annotated[LocalizerName | None, shown_as()] = None
     """what makes the maps; default: the mask where one was trained, else cam"""
 
 

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import tyro
 
 from fastwsol.config import flag
 from fastwsol.dataset.duplicates import note_of_copies
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shard_folder import contents, finished_shards
 from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, Shards, open_shards
-from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, parse_flags, run_command
+from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, parse_flags, run_command, shown_as
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.words import first_few, number_of, plain
 from fastwsol.sources import Source
@@ -70,7 +69,7 @@ class PackFlags:
     """for imagefolder: folder or zip of the images' masks, which lie there as the images do in the source, PNG of 8
     bits grey, of the upright image's pixels: 0 background, 255 object, 128 left out. For wsoleval: of the files that
     localization.txt names"""
-    val_fraction: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    val_fraction: Annotated[float | None, shown_as("SHARE")] = None
     """for imagefolder, coco and voc without a val of their own: the share of each class that becomes val (default
     0.1)"""
     val_of: OptionalPath = None
@@ -87,7 +86,7 @@ class PackFlags:
     """for wsoleval: pack also its val (trainfullsup), images with boxes or masks to choose settings by"""
     out: Path = Path("data/shards")
     """the folder to pack into: new, empty, or begun by the same command"""
-    classes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    classes: Annotated[int | None, shown_as("N")] = None
     """keep the first N classes (default: all), or draw N synthetic ones"""
     quarantine: bool = False
     """set bad images aside, listed in quarantine.json, instead of stopping at the first; exit status 3"""

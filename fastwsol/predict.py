@@ -50,6 +50,7 @@ from fastwsol.host.command_line import (
     require_new,
     require_new_folder,
     run_command,
+    shown_as,
     threshold_flag,
 )
 from fastwsol.host.device import Precision
@@ -83,24 +84,26 @@ class Flags:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """folder of the run; with --backbone the first of the images"""
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
+    images: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES", help_behavior_hint="(required)")
+    ]
     """images, folders of images, zips"""
     out: Path
     """file for the boxes; its ending says the format: .json COCO, .csv, .jsonl; a new folder for yolo, voc and masks"""
-    backbone: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    backbone: Annotated[str | None, shown_as("NAME")] = None
     """in place of a run: a network of timm, with the classes of its published weights"""
     weights: str = PRETRAINED
     """of --backbone: pretrained, or a .safetensors or .pth file"""
-    image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
+    image_size: Annotated[int | None, shown_as("PIXELS")] = None
     """of --backbone: side of its square input (default: that of its weights)"""
     format: FormatFlag = "auto"
-    part: Annotated[str | None, tyro.conf.arg(metavar="K/N")] = None
+    part: Annotated[str | None, shown_as("K/N")] = None
     """of the images the K-th of N parts, to be shared by processes or machines; python -m fastwsol.convert joins their
     COCO files"""
     top: int = 1
     """boxes of the so many likeliest classes; with --boxes all of a mask each box has its own class, and this says how
     many classes .jsonl lists"""
-    of_class: Annotated[str | None, tyro.conf.arg(name="class", metavar="NAME")] = None
+    of_class: Annotated[str | None, shown_as("NAME", name="class")] = None
     """boxes of this class alone, named as the data set names it or as people do"""
     class_of_folder: bool = False
     """of each image boxes of the class that the folder is named after in which it lies: for images that are sorted by
@@ -114,9 +117,9 @@ class Flags:
     cut_on: OptionalPath = None
     """boxes of some of the images, in COCO's JSON, as the page of python -m fastwsol.review exports it, or as CSV
     (name,x0,y0,x1,y1): maps are cut where most of these boxes are hit"""
-    localizer: LocalizerName | None = None
+    localizer: Annotated[LocalizerName | None, shown_as()] = None
     """what makes the maps; default: the mask where one was trained, else cam"""
-    least_score: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
+    least_score: Annotated[float | None, shown_as("SCORE")] = None
     """leave out boxes of a lower score: the class's probability (with --boxes all of a mask: that of the box alone)
     times the map's peak in the box. Default: with --boxes all of a mask twice chance, at most 0.5; else 0"""
     signals: bool = False

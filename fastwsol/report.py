@@ -30,7 +30,7 @@ from fastwsol.evaluation.of_training_images import find_directions
 from fastwsol.evaluation.report_types import LocalizerRow
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, PAPER_LEVEL, CutRow
 from fastwsol.experiments.table_files import check_table, write_table
-from fastwsol.host.command_line import OptionalPath, parse_flags, require_apart, require_new, run_command
+from fastwsol.host.command_line import OptionalPath, parse_flags, require_apart, require_new, run_command, shown_as
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
@@ -67,7 +67,7 @@ _BYTES_A_MAP = 6_000
 class Flags(DataFlags):
     """The command line."""
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, shown_as("RUN...")] = ()
     """folders of finished runs, evaluated on the same images"""
     out: Path = Path("report.html")
     """the file to write; one that is there is not replaced"""
@@ -76,7 +76,7 @@ class Flags(DataFlags):
     gallery: int = 300
     """images in the gallery, at most 600: a third the best, a third the worst, the rest drawn; 0: none, which needs no
     checkpoints"""
-    localizers: tuple[LocalizerName, ...] = ()
+    localizers: Annotated[tuple[LocalizerName, ...], shown_as()] = ()
     """those whose maps the gallery shows; default: of one run all that it has, of several `cam` and what was trained"""
     tensorboard: bool = False
     """also write each run's curves for TensorBoard, into the folder tensorboard of the run's"""

@@ -41,7 +41,9 @@ MOST_IMAGES = 2000
 class Flags:
     """The command line."""
 
-    predictions: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTIONS")]
+    predictions: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTIONS", help_behavior_hint="(required)")
+    ]
     """COCO's JSON that predict wrote, all parts of one"""
     images: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PLACE")]
     """folder or zip of the images that were predicted; where there were several, each, behind a flag of its own"""

@@ -38,6 +38,7 @@ from fastwsol.host.command_line import (
     require_apart,
     require_file,
     run_command,
+    shown_as,
     usable_cores,
 )
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
@@ -61,7 +62,7 @@ class Flags:
     """runs of each setting, of seeds --seed, --seed + 1, ..."""
     runs: Path = Path("data/runs")
     """folder of the runs' folders"""
-    classes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    classes: Annotated[int | None, shown_as("N")] = None
     """only the first N classes, packed anew beside the shards (default: all)"""
     jobs: int = 1
     """trainings at a time on this machine, which share its cores; small batches leave room on a large GPU"""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,14 @@ from few_flags import Flags
 
 import fastwsol.__main__ as listing
 from fastwsol import train
-from fastwsol.host.command_line import parse_flags, require_file, require_new, run_command, without_folders
+from fastwsol.host.command_line import (
+    OptionalPath,
+    parse_flags,
+    require_file,
+    require_new,
+    run_command,
+    without_folders,
+)
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.words import first_few, number_of
 
@@ -67,6 +75,24 @@ def test_help_is_no_mistake(capsys):
         parse_flags(Flags, ["--help"], "prog", "does")
     assert not stop.value.code
     assert "how large" in capsys.readouterr().out
+
+
+@dataclass(frozen=True)
+class LongFlags:
+    """One flag with a long text."""
+
+    place: OptionalPath = None
+    """where it
+    --lies"""
+
+
+def test_help_joins_the_lines_of_a_text_and_says_no_default_of_none(capsys):
+    with pytest.raises(SystemExit):
+        parse_flags(LongFlags, ["--help"], "prog", "does")
+    said = capsys.readouterr().out
+    assert "--place PATH" in said
+    assert "where it --lies" in said
+    assert "None" not in said
 
 
 @pytest.mark.parametrize(

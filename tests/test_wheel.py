@@ -1,6 +1,7 @@
 """The wheel: it holds all files, names all packages that it imports, and its commands work where it is installed."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -191,6 +192,7 @@ def test_every_command_helps(installed: Path, tmp_path: Path) -> None:
     shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert all(f"fastwsol-{name}" in shown.stdout for name in WORKS_OFFLINE)
+    assert not re.search(r"default:\s*(None)?\)", shown.stdout)
 
 
 def test_the_commands_pack_and_predict_with_the_extra_timm(installed: Path, tmp_path: Path) -> None:

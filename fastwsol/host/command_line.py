@@ -5,6 +5,7 @@ import contextlib
 import io
 import math
 import os
+import re
 import shlex
 import signal
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
+from tyro import _strings as tyro_strings
 
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import refuse_in_the_way
@@ -23,8 +25,17 @@ from fastwsol.host.words import plain
 
 Flags = TypeVar("Flags")
 
-OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
-"""A flag that may be left out, shown in the help as what it takes."""
+
+def shown_as(metavar: str | None = None, name: str | None = None) -> Any:
+    """How the help shows a flag that may be left out: by what it takes, and without a default of None.
+
+    metavar: what it takes, None: as its type says; name: of the flag, where it is not the field's.
+    """
+    return tyro.conf.arg(name=name, metavar=metavar, help_behavior_hint="")
+
+
+OptionalPath = Annotated[Path | None, shown_as("PATH")]
+"""A flag that may be left out."""
 
 _OF_TYRO = "--tyro-"  # what its own flags begin with, which print the completions of all flags
 _SCRIPTS = "fastwsol-"  # what the installed scripts' names begin with
@@ -33,6 +44,16 @@ _SCRIPTS = "fastwsol-"  # what the installed scripts' names begin with
 FAILURE = 1
 USER_ERROR = 2
 DONE_WITH_SKIPS = 3
+
+
+def _in_paragraphs(text: str) -> str:
+    """A docstring without the line ends inside its paragraphs."""
+    return "\n\n".join(" ".join(part.split()) for part in re.split(r"\n\s*\n", text.strip()))
+
+
+# The docstrings of attributes come to tyro with their indentation, and it keeps the line ends before indented lines.
+if hasattr(tyro_strings, "remove_single_line_breaks"):
+    tyro_strings.remove_single_line_breaks = _in_paragraphs  # type: ignore[assignment]
 
 _ENDS: dict[type[Exception], tuple[str, int]] = {
     UserError: ("error", USER_ERROR),
