@@ -51,6 +51,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, write_bytes, write_durably
 from fastwsol.host.words import number_of
 from fastwsol.prediction.predicted_images import PredictedImages
+from fastwsol.sources import FULLSUP
 
 PROG = "python -m fastwsol.convert"
 DESCRIPTION = (
@@ -159,7 +160,14 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
     shards = open_shards(folder)
     if flags.split is not None and flags.split not in shards.splits:
         raise UserError(f"--split {flags.split}: {folder} has {', '.join(shards.splits)}; choose one of them")
-    splits = {name: of for name, of in shards.splits.items() if flags.split in (None, name)}
+    splits = {name: of for name, of in shards.splits.items() if flags.split == name}
+    if flags.split is None:
+        splits = {name: of for name, of in shards.splits.items() if name != FULLSUP}
+        if (left_out := shards.splits.get(FULLSUP)) is not None:
+            print(
+                f"{number_of(len(left_out), 'image')} of {FULLSUP} left out, as readers know train and val; --split "
+                f"{FULLSUP} writes them"
+            )
     about = About(shards.manifest.source, shards.manifest.classes, flags.image_prefix)
     if is_folder(form):
         for of_split in splits.values():

@@ -65,7 +65,7 @@ from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, counts_of
 from fastwsol.runs.trained import read_together, shards_of_run
-from fastwsol.sources.splits import FULLSUP
+from fastwsol.sources import FULLSUP
 
 PROG = "python -m fastwsol.evaluate"
 DESCRIPTION = """Evaluate a trained run, or anyone's score maps (--maps, --boxes): tables under every protocol, beside
@@ -103,10 +103,11 @@ class OfMaps:
     --boxes first names the images"""
     boxes: OptionalPath = None
     """CSV file with the ground truth: name,width,height,x0,y0,x1,y1 and, where known, label,predicted; a line a box,
-    ends exclusive, in the image's pixels; empty x0 to y1: no box; `;` between up to five predicted classes"""
+    ends exclusive, in the image's pixels; empty x0 to y1: no box; `;` between up to five predicted classes; with
+    difficult 1 a box is no ground truth; other columns are passed over"""
     masks: OptionalPath = None
     """folder of PNG masks named like the images, 0 background, 255 object, 128 left out: adds PxAP and the masks' IoU,
-    at --threshold or else 0.2"""
+    at the threshold"""
     scale: Annotated[Literal["min-max", "own"] | None, shown_as()] = None
     """what the maps' values mean. min-max: each map is scaled by its own extremes; own: they are shares of 1, as a
     mask's, and are cut as they are, at the --threshold that they need. Default: min-max, or what --export-maps

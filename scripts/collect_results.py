@@ -21,19 +21,9 @@ from typing import Annotated, Any
 import tyro
 
 from fastwsol.config import Config
-from fastwsol.experiments.over_seeds import (
-    ORACLE_COLUMNS,
-    PIXEL_COLUMNS,
-    SettingRuns,
-    any_report,
-    oracle_rows,
-    pixel_rows,
-    protocols_of,
-    rate_columns,
-    rows_over_seeds,
-)
 from fastwsol.experiments.settings import plan_of
 from fastwsol.experiments.sweep_results import finished_runs
+from fastwsol.experiments.table_files import markdown_over_seeds
 from fastwsol.host.command_line import parse_flags, run_command, without_folders
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
@@ -62,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     plan = plan_of(settings)
     flags.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(flags.out, {"runs": results})
-    print(table(finished_runs(plan, [*zip(settings, flags.runs, strict=True)])))
+    print(markdown_over_seeds(finished_runs(plan, [*zip(settings, flags.runs, strict=True)])))
     return 0
 
 
@@ -80,26 +70,6 @@ def collect(folder: Path) -> dict[str, Any]:
     for each in (report, *starts):
         each["command"] = without_folders(each["command"])
     return {"run": folder.name, "report": report, "starts": starts, "metrics": run.rows()}
-
-
-def table(settings: Sequence[SettingRuns]) -> str:
-    """Markdown: a row for each protocol and setting, mean and standard deviation over seeds; then baselines."""
-    report = any_report(settings)
-    assert report is not None
-    columns = [title.replace("\n", " ") for title in rate_columns(report).values()]
-    lines = [f"| {report['split']}, protocol | | seeds | {' | '.join(columns)} |", "|" + "---|" * (3 + len(columns))]
-    for protocol in protocols_of(report):
-        for row in rows_over_seeds(settings, protocol):
-            lines.append(f"| {protocol} | {row.title} | {row.seeds_text} | {' | '.join(row.texts)} |")
-    for name, of, rows in (
-        ("oracle", ORACLE_COLUMNS.values(), oracle_rows(settings)),
-        ("pixels of masks", PIXEL_COLUMNS.values(), pixel_rows(settings)),
-    ):
-        if rows:
-            titles = [title.replace("\n", " ") for title in of]
-            lines += ["", f"| {name} | seeds | {' | '.join(titles)} |", "|" + "---|" * (2 + len(titles))]
-            lines += [f"| {row.name} | {row.seeds_text} | {' | '.join(row.texts)} |" for row in rows]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ def finished_run(folder: Path, config: Config, top1_clas: float) -> Path:
             "split": config.eval_split,
             "cam_class": "truth",
             "cam_threshold": 0.2,
+            "images": 5,
             "images_with_boxes": 5,
             "step": 3,
             "command": "python -m fastwsol.train --shards here --run-dir there",
@@ -62,9 +63,8 @@ def test_runs_that_differ_in_their_seed_alone_are_one_row_with_mean_and_spread(t
     ]
     done = collect(*runs, "--out", tmp_path / "results.json")
     assert done.returncode == 0, done.stderr
-    assert "| strict | --flip False | 2 | 45.00 ± 7.07 |" in done.stdout
-    assert "| strict | --flip True | 1 | 60.00 |" in done.stdout
-    assert "| holdout, protocol |" in done.stdout
+    assert "| strict | --flip False | at .2 | 2 | 45.00 ± 7.07 |" in done.stdout
+    assert "| strict | --flip True | at .2 | 1 | 60.00 |" in done.stdout
     written = (tmp_path / "results.json").read_text()
     assert len(json.loads(written)["runs"]) == 3
     assert "--shards SHARDS --run-dir RUN" in written, "no folder of the machine is kept"

@@ -1,5 +1,6 @@
 """The WSOL benchmark's metadata files beside its images: read as they stand, every mistake named."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -12,7 +13,10 @@ from layouts import FOLDERS, draw_benchmark
 
 from fastwsol import convert, evaluate, train
 from fastwsol import pack as pack_command
+from fastwsol.dataset.first_classes import FirstClasses
+from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
+from fastwsol.evaluation.of_training_images import tuning_images
 from fastwsol.host.command_line import run_command
 from fastwsol.sources import Record
 from fastwsol.sources.wsol_metadata import WsolEval
@@ -91,11 +95,66 @@ def test_its_val_is_packed_as_fullsup_where_asked_and_thresholds_are_chosen_on_i
     assert run_command(evaluate.main, [str(run), "--threshold", "auto"]) == 0
     (cam, *_) = json.loads((run / "report-threshold-auto.json").read_text())["localizers"]
     assert cam["cut"]["chosen_on"] == "2 images of fullsup, by their boxes"
+
+
+@pytest.fixture
+def with_fullsup(tmp_path: Path) -> Path:
+    """Shards with a split fullsup."""
+    draw_benchmark(tmp_path / "ILSVRC", fullsup=True)
+    flags = ["--layout", "wsoleval", "--source", str(tmp_path / "ILSVRC"), "--out", str(tmp_path / "shards")]
+    assert run_command(pack_command.main, [*flags, "--fullsup"]) == 0
+    return tmp_path / "shards"
+
+
+def test_nothing_is_chosen_on_the_images_that_it_is_reported_on(with_fullsup: Path) -> None:
+    shards = hold_out(open_shards(with_fullsup), 1)
+    fullsup, holdout = shards.splits["fullsup"], shards.splits["holdout"]
+    assert tuning_images(shards, "val")[0] is tuning_images(shards, "holdout")[0] is fullsup
+    assert tuning_images(shards, "fullsup")[0] is holdout
+    found, name = tuning_images(shards, "val", "box-free")
+    assert (found.packed_name, name) == ("train", "2 images trained on")
+    without_boxes = fullsup.subset("fullsup", np.empty(0, np.int64))
+    shards = dataclasses.replace(shards, splits={**shards.splits, "fullsup": without_boxes})
+    assert tuning_images(shards, "val")[0] is holdout
+
+
+def test_an_image_of_val_in_fullsup_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "ILSVRC"
+    draw_benchmark(root, fullsup=True)
+    shutil.copy(root / "v2" / "n01_0.JPEG", root / "val" / "n01_0.JPEG")
+    flags = ["--layout", "wsoleval", "--source", str(root), "--fullsup", "--out", str(tmp_path / "shards")]
+    assert run_command(pack_command.main, flags) == 0
     assert (
-        run_command(convert.main, [str(tmp_path / "shards"), "--format", "yolo", "--out", str(tmp_path / "yolo")]) == 0
-    )
-    assert "val: images/val\n" in (tmp_path / "yolo" / "data.yaml").read_text()
-    assert len([*(tmp_path / "yolo" / "labels" / "fullsup").rglob("*.txt")]) == 2
+        "1 are in another split, and what is measured there was trained on; "  # the other image of val, as it is drawn
+        "1 are in another split than that, and in none that is trained on"
+    ) in capsys.readouterr().out
+
+
+def test_fullsup_is_left_out_where_readers_know_train_and_val(
+    with_fullsup: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [str(with_fullsup), "--format", "yolo", "--out"]
+    assert run_command(convert.main, [*flags, str(tmp_path / "yolo")]) == 0
+    said = "2 images of fullsup left out, as readers know train and val; --split fullsup writes them"
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert not (tmp_path / "yolo" / "labels" / "fullsup").exists()
+    assert run_command(convert.main, [*flags, str(tmp_path / "alone"), "--split", "fullsup"]) == 0
+    assert len([*(tmp_path / "alone" / "labels" / "fullsup").rglob("*.txt")]) == 2
+
+
+def test_first_classes_may_have_no_image_of_fullsup(
+    with_fullsup: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = tmp_path / "ILSVRC" / "metadata" / "val"
+    for path in texts.iterdir():
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if "n02" in line))
+    flags = ["--layout", "wsoleval", "--source", str(tmp_path / "ILSVRC"), "--fullsup", "--out"]
+    assert run_command(pack_command.main, [*flags, str(tmp_path / "one"), "--classes", "1"]) == 2
+    assert "--fullsup: no image of" in capsys.readouterr().err
+    assert run_command(pack_command.main, [*flags, str(tmp_path / "both")]) == 0
+    assert FirstClasses(open_shards(tmp_path / "both"), 1).splits == ("train", "val")
+    assert FirstClasses(open_shards(with_fullsup), 1).splits == ("train", "val", "fullsup")
 
 
 def test_fullsup_is_the_benchmarks_alone(
@@ -106,6 +165,11 @@ def test_fullsup_is_the_benchmarks_alone(
     assert "--fullsup: goes with --layout wsoleval; leave it out" in capsys.readouterr().err
     assert run_command(pack_command.main, ["--layout", "wsoleval", "--source", str(benchmark_set), *out]) == 2
     assert "metadata/val/image_ids.txt: missing" in capsys.readouterr().err
+    assert run_command(pack_command.main, ["--synthetic", "--classes", "2", "--out", str(tmp_path / "shards")]) == 0
+    flags = ["--preset", "demo", "--stem", "C", "--epochs", "0.1", "--step", "eager", "--shards", out[1]]
+    assert run_command(train.main, [*flags, "--run-dir", str(tmp_path / "run")]) == 0
+    assert run_command(evaluate.main, [str(tmp_path / "run"), "--split", "fullsup"]) == 2
+    assert f"--split fullsup: {out[1]} has no such images; pack the WSOL" in capsys.readouterr().err
 
 
 def test_classes_without_folders_of_their_own_are_numbered(benchmark_set: Path) -> None:

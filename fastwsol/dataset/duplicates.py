@@ -50,18 +50,21 @@ def copies_in(shards: Shards) -> Iterator[list[Place]]:
 
 def note_of_copies(shards: Shards) -> str:
     """What to say of a set's copies; empty where it has none."""
-    splits, number, other_class, across = shards.splits, 0, 0, 0
+    splits, number, other_class, known, across = shards.splits, 0, 0, 0, 0
     example = ""
     for first, *others in copies_in(shards):
         label = splits[first.split].labels[first.row]
         number += len(others)
         other_class += sum(bool(splits[each.split].labels[each.row] != label) for each in others)
-        across += sum(each.split != first.split for each in others)
+        elsewhere = sum(each.split != first.split for each in others)
+        known += elsewhere if first.split == "train" else 0
+        across += elsewhere if first.split != "train" else 0
         if not example:
             names = (splits[each.split].names([each.row])[0] for each in (others[0], first))
             example = " is ".join(names)
     if not number:
         return ""
     more = f"; {other_class:,} of them are of another class than that" if other_class else ""
-    more += f"; {across:,} are in another split, and what is measured there was trained on" if across else ""
+    more += f"; {known:,} are in another split, and what is measured there was trained on" if known else ""
+    more += f"; {across:,} are in another split than that, and in none that is trained on" if across else ""
     return f"copies, byte for byte, of an image that comes before: {number:,} ({example}){more}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import MANIFEST_NAME, Shards, open_shards, read_manifest
 from fastwsol.host.errors import UserError
-from fastwsol.sources import Fault, Record
+from fastwsol.sources import FULLSUP, Fault, Record
 
 
 class FirstClasses:
@@ -26,10 +26,10 @@ class FirstClasses:
             raise UserError(f"--classes {count}: {shards.folder} has {class_count} classes; choose 1 to {class_count}")
         self.classes = shards.manifest.classes[:count]
         self.identity = shards.manifest.source
-        self.splits = tuple(shards.splits)
         self._shards = shards
         self.beyond_boxes = shards.manifest.schema_version > 1
         self._ids = {name: np.flatnonzero(split.labels < count) for name, split in shards.splits.items()}
+        self.splits = tuple(name for name, ids in self._ids.items() if len(ids) or name != FULLSUP)
 
     def count(self, split: str) -> int:
         """How many records `records(split)` yields."""

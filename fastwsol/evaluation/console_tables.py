@@ -6,7 +6,7 @@ from rich.console import Console
 
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, LOC_NAMES, percent
 from fastwsol.evaluation.pixel_tables import print_pixels
-from fastwsol.evaluation.reading import fixed_box_oracles, taken_of
+from fastwsol.evaluation.reading import fixed_box_oracles, has_papers_threshold, taken_of
 from fastwsol.evaluation.report_types import Baseline, Rates, Report, RunReport
 from fastwsol.evaluation.report_words import (
     NO_BOX_IN_TRAIN,
@@ -17,7 +17,6 @@ from fastwsol.evaluation.report_words import (
     print_warnings,
 )
 from fastwsol.evaluation.table_cells import (
-    MAXIMUM,
     at_text,
     console,
     cut_text,
@@ -29,7 +28,6 @@ from fastwsol.evaluation.table_cells import (
     table_of,
     threshold_text,
     title_of,
-    whole_of,
 )
 
 _PROTOCOL_NOTES = {
@@ -74,12 +72,13 @@ def print_numbers(report: Report, heading: str, maps: str, per_class: bool, why_
     print_left_out(report, out)
     names = _columns(report)
     for protocol, rates in report["rates"].items():
-        of = whole_of(report["localizers"][0]) if protocol == "strict" else MAXIMUM
-        title = f"{protocol}: {_PROTOCOL_NOTES[protocol]}; {maps} kept at {report['cam_threshold']:g} of {of}"
-        table = table_of(title, [title_of(name) for name in names])
-        cells = rate_cells(names, rates, report["intervals"][protocol])
-        at_fixed = f"{localizer_name(report['localizers'][0])}, {at_text([report['cam_threshold']])}"
-        table.add_row(at_fixed, *cells, style="bold", end_section=True)
+        at_papers = has_papers_threshold(report)
+        of_maps = f"; {maps} kept at {report['cam_threshold']:g} of the maximum" if at_papers else ", fixed boxes"
+        table = table_of(f"{protocol}: {_PROTOCOL_NOTES[protocol]}{of_maps}", [title_of(name) for name in names])
+        if at_papers:
+            cells = rate_cells(names, rates, report["intervals"][protocol])
+            at_fixed = f"{localizer_name(report['localizers'][0])}, {at_text([report['cam_threshold']])}"
+            table.add_row(at_fixed, *cells, style="bold", end_section=True)
         for baseline in report["baselines"]:
             box = ",".join(str(edge) for edge in baseline["box"])
             table.add_row(f"{baseline['name']} ({box})", *rate_cells(names, baseline["rates"][protocol]))

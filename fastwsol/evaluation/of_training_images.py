@@ -18,7 +18,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.localizer.ddt import DdtDirections, direction_of
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.cam import class_activation_maps
-from fastwsol.sources.splits import FULLSUP
+from fastwsol.sources import FULLSUP
 
 IMAGES_FOR_DIRECTIONS = 16
 """Images of each class that its direction is found on."""
@@ -84,8 +84,9 @@ def tuning_images(
     """The images that a threshold for `split_name` is found on: by their boxes those of fullsup, else the holdout, else
     `most` of those trained on; without a box always the latter.
     """
-    if rule == "auto" and FULLSUP in shards.splits and split_name != FULLSUP:
-        split = shards.splits[FULLSUP]
+    fullsup = shards.splits.get(FULLSUP)
+    if rule == "auto" and fullsup is not None and len(fullsup.boxes) and split_name != FULLSUP:
+        split = fullsup
         return split, f"{len(split):,} images of {FULLSUP}"
     if rule == "auto" and "holdout" in shards.splits and split_name != "holdout":
         split = shards.splits["holdout"]

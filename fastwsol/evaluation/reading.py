@@ -1,4 +1,6 @@
-"""What those who read a report ask of it: which localizer's boxes count, and where they stand."""
+"""What those who read a report ask of it: which localizer's boxes count, where they stand, and what fixed boxes reach
+beside them.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +22,11 @@ def rows_of(report: Numbers, localizer: str) -> str:
     """
     first = report["localizers"][0]
     return "" if localizer == first["name"] and first["cut"]["value"] == report["cam_threshold"] else localizer
+
+
+def has_papers_threshold(report: Numbers) -> bool:
+    """Whether the paper's threshold, a share of each map's maximum, says something of the first localizer's maps."""
+    return report["localizers"][0]["scale"] == "min-max"
 
 
 def rows_file(report: Path, rows: str) -> Path:

@@ -48,7 +48,7 @@ from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, folder_when_whole, read_utf8, write_bytes, write_durably, write_json
 from fastwsol.host.words import number_of, plain
-from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
+from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.sources.annotated import IMAGE_SUFFIXES
 from kernels import Scale
 
@@ -91,7 +91,7 @@ def read_annotations(path: Path) -> EvaluatedImages:
         if row.of_image != first.of_image:
             raise UserError(
                 f"{path}, line {row.line}: says another size, label or prediction of {row.name!r} than line "
-                f"{first.line}; let all lines of an image say the same of all but its box"
+                f"{first.line}; let all lines of an image say the same of all but its box (label is the image's class)"
             )
         of_image[row.name].append(row)
     firsts = [own[0] for own in of_image.values()]
@@ -141,7 +141,7 @@ class _Row:
 def _notes(header: Sequence[str], rows: Sequence[_Row]) -> Iterator[str]:
     """What is to be said of lines and columns that are no ground truth, or may be none."""
     if others := [name for name in header if name not in (*REQUIRED, *OPTIONAL)]:
-        yield f"columns passed over: {', '.join(map(plain, others))}"
+        yield f"columns passed over: {', '.join(plain(name) or repr(name) for name in others)}"
     if difficult := sum(row.difficult for row in rows):
         yield f"{number_of(difficult, 'difficult box is', 'difficult boxes are')} no ground truth"
     if scored := sum(row.score and not row.difficult for row in rows):
@@ -149,7 +149,8 @@ def _notes(header: Sequence[str], rows: Sequence[_Row]) -> Iterator[str]:
         yield f"{are}, as predictions have; every box is taken for ground truth"
 
 
-def _rows(path: Path, header: Sequence[str], lines: Any) -> Iterator[_Row]:
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    """Raise UserError where columns are missing, there twice, or one of ours in capitals."""
     missing = [name for name in REQUIRED if name not in header]
     if missing or len(set(header)) < len(header):
         raise UserError(
@@ -157,6 +158,13 @@ def _rows(path: Path, header: Sequence[str], lines: Any) -> Iterator[_Row]:
             f"{'lacks ' + ', '.join(missing) if missing else 'names a column twice'}; "
             f"expected {','.join(REQUIRED)} and, if known, {','.join(OPTIONAL)}"
         )
+    for name in header:
+        if name not in OPTIONAL and name.lower() in OPTIONAL:
+            raise UserError(f"{path}, line 1: the column {name!r} is {name.lower()!r} but for capitals; write it so")
+
+
+def _rows(path: Path, header: Sequence[str], lines: Any) -> Iterator[_Row]:
+    _check_header(path, header)
     for cells in lines:
         if not cells:
             continue
@@ -379,7 +387,7 @@ def _read_about(folder: Path) -> _About:
     if scale not in get_args(Scale):
         raise UserError(f"{path}: does not say the maps' scale; export the maps anew, or remove the file")
     localizer = about.get("localizer")
-    return _About(square, scale, localizer if localizer in LOCALIZERS else None)
+    return _About(square, scale, localizer if localizer in get_args(LocalizerName) else None)
 
 
 def write_maps(folder: Path, rows: ImageRows, truths: Truths, maps: NetworkMaps, localizer: LocalizerName) -> None:

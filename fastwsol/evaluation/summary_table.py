@@ -8,7 +8,7 @@ from rich.table import Table
 
 from fastwsol.evaluation.metrics import LOC_NAMES, CamClass
 from fastwsol.evaluation.pixel_tables import print_pixels
-from fastwsol.evaluation.reading import rows_file, rows_of, taken_of
+from fastwsol.evaluation.reading import has_papers_threshold, rows_file, rows_of, taken_of
 from fastwsol.evaluation.report_types import Intervals, LocalizerRow, Rates, Report
 from fastwsol.evaluation.report_words import (
     NO_BOX_IN_TRAIN,
@@ -101,7 +101,7 @@ def _summary_table(
     add_localizers(taken)
     first = report["localizers"][0]
     at_fixed = f"{localizer_name(first)}, {at_text([report['cam_threshold']])}"
-    for protocol, rates in report["rates"].items():
+    for protocol, rates in report["rates"].items() if has_papers_threshold(report) else ():
         style = "bold" if protocol == "strict" else ""
         add(f"{at_fixed}, {protocol}", rates, report["intervals"][protocol], style)
     if first["cut"]["rule"] != "fixed":

@@ -71,14 +71,6 @@ def cut_text(row: LocalizerRow) -> str:
     return at_text(thresholds) + ("" if cut["rule"] == "fixed" else f" ({cut['rule']})")
 
 
-MAXIMUM = "the maximum"
-
-
-def whole_of(row: LocalizerRow) -> str:
-    """What a localizer's thresholds are shares of."""
-    return MAXIMUM if row["scale"] == "min-max" else "1"
-
-
 def at_text(thresholds: Iterable[float]) -> str:
     """One threshold, or one for each IoU threshold."""
     return f"at {'/'.join(dict.fromkeys(map(threshold_text, thresholds)))}"

@@ -79,12 +79,26 @@ class SettingRuns:
         """A rate of a localizer at the runs' own cuts, under strict: one value a seed, in percent."""
         return _known(row["rates"].get(rate) for row in self.rows_of(name))
 
+    def values_under(self, protocol: str, name: str, rate: str) -> list[float]:
+        """A rate of a localizer under a protocol, where tables have it: `cam` at the paper's threshold, others at the
+        runs' own cuts.
+        """
+        return self.values(protocol, rate) if name == "cam" else self.values_of_localizer(name, rate)
+
+    def cut_under(self, name: str) -> str:
+        """Where that is, in a few words."""
+        return at_text([self.reports[0]["cam_threshold"]]) if name == "cam" else self.cut_of(name)
+
     def values_of_oracle(self, name: str, measure: str) -> list[float]:
         """MaxBoxAcc or one of its kin of a localizer, under strict: one value a seed, in percent."""
         return _known(row["max_box_acc"]["strict"]["rates"][measure] for row in self.rows_of(name))
 
     def values_of_pixels(self, name: str, measure: str) -> list[float]:
-        """PxAP, or the mean IoU of masks at the runs' own cuts, of a localizer: one value a seed, in percent."""
+        """PxAP, or the mean IoU of masks at the runs' own cuts, of a localizer: one value a seed, in percent; empty
+        where a run was not measured so.
+        """
+        if not all("masks" in each for each in self.reports):
+            return []
         of_each = [row["pixels"] for row in self.rows_of(name)]
         return [each["pxap"] if measure == "pxap" else each["iou"]["mean"] for each in of_each]
 
@@ -96,7 +110,8 @@ class SettingRuns:
         cuts = [row["cut"] for row in self.rows_of(name)]
         values = sorted(_known(cut["value"] for cut in cuts))
         rules = ", ".join(dict.fromkeys(cut["rule"] for cut in cuts))
-        return f"{at_text([values[0]])} to {threshold_text(values[-1])} ({rules})" if values else rules
+        ends = [*dict.fromkeys(threshold_text(value) for value in (values[:1] + values[-1:]))]
+        return f"at {' to '.join(ends)} ({rules})" if values else rules
 
 
 def _known(values: Iterable[float | None]) -> list[float]:
@@ -104,8 +119,10 @@ def _known(values: Iterable[float | None]) -> list[float]:
 
 
 RowKind = Literal["setting", "localizer", "paper", "baseline"]
-_SETTING: RowKind = "setting"
-_LOCALIZER: RowKind = "localizer"
+
+
+def _kind_of(localizer: str) -> RowKind:
+    return "setting" if localizer == "cam" else "localizer"
 
 
 @dataclass(frozen=True)
@@ -139,8 +156,6 @@ class SeedRow:
     cells: tuple[OverSeeds | None, ...]
     """In the order of the table's columns; None where nothing is said."""
     seeds: int | None = None
-    cut: str = ""
-    """Where maps were cut, of a setting's localizer."""
     box: str = ""
     """Its edges, of a fixed box."""
 
@@ -155,9 +170,47 @@ class SeedRow:
         return f"{self.name} ({self.box})" if self.box else self.name
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is of a setting, and not of the paper or a fixed box."""
+        return self.kind in ("setting", "localizer")
+
+    @property
     def seeds_text(self) -> str:
         """How many there are, nothing of a fixed box."""
         return "" if self.seeds is None else str(self.seeds)
+
+
+@dataclass(frozen=True)
+class SeedTable:
+    """What was measured of settings, one table of several."""
+
+    protocol: str
+    """Empty where the protocols do not tell it apart, as of pixels."""
+    title: str
+    columns: dict[str, str]
+    """The measures by name, with their headings."""
+    rows: list[SeedRow]
+    note: str = ""
+    """What has to be said below it."""
+
+
+def tables_over_seeds(settings: Sequence[SettingRuns]) -> list[SeedTable]:
+    """All that tables show of settings: rates under each protocol, and where they were measured MaxBoxAcc and its kin,
+    and pixels of masks. None where no run is finished.
+    """
+    report = any_report(settings)
+    if report is None:
+        return []
+    tables = []
+    for protocol in _protocols_of(report):
+        rows = _rate_rows(settings, protocol)
+        tables.append(SeedTable(protocol, _title_of_rates(protocol, rows, report), _rate_columns(report), rows))
+    if rows := _oracle_rows(settings):
+        title = "strict, percent, at the thresholds that are best on these very images (an oracle), of each run"
+        tables.append(SeedTable("strict", title + _spread_note(rows), ORACLE_COLUMNS, rows, ABOUT_ORACLES))
+    if rows := pixel_rows(settings):
+        tables.append(SeedTable("", "pixels of masks, percent" + _spread_note(rows), PIXEL_COLUMNS, rows, ABOUT_PIXELS))
+    return tables
 
 
 def any_report(settings: Sequence[SettingRuns]) -> RunReport | None:
@@ -165,38 +218,32 @@ def any_report(settings: Sequence[SettingRuns]) -> RunReport | None:
     return next((report for runs in settings for report in runs.reports), None)
 
 
-def rate_columns(report: RunReport) -> dict[str, str]:
+def _rate_columns(report: RunReport) -> dict[str, str]:
     """The rates that tables show, by name, and their headings: classification alone where no image has a box."""
     return {name: title for name, title in COLUMNS.items() if report["images_with_boxes"] or name == "top1_clas"}
 
 
-def protocols_of(report: RunReport) -> Sequence[ProtocolName]:
+def _protocols_of(report: RunReport) -> Sequence[ProtocolName]:
     """The protocols that have a table; one where no image has a box, since classes are the same under each."""
     return PROTOCOLS if report["images_with_boxes"] else PROTOCOLS[:1]
 
 
-def rows_over_seeds(settings: Sequence[SettingRuns], protocol: ProtocolName) -> list[SeedRow]:
-    """A row for each setting, of its localizers too under `strict`, with the cells of `rate_columns`; behind it the
+def _rate_rows(settings: Sequence[SettingRuns], protocol: ProtocolName) -> list[SeedRow]:
+    """A row for each setting, of its localizers too under `strict`, with the cells of `_rate_columns`; behind it the
     paper's where it has the same one; then the fixed boxes'.
     """
     report = any_report(settings)
     if report is None:
         return []
-    columns, rows = rate_columns(report), []
+    columns, rows = _rate_columns(report), []
     for runs in settings:
         if not report["images_with_boxes"]:
             clas = OverSeeds.of(runs.values(protocol, "top1_clas"))
             rows.append(SeedRow("setting", runs.name, (clas,), len(runs.reports)))
             continue
         for name in [each for each in runs.localizers() if each == "cam" or protocol == "strict"]:
-            if name == "cam":
-                of_seeds, kind = [runs.values(protocol, rate) for rate in columns], _SETTING
-                cut = at_text([report["cam_threshold"]])
-            else:
-                of_seeds, kind = [runs.values_of_localizer(name, rate) for rate in columns], _LOCALIZER
-                cut = runs.cut_of(name)
-            cells = tuple(map(OverSeeds.of, of_seeds))
-            rows.append(SeedRow(kind, runs.title_of(name), cells, len(runs.reports), cut))
+            cells = tuple(OverSeeds.of(runs.values_under(protocol, name, rate)) for rate in columns)
+            rows.append(SeedRow(_kind_of(name), runs.title_of(name), cells, len(runs.reports)))
         if not runs.reports:
             rows.append(SeedRow("setting", runs.name, (OverSeeds(None),) * len(columns), 0))
         if stands_beside(report) and (numbers := published(runs.setting)) is not None:
@@ -212,8 +259,8 @@ def rows_over_seeds(settings: Sequence[SettingRuns], protocol: ProtocolName) -> 
     return rows
 
 
-def title_over_seeds(protocol: str, rows: Sequence[SeedRow], report: RunReport) -> str:
-    """What a table of `rows_over_seeds` is of: where maps were cut, and what its cells are."""
+def _title_of_rates(protocol: str, rows: Sequence[SeedRow], report: RunReport) -> str:
+    """What a table of `_rate_rows` is of: where maps were cut, and what its cells are."""
     others = any(row.kind == "localizer" for row in rows)
     at_fixed = f"maps{' of cam' if others else ''} kept at {report['cam_threshold']:g} of the maximum"
     title = f"{protocol}, percent, {at_fixed}" if report["images_with_boxes"] else "classification, percent"
@@ -226,7 +273,7 @@ def _spread_note(rows: Sequence[SeedRow]) -> str:
     return "; mean ± standard deviation over seeds" if several else ""
 
 
-def oracle_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
+def _oracle_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
     """A row for each setting's localizers, of MaxBoxAcc and its kin under `strict`, with the cells of
     `ORACLE_COLUMNS`; then the fixed boxes'. None where no image has a box.
     """
@@ -236,18 +283,11 @@ def oracle_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
     rows = []
     for runs in settings:
         for name in runs.localizers():
-            kind = _SETTING if name == "cam" else _LOCALIZER
             cells = tuple(OverSeeds.of(runs.values_of_oracle(name, measure)) for measure in ORACLE_COLUMNS)
-            rows.append(SeedRow(kind, runs.title_of(name), cells, len(runs.reports)))
+            rows.append(SeedRow(_kind_of(name), runs.title_of(name), cells, len(runs.reports)))
     for name, rates in fixed_box_oracles(report, "strict"):
         rows.append(SeedRow("baseline", name, tuple(map(OverSeeds, rates))))
     return rows
-
-
-def title_of_oracles(rows: Sequence[SeedRow]) -> str:
-    """What a table of `oracle_rows` is of."""
-    title = "strict, percent, at the thresholds that are best on these very images (an oracle), of each run"
-    return title + _spread_note(rows)
 
 
 def pixel_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
@@ -259,13 +299,9 @@ def pixel_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
         return []
     rows = []
     for runs in settings:
-        if not all("masks" in each for each in runs.reports):
-            rows.append(SeedRow("setting", runs.name, (OverSeeds(None),) * len(PIXEL_COLUMNS), len(runs.reports)))
-            continue
         for name in runs.localizers():
             own = tuple(OverSeeds.of(runs.values_of_pixels(name, measure)) for measure in PIXEL_COLUMNS)
-            kind = _SETTING if name == "cam" else _LOCALIZER
-            rows.append(SeedRow(kind, runs.title_of(name), own, len(runs.reports), runs.cut_of(name)))
+            rows.append(SeedRow(_kind_of(name), runs.title_of(name), own, len(runs.reports)))
     for fixed in measured[0]["masks"]["baselines"]:
         rows.append(SeedRow("baseline", fixed["name"], (OverSeeds(fixed["pxap"]), OverSeeds(fixed["iou"]))))
     return rows

@@ -1,32 +1,29 @@
-"""Tables over seeds as files: CSV for a spreadsheet, Markdown for a page, LaTeX (booktabs) for a paper.
+"""What is measured over seeds as one table in a file: CSV for a spreadsheet, Markdown for a page, LaTeX (booktabs) for
+a paper.
 
-All tables are one: a line for each setting and localizer under each protocol; MaxBoxAcc and its kin, and pixels of
-masks, stand behind the rates under `strict`.
+A line is a localizer of a setting under a protocol, with where its maps are cut. Behind the rates under `strict` stand
+MaxBoxAcc and its kin, which are oracles' and of no cut, and pixels of masks.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from fastwsol.evaluation.boxes import PROTOCOLS, ProtocolName
+from fastwsol.evaluation.report_types import RunReport
 from fastwsol.experiments.over_seeds import (
+    COLUMNS,
     ORACLE_COLUMNS,
     PIXEL_COLUMNS,
     OverSeeds,
-    SeedRow,
+    SeedTable,
     SettingRuns,
     any_report,
-    oracle_rows,
-    pixel_rows,
-    protocols_of,
-    rate_columns,
-    rows_over_seeds,
+    tables_over_seeds,
 )
 from fastwsol.host.command_line import require_file
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, write_bytes
-
-Lines = Sequence[Sequence[str]]
-"""The heading, and a line for each row."""
 
 
 def check_table(path: Path | None) -> None:
@@ -45,62 +42,95 @@ def write_table(path: Path, settings: Sequence[SettingRuns]) -> None:
     write_bytes(path, _FORMS[path.suffix](_table(settings)).encode())
 
 
-@dataclass
+def markdown_over_seeds(settings: Sequence[SettingRuns]) -> str:
+    """The same as Markdown."""
+    return _as_markdown(_table(settings))
+
+
+_BEGIN = ("protocol", "setting", "cut", "seeds")
+_Cells = dict[str, OverSeeds | None]
+"""By heading; None where nothing is said."""
+
+
+@dataclass(frozen=True)
 class _Line:
     """A line of the file, before it takes a form."""
 
-    protocol: str
-    row: SeedRow
-    """What it begins with."""
-    cells: dict[str, OverSeeds | None] = field(default_factory=dict)
-    """By heading."""
+    begin: tuple[str, str, str, str]
+    """In the order of `_BEGIN`."""
+    cells: _Cells
 
 
 @dataclass(frozen=True)
 class _Table:
-    lines: Sequence[_Line]
+    about: str
+    """What it was measured on."""
     columns: Sequence[str]
     """The headings of those measures that a line has."""
+    lines: Sequence[_Line]
 
-    def texts(self, begin: Sequence[str]) -> list[list[str]]:
-        """Heading and lines of text, means and standard deviations in one cell."""
+    def texts(self) -> list[list[str]]:
+        """Heading and lines, means and standard deviations in one cell."""
         rows = [
-            [*_begin(each), *("" if (cell := each.cells.get(name)) is None else cell.text for name in self.columns)]
+            [*each.begin, *("" if (cell := each.cells.get(name)) is None else cell.text for name in self.columns)]
             for each in self.lines
         ]
-        return [[*begin, *self.columns], *rows]
+        return [[*_BEGIN, *self.columns], *rows]
 
 
 def _table(settings: Sequence[SettingRuns]) -> _Table:
-    report = any_report(settings)
+    report, tables = any_report(settings), tables_over_seeds(settings)
     if report is None:
-        return _Table([], [])
+        return _Table("no run is finished yet", [], [])
     lines: list[_Line] = []
-
-    def add(protocol: str, rows: Sequence[SeedRow], columns: Mapping[str, str]) -> None:
-        """Add cells to the lines of these rows' settings under `strict`, and new lines where there are none."""
-        there = {(each.protocol, each.row.kind, each.row.name): each for each in lines}
-        for row in rows:
-            line = there.get((protocol or protocols_of(report)[0], row.kind, row.name))
-            if line is None:
-                line = _Line(protocol, row)
-                lines.append(line)
-            line.cells |= zip((title.replace("\n", " ") for title in columns.values()), row.cells, strict=True)
-
-    for protocol in protocols_of(report):
-        add(protocol, rows_over_seeds(settings, protocol), rate_columns(report))
-    add(protocols_of(report)[0], oracle_rows(settings), ORACLE_COLUMNS)
-    add("", pixel_rows(settings), PIXEL_COLUMNS)
+    for protocol in PROTOCOLS if report["images_with_boxes"] else PROTOCOLS[:1]:
+        lines += [line for runs in settings for line in _lines_of(runs, protocol, report, tables)]
+        lines += _lines_of_others([each for each in tables if each.protocol == protocol], protocol)
+    lines += _lines_of_others([each for each in tables if not each.protocol], "")
     said = [name for each in lines for name, cell in each.cells.items() if cell is not None]
-    order = [*protocols_of(report), ""]
-    return _Table(sorted(lines, key=lambda each: order.index(each.protocol)), [*dict.fromkeys(said)])
+    about = f"{report['source']}, {report['classes']} classes, {report['images']:,} images of {report['split']}"
+    return _Table(about, [*dict.fromkeys(said)], lines)
 
 
-_BEGIN = ["protocol", "setting", "cut", "seeds"]
+def _lines_of(
+    runs: SettingRuns, protocol: ProtocolName, report: RunReport, tables: Sequence[SeedTable]
+) -> Iterator[_Line]:
+    """A setting's lines under a protocol: of its localizers under `strict`, where they are told apart, else of one."""
+    has_boxes, has_masks = bool(report["images_with_boxes"]), any(not each.protocol for each in tables)
+    apart = has_boxes or has_masks
+    names = [each for each in runs.localizers() if each == "cam" or (protocol == "strict" and apart)]
+    for name in names:
+        rates = {rate: title for rate, title in COLUMNS.items() if has_boxes or rate == "top1_clas"}
+        cells: _Cells = {
+            _heading(title): OverSeeds.of(runs.values_under(protocol, name, rate)) for rate, title in rates.items()
+        }
+        if protocol == "strict" and has_boxes:
+            for measure, title in ORACLE_COLUMNS.items():
+                cells[_heading(title, " (oracle)")] = OverSeeds.of(runs.values_of_oracle(name, measure))
+        if protocol == "strict" and has_masks:
+            for measure, title in PIXEL_COLUMNS.items():
+                cells[_heading(title)] = OverSeeds.of(runs.values_of_pixels(name, measure))
+        title, cut = (runs.title_of(name), runs.cut_under(name)) if apart else (runs.name, "")
+        yield _Line((protocol, title, cut, str(len(runs.reports))), cells)
+    if not names:
+        yield _Line((protocol, runs.name, "", "0"), {})
 
 
-def _begin(line: _Line) -> list[str]:
-    return [line.protocol, line.row.title, line.row.cut, line.row.seeds_text]
+def _lines_of_others(tables: Sequence[SeedTable], protocol: str) -> list[_Line]:
+    """The lines of what is no setting's, as fixed boxes: those of one name are one."""
+    lines: dict[str, _Line] = {}
+    for table in tables:
+        ending = " (oracle)" if table.columns is ORACLE_COLUMNS else ""
+        headings = [_heading(title, ending) for title in table.columns.values()]
+        for row in table.rows:
+            if not row.is_own:
+                line = lines.setdefault(row.name, _Line((protocol, row.title, "", row.seeds_text), {}))
+                line.cells.update(zip(headings, row.cells, strict=True))
+    return [*lines.values()]
+
+
+def _heading(title: str, ending: str = "") -> str:
+    return f"{title} %{ending}".replace("\n", " ")
 
 
 def _as_csv(table: _Table) -> str:
@@ -113,14 +143,14 @@ def _as_csv(table: _Table) -> str:
     rows = []
     for line in table.lines:
         cells = [line.cells.get(name) or OverSeeds(None) for name in table.columns]
-        rows.append([*_begin(line), *(number(each) for cell in cells for each in (cell.mean, cell.deviation))])
+        rows.append([*line.begin, *(number(each) for cell in cells for each in (cell.mean, cell.deviation))])
     return csv_text([[*_BEGIN, *heading], *rows])
 
 
 def _as_markdown(table: _Table) -> str:
-    heading, *rows = ([cell.replace("|", "\\|") for cell in line] for line in table.texts(_BEGIN))
+    heading, *rows = ([cell.replace("|", "\\|") for cell in line] for line in table.texts())
     rule = ["---"] * len(heading)
-    return "".join(f"| {' | '.join(line)} |\n" for line in (heading, rule, *rows))
+    return f"{table.about}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in (heading, rule, *rows))
 
 
 _OF_LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -133,10 +163,11 @@ def _as_latex(table: _Table) -> str:
     def cell(text: str) -> str:
         return "-{}-".join(map(escaped, text.split("--")))  # else two hyphens are a dash
 
-    heading, *rows = (" & ".join(map(cell, line)) + " \\\\" for line in table.texts(_BEGIN))
+    heading, *rows = (" & ".join(map(cell, line)) + " \\\\" for line in table.texts())
     columns = "lll" + "r" * (1 + len(table.columns))
     body = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", heading, "\\midrule", *rows, "\\bottomrule"]
-    return "\n".join([*body, "\\end{tabular}", ""])
+    about = " ".join(table.about.split())
+    return "\n".join([f"% {about}", *body, "\\end{tabular}", ""])
 
 
 _FORMS: dict[str, Callable[[_Table], str]] = {".csv": _as_csv, ".md": _as_markdown, ".tex": _as_latex}

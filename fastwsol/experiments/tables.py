@@ -1,30 +1,13 @@
 """Tables over seeds on the console, and what becomes of the paper's claims and of settings of one's own."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.text import Text
 
 from fastwsol.evaluation.boxes import PROTOCOLS, ProtocolName
 from fastwsol.evaluation.table_cells import console, table_of, title_of
-from fastwsol.experiments.over_seeds import (
-    ABOUT_ORACLES,
-    ABOUT_PIXELS,
-    ORACLE_COLUMNS,
-    PIXEL_COLUMNS,
-    RowKind,
-    SeedRow,
-    SettingRuns,
-    any_report,
-    notes_below,
-    oracle_rows,
-    pixel_rows,
-    protocols_of,
-    rate_columns,
-    rows_over_seeds,
-    title_of_oracles,
-    title_over_seeds,
-)
+from fastwsol.experiments.over_seeds import RowKind, SettingRuns, any_report, notes_below, tables_over_seeds
 from fastwsol.experiments.paper_claims import (
     CLAIMS,
     Comparison,
@@ -156,23 +139,15 @@ def print_over_seeds(settings: Sequence[SettingRuns]) -> None:
         return
     out.print(f"\n{report['source']}, {report['classes']} classes, {report['images']:,} images of {report['split']}")
 
-    def add_table(title: str, columns: Iterable[str], rows: Sequence[SeedRow]) -> None:
-        table = table_of(title, ["seeds", *columns], "%")
-        for row, following in zip(rows, [*rows[1:], None], strict=True):
+    for each in tables_over_seeds(settings):
+        table = table_of(each.title, ["seeds", *each.columns.values()], "%")
+        for row, following in zip(each.rows, [*each.rows[1:], None], strict=True):
             before_baselines = row.kind != "baseline" and following is not None and following.kind == "baseline"
-            style, texts = _STYLES[row.kind], row.texts
-            table.add_row(row.title, row.seeds_text, *texts, style=style, end_section=before_baselines)
+            style = _STYLES[row.kind]
+            table.add_row(row.title, row.seeds_text, *row.texts, style=style, end_section=before_baselines)
         out.print(table)
-
-    for protocol in protocols_of(report):
-        rows = rows_over_seeds(settings, protocol)
-        add_table(title_over_seeds(protocol, rows, report), rate_columns(report).values(), rows)
-    if rows := oracle_rows(settings):
-        add_table(title_of_oracles(rows), ORACLE_COLUMNS.values(), rows)
-        out.print(ABOUT_ORACLES)
-    if rows := pixel_rows(settings):
-        add_table("pixels of masks", PIXEL_COLUMNS.values(), rows)
-        out.print(ABOUT_PIXELS)
+        if each.note:
+            out.print(each.note)
     for note in notes_below(report):
         out.print(note)
     if not stands_beside(report):

@@ -2,26 +2,11 @@
 
 import html
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.evaluation.table_cells import percent_text, share_text, title_of
-from fastwsol.experiments.over_seeds import (
-    ABOUT_ORACLES,
-    ABOUT_PIXELS,
-    ORACLE_COLUMNS,
-    PIXEL_COLUMNS,
-    RowKind,
-    SeedRow,
-    notes_below,
-    oracle_rows,
-    pixel_rows,
-    protocols_of,
-    rate_columns,
-    rows_over_seeds,
-    title_of_oracles,
-    title_over_seeds,
-)
+from fastwsol.experiments.over_seeds import COLUMNS, SeedRow, SeedTable, notes_below, tables_over_seeds
 from fastwsol.experiments.tables import (
     HOW_COMPARED,
     HOW_JUDGED,
@@ -43,33 +28,22 @@ def numbers(settings: Sequence[ComparedSetting]) -> str:
     """
     report = settings[0].runs[0].report
     several = any(len(setting.runs) > 1 for setting in settings)
-    over_seeds = [setting.over_seeds for setting in settings]
-    parts = []
-    for protocol in protocols_of(report):
-        rows = rows_over_seeds(over_seeds, protocol)
-        parts.append(_of_rows(title_over_seeds(protocol, rows, report), rate_columns(report), rows, several))
-    if rows := oracle_rows(over_seeds):
-        parts.append(_of_rows(title_of_oracles(rows), ORACLE_COLUMNS, rows, several) + _note(ABOUT_ORACLES))
-    if rows := pixel_rows(over_seeds):
-        parts.append(_of_rows("pixels of masks, percent", PIXEL_COLUMNS, rows, several) + _note(ABOUT_PIXELS))
+    parts = [_of_rows(each, several) for each in tables_over_seeds([setting.over_seeds for setting in settings])]
     parts.append(_note(" ".join(notes_below(report))))
     if several:
         parts += [_against_first(settings), _each_run(settings)]
     return "".join(parts)
 
 
-def _of_rows(title: str, columns: Mapping[str, str], rows: Sequence[SeedRow], several: bool) -> str:
-    """A table of rows over seeds. several: whether a setting has several, so that their number is told."""
-    heads = ["", *(["seeds"] if several else []), *(each.replace("\n", " ") for each in columns.values())]
+def _of_rows(of: SeedTable, several: bool) -> str:
+    """A table over seeds, with its note. several: whether a setting has several, so that their number is told."""
+    heads = ["", *(["seeds"] if several else []), *(each.replace("\n", " ") for each in of.columns.values())]
 
     def cells(row: SeedRow) -> Cells:
         return [row.title, *([row.seeds_text] if several else []), *row.texts]
 
-    own, below = ([*filter(lambda row: (row.kind in _OWN) is is_own, rows)] for is_own in (True, False))
-    return table(title, heads, [*map(cells, own)], [*map(cells, below)])
-
-
-_OWN: tuple[RowKind, ...] = ("setting", "localizer")
+    own, below = ([*filter(lambda row: row.is_own is is_own, of.rows)] for is_own in (True, False))
+    return table(of.title, heads, [*map(cells, own)], [*map(cells, below)]) + (_note(of.note) if of.note else "")
 
 
 def _note(text: str) -> str:
@@ -88,7 +62,8 @@ def _against_first(settings: Sequence[ComparedSetting]) -> str:
 
 
 def _each_run(settings: Sequence[ComparedSetting]) -> str:
-    columns = rate_columns(settings[0].runs[0].report)
+    has_boxes = settings[0].runs[0].report["images_with_boxes"]
+    columns = {name: title for name, title in COLUMNS.items() if has_boxes or name == "top1_clas"}
     rows = [
         [
             setting.name,

@@ -8,6 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+FULLSUP = "fullsup"
+"""A split beside train and val, with boxes or masks to choose settings by: the WSOL benchmark's trainfullsup."""
+
 _SYNSET = re.compile(r"n\d{8}")
 
 

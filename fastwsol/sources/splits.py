@@ -9,9 +9,6 @@ from fastwsol.draws import val_ids
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import number_of
 
-FULLSUP = "fullsup"
-"""A split beside train and val, with boxes or masks to choose settings by: the WSOL benchmark's trainfullsup."""
-
 SPLIT_CALLED = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 """Splits by what their folders and lists are called, in lower case."""
 VAL_FRACTION = 0.1

@@ -21,7 +21,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from fastwsol.host.errors import UserError
-from fastwsol.sources import Class, Fault
+from fastwsol.sources import FULLSUP, Class, Fault
 from fastwsol.sources.annotated import (
     AnnotatedImages,
     Annotation,
@@ -32,7 +32,6 @@ from fastwsol.sources.annotated import (
     read_text,
 )
 from fastwsol.sources.mask_folder import BenchmarkMasks, Regions
-from fastwsol.sources.splits import FULLSUP
 from fastwsol.sources.tree import Folder, Tree, open_tree
 
 SPLITS = {"train": "train", "val": "test", FULLSUP: "val"}
@@ -75,6 +74,10 @@ class WsolEval(AnnotatedImages):
         }
         classes = first_classes(_classes(texts, every), class_count, str(folder))
         images_of = {split: [each for each in found if each.label < len(classes)] for split, found in every.items()}
+        if not images_of.get(FULLSUP, [None]):
+            raise UserError(
+                f"--fullsup: no image of {folder / 'val'} is of the first {class_count} classes; leave it out"
+            )
         mask_files = None
         if masks is not None and regions is not None:
             kept = {each.path for found in images_of.values() for each in found}

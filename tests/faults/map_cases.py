@@ -9,6 +9,7 @@ from PIL import Image
 from .case import Case, Place
 
 HEADER = "name,width,height,x0,y0,x1,y1,label,predicted"
+CAPITALS = HEADER.replace("label", "Label")
 LINES = (HEADER, "a,64,48,0,0,10,10,cat,cat", "b,64,48,5,5,60,48,dog,cat", "b,64,48,,,,,dog,cat")
 
 NO_TEXT_IN_LINE_3 = "\n".join(LINES).encode().replace(b"b,64", b"\xe4,64")
@@ -96,6 +97,7 @@ CASES = [
     lines("no header", "boxes.csv, line 1: the header", "lacks name", put=LINES[1:]),
     lines("a column missing", "lacks y1", put=("name,width,height,x0,y0,x1", "a,1,1,0,0,1")),
     lines("a column twice", "names a column twice", put=(HEADER + ",x0", "a,1,1,0,0,1,1,a,a,0")),
+    lines("a column in capitals", "the column 'Label' is 'label' but for capitals", put=(CAPITALS, *LINES[1:])),
     lines("difficult as a word", "difficult 'yes' is neither 0 nor 1", put=(HEADER + ",difficult", LINES[1] + ",yes")),
     lines(
         "two sizes of one image",
