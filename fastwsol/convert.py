@@ -79,7 +79,7 @@ class Flags:
     follow_links: bool = False
     """in folders of --images, also take images behind links that lead out of them"""
     split: Annotated[str | None, shown_as("NAME")] = None
-    """of shards: this split alone (default: all)"""
+    """of shards: this split alone (default: train and val)"""
     image_prefix: ImagePrefixFlag = IMAGE_PREFIX
 
 

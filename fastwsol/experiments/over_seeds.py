@@ -202,9 +202,9 @@ def tables_over_seeds(settings: Sequence[SettingRuns]) -> list[SeedTable]:
     if report is None:
         return []
     tables = []
-    for protocol in _protocols_of(report):
+    for protocol in protocols_of(report):
         rows = _rate_rows(settings, protocol)
-        tables.append(SeedTable(protocol, _title_of_rates(protocol, rows, report), _rate_columns(report), rows))
+        tables.append(SeedTable(protocol, _title_of_rates(protocol, rows, report), rate_columns(report), rows))
     if rows := _oracle_rows(settings):
         title = "strict, percent, at the thresholds that are best on these very images (an oracle), of each run"
         tables.append(SeedTable("strict", title + _spread_note(rows), ORACLE_COLUMNS, rows, ABOUT_ORACLES))
@@ -218,24 +218,24 @@ def any_report(settings: Sequence[SettingRuns]) -> RunReport | None:
     return next((report for runs in settings for report in runs.reports), None)
 
 
-def _rate_columns(report: RunReport) -> dict[str, str]:
+def rate_columns(report: RunReport) -> dict[str, str]:
     """The rates that tables show, by name, and their headings: classification alone where no image has a box."""
     return {name: title for name, title in COLUMNS.items() if report["images_with_boxes"] or name == "top1_clas"}
 
 
-def _protocols_of(report: RunReport) -> Sequence[ProtocolName]:
+def protocols_of(report: RunReport) -> Sequence[ProtocolName]:
     """The protocols that have a table; one where no image has a box, since classes are the same under each."""
     return PROTOCOLS if report["images_with_boxes"] else PROTOCOLS[:1]
 
 
 def _rate_rows(settings: Sequence[SettingRuns], protocol: ProtocolName) -> list[SeedRow]:
-    """A row for each setting, of its localizers too under `strict`, with the cells of `_rate_columns`; behind it the
+    """A row for each setting, of its localizers too under `strict`, with the cells of `rate_columns`; behind it the
     paper's where it has the same one; then the fixed boxes'.
     """
     report = any_report(settings)
     if report is None:
         return []
-    columns, rows = _rate_columns(report), []
+    columns, rows = rate_columns(report), []
     for runs in settings:
         if not report["images_with_boxes"]:
             clas = OverSeeds.of(runs.values(protocol, "top1_clas"))

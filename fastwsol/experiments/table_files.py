@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastwsol.evaluation.boxes import PROTOCOLS, ProtocolName
+from fastwsol.evaluation.boxes import ProtocolName
 from fastwsol.evaluation.report_types import RunReport
 from fastwsol.experiments.over_seeds import (
-    COLUMNS,
     ORACLE_COLUMNS,
     PIXEL_COLUMNS,
     OverSeeds,
     SeedTable,
     SettingRuns,
     any_report,
+    protocols_of,
+    rate_columns,
     tables_over_seeds,
 )
 from fastwsol.host.command_line import require_file
@@ -83,7 +84,7 @@ def _table(settings: Sequence[SettingRuns]) -> _Table:
     if report is None:
         return _Table("no run is finished yet", [], [])
     lines: list[_Line] = []
-    for protocol in PROTOCOLS if report["images_with_boxes"] else PROTOCOLS[:1]:
+    for protocol in protocols_of(report):
         lines += [line for runs in settings for line in _lines_of(runs, protocol, report, tables)]
         lines += _lines_of_others([each for each in tables if each.protocol == protocol], protocol)
     lines += _lines_of_others([each for each in tables if not each.protocol], "")
@@ -100,9 +101,9 @@ def _lines_of(
     apart = has_boxes or has_masks
     names = [each for each in runs.localizers() if each == "cam" or (protocol == "strict" and apart)]
     for name in names:
-        rates = {rate: title for rate, title in COLUMNS.items() if has_boxes or rate == "top1_clas"}
         cells: _Cells = {
-            _heading(title): OverSeeds.of(runs.values_under(protocol, name, rate)) for rate, title in rates.items()
+            _heading(title): OverSeeds.of(runs.values_under(protocol, name, rate))
+            for rate, title in rate_columns(report).items()
         }
         if protocol == "strict" and has_boxes:
             for measure, title in ORACLE_COLUMNS.items():

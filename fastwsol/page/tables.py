@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.evaluation.table_cells import percent_text, share_text, title_of
-from fastwsol.experiments.over_seeds import COLUMNS, SeedRow, SeedTable, notes_below, tables_over_seeds
+from fastwsol.experiments.over_seeds import SeedRow, SeedTable, notes_below, rate_columns, tables_over_seeds
 from fastwsol.experiments.tables import (
     HOW_COMPARED,
     HOW_JUDGED,
@@ -62,8 +62,7 @@ def _against_first(settings: Sequence[ComparedSetting]) -> str:
 
 
 def _each_run(settings: Sequence[ComparedSetting]) -> str:
-    has_boxes = settings[0].runs[0].report["images_with_boxes"]
-    columns = {name: title for name, title in COLUMNS.items() if has_boxes or name == "top1_clas"}
+    columns = rate_columns(settings[0].runs[0].report)
     rows = [
         [
             setting.name,
