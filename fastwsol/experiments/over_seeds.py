@@ -3,7 +3,7 @@ console, the page and files of tables show these same rows.
 """
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -280,11 +280,7 @@ def _oracle_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
     report = any_report(settings)
     if report is None or not report["images_with_boxes"]:
         return []
-    rows = []
-    for runs in settings:
-        for name in runs.localizers():
-            cells = tuple(OverSeeds.of(runs.values_of_oracle(name, measure)) for measure in ORACLE_COLUMNS)
-            rows.append(SeedRow(_kind_of(name), runs.title_of(name), cells, len(runs.reports)))
+    rows = _rows_of_localizers(settings, ORACLE_COLUMNS, SettingRuns.values_of_oracle)
     for name, rates in fixed_box_oracles(report, "strict"):
         rows.append(SeedRow("baseline", name, tuple(map(OverSeeds, rates))))
     return rows
@@ -297,14 +293,26 @@ def pixel_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
     measured = [each for runs in settings for each in runs.reports if "masks" in each]
     if not measured:
         return []
-    rows = []
-    for runs in settings:
-        for name in runs.localizers():
-            own = tuple(OverSeeds.of(runs.values_of_pixels(name, measure)) for measure in PIXEL_COLUMNS)
-            rows.append(SeedRow(_kind_of(name), runs.title_of(name), own, len(runs.reports)))
+    rows = _rows_of_localizers(settings, PIXEL_COLUMNS, SettingRuns.values_of_pixels)
     for fixed in measured[0]["masks"]["baselines"]:
         rows.append(SeedRow("baseline", fixed["name"], (OverSeeds(fixed["pxap"]), OverSeeds(fixed["iou"]))))
     return rows
+
+
+def _rows_of_localizers(
+    settings: Sequence[SettingRuns], columns: Iterable[str], values: Callable[[SettingRuns, str, str], list[float]]
+) -> list[SeedRow]:
+    """A row for each setting's localizers. values: of a setting, a localizer and a measure, one a seed, in percent."""
+    return [
+        SeedRow(
+            _kind_of(name),
+            runs.title_of(name),
+            tuple(OverSeeds.of(values(runs, name, measure)) for measure in columns),
+            len(runs.reports),
+        )
+        for runs in settings
+        for name in runs.localizers()
+    ]
 
 
 def _paper_name(setting: Setting) -> str:

@@ -40,8 +40,7 @@ def write_yolo(folder: Path, split: str, images: Images, segments: bool) -> None
 
 def finish_yolo(folder: Path, splits: Sequence[str], about: About) -> None:
     """Write `data.yaml`, which every reader takes for the set. A set without splits is both train and val."""
-    of_val = "val" if "val" in splits else splits[-1]
-    train, val = (f"images/{split}" if split else "images" for split in (splits[0], of_val))
+    train, val = (f"images/{split}" if split else "images" for split in (splits[0], splits[-1]))
     # JSON is YAML: quoted so, any name of a class stays itself.
     names = "".join(f"  {number}: {_quoted(name)}\n" for number, name in enumerate(about.names))
     write_file(folder / "data.yaml", f"train: {train}\nval: {val}\nnames:\n{names}".encode())
