@@ -83,7 +83,8 @@ def show_views(
         hidden = np.where(flips[:, None, None] != 0, hidden[:, :, ::-1], hidden)
     first, last = (hidden, hidden[:, :0, :0]) if options.hides_first else (hidden[:, :0, :0], hidden)
     line_bytes = 3 * out.shape[2] * out.itemsize
-    streams = out.ctypes.data % STREAMED_BYTES == 0 and line_bytes % STREAMED_BYTES == 0
+    # Levels that the jitter reads again stay in the cache.
+    streams = out.ctypes.data % STREAMED_BYTES == 0 and line_bytes % STREAMED_BYTES == 0 and jitter is None
     _show(images, ids, windows, flips, first, last, jitter or _no_jitter(count), options, scale, shift, streams, out)
 
 
@@ -139,7 +140,7 @@ def _show(images, ids, windows, flips, hidden_first, hidden_last, jitter, option
             if shrinks:
                 _scale(levels, edges, affine, levels)
             else:
-                _stretch_down(rows[:height], options.bicubic, starts, weights, edges, affine, False, levels)
+                _stretch_down(rows[:height], options.bicubic, starts, weights, edges, affine, streams, levels)
             for step in range(steps):
                 _shift_colors(jitter.matrices[i, step], jitter.mean_weights[i, step], jitter.offsets[i, step], levels)
             _normalise(levels, scales, shifts, lines)
@@ -352,7 +353,8 @@ def _stretch_across(window, width, height, flip, bicubic, starts, weights, rows)
     for y in range(height):
         line, row = window[y], rows[y]
         if width == size and not flip:  # nothing to resample
-            row[: 3 * size] = line[3 * _EDGE : 3 * (_EDGE + size)]
+            for k in range(3 * size):  # a slice that is assigned takes Numba two seconds more to compile
+                row[k] = line[3 * _EDGE + k]
         elif bicubic:
             for target in range(size):
                 four = (w0[target], w1[target], w2[target], w3[target])

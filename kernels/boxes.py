@@ -88,7 +88,7 @@ def _kept_bits(
 ) -> tuple[Maps, Upsampling, npt.NDArray[np.uint64]]:
     """What `checked_cams` gives, and the masks of what reaches `threshold`: one bit a pixel, rows of whole words."""
     cams, how = checked_cams(cams, size, scale)
-    thresholds = np.ascontiguousarray(np.broadcast_to(np.float64(threshold), len(cams)))
+    thresholds = np.array(np.broadcast_to(threshold, len(cams)), np.float64)
     bits = np.empty((len(cams), how.height, 8 * ((how.width + 63) // 64)), np.uint8)
     _keep_high_activations(cams, how, thresholds, bits, parts_of(cams))
     return cams, how, bits.view(np.uint64)
@@ -166,9 +166,17 @@ def _find_peaks(
                 continue
             low, high = upsample(cams, index, how, room)
             for row in range(offsets[index], offsets[index + 1]):
-                x0, y0, x1, y1 = boxes[row]
-                peaks[row] = (room.pixels[y0:y1, x0:x1].max() - low) / (high - low)
+                peaks[row] = (_greatest(room.pixels, boxes[row]) - low) / (high - low)
     return peaks
+
+
+@njit()
+def _greatest(pixels: npt.NDArray[np.float64], box: npt.NDArray[np.int32]) -> float:
+    greatest = -np.inf
+    for y in range(box[1], box[3]):
+        for x in range(box[0], box[2]):
+            greatest = max(greatest, pixels[y, x])
+    return greatest
 
 
 @njit()

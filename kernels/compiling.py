@@ -12,9 +12,16 @@ import numba
 from numba.core import event
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+_PRANGE_ALONE = dict.fromkeys(
+    ("comprehension", "fusion", "inplace_binop", "numpy", "reduction", "setitem", "stencil"), False
+)
+"""What else Numba would run in parallel: inside our loops it is not worth a thread, and takes seconds to compile."""
 
-def njit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+
+def njit(*, parallel: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`numba.njit` with the GIL released and the machine code cached. options: more of Numba's.
+
+    parallel: loops over `prange` are shared among the threads, and no other expression is.
 
     Numba's own cache looks at the file of the outermost function alone. After a change in another file that this
     function takes functions or constants from, it would keep the old machine code. This cache looks at all files of
@@ -22,7 +29,8 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """
 
     def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-        dispatcher = numba.njit(nogil=True, **options)(function)
+        shared = {"prange": True, **_PRANGE_ALONE} if parallel else False
+        dispatcher = numba.njit(nogil=True, parallel=shared, **options)(function)
         if hasattr(dispatcher, "_cache") and _has_place():  # there is no cache under NUMBA_DISABLE_JIT
             dispatcher._cache = _Cache(function)
         return dispatcher

@@ -44,7 +44,7 @@ def pixel_counts(cams: Maps, masks: Masks, threshold: Thresholds, scale: Scale =
     """
     check_unit_interval(threshold)
     cams, how = _checked(cams, masks, scale)
-    thresholds = np.ascontiguousarray(np.broadcast_to(np.float64(threshold), len(cams)))
+    thresholds = np.array(np.broadcast_to(threshold, len(cams)), np.float64)
     counts = np.zeros((len(cams), 3), np.int64)
     _count_kept(cams, how, np.ascontiguousarray(masks), thresholds, counts, parts_of(cams))
     return counts
