@@ -7,7 +7,7 @@ import torch
 
 from fastwsol.config import Config, NetworkConfig
 from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weights
-from fastwsol.network.cam import maps_of_classes
+from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.networks import build_network
 
 pytest.importorskip("timm", reason="NOT TESTED with timm, which is not installed")
@@ -43,7 +43,7 @@ def case(request):
     with torch.no_grad():
         logits, cells = model(images)
         labels = logits.argmax(1)
-        maps = maps_of_classes(model, cells, labels)
+        maps = class_activation_maps(cells, model.classifier.weight, labels)
     return model.net, features, classifier, images, labels, maps
 
 

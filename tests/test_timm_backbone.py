@@ -8,7 +8,7 @@ import torch
 from fastwsol.config import Config
 from fastwsol.host.errors import UserError
 from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weights
-from fastwsol.network.cam import maps_of_classes
+from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.networks import build_network, input_statistics, network_gmac, network_name
 from fastwsol.network.preact_resnet import build_preact_resnet
 
@@ -55,7 +55,8 @@ def test_the_mean_of_a_map_is_the_logit_without_its_bias(name):
     model, images = network(name)
     logits, features = model(images)
     classes = torch.tensor([0, 3, 6])
-    means = maps_of_classes(model, features, classes).mean((1, 2)) + model.classifier.bias[classes]
+    maps = class_activation_maps(features, model.classifier.weight, classes)
+    means = maps.mean((1, 2)) + model.classifier.bias[classes]
     torch.testing.assert_close(means, logits[range(3), classes], rtol=1e-4, atol=1e-4)
 
 
@@ -64,7 +65,7 @@ def test_a_class_tokens_map_is_the_last_layer_on_the_patch_tokens():
     model, images = network("vit_tiny_patch16_224")
     _, features = model(images)
     tokens = model.net.forward_features(images)[:, 1:]
-    maps = maps_of_classes(model, features, torch.tensor([0, 3, 6]))
+    maps = class_activation_maps(features, model.classifier.weight, torch.tensor([0, 3, 6]))
     expected = torch.stack([(tokens[n] @ model.classifier.weight[k]).reshape(14, 14) for n, k in enumerate((0, 3, 6))])
     torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-4)
 

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastwsol.localizer.ddt import DdtDirections
-from fastwsol.localizer.localizers import Localizer, available
+from fastwsol.localizer.localizers import LOCALIZERS, Localizer, available
 from fastwsol.localizer.mask_head import MaskHead
-from fastwsol.network.cam import class_activation_maps, maps_of_classes
+from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.classifier import Classifier
 
 
@@ -56,15 +56,23 @@ class LocalizingModel(nn.Module):
         logits, features = self.network.tail(of_trunk, "tail")
         return Passed(logits, features, of_trunk, self.head(self.network.trunk_cells(of_trunk)))
 
-    def maps(self, name: str, passed: Passed, classes_N: Tensor) -> Tensor:
-        """The maps of a localizer, float32 [N, h, w], of one class an image. classes: int64 [N].
+    def maps(self, name: str, passed: Passed, classes_N: Tensor | None) -> Tensor:
+        """The maps of a localizer: of one class an image, float32 [N, h, w], or of all, float32 [N, K, h, w].
+
+        classes: int64 [N], or None for all. K is 1 where one map is of every class.
+        """
+        maps = self._maps(name, passed, classes_N)
+        return maps if classes_N is not None or LOCALIZERS[name].class_specific else maps[:, None]
+
+    def _maps(self, name: str, passed: Passed, classes_N: Tensor | None) -> Tensor:
+        """The same, [N, h, w] where one map is of every class.
 
         `mask-cam` is M (1 + C) / 2, C the CAM of positive weights scaled to 0..1: where the class is likeliest the mask
         as it is, and half of it where nothing speaks for the class.
         """
         weight = self.network.classifier.weight
         if name == "cam":
-            return maps_of_classes(self.network, passed.features, classes_N)
+            return class_activation_maps(passed.features, weight, classes_N)
         if name == "cam-positive":
             return class_activation_maps(passed.features, weight.clamp(min=0), classes_N)
         if name == "ddt":
@@ -77,7 +85,7 @@ class LocalizingModel(nn.Module):
             return passed.mask
         positive = class_activation_maps(passed.features, weight.clamp(min=0), classes_N)
         shares = min_max(upsampled(positive, passed.mask.shape[1], passed.mask.shape[2]))
-        return passed.mask * (1 + shares) / 2
+        return (passed.mask if classes_N is not None else passed.mask[:, None]) * (1 + shares) / 2
 
     def map_sizes(self, size: int, device: torch.device) -> dict[str, tuple[int, int]]:
         """Height and width of each localizer's maps of images of `size` pixels a side."""
@@ -100,12 +108,16 @@ def trunk_channels(network: Classifier, size: int, device: torch.device) -> int:
         return network.trunk_cells(network.eval().trunk(image, "tail")).shape[1]
 
 
-def upsampled(maps_NHW: Tensor, height: int, width: int) -> Tensor:
-    """Maps at another size, bilinear between the centres of cells, as maps are upsampled to pixels."""
-    return F.interpolate(maps_NHW[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
+def upsampled(maps: Tensor, height: int, width: int) -> Tensor:
+    """Maps [N, h, w] or [N, K, h, w] at another size, bilinear between the centres of cells, as maps are upsampled to
+    pixels.
+    """
+    if maps.ndim == 3:
+        return upsampled(maps[:, None], height, width)[:, 0]
+    return F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
 
 
-def min_max(maps_NHW: Tensor) -> Tensor:
-    """Each map scaled to 0..1 by its own extremes; 0 for a constant one."""
-    low, high = maps_NHW.amin(dim=(1, 2), keepdim=True), maps_NHW.amax(dim=(1, 2), keepdim=True)
-    return (maps_NHW - low) / (high - low).clamp(min=torch.finfo(maps_NHW.dtype).tiny)
+def min_max(maps: Tensor) -> Tensor:
+    """Maps [..., h, w], each scaled to 0..1 by its own extremes; 0 for a constant one."""
+    low, high = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
+    return (maps - low) / (high - low).clamp(min=torch.finfo(maps.dtype).tiny)

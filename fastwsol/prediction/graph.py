@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from fastwsol.config import Statistics
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.localizer.localizers import Localizer
-from fastwsol.localizer.localizing import LocalizingModel, min_max, upsampled
+from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.prediction.predictor import Predictor
 
 INPUT, OUTPUTS = "pixels", ("logits", "maps")
@@ -46,30 +46,7 @@ class Graph(nn.Module):
     def forward(self, pixels_NHWC: Tensor) -> tuple[Tensor, Tensor]:
         images = (pixels_NHWC.permute(0, 3, 1, 2).float() - self.mean) / self.std
         passed = self.model(images)
-        return passed.logits.float(), self._maps(passed.features.float(), passed.mask)
-
-    def _maps(self, features: Tensor, mask: Tensor | None) -> Tensor:
-        """The maps of all classes, [N, classes, h, w]; of a mask, which is one for all, [N, 1, h, w]."""
-        weight = self.model.network.classifier.weight.float()
-        if self.localizer.name == "mask":
-            assert mask is not None
-            return mask[:, None]
-        if self.localizer.name == "cam":
-            return torch.einsum("nchw,kc->nkhw", features, weight)
-        if self.localizer.name == "ddt":
-            assert self.model.directions is not None
-            means, directions = self.model.directions
-            at_mean = (means * directions).sum(1)[None, :, None, None]
-            return torch.einsum("nchw,kc->nkhw", features, directions) - at_mean
-        positive = torch.einsum("nchw,kc->nkhw", features, weight.clamp(min=0))
-        if self.localizer.name == "cam-positive":
-            return positive
-        if self.localizer.name != "mask-cam":
-            raise ValueError(f"no maps for all classes at once are implemented for localizer {self.localizer.name!r}")
-        assert mask is not None
-        height, width = mask.shape[1:]
-        shares = min_max(upsampled(positive.flatten(0, 1), height, width)).unflatten(0, positive.shape[:2])
-        return mask[:, None] * (1 + shares) / 2
+        return passed.logits.float(), self.model.maps(self.localizer.name, passed, None)
 
 
 def description(predictor: Predictor, name: str) -> dict[str, Any]:

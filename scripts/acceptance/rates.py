@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, seconds_of, wait
 from fastwsol.host.device import use_threads
-from fastwsol.network.cam import maps_of_classes
+from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.preact_resnet import GMAC, BatchNormReLU, PreActResNet, SameConv2d
 from fastwsol.training.step_mode import Mode
 
@@ -234,7 +234,7 @@ def evaluation_rate(ceilings: Ceilings, network: Network, size: int) -> Finding:
         with torch.inference_mode():
             with autocast():
                 logits, features = model(images)
-            maps_of_classes(model, features, labels)
+            class_activation_maps(features, model.classifier.weight, labels)
             logits.argmax(1)
 
     _forget_peak(setting)

@@ -27,7 +27,7 @@ from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, full_float32,
 from fastwsol.evaluation.boxes import PROTOCOLS, ProtocolName, localize
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.device import Autocast, compute_deterministically, use_threads
-from fastwsol.network.cam import maps_of_classes
+from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.preact_resnet import SameMaxPool2d
 from fastwsol.runs import checkpoint
@@ -403,7 +403,7 @@ def cams(model: Classifier, images: Tensor, labels: Tensor, autocast: Autocast) 
     """The true classes' maps, float32 [N, h, w] on the CPU."""
     with torch.inference_mode(), autocast():
         _, features = model(images)
-        return maps_of_classes(model, features, labels).cpu()
+        return class_activation_maps(features, model.classifier.weight, labels).cpu()
 
 
 def boxes_apart(ours: Tensor, theirs: Tensor, protocol: ProtocolName) -> float:
