@@ -3,6 +3,8 @@
 A and B are runs' folders (their report on val is taken) or report files; the CSV beside a report says what happened to
 each image. For each rate: both values, their difference with its 95 % interval (a bootstrap over images, both networks
 resampled together) and the exact p value of the sign test on the images that one of them alone got right (McNemar).
+Below stand MaxBoxAcc and MaxBoxAccV2 (Choe et al. 2020), each network's maps cut where it is best on these images: of
+MaxBoxAccV2, a mean over three IoUs, the sign test is of the images that one of them hits at more of these.
 
 `--localizers cam mask` compares two localizers: A's class activation map with B's mask, which may be of one run.
 
@@ -17,36 +19,28 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
 from numpy.typing import NDArray
+from rich.table import Table
 from rich.text import Text
 
 from fastwsol.evaluation.boxes import ProtocolName, hits_of
-from fastwsol.evaluation.metrics import (
-    BEYOND_TOP_5,
-    IOU_THRESHOLDS,
-    CamClass,
-    Outcome,
-    Outcomes,
-    interval,
-    outcomes,
-    percent,
-    ranks,
-    sign_test,
-)
+from fastwsol.evaluation.console_tables import ORACLE_TITLES
+from fastwsol.evaluation.metrics import BEYOND_TOP_5, IOU_THRESHOLDS, CamClass, Outcomes, outcomes, ranks
+from fastwsol.evaluation.paired import Pair, paired, paired_means
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.reading import rows_file, rows_of, taken_of
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, LocalizerRow, Report
-from fastwsol.evaluation.resampling import resampled_counts
 from fastwsol.evaluation.table_cells import console, table_of, title_of
-from fastwsol.host.command_line import parse_flags, run_command, shown_as
+from fastwsol.host.command_line import OptionalPath, parse_flags, require_file, run_command, shown_as
 from fastwsol.host.errors import UserError
+from fastwsol.host.files import write_json
 from fastwsol.localizer.localizers import LocalizerName
 
 PROG = "python -m fastwsol.compare"
@@ -62,6 +56,44 @@ class Flags:
     """another one, evaluated on the same images"""
     localizers: Annotated[tuple[LocalizerName, ...], shown_as()] = ()
     """what made the maps, of A and of B where two are named; default: of each what predict takes"""
+    out: OptionalPath = None
+    """also write the numbers to this JSON file"""
+
+
+@dataclass(frozen=True)
+class ComparedReport:
+    """One of the two reports."""
+
+    path: Path
+    cam_class: CamClass
+    truths_digest: str
+    masks_digest: str | None
+    rows: ImageRows
+    localizer: str
+    """Its name, or `maps`."""
+    cut: float | None
+    """Where its maps were cut; None where each has a threshold of its own."""
+    cut_for_each_iou: bool
+    """Whether `rows` have the boxes of one cut, that for IoU .5, and the report's rates are of another at each IoU."""
+
+    @property
+    def cut_at(self) -> str:
+        """The cut in words."""
+        return "a threshold for each image" if self.cut is None else f"{self.cut:.2g}"
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """Some rates of both, measured in one way."""
+
+    name: str
+    """A protocol, `max_box_acc` or `masks`, as files have it."""
+    title: str
+    titles: Mapping[str, str]
+    """Of the rates, by name."""
+    pairs: Mapping[str, Pair]
+    by: Literal["right", "better"] = "right"
+    """What an image is that one of the two has alone."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -73,61 +105,100 @@ def main(arguments: Sequence[str]) -> int:
         "Compare B with A, two networks or localizers on the same images: differences in points, their "
         "95 % intervals, and p of the exact sign test on the images that one of them alone got right.",
     )
+    if flags.out is not None:
+        require_file("--out", flags.out)
     if len(flags.localizers) > 2:
         raise UserError(f"--localizers {' '.join(flags.localizers)}: name one, or one of A and one of B")
     of_a, of_b = (flags.localizers * 2)[:2] if flags.localizers else (None, None)
     a, b = read_report(flags.a, of_a), read_report(flags.b, of_b)
     check_same_images(a, b)
     out = console()
-    out.print(f"\nA: {a.path}, {a.what}\nB: {b.path}, {b.what}\n{len(a.rows.names):,} images, the same")
-    if not flags.localizers and (a.has_localizers or b.has_localizers):
+    for name, side in (("\nA", a), ("B", b)):
+        out.print(f"{name}: {side.path}, {side.localizer} at {side.cut_at}")
+    out.print(f"{len(a.rows.names):,} images, the same")
+    if not flags.localizers and (a.localizer, b.localizer) != ("maps", "maps"):
         out.print("Each by the localizer that predict takes; --localizers names others.")
-    protocols = [name for name in a.rows.boxes if name in b.rows.boxes]
-    if not a.rows.box_counts.any():  # classes are the same under each
-        protocols = protocols[:1]
-        out.print("None of these images has a box: classes alone are compared.")
-    at_others = tuple(f"@{each}" for each in IOU_THRESHOLDS if each != 0.5)
-    left_out = at_others if a.cut_for_each_iou or b.cut_for_each_iou else ()
-    if left_out:
-        out.print("Under auto each IoU has a threshold of its own: rates at IoU 0.5 alone are compared.")
-    for protocol in protocols:
-        title = f"{protocol}: B against A" if a.rows.box_counts.any() else "B against A"
-        table = table_of(title, ["A", "B", "B - A", "A alone\nright", "B alone\nright", "p"])
-        for name, pair in paired(outcomes_of(a, protocol), outcomes_of(b, protocol)).items():
-            if not name.endswith(left_out):
-                table.add_row(title_of(name).replace("\n", " "), *cells(pair))
-        out.print(table)
-    if a.rows.mask_ious is not None and b.rows.mask_ious is not None and a.masks_digest == b.masks_digest:
-        title = f"masks, A cut {a.mask_cut}, B cut {b.mask_cut}: B against A"
-        table = table_of(title, ["A", "B", "B - A", "A alone\nbetter", "B alone\nbetter", "p"])
-        table.add_row("mean IoU", *cells(paired_ious(a.rows.mask_ious, b.rows.mask_ious)))
-        out.print(table)
-    elif a.rows.mask_ious is not None or b.rows.mask_ious is not None:
-        out.print("Masks are not compared: one of the two was measured without them, or against others.")
+    tables, notes = compared(a, b)
+    for note in notes:
+        out.print(note)
+    for table in tables:
+        out.print(as_shown(table))
     out.print(
         "Interval and p: over these images, of these two networks, and of each row alone: choose the rate beforehand, "
         "since of several one may differ by chance. To tell recipes apart, train several seeds."
     )
+    if flags.out is not None:
+        write_json(flags.out, as_json(a, b, tables, notes))
+        print(f"written to {flags.out}")
     return 0
 
 
-@dataclass(frozen=True)
-class ComparedReport:
-    """One of the two reports."""
+def compared(a: ComparedReport, b: ComparedReport) -> tuple[list[PairTable], list[str]]:
+    """What can be compared; and what cannot, in sentences."""
+    has_boxes, notes = bool(a.rows.box_counts.any()), []
+    protocols = [name for name in a.rows.boxes if name in b.rows.boxes]
+    if not has_boxes:  # classes are the same under each
+        protocols = protocols[:1]
+        notes.append("None of these images has a box: classes alone are compared.")
+    left_out: tuple[str, ...] = ()
+    if a.cut_for_each_iou or b.cut_for_each_iou:
+        left_out = tuple(f"@{each}" for each in IOU_THRESHOLDS if each != 0.5)
+        notes.append("Under auto each IoU has a threshold of its own: rates at IoU 0.5 alone are compared.")
+    tables = []
+    for protocol in protocols:
+        pairs = paired(outcomes_of(a, protocol), outcomes_of(b, protocol))
+        pairs = {name: pair for name, pair in pairs.items() if not name.endswith(left_out)}
+        tables.append(
+            PairTable(protocol, protocol if has_boxes else "", {name: title_of(name) for name in pairs}, pairs)
+        )
+    if has_boxes:
+        ours, theirs = oracles_of(a), oracles_of(b)
+        if ours is not None and theirs is not None:
+            pairs = {name: paired_means(ours[name], theirs[name]) for name in ours}
+            title = "strict, each cut where it is best on these images"
+            tables.append(PairTable("max_box_acc", title, ORACLE_TITLES, pairs, "better"))
+        else:
+            older = (a if ours is None else b).path
+            notes.append(f"MaxBoxAcc is not compared: {older} was written without it; remove it, evaluate again.")
+    if a.rows.mask_ious is not None and b.rows.mask_ious is not None and a.masks_digest == b.masks_digest:
+        title = f"masks, A cut at {a.cut_at}, B at {b.cut_at}"
+        pairs = {"mean_iou": paired_means(a.rows.mask_ious, b.rows.mask_ious)}
+        tables.append(PairTable("masks", title, {"mean_iou": "mean IoU"}, pairs, "better"))
+    elif a.rows.mask_ious is not None or b.rows.mask_ious is not None:
+        notes.append("Masks are not compared: one of the two was measured without them, or against others.")
+    return tables, notes
 
-    path: Path
-    cam_class: CamClass
-    truths_digest: str
-    masks_digest: str | None
-    mask_cut: str
-    """Where the maps were cut that masks are compared with."""
-    rows: ImageRows
-    what: str
-    """Which localizer, and where its maps were cut."""
-    has_localizers: bool
-    """Whether it is of a run, whose localizers it measures."""
-    cut_for_each_iou: bool
-    """Whether `rows` have the boxes of one cut, that for IoU .5, and the report's rates are of another at each IoU."""
+
+def oracles_of(side: ComparedReport) -> dict[str, NDArray[np.float64]] | None:
+    """At how many of the IoU thresholds each image is hit, as a share, by the oracle's name: [N], NaN without a box."""
+    best = side.rows.best_hits
+    if best is None:
+        return None
+    shares = {
+        "max_box_acc": best.single[:, IOU_THRESHOLDS.index(0.5)].astype(np.float64),
+        "max_box_acc_v2": best.multiple.mean(axis=1),
+        "max_box_acc_v2_single": best.single.mean(axis=1),
+    }
+    return {name: np.where(side.rows.box_counts > 0, each, np.nan) for name, each in shares.items()}
+
+
+def as_shown(pairs: PairTable) -> Table:
+    """On the console."""
+    title = f"{pairs.title}: B against A" if pairs.title else "B against A"
+    table = table_of(title, ["A", "B", "B - A", f"A alone\n{pairs.by}", f"B alone\n{pairs.by}", "p"])
+    for name, pair in pairs.pairs.items():
+        table.add_row(pairs.titles[name].replace("\n", " "), *cells(pair))
+    return table
+
+
+def as_json(a: ComparedReport, b: ComparedReport, tables: Sequence[PairTable], notes: Sequence[str]) -> dict[str, Any]:
+    """What `--out` writes: numbers in percent, differences and their intervals in points."""
+    sides = {
+        name: {"report": str(side.path), "localizer": side.localizer, "cut": side.cut}
+        for name, side in (("a", a), ("b", b))
+    }
+    rates = {each.name: {name: pair.to_json() for name, pair in each.pairs.items()} for each in tables}
+    return {"format_version": 1, **sides, "images": len(a.rows.names), "rates": rates, "notes": [*notes]}
 
 
 def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
@@ -161,16 +232,15 @@ def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
 
 def _side_of(report: Report, file: Path, localizer: LocalizerRow) -> ComparedReport:
     """One side of the comparison: what a report in `file` says of one of its localizers."""
-    name, cut, masks = localizer["name"], localizer["cut"]["value"], report.get("masks")
+    masks = report.get("masks")
     return ComparedReport(
         file,
         report["cam_class"],
         report["truths_digest"],
         masks["digest"] if masks is not None else None,
-        "for each image" if cut is None else f"at {cut:.2g}",
-        ImageRows.read(rows_file(file, rows_of(report, name))),
-        f"{name} at {'a threshold for each image' if cut is None else f'{cut:.2g}'}",
-        name != "maps",
+        ImageRows.read(rows_file(file, rows_of(report, localizer["name"]))),
+        localizer["name"],
+        localizer["cut"]["value"],
         "thresholds" in localizer,
     )
 
@@ -208,57 +278,6 @@ def outcomes_of(side: ComparedReport, protocol: ProtocolName) -> Outcomes:
         of_labels = ranks(rows.predicted, rows.labels)
     five = rows.predicted.shape[1] == BEYOND_TOP_5 and bool(rows.predicted.astype(bool).all())
     return outcomes(hits_of(rows.boxes[protocol].ious, protocol), rows.box_counts > 0, of_labels, side.cam_class, five)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A rate of both, or the mean IoU of their masks, in percent."""
-
-    rates: tuple[float | None, float | None]
-    difference: float | None
-    """B - A, in points."""
-    interval: tuple[float, float] | None
-    """The difference's 95 % interval."""
-    only: tuple[int, int]
-    """Images that one alone got right, or better: A, and B."""
-
-    @property
-    def p(self) -> float:
-        """The sign test's p value."""
-        return sign_test(*self.only)
-
-
-def paired(a: Outcomes, b: Outcomes) -> dict[str, Pair]:
-    """Each rate that both have, by its name."""
-    names = [name for name in a if name in b and a[name].counted.any()]
-    flags = [flag for name in names for flag in (*_discordant(a[name], b[name]), a[name].counted)]
-    resampled = resampled_counts(np.column_stack(flags)).astype(np.float64)
-    pairs = {}
-    for k, name in enumerate(names):
-        only_a, only_b = (int(each.sum()) for each in flags[3 * k : 3 * k + 2])
-        counted = int(a[name].counted.sum())
-        with np.errstate(invalid="ignore"):
-            in_resamples = 100 * (resampled[:, 3 * k + 1] - resampled[:, 3 * k]) / resampled[:, 3 * k + 2]
-        rate_a, rate_b = (percent(int(each[name].succeeded.sum()), counted) for each in (a, b))
-        points = percent(only_b - only_a, counted)
-        pairs[name] = Pair((rate_a, rate_b), points, interval(in_resamples), (only_a, only_b))
-    return pairs
-
-
-def paired_ious(a: NDArray[np.float64], b: NDArray[np.float64]) -> Pair:
-    """The means of two masks' IoUs [N] in 0..1, NaN without a mask."""
-    both = ~np.isnan(a) & ~np.isnan(b)
-    ours, theirs = a[both], b[both]
-    resampled = resampled_counts(np.stack([theirs - ours, np.ones_like(ours)], axis=1)).astype(np.float64)
-    only_a, only_b = int((ours > theirs).sum()), int((theirs > ours).sum())
-    with np.errstate(invalid="ignore"):
-        in_resamples = 100 * resampled[:, 0] / resampled[:, 1]
-    means = 100 * float(ours.mean()), 100 * float(theirs.mean())
-    return Pair(means, 100 * float((theirs - ours).mean()), interval(in_resamples), (only_a, only_b))
-
-
-def _discordant(a: Outcome, b: Outcome) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    return a.succeeded & ~b.succeeded, b.succeeded & ~a.succeeded
 
 
 def cells(pair: Pair) -> list[Text]:

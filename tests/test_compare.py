@@ -10,6 +10,7 @@ from fastwsol import compare
 from fastwsol.evaluation.maps import MeasuredBoxes
 from fastwsol.evaluation.per_image import ImageRows, split_classes
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION
+from fastwsol.evaluation.thresholds import BestHits
 from fastwsol.host.command_line import run_command
 
 COUNT = 400
@@ -29,6 +30,12 @@ def report(folder, ious, right, cam_class="truth", names=None, labels=None, trut
     about = {"cam_class": cam_class, "truths_digest": truths, "cam_threshold": 0.2, "localizers": [cam]}
     (folder / "report.json").write_text(json.dumps({"format_version": REPORT_FORMAT_VERSION} | about))
     return folder
+
+
+def with_best_hits(folder, single, multiple):
+    """The same report with the hits bool [COUNT, T] at the best thresholds."""
+    rows = ImageRows.read(folder / "report.csv")
+    replace(rows, best_hits=BestHits(single, multiple)).write(folder / "report.csv")
 
 
 @pytest.fixture
@@ -73,6 +80,38 @@ def test_a_network_does_not_differ_from_itself(sides, capsys):
     assert "+0.00 (no image differs)" in printed
     assert "strict: B against A" in printed
     assert "400 images, the same" in printed
+
+
+def test_max_box_acc_is_compared_image_by_image(sides, tmp_path, capsys):
+    hits = np.zeros((COUNT, 3), bool)
+    hits[:100] = True
+    with_best_hits(sides[0], hits, hits)
+    at_one_more, of_all = hits.copy(), hits.copy()
+    at_one_more[100:150, 1] = True
+    of_all[100:130, :2] = True
+    with_best_hits(sides[1], at_one_more, of_all)
+    assert run_compare(*sides, "--out", tmp_path / "numbers.json") == 0
+    assert "MaxBoxAccV2 best of all boxes" in capsys.readouterr().out
+    written = json.loads((tmp_path / "numbers.json").read_text())
+    assert written["a"] == {"report": str(sides[0] / "report.json"), "localizer": "cam", "cut": 0.2}
+    assert [*written["rates"]] == ["strict", "max_box_acc"]
+    assert written["rates"]["strict"]["gt_known_loc@0.5"]["difference"] == pytest.approx(100 * 40 / 380)
+    of = written["rates"]["max_box_acc"]
+    assert (of["max_box_acc"]["a_alone"], of["max_box_acc"]["b_alone"]) == (0, 50)
+    assert of["max_box_acc"]["difference"] == pytest.approx(100 * 50 / 380)
+    assert of["max_box_acc_v2"]["a"] == pytest.approx(100 * 100 / 380)
+    assert of["max_box_acc_v2"]["difference"] == pytest.approx(100 * 60 / 3 / 380)
+    assert of["max_box_acc_v2"]["b_alone"] == 30
+    assert of["max_box_acc_v2_single"]["difference"] == pytest.approx(100 * 50 / 3 / 380)
+    low, high = of["max_box_acc_v2"]["interval"]
+    assert 0 < low < of["max_box_acc_v2"]["difference"] < high
+
+
+def test_max_box_acc_of_an_older_file_is_named_as_missing(sides, capsys):
+    with_best_hits(sides[0], *np.zeros((2, COUNT, 3), bool))
+    assert run_compare(*sides) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"MaxBoxAcc is not compared: {sides[1] / 'report.json'} was written without it" in said
 
 
 def test_without_boxes_classes_are_compared_once(tmp_path, capsys):

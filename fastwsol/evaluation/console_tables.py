@@ -38,7 +38,7 @@ _PROTOCOL_NOTES = {
 
 
 _CAM_CLASSES = {"truth": "true", "predicted": "predicted"}
-_ORACLE_TITLES = {
+ORACLE_TITLES = {
     "max_box_acc": "MaxBoxAcc\nIoU 0.5, one box",
     "max_box_acc_v2": "MaxBoxAccV2\nbest of all boxes",
     "max_box_acc_v2_single": "the same with\none box",
@@ -167,10 +167,10 @@ def _print_oracles(report: Report, out: Console) -> None:
     for protocol in report["localizers"][0]["max_box_acc"]:
         title = f"{protocol}: the threshold that is best on these very images (an oracle), for each IoU threshold"
         title += f"; maps of {report['wsoleval_side']} pixels" if protocol == "wsoleval" else ""
-        table = table_of(title, list(_ORACLE_TITLES.values()))
+        table = table_of(title, list(ORACLE_TITLES.values()))
         for each in report["localizers"]:
             best_possible = each["max_box_acc"][protocol]
-            cells = rate_cells(list(_ORACLE_TITLES), best_possible["rates"], best_possible["intervals"])
+            cells = rate_cells(list(ORACLE_TITLES), best_possible["rates"], best_possible["intervals"])
             table.add_row(localizer_name(each), *cells, style="bold")
         table.add_section()
         for name, rates in fixed_box_oracles(report, protocol):

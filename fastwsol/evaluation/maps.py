@@ -19,7 +19,7 @@ from fastwsol.evaluation.choe2020 import WsolevalSweep, sweep
 from fastwsol.evaluation.looks import LooksOfAll
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.report_types import Looks
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD, otsu_thresholds
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD, BestHits, otsu_thresholds
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.device import kernel_threads
 from kernels.levels import LEVELS, wsoleval_cut
@@ -94,6 +94,11 @@ class Localized:
     looks: Looks
     wsoleval: WsolevalSweep | None = None
     """Where the older evaluator's protocol was asked for; `boxes` then has its boxes too."""
+
+    @property
+    def best_hits(self) -> BestHits:
+        """The hits at the thresholds that are best on these images, under `strict`."""
+        return BestHits.of(self.curve.single, self.curve.multiple)
 
 
 def localize_maps(

@@ -24,7 +24,7 @@ from fastwsol.evaluation.question import NOTHING_MORE, Question
 from fastwsol.evaluation.reading import rows_of
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, Baseline, Numbers, Report
 from fastwsol.evaluation.resampling import intervals_of
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD, BestHits
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import image_ticker
 from fastwsol.host.environment import environment
@@ -80,12 +80,15 @@ def measure(
     numbers = _numbers(images, found[first.name], question.cam_class, fixed, first.maps.square)
     numbers["localizers"] = [localizer_row(each, found[each.name], images, question.cam_class) for each in localizers]
 
-    def each_image(boxes: Mapping[ProtocolName, MeasuredBoxes]) -> ImageRows:
+    def each_image(boxes: Mapping[ProtocolName, MeasuredBoxes], best: BestHits | None) -> ImageRows:
         box_counts = np.diff(truths.offsets)
-        return ImageRows.of(images.names, images.classes, images.labels, images.predicted, box_counts, boxes)
+        return ImageRows.of(images.names, images.classes, images.labels, images.predicted, box_counts, boxes, best)
 
-    rows = {rows_of(numbers, each.name): each_image({"strict": found[each.name].at_cut}) for each in localizers}
-    rows[""] = each_image(found[first.name].boxes)
+    rows = {
+        rows_of(numbers, each.name): each_image({"strict": found[each.name].at_cut}, found[each.name].best_hits)
+        for each in localizers
+    }
+    rows[""] = each_image(found[first.name].boxes, rows[""].best_hits if "" in rows else None)
     thresholds = {
         each.name: found[each.name].thresholds if each.cut.value is None else each.cut.value for each in localizers
     }

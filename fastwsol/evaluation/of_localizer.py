@@ -25,7 +25,7 @@ from fastwsol.evaluation.metrics import (
 )
 from fastwsol.evaluation.report_types import ClassRow, Counts, LocalizerRow, SizeRow
 from fastwsol.evaluation.resampling import intervals_of, oracles
-from fastwsol.evaluation.thresholds import ChosenLevels, Cut, best_levels
+from fastwsol.evaluation.thresholds import BestHits, ChosenLevels, Cut, best_levels
 from fastwsol.evaluation.truths import Truths
 from fastwsol.localizer.localizers import Localizer
 
@@ -62,9 +62,10 @@ def localizer_row(
     best = best_levels(curve.single.sum(axis=0))
     at_cut, at_best = (images.outcomes(each, cam_class) for each in (hits, hits_at_levels(curve.single, best)))
     intervals = intervals_of([at_cut, at_best])
-    best_possible = {"strict": oracles(curve.single, curve.multiple, truths.has_boxes)}
+    best_possible = {"strict": oracles(localized.best_hits, truths.has_boxes)}
     if localized.wsoleval is not None:
-        best_possible["wsoleval"] = oracles(*hits_at_cuts(localized.wsoleval, IOU_THRESHOLDS), truths.has_boxes)
+        at_cuts = hits_at_cuts(localized.wsoleval, IOU_THRESHOLDS)
+        best_possible["wsoleval"] = oracles(BestHits.of(*at_cuts), truths.has_boxes)
     row: LocalizerRow = {
         "name": of.name,
         "title": of.title,

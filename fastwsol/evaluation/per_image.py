@@ -6,9 +6,13 @@ localizer under `strict` at its cut (under `auto` the one for IoU .5), which the
 Columns: name, label, predicted (up to five classes, `;` between them, empty where nothing was classified; a `;` in a
 class's name is written `\\;`, and a backslash `\\\\`), boxes (how many ground-truth boxes it has), and for each
 protocol the box in the original image's pixels and its IoU with the best ground-truth box by the protocol's rule (empty
-without one): strict_x0 ... strict_y1, strict_iou, ... Where there are ground-truth masks, mask_iou comes last in the
-file of a localizer's cut, empty without one: of what is kept at that cut. `report.csv` has none where the first
-localizer's cut is elsewhere.
+without one): strict_x0 ... strict_y1, strict_iou, ...
+
+The file of a localizer's cut also says, under `strict`, which images MaxBoxAcc and MaxBoxAccV2 count, 1 or 0, empty
+without a ground-truth box: best_single@0.3, ... of the largest component's box, at the threshold that is best for that
+IoU on these images; best_multiple@0.3, ... of any component's box. Where there are ground-truth masks, mask_iou comes
+last, empty without one: of what is kept at the cut. `report.csv` has neither where the first localizer's cut is
+elsewhere.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ from numpy.typing import NDArray
 
 from fastwsol.evaluation.boxes import ProtocolName
 from fastwsol.evaluation.maps import MeasuredBoxes
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS
+from fastwsol.evaluation.thresholds import BestHits
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, write_bytes
 
@@ -31,6 +37,7 @@ SEPARATOR = ";"
 
 
 _SIDES = ("x0", "y0", "x1", "y1")
+_BEST_HITS = tuple(f"best_{boxes}@{iou}" for boxes in BestHits._fields for iou in IOU_THRESHOLDS)
 _MASK_IOU = "mask_iou"
 
 
@@ -47,6 +54,8 @@ class ImageRows:
     """[N], ground-truth boxes."""
     boxes: Mapping[ProtocolName, MeasuredBoxes]
     """By protocol."""
+    best_hits: BestHits | None = None
+    """None where they are not of a localizer's cut, or were written before there were such columns."""
     mask_ious: NDArray[np.float64] | None = None
     """[N], NaN without a mask; None where no image has one."""
 
@@ -58,6 +67,7 @@ class ImageRows:
         predicted: NDArray[np.int64] | None,
         box_counts: NDArray[np.int64],
         boxes: Mapping[ProtocolName, MeasuredBoxes],
+        best_hits: BestHits | None = None,
     ) -> ImageRows:
         """From indices of `classes`: labels [N], predicted [N, up to 5] (-1: none), either of them None if unknown."""
         class_names = np.array([*classes, ""])
@@ -68,6 +78,7 @@ class ImageRows:
             class_names[predicted] if predicted is not None else np.empty((count, 0), np.str_),
             box_counts,
             boxes,
+            best_hits,
         )
 
     def write(self, path: Path) -> None:
@@ -80,6 +91,11 @@ class ImageRows:
             ]
             for boxes, ious in ((each.boxes.tolist(), each.ious.tolist()) for each in self.boxes.values())
         ]
+        at_best: list[list[object]] = [[]] * len(self.names)
+        if self.best_hits is not None:
+            columns += _BEST_HITS
+            flags, has_boxes = np.hstack(self.best_hits).astype(int).tolist(), (self.box_counts > 0).tolist()
+            at_best = [own if known else [""] * len(own) for own, known in zip(flags, has_boxes, strict=True)]
         of_masks: list[list[str]] = [[]] * len(self.names)
         if self.mask_ious is not None:
             columns.append(_MASK_IOU)
@@ -88,7 +104,7 @@ class ImageRows:
         for n, (name, label, predicted) in enumerate(
             zip(self.names, self.labels.tolist(), self.predicted.tolist(), strict=True)
         ):
-            cells = [cell for of_protocol in measured for cell in of_protocol[n]] + of_masks[n]
+            cells = [cell for of_protocol in measured for cell in of_protocol[n]] + at_best[n] + of_masks[n]
             rows.append([name, label, join_classes(filter(None, predicted)), self.box_counts[n], *cells])
         write_bytes(path, csv_text(rows).encode())
 
@@ -118,10 +134,15 @@ class ImageRows:
                     )
                     for protocol in protocols
                 },
+                BestHits(*np.split(_flags(rows, _BEST_HITS), 2, axis=1)) if {*_BEST_HITS} <= {*columns} else None,
                 np.array([float(row[_MASK_IOU] or "nan") for row in rows]) if _MASK_IOU in columns else None,
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: not the images of a report ({error}); evaluate again to make it anew") from None
+
+
+def _flags(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> NDArray[np.bool_]:
+    return np.array([[row[column] == "1" for column in columns] for row in rows], bool).reshape(-1, len(columns))
 
 
 def join_classes(names: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastwsol.draws import bootstrap_weights
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, Outcomes, interval, max_box_acc
 from fastwsol.evaluation.report_types import Interval, Intervals, OracleRates
-from fastwsol.evaluation.thresholds import best_levels
+from fastwsol.evaluation.thresholds import BestHits
 
 RESAMPLES = 1000
 
@@ -37,21 +37,17 @@ def intervals_of(every: Sequence[Outcomes]) -> list[Intervals]:
     return intervals
 
 
-def oracles(single: NDArray[np.bool_], multiple: NDArray[np.bool_], has_boxes: NDArray[np.bool_]) -> OracleRates:
-    """MaxBoxAcc and its kin from hits bool [N, T, thresholds], and their intervals with the best thresholds held.
+def oracles(best: BestHits, has_boxes: NDArray[np.bool_]) -> OracleRates:
+    """MaxBoxAcc and its kin from the hits at the best thresholds, and their intervals with these thresholds held.
 
     (If they were chosen anew in each resample, the interval would move up, since a maximum follows chance.)
     """
-    of_both = [hits.sum(axis=0) for hits in (single, multiple)]
-    at_best = [
-        np.take_along_axis(hits, best_levels(numbers)[np.newaxis, :, np.newaxis], axis=2)[:, :, 0]
-        for hits, numbers in zip((single, multiple), of_both, strict=True)
-    ]
-    resampled = resampled_counts(np.column_stack([*at_best, has_boxes]))[:, :, np.newaxis]
+    single, multiple = (hits.sum(axis=0)[:, np.newaxis] for hits in best)
+    resampled = resampled_counts(np.column_stack([*best, has_boxes]))[:, :, np.newaxis]
     rows = len(IOU_THRESHOLDS)
     values = max_box_acc(resampled[:, :rows], resampled[:, rows : 2 * rows], resampled[:, -1, 0])
     return {
-        "rates": _plain(max_box_acc(of_both[0], of_both[1], has_boxes.sum())),
+        "rates": _plain(max_box_acc(single, multiple, has_boxes.sum())),
         # None where all images are alike: resampling them tells nothing.
         "intervals": {name: None if np.ptp(each) == 0 else interval(each) for name, each in values.items()},
     }

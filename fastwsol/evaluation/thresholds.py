@@ -4,7 +4,7 @@ images, Otsu's of each image, and the oracle's. How a threshold cuts a map stand
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,3 +133,24 @@ def choose_levels(curve: CurveHits, images: str, near: float | None) -> ChosenLe
 def best_levels(single: NDArray[np.int64]) -> NDArray[np.int64]:
     """The level that hits most images at each IoU threshold, int64 [T], from counts [T, LEVELS]; the lowest of ties."""
     return single.argmax(axis=-1)
+
+
+class BestHits(NamedTuple):
+    """Which of N images are hit at the level that hits most of them, one level for each of `IOU_THRESHOLDS`: what
+    MaxBoxAcc and MaxBoxAccV2 count.
+    """
+
+    single: NDArray[np.bool_]
+    """By the largest component's box: [N, T]."""
+    multiple: NDArray[np.bool_]
+    """By any component's, at levels of their own."""
+
+    @staticmethod
+    def of(single: NDArray[np.bool_], multiple: NDArray[np.bool_]) -> "BestHits":
+        """From the hits at all levels, [N, T, levels]."""
+        return BestHits(
+            *(
+                np.take_along_axis(hits, best_levels(hits.sum(axis=0))[np.newaxis, :, np.newaxis], axis=2)[:, :, 0]
+                for hits in (single, multiple)
+            )
+        )
