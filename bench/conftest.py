@@ -44,7 +44,11 @@ def pytest_addoption(parser):
     group.addoption(
         "--shards", type=Path, metavar="DIR", help="packed data set to measure on (default: a generated one)"
     )
-    group.addoption("--long", action="store_true", help="measure too what takes minutes alone; else it is skipped")
+    group.addoption(
+        "--long",
+        action="store_true",
+        help="measure too what takes minutes, check too what is like another; else skipped",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-benchmark reads its options, and before any thread is started
@@ -60,6 +64,9 @@ def pytest_configure(config):
     use_threads(config.option.cores)
     cv2.setNumThreads(config.option.cores)
     config.addinivalue_line("markers", "long: takes minutes to measure; only with --long")
+    config.addinivalue_line(
+        "markers", "like_another: checked by another test too; where nothing is timed only with --long"
+    )
     config.load_average_at_start = os.getloadavg()
 
 
@@ -73,10 +80,14 @@ def pytest_report_header(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.option.benchmark_only and not config.option.long:
-        for item in items:
-            if item.get_closest_marker("long"):
-                item.add_marker(pytest.mark.skip(reason="NOT MEASURED: takes minutes; add --long"))
+    if config.option.long:
+        return
+    mark, why = ("like_another", "NOT CHECKED: another test has the same sides; add --long")
+    if config.option.benchmark_only:
+        mark, why = "long", "NOT MEASURED: takes minutes; add --long"
+    for item in items:
+        if item.get_closest_marker(mark):
+            item.add_marker(pytest.mark.skip(reason=why))
 
 
 @pytest.fixture(scope="session")

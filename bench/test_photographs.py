@@ -128,7 +128,7 @@ def endless(batches, turn):
     return Side(lambda: take(batches, turn), lambda: take(batches, VIEWS_AHEAD), wait_until_idle)
 
 
-@pytest.mark.parametrize("aug", ["gr", "none"])
+@pytest.mark.parametrize("aug", ["gr", pytest.param("none", marks=pytest.mark.like_another)])
 def test_views_of_many_sizes(paired_rounds, pytestconfig, mixed, cores, tmp_path, aug):
     """squares: images brought to a square and decoded once. dali: decoded in each epoch. timm dataloader: torch's
     DataLoader, a worker a core, with timm's transforms. A pixel of a square's view is filtered twice.
@@ -291,7 +291,7 @@ def step_images():
     return images[:, :, :STEP_SIZE, :STEP_SIZE].contiguous(memory_format=torch.channels_last), labels
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.like_another)])
 def test_fine_tuning_step(paired_rounds, pytestconfig, cores, compiled):
     """ours: a step of the whole network, which also looks for what is not finite. timm loop: a plain one."""
     config = Config.of(backbone=BACKBONE, image_size=STEP_SIZE, batch_size=STEP_BATCH)

@@ -17,6 +17,7 @@ import torch
 from test_pipeline import (
     BATCH,
     BATCHES_A_TURN,
+    KINDS_OF_VIEWS,
     MEAN_LEVELS_APART,
     ROUNDS,
     SIZE,
@@ -47,8 +48,7 @@ def warm(shards, store, augmentation, cores, dtype=torch.float32):
     return (batch.images for batch in StoreBatches(stream_of(shards, augmentation), store, dtype, cores))
 
 
-@pytest.mark.parametrize("resampler", ["bilinear", "bicubic"])
-@pytest.mark.parametrize("aug", ["gr", "gr-hns"])
+@pytest.mark.parametrize(("aug", "resampler"), KINDS_OF_VIEWS)
 def test_warm(paired_rounds, shards, store, cores, aug, resampler):
     augmentation = Augmentation(aug, flip=True, color=False, resampler=resampler, image_size=SIZE)
     streams = {
