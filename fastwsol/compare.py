@@ -3,8 +3,8 @@
 A and B are runs' folders (their report on val is taken) or report files; the CSV beside a report says what happened to
 each image. For each rate: both values, their difference with its 95 % interval (a bootstrap over images, both networks
 resampled together) and the exact p value of the sign test on the images that one of them alone got right (McNemar).
-Below stand MaxBoxAcc and MaxBoxAccV2 (Choe et al. 2020), each network's maps cut where it is best on these images: of
-MaxBoxAccV2, a mean over three IoUs, the sign test is of the images that one of them hits at more of these.
+Below stand MaxBoxAcc and MaxBoxAccV2 (Choe et al. 2020) under `strict`, each network's maps cut where it is best on
+these images, and the mean IoU of masks; of these means p is a permutation test's.
 
 `--localizers cam mask` compares two localizers: A's class activation map with B's mask, which may be of one run.
 
@@ -22,7 +22,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -38,7 +38,8 @@ from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.reading import rows_file, rows_of, taken_of
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, LocalizerRow, Report
 from fastwsol.evaluation.table_cells import console, table_of, title_of
-from fastwsol.host.command_line import OptionalPath, parse_flags, require_file, run_command, shown_as
+from fastwsol.evaluation.thresholds import BestHits
+from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command, shown_as
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.localizer.localizers import LocalizerName
@@ -68,6 +69,7 @@ class ComparedReport:
     cam_class: CamClass
     truths_digest: str
     masks_digest: str | None
+    rows_file: Path
     rows: ImageRows
     localizer: str
     """Its name, or `maps`."""
@@ -92,8 +94,8 @@ class PairTable:
     titles: Mapping[str, str]
     """Of the rates, by name."""
     pairs: Mapping[str, Pair]
-    by: Literal["right", "better"] = "right"
-    """What an image is that one of the two has alone."""
+    are_means: bool = False
+    """Whether they are means over images, and no rates of right ones."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -103,10 +105,9 @@ def main(arguments: Sequence[str]) -> int:
         arguments,
         PROG,
         "Compare B with A, two networks or localizers on the same images: differences in points, their "
-        "95 % intervals, and p of the exact sign test on the images that one of them alone got right.",
+        "95 % intervals, and p, of a rate by the exact sign test, of a mean by a permutation test.",
     )
-    if flags.out is not None:
-        require_file("--out", flags.out)
+    require_new("--out", flags.out)
     if len(flags.localizers) > 2:
         raise UserError(f"--localizers {' '.join(flags.localizers)}: name one, or one of A and one of B")
     of_a, of_b = (flags.localizers * 2)[:2] if flags.localizers else (None, None)
@@ -134,65 +135,88 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def compared(a: ComparedReport, b: ComparedReport) -> tuple[list[PairTable], list[str]]:
-    """What can be compared; and what cannot, in sentences."""
+    """What can be compared; and what cannot, or how, in sentences."""
+    tables, notes = of_rates(a, b)
+    for table, note in (of_oracles(a, b), of_masks(a, b)):
+        tables += [table] if table is not None else []
+        notes += [note] if note else []
+    return tables, notes
+
+
+def of_rates(a: ComparedReport, b: ComparedReport) -> tuple[list[PairTable], list[str]]:
+    """A table for each protocol that both were evaluated under."""
     has_boxes, notes = bool(a.rows.box_counts.any()), []
     protocols = [name for name in a.rows.boxes if name in b.rows.boxes]
     if not has_boxes:  # classes are the same under each
         protocols = protocols[:1]
-        notes.append("None of these images has a box: classes alone are compared.")
+        notes.append("None of these images has a box: boxes are not compared.")
     left_out: tuple[str, ...] = ()
     if a.cut_for_each_iou or b.cut_for_each_iou:
         left_out = tuple(f"@{each}" for each in IOU_THRESHOLDS if each != 0.5)
-        notes.append("Under auto each IoU has a threshold of its own: rates at IoU 0.5 alone are compared.")
+        notes.append("Under auto each IoU has a cut of its own: of rates at the cut those at IoU 0.5 are compared.")
     tables = []
     for protocol in protocols:
         pairs = paired(outcomes_of(a, protocol), outcomes_of(b, protocol))
         pairs = {name: pair for name, pair in pairs.items() if not name.endswith(left_out)}
-        tables.append(
-            PairTable(protocol, protocol if has_boxes else "", {name: title_of(name) for name in pairs}, pairs)
-        )
-    if has_boxes:
-        ours, theirs = oracles_of(a), oracles_of(b)
-        if ours is not None and theirs is not None:
-            pairs = {name: paired_means(ours[name], theirs[name]) for name in ours}
-            title = "strict, each cut where it is best on these images"
-            tables.append(PairTable("max_box_acc", title, ORACLE_TITLES, pairs, "better"))
-        else:
-            older = (a if ours is None else b).path
-            notes.append(f"MaxBoxAcc is not compared: {older} was written without it; remove it, evaluate again.")
-    if a.rows.mask_ious is not None and b.rows.mask_ious is not None and a.masks_digest == b.masks_digest:
-        title = f"masks, A cut at {a.cut_at}, B at {b.cut_at}"
-        pairs = {"mean_iou": paired_means(a.rows.mask_ious, b.rows.mask_ious)}
-        tables.append(PairTable("masks", title, {"mean_iou": "mean IoU"}, pairs, "better"))
-    elif a.rows.mask_ious is not None or b.rows.mask_ious is not None:
-        notes.append("Masks are not compared: one of the two was measured without them, or against others.")
+        if pairs:
+            titles = {name: title_of(name) for name in pairs}
+            tables.append(PairTable(protocol, protocol if has_boxes else "", titles, pairs))
     return tables, notes
 
 
-def oracles_of(side: ComparedReport) -> dict[str, NDArray[np.float64]] | None:
-    """At how many of the IoU thresholds each image is hit, as a share, by the oracle's name: [N], NaN without a box."""
-    best = side.rows.best_hits
-    if best is None:
-        return None
-    shares = {
-        "max_box_acc": best.single[:, IOU_THRESHOLDS.index(0.5)].astype(np.float64),
-        "max_box_acc_v2": best.multiple.mean(axis=1),
-        "max_box_acc_v2_single": best.single.mean(axis=1),
+def of_oracles(a: ComparedReport, b: ComparedReport) -> tuple[PairTable | None, str]:
+    """MaxBoxAcc and MaxBoxAccV2 under `strict`, where images have boxes; and what is to be known of them."""
+    has_box = a.rows.box_counts > 0
+    if not has_box.any():
+        return None, ""
+    if lacking := [str(side.rows_file) for side in (a, b) if side.rows.best_hits is None]:
+        files = " and ".join(dict.fromkeys(lacking))
+        return None, f"MaxBoxAcc is not compared: its columns are missing in {files}; evaluate again to add them."
+    ours, theirs = (oracle_hits(side.rows.best_hits) for side in (a, b))
+    pairs = {}
+    for name in ours:
+        of_a, of_b = (np.where(has_box, hits[name].sum(axis=1), np.nan) for hits in (ours, theirs))
+        pairs[name] = paired_means(of_a, of_b, whole=ours[name].shape[1])
+    title = "strict, each cut where it is best on these very images (an oracle)"
+    note = "MaxBoxAcc: cuts are chosen on these images and held; its intervals and p leave out that choice."
+    return PairTable("max_box_acc_strict", title, ORACLE_TITLES, pairs, are_means=True), note
+
+
+def oracle_hits(best: BestHits | None) -> dict[str, NDArray[np.bool_]]:
+    """The hits that each oracle counts, by its name: [N, IoU thresholds], .5 alone for MaxBoxAcc."""
+    assert best is not None
+    half = IOU_THRESHOLDS.index(0.5)
+    return {
+        "max_box_acc": best.single[:, [half]],
+        "max_box_acc_v2": best.multiple,
+        "max_box_acc_v2_single": best.single,
     }
-    return {name: np.where(side.rows.box_counts > 0, each, np.nan) for name, each in shares.items()}
+
+
+def of_masks(a: ComparedReport, b: ComparedReport) -> tuple[PairTable | None, str]:
+    """The IoU of masks at the cuts, where both were measured against the same; else why not."""
+    ours, theirs = a.rows.mask_ious, b.rows.mask_ious
+    if ours is None and theirs is None:
+        return None, ""
+    if ours is None or theirs is None or a.masks_digest != b.masks_digest:
+        return None, "Masks are not compared: one of the two was measured without them, or against others."
+    title = f"masks, A cut at {a.cut_at}, B at {b.cut_at}"
+    pairs = {"mean_iou": paired_means(ours, theirs)}
+    return PairTable("masks", title, {"mean_iou": "mean IoU"}, pairs, are_means=True), ""
 
 
 def as_shown(pairs: PairTable) -> Table:
     """On the console."""
     title = f"{pairs.title}: B against A" if pairs.title else "B against A"
-    table = table_of(title, ["A", "B", "B - A", f"A alone\n{pairs.by}", f"B alone\n{pairs.by}", "p"])
+    better = ["A better", "B better"] if pairs.are_means else ["A alone\nright", "B alone\nright"]
+    table = table_of(title, ["A", "B", "B - A", *better, "p"])
     for name, pair in pairs.pairs.items():
         table.add_row(pairs.titles[name].replace("\n", " "), *cells(pair))
     return table
 
 
 def as_json(a: ComparedReport, b: ComparedReport, tables: Sequence[PairTable], notes: Sequence[str]) -> dict[str, Any]:
-    """What `--out` writes: numbers in percent, differences and their intervals in points."""
+    """What `--out` writes (docs/evaluating.md, "A comparison's file")."""
     sides = {
         name: {"report": str(side.path), "localizer": side.localizer, "cut": side.cut}
         for name, side in (("a", a), ("b", b))
@@ -233,12 +257,14 @@ def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
 def _side_of(report: Report, file: Path, localizer: LocalizerRow) -> ComparedReport:
     """One side of the comparison: what a report in `file` says of one of its localizers."""
     masks = report.get("masks")
+    images = rows_file(file, rows_of(report, localizer["name"]))
     return ComparedReport(
         file,
         report["cam_class"],
         report["truths_digest"],
         masks["digest"] if masks is not None else None,
-        ImageRows.read(rows_file(file, rows_of(report, localizer["name"]))),
+        images,
+        ImageRows.read(images),
         localizer["name"],
         localizer["cut"]["value"],
         "thresholds" in localizer,

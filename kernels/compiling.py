@@ -15,7 +15,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 _PRANGE_ALONE = dict.fromkeys(
     ("comprehension", "fusion", "inplace_binop", "numpy", "reduction", "setitem", "stencil"), False
 )
-"""What else Numba would run in parallel: inside our loops it is not worth a thread, and takes seconds to compile."""
+"""What else Numba would run in parallel, as the filling of an array: not worth a thread here, seconds to compile."""
 
 
 def njit(*, parallel: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

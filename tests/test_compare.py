@@ -8,6 +8,8 @@ import pytest
 
 from fastwsol import compare
 from fastwsol.evaluation.maps import MeasuredBoxes
+from fastwsol.evaluation.metrics import sign_test
+from fastwsol.evaluation.paired import paired_means, sign_flip_test
 from fastwsol.evaluation.per_image import ImageRows, split_classes
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION
 from fastwsol.evaluation.thresholds import BestHits
@@ -91,27 +93,87 @@ def test_max_box_acc_is_compared_image_by_image(sides, tmp_path, capsys):
     of_all[100:130, :2] = True
     with_best_hits(sides[1], at_one_more, of_all)
     assert run_compare(*sides, "--out", tmp_path / "numbers.json") == 0
-    assert "MaxBoxAccV2 best of all boxes" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "MaxBoxAccV2 best of all boxes" in said
+    assert "cuts are chosen on these images and held" in said
     written = json.loads((tmp_path / "numbers.json").read_text())
     assert written["a"] == {"report": str(sides[0] / "report.json"), "localizer": "cam", "cut": 0.2}
-    assert [*written["rates"]] == ["strict", "max_box_acc"]
+    assert [*written["rates"]] == ["strict", "max_box_acc_strict"]
     assert written["rates"]["strict"]["gt_known_loc@0.5"]["difference"] == pytest.approx(100 * 40 / 380)
-    of = written["rates"]["max_box_acc"]
-    assert (of["max_box_acc"]["a_alone"], of["max_box_acc"]["b_alone"]) == (0, 50)
+    of = written["rates"]["max_box_acc_strict"]
+    assert (of["max_box_acc"]["a_alone"], of["max_box_acc"]["b_alone"], of["max_box_acc"]["counted"]) == (0, 50, 380)
     assert of["max_box_acc"]["difference"] == pytest.approx(100 * 50 / 380)
     assert of["max_box_acc_v2"]["a"] == pytest.approx(100 * 100 / 380)
     assert of["max_box_acc_v2"]["difference"] == pytest.approx(100 * 60 / 3 / 380)
     assert of["max_box_acc_v2"]["b_alone"] == 30
+    assert of["max_box_acc_v2"]["p"] == 1 / 10_000
     assert of["max_box_acc_v2_single"]["difference"] == pytest.approx(100 * 50 / 3 / 380)
     low, high = of["max_box_acc_v2"]["interval"]
     assert 0 < low < of["max_box_acc_v2"]["difference"] < high
+    assert run_compare(*sides, "--out", sides[1] / "report.csv") == 2, "no file is replaced, and no report"
+    assert "exists; nothing was changed" in capsys.readouterr().err
 
 
-def test_max_box_acc_of_an_older_file_is_named_as_missing(sides, capsys):
+def test_a_means_p_is_of_the_mean_and_not_of_how_often_one_is_better():
+    """A is better on twice as many images, B by more: nothing tells them apart."""
+    a, b = np.zeros(400), np.zeros(400)
+    a[:60], b[60:90] = 1, 3
+    pair = paired_means(a, b, whole=3)
+    assert pair.only == (60, 30)
+    assert pair.difference == 2.5
+    assert pair.interval[0] < 0 < pair.interval[1]
+    assert 0.05 < pair.p < 0.2
+
+
+def test_the_sign_flip_test_is_the_sign_test_where_numbers_are_0_and_1():
+    """But for the drawing: a p of 0.02 is within 0.005 of what 9,999 draws give."""
+    flips = np.r_[np.ones(40), -np.ones(21), np.zeros(300)]
+    assert sign_flip_test(flips) == pytest.approx(sign_test(40, 21), abs=0.005)
+    assert sign_flip_test(np.zeros(5)) == 1
+    assert sign_flip_test(flips) == sign_flip_test(flips)
+
+
+def test_images_that_do_not_count_leave_the_resamples_of_the_others_as_they_are(sides):
+    """MaxBoxAcc of the very hits that GT-known Loc counts has its interval and its p, but for the drawing."""
+    for side in sides:
+        hits = (ImageRows.read(side / "report.csv").boxes["strict"].ious >= 0.5)[:, None].repeat(3, axis=1)
+        with_best_hits(side, hits, hits)
+    tables, _ = compare.compared(*(compare.read_report(side) for side in sides))
+    (at_cut, oracle), name = tables, "gt_known_loc@0.5"
+    assert oracle.pairs["max_box_acc"].interval == pytest.approx(at_cut.pairs[name].interval, abs=1e-4)
+    assert oracle.pairs["max_box_acc"].rates == pytest.approx(at_cut.pairs[name].rates)
+
+
+def test_columns_that_an_older_file_lacks_are_named(sides, capsys):
     with_best_hits(sides[0], *np.zeros((2, COUNT, 3), bool))
     assert run_compare(*sides) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert f"MaxBoxAcc is not compared: {sides[1] / 'report.json'} was written without it" in said
+    assert f"its columns are missing in {sides[1] / 'report.csv'}; evaluate again to add them." in said
+
+
+@pytest.mark.parametrize("cell", ["1.0", "TRUE", "", "x"])
+def test_hits_that_are_none_are_refused_and_not_counted_as_misses(sides, cell, capsys):
+    with_best_hits(sides[0], *np.ones((2, COUNT, 3), bool))
+    file = sides[0] / "report.csv"
+    head, first, *others = file.read_text().splitlines()
+    file.write_text("\n".join([head, f"{first[:-1]}{cell}", *others]))
+    assert run_compare(*sides) == 2
+    assert f"{file}: not the images of a report (0.jpg: hits" in capsys.readouterr().err
+
+
+def test_masks_are_compared_where_there_is_nothing_else(tmp_path, capsys):
+    """No box, no label: as of score maps with masks alone."""
+    labels, nothing = np.full(COUNT, ""), np.full(COUNT, np.nan)
+    for name, iou in (("a", 0.25), ("b", 0.5)):
+        folder = report(tmp_path / name, nothing, np.ones(COUNT, bool), labels=labels)
+        rows = ImageRows.read(folder / "report.csv")
+        rows = replace(rows, predicted=np.empty((COUNT, 0), np.str_), mask_ious=np.full(COUNT, iou))
+        rows.write(folder / "report.csv")
+        written = json.loads((folder / "report.json").read_text()) | {"masks": {"digest": "of these"}}
+        (folder / "report.json").write_text(json.dumps(written))
+    assert run_compare(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "numbers.json") == 0
+    assert "None of these images has a box: boxes are not compared." in capsys.readouterr().out
+    assert [*json.loads((tmp_path / "numbers.json").read_text())["rates"]] == ["masks"]
 
 
 def test_without_boxes_classes_are_compared_once(tmp_path, capsys):
@@ -123,7 +185,7 @@ def test_without_boxes_classes_are_compared_once(tmp_path, capsys):
         replace(rows, boxes=both).write(folder / "report.csv")
     assert run_compare(a, b) == 0
     said = capsys.readouterr().out
-    assert "None of these images has a box: classes alone are compared." in said
+    assert "None of these images has a box: boxes are not compared." in said
     assert said.count("B against A") == 1
 
 

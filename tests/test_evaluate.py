@@ -1,5 +1,6 @@
 """Evaluation: the table of a run, its counts against a slow evaluator, and what it refuses."""
 
+import csv
 import errno
 import json
 import os
@@ -28,6 +29,7 @@ from fastwsol.evaluation.metrics import IOU_THRESHOLDS, outcomes, rates
 from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.of_network import rates_of
 from fastwsol.evaluation.of_training_images import tuning_images
+from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.evaluation.truths import Truths
@@ -248,7 +250,8 @@ def test_maps_are_compared_where_they_were_cut(run, tmp_path, capsys):
         assert f"{title} │ {ours} │ {theirs}" in said
     assert run_command(compare.main, [str(low), str(auto), "--localizers", "cam"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "rates at IoU 0.5 alone are compared" in said
+    assert "of rates at the cut those at IoU 0.5 are compared" in said
+    assert "MaxBoxAccV2" in said
     assert "GT-known Loc .5" in said
     assert "GT-known Loc .3" not in said
 
@@ -307,6 +310,22 @@ OF_LOCALIZERS = ("", "-cam-positive", "-ddt")
 
 def files_of(folder):
     return {path.name: path.read_bytes() for path in folder.glob("report*")}
+
+
+def test_files_of_images_that_a_report_lacks_are_written_again(run, tmp_path):
+    """One is missing, one damaged, one of a version without the columns of MaxBoxAcc."""
+    folder = shutil.copytree(run, tmp_path / "run")
+    before = files_of(folder)
+    earlier = folder / "report.csv"
+    with earlier.open(newline="") as file:
+        rows = [row[:-6] for row in csv.reader(file)]
+    with earlier.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    assert ImageRows.read(earlier).best_hits is None
+    (folder / "report-ddt.csv").unlink()
+    (folder / "report-cam-positive.csv").write_text("nothing")
+    assert run_evaluate(folder, "--threads", "1") == 0
+    assert files_of(folder) == before
 
 
 def test_another_question_never_replaces_the_final_report(run, tmp_path, capsys):

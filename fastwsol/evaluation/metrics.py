@@ -112,7 +112,7 @@ def rates(of_images: Outcomes) -> dict[str, float | None]:
     return {name: percent(*count) for name, count in counts(of_images).items()}
 
 
-def percent(succeeded: int, counted: int) -> float | None:
+def percent(succeeded: float, counted: int) -> float | None:
     """A percentage, None of nothing."""
     return 100 * succeeded / counted if counted else None
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from fastwsol.evaluation.metrics import Outcome, Outcomes, interval, percent, sign_test
 from fastwsol.evaluation.resampling import resampled_counts
 
+FLIPS = 9999
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -18,14 +20,13 @@ class Pair:
     difference: float | None
     """B - A, in points."""
     interval: tuple[float, float] | None
-    """The difference's 95 % interval."""
+    """The difference's 95 % interval; None where no image differs, of which resampling can tell nothing."""
     only: tuple[int, int]
-    """Images that one alone got right, or better: A, and B."""
-
-    @property
-    def p(self) -> float:
-        """The sign test's p value."""
-        return sign_test(*self.only)
+    """Images that A alone got right, and B alone; of a mean, those that A has the larger number of, and B."""
+    counted: int
+    """Of how many images the rates are."""
+    p: float
+    """Two-sided: of a rate the exact sign test's, of a mean `sign_flip_test`."""
 
     def to_json(self) -> dict[str, Any]:
         """As files hold it."""
@@ -34,6 +35,7 @@ class Pair:
             "b": self.rates[1],
             "difference": self.difference,
             "interval": self.interval,
+            "counted": self.counted,
             "a_alone": self.only[0],
             "b_alone": self.only[1],
             "p": self.p,
@@ -43,30 +45,47 @@ class Pair:
 def paired(a: Outcomes, b: Outcomes) -> dict[str, Pair]:
     """Each rate that both have, by its name."""
     names = [name for name in a if name in b and a[name].counted.any()]
+    if not names:
+        return {}
     flags = [flag for name in names for flag in (*_discordant(a[name], b[name]), a[name].counted)]
     resampled = resampled_counts(np.column_stack(flags)).astype(np.float64)
     pairs = {}
     for k, name in enumerate(names):
-        only_a, only_b = (int(each.sum()) for each in flags[3 * k : 3 * k + 2])
+        only_a, only_b = only = int(flags[3 * k].sum()), int(flags[3 * k + 1].sum())
         counted = int(a[name].counted.sum())
         with np.errstate(invalid="ignore"):
             in_resamples = 100 * (resampled[:, 3 * k + 1] - resampled[:, 3 * k]) / resampled[:, 3 * k + 2]
         rate_a, rate_b = (percent(int(each[name].succeeded.sum()), counted) for each in (a, b))
+        reach = interval(in_resamples) if any(only) else None
         points = percent(only_b - only_a, counted)
-        pairs[name] = Pair((rate_a, rate_b), points, interval(in_resamples), (only_a, only_b))
+        pairs[name] = Pair((rate_a, rate_b), points, reach, only, counted, sign_test(only_a, only_b))
     return pairs
 
 
-def paired_means(a: NDArray[np.float64], b: NDArray[np.float64]) -> Pair:
-    """The means over images of two numbers [N] in 0..1, as the IoU of masks; NaN of an image that does not count."""
-    both = ~np.isnan(a) & ~np.isnan(b)
-    ours, theirs = a[both], b[both]
-    resampled = resampled_counts(np.stack([theirs - ours, np.ones_like(ours)], axis=1)).astype(np.float64)
-    only_a, only_b = int((ours > theirs).sum()), int((theirs > ours).sum())
+def paired_means(a: NDArray[np.float64], b: NDArray[np.float64], whole: int = 1) -> Pair:
+    """The means over images of two numbers [N] in 0..whole, as the IoU of masks; NaN of one that does not count."""
+    counts = ~np.isnan(a) & ~np.isnan(b)
+    ours, theirs = np.where(counts, a, 0), np.where(counts, b, 0)
+    apart, number = theirs - ours, int(counts.sum())
+    only = int((apart < 0).sum()), int((apart > 0).sum())
+    resampled = resampled_counts(np.stack([apart, counts], axis=1)).astype(np.float64)
     with np.errstate(invalid="ignore"):
-        in_resamples = 100 * resampled[:, 0] / resampled[:, 1]
-    means = 100 * float(ours.mean()), 100 * float(theirs.mean())
-    return Pair(means, 100 * float((theirs - ours).mean()), interval(in_resamples), (only_a, only_b))
+        in_resamples = 100 * resampled[:, 0] / (whole * resampled[:, 1])
+    mean_a, mean_b, points = (percent(float(each.sum()), whole * number) for each in (ours, theirs, apart))
+    reach = interval(in_resamples) if any(only) else None
+    return Pair((mean_a, mean_b), points, reach, only, number, sign_flip_test(apart))
+
+
+def sign_flip_test(differences: NDArray[np.float64]) -> float:
+    """The two-sided p value that the mean of differences [N] is other than 0 by chance: a permutation test of pairs, in
+    which each image's two numbers change places or not, drawn `FLIPS` times (the same draws always).
+    """
+    apart = differences[differences != 0]
+    random, sums = np.random.default_rng(0), []
+    for _ in range(FLIPS):
+        sums.append(apart @ (2.0 * random.integers(0, 2, len(apart), np.int8) - 1))
+    as_far = np.abs(sums) >= abs(apart.sum()) * (1 - 1e-9)
+    return (int(as_far.sum()) + 1) / (FLIPS + 1)
 
 
 def _discordant(a: Outcome, b: Outcome) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

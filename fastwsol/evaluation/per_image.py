@@ -134,15 +134,22 @@ class ImageRows:
                     )
                     for protocol in protocols
                 },
-                BestHits(*np.split(_flags(rows, _BEST_HITS), 2, axis=1)) if {*_BEST_HITS} <= {*columns} else None,
+                _best_hits(rows) if {*_BEST_HITS} <= {*columns} else None,
                 np.array([float(row[_MASK_IOU] or "nan") for row in rows]) if _MASK_IOU in columns else None,
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: not the images of a report ({error}); evaluate again to make it anew") from None
 
 
-def _flags(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> NDArray[np.bool_]:
-    return np.array([[row[column] == "1" for column in columns] for row in rows], bool).reshape(-1, len(columns))
+def _best_hits(rows: Sequence[Mapping[str, str]]) -> BestHits:
+    """Raises ValueError for a cell that is none of `write`'s."""
+    flags = np.zeros((len(rows), len(_BEST_HITS)), bool)
+    for n, row in enumerate(rows):
+        cells = [row[column] for column in _BEST_HITS]
+        if any(cell not in (("0", "1") if int(row["boxes"]) else ("",)) for cell in cells):
+            raise ValueError(f"{row['name']}: hits {cells}")
+        flags[n] = [cell == "1" for cell in cells]
+    return BestHits(*np.split(flags, 2, axis=1))
 
 
 def join_classes(names: Iterable[str]) -> str:

@@ -31,7 +31,7 @@ class DdtDirections(NamedTuple):
     def maps(self, features_NCHW: Tensor, classes_N: Tensor | None) -> Tensor:
         """The maps of one class an image, float32 [N, h, w], or, for None, of all [N, K, h, w]; 0 at a class's mean."""
         with torch.autocast(features_NCHW.device.type, enabled=False):
-            if classes_N is None:  # at the end what was taken from the features: a copy of them for each class is large
+            if classes_N is None:  # the mean last: to subtract it from the features takes a copy of them a class
                 along = torch.einsum("nchw,kc->nkhw", features_NCHW.float(), self.directions)
                 return along - (self.means * self.directions).sum(1)[:, None, None]
             apart = features_NCHW.float() - self.means[classes_N][:, :, None, None]

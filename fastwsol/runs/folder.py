@@ -238,8 +238,9 @@ class RunDir:
 
     def write_report(self, report: RunReport, rows: Mapping[str, ImageRows], of: "ReportOf") -> RunReport | None:
         """Write a report and its localizers' `rows` where there is none of this version, and return None. Otherwise
-        return the report that is there, which stays as it is. If a CSV file of it is missing or damaged and the counts
-        are the same, that file is written again. Raises UserError for a report of a later version.
+        return the report that is there, which stays as it is. If a CSV file of it is missing, damaged or has fewer
+        columns, and the counts are the same, that file is written again. Raises UserError for a report of a later
+        version.
         """
         path = self.report_file(of)
         if (there := _read_report(path)) is not None:
@@ -390,10 +391,12 @@ def counts_of(report: RunReport) -> dict[str, Mapping[str, Any]]:
 
 
 def _mend_rows(rows: ImageRows, path: Path) -> None:
-    """Write the rows of a report where its file is missing or damaged."""
+    """Write the rows of a report where its file is missing, damaged, or of a version that had fewer columns."""
     try:
-        ImageRows.read(path)
+        is_older = ImageRows.read(path).best_hits is None and rows.best_hits is not None
     except UserError:
+        is_older = True
+    if is_older:
         rows.write(path)
 
 
