@@ -32,7 +32,7 @@ from rich.text import Text
 
 from fastwsol.evaluation.boxes import ProtocolName, hits_of
 from fastwsol.evaluation.console_tables import ORACLE_TITLES
-from fastwsol.evaluation.metrics import BEYOND_TOP_5, IOU_THRESHOLDS, CamClass, Outcomes, outcomes, ranks
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS, TOP, CamClass, Outcomes, outcomes, ranks
 from fastwsol.evaluation.paired import Pair, paired, paired_means
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.reading import rows_file, rows_of, taken_of
@@ -40,6 +40,7 @@ from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, LocalizerRow
 from fastwsol.evaluation.table_cells import console, table_of, title_of
 from fastwsol.evaluation.thresholds import BestHits
 from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command, shown_as
+from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.localizer.localizers import LocalizerName
@@ -67,6 +68,7 @@ class ComparedReport:
 
     path: Path
     cam_class: CamClass
+    classes: int
     truths_digest: str
     masks_digest: str | None
     rows_file: Path
@@ -222,7 +224,8 @@ def as_json(a: ComparedReport, b: ComparedReport, tables: Sequence[PairTable], n
         for name, side in (("a", a), ("b", b))
     }
     rates = {each.name: {name: pair.to_json() for name, pair in each.pairs.items()} for each in tables}
-    return {"format_version": 1, **sides, "images": len(a.rows.names), "rates": rates, "notes": [*notes]}
+    counted = {"images": len(a.rows.names), "rates": rates, "notes": [*notes]}
+    return {"format_version": 1, **sides, **counted, **environment()}
 
 
 def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
@@ -261,6 +264,7 @@ def _side_of(report: Report, file: Path, localizer: LocalizerRow) -> ComparedRep
     return ComparedReport(
         file,
         report["cam_class"],
+        report["classes"],
         report["truths_digest"],
         masks["digest"] if masks is not None else None,
         images,
@@ -302,7 +306,7 @@ def outcomes_of(side: ComparedReport, protocol: ProtocolName) -> Outcomes:
     of_labels = None
     if rows.predicted.shape[1] and rows.labels.astype(bool).all():
         of_labels = ranks(rows.predicted, rows.labels)
-    five = rows.predicted.shape[1] == BEYOND_TOP_5 and bool(rows.predicted.astype(bool).all())
+    five = rows.predicted.shape[1] == min(TOP, side.classes) and bool(rows.predicted.astype(bool).all())
     return outcomes(hits_of(rows.boxes[protocol].ious, protocol), rows.box_counts > 0, of_labels, side.cam_class, five)
 
 

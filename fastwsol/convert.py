@@ -33,7 +33,7 @@ from fastwsol.formats.writing import (
     AnyFormat,
     format_of,
     holds_images,
-    holds_masks,
+    holds_masks_of_objects,
     is_folder,
     needs_images,
     not_held,
@@ -172,7 +172,7 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
     if is_folder(form):
         for of_split in splits.values():
             refuse_shared(form, of_split.names(range(len(of_split))), f"--format {form}")
-    if holds_masks(form) and (shared := sum(map(shared_masks, splits.values()))):
+    if holds_masks_of_objects(form) and (shared := sum(map(shared_masks, splits.values()))):
         print(
             f"{number_of(shared, 'mask')} of objects whose boxes overlap may have pixels of one another: a packed set "
             f"has one mask an image, of which each object takes what is in its box"

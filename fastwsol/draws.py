@@ -43,6 +43,7 @@ class Purpose(IntEnum):
     MIX = 10
     REVIEW = 11
     ATTENTION = 12
+    SIGNS = 13
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,13 @@ def bootstrap_weights(ids: NDArray[np.int64], resamples: int) -> NDArray[np.floa
     weights = np.empty((resamples, len(ids)), np.float32)
     _poisson(words, _POISSON_BOUNDS, weights)
     return weights
+
+
+def signs(ids: NDArray[np.int64], draws: int) -> NDArray[np.int8]:
+    """1 or -1, equally likely, of each image `ids` [N] in each of some draws: int8 [N, draws]."""
+    words = random_words(ids, np.zeros(len(ids), np.int64), Purpose.SIGNS, -(-draws // 128), _key(BOOTSTRAP_SEED))
+    bits = np.unpackbits(words.view(np.uint8), axis=1, count=draws)
+    return 2 * bits.view(np.int8) - 1
 
 
 @njit()

@@ -16,6 +16,7 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
 import contextlib
 import json
+import shlex
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -296,13 +297,13 @@ def evaluate_run(flags: Flags, world: World) -> None:
     others = {"train"} if model.directions is None else set()
     feed = feed_of(of_run, all_shards, shards, question, others, autocast, threads, world)
     setup = EvaluationSetup(info.config, shards, feed, autocast, threads, world, info.statistics)
+    last_step = info.config.total_steps(len(shards.splits["train"]))
     if model.directions is None:
         model.directions = find_directions(model, setup)
         found = model.directions
-        if saved.step == info.config.total_steps(len(shards.splits["train"])):
+        if saved.step == last_step:
             world.lead_does(lambda: store_directions(run, found, saved.scalars["sha256"]))
     world.together(lambda: refuse_other_localizer(of_run.localizer, of_run.export_maps, model))
-    last_step = info.config.total_steps(len(shards.splits["train"]))
     of = ReportOf(
         of_run.split,
         question,
@@ -408,7 +409,8 @@ def export_maps(folder: Path, evaluation: Evaluation, flags: Flags, shards: Shar
     cut, where = of[name]["cut"]["value"], ""
     if cut != CAM_THRESHOLD or maps.scale == "own":
         where = f" --threshold {'otsu' if cut is None else repr(cut)}"
-    print(f"maps of {name}, and boxes, in {folder}: {PROG} --maps {folder} --boxes {folder}/boxes.csv{whose}{where}")
+    place, boxes = (shlex.quote(str(path)) for path in (folder, folder / "boxes.csv"))
+    print(f"maps of {name}, and boxes, in {folder}: {PROG} --maps {place} --boxes {boxes}{whose}{where}")
 
 
 def print_tables(report: RunReport, path: Path | None, flags: Flags) -> None:

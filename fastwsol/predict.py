@@ -67,7 +67,7 @@ from fastwsol.prediction.labelled import labelled, with_files
 from fastwsol.prediction.named import labelled_as
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import WHOLE_BATCHES, Predictor
-from fastwsol.prediction.unfinished import BLOCK, kept_blocks, work_of
+from fastwsol.prediction.unfinished import BLOCK, digest_of_parts, kept_blocks, work_of
 from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images, has_more_frames
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.sources.decode import NEARLY_BLACK
@@ -190,11 +190,13 @@ def main(arguments: Sequence[str]) -> int:
         own, predictor.cut = predictor.cut, cut_on_boxes(predictor, request, listing.images, flags.cut_on)
         beside = f" (the run itself cuts them at {own.value:.2f})" if own.value is not None else ""
         print(f"maps are cut at {predictor.cut.value:.2f}{beside}, the best on {predictor.cut.chosen_on}")
-    of_set = None
+    about = about_of(flags, predictor)
     if part is not None:
+        whole = digest_of_parts(work_of(predictor, request, flags.class_of_folder, listing.images, about))
         listing, of_set = part_of(listing, *part)
+        about = replace(about, part=of_set._replace(of=whole))
     start = time.perf_counter()
-    counts = write_predictions(flags, form, predictor, request, listing, about_of(flags, predictor, of_set))
+    counts = write_predictions(flags, form, predictor, request, listing, about)
     rate = (len(listing.images) - counts.before) / (time.perf_counter() - start)
     tell(flags, form, listing, counts, rate)
     return DONE_WITH_SKIPS if counts.skipped else 0
@@ -217,8 +219,8 @@ def write_predictions(
         masks = None if flags.masks is None else unfinished.enter_context(folder_when_whole(flags.masks))
         blocks = None
         if form != "jsonl" and pictures is None and total > BLOCK:
+            work = work_of(predictor, request, flags.class_of_folder, listing.images, about)
             names = [image.name for image in listing.images]
-            work = work_of(predictor, request, flags.class_of_folder, names, about)
             blocks = unfinished.enter_context(kept_blocks(flags.out, work, about, names))
             counts.before = blocks.done
         if counts.before:
@@ -243,19 +245,20 @@ def write_predictions(
     return counts
 
 
-def about_of(flags: Flags, predictor: Predictor, part: Part | None) -> About:
+def about_of(flags: Flags, predictor: Predictor) -> About:
     """What the predictions say of themselves."""
     info = predictor.info
-    model = flags.backbone
-    if model is None:
-        model = f"{flags.run.resolve().name}, step {predictor.step}, {predictor.localizer.name}"
-        if flags.cut_on is not None:
-            model += f", cut on {predictor.cut.chosen_on}"
-        if few := info.config.localizer.boxes_per_class:
-            model += f", taught by boxes of up to {few} images a class"
+    model = f"{flags.run.resolve().name}, step {predictor.step}"
+    if flags.backbone is not None:
+        model = flags.backbone + (f" of {flags.weights}" if flags.weights != PRETRAINED else "")
+    model += f", {predictor.localizer.name}"
+    if flags.cut_on is not None:
+        model += f", cut on {predictor.cut.chosen_on}"
+    if few := info.config.localizer.boxes_per_class:
+        model += f", taught by boxes of up to {few} images a class"
     if flags.class_of_folder:
         model += f", {GIVEN_CLASSES}"
-    return About(model, info.all_classes, flags.image_prefix, part=part)
+    return About(model, info.all_classes, flags.image_prefix)
 
 
 def checked_format(flags: Flags) -> AnyFormat:

@@ -267,6 +267,8 @@ def command_of(run: Run, launch: Launch) -> list[str]:
 def _flag_words(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [flag(name) if value else flag(f"no_{name}")]
+    if name == "weights" and Path(value).is_file():  # a worker of Ray has another working directory
+        value = Path(value)
     return [flag(name), str(value.absolute() if isinstance(value, Path) else value)]
 
 
@@ -277,7 +279,7 @@ def carry_out(runs: Sequence[Run], flags: Flags, workload: Workload) -> list[str
     """
     flags.runs.mkdir(parents=True, exist_ok=True)
     waiting = [run for run in runs if not run.finished()]
-    failures: list[str] = []
+    failures: dict[Run, str] = {}
     working: dict[Future[int], Run] = {}
     begun: dict[Run, tuple[float, float]] = {}
     """What was left of a run when it was begun here, and the time then."""
@@ -285,14 +287,14 @@ def carry_out(runs: Sequence[Run], flags: Flags, workload: Workload) -> list[str
     """The work of runs that came to their end here, and the seconds that they took in all."""
     handed_over = max(1, len(waiting)) if flags.ray.ray else flags.jobs  # Ray decides itself which of them begin
     with children_of(flags) as children, ThreadPoolExecutor(handed_over) as pool:
-        print(progress_line(runs, [], 0, children.at_once, workload), flush=True)
+        print(progress_line(runs, [], [], children.at_once, workload), flush=True)
         while working or (waiting and not children.stopped):
             while waiting and len(working) < handed_over and not children.stopped:
                 run = waiting.pop(0)
                 verb = "handed to Ray" if flags.ray.ray else "goes on" if run.folder.exists() else "begins"
                 print(f"{run.folder.name}: {verb}, log in {run.log}", flush=True)
                 begun[run] = workload.left(run.config, RunDir(run.folder).rows()), time.monotonic()
-                working[pool.submit(children.run, command_of(run, flags.launch), run.log)] = run
+                working[pool.submit(children.run, command_of(run, flags.launch), run.log.absolute())] = run
             ended_jobs, _ = wait(working, timeout=_SECONDS_A_LINE, return_when=FIRST_COMPLETED)
             for future in ended_jobs:
                 run = working.pop(future)
@@ -302,15 +304,15 @@ def carry_out(runs: Sequence[Run], flags: Flags, workload: Workload) -> list[str
                         ended.append((work, time.monotonic() - start))
                     print(f"{run.folder.name}: finished", flush=True)
                 elif not children.stopped:
-                    failures.append(f"{run.folder.name}: {_last_line(run.log)} (status {future.result()})")
-                    print(failures[-1], file=sys.stderr, flush=True)
+                    failures[run] = f"{run.folder.name}: {_why_failed(run, future)}"
+                    print(failures[run], file=sys.stderr, flush=True)
             if not children.stopped and (working or waiting):
                 at_once = children.at_once
-                line = progress_line(runs, list(working.values()), len(failures), at_once, workload, ended)
+                line = progress_line(runs, list(working.values()), [*failures], at_once, workload, ended)
                 print(line, flush=True)
     if children.stopped:
         raise Interrupted(f"{flags.runs}: the runs stopped at what they have saved; the same command goes on")
-    return failures
+    return [*failures.values()]
 
 
 def children_of(flags: Flags) -> Stoppable:
@@ -324,7 +326,7 @@ _SECONDS_A_LINE = 60.0
 def progress_line(
     runs: Sequence[Run],
     working: Sequence[Run],
-    failed: int,
+    failed: Sequence[Run],
     jobs: int,
     workload: Workload,
     ended: Sequence[tuple[float, float]] = (),
@@ -334,16 +336,24 @@ def progress_line(
     """
     rows = {run: RunDir(run.folder).rows() for run in runs}
     finished_runs = [run for run in runs if run.finished()]
-    unfinished = [run for run in runs if run not in finished_runs]
+    unfinished = [run for run in runs if run not in finished_runs and run not in failed]
     spent = ended or [workload.spent(run.config, rows[run]) for run in runs]
     seconds = seconds_left([workload.left(run.config, rows[run]) for run in unfinished], spent, jobs)
     at_work = ", ".join(f"{run.folder.name} {run_state(run, workload)}" for run in working)
     return (
         f"{len(finished_runs)} of {len(runs)} runs finished"
-        + (f", {failed} failed" if failed else "")
+        + (f", {len(failed)} failed" if failed else "")
         + (f"; {at_work}" if at_work else "")
         + (f"; about {duration(seconds)} left" if seconds else "")
     )
+
+
+def _why_failed(run: Run, future: Future[int]) -> str:
+    try:
+        status = future.result()
+    except OSError as error:  # as where its log cannot be written
+        return f"cannot be run ({error})"
+    return f"{_last_line(run.log)} (status {status})"
 
 
 def _last_line(log: Path) -> str:

@@ -327,6 +327,19 @@ def test_classes_that_were_given_are_no_merit(predictions: Path, capsys: pytest.
     assert "Classes were given (--class-of-folder)" in capsys.readouterr().out
 
 
+def test_an_image_without_a_box_is_classified_all_the_same(predictions: Path) -> None:
+    content = json.loads(predictions.read_text())
+    content["annotations"] = content["annotations"][10:]
+    predictions.write_text(json.dumps(content))
+    out = predictions.parent / "out"
+    assert evaluated(predictions, "truth.json", "--out", str(out)) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["boxes"]["boxes"]["top1_clas"] == 100
+    assert report["boxes"]["boxes"]["gt_known_loc@0.5"] <= 90
+    assert report["format_version"] == 1
+    assert report["versions"]["torch"], "every number names what made it"
+
+
 def test_certainties_that_are_written_are_those_of_fits_to_other_images(predictions: Path) -> None:
     assert evaluated(predictions, "truth.json", "--out", str(predictions.parent / "out")) == 0
     report = json.loads((predictions.parent / "out" / "report.json").read_text())

@@ -29,7 +29,7 @@ def report(folder, ious, right, cam_class="truth", names=None, labels=None, trut
     )
     rows.write(folder / "report.csv")
     cam = {"name": "cam", "cut": {"rule": "fixed", "value": 0.2, "chosen_on": "the same for all runs"}}
-    about = {"cam_class": cam_class, "truths_digest": truths, "cam_threshold": 0.2, "localizers": [cam]}
+    about = {"cam_class": cam_class, "classes": 3, "truths_digest": truths, "cam_threshold": 0.2, "localizers": [cam]}
     (folder / "report.json").write_text(json.dumps({"format_version": REPORT_FORMAT_VERSION} | about))
     return folder
 

@@ -13,10 +13,13 @@ from layouts import mask_of, packed_again, run
 
 from fastwsol import convert, pack, predict
 from fastwsol.dataset.shards import Split, open_shards
+from fastwsol.formats.class_folders import write_class_folders
+from fastwsol.formats.labelled_images import About, LabelledImage, LabelledObject
 from fastwsol.host.command_line import run_command
 from fastwsol.prediction import predictor
 from fastwsol.prediction.user_images import ImageListing, NamedImage
-from fastwsol.sources.mask_images import encode_mask
+from fastwsol.sources import Class
+from fastwsol.sources.mask_images import encode_mask, read_mask
 
 CLASSES = ("bird", "cat", "dog")
 BOXES = """name,x0,y0,x1,y1,label,difficult
@@ -235,6 +238,17 @@ def test_parts_of_another_prediction_are_named(
     assert "was predicted otherwise than" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("otherwise", [("--threshold", "0.9"), ("--boxes", "all"), ("--localizer", "cam-positive")])
+def test_a_part_that_was_asked_otherwise_is_none_of_the_others(
+    otherwise: tuple[str, str], predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_and_photos = (predictions / "run", predictions / "photos", "--device", "cpu", "--threads", "1")
+    assert run(predict.main, *run_and_photos, "--part", "2/3", *otherwise, "--out", tmp_path / "2.json") in (0, 3)
+    parts = [predictions / "1.json", tmp_path / "2.json", predictions / "3.json"]
+    assert run(convert.main, *parts, "--out", tmp_path / "a.json") == 2
+    assert "was predicted otherwise than" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("size", [64, 80, 224, 448])
 @pytest.mark.parametrize("images", [1, 71, 100, 4001])
 def test_parts_are_the_same_images_on_every_device_and_hold_whole_batches(size: int, images: int) -> None:
@@ -356,6 +370,20 @@ def test_what_was_reviewed_joins_the_photographs_as_class_folders(
     said = capsys.readouterr().out
     assert "nobody has judged" not in said
     assert sum(map(len, open_shards(tmp_path / "shards").splits.values())) == 67
+
+
+def test_a_class_folders_mask_is_of_objects_of_that_class(tmp_path: Path) -> None:
+    def box(label: int, row: int) -> LabelledObject:
+        mask = np.zeros((4, 6), np.uint8)
+        mask[row] = 1
+        return LabelledObject(label, (0, row, 6, row + 1), 0.5, 0.5, lambda: mask)
+
+    image = LabelledImage("a.jpg", 6, 4, (box(0, 0), box(1, 2)), 1, encoded=lambda: noise_jpeg(0, size=(6, 4)))
+    about = About("a run", (Class("cat", "cat"), Class("dog", "dog")))
+    write_class_folders(tmp_path, {"": [image]}, about)
+    mask = read_mask((tmp_path / "masks/dog/a.jpg.png").read_bytes(), (6, 4))
+    assert np.flatnonzero((mask == 255).all(axis=1)).tolist() == [2]
+    assert len((tmp_path / "boxes.csv").read_text().splitlines()) == 3, "boxes are of all"
 
 
 @pytest.mark.parametrize("name", ["..", "/", "../../etc/x.jpg", "/abs/x.jpg"])

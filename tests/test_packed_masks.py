@@ -301,7 +301,7 @@ def test_a_run_is_measured_by_pixels_and_its_exported_maps_measure_alike(
         capsys.readouterr()
     assert run_command(compare.main, [str(root / "run"), str(root / "run"), "--localizers", "cam", "mask"]) == 0
     cut = of_localizers["mask"]["iou"]["threshold"]
-    assert f"masks, A cut at 0.2, B cut at {cut:.2g}: B against A" in " ".join(capsys.readouterr().out.split())
+    assert f"masks, A cut at 0.2, B at {cut:.2g}: B against A" in " ".join(capsys.readouterr().out.split())
     to_files = [str(root / "run"), str(photos / "val" / "cat"), "--out", str(root / "boxes.json"), "--boxes", "all"]
     assert run_command(predict.main, [*to_files, "--masks", str(root / "found")]) == 0
     assert "masks of 2 images in" in capsys.readouterr().out

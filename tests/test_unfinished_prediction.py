@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,18 @@ def test_another_prediction_does_not_go_on_with_it(
     assert words in said
     assert "finish that with its own command, delete the folder, or name another --out" in said
     assert {path.name: path.read_bytes() for path in (tmp_path / "out.json.unfinished").iterdir()} == before
+
+
+def test_other_photographs_of_the_same_names_do_not_go_on_with_it(
+    root: Path, tmp_path: Path, stops: Callable[[int], list[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(root / "photos", tmp_path / "photos")
+    stops(40)
+    words = [str(root / "run"), str(tmp_path / "photos"), "--out", str(tmp_path / "out.json"), "--threads", "1"]
+    assert run_command(predict.main, [*words, "--device", "cpu"]) == 75
+    (tmp_path / "photos" / "003.jpg").write_bytes(noise_jpeg(500, size=(90, 50)))
+    assert run_command(predict.main, [*words, "--device", "cpu"]) == 2
+    assert "(of other images: files of these names that have changed)" in capsys.readouterr().err
 
 
 def test_a_block_that_is_damaged_is_named(

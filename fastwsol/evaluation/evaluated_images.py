@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.evaluation.metrics import BEYOND_TOP_5, CamClass, Outcomes, outcomes, ranks
+from fastwsol.evaluation.metrics import TOP, CamClass, Outcomes, outcomes, ranks
 from fastwsol.evaluation.truths import Truths
 
 
@@ -28,7 +28,7 @@ class EvaluatedImages:
     @property
     def knows_five(self) -> bool:
         """Whether the first five classes of every image are known (all, where there are fewer)."""
-        expected = min(BEYOND_TOP_5, len(self.classes))
+        expected = min(TOP, len(self.classes))
         return self.predicted is not None and self.predicted.shape[1] == expected and bool((self.predicted >= 0).all())
 
     @cached_property

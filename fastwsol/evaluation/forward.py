@@ -15,7 +15,7 @@ from fastwsol.batches.feed import Feed
 from fastwsol.batches.stream import Batch, Stream, evaluation_plan, valid_images
 from fastwsol.config import Config, Statistics
 from fastwsol.dataset.shards import Shards, Split
-from fastwsol.evaluation.metrics import BEYOND_TOP_5, CamClass
+from fastwsol.evaluation.metrics import TOP, CamClass
 from fastwsol.host.command_line import image_ticker
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import RunFailure
@@ -73,7 +73,7 @@ def forward_split(
     """
     world, classes = setup.world, len(setup.shards.manifest.classes)
     modes = [(module, module.training) for module in model.modules()]
-    predicted = torch.zeros(len(split), min(BEYOND_TOP_5, classes), dtype=torch.int64)
+    predicted = torch.zeros(len(split), min(TOP, classes), dtype=torch.int64)
     model.eval()
     try:
         world.share_from_lead(model.buffers())
@@ -113,7 +113,7 @@ def _batches(
         with setup.autocast():
             passed = model(batch.images)
         # Sorted stably: of equal logits the class that comes first stands first, as argmax has it.
-        predicted = passed.logits.argsort(dim=1, descending=True, stable=True)[:, :BEYOND_TOP_5]
+        predicted = passed.logits.argsort(dim=1, descending=True, stable=True)[:, :TOP]
         classes = batch.labels if cam_class == "truth" else predicted[:, 0]
         maps = {name: model.maps(name, passed, classes)[:valid] for name in localizers}
         yield rows, predicted[:valid], maps

@@ -28,7 +28,9 @@ IOU_THRESHOLDS = (0.3, 0.5, 0.7)
 OBJECT_SIZES = (0.1, 0.25, 0.5, 0.75)
 """Bounds between the groups by size: the share of the image that its largest ground-truth box covers."""
 
-BEYOND_TOP_5 = 5
+TOP = 5
+"""How many of the likeliest classes are kept of each image, and "Top-5" asks for."""
+BEYOND_TOP_5 = TOP
 """The rank of a class that is not among the first five."""
 
 CamClass = Literal["truth", "predicted"]

@@ -71,7 +71,9 @@ def evaluate_model(
     if (rule := question.tuning_rule) is not None:
         tuning, name = world.together(lambda: tuning_images(shards, split_name, rule))
         if rule == "auto" and not Truths.of_split(tuning).has_boxes.any():
-            raise UserError(f"--threshold auto: none of {name} has a box to choose it by; give a number, or box-free")
+            raise world.of_lead(
+                UserError(f"--threshold auto: none of {name} has a box to choose it by; give a number, or box-free")
+            )
         tuned = _Tuning(forward_split(model, tuning, setup, question.cam_class, localizers), tuning, name)
     start = time.perf_counter()
     outputs = forward_split(model, split, setup, question.cam_class, localizers)

@@ -28,6 +28,7 @@ from fastwsol.evaluation.certainty import (
 from fastwsol.evaluation.report_types import BoxCounts, Certainty, PredictionsReport, Sample
 from fastwsol.formats.labelled_images import GIVEN_CLASSES, About, LabelledImage, Skipped
 from fastwsol.formats.of_coco import labelled_images, read_predictions
+from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, Phase, Verdict
 from fastwsol.sources.known_boxes import image_finder, read_known_boxes
@@ -113,6 +114,7 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
     classes_given = GIVEN_CLASSES in about.model
     certainties, certainty = _calibrated(images, looked, reviewed.name)
     report: PredictionsReport = {
+        "format_version": 1,
         "predictions": [path.name for path in predictions],
         "reviewed": reviewed.name,
         "images": len(images),
@@ -124,6 +126,7 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
         "classes_given": classes_given,
         "model": about.model,
         "certainty": certainty,
+        **environment(),  # type: ignore[typeddict-item]
     }
     if certainties is None:
         return Judged(report, None, about)
@@ -279,7 +282,7 @@ def _compared(
             continue
         if best is None:
             right.append(False)
-            class_right.append(False)
+            class_right.append(image.label is not None and image.label in {label for label, _ in truth.objects})
             ious.append(0.0 if truth.objects else np.nan)
             continue
         of_class = [box for label, box in truth.objects if label == best.label]

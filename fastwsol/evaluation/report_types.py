@@ -297,6 +297,7 @@ class Certainty(TypedDict):
 class PredictionsReport(TypedDict):
     """A report of predictions, by images that somebody has looked at."""
 
+    format_version: int
     predictions: Sequence[str]
     reviewed: str
     """Names of files, as `predictions`."""
@@ -312,3 +313,7 @@ class PredictionsReport(TypedDict):
     model: str | None
     """What predicted."""
     certainty: Certainty
+    command: str
+    versions: Mapping[str, str]
+    git: str | None
+    machine: Mapping[str, Any]

@@ -1,7 +1,7 @@
 """Class folders, which `pack --layout imagefolder` reads, with boxes and masks beside them.
 
     images/[SPLIT/]CLASS/NAME          the images, each in the folder of its class
-    masks/[SPLIT/]CLASS/NAME.png       the masks of those that have one (`png_masks`)
+    masks/[SPLIT/]CLASS/NAME.png       the masks of those that have one (`png_masks`), of objects of that class alone
     boxes.csv                          `name,x0,y0,x1,y1,label,difficult,width,height,score`, a line a box
 
 A folder is called by the class's id, which of a set of class folders is its name. An image whose path has its split and
@@ -34,7 +34,8 @@ def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About
             encoded = each.encoded()
             path = split / _in_class(image_file(each.name, encoded), split, _folder_of(each, about))
             write_file(folder / "images" / path, encoded)
-            save_mask(folder / "masks", replace(each, name=str(path)))
+            of_class = tuple(thing for thing in each.objects if thing.label == each.label)
+            save_mask(folder / "masks", replace(each, name=str(path), objects=of_class))
             lines += _boxes(each, path, about)
     write_file(folder / "boxes.csv", csv_text(lines).encode())
 

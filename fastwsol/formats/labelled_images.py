@@ -95,6 +95,8 @@ class Part(NamedTuple):
     first: int
     end: int
     total: int
+    of: str = ""
+    """A digest of what decides the predictions: parts of one whole have the same."""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,8 @@ def _part(file: CocoFile) -> Part | None:
         return None
     try:
         part = Part(**values)
-        if all(type(each) is int for each in part) and 1 <= part.number <= part.parts and 0 <= part.first <= part.end:
+        types_fit = [*map(type, part)] == [int, int, int, int, int, str]
+        if types_fit and 1 <= part.number <= part.parts and 0 <= part.first <= part.end:
             return part
     except TypeError:
         pass
@@ -103,11 +104,12 @@ def _all_parts(files: list[CocoFile], parts: list[Part | None]) -> list[CocoFile
     """The files in the order of their parts. Raises UserError where they are not all parts of one whole."""
     by_number: dict[int, tuple[CocoFile, Part]] = {}
     count, total = max((part.parts, part.total) for part in parts if part is not None)
+    of = next(part.of for part in parts if part is not None)
     about = _info(files[0]) | {"part": None}
     for file, part in zip(files, parts, strict=True):
         if part is None or (part.parts, part.total) != (count, total):
             raise UserError(f"{file.path}: is no part of {count}, as others are; give the parts of one prediction")
-        if _info(file) | {"part": None} != about:
+        if _info(file) | {"part": None} != about or part.of != of:
             raise UserError(
                 f"{file.path}: was predicted otherwise than {files[0].path}; give the parts of one prediction"
             )

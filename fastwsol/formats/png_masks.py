@@ -1,7 +1,7 @@
 """A folder of masks: a PNG an image, `NAME.png`, as `pack --masks` and `evaluate --masks` take them.
 
-255 is the object, 0 the background, 128 what is left out of measures. Of an image with objects of several classes it
-holds those of the image's own.
+255 is the object, 0 the background, 128 what is left out of measures. Of a packed set they are its own masks; of others
+what the masks of an image's objects keep, of whatever class these are.
 """
 
 from pathlib import Path

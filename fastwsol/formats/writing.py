@@ -80,9 +80,9 @@ def is_folder(form: AnyFormat) -> TypeIs[FolderFormat]:
     return form in get_args(FolderFormat)
 
 
-def holds_masks(form: AnyFormat) -> bool:
-    """Whether a format holds a mask for each object."""
-    return has.MASKS in _HOLDS[form]
+def holds_masks_of_objects(form: AnyFormat) -> bool:
+    """Whether a format holds a mask for each object, and not one an image."""
+    return has.MASKS in _HOLDS[form] and form not in ("masks", "class-folders")
 
 
 def holds_images(form: AnyFormat) -> bool:

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import sole_worker, write_durably, write_json
 from fastwsol.prediction.predictions import Request
 from fastwsol.prediction.predictor import WHOLE_BATCHES, Predictor
+from fastwsol.prediction.user_images import NamedImage
 from fastwsol.sources.coco_json import read_coco
 
 BLOCK = 16 * WHOLE_BATCHES
@@ -32,17 +33,32 @@ _WORK = "work.json"
 
 
 def work_of(
-    predictor: Predictor, request: Request, class_of_folder: bool, names: Sequence[str], about: About
+    predictor: Predictor, request: Request, class_of_folder: bool, images: Sequence[NamedImage], about: About
 ) -> dict[str, Any]:
-    """What decides a prediction: the images by their names, the network, and what is asked of it."""
+    """What decides a prediction: the images' files, the network, and what is asked of it."""
+    names = [image.name for image in images]
     return {
-        "images": len(names),
-        "names": hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest(),
+        "images": len(images),
+        "names": _digest(names),
+        "files": _digest([image.stamp() for image in images]),
         "by": about.model,
         "network": predictor.identity(),
         "request": asdict(request) | {"class_of_folder": class_of_folder},
         "source": source_digest(),
     }
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()
+
+
+def digest_of_parts(work: Mapping[str, Any]) -> str:
+    """Of the whole work that parts are of. Machines that share it may be of several kinds, and their files have other
+    times.
+    """
+    network = {name: each for name, each in work["network"].items() if name not in ("device", "precision")}
+    same = [work["names"], work["by"], network, work["request"]]
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Blocks:
@@ -141,6 +157,7 @@ _UNASKED = {"threshold": "own"}
 _WORDS = {
     "images": "of other images",
     "names": "of other images",
+    "files": "of other images: files of these names that have changed",
     "by": "by another network, or cut otherwise",
     "network": "by another network, or cut otherwise",
     "source": "by another version of fastwsol",
