@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
@@ -524,6 +524,19 @@ def require_positive(name: str, value: float) -> None:
 def _require_not_negative(name: str, value: float) -> None:
     if not (math.isfinite(value) and value >= 0):
         raise UserError(f"{flag(name)} {value}: must be at least 0")
+
+
+def differing_options(options: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The options that tell settings apart; of each setting its values by name. What a file held (`..._sha256`) is one
+    of them only where the others do not tell them apart.
+    """
+
+    def kinds(names: Sequence[str]) -> int:
+        return len({tuple(str(each[name]) for name in names) for each in options})
+
+    differing = [name for name in options[0] if kinds([name]) > 1]
+    plain = [name for name in differing if not name.endswith("_sha256")]
+    return tuple(plain if kinds(plain) == kinds(differing) else differing)
 
 
 def flag(name: str) -> str:

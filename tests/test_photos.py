@@ -14,8 +14,10 @@ from fastwsol import evaluate, predict, report, sweep, train
 from fastwsol.config import PREACT_RESNET, Config
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
+from fastwsol.host.processes import ALONE
 from fastwsol.runs.checkpoint import load, newest_valid
 from fastwsol.runs.folder import RunDir
+from fastwsol.training.feasibility import with_fitting_batches
 from fastwsol.training.presets import photos
 from fastwsol.training.resume import refuse_another
 
@@ -55,6 +57,13 @@ def test_class_folders_are_trained_by_the_preset_and_the_run_says_what_it_is(run
     starts = json.loads((run / "environment.json").read_text())["starts"]
     assert [start["step"] for start in starts] == [0, info.config.classifier_steps(24)], "the classifier, then the head"
     assert len({start["features"] for start in starts}) == 2
+
+
+@pytest.mark.parametrize(("mix", "size"), [("none", 31), ("cutmix", 30)])
+def test_batches_of_an_odd_number_of_images_can_be_mixed(mix, size):
+    preset = photos().config
+    fitting = with_fitting_batches(preset.changed(mix=mix), preset, 31, ALONE)
+    assert fitting.optimizer.batch_size == size
 
 
 def test_batches_of_the_preset_shrink_to_a_small_set_and_those_that_are_named_do_not(shards, tmp_path, capsys):

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,3 +48,13 @@ def test_a_claim_that_no_machine_can_meet_is_told():
 def test_an_address_where_no_cluster_answers_is_told():
     with pytest.raises(UserError, match="--ray auto: no cluster answers"), RayChildren(RayFlags("auto")):
         pass
+
+
+def test_claims_that_no_machine_meets_together_are_told():
+    """As of a cluster with a machine for each, which a single machine cannot be."""
+    nodes = [{"Alive": True, "Resources": each} for each in ({"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0})]
+    children = object.__new__(RayChildren)
+    children._ray = SimpleNamespace(nodes=lambda: nodes)
+    children._flags = RayFlags(ray=True, cpus_per_run=4, gpus_per_run=1)
+    with pytest.raises(UserError, match="no machine of the cluster has both; claim less"):
+        children._how_many_at_once()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastwsol.config import Setting
+from fastwsol.config import Setting, differing_options
 from fastwsol.experiments.paper_claims import comparisons, overall_name
 from fastwsol.experiments.settings import only_useful, plan_sweep
 from fastwsol.host.errors import UserError
@@ -123,3 +123,10 @@ def test_a_file_that_is_none_is_told_in_a_line(tmp_path, text, said):
 def test_what_is_no_file_and_no_table_is_told():
     with pytest.raises(UserError, match=r"table3: cannot be read .*table1 and table2"):
         plan_sweep(["table3"], Setting(), nothing_given)
+
+
+def test_a_hash_names_settings_only_where_nothing_else_does():
+    of_x, of_y = {"backbone": "x", "weights_sha256": "1"}, {"backbone": "y", "weights_sha256": "2"}
+    assert differing_options([of_x, of_y]) == ("backbone",)
+    assert differing_options([of_x, of_x | {"weights_sha256": "3"}]) == ("weights_sha256",)
+    assert differing_options([of_x, of_y, of_y | {"weights_sha256": "3"}]) == ("backbone", "weights_sha256")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.tiny_imagenet import TinyImageNet
-from fastwsol.sweep import Run, command_of, is_given, main, read_flags
+from fastwsol.sweep import Run, _why_failed, command_of, is_given, main, read_flags
 from fastwsol.train import read_flags as read_train_flags
 from fastwsol.train import run_info
 from fastwsol.training.launch_flags import Launch
@@ -394,3 +395,10 @@ def test_a_table_takes_an_ending_that_says_its_form():
 def test_without_a_finished_run_the_table_says_so(capsys):
     print_over_seeds([SettingRuns("gr", Setting(), [])])
     assert "no run is finished yet" in capsys.readouterr().out
+
+
+def test_a_run_that_cannot_be_begun_fails_alone(tmp_path):
+    future = Future()
+    future.set_exception(PermissionError(13, "Permission denied", "runs/a.log"))
+    run = Run(PRESETS["demo"]().config, tmp_path / "a")
+    assert _why_failed(run, future) == "cannot be run ([Errno 13] Permission denied: 'runs/a.log')"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastwsol.config import FLAT_NAMES, Setting, flag
+from fastwsol.config import FLAT_NAMES, Setting, differing_options, flag
 from fastwsol.experiments.paper_numbers import AUGS, BATCH_SIZES, DEPTHS
 from fastwsol.host.errors import UserError
 from fastwsol.useless_options import without_use
@@ -102,9 +102,7 @@ def plan_of(settings: Sequence[Setting]) -> SweepPlan:
             f"compare them; take them apart"
         )
     different = tuple(dict.fromkeys(settings))
-    values_of = [setting.flat() for setting in different]
-    varied = tuple(name for name in values_of[0] if len({values[name] for values in values_of}) > 1)
-    return SweepPlan(different, varied)
+    return SweepPlan(different, differing_options([setting.flat() for setting in different]))
 
 
 def product(grid: Mapping[str, Sequence[Any]]) -> list[Changes]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fastwsol.config import PREACT_RESNET, Setting
+from fastwsol.config import PREACT_RESNET, Setting, differing_options
 from fastwsol.evaluation.metrics import percent
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.question import Question
@@ -164,7 +164,7 @@ def differences(options: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     if len(options) == 1:
         backbone, aug = options[0]["backbone"], options[0]["aug"]
         return [(aug,) if backbone == PREACT_RESNET else (backbone, aug)]
-    differing = [name for name in options[0] if len({str(each[name]) for each in options}) > 1]
+    differing = differing_options(options)
     return [tuple(_word(name, each[name]) for name in differing) for each in options]
 
 
@@ -174,7 +174,7 @@ def _word(name: str, value: Any) -> str:
         return str(value)
     if isinstance(value, bool):
         return words if value else f"no {words}"
-    return f"init {value[:8] or 'drawn'}" if name == "init_sha256" else f"{words} {value}"
+    return f"{words.removesuffix(' sha256')} {value[:8] or 'drawn'}" if name.endswith("_sha256") else f"{words} {value}"
 
 
 def of_what(settings: Sequence[ComparedSetting]) -> str:

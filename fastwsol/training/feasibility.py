@@ -12,7 +12,8 @@ def with_fitting_batches(config: Config, preset: Config, train_images: int, worl
     """The configuration, where batches are as large as the preset has them and there are fewer images to train on, with
     batches of all images.
     """
-    most = train_images // world.size * world.size
+    pairs = 2 if config.views.mix != "none" else 1  # a mixed batch is even
+    most = train_images // (pairs * world.size) * pairs * world.size
     fitting = config
     if config.optimizer.batch_size == preset.optimizer.batch_size > most > 0:
         fitting = fitting.changed(batch_size=most)
