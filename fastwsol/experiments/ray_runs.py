@@ -91,7 +91,11 @@ class RayChildren(Stoppable):
                 flag = f"--{name.lower()}s-per-run"
                 raise UserError(f"{flag} {count:g}: no machine of the cluster has more than {most:g}; claim less")
         claims = {name: count for name, count in wanted.items() if count}
-        return sum(min(int(each.get(name, 0.0) / count) for name, count in claims.items()) for each in machines)
+        at_once = sum(min(int(each.get(name, 0.0) / count) for name, count in claims.items()) for each in machines)
+        if not at_once:
+            given = f"--cpus-per-run {wanted['CPU']:g} --gpus-per-run {wanted['GPU']:g}"
+            raise UserError(f"{given}: no machine of the cluster has both; claim less")
+        return at_once
 
 
 class StopWish:
