@@ -91,7 +91,7 @@ class PairTable:
     """Some rates of both, measured in one way."""
 
     name: str
-    """A protocol, `max_box_acc` or `masks`, as files have it."""
+    """A protocol, `max_box_acc_strict` or `masks`, as files have it."""
     title: str
     titles: Mapping[str, str]
     """Of the rates, by name."""
@@ -173,7 +173,7 @@ def of_oracles(a: ComparedReport, b: ComparedReport) -> tuple[PairTable | None, 
         return None, ""
     if lacking := [str(side.rows_file) for side in (a, b) if side.rows.best_hits is None]:
         files = " and ".join(dict.fromkeys(lacking))
-        return None, f"MaxBoxAcc is not compared: its columns are missing in {files}; evaluate again to add them."
+        return None, f"MaxBoxAcc is not compared: its columns are missing in {files}; evaluate again."
     ours, theirs = (oracle_hits(side.rows.best_hits) for side in (a, b))
     pairs = {}
     for name in ours:
@@ -218,7 +218,7 @@ def as_shown(pairs: PairTable) -> Table:
 
 
 def as_json(a: ComparedReport, b: ComparedReport, tables: Sequence[PairTable], notes: Sequence[str]) -> dict[str, Any]:
-    """What `--out` writes (docs/evaluating.md, "A comparison's file")."""
+    """What `--out` writes (docs/evaluating.md, "Two networks on the same images")."""
     sides = {
         name: {"report": str(side.path), "localizer": side.localizer, "cut": side.cut}
         for name, side in (("a", a), ("b", b))

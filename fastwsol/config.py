@@ -527,16 +527,17 @@ def _require_not_negative(name: str, value: float) -> None:
 
 
 def differing_options(options: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The options that tell settings apart; of each setting its values by name. What a file held (`..._sha256`) is one
-    of them only where the others do not tell them apart.
+    """The options in which settings differ; of each setting its values by name. The hash of published weights is none
+    of them where each backbone has one.
     """
 
     def kinds(names: Sequence[str]) -> int:
         return len({tuple(str(each[name]) for name in names) for each in options})
 
     differing = [name for name in options[0] if kinds([name]) > 1]
-    plain = [name for name in differing if not name.endswith("_sha256")]
-    return tuple(plain if kinds(plain) == kinds(differing) else differing)
+    if "weights_sha256" in differing and kinds(["backbone"]) == kinds(["backbone", "weights_sha256"]):
+        differing.remove("weights_sha256")
+    return tuple(differing)
 
 
 def flag(name: str) -> str:

@@ -192,7 +192,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"maps are cut at {predictor.cut.value:.2f}{beside}, the best on {predictor.cut.chosen_on}")
     about = about_of(flags, predictor)
     if part is not None:
-        whole = digest_of_parts(work_of(predictor, request, flags.class_of_folder, listing.images, about))
+        work = work_of(predictor, request, flags.class_of_folder, listing.images, about)
+        whole = digest_of_parts(work, flags.precision)
         listing, of_set = part_of(listing, *part)
         about = replace(about, part=of_set._replace(of=whole))
     start = time.perf_counter()
@@ -250,7 +251,7 @@ def about_of(flags: Flags, predictor: Predictor) -> About:
     info = predictor.info
     model = f"{flags.run.resolve().name}, step {predictor.step}"
     if flags.backbone is not None:
-        model = flags.backbone + (f" of {flags.weights}" if flags.weights != PRETRAINED else "")
+        model = flags.backbone + (f", weights {Path(flags.weights).name}" if flags.weights != PRETRAINED else "")
     model += f", {predictor.localizer.name}"
     if flags.cut_on is not None:
         model += f", cut on {predictor.cut.chosen_on}"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,8 @@ def test_parts_that_are_none_are_named(
         ({"number": 9}, "its part is "),
         ({"parts": 10**9}, "is no part of 1000000000, as others are"),
         ({"total": 9000}, "is no part of 3, as others are"),
+        ({"of": ""}, "2.json: was made by an earlier version, which did not note what was asked"),
+        ({"of": "0123456789abcdef"}, "was predicted otherwise than"),
     ],
 )
 def test_parts_that_do_not_make_a_whole_are_named(
@@ -384,6 +387,8 @@ def test_a_class_folders_mask_is_of_objects_of_that_class(tmp_path: Path) -> Non
     mask = read_mask((tmp_path / "masks/dog/a.jpg.png").read_bytes(), (6, 4))
     assert np.flatnonzero((mask == 255).all(axis=1)).tolist() == [2]
     assert len((tmp_path / "boxes.csv").read_text().splitlines()) == 3, "boxes are of all"
+    write_class_folders(tmp_path / "other", {"": [replace(image, objects=(box(0, 0),))]}, about)
+    assert not read_mask((tmp_path / "other/masks/dog/a.jpg.png").read_bytes(), (6, 4)).any(), "nothing is of the class"
 
 
 @pytest.mark.parametrize("name", ["..", "/", "../../etc/x.jpg", "/abs/x.jpg"])

@@ -125,8 +125,10 @@ def test_what_is_no_file_and_no_table_is_told():
         plan_sweep(["table3"], Setting(), nothing_given)
 
 
-def test_a_hash_names_settings_only_where_nothing_else_does():
+def test_the_hash_of_weights_names_settings_only_where_a_backbone_has_several():
     of_x, of_y = {"backbone": "x", "weights_sha256": "1"}, {"backbone": "y", "weights_sha256": "2"}
     assert differing_options([of_x, of_y]) == ("backbone",)
     assert differing_options([of_x, of_x | {"weights_sha256": "3"}]) == ("weights_sha256",)
     assert differing_options([of_x, of_y, of_y | {"weights_sha256": "3"}]) == ("backbone", "weights_sha256")
+    drawn, of_file = {"backbone": "x", "seed": 0, "init_sha256": ""}, {"backbone": "x", "seed": 1, "init_sha256": "4"}
+    assert differing_options([drawn, of_file]) == ("seed", "init_sha256")

@@ -159,7 +159,10 @@ def test_other_photographs_of_the_same_names_do_not_go_on_with_it(
     assert run_command(predict.main, [*words, "--device", "cpu"]) == 75
     (tmp_path / "photos" / "003.jpg").write_bytes(noise_jpeg(500, size=(90, 50)))
     assert run_command(predict.main, [*words, "--device", "cpu"]) == 2
-    assert "(of other images: files of these names that have changed)" in capsys.readouterr().err
+    assert "(of files of these names whose sizes or times have changed since)" in capsys.readouterr().err
+    (tmp_path / "photos" / "new.jpg").write_bytes(noise_jpeg(501, size=(90, 50)))
+    assert run_command(predict.main, [*words, "--device", "cpu"]) == 2
+    assert "prediction (of other images);" in capsys.readouterr().err
 
 
 def test_a_block_that_is_damaged_is_named(

@@ -27,7 +27,7 @@ class Pair:
     counted: int
     """Of how many images the rates are."""
     p: float
-    """Two-sided: of a rate the exact sign test's, of a mean `sign_flip_test`."""
+    """Two-sided: of a rate the exact sign test's, of another mean that of `sign_flip_test`."""
 
     def to_json(self) -> dict[str, Any]:
         """As files hold it."""
@@ -74,7 +74,8 @@ def paired_means(a: NDArray[np.float64], b: NDArray[np.float64], whole: int = 1)
         in_resamples = 100 * resampled[:, 0] / (whole * resampled[:, 1])
     mean_a, mean_b, points = (percent(float(each.sum()), whole * number) for each in (ours, theirs, apart))
     reach = interval(in_resamples) if any(only) else None
-    return Pair((mean_a, mean_b), points, reach, only, number, sign_flip_test(apart))
+    is_rate = whole == 1 and bool(np.isin(apart, (-1, 0, 1)).all())
+    return Pair((mean_a, mean_b), points, reach, only, number, sign_test(*only) if is_rate else sign_flip_test(apart))
 
 
 def sign_flip_test(differences: NDArray[np.float64], images_at_once: int = 256) -> float:

@@ -3,7 +3,6 @@
 Every machine of the cluster needs fastwsol, the shards and the runs' folder under the same paths.
 """
 
-import contextlib
 import importlib.util
 import time
 from dataclasses import dataclass
@@ -69,11 +68,13 @@ class RayChildren(Stoppable):
         self._ray.shutdown()
 
     def run(self, command: list[str], log: Path) -> int:
-        """Run a command on the cluster to its end and give its exit status; 1 where its machine was lost."""
+        """Run a command on the cluster to its end and give its exit status; 1 where its machine was lost. Raises
+        OSError where the log cannot be written.
+        """
         try:
             return int(self._ray.get(self._task.remote(command, log, self._wish)))
         except self._ray.exceptions.RayError as error:
-            with contextlib.suppress(OSError), log.open("a") as file:
+            with log.open("a") as file:
                 file.write(f"{type(error).__name__}: {first_line(error)}\n")
             return FAILURE
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from fastwsol.formats.folders import image_file, path_inside, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped
 from fastwsol.formats.png_masks import save_mask
@@ -34,10 +36,17 @@ def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About
             encoded = each.encoded()
             path = split / _in_class(image_file(each.name, encoded), split, _folder_of(each, about))
             write_file(folder / "images" / path, encoded)
-            of_class = tuple(thing for thing in each.objects if thing.label == each.label)
-            save_mask(folder / "masks", replace(each, name=str(path), objects=of_class))
+            save_mask(folder / "masks", replace(_of_its_class(each), name=str(path)))
             lines += _boxes(each, path, about)
     write_file(folder / "boxes.csv", csv_text(lines).encode())
+
+
+def _of_its_class(image: LabelledImage) -> LabelledImage:
+    """With the objects of its class alone; where others alone have masks, with a mask of nothing."""
+    own = tuple(thing for thing in image.objects if thing.label == image.label)
+    if image.mask is None and not any(thing.mask for thing in own) and any(thing.mask for thing in image.objects):
+        return replace(image, objects=own, mask=lambda: np.zeros((image.height, image.width), np.uint8))
+    return replace(image, objects=own)
 
 
 def _folder_of(image: LabelledImage, about: About) -> str:

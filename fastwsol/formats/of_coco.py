@@ -109,6 +109,9 @@ def _all_parts(files: list[CocoFile], parts: list[Part | None]) -> list[CocoFile
     for file, part in zip(files, parts, strict=True):
         if part is None or (part.parts, part.total) != (count, total):
             raise UserError(f"{file.path}: is no part of {count}, as others are; give the parts of one prediction")
+        if bool(part.of) != bool(of):
+            older = files[0].path if part.of else file.path
+            raise UserError(f"{older}: was made by an earlier version, which did not note what was asked; make it anew")
         if _info(file) | {"part": None} != about or part.of != of:
             raise UserError(
                 f"{file.path}: was predicted otherwise than {files[0].path}; give the parts of one prediction"

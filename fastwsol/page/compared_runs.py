@@ -174,7 +174,10 @@ def _word(name: str, value: Any) -> str:
         return str(value)
     if isinstance(value, bool):
         return words if value else f"no {words}"
-    return f"{words.removesuffix(' sha256')} {value[:8] or 'drawn'}" if name.endswith("_sha256") else f"{words} {value}"
+    if name.endswith("_sha256"):
+        nothing = "own" if name == "behind_sha256" else "drawn"
+        return f"{words.removesuffix(' sha256')} {value[:8] or nothing}"
+    return f"{words} {value}"
 
 
 def of_what(settings: Sequence[ComparedSetting]) -> str:

@@ -40,7 +40,7 @@ def work_of(
     return {
         "images": len(images),
         "names": _digest(names),
-        "files": _digest([image.stamp() for image in images]),
+        "files": _digest([image.stamp for image in images]),
         "by": about.model,
         "network": predictor.identity(),
         "request": asdict(request) | {"class_of_folder": class_of_folder},
@@ -52,12 +52,12 @@ def _digest(texts: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()
 
 
-def digest_of_parts(work: Mapping[str, Any]) -> str:
+def digest_of_parts(work: Mapping[str, Any], precision: str) -> str:
     """Of the whole work that parts are of. Machines that share it may be of several kinds, and their files have other
-    times.
+    times. precision: as it was asked for.
     """
     network = {name: each for name, each in work["network"].items() if name not in ("device", "precision")}
-    same = [work["names"], work["by"], network, work["request"]]
+    same = [work["names"], work["by"], network, work["request"], work["source"], precision]
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -147,6 +147,8 @@ def _difference(there: dict[str, Any], asked: dict[str, Any]) -> str:
             shown = [_UNASKED.get(name, "not given") if value is None else value for value in (theirs, ours)]
             differing.append(f"{'--class' if name == 'of_class' else flag(name)} {shown[0]}, not {shown[1]}")
     for name, words in _WORDS.items():
+        if name == "files" and ("files" not in there or there.get("names") != asked["names"]):
+            continue  # an earlier version did not note them, or other names say enough
         if there.get(name) != asked[name] and words not in differing:
             differing.append(words)
     return f"({'; '.join(differing)})"
@@ -157,7 +159,7 @@ _UNASKED = {"threshold": "own"}
 _WORDS = {
     "images": "of other images",
     "names": "of other images",
-    "files": "of other images: files of these names that have changed",
+    "files": "of files of these names whose sizes or times have changed since",
     "by": "by another network, or cut otherwise",
     "network": "by another network, or cut otherwise",
     "source": "by another version of fastwsol",

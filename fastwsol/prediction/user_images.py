@@ -8,7 +8,6 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +51,8 @@ class NamedImage:
     """Of the class that is known of it, which boxes are then asked of."""
     folders: tuple[str, ...] = ()
     """The folders that it lies in: those inside the place that was named, from the top, and then that place itself."""
-    stamp: Callable[[], str] = str
-    """Of a file, a text that is another when it was changed (`Tree.stamps`); else empty."""
+    stamp: str = ""
+    """Of a file, a text that is another when it was changed (`Tree.stamps`)."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +85,9 @@ def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageList
                 raise UserError(f"{place}: holds no image (by its ending: {', '.join(IMAGE_SUFFIXES)}); name another")
             before = f"{place}/" if len(places) > 1 else ""
             itself = (place.resolve().name,) if place.is_dir() else ()
-            stamps = lru_cache(maxsize=4)(tree.stamps)  # images of a folder stand together
             images += [
-                replace(
-                    _in_tree(before + path, tree, path),
-                    folders=(*path.split("/")[:-1], *itself),
-                    stamp=partial(_stamp, stamps, path),
-                )
-                for path in paths
+                replace(_in_tree(before + path, tree, path), folders=(*path.split("/")[:-1], *itself), stamp=stamp)
+                for path, stamp in paths.items()
             ]
             images += [_without_a_name(before + path) for path in sorted(unnameable)]
             passed_over += others
@@ -114,20 +108,12 @@ def image_file(path: Path) -> NamedImage:
     """The image that a file is."""
     real = path.resolve()
     image = _in_tree(str(path), Folder(real.parent), real.name)
-    return replace(image, folders=(path.absolute().parent.name,), stamp=partial(_stamp_of_file, real))
-
-
-def _stamp(stamps: Callable[[str], dict[str, str]], path: str) -> str:
-    folder, _, name = path.rpartition("/")
-    return stamps(folder).get(name, "")
-
-
-def _stamp_of_file(path: Path) -> str:
     try:
-        status = path.stat()
-    except OSError:
-        return ""
-    return f"{status.st_size} {status.st_mtime_ns}"
+        status = real.stat()
+        stamp = f"{status.st_size} {status.st_mtime_ns}"
+    except OSError:  # which is said where it is read
+        stamp = ""
+    return replace(image, folders=(path.absolute().parent.name,), stamp=stamp)
 
 
 def _without_a_name(name: str) -> NamedImage:

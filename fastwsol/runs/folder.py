@@ -395,9 +395,11 @@ def _mend_rows(rows: ImageRows, path: Path) -> None:
     try:
         is_older = ImageRows.read(path).best_hits is None and rows.best_hits is not None
     except UserError:
-        is_older = True
-    if is_older:
         rows.write(path)
+        return
+    if is_older:
+        with contextlib.suppress(OSError):  # as of a folder that is only to be read: the file is whole
+            rows.write(path)
 
 
 def _without_log_options(flat: dict[str, Any]) -> dict[str, Any]:

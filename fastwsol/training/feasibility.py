@@ -10,17 +10,18 @@ from fastwsol.network.networks import empty_network, network_name
 
 def with_fitting_batches(config: Config, preset: Config, train_images: int, world: World) -> Config:
     """The configuration, where batches are as large as the preset has them and there are fewer images to train on, with
-    batches of all images.
+    batches of all images; of an even number where views are mixed in pairs.
     """
-    pairs = 2 if config.views.mix != "none" else 1  # a mixed batch is even
-    most = train_images // (pairs * world.size) * pairs * world.size
-    fitting = config
+    of_pairs = 2 * world.size if config.views.mix != "none" else world.size
+    most, most_of_head = (train_images // each * each for each in (of_pairs, world.size))
+    fitting, sizes = config, []
     if config.optimizer.batch_size == preset.optimizer.batch_size > most > 0:
-        fitting = fitting.changed(batch_size=most)
-    if config.localizer.head_batch_size == preset.localizer.head_batch_size > most > 0:
-        fitting = fitting.changed(head_batch_size=most)
-    if fitting is not config:
-        print(f"batches of {most}: there are {train_images:,} images to train on, and the preset has larger ones")
+        fitting, sizes = fitting.changed(batch_size=most), [most]
+    if config.localizer.head_batch_size == preset.localizer.head_batch_size > most_of_head > 0:
+        fitting, sizes = fitting.changed(head_batch_size=most_of_head), [*sizes, most_of_head]
+    if sizes:
+        shown = " and ".join(map(str, dict.fromkeys(sizes)))
+        print(f"batches of {shown}: there are {train_images:,} images to train on, and the preset has larger ones")
     return fitting
 
 
