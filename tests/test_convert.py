@@ -389,6 +389,9 @@ def test_a_class_folders_mask_is_of_objects_of_that_class(tmp_path: Path) -> Non
     assert len((tmp_path / "boxes.csv").read_text().splitlines()) == 3, "boxes are of all"
     write_class_folders(tmp_path / "other", {"": [replace(image, objects=(box(0, 0),))]}, about)
     assert not read_mask((tmp_path / "other/masks/dog/a.jpg.png").read_bytes(), (6, 4)).any(), "nothing is of the class"
+    redrawn = replace(box(1, 2), mask=None)
+    write_class_folders(tmp_path / "redrawn", {"": [replace(image, objects=(box(0, 0), redrawn))]}, about)
+    assert not (tmp_path / "redrawn/masks").exists(), "its pixels are not known"
 
 
 @pytest.mark.parametrize("name", ["..", "/", "../../etc/x.jpg", "/abs/x.jpg"])

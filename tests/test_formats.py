@@ -256,6 +256,43 @@ def test_masks_are_what_packing_takes(tmp_path: Path) -> None:
     assert not read_mask((tmp_path / "none.jpg.png").read_bytes(), (160, 120)).any()
 
 
+def with_redrawn() -> LabelledImage:
+    """An image of two objects with masks, of two classes, and one whose box was drawn anew, which has no mask."""
+    redrawn = LabelledObject(1, (60.0, 20.0, 80.0, 90.0))
+    jpeg = partial(noise_jpeg, 1, size=(160, 120))
+    return LabelledImage("three.jpg", 160, 120, (*objects(), redrawn), 1, encoded=jpeg)
+
+
+@pytest.mark.parametrize(
+    ("form", "lost"),
+    [
+        ("masks", "2 masks of images with an object that has none"),
+        (
+            "class-folders",
+            "1 masks of images with an object of their class that has none, "
+            "1 masks of objects that are not of their image's class",
+        ),
+        ("voc", ""),
+        ("coco", ""),
+    ],
+)
+def test_an_object_without_a_mask_does_not_become_background(form: AnyFormat, lost: str, tmp_path: Path) -> None:
+    counts: Counter[str] = Counter()
+    images = [*counted([with_redrawn()], ABOUT, counts)]
+    assert (lost in not_held(form, counts)) if lost else ("that has none" not in not_held(form, counts))
+    if form in ("masks", "class-folders"):
+        write_in_folder(tmp_path, form, {"": images}, ABOUT)
+        assert not [*tmp_path.rglob("*.png")]
+    if form == "voc":
+        write_in_folder(tmp_path, form, {"": images}, ABOUT)
+        first, second = (thing.mask() for thing in objects() if thing.mask)
+        for kind in ("SegmentationObject", "SegmentationClass"):
+            pixels = np.asarray(Image.open(tmp_path / kind / "three.png"))
+            left_out = np.zeros((120, 160), bool)
+            left_out[20:90, 60:80] = True
+            np.testing.assert_array_equal(pixels == 255, left_out & ~first & ~second)
+
+
 @pytest.mark.parametrize("form", get_args(FolderFormat))
 def test_two_images_do_not_share_a_file(form: FolderFormat) -> None:
     names = ["a/x.png", "a/X.jpg"] if form not in ("masks", "class-folders") else ["a/x.png", "../a/X.png"]

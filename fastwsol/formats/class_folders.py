@@ -42,9 +42,9 @@ def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About
 
 
 def _of_its_class(image: LabelledImage) -> LabelledImage:
-    """With the objects of its class alone; where others alone have masks, with a mask of nothing."""
+    """With the objects of its class alone; where it has none, and others have masks, with a mask of nothing."""
     own = tuple(thing for thing in image.objects if thing.label == image.label)
-    if image.mask is None and not any(thing.mask for thing in own) and any(thing.mask for thing in image.objects):
+    if image.mask is None and not own and any(thing.mask for thing in image.objects):
         return replace(image, objects=own, mask=lambda: np.zeros((image.height, image.width), np.uint8))
     return replace(image, objects=own)
 

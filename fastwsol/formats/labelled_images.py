@@ -136,6 +136,9 @@ PROBABILITIES = "lists of all classes' probabilities"
 MASKS = "masks"
 WHOLE_MASKS = "masks of images without a box"
 LEFT_OUT = "masks with pixels that are left out"
+PARTIAL = "masks of images with an object that has none"
+PARTIAL_OF_CLASS = "masks of images with an object of their class that has none"
+OF_OTHERS = "masks of objects that are not of their image's class"
 DIFFICULT = "marks of difficult objects"
 EMPTY_CLASSES = "classes of images without a box"
 FRACTIONS = "boxes with fractions of a pixel"
@@ -153,6 +156,8 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
     if isinstance(image, Skipped):
         return Counter({SKIPPED: 1})
     masks = sum(each.mask is not None for each in image.objects)
+    of_class = [each.label == image.label for each in image.objects]
+    own = [each for each, is_own in zip(image.objects, of_class, strict=True) if is_own and each.mask is not None]
     of_set = image.mask is not None and image.probabilities is None
     found: Counter[str] = Counter(
         {
@@ -164,6 +169,9 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
             PROBABILITIES: int(image.probabilities is not None),
             MASKS: masks,
             WHOLE_MASKS: int(of_set and not masks),
+            PARTIAL: masks if not of_set and masks < len(image.objects) else 0,
+            PARTIAL_OF_CLASS: len(own) if not of_set and masks and len(own) < sum(of_class) else 0,
+            OF_OTHERS: 0 if of_set else masks - len(own),
             LEFT_OUT: int(of_set and image.mask is not None and bool((image.mask() == IGNORED).any())),
             DIFFICULT: sum(each.difficult for each in image.objects),
             EMPTY_CLASSES: int(not image.objects and image.label is not None),

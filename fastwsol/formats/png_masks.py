@@ -1,7 +1,8 @@
 """A folder of masks: a PNG an image, `NAME.png`, as `pack --masks` and `evaluate --masks` take them.
 
 255 is the object, 0 the background, 128 what is left out of measures. Of a packed set they are its own masks; of others
-what the masks of an image's objects keep, of whatever class these are.
+what the masks of an image's objects keep, of whatever class these are. An image with an object that has no mask has
+none either, as `pack` has it of COCO's: the object would become background.
 """
 
 from pathlib import Path
@@ -29,10 +30,12 @@ def save_mask(folder: Path, image: LabelledImage) -> None:
 
 
 def mask_of(image: LabelledImage) -> NDArray[np.uint8] | None:
-    """The mask [H, W] of an image: its own, else all that its objects' masks keep; None where there is neither."""
+    """The mask [H, W] of an image: its own, else all that its objects' masks keep; None where it has no object, or one
+    without a mask.
+    """
     if image.mask is not None:
         return image.mask()
-    masks = [each.mask for each in image.objects if each.mask is not None]
-    if not masks:
+    masks = [each.mask() for each in image.objects if each.mask is not None]
+    if not masks or len(masks) < len(image.objects):
         return None
-    return np.logical_or.reduce([mask() for mask in masks]).astype(np.uint8) * OBJECT
+    return np.logical_or.reduce(masks).astype(np.uint8) * OBJECT

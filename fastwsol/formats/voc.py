@@ -3,7 +3,7 @@
     JPEGImages/NAME                  the images
     Annotations/NAME.xml             what is in them, an `object` each
     SegmentationObject/NAME.png      of images with masks: the number of the object that a pixel is of, in their order,
-                                     255 where it is left out
+                                     255 where it is left out, as are the boxes of a review's objects without masks
     SegmentationClass/NAME.png       the same by class, in the order of labelmap.txt (of up to 254 classes)
     ImageSets/Main/SPLIT.txt         the images of a split; of a set without splits trainval.txt
     ImageSets/Segmentation/SPLIT.txt those of them with masks
@@ -99,13 +99,18 @@ _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010fff
 
 def _segmentations(image: LabelledImage, class_count: int) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
     """The pixels [H, W] by the number of their object, and by class; None where there are none, or too many numbers.
-    Where objects overlap, the smaller one is in front.
+    Where objects overlap, the smaller one is in front. Boxes without a mask are left out, behind all of them; not so
+    where the image has a mask of its own, which says what they are.
     """
     if not any(each.mask is not None for each in image.objects):
         return None, None
     numbers = np.zeros((image.height, image.width), np.uint8)
     if image.mask is not None:
         numbers[image.mask() == IGNORED] = VOID
+    for each in image.objects:
+        if each.mask is None and image.mask is None:
+            x0, y0, x1, y1 = each.box
+            numbers[max(0, floor(y0)) : max(0, ceil(y1)), max(0, floor(x0)) : max(0, ceil(x1))] = VOID
     masks = [(k, each.mask()) for k, each in enumerate(image.objects[:MOST_NUMBERS]) if each.mask is not None]
     for k, mask in sorted(masks, key=lambda one: -int(one[1].sum())):
         numbers[mask] = k + 1

@@ -50,7 +50,9 @@ _WRITERS: dict[FileFormat, Callable[[BinaryIO, Images, About], None]] = {
     "label-studio": write_label_studio,
 }
 
-_PLAIN = frozenset({has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS, has.NAMES, has.MANY})
+_OF_ONE_MASK = {has.PARTIAL, has.PARTIAL_OF_CLASS, has.OF_OTHERS}
+"""What is lost where the masks of an image's objects become one."""
+_PLAIN = frozenset({has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS, has.NAMES, has.MANY, *_OF_ONE_MASK})
 _JSON = _PLAIN | {
     *(has.SCORES, has.SIGNALS, has.PROBABILITIES, has.DIFFICULT),
     *(has.EMPTY_CLASSES, has.OTHER_CLASSES, has.WNIDS, has.SKIPPED),
@@ -64,8 +66,9 @@ _HOLDS: dict[AnyFormat, frozenset[str]] = {
     "yolo": _PLAIN,
     "yolo-segments": _PLAIN - {has.BOXES_OF_MASKS} | {has.MASKS},
     "voc": _PLAIN - {has.FRACTIONS, has.MANY} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
-    "masks": frozenset({has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY}),
-    "class-folders": _JSON - {has.NAMES, has.SIGNALS, has.PROBABILITIES, has.SKIPPED}
+    "masks": frozenset({has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY, has.PARTIAL_OF_CLASS, has.OF_OTHERS}),
+    "class-folders": _JSON
+    - {has.NAMES, has.SIGNALS, has.PROBABILITIES, has.SKIPPED, has.PARTIAL_OF_CLASS, has.OF_OTHERS}
     | {has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT},
 }
 
