@@ -114,7 +114,7 @@ def main(arguments: Sequence[str]) -> int:
     plan = training_plan(info.config.seed, len(split), info.config.localizer.head_batch_size)
     stream = Stream(split, plan, info.config.localizer.head_batch_size, views, info.config.seed, info.mean, info.std)
     trunk = trunk_of(network, "tail", info.config.network, autocast)
-    kept = open_features(packed, stream, feed, trunk, None, lambda: False)
+    kept = open_features(packed, stream, feed, trunk, None)
     if kept is None:
         raise UserError(f"{flags.run}: its features cannot be kept, so that every variant would compute them anew")
     truths = Truths.of_split(split, info.config.views.fit)

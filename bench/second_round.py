@@ -134,7 +134,7 @@ def taught_by(run: Path) -> Taught:
     views = mask_views(info.config.views)
     stream = Stream(split, plan, info.config.localizer.head_batch_size, views, info.config.seed, info.mean, info.std)
     trunk = trunk_of(network, "tail", info.config.network, autocast)
-    kept = open_features(packed, stream, feed, trunk, None, lambda: False)
+    kept = open_features(packed, stream, feed, trunk, None)
     if kept is None:
         raise UserError(f"{run}: its features cannot be kept")
     values = torch.from_numpy(kept.values[:, split.rows]).view(torch.bfloat16).float()

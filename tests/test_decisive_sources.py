@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pages import ROOT
 
+from fastwsol.batches.decoded_store import SOURCES_OF_PIXELS
+from fastwsol.features.kept_features import SOURCES_OF_FEATURES
 from fastwsol.training.resume import _DECISIVE_SOURCES
 
 STEP = [
@@ -23,6 +25,7 @@ DECIDES_NOTHING = {
     "host/environment": "names versions and machine, which are compared themselves",
     "host/errors": "says what went wrong",
     "host/files": "writes files",
+    "host/source_code": "names code and versions, which are compared themselves",
     "host/garbage": "frees memory later",
     "host/kept_files": "keeps files, by hashes of their contents",
     "host/starting": "starts a process",
@@ -59,17 +62,36 @@ def imported_by(file: Path) -> Iterator[Path]:
                 yield found
 
 
-def test_what_a_step_imports_is_known_to_decide_or_not():
-    decisive = {path for pattern in _DECISIVE_SOURCES for path in ROOT.glob(pattern)}
+def undecisive(modules: list[str], patterns: tuple[str, ...]) -> set[str]:
+    """What modules import, directly or not, that is no file of `patterns`."""
+    assert all([*ROOT.glob(pattern)] for pattern in patterns)
+    decisive = {path for pattern in patterns for path in ROOT.glob(pattern)}
     reached: set[Path] = set()
-    todo = [file for module in STEP if (file := file_of(module)) is not None]
+    todo = [file for module in modules if (file := file_of(module)) is not None]
     while todo:
         file = todo.pop()
         if file not in reached:
             reached.add(file)
             todo += imported_by(file)
-    others = {file.relative_to(ROOT / "fastwsol").with_suffix("").as_posix() for file in reached - decisive}
-    unknown = {name for name in others if name not in DECIDES_NOTHING and name.split("/")[0] not in DECIDES_NOTHING}
-    assert not unknown, "add it to resume._DECISIVE_SOURCES, or here"
+    return {
+        file.relative_to(ROOT).with_suffix("").as_posix().removeprefix("fastwsol/") for file in reached - decisive
+    }
+
+
+def unknown(names: set[str]) -> set[str]:
+    return {name for name in names if name not in DECIDES_NOTHING and name.split("/")[0] not in DECIDES_NOTHING}
+
+
+def test_what_a_step_imports_is_known_to_decide_or_not():
+    others = undecisive(STEP, _DECISIVE_SOURCES)
+    assert not unknown(others), "add it to resume._DECISIVE_SOURCES, or here"
     assert all(any(name == each or name.startswith(f"{each}/") for name in others) for each in DECIDES_NOTHING)
-    assert all([*ROOT.glob(pattern)] for pattern in _DECISIVE_SOURCES)
+
+
+def test_what_kept_features_follow_from_is_known():
+    others = undecisive(["fastwsol.features.kept_features"], SOURCES_OF_FEATURES)
+    assert unknown(others) == {"host/processes"}, "how many processes share them decides nothing"
+
+
+def test_what_decoded_pixels_follow_from_is_known():
+    assert unknown(undecisive(["fastwsol.sources.decode"], SOURCES_OF_PIXELS)) == {"kernels/compiling"}

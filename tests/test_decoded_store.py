@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,22 @@ def test_a_store_of_other_shards_is_built_anew_and_whoever_reads_the_old_one_kee
     assert not np.array_equal(new.pixels, before)
     np.testing.assert_array_equal(old.pixels, before)
     assert not is_built(shards, "train", default_folder(shards))
+
+
+@pytest.mark.parametrize("of", ["code", "packages"])
+def test_a_store_of_another_version_is_built_anew(shards, monkeypatch, capsys, of):
+    first = opened(shards)
+    before = first.path.stat().st_mtime_ns
+    with monkeypatch.context() as patched:
+        if of == "code":
+            patched.setattr(store, "SOURCES_OF_PIXELS", ("fastwsol/sources/decode.py",))
+        else:
+            installed = metadata.version
+            patched.setattr(metadata, "version", lambda name: "0.1" if name == "pillow" else installed(name))
+        assert not is_built(shards, "train", first.path.parent)
+        assert opened(shards).sha256 == first.sha256
+    assert "of another version" in capsys.readouterr().out
+    assert first.path.stat().st_mtime_ns != before
 
 
 def test_an_image_that_does_not_decode_is_named_and_leaves_nothing(shards):

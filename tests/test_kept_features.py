@@ -54,7 +54,7 @@ def feed(trunk: Trunk) -> Feed:
 
 
 def opened(shards: Shards, trunk: Trunk, augmentation: Augmentation = CROPS):
-    return open_features(shards, stream_of(shards, augmentation), feed(trunk), trunk, None, lambda: False)
+    return open_features(shards, stream_of(shards, augmentation), feed(trunk), trunk, None)
 
 
 @pytest.mark.parametrize("part", ["tail", "classifier"])
@@ -81,7 +81,7 @@ def test_of_a_part_of_what_was_packed_they_are_those_of_the_same_crops(shards):
     """Images that are not held out are numbered anew; kept features are of all that was packed."""
     part = hold_out(shards, 5)
     trunk, stream = frozen("tail"), stream_of(part, CROPS)
-    kept = open_features(shards, stream, feed(trunk), trunk, None, lambda: False)
+    kept = open_features(shards, stream, feed(trunk), trunk, None)
     assert kept.values.shape[1] == 80 > len(stream.split)
     ours, computed = (FrozenPart(trunk, each).batches(stream, feed(trunk), 0, 1) for each in (kept, None))
     for _ in range(20):
@@ -142,6 +142,26 @@ def test_what_is_kept_is_found_again_and_anything_else_is_computed_anew(shards, 
     others = opened(shards, trunk)
     assert others.path != first.path
     assert opened(shards, trunk, replace(CROPS, image_size=48)).path not in (first.path, others.path)
+
+
+@pytest.mark.parametrize("option", [{"color": True}, {"mix": "cutmix"}, {"aug": "gr-hns"}, {"crops_per_image": 0}])
+def test_views_without_end_are_not_taken_from_what_is_kept_of_plain_ones(shards, option, capsys):
+    """All else, the folder too, is as it was when the plain views were kept."""
+    assert opened(shards, frozen("tail")) is not None
+    assert opened(shards, frozen("tail"), replace(CROPS, **option)) is None
+    assert "each epoch has views of its own" in capsys.readouterr().out
+
+
+def test_features_that_another_version_made_are_computed_anew(shards, monkeypatch, capsys):
+    first = opened(shards, frozen("tail"))
+    installed = metadata.version
+    with monkeypatch.context() as patched:
+        patched.setattr(metadata, "version", lambda name: "0.1" if name == "torch" else installed(name))
+        other = opened(shards, frozen("tail"))
+    assert "computed anew, since another version made them" in capsys.readouterr().out
+    assert (other.path, other.sha256) == (first.path, first.sha256), "in the same place, here to the same bits"
+    assert np.array_equal(first.values, other.values), "whoever has the old ones open keeps them"
+    assert "torch" in json.loads(first.path.with_suffix(".json").read_text())["made_by"]["versions"]
 
 
 def test_without_room_they_are_computed_in_every_epoch_and_that_is_said(shards, capsys):

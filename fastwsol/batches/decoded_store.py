@@ -2,13 +2,13 @@
 
     shards/decoded/
       train.npy     uint8 [N, H, W, 3] in the packed order; NumPy can open it
-      train.json    written last: which shards it was made from, and its SHA-256
+      train.json    written last: which shards it was made from and by which code, and its SHA-256
       train.lock    held by the process that builds or checks it
 
 Images of one size are stored as they are. What is shown of images of many sizes (all of it, or the middle square) is
 brought to a square first, by a cubic filter that is wider where an image shrinks: `train-256.npy`, or
 `train-256-crop.npy`, for squares of 256 pixels. What lies there is made from the shards and may be deleted at any time:
-a store of other shards, or one that is not as it was written, is built anew.
+a store of other shards, of another version, or not as it was written is built anew.
 """
 
 import math
@@ -29,12 +29,24 @@ from fastwsol.draws import shown_windows
 from fastwsol.host.command_line import duration
 from fastwsol.host.errors import Interrupted, RunFailure
 from fastwsol.host.files import write_json
-from fastwsol.host.kept_files import array_when_whole, contents_of, is_as_written, locked, never, read_about
+from fastwsol.host.kept_files import array_when_whole, contents_of, is_whole, locked, never, read_about
+from fastwsol.host.source_code import made_by
 from fastwsol.host.ticker import Ticker
 from fastwsol.sources.decode import decode
 
 FORMAT_VERSION = 1
 FOLDER_NAME = "decoded"
+SOURCES_OF_PIXELS = (
+    "fastwsol/batches/decoded_store.py",
+    "fastwsol/draws.py",
+    "fastwsol/sources/decode.py",
+    "fastwsol/sources/heif.py",
+    "fastwsol/sources/jpeg_markers.py",
+    "fastwsol/sources/orientation.py",
+    "fastwsol/sources/png_chunks.py",
+    "fastwsol/sources/tiff.py",
+)
+"""The modules that decide what an image's pixels are."""
 _CHUNK = 256
 """Images that a thread decodes at a time."""
 
@@ -94,9 +106,9 @@ def open_store(
     path = folder / f"{file_name}.npy"
     with locked(folder, file_name, gives_up):
         about = read_about(folder, file_name)
-        if about.get("key") != key or not _is_whole(path, about, verify):
+        if about.get("key") != key or not is_whole(path, about, verify):
             if about:
-                print(f"{path}: is of other shards or damaged, and is built anew", flush=True)
+                print(f"{path}: is of other shards or of another version, or damaged, and is built anew", flush=True)
             _build(split, square, fit, path, threads, gives_up)
             about = {"key": key, **contents_of(path)}
             write_json(folder / f"{file_name}.json", about)
@@ -120,6 +132,7 @@ def _key(shards: Shards, name: str, square: int, fit: Fit) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "shards": [shard.sha256 for shard in shards.manifest.splits[name].shards],
         "shape": list(_shape(shards.splits[name], square)),
+        "made_by": made_by(SOURCES_OF_PIXELS),
     }
     return key | ({"filter": _FILTER.name, "fit": fit} if square else {})
 
@@ -135,13 +148,6 @@ def in_square(pixels: NDArray[np.uint8], square: int, fit: Fit = "stretch") -> N
     ((x, y, shown_width, shown_height),) = shown_windows(fit, np.array([width]), np.array([height])).tolist()
     shown = pixels[y : y + shown_height, x : x + shown_width]
     return np.asarray(Image.fromarray(shown).resize((square, square), _FILTER))
-
-
-def _is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
-    try:
-        return is_as_written(path, about) if verify else path.stat().st_size == about.get("bytes")
-    except OSError:
-        return False
 
 
 def _build(split: Split, square: int, fit: Fit, path: Path, threads: int, gives_up: Callable[[], bool]) -> None:

@@ -2,11 +2,11 @@
 
     shards/features/
       KEY.npy    uint16 [V, N, ...]: the bits of bfloat16, by view and by the image's place in the packed split
-      KEY.json   written last: what they are features of, and the file's SHA-256
+      KEY.json   written last: what they are features of, which code made them, and the file's SHA-256
       KEY.lock   held by the process that computes or checks them
 
 KEY is the beginning of a digest of all that decides them: shards, split, network, its frozen weights, size, views,
-number format. A file may be deleted at any time: it is made again.
+number format. A file may be deleted at any time: it is made again, as is one that other code or packages made.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fastwsol.batches.decoded_store import SOURCES_OF_PIXELS
 from fastwsol.batches.feed import Feed
 from fastwsol.batches.stream import Batch, Batches, Inputs, Stream, evaluation_plan
 from fastwsol.config import Augmentation, TrainPart
@@ -30,13 +31,35 @@ from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast, memory_available
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import write_json
-from fastwsol.host.kept_files import array_when_whole, contents_of, free_disk_bytes, is_as_written, locked, read_about
+from fastwsol.host.kept_files import (
+    array_when_whole,
+    contents_of,
+    free_disk_bytes,
+    is_whole,
+    locked,
+    never,
+    read_about,
+)
+from fastwsol.host.source_code import made_by
 from fastwsol.host.ticker import Ticker
 from fastwsol.network.backbone_weights import digest_of
 from fastwsol.network.classifier import Classifier
 
 FORMAT_VERSION = 1
 FOLDER_NAME = "features"
+SOURCES_OF_FEATURES = (
+    *SOURCES_OF_PIXELS,
+    "kernels/*.py",
+    "fastwsol/config.py",
+    "fastwsol/host/device.py",
+    "fastwsol/dataset/shards.py",
+    "fastwsol/dataset/ragged_boxes.py",
+    "fastwsol/dataset/holdout.py",
+    "fastwsol/batches/*.py",
+    "fastwsol/network/*.py",
+    "fastwsol/features/*.py",
+)
+"""The modules that decide the features of an image."""
 _SHARE_OF_MEMORY = 0.5
 """The share of the free memory that kept features may take."""
 
@@ -86,10 +109,8 @@ def view_numbers(augmentation: Augmentation, views: Views, epochs: NDArray[np.in
     return crops * 2 + views.flips if augmentation.flip else crops
 
 
-def why_not_kept(augmentation: Augmentation, bytes_needed: int, folder: Path) -> str | None:
-    """Why features cannot be kept, or None."""
-    if not views_kept(augmentation):
-        return "each epoch has views of its own; --crops-per-image bounds them"
+def why_no_room(bytes_needed: int, folder: Path) -> str | None:
+    """Why features of a bounded number of views cannot be kept, or None."""
     if bytes_needed > (free := free_disk_bytes(folder)):
         return f"they need {_mb(bytes_needed)} in {folder}, where {_mb(free)} are free"
     if bytes_needed > _SHARE_OF_MEMORY * (available := memory_available()):
@@ -98,10 +119,17 @@ def why_not_kept(augmentation: Augmentation, bytes_needed: int, folder: Path) ->
 
 
 def open_features(
-    shards: Shards, stream: Stream, feed: Feed, trunk: Trunk, asked_folder: Path | None, gives_up: Callable[[], bool]
+    shards: Shards,
+    stream: Stream,
+    feed: Feed,
+    trunk: Trunk,
+    asked_folder: Path | None,
+    verify: bool = True,
+    gives_up: Callable[[], bool] = never,
 ) -> KeptFeatures | None:
     """The features of all views of the images that `stream` is a stream of, computed where they are not kept yet; None
-    where they cannot be kept, which is said. asked_folder: default `features` beside the shards.
+    where they cannot be kept, which is said. asked_folder: default `features` beside the shards; with `verify` a file
+    that is there is hashed first.
 
     Raises UserError where there is no room in a folder that was asked for, RunFailure where an image does not decode,
     Interrupted where `gives_up` returns true.
@@ -110,26 +138,31 @@ def open_features(
     name, count = stream.split.packed_name, shards.manifest.splits[stream.split.packed_name].images
     whole = replace(stream, split=shards.splits[name])
     shape = _shape_of_one(whole, trunk)
-    views = views_kept(stream.augmentation)
+    if not (views := views_kept(stream.augmentation)):
+        print(_IN_EVERY_EPOCH.format("each epoch has views of its own; --crops-per-image bounds them"), flush=True)
+        return None
     needed = 2 * views * count * int(np.prod(shape))
     key = _key(shards, whole, trunk, shape) | {"views_by": feed.views_by(whole.split, stream.augmentation.store_size)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    if not (folder / f"{digest}.json").is_file() and (why := why_not_kept(stream.augmentation, needed, folder)):
+    if not (folder / f"{digest}.json").is_file() and (why := why_no_room(needed, folder)):
         if asked_folder is not None and needed > free_disk_bytes(folder):
             raise UserError(f"--features {folder}: {why}; name another folder, or leave the flag out")
-        print(f"features of the frozen part: computed in every epoch ({why})", flush=True)
+        print(_IN_EVERY_EPOCH.format(why), flush=True)
         return None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, digest, gives_up):
-            return _opened(folder, digest, key, whole, feed, trunk, (views, count, *shape), gives_up)
+            return _opened(folder, digest, key, whole, feed, trunk, (views, count, *shape), verify, gives_up)
     except OSError as error:
         if asked_folder is not None:
             raise UserError(
                 f"--features {folder}: cannot be written ({error.strerror}); name another folder, or leave the flag out"
             ) from None
-        print(f"features of the frozen part: computed in every epoch ({folder} cannot be written: {error.strerror})")
+        print(_IN_EVERY_EPOCH.format(f"{folder} cannot be written: {error.strerror}"), flush=True)
         return None
+
+
+_IN_EVERY_EPOCH = "features of the frozen part: computed in every epoch ({})"
 
 
 def _opened(
@@ -140,16 +173,18 @@ def _opened(
     feed: Feed,
     trunk: Trunk,
     shape: tuple[int, ...],
+    verify: bool,
     gives_up: Callable[[], bool],
 ) -> KeptFeatures:
     path = folder / f"{digest}.npy"
-    about = read_about(folder, digest)
+    about, made = read_about(folder, digest), made_by(SOURCES_OF_FEATURES)
     views, count, size = shape[0], shape[1], _mb(2 * int(np.prod(shape)))
     what = f"features of the frozen part: {count:,} images, {views} view{'s' * (views > 1)} each, {size} in {path}"
-    if about.get("key") != key or not (path.is_file() and is_as_written(path, about)):
-        print(f"{what}: computed once", flush=True)
+    is_known = about.get("key") == key and is_whole(path, about, verify)
+    if not is_known or about.get("made_by") != made:
+        print(f"{what}: computed {'anew, since another version made them' if is_known else 'once'}", flush=True)
         _compute(path, shape, stream, feed, trunk, gives_up)
-        about = {"key": key, **contents_of(path)}
+        about = {"key": key, "made_by": made, **contents_of(path)}
         write_json(folder / f"{digest}.json", about)
     else:
         print(f"{what}: kept from before", flush=True)
@@ -213,7 +248,7 @@ def _shape_of_one(stream: Stream, trunk: Trunk) -> tuple[int, ...]:
 
 
 def _key(shards: Shards, stream: Stream, trunk: Trunk, shape: tuple[int, ...]) -> dict[str, Any]:
-    """All that decides the features. Equal keys mean equal features on one machine."""
+    """What the features are of. Equal keys mean equal features on one machine, made by one version."""
     augmentation, split = stream.augmentation, stream.split
     return {
         "format_version": FORMAT_VERSION,

@@ -12,7 +12,18 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("fastwsol", "torch", "numpy", "numba", "pyarrow", "pillow", "simplejpeg", "safetensors", "timm")
+PACKAGES = (
+    "fastwsol",
+    "torch",
+    "numpy",
+    "numba",
+    "pyarrow",
+    "pillow",
+    "pillow-heif",
+    "simplejpeg",
+    "safetensors",
+    "timm",
+)
 DALI_PACKAGES = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 
 

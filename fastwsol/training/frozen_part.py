@@ -84,7 +84,9 @@ def open_frozen_part(
     kept = None
     if keep:
         kept = world.machine_lead_first(
-            lambda verify: open_features(job.packed, stream, job.setup.feed, trunk, job.features_folder, job.gives_up)
+            lambda verify: open_features(
+                job.packed, stream, job.setup.feed, trunk, job.features_folder, verify, job.gives_up
+            )
         )
         kept_by_each = world.values_of_all(None if kept is None else kept.sha256)
         if kept is not None and None in kept_by_each:

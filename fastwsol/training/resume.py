@@ -2,21 +2,19 @@
 says that it does not.
 """
 
-import ast
-import functools
-import hashlib
 import shlex
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from fastwsol.config import Config, flag
 from fastwsol.evaluation.forward import EvaluationSetup
+from fastwsol.features.kept_features import SOURCES_OF_FEATURES
 from fastwsol.host.environment import DALI_PACKAGES, machine, versions
 from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.host.source_code import digest_of_code
 from fastwsol.host.words import first_few
 from fastwsol.network.backbone_weights import BackboneWeights, put_weights
 from fastwsol.network.initial_weights import Initial, start_from
@@ -38,23 +36,8 @@ and no flag overrides it.
 """
 _DECISIVE_PACKAGES = ("torch", "numpy", "numba")
 _DECISIVE_SOURCES = (
-    "kernels/*.py",
-    "fastwsol/config.py",
-    "fastwsol/draws.py",
-    "fastwsol/host/device.py",
+    *SOURCES_OF_FEATURES,
     "fastwsol/host/processes.py",
-    "fastwsol/sources/decode.py",
-    "fastwsol/sources/heif.py",
-    "fastwsol/sources/jpeg_markers.py",
-    "fastwsol/sources/orientation.py",
-    "fastwsol/sources/png_chunks.py",
-    "fastwsol/sources/tiff.py",
-    "fastwsol/dataset/shards.py",
-    "fastwsol/dataset/ragged_boxes.py",
-    "fastwsol/dataset/holdout.py",
-    "fastwsol/batches/*.py",
-    "fastwsol/network/*.py",
-    "fastwsol/features/*.py",
     "fastwsol/localizer/box_supervision.py",
     "fastwsol/localizer/mask_head.py",
     "fastwsol/localizer/mask_training.py",
@@ -308,30 +291,6 @@ def decisive_versions(of: dict[str, str], data: str | None) -> dict[str, str]:
     return decisive
 
 
-@functools.cache  # half a second, and a start asks for it twice
 def decisive_source_digest() -> str:
     """The beginning of the SHA-256 of the code that decides a step's bits, without its comments and docstrings."""
-    root, digest = Path(__file__).parents[2], hashlib.sha256()
-    for path in sorted(path for pattern in _DECISIVE_SOURCES for path in root.glob(pattern)):
-        digest.update(f"{path.relative_to(root)}\0{_canonical(ast.parse(path.read_bytes()))}\0".encode())
-    return digest.hexdigest()[:12]
-
-
-def _canonical(node: Any) -> str:
-    """A syntax tree as text, without docstrings. (`ast.dump` shows empty fields, which differ between Pythons.)"""
-    if isinstance(node, list):
-        return f"[{','.join(_canonical(each) for each in node if not _is_text(each))}]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = [
-        f"{name}={_canonical(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []
-    ]
-    return f"{type(node).__name__}({','.join(fields)})"
-
-
-def _is_text(statement: Any) -> bool:
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
+    return digest_of_code(_DECISIVE_SOURCES)
