@@ -169,7 +169,7 @@ class OptimizerConfig:
     lr: float = 0.1
     """learning rate: the first one under step, the highest under one-cycle"""
     weight_decay: float = 1e-4
-    """on convolution and FC weights only"""
+    """on weights of convolutions and linear layers only (a mask head's is constant: 0.01, on all that it trains)"""
     momentum: float = 0.9
     """Nesterov momentum"""
     backbone_lr_mult: float = 1.0
@@ -509,9 +509,12 @@ def _check_types(part: Any) -> None:
         choices = get_args(annotation)
         if choices and value not in choices:
             raise UserError(f"{flag(each.name)} {value}: choose from {', '.join(map(str, choices))}")
-        if annotation is float and type(value) is int:
-            object.__setattr__(part, each.name, float(value))  # or equal configurations would differ in JSON
-        elif not choices and type(value) is not annotation:
+        # Equal configurations are equal in JSON too.
+        if choices:
+            object.__setattr__(part, each.name, choices[choices.index(value)])
+        elif annotation is float and type(value) is int:
+            object.__setattr__(part, each.name, float(value))
+        elif type(value) is not annotation:
             raise UserError(f"{flag(each.name)} {value}: must be of type {annotation.__name__}")
 
 

@@ -13,9 +13,10 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from fastwsol.batches.decoded_store import default_square, is_built
 from fastwsol.batches.feed import open_feed
@@ -41,8 +42,8 @@ from fastwsol.host.stop_signals import StopSignals, stop_at_once_if_repeated
 from fastwsol.host.words import first_few
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.localizer.mask_head import MaskHead
-from fastwsol.network.backbone_weights import read_weights
-from fastwsol.network.initial_weights import read_initial
+from fastwsol.network.backbone_weights import BackboneWeights, read_weights
+from fastwsol.network.initial_weights import Initial, read_initial
 from fastwsol.network.networks import input_statistics, network_versions
 from fastwsol.network.timm_backbone import require_timm
 from fastwsol.runs.checkpoint import Checkpoint, newest_valid
@@ -79,6 +80,7 @@ from fastwsol.training.step import BadStep, State, new_state, share_state
 from fastwsol.training.step_mode import can_compile, refuse_impossible
 
 PROG = "python -m fastwsol.train"
+Start = TypeVar("Start", Initial, BackboneWeights)
 DESCRIPTION = (
     "Train a classifier on image labels alone, and behind it, with --localizer mask, a head that masks objects."
 )
@@ -143,12 +145,34 @@ def start_of(flags: Flags, world: World) -> tuple[Config, StartWeights]:
         sha256 = world.from_lead(lambda: classifier_digest(flags, behind) if behind is not None else "")
         return flags.config.changed(behind_sha256=sha256), StartWeights(behind=behind)
     path = launch.init
-    initial = world.lead_does(lambda: read_initial(path)) if path is not None else None
-    weights = world.lead_does(lambda: read_weights(launch.weights, flags.config.network))
-    of_files = (initial.sha256 if initial is not None else "", weights.sha256 if weights is not None else "")
-    init_sha256, weights_sha256 = world.value_of_lead(of_files)
-    config = flags.config.changed(init_sha256=init_sha256, weights_sha256=weights_sha256)
-    return config, StartWeights(initial, weights)
+    initial, weights, hashes = None, None, {"init_sha256": "", "weights_sha256": ""}
+
+    def read() -> None:
+        nonlocal initial, weights
+        if path is not None:
+            initial, hashes["init_sha256"] = or_known(lambda: read_initial(path), "init_sha256", launch)
+        weights, hashes["weights_sha256"] = or_known(
+            lambda: read_weights(launch.weights, flags.config.network), "weights_sha256", launch
+        )
+
+    world.lead_does(read)
+    return flags.config.changed(**world.value_of_lead(hashes)), StartWeights(initial, weights)
+
+
+def or_known(read: Callable[[], Start | None], name: str, launch: OneRun) -> tuple[Start | None, str]:
+    """What `read` gives, and its hash. Where it is there no longer, as on a machine without network, and the run in the
+    folder that was named has a checkpoint to go on from: nothing, and the hash `name` that the run was begun with.
+    """
+    try:
+        found = read()
+    except UserError as error:
+        run = RunDir(launch.run_dir) if launch.run_dir is not None else None
+        known = run.read_info().config.flat()[name] if run is not None and run.has_info() else ""
+        if run is None or not known or newest_valid(run.checkpoints) is None:
+            raise
+        print(f"warning: {error}; the run goes on from its checkpoint", file=sys.stderr)
+        return None, known
+    return found, found.sha256 if found is not None else ""
 
 
 def classifier_digest(flags: Flags, behind: Behind) -> str:
@@ -306,7 +330,7 @@ def refuse_what_cannot_be(config: Config, all_shards: Shards, shards: Shards, wo
     train, classes = shards.splits["train"], len(shards.manifest.classes)
     evaluated = shards.splits[config.eval_split]
     world.together(lambda: check_batch_sizes(config, len(train), world))
-    world.together(lambda: check_network(config, classes, world))
+    world.together(lambda: check_network(config, classes, len(train), world))
     world.together(lambda: refuse_no_mask(config, classes, train))
     if config.views.store_size and not of_one_size(all_shards.splits[evaluated.packed_name]):
         # Evaluations see the images' own pixels: said now, and not after epochs of training.

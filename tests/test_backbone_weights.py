@@ -55,6 +55,18 @@ def test_a_position_embedding_of_another_size_is_resampled(tmp_path):
     assert torch.equal(model.net.blocks[3].attn.qkv.weight, net.blocks[3].attn.qkv.weight)
 
 
+def test_weights_from_before_batches_were_counted_are_taken(published, tmp_path):
+    tensors = safetensors.torch.load_file(published[0])
+    counts = [name for name in tensors if name.endswith(".num_batches_tracked")]
+    assert counts
+    kept = {name: tensors[name] for name in tensors if name not in counts}
+    safetensors.torch.save_file(kept, tmp_path / "a.safetensors")
+    network = build_network(RESNET, 1000)
+    said = put_weights(read_weights(str(tmp_path / "a.safetensors"), RESNET.network), network)
+    assert f"{len(tensors) - len(counts)} of {len(tensors)} tensors taken" in said
+    assert "drawn" not in said
+
+
 def test_weights_of_another_network_are_refused_by_tensor(published):
     path, _ = published
     config = Config.of(backbone="resnet34", image_size=64)

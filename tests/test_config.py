@@ -76,6 +76,10 @@ def test_settings_that_cannot_be_are_refused_by_name(wrong, said):
         Config.of(**wrong)
 
 
+def test_a_choice_is_the_member_that_it_equals():
+    assert json.dumps(Config.of(depth=18.0).flat()) == json.dumps(Config.of(depth=18).flat())
+
+
 def test_one_cycle_rises_to_the_rate_and_falls_to_nothing():
     config = Config.of(schedule="one-cycle", lr=0.5, epochs=10, batch_size=10)
     rates = [config.learning_rate(step, train_images=100) for step in range(100)]

@@ -73,9 +73,7 @@ def undecisive(modules: list[str], patterns: tuple[str, ...]) -> set[str]:
         if file not in reached:
             reached.add(file)
             todo += imported_by(file)
-    return {
-        file.relative_to(ROOT).with_suffix("").as_posix().removeprefix("fastwsol/") for file in reached - decisive
-    }
+    return {file.relative_to(ROOT).with_suffix("").as_posix().removeprefix("fastwsol/") for file in reached - decisive}
 
 
 def unknown(names: set[str]) -> set[str]:

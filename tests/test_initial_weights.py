@@ -138,6 +138,14 @@ def test_a_run_starts_from_the_file_continues_with_it_and_is_no_other_files_run(
     assert run_command(train.main, flags) == 2
     assert "holds a run that began with the weights of another file" in capsys.readouterr().err
     tensors = safetensors.torch.load_file(mine)
+    mine.unlink()  # as the run does that it came from, when it goes on
+    assert run_command(train.main, [*flags, "--init", str(mine)]) == 0
+    assert "mine.safetensors: cannot be read" in (said := capsys.readouterr().err)
+    assert "the run goes on from its checkpoint" in said
+    for path in run.glob("report*"):
+        path.unlink()
+    other = ["--run-dir", str(tmp_path / "other"), "--init", str(mine)]
+    assert run_command(train.main, [*flags, *other]) == 2, "no run to go on"
     safetensors.torch.save_file(tensors | {"model.fc.bias": tensors["model.fc.bias"] + 1}, mine)
     assert run_command(train.main, [*flags, "--init", str(mine)]) == 2
     assert "began with the weights of another file; name its --init" in capsys.readouterr().err

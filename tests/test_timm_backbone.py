@@ -7,10 +7,12 @@ import torch
 
 from fastwsol.config import Config
 from fastwsol.host.errors import UserError
+from fastwsol.host.processes import ALONE
 from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weights
 from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.networks import build_network, input_statistics, network_gmac, network_name
 from fastwsol.network.preact_resnet import build_preact_resnet
+from fastwsol.training.feasibility import check_network
 
 timm = pytest.importorskip("timm", reason="NOT TESTED with timm, which is not installed")
 
@@ -141,6 +143,8 @@ def test_its_work_is_counted_and_it_has_a_name():
         ({"backbone": "mobilenetv3_small_100"}, "no linear layer on averaged features or on a class token"),
         ({"backbone": "deit_tiny_distilled_patch16_224", "image_size": 224}, "its classifier is several layers"),
         ({"backbone": "vit_base_patch16_siglip_224", "image_size": 224}, "reads features pooled by 'map'"),
+        ({"backbone": "resnet18.bogus"}, r"--backbone resnet18.bogus: timm has .*resnet18.tv_in1k.*; name one of them"),
+        ({"backbone": "hiera_tiny_224", "image_size": 224}, "hiera_tiny_224: "),
         ({"backbone": "resnet18", "image_size": 48}, "--image-size 48 must be a multiple of its stride, 32 pixels"),
         ({"backbone": "vit_tiny_patch16_224", "output_stride": 8, "image_size": 224}, "timm cannot make it"),
         ({"backbone": "regnety_002", "train_part": "tail"}, "family RegNet can be split at its last features alone"),
@@ -149,6 +153,28 @@ def test_its_work_is_counted_and_it_has_a_name():
 def test_what_gives_no_map_is_refused_by_name(options, message):
     with pytest.raises(UserError, match=message):
         build_network(Config.of(**options), classes=7)
+
+
+def test_class_tokens_and_position_embeddings_are_not_decayed():
+    model, _ = network("vit_tiny_patch16_224")
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decayed = {
+        names[id(each)]
+        for group in model.parameter_groups(0.1, 1.0)
+        if group["weight_decay"]
+        for each in group["params"]
+    }
+    assert {"net.cls_token", "net.pos_embed"}.isdisjoint(decayed)
+    assert {"net.patch_embed.proj.weight", "net.head.weight"} <= decayed
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_images_that_grow_are_refused_where_a_network_has_one_size(batch_size):
+    growing = {"image_size": 224, "start_size": 112, "batch_size": batch_size}
+    with pytest.raises(UserError, match=r"vit_tiny_patch16_224 .* refuses those of 112 pixels .*; give --start-size 0"):
+        check_network(Config.of(backbone="vit_tiny_patch16_224", **growing), 4, 100, ALONE)
+    if batch_size > 1:
+        check_network(Config.of(backbone="resnet18", **growing), 4, 100, ALONE)
 
 
 def field_offset(model, size: int, count: int = 4) -> float:

@@ -50,7 +50,7 @@ def contents_of(path: Path) -> dict[str, Any]:
 
 
 def is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
-    """Whether a file is there and the one that `about` says (`contents_of`): by its hash, without `verify` by its size."""
+    """Whether a file is there and the one that `about` says (`contents_of`): by its hash, or else by its size."""
     try:
         return is_as_written(path, about) if verify else path.stat().st_size == about.get("bytes")
     except OSError:

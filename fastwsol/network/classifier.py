@@ -95,16 +95,21 @@ class Classifier(nn.Module, ABC):
             return [self]
         return [self.classifier] if part == "classifier" else self.tail_modules()
 
+    def undecayed(self) -> set[str]:
+        """The names of parameters of two dimensions and more that get no weight decay."""
+        return set()
+
     def parameter_groups(self, weight_decay: float, backbone_lr_mult: float) -> list[dict[str, Any]]:
         """The trained parameters for the optimizer, each group with `params`, `weight_decay` and `lr_mult`.
 
-        weight_decay: of weights that are no biases and no BN's; backbone_lr_mult: the factor on the learning rate of
-        all but the last layers.
+        weight_decay: of weights that are no biases, no BN's and not `undecayed`; backbone_lr_mult: the factor on the
+        learning rate of all but the last layers.
         """
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        undecayed = self.undecayed()
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                decay = weight_decay if parameter.ndim > 1 else 0.0
+                decay = weight_decay if parameter.ndim > 1 and name not in undecayed else 0.0
                 lr_mult = backbone_lr_mult if self.in_backbone(name) else 1.0
                 groups.setdefault((decay, lr_mult), []).append(parameter)
         return [

@@ -95,6 +95,11 @@ class TimmBackbone(Classifier):
         """All but the last layer."""
         return name not in self.classifier_names
 
+    def undecayed(self) -> set[str]:
+        """See `Classifier.undecayed`. What timm names so: class tokens and position embeddings."""
+        named = getattr(self.net, "no_weight_decay", None)
+        return {f"net.{name}" for name in named()} if named is not None else set()
+
     @property
     def _of_net(self) -> "_TimmNet":
         return cast(_TimmNet, self.net)
@@ -115,7 +120,7 @@ class TimmBackbone(Classifier):
 
     def _read_by_classifier(self, features: Tensor) -> Tensor:
         """What the last layer reads, before its layer norm: [N, C]."""
-        if features.ndim == 3 and self._of_net.global_pool == "token":
+        if features.ndim == 3 and getattr(self.net, "global_pool", "avg") == "token":
             return features[:, 0]
         return self._spatial(features).flatten(2).mean(2)
 
@@ -203,7 +208,12 @@ def input_size_of_timm(name: str) -> int:
 def _known(timm: Any, name: str) -> Any:
     """What timm says of a network. Raises UserError, with the nearest names, for one that it lacks."""
     if timm.is_model(name):
-        return timm.get_pretrained_cfg(name, allow_unregistered=True)
+        try:
+            return timm.get_pretrained_cfg(name, allow_unregistered=True)
+        except RuntimeError:  # a tag of no published weights
+            plain = name.partition(".")[0]
+            tagged = timm.list_pretrained(f"{plain}.*") or [plain]
+            raise UserError(f"--backbone {name}: timm has {' and '.join(tagged)}; name one of them") from None
     near = difflib.get_close_matches(name, timm.list_models(), n=3)
     hint = f"perhaps you meant {' or '.join(near)}" if near else "timm.list_models() names those that it has"
     raise UserError(f"--backbone {name}: timm {timm.__version__} has no such network; {hint}")
@@ -281,7 +291,6 @@ class _TimmNet(Protocol):
     """What we use of a network of timm."""
 
     feature_info: list[dict[str, Any]]
-    global_pool: Any
 
     def forward_features(self, images: Tensor) -> Tensor: ...
 

@@ -3,8 +3,9 @@
 import torch
 
 from fastwsol.config import Config
-from fastwsol.host.errors import UserError
+from fastwsol.host.errors import UserError, first_line
 from fastwsol.host.processes import World
+from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import empty_network, network_name
 
 
@@ -46,9 +47,10 @@ def check_batch_sizes(config: Config, train_images: int, world: World) -> None:
         )
 
 
-def check_network(config: Config, classes: int, world: World) -> None:
-    """Raise UserError where the network's map is a single cell, which can be in no box but the whole image, and where
-    its batch normalisation would see one value a channel, of which there is no deviation.
+def check_network(config: Config, classes: int, train_images: int, world: World) -> None:
+    """Raise UserError where the network's map is a single cell, which can be in no box but the whole image, where it
+    takes no images of a side that training images have, and where its batch normalisation would see one value a
+    channel, of which there is no deviation.
     """
     model, size = empty_network(config, classes), config.views.image_size
     if size < 2 * model.map_stride:
@@ -56,16 +58,28 @@ def check_network(config: Config, classes: int, world: World) -> None:
             f"--image-size {size}: the maps of {network_name(config.network)} have one cell there, which can give no "
             f"box; use {2 * model.map_stride} at least"
         )
-    if config.optimizer.batch_size > world.size:
+    single = config.optimizer.batch_size <= world.size
+    if not (single or config.schedule.has_own_sizes):
         return
-    least = config.schedule.start_size or config.schedule.end_size or size
+    model.to("meta").train()
+    for _, side in config.phases(train_images):
+        _try(model, side, 1 if single else 2, config, world)
+
+
+def _try(model: Classifier, side: int, images: int, config: Config, world: World) -> None:
+    """Pass so many images of a side through a network that lies on torch's meta device."""
     try:
         with torch.no_grad():
-            model.to("meta").train()(torch.empty(1, 3, least, least, device="meta"))
+            model(torch.empty(images, 3, side, side, device="meta"))
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"--image-size {config.views.image_size}: {network_name(config.network)} is trained on smaller images "
+            f"first, and refuses those of {side} pixels ({first_line(error)}); give --start-size 0 --end-size 0"
+        ) from None
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
         raise UserError(
             f"--batch-size {config.optimizer.batch_size}: batch normalisation in {network_name(config.network)} has "
-            f"one value a channel of a single image of {least} pixels; use {2 * world.size} at least"
+            f"one value a channel of a single image of {side} pixels; use {2 * world.size} at least"
         ) from None

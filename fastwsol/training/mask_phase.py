@@ -90,7 +90,8 @@ def new_head_state(
     training = MaskTraining(network, config.optimizer.evaluated, head, classes).to(device)
     rate = torch.tensor(config.localizer.head_lr, dtype=torch.float32, device=device)
     group = {"params": list(trained_parameters(training).values()), "lr": rate, "lr_mult": 1.0}
-    optimizer = torch.optim.AdamW([group], lr=rate, fused=True, capturable=device.type == "cuda")
+    on_gpu = device.type == "cuda"
+    optimizer = torch.optim.AdamW([group], lr=rate, weight_decay=_WEIGHT_DECAY, fused=True, capturable=on_gpu)
     for parameter in trained_parameters(training).values():
         optimizer.state[parameter] |= {
             "step": torch.zeros((), dtype=torch.float32, device=device),
@@ -102,6 +103,10 @@ def new_head_state(
     totals["step"] += step
     steer = _Steer(training, world)
     return State(training, optimizer, scaler, totals, step, prefix="", after_step=steer), training
+
+
+_WEIGHT_DECAY = 0.01
+"""Of all that a head trains."""
 
 
 class _Steer:

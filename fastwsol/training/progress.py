@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ class Progress:
         images_per_second = (state.step - self._clock_step) * batch_size / seconds
         self.restart_clock(state.step)
         epoch = (state.step - course.first) * batch_size / self._train_images
-        left = (course.last - state.step) * batch_size / images_per_second
+        left = self._images_left(state.step) * batch_size / images_per_second
         skipped = int(totals[SKIPPED]) if SKIPPED in totals else None
         print(
             f"{course.name}step {state.step - course.first}/{course.last - course.first}  epoch {epoch:.2f}  "
@@ -69,6 +70,16 @@ class Progress:
             **({"skipped_steps": skipped} if skipped is not None else {}),
         }
 
+    def _images_left(self, step: int) -> float:
+        """The steps behind `step`, counted in steps of images as large as the last: larger ones take longer."""
+        left, first, side = 0.0, step, None
+        for end, each in self._course.sizes:
+            if end >= step:
+                side = side or each  # of the last step
+                left += (end - first) * (each / side) ** 2
+                first = end
+        return left
+
 
 def announce(job: Job, state: State, offer_fast: bool, continued: bool) -> None:
     """Say what will be done and what it will cost here, measured on a few images, and what is faster.
@@ -83,8 +94,14 @@ def announce(job: Job, state: State, offer_fast: bool, continued: bool) -> None:
     is_whole = (
         config.network.train_part == "all" and state.step < classifier_steps
     )  # else what a step costs depends on what is kept of the frozen part
-    own_rate = probe_images_per_second(config, len(shards.manifest.classes), autocast, share) if is_whole else math.inf
-    rate = float(world.add_up(torch.tensor(own_rate, dtype=torch.float64)))
+    rate = math.inf
+    if is_whole:
+        own_rate = images_per_second(
+            config.phases(images),
+            state.step,
+            lambda side: probe_seconds(config, side, len(shards.manifest.classes), autocast, share),
+        )
+        rate = float(world.add_up(torch.tensor(own_rate, dtype=torch.float64)))
     if not world.leads:
         return
     seconds = max(0, classifier_steps - state.step) * batch_size / rate
@@ -127,14 +144,29 @@ _LEAST_SHARE = 16
 _PROBE_IMAGES_ON_CPU = 32
 
 
-def probe_images_per_second(config: Config, classes: int, autocast: Autocast, batch_size: int) -> float:
-    """Time a few training steps of a throw-away network on a blank batch in this process; images a second."""
+def images_per_second(sizes: list[tuple[int, int]], step: int, seconds_of: Callable[[int], float]) -> float:
+    """Images a second from `step` on, over images of all sides. sizes: as of a course; seconds_of: measures the seconds
+    of an image of a side. The smallest and the largest are measured; between them the time follows the pixels.
+    """
+    steps_of: dict[int, int] = {}
+    for end, side in sizes:
+        if end > step:
+            steps_of[side], step = end - step, end
+    smallest, largest = min(steps_of), max(steps_of)
+    seconds = {side: seconds_of(side) for side in {smallest, largest}}
+    slope = (seconds[largest] - seconds[smallest]) / max(1, largest**2 - smallest**2)
+    total = sum(count * (seconds[smallest] + slope * (side**2 - smallest**2)) for side, count in steps_of.items())
+    return sum(steps_of.values()) / total
+
+
+def probe_seconds(config: Config, side: int, classes: int, autocast: Autocast, batch_size: int) -> float:
+    """Time a few training steps of a throw-away network on a blank batch in this process; the seconds of an image."""
     # A GPU's rate depends on the batch; a CPU's hardly does, and a small one says so sooner.
     on_cpu = autocast.device.type == "cpu"
     count = min(_PROBE_IMAGES_ON_CPU, batch_size) if on_cpu else batch_size
     state = new_state(config, classes, autocast)
     loss_of = make_loss(state.classifier, autocast, compiled=False)
-    shape = (count, 3, config.views.image_size, config.views.image_size)
+    shape = (count, 3, side, side)
     images = torch.zeros(shape, device=autocast.device).contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(count, dtype=torch.int64, device=autocast.device)
     seconds = []
@@ -143,4 +175,4 @@ def probe_images_per_second(config: Config, classes: int, autocast: Autocast, ba
         train_step(state, loss_of, images, labels, lr=0.0)
         check_finite(state)
         seconds.append(time.perf_counter() - start)
-    return count / min(seconds)
+    return min(seconds) / count
