@@ -21,6 +21,7 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
+from fastwsol.sources.boxes_file import read_boxes
 from fastwsol.sources.imagefolder import ImageFolder
 
 WIDTH, HEIGHT = 96, 80
@@ -172,6 +173,23 @@ def test_what_is_left_aside_is_counted_and_the_rest_adds_up(
         each.objects.labels != each.labels.repeat(np.diff(each.objects.offsets)) for each in shards.splits.values()
     ]
     assert sum(int(each.sum()) for each in other) == 1
+
+
+def test_a_class_is_known_by_its_id_before_its_name(photos: Path, tmp_path: Path) -> None:
+    """As `predict` writes them, of classes whose folders are ids and whose names are words."""
+    paths = [NAMES[0], NAMES[-1]]
+    names = sorted({path.split("/")[0] for path in paths})
+    content = {
+        "images": [{"id": number, "file_name": path} for number, path in enumerate(paths)],
+        "categories": [{"id": name, "name": f"a {name}", "wnid": name} for name in names],
+        "annotations": [
+            {"image_id": number, "category_id": path.split("/")[0], "bbox": [1, 1, 5, 5]}
+            for number, path in enumerate(paths)
+        ],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    found = read_boxes(tmp_path / "a.json", paths, {path: path.split("/")[0] for path in paths}, names)
+    assert (found.used, found.aside.total()) == (2, 0)
 
 
 def test_boxes_of_classes_and_images_that_are_not_packed_are_counted(

@@ -276,20 +276,36 @@ def coco_file(path: Path, annotations: list[dict[str, Any]], **image: Any) -> Pa
 def test_crowds_and_boxes_outside_are_counted_and_others_cut_at_the_edge(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    boxes = [[-5, 2, 100, 10], [50, 2, 10, 10], [2, 2, -3, 5], [1, 1, 9, 9], [3, 3, 4, 4]]
+    boxes = [[-1.5, 2, 43, 10], [50, 2, 10, 10], [2, 2, -3, 5], [1, 1, 9, 9], [3, 3, 4, 4], [-5, 2, 100, 10]]
     annotations = [{"image_id": 1, "category_id": 1, "bbox": box} for box in boxes]
     annotations[3] |= {"iscrowd": 1}
     annotations[4] |= {"iscrowd": "0"}
     coco_file(tmp_path / "a.json", annotations)
     assert run(convert.main, tmp_path / "a.json", "--format", "csv", "--out", tmp_path / "a.csv") == 0
-    assert "csv has no place for 1 crowds, 2 boxes outside of their image" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert (
+        "csv has no place for 1 crowds, 3 boxes outside of their image, or empty, 1 parts of boxes outside of "
+        "their image" in said
+    )
     rows = (tmp_path / "a.csv").read_text().splitlines()[1:]
     assert [row.split(",")[3:7] for row in rows] == [["0.0", "2.0", "40.0", "12.0"], ["3.0", "3.0", "7.0", "7.0"]]
+
+
+def test_class_folders_take_sets_of_others(tmp_path: Path) -> None:
+    """Whose images have no class but by their boxes."""
+    (tmp_path / "a.jpg").write_bytes(noise_jpeg(0, size=(40, 30)))
+    annotation = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 9, 9], "segmentation": [[1, 2, 9, 2, 9, 9]]}
+    coco_file(tmp_path / "a.json", [annotation], category_id=None)
+    flags = ("--format", "class-folders", "--images", tmp_path, "--out", tmp_path / "out")
+    assert run(convert.main, tmp_path / "a.json", *flags) == 0
+    assert (tmp_path / "out/images/x/a.jpg").is_file()
+    assert (tmp_path / "out/masks/x/a.jpg.png").is_file()
 
 
 @pytest.mark.parametrize(
     ("image", "annotation", "words"),
     [
+        ({"review": {"seconds": float("nan")}}, {}, "its review holds a number that is infinite or none"),
         ({"file_name": ""}, {}, "its file_name '' is no name of a file"),
         ({"file_name": "a\0b"}, {}, "is no name of a file"),
         ({"file_name": "a\ud800"}, {}, "is no name of a file"),

@@ -129,6 +129,10 @@ def test_a_part_is_cut_as_the_whole_is(root: Path) -> None:
         ("nowhere.json", [], "nowhere.json: cannot be read"),
         ("few.json", [], "few.json: has boxes of 1 of the images, and 5 at least are needed"),
         ("larger.json", [], "pixels there, and "),
+        ("outside.json", [], "reaches outside its "),
+        ("shares.json", [], "lie between 0 and 1, as shares of the image do"),
+        ("empty.json", [], "x0 20 .. x1 10, y0 20 .. y1 10 is no box"),
+        ("never-closed.csv", [], "never-closed.csv line 1: field larger than field limit"),
         ("no-box.csv", [], "no-box.csv line 2: x0 9 .. x1 1, y0 1 .. y1 9 is no box"),
         ("german.csv", [], "german.csv line 1: columns are separated by semicolons"),
         ("labels.csv", [], "labels.csv line 3: some boxes have a label and some have none"),
@@ -141,6 +145,11 @@ def test_mistakes_get_one_line(
     content = json.loads((root / "known.json").read_text())
     larger = [image | {"width": 10 * image["width"]} for image in content["images"]]
     (root / "larger.json").write_text(json.dumps(content | {"images": larger}))
+    boxes = {"outside": [2000, 2000, 100, 100], "shares": [0.1, 0.2, 0.5, 0.6], "empty": [20, 20, -10, -10]}
+    for name, box in boxes.items():
+        annotations = [each | {"bbox": box} for each in content["annotations"]]
+        (root / f"{name}.json").write_text(json.dumps(content | {"annotations": annotations}))
+    (root / "never-closed.csv").write_text('"name,x0,y0,x1,y1\n' + 200_000 * "a")
     (root / "no-box.csv").write_text("name,x0,y0,x1,y1\na.jpg,9,1,1,9\n")
     (root / "german.csv").write_text("name;x0;y0;x1;y1\na.jpg;1,5;1;9;9\n")
     (root / "labels.csv").write_text("name,x0,y0,x1,y1,label\na.jpg,1,1,9,9,dog\nb.jpg,1,1,9,9,\n")

@@ -27,10 +27,11 @@ from fastwsol.formats.writing import (
     refuse_shared,
     write_in_file,
     write_in_folder,
+    write_set,
 )
 from fastwsol.formats.yolo import write_yolo
 from fastwsol.host.errors import UserError
-from fastwsol.sources import Class
+from fastwsol.sources import Class, heif
 from fastwsol.sources.coco_json import pixels_of
 from fastwsol.sources.mask_images import read_mask
 
@@ -249,6 +250,29 @@ def test_a_label_map_is_written_where_names_have_no_colon(tmp_path: Path) -> Non
     assert lines[1:] == ["background:0,0,0::", "a b:128,0,0::", "c:0,128,0::"]
 
 
+def test_label_studios_configuration_is_xml_whatever_classes_are_called(tmp_path: Path) -> None:
+    about = About("a run", (Class("a", "odd \ufffe name"), Class("b", "b")))
+    thing = LabelledObject(0, (1.0, 2.0, 9.0, 9.0))
+    write_set(tmp_path / "a.json", "label-studio", [LabelledImage("a.jpg", 20, 20, (thing,))], about)
+    labels = ElementTree.parse(tmp_path / "a-labels.xml").getroot().findall("RectangleLabels/Label")
+    ((region,),) = [each["predictions"][0]["result"] for each in json.loads((tmp_path / "a.json").read_text())]
+    assert [labels[0].get("value")] == region["value"]["rectanglelabels"] == ["odd \ufffd name"]
+
+
+def test_what_lies_beside_a_file_goes_where_the_file_cannot_be_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            write_set(tmp_path / "a.json", "label-studio", predicted(), ABOUT)
+    assert not [*tmp_path.glob("*.xml")]
+    write_set(tmp_path / "a.json", "label-studio", predicted(), ABOUT)
+
+
 def test_masks_are_what_packing_takes(tmp_path: Path) -> None:
     assert written("masks", tmp_path) == ["deep/two.jpg.png", "none.jpg.png"]
     both = read_mask((tmp_path / "deep/two.jpg.png").read_bytes(), (160, 120)) > 0
@@ -291,6 +315,21 @@ def test_an_object_without_a_mask_does_not_become_background(form: AnyFormat, lo
             left_out = np.zeros((120, 160), bool)
             left_out[20:90, 60:80] = True
             np.testing.assert_array_equal(pixels == 255, left_out & ~first & ~second)
+
+
+def test_of_equal_masks_the_first_is_in_front_and_hidden_ones_are_counted(tmp_path: Path) -> None:
+    mask = partial(ellipse, 160, 120, (10, 20, 70, 90))
+    behind = LabelledObject(2, (5.0, 5.0, 90.0, 100.0), 0.1, 0.1, partial(ellipse, 160, 120, (5, 5, 90, 100)))
+    same = [LabelledObject(label, (10.0, 20.0, 70.0, 90.0), 0.9 - label / 10, 0.5, mask) for label in (0, 1)]
+    jpeg = partial(noise_jpeg, 1, size=(160, 120))
+    image = LabelledImage("same.jpg", 160, 120, (*same, behind), 0, encoded=jpeg)
+    counts: Counter[str] = Counter()
+    write_in_folder(tmp_path, "voc", {"": counted([image], ABOUT, counts)}, ABOUT)
+    numbers = np.asarray(Image.open(tmp_path / "SegmentationObject" / "same.png"))
+    assert sorted(np.unique(numbers)) == [0, 1, 3]
+    np.testing.assert_array_equal(numbers == 1, mask())
+    assert "1 masks that others hide wholly" in not_held("voc", counts)
+    assert "hide" not in not_held("coco", counts)
 
 
 @pytest.mark.parametrize("form", get_args(FolderFormat))
@@ -461,6 +500,31 @@ def test_many_polygons_are_drawn_in_the_memory_of_few() -> None:
     assert pixels is not None
     assert pixels.sum() == 800 * pixels[:, :10].sum()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # KiB; 50 GB for one mask a polygon
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "written"),
+    [
+        ("a.jfif", "JPEG", "a.jfif.jpg"),
+        ("a.JPE", "JPEG", "a.JPE.jpg"),
+        ("a.jpeg", "JPEG", "a.jpeg"),
+        ("a.avif", "AVIF", "a.avif.png"),
+        ("a.heic", "HEIF", "a.heic.png"),
+    ],
+)
+def test_yolo_has_images_under_endings_that_are_looked_for(name: str, kind: Any, written: str, tmp_path: Path) -> None:
+    if kind != "JPEG":
+        if not heif.is_read(kind):
+            pytest.skip(f"NOT TESTED: {kind} cannot be read here")
+        heif.let_pillow_read(kind)
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), (200, 30, 10)).save(file, kind)
+    thing = LabelledObject(0, (10.0, 6.0, 30.0, 24.0))
+    write_yolo(tmp_path, "", [LabelledImage(name, 40, 30, (thing,), encoded=file.getvalue)], segments=False)
+    (image,) = (tmp_path / "images").iterdir()
+    assert image.name == written
+    assert Image.open(image).size == (40, 30)
+    assert (tmp_path / "labels" / written).with_suffix(".txt").is_file()
 
 
 def test_yolo_has_a_gif_as_png_of_its_first_frame(tmp_path: Path) -> None:

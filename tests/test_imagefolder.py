@@ -615,6 +615,16 @@ def test_splits_are_known_by_their_other_names(with_val: Path, train: str, val: 
     assert [each.partition("/")[2] for each in found["val"]] == [each.partition("/")[2] for each in plain["val"]]
 
 
+@pytest.mark.parametrize("name", ["train", "val"])
+def test_a_class_may_be_called_train(photos: Path, name: str) -> None:
+    (photos / name).mkdir()
+    for path in (photos / "cat").glob("*.jpg"):
+        shutil.copy(path, photos / name)
+    source = ImageFolder(photos)
+    assert name in [one.name for one in source.classes]
+    assert len(source.classes) == len(CLASSES) + 1
+
+
 def test_a_class_of_a_splits_other_name_is_a_class(photos: Path) -> None:
     (photos / "cat").rename(photos / "training")
     assert any(name.startswith("training/") for name in names(ImageFolder(photos), "train"))

@@ -206,7 +206,85 @@ def test_images_anywhere_below_are_found_by_the_end_of_their_paths(
     (root / "copies").mkdir()
     shutil.copy(root / "train2017" / "a.jpg", root / "copies" / "a.jpg")
     assert run(pack.main, *flags[:-1], tmp_path / "other") == 2
-    assert "a.jpg: no such image" in capsys.readouterr().err, "it may be either"
+    said = capsys.readouterr().err
+    assert "a.jpg: may be copies/a.jpg or train2017/a.jpg" in said
+    assert "give its path in the annotations" in said
+
+
+def test_names_with_another_systems_slashes_are_found(tmp_path: Path) -> None:
+    root = coco_set(tmp_path / "set")
+    boxes = shutil.move(root / "annotations" / "instances_train2017.json", tmp_path / "boxes.json")
+    content = json.loads(boxes.read_text())
+    for image in content["images"]:
+        image["file_name"] = f"train2017\\{image['file_name']}"
+    boxes.write_text(json.dumps(content))
+    flags = ("--layout", "coco", "--source", root, "--boxes", boxes, "--out", tmp_path / "out")
+    assert run(pack.main, *flags) == 0
+
+
+def test_boxes_in_shares_of_their_images_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = coco_set(tmp_path / "set")
+    path = root / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    for each in content["annotations"]:
+        each["bbox"] = [0.1, 0.2, 0.5, 0.6]
+    path.write_text(json.dumps(content))
+    assert run(pack.main, "--layout", "coco", "--source", root, "--out", tmp_path / "out") == 2
+    assert "annotation 0: edges (0.1, 0.2, 0.6, 0.8) lie between 0 and 1, as shares" in capsys.readouterr().err
+    assert run(convert.main, path, "--out", tmp_path / "a.csv") == 2
+    assert "lie between 0 and 1, as shares" in capsys.readouterr().err
+
+
+def as_runs(annotation: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The annotation with its box as run lengths, marked as a crowd."""
+    x, y, width, height = (int(each) for each in annotation["bbox"])
+    mask = np.zeros((40, 60), bool)
+    mask[y : y + height, x : x + width] = True
+    flat = np.concatenate([[False], mask.T.ravel(), [False]])
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    counts = np.diff(np.concatenate([[0], edges, [mask.size]])).tolist()
+    return annotation | {"iscrowd": 1, "segmentation": {"size": [40, 60], "counts": counts}} | more
+
+
+@pytest.mark.parametrize("by_cvat", [True, False])
+def test_masks_that_cvat_marks_as_crowds_are_objects(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], by_cvat: bool
+) -> None:
+    """Datumaro, and with it CVAT, marks each mask so. Without its `attributes` they are crowds, as in COCO's own."""
+    root = coco_set(tmp_path / "set")
+    assert run(pack.main, "--layout", "coco", "--source", root, "--out", tmp_path / "before") == 0
+    more = {"attributes": {"occluded": False}} if by_cvat else {}
+    for path in (root / "annotations").glob("instances*"):
+        content = json.loads(path.read_text())
+        content["annotations"] = [
+            each if each.get("iscrowd") else as_runs(each, **more) for each in content["annotations"]
+        ]
+        path.write_text(json.dumps(content))
+    capsys.readouterr()
+    code = run(pack.main, "--layout", "coco", "--source", root, "--out", tmp_path / "out")
+    if not by_cvat:
+        assert code == 2
+        assert "are of 0 classes (11 objects are marked as crowds, iscrowd 1" in capsys.readouterr().err
+        return
+    assert code == 0
+    said = capsys.readouterr().out
+    assert "10 masks that are marked as crowds, as CVAT and Datumaro mark every mask, are taken for objects" in said
+    before, after = open_shards(tmp_path / "before"), open_shards(tmp_path / "out")
+    for name in ("train", "val"):
+        np.testing.assert_array_equal(before.splits[name].boxes, after.splits[name].boxes)
+        for k in range(len(before.splits[name])):
+            np.testing.assert_array_equal(mask_of(before.splits[name], k), mask_of(after.splits[name], k))
+
+
+def test_segmentations_that_give_no_mask_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = coco_set(tmp_path / "set")
+    path = root / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    del content["images"][0]["width"], content["images"][0]["height"]
+    content["annotations"][3]["segmentation"] = []  # one of two of its class
+    path.write_text(json.dumps(content))
+    assert run(pack.main, "--layout", "coco", "--source", root, "--out", tmp_path / "out") == 0
+    assert "2 images have segmentations and no mask" in capsys.readouterr().out
 
 
 def test_an_image_in_two_splits_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -333,3 +411,29 @@ def test_mistakes_in_a_voc_set_are_named(
     said = capsys.readouterr().err
     assert words in said, said
     assert said.count("\n") == 1
+
+
+def test_marks_of_difficult_objects_may_be_words_and_names_end_in_a_blank(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = voc_set(tmp_path / "set")
+    inner = root / "VOCdevkit" / "VOC2012"
+    assert run(pack.main, "--layout", "voc", "--source", root, "--out", tmp_path / "before") == 0
+    capsys.readouterr()
+    for path in (inner / "Annotations").iterdir():
+        text = (
+            path.read_text().replace("<difficult>0<", "<difficult>False<").replace("<difficult>1<", "<difficult>True<")
+        )
+        path.write_text(text)
+    for folder, ending in (("JPEGImages", "jpg"), ("Annotations", "xml")):
+        (inner / folder / f"a 1.{ending}").rename(inner / folder / f"a 1 .{ending}")
+    (inner / "ImageSets" / "Main" / "train.txt").write_text("a 1 \r\nb\r\n")
+    assert run(pack.main, "--layout", "voc", "--source", root, "--out", tmp_path / "after") == 0
+    for name in ("train", "val"):
+        one, other = (open_shards(tmp_path / each).splits[name] for each in ("before", "after"))
+        np.testing.assert_array_equal(one.objects.difficult, other.objects.difficult)
+        assert one.objects.difficult.any()
+    path = inner / "Annotations" / "b.xml"
+    path.write_text(path.read_text().replace("<difficult>True<", "<difficult>maybe<"))
+    assert run(pack.main, "--layout", "voc", "--source", root, "--out", tmp_path / "never") == 2
+    assert "difficult 'maybe' is neither 0 nor 1" in capsys.readouterr().err

@@ -61,6 +61,13 @@ def test_what_was_predicted_place_by_place_is_found_where_one_place_alone_has_it
         files.content_of(predicted("../cat.jpg"))
 
 
+def test_no_place_is_left_by_a_name(root: Path) -> None:
+    files = PredictedImages([Path("photos/more"), Path("some.zip")], follow_links=True)
+    for name in ("photos/more/../a.jpg", f"photos/more/{root}/out.jpg"):
+        with pytest.raises(UserError, match="lies in no place that --images names"):
+            files.content_of(predicted(name))
+
+
 def test_what_lies_elsewhere_is_not_read(root: Path) -> None:
     files = PredictedImages([Path("photos"), Path("some.zip")])
     with pytest.raises(UserError, match=r"^cat.jpg: lies in no place that --images names, and the predictions name it"):

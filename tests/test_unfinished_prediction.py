@@ -15,6 +15,7 @@ from equal import contents
 import fastwsol
 from fastwsol import predict, train
 from fastwsol.host.command_line import run_command
+from fastwsol.host.files import PARTIAL_SUFFIX
 from fastwsol.prediction import unfinished
 from fastwsol.prediction.predictions import Prediction
 from fastwsol.prediction.predictor import Predictor
@@ -174,6 +175,13 @@ def test_a_block_that_is_damaged_is_named(
     assert predicted(root, tmp_path / "out.json") == 2
     assert "000000.json: not COCO's JSON" in (said := capsys.readouterr().err)
     assert f"delete {tmp_path / 'out.json.unfinished'} to begin anew" in said
+
+
+def test_work_that_was_killed_while_it_was_noted_is_begun_anew(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.json.unfinished").mkdir()
+    (tmp_path / "out.json.unfinished" / f"work.json{PARTIAL_SUFFIX}").write_text("{")
+    assert predicted(root, tmp_path / "out.json") == 3, "two images are none"
+    assert not (tmp_path / "out.json.unfinished").exists()
 
 
 def test_what_is_no_work_of_ours_is_not_touched(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

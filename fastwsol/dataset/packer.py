@@ -20,6 +20,7 @@ from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.files import sole_worker, write_json
 from fastwsol.host.ticker import Ticker
 from fastwsol.sources import Fault, Record, Source
+from fastwsol.sources.annotated import OVERHANG, lies_in
 from fastwsol.sources.decode import TURNED, ImageFacts, is_damage, judge_images
 from fastwsol.sources.mask_images import MASK_REMEDY, read_mask
 from fastwsol.sources.tree import BadFile
@@ -151,7 +152,7 @@ class _Packing:
         for how, count in changed.items():
             print(f"{count:,} images are packed {how}")
         if cut := sum(each.cut for each in shards):
-            print(f"{cut:,} boxes reached up to {_OVERHANG:g} pixels outside their image, and were cut at its edge")
+            print(f"{cut:,} boxes reached up to {OVERHANG:g} pixels outside their image, and were cut at its edge")
         return manifest
 
     def _write_split(self, split: str, pool: Executor, workers: int) -> None:
@@ -293,10 +294,6 @@ def _chunks(records: Iterator[Record | Fault]) -> Iterator[list[Record | Fault]]
         yield chunk
 
 
-_OVERHANG = 2.0
-"""Pixels. A box may reach so far outside its image, as those of published sets do; the packer cuts it at the edge."""
-
-
 def _fault(record: Record, facts: ImageFacts | str) -> Fault | None:
     """Why a record cannot be packed, or None. facts: of its image, or why that is bad."""
     if isinstance(facts, str):
@@ -310,8 +307,7 @@ def _fault(record: Record, facts: ImageFacts | str) -> Fault | None:
             record.name, reason, "bring boxes and size to its pixels, or put the image back that belongs there"
         )
     for x0, y0, x1, y1 in record.boxes.tolist():
-        inside = -_OVERHANG <= x0 < min(x1, width) and -_OVERHANG <= y0 < min(y1, height)
-        if not (inside and 0 < x1 <= width + _OVERHANG and 0 < y1 <= height + _OVERHANG):
+        if not lies_in((x0, y0, x1, y1), width, height):
             reason = f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}), half-open, reaches outside the "
             reason += f"{width}x{height} pixels or is empty"
             return Fault(record.name, reason, "correct the box")

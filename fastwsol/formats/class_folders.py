@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fastwsol.formats.folders import image_file, path_inside, write_file
-from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped
+from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, class_by_boxes
 from fastwsol.formats.png_masks import save_mask
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text
@@ -43,16 +43,22 @@ def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About
 
 def _of_its_class(image: LabelledImage) -> LabelledImage:
     """With the objects of its class alone; where it has none, and others have masks, with a mask of nothing."""
-    own = tuple(thing for thing in image.objects if thing.label == image.label)
+    own = tuple(thing for thing in image.objects if thing.label == _label_of(image))
     if image.mask is None and not own and any(thing.mask for thing in image.objects):
         return replace(image, objects=own, mask=lambda: np.zeros((image.height, image.width), np.uint8))
     return replace(image, objects=own)
 
 
+def _label_of(image: LabelledImage) -> int | None:
+    """The image's class; where a file tells none, as of sets of others, that whose boxes cover the most of it."""
+    return image.label if image.label is not None else class_by_boxes(image)
+
+
 def _folder_of(image: LabelledImage, about: About) -> str:
-    if image.label is None:
+    label = _label_of(image)
+    if label is None:
         raise UserError(f"{image.name}: has no class, and class folders want one; choose another --format")
-    wnid = about.classes[image.label].wnid
+    wnid = about.classes[label].wnid
     if path_inside(wnid) != PurePosixPath(wnid) or "/" in wnid:
         raise UserError(f"--format class-folders: the class {wnid!r} can be no folder; choose another format")
     return wnid

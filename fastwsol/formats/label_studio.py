@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from fastwsol.formats.json_text import element
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, LabelledObject, Skipped
 from fastwsol.formats.polygons import polygons
+from fastwsol.formats.xml_text import xml_text
 
 
 def write_label_studio(file: BinaryIO, images: Images, about: About) -> None:
     """Write a task an image."""
-    names = about.names
+    names = [xml_text(name) for name in about.names]  # as its configuration has them
     file.write(b"[")
     first = True
     for each in images:
@@ -45,7 +46,7 @@ def labeling_configuration(about: About) -> bytes:
     for kind, name in (("RectangleLabels", "label"), ("PolygonLabels", "polygon"), ("BrushLabels", "brush")):
         labels = ElementTree.SubElement(view, kind, name=name, toName="image")
         for class_name in about.names:
-            ElementTree.SubElement(labels, "Label", value=class_name)
+            ElementTree.SubElement(labels, "Label", value=xml_text(class_name))
     ElementTree.indent(view)
     return ElementTree.tostring(view, "utf-8") + b"\n"
 

@@ -1,5 +1,6 @@
 """What every format writes: an image, its class and its objects, whoever said so, a network or a packed set."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -147,7 +148,9 @@ NAMES = "names of classes beside their ids"
 OTHER_CLASSES = "classes of images that their boxes do not tell"
 MANY = "masks of a 255th and further objects of an image"
 CROWDS = "crowds"
-IMPOSSIBLE = "boxes outside of their image"
+IMPOSSIBLE = "boxes outside of their image, or empty"
+CUT = "parts of boxes outside of their image"
+HIDDEN = "masks that others hide wholly"
 SKIPPED = "images that could not be read"
 
 
@@ -176,6 +179,7 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
             DIFFICULT: sum(each.difficult for each in image.objects),
             EMPTY_CLASSES: int(not image.objects and image.label is not None),
             OTHER_CLASSES: int(bool(image.objects) and image.label not in (None, class_by_boxes(image))),
+            HIDDEN: _hidden(image),
             MANY: max(0, len(image.objects) - MOST_NUMBERS) if masks else 0,
             FRACTIONS: sum(any(edge != int(edge) for edge in each.box) for each in image.objects),
             WNIDS: (doubly := sum(_is_named_doubly(about.classes[each.label]) for each in image.objects)),
@@ -184,6 +188,27 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
         }
     )
     return +found
+
+
+def object_numbers(image: LabelledImage) -> NDArray[np.uint8]:
+    """By pixel [H, W], which of the first MOST_NUMBERS objects, from 1, its mask is in front of; 0: none. The smaller
+    mask is in front, of equals the one that comes first.
+    """
+    numbers = np.zeros((image.height, image.width), np.uint8)
+    masks = [(k, each.mask()) for k, each in enumerate(image.objects[:MOST_NUMBERS], 1) if each.mask is not None]
+    for k, mask in sorted(masks, key=lambda one: (-int(one[1].sum()), -one[0])):
+        numbers[mask] = k
+    return numbers
+
+
+def _hidden(image: LabelledImage) -> int:
+    """How many masks have no pixel of their own where each pixel is of one object."""
+    boxes = [each.box for each in image.objects[:MOST_NUMBERS] if each.mask is not None]
+    overlap = any(
+        max(a[0], b[0]) < min(a[2], b[2]) and max(a[1], b[1]) < min(a[3], b[3])
+        for a, b in itertools.combinations(boxes, 2)
+    )
+    return len(boxes) - int(np.count_nonzero(np.unique(object_numbers(image)))) if overlap else 0
 
 
 def class_by_boxes(image: LabelledImage) -> int | None:

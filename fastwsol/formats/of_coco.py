@@ -1,5 +1,6 @@
 """Predictions, or anyone's annotations, read from COCO's JSON as labelled images."""
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastwsol.formats.labelled_images import (
     CROWDS,
+    CUT,
     IMPOSSIBLE,
     About,
     LabelledImage,
@@ -21,6 +23,7 @@ from fastwsol.formats.labelled_images import (
 )
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class
+from fastwsol.sources.annotated import Box, lies_in
 from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, CocoImage, pixels_of, read_coco
 
 
@@ -145,16 +148,25 @@ def _labelled(
     width, height = image.size
     probabilities = _probabilities(image, len(label_of))
     label = None
-    if "category_id" in image.fields:
+    if image.fields.get("category_id") is not None:
         label = label_of[file.category_of(image.fields["category_id"], image.where).wnid]
     listed: tuple[Listed, ...] = ()
     if probabilities is not None and label is not None:
         listed = (Listed(label, float(probabilities[label])),)
-    found = [_object(each, width, height, label_of) for each in annotations if not each.crowd]
-    objects = tuple(each for each in found if each is not None)
-    aside = {CROWDS: sum(each.crowd for each in annotations), IMPOSSIBLE: len(found) - len(objects)}
+    things = [each for each in annotations if not each.crowd]
+    inside = [each for each in things if lies_in(each.box, width, height)]
+    objects = tuple(_object(each, width, height, label_of) for each in inside)
+    aside = {
+        CROWDS: len(annotations) - len(things),
+        IMPOSSIBLE: len(things) - len(inside),
+        CUT: sum(_reaches_out(each.box, width, height) for each in inside),
+    }
     nothing = None if probabilities is None or objects else partial(_nothing, height, width)
     seen = image.review
+    try:
+        json.dumps(seen, allow_nan=False)
+    except ValueError:
+        raise UserError(f"{image.where}: its review holds a number that is infinite or none; {CORRECT}") from None
     return LabelledImage(
         image.name, width, height, objects, label, probabilities, listed, nothing, review=seen, left_aside=aside
     )
@@ -164,8 +176,8 @@ def _nothing(height: int, width: int) -> NDArray[np.uint8]:
     return np.zeros((height, width), np.uint8)
 
 
-def _object(annotation: CocoAnnotation, width: int, height: int, label_of: Mapping[str, int]) -> LabelledObject | None:
-    """An object with its box cut at the image's edges; None where nothing is left of it."""
+def _object(annotation: CocoAnnotation, width: int, height: int, label_of: Mapping[str, int]) -> LabelledObject:
+    """An object with its box cut at the image's edges."""
     assert annotation.category is not None  # the file lists categories
     segmentation = annotation.fields.get("segmentation")
     mask = None if segmentation in (None, []) else _Pixels(segmentation, width, height, annotation.where)
@@ -173,13 +185,20 @@ def _object(annotation: CocoAnnotation, width: int, height: int, label_of: Mappi
     edges = tuple(round(float(value), 9) for value in (x, y, x + width_of_box, y + height_of_box))
     x0, y0, x1, y1 = edges
     x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
-    if x1 <= x0 or y1 <= y0:
-        return None
     score, probability = (_number(annotation, name) for name in ("score", "probability"))
     label = label_of[annotation.category.wnid]
     signals = _signals(annotation)
     sure = _number(annotation, "certainty")
     return LabelledObject(label, (x0, y0, x1, y1), score, probability, mask, annotation.difficult, signals, sure)
+
+
+def _reaches_out(box: Box, width: int, height: int) -> bool:
+    """Whether a box reaches outside of its image, by more than numbers are rounded."""
+    x0, y0, x1, y1 = box
+    return min(x0, y0) < -_ROUNDING or x1 > width + _ROUNDING or y1 > height + _ROUNDING
+
+
+_ROUNDING = 1e-3
 
 
 def _signals(annotation: CocoAnnotation) -> dict[str, float] | None:

@@ -13,7 +13,6 @@ VOC counts pixels from 1 and its ends are the last pixels, so edges are rounded 
 """
 
 import io
-import re
 from math import ceil, floor
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
@@ -23,7 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastwsol.formats.folders import image_file, path_inside, write_file
-from fastwsol.formats.labelled_images import MOST_NUMBERS, About, Images, LabelledImage, Skipped
+from fastwsol.formats.labelled_images import MOST_NUMBERS, About, Images, LabelledImage, Skipped, object_numbers
+from fastwsol.formats.xml_text import xml_text
 from fastwsol.sources.voc import VOID
 from kernels.pixels import IGNORED
 
@@ -91,29 +91,25 @@ def _xml(image: LabelledImage, path: PurePosixPath, names: list[str], segmented:
 
 
 def _add(parent: ElementTree.Element, name: str, text: str) -> None:
-    ElementTree.SubElement(parent, name).text = _NOT_IN_XML.sub("\ufffd", text)
-
-
-_NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+    ElementTree.SubElement(parent, name).text = xml_text(text)
 
 
 def _segmentations(image: LabelledImage, class_count: int) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
     """The pixels [H, W] by the number of their object, and by class; None where there are none, or too many numbers.
-    Where objects overlap, the smaller one is in front. Boxes without a mask are left out, behind all of them; not so
-    where the image has a mask of its own, which says what they are.
+    Of overlapping masks `object_numbers` says which is in front. Boxes without a mask are left out, behind all of them;
+    not so where the image has a mask of its own, which says what they are.
     """
     if not any(each.mask is not None for each in image.objects):
         return None, None
-    numbers = np.zeros((image.height, image.width), np.uint8)
+    left_out = np.zeros((image.height, image.width), np.bool_)
     if image.mask is not None:
-        numbers[image.mask() == IGNORED] = VOID
+        left_out = image.mask() == IGNORED
     for each in image.objects:
         if each.mask is None and image.mask is None:
             x0, y0, x1, y1 = each.box
-            numbers[max(0, floor(y0)) : max(0, ceil(y1)), max(0, floor(x0)) : max(0, ceil(x1))] = VOID
-    masks = [(k, each.mask()) for k, each in enumerate(image.objects[:MOST_NUMBERS]) if each.mask is not None]
-    for k, mask in sorted(masks, key=lambda one: -int(one[1].sum())):
-        numbers[mask] = k + 1
+            left_out[max(0, floor(y0)) : max(0, ceil(y1)), max(0, floor(x0)) : max(0, ceil(x1))] = True
+    numbers = object_numbers(image)
+    numbers[left_out & (numbers == 0)] = VOID
     if class_count > MOST_NUMBERS:
         return numbers, None
     label_of = np.full(256, VOID, np.uint8)

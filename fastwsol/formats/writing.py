@@ -52,7 +52,9 @@ _WRITERS: dict[FileFormat, Callable[[BinaryIO, Images, About], None]] = {
 
 _OF_ONE_MASK = {has.PARTIAL, has.PARTIAL_OF_CLASS, has.OF_OTHERS}
 """What is lost where the masks of an image's objects become one."""
-_PLAIN = frozenset({has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS, has.NAMES, has.MANY, *_OF_ONE_MASK})
+_PLAIN = frozenset(
+    {has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS, has.NAMES, has.MANY, has.HIDDEN, *_OF_ONE_MASK}
+)
 _JSON = _PLAIN | {
     *(has.SCORES, has.SIGNALS, has.PROBABILITIES, has.DIFFICULT),
     *(has.EMPTY_CLASSES, has.OTHER_CLASSES, has.WNIDS, has.SKIPPED),
@@ -65,8 +67,9 @@ _HOLDS: dict[AnyFormat, frozenset[str]] = {
     "label-studio": _PLAIN | {has.SCORES, has.MASKS},
     "yolo": _PLAIN,
     "yolo-segments": _PLAIN - {has.BOXES_OF_MASKS} | {has.MASKS},
-    "voc": _PLAIN - {has.FRACTIONS, has.MANY} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
-    "masks": frozenset({has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY, has.PARTIAL_OF_CLASS, has.OF_OTHERS}),
+    "voc": _PLAIN - {has.FRACTIONS, has.MANY, has.HIDDEN} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
+    "masks": frozenset({has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY, has.HIDDEN})
+    | (_OF_ONE_MASK - {has.PARTIAL}),
     "class-folders": _JSON
     - {has.NAMES, has.SIGNALS, has.PROBABILITIES, has.SKIPPED, has.PARTIAL_OF_CLASS, has.OF_OTHERS}
     | {has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT},
@@ -154,12 +157,20 @@ def write_set(out: Path, form: AnyFormat, images: Images, about: About) -> None:
             write_in_folder(folder, form, {"": images}, about)
         return
 
+    beside: list[Path] = []
+
     def write(file: BinaryIO) -> None:
         write_in_file(file, form, images, about)
         for path in files_beside(out, form):  # before the file is in place, which says that all is there
             write_bytes(path, labeling_configuration(about), is_new=True)
+            beside.append(path)
 
-    write_durably(out, write, is_new=True)
+    try:
+        write_durably(out, write, is_new=True)
+    except BaseException:
+        for path in beside:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def files_beside(out: Path, form: AnyFormat) -> list[Path]:

@@ -1,6 +1,7 @@
 """YOLO's folders, as Ultralytics' tools train on them.
 
-images/[SPLIT/]NAME       the images as they are; of a GIF, which Ultralytics does not take, the first frame as PNG
+images/[SPLIT/]NAME       the images as they are, a JPEG under an ending that Ultralytics knows; what it does not take
+                          (a GIF, of which the first frame, AVIF and HEIC) as PNG
 labels/[SPLIT/]NAME.txt   a line an object: `class x y width height`, the middle and the sides as shares of the
                           image; or for segmentation `class x y x y ...`, the corners of its mask's outline, and of
                           its box where it has no mask; empty for an image without an object
@@ -17,11 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fastwsol.formats.folders import image_file, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, LabelledObject, Skipped
 from fastwsol.formats.polygons import one_polygon
+from fastwsol.sources import heif
 from fastwsol.sources.decode import GIF_START, as_png, as_rgb
 
 
@@ -31,8 +33,10 @@ def write_yolo(folder: Path, split: str, images: Images, segments: bool) -> None
         if isinstance(each, Skipped):
             continue
         assert each.encoded is not None
-        encoded = _no_gif(each.encoded())
+        encoded = _as_it_is_read(each.encoded())
         path = without_images(image_file(each.name, encoded))
+        if path.suffix.lower() in _UNKNOWN_ENDINGS:
+            path = path.with_name(f"{path.name}.jpg")
         write_file(folder / "images" / split / path, encoded)
         lines = [(_corners if segments else _box)(thing, each) for thing in each.objects]
         write_file((folder / "labels" / split / path).with_suffix(".txt"), "".join(lines).encode())
@@ -46,11 +50,18 @@ def finish_yolo(folder: Path, splits: Sequence[str], about: About) -> None:
     write_file(folder / "data.yaml", f"train: {train}\nval: {val}\nnames:\n{names}".encode())
 
 
-def _no_gif(encoded: bytes) -> bytes:
-    if not encoded.startswith(GIF_START):
+_UNKNOWN_ENDINGS = (".jpe", ".jfif")
+"""Of JPEG. Ultralytics passes over files that end so."""
+
+
+def _as_it_is_read(encoded: bytes) -> bytes:
+    kind = "GIF" if encoded.startswith(GIF_START) else heif.kind_of(encoded)
+    if kind is None:
         return encoded
-    with Image.open(io.BytesIO(encoded), formats=["GIF"]) as opened:
-        return as_png(as_rgb(opened))
+    if kind != "GIF":
+        heif.let_pillow_read(kind)
+    with Image.open(io.BytesIO(encoded), formats=[kind]) as opened:
+        return as_png(as_rgb(ImageOps.exif_transpose(opened)))
 
 
 def without_images(path: PurePosixPath) -> PurePosixPath:

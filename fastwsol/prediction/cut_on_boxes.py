@@ -12,7 +12,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
-from fastwsol.sources.annotated import Box
+from fastwsol.sources.annotated import Box, lies_in
 from fastwsol.sources.coco_json import CocoFile, CocoImage
 from fastwsol.sources.known_boxes import image_finder, read_known_boxes
 
@@ -46,6 +46,13 @@ def cut_on_boxes(predictor: Predictor, request: Request, images: Sequence[NamedI
                 f"--cut-on {file}: {each.name} has {told[0]}x{told[1]} pixels there, and {here[0]}x{here[1]} here; "
                 f"give boxes of these very images"
             )
+        for box in known[each.name]:
+            if not lies_in(box, *here):
+                shown = ", ".join(f"{edge:g}" for edge in box)
+                raise UserError(
+                    f"--cut-on {file}: a box of {each.name}, ({shown}), reaches outside its {here[0]}x{here[1]} "
+                    f"pixels; give boxes of these very images"
+                )
     boxes = [np.array(known[each.name], np.float32) - np.array([*each.shown[:2]] * 2, np.float32) for each in found]
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(each) for each in boxes])])
     sizes = np.array([each.shown[2:] for each in found], np.int32)

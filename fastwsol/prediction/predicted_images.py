@@ -91,7 +91,8 @@ class PredictedImages:
             real = self._files[name].resolve()
             return Folder(real.parent), real.name
         before = max((each for each in self._trees if name.startswith(each)), key=len, default=None)
-        if not before and (Path(name).is_absolute() or ".." in Path(name).parts):
+        inside = name.removeprefix(before or "")
+        if Path(inside).is_absolute() or ".." in Path(inside).parts:
             return None
         if before is None:
             having = [place for place in self._trees if self._has(place, name)]
@@ -99,7 +100,7 @@ class PredictedImages:
                 places = " and ".join(place.removesuffix("/") for place in having[:2])
                 raise BadFile(f"lies in {places} (predict both in one command, which names images by their place)")
             return (self._trees[having[0]], name) if having else None
-        return self._trees[before], name.removeprefix(before)
+        return self._trees[before], inside
 
     def _has(self, place: str, path: str) -> bool:
         """Whether there is a file of this path in a place."""

@@ -21,7 +21,7 @@ from fastwsol.formats.labelled_images import About, Images
 from fastwsol.formats.of_coco import labelled_images
 from fastwsol.host.environment import source_digest
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import sole_worker, write_durably, write_json
+from fastwsol.host.files import PARTIAL_SUFFIX, sole_worker, write_durably, write_json
 from fastwsol.prediction.predictions import Request
 from fastwsol.prediction.predictor import WHOLE_BATCHES, Predictor
 from fastwsol.prediction.user_images import NamedImage
@@ -124,7 +124,7 @@ def kept_blocks(out: Path, work: dict[str, Any], about: About, names: Sequence[s
 
 
 def _refuse_others(folder: Path, work: dict[str, Any], out: Path) -> None:
-    if not any(folder.iterdir()):
+    if all(path.name.endswith(PARTIAL_SUFFIX) for path in folder.iterdir()):
         return
     try:
         there = json.loads((folder / _WORK).read_bytes())

@@ -89,13 +89,16 @@ def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageList
                 replace(_in_tree(before + path, tree, path), folders=(*path.split("/")[:-1], *itself), stamp=stamp)
                 for path, stamp in paths.items()
             ]
-            images += [_without_a_name(before + path) for path in sorted(unnameable)]
+            images += [
+                replace(_without_a_name(before + path), folders=(*path.split("/")[:-1], *itself))
+                for path in sorted(unnameable)
+            ]
             passed_over += others
             left_out += tree.left_out
         elif is_text(str(place)):
             images.append(image_file(place))
         else:
-            images.append(_without_a_name(str(place)))
+            images.append(replace(_without_a_name(str(place)), folders=(place.absolute().parent.name,)))
     notes = [
         f"{number_of(count, 'other file')} in the folders passed over, {why}" for why, count in passed_over.items()
     ]

@@ -119,7 +119,8 @@ class AnnotatedImages:
                 yield self._record(annotation, image)
 
     def _record(self, annotation: Annotation, image: bytes) -> Record | Fault:
-        boxes = np.array(annotation.boxes, np.float32).reshape(-1, 4)
+        with np.errstate(over="ignore"):  # what is infinite then lies in no image
+            boxes = np.array(annotation.boxes, np.float32).reshape(-1, 4)
         labels, difficult = annotation.box_labels, annotation.difficult
         record = Record(
             annotation.path,
@@ -159,6 +160,17 @@ class AnnotatedImages:
                 told += f"\t{each.mask}\t{self._masks.stamp(each.mask)}"
             digest.update(f"{each.path}\t{each.label}\t{each.boxes}\t{each.stamp}\t{each.fault}{told}\n".encode())
         return digest.hexdigest()
+
+
+OVERHANG = 2.0
+"""Pixels. A box may reach so far outside its image, as those of published sets do; it is cut at the edge then."""
+
+
+def lies_in(box: Box, width: int, height: int) -> bool:
+    """Whether a box has something of an image in it, and reaches no more than `OVERHANG` outside."""
+    x0, y0, x1, y1 = box
+    inside = -OVERHANG <= x0 < min(x1, width) and -OVERHANG <= y0 < min(y1, height)
+    return inside and 0 < x1 <= width + OVERHANG and 0 < y1 <= height + OVERHANG
 
 
 def first_classes(classes: tuple[Class, ...], count: int | None, where: str) -> tuple[Class, ...]:

@@ -16,7 +16,7 @@ import csv
 import io
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +26,7 @@ from fastwsol.host.files import read_utf8
 from fastwsol.host.words import number_of, plain
 from fastwsol.sources.annotated import Box
 from fastwsol.sources.coco_json import CORRECT as _CORRECT
-from fastwsol.sources.coco_json import CocoFile, box_of, parse_coco, size_of, unjudged_images
+from fastwsol.sources.coco_json import CocoFile, box_of, parse_coco, refuse_shares, size_of, unjudged_images
 
 _SIDES = ("x0", "y0", "x1", "y1")
 _SIZE = ("width", "height")
@@ -125,7 +125,7 @@ def read_boxes(file: Path, paths: Collection[str], class_of: Mapping[str, str], 
     if file.suffix.lower() == ".json":
         content = parse_coco(file, text, f"--boxes {file}")
         found.predicted = unjudged_images(content) > 0
-        lines = _coco_lines(content)
+        lines = _coco_lines(content, classes)
     else:
         lines = csv_lines(file, text, found, f"--boxes {file}")
     for line in lines:
@@ -165,16 +165,6 @@ def _add(image: ImageBoxes, line: BoxLine, other_class: str | None) -> None:
     image.size = image.size or line.size
     if image.size is not None and line.size not in (None, image.size):
         raise UserError(f"{line.where}: {line.name!r:.80} has two sizes, {image.size} and {line.size}; {_CORRECT}")
-
-
-def refuse_shares(box: Box, where: str) -> None:
-    """Raise UserError for a box in shares of its image."""
-    if all(0 <= edge <= 1 for edge in box):
-        shown = ", ".join(f"{edge:g}" for edge in box)
-        raise UserError(
-            f"{where}: edges ({shown}) lie between 0 and 1, as shares of the image do; multiply them by its width and "
-            f"height in pixels"
-        )
 
 
 def _finder(paths: Collection[str]) -> Callable[[str, str], str]:
@@ -223,20 +213,7 @@ def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[Bo
     UserError naming the line for what is no box.
     """
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    names = reader.fieldnames or ()
-    missing = [name for name in ("name", *_SIDES) if name not in names]
-    if missing:
-        first = text.partition("\n")[0]
-        if separator := next((each for each in (";", "\t") if each in first and "," not in first), None):
-            called = "semicolons" if separator == ";" else "tabs"
-            raise UserError(
-                f"{said} line 1: columns are separated by {called}; store it with commas, numbers with points"
-            )
-        raise UserError(f"{said} line 1: no column {missing[0]!r}; begin with name,{','.join(_SIDES)}")
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"{said} line 1: two columns {twice[0]!r}; give each column its own name")
-    if len({*_SIZE} & {*names}) == 1:
-        raise UserError(f"{said} line 1: one of {' and '.join(_SIZE)} without the other; give both or neither")
+    names = _columns(reader, text, said)
     found.other_columns = tuple(name for name in names if name not in ("name", *_SIDES, *_SIZE, _LABEL, _DIFFICULT))
     try:
         for row in reader:
@@ -263,8 +240,32 @@ def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[Bo
         raise UserError(f"{file} line {reader.line_num}: {error}; {_CORRECT}") from None
 
 
-def _coco_lines(content: CocoFile) -> Iterator[BoxLine]:
+def _columns(reader: "csv.DictReader[str]", text: str, said: str) -> Sequence[str]:
+    """The names of a CSV file's columns. Raises UserError where they are no file's of boxes."""
+    try:
+        names = reader.fieldnames or ()
+    except csv.Error as error:
+        raise UserError(f"{said} line 1: {error}; {_CORRECT}") from None
+    missing = [name for name in ("name", *_SIDES) if name not in names]
+    if missing:
+        first = text.partition("\n")[0]
+        if separator := next((each for each in (";", "\t") if each in first and "," not in first), None):
+            called = "semicolons" if separator == ";" else "tabs"
+            raise UserError(
+                f"{said} line 1: columns are separated by {called}; store it with commas, numbers with points"
+            )
+        raise UserError(f"{said} line 1: no column {missing[0]!r}; begin with name,{','.join(_SIDES)}")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"{said} line 1: two columns {twice[0]!r}; give each column its own name")
+    if len({*_SIZE} & {*names}) == 1:
+        raise UserError(f"{said} line 1: one of {' and '.join(_SIZE)} without the other; give both or neither")
+    return names
+
+
+def _coco_lines(content: CocoFile, classes: Collection[str]) -> Iterator[BoxLine]:
     for each in content.annotations():
         aside = CROWD if each.crowd else None
-        name = None if each.category is None else each.category.name
+        name = None
+        if each.category is not None:
+            name = each.category.wnid if each.category.wnid in classes else each.category.name
         yield BoxLine(each.where, each.image.name, each.box, name, each.image.size, aside, each.difficult)

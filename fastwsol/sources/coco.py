@@ -27,6 +27,7 @@ from fastwsol.sources.coco_json import (
     CocoAnnotation,
     CocoFile,
     CocoImage,
+    note_of_marked_masks,
     note_of_unjudged,
     parse_coco,
     pixels_of,
@@ -87,6 +88,13 @@ class Coco(AnnotatedImages):
             self.notes.append(f"{strange:,} images of the folder are in no file of annotations, and not packed")
         if tree.left_out:
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
+        if masks.not_taken:
+            self.notes.append(
+                f"{masks.not_taken:,} images have segmentations and no mask, as the file does not tell their size, or "
+                f"not every object of their class has one"
+            )
+        if marked := sum(each.is_object_marked_as_crowd for one in files.values() for each in one.file.annotations()):
+            self.notes.append(note_of_marked_masks(marked))
         any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
         name = f"{name_of_set(path)} (coco{_PREDICTED if unjudged else ''})"
         super().__init__(name, ruled.classes, tree, ruled.annotations, masks if any_mask else None)
@@ -193,7 +201,7 @@ def _images(
     find = _finder(annotations, stamps)
     found: list[ObjectImage] = []
     for number, image in file.images.items():
-        path = find(image.name)
+        path, fault = find(image.name)
         if (other := places.setdefault(path, image.where)) != image.where:
             raise UserError(f"{image.where}: {image.name!r:.80} is {other} too; list each image once")
         things = of_image.get(number, [])
@@ -206,9 +214,7 @@ def _images(
                 image.size,
                 [_object(each) for each in things],
                 None if own is None else file.category_of(own, image.where).wnid,
-                None
-                if path in stamps
-                else Fault(path, "no such image, and the annotations list it", "put it there, or take its lines out"),
+                fault,
                 partial(masks.of_image, path, image, things),
             )
         )
@@ -221,9 +227,9 @@ def _object(annotation: CocoAnnotation) -> AnObject:
     return AnObject(annotation.category.wnid, annotation.box, annotation.difficult, annotation.crowd)
 
 
-def _finder(annotations: _Annotations, stamps: Mapping[str, str]) -> Callable[[str], str]:
-    """A function from an image's name to its path in the tree: the first place where there is one; else, of a file
-    whose images may lie anywhere, the only path that ends so.
+def _finder(annotations: _Annotations, stamps: Mapping[str, str]) -> Callable[[str], tuple[str, Fault | None]]:
+    """A function from an image's name to its path in the tree, and what is wrong with it: the first place where there
+    is one; else, of a file whose images may lie anywhere, the only path that ends so.
     """
     folder, stem = annotations.folder, annotations.stem
     before = [f"{folder}/" if folder else "", "images/", f"images/{stem}/", f"{stem}/", ""]
@@ -231,13 +237,18 @@ def _finder(annotations: _Annotations, stamps: Mapping[str, str]) -> Callable[[s
     for path in stamps:
         by_last_part[path.rpartition("/")[2]].append(path)
 
-    def find(name: str) -> str:
+    def find(name: str) -> tuple[str, Fault | None]:
         plain = name.removeprefix("./")
+        if "\\" in plain and plain not in stamps:  # of another system
+            plain = plain.replace("\\", "/")
         there = [each + plain for each in before if each + plain in stamps]
-        if there or not annotations.anywhere:
-            return there[0] if there else plain
-        alike = [path for path in by_last_part[plain.rpartition("/")[2]] if path.endswith(f"/{plain}")]
-        return alike[0] if len(alike) == 1 else plain
+        if not there and annotations.anywhere:
+            there = [path for path in by_last_part[plain.rpartition("/")[2]] if path.endswith(f"/{plain}")]
+            if len(there) > 1:
+                return plain, Fault(plain, f"may be {' or '.join(there[:3])}", "give its path in the annotations")
+        if there:
+            return there[0], None
+        return plain, Fault(plain, "no such image, and the annotations list it", "put it there, or take its lines out")
 
     return find
 
@@ -248,13 +259,17 @@ class _CocoMasks:
     own_sizes = False
 
     def __init__(self) -> None:
+        self.not_taken = 0
+        """Images with a segmentation and without a mask."""
         self._of: dict[str, tuple[CocoImage, list[CocoAnnotation], str]] = {}
 
     def of_image(self, path: str, image: CocoImage, annotations: list[CocoAnnotation], name: str) -> str | None:
         """What the mask of an image of the class `name` is called; None where not every object of it has pixels."""
         own = [each for each in annotations if each.category is not None and each.category.wnid == name]
         things = [each for each in own if not each.crowd]
-        if image.size is None or not things or not all(each.fields.get("segmentation") for each in things):
+        segmented = [each for each in things if each.fields.get("segmentation")]
+        if image.size is None or not things or len(segmented) < len(things):
+            self.not_taken += bool(segmented)
             return None
         self._of[path] = image, own, name
         return path

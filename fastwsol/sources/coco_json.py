@@ -65,6 +65,11 @@ class CocoAnnotation(NamedTuple):
         """Whether it is the box of an object that is to be found: no crowd, and not difficult."""
         return not self.crowd and not self.difficult
 
+    @property
+    def is_object_marked_as_crowd(self) -> bool:
+        """Whether it is marked as a crowd for its run lengths' sake alone."""
+        return not self.crowd and _marks_masks_as_crowds(self.fields)
+
 
 @dataclass(frozen=True)
 class CocoFile:
@@ -97,16 +102,23 @@ class CocoFile:
                 image,
                 category,
                 (x, y, x + width, y + height),
-                _mark(annotation, "iscrowd", where),
+                _mark(annotation, "iscrowd", where) and not _marks_masks_as_crowds(annotation),
                 _mark(annotation, "difficult", where),
                 annotation,
             )
 
     def by_image(self) -> Mapping[Any, list[CocoAnnotation]]:
-        """The annotations of each image that has some, by its id. Raises UserError as `annotations` does."""
+        """The annotations of each image that has some, by its id. Raises UserError as `annotations` does, and where all
+        boxes are in shares of their image. (One alone may be a pixel in the corner.)
+        """
         found: dict[Any, list[CocoAnnotation]] = {}
+        in_pixels = False
         for each in self.annotations():
             found.setdefault(each.image_id, []).append(each)
+            in_pixels = in_pixels or not all(0 <= edge <= 1 for edge in each.box)
+        if found and not in_pixels:
+            first = next(iter(found.values()))[0]
+            refuse_shares(first.box, first.where)
         return found
 
     def category_of(self, number: Any, where: str) -> Class:
@@ -162,6 +174,16 @@ def parse_coco(path: Path, text: str, said: str) -> CocoFile:
     return CocoFile(path, images, categories, annotations, content)
 
 
+def refuse_shares(box: Box, where: str) -> None:
+    """Raise UserError for a box in shares of its image."""
+    if all(0 <= edge <= 1 for edge in box):
+        shown = ", ".join(f"{edge:g}" for edge in box)
+        raise UserError(
+            f"{where}: edges ({shown}) lie between 0 and 1, as shares of the image do; multiply them by its width and "
+            f"height in pixels"
+        )
+
+
 def unjudged_images(file: CocoFile) -> int:
     """How many images have an object with a score, which a prediction gives it, and no verdict of a review."""
     predicted = {each.image_id for each in file.annotations() if "score" in each.fields}
@@ -208,6 +230,19 @@ def size_of(values: list[Any], where: str) -> tuple[int, int] | None:
     except (TypeError, ValueError, OverflowError):
         pass
     raise UserError(f"{where}: {values!r:.80} are no width and height in pixels; {CORRECT}")
+
+
+def _marks_masks_as_crowds(annotation: Mapping[str, Any]) -> bool:
+    """Whether an annotation is as Datumaro, and with it CVAT, writes a mask: as a crowd, whatever it is, since COCO has
+    run lengths of crowds alone; with `attributes`, which COCO does not have.
+    """
+    is_marked = annotation.get("iscrowd") in (1, "1", True)
+    return is_marked and isinstance(annotation.get("segmentation"), dict) and "attributes" in annotation
+
+
+def note_of_marked_masks(count: int) -> str:
+    """What to say of so many `is_object_marked_as_crowd`."""
+    return f"{count:,} masks that are marked as crowds, as CVAT and Datumaro mark every mask, are taken for objects"
 
 
 def _mark(annotation: Mapping[str, Any], name: str, where: str) -> bool:

@@ -269,13 +269,28 @@ def _splits_in(tree: Tree, root: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in sorted(tree.folders(root)):
         split = SPLIT_CALLED.get(name.lower())
-        if split is not None and (name in SPLITS or _holds_folders_alone(tree, joined(root, name))):
+        is_plain = name in SPLITS and not _is_class(tree, root, name)
+        if split is not None and (is_plain or _holds_folders_alone(tree, joined(root, name))):
             found.setdefault(split, []).append(name)
     return {split: [split] if split in names else names for split, names in found.items()}
 
 
+def _is_class(tree: Tree, root: str, name: str) -> bool:
+    """Whether a folder that is called `train` or `val` is a class, as in a set of vehicles: it has no folders, it and
+    all beside it hold images, and nothing beside it is called like a split.
+    """
+    names = tree.folders(root)
+    if len(names) < 2 or any(each.lower() in SPLIT_CALLED for each in names - {name}):
+        return False
+    return not tree.folders(joined(root, name)) and all(_holds_images(tree, joined(root, each)) for each in names)
+
+
+def _holds_images(tree: Tree, folder: str) -> bool:
+    return any(name.lower().endswith(IMAGE_SUFFIXES) for name in tree.names(folder))
+
+
 def _holds_folders_alone(tree: Tree, folder: str) -> bool:
-    return bool(tree.folders(folder)) and not any(name.lower().endswith(IMAGE_SUFFIXES) for name in tree.names(folder))
+    return bool(tree.folders(folder)) and not _holds_images(tree, folder)
 
 
 def _refuse_splits_in_classes(tree: Tree, root: str, names: list[str]) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import read_utf8
 from fastwsol.sources import Class
-from fastwsol.sources.boxes_file import FileBoxes, csv_lines, refuse_shares
-from fastwsol.sources.coco_json import CORRECT, CocoFile, CocoImage, read_coco
+from fastwsol.sources.annotated import Box
+from fastwsol.sources.boxes_file import FileBoxes, csv_lines
+from fastwsol.sources.coco_json import CORRECT, CocoFile, CocoImage, read_coco, refuse_shares
 
 
 def read_known_boxes(file: Path, said: str) -> CocoFile:
@@ -18,16 +19,19 @@ def read_known_boxes(file: Path, said: str) -> CocoFile:
     said: how messages name the file. Raises UserError where it cannot be read, naming the line or annotation.
     """
     if file.suffix.lower() != ".csv":
-        return read_coco(file, said)
+        content = read_coco(file, said)
+        for of_image in content.by_image().values():
+            for each in of_image:
+                _refuse_empty(each.box, each.where)
+        return content
     images: dict[Any, CocoImage] = {}
     categories: dict[Any, Class] = {}
     annotations: list[dict[str, Any]] = []
     found = FileBoxes()
     for line in csv_lines(file, read_utf8(file, said, "name a CSV or COCO JSON file"), found, said):
         refuse_shares(line.box, line.where)
+        _refuse_empty(line.box, line.where)
         x0, y0, x1, y1 = line.box
-        if x0 >= x1 or y0 >= y1:
-            raise UserError(f"{line.where}: x0 {x0:g} .. x1 {x1:g}, y0 {y0:g} .. y1 {y1:g} is no box; {CORRECT}")
         image = images.setdefault(line.name, CocoImage(line.name, line.size, {}, line.where))
         if image.size is None:
             images[line.name] = image._replace(size=line.size)
@@ -43,6 +47,12 @@ def read_known_boxes(file: Path, said: str) -> CocoFile:
     if found.passed_over():
         print(f"{said}: {'; '.join(found.passed_over())}")
     return CocoFile(file, images, categories, annotations, {})
+
+
+def _refuse_empty(box: Box, where: str) -> None:
+    x0, y0, x1, y1 = box
+    if x0 >= x1 or y0 >= y1:
+        raise UserError(f"{where}: x0 {x0:g} .. x1 {x1:g}, y0 {y0:g} .. y1 {y1:g} is no box; {CORRECT}")
 
 
 def image_finder(names: Iterable[str], file: CocoFile, said: str) -> Callable[[str], str | None]:

@@ -96,13 +96,16 @@ def rule_over(
             name = ruled_class(image, order)
             if name is None:
                 counts["images without an object that counts were left aside"] += 1
+                counts[_OF_LEFT_ASIDE] += len(image.objects)
             else:
                 chosen[split].append((image, name))
     trained = {name for _, name in chosen["train"]}
     kept = tuple(one for one in classes if one.wnid in trained)
     if len(kept) < 2:
         found = number_of(len(kept), "class", "classes")
-        raise UserError(f"{where}: its images to train on are of {found}; two at least are needed")
+        crowds = sum(each.crowd for images in splits.values() for image in images for each in image.objects)
+        why = f" ({crowds:,} objects are marked as crowds, iscrowd 1, and give none)" if crowds else ""
+        raise UserError(f"{where}: its images to train on are of {found}{why}; two at least are needed")
     if untrained := [one.name for one in classes if one.wnid not in trained]:
         counts[f"classes are no image's to train on, and were left out ({first_few(untrained, 4)})"] = len(untrained)
     kept = first_classes(kept, class_count, where)
@@ -110,6 +113,7 @@ def rule_over(
     for split, images_of in chosen.items():
         packed = [(image, name) for image, name in images_of if name in label_of]
         counts["images of classes that are not packed were left aside"] += len(images_of) - len(packed)
+        counts[_OF_LEFT_ASIDE] += sum(len(image.objects) for image, name in images_of if name not in label_of)
         chosen[split] = packed
     chosen = with_val(chosen, lambda one: one[1], lambda one: one[0].path, val, where)
     used = 0
@@ -128,6 +132,9 @@ def rule_over(
     if isinstance(val, ValOf) and (missing := val.missing(len(chosen["val"]))):
         notes.append(missing)
     return Ruled(kept, annotations, notes, used)
+
+
+_OF_LEFT_ASIDE = "boxes are of images that were left aside"
 
 
 def _all(chosen: dict[str, list[tuple[ObjectImage, str]]]) -> Iterable[tuple[ObjectImage, str]]:

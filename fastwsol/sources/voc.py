@@ -161,8 +161,13 @@ def _object(element: ElementTree.Element, where: str) -> AnObject:
     if None in edges:
         raise UserError(f"{where}: an object has no bndbox of xmin, ymin, xmax, ymax; {CORRECT}")
     x0, y0, x1, y1 = box_of(edges, where)
-    difficult = (element.findtext("difficult") or "0").strip() not in ("0", "")
-    return AnObject(name, (x0 - 1, y0 - 1, x1, y1), difficult)
+    difficult = (element.findtext("difficult") or "0").strip().lower() or "0"
+    if difficult not in _MARKS:
+        raise UserError(f"{where}: difficult {difficult!r:.40} is neither 0 nor 1; {CORRECT}")
+    return AnObject(name, (x0 - 1, y0 - 1, x1, y1), _MARKS[difficult])
+
+
+_MARKS = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
 
 def _from_zero(box: Box) -> Box:
@@ -203,7 +208,9 @@ def _splits(tree: Tree, before: str, read: dict[str, ObjectImage]) -> tuple[dict
         splits[split] = []
         lines = read_text(tree, path, "put a list of the split's images there").split("\n")
         for line, content in enumerate(lines, 1):
-            name = content.strip()
+            name = content.rstrip("\r")
+            if name not in read:  # a name may begin or end in a blank
+                name = name.strip()
             if not name:
                 continue
             where = f"{tree.where(path)} line {line}"
