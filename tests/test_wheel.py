@@ -54,10 +54,25 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     (site,) = environment.glob("lib/python*/site-packages")
     for each in what_is_needed(requirements(wheel, extras={"timm"})):
         link_files(each, site)
+    take_compiled_kernels(site)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PYTHONPATH", raising=False)
         yield programs
     shutil.rmtree(environment)
+
+
+def take_compiled_kernels(site: Path) -> None:
+    """Spare the installed package the minute in which kernels are compiled, which Numba has kept beside the sources.
+    It knows them by the sources' sizes and times.
+    """
+    kept = [path for name in ("fastwsol", "kernels") for path in (ROOT / name).rglob("__pycache__/*.nb[ic]")]
+    for folder in {path.parent for path in kept}:
+        for source in folder.parent.glob("*.py"):
+            shutil.copystat(source, site / source.relative_to(ROOT))
+    for path in kept:
+        place = site / path.relative_to(ROOT)
+        place.parent.mkdir(exist_ok=True)
+        shutil.copy(path, place)
 
 
 def run_pip(*arguments: str, of: Path) -> subprocess.CompletedProcess[str]:
