@@ -35,7 +35,7 @@ from fastwsol.features.kept_features import views_kept
 from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
 from fastwsol.host.device import Autocast, compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.host.environment import versions
-from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.kept_files import can_be_written
 from fastwsol.host.processes import World, joined
 from fastwsol.host.stop_signals import StopSignals, stop_at_once_if_repeated
@@ -296,7 +296,9 @@ def train(
         world.lead_does(lambda: resources.enter_context(run.opened(described)))
         info = world.from_lead(lambda: run.as_stored(described))
         state = world.together(lambda: new_state(config, len(info.classes), autocast))
-        setup = EvaluationSetup(config, shards, feed, autocast, threads, world, info.statistics)
+        setup = EvaluationSetup(
+            config, shards, feed, autocast, threads, world, info.statistics, gives_up=lambda: stop.requested
+        )
         here = decisive_environment(config, setup, launch.deterministic)
         job = Job(
             run,
@@ -374,13 +376,19 @@ def train_both_parts(job: Job, state: State, saved: Checkpoint | None, stop: Sto
 
 
 def conclude(job: Job, model: LocalizingModel) -> None:
-    """Find what predictions need beside the trained networks, evaluate them, and store and print all that."""
+    """Find what predictions need beside the trained networks, evaluate them, and store and print all that. Raises
+    Interrupted where a signal asks for a stop: all that was trained is saved.
+    """
     config, setup, run = job.config, job.setup, job.run
-    model.directions = find_directions(model, setup)
-    cuts = own_cuts(model, setup)
-    setup.world.lead_does(lambda: store_findings(run, model, cuts))
     last = config.total_steps(len(job.split))
-    evaluate_model(model, config.eval_split, last, setup, lambda evaluation: finish(run, evaluation), cuts=cuts)
+    try:
+        model.directions = find_directions(model, setup)
+        cuts = own_cuts(model, setup)
+        setup.world.lead_does(lambda: store_findings(run, model, cuts))
+        evaluate_model(model, config.eval_split, last, setup, lambda evaluation: finish(run, evaluation), cuts=cuts)
+    except Interrupted:
+        done = f"all {last:,} steps are done and saved in {run.folder}"
+        raise Interrupted(f"{done}; the same command evaluates them") from None
 
 
 def store_findings(run: RunDir, model: LocalizingModel, cuts: dict[str, Cut]) -> None:

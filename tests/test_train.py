@@ -22,6 +22,7 @@ from fastwsol import evaluate, report
 from fastwsol import train as training
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
+from fastwsol.evaluation.forward import forward_split
 from fastwsol.host.command_line import run_command
 from fastwsol.host.files import sole_worker
 from fastwsol.network import preact_resnet
@@ -52,6 +53,29 @@ def unbroken(synthetic_shards, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("unbroken") / "run"
     assert run_train(*flags(synthetic_shards, run)) == 0
     return run
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("fastwsol.training.loop.forward_split", "step 5 of 12 is saved in "),
+        ("fastwsol.evaluation.of_network.forward_split", "all 12 steps are done and saved in "),
+    ],
+    ids=["in mid-run", "at the end"],
+)
+def test_a_stop_is_heeded_in_an_evaluation_which_the_same_command_does_again(
+    unbroken, synthetic_shards, tmp_path, monkeypatch, capsys, place, said
+):
+    def signalled(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return forward_split(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, signalled)
+        assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 75
+    assert said in capsys.readouterr().err
+    assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 0
+    assert end_of(tmp_path / "run", STEPS) == end_of(unbroken, STEPS)
 
 
 @pytest.mark.parametrize("last", [5, 7], ids=["at an epoch's edge", "inside an epoch"])

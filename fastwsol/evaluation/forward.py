@@ -4,7 +4,7 @@ Several processes share it by whole batches. The batches hold the same images fo
 does not depend on it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,8 @@ from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation.metrics import TOP, CamClass
 from fastwsol.host.command_line import image_ticker
 from fastwsol.host.device import Autocast
-from fastwsol.host.errors import RunFailure
+from fastwsol.host.errors import Interrupted, RunFailure
+from fastwsol.host.kept_files import never
 from fastwsol.host.processes import World
 from fastwsol.localizer.localizing import LocalizingModel
 
@@ -39,6 +40,8 @@ class EvaluationSetup:
     world: World
     statistics: Statistics
     """What the network's input is normalised by: mean and deviation of R, G, B in 0..255."""
+    gives_up: Callable[[], bool] = never
+    """Whether an evaluation is to be left, asked before each batch. Of several processes none leaves one."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,8 @@ def plain_batches(
     split: Split, setup: EvaluationSetup, rank: int = 0, processes: int = 1
 ) -> Iterator[tuple[slice, Batch]]:
     """Every image of a split once, as evaluations see it: batches, each with the rows that its first images are. What
-    follows them in the last batch fills it up, and counts for nothing. rank, processes: a process's share.
+    follows them in the last batch fills it up, and counts for nothing. rank, processes: a process's share. Raises
+    Interrupted where the setup gives up.
     """
     config = setup.config
     size = min(images_at_once(config.views.image_size), len(split))
@@ -134,6 +138,8 @@ def plain_batches(
     numbers = range(rank, -(-len(split) // size), processes)
     stream = Stream(split, plan, size, config.views.plain, config.seed, *setup.statistics, steps=len(numbers))
     for number, batch in zip(numbers, setup.feed.batches(stream), strict=False):  # a feed may have no end
+        if setup.world.size == 1 and setup.gives_up():
+            raise Interrupted("an evaluation was left")
         yield slice(number * size, number * size + valid_images(number, len(split), size)), batch
 
 

@@ -28,6 +28,7 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
     wishes = Wishes(world, 2)
     progress = Progress(course, len(job.split), state.step)
     last_checkpoint = time.monotonic()
+    make_up_evaluation(job, state, course)
     for end, size in course.sizes:
         if state.step >= end:
             continue
@@ -51,11 +52,10 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
                 progress.restart_clock(state.step)
                 set_up = False
 
-            if course.evaluates and evaluation_is_due(job, state.step) and not last:
+            if evaluates_now(job, state, course):
                 gather_totals(state, world)
                 check_finite(state)
-                row = evaluation_row(job, state)
-                world.lead_does(lambda row=row: run.append_row(row))  # type: ignore[misc]
+                evaluate(job, state)
                 progress.restart_clock(state.step)
 
             save_is_due = world.leads and time.monotonic() - last_checkpoint >= 60 * job.checkpoint_minutes
@@ -67,9 +67,40 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
                 check_finite(state)
                 world.lead_does(lambda: save(run, job.info, state, job.setup.autocast.precision))
             if stop_now and state.step < job.total_steps:
-                step = f"step {state.step} of {job.total_steps}"
-                raise world.of_lead(Interrupted(f"{step} is saved in {run.folder}; the same command continues"))
+                raise world.of_lead(_interrupted(job, state))
         del inputs, batches, stepper  # before the next size's: a GPU need not hold what was captured for both
+
+
+def _interrupted(job: Job, state: State) -> Interrupted:
+    step = f"step {state.step} of {job.total_steps}"
+    return Interrupted(f"{step} is saved in {job.run.folder}; the same command continues")
+
+
+def evaluate(job: Job, state: State) -> None:
+    """Evaluate in mid-run, and store what was found. Raises Interrupted, with the state saved, where it is left; the
+    run goes on with this evaluation.
+    """
+    try:
+        row = evaluation_row(job, state)
+    except Interrupted:
+        save(job.run, job.info, state, job.setup.autocast.precision)
+        raise _interrupted(job, state) from None
+    job.world.lead_does(lambda: job.run.append_row(row))
+
+
+def make_up_evaluation(job: Job, state: State, course: Course) -> None:
+    """Evaluate where the run goes on from an evaluation that was left."""
+
+    def is_missing() -> bool:
+        return not any(row["kind"] == "eval" and row["step"] == state.step for row in job.run.rows())
+
+    if evaluates_now(job, state, course) and job.world.from_lead(is_missing):
+        evaluate(job, state)
+
+
+def evaluates_now(job: Job, state: State, course: Course) -> bool:
+    """Whether an evaluation is due after the steps that are done. Behind the last step the run evaluates anyway."""
+    return course.evaluates and state.step < course.last and evaluation_is_due(job, state.step)
 
 
 def evaluation_is_due(job: Job, step: int) -> bool:
