@@ -22,6 +22,7 @@ Mix = Literal["none", "cutmix", "mixup"]
 ScheduleName = Literal["step", "one-cycle"]
 TrainPart = Literal["all", "tail", "classifier"]
 TrainedLocalizer = Literal["cam", "mask"]
+EvalOn = Literal["val", "fullsup"]
 
 Channels = tuple[float, float, float]
 """A number for each of R, G, B."""
@@ -240,6 +241,9 @@ class DataConfig:
 
     holdout: int = 0
     """images of each class never trained on; with it the run is evaluated on them and not on val"""
+    eval_on: EvalOn = added("val", as_before="val")  # noqa: RUF009
+    """what the run evaluates itself on without --holdout: val, or the WSOL benchmark's images to choose settings on
+    (pack --fullsup), which spares val too"""
 
 
 Self = TypeVar("Self", bound="Setting")
@@ -302,7 +306,7 @@ class Setting:
     @property
     def eval_split(self) -> str:
         """The split that the run itself is evaluated on: the holdout where there is one, so that tuning spares val."""
-        return "holdout" if self.data.holdout else "val"
+        return "holdout" if self.data.holdout else self.data.eval_on
 
     def total_steps(self, train_images: int) -> int:
         """Steps in the whole run over `train_images` images: the classifier's, and then the mask head's."""
@@ -472,6 +476,10 @@ def _check_what_goes_together(setting: Setting) -> None:
         raise UserError(
             f"--attention-dropout {dropped}: is for preact-resnet, all of it trained; leave it out, or leave out "
             f"--backbone and --train-part"
+        )
+    if setting.data.holdout and setting.data.eval_on != "val":
+        raise UserError(
+            f"--eval-on {setting.data.eval_on}: with --holdout the run is evaluated on that; leave one of the two out"
         )
     if (mix := setting.views.mix) != "none" and (size := setting.optimizer.batch_size) % 2:
         raise UserError(f"--batch-size {size}: --mix {mix} mixes a batch in pairs; give an even number")

@@ -274,6 +274,7 @@ def train(
     described = world.together(lambda: run_info(config, shards))
     world.agree_on({flag(name): value for name, value in config.flat().items()} | {"shards": shards.digest})
     all_shards, shards = shards, world.together(lambda: hold_out(shards, config.data.holdout))
+    world.together(lambda: refuse_no_split(config, shards))
     refuse_what_cannot_be(config, all_shards, shards, world)
     world.lead_does(lambda: refuse_another(RunDir(folder), config, launch.resume))
     autocast, threads = means_of(config, launch, world)
@@ -323,6 +324,15 @@ def train(
         except BadStep as bad:
             raise world.of_lead(RunFailure(explain_bad_step(bad.step, config, shards, run))) from None
         conclude(job, LocalizingModel(state.evaluated, head))
+
+
+def refuse_no_split(config: Config, shards: Shards) -> None:
+    """Raise UserError where the shards lack the split that the run is to be evaluated on."""
+    if config.eval_split not in shards.splits:
+        raise UserError(
+            f"--eval-on {config.eval_split}: {shards.folder} has no such images; pack the WSOL benchmark with "
+            f"--{config.eval_split}, or leave the flag out"
+        )
 
 
 def refuse_what_cannot_be(config: Config, all_shards: Shards, shards: Shards, world: World) -> None:

@@ -107,6 +107,7 @@ def test_a_network_without_depths_does_not_vary_in_them():
         ("[grid]\nlr = [0.1, 0.2, 0.1]", "[grid] lr: 0.1 stands there twice; leave one out"),
         ("settings = 3", "write [grid] once"),
         ("[grid]\nholdout = [0, 50]", "--holdout 0 and 50: such runs are measured on different images"),
+        ('[grid]\neval-on = ["val", "fullsup"]', "--eval-on fullsup and val: such runs are measured on different"),
         ("[grid]\nstem = ['A', 'C']\n[[settings]]\nstem = 'B'", "stem: stands in [grid] and in a [[settings]]"),
         ("[grid]\nlabel-smoothing = [0.1]\nlabel_smoothing = [0.2]", "label_smoothing: stands there twice"),
         ("[grid]\nlr = [[1]]", "--lr [1]: must be of type float"),
@@ -116,7 +117,7 @@ def test_a_file_that_is_none_is_told_in_a_line(tmp_path, text, said):
     with pytest.raises(UserError) as error:
         plan_sweep([file(tmp_path, text)], Setting(), "depth".__eq__)
     assert said in str(error.value)
-    assert "settings.toml" in str(error.value) or "holdout" in text
+    assert "settings.toml" in str(error.value) or "holdout" in text or "eval-on" in text
     assert "\n" not in str(error.value)
 
 

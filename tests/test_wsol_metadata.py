@@ -18,6 +18,7 @@ from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.of_training_images import tuning_images
 from fastwsol.host.command_line import run_command
+from fastwsol.runs.folder import RunDir
 from fastwsol.sources import Record
 from fastwsol.sources.wsol_metadata import WsolEval
 
@@ -95,6 +96,28 @@ def test_its_val_is_packed_as_fullsup_where_asked_and_thresholds_are_chosen_on_i
     assert run_command(evaluate.main, [str(run), "--threshold", "auto"]) == 0
     (cam, *_) = json.loads((run / "report-threshold-auto.json").read_text())["localizers"]
     assert cam["cut"]["chosen_on"] == "2 images of fullsup, by their boxes"
+
+
+def test_a_run_and_a_sweep_evaluate_themselves_on_it_where_asked(
+    with_fullsup: Path, synthetic_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    small = ["--stem", "C", "--batch-size", "4", "--epochs", "2", "--eval-epochs", "1", "--step", "eager"]
+    small += ["--threads", "1", "--localizer", "cam", "--image-size", "32", "--eval-on", "fullsup"]
+    here = [*small, "--shards", str(with_fullsup)]
+    assert run_command(train.main, [*here, "--run-dir", str(run)]) == 0
+    assert "evaluated on: 2 images of fullsup, and not on val" in capsys.readouterr().out
+    assert [path.name for path in run.glob("report*.json")] == ["report-fullsup.json"]
+    assert {row["split"] for row in RunDir(run).rows() if row["kind"] == "eval"} == {"fullsup"}
+    assert run_command(train.main, [*here, "--run-dir", str(run)]) == 2
+    assert " --split fullsup, or choose another --run-dir" in capsys.readouterr().err
+    assert run_command(evaluate.main, [str(run)]) == 0, "val, once"
+    assert run_command(train.main, [*here, "--holdout", "1", "--run-dir", str(tmp_path / "never")]) == 2
+    assert "--eval-on fullsup: with --holdout" in capsys.readouterr().err
+    assert run_command(train.main, [*small, "--shards", str(synthetic_shards), "--run-dir", str(tmp_path / "no")]) == 2
+    assert "--eval-on fullsup: " in (said := capsys.readouterr().err)
+    assert "has no such images" in said
+    assert not (tmp_path / "no").exists()
 
 
 @pytest.fixture

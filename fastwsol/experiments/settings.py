@@ -96,11 +96,12 @@ def plan_of(settings: Sequence[Setting]) -> SweepPlan:
     """A plan of these settings. Equal ones count once, and they are named by the options in which they differ. Raises
     UserError where they are measured on different images.
     """
-    if len(held_out := sorted({setting.data.holdout for setting in settings})) > 1:
-        raise UserError(
-            f"--holdout {held_out[0]} and {held_out[1]}: such runs are measured on different images, and no table can "
-            f"compare them; take them apart"
-        )
+    for name in ("holdout", "eval_on"):
+        if len(values := sorted({vars(setting.data)[name] for setting in settings})) > 1:
+            raise UserError(
+                f"{flag(name)} {values[0]} and {values[1]}: such runs are measured on different images, and no table "
+                f"can compare them; take them apart"
+            )
     different = tuple(dict.fromkeys(settings))
     return SweepPlan(different, differing_options([setting.flat() for setting in different]))
 

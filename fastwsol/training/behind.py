@@ -12,7 +12,7 @@ from fastwsol.runs.checkpoint import Checkpoint
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import place_of_shards, read_run
 
-_OWN = {each.name for each in fields(LocalizerConfig)} | {"seed"}
+_OWN = {each.name for each in fields(LocalizerConfig)} | {"seed", "eval_on"}
 """The options in which a run behind another may differ from it."""
 
 

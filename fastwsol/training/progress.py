@@ -116,6 +116,8 @@ def announce(job: Job, state: State, offer_fast: bool, continued: bool) -> None:
     if "holdout" in shards.splits:
         per_class = config.data.holdout
         print(f"held out and evaluated on: {len(shards.splits['holdout']):,} images of train, {per_class} a class")
+    elif config.eval_split != "val":
+        print(f"evaluated on: {len(shards.splits[config.eval_split]):,} images of {config.eval_split}, and not on val")
     if share < _LEAST_SHARE and world.size > 1:
         print(
             f"warning: each process has {share} images a step, and batch normalisation learns from those alone; use "

@@ -206,7 +206,7 @@ def _refuse_finished(run: RunDir, config: Config) -> None:
         raise UserError(
             f"{run.folder}: this run is finished; look at it with: python -m fastwsol.evaluate "
             f"{shlex.quote(str(run.folder))}"
-            f"{' --split holdout' if config.data.holdout else ''}, "
+            f"{f' --split {config.eval_split}' if config.eval_split != 'val' else ''}, "
             f"or choose another --run-dir or --seed"
         )
 
