@@ -7,7 +7,7 @@ from fastwsol.evaluation.console_tables import summary_line
 from fastwsol.evaluation.forward import forward_split
 from fastwsol.evaluation.of_network import rates_of
 from fastwsol.host.errors import Interrupted
-from fastwsol.host.processes import Wishes
+from fastwsol.host.processes import Wishes, World
 from fastwsol.host.stop_signals import StopSignals
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.training.course import Course
@@ -44,8 +44,7 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
             last = state.step == course.last
 
             if state.step % log.log_steps == 0 or last:
-                gather_totals(state, world)
-                check_finite(state)
+                settle(state, world)
                 world.lead_does(lambda lr=lr: run.append_row(progress.row(state, lr)))  # type: ignore[misc]
                 reset_totals(state)
             if set_up:
@@ -53,8 +52,7 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
                 set_up = False
 
             if evaluates_now(job, state, course):
-                gather_totals(state, world)
-                check_finite(state)
+                settle(state, world)
                 evaluate(job, state)
                 progress.restart_clock(state.step)
 
@@ -63,12 +61,17 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
                 last_checkpoint = time.monotonic()
             stop_now, save_now = wishes.agree(stop.requested, save_is_due)
             if stop_now or save_now or last:
-                gather_totals(state, world)
-                check_finite(state)
+                settle(state, world)
                 world.lead_does(lambda: save(run, job.info, state, job.setup.autocast.precision))
             if stop_now and state.step < job.total_steps:
                 raise world.of_lead(_interrupted(job, state))
         del inputs, batches, stepper  # before the next size's: a GPU need not hold what was captured for both
+
+
+def settle(state: State, world: World) -> None:
+    """Add up the totals of all processes. Raises BadStep where a step was not finite."""
+    gather_totals(state, world)
+    check_finite(state)
 
 
 def _interrupted(job: Job, state: State) -> Interrupted:
