@@ -38,6 +38,7 @@ from fastwsol.formats.writing import (
     needs_images,
     not_held,
     note_of,
+    numbers_pixels,
     refuse_another_ending,
     refuse_beside,
     refuse_shared,
@@ -52,6 +53,7 @@ from fastwsol.host.files import folder_when_whole, write_bytes, write_durably
 from fastwsol.host.words import number_of
 from fastwsol.prediction.predicted_images import PredictedImages
 from fastwsol.sources import FULLSUP
+from fastwsol.sources.coco_json import note_of_marked_masks
 
 PROG = "python -m fastwsol.convert"
 DESCRIPTION = (
@@ -93,6 +95,7 @@ class Written:
     rejected: int = 0
     contents: Counter[str] = field(default_factory=Counter)
     """What there was that not every format can hold."""
+    notes: list[str] = field(default_factory=list)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -116,7 +119,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{written.skipped:,} images beside them could not be read when they were predicted")
     if written.rejected:
         print(f"{written.rejected:,} images that a review has rejected were left out, as nothing is known of them")
-    for note in (not_held(form, written.contents), "" if packed else note_of(form, flags.out)):
+    for note in (*written.notes, not_held(form, written.contents), "" if packed else note_of(form, flags.out)):
         if note:
             print(note)
     return 0
@@ -179,7 +182,7 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
         )
     with folder_when_whole(flags.out) as out:
         every = {
-            name: with_progress(labelled_split(of_split), about, written, name, len(of_split))
+            name: with_progress(labelled_split(of_split), form, about, written, name, len(of_split))
             for name, of_split in splits.items()
         }
         if is_folder(form):
@@ -214,12 +217,14 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
     every = [image for file in files for image in file.images.values()]
     names = [image.name for image in every if not was_rejected(image)]
     written.rejected = len(every) - len(names)
+    if marked := sum(file.marked_masks for file in files):
+        written.notes.append(note_of_marked_masks(marked))
     if is_folder(form):
         refuse_shared(form, names, f"--format {form}")
     images: Images = labelled_images(files, about.classes)
     if flags.images:
         images = with_files_of(images, PredictedImages(flags.images, flags.follow_links))
-    images = with_progress(images, about, written, "images", len(names))
+    images = with_progress(images, form, about, written, "images", len(names))
     write_set(flags.out, form, images, about)
 
 
@@ -229,10 +234,10 @@ def with_files_of(images: Images, files: PredictedImages) -> Iterator[LabelledIm
         yield each if isinstance(each, Skipped) else replace(each, encoded=partial(files.content_of, each))
 
 
-def with_progress(images: Images, about: About, written: Written, what: str, total: int) -> Images:
+def with_progress(images: Images, form: AnyFormat, about: About, written: Written, what: str, total: int) -> Images:
     """Pass images on, count them, and show progress."""
     ticker = image_ticker(what, total)
-    for number, each in enumerate(counted(images, about, written.contents), 1):
+    for number, each in enumerate(counted(images, about, written.contents, numbers_pixels(form)), 1):
         if isinstance(each, Skipped):
             written.skipped += 1
         else:

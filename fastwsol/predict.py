@@ -35,6 +35,7 @@ from fastwsol.formats.writing import (
     is_folder,
     not_held,
     note_of,
+    numbers_pixels,
     refuse_another_ending,
     refuse_beside,
     refuse_shared,
@@ -232,7 +233,7 @@ def write_predictions(
             images = blocks.images(images)
         if holds_images(form):
             images = with_files(listing.images, images)
-        images = counted(tallied(images, counts), about, counts.contents)
+        images = counted(tallied(images, counts), about, counts.contents, numbers_pixels(form))
         if masks is not None:
             images = with_masks(images, masks)
         try:

@@ -144,24 +144,29 @@ def start_of(flags: Flags, world: World) -> tuple[Config, StartWeights]:
         behind = world.lead_does(lambda: read_behind(folder))
         sha256 = world.from_lead(lambda: classifier_digest(flags, behind) if behind is not None else "")
         return flags.config.changed(behind_sha256=sha256), StartWeights(behind=behind)
-    path = launch.init
-    initial, weights, hashes = None, None, {"init_sha256": "", "weights_sha256": ""}
+    missing: list[str] = []
 
-    def read() -> None:
-        nonlocal initial, weights
-        if path is not None:
-            initial, hashes["init_sha256"] = or_known(lambda: read_initial(path), "init_sha256", launch)
-        weights, hashes["weights_sha256"] = or_known(
-            lambda: read_weights(launch.weights, flags.config.network), "weights_sha256", launch
+    def read() -> tuple[StartWeights, dict[str, str]]:
+        path, asked = launch.init, launch.weights
+        initial, init_sha256 = or_known(
+            lambda: None if path is None else read_initial(path), "init_sha256", launch, missing
         )
+        weights, weights_sha256 = or_known(
+            lambda: read_weights(asked, flags.config.network), "weights_sha256", launch, missing
+        )
+        hashes = {"init_sha256": init_sha256, "weights_sha256": weights_sha256}
+        return StartWeights(initial, weights, missing=tuple(missing)), hashes
 
-    world.lead_does(read)
-    return flags.config.changed(**world.value_of_lead(hashes)), StartWeights(initial, weights)
+    start, hashes = world.lead_does(read) or (StartWeights(), {})
+    return flags.config.changed(**world.value_of_lead(hashes)), start
 
 
-def or_known(read: Callable[[], Start | None], name: str, launch: OneRun) -> tuple[Start | None, str]:
-    """What `read` gives, and its hash. Where it is there no longer, as on a machine without network, and the run in the
-    folder that was named has a checkpoint to go on from: nothing, and the hash `name` that the run was begun with.
+def or_known(
+    read: Callable[[], Start | None], name: str, launch: OneRun, missing: list[str]
+) -> tuple[Start | None, str]:
+    """What `read` gives, and its hash. Where it cannot be had, as on a machine without network, and the run in the
+    folder that was named has a checkpoint to go on from: nothing, and the hash `name` that the run was begun with; why
+    goes to `missing`.
     """
     try:
         found = read()
@@ -170,7 +175,7 @@ def or_known(read: Callable[[], Start | None], name: str, launch: OneRun) -> tup
         known = run.read_info().config.flat()[name] if run is not None and run.has_info() else ""
         if run is None or not known or newest_valid(run.checkpoints) is None:
             raise
-        print(f"warning: {error}; the run goes on from its checkpoint", file=sys.stderr)
+        missing.append(str(error))
         return None, known
     return found, found.sha256 if found is not None else ""
 

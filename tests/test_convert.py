@@ -291,15 +291,19 @@ def test_crowds_and_boxes_outside_are_counted_and_others_cut_at_the_edge(
     assert [row.split(",")[3:7] for row in rows] == [["0.0", "2.0", "40.0", "12.0"], ["3.0", "3.0", "7.0", "7.0"]]
 
 
-def test_class_folders_take_sets_of_others(tmp_path: Path) -> None:
-    """Whose images have no class but by their boxes."""
+def test_class_folders_take_sets_of_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whose images have no class but by their boxes, and some none."""
     (tmp_path / "a.jpg").write_bytes(noise_jpeg(0, size=(40, 30)))
     annotation = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 9, 9], "segmentation": [[1, 2, 9, 2, 9, 9]]}
-    coco_file(tmp_path / "a.json", [annotation], category_id=None)
+    content = json.loads(coco_file(tmp_path / "a.json", [annotation], category_id=None).read_text())
+    content["images"].append({"id": 2, "file_name": "b.jpg", "width": 40, "height": 30})
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    (tmp_path / "b.jpg").write_bytes(noise_jpeg(1, size=(40, 30)))
     flags = ("--format", "class-folders", "--images", tmp_path, "--out", tmp_path / "out")
     assert run(convert.main, tmp_path / "a.json", *flags) == 0
     assert (tmp_path / "out/images/x/a.jpg").is_file()
     assert (tmp_path / "out/masks/x/a.jpg.png").is_file()
+    assert "class-folders has no place for 1 images without a class\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

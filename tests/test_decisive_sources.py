@@ -93,3 +93,10 @@ def test_what_kept_features_follow_from_is_known():
 
 def test_what_decoded_pixels_follow_from_is_known():
     assert unknown(undecisive(["fastwsol.sources.decode"], SOURCES_OF_PIXELS)) == {"kernels/compiling"}
+    own = {file.relative_to(ROOT).as_posix() for file in imported_by(ROOT / "fastwsol/batches/decoded_store.py")}
+    own = {name for name in own if name not in SOURCES_OF_PIXELS and not name.endswith("__init__.py")}
+    assert own - {f"fastwsol/{name}.py" for name in DECIDES_NOTHING} == {
+        "fastwsol/batches/stream.py",  # whether images are of one size
+        "fastwsol/config.py",
+        "fastwsol/dataset/shards.py",  # whose files have hashes
+    }

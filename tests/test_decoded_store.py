@@ -131,10 +131,18 @@ def test_a_store_of_another_version_is_built_anew(shards, monkeypatch, capsys, o
         else:
             installed = metadata.version
             patched.setattr(metadata, "version", lambda name: "0.1" if name == "pillow" else installed(name))
-        assert not is_built(shards, "train", first.path.parent)
+        assert is_built(shards, "train", first.path.parent), "so that it is renewed by whoever uses a store"
         assert opened(shards).sha256 == first.sha256
-    assert "of another version" in capsys.readouterr().out
+    assert "was made by another version, and is built anew" in capsys.readouterr().out
     assert first.path.stat().st_mtime_ns != before
+
+
+def test_a_store_that_cannot_be_replaced_is_used_as_it_is(shards, monkeypatch, capsys):
+    first = opened(shards)
+    monkeypatch.setattr(store, "SOURCES_OF_PIXELS", ("fastwsol/sources/decode.py",))
+    monkeypatch.setattr("fastwsol.host.kept_files.can_be_written", lambda folder: False)
+    assert opened(shards).sha256 == first.sha256
+    assert "was made by another version and cannot be replaced; it is used as it is" in capsys.readouterr().err
 
 
 def test_an_image_that_does_not_decode_is_named_and_leaves_nothing(shards):

@@ -6,6 +6,7 @@ import json
 import random
 import resource
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -324,12 +325,19 @@ def test_of_equal_masks_the_first_is_in_front_and_hidden_ones_are_counted(tmp_pa
     jpeg = partial(noise_jpeg, 1, size=(160, 120))
     image = LabelledImage("same.jpg", 160, 120, (*same, behind), 0, encoded=jpeg)
     counts: Counter[str] = Counter()
-    write_in_folder(tmp_path, "voc", {"": counted([image], ABOUT, counts)}, ABOUT)
+    empty = LabelledObject(1, (10.0, 20.0, 70.0, 90.0), mask=lambda: np.zeros((120, 160), np.bool_))
+    image = replace(image, objects=(*image.objects, empty))
+    write_in_folder(tmp_path, "voc", {"": counted([image], ABOUT, counts, numbers_pixels=True)}, ABOUT)
     numbers = np.asarray(Image.open(tmp_path / "SegmentationObject" / "same.png"))
     assert sorted(np.unique(numbers)) == [0, 1, 3]
     np.testing.assert_array_equal(numbers == 1, mask())
     assert "1 masks that others hide wholly" in not_held("voc", counts)
-    assert "hide" not in not_held("coco", counts)
+
+    def never() -> Any:
+        raise AssertionError("drawn where nothing is counted by it")
+
+    undrawn = replace(image, objects=tuple(replace(each, mask=never) for each in image.objects))
+    assert [*counted([undrawn], ABOUT, counts)] == [undrawn]
 
 
 @pytest.mark.parametrize("form", get_args(FolderFormat))

@@ -623,6 +623,10 @@ def test_a_class_may_be_called_train(photos: Path, name: str) -> None:
     source = ImageFolder(photos)
     assert name in [one.name for one in source.classes]
     assert len(source.classes) == len(CLASSES) + 1
+    assert f"{photos / name}: is taken for a class, as it and all beside it hold images" in source.notes
+    (photos / "dog").rename(photos / "test1")
+    with pytest.raises(UserError, match=r"class folders|no train beside it"):
+        ImageFolder(photos)
 
 
 def test_a_class_of_a_splits_other_name_is_a_class(photos: Path) -> None:

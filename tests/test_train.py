@@ -78,6 +78,13 @@ def test_a_stop_is_heeded_in_an_evaluation_which_the_same_command_does_again(
     assert end_of(tmp_path / "run", STEPS) == end_of(unbroken, STEPS)
 
 
+def test_an_untrained_network_is_not_evaluated(synthetic_shards, tmp_path):
+    """Where an evaluation is due after every step, and would have been before the first."""
+    more = ("--epochs", "0.4", "--eval-epochs", "0.1")
+    assert run_train(*flags(synthetic_shards, tmp_path / "run", *more)) == 0
+    assert [row["step"] for row in RunDir(tmp_path / "run").rows() if row["kind"] == "eval"] == [1, 2]
+
+
 @pytest.mark.parametrize("last", [5, 7], ids=["at an epoch's edge", "inside an epoch"])
 def test_a_run_stopped_and_continued_equals_an_unbroken_one(unbroken, synthetic_shards, tmp_path, last):
     """Weights, momentum, totals and metrics rows, bit for bit."""

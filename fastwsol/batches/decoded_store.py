@@ -29,7 +29,7 @@ from fastwsol.draws import shown_windows
 from fastwsol.host.command_line import duration
 from fastwsol.host.errors import Interrupted, RunFailure
 from fastwsol.host.files import write_json
-from fastwsol.host.kept_files import array_when_whole, contents_of, is_whole, locked, never, read_about
+from fastwsol.host.kept_files import array_when_whole, contents_of, locked, never, read_about, what_is_kept
 from fastwsol.host.source_code import made_by
 from fastwsol.host.ticker import Ticker
 from fastwsol.sources.decode import decode
@@ -47,6 +47,7 @@ SOURCES_OF_PIXELS = (
     "fastwsol/sources/tiff.py",
 )
 """The modules that decide what an image's pixels are."""
+PACKAGES_OF_PIXELS = ("numpy", "pillow", "pillow-heif", "simplejpeg")
 _CHUNK = 256
 """Images that a thread decodes at a time."""
 
@@ -77,7 +78,9 @@ def default_square(image_size: int) -> int:
 
 
 def is_built(shards: Shards, name: str, folder: Path, square: int = 0, fit: Fit = "stretch") -> bool:
-    """Whether a store of the packed split `name` lies in `folder`; that it is whole is not checked."""
+    """Whether a store of the packed split `name` lies in `folder`; that it is whole, and of this version, is not
+    checked.
+    """
     return read_about(folder, _file_name(name, square, fit)).get("key") == _key(shards, name, square, fit)
 
 
@@ -105,12 +108,16 @@ def open_store(
     file_name, key = _file_name(name, square, fit), _key(shards, name, square, fit)
     path = folder / f"{file_name}.npy"
     with locked(folder, file_name, gives_up):
-        about = read_about(folder, file_name)
-        if about.get("key") != key or not is_whole(path, about, verify):
+        about, made = read_about(folder, file_name), made_by(SOURCES_OF_PIXELS, PACKAGES_OF_PIXELS)
+        kept = what_is_kept(path, about, key, made, verify)
+        if kept != "this":
             if about:
-                print(f"{path}: is of other shards or of another version, or damaged, and is built anew", flush=True)
+                why = "was made by another version" if kept == "outdated" else "is of other shards or damaged"
+                print(f"{path}: {why}, and is built anew", flush=True)
+            if kept == "outdated":  # whose room the new one takes; whoever has it mapped keeps it
+                path.unlink()
             _build(split, square, fit, path, threads, gives_up)
-            about = {"key": key, **contents_of(path)}
+            about = {"key": key, "made_by": made, **contents_of(path)}
             write_json(folder / f"{file_name}.json", about)
         pixels = np.load(path, mmap_mode="r")
     return Store(path, pixels, about["sha256"])
@@ -127,12 +134,11 @@ def _shape(split: Split, square: int) -> tuple[int, int, int, int]:
 
 
 def _key(shards: Shards, name: str, square: int, fit: Fit) -> dict[str, Any]:
-    """What a store is of. Equal keys mean equal pixels."""
+    """What a store is of. Equal keys mean equal pixels, made by one version."""
     key = {
         "format_version": FORMAT_VERSION,
         "shards": [shard.sha256 for shard in shards.manifest.splits[name].shards],
         "shape": list(_shape(shards.splits[name], square)),
-        "made_by": made_by(SOURCES_OF_PIXELS),
     }
     return key | ({"filter": _FILTER.name, "fit": fit} if square else {})
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastwsol.batches.decoded_store import SOURCES_OF_PIXELS
+from fastwsol.batches.decoded_store import PACKAGES_OF_PIXELS, SOURCES_OF_PIXELS
 from fastwsol.batches.feed import Feed
 from fastwsol.batches.stream import Batch, Batches, Inputs, Stream, evaluation_plan
 from fastwsol.config import Augmentation, TrainPart
@@ -29,16 +29,17 @@ from fastwsol.draws import Views
 from fastwsol.features.trunk import read_of_trunk, trunk_features
 from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast, memory_available
+from fastwsol.host.environment import DALI_PACKAGES
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import write_json
 from fastwsol.host.kept_files import (
     array_when_whole,
     contents_of,
     free_disk_bytes,
-    is_whole,
     locked,
     never,
     read_about,
+    what_is_kept,
 )
 from fastwsol.host.source_code import made_by
 from fastwsol.host.ticker import Ticker
@@ -60,6 +61,8 @@ SOURCES_OF_FEATURES = (
     "fastwsol/features/*.py",
 )
 """The modules that decide the features of an image."""
+_PACKAGES = (*PACKAGES_OF_PIXELS, "torch", "numba")
+"""Those that decide them. The version of timm is in a network's name."""
 _SHARE_OF_MEMORY = 0.5
 """The share of the free memory that kept features may take."""
 
@@ -177,12 +180,16 @@ def _opened(
     gives_up: Callable[[], bool],
 ) -> KeptFeatures:
     path = folder / f"{digest}.npy"
-    about, made = read_about(folder, digest), made_by(SOURCES_OF_FEATURES)
+    packages = (*_PACKAGES, *DALI_PACKAGES) if key["views_by"] == "dali" else _PACKAGES
+    about, made = read_about(folder, digest), made_by(SOURCES_OF_FEATURES, packages)
     views, count, size = shape[0], shape[1], _mb(2 * int(np.prod(shape)))
     what = f"features of the frozen part: {count:,} images, {views} view{'s' * (views > 1)} each, {size} in {path}"
-    is_known = about.get("key") == key and is_whole(path, about, verify)
-    if not is_known or about.get("made_by") != made:
-        print(f"{what}: computed {'anew, since another version made them' if is_known else 'once'}", flush=True)
+    kept = what_is_kept(path, about, key, made, verify)
+    if kept != "this":
+        if kept == "outdated":  # whose room the new ones take; whoever has them mapped keeps them
+            path.unlink()
+        how = "anew, since another version made them" if kept == "outdated" else "once"
+        print(f"{what}: computed {how}", flush=True)
         _compute(path, shape, stream, feed, trunk, gives_up)
         about = {"key": key, "made_by": made, **contents_of(path)}
         write_json(folder / f"{digest}.json", about)

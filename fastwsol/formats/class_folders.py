@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fastwsol.formats.folders import image_file, path_inside, write_file
-from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, class_by_boxes
+from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, class_of
 from fastwsol.formats.png_masks import save_mask
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text
@@ -24,17 +24,17 @@ _HEAD = ("name", "x0", "y0", "x1", "y1", "label", "difficult", "width", "height"
 
 
 def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About) -> None:
-    """Write the images of each split, "" for a set without splits. Raises UserError for an image without a class, and
-    for a class that can be no folder.
+    """Write the images of each split, "" for a set without splits, but for those without a class. Raises UserError for
+    a class that can be no folder.
     """
     lines: list[tuple[object, ...]] = [_HEAD]
     for split, images in splits.items():
         for each in images:
-            if isinstance(each, Skipped):
+            if isinstance(each, Skipped) or (label := class_of(each)) is None:
                 continue
             assert each.encoded is not None
             encoded = each.encoded()
-            path = split / _in_class(image_file(each.name, encoded), split, _folder_of(each, about))
+            path = split / _in_class(image_file(each.name, encoded), split, _folder_of(about.classes[label].wnid))
             write_file(folder / "images" / path, encoded)
             save_mask(folder / "masks", replace(_of_its_class(each), name=str(path)))
             lines += _boxes(each, path, about)
@@ -43,22 +43,13 @@ def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About
 
 def _of_its_class(image: LabelledImage) -> LabelledImage:
     """With the objects of its class alone; where it has none, and others have masks, with a mask of nothing."""
-    own = tuple(thing for thing in image.objects if thing.label == _label_of(image))
+    own = tuple(thing for thing in image.objects if thing.label == class_of(image))
     if image.mask is None and not own and any(thing.mask for thing in image.objects):
         return replace(image, objects=own, mask=lambda: np.zeros((image.height, image.width), np.uint8))
     return replace(image, objects=own)
 
 
-def _label_of(image: LabelledImage) -> int | None:
-    """The image's class; where a file tells none, as of sets of others, that whose boxes cover the most of it."""
-    return image.label if image.label is not None else class_by_boxes(image)
-
-
-def _folder_of(image: LabelledImage, about: About) -> str:
-    label = _label_of(image)
-    if label is None:
-        raise UserError(f"{image.name}: has no class, and class folders want one; choose another --format")
-    wnid = about.classes[label].wnid
+def _folder_of(wnid: str) -> str:
     if path_inside(wnid) != PurePosixPath(wnid) or "/" in wnid:
         raise UserError(f"--format class-folders: the class {wnid!r} can be no folder; choose another format")
     return wnid

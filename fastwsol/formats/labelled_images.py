@@ -142,6 +142,7 @@ PARTIAL_OF_CLASS = "masks of images with an object of their class that has none"
 OF_OTHERS = "masks of objects that are not of their image's class"
 DIFFICULT = "marks of difficult objects"
 EMPTY_CLASSES = "classes of images without a box"
+NO_CLASS = "images without a class"
 FRACTIONS = "boxes with fractions of a pixel"
 WNIDS = "ids of classes beside their names"
 NAMES = "names of classes beside their ids"
@@ -159,7 +160,8 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
     if isinstance(image, Skipped):
         return Counter({SKIPPED: 1})
     masks = sum(each.mask is not None for each in image.objects)
-    of_class = [each.label == image.label for each in image.objects]
+    label = class_of(image)
+    of_class = [each.label == label for each in image.objects]
     own = [each for each, is_own in zip(image.objects, of_class, strict=True) if is_own and each.mask is not None]
     of_set = image.mask is not None and image.probabilities is None
     found: Counter[str] = Counter(
@@ -177,9 +179,9 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
             OF_OTHERS: 0 if of_set else masks - len(own),
             LEFT_OUT: int(of_set and image.mask is not None and bool((image.mask() == IGNORED).any())),
             DIFFICULT: sum(each.difficult for each in image.objects),
+            NO_CLASS: int(label is None),
             EMPTY_CLASSES: int(not image.objects and image.label is not None),
             OTHER_CLASSES: int(bool(image.objects) and image.label not in (None, class_by_boxes(image))),
-            HIDDEN: _hidden(image),
             MANY: max(0, len(image.objects) - MOST_NUMBERS) if masks else 0,
             FRACTIONS: sum(any(edge != int(edge) for edge in each.box) for each in image.objects),
             WNIDS: (doubly := sum(_is_named_doubly(about.classes[each.label]) for each in image.objects)),
@@ -190,25 +192,31 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
     return +found
 
 
-def object_numbers(image: LabelledImage) -> NDArray[np.uint8]:
-    """By pixel [H, W], which of the first MOST_NUMBERS objects, from 1, its mask is in front of; 0: none. The smaller
-    mask is in front, of equals the one that comes first.
+def class_of(image: LabelledImage) -> int | None:
+    """The image's class; where a file tells none, as of sets of others, `class_by_boxes`."""
+    return image.label if image.label is not None else class_by_boxes(image)
+
+
+def object_numbers(image: LabelledImage) -> tuple[NDArray[np.uint8], int]:
+    """By pixel [H, W], the number of the object whose mask is in front there, from 1, of the first MOST_NUMBERS; 0:
+    none. And how many masks the others hide wholly. The smaller mask is in front, of equals the one that comes first.
     """
+    masks = {k: each.mask for k, each in enumerate(image.objects[:MOST_NUMBERS], 1) if each.mask is not None}
+    areas = {k: int(mask().sum()) for k, mask in masks.items()}
     numbers = np.zeros((image.height, image.width), np.uint8)
-    masks = [(k, each.mask()) for k, each in enumerate(image.objects[:MOST_NUMBERS], 1) if each.mask is not None]
-    for k, mask in sorted(masks, key=lambda one: (-int(one[1].sum()), -one[0])):
-        numbers[mask] = k
-    return numbers
+    for k in sorted(areas, key=lambda k: (-areas[k], -k)):
+        numbers[masks[k]()] = k
+    return numbers, sum(area > 0 for area in areas.values()) - int(np.count_nonzero(np.unique(numbers)))
 
 
-def _hidden(image: LabelledImage) -> int:
+def hidden_masks(image: LabelledImage) -> int:
     """How many masks have no pixel of their own where each pixel is of one object."""
     boxes = [each.box for each in image.objects[:MOST_NUMBERS] if each.mask is not None]
     overlap = any(
         max(a[0], b[0]) < min(a[2], b[2]) and max(a[1], b[1]) < min(a[3], b[3])
         for a, b in itertools.combinations(boxes, 2)
     )
-    return len(boxes) - int(np.count_nonzero(np.unique(object_numbers(image)))) if overlap else 0
+    return object_numbers(image)[1] if overlap else 0
 
 
 def class_by_boxes(image: LabelledImage) -> int | None:
@@ -227,8 +235,14 @@ def _is_named_doubly(one: Class) -> bool:
     return one.wnid != one.name
 
 
-def counted(images: Images, about: About, counts: Counter[str]) -> Iterator[LabelledImage | Skipped]:
-    """Pass images on, and count what is in them."""
+def counted(
+    images: Images, about: About, counts: Counter[str], numbers_pixels: bool = False
+) -> Iterator[LabelledImage | Skipped]:
+    """Pass images on, and count what is in them. numbers_pixels: whether they go where a pixel is of one object: only
+    then masks are drawn for the count.
+    """
     for image in images:
         counts += contents_of(image, about)
+        if numbers_pixels and isinstance(image, LabelledImage) and (hidden := hidden_masks(image)):
+            counts[HIDDEN] += hidden
         yield image

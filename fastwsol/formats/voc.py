@@ -108,7 +108,7 @@ def _segmentations(image: LabelledImage, class_count: int) -> tuple[NDArray[np.u
         if each.mask is None and image.mask is None:
             x0, y0, x1, y1 = each.box
             left_out[max(0, floor(y0)) : max(0, ceil(y1)), max(0, floor(x0)) : max(0, ceil(x1))] = True
-    numbers = object_numbers(image)
+    numbers, _ = object_numbers(image)
     numbers[left_out & (numbers == 0)] = VOID
     if class_count > MOST_NUMBERS:
         return numbers, None

@@ -53,7 +53,7 @@ _WRITERS: dict[FileFormat, Callable[[BinaryIO, Images, About], None]] = {
 _OF_ONE_MASK = {has.PARTIAL, has.PARTIAL_OF_CLASS, has.OF_OTHERS}
 """What is lost where the masks of an image's objects become one."""
 _PLAIN = frozenset(
-    {has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS, has.NAMES, has.MANY, has.HIDDEN, *_OF_ONE_MASK}
+    {has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS, has.NAMES, has.MANY, has.NO_CLASS, *_OF_ONE_MASK}
 )
 _JSON = _PLAIN | {
     *(has.SCORES, has.SIGNALS, has.PROBABILITIES, has.DIFFICULT),
@@ -67,11 +67,11 @@ _HOLDS: dict[AnyFormat, frozenset[str]] = {
     "label-studio": _PLAIN | {has.SCORES, has.MASKS},
     "yolo": _PLAIN,
     "yolo-segments": _PLAIN - {has.BOXES_OF_MASKS} | {has.MASKS},
-    "voc": _PLAIN - {has.FRACTIONS, has.MANY, has.HIDDEN} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
+    "voc": _PLAIN - {has.FRACTIONS, has.MANY} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
     "masks": frozenset({has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY, has.HIDDEN})
     | (_OF_ONE_MASK - {has.PARTIAL}),
     "class-folders": _JSON
-    - {has.NAMES, has.SIGNALS, has.PROBABILITIES, has.SKIPPED, has.PARTIAL_OF_CLASS, has.OF_OTHERS}
+    - {has.NAMES, has.SIGNALS, has.PROBABILITIES, has.SKIPPED, has.NO_CLASS, has.PARTIAL_OF_CLASS, has.OF_OTHERS}
     | {has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT},
 }
 
@@ -89,6 +89,11 @@ def is_folder(form: AnyFormat) -> TypeIs[FolderFormat]:
 def holds_masks_of_objects(form: AnyFormat) -> bool:
     """Whether a format holds a mask for each object, and not one an image."""
     return has.MASKS in _HOLDS[form] and form not in ("masks", "class-folders")
+
+
+def numbers_pixels(form: AnyFormat) -> bool:
+    """Whether each pixel of a format's masks is of one object."""
+    return form == "voc"
 
 
 def holds_images(form: AnyFormat) -> bool:

@@ -1,7 +1,7 @@
 """YOLO's folders, as Ultralytics' tools train on them.
 
-images/[SPLIT/]NAME       the images as they are, a JPEG under an ending that Ultralytics knows; what it does not take
-                          (a GIF, of which the first frame, AVIF and HEIC) as PNG
+images/[SPLIT/]NAME       the images as they are, a JPEG under an ending that Ultralytics knows; what it does not take,
+                          or not everywhere (a GIF, of which the first frame, AVIF and HEIC), as PNG
 labels/[SPLIT/]NAME.txt   a line an object: `class x y width height`, the middle and the sides as shares of the
                           image; or for segmentation `class x y x y ...`, the corners of its mask's outline, and of
                           its box where it has no mask; empty for an image without an object

@@ -10,11 +10,12 @@ import math
 import os
 import platform
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -55,6 +56,22 @@ def is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
         return is_as_written(path, about) if verify else path.stat().st_size == about.get("bytes")
     except OSError:
         return False
+
+
+def what_is_kept(
+    path: Path, about: dict[str, Any], key: dict[str, Any], made_by: dict[str, Any], verify: bool
+) -> Literal["this", "outdated", "nothing"]:
+    """What a file and its JSON are to somebody who looks for a file of `key`: this; one of another version of what
+    makes them; or nothing that can be used. Where an outdated one cannot be replaced, it is used, which is warned of.
+    """
+    if about.get("key") != key or not is_whole(path, about, verify):
+        return "nothing"
+    if about.get("made_by") == made_by:
+        return "this"
+    if can_be_written(path.parent):
+        return "outdated"
+    print(f"warning: {path}: was made by another version and cannot be replaced; it is used as it is", file=sys.stderr)
+    return "this"
 
 
 def is_as_written(path: Path, about: dict[str, Any]) -> bool:

@@ -9,16 +9,14 @@ from typing import Any
 from fastwsol.host.environment import versions
 
 _ROOT = Path(__file__).parents[2]
-_NOT_DECISIVE = ("python", "fastwsol", "pyarrow", "safetensors")
-"""Packages that hand contents on as they are, and this one, whose code has a digest."""
 
 
-def made_by(patterns: tuple[str, ...]) -> dict[str, Any]:
+def made_by(patterns: tuple[str, ...], packages: tuple[str, ...]) -> dict[str, Any]:
     """What a file follows from that is made here by the modules of `patterns`, besides what it is made of: a digest of
-    their code, and the versions of packages.
+    their code, and the versions of those of `packages` that are installed.
     """
-    packages = {name: version for name, version in versions().items() if name not in _NOT_DECISIVE}
-    return {"source": digest_of_code(patterns), "versions": packages}
+    here = {name: version for name, version in versions().items() if name in packages}
+    return {"source": digest_of_code(patterns), "versions": here}
 
 
 def digest_of_code(patterns: tuple[str, ...]) -> str:

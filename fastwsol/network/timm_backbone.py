@@ -96,7 +96,7 @@ class TimmBackbone(Classifier):
         return name not in self.classifier_names
 
     def undecayed(self) -> set[str]:
-        """See `Classifier.undecayed`. What timm names so: class tokens and position embeddings."""
+        """See `Classifier.undecayed`. What timm names so, as class tokens and position embeddings."""
         named = getattr(self.net, "no_weight_decay", None)
         return {f"net.{name}" for name in named()} if named is not None else set()
 
@@ -170,7 +170,12 @@ def build_timm(config: NetworkConfig, size: int, classes: int, seed: int) -> Tim
     _refuse_other_heads(net, name)
     network = TimmBackbone(net, name)
     _prove(network, size)
-    return network.to(memory_format=torch.channels_last)
+    try:
+        return network.to(memory_format=torch.channels_last)
+    except RuntimeError as error:  # as of weights of five dimensions
+        raise UserError(
+            f"--backbone {name}: cannot lie in channels-last memory ({first_line(error)}); choose another network"
+        ) from None
 
 
 def statistics_of_timm(name: str) -> Statistics:
@@ -264,7 +269,7 @@ def _prove(network: TimmBackbone, size: int) -> None:
         raise UserError(f"--backbone {name}: refuses images of {size} pixels ({first_line(error)})") from None
     try:
         logits, features = network(images)
-    except RuntimeError:  # the last layer reads something else, of another size
+    except (RuntimeError, AttributeError):  # the last layer reads something else, of another size, or several features
         logits, features = expected[:0], images
     network.train()
     cells = size // stride

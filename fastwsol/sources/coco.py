@@ -93,7 +93,7 @@ class Coco(AnnotatedImages):
                 f"{masks.not_taken:,} images have segmentations and no mask, as the file does not tell their size, or "
                 f"not every object of their class has one"
             )
-        if marked := sum(each.is_object_marked_as_crowd for one in files.values() for each in one.file.annotations()):
+        if marked := sum(each.file.marked_masks for each in files.values()):
             self.notes.append(note_of_marked_masks(marked))
         any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
         name = f"{name_of_set(path)} (coco{_PREDICTED if unjudged else ''})"
@@ -239,9 +239,10 @@ def _finder(annotations: _Annotations, stamps: Mapping[str, str]) -> Callable[[s
 
     def find(name: str) -> tuple[str, Fault | None]:
         plain = name.removeprefix("./")
-        if "\\" in plain and plain not in stamps:  # of another system
-            plain = plain.replace("\\", "/")
         there = [each + plain for each in before if each + plain in stamps]
+        if not there:
+            plain = plain.replace("\\", "/")  # of another system
+            there = [each + plain for each in before if each + plain in stamps]
         if not there and annotations.anywhere:
             there = [path for path in by_last_part[plain.rpartition("/")[2]] if path.endswith(f"/{plain}")]
             if len(there) > 1:

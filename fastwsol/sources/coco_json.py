@@ -65,11 +65,6 @@ class CocoAnnotation(NamedTuple):
         """Whether it is the box of an object that is to be found: no crowd, and not difficult."""
         return not self.crowd and not self.difficult
 
-    @property
-    def is_object_marked_as_crowd(self) -> bool:
-        """Whether it is marked as a crowd for its run lengths' sake alone."""
-        return not self.crowd and _marks_masks_as_crowds(self.fields)
-
 
 @dataclass(frozen=True)
 class CocoFile:
@@ -80,6 +75,11 @@ class CocoFile:
     categories: dict[Any, Class]
     raw_annotations: list[Any]
     content: Mapping[str, Any]
+
+    @property
+    def marked_masks(self) -> int:
+        """How many annotations are marked as crowds for their run lengths' sake alone."""
+        return sum(isinstance(each, dict) and _marks_masks_as_crowds(each) for each in self.raw_annotations)
 
     def annotations(self) -> Iterator[CocoAnnotation]:
         """The annotations in their order. Raises UserError, naming it, for one that is none."""
@@ -115,7 +115,7 @@ class CocoFile:
         in_pixels = False
         for each in self.annotations():
             found.setdefault(each.image_id, []).append(each)
-            in_pixels = in_pixels or not all(0 <= edge <= 1 for edge in each.box)
+            in_pixels = in_pixels or each.box[0] == each.box[2] or not all(0 <= edge <= 1 for edge in each.box)
         if found and not in_pixels:
             first = next(iter(found.values()))[0]
             refuse_shares(first.box, first.where)
@@ -241,7 +241,7 @@ def _marks_masks_as_crowds(annotation: Mapping[str, Any]) -> bool:
 
 
 def note_of_marked_masks(count: int) -> str:
-    """What to say of so many `is_object_marked_as_crowd`."""
+    """What to say of so many `CocoFile.marked_masks`."""
     return f"{count:,} masks that are marked as crowds, as CVAT and Datumaro mark every mask, are taken for objects"
 
 

@@ -97,6 +97,11 @@ class ImageFolder(AnnotatedImages):
         ]
         if tree.left_out:
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
+        self.notes += [
+            f"{tree.where(joined(splits['train'], name))}: is taken for a class, as it and all beside it hold images"
+            for name in names
+            if name in SPLITS
+        ]
         own = {split: of_split for split, (of_split, _) in images.items()}
         listed = with_val(own, lambda image: image.class_name, lambda image: image.path, val, str(path))
         if isinstance(val, ValOf) and (missing := val.missing(len(listed["val"]))):
@@ -277,12 +282,16 @@ def _splits_in(tree: Tree, root: str) -> dict[str, list[str]]:
 
 def _is_class(tree: Tree, root: str, name: str) -> bool:
     """Whether a folder that is called `train` or `val` is a class, as in a set of vehicles: it has no folders, it and
-    all beside it hold images, and nothing beside it is called like a split.
+    all beside it, two at least, hold images, and nothing beside it is called like a part of a set.
     """
     names = tree.folders(root)
-    if len(names) < 2 or any(each.lower() in SPLIT_CALLED for each in names - {name}):
+    others = {each.lower() for each in names - {name}}
+    if len(others) < 2 or any(each in SPLIT_CALLED or each.startswith(_PARTS_OF_SETS) for each in others):
         return False
     return not tree.folders(joined(root, name)) and all(_holds_images(tree, joined(root, each)) for each in names)
+
+
+_PARTS_OF_SETS = ("test", "eval", "dev", "unlabel", "extra", "mask", "label", "image", "annot", "segment", "box")
 
 
 def _holds_images(tree: Tree, folder: str) -> bool:

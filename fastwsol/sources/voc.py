@@ -167,7 +167,7 @@ def _object(element: ElementTree.Element, where: str) -> AnObject:
     return AnObject(name, (x0 - 1, y0 - 1, x1, y1), _MARKS[difficult])
 
 
-_MARKS = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+_MARKS = {"0": False, "false": False, "no": False, "unspecified": False, "1": True, "true": True, "yes": True}
 
 
 def _from_zero(box: Box) -> Box:

@@ -53,7 +53,7 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
 
             if evaluates_now(job, state, course):
                 settle(state, world)
-                evaluate(job, state)
+                evaluate_in_mid_run(job, state)
                 progress.restart_clock(state.step)
 
             save_is_due = world.leads and time.monotonic() - last_checkpoint >= 60 * job.checkpoint_minutes
@@ -79,7 +79,7 @@ def _interrupted(job: Job, state: State) -> Interrupted:
     return Interrupted(f"{step} is saved in {job.run.folder}; the same command continues")
 
 
-def evaluate(job: Job, state: State) -> None:
+def evaluate_in_mid_run(job: Job, state: State) -> None:
     """Evaluate in mid-run, and store what was found. Raises Interrupted, with the state saved, where it is left; the
     run goes on with this evaluation.
     """
@@ -98,12 +98,12 @@ def make_up_evaluation(job: Job, state: State, course: Course) -> None:
         return not any(row["kind"] == "eval" and row["step"] == state.step for row in job.run.rows())
 
     if evaluates_now(job, state, course) and job.world.from_lead(is_missing):
-        evaluate(job, state)
+        evaluate_in_mid_run(job, state)
 
 
 def evaluates_now(job: Job, state: State, course: Course) -> bool:
     """Whether an evaluation is due after the steps that are done. Behind the last step the run evaluates anyway."""
-    return course.evaluates and state.step < course.last and evaluation_is_due(job, state.step)
+    return course.evaluates and 0 < state.step < course.last and evaluation_is_due(job, state.step)
 
 
 def evaluation_is_due(job: Job, step: int) -> bool:

@@ -96,7 +96,7 @@ def announce(job: Job, state: State, offer_fast: bool, continued: bool) -> None:
     )  # else what a step costs depends on what is kept of the frozen part
     rate = math.inf
     if is_whole:
-        own_rate = images_per_second(
+        own_rate = mean_rate(
             config.phases(images),
             state.step,
             lambda side: probe_seconds(config, side, len(shards.manifest.classes), autocast, share),
@@ -146,7 +146,7 @@ _LEAST_SHARE = 16
 _PROBE_IMAGES_ON_CPU = 32
 
 
-def images_per_second(sizes: list[tuple[int, int]], step: int, seconds_of: Callable[[int], float]) -> float:
+def mean_rate(sizes: list[tuple[int, int]], step: int, seconds_of: Callable[[int], float]) -> float:
     """Images a second from `step` on, over images of all sides. sizes: as of a course; seconds_of: measures the seconds
     of an image of a side. The smallest and the largest are measured; between them the time follows the pixels.
     """

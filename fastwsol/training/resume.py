@@ -109,6 +109,8 @@ class StartWeights:
     initial: Initial | None = None
     backbone: BackboneWeights | None = None
     behind: Behind | None = None
+    missing: tuple[str, ...] = ()
+    """What could not be had, and why: the run goes on from its own checkpoint."""
 
 
 def take_up(job: Job, state: State, resume: Resume, start: StartWeights) -> checkpoint.Checkpoint | None:
@@ -117,6 +119,8 @@ def take_up(job: Job, state: State, resume: Resume, start: StartWeights) -> chec
     """
     run, holdout = job.run, job.setup.shards.splits.get("holdout")
     saved = find_own_work(run, job.info, resume)
+    for why in start.missing:
+        print(f"warning: {why}; the run goes on from its checkpoint", file=sys.stderr)
     if saved is None and start.behind is not None:
         restore_classifier(state, start.behind.saved, start.behind.info)
         state.step = job.config.classifier_steps(len(job.split))
