@@ -255,6 +255,17 @@ TRAIN = [
     train_flags("a momentum of 1", ["--momentum", "1"], "--momentum 1.0"),
     train_flags("an image size off the grid", ["--image-size", "60"], "--image-size 60: must be a multiple of 16"),
     train_flags("a seed below 0", ["--seed", "-1"], "--seed -1"),
+    train_flags(
+        "an evaluation on what is not there",
+        ["--eval-on", "fullsup", "--holdout", "0"],
+        "--eval-on fullsup",
+        "has no such images",
+    ),
+    train_flags(
+        "two splits to be evaluated on",
+        ["--eval-on", "fullsup", "--holdout", "2"],
+        "--eval-on fullsup: with --holdout the run is evaluated on that",
+    ),
     train_flags("all images held out", ["--holdout", "20"], "--holdout 20"),
     train_flags("fewer threads than none", ["--threads", "-1"], "--threads -1: must be at least 0"),
     train_flags("a device that is none", ["--device", "tpu0"], "--device tpu0"),
