@@ -1,6 +1,7 @@
 """python -m fastwsol.compare A B: do two networks differ on the same images, or is the difference chance?
 
-A and B are runs' folders (their report on val is taken) or report files; the CSV beside a report says what happened to
+A and B are runs' folders (their report on val is taken, or where there is none, that on what they evaluate themselves
+on) or report files; the CSV beside a report says what happened to
 each image. For each rate: both values, their difference with its 95 % interval (a bootstrap over images, both networks
 resampled together) and the exact p value of the sign test on the images that one of them alone got right (McNemar).
 Below stand MaxBoxAcc and MaxBoxAccV2 (Choe et al. 2020) under `strict`, each network's maps cut where it is best on
@@ -44,6 +45,7 @@ from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.localizer.localizers import LocalizerName
+from fastwsol.runs.folder import ReportOf, RunDir
 
 PROG = "python -m fastwsol.compare"
 
@@ -232,7 +234,7 @@ def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
     """What a report, of a run's folder or a file, says of a localizer, by default the one that predictions take. Raises
     UserError where there is none.
     """
-    file = path / "report.json" if path.is_dir() else path
+    file = _report_in(path) if path.is_dir() else path
     if not path.exists():
         raise UserError(f"{path}: no such folder or file; name a run's folder, or one that evaluate --out wrote")
     try:
@@ -255,6 +257,16 @@ def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
         raise UserError(
             f"{file}: is not a report of this version; name a run's folder or report.json, or evaluate again"
         ) from None
+
+
+def _report_in(folder: Path) -> Path:
+    """A folder's report: on val, or of a run without one, as on images held out, that on what the run evaluates itself
+    on.
+    """
+    run, on_val = RunDir(folder), folder / "report.json"
+    if on_val.exists() or not run.has_info():
+        return on_val
+    return run.report_file(ReportOf(run.read_info().config.eval_split))
 
 
 def _side_of(report: Report, file: Path, localizer: LocalizerRow) -> ComparedReport:

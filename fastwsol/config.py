@@ -237,7 +237,7 @@ class LocalizerConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images are trained on."""
+    """Which images are trained on, and which the run evaluates itself on."""
 
     holdout: int = 0
     """images of each class never trained on; with it the run is evaluated on them and not on val"""
@@ -305,7 +305,7 @@ class Setting:
 
     @property
     def eval_split(self) -> str:
-        """The split that the run itself is evaluated on: the holdout where there is one, so that tuning spares val."""
+        """The split that the run itself is evaluated on: the holdout where there is one, else --eval-on."""
         return "holdout" if self.data.holdout else self.data.eval_on
 
     def total_steps(self, train_images: int) -> int:

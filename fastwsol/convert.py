@@ -35,6 +35,7 @@ from fastwsol.formats.writing import (
     holds_images,
     holds_masks_of_objects,
     is_folder,
+    left_out_images,
     needs_images,
     not_held,
     note_of,
@@ -114,7 +115,8 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"{packed[0]}: is a folder, and beside it stands {flags.inputs[-1]}; convert one at a time")
     written = Written()
     (convert_shards if packed else convert_predictions)(flags, form, written)
-    print(f"{flags.out}: {form}, {number_of(written.images, 'image')}, {number_of(written.objects, 'object')}")
+    images = written.images - left_out_images(form, written.contents)
+    print(f"{flags.out}: {form}, {number_of(images, 'image')}, {number_of(written.objects, 'object')}")
     if written.skipped:
         print(f"{written.skipped:,} images beside them could not be read when they were predicted")
     if written.rejected:

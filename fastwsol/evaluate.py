@@ -78,7 +78,8 @@ THRESHOLD_RULES = ("own", "auto", "box-free", "otsu")
 
 @dataclass(frozen=True)
 class OfRun(DataFlags):
-    """A run's evaluation. Under --data auto stores are used where there are some, and none is built."""
+    """A run's evaluation. Under --data auto stores are used where there are some, made anew where another
+    version made them, and none is built where there is none."""
 
     shards: OptionalPath = None
     """folder that pack.py wrote; default: the one the run was trained on"""

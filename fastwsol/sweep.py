@@ -45,6 +45,7 @@ from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.runs.folder import RunDir, folder_of_run
+from fastwsol.training.feasibility import refuse_no_split
 from fastwsol.training.launch_flags import Launch, flags_named, note_on_class_folders
 from fastwsol.training.presets import PRESETS, preset_at
 from fastwsol.useless_options import why_no_features
@@ -114,6 +115,7 @@ def main(arguments: Sequence[str]) -> int:
     default = preset_at(flags.launch.preset, flags.config.views.image_size).config.setting
     plan = only_useful(plan, default, lambda setting: is_begun(setting, flags))
     manifest, _ = read_manifest(flags.launch.shards)
+    refuse_no_split(plan.settings[0], manifest.splits, flags.launch.shards)
     runs = runs_of(plan, flags)
     workload = Workload(manifest.splits["train"].images, len(manifest.classes))
     print(f"{len(plan.settings)} settings, {flags.seeds} seeds: {len(runs)} runs in {flags.runs}")

@@ -51,7 +51,7 @@ from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, folder_of_run
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
 from fastwsol.training.behind import Behind, config_behind, read_behind, refuse_other_classifier, refuse_unfinished
 from fastwsol.training.course import classifier_course
-from fastwsol.training.feasibility import check_batch_sizes, check_network, with_fitting_batches
+from fastwsol.training.feasibility import check_batch_sizes, check_network, refuse_no_split, with_fitting_batches
 from fastwsol.training.frozen_part import with_features
 from fastwsol.training.job import Job
 from fastwsol.training.launch_flags import (
@@ -279,7 +279,7 @@ def train(
     described = world.together(lambda: run_info(config, shards))
     world.agree_on({flag(name): value for name, value in config.flat().items()} | {"shards": shards.digest})
     all_shards, shards = shards, world.together(lambda: hold_out(shards, config.data.holdout))
-    world.together(lambda: refuse_no_split(config, shards))
+    world.together(lambda: refuse_no_split(config, shards.splits, shards.folder))
     refuse_what_cannot_be(config, all_shards, shards, world)
     world.lead_does(lambda: refuse_another(RunDir(folder), config, launch.resume))
     autocast, threads = means_of(config, launch, world)
@@ -329,15 +329,6 @@ def train(
         except BadStep as bad:
             raise world.of_lead(RunFailure(explain_bad_step(bad.step, config, shards, run))) from None
         conclude(job, LocalizingModel(state.evaluated, head))
-
-
-def refuse_no_split(config: Config, shards: Shards) -> None:
-    """Raise UserError where the shards lack the split that the run is to be evaluated on."""
-    if config.eval_split not in shards.splits:
-        raise UserError(
-            f"--eval-on {config.eval_split}: {shards.folder} has no such images; pack the WSOL benchmark with "
-            f"--{config.eval_split}, or leave the flag out"
-        )
 
 
 def refuse_what_cannot_be(config: Config, all_shards: Shards, shards: Shards, world: World) -> None:

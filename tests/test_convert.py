@@ -303,7 +303,15 @@ def test_class_folders_take_sets_of_others(tmp_path: Path, capsys: pytest.Captur
     assert run(convert.main, tmp_path / "a.json", *flags) == 0
     assert (tmp_path / "out/images/x/a.jpg").is_file()
     assert (tmp_path / "out/masks/x/a.jpg.png").is_file()
-    assert "class-folders has no place for 1 images without a class\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "out: class-folders, 1 image, 1 object\n" in said
+    assert "class-folders has no place for 1 images without a class\n" in said
+    assert run(convert.main, tmp_path / "a.json", "--format", "masks", "--out", tmp_path / "masks") == 0
+    assert "without a class" not in capsys.readouterr().out
+    (tmp_path / "a.json").write_text(json.dumps(content | {"annotations": []}))
+    assert run(convert.main, tmp_path / "a.json", *flags[:-1], tmp_path / "none") == 2
+    assert "no image has a class" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(

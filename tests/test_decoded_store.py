@@ -140,7 +140,11 @@ def test_a_store_of_another_version_is_built_anew(shards, monkeypatch, capsys, o
 def test_a_store_that_cannot_be_replaced_is_used_as_it_is(shards, monkeypatch, capsys):
     first = opened(shards)
     monkeypatch.setattr(store, "SOURCES_OF_PIXELS", ("fastwsol/sources/decode.py",))
-    monkeypatch.setattr("fastwsol.host.kept_files.can_be_written", lambda folder: False)
+
+    def never(path, missing_ok=False):
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "unlink", never)
     assert opened(shards).sha256 == first.sha256
     assert "was made by another version and cannot be replaced; it is used as it is" in capsys.readouterr().err
 

@@ -624,6 +624,9 @@ def test_a_class_may_be_called_train(photos: Path, name: str) -> None:
     assert name in [one.name for one in source.classes]
     assert len(source.classes) == len(CLASSES) + 1
     assert f"{photos / name}: is taken for a class, as it and all beside it hold images" in source.notes
+    with_splits = photos.with_name("with-splits")
+    shutil.copytree(photos, with_splits / "train")
+    assert not [note for note in ImageFolder(with_splits).notes if "taken for a class" in note]
     (photos / "dog").rename(photos / "test1")
     with pytest.raises(UserError, match=r"class folders|no train beside it"):
         ImageFolder(photos)

@@ -230,11 +230,16 @@ def test_boxes_in_shares_of_their_images_are_refused(tmp_path: Path, capsys: pyt
     content = json.loads(path.read_text())
     for each in content["annotations"]:
         each["bbox"] = [0.1, 0.2, 0.5, 0.6]
+    empty = [content["annotations"][0] | {"bbox": box} for box in ([0.4, 0.3, 0, 0.2], [0.4, 0.3, 0.2, 0])]
+    content["annotations"] += empty
     path.write_text(json.dumps(content))
     assert run(pack.main, "--layout", "coco", "--source", root, "--out", tmp_path / "out") == 2
     assert "annotation 0: edges (0.1, 0.2, 0.6, 0.8) lie between 0 and 1, as shares" in capsys.readouterr().err
     assert run(convert.main, path, "--out", tmp_path / "a.csv") == 2
     assert "lie between 0 and 1, as shares" in capsys.readouterr().err
+    path.write_text(json.dumps(content | {"annotations": [empty[0] | {"bbox": [0, 0, 0, 0]}]}))
+    assert run(convert.main, path, "--out", tmp_path / "a.csv") == 0
+    assert "1 boxes outside of their image, or empty" in capsys.readouterr().out
 
 
 def as_runs(annotation: dict[str, Any], **more: Any) -> dict[str, Any]:

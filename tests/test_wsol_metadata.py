@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from layouts import FOLDERS, draw_benchmark
 
-from fastwsol import convert, evaluate, train
+from fastwsol import compare, convert, evaluate, sweep, train
 from fastwsol import pack as pack_command
 from fastwsol.dataset.first_classes import FirstClasses
 from fastwsol.dataset.holdout import hold_out
@@ -111,6 +111,25 @@ def test_a_run_and_a_sweep_evaluate_themselves_on_it_where_asked(
     assert {row["split"] for row in RunDir(run).rows() if row["kind"] == "eval"} == {"fullsup"}
     assert run_command(train.main, [*here, "--run-dir", str(run)]) == 2
     assert " --split fullsup, or choose another --run-dir" in capsys.readouterr().err
+    capsys.readouterr()
+    assert run_command(compare.main, [str(run), str(run)]) == 0
+    assert "report-fullsup.json" in (said := capsys.readouterr().out)
+    assert "2 images, the same" in said
+    head = ["--behind", str(run), "--head-steps", "2", "--head-batch-size", "2", "--threads", "1"]
+    head += ["--shards", str(with_fullsup)]
+    assert run_command(train.main, [*head, "--run-dir", str(tmp_path / "head")]) == 0
+    assert [path.name for path in (tmp_path / "head").glob("report*.json")] == ["report-fullsup.json"]
+    assert run_command(train.main, [*head, "--eval-on", "val", "--run-dir", str(tmp_path / "on-val")]) == 0
+    assert (tmp_path / "on-val" / "report.json").is_file()
+    (tmp_path / "one.toml").write_text("[grid]\nflip = [true]\n")
+    swept = [str(tmp_path / "one.toml"), "--seeds", "1", *small]
+    kept = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "a.json")]
+    assert run_command(sweep.main, [*swept, "--shards", str(with_fullsup), *kept]) == 0
+    assert json.loads((tmp_path / "a.json").read_text())["split"] == "fullsup"
+    nowhere = ["--shards", str(synthetic_shards), "--runs", str(tmp_path / "none")]
+    assert run_command(sweep.main, [*swept, *nowhere]) == 2
+    assert "--eval-on fullsup: " in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
     assert run_command(evaluate.main, [str(run)]) == 0, "val, once"
     assert run_command(train.main, [*here, "--holdout", "1", "--run-dir", str(tmp_path / "never")]) == 2
     assert "--eval-on fullsup: with --holdout" in capsys.readouterr().err

@@ -8,7 +8,8 @@
 Images of one size are stored as they are. What is shown of images of many sizes (all of it, or the middle square) is
 brought to a square first, by a cubic filter that is wider where an image shrinks: `train-256.npy`, or
 `train-256-crop.npy`, for squares of 256 pixels. What lies there is made from the shards and may be deleted at any time:
-a store of other shards, of another version, or not as it was written is built anew.
+a store of other shards, of another version, or not as it was written is built anew (one of another version that cannot
+be replaced is used, with a warning).
 """
 
 import math
@@ -114,8 +115,6 @@ def open_store(
             if about:
                 why = "was made by another version" if kept == "outdated" else "is of other shards or damaged"
                 print(f"{path}: {why}, and is built anew", flush=True)
-            if kept == "outdated":  # whose room the new one takes; whoever has it mapped keeps it
-                path.unlink()
             _build(split, square, fit, path, threads, gives_up)
             about = {"key": key, "made_by": made, **contents_of(path)}
             write_json(folder / f"{file_name}.json", about)

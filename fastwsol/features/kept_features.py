@@ -6,7 +6,8 @@
       KEY.lock   held by the process that computes or checks them
 
 KEY is the beginning of a digest of all that decides them: shards, split, network, its frozen weights, size, views,
-number format. A file may be deleted at any time: it is made again, as is one that other code or packages made.
+number format. A file may be deleted at any time: it is made again, as is one that other code or packages made
+(unless it cannot be replaced: then it is used, with a warning).
 """
 
 import hashlib
@@ -186,8 +187,6 @@ def _opened(
     what = f"features of the frozen part: {count:,} images, {views} view{'s' * (views > 1)} each, {size} in {path}"
     kept = what_is_kept(path, about, key, made, verify)
     if kept != "this":
-        if kept == "outdated":  # whose room the new ones take; whoever has them mapped keeps them
-            path.unlink()
         how = "anew, since another version made them" if kept == "outdated" else "once"
         print(f"{what}: computed {how}", flush=True)
         _compute(path, shape, stream, feed, trunk, gives_up)

@@ -25,7 +25,7 @@ _HEAD = ("name", "x0", "y0", "x1", "y1", "label", "difficult", "width", "height"
 
 def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About) -> None:
     """Write the images of each split, "" for a set without splits, but for those without a class. Raises UserError for
-    a class that can be no folder.
+    a class that can be no folder, and where no image has a class.
     """
     lines: list[tuple[object, ...]] = [_HEAD]
     for split, images in splits.items():
@@ -36,14 +36,16 @@ def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About
             encoded = each.encoded()
             path = split / _in_class(image_file(each.name, encoded), split, _folder_of(about.classes[label].wnid))
             write_file(folder / "images" / path, encoded)
-            save_mask(folder / "masks", replace(_of_its_class(each), name=str(path)))
+            save_mask(folder / "masks", replace(_of_its_class(each, label), name=str(path)))
             lines += _boxes(each, path, about)
+    if not (folder / "images").exists():
+        raise UserError("--format class-folders: no image has a class; choose another format")
     write_file(folder / "boxes.csv", csv_text(lines).encode())
 
 
-def _of_its_class(image: LabelledImage) -> LabelledImage:
+def _of_its_class(image: LabelledImage, label: int) -> LabelledImage:
     """With the objects of its class alone; where it has none, and others have masks, with a mask of nothing."""
-    own = tuple(thing for thing in image.objects if thing.label == class_of(image))
+    own = tuple(thing for thing in image.objects if thing.label == label)
     if image.mask is None and not own and any(thing.mask for thing in image.objects):
         return replace(image, objects=own, mask=lambda: np.zeros((image.height, image.width), np.uint8))
     return replace(image, objects=own)

@@ -68,7 +68,7 @@ _HOLDS: dict[AnyFormat, frozenset[str]] = {
     "yolo": _PLAIN,
     "yolo-segments": _PLAIN - {has.BOXES_OF_MASKS} | {has.MASKS},
     "voc": _PLAIN - {has.FRACTIONS, has.MANY} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
-    "masks": frozenset({has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY, has.HIDDEN})
+    "masks": frozenset({has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY, has.NO_CLASS})
     | (_OF_ONE_MASK - {has.PARTIAL}),
     "class-folders": _JSON
     - {has.NAMES, has.SIGNALS, has.PROBABILITIES, has.SKIPPED, has.NO_CLASS, has.PARTIAL_OF_CLASS, has.OF_OTHERS}
@@ -89,6 +89,11 @@ def is_folder(form: AnyFormat) -> TypeIs[FolderFormat]:
 def holds_masks_of_objects(form: AnyFormat) -> bool:
     """Whether a format holds a mask for each object, and not one an image."""
     return has.MASKS in _HOLDS[form] and form not in ("masks", "class-folders")
+
+
+def left_out_images(form: AnyFormat, counts: Mapping[str, int]) -> int:
+    """How many of the images that were counted are not in what was written."""
+    return 0 if has.NO_CLASS in _HOLDS[form] else counts.get(has.NO_CLASS, 0)
 
 
 def numbers_pixels(form: AnyFormat) -> bool:

@@ -62,16 +62,24 @@ def what_is_kept(
     path: Path, about: dict[str, Any], key: dict[str, Any], made_by: dict[str, Any], verify: bool
 ) -> Literal["this", "outdated", "nothing"]:
     """What a file and its JSON are to somebody who looks for a file of `key`: this; one of another version of what
-    makes them; or nothing that can be used. Where an outdated one cannot be replaced, it is used, which is warned of.
+    makes them, which is then removed, so that a new one takes its room; or nothing that can be used. An outdated one
+    that cannot be removed is used, which is warned of. Whoever has it mapped keeps it.
     """
     if about.get("key") != key or not is_whole(path, about, verify):
         return "nothing"
     if about.get("made_by") == made_by:
         return "this"
-    if can_be_written(path.parent):
-        return "outdated"
-    print(f"warning: {path}: was made by another version and cannot be replaced; it is used as it is", file=sys.stderr)
-    return "this"
+    try:
+        path.with_suffix(".json").unlink()  # first: without it the file is nothing
+        path.unlink()
+    except OSError:
+        if verify:  # of the processes of a machine one says so
+            print(
+                f"warning: {path}: was made by another version and cannot be replaced; it is used as it is",
+                file=sys.stderr,
+            )
+        return "this"
+    return "outdated"
 
 
 def is_as_written(path: Path, about: dict[str, Any]) -> bool:

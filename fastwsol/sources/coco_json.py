@@ -109,15 +109,17 @@ class CocoFile:
 
     def by_image(self) -> Mapping[Any, list[CocoAnnotation]]:
         """The annotations of each image that has some, by its id. Raises UserError as `annotations` does, and where all
-        boxes are in shares of their image. (One alone may be a pixel in the corner.)
+        boxes that are not empty are in shares of their image. (One alone may be a pixel in the corner.)
         """
         found: dict[Any, list[CocoAnnotation]] = {}
-        in_pixels = False
+        first, in_pixels = None, False
         for each in self.annotations():
             found.setdefault(each.image_id, []).append(each)
-            in_pixels = in_pixels or each.box[0] == each.box[2] or not all(0 <= edge <= 1 for edge in each.box)
-        if found and not in_pixels:
-            first = next(iter(found.values()))[0]
+            x0, y0, x1, y1 = each.box
+            if x0 < x1 and y0 < y1:
+                first = first or each
+                in_pixels = in_pixels or not all(0 <= edge <= 1 for edge in each.box)
+        if first is not None and not in_pixels:
             refuse_shares(first.box, first.where)
         return found
 

@@ -100,7 +100,7 @@ class ImageFolder(AnnotatedImages):
         self.notes += [
             f"{tree.where(joined(splits['train'], name))}: is taken for a class, as it and all beside it hold images"
             for name in names
-            if name in SPLITS
+            if name in SPLITS and splits["train"] == root
         ]
         own = {split: of_split for split, (of_split, _) in images.items()}
         listed = with_val(own, lambda image: image.class_name, lambda image: image.path, val, str(path))
@@ -291,7 +291,7 @@ def _is_class(tree: Tree, root: str, name: str) -> bool:
     return not tree.folders(joined(root, name)) and all(_holds_images(tree, joined(root, each)) for each in names)
 
 
-_PARTS_OF_SETS = ("test", "eval", "dev", "unlabel", "extra", "mask", "label", "image", "annot", "segment", "box")
+_PARTS_OF_SETS = ("test", "eval", "dev", "unlabel", "extra", "mask", "label", "image", "annot", "segment", "boxes")
 
 
 def _holds_images(tree: Tree, folder: str) -> bool:

@@ -1,8 +1,11 @@
 """What can be told of a training before it takes a step: batches that cannot be, maps that can give no box."""
 
+from collections.abc import Container
+from pathlib import Path
+
 import torch
 
-from fastwsol.config import Config
+from fastwsol.config import Config, Setting
 from fastwsol.host.errors import UserError, first_line
 from fastwsol.host.processes import World
 from fastwsol.network.classifier import Classifier
@@ -44,6 +47,15 @@ def check_batch_sizes(config: Config, train_images: int, world: World) -> None:
         raise UserError(
             f"--batch-size {size}: --mix {config.views.mix} mixes pairs, and {world.size} processes would have "
             f"{size // world.size} images each; use a multiple of {2 * world.size}"
+        )
+
+
+def refuse_no_split(setting: Setting, splits: Container[str], folder: Path) -> None:
+    """Raise UserError where the shards in `folder` lack the split that runs are to be evaluated on."""
+    if not setting.data.holdout and setting.eval_split not in splits:
+        raise UserError(
+            f"--eval-on {setting.eval_split}: {folder} has no such images (or none of these classes); pack the WSOL "
+            f"benchmark with --{setting.eval_split}, or leave the flag out"
         )
 
 

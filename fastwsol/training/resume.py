@@ -119,6 +119,8 @@ def take_up(job: Job, state: State, resume: Resume, start: StartWeights) -> chec
     """
     run, holdout = job.run, job.setup.shards.splits.get("holdout")
     saved = find_own_work(run, job.info, resume)
+    if start.missing and saved is None:  # which was there a moment ago
+        raise UserError(start.missing[0])
     for why in start.missing:
         print(f"warning: {why}; the run goes on from its checkpoint", file=sys.stderr)
     if saved is None and start.behind is not None:
