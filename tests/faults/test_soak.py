@@ -80,18 +80,20 @@ def evaluations(log: Path) -> int:
 
 
 def test_continued_again_and_again(synthetic_shards: Path, tmp_path: Path, tally: Tally, full: bool) -> None:
-    """Stopped by SIGTERM after every step."""
+    """Stopped by SIGTERM after every step; after the last one, before it is evaluated."""
     times = CONTINUATIONS if full else 3
-    flags = ("--epochs", f"{(times + 1) / EPOCH_STEPS}")
+    flags = ("--epochs", f"{times / EPOCH_STEPS}")
     log = tmp_path / "log"
     assert Trial(train_small, synthetic_shards, tmp_path / "unbroken", *flags, output=log).wait() == 0
     count = tally.of(PROMISE, "continuations of one run, each stopped after a step")
     run = tmp_path / "run"
     statuses = []
     for step in range(1, times + 2):
-        how: dict[str, Any] = {"output": log, "signal_after_step": (step, signal.SIGTERM)}
+        how: dict[str, Any] = {"output": log}
+        if step <= times:
+            how["signal_after_step"] = step, signal.SIGTERM
         statuses.append(Trial(train_small, synthetic_shards, run, *flags, **how).wait())
-    same = end_of(run, times + 1) == end_of(tmp_path / "unbroken", times + 1)
+    same = end_of(run, times) == end_of(tmp_path / "unbroken", times)
     for number, status in enumerate(statuses[1:], start=1):
         count(f"continuation {number}: {status}", status == (75 if number < times else 0) and same)
     assert count.lost == []
