@@ -1,11 +1,11 @@
 """python -m fastwsol.compare A B: do two networks differ on the same images, or is the difference chance?
 
 A and B are runs' folders (their report on val is taken, or where there is none, that on what they evaluate themselves
-on) or report files; the CSV beside a report says what happened to
-each image. For each rate: both values, their difference with its 95 % interval (a bootstrap over images, both networks
-resampled together) and the exact p value of the sign test on the images that one of them alone got right (McNemar).
-Below stand MaxBoxAcc and MaxBoxAccV2 (Choe et al. 2020) under `strict`, each network's maps cut where it is best on
-these images, and the mean IoU of masks; of a mean of other numbers than 0 and 1 p is a permutation test's.
+on) or report files; the CSV beside a report says what happened to each image. For each rate: both values, their
+difference with its 95 % interval (a bootstrap over images, both networks resampled together) and the exact p value of
+the sign test on the images that one of them alone got right (McNemar). Below stand MaxBoxAcc and MaxBoxAccV2 (Choe et
+al. 2020) under `strict`, each network's maps cut where it is best on these images, and the mean IoU of masks; of a mean
+of other numbers than 0 and 1 p is a permutation test's.
 
 `--localizers cam mask` compares two localizers: A's class activation map with B's mask, which may be of one run.
 

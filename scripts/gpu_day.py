@@ -66,9 +66,9 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import read_manifest
 from fastwsol.host.command_line import FAILURE, parse_flags, run_command
 from fastwsol.host.device import pick_device
-from fastwsol.host.environment import source_digest
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import write_json
+from fastwsol.host.source_code import source_digest
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
 

@@ -1,6 +1,5 @@
-"""What this process is: its command, versions, commit, source and machine. Every number that is kept names them."""
+"""What this process is: its command, versions, commit and machine. Every number that is kept names them."""
 
-import hashlib
 import os
 import platform
 import shlex
@@ -25,15 +24,6 @@ PACKAGES = (
     "timm",
 )
 DALI_PACKAGES = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
-
-
-def source_digest() -> str:
-    """The beginning of the SHA-256 of this package's and the kernels' modules."""
-    root = Path(__file__).parents[2]
-    digest = hashlib.sha256()
-    for path in sorted([*root.glob("fastwsol/**/*.py"), *root.glob("kernels/*.py")]):
-        digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def environment() -> dict[str, Any]:

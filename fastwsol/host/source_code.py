@@ -19,6 +19,14 @@ def made_by(patterns: tuple[str, ...], packages: tuple[str, ...]) -> dict[str, A
     return {"source": digest_of_code(patterns), "versions": here}
 
 
+def source_digest() -> str:
+    """The beginning of the SHA-256 of this package's and the kernels' modules, as they are, comments and all."""
+    digest = hashlib.sha256()
+    for path in sorted([*_ROOT.glob("fastwsol/**/*.py"), *_ROOT.glob("kernels/*.py")]):
+        digest.update(f"{path.relative_to(_ROOT)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def digest_of_code(patterns: tuple[str, ...]) -> str:
     """The beginning of the SHA-256 of modules, without their comments and docstrings. patterns: from the folder on that
     holds `fastwsol` and `kernels`, as of `Path.glob`.

@@ -24,8 +24,8 @@ def cut_on_boxes(predictor: Predictor, request: Request, images: Sequence[NamedI
     """The cut at which most of the boxes in a file (`fastwsol.sources.known_boxes`) are hit at IoU 0.5, by the maps of
     the class that is requested. Of equals, the nearest to where the run cuts.
 
-    Raises UserError where the file cannot be read, tells another size of an image than it has, or knows boxes of fewer
-    than `LEAST_IMAGES` of the images.
+    Raises UserError where the file cannot be read, tells another size of an image than it has, has a box that reaches
+    outside of its image, or knows boxes of fewer than `LEAST_IMAGES` of the images.
     """
     content = read_known_boxes(file, f"--cut-on {file}")
     find = image_finder((image.name for image in images), content, f"--cut-on {file}")

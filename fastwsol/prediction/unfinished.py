@@ -19,9 +19,9 @@ from fastwsol.config import flag
 from fastwsol.formats.coco import write_coco
 from fastwsol.formats.labelled_images import About, Images
 from fastwsol.formats.of_coco import labelled_images
-from fastwsol.host.environment import source_digest
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, sole_worker, write_durably, write_json
+from fastwsol.host.source_code import source_digest
 from fastwsol.prediction.predictions import Request
 from fastwsol.prediction.predictor import WHOLE_BATCHES, Predictor
 from fastwsol.prediction.user_images import NamedImage

@@ -236,7 +236,7 @@ def _root(tree: Tree, path: Path) -> str:
     root = ""
     while len(inner := tree.folders(root)) == 1 and "train" not in _splits_in(tree, root):
         (name,) = inner
-        if any(each.lower().endswith(IMAGE_SUFFIXES) for each in tree.names(root)):
+        if _holds_images(tree, root):
             break
         root = joined(root, name)
         if root.count("/") > _MOST_OUTER_FOLDERS:

@@ -75,11 +75,13 @@ def check_network(config: Config, classes: int, train_images: int, world: World)
         return
     model.to("meta").train()
     for _, side in config.phases(train_images):
-        _try(model, side, 1 if single else 2, config, world)
+        _refuse_side(model, side, 1 if single else 2, config, world)
 
 
-def _try(model: Classifier, side: int, images: int, config: Config, world: World) -> None:
-    """Pass so many images of a side through a network that lies on torch's meta device."""
+def _refuse_side(model: Classifier, side: int, images: int, config: Config, world: World) -> None:
+    """Pass so many images of `side` pixels a side through a network that lies on torch's meta device. Raises UserError
+    where it cannot be trained on them.
+    """
     try:
         with torch.no_grad():
             model(torch.empty(images, 3, side, side, device="meta"))
