@@ -8,6 +8,7 @@ input as it is.
 
 from kernels.augment import Jitter, ViewOptions, show_views
 from kernels.boxes import cam_boxes, cam_boxes_paper2018, cam_component_boxes, cam_levels
+from kernels.masks import mask_in_box, run_lengths
 from kernels.overlaps import best_iou, best_iou_paper2018, fixed_box_hits
 from kernels.pixels import pixel_counts, pixel_histograms
 from kernels.sweep import sweep_ious, threshold_sweep
@@ -24,8 +25,10 @@ __all__ = [
     "cam_component_boxes",
     "cam_levels",
     "fixed_box_hits",
+    "mask_in_box",
     "pixel_counts",
     "pixel_histograms",
+    "run_lengths",
     "show_views",
     "sweep_ious",
     "threshold_sweep",

@@ -109,6 +109,37 @@ def cam_boxes_paper2018(
     return np.array(boxes, np.int32).reshape(-1, 4)
 
 
+def mask_in_box(
+    cam: npt.NDArray[np.float32],
+    square: int,
+    size: tuple[int, int],
+    box: Box,
+    threshold: float,
+    scale: str = "min-max",
+) -> npt.NDArray[np.bool_]:
+    """Twin of `kernels.mask_in_box`."""
+    x0, y0, x1, y1 = box
+    of_square, inside = upsample(cam, square), upsample(cam, size)[y0:y1, x0:x1]
+    low, high = (0.0, 1.0) if scale == "own" else (of_square.min(), of_square.max())
+    if high <= low:
+        return np.zeros(inside.shape, bool)
+    kept = (inside - low) / (high - low) >= threshold
+    if not kept.any():
+        kept.ravel()[inside.argmax()] = True
+    return kept
+
+
+def run_lengths(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Twin of `kernels.run_lengths`."""
+    lengths, value = [0], False
+    for pixel in mask.T.ravel().tolist():
+        if pixel != value:
+            lengths.append(0)
+            value = pixel
+        lengths[-1] += 1
+    return np.array(lengths, np.int64)
+
+
 def cam_component_boxes(
     cams: npt.NDArray[np.float32],
     size: int | tuple[int, int],

@@ -93,13 +93,13 @@ def upsample(cams: Maps, index: int, how: Upsampling, room: Room) -> tuple[float
     """Fill the pixels of `room` with map `index`. Returns the values v that are 0 and 1 once they are scaled: x = (v -
     low) / (high - low). They are equal for a constant map that is scaled by its extremes.
     """
-    _stretch_across(cams, index, how.left, how.right, how.across, room.rows)
+    stretch_across(cams, index, how.left, how.right, how.across, room.rows)
     low, high = _stretch_down(room.rows, how.top, how.bottom, how.down, room.pixels, room.extremes)
     return (0.0, 1.0) if how.own_scale else (low, high)
 
 
 @njit()
-def _stretch_across(
+def stretch_across(
     cams: Maps,
     index: int,
     left: npt.NDArray[np.int64],

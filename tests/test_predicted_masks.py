@@ -46,7 +46,7 @@ def test_a_mask_lies_in_its_box_and_fills_it(predictor: Predictor) -> None:
 
 
 @pytest.mark.parametrize("localizer", ["cam", "mask"])
-@pytest.mark.parametrize("threshold", [None, "otsu", 0.5])
+@pytest.mark.parametrize("threshold", [None, "otsu", 0.5, 0.9])
 def test_masks_are_cut_where_boxes_are(predictor: Predictor, localizer: str, threshold: object) -> None:
     own = Predictor(predictor.info, predictor.model, 0, predictor._autocast, 1, localizer)
     (prediction,) = own.predict([picture()], threshold=threshold, top=2)
@@ -54,7 +54,7 @@ def test_masks_are_cut_where_boxes_are(predictor: Predictor, localizer: str, thr
         mask = prediction.mask(box)
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-        assert np.abs(found - np.array([box.x0, box.y0, box.x1, box.y1])).max() <= 1
+        np.testing.assert_array_equal(found, [box.x0, box.y0, box.x1, box.y1])
 
 
 def test_detections_are_the_boxes_and_their_masks(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+import kernels
 from fastwsol.formats.json_text import element, json_text, short
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, LabelledObject, Skipped
 from fastwsol.formats.polygons import polygons
@@ -104,5 +105,6 @@ def run_lengths(mask: NDArray[np.bool_]) -> dict[str, object]:
     """
     from pycocotools import mask as coco_mask  # here: an evaluation of a run does without it
 
-    found = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": [*mask.shape], "counts": found["counts"].decode()}
+    height, width = mask.shape
+    plain = {"size": [height, width], "counts": kernels.run_lengths(mask.astype(np.bool_, copy=False)).tolist()}
+    return {"size": [height, width], "counts": coco_mask.frPyObjects(plain, height, width)["counts"].decode()}

@@ -70,6 +70,7 @@ class Boxing:
                 boxes=tuple(sorted(boxes_of[n], key=lambda box: -box.score)),
                 cams=cams[n],
                 shown=tuple(shown[n].tolist()),
+                square=self._size,
                 scale=self.localizer.scale,
                 cuts=tuple(float(cut[n]) for cut in cuts),
                 probabilities=outputs.all_probabilities[n],

@@ -6,11 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import kernels
-from fastwsol.localizer.localizing import min_max, upsampled
 from fastwsol.prediction.components import WhichBoxes
 from fastwsol.prediction.signals import Signals
 
@@ -62,6 +60,8 @@ class Prediction:
     """The classes' maps as the localizer gives them: [len(classes), h, w]."""
     shown: tuple[int, int, int, int]
     """What the maps cover of the image: x, y, width, height in its pixels."""
+    square: int
+    """The pixels a side that maps were upsampled to, to be cut and boxed."""
     scale: kernels.Scale = "min-max"
     """What the maps' values mean."""
     cuts: tuple[float, ...] = ()
@@ -73,20 +73,19 @@ class Prediction:
 
     def mask(self, box: ScoredBox) -> NDArray[np.bool_]:
         """The pixels of the image, [height, width], that the map of a box's class keeps inside the box: the map,
-        upsampled bilinearly to what it covers of the image, reaches the cut that the box was found at.
+        upsampled bilinearly to what it covers of the image, reaches the cut that the box was found at. A box has one
+        pixel at least.
         """
         labels = [each.wnid for each in self.classes]
         number = labels.index(box.wnid) if box.wnid in labels else 0  # a mask is one for all classes
         x, y, width, height = self.shown
-        maps = torch.from_numpy(self.cams[number])[None].float()
-        maps = maps if self.scale == "own" else min_max(maps)
-        kept = upsampled(maps, height, width)[0].numpy() >= self.cuts[number]
+        x0, x1 = _whole(box.x0 - x, box.x1 - x, width)
+        y0, y1 = _whole(box.y0 - y, box.y1 - y, height)
         found = np.zeros((self.height, self.width), np.bool_)
-        found[y : y + height, x : x + width] = kept
-        x0, y0, x1, y1 = (max(0, round(edge)) for edge in (box.x0, box.y0, box.x1, box.y1))
-        inside = np.zeros_like(found)
-        inside[y0:y1, x0:x1] = found[y0:y1, x0:x1]
-        return inside
+        found[y + y0 : y + y1, x + x0 : x + x1] = kernels.mask_in_box(
+            self.cams[number], self.square, (height, width), (x0, y0, x1, y1), self.cuts[number], self.scale
+        )
+        return found
 
     def mask_of_all(self) -> NDArray[np.bool_]:
         """The pixels that any of the boxes keeps: [height, width]."""
@@ -94,6 +93,12 @@ class Prediction:
         for box in self.boxes:
             found |= self.mask(box)
         return found
+
+
+def _whole(first: float, end: float, size: int) -> tuple[int, int]:
+    """An edge and the one opposite in whole pixels, at least one apart, within 0..size."""
+    start = min(max(0, round(first)), size - 1)
+    return start, min(max(start + 1, round(end)), size)
 
 
 @dataclass(frozen=True)
