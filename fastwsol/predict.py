@@ -378,7 +378,7 @@ def note_on_unfinished(folder: Path, predictor: Predictor) -> str:
     headless = ", before its mask head is trained" if config.localizer.trains_mask and not predictor.model.head else ""
     step = f"step {predictor.step:,}{headless}"
     boxes = f"boxes are of {predictor.localizer.name} at {step}"
-    return f"{folder}: has no report, as before its training is finished; {boxes}"
+    return f"{folder}: has no report, since it was not evaluated or its training is not finished; {boxes}"
 
 
 def with_progress(

@@ -1,4 +1,4 @@
-"""The pixels that a box of a map keeps, in another size than the box was found in, and masks as runs of equal pixels."""
+"""The pixels that a box of a map keeps, in the size of any image, and masks as runs of equal pixels."""
 
 import numpy as np
 import numpy.typing as npt
@@ -59,9 +59,7 @@ def _extremes(cams: Maps, how: Upsampling) -> tuple[float, float]:
 
 
 @njit()
-def _keep(
-    cams: Maps, part: Upsampling, low: float, high: float, threshold: float, mask: npt.NDArray[np.uint8]
-) -> None:
+def _keep(cams: Maps, part: Upsampling, low: float, high: float, threshold: float, mask: npt.NDArray[np.uint8]) -> None:
     """Fill `mask` with the pixels of a part of the first map that reach the threshold, a row at a time: a photograph's
     are many.
     """

@@ -279,10 +279,10 @@ def test_a_whole_sample_gives_the_share_and_its_interval(predictions: Path, caps
     }
     of_sample = report["boxes"]["sample"]
     assert of_sample["top1_loc@0.5"] == 38, "a rejected one is a miss"
-    assert of_sample["top1_clas"] is of_sample["gt_known_loc@0.5"] is None, "what is wrong with it was not said"
-    assert report["boxes"]["redrawn"]["gt_known_loc@0.5"] == 5
-    assert report["boxes"]["redrawn"]["gt_known_loc@0.7"] == 0
-    assert report["boxes"]["drawn"]["gt_known_loc@0.5"] == 0
+    assert of_sample["top1_clas"] is of_sample["predicted_loc@0.5"] is None, "what is wrong with it was not said"
+    assert report["boxes"]["redrawn"]["predicted_loc@0.5"] == 5
+    assert report["boxes"]["redrawn"]["predicted_loc@0.7"] == 0
+    assert report["boxes"]["drawn"]["predicted_loc@0.5"] == 0
     assert "whole sample: upper bound" in said
     assert report["certainty"]["uncalibrated"]["images"] == 41, "without 50 and 52"
     assert "38 are right and 3 wrong, and 5 of each are needed" in " ".join(said.split())
@@ -299,15 +299,15 @@ def test_a_rejected_image_counts_by_what_is_wrong_with_it_where_that_was_said_of
     assert of_sample == {
         "images": 20,
         "top1_clas": 15,
-        "gt_known_loc@0.5": 17,
-        "gt_known_loc@0.7": 17,
+        "predicted_loc@0.5": 17,
+        "predicted_loc@0.7": 17,
         "top1_loc@0.5": 14,
     }
     assert "was not said" not in capsys.readouterr().out
     del faults[5]
     assert evaluated(predictions, reviewed(predictions, looked, {"sample": 20}, faults), "--out", str(out) + "2") == 0
     of_sample = json.loads((predictions.parent / "out2" / "report.json").read_text())["boxes"]["sample"]
-    assert of_sample["top1_clas"] is of_sample["gt_known_loc@0.5"] is None
+    assert of_sample["top1_clas"] is of_sample["predicted_loc@0.5"] is None
     assert of_sample["top1_loc@0.5"] == 14
     assert "was not said of all" in capsys.readouterr().out
     reviewed(predictions, [(0, "sample", "accepted")], {"sample": 20}, {0: "box"})
@@ -323,8 +323,28 @@ def test_classes_that_were_given_are_no_merit(predictions: Path, capsys: pytest.
     assert evaluated(predictions, "truth.json", "--out", str(out)) == 0
     counts = json.loads((out / "report.json").read_text())["boxes"]["boxes"]
     assert counts["top1_clas"] is counts["top1_loc@0.5"] is None
-    assert counts["gt_known_loc@0.5"] > 0
-    assert "Classes were given (--class-of-folder)" in capsys.readouterr().out
+    assert counts["predicted_loc@0.5"] > 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Classes were given (--class-of-folder)" in said
+    assert "Predicted Loc is GT-known Loc" in said
+
+
+def test_known_images_without_a_box_are_counted(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A box that is found there costs nothing, which has to be said."""
+    truth = predictions.parent / "truth.json"
+    content = json.loads(truth.read_text())
+    first, second = (each["id"] for each in content["images"][:2])
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] != first]
+    for each in content["annotations"]:
+        each["iscrowd"] = int(each["image_id"] == second)
+    truth.write_text(json.dumps(content))
+    out = predictions.parent / "out"
+    assert evaluated(predictions, "truth.json", "--out", str(out)) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["without_box"] == 2
+    assert report["looked_at"] + report["without_box"] == report["images"] == 100
+    said = " ".join(capsys.readouterr().out.split())
+    assert "without a known box in truth.json, and left out: 2 predicted images" in said
 
 
 def test_an_image_without_a_box_is_classified_all_the_same(predictions: Path) -> None:
@@ -335,8 +355,8 @@ def test_an_image_without_a_box_is_classified_all_the_same(predictions: Path) ->
     assert evaluated(predictions, "truth.json", "--out", str(out)) == 0
     report = json.loads((out / "report.json").read_text())
     assert report["boxes"]["boxes"]["top1_clas"] == 100
-    assert report["boxes"]["boxes"]["gt_known_loc@0.5"] <= 90
-    assert report["format_version"] == 1
+    assert report["boxes"]["boxes"]["predicted_loc@0.5"] <= 90
+    assert report["format_version"] == 2
     assert report["versions"]["torch"], "every number names what made it"
 
 

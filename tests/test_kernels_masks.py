@@ -11,7 +11,8 @@ from kernels import reference
 
 @pytest.mark.parametrize("scale", ["min-max", "own"])
 @pytest.mark.parametrize(
-    ("cells", "square", "size"), [((7, 7), 32, (32, 32)), ((8, 8), 64, (90, 41)), ((1, 1), 8, (5, 8)), ((9, 4), 32, (3, 7))]
+    ("cells", "square", "size"),
+    [((7, 7), 32, (32, 32)), ((8, 8), 64, (90, 41)), ((1, 1), 8, (5, 8)), ((9, 4), 32, (3, 7))],
 )
 def test_masks_equal_their_twins(scale: str, cells: tuple[int, int], square: int, size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
@@ -30,7 +31,7 @@ def test_a_mask_in_the_square_touches_all_edges_of_its_box(threshold: float) -> 
     cams = np.random.default_rng(1).random((50, 8, 8), np.float32)
     for cam, box in zip(cams, kernels.cam_boxes(cams, 64, threshold).tolist(), strict=True):
         mask = kernels.mask_in_box(cam, 64, (64, 64), tuple(box), threshold)
-        assert mask[0].any() and mask[-1].any() and mask[:, 0].any() and mask[:, -1].any()
+        assert all(edge.any() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
 
 
 def test_a_mask_has_a_pixel() -> None:

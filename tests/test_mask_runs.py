@@ -233,7 +233,8 @@ def test_a_prediction_says_that_its_run_is_not_finished(whole, tmp_path, capsys)
     for folder, said in ((whole, False), (run, True)):
         flags = [folder, tmp_path / "a.png", "--out", tmp_path / f"{folder.name}-{said}.json", "--threads", "1"]
         assert run_command(predict.main, [str(each) for each in flags]) == 0
-        note = f"{folder}: has no report, as before its training is finished; boxes are of mask at step {STEPS}"
+        why = "since it was not evaluated or its training is not finished"
+        note = f"{folder}: has no report, {why}; boxes are of mask at step {STEPS}"
         assert (note in capsys.readouterr().out) == said
 
 

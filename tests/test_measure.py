@@ -14,8 +14,8 @@ from fastwsol.evaluation.measure import measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, interval
 from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.question import NOTHING_MORE, Question
-from fastwsol.evaluation.resampling import resampled_counts
-from fastwsol.evaluation.thresholds import PAPER_LEVEL, Cut, choose_levels, default_cut
+from fastwsol.evaluation.resampling import oracles, resampled_counts
+from fastwsol.evaluation.thresholds import PAPER_LEVEL, BestHits, Cut, choose_levels, default_cut
 from fastwsol.evaluation.truths import Truths
 from fastwsol.localizer.localizers import LOCALIZERS
 from kernels.levels import level_of, threshold_of
@@ -213,6 +213,16 @@ def test_the_interval_is_the_binomials():
     low, high = interval(100 * resampled[:, 0] / resampled[:, 1])
     assert low == pytest.approx(28, abs=0.25)
     assert high == pytest.approx(32, abs=0.25)
+
+
+@pytest.mark.parametrize("hit", [False, True])
+def test_an_oracle_of_few_images_that_are_alike_has_no_interval(hit):
+    """Also where some resamples draw none of the images with a box, whose rate is then no number."""
+    has_boxes = np.arange(1000) < 2
+    hits = np.zeros((1000, 3), bool) | (has_boxes & hit)[:, np.newaxis]
+    found = oracles(BestHits(hits, hits), has_boxes)
+    assert found["rates"]["max_box_acc"] == 100 * hit
+    assert set(found["intervals"].values()) == {None}
 
 
 def test_images_may_be_resampled_in_parts():

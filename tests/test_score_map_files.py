@@ -212,6 +212,16 @@ def test_without_labels_localization_alone_is_told(files, capsys):
     assert "Top-1" not in printed
 
 
+def test_maps_of_no_named_image_are_counted(files, capsys):
+    np.save(files / "maps" / "val" / "another.npy", np.zeros((4, 4)))
+    assert run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv") == 0
+    assert "1 map in" in (said := " ".join(capsys.readouterr().out.split()))
+    assert "left out: of no image in" in said
+    (files / "maps" / "val" / "another.npy").unlink()
+    assert run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv") == 0
+    assert "left out" not in capsys.readouterr().out
+
+
 def test_maps_on_a_scale_of_their_own_are_cut_as_they_are(files, capsys):
     """A square of .6 in a map that is .3 elsewhere is all of it at .2 of its own, and the square at .5."""
     lines = ["name,width,height,x0,y0,x1,y1", *(f"{name},32,32,8,8,24,24" for name in "ab")]

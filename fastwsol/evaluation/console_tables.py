@@ -29,6 +29,7 @@ from fastwsol.evaluation.table_cells import (
     threshold_text,
     title_of,
 )
+from fastwsol.host.words import number_of
 
 _PROTOCOL_NOTES = {
     "strict": "largest component by pixels, IoU >= threshold",
@@ -132,8 +133,10 @@ def _print_looks(report: Report, out: Console) -> None:
         table.add_row(localizer_name(each), *cells, *(["–"] * (len(columns) - len(cells))))
     out.print(table)
     if asked:
+        images = max(each["class_probability"]["images"] for each in localizers if "class_probability" in each)
         out.print(
-            "Inside and outside: the mean probability of the true class under the mask, and under what it leaves."
+            f"Inside and outside: the mean probability of the true class under the mask, and under what it leaves, of "
+            f"{number_of(images, 'image')} spread over the split."
         )
 
 

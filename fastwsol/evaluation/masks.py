@@ -91,7 +91,12 @@ def find_masks(folder: Path, names: Sequence[str], truths: Truths) -> MaskFiles:
     files: dict[int, Path] = {}
     owner: dict[Path, str] = {}
     for row, name in enumerate(names):
-        path = next((path for path in map(folder.joinpath, mask_paths(name)) if path.is_file()), None)
+        try:
+            path = next((path for path in map(folder.joinpath, mask_paths(name)) if path.is_file()), None)
+        except OSError as error:
+            raise UserError(
+                f"--masks {folder}: no file can have the name {name!r:.80} ({error.strerror}); mend it"
+            ) from None
         if path is None:
             continue
         if owner.setdefault(path, name) != name:

@@ -18,6 +18,7 @@ from fastwsol.evaluation.report_types import MapsReport
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, Cut
 from fastwsol.host.errors import UserError
+from fastwsol.host.words import number_of
 from fastwsol.localizer.localizers import LOCALIZERS
 from kernels import Scale
 
@@ -55,6 +56,10 @@ def report_of_maps(
             f"{CAM_THRESHOLD:g} is a share of each map's maximum"
         )
     known = find_masks(masks, images.names, images.truths) if masks is not None else None
+    if unused := maps.unused():
+        print(f"{number_of(unused, 'map')} in {folder}, left out: of no image in {boxes}")
+    if known is not None and masks is not None and (unused := len({*masks.rglob("*.png")} - {*known.files.values()})):
+        print(f"{number_of(unused, 'mask')} in {masks}, left out: of no image in {boxes}")
     class_specific = maps.localizer is None or LOCALIZERS[maps.localizer].class_specific
     cut_maps = CutMaps("maps", "these maps", class_specific, maps, question.asked_cut or _PAPERS_CUT)
     measurement = measure(images, [cut_maps], question, train, threads)

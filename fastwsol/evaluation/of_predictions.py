@@ -71,6 +71,8 @@ class Looked:
     """How many images a review has in each phase."""
     not_predicted: int = 0
     """How many images of the file are none of the predictions'."""
+    without_box: int = 0
+    """How many of the predicted images the file knows without a box that counts: they are not looked at."""
 
     def of(self, *kinds: Known) -> NDArray[np.bool_]:
         """Which are of these kinds."""
@@ -114,12 +116,13 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
     classes_given = GIVEN_CLASSES in about.model
     certainties, certainty = _calibrated(images, looked, reviewed.name)
     report: PredictionsReport = {
-        "format_version": 1,
+        "format_version": 2,
         "predictions": [path.name for path in predictions],
         "reviewed": reviewed.name,
         "images": len(images),
         "looked_at": len(looked.truths),
         "not_predicted": looked.not_predicted,
+        "without_box": looked.without_box,
         "verdicts": dict(Counter(each.kind for each in looked.truths)),
         "sample": _sample(looked, len(images)),
         "boxes": _box_counts(looked, classes_given),
@@ -147,7 +150,7 @@ def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> 
     phases = _phases(file)
     of_image = _known_boxes(file, is_review=phases is not None)
     truths: dict[int, Truth] = {}
-    not_predicted = 0
+    not_predicted = without_box = 0
     for number, image in file.images.items():
         name = find(image.name)
         if name is None:
@@ -170,6 +173,7 @@ def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> 
         if phases is not None:
             truth = _of_review(image.review, objects, predicted, image.where)
         elif not objects:
+            without_box += 1
             continue
         truths[place] = truth
     if not truths:
@@ -180,7 +184,7 @@ def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> 
             + "; give what was exported of these predictions' review, or boxes under the same names"
         )
     looked = _compared([images[place] for place in truths], np.array([*truths]), [*truths.values()], phases or {})
-    return replace(looked, not_predicted=not_predicted)
+    return replace(looked, not_predicted=not_predicted, without_box=without_box)
 
 
 def _known_boxes(file: CocoFile, is_review: bool) -> dict[Any, list[CocoAnnotation]]:
@@ -321,7 +325,7 @@ def _sample(looked: Looked, images: int) -> Sample | None:
 
 
 def _box_counts(looked: Looked, classes_given: bool) -> dict[str, BoxCounts]:
-    """GT-known, Top-1 Clas and Top-1 Loc, in counts: of ground truth; of boxes drawn without help; of those of the
+    """Predicted Loc, Top-1 Clas and Top-1 Loc, in counts: of ground truth; of boxes drawn without help; of those of the
     sample that were redrawn after the predicted one was seen; and of the whole sample, where an accepted image is a
     hit at each IoU, an upper bound. A rejected image is a miss in Top-1 Loc, and in the other rates where its class or
     its box was called wrong (of a class alone its box is a hit); where nobody said which, those rates are None. Where
@@ -342,8 +346,8 @@ def _box_counts(looked: Looked, classes_given: bool) -> dict[str, BoxCounts]:
             found[name] = {
                 "images": int(rows.sum()),
                 "top1_clas": None if unknown or classes_given else int(looked.class_right[rows].sum()),
-                "gt_known_loc@0.5": None if unknown else int((looked.ious[rows] >= 0.5).sum()),
-                "gt_known_loc@0.7": None if unknown else int((looked.ious[rows] >= 0.7).sum()),
+                "predicted_loc@0.5": None if unknown else int((looked.ious[rows] >= 0.5).sum()),
+                "predicted_loc@0.7": None if unknown else int((looked.ious[rows] >= 0.7).sum()),
                 "top1_loc@0.5": None if classes_given else int(looked.right[rows].sum()),
             }
     return found

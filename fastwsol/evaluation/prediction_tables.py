@@ -14,11 +14,11 @@ _GROUPS = {
     "redrawn": "redrawn, once it was seen",
     "sample": "whole sample: upper bound",
 }
-_RATES: dict[Literal["top1_clas", "gt_known_loc@0.5", "gt_known_loc@0.7", "top1_loc@0.5"], str] = {
+_RATES: dict[Literal["top1_clas", "predicted_loc@0.5", "predicted_loc@0.7", "top1_loc@0.5"], str] = {
     "top1_clas": "Top-1 Clas",
-    "gt_known_loc@0.5": "GT-known\nIoU 0.5",
-    "gt_known_loc@0.7": "GT-known\nIoU 0.7",
-    "top1_loc@0.5": "Top-1 Loc\nIoU 0.5",
+    "predicted_loc@0.5": "Predicted\nLoc .5",
+    "predicted_loc@0.7": "Predicted\nLoc .7",
+    "top1_loc@0.5": "Top-1 Loc\n.5",
 }
 
 
@@ -32,6 +32,9 @@ def print_judged(report: PredictionsReport) -> None:
     if report["not_predicted"]:
         others = number_of(report["not_predicted"], "image")
         out.print(f"not predicted, and left out: {others} of {report['reviewed']}")
+    if report["without_box"]:
+        others = number_of(report["without_box"], "predicted image")
+        out.print(f"without a known box in {report['reviewed']}, and left out: {others}, whatever was found there")
     if (sample := report["sample"]) is not None:
         _print_sample(out, sample, report["images"])
     if report["boxes"]:
@@ -39,14 +42,15 @@ def print_judged(report: PredictionsReport) -> None:
         for name, of in report["boxes"].items():
             table.add_row(_GROUPS[name], f"{of['images']:,}", *(_percent(of[rate], of["images"]) for rate in _RATES))
         out.print(table)
-        out.print("The box is that of the highest score, whatever class is predicted.")
+        out.print("Predicted Loc: the box of the highest score is right, whatever class is predicted.")
         if report["classes_given"]:
+            out.print("Its class was given here: where that is the true one, Predicted Loc is GT-known Loc.")
             out.print("Classes were given (--class-of-folder), so no rate that counts them says anything.")
         if "redrawn" in report["boxes"]:
             out.print("Boxes are redrawn where they are wrong: their row says nothing of images as a whole.")
         if "sample" in report["boxes"]:
             out.print("A box that is shown anchors the eye: of the sample as a whole the rates are upper bounds.")
-            if report["boxes"]["sample"]["gt_known_loc@0.5"] is None:
+            if report["boxes"]["sample"]["predicted_loc@0.5"] is None:
                 out.print(
                     "What is wrong with a rejected image, its class or its box, was not said of all: Top-1 Loc alone "
                     "counts them."

@@ -255,12 +255,14 @@ BoxCounts = TypedDict(
     {
         "images": int,
         "top1_clas": int | None,
-        "gt_known_loc@0.5": int | None,
-        "gt_known_loc@0.7": int | None,
+        "predicted_loc@0.5": int | None,
+        "predicted_loc@0.7": int | None,
         "top1_loc@0.5": int | None,
     },
 )
-"""How many of the images are right; None where nobody said what is wrong with a rejected one, or classes were given."""
+"""How many of the images are right; None where nobody said what is wrong with a rejected one, or classes were given.
+`predicted_loc`: the box of the predicted class, or of the given one, is right, whatever the class.
+"""
 
 
 class Bin(TypedDict):
@@ -304,6 +306,8 @@ class PredictionsReport(TypedDict):
     images: int
     looked_at: int
     not_predicted: int
+    without_box: int
+    """Predicted images that the file of known boxes has without one: they are not among those looked at."""
     verdicts: Mapping[str, int]
     sample: Sample | None
     boxes: Mapping[str, BoxCounts]

@@ -49,8 +49,14 @@ def oracles(best: BestHits, has_boxes: NDArray[np.bool_]) -> OracleRates:
     return {
         "rates": _plain(max_box_acc(single, multiple, has_boxes.sum())),
         # None where all images are alike: resampling them tells nothing.
-        "intervals": {name: None if np.ptp(each) == 0 else interval(each) for name, each in values.items()},
+        "intervals": {name: None if _constant(each) else interval(each) for name, each in values.items()},
     }
+
+
+def _constant(values: NDArray[np.float64]) -> bool:
+    """Whether all numbers are equal but for NaN, the rate of a resample in which no image has a box."""
+    known = values[~np.isnan(values)]
+    return len(known) == 0 or bool(np.ptp(known) == 0)
 
 
 def _plain(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float | None]:
@@ -70,7 +76,7 @@ def resampled_counts(flags: NDArray[Any], images_at_once: int = 4096) -> NDArray
     return totals
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)  # 65,536 images, 256 MiB
 def _weights(start: int, stop: int) -> NDArray[np.float32]:
     """The bootstrap's weights of images `start` to `stop` of a split, which every table of a report asks for."""
     weights = bootstrap_weights(np.arange(start, stop), RESAMPLES)

@@ -240,6 +240,7 @@ class ScoreMaps:
         """What made them, where `about.json` says so."""
         self._own_square = _common_side(images.truths)
         names = images.names
+        self._folder = path if path.is_dir() else None
         if path.is_dir():
             self.files = [_find(path, name, boxes_file) for name in names]
             owner: dict[Path, str] = {}
@@ -262,6 +263,10 @@ class ScoreMaps:
     def square(self) -> int:
         """The side of the square that the maps cover or, of others, that their images are; else `SQUARE_SIDE`."""
         return self._stretched_to or self._own_square or SQUARE_SIDE
+
+    def unused(self) -> int:
+        """How many `.npy` files lie below the folder beside those of the images."""
+        return len({*self._folder.rglob("*.npy")} - {*self.files}) if self._folder is not None else 0
 
     def groups(self, truths: Truths) -> Iterator[MapGroup]:
         """Maps of one shape, of images of one size; few enough at a time for the memory."""

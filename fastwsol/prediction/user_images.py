@@ -139,13 +139,13 @@ def _in_tree(name: str, tree: Tree, path: str) -> NamedImage:
 
 
 def has_more_frames(image: NamedImage) -> bool:
-    """Whether a GIF, TIFF or WEBP, by its name, holds more frames or pages than the one that is shown; False where its
+    """Whether a GIF, TIFF, WEBP or AVIF, by its name, holds more frames or pages than the one shown; False where its
     header cannot be read. (Animated PNGs are not looked for: large sets of PNGs would be read once more.)
     """
-    if image.encoded is None or not image.name.lower().endswith((".gif", ".tif", ".tiff", ".webp")):
+    if image.encoded is None or not image.name.lower().endswith((".gif", ".tif", ".tiff", ".webp", ".avif")):
         return False
     try:
-        with Image.open(io.BytesIO(image.encoded()), formats=_FORMATS) as opened:
+        with Image.open(io.BytesIO(image.encoded()), formats=(*_FORMATS, "AVIF")) as opened:
             return bool(getattr(opened, "is_animated", False))
     except Exception:  # as damaged data has Pillow's decoders raise
         return False
