@@ -15,6 +15,7 @@ if __name__ == "__main__":  # before the imports, which take seconds
     prepare_imports()
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from fastwsol.formats.labelled_images import LabelledImage
+from fastwsol.formats.labelled_images import SKIPPED, LabelledImage, Skipped
 from fastwsol.formats.of_coco import labelled_images, read_predictions
 from fastwsol.host.command_line import parse_flags, require_new, run_command
 from fastwsol.host.errors import UserError
@@ -81,7 +82,8 @@ def main(arguments: Sequence[str]) -> int:
     require_new("--out", flags.out)
     files_of = PredictedImages(flags.images, flags.follow_links)
     files, about = read_predictions(flags.predictions)
-    every = [each for each in labelled_images(files, about.classes) if isinstance(each, LabelledImage)]
+    found = [*labelled_images(files, about.classes)]
+    every = [each for each in found if isinstance(each, LabelledImage)]
     if not every:
         raise UserError(f"{files[0].path}: holds no image; predict some first")
     sizes = Sizes(flags.drawn, flags.sample, flags.uncertain)
@@ -97,9 +99,19 @@ def main(arguments: Sequence[str]) -> int:
     }
     said = ", ".join(f"{phases.count(phase):,} {words}" for phase, words in parts.items() if phase in phases)
     print(f"{flags.out}: {len(order):,} of {len(every):,} images ({said}), {len(text) / 1e6:.1f} MB")
+    if left_out := _left_out(found):
+        print(f"not on the page: {left_out}")
     if flags.sample + flags.drawn > len(every):
         print("there are no more images, so that the sample is all of them")
     return 0
+
+
+def _left_out(images: Sequence[LabelledImage | Skipped]) -> str:
+    """What was read and cannot be looked at, in words; empty where that is nothing."""
+    counts: Counter[str] = Counter()
+    for each in images:
+        counts.update({SKIPPED: 1} if isinstance(each, Skipped) else each.left_aside)
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
 if __name__ == "__main__":

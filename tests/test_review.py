@@ -143,7 +143,8 @@ def test_what_is_done_by_keys_and_mouse_is_what_is_exported(page: Any, tmp_path:
     page.keyboard.press("Enter")
     go_to(other_class)
     page.keyboard.press("c")
-    page.select_option("#class", "2")
+    page.keyboard.type("gr", delay=20)
+    page.keyboard.press("Enter")
     page.keyboard.press("a")
     go_to(two)
     page.keyboard.press("b")
@@ -231,6 +232,106 @@ def test_an_image_that_is_drawn_without_help_hides_what_was_predicted(page: Any,
     assert annotation["category_id"] == 2
     np.testing.assert_allclose(annotation["bbox"], [10, 10, 50, 70], atol=0.5)
     assert "score" not in annotation
+
+
+def test_a_class_is_chosen_by_its_name(page: Any, tmp_path: Path) -> None:
+    """Letters on the way to a class are neither that class nor keys of the page."""
+    content = json.loads(predictions_of(tmp_path, 6).read_text())
+    names = ["bear", "cabbage", "camel", "cat", "dove", "fox"]
+    content["categories"] = [{"id": k, "name": name, "wnid": name} for k, name in enumerate(names, 1)]
+    for each in content["images"]:
+        del each["probabilities"]
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    path = write_page(tmp_path, "--sample", 6, "--uncertain", 0)
+    page.goto(path.as_uri())
+
+    def choose(text: str, end: str) -> str:
+        page.keyboard.press("c")
+        page.keyboard.type(text, delay=20)
+        page.keyboard.press(end)
+        page.wait_for_timeout(20)
+        return page.evaluate("data.classes[objects()[0].label]")
+
+    assert choose("cat", "Enter") == "cat"
+    assert choose("fox", "Enter") == "fox"
+    assert page.evaluate("states.filter((each) => each.verdict).length") == 0
+    assert choose("cam", "Escape") == "fox"
+    assert page.evaluate("el('class').value") == "5"
+    page.keyboard.press("c")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    assert page.evaluate("data.classes[objects()[0].label]") == "cat"
+    page.keyboard.press("a")
+    assert page.evaluate("states[0].verdict") == "corrected"
+    assert page.evaluate("at") == 1
+
+
+def test_what_is_done_in_another_tab_is_kept(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 9)
+    path = write_page(tmp_path, "--sample", 9, "--uncertain", 0)
+    page.goto(path.as_uri())
+    other = page.context.new_page()
+    other.goto(path.as_uri())
+    for _ in range(5):
+        other.keyboard.press("a")
+    page.wait_for_function("states.filter((each) => each.verdict).length === 5")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("x")  # the second image, later than the other tab's verdict
+    other.wait_for_function("states[1].verdict === 'rejected'")
+    other.reload()
+    verdicts = ["accepted", "rejected", *["accepted"] * 3, *[None] * 4]
+    assert other.evaluate("states.map((each) => each.verdict)") == verdicts
+    assert page.evaluate("states.map((each) => each.verdict)") == verdicts
+    other.close()
+
+
+def test_an_export_is_taken_up_by_a_page_with_more_images(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 12)
+    path = write_page(tmp_path, "--sample", 6, "--uncertain", 0)
+    page.goto(path.as_uri())
+    for key in ("a", "x", "1"):
+        page.keyboard.press(key)
+    page.keyboard.press("d")
+    drag(page, (20, 20), (80, 90))
+    assert "1 changed, not accepted" in page.inner_text("#counts")
+    found = exported(page, tmp_path)
+    assert len(found["images"]) == 3
+    assert "Exported without an image that was changed and not accepted" in page.inner_text("#task")
+    page.keyboard.press("n")
+    assert page.evaluate("at") == 3, "N goes there"
+    page.keyboard.press("a")
+    found = exported(page, tmp_path)
+    (tmp_path / "reviewed.json").write_text(json.dumps(found))
+    path.rename(tmp_path / "first.html")
+    page.goto(write_page(tmp_path, "--sample", 12, "--uncertain", 0).as_uri())
+    page.keyboard.press("x")
+    page.set_input_files("#file", tmp_path / "reviewed.json")
+    page.wait_for_function("el('task').textContent.includes('in the file')")
+    assert "4 images in the file: 3 taken, 1 done here already." in page.inner_text("#task")
+    again = {each["file_name"]: each["review"] for each in exported(page, tmp_path)["images"]}
+    before = {each["file_name"]: each["review"] for each in found["images"]}
+    first = next(iter(before))
+    assert again.pop(first)["verdict"] == "rejected"
+    assert before.pop(first)["verdict"] == "accepted"
+    assert again == before
+    boxes = [each["bbox"] for each in found["annotations"] if each["image_id"] == found["images"][3]["id"]]
+    assert boxes == [each["bbox"] for each in exported(page, tmp_path)["annotations"]]
+    page.set_input_files("#file", tmp_path / "p.json")
+    page.wait_for_function("el('task').textContent.includes('cannot be taken up')")
+
+
+def test_what_is_not_on_the_page_is_counted(page: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads(predictions_of(tmp_path, 6).read_text())
+    content["skipped"] = [{"file_name": "bad.jpg", "reason": "cut short"}]
+    content["annotations"][0]["iscrowd"] = 1
+    content["annotations"][1]["difficult"] = 1
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    page.goto(write_page(tmp_path, "--sample", 6, "--uncertain", 0).as_uri())
+    assert "not on the page: 1 crowds, 1 images that could not be read" in " ".join(capsys.readouterr().out.split())
+    for _ in range(6):
+        page.keyboard.press("a" if page.evaluate("objects().length") else "x")
+    assert [each.get("difficult") for each in exported(page, tmp_path)["annotations"]].count(1) == 1
 
 
 def test_a_rejection_may_say_what_is_wrong(page: Any, tmp_path: Path) -> None:

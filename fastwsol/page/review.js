@@ -5,15 +5,23 @@ const el = (id) => document.getElementById(id);
 const STORE = "fastwsol-review-" + data.key;
 const LEAST_SIDE = 2; // pixels of a box that is drawn
 
-// What was done: an image has a verdict, or null, its boxes where they were changed, else null, and where it was rejected
-// and that was said, what is wrong: class, box or both.
+// What was done: an image has a verdict, or null, its boxes where they were changed, else null, where it was rejected and
+// that was said, what is wrong: class, box or both; and when that was, since another tab may do more of them.
 let states = data.images.map(() => ({ verdict: null, objects: null }));
-let at = 0, selected = 0, drawing = null, drag = null, showMask = true, undone = [];
+let at = 0, selected = 0, drawing = null, drag = null, showMask = true, undone = [], choosing = false;
+
+// Of each image what was done last, here or in another tab.
+function merge() {
+  const kept = JSON.parse(localStorage.getItem(STORE) || "null");
+  if (!kept || kept.states.length !== states.length) return null;
+  kept.states.forEach((each, k) => { if ((each.time || 0) > (states[k].time || 0)) states[k] = each; });
+  return kept;
+}
 
 function load() {
   try {
-    const kept = JSON.parse(localStorage.getItem(STORE) || "null");
-    if (kept && kept.states.length === states.length) ({ states, at } = kept);
+    const kept = merge();
+    if (kept) ({ at } = kept);
     const theme = localStorage.getItem("fastwsol-theme");
     const dark = theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     document.documentElement.dataset.theme = dark ? "dark" : "light";
@@ -21,7 +29,10 @@ function load() {
 }
 
 function save() {
-  try { localStorage.setItem(STORE, JSON.stringify({ states, at })); } catch (error) { trouble(); }
+  try {
+    merge();
+    localStorage.setItem(STORE, JSON.stringify({ states, at }));
+  } catch (error) { trouble(); }
 }
 
 function trouble(text) {
@@ -31,11 +42,12 @@ function trouble(text) {
 
 const image = () => data.images[at];
 const objects = (k = at) => states[k].objects || (data.images[k].phase === "drawn" ? [] : data.images[k].objects);
+const unaccepted = () => [...states.keys()].filter((k) => states[k].objects && !states[k].verdict);
 const copied = () => objects().map((each) => ({ ...each, box: [...each.box] }));
 
 function change(next) {
   undone.push({ at, selected, state: states[at] });
-  states[at] = next;
+  states[at] = { ...next, time: Date.now() };
   save();
 }
 
@@ -60,7 +72,7 @@ function say(text) { el("task").textContent = text; }
 function undo() {
   const last = undone.pop();
   if (!last) return say("There is nothing to undo.");
-  states[last.at] = last.state;
+  states[last.at] = { ...last.state, time: Date.now() };
   go(last.at, last.selected);
 }
 
@@ -73,7 +85,8 @@ function go(to, object = 0) {
 
 function nextOpen() {
   const after = [...states.keys()].map((k) => (at + 1 + k) % states.length);
-  const open = after.find((k) => !states[k].verdict);
+  const changed = after.find((k) => unaccepted().includes(k));
+  const open = changed !== undefined ? changed : after.find((k) => !states[k].verdict);
   if (open === undefined) say("All images are reviewed: export them."); else go(open);
 }
 
@@ -96,7 +109,8 @@ function show() {
   const done = Object.values(counts).reduce((a, b) => a + b, 0);
   el("bar").max = states.length; el("bar").value = done;
   el("counts").textContent = `${done} of ${states.length} reviewed` +
-    Object.entries(counts).map(([name, count]) => ` · ${count} ${name}`).join("");
+    Object.entries(counts).map(([name, count]) => ` · ${count} ${name}`).join("") +
+    (unaccepted().length ? ` · ${unaccepted().length} changed, not accepted` : "");
   const drawHere = drawing && each.phase !== "drawn";
   say(drawHere ? "Drag the new box over the picture." : done === states.length ? "All images are reviewed: export them." :
     state.verdict ? `This image is ${state.verdict}${FAULTS[state.wrong] || ""}.` :
@@ -327,6 +341,7 @@ function exported() {
       const found = { id: annotations.length + 1, image_id: each.id, category_id: thing.label + 1,
         bbox: [x0, y0, x1 - x0, y1 - y0].map((value) => Math.round(value * 1e4) / 1e4),
         segmentation: thing.counts ? { size: [each.height, each.width], counts: thing.counts } : [],
+        ...(thing.difficult && { difficult: 1 }),
         area: thing.counts ? pixels(thing.counts) : Math.round((x1 - x0) * (y1 - y0) * 1e4) / 1e4, iscrowd: 0 };
       if (thing.score !== null && !thing.moved && !thing.renamed) found.score = thing.score;
       annotations.push(found);
@@ -343,6 +358,40 @@ function download() {
   link.download = "reviewed.json";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  const open = unaccepted().length;
+  if (open) say(`Exported without ${open === 1 ? "an image that was" : `${open} images that were`} changed and not accepted: N goes there.`);
+}
+
+// Take up what was exported, of this page or of one with other images of the same predictions: of the images that it
+// has with the same boxes predicted, shown or hidden alike. What is done here after the export was made stays.
+function take(text) {
+  const file = JSON.parse(text), label = {}, of = {}, asText = (list) => JSON.stringify(list);
+  if (!file.info || !file.info.review || !file.images) throw new Error("no export of this page");
+  const names = data.categories.map((each) => each.wnid);
+  file.categories.forEach((each) => { label[each.id] = names.indexOf(each.wnid); });
+  file.annotations.forEach((each) => { (of[each.image_id] = of[each.image_id] || []).push(each); });
+  const place = new Map(data.images.map((each, k) => [each.name, k]));
+  const rounded = ([x0, y0, x1, y1]) => [x0, y0, x1 - x0, y1 - y0].map((value) => Math.round(value * 1e4) / 1e4);
+  const counts = { taken: 0, "not on this page": 0, "predicted otherwise": 0, "done here already": 0 };
+  file.images.forEach((each) => {
+    const k = place.get(each.file_name), { verdict, wrong, phase, predicted } = each.review;
+    if (k === undefined) { counts["not on this page"] += 1; return; }
+    const ours = data.images[k].objects.map((thing) => [thing.label, rounded(thing.box)]);
+    const theirs = predicted.map((thing) => [label[thing.category_id], thing.bbox]);
+    if (asText(ours) !== asText(theirs) || (phase === "drawn") !== (data.images[k].phase === "drawn") ||
+        (of[each.id] || []).some((thing) => !(label[thing.category_id] >= 0))) { counts["predicted otherwise"] += 1; return; }
+    if (states[k].verdict || states[k].objects) { counts["done here already"] += 1; return; }
+    const objects = (of[each.id] || []).map(({ category_id, bbox: [x, y, width, height], segmentation, score, difficult }) => ({
+      label: label[category_id], box: [x, y, x + width, y + height], score: score === undefined ? null : score,
+      counts: (segmentation && segmentation.counts) || null, moved: score === undefined, ...(difficult && { difficult: 1 }) }));
+    const changed = verdict === "corrected" || verdict === "drawn";
+    states[k] = { verdict, objects: changed ? objects : null, ...(wrong && { wrong }), time: Date.now() };
+    counts.taken += 1;
+  });
+  undone = [];
+  save(); show();
+  say(`${file.images.length} images in the file: ` +
+    Object.entries(counts).filter(([, count]) => count).map(([name, count]) => `${count} ${name}`).join(", ") + ".");
 }
 
 const ACTIONS = {
@@ -350,7 +399,7 @@ const ACTIONS = {
   "wrong-class": () => decide("rejected", "class"), "wrong-box": () => decide("rejected", "box"),
   "wrong-both": () => decide("rejected", "both"), previous: () => go(at - 1), next: () => go(at + 1),
   draw: () => start(objects().length ? "again" : "new"), add: () => start("new"), remove, undo,
-  toggle: () => { showMask = !showMask; show(); }, open: nextOpen, export: download,
+  toggle: () => { showMask = !showMask; show(); }, open: nextOpen, export: download, import: () => el("file").click(),
 };
 for (const [id, action] of Object.entries(ACTIONS)) el(id).onclick = () => { action(); el(id).blur(); };
 const KEYS = { a: "accept", Enter: "accept", x: "reject", r: "reject", 1: "wrong-class", 2: "wrong-box",
@@ -360,24 +409,54 @@ document.addEventListener("keydown", (event) => {
   if (drag) return event.preventDefault(); // first the box is let go
   if (event.repeat && !event.key.startsWith("Arrow")) return; // a key that is held down decides one image
   const inField = event.target.matches("select, input, textarea, summary, button");
-  if (event.target.matches("select") && event.key === "Escape") return el("class").blur();
+  if (event.target === el("class") && (event.key === "Enter" || event.key === "Escape")) {
+    event.preventDefault();
+    if (event.key === "Escape") choosing = false; // what was chosen is shown, and not taken
+    el("class").blur();
+    return show();
+  }
+  if (event.target === el("class") && event.key !== "Tab") choosing = true;
   if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") { event.preventDefault(); return undo(); }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.matches("select") || (inField && (event.key === "Enter" || event.key === " "))) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  if (key === "c") { event.preventDefault(); return el("class").focus(); }
+  if (key === "c" && !el("class").disabled) {
+    event.preventDefault();
+    el("class").focus();
+    choosing = true;
+    return say("Type the name of the class, then Enter. Escape leaves it as it is.");
+  }
   if (key === "o" && objects().length) { selected = (selected + 1) % objects().length; return show(); }
   if (key === "Escape") { drawing = null; return show(); }
   if (KEYS[key]) { event.preventDefault(); ACTIONS[KEYS[key]](); }
 });
-el("class").onchange = () => {
-  const list = copied();
-  if (!list[selected] || el("class").value === "") return;
-  list[selected].label = Number(el("class").value);
+// By keys a class is passed on the way to another: the one that stands there when the field is left is taken.
+function rename() {
+  const list = copied(), label = Number(el("class").value);
+  choosing = false;
+  if (!list[selected] || el("class").value === "" || list[selected].label === label) return;
+  list[selected].label = label;
   list[selected].renamed = true;
-  el("class").blur();
   changeObjects(list);
+}
+el("class").onpointerdown = () => { choosing = false; };
+el("class").onchange = () => { if (!choosing) { rename(); el("class").blur(); } };
+el("class").onblur = () => { if (choosing) rename(); };
+el("file").onchange = async () => {
+  const [file] = el("file").files;
+  el("file").value = "";
+  if (!file) return;
+  try { take(await file.text()); } catch (error) { say(`${file.name}: cannot be taken up, ${error.message}.`); }
 };
+addEventListener("storage", (event) => {
+  if (event.key !== STORE || drag) return;
+  try {
+    const kept = merge();
+    // The other tab may have written before it knew what was done here.
+    if (kept && kept.states.some((each, k) => (each.time || 0) < (states[k].time || 0))) save();
+    show();
+  } catch (error) { trouble(); }
+});
 el("theme").onclick = () => {
   const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
   document.documentElement.dataset.theme = theme;

@@ -83,6 +83,7 @@ def page(
                         "label": each.label,
                         "box": [round(edge, 4) for edge in each.box],
                         "score": each.score,
+                        **({"difficult": 1} if each.difficult else {}),
                         "counts": None if each.mask is None else run_lengths(each.mask())["counts"],
                     }
                     for each in image.objects
