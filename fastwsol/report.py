@@ -28,14 +28,14 @@ from fastwsol.dataset.holdout import hold_out
 from fastwsol.evaluation.forward import EvaluationSetup, forward_split
 from fastwsol.evaluation.of_training_images import find_directions
 from fastwsol.evaluation.report_types import LocalizerRow
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD, PAPER_LEVEL, CutRow
+from fastwsol.evaluation.report_words import images_of
+from fastwsol.evaluation.thresholds import PAPER_LEVEL, CutRow
 from fastwsol.experiments.table_files import check_table, write_table
 from fastwsol.host.command_line import OptionalPath, parse_flags, require_apart, require_new, run_command, shown_as
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.host.processes import World, joined
-from fastwsol.host.words import number_of
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
 from fastwsol.page import tables as page_tables
 from fastwsol.page.augmentation_figure import augmentation_figure
@@ -147,7 +147,6 @@ def page(settings: Sequence[ComparedSetting], flags: Flags, world: World) -> byt
         levels=LEVELS,
         top_level=TOP_LEVEL,
         paper_level=PAPER_LEVEL,
-        paper_threshold=CAM_THRESHOLD,
         charts=charts,
         runs=page_tables.runs(settings),
         numbers=page_tables.numbers(settings),
@@ -200,7 +199,7 @@ def page_data(
     ]
     return {
         "square": first.config.views.image_size,
-        "levels": {"top": TOP_LEVEL, "paper": PAPER_LEVEL},
+        "levels": {"top": TOP_LEVEL},
         "no_truth": int(NO_TRUTH),
         "classes": short_names(first.all_classes),
         "seeds": [str(seed) for seed in seeds_of(settings)],
@@ -324,8 +323,7 @@ def lead(settings: Sequence[ComparedSetting]) -> str:
     many = "One run" if runs == 1 else f"{runs} runs"
     if runs > len(settings):
         many += f" of {len(settings)} settings" if len(settings) > 1 else " of one setting"
-    images = f"{number_of(report['classes'], 'class', 'classes')}, {report['images']:,} images of {report['split']}"
-    return f"{many} on {report['source']}: {images}."
+    return f"{many} on {report['source']}: {images_of(report)}."
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ def side(config: Config, top1_loc: float = 30.0, classes: int = 4) -> Any:
     report = {
         "source": "tiny-imagenet-200",
         "split": "val",
+        "images": 40,
         "images_with_boxes": 40,
+        "images_cut": 0,
         "rates": dict.fromkeys(PROTOCOLS, rates),
         "localizers": [],
         "baselines": [
@@ -124,6 +126,8 @@ def test_classes_of_one_short_name_are_named_whole():
     of_imagenet = [Class(f"n{number:08}", name) for number, name in enumerate(names)]
     assert short_names(of_imagenet) == ["crane, bird", "crane, machine", "tench"]
     assert short_names([Class(name, name) for name in names]) == names  # as of folders
+    twice = [Class("n02012849", "crane"), Class("n03126707", "crane"), Class("n1", "tench")]
+    assert short_names(twice) == ["crane (n02012849)", "crane (n03126707)", "tench"]
 
 
 def test_a_page_compares_settings_of_ones_own_with_the_first():

@@ -307,6 +307,22 @@ def test_the_slider_shows_the_counts_that_python_made(
                 assert shown_counts(page)[aug] == [str(hits), str(count), f"{100 * hits / count:.2f}"]
     page.click("#reset")
     assert page.input_value("#level") == "51"
+    assert page.inner_text("#level-shown") == "0.20 of each map's scale (level 51), the runs' own"
+
+
+def test_the_slider_stands_where_runs_cut_their_maps(opened: Callable[..., Any], page_of_all: Path) -> None:
+    """Until it is moved, whatever their cuts are."""
+    page = opened(page_of_all)
+    page.evaluate("data.runs.forEach((run) => { run.level = 128; }); show()")
+    assert page.inner_text("#level-shown") == "0.50 of each map's scale (level 128), the runs' own"
+    at_128 = shown_counts(page)
+    move_slider(page, 51)
+    assert page.inner_text("#level-shown") == "0.20 of each map's scale (level 51)"
+    page.click("#reset")
+    assert page.input_value("#level") == "128"
+    assert shown_counts(page) == at_128
+    page.evaluate("data.runs.forEach((run, k) => { run.level = k % 2 ? 64 : 128; }); show()")
+    assert page.inner_text("#level-shown") == "each run's own, 0.25 or 0.50"
 
 
 def test_the_slider_moves_the_boxes_to_those_of_the_evaluation(

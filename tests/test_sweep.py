@@ -236,7 +236,13 @@ def test_what_is_left_is_told_by_the_rate_of_what_was_done():
 def localizer(name: str, rates: dict, rule: str, cut: float) -> dict:
     of_oracle = {"max_box_acc": 70.0, "max_box_acc_v2": 72.0, "max_box_acc_v2_single": 71.0}
     cut_row = {"rule": rule, "value": cut, "chosen_on": "images"}
-    return {"name": name, "rates": rates, "cut": cut_row, "max_box_acc": {"strict": {"rates": of_oracle}}}
+    return {
+        "name": name,
+        "scale": "min-max",
+        "rates": rates,
+        "cut": cut_row,
+        "max_box_acc": {"strict": {"rates": of_oracle}},
+    }
 
 
 def made_report(source: str, top1_loc: float, classes: int) -> dict:
@@ -248,6 +254,7 @@ def made_report(source: str, top1_loc: float, classes: int) -> dict:
         "split": "val",
         "images": 10,
         "images_with_boxes": 10,
+        "images_cut": 0,
         "classes": classes,
         "cam_class": "truth",
         "cam_threshold": 0.2,
@@ -308,7 +315,35 @@ def test_settings_of_ones_own_are_compared_with_the_first(capsys):
     assert "+10.00" in said
     of_paper = [SettingRuns(aug, Setting.of(aug=aug, depth=18), settings[0].reports) for aug in ("none", "gr")]
     assert against_first(of_paper) is None, "the claims say it"
+    own = SettingRuns("own", Setting.of(aug="gr", depth=18, label_smoothing=0.1), settings[2].reports)
+    assert [*against_first([*of_paper, own]).rows] == ["gr", "own"], "no claim says it"
     assert against_first(settings[:1]) is None
+
+
+def test_what_does_not_count_and_what_looks_wrong_is_told_over_seeds(tmp_path, capsys):
+    report = made_report("birds", 30.0, 10) | {"images": 1000, "images_with_boxes": 700, "images_cut": 30}
+    report["config"] = {"seed": 3}
+    mask = localizer("mask", report["rates"]["strict"], "box-free", 0.4)
+    report["localizers"].append(mask | {"scale": "own", "maps": {"mean_value": 0.001}})
+    settings = [SettingRuns("gr", Setting.of(aug="gr"), [report])]
+    print_over_seeds(settings)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1,000 images of val, 700 of them with a box" in said
+    assert "300 images have no ground-truth box and do not count for localization" in said
+    assert "30 images have a box that reaches out of the middle square" in said
+    assert "warning: gr, seed 3, mask: masks have collapsed (their mean is 0.001)" in said
+    write_table(tmp_path / "t.md", settings)
+    assert "700 of them with a box" in (tmp_path / "t.md").read_text()
+
+
+def test_a_damaged_row_is_named(tmp_path):
+    """As after a power cut: with the remedy, and in one line."""
+    run = RunDir(tmp_path)
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"kind": "train", "step": 1}\n\0\0\0\n{"kind": "tra')
+    with pytest.raises(UserError, match=r"metrics.jsonl line 2: is damaged; restore the file from a copy"):
+        run.rows()
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"kind": "train", "step": 1}\n{"kind": "tra')
+    assert run.rows() == [{"kind": "train", "step": 1}]
 
 
 def test_the_tables_are_written_as_csv_markdown_and_latex(tmp_path):

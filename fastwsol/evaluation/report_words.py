@@ -35,24 +35,48 @@ _COLLAPSED = 0.02
 _WHOLE = 0.9
 
 
-def print_warnings(report: Report, out: Console) -> None:
-    """Say where the maps of a mask look as no object does, which needs no box to be seen."""
+def warnings_of(report: Report) -> list[str]:
+    """Where the maps of a mask look as no object does, which needs no box to be seen."""
+    warnings = []
     for each in report["localizers"]:
         if each["scale"] != "own":
             continue
         mean = each["maps"].get("mean_value")  # not the area at the cut, which follows where masks go
         if mean is not None and mean < _COLLAPSED:
-            out.print(f"warning: {each['name']}: masks have collapsed (their mean is {mean:.3f})")
+            warnings.append(f"{each['name']}: masks have collapsed (their mean is {mean:.3f})")
         elif mean is not None and mean > _WHOLE:
-            out.print(f"warning: {each['name']}: masks are nearly the whole image (their mean is {mean:.3f})")
+            warnings.append(f"{each['name']}: masks are nearly the whole image (their mean is {mean:.3f})")
+    return warnings
+
+
+def print_warnings(report: Report, out: Console) -> None:
+    """Print `warnings_of`."""
+    for each in warnings_of(report):
+        out.print(f"warning: {each}")
 
 
 def print_left_out(report: Report, out: Console) -> None:
-    """Say how many images do not count, or are seen in part."""
+    """Print `left_out`."""
+    for each in left_out(report):
+        out.print(each)
+
+
+def left_out(report: Report) -> list[str]:
+    """How many images do not count, or are seen in part."""
+    notes = []
     if without := report["images"] - report["images_with_boxes"]:
-        out.print(f"{without:,} images have no ground-truth box and do not count for localization")
+        notes.append(f"{without:,} images have no ground-truth box and do not count for localization")
     if cut := report["images_cut"]:
-        out.print(f"{cut:,} images have a box that reaches out of the middle square that is shown (--fit crop)")
+        notes.append(f"{cut:,} images have a box that reaches out of the middle square that is shown (--fit crop)")
+    return notes
+
+
+def images_of(report: RunReport) -> str:
+    """What a run was evaluated on: classes, images, and how many of them have a box where that is not all or none."""
+    classes, images = number_of(report["classes"], "class", "classes"), number_of(report["images"], "image")
+    with_boxes = report["images_with_boxes"]
+    counted = f", {with_boxes:,} of them with a box" if 0 < with_boxes < report["images"] else ""
+    return f"{classes}, {images} of {report['split']}{counted}"
 
 
 _FEW = 30

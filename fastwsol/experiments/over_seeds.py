@@ -11,7 +11,7 @@ from fastwsol.config import Setting
 from fastwsol.evaluation.boxes import PROTOCOLS, ProtocolName
 from fastwsol.evaluation.reading import fixed_box_oracles
 from fastwsol.evaluation.report_types import LocalizerRow, RunReport
-from fastwsol.evaluation.report_words import NO_TRUTH
+from fastwsol.evaluation.report_words import NO_TRUTH, left_out
 from fastwsol.evaluation.table_cells import at_text, cut_text, localizer_name, percent_text, threshold_text
 from fastwsol.experiments.paper_numbers import Published, published, stands_beside
 from fastwsol.localizer.localizers import LOCALIZERS, preferred
@@ -327,4 +327,8 @@ def notes_below(report: RunReport) -> list[str]:
     """What has to be said of the rows that are no setting's."""
     if not report["images_with_boxes"]:
         return [NO_TRUTH]
-    return [ABOUT_BASELINES, *([ABOUT_THE_PAPER] if stands_beside(report) else [])]
+    return [
+        *(f"{each}." for each in left_out(report)),
+        ABOUT_BASELINES,
+        *([ABOUT_THE_PAPER] if stands_beside(report) else []),
+    ]

@@ -25,6 +25,9 @@ CLAIMS = {
     4: "the deeper network localises better",
 }
 
+OPTIONS = ("aug", "batch_size", "depth")
+"""What settings differ in that the claims compare."""
+
 _BETTER_AUGS: tuple[tuple[int, AugName, AugName], ...] = (
     (1, "gr", "hns"),
     (1, "hns", "none"),

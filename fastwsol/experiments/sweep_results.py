@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ from fastwsol.evaluation.report_types import RunReport
 from fastwsol.experiments.over_seeds import SettingRuns, any_report
 from fastwsol.experiments.paper_claims import CLAIMS
 from fastwsol.experiments.settings import SweepPlan
-from fastwsol.experiments.tables import claim_tables
+from fastwsol.experiments.tables import against_first, claim_tables
 from fastwsol.host.command_line import without_folders
 from fastwsol.runs.folder import ReportOf, RunDir
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 def finished_runs(plan: SweepPlan, runs: Sequence[tuple[Setting, Path]]) -> list[SettingRuns]:
@@ -41,14 +42,17 @@ def finished_runs(plan: SweepPlan, runs: Sequence[tuple[Setting, Path]]) -> list
 def results_json(settings: Sequence[SettingRuns]) -> dict[str, Any]:
     """All of it, with the command (without the folders of this machine), commit and machine of each run."""
     report = any_report(settings)
-    names = {runs.setting: runs.name for runs in settings}
+    names, tables = {runs.setting: runs.name for runs in settings}, claim_tables(settings)
     return {
         "format_version": FORMAT_VERSION,
         "source": report["source"] if report is not None else None,
         "split": report["split"] if report is not None else None,
+        "classes": report["classes"] if report is not None else None,
         "images": report["images"] if report is not None else None,
+        "images_with_boxes": report["images_with_boxes"] if report is not None else None,
         "baselines": report["baselines"] if report is not None else [],
-        "runs": [_of_a_run(report) for runs in settings for report in runs.reports],
+        "mask_baselines": report["masks"]["baselines"] if report is not None and "masks" in report else [],
+        "runs": [{"setting": runs.name, **_of_a_run(report)} for runs in settings for report in runs.reports],
         "claims": [
             {
                 "claim": CLAIMS[table.claim],
@@ -60,9 +64,31 @@ def results_json(settings: Sequence[SettingRuns]) -> dict[str, Any]:
                 "half_interval": difference.half_interval if difference.half_interval < float("inf") else None,
                 "verdict": difference.verdict,
             }
-            for table in claim_tables(settings)
+            for table in tables
             for comparison, differences in zip(table.comparisons, table.differences, strict=True)
             for protocol, difference in differences.items()
+        ],
+        "verdicts": [
+            {"claim": CLAIMS[table.claim], "of": table.verdict_name, "protocol": protocol, "verdict": verdict}
+            for table in tables
+            for protocol, verdict in table.verdicts.items()
+        ],
+        "against_first": _against_first(settings),
+    }
+
+
+def _against_first(settings: Sequence[SettingRuns]) -> dict[str, Any] | None:
+    """The table of settings of one's own against the first: points, and half of the interval for all rows at once."""
+    found = against_first(settings)
+    if found is None:
+        return None
+    return {
+        "first": found.first,
+        "localizer": found.localizer,
+        "rows": [
+            {"setting": name, "rate": rate, "points": each.points, "half_interval": half if isfinite(half) else None}
+            for name, cells in found.rows.items()
+            for rate, (each, half) in zip(found.rates, cells, strict=True)
         ],
     }
 

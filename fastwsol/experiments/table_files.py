@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fastwsol.evaluation.boxes import ProtocolName
 from fastwsol.evaluation.report_types import RunReport
+from fastwsol.evaluation.report_words import images_of
 from fastwsol.experiments.over_seeds import (
     ORACLE_COLUMNS,
     PIXEL_COLUMNS,
@@ -89,7 +90,7 @@ def _table(settings: Sequence[SettingRuns]) -> _Table:
         lines += _lines_of_others([each for each in tables if each.protocol == protocol], protocol)
     lines += _lines_of_others([each for each in tables if not each.protocol], "")
     said = [name for each in lines for name, cell in each.cells.items() if cell is not None]
-    about = f"{report['source']}, {report['classes']} classes, {report['images']:,} images of {report['split']}"
+    about = f"{report['source']}, {images_of(report)}"
     return _Table(about, [*dict.fromkeys(said)], lines)
 
 

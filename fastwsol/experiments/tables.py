@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.console import Console
 from rich.text import Text
 
+from fastwsol.config import differing_options
 from fastwsol.evaluation.boxes import PROTOCOLS, ProtocolName
+from fastwsol.evaluation.report_words import images_of, warnings_of
 from fastwsol.evaluation.table_cells import console, table_of, title_of
 from fastwsol.experiments.over_seeds import RowKind, SettingRuns, any_report, notes_below, tables_over_seeds
 from fastwsol.experiments.paper_claims import (
     CLAIMS,
+    OPTIONS,
     Comparison,
     Difference,
     Verdict,
@@ -95,6 +99,8 @@ HOW_COMPARED = (
 class AgainstFirst:
     """How far settings lie from the first of them, by the localizer that predictions take of all."""
 
+    first: str
+    """Its name."""
     localizer: str
     rows: dict[str, list[tuple[Difference, float]]]
     """By the setting's name: for each of `RATES_COMPARED` that was measured the difference, and half of its interval
@@ -104,10 +110,12 @@ class AgainstFirst:
 
 def against_first(settings: Sequence[SettingRuns]) -> AgainstFirst | None:
     """The settings beside the first, under `strict`; None where there are not two of several seeds, or the paper's
-    claims are about them.
+    claims are about all that they differ in.
     """
     finished = [each for each in settings if each.reports]
-    if len(finished) < 2 or all(len(each.reports) < 2 for each in finished) or claim_tables(finished):
+    if len(finished) < 2 or all(len(each.reports) < 2 for each in finished):
+        return None
+    if claim_tables(finished) and {*differing_options([each.setting.flat() for each in finished])} <= {*OPTIONS}:
         return None
     localizer = preferred(set.intersection(*(set(each.localizers()) for each in finished)))
     others = finished[1:]
@@ -122,7 +130,7 @@ def against_first(settings: Sequence[SettingRuns]) -> AgainstFirst | None:
         for each, own in zip(others, values[1:], strict=True):
             found = difference(own, values[0], spread, freedom)
             rows[each.name].append((found, found.half_interval_among(len(others))))
-    return AgainstFirst(localizer, rows, rates) if rates else None
+    return AgainstFirst(finished[0].name, localizer, rows, rates) if rates else None
 
 
 # The console
@@ -137,8 +145,8 @@ def print_over_seeds(settings: Sequence[SettingRuns]) -> None:
     if report is None:
         out.print("no run is finished yet")
         return
-    out.print(f"\n{report['source']}, {report['classes']} classes, {report['images']:,} images of {report['split']}")
-
+    out.print(f"\n{report['source']}, {images_of(report)}")
+    _print_warnings(settings, out)
     for each in tables_over_seeds(settings):
         table = table_of(each.title, ["seeds", *each.columns.values()], "%")
         for row, following in zip(each.rows, [*each.rows[1:], None], strict=True):
@@ -154,13 +162,19 @@ def print_over_seeds(settings: Sequence[SettingRuns]) -> None:
         out.print("The paper's numbers are of val of all 200 classes of Tiny ImageNet, and do not stand beside others.")
     _print_claims(settings)
     if (found := against_first(settings)) is not None:
-        first = next(each for each in settings if each.reports)
-        title = f"against {first.name}: {found.localizer} at the runs' own cuts, strict, points"
+        title = f"against {found.first}: {found.localizer} at the runs' own cuts, strict, points"
         table = table_of(title, [title_of(rate) for rate in found.rates], "setting")
         for name, cells in found.rows.items():
             table.add_row(name, *(_beside_zero(each, half) for each, half in cells))
         out.print(table)
         out.print(HOW_COMPARED)
+
+
+def _print_warnings(settings: Sequence[SettingRuns], out: Console) -> None:
+    for runs in settings:
+        for report in runs.reports:
+            for each in warnings_of(report):
+                out.print(f"warning: {runs.name}, seed {report['config']['seed']}, {each}")
 
 
 def _beside_zero(found: Difference, half: float) -> Text:

@@ -1,6 +1,7 @@
 """The runs that a page sets side by side, by setting: runs that differ in their seed alone are one setting's."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -189,6 +190,13 @@ def of_what(settings: Sequence[ComparedSetting]) -> str:
 
 
 def short_names(classes: Sequence[Class]) -> list[str]:
-    """Classes' short names, and whole ones where two would be the same."""
-    short = [one.short_name for one in classes]
-    return [one.name if short.count(start) > 1 else start for one, start in zip(classes, short, strict=True)]
+    """Classes' short names, whole ones where two would be the same, and with their ids where these are the same too."""
+    short, whole = Counter(one.short_name for one in classes), Counter(one.name for one in classes)
+    return [
+        one.short_name
+        if short[one.short_name] == 1
+        else one.name
+        if whole[one.name] == 1
+        else f"{one.name} ({one.wnid})"
+        for one in classes
+    ]

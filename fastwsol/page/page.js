@@ -6,7 +6,7 @@ const byId = (id) => document.getElementById(id);
 const PAGE = 24; // cards that are added at a time
 const NO_TRUTH = data.no_truth; // in place of an IoU
 const SIDE = 128; // pixels of a canvas
-const { top: TOP_LEVEL, paper: PAPERS_LEVEL } = data.levels;
+const TOP_LEVEL = data.levels.top;
 
 const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
@@ -261,10 +261,14 @@ function show() {
   const now = state();
   const found = chosen(now);
   showCards(found.slice(0, most), now);
-  const owns = new Set(now.runs.map((run) => run.level));
-  const each = !now.moved && owns.size > 1 ? "; until it is moved, each map is cut where its run cuts it" : "";
-  byId("level-shown").textContent = `${(now.level / TOP_LEVEL).toFixed(2)} of the maximum (level ${now.level})${each}`;
-  controls.level.setAttribute("aria-valuetext", `${(now.level / TOP_LEVEL).toFixed(2)} of the maximum`);
+  const owns = [...new Set(now.runs.map((run) => run.level))].sort((a, b) => a - b);
+  if (!now.moved && owns.length) controls.level.value = owns[0];
+  const share = (level) => (level / TOP_LEVEL).toFixed(2);
+  const one = now.moved ? now.level : owns[0];
+  const text = !now.moved && owns.length > 1 ? `each run's own, ${owns.map(share).join(" or ")}` :
+    `${share(one)} of each map's scale (level ${one})${now.moved ? "" : owns.length ? ", the runs' own" : ""}`;
+  byId("level-shown").textContent = text;
+  controls.level.setAttribute("aria-valuetext", text);
   const key = { 30: "0.3", 50: "0.5", 70: "0.7" }[now.iou];
   byId("counts").tBodies[0].replaceChildren(...now.runs.filter((run) => run.with_boxes).map((run) => {
     const hits = run.curve[key][levelOf(run, now)];
@@ -297,7 +301,7 @@ for (const control of Object.values(controls)) {
   });
 }
 for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());
-byId("reset").addEventListener("click", () => { controls.level.value = PAPERS_LEVEL; moved = false; show(); });
+byId("reset").addEventListener("click", () => { moved = false; show(); });
 byId("more").addEventListener("click", () => { most += PAGE; show(); });
 
 const system = matchMedia("(prefers-color-scheme: dark)");

@@ -358,11 +358,26 @@ class RunDir:
             listener(row)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl; a last line that a kill cut short is left out."""
+        """The rows of metrics.jsonl; a last line that a kill cut short is left out. Raises UserError, naming it, for
+        another that is no row.
+        """
         if not self._metrics_file.is_file():
             return []
-        lines = self._metrics_file.read_text("utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        rows = []
+        for number, line in enumerate(self._metrics_file.read_bytes().splitlines(keepends=True), 1):
+            if not line.endswith(b"\n"):
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not (isinstance(row, dict) and "kind" in row and isinstance(row.get("step"), int)):
+                raise UserError(
+                    f"{self._metrics_file} line {number}: is damaged; restore the file from a copy, or take that line "
+                    f"out (the curves then lack it)"
+                )
+            rows.append(row)
+        return rows
 
     def drop_rows_after(self, step: int) -> None:
         """Rewrite metrics.jsonl without the rows of steps that will be done again, and without a line cut short."""
