@@ -56,6 +56,10 @@ _POSITIVE = {
 """Options that must be above 0; no other number may be negative."""
 
 
+_BOUNDS: dict[str, tuple[float, float]] = {"epochs": (0, 1_000_000), "lr_step_epochs": (1e-6, 1_000_000)}
+"""Beyond these, steps are no whole numbers any more."""
+
+
 def added(default: Any, as_before: Any) -> Any:
     """A field that runs of an earlier version lack. as_before: the value that means what those runs did.
 
@@ -270,6 +274,9 @@ class Setting:
                 require_positive(name, value)
             elif type(value) in (int, float):
                 _require_not_negative(name, value)
+            least, most = _BOUNDS.get(name, (value, value))
+            if not least <= value <= most:
+                raise UserError(f"{flag(name)} {value}: must be from {least:g} to {most:,}")
         _check_what_goes_together(self)
         _check_sides(self)
 
@@ -282,6 +289,11 @@ class Setting:
 
     def changed(self: Self, **values: Any) -> Self:
         """The same with other `values`, by the names of their flags. Raises as `of` does."""
+        depth = DEPTH_OF.get(values.get("backbone", ""))
+        if depth is not None and values.get("depth", depth) != depth:
+            raise UserError(
+                f"--depth {values['depth']}: --backbone {values['backbone']} says the depth; leave one of the two out"
+            )
         of_concern: dict[str, dict[str, Any]] = {}
         own: dict[str, Any] = {}
         for name, value in values.items():

@@ -106,13 +106,16 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         behind = "continues behind the last whole shard" if finished_shards(flags.out) else "begins anew"
         raise Interrupted(f"{flags.out}: not finished and not usable yet; the same command {behind}") from None
-    _print_summary(manifest, flags.out, time.perf_counter() - start, continued)
-    packed = _print_contents(flags.out)
-    if isinstance(source, ImageFolder | Coco | Voc):
-        for note in source.notes:
-            print(plain(note))
-        if (used := source.boxes_used or 0) > packed:
-            print(f"{used - packed:,} of the boxes used are of images that were set aside")
+    try:
+        _print_summary(manifest, flags.out, time.perf_counter() - start, continued)
+        packed = _print_contents(flags.out)
+        if isinstance(source, ImageFolder | Coco | Voc):
+            for note in source.notes:
+                print(plain(note))
+            if (used := source.boxes_used or 0) > packed:
+                print(f"{used - packed:,} of the boxes used are of images that were set aside")
+    except KeyboardInterrupt:
+        print(f"{flags.out}: interrupted in its description, and packed whole", file=sys.stderr)
     return DONE_WITH_SKIPS if any(split.quarantined for split in manifest.splits.values()) else 0
 
 
@@ -172,7 +175,7 @@ def _val_choice(flags: PackFlags) -> ValChoice:
         return flags.val_fraction
     if flags.val_fraction is not None:
         raise UserError(f"--val-fraction {flags.val_fraction}: --val-of names the images of val; leave one of them out")
-    val = open_shards(flags.val_of, verify=False).splits["val"]
+    val = open_shards(flags.val_of).splits["val"]
     return ValOf(flags.val_of, frozenset(val.names(range(len(val)))))
 
 

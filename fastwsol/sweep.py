@@ -39,10 +39,10 @@ from fastwsol.host.command_line import (
     require_file,
     run_command,
     shown_as,
-    usable_cores,
 )
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
+from fastwsol.host.limits import usable_cores
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.runs.folder import RunDir, folder_of_run
 from fastwsol.training.feasibility import refuse_no_split

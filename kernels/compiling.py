@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,18 @@ class _Cache(FunctionCache):
         self._cache_file = IndexDataCacheFile(
             cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=stamp
         )
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep machine code. Where there is no room for it, it is compiled anew next time, which is warned of once."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _warn_not_kept(str(self._cache_path), str(error.strerror))
+
+
+@functools.cache
+def _warn_not_kept(folder: str, why: str) -> None:
+    print(f"warning: {folder}: compiled kernels cannot be kept ({why}): they are compiled each time", file=sys.stderr)
 
 
 @functools.cache

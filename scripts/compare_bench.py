@@ -98,7 +98,10 @@ def read_results(path: Path) -> dict[str, Any]:
             f"{path}: is no result file of format {FORMAT_VERSION} (found {version!r}); make it anew with "
             f"`pytest bench --benchmark-only --results FILE`"
         )
-    if not (isinstance(results["benchmarks"], list) and all(isinstance(results.get(part), dict) for part in CONTEXT)):
+    benchmarks, load = results["benchmarks"], results.get("load_average", [0])
+    is_list = isinstance(benchmarks, list) and all(isinstance(each, dict) and "name" in each for each in benchmarks)
+    has_load = isinstance(load, list) and load and all(isinstance(each, int | float) for each in load)
+    if not (is_list and has_load and all(isinstance(results.get(part), dict) for part in CONTEXT)):
         raise UserError(f"{path}: damaged (its parts are of other types); measure anew, or name another")
     return results
 

@@ -1,7 +1,9 @@
 """The command line: mistakes in one line, the list of commands, the wheel's packages."""
 
+import contextlib
 import gc
 import importlib.util
+import io
 import os
 import signal
 import subprocess
@@ -14,6 +16,7 @@ from few_flags import Flags
 
 import fastwsol.__main__ as listing
 from fastwsol import train
+from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import (
     OptionalPath,
     parse_flags,
@@ -23,6 +26,7 @@ from fastwsol.host.command_line import (
     without_folders,
 )
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
+from fastwsol.host.stop_signals import StopSignals
 from fastwsol.host.words import first_few, number_of
 
 ROOT = Path(__file__).parent.parent
@@ -225,6 +229,27 @@ def test_a_command_is_shown_without_the_folders_of_its_machine():
     command = "python -m fastwsol.train --shards '/a b/shards' --lr 0.1 --run-dir runs/x --init /w/step.safetensors"
     shown = "python -m fastwsol.train --shards SHARDS --lr 0.1 --run-dir RUN --init step.safetensors"
     assert without_folders(command) == shown
+    assert without_folders(command.replace("--shards ", "--shards=").replace("--init ", "--init=")) == shown
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_output_leads_nowhere(closed, tmp_path):
+    out = tmp_path / "shards"
+    command = f"{sys.executable} scripts/pack.py --synthetic --classes 2 --out {out} {closed}"
+    assert subprocess.run(command, shell=True, cwd=ROOT, check=False).returncode == 0
+    assert len(open_shards(out).splits) == 2
+
+
+def test_a_signal_in_the_middle_of_a_write_still_stops():
+    """Python cannot print then; what is asked for holds all the same."""
+
+    class Busy(io.StringIO):
+        def write(self, text):
+            raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stdout>'>")
+
+    with contextlib.redirect_stdout(Busy()), StopSignals("stopping", lambda first: None) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
 
 
 @pytest.mark.parametrize("command", [["-m", "fastwsol.train"], ["-m", "fastwsol.evaluate"], ["scripts/pack.py"]])

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from fastwsol import train as training
-from fastwsol.config import FLAT_NAMES, Config, is_as_before
+from fastwsol.config import FLAT_NAMES, Config, Setting, is_as_before
 from fastwsol.host.errors import UserError
 
 
@@ -147,3 +147,16 @@ def test_a_file_from_before_there_were_localizers_is_read_under_its_own_digest()
     del written["optimizer"]
     with pytest.raises(UserError, match="no field 'optimizer'"):
         Config.from_json(written)
+
+
+def test_a_network_that_says_its_depth_has_no_other():
+    assert Setting.of(backbone="preact-resnet-18", depth=18).network.depth == 18
+    assert Setting.of(backbone="preact-resnet-18").changed(depth=34).network.depth == 34
+    with pytest.raises(UserError, match="--depth 34: --backbone preact-resnet-18 says the depth"):
+        Setting.of(backbone="preact-resnet-18", depth=34)
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", 1e308), ("lr_step_epochs", 1e-310), ("lr_step_epochs", 1e99)])
+def test_lengths_that_no_number_of_steps_has_are_refused(name, value):
+    with pytest.raises(UserError, match="must be from"):
+        Setting.of(**{name: value})

@@ -27,6 +27,7 @@ DECIDES_NOTHING = {
     "host/files": "writes files",
     "host/source_code": "names code and versions, which are compared themselves",
     "host/garbage": "frees memory later",
+    "host/limits": "how many threads there are is compared itself",
     "host/kept_files": "keeps files, by hashes of their contents",
     "host/starting": "starts a process",
     "host/stop_signals": "ends a process",

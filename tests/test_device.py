@@ -1,10 +1,11 @@
-"""`host/device.py`: what a machine has, as far as it can be told on any machine."""
+"""`host/device.py`, `host/limits.py`: what a machine has, as far as it can be told on any machine."""
 
 import pytest
 import torch
 
-from fastwsol.host.device import autocast_of_run, memory_available
+from fastwsol.host.device import autocast_of_run
 from fastwsol.host.errors import UserError
+from fastwsol.host.limits import memory_available, usable_cores
 
 MB = 2**20
 
@@ -45,6 +46,38 @@ def test_the_older_control_groups_are_read(tmp_path):
     names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
     files = of_group("sys/fs/cgroup/memory/own", 400 * MB, 350 * MB, 50 * MB, names)
     assert memory_available(machine(tmp_path, 900 * MB, ["5:cpu:/x", "4:memory:/own"], files)) == 100 * MB
+
+
+def test_pages_of_files_in_use_can_be_had_too(tmp_path):
+    """As those of a store that was just written and hashed."""
+    files = of_group("sys/fs/cgroup", 500 * MB, 450 * MB, 100 * MB)
+    (_, used, (statistics, text)) = files
+    files = [files[0], used, (statistics, f"{text}\nactive_file {200 * MB}")]
+    assert memory_available(machine(tmp_path, 900 * MB, ["0::/"], files)) == 350 * MB
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "cores"),
+    [
+        ([], [], 64),
+        (["0::/"], [("sys/fs/cgroup/cpu.max", "max 100000")], 64),
+        (["0::/own"], [("sys/fs/cgroup/cpu.max", "250000 100000"), ("sys/fs/cgroup/own/cpu.max", "max 100000")], 3),
+        (["0::/"], [("sys/fs/cgroup/cpu.max", "50000 100000")], 1),
+        (
+            ["4:cpu,cpuacct:/a"],
+            [("sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", "200000"), ("sys/fs/cgroup/cpu/a/cpu.cfs_period_us", "100000")],
+            2,
+        ),
+        (
+            ["4:cpu:/"],
+            [("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1"), ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000")],
+            64,
+        ),
+    ],
+)
+def test_a_containers_share_of_the_cores_is_all_that_is_used(tmp_path, monkeypatch, groups, files, cores):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(64))
+    assert usable_cores(machine(tmp_path, 900 * MB, groups, files)) == cores
 
 
 def test_a_container_that_uses_more_than_its_limit_has_nothing_left(tmp_path):

@@ -26,8 +26,9 @@ from fastwsol.config import Augmentation
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.host.command_line import run_command
-from fastwsol.host.device import Autocast, memory_available
+from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
+from fastwsol.host.limits import memory_available
 from fastwsol.host.processes import ALONE
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import ReportOf, RunDir

@@ -98,6 +98,21 @@ def test_what_a_killed_builder_left_goes(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file.npy"]
 
 
+def test_what_a_machine_of_before_left_goes_and_what_is_being_built_stays(tmp_path: Path) -> None:
+    """A container has another name each time, and a folder may be shared by machines: a lock tells."""
+    left, built = (tmp_path / f"file.npy.{host}-1.partial" for host in ("3f2a9c11d0b7", "another"))
+    left.write_bytes(b"half")
+    built.write_bytes(b"half")
+    with built.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with array_when_whole(tmp_path / "file.npy", (10,)):
+            pass
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["file.npy", built.name]
+    with array_when_whole(tmp_path / "file.npy", (10,)):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["file.npy"]
+
+
 KILLED = OTHER.replace("values[:] = 2", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
 
 

@@ -13,9 +13,9 @@ from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Fit
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.command_line import OptionalPath
-from fastwsol.host.device import memory_available
 from fastwsol.host.errors import UserError
 from fastwsol.host.kept_files import free_disk_bytes, never
+from fastwsol.host.limits import memory_available
 
 Data = Literal["auto", "dali", "resident"]
 

@@ -66,6 +66,8 @@ class FirstClasses:
 def folder_of_first_classes(folder: Path, count: int) -> Path:
     """Where the first `count` classes of the shards in `folder` go."""
     _, digest = read_manifest(folder)
+    if folder.name in ("", ".."):
+        folder = folder.resolve()
     return folder.with_name(f"{folder.name}-first-{count}-{digest[:8]}")
 
 

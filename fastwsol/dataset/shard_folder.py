@@ -1,6 +1,7 @@
 """The folder that a packing writes into: new, or with what the same packing left there; anything else is refused."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,7 +39,7 @@ def open_folder(out: Path, source: Source, max_shard_bytes: int, quarantine: boo
             f"{out}: holds {foreign[0]!r}, which packing did not write; give a new or empty folder with --out"
         )
     if earlier is not None:
-        _refuse_other_work(earlier, new, quarantine)
+        _refuse_other_work(earlier, new, quarantine, source.splits)
         new.finished = earlier.still_true(source)
         _say_what_is_kept(out, source, new, earlier)
     file_names = {each.shard.file for each in new.finished} | {JOURNAL_NAME}
@@ -68,7 +69,7 @@ def _refuse_finished(out: Path, source: Source) -> NoReturn:
     )
 
 
-def _refuse_other_work(earlier: Journal, new: Journal, quarantine: bool) -> None:
+def _refuse_other_work(earlier: Journal, new: Journal, quarantine: bool, splits: Sequence[str]) -> None:
     """Raise UserError where the shards of the earlier packing cannot be part of the new one's data set."""
     if earlier.work != new.work:
         source, classes = earlier.work.get("source"), earlier.work.get("classes", ())
@@ -83,6 +84,11 @@ def _refuse_other_work(earlier: Journal, new: Journal, quarantine: bool) -> None
         raise UserError(
             f"{earlier.folder}: holds an unfinished packing of {what}; finish that with its own command, delete the "
             f"folder, or give another with --out"
+        )
+    if more := sorted({each.split for each in earlier.finished} - {*splits}):
+        raise UserError(
+            f"{earlier.folder}: holds an unfinished packing of {', '.join(more)} too; finish that with its own "
+            f"command, delete the folder, or give another with --out"
         )
     aside = sum(len(each.quarantined) for each in earlier.finished)
     if aside and not quarantine:

@@ -224,7 +224,8 @@ def open_shards(folder: Path, verify: bool = True) -> Shards:
     """
     manifest, digest = read_manifest(folder)
     _allow_open_files(sum(len(split.shards) for split in manifest.splits.values()))
-    with ThreadPoolExecutor(_HASHED_AT_ONCE) as pool:  # hashing holds no lock of Python's
+    pool = ThreadPoolExecutor(_HASHED_AT_ONCE)  # hashing holds no lock of Python's
+    try:
         opened = {
             name: [
                 pool.submit(_open_shard, folder / shard.file, shard, manifest.schema_version, verify)
@@ -233,6 +234,8 @@ def open_shards(folder: Path, verify: bool = True) -> Shards:
             for name, split in manifest.splits.items()
         }
         splits = {name: Split(name, [each.result() for each in shards]) for name, shards in opened.items()}
+    finally:
+        pool.shutdown(cancel_futures=True)  # a shard that is missing, or Ctrl-C, does not wait for all the others
     return Shards(folder, manifest, digest, splits)
 
 
@@ -354,7 +357,7 @@ def _open_shard(path: Path, expected: ShardFile, version: int, verify: bool) -> 
         raise UserError(f"{path}: its SHA-256 is not the manifest's, so the file was damaged or changed; {remedy}")
     try:
         return _parse_shard(mapping, expected.rows, version)
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, ValueError, OSError) as error:  # pyarrow raises plain OSError too
         raise UserError(f"{path}: not a shard of this program ({first_line(error)}); {remedy}") from None
 
 

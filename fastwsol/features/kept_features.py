@@ -29,7 +29,7 @@ from fastwsol.dataset.shards import Shards
 from fastwsol.draws import Views
 from fastwsol.features.trunk import read_of_trunk, trunk_features
 from fastwsol.host.command_line import duration
-from fastwsol.host.device import Autocast, memory_available
+from fastwsol.host.device import Autocast
 from fastwsol.host.environment import DALI_PACKAGES
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import write_json
@@ -42,6 +42,7 @@ from fastwsol.host.kept_files import (
     read_about,
     what_is_kept,
 )
+from fastwsol.host.limits import memory_available
 from fastwsol.host.source_code import made_by
 from fastwsol.host.ticker import Ticker
 from fastwsol.network.backbone_weights import digest_of

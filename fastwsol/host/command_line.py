@@ -256,7 +256,9 @@ def _make_folders_above(name: str, path: Path) -> None:
 
 def without_folders(command: str) -> str:
     """A command with the folders of this machine replaced by what they stand for, to be shown elsewhere."""
-    words = shlex.split(command)
+    words = [
+        part for word in shlex.split(command) for part in (word.split("=", 1) if word.startswith("--") else [word])
+    ]
     for number, word in enumerate(words):
         before = words[number - 1] if number else ""
         if before in _STANDS_FOR:
@@ -278,11 +280,6 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600:
         return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60):02d}m"
     return f"{seconds / 86400:.1f} days"
-
-
-def usable_cores() -> int:
-    """Those that this process may use: a container or a batch system may leave it a part of the machine's."""
-    return len(os.sched_getaffinity(0))
 
 
 def image_ticker(name: str, total: int) -> Ticker:

@@ -5,13 +5,13 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 import numba
 import torch
 
 from fastwsol.host.errors import UserError
+from fastwsol.host.limits import usable_cores
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
@@ -112,7 +112,7 @@ def use_threads(threads: int, processes: int = 1) -> int:
     """
     if threads < 0:
         raise UserError(f"--threads {threads}: must be at least 0")
-    count = threads or max(1, len(os.sched_getaffinity(0)) // processes)
+    count = threads or max(1, usable_cores() // processes)
     # Numba first: its OpenMP layer sets the number of threads of the whole process at every launch, torch's with it,
     # and sums of floats depend on that number.
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
@@ -131,41 +131,6 @@ def kernel_threads(most: int) -> Iterator[None]:
         yield
     finally:
         numba.set_num_threads(before)
-
-
-def memory_available(root: Path = Path("/")) -> int:
-    """Bytes of memory that could be taken without swapping, on the machine and in every container around this process
-    that has a limit (Linux). root: where /proc and /sys lie.
-    """
-    lines = (root / "proc/meminfo").read_text().splitlines()
-    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    for folder, limit, used, cached in _memory_limits(root):
-        with contextlib.suppress(OSError, ValueError, StopIteration):  # no such file, or `max`
-            statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            # Pages of files that nobody used lately count as used, and are given up before anything else is.
-            in_use = int((folder / used).read_text()) - int(statistics.get(cached, 0))
-            free = min(free, max(0, int((folder / limit).read_text()) - in_use))
-    return free
-
-
-def _memory_limits(root: Path) -> Iterator[tuple[Path, str, str, str]]:
-    """The folders of the control groups that this process is in, from its own up to the root; of each the names of its
-    limit, its use, and of the entry of memory.stat with what it would give up.
-    """
-    try:
-        groups = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
-    except OSError:
-        groups = []
-    for _, controllers, path in groups:
-        second = controllers == ""
-        if second or "memory" in controllers.split(","):
-            top = root / "sys/fs/cgroup" if second else root / "sys/fs/cgroup/memory"
-            names = ("memory.max", "memory.current", "inactive_file")
-            if not second:
-                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-            # In a container the path may be the host's, and its own limit stands at the top.
-            for inner in (Path(path.lstrip("/")), *Path(path.lstrip("/")).parents):
-                yield top / inner, *names
 
 
 def compute_deterministically() -> None:

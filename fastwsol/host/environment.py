@@ -1,6 +1,5 @@
 """What this process is: its command, versions, commit and machine. Every number that is kept names them."""
 
-import os
 import platform
 import shlex
 import subprocess
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from fastwsol.host.limits import usable_cores
 
 PACKAGES = (
     "fastwsol",
@@ -48,7 +49,7 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> str | None:
-    """The commit of the source tree, with `+changes` where it has uncommitted ones; None outside a git checkout."""
+    """The source tree's commit, with `+changes` where it has uncommitted ones; None outside a git checkout of it."""
     root = Path(__file__).parents[2]
 
     def git(*arguments: str) -> str:
@@ -57,6 +58,9 @@ def git_state() -> str | None:
         ).stdout.strip()
 
     try:
+        git(
+            "ls-files", "--error-unmatch", str(Path(__file__))
+        )  # installed below another project it is none of its files
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -67,7 +71,7 @@ def machine() -> dict[str, Any]:
     gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "gpus": gpus,
         "system": platform.platform(),
     }

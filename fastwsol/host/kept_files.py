@@ -3,6 +3,7 @@ their room, and the JSON that says what they are of.
 """
 
 import contextlib
+import fcntl
 import glob
 import hashlib
 import json
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -120,17 +121,33 @@ def array_when_whole(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.u
     flushed to the disk: its hash finds what a crash damages.
     """
     own = f"{path.name}.{platform.node()}-"
-    for left in path.parent.glob(f"{glob.escape(own)}*{PARTIAL_SUFFIX}"):
-        if not _runs(left.name.removeprefix(own).removesuffix(PARTIAL_SUFFIX)):
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*{PARTIAL_SUFFIX}"):
+        if _is_left(left, own):
             left.unlink(missing_ok=True)
     # A name of this process's own: where there are no locks, another one may build the same at the same time.
     partial = path.with_name(f"{own}{os.getpid()}{PARTIAL_SUFFIX}")
     try:
-        yield _mapped_anew(partial, shape, dtype)
-        partial.replace(path)
+        with partial.open("w+b") as file:
+            takes_lock(file.fileno())  # it says that the file is being built
+            yield _mapped_anew(partial, file, shape, dtype)
+            partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _is_left(partial: Path, own: str) -> bool:
+    """Whether nobody builds this file any more: no process of this machine, whose files are called `own` and its
+    number; of another, as of a container of before, nobody holds its lock, where there are locks.
+    """
+    if partial.name.startswith(own):
+        return not _runs(partial.name.removeprefix(own).removesuffix(PARTIAL_SUFFIX))
+    try:
+        with partial.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except OSError:
+        return False
 
 
 def _runs(process: str) -> bool:
@@ -144,13 +161,11 @@ def _runs(process: str) -> bool:
     return True
 
 
-def _mapped_anew(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    with path.open("wb") as file:
-        header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        offset = file.tell()
-        file.flush()
-        os.posix_fallocate(file.fileno(), 0, offset + math.prod(shape) * np.dtype(dtype).itemsize)
+def _mapped_anew(path: Path, file: BinaryIO, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    np.lib.format.write_array_header_1_0(file, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape})
+    offset = file.tell()
+    file.flush()
+    os.posix_fallocate(file.fileno(), 0, offset + math.prod(shape) * np.dtype(dtype).itemsize)
     return np.memmap(path, dtype, "r+", offset, shape)
 
 

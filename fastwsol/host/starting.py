@@ -22,9 +22,23 @@ def prepare_imports() -> None:
     Importing torch takes seconds, a good part of which the collector would take to find nothing. Where the signal is
     ignored, as in the background of a script, it stays so.
     """
+    _open_closed_outputs()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _end)
     wait_with_garbage()
+
+
+def _open_closed_outputs() -> None:
+    """Where the caller has closed an input or output, as `2>&-` does, have it lead nowhere: a file that is opened later
+    would get its number, and be written into.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(descriptor, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
 
 
 def _end(number: int, frame: object) -> None:

@@ -1,5 +1,6 @@
 """Signals that ask for a stop instead of ending the process, so that work stops where its state is saved."""
 
+import contextlib
 import signal
 from collections.abc import Callable
 
@@ -29,7 +30,9 @@ class StopSignals:
     def _handle(self, number: int, frame: object) -> None:
         first, self.requested = not self.requested, True
         if first and self._message:
-            print(f"{signal.Signals(number).name}: {self._message}", flush=True)
+            # A signal that comes in the middle of a write cannot print: the stop is what counts.
+            with contextlib.suppress(RuntimeError, OSError):
+                print(f"{signal.Signals(number).name}: {self._message}", flush=True)
         self._then(first)
 
 
