@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import time
 import weakref
 
 import numpy as np
@@ -42,6 +43,9 @@ def test_a_pipeline_goes_with_its_batches(shards):
     gc.disable()
     try:
         del batches
+        end = time.monotonic() + 10  # a thread of it may be feeding, and holds it until it has fed
+        while pipeline_of() is not None and time.monotonic() < end:
+            time.sleep(0.01)
         assert pipeline_of() is None
     finally:
         gc.enable()
@@ -101,6 +105,12 @@ def test_hidden_cells_hold_the_mean_exactly(shards, form):
     images = batch.images.permute(0, 2, 3, 1).numpy()
     assert (images[hidden] == 0).all()
     assert (images[~hidden] != 0).mean() > 0.99
+
+
+def test_images_that_are_not_padded_give_the_same_batches(shards, form, monkeypatch):
+    padded = next(batches_of(shards, GR_HNS)).images
+    monkeypatch.setattr("fastwsol.dataset.shards._MOST_PADDED", 100)
+    torch.testing.assert_close(next(batches_of(shards, GR_HNS)).images, padded, rtol=0, atol=0)
 
 
 def test_batches_are_channels_last_and_labelled(shards):

@@ -111,6 +111,17 @@ def test_gather_equals_image_by_image_with_zeros_behind(many: tuple[list[Row], S
     assert (images.dtype, lengths.dtype) == (np.uint8, np.int64)
 
 
+def test_one_long_image_does_not_pad_all_others(
+    many: tuple[list[Row], Shards], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, shards = many
+    monkeypatch.setattr("fastwsol.dataset.shards._MOST_PADDED", 100)
+    images, lengths = shards.splits["train"].gather(np.arange(20))
+    assert isinstance(images, list)
+    assert [each.tobytes() for each in images] == [rows[k].record.image for k in range(20)]
+    assert lengths.tolist() == [len(each) for each in images]
+
+
 def test_gather_gives_fresh_arrays(many: tuple[list[Row], Shards]) -> None:
     _, shards = many
     ids = np.arange(10)

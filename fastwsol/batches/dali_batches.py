@@ -99,8 +99,8 @@ class DaliBatches(Batches):
         inputs = _view_inputs(stream.views(ids, epochs), stream.augmentation, widths, heights)
         return [*self._feed_encoded(info), *inputs]
 
-    def _feed_encoded(self, info: Any) -> list[NDArray[Any]]:
-        """The JPEG bytes of one batch: rows padded to the longest, and their lengths."""
+    def _feed_encoded(self, info: Any) -> list[NDArray[Any] | list[NDArray[Any]]]:
+        """The JPEG bytes of one batch, as `Split.gather` gives them, and their lengths."""
         step = self._start + info.iteration
         ids, _ = self._stream.plan(step)
         split = self._stream.split
@@ -168,7 +168,7 @@ class _Show:
         return self._shower.as_images(room)
 
 
-def _decoding_graph(feed: Callable[[Any], list[NDArray[Any]]]) -> Any:
+def _decoding_graph(feed: Callable[[Any], list[Any]]) -> Any:
     """Decode on the CPU: uint8 [H, W, 3] a sample."""
     padded, length = fn.external_source(feed, num_outputs=2, batch=True, batch_info=True, no_copy=True)
     return fn.decoders.image(_cut(padded, length), **_decoder_options("cpu"))

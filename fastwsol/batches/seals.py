@@ -7,8 +7,9 @@ change under a run, whose files are mapped and not held.
 
 import itertools
 import zlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -49,10 +50,14 @@ class Seals:
         self._of_packed_row[split.rows] = found
 
     def changed(
-        self, split: Split, ids: NDArray[np.int64], encoded: NDArray[np.uint8], lengths: NDArray[np.int64]
+        self,
+        split: Split,
+        ids: NDArray[np.int64],
+        encoded: Iterable[Any],
+        lengths: NDArray[np.int64],
     ) -> NDArray[np.int64]:
-        """Those of `split`'s rows `ids` [B] whose images `encoded` [B, longest], of `lengths` [B] bytes, are others
-        than they were.
+        """Those of `split`'s rows `ids` [B] whose images `encoded`, as `Split.gather` gives them, are others than they
+        were.
         """
         sums = [zlib.crc32(row[:length]) for row, length in zip(encoded, lengths.tolist(), strict=True)]
         return np.unique(ids[np.array(sums, np.uint32) != self._of_packed_row[split.rows[ids]]])

@@ -173,16 +173,20 @@ class Split:
         """The encoded image of row `index`, as it was packed. Raises IndexError outside 0..N-1."""
         return self._bytes(self._images, int(index))
 
-    def gather(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def gather(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.uint8] | list[NDArray[np.uint8]], NDArray[np.int64]]:
         """The encoded images of rows `ids` [B]: uint8 [B, longest], each row padded with zeros, and lengths int64 [B].
+        Where one is so long that the padding would take more than `_MOST_PADDED` bytes: B arrays, each as it is.
 
-        Both are fresh arrays. Raises IndexError when an id lies outside 0..N-1.
+        All are fresh arrays. Raises IndexError when an id lies outside 0..N-1.
         """
         ids = np.ascontiguousarray(ids, np.int64)
         if ids.size and (ids.min() < 0 or ids.max() >= len(self)):
             raise IndexError(f"ids {ids.min()}..{ids.max()} reach outside the {len(self)} images of {self.name!r}")
         starts, lengths = self._images.starts[ids], self._images.lengths[ids]
-        images = np.empty((len(ids), lengths.max(initial=0)), np.uint8)
+        longest = int(lengths.max(initial=0))
+        if len(ids) * longest > _MOST_PADDED:
+            return [np.frombuffer(self.image(index), np.uint8) for index in ids.tolist()], lengths
+        images = np.empty((len(ids), longest), np.uint8)
         shards = self._shard_of_row[ids]
         for shard in np.unique(shards):
             _copy_rows(self._files[shard], starts, lengths, np.flatnonzero(shards == shard), images)
@@ -201,6 +205,10 @@ class Split:
             raise IndexError(f"{index} is outside the {len(self)} images of {self.name!r}")
         start, length = spans.starts[index], spans.lengths[index]
         return self._files[self._shard_of_row[index]][start : start + length].tobytes()
+
+
+_MOST_PADDED = 2**26
+"""Bytes of a batch of encoded images that are padded: one photograph of 30 MB among 256 would make gigabytes."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -173,7 +173,7 @@ class OneTruncated:
         whole = self._split.image(index)
         return whole[: len(whole) // 3] if index == self.bad else whole
 
-    def gather(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def gather(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.uint8] | list[NDArray[np.uint8]], NDArray[np.int64]]:
         """As the split's, but for the length."""
         encoded, lengths = self._split.gather(ids)
         lengths[ids == self.bad] //= 3
