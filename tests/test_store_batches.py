@@ -8,6 +8,7 @@ import pytest
 import torch
 from small_sources import OtherSizes
 
+from fastwsol.batches import views_gpu
 from fastwsol.batches import views_reference as reference
 from fastwsol.batches.dali_batches import DaliBatches
 from fastwsol.batches.decoded_store import Store, open_store
@@ -109,6 +110,19 @@ def test_batches_equal_the_reference(shards, store, kind, aug, image_size):
         expected = reference.batch(encoded, views, augmentation, shards.manifest.mean, shards.manifest.std)
         apart = np.abs(batch.images.permute(0, 2, 3, 1).numpy() - expected) * np.array(shards.manifest.std)
         assert apart.max() < (1.001 if augmentation.crops or image_size < 64 else 1e-3)
+
+
+@pytest.mark.parametrize("bicubic", [True, False])
+@pytest.mark.parametrize(("length", "size"), [(1, 16), (20, 32), (33, 16), (64, 48)])
+def test_weights_that_are_looked_up_are_those_that_are_computed(length, size, bicubic):
+    nothing = torch.zeros(3)
+    options = views_gpu._ViewOptions(size, True, bicubic, False, nothing, nothing, nothing, torch.float32)
+    starts, lengths = torch.tensor([(k, each) for each in range(1, length + 1) for k in range(length + 1 - each)]).T
+    mixed = torch.randperm(len(starts), generator=torch.Generator().manual_seed(0))
+    computed = views_gpu._weights(starts[mixed], lengths[mixed], length, options)
+    options.tables[length] = views_gpu._table(length, options, torch.device("cpu"))
+    assert options.tables[length].nbytes == views_gpu._table_bytes(length, size)
+    assert torch.equal(views_gpu._weights(starts[mixed], lengths[mixed], length, options), computed)
 
 
 @pytest.mark.parametrize(
