@@ -142,8 +142,22 @@ def _carry_out(
     # On a CPU a single thread: a dry run is small, and shares the machine.
     setting = Setting(device, shards, flags.dry_run, start + 60 * flags.phase_minutes, use_threads(int(flags.dry_run)))
     opened(shards)  # a mistake in --shards is told before anything is tried
+    about = {
+        "phase": phase,
+        "dry_run": flags.dry_run,
+        "phase_minutes": flags.phase_minutes,
+        "shards": {"source": opened(shards).manifest.source, "digest": opened(shards).digest},
+        **environment(),
+        "gpu": gpu(device),
+    }
+    file = flags.out / f"{phase}.json"
     # Imported in its turn: DALI, which some phases need, may be missing where others are wanted.
-    module = importlib.import_module(f"acceptance.{phase}")
+    try:
+        module = importlib.import_module(f"acceptance.{phase}")
+    except ModuleNotFoundError as missing:
+        print(f"{phase}: not tried, since {missing.name} is not installed", flush=True)
+        records.append(Record(phase, [f"all, since {missing.name} is not installed"], file, about))
+        return
     checks: list[Check]
     if phase == "training":
         trained = module.default_flags(flags.dry_run) if train_flags is None else train_flags
@@ -153,16 +167,8 @@ def _carry_out(
     else:
         checks = module.checks(setting)
     checks = [check for check in checks if flags.only in check.name]
-    about = {
-        "phase": phase,
-        "dry_run": flags.dry_run,
-        "phase_minutes": flags.phase_minutes,
-        "shards": {"source": opened(shards).manifest.source, "digest": opened(shards).digest},
-        **environment(),
-        "gpu": gpu(device),
-    }
     print(f"{phase}: {len(checks)} checks", flush=True)
-    records.append(Record(phase, [check.name for check in checks], flags.out / f"{phase}.json", about))
+    records.append(Record(phase, [check.name for check in checks], file, about))
     run_checks(checks, records[-1], setting.deadline, flags.dry_run)
 
 

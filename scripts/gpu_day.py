@@ -19,13 +19,16 @@ next call goes on with it. Nothing is asked of a network. gpu-day.json, in --run
 finished, whole after each training: its report without the curves, its starts, every tenth row of its losses, and the
 seconds that its processes took in all. A training that failed is not tried again but with --again, nor are the other
 seeds of its setting. What is finished is not done again; with --done neither is what such a file of an
-earlier machine has, but for trainings that had other flags than those of the queue now. A training that was stopped is
+earlier machine has, but for trainings that had other flags than those of the queue now, and timed ones of another
+version of the program. Before timed ones a short training decodes images and compiles kernels. The weights of the
+first `strong` come back too, in pieces below 16 MiB. A training that was stopped is
 gone on with where its folder in --runs lies, which is the one thing that would have to be carried to another machine
 (its newest checkpoint is some 90 MB).
 
 Exit status: 0 all is done, 3 something is left, 1 a training failed, 2 a mistake in what was asked.
 """
 
+import importlib.util
 import math
 import shlex
 import signal
@@ -43,6 +46,7 @@ from typing import Any
 import torch
 from accept_gpu import NOT_REACHED, gpu
 from acceptance.commands import STOPPED_PROPERLY, Running, run_module
+from acceptance.training import export
 from collect_results import collect
 from day.items import DRY_RUN, ITEMS, Item, Training
 from day.results import (
@@ -61,13 +65,14 @@ from day.results import (
 from day.stopwatch import Stopwatch
 
 from fastwsol import train
+from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Config
 from fastwsol.dataset.packer import pack
-from fastwsol.dataset.shards import read_manifest
+from fastwsol.dataset.shards import open_shards, read_manifest
 from fastwsol.host.command_line import FAILURE, parse_flags, run_command
 from fastwsol.host.device import pick_device
 from fastwsol.host.errors import Interrupted, UserError
-from fastwsol.host.files import write_json
+from fastwsol.host.files import write_bytes, write_json
 from fastwsol.host.source_code import source_digest
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
@@ -147,6 +152,16 @@ def _folders(flags: Flags) -> Iterator[tuple[Path, Path]]:
         yield (flags.shards or Path(folder) / "shards").resolve(), (flags.runs or Path(folder) / "runs").resolve()
 
 
+def why_no_photos(shards: Path) -> str | None:
+    """Why a packed folder of photographs cannot be trained on here, or None."""
+    if importlib.util.find_spec("nvidia.dali") is not None:
+        return None
+    splits = open_shards(shards, verify=False).splits.values()
+    if all(of_one_size(split) for split in splits):
+        return None
+    return "they have many sizes, which DALI decodes, and it is not installed; pack photographs of one size"
+
+
 class Day:
     """What is finished, in a file that is whole after each training, and what is left."""
 
@@ -182,10 +197,12 @@ class Day:
         todo = [each for each in item.trainings if each.name not in self.finished]
         if self._flags.dry_run:
             todo = todo[:1]
-        if self._flags.photos is None and not self._flags.dry_run and any(each.photos for each in todo):
-            print(f"{item.name}: left out; name --photos", flush=True)
+        if any(each.photos for each in todo) and (why := self._why_no_photos()) is not None:
+            print(f"{item.name}: left out; {why}", flush=True)
             self.left += [each.name for each in todo]
             return
+        if item.alone and todo:
+            self._warm_up(item, todo[0])
         futures: list[Future[None]] = []
         with ThreadPoolExecutor(1 if item.alone else self._flags.beside) as pool:
             try:
@@ -201,6 +218,11 @@ class Day:
                 for each in futures:
                     each.cancel()
                 raise
+
+    def _why_no_photos(self) -> str | None:
+        if self._flags.photos is not None:
+            return why_no_photos(self._flags.photos)
+        return None if self._flags.dry_run else "name --photos"
 
     def _train(self, item: Item, training: Training) -> None:
         folder = self._runs / training.name
@@ -240,11 +262,35 @@ class Day:
             print(f"{training.name}: {folder} holds another run ({differs}); take it away, or name another --runs")
             return
         found = thinned(collect(folder)) | {"item": item.name, "seconds": round(watch.seconds, 1)}
+        found |= {"processes": watch.processes, "source": source_digest()}
         with self._lock:
             self.finished[training.name] = found | {"flags": training.flags}
             self._failures.pop(training.name, None)
             self._write()
+        if training.keep_weights:
+            self._keep_weights(training, folder)
         print(f"{training.name}: {line_of(self.finished[training.name])}", flush=True)
+
+    def _warm_up(self, item: Item, training: Training) -> None:
+        """Before trainings are timed: a short one, which counts nowhere, so that images are decoded, kernels compiled
+        and libraries read from the disk, as `bench/results/record.md` has it. Where there is no time for it, nothing.
+        """
+        if self._why_not(item, training, Stopwatch(self._runs / training.name)) is not None:
+            return
+        with tempfile.TemporaryDirectory(prefix="warm-up-", dir=self._runs) as folder:
+            flags = [*self._arguments(item, training, Path(folder) / "run"), "--epochs", "0.02"]
+            print(f"{item.name}: a short training first, which is not timed", flush=True)
+            seconds = self._deadline - time.monotonic() - _SECONDS_TO_STOP
+            ended = run_module("fastwsol.train", flags, seconds, stop_in_time=True, among=self._running)
+            if ended.status not in (0, STOPPED_PROPERLY):
+                print("\n".join([f"{item.name}: the short training: {ended}", *ended.tail]), flush=True)
+
+    def _keep_weights(self, training: Training, folder: Path) -> None:
+        """The weights of a training whose network is worth more than its numbers, in pieces that come back."""
+        with tempfile.TemporaryDirectory() as made:
+            export(folder, Path(made))
+            for piece in Path(made).iterdir():
+                write_bytes(self._flags.out / f"{training.name}-{piece.name}", piece.read_bytes())
 
     def _why_not(self, item: Item, training: Training, watch: Stopwatch) -> str | None:
         """Why a training is not begun now, to be said where it is not plain; None where it is."""
@@ -287,6 +333,8 @@ class Day:
             differs = difference(Config.from_json(found["report"]["config"]), self._config(item, training))
         except UserError:  # as without timm, where it cannot be trained either
             return
+        if not differs and item.alone and not self._flags.dry_run and found.get("source") != source_digest():
+            differs = "timed with another version of the program"
         if differs:
             print(f"{training.name}: finished is another one of this name ({differs}), which is not taken", flush=True)
             self.others[training.name] = self.finished.pop(training.name)

@@ -55,10 +55,52 @@ def test_what_was_recorded_is_what_the_queue_asks_for_now(tmp_path, capsys):
     before = set(day.finished)
     for item in ITEMS:
         day.take(item)
-    assert "not taken" not in capsys.readouterr().out
-    assert before == day.finished.keys()
+    timed = {training.name for training in item_of("record").trainings} & before
+    lines = [line for line in capsys.readouterr().out.splitlines() if "not taken" in line]
+    assert [line.partition(":")[0] for line in lines] == sorted(timed)
+    assert all("timed with another version of the program" in line for line in lines)
+    assert before - timed == day.finished.keys()
     names = {training.name for item in ITEMS for training in item.trainings}
     assert len(names & before) == 19
+
+
+def test_before_what_is_timed_a_short_training_counts_nowhere(synthetic_shards, tmp_path, capsys):
+    asked = ("--shards", str(synthetic_shards), "--runs", str(tmp_path / "runs"), "--dry-run", "--only", "record")
+    assert run("--out", str(tmp_path / "out"), *asked) == 0
+    said = capsys.readouterr().out
+    commands_run = [line for line in said.splitlines() if "fastwsol.train" in line]
+    assert len(commands_run) == 2
+    assert "--epochs 0.02" in commands_run[0]
+    assert said.index("a short training first") < said.index(commands_run[0])
+    found = trainings_in(tmp_path / "out")
+    assert [*found] == ["brief-gr-0"]
+    assert found["brief-gr-0"]["processes"] == 1
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()) == ["brief-gr-0"]
+    found["brief-gr-0"]["processes"] = 2
+    assert results.record_lines(found) == ["brief-gr: 1 stopped in between, and not counted"]
+
+
+def test_the_weights_of_a_network_that_is_wanted_come_back(synthetic_shards, tmp_path):
+    asked = ("--shards", str(synthetic_shards), "--dry-run", "--only", "strong")
+    assert run("--out", str(tmp_path), *asked) == 0
+    assert [each.name for each in item_of("strong").trainings if each.keep_weights] == ["strong34-0"]
+    pieces = [path for path in tmp_path.iterdir() if path.suffix == ".safetensors"]
+    assert pieces
+    assert all(path.name.startswith("strong34-0-weights-") and path.stat().st_size < 2**24 for path in pieces)
+
+
+def test_photographs_of_many_sizes_need_dali(synthetic_shards, tmp_path, monkeypatch, capsys):
+    of_one_size = gpu_day.why_no_photos(synthetic_shards)
+    monkeypatch.setattr(gpu_day.importlib.util, "find_spec", lambda name: None)
+    assert of_one_size is gpu_day.why_no_photos(synthetic_shards) is None
+    monkeypatch.setattr(gpu_day, "of_one_size", lambda split: False)
+    flags = gpu_day.Flags(tmp_path / "out", dry_run=True, photos=synthetic_shards)
+    day = gpu_day.Day(flags, synthetic_shards, tmp_path / "runs")
+    day.take(item_of("photos"))
+    assert (
+        "photos: left out; they have many sizes, which DALI decodes, and it is not installed" in capsys.readouterr().out
+    )
+    assert len(day.left) == 1
 
 
 def test_another_training_of_the_same_name_is_not_taken_for_it(synthetic_shards, tmp_path, capsys):
@@ -227,7 +269,7 @@ def test_a_training_is_what_its_flags_say(training):
     assert {"--seed"} <= compared
     for name in compared:
         assert config[name] == type(config[name])(values[name]), name
-    others = {"--preset", "--step", "--eval-epochs", "--flip"}
+    others = {"--preset", "--step", "--eval-epochs", "--log-steps", "--flip"}
     assert values.keys() - compared <= others
     assert training.name.endswith(f"-{flags.config.seed}")
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from fastwsol.config import Config
 from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import RunFailure
@@ -96,10 +95,9 @@ def announce(job: Job, state: State, offer_fast: bool, continued: bool) -> None:
     )  # else what a step costs depends on what is kept of the frozen part
     rate = math.inf
     if is_whole:
+        throw_away = new_state(config, len(shards.manifest.classes), autocast)
         own_rate = mean_rate(
-            config.phases(images),
-            state.step,
-            lambda side: probe_seconds(config, side, len(shards.manifest.classes), autocast, share),
+            config.phases(images), state.step, lambda side: probe_seconds(throw_away, side, autocast, share)
         )
         rate = float(world.add_up(torch.tensor(own_rate, dtype=torch.float64)))
     if not world.leads:
@@ -161,12 +159,11 @@ def mean_rate(sizes: list[tuple[int, int]], step: int, seconds_of: Callable[[int
     return sum(steps_of.values()) / total
 
 
-def probe_seconds(config: Config, side: int, classes: int, autocast: Autocast, batch_size: int) -> float:
+def probe_seconds(state: State, side: int, autocast: Autocast, batch_size: int) -> float:
     """Time a few training steps of a throw-away network on a blank batch in this process; the seconds of an image."""
     # A GPU's rate depends on the batch; a CPU's hardly does, and a small one says so sooner.
     on_cpu = autocast.device.type == "cpu"
     count = min(_PROBE_IMAGES_ON_CPU, batch_size) if on_cpu else batch_size
-    state = new_state(config, classes, autocast)
     loss_of = make_loss(state.classifier, autocast, compiled=False)
     shape = (count, 3, side, side)
     images = torch.zeros(shape, device=autocast.device).contiguous(memory_format=torch.channels_last)

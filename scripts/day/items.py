@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,8 @@ class Training:
     flags: str
     seconds: float
     photos: bool = False
+    keep_weights: bool = False
+    """Whether its weights are wanted, beside its numbers."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def _settings_over_seeds(
     return tuple(itertools.chain(*zip(*columns, strict=True)))
 
 
-CAPTURED = "--step captured --eval-epochs 1000"
+CAPTURED = "--step captured --eval-epochs 1000 --log-steps 250"  # a line of losses waits for the device
 BRIEF = f"--preset fast --depth 18 {CAPTURED}"
 STRONG = f"--preset strong --aug gr {UNTRIED}"
 HELD_OUT = f"{BRIEF} --aug gr --image-size 64 --end-size 0 --holdout 25"
@@ -65,7 +67,15 @@ ITEMS = (
                 "wd5e-4-smooth": f"{SHORT} --label-smoothing 0.1",
                 "wd1e-3-smooth": f"{SHORT} --weight-decay 1e-3 --label-smoothing 0.1",
                 "wd5e-4-lr0.1": f"{SHORT} --lr 0.1",
-                "end48": f"{BRIEF} --aug gr --image-size 64 --end-size 48 --holdout 25",
+            },
+            seconds=150,
+            seeds=[0],
+        )
+        + _settings_over_seeds(
+            {"end48": f"{BRIEF} --aug gr --image-size 64 --end-size 48 --holdout 25"}, seconds=120, seeds=[0]
+        )
+        + _settings_over_seeds(
+            {
                 "long": LONG,
                 "long-cutmix": f"{LONG} --mix cutmix",
                 "long-mixup": f"{LONG} --mix mixup",
@@ -99,7 +109,7 @@ ITEMS = (
     Item(
         "strong",
         "the best Top-1 Loc within ten minutes",
-        tuple(_over_seeds("strong34", STRONG, 600)),
+        tuple(replace(each, keep_weights=seed == 0) for seed, each in enumerate(_over_seeds("strong34", STRONG, 600))),
     ),
     Item(
         "orders",

@@ -137,7 +137,7 @@ def record_lines(finished: dict[str, dict[str, Any]]) -> list[str]:
     for name, each in finished.items():
         if each["item"] == "record":
             settings.setdefault(setting_in(name), [])
-            if len(each["starts"]) > 1:
+            if len(each["starts"]) > 1 or each.get("processes", 1) > 1:
                 broken[setting_in(name)] += 1
             else:
                 settings[setting_in(name)].append(each)

@@ -33,11 +33,17 @@ class Stopwatch:
     def running(self) -> Iterator[None]:
         """While a process of the training runs."""
         before, begun = self.seconds, self._now()
-        write_json(self._file, {"seconds": before, "begun": begun})
+        processes = self.processes + 1
+        write_json(self._file, {"seconds": before, "begun": begun, "processes": processes})
         try:
             yield
         finally:
-            write_json(self._file, {"seconds": before + self._now() - begun, "begun": None})
+            write_json(self._file, {"seconds": before + self._now() - begun, "begun": None, "processes": processes})
+
+    @property
+    def processes(self) -> int:
+        """How many the training has had so far."""
+        return int(self._read().get("processes", 0))
 
     def _read(self) -> dict[str, Any]:
         if not self._file.is_file():
