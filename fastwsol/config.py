@@ -142,9 +142,9 @@ class NetworkConfig:
     train_part: TrainPart = added("all", as_before="all")  # noqa: RUF009
     """what is trained: all; tail: the layers behind the last features but one; classifier: the last layer"""
     attention_dropout: float = added(0.0, as_before=0.0)
-    """attention-based dropout of preact-resnet in training: how often what a view's features are strongest at is hidden
-    from the next layers, behind each of the last three groups; otherwise it is stressed. 0: neither (ADL's paper: 0.75)
-    """
+    """attention-based dropout (ADL) of preact-resnet in training: the probability that a view's most activated cells
+    are set to 0 behind each of the last three groups; otherwise features are multiplied by the sigmoid of their attention.
+    0: off (ADL's paper: 0.75)"""
     init_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
     """of the file of --init, whose weights the run starts from; empty: they are drawn"""
     weights_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
@@ -518,7 +518,7 @@ def _concerns(setting: Setting) -> dict[str, Any]:
 
 
 def is_as_before(name: str, value: Any) -> bool:
-    """Whether an option has the value that means what was done before there was the option."""
+    """Whether an option has the value that reproduces the behaviour before it existed."""
     return name in _AS_BEFORE and value == _AS_BEFORE[name]
 
 

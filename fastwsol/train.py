@@ -181,7 +181,9 @@ def or_known(
 
 
 def classifier_digest(flags: Flags, behind: Behind) -> str:
-    """By which digest the run names the classifier that it goes behind: the one that it was begun with."""
+    """The digest that the run stores for --behind: of the classifier's tensors, or of its checkpoint where an older
+    version began the run so.
+    """
     earlier = flags.config.changed(behind_sha256=behind.checkpoint_sha256)
     run = RunDir(run_folder(earlier, flags.launch))
     was_begun = run.has_info() and run.read_info().config.localizer.behind_sha256 == behind.checkpoint_sha256

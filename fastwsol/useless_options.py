@@ -4,9 +4,7 @@ from fastwsol.config import PREACT_RESNET, Setting
 
 
 def why_no_features(setting: Setting) -> str:
-    """Why no features are kept in a run, in words; empty where some are: of a part of the network that is frozen, in
-    the whole run or behind its mask head.
-    """
+    """Why a run keeps no features, for messages; empty if it keeps some, of a frozen backbone or for the mask head."""
     if setting.localizer.trains_mask:
         return ""
     if setting.network.train_part == "all":

@@ -11,8 +11,8 @@ without one): strict_x0 ... strict_y1, strict_iou, ...
 The file of a localizer's cut also says, under `strict`, which images MaxBoxAcc and MaxBoxAccV2 count, 1 or 0, empty
 without a ground-truth box: best_single@0.3, ... of the largest component's box, at the threshold that is best for that
 IoU on these images; best_multiple@0.3, ... of any component's box. Where there are ground-truth masks, mask_iou comes
-last, empty without one: of what is kept at the cut. `report.csv` has neither where the first localizer's cut is
-elsewhere.
+last, empty without one: of what is kept at the cut. Where the first localizer is cut elsewhere than at the paper's
+threshold, its `report-NAME.csv` alone has these columns.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""What those who read a report ask of it: which localizer's boxes count, where they stand, and what fixed boxes reach
-beside them.
-"""
+"""Queries on a report: the preferred localizer, the CSV file of its boxes, and the oracle rates of fixed boxes."""
 
 from collections.abc import Sequence
 from pathlib import Path

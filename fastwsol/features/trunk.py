@@ -1,7 +1,7 @@
 """The frozen part of a network on images: the features that the trained part starts from.
 
-Images go through it a few at a time, always as many, and features are rounded to bfloat16. So an image's features are
-the same bits whether they are computed in a step or were kept, whatever the batch is.
+Images pass through it in chunks of one fixed size, the last one padded, and features are rounded to bfloat16. So an
+image's features are the same bits whether they are computed in a step or were kept, whatever the batch is.
 """
 
 from collections.abc import Iterator

@@ -62,9 +62,9 @@ def is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
 def what_is_kept(
     path: Path, about: dict[str, Any], key: dict[str, Any], made_by: dict[str, Any], verify: bool
 ) -> Literal["this", "outdated", "nothing"]:
-    """What a file and its JSON are to somebody who looks for a file of `key`: this; one of another version of what
-    makes them, which is then removed, so that a new one takes its room; or nothing that can be used. An outdated one
-    that cannot be removed is used, which is warned of. Whoever has it mapped keeps it.
+    """How usable a kept file is for `key`. this: as it is. outdated: it has the right key, and other code or packages
+    made it; it is deleted, so that a new one takes its room. nothing: it is missing, damaged or of another key. An
+    outdated file that cannot be deleted is used, with a warning. A process that has it mapped keeps its mapping.
     """
     if about.get("key") != key or not is_whole(path, about, verify):
         return "nothing"

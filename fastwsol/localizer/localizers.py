@@ -19,8 +19,8 @@ class Localizer:
     class_specific: bool
     """Whether the maps of two classes in one image differ."""
     scale: Scale
-    """min-max: each map is scaled by its own extremes, so that it always names something; own: its values are shares of
-    1, and it may name nothing."""
+    """min-max: each map is rescaled to 0..1, so that some pixel is always kept, unless it is constant; own: its values
+    are in 0..1 already, and no pixel may be kept."""
     cut: float
     """The threshold that is taken by default where no run has found a better one."""
     needs: Literal["nothing", "mask", "ddt"] = "nothing"

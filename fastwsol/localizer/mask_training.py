@@ -21,8 +21,8 @@ from fastwsol.network.classifier import Classifier
 from fastwsol.network.strided_backward import quicken_backward
 
 REST_TELLS = 0.5
-"""Of as many images as F tells the class of, corrected for chance, the share that the rest is to tell. Chosen on the
-training images of three sets of photographs (bench/results, "The mask head").
+"""The target of the accuracy on the rest, F (1 - M), divided by the accuracy on F, both corrected for chance. Chosen on
+the training images of three sets of photographs (bench/results, "The mask head").
 """
 
 _MEMORY = 0.8

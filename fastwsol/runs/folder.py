@@ -37,7 +37,7 @@ FORMAT_VERSION = 4
 _FLAT_VERSION = 3
 """The version of config.json before configurations were nested. It is read as well, and its runs keep their digests."""
 _LAST_FLAT = ("init_sha256",)
-"""The options with a value that means as before which that version had already."""
+"""Options with an `as_before` value that this version stored already."""
 _LOG_OPTIONS = ("eval_epochs", "log_steps")
 """Options that were part of what a run is, up to that version."""
 

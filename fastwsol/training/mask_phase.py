@@ -35,8 +35,9 @@ class MaskPhase:
 
 
 def refuse_no_mask(config: Config, classes: int, train: Split) -> None:
-    """Raise UserError where a mask head is asked for that cannot be trained: behind a network that cannot be split, or
-    on one class alone; and where boxes are to supervise none, or there are none. train: the images that are trained on.
+    """Raise UserError where a mask head is asked for and cannot be trained, since the network has no split or the set
+    one class alone, and where --boxes-per-class is given without a mask head or without boxes. train: the images that
+    are trained on.
     """
     few = config.localizer.boxes_per_class
     if few and not config.localizer.trains_mask:

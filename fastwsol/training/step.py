@@ -40,8 +40,7 @@ class State:
     prefix: str = "model."
     """Of the names of `model`'s tensors in a checkpoint."""
     after_step: Callable[[Counts], None] | None = None
-    """Changes what the next step is steered by, given the counts of the last one; nothing in it waits for the
-    device."""
+    """Called after each step with its counts: it updates the area's weight. It must not synchronise with the device."""
 
     @property
     def classifier(self) -> Classifier:
@@ -229,8 +228,8 @@ def make_loss(
     world: World = ALONE,
     label_smoothing: float = 0.0,
 ) -> Loss:
-    """The classifier's loss of a batch; its gradients are averaged over the processes of `world`. What is beside labels
-    are the draws of attention dropout.
+    """The classifier's loss of a batch; its gradients are averaged over the processes of `world`. The
+    optional third input holds the draws of attention dropout.
     """
     return as_loss(_ModelAndLoss(model, autocast, label_smoothing), autocast, compiled, world)
 

@@ -48,7 +48,7 @@ class StepperMaker:
         was made.
         """
         job, state, world = self._job, self._state, self._job.world
-        # A later course is another step: its mode is its own, and chosen where it begins.
+        # The mask head's step is another computation, so that its mode is chosen anew where it starts.
         goes_on = state.step > self._course.first or self._course.first == 0
         stepper = None
         if job.asked_mode == "auto":
