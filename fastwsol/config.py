@@ -143,8 +143,8 @@ class NetworkConfig:
     """what is trained: all; tail: the layers behind the last features but one; classifier: the last layer"""
     attention_dropout: float = added(0.0, as_before=0.0)
     """attention-based dropout (ADL) of preact-resnet in training: the probability that a view's most activated cells
-    are set to 0 behind each of the last three groups; otherwise features are multiplied by the sigmoid of their attention.
-    0: off (ADL's paper: 0.75)"""
+    are set to 0 behind each of the last three groups; otherwise features are multiplied by the sigmoid of their
+    attention. 0: off (ADL's paper: 0.75)"""
     init_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
     """of the file of --init, whose weights the run starts from; empty: they are drawn"""
     weights_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")

@@ -13,62 +13,52 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
-from fastwsol.batches.decoded_store import default_square, is_built
 from fastwsol.batches.feed import open_feed
-from fastwsol.batches.stores import folder_of, no_room, require_dali
-from fastwsol.batches.stream import of_one_size, training_plan
+from fastwsol.batches.stream import training_plan
 from fastwsol.config import Config, flag
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.evaluation.forward import EvaluationSetup
-from fastwsol.evaluation.of_network import Evaluation, evaluate_model
-from fastwsol.evaluation.of_training_images import find_directions, own_cuts
-from fastwsol.evaluation.report_words import heading_of
-from fastwsol.evaluation.summary_table import print_summary
-from fastwsol.evaluation.thresholds import Cut
-from fastwsol.features.kept_features import views_kept
-from fastwsol.host.command_line import OptionalPath, parse_flags, run_command
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import Autocast, compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.host.environment import versions
-from fastwsol.host.errors import Interrupted, RunFailure, UserError
-from fastwsol.host.kept_files import can_be_written
+from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.processes import World, joined
 from fastwsol.host.stop_signals import StopSignals, stop_at_once_if_repeated
 from fastwsol.host.words import first_few
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.localizer.mask_head import MaskHead
-from fastwsol.network.backbone_weights import BackboneWeights, read_weights
-from fastwsol.network.initial_weights import Initial, read_initial
 from fastwsol.network.networks import input_statistics, network_versions
 from fastwsol.network.timm_backbone import require_timm
-from fastwsol.runs.checkpoint import Checkpoint, newest_valid
-from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, folder_of_run
+from fastwsol.runs.checkpoint import Checkpoint
+from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
-from fastwsol.training.behind import Behind, config_behind, read_behind, refuse_other_classifier, refuse_unfinished
+from fastwsol.training.behind import config_behind, refuse_other_classifier, refuse_unfinished
+from fastwsol.training.conclusion import conclude
 from fastwsol.training.course import classifier_course
-from fastwsol.training.feasibility import check_batch_sizes, check_network, refuse_no_split, with_fitting_batches
+from fastwsol.training.feasibility import check_training
+from fastwsol.training.fit_to_data import with_batches_of_photos, with_store_size
 from fastwsol.training.frozen_part import with_features
 from fastwsol.training.job import Job
 from fastwsol.training.launch_flags import (
-    Launch,
     NamedFlags,
+    OneRun,
     class_folders_want_photos,
     flags_named,
     note_on_class_folders,
     refuse_useless,
+    run_folder,
     shards_named,
 )
 from fastwsol.training.loop import train_to_the_end
-from fastwsol.training.mask_phase import begin_mask_phase, refuse_no_mask
-from fastwsol.training.presets import PRESETS, PresetName, preset_at
+from fastwsol.training.mask_phase import begin_mask_phase
+from fastwsol.training.presets import PresetName, preset_at
 from fastwsol.training.progress import announce
 from fastwsol.training.resume import (
-    Resume,
     StartWeights,
     decisive_environment,
     decisive_source_digest,
@@ -76,29 +66,14 @@ from fastwsol.training.resume import (
     refuse_another,
     take_up,
 )
+from fastwsol.training.start import start_of
 from fastwsol.training.step import BadStep, State, new_state, share_state
 from fastwsol.training.step_mode import can_compile, refuse_impossible
 
 PROG = "python -m fastwsol.train"
-Start = TypeVar("Start", Initial, BackboneWeights)
 DESCRIPTION = (
     "Train a classifier on image labels alone, and behind it, with --localizer mask, a head that masks objects."
 )
-
-
-@dataclass(frozen=True)
-class OneRun(Launch):
-    """Which folder the run is in, and how it begins there."""
-
-    run_dir: OptionalPath = None  # not `run`, which torchrun takes for a short form of a flag of its own
-    """folder of the run; default data/runs/NAME, named after the configuration"""
-    init: OptionalPath = None
-    """start from the weights of an earlier run, a .safetensors file in its checkpoints folder, as far as they fit"""
-    behind: OptionalPath = None
-    """folder of an earlier run, whose classifier is taken as it is and a mask head trained behind it; flags that are
-    left out are that run's"""
-    resume: Resume = "auto"
-    """auto: continue this run if it is unfinished; never: refuse to; require: refuse to begin anew"""
 
 
 @dataclass(frozen=True)
@@ -113,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     """Train the run that `arguments` describe, or continue it; then evaluate it and print the table."""
     with joined() as world:
         flags = world.together(lambda: read_flags(arguments))
-        config, start = start_of(flags, world)
+        config, start = start_of(flags.config, flags.launch, world)
         folder_named = run_folder(flags.config, flags.launch)
         place = world.together(lambda: shards_named(flags.launch.shards, folder_named))
         shards = world.machine_lead_first(lambda verify: open_shards(place, verify))
@@ -126,68 +101,6 @@ def main(arguments: Sequence[str]) -> int:
         config = world.from_lead(lambda: with_store_size(asked, flags.launch, shards, folder))
         train(config, flags.launch, shards, folder, world, start)
     return 0
-
-
-def with_batches_of_photos(config: Config, shards: Shards, world: World) -> Config:
-    """The configuration with batches that a small set of photographs fills, unless another size was named."""
-    train_images = len(hold_out(shards, config.data.holdout).splits["train"])
-    return with_fitting_batches(config, PRESETS["photos"]().config, train_images, world)
-
-
-def start_of(flags: Flags, world: World) -> tuple[Config, StartWeights]:
-    """What the run starts from, in the leading process, and the configuration, which names it by its hash. Raises
-    UserError where that cannot be had.
-    """
-    launch = flags.launch
-    if launch.behind is not None:
-        folder = launch.behind
-        behind = world.lead_does(lambda: read_behind(folder))
-        sha256 = world.from_lead(lambda: classifier_digest(flags, behind) if behind is not None else "")
-        return flags.config.changed(behind_sha256=sha256), StartWeights(behind=behind)
-    missing: list[str] = []
-
-    def read() -> tuple[StartWeights, dict[str, str]]:
-        path, asked = launch.init, launch.weights
-        initial, init_sha256 = or_known(
-            lambda: None if path is None else read_initial(path), "init_sha256", launch, missing
-        )
-        weights, weights_sha256 = or_known(
-            lambda: read_weights(asked, flags.config.network), "weights_sha256", launch, missing
-        )
-        hashes = {"init_sha256": init_sha256, "weights_sha256": weights_sha256}
-        return StartWeights(initial, weights, missing=tuple(missing)), hashes
-
-    start, hashes = world.lead_does(read) or (StartWeights(), {})
-    return flags.config.changed(**world.value_of_lead(hashes)), start
-
-
-def or_known(
-    read: Callable[[], Start | None], name: str, launch: OneRun, missing: list[str]
-) -> tuple[Start | None, str]:
-    """What `read` gives, and its hash. Where it cannot be had, as on a machine without network, and the run in the
-    folder that was named has a checkpoint to go on from: nothing, and the hash `name` that the run was begun with; why
-    goes to `missing`.
-    """
-    try:
-        found = read()
-    except UserError as error:
-        run = RunDir(launch.run_dir) if launch.run_dir is not None else None
-        known = run.read_info().config.flat()[name] if run is not None and run.has_info() else ""
-        if run is None or not known or newest_valid(run.checkpoints) is None:
-            raise
-        missing.append(str(error))
-        return None, known
-    return found, found.sha256 if found is not None else ""
-
-
-def classifier_digest(flags: Flags, behind: Behind) -> str:
-    """The digest that the run stores for --behind: of the classifier's tensors, or of its checkpoint where an older
-    version began the run so.
-    """
-    earlier = flags.config.changed(behind_sha256=behind.checkpoint_sha256)
-    run = RunDir(run_folder(earlier, flags.launch))
-    was_begun = run.has_info() and run.read_info().config.localizer.behind_sha256 == behind.checkpoint_sha256
-    return behind.checkpoint_sha256 if was_begun else behind.sha256
 
 
 def read_flags(arguments: Sequence[str]) -> Flags:
@@ -231,45 +144,6 @@ def _flags_over(name: PresetName, named: NamedFlags, arguments: Sequence[str]) -
     return parse_flags(Flags, arguments, PROG, DESCRIPTION, default)
 
 
-def run_folder(config: Config, launch: OneRun) -> Path:
-    """The run's folder: the one named, or one named after the configuration."""
-    return launch.run_dir if launch.run_dir is not None else folder_of_run(Path("data/runs"), config, launch.log)
-
-
-def with_store_size(config: Config, launch: OneRun, shards: Shards, folder: Path) -> Config:
-    """The configuration with the side of the square that training images are brought to, where that is not named: the
-    one of the run in `folder`, or else the default where images of many sizes are shown in many epochs, and a store of
-    them has room. Raises UserError where a side is named that nothing can be brought to.
-    """
-    named, split, run = config.views.store_size, shards.splits["train"], RunDir(folder)
-    if named and of_one_size(split):
-        raise UserError(f"--store-size {named}: the images of {shards.folder} have one size already; leave it out")
-    if named and launch.data == "dali":
-        raise UserError(f"--store-size {named}: --data dali decodes images in every epoch; leave one of the two out")
-    if named or of_one_size(split):
-        return config
-    if run.has_info():
-        stored = run.read_info().config
-        is_same_run = stored.flat() | {"store_size": 0} == config.flat()
-        return stored if is_same_run else config  # what else differs is said when the run is opened
-    kept = config.network.train_part != "all" and views_kept(config.views) and not config.schedule.has_own_sizes
-    worth_it = launch.data == "resident" or not (kept or config.schedule.epochs < _EPOCHS_WORTH_A_STORE)
-    if launch.data == "dali" or not worth_it:
-        return config
-    fit, square, where = config.views.fit, default_square(config.views.image_size), folder_of(launch, shards)
-    why = no_room(shards, "train", square, fit, where, take_device(launch.device))
-    if why is None and not (can_be_written(where) or is_built(shards, "train", where, square, fit)):
-        why = f"{where} cannot be written"
-    if why is not None and launch.data == "resident":
-        raise UserError(f"--data resident: train: {why}; use --data dali, or another folder with --store")
-    if why is not None:
-        print(f"train: not brought to a square ({why})", flush=True)
-    return config if why is not None else config.changed(store_size=square)
-
-
-_EPOCHS_WORTH_A_STORE = 3
-
-
 def train(
     config: Config, launch: OneRun, shards: Shards, folder: Path, world: World, start: StartWeights | None = None
 ) -> None:
@@ -281,8 +155,7 @@ def train(
     described = world.together(lambda: run_info(config, shards))
     world.agree_on({flag(name): value for name, value in config.flat().items()} | {"shards": shards.digest})
     all_shards, shards = shards, world.together(lambda: hold_out(shards, config.data.holdout))
-    world.together(lambda: refuse_no_split(config, shards.splits, shards.folder))
-    refuse_what_cannot_be(config, all_shards, shards, world)
+    check_training(config, all_shards, shards, world)
     world.lead_does(lambda: refuse_another(RunDir(folder), config, launch.resume))
     autocast, threads = means_of(config, launch, world)
     run = RunDir(folder)
@@ -333,22 +206,6 @@ def train(
         conclude(job, LocalizingModel(state.evaluated, head))
 
 
-def refuse_what_cannot_be(config: Config, all_shards: Shards, shards: Shards, world: World) -> None:
-    """Raise UserError for a configuration that these shards, or this machine, cannot have. shards: the same as
-    all_shards, with the holdout apart.
-    """
-    train, classes = shards.splits["train"], len(shards.manifest.classes)
-    evaluated = shards.splits[config.eval_split]
-    world.together(lambda: check_batch_sizes(config, len(train), world))
-    world.together(lambda: check_network(config, classes, len(train), world))
-    world.together(lambda: refuse_no_mask(config, classes, train))
-    if config.views.store_size and not of_one_size(all_shards.splits[evaluated.packed_name]):
-        # Evaluations see the images' own pixels: said now, and not after epochs of training.
-        world.together(lambda: require_dali(evaluated, "its images have many sizes"))
-    if config.views.store_size:  # so does what is found on the images trained on when the training is done
-        world.together(lambda: require_dali(train, "its images have many sizes"))
-
-
 def means_of(config: Config, launch: OneRun, world: World) -> tuple[Autocast, int]:
     """What this process computes with: device, number format, threads. Raises UserError where there is no such thing,
     or where processes differ in what decides a run's bits.
@@ -381,42 +238,6 @@ def train_both_parts(job: Job, state: State, saved: Checkpoint | None, stop: Sto
     phase = begin_mask_phase(job, state.evaluated, saved)
     train_to_the_end(phase.job, phase.state, phase.course, stop)
     return phase.training.head
-
-
-def conclude(job: Job, model: LocalizingModel) -> None:
-    """Find what predictions need beside the trained networks, evaluate them, and store and print all that. Raises
-    Interrupted where a signal asks for a stop: all that was trained is saved.
-    """
-    config, setup, run = job.config, job.setup, job.run
-    last = config.total_steps(len(job.split))
-    try:
-        model.directions = find_directions(model, setup)
-        cuts = own_cuts(model, setup)
-        setup.world.lead_does(lambda: store_findings(run, model, cuts))
-        evaluate_model(model, config.eval_split, last, setup, lambda evaluation: finish(run, evaluation), cuts=cuts)
-    except Interrupted:
-        done = f"all {last:,} steps are done and saved in {run.folder}"
-        raise Interrupted(f"{done}; the same command evaluates them") from None
-
-
-def store_findings(run: RunDir, model: LocalizingModel, cuts: dict[str, Cut]) -> None:
-    """Store what was found on the images trained on once the training was done."""
-    saved = newest_valid(run.checkpoints)
-    assert saved is not None
-    assert model.directions is not None
-    run.write_directions(model.directions, saved.scalars["sha256"])
-    run.write_cuts(cuts)
-
-
-def finish(run: RunDir, evaluation: Evaluation) -> None:
-    """Store and print the report of a run that came to its end."""
-    report = evaluation.report
-    last_row = {"kind": "eval", "split": report["split"], "step": report["step"], **report["rates"]}
-    if last_row not in run.rows():  # a run killed just before its report has written it already
-        run.append_row(last_row)
-    of = ReportOf(report["split"])
-    run.write_report(report, evaluation.rows, of)
-    print_summary(report, run.report_file(of), heading_of(report))
 
 
 def run_info(config: Config, shards: Shards) -> RunInfo:

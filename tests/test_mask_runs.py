@@ -29,6 +29,7 @@ from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.training.behind import read_behind
+from fastwsol.training.start import classifier_digest
 from fastwsol.training.step import State
 
 CLASSIFIER_STEPS, HEAD_STEPS = 5, 6
@@ -134,12 +135,12 @@ def test_a_run_that_names_the_checkpoint_it_goes_behind_goes_on(classifier, tmp_
     """As an earlier version named it."""
     behind = read_behind(classifier)
     flags = training.read_flags([str(each) for each in (*HEAD, "--behind", classifier, "--run-dir", tmp_path / "run")])
-    assert training.classifier_digest(flags, behind) == behind.sha256
+    assert classifier_digest(flags.config, flags.launch, behind) == behind.sha256
     config = flags.config.changed(behind_sha256=behind.checkpoint_sha256)
     (tmp_path / "run").mkdir()
     info = replace(RunDir(classifier).read_info(), config=config)
     (tmp_path / "run" / "config.json").write_text(json.dumps(info.to_json()))
-    assert training.classifier_digest(flags, behind) == behind.checkpoint_sha256
+    assert classifier_digest(flags.config, flags.launch, behind) == behind.checkpoint_sha256
 
 
 def test_a_report_has_a_row_and_a_file_for_each_localizer(whole, capsys):

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import torch
 
+from fastwsol.batches.stores import require_dali
+from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Config, Setting
+from fastwsol.dataset.shards import Shards
 from fastwsol.host.errors import UserError, first_line
 from fastwsol.host.processes import World
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import empty_network, network_name
+from fastwsol.training.mask_phase import refuse_no_mask
 
 
 def with_fitting_batches(config: Config, preset: Config, train_images: int, world: World) -> Config:
@@ -97,3 +101,24 @@ def _refuse_side(model: Classifier, side: int, images: int, config: Config, worl
             f"--batch-size {config.optimizer.batch_size}: batch normalisation in {network_name(config.network)} has "
             f"one value a channel of a single image of {side} pixels; use {2 * world.size} at least"
         ) from None
+
+
+def check_training(config: Config, packed: Shards, shards: Shards, world: World) -> None:
+    """Raise UserError, in every process, for a configuration that these shards, or this machine, cannot have. shards:
+    the same as packed, with the holdout apart.
+    """
+
+    def check() -> None:
+        refuse_no_split(config, shards.splits, shards.folder)
+        train, classes = shards.splits["train"], len(shards.manifest.classes)
+        check_batch_sizes(config, len(train), world)
+        check_network(config, classes, len(train), world)
+        refuse_no_mask(config, classes, train)
+        evaluated = shards.splits[config.eval_split]
+        if config.views.store_size and not of_one_size(packed.splits[evaluated.packed_name]):
+            # Evaluations see the images' own pixels: said now, and not after epochs of training.
+            require_dali(evaluated, "its images have many sizes")
+        if config.views.store_size:  # so does what is found on the images trained on when the training is done
+            require_dali(train, "its images have many sizes")
+
+    world.together(check)

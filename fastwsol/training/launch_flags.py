@@ -10,10 +10,11 @@ from fastwsol.dataset.shards import read_manifest
 from fastwsol.host.command_line import OptionalPath, parse_some_flags
 from fastwsol.host.device import Precision
 from fastwsol.host.errors import UserError
-from fastwsol.runs.folder import RunDir
+from fastwsol.runs.folder import RunDir, folder_of_run
 from fastwsol.runs.trained import place_of_shards
 from fastwsol.sources.imagefolder import holds_class_folders
 from fastwsol.training.presets import PRESETS, PresetName
+from fastwsol.training.resume import Resume
 from fastwsol.training.step_mode import AskedMode
 from fastwsol.useless_options import why_no_features, without_use
 
@@ -61,6 +62,21 @@ class Launch(DataFlags):
     def __post_init__(self) -> None:
         if not self.checkpoint_minutes >= 0:
             raise UserError(f"--checkpoint-minutes {self.checkpoint_minutes}: must not be negative")
+
+
+@dataclass(frozen=True)
+class OneRun(Launch):
+    """Which folder the run is in, and how it begins there."""
+
+    run_dir: OptionalPath = None  # not `run`, which torchrun takes for a short form of a flag of its own
+    """folder of the run; default data/runs/NAME, named after the configuration"""
+    init: OptionalPath = None
+    """start from the weights of an earlier run, a .safetensors file in its checkpoints folder, as far as they fit"""
+    behind: OptionalPath = None
+    """folder of an earlier run, whose classifier is taken as it is and a mask head trained behind it; flags that are
+    left out are that run's"""
+    resume: Resume = "auto"
+    """auto: continue this run if it is unfinished; never: refuse to; require: refuse to begin anew"""
 
 
 @dataclass(frozen=True)
@@ -151,3 +167,8 @@ def shards_named(shards: Path, run_dir: Path | None) -> Path:
     if run_dir is not None and shards == DEFAULT_SHARDS and not shards.exists() and (run := RunDir(run_dir)).has_info():
         return place_of_shards(run_dir, run.read_info())
     return shards
+
+
+def run_folder(config: Config, launch: OneRun) -> Path:
+    """The run's folder: the one named, or one named after the configuration."""
+    return launch.run_dir if launch.run_dir is not None else folder_of_run(Path("data/runs"), config, launch.log)

@@ -1,0 +1,59 @@
+"""Settings that follow from the images of a set, where none are named: batches, and the square of a store."""
+
+from pathlib import Path
+
+from fastwsol.batches.decoded_store import default_square, is_built
+from fastwsol.batches.stores import folder_of, no_room
+from fastwsol.batches.stream import of_one_size
+from fastwsol.config import Config
+from fastwsol.dataset.holdout import hold_out
+from fastwsol.dataset.shards import Shards
+from fastwsol.features.kept_features import views_kept
+from fastwsol.host.device import take_device
+from fastwsol.host.errors import UserError
+from fastwsol.host.kept_files import can_be_written
+from fastwsol.host.processes import World
+from fastwsol.runs.folder import RunDir
+from fastwsol.training.feasibility import with_fitting_batches
+from fastwsol.training.launch_flags import OneRun
+from fastwsol.training.presets import PRESETS
+
+
+def with_batches_of_photos(config: Config, shards: Shards, world: World) -> Config:
+    """The configuration with batches that a small set of photographs fills, unless another size was named."""
+    train_images = len(hold_out(shards, config.data.holdout).splits["train"])
+    return with_fitting_batches(config, PRESETS["photos"]().config, train_images, world)
+
+
+def with_store_size(config: Config, launch: OneRun, shards: Shards, folder: Path) -> Config:
+    """The configuration with the side of the square that training images are brought to, where that is not named: the
+    one of the run in `folder`, or else the default where images of many sizes are shown in many epochs, and a store of
+    them has room. Raises UserError where a side is named that nothing can be brought to.
+    """
+    named, split, run = config.views.store_size, shards.splits["train"], RunDir(folder)
+    if named and of_one_size(split):
+        raise UserError(f"--store-size {named}: the images of {shards.folder} have one size already; leave it out")
+    if named and launch.data == "dali":
+        raise UserError(f"--store-size {named}: --data dali decodes images in every epoch; leave one of the two out")
+    if named or of_one_size(split):
+        return config
+    if run.has_info():
+        stored = run.read_info().config
+        is_same_run = stored.flat() | {"store_size": 0} == config.flat()
+        return stored if is_same_run else config  # what else differs is said when the run is opened
+    kept = config.network.train_part != "all" and views_kept(config.views) and not config.schedule.has_own_sizes
+    worth_it = launch.data == "resident" or not (kept or config.schedule.epochs < _EPOCHS_WORTH_A_STORE)
+    if launch.data == "dali" or not worth_it:
+        return config
+    fit, square, where = config.views.fit, default_square(config.views.image_size), folder_of(launch, shards)
+    why = no_room(shards, "train", square, fit, where, take_device(launch.device))
+    if why is None and not (can_be_written(where) or is_built(shards, "train", where, square, fit)):
+        why = f"{where} cannot be written"
+    if why is not None and launch.data == "resident":
+        raise UserError(f"--data resident: train: {why}; use --data dali, or another folder with --store")
+    if why is not None:
+        print(f"train: not brought to a square ({why})", flush=True)
+    return config if why is not None else config.changed(store_size=square)
+
+
+_EPOCHS_WORTH_A_STORE = 3
