@@ -37,7 +37,7 @@ from fastwsol.host.device import autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
-from fastwsol.host.processes import ALONE
+from fastwsol.host.process import Process
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import read_trained
 from fastwsol.sources.decode import decode
@@ -116,8 +116,9 @@ def masks_of(run: Path, most: int, size: int | None) -> tuple[Masks, float]:
     config = info.config if size is None else info.config.changed(image_size=size)
     shards, threads = open_shards(info.shards, verify=False), use_threads(0)
     autocast = autocast_of_run("auto", saved.scalars["precision"], take_device("auto"))
-    feed = open_feed(DataFlags(), shards, ["train"], autocast, threads, False, ALONE, builds=False)
-    setup = EvaluationSetup(config, shards, feed, autocast, threads, ALONE, info.statistics)
+    process = Process(autocast, threads)
+    feed = open_feed(DataFlags(), shards, ["train"], process, builds=False)
+    setup = EvaluationSetup(config, shards, feed, info.statistics, process)
     train = shards.splits["train"]
     part = train.subset("train", np.unique(np.linspace(0, len(train) - 1, most).astype(np.int64)))
     model.to(autocast.device)

@@ -38,7 +38,7 @@ from fastwsol.host.device import autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
-from fastwsol.host.processes import ALONE
+from fastwsol.host.process import Process
 from fastwsol.localizer.localizers import LOCALIZERS
 from fastwsol.localizer.mask_head import MaskHead, build_mask_head
 from fastwsol.localizer.mask_training import MaskTraining, ratio_of_rest
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str]) -> int:
     network = trained_model(info, saved.tensors).to(autocast.device).eval().requires_grad_(False)
     packed = open_shards(info.shards)
     split = hold_out(packed, info.config.data.holdout).splits["train"]
-    feed = open_feed(OfRun(), packed, ["train"], autocast, threads, False, ALONE, builds=False)
+    feed = open_feed(OfRun(), packed, ["train"], Process(autocast, threads), builds=False)
     views = mask_views(info.config.views)
     plan = training_plan(info.config.seed, len(split), info.config.localizer.head_batch_size)
     stream = Stream(split, plan, info.config.localizer.head_batch_size, views, info.config.seed, info.mean, info.std)

@@ -30,7 +30,7 @@ from fastwsol.host.device import Autocast, autocast_of_run, take_device, use_thr
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
-from fastwsol.host.processes import ALONE
+from fastwsol.host.process import Process
 from fastwsol.localizer.localizing import upsampled
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import network_name
@@ -128,7 +128,7 @@ def batches_of(
     """The images of a split as an evaluation sees them, and their labels, without the padding."""
     views = info.config.views.plain
     size = min(images_at_once(views.image_size), len(split))
-    feed = open_feed(OfRun(), packed, ["train"], autocast, threads, False, ALONE, builds=False)
+    feed = open_feed(OfRun(), packed, ["train"], Process(autocast, threads), builds=False)
     stream = Stream(split, evaluation_plan(len(split), size), size, views, info.config.seed, *info.statistics)
     batches = feed.batches(stream)
     for number in range(-(-len(split) // size)):

@@ -40,7 +40,7 @@ from fastwsol.host.device import autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
-from fastwsol.host.processes import ALONE
+from fastwsol.host.process import Process
 from fastwsol.localizer.mask_head import MaskHead, build_mask_head
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import read_trained
@@ -129,7 +129,7 @@ def taught_by(run: Path) -> Taught:
     assert head is not None
     packed = open_shards(info.shards, verify=False)
     split = hold_out(packed, info.config.data.holdout).splits["train"]
-    feed = open_feed(OfRun(), packed, ["train"], autocast, 2, False, ALONE, builds=False)
+    feed = open_feed(OfRun(), packed, ["train"], Process(autocast, 2), builds=False)
     plan = training_plan(info.config.seed, len(split), info.config.localizer.head_batch_size)
     views = mask_views(info.config.views)
     stream = Stream(split, plan, info.config.localizer.head_batch_size, views, info.config.seed, info.mean, info.std)

@@ -31,7 +31,7 @@ from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.of_network import rates_of
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.device import pick_autocast
-from fastwsol.host.processes import ALONE
+from fastwsol.host.process import Process
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.preact_resnet import build_preact_resnet
 
@@ -133,7 +133,7 @@ def test_evaluation(paired_rounds, shards, cores):
     model = build_preact_resnet(config.network.depth, config.network.stem, len(shards.manifest.classes), seed=0).eval()
     feed = Feed(autocast, cores, compiled=False, stores={}, classes=len(shards.manifest.classes))
     statistics = Statistics(shards.manifest.mean, shards.manifest.std)
-    setup = EvaluationSetup(config, shards, feed, autocast, cores, ALONE, statistics)
+    setup = EvaluationSetup(config, shards, feed, statistics, Process(autocast, cores))
     theirs = DataLoaderAndOpenCV(model, shards, autocast, cores)
 
     def ours():

@@ -31,7 +31,7 @@ from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.host.device import Autocast, pick_autocast, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
-from fastwsol.host.processes import ALONE
+from fastwsol.host.process import Process
 from fastwsol.training.step import make_loss, new_state, train_step
 
 CPU = torch.device("cpu")
@@ -48,7 +48,7 @@ def stream_of(shards: Shards, config: Config, batch: int) -> Stream:
 
 def feed_of(shards: Shards, data: str, store: Path, autocast: Autocast, threads: int):
     flags = DataFlags(data, store)  # type: ignore[arg-type]
-    return open_feed(flags, shards, ["train"], autocast, threads, False, ALONE)
+    return open_feed(flags, shards, ["train"], Process(autocast, threads))
 
 
 def share(shards: Shards, store: Path, stem: str, aug: str, threads: int) -> dict:

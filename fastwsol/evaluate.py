@@ -57,9 +57,10 @@ from fastwsol.host.command_line import (
     shown_as,
     threshold_flag,
 )
-from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
+from fastwsol.host.device import Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, sole_worker, write_durably, write_json
+from fastwsol.host.process import Process
 from fastwsol.host.processes import World, joined
 from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
@@ -296,8 +297,9 @@ def evaluate_run(flags: Flags, world: World) -> None:
     threads = world.together(lambda: use_threads(flags.threads, world.local_size))
     model.to(autocast.device)
     others = {"train"} if model.directions is None else set()
-    feed = feed_of(of_run, all_shards, shards, question, others, autocast, threads, world)
-    setup = EvaluationSetup(info.config, shards, feed, autocast, threads, world, info.statistics)
+    process = Process(autocast, threads, world)
+    feed = feed_of(of_run, all_shards, shards, question, others, process)
+    setup = EvaluationSetup(info.config, shards, feed, info.statistics, process)
     last_step = info.config.total_steps(len(shards.splits["train"]))
     if model.directions is None:
         model.directions = find_directions(model, setup)
@@ -367,16 +369,14 @@ def feed_of(
     shards: Shards,
     question: Question,
     others: Collection[str],
-    autocast: Autocast,
-    threads: int,
-    world: World,
+    process: Process,
 ) -> Feed:
     """The feed for the splits that are looked at: the one evaluated, the one a threshold is chosen on, and `others`."""
     splits = [flags.split, *others]
     if (rule := question.tuning_rule) is not None:
-        splits.append(world.together(lambda: tuning_images(shards, flags.split, rule))[0].name)
+        splits.append(process.world.together(lambda: tuning_images(shards, flags.split, rule))[0].name)
     names = dict.fromkeys(shards.splits[name].packed_name for name in splits)
-    return open_feed(flags, all_shards, [*names], autocast, threads, False, world, builds=False)
+    return open_feed(flags, all_shards, [*names], process, builds=False)
 
 
 def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:

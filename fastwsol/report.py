@@ -35,6 +35,7 @@ from fastwsol.host.command_line import OptionalPath, parse_flags, require_apart,
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
+from fastwsol.host.process import Process
 from fastwsol.host.processes import World, joined
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
 from fastwsol.page import tables as page_tables
@@ -165,18 +166,18 @@ def open_setups(runs: Sequence[ComparedRun], flags: Flags, world: World) -> dict
     threads = use_threads(flags.threads)
     shards = hold_out(packed_set, first.config.data.holdout)
     names = [*dict.fromkeys([shards.splits[first.config.eval_split].packed_name, "train"])]
-    autocasts = {autocast.precision: autocast for autocast in (autocast_of(flags, run) for run in runs)}
+    processes = {
+        autocast.precision: Process(autocast, threads, world) for autocast in (autocast_of(flags, run) for run in runs)
+    }
     return {
         precision: EvaluationSetup(
             first.config,
             shards,
-            open_feed(flags, packed_set, names, autocast, threads, False, world, builds=False),
-            autocast,
-            threads,
-            world,
+            open_feed(flags, packed_set, names, process, builds=False),
             first.statistics,
+            process,
         )
-        for precision, autocast in autocasts.items()
+        for precision, process in processes.items()
     }
 
 
@@ -279,7 +280,7 @@ def of_run(
     if len(gallery.ids):
         split = setup.shards.splits[config.eval_split]
         # Read anew, so that one run's tensors at a time are in memory.
-        model = read_model(run).to(setup.autocast.device)
+        model = read_model(run).to(setup.process.autocast.device)
         own = replace(setup, config=config, statistics=run.info.statistics)
         if model.directions is None and "ddt" in images:
             model.directions = find_directions(model, own)

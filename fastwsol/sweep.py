@@ -46,7 +46,8 @@ from fastwsol.host.limits import usable_cores
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.runs.folder import RunDir, folder_of_run
 from fastwsol.training.feasibility import refuse_no_split
-from fastwsol.training.launch_flags import Launch, flags_named, note_on_class_folders
+from fastwsol.training.launch import Launch
+from fastwsol.training.launch_flags import flags_named, note_on_class_folders
 from fastwsol.training.presets import PRESETS, preset_at
 from fastwsol.useless_options import why_no_features
 

@@ -27,6 +27,7 @@ from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import Autocast, compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.host.environment import versions
 from fastwsol.host.errors import RunFailure, UserError
+from fastwsol.host.process import Process
 from fastwsol.host.processes import World, joined
 from fastwsol.host.stop_signals import StopSignals, stop_at_once_if_repeated
 from fastwsol.host.words import first_few
@@ -44,14 +45,13 @@ from fastwsol.training.feasibility import check_training
 from fastwsol.training.fit_to_data import with_batches_of_photos, with_store_size
 from fastwsol.training.frozen_part import with_features
 from fastwsol.training.job import Job
+from fastwsol.training.launch import OneRun, run_folder
 from fastwsol.training.launch_flags import (
     NamedFlags,
-    OneRun,
     class_folders_want_photos,
     flags_named,
     note_on_class_folders,
     refuse_useless,
-    run_folder,
     shards_named,
 )
 from fastwsol.training.loop import train_to_the_end
@@ -163,37 +163,14 @@ def train(
     signals = StopSignals("stopping after this step" if world.leads else "", stop_at_once_if_repeated)
     with signals as stop, contextlib.ExitStack() as resources:
         compiles_views = launch.step not in ("eager", "captured") and can_compile(autocast.device)
-        feed = open_feed(
-            launch,
-            all_shards,
-            names,
-            autocast,
-            threads,
-            compiles_views,
-            world,
-            gives_up=lambda: stop.requested,
-            train_views=config.views,
-        )
+        process = Process(autocast, threads, world, gives_up=lambda: stop.requested)
+        feed = open_feed(launch, all_shards, names, process, compiled=compiles_views, train_views=config.views)
         world.lead_does(lambda: resources.enter_context(run.opened(described)))
         info = world.from_lead(lambda: run.as_stored(described))
         state = world.together(lambda: new_state(config, len(info.classes), autocast))
-        setup = EvaluationSetup(
-            config, shards, feed, autocast, threads, world, info.statistics, gives_up=lambda: stop.requested
-        )
+        setup = EvaluationSetup(config, shards, feed, info.statistics, process)
         here = decisive_environment(config, setup, launch.deterministic)
-        job = Job(
-            run,
-            info,
-            setup,
-            packed=all_shards,
-            log=launch.log,
-            asked_mode=launch.step,
-            inexact=launch.inexact,
-            checkpoint_minutes=launch.checkpoint_minutes,
-            features_folder=launch.features,
-            gives_up=lambda: stop.requested,
-            environment=here,
-        )
+        job = Job(run, info, setup, all_shards, launch, here)
         saved = world.lead_does(lambda: take_up(job, state, launch.resume, start or StartWeights()))
         if launch.tensorboard and world.leads:
             run.listeners.append(resources.enter_context(contextlib.closing(Curves(run))).add)

@@ -36,7 +36,7 @@ from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
-from fastwsol.host.processes import ALONE
+from fastwsol.host.process import Process
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.preact_resnet import build_preact_resnet
 from fastwsol.prediction.components import boxes_of_maps
@@ -58,7 +58,7 @@ def run(synthetic_shards, tmp_path_factory):
 def setup_of(shards):
     config, autocast = Config.of(depth=18, stem="C"), Autocast(torch.device("cpu"), "fp32")
     statistics = shards.manifest.mean, shards.manifest.std
-    return EvaluationSetup(config, shards, Feed(autocast, 1, False, {}, 4), autocast, 1, ALONE, statistics)
+    return EvaluationSetup(config, shards, Feed(autocast, 1, False, {}, 4), statistics, Process(autocast, 1))
 
 
 def run_evaluate(*arguments):

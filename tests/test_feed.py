@@ -29,7 +29,7 @@ from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
 from fastwsol.host.limits import memory_available
-from fastwsol.host.processes import ALONE
+from fastwsol.host.process import Process
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import ReportOf, RunDir
 from fastwsol.sources.synthetic import Synthetic
@@ -51,7 +51,7 @@ def mixed(tmp_path_factory) -> Shards:
 
 
 def opened(shards, data="auto", store=None, builds=True):
-    return open_feed(DataFlags(data, store), shards, ["train", "val"], FP32, 1, False, ALONE, builds)
+    return open_feed(DataFlags(data, store), shards, ["train", "val"], Process(FP32, 1), builds=builds)
 
 
 def sources(found, shards):
@@ -79,7 +79,7 @@ def test_images_of_many_sizes_come_from_their_own_pixels_or_from_squares(mixed, 
     assert "train: decoded in every epoch (its images have 3 sizes)" in capsys.readouterr().out
     flags = DataFlags(data, tmp_path)
     views = Augmentation(store_size=64)
-    warm = open_feed(flags, mixed, ["train", "val"], FP32, 1, False, ALONE, train_views=views)
+    warm = open_feed(flags, mixed, ["train", "val"], Process(FP32, 1), train_views=views)
     train, val = mixed.splits["train"], mixed.splits["val"]
     assert warm.data(train, 64) == "resident"
     assert warm.views_by(train, 64) == "kernel"

@@ -31,7 +31,7 @@ from fastwsol.sources.tiny_imagenet import TinyImageNet
 from fastwsol.sweep import Run, _why_failed, command_of, is_given, main, read_flags
 from fastwsol.train import read_flags as read_train_flags
 from fastwsol.train import run_info
-from fastwsol.training.launch_flags import Launch
+from fastwsol.training.launch import Launch
 from fastwsol.training.presets import PRESETS
 
 SMALL = ["--preset", "demo", "--stem", "C", "--batch-size", "8", "--epochs", "0.3", "--step", "eager", "--seeds", "1"]

@@ -5,7 +5,7 @@ training images to a square first (`Augmentation.store_size`), they come from th
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -19,8 +19,7 @@ from fastwsol.batches.stream import Batches, Stream
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.device import Autocast
-from fastwsol.host.kept_files import never
-from fastwsol.host.processes import World
+from fastwsol.host.process import Process
 
 
 class Feed:
@@ -94,26 +93,25 @@ def open_feed(
     flags: DataFlags,
     shards: Shards,
     names: Sequence[str],
-    autocast: Autocast,
-    threads: int,
-    compiled: bool,
-    world: World,
+    process: Process,
+    *,
+    compiled: bool = False,
     builds: bool = True,
-    gives_up: Callable[[], bool] = never,
     train_views: Augmentation | None = None,
 ) -> Feed:
     """The feed for the packed splits `names` of `shards`, none of which may be a subset.
 
     Stores are built where there are none; under --data auto only where `builds`. train_views: how train's images are
     shown where they are trained on; with a `store_size` they have to come from a store. Raises UserError where the path
-    asked for is not possible here, and Interrupted where `gives_up` returns true while a store is built.
+    asked for is not possible here, and Interrupted where the process gives up while a store is built.
     """
 
+    autocast, threads = process.autocast, process.threads
     views = train_views if train_views is not None else Augmentation()
     keys = [(name, views.store_size if name == "train" else 0) for name in names]
 
-    rules = StoreRules(flags, shards, views.fit, autocast.device, builds, gives_up)
-    stores = world.machine_lead_first(lambda verify: rules.open(keys, threads, verify))
+    rules = StoreRules(flags, shards, views.fit, autocast.device, builds, process.gives_up)
+    stores = process.world.machine_lead_first(lambda verify: rules.open(keys, threads, verify))
     seals = {}
     if autocast.device.type == "cuda":
         # A split that is trained on in squares is decoded too, as it is, by what looks at it once the training is done.

@@ -4,7 +4,7 @@ Several processes share it by whole batches. The batches hold the same images fo
 does not depend on it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,8 @@ from fastwsol.config import Config, Statistics
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation.metrics import TOP, CamClass
 from fastwsol.host.command_line import image_ticker
-from fastwsol.host.device import Autocast
 from fastwsol.host.errors import Interrupted, RunFailure
-from fastwsol.host.kept_files import never
-from fastwsol.host.processes import World
+from fastwsol.host.process import Process
 from fastwsol.localizer.localizing import LocalizingModel
 
 BATCH_SIZE = 256
@@ -29,19 +27,16 @@ BATCH_SIZE = 256
 
 @dataclass(frozen=True)
 class EvaluationSetup:
-    """The images that a run's network is evaluated on in this process, and what it computes with."""
+    """The images that a run's network is evaluated on, and what this process does it with."""
 
     config: Config
     shards: Shards
     """With the run's holdout apart."""
     feed: Feed
-    autocast: Autocast
-    threads: int
-    world: World
     statistics: Statistics
     """What the network's input is normalised by: mean and deviation of R, G, B in 0..255."""
-    gives_up: Callable[[], bool] = never
-    """Whether an evaluation is to be left, asked before each batch. Of several processes none leaves one."""
+    process: Process
+    """Whether it gives up is asked before each batch. Of several processes none leaves an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +69,13 @@ def forward_split(
     localizers: the names of those whose maps are made. The leading process's BN statistics become every process's.
     Raises RunFailure naming an image where maps are not finite.
     """
-    world, classes = setup.world, len(setup.shards.manifest.classes)
+    world, classes = setup.process.world, len(setup.shards.manifest.classes)
     modes = [(module, module.training) for module in model.modules()]
     predicted = torch.zeros(len(split), min(TOP, classes), dtype=torch.int64)
     model.eval()
     try:
         world.share_from_lead(model.buffers())
-        sizes = model.map_sizes(setup.config.views.image_size, setup.autocast.device)
+        sizes = model.map_sizes(setup.config.views.image_size, setup.process.autocast.device)
         maps = {name: torch.zeros(len(split), *sizes[name]) for name in localizers}
         with torch.inference_mode():
             for rows, of_batch, maps_of_batch in _batches(model, split, setup, cam_class, localizers):
@@ -109,11 +104,11 @@ def _batches(
     model: LocalizingModel, split: Split, setup: EvaluationSetup, cam_class: CamClass, localizers: Sequence[str]
 ) -> Iterator[tuple[slice, torch.Tensor, dict[str, torch.Tensor]]]:
     """Yield rows of the split with their predictions and maps, this process's part; padding has been cut off."""
-    world = setup.world
+    world = setup.process.world
     ticker = image_ticker(split.name, len(split))
     for rows, batch in plain_batches(split, setup, world.rank, world.size):
         valid = rows.stop - rows.start
-        with setup.autocast():
+        with setup.process.autocast():
             passed = model(batch.images)
         # Sorted stably: of equal logits the class that comes first stands first, as argmax has it.
         predicted = passed.logits.argsort(dim=1, descending=True, stable=True)[:, :TOP]
@@ -138,7 +133,7 @@ def plain_batches(
     numbers = range(rank, -(-len(split) // size), processes)
     stream = Stream(split, plan, size, config.views.plain, config.seed, *setup.statistics, steps=len(numbers))
     for number, batch in zip(numbers, setup.feed.batches(stream), strict=False):  # a feed may have no end
-        if setup.world.size == 1 and setup.gives_up():
+        if setup.process.world.size == 1 and setup.process.gives_up():
             raise Interrupted("an evaluation was left")
         yield slice(number * size, number * size + valid_images(number, len(split), size)), batch
 

@@ -66,7 +66,7 @@ def evaluate_model(
     of train. Raises UserError where a threshold is to be chosen and there are no boxes to choose it by, and what `then`
     raises.
     """
-    world, shards, localizers = setup.world, setup.shards, [each.name for each in model.localizers]
+    world, shards, localizers = setup.process.world, setup.shards, [each.name for each in model.localizers]
     split, tuned = shards.splits[split_name], None
     if (rule := question.tuning_rule) is not None:
         tuning, name = world.together(lambda: tuning_images(shards, split_name, rule))
@@ -108,7 +108,7 @@ def _evaluation(
     for each in localizers:
         levels = choice.levels(each)
         of.append(CutMaps.of(each, outputs.maps[each.name], square, choice.cut(each, levels), levels))
-    measurement = measure(images, of, question, Truths.of_split(shards.splits["train"], fit), setup.threads)
+    measurement = measure(images, of, question, Truths.of_split(shards.splits["train"], fit), setup.process.threads)
     rows, pixels = measurement.rows, None
     if (why := why_no_pixels(split, fit)) is None:
         start = time.perf_counter()
@@ -217,7 +217,7 @@ def classes_inside_and_outside(model: LocalizingModel, split: Split, setup: Eval
     model.eval()
     with torch.inference_mode():
         for seen, batch in plain_batches(part, setup):
-            with setup.autocast():
+            with setup.process.autocast():
                 passed = model(batch.images)
                 assert passed.mask is not None
                 assert passed.trunk_features is not None
@@ -242,11 +242,11 @@ def _about(split: Split, step: int, setup: EvaluationSetup) -> dict[str, Any]:
         "shards_digest": shards.digest,
         "step": step,
         "total_steps": config.total_steps(len(shards.splits["train"])),
-        "precision": setup.autocast.precision,
-        "device": setup.autocast.device.type,
+        "precision": setup.process.autocast.precision,
+        "device": setup.process.autocast.device.type,
         "data": setup.feed.data(split),
-        "threads": setup.threads,
-        "world_size": setup.world.size,
+        "threads": setup.process.threads,
+        "world_size": setup.process.world.size,
     }
 
 

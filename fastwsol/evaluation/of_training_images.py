@@ -31,7 +31,7 @@ def find_directions(model: LocalizingModel, setup: EvaluationSetup) -> DdtDirect
     """The directions of all classes (`fastwsol.localizer.ddt`), found on images trained on, without a box. The leading
     process finds them.
     """
-    world, train = setup.world, setup.shards.splits["train"]
+    world, train = setup.process.world, setup.shards.splits["train"]
     classes, weight = len(setup.shards.manifest.classes), model.network.classifier.weight.detach()
     ids = holdout_ids(train.labels, IMAGES_FOR_DIRECTIONS)
     ids = ids[np.argsort(train.labels[ids], kind="stable")]
@@ -57,7 +57,8 @@ def _features_of(model: LocalizingModel, split: Split, setup: EvaluationSetup) -
     """The features of each image, [C, h, w], in the split's order."""
     model.eval()
     for rows, batch in plain_batches(split, setup):
-        with torch.inference_mode(), setup.autocast():  # not around the yield, which would leave the caller in them
+        # Not around the yield, which would leave the caller in them.
+        with torch.inference_mode(), setup.process.autocast():
             features = model(batch.images).features.float()
         yield from features[: rows.stop - rows.start]
 

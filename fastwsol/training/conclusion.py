@@ -21,7 +21,7 @@ def conclude(job: Job, model: LocalizingModel) -> None:
     try:
         model.directions = find_directions(model, setup)
         cuts = own_cuts(model, setup)
-        setup.world.lead_does(lambda: store_findings(run, model, cuts))
+        setup.process.world.lead_does(lambda: store_findings(run, model, cuts))
         evaluate_model(model, config.eval_split, last, setup, lambda evaluation: finish(run, evaluation), cuts=cuts)
     except Interrupted:
         done = f"all {last:,} steps are done and saved in {run.folder}"

@@ -58,7 +58,7 @@ def classifier_course(job: Job, state: State) -> Course:
         return _batches(job, stream, start, job.frozen, drops if drop_rate else None)
 
     def loss(compiled: bool) -> Loss:
-        autocast, smoothing = job.setup.autocast, config.optimizer.label_smoothing
+        autocast, smoothing = job.process.autocast, config.optimizer.label_smoothing
         return make_loss(state.classifier, autocast, compiled, job.world, smoothing)
 
     return Course(
@@ -90,7 +90,7 @@ def mask_course(job: Job, training: MaskTraining, frozen: FrozenPart) -> Course:
 
     def loss(compiled: bool) -> Loss:
         share = 1.0 if boxes is None else float((boxes[:, 0] != NO_BOX).mean())
-        return as_loss(MaskLoss(training, job.setup.autocast, share), job.setup.autocast, compiled, job.world)
+        return as_loss(MaskLoss(training, job.process.autocast, share), job.process.autocast, compiled, job.world)
 
     return Course(
         name="mask head ",
@@ -118,9 +118,9 @@ def _batches(job: Job, stream: Stream, start: int, frozen: FrozenPart | None, be
     beside their labels.
     """
     # On a CPU the network needs the cores more.
-    threads = job.setup.threads if job.setup.autocast.device.type == "cuda" else max(1, job.setup.threads // 2)
+    threads = job.process.threads if job.process.autocast.device.type == "cuda" else max(1, job.process.threads // 2)
     if frozen is not None:
         batches = frozen.batches(stream, job.setup.feed, start, threads)
     else:
         batches = job.setup.feed.batches(stream, start, threads)
-    return BatchesBeside(batches, beside, stream, job.setup.autocast.device, start) if beside is not None else batches
+    return BatchesBeside(batches, beside, stream, job.process.autocast.device, start) if beside is not None else batches

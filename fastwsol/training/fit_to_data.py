@@ -15,7 +15,7 @@ from fastwsol.host.kept_files import can_be_written
 from fastwsol.host.processes import World
 from fastwsol.runs.folder import RunDir
 from fastwsol.training.feasibility import with_fitting_batches
-from fastwsol.training.launch_flags import OneRun
+from fastwsol.training.launch import OneRun
 from fastwsol.training.presets import PRESETS
 
 

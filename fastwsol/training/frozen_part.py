@@ -77,15 +77,15 @@ def open_frozen_part(
     where the job gives up.
     """
     config, world = job.config, job.world
-    trunk = trunk_of(network, part, config.network, job.setup.autocast, before_tail)
-    at_once = min(_AT_ONCE[job.setup.autocast.device.type], len(job.split))
+    trunk = trunk_of(network, part, config.network, job.process.autocast, before_tail)
+    at_once = min(_AT_ONCE[job.process.autocast.device.type], len(job.split))
     plan = training_plan(config.seed, len(job.split), at_once)
     stream = Stream(job.split, plan, at_once, views, config.seed, *job.setup.statistics)
     kept = None
     if keep:
         kept = world.machine_lead_first(
             lambda verify: open_features(
-                job.packed, stream, job.setup.feed, trunk, job.features_folder, verify, job.gives_up
+                job.packed, stream, job.setup.feed, trunk, job.launch.features, verify, job.process.gives_up
             )
         )
         kept_by_each = world.values_of_all(None if kept is None else kept.sha256)
@@ -99,5 +99,5 @@ def open_frozen_part(
         return job, frozen
     different = sorted({each for each in kept_by_each if each is not None})
     of_features = {"features": different[0] if len(different) == 1 else different}
-    world.lead_does(lambda: check_environment(job.run, step, of_features, job.inexact))
+    world.lead_does(lambda: check_environment(job.run, step, of_features, job.launch.inexact))
     return replace(job, environment=job.environment | of_features), frozen

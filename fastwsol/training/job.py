@@ -1,17 +1,16 @@
 """A run and what it is carried out with, in this process."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from fastwsol.config import Config, LogConfig
+from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.features.kept_features import FrozenPart
+from fastwsol.host.process import Process
 from fastwsol.host.processes import World
 from fastwsol.runs.folder import RunDir, RunInfo
-from fastwsol.training.step_mode import AskedMode
+from fastwsol.training.launch import Launch
 
 
 @dataclass(frozen=True)
@@ -24,15 +23,8 @@ class Job:
     """The images, and where they and the network's arithmetic are from."""
     packed: Shards
     """The set as it was packed, no image held out."""
-    log: LogConfig
-    asked_mode: AskedMode
-    inexact: bool
-    """Whether a run may continue although it will not reach the bits of an unbroken one."""
-    checkpoint_minutes: float
-    features_folder: Path | None
-    """Where features of a frozen part are kept; None: beside the shards."""
-    gives_up: Callable[[], bool]
-    """Whether the work is to end: asked while features are computed, and while ways of a step are tried."""
+    launch: Launch
+    """Where and how it is carried out."""
     environment: dict[str, Any]
     """What decides the run's bits here, but for the mode: an entry of environment.json."""
     frozen: FrozenPart | None = None
@@ -44,9 +36,14 @@ class Job:
         return self.info.config
 
     @property
+    def process(self) -> Process:
+        """What this process computes with."""
+        return self.setup.process
+
+    @property
     def world(self) -> World:
         """The processes that do this work together."""
-        return self.setup.world
+        return self.process.world
 
     @property
     def split(self) -> Split:

@@ -1,82 +1,19 @@
-"""Where and how trainings are carried out: the flags of both `train` and `sweep` that do not belong to a `Config`."""
+"""What the flags of `train` and `sweep` mean together: presets, class folders, options without use."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from fastwsol.batches.stores import DataFlags
-from fastwsol.config import PREACT_RESNET, Config, LogConfig, flag
+from fastwsol.config import PREACT_RESNET, Config, flag
 from fastwsol.dataset.shards import read_manifest
 from fastwsol.host.command_line import OptionalPath, parse_some_flags
-from fastwsol.host.device import Precision
 from fastwsol.host.errors import UserError
-from fastwsol.runs.folder import RunDir, folder_of_run
+from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import place_of_shards
 from fastwsol.sources.imagefolder import holds_class_folders
+from fastwsol.training.launch import DEFAULT_SHARDS
 from fastwsol.training.presets import PRESETS, PresetName
-from fastwsol.training.resume import Resume
-from fastwsol.training.step_mode import AskedMode
 from fastwsol.useless_options import why_no_features, without_use
-
-DEFAULT_SHARDS = Path("data/shards")
-
-
-@dataclass(frozen=True)
-class Launch(DataFlags):
-    """Where and how a training runs. Nothing here is part of the run's identity."""
-
-    preset: PresetName = "paper"
-    """paper: 1500 epochs; fast: the fewest seconds to the paper's best, tested at 80 pixels; strong: ten minutes of a
-    large GPU; demo: minutes, for the synthetic set; photos: the last layer of a pretrained backbone, what `train` takes
-    for a set of class folders. Flags that are given beside it win. This help beside it (--preset photos --help) shows
-    its defaults"""
-    weights: str = "none"
-    """what a backbone of timm starts from. pretrained: its published weights, of an installed package or by timm's
-    download; a .safetensors or .pth file; none: drawn weights"""
-    features: OptionalPath = None
-    """folder for the features of a frozen part; default: `features` beside the shards"""
-    shards: Path = DEFAULT_SHARDS
-    """folder that pack.py wrote"""
-    step: AskedMode = "auto"
-    """how a step is carried out: eager; compiled by torch.compile; captured as a CUDA graph, which spares a small batch
-    its launches; auto: the fastest here by a measurement, if the run is long enough to repay it"""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N"""
-    precision: Precision = "auto"
-    """auto: bf16 where the device has it, else fp16 on CUDA and fp32 on a CPU. On a GPU fp32 convolutions use TF32"""
-    threads: int = 0
-    """threads of the CPU's part of the work in each process; 0: all cores, divided among the processes"""
-    deterministic: bool = False
-    """on a GPU, compute slower but to the same bits each time: a run that was stopped and continued then equals an
-    unbroken one exactly. A CPU does so anyway"""
-    inexact: bool = False
-    """go on with a run although what decides its bits has changed since: on a CPU the threads and the processor, on a
-    GPU with --deterministic its kind, on both the number of processes, the way of the step, versions and source.
-    Without it that is refused"""
-    checkpoint_minutes: float = 5.0
-    """minutes between two checkpoints; 0: after every step"""
-    log: LogConfig = field(default_factory=LogConfig)
-    tensorboard: bool = False
-    """also write the run's curves for TensorBoard, into the folder tensorboard of the run's"""
-
-    def __post_init__(self) -> None:
-        if not self.checkpoint_minutes >= 0:
-            raise UserError(f"--checkpoint-minutes {self.checkpoint_minutes}: must not be negative")
-
-
-@dataclass(frozen=True)
-class OneRun(Launch):
-    """Which folder the run is in, and how it begins there."""
-
-    run_dir: OptionalPath = None  # not `run`, which torchrun takes for a short form of a flag of its own
-    """folder of the run; default data/runs/NAME, named after the configuration"""
-    init: OptionalPath = None
-    """start from the weights of an earlier run, a .safetensors file in its checkpoints folder, as far as they fit"""
-    behind: OptionalPath = None
-    """folder of an earlier run, whose classifier is taken as it is and a mask head trained behind it; flags that are
-    left out are that run's"""
-    resume: Resume = "auto"
-    """auto: continue this run if it is unfinished; never: refuse to; require: refuse to begin anew"""
 
 
 @dataclass(frozen=True)
@@ -167,8 +104,3 @@ def shards_named(shards: Path, run_dir: Path | None) -> Path:
     if run_dir is not None and shards == DEFAULT_SHARDS and not shards.exists() and (run := RunDir(run_dir)).has_info():
         return place_of_shards(run_dir, run.read_info())
     return shards
-
-
-def run_folder(config: Config, launch: OneRun) -> Path:
-    """The run's folder: the one named, or one named after the configuration."""
-    return launch.run_dir if launch.run_dir is not None else folder_of_run(Path("data/runs"), config, launch.log)

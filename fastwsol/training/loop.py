@@ -23,7 +23,7 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
 
     Raises BadStep where a loss or gradient was not finite, Interrupted, with the state saved, when `stop` was asked.
     """
-    log, world, run = job.log, job.world, job.run
+    log, world, run = job.launch.log, job.world, job.run
     steppers = StepperMaker(job, state, course)
     wishes = Wishes(world, 2)
     progress = Progress(course, len(job.split), state.step)
@@ -56,13 +56,13 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
                 evaluate_in_mid_run(job, state)
                 progress.restart_clock(state.step)
 
-            save_is_due = world.leads and time.monotonic() - last_checkpoint >= 60 * job.checkpoint_minutes
+            save_is_due = world.leads and time.monotonic() - last_checkpoint >= 60 * job.launch.checkpoint_minutes
             if save_is_due:  # from here on: the wish may take a step to be granted, and is not to be repeated
                 last_checkpoint = time.monotonic()
             stop_now, save_now = wishes.agree(stop.requested, save_is_due)
             if stop_now or save_now or last:
                 settle(state, world)
-                world.lead_does(lambda: save(run, job.info, state, job.setup.autocast.precision))
+                world.lead_does(lambda: save(run, job.info, state, job.process.autocast.precision))
             if stop_now and state.step < job.total_steps:
                 raise world.of_lead(_interrupted(job, state))
         del inputs, batches, stepper  # before the next size's: a GPU need not hold what was captured for both
@@ -86,7 +86,7 @@ def evaluate_in_mid_run(job: Job, state: State) -> None:
     try:
         row = evaluation_row(job, state)
     except Interrupted:
-        save(job.run, job.info, state, job.setup.autocast.precision)
+        save(job.run, job.info, state, job.process.autocast.precision)
         raise _interrupted(job, state) from None
     job.world.lead_does(lambda: job.run.append_row(row))
 
@@ -108,7 +108,7 @@ def evaluates_now(job: Job, state: State, course: Course) -> bool:
 
 def evaluation_is_due(job: Job, step: int) -> bool:
     """Whether step `step` (steps done) is the first at or past a multiple of eval_epochs."""
-    config, images, epochs = job.config, len(job.split), job.log.eval_epochs
+    config, images, epochs = job.config, len(job.split), job.launch.log.eval_epochs
     return config.times_passed(step, images, epochs) > config.times_passed(step - 1, images, epochs)
 
 

@@ -75,9 +75,9 @@ def begin_mask_phase(job: Job, network: Classifier, saved: Checkpoint | None) ->
     views = mask_views(config.views)
     keep = pays_off(settings.head_steps, settings.head_batch_size, views, len(job.split))
     job, frozen = open_frozen_part(job, network, "tail", views, step, keep)
-    state, training = new_head_state(config, network, len(job.info.classes), job.setup.autocast, world, first)
+    state, training = new_head_state(config, network, len(job.info.classes), job.process.autocast, world, first)
     if saved is not None and step:
-        restore(state, saved, job.info, job.setup.autocast.precision)
+        restore(state, saved, job.info, job.process.autocast.precision)
     share_state(state, world)
     return MaskPhase(job, state, training, mask_course(job, training, frozen))
 

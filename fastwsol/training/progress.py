@@ -86,7 +86,7 @@ def announce(job: Job, state: State, offer_fast: bool, continued: bool) -> None:
     continued: whether the run goes on from a checkpoint of its own. All processes measure together, and the leading one
     says it.
     """
-    config, shards, autocast, world = job.config, job.setup.shards, job.setup.autocast, job.world
+    config, shards, autocast, world = job.config, job.setup.shards, job.process.autocast, job.world
     images, batch_size = len(job.split), config.optimizer.batch_size
     share = batch_size // world.size
     classifier_steps = config.classifier_steps(images)

@@ -5,7 +5,7 @@ says that it does not.
 import shlex
 import sys
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -23,9 +23,8 @@ from fastwsol.runs import checkpoint
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.training.behind import Behind
 from fastwsol.training.job import Job
+from fastwsol.training.launch import Resume
 from fastwsol.training.step import State, state_tensors
-
-Resume = Literal["auto", "never", "require"]
 
 _DECISIVE = {
     "cpu": ("device", "processes", "threads", "views", "squares", "features", "step_mode", "processor", "timm"),
@@ -142,11 +141,11 @@ def take_up(job: Job, state: State, resume: Resume, start: StartWeights) -> chec
             restore_classifier(state, saved, job.info)
             state.step = saved.step
         else:
-            restore(state, saved, job.info, job.setup.autocast.precision)
+            restore(state, saved, job.info, job.process.autocast.precision)
         # After the classifier's last step the mode is the mask head's, and not chosen yet.
         is_chosen = saved.step != of_classifier
-        choice = {"step_mode": job.asked_mode} if is_chosen and job.asked_mode != "auto" else {}
-        check_environment(run, saved.step, job.environment | choice, job.inexact)
+        choice = {"step_mode": job.launch.step} if is_chosen and job.launch.step != "auto" else {}
+        check_environment(run, saved.step, job.environment | choice, job.launch.inexact)
     run.drop_rows_after(state.step)
     return saved
 
@@ -219,10 +218,10 @@ def _refuse_finished(run: RunDir, config: Config) -> None:
 
 def decisive_environment(config: Config, setup: EvaluationSetup, deterministic: bool) -> dict[str, Any]:
     """What decides a run's bits here, as environment.json holds it. Where processes differ, a list of all theirs."""
-    autocast, feed, world = setup.autocast, setup.feed, setup.world
+    autocast, feed, world = setup.process.autocast, setup.feed, setup.process.world
     split, square = setup.shards.splits["train"], config.views.store_size
     device, views = autocast.device, feed.views_by(split, square)
-    mine: dict[str, Any] = {"threads": setup.threads, "views": views, "processor": machine()["processor"]}
+    mine: dict[str, Any] = {"threads": setup.process.threads, "views": views, "processor": machine()["processor"]}
     if square:
         mine["squares"] = feed.squares_sha256(split, square)
     if device.type == "cuda":

@@ -11,7 +11,7 @@ from fastwsol.network.initial_weights import Initial, read_initial
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import RunDir
 from fastwsol.training.behind import Behind, read_behind
-from fastwsol.training.launch_flags import OneRun, run_folder
+from fastwsol.training.launch import OneRun, run_folder
 from fastwsol.training.resume import StartWeights
 
 Start = TypeVar("Start", Initial, BackboneWeights)

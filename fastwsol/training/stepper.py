@@ -37,7 +37,7 @@ class StepperMaker:
         try:
             return self._make(self._mode, batches, sample)
         except RuntimeError as error:
-            if "captured" not in self._mode or self._job.asked_mode != "auto":
+            if "captured" not in self._mode or self._job.launch.step != "auto":
                 raise
             tell_failure(self._mode, error)
             self._mode = "compiled" if self._mode == "compiled-captured" else "eager"
@@ -51,8 +51,8 @@ class StepperMaker:
         # The mask head's step is another computation, so that its mode is chosen anew where it starts.
         goes_on = state.step > self._course.first or self._course.first == 0
         stepper = None
-        if job.asked_mode == "auto":
-            possible = world.values_of_all(possible_modes(job.setup.autocast.device, world.size))
+        if job.launch.step == "auto":
+            possible = world.values_of_all(possible_modes(job.process.autocast.device, world.size))
             modes = [mode for mode in possible[0] if all(mode in each for each in possible)]
             choice = world.value_of_lead(
                 choice_before(job.run, state.step, job.environment, modes) if world.leads and goes_on else None
@@ -67,16 +67,16 @@ class StepperMaker:
                         sample,
                         steps_left,
                         world,
-                        self._job.gives_up,
+                        self._job.process.gives_up,
                     )
                 except Interrupted:
                     where = f"{job.run.folder}: before step {state.step + 1:,}"
                     raise world.of_lead(Interrupted(f"{where}; the same command goes on")) from None
             mode_alone = {"step_mode": choice.mode}
             if goes_on:
-                world.lead_does(lambda: check_environment(job.run, state.step, mode_alone, job.inexact))
+                world.lead_does(lambda: check_environment(job.run, state.step, mode_alone, job.launch.inexact))
         else:
-            choice = Choice(job.asked_mode, {})
+            choice = Choice(job.launch.step, {})
         mode = {"step_mode": choice.mode, "step_mode_seconds": choice.seconds}
         world.lead_does(lambda: job.run.record_start(state.step, job.environment | mode))
         if world.leads:
