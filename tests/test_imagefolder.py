@@ -405,6 +405,12 @@ def test_val_of_an_earlier_round_stays_val_where_the_set_grows(photos: Path, tmp
     flags[3] = str(other)
     assert run_command(pack_command.main, [*flags, "--out", str(tmp_path / "never")]) == 2
     assert "none of its val images is in" in capsys.readouterr().err
+    damaged = sorted(first.glob("*.arrow"))[-1]
+    with damaged.open("r+b") as file:
+        file.seek(-100, 2)
+        file.write(bytes(100))
+    assert run_command(pack_command.main, [*flags[:3], str(photos), *flags[4:], "--out", str(tmp_path / "third")]) == 2
+    assert f"{damaged}: its SHA-256 is not the manifest's" in capsys.readouterr().err
 
 
 def test_a_val_fraction_beside_a_val_folder_and_a_missing_source_are_refused(with_val: Path, capsys) -> None:

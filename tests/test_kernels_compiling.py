@@ -1,5 +1,6 @@
 """Compiled kernels are kept on disk until a file that they were compiled from changes, and compiling is told."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -7,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from numba.core.caching import FunctionCache
 
 import kernels
+from kernels import compiling
 
 WORDS = """
 import numpy as np
@@ -89,3 +92,23 @@ def test_where_no_cache_can_lie_beside_the_source_or_at_home_it_lies_among_tempo
     if kept:
         assert own.stat().st_mode & 0o777 == 0o700
         assert [*own.rglob("*.nbc")]
+
+
+def test_where_there_is_no_room_to_keep_a_kernel_it_runs_all_the_same(monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(FunctionCache, "save_overload", full)
+    compiling._warn_not_kept.cache_clear()
+
+    @compiling.njit()
+    def plus_one(x):
+        return x + 1
+
+    @compiling.njit()
+    def plus_two(x):
+        return x + 2
+
+    assert (plus_one(1), plus_two(1)) == (2, 3)
+    said = capsys.readouterr().err
+    assert said.count("compiled kernels cannot be kept (No space left on device): they are compiled each time") == 1

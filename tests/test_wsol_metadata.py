@@ -1,6 +1,7 @@
 """The WSOL benchmark's metadata files beside its images: read as they stand, every mistake named."""
 
 import dataclasses
+import errno
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from layouts import FOLDERS, draw_benchmark
 
 from fastwsol import compare, convert, evaluate, sweep, train
 from fastwsol import pack as pack_command
+from fastwsol.dataset import packer
 from fastwsol.dataset.first_classes import FirstClasses
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
@@ -170,6 +172,23 @@ def test_an_image_of_val_in_fullsup_is_told(tmp_path: Path, capsys: pytest.Captu
         "1 are in another split, and what is measured there was trained on; "  # the other image of val, as it is drawn
         "1 are in another split than that, and in none that is trained on"
     ) in capsys.readouterr().out
+
+
+def test_an_unfinished_packing_with_fullsup_is_no_other_packings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_benchmark(tmp_path / "ILSVRC", fullsup=True)
+    flags = ["--layout", "wsoleval", "--source", str(tmp_path / "ILSVRC"), "--out", str(tmp_path / "shards")]
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "manifest.json")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packer, "write_manifest", full)
+        assert run_command(pack_command.main, [*flags, "--fullsup"]) == 1
+    assert run_command(pack_command.main, flags) == 2
+    assert "holds an unfinished packing of fullsup too; finish that with its own command" in capsys.readouterr().err
+    assert run_command(pack_command.main, [*flags, "--fullsup"]) == 0
 
 
 def test_fullsup_is_left_out_where_readers_know_train_and_val(
