@@ -30,11 +30,12 @@ from fastwsol.config import one_cycle
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluate import OfRun
-from fastwsol.evaluation.boxes import hits_of, score_boxes, to_original
+from fastwsol.evaluation.boxes import hits_of, score_boxes
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps
 from fastwsol.evaluation.thresholds import box_free_threshold
 from fastwsol.evaluation.truths import Truths
 from fastwsol.features.kept_features import open_features
+from fastwsol.geometry import to_original
 from fastwsol.host.command_line import parse_flags, require_new, run_command
 from fastwsol.host.device import autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment

@@ -13,7 +13,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.config import Augmentation, Fit
+from fastwsol.config import Augmentation
+from fastwsol.geometry import shown_windows
 from kernels.compiling import njit
 from kernels.philox import philox4x32, random_words
 
@@ -248,29 +249,6 @@ def draw_drops(
     return (words[:, :places] + 0.5) * 2.0**-32 < rate
 
 
-def shown_windows(fit: Fit, widths: NDArray[np.int32], heights: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the windows x, y, width, height, int32 [N, 4], of what is shown of images of `widths` x `heights` pixels,
-    [N] each: all of it, or under crop the middle square, the odd pixel being left out at the end.
-    """
-    if fit == "stretch":
-        zeros = np.zeros_like(widths)
-        return np.stack([zeros, zeros, widths, heights], axis=1).astype(np.int32)
-    sides = np.minimum(widths, heights)
-    return np.stack([(widths - sides) // 2, (heights - sides) // 2, sides, sides], axis=1).astype(np.int32)
-
-
-def windows_in_square(windows: NDArray[np.int32], shown: NDArray[np.int32], side: int) -> NDArray[np.int32]:
-    """Return `windows` [N, 4], which lie in the windows `shown` [N, 4], as they lie in squares of `side` pixels that
-    those were stretched to: edges are rounded to whole pixels, and no window is empty.
-    """
-    lengths = shown[:, 2:].astype(np.int64)
-    begins = windows[:, :2].astype(np.int64) - shown[:, :2]
-    first = (2 * begins * side + lengths) // (2 * lengths)  # rounded, in whole numbers
-    last = (2 * (begins + windows[:, 2:]) * side + lengths) // (2 * lengths)
-    first = np.minimum(first, side - 1)
-    return np.concatenate([first, np.maximum(last - first, 1)], axis=1).astype(np.int32)
-
-
 def _key(seed: int) -> NDArray[np.uint32]:
     return np.array([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF], np.uint32)
 
@@ -339,14 +317,6 @@ def _hidden_cells(ids, epochs, key):  # type: ignore[no-untyped-def]
                 is_kept = (words[i, bit // 32] >> np.uint32(bit % 32)) & np.uint32(1)
                 masks[i, row * side : (row + 1) * side, column * side : (column + 1) * side] = is_kept
     return masks
-
-
-def enlarge_cells(cells: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Enlarge a mask of 16x16 cells to pixels, uint8 [height, width]: a pixel takes the cell its centre lies in."""
-    # In whole numbers: (i + 1/2) * 16 / height, rounded down.
-    rows = (2 * np.arange(height) + 1) * CELLS // (2 * height)
-    columns = (2 * np.arange(width) + 1) * CELLS // (2 * width)
-    return cells[rows[:, None], columns[None, :]]
 
 
 # The ImageNet colour covariance of Krizhevsky et al. (2012) as the paper's code uses it, RGB, in 0..255 units.

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kernels
-from fastwsol.evaluation.boxes import PROTOCOLS, hits, localize, score_boxes, to_original, to_square
+from fastwsol.evaluation.boxes import PROTOCOLS, hits, localize, score_boxes
+from fastwsol.geometry import to_original, to_square
 
 
 @settings(max_examples=100, deadline=None)

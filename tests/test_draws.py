@@ -7,16 +7,8 @@ import slow_draws
 
 from fastwsol.batches import views_reference as reference
 from fastwsol.config import Augmentation
-from fastwsol.draws import (
-    CELLS,
-    GRIDS,
-    bootstrap_weights,
-    draw_views,
-    enlarge_cells,
-    epoch_order,
-    shown_windows,
-    stream_slice,
-)
+from fastwsol.draws import CELLS, GRIDS, bootstrap_weights, draw_views, epoch_order, stream_slice
+from fastwsol.geometry import enlarge_cells, shown_windows
 from kernels.philox import philox4x32
 
 ALL = Augmentation("gr-hns", flip=True, color=True, resampler="bicubic", image_size=64)

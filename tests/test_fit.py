@@ -13,10 +13,11 @@ from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.batches.views_reference import batch as reference_batch
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import open_shards
-from fastwsol.draws import draw_views, shown_windows
+from fastwsol.draws import draw_views
 from fastwsol.evaluation.fixed_boxes import fixed_box_hits, fixed_boxes
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps
 from fastwsol.evaluation.truths import Truths
+from fastwsol.geometry import shown_windows
 from fastwsol.host.command_line import run_command
 from kernels.reference import best_iou
 

@@ -20,7 +20,7 @@ from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.batches.views_reference import batch as reference_batch
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Shards, open_shards
-from fastwsol.draws import shown_windows, windows_in_square
+from fastwsol.geometry import shown_windows, windows_in_square
 from fastwsol.host.command_line import run_command
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import RunDir

@@ -19,7 +19,8 @@ from fastwsol.batches.seals import Decoding, Seals, decodes_on_host, dies_of_bad
 from fastwsol.batches.stream import Batch, Batches, Stream, mean_pixel, of_one_size
 from fastwsol.batches.views_cpu import Shower
 from fastwsol.config import Augmentation, Channels
-from fastwsol.draws import COLOR_STEPS, Views, enlarge_cells
+from fastwsol.draws import COLOR_STEPS, Views
+from fastwsol.geometry import enlarge_cells
 from fastwsol.host.errors import RunFailure
 from fastwsol.sources.decode import decode
 

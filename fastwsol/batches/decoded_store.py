@@ -26,7 +26,7 @@ from PIL import Image
 from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Fit
 from fastwsol.dataset.shards import Shards, Split
-from fastwsol.draws import shown_windows
+from fastwsol.geometry import shown_windows
 from fastwsol.host.command_line import duration
 from fastwsol.host.errors import Interrupted, RunFailure
 from fastwsol.host.files import write_json
@@ -39,7 +39,7 @@ FORMAT_VERSION = 1
 FOLDER_NAME = "decoded"
 SOURCES_OF_PIXELS = (
     "fastwsol/batches/decoded_store.py",
-    "fastwsol/draws.py",
+    "fastwsol/geometry.py",
     "fastwsol/sources/decode.py",
     "fastwsol/sources/heif.py",
     "fastwsol/sources/jpeg_markers.py",

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from fastwsol.config import Augmentation, Channels
 from fastwsol.dataset.shards import Split
-from fastwsol.draws import Views, draw_views, shown_windows, stream_slice, windows_in_square
+from fastwsol.draws import Views, draw_views, stream_slice
+from fastwsol.geometry import shown_windows, windows_in_square
 
 Inputs = dict[str, torch.Tensor]
 """Tensors by name; names, shapes and number formats stay the same from step to step."""

@@ -9,7 +9,6 @@ square, its input; `to_square` and `to_original` are the only way between the tw
 """
 
 from dataclasses import dataclass
-from operator import index
 from typing import Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 import kernels
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
+from fastwsol.geometry import Size, both_sides, to_original
 from kernels.levels import LEVELS, threshold_of
 
 ProtocolName = Literal["strict", "paper2018", "wsoleval"]
@@ -26,36 +26,8 @@ PROTOCOLS: tuple[ProtocolName, ...] = ("strict", "paper2018")
 _IS_HIT: dict[str, np.ufunc] = {"strict": np.greater_equal, "paper2018": np.greater, "wsoleval": np.greater_equal}
 """Of an IoU and its threshold."""
 
-Size = int | tuple[int, int]
-"""Of the pixels that maps are upsampled to: height and width, or one number for both. Of a network's maps it is the
-side of its square.
-"""
 
 _PIXELS_AT_ONCE = 2**23  # of upsampled maps, a byte each
-
-
-def to_square(
-    boxes: npt.NDArray[np.float32], widths: npt.ArrayLike, heights: npt.ArrayLike, size: Size
-) -> npt.NDArray[np.float32]:
-    """Boxes [N, 4] in the original images' pixels -> the same boxes in the network's square of `size` pixels.
-
-    `widths` and `heights` are the original images', one number or [N]; `size` is the square's side, or a
-    height and width. Raises ValueError for a size that is not positive or does not fit the boxes. `to_original` is the
-    inverse, up to float32 rounding.
-    """
-    originals, square = _sizes(boxes, widths, heights, size)
-    return (boxes.astype(np.float64) * square / originals).astype(np.float32)
-
-
-def to_original(
-    boxes: npt.NDArray[np.float32] | npt.NDArray[np.int32],
-    widths: npt.ArrayLike,
-    heights: npt.ArrayLike,
-    size: Size,
-) -> npt.NDArray[np.float32]:
-    """Boxes [N, 4] in the network's square -> in the original images' pixels. The inverse of `to_square`."""
-    originals, square = _sizes(boxes, widths, heights, size)
-    return (boxes.astype(np.float64) * originals / square).astype(np.float32)
 
 
 def localize(
@@ -175,33 +147,6 @@ def _check(protocol: str) -> None:
 
 def parts_of_maps(count: int, size: Size) -> list[slice]:
     """Slices of `count` maps, each of as many as are upsampled to `size` at a time."""
-    height, width = _both(size)
+    height, width = both_sides(size)
     at_once = max(1, _PIXELS_AT_ONCE // max(1, height * width))
     return [slice(start, min(start + at_once, count)) for start in range(0, count, at_once)]
-
-
-def _both(size: Size) -> tuple[int, int]:
-    """Height and width."""
-    height, width = (index(each) for each in (size if isinstance(size, (tuple, list)) else (size, size)))
-    return height, width
-
-
-def _sizes(
-    boxes: npt.NDArray, widths: npt.ArrayLike, heights: npt.ArrayLike, size: Size
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Width, height, width, height of each box's image, float64 [N, 4], and of the square [4]."""
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes have shape {boxes.shape}, expected [N, 4]")
-    widths, heights = np.asarray(widths, np.float64), np.asarray(heights, np.float64)
-    for name, values in (("widths", widths), ("heights", heights)):
-        if values.shape not in ((), (len(boxes),)):
-            raise ValueError(f"{name} have shape {values.shape}, expected one number or [{len(boxes)}], one a box")
-        if not (values > 0).all():
-            raise ValueError(f"{name} must be positive, found {values.min()}")
-    height, width = _both(size)
-    if height < 1 or width < 1:
-        raise ValueError(f"the square is {height} x {width} pixels, expected at least 1 x 1")
-    sizes = np.empty((len(boxes), 4))
-    sizes[:, 0::2] = widths[..., np.newaxis]
-    sizes[:, 1::2] = heights[..., np.newaxis]
-    return sizes, np.array([width, height, width, height], np.float64)

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.evaluation.baselines import best_fixed_boxes, whole_image
-from fastwsol.evaluation.boxes import ProtocolName, hits_of, to_original
+from fastwsol.evaluation.boxes import ProtocolName, hits_of
 from fastwsol.evaluation.choe2020 import WsolevalSweep, fixed_box_ious
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.report_types import FixedBoxRow
 from fastwsol.evaluation.truths import Truths
+from fastwsol.geometry import to_original
 
 BaselineKind = Literal["whole-image", "best-box"]
 

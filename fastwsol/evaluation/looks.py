@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kernels
-from fastwsol.evaluation.boxes import Size, parts_of_maps
+from fastwsol.evaluation.boxes import parts_of_maps
 from fastwsol.evaluation.report_types import Looks
+from fastwsol.geometry import Size
 
 _EDGES = 3
 """A map that reaches so many edges of its image and more is counted."""

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kernels
-from fastwsol.evaluation.boxes import PROTOCOLS, CurveHits, ProtocolName, Size, to_original
+from fastwsol.evaluation.boxes import PROTOCOLS, CurveHits, ProtocolName
 from fastwsol.evaluation.choe2020 import WsolevalSweep, sweep
 from fastwsol.evaluation.looks import LooksOfAll
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.report_types import Looks
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, BestHits, otsu_thresholds
 from fastwsol.evaluation.truths import Truths
+from fastwsol.geometry import Size, to_original
 from fastwsol.host.device import kernel_threads
 from kernels.levels import LEVELS, wsoleval_cut
 

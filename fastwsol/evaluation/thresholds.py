@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kernels
-from fastwsol.evaluation.boxes import CurveHits, Size, parts_of_maps
+from fastwsol.evaluation.boxes import CurveHits, parts_of_maps
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
+from fastwsol.geometry import Size
 from fastwsol.localizer.localizers import Localizer
 from kernels.levels import LEVELS, level_of, threshold_of
 

@@ -13,17 +13,9 @@ import kernels
 from fastwsol.config import Fit
 from fastwsol.dataset.ragged_boxes import gather_boxes
 from fastwsol.dataset.shards import Split
-from fastwsol.draws import shown_windows
-from fastwsol.evaluation.boxes import (
-    CurveHits,
-    ProtocolName,
-    Size,
-    curve_hits,
-    localize,
-    score_boxes,
-    to_square,
-)
+from fastwsol.evaluation.boxes import CurveHits, ProtocolName, curve_hits, localize, score_boxes
 from fastwsol.evaluation.choe2020 import truths_in_map
+from fastwsol.geometry import Size, shown_windows, to_square
 
 
 @dataclass(frozen=True)

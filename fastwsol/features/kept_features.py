@@ -54,6 +54,7 @@ SOURCES_OF_FEATURES = (
     *SOURCES_OF_PIXELS,
     "kernels/*.py",
     "fastwsol/config.py",
+    "fastwsol/draws.py",
     "fastwsol/host/device.py",
     "fastwsol/dataset/shards.py",
     "fastwsol/dataset/ragged_boxes.py",

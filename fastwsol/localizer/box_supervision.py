@@ -13,7 +13,8 @@ from fastwsol.batches.drawn_ahead import Draw
 from fastwsol.batches.stream import Stream
 from fastwsol.config import Fit
 from fastwsol.dataset.shards import Split
-from fastwsol.draws import holdout_ids, shown_windows
+from fastwsol.draws import holdout_ids
+from fastwsol.geometry import shown_windows
 from fastwsol.host.errors import UserError
 
 NO_BOX = -1.0

@@ -16,9 +16,9 @@ from PIL import Image
 import kernels
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Split
-from fastwsol.draws import gallery_order, shown_windows
-from fastwsol.evaluation.boxes import to_square
+from fastwsol.draws import gallery_order
 from fastwsol.evaluation.truths import Truths
+from fastwsol.geometry import shown_windows, to_square
 from fastwsol.sources.decode import decode
 from fastwsol.sources.jpeg_markers import JPEG_START
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.draws import shown_windows
-from fastwsol.evaluation.boxes import to_original
 from fastwsol.evaluation.thresholds import Cut, default_cut
+from fastwsol.geometry import shown_windows, to_original
 from fastwsol.host.errors import RunFailure
 from fastwsol.localizer.localizers import Localizer
 from fastwsol.prediction.answers import Answers, BatchOutputs, FoundBoxes

@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 import kernels
 from fastwsol.config import PREACT_RESNET, Config
-from fastwsol.draws import shown_windows
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.formats.labelled_images import Skipped
+from fastwsol.geometry import shown_windows
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizers import LocalizerName
