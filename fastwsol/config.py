@@ -152,7 +152,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """A name that holds the depth becomes name and depth."""
-        if self.backbone in DEPTH_OF:
+        if isinstance(self.backbone, str) and self.backbone in DEPTH_OF:  # of another type: told with its flag
             object.__setattr__(self, "depth", DEPTH_OF[self.backbone])
             object.__setattr__(self, "backbone", PREACT_RESNET)
 
@@ -289,7 +289,8 @@ class Setting:
 
     def changed(self: Self, **values: Any) -> Self:
         """The same with other `values`, by the names of their flags. Raises as `of` does."""
-        depth = DEPTH_OF.get(values.get("backbone", ""))
+        backbone = values.get("backbone")
+        depth = DEPTH_OF.get(backbone) if isinstance(backbone, str) else None
         if depth is not None and values.get("depth", depth) != depth:
             raise UserError(
                 f"--depth {values['depth']}: --backbone {values['backbone']} says the depth; leave one of the two out"

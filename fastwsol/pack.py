@@ -115,7 +115,7 @@ def main(arguments: Sequence[str]) -> int:
             if (used := source.boxes_used or 0) > packed:
                 print(f"{used - packed:,} of the boxes used are of images that were set aside")
     except KeyboardInterrupt:
-        print(f"{flags.out}: interrupted in its description, and packed whole", file=sys.stderr)
+        print(f"{flags.out}: packed whole; only its summary was interrupted", file=sys.stderr)
     return DONE_WITH_SKIPS if any(split.quarantined for split in manifest.splits.values()) else 0
 
 

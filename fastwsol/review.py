@@ -111,7 +111,7 @@ def _left_out(images: Sequence[LabelledImage | Skipped]) -> str:
     counts: Counter[str] = Counter()
     for each in images:
         counts.update({SKIPPED: 1} if isinstance(each, Skipped) else each.left_aside)
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    return ", ".join(f"{what}: {count:,}" for what, count in counts.items() if count)
 
 
 if __name__ == "__main__":

@@ -263,12 +263,12 @@ class Day:
             return
         found = thinned(collect(folder)) | {"item": item.name, "seconds": round(watch.seconds, 1)}
         found |= {"processes": watch.processes, "source": source_digest()}
+        if training.keep_weights:  # before it is known as finished, so that a next call would make up for them
+            self._keep_weights(training, folder)
         with self._lock:
             self.finished[training.name] = found | {"flags": training.flags}
             self._failures.pop(training.name, None)
             self._write()
-        if training.keep_weights:
-            self._keep_weights(training, folder)
         print(f"{training.name}: {line_of(self.finished[training.name])}", flush=True)
 
     def _warm_up(self, item: Item, training: Training) -> None:

@@ -152,6 +152,8 @@ def test_a_file_from_before_there_were_localizers_is_read_under_its_own_digest()
 def test_a_network_that_says_its_depth_has_no_other():
     assert Setting.of(backbone="preact-resnet-18", depth=18).network.depth == 18
     assert Setting.of(backbone="preact-resnet-18").changed(depth=34).network.depth == 34
+    with pytest.raises(UserError):
+        Setting.of(backbone=["preact-resnet-18"])
     with pytest.raises(UserError, match="--depth 34: --backbone preact-resnet-18 says the depth"):
         Setting.of(backbone="preact-resnet-18", depth=34)
 

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import platform
 import signal
 import subprocess
 import sys
@@ -100,7 +101,7 @@ def test_what_a_killed_builder_left_goes(tmp_path: Path) -> None:
 
 def test_what_a_machine_of_before_left_goes_and_what_is_being_built_stays(tmp_path: Path) -> None:
     """A container has another name each time, and a folder may be shared by machines: a lock tells."""
-    left, built = (tmp_path / f"file.npy.{host}-1.partial" for host in ("3f2a9c11d0b7", "another"))
+    left, built = (tmp_path / f"file.npy.{host}-1.partial" for host in ("3f2a9c11d0b7", f"{platform.node()}-2"))
     left.write_bytes(b"half")
     built.write_bytes(b"half")
     with built.open("r+b") as file:

@@ -323,6 +323,8 @@ def test_the_slider_stands_where_runs_cut_their_maps(opened: Callable[..., Any],
     assert shown_counts(page) == at_128
     page.evaluate("data.runs.forEach((run) => { run.level = run.name === 'gr' ? 64 : 128; }); show()")
     assert page.inner_text("#level-shown") == "each run's own, 0.25 or 0.50"
+    page.evaluate("controls.seed.append(new Option('of no run', '99')); controls.seed.value = '99'; show()")
+    assert page.inner_text("#level-shown").endswith(f"(level {page.input_value('#level')})")
 
 
 def test_the_slider_moves_the_boxes_to_those_of_the_evaluation(

@@ -267,6 +267,73 @@ def test_a_class_is_chosen_by_its_name(page: Any, tmp_path: Path) -> None:
     assert page.evaluate("at") == 1
 
 
+def test_a_class_that_is_being_chosen_is_taken_where_the_mouse_goes_on(page: Any, tmp_path: Path) -> None:
+    content = json.loads(predictions_of(tmp_path, 4).read_text())
+    for each in content["images"]:
+        each["category_id"] = 1
+    for each in content["annotations"]:
+        each["category_id"] = 1
+    second = content["annotations"][0] | {
+        "id": 99,
+        "bbox": [140.0, 70.0, 40.0, 40.0],
+        "segmentation": [],
+        "score": 0.01,
+    }
+    content["annotations"].append(second)
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    page.goto(write_page(tmp_path, "--sample", 4, "--uncertain", 0).as_uri())
+    places = page.evaluate("data.images.map((each) => each.objects.length)")
+    page.evaluate(f"go({places.index(2)})")
+
+    def labels() -> list[int]:
+        return page.evaluate("objects().map((each) => each.label)")
+
+    assert labels() == [0, 0]
+    page.keyboard.press("c")
+    page.keyboard.type("gr", delay=20)
+    drag(page, (85, 60), (95, 65))  # the whole box
+    assert labels() == [2, 0]
+    page.keyboard.press("c")
+    page.keyboard.type("d", delay=20)
+    page.evaluate("show()")  # as where another tab has saved
+    assert page.evaluate("el('class').value") == "1"
+    page.click("#objects li:nth-child(2) button")
+    assert labels() == [1, 0]
+    assert page.evaluate("selected") == 1
+
+
+def test_what_a_page_of_an_earlier_version_has_kept_is_taken_up(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 6)
+    page.goto(write_page(tmp_path, "--sample", 6, "--uncertain", 0).as_uri())
+    old = "data.images.map((each, k) => ({ verdict: k < 3 ? 'accepted' : null, objects: null }))"
+    page.evaluate(f"localStorage.setItem(STORE, JSON.stringify({{ states: {old}, at: 3 }}))")
+    page.reload()
+    page.keyboard.press("x")
+    page.reload()
+    found = page.evaluate("states.map((each) => each.verdict)")
+    assert found == ["accepted", "accepted", "accepted", "rejected", None, None]
+
+
+def test_undo_leaves_what_another_tab_has_done_since(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 6)
+    path = write_page(tmp_path, "--sample", 6, "--uncertain", 0)
+    page.goto(path.as_uri())
+    other = page.context.new_page()
+    other.goto(path.as_uri())
+    for key in ("a", "ArrowLeft", "x"):  # twice on the first image
+        page.keyboard.press(key)
+    page.keyboard.press("u")
+    assert page.evaluate("states[0].verdict") == "accepted"
+    other.wait_for_function("states[0].verdict === 'accepted'")
+    other.evaluate("go(0)")
+    other.keyboard.press("2")
+    page.wait_for_function("states[0].wrong === 'box'")
+    page.keyboard.press("u")
+    assert "changed in another tab" in page.inner_text("#task")
+    assert page.evaluate("states[0].wrong") == other.evaluate("states[0].wrong") == "box"
+    other.close()
+
+
 def test_what_is_done_in_another_tab_is_kept(page: Any, tmp_path: Path) -> None:
     predictions_of(tmp_path, 9)
     path = write_page(tmp_path, "--sample", 9, "--uncertain", 0)
@@ -317,6 +384,15 @@ def test_an_export_is_taken_up_by_a_page_with_more_images(page: Any, tmp_path: P
     assert again == before
     boxes = [each["bbox"] for each in found["annotations"] if each["image_id"] == found["images"][3]["id"]]
     assert boxes == [each["bbox"] for each in exported(page, tmp_path)["annotations"]]
+    state = page.evaluate("JSON.stringify(states)")
+    half = json.loads((tmp_path / "reviewed.json").read_text())
+    del half["images"][-1]["review"]
+    (tmp_path / "half.json").write_text(json.dumps(half))
+    page.evaluate("states = states.map(() => ({ verdict: null, objects: null }))")
+    page.set_input_files("#file", tmp_path / "half.json")
+    page.wait_for_function("el('task').textContent.includes('has no review in it')")
+    assert page.evaluate("states.every((each) => !each.verdict)"), "nothing of it is taken"
+    page.evaluate(f"states = {state}")
     page.set_input_files("#file", tmp_path / "p.json")
     page.wait_for_function("el('task').textContent.includes('cannot be taken up')")
 
@@ -328,7 +404,7 @@ def test_what_is_not_on_the_page_is_counted(page: Any, tmp_path: Path, capsys: p
     content["annotations"][1]["difficult"] = 1
     (tmp_path / "p.json").write_text(json.dumps(content))
     page.goto(write_page(tmp_path, "--sample", 6, "--uncertain", 0).as_uri())
-    assert "not on the page: 1 crowds, 1 images that could not be read" in " ".join(capsys.readouterr().out.split())
+    assert "not on the page: crowds: 1, images that could not be read: 1" in " ".join(capsys.readouterr().out.split())
     for _ in range(6):
         page.keyboard.press("a" if page.evaluate("objects().length") else "x")
     assert [each.get("difficult") for each in exported(page, tmp_path)["annotations"]].count(1) == 1

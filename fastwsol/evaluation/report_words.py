@@ -65,9 +65,13 @@ def left_out(report: Report) -> list[str]:
     """How many images do not count, or are seen in part."""
     notes = []
     if without := report["images"] - report["images_with_boxes"]:
-        notes.append(f"{without:,} images have no ground-truth box and do not count for localization")
+        have, do = ("has", "does") if without == 1 else ("have", "do")
+        notes.append(f"{number_of(without, 'image')} {have} no ground-truth box and {do} not count for localization")
     if cut := report["images_cut"]:
-        notes.append(f"{cut:,} images have a box that reaches out of the middle square that is shown (--fit crop)")
+        have = "has" if cut == 1 else "have"
+        notes.append(
+            f"{number_of(cut, 'image')} {have} a box that reaches out of the middle square that is shown (--fit crop)"
+        )
     return notes
 
 

@@ -137,17 +137,21 @@ def array_when_whole(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.u
 
 
 def _is_left(partial: Path, own: str) -> bool:
-    """Whether nobody builds this file any more: no process of this machine, whose files are called `own` and its
-    number; of another, as of a container of before, nobody holds its lock, where there are locks.
+    """Whether nobody builds this file any more: nobody holds its lock, and it is of no process of this machine, whose
+    files are called `own` and its number. Where there are no locks, only one of this machine can be told.
     """
-    if partial.name.startswith(own):
-        return not _runs(partial.name.removeprefix(own).removesuffix(PARTIAL_SUFFIX))
+    process = partial.name.removeprefix(own).removesuffix(PARTIAL_SUFFIX)
+    is_own = partial.name.startswith(own) and process.isdigit()
+    if is_own and _runs(process):
+        return False
     try:
         with partial.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return is_own
 
 
 def _runs(process: str) -> bool:

@@ -264,7 +264,7 @@ function show() {
   const owns = [...new Set(now.runs.map((run) => run.level))].sort((a, b) => a - b);
   if (!now.moved && owns.length) controls.level.value = owns[0];
   const share = (level) => (level / TOP_LEVEL).toFixed(2);
-  const one = now.moved ? now.level : owns[0];
+  const one = now.moved || !owns.length ? now.level : owns[0];
   const text = !now.moved && owns.length > 1 ? `each run's own, ${owns.map(share).join(" or ")}` :
     `${share(one)} of each map's scale (level ${one})${now.moved ? "" : owns.length ? ", the runs' own" : ""}`;
   byId("level-shown").textContent = text;

@@ -14,7 +14,9 @@ let at = 0, selected = 0, drawing = null, drag = null, showMask = true, undone =
 function merge() {
   const kept = JSON.parse(localStorage.getItem(STORE) || "null");
   if (!kept || kept.states.length !== states.length) return null;
-  kept.states.forEach((each, k) => { if ((each.time || 0) > (states[k].time || 0)) states[k] = each; });
+  // What a page of an earlier version has kept has no time: it comes before all that has one.
+  const time = (state) => state.time || (state.verdict || state.objects ? 1 : 0);
+  kept.states.forEach((each, k) => { if (time(each) > time(states[k])) states[k] = each; });
   return kept;
 }
 
@@ -46,8 +48,9 @@ const unaccepted = () => [...states.keys()].filter((k) => states[k].objects && !
 const copied = () => objects().map((each) => ({ ...each, box: [...each.box] }));
 
 function change(next) {
-  undone.push({ at, selected, state: states[at] });
-  states[at] = { ...next, time: Date.now() };
+  const time = Date.now();
+  undone.push({ at, selected, state: states[at], time });
+  states[at] = { ...next, time };
   save();
 }
 
@@ -72,12 +75,18 @@ function say(text) { el("task").textContent = text; }
 function undo() {
   const last = undone.pop();
   if (!last) return say("There is nothing to undo.");
-  states[last.at] = { ...last.state, time: Date.now() };
+  if (states[last.at].time !== last.time) {
+    go(last.at, last.selected);
+    return say("This was changed in another tab since, and stays.");
+  }
+  const time = Date.now(), before = undone.filter((each) => each.at === last.at).pop();
+  states[last.at] = { ...last.state, time };
+  if (before) before.time = time;
   go(last.at, last.selected);
 }
 
 function go(to, object = 0) {
-  drag = null;
+  drag = null; choosing = false;
   at = Math.max(0, Math.min(data.images.length - 1, to));
   selected = object; drawing = null;
   save(); show();
@@ -138,7 +147,7 @@ function show() {
   selected = Math.min(selected, Math.max(0, objects().length - 1));
   const chosen = objects()[selected];
   el("class").disabled = !chosen;
-  el("class").value = chosen && chosen.label !== null ? String(chosen.label) : "";
+  if (!choosing) el("class").value = chosen && chosen.label !== null ? String(chosen.label) : "";
   el("remove").disabled = !chosen;
   showList(); layout();
 }
@@ -148,7 +157,9 @@ function showList() {
     const button = document.createElement("button"), item = document.createElement("li");
     button.textContent = `${k + 1}  ${each.label === null ? "no class yet" : data.classes[each.label]}`;
     button.setAttribute("aria-pressed", k === selected);
-    button.onclick = () => { selected = k; show(); };
+    const choose = () => { takeClass(); selected = k; show(); };
+    button.onpointerdown = choose; // the list is made anew where a class is taken: a click would come too late
+    button.onclick = choose;
     item.append(button);
     return item;
   }));
@@ -259,6 +270,7 @@ function pointer(event) {
 
 el("boxes").addEventListener("pointerdown", (event) => {
   if (event.button) return;
+  takeClass();
   const [x, y] = pointer(event), target = event.target.dataset || {};
   if (drawing !== null || !objects().length) {
     const list = copied();
@@ -372,22 +384,25 @@ function take(text) {
   file.annotations.forEach((each) => { (of[each.image_id] = of[each.image_id] || []).push(each); });
   const place = new Map(data.images.map((each, k) => [each.name, k]));
   const rounded = ([x0, y0, x1, y1]) => [x0, y0, x1 - x0, y1 - y0].map((value) => Math.round(value * 1e4) / 1e4);
+  const taken = [...states];
   const counts = { taken: 0, "not on this page": 0, "predicted otherwise": 0, "done here already": 0 };
   file.images.forEach((each) => {
-    const k = place.get(each.file_name), { verdict, wrong, phase, predicted } = each.review;
+    const k = place.get(each.file_name), { verdict, wrong, phase, predicted } = each.review || {};
+    if (!Array.isArray(predicted)) throw new Error(`${each.file_name} has no review in it`);
     if (k === undefined) { counts["not on this page"] += 1; return; }
     const ours = data.images[k].objects.map((thing) => [thing.label, rounded(thing.box)]);
     const theirs = predicted.map((thing) => [label[thing.category_id], thing.bbox]);
     if (asText(ours) !== asText(theirs) || (phase === "drawn") !== (data.images[k].phase === "drawn") ||
         (of[each.id] || []).some((thing) => !(label[thing.category_id] >= 0))) { counts["predicted otherwise"] += 1; return; }
-    if (states[k].verdict || states[k].objects) { counts["done here already"] += 1; return; }
+    if (taken[k].verdict || taken[k].objects) { counts["done here already"] += 1; return; }
     const objects = (of[each.id] || []).map(({ category_id, bbox: [x, y, width, height], segmentation, score, difficult }) => ({
       label: label[category_id], box: [x, y, x + width, y + height], score: score === undefined ? null : score,
       counts: (segmentation && segmentation.counts) || null, moved: score === undefined, ...(difficult && { difficult: 1 }) }));
     const changed = verdict === "corrected" || verdict === "drawn";
-    states[k] = { verdict, objects: changed ? objects : null, ...(wrong && { wrong }), time: Date.now() };
+    taken[k] = { verdict, objects: changed ? objects : null, ...(wrong && { wrong }), time: Date.now() };
     counts.taken += 1;
   });
+  states = taken;
   undone = [];
   save(); show();
   say(`${file.images.length} images in the file: ` +
@@ -439,6 +454,7 @@ function rename() {
   list[selected].renamed = true;
   changeObjects(list);
 }
+function takeClass() { if (choosing) { rename(); el("class").blur(); } }
 el("class").onpointerdown = () => { choosing = false; };
 el("class").onchange = () => { if (!choosing) { rename(); el("class").blur(); } };
 el("class").onblur = () => { if (choosing) rename(); };
@@ -446,7 +462,7 @@ el("file").onchange = async () => {
   const [file] = el("file").files;
   el("file").value = "";
   if (!file) return;
-  try { take(await file.text()); } catch (error) { say(`${file.name}: cannot be taken up, ${error.message}.`); }
+  try { take(await file.text()); } catch (error) { say(`${file.name}: cannot be taken up: ${error.message}`); }
 };
 addEventListener("storage", (event) => {
   if (event.key !== STORE || drag) return;
