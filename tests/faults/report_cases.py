@@ -75,7 +75,7 @@ CASES = [
     on_runs(
         "metrics cut in the middle",
         lambda place: spoilt(place, lambda run: (run / "metrics.jsonl").write_text('{"kind": \n')),
-        "environment.json or metrics.jsonl is missing or damaged",
+        "metrics.jsonl line 1: is damaged; restore the file from a copy",
     ),
     on_runs(
         "a report of another step",
