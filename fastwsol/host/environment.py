@@ -58,9 +58,8 @@ def git_state() -> str | None:
         ).stdout.strip()
 
     try:
-        git(
-            "ls-files", "--error-unmatch", str(Path(__file__))
-        )  # installed below another project it is none of its files
+        # Installed below another project, it is none of that one's files.
+        git("ls-files", "--error-unmatch", __file__)
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -192,11 +192,10 @@ def of_what(settings: Sequence[ComparedSetting]) -> str:
 def short_names(classes: Sequence[Class]) -> list[str]:
     """Classes' short names, whole ones where two would be the same, and with their ids where these are the same too."""
     short, whole = Counter(one.short_name for one in classes), Counter(one.name for one in classes)
-    return [
-        one.short_name
-        if short[one.short_name] == 1
-        else one.name
-        if whole[one.name] == 1
-        else f"{one.name} ({one.wnid})"
-        for one in classes
-    ]
+
+    def name_of(one: Class) -> str:
+        if short[one.short_name] == 1:
+            return one.short_name
+        return one.name if whole[one.name] == 1 else f"{one.name} ({one.wnid})"
+
+    return [name_of(one) for one in classes]
