@@ -32,12 +32,14 @@ from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.thresholds import Cut, box_free_threshold
 from fastwsol.evaluation.truths import Truths
-from fastwsol.features.kept_features import FeatureBatches, KeptFeatures, open_features
+from fastwsol.features.feature_batches import FeatureBatches
+from fastwsol.features.kept_features import open_features
 from fastwsol.host.command_line import parse_flags, require_new, run_command
 from fastwsol.host.device import autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
+from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.host.process import Process
 from fastwsol.localizer.localizers import LOCALIZERS
 from fastwsol.localizer.mask_head import MaskHead, build_mask_head
@@ -153,7 +155,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _channels(kept: KeptFeatures) -> int:
+def _channels(kept: KeptArray) -> int:
     return int(kept.values.shape[2])
 
 
@@ -209,7 +211,7 @@ def follow(training: MaskTraining, variant: Variant, whole: Tensor, kept: Tensor
 
 
 @torch.no_grad()
-def masks_of(head: MaskHead, trunk_cells: Callable[[Tensor], Tensor], kept: KeptFeatures, rows: Any) -> np.ndarray:
+def masks_of(head: MaskHead, trunk_cells: Callable[[Tensor], Tensor], kept: KeptArray, rows: Any) -> np.ndarray:
     """The masks of the images themselves, not of their mirror images: float32 [N, h, w]."""
     head.eval()
     masks = []

@@ -25,15 +25,16 @@ from test_predict import make_photos
 
 from fastwsol import pack as pack_command
 from fastwsol.batches.dali_batches import DaliBatches
-from fastwsol.batches.decoded_store import default_square, open_store
+from fastwsol.batches.decoded_store import Store, default_square
 from fastwsol.batches.store_batches import StoreBatches
 from fastwsol.batches.stream import Batch, Batches, Stream, training_plan
 from fastwsol.config import Augmentation, Config
 from fastwsol.dataset.shards import open_shards
-from fastwsol.features.kept_features import FeatureBatches, KeptFeatures
+from fastwsol.features.feature_batches import FeatureBatches
 from fastwsol.features.trunk import trunk_features
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import pick_autocast
+from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.localizer.mask_head import build_mask_head
 from fastwsol.network.networks import build_network
@@ -135,7 +136,7 @@ def test_views_of_many_sizes(paired_rounds, pytestconfig, mixed, cores, tmp_path
     """
     exact = Augmentation(aug, flip=True, image_size=SIZE)
     square = default_square(SIZE)
-    store = open_store(mixed, "train", tmp_path, cores, square=square)
+    store = Store(mixed, "train", tmp_path, square).open(cores)
     of_squares = Augmentation(aug, flip=True, image_size=SIZE, store_size=square)
     warm = StoreBatches(stream_of(mixed, of_squares), store, torch.float32, cores)
     cold = DaliBatches(stream_of(mixed, exact), CPU, cores)
@@ -205,7 +206,7 @@ def test_features(paired_rounds, mixed, cores, tmp_path):
     split = mixed.splits["train"]
     values = np.lib.format.open_memmap(tmp_path / "kept.npy", "w+", np.uint16, (2, len(split), 1280, 1, 1))
     kept_stream = stream_of(mixed, Augmentation("none", flip=True, image_size=SIZE))
-    kept = FeatureBatches(kept_stream, KeptFeatures(tmp_path / "kept.npy", values, ""), CPU)
+    kept = FeatureBatches(kept_stream, KeptArray(tmp_path / "kept.npy", values, ""), CPU)
 
     def ours():
         for _ in range(TURN):

@@ -30,7 +30,7 @@ from test_pipeline import (
     stream_of,
 )
 
-from fastwsol.batches.decoded_store import open_store
+from fastwsol.batches.decoded_store import Store
 from fastwsol.batches.store_batches import StoreBatches
 from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Augmentation
@@ -41,7 +41,7 @@ def store(shards, cores, tmp_path_factory):
     """The decoded train split."""
     if not of_one_size(shards.splits["train"]):
         pytest.skip(f"images of {shards.folder} have several sizes")
-    return open_store(shards, "train", tmp_path_factory.mktemp("decoded"), cores)
+    return Store(shards, "train", tmp_path_factory.mktemp("decoded")).open(cores)
 
 
 def warm(shards, store, augmentation, cores, dtype=torch.float32):

@@ -17,13 +17,13 @@ import numba
 import numpy as np
 import torch
 
-from fastwsol.batches.decoded_store import Store
 from fastwsol.batches.store_batches import StoreBatches
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation
 from fastwsol.host.device import use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
+from fastwsol.host.kept_arrays import KeptArray
 from kernels.lanes import STREAMED_BYTES, finish_streaming, stream
 
 matplotlib.use("Agg")
@@ -52,7 +52,7 @@ class Images:
         return len(self.labels)
 
 
-def best_rate(store: Store, count: int, batch: int, threads: int, aug: str, dtype: torch.dtype) -> float:
+def best_rate(store: KeptArray, count: int, batch: int, threads: int, aug: str, dtype: torch.dtype) -> float:
     """Images a second of the first `count` images of the store, in the best of a few turns."""
     images = Images(count)
     augmentation = Augmentation(aug, True, False, "bilinear", SIZE)  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ def main() -> None:
         rng = np.random.default_rng(0)
         for first in range(0, len(pixels), 1000):
             pixels[first : first + 1000] = rng.integers(0, 256, pixels[first : first + 1000].shape, np.uint8)
-        store = Store(path, np.load(path, mmap_mode="r"), "")
+        store = KeptArray(path, np.load(path, mmap_mode="r"), "")
         for aug in ("gr", "gr-hns"):
             for threads in THREADS:
                 about = {"aug": aug, "threads": threads}

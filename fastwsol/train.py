@@ -40,10 +40,10 @@ from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
 from fastwsol.training.behind import config_behind, refuse_other_classifier, refuse_unfinished
 from fastwsol.training.conclusion import conclude
-from fastwsol.training.course import classifier_course
+from fastwsol.training.course import classifier_course, mask_course
 from fastwsol.training.feasibility import check_training
 from fastwsol.training.fit_to_data import with_batches_of_photos, with_store_size
-from fastwsol.training.frozen_part import with_features
+from fastwsol.training.frozen_part import before_classifiers_part, before_head
 from fastwsol.training.job import Job
 from fastwsol.training.launch import OneRun, run_folder
 from fastwsol.training.launch_flags import (
@@ -55,7 +55,7 @@ from fastwsol.training.launch_flags import (
     shards_named,
 )
 from fastwsol.training.loop import train_to_the_end
-from fastwsol.training.mask_phase import begin_mask_phase
+from fastwsol.training.mask_phase import head_state
 from fastwsol.training.presets import PresetName, preset_at
 from fastwsol.training.progress import announce
 from fastwsol.training.resume import (
@@ -208,13 +208,14 @@ def train_both_parts(job: Job, state: State, saved: Checkpoint | None, stop: Sto
     """
     config = job.config
     if state.step < config.classifier_steps(len(job.split)):
-        of_classifier = with_features(job, state)
-        train_to_the_end(of_classifier, state, classifier_course(of_classifier, state), stop)
+        frozen = before_classifiers_part(job, state)
+        train_to_the_end(job, state, classifier_course(job, state, frozen), stop)
     if not config.localizer.trains_mask:
         return None
-    phase = begin_mask_phase(job, state.evaluated, saved)
-    train_to_the_end(phase.job, phase.state, phase.course, stop)
-    return phase.training.head
+    of_head, training = head_state(job, state.evaluated, saved)
+    course = mask_course(job, training, before_head(job, training.network, of_head.step))
+    train_to_the_end(job, of_head, course, stop)
+    return training.head
 
 
 def run_info(config: Config, shards: Shards) -> RunInfo:

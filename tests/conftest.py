@@ -21,11 +21,12 @@ from PIL import Image
 
 import kernels
 from fastwsol import pack as pack_command
-from fastwsol.batches.decoded_store import Store, open_store
+from fastwsol.batches.decoded_store import Store
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, Split, open_shards
 from fastwsol.host import ticker
 from fastwsol.host.command_line import run_command
+from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.network import preact_resnet
 from fastwsol.sources.synthetic import Synthetic
 
@@ -137,9 +138,9 @@ def shards(synthetic_shards: Path) -> Shards:
 
 
 @pytest.fixture(scope="session")
-def store(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> Store:
+def store(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> KeptArray:
     """Their training images, decoded once."""
-    return open_store(shards, "train", tmp_path_factory.mktemp("decoded"), threads=1)
+    return Store(shards, "train", tmp_path_factory.mktemp("decoded")).open(threads=1)
 
 
 @pytest.fixture(scope="session")

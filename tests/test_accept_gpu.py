@@ -18,7 +18,7 @@ from acceptance import data, step, training
 from acceptance.record import Bound, Check, Finding, Record, run_checks
 from acceptance.setting import Setting
 
-from fastwsol.batches.decoded_store import default_folder, open_store
+from fastwsol.batches.decoded_store import Store, default_folder
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.network import preact_resnet
@@ -119,7 +119,7 @@ def test_a_training_stopped_at_the_deadline_goes_on_in_the_next_call(synthetic_s
     flags[flags.index("--epochs") + 1] = "1000"
     shards = open_shards(synthetic_shards)
     for name in shards.splits:  # or the first call would be stopped while it builds them
-        open_store(shards, name, default_folder(shards), threads=1)
+        Store(shards, name, default_folder(shards)).open(threads=1)
     setting = Setting(torch.device("cpu"), synthetic_shards, True, deadline=time.monotonic(), threads=1)
     for call in (1, 2):
         finding = training.train(setting, tmp_path / "run", flags)

@@ -28,6 +28,7 @@ DECIDES_NOTHING = {
     "host/source_code": "names code and versions, which are compared themselves",
     "host/garbage": "frees memory later",
     "host/limits": "how many threads there are is compared itself",
+    "host/kept_arrays": "keeps files, by hashes of their contents",
     "host/kept_files": "keeps files, by hashes of their contents",
     "host/process": "holds what others decide",
     "host/starting": "starts a process",

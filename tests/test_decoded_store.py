@@ -19,12 +19,13 @@ from PIL import Image
 from fastwsol.batches import decoded_store as store
 from fastwsol.batches import views_reference as reference
 from fastwsol.batches.dali_batches import DaliBatches
-from fastwsol.batches.decoded_store import default_folder, is_built, open_store
+from fastwsol.batches.decoded_store import Store, default_folder
 from fastwsol.batches.stream import Stream, evaluation_plan
 from fastwsol.config import Augmentation
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.host.errors import Interrupted, RunFailure
+from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.sources.synthetic import Synthetic
 
 PLAIN = Augmentation("none", False, False, "bilinear", 64)
@@ -36,12 +37,12 @@ def shards(tmp_path) -> Shards:
     return open_shards(tmp_path / "shards")
 
 
-def opened(shards: Shards, name: str = "train", **options) -> store.Store:
-    return open_store(shards, name, default_folder(shards), threads=2, **options)
+def opened(shards: Shards, name: str = "train", **options) -> KeptArray:
+    return Store(shards, name, default_folder(shards)).open(threads=2, **options)
 
 
 def assert_pixels_are_those_of_every_decoder(shards: Shards, name: str) -> None:
-    split, pixels = shards.splits[name], opened(shards, name).pixels
+    split, pixels = shards.splits[name], opened(shards, name).values
     by_pillow = np.stack([reference.decode(split.image(row)) for row in range(len(split))])
     np.testing.assert_array_equal(pixels, by_pillow)
     plan = evaluation_plan(len(split), len(split))
@@ -68,14 +69,14 @@ def test_real_pixels_are_those_of_dali_and_of_pillow(real_source, tmp_path):
 def test_the_file_is_numpys_own_and_nobody_writes_to_it(shards):
     found = opened(shards)
     assert found.path == shards.folder / "decoded" / "train.npy"
-    np.testing.assert_array_equal(np.load(found.path), found.pixels)
+    np.testing.assert_array_equal(np.load(found.path), found.values)
     with pytest.raises(ValueError, match="read-only"):
-        found.pixels[0] = 0
+        found.values[0] = 0
 
 
 def test_a_whole_store_is_not_built_again(shards):
     before = opened(shards).path.stat()
-    assert is_built(shards, "train", default_folder(shards))
+    assert Store(shards, "train", default_folder(shards)).is_built()
     after = opened(shards).path.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
@@ -103,22 +104,22 @@ def spoil_a_pixel(path: Path) -> None:
 )
 def test_a_damaged_store_is_built_anew(shards, spoil):
     found = opened(shards)
-    pixels = found.pixels.copy()
+    pixels = found.values.copy()
     spoil(found.path)
-    np.testing.assert_array_equal(opened(shards).pixels, pixels)
+    np.testing.assert_array_equal(opened(shards).values, pixels)
     assert json.loads(found.path.with_suffix(".json").read_text())["key"]["shape"] == [80, 64, 64, 3]
 
 
 def test_a_store_of_other_shards_is_built_anew_and_whoever_reads_the_old_one_keeps_it(shards, tmp_path, capsys):
     old = opened(shards)
-    before = old.pixels.copy()
+    before = old.values.copy()
     pack(Synthetic(class_count=4, train_count=20, val_count=10, seed=1), tmp_path / "others")
     others = open_shards(tmp_path / "others")
-    new = open_store(others, "train", default_folder(shards), threads=1)
+    new = Store(others, "train", default_folder(shards)).open(threads=1)
     assert "other shards" in capsys.readouterr().out
-    assert not np.array_equal(new.pixels, before)
-    np.testing.assert_array_equal(old.pixels, before)
-    assert not is_built(shards, "train", default_folder(shards))
+    assert not np.array_equal(new.values, before)
+    np.testing.assert_array_equal(old.values, before)
+    assert not Store(shards, "train", default_folder(shards)).is_built()
 
 
 @pytest.mark.parametrize("of", ["code", "packages"])
@@ -131,7 +132,7 @@ def test_a_store_of_another_version_is_built_anew(shards, monkeypatch, capsys, o
         else:
             installed = metadata.version
             patched.setattr(metadata, "version", lambda name: "0.1" if name == "pillow" else installed(name))
-        assert is_built(shards, "train", first.path.parent), "so that it is renewed by whoever uses a store"
+        assert Store(shards, "train", first.path.parent).is_built(), "so that it is renewed by whoever uses a store"
         assert opened(shards).sha256 == first.sha256
     assert "was made by another version, and is built anew" in capsys.readouterr().out
     assert first.path.stat().st_mtime_ns != before
@@ -156,14 +157,14 @@ def test_an_image_that_does_not_decode_is_named_and_leaves_nothing(shards):
 
 
 def build_in_another_process(folder: str, begun, builds) -> None:
-    build = store._build
+    build = store._decode
 
     def counted(*arguments) -> None:
         with builds.get_lock():
             builds.value += 1
         build(*arguments)
 
-    store._build = counted
+    store._decode = counted
     begun.wait()
     opened(open_shards(Path(folder)))
 
@@ -196,7 +197,7 @@ def slow(image):
 store.decode = slow
 signal.signal(signal.SIGINT, signal.default_int_handler)  # as where this process's own ignores it
 shards = open_shards(Path(sys.argv[1]))
-store.open_store(shards, "train", store.default_folder(shards), 1)
+store.Store(shards, "train", store.default_folder(shards)).open(1)
 """
 
 
@@ -208,7 +209,7 @@ def test_a_build_that_was_killed_is_begun_anew(shards, sign):
     assert process.stdout.readline() == b"decoding\n"
     process.send_signal(sign)
     process.wait()
-    assert not is_built(shards, "train", default_folder(shards))
+    assert not Store(shards, "train", default_folder(shards)).is_built()
     assert_pixels_are_those_of_every_decoder(shards, "train")
     assert sorted(path.name for path in default_folder(shards).iterdir()) == ["train.json", "train.lock", "train.npy"]
 
@@ -245,17 +246,17 @@ def test_waiting_is_said(shards):
     build = (
         "import sys; from pathlib import Path; from fastwsol.dataset.shards import open_shards; "
         "from fastwsol.batches.decoded_store import *; "
-        "s = open_shards(Path(sys.argv[1])); open_store(s, 'train', default_folder(s), 1)"
+        "s = open_shards(Path(sys.argv[1])); Store(s, 'train', default_folder(s)).open(1)"
     )
     command = [sys.executable, "-c", build, str(shards.folder)]
     other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert "waiting for another process" in other.stdout.readline()
-    assert not is_built(shards, "train", default_folder(shards))
+    assert not Store(shards, "train", default_folder(shards)).is_built()
     with pytest.raises(Interrupted):
         opened(shards, gives_up=lambda: True)
     holder.communicate(b"\n")
     assert other.wait() == 0
-    assert is_built(shards, "train", default_folder(shards))
+    assert Store(shards, "train", default_folder(shards)).is_built()
 
 
 def test_one_pixel_of_a_png_is_where_it_was(tmp_path, shards):
@@ -266,4 +267,4 @@ def test_one_pixel_of_a_png_is_where_it_was(tmp_path, shards):
     Image.fromarray(image).save(file, "PNG")
     split = shards.splits["train"]
     split.image = lambda row: file.getvalue() if row == 3 else noise_jpeg(row)
-    np.testing.assert_array_equal(opened(shards).pixels[3], image)
+    np.testing.assert_array_equal(opened(shards).values[3], image)

@@ -18,7 +18,6 @@ from two_processes import two_commands
 
 from fastwsol import evaluate, train
 from fastwsol.batches import feed, stores
-from fastwsol.batches.decoded_store import Store
 from fastwsol.batches.feed import open_feed
 from fastwsol.batches.stores import DataFlags
 from fastwsol.batches.stream import Stream, training_plan
@@ -28,6 +27,7 @@ from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
+from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.host.limits import memory_available
 from fastwsol.host.process import Process
 from fastwsol.runs.checkpoint import newest_valid
@@ -218,9 +218,8 @@ def test_a_gpu_gets_the_pixels_that_were_verified_whatever_lies_at_their_path_no
     """Another run, of other shards, may have built its store there since."""
     path = tmp_path / "val.npy"
     np.save(path, np.full((4, 2, 2, 3), 1, np.uint8))
-    opened = feed.Feed(
-        Autocast(torch.device("cpu"), "fp32"), 1, False, {("val", 0): Store(path, np.load(path, mmap_mode="r"), "")}, 4
-    )
+    stores = {("val", 0): KeptArray(path, np.load(path, mmap_mode="r"), "")}
+    opened = feed.Feed(Autocast(torch.device("cpu"), "fp32"), 1, False, stores, 4)
     np.save(tmp_path / "other.npy", np.full((2, 2, 2, 3), 9, np.uint8))
     os.replace(tmp_path / "other.npy", path)
     pixels = opened._pixels(("val", 0))
@@ -236,6 +235,6 @@ def test_views_of_evaluations_are_never_compiled(shards, tmp_path, monkeypatch, 
     monkeypatch.setattr(feed.Feed, "_pixels", lambda self, key: None)
     split = shards.splits["val"]
     gpu = Autocast(torch.device("cuda"), "bf16")
-    opened = feed.Feed(gpu, 1, True, {("val", 0): Store(tmp_path, np.empty(0, np.uint8), "")}, 4)
+    opened = feed.Feed(gpu, 1, True, {("val", 0): KeptArray(tmp_path, np.empty(0, np.uint8), "")}, 4)
     opened.batches(Stream(split, training_plan(0, len(split), 8), 8, Augmentation(), 0, (0,) * 3, (1,) * 3, steps))
     assert compiled == [steps is None]

@@ -15,13 +15,15 @@ from two_processes import two_commands, two_machines
 
 from fastwsol import train
 from fastwsol.batches.feed import Feed
+from fastwsol.batches.numbered_views import view_count, view_numbers
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation, Config
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
-from fastwsol.features.kept_features import FrozenPart, Trunk, open_features, view_numbers, views_kept
-from fastwsol.features.trunk import trunk_features
+from fastwsol.features.feature_batches import FrozenPart
+from fastwsol.features.kept_features import open_features
+from fastwsol.features.trunk import Trunk, trunk_features
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.network.networks import build_network
@@ -110,7 +112,7 @@ def test_an_images_features_do_not_depend_on_its_neighbours(shards):
     ],
 )
 def test_the_views_that_can_be_kept_are_counted(augmentation, views):
-    assert views_kept(augmentation) == views
+    assert view_count(augmentation) == views
 
 
 def test_every_kept_view_is_shown_and_crops_come_in_turn(shards):
@@ -136,7 +138,7 @@ def test_what_is_kept_is_found_again_and_anything_else_is_computed_anew(shards, 
     content[-1] ^= 1
     first.path.write_bytes(content)
     assert opened(shards, trunk).sha256 == first.sha256
-    assert "computed once" in capsys.readouterr().out
+    assert "computed anew, since the file is damaged" in capsys.readouterr().out
     with torch.no_grad():
         next(trunk.model.groups[0].parameters()).add_(0.01)
     others = opened(shards, trunk)

@@ -15,7 +15,8 @@ import pytest
 
 from fastwsol.host import files, kept_files
 from fastwsol.host.files import sole_worker
-from fastwsol.host.kept_files import array_when_whole, contents_of, is_as_written, locked, never
+from fastwsol.host.kept_arrays import array_when_whole
+from fastwsol.host.kept_files import contents_of, is_as_written, locked, never
 
 SIZES = (0, 1, 999, 1000, 1001, 4500)
 
@@ -83,7 +84,7 @@ def test_two_that_build_the_same_file_at_once_leave_a_whole_one(tmp_path: Path) 
 
 OTHER = """
 import sys, pathlib
-from fastwsol.host.kept_files import array_when_whole
+from fastwsol.host.kept_arrays import array_when_whole
 with array_when_whole(pathlib.Path(sys.argv[1]), (10,)) as values:
     values[:] = 2
 """

@@ -40,7 +40,7 @@ def made_by(kind, stream, store, start=0, dtype=torch.float32):
     elif kind == "kernel":
         inner = StoreBatches(stream, store, dtype, 1, start)
     else:
-        inner = DeviceBatches(stream, torch.from_numpy(np.array(store.pixels)), dtype, False, start)
+        inner = DeviceBatches(stream, torch.from_numpy(np.array(store.values)), dtype, False, start)
     return MixedBatches(inner, stream, CLASSES, CPU, start)
 
 

@@ -14,7 +14,7 @@ from two_processes import two_commands
 from fastwsol import evaluate, sweep, train
 from fastwsol.batches import stores
 from fastwsol.batches.dali_batches import DaliBatches
-from fastwsol.batches.decoded_store import Store, default_square, in_square, open_store
+from fastwsol.batches.decoded_store import Store, default_square, in_square
 from fastwsol.batches.store_batches import DeviceBatches, StoreBatches
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.batches.views_reference import batch as reference_batch
@@ -22,6 +22,7 @@ from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.geometry import shown_windows, windows_in_square
 from fastwsol.host.command_line import run_command
+from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import RunDir
 
@@ -55,8 +56,8 @@ def store_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def store(shards, store_folder) -> Store:
-    return open_store(shards, "train", store_folder, threads=1, square=SQUARE)
+def store(shards, store_folder) -> KeptArray:
+    return Store(shards, "train", store_folder, SQUARE).open(threads=1)
 
 
 def stream_of(shards, augmentation) -> Stream:
@@ -72,7 +73,7 @@ def levels_apart(shards, a, b) -> np.ndarray:
 
 def test_images_are_stretched_to_squares_and_filtered(shards, store):
     split = shards.splits["train"]
-    assert store.pixels.shape == (len(split), SQUARE, SQUARE, 3)
+    assert store.values.shape == (len(split), SQUARE, SQUARE, 3)
     fine = np.zeros((400, 640, 3), np.uint8)
     fine[::2] = 255  # lines of one pixel: unfiltered, a square of them would be black, white, or striped
     assert np.abs(in_square(fine, 100)[2:-2].astype(int) - 127).max() <= 3
@@ -101,18 +102,18 @@ def test_windows_in_a_square_lie_where_they_lay_and_none_is_empty():
 @pytest.mark.parametrize("aug", ["none", "gr", "gr-hns", "hns-gr"])
 def test_views_of_the_squares_equal_the_reference(shards, store_folder, tmp_path, kind, fit, square, aug):
     """The slow twin is given the squares as images of their own."""
-    store = open_store(shards, "train", store_folder, threads=1, square=square, fit=fit)
+    store = Store(shards, "train", store_folder, square, fit).open(threads=1)
     augmentation = Augmentation(aug, flip=True, image_size=SIDE, fit=fit, store_size=square)
     stream = stream_of(shards, augmentation)
     if kind == "kernel":
         batches = StoreBatches(stream, store, torch.float32, threads=1)
     else:
-        batches = DeviceBatches(stream, torch.from_numpy(np.array(store.pixels)), torch.float32, compiled=False)
+        batches = DeviceBatches(stream, torch.from_numpy(np.array(store.values)), torch.float32, compiled=False)
     for step in range(4):
         ids, epochs = stream.plan(step)
         squares = []
         for row in stream.split.rows[ids]:
-            Image.fromarray(store.pixels[row]).save(tmp_path / "square.png")
+            Image.fromarray(store.values[row]).save(tmp_path / "square.png")
             squares.append((tmp_path / "square.png").read_bytes())
         expected = reference_batch(squares, stream.views(ids, epochs), augmentation, stream.mean, stream.std)
         shown = next(batches).images.permute(0, 2, 3, 1).numpy()
@@ -124,7 +125,7 @@ def test_views_of_the_squares_equal_the_reference(shards, store_folder, tmp_path
 @pytest.mark.parametrize("aug", ["none", "gr"])
 def test_squares_show_what_the_images_own_pixels_show(shards, store_folder, aug, fit):
     """They are filtered twice, so noise is smoother; on average a pixel is a few levels off."""
-    store = open_store(shards, "train", store_folder, threads=1, square=SQUARE, fit=fit)
+    store = Store(shards, "train", store_folder, SQUARE, fit).open(threads=1)
     exact = Augmentation(aug, flip=True, image_size=SIDE, fit=fit)
     warm = StoreBatches(stream_of(shards, replace(exact, store_size=SQUARE)), store, torch.float32, threads=1)
     cold = DaliBatches(stream_of(shards, exact), CPU, threads=1)
@@ -135,13 +136,13 @@ def test_squares_show_what_the_images_own_pixels_show(shards, store_folder, aug,
 
 
 def test_a_store_of_squares_lies_beside_others_and_is_made_anew_where_damaged(shards, tmp_path, capsys):
-    first = open_store(shards, "train", tmp_path, threads=1, square=64)
-    other = open_store(shards, "train", tmp_path, threads=1, square=96)
+    first = Store(shards, "train", tmp_path, 64).open(threads=1)
+    other = Store(shards, "train", tmp_path, 96).open(threads=1)
     assert {first.path.name, other.path.name} == {"train-64.npy", "train-96.npy"}
     with first.path.open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"?")
-    assert open_store(shards, "train", tmp_path, threads=1, square=64).sha256 == first.sha256
+    assert Store(shards, "train", tmp_path, 64).open(threads=1).sha256 == first.sha256
     assert "train-64.npy: is of other shards or damaged, and is built anew" in capsys.readouterr().out
 
 

@@ -11,7 +11,7 @@ from small_sources import OtherSizes
 from fastwsol.batches import views_gpu
 from fastwsol.batches import views_reference as reference
 from fastwsol.batches.dali_batches import DaliBatches
-from fastwsol.batches.decoded_store import Store, open_store
+from fastwsol.batches.decoded_store import Store
 from fastwsol.batches.store_batches import CHUNK_BYTES, DeviceBatches, StoreBatches
 from fastwsol.batches.stream import Stream, evaluation_plan, training_plan, valid_images
 from fastwsol.batches.views_cpu import Shower
@@ -22,6 +22,7 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.draws import draw_views
 from fastwsol.host.device import Autocast
+from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.network.preact_resnet import build_preact_resnet
 
 CPU = torch.device("cpu")
@@ -36,8 +37,8 @@ def stream_of(shards, augmentation, split=None, size=BATCH) -> Stream:
     return Stream(split, plan, size, augmentation, 7, shards.manifest.mean, shards.manifest.std)
 
 
-def pixels_of(store: Store) -> torch.Tensor:
-    return torch.from_numpy(np.array(store.pixels))
+def pixels_of(store: KeptArray) -> torch.Tensor:
+    return torch.from_numpy(np.array(store.values))
 
 
 def made_by(kind, stream, store, dtype=torch.float32, start=0, threads=1, compiled=False):
@@ -218,7 +219,7 @@ def test_images_held_out_are_found_in_the_store_of_the_split_they_were_packed_in
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_evaluation_shows_every_image_once(shards, kind, tmp_path):
     split, size = shards.splits["val"], 12
-    store = open_store(shards, "val", tmp_path, threads=1)
+    store = Store(shards, "val", tmp_path).open(threads=1)
     plain = dataclasses.replace(GR_HNS, aug="none", flip=False)
     plan = evaluation_plan(len(split), size)
     stream = Stream(split, plan, size, plain, 7, shards.manifest.mean, shards.manifest.std)
@@ -235,7 +236,7 @@ def test_no_view_is_made_that_an_evaluation_does_not_ask_for(shards, tmp_path, m
     split, shown = shards.splits["val"], []
     show = Shower.show
     monkeypatch.setattr(Shower, "show", lambda *given: (shown.append(given[4].stop), show(*given)))
-    store = open_store(shards, "val", tmp_path, threads=1)
+    store = Store(shards, "val", tmp_path).open(threads=1)
     stream = dataclasses.replace(stream_of(shards, GR_HNS, split, 12), plan=evaluation_plan(len(split), 12), steps=4)
     batches = StoreBatches(stream, store, torch.float32, threads=4)
     assert [len(batch.ids) for batch in batches] == [12] * 4
@@ -260,13 +261,13 @@ def oblong(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("aug", AUGS)
 def test_images_of_another_shape_are_stretched_to_the_square(oblong, tmp_path, kind, aug):
     shards = open_shards(oblong)
-    store = open_store(shards, "train", tmp_path, threads=1)
+    store = Store(shards, "train", tmp_path).open(threads=1)
     stream = stream_of(shards, dataclasses.replace(GR_HNS, aug=aug))
     assert_same(shards, next(made_by(kind, stream, store)), next(DaliBatches(stream, CPU, threads=1)))
 
 
 def test_an_error_of_a_thread_reaches_the_consumer(shards, store):
     stream = stream_of(shards, GR_HNS)
-    short = dataclasses.replace(store, pixels=store.pixels[:3])
+    short = dataclasses.replace(store, values=store.values[:3])
     with pytest.raises(ValueError, match="outside the 3 images"):
         next(StoreBatches(stream, short, torch.float32, threads=1))

@@ -10,7 +10,6 @@ from typing import Literal
 
 import torch
 
-from fastwsol.batches.decoded_store import Store
 from fastwsol.batches.mixing import MixedBatches
 from fastwsol.batches.seals import Seals
 from fastwsol.batches.store_batches import DeviceBatches, StoreBatches
@@ -19,6 +18,7 @@ from fastwsol.batches.stream import Batches, Stream
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.device import Autocast
+from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.host.process import Process
 
 
@@ -32,7 +32,7 @@ class Feed:
         autocast: Autocast,
         threads: int,
         compiled: bool,
-        stores: dict[StoreKey, Store],
+        stores: dict[StoreKey, KeptArray],
         classes: int,
         seals: dict[str, Seals] | None = None,
     ) -> None:
@@ -84,7 +84,7 @@ class Feed:
             with warnings.catch_warnings():  # of an array that is read-only: so is what is made of it
                 warnings.simplefilter("ignore")
                 # Of the file that was verified, though another may have taken its place since.
-                mapped = torch.from_numpy(self._stores[key].pixels)
+                mapped = torch.from_numpy(self._stores[key].values)
             self._on_device[key] = mapped.to(self._autocast.device)
         return self._on_device[key]
 

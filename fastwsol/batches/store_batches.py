@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastwsol.batches.decoded_store import Store
 from fastwsol.batches.stream import Batch, Batches, Inputs, Stream
 from fastwsol.batches.views_cpu import Shower
 from fastwsol.batches.views_gpu import DeviceViews, make_show
+from fastwsol.host.kept_arrays import KeptArray
 
 CHUNK_VIEWS = 256
 """Views that a thread makes at a time. Small batches are made several at once, so that the fixed cost of a call is
@@ -30,8 +30,8 @@ class StoreBatches(Batches):
     Each thread makes whole batches, so threads seldom wait for each other.
     """
 
-    def __init__(self, stream: Stream, store: Store, dtype: torch.dtype, threads: int, start: int = 0) -> None:
-        self._stream, self._pixels = stream, np.asarray(store.pixels)
+    def __init__(self, stream: Stream, store: KeptArray, dtype: torch.dtype, threads: int, start: int = 0) -> None:
+        self._stream, self._pixels = stream, np.asarray(store.values)
         self._shower = Shower(stream, dtype)
         views = min(CHUNK_VIEWS, CHUNK_BYTES // self._shower.room(1).nbytes)
         self._steps = max(1, views // stream.batch_size)

@@ -8,12 +8,13 @@ from typing import Literal
 
 import torch
 
-from fastwsol.batches.decoded_store import Store, default_folder, is_built, open_store, store_bytes
+from fastwsol.batches.decoded_store import Store, default_folder
 from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Fit
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.command_line import OptionalPath
 from fastwsol.host.errors import UserError
+from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.host.kept_files import free_disk_bytes, never
 from fastwsol.host.limits import memory_available
 
@@ -55,7 +56,7 @@ class StoreRules:
     builds: bool = True
     gives_up: Callable[[], bool] = never
 
-    def open(self, keys: Sequence[StoreKey], threads: int, verify: bool) -> dict[StoreKey, Store]:
+    def open(self, keys: Sequence[StoreKey], threads: int, verify: bool) -> dict[StoreKey, KeptArray]:
         """The stores that splits have, those that are missing built on `threads` threads; it is said where each split's
         images come from. Raises UserError where the flags ask for what is not possible here, Interrupted where it gives
         up.
@@ -65,13 +66,13 @@ class StoreRules:
                 f"--store {self.flags.store}: --data dali keeps no decoded images; leave one of the two out"
             )
         folder = folder_of(self.flags, self.shards)
-        stores: dict[StoreKey, Store] = {}
+        stores: dict[StoreKey, KeptArray] = {}
         for name, square in keys:
-            split = self.shards.splits[name]
-            obstacle = self._obstacle(name, square, sum(store.pixels.nbytes for store in stores.values()))
+            split, asked = self.shards.splits[name], Store(self.shards, name, folder, square, self.fit)
+            obstacle = self._obstacle(asked, sum(store.values.nbytes for store in stores.values()))
             if obstacle is None:
                 try:
-                    store = open_store(self.shards, name, folder, threads, verify, self.gives_up, square, self.fit)
+                    store = asked.open(threads, verify, self.gives_up)
                 except OSError as error:
                     obstacle = f"{error.filename or folder} cannot be written ({error.strerror})"
             if obstacle is not None:
@@ -81,11 +82,12 @@ class StoreRules:
                 continue
             stores[name, square] = store
             brought = f", brought to {square} x {square} pixels" if square else ""
-            print(f"{name}: decoded once{brought}, {store.path} ({_bytes(store.pixels.nbytes)})", flush=True)
+            print(f"{name}: decoded once{brought}, {store.path} ({_bytes(store.values.nbytes)})", flush=True)
         return stores
 
-    def _obstacle(self, name: str, square: int, bytes_in_memory: int) -> str | None:
+    def _obstacle(self, store: Store, bytes_in_memory: int) -> str | None:
         """Why a split is to have no store, or None. bytes_in_memory: of the stores that others have."""
+        square, split = store.square, self.shards.splits[store.name]
         if self.flags.data == "dali":
             if square:
                 raise UserError(
@@ -93,15 +95,14 @@ class StoreRules:
                     f"train anew in another --run-dir"
                 )
             return "as asked"
-        split, folder = self.shards.splits[name], folder_of(self.flags, self.shards)
         if not square and not of_one_size(split):
             return f"its images have {_sizes(split):,} sizes"
-        has_store = is_built(self.shards, name, folder, square, self.fit)
+        has_store = store.is_built()
         if self.flags.data == "auto" and not square and not self.builds and not has_store:
             return "decoded once it is worth a store"
         if square and has_store and self.device.type == "cpu":
             return None  # where memory is short, a mapped file is slow, and the run can have no other
-        return no_room(self.shards, name, square, self.fit, folder, self.device, bytes_in_memory)
+        return no_room(store, self.device, bytes_in_memory)
 
     def _refuse_to_do_without(self, name: str, square: int, obstacle: str) -> None:
         """Raise UserError where a store was asked for, or the run can have no other images."""
@@ -125,19 +126,11 @@ def folder_of(flags: DataFlags, shards: Shards) -> Path:
     return flags.store if flags.store is not None else default_folder(shards)
 
 
-def no_room(
-    shards: Shards,
-    name: str,
-    square: int,
-    fit: Fit,
-    folder: Path,
-    device: torch.device,
-    bytes_in_memory: int = 0,
-) -> str | None:
+def no_room(store: Store, device: torch.device, bytes_in_memory: int = 0) -> str | None:
     """Why there is no room for a store, or None. `bytes_in_memory`: of other stores."""
-    needed = store_bytes(shards.splits[name], square)
-    if not is_built(shards, name, folder, square, fit) and needed > (free := free_disk_bytes(folder)):
-        return f"needs {_bytes(needed)} in {folder}, where {_bytes(free)} are free"
+    needed = store.array.nbytes
+    if not store.is_built() and needed > (free := free_disk_bytes(store.folder)):
+        return f"needs {_bytes(needed)} in {store.folder}, where {_bytes(free)} are free"
     available = memory_available()
     if device.type == "cuda":
         available = torch.cuda.mem_get_info(device)[0]

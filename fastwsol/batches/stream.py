@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fastwsol.batches.numbered_views import crop_and_flip
 from fastwsol.config import Augmentation, Channels
 from fastwsol.dataset.shards import Split
 from fastwsol.draws import Views, draw_views, stream_slice
@@ -78,6 +79,8 @@ class Stream:
     std: Channels
     steps: int | None = None
     """How many batches will be asked for; None: there is no end of them."""
+    view: int | None = None
+    """The number of the view that each image is shown in (`numbered_views`); None: the one that is drawn for it."""
 
     def plans(self, steps: range) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The ids and epochs of the images of several steps, end to end."""
@@ -88,6 +91,13 @@ class Stream:
         """How images `ids` are shown in their `epochs`. Windows are in the pixels of what is decoded: the image, or the
         square that what is shown of it is brought to.
         """
+        if self.view is None:
+            return self._drawn(ids, epochs)
+        crop, flip = crop_and_flip(self.augmentation, self.view)
+        views = self._drawn(ids, np.full_like(epochs, crop))
+        return replace(views, flips=np.full_like(views.flips, flip))
+
+    def _drawn(self, ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> Views:
         widths, heights = self.split.widths[ids], self.split.heights[ids]
         views = draw_views(self.augmentation, self.seed, ids, epochs, widths, heights, self.split.rows[ids])
         if side := self.augmentation.store_size:

@@ -5,17 +5,41 @@ image's features are the same bits whether they are computed in a step or were k
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fastwsol.config import TrainPart
 from fastwsol.host.device import Autocast
+from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.network.classifier import Classifier
 
 AT_ONCE = {"cpu": 8, "cuda": 64}
 """Images that go through the trunk together, by device."""
 STORED = torch.bfloat16
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The frozen part of a network, and what it computes with."""
+
+    model: Classifier
+    part: TrainPart
+    autocast: Autocast
+    name: str
+    """Of the network, with its options."""
+    by_way_of_tail: bool = False
+    """True: the classifier's input is computed from the bfloat16 features before the tail, and not from images. The
+    configuration alone decides it, never whether features can be kept, so that bits do not depend on free space."""
+    before_tail: KeptArray | None = None
+    """The features before the tail, of the same views, where they are kept."""
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """What stands before the part that is trained, of images: bfloat16, as `trunk_features` gives it."""
+        if not self.by_way_of_tail:
+            return trunk_features(self.model, images, self.part, self.autocast)
+        return read_of_trunk(self.model, trunk_features(self.model, images, "tail", self.autocast), self.autocast)
 
 
 @torch.no_grad()

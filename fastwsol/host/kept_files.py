@@ -1,42 +1,24 @@
-"""Large files that are computed once beside the shards, mapped, and shared by all processes of a machine: their lock,
-their room, and the JSON that says what they are of.
+"""Large files that are computed once beside the shards and shared by all processes of a machine: their lock, their
+room, and the hashes by which they are checked.
 """
 
 import contextlib
-import fcntl
-import glob
 import hashlib
-import json
-import math
 import os
-import platform
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
-
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from typing import Any
 
 from fastwsol.host.errors import Interrupted
-from fastwsol.host.files import PARTIAL_SUFFIX, takes_lock
+from fastwsol.host.files import takes_lock
 
 
 def never() -> bool:
     """Always false: the work is never given up."""
     return False
-
-
-def read_about(folder: Path, name: str) -> dict[str, Any]:
-    """The content of a store's JSON. It is empty where the file cannot be used: the store is then built anew."""
-    try:
-        about = json.loads((folder / f"{name}.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return about if isinstance(about, dict) else {}
 
 
 _PART_BYTES = 2**25
@@ -57,30 +39,6 @@ def is_whole(path: Path, about: dict[str, Any], verify: bool) -> bool:
         return is_as_written(path, about) if verify else path.stat().st_size == about.get("bytes")
     except OSError:
         return False
-
-
-def what_is_kept(
-    path: Path, about: dict[str, Any], key: dict[str, Any], made_by: dict[str, Any], verify: bool
-) -> Literal["this", "outdated", "nothing"]:
-    """How usable a kept file is for `key`. this: as it is. outdated: it has the right key, and other code or packages
-    made it; it is deleted, so that a new one takes its room. nothing: it is missing, damaged or of another key. An
-    outdated file that cannot be deleted is used, with a warning. A process that has it mapped keeps its mapping.
-    """
-    if about.get("key") != key or not is_whole(path, about, verify):
-        return "nothing"
-    if about.get("made_by") == made_by:
-        return "this"
-    try:
-        path.with_suffix(".json").unlink()  # first: without it the file is nothing
-        path.unlink()
-    except OSError:
-        if verify:  # of the processes of a machine one says so
-            print(
-                f"warning: {path}: was made by another version and cannot be replaced; it is used as it is",
-                file=sys.stderr,
-            )
-        return "this"
-    return "outdated"
 
 
 def is_as_written(path: Path, about: dict[str, Any]) -> bool:
@@ -110,67 +68,6 @@ def _hashes_of_parts(path: Path) -> list[str]:
 
 
 _READ_BYTES = 2**20
-
-
-@contextlib.contextmanager
-def array_when_whole(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> Iterator[NDArray[Any]]:
-    """A new NumPy file to fill, mapped, which takes the place `path` at the end of the context, and is removed where
-    that is not reached. Whoever has an old one mapped keeps it. What a killed process has left of one is removed.
-
-    Its space is taken at once: a mapped page for which the disk has no room later kills the process. The file is not
-    flushed to the disk: its hash finds what a crash damages.
-    """
-    own = f"{path.name}.{platform.node()}-"
-    for left in path.parent.glob(f"{glob.escape(path.name)}.*{PARTIAL_SUFFIX}"):
-        if _is_left(left, own):
-            left.unlink(missing_ok=True)
-    # A name of this process's own: where there are no locks, another one may build the same at the same time.
-    partial = path.with_name(f"{own}{os.getpid()}{PARTIAL_SUFFIX}")
-    try:
-        with partial.open("w+b") as file:
-            takes_lock(file.fileno())  # it says that the file is being built
-            yield _mapped_anew(partial, file, shape, dtype)
-            partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def _is_left(partial: Path, own: str) -> bool:
-    """Whether nobody builds this file any more: nobody holds its lock, and it is of no process of this machine, whose
-    files are called `own` and its number. Where there are no locks, only one of this machine can be told.
-    """
-    process = partial.name.removeprefix(own).removesuffix(PARTIAL_SUFFIX)
-    is_own = partial.name.startswith(own) and process.isdigit()
-    if is_own and _runs(process):
-        return False
-    try:
-        with partial.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-    except BlockingIOError:
-        return False
-    except OSError:
-        return is_own
-
-
-def _runs(process: str) -> bool:
-    """Whether there is a process of this number on this machine."""
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, ValueError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _mapped_anew(path: Path, file: BinaryIO, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    np.lib.format.write_array_header_1_0(file, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape})
-    offset = file.tell()
-    file.flush()
-    os.posix_fallocate(file.fileno(), 0, offset + math.prod(shape) * np.dtype(dtype).itemsize)
-    return np.memmap(path, dtype, "r+", offset, shape)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from fastwsol.batches.drawn_ahead import BatchesBeside, Draw
 from fastwsol.batches.stream import Batches, Stream, training_plan
 from fastwsol.config import Augmentation, one_cycle
 from fastwsol.draws import draw_drops
-from fastwsol.features.kept_features import FrozenPart
+from fastwsol.features.feature_batches import FrozenPart
 from fastwsol.localizer.box_supervision import NO_BOX, boxes_of_few, boxes_of_views
 from fastwsol.localizer.mask_training import MaskLoss, MaskTraining
 from fastwsol.network.attention_dropout import PLACES
@@ -43,10 +43,12 @@ class Course:
     """The loss, compiled where asked."""
     evaluates: bool
     """Whether there are evaluations in its course."""
+    environment: dict[str, Any]
+    """What decides the bits of its steps here, but for the mode: an entry of environment.json."""
 
 
-def classifier_course(job: Job, state: State) -> Course:
-    """The course of the classifier."""
+def classifier_course(job: Job, state: State, frozen: FrozenPart | None) -> Course:
+    """The course of the classifier, on the features of the `frozen` part, where it has one."""
     config, images = job.config, len(job.split)
     drop_rate = config.network.attention_dropout
 
@@ -55,7 +57,7 @@ def classifier_course(job: Job, state: State) -> Course:
 
     def batches(size: int, start: int) -> Batches:
         stream = _stream(job, replace(config.views, image_size=size), config.optimizer.batch_size)
-        return _batches(job, stream, start, job.frozen, drops if drop_rate else None)
+        return _batches(job, stream, start, frozen, drops if drop_rate else None)
 
     def loss(compiled: bool) -> Loss:
         autocast, smoothing = job.process.autocast, config.optimizer.label_smoothing
@@ -72,6 +74,7 @@ def classifier_course(job: Job, state: State) -> Course:
         batches=batches,
         loss=loss,
         evaluates=True,
+        environment=job.environment | (frozen.environment if frozen is not None else {}),
     )
 
 
@@ -103,6 +106,7 @@ def mask_course(job: Job, training: MaskTraining, frozen: FrozenPart) -> Course:
         batches=batches,
         loss=loss,
         evaluates=False,
+        environment=job.environment | frozen.environment,
     )
 
 

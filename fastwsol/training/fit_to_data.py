@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from fastwsol.batches.decoded_store import default_square, is_built
+from fastwsol.batches.decoded_store import Store, default_square
+from fastwsol.batches.numbered_views import view_count
 from fastwsol.batches.stores import folder_of, no_room
 from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Config
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards
-from fastwsol.features.kept_features import views_kept
 from fastwsol.host.device import take_device
 from fastwsol.host.errors import UserError
 from fastwsol.host.kept_files import can_be_written
@@ -41,14 +41,15 @@ def with_store_size(config: Config, launch: OneRun, shards: Shards, folder: Path
         stored = run.read_info().config
         is_same_run = stored.flat() | {"store_size": 0} == config.flat()
         return stored if is_same_run else config  # what else differs is said when the run is opened
-    kept = config.network.train_part != "all" and views_kept(config.views) and not config.schedule.has_own_sizes
+    kept = config.network.train_part != "all" and view_count(config.views) and not config.schedule.has_own_sizes
     worth_it = launch.data == "resident" or not (kept or config.schedule.epochs < _EPOCHS_WORTH_A_STORE)
     if launch.data == "dali" or not worth_it:
         return config
-    fit, square, where = config.views.fit, default_square(config.views.image_size), folder_of(launch, shards)
-    why = no_room(shards, "train", square, fit, where, take_device(launch.device))
-    if why is None and not (can_be_written(where) or is_built(shards, "train", where, square, fit)):
-        why = f"{where} cannot be written"
+    square = default_square(config.views.image_size)
+    store = Store(shards, "train", folder_of(launch, shards), square, config.views.fit)
+    why = no_room(store, take_device(launch.device))
+    if why is None and not (can_be_written(store.folder) or store.is_built()):
+        why = f"{store.folder} cannot be written"
     if why is not None and launch.data == "resident":
         raise UserError(f"--data resident: train: {why}; use --data dali, or another folder with --store")
     if why is not None:

@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+from fastwsol.batches.numbered_views import view_count
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation, NetworkConfig, TrainPart
-from fastwsol.features.kept_features import FrozenPart, Trunk, open_features, views_kept
-from fastwsol.features.trunk import AT_ONCE
+from fastwsol.features.feature_batches import FrozenPart
+from fastwsol.features.kept_features import open_features
+from fastwsol.features.trunk import AT_ONCE, Trunk
 from fastwsol.host.device import Autocast
+from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import network_name, network_versions
 from fastwsol.training.job import Job
@@ -17,25 +20,34 @@ _AT_ONCE = {device: max(32, count) for device, count in AT_ONCE.items()}
 """Images that are shown at a time while features are computed, by device: whole passes through the trunk."""
 
 
-def with_features(job: Job, state: State) -> Job:
-    """The job with the features of the network's frozen part, where it has one; raises as `open_frozen_part` does."""
+def before_classifiers_part(job: Job, state: State) -> FrozenPart | None:
+    """What stands before the part of the classifier that is trained; None where all of it is. Raises as
+    `open_frozen_part` does.
+    """
     config, part = job.config, job.config.network.train_part
     if part == "all":
-        return job
+        return None
     before_tail = None
     if part == "classifier" and config.localizer.trains_mask and mask_views(config.views) == config.views:
         # The mask head will see the same views, before the tail: images pass through the trunk once.
-        keep = pays_off(config.localizer.head_steps, config.localizer.head_batch_size, config.views, len(job.split))
-        _, before_tail = open_frozen_part(job, state.classifier, "tail", config.views, step=0, keep=keep)
+        before_tail = open_frozen_part(job, state.classifier, "tail", config.views, 0, _head_shows_enough(job))
     # Features of growing images would be others at each size.
     keep = not config.schedule.has_own_sizes
-    job, frozen = open_frozen_part(job, state.classifier, part, config.views, state.step, keep, before_tail)
-    return replace(job, frozen=frozen)
+    return open_frozen_part(job, state.classifier, part, config.views, state.step, keep, before_tail)
 
 
-def pays_off(steps: int, batch_size: int, views: Augmentation, images: int) -> bool:
-    """Whether so many steps show more views than there are of `images` images, which are then worth keeping."""
-    return steps * batch_size > images * views_kept(views)
+def before_head(job: Job, network: Classifier, step: int) -> FrozenPart:
+    """What stands before a mask head, which is trained from step `step` of the run on. Raises as `open_frozen_part`
+    does.
+    """
+    resumed_at = step if step > job.config.classifier_steps(len(job.split)) else 0
+    return open_frozen_part(job, network, "tail", mask_views(job.config.views), resumed_at, _head_shows_enough(job))
+
+
+def _head_shows_enough(job: Job) -> bool:
+    """Whether the steps of the mask head show more views than there are, which are then worth keeping."""
+    settings = job.config.localizer
+    return settings.head_steps * settings.head_batch_size > len(job.split) * view_count(mask_views(job.config.views))
 
 
 def mask_views(views: Augmentation) -> Augmentation:
@@ -65,39 +77,38 @@ def open_frozen_part(
     network: Classifier,
     part: TrainPart,
     views: Augmentation,
-    step: int,
+    resumed_at: int,
     keep: bool,
     before_tail: FrozenPart | None = None,
-) -> tuple[Job, FrozenPart]:
-    """What stands before `part` of a network, and the job with the features that decide its bits from here on.
+) -> FrozenPart:
+    """What stands before `part` of a network.
 
-    step: where the run resumes with these features, 0 if it starts with them; keep: whether they are kept, if they can
-    be; before_tail: what stands before the tail, if the features are computed from that. Raises UserError where the run
-    went on with other features so far and is to stay exact, RunFailure where an image does not decode, Interrupted
-    where the job gives up.
+    resumed_at: the step at which the run goes on with its features, 0 if it starts with them; keep: whether they are
+    kept, if they can be; before_tail: what stands before the tail, if the features are computed from that. Raises
+    UserError where the run went on with other features so far and is to stay exact, RunFailure where an image does not
+    decode, Interrupted where the job gives up.
     """
-    config, world = job.config, job.world
-    trunk = trunk_of(network, part, config.network, job.process.autocast, before_tail)
-    at_once = min(_AT_ONCE[job.process.autocast.device.type], len(job.split))
-    plan = training_plan(config.seed, len(job.split), at_once)
-    stream = Stream(job.split, plan, at_once, views, config.seed, *job.setup.statistics)
-    kept = None
-    if keep:
-        kept = world.machine_lead_first(
-            lambda verify: open_features(
-                job.packed, stream, job.setup.feed, trunk, job.launch.features, verify, job.process.gives_up
-            )
-        )
-        kept_by_each = world.values_of_all(None if kept is None else kept.sha256)
-        if kept is not None and None in kept_by_each:
-            if world.leads:
-                where = f"process {kept_by_each.index(None)} cannot keep them"
-                print(f"features of the frozen part: computed in every epoch ({where})", flush=True)
-            kept = None
-    frozen = FrozenPart(trunk, kept)
-    if kept is None:
-        return job, frozen
+    trunk = trunk_of(network, part, job.config.network, job.process.autocast, before_tail)
+    if not keep:
+        return FrozenPart(trunk, None)
+    world = job.world
+    kept = world.machine_lead_first(lambda verify: _kept_features(job, trunk, views, verify))
+    kept_by_each = world.values_of_all(None if kept is None else kept.sha256)
+    if None in kept_by_each:
+        if world.leads and kept is not None:
+            where = f"process {kept_by_each.index(None)} cannot keep them"
+            print(f"features of the frozen part: computed in every epoch ({where})", flush=True)
+        return FrozenPart(trunk, None)
     different = sorted({each for each in kept_by_each if each is not None})
     of_features = {"features": different[0] if len(different) == 1 else different}
-    world.lead_does(lambda: check_environment(job.run, step, of_features, job.launch.inexact))
-    return replace(job, environment=job.environment | of_features), frozen
+    world.lead_does(lambda: check_environment(job.run, resumed_at, of_features, job.launch.inexact))
+    return FrozenPart(trunk, kept, of_features)
+
+
+def _kept_features(job: Job, trunk: Trunk, views: Augmentation, verify: bool) -> KeptArray | None:
+    """The features as this process has them; None where it cannot keep them, which is said."""
+    config, split = job.config, job.split
+    at_once = min(_AT_ONCE[job.process.autocast.device.type], len(split))
+    plan = training_plan(config.seed, len(split), at_once)
+    stream = Stream(split, plan, at_once, views, config.seed, *job.setup.statistics)
+    return open_features(job.packed, stream, job.setup.feed, trunk, job.launch.features, verify, job.process.gives_up)

@@ -6,7 +6,6 @@ from typing import Any
 from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation.forward import EvaluationSetup
-from fastwsol.features.kept_features import FrozenPart
 from fastwsol.host.process import Process
 from fastwsol.host.processes import World
 from fastwsol.runs.folder import RunDir, RunInfo
@@ -27,8 +26,6 @@ class Job:
     """Where and how it is carried out."""
     environment: dict[str, Any]
     """What decides the run's bits here, but for the mode: an entry of environment.json."""
-    frozen: FrozenPart | None = None
-    """The part of the network that is not trained, and its features; None where all of it is."""
 
     @property
     def config(self) -> Config:

@@ -1,6 +1,4 @@
-"""The second part of a run that trains a mask head: its state, its features, its course of steps."""
-
-from dataclasses import dataclass
+"""The second part of a run that trains a mask head: whether there can be one, and its state."""
 
 import torch
 from torch import Tensor
@@ -17,21 +15,9 @@ from fastwsol.localizer.mask_training import COUNTS, MaskTraining
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import build_network
 from fastwsol.runs.checkpoint import Checkpoint
-from fastwsol.training.course import Course, mask_course
-from fastwsol.training.frozen_part import mask_views, open_frozen_part, pays_off
 from fastwsol.training.job import Job
 from fastwsol.training.resume import restore
 from fastwsol.training.step import Counts, State, new_totals, share_state, trained_parameters
-
-
-@dataclass(frozen=True)
-class MaskPhase:
-    """What the head is trained with. job: with the environment that decides its bits."""
-
-    job: Job
-    state: State
-    training: MaskTraining
-    course: Course
 
 
 def refuse_no_mask(config: Config, classes: int, train: Split) -> None:
@@ -63,23 +49,18 @@ def refuse_no_mask(config: Config, classes: int, train: Split) -> None:
         ) from None
 
 
-def begin_mask_phase(job: Job, network: Classifier, saved: Checkpoint | None) -> MaskPhase:
-    """The head behind the trained `network`, where it stands in `saved`, the leading process's checkpoint, or else at
-    its beginning. Raises as `open_frozen_part` does.
+def head_state(job: Job, network: Classifier, saved: Checkpoint | None) -> tuple[State, MaskTraining]:
+    """The state of the head behind the trained `network`: as in `saved`, the leading process's checkpoint, if that is
+    of a head, or else before its first step.
     """
-    config, world = job.config, job.world
-    first, settings = config.classifier_steps(len(job.split)), config.localizer
+    world, first = job.world, job.config.classifier_steps(len(job.split))
     network = network.eval()
     world.share_from_lead(network.buffers())  # BN statistics: the head stands behind one network
-    step = world.value_of_lead(saved.step if saved is not None and saved.step > first else 0)
-    views = mask_views(config.views)
-    keep = pays_off(settings.head_steps, settings.head_batch_size, views, len(job.split))
-    job, frozen = open_frozen_part(job, network, "tail", views, step, keep)
-    state, training = new_head_state(config, network, len(job.info.classes), job.process.autocast, world, first)
-    if saved is not None and step:
+    state, training = new_head_state(job.config, network, len(job.info.classes), job.process.autocast, world, first)
+    if saved is not None and saved.step > first:
         restore(state, saved, job.info, job.process.autocast.precision)
     share_state(state, world)
-    return MaskPhase(job, state, training, mask_course(job, training, frozen))
+    return state, training
 
 
 def new_head_state(

@@ -50,12 +50,13 @@ class StepperMaker:
         job, state, world = self._job, self._state, self._job.world
         # The mask head's step is another computation, so that its mode is chosen anew where it starts.
         goes_on = state.step > self._course.first or self._course.first == 0
+        here = self._course.environment
         stepper = None
         if job.launch.step == "auto":
             possible = world.values_of_all(possible_modes(job.process.autocast.device, world.size))
             modes = [mode for mode in possible[0] if all(mode in each for each in possible)]
             choice = world.value_of_lead(
-                choice_before(job.run, state.step, job.environment, modes) if world.leads and goes_on else None
+                choice_before(job.run, state.step, here, modes) if world.leads and goes_on else None
             )
             if choice is None:
                 steps_left = self._course.last - state.step
@@ -78,7 +79,7 @@ class StepperMaker:
         else:
             choice = Choice(job.launch.step, {})
         mode = {"step_mode": choice.mode, "step_mode_seconds": choice.seconds}
-        world.lead_does(lambda: job.run.record_start(state.step, job.environment | mode))
+        world.lead_does(lambda: job.run.record_start(state.step, here | mode))
         if world.leads:
             compiles = stepper is None and "compiled" in choice.mode
             print(f"{choice}" + ("; compiling takes up to a minute or so" if compiles else ""), flush=True)

@@ -61,7 +61,7 @@ def stream_of(setting: Setting, augmentation: Augmentation, size: int) -> Stream
 @functools.lru_cache(maxsize=1)
 def on_device(setting: Setting) -> Tensor:
     """The decoded train split: uint8 [N, H, W, 3] on the device."""
-    return torch.from_numpy(np.array(decoded(setting).pixels)).to(setting.device)
+    return torch.from_numpy(np.array(decoded(setting).values)).to(setting.device)
 
 
 def batches(

@@ -57,7 +57,7 @@ def upload(setting: Setting) -> Finding:
     pixels = on_device(setting)
     wait(setting.device)
     figures = {"decoded s": built - start, "uploaded s": time.perf_counter() - built, "bytes": pixels.nbytes}
-    return Finding(figures=figures | {"images": len(store.pixels)})
+    return Finding(figures=figures | {"images": len(store.values)})
 
 
 def view_rate(setting: Setting, augmentation: Augmentation, size: int, compiled: bool) -> Finding:

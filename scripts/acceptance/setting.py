@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from fastwsol.batches import views_reference as reference
-from fastwsol.batches.decoded_store import Store, default_folder, open_store
+from fastwsol.batches.decoded_store import Store, default_folder
 from fastwsol.batches.stream import Batch, Batches, Inputs
 from fastwsol.config import Augmentation, Config, Stem
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.draws import draw_views, stream_slice
 from fastwsol.host.device import Autocast
+from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.training.step import Loss, State, make_loss, new_state
 from fastwsol.training.step_mode import Mode, Stepper, possible_modes
 
@@ -127,13 +128,13 @@ def opened(shards: Path) -> Shards:
 
 
 @functools.lru_cache(maxsize=1)
-def decoded(setting: Setting) -> Store:
+def decoded(setting: Setting) -> KeptArray:
     """The train split, decoded once; beside the shards, or where they cannot be written in a folder of this process."""
     folder = default_folder(opened(setting.shards))
     if not os.access(setting.shards, os.W_OK):
         folder = Path(tempfile.mkdtemp(prefix="accept-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return open_store(opened(setting.shards), "train", folder, setting.threads)
+    return Store(opened(setting.shards), "train", folder).open(setting.threads)
 
 
 @functools.lru_cache(maxsize=4)

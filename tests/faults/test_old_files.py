@@ -12,7 +12,7 @@ import torch
 
 from fastwsol import evaluate, train
 from fastwsol import pack as pack_command
-from fastwsol.batches.decoded_store import default_folder, is_built, open_store
+from fastwsol.batches.decoded_store import Store, default_folder
 from fastwsol.config import LogConfig, is_as_before
 from fastwsol.dataset.packing_journal import JOURNAL_NAME, Journal
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
@@ -89,15 +89,15 @@ def test_a_journal_of_a_packing(version: object, tmp_path: Path, tally: Tally, c
 def test_a_store(version: object, shards: Path, tally: Tally) -> None:
     opened = open_shards(shards)
     folder = default_folder(opened)
-    whole = open_store(opened, "val", folder, 1).pixels.copy()
+    whole = Store(opened, "val", folder).open(1).values.copy()
     about = json.loads((folder / "val.json").read_text())
     (folder / "key.json").write_text(json.dumps(about["key"]))
     with_version(folder / "key.json", "format_version", version)
     about["key"] = json.loads((folder / "key.json").read_text())
     (folder / "val.json").write_text(json.dumps(about))
     count = tally.of(PROMISE, "a store of another version: decoded anew")
-    noticed = not is_built(opened, "val", folder)
-    count(str(version), noticed and (open_store(opened, "val", folder, 1).pixels == whole).all())
+    noticed = not Store(opened, "val", folder).is_built()
+    count(str(version), noticed and (Store(opened, "val", folder).open(1).values == whole).all())
     assert count.lost == []
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from equal import contents, end_of
 
-from fastwsol.batches.decoded_store import default_folder, is_built, open_store
+from fastwsol.batches.decoded_store import Store, default_folder
 from fastwsol.dataset.shards import open_shards
 
 from .dying import Trial
@@ -52,10 +52,10 @@ def test_two_builds_of_one_store(trial: int, synthetic_shards: Path, tmp_path: P
     ends = both(*(Trial(build_store, shards, output=tmp_path / f"{number}.log") for number in range(2)))
     opened, alone = open_shards(shards), open_shards(whole)
     folder = default_folder(opened)
-    built = is_built(opened, "train", folder)
+    built = Store(opened, "train", folder).is_built()
     count = tally.of(PROMISE, "two builds of one store")
     same = (
-        open_store(opened, "train", folder, 1).pixels == open_store(alone, "train", default_folder(alone), 1).pixels
+        Store(opened, "train", folder).open(1).values == Store(alone, "train", default_folder(alone)).open(1).values
     ).all()
     count(f"{ends}", ends == [0, 0] and built and bool(same))
     assert sorted(path.name for path in folder.iterdir()) == ["train.json", "train.lock", "train.npy"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastwsol import evaluate, train
-from fastwsol.batches.decoded_store import default_folder, open_store
+from fastwsol.batches.decoded_store import Store, default_folder
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
@@ -55,7 +55,7 @@ def build_store(shards: Path) -> int:
 
     def main(_: object) -> int:
         opened = open_shards(shards)
-        open_store(opened, "train", default_folder(opened), threads=1)
+        Store(opened, "train", default_folder(opened)).open(threads=1)
         return 0
 
     return run_command(main, [])

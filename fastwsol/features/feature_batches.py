@@ -1,0 +1,62 @@
+"""Batches of the frozen part's features: read where they are kept, and else computed of each batch of images."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from fastwsol.batches.feed import Feed
+from fastwsol.batches.numbered_views import view_numbers
+from fastwsol.batches.stream import Batch, Batches, Inputs, Stream
+from fastwsol.features.trunk import Trunk
+from fastwsol.host.kept_arrays import KeptArray
+
+
+class FeatureBatches(Batches):
+    """An endless iterator over a stream's batches of kept features, from step `start` on."""
+
+    def __init__(self, stream: Stream, kept: KeptArray, device: torch.device, start: int = 0) -> None:
+        self._stream, self._values, self._device, self._step = stream, kept.values, device, start
+
+    def __next__(self) -> Batch:
+        stream = self._stream
+        ids, epochs = stream.plan(self._step)
+        self._step += 1
+        numbers = view_numbers(stream.augmentation, stream.views(ids, epochs), epochs)
+        values = torch.from_numpy(self._values[numbers, stream.split.rows[ids]]).view(torch.bfloat16)
+        labels = torch.from_numpy(stream.split.labels[ids])
+        return Batch(values.to(self._device), labels.to(self._device), ids)
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenPart:
+    """A frozen trunk, and the features of it that are kept; None where they are computed in each step."""
+
+    trunk: Trunk
+    kept: KeptArray | None
+    environment: dict[str, Any] = field(default_factory=dict)
+    """What they decide of a run's bits: a part of an entry of environment.json."""
+
+    def batches(self, stream: Stream, feed: Feed, start: int, threads: int) -> Batches:
+        """The features of a stream's batches, from step `start` on."""
+        if self.kept is not None:
+            return FeatureBatches(stream, self.kept, self.trunk.autocast.device, start)
+        return _TrunkBatches(feed.batches(stream, start, threads), self.trunk)
+
+
+class _TrunkBatches(Batches):
+    """The features of batches of images, computed when they are asked for."""
+
+    def __init__(self, images: Batches, trunk: Trunk) -> None:
+        self._images, self._trunk = images, trunk
+
+    def __next__(self) -> Batch:
+        batch = next(self._images)
+        return replace(batch, images=self._trunk.features(batch.images))
+
+    def take(self) -> Inputs:
+        return self._images.take()
+
+    def show(self, taken: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = self._images.show(taken)
+        return self._trunk.features(images), labels
