@@ -9,8 +9,8 @@ of other numbers than 0 and 1 p is a permutation test's.
 
 `--localizers cam mask` compares two localizers: A's class activation map with B's mask, which may be of one run.
 
-The result holds for these two networks. It does not say that the same two recipes differ with other seeds: for that,
-train several seeds.
+That holds for these two networks, and not for the recipes that they were trained by. Recipes are compared by several
+seeds of each: `compare A0 A1 A2 --b B0 B1 B2`. Interval and p then hold for other seeds and other images.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -18,34 +18,26 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     prepare_imports()
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from fastwsol.evaluation.boxes import ProtocolName, hits_of
-from fastwsol.evaluation.console_tables import ORACLE_TITLES
-from fastwsol.evaluation.metrics import IOU_THRESHOLDS, TOP, CamClass, Outcomes, outcomes, ranks
-from fastwsol.evaluation.paired import Pair, paired, paired_means
-from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.reading import rows_file, rows_of, taken_of
-from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, LocalizerRow, Report
-from fastwsol.evaluation.table_cells import console, table_of, title_of
-from fastwsol.evaluation.thresholds import BestHits
+from fastwsol.config import Config, differing_options, flag
+from fastwsol.evaluation.compared_reports import ComparedReport, Measured, check_same_images, measured, read_report
+from fastwsol.evaluation.paired import Pair, paired_means
+from fastwsol.evaluation.recipes import LEAST_SEEDS, RecipePair, recipes_differ
+from fastwsol.evaluation.table_cells import console, percent_text, table_of
 from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command, shown_as
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.localizer.localizers import LocalizerName
-from fastwsol.runs.folder import ReportOf, RunDir
 
 PROG = "python -m fastwsol.compare"
 
@@ -54,10 +46,10 @@ PROG = "python -m fastwsol.compare"
 class Flags:
     """The command line."""
 
-    a: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
-    """folder of a run or of evaluate --out, or a report's JSON file"""
-    b: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
-    """another one, evaluated on the same images"""
+    reports: Annotated[tuple[Path, ...], tyro.conf.Positional, shown_as("A B")] = ()
+    """two folders of runs or of evaluate --out, or reports' JSON files, on the same images; with --b several of A"""
+    b: Annotated[tuple[Path, ...], shown_as("B...")] = ()
+    """compare recipes: runs of B, of several seeds, beside as many or more or fewer of A"""
     localizers: Annotated[tuple[LocalizerName, ...], shown_as()] = ()
     """what made the maps, of A and of B where two are named; default: of each what predict takes"""
     out: OptionalPath = None
@@ -65,273 +57,198 @@ class Flags:
 
 
 @dataclass(frozen=True)
-class ComparedReport:
-    """One of the two reports."""
-
-    path: Path
-    cam_class: CamClass
-    classes: int
-    truths_digest: str
-    masks_digest: str | None
-    rows_file: Path
-    rows: ImageRows
-    localizer: str
-    """Its name, or `maps`."""
-    cut: float | None
-    """Where its maps were cut; None where each has a threshold of its own."""
-    cut_for_each_iou: bool
-    """Whether `rows` have the boxes of one cut, that for IoU .5, and the report's rates are of another at each IoU."""
-
-    @property
-    def cut_at(self) -> str:
-        """The cut in words."""
-        return "a threshold for each image" if self.cut is None else f"{self.cut:.2g}"
-
-
-@dataclass(frozen=True)
 class PairTable:
-    """Some rates of both, measured in one way."""
+    """Some rates of both sides, measured in one way."""
 
-    name: str
-    """A protocol, `max_box_acc_strict` or `masks`, as files have it."""
+    measured: Measured
     title: str
-    titles: Mapping[str, str]
-    """Of the rates, by name."""
-    pairs: Mapping[str, Pair]
-    are_means: bool = False
-    """Whether they are means over images, and no rates of right ones."""
+    pairs: Mapping[str, Pair] | Mapping[str, RecipePair]
+    """By the name of the rate."""
+
+
+Sides = tuple[Sequence[ComparedReport], Sequence[ComparedReport]]
+"""The reports of A, and of B."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print a table for each protocol that both were evaluated under."""
+    """Print a table for each protocol that all were evaluated under."""
     flags = parse_flags(
         Flags,
         arguments,
         PROG,
-        "Compare B with A, two networks or localizers on the same images: differences in points, their "
-        "95 % intervals, and p, of a rate by the exact sign test, of a mean by a permutation test.",
+        "Compare B with A, two networks or localizers on the same images, or two recipes of several seeds each: "
+        "differences in points, their 95 % intervals, and p, of a rate by the exact sign test, of a mean by a "
+        "permutation test, of recipes by Student's.",
+        Flags(),
     )
     require_new("--out", flags.out)
-    if len(flags.localizers) > 2:
-        raise UserError(f"--localizers {' '.join(flags.localizers)}: name one, or one of A and one of B")
-    of_a, of_b = (flags.localizers * 2)[:2] if flags.localizers else (None, None)
-    a, b = read_report(flags.a, of_a), read_report(flags.b, of_b)
-    check_same_images(a, b)
+    sides = read_sides(flags)
+    if flags.b:
+        for name, side in zip("AB", sides, strict=True):
+            check_recipe(name, side)
+    every = [*sides[0], *sides[1]]
+    for report in every[1:]:
+        check_same_images(every[0], report)
     out = console()
-    for name, side in (("\nA", a), ("B", b)):
-        out.print(f"{name}: {side.path}, {side.localizer} at {side.cut_at}")
-    out.print(f"{len(a.rows.names):,} images, the same")
-    if not flags.localizers and (a.localizer, b.localizer) != ("maps", "maps"):
+    for name, side in zip(("\nA", "B"), sides, strict=True):
+        for report in side:
+            seed = f", seed {_config(report).seed}" if flags.b else ""
+            out.print(f"{name}: {report.path}, {report.localizer} at {report.cut_at}{seed}")
+    out.print(f"{len(every[0].rows.names):,} images, the same")
+    if not flags.localizers and any(report.localizer != "maps" for report in every):
         out.print("Each by the localizer that predict takes; --localizers names others.")
-    tables, notes = compared(a, b)
+    tables, notes = compared(sides, of_recipes=bool(flags.b))
     for note in notes:
         out.print(note)
     for table in tables:
         out.print(as_shown(table))
-    out.print(
-        "Interval and p: over these images, of these two networks, and of each row alone: choose the rate beforehand, "
-        "since of several one may differ by chance. To tell recipes apart, train several seeds."
-    )
+    out.print(_ABOUT_RECIPES if flags.b else _ABOUT_NETWORKS)
     if flags.out is not None:
-        write_json(flags.out, as_json(a, b, tables, notes))
+        write_json(flags.out, as_json(sides, tables, notes, of_recipes=bool(flags.b)))
         print(f"written to {flags.out}")
     return 0
 
 
-def compared(a: ComparedReport, b: ComparedReport) -> tuple[list[PairTable], list[str]]:
-    """What can be compared; and what cannot, or how, in sentences."""
-    tables, notes = of_rates(a, b)
-    for table, note in (of_oracles(a, b), of_masks(a, b)):
-        tables += [table] if table is not None else []
-        notes += [note] if note else []
-    return tables, notes
+_ABOUT_NETWORKS = (
+    "Interval and p: over these images, of these two networks, and of each row alone: choose the rate beforehand, "
+    "since of several one may differ by chance. To tell recipes apart, compare several seeds of each (--b)."
+)
+_ABOUT_RECIPES = (
+    "Interval and p: over seeds and images, and of each row alone: choose the rate beforehand, since of several one "
+    "may differ by chance. The columns of errors say what would narrow the interval: more seeds, or more images."
+)
 
 
-def of_rates(a: ComparedReport, b: ComparedReport) -> tuple[list[PairTable], list[str]]:
-    """A table for each protocol that both were evaluated under."""
-    has_boxes, notes = bool(a.rows.box_counts.any()), []
-    protocols = [name for name in a.rows.boxes if name in b.rows.boxes]
-    if not has_boxes:  # classes are the same under each
-        protocols = protocols[:1]
-        notes.append("None of these images has a box: boxes are not compared.")
-    left_out: tuple[str, ...] = ()
-    if a.cut_for_each_iou or b.cut_for_each_iou:
-        left_out = tuple(f"@{each}" for each in IOU_THRESHOLDS if each != 0.5)
-        notes.append("Under auto each IoU has a cut of its own: of rates at the cut those at IoU 0.5 are compared.")
-    tables = []
-    for protocol in protocols:
-        pairs = paired(outcomes_of(a, protocol), outcomes_of(b, protocol))
-        pairs = {name: pair for name, pair in pairs.items() if not name.endswith(left_out)}
-        if pairs:
-            titles = {name: title_of(name) for name in pairs}
-            tables.append(PairTable(protocol, protocol if has_boxes else "", titles, pairs))
-    return tables, notes
-
-
-def of_oracles(a: ComparedReport, b: ComparedReport) -> tuple[PairTable | None, str]:
-    """MaxBoxAcc and MaxBoxAccV2 under `strict`, where images have boxes; and what is to be known of them."""
-    has_box = a.rows.box_counts > 0
-    if not has_box.any():
-        return None, ""
-    if lacking := [str(side.rows_file) for side in (a, b) if side.rows.best_hits is None]:
-        files = " and ".join(dict.fromkeys(lacking))
-        return None, f"MaxBoxAcc is not compared: its columns are missing in {files}; evaluate again."
-    ours, theirs = (oracle_hits(side.rows.best_hits) for side in (a, b))
-    pairs = {}
-    for name in ours:
-        of_a, of_b = (np.where(has_box, hits[name].sum(axis=1), np.nan) for hits in (ours, theirs))
-        pairs[name] = paired_means(of_a, of_b, whole=ours[name].shape[1])
-    title = "strict, each cut where it is best on these very images (an oracle)"
-    note = "MaxBoxAcc: cuts are chosen on these images and held; its intervals and p leave out that choice."
-    return PairTable("max_box_acc_strict", title, ORACLE_TITLES, pairs, are_means=True), note
-
-
-def oracle_hits(best: BestHits | None) -> dict[str, NDArray[np.bool_]]:
-    """The hits that each oracle counts, by its name: [N, IoU thresholds], .5 alone for MaxBoxAcc."""
-    assert best is not None
-    half = IOU_THRESHOLDS.index(0.5)
-    return {
-        "max_box_acc": best.single[:, [half]],
-        "max_box_acc_v2": best.multiple,
-        "max_box_acc_v2_single": best.single,
-    }
-
-
-def of_masks(a: ComparedReport, b: ComparedReport) -> tuple[PairTable | None, str]:
-    """The IoU of masks at the cuts, where both were measured against the same; else why not."""
-    ours, theirs = a.rows.mask_ious, b.rows.mask_ious
-    if ours is None and theirs is None:
-        return None, ""
-    if ours is None or theirs is None or a.masks_digest != b.masks_digest:
-        return None, "Masks are not compared: one of the two was measured without them, or against others."
-    title = f"masks, A cut at {a.cut_at}, B at {b.cut_at}"
-    pairs = {"mean_iou": paired_means(ours, theirs)}
-    return PairTable("masks", title, {"mean_iou": "mean IoU"}, pairs, are_means=True), ""
-
-
-def as_shown(pairs: PairTable) -> Table:
-    """On the console."""
-    title = f"{pairs.title}: B against A" if pairs.title else "B against A"
-    better = ["A better", "B better"] if pairs.are_means else ["A alone\nright", "B alone\nright"]
-    table = table_of(title, ["A", "B", "B - A", *better, "p"])
-    for name, pair in pairs.pairs.items():
-        table.add_row(pairs.titles[name].replace("\n", " "), *cells(pair))
-    return table
-
-
-def as_json(a: ComparedReport, b: ComparedReport, tables: Sequence[PairTable], notes: Sequence[str]) -> dict[str, Any]:
-    """What `--out` writes (docs/evaluating.md, "Two networks on the same images")."""
-    sides = {
-        name: {"report": str(side.path), "localizer": side.localizer, "cut": side.cut}
-        for name, side in (("a", a), ("b", b))
-    }
-    rates = {each.name: {name: pair.to_json() for name, pair in each.pairs.items()} for each in tables}
-    counted = {"images": len(a.rows.names), "rates": rates, "notes": [*notes]}
-    return {"format_version": 1, **sides, **counted, **environment()}
-
-
-def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
-    """What a report, of a run's folder or a file, says of a localizer, by default the one that predictions take. Raises
-    UserError where there is none.
-    """
-    file = _report_in(path) if path.is_dir() else path
-    if not path.exists():
-        raise UserError(f"{path}: no such folder or file; name a run's folder, or one that evaluate --out wrote")
-    try:
-        report: Report = json.loads(file.read_bytes())
-        if report["format_version"] != REPORT_FORMAT_VERSION:
-            raise ValueError("of another version")
-        localizers = {each["name"]: each for each in report["localizers"]}
-        name = taken_of(report)["name"]
-        if localizer is not None and name != "maps":  # score maps are what they are
-            name = localizer
-        if name not in localizers:
-            raise UserError(f"--localizers {name}: {file} has {', '.join(localizers)}; name one of them")
-        return _side_of(report, file, localizers[name])
-    except OSError as error:
+def read_sides(flags: Flags) -> Sides:
+    """The reports that the command line names. Raises UserError where those are not two sides."""
+    if len(flags.localizers) > 2:
+        raise UserError(f"--localizers {' '.join(flags.localizers)}: name one, or one of A and one of B")
+    if not flags.b and len(flags.reports) != 2:
         raise UserError(
-            f"{file}: cannot be read ({error.strerror}); let the run finish, or make a report with "
-            f"python -m fastwsol.evaluate"
-        ) from None
-    except (ValueError, KeyError, TypeError, IndexError):
-        raise UserError(
-            f"{file}: is not a report of this version; name a run's folder or report.json, or evaluate again"
-        ) from None
-
-
-def _report_in(folder: Path) -> Path:
-    """A folder's report: on val, or of a run without one, as on images held out, that on what the run evaluates itself
-    on.
-    """
-    run, on_val = RunDir(folder), folder / "report.json"
-    if on_val.exists() or not run.has_info():
-        return on_val
-    return run.report_file(ReportOf(run.read_info().config.eval_split))
-
-
-def _side_of(report: Report, file: Path, localizer: LocalizerRow) -> ComparedReport:
-    """One side of the comparison: what a report in `file` says of one of its localizers."""
-    masks = report.get("masks")
-    images = rows_file(file, rows_of(report, localizer["name"]))
-    return ComparedReport(
-        file,
-        report["cam_class"],
-        report["classes"],
-        report["truths_digest"],
-        masks["digest"] if masks is not None else None,
-        images,
-        ImageRows.read(images),
-        localizer["name"],
-        localizer["cut"]["value"],
-        "thresholds" in localizer,
-    )
-
-
-def check_same_images(a: ComparedReport, b: ComparedReport) -> None:
-    """Raise UserError where the two reports are not on the same images, or not on maps of the same class."""
-    if a.cam_class != b.cam_class:
-        raise UserError(
-            f"{b.path}: boxes maps of the {b.cam_class} class, {a.path} of the {a.cam_class} class; evaluate both alike"
+            f"{len(flags.reports)} report{'s' * (len(flags.reports) != 1)} named: name two, A and B, or several seeds "
+            f"of a recipe and behind --b those of the other; see {PROG} --help"
         )
-    for what, ours, theirs in (
-        ("image", np.array(a.rows.names), np.array(b.rows.names)),
-        ("label", a.rows.labels, b.rows.labels),
-        ("number of boxes", a.rows.box_counts, b.rows.box_counts),
-    ):
-        if len(ours) != len(theirs):
+    a, b = (flags.reports, flags.b) if flags.b else (flags.reports[:1], flags.reports[1:])
+    of_a, of_b = (flags.localizers * 2)[:2] if flags.localizers else (None, None)
+    return [read_report(path, of_a) for path in a], [read_report(path, of_b) for path in b]
+
+
+def check_recipe(name: str, side: Sequence[ComparedReport]) -> None:
+    """Raise UserError where the runs of a side are not several seeds of one setting."""
+    if len(side) < LEAST_SEEDS:
+        which = "behind --b" if name == "B" else "before --b"
+        count = f"{len(side)} run{'s' * (len(side) != 1)}"
+        raise UserError(f"{count} of {name}: several seeds have a spread, one has none; name two runs or more {which}")
+    first = _config(side[0])
+    known: dict[Any, Path] = {}
+    for report in side:
+        config = _config(report)
+        # A head's classifier is of a seed too: its hash is no setting.
+        differing = differing_options([each.setting.flat() | {"behind_sha256": ""} for each in (first, config)])
+        if differing:
+            option = differing[0]
+            ours, theirs = (each.flat()[option] for each in (first, config))
             raise UserError(
-                f"{b.path}: is about {len(theirs):,} images, {a.path} about {len(ours):,}; evaluate both on the same"
+                f"{report.path}: has {flag(option)} {theirs}, {side[0].path} {ours}; name runs of {name} that differ "
+                f"in their seed alone"
             )
-        if len(different := np.flatnonzero(ours != theirs)):
-            row = different[0]
+        chance = config.seed, config.localizer.behind_sha256
+        if chance in known:
             raise UserError(
-                f"{b.path}: image {row + 1} has another {what} than in {a.path} ({theirs[row]}, not {ours[row]}); "
-                f"evaluate both on the same images"
+                f"{report.path}: is of seed {config.seed} as {known[chance]} is; name runs of {name} that differ in "
+                f"their seed"
             )
-    if a.truths_digest != b.truths_digest:
-        raise UserError(f"{b.path}: was measured against other boxes than {a.path}; evaluate both on the same")
+        known[chance] = report.path
 
 
-def outcomes_of(side: ComparedReport, protocol: ProtocolName) -> Outcomes:
-    """What happened to each image."""
-    rows = side.rows
-    of_labels = None
-    if rows.predicted.shape[1] and rows.labels.astype(bool).all():
-        of_labels = ranks(rows.predicted, rows.labels)
-    five = rows.predicted.shape[1] == min(TOP, side.classes) and bool(rows.predicted.astype(bool).all())
-    return outcomes(hits_of(rows.boxes[protocol].ious, protocol), rows.box_counts > 0, of_labels, side.cam_class, five)
+def _config(report: ComparedReport) -> Config:
+    if report.config is None:
+        raise UserError(f"{report.path}: is of score maps, of which no seed is known; --b compares runs")
+    return report.config
 
 
-def cells(pair: Pair) -> list[Text]:
-    """The table's cells of a rate."""
-    rates = [Text("–" if rate is None else f"{rate:.2f}") for rate in pair.rates]
-    difference = Text("–" if pair.difference is None else f"{pair.difference:+.2f}")
-    if not any(pair.only):
-        difference.append(" (no image differs)", style="dim")  # of which resampling can tell nothing
-    elif pair.interval is not None:
-        difference.append(" ({:+.2f} .. {:+.2f})".format(*pair.interval), style="dim")
-    p = "< 0.001" if pair.p < 0.001 else f"{pair.p:.3f}"
-    return [*rates, difference, *(Text(f"{each:,}") for each in pair.only), Text(p)]
+def compared(sides: Sides, of_recipes: bool = False) -> tuple[list[PairTable], list[str]]:
+    """What can be compared; and what cannot, or how, in sentences."""
+    (a, b), tables = sides, []
+    found, notes = measured([*a, *b])
+    for each in found:
+        title = f"masks, A cut at {_cuts(a)}, B at {_cuts(b)}" if each.name == "masks" else each.title
+        pairs: dict[str, Any] = {}
+        for name, of_images in each.of_images.items():
+            ours, theirs = of_images[: len(a)], of_images[len(a) :]
+            pairs[name] = recipes_differ(ours, theirs) if of_recipes else paired_means(ours[0], theirs[0])
+        tables.append(PairTable(each, title, pairs))
+    return tables, notes
+
+
+def _cuts(side: Sequence[ComparedReport]) -> str:
+    return ", ".join(dict.fromkeys(report.cut_at for report in side))
+
+
+def as_shown(table: PairTable) -> Table:
+    """On the console."""
+    title = f"{table.title}: B against A" if table.title else "B against A"
+    better = ["A better", "B better"] if table.measured.are_means else ["A alone\nright", "B alone\nright"]
+    of_recipes = any(isinstance(pair, RecipePair) for pair in table.pairs.values())
+    columns = ["error by\nseeds", "error by\nimages"] if of_recipes else better
+    shown = table_of(title, ["A", "B", "B - A", *columns, "p"])
+    for name, pair in table.pairs.items():
+        cells = _cells_of_recipes(pair) if isinstance(pair, RecipePair) else _cells_of_networks(pair)
+        shown.add_row(table.measured.titles[name].replace("\n", " "), *cells)
+    return shown
+
+
+def _cells_of_networks(pair: Pair) -> list[Text]:
+    rates = [Text(percent_text(rate)) for rate in pair.rates]
+    nothing = "" if any(pair.only) else "no image differs"  # of which resampling can tell nothing
+    difference = _difference(pair.difference, pair.interval, nothing)
+    return [*rates, difference, *(Text(f"{each:,}") for each in pair.only), _p(pair.p)]
+
+
+def _cells_of_recipes(pair: RecipePair) -> list[Text]:
+    means = [
+        Text(f"{percent_text(mean)} ± {deviation:.2f}")
+        for mean, deviation in zip(pair.means, pair.deviations, strict=True)
+    ]
+    difference = _difference(pair.difference, pair.interval, "nothing differs")
+    errors = [Text(f"{each:.2f}") for each in (pair.error_of_seeds, pair.error_of_images)]
+    return [*means, difference, *errors, _p(pair.p)]
+
+
+def _difference(points: float | None, interval: tuple[float, float] | None, nothing: str) -> Text:
+    """A difference with its interval; nothing: what is said where there is none."""
+    text = Text("–" if points is None else f"{points:+.2f}")
+    if interval is not None:
+        text.append(" ({:+.2f} .. {:+.2f})".format(*interval), style="dim")
+    elif nothing:
+        text.append(f" ({nothing})", style="dim")
+    return text
+
+
+def _p(p: float | None) -> Text:
+    if p is None:
+        return Text("–")
+    return Text("< 0.001" if p < 0.001 else f"{p:.3f}")
+
+
+def as_json(
+    sides: Sides, tables: Sequence[PairTable], notes: Sequence[str], of_recipes: bool = False
+) -> dict[str, Any]:
+    """What `--out` writes (docs/evaluating.md, "Two networks on the same images")."""
+
+    def of_side(side: Sequence[ComparedReport]) -> dict[str, Any]:
+        of_each = [
+            {"report": str(report.path), "localizer": report.localizer, "cut": report.cut}
+            | ({"seed": _config(report).seed} if of_recipes else {})
+            for report in side
+        ]
+        return {"reports": of_each} if of_recipes else of_each[0]
+
+    a, b = map(of_side, sides)
+    rates = {each.measured.name: {name: pair.to_json() for name, pair in each.pairs.items()} for each in tables}
+    over = "seeds and images" if of_recipes else "images"
+    counted = {"over": over, "images": len(sides[0][0].rows.names), "rates": rates, "notes": [*notes]}
+    return {"format_version": 1, "a": a, "b": b, **counted, **environment()}
 
 
 if __name__ == "__main__":

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from fastwsol import compare
+from fastwsol.config import Config
+from fastwsol.evaluation.compared_reports import check_same_images, read_report
 from fastwsol.evaluation.maps import MeasuredBoxes
 from fastwsol.evaluation.metrics import sign_test
 from fastwsol.evaluation.paired import paired_means, sign_flip_test
 from fastwsol.evaluation.per_image import ImageRows, split_classes
+from fastwsol.evaluation.recipes import recipes_differ
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION
 from fastwsol.evaluation.thresholds import BestHits
 from fastwsol.host.command_line import run_command
@@ -58,9 +61,10 @@ def run_compare(*arguments):
 
 
 def test_differences_are_paired(sides):
-    a, b = (compare.read_report(side) for side in sides)
-    compare.check_same_images(a, b)
-    found = compare.paired(compare.outcomes_of(a, "strict"), compare.outcomes_of(b, "strict"))
+    a, b = (read_report(side) for side in sides)
+    check_same_images(a, b)
+    tables, _ = compare.compared(([a], [b]))
+    found = tables[0].pairs
     hits = found["gt_known_loc@0.5"]
     assert hits.rates == (100 * 100 / 380, 100 * 140 / 380)
     assert hits.difference == pytest.approx(100 * 40 / 380)
@@ -118,9 +122,9 @@ def test_a_means_p_is_of_the_mean_and_not_of_how_often_one_is_better():
     """A is better on twice as many images, B by more: nothing tells them apart."""
     a, b = np.zeros(400), np.zeros(400)
     a[:60], b[60:90] = 1, 3
-    pair = paired_means(a, b, whole=3)
+    pair = paired_means(a / 3, b / 3)
     assert pair.only == (60, 30)
-    assert pair.difference == 2.5
+    assert pair.difference == pytest.approx(2.5)
     assert pair.interval[0] < 0 < pair.interval[1]
     assert 0.05 < pair.p < 0.2
 
@@ -138,7 +142,7 @@ def test_images_that_do_not_count_leave_the_resamples_of_the_others_as_they_are(
     for side in sides:
         hits = (ImageRows.read(side / "report.csv").boxes["strict"].ious >= 0.5)[:, None].repeat(3, axis=1)
         with_best_hits(side, hits, hits)
-    tables, _ = compare.compared(*(compare.read_report(side) for side in sides))
+    tables, _ = compare.compared(([read_report(sides[0])], [read_report(sides[1])]))
     (at_cut, oracle), name = tables, "gt_known_loc@0.5"
     assert oracle.pairs["max_box_acc"].interval == pytest.approx(at_cut.pairs[name].interval, abs=1e-4)
     assert oracle.pairs["max_box_acc"].rates == pytest.approx(at_cut.pairs[name].rates)
@@ -246,3 +250,109 @@ def test_names_that_hold_separators_come_back_as_they_were(tmp_path):
 def test_a_backslash_that_escapes_nothing_stands_for_itself():
     assert split_classes("C:\\x;y") == ["C:\\x", "y"]
     assert split_classes("") == []
+
+
+def drawn(generator, seeds, images, of_seed, of_image, shift=0.0):
+    """A measure of each seed and image, `of_image` [N] being what all seeds of both recipes have in common."""
+    of_seeds = generator.normal(shift, of_seed, (seeds, 1))
+    return list(of_image + of_seeds + generator.normal(0, 0.3, (seeds, images)))
+
+
+@pytest.mark.parametrize(
+    ("of_seed", "images", "seeds"), [(0.05, 300, (3, 3)), (0.0, 300, (3, 5)), (0.05, 40, (2, 4)), (0.01, 100, (5, 5))]
+)
+def test_the_interval_of_recipes_holds_the_difference_as_often_as_it_says(of_seed, images, seeds):
+    """Seeds and images are drawn anew each time, and images move one recipe more than the other."""
+    generator, inside, significant, repeats = np.random.default_rng(0), 0, 0, 1500
+    for _ in range(repeats):
+        common, own = generator.normal(0.5, 0.3, images), generator.normal(0, 0.2, images)
+        a = drawn(generator, seeds[0], images, of_seed, common)
+        pair = recipes_differ(a, drawn(generator, seeds[1], images, of_seed, common + own, shift=0.1))
+        inside += pair.interval[0] <= 10 <= pair.interval[1]
+        significant += (pair.p < 0.05) != (pair.interval[0] <= 0 <= pair.interval[1])
+    assert 0.935 < inside / repeats <= 0.99
+    assert significant == repeats, "p and the interval say the same"
+
+
+def test_an_interval_over_images_alone_holds_a_recipes_difference_seldom():
+    """Which is why one run of each tells nothing about recipes."""
+    generator, inside = np.random.default_rng(0), 0
+    for _ in range(60):
+        common = generator.normal(0.5, 0.3, 400)
+        a, b = (drawn(generator, 1, 400, 0.05, common)[0] for _ in "ab")
+        pair = paired_means(a, b)
+        inside += pair.interval[0] <= 0 <= pair.interval[1]
+    assert inside / 60 < 0.6
+
+
+def test_the_errors_of_recipes_are_those_of_seeds_and_of_images():
+    a = [np.array([1.0, 0, 0, 0]), np.array([1.0, 1, 0, 0])]
+    b = [np.array([1.0, 1, 1, 0]), np.array([1.0, 1, 1, 0])]
+    pair = recipes_differ([np.append(each, np.nan) for each in a], [np.append(each, 1) for each in b])
+    assert pair.counted == 4
+    assert pair.means == (37.5, 75.0)
+    assert pair.deviations == (pytest.approx(25 / 2**0.5), 0)
+    assert pair.difference == 37.5
+    assert pair.error_of_seeds == pytest.approx(12.5)
+    assert pair.error_of_images == pytest.approx(100 * np.std([0, 0.5, 1, 0], ddof=1) / 2)
+    same = recipes_differ(a[:1] * 2, a[:1] * 2)
+    assert (same.difference, same.interval, same.p) == (0, None, None)
+    nothing = recipes_differ([np.full(4, np.nan)] * 2, a)
+    assert (nothing.means, nothing.counted) == ((None, None), 0)
+
+
+def with_config(folder, **options):
+    """The same report, of a run of this configuration."""
+    written = json.loads((folder / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps(written | {"config": Config.of(**options).to_json()}))
+    return folder
+
+
+@pytest.fixture
+def recipes(tmp_path):
+    """Three seeds of `none`, two of `gr`, which hits more."""
+    generator = np.random.default_rng(0)
+    folders = []
+    for aug, share, seeds in (("none", 0.3, 3), ("gr", 0.5, 2)):
+        folders.append([])
+        for seed in range(seeds):
+            ious = np.where(generator.random(COUNT) < share, 0.6, 0.4)
+            folder = report(tmp_path / f"{aug}-{seed}", ious, generator.random(COUNT) < 0.5)
+            folders[-1].append(with_config(folder, aug=aug, seed=seed))
+    return folders
+
+
+def test_recipes_are_compared_over_seeds_and_images(recipes, tmp_path, capsys):
+    a, b = recipes
+    assert run_compare(*a, "--b", *b, "--out", tmp_path / "numbers.json") == 0
+    said = capsys.readouterr().out
+    assert f"A: {a[2] / 'report.json'}, cam at 0.2, seed 2" in said.replace("\n", "").replace("  ", " ")
+    assert "error by" in said
+    written = json.loads((tmp_path / "numbers.json").read_text())
+    assert written["over"] == "seeds and images"
+    assert [each["seed"] for each in written["a"]["reports"]] == [0, 1, 2]
+    hits = written["rates"]["strict"]["gt_known_loc@0.5"]
+    assert hits["difference"] == pytest.approx(hits["b"] - hits["a"])
+    assert 10 < hits["interval"][0] < hits["difference"] < hits["interval"][1] < 30
+    assert hits["p"] < 0.01
+    assert hits["error_of_images"] > 0 < hits["a_deviation"]
+
+
+def test_what_is_no_recipe_is_refused(recipes, sides, capsys):
+    a, b = recipes
+    other = with_config(a[2], aug="none", seed=2, lr=0.05)
+    again = with_config(b[1], aug="gr", seed=0)
+    for arguments, words in (
+        ((a[0], "--b", *b), "1 run of A: several seeds have a spread, one has none; name two runs or more before --b"),
+        (("--b", *a), "0 runs of A"),
+        ((*a[:2], "--b", b[0]), "1 run of B"),
+        ((*a[:2], other, "--b", *b), f"{other / 'report.json'}: has --lr 0.05, {a[0] / 'report.json'} 0."),
+        ((*a[:2], "--b", b[0], again), f"{again / 'report.json'}: is of seed 0 as {b[0] / 'report.json'} is"),
+        ((*a[:2], "--b", *sides), "is of score maps, of which no seed is known; --b compares runs"),
+        (a, "3 reports named: name two, A and B, or several seeds of a recipe and behind --b those of the other"),
+        ((), "0 reports named"),
+    ):
+        assert run_compare(*arguments) == 2
+        message = capsys.readouterr().err
+        assert message.count("\n") == 1
+        assert words in message

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.draws import signs
-from fastwsol.evaluation.metrics import Outcome, Outcomes, interval, percent, sign_test
+from fastwsol.evaluation.metrics import interval, percent, sign_test
 from fastwsol.evaluation.resampling import resampled_counts
 
 FLIPS = 9999
@@ -43,38 +43,18 @@ class Pair:
         }
 
 
-def paired(a: Outcomes, b: Outcomes) -> dict[str, Pair]:
-    """Each rate that both have, by its name."""
-    names = [name for name in a if name in b and a[name].counted.any()]
-    if not names:
-        return {}
-    flags = [flag for name in names for flag in (*_discordant(a[name], b[name]), a[name].counted)]
-    resampled = resampled_counts(np.column_stack(flags)).astype(np.float64)
-    pairs = {}
-    for k, name in enumerate(names):
-        only_a, only_b = only = int(flags[3 * k].sum()), int(flags[3 * k + 1].sum())
-        counted = int(a[name].counted.sum())
-        with np.errstate(invalid="ignore"):
-            in_resamples = 100 * (resampled[:, 3 * k + 1] - resampled[:, 3 * k]) / resampled[:, 3 * k + 2]
-        rate_a, rate_b = (percent(int(each[name].succeeded.sum()), counted) for each in (a, b))
-        reach = interval(in_resamples) if any(only) else None
-        points = percent(only_b - only_a, counted)
-        pairs[name] = Pair((rate_a, rate_b), points, reach, only, counted, sign_test(only_a, only_b))
-    return pairs
-
-
-def paired_means(a: NDArray[np.float64], b: NDArray[np.float64], whole: int = 1) -> Pair:
-    """The means over images of two numbers [N] in 0..whole, as the IoU of masks; NaN of one that does not count."""
+def paired_means(a: NDArray[np.float64], b: NDArray[np.float64]) -> Pair:
+    """The means over images of two numbers [N] in 0..1, of a rate 0 and 1 alone; NaN of one that does not count."""
     counts = ~np.isnan(a) & ~np.isnan(b)
     ours, theirs = np.where(counts, a, 0), np.where(counts, b, 0)
     apart, number = theirs - ours, int(counts.sum())
     only = int((apart < 0).sum()), int((apart > 0).sum())
     resampled = resampled_counts(np.stack([apart, counts], axis=1)).astype(np.float64)
     with np.errstate(invalid="ignore"):
-        in_resamples = 100 * resampled[:, 0] / (whole * resampled[:, 1])
-    mean_a, mean_b, points = (percent(float(each.sum()), whole * number) for each in (ours, theirs, apart))
+        in_resamples = 100 * resampled[:, 0] / resampled[:, 1]
+    mean_a, mean_b, points = (percent(float(each.sum()), number) for each in (ours, theirs, apart))
     reach = interval(in_resamples) if any(only) else None
-    is_rate = whole == 1 and bool(np.isin(apart, (-1, 0, 1)).all())
+    is_rate = bool(np.isin(apart, (-1, 0, 1)).all())
     return Pair((mean_a, mean_b), points, reach, only, number, sign_test(*only) if is_rate else sign_flip_test(apart))
 
 
@@ -90,7 +70,3 @@ def sign_flip_test(differences: NDArray[np.float64], images_at_once: int = 256) 
         sums += differences[part] @ signs(part, FLIPS).astype(np.float64)
     as_far = np.abs(sums) >= abs(differences.sum()) * (1 - 1e-9)
     return (int(as_far.sum()) + 1) / (FLIPS + 1)
-
-
-def _discordant(a: Outcome, b: Outcome) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    return a.succeeded & ~b.succeeded, b.succeeded & ~a.succeeded
