@@ -15,7 +15,7 @@ COMMANDS = {
         "python -m fastwsol.evaluate --maps M --boxes B": "the same of anyone's score maps, without a network",
         "python -m fastwsol.sweep table1": "the paper's tables, or a file's settings, over seeds; its claims judged",
         "python -m fastwsol.report RUNS --out FILE.html": "one page to look at runs with: numbers, curves, galleries",
-        "python -m fastwsol.compare A B": "two networks, or recipes of several seeds, on the same images: differences, intervals, p",
+        "python -m fastwsol.compare A B": "two networks, or two recipes of several seeds, on the same images",
     },
     "from a network to boxes": {
         "python -m fastwsol.predict RUN IMAGES --out FILE": "boxes and masks for images that nobody has labelled",

@@ -48,6 +48,7 @@ from fastwsol.training.job import Job
 from fastwsol.training.launch import OneRun, run_folder
 from fastwsol.training.launch_flags import (
     NamedFlags,
+    began_by,
     class_folders_want_photos,
     flags_named,
     note_on_class_folders,
@@ -121,10 +122,12 @@ def _flags_behind(behind: Path, arguments: Sequence[str]) -> Flags:
 
 
 def _flags_of_preset(named: NamedFlags, arguments: Sequence[str]) -> Flags:
-    """Class folders take the preset photos where no preset and no network is named, unless they were begun without."""
+    """Class folders take the preset photos where no preset and no network of ours is named, unless they were begun
+    without.
+    """
     preset = named.preset_name
     flags = _flags_over(preset, named, arguments)
-    was_begun = flags.launch.run_dir is None and run_folder(flags.config, flags.launch).exists()
+    was_begun = began_by(flags.config, RunDir(run_folder(flags.config, flags.launch)))
     if not was_begun and class_folders_want_photos(named):
         preset = "photos"
         flags = _flags_over(preset, named, arguments)

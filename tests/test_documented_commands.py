@@ -48,6 +48,7 @@ LEFT_OUT = {
     "python -m fastwsol.evaluate --maps FOLDER --boxes boxes.csv [--train-boxes train.csv] [--out NEW_FOLDER]": (
         "has flags that may be left out: test_score_map_files"
     ),
+    "python -m fastwsol.train --backbone convnext_pico ...": "downloads weights: test_photos takes those of a package",
     "python -m fastwsol.report RUN... --out page.html": "stands for several runs: test_report",
     "python scripts/onnx_boxes.py model.onnx IMAGES": "test_export",
     "python scripts/compare_bench.py old.json new.json": "test_compare_bench",
@@ -66,6 +67,7 @@ def run(name: str, *arguments: str) -> int:
 def small(name: str, arguments: Sequence[str]) -> list[str]:
     """A command's arguments, for little work. A sweep, which would start dozens of trainings, lists them."""
     words = [OTHER_PLACES.get(word, word) for word in arguments]
+    words = [each for word in words for each in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
     for flag, value in FEWER.items():
         if flag in words:
             words[words.index(flag) + 1] = value
@@ -147,6 +149,9 @@ def make_runs(root: Path) -> None:
         demo = f"--preset demo --stem C --aug gr --lr 0.01 {flags} --run-dir {name}"
         assert run("train", *small("train", demo.split())) == 0
         shutil.copytree(root / name, root / "data" / "runs" / name)
+    for recipe in "AB":
+        for seed, name in enumerate("AB"):
+            shutil.copytree(root / name, root / "data" / "runs" / f"{recipe}-seed{seed}")
     for name in ("NAME", "photos"):
         shutil.copytree(root / "A", root / "data" / "runs" / name)
     for path in sorted((root / "A" / "checkpoints").iterdir()):
@@ -156,6 +161,7 @@ def make_runs(root: Path) -> None:
     accept_all(root / "boxes.json", root / "reviewed.json")
     reviewed = ["--layout", "coco", "--source", "NEW_PHOTOS", "--boxes", "reviewed.json", "--val-fraction", "0.25"]
     assert run("pack", *reviewed, "--out", "data/reviewed") == 0
+    shutil.copytree(root / "data/reviewed", root / "data/detector")
     as_folders = ["--format", "class-folders", "--images", "NEW_PHOTOS", "--out", "more"]
     assert run("convert", "reviewed.json", *as_folders) == 0
     second = ["--boxes", "more/boxes.csv", "--val-of", "data/shards", "--out", "data/second"]

@@ -65,3 +65,13 @@ def test_the_documentation_is_built_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run([*command, str(ROOT / "docs"), str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "index.html").is_file()
+
+
+def test_every_pinned_package_has_its_licence_listed() -> None:
+    def plain(name: str) -> str:
+        return re.sub(r"[-_.]+", "-", name).lower()
+
+    lines = (ROOT / "bench/results/licences.md").read_text().splitlines()
+    listed = {plain(line.split("|")[1].strip()): line.split("|")[2].strip() for line in lines[2:]}
+    pins = (line.partition("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    assert {plain(name): version for name, _, version in pins} == listed, "make supply"

@@ -38,7 +38,7 @@ def test_the_page_can_be_followed_as_it_is_written(picture_folders: Path, tmp_pa
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     commands = steps()
     names = [command[1].rpartition(".")[2] if command[0] == "-m" else "pack" for command in commands]
-    assert names == ["pack", "train", "predict", "review", "evaluate", "convert"]
+    assert names == ["pack", "train", "predict", "predict", "review", "evaluate", "convert"]
     commands[names.index("train")] += FEWER_STEPS
     for name, command in zip(names, commands, strict=True):
         done = subprocess.run(
@@ -54,6 +54,12 @@ def test_the_page_can_be_followed_as_it_is_written(picture_folders: Path, tmp_pa
     assert len(predictions["images"]) == 10
     assert all("signals" in each and each["segmentation"] for each in predictions["annotations"])
     assert len([*(tmp_path / "pictures").rglob("*.jpg")]) == 10
+    known = json.loads((tmp_path / "known.json").read_text())
+    classes = {each["id"]: each["name"] for each in known["categories"]}
+    folders = {
+        each["id"]: each["file_name"].split("/")[-2 - ("again" in each["file_name"])] for each in known["images"]
+    }
+    assert {classes[each["category_id"]] == folders[each["image_id"]] for each in known["annotations"]} == {True}
     labels = [*(tmp_path / "yolo" / "labels").rglob("*.txt")]
     assert 0 < len(labels) <= 10
     shares = np.array([list(map(float, path.read_text().split()[1:5])) for path in labels])

