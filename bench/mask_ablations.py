@@ -21,7 +21,6 @@ from torch import Tensor
 
 from fastwsol.batches.feed import open_feed
 from fastwsol.batches.stream import Stream, training_plan
-from fastwsol.config import one_cycle
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluate import OfRun
@@ -46,6 +45,7 @@ from fastwsol.localizer.mask_head import MaskHead, build_mask_head
 from fastwsol.localizer.mask_training import MaskTraining, ratio_of_rest
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import read_run, trained_model
+from fastwsol.timetable import one_cycle
 from fastwsol.training.frozen_part import mask_views, trunk_of
 
 SLACK = 0.1

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 import kernels
 from fastwsol.batches.feed import open_feed
 from fastwsol.batches.stream import Stream, training_plan
-from fastwsol.config import one_cycle
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluate import OfRun
@@ -45,6 +44,7 @@ from fastwsol.host.process import Process
 from fastwsol.localizer.mask_head import MaskHead, build_mask_head
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import read_trained
+from fastwsol.timetable import one_cycle
 from fastwsol.training.frozen_part import mask_views, trunk_of
 
 SURE = {"sure above .7 and below .2": (0.7, 0.2), "sure above .6 and below .3": (0.6, 0.3), "all, softly": None}

@@ -29,7 +29,6 @@ from rich.table import Table
 from rich.text import Text
 
 from fastwsol.config import Config, differing_options, flag
-from fastwsol.evaluation.compared_reports import ComparedReport, Measured, check_same_images, measured, read_report
 from fastwsol.evaluation.paired import Pair, paired_means
 from fastwsol.evaluation.recipes import LEAST_SEEDS, RecipePair, recipes_differ
 from fastwsol.evaluation.table_cells import console, percent_text, table_of
@@ -38,6 +37,7 @@ from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.localizer.localizers import LocalizerName
+from fastwsol.runs.compared_reports import ComparedReport, Measured, check_same_images, measured, read_report
 
 PROG = "python -m fastwsol.compare"
 

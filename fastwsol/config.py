@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import tyro
@@ -46,8 +45,6 @@ PREACT_RESNET = "preact-resnet"
 
 SIZE_STEP = 16
 """Pixels: every side is a multiple of it, the finest Hide-and-Seek grid, and images grow by it."""
-
-_WARMUP_SHARE = 0.2
 
 _POSITIVE = {
     *("batch_size", "epochs", "lr", "lr_step_epochs", "image_size"),
@@ -321,39 +318,6 @@ class Setting:
         """The split that the run itself is evaluated on: the holdout where there is one, else --eval-on."""
         return "holdout" if self.data.holdout else self.data.eval_on
 
-    def total_steps(self, train_images: int) -> int:
-        """Steps in the whole run over `train_images` images: the classifier's, and then the mask head's."""
-        return self.classifier_steps(train_images) + self.localizer.trains_mask * self.localizer.head_steps
-
-    def classifier_steps(self, train_images: int) -> int:
-        """Steps in which the classifier is trained on `train_images` images."""
-        # Rounded first: 1.1 epochs of 100 images are 110 images, though the product of floats is a little more.
-        return max(1, math.ceil(round(self.schedule.epochs * train_images / self.optimizer.batch_size, 6)))
-
-    def phases(self, train_images: int) -> list[tuple[int, int]]:
-        """The sides that the network's square has while the classifier is trained, each with the step before which it
-        ends.
-        """
-        largest = self.schedule.end_size or self.views.image_size
-        sizes = range(self.schedule.start_size or largest, largest + 1, SIZE_STEP)
-        total = self.classifier_steps(train_images)
-        ends = [total * (k + 1) // len(sizes) for k in range(len(sizes))]
-        return [(end, size) for end, size, first in zip(ends, sizes, [0, *ends], strict=False) if first < end]
-
-    def learning_rate(self, step: int, train_images: int) -> float:
-        """The classifier's learning rate in `step` (from 0)."""
-        lr = self.optimizer.lr
-        if self.schedule.schedule == "step":
-            return lr * 0.1 ** self.times_passed(step, train_images, self.schedule.lr_step_epochs)
-        return lr * one_cycle((step + 1) / (self.classifier_steps(train_images) + 1))
-
-    def times_passed(self, step: int, train_images: int, epochs: float) -> int:
-        """How many times `epochs` epochs, as that number is written in decimal, have passed after `step` steps.
-
-        It counts in whole numbers, since the quotient of the floats 0.3 and 0.1 is less than 3.
-        """
-        return int(Fraction(step * self.optimizer.batch_size, train_images) / Fraction(repr(float(epochs))))
-
 
 @dataclass(frozen=True)
 class Config(Setting):
@@ -452,11 +416,6 @@ _NEW_CONCERNS = {name for name in _CONCERNS if all(each in _AS_BEFORE for each i
 """The concerns of which an earlier version had no field, and so no block in its files."""
 FLAT_NAMES = (*_FIELDS, "seed")
 """The options of a run, by the names of their flags."""
-
-
-def one_cycle(share: float) -> float:
-    """The factor on the highest learning rate when `share` of the steps are done: linear up, then linear down to 0."""
-    return min(share / _WARMUP_SHARE, (1 - share) / (1 - _WARMUP_SHARE))
 
 
 def option_field(name: str) -> tuple[str, Any, Any]:

@@ -68,6 +68,7 @@ from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, counts_of
 from fastwsol.runs.trained import read_together, shards_of_run
 from fastwsol.sources import FULLSUP
+from fastwsol.timetable import Timetable
 
 PROG = "python -m fastwsol.evaluate"
 DESCRIPTION = """Evaluate a trained run, or anyone's score maps (--maps, --boxes): tables under every protocol, beside
@@ -300,7 +301,7 @@ def evaluate_run(flags: Flags, world: World) -> None:
     process = Process(autocast, threads, world)
     feed = feed_of(of_run, all_shards, shards, question, others, process)
     setup = EvaluationSetup(info.config, shards, feed, info.statistics, process)
-    last_step = info.config.total_steps(len(shards.splits["train"]))
+    last_step = Timetable(info.config, len(shards.splits["train"])).total_steps
     if model.directions is None:
         model.directions = find_directions(model, setup)
         found = model.directions

@@ -38,6 +38,7 @@ from fastwsol.network.timm_backbone import require_timm
 from fastwsol.runs.checkpoint import Checkpoint
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
+from fastwsol.timetable import Timetable
 from fastwsol.training.behind import config_behind, refuse_other_classifier, refuse_unfinished
 from fastwsol.training.conclusion import conclude
 from fastwsol.training.course import classifier_course, mask_course
@@ -210,7 +211,7 @@ def train_both_parts(job: Job, state: State, saved: Checkpoint | None, stop: Sto
     saved: the leading process's checkpoint. Raises BadStep for a step that is not finite.
     """
     config = job.config
-    if state.step < config.classifier_steps(len(job.split)):
+    if state.step < job.timetable.classifier_steps:
         frozen = before_classifiers_part(job, state)
         train_to_the_end(job, state, classifier_course(job, state, frozen), stop)
     if not config.localizer.trains_mask:
@@ -234,7 +235,7 @@ def run_info(config: Config, shards: Shards) -> RunInfo:
 def explain_bad_step(step: int, config: Config, shards: Shards, run: RunDir) -> str:
     """One line: which step was not finite, which images were in it, what to do."""
     split = shards.splits["train"]
-    of_head = step - config.classifier_steps(len(split))
+    of_head = step - Timetable(config, len(split)).classifier_steps
     batch_size = config.optimizer.batch_size if of_head < 0 else config.localizer.head_batch_size
     name, lr = ("--lr", config.optimizer.lr) if of_head < 0 else ("--head-lr", config.localizer.head_lr)
     ids, _ = training_plan(config.seed, len(split), batch_size)(step if of_head < 0 else of_head)

@@ -8,7 +8,6 @@ import pytest
 
 from fastwsol import compare
 from fastwsol.config import Config
-from fastwsol.evaluation.compared_reports import check_same_images, read_report
 from fastwsol.evaluation.maps import MeasuredBoxes
 from fastwsol.evaluation.metrics import sign_test
 from fastwsol.evaluation.paired import paired_means, sign_flip_test
@@ -17,6 +16,7 @@ from fastwsol.evaluation.recipes import recipes_differ
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION
 from fastwsol.evaluation.thresholds import BestHits
 from fastwsol.host.command_line import run_command
+from fastwsol.runs.compared_reports import check_same_images, read_report
 
 COUNT = 400
 

@@ -10,6 +10,7 @@ import pytest
 from fastwsol import train as training
 from fastwsol.config import FLAT_NAMES, Config, Setting, is_as_before
 from fastwsol.host.errors import UserError
+from fastwsol.timetable import Timetable
 
 
 def test_the_bare_command_is_the_papers_recipe():
@@ -21,7 +22,7 @@ def test_the_bare_command_is_the_papers_recipe():
         config.optimizer.lr,
         config.optimizer.weight_decay,
     ) == (1500, 256, 0.1, 1e-4)
-    rates = [config.learning_rate(step, train_images=2560) for step in (0, 2499, 2500, 14_999)]
+    rates = [Timetable(config, 2560).learning_rate(step) for step in (0, 2499, 2500, 14_999)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 1e-6])
 
 
@@ -38,7 +39,7 @@ def test_equal_configurations_have_equal_digests_however_they_are_written():
         for arguments in (["--epochs", "19", "--preset", "fast"], ["--preset", "fast"])
     )
     assert written.digest() == meant.digest()
-    assert Config.of(epochs=1.1, batch_size=10).total_steps(100) == 11
+    assert Timetable(Config.of(epochs=1.1, batch_size=10), 100).total_steps == 11
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_a_preset_keeps_the_share_of_its_sizes_at_another_image_size(size, start
     config = training.read_flags(["--preset", "strong", "--image-size", str(size)]).config
     assert (config.views.image_size, config.schedule.start_size, config.schedule.end_size) == (size, start, end)
     named = ["--preset", "fast", "--image-size", "128", "--end-size", "64", "--start-size", "0"]
-    assert training.read_flags(named).config.phases(256) == [(19, 64)]
+    assert Timetable(training.read_flags(named).config, 256).phases == [(19, 64)]
     assert training.read_flags(["--preset", "demo", "--image-size", "96"]).config.schedule.end_size == 0
 
 
@@ -82,7 +83,7 @@ def test_a_choice_is_the_member_that_it_equals():
 
 def test_one_cycle_rises_to_the_rate_and_falls_to_nothing():
     config = Config.of(schedule="one-cycle", lr=0.5, epochs=10, batch_size=10)
-    rates = [config.learning_rate(step, train_images=100) for step in range(100)]
+    rates = [Timetable(config, 100).learning_rate(step) for step in range(100)]
     assert max(rates) == pytest.approx(0.5, rel=0.05)
     assert rates.index(max(rates)) == pytest.approx(20, abs=1)
     assert rates[0] < 0.05
@@ -91,19 +92,19 @@ def test_one_cycle_rises_to_the_rate_and_falls_to_nothing():
 
 def test_images_grow_by_sixteen_in_equal_parts():
     grown = Config.of(start_size=32, epochs=1, batch_size=10)
-    assert grown.phases(train_images=90) == [(3, 32), (6, 48), (9, 64)]
-    assert Config.of(epochs=1, batch_size=10).phases(train_images=90) == [(9, 64)]
-    assert Config.of(start_size=32, epochs=1, batch_size=10).phases(train_images=20) == [(1, 48), (2, 64)]
+    assert Timetable(grown, 90).phases == [(3, 32), (6, 48), (9, 64)]
+    assert Timetable(Config.of(epochs=1, batch_size=10), 90).phases == [(9, 64)]
+    assert Timetable(Config.of(start_size=32, epochs=1, batch_size=10), 20).phases == [(1, 48), (2, 64)]
     ended = Config.of(start_size=32, end_size=48, epochs=1, batch_size=10)
-    assert ended.phases(train_images=80) == [(4, 32), (8, 48)]
-    assert Config.of(end_size=48, epochs=1, batch_size=10).phases(train_images=90) == [(9, 48)]
+    assert Timetable(ended, 80).phases == [(4, 32), (8, 48)]
+    assert Timetable(Config.of(end_size=48, epochs=1, batch_size=10), 90).phases == [(9, 48)]
 
 
 @pytest.mark.parametrize(("epochs", "times"), [(0.1, 10), (0.3, 3), (1 / 3, 3), (0.25, 4), (2.0, 0)])
 def test_what_falls_due_every_so_many_epochs_is_never_left_out(epochs, times):
     """In one epoch of 60 steps. Of floats 0.3 / 0.1 is less than 3."""
     config = Config.of(batch_size=10)
-    passed = [config.times_passed(step, 600, epochs) for step in range(61)]
+    passed = [Timetable(config, 600).times_passed(step, epochs) for step in range(61)]
     assert passed[-1] == times
     assert sum(now > before for before, now in itertools.pairwise(passed)) == times
 

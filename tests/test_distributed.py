@@ -30,6 +30,7 @@ from fastwsol.network.networks import input_statistics
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
+from fastwsol.timetable import Timetable
 from fastwsol.training.step import make_loss, new_state, state_tensors
 
 CPU = torch.device("cpu")
@@ -126,7 +127,7 @@ def in_turn(shards: Path, parts_of_step, network: tuple[str, ...] = OURS):
         for buffer, held in zip(state.model.buffers(), kept, strict=True):
             buffer.copy_(held)
         for group in state.optimizer.param_groups:
-            group["lr"] = config.learning_rate(step, len(split))
+            group["lr"] = Timetable(config, len(split)).learning_rate(step)
         state.optimizer.step()
         state.optimizer.zero_grad()
     return state_tensors(state), losses, corrects

@@ -17,6 +17,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.processes import ALONE
 from fastwsol.runs.checkpoint import load, newest_valid
 from fastwsol.runs.folder import RunDir
+from fastwsol.timetable import Timetable
 from fastwsol.training.feasibility import with_fitting_batches
 from fastwsol.training.presets import photos
 from fastwsol.training.resume import refuse_another
@@ -55,7 +56,8 @@ def test_class_folders_are_trained_by_the_preset_and_the_run_says_what_it_is(run
     assert info.config.views.flip
     assert info.config.optimizer.lr == expected.optimizer.lr
     starts = json.loads((run / "environment.json").read_text())["starts"]
-    assert [start["step"] for start in starts] == [0, info.config.classifier_steps(24)], "the classifier, then the head"
+    first = Timetable(info.config, 24).classifier_steps
+    assert [start["step"] for start in starts] == [0, first], "the classifier, then the head"
     assert len({start["features"] for start in starts}) == 2
 
 

@@ -12,6 +12,7 @@ from fastwsol.host.device import autocast_of_run, take_device
 from fastwsol.host.errors import UserError
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import read_run
+from fastwsol.timetable import Timetable
 from fastwsol.training.resume import restore
 from fastwsol.training.step import new_state
 
@@ -23,7 +24,7 @@ RUNS = sorted(path.parent for path in FOLDER.glob("*/config.json"))
 @pytest.mark.parametrize("folder", RUNS, ids=lambda folder: folder.name)
 def test_a_published_run_is_whole_and_has_a_card(folder: Path) -> None:
     info, saved = read_run(RunDir(folder))
-    assert saved.step == info.config.total_steps(100_000)
+    assert saved.step == Timetable(info.config, 100_000).total_steps
     assert f"## {folder.name}" in (FOLDER / "README.md").read_text()
 
 

@@ -39,6 +39,7 @@ from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizers import LOCALIZERS, Localizer
 from fastwsol.localizer.localizing import LocalizingModel
+from fastwsol.timetable import Timetable
 from kernels.pixels import OBJECT
 
 
@@ -241,7 +242,7 @@ def _about(split: Split, step: int, setup: EvaluationSetup) -> dict[str, Any]:
         "config_digest": config.digest(),
         "shards_digest": shards.digest,
         "step": step,
-        "total_steps": config.total_steps(len(shards.splits["train"])),
+        "total_steps": Timetable(config, len(shards.splits["train"])).total_steps,
         "precision": setup.process.autocast.precision,
         "device": setup.process.autocast.device.type,
         "data": setup.feed.data(split),

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastwsol.config import Setting
 from fastwsol.network.networks import network_gmac
+from fastwsol.timetable import Timetable
 
 Rows = Sequence[dict[str, Any]]
 """A run's metrics.jsonl."""
@@ -19,15 +20,16 @@ class Workload:
     classes: int
 
     def total_steps(self, setting: Setting) -> int:
-        """The steps of a whole run; images held out are not trained on."""
-        return setting.total_steps(self._trained_on(setting))
+        """The steps of a whole run."""
+        return self._timetable(setting).total_steps
 
-    def _trained_on(self, setting: Setting) -> int:
-        return self.images - setting.data.holdout * self.classes
+    def _timetable(self, setting: Setting) -> Timetable:
+        """Of a run; images held out are not trained on."""
+        return Timetable(setting, self.images - setting.data.holdout * self.classes)
 
     def work(self, setting: Setting, steps: int) -> float:
         """The work of a run's first steps, in 10^9 multiply-adds of forward passes."""
-        of_classifier = min(steps, setting.classifier_steps(self._trained_on(setting)))
+        of_classifier = min(steps, self._timetable(setting).classifier_steps)
         images = of_classifier * setting.optimizer.batch_size
         images += (steps - of_classifier) * setting.localizer.head_batch_size
         return network_gmac(setting) * images

@@ -11,6 +11,7 @@ from fastwsol.network.backbone_weights import digest_of
 from fastwsol.runs.checkpoint import Checkpoint
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import place_of_shards, read_run
+from fastwsol.timetable import Timetable
 
 _OWN = {each.name for each in fields(LocalizerConfig)} | {"seed", "eval_on"}
 """The options in which a run behind another may differ from it."""
@@ -80,7 +81,7 @@ def refuse_unfinished(behind: Behind, shards: Shards) -> None:
             f"--behind {behind.folder}: was trained on other shards than {shards.folder}; name its --shards"
         )
     images = len(hold_out(shards, behind.info.config.data.holdout).splits["train"])
-    if (done := behind.saved.step) < (steps := behind.info.config.classifier_steps(images)):
+    if (done := behind.saved.step) < (steps := Timetable(behind.info.config, images).classifier_steps):
         raise UserError(
             f"--behind {behind.folder}: its classifier has done {done:,} of {steps:,} steps; let it train to its end"
         )

@@ -16,8 +16,7 @@ def conclude(job: Job, model: LocalizingModel) -> None:
     """Find what predictions need beside the trained networks, evaluate them, and store and print all that. Raises
     Interrupted where a signal asks for a stop: all that was trained is saved.
     """
-    config, setup, run = job.config, job.setup, job.run
-    last = config.total_steps(len(job.split))
+    config, setup, run, last = job.config, job.setup, job.run, job.timetable.total_steps
     try:
         model.directions = find_directions(model, setup)
         cuts = own_cuts(model, setup)

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from fastwsol.batches.drawn_ahead import BatchesBeside, Draw
 from fastwsol.batches.stream import Batches, Stream, training_plan
-from fastwsol.config import Augmentation, one_cycle
+from fastwsol.config import Augmentation
 from fastwsol.draws import draw_drops
 from fastwsol.features.feature_batches import FrozenPart
 from fastwsol.localizer.box_supervision import NO_BOX, boxes_of_few, boxes_of_views
 from fastwsol.localizer.mask_training import MaskLoss, MaskTraining
 from fastwsol.network.attention_dropout import PLACES
+from fastwsol.timetable import one_cycle
 from fastwsol.training.frozen_part import mask_views
 from fastwsol.training.job import Job
 from fastwsol.training.step import Loss, State, as_loss, make_loss
@@ -49,7 +50,7 @@ class Course:
 
 def classifier_course(job: Job, state: State, frozen: FrozenPart | None) -> Course:
     """The course of the classifier, on the features of the `frozen` part, where it has one."""
-    config, images = job.config, len(job.split)
+    config, timetable = job.config, job.timetable
     drop_rate = config.network.attention_dropout
 
     def drops(ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> tuple[NDArray[np.bool_]]:
@@ -67,10 +68,10 @@ def classifier_course(job: Job, state: State, frozen: FrozenPart | None) -> Cour
         name="",
         kind="train",
         first=0,
-        last=config.classifier_steps(images),
-        sizes=config.phases(images),
+        last=timetable.classifier_steps,
+        sizes=timetable.phases,
         batch_size=config.optimizer.batch_size,
-        rate=lambda step: config.learning_rate(step, images),
+        rate=timetable.learning_rate,
         batches=batches,
         loss=loss,
         evaluates=True,
@@ -81,8 +82,7 @@ def classifier_course(job: Job, state: State, frozen: FrozenPart | None) -> Cour
 def mask_course(job: Job, training: MaskTraining, frozen: FrozenPart) -> Course:
     """The course of the mask head, on the features of the `frozen` part."""
     config = job.config
-    settings, first = config.localizer, config.classifier_steps(len(job.split))
-    last = config.total_steps(len(job.split))
+    settings, first, last = config.localizer, job.timetable.classifier_steps, job.timetable.total_steps
     views = mask_views(config.views)
     boxes = boxes_of_few(job.split, settings.boxes_per_class, views.fit) if settings.boxes_per_class else None
 

@@ -13,6 +13,7 @@ from fastwsol.host.errors import UserError, first_line
 from fastwsol.host.processes import World
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import empty_network, network_name
+from fastwsol.timetable import Timetable
 from fastwsol.training.mask_phase import refuse_no_mask
 
 
@@ -78,7 +79,7 @@ def check_network(config: Config, classes: int, train_images: int, world: World)
     if not (single or config.schedule.has_own_sizes):
         return
     model.to("meta").train()
-    for _, side in config.phases(train_images):
+    for _, side in Timetable(config, train_images).phases:
         _refuse_side(model, side, 1 if single else 2, config, world)
 
 

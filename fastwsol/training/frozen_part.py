@@ -40,7 +40,7 @@ def before_head(job: Job, network: Classifier, step: int) -> FrozenPart:
     """What stands before a mask head, which is trained from step `step` of the run on. Raises as `open_frozen_part`
     does.
     """
-    resumed_at = step if step > job.config.classifier_steps(len(job.split)) else 0
+    resumed_at = step if step > job.timetable.classifier_steps else 0
     return open_frozen_part(job, network, "tail", mask_views(job.config.views), resumed_at, _head_shows_enough(job))
 
 

@@ -9,6 +9,7 @@ from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.host.process import Process
 from fastwsol.host.processes import World
 from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.timetable import Timetable
 from fastwsol.training.launch import Launch
 
 
@@ -48,6 +49,6 @@ class Job:
         return self.setup.shards.splits["train"]
 
     @property
-    def total_steps(self) -> int:
-        """Steps in the whole run."""
-        return self.config.total_steps(len(self.split))
+    def timetable(self) -> Timetable:
+        """When it does what."""
+        return Timetable(self.config, len(self.split))

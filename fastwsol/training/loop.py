@@ -63,7 +63,7 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
             if stop_now or save_now or last:
                 settle(state, world)
                 world.lead_does(lambda: save(run, job.info, state, job.process.autocast.precision))
-            if stop_now and state.step < job.total_steps:
+            if stop_now and state.step < job.timetable.total_steps:
                 raise world.of_lead(_interrupted(job, state))
         del inputs, batches, stepper  # before the next size's: a GPU need not hold what was captured for both
 
@@ -75,7 +75,7 @@ def settle(state: State, world: World) -> None:
 
 
 def _interrupted(job: Job, state: State) -> Interrupted:
-    step = f"step {state.step} of {job.total_steps}"
+    step = f"step {state.step} of {job.timetable.total_steps}"
     return Interrupted(f"{step} is saved in {job.run.folder}; the same command continues")
 
 
@@ -108,8 +108,8 @@ def evaluates_now(job: Job, state: State, course: Course) -> bool:
 
 def evaluation_is_due(job: Job, step: int) -> bool:
     """Whether step `step` (steps done) is the first at or past a multiple of eval_epochs."""
-    config, images, epochs = job.config, len(job.split), job.launch.log.eval_epochs
-    return config.times_passed(step, images, epochs) > config.times_passed(step - 1, images, epochs)
+    timetable, epochs = job.timetable, job.launch.log.eval_epochs
+    return timetable.times_passed(step, epochs) > timetable.times_passed(step - 1, epochs)
 
 
 def evaluation_row(job: Job, state: State) -> dict[str, Any]:

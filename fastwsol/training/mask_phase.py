@@ -53,7 +53,7 @@ def head_state(job: Job, network: Classifier, saved: Checkpoint | None) -> tuple
     """The state of the head behind the trained `network`: as in `saved`, the leading process's checkpoint, if that is
     of a head, or else before its first step.
     """
-    world, first = job.world, job.config.classifier_steps(len(job.split))
+    world, first = job.world, job.timetable.classifier_steps
     network = network.eval()
     world.share_from_lead(network.buffers())  # BN statistics: the head stands behind one network
     state, training = new_head_state(job.config, network, len(job.info.classes), job.process.autocast, world, first)

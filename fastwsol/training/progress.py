@@ -89,7 +89,7 @@ def announce(job: Job, state: State, offer_fast: bool, continued: bool) -> None:
     config, shards, autocast, world = job.config, job.setup.shards, job.process.autocast, job.world
     images, batch_size = len(job.split), config.optimizer.batch_size
     share = batch_size // world.size
-    classifier_steps = config.classifier_steps(images)
+    classifier_steps = job.timetable.classifier_steps
     is_whole = (
         config.network.train_part == "all" and state.step < classifier_steps
     )  # else what a step costs depends on what is kept of the frozen part
@@ -97,7 +97,7 @@ def announce(job: Job, state: State, offer_fast: bool, continued: bool) -> None:
     if is_whole:
         throw_away = new_state(config, len(shards.manifest.classes), autocast)
         own_rate = mean_rate(
-            config.phases(images), state.step, lambda side: probe_seconds(throw_away, side, autocast, share)
+            job.timetable.phases, state.step, lambda side: probe_seconds(throw_away, side, autocast, share)
         )
         rate = float(world.add_up(torch.tensor(own_rate, dtype=torch.float64)))
     if not world.leads:

@@ -36,6 +36,7 @@ and no flag overrides it.
 _DECISIVE_PACKAGES = ("torch", "numpy", "numba")
 _DECISIVE_SOURCES = (
     *SOURCES_OF_FEATURES,
+    "fastwsol/timetable.py",
     "fastwsol/host/processes.py",
     "fastwsol/localizer/box_supervision.py",
     "fastwsol/localizer/mask_head.py",
@@ -124,7 +125,7 @@ def take_up(job: Job, state: State, resume: Resume, start: StartWeights) -> chec
         print(f"warning: {why}; the run goes on from its checkpoint", file=sys.stderr)
     if saved is None and start.behind is not None:
         restore_classifier(state, start.behind.saved, start.behind.info)
-        state.step = job.config.classifier_steps(len(job.split))
+        state.step = job.timetable.classifier_steps
         print(f"behind the classifier of {start.behind.folder}, step {start.behind.saved.step:,}", flush=True)
     elif saved is None:
         if start.backbone is not None:
@@ -136,7 +137,7 @@ def take_up(job: Job, state: State, resume: Resume, start: StartWeights) -> chec
     if holdout is not None:
         (run.store_holdout if saved is None else run.check_holdout)(holdout)
     if saved is not None:
-        of_classifier = job.config.classifier_steps(len(job.split))
+        of_classifier = job.timetable.classifier_steps
         if saved.step > of_classifier:
             restore_classifier(state, saved, job.info)
             state.step = saved.step
