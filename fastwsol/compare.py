@@ -90,7 +90,8 @@ def main(arguments: Sequence[str]) -> int:
     for report in every[1:]:
         check_same_images(every[0], report)
     out = console()
-    for name, side in zip(("\nA", "B"), sides, strict=True):
+    out.print()
+    for name, side in zip("AB", sides, strict=True):
         for report in side:
             seed = f", seed {_config(report).seed}" if flags.b else ""
             out.print(f"{name}: {report.path}, {report.localizer} at {report.cut_at}{seed}")

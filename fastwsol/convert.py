@@ -20,6 +20,7 @@ from typing import Annotated
 
 import tyro
 
+from fastwsol.config import flag
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.formats.flags import FormatFlag, ImagePrefixFlag
 from fastwsol.formats.folders import image_file, write_file
@@ -54,7 +55,7 @@ from fastwsol.host.files import folder_when_whole, write_bytes, write_durably
 from fastwsol.host.words import number_of
 from fastwsol.prediction.predicted_images import PredictedImages
 from fastwsol.sources import FULLSUP
-from fastwsol.sources.coco_json import note_of_marked_masks
+from fastwsol.sources.coco_json import CocoFile, note_of_marked_masks
 
 PROG = "python -m fastwsol.convert"
 DESCRIPTION = (
@@ -81,6 +82,11 @@ class Flags:
     each, behind a flag of its own"""
     follow_links: bool = False
     """in folders of --images, also take images behind links that lead out of them"""
+    least_score: Annotated[float | None, shown_as("SCORE")] = None
+    """of predictions: leave out boxes of a lower score, and images that are left without a box; what a review has
+    judged stays"""
+    least_certainty: Annotated[float | None, shown_as("CHANCE")] = None
+    """the same by certainty, which evaluate --predictions --reviewed --out finds (0..1)"""
     split: Annotated[str | None, shown_as("NAME")] = None
     """of shards: this split alone (default: train and val)"""
     image_prefix: ImagePrefixFlag = IMAGE_PREFIX
@@ -94,6 +100,8 @@ class Written:
     objects: int = 0
     skipped: int = 0
     rejected: int = 0
+    unsure_boxes: int = 0
+    unsure_images: int = 0
     contents: Counter[str] = field(default_factory=Counter)
     """What there was that not every format can hold."""
     notes: list[str] = field(default_factory=list)
@@ -107,7 +115,13 @@ def main(arguments: Sequence[str]) -> int:
     if missing := [path for path in flags.inputs if not path.exists()]:
         raise UserError(f"{missing[0]}: no such file or folder; name a packed set, or predictions in COCO's JSON")
     packed = [path for path in flags.inputs if path.is_dir()]
+    if others := [path for path in packed if not (path / MANIFEST_NAME).is_file()]:
+        raise UserError(
+            f"{others[0]}: no packed set ({MANIFEST_NAME} is missing); name a folder that pack.py wrote, or "
+            f"predictions in COCO's JSON, the one form of theirs that is read again"
+        )
     form = checked_format(flags, bool(packed))
+    check_limits(flags, bool(packed))
     require_new("--out", flags.out)
     if not packed:
         refuse_beside(flags.out, form)
@@ -121,6 +135,11 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{written.skipped:,} images beside them could not be read when they were predicted")
     if written.rejected:
         print(f"{written.rejected:,} images that a review has rejected were left out, as nothing is known of them")
+    if written.unsure_boxes or written.unsure_images:
+        boxes = number_of(written.unsure_boxes, "box", "boxes")
+        print(
+            f"{boxes} below the limit were left out, and {number_of(written.unsure_images, 'image')} left without a box"
+        )
     for note in (*written.notes, not_held(form, written.contents), "" if packed else note_of(form, flags.out)):
         if note:
             print(note)
@@ -155,13 +174,20 @@ def checked_format(flags: Flags, of_shards: bool) -> AnyFormat:
     return form
 
 
+def check_limits(flags: Flags, of_shards: bool) -> None:
+    """Raise UserError for a limit that is none, or beside shards, whose boxes are known."""
+    for name in ("least_score", "least_certainty"):
+        if (limit := getattr(flags, name)) is None:
+            continue
+        if of_shards:
+            raise UserError(f"{flag(name)} {limit:g}: is of predictions; what is packed is known, leave it out")
+        if not 0 <= limit <= 1:
+            raise UserError(f"{flag(name)} {limit:g}: must be from 0 to 1")
+
+
 def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
     """Write a packed set into a new folder: with a file for each split, or as the format has splits."""
     (folder,) = flags.inputs
-    if not (folder / MANIFEST_NAME).is_file():
-        raise UserError(
-            f"{folder}: no packed set ({MANIFEST_NAME} is missing); name a folder that pack.py wrote, or predictions"
-        )
     shards = open_shards(folder)
     if flags.split is not None and flags.split not in shards.splits:
         raise UserError(f"--split {flags.split}: {folder} has {', '.join(shards.splits)}; choose one of them")
@@ -224,10 +250,39 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
     if is_folder(form):
         refuse_shared(form, names, f"--format {form}")
     images: Images = labelled_images(files, about.classes)
+    limits = {"score": flags.least_score, "certainty": flags.least_certainty}
+    for of_box, limit in limits.items():
+        if limit is not None:
+            refuse_none(of_box, limit, files)
+            images = sure_ones(images, of_box, limit, written)
     if flags.images:
         images = with_files_of(images, PredictedImages(flags.images, flags.follow_links))
     images = with_progress(images, form, about, written, "images", len(names))
     write_set(flags.out, form, images, about)
+
+
+def refuse_none(of_box: str, limit: float, files: Sequence[CocoFile]) -> None:
+    """Raise UserError where no box has what the limit is of."""
+    if any(isinstance(each, dict) and each.get(of_box) is not None for file in files for each in file.raw_annotations):
+        return
+    where = {"score": "predict writes them", "certainty": "evaluate --predictions --reviewed --out finds them"}[of_box]
+    raise UserError(f"--least-{of_box} {limit:g}: {files[0].path} has none; {where}, or leave the flag out")
+
+
+def sure_ones(images: Images, of_box: str, limit: float, written: Written) -> Iterator[LabelledImage | Skipped]:
+    """The same without boxes whose `of_box` is below the limit, or that have none, and without images that are left
+    without a box, which are counted. What somebody has judged stays.
+    """
+    for each in images:
+        if isinstance(each, Skipped) or "verdict" in each.review:
+            yield each
+            continue
+        kept = tuple(one for one in each.objects if (getattr(one, of_box) or 0.0) >= limit)
+        written.unsure_boxes += len(each.objects) - len(kept)
+        if kept:
+            yield replace(each, objects=kept)
+        else:
+            written.unsure_images += 1
 
 
 def with_files_of(images: Images, files: PredictedImages) -> Iterator[LabelledImage | Skipped]:

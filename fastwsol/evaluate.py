@@ -84,7 +84,8 @@ class OfRun(DataFlags):
     version made them, and none is built where there is none."""
 
     shards: OptionalPath = None
-    """folder that pack.py wrote; default: the one the run was trained on"""
+    """folder that pack.py wrote; default: the one the run was trained on. The same images packed anew, with boxes or
+    masks that came later, serve too"""
     split: SplitName = "val"
     """val: what results are reported on; holdout: what --holdout kept from training, to choose settings on; fullsup:
     the WSOL benchmark's images to choose settings on (pack --fullsup); train: the images trained on"""
@@ -282,7 +283,9 @@ def evaluate_run(flags: Flags, world: World) -> None:
     of_run, run = flags.trained_run, RunDir(flags.run)
     world.lead_does(lambda: require_new_folder("--export-maps", of_run.export_maps))
     info, saved, model = read_together(run, world)
-    all_shards = world.machine_lead_first(lambda verify: shards_of_run(run.folder, info, of_run.shards, verify))
+    all_shards = world.machine_lead_first(
+        lambda verify: shards_of_run(run.folder, info, of_run.shards, verify, with_other_boxes=True)
+    )
     shards = world.together(lambda: hold_out_of(run, all_shards, info, of_run))
     if info.config.views.fit == "crop":
         world.together(lambda: refuse_what_wants_whole_images(flags))
@@ -313,6 +316,7 @@ def evaluate_run(flags: Flags, world: World) -> None:
         question,
         autocast.precision if autocast.precision != trained_in else None,
         saved.step if saved.step != last_step or not run.finished(info.config) else None,
+        all_shards.digest if all_shards.digest != info.shards_digest else None,
     )
     evaluate_model(
         model,

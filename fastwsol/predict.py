@@ -239,11 +239,11 @@ def write_predictions(
         try:
             write_set(flags.out, form, images, about)
         except KeyboardInterrupt:
-            if blocks is None or not blocks.done:
+            if blocks is None:
                 raise
-            raise Interrupted(
-                f"{blocks.done:,} of {total:,} images are predicted; the same command goes on behind them"
-            ) from None
+            done = f"{blocks.done:,} of {total:,} images are predicted; the same command goes on behind them"
+            none = f"nothing is kept of fewer than {BLOCK} images; the same command begins anew"
+            raise Interrupted(done if blocks.done else none) from None
     return counts
 
 

@@ -21,7 +21,7 @@ from fastwsol.batches.feed import open_feed
 from fastwsol.batches.stream import training_plan
 from fastwsol.config import Config, flag
 from fastwsol.dataset.holdout import hold_out
-from fastwsol.dataset.shards import Shards, open_shards
+from fastwsol.dataset.shards import Shards, open_shards, read_manifest
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import Autocast, compute_deterministically, pick_autocast, take_device, use_threads
@@ -135,7 +135,12 @@ def _flags_of_preset(named: NamedFlags, arguments: Sequence[str]) -> Flags:
     elif not was_begun and (note := note_on_class_folders(named)):
         print(note)
     if not RunDir(run_folder(flags.config, flags.launch)).has_info():
-        refuse_useless(flags.config, flags.launch.features, preset_at(preset, named.image_size).config)
+        try:
+            refuse_useless(flags.config, flags.launch.features, preset_at(preset, named.image_size).config)
+        except UserError:
+            # First what is told of a set that is not there: without it flags have other defaults.
+            read_manifest(shards_named(flags.launch.shards, flags.launch.run_dir))
+            raise
     if not flags.config.network.is_ours:
         by_preset = "--preset photos (which class folders take; --preset paper does without)"
         require_timm(by_preset if preset == "photos" else f"--backbone {flags.config.network.backbone}")

@@ -10,7 +10,7 @@ import pytest
 from colour_network import colour_predictor, picture
 from scipy.stats import binomtest
 
-from fastwsol import evaluate
+from fastwsol import convert, evaluate
 from fastwsol.evaluation.certainty import (
     area_under_curve,
     calibration_error,
@@ -408,7 +408,7 @@ MISTAKES = [
     ({"--predictions": None}, "--reviewed: goes with --predictions; leave it out"),
     ({"--reviewed": None}, "--predictions: needs what is known of the images; give it with --reviewed FILE"),
     ({"--reviewed": "nowhere.json"}, "--reviewed nowhere.json: cannot be read"),
-    ({"--reviewed": "others.json"}, "none of its images is among the predictions ('7000.jpg' for one)"),
+    ({"--reviewed": "others.json"}, "predictions (its images are called like '7000.jpg', and these like"),
     (
         {"--reviewed": "p.json"},
         "its boxes have scores, so they are predictions and no review; give what",
@@ -456,3 +456,84 @@ def test_mistakes_get_one_line(
     said = capsys.readouterr().err
     assert words in said or (changes.get("--predictions", "") is None and "nothing to evaluate" in said), said
     assert said.count("\n") == 1
+
+
+def test_known_boxes_of_a_misspelled_class_are_told(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They count as no prediction's class, and so lower the rates."""
+    lines = [f"{k}.jpg,12,12,50,50,{'cat' if k % 4 else 'catt'}" for k in range(40)]
+    (predictions.parent / "known.csv").write_text("\n".join(["name,x0,y0,x1,y1,label", *lines]) + "\n")
+    assert evaluated(predictions, "known.csv", "--out", str(predictions.parent / "out")) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "warning: known boxes of classes that are none of the predictions': 10 of catt" in said
+    report = json.loads((predictions.parent / "out" / "report.json").read_text())
+    assert report["boxes_of_other_classes"] == {"catt": 10}
+    assert report["boxes"]["boxes"]["top1_clas"] == 30
+
+
+def test_beside_ground_truth_stand_the_whole_image_and_intervals(
+    predictions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A box of 80 x 80 of 100 x 100 pixels is hit by the whole image at 0.5, and not at 0.7."""
+    truths = [thing(k, 1, 5, 80 if k < 30 else 40) for k in range(40)]
+    (predictions.parent / "known.json").write_text(coco([image(k) for k in range(40)], truths))
+    assert evaluated(predictions, "known.json", "--out", str(predictions.parent / "out")) == 0
+    said = capsys.readouterr().out
+    assert "whole image, no network" in said
+    assert "75.0 (59–87)" in said, "Clopper and Pearson's"
+    of = json.loads((predictions.parent / "out" / "report.json").read_text())["boxes"]["whole-image"]
+    assert of == {
+        "images": 40,
+        "top1_clas": None,
+        "predicted_loc@0.5": 30,
+        "predicted_loc@0.7": 0,
+        "top1_loc@0.5": None,
+    }
+
+
+@pytest.mark.parametrize(("file", "is_oracle"), [("truth.json", True), ("others.json", False)])
+def test_boxes_that_the_maps_were_cut_on_measure_an_oracle(
+    predictions: Path, file: str, is_oracle: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(predictions.read_text())
+    content["info"]["description"] = f"by fastwsol, run, step 3, mask, cut on 20 images of {file}, by their boxes"
+    predictions.write_text(json.dumps(content))
+    assert evaluated(predictions, "truth.json") == 0
+    assert ("the rates are an oracle's" in " ".join(capsys.readouterr().out.split())) == is_oracle
+
+
+@pytest.mark.parametrize("of", ["score", "certainty"])
+def test_unsure_boxes_can_be_left_out_of_what_is_converted(
+    predictions: Path, of: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(predictions.read_text())
+    for each in content["annotations"]:
+        each["certainty"] = each["score"]
+    content["annotations"].append(thing(0, 2, 60, 20, score=1.0, certainty=1.0))
+    content["images"][1]["review"] = {"verdict": "accepted", "phase": "sample"}
+    sure = {0, 1} | {each["image_id"] for each in content["annotations"] if each[of] >= 0.75}
+    predictions.write_text(json.dumps(content))
+    out = predictions.parent / f"{of}.json"
+    assert run_command(convert.main, [str(predictions), "--out", str(out), f"--least-{of}", "0.75"]) == 0
+    said = capsys.readouterr().out
+    written = json.loads(out.read_text())
+    assert {each["image_id"] for each in written["annotations"]} == {each["id"] for each in written["images"]}
+    names = {each["file_name"] for each in written["images"]}
+    assert names == {f"{k}.jpg" for k in sure}
+    left = 101 - len(written["annotations"])
+    assert f"{left} boxes below the limit were left out, and {100 - len(sure)} images left without a box" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--least-certainty", "0.9"], "p.json has none; evaluate --predictions --reviewed --out finds them"),
+        (["--least-score", "90"], "--least-score 90: must be from 0 to 1"),
+    ],
+)
+def test_limits_that_are_none_get_one_line(
+    predictions: Path, flags: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = predictions.parent / "sure.json"
+    assert run_command(convert.main, [str(predictions), "--out", str(out), *flags]) == 2
+    assert words in capsys.readouterr().err
+    assert not out.exists()

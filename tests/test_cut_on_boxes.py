@@ -81,6 +81,25 @@ def test_known_boxes_of_one_class_are_warned_of(root: Path, capsys: pytest.Captu
     assert "(the run itself cuts them at 0.20)" in said.out
 
 
+def test_known_boxes_of_one_class_are_warned_of_in_a_csv_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its one class is all that it knows; the network knows more."""
+    known = boxes_in(root / "known.json")
+    for head, label in (("name,x0,y0,x1,y1,label", ",alpha"), ("name,x0,y0,x1,y1", "")):
+        lines = [f"{name},{x},{y},{x + w},{y + h}{label}" for name, (x, y, w, h) in known.items()]
+        (root / "one.csv").write_text("\n".join([head, *lines]) + "\n")
+        asked = [] if label else ["--class", "alpha"]
+        (root / "of-one.json").unlink(missing_ok=True)
+        assert predicted(root, "of-one.json", "--cut-on", str(root / "one.csv"), *asked) == 0
+        assert ("the boxes are all of one class, alpha" in capsys.readouterr().err) == bool(label)
+
+
+def test_boxes_under_other_names_are_shown_beside_ours(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "others.csv").write_text("name,x0,y0,x1,y1\nphotos/train/a.jpg,1,1,9,9\n")
+    assert predicted(root, "none.json", "--cut-on", str(root / "others.csv")) == 2
+    said = capsys.readouterr().err
+    assert "its images are called like 'photos/train/a.jpg', and these like '00.jpg'" in said
+
+
 def test_known_boxes_may_be_csv_and_names_without_folders(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = ["name,x0,y0,x1,y1"]
     for name, (x, y, width, height) in boxes_in(root / "known.json").items():

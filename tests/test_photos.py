@@ -1,6 +1,7 @@
 """`--preset photos`: what class folders are trained with, from pictures to boxes in the commands that users give."""
 
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ import torch
 from interference import signalled_after
 
 import fastwsol
-from fastwsol import evaluate, predict, report, sweep, train
+from fastwsol import evaluate, pack, predict, report, sweep, train
 from fastwsol.config import PREACT_RESNET, Config
+from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import ALONE
@@ -258,3 +260,38 @@ def test_an_earlier_runs_weights_start_another_and_the_last_layer_is_kept(run, s
     torch.testing.assert_close(
         new["model.net.classifier.weight"], old["model.net.classifier.weight"], atol=1e-3, rtol=0
     )
+
+
+def test_boxes_that_come_later_measure_a_run(folders, shards, run, tmp_path, capsys):
+    """The same images packed anew, here without the boxes that the run's own have."""
+    of_photos = ["--layout", "imagefolder", "--source", str(folders)]
+    later = tmp_path / "later"
+    assert run_command(pack.main, [*of_photos, "--out", str(later)]) == 0
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    assert run_command(evaluate.main, [str(copy), "--shards", str(later), "--threads", "1"]) == 0
+    said = capsys.readouterr().out
+    assert f"{later}: has the images of {shards}, which the run was trained on, and boxes of its own" in said
+    digest = open_shards(later).digest
+    report = json.loads((copy / f"report-boxes-{digest[:8]}.json").read_text())
+    assert (report["images_with_boxes"], report["shards_digest"]) == (0, digest)
+    own = json.loads((copy / "report.json").read_text())
+    assert report["rates"]["strict"]["top1_clas"] == own["rates"]["strict"]["top1_clas"]
+
+
+def test_other_images_are_no_boxes_that_come_later(folders, shards, run, tmp_path, capsys):
+    others = tmp_path / "others"
+    shutil.copytree(folders, others)
+    place = next((others / "val" / "square").iterdir())
+    shutil.copy(next(each for each in (others / "train" / "square").iterdir()), place)
+    assert (
+        run_command(pack.main, ["--layout", "imagefolder", "--source", str(others), "--out", str(tmp_path / "s")]) == 0
+    )
+    assert run_command(evaluate.main, [str(run), "--shards", str(tmp_path / "s")]) == 2
+    assert f"of val differs, val/square/{place.name})" in capsys.readouterr().err
+    away = tmp_path / "run"
+    shutil.copytree(run, away)
+    config = json.loads((away / "config.json").read_text())
+    (away / "config.json").write_text(json.dumps(config | {"shards": str(tmp_path / "gone")}))
+    assert run_command(evaluate.main, [str(away), "--shards", str(tmp_path / "s")]) == 2
+    assert "the run's own shards are not there to compare the images with" in capsys.readouterr().err

@@ -224,12 +224,13 @@ class Shards:
 _HASHED_AT_ONCE = 8
 
 
-def open_shards(folder: Path, verify: bool = True) -> Shards:
+def open_shards(folder: Path | str, verify: bool = True) -> Shards:
     """Open the data set in `folder`; with `verify`, every shard is hashed before it is parsed.
 
     Raises UserError, naming the file and the remedy, when there is no manifest, its schema version is unknown, or a
     shard is missing or is not the one that was packed.
     """
+    folder = Path(folder)
     manifest, digest = read_manifest(folder)
     _allow_open_files(sum(len(split.shards) for split in manifest.splits.values()))
     pool = ThreadPoolExecutor(_HASHED_AT_ONCE)  # hashing holds no lock of Python's

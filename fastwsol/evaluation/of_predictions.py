@@ -31,7 +31,7 @@ from fastwsol.formats.of_coco import labelled_images, read_predictions
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, Phase, Verdict
-from fastwsol.sources.known_boxes import image_finder, read_known_boxes
+from fastwsol.sources.known_boxes import image_finder, names_of_both, read_known_boxes
 
 Known = Verdict | Literal["boxes"]
 """What is known of an image: what a review says, or boxes from elsewhere."""
@@ -73,6 +73,10 @@ class Looked:
     """How many images of the file are none of the predictions'."""
     without_box: int = 0
     """How many of the predicted images the file knows without a box that counts: they are not looked at."""
+    other_classes: Mapping[str, int] = field(default_factory=dict)
+    """How many known boxes are of each class that is none of the predictions'."""
+    whole: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    """The best IoU of each whole image with a known box [n]."""
 
     def of(self, *kinds: Known) -> NDArray[np.bool_]:
         """Which are of these kinds."""
@@ -123,6 +127,8 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
         "looked_at": len(looked.truths),
         "not_predicted": looked.not_predicted,
         "without_box": looked.without_box,
+        "boxes_of_other_classes": dict(looked.other_classes),
+        "cut_on_these": f" of {reviewed.name}, by their boxes" in about.model,
         "verdicts": dict(Counter(each.kind for each in looked.truths)),
         "sample": _sample(looked, len(images)),
         "boxes": _box_counts(looked, classes_given),
@@ -177,14 +183,34 @@ def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> 
             continue
         truths[place] = truth
     if not truths:
-        example = next((image.name for image in file.images.values()), "")
         raise UserError(
-            f"--reviewed {file.path}: none of its images is among the predictions"
-            + (f" ({example!r:.60} for one)" if example else "")
-            + "; give what was exported of these predictions' review, or boxes under the same names"
+            f"--reviewed {file.path}: none of its images is among the predictions{names_of_both(file, [*place_of])}; "
+            f"give what was exported of these predictions' review, or boxes under the same names"
         )
     looked = _compared([images[place] for place in truths], np.array([*truths]), [*truths.values()], phases or {})
-    return replace(looked, not_predicted=not_predicted, without_box=without_box)
+    looked = replace(looked, not_predicted=not_predicted, without_box=without_box)
+    return replace(
+        looked, other_classes=_other_classes(file, of_image, label_of), whole=_of_whole_images(images, looked)
+    )
+
+
+def _other_classes(
+    file: CocoFile, of_image: Mapping[Any, Sequence[CocoAnnotation]], label_of: Mapping[str, int]
+) -> dict[str, int]:
+    """How many boxes are of each class that is none of the predictions'."""
+    named = (each.category for of_one in of_image.values() for each in of_one if each.category is not None)
+    return dict(Counter(one.name for one in named if label_of.get(one.wnid, -1) < 0))
+
+
+def _of_whole_images(images: Sequence[LabelledImage], looked: "Looked") -> NDArray[np.float64]:
+    """The best IoU of the whole image with a known box, of each that was looked at, [n]; NaN without a box."""
+    sizes = [(images[place].width, images[place].height) for place in looked.places]
+    boxes = [[box for _, box in truth.objects] for truth in looked.truths]
+    whole = [
+        _iou((0, 0, width, height), each) if each else np.nan
+        for (width, height), each in zip(sizes, boxes, strict=True)
+    ]
+    return np.array(whole, np.float64)
 
 
 def _known_boxes(file: CocoFile, is_review: bool) -> dict[Any, list[CocoAnnotation]]:
@@ -325,11 +351,12 @@ def _sample(looked: Looked, images: int) -> Sample | None:
 
 
 def _box_counts(looked: Looked, classes_given: bool) -> dict[str, BoxCounts]:
-    """Predicted Loc, Top-1 Clas and Top-1 Loc, in counts: of ground truth; of boxes drawn without help; of those of the
-    sample that were redrawn after the predicted one was seen; and of the whole sample, where an accepted image is a
-    hit at each IoU, an upper bound. A rejected image is a miss in Top-1 Loc, and in the other rates where its class or
-    its box was called wrong (of a class alone its box is a hit); where nobody said which, those rates are None. Where
-    classes were given, which is no merit of the network, the rates that count them are None.
+    """Predicted Loc, Top-1 Clas and Top-1 Loc, in counts: of ground truth, and beside it the box that needs no network,
+    the whole image; of boxes drawn without help; of those of the sample that were redrawn after the predicted one was
+    seen; and of the whole sample, where an accepted image is a hit at each IoU, an upper bound. A rejected image is a
+    miss in Top-1 Loc, and in the other rates where its class or its box was called wrong (of a class alone its box is a
+    hit); where nobody said which, those rates are None. Where classes were given, which is no merit of the network, the
+    rates that count them are None.
     """
     sample = looked.in_phase("sample")
     redrawn = np.array([each.kind == "corrected" and not each.boxes_kept for each in looked.truths], np.bool_)
@@ -350,6 +377,14 @@ def _box_counts(looked: Looked, classes_given: bool) -> dict[str, BoxCounts]:
                 "predicted_loc@0.7": None if unknown else int((looked.ious[rows] >= 0.7).sum()),
                 "top1_loc@0.5": None if classes_given else int(looked.right[rows].sum()),
             }
+    if (rows := groups["boxes"]).any():
+        found["whole-image"] = {
+            "images": int(rows.sum()),
+            "top1_clas": None,
+            "predicted_loc@0.5": int((looked.whole[rows] >= 0.5).sum()),
+            "predicted_loc@0.7": int((looked.whole[rows] >= 0.7).sum()),
+            "top1_loc@0.5": None,
+        }
     return found
 
 

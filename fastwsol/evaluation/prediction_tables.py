@@ -4,6 +4,7 @@ from typing import Literal
 
 from rich.console import Console
 
+from fastwsol.evaluation.certainty import share_interval
 from fastwsol.evaluation.report_types import Certainty, PredictionsReport, Sample
 from fastwsol.evaluation.table_cells import console, table_of
 from fastwsol.host.words import number_of
@@ -13,7 +14,10 @@ _GROUPS = {
     "drawn": "drawn without help",
     "redrawn": "redrawn, once it was seen",
     "sample": "whole sample: upper bound",
+    "whole-image": "whole image, no network",
 }
+_POPULATION = 10**8
+"""Images that those looked at are taken for a sample of: so many that their number does not matter."""
 _RATES: dict[Literal["top1_clas", "predicted_loc@0.5", "predicted_loc@0.7", "top1_loc@0.5"], str] = {
     "top1_clas": "Top-1 Clas",
     "predicted_loc@0.5": "Predicted\nLoc .5",
@@ -35,27 +39,43 @@ def print_judged(report: PredictionsReport) -> None:
     if report["without_box"]:
         others = number_of(report["without_box"], "predicted image")
         out.print(f"without a known box in {report['reviewed']}, and left out: {others}, whatever was found there")
+    if others_of := report["boxes_of_other_classes"]:
+        named = ", ".join(f"{count:,} of {name}" for name, count in others_of.items())
+        out.print(
+            f"warning: known boxes of classes that are none of the predictions': {named}; no prediction has such a "
+            f"class right. Where it is misspelled, correct {report['reviewed']}"
+        )
     if (sample := report["sample"]) is not None:
         _print_sample(out, sample, report["images"])
     if report["boxes"]:
-        table = table_of("boxes, percent", ["images", *_RATES.values()], "known boxes")
-        for name, of in report["boxes"].items():
-            table.add_row(_GROUPS[name], f"{of['images']:,}", *(_percent(of[rate], of["images"]) for rate in _RATES))
-        out.print(table)
-        out.print("Predicted Loc: the box of the highest score is right, whatever class is predicted.")
-        if report["classes_given"]:
-            out.print("Its class was given here: where that is the true one, Predicted Loc is GT-known Loc.")
-            out.print("Classes were given (--class-of-folder), so no rate that counts them says anything.")
-        if "redrawn" in report["boxes"]:
-            out.print("Boxes are redrawn where they are wrong: their row says nothing of images as a whole.")
-        if "sample" in report["boxes"]:
-            out.print("A box that is shown anchors the eye: of the sample as a whole the rates are upper bounds.")
-            if report["boxes"]["sample"]["predicted_loc@0.5"] is None:
-                out.print(
-                    "What is wrong with a rejected image, its class or its box, was not said of all: Top-1 Loc alone "
-                    "counts them."
-                )
+        _print_boxes(out, report)
     _print_certainty(out, report["certainty"], report["images"])
+
+
+def _print_boxes(out: Console, report: PredictionsReport) -> None:
+    table = table_of("boxes, percent", ["images", *_RATES.values()], "known boxes")
+    for name, of in report["boxes"].items():
+        table.add_row(_GROUPS[name], f"{of['images']:,}", *(_percent(of[rate], of["images"]) for rate in _RATES))
+    out.print(table)
+    out.print("In brackets: the exact 95 % interval, if the images are a random sample of all that matter.")
+    if report["cut_on_these"]:
+        out.print(
+            f"The maps were cut where boxes of {report['reviewed']} are hit: measured by these very boxes, the rates "
+            f"are an oracle's. Give boxes of other images."
+        )
+    out.print("Predicted Loc: the box of the highest score is right, whatever class is predicted.")
+    if report["classes_given"]:
+        out.print("Its class was given here: where that is the true one, Predicted Loc is GT-known Loc.")
+        out.print("Classes were given (--class-of-folder), so no rate that counts them says anything.")
+    if "redrawn" in report["boxes"]:
+        out.print("Boxes are redrawn where they are wrong: their row says nothing of images as a whole.")
+    if "sample" in report["boxes"]:
+        out.print("A box that is shown anchors the eye: of the sample as a whole the rates are upper bounds.")
+        if report["boxes"]["sample"]["predicted_loc@0.5"] is None:
+            out.print(
+                "What is wrong with a rejected image, its class or its box, was not said of all: Top-1 Loc alone "
+                "counts them."
+            )
 
 
 def _print_sample(out: Console, sample: Sample, images: int) -> None:
@@ -101,4 +121,7 @@ def _print_certainty(out: Console, certainty: Certainty, images: int) -> None:
 
 
 def _percent(count: int | None, of: int) -> str:
-    return "" if count is None else f"{100 * count / of:.1f}"
+    if count is None:
+        return ""
+    low, high = share_interval(count, of, _POPULATION)
+    return f"{100 * count / of:.1f} ({100 * low:.0f}–{100 * high:.0f})"

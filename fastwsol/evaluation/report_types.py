@@ -308,10 +308,14 @@ class PredictionsReport(TypedDict):
     not_predicted: int
     without_box: int
     """Predicted images that the file of known boxes has without one: they are not among those looked at."""
+    boxes_of_other_classes: Mapping[str, int]
+    """Known boxes by class, of classes that are none of the predictions'."""
+    cut_on_these: bool
+    """Whether the maps were cut where boxes of this very file are hit, which makes the rates an oracle's."""
     verdicts: Mapping[str, int]
     sample: Sample | None
     boxes: Mapping[str, BoxCounts]
-    """By what is known of the boxes."""
+    """By what is known of the boxes; `whole-image` is the box that needs no network, beside ground truth."""
     classes_given: bool
     """Whether classes were known beforehand, as with `predict --class-of-folder`."""
     model: str | None

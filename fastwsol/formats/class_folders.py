@@ -17,6 +17,7 @@ import numpy as np
 from fastwsol.formats.folders import image_file, path_inside, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, class_of
 from fastwsol.formats.png_masks import save_mask
+from fastwsol.formats.yolo import as_it_is_read
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text
 
@@ -33,7 +34,7 @@ def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About
             if isinstance(each, Skipped) or (label := class_of(each)) is None:
                 continue
             assert each.encoded is not None
-            encoded = each.encoded()
+            encoded = as_it_is_read(each.encoded())
             path = split / _in_class(image_file(each.name, encoded), split, _folder_of(about.classes[label].wnid))
             write_file(folder / "images" / path, encoded)
             save_mask(folder / "masks", replace(_of_its_class(each, label), name=str(path)))

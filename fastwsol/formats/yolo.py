@@ -33,7 +33,7 @@ def write_yolo(folder: Path, split: str, images: Images, segments: bool) -> None
         if isinstance(each, Skipped):
             continue
         assert each.encoded is not None
-        encoded = _as_it_is_read(each.encoded())
+        encoded = as_it_is_read(each.encoded())
         path = without_images(image_file(each.name, encoded))
         if path.suffix.lower() in _UNKNOWN_ENDINGS:
             path = path.with_name(f"{path.name}.jpg")
@@ -54,7 +54,8 @@ _UNKNOWN_ENDINGS = (".jpe", ".jfif")
 """Of JPEG. Ultralytics passes over files that end so."""
 
 
-def _as_it_is_read(encoded: bytes) -> bytes:
+def as_it_is_read(encoded: bytes) -> bytes:
+    """The bytes of an image file that every tool reads alike: a GIF's first frame, AVIF and HEIC as PNG."""
     kind = "GIF" if encoded.startswith(GIF_START) else heif.kind_of(encoded)
     if kind is None:
         return encoded

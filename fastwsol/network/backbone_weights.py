@@ -201,6 +201,7 @@ def _timms_name(name: str, depths: tuple[int, ...]) -> str:
 
 def _download(backbone: str, package: _Package | None) -> dict[str, Tensor]:
     timm = require_timm("--weights pretrained")
+    print(f"weights of {backbone}: timm's, downloaded unless they are there; --weights FILE does without", flush=True)
     try:
         net = timm.create_model(backbone, pretrained=True)
     except Exception as error:  # of the hub's client: connections, names, certificates

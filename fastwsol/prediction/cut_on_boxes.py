@@ -1,7 +1,7 @@
 """Where a run's maps are best cut, by the boxes that are known of some of the images."""
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
 from fastwsol.sources.annotated import Box, lies_in
 from fastwsol.sources.coco_json import CocoFile, CocoImage
-from fastwsol.sources.known_boxes import image_finder, read_known_boxes
+from fastwsol.sources.known_boxes import image_finder, names_of_both, read_known_boxes
 
 LEAST_IMAGES = 5
 """With known boxes, without which no cut is chosen."""
@@ -35,8 +35,9 @@ def cut_on_boxes(predictor: Predictor, request: Request, images: Sequence[NamedI
     found = [each for each in predictor.stream(with_boxes, of_that_class) if isinstance(each, Prediction)]
     if len(found) < LEAST_IMAGES:
         raise UserError(
-            f"--cut-on {file}: has boxes of {len(found)} of the images, and {LEAST_IMAGES} at least are needed; give a "
-            f"review's export of these images, or leave the flag out"
+            f"--cut-on {file}: has boxes of {len(found)} of the images, and {LEAST_IMAGES} at least are needed"
+            f"{names_of_both(content, [image.name for image in images])}; give a review's export of these images, or "
+            f"boxes under the same names, or leave the flag out"
         )
     size_in_file = {find(image.name): image.size for image in content.images.values()}
     for each in found:
@@ -62,7 +63,7 @@ def cut_on_boxes(predictor: Predictor, request: Request, images: Sequence[NamedI
     names = {each.name for each in found}
     accepted = merely_accepted(image for image in content.images.values() if find(image.name) in names)
     if request.of_class is None:
-        _warn_of_one_class(content, find, names, file)
+        _warn_of_one_class(predictor, content, find, found, file)
     if unknown := sum(find(image.name) is None for image in content.images.values()):
         print(f"--cut-on {file}: images of it that are none of these: {unknown:,} of {len(content.images):,}")
     of_those = f", {accepted} of which were merely accepted" if accepted else ""
@@ -71,12 +72,20 @@ def cut_on_boxes(predictor: Predictor, request: Request, images: Sequence[NamedI
 
 
 def _warn_of_one_class(
-    content: CocoFile, find: Callable[[str], str | None], names: Collection[str], file: Path
+    predictor: Predictor,
+    content: CocoFile,
+    find: Callable[[str], str | None],
+    found: Sequence[Prediction],
+    file: Path,
 ) -> None:
-    """Say where the boxes of the images `names` are all of one class of several, whose maps may be like no others'."""
+    """Say where the boxes of the images that were found are all of one class of several, whose maps may be like no
+    others'. Where the file names no classes, those that are predicted count.
+    """
+    names = {each.name for each in found}
     of_those = (each for each in content.annotations() if each.category and find(each.image.name) in names)
     classes = {each.category.wnid for each in of_those if each.category}
-    if len(classes) == 1 and len(content.categories) > 1:
+    classes = classes or {each.classes[0].name for each in found}
+    if len(classes) == 1 and len(predictor.info.classes) > 1:
         print(
             f"warning: --cut-on {file}: the boxes are all of one class, {min(classes)}, and images of others may be "
             f"cut badly; give boxes of all classes",

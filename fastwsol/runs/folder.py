@@ -116,6 +116,8 @@ class ReportOf:
     """Where it is not the one trained in."""
     step: int | None = None
     """Where it is not the run's last."""
+    shards_digest: str | None = None
+    """Of the packed set, where its boxes are not those of the run's own."""
 
     @property
     def name(self) -> str:
@@ -127,6 +129,7 @@ class ReportOf:
         parts += ["wsoleval"] if asked.wsoleval else []
         parts += [self.precision] if self.precision is not None else []
         parts += [f"step-{self.step:09d}"] if self.step is not None else []
+        parts += [f"boxes-{self.shards_digest[:8]}"] if self.shards_digest is not None else []
         return "-".join(parts)
 
     @property

@@ -29,17 +29,53 @@ def read_run(run: RunDir) -> tuple[RunInfo, Checkpoint]:
     return info, saved
 
 
-def shards_of_run(folder: Path, info: RunInfo, asked: Path | None, verify: bool = True) -> Shards:
+def shards_of_run(
+    folder: Path, info: RunInfo, asked: Path | None, verify: bool = True, with_other_boxes: bool = False
+) -> Shards:
     """The shards that the run in `folder` was trained on, from where it had them (`place_of_shards`) or from where they
-    are `asked` for. Raises UserError for others, and where there are none.
+    are `asked` for. with_other_boxes: the same images packed anew with other boxes or masks serve too, where the run's
+    own shards are there to be compared with. Raises UserError for others, and where there are none.
     """
     shards = open_shards(asked or place_of_shards(folder, info), verify)
-    if shards.digest != info.shards_digest:
-        raise UserError(
-            f"{shards.folder}: not the shards that {folder} was trained on (their manifest differs); name those with "
-            f"--shards"
-        )
-    return shards
+    if shards.digest == info.shards_digest:
+        return shards
+    why = "their manifest differs"
+    if with_other_boxes and asked is not None:
+        why = _other_than_its_own(shards, folder, info, verify)
+        if not why:
+            return shards
+    raise UserError(f"{shards.folder}: not the shards that {folder} was trained on ({why}); name those with --shards")
+
+
+def _other_than_its_own(shards: Shards, folder: Path, info: RunInfo, verify: bool) -> str:
+    """In what shards differ from those of the run in `folder` beside boxes and masks; empty where it is nothing."""
+    try:
+        own = open_shards(place_of_shards(folder, info), verify)
+    except UserError:
+        own = None
+    if own is None or own.digest != info.shards_digest:
+        return "their manifest differs, and the run's own shards are not there to compare the images with"
+    why = other_images(shards, own)
+    if not why and verify:  # of the processes of a machine one says so
+        print(f"{shards.folder}: has the images of {own.folder}, which the run was trained on, and boxes of its own")
+    return why
+
+
+def other_images(shards: Shards, own: Shards) -> str:
+    """In what two packed sets differ beside boxes and masks, in a few words; empty where it is nothing."""
+    if shards.manifest.classes != own.manifest.classes:
+        return "their classes differ"
+    if [*shards.splits] != [*own.splits]:
+        return f"they have {', '.join(shards.splits)}, and not {', '.join(own.splits)}"
+    for name, split in shards.splits.items():
+        ours = own.splits[name]
+        if len(split) != len(ours):
+            return f"{name} has {len(split):,} images, and not {len(ours):,}"
+        rows = range(len(split))
+        for row, theirs, mine in zip(rows, split.names(rows), ours.names(rows), strict=True):
+            if theirs != mine or split.labels[row] != ours.labels[row] or split.image(row) != ours.image(row):
+                return f"image {row + 1} of {name} differs, {theirs}"
+    return ""
 
 
 def place_of_shards(folder: Path, info: RunInfo) -> Path:

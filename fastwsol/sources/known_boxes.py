@@ -1,6 +1,6 @@
 """Known boxes of images that were predicted: a review's export, anyone's COCO JSON, or CSV as `boxes_file` reads it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,16 @@ def _refuse_empty(box: Box, where: str) -> None:
     x0, y0, x1, y1 = box
     if x0 >= x1 or y0 >= y1:
         raise UserError(f"{where}: x0 {x0:g} .. x1 {x1:g}, y0 {y0:g} .. y1 {y1:g} is no box; {CORRECT}")
+
+
+def names_of_both(file: CocoFile, names: Sequence[str]) -> str:
+    """An image's name as the file gives it and one as it is called here, where they have no name in common: for a
+    message, in brackets.
+    """
+    theirs = [image.name for image in file.images.values()]
+    if not theirs or not names or {*theirs} & {*names}:
+        return ""
+    return f" (its images are called like {theirs[0]!r:.100}, and these like {names[0]!r:.100})"
 
 
 def image_finder(names: Iterable[str], file: CocoFile, said: str) -> Callable[[str], str | None]:

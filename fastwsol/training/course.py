@@ -42,6 +42,8 @@ class Course:
     """This process's batches of images of a side from a step on."""
     loss: Callable[[bool], Loss]
     """The loss, compiled where asked."""
+    epochs: float | None
+    """How many there are; None: it has steps alone."""
     evaluates: bool
     """Whether there are evaluations in its course."""
     environment: dict[str, Any]
@@ -74,6 +76,7 @@ def classifier_course(job: Job, state: State, frozen: FrozenPart | None) -> Cour
         rate=timetable.learning_rate,
         batches=batches,
         loss=loss,
+        epochs=config.schedule.epochs,
         evaluates=True,
         environment=job.environment | (frozen.environment if frozen is not None else {}),
     )
@@ -105,6 +108,7 @@ def mask_course(job: Job, training: MaskTraining, frozen: FrozenPart) -> Course:
         rate=lambda step: settings.head_lr * one_cycle((step - first + 1) / (settings.head_steps + 1)),
         batches=batches,
         loss=loss,
+        epochs=None,
         evaluates=False,
         environment=job.environment | frozen.environment,
     )

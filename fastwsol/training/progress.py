@@ -51,8 +51,10 @@ class Progress:
         epoch = (state.step - course.first) * batch_size / self._train_images
         left = self._images_left(state.step) * batch_size / images_per_second
         skipped = int(totals[SKIPPED]) if SKIPPED in totals else None
+        # The last batch may be more than what is left of the epochs.
+        told = "" if course.epochs is None else f"epoch {min(epoch, course.epochs):.2f}  "
         print(
-            f"{course.name}step {state.step - course.first}/{course.last - course.first}  epoch {epoch:.2f}  "
+            f"{course.name}step {state.step - course.first}/{course.last - course.first}  {told}"
             f"loss {loss:.3f}  train clas {clas:.1f} %  "
             f"lr {lr:.4g}  {images_per_second:.0f} images/s  {duration(left)} left"
             + (f"  {skipped} skipped, whose gradients overflowed" if skipped else ""),
