@@ -28,7 +28,7 @@ _RATES: dict[Literal["top1_clas", "predicted_loc@0.5", "predicted_loc@0.7", "top
 
 def print_judged(report: PredictionsReport) -> None:
     """Print the share accepted, the rates by what is known of boxes, and what certainties are worth."""
-    out = console(100)
+    out = console(110)
     verdicts = ", ".join(f"{count:,} {name}" for name, count in report["verdicts"].items())
     out.print(f"\n{report['images']:,} images predicted, {report['looked_at']:,} looked at: {verdicts}")
     if report["model"]:
