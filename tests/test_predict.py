@@ -701,3 +701,32 @@ def test_what_a_notebook_shows_of_a_network_and_its_answer_is_short(predictor: P
     assert re.fullmatch(r"Predictor\(cam at step \d+, 4 classes, 64 pixels, fp32 on cpu\)", repr(predictor))
     assert len(repr(prediction)) < 700
     assert "array(" not in repr(prediction)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv", ".jsonl"])
+def test_a_program_writes_the_commands_file(
+    predictor: Predictor, run: Path, photos: Path, tmp_path: Path, suffix: str
+) -> None:
+    """But for what says who made it."""
+    (ours := tmp_path / f"ours{suffix}"), (theirs := tmp_path / f"theirs{suffix}")
+    paths = sorted((photos / "more").iterdir())
+    lost = predictor.write(ours, predictor.stream(paths), relative_to=photos)
+    assert ("csv has no place for" in lost) == (suffix == ".csv")
+    assert predict_to(theirs, run, photos) == 0
+    texts = [path.read_text() for path in (ours, theirs)]
+    ours_text, theirs_text = (text.partition('"categories"')[2] or text for text in texts)
+    assert ours_text == theirs_text
+    predictor.write(str(tmp_path / f"one{suffix}"), predictor.predict(paths[0])[0])
+    with pytest.raises(UserError, match="exists; nothing was changed"):
+        predictor.write(ours, [])
+
+
+def test_what_a_program_cannot_write_is_told(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    paths = sorted((photos / "more").iterdir())[:1]
+    with pytest.raises(UserError, match="its ending tells no format"):
+        predictor.write(tmp_path / "boxes.xml", predictor.stream(paths))
+    with pytest.raises(UserError, match="is there twice"):
+        predictor.write(tmp_path / "twice.json", predictor.stream(paths * 2))
+    with pytest.raises(UserError, match="does not lie in"):
+        predictor.write(tmp_path / "below.json", predictor.stream(paths), relative_to=tmp_path)
+    assert not [*tmp_path.iterdir()]

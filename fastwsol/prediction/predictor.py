@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 import kernels
 from fastwsol.config import PREACT_RESNET, Config
 from fastwsol.evaluation.thresholds import Cut
-from fastwsol.formats.labelled_images import Skipped
+from fastwsol.formats.labelled_images import About, Skipped
+from fastwsol.formats.writing import FileFormat
 from fastwsol.geometry import shown_windows
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import UserError
@@ -47,6 +48,7 @@ from fastwsol.prediction.named import chosen_localizer, label_of
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.signals import other_looks
 from fastwsol.prediction.user_images import NamedImage, in_chunks
+from fastwsol.prediction.writing import write_predictions
 from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.trained import read_trained
 from fastwsol.sources.decode import NEARLY_BLACK
@@ -243,6 +245,27 @@ class Predictor:
         package is missing.
         """
         return detections_of(prediction, self.info.classes)
+
+    def write(
+        self,
+        out: Path | str,
+        predictions: Iterable[Prediction | Skipped] | Prediction,
+        *,
+        form: FileFormat | None = None,
+        relative_to: Path | str | None = None,
+    ) -> str:
+        """Write predictions of this network to the new file `out`, as `python -m fastwsol.predict` does; `python -m
+        fastwsol.convert` makes folders of YOLO, VOC and others of COCO's JSON.
+
+        form: coco, coco-polygons, csv, jsonl or label-studio; by default as the ending says (.json COCO, .csv, .jsonl).
+        relative_to: a folder that all images lie in, below which their names begin. Returns a sentence of what the
+        format has no place for, empty where that is nothing. Raises UserError where the file is there, its ending tells
+        no format, or two images have one name.
+        """
+        about = About(f"step {self.step}, {self.localizer.name}", self.info.all_classes)
+        return write_predictions(
+            Path(out), predictions, about, form, None if relative_to is None else Path(relative_to)
+        )
 
     def stream(
         self, images: Iterable[ImageLike | NamedImage] | ImageLike, request: Request = PLAIN_REQUEST
