@@ -380,3 +380,11 @@ def test_no_fault_of_structure_changes_a_box_in_silence(photos: Path, full: bool
 
     check()
     assert min(seen.values()) > 20, seen
+
+
+def test_a_name_is_the_same_text_in_both_unicode_forms(tmp_path: Path) -> None:
+    """As a Mac writes it, and as others do."""
+    path = unicodedata.normalize("NFD", "möwe/Bild ä.jpg")
+    file = tmp_path / "boxes.csv"
+    file.write_text("name,x0,y0,x1,y1\n" + unicodedata.normalize("NFC", path) + ",1,2,3,4\n")
+    assert [*read_boxes(file, [path], {path: "möwe"}, ["möwe"]).of_image] == [path]

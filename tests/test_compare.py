@@ -356,3 +356,11 @@ def test_what_is_no_recipe_is_refused(recipes, sides, capsys):
         message = capsys.readouterr().err
         assert message.count("\n") == 1
         assert words in message
+
+
+def test_runs_of_other_classes_are_told_apart(recipes, capsys):
+    (a, *_), (b, *_) = recipes
+    written = json.loads((b / "report.json").read_text())
+    (b / "report.json").write_text(json.dumps(written | {"classes": 4}))
+    assert run_compare(a, b) == 2
+    assert "is of a set of 4 classes, " in capsys.readouterr().err

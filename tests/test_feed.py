@@ -67,7 +67,7 @@ def test_auto_decodes_once_where_that_fits_and_says_so(shards, capsys):
 
 def test_dali_as_asked(shards, capsys):
     assert sources(opened(shards, "dali"), shards) == {"train": "dali", "val": "dali"}
-    assert "train: decoded in every epoch (as asked)" in capsys.readouterr().out
+    assert "train: decoded whenever it is read (as asked)" in capsys.readouterr().out
     assert not (shards.folder / "decoded").exists()
 
 
@@ -76,7 +76,7 @@ def test_images_of_many_sizes_come_from_their_own_pixels_or_from_squares(mixed, 
     cold = opened(mixed, "auto", tmp_path)
     assert sources(cold, mixed) == {"train": "dali", "val": "dali"}
     assert cold.views_by(mixed.splits["train"]) == "kernel"
-    assert "train: decoded in every epoch (its images have 3 sizes)" in capsys.readouterr().out
+    assert "train: decoded whenever it is read (its images have 3 sizes)" in capsys.readouterr().out
     flags = DataFlags(data, tmp_path)
     views = Augmentation(store_size=64)
     warm = open_feed(flags, mixed, ["train", "val"], Process(FP32, 1), train_views=views)

@@ -144,7 +144,7 @@ def test_images_of_many_sizes_are_trained_on_evaluated_and_boxed(
     flags = ["--shards", mixed, "--run-dir", tmp_path / "run", "--batch-size", 4, "--epochs", 0.7, *TRAIN]
     assert run_command(train.main, [*map(str, flags), "--image-size", image_size, "--aug", "gr-hns"]) == 0
     said = capsys.readouterr().out
-    assert "train: decoded in every epoch (its images have 5 sizes)" in said
+    assert "train: decoded whenever it is read (its images have 5 sizes)" in said
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     # The upper half of each image, in its own pixels, is what one box of the input frame is mapped to.
     assert report["baselines"][3]["rates"]["strict"]["gt_known_loc@0.7"] == 100

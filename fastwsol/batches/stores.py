@@ -78,7 +78,7 @@ class StoreRules:
             if obstacle is not None:
                 self._refuse_to_do_without(name, square, obstacle)
                 require_dali(split, obstacle)
-                print(f"{name}: decoded in every epoch ({obstacle})", flush=True)
+                print(f"{name}: decoded whenever it is read ({obstacle})", flush=True)
                 continue
             stores[name, square] = store
             brought = f", brought to {square} x {square} pixels" if square else ""

@@ -112,6 +112,10 @@ def check_same_images(a: ComparedReport, b: ComparedReport) -> None:
         raise UserError(
             f"{b.path}: boxes maps of the {b.cam_class} class, {a.path} of the {a.cam_class} class; evaluate both alike"
         )
+    if a.classes != b.classes and None not in (a.config, b.config):  # maps know the classes of their images alone
+        raise UserError(
+            f"{b.path}: is of a set of {b.classes:,} classes, {a.path} of one of {a.classes:,}; compare runs of one set"
+        )
     for what, ours, theirs in (
         ("image", np.array(a.rows.names), np.array(b.rows.names)),
         ("label", a.rows.labels, b.rows.labels),

@@ -168,14 +168,19 @@ def _add(image: ImageBoxes, line: BoxLine, other_class: str | None) -> None:
 
 
 def _finder(paths: Collection[str]) -> Callable[[str, str], str]:
-    """A function from a name, and where it stands, to the path of its image."""
-    by_last_part = defaultdict(list)
+    """A function from a name, and where it stands, to the path of its image. A name is the same text whether its
+    accents are characters of their own, as on a Mac, or not.
+    """
+    by_last_part, composed = defaultdict(list), defaultdict(list)
     for path in paths:
         by_last_part[path.rpartition("/")[2]].append(path)
+        composed[unicodedata.normalize("NFC", path)].append(path)
 
     def find(name: str, where: str) -> str:
         if name in paths:
             return name
+        if len(same := composed.get(unicodedata.normalize("NFC", name), [])) == 1:
+            return same[0]
         candidates = by_last_part.get(name, [])
         if len(candidates) == 1:
             return candidates[0]
@@ -183,7 +188,8 @@ def _finder(paths: Collection[str]) -> Callable[[str, str], str]:
             raise UserError(f"{where}: {name!r} may be {' or '.join(candidates[:3])}; give its path")
         if like := next((known for known in (*paths, *by_last_part) if _plain(known) == _plain(name)), None):
             raise UserError(f"{where}: {name!r:.80} is {like!r:.80} {_BUT_FOR_FORM}")
-        raise UserError(f"{where}: {name[:80]!r} is no image of the source; {_CORRECT}")
+        example = f" (they are called like {min(paths)!r:.80})" if paths else ""
+        raise UserError(f"{where}: {name[:80]!r} is no image of the source{example}; {_CORRECT}")
 
     return find
 
