@@ -39,10 +39,15 @@ def windows_in_square(windows: NDArray[np.int32], shown: NDArray[np.int32], side
 
 def enlarge_cells(cells: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Enlarge a mask of c x c cells to pixels, uint8 [height, width]: a pixel takes the cell its centre lies in."""
-    # In whole numbers: (i + 1/2) * c / height, rounded down.
-    rows = (2 * np.arange(height) + 1) * len(cells) // (2 * height)
-    columns = (2 * np.arange(width) + 1) * len(cells) // (2 * width)
-    return cells[rows[:, None], columns[None, :]]
+    wide = np.repeat(cells, _pixels_of_cells(len(cells), width), axis=1)
+    return np.repeat(wide, _pixels_of_cells(len(cells), height), axis=0)
+
+
+def _pixels_of_cells(cells: int, pixels: int) -> NDArray[np.int64]:
+    """How many of so many pixels have their centres in each of the cells of an axis, in whole numbers."""
+    # Pixel i is the first of cell k where (i + 1/2) * cells / pixels >= k.
+    firsts = -((cells - 2 * pixels * np.arange(cells + 1)) // (2 * cells))
+    return np.diff(firsts)
 
 
 def to_square(

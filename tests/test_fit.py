@@ -146,3 +146,15 @@ def test_what_wants_maps_of_whole_images_is_refused(run, tmp_path, capsys, flag)
     assert run_command(evaluate.main, [str(run), flag, *arguments]) == 2
     assert f"{flag}: wants maps of whole images" in capsys.readouterr().err
     assert not (tmp_path / "maps").exists()
+
+
+def test_an_empty_map_has_no_box_in_the_middle_square():
+    maps = np.zeros((2, 4, 4), np.float32)
+    maps[1, 1:3, 1:3] = 0.9
+    truths = Truths(
+        *(np.full(2, side, np.int32) for side in (300, 100)), np.float32([[110, 10, 190, 90]] * 2), np.arange(3), "crop"
+    )
+    found = localize_maps(NetworkMaps(maps, 64, "own"), truths, 0.5, True).at_cut
+    assert found.boxes[0].tolist() == [0, 0, 0, 0]
+    assert found.boxes[1, 0] > 100
+    assert found.ious[0] == 0

@@ -11,12 +11,14 @@ import torch
 from fastwsol import train
 from fastwsol.batches import views_reference as reference
 from fastwsol.batches.dali_batches import DaliBatches
+from fastwsol.batches.feed import Feed
 from fastwsol.batches.mixing import MixedBatches
 from fastwsol.batches.store_batches import DeviceBatches, StoreBatches
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation, Config
 from fastwsol.draws import draw_mixes
 from fastwsol.host.command_line import run_command
+from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
 from fastwsol.training.feasibility import check_batch_sizes
 from fastwsol.training.frozen_part import mask_views
@@ -189,3 +191,14 @@ def test_a_run_is_trained_by_mixed_images(synthetic_shards, tmp_path, augmentati
     assert np.isfinite(losses).all()
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["config"]["views"]["mix"] == augmentation.mix
+
+
+@BOTH
+def test_what_is_decoded_each_time_is_mixed_to_the_stores_bits_in_bf16_too(shards, store, augmentation):
+    """Views are rounded before they are mixed, wherever they come from."""
+    stream, kept = stream_of(shards, augmentation), {("train", 0): store}
+    autocast = Autocast(CPU, "bf16")
+    feeds = [Feed(autocast, 1, False, stores, CLASSES) for stores in (kept, {})]
+    ours, theirs = (next(feed.batches(stream)) for feed in feeds)
+    assert ours.images.dtype == theirs.images.dtype == torch.bfloat16
+    assert torch.equal(ours.images, theirs.images)

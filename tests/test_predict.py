@@ -10,6 +10,7 @@ import shutil
 import unicodedata
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from fastwsol.formats.labelled_images import Skipped
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.files import sole_worker
+from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.prediction import overlays
 from fastwsol.prediction.components import boxes_of_maps
 from fastwsol.prediction.named import label_of, labelled_as
@@ -730,3 +732,31 @@ def test_what_a_program_cannot_write_is_told(predictor: Predictor, photos: Path,
     with pytest.raises(UserError, match="does not lie in"):
         predictor.write(tmp_path / "below.json", predictor.stream(paths), relative_to=tmp_path)
     assert not [*tmp_path.iterdir()]
+
+
+def test_streams_at_once_leave_torch_its_threads(predictor: Predictor) -> None:
+    """Whichever of them ends last."""
+
+    def of_a_new_thread() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    images = [np.full((40, 30, 3), 9 * k, np.uint8) for k in range(8)] * 10
+    before = of_a_new_thread()
+    first, second = predictor.stream(images), predictor.stream(images)
+    for stream in (first, second):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(next, stream).result()
+    first.close()
+    assert len([*second]) == len(images) - 1
+    assert of_a_new_thread() == before
+
+
+def test_a_predictors_identity_holds_the_directions_of_its_maps(run: Path) -> None:
+    loaded = fastwsol.load(run, "cpu", threads=1)
+    directions = DdtDirections(torch.zeros(10, 8), torch.ones(10, 8))
+    loaded.model.directions = directions
+    predictor = Predictor(loaded.info, loaded.model, loaded.step, loaded._autocast, 1, "ddt")
+    before = predictor.identity()
+    predictor.model.directions = directions._replace(directions=-directions.directions)
+    assert predictor.identity() != before

@@ -227,3 +227,8 @@ def test_published_weights_have_learnt_to_look_where_cells_are_drawn():
     assert published is not None
     put_weights(published, model)
     assert abs(field_offset(model, 256, count=8)) < 8
+
+
+def test_multiply_adds_of_a_network_with_batch_norm_on_pooled_features_are_counted():
+    """In training it would want several images."""
+    assert network_gmac(Config.of(backbone="skresnet18", image_size=64)) == pytest.approx(0.148, rel=0.02)

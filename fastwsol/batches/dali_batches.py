@@ -40,7 +40,9 @@ class DaliBatches(Batches):
         start: int = 0,
         decoding: Decoding = "host",
         seals: Seals | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        """dtype: of the views that the kernel makes, on a CPU."""
         self._stream, self._device, self._one_size = stream, device, of_one_size(stream.split)
         self._start, self._step = start, start
         split, augmentation = stream.split, stream.augmentation
@@ -54,7 +56,7 @@ class DaliBatches(Batches):
             device_id=(device.index or 0) if on_gpu else None,
             prefetch_queue_depth=2,
         )
-        self._show = _Show(stream, threads) if kernel_serves(device) else None
+        self._show = _Show(stream, threads, dtype) if kernel_serves(device) else None
         with self._pipeline:
             if self._show is not None:
                 images = _decoding_graph(_held_weakly(self._feed_encoded))
@@ -144,10 +146,10 @@ def kernel_serves(device: torch.device) -> bool:
 
 
 class _Show:
-    """Decoded images and their views to float32 [B, S, S, 3], each thread a part of the batch."""
+    """Decoded images and their views to [B, S, S, 3], each thread a part of the batch."""
 
-    def __init__(self, stream: Stream, threads: int) -> None:
-        self._shower = Shower(stream)
+    def __init__(self, stream: Stream, threads: int, dtype: torch.dtype) -> None:
+        self._shower = Shower(stream, dtype)
         self._ids = np.arange(stream.batch_size)
         self._pool = ThreadPoolExecutor(threads)
         edges = np.linspace(0, stream.batch_size, min(threads, stream.batch_size) + 1).astype(int).tolist()

@@ -54,7 +54,8 @@ class Feed:
             assert not stream.augmentation.store_size
             from fastwsol.batches.dali_batches import DaliBatches  # here: DALI is not there on every machine
 
-            return DaliBatches(stream, device, threads, start, seals=self._seals.get(stream.split.packed_name))
+            seals = self._seals.get(stream.split.packed_name)
+            return DaliBatches(stream, device, threads, start, seals=seals, dtype=dtype)
         if device.type == "cpu":
             return StoreBatches(stream, self._stores[key], dtype, threads, start)
         # A stream that ends is an evaluation's: compiling would take longer than it, and `evaluate` does not either.

@@ -134,7 +134,8 @@ def localize_maps(
         images += len(rows)
         tick(images)
     for measured in (*boxes.values(), at_cut):
-        measured.boxes[:] += truths.origins[:, [0, 1, 0, 1]]
+        is_box = measured.boxes[:, 2] > measured.boxes[:, 0]  # of an empty map it stays 0, 0, 0, 0
+        measured.boxes[is_box] += truths.origins[is_box][:, [0, 1, 0, 1]]
     return Localized(boxes, at_cut, thresholds, curve, looks.numbers())
 
 

@@ -46,13 +46,16 @@ def _shown_boxes(split: Split, fit: Fit) -> NDArray[np.float32]:
     """
     shown = shown_windows(fit, split.widths, split.heights).astype(np.float32)
     found = np.full((len(split), 4), NO_BOX, np.float32)
-    for k in np.flatnonzero(np.diff(split.box_offsets) > 0).tolist():
-        boxes = split.boxes[split.box_offsets[k] : split.box_offsets[k + 1]]
-        x, y, width, height = shown[k]
-        around = np.array([*boxes[:, :2].min(0), *boxes[:, 2:].max(0)])
-        box = np.clip((around - [x, y, x, y]) / [width, height, width, height], 0, 1)
-        if box[0] < box[2] and box[1] < box[3]:  # else nothing of it is shown
-            found[k] = box
+    rows = np.flatnonzero(np.diff(split.box_offsets) > 0)
+    if not len(rows):
+        return found
+    firsts, windows = split.box_offsets[rows], shown[rows]
+    around = np.hstack(
+        [np.minimum.reduceat(split.boxes[:, :2], firsts), np.maximum.reduceat(split.boxes[:, 2:], firsts)]
+    )
+    boxes = np.clip((around - windows[:, [0, 1, 0, 1]]) / windows[:, [2, 3, 2, 3]], 0, 1)
+    is_shown = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
+    found[rows[is_shown]] = boxes[is_shown]
     return found
 
 

@@ -54,7 +54,7 @@ def network_gmac(setting: Setting) -> float:
 def _gmac_of_timm(network: NetworkConfig, size: int) -> float:
     from torch.utils.flop_counter import FlopCounterMode  # here: its import takes a third of a second
 
-    model = build_timm(network, size, 10, 0)
+    model = build_timm(network, size, 10, 0).eval()  # BN wants several images in training
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, size, size))
     return counter.get_total_flops() / 2e9

@@ -26,7 +26,7 @@ from fastwsol.prediction.predictor import Predictor
 INPUT, OUTPUTS = "pixels", ("logits", "maps")
 _EXTRA = "pip install 'fastwsol[onnx]'"
 _TOLERANCE = 1e-3
-"""How far outputs of a written graph may be from the network's, as a share of the largest."""
+"""How far outputs of a written graph may be from the network's: a share of the largest, or of 1 where that is less."""
 
 
 class Graph(nn.Module):

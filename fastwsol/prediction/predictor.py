@@ -14,6 +14,7 @@ class that is likeliest in it.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -195,12 +196,14 @@ class Predictor:
 
     def identity(self) -> dict[str, Any]:
         """What decides its answers, as JSON has it: equal ones give equal answers on one machine."""
+        directions = self.model.directions if self.localizer.needs == "ddt" else None
         return {
             "weights": digest_of(self.model.state_dict()),
             "config": self.info.config.digest(),
             "statistics": [list(self.info.mean), list(self.info.std)],
             "classes": list(self.info.classes),
             "localizer": self.localizer.name,
+            **({"directions": digest_of(directions._asdict())} if directions is not None else {}),
             "cuts": [self.cut.to_json(), self._boxing.other_cut.to_json()],
             "precision": self._autocast.precision,
             "device": self._autocast.device.type,
@@ -278,7 +281,8 @@ class Predictor:
         """
         only = self.check(request)
         named = (named_image(each, k) for k, each in enumerate(several_images(images)))
-        threads_before = torch.get_num_threads()
+        if self._on_cpu:
+            _THREADS.keep()
         pool = ThreadPoolExecutor(self._threads, initializer=_alone if self._on_cpu else None)
         ahead: deque[Future[Answers]] = deque()
         first: list[NamedImage] = []
@@ -294,7 +298,7 @@ class Predictor:
         finally:
             pool.shutdown(cancel_futures=True)
             if self._on_cpu:
-                torch.set_num_threads(threads_before)  # what new threads start with, which `_alone` made 1
+                _THREADS.restore()
 
     def check(self, request: Request) -> int | None:
         """The label of the class that is asked for, or None. Raises UserError where there is no such thing, and in a
@@ -404,6 +408,31 @@ def _refuse_some_labels(images: Sequence[NamedImage], request: Request) -> None:
 
 def _is_share(threshold: object) -> bool:
     return isinstance(threshold, int | float) and not isinstance(threshold, bool) and 0 <= threshold <= 1
+
+
+class _Threads:
+    """The number of torch's threads that new threads of this process start with, which `_alone` makes 1: it is kept
+    when the first of several streams begins, and restored when the last of them ends.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._streams, self._before = threading.Lock(), 0, 0
+
+    def keep(self) -> None:
+        """A stream begins."""
+        with self._lock:
+            self._before = self._before if self._streams else torch.get_num_threads()
+            self._streams += 1
+
+    def restore(self) -> None:
+        """A stream has ended."""
+        with self._lock:
+            self._streams -= 1
+            if not self._streams:
+                torch.set_num_threads(self._before)
+
+
+_THREADS = _Threads()
 
 
 def _alone() -> None:
