@@ -49,7 +49,7 @@ class Flags:
     reports: Annotated[tuple[Path, ...], tyro.conf.Positional, shown_as("A B")] = ()
     """two folders of runs or of evaluate --out, or reports' JSON files, on the same images; with --b several of A"""
     b: Annotated[tuple[Path, ...], shown_as("B...")] = ()
-    """compare recipes: runs of B, of several seeds, beside as many or more or fewer of A"""
+    """compare recipes: runs of B, of several seeds, whose number may differ from that of A's"""
     localizers: Annotated[tuple[LocalizerName, ...], shown_as()] = ()
     """what made the maps, of A and of B where two are named; default: of each what predict takes"""
     out: OptionalPath = None
@@ -153,13 +153,22 @@ def check_recipe(name: str, side: Sequence[ComparedReport]) -> None:
                 f"{report.path}: has {flag(option)} {theirs}, {side[0].path} {ours}; name runs of {name} that differ "
                 f"in their seed alone"
             )
-        chance = config.seed, config.localizer.behind_sha256
-        if chance in known:
+        for what, theirs in report.facts.items():
+            if (ours := side[0].facts[what]) != theirs:
+                raise UserError(
+                    f"{report.path}: has {what} {theirs}, {side[0].path} {ours}; name reports of {name} that are made "
+                    f"alike"
+                )
+        behind = config.localizer.behind_sha256
+        chances = {f"seed {config.seed}": not behind, "the classifier": bool(behind)}
+        (chance,) = (each for each, counts in chances.items() if counts)
+        key = behind or config.seed
+        if key in known:
             raise UserError(
-                f"{report.path}: is of seed {config.seed} as {known[chance]} is; name runs of {name} that differ in "
-                f"their seed"
+                f"{report.path}: is of {chance} that {known[key]} is of; name runs of {name} whose classifiers are of "
+                f"several seeds"
             )
-        known[chance] = report.path
+        known[key] = report.path
 
 
 def _config(report: ComparedReport) -> Config:
@@ -208,11 +217,12 @@ def _cells_of_networks(pair: Pair) -> list[Text]:
 
 def _cells_of_recipes(pair: RecipePair) -> list[Text]:
     means = [
-        Text(f"{percent_text(mean)} ± {deviation:.2f}")
+        Text(percent_text(mean) + ("" if deviation is None else f" ± {deviation:.2f}"))
         for mean, deviation in zip(pair.means, pair.deviations, strict=True)
     ]
-    difference = _difference(pair.difference, pair.interval, "nothing differs")
-    errors = [Text(f"{each:.2f}") for each in (pair.error_of_seeds, pair.error_of_images)]
+    why = "one image" if pair.counted == 1 else "no spread" if pair.difference else "nothing differs"
+    difference = _difference(pair.difference, pair.interval, why if pair.counted else "")
+    errors = [Text(percent_text(each)) for each in (pair.error_of_seeds, pair.error_of_images)]
     return [*means, difference, *errors, _p(pair.p)]
 
 

@@ -266,7 +266,7 @@ def refuse_none(of_box: str, limit: float, files: Sequence[CocoFile]) -> None:
     if any(isinstance(each, dict) and each.get(of_box) is not None for file in files for each in file.raw_annotations):
         return
     where = {"score": "predict writes them", "certainty": "evaluate --predictions --reviewed --out finds them"}[of_box]
-    raise UserError(f"--least-{of_box} {limit:g}: {files[0].path} has none; {where}, or leave the flag out")
+    raise UserError(f"--least-{of_box} {limit:g}: no box of {files[0].path} has one; {where}, or leave the flag out")
 
 
 def sure_ones(images: Images, of_box: str, limit: float, written: Written) -> Iterator[LabelledImage | Skipped]:
@@ -277,7 +277,10 @@ def sure_ones(images: Images, of_box: str, limit: float, written: Written) -> It
         if isinstance(each, Skipped) or "verdict" in each.review:
             yield each
             continue
-        kept = tuple(one for one in each.objects if (getattr(one, of_box) or 0.0) >= limit)
+        values = [getattr(one, of_box) for one in each.objects]
+        kept = tuple(
+            one for one, value in zip(each.objects, values, strict=True) if value is not None and value >= limit
+        )
         written.unsure_boxes += len(each.objects) - len(kept)
         if kept:
             yield replace(each, objects=kept)

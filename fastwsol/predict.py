@@ -253,11 +253,7 @@ def about_of(flags: Flags, predictor: Predictor) -> About:
     model = f"{flags.run.resolve().name}, step {predictor.step}"
     if flags.backbone is not None:
         model = flags.backbone + (f", weights {Path(flags.weights).name}" if flags.weights != PRETRAINED else "")
-    model += f", {predictor.localizer.name}"
-    if flags.cut_on is not None:
-        model += f", cut on {predictor.cut.chosen_on}"
-    if few := info.config.localizer.boxes_per_class:
-        model += f", taught by boxes of up to {few} images a class"
+    model += f", {predictor.description}"
     if flags.class_of_folder:
         model += f", {GIVEN_CLASSES}"
     return About(model, info.all_classes, flags.image_prefix)

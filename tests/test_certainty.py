@@ -526,7 +526,7 @@ def test_unsure_boxes_can_be_left_out_of_what_is_converted(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--least-certainty", "0.9"], "p.json has none; evaluate --predictions --reviewed --out finds them"),
+        (["--least-certainty", "0.9"], "p.json has one; evaluate --predictions --reviewed --out finds them"),
         (["--least-score", "90"], "--least-score 90: must be from 0 to 1"),
     ],
 )
@@ -537,3 +537,14 @@ def test_limits_that_are_none_get_one_line(
     assert run_command(convert.main, [str(predictions), "--out", str(out), *flags]) == 2
     assert words in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_classes_of_images_that_are_not_predicted_are_no_warning(
+    predictions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f"{k}.jpg,12,12,50,50,{'cat' if k < 100 else 'zebra'}" for k in range(90, 110)]
+    (predictions.parent / "known.csv").write_text("\n".join(["name,x0,y0,x1,y1,label", *lines]) + "\n")
+    assert evaluated(predictions, "known.csv") == 0
+    said = capsys.readouterr().out
+    assert "not predicted, and left out: 10 images" in said
+    assert "zebra" not in said

@@ -298,7 +298,17 @@ def test_the_errors_of_recipes_are_those_of_seeds_and_of_images():
     same = recipes_differ(a[:1] * 2, a[:1] * 2)
     assert (same.difference, same.interval, same.p) == (0, None, None)
     nothing = recipes_differ([np.full(4, np.nan)] * 2, a)
-    assert (nothing.means, nothing.counted) == ((None, None), 0)
+    assert (nothing.means, nothing.deviations, nothing.counted) == ((None, None), (None, None), 0)
+
+
+def test_without_a_spread_there_is_no_interval():
+    whole = recipes_differ([np.zeros(5)] * 2, [np.ones(5)] * 2)
+    assert (whole.difference, whole.interval, whole.p) == (100, None, None)
+    values = np.random.default_rng(0).random(50)
+    same = recipes_differ([values] * 2, [values] * 3)
+    assert (same.difference, same.error_of_seeds, same.interval, same.p) == (0, 0, None, None), "but for rounding"
+    one = recipes_differ([np.zeros(1), np.ones(1)], [np.ones(1)] * 2)
+    assert (one.difference, one.error_of_images, one.interval, one.p) == (50, None, None, None)
 
 
 def with_config(folder, **options):
@@ -347,7 +357,7 @@ def test_what_is_no_recipe_is_refused(recipes, sides, capsys):
         (("--b", *a), "0 runs of A"),
         ((*a[:2], "--b", b[0]), "1 run of B"),
         ((*a[:2], other, "--b", *b), f"{other / 'report.json'}: has --lr 0.05, {a[0] / 'report.json'} 0."),
-        ((*a[:2], "--b", b[0], again), f"{again / 'report.json'}: is of seed 0 as {b[0] / 'report.json'} is"),
+        ((*a[:2], "--b", b[0], again), f"{again / 'report.json'}: is of seed 0 that {b[0] / 'report.json'} is of"),
         ((*a[:2], "--b", *sides), "is of score maps, of which no seed is known; --b compares runs"),
         (a, "3 reports named: name two, A and B, or several seeds of a recipe and behind --b those of the other"),
         ((), "0 reports named"),
@@ -356,6 +366,30 @@ def test_what_is_no_recipe_is_refused(recipes, sides, capsys):
         message = capsys.readouterr().err
         assert message.count("\n") == 1
         assert words in message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"precision": "bf16"}, "has precision bf16, "), ({"step": 7, "total_steps": 9}, "has step 7, ")],
+)
+def test_a_recipes_reports_are_made_alike(recipes, change, words, capsys):
+    a, b = recipes
+    made = {"precision": "fp32", "step": 9, "total_steps": 9}
+    for folder in (*a, *b):
+        written = json.loads((folder / "report.json").read_text()) | made | (change if folder == a[1] else {})
+        (folder / "report.json").write_text(json.dumps(written))
+    assert run_compare(*a, "--b", *b) == 2
+    said = capsys.readouterr().err
+    assert f"{a[1] / 'report.json'}: {words}" in said
+    assert "made alike" in said
+
+
+def test_heads_behind_one_classifier_are_no_several_seeds(recipes, capsys):
+    a, b = recipes
+    for seed, folder in enumerate(b):
+        with_config(folder, aug="gr", seed=seed, localizer="mask", behind_sha256="0" * 64)
+    assert run_compare(*a, "--b", *b) == 2
+    assert f"is of the classifier that {b[0] / 'report.json'} is of" in capsys.readouterr().err
 
 
 def test_runs_of_other_classes_are_told_apart(recipes, capsys):

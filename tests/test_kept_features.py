@@ -134,6 +134,9 @@ def test_what_is_kept_is_found_again_and_anything_else_is_computed_anew(shards, 
     assert opened(shards, trunk).sha256 == first.sha256
     assert "kept from before" in capsys.readouterr().out
     assert first.path.stat().st_mtime_ns == before
+    first.path.unlink()
+    assert opened(shards, trunk).sha256 == first.sha256
+    assert "computed once" in capsys.readouterr().out, "what was deleted is not damaged"
     content = bytearray(first.path.read_bytes())
     content[-1] ^= 1
     first.path.write_bytes(content)

@@ -294,4 +294,6 @@ def test_other_images_are_no_boxes_that_come_later(folders, shards, run, tmp_pat
     config = json.loads((away / "config.json").read_text())
     (away / "config.json").write_text(json.dumps(config | {"shards": str(tmp_path / "gone")}))
     assert run_command(evaluate.main, [str(away), "--shards", str(tmp_path / "s")]) == 2
-    assert "the run's own shards are not there to compare the images with" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the images cannot be compared with its own: " in said
+    assert "gone, which is not there); name those with --shards" in said

@@ -727,6 +727,8 @@ def test_what_a_program_cannot_write_is_told(predictor: Predictor, photos: Path,
     paths = sorted((photos / "more").iterdir())[:1]
     with pytest.raises(UserError, match="its ending tells no format"):
         predictor.write(tmp_path / "boxes.xml", predictor.stream(paths))
+    with pytest.raises(UserError, match="form 'yolo': choose from coco, coco-polygons, csv"):
+        predictor.write(tmp_path / "yolo", predictor.stream(paths), form="yolo")
     with pytest.raises(UserError, match="is there twice"):
         predictor.write(tmp_path / "twice.json", predictor.stream(paths * 2))
     with pytest.raises(UserError, match="does not lie in"):

@@ -28,6 +28,7 @@ from fastwsol.evaluation.pixels import PixelsOfAll, measure_localizers
 from fastwsol.evaluation.question import NOTHING_MORE, Question
 from fastwsol.evaluation.report_types import ClassProbability, LocalizerRow, RunReport
 from fastwsol.evaluation.thresholds import (
+    BY_BOXES,
     CAM_THRESHOLD,
     ChosenLevels,
     Cut,
@@ -176,7 +177,7 @@ class _Choice:
             return None
         own, maps = Truths.of_split(self.tuned.images, self.views.fit).shown, self.tuned.outputs.maps[localizer.name]
         curve = own.curve_hits(maps, self.views.image_size, localizer.scale)
-        return choose_levels(curve, f"{self.tuned.name}, by their boxes", self._own(localizer).value)
+        return choose_levels(curve, f"{self.tuned.name}, {BY_BOXES}", self._own(localizer).value)
 
     def cut(self, localizer: Localizer, levels: ChosenLevels | None) -> Cut:
         """Where a localizer's maps are cut: as asked, else as the run cuts them, else as all runs do. levels: its

@@ -6,7 +6,7 @@ were merely accepted, are not quite: a box that is shown anchors the eye, so the
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -26,6 +26,7 @@ from fastwsol.evaluation.certainty import (
     uncalibrated,
 )
 from fastwsol.evaluation.report_types import BoxCounts, Certainty, PredictionsReport, Sample
+from fastwsol.evaluation.thresholds import BY_BOXES
 from fastwsol.formats.labelled_images import GIVEN_CLASSES, About, LabelledImage, Skipped
 from fastwsol.formats.of_coco import labelled_images, read_predictions
 from fastwsol.host.environment import environment
@@ -128,7 +129,7 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
         "not_predicted": looked.not_predicted,
         "without_box": looked.without_box,
         "boxes_of_other_classes": dict(looked.other_classes),
-        "cut_on_these": f" of {reviewed.name}, by their boxes" in about.model,
+        "cut_on_these": f" of {reviewed.name}, {BY_BOXES}" in about.model,
         "verdicts": dict(Counter(each.kind for each in looked.truths)),
         "sample": _sample(looked, len(images)),
         "boxes": _box_counts(looked, classes_given),
@@ -189,16 +190,17 @@ def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> 
         )
     looked = _compared([images[place] for place in truths], np.array([*truths]), [*truths.values()], phases or {})
     looked = replace(looked, not_predicted=not_predicted, without_box=without_box)
-    return replace(
-        looked, other_classes=_other_classes(file, of_image, label_of), whole=_of_whole_images(images, looked)
-    )
+    seen = {number for number, image in file.images.items() if (name := find(image.name)) and place_of[name] in truths}
+    others = _other_classes(of_image, seen, label_of)
+    whole = _of_whole_images(images, looked)
+    return replace(looked, other_classes=others, whole=whole)
 
 
 def _other_classes(
-    file: CocoFile, of_image: Mapping[Any, Sequence[CocoAnnotation]], label_of: Mapping[str, int]
+    of_image: Mapping[Any, Sequence[CocoAnnotation]], seen: Collection[Any], label_of: Mapping[str, int]
 ) -> dict[str, int]:
-    """How many boxes are of each class that is none of the predictions'."""
-    named = (each.category for of_one in of_image.values() for each in of_one if each.category is not None)
+    """How many boxes are of each class that is none of the predictions', in the images `seen`."""
+    named = (each.category for image in seen for each in of_image.get(image, []) if each.category is not None)
     return dict(Counter(one.name for one in named if label_of.get(one.wnid, -1) < 0))
 
 

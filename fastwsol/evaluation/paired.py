@@ -54,7 +54,7 @@ def paired_means(a: NDArray[np.float64], b: NDArray[np.float64]) -> Pair:
         in_resamples = 100 * resampled[:, 0] / resampled[:, 1]
     mean_a, mean_b, points = (percent(float(each.sum()), number) for each in (ours, theirs, apart))
     reach = interval(in_resamples) if any(only) else None
-    is_rate = bool(np.isin(apart, (-1, 0, 1)).all())
+    is_rate = bool(np.isin(ours, (0, 1)).all() and np.isin(theirs, (0, 1)).all())
     return Pair((mean_a, mean_b), points, reach, only, number, sign_test(*only) if is_rate else sign_flip_test(apart))
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from fastwsol.evaluation.certainty import share_interval
 from fastwsol.evaluation.report_types import Certainty, PredictionsReport, Sample
 from fastwsol.evaluation.table_cells import console, table_of
-from fastwsol.host.words import number_of
+from fastwsol.host.words import first_few, number_of
 
 _GROUPS = {
     "boxes": "ground truth",
@@ -40,7 +40,7 @@ def print_judged(report: PredictionsReport) -> None:
         others = number_of(report["without_box"], "predicted image")
         out.print(f"without a known box in {report['reviewed']}, and left out: {others}, whatever was found there")
     if others_of := report["boxes_of_other_classes"]:
-        named = ", ".join(f"{count:,} of {name}" for name, count in others_of.items())
+        named = first_few([f"{count:,} of {name}" for name, count in others_of.items()], 5)
         out.print(
             f"warning: known boxes of classes that are none of the predictions': {named}; no prediction has such a "
             f"class right. Where it is misspelled, correct {report['reviewed']}"
@@ -55,13 +55,13 @@ def print_judged(report: PredictionsReport) -> None:
 def _print_boxes(out: Console, report: PredictionsReport) -> None:
     table = table_of("boxes, percent", ["images", *_RATES.values()], "known boxes")
     for name, of in report["boxes"].items():
-        table.add_row(_GROUPS[name], f"{of['images']:,}", *(_percent(of[rate], of["images"]) for rate in _RATES))
+        table.add_row(_GROUPS[name], f"{of['images']:,}", *(_percent(of[rate], of["images"], name) for rate in _RATES))
     out.print(table)
     out.print("In brackets: the exact 95 % interval, if the images are a random sample of all that matter.")
     if report["cut_on_these"]:
         out.print(
-            f"The maps were cut where boxes of {report['reviewed']} are hit: measured by these very boxes, the rates "
-            f"are an oracle's. Give boxes of other images."
+            f"The maps were cut where boxes of a file called {report['reviewed']} are hit: if it is this one, the "
+            f"rates are an oracle's, and boxes of other images are needed."
         )
     out.print("Predicted Loc: the box of the highest score is right, whatever class is predicted.")
     if report["classes_given"]:
@@ -120,8 +120,10 @@ def _print_certainty(out: Console, certainty: Certainty, images: int) -> None:
         out.print(bins)
 
 
-def _percent(count: int | None, of: int) -> str:
+def _percent(count: int | None, of: int, group: str) -> str:
     if count is None:
         return ""
+    if group in ("redrawn", "sample"):  # which are no sample, or bounds
+        return f"{100 * count / of:.1f}"
     low, high = share_interval(count, of, _POPULATION)
     return f"{100 * count / of:.1f} ({100 * low:.0f}–{100 * high:.0f})"

@@ -16,22 +16,28 @@ LEAST_SEEDS = 2
 
 @dataclass(frozen=True)
 class RecipePair:
-    """A rate or a mean over images of two recipes, in percent, each the mean over its seeds."""
+    """A rate or a mean over images of two recipes, in percent, each the mean over its seeds. None of a measure that no
+    image counts for.
+    """
 
     means: tuple[float | None, float | None]
-    deviations: tuple[float, float]
+    deviations: tuple[float | None, float | None]
     """Standard deviations over the seeds, in points."""
     difference: float | None
     """B - A, in points."""
-    error_of_seeds: float
-    error_of_images: float
-    """The standard errors of the difference, in points, that the few seeds leave, and the few images."""
+    error_of_seeds: float | None
+    error_of_images: float | None
+    """The standard errors of the difference, in points, that the few seeds leave, and the few images; None of one
+    image, which has no spread.
+    """
     interval: tuple[float, float] | None
-    """The difference's 95 % interval; None where nothing differs."""
+    """The difference's 95 % interval; None where there is no spread to tell it by: of one image, and where seeds and
+    images are all alike.
+    """
     counted: int
     """Of how many images they are."""
     p: float | None
-    """Two-sided, that recipes which do not differ give a difference as large; None where nothing differs."""
+    """Two-sided, that recipes which do not differ give a difference as large; None where the interval is."""
 
     def to_json(self) -> dict[str, Any]:
         """As files hold it."""
@@ -62,27 +68,36 @@ def recipes_differ(a: Sequence[NDArray[np.float64]], b: Sequence[NDArray[np.floa
     counts = ~np.isnan(ours).any(axis=0) & ~np.isnan(theirs).any(axis=0)
     ours, theirs, number = ours[:, counts], theirs[:, counts], int(counts.sum())
     if not number:
-        return RecipePair((None, None), (0.0, 0.0), None, 0.0, 0.0, None, 0, None)
+        return RecipePair((None, None), (None, None), None, None, None, None, 0, None)
     of_seeds = [100 * each.mean(axis=1) for each in (ours, theirs)]
-    deviations = tuple(float(each.std(ddof=1)) for each in of_seeds)
-    variances = [float(each.var(ddof=1)) / len(each) for each in of_seeds]
+    mean_a, mean_b = (percent(float(each.mean(axis=0).sum()), number) for each in (ours, theirs))
+    deviation_a, deviation_b = deviations = [_spread(each) for each in of_seeds]
+    variances = [each**2 / seeds for each, seeds in zip(deviations, (len(a), len(b)), strict=True)]
     apart = 100 * (theirs.mean(axis=0) - ours.mean(axis=0))
-    of_images = float(apart.var(ddof=1)) / number if number > 1 else 0.0
-    means = tuple(percent(float(each.mean(axis=0).sum()), number) for each in (ours, theirs))
-    difference, error = float(apart.mean()), np.sqrt(sum(variances) + of_images)
+    of_images = _spread(apart) ** 2 / number if number > 1 else None
+    difference = 0.0 if abs(mean := float(apart.mean())) < _ROUNDING else mean
     interval = p = None
-    if error:
+    if of_images is not None and (error := float(np.sqrt(sum(variances) + of_images))):
         parts = [*zip(variances, (len(a) - 1, len(b) - 1), strict=True), (of_images, number - 1)]
         freedom = error**4 / sum(part**2 / own for part, own in parts if part)
         reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2) * error)
         interval, p = (difference - reach, difference + reach), float(2 * stdtr(freedom, -abs(difference) / error))
     return RecipePair(
-        (means[0], means[1]),
-        (deviations[0], deviations[1]),
+        (mean_a, mean_b),
+        (deviation_a, deviation_b),
         difference,
         float(np.sqrt(sum(variances))),
-        float(np.sqrt(of_images)),
+        None if of_images is None else float(np.sqrt(of_images)),
         interval,
         number,
         p,
     )
+
+
+_ROUNDING = 1e-9
+"""Points: what the rounding of sums may leave of nothing."""
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    """The standard deviation of several values; 0 where they are equal but for rounding."""
+    return 0.0 if np.ptp(values) < _ROUNDING else float(values.std(ddof=1))

@@ -309,9 +309,11 @@ class PredictionsReport(TypedDict):
     without_box: int
     """Predicted images that the file of known boxes has without one: they are not among those looked at."""
     boxes_of_other_classes: Mapping[str, int]
-    """Known boxes by class, of classes that are none of the predictions'."""
+    """Known boxes by class, of classes that are none of the predictions', in the images looked at."""
     cut_on_these: bool
-    """Whether the maps were cut where boxes of this very file are hit, which makes the rates an oracle's."""
+    """Whether the maps were cut where boxes of a file of this name are hit: if it is this one, the rates are an
+    oracle's.
+    """
     verdicts: Mapping[str, int]
     sample: Sample | None
     boxes: Mapping[str, BoxCounts]

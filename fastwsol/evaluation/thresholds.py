@@ -36,6 +36,10 @@ class CutRow(TypedDict):
     chosen_on: str
 
 
+BY_BOXES = "by their boxes"
+"""In `Cut.chosen_on`: that boxes of the images decided."""
+
+
 @dataclass(frozen=True)
 class Cut:
     """Where the maps of a localizer are cut."""

@@ -71,7 +71,7 @@ class ComputedOnce:
 
     def is_there(self) -> bool:
         """Whether the array was made; that it is whole, and of this version, is not checked."""
-        return self._about().get("key") == self.key
+        return self.path.is_file() and self._about().get("key") == self.key
 
     def open(
         self,
@@ -114,7 +114,7 @@ class ComputedOnce:
         """What lies there. An outdated file is deleted, so that a new one takes its room; one that cannot be deleted is
         used, with a warning. A process that has it mapped keeps its mapping.
         """
-        if not about:
+        if not about or not self.path.exists():
             return "missing"
         if about.get("key") != self.key or not is_whole(self.path, about, verify):
             return "damaged"

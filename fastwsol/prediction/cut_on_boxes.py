@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fastwsol.evaluation.boxes import curve_hits
-from fastwsol.evaluation.thresholds import Cut, choose_levels
+from fastwsol.evaluation.thresholds import BY_BOXES, Cut, choose_levels
 from fastwsol.host.errors import UserError
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import Predictor
@@ -67,7 +67,7 @@ def cut_on_boxes(predictor: Predictor, request: Request, images: Sequence[NamedI
     if unknown := sum(find(image.name) is None for image in content.images.values()):
         print(f"--cut-on {file}: images of it that are none of these: {unknown:,} of {len(content.images):,}")
     of_those = f", {accepted} of which were merely accepted" if accepted else ""
-    by_whom = f"{len(found)} images of {file.name}, by their boxes{of_those}"
+    by_whom = f"{len(found)} images of {file.name}, {BY_BOXES}{of_those}"
     return choose_levels(curve, by_whom, predictor.cut.value).cut()
 
 
@@ -84,11 +84,12 @@ def _warn_of_one_class(
     names = {each.name for each in found}
     of_those = (each for each in content.annotations() if each.category and find(each.image.name) in names)
     classes = {each.category.wnid for each in of_those if each.category}
+    said = "the boxes are all of one class" if classes else "the images with boxes are all taken for one class"
     classes = classes or {each.classes[0].name for each in found}
     if len(classes) == 1 and len(predictor.info.classes) > 1:
         print(
-            f"warning: --cut-on {file}: the boxes are all of one class, {min(classes)}, and images of others may be "
-            f"cut badly; give boxes of all classes",
+            f"warning: --cut-on {file}: {said}, {min(classes)}, and images of others may be cut badly; give boxes of "
+            f"all classes",
             file=sys.stderr,
         )
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 import kernels
 from fastwsol.config import PREACT_RESNET, Config
-from fastwsol.evaluation.thresholds import Cut
+from fastwsol.evaluation.thresholds import BY_BOXES, Cut
 from fastwsol.formats.labelled_images import About, Skipped
 from fastwsol.formats.writing import FileFormat
 from fastwsol.geometry import shown_windows
@@ -194,6 +194,16 @@ class Predictor:
     def cut(self, cut: Cut) -> None:
         self._boxing.cut = cut
 
+    @property
+    def description(self) -> str:
+        """What made its boxes: the localizer, and the boxes that were used."""
+        said: str = self.localizer.name
+        if BY_BOXES in self.cut.chosen_on:
+            said += f", cut on {self.cut.chosen_on}"
+        if few := self.info.config.localizer.boxes_per_class:
+            said += f", taught by boxes of up to {few} images a class"
+        return said
+
     def identity(self) -> dict[str, Any]:
         """What decides its answers, as JSON has it: equal ones give equal answers on one machine."""
         directions = self.model.directions if self.localizer.needs == "ddt" else None
@@ -262,10 +272,11 @@ class Predictor:
 
         form: coco, coco-polygons, csv, jsonl or label-studio; by default as the ending says (.json COCO, .csv, .jsonl).
         relative_to: a folder that all images lie in, below which their names begin. Returns a sentence of what the
-        format has no place for, empty where that is nothing. Raises UserError where the file is there, its ending tells
+        format has no place for, empty where that is nothing. The file does not tell that classes were given with the
+        images. Raises UserError where the file is there, its ending tells
         no format, or two images have one name.
         """
-        about = About(f"step {self.step}, {self.localizer.name}", self.info.all_classes)
+        about = About(f"step {self.step}, {self.description}", self.info.all_classes)
         return write_predictions(
             Path(out), predictions, about, form, None if relative_to is None else Path(relative_to)
         )

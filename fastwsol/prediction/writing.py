@@ -6,7 +6,15 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, counted
-from fastwsol.formats.writing import FileFormat, format_of, not_held, refuse_another_ending, refuse_beside, write_set
+from fastwsol.formats.writing import (
+    SUFFIXES,
+    FileFormat,
+    format_of,
+    not_held,
+    refuse_another_ending,
+    refuse_beside,
+    write_set,
+)
 from fastwsol.host.command_line import require_new
 from fastwsol.host.errors import UserError
 from fastwsol.prediction.labelled import labelled
@@ -24,6 +32,8 @@ def write_predictions(
     form = form if form is not None else format_of(out.suffix)
     if form is None:
         raise UserError(f"{out}: its ending tells no format; name it .json, .csv or .jsonl, or say the format")
+    if form not in SUFFIXES:
+        raise UserError(f"form {form!r}: choose from {', '.join(SUFFIXES)}; python -m fastwsol.convert makes folders")
     refuse_another_ending(form, out)
     require_new("out:", out)
     refuse_beside(out, form)

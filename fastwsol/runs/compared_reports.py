@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ class ComparedReport:
     """Where its maps were cut; None where each has a threshold of its own."""
     config: Config | None
     """The run's; None of anyone's score maps."""
+    facts: Mapping[str, Any]
+    """How it was made, by words: equal in reports that are made alike."""
     cut_for_each_iou: bool
     """Whether `rows` have the boxes of one cut, that for IoU .5, and the report's rates are of another at each IoU."""
 
@@ -87,6 +89,9 @@ def _report_in(folder: Path) -> Path:
     return run.report_file(ReportOf(run.read_info().config.eval_split))
 
 
+_FACTS = ("step", "total_steps", "precision", "split", "shards_digest")
+
+
 def _side_of(report: Report, file: Path, localizer: LocalizerRow) -> ComparedReport:
     """One side of the comparison: what a report in `file` says of one of its localizers."""
     masks = report.get("masks")
@@ -102,6 +107,11 @@ def _side_of(report: Report, file: Path, localizer: LocalizerRow) -> ComparedRep
         localizer["name"],
         localizer["cut"]["value"],
         Config.from_json(cast(RunReport, report)["config"]) if "config" in report else None,
+        {
+            "localizer": localizer["name"],
+            "a cut by the rule": localizer["cut"]["rule"],
+            **{name.replace("_", " "): report[name] for name in _FACTS if name in report},  # type: ignore[literal-required]
+        },
         "thresholds" in localizer,
     )
 

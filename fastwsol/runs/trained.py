@@ -49,14 +49,17 @@ def shards_of_run(
 
 def _other_than_its_own(shards: Shards, folder: Path, info: RunInfo, verify: bool) -> str:
     """In what shards differ from those of the run in `folder` beside boxes and masks; empty where it is nothing."""
+    if not verify:  # the process of this machine that verifies has compared them
+        return ""
     try:
-        own = open_shards(place_of_shards(folder, info), verify)
-    except UserError:
-        own = None
-    if own is None or own.digest != info.shards_digest:
+        own = open_shards(place_of_shards(folder, info))
+    except UserError as error:
+        why = str(error).partition(";")[0]  # its remedy is another one
+        return f"their manifest differs, and the images cannot be compared with its own: {why}"
+    if own.digest != info.shards_digest:
         return "their manifest differs, and the run's own shards are not there to compare the images with"
     why = other_images(shards, own)
-    if not why and verify:  # of the processes of a machine one says so
+    if not why:
         print(f"{shards.folder}: has the images of {own.folder}, which the run was trained on, and boxes of its own")
     return why
 
