@@ -55,7 +55,8 @@ class Feed:
             from fastwsol.batches.dali_batches import DaliBatches  # here: DALI is not there on every machine
 
             seals = self._seals.get(stream.split.packed_name)
-            return DaliBatches(stream, device, threads, start, seals=seals, dtype=dtype)
+            views = dtype if dtype == torch.bfloat16 else torch.float32  # fp16 is of GPUs, where DALI makes views
+            return DaliBatches(stream, device, threads, start, seals=seals, dtype=views)
         if device.type == "cpu":
             return StoreBatches(stream, self._stores[key], dtype, threads, start)
         # A stream that ends is an evaluation's: compiling would take longer than it, and `evaluate` does not either.
