@@ -36,6 +36,7 @@ from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, r
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
+from fastwsol.host.words import number_of
 from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.runs.compared_reports import ComparedReport, Measured, check_same_images, measured, read_report
 
@@ -126,8 +127,8 @@ def read_sides(flags: Flags) -> Sides:
         raise UserError(f"--localizers {' '.join(flags.localizers)}: name one, or one of A and one of B")
     if not flags.b and len(flags.reports) != 2:
         raise UserError(
-            f"{len(flags.reports)} report{'s' * (len(flags.reports) != 1)} named: name two, A and B, or several seeds "
-            f"of a recipe and behind --b those of the other; see {PROG} --help"
+            f"{number_of(len(flags.reports), 'report')} named: name two, A and B, or several seeds of a recipe and "
+            f"behind --b those of the other; see {PROG} --help"
         )
     a, b = (flags.reports, flags.b) if flags.b else (flags.reports[:1], flags.reports[1:])
     of_a, of_b = (flags.localizers * 2)[:2] if flags.localizers else (None, None)
@@ -138,8 +139,8 @@ def check_recipe(name: str, side: Sequence[ComparedReport]) -> None:
     """Raise UserError where the runs of a side are not several seeds of one setting."""
     if len(side) < LEAST_SEEDS:
         which = "behind --b" if name == "B" else "before --b"
-        count = f"{len(side)} run{'s' * (len(side) != 1)}"
-        raise UserError(f"{count} of {name}: several seeds have a spread, one has none; name two runs or more {which}")
+        runs = number_of(len(side), "run")
+        raise UserError(f"{runs} of {name}: several seeds have a spread, one has none; name two runs or more {which}")
     first = _config(side[0])
     known: dict[Any, Path] = {}
     for report in side:
@@ -160,9 +161,7 @@ def check_recipe(name: str, side: Sequence[ComparedReport]) -> None:
                     f"alike"
                 )
         behind = config.localizer.behind_sha256
-        chances = {f"seed {config.seed}": not behind, "the classifier": bool(behind)}
-        (chance,) = (each for each, counts in chances.items() if counts)
-        key = behind or config.seed
+        key, chance = (behind, "the classifier") if behind else (config.seed, f"seed {config.seed}")
         if key in known:
             raise UserError(
                 f"{report.path}: is of {chance} that {known[key]} is of; name runs of {name} whose classifiers are of "

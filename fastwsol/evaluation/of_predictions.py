@@ -157,6 +157,7 @@ def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> 
     phases = _phases(file)
     of_image = _known_boxes(file, is_review=phases is not None)
     truths: dict[int, Truth] = {}
+    seen: list[Any] = []
     not_predicted = without_box = 0
     for number, image in file.images.items():
         name = find(image.name)
@@ -183,6 +184,7 @@ def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> 
             without_box += 1
             continue
         truths[place] = truth
+        seen.append(number)
     if not truths:
         raise UserError(
             f"--reviewed {file.path}: none of its images is among the predictions{names_of_both(file, [*place_of])}; "
@@ -190,7 +192,6 @@ def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> 
         )
     looked = _compared([images[place] for place in truths], np.array([*truths]), [*truths.values()], phases or {})
     looked = replace(looked, not_predicted=not_predicted, without_box=without_box)
-    seen = {number for number, image in file.images.items() if (name := find(image.name)) and place_of[name] in truths}
     others = _other_classes(of_image, seen, label_of)
     whole = _of_whole_images(images, looked)
     return replace(looked, other_classes=others, whole=whole)

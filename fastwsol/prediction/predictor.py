@@ -273,8 +273,7 @@ class Predictor:
         form: coco, coco-polygons, csv, jsonl or label-studio; by default as the ending says (.json COCO, .csv, .jsonl).
         relative_to: a folder that all images lie in, below which their names begin. Returns a sentence of what the
         format has no place for, empty where that is nothing. The file does not tell that classes were given with the
-        images. Raises UserError where the file is there, its ending tells
-        no format, or two images have one name.
+        images. Raises UserError where the file is there, its ending tells no format, or two images have one name.
         """
         about = About(f"step {self.step}, {self.description}", self.info.all_classes)
         return write_predictions(
