@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from colour_network import colour_predictor, picture
 
+from fastwsol.evaluation.thresholds import Cut
 from fastwsol.formats.labelled_images import About
 from fastwsol.formats.writing import write_in_file
 from fastwsol.prediction.labelled import labelled
@@ -49,6 +50,25 @@ def test_all_boxes_are_objects_of_the_class_that_each_shows(predictor, top):
     assert [box.score for box in prediction.boxes] == sorted((box.score for box in prediction.boxes), reverse=True)
     (of_red,) = predictor.predict([image], of_class="red", boxes="all")
     assert [box.wnid for box in of_red.boxes] == ["red", "red"]
+
+
+def test_another_localizer_is_asked_for_the_class_of_each_box(predictor, monkeypatch):
+    """Of blue, the image's likeliest class, it finds nothing where the red squares are."""
+    monkeypatch.setattr(predictor._boxing, "other_cut", Cut("asked", 0.9, ""))
+    one, none = picture(), np.full((64, 64, 3), 127, np.uint8)
+    one[8:24, 8:24] = 127
+    three = picture()
+    three[40:56, 8:24] = (255, 0, 0)
+    found = predictor.predict([three, none, one], boxes="all", signals=True)
+    assert [len(each.boxes) for each in found] == [3, 0, 1]
+    for of_one in found:
+        for box in of_one.boxes:
+            assert box.signals.other > 0.3, box
+            assert box.signals.margin > 0.7, "in its own box nothing speaks for the other"
+    for name in ("red", "blue"):
+        (asked,) = predictor.predict([three], of_class=name, boxes="all", signals=True)
+        same = [box.signals for box in found[0].boxes if box.name == name]
+        assert [box.signals for box in asked.boxes] == same
 
 
 def test_a_speck_is_no_object_of_its_own(predictor):

@@ -16,8 +16,6 @@ class BatchOutputs(NamedTuple):
 
     labels: NDArray[np.int64]
     """Of K classes: [B, K]."""
-    probabilities: NDArray[np.float64]
-    """[B, K]."""
     cams: NDArray[np.float32]
     """[B, K, h, w]."""
     components: Components | None
@@ -25,7 +23,9 @@ class BatchOutputs(NamedTuple):
     all_probabilities: NDArray[np.float64]
     """Of all classes: [B, classes]."""
     looks: Looks | None
-    """The maps of other looks at the images, where signals are asked for."""
+    """The maps of other looks at the images, where signals are asked for: of the K classes, or of the classes of the
+    components that are objects (`Components.classes_of_objects`).
+    """
 
 
 class Answers(NamedTuple):
@@ -46,13 +46,21 @@ class Answers(NamedTuple):
 
 
 class FoundBoxes(NamedTuple):
-    """Boxes of a batch's images: whose each is [M], the box in the square [M, 4], its map's peak, its class's
-    probability and that class [M]; and the place among the maps of the one that they are of.
+    """Boxes of a batch's images: whose each is [M], the box in the square [M, 4], its map's peak [M], what the network
+    says of all classes [M, classes], and the box's class [M]; and the places among the maps, and among the other looks,
+    of those that they are of.
     """
 
     owners: NDArray[np.int64]
     boxes: NDArray[np.int32]
     peaks: NDArray[np.float64]
-    probabilities: NDArray[np.float64]
+    classes: NDArray[np.float64]
     labels: NDArray[np.int64]
     place: int
+    look: int
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Of each box's class: [M]."""
+        of_class: NDArray[np.float64] = np.take_along_axis(self.classes, self.labels[:, np.newaxis], axis=1)[:, 0]
+        return of_class

@@ -35,7 +35,7 @@ class Boxing:
         if outputs is None:
             return []
         names = [name for k, name in enumerate(answers.names) if k not in answers.reasons]
-        sizes, labels, probabilities, cams = answers.sizes, outputs.labels, outputs.probabilities, outputs.cams
+        sizes, labels, cams = answers.sizes, outputs.labels, outputs.cams
         if len(bad := np.flatnonzero(~np.isfinite(cams).all(axis=(1, 2, 3)))):
             raise RunFailure(f"{names[bad[0]]}: the network's map of it is not finite; use --precision fp32")
         shown = shown_windows(self._fit, sizes[:, 0], sizes[:, 1])
@@ -48,12 +48,13 @@ class Boxing:
             owners = found.owners
             square = found.boxes, shown[owners, 2], shown[owners, 3], self._size
             edges = to_original(*square) + shown[owners][:, [0, 1, 0, 1]]
-            scores = found.probabilities * found.peaks
+            probabilities = found.probabilities
+            scores = probabilities * found.peaks
             signals = self._signals(found, outputs, request)
             for k in np.flatnonzero(scores >= least_score).tolist():
                 wnid, name = self._class(found.labels[k])
                 x0, y0, x1, y1 = edges[k].tolist()
-                score, probability = float(scores[k]), float(found.probabilities[k])
+                score, probability = float(scores[k]), float(probabilities[k])
                 boxes_of[owners[k]].append(
                     ScoredBox(wnid, name, x0, y0, x1, y1, score, probability=probability, signals=signals[k])
                 )
@@ -64,7 +65,7 @@ class Boxing:
                 width=int(sizes[n, 0]),
                 height=int(sizes[n, 1]),
                 classes=tuple(
-                    ClassScore(*self._class(labels[n, k]), float(probabilities[n, k])) for k in range(len(labels[n]))
+                    ClassScore(*self._class(label), float(outputs.all_probabilities[n, label])) for label in labels[n]
                 ),
                 boxes=tuple(sorted(boxes_of[n], key=lambda box: -box.score)),
                 cams=cams[n],
@@ -92,30 +93,32 @@ class Boxing:
 
     def _scored(self, outputs: BatchOutputs, known: NDArray[np.int64], request: Request) -> Iterator[FoundBoxes]:
         """The boxes of a batch, in the network's square. known: see `Answers`."""
-        labels, probabilities, components = outputs.labels, outputs.probabilities, outputs.components
+        labels, components = outputs.labels, outputs.components
         if components is not None and request.boxes == "all":
             rows, of_boxes = components.objects(known)
-            inside = components.classes[rows, of_boxes]
-            owners, boxes, peaks = components.owners[rows], components.boxes[rows], components.peaks[rows]
-            yield FoundBoxes(owners, boxes, peaks, inside, of_boxes, 0)
+            classes = components.classes_of_objects(known)
+            for k in range(classes.shape[1]):
+                these = rows[of_boxes == classes[components.owners[rows], k]]
+                owners, boxes, peaks = components.owners[these], components.boxes[these], components.peaks[these]
+                yield FoundBoxes(owners, boxes, peaks, components.classes[these], classes[owners, k], 0, k)
             return
         for k in range(labels.shape[1]):
             if components is not None:
                 owners, boxes, peaks = components.likeliest_of(labels, k)
             else:
                 owners, boxes, peaks, _ = self.largest_or_all(outputs.cams[:, k], request)
-            yield FoundBoxes(owners, boxes, peaks, probabilities[owners, k], labels[owners, k], k)
+            yield FoundBoxes(owners, boxes, peaks, outputs.all_probabilities[owners], labels[owners, k], k, k)
 
     def _signals(self, found: FoundBoxes, outputs: BatchOutputs, request: Request) -> Sequence[Signals | None]:
         """What speaks for each box beside its probability; nothing where that is not asked for."""
-        owners, boxes, looks, k = found.owners, found.boxes, outputs.looks, found.place
+        looks = outputs.looks
         if looks is None:
-            return [None] * len(owners)
+            return [None] * len(found.owners)
         own = WayToCut(lambda maps: self.thresholds(maps, request), self.localizer.scale)
         other = WayToCut(lambda maps: self.other_cut.thresholds(maps, self._size, self.other.scale), self.other.scale)
-        looks_at_class = Looks(*(maps[:, k] for maps in looks))
-        probabilities, maps = outputs.all_probabilities, outputs.cams[:, k]
-        return signals_of_boxes(owners, boxes, probabilities, maps, looks_at_class, self._size, own, other)
+        looks_at_class = Looks(*(maps[:, found.look] for maps in looks))
+        maps = outputs.cams[:, found.place]
+        return signals_of_boxes(found.owners, found.boxes, found.classes, maps, looks_at_class, self._size, own, other)
 
     def _class(self, label: int) -> tuple[str, str]:
         """Wnid and name."""

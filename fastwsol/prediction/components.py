@@ -47,6 +47,18 @@ class Components(NamedTuple):
         rows = np.flatnonzero((self.pixels >= SPECK * largest[self.owners]) & ((asked < 0) | (labels == asked)))
         return rows, labels[rows]
 
+    def classes_of_objects(self, known: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The classes that each image has `objects` of, in label order: [B, K], K that of the image with most of them;
+        an image with fewer has -1 behind them.
+        """
+        rows, labels = self.objects(known)
+        pairs = np.unique(np.stack([self.owners[rows], labels], axis=1), axis=0)
+        counts = np.bincount(pairs[:, 0], minlength=len(known))
+        places = np.arange(len(pairs)) - np.repeat(np.cumsum(counts) - counts, counts)
+        found = np.full((len(known), counts.max(initial=1)), -1)
+        found[pairs[:, 0], places] = pairs[:, 1]
+        return found
+
 
 SPECK = 0.2
 """The share of the largest component's pixels below which another is no object of its own."""

@@ -372,10 +372,9 @@ class Predictor:
             labels = logits.argsort(dim=1, descending=True, stable=True)[:, :top]
             are_known = bool((known >= 0).any())
             if are_known:  # one class an image: `check` refuses more
-                of_images = torch.from_numpy(known).to(labels)[:, None]
-                labels = torch.where(of_images >= 0, of_images, labels)
+                asked = torch.from_numpy(known).to(labels)[:, None]
+                labels = torch.where(asked >= 0, asked, labels)
             all_probabilities = logits.double().softmax(dim=1)
-            probabilities = all_probabilities.gather(1, labels)
             name = self.localizer.name
             by_class = [self.model.maps(name, passed, labels[:, k]) for k in range(labels.shape[1])]
             maps = torch.stack(by_class, dim=1).cpu().numpy()
@@ -383,9 +382,13 @@ class Predictor:
             tells_apart = are_known or top > 1 or request.boxes == "all"
             if self.localizer.is_mask and tells_apart and np.isfinite(maps).all():  # else said with a name
                 components = self._components(passed, maps[:, 0], request)
-            looks = other_looks(self.model, self.localizer, images, passed, labels) if request.signals else None
-        of_asked = labels.cpu().numpy(), probabilities.cpu().numpy(), maps
-        return BatchOutputs(*of_asked, components, all_probabilities.cpu().numpy(), looks)
+            of_images, looks = labels.cpu().numpy(), None
+            if request.signals:
+                looked_at = labels
+                if components is not None and request.boxes == "all":
+                    looked_at = torch.from_numpy(components.classes_of_objects(known)).to(labels).clamp(min=0)
+                looks = other_looks(self.model, self.localizer, images, passed, looked_at)
+        return BatchOutputs(of_images, maps, components, all_probabilities.cpu().numpy(), looks)
 
     def _components(self, passed: Passed, maps: NDArray[np.float32], request: Request) -> Components:
         """The components of maps [B, h, w] that are one for all classes, and what the network says of each: of the

@@ -28,7 +28,9 @@ class Signals(NamedTuple):
     """Numbers from 0 to 1 that rise with the chance that a box is right."""
 
     margin: float
-    """The probability of the image's likeliest class less that of the next."""
+    """The probability of the likeliest class less that of the next: in the image, or in the box where it is an object's
+    of several.
+    """
     sharpness: float
     """How far the map's cells lie from the middle of its scale, on average: 1 where each says all or nothing."""
     share: float
@@ -38,7 +40,7 @@ class Signals(NamedTuple):
     smaller: float
     """The best IoU with a box that is found in the smaller image."""
     other: float
-    """The best IoU with a box that another localizer finds."""
+    """The best IoU with a box that another localizer finds for the same class."""
 
 
 def other_localizer(localizer: Localizer) -> Localizer:
@@ -96,10 +98,10 @@ def signals_of_boxes(
 ) -> list[Signals]:
     """The signals of boxes [M, 4] in the network's square, of the images `owners` [M].
 
-    probabilities: of all classes, [B, classes]; maps: [B, h, w], and `looks` those of the same class; other: of the
+    probabilities: of all classes, [M, classes]; maps: [B, h, w], and `looks` those of the boxes' class; other: of the
     other localizer.
     """
-    best = np.sort(probabilities, axis=1)
+    best = np.partition(probabilities, -2, axis=1) if probabilities.shape[1] > 1 else probabilities
     margins = best[:, -1] - (best[:, -2] if best.shape[1] > 1 else 0)
     places = boxes.astype(np.float64)
     again = [
@@ -111,7 +113,7 @@ def signals_of_boxes(
         )
     ]
     shares = shares_of(maps, square, own.thresholds(maps), own.scale, owners, boxes)
-    columns = margins[owners], sharpness(maps, own.scale)[owners], shares, *again
+    columns = margins, sharpness(maps, own.scale)[owners], shares, *again
     return [Signals(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
