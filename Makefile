@@ -32,8 +32,7 @@ setup: .venv/installed
 
 demo: setup
 	test -f $(SHARDS)/manifest.json || $(BIN)/python scripts/pack.py $(PACK) --out $(SHARDS)
-	if test -f $(RUN)/report.json; then $(BIN)/python -m fastwsol.evaluate $(RUN); \
-	else $(BIN)/python -m fastwsol.train --preset demo --aug gr --shards $(SHARDS) --run-dir $(RUN) $(TRAIN); fi
+	$(BIN)/python -m fastwsol.train --preset demo --aug gr --shards $(SHARDS) --run-dir $(RUN) $(TRAIN)
 	test -f $(PAGE) || $(BIN)/python -m fastwsol.report $(RUN) --out $(PAGE)
 	@echo "the page: $(PAGE)"
 

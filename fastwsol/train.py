@@ -40,7 +40,7 @@ from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
 from fastwsol.timetable import Timetable
 from fastwsol.training.behind import config_behind, refuse_other_classifier, refuse_unfinished
-from fastwsol.training.conclusion import conclude
+from fastwsol.training.conclusion import conclude, tell_finished
 from fastwsol.training.course import classifier_course, mask_course
 from fastwsol.training.feasibility import check_training
 from fastwsol.training.fit_to_data import with_batches_of_photos, with_store_size
@@ -156,18 +156,21 @@ def _flags_over(name: PresetName, named: NamedFlags, arguments: Sequence[str]) -
 def train(
     config: Config, launch: OneRun, shards: Shards, folder: Path, world: World, start: StartWeights | None = None
 ) -> None:
-    """Train the run in `folder` from where it stands to its end, evaluate it, and print and store the report. start:
-    the leading process's initial weights, which the configuration names by their hash. The leading process of `world`
-    alone touches the folder. Raises UserError for a folder or shards that are not this run's, Interrupted after a
-    signal, RunFailure on NaN.
+    """Train the run in `folder` from where it stands to its end, evaluate it, and print and store the report; of one
+    that is finished print the report alone. start: the leading process's initial weights, which the configuration names
+    by their hash. The leading process of `world` alone touches the folder. Raises UserError for a folder or shards that
+    are not this run's, Interrupted after a signal, RunFailure on NaN.
     """
     described = world.together(lambda: run_info(config, shards))
     world.agree_on({flag(name): value for name, value in config.flat().items()} | {"shards": shards.digest})
     all_shards, shards = shards, world.together(lambda: hold_out(shards, config.data.holdout))
     check_training(config, all_shards, shards, world)
-    world.lead_does(lambda: refuse_another(RunDir(folder), config, launch.resume))
-    autocast, threads = means_of(config, launch, world)
     run = RunDir(folder)
+    world.lead_does(lambda: refuse_another(run, described, launch.resume))
+    if world.from_lead(lambda: run.finished(config)):
+        world.lead_does(lambda: tell_finished(run, config.eval_split))
+        return
+    autocast, threads = means_of(config, launch, world)
     names = ["train"] if config.data.holdout else ["train", config.eval_split]  # the holdout is a part of train
     signals = StopSignals("stopping after this step" if world.leads else "", stop_at_once_if_repeated)
     with signals as stop, contextlib.ExitStack() as resources:

@@ -240,11 +240,22 @@ def test_a_run_killed_before_its_report_only_writes_that(unbroken, synthetic_sha
     assert (run / "report.json").is_file()
 
 
-def test_a_finished_run_is_refused_and_untouched(unbroken, synthetic_shards, capsys, monkeypatch):
+def test_of_a_finished_run_the_report_is_printed_and_nothing_is_touched(
+    unbroken, synthetic_shards, tmp_path, capsys, monkeypatch
+):
     before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")}
     monkeypatch.setattr(training, "open_feed", lambda *_, **__: pytest.fail("nothing is decoded for it"))
-    assert run_train(*flags(synthetic_shards, unbroken)) == 2
-    assert f"{unbroken}: this run is finished" in capsys.readouterr().err
+    for resume in ("auto", "require"):
+        assert run_train(*flags(synthetic_shards, unbroken, "--resume", resume)) == 0
+        said = capsys.readouterr().out
+        assert f"{unbroken}: this run is finished and was not trained again" in said
+        assert "GT-known" in said
+        assert str(unbroken / "report.json") in said
+    assert run_train(*flags(synthetic_shards, unbroken, "--resume", "never")) == 2
+    assert f"--resume never: {unbroken} holds this run, finished" in capsys.readouterr().err
+    pack(Synthetic(class_count=4, train_count=20, val_count=10, seed=1), tmp_path / "other")
+    assert run_train(*flags(tmp_path / "other", unbroken)) == 2
+    assert "was begun on other shards" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
 
 

@@ -12,6 +12,14 @@ from fastwsol.runs.folder import ReportOf, RunDir
 from fastwsol.training.job import Job
 
 
+def tell_finished(run: RunDir, split: str) -> None:
+    """Print the report of a run that came to its end before. Raises UserError where it is damaged."""
+    of = ReportOf(split)
+    report = run.read_report(of)
+    print(f"{run.folder}: this run is finished and was not trained again; another --seed or --run-dir trains another")
+    print_summary(report, run.report_file(of), heading_of(report))
+
+
 def conclude(job: Job, model: LocalizingModel) -> None:
     """Find what predictions need beside the trained networks, evaluate them, and store and print all that. Raises
     Interrupted where a signal asks for a stop: all that was trained is saved.

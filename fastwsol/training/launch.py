@@ -72,7 +72,8 @@ class OneRun(Launch):
     """folder of an earlier run, whose classifier is taken as it is and a mask head trained behind it; flags that are
     left out are that run's"""
     resume: Resume = "auto"
-    """auto: continue this run if it is unfinished; never: refuse to; require: refuse to begin anew"""
+    """auto: continue this run, or print its report where it is finished; never: refuse to; require: refuse to begin
+    anew"""
 
 
 def run_folder(config: Config, launch: OneRun) -> Path:

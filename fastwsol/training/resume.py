@@ -2,7 +2,6 @@
 says that it does not.
 """
 
-import shlex
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -155,6 +154,19 @@ def find_own_work(run: RunDir, info: RunInfo, resume: Resume) -> checkpoint.Chec
     """The checkpoint that this run continues from; None at its start. Raises UserError where the run is finished or the
     folder is another run's.
     """
+    _refuse_other_info(run, info)
+    if run.finished(info.config):  # since it was looked at before
+        raise UserError(f"{run.folder}: another process has finished this run; the same command prints its report")
+    saved = checkpoint.newest_valid(run.checkpoints)
+    if resume == "never" and saved is not None:
+        raise UserError(f"--resume never: {run.folder} holds this run, unfinished; leave the flag out to continue it")
+    if resume == "require" and saved is None:
+        raise UserError(f"--resume require: {run.folder} holds no checkpoint to continue from")
+    return saved
+
+
+def _refuse_other_info(run: RunDir, info: RunInfo) -> None:
+    """Raise UserError where the folder holds the run of another configuration, or on other shards."""
     earlier = run.read_info()
     if earlier.config != info.config:
         raise UserError(_difference(run, earlier.config, info.config))
@@ -162,13 +174,6 @@ def find_own_work(run: RunDir, info: RunInfo, resume: Resume) -> checkpoint.Chec
         raise UserError(
             f"{run.folder}: was begun on other shards ({earlier.shards}), not {info.shards}; choose another --run-dir"
         )
-    _refuse_finished(run, info.config)
-    saved = checkpoint.newest_valid(run.checkpoints)
-    if resume == "never" and saved is not None:
-        raise UserError(f"--resume never: {run.folder} holds this run, unfinished; leave the flag out to continue it")
-    if resume == "require" and saved is None:
-        raise UserError(f"--resume require: {run.folder} holds no checkpoint to continue from")
-    return saved
 
 
 def _difference(run: RunDir, earlier: Config, asked: Config) -> str:
@@ -194,26 +199,19 @@ def _difference(run: RunDir, earlier: Config, asked: Config) -> str:
 _MOST_SHOWN = 4
 
 
-def refuse_another(run: RunDir, config: Config, resume: Resume) -> None:
-    """Raise UserError where the folder holds the run of another configuration, a finished one, or none where one has to
-    be there. It is asked before anything is decoded for the run.
+def refuse_another(run: RunDir, info: RunInfo, resume: Resume) -> None:
+    """Raise UserError where the folder holds another run, this one finished where it must be begun, or none where one
+    has to be there. It is asked before anything is decoded for the run.
     """
     if not run.has_info():
         if resume == "require":
             raise UserError(f"--resume require: {run.folder} holds no checkpoint to continue from")
         return
-    if (earlier := run.read_info().config) != config:
-        raise UserError(_difference(run, earlier, config))
-    _refuse_finished(run, config)
-
-
-def _refuse_finished(run: RunDir, config: Config) -> None:
-    if run.finished(config):
+    _refuse_other_info(run, info)
+    if resume == "never" and run.finished(info.config):
         raise UserError(
-            f"{run.folder}: this run is finished; look at it with: python -m fastwsol.evaluate "
-            f"{shlex.quote(str(run.folder))}"
-            f"{f' --split {config.eval_split}' if config.eval_split != 'val' else ''}, "
-            f"or choose another --run-dir or --seed"
+            f"--resume never: {run.folder} holds this run, finished; leave the flag out to have its report printed, or "
+            f"choose another --run-dir or --seed"
         )
 
 

@@ -312,7 +312,20 @@ TRAIN = [
         flags=[*FLAGS, "--lr", "0.2"],
     ),
     on_run("train", "never to resume", lambda folder: None, "--resume never", flags=[*FLAGS, "--resume", "never"]),
-    on_run("train", "finished", put("report-holdout.json", b"{}"), "this run is finished", "choose another --run-dir"),
+    on_run(
+        "train",
+        "finished, its report damaged",
+        put("report-holdout.json", b"{}"),
+        "report-holdout.json: is not a report of this version",
+        "make it again with: python -m fastwsol.evaluate run --split holdout",
+    ),
+    on_run(
+        "train",
+        "finished, never to resume",
+        put("report-holdout.json", b"{}"),
+        "--resume never: run holds this run, finished",
+        flags=[*FLAGS, "--resume", "never"],
+    ),
     on_run("train", "begun on other shards", config_as(shards_digest="0"), "was begun on other shards"),
     on_run(
         "train",
