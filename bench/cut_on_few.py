@@ -21,9 +21,10 @@ from fastwsol.evaluation.boxes import CurveHits
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.thresholds import best_levels, choose_levels
 from fastwsol.evaluation.truths import Truths
-from fastwsol.host.command_line import parse_flags, require_new, run_command
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
+from fastwsol.host.places import require_new
 from fastwsol.prediction.predictor import Predictor
 from kernels.levels import level_of
 

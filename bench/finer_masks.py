@@ -32,11 +32,12 @@ from fastwsol.evaluation.maps import NetworkMaps, localize_maps
 from fastwsol.evaluation.masks import PIXEL_SIDE, SplitMasks
 from fastwsol.evaluation.thresholds import box_free_threshold
 from fastwsol.evaluation.truths import Truths
-from fastwsol.host.command_line import parse_flags, require_new, run_command
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
+from fastwsol.host.places import require_new
 from fastwsol.host.process import Process
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import read_trained

@@ -25,10 +25,11 @@ from fastwsol.evaluation.fixed_boxes import fixed_box_hits, fixed_boxes
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.truths import Truths
-from fastwsol.host.command_line import parse_flags, require_new, run_command
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
+from fastwsol.host.places import require_new
 from kernels.levels import level_of
 
 

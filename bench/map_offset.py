@@ -20,10 +20,11 @@ from fastwsol.evaluation.boxes import hits_of
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.score_map_files import read_annotations
-from fastwsol.host.command_line import parse_flags, require_new, run_command
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
+from fastwsol.host.places import require_new
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,13 @@ from fastwsol.evaluation.thresholds import Cut, box_free_threshold
 from fastwsol.evaluation.truths import Truths
 from fastwsol.features.feature_batches import FeatureBatches
 from fastwsol.features.kept_features import open_features
-from fastwsol.host.command_line import parse_flags, require_new, run_command
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.host.kept_arrays import KeptArray
+from fastwsol.host.places import require_new
 from fastwsol.host.process import Process
 from fastwsol.localizer.localizers import LOCALIZERS
 from fastwsol.localizer.mask_head import MaskHead, build_mask_head

@@ -25,11 +25,12 @@ from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, Split, open_shards
 from fastwsol.evaluate import OfRun
 from fastwsol.evaluation.forward import images_at_once
-from fastwsol.host.command_line import parse_flags, require_new, run_command
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import Autocast, autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
+from fastwsol.host.places import require_new
 from fastwsol.host.process import Process
 from fastwsol.localizer.localizing import upsampled
 from fastwsol.network.classifier import Classifier

@@ -35,11 +35,12 @@ from fastwsol.evaluation.thresholds import box_free_threshold
 from fastwsol.evaluation.truths import Truths
 from fastwsol.features.kept_features import open_features
 from fastwsol.geometry import to_original
-from fastwsol.host.command_line import parse_flags, require_new, run_command
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
+from fastwsol.host.places import require_new
 from fastwsol.host.process import Process
 from fastwsol.localizer.mask_head import MaskHead, build_mask_head
 from fastwsol.runs.folder import RunDir

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastwsol.dataset.shards import Split, open_shards
-from fastwsol.host.command_line import parse_flags, require_new, run_command
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
+from fastwsol.host.places import require_new
 from fastwsol.prediction import components
 from fastwsol.prediction.predictions import Prediction
 from fastwsol.prediction.predictor import Predictor

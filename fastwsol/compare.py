@@ -32,10 +32,12 @@ from fastwsol.config import Config, differing_options, flag
 from fastwsol.evaluation.paired import Pair, paired_means
 from fastwsol.evaluation.recipes import LEAST_SEEDS, RecipePair, recipes_differ
 from fastwsol.evaluation.table_cells import console, percent_text, table_of
-from fastwsol.host.command_line import OptionalPath, parse_flags, require_new, run_command, shown_as
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
+from fastwsol.host.flags import OptionalPath, shown_as
+from fastwsol.host.places import require_new
 from fastwsol.host.words import number_of
 from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.runs.compared_reports import ComparedReport, Measured, check_same_images, measured, read_report

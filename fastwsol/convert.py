@@ -49,9 +49,12 @@ from fastwsol.formats.writing import (
     write_in_folder,
     write_set,
 )
-from fastwsol.host.command_line import image_ticker, parse_flags, require_new, run_command, shown_as
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, write_bytes, write_durably
+from fastwsol.host.flags import shown_as
+from fastwsol.host.places import require_new
+from fastwsol.host.ticker import image_ticker
 from fastwsol.host.words import number_of
 from fastwsol.prediction.predicted_images import PredictedImages
 from fastwsol.sources import FULLSUP

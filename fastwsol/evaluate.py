@@ -49,17 +49,12 @@ from fastwsol.evaluation.summary_table import print_summary
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
 from fastwsol.formats.coco import write_coco
-from fastwsol.host.command_line import (
-    OptionalPath,
-    parse_flags,
-    require_new_folder,
-    run_command,
-    shown_as,
-    threshold_flag,
-)
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, sole_worker, write_durably, write_json
+from fastwsol.host.flags import OptionalPath, shown_as, threshold_flag
+from fastwsol.host.places import require_new_folder
 from fastwsol.host.process import Process
 from fastwsol.host.processes import World, joined
 from fastwsol.localizer.ddt import DdtDirections

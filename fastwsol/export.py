@@ -18,9 +18,11 @@ from typing import Annotated
 
 import tyro
 
-from fastwsol.host.command_line import OptionalPath, parse_flags, require_apart, require_new, run_command, shown_as
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
+from fastwsol.host.flags import OptionalPath, shown_as
+from fastwsol.host.places import require_apart, require_new
 from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.prediction.graph import description, exported_onnx, exported_torch
 from fastwsol.prediction.predictor import Predictor

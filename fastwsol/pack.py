@@ -22,8 +22,9 @@ from fastwsol.dataset.duplicates import note_of_copies
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shard_folder import contents, finished_shards
 from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, Shards, open_shards
-from fastwsol.host.command_line import DONE_WITH_SKIPS, OptionalPath, parse_flags, run_command, shown_as
+from fastwsol.host.command_line import DONE_WITH_SKIPS, parse_flags, run_command
 from fastwsol.host.errors import Interrupted, UserError
+from fastwsol.host.flags import OptionalPath, shown_as
 from fastwsol.host.words import first_few, number_of, plain
 from fastwsol.sources import Source
 from fastwsol.sources.coco import Coco

@@ -42,23 +42,14 @@ from fastwsol.formats.writing import (
     refuse_useless_prefix,
     write_set,
 )
-from fastwsol.host.command_line import (
-    DONE_WITH_SKIPS,
-    OptionalPath,
-    duration,
-    parse_flags,
-    require_apart,
-    require_new,
-    require_new_folder,
-    run_command,
-    shown_as,
-    threshold_flag,
-)
+from fastwsol.host.command_line import DONE_WITH_SKIPS, parse_flags, run_command
 from fastwsol.host.device import Precision
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import folder_when_whole
+from fastwsol.host.flags import OptionalPath, shown_as, threshold_flag
+from fastwsol.host.places import require_apart, require_new, require_new_folder
 from fastwsol.host.ticker import Ticker
-from fastwsol.host.words import first_few, number_of
+from fastwsol.host.words import duration, first_few, number_of
 from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.network.backbone_weights import PRETRAINED
 from fastwsol.prediction import overlays

@@ -31,10 +31,12 @@ from fastwsol.evaluation.report_types import LocalizerRow
 from fastwsol.evaluation.report_words import images_of
 from fastwsol.evaluation.thresholds import PAPER_LEVEL, CutRow
 from fastwsol.experiments.table_files import check_table, write_table
-from fastwsol.host.command_line import OptionalPath, parse_flags, require_apart, require_new, run_command, shown_as
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
+from fastwsol.host.flags import OptionalPath, shown_as
+from fastwsol.host.places import require_apart, require_new
 from fastwsol.host.process import Process
 from fastwsol.host.processes import World, joined
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName

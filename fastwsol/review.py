@@ -26,9 +26,10 @@ import tyro
 
 from fastwsol.formats.labelled_images import SKIPPED, LabelledImage, Skipped
 from fastwsol.formats.of_coco import labelled_images, read_predictions
-from fastwsol.host.command_line import parse_flags, require_new, run_command
+from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
+from fastwsol.host.places import require_new
 from fastwsol.page.review_page import Sizes, certainty, chosen, page
 from fastwsol.prediction.predicted_images import PredictedImages
 

@@ -30,19 +30,13 @@ from fastwsol.experiments.sweep_results import finished_runs, results_json
 from fastwsol.experiments.table_files import check_table, write_table
 from fastwsol.experiments.tables import print_over_seeds
 from fastwsol.experiments.workload import Workload, seconds_left
-from fastwsol.host.command_line import (
-    OptionalPath,
-    duration,
-    parse_flags,
-    parse_some_flags,
-    require_apart,
-    require_file,
-    run_command,
-    shown_as,
-)
+from fastwsol.host.command_line import parse_flags, parse_some_flags, run_command
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
+from fastwsol.host.flags import OptionalPath, shown_as
 from fastwsol.host.limits import usable_cores
+from fastwsol.host.places import require_apart, require_file
+from fastwsol.host.words import duration
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.runs.folder import RunDir, folder_of_run
 from fastwsol.training.feasibility import refuse_no_split

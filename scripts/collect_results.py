@@ -24,7 +24,8 @@ from fastwsol.config import Config
 from fastwsol.experiments.settings import plan_of
 from fastwsol.experiments.sweep_results import finished_runs
 from fastwsol.experiments.table_files import markdown_over_seeds
-from fastwsol.host.command_line import parse_flags, run_command, without_folders
+from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.environment import without_folders
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
 from fastwsol.runs.folder import ReportOf, RunDir

@@ -13,19 +13,16 @@ from pathlib import Path
 
 import pytest
 from few_flags import Flags
+from tyro import _strings as tyro_strings
 
 import fastwsol.__main__ as listing
 from fastwsol import train
 from fastwsol.dataset.shards import open_shards
-from fastwsol.host.command_line import (
-    OptionalPath,
-    parse_flags,
-    require_file,
-    require_new,
-    run_command,
-    without_folders,
-)
+from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.environment import without_folders
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
+from fastwsol.host.flags import OptionalPath
+from fastwsol.host.places import require_file, require_new
 from fastwsol.host.stop_signals import StopSignals
 from fastwsol.host.words import first_few, number_of
 
@@ -97,6 +94,7 @@ def test_help_joins_the_lines_of_a_text_and_says_no_default_of_none(capsys):
     assert "--place PATH" in said
     assert "where it --lies" in said
     assert "None" not in said
+    assert tyro_strings.remove_single_line_breaks.__module__ == "tyro._strings", "as it was, for others' programs"
 
 
 @pytest.mark.parametrize(

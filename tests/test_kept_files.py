@@ -16,7 +16,8 @@ import pytest
 from fastwsol.host import files, kept_files
 from fastwsol.host.files import sole_worker
 from fastwsol.host.kept_arrays import array_when_whole
-from fastwsol.host.kept_files import contents_of, is_as_written, locked, never
+from fastwsol.host.kept_files import contents_of, is_as_written, locked
+from fastwsol.host.stop_signals import never
 
 SIZES = (0, 1, 999, 1000, 1001, 4500)
 

@@ -22,11 +22,11 @@ from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Fit
 from fastwsol.dataset.shards import Shards
 from fastwsol.geometry import shown_windows
-from fastwsol.host.command_line import duration
 from fastwsol.host.errors import Interrupted, RunFailure
 from fastwsol.host.kept_arrays import ComputedOnce, Found, KeptArray
-from fastwsol.host.kept_files import never
+from fastwsol.host.stop_signals import never
 from fastwsol.host.ticker import Ticker
+from fastwsol.host.words import duration
 from fastwsol.sources.decode import decode
 
 FORMAT_VERSION = 1

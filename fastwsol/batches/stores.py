@@ -12,11 +12,12 @@ from fastwsol.batches.decoded_store import Store, default_folder
 from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Fit
 from fastwsol.dataset.shards import Shards, Split
-from fastwsol.host.command_line import OptionalPath
 from fastwsol.host.errors import UserError
+from fastwsol.host.flags import OptionalPath
 from fastwsol.host.kept_arrays import KeptArray
-from fastwsol.host.kept_files import free_disk_bytes, never
+from fastwsol.host.kept_files import free_disk_bytes
 from fastwsol.host.limits import memory_available
+from fastwsol.host.stop_signals import never
 
 Data = Literal["auto", "dali", "resident"]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastwsol.dataset.shards import Shards
-from fastwsol.host.command_line import image_ticker
+from fastwsol.host.ticker import image_ticker
 
 _LOOKED_AT = 2048
 """Bytes at an image's begin and at its end by which it is told from others as long."""

@@ -15,11 +15,10 @@ from fastwsol.dataset.packing_journal import FinishedShard, Journal, Quarantined
 from fastwsol.dataset.shard_folder import make_folder, open_folder
 from fastwsol.dataset.shard_writer import MAX_SHARD_BYTES, write_manifest, write_shards
 from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, Row, ShardFile, SplitFiles
-from fastwsol.host.command_line import image_ticker
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.files import sole_worker, write_json
 from fastwsol.host.limits import usable_cores
-from fastwsol.host.ticker import Ticker
+from fastwsol.host.ticker import Ticker, image_ticker
 from fastwsol.sources import Fault, Record, Source
 from fastwsol.sources.annotated import OVERHANG, lies_in
 from fastwsol.sources.decode import TURNED, ImageFacts, is_damage, judge_images

@@ -16,9 +16,9 @@ from fastwsol.batches.stream import Batch, Stream, evaluation_plan, valid_images
 from fastwsol.config import Config, Statistics
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation.metrics import TOP, CamClass
-from fastwsol.host.command_line import image_ticker
 from fastwsol.host.errors import Interrupted, RunFailure
 from fastwsol.host.process import Process
+from fastwsol.host.ticker import image_ticker
 from fastwsol.localizer.localizing import LocalizingModel
 
 BATCH_SIZE = 256

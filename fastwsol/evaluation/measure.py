@@ -26,8 +26,8 @@ from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, Baseline, Nu
 from fastwsol.evaluation.resampling import intervals_of
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, BestHits
 from fastwsol.evaluation.truths import Truths
-from fastwsol.host.command_line import image_ticker
 from fastwsol.host.environment import environment
+from fastwsol.host.ticker import image_ticker
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fastwsol.experiments.over_seeds import SettingRuns, any_report
 from fastwsol.experiments.paper_claims import CLAIMS
 from fastwsol.experiments.settings import SweepPlan
 from fastwsol.experiments.tables import against_first, claim_tables
-from fastwsol.host.command_line import without_folders
+from fastwsol.host.environment import without_folders
 from fastwsol.runs.folder import ReportOf, RunDir
 
 FORMAT_VERSION = 4

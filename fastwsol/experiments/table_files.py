@@ -23,9 +23,9 @@ from fastwsol.experiments.over_seeds import (
     rate_columns,
     tables_over_seeds,
 )
-from fastwsol.host.command_line import require_file
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, write_bytes
+from fastwsol.host.places import require_file
 
 
 def check_table(path: Path | None) -> None:

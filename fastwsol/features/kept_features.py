@@ -25,13 +25,14 @@ from fastwsol.batches.numbered_views import view_count
 from fastwsol.batches.stream import Stream, evaluation_plan
 from fastwsol.dataset.shards import Shards
 from fastwsol.features.trunk import Trunk, read_of_trunk
-from fastwsol.host.command_line import duration
 from fastwsol.host.environment import DALI_PACKAGES
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.kept_arrays import ComputedOnce, Found, KeptArray
-from fastwsol.host.kept_files import free_disk_bytes, never
+from fastwsol.host.kept_files import free_disk_bytes
 from fastwsol.host.limits import memory_available
+from fastwsol.host.stop_signals import never
 from fastwsol.host.ticker import Ticker
+from fastwsol.host.words import duration
 from fastwsol.network.backbone_weights import digest_of
 
 FORMAT_VERSION = 1

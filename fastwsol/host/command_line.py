@@ -3,39 +3,24 @@
 import codecs
 import contextlib
 import io
-import math
 import os
 import re
-import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import tyro
 from tyro import _strings as tyro_strings
 
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
-from fastwsol.host.files import refuse_in_the_way
 from fastwsol.host.starting import INTERRUPTED, begin_work, tell_of_compiling
-from fastwsol.host.ticker import Ticker
 from fastwsol.host.words import plain
 
 Flags = TypeVar("Flags")
 
-
-def shown_as(metavar: str | None = None, name: str | None = None) -> Any:
-    """How the help shows a flag that may be left out: by what it takes, and without a default of None.
-
-    metavar: what it takes, None: as its type says; name: of the flag, where it is not the field's.
-    """
-    return tyro.conf.arg(name=name, metavar=metavar, help_behavior_hint="")
-
-
-OptionalPath = Annotated[Path | None, shown_as("PATH")]
-"""A flag that may be left out."""
 
 _OF_TYRO = "--tyro-"  # what its own flags begin with, which print the completions of all flags
 _SCRIPTS = "fastwsol-"  # what the installed scripts' names begin with
@@ -51,39 +36,28 @@ def _in_paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(part.split()) for part in re.split(r"\n\s*\n", text.strip()))
 
 
-# The docstrings of attributes come to tyro with their indentation, and it keeps the line ends before indented lines.
-if hasattr(tyro_strings, "remove_single_line_breaks"):
-    tyro_strings.remove_single_line_breaks = _in_paragraphs  # type: ignore[assignment]
+@contextlib.contextmanager
+def _paragraphs_in_help() -> Iterator[None]:
+    """Have tyro take the docstrings of attributes in paragraphs. They come to it with their indentation, and it keeps
+    the line ends before indented lines.
+    """
+    name = "remove_single_line_breaks"
+    of_tyro = getattr(tyro_strings, name, None)
+    if of_tyro is None:  # another version's
+        yield
+        return
+    setattr(tyro_strings, name, _in_paragraphs)
+    try:
+        yield
+    finally:
+        setattr(tyro_strings, name, of_tyro)
+
 
 _ENDS: dict[type[Exception], tuple[str, int]] = {
     UserError: ("error", USER_ERROR),
     RunFailure: ("failed", FAILURE),
     Interrupted: ("stopped", INTERRUPTED),
 }
-
-
-def threshold_flag(*rules: str) -> Any:
-    """The type of a flag whose value is one of `rules`, or a number from 0 to 1."""
-
-    def value_of(text: str) -> str | float:
-        if text in rules:
-            return text
-        try:
-            threshold = float(text)
-        except ValueError:
-            threshold = math.nan
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"{text} is neither {', '.join(rules)} nor a number from 0 to 1 (35 % is 0.35)")
-        return threshold
-
-    spec = tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="|".join((*rules, "FLOAT")),
-        instance_from_str=lambda words: value_of(words[0]),
-        is_instance=lambda value: value in rules or isinstance(value, float),
-        str_from_instance=lambda value: [str(value)],
-    )
-    return Annotated[str | float, spec]
 
 
 def parse_flags(
@@ -117,7 +91,7 @@ def _parse(prog: str, **how: Any) -> Any:
         prog = script
     complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(complaint), _paragraphs_in_help():
             return tyro.cli(prog=prog, config=(tyro.conf.OmitArgPrefixes,), **how)
     except SystemExit as stop:
         if stop.code in (0, None):
@@ -139,11 +113,9 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
     return plain, error.end
 
 
-codecs.register_error("fastwsol-plain", _plainly)
-
-
 def _write_plainly_where_needed() -> None:
     """Have the outputs write plain characters where their encoding lacks others, in place of failing."""
+    codecs.register_error("fastwsol-plain", _plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="fastwsol-plain")
@@ -200,95 +172,6 @@ def _out_of_memory(error: Exception) -> bool:
     """Of Python, of torch on a GPU, or on a CPU. (Not every command imports torch.)"""
     allocator = "DefaultCPUAllocator: can't allocate memory"
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or allocator in str(error)
-
-
-def require_new(name: str, path: Path | None) -> None:
-    """Raise UserError where the flag `name` gives a file or folder to write that exists. The folders that it lies in
-    are made; raises UserError where they cannot be.
-    """
-    if path is None:
-        return
-    if os.path.lexists(path):
-        raise UserError(f"{name} {path}: exists; nothing was changed, name a new one")
-    _make_folders_above(name, path)
-
-
-def require_new_folder(name: str, path: Path | None) -> None:
-    """`require_new` for a folder. Raises too where something else has taken its temporary folder, PATH.partial."""
-    require_new(name, path)
-    if path is not None:
-        refuse_in_the_way(path)
-
-
-def require_file(name: str, path: Path) -> None:
-    """Raise UserError where what the flag `name` gives is a folder, and no file, which may be there already. The
-    folders that it lies in are made; raises UserError where they cannot be.
-    """
-    if path.is_dir():
-        raise UserError(f"{name} {path}: is a folder; name a file in it")
-    _make_folders_above(name, path)
-
-
-def require_apart(places: Mapping[str, Path | None]) -> None:
-    """Raise UserError where of the places that flags give, by their names, one is another or lies in it: each is whole
-    before it is put there.
-    """
-    given = {name: path.absolute() for name, path in places.items() if path is not None}
-    for name, path in given.items():
-        for other, place in given.items():
-            if name != other and (place == path or place in path.parents):
-                where = "is also" if place == path else "lies in what is also written,"
-                raise UserError(f"{name} {places[name]}: {where} {other} {places[other]}; name another place")
-
-
-def _make_folders_above(name: str, path: Path) -> None:
-    folder = path.absolute().parent
-    above = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
-    if not above.is_dir():
-        raise UserError(f"{name} {path}: {above} is no folder; name another place")
-    if not os.access(above, os.W_OK):
-        raise UserError(f"{name} {path}: {above} cannot be written; name another place, or correct its permissions")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{name} {path}: {folder} cannot be made ({error.strerror}); name another place") from None
-
-
-def without_folders(command: str) -> str:
-    """A command with the folders of this machine replaced by what they stand for, to be shown elsewhere."""
-    words = [
-        part for word in shlex.split(command) for part in (word.split("=", 1) if word.startswith("--") else [word])
-    ]
-    for number, word in enumerate(words):
-        before = words[number - 1] if number else ""
-        if before in _STANDS_FOR:
-            words[number] = _STANDS_FOR[before]
-        elif Path(word).is_absolute():
-            words[number] = Path(word).name
-    return shlex.join(words)
-
-
-_STANDS_FOR = {"--shards": "SHARDS", "--run-dir": "RUN", "--store": "STORE"}
-
-
-def duration(seconds: float) -> str:
-    """A length of time as people say it: 42s, 7m, 3h20m, 12.5 days."""
-    if seconds < 90:
-        return f"{seconds:.0f}s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f}m"
-    if seconds < 48 * 3600:
-        return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60):02d}m"
-    return f"{seconds / 86400:.1f} days"
-
-
-def image_ticker(name: str, total: int) -> Ticker:
-    """Progress through `total` images."""
-
-    def line(images: int, rate: float, left: float) -> str:
-        return f"{name}  {images:,} of {total:,} images  {rate:,.0f} images/s  {duration(left)} left"
-
-    return Ticker(total, line)
 
 
 def _complain(text: str) -> None:

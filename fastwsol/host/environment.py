@@ -83,3 +83,20 @@ def _processor() -> str:
         return platform.processor()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def without_folders(command: str) -> str:
+    """A command with the folders of this machine replaced by what they stand for, to be shown elsewhere."""
+    words = [
+        part for word in shlex.split(command) for part in (word.split("=", 1) if word.startswith("--") else [word])
+    ]
+    for number, word in enumerate(words):
+        before = words[number - 1] if number else ""
+        if before in _STANDS_FOR:
+            words[number] = _STANDS_FOR[before]
+        elif Path(word).is_absolute():
+            words[number] = Path(word).name
+    return shlex.join(words)
+
+
+_STANDS_FOR = {"--shards": "SHARDS", "--run-dir": "RUN", "--store": "STORE"}

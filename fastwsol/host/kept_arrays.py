@@ -26,8 +26,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastwsol.host.files import PARTIAL_SUFFIX, takes_lock, write_json
-from fastwsol.host.kept_files import contents_of, is_whole, locked, never
+from fastwsol.host.kept_files import contents_of, is_whole, locked
 from fastwsol.host.source_code import made_by
+from fastwsol.host.stop_signals import never
 
 Found = Literal["kept", "missing", "damaged", "outdated"]
 """What lies in an array's place. damaged: not as it was written, or of other contents; outdated: made by other code or

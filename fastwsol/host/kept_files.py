@@ -15,12 +15,6 @@ from typing import Any
 from fastwsol.host.errors import Interrupted
 from fastwsol.host.files import takes_lock
 
-
-def never() -> bool:
-    """Always false: the work is never given up."""
-    return False
-
-
 _PART_BYTES = 2**25
 _HASHED_AT_ONCE = 8
 

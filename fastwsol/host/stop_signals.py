@@ -40,3 +40,8 @@ def stop_at_once_if_repeated(first: bool) -> None:
     """For `then`: the second signal raises KeyboardInterrupt. What was saved last stands."""
     if not first:
         raise KeyboardInterrupt
+
+
+def never() -> bool:
+    """Whether work that nothing asks to stop is asked to."""
+    return False

@@ -4,6 +4,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from fastwsol.host.words import duration
+
 SECONDS_BETWEEN_LINES = 2.0
 
 
@@ -39,3 +41,12 @@ class Ticker:
         if self._shown and self._on_terminal:
             print(file=sys.stderr)
         self._shown = False
+
+
+def image_ticker(name: str, total: int) -> Ticker:
+    """Progress through `total` images."""
+
+    def line(images: int, rate: float, left: float) -> str:
+        return f"{name}  {images:,} of {total:,} images  {rate:,.0f} images/s  {duration(left)} left"
+
+    return Ticker(total, line)

@@ -15,7 +15,7 @@ from fastwsol.experiments.tables import (
     difference_text,
     papers_difference,
 )
-from fastwsol.host.command_line import without_folders
+from fastwsol.host.environment import without_folders
 from fastwsol.network.networks import network_name
 from fastwsol.page.compared_runs import ComparedSetting, of_what
 

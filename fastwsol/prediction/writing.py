@@ -15,8 +15,8 @@ from fastwsol.formats.writing import (
     refuse_beside,
     write_set,
 )
-from fastwsol.host.command_line import require_new
 from fastwsol.host.errors import UserError
+from fastwsol.host.places import require_new
 from fastwsol.prediction.labelled import labelled
 from fastwsol.prediction.predictions import Prediction
 

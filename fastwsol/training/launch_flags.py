@@ -6,8 +6,9 @@ from pathlib import Path
 
 from fastwsol.config import PREACT_RESNET, Config, flag
 from fastwsol.dataset.shards import read_manifest
-from fastwsol.host.command_line import OptionalPath, parse_some_flags
+from fastwsol.host.command_line import parse_some_flags
 from fastwsol.host.errors import UserError
+from fastwsol.host.flags import OptionalPath
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import place_of_shards
 from fastwsol.sources.imagefolder import holds_class_folders

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from fastwsol.host.command_line import duration
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import RunFailure
+from fastwsol.host.words import duration
 from fastwsol.network.networks import network_name
 from fastwsol.training.course import Course
 from fastwsol.training.job import Job
