@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 import numpy as np
 
@@ -110,11 +110,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         _print_summary(manifest, flags.out, time.perf_counter() - start, continued)
         packed = _print_contents(flags.out)
-        if isinstance(source, ImageFolder | Coco | Voc):
-            for note in source.notes:
-                print(plain(note))
-            if (used := source.boxes_used or 0) > packed:
-                print(f"{used - packed:,} of the boxes used are of images that were set aside")
+        for note in source.notes:
+            print(plain(note))
+        if (used := source.boxes_used) > packed:
+            print(f"{used - packed:,} of the boxes used are of images that were set aside")
     except KeyboardInterrupt:
         print(f"{flags.out}: packed whole; only its summary was interrupted", file=sys.stderr)
     return DONE_WITH_SKIPS if any(split.quarantined for split in manifest.splits.values()) else 0
@@ -152,22 +151,30 @@ def refuse_flags_of_others(flags: PackFlags) -> None:
 
 
 def _open_source(flags: PackFlags, path: Path | None) -> Source:
+    common: _OfEvery = {"class_count": flags.classes, "follow_links": flags.follow_links}
     if path is not None:
         match flags.layout:
             case "imagefolder":
-                val, follow = _val_choice(flags), flags.follow_links
-                return ImageFolder(path, flags.boxes, val, flags.classes, follow, flags.masks)
+                return ImageFolder(path, boxes=flags.boxes, masks=flags.masks, val=_val_choice(flags), **common)
             case "cub":
-                return Cub(path, flags.classes, flags.follow_links)
+                return Cub(path, **common)
             case "coco":
-                return Coco(path, flags.boxes, _val_choice(flags), flags.classes, flags.follow_links)
+                return Coco(path, boxes=flags.boxes, val=_val_choice(flags), **common)
             case "voc":
-                return Voc(path, _val_choice(flags), flags.classes, flags.follow_links)
+                return Voc(path, val=_val_choice(flags), **common)
             case "wsoleval":
-                return WsolEval(path, flags.metadata, flags.classes, flags.follow_links, flags.masks, flags.fullsup)
+                metadata, masks, fullsup = flags.metadata, flags.masks, flags.fullsup
+                return WsolEval(path, metadata=metadata, masks=masks, fullsup=fullsup, **common)
             case "tiny-imagenet":
-                return TinyImageNet(path, flags.classes, flags.follow_links)
+                return TinyImageNet(path, **common)
     return Synthetic() if flags.classes is None else Synthetic(class_count=flags.classes)
+
+
+class _OfEvery(TypedDict):
+    """What every layout takes."""
+
+    class_count: int | None
+    follow_links: bool
 
 
 def _val_choice(flags: PackFlags) -> ValChoice:

@@ -260,7 +260,7 @@ def test_a_size_before_turning_is_told_as_such(photos: Path, tmp_path: Path) -> 
     with pytest.raises(
         UserError, match="has 80x96 pixels once it is turned as its EXIF says, and its annotation says 9"
     ):
-        pack(ImageFolder(turned, file), tmp_path / "out")
+        pack(ImageFolder(turned, boxes=file), tmp_path / "out")
 
 
 def boxes_in(shards: Path) -> dict[str, list[list[float]]]:
@@ -347,7 +347,7 @@ def test_no_fault_of_structure_changes_a_box_in_silence(photos: Path, full: bool
             file.write_text(json.dumps(content))
             complaint = None
             try:
-                source = ImageFolder(photos, file)
+                source = ImageFolder(photos, boxes=file)
                 pack(source, out)
             except UserError as error:
                 complaint = str(error)

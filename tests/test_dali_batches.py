@@ -215,7 +215,7 @@ def test_real_images_equal_the_reference(real_source, tmp_path):
     """Grey ones among them; windows, masks, flips and decoded pixels of 400 images."""
     from fastwsol.sources.tiny_imagenet import TinyImageNet
 
-    pack(TinyImageNet(real_source, 1), tmp_path / "shards")
+    pack(TinyImageNet(real_source, class_count=1), tmp_path / "shards")
     shards = open_shards(tmp_path / "shards")
     for aug in AUGS:
         augmentation = Augmentation(aug, True, False, "bicubic", 64)

@@ -373,7 +373,7 @@ def test_a_rare_subsampling_is_decoded_all_the_same() -> None:
 
 
 def test_real_images_are_decoded_to_pillows_pixels(real_source) -> None:
-    images = [record.image for record in TinyImageNet(real_source, 10).records("train")]
+    images = [record.image for record in TinyImageNet(real_source, class_count=10).records("train")]
     for image in images:
         np.testing.assert_array_equal(decode(image), np.asarray(Image.open(io.BytesIO(image)).convert("RGB")))
     assert not any(isinstance(look, str) for look in judge_images(images))

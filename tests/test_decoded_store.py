@@ -62,7 +62,7 @@ def test_real_pixels_are_those_of_dali_and_of_pillow(real_source, tmp_path):
     """Grey images among them."""
     from fastwsol.sources.tiny_imagenet import TinyImageNet
 
-    pack(TinyImageNet(real_source, 2), tmp_path / "shards")
+    pack(TinyImageNet(real_source, class_count=2), tmp_path / "shards")
     assert_pixels_are_those_of_every_decoder(open_shards(tmp_path / "shards"), "train")
 
 

@@ -544,8 +544,8 @@ def test_drawing_val_goes_through_the_images_once():
     assert (len(splits["val"]), len(splits["train"])) == (10, 90)
 
 
-def split_names(photos: Path, *more: object) -> dict[str, list[str]]:
-    source = ImageFolder(photos, *more)
+def split_names(photos: Path, **more: bool) -> dict[str, list[str]]:
+    source = ImageFolder(photos, **more)
     return {split: names(source, split) for split in ("train", "val")}
 
 
@@ -558,7 +558,7 @@ def test_a_class_folder_that_is_a_link_out_of_the_set_is_refused_and_followed_wh
     (with_val / "train" / "cat").symlink_to(away)
     with pytest.raises(UserError, match=r"train/cat: is a link to a folder outside of .*--follow-links"):
         ImageFolder(with_val)
-    assert split_names(with_val, None, None, None, True) == plain
+    assert split_names(with_val, follow_links=True) == plain
 
 
 def test_a_val_that_is_a_link_is_refused_and_not_drawn_from_train(with_val: Path, tmp_path: Path) -> None:
@@ -567,7 +567,7 @@ def test_a_val_that_is_a_link_is_refused_and_not_drawn_from_train(with_val: Path
     (with_val / "val").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="val: is a link to a folder outside of"):
         ImageFolder(with_val)
-    assert split_names(with_val, None, None, None, True) == plain
+    assert split_names(with_val, follow_links=True) == plain
 
 
 @pytest.mark.parametrize("follow", [False, True])

@@ -1,7 +1,7 @@
 """The first classes of a packed data set as a data set of their own: what a sweep is tried on."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ class FirstClasses:
     """
 
     upright = False  # they were packed as they are to be
+    notes: Sequence[str] = ()
+    boxes_used = 0
 
     def __init__(self, shards: Shards, count: int) -> None:
         class_count = len(shards.manifest.classes)

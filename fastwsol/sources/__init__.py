@@ -1,7 +1,7 @@
 """Where images come from: one module for each layout. Each yields a `Record` an image, in a fixed order."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -94,6 +94,14 @@ class Source(Protocol):
     @property
     def beyond_boxes(self) -> bool:
         """Whether records may have masks, boxes of other classes than their image's, or difficult ones."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user is to know of the source, as what was passed over: sentences."""
+
+    @property
+    def boxes_used(self) -> int:
+        """How many boxes its images have where the notes tell what became of all, else 0."""
 
     def count(self, split: str) -> int:
         """How many records and faults `records(split)` yields."""

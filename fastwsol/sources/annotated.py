@@ -78,6 +78,8 @@ class AnnotatedImages:
     """A `Source` over the files of a tree. Boxes are in the pixels as stored, unless a layout says otherwise."""
 
     upright = False
+    notes: Sequence[str] = ()
+    boxes_used = 0
 
     def __init__(
         self,

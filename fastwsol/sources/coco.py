@@ -56,6 +56,7 @@ class Coco(AnnotatedImages):
     def __init__(
         self,
         path: Path,
+        *,
         boxes: Path | None = None,
         val: ValChoice = None,
         class_count: int | None = None,

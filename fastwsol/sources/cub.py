@@ -30,7 +30,7 @@ class Cub(AnnotatedImages):
     Raises UserError for every mistake in the layout that is not one image's, naming file, line and remedy.
     """
 
-    def __init__(self, path: Path, class_count: int | None = None, follow_links: bool = False):
+    def __init__(self, path: Path, *, class_count: int | None = None, follow_links: bool = False):
         tree = _open_tree(path, follow_links)
         wnids = _numbered(tree, "classes.txt", "<number> <class>")
         every = tuple(Class(each, _readable(each)) for each in wnids.values())

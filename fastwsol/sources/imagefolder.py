@@ -48,8 +48,7 @@ class _Image:
 
 
 class ImageFolder(AnnotatedImages):
-    """A `Source` over class folders. `notes`: what was passed over, in sentences; `boxes_used`: of a file of boxes, and
-    None without one.
+    """A `Source` over class folders. `boxes_used`: of a file of boxes.
 
     boxes: a file as `boxes_file` describes it; val: which images become val where the source has none; class_count
     keeps the first classes; follow_links: also those that lead out of `path`; masks: a folder or zip of masks. Raises
@@ -61,6 +60,7 @@ class ImageFolder(AnnotatedImages):
     def __init__(
         self,
         path: Path,
+        *,
         boxes: Path | None = None,
         val: ValChoice = None,
         class_count: int | None = None,
@@ -68,49 +68,24 @@ class ImageFolder(AnnotatedImages):
         masks: Path | None = None,
     ):
         tree = open_tree(path, follow_links)
-        root = _root(tree, path)
-        splits, beside = _split_folders(tree, root)
-        names = sorted(tree.folders(splits["train"]))
-        if len(names) < 2:
-            is_a_class = root and not (names and _holds_folders_alone(tree, root))
-            found = f"one, {root.rpartition('/')[2]!r}" if is_a_class else f"{len(names)} in {_or_top(splits['train'])}"
-            raise UserError(f"{path}: its class folders: {found}; give a folder with one for each class, two at least")
-        if masks is not None and (inside := [n for n in names if _same(tree.where(joined(splits["train"], n)), masks)]):
-            raise UserError(
-                f"--masks {masks}: lies among the class folders, and {inside[0]!r} would be a class; move it elsewhere"
-            )
-        if odd := [name for name in names if not is_text(name)]:
-            raise UserError(f"{tree.where(splits['train'])}: the class folder {odd[0]!a}: {NO_TEXT}")
-        _refuse_names_of_two_forms(tree, splits["train"], names)
-        if len(splits) == 1:
-            _refuse_splits_in_classes(tree, splits["train"], names)
-        every = tuple(Class(name, name) for name in names)
-        classes = first_classes(every, class_count, f"{path}")
-        images = {split: _images(tree, folder, names, split) for split, folder in splits.items()}
-        passed_over = sum((others for _, others in images.values()), Counter())
-        beside = [name for name in beside if masks is None or not _same(tree.where(joined(root, name)), masks)]
-        self.notes = [_not_packed(tree, joined(root, name)) for name in beside]
-        if len(splits) > 1 or splits["train"] != root:
-            self.notes += _images_at_top(tree, root, path)
-        self.notes += [
-            f"{number_of(count, 'file')} in the class folders passed over, {why}" for why, count in passed_over.items()
-        ]
-        if tree.left_out:
-            self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
-        self.notes += [
-            f"{tree.where(joined(splits['train'], name))}: is taken for a class, as it and all beside it hold images"
-            for name in names
-            if name in SPLITS and splits["train"] == root
-        ]
+        layout = _layout(tree, path, masks)
+        labels = {name: label for label, name in enumerate(layout.names)}
+        classes = first_classes(tuple(Class(name, name) for name in layout.names), class_count, f"{path}")
+        images = {split: _images(tree, folder, layout.names, split) for split, folder in layout.splits.items()}
+        notes = _notes_of_layout(tree, layout, path, sum((others for _, others in images.values()), Counter()))
         own = {split: of_split for split, (of_split, _) in images.items()}
         listed = with_val(own, lambda image: image.class_name, lambda image: image.path, val, str(path))
         if isinstance(val, ValOf) and (missing := val.missing(len(listed["val"]))):
-            self.notes.append(missing)
-        labels = {name: label for label, name in enumerate(names)}
-        of_file = FileBoxes() if boxes is None else self._boxes_of(boxes, listed, labels, len(classes))
-        self.boxes_used = None if boxes is None else of_file.used
-        mask_folder = None if masks is None else MaskFolder(masks, follow_links)
-        mask_of = {} if mask_folder is None else self._masks_of(mask_folder, root, listed, labels, len(classes))
+            notes.append(missing)
+        of_file, mask_folder = FileBoxes(), None
+        mask_of: dict[str, str] = {}
+        if boxes is not None:
+            of_file, told = _boxes_of(boxes, listed, labels, len(classes))
+            notes += told
+        if masks is not None:
+            mask_folder = MaskFolder(masks, follow_links)
+            mask_of, told = _masks_of(mask_folder, layout.root, listed, labels, len(classes))
+            notes += told
         annotations = {
             split: [
                 _annotation(tree, each, labels, of_file.of_image.get(each.path), mask_of.get(each.path))
@@ -119,67 +94,119 @@ class ImageFolder(AnnotatedImages):
             ]
             for split, of_split in listed.items()
         }
-        drawn = "" if len(splits) > 1 else _share(val)
-        super().__init__(
-            f"{name_of_set(path)} ({_KIND}{drawn})",
-            classes,
-            tree,
-            annotations,
-            mask_folder,
+        drawn = "" if len(layout.splits) > 1 else _share(val)
+        super().__init__(f"{name_of_set(path)} ({_KIND}{drawn})", classes, tree, annotations, mask_folder)
+        self.notes, self.boxes_used = notes, of_file.used
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the class folders lie."""
+
+    root: str
+    """The folder of the set."""
+    splits: dict[str, str]
+    """The folder of each split, in packing order."""
+    names: list[str]
+    """Of the classes, in label order."""
+    beside: list[str]
+    """The folders beside those of the splits."""
+
+
+def _layout(tree: Tree, path: Path, masks: Path | None) -> _Layout:
+    """The class folders of a tree. masks: lie elsewhere, or beside the splits. Raises UserError where that is no set
+    of two classes at least.
+    """
+    root = _root(tree, path)
+    splits, beside = _split_folders(tree, root)
+    names = sorted(tree.folders(splits["train"]))
+    if len(names) < 2:
+        is_a_class = root and not (names and _holds_folders_alone(tree, root))
+        found = f"one, {root.rpartition('/')[2]!r}" if is_a_class else f"{len(names)} in {_or_top(splits['train'])}"
+        raise UserError(f"{path}: its class folders: {found}; give a folder with one for each class, two at least")
+    if masks is not None and (inside := [n for n in names if _same(tree.where(joined(splits["train"], n)), masks)]):
+        raise UserError(
+            f"--masks {masks}: lies among the class folders, and {inside[0]!r} would be a class; move it elsewhere"
         )
+    if odd := [name for name in names if not is_text(name)]:
+        raise UserError(f"{tree.where(splits['train'])}: the class folder {odd[0]!a}: {NO_TEXT}")
+    _refuse_names_of_two_forms(tree, splits["train"], names)
+    if len(splits) == 1:
+        _refuse_splits_in_classes(tree, splits["train"], names)
+    beside = [name for name in beside if masks is None or not _same(tree.where(joined(root, name)), masks)]
+    return _Layout(root, splits, names, beside)
 
-    def _boxes_of(
-        self, file: Path, listed: dict[str, list[_Image]], labels: dict[str, int], class_count: int
-    ) -> FileBoxes:
-        """The boxes of a file; what became of all of them is noted."""
-        class_of = {each.path: each.class_name for of_split in listed.values() for each in of_split}
-        boxes = read_boxes(file, class_of.keys(), class_of, labels)
-        why = f"of classes beyond --classes {class_count}"
-        boxes.leave_aside({path for path, name in class_of.items() if labels[name] >= class_count}, why)
-        boxes.leave_aside_classes([name for name, label in labels.items() if label >= class_count], why)
-        if not boxes.used:
-            reason = f"no box is used: {boxes.account()}" if boxes.aside or boxes.of_image else "it holds no box"
-            raise UserError(
-                f"--boxes {file}: {reason}; give boxes of this set's images and classes, or leave the flag out"
-            )
-        self.notes.append(f"{file}: {boxes.account()}")
-        if boxes.predicted:
-            self.notes.append(note_of_unjudged(f"{file}: has boxes"))
-        return boxes
 
-    def _masks_of(
-        self, masks: MaskFolder, root: str, listed: dict[str, list[_Image]], labels: dict[str, int], class_count: int
-    ) -> dict[str, str]:
-        """The mask of each image that has one, both by their paths; what became of all masks is noted."""
-        every = [each for of_split in listed.values() for each in of_split]
-        prefix = f"{root}/" if root else ""
-        of_names = masks.of_images(each.path.removeprefix(prefix) for each in every)
-        found = {
-            path: of_names[name]
-            for path, name in ((each.path, each.path.removeprefix(prefix)) for each in every)
-            if name in of_names
-        }
-        kept = {each.path for each in every if labels[each.class_name] < class_count}
-        used = {path: mask for path, mask in found.items() if path in kept}
-        if not used:
-            example = min(kept).removeprefix(prefix)
-            raise UserError(
-                f"--masks {masks.path}: none of the {len(masks.files):,} masks there is of an image; the mask of "
-                f"{example} is {' or '.join(mask_paths(example))} in it"
-            )
-        said = f"{masks.path}: {number_of(len(masks.files), 'mask')}, {len(used):,} used"
-        if beyond := len(found) - len(used):
-            said += f", {beyond:,} of classes beyond --classes"
-        if strange := len(masks.files) - len(found):
-            said += f", {strange:,} of no image"
-        if without := len(kept) - len(used):
-            said += f"; {number_of(without, 'image')} without one"
-        self.notes.append(said)
-        self.notes += [
+def _notes_of_layout(tree: Tree, layout: _Layout, path: Path, passed_over: Counter[str]) -> list[str]:
+    """What of the tree is not packed, or may surprise. passed_over: files in class folders, by why."""
+    root, train = layout.root, layout.splits["train"]
+    notes = [_not_packed(tree, joined(root, name)) for name in layout.beside]
+    if len(layout.splits) > 1 or train != root:
+        notes += _images_at_top(tree, root, path)
+    notes += [
+        f"{number_of(count, 'file')} in the class folders passed over, {why}" for why, count in passed_over.items()
+    ]
+    if tree.left_out:
+        notes.append(f"{tree.left_out:,} {LEFT_OUT}")
+    return notes + [
+        f"{tree.where(joined(train, name))}: is taken for a class, as it and all beside it hold images"
+        for name in layout.names
+        if name in SPLITS and train == root
+    ]
+
+
+def _boxes_of(
+    file: Path, listed: dict[str, list[_Image]], labels: dict[str, int], class_count: int
+) -> tuple[FileBoxes, list[str]]:
+    """The boxes of a file, and what became of all of them."""
+    class_of = {each.path: each.class_name for of_split in listed.values() for each in of_split}
+    boxes = read_boxes(file, class_of.keys(), class_of, labels)
+    why = f"of classes beyond --classes {class_count}"
+    boxes.leave_aside({path for path, name in class_of.items() if labels[name] >= class_count}, why)
+    boxes.leave_aside_classes([name for name, label in labels.items() if label >= class_count], why)
+    if not boxes.used:
+        reason = f"no box is used: {boxes.account()}" if boxes.aside or boxes.of_image else "it holds no box"
+        raise UserError(f"--boxes {file}: {reason}; give boxes of this set's images and classes, or leave the flag out")
+    return boxes, [
+        f"{file}: {boxes.account()}",
+        *([note_of_unjudged(f"{file}: has boxes")] if boxes.predicted else []),
+    ]
+
+
+def _masks_of(
+    masks: MaskFolder, root: str, listed: dict[str, list[_Image]], labels: dict[str, int], class_count: int
+) -> tuple[dict[str, str], list[str]]:
+    """The mask of each image that has one, both by their paths; and what became of all masks."""
+    every = [each for of_split in listed.values() for each in of_split]
+    prefix = f"{root}/" if root else ""
+    of_names = masks.of_images(each.path.removeprefix(prefix) for each in every)
+    found = {
+        path: of_names[name]
+        for path, name in ((each.path, each.path.removeprefix(prefix)) for each in every)
+        if name in of_names
+    }
+    kept = {each.path for each in every if labels[each.class_name] < class_count}
+    used = {path: mask for path, mask in found.items() if path in kept}
+    if not used:
+        example = min(kept).removeprefix(prefix)
+        raise UserError(
+            f"--masks {masks.path}: none of the {len(masks.files):,} masks there is of an image; the mask of "
+            f"{example} is {' or '.join(mask_paths(example))} in it"
+        )
+    said = f"{masks.path}: {number_of(len(masks.files), 'mask')}, {len(used):,} used"
+    if beyond := len(found) - len(used):
+        said += f", {beyond:,} of classes beyond --classes"
+    if strange := len(masks.files) - len(found):
+        said += f", {strange:,} of no image"
+    if without := len(kept) - len(used):
+        said += f"; {number_of(without, 'image')} without one"
+    return used, [
+        said,
+        *(
             f"{number_of(count, 'file')} beside the masks passed over, {why}"
             for why, count in masks.passed_over.items()
-        ]
-        return used
+        ),
+    ]
 
 
 _KIND = "class folders"

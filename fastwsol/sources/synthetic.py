@@ -12,7 +12,7 @@ classes, changes none that are there.
 import hashlib
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +92,8 @@ class Synthetic:
     """
 
     upright = False
+    notes: Sequence[str] = ()
+    boxes_used = 0
     beyond_boxes = False
     splits = ("train", "val")
 

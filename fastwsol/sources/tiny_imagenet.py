@@ -36,7 +36,7 @@ class TinyImageNet(AnnotatedImages):
     Raises UserError for every mistake in the layout that is not one image's, naming file, line and remedy.
     """
 
-    def __init__(self, path: Path, class_count: int | None = None, follow_links: bool = False):
+    def __init__(self, path: Path, *, class_count: int | None = None, follow_links: bool = False):
         tree = _open_tree(path, follow_links)
         all_classes = _read_classes(tree)
         classes = first_classes(all_classes, class_count, tree.where("wnids.txt"))

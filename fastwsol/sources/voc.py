@@ -57,6 +57,7 @@ class Voc(AnnotatedImages):
     def __init__(
         self,
         path: Path,
+        *,
         val: ValChoice = None,
         class_count: int | None = None,
         follow_links: bool = False,

@@ -52,6 +52,7 @@ class WsolEval(AnnotatedImages):
     def __init__(
         self,
         path: Path,
+        *,
         metadata: Path | None = None,
         class_count: int | None = None,
         follow_links: bool = False,
