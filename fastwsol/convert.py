@@ -24,27 +24,23 @@ from fastwsol.config import flag
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.formats.flags import FormatFlag, ImagePrefixFlag
 from fastwsol.formats.folders import image_file, write_file
-from fastwsol.formats.label_studio import labeling_configuration
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, counted
-from fastwsol.formats.of_coco import labelled_images, read_predictions, was_rejected
+from fastwsol.formats.of_coco import labelled_images, note_of_lost_keys, read_predictions, was_rejected
 from fastwsol.formats.of_shards import labelled_split, shared_masks
 from fastwsol.formats.writing import (
+    FORMATS,
     IMAGE_PREFIX,
-    SUFFIXES,
     AnyFormat,
     format_of,
-    holds_images,
     holds_masks_of_objects,
     is_folder,
-    left_out_images,
-    needs_images,
     not_held,
     note_of,
-    numbers_pixels,
     refuse_another_ending,
     refuse_beside,
     refuse_shared,
     refuse_useless_prefix,
+    takes,
     write_in_file,
     write_in_folder,
     write_set,
@@ -132,8 +128,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"{packed[0]}: is a folder, and beside it stands {flags.inputs[-1]}; convert one at a time")
     written = Written()
     (convert_shards if packed else convert_predictions)(flags, form, written)
-    images = written.images - left_out_images(form, written.contents)
-    print(f"{flags.out}: {form}, {number_of(images, 'image')}, {number_of(written.objects, 'object')}")
+    print(f"{flags.out}: {form}, {number_of(written.images, 'image')}, {number_of(written.objects, 'object')}")
     if written.skipped:
         print(f"{written.skipped:,} images beside them could not be read when they were predicted")
     if written.rejected:
@@ -143,7 +138,7 @@ def main(arguments: Sequence[str]) -> int:
         print(
             f"{boxes} below the limit were left out, and {number_of(written.unsure_images, 'image')} left without a box"
         )
-    for note in (*written.notes, not_held(form, written.contents), "" if packed else note_of(form, flags.out)):
+    for note in (*written.notes, not_held(form, written.contents)):
         if note:
             print(note)
     return 0
@@ -167,9 +162,9 @@ def checked_format(flags: Flags, of_shards: bool) -> AnyFormat:
         )
     if not of_shards:
         refuse_another_ending(form, flags.out)
-    if needs_images(form) and not of_shards and not flags.images:
+    if FORMATS[form].images == "needed" and not of_shards and not flags.images:
         raise UserError(f"--format {form}: its folder holds the images; say where they are with --images FOLDER")
-    if flags.images and not holds_images(form):
+    if flags.images and FORMATS[form].images == "none":
         raise UserError(f"--images {flags.images[0]}: {form} takes no images along; leave it out")
     if flags.follow_links and not flags.images:
         raise UserError("--follow-links: is of the folders of --images; leave it out")
@@ -202,7 +197,7 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
                 f"{number_of(len(left_out), 'image')} of {FULLSUP} left out, as readers know train and val; --split "
                 f"{FULLSUP} writes them"
             )
-    about = About(shards.manifest.source, shards.manifest.classes, flags.image_prefix)
+    about = About(shards.manifest.source, shards.manifest.classes, f"{flags.image_prefix}images/")  # where they go
     if is_folder(form):
         for of_split in splits.values():
             refuse_shared(form, of_split.names(range(len(of_split))), f"--format {form}")
@@ -218,14 +213,16 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
         }
         if is_folder(form):
             write_in_folder(out, form, every, about)
+            written.notes.append(note_of(form, flags.out, [*splits]))
             return
         for name, images in every.items():
-            place = out / ("annotations" if SUFFIXES[form] == ".json" else ".") / f"{name}{SUFFIXES[form]}"
+            suffix = FORMATS[form].suffix
+            place = out / ("annotations" if suffix == ".json" else ".") / f"{name}{suffix}"
             place.parent.mkdir(exist_ok=True)
             beside = with_their_images(images, out / "images", name)
             write_durably(place, lambda file, beside=beside: write_in_file(file, form, beside, about))  # type: ignore[misc]
-        if form == "label-studio":
-            write_bytes(out / "labels.xml", labeling_configuration(about))
+        if (configuration := FORMATS[form].configuration) is not None:
+            write_bytes(out / "labels.xml", configuration(about))
 
 
 def with_their_images(images: Images, folder: Path, split: str) -> Iterator[LabelledImage | Skipped]:
@@ -250,6 +247,7 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
     written.rejected = len(every) - len(names)
     if marked := sum(file.marked_masks for file in files):
         written.notes.append(note_of_marked_masks(marked))
+    written.notes.append(note_of_lost_keys(files))
     if is_folder(form):
         refuse_shared(form, names, f"--format {form}")
     images: Images = labelled_images(files, about.classes)
@@ -262,6 +260,7 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
         images = with_files_of(images, PredictedImages(flags.images, flags.follow_links))
     images = with_progress(images, form, about, written, "images", len(names))
     write_set(flags.out, form, images, about)
+    written.notes.append(note_of(form, flags.out))
 
 
 def refuse_none(of_box: str, limit: float, files: Sequence[CocoFile]) -> None:
@@ -300,10 +299,10 @@ def with_files_of(images: Images, files: PredictedImages) -> Iterator[LabelledIm
 def with_progress(images: Images, form: AnyFormat, about: About, written: Written, what: str, total: int) -> Images:
     """Pass images on, count them, and show progress."""
     ticker = image_ticker(what, total)
-    for number, each in enumerate(counted(images, about, written.contents, numbers_pixels(form)), 1):
+    for number, each in enumerate(counted(images, about, written.contents, FORMATS[form].numbers_pixels), 1):
         if isinstance(each, Skipped):
             written.skipped += 1
-        else:
+        elif takes(form, each):
             written.images += 1
             written.objects += len(each.objects)
         yield each

@@ -28,14 +28,13 @@ from fastwsol.formats.folders import refuse_long
 from fastwsol.formats.labelled_images import GIVEN_CLASSES, About, Images, Part, Skipped, counted
 from fastwsol.formats.png_masks import save_mask
 from fastwsol.formats.writing import (
+    FORMATS,
     IMAGE_PREFIX,
     AnyFormat,
     format_of,
-    holds_images,
     is_folder,
     not_held,
     note_of,
-    numbers_pixels,
     refuse_another_ending,
     refuse_beside,
     refuse_shared,
@@ -222,9 +221,9 @@ def write_predictions(
         images: Images = labelled(predictions, predictor.info.classes)
         if blocks is not None:
             images = blocks.images(images)
-        if holds_images(form):
+        if FORMATS[form].images != "none":
             images = with_files(listing.images, images)
-        images = counted(tallied(images, counts), about, counts.contents, numbers_pixels(form))
+        images = counted(tallied(images, counts), about, counts.contents, FORMATS[form].numbers_pixels)
         if masks is not None:
             images = with_masks(images, masks)
         try:

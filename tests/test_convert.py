@@ -158,7 +158,12 @@ def test_every_format_takes_a_packed_set(form: str, shards: Path, tmp_path: Path
         assert run(pack.main, *flags, "--out", tmp_path / "again") == 0
 
 
-def test_one_split_alone(shards: Path, tmp_path: Path) -> None:
+def test_one_split_alone(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(convert.main, shards, "--split", "val", "--format", "yolo", "--out", tmp_path / "yolo") == 0
+    said = capsys.readouterr().out
+    assert "the same images for training and for validation: only val was written" in said
+    assert run(convert.main, shards, "--format", "yolo", "--out", tmp_path / "both") == 0
+    assert "the same images" not in capsys.readouterr().out
     assert run(convert.main, shards, "--split", "val", "--format", "coco", "--out", tmp_path / "a") == 0
     assert [path.name for path in (tmp_path / "a/annotations").iterdir()] == ["val.json"]
 
@@ -273,6 +278,17 @@ def coco_file(path: Path, annotations: list[dict[str, Any]], **image: Any) -> Pa
     return path
 
 
+def test_keys_of_other_tools_are_said_not_to_be_taken_along(
+    predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotation = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 9, 9], "keypoints": [], "score": 0.5}
+    coco_file(tmp_path / "a.json", [annotation | {"attributes": {"occluded": True}}, annotation])
+    assert run(convert.main, tmp_path / "a.json", "--format", "csv", "--out", tmp_path / "a.csv") == 0
+    assert "not taken along: attributes (1) of annotations\n" in capsys.readouterr().out
+    assert run(convert.main, predictions / "whole.json", "--format", "csv", "--out", tmp_path / "b.csv") == 0
+    assert "not taken along" not in capsys.readouterr().out
+
+
 def test_crowds_and_boxes_outside_are_counted_and_others_cut_at_the_edge(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -284,11 +300,15 @@ def test_crowds_and_boxes_outside_are_counted_and_others_cut_at_the_edge(
     assert run(convert.main, tmp_path / "a.json", "--format", "csv", "--out", tmp_path / "a.csv") == 0
     said = capsys.readouterr().out
     assert (
-        "csv has no place for 1 crowds, 3 boxes outside of their image, or empty, 1 parts of boxes outside of "
+        "csv has no place for 1 crowds, 2 boxes outside of their image, or empty, 2 parts of boxes outside of "
         "their image" in said
     )
     rows = (tmp_path / "a.csv").read_text().splitlines()[1:]
-    assert [row.split(",")[3:7] for row in rows] == [["0.0", "2.0", "40.0", "12.0"], ["3.0", "3.0", "7.0", "7.0"]]
+    assert [row.split(",")[3:7] for row in rows] == [
+        ["0.0", "2.0", "40.0", "12.0"],
+        ["3.0", "3.0", "7.0", "7.0"],
+        ["0.0", "2.0", "40.0", "12.0"],
+    ]
 
 
 def test_class_folders_take_sets_of_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,6 @@ from fastwsol.formats.writing import (
     write_in_folder,
     write_set,
 )
-from fastwsol.formats.yolo import write_yolo
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, heif
 from fastwsol.sources.coco_json import pixels_of
@@ -227,7 +226,7 @@ def test_voc_holds_boxes_rounded_outwards_and_the_pixels_of_objects(tmp_path: Pa
         *("JPEGImages/deep/two.jpg", "JPEGImages/none.jpg", *of_two),
     ]
     root = ElementTree.parse(tmp_path / "Annotations/deep/two.xml").getroot()
-    assert (root.findtext("folder"), root.findtext("filename")) == ("deep", "two.jpg")
+    assert (root.findtext("folder"), root.findtext("filename")) == ("deep", "deep/two.jpg")
     assert [root.findtext(f"size/{side}") for side in ("width", "height", "depth")] == ["160", "120", "3"]
     numbers = np.asarray(Image.open(tmp_path / of_two[1]))
     labels = np.asarray(Image.open(tmp_path / of_two[0]))
@@ -305,7 +304,10 @@ def test_an_object_without_a_mask_does_not_become_background(form: AnyFormat, lo
     counts: Counter[str] = Counter()
     images = [*counted([with_redrawn()], ABOUT, counts)]
     assert (lost in not_held(form, counts)) if lost else ("that has none" not in not_held(form, counts))
-    if form in ("masks", "class-folders"):
+    if form == "masks":
+        with pytest.raises(UserError, match="no image has a mask"):
+            write_in_folder(tmp_path, form, {"": images}, ABOUT)
+    if form == "class-folders":
         write_in_folder(tmp_path, form, {"": images}, ABOUT)
         assert not [*tmp_path.rglob("*.png")]
     if form == "voc":
@@ -316,6 +318,23 @@ def test_an_object_without_a_mask_does_not_become_background(form: AnyFormat, lo
             left_out = np.zeros((120, 160), bool)
             left_out[20:90, 60:80] = True
             np.testing.assert_array_equal(pixels == 255, left_out & ~first & ~second)
+
+
+def test_a_box_of_another_class_is_left_out_by_class_where_the_mask_is_of_the_images_own(tmp_path: Path) -> None:
+    """As of a packed set: its mask says what is of the image's class, and no dog is background."""
+    own = np.zeros((120, 160), np.uint8)
+    own[10:40, 10:40] = 255
+    cat = LabelledObject(0, (10.0, 10.0, 40.0, 40.0), mask=lambda: own == 255)
+    dog = LabelledObject(1, (100.0, 50.0, 150.0, 100.0))
+    image = LabelledImage("a.jpg", 160, 120, (cat, dog), 0, mask=lambda: own)
+    write_in_folder(tmp_path, "voc", {"": [image]}, ABOUT)
+    numbers, labels = (
+        np.asarray(Image.open(tmp_path / kind / "a.png")) for kind in ("SegmentationObject", "SegmentationClass")
+    )
+    np.testing.assert_array_equal(numbers, own // 255)
+    assert (labels[50:100, 100:150] == 255).all()
+    assert (labels == 255).sum() == 50 * 50
+    np.testing.assert_array_equal(labels[own == 255], 1)
 
 
 def test_of_equal_masks_the_first_is_in_front_and_hidden_ones_are_counted(tmp_path: Path) -> None:
@@ -528,11 +547,39 @@ def test_yolo_has_images_under_endings_that_are_looked_for(name: str, kind: Any,
     file = io.BytesIO()
     Image.new("RGB", (40, 30), (200, 30, 10)).save(file, kind)
     thing = LabelledObject(0, (10.0, 6.0, 30.0, 24.0))
-    write_yolo(tmp_path, "", [LabelledImage(name, 40, 30, (thing,), encoded=file.getvalue)], segments=False)
+    write_in_folder(tmp_path, "yolo", {"": [LabelledImage(name, 40, 30, (thing,), encoded=file.getvalue)]}, ABOUT)
     (image,) = (tmp_path / "images").iterdir()
     assert image.name == written
     assert Image.open(image).size == (40, 30)
     assert (tmp_path / "labels" / written).with_suffix(".txt").is_file()
+
+
+@pytest.mark.parametrize("form", ["yolo", "class-folders"])
+def test_a_gif_that_ends_early_is_told_by_its_name(form: FolderFormat, tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40), np.uint8)).save(file, "GIF")
+    image = LabelledImage("deep/a.gif", 40, 30, (), 0, encoded=lambda: file.getvalue()[:200])
+    with pytest.raises(UserError, match="^deep/a.gif: cannot be decoded"):
+        write_in_folder(tmp_path, form, {"": [image]}, ABOUT)
+
+
+@pytest.mark.parametrize("form", ["yolo", "voc"])
+def test_photographs_that_exif_turns_are_written_upright(form: FolderFormat, tmp_path: Path) -> None:
+    """Some readers turn them and some do not, and boxes are of the upright image."""
+    pixels = np.zeros((40, 30, 3), np.uint8)
+    pixels[:, 20:] = 255  # bright on the right, which is the bottom once it is turned
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=95, exif=exif)
+    image = LabelledImage("a.jpg", 40, 30, (LabelledObject(0, (0.0, 20.0, 40.0, 30.0)),), encoded=file.getvalue)
+    write_in_folder(tmp_path, form, {"": [image]}, ABOUT)
+    with Image.open(next(tmp_path.rglob("a.jpg"))) as written:
+        assert written.size == (40, 30)
+        assert not written.getexif().get(0x0112)
+        seen = np.asarray(written.convert("L"))
+    assert seen[22:].mean() > 250
+    assert seen[:18].mean() < 5
 
 
 def test_yolo_has_a_gif_as_png_of_its_first_frame(tmp_path: Path) -> None:
@@ -541,7 +588,8 @@ def test_yolo_has_a_gif_as_png_of_its_first_frame(tmp_path: Path) -> None:
     file = io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     thing = LabelledObject(0, (10.0, 6.0, 30.0, 24.0))
-    write_yolo(tmp_path, "", [LabelledImage("a.gif", 40, 30, (thing,), encoded=file.getvalue)], segments=False)
+    image = LabelledImage("a.gif", 40, 30, (thing,), encoded=file.getvalue)
+    write_in_folder(tmp_path, "yolo", {"": [image]}, ABOUT)
     (written,) = (tmp_path / "images").iterdir()
     assert written.name == "a.gif.png"
     np.testing.assert_array_equal(Image.open(written).convert("RGB"), frames[0])

@@ -34,7 +34,7 @@ def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About
             if isinstance(each, Skipped) or (label := class_of(each)) is None:
                 continue
             assert each.encoded is not None
-            encoded = as_it_is_read(each.encoded())
+            encoded = as_it_is_read(each.encoded(), each.name)
             path = split / _in_class(image_file(each.name, encoded), split, _folder_of(about.classes[label].wnid))
             write_file(folder / "images" / path, encoded)
             save_mask(folder / "masks", replace(_of_its_class(each, label), name=str(path)))

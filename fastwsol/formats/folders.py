@@ -6,7 +6,9 @@ from pathlib import Path, PurePosixPath
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import naming
+from fastwsol.sources.decode import judge_images
 from fastwsol.sources.jpeg_markers import JPEG_START
+from fastwsol.sources.orientation import orientation
 from fastwsol.sources.png_chunks import PNG_START
 
 _LONGEST_NAME = 255
@@ -31,7 +33,10 @@ def refuse_shared_files(flag: str, names: Iterable[str], file_of: Callable[[str]
         refuse_long(flag, name, path)
         other = owner.setdefault(str(path).lower(), name)
         if other != name:
-            raise UserError(f"{flag}: {other!r} and {name!r} would share {path}; rename one, or do without the flag")
+            raise UserError(
+                f"{flag}: {other!r} and {name!r} would share {path}; rename one (and pack anew what is packed), or do "
+                f"without the flag"
+            )
 
 
 def refuse_long(flag: str, name: str, path: PurePosixPath) -> None:
@@ -57,6 +62,16 @@ def image_file(name: str, encoded: bytes) -> PurePosixPath:
         if encoded.startswith(start) and path.suffix.lower() not in endings:
             return path.with_name(path.name + endings[0])
     return path
+
+
+def upright(encoded: bytes) -> bytes:
+    """The bytes of an image file whose pixels every reader sees as boxes have them: encoded anew where EXIF or XMP
+    turns it, which not every reader minds.
+    """
+    if orientation(encoded) == 1:
+        return encoded
+    (facts,) = judge_images([encoded], turns=True)
+    return encoded if isinstance(facts, str) or facts.instead is None else facts.instead
 
 
 def write_file(path: Path, content: bytes) -> None:

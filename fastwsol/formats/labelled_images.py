@@ -143,6 +143,7 @@ OF_OTHERS = "masks of objects that are not of their image's class"
 DIFFICULT = "marks of difficult objects"
 EMPTY_CLASSES = "classes of images without a box"
 NO_CLASS = "images without a class"
+BOXES_OF_NO_CLASS = "boxes of images without a class"
 FRACTIONS = "boxes with fractions of a pixel"
 WNIDS = "ids of classes beside their names"
 NAMES = "names of classes beside their ids"
@@ -180,6 +181,7 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
             LEFT_OUT: int(of_set and image.mask is not None and bool((image.mask() == IGNORED).any())),
             DIFFICULT: sum(each.difficult for each in image.objects),
             NO_CLASS: int(label is None),
+            BOXES_OF_NO_CLASS: len(image.objects) if label is None else 0,
             EMPTY_CLASSES: int(not image.objects and image.label is not None),
             OTHER_CLASSES: int(bool(image.objects) and image.label not in (None, class_by_boxes(image))),
             MANY: max(0, len(image.objects) - MOST_NUMBERS) if masks else 0,

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from fastwsol.formats.labelled_images import (
     Skipped,
 )
 from fastwsol.host.errors import UserError
+from fastwsol.host.words import plain
 from fastwsol.sources import Class
-from fastwsol.sources.annotated import Box, lies_in
+from fastwsol.sources.annotated import Box
 from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, CocoImage, pixels_of, read_coco
 
 
@@ -39,14 +41,14 @@ def read_predictions(paths: Sequence[Path]) -> tuple[list[CocoFile], About]:
         if not of_file:
             raise UserError(f"{file.path}: lists no categories; give predictions, or annotations with categories")
         wnids = [one.wnid for one in of_file]
-        if twice := next((wnid for wnid in wnids if wnids.count(wnid) > 1), None):
+        if twice := next((wnid for wnid, count in Counter(wnids).items() if count > 1), None):
             raise UserError(f"{file.path}: two categories are {twice!r:.40}; give each its own name")
         if of_file != classes[0]:
             raise UserError(f"{file.path}: has other categories than {files[0].path}; convert the two apart")
     parts = [_part(file) for file in files]
     if any(part is not None for part in parts):
         files = _all_parts(files, parts)
-    model, calibrated = _info(files[0]).get("description", ""), _info(files[0]).get("calibrated_on")
+    model, calibrated = _info(files[0]).get("description") or "", _info(files[0]).get("calibrated_on")
     return files, About(str(model).removeprefix("by fastwsol, "), classes[0], calibrated_on=calibrated)
 
 
@@ -74,6 +76,33 @@ def labelled_images(files: Sequence[CocoFile], classes: tuple[Class, ...]) -> It
             if not was_rejected(image):
                 yield _labelled(file, image, of_image.get(number, []), label_of)
         yield from _skipped(file)
+
+
+def note_of_lost_keys(files: Sequence[CocoFile]) -> str:
+    """What to say of keys of other tools, which no format here takes along; empty where there are none."""
+    of_images = _keys_beside((each.fields for file in files for each in file.images.values()), _KEYS_OF_IMAGES)
+    of_boxes = _keys_beside((each for file in files for each in file.raw_annotations), _KEYS_OF_ANNOTATIONS)
+    lost = [f"{', '.join(keys)} of {of}" for keys, of in ((of_images, "images"), (of_boxes, "annotations")) if keys]
+    return f"not taken along: {plain('; '.join(lost))}" if lost else ""
+
+
+_KEYS_OF_IMAGES = {"id", "file_name", "width", "height", "category_id", "probabilities", "review", "nearly_black"}
+_KEYS_OF_ANNOTATIONS = {
+    *("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation"),
+    *("score", "probability", "difficult", "signals", "certainty"),
+}
+
+
+def _keys_beside(things: Iterable[Any], known: Collection[str]) -> list[str]:
+    """The keys of objects that hold something and are not known, and how often they do."""
+    found = Counter(
+        key
+        for thing in things
+        if isinstance(thing, dict)
+        for key, value in thing.items()
+        if key not in known and value not in (None, "", [], {})
+    )
+    return [f"{key!s:.40} ({count:,})" for key, count in found.items()]
 
 
 def _skipped(file: CocoFile) -> list[Skipped]:
@@ -154,7 +183,7 @@ def _labelled(
     if probabilities is not None and label is not None:
         listed = (Listed(label, float(probabilities[label])),)
     things = [each for each in annotations if not each.crowd]
-    inside = [each for each in things if lies_in(each.box, width, height)]
+    inside = [each for each in things if _has_a_part_in(each.box, width, height)]
     objects = tuple(_object(each, width, height, label_of) for each in inside)
     aside = {
         CROWDS: len(annotations) - len(things),
@@ -190,6 +219,11 @@ def _object(annotation: CocoAnnotation, width: int, height: int, label_of: Mappi
     signals = _signals(annotation)
     sure = _number(annotation, "certainty")
     return LabelledObject(label, (x0, y0, x1, y1), score, probability, mask, annotation.difficult, signals, sure)
+
+
+def _has_a_part_in(box: Box, width: int, height: int) -> bool:
+    x0, y0, x1, y1 = box
+    return max(x0, 0.0) < min(x1, width) and max(y0, 0.0) < min(y1, height)
 
 
 def _reaches_out(box: Box, width: int, height: int) -> bool:

@@ -1,8 +1,8 @@
 """A split of a packed set as labelled images."""
 
 import itertools
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ def labelled_split(split: Split) -> Iterator[LabelledImage]:
         size = int(split.widths[index]), int(split.heights[index])
         label = int(split.labels[index])
         packed = split.mask(index)
-        mask = None if packed is None else partial(_mask, packed, size)
+        mask = None if packed is None else cache(partial(_mask, packed, size))  # decoded once for all objects
         found = []
         for k in range(int(objects.offsets[index]), int(objects.offsets[index + 1])):
             x0, y0, x1, y1 = (float(str(edge)) for edge in objects.boxes[k])  # the shortest decimals of a float32
@@ -32,7 +32,7 @@ def labelled_split(split: Split) -> Iterator[LabelledImage]:
                 LabelledObject(
                     of_class,
                     (x0, y0, x1, y1),
-                    mask=partial(_in_box, packed, size, (x0, y0, x1, y1)) if own and packed is not None else None,
+                    mask=partial(_in_box, mask, (x0, y0, x1, y1)) if own and mask is not None else None,
                     difficult=bool(objects.difficult[k]),
                 )
             )
@@ -71,9 +71,9 @@ def _mask(packed: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     return at_size(read_mask(packed), size)
 
 
-def _in_box(packed: bytes, size: tuple[int, int], box: tuple[float, float, float, float]) -> NDArray[np.bool_]:
-    pixels = _mask(packed, size) == OBJECT
+def _in_box(mask: Callable[[], NDArray[np.uint8]], box: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+    pixels = mask()
     ((x0, y0, x1, y1),) = _pixels_of(np.array([box], np.float32))
-    inside = np.zeros_like(pixels)
-    inside[y0:y1, x0:x1] = pixels[y0:y1, x0:x1]
+    inside = np.zeros(pixels.shape, np.bool_)
+    inside[y0:y1, x0:x1] = pixels[y0:y1, x0:x1] == OBJECT
     return inside

@@ -5,28 +5,36 @@ what the masks of an image's objects keep, of whatever class these are. An image
 none either, as `pack` has it of COCO's: the object would become background.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.formats.folders import mask_file, write_file
-from fastwsol.formats.labelled_images import Images, LabelledImage, Skipped
+from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped
+from fastwsol.host.errors import UserError
 from fastwsol.sources.mask_images import encode_mask
 from kernels.pixels import OBJECT
 
 
-def write_masks(folder: Path, split: str, images: Images) -> None:
-    """Write the mask of every image that has one."""
-    for each in images:
-        if not isinstance(each, Skipped):
-            save_mask(folder / split, each)
+def write_masks(folder: Path, splits: Mapping[str, Images], about: About) -> None:
+    """Write the mask of every image that has one. Raises UserError where none has."""
+    saved = False
+    for split, images in splits.items():
+        for each in images:
+            if not isinstance(each, Skipped):
+                saved |= save_mask(folder / split, each)
+    if not saved:
+        raise UserError("--format masks: no image has a mask; choose another format")
 
 
-def save_mask(folder: Path, image: LabelledImage) -> None:
-    """Write the mask of an image, if it has one."""
-    if (pixels := mask_of(image)) is not None:
-        write_file(folder / mask_file(image.name), encode_mask(pixels))
+def save_mask(folder: Path, image: LabelledImage) -> bool:
+    """Write the mask of an image, if it has one, and return whether it has."""
+    if (pixels := mask_of(image)) is None:
+        return False
+    write_file(folder / mask_file(image.name), encode_mask(pixels))
+    return True
 
 
 def mask_of(image: LabelledImage) -> NDArray[np.uint8] | None:

@@ -1,6 +1,6 @@
 """Pascal VOC's folders, which `pack --layout voc` reads.
 
-    JPEGImages/NAME                  the images
+    JPEGImages/NAME                  the images; those that EXIF or XMP turns upright, encoded anew
     Annotations/NAME.xml             what is in them, an `object` each
     SegmentationObject/NAME.png      of images with masks: the number of the object that a pixel is of, in their order,
                                      255 where it is left out, as are the boxes of a review's objects without masks
@@ -13,6 +13,7 @@ VOC counts pixels from 1 and its ends are the last pixels, so edges are rounded 
 """
 
 import io
+from collections.abc import Mapping
 from math import ceil, floor
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
@@ -21,15 +22,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastwsol.formats.folders import image_file, path_inside, write_file
+from fastwsol.formats.folders import image_file, path_inside, upright, write_file
 from fastwsol.formats.labelled_images import MOST_NUMBERS, About, Images, LabelledImage, Skipped, object_numbers
 from fastwsol.formats.xml_text import xml_text
 from fastwsol.sources.voc import VOID
 from kernels.pixels import IGNORED
 
 
-def write_voc(folder: Path, split: str, images: Images, about: About) -> None:
-    """Write the images of a split, "" for a set without splits, and what is in them."""
+def write_voc(folder: Path, splits: Mapping[str, Images], about: About) -> None:
+    """Write the images of each split, "" for a set without splits, what is in them, and the names of the classes."""
+    for split, images in splits.items():
+        _write_split(folder, split, images, about)
+    _write_labelmap(folder, about)
+
+
+def xml_file(name: str) -> PurePosixPath:
+    """Where the XML of an image of this name goes, below the folder of annotations."""
+    return path_inside(name).with_suffix(".xml")
+
+
+def _write_split(folder: Path, split: str, images: Images, about: About) -> None:
     names = about.names
     listed: list[str] = []
     with_masks: list[str] = []
@@ -38,7 +50,7 @@ def write_voc(folder: Path, split: str, images: Images, about: About) -> None:
             continue
         path = split / path_inside(each.name)
         if each.encoded is not None:
-            encoded = each.encoded()
+            encoded = upright(each.encoded())
             path = split / image_file(each.name, encoded)
             write_file(folder / "JPEGImages" / path, encoded)
         stem = path.with_suffix("")
@@ -56,7 +68,7 @@ def write_voc(folder: Path, split: str, images: Images, about: About) -> None:
             write_file(folder / "ImageSets" / kind / f"{split or 'trainval'}.txt", text.encode())
 
 
-def finish_voc(folder: Path, about: About) -> None:
+def _write_labelmap(folder: Path, about: About) -> None:
     """Write `labelmap.txt`, unless a class's name has a colon, which would end it there."""
     if any(":" in name for name in about.names):
         return
@@ -71,7 +83,7 @@ def finish_voc(folder: Path, about: About) -> None:
 def _xml(image: LabelledImage, path: PurePosixPath, names: list[str], segmented: bool) -> bytes:
     root = ElementTree.Element("annotation")
     _add(root, "folder", str(path.parent))
-    _add(root, "filename", path.name)
+    _add(root, "filename", str(path))  # below JPEGImages, where tools look for it
     size = ElementTree.SubElement(root, "size")
     for name, value in (("width", image.width), ("height", image.height), ("depth", 3)):
         _add(size, name, str(value))
@@ -96,25 +108,30 @@ def _add(parent: ElementTree.Element, name: str, text: str) -> None:
 
 def _segmentations(image: LabelledImage, class_count: int) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
     """The pixels [H, W] by the number of their object, and by class; None where there are none, or too many numbers.
-    Of overlapping masks `object_numbers` says which is in front. Boxes without a mask are left out, behind all of them;
-    not so where the image has a mask of its own, which says what they are.
+    Of overlapping masks `object_numbers` says which is in front. Boxes without a mask are left out, behind all of them.
+    Where the image has a mask of its own, that says what is of its class, and boxes of others are left out by class.
     """
     if not any(each.mask is not None for each in image.objects):
         return None, None
     left_out = np.zeros((image.height, image.width), np.bool_)
     if image.mask is not None:
         left_out = image.mask() == IGNORED
+    without = np.zeros_like(left_out)
     for each in image.objects:
-        if each.mask is None and image.mask is None:
+        if each.mask is None and (image.mask is None or each.label != image.label):
             x0, y0, x1, y1 = each.box
-            left_out[max(0, floor(y0)) : max(0, ceil(y1)), max(0, floor(x0)) : max(0, ceil(x1))] = True
+            without[max(0, floor(y0)) : max(0, ceil(y1)), max(0, floor(x0)) : max(0, ceil(x1))] = True
+    if image.mask is None:
+        left_out |= without
     numbers, _ = object_numbers(image)
     numbers[left_out & (numbers == 0)] = VOID
     if class_count > MOST_NUMBERS:
         return numbers, None
     label_of = np.full(256, VOID, np.uint8)
     label_of[: len(image.objects[:MOST_NUMBERS]) + 1] = [0, *(each.label + 1 for each in image.objects[:MOST_NUMBERS])]
-    return numbers, label_of[numbers]
+    labels = label_of[numbers]
+    labels[without & (numbers == 0)] = VOID
+    return numbers, labels
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

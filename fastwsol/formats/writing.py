@@ -9,7 +9,9 @@ masks                    a folder of PNG files (`png_masks`)
 class-folders            folders of classes, with boxes and masks (`class_folders`)
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal, get_args
 
@@ -20,11 +22,11 @@ from fastwsol.formats.class_folders import write_class_folders
 from fastwsol.formats.coco import write_coco
 from fastwsol.formats.folders import mask_file, path_inside, refuse_shared_files
 from fastwsol.formats.label_studio import labeling_configuration, write_label_studio
-from fastwsol.formats.labelled_images import About, Images
+from fastwsol.formats.labelled_images import About, Images, LabelledImage
 from fastwsol.formats.png_masks import write_masks
 from fastwsol.formats.tables import write_csv, write_json_lines
-from fastwsol.formats.voc import finish_voc, write_voc
-from fastwsol.formats.yolo import finish_yolo, without_images, write_yolo
+from fastwsol.formats.voc import write_voc, xml_file
+from fastwsol.formats.yolo import label_file, write_yolo
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, write_bytes, write_durably
 
@@ -32,48 +34,93 @@ FileFormat = Literal["coco", "coco-polygons", "csv", "jsonl", "label-studio"]
 FolderFormat = Literal["yolo", "yolo-segments", "voc", "masks", "class-folders"]
 AnyFormat = Literal[FileFormat, FolderFormat]
 
-_BY_SUFFIX: dict[str, FileFormat] = {".json": "coco", ".csv": "csv", ".jsonl": "jsonl"}
-SUFFIXES: dict[FileFormat, str] = {
-    "coco": ".json",
-    "coco-polygons": ".json",
-    "csv": ".csv",
-    "jsonl": ".jsonl",
-    "label-studio": ".json",
-}
-"""What files of a format end in."""
 
-_WRITERS: dict[FileFormat, Callable[[BinaryIO, Images, About], None]] = {
-    "coco": write_coco,
-    "coco-polygons": lambda file, images, about: write_coco(file, images, about, "polygons"),
-    "csv": write_csv,
-    "jsonl": write_json_lines,
-    "label-studio": write_label_studio,
-}
+@dataclass(frozen=True)
+class Format:
+    """What a format can hold, and how it is written: into a file, or into a folder."""
+
+    holds: frozenset[str]
+    """What of `labelled_images.contents_of` it has a place for."""
+    suffix: str = ""
+    """What its files end in."""
+    write_file: Callable[[BinaryIO, Images, About], None] | None = None
+    write_folder: Callable[[Path, Mapping[str, Images], About], None] | None = None
+    """Fills an empty folder with the images of each split; "" is a set without splits."""
+    own_file: Callable[[str], PurePosixPath] = path_inside
+    """Of a folder: where the file goes that an image has to itself, by the image's name."""
+    images: Literal["none", "taken along", "needed"] = "none"
+    """Whether its folder holds the images."""
+    mask_an_image: bool = False
+    """Whether it holds a mask for each image, and not one for each object."""
+    numbers_pixels: bool = False
+    """Whether each pixel of its masks is of one object."""
+    configuration: Callable[[About], bytes] | None = None
+    """What a tool needs beside the file, as XML."""
+    note_of_one_split: str = ""
+    """What is to be said of a folder without train and val."""
+
 
 _OF_ONE_MASK = {has.PARTIAL, has.PARTIAL_OF_CLASS, has.OF_OTHERS}
 """What is lost where the masks of an image's objects become one."""
+_OF_NO_CLASS = {has.NO_CLASS, has.BOXES_OF_NO_CLASS}
 _PLAIN = frozenset(
-    {has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS, has.NAMES, has.MANY, has.NO_CLASS, *_OF_ONE_MASK}
+    {has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS, has.NAMES, has.MANY, *_OF_NO_CLASS, *_OF_ONE_MASK}
 )
 _JSON = _PLAIN | {
     *(has.SCORES, has.SIGNALS, has.PROBABILITIES, has.DIFFICULT),
     *(has.EMPTY_CLASSES, has.OTHER_CLASSES, has.WNIDS, has.SKIPPED),
 }
-_HOLDS: dict[AnyFormat, frozenset[str]] = {
-    "coco": _JSON | {has.MASKS},
-    "coco-polygons": _JSON | {has.MASKS},
-    "csv": _PLAIN - {has.NAMES} | {has.SCORES, has.DIFFICULT, has.EMPTY_CLASSES, has.WNIDS},
-    "jsonl": _JSON,
-    "label-studio": _PLAIN | {has.SCORES, has.MASKS},
-    "yolo": _PLAIN,
-    "yolo-segments": _PLAIN - {has.BOXES_OF_MASKS} | {has.MASKS},
-    "voc": _PLAIN - {has.FRACTIONS, has.MANY} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
-    "masks": frozenset({has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY, has.NO_CLASS})
-    | (_OF_ONE_MASK - {has.PARTIAL}),
-    "class-folders": _JSON
-    - {has.NAMES, has.SIGNALS, has.PROBABILITIES, has.SKIPPED, has.NO_CLASS, has.PARTIAL_OF_CLASS, has.OF_OTHERS}
-    | {has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT},
+_TRAINS_ON_WHAT_IT_VALIDATES = "data.yaml has the same images for training and for validation"
+
+FORMATS: dict[AnyFormat, Format] = {
+    "coco": Format(_JSON | {has.MASKS}, ".json", write_coco),
+    "coco-polygons": Format(_JSON | {has.MASKS}, ".json", partial(write_coco, outline="polygons")),
+    "csv": Format(_PLAIN - {has.NAMES} | {has.SCORES, has.DIFFICULT, has.EMPTY_CLASSES, has.WNIDS}, ".csv", write_csv),
+    "jsonl": Format(_JSON, ".jsonl", write_json_lines),
+    "label-studio": Format(
+        _PLAIN | {has.SCORES, has.MASKS}, ".json", write_label_studio, configuration=labeling_configuration
+    ),
+    "yolo": Format(
+        _PLAIN,
+        write_folder=partial(write_yolo, segments=False),
+        own_file=label_file,
+        images="needed",
+        note_of_one_split=_TRAINS_ON_WHAT_IT_VALIDATES,
+    ),
+    "yolo-segments": Format(
+        _PLAIN - {has.BOXES_OF_MASKS} | {has.MASKS},
+        write_folder=partial(write_yolo, segments=True),
+        own_file=label_file,
+        images="needed",
+        note_of_one_split=_TRAINS_ON_WHAT_IT_VALIDATES,
+    ),
+    "voc": Format(
+        _PLAIN - {has.FRACTIONS, has.MANY} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
+        write_folder=write_voc,
+        own_file=xml_file,
+        images="taken along",
+        numbers_pixels=True,
+    ),
+    "masks": Format(
+        frozenset({has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY, has.PARTIAL_OF_CLASS, has.OF_OTHERS})
+        | _OF_NO_CLASS,
+        write_folder=write_masks,
+        own_file=mask_file,
+        mask_an_image=True,
+    ),
+    "class-folders": Format(
+        _JSON
+        - {has.NAMES, has.SIGNALS, has.PROBABILITIES, has.SKIPPED, has.PARTIAL_OF_CLASS, has.OF_OTHERS}
+        - _OF_NO_CLASS
+        | {has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT},
+        write_folder=write_class_folders,
+        images="needed",
+        mask_an_image=True,
+    ),
 }
+"""By their names."""
+
+_BY_SUFFIX: dict[str, FileFormat] = {".json": "coco", ".csv": "csv", ".jsonl": "jsonl"}
 
 
 def format_of(suffix: str) -> FileFormat | None:
@@ -88,27 +135,12 @@ def is_folder(form: AnyFormat) -> TypeIs[FolderFormat]:
 
 def holds_masks_of_objects(form: AnyFormat) -> bool:
     """Whether a format holds a mask for each object, and not one an image."""
-    return has.MASKS in _HOLDS[form] and form not in ("masks", "class-folders")
+    return has.MASKS in FORMATS[form].holds and not FORMATS[form].mask_an_image
 
 
-def left_out_images(form: AnyFormat, counts: Mapping[str, int]) -> int:
-    """How many of the images that were counted are not in what was written."""
-    return 0 if has.NO_CLASS in _HOLDS[form] else counts.get(has.NO_CLASS, 0)
-
-
-def numbers_pixels(form: AnyFormat) -> bool:
-    """Whether each pixel of a format's masks is of one object."""
-    return form == "voc"
-
-
-def holds_images(form: AnyFormat) -> bool:
-    """Whether a format's folder takes the images along."""
-    return form == "voc" or needs_images(form)
-
-
-def needs_images(form: AnyFormat) -> bool:
-    """Whether there is no folder of a format without the images."""
-    return form in ("yolo", "yolo-segments", "class-folders")
+def takes(form: AnyFormat, image: LabelledImage) -> bool:
+    """Whether an image comes into what is written."""
+    return has.NO_CLASS in FORMATS[form].holds or has.class_of(image) is not None
 
 
 IMAGE_PREFIX = "/data/local-files/?d="
@@ -121,8 +153,8 @@ def refuse_another_ending(form: AnyFormat, out: Path) -> None:
     if is_folder(form):
         if ending in _BY_SUFFIX:
             raise UserError(f"--out {out}: --format {form} writes a folder; name one, or leave --format out")
-    elif ending in _BY_SUFFIX and ending != SUFFIXES[form]:
-        raise UserError(f"--out {out}: a file of --format {form} ends in {SUFFIXES[form]}; name it so")
+    elif ending in _BY_SUFFIX and ending != FORMATS[form].suffix:
+        raise UserError(f"--out {out}: a file of --format {form} ends in {FORMATS[form].suffix}; name it so")
 
 
 def refuse_beside(out: Path, form: AnyFormat) -> None:
@@ -134,7 +166,7 @@ def refuse_beside(out: Path, form: AnyFormat) -> None:
 
 def refuse_useless_prefix(form: AnyFormat, prefix: str) -> None:
     """Raise UserError where --image-prefix is given for a format that has no addresses."""
-    if form != "label-studio" and prefix != IMAGE_PREFIX:
+    if FORMATS[form].configuration is None and prefix != IMAGE_PREFIX:
         raise UserError(f"--image-prefix {prefix}: is of --format label-studio, not of {form}; leave it out")
 
 
@@ -142,21 +174,23 @@ def not_held(form: AnyFormat, counts: Mapping[str, int]) -> str:
     """A sentence of what a format could not hold, by the counts of what there was (`labelled_images.counted`); empty
     where it is nothing.
     """
-    lost = [f"{count:,} {what}" for what, count in counts.items() if what not in _HOLDS[form]]
+    lost = [f"{count:,} {what}" for what, count in counts.items() if what not in FORMATS[form].holds]
     return f"{form} has no place for {', '.join(lost)}" if lost else ""
 
 
 def write_in_file(file: BinaryIO, form: FileFormat, images: Images, about: About) -> None:
     """Write images to a file, one at a time."""
-    _WRITERS[form](file, images, about)
+    write = FORMATS[form].write_file
+    assert write is not None
+    write(file, images, about)
 
 
-def note_of(form: AnyFormat, out: Path) -> str:
-    """What is to be said of images without splits in a format; empty where that is nothing."""
-    if form == "label-studio":
-        return f"Label Studio's labeling configuration is {files_beside(out, form)[0]}"
-    if form in ("yolo", "yolo-segments"):
-        return "data.yaml has the same images for training and for validation: there are no splits here"
+def note_of(form: AnyFormat, out: Path, splits: Sequence[str] = ()) -> str:
+    """What is to be said of images in a format; empty where that is nothing. splits: those that were written."""
+    if beside := files_beside(out, form):
+        return f"Label Studio's labeling configuration is {beside[0]}"
+    if (note := FORMATS[form].note_of_one_split) and len(splits) < 2:
+        return f"{note}: {f'only {splits[0]} was written' if splits else 'there are no splits here'}"
     return ""
 
 
@@ -171,8 +205,10 @@ def write_set(out: Path, form: AnyFormat, images: Images, about: About) -> None:
 
     def write(file: BinaryIO) -> None:
         write_in_file(file, form, images, about)
+        configuration = FORMATS[form].configuration
         for path in files_beside(out, form):  # before the file is in place, which says that all is there
-            write_bytes(path, labeling_configuration(about), is_new=True)
+            assert configuration is not None
+            write_bytes(path, configuration(about), is_new=True)
             beside.append(path)
 
     try:
@@ -185,38 +221,16 @@ def write_set(out: Path, form: AnyFormat, images: Images, about: About) -> None:
 
 def files_beside(out: Path, form: AnyFormat) -> list[Path]:
     """The files that are written beside the one named `out`."""
-    return [out.with_name(f"{out.stem}-labels.xml")] if form == "label-studio" else []
+    return [out.with_name(f"{out.stem}-labels.xml")] if FORMATS[form].configuration is not None else []
 
 
 def write_in_folder(folder: Path, form: FolderFormat, splits: Mapping[str, Images], about: About) -> None:
     """Fill an empty folder with the images of each split; "" is a set without splits."""
-    if form == "class-folders":
-        write_class_folders(folder, splits, about)
-        return
-    for split, images in splits.items():
-        match form:
-            case "yolo" | "yolo-segments":
-                write_yolo(folder, split, images, form == "yolo-segments")
-            case "voc":
-                write_voc(folder, split, images, about)
-            case "masks":
-                write_masks(folder, split, images)
-    if form == "voc":
-        finish_voc(folder, about)
-    elif form != "masks":
-        finish_yolo(folder, [*splits], about)
+    write = FORMATS[form].write_folder
+    assert write is not None
+    write(folder, splits, about)
 
 
 def refuse_shared(form: FolderFormat, names: Iterable[str], flag: str) -> None:
     """Raise UserError where two images of a split would share a file. flag: what is named, as `--format voc`."""
-    suffixes = {"yolo": ".txt", "yolo-segments": ".txt", "voc": ".xml"}
-
-    def file_of(name: str) -> PurePosixPath:
-        if form == "masks":
-            return mask_file(name)
-        path = path_inside(name)
-        if form == "class-folders":
-            return path
-        return (path if form == "voc" else without_images(path)).with_suffix(suffixes[form])
-
-    refuse_shared_files(flag, names, file_of)
+    refuse_shared_files(flag, names, FORMATS[form].own_file)

@@ -1,7 +1,8 @@
 """YOLO's folders, as Ultralytics' tools train on them.
 
 images/[SPLIT/]NAME       the images as they are, a JPEG under an ending that Ultralytics knows; what it does not take,
-                          or not everywhere (a GIF, of which the first frame, AVIF and HEIC), as PNG
+                          or not everywhere (a GIF, of which the first frame, AVIF and HEIC), as PNG; what EXIF or XMP
+                          turns upright, encoded anew
 labels/[SPLIT/]NAME.txt   a line an object: `class x y width height`, the middle and the sides as shares of the
                           image; or for segmentation `class x y x y ...`, the corners of its mask's outline, and of
                           its box where it has no mask; empty for an image without an object
@@ -14,27 +15,39 @@ Ultralytics finds an image's labels by the last `images` in its path, so a folde
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from fastwsol.formats.folders import image_file, write_file
+from fastwsol.formats.folders import image_file, path_inside, upright, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, LabelledObject, Skipped
 from fastwsol.formats.polygons import one_polygon
+from fastwsol.host.errors import UserError
 from fastwsol.sources import heif
 from fastwsol.sources.decode import GIF_START, as_png, as_rgb
 
 
-def write_yolo(folder: Path, split: str, images: Images, segments: bool) -> None:
-    """Write the images of a split, "" for a set without splits, and their labels."""
+def write_yolo(folder: Path, splits: Mapping[str, Images], about: About, segments: bool) -> None:
+    """Write the images of each split, "" for a set without splits, their labels, and `data.yaml`, which every reader
+    takes for the set. A set without splits is both train and val.
+    """
+    for split, images in splits.items():
+        _write_split(folder, split, images, segments)
+    train, val = (f"images/{split}" if split else "images" for split in (next(iter(splits)), [*splits][-1]))
+    # JSON is YAML: quoted so, any name of a class stays itself.
+    names = "".join(f"  {number}: {_quoted(name)}\n" for number, name in enumerate(about.names))
+    write_file(folder / "data.yaml", f"train: {train}\nval: {val}\nnames:\n{names}".encode())
+
+
+def _write_split(folder: Path, split: str, images: Images, segments: bool) -> None:
     for each in images:
         if isinstance(each, Skipped):
             continue
         assert each.encoded is not None
-        encoded = as_it_is_read(each.encoded())
-        path = without_images(image_file(each.name, encoded))
+        encoded = as_it_is_read(upright(each.encoded()), each.name)
+        path = _without_images(image_file(each.name, encoded))
         if path.suffix.lower() in _UNKNOWN_ENDINGS:
             path = path.with_name(f"{path.name}.jpg")
         write_file(folder / "images" / split / path, encoded)
@@ -42,30 +55,32 @@ def write_yolo(folder: Path, split: str, images: Images, segments: bool) -> None
         write_file((folder / "labels" / split / path).with_suffix(".txt"), "".join(lines).encode())
 
 
-def finish_yolo(folder: Path, splits: Sequence[str], about: About) -> None:
-    """Write `data.yaml`, which every reader takes for the set. A set without splits is both train and val."""
-    train, val = (f"images/{split}" if split else "images" for split in (splits[0], splits[-1]))
-    # JSON is YAML: quoted so, any name of a class stays itself.
-    names = "".join(f"  {number}: {_quoted(name)}\n" for number, name in enumerate(about.names))
-    write_file(folder / "data.yaml", f"train: {train}\nval: {val}\nnames:\n{names}".encode())
-
-
 _UNKNOWN_ENDINGS = (".jpe", ".jfif")
 """Of JPEG. Ultralytics passes over files that end so."""
 
 
-def as_it_is_read(encoded: bytes) -> bytes:
-    """The bytes of an image file that every tool reads alike: a GIF's first frame, AVIF and HEIC as PNG."""
+def as_it_is_read(encoded: bytes, name: str) -> bytes:
+    """The bytes of an image file that every tool reads alike: a GIF's first frame, AVIF and HEIC as PNG. Raises
+    UserError for one that cannot be decoded, by its image's name.
+    """
     kind = "GIF" if encoded.startswith(GIF_START) else heif.kind_of(encoded)
     if kind is None:
         return encoded
     if kind != "GIF":
         heif.let_pillow_read(kind)
-    with Image.open(io.BytesIO(encoded), formats=[kind]) as opened:
-        return as_png(as_rgb(ImageOps.exif_transpose(opened)))
+    try:
+        with Image.open(io.BytesIO(encoded), formats=[kind]) as opened:
+            return as_png(as_rgb(ImageOps.exif_transpose(opened)))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{name}: cannot be decoded ({error!s:.80}); put a whole file in its place") from None
 
 
-def without_images(path: PurePosixPath) -> PurePosixPath:
+def label_file(name: str) -> PurePosixPath:
+    """Where the labels of an image of this name go, below the folder of labels."""
+    return _without_images(path_inside(name)).with_suffix(".txt")
+
+
+def _without_images(path: PurePosixPath) -> PurePosixPath:
     """A path with no folder that is called `images`."""
     return PurePosixPath(*("images-" if part == "images" else part for part in path.parts[:-1]), path.name)
 

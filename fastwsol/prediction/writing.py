@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
+from typing import get_args
 
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, counted
 from fastwsol.formats.writing import (
-    SUFFIXES,
     FileFormat,
     format_of,
     not_held,
@@ -32,8 +32,9 @@ def write_predictions(
     form = form if form is not None else format_of(out.suffix)
     if form is None:
         raise UserError(f"{out}: its ending tells no format; name it .json, .csv or .jsonl, or say the format")
-    if form not in SUFFIXES:
-        raise UserError(f"form {form!r}: choose from {', '.join(SUFFIXES)}; python -m fastwsol.convert makes folders")
+    if form not in get_args(FileFormat):
+        choices = ", ".join(get_args(FileFormat))
+        raise UserError(f"form {form!r}: choose from {choices}; python -m fastwsol.convert makes folders")
     refuse_another_ending(form, out)
     require_new("out:", out)
     refuse_beside(out, form)

@@ -186,7 +186,7 @@ def _classes(files: list[CocoFile]) -> list[Class]:
         if not file.categories:
             raise UserError(f"{file.path}: lists no categories, so no image has a class; add them")
         wnids = [one.wnid for one in file.categories.values()]
-        if twice := next((wnid for wnid in wnids if wnids.count(wnid) > 1), None):
+        if twice := next((wnid for wnid, count in Counter(wnids).items() if count > 1), None):
             raise UserError(f"{file.path}: two categories are {twice!r:.40}; give each its own name")
         for one in file.categories.values():
             classes.setdefault(one.wnid, one)

@@ -32,8 +32,10 @@ def mask_paths(image: str) -> tuple[str, ...]:
 def read_mask(content: bytes, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """The pixels [H, W] of a mask. size: the width and height of its image. Raises BadFile saying what is wrong."""
     pixels = _grey_pixels(content, size)
-    if len(others := np.setdiff1d(pixels, (0, IGNORED, OBJECT))):
-        raise BadFile(f"has a pixel of {others[0]}")
+    counts = np.bincount(pixels.reshape(-1), minlength=256)
+    counts[[0, IGNORED, OBJECT]] = 0
+    if counts.any():
+        raise BadFile(f"has a pixel of {counts.argmax()}")
     return pixels
 
 
