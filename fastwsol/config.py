@@ -331,8 +331,8 @@ class Config(Setting):
         super().__post_init__()
         if type(self.seed) is not int:
             raise UserError(f"--seed {self.seed}: must be of type int")
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"--seed {self.seed}: must lie in 0 .. 2^63 - 1")
+        if not 0 <= self.seed < 2**32:  # torch's generator on a CPU takes no more bits
+            raise UserError(f"--seed {self.seed}: must lie in 0 .. {2**32 - 1}")
 
     @property
     def setting(self) -> Setting:

@@ -28,7 +28,6 @@ gone on with where its folder in --runs lies, which is the one thing that would 
 Exit status: 0 all is done, 3 something is left, 1 a training failed, 2 a mistake in what was asked.
 """
 
-import importlib.util
 import math
 import shlex
 import signal
@@ -39,7 +38,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +64,7 @@ from day.results import (
 from day.stopwatch import Stopwatch
 
 from fastwsol import train
+from fastwsol.batches.stores import has_dali
 from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Config
 from fastwsol.dataset.packer import pack
@@ -154,7 +154,7 @@ def _folders(flags: Flags) -> Iterator[tuple[Path, Path]]:
 
 def why_no_photos(shards: Path) -> str | None:
     """Why a packed folder of photographs cannot be trained on here, or None."""
-    if importlib.util.find_spec("nvidia.dali") is not None:
+    if has_dali():
         return None
     splits = open_shards(shards, verify=False).splits.values()
     if all(of_one_size(split) for split in splits):
@@ -166,7 +166,8 @@ class Day:
     """What is finished, in a file that is whole after each training, and what is left."""
 
     def __init__(self, flags: Flags, shards: Path, runs: Path) -> None:
-        self._flags, self._shards, self._runs = flags, shards, runs
+        photos = None if flags.photos is None else flags.photos.resolve()  # trainings have a folder of their own
+        self._flags, self._shards, self._runs = replace(flags, photos=photos), shards, runs
         self._deadline = time.monotonic() + 60 * flags.minutes
         self._end_of_loan = time.monotonic() + 60 * (math.inf if flags.loan_minutes is None else flags.loan_minutes)
         self._deadline = min(self._deadline, self._end_of_loan)

@@ -559,7 +559,7 @@ def test_a_gif_that_ends_early_is_told_by_its_name(form: FolderFormat, tmp_path:
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40), np.uint8)).save(file, "GIF")
     image = LabelledImage("deep/a.gif", 40, 30, (), 0, encoded=lambda: file.getvalue()[:200])
-    with pytest.raises(UserError, match="^deep/a.gif: cannot be decoded"):
+    with pytest.raises(UserError, match=r"^deep/a\.gif: cannot be decoded"):
         write_in_folder(tmp_path, form, {"": [image]}, ABOUT)
 
 

@@ -91,7 +91,7 @@ def test_the_weights_of_a_network_that_is_wanted_come_back(synthetic_shards, tmp
 
 def test_photographs_of_many_sizes_need_dali(synthetic_shards, tmp_path, monkeypatch, capsys):
     of_one_size = gpu_day.why_no_photos(synthetic_shards)
-    monkeypatch.setattr(gpu_day.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(gpu_day, "has_dali", lambda: False)
     assert of_one_size is gpu_day.why_no_photos(synthetic_shards) is None
     monkeypatch.setattr(gpu_day, "of_one_size", lambda split: False)
     flags = gpu_day.Flags(tmp_path / "out", dry_run=True, photos=synthetic_shards)

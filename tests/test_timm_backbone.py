@@ -1,11 +1,17 @@
 """Backbones of timm: features, logits and maps are timm's own, cuts are exact, and what gives no map is refused."""
 
+import copy
 import itertools
+import signal
 
 import pytest
 import torch
+from equal import end_of
+from interference import signalled_after
 
+from fastwsol import train
 from fastwsol.config import Config
+from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.processes import ALONE
 from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weights
@@ -112,6 +118,24 @@ def test_what_is_frozen_gets_no_gradient_and_its_bn_stays_in_evaluation_mode(nam
     assert counted == {id(parameter) for name, parameter in model.named_parameters() if name in trained}
     model.eval()
     assert not any(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "convnextv2_atto", "tiny_vit_5m_224", "regnetx_002"])
+def test_no_tensor_of_a_network_has_two_names(name):
+    """A checkpoint holds each once, and an average would be moved twice."""
+    network = build_network(Config.of(backbone=name, image_size=64), 3)
+    places = [tensor.data_ptr() for tensor in network.state_dict().values() if tensor.numel()]
+    assert len(places) == len({*places})
+
+
+@pytest.mark.parametrize("name", ["nextvit_small", "swin_tiny_patch4_window7_224"])
+def test_a_step_draws_nothing_of_its_own(name):
+    """As stochastic depth would, from a generator that no checkpoint holds."""
+    network = build_network(Config.of(backbone=name, image_size=64 if name == "nextvit_small" else 224), 3).train()
+    images = torch.randn(2, 3, *(2 * [64 if name == "nextvit_small" else 224]))
+    with torch.no_grad():
+        one, other = (copy.deepcopy(network)(images)[0] for _ in range(2))
+    assert torch.equal(one, other)
 
 
 def test_weights_follow_from_the_seed_and_leave_torchs_own_generator_alone():
@@ -232,3 +256,14 @@ def test_published_weights_have_learnt_to_look_where_cells_are_drawn():
 def test_multiply_adds_of_a_network_with_batch_norm_on_pooled_features_are_counted():
     """In training it would want several images."""
     assert network_gmac(Config.of(backbone="skresnet18", image_size=64)) == pytest.approx(0.148, rel=0.02)
+
+
+def test_a_network_with_a_layer_norm_before_its_last_layer_goes_on_to_the_same_bits(synthetic_shards, tmp_path):
+    flags = ["--backbone", "convnext_atto", "--weights", "none", "--image-size", "64", "--batch-size", "16"]
+    flags += ["--epochs", "1", "--average-steps", "3", "--step", "eager", "--threads", "1", "--device", "cpu"]
+    flags += ["--shards", str(synthetic_shards)]
+    assert run_command(train.main, [*flags, "--run-dir", str(tmp_path / "whole")]) == 0
+    with signalled_after(2, signal.SIGTERM):
+        assert run_command(train.main, [*flags, "--run-dir", str(tmp_path / "run")]) == 75
+    assert run_command(train.main, [*flags, "--run-dir", str(tmp_path / "run")]) == 0
+    assert end_of(tmp_path / "run", 5) == end_of(tmp_path / "whole", 5)

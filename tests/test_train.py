@@ -30,6 +30,7 @@ from fastwsol.runs.checkpoint import hash_of, newest_valid
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.imagefolder import ImageFolder
 from fastwsol.sources.synthetic import Synthetic
+from fastwsol.training.step_mode import Stepper
 
 STEPS = 12
 """Of 16 images out of 80: the second epoch begins with step 5, the third with step 10."""
@@ -297,6 +298,31 @@ def test_a_folder_with_foreign_files_is_refused(synthetic_shards, tmp_path, caps
     assert run_train(*flags(synthetic_shards, tmp_path / "run")) == 2
     assert "choose another --run-dir" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_a_signal_that_ends_the_compiler_too_loses_no_step(synthetic_shards, tmp_path, capsys):
+    """It comes while images of the next size are compiled; the step was begun."""
+    growing = ("--start-size", "32", "--end-size", "64")
+    assert run_train(*flags(synthetic_shards, tmp_path / "whole", *growing)) == 0
+    steppers = []
+    step = Stepper.step
+
+    def ends(stepper, inputs, lr):
+        if stepper not in steppers:
+            steppers.append(stepper)
+            if len(steppers) == 2:
+                for parameter in stepper.state.model.parameters():
+                    parameter.data.add_(1)
+                os.kill(os.getpid(), signal.SIGINT)
+                raise RuntimeError("Command 'g++' died with <Signals.SIGINT: 2>.")
+        step(stepper, inputs, lr)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stepper, "step", ends)
+        assert run_train(*flags(synthetic_shards, tmp_path / "run", *growing)) == 75
+    assert "the same command continues" in capsys.readouterr().err
+    assert run_train(*flags(synthetic_shards, tmp_path / "run", *growing)) == 0
+    assert end_of(tmp_path / "run", STEPS) == end_of(tmp_path / "whole", STEPS)
 
 
 def test_resume_flag_demands_or_forbids_continuing(synthetic_shards, tmp_path, capsys):

@@ -141,9 +141,14 @@ def no_room(store: Store, device: torch.device, bytes_in_memory: int = 0) -> str
     return None
 
 
+def has_dali() -> bool:
+    """Whether DALI is installed."""
+    return importlib.util.find_spec("nvidia") is not None and importlib.util.find_spec("nvidia.dali") is not None
+
+
 def require_dali(split: Split, obstacle: str) -> None:
     """Raise UserError where a split is to be decoded in every epoch, since `obstacle`, and DALI is not installed."""
-    if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None:
+    if not has_dali():
         raise UserError(
             f"--data: {split.name} is to be decoded in every epoch ({obstacle}), and DALI is not installed; install "
             f"nvidia-dali-cuda120" + (", or use --data resident" if of_one_size(split) else "")

@@ -83,6 +83,7 @@ def forward_split(
                 for name, of_localizer in maps_of_batch.items():
                     maps[name][rows] = of_localizer.cpu()
     finally:
+        model.train()  # some modules drop there what they keep for evaluations
         for module, was_training in modes:
             module.training = was_training
     world.add_up(predicted)

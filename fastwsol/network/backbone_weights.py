@@ -78,8 +78,8 @@ def read_weights(asked: str, config: NetworkConfig) -> BackboneWeights | None:
         return None
     if config.backbone == PREACT_RESNET:
         raise UserError(
-            f"--weights {asked}: preact-resnet has no published weights; name a --backbone of timm, or start from an "
-            f"earlier run with --init"
+            f"--weights {asked}: preact-resnet has no published weights; name a --backbone of timm, or --weights none, "
+            f"where --init may name an earlier run's"
         )
     if asked != PRETRAINED:
         return _of(f"--weights {asked}", _read_file(Path(asked)))

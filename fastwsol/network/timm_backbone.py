@@ -31,7 +31,6 @@ class TimmBackbone(Classifier):
     def __init__(self, net: nn.Module, name: str) -> None:
         super().__init__()
         self.net, self.name = net, name
-        self._norm = _head_norm(net)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self._answers(self._of_net.forward_features(images))
@@ -88,7 +87,7 @@ class TimmBackbone(Classifier):
 
     def tail_modules(self) -> list[nn.Module]:
         """The modules behind the trunk, the last layer among them."""
-        head = [self.classifier] if self._norm is None else [self._norm, self.classifier]
+        head = [each for each in (self._norm, self.classifier) if each is not None]
         return [step for step in self._steps()[1] if isinstance(step, nn.Module)] + head
 
     def in_backbone(self, name: str) -> bool:
@@ -99,6 +98,14 @@ class TimmBackbone(Classifier):
         """See `Classifier.undecayed`. What timm names so, as class tokens and position embeddings."""
         named = getattr(self.net, "no_weight_decay", None)
         return {f"net.{name}" for name in named()} if named is not None else set()
+
+    @property
+    def _norm(self) -> nn.LayerNorm | None:
+        """The layer norm between the average and the last layer, where there is one."""
+        for norm in (getattr(self.net, "fc_norm", None), getattr(getattr(self.net, "head", None), "norm", None)):
+            if isinstance(norm, nn.LayerNorm):
+                return norm
+        return None
 
     @property
     def _of_net(self) -> "_TimmNet":
@@ -133,22 +140,23 @@ class TimmBackbone(Classifier):
         return features.permute(0, 3, 1, 2) if getattr(self.net, "output_fmt", "NCHW") == "NHWC" else features
 
     def _logits(self, read: Tensor) -> Tensor:
-        if self._norm is not None:
-            read = F.layer_norm(read, read.shape[1:], self._norm.weight, self._norm.bias, self._norm.eps)
+        if (norm := self._norm) is not None:
+            read = F.layer_norm(read, read.shape[1:], norm.weight, norm.bias, norm.eps)
         return self.classifier(read)
 
     def _cells(self, features: Tensor, read: Tensor) -> Tensor:
         """The features that maps are made from: [N, C, h, w]."""
-        cells = self._spatial(features)
-        if self._norm is None:
+        cells, norm = self._spatial(features), self._norm
+        if norm is None:
             return cells
         mean = read.mean(1)[:, None, None, None]
-        deviation = (read.var(1, unbiased=False) + self._norm.eps).sqrt()[:, None, None, None]
-        return (cells - mean) / deviation * self._norm.weight[:, None, None] + self._norm.bias[:, None, None]
+        deviation = (read.var(1, unbiased=False) + norm.eps).sqrt()[:, None, None, None]
+        return (cells - mean) / deviation * norm.weight[:, None, None] + norm.bias[:, None, None]
 
 
 def build_timm(config: NetworkConfig, size: int, classes: int, seed: int) -> TimmBackbone:
-    """The network that `config` names, for images of `size` pixels a side, its weights drawn from `seed` alone.
+    """The network that `config` names, for images of `size` pixels a side, its weights drawn from `seed` alone. Dropout
+    and stochastic depth, which some have, are switched off: a run draws from its seed and nothing else (`draws`).
 
     Raises UserError where timm is missing or knows no such network, the network takes no images of that size, or its
     maps are not those of its classes.
@@ -168,6 +176,7 @@ def build_timm(config: NetworkConfig, size: int, classes: int, seed: int) -> Tim
             flags = f"--image-size {size}" + (f" --output-stride {config.output_stride}" * bool(config.output_stride))
             raise UserError(f"--backbone {name} {flags}: timm cannot make it ({first_line(error)})") from None
     _refuse_other_heads(net, name)
+    _draw_nothing(net)
     network = TimmBackbone(net, name)
     _prove(network, size)
     try:
@@ -176,6 +185,14 @@ def build_timm(config: NetworkConfig, size: int, classes: int, seed: int) -> Tim
         raise UserError(
             f"--backbone {name}: cannot lie in channels-last memory ({first_line(error)}); choose another network"
         ) from None
+
+
+def _draw_nothing(net: nn.Module) -> None:
+    """Switch dropout and stochastic depth off."""
+    for module in net.modules():
+        for name in ("drop_prob", "p", "drop_rate", "prob"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
 
 
 def statistics_of_timm(name: str) -> Statistics:
@@ -279,14 +296,6 @@ def _prove(network: TimmBackbone, size: int) -> None:
             f"--backbone {name}: its classifier is no linear layer on averaged features or on a class token, so its "
             f"features give no map of a class; choose another network"
         )
-
-
-def _head_norm(net: nn.Module) -> nn.LayerNorm | None:
-    """The layer norm between the average and the last layer, where there is one."""
-    for norm in (getattr(net, "fc_norm", None), getattr(getattr(net, "head", None), "norm", None)):
-        if isinstance(norm, nn.LayerNorm):
-            return norm
-    return None
 
 
 _Step = Callable[[Tensor], Tensor]

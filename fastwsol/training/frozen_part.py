@@ -90,6 +90,8 @@ def open_frozen_part(
     """
     trunk = trunk_of(network, part, job.config.network, job.process.autocast, before_tail)
     if not keep:
+        if job.launch.features is not None and job.world.leads:
+            print(f"--features {job.launch.features}: keeps nothing, as too few steps, or growing images, would use it")
         return FrozenPart(trunk, None)
     world = job.world
     kept = world.machine_lead_first(lambda verify: _kept_features(job, trunk, views, verify))

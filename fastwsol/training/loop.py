@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from fastwsol.batches.stream import Inputs
 from fastwsol.evaluation.console_tables import summary_line
 from fastwsol.evaluation.forward import forward_split
 from fastwsol.evaluation.of_network import rates_of
@@ -14,7 +15,8 @@ from fastwsol.training.course import Course
 from fastwsol.training.job import Job
 from fastwsol.training.progress import Progress
 from fastwsol.training.resume import save
-from fastwsol.training.step import State, check_finite, gather_totals, reset_totals
+from fastwsol.training.step import State, check_finite, gather_totals, remember, reset_totals
+from fastwsol.training.step_mode import Stepper
 from fastwsol.training.stepper import StepperMaker
 
 
@@ -40,7 +42,7 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
             if not set_up:
                 inputs = batches.take()
             lr = course.rate(state.step)
-            stepper.step(inputs, lr)
+            take_step(job, state, stepper, inputs, lr, stop if set_up else None)
             last = state.step == course.last
 
             if state.step % log.log_steps == 0 or last:
@@ -66,6 +68,28 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
             if stop_now and state.step < job.timetable.total_steps:
                 raise world.of_lead(_interrupted(job, state))
         del inputs, batches, stepper  # before the next size's: a GPU need not hold what was captured for both
+
+
+def take_step(
+    job: Job, state: State, stepper: Stepper, inputs: Inputs, lr: float, stop: StopSignals | None
+) -> None:
+    """A step. stop: given with a stepper's first, which may compile it. Raises Interrupted then, with the state of
+    before saved, where a signal has ended the compiler too: a terminal sends it to all processes of a group.
+    """
+    if stop is None:
+        stepper.step(inputs, lr)
+        return
+    put_back = remember(state)
+    try:
+        stepper.step(inputs, lr)
+    except RuntimeError:
+        if not stop.requested or job.world.size > 1:
+            raise
+        put_back()
+        if not state.step:
+            raise Interrupted(f"{job.run.folder}: before step 1; the same command goes on") from None
+        save(job.run, job.info, state, job.process.autocast.precision)
+        raise _interrupted(job, state) from None
 
 
 def settle(state: State, world: World) -> None:

@@ -162,13 +162,16 @@ def mean_rate(sizes: list[tuple[int, int]], step: int, seconds_of: Callable[[int
 
 
 def probe_seconds(state: State, side: int, autocast: Autocast, batch_size: int) -> float:
-    """Time a few training steps of a throw-away network on a blank batch in this process; the seconds of an image."""
+    """Time a few training steps of a throw-away network on a batch of noise in this process; the seconds of an image.
+    (Of a blank image the gradients of some networks are not finite.)
+    """
     # A GPU's rate depends on the batch; a CPU's hardly does, and a small one says so sooner.
     on_cpu = autocast.device.type == "cpu"
     count = min(_PROBE_IMAGES_ON_CPU, batch_size) if on_cpu else batch_size
     loss_of = make_loss(state.classifier, autocast, compiled=False)
     shape = (count, 3, side, side)
-    images = torch.zeros(shape, device=autocast.device).contiguous(memory_format=torch.channels_last)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    images = noise.to(autocast.device).contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(count, dtype=torch.int64, device=autocast.device)
     seconds = []
     for _ in range(3):

@@ -154,11 +154,19 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 @contextlib.contextmanager
 def unchanged(state: State) -> Iterator[None]:
     """Whatever steps are taken inside, the state afterwards is the one before."""
-    tensors = {name: tensor.clone() for name, tensor in state_tensors(state).items()}
-    scaler, step = state.scaler.state_dict(), state.step
+    put_back = remember(state)
     try:
         yield
     finally:
+        put_back()
+
+
+def remember(state: State) -> Callable[[], None]:
+    """Keep the state as it is now; what is returned puts it back, also from the middle of a step."""
+    tensors = {name: tensor.clone() for name, tensor in state_tensors(state).items()}
+    scaler, step = state.scaler.state_dict(), state.step
+
+    def put_back() -> None:
         with torch.no_grad():
             for name, tensor in state_tensors(state).items():
                 tensor.copy_(tensors[name])
@@ -170,6 +178,8 @@ def unchanged(state: State) -> Iterator[None]:
             state.scaler._per_optimizer_states.clear()
             state.scaler.load_state_dict(scaler)
         state.step = step
+
+    return put_back
 
 
 class BadStep(Exception):

@@ -109,10 +109,11 @@ def choose_mode(
     steps_left: int,
     world: World,
     gives_up: Callable[[], bool] = never,
+    sizes_left: int = 1,
 ) -> tuple[Choice, Stepper]:
     """Time a few steps in each of `modes` whose trial the steps left can repay; the fastest, and its stepper. `state`
-    stays as it is. Several processes time together and go by the leading one's clock. Raises Interrupted, without a
-    message, where `gives_up` returns true in any of them.
+    stays as it is. sizes_left: of images, each of which is compiled. Several processes time together and go by the
+    leading one's clock. Raises Interrupted, without a message, where `gives_up` returns true in any of them.
     """
 
     def stop_where_asked() -> None:
@@ -123,7 +124,7 @@ def choose_mode(
     seconds: dict[Mode, float] = {}
     fastest: tuple[Mode, Stepper] | None = None
     for mode in modes:
-        if seconds and not _worth_a_trial(mode, min(seconds.values()), steps_left, device):
+        if seconds and not _worth_a_trial(mode, min(seconds.values()), steps_left, sizes_left, device):
             continue
         stop_where_asked()
         if "compiled" in mode and world.leads:
@@ -154,10 +155,13 @@ def tell_failure(mode: Mode, error: Exception) -> None:
     print(f"warning: the step cannot be {mode} here ({(str(first).splitlines() or [''])[0]})", file=sys.stderr)
 
 
-def _worth_a_trial(mode: Mode, best: float, steps_left: int, device: torch.device) -> bool:
-    """Whether what `mode` may save of steps that take `best` seconds so far is more than what trying it costs."""
+def _worth_a_trial(mode: Mode, best: float, steps_left: int, sizes_left: int, device: torch.device) -> bool:
+    """Whether what `mode` may save of steps that take `best` seconds so far is more than what trying and taking it
+    costs.
+    """
     compiling, capturing = "compiled" in mode, "captured" in mode
-    cost = _COMPILE_SECONDS[device.type] * compiling + _CAPTURE_SECONDS * capturing + TIMED_STEPS * best
+    made = _COMPILE_SECONDS[device.type] * compiling + _CAPTURE_SECONDS * capturing
+    cost = made * sizes_left + TIMED_STEPS * best
     return cost < _HOPED_GAIN[device.type] * best * steps_left
 
 

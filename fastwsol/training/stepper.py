@@ -69,6 +69,7 @@ class StepperMaker:
                         steps_left,
                         world,
                         self._job.process.gives_up,
+                        sum(end > state.step for end, _ in self._course.sizes),
                     )
                 except Interrupted:
                     where = f"{job.run.folder}: before step {state.step + 1:,}"

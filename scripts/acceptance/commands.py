@@ -96,7 +96,8 @@ def run_module(
     print(f"  $ {shlex.join(['python', *command[1:]])}", flush=True)
     stop_from = time.monotonic() + seconds
     # As by default: where no bytecode may be written, each process spends two seconds more on importing torch.
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    # Nothing is downloaded: without a network the hub would be asked again and again.
+    environment = {"HF_HUB_OFFLINE": "1", **os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     process = subprocess.Popen(
         command,
         cwd=ROOT,

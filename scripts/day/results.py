@@ -65,7 +65,8 @@ def _rates(found: dict[str, Any]) -> dict[str, float]:
         for name, key in (("GT .5", "gt_known_loc@0.5"), ("GT .7", "gt_known_loc@0.7"), ("Loc .5", "top1_loc@0.5")):
             rates[f"{each['name']} {name}"] = each["rates"][key]
     of_paper = report["rates"]["paper2018"]
-    return rates | {"paper2018 GT .5": of_paper["gt_known_loc@0.5"], "paper2018 Loc .5": of_paper["top1_loc@0.5"]}
+    rates |= {"paper2018 GT .5": of_paper["gt_known_loc@0.5"], "paper2018 Loc .5": of_paper["top1_loc@0.5"]}
+    return {name: rate for name, rate in rates.items() if rate is not None}  # of images without a box there is none
 
 
 def line_of(found: dict[str, Any]) -> str:
