@@ -44,6 +44,7 @@ Layout = Literal["tiny-imagenet", "imagefolder", "cub", "wsoleval", "coco", "voc
 
 _FLAGS_OF_LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "boxes": ("imagefolder", "coco"),
+    "boxes_of_more": ("imagefolder",),
     "masks": ("imagefolder", "wsoleval"),
     "val_fraction": ("imagefolder", "coco", "voc"),
     "val_of": ("imagefolder", "coco", "voc"),
@@ -66,6 +67,9 @@ class PackFlags:
     boxes: OptionalPath = None
     """for imagefolder: the images' boxes, a CSV file name,x0,y0,x1,y1[,label][,difficult][,width,height] or COCO's
     JSON; for coco: the set's annotations, where it has one file of them"""
+    boxes_of_more: bool = False
+    """for imagefolder: --boxes may be of more images than these, as of a whole set of which some were taken; its other
+    boxes are left aside and counted"""
     masks: OptionalPath = None
     """for imagefolder: folder or zip of the images' masks, which lie there as the images do in the source, PNG of 8
     bits grey, of the upright image's pixels: 0 background, 255 object, 128 left out. For wsoleval: of the files that
@@ -139,6 +143,8 @@ def refuse_flags_of_others(flags: PackFlags) -> None:
     for name, layouts in _FLAGS_OF_LAYOUTS.items():
         if getattr(flags, name) != getattr(PackFlags(), name) and flags.layout not in layouts:
             raise UserError(f"{flag(name)}: goes with --layout {' or '.join(layouts)}; leave it out, or add that")
+    if flags.boxes_of_more and flags.boxes is None:
+        raise UserError("--boxes-of-more: is of a file of boxes; name it with --boxes, or leave the flag out")
     if flags.synthetic and flags.layout != "tiny-imagenet":
         raise UserError(f"--layout {flags.layout}: --synthetic draws its images itself; give one of the two")
     if flags.follow_links and flags.synthetic:
@@ -155,7 +161,8 @@ def _open_source(flags: PackFlags, path: Path | None) -> Source:
     if path is not None:
         match flags.layout:
             case "imagefolder":
-                return ImageFolder(path, boxes=flags.boxes, masks=flags.masks, val=_val_choice(flags), **common)
+                more, val = flags.boxes_of_more, _val_choice(flags)
+                return ImageFolder(path, boxes=flags.boxes, boxes_of_more=more, masks=flags.masks, val=val, **common)
             case "cub":
                 return Cub(path, **common)
             case "coco":

@@ -131,6 +131,11 @@ def test_a_file_for_other_images_is_refused(
             "line 2: found 6 values for 5 columns; numbers have a decimal",
         ),
         ("name,x0,y0,x1,y1,x1", "dog/dog1.jpg,1,2,30,40,41", "line 1: two columns 'x1'; give each column its own name"),
+        (
+            "name,x0,y0,x1,y1,Label",
+            "dog/dog1.jpg,1,2,30,40,dog",
+            "line 1: the column 'Label' is 'label' but for its form",
+        ),
         ("name,x0,y0,x1,y1,width", "dog/dog1.jpg,1,2,30,40,96", "line 1: one of width and height without the other"),
     ],
 )
@@ -236,6 +241,41 @@ def test_difficult_boxes_are_kept_and_are_no_ground_truth(
     file.write_text(f"{head}dog0.jpg,30,20,70,50,yes\n")
     assert packed_by_command(photos, file, tmp_path / "other") == 2
     assert "boxes.csv line 2: difficult 'yes' is neither 0 nor 1" in capsys.readouterr().err
+
+
+def test_a_bad_box_is_named_by_its_own_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "boxes.csv").write_text(f"name,x0,y0,x1,y1\n{NAMES[0]},1,1,9,9\n{NAMES[0]},5,5,500,50\n")
+    flags = ["--layout", "imagefolder", "--source", str(photos), "--boxes", str(tmp_path / "boxes.csv")]
+    assert run_command(pack_command.main, [*flags, "--out", str(tmp_path / "out")]) == 2
+    assert "boxes.csv line 3); correct the box" in capsys.readouterr().err
+
+
+def test_a_file_of_more_images_is_taken_where_that_is_said(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names that are an image's but for their form are refused all the same."""
+    file = tmp_path / "boxes.csv"
+    file.write_text(f"name,x0,y0,x1,y1\n{NAMES[0]},1,1,9,9\nother/1.jpg,1,1,9,9\nother/2.jpg,1,1,9,9\n")
+    assert packed_by_command(photos, file, tmp_path / "out") == 2
+    assert "line 3: 'other/1.jpg' is no image of the source" in (said := capsys.readouterr().err)
+    assert "add --boxes-of-more" in said
+    assert packed_by_command(photos, file, tmp_path / "out", "--boxes-of-more") == 0
+    assert "3 boxes, 1 used, 2 left aside (2 of no image of the source)" in capsys.readouterr().out
+    file.write_text("name,x0,y0,x1,y1\nother/1.jpg,1,1,9,9\n")
+    assert packed_by_command(photos, file, tmp_path / "none", "--boxes-of-more") == 2
+    assert "no box is used: 1 boxes, 0 used, 1 left aside (1 of no image" in capsys.readouterr().err
+    file.write_text(f"name,x0,y0,x1,y1\n{NAMES[4].upper()},1,1,9,9\n")
+    assert packed_by_command(photos, file, tmp_path / "none", "--boxes-of-more") == 2
+    assert "but for case or Unicode form" in capsys.readouterr().err
+
+
+def test_the_end_of_a_path_is_enough_where_one_image_has_it(photos: Path) -> None:
+    """As of a set that lies in another folder, as in a zip."""
+    paths = [f"photos/{name}" for name in NAMES]
+    file = photos.parent / "inner.csv"
+    file.write_text(f"name,x0,y0,x1,y1\n{NAMES[0]},1,1,9,9\n{unicodedata.normalize('NFD', NAMES[1])},1,1,9,9\n")
+    found = read_boxes(file, paths, dict.fromkeys(paths, "dog"), CLASSES)
+    assert [*found.of_image] == paths[:2]
 
 
 def test_what_a_csv_tells_is_checked_against_the_image(

@@ -1,6 +1,7 @@
 """`predict --cut-on`: known boxes of some of the images say where the maps of all are cut."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,14 @@ def test_a_name_without_folders_means_the_only_image_of_that_name() -> None:
         find("2.jpg")
     find = image_finder(["b/1.jpg"], listing("b/1.jpg", "1.jpg"), "--cut-on")
     assert find("1.jpg") is None, "the file knows that image by its own name: this is another"
+
+
+def test_a_known_name_may_have_the_other_unicode_form() -> None:
+    """As a Mac writes it, and as others do."""
+    ours = [unicodedata.normalize("NFD", name) for name in ("é/1.jpg", "b/ä.jpg")]
+    listed = {name: CocoImage(name, None, {}, "") for name in ("é/1.jpg", "ä.jpg")}
+    find = image_finder(ours, CocoFile(Path("known.csv"), listed, {}, [], {}), "--cut-on")
+    assert [find(name) for name in listed] == ours
 
 
 def test_sizes_of_a_csv_may_stand_on_some_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

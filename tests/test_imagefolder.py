@@ -383,6 +383,19 @@ def test_mistakes_are_named(photos: Path, spoil, arguments: list[str], words: st
     assert not (photos.parent / "out" / "manifest.json").exists()
 
 
+def test_val_of_a_folder_is_found_in_a_zip_of_it_and_so_are_boxes(photos: Path, tmp_path: Path, as_zip) -> None:
+    assert run_command(pack_command.main, pack_flags(photos, "--val-fraction", 0.3)) == 0
+    before = open_shards(photos.parent / "out").splits["val"]
+    names = before.names(range(len(before)))
+    (tmp_path / "boxes.csv").write_text(f"name,x0,y0,x1,y1\n{names[0]},1,1,9,9\n")
+    flags = ["--layout", "imagefolder", "--source", as_zip(photos, "outer/"), "--val-of", photos.parent / "out"]
+    flags += ["--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "zipped"]
+    assert run_command(pack_command.main, [*map(str, flags)]) == 0
+    val = open_shards(tmp_path / "zipped").splits["val"]
+    assert val.names(range(len(val))) == [f"outer/{name}" for name in names]
+    assert np.diff(val.box_offsets).tolist() == [1] + [0] * (len(val) - 1)
+
+
 def test_val_of_an_earlier_round_stays_val_where_the_set_grows(photos: Path, tmp_path: Path, capsys) -> None:
     assert run_command(pack_command.main, pack_flags(photos, "--val-fraction", 0.3)) == 0
     first = photos.parent / "out"

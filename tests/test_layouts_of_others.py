@@ -211,6 +211,69 @@ def test_images_anywhere_below_are_found_by_the_end_of_their_paths(
     assert "give its path in the annotations" in said
 
 
+@pytest.mark.parametrize("how", ["in its folder", "as a zip"])
+def test_a_coco_set_in_an_outer_folder_is_found(how: str, tmp_path: Path) -> None:
+    coco_set(tmp_path / "outer" / "set")
+    source = tmp_path / "outer"
+    if how == "as a zip":
+        source = Path(shutil.make_archive(str(tmp_path / "zipped"), "zip", tmp_path / "outer"))
+    assert run(pack.main, "--layout", "coco", "--source", source, "--out", tmp_path / "out") == 0
+    train = open_shards(tmp_path / "out").splits["train"]
+    assert train.names(range(len(train))) == [f"set/train2017/{name}.jpg" for name in "abcdf"]
+
+
+def test_images_of_a_split_are_found_in_the_folder_that_is_called_so(tmp_path: Path) -> None:
+    root = coco_set(tmp_path / "set")
+    (root / "annotations" / "instances_train2017.json").rename(root / "annotations" / "annotations_train.json")
+    (root / "annotations" / "captions_train2017.json").unlink()
+    (root / "train2017").rename(root / "train")
+    train = packed_again(root, "coco").splits["train"]
+    assert train.names(range(len(train))) == [f"train/{name}.jpg" for name in "abcdf"]
+
+
+def test_of_one_file_folders_that_images_had_elsewhere_are_passed_over(tmp_path: Path) -> None:
+    root = coco_set(tmp_path / "set")
+    file = root / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    for each in content["images"]:
+        each["file_name"] = f"/home/me/labelled/{each['file_name']}"
+    (tmp_path / "one.json").write_text(json.dumps(content))
+    flags = ("--layout", "coco", "--source", root / "train2017", "--boxes", tmp_path / "one.json")
+    assert run(pack.main, *flags, "--out", tmp_path / "out") == 0
+    splits = open_shards(tmp_path / "out").splits.values()
+    assert sorted(name for split in splits for name in split.names(range(len(split)))) == [
+        f"{name}.jpg" for name in "abcdf"
+    ]
+
+
+def test_boxes_without_a_side_and_masks_of_other_classes_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Official sets have some of the first."""
+    root = coco_set(tmp_path / "set")
+    file = root / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    content["annotations"].append({"image_id": 1, "category_id": 2, "bbox": [3, 3, 0, 9]})
+    content["annotations"].append(content["annotations"][0] | {"category_id": 2, "bbox": [1, 1, 2, 2]})
+    file.write_text(json.dumps(content))
+    packed_again(root, "coco")
+    said = capsys.readouterr().out
+    assert "1 boxes without a width or a height were left aside" in said
+    assert "masks of objects of other classes than their image's not kept, an image has one" in said
+
+
+def test_a_bad_box_is_named_by_its_own_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = coco_set(tmp_path / "set")
+    file = root / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    content["annotations"].append({"id": 99, "image_id": 1, "category_id": 5, "bbox": [50, 3, 40, 9]})
+    file.write_text(json.dumps(content))
+    assert run(pack.main, "--layout", "coco", "--source", root, "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert "a.jpg: box (50, 3, 90, 12), half-open, reaches outside" in said
+    assert "annotation 8 (id 99)); correct the box" in said
+
+
 def test_names_with_another_systems_slashes_are_found(tmp_path: Path) -> None:
     root = coco_set(tmp_path / "set")
     boxes = shutil.move(root / "annotations" / "instances_train2017.json", tmp_path / "boxes.json")
@@ -360,12 +423,70 @@ def test_a_set_of_vocs_own_layout_is_packed(
     assert [name.rpartition("/")[2] for name in train.names(range(2))] == ["a 1.jpg", "b.jpg"]
     assert (train.labels.tolist(), val.labels.tolist()) == ([0, 1], [0, 1])
     np.testing.assert_array_equal(train.boxes, [[0, 0, 20, 20]] * 2)
-    assert "1 annotated images are in neither train nor val, and not packed" in said
+    assert "1 annotated image in none of train.txt and val.txt not packed" in said
     assert "8 boxes are kept beside" in said
     assert ("boxes count pixels from 0" in said) == (not one_based)
     of_b = mask_of(train, 1)
     assert of_b is not None
     assert {int(value): int((of_b == value).sum()) for value in np.unique(of_b)} == {0: 1559, 128: 50, 255: 391}
+
+
+def lists_of_voc(folder: Path, **names: str) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+    for name, listed in names.items():
+        (folder / f"{name}.txt").write_text("".join(f"{'a 1' if each == 'a' else each}\n" for each in listed))
+
+
+@pytest.mark.parametrize(
+    ("lists", "train", "val", "left_out"),
+    [
+        ({"Train": "abe", "Valid": "cd"}, "abe", "cd", ""),
+        ({"trainval": "abcd", "test": "e"}, "abcd", "", "1 annotated image not in trainval.txt not packed"),
+        ({"trainval": "abcde", "val": "cd"}, "abe", "cd", ""),
+        ({"test": "e"}, "abcd", "", "1 annotated image in test.txt not packed"),
+        ({"cat_train": "ab", "dog_val": "cd"}, "abcde", "", ""),
+        (
+            {"train": "ab", "val": "cd", "trainval": "abcd", "test": "e"},
+            "ab",
+            "cd",
+            "1 annotated image in none of train.txt and val.txt",
+        ),
+    ],
+)
+def test_lists_of_voc_say_what_is_trained_on_and_never_what_is_tested(
+    lists: dict[str, str], train: str, val: str, left_out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = voc_set(tmp_path / "set")
+    lists_of_voc(root / "VOCdevkit/VOC2012/ImageSets/Main", **lists)
+    found = packed_again(root, "voc")
+    said = capsys.readouterr().out
+    packed = {
+        name: "".join(sorted(each.rpartition("/")[2][0] for each in split.names(range(len(split)))))
+        for name, split in found.splits.items()
+    }
+    if val:
+        assert packed == {"train": train, "val": val}
+    else:  # drawn of train
+        assert "".join(sorted(packed["train"] + packed["val"])) == train
+    assert (left_out in said) if left_out else ("annotated image" not in said)
+
+
+def test_two_lists_that_may_be_train_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = voc_set(tmp_path / "set")
+    lists_of_voc(root / "VOCdevkit/VOC2012/ImageSets/Main", train="ab", training="cd")
+    assert run(pack.main, "--layout", "voc", "--source", root, "--out", tmp_path / "out") == 2
+    assert "training.txt: 'train.txt' may be train too; put one of them away" in capsys.readouterr().err
+
+
+def test_endings_of_voc_may_be_in_any_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = voc_set(tmp_path / "set")
+    inner = root / "VOCdevkit" / "VOC2012"
+    (inner / "Annotations" / "b.xml").rename(inner / "Annotations" / "b.XML")
+    (inner / "JPEGImages" / "b.jpg").rename(inner / "JPEGImages" / "b.Jpg")
+    train = packed_again(root, "voc").splits["train"]
+    assert [name.rpartition("/")[2] for name in train.names(range(2))] == ["a 1.jpg", "b.Jpg"]
+    assert "have no XML" not in capsys.readouterr().out
 
 
 def test_images_and_xmls_that_were_renamed_stay_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

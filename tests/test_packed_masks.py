@@ -84,6 +84,13 @@ def test_masks_are_packed_beside_their_images(photos: Path, capsys: pytest.Captu
         np.testing.assert_array_equal(mask, mask_of())
 
 
+def test_the_ending_of_a_mask_may_be_in_any_case(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in [*(photos.parent / "masks").rglob("*.png")]:
+        path.rename(path.with_suffix(".PNG"))
+    assert packed(photos) == 0
+    assert "18 masks, 18 used" in capsys.readouterr().out
+
+
 def test_a_set_without_masks_is_packed_as_before(photos: Path) -> None:
     flags = ["--layout", "imagefolder", "--source", str(photos), "--out", str(photos.parent / "plain")]
     assert run_command(pack.main, flags) == 0

@@ -55,7 +55,7 @@ class FirstClasses:
             mask = images.mask(row)
             yield Record(name, image, label, own.boxes, size, own.labels, own.difficult, mask, name, True)
 
-    def origin(self, split: str, index: int) -> str:
+    def origin(self, split: str, index: int, box: int | None = None) -> str:
         """The row that record `index` was packed as."""
         return f"{self._shards.folder}, {split}, row {self._ids[split][index]}"
 

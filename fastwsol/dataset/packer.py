@@ -198,7 +198,7 @@ class _Packing:
                 yield Row(packed, facts.width, facts.height)
             elif self._quarantine:
                 wnid = self._source.classes[labels[index]].wnid
-                origin = self._source.origin(split, index)
+                origin = self._source.origin(split, index, fault.box)
                 self._set_aside.append((index, Quarantined(split, fault.name, wnid, fault.reason, origin)))
             else:
                 _refuse(self._source, split, index, fault)
@@ -247,9 +247,9 @@ def _refuse_known_faults(source: Source) -> None:
 
 
 def _refuse(source: Source, split: str, index: int, fault: Fault) -> NoReturn:
+    where = source.origin(split, index, fault.box)
     raise UserError(
-        f"{fault.name}: {fault.reason} ({source.origin(split, index)}); {fault.remedy}, or set bad images aside with "
-        f"--quarantine"
+        f"{fault.name}: {fault.reason} ({where}); {fault.remedy}, or set bad images aside with --quarantine"
     )
 
 
@@ -306,11 +306,11 @@ def _fault(record: Record, facts: ImageFacts | str) -> Fault | None:
         return Fault(
             record.name, reason, "bring boxes and size to its pixels, or put the image back that belongs there"
         )
-    for x0, y0, x1, y1 in record.boxes.tolist():
+    for number, (x0, y0, x1, y1) in enumerate(record.boxes.tolist()):
         if not lies_in((x0, y0, x1, y1), width, height):
             reason = f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}), half-open, reaches outside the "
             reason += f"{width}x{height} pixels or is empty"
-            return Fault(record.name, reason, "correct the box")
+            return Fault(record.name, reason, "correct the box", number)
     if record.mask is not None:
         try:
             read_mask(record.mask, None if record.mask_is_of_own_size else (width, height))

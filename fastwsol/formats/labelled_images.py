@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.sources import Class
+from fastwsol.sources.of_objects import class_of_areas
 from kernels.pixels import IGNORED
 
 MOST_NUMBERS = 254
@@ -222,15 +223,17 @@ def hidden_masks(image: LabelledImage) -> int:
 
 
 def class_by_boxes(image: LabelledImage) -> int | None:
-    """The label that is read of an image where a file says none (`fastwsol.sources.of_objects.ruled_class`): that whose
-    boxes cover the most, difficult ones aside; None without any.
+    """The label that is read of an image where a file says none: that whose boxes cover the most, difficult ones aside;
+    None without any.
     """
-    areas: Counter[int] = Counter()
-    for each in image.objects:
-        if not each.difficult:
-            x0, y0, x1, y1 = each.box
-            areas[each.label] += (x1 - x0) * (y1 - y0)  # type: ignore[assignment]
-    return min(areas, key=lambda label: (-areas[label], label), default=None)
+    return class_of_areas(
+        (
+            (each.label, (each.box[2] - each.box[0]) * (each.box[3] - each.box[1]))
+            for each in image.objects
+            if not each.difficult
+        ),
+        int,
+    )
 
 
 def _is_named_doubly(one: Class) -> bool:

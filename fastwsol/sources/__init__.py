@@ -70,6 +70,8 @@ class Fault:
     name: str
     reason: str
     remedy: str
+    box: int | None = None
+    """Which of its boxes it is about."""
 
 
 class Source(Protocol):
@@ -115,8 +117,8 @@ class Source(Protocol):
     def records(self, split: str, start: int = 0) -> Iterator[Record | Fault]:
         """Yield the records of `split` from index `start` on, reading each image when its turn comes."""
 
-    def origin(self, split: str, index: int) -> str:
-        """Where record `index` got its label and boxes, for messages: a file and its line."""
+    def origin(self, split: str, index: int, box: int | None = None) -> str:
+        """Where record `index` got its label and boxes, or that one of its boxes, for messages: a file and its line."""
 
     def fingerprint(self, split: str, start: int, stop: int) -> str:
         """A hash over the records from `start` to `stop`, without reading images: another one when they changed."""

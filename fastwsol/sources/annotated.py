@@ -56,6 +56,8 @@ class Annotation:
     difficult: tuple[bool, ...] | None = None
     mask: str | None = None
     """The path of a mask in the tree of masks."""
+    box_origins: tuple[str, ...] | None = None
+    """Where each box stands, where there are several."""
 
 
 class Masks(Protocol):
@@ -145,9 +147,12 @@ class AnnotatedImages:
         own_size = self._masks.own_sizes
         return replace(record, mask=mask, mask_name=self._masks.where(annotation.mask), mask_is_of_own_size=own_size)
 
-    def origin(self, split: str, index: int) -> str:
-        """Where record `index` got its label and boxes."""
-        return self._annotations[split][index].origin
+    def origin(self, split: str, index: int, box: int | None = None) -> str:
+        """Where record `index` got its label and boxes, or that one of its boxes."""
+        annotation = self._annotations[split][index]
+        if box is not None and annotation.box_origins is not None:
+            return annotation.box_origins[box]
+        return annotation.origin
 
     def fingerprint(self, split: str, start: int, stop: int) -> str:
         """A hash over paths, labels, boxes, the sizes told of images, and the checksums (zip) or sizes and times of

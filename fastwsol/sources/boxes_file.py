@@ -3,8 +3,8 @@
 CSV has a header with at least `name,x0,y0,x1,y1` and a line a box, half-open edges in the image's pixels. `label`,
 `difficult` (0 or 1) and `width,height` may stand there too; other columns are passed over and named, and so is a line
 without edges counted.
-COCO's JSON has its `images` and `annotations`. A name is an image's path below the source's folder, or its last part
-where only one image has that. Pixels are those of the upright image.
+COCO's JSON has its `images` and `annotations`. A name is an image's path below the source's folder, or the end of it
+where only one image has that, in either Unicode form. Pixels are those of the upright image.
 
 A file is for one image size and one list of classes. What shows that it is for others is refused by its place: a size
 that is not the image's, a box in shares of the image, an id that repeats or is in no list, a name that is another's but
@@ -15,7 +15,7 @@ that, and is no ground truth of the image's class. A crowd, and a box of no clas
 import csv
 import io
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from fastwsol.host.words import number_of, plain
 from fastwsol.sources.annotated import Box
 from fastwsol.sources.coco_json import CORRECT as _CORRECT
 from fastwsol.sources.coco_json import CocoFile, box_of, parse_coco, refuse_shares, size_of, unjudged_images
+from fastwsol.sources.names import Names
 
 _SIDES = ("x0", "y0", "x1", "y1")
 _SIZE = ("width", "height")
@@ -37,13 +38,14 @@ CROWD = "crowds"
 OTHER_CLASS = "of another class than their image's"
 DIFFICULT = "difficult"
 NO_CLASS = "of no class of the set"
+NO_IMAGE = "of no image of the source"
 
 
 @dataclass
 class ImageBoxes:
-    """An image's boxes, where in the file the first of them stands, and the width and height that the file tells."""
+    """An image's boxes, where in the file each of them stands, and the width and height that the file tells."""
 
-    origin: str
+    origins: list[str] = field(default_factory=list)
     boxes: list[Box] = field(default_factory=list)
     size: tuple[int, int] | None = None
     classes: list[str | None] = field(default_factory=list)
@@ -108,19 +110,22 @@ class FileBoxes:
             if len(kept) < len(image.boxes):
                 self.aside[reason] += len(image.boxes) - len(kept)
             image.boxes, image.classes = [image.boxes[k] for k in kept], [image.classes[k] for k in kept]
-            image.difficult = [image.difficult[k] for k in kept]
+            image.difficult, image.origins = [image.difficult[k] for k in kept], [image.origins[k] for k in kept]
 
 
-def read_boxes(file: Path, paths: Collection[str], class_of: Mapping[str, str], classes: Collection[str]) -> FileBoxes:
+def read_boxes(
+    file: Path, paths: Collection[str], class_of: Mapping[str, str], classes: Collection[str], of_more: bool = False
+) -> FileBoxes:
     """The boxes of a file whose images are among `paths`.
 
-    class_of: each path's class; classes: the names of all. Raises UserError naming file and line (or annotation) for
+    class_of: each path's class; classes: the names of all; of_more: whether the file may have boxes of other images,
+    which are left aside. Raises UserError naming file and line (or annotation) for
     what is no box or is meant for other images, and for a name that is no image's or may be several's.
     """
     if file.exists() and not file.is_file():
         raise UserError(f"--boxes {file}: cannot be read (it is no plain file); name a CSV or COCO JSON file")
     text = read_utf8(file, f"--boxes {file}", "name a CSV or COCO JSON file")
-    find, check = _finder(paths), _class_checker(classes)
+    find, check = _finder(paths, of_more), _class_checker(classes)
     found = FileBoxes()
     if file.suffix.lower() == ".json":
         content = parse_coco(file, text, f"--boxes {file}")
@@ -130,9 +135,10 @@ def read_boxes(file: Path, paths: Collection[str], class_of: Mapping[str, str], 
         lines = csv_lines(file, text, found, f"--boxes {file}")
     for line in lines:
         path = find(line.name, line.where)
-        if line.aside is not None:
-            found.aside[line.aside] += 1
+        if (why := line.aside or (NO_IMAGE if path is None else None)) is not None:
+            found.aside[why] += 1
             continue
+        assert path is not None
         other = line.label if line.label != class_of[path] else None
         if other is not None:
             check(other, line.where)
@@ -140,7 +146,7 @@ def read_boxes(file: Path, paths: Collection[str], class_of: Mapping[str, str], 
                 found.aside[NO_CLASS] += 1
                 continue
         refuse_shares(line.box, line.where)
-        _add(found.of_image.setdefault(path, ImageBoxes(line.where, [], line.size)), line, other)
+        _add(found.of_image.setdefault(path, ImageBoxes(size=line.size)), line, other)
     return found
 
 
@@ -159,6 +165,7 @@ class BoxLine(NamedTuple):
 
 
 def _add(image: ImageBoxes, line: BoxLine, other_class: str | None) -> None:
+    image.origins.append(line.where)
     image.boxes.append(line.box)
     image.classes.append(other_class)
     image.difficult.append(line.difficult)
@@ -167,29 +174,30 @@ def _add(image: ImageBoxes, line: BoxLine, other_class: str | None) -> None:
         raise UserError(f"{line.where}: {line.name!r:.80} has two sizes, {image.size} and {line.size}; {_CORRECT}")
 
 
-def _finder(paths: Collection[str]) -> Callable[[str, str], str]:
-    """A function from a name, and where it stands, to the path of its image. A name is the same text whether its
-    accents are characters of their own, as on a Mac, or not.
+def _finder(paths: Collection[str], of_more: bool) -> Callable[[str, str], str | None]:
+    """A function from a name, and where it stands, to the path of its image; to None for one of no image, where the
+    file may be `of_more`.
     """
-    by_last_part, composed = defaultdict(list), defaultdict(list)
-    for path in paths:
-        by_last_part[path.rpartition("/")[2]].append(path)
-        composed[unicodedata.normalize("NFC", path)].append(path)
+    names = Names(paths)
 
-    def find(name: str, where: str) -> str:
-        if name in paths:
-            return name
-        if len(same := composed.get(unicodedata.normalize("NFC", name), [])) == 1:
-            return same[0]
-        candidates = by_last_part.get(name, [])
+    def find(name: str, where: str) -> str | None:
+        if (path := names.whole(name)) is not None:
+            return path
+        candidates = names.by_end(name)
         if len(candidates) == 1:
             return candidates[0]
         if candidates:
             raise UserError(f"{where}: {name!r} may be {' or '.join(candidates[:3])}; give its path")
-        if like := next((known for known in (*paths, *by_last_part) if _plain(known) == _plain(name)), None):
+        last_parts = (path.rpartition("/")[2] for path in paths)
+        if like := next((known for known in (*paths, *last_parts) if _plain(known) == _plain(name)), None):
             raise UserError(f"{where}: {name!r:.80} is {like!r:.80} {_BUT_FOR_FORM}")
+        if of_more:
+            return None
         example = f" (they are called like {min(paths)!r:.80})" if paths else ""
-        raise UserError(f"{where}: {name[:80]!r} is no image of the source{example}; {_CORRECT}")
+        raise UserError(
+            f"{where}: {name[:80]!r} is no image of the source{example}; {_CORRECT}; or where the file is of more "
+            f"images than these, add --boxes-of-more"
+        )
 
     return find
 
@@ -252,6 +260,9 @@ def _columns(reader: "csv.DictReader[str]", text: str, said: str) -> Sequence[st
         names = reader.fieldnames or ()
     except csv.Error as error:
         raise UserError(f"{said} line 1: {error}; {_CORRECT}") from None
+    known = ("name", *_SIDES, _LABEL, _DIFFICULT, *_SIZE)
+    if odd := next((name for name in names if name not in known and _plain(name) in known), None):
+        raise UserError(f"{said} line 1: the column {odd!r:.40} is {_plain(odd)!r} but for its form; write it so")
     missing = [name for name in ("name", *_SIDES) if name not in names]
     if missing:
         first = text.partition("\n")[0]

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastwsol.host.errors import UserError
+from fastwsol.host.words import number_of
 from fastwsol.sources import Class, Fault
 from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImages, images_below
 from fastwsol.sources.coco_json import (
@@ -35,6 +36,7 @@ from fastwsol.sources.coco_json import (
     unjudged_images,
 )
 from fastwsol.sources.mask_images import encode_mask
+from fastwsol.sources.names import Names
 from fastwsol.sources.of_objects import AnObject, ObjectImage, rule_over
 from fastwsol.sources.splits import SPLIT_CALLED, ValChoice
 from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree
@@ -73,7 +75,7 @@ class Coco(AnnotatedImages):
         files = (
             _find(tree, path)
             if boxes is None
-            else {"train": _Annotations(read_coco(boxes, f"--boxes {boxes}"), "", "", True)}
+            else {"train": _Annotations(read_coco(boxes, f"--boxes {boxes}"), "", "", anywhere=True)}
         )
         classes = _classes([each.file for each in files.values()])
         masks = _CocoMasks()
@@ -94,6 +96,9 @@ class Coco(AnnotatedImages):
                 f"{masks.not_taken:,} images have segmentations and no mask, as the file does not tell their size, or "
                 f"not every object of their class has one"
             )
+        if masks.of_others:
+            others = number_of(masks.of_others, "mask")
+            self.notes.append(f"{others} of objects of other classes than their image's not kept, an image has one")
         if marked := sum(each.file.marked_masks for each in files.values()):
             self.notes.append(note_of_marked_masks(marked))
         any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
@@ -102,25 +107,55 @@ class Coco(AnnotatedImages):
 
 
 class _Annotations(NamedTuple):
-    """A file of annotations: its content; the folder it lies in; its name without `instances_` and ending. anywhere:
-    whether its images may lie anywhere, as those of the set's one file.
+    """A file of annotations: its content; the folder it lies in; its name without `instances_` and ending. root: the
+    folder of the set; split: of its images, where it is of one; anywhere: whether its images may lie anywhere, as those
+    of the set's one file.
     """
 
     file: CocoFile
     folder: str
     stem: str
+    root: str = ""
+    split: str = ""
     anywhere: bool = False
+
+    @property
+    def places(self) -> list[str]:
+        """What may stand before the names of its images, the first the likeliest."""
+        called = [name for name, split in SPLIT_CALLED.items() if split == self.split]
+        below = ["images", *(f"{before}{name}" for name in (self.stem, *called) for before in ("images/", "")), ""]
+        return [
+            f"{self.folder}/" if self.folder else "",
+            *(f"{joined(self.root, each)}/".lstrip("/") for each in below),
+        ]
+
+
+def _root(tree: Tree) -> str:
+    """The folder of the set: the top, or as in a zip the only folder in the only folder, where that holds a file of
+    annotations.
+    """
+    root = ""
+    for _ in range(4):
+        inner = tree.folders(root)
+        if any(name.lower().endswith(".json") for each in ("", *inner) for name in tree.names(joined(root, each))):
+            return root
+        if len(inner) != 1:
+            break
+        (name,) = inner
+        root = joined(root, name)
+    return ""
 
 
 def _find(tree: Tree, path: Path) -> dict[str, _Annotations]:
     """The files of annotations, by split."""
     found: dict[str, list[str]] = defaultdict(list)
-    folders = ["", *sorted(tree.folders(""))]
+    root = _root(tree)
+    folders = [root, *(joined(root, name) for name in sorted(tree.folders(root)))]
     for folder in folders:
         inside = {name for name in tree.names(folder) if name.lower().endswith(".json")}
         for name in sorted(inside):
             place = joined(folder, name)
-            if (split := _split_of(name) or _split_of(folder)) is not None:
+            if (split := _split_of(name) or _split_of(folder.rpartition("/")[2] if folder != root else "")) is not None:
                 found[split].append(place)
     if "train" not in found:
         raise UserError(
@@ -148,7 +183,7 @@ def _find(tree: Tree, path: Path) -> dict[str, _Annotations]:
         except UnicodeDecodeError:
             raise UserError(f"{tree.where(place)}: not UTF-8 text; store it as UTF-8") from None
         where = tree.where(place)
-        files[split] = _Annotations(parse_coco(Path(where), text, where), folder, _stem(name))
+        files[split] = _Annotations(parse_coco(Path(where), text, where), folder, _stem(name), root, split)
     return files
 
 
@@ -225,29 +260,29 @@ def _images(
 def _object(annotation: CocoAnnotation) -> AnObject:
     if annotation.category is None:
         raise UserError(f"{annotation.where}: has no category; {CORRECT}")
-    return AnObject(annotation.category.wnid, annotation.box, annotation.difficult, annotation.crowd)
+    return AnObject(annotation.category.wnid, annotation.box, annotation.difficult, annotation.crowd, annotation.where)
 
 
 def _finder(annotations: _Annotations, stamps: Mapping[str, str]) -> Callable[[str], tuple[str, Fault | None]]:
     """A function from an image's name to its path in the tree, and what is wrong with it: the first place where there
     is one; else, of a file whose images may lie anywhere, the only path that ends so.
     """
-    folder, stem = annotations.folder, annotations.stem
-    before = [f"{folder}/" if folder else "", "images/", f"images/{stem}/", f"{stem}/", ""]
-    by_last_part = defaultdict(list)
-    for path in stamps:
-        by_last_part[path.rpartition("/")[2]].append(path)
+    names, before = Names(stamps), annotations.places
 
     def find(name: str) -> tuple[str, Fault | None]:
-        plain = name.removeprefix("./")
-        there = [each + plain for each in before if each + plain in stamps]
-        if not there:
-            plain = plain.replace("\\", "/")  # of another system
-            there = [each + plain for each in before if each + plain in stamps]
+        plain, there = name.removeprefix("./"), list[str]()
+        for spelled in dict.fromkeys((plain, plain.replace("\\", "/"))):  # the other: of another system
+            plain = spelled
+            if there := [found for each in before if (found := names.whole(each + plain)) is not None]:
+                break
         if not there and annotations.anywhere:
-            there = [path for path in by_last_part[plain.rpartition("/")[2]] if path.endswith(f"/{plain}")]
+            there = names.by_end(plain)
             if len(there) > 1:
                 return plain, Fault(plain, f"may be {' or '.join(there[:3])}", "give its path in the annotations")
+            end = plain
+            while not there and "/" in end:  # folders that it had where it was annotated
+                end = end.partition("/")[2]
+                there = [found for found in (names.whole(end),) if found is not None]
         if there:
             return there[0], None
         return plain, Fault(plain, "no such image, and the annotations list it", "put it there, or take its lines out")
@@ -263,6 +298,8 @@ class _CocoMasks:
     def __init__(self) -> None:
         self.not_taken = 0
         """Images with a segmentation and without a mask."""
+        self.of_others = 0
+        """Segmentations beside a mask, of objects of other classes than their image's."""
         self._of: dict[str, tuple[CocoImage, list[CocoAnnotation], str]] = {}
 
     def of_image(self, path: str, image: CocoImage, annotations: list[CocoAnnotation], name: str) -> str | None:
@@ -273,6 +310,8 @@ class _CocoMasks:
         if image.size is None or not things or len(segmented) < len(things):
             self.not_taken += bool(segmented)
             return None
+        of_others = (each for each in annotations if each.category is not None and each.category.wnid != name)
+        self.of_others += sum(bool(each.fields.get("segmentation")) for each in of_others)
         self._of[path] = image, own, name
         return path
 

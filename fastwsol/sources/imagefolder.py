@@ -50,9 +50,10 @@ class _Image:
 class ImageFolder(AnnotatedImages):
     """A `Source` over class folders. `boxes_used`: of a file of boxes.
 
-    boxes: a file as `boxes_file` describes it; val: which images become val where the source has none; class_count
-    keeps the first classes; follow_links: also those that lead out of `path`; masks: a folder or zip of masks. Raises
-    UserError for every mistake that is not one image's, naming file or folder and remedy.
+    boxes: a file as `boxes_file` describes it; boxes_of_more: whether it may be of more images than these; val: which
+    images become val where the source has none; class_count keeps the first classes; follow_links: also those that lead
+    out of `path`; masks: a folder or zip of masks. Raises UserError for every mistake that is not one image's, naming
+    file or folder and remedy.
     """
 
     upright = True
@@ -62,6 +63,7 @@ class ImageFolder(AnnotatedImages):
         path: Path,
         *,
         boxes: Path | None = None,
+        boxes_of_more: bool = False,
         val: ValChoice = None,
         class_count: int | None = None,
         follow_links: bool = False,
@@ -80,7 +82,7 @@ class ImageFolder(AnnotatedImages):
         of_file, mask_folder = FileBoxes(), None
         mask_of: dict[str, str] = {}
         if boxes is not None:
-            of_file, told = _boxes_of(boxes, listed, labels, len(classes))
+            of_file, told = _boxes_of(boxes, boxes_of_more, listed, labels, len(classes))
             notes += told
         if masks is not None:
             mask_folder = MaskFolder(masks, follow_links)
@@ -156,11 +158,11 @@ def _notes_of_layout(tree: Tree, layout: _Layout, path: Path, passed_over: Count
 
 
 def _boxes_of(
-    file: Path, listed: dict[str, list[_Image]], labels: dict[str, int], class_count: int
+    file: Path, of_more: bool, listed: dict[str, list[_Image]], labels: dict[str, int], class_count: int
 ) -> tuple[FileBoxes, list[str]]:
     """The boxes of a file, and what became of all of them."""
     class_of = {each.path: each.class_name for of_split in listed.values() for each in of_split}
-    boxes = read_boxes(file, class_of.keys(), class_of, labels)
+    boxes = read_boxes(file, class_of.keys(), class_of, labels, of_more)
     why = f"of classes beyond --classes {class_count}"
     boxes.leave_aside({path for path, name in class_of.items() if labels[name] >= class_count}, why)
     boxes.leave_aside_classes([name for name, label in labels.items() if label >= class_count], why)
@@ -235,12 +237,13 @@ def _annotation(
         image.path,
         label,
         tuple(boxes.boxes),
-        boxes.origin,
+        boxes.origins[0] if boxes.origins else tree.where(image.path),
         image.stamp,
         size=boxes.size,
         box_labels=tuple(label if name is None else labels[name] for name in boxes.classes) if others else None,
         difficult=tuple(boxes.difficult) if any(boxes.difficult) else None,
         mask=mask,
+        box_origins=tuple(boxes.origins),
     )
 
 

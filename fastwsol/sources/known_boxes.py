@@ -10,6 +10,7 @@ from fastwsol.sources import Class
 from fastwsol.sources.annotated import Box
 from fastwsol.sources.boxes_file import FileBoxes, csv_lines
 from fastwsol.sources.coco_json import CORRECT, CocoFile, CocoImage, read_coco, refuse_shares
+from fastwsol.sources.names import Names
 
 
 def read_known_boxes(file: Path, said: str) -> CocoFile:
@@ -67,21 +68,19 @@ def names_of_both(file: CocoFile, names: Sequence[str]) -> str:
 
 def image_finder(names: Iterable[str], file: CocoFile, said: str) -> Callable[[str], str | None]:
     """A function from a name in `file` to the image of `names` that it means: the one of that name, else, of a name
-    without folders, the only one whose file name it is and that the file does not name itself; None otherwise.
+    without folders, the only one whose file name it is and that the file does not name itself; None otherwise. Names
+    are alike in either Unicode form.
 
     The function raises UserError, with `said` for the file, where several images have that file name.
     """
-    known, listed = set(names), {image.name for image in file.images.values()}
-    of_file_name: dict[str, list[str]] = {}
-    for name in sorted(known):
-        of_file_name.setdefault(name.rpartition("/")[2], []).append(name)
+    known, listed = Names(names), Names(image.name for image in file.images.values())
 
     def find(name: str) -> str | None:
-        candidates = of_file_name.get(name, [])
-        if name in known:
-            return name
+        if (found := known.whole(name)) is not None:
+            return found
+        candidates = known.by_end(name) if "/" not in name else []
         if len(candidates) > 1:
             raise UserError(f"{said}: {name!r:.80} may be {' or '.join(candidates[:3])}; give its path")
-        return next((each for each in candidates if each not in listed), None)
+        return next((each for each in candidates if listed.whole(each) is None), None)
 
     return find

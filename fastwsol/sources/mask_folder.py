@@ -28,6 +28,7 @@ class MaskFolder:
         self._tree = _tree(path, follow_links)
         stamps, self.passed_over = images_below(self._tree, "")
         self.files = {file: stamp for file, stamp in stamps.items() if file.lower().endswith(".png")}
+        self._called = {f"{file[: -len('.png')]}.png": file for file in sorted(self.files)}  # 0.PNG is 0.png too
         if other := len(stamps) - len(self.files):
             self.passed_over = self.passed_over + Counter({"as they are no PNG": other})
 
@@ -38,7 +39,7 @@ class MaskFolder:
         found: dict[str, str] = {}
         owner: dict[str, str] = {}
         for image in images:
-            mask = next((path for path in mask_paths(image) if path in self.files), None)
+            mask = next((self._called[path] for path in mask_paths(image) if path in self._called), None)
             if mask is None:
                 continue
             if owner.setdefault(mask, image) != image:

@@ -6,14 +6,17 @@ classes are kept beside, as `dataset.shards` has them, and are no ground truth o
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few, number_of
 from fastwsol.sources import Class, Fault
 from fastwsol.sources.annotated import Annotation, Box, first_classes
 from fastwsol.sources.splits import ValChoice, ValOf, with_val
+
+A = TypeVar("A", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class AnObject:
     box: Box
     difficult: bool = False
     crowd: bool = False
+    where: str = ""
+    """Where it stands, for messages."""
 
     @property
     def counts(self) -> bool:
@@ -62,16 +67,19 @@ class Ruled:
     boxes_used: int
 
 
-def ruled_class(image: ObjectImage, order: Sequence[str]) -> str | None:
-    """The class of an image by the rule, or None. order: the names of all classes."""
+def ruled_class(image: ObjectImage, order: Mapping[str, int]) -> str | None:
+    """The class of an image by the rule, or None. order: the place of each class among all."""
     if image.class_name is not None:
         return image.class_name
-    areas: Counter[str] = Counter()
-    for each in image.objects:
-        if each.counts:
-            areas[each.class_name] += each.area  # type: ignore[assignment]
-    place = {name: number for number, name in enumerate(order)}
-    return min(areas, key=lambda name: (-areas[name], place[name]), default=None)
+    return class_of_areas(((each.class_name, each.area) for each in image.objects if each.counts), order.__getitem__)
+
+
+def class_of_areas(areas: Iterable[tuple[A, float]], place: Callable[[A], int]) -> A | None:
+    """The rule: the class with the largest sum of areas, of equals the one whose place is first; None without any."""
+    sums: dict[A, float] = {}
+    for of_class, area in areas:
+        sums[of_class] = sums.get(of_class, 0.0) + area
+    return min(sums, key=lambda each: (-sums[each], place(each)), default=None)
 
 
 def rule_over(
@@ -87,7 +95,7 @@ def rule_over(
 
     Raises UserError where fewer than two classes have images to train on.
     """
-    order = [one.wnid for one in classes]
+    order = {one.wnid: place for place, one in enumerate(classes)}
     counts: Counter[str] = Counter()
     chosen: dict[str, list[tuple[ObjectImage, str]]] = {}
     for split, images in splits.items():
@@ -148,6 +156,8 @@ def _annotation(image: ObjectImage, name: str, label_of: dict[str, int]) -> tupl
     for each in image.objects:
         if each.crowd:
             left["boxes of crowds were left aside"] += 1
+        elif not each.area:
+            left["boxes without a width or a height were left aside"] += 1
         elif each.class_name not in label_of:
             left["boxes of classes that are not packed were left aside"] += 1
         else:
@@ -167,5 +177,6 @@ def _annotation(image: ObjectImage, name: str, label_of: dict[str, int]) -> tupl
         labels if any(label != own for label in labels) else None,
         difficult if any(difficult) else None,
         None if image.mask is None else image.mask(name),
+        tuple(each.where for each in kept) if len(kept) > 1 else None,
     )
     return annotation, left, beside

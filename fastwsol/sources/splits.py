@@ -1,6 +1,6 @@
 """The splits of a source: what they are called, and which images become val where it has none."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +28,17 @@ class ValOf:
     def flag(self) -> str:
         """As it was asked for."""
         return f"--val-of {self.folder}"
+
+    def are_val(self, names: Sequence[str]) -> list[bool]:
+        """Which images of these names are val. Where none is, one of the two sets may have an outer folder more, as a
+        zip of it has.
+        """
+        inner = [name.partition("/")[2] for name in names]
+        inner_names = {name.partition("/")[2] for name in self.names}
+        for ours, theirs in ((names, self.names), (inner, self.names), (names, inner_names)):
+            if any(found := [name in theirs for name in ours]):
+                return found
+        return [False] * len(names)
 
     def missing(self, found: int) -> str:
         """What to say of images that are not there any more, where `found` of them are; empty where all are."""
@@ -59,8 +70,9 @@ def with_val(
     if not isinstance(choice, ValOf):
         return drawn_val(splits["train"], class_of, choice)
     parts: dict[str, list[Image]] = {"train": [], "val": []}
-    for image in splits["train"]:
-        parts["val" if name_of(image) in choice.names else "train"].append(image)
+    names = [name_of(image) for image in splits["train"]]
+    for image, is_val in zip(splits["train"], choice.are_val(names), strict=True):
+        parts["val" if is_val else "train"].append(image)
     if not parts["val"]:
         raise UserError(f"{choice.flag}: none of its val images is in {where}; give the set of an earlier round")
     return parts

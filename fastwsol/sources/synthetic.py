@@ -125,7 +125,7 @@ class Synthetic:
             name = f"{split}/{self.classes[label].wnid}/{within:05d}.jpg"
             yield Record(name, encode(scene.pixels), label, scene.box[None])
 
-    def origin(self, split: str, index: int) -> str:
+    def origin(self, split: str, index: int, box: int | None = None) -> str:
         """The scene that record `index` shows."""
         label, within = divmod(index, self._counts[split])
         return f"draw_scene({self._seed}, {split!r}, {label}, {within})"

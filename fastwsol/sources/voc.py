@@ -2,7 +2,9 @@
 
     Annotations/NAME.xml            what is in an image, an `object` each
     JPEGImages/NAME.jpg             the image, under the name that the XML gives, or the XML's own
-    ImageSets/Main/train.txt, val.txt   the names of each split; without them a part is drawn to be val
+    ImageSets/Main/train.txt, val.txt   the names of each split (or training, valid, validation). Without train.txt
+                                    trainval.txt names all of both, and without that what test.txt names is left out;
+                                    without val.txt a part is drawn to be val
     SegmentationObject/NAME.png     where there is one: the number of the object that a pixel is of, 255 where left out
 
 Which class an image is of: `of_objects`. VOC counts pixels from 1 and its ends are the last pixels; a set in which an
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastwsol.host.errors import UserError
+from fastwsol.host.words import number_of
 from fastwsol.sources import Class, Fault
 from fastwsol.sources.annotated import (
     IMAGE_SUFFIXES,
@@ -36,7 +39,7 @@ from fastwsol.sources.annotated import (
 from fastwsol.sources.coco_json import CORRECT, box_of, size_of
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.of_objects import AnObject, ObjectImage, rule_over
-from fastwsol.sources.splits import ValChoice
+from fastwsol.sources.splits import SPLIT_CALLED, ValChoice
 from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree
 from kernels.pixels import IGNORED, OBJECT
 
@@ -70,26 +73,29 @@ class Voc(AnnotatedImages):
         masks = _VocMasks(tree, numbers, before)
         read: dict[str, ObjectImage] = {}
         xml_of: dict[str, str] = {}
-        for stem in _stems(tree, before + _XML):
-            image, objects_in = _read(tree, before, stem, stamps)
+        files, images = _xml_files(tree, before + _XML), _by_stem(stamps)
+        for stem, file in files.items():
+            image, objects_in = _read(tree, before, stem, file, images)
             if (other := xml_of.setdefault(image.path, stem)) != stem:
-                where = tree.where(f"{before}{_XML}/{stem}.xml")
-                raise UserError(f"{where}: is of {image.path}, as {other}.xml is; {CORRECT}, or take one of them away")
+                where = tree.where(f"{before}{_XML}/{file}")
+                raise UserError(
+                    f"{where}: is of {image.path}, as {files[other]} is; {CORRECT}, or take one of them away"
+                )
             read[stem] = image
             image.mask = partial(masks.of_image, stem, objects_in)
         from_zero = any(min(each.box[:2]) < 0 for image in read.values() for each in image.objects)
         if from_zero:
             for image in read.values():
                 image.objects = [replace(each, box=_from_zero(each.box)) for each in image.objects]
-        splits, beside = _splits(tree, before, read)
+        splits, note_of_others = _splits(tree, before, read)
         names = sorted({each.class_name for image in read.values() for each in image.objects})
         classes = [Class(name, name) for name in names]
         ruled = rule_over(str(path), splits, classes, class_count, val)
         self.notes, self.boxes_used = ruled.notes, ruled.boxes_used
         if from_zero:
             self.notes.append("edges of 0 show that boxes count pixels from 0, and were taken so")
-        if beside:
-            self.notes.append(f"{beside:,} annotated images are in neither train nor val, and not packed")
+        if note_of_others:
+            self.notes.append(note_of_others)
         if without := len(stamps.keys() - xml_of.keys()):
             self.notes.append(f"{without:,} images have no XML in {_XML}, and are not packed")
         if tree.left_out:
@@ -114,9 +120,9 @@ def _root(tree: Tree, path: Path) -> str:
     raise UserError(f"{path}: no folder {_XML} in it; give the folder of a set in VOC's form")
 
 
-def _stems(tree: Tree, folder: str) -> list[str]:
-    """The names of all annotations, without their ending, sorted."""
-    found, folders = [], [""]
+def _xml_files(tree: Tree, folder: str) -> dict[str, str]:
+    """All annotations below a folder, by their names without the ending, sorted."""
+    found, folders = {}, [""]
     while folders:
         inside = folders.pop()
         where = joined(folder, inside)
@@ -125,16 +131,26 @@ def _stems(tree: Tree, folder: str) -> list[str]:
             path = joined(inside, name)
             if name in below:
                 folders.append(path)
-            elif name.endswith(".xml"):
-                found.append(path.removesuffix(".xml"))
+            elif name.lower().endswith(".xml"):
+                found[path[: -len(".xml")]] = path
     if not found:
         raise UserError(f"{tree.where(folder)}: holds no XML file; give the folder of a set in VOC's form")
-    return sorted(found)
+    return dict(sorted(found.items()))
 
 
-def _read(tree: Tree, before: str, stem: str, stamps: Mapping[str, str]) -> tuple[ObjectImage, list[str]]:
+def _by_stem(stamps: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The stamps of images by their paths, by those without the ending; of several the ending that is named first."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(stamps, key=lambda path: (IMAGE_SUFFIXES.index(PurePosixPath(path).suffix.lower()), path)):
+        found.setdefault(path.rpartition(".")[0], {})[path] = stamps[path]
+    return found
+
+
+def _read(
+    tree: Tree, before: str, stem: str, file: str, images: Mapping[str, Mapping[str, str]]
+) -> tuple[ObjectImage, list[str]]:
     """An annotated image, and the names of the classes of its objects in their order."""
-    path = f"{before}{_XML}/{stem}.xml"
+    path = f"{before}{_XML}/{file}"
     where = tree.where(path)
     try:
         root = ElementTree.fromstring(tree.read(path, MAX_TEXT_BYTES))
@@ -146,11 +162,11 @@ def _read(tree: Tree, before: str, stem: str, stamps: Mapping[str, str]) -> tupl
     if root.find("size") is not None:
         size = size_of([root.findtext(f"size/{side}") for side in ("width", "height")], where)
     objects = [_object(each, where) for each in root.findall("object")]
-    image = _image_path(before, stem, root.findtext("filename"), stamps)
+    image, stamp = _image_of(before, stem, root.findtext("filename"), images)
     fault = None
-    if image not in stamps:
+    if stamp is None:
         fault = Fault(image, f"no such image, and {where} is of it", "put the image there, or take the XML away")
-    found = ObjectImage(image, where, stamps.get(image, ""), size, objects, None, fault)
+    found = ObjectImage(image, where, stamp or "", size, objects, None, fault)
     return found, [each.class_name for each in objects]
 
 
@@ -165,7 +181,7 @@ def _object(element: ElementTree.Element, where: str) -> AnObject:
     difficult = (element.findtext("difficult") or "0").strip().lower() or "0"
     if difficult not in _MARKS:
         raise UserError(f"{where}: difficult {difficult!r:.40} is neither 0 nor 1; {CORRECT}")
-    return AnObject(name, (x0 - 1, y0 - 1, x1, y1), _MARKS[difficult])
+    return AnObject(name, (x0 - 1, y0 - 1, x1, y1), _MARKS[difficult], where=where)
 
 
 _MARKS = {"0": False, "false": False, "no": False, "unspecified": False, "1": True, "true": True, "yes": True}
@@ -176,52 +192,85 @@ def _from_zero(box: Box) -> Box:
     return x0 + 1, y0 + 1, x1, y1
 
 
-def _image_path(before: str, stem: str, filename: str | None, stamps: Mapping[str, str]) -> str:
-    """The image of an annotation: of its own name, as after both were renamed; else of the name that it gives, in the
-    folder that it lies in itself. Of several of its own name the one that it gives.
+def _image_of(
+    before: str, stem: str, filename: str | None, images: Mapping[str, Mapping[str, str]]
+) -> tuple[str, str | None]:
+    """The image of an annotation, and its stamp, None where it is not there: of its own name, as after both were
+    renamed; else of the name that it gives, in the folder that it lies in itself. Of several of its own name the one
+    that it gives.
     """
     folder = before + _IMAGES
-    given = ""
+    own = images.get(f"{folder}/{stem}", {})
     if filename:
         name = PurePosixPath(filename.strip().replace("\\", "/")).name
         given = str(folder / PurePosixPath(stem).parent / name)
-    suffixes = [suffix for each in IMAGE_SUFFIXES for suffix in (each, each.upper())]
-    own = [path for path in (f"{folder}/{stem}{suffix}" for suffix in suffixes) if path in stamps]
-    if given in stamps and (given in own or not own):
-        return given
-    return own[0] if own else f"{folder}/{stem}.jpg"
+        like = own or images.get(given.rpartition(".")[0], {})
+        if given in like:
+            return given, like[given]
+    return next(iter(own.items()), (f"{folder}/{stem}.jpg", None))
 
 
-def _splits(tree: Tree, before: str, read: dict[str, ObjectImage]) -> tuple[dict[str, list[ObjectImage]], int]:
-    """The images of each split, and how many are in none."""
+def _splits(tree: Tree, before: str, read: dict[str, ObjectImage]) -> tuple[dict[str, list[ObjectImage]], str]:
+    """The images of each split, and what is to be said of those in none."""
     folder = before + _SETS
-    lists = {name for name in tree.names(folder) if name in ("train.txt", "val.txt")}
-    if "train.txt" not in lists:
-        if lists:
-            raise UserError(f"{tree.where(folder)}: there is no train.txt beside val.txt; add it, or take that away")
-        return {"train": [*read.values()]}, 0
-    splits: dict[str, list[ObjectImage]] = {}
-    owner: dict[str, str] = {}
-    for split in ("train", "val"):
-        if f"{split}.txt" not in lists:
-            continue
-        path = f"{folder}/{split}.txt"
-        splits[split] = []
-        lines = read_text(tree, path, "put a list of the split's images there").split("\n")
-        for line, content in enumerate(lines, 1):
-            name = content.rstrip("\r")
-            if name not in read:  # a name may begin or end in a blank
-                name = name.strip()
-            if not name:
-                continue
-            where = f"{tree.where(path)} line {line}"
-            if name not in read:
-                raise UserError(f"{where}: {name!r:.80} has no XML in {_XML}; {CORRECT}")
+    lists = _lists(tree, folder)
+    if "train" not in lists and "val" in lists and _POOL not in lists:
+        raise UserError(f"{tree.where(folder)}: there is no train.txt beside {lists['val']}; add it, or take that away")
+    splits: dict[str, list[ObjectImage]]
+    named = {called: _list_of(tree, f"{folder}/{name}", read) for called, name in lists.items()}
+    if "train" in named:
+        owner = named["train"]
+        for name, where in named.get("val", {}).items():
             if name in owner:
-                raise UserError(f"{where}: {name!r:.80} is in {owner[name]} already; {CORRECT}")
-            owner[name] = split
-            splits[split].append(read[name])
-    return splits, len(read) - len(owner)
+                raise UserError(f"{where}: {name!r:.80} is in train already; {CORRECT}")
+        splits = {split: [read[name] for name in named[split]] for split in ("train", "val") if split in named}
+        others = f"in none of {' and '.join(lists[split] for split in splits)}"
+    elif _POOL in named:
+        val = named.get("val", {})
+        splits = {"train": [read[name] for name in named[_POOL] if name not in val]}
+        splits |= {"val": [read[name] for name in val]} if val else {}
+        others = f"not in {lists[_POOL]}"
+    else:
+        test = named.get(_TEST, {})
+        splits = {"train": [image for name, image in read.items() if name not in test]}
+        others = f"in {lists.get(_TEST)}"
+    count = len(read) - sum(map(len, splits.values()))
+    return splits, f"{number_of(count, 'annotated image')} {others} not packed" if count else ""
+
+
+_POOL, _TEST = "trainval", "test"
+
+
+def _lists(tree: Tree, folder: str) -> dict[str, str]:
+    """The lists of whole splits, by what they are of: train, val, trainval or test. (Those of a class, as
+    `cat_train.txt`, are none.)
+    """
+    found: dict[str, str] = {}
+    for name in sorted(tree.names(folder)):
+        stem, _, ending = name.lower().rpartition(".")
+        called = SPLIT_CALLED.get(stem, stem if stem in (_POOL, _TEST) else None)
+        if ending != "txt" or called is None:
+            continue
+        if (other := found.setdefault(called, name)) != name:
+            raise UserError(f"{tree.where(joined(folder, name))}: {other!r} may be {called} too; put one of them away")
+    return found
+
+
+def _list_of(tree: Tree, path: str, read: Mapping[str, ObjectImage]) -> dict[str, str]:
+    """The images that a list names, and where each stands. Raises UserError for one twice, or without an XML."""
+    found: dict[str, str] = {}
+    for line, content in enumerate(read_text(tree, path, "put a list of the split's images there").split("\n"), 1):
+        name = content.rstrip("\r")
+        if name not in read:  # a name may begin or end in a blank
+            name = name.strip()
+        if not name:
+            continue
+        where = f"{tree.where(path)} line {line}"
+        if name not in read:
+            raise UserError(f"{where}: {name!r:.80} has no XML in {_XML}; {CORRECT}")
+        if found.setdefault(name, where) != where:
+            raise UserError(f"{where}: {name!r:.80} is in {path.rpartition('/')[2]} already; {CORRECT}")
+    return found
 
 
 class _VocMasks:

@@ -70,9 +70,7 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
         del inputs, batches, stepper  # before the next size's: a GPU need not hold what was captured for both
 
 
-def take_step(
-    job: Job, state: State, stepper: Stepper, inputs: Inputs, lr: float, stop: StopSignals | None
-) -> None:
+def take_step(job: Job, state: State, stepper: Stepper, inputs: Inputs, lr: float, stop: StopSignals | None) -> None:
     """A step. stop: given with a stepper's first, which may compile it. Raises Interrupted then, with the state of
     before saved, where a signal has ended the compiler too: a terminal sends it to all processes of a group.
     """
