@@ -41,7 +41,7 @@ from fastwsol.evaluation.of_predictions import judge
 from fastwsol.evaluation.of_training_images import find_directions, tuning_images
 from fastwsol.evaluation.prediction_tables import print_judged
 from fastwsol.evaluation.question import Question
-from fastwsol.evaluation.reading import rows_file, rows_of, taken_of
+from fastwsol.evaluation.reading import taken_of
 from fastwsol.evaluation.report_types import RunReport, SplitName
 from fastwsol.evaluation.report_words import heading_of
 from fastwsol.evaluation.score_map_files import write_maps
@@ -212,8 +212,9 @@ def kind_of(flags: Flags) -> Kind:
 def refuse_flags_of_others(flags: Flags, kind: Kind) -> None:
     """Raise UserError for a flag that says nothing of what is evaluated."""
     if kind == "predictions":
-        for name in ("threshold", "cam_class", "wsoleval", "all_tables", "per_class", "threads"):
-            if getattr(flags, name) != getattr(Flags(), name):
+        kinds = ("run", "trained_run", "score_maps", "looked_at", "out")
+        for name, value in vars(flags).items():
+            if name not in kinds and value != getattr(Flags(), name):
                 raise UserError(f"{flag(name)}: says nothing of predictions; leave it out")
     groups: dict[Kind, tuple[Any, Any, str]] = {
         "run": (flags.trained_run, OfRun(), "a run"),
@@ -313,15 +314,8 @@ def evaluate_run(flags: Flags, world: World) -> None:
         saved.step if saved.step != last_step or not run.finished(info.config) else None,
         all_shards.digest if all_shards.digest != info.shards_digest else None,
     )
-    evaluate_model(
-        model,
-        of_run.split,
-        saved.step,
-        setup,
-        lambda evaluation: tell(run, of, evaluation, flags, shards),
-        question,
-        cuts,
-    )
+    evaluation = evaluate_model(model, of_run.split, saved.step, setup, question, cuts)
+    world.lead_does(lambda: tell(run, of, evaluation, flags, shards) if evaluation is not None else None)
 
 
 def store_directions(run: RunDir, directions: DdtDirections, sha256: str) -> None:
@@ -405,7 +399,7 @@ def export_maps(folder: Path, evaluation: Evaluation, flags: Flags, shards: Shar
     of = {each["name"]: each for each in evaluation.report["localizers"]}
     name = LOCALIZERS[flags.trained_run.localizer or taken_of(evaluation.report)["name"]].name
     maps = NetworkMaps(evaluation.outputs.maps[name], evaluation.report["square"], of[name]["scale"])
-    write_maps(folder, evaluation.rows[rows_of(evaluation.report, name)], truths, maps, name)
+    write_maps(folder, evaluation.rows.of(name), truths, maps, name)
     whose = "" if flags.cam_class == "truth" else f" --cam-class {flags.cam_class}"
     cut, where = of[name]["cut"]["value"], ""
     if cut != CAM_THRESHOLD or maps.scale == "own":
@@ -452,8 +446,8 @@ def evaluate_maps(flags: Flags, folder: Path) -> None:
         print("nothing is written; --out NEW_FOLDER keeps the report, for python -m fastwsol.compare too")
         return
     with folder_when_whole(out) as new:
-        for name, each in rows.items():
-            each.write(rows_file(new / "report.json", name))
+        for file, each in rows.files(new / "report.json"):
+            each.write(file)
         write_json(new / "report.json", report)
 
 

@@ -408,12 +408,12 @@ def test_exported_maps_of_images_of_many_sizes_give_the_same_boxes(tmp_path):
     images = EvaluatedImages(names, truths, np.zeros(24, np.int64), np.tile(np.array([[0, 1]]), (24, 1)), classes)
     cut = Cut("asked", 0.4, "the command line")
     ours = measure(images, [CutMaps("maps", "these maps", True, maps, cut)], train=truths)
-    write_maps(tmp_path / "maps", ours.rows["maps"], truths, maps, "cam")
+    write_maps(tmp_path / "maps", ours.rows.of("maps"), truths, maps, "cam")
     again = read_annotations(tmp_path / "maps" / "boxes.csv")
     of_files = ScoreMaps(tmp_path / "maps" / "maps.npy", again, tmp_path / "maps" / "boxes.csv")
     theirs = measure(again, [CutMaps("maps", "these maps", True, of_files, cut)], train=truths)
     for protocol in PROTOCOLS:
-        boxes_of_both = (each.rows[""].boxes[protocol].boxes for each in (ours, theirs))
+        boxes_of_both = (each.rows.at_papers.boxes[protocol].boxes for each in (ours, theirs))
         np.testing.assert_array_equal(*boxes_of_both)
     assert ours.numbers == theirs.numbers
 

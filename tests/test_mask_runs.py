@@ -21,7 +21,7 @@ from fastwsol import train as training
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.reading import rows_file, rows_of
+from fastwsol.evaluation.report_rows import rows_file
 from fastwsol.evaluation.summary_table import print_summary
 from fastwsol.host.command_line import run_command
 from fastwsol.localizer.localizers import LOCALIZERS
@@ -181,7 +181,7 @@ def test_a_report_has_a_row_and_a_file_for_each_localizer(whole, capsys):
 def test_the_files_of_images_have_the_hits_that_max_box_acc_counts(whole):
     report = json.loads((whole / "report.json").read_text())
     for each in report["localizers"]:
-        rows = ImageRows.read(rows_file(whole / "report.json", rows_of(report, each["name"])))
+        rows = ImageRows.read(rows_file(whole / "report.json", report, each["name"]))
         single, multiple = (hits[rows.box_counts > 0] for hits in rows.best_hits)
         rates = each["max_box_acc"]["strict"]["rates"]
         assert 100 * single[:, 1].mean() == pytest.approx(rates["max_box_acc"])

@@ -21,7 +21,7 @@ from fastwsol.evaluation.metrics import CamClass, counts, outcomes, rates
 from fastwsol.evaluation.of_localizer import CutMaps, counts_by_size, localizer_row
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.question import NOTHING_MORE, Question
-from fastwsol.evaluation.reading import rows_of
+from fastwsol.evaluation.report_rows import ReportRows, is_at_papers
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, Baseline, Numbers, Report
 from fastwsol.evaluation.resampling import intervals_of
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, BestHits
@@ -35,9 +35,7 @@ class Measurement:
     """The part of a report that is made of maps, predictions and truths; and what it says of each image."""
 
     numbers: Numbers
-    rows: dict[str, ImageRows]
-    """By localizer, under `strict` at its cut; by the empty name those of the first one at the fixed threshold, under
-    every protocol, which stand for its cut too where that is the same."""
+    rows: ReportRows
     thresholds: dict[str, float | NDArray[np.float64]]
     """By localizer, where its maps are cut: one number, or one an image, [N]."""
     seconds: dict[str, float]
@@ -84,11 +82,13 @@ def measure(
         box_counts = np.diff(truths.offsets)
         return ImageRows.of(images.names, images.classes, images.labels, images.predicted, box_counts, boxes, best)
 
-    rows = {
-        rows_of(numbers, each.name): each_image({"strict": found[each.name].at_cut}, found[each.name].best_hits)
+    at_cuts = {
+        each.name: each_image({"strict": found[each.name].at_cut}, found[each.name].best_hits)
         for each in localizers
+        if not is_at_papers(numbers, each.name)
     }
-    rows[""] = each_image(found[first.name].boxes, rows[""].best_hits if "" in rows else None)
+    best = None if first.name in at_cuts else found[first.name].best_hits
+    rows = ReportRows(each_image(found[first.name].boxes, best), at_cuts)
     thresholds = {
         each.name: found[each.name].thresholds if each.cut.value is None else each.cut.value for each in localizers
     }

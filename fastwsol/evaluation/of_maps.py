@@ -11,9 +11,10 @@ from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.masks import find_masks
 from fastwsol.evaluation.measure import measure
 from fastwsol.evaluation.of_localizer import CutMaps
-from fastwsol.evaluation.per_image import SEPARATOR, ImageRows
+from fastwsol.evaluation.per_image import SEPARATOR
 from fastwsol.evaluation.pixels import measure_maps
 from fastwsol.evaluation.question import Question
+from fastwsol.evaluation.report_rows import ReportRows
 from fastwsol.evaluation.report_types import MapsReport
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, Cut
@@ -33,8 +34,8 @@ def report_of_maps(
     question: Question,
     threads: int,
     scale: Scale | None = None,
-) -> tuple[MapsReport, dict[str, ImageRows]]:
-    """The report of the maps in a folder or file, and what it says of each image, as `Measurement` has it. Its one
+) -> tuple[MapsReport, ReportRows]:
+    """The report of the maps in a folder or file, and what it says of each image. Its one
     localizer is called `maps`.
 
     boxes: the ground truth; masks: a folder of them; train_boxes: what fixed boxes are found on; scale: see
@@ -69,7 +70,7 @@ def report_of_maps(
         thresholds = measurement.thresholds["maps"]
         pixels = measure_maps(maps, known, images.truths, thresholds, fixed_masks(None), images.labels, images.classes)
         pixels.add_to(report)
-        rows = pixels.in_rows(rows)
+        rows = rows.with_mask_ious(pixels.ious)
     return cast(MapsReport, report), rows
 
 

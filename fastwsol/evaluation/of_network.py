@@ -4,7 +4,7 @@ Boxes and numbers take little, and the leading process makes them alone.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,9 +23,9 @@ from fastwsol.evaluation.masks import SplitMasks
 from fastwsol.evaluation.measure import Measurement, measure
 from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.of_training_images import tuning_images
-from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.pixels import PixelsOfAll, measure_localizers
 from fastwsol.evaluation.question import NOTHING_MORE, Question
+from fastwsol.evaluation.report_rows import ReportRows
 from fastwsol.evaluation.report_types import ClassProbability, LocalizerRow, RunReport
 from fastwsol.evaluation.thresholds import (
     BY_BOXES,
@@ -46,10 +46,10 @@ from kernels.pixels import OBJECT
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A report; what its localizers say of each image, by their names; and what it was made of."""
+    """A report, what its localizers say of each image, and what it was made of."""
 
     report: RunReport
-    rows: dict[str, ImageRows]
+    rows: ReportRows
     outputs: SplitOutputs
 
 
@@ -58,15 +58,14 @@ def evaluate_model(
     split_name: str,
     step: int,
     setup: EvaluationSetup,
-    then: Callable[[Evaluation], None],
     question: Question = NOTHING_MORE,
     cuts: Mapping[str, Cut] | None = None,
-) -> None:
-    """Evaluate `model`, which has done `step` steps, on a split, and do `then` with that in the leading process.
+) -> Evaluation | None:
+    """Evaluate `model`, which has done `step` steps, on a split. None in all processes but the leading one, which
+    measures what all have computed.
 
-    cuts: the run's own, by localizer. All processes share the forward pass. Baselines' boxes are found on what is left
-    of train. Raises UserError where a threshold is to be chosen and there are no boxes to choose it by, and what `then`
-    raises.
+    cuts: the run's own, by localizer. Baselines' boxes are found on what is left of train. Raises UserError where a
+    threshold is to be chosen and there are no boxes to choose it by.
     """
     world, shards, localizers = setup.process.world, setup.shards, [each.name for each in model.localizers]
     split, tuned = shards.splits[split_name], None
@@ -82,12 +81,12 @@ def evaluate_model(
     seconds = {"forward": time.perf_counter() - start}
     inside = classes_inside_and_outside(model, split, setup)
 
-    def measure_and_go_on() -> None:
-        choice = _Choice(question, cuts or {}, tuned, setup.config.views)
-        about = _about(split, step, setup)
-        then(_evaluation(model.localizers, outputs, split, setup, choice, about, inside, seconds))
-
-    world.lead_does(measure_and_go_on)
+    choice = _Choice(question, cuts or {}, tuned, setup.config.views)
+    return world.lead_does(
+        lambda: _evaluation(
+            model.localizers, outputs, split, setup, choice, _about(split, step, setup), inside, seconds
+        )
+    )
 
 
 def _evaluation(
@@ -115,7 +114,7 @@ def _evaluation(
     if (why := why_no_pixels(split, fit)) is None:
         start = time.perf_counter()
         pixels = _pixels(localizers, outputs, measurement, split, images, shards, square)
-        rows = pixels.in_rows(rows)
+        rows = rows.with_mask_ious(pixels.ious)
         seconds["pixels"] = time.perf_counter() - start
     elif split.has_mask.any():
         about["no_pixels"] = why

@@ -9,7 +9,7 @@ pixels count as background.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from fastwsol.evaluation.fixed_masks import FixedCounts, FixedMask
 from fastwsol.evaluation.maps import Maps, NetworkMaps
 from fastwsol.evaluation.masks import Masks
 from fastwsol.evaluation.metrics import OBJECT_SIZES, interval, size_groups
-from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.report_types import ClassIou, FixedMaskRow, Pixels, Report, SizeIou
 from fastwsol.evaluation.resampling import resampled_counts
 from fastwsol.evaluation.truths import Truths
@@ -58,13 +57,10 @@ class PixelsOfAll:
         for row in numbers["localizers"]:
             row["pixels"] = self.of_localizer[row["name"]].numbers
 
-    def in_rows(self, rows: dict[str, ImageRows]) -> dict[str, ImageRows]:
-        """What localizers say of each image, with the IoUs of its masks, which are cut where the localizer's boxes
-        are.
-        """
-        first = next(iter(self.of_localizer))
-        at_cut = {name: self.of_localizer[name or first].ious for name in rows if name or first not in rows}
-        return rows | {name: replace(rows[name], mask_ious=ious) for name, ious in at_cut.items()}
+    @property
+    def ious(self) -> dict[str, NDArray[np.float64]]:
+        """Of each image's mask, by localizer: [N]."""
+        return {name: each.ious for name, each in self.of_localizer.items()}
 
 
 class _Counter:

@@ -1,7 +1,6 @@
-"""Queries on a report: the preferred localizer, the CSV file of its boxes, and the oracle rates of fixed boxes."""
+"""Queries on a report: the preferred localizer, and the oracle rates of fixed boxes."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, LOC_NAMES
 from fastwsol.evaluation.report_types import LocalizerRow, Numbers
@@ -14,22 +13,9 @@ def taken_of(report: Numbers) -> LocalizerRow:
     return of.get(preferred(of), report["localizers"][0])
 
 
-def rows_of(report: Numbers, localizer: str) -> str:
-    """Which of a report's rows, and of its files' endings, has the boxes of a localizer at its cut: its name, or none
-    where that is the paper's threshold.
-    """
-    first = report["localizers"][0]
-    return "" if localizer == first["name"] and first["cut"]["value"] == report["cam_threshold"] else localizer
-
-
 def has_papers_threshold(report: Numbers) -> bool:
     """Whether the paper's threshold, a share of each map's maximum, says something of the first localizer's maps."""
     return report["localizers"][0]["scale"] == "min-max"
-
-
-def rows_file(report: Path, rows: str) -> Path:
-    """The CSV file beside a report's with such rows."""
-    return report.with_name(f"{report.stem}{f'-{rows}' if rows else ''}.csv")
 
 
 def fixed_box_oracles(report: Numbers, protocol: str) -> list[tuple[str, list[float | None]]]:

@@ -11,7 +11,8 @@ from fastwsol.config import PREACT_RESNET, Setting, differing_options
 from fastwsol.evaluation.metrics import percent
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.question import Question
-from fastwsol.evaluation.reading import rows_of, taken_of
+from fastwsol.evaluation.reading import taken_of
+from fastwsol.evaluation.report_rows import rows_file
 from fastwsol.evaluation.report_types import LocalizerRow, RunReport
 from fastwsol.experiments.over_seeds import SettingRuns
 from fastwsol.host.errors import UserError
@@ -85,7 +86,7 @@ def read_compared_run(folder: Path) -> ComparedRun:
         raise UserError(f"{folder}: not finished; let it train to its end first")
     of = ReportOf(info.config.eval_split)
     report = run.read_report(of)
-    images = ImageRows.read(run.rows_file(of, rows_of(report, taken_of(report)["name"])))
+    images = ImageRows.read(rows_file(run.report_file(of), report, taken_of(report)["name"]))
     try:
         rows, starts = run.rows(), run.starts()
     except (ValueError, KeyError, TypeError):

@@ -14,7 +14,8 @@ from fastwsol.evaluation.boxes import ProtocolName, hits_of
 from fastwsol.evaluation.console_tables import ORACLE_TITLES
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, TOP, CamClass, Outcomes, outcomes, ranks
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.reading import rows_file, rows_of, taken_of
+from fastwsol.evaluation.reading import taken_of
+from fastwsol.evaluation.report_rows import rows_file
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, LocalizerRow, Report, RunReport
 from fastwsol.evaluation.table_cells import title_of
 from fastwsol.evaluation.thresholds import BestHits
@@ -95,7 +96,7 @@ _FACTS = ("step", "total_steps", "precision", "split", "shards_digest")
 def _side_of(report: Report, file: Path, localizer: LocalizerRow) -> ComparedReport:
     """One side of the comparison: what a report in `file` says of one of its localizers."""
     masks = report.get("masks")
-    images = rows_file(file, rows_of(report, localizer["name"]))
+    images = rows_file(file, report, localizer["name"])
     return ComparedReport(
         file,
         report["cam_class"],

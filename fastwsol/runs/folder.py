@@ -23,7 +23,7 @@ from fastwsol.config import Channels, Config, LogConfig, Statistics, as_channels
 from fastwsol.dataset.shards import Split
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.question import NOTHING_MORE, Question
-from fastwsol.evaluation.reading import rows_file
+from fastwsol.evaluation.report_rows import ReportRows
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, RunReport
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.host.environment import environment
@@ -185,10 +185,6 @@ class RunDir:
         """Whether the run came to its end: it then has the report on its own split."""
         return self.report_file(ReportOf(config.eval_split)).is_file()
 
-    def rows_file(self, of: "ReportOf", localizer: str) -> Path:
-        """The file of what a report says of each image, by a localizer (`reading.rows_of` says which)."""
-        return rows_file(self.report_file(of), localizer)
-
     def write_cuts(self, cuts: Mapping[str, Cut]) -> None:
         """Store where the run cuts the maps of its localizers, by their names."""
         write_json(self._cuts_file, {"cuts": {name: cut.to_json() for name, cut in cuts.items()}})
@@ -240,7 +236,7 @@ class RunDir:
             )
         return report
 
-    def write_report(self, report: RunReport, rows: Mapping[str, ImageRows], of: "ReportOf") -> RunReport | None:
+    def write_report(self, report: RunReport, rows: ReportRows, of: "ReportOf") -> RunReport | None:
         """Write a report and its localizers' `rows` where there is none of this version, and return None. Otherwise
         return the report that is there, which stays as it is. If a CSV file of it is missing, damaged or has fewer
         columns, and the counts are the same, that file is written again. Raises UserError for a report of a later
@@ -249,11 +245,11 @@ class RunDir:
         path = self.report_file(of)
         if (there := _read_report(path)) is not None:
             if counts_of(there) == counts_of(json.loads(json.dumps(report))):
-                for name, each in rows.items():
-                    _mend_rows(each, self.rows_file(of, name))
+                for file, each in rows.files(path):
+                    _mend_rows(each, file)
             return there
-        for name, each in rows.items():
-            each.write(self.rows_file(of, name))
+        for file, each in rows.files(path):
+            each.write(file)
         write_json(path, report)  # last: it says that the run is finished
         return None
 

@@ -29,7 +29,8 @@ def conclude(job: Job, model: LocalizingModel) -> None:
         model.directions = find_directions(model, setup)
         cuts = own_cuts(model, setup)
         setup.process.world.lead_does(lambda: store_findings(run, model, cuts))
-        evaluate_model(model, config.eval_split, last, setup, lambda evaluation: finish(run, evaluation), cuts=cuts)
+        evaluation = evaluate_model(model, config.eval_split, last, setup, cuts=cuts)
+        setup.process.world.lead_does(lambda: finish(run, evaluation) if evaluation is not None else None)
     except Interrupted:
         done = f"all {last:,} steps are done and saved in {run.folder}"
         raise Interrupted(f"{done}; the same command evaluates them") from None
