@@ -66,8 +66,8 @@ def measured(predictor: Predictor, split: Split, flags: Flags) -> dict[str, Any]
     maps, own = np.stack([each.cams[0] for each in predictions]), predictor.cut.value
     assert own is not None
     curve = (
-        Truths.of_split(split)
-        .of_rows(rows)
+        Truths.of_split(split, predictor.info.config.views.fit)
+        .shown.of_rows(rows)
         .curve_hits(maps, predictor.info.config.views.image_size, predictor.localizer.scale)
     )
     found: dict[str, Any] = {

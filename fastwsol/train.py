@@ -97,7 +97,8 @@ def main(arguments: Sequence[str]) -> int:
         if (behind := start.behind) is not None:
             world.lead_does(lambda: refuse_unfinished(behind, shards))
         if flags.launch.preset == "photos":
-            config = world.together(lambda: with_batches_of_photos(config, shards, world))
+            count = len(hold_out(shards, config.data.holdout).splits["train"])
+            config = world.together(lambda: with_batches_of_photos(config, count, world))
         folder = run_folder(config, flags.launch)
         asked = config
         config = world.from_lead(lambda: with_store_size(asked, flags.launch, shards, folder))

@@ -267,6 +267,15 @@ def test_ctrl_c_while_modules_are_imported_is_a_line(command, tmp_path):
     assert (done.returncode, done.stderr) == (75, "stopped: interrupted; run the same command again\n")
 
 
+@pytest.mark.parametrize(("rank", "said"), [("0", True), ("1", False)])
+def test_what_is_the_work_of_one_process_is_refused_under_torchrun(monkeypatch, capsys, rank, said):
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": rank}.items():
+        monkeypatch.setenv(name, value)
+    assert run_command(lambda _: pytest.fail("it works"), [], by_several=False) == 2
+    assert ("torchrun has started 2; start it without" in capsys.readouterr().err) == said
+    assert run_command(lambda _: 0, []) == 0
+
+
 def test_an_output_that_lacks_characters_gets_plain_ones():
     code = (
         "from fastwsol.host.command_line import run_command\n"

@@ -21,7 +21,7 @@ from fastwsol.host.processes import ALONE
 from fastwsol.runs.checkpoint import load, newest_valid
 from fastwsol.runs.folder import RunDir
 from fastwsol.timetable import Timetable
-from fastwsol.training.feasibility import with_fitting_batches
+from fastwsol.training.fit_to_data import with_batches_of_photos
 from fastwsol.training.presets import photos
 from fastwsol.training.resume import refuse_another
 
@@ -67,7 +67,7 @@ def test_class_folders_are_trained_by_the_preset_and_the_run_says_what_it_is(run
 @pytest.mark.parametrize(("mix", "size"), [("none", 31), ("cutmix", 30)])
 def test_batches_of_an_odd_number_of_images_can_be_mixed(mix, size):
     preset = photos().config
-    fitting = with_fitting_batches(preset.changed(mix=mix), preset, 31, ALONE)
+    fitting = with_batches_of_photos(preset.changed(mix=mix), 31, ALONE)
     assert fitting.optimizer.batch_size == size
 
 

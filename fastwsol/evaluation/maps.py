@@ -20,7 +20,7 @@ from fastwsol.evaluation.looks import LooksOfAll
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.report_types import Looks
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, BestHits, otsu_thresholds
-from fastwsol.evaluation.truths import Truths
+from fastwsol.evaluation.truths import ShownTruths, Truths
 from fastwsol.geometry import Size, to_original
 from fastwsol.host.device import kernel_threads
 from kernels.levels import LEVELS, wsoleval_cut
@@ -146,7 +146,7 @@ def _nothing_yet(count: int) -> MeasuredBoxes:
 def _fill(
     boxes_of_all: MeasuredBoxes,
     group: MapGroup,
-    own: Truths,
+    own: ShownTruths,
     protocol: ProtocolName,
     threshold: float | NDArray[np.float64],
     scale: kernels.Scale,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,20 +51,21 @@ class Truths:
         arrays = (self.widths, self.heights, self.boxes, self.offsets)
         return hashlib.sha256(b"".join(np.ascontiguousarray(each).tobytes() for each in arrays)).hexdigest()
 
-    def of_rows(self, rows: NDArray[np.int64]) -> Truths:
+    def of_rows(self, rows: NDArray[np.int64]) -> Self:
         """The images `rows`, in that order."""
-        return Truths(self.widths[rows], self.heights[rows], *gather_boxes(self.boxes, self.offsets, rows), self.fit)
+        boxes, offsets = gather_boxes(self.boxes, self.offsets, rows)
+        return replace(self, widths=self.widths[rows], heights=self.heights[rows], boxes=boxes, offsets=offsets)
 
     @cached_property
-    def shown(self) -> Truths:
+    def shown(self) -> ShownTruths:
         """What the network is shown, as images of their own: under crop the middle squares. Boxes reach outside of them
         where they are cut off, so that an IoU stays what it is in the original image.
         """
         if self.fit == "stretch":
-            return self
+            return ShownTruths(self.widths, self.heights, self.boxes, self.offsets)
         windows = shown_windows(self.fit, self.widths, self.heights)
         boxes = self.boxes - self.origins[self._image_of_box][:, [0, 1, 0, 1]]
-        return replace(self, widths=windows[:, 2], heights=windows[:, 3], boxes=boxes, fit="stretch")
+        return ShownTruths(windows[:, 2], windows[:, 3], boxes, self.offsets)
 
     @cached_property
     def origins(self) -> NDArray[np.float32]:
@@ -80,24 +82,9 @@ class Truths:
         cut = (shown.boxes[:, :2] < 0).any(axis=1) | (shown.boxes[:, 2:] > ends).any(axis=1)
         return len(np.unique(self._image_of_box[cut]))
 
-    def localize(
-        self,
-        maps: NDArray[np.float32],
-        protocol: ProtocolName,
-        size: Size,
-        threshold: float | NDArray[np.float64],
-        scale: kernels.Scale = "min-max",
-    ) -> NDArray[np.float32]:
-        """A box an image, float32 [N, 4], of maps of the whole images; see `fastwsol.evaluation.boxes.localize`."""
-        return localize(maps, protocol, size, self.widths, self.heights, threshold, scale)
-
     def ious(self, boxes: NDArray[np.float32], protocol: ProtocolName) -> NDArray[np.float64]:
         """The IoU of a box an image with the best of its boxes; see `fastwsol.evaluation.boxes.score_boxes`."""
         return score_boxes(boxes, self.boxes, self.offsets, protocol)
-
-    def curve_hits(self, maps: NDArray[np.float32], size: Size, scale: kernels.Scale = "min-max") -> CurveHits:
-        """The hits of maps of the whole images at all levels; see `fastwsol.evaluation.boxes.curve_hits`."""
-        return curve_hits(maps, size, self.widths, self.heights, self.boxes, self.offsets, scale)
 
     def object_shares(self) -> NDArray[np.float64]:
         """The share of each image that its largest box covers: float64 [N], NaN without a box."""
@@ -118,3 +105,22 @@ class Truths:
     @cached_property
     def _image_of_box(self) -> NDArray[np.int64]:
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+
+class ShownTruths(Truths):
+    """What N images are known to show, as far as the network is shown them: its maps cover them whole."""
+
+    def localize(
+        self,
+        maps: NDArray[np.float32],
+        protocol: ProtocolName,
+        size: Size,
+        threshold: float | NDArray[np.float64],
+        scale: kernels.Scale = "min-max",
+    ) -> NDArray[np.float32]:
+        """A box an image, float32 [N, 4], of its map; see `fastwsol.evaluation.boxes.localize`."""
+        return localize(maps, protocol, size, self.widths, self.heights, threshold, scale)
+
+    def curve_hits(self, maps: NDArray[np.float32], size: Size, scale: kernels.Scale = "min-max") -> CurveHits:
+        """The hits of maps at all levels; see `fastwsol.evaluation.boxes.curve_hits`."""
+        return curve_hits(maps, size, self.widths, self.heights, self.boxes, self.offsets, scale)

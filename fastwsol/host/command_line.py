@@ -121,8 +121,13 @@ def _write_plainly_where_needed() -> None:
             stream.reconfigure(errors="fastwsol-plain")
 
 
-def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
-    """Run `command` on `arguments` (default: the process's own) and give its exit status, printing errors as a line."""
+def run_command(
+    command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None, by_several: bool = True
+) -> int:
+    """Run `command` on `arguments` (default: the process's own) and give its exit status, printing errors as a line.
+
+    by_several: whether processes that torchrun starts share the command's work; else they are refused.
+    """
     begin_work()
     tell_of_compiling()
     _write_plainly_where_needed()
@@ -131,6 +136,8 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
     # What Pillow warns of in a damaged image is told as our own reason, where it is one.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     try:
+        if not by_several:
+            _refuse_torchrun()
         status = command(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()  # here a pipe that nobody reads any more can still be told of
         return status
@@ -166,6 +173,16 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         return INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, terminate)
+
+
+def _refuse_torchrun() -> None:
+    """Raise UserError where torchrun has started this process and others: each would do the same. One of them says so.
+    (Not every command imports torch, which tells it too.)
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    if count > 1:
+        said = f"this command is the work of one process, and torchrun has started {count}; start it without torchrun"
+        raise UserError(said if os.environ.get("RANK") == "0" else "")
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -300,7 +300,8 @@ class Predictor:
             for chunk in in_chunks(named, self.batch_size):
                 first = first or chunk[:1]
                 _refuse_some_labels([*first, *chunk], request)
-                ahead.append(pool.submit(self._answer, chunk, request, only))
+                asked = [replace(each, label=only) if each.label is None else each for each in chunk]
+                ahead.append(pool.submit(self._answer, asked, request))
                 if len(ahead) > self._threads:
                     yield from self._predictions_and_skipped(ahead.popleft().result(), request)
             while ahead:
@@ -327,12 +328,12 @@ class Predictor:
             raise UserError(f"--boxes {request.boxes}: choose from {', '.join(get_args(WhichBoxes))}")
         return None if request.of_class is None else label_of(request.of_class, self.info)
 
-    def _answer(self, images: Sequence[NamedImage], request: Request, only: int | None) -> Answers:
-        """Decode images, and run the network over those that can be. only: the class that is asked for of all."""
+    def _answer(self, images: Sequence[NamedImage], request: Request) -> Answers:
+        """Decode images, and run the network over those that can be."""
         views = torch.empty((len(images), self._size, self._size, 3)).numpy()
         sizes: list[tuple[int, int]] = []
         dark: list[bool] = []
-        of_images: list[int | None] = []
+        labels: list[int | None] = []
         reasons: dict[int, str] = {}
         for k, image in enumerate(images):
             try:
@@ -340,10 +341,10 @@ class Predictor:
                 self.show(pixels, views[len(sizes)])
                 sizes.append((pixels.shape[1], pixels.shape[0]))
                 dark.append(bool(pixels.max() <= NEARLY_BLACK))
-                of_images.append(only if image.label is None else image.label)
+                labels.append(image.label)
             except ValueError as error:
                 reasons[k] = str(error)
-        known = np.array([-1 if label is None else label for label in of_images], np.int64)
+        known = np.array([-1 if label is None else label for label in labels], np.int64)
         outputs = self._forward(views[: len(sizes)], request, known) if sizes else None
         names = [image.name for image in images]
         return Answers(names, reasons, np.array(sizes, np.int32), np.array(dark, np.bool_), known, outputs)

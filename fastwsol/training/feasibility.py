@@ -17,23 +17,6 @@ from fastwsol.timetable import Timetable
 from fastwsol.training.mask_phase import refuse_no_mask
 
 
-def with_fitting_batches(config: Config, preset: Config, train_images: int, world: World) -> Config:
-    """The configuration, where batches are as large as the preset has them and there are fewer images to train on, with
-    batches of all images; of an even number where views are mixed in pairs.
-    """
-    of_pairs = 2 * world.size if config.views.mix != "none" else world.size
-    most, most_of_head = (train_images // each * each for each in (of_pairs, world.size))
-    fitting, sizes = config, []
-    if config.optimizer.batch_size == preset.optimizer.batch_size > most > 0:
-        fitting, sizes = fitting.changed(batch_size=most), [most]
-    if config.localizer.head_batch_size == preset.localizer.head_batch_size > most_of_head > 0:
-        fitting, sizes = fitting.changed(head_batch_size=most_of_head), [*sizes, most_of_head]
-    if sizes:
-        shown = " and ".join(map(str, dict.fromkeys(sizes)))
-        print(f"batches of {shown}: there are {train_images:,} images to train on, and the preset has larger ones")
-    return fitting
-
-
 def check_batch_sizes(config: Config, train_images: int, world: World) -> None:
     """Raise UserError where there are too few images for a batch, or a batch cannot be divided among the processes."""
     sizes = {"--batch-size": config.optimizer.batch_size}

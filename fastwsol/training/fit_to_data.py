@@ -7,22 +7,32 @@ from fastwsol.batches.numbered_views import view_count
 from fastwsol.batches.stores import folder_of, no_room
 from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Config
-from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards
 from fastwsol.host.device import take_device
 from fastwsol.host.errors import UserError
 from fastwsol.host.kept_files import can_be_written
 from fastwsol.host.processes import World
 from fastwsol.runs.folder import RunDir
-from fastwsol.training.feasibility import with_fitting_batches
 from fastwsol.training.launch import OneRun
 from fastwsol.training.presets import PRESETS
 
 
-def with_batches_of_photos(config: Config, shards: Shards, world: World) -> Config:
-    """The configuration with batches that a small set of photographs fills, unless another size was named."""
-    train_images = len(hold_out(shards, config.data.holdout).splits["train"])
-    return with_fitting_batches(config, PRESETS["photos"]().config, train_images, world)
+def with_batches_of_photos(config: Config, train_images: int, world: World) -> Config:
+    """The configuration, where batches are as large as the preset photos has them and there are fewer images to train
+    on, with batches of all images; of an even number where views are mixed in pairs.
+    """
+    preset = PRESETS["photos"]().config
+    of_pairs = 2 * world.size if config.views.mix != "none" else world.size
+    most, most_of_head = (train_images // each * each for each in (of_pairs, world.size))
+    fitting, sizes = config, []
+    if config.optimizer.batch_size == preset.optimizer.batch_size > most > 0:
+        fitting, sizes = fitting.changed(batch_size=most), [most]
+    if config.localizer.head_batch_size == preset.localizer.head_batch_size > most_of_head > 0:
+        fitting, sizes = fitting.changed(head_batch_size=most_of_head), [*sizes, most_of_head]
+    if sizes:
+        shown = " and ".join(map(str, dict.fromkeys(sizes)))
+        print(f"batches of {shown}: there are {train_images:,} images to train on, and the preset has larger ones")
+    return fitting
 
 
 def with_store_size(config: Config, launch: OneRun, shards: Shards, folder: Path) -> Config:
