@@ -115,11 +115,13 @@ def test_images_that_are_not_padded_give_the_same_batches(shards, form, monkeypa
 
 def test_batches_are_channels_last_and_labelled(shards):
     split = shards.splits["train"]
-    batch = next(batches_of(shards, GR_HNS))
+    batches = batches_of(shards, GR_HNS)
+    ids, _ = batches._stream.plan(0)
+    batch = next(batches)
     assert batch.images.shape == (BATCH, 3, 64, 64)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert batch.images.dtype == torch.float32
-    assert np.array_equal(batch.labels.numpy(), split.labels[batch.ids])
+    assert np.array_equal(batch.labels.numpy(), split.labels[ids])
 
 
 def test_a_batch_stays_as_it_is_while_later_ones_are_made(shards, form):
@@ -137,7 +139,7 @@ def test_a_pipeline_started_at_step_k_gives_what_an_unbroken_one_gives(shards, f
     resumed = batches_of(shards, GR_HNS, start=4)
     for step in range(4, 9):
         batch = next(resumed)
-        assert np.array_equal(batch.ids, expected[step].ids)
+        assert torch.equal(batch.labels, expected[step].labels)
         assert torch.equal(batch.images, expected[step].images)
 
 

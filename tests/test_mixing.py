@@ -85,9 +85,9 @@ def test_a_batch_taken_in_two_parts_is_the_same_batch_whatever_step_it_begins_at
     assert len({frozenset(each) for each in taken}) == 1
     batches = [next(whole) for _ in range(9)][5:]
     for each, batch in zip(taken, batches, strict=True):
-        images, labels = parts.show(each)
-        assert torch.equal(images, batch.images)
-        assert torch.equal(labels, batch.labels)
+        shown = parts.show(each)
+        assert torch.equal(shown.images, batch.images)
+        assert torch.equal(shown.labels, batch.labels)
 
 
 @BOTH

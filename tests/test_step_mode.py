@@ -12,7 +12,7 @@ from interference import around_steps, signalled_after
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastwsol import train
-from fastwsol.batches.stream import BESIDE, Batch, Batches
+from fastwsol.batches.stream import BESIDE, Batches
 from fastwsol.config import Config
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
@@ -34,11 +34,11 @@ class Noise(Batches):
     def __init__(self):
         self._generator = torch.Generator().manual_seed(0)
 
-    def __next__(self):
+    def take(self):
         images = torch.randn(4, 3, SIZE, SIZE, generator=self._generator).contiguous(memory_format=torch.channels_last)
         labels = torch.randint(0, CLASSES, (4,), generator=self._generator)
         drops = torch.rand(4, PLACES, generator=self._generator) < ALL.network.attention_dropout
-        return Batch(images, labels, labels.numpy(), drops)
+        return {"images": images, "labels": labels, BESIDE: drops}
 
 
 def fresh(config=ALL, precision="fp32"):
@@ -53,7 +53,8 @@ def stepper(mode, state, batches, sample, precision="fp32"):
 
 
 def plain_step(state, loss_of, batches, taken, lr):
-    train_step(state, loss_of, *batches.show(taken), lr, taken[BESIDE])
+    batch = batches.show(taken)
+    train_step(state, loss_of, batch.images, batch.labels, lr, batch.beside)
 
 
 def all_of(state):
@@ -171,7 +172,7 @@ def test_a_step_does_the_same_operations_with_the_same_numbers_each_time_and_rea
         taken = batches.take()
         images, labels = batches.show(taken)
         with Recorded() as recorded:
-            step_mode.change(state, loss_of, images, labels, taken[BESIDE])
+            step_mode.change(state, loss_of, batch.images, batch.labels, batch.beside)
         seen.append(recorded.operations)
     assert seen[1] == seen[0]
     assert seen[2] == seen[0]

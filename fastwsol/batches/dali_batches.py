@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
 
 from fastwsol.batches.seals import Decoding, Seals, decodes_on_host, dies_of_bad_images
-from fastwsol.batches.stream import Batch, Batches, Stream, mean_pixel, of_one_size
+from fastwsol.batches.stream import Batches, Inputs, Stream, mean_pixel, of_one_size
 from fastwsol.batches.views_cpu import Shower
 from fastwsol.config import Augmentation, Channels
 from fastwsol.draws import COLOR_STEPS, Views
@@ -26,7 +26,7 @@ from fastwsol.sources.decode import decode
 
 
 class DaliBatches(Batches):
-    """An endless iterator over a stream's batches, from step `start` on, decoded by DALI.
+    """The batches of a stream, without end, from step `start` on, decoded by DALI.
 
     Raises RunFailure naming the images when DALI cannot decode a batch; where DALI would end the process instead, when
     one of a batch is no longer the image that it was by `seals`: of the split, or made here.
@@ -69,7 +69,8 @@ class DaliBatches(Batches):
             self._pipeline.set_outputs(images)
         self._pipeline.build()
 
-    def __next__(self) -> Batch:
+    def take(self) -> Inputs:
+        """See `Batches.take`."""
         ids, epochs = self._stream.plan(self._step)
         try:
             if self._device.type == "cuda":
@@ -92,7 +93,7 @@ class DaliBatches(Batches):
         labels = torch.from_numpy(self._stream.split.labels[ids])
         if self._device.type == "cuda":  # pinned, or the copy would wait for the device
             labels = labels.pin_memory().to(self._device, non_blocking=True)
-        return Batch(images, labels, ids)
+        return {"images": images, "labels": labels}
 
     def _feed(self, info: Any) -> list[NDArray[Any] | list[NDArray[Any]]]:
         """What the graph takes for one batch, in the order in which `_graph` names it."""

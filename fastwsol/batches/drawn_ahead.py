@@ -65,13 +65,12 @@ class BatchesBeside(Batches):
     def __init__(self, batches: Batches, draw: Draw, stream: Stream, device: torch.device, start: int = 0) -> None:
         self._batches, self._drawn = batches, DrawnAhead(draw, stream, device, start)
 
-    def __next__(self) -> Batch:
-        (beside,) = next(self._drawn)
-        return replace(next(self._batches), beside=beside)
-
     def take(self) -> Inputs:
+        """See `Batches.take`."""
         (beside,) = next(self._drawn)
         return self._batches.take() | {BESIDE: beside}
 
-    def show(self, taken: Inputs) -> tuple[Tensor, Tensor]:
-        return self._batches.show({name: each for name, each in taken.items() if name != BESIDE})
+    def show(self, taken: Inputs) -> Batch:
+        """See `Batches.show`."""
+        batch = self._batches.show({name: each for name, each in taken.items() if name != BESIDE})
+        return replace(batch, beside=taken[BESIDE])

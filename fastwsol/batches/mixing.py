@@ -4,6 +4,8 @@ Rows 2k and 2k + 1 of a batch are a pair; each takes its part of the other as th
 each image, so batches are the same at any number of processes, threads and starts.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,25 +33,17 @@ class MixedBatches(Batches):
 
         self._drawn = DrawnAhead(draw, stream, device, start)
 
-    def __next__(self) -> Batch:
-        batch = next(self._batches)
-        images, labels = self._mixed(batch.images, batch.labels, *next(self._drawn))
-        return Batch(images, labels, batch.ids)
-
     def take(self) -> Inputs:
+        """See `Batches.take`."""
         windows, kept = next(self._drawn)
         return self._batches.take() | {"mix_windows": windows, "mix_kept": kept}
 
-    def show(self, taken: Inputs) -> tuple[Tensor, Tensor]:
-        of_batches = {name: tensor for name, tensor in taken.items() if not name.startswith("mix_")}
-        images, labels = self._batches.show(of_batches)
-        return self._mixed(images, labels, taken["mix_windows"], taken["mix_kept"])
-
-    def _mixed(self, images: Tensor, labels: Tensor, windows: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-        shares = shares_of_classes(labels, kept, self._classes)
-        if self._mix == "cutmix":
-            return cut_and_mixed(images, windows), shares
-        return laid_over(images, kept), shares
+    def show(self, taken: Inputs) -> Batch:
+        """See `Batches.show`."""
+        batch = self._batches.show({name: each for name, each in taken.items() if not name.startswith("mix_")})
+        windows, kept = taken["mix_windows"], taken["mix_kept"]
+        mixed = cut_and_mixed(batch.images, windows) if self._mix == "cutmix" else laid_over(batch.images, kept)
+        return replace(batch, images=mixed, labels=shares_of_classes(batch.labels, kept, self._classes))
 
 
 def partners(rows: Tensor) -> Tensor:

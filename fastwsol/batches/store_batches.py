@@ -25,7 +25,7 @@ CHUNK_BYTES = 2**25
 
 
 class StoreBatches(Batches):
-    """An endless iterator over a stream's batches on the CPU, from step `start` on, made ahead by `threads` threads.
+    """The batches of a stream on the CPU, from step `start` on, made ahead by `threads` threads.
 
     Each thread makes whole batches, so threads seldom wait for each other.
     """
@@ -37,13 +37,14 @@ class StoreBatches(Batches):
         self._steps = max(1, views // stream.batch_size)
         self._next_step, self._last = start, None if stream.steps is None else start + stream.steps
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="views")
-        self._ahead: deque[Future[list[Batch]]] = deque()
-        self._ready: deque[Batch] = deque()
+        self._ahead: deque[Future[list[Inputs]]] = deque()
+        self._ready: deque[Inputs] = deque()
         self._free: deque[NDArray[Any]] = deque()
         for _ in range(threads):
             self._begin()
 
-    def __next__(self) -> Batch:
+    def take(self) -> Inputs:
+        """See `Batches.take`."""
         if not self._ready:
             if not self._ahead:
                 raise StopIteration
@@ -76,14 +77,14 @@ class StoreBatches(Batches):
         return room
 
 
-def _make(stream: Stream, pixels: NDArray[np.uint8], shower: Shower, steps: range, room: NDArray[Any]) -> list[Batch]:
+def _make(stream: Stream, pixels: NDArray[np.uint8], shower: Shower, steps: range, room: NDArray[Any]) -> list[Inputs]:
     """The batches of `steps`, whose images lie in `room` end to end."""
     split, size = stream.split, stream.batch_size
     ids, epochs = stream.plans(steps)
     shower.show(pixels, split.rows[ids], stream.views(ids, epochs), slice(0, len(ids)), room)
     images, labels = shower.as_images(room), torch.from_numpy(split.labels[ids])
     parts = [slice(k * size, (k + 1) * size) for k in range(len(steps))]
-    return [Batch(images[part], labels[part], ids[part]) for part in parts]
+    return [{"images": images[part], "labels": labels[part]} for part in parts]
 
 
 BLOCK_VIEWS = 2**17
@@ -92,17 +93,16 @@ BLOCK_VIEWS = 2**17
 
 @dataclass(frozen=True)
 class _Block:
-    """The draws of some steps, on the device: steps first to first + len(ids)."""
+    """The draws of some steps, on the device: those from `first` on."""
 
     first: int
-    ids: list[NDArray[np.int64]]
     labels: Tensor
     views: DeviceViews
     """Of all the steps' images end to end."""
 
 
 class DeviceBatches(Batches):
-    """An endless iterator over a stream's batches on `pixels`' device, from step `start` on.
+    """The batches of a stream, without end, on `pixels`' device, from step `start` on.
 
     pixels: uint8 [N, H, W, 3], a store's. Nothing waits for the device: draws are made a block of steps ahead, by a
     thread, and uploaded whole.
@@ -119,42 +119,31 @@ class DeviceBatches(Batches):
         self._coming = self._drawer.submit(self._draw, start)
         self._block: _Block | None = None
 
-    def __next__(self) -> Batch:
-        block, index, part = self._following()
-        images = self._show(self._pixels, block.views[part])
-        return Batch(images, block.labels[part], block.ids[index])
-
     def take(self) -> Inputs:
         """The draws, which are small: the images are made by `show`."""
-        block, _, part = self._following()
-        return block.views[part].tensors() | {"labels": block.labels[part]}
-
-    def show(self, taken: Inputs) -> tuple[Tensor, Tensor]:
-        """The images and labels of the batch that was taken."""
-        views = DeviceViews(**{name: tensor for name, tensor in taken.items() if name != "labels"})
-        return self._show(self._pixels, views), taken["labels"]
-
-    def _following(self) -> tuple[_Block, int, slice]:
-        """The next step's block, which of its steps that is, and which of its views."""
-        if self._block is None or self._step == self._block.first + len(self._block.ids):
+        if self._block is None or self._step == self._block.first + self._steps_a_block:
             self._block = self._upload(*self._coming.result())
-            self._coming = self._drawer.submit(self._draw, self._step + len(self._block.ids))
+            self._coming = self._drawer.submit(self._draw, self._step + self._steps_a_block)
         index, size = self._step - self._block.first, self._stream.batch_size
         self._step += 1
-        return self._block, index, slice(index * size, (index + 1) * size)
+        part = slice(index * size, (index + 1) * size)
+        return self._block.views[part].tensors() | {"labels": self._block.labels[part]}
 
-    def _draw(self, first: int) -> tuple[int, list[NDArray[np.int64]], NDArray[np.int64], dict[str, Any]]:
+    def show(self, taken: Inputs) -> Batch:
+        """See `Batches.show`."""
+        views = DeviceViews(**{name: tensor for name, tensor in taken.items() if name != "labels"})
+        return Batch(self._show(self._pixels, views), taken["labels"])
+
+    def _draw(self, first: int) -> tuple[int, NDArray[np.int64], dict[str, Any]]:
         stream = self._stream
         ids, epochs = stream.plans(range(first, first + self._steps_a_block))
         views = stream.views(ids, epochs)
         arrays = {"rows": stream.split.rows[ids], "windows": views.windows, "flips": views.flips, "cells": views.cells}
         if views.color is not None:
             arrays |= vars(views.color)
-        return first, np.split(ids, self._steps_a_block), stream.split.labels[ids], arrays
+        return first, stream.split.labels[ids], arrays
 
-    def _upload(
-        self, first: int, ids: list[NDArray[np.int64]], labels: NDArray[np.int64], arrays: dict[str, Any]
-    ) -> _Block:
+    def _upload(self, first: int, labels: NDArray[np.int64], arrays: dict[str, Any]) -> _Block:
         def on_device(array: NDArray[Any]) -> Tensor:
             tensor = torch.from_numpy(array)
             if self._pixels.is_cuda:  # pinned, or the copy would wait for the device
@@ -162,4 +151,4 @@ class DeviceBatches(Batches):
             return tensor.to(self._pixels.device, non_blocking=True)
 
         views = {name: on_device(array) for name, array in arrays.items() if array is not None}
-        return _Block(first, ids, on_device(labels), DeviceViews(**views))
+        return _Block(first, on_device(labels), DeviceViews(**views))

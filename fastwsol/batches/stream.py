@@ -29,41 +29,38 @@ BatchPlan = Callable[[int], tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's images on the device, and which they are."""
+    """One step's images on the device."""
 
     images: torch.Tensor
     """[B, 3, S, S] in channels-last memory, normalised by the stream's mean and std: float32, or the number format of
     the forward pass, to which autocast would round them next."""
     labels: torch.Tensor
     """int64 [B] on the same device; of mixed images the shares of the classes, float32 [B, classes]."""
-    ids: NDArray[np.int64]
-    """Rows of the split: [B]."""
     beside: torch.Tensor | None = None
     """What is known or drawn of each image beside its label, [B, ...] on the same device, where there is such."""
 
 
 class Batches(ABC):
-    """An endless iterator over the batches of a stream, however they are made.
+    """An iterator over the batches of a stream, however they are made; an endless one where the stream tells no number
+    of steps.
 
-    A step may ask for a batch in two parts. `take` differs from step to step. `show` does the same operations on a
-    device each time, so that they can be captured with the rest of the step.
+    A batch is made in two parts. `take` differs from step to step. `show` does the same operations on a device each
+    time, so that they can be captured with the rest of the step.
     """
 
     def __iter__(self) -> "Batches":
         return self
 
+    def __next__(self) -> Batch:
+        return self.show(self.take())
+
     @abstractmethod
-    def __next__(self) -> Batch: ...
-
     def take(self) -> Inputs:
-        """What `show` needs for the next batch, on the device."""
-        batch = next(self)
-        taken = {"images": batch.images, "labels": batch.labels}
-        return taken if batch.beside is None else taken | {BESIDE: batch.beside}
+        """What `show` needs for the next batch, on the device. Raises StopIteration behind the last."""
 
-    def show(self, taken: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
-        """The images and labels of the batch that was taken, as in `Batch`. What is beside them is `taken[BESIDE]`."""
-        return taken["images"], taken["labels"]
+    def show(self, taken: Inputs) -> Batch:
+        """The batch that was taken."""
+        return Batch(taken["images"], taken["labels"], taken.get(BESIDE))
 
 
 @dataclass(frozen=True)

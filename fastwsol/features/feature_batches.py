@@ -13,19 +13,20 @@ from fastwsol.host.kept_arrays import KeptArray
 
 
 class FeatureBatches(Batches):
-    """An endless iterator over a stream's batches of kept features, from step `start` on."""
+    """The batches of kept features of a stream, without end, from step `start` on."""
 
     def __init__(self, stream: Stream, kept: KeptArray, device: torch.device, start: int = 0) -> None:
         self._stream, self._values, self._device, self._step = stream, kept.values, device, start
 
-    def __next__(self) -> Batch:
+    def take(self) -> Inputs:
+        """See `Batches.take`."""
         stream = self._stream
         ids, epochs = stream.plan(self._step)
         self._step += 1
         numbers = view_numbers(stream.augmentation, stream.views(ids, epochs), epochs)
         values = torch.from_numpy(self._values[numbers, stream.split.rows[ids]]).view(torch.bfloat16)
         labels = torch.from_numpy(stream.split.labels[ids])
-        return Batch(values.to(self._device), labels.to(self._device), ids)
+        return {"images": values.to(self._device), "labels": labels.to(self._device)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +51,11 @@ class _TrunkBatches(Batches):
     def __init__(self, images: Batches, trunk: Trunk) -> None:
         self._images, self._trunk = images, trunk
 
-    def __next__(self) -> Batch:
-        batch = next(self._images)
-        return replace(batch, images=self._trunk.features(batch.images))
-
     def take(self) -> Inputs:
+        """See `Batches.take`."""
         return self._images.take()
 
-    def show(self, taken: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
-        images, labels = self._images.show(taken)
-        return self._trunk.features(images), labels
+    def show(self, taken: Inputs) -> Batch:
+        """See `Batches.show`."""
+        batch = self._images.show(taken)
+        return replace(batch, images=self._trunk.features(batch.images))

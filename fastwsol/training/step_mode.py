@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import torch
 
-from fastwsol.batches.stream import BESIDE, Batches, Inputs
+from fastwsol.batches.stream import Batches, Inputs
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.processes import ALONE, World
 from fastwsol.host.stop_signals import never
@@ -42,8 +42,8 @@ class Stepper:
         self.state = state
 
         def work(inputs: Inputs) -> None:
-            images, labels = batches.show(inputs)
-            change(state, loss_of, images, labels, inputs.get(BESIDE))
+            batch = batches.show(inputs)
+            change(state, loss_of, batch.images, batch.labels, batch.beside)
 
         self._work: Callable[[Inputs], None] = work
         if "captured" in mode:

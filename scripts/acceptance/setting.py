@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fastwsol.batches import views_reference as reference
 from fastwsol.batches.decoded_store import Store, default_folder
-from fastwsol.batches.stream import Batch, Batches, Inputs
+from fastwsol.batches.stream import Batches, Inputs
 from fastwsol.config import Augmentation, Config, Stem
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.draws import draw_views, stream_slice
@@ -115,10 +114,11 @@ class Kept(Batches):
     """The same batch again and again."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self._batch = Batch(images, labels, np.arange(len(labels)))
+        self._taken = {"images": images, "labels": labels}
 
-    def __next__(self) -> Batch:
-        return self._batch
+    def take(self) -> Inputs:
+        """See `Batches.take`."""
+        return self._taken
 
 
 @functools.lru_cache(maxsize=1)
