@@ -75,14 +75,14 @@ def noise(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 def step_rate(config: Config, count: int, autocast: Autocast) -> float:
     """Images a second of eager training steps."""
     state = new_state(config, CLASSES, autocast)
-    loss_of = make_loss(state.classifier, autocast, compiled=False)
+    loss_of = make_loss(state.model, autocast, compiled=False)
     images, labels = noise(count)
     return count / best(lambda: train_step(state, loss_of, images, labels, 0.01))
 
 
 def forward_rate(config: Config, autocast: Autocast) -> float:
     """Images a second of what an evaluation does with batches of 256: forward pass, maps, boxes of both protocols."""
-    model = new_state(config, CLASSES, autocast).classifier.eval()
+    model = new_state(config, CLASSES, autocast).model.eval()
     images, labels = noise(256)
 
     def evaluate() -> None:
@@ -99,7 +99,7 @@ def first_step() -> None:
     """One compiled step: a child of `starts`."""
     use_threads(0)
     state = new_state(Config.of(depth=18, stem="C"), CLASSES, pick_autocast("auto", CPU))
-    train_step(state, make_loss(state.classifier, pick_autocast("auto", CPU), compiled=True), *noise(32), 0.01)
+    train_step(state, make_loss(state.model, pick_autocast("auto", CPU), compiled=True), *noise(32), 0.01)
 
 
 def starts() -> dict:

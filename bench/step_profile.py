@@ -54,7 +54,7 @@ def main() -> None:
     flags = parser.parse_args()
     threads, autocast = use_threads(0), pick_autocast("auto", CPU)
     state = new_state(Config.of(depth=flags.depth, stem=flags.stem), CLASSES, autocast)
-    loss_of = make_loss(state.classifier, autocast, compiled=False)
+    loss_of = make_loss(state.model, autocast, compiled=False)
     images, labels = noise(flags.batch)
     for _ in range(2):
         train_step(state, loss_of, images, labels, 0.01)

@@ -249,7 +249,7 @@ def our_step(config, compiled):
     """A step of ours on one batch; gives the loss so far."""
     autocast = pick_autocast("auto", CPU)
     state = new_state(config, CLASSES, autocast)
-    loss_of = make_loss(state.classifier, autocast, compiled)
+    loss_of = make_loss(state.model, autocast, compiled)
     images, labels = step_images()
 
     def step():

@@ -29,7 +29,7 @@ def make_side(name, config, count):
     memory_format = torch.contiguous_format if plain else torch.channels_last
     state = new_state(config, CLASSES, autocast)
     state.model.to(memory_format=memory_format)
-    loss_of = make_loss(state.classifier, autocast, compiled=name == "compiled")
+    loss_of = make_loss(state.model, autocast, compiled=name == "compiled")
     images, labels = noise(count)
     images = images.contiguous(memory_format=memory_format)
 

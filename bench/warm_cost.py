@@ -55,7 +55,7 @@ def share(shards: Shards, store: Path, stem: str, aug: str, threads: int) -> dic
     """The data path's share of the CPU seconds of a training."""
     config, autocast = Config.of(aug=aug, depth=18, stem=stem), pick_autocast("auto", CPU)
     state = new_state(config, len(shards.manifest.classes), autocast)
-    loss_of = make_loss(state.classifier, autocast, compiled=False)
+    loss_of = make_loss(state.model, autocast, compiled=False)
     feed = feed_of(shards, "resident", store, autocast, threads)
     made: list[float] = []
     make = resident._make

@@ -69,7 +69,7 @@ from fastwsol.training.resume import (
     take_up,
 )
 from fastwsol.training.start import start_of
-from fastwsol.training.step import BadStep, State, new_state, share_state
+from fastwsol.training.step import BadStep, ClassifierState, new_state, share_state
 from fastwsol.training.step_mode import can_compile, refuse_impossible
 
 PROG = "python -m fastwsol.train"
@@ -214,7 +214,7 @@ def means_of(config: Config, launch: OneRun, world: World) -> tuple[Autocast, in
     return autocast, world.together(lambda: use_threads(launch.threads, world.local_size))
 
 
-def train_both_parts(job: Job, state: State, saved: Checkpoint | None, stop: StopSignals) -> MaskHead | None:
+def train_both_parts(job: Job, state: ClassifierState, saved: Checkpoint | None, stop: StopSignals) -> MaskHead | None:
     """Train the classifier, then the mask head behind it where there is one, each from where it stands; gives the head.
 
     saved: the leading process's checkpoint. Raises BadStep for a step that is not finite.
@@ -225,10 +225,10 @@ def train_both_parts(job: Job, state: State, saved: Checkpoint | None, stop: Sto
         train_to_the_end(job, state, classifier_course(job, state, frozen), stop)
     if not config.localizer.trains_mask:
         return None
-    of_head, training = head_state(job, state.evaluated, saved)
-    course = mask_course(job, training, before_head(job, training.network, of_head.step))
+    of_head = head_state(job, state.evaluated, saved)
+    course = mask_course(job, of_head.model, before_head(job, of_head.model.network, of_head.step))
     train_to_the_end(job, of_head, course, stop)
-    return training.head
+    return of_head.model.head
 
 
 def run_info(config: Config, shards: Shards) -> RunInfo:

@@ -189,11 +189,12 @@ def test_a_changed_or_missing_holdout_list_is_refused(run, tmp_path, capsys, dam
     assert "holdout.txt" in capsys.readouterr().err
 
 
-def test_a_finished_run_is_looked_at_on_its_holdout(run, synthetic_shards, capsys):
+def test_of_a_finished_run_the_report_on_its_holdout_is_printed(run, synthetic_shards, capsys):
     arguments = ["--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.7", "--step", "eager"]
     arguments += ["--holdout", "3", "--shards", str(synthetic_shards), "--run-dir", str(run), "--threads", "1"]
-    assert run_command(train.main, arguments) == 2
-    assert f"fastwsol.evaluate {run} --split holdout" in capsys.readouterr().err
+    assert run_command(train.main, arguments) == 0
+    assert "images held out of train" in (said := capsys.readouterr().out)
+    assert "this run is finished" in said
 
 
 def test_a_class_keeps_images_to_train_on(synthetic_shards):

@@ -170,7 +170,7 @@ def test_a_step_does_the_same_operations_with_the_same_numbers_each_time_and_rea
     for lr in (0.1, 0.2, 0.3):
         step_mode.set_rate(state, lr)
         taken = batches.take()
-        images, labels = batches.show(taken)
+        batch = batches.show(taken)
         with Recorded() as recorded:
             step_mode.change(state, loss_of, batch.images, batch.labels, batch.beside)
         seen.append(recorded.operations)

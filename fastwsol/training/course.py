@@ -15,10 +15,11 @@ from fastwsol.features.feature_batches import FrozenPart
 from fastwsol.localizer.box_supervision import NO_BOX, boxes_of_few, boxes_of_views
 from fastwsol.localizer.mask_training import MaskLoss, MaskTraining
 from fastwsol.network.attention_dropout import PLACES
+from fastwsol.network.classifier import Classifier
 from fastwsol.timetable import one_cycle
 from fastwsol.training.frozen_part import mask_views
 from fastwsol.training.job import Job
-from fastwsol.training.step import Loss, State, as_loss, make_loss
+from fastwsol.training.step import ClassifierState, Loss, as_loss, make_loss
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,13 @@ class Course:
     """The loss, compiled where asked."""
     epochs: float | None
     """How many there are; None: it has steps alone."""
-    evaluates: bool
-    """Whether there are evaluations in its course."""
+    evaluated: Classifier | None
+    """The network that evaluations in its course look at; None: there are none."""
     environment: dict[str, Any]
     """What decides the bits of its steps here, but for the mode: an entry of environment.json."""
 
 
-def classifier_course(job: Job, state: State, frozen: FrozenPart | None) -> Course:
+def classifier_course(job: Job, state: ClassifierState, frozen: FrozenPart | None) -> Course:
     """The course of the classifier, on the features of the `frozen` part, where it has one."""
     config, timetable = job.config, job.timetable
     drop_rate = config.network.attention_dropout
@@ -64,7 +65,7 @@ def classifier_course(job: Job, state: State, frozen: FrozenPart | None) -> Cour
 
     def loss(compiled: bool) -> Loss:
         autocast, smoothing = job.process.autocast, config.optimizer.label_smoothing
-        return make_loss(state.classifier, autocast, compiled, job.world, smoothing)
+        return make_loss(state.model, autocast, compiled, job.world, smoothing)
 
     return Course(
         name="",
@@ -77,7 +78,7 @@ def classifier_course(job: Job, state: State, frozen: FrozenPart | None) -> Cour
         batches=batches,
         loss=loss,
         epochs=config.schedule.epochs,
-        evaluates=True,
+        evaluated=state.evaluated,
         environment=job.environment | (frozen.environment if frozen is not None else {}),
     )
 
@@ -109,7 +110,7 @@ def mask_course(job: Job, training: MaskTraining, frozen: FrozenPart) -> Course:
         batches=batches,
         loss=loss,
         epochs=None,
-        evaluates=False,
+        evaluated=None,
         environment=job.environment | frozen.environment,
     )
 

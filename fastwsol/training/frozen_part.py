@@ -14,13 +14,13 @@ from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import network_name, network_versions
 from fastwsol.training.job import Job
 from fastwsol.training.resume import check_environment
-from fastwsol.training.step import State
+from fastwsol.training.step import ClassifierState
 
 _AT_ONCE = {device: max(32, count) for device, count in AT_ONCE.items()}
 """Images that are shown at a time while features are computed, by device: whole passes through the trunk."""
 
 
-def before_classifiers_part(job: Job, state: State) -> FrozenPart | None:
+def before_classifiers_part(job: Job, state: ClassifierState) -> FrozenPart | None:
     """What stands before the part of the classifier that is trained; None where all of it is. Raises as
     `open_frozen_part` does.
     """
@@ -30,10 +30,10 @@ def before_classifiers_part(job: Job, state: State) -> FrozenPart | None:
     before_tail = None
     if part == "classifier" and config.localizer.trains_mask and mask_views(config.views) == config.views:
         # The mask head will see the same views, before the tail: images pass through the trunk once.
-        before_tail = open_frozen_part(job, state.classifier, "tail", config.views, 0, _head_shows_enough(job))
+        before_tail = open_frozen_part(job, state.model, "tail", config.views, 0, _head_shows_enough(job))
     # Features of growing images would be others at each size.
     keep = not config.schedule.has_own_sizes
-    return open_frozen_part(job, state.classifier, part, config.views, state.step, keep, before_tail)
+    return open_frozen_part(job, state.model, part, config.views, state.step, keep, before_tail)
 
 
 def before_head(job: Job, network: Classifier, step: int) -> FrozenPart:

@@ -11,6 +11,7 @@ from fastwsol.host.errors import Interrupted
 from fastwsol.host.processes import Wishes, World
 from fastwsol.host.stop_signals import StopSignals
 from fastwsol.localizer.localizing import LocalizingModel
+from fastwsol.network.classifier import Classifier
 from fastwsol.training.course import Course
 from fastwsol.training.job import Job
 from fastwsol.training.progress import Progress
@@ -53,9 +54,9 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
                 progress.restart_clock(state.step)
                 set_up = False
 
-            if evaluates_now(job, state, course):
+            if (network := evaluated_now(job, state, course)) is not None:
                 settle(state, world)
-                evaluate_in_mid_run(job, state)
+                evaluate_in_mid_run(job, state, network)
                 progress.restart_clock(state.step)
 
             save_is_due = world.leads and time.monotonic() - last_checkpoint >= 60 * job.launch.checkpoint_minutes
@@ -101,12 +102,12 @@ def _interrupted(job: Job, state: State) -> Interrupted:
     return Interrupted(f"{step} is saved in {job.run.folder}; the same command continues")
 
 
-def evaluate_in_mid_run(job: Job, state: State) -> None:
+def evaluate_in_mid_run(job: Job, state: State, network: Classifier) -> None:
     """Evaluate in mid-run, and store what was found. Raises Interrupted, with the state saved, where it is left; the
     run goes on with this evaluation.
     """
     try:
-        row = evaluation_row(job, state)
+        row = evaluation_row(job, state.step, network)
     except Interrupted:
         save(job.run, job.info, state, job.process.autocast.precision)
         raise _interrupted(job, state) from None
@@ -119,13 +120,16 @@ def make_up_evaluation(job: Job, state: State, course: Course) -> None:
     def is_missing() -> bool:
         return not any(row["kind"] == "eval" and row["step"] == state.step for row in job.run.rows())
 
-    if evaluates_now(job, state, course) and job.world.from_lead(is_missing):
-        evaluate_in_mid_run(job, state)
+    network = evaluated_now(job, state, course)
+    if network is not None and job.world.from_lead(is_missing):
+        evaluate_in_mid_run(job, state, network)
 
 
-def evaluates_now(job: Job, state: State, course: Course) -> bool:
-    """Whether an evaluation is due after the steps that are done. Behind the last step the run evaluates anyway."""
-    return course.evaluates and 0 < state.step < course.last and evaluation_is_due(job, state.step)
+def evaluated_now(job: Job, state: State, course: Course) -> Classifier | None:
+    """The network, where an evaluation is due after the steps that are done. Behind the last step the run evaluates
+    anyway.
+    """
+    return course.evaluated if 0 < state.step < course.last and evaluation_is_due(job, state.step) else None
 
 
 def evaluation_is_due(job: Job, step: int) -> bool:
@@ -134,11 +138,11 @@ def evaluation_is_due(job: Job, step: int) -> bool:
     return timetable.times_passed(step, epochs) > timetable.times_passed(step - 1, epochs)
 
 
-def evaluation_row(job: Job, state: State) -> dict[str, Any]:
-    """Evaluate on the run's split in mid-run, print a line, and return the row for metrics.jsonl."""
+def evaluation_row(job: Job, step: int, network: Classifier) -> dict[str, Any]:
+    """Evaluate on the run's split in mid-run, after `step` steps; print a line, and return metrics.jsonl's row."""
     split = job.setup.shards.splits[job.config.eval_split]
-    outputs = forward_split(LocalizingModel(state.evaluated), split, job.setup)
+    outputs = forward_split(LocalizingModel(network), split, job.setup)
     rates = rates_of(outputs, split, job.config.views)
     if job.world.leads:
-        print(f"step {state.step}  {split.name}: {summary_line(rates)}", flush=True)
-    return {"kind": "eval", "split": split.name, "step": state.step, **rates}
+        print(f"step {step}  {split.name}: {summary_line(rates)}", flush=True)
+    return {"kind": "eval", "split": split.name, "step": step, **rates}

@@ -1,5 +1,7 @@
 """The second part of a run that trains a mask head: whether there can be one, and its state."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -49,23 +51,40 @@ def refuse_no_mask(config: Config, classes: int, train: Split) -> None:
         ) from None
 
 
-def head_state(job: Job, network: Classifier, saved: Checkpoint | None) -> tuple[State, MaskTraining]:
+@dataclass
+class HeadState(State):
+    """That of the training of a mask head behind a classifier."""
+
+    prefix = ""
+
+    model: MaskTraining
+    world: World
+    """The processes whose counts steer the loss."""
+
+    def after_step(self, counts: Counts) -> None:
+        """Steer the loss of the next step, by the counts of all processes."""
+        sums: Tensor = torch.stack([counts[name] for name in ("rest_correct", "whole_correct", "images")]).double()
+        self.world.add_up(sums)
+        self.model.steering.follow(*sums)
+
+
+def head_state(job: Job, network: Classifier, saved: Checkpoint | None) -> HeadState:
     """The state of the head behind the trained `network`: as in `saved`, the leading process's checkpoint, if that is
     of a head, or else before its first step.
     """
     world, first = job.world, job.timetable.classifier_steps
     network = network.eval()
     world.share_from_lead(network.buffers())  # BN statistics: the head stands behind one network
-    state, training = new_head_state(job.config, network, len(job.info.classes), job.process.autocast, world, first)
+    state = new_head_state(job.config, network, len(job.info.classes), job.process.autocast, world, first)
     if saved is not None and saved.step > first:
         restore(state, saved, job.info, job.process.autocast.precision)
     share_state(state, world)
-    return state, training
+    return state
 
 
 def new_head_state(
     config: Config, network: Classifier, classes: int, autocast: Autocast, world: World, step: int
-) -> tuple[State, MaskTraining]:
+) -> HeadState:
     """The state before the first step of a head behind `network`, which is step `step` of the run."""
     device = autocast.device
     head = build_mask_head(trunk_channels(network, config.views.image_size, device), config.seed)
@@ -83,21 +102,8 @@ def new_head_state(
     scaler = torch.amp.GradScaler(device.type, enabled=autocast.precision == "fp16")
     totals = new_totals(device, scaler.is_enabled(), COUNTS)
     totals["step"] += step
-    steer = _Steer(training, world)
-    return State(training, optimizer, scaler, totals, step, prefix="", after_step=steer), training
+    return HeadState(training, optimizer, scaler, totals, step, world)
 
 
 _WEIGHT_DECAY = 0.01
 """Of all that a head trains."""
-
-
-class _Steer:
-    """Steers the head's loss after each step, by the counts of all processes."""
-
-    def __init__(self, training: MaskTraining, world: World) -> None:
-        self._training, self._world = training, world
-
-    def __call__(self, counts: Counts) -> None:
-        sums: Tensor = torch.stack([counts[name] for name in ("rest_correct", "whole_correct", "images")]).double()
-        self._world.add_up(sums)
-        self._training.steering.follow(*sums)

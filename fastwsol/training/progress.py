@@ -15,7 +15,7 @@ from fastwsol.network.networks import network_name
 from fastwsol.training.course import Course
 from fastwsol.training.job import Job
 from fastwsol.training.presets import PRESETS
-from fastwsol.training.step import SKIPPED, State, check_finite, make_loss, new_state, train_step
+from fastwsol.training.step import SKIPPED, ClassifierState, State, check_finite, make_loss, new_state, train_step
 
 _LEAST_LOSS_SCALE = 2.0**-10
 """Below it the loss scaler has halved 26 times and more: the gradients are not finite, whatever the scale."""
@@ -161,14 +161,14 @@ def mean_rate(sizes: list[tuple[int, int]], step: int, seconds_of: Callable[[int
     return sum(steps_of.values()) / total
 
 
-def probe_seconds(state: State, side: int, autocast: Autocast, batch_size: int) -> float:
+def probe_seconds(state: ClassifierState, side: int, autocast: Autocast, batch_size: int) -> float:
     """Time a few training steps of a throw-away network on a batch of noise in this process; the seconds of an image.
     (Of a blank image the gradients of some networks are not finite.)
     """
     # A GPU's rate depends on the batch; a CPU's hardly does, and a small one says so sooner.
     on_cpu = autocast.device.type == "cpu"
     count = min(_PROBE_IMAGES_ON_CPU, batch_size) if on_cpu else batch_size
-    loss_of = make_loss(state.classifier, autocast, compiled=False)
+    loss_of = make_loss(state.model, autocast, compiled=False)
     shape = (count, 3, side, side)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     images = noise.to(autocast.device).contiguous(memory_format=torch.channels_last)

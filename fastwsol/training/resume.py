@@ -23,7 +23,7 @@ from fastwsol.runs.folder import RunDir, RunInfo
 from fastwsol.training.behind import Behind
 from fastwsol.training.job import Job
 from fastwsol.training.launch import Resume
-from fastwsol.training.step import State, state_tensors
+from fastwsol.training.step import ClassifierState, State, state_tensors
 
 _DECISIVE = {
     "cpu": ("device", "processes", "threads", "views", "squares", "features", "step_mode", "processor", "timm"),
@@ -90,7 +90,7 @@ def restore(state: State, saved: checkpoint.Checkpoint, info: RunInfo, precision
     state.step = saved.step
 
 
-def restore_classifier(state: State, saved: checkpoint.Checkpoint, info: RunInfo) -> None:
+def restore_classifier(state: ClassifierState, saved: checkpoint.Checkpoint, info: RunInfo) -> None:
     """Put the trained classifier of a checkpoint into `state`, and no more: where it stands is the caller's to say."""
     info.check_checkpoint(saved)
     prefix = f"{info.config.optimizer.evaluated}."
@@ -112,42 +112,56 @@ class StartWeights:
     """What could not be had, and why: the run goes on from its own checkpoint."""
 
 
-def take_up(job: Job, state: State, resume: Resume, start: StartWeights) -> checkpoint.Checkpoint | None:
+def take_up(job: Job, state: ClassifierState, resume: Resume, start: StartWeights) -> checkpoint.Checkpoint | None:
     """Put into `state` what the run's folder holds, or else the weights to start from. Returns the checkpoint that the
-    run goes on from; where that is of the mask head's training, `state` gets the trained classifier's weights from it.
+    run goes on from.
     """
-    run, holdout = job.run, job.setup.shards.splits.get("holdout")
-    saved = find_own_work(run, job.info, resume)
-    if start.missing and saved is None:  # which was there a moment ago
+    saved = find_own_work(job.run, job.info, resume)
+    if saved is None:
+        begin(job, state, start)
+    else:
+        for why in start.missing:
+            print(f"warning: {why}; the run goes on from its checkpoint", file=sys.stderr)
+        go_on(job, state, saved)
+    job.run.drop_rows_after(state.step)
+    return saved
+
+
+def begin(job: Job, state: ClassifierState, start: StartWeights) -> None:
+    """Put the weights to start from into `state`, and note which images are held out."""
+    if start.missing:  # a checkpoint to do without them was there a moment ago
         raise UserError(start.missing[0])
-    for why in start.missing:
-        print(f"warning: {why}; the run goes on from its checkpoint", file=sys.stderr)
-    if saved is None and start.behind is not None:
-        restore_classifier(state, start.behind.saved, start.behind.info)
+    if (behind := start.behind) is not None:
+        restore_classifier(state, behind.saved, behind.info)
         state.step = job.timetable.classifier_steps
-        print(f"behind the classifier of {start.behind.folder}, step {start.behind.saved.step:,}", flush=True)
-    elif saved is None:
+        print(f"behind the classifier of {behind.folder}, step {behind.saved.step:,}", flush=True)
+    else:
         if start.backbone is not None:
-            print(put_weights(start.backbone, state.classifier), flush=True)
+            print(put_weights(start.backbone, state.model), flush=True)
         if start.initial is not None:
-            print(start_from(start.initial, state.classifier, job.info.classes), flush=True)
+            print(start_from(start.initial, state.model, job.info.classes), flush=True)
         if state.average is not None:
             state.average.load_state_dict(state.model.state_dict())
-    if holdout is not None:
-        (run.store_holdout if saved is None else run.check_holdout)(holdout)
-    if saved is not None:
-        of_classifier = job.timetable.classifier_steps
-        if saved.step > of_classifier:
-            restore_classifier(state, saved, job.info)
-            state.step = saved.step
-        else:
-            restore(state, saved, job.info, job.process.autocast.precision)
-        # After the classifier's last step the mode is the mask head's, and not chosen yet.
-        is_chosen = saved.step != of_classifier
-        choice = {"step_mode": job.launch.step} if is_chosen and job.launch.step != "auto" else {}
-        check_environment(run, saved.step, job.environment | choice, job.launch.inexact)
-    run.drop_rows_after(state.step)
-    return saved
+    if (holdout := job.setup.shards.splits.get("holdout")) is not None:
+        job.run.store_holdout(holdout)
+
+
+def go_on(job: Job, state: ClassifierState, saved: checkpoint.Checkpoint) -> None:
+    """Put a checkpoint into `state`; of one of the mask head's training the trained classifier's weights. Raises
+    UserError where other images are held out now, or the run would go on to other bits and is to stay exact.
+    """
+    if (holdout := job.setup.shards.splits.get("holdout")) is not None:
+        job.run.check_holdout(holdout)
+    of_classifier = job.timetable.classifier_steps
+    if saved.step > of_classifier:
+        restore_classifier(state, saved, job.info)
+        state.step = saved.step
+    else:
+        restore(state, saved, job.info, job.process.autocast.precision)
+    # After the classifier's last step the mode is the mask head's, and not chosen yet.
+    is_chosen = saved.step != of_classifier
+    choice = {"step_mode": job.launch.step} if is_chosen and job.launch.step != "auto" else {}
+    check_environment(job.run, saved.step, job.environment | choice, job.launch.inexact)
 
 
 def find_own_work(run: RunDir, info: RunInfo, resume: Resume) -> checkpoint.Checkpoint | None:

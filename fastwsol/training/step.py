@@ -4,7 +4,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +24,11 @@ Counts = dict[str, Tensor]
 class State:
     """All that a step changes, and so all that a checkpoint holds."""
 
+    prefix: ClassVar[str]
+    """Of the names of `model`'s tensors in a checkpoint."""
+
     model: nn.Module
-    """A Classifier, or what trains a localizer behind one."""
+    """What is trained."""
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     """Scales the loss under fp16; switched off otherwise."""
@@ -33,25 +36,51 @@ class State:
     """Running sums on the device since the last progress line, and the first bad step; see `new_totals`."""
     step: int
     """Steps done; `totals` counts them on the device too."""
+
+    def after_step(self, counts: Counts) -> None:
+        """Change what follows from a step's counts. It does not wait for the device."""
+
+    def tensors_beside(self) -> dict[str, Tensor]:
+        """The tensors that a step changes beside those of model and optimizer, by name."""
+        return {}
+
+
+@dataclass
+class ClassifierState(State):
+    """That of a classifier's training."""
+
+    prefix = "model."
+
+    model: Classifier
     average: Classifier | None = None
     """The network whose weights are the running average of `model`'s, where one is kept."""
     average_steps: int = 0
     """Over about how many steps it runs."""
-    prefix: str = "model."
-    """Of the names of `model`'s tensors in a checkpoint."""
-    after_step: Callable[[Counts], None] | None = None
-    """Called after each step with its counts: it updates the area's weight. It must not synchronise with the device."""
-
-    @property
-    def classifier(self) -> Classifier:
-        """The network, while it is what is trained."""
-        assert isinstance(self.model, Classifier)
-        return self.model
 
     @property
     def evaluated(self) -> Classifier:
         """The network that evaluations look at."""
-        return self.classifier if self.average is None else self.average
+        return self.model if self.average is None else self.average
+
+    @torch.no_grad()
+    def after_step(self, counts: Counts) -> None:
+        """Move the average to the weights and BN statistics as they stand now: the plain mean of all steps so far, and
+        from `average_steps` steps on the exponential one.
+        """
+        if self.average is None:
+            return
+        weight = (1 / self.totals["step"]).clamp(min=1 / self.average_steps).float()
+        pairs = zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True)
+        means, values = zip(*((mean, value) for mean, value in pairs if mean.is_floating_point()), strict=True)
+        distances = torch._foreach_sub(values, means)
+        torch._foreach_mul_(distances, weight)
+        torch._foreach_add_(means, distances)
+
+    def tensors_beside(self) -> dict[str, Tensor]:
+        """Those of the average."""
+        if self.average is None:
+            return {}
+        return {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
 
 
 NO_STEP = 2**62
@@ -118,8 +147,8 @@ def share_state(state: State, world: World) -> None:
         state.scaler.load_state_dict(scaler)
 
 
-def new_state(config: Config, classes: int, autocast: Autocast) -> State:
-    """The state before the first step: weights from the seed, momentum of zeros."""
+def new_state(config: Config, classes: int, autocast: Autocast) -> ClassifierState:
+    """A classifier's state before the first step: weights from the seed, momentum of zeros."""
     device = autocast.device
     model = build_network(config, classes).to(device)
     optimizing = config.optimizer
@@ -132,7 +161,7 @@ def new_state(config: Config, classes: int, autocast: Autocast) -> State:
     scaler = torch.amp.GradScaler(device.type, enabled=autocast.precision == "fp16")
     average = copy.deepcopy(model).requires_grad_(False) if optimizing.average_steps else None
     totals = new_totals(device, scaler.is_enabled())
-    return State(model, optimizer, scaler, totals, 0, average, optimizing.average_steps)
+    return ClassifierState(model, optimizer, scaler, totals, 0, average, optimizing.average_steps)
 
 
 def state_tensors(state: State) -> dict[str, Tensor]:
@@ -141,9 +170,7 @@ def state_tensors(state: State) -> dict[str, Tensor]:
     for name, parameter in trained_parameters(state.model).items():
         for kind, tensor in state.optimizer.state[parameter].items():
             tensors[f"{kind.removesuffix('_buffer')}.{name}"] = tensor
-    if state.average is not None:
-        tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
-    return tensors | {f"totals.{name}": tensor for name, tensor in state.totals.items()}
+    return tensors | state.tensors_beside() | {f"totals.{name}": tensor for name, tensor in state.totals.items()}
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -295,20 +322,4 @@ def change(state: State, loss_of: Loss, images: Tensor, labels: Tensor, beside: 
     bad_step = totals["step"].masked_fill(finite, NO_STEP)
     totals["bad_step"].copy_(torch.minimum(totals["bad_step"], bad_step))
     totals["step"] += 1
-    if state.average is not None:
-        _move_average(state, state.average)
-    if state.after_step is not None:
-        state.after_step(counts)
-
-
-@torch.no_grad()
-def _move_average(state: State, average: Classifier) -> None:
-    """Move the average to the weights and BN statistics as they stand now: the plain mean of all steps so far, and
-    from `average_steps` steps on the exponential one.
-    """
-    weight = (1 / state.totals["step"]).clamp(min=1 / state.average_steps).float()
-    pairs = zip(average.state_dict().values(), state.model.state_dict().values(), strict=True)
-    means, values = zip(*((mean, value) for mean, value in pairs if mean.is_floating_point()), strict=True)
-    distances = torch._foreach_sub(values, means)
-    torch._foreach_mul_(distances, weight)
-    torch._foreach_add_(means, distances)
+    state.after_step(counts)

@@ -18,10 +18,10 @@ from fastwsol.batches.stream import Batches
 from fastwsol.config import Config
 from fastwsol.host.device import Autocast
 from fastwsol.host.processes import ALONE
-from fastwsol.localizer.mask_training import MaskLoss, MaskTraining
+from fastwsol.localizer.mask_training import MaskLoss
 from fastwsol.network.classifier import Classifier
-from fastwsol.training.mask_phase import new_head_state
-from fastwsol.training.step import State, as_loss
+from fastwsol.training.mask_phase import HeadState, new_head_state
+from fastwsol.training.step import as_loss
 from fastwsol.training.step_mode import Mode, Stepper
 
 MASKS = {"fp32": 1e-2, "bf16": 5e-2}
@@ -83,9 +83,9 @@ def masks_after(
     area that it was steered to.
     """
     network = copy.deepcopy(classifier).to(autocast.device)
-    state, training = new_head_state(Config(), network, _classes(setting), autocast, ALONE, 0)
+    state = new_head_state(Config(), network, _classes(setting), autocast, ALONE, 0)
     batches = Kept(features.to(autocast.device), labels.to(autocast.device))
-    stepper = _stepper(setting, state, training, autocast, mode, batches)
+    stepper, training = _stepper(setting, state, autocast, mode, batches), state.model
     sample = batches.take()
     for _ in range(setting.sized(10, 2)):
         stepper.step(sample, HEAD_LR)
@@ -97,11 +97,9 @@ def masks_after(
     return masks.float().cpu(), float(training.steering.area_weight)
 
 
-def _stepper(
-    setting: Setting, state: State, training: MaskTraining, autocast: Autocast, mode: Mode, batches: Batches
-) -> Stepper:
+def _stepper(setting: Setting, state: HeadState, autocast: Autocast, mode: Mode, batches: Batches) -> Stepper:
     compiled = "compiled" in mode
-    loss_of = as_loss(MaskLoss(training, autocast), autocast, compiled and not setting.dry_run)
+    loss_of = as_loss(MaskLoss(state.model, autocast), autocast, compiled and not setting.dry_run)
     if compiled and setting.dry_run:  # as the other phases do: the graph alone
         loss_of = torch.compile(loss_of, backend="eager")
     return Stepper(mode, state, loss_of, batches, batches.take())
@@ -112,7 +110,7 @@ def _trained(setting: Setting, network: Network) -> tuple[Classifier, Tensor, Te
     state = setting.state(network, "fp32")
     losses(setting, network, "fp32", compiled=False, state=state)
     images, labels = setting.batch(setting.sized(32, 4))
-    classifier = state.classifier.eval()
+    classifier = state.model.eval()
     with torch.inference_mode(), full_float32():
         features = classifier.trunk(images, "tail").bfloat16()
     return classifier, features.clone(), labels

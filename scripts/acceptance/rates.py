@@ -227,7 +227,7 @@ def evaluation_rate(ceilings: Ceilings, network: Network, size: int) -> Finding:
     """Images a second of an evaluation's forward pass and maps, as `evaluation.forward` does it: eager."""
     setting = ceilings.setting
     images, labels = setting.batch(size)
-    model = setting.state(network, "bf16").classifier.eval()
+    model = setting.state(network, "bf16").model.eval()
     autocast = setting.autocast("bf16")
 
     def forward() -> None:

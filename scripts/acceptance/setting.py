@@ -22,7 +22,7 @@ from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.draws import draw_views, stream_slice
 from fastwsol.host.device import Autocast
 from fastwsol.host.kept_arrays import KeptArray
-from fastwsol.training.step import Loss, State, make_loss, new_state
+from fastwsol.training.step import ClassifierState, Loss, make_loss, new_state
 from fastwsol.training.step_mode import Mode, Stepper, possible_modes
 
 SEED = 0
@@ -76,21 +76,21 @@ class Setting:
         """The number format on the setting's device; fp16 on a CPU too, where training refuses it for its slowness."""
         return Autocast(self.device, precision)  # type: ignore[arg-type]
 
-    def state(self, network: Network, precision: str) -> State:
+    def state(self, network: Network, precision: str) -> ClassifierState:
         """A fresh state, the same each time."""
         return new_state(network.config, len(opened(self.shards).manifest.classes), self.autocast(precision))
 
-    def loss(self, state: State, precision: str, compiled: bool) -> Loss:
+    def loss(self, state: ClassifierState, precision: str, compiled: bool) -> Loss:
         """The state's loss function, eager or compiled anew.
 
         The dry run only captures the graph: the rest takes half a minute, and on a CPU a C++ compiler.
         """
-        loss_of = make_loss(state.classifier, self.autocast(precision), compiled and not self.dry_run)
+        loss_of = make_loss(state.model, self.autocast(precision), compiled and not self.dry_run)
         if compiled:
             torch.compiler.reset()  # or the ninth network of the process would quietly stay eager
         return torch.compile(loss_of, backend="eager") if compiled and self.dry_run else loss_of
 
-    def stepper(self, state: State, precision: str, mode: Mode, batches: Batches, sample: Inputs) -> Stepper:
+    def stepper(self, state: ClassifierState, precision: str, mode: Mode, batches: Batches, sample: Inputs) -> Stepper:
         """What takes the state's steps in `mode`, made anew."""
         return Stepper(mode, state, self.loss(state, precision, "compiled" in mode), batches, sample)
 

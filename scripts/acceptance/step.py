@@ -31,7 +31,7 @@ from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.preact_resnet import SameMaxPool2d
 from fastwsol.runs import checkpoint
-from fastwsol.training.step import Loss, State, make_loss, new_state, state_tensors, train_step
+from fastwsol.training.step import ClassifierState, Loss, make_loss, new_state, state_tensors, train_step
 from fastwsol.training.step_mode import Mode
 
 TWIN_GRADIENTS = {"fp32": 1e-4, "bf16": 5e-2, "fp16": 1e-2}
@@ -257,7 +257,7 @@ def maps(setting: Setting, network: Network) -> Finding:
     """Maps and boxes of a network that has trained a little, in float32 on the device against the CPU's; bf16's too."""
     state = setting.state(network, "fp32")
     losses(setting, network, "fp32", compiled=False, state=state)
-    model = state.classifier.eval()
+    model = state.model.eval()
     on_cpu = copy.deepcopy(model).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     images, labels = _batch(setting)
     with full_float32():
@@ -320,12 +320,14 @@ def resumed(setting: Setting, network: Network, compiled: bool, within: float) -
     return Finding((Bound("weights", off, within),), {"values that differ": differ})
 
 
-def train(setting: Setting, state: State, precision: str, compiled: bool, steps: int) -> list[float]:
+def train(setting: Setting, state: ClassifierState, precision: str, compiled: bool, steps: int) -> list[float]:
     """Take `steps` steps from where `state` stands, over a few batches in turn, and give their losses."""
     return train_by(setting, state, steps, partial(train_step, state, setting.loss(state, precision, compiled), lr=LR))
 
 
-def train_by(setting: Setting, state: State, steps: int, step: Callable[[Tensor, Tensor], None]) -> list[float]:
+def train_by(
+    setting: Setting, state: ClassifierState, steps: int, step: Callable[[Tensor, Tensor], None]
+) -> list[float]:
     """The same, each step taken by `step`."""
     images, labels = setting.batch(4 * _training_size(setting))
     size = _training_size(setting)
@@ -344,7 +346,7 @@ def _training_size(setting: Setting) -> int:
 
 
 def losses(
-    setting: Setting, network: Network, precision: str, compiled: bool, state: State | None = None
+    setting: Setting, network: Network, precision: str, compiled: bool, state: ClassifierState | None = None
 ) -> list[float]:
     """The losses of a short training from the network's first state."""
     state = setting.state(network, precision) if state is None else state
@@ -360,7 +362,7 @@ def _batch(setting: Setting) -> tuple[Tensor, Tensor]:
     return setting.batch(setting.sized(32, 2))
 
 
-def backward(state: State, loss_of: Loss, images: Tensor, labels: Tensor) -> tuple[float, Gradients]:
+def backward(state: ClassifierState, loss_of: Loss, images: Tensor, labels: Tensor) -> tuple[float, Gradients]:
     """The loss, and the gradients in float64 on the CPU, unscaled."""
     state.optimizer.zero_grad()
     loss, _ = loss_of(images, labels)
@@ -378,7 +380,7 @@ def exact_gradients(setting: Setting, network: Network) -> Gradients:
     smooth(twin.model)
     twin.model.double()
     images, labels = prepared(setting.shards, setting.sized(32, 2))
-    return backward(twin, make_loss(twin.classifier, autocast, compiled=False), images.double(), labels)[1]
+    return backward(twin, make_loss(twin.model, autocast, compiled=False), images.double(), labels)[1]
 
 
 def smooth(module: nn.Module) -> None:
