@@ -117,7 +117,7 @@ def features_of(predictor: Predictor, split: Split) -> Tensor:
     network = predictor.model.network
     with torch.inference_mode():
         found = [
-            torch.cat([network.trunk_cells(network.trunk(part, "tail")) for part in each.split(32)])
+            torch.cat([network.trunk_cells(network.trunk(part)) for part in each.split(32)])
             for each in (images, images.flip(3))
         ]
     return torch.stack(found).clone()

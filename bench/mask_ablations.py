@@ -172,16 +172,16 @@ def train(training: MaskTraining, variant: Variant, batches: FeatureBatches, inf
         features, labels = batch.images.float(), batch.labels
         mask = training.head(network.trunk_cells(features))
         with torch.no_grad():
-            whole, _ = network.tail(features, "tail")
+            whole, _ = network.tail(features)
         shown = network.masked(features.repeat(2, 1, 1, 1), torch.cat([mask, 1 - mask]))
         if variant.fill_mean:
             shown = shown + mean * (1 - torch.cat([mask, 1 - mask]))[:, None]
         if variant.normalised:
             both = torch.cat([mask, 1 - mask])
             read = network.read_of_trunk(shown) / both.mean((1, 2))[:, None, None, None].clamp(min=_LEAST_AREA)
-            kept, rest = network.tail(read, "classifier")[0].chunk(2)
+            kept, rest = network.logits_of_read(read).chunk(2)
         else:
-            kept, rest = network.tail(shown, "tail")[0].chunk(2)
+            kept, rest = network.tail(shown)[0].chunk(2)
         weight = training.steering.area_weight if variant.fixed_weight is None else variant.fixed_weight
         loss = weight * mask.mean()
         if variant.each_image:

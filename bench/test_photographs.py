@@ -409,7 +409,7 @@ def test_boxes_by_a_mask(paired_rounds, pytestconfig, photos, cores):
     paths = sorted(photos.rglob("*.jpg"))[: TURN * BATCH if pytestconfig.option.benchmark_only else 8]
     autocast = pick_autocast("fp32", CPU)
     with torch.no_grad():
-        channels = network.trunk(torch.zeros(1, 3, SIZE, SIZE), "tail").shape[1]
+        channels = network.trunk(torch.zeros(1, 3, SIZE, SIZE)).shape[1]
     head = build_mask_head(channels, 0).eval()
     predictors = {
         "mask": Predictor(info, LocalizingModel(network, head), 0, autocast, cores, "mask"),

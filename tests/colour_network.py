@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastwsol.config import Config, TrainPart
+from fastwsol.config import Config
 from fastwsol.host.device import Autocast
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.localizer.mask_head import MaskHead
@@ -28,13 +28,16 @@ class ColourNetwork(Classifier):
             self.last.bias.zero_()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.tail(self.trunk(images, "tail"), "tail")
+        return self.tail(self.trunk(images))
 
-    def trunk(self, images: Tensor, part: TrainPart) -> Tensor:
+    def trunk(self, images: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(images, images.shape[2] // CELLS)
 
-    def tail(self, features: Tensor, part: TrainPart) -> tuple[Tensor, Tensor]:
+    def tail(self, features: Tensor) -> tuple[Tensor, Tensor]:
         return self.last(features.mean((2, 3))), features
+
+    def read_of_images(self, images: Tensor) -> Tensor:
+        return self.read_of_trunk(self.trunk(images))
 
     def read_of_trunk(self, features: Tensor) -> Tensor:
         return features.mean((2, 3), keepdim=True)

@@ -54,7 +54,7 @@ def test_a_network(package: Path) -> None:
         "import torch; from fastwsol.config import Config; from fastwsol.network.networks import build_network\n"
         "network = build_network(Config.of(backbone='regnetx_002', image_size=64), 5).eval()\n"
         "images = torch.randn(2, 3, 64, 64)\n"
-        "with torch.no_grad(): found = network.tail(network.trunk(images, 'tail'), 'tail')[0] - network(images)[0]\n"
+        "with torch.no_grad(): found = network.tail(network.trunk(images))[0] - network(images)[0]\n"
         "print(float(found.abs().max()) < 1e-4, len(network.tail_modules()))",
     )
     assert said.split()[0] == "True"

@@ -84,19 +84,20 @@ def test_a_class_tokens_map_is_the_last_layer_on_the_patch_tokens():
     torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("part", ["all", "tail", "classifier"])
 @pytest.mark.parametrize("name", [*CUT, "preact"])
 @torch.no_grad()
-def test_tail_of_trunk_is_the_whole_network(name, part):
+def test_the_parts_of_a_network_are_the_whole(name):
     if name == "preact":
         model, images = build_preact_resnet(18, "A", 7, seed=0).eval(), torch.randn(3, 3, 64, 64)
     else:
         model, images = network(name)
     logits, features = model(images)
-    ours, theirs = model.tail(model.trunk(images, part), part)
+    trunk, read = model.trunk(images), model.read_of_images(images)
+    ours, theirs = model.tail(trunk)
     torch.testing.assert_close(ours, logits, rtol=1e-5, atol=1e-5)
-    if part != "classifier":
-        torch.testing.assert_close(theirs, features, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(theirs, features, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model.read_of_trunk(trunk), read, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model.logits_of_read(read), logits, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("part", ["tail", "classifier"])
@@ -106,7 +107,10 @@ def test_what_is_frozen_gets_no_gradient_and_its_bn_stays_in_evaluation_mode(nam
     model = build_network(Config.of(backbone=name, image_size=size, train_part=part), classes=7)
     assert model.train().training
     before = {name: tensor.clone() for name, tensor in model.tensors_before(part).items()}
-    logits, _ = model.tail(model.trunk(torch.randn(3, 3, size, size), part), part)
+    images = torch.randn(3, 3, size, size)
+    logits = (
+        model.tail(model.trunk(images))[0] if part == "tail" else model.logits_of_read(model.read_of_images(images))
+    )
     logits.sum().backward()
     trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert set(model.classifier_names) <= trained

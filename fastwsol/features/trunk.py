@@ -44,15 +44,19 @@ class Trunk:
 
 @torch.no_grad()
 def trunk_features(model: Classifier, images: Tensor, part: TrainPart, autocast: Autocast) -> Tensor:
-    """What the trained part of `model` starts from, in bfloat16: [N, c, h, w], or [N, tokens, c] of a ViT's tail."""
+    """What the trained `part` of `model`, no whole one, starts from, in bfloat16: [N, c, h, w], or [N, tokens, c] of a
+    ViT's tail.
+    """
+    assert part != "all"
+    before = model.trunk if part == "tail" else model.read_of_images
     with autocast():
-        parts = [model.trunk(each, part).to(STORED)[:count] for each, count in _in_parts(images)]
+        parts = [before(each).to(STORED)[:count] for each, count in _in_parts(images)]
     return torch.cat(parts)
 
 
 @torch.no_grad()
 def read_of_trunk(model: Classifier, trunk_features: Tensor, autocast: Autocast) -> Tensor:
-    """What the last layer reads, in bfloat16 [N, C, 1, 1], of the features that the trunk gives for a tail."""
+    """What the last layer reads, in bfloat16 [N, C, 1, 1], of the features before the tail."""
     with autocast():
         parts = [model.read_of_trunk(each).to(STORED)[:count] for each, count in _in_parts(trunk_features.float())]
     return torch.cat(parts)

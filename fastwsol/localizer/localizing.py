@@ -52,8 +52,8 @@ class LocalizingModel(nn.Module):
         if self.head is None:
             logits, features = self.network(images)
             return Passed(logits, features, None, None)
-        of_trunk = self.network.trunk(images, "tail")
-        logits, features = self.network.tail(of_trunk, "tail")
+        of_trunk = self.network.trunk(images)
+        logits, features = self.network.tail(of_trunk)
         return Passed(logits, features, of_trunk, self.head(self.network.trunk_cells(of_trunk)))
 
     def maps(self, name: str, passed: Passed, classes_N: Tensor | None) -> Tensor:
@@ -97,7 +97,7 @@ class LocalizingModel(nn.Module):
 
     def classes_inside(self, trunk_features: Tensor, masks_NHW: Tensor) -> Tensor:
         """What the tail says of the trunk's features under masks of their grid, softmax float64 [N, classes]."""
-        logits, _ = self.network.tail(self.network.masked(trunk_features, masks_NHW), "tail")
+        logits, _ = self.network.tail(self.network.masked(trunk_features, masks_NHW))
         return logits.double().softmax(dim=1)
 
 
@@ -105,7 +105,7 @@ def trunk_channels(network: Classifier, size: int, device: torch.device) -> int:
     """The channels of the features that a mask head sees, of images of `size` pixels a side."""
     with torch.no_grad():
         image = torch.zeros((1, 3, size, size), device=device)
-        return network.trunk_cells(network.eval().trunk(image, "tail")).shape[1]
+        return network.trunk_cells(network.eval().trunk(image)).shape[1]
 
 
 def upsampled(maps: Tensor, height: int, width: int) -> Tensor:

@@ -121,9 +121,9 @@ class MaskLoss(nn.Module):
         with self._autocast():
             mask = self.training_.head(network.trunk_cells(features))
             with torch.no_grad():
-                whole, _ = network.tail(features, "tail")
+                whole, _ = network.tail(features)
             shown = network.masked(features.repeat(2, *[1] * (features.ndim - 1)), torch.cat([mask, 1 - mask]))
-            kept, rest = (each.float() for each in network.tail(shown, "tail")[0].chunk(2))
+            kept, rest = (each.float() for each in network.tail(shown)[0].chunk(2))
         loss = F.cross_entropy(kept, labels) + ratio_of_rest(whole.float(), rest, labels).mean()
         loss = loss + steering.area_weight * mask.mean()
         if boxes is not None:

@@ -14,34 +14,40 @@ class Classifier(nn.Module, ABC):
     `forward(images)` gives `(logits, features)`. images: float [N, 3, S, S], normalised; logits: [N, classes];
     features: [N, C, h, w], what the linear layer averages, detached: maps are made from them and carry no gradient.
 
-    It can be split in two: `tail(trunk(images, part), part)` gives the logits of `forward(images)` for each part.
+    It can be cut in two places: `tail(trunk(images))`, where its family is split, and before its last layer
+    `logits_of_read(read_of_images(images))`, give the logits of `forward(images)`.
     """
 
     trained_part: TrainPart = "all"
 
     @abstractmethod
-    def trunk(self, images: Tensor, part: TrainPart) -> Tensor:
-        """What stands before the part that is trained, [N, c, h, w].
-
-        all: the images themselves; tail: the features where the family is split; classifier: what the last layer reads,
-        [N, C, 1, 1]. Raises UserError for a tail where the family has no split.
-        """
+    def trunk(self, images: Tensor) -> Tensor:
+        """The features where the family is split, [N, c, h, w]. Raises UserError where it has no split."""
 
     @abstractmethod
-    def tail(self, features: Tensor, part: TrainPart) -> tuple[Tensor, Tensor]:
-        """The logits, and the features that maps are made from, of what `trunk` gives for the same part."""
-
-    @abstractmethod
-    def read_of_trunk(self, features: Tensor) -> Tensor:
-        """What `trunk` gives for the classifier, [N, C, 1, 1], from the features that it gives for a tail."""
+    def tail(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits, and the features that maps are made from, of what `trunk` gives."""
 
     def trunk_cells(self, features: Tensor) -> Tensor:
-        """The features that `trunk` gives for `tail` as cells that lie over the image: [N, c, h, w]."""
+        """What `trunk` gives as cells that lie over the image: [N, c, h, w]."""
         return features
 
     def masked(self, features: Tensor, mask_NHW: Tensor) -> Tensor:
-        """The features that `trunk` gives for `tail`, each cell times the mask's value there, [N, h, w]."""
+        """What `trunk` gives, each cell times the mask's value there, [N, h, w]."""
         return features * mask_NHW[:, None]
+
+    @abstractmethod
+    def read_of_images(self, images: Tensor) -> Tensor:
+        """What the last layer reads: [N, C, 1, 1]. The family need not be split."""
+
+    @abstractmethod
+    def read_of_trunk(self, features: Tensor) -> Tensor:
+        """The same from what `trunk` gives."""
+
+    def logits_of_read(self, read: Tensor) -> Tensor:
+        """The logits of what the last layer reads, [N, C, 1, 1]."""
+        logits: Tensor = self.classifier(read.flatten(1))
+        return logits
 
     @property
     @abstractmethod

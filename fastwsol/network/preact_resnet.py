@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastwsol.config import Stem, TrainPart
+from fastwsol.config import Stem
 from fastwsol.network.attention_dropout import PLACES, without_strongest
 from fastwsol.network.classifier import Classifier
 
@@ -156,20 +156,19 @@ class PreActResNet(Classifier):
                 features = without_strongest(features, drops[:, place])
         return features
 
-    def trunk(self, images: Tensor, part: TrainPart) -> Tensor:
+    def trunk(self, images: Tensor) -> Tensor:
         """See `Classifier.trunk`; the tail is the last group and the FC."""
-        if part == "all":
-            return images
         features: Tensor = self.groups[:3](self.stem(images))
-        return features if part == "tail" else self.read_of_trunk(features)
+        return features
 
-    def tail(self, features: Tensor, part: TrainPart) -> tuple[Tensor, Tensor]:
+    def tail(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """See `Classifier.tail`."""
-        if part == "all":
-            return self(features)
-        if part == "tail":
-            features = self.groups[3](features)
+        features = self.groups[3](features)
         return self.fc(features.mean(dim=(2, 3))), features.detach()
+
+    def read_of_images(self, images: Tensor) -> Tensor:
+        """See `Classifier.read_of_images`."""
+        return self.read_of_trunk(self.trunk(images))
 
     def read_of_trunk(self, features: Tensor) -> Tensor:
         """See `Classifier.read_of_trunk`."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastwsol.config import NetworkConfig, Statistics, TrainPart
+from fastwsol.config import NetworkConfig, Statistics
 from fastwsol.host.errors import UserError, first_line
 from fastwsol.host.garbage import no_garbage
 from fastwsol.network.classifier import Classifier
@@ -35,27 +35,27 @@ class TimmBackbone(Classifier):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self._answers(self._of_net.forward_features(images))
 
-    def trunk(self, images: Tensor, part: TrainPart) -> Tensor:
+    def trunk(self, images: Tensor) -> Tensor:
         """See `Classifier.trunk`. Behind the trunk of a ViT stand tokens: [N, tokens, C]."""
-        if part == "all":
-            return images
-        if part == "classifier":
-            return self._read_by_classifier(self._of_net.forward_features(images))[:, :, None, None]
         for step in self._steps()[0]:
             images = step(images)
         return images
 
-    def tail(self, features: Tensor, part: TrainPart) -> tuple[Tensor, Tensor]:
+    def tail(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """See `Classifier.tail`."""
-        if part == "all":
-            return self(features)
-        if part == "classifier":
-            return self._logits(features.flatten(1)), features.detach()
         return self._answers(self._behind_trunk(features))
+
+    def read_of_images(self, images: Tensor) -> Tensor:
+        """See `Classifier.read_of_images`."""
+        return self._read_by_classifier(self._of_net.forward_features(images))[:, :, None, None]
 
     def read_of_trunk(self, features: Tensor) -> Tensor:
         """See `Classifier.read_of_trunk`."""
         return self._read_by_classifier(self._behind_trunk(features))[:, :, None, None]
+
+    def logits_of_read(self, read: Tensor) -> Tensor:
+        """See `Classifier.logits_of_read`."""
+        return self._logits(read.flatten(1))
 
     def _behind_trunk(self, features: Tensor) -> Tensor:
         for step in self._steps()[1]:

@@ -242,13 +242,18 @@ class _ModelAndLoss(nn.Module):
         self.model, self._autocast, self._label_smoothing = model, autocast, label_smoothing
 
     def forward(self, inputs: Tensor, labels: Tensor, drops: Tensor | None = None) -> tuple[Tensor, Counts]:
-        of_batch = (inputs,) if drops is None else (inputs, drops)
         with self._autocast():
-            part = self.model.trained_part
-            logits, _ = self.model(*of_batch) if part == "all" else self.model.tail(inputs.float(), part)
-        logits = logits.float()
+            logits = self._logits(inputs, drops).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self._label_smoothing)
         return loss, {"correct": (logits.argmax(1) == _largest_share(labels)).sum()}
+
+    def _logits(self, inputs: Tensor, drops: Tensor | None) -> Tensor:
+        """inputs: images, or what stands before the part that is trained."""
+        if self.model.trained_part == "classifier":
+            return self.model.logits_of_read(inputs.float())
+        if self.model.trained_part == "tail":
+            return self.model.tail(inputs.float())[0]
+        return (self.model(inputs) if drops is None else self.model(inputs, drops))[0]
 
 
 def _largest_share(labels: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ def _trained(setting: Setting, network: Network) -> tuple[Classifier, Tensor, Te
     images, labels = setting.batch(setting.sized(32, 4))
     classifier = state.model.eval()
     with torch.inference_mode(), full_float32():
-        features = classifier.trunk(images, "tail").bfloat16()
+        features = classifier.trunk(images).bfloat16()
     return classifier, features.clone(), labels
 
 
