@@ -40,7 +40,7 @@ from fastwsol.host.flags import OptionalPath, shown_as
 from fastwsol.host.places import require_new
 from fastwsol.host.words import number_of
 from fastwsol.localizer.localizers import LocalizerName
-from fastwsol.runs.compared_reports import ComparedReport, Measured, check_same_images, measured, read_report
+from fastwsol.runs.compared_reports import ComparedReport, Measured, check_same_images, measured, read_compared_report
 
 PROG = "python -m fastwsol.compare"
 
@@ -134,7 +134,7 @@ def read_sides(flags: Flags) -> Sides:
         )
     a, b = (flags.reports, flags.b) if flags.b else (flags.reports[:1], flags.reports[1:])
     of_a, of_b = (flags.localizers * 2)[:2] if flags.localizers else (None, None)
-    return [read_report(path, of_a) for path in a], [read_report(path, of_b) for path in b]
+    return [read_compared_report(path, of_a) for path in a], [read_compared_report(path, of_b) for path in b]
 
 
 def check_recipe(name: str, side: Sequence[ComparedReport]) -> None:

@@ -24,7 +24,7 @@ from fastwsol.config import flag
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.formats.flags import FormatFlag, ImagePrefixFlag
 from fastwsol.formats.folders import image_file, write_file
-from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, counted
+from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, class_of, counted
 from fastwsol.formats.of_coco import labelled_images, note_of_lost_keys, read_predictions, was_rejected
 from fastwsol.formats.of_shards import labelled_split, shared_masks
 from fastwsol.formats.writing import (
@@ -55,6 +55,7 @@ from fastwsol.host.words import number_of
 from fastwsol.prediction.predicted_images import PredictedImages
 from fastwsol.sources import FULLSUP
 from fastwsol.sources.coco_json import CocoFile, note_of_marked_masks
+from fastwsol.sources.splits import drawn_val
 
 PROG = "python -m fastwsol.convert"
 DESCRIPTION = (
@@ -86,6 +87,9 @@ class Flags:
     judged stays"""
     least_certainty: Annotated[float | None, shown_as("CHANCE")] = None
     """the same by certainty, which evaluate --predictions --reviewed --out finds (0..1)"""
+    val_fraction: Annotated[float | None, shown_as("SHARE")] = None
+    """of predictions, for yolo, voc and class-folders: the share of each class's images that becomes val, the same
+    images each time; the others are train (default: no splits)"""
     split: Annotated[str | None, shown_as("NAME")] = None
     """of shards: this split alone (default: train and val)"""
     image_prefix: ImagePrefixFlag = IMAGE_PREFIX
@@ -166,6 +170,13 @@ def checked_format(flags: Flags, of_shards: bool) -> AnyFormat:
         raise UserError(f"--format {form}: its folder holds the images; say where they are with --images FOLDER")
     if flags.images and FORMATS[form].images == "none":
         raise UserError(f"--images {flags.images[0]}: {form} takes no images along; leave it out")
+    if flags.val_fraction is not None and of_shards:
+        raise UserError(f"--val-fraction {flags.val_fraction:g}: is of predictions; shards have splits, leave it out")
+    if flags.val_fraction is not None and FORMATS[form].images == "none":
+        raise UserError(
+            f"--val-fraction {flags.val_fraction:g}: {form} has no splits; choose yolo, yolo-segments, voc or "
+            f"class-folders, or leave it out"
+        )
     if flags.follow_links and not flags.images:
         raise UserError("--follow-links: is of the folders of --images; leave it out")
     refuse_useless_prefix(form, flags.image_prefix)
@@ -258,9 +269,35 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
             images = sure_ones(images, of_box, limit, written)
     if flags.images:
         images = with_files_of(images, PredictedImages(flags.images, flags.follow_links))
+    if flags.val_fraction is not None:
+        assert is_folder(form)
+        splits = split_in_two(images, flags.val_fraction)
+        with folder_when_whole(flags.out) as out:
+            counted_splits = {
+                name: with_progress(of_split, form, about, written, name, len(of_split))
+                for name, of_split in splits.items()
+            }
+            write_in_folder(out, form, counted_splits, about)
+        return
     images = with_progress(images, form, about, written, "images", len(names))
     write_set(flags.out, form, images, about)
     written.notes.append(note_of(form, flags.out))
+
+
+def split_in_two(images: Images, fraction: float) -> dict[str, list[LabelledImage | Skipped]]:
+    """Images as train and val, of each class a fraction of val; what could not be read goes with train. Raises
+    UserError where the fraction is none, or no image becomes val.
+    """
+    skipped: list[LabelledImage | Skipped] = []
+    read: list[LabelledImage] = []
+    for each in images:
+        (skipped if isinstance(each, Skipped) else read).append(each)  # type: ignore[arg-type]
+    splits = drawn_val(read, class_of, fraction)
+    if not splits["val"]:
+        raise UserError(
+            f"--val-fraction {fraction:g}: no class has two images, so none becomes val; leave the flag out"
+        )
+    return {"train": [*splits["train"], *skipped], "val": [*splits["val"]]}
 
 
 def refuse_none(of_box: str, limit: float, files: Sequence[CocoFile]) -> None:

@@ -188,13 +188,13 @@ def main(arguments: Sequence[str]) -> int:
         listing, of_set = part_of(listing, *part)
         about = replace(about, part=of_set._replace(of=whole))
     start = time.perf_counter()
-    counts = write_predictions(flags, form, predictor, request, listing, about)
+    counts = predict_all(flags, form, predictor, request, listing, about)
     rate = (len(listing.images) - counts.before) / (time.perf_counter() - start)
     tell(flags, form, listing, counts, rate)
     return DONE_WITH_SKIPS if counts.skipped else 0
 
 
-def write_predictions(
+def predict_all(
     flags: Flags,
     form: AnyFormat,
     predictor: Predictor,

@@ -16,7 +16,7 @@ from fastwsol.evaluation.recipes import recipes_differ
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION
 from fastwsol.evaluation.thresholds import BestHits
 from fastwsol.host.command_line import run_command
-from fastwsol.runs.compared_reports import check_same_images, read_report
+from fastwsol.runs.compared_reports import check_same_images, read_compared_report
 
 COUNT = 400
 
@@ -61,7 +61,7 @@ def run_compare(*arguments):
 
 
 def test_differences_are_paired(sides):
-    a, b = (read_report(side) for side in sides)
+    a, b = (read_compared_report(side) for side in sides)
     check_same_images(a, b)
     tables, _ = compare.compared(([a], [b]))
     found = tables[0].pairs
@@ -142,7 +142,7 @@ def test_images_that_do_not_count_leave_the_resamples_of_the_others_as_they_are(
     for side in sides:
         hits = (ImageRows.read(side / "report.csv").boxes["strict"].ious >= 0.5)[:, None].repeat(3, axis=1)
         with_best_hits(side, hits, hits)
-    tables, _ = compare.compared(([read_report(sides[0])], [read_report(sides[1])]))
+    tables, _ = compare.compared(([read_compared_report(sides[0])], [read_compared_report(sides[1])]))
     (at_cut, oracle), name = tables, "gt_known_loc@0.5"
     assert oracle.pairs["max_box_acc"].interval == pytest.approx(at_cut.pairs[name].interval, abs=1e-4)
     assert oracle.pairs["max_box_acc"].rates == pytest.approx(at_cut.pairs[name].rates)

@@ -480,6 +480,41 @@ def test_a_converted_prediction_is_what_predict_writes(form: str, predictions: P
             assert one["predictions"][0]["result"] == other["predictions"][0]["result"]
 
 
+@pytest.mark.parametrize("form", ["yolo", "voc"])
+def test_predictions_are_divided_where_that_is_asked(
+    form: str, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of each class the same images each time."""
+    flags = (predictions / "whole.json", "--format", form, "--images", predictions / "photos", "--val-fraction", "0.2")
+    for name in ("one", "other"):
+        assert run(convert.main, *flags, "--out", tmp_path / name) == 0
+        said = capsys.readouterr().out
+        assert f"{form}, 70 images" in said
+        assert "same images for training and for validation" not in said
+        assert "1 images beside them could not be read" in said
+    folder = "images" if form == "yolo" else "JPEGImages"
+    one, other = (
+        {
+            split: sorted(path.name for path in (tmp_path / name / folder / split).rglob("*.jpg"))
+            for split in ("train", "val")
+        }
+        for name in ("one", "other")
+    )
+    assert one == other
+    assert sum(map(len, one.values())) == 70
+    assert not {*one["train"]} & {*one["val"]}
+    classes = {
+        image["file_name"]: image["category_id"]
+        for image in json.loads((predictions / "whole.json").read_text())["images"]
+    }
+    for of_class in {*classes.values()}:
+        count = list(classes.values()).count(of_class)
+        expected = min(max(1, round(0.2 * count)), count - 1)
+        assert sum(classes[name] == of_class for name in one["val"]) == expected
+    if form == "yolo":
+        assert (tmp_path / "one/data.yaml").read_text().startswith("train: images/train\nval: images/val\n")
+
+
 def test_predictions_are_packed_with_their_images(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ("--layout", "coco", "--source", predictions / "photos", "--boxes", predictions / "whole.json")
     assert run(pack.main, *flags, "--out", predictions / "shards") in (0, 2)
@@ -523,6 +558,8 @@ MISTAKES = [
         "--images others: csv takes no images along",
     ),
     (("whole.json", "--out", "a.csv", "--follow-links"), "--follow-links: is of the folders of --images"),
+    (("whole.json", "--out", "a.csv", "--val-fraction", "0.2"), "--val-fraction 0.2: csv has no splits; choose yolo"),
+    (("shards", "--format", "yolo", "--out", "a", "--val-fraction", "0.2"), "is of predictions; shards have splits"),
     (("whole.json", "--out", "a.csv", "--image-prefix", "s3://"), "--image-prefix s3://: is of --format label-studio"),
     (("whole.json", "--out", "a.csv", "--format", "voc"), "--out a.csv: --format voc writes a folder; name one"),
     (("whole.json", "--out", "a.csv", "--split", "val"), "--split val: is of shards; predictions have none"),

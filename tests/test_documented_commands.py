@@ -161,7 +161,6 @@ def make_runs(root: Path) -> None:
     accept_all(root / "boxes.json", root / "reviewed.json")
     reviewed = ["--layout", "coco", "--source", "NEW_PHOTOS", "--boxes", "reviewed.json", "--val-fraction", "0.25"]
     assert run("pack", *reviewed, "--out", "data/reviewed") == 0
-    shutil.copytree(root / "data/reviewed", root / "data/detector")
     as_folders = ["--format", "class-folders", "--images", "NEW_PHOTOS", "--out", "more"]
     assert run("convert", "reviewed.json", *as_folders) == 0
     second = ["--boxes", "more/boxes.csv", "--val-of", "data/shards", "--out", "data/second"]

@@ -53,7 +53,18 @@ class FirstClasses:
             size = int(images.widths[row]), int(images.heights[row])
             name, image, label = images.names([row])[0], images.image(row), int(images.labels[row])
             mask = images.mask(row)
-            yield Record(name, image, label, own.boxes, size, own.labels, own.difficult, mask, name, True)
+            yield Record(
+                name,
+                image,
+                label,
+                own.boxes,
+                size=size,
+                box_labels=own.labels,
+                difficult=own.difficult,
+                mask=mask,
+                mask_name=name,
+                mask_is_of_own_size=True,
+            )
 
     def origin(self, split: str, index: int, box: int | None = None) -> str:
         """The row that record `index` was packed as."""

@@ -1,13 +1,11 @@
 """All tables of a report on the console, each with the baselines. `summary_table` has the one that is the default."""
 
-from collections.abc import Mapping
-
 from rich.console import Console
 
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, LOC_NAMES, percent
 from fastwsol.evaluation.pixel_tables import print_pixels
 from fastwsol.evaluation.reading import fixed_box_oracles, has_papers_threshold, taken_of
-from fastwsol.evaluation.report_types import Baseline, Rates, Report, RunReport
+from fastwsol.evaluation.report_types import Baseline, Report, RunReport
 from fastwsol.evaluation.report_words import (
     NO_BOX_IN_TRAIN,
     NO_TRUTH,
@@ -17,6 +15,7 @@ from fastwsol.evaluation.report_words import (
     print_warnings,
 )
 from fastwsol.evaluation.table_cells import (
+    ORACLE_TITLES,
     at_text,
     console,
     cut_text,
@@ -39,11 +38,6 @@ _PROTOCOL_NOTES = {
 
 
 _CAM_CLASSES = {"truth": "true", "predicted": "predicted"}
-ORACLE_TITLES = {
-    "max_box_acc": "MaxBoxAcc\nIoU 0.5, one box",
-    "max_box_acc_v2": "MaxBoxAccV2\nbest of all boxes",
-    "max_box_acc_v2_single": "the same with\none box",
-}
 _MANY_CLASSES = 5  # with no more, to be among the first five says nothing
 
 
@@ -221,16 +215,3 @@ def _print_classes(report: Report, out: Console) -> None:
 def beside_gt_known(report: Report) -> list[Baseline]:
     """The baselines that stand beside GT-known Loc at IoU 0.5: the whole image, and the box that is best there."""
     return [each for each in report["baselines"] if each["iou_threshold"] in (None, 0.5)]
-
-
-def summary_line(rates: Mapping[str, Rates]) -> str:
-    """The rates at IoU .5 in one line: classification, then localization under strict / paper2018."""
-    strict, paper = rates["strict"], rates["paper2018"]
-    if strict["gt_known_loc@0.5"] is None:
-        return f"Top-1 Clas {percent_text(strict['top1_clas'])}, no boxes to measure localization on"
-    return (
-        f"Top-1 Clas {percent_text(strict['top1_clas'])}  "
-        f"Top-1 Loc {percent_text(strict['top1_loc@0.5'])} / {percent_text(paper['top1_loc@0.5'])}  "
-        f"GT-known {percent_text(strict['gt_known_loc@0.5'])} / {percent_text(paper['gt_known_loc@0.5'])} "
-        "(strict / paper2018)"
-    )

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 import kernels
 from fastwsol.evaluation.boxes import parts_of_maps
-from fastwsol.evaluation.report_types import Looks
+from fastwsol.evaluation.report_types import MapLooks
 from fastwsol.geometry import Size
 
 _EDGES = 3
@@ -36,10 +36,10 @@ class LooksOfAll:
         if self._scale == "own":
             self._values += float(maps.mean(axis=(1, 2), dtype=np.float64).sum())
 
-    def numbers(self) -> Looks:
+    def numbers(self) -> MapLooks:
         """Of all maps."""
         count = max(1, self._maps)
-        looks: Looks = {
+        looks: MapLooks = {
             "mean_area": self._area / count,
             "empty": self._empty / count,
             "three_edges": self._edges / count,

@@ -18,7 +18,7 @@ from fastwsol.evaluation.boxes import PROTOCOLS, CurveHits, ProtocolName
 from fastwsol.evaluation.choe2020 import WsolevalSweep, sweep
 from fastwsol.evaluation.looks import LooksOfAll
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
-from fastwsol.evaluation.report_types import Looks
+from fastwsol.evaluation.report_types import MapLooks
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, BestHits, otsu_thresholds
 from fastwsol.evaluation.truths import ShownTruths, Truths
 from fastwsol.geometry import Size, to_original
@@ -92,7 +92,7 @@ class Localized:
     thresholds: NDArray[np.float64]
     """Where each map is cut: [N]."""
     curve: CurveHits
-    looks: Looks
+    looks: MapLooks
     wsoleval: WsolevalSweep | None = None
     """Where the older evaluator's protocol was asked for; `boxes` then has its boxes too."""
 

@@ -85,7 +85,7 @@ class OracleRow(Rated):
     """By IoU threshold."""
 
 
-class Looks(TypedDict):
+class MapLooks(TypedDict):
     """What maps look like, without a box, as shares: of the image that is kept, of maps that keep nothing, of maps that
     reach three edges; and of maps on their own scale their mean.
     """
@@ -163,7 +163,7 @@ class LocalizerRow(Rated):
     max_box_acc: Mapping[str, OracleRates]
     """By protocol: `strict`, and `wsoleval` where it was asked for."""
     curve: HitsByLevel
-    maps: Looks
+    maps: MapLooks
     sizes: Sequence[SizeRow]
     classes: Sequence[ClassRow]
     class_probability: NotRequired[ClassProbability]

@@ -1,6 +1,6 @@
 """What tables on the console are made of: cells, headings and their widths."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +11,12 @@ from fastwsol.localizer.localizers import LOCALIZERS
 
 _LOC_TITLES = {"gt_known_loc": "GT-known", "predicted_loc": "Predicted"}
 _FIRST_COLUMN = 24  # characters: a baseline's name stays readable
+ORACLE_TITLES = {
+    "max_box_acc": "MaxBoxAcc\nIoU 0.5, one box",
+    "max_box_acc_v2": "MaxBoxAccV2\nbest of all boxes",
+    "max_box_acc_v2_single": "the same with\none box",
+}
+"""Of rates at the thresholds that are best on the images themselves."""
 
 
 def console(most: int | None = None) -> Console:
@@ -91,3 +97,16 @@ def threshold_text(threshold: float) -> str:
     """A threshold in two digits, without the 0 before the point."""
     text = f"{threshold:.2g}"
     return text.removeprefix("0") if text.startswith("0.") else text
+
+
+def summary_line(rates: Mapping[str, Rates]) -> str:
+    """The rates at IoU .5 in one line: classification, then localization under strict / paper2018."""
+    strict, paper = rates["strict"], rates["paper2018"]
+    if strict["gt_known_loc@0.5"] is None:
+        return f"Top-1 Clas {percent_text(strict['top1_clas'])}, no boxes to measure localization on"
+    return (
+        f"Top-1 Clas {percent_text(strict['top1_clas'])}  "
+        f"Top-1 Loc {percent_text(strict['top1_loc@0.5'])} / {percent_text(paper['top1_loc@0.5'])}  "
+        f"GT-known {percent_text(strict['gt_known_loc@0.5'])} / {percent_text(paper['gt_known_loc@0.5'])} "
+        "(strict / paper2018)"
+    )

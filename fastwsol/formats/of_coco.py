@@ -197,7 +197,16 @@ def _labelled(
     except ValueError:
         raise UserError(f"{image.where}: its review holds a number that is infinite or none; {CORRECT}") from None
     return LabelledImage(
-        image.name, width, height, objects, label, probabilities, listed, nothing, review=seen, left_aside=aside
+        image.name,
+        width,
+        height,
+        objects,
+        label=label,
+        probabilities=probabilities,
+        listed=listed,
+        mask=nothing,
+        review=seen,
+        left_aside=aside,
     )
 
 
@@ -218,7 +227,16 @@ def _object(annotation: CocoAnnotation, width: int, height: int, label_of: Mappi
     label = label_of[annotation.category.wnid]
     signals = _signals(annotation)
     sure = _number(annotation, "certainty")
-    return LabelledObject(label, (x0, y0, x1, y1), score, probability, mask, annotation.difficult, signals, sure)
+    return LabelledObject(
+        label,
+        (x0, y0, x1, y1),
+        score=score,
+        probability=probability,
+        mask=mask,
+        difficult=annotation.difficult,
+        signals=signals,
+        certainty=sure,
+    )
 
 
 def _has_a_part_in(box: Box, width: int, height: int) -> bool:

@@ -41,10 +41,10 @@ def _labelled(prediction: Prediction, label_of: dict[str, int]) -> LabelledImage
         prediction.width,
         prediction.height,
         tuple(_object(prediction, box, label_of[box.wnid]) for box in prediction.boxes),
-        label_of[prediction.classes[0].wnid],
-        prediction.probabilities,
-        tuple(Listed(label_of[each.wnid], each.probability) for each in prediction.classes),
-        None if prediction.boxes else partial(_nothing, prediction.height, prediction.width),
+        label=label_of[prediction.classes[0].wnid],
+        probabilities=prediction.probabilities,
+        listed=tuple(Listed(label_of[each.wnid], each.probability) for each in prediction.classes),
+        mask=None if prediction.boxes else partial(_nothing, prediction.height, prediction.width),
     )
 
 
@@ -52,7 +52,8 @@ def _object(prediction: Prediction, box: ScoredBox, label: int) -> LabelledObjec
     # To a ten-thousandth, so that a float32's digits beyond its precision do not fill the file.
     edges = round(box.x0, 4), round(box.y0, 4), round(box.x1, 4), round(box.y1, 4)
     signals = None if box.signals is None else box.signals._asdict()
-    return LabelledObject(label, edges, box.score, box.probability, partial(prediction.mask, box), signals=signals)
+    mask = partial(prediction.mask, box)
+    return LabelledObject(label, edges, score=box.score, probability=box.probability, mask=mask, signals=signals)
 
 
 def _nothing(height: int, width: int) -> NDArray[np.uint8]:

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from fastwsol.config import Config
 from fastwsol.evaluation.boxes import ProtocolName, hits_of
-from fastwsol.evaluation.console_tables import ORACLE_TITLES
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, TOP, CamClass, Outcomes, outcomes, ranks
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.reading import taken_of
 from fastwsol.evaluation.report_rows import rows_file
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, LocalizerRow, Report, RunReport
-from fastwsol.evaluation.table_cells import title_of
+from fastwsol.evaluation.table_cells import ORACLE_TITLES, title_of
 from fastwsol.evaluation.thresholds import BestHits
 from fastwsol.host.errors import UserError
 from fastwsol.runs.folder import ReportOf, RunDir
@@ -51,7 +50,7 @@ class ComparedReport:
         return "a threshold for each image" if self.cut is None else f"{self.cut:.2g}"
 
 
-def read_report(path: Path, localizer: str | None = None) -> ComparedReport:
+def read_compared_report(path: Path, localizer: str | None = None) -> ComparedReport:
     """What a report, of a run's folder or a file, says of a localizer, by default the one that predictions take. Raises
     UserError where there is none.
     """
@@ -98,22 +97,22 @@ def _side_of(report: Report, file: Path, localizer: LocalizerRow) -> ComparedRep
     masks = report.get("masks")
     images = rows_file(file, report, localizer["name"])
     return ComparedReport(
-        file,
-        report["cam_class"],
-        report["classes"],
-        report["truths_digest"],
-        masks["digest"] if masks is not None else None,
-        images,
-        ImageRows.read(images),
-        localizer["name"],
-        localizer["cut"]["value"],
-        Config.from_json(cast(RunReport, report)["config"]) if "config" in report else None,
-        {
+        path=file,
+        cam_class=report["cam_class"],
+        classes=report["classes"],
+        truths_digest=report["truths_digest"],
+        masks_digest=masks["digest"] if masks is not None else None,
+        rows_file=images,
+        rows=ImageRows.read(images),
+        localizer=localizer["name"],
+        cut=localizer["cut"]["value"],
+        config=Config.from_json(cast(RunReport, report)["config"]) if "config" in report else None,
+        facts={
             "localizer": localizer["name"],
             "a cut by the rule": localizer["cut"]["rule"],
             **{name.replace("_", " "): report[name] for name in _FACTS if name in report},  # type: ignore[literal-required]
         },
-        "thresholds" in localizer,
+        cut_for_each_iou="thresholds" in localizer,
     )
 
 

@@ -131,9 +131,9 @@ class AnnotatedImages:
             image,
             annotation.label,
             boxes,
-            annotation.size,
-            None if labels is None else np.array(labels, np.int64),
-            None if difficult is None else np.array(difficult, np.bool_),
+            size=annotation.size,
+            box_labels=None if labels is None else np.array(labels, np.int64),
+            difficult=None if difficult is None else np.array(difficult, np.bool_),
         )
         if annotation.mask is None:
             return record

@@ -172,11 +172,11 @@ def _annotation(image: ObjectImage, name: str, label_of: dict[str, int]) -> tupl
         tuple(each.box for each in kept),
         image.origin,
         image.stamp,
-        image.fault,
-        image.size,
-        labels if any(label != own for label in labels) else None,
-        difficult if any(difficult) else None,
-        None if image.mask is None else image.mask(name),
-        tuple(each.where for each in kept) if len(kept) > 1 else None,
+        fault=image.fault,
+        size=image.size,
+        box_labels=labels if any(label != own for label in labels) else None,
+        difficult=difficult if any(difficult) else None,
+        mask=None if image.mask is None else image.mask(name),
+        box_origins=tuple(each.where for each in kept) if len(kept) > 1 else None,
     )
     return annotation, left, beside

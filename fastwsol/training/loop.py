@@ -4,9 +4,9 @@ import time
 from typing import Any
 
 from fastwsol.batches.stream import Inputs
-from fastwsol.evaluation.console_tables import summary_line
 from fastwsol.evaluation.forward import forward_split
 from fastwsol.evaluation.of_network import rates_of
+from fastwsol.evaluation.table_cells import summary_line
 from fastwsol.host.errors import Interrupted
 from fastwsol.host.processes import Wishes, World
 from fastwsol.host.stop_signals import StopSignals
