@@ -35,6 +35,10 @@ COMMANDS = {
 _NAMES = ("pack", "train", "evaluate", "predict", "convert", "export", "review", "compare", "sweep", "report")
 
 
+_BY_SEVERAL = ("train", "evaluate")
+"""Those whose work processes that torchrun starts share."""
+
+
 def main() -> None:
     """`python -m fastwsol NAME ...` is `python -m fastwsol.NAME ...`; without a name, all commands are listed."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
@@ -63,7 +67,8 @@ def print_commands() -> None:
 def _run(module: str) -> NoReturn:
     prepare_imports()
     command = importlib.import_module(f"fastwsol.{module}").main
-    sys.exit(importlib.import_module("fastwsol.host.command_line").run_command(command))
+    run_command = importlib.import_module("fastwsol.host.command_line").run_command
+    sys.exit(run_command(command, by_several=module in _BY_SEVERAL))
 
 
 def pack() -> None:

@@ -264,4 +264,4 @@ def as_json(
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, by_several=False))
+    sys.exit(run_command(main))

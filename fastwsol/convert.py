@@ -348,4 +348,4 @@ def with_progress(images: Images, form: AnyFormat, about: About, written: Writte
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, by_several=False))
+    sys.exit(run_command(main))

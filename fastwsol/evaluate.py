@@ -452,4 +452,4 @@ def evaluate_maps(flags: Flags, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, by_several=True))

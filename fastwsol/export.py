@@ -67,4 +67,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, by_several=False))
+    sys.exit(run_command(main))

@@ -238,4 +238,4 @@ def _print_contents(out: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, by_several=False))
+    sys.exit(run_command(main))

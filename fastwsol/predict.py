@@ -447,4 +447,4 @@ def tell(flags: Flags, form: AnyFormat, listing: ImageListing, counts: Counts, r
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, by_several=False))
+    sys.exit(run_command(main))

@@ -171,4 +171,4 @@ def shown_localizers(run: ComparedRun, flags: Flags) -> list[LocalizerRow]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, by_several=False))
+    sys.exit(run_command(main))

@@ -116,4 +116,4 @@ def _left_out(images: Sequence[LabelledImage | Skipped]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, by_several=False))
+    sys.exit(run_command(main))

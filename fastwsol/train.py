@@ -97,13 +97,17 @@ def main(arguments: Sequence[str]) -> int:
         if (behind := start.behind) is not None:
             world.lead_does(lambda: refuse_unfinished(behind, shards))
         if flags.launch.preset == "photos":
-            count = len(hold_out(shards, config.data.holdout).splits["train"])
-            config = world.together(lambda: with_batches_of_photos(config, count, world))
+            config = world.together(lambda: with_batches_of_photos(config, images_to_train_on(config, shards), world))
         folder = run_folder(config, flags.launch)
         asked = config
         config = world.from_lead(lambda: with_store_size(asked, flags.launch, shards, folder))
         train(config, flags.launch, shards, folder, world, start)
     return 0
+
+
+def images_to_train_on(config: Config, shards: Shards) -> int:
+    """How many are left where some are held out. Raises UserError where those are too many."""
+    return len(hold_out(shards, config.data.holdout).splits["train"])
 
 
 def read_flags(arguments: Sequence[str]) -> Flags:
@@ -256,4 +260,4 @@ def explain_bad_step(step: int, config: Config, shards: Shards, run: RunDir) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, by_several=True))

@@ -27,4 +27,4 @@ from fastwsol.host.command_line import run_command
 from fastwsol.pack import main
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, by_several=False))
+    sys.exit(run_command(main))

@@ -136,6 +136,11 @@ def test_a_file_for_other_images_is_refused(
             "dog/dog1.jpg,1,2,30,40,dog",
             "line 1: the column 'Label' is 'label' but for its form",
         ),
+        (
+            "name,x0,y0,x1,y1,Width,HEIGHT",
+            "dog/dog1.jpg,1,2,30,40,96,80",
+            "the column 'Width' is 'width' but for its form",
+        ),
         ("name,x0,y0,x1,y1,width", "dog/dog1.jpg,1,2,30,40,96", "line 1: one of width and height without the other"),
     ],
 )
@@ -146,6 +151,18 @@ def test_a_csv_file_whose_columns_do_not_fit_is_refused(
     file.write_text(f"{header}\n{line}\n")
     assert packed_by_command(photos, file, tmp_path / "out") == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", ["label,Label", "Name", "Width"])
+def test_columns_of_ones_own_may_be_called_alike(
+    more: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the column that is meant is there too, or cannot be meant."""
+    (tmp_path / "boxes.csv").write_text(
+        f"name,x0,y0,x1,y1,{more}\n{NAMES[4]},1,2,30,40{',dog' * more.count(',')},dog\n"
+    )
+    assert packed_by_command(photos, tmp_path / "boxes.csv", tmp_path / "out") == 0
+    assert f"columns passed over: {more.rpartition(',')[2]}" in capsys.readouterr().out
 
 
 def packed_by_command(photos: Path, file: Path, out: Path, *more: str) -> int:

@@ -271,9 +271,13 @@ def test_ctrl_c_while_modules_are_imported_is_a_line(command, tmp_path):
 def test_what_is_the_work_of_one_process_is_refused_under_torchrun(monkeypatch, capsys, rank, said):
     for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": rank}.items():
         monkeypatch.setenv(name, value)
-    assert run_command(lambda _: pytest.fail("it works"), [], by_several=False) == 2
+    assert run_command(lambda _: pytest.fail("it works"), []) == 2
     assert ("torchrun has started 2; start it without" in capsys.readouterr().err) == said
-    assert run_command(lambda _: 0, []) == 0
+    assert run_command(lambda _: 0, [], by_several=True) == 0
+    monkeypatch.setattr(sys, "argv", ["fastwsol", "pack", "--classes", "-3", "--synthetic"])
+    with pytest.raises(SystemExit, match="2"):
+        listing.main()
+    assert ("torchrun has started 2; start it without" in capsys.readouterr().err) == said
 
 
 def test_an_output_that_lacks_characters_gets_plain_ones():

@@ -563,6 +563,23 @@ def test_a_gif_that_ends_early_is_told_by_its_name(form: FolderFormat, tmp_path:
         write_in_folder(tmp_path, form, {"": [image]}, ABOUT)
 
 
+@pytest.mark.parametrize(("kind", "size"), [("JPEG", (6, 4)), ("TIFF", (40, 30)), ("AVIF", (40, 30))])
+def test_what_pack_would_not_take_is_upright_too(kind: Any, size: tuple[int, int], tmp_path: Path) -> None:
+    if kind == "AVIF":
+        if not heif.is_read(kind):
+            pytest.skip("NOT TESTED: AVIF cannot be read here")
+        heif.let_pillow_read(kind)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.new("RGB", size, (200, 30, 10)).save(file, kind, exif=exif)
+    image = LabelledImage("a.img", size[1], size[0], (), encoded=file.getvalue)
+    write_in_folder(tmp_path, "yolo", {"": [image]}, ABOUT)
+    with Image.open(next((tmp_path / "images").iterdir())) as written:
+        assert written.size == size[::-1]
+        assert written.getexif().get(0x0112, 1) == 1
+
+
 @pytest.mark.parametrize("form", ["yolo", "voc"])
 def test_photographs_that_exif_turns_are_written_upright(form: FolderFormat, tmp_path: Path) -> None:
     """Some readers turn them and some do not, and boxes are of the upright image."""

@@ -246,6 +246,25 @@ def test_of_one_file_folders_that_images_had_elsewhere_are_passed_over(tmp_path:
     ]
 
 
+@pytest.mark.parametrize("listed", ["A/0.jpg B/0.jpg", "A/0.jpg"])
+def test_folders_are_passed_over_where_that_joins_no_two_images(
+    listed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two cameras that call their images alike."""
+    root = coco_set(tmp_path / "set")
+    file = root / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    for name, image in zip(listed.split(), content["images"], strict=False):
+        image["file_name"] = name
+    (root / "train2017" / "a.jpg").rename(root / "train2017" / "0.jpg")
+    (tmp_path / "one.json").write_text(json.dumps(content))
+    flags = ("--layout", "coco", "--source", root / "train2017", "--boxes", tmp_path / "one.json", "--quarantine")
+    status = run(pack.main, *flags, "--out", tmp_path / "out")
+    assert status == (3 if " " in listed else 0), capsys.readouterr().err
+    aside = json.loads((tmp_path / "out" / "quarantine.json").read_text()) if status else []
+    assert sorted(each["name"] for each in aside) == listed.split() * (status == 3)
+
+
 def test_boxes_without_a_side_and_masks_of_other_classes_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,6 +273,10 @@ def test_boxes_without_a_side_and_masks_of_other_classes_are_counted(
     file = root / "annotations" / "instances_train2017.json"
     content = json.loads(file.read_text())
     content["annotations"].append({"image_id": 1, "category_id": 2, "bbox": [3, 3, 0, 9]})
+    crossed = {"image_id": 1, "category_id": 5, "bbox": [30, 3, -20, 9]}
+    file.write_text(json.dumps(content | {"annotations": [*content["annotations"], crossed]}))
+    assert run(pack.main, "--layout", "coco", "--source", root, "--out", tmp_path / "crossed") == 2
+    assert "box (30, 3, 10, 12), half-open, reaches outside" in capsys.readouterr().err, "corners that are exchanged"
     content["annotations"].append(content["annotations"][0] | {"category_id": 2, "bbox": [1, 1, 2, 2]})
     file.write_text(json.dumps(content))
     packed_again(root, "coco")
@@ -442,16 +465,23 @@ def lists_of_voc(folder: Path, **names: str) -> None:
     ("lists", "train", "val", "left_out"),
     [
         ({"Train": "abe", "Valid": "cd"}, "abe", "cd", ""),
-        ({"trainval": "abcd", "test": "e"}, "abcd", "", "1 annotated image not in trainval.txt not packed"),
+        ({"trainval": "abcd", "test": "e"}, "abcd", "", "1 annotated image in none of trainval.txt not packed"),
         ({"trainval": "abcde", "val": "cd"}, "abe", "cd", ""),
         ({"test": "e"}, "abcd", "", "1 annotated image in test.txt not packed"),
         ({"cat_train": "ab", "dog_val": "cd"}, "abcde", "", ""),
         (
-            {"train": "ab", "val": "cd", "trainval": "abcd", "test": "e"},
+            {"train": "ab", "val": "cd", "trainval": "abcdz", "test": "yz"},
+            "ab",
+            "cd",
+            "1 annotated image in none of train.txt",
+        ),
+        (
+            {"train": "ab", "training": "cz", "val": "cd"},
             "ab",
             "cd",
             "1 annotated image in none of train.txt and val.txt",
         ),
+        ({"test": "eyz"}, "abcd", "", "1 annotated image in test.txt not packed"),
     ],
 )
 def test_lists_of_voc_say_what_is_trained_on_and_never_what_is_tested(
@@ -472,11 +502,22 @@ def test_lists_of_voc_say_what_is_trained_on_and_never_what_is_tested(
     assert (left_out in said) if left_out else ("annotated image" not in said)
 
 
-def test_two_lists_that_may_be_train_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("lists", "words"),
+    [
+        ({"Train": "ab", "training": "cd"}, "training.txt: 'Train.txt' may be train too; put one of them away"),
+        ({"val": "cd"}, "there is no train.txt beside val.txt"),
+        ({"trainval": "ab", "val": "ab"}, "trainval.txt names no image that val.txt does not; correct it"),
+        ({"trainval": "abz"}, "trainval.txt line 3: 'z' has no XML"),
+    ],
+)
+def test_lists_of_voc_that_cannot_be_are_named(
+    lists: dict[str, str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = voc_set(tmp_path / "set")
-    lists_of_voc(root / "VOCdevkit/VOC2012/ImageSets/Main", train="ab", training="cd")
+    lists_of_voc(root / "VOCdevkit/VOC2012/ImageSets/Main", **lists)
     assert run(pack.main, "--layout", "voc", "--source", root, "--out", tmp_path / "out") == 2
-    assert "training.txt: 'train.txt' may be train too; put one of them away" in capsys.readouterr().err
+    assert words in capsys.readouterr().err
 
 
 def test_endings_of_voc_may_be_in_any_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -484,9 +525,15 @@ def test_endings_of_voc_may_be_in_any_case(tmp_path: Path, capsys: pytest.Captur
     inner = root / "VOCdevkit" / "VOC2012"
     (inner / "Annotations" / "b.xml").rename(inner / "Annotations" / "b.XML")
     (inner / "JPEGImages" / "b.jpg").rename(inner / "JPEGImages" / "b.Jpg")
+    (inner / "SegmentationObject" / "b.png").rename(inner / "SegmentationObject" / "b.PNG")
     train = packed_again(root, "voc").splits["train"]
     assert [name.rpartition("/")[2] for name in train.names(range(2))] == ["a 1.jpg", "b.Jpg"]
-    assert "have no XML" not in capsys.readouterr().out
+    assert train.has_mask.tolist() == [False, True]
+    shutil.copy(inner / "Annotations" / "b.XML", inner / "Annotations" / "b.xml")
+    assert run(pack.main, "--layout", "voc", "--source", root, "--out", tmp_path / "out") == 2
+    said = capsys.readouterr()
+    assert "has the same name; take one of them away" in said.err
+    assert "have no XML" not in said.out
 
 
 def test_images_and_xmls_that_were_renamed_stay_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,15 @@
 """What folders with a file an image share: where an image and what belongs to it go."""
 
+import io
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
+from PIL import Image, ImageOps
+
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import naming
-from fastwsol.sources.decode import judge_images
+from fastwsol.sources.decode import as_png, as_rgb, judge_images
 from fastwsol.sources.jpeg_markers import JPEG_START
 from fastwsol.sources.orientation import orientation
 from fastwsol.sources.png_chunks import PNG_START
@@ -71,7 +74,10 @@ def upright(encoded: bytes) -> bytes:
     if orientation(encoded) == 1:
         return encoded
     (facts,) = judge_images([encoded], turns=True)
-    return encoded if isinstance(facts, str) or facts.instead is None else facts.instead
+    if not isinstance(facts, str) and facts.instead is not None:
+        return facts.instead
+    with Image.open(io.BytesIO(encoded)) as opened:  # too small or large to be packed
+        return as_png(as_rgb(ImageOps.exif_transpose(opened)))
 
 
 def write_file(path: Path, content: bytes) -> None:

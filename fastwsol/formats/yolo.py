@@ -46,7 +46,7 @@ def _write_split(folder: Path, split: str, images: Images, segments: bool) -> No
         if isinstance(each, Skipped):
             continue
         assert each.encoded is not None
-        encoded = as_it_is_read(upright(each.encoded()), each.name)
+        encoded = upright(as_it_is_read(each.encoded(), each.name))
         path = _without_images(image_file(each.name, encoded))
         if path.suffix.lower() in _UNKNOWN_ENDINGS:
             path = path.with_name(f"{path.name}.jpg")

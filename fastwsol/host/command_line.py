@@ -122,7 +122,7 @@ def _write_plainly_where_needed() -> None:
 
 
 def run_command(
-    command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None, by_several: bool = True
+    command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None, by_several: bool = False
 ) -> int:
     """Run `command` on `arguments` (default: the process's own) and give its exit status, printing errors as a line.
 

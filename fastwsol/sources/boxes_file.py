@@ -179,6 +179,7 @@ def _finder(paths: Collection[str], of_more: bool) -> Callable[[str, str], str |
     file may be `of_more`.
     """
     names = Names(paths)
+    like = {_plain(known): known for path in paths for known in (path.rpartition("/")[2], path)}
 
     def find(name: str, where: str) -> str | None:
         if (path := names.whole(name)) is not None:
@@ -188,9 +189,8 @@ def _finder(paths: Collection[str], of_more: bool) -> Callable[[str, str], str |
             return candidates[0]
         if candidates:
             raise UserError(f"{where}: {name!r} may be {' or '.join(candidates[:3])}; give its path")
-        last_parts = (path.rpartition("/")[2] for path in paths)
-        if like := next((known for known in (*paths, *last_parts) if _plain(known) == _plain(name)), None):
-            raise UserError(f"{where}: {name!r:.80} is {like!r:.80} {_BUT_FOR_FORM}")
+        if (known := like.get(_plain(name))) is not None:
+            raise UserError(f"{where}: {name!r:.80} is {known!r:.80} {_BUT_FOR_FORM}")
         if of_more:
             return None
         example = f" (they are called like {min(paths)!r:.80})" if paths else ""
@@ -260,9 +260,14 @@ def _columns(reader: "csv.DictReader[str]", text: str, said: str) -> Sequence[st
         names = reader.fieldnames or ()
     except csv.Error as error:
         raise UserError(f"{said} line 1: {error}; {_CORRECT}") from None
-    known = ("name", *_SIDES, _LABEL, _DIFFICULT, *_SIZE)
-    if odd := next((name for name in names if name not in known and _plain(name) in known), None):
-        raise UserError(f"{said} line 1: the column {odd!r:.40} is {_plain(odd)!r} but for its form; write it so")
+    wanted = {name for name in ("name", *_SIDES, _LABEL, _DIFFICULT) if name not in names}
+    if {*_SIZE} <= {_plain(name) for name in names}:
+        wanted |= {name for name in _SIZE if name not in names}
+    if odd := next((name for name in names if _plain(name) in wanted), None):
+        raise UserError(
+            f"{said} line 1: the column {odd!r:.40} is {_plain(odd)!r} but for its form; write it so, or call it "
+            f"otherwise"
+        )
     missing = [name for name in ("name", *_SIDES) if name not in names]
     if missing:
         first = text.partition("\n")[0]

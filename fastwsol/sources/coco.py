@@ -268,6 +268,7 @@ def _finder(annotations: _Annotations, stamps: Mapping[str, str]) -> Callable[[s
     is one; else, of a file whose images may lie anywhere, the only path that ends so.
     """
     names, before = Names(stamps), annotations.places
+    listed = Names(image.name.replace("\\", "/") for image in annotations.file.images.values())
 
     def find(name: str) -> tuple[str, Fault | None]:
         plain, there = name.removeprefix("./"), list[str]()
@@ -282,7 +283,10 @@ def _finder(annotations: _Annotations, stamps: Mapping[str, str]) -> Callable[[s
             end = plain
             while not there and "/" in end:  # folders that it had where it was annotated
                 end = end.partition("/")[2]
-                there = [found for found in (names.whole(end),) if found is not None]
+                is_its_own = len(listed.by_end(end)) == 1 and listed.whole(end) is None
+                found = names.whole(end)
+                there = [found] if found is not None and is_its_own else names.by_end(end) if is_its_own else []
+                there = there if len(there) == 1 else []
         if there:
             return there[0], None
         return plain, Fault(plain, "no such image, and the annotations list it", "put it there, or take its lines out")

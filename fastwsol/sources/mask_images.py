@@ -32,11 +32,14 @@ def mask_paths(image: str) -> tuple[str, ...]:
 def read_mask(content: bytes, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """The pixels [H, W] of a mask. size: the width and height of its image. Raises BadFile saying what is wrong."""
     pixels = _grey_pixels(content, size)
-    counts = np.bincount(pixels.reshape(-1), minlength=256)
-    counts[[0, IGNORED, OBJECT]] = 0
-    if counts.any():
-        raise BadFile(f"has a pixel of {counts.argmax()}")
+    if (bad := _NO_VALUE[pixels]).any():
+        raise BadFile(f"has a pixel of {pixels[bad].min()}")
     return pixels
+
+
+_NO_VALUE = np.ones(256, np.bool_)
+"""Whether a value of a pixel is none of a mask's."""
+_NO_VALUE[[0, IGNORED, OBJECT]] = False
 
 
 def read_region(content: bytes) -> NDArray[np.bool_]:

@@ -156,7 +156,7 @@ def _annotation(image: ObjectImage, name: str, label_of: dict[str, int]) -> tupl
     for each in image.objects:
         if each.crowd:
             left["boxes of crowds were left aside"] += 1
-        elif not each.area:
+        elif each.box[0] == each.box[2] or each.box[1] == each.box[3]:
             left["boxes without a width or a height were left aside"] += 1
         elif each.class_name not in label_of:
             left["boxes of classes that are not packed were left aside"] += 1

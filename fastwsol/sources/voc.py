@@ -122,7 +122,8 @@ def _root(tree: Tree, path: Path) -> str:
 
 def _xml_files(tree: Tree, folder: str) -> dict[str, str]:
     """All annotations below a folder, by their names without the ending, sorted."""
-    found, folders = {}, [""]
+    found: dict[str, str] = {}
+    folders = [""]
     while folders:
         inside = folders.pop()
         where = joined(folder, inside)
@@ -131,8 +132,9 @@ def _xml_files(tree: Tree, folder: str) -> dict[str, str]:
             path = joined(inside, name)
             if name in below:
                 folders.append(path)
-            elif name.lower().endswith(".xml"):
-                found[path[: -len(".xml")]] = path
+            elif name.lower().endswith(".xml") and (other := found.setdefault(path[: -len(".xml")], path)) != path:
+                where = tree.where(joined(folder, path))
+                raise UserError(f"{where}: {other!r} has the same name; take one of them away")
     if not found:
         raise UserError(f"{tree.where(folder)}: holds no XML file; give the folder of a set in VOC's form")
     return dict(sorted(found.items()))
@@ -217,21 +219,27 @@ def _splits(tree: Tree, before: str, read: dict[str, ObjectImage]) -> tuple[dict
     if "train" not in lists and "val" in lists and _POOL not in lists:
         raise UserError(f"{tree.where(folder)}: there is no train.txt beside {lists['val']}; add it, or take that away")
     splits: dict[str, list[ObjectImage]]
-    named = {called: _list_of(tree, f"{folder}/{name}", read) for called, name in lists.items()}
-    if "train" in named:
-        owner = named["train"]
-        for name, where in named.get("val", {}).items():
-            if name in owner:
+
+    def listed(called: str, known: bool = True) -> dict[str, str]:
+        return _list_of(tree, f"{folder}/{lists[called]}", read, known) if called in lists else {}
+
+    if "train" in lists or _POOL in lists:
+        pool = "train" if "train" in lists else _POOL
+        train, val = listed(pool), listed("val")
+        for name, where in val.items():
+            if pool == "train" and name in train:
                 raise UserError(f"{where}: {name!r:.80} is in train already; {CORRECT}")
-        splits = {split: [read[name] for name in named[split]] for split in ("train", "val") if split in named}
-        others = f"in none of {' and '.join(lists[split] for split in splits)}"
-    elif _POOL in named:
-        val = named.get("val", {})
-        splits = {"train": [read[name] for name in named[_POOL] if name not in val]}
-        splits |= {"val": [read[name] for name in val]} if val else {}
-        others = f"not in {lists[_POOL]}"
+        splits = {"train": [read[name] for name in train if name not in val]}
+        if not splits["train"]:
+            raise UserError(
+                f"{tree.where(folder)}: {lists[pool]} names no image that {lists['val']} does not; correct it"
+            )
+        if "val" in lists:
+            splits["val"] = [read[name] for name in val]
+        used = [lists[each] for each in (pool, "val") if each in lists]
+        others = f"in none of {' and '.join(used)}"
     else:
-        test = named.get(_TEST, {})
+        test = listed(_TEST, known=False)
         splits = {"train": [image for name, image in read.items() if name not in test]}
         others = f"in {lists.get(_TEST)}"
     count = len(read) - sum(map(len, splits.values()))
@@ -239,25 +247,28 @@ def _splits(tree: Tree, before: str, read: dict[str, ObjectImage]) -> tuple[dict
 
 
 _POOL, _TEST = "trainval", "test"
+_PLAIN_LISTS = ("train.txt", "val.txt", "trainval.txt", "test.txt")
 
 
 def _lists(tree: Tree, folder: str) -> dict[str, str]:
-    """The lists of whole splits, by what they are of: train, val, trainval or test. (Those of a class, as
-    `cat_train.txt`, are none.)
+    """The lists of whole splits, by what they are of: train, val, trainval or test; of several the one that is called
+    just so. (Those of a class, as `cat_train.txt`, are none.)
     """
     found: dict[str, str] = {}
-    for name in sorted(tree.names(folder)):
+    for name in sorted(tree.names(folder), key=lambda name: (name not in _PLAIN_LISTS, name)):
         stem, _, ending = name.lower().rpartition(".")
         called = SPLIT_CALLED.get(stem, stem if stem in (_POOL, _TEST) else None)
         if ending != "txt" or called is None:
             continue
-        if (other := found.setdefault(called, name)) != name:
+        if (other := found.setdefault(called, name)) != name and other not in _PLAIN_LISTS:
             raise UserError(f"{tree.where(joined(folder, name))}: {other!r} may be {called} too; put one of them away")
     return found
 
 
-def _list_of(tree: Tree, path: str, read: Mapping[str, ObjectImage]) -> dict[str, str]:
-    """The images that a list names, and where each stands. Raises UserError for one twice, or without an XML."""
+def _list_of(tree: Tree, path: str, read: Mapping[str, ObjectImage], known: bool = True) -> dict[str, str]:
+    """The images that a list names, and where each stands. known: whether each needs an XML. Raises UserError for one
+    that lacks it, or stands there twice.
+    """
     found: dict[str, str] = {}
     for line, content in enumerate(read_text(tree, path, "put a list of the split's images there").split("\n"), 1):
         name = content.rstrip("\r")
@@ -266,7 +277,7 @@ def _list_of(tree: Tree, path: str, read: Mapping[str, ObjectImage]) -> dict[str
         if not name:
             continue
         where = f"{tree.where(path)} line {line}"
-        if name not in read:
+        if name not in read and known:
             raise UserError(f"{where}: {name!r:.80} has no XML in {_XML}; {CORRECT}")
         if found.setdefault(name, where) != where:
             raise UserError(f"{where}: {name!r:.80} is in {path.rpartition('/')[2]} already; {CORRECT}")
@@ -280,13 +291,14 @@ class _VocMasks:
 
     def __init__(self, tree: Tree, stamps: Mapping[str, str], before: str) -> None:
         self._tree, self._stamps, self._before = tree, stamps, before
+        self._called = {f"{path.rpartition('.')[0]}.png": path for path in stamps if path.lower().endswith(".png")}
         self._wanted: dict[str, list[int]] = {}
 
     def of_image(self, stem: str, classes: list[str], name: str) -> str | None:
         """What the mask of an image of the class `name` is called; None where there is no file of it."""
-        path = f"{self._before}{_NUMBERS}/{stem}.png"
+        path = self._called.get(f"{self._before}{_NUMBERS}/{stem}.png")
         wanted = [number for number, of_object in enumerate(classes, 1) if of_object == name]
-        if path not in self._stamps or not wanted:
+        if path is None or not wanted:
             return None
         self._wanted[path] = wanted
         return path

@@ -43,7 +43,7 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
             if not set_up:
                 inputs = batches.take()
             lr = course.rate(state.step)
-            take_step(job, state, stepper, inputs, lr, stop if set_up else None)
+            take_step(job, state, course, stepper, inputs, stop if set_up else None)
             last = state.step == course.last
 
             if state.step % log.log_steps == 0 or last:
@@ -71,10 +71,13 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
         del inputs, batches, stepper  # before the next size's: a GPU need not hold what was captured for both
 
 
-def take_step(job: Job, state: State, stepper: Stepper, inputs: Inputs, lr: float, stop: StopSignals | None) -> None:
+def take_step(
+    job: Job, state: State, course: Course, stepper: Stepper, inputs: Inputs, stop: StopSignals | None
+) -> None:
     """A step. stop: given with a stepper's first, which may compile it. Raises Interrupted then, with the state of
     before saved, where a signal has ended the compiler too: a terminal sends it to all processes of a group.
     """
+    lr = course.rate(state.step)
     if stop is None:
         stepper.step(inputs, lr)
         return
@@ -85,8 +88,10 @@ def take_step(job: Job, state: State, stepper: Stepper, inputs: Inputs, lr: floa
         if not stop.requested or job.world.size > 1:
             raise
         put_back()
-        if not state.step:
-            raise Interrupted(f"{job.run.folder}: before step 1; the same command goes on") from None
+        if state.step == course.first:  # what was before it is saved, or there is nothing
+            where = f"{job.run.folder}: before step {state.step + 1:,}"
+            raise Interrupted(f"{where}; the same command goes on") from None
+        settle(state, job.world)
         save(job.run, job.info, state, job.process.autocast.precision)
         raise _interrupted(job, state) from None
 

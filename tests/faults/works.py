@@ -65,4 +65,4 @@ def run_small(command: Callable[[Sequence[str]], int], flags: Sequence[str]) -> 
     """A command with a narrow network, without the measurement of the cost, which takes steps of its own."""
     model.WIDTHS = (8, 16, 32, 64)
     progress.probe_seconds = lambda *_: 0.01  # type: ignore[assignment]
-    return run_command(command, flags)
+    return run_command(command, flags, by_several=True)
