@@ -10,6 +10,7 @@ import numpy as np
 from fastwsol.config import Config
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.report_rows import ReportRows
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION
 from fastwsol.runs.folder import ReportOf, RunDir, RunInfo
 
@@ -52,7 +53,7 @@ def finished_run(folder: Path, config: Config, top1_clas: float) -> Path:
             "localizers": [],
             "baselines": [baseline],
         }
-        run.write_report(report, {"cam": NO_IMAGES}, ReportOf(config.eval_split))
+        run.write_report(report, ReportRows(NO_IMAGES, {}), ReportOf(config.eval_split))
     return folder
 
 
