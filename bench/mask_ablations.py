@@ -44,7 +44,8 @@ from fastwsol.host.process import Process
 from fastwsol.localizer.localizers import LOCALIZERS
 from fastwsol.localizer.mask_head import MaskHead, build_mask_head
 from fastwsol.localizer.mask_training import MaskTraining, ratio_of_rest
-from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.info import RunInfo
 from fastwsol.runs.trained import read_run, trained_model
 from fastwsol.timetable import one_cycle
 from fastwsol.training.frozen_part import mask_views, trunk_of

@@ -35,7 +35,8 @@ from fastwsol.host.process import Process
 from fastwsol.localizer.localizing import upsampled
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import network_name
-from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.info import RunInfo
 from fastwsol.runs.trained import read_run, read_trained, trained_model
 
 

@@ -40,7 +40,7 @@ from fastwsol.network.networks import build_network
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import find_images
-from fastwsol.runs.folder import RunInfo
+from fastwsol.runs.info import RunInfo
 from fastwsol.training.step import make_loss, new_state, train_step
 
 pytest.importorskip("timm", reason="NOT MEASURED: needs timm")

@@ -20,7 +20,7 @@ from fastwsol.network.preact_resnet import build_preact_resnet
 from fastwsol.prediction.predictions import Request
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import find_images
-from fastwsol.runs.folder import RunInfo
+from fastwsol.runs.info import RunInfo
 
 CPU = torch.device("cpu")
 SIZES = [(500, 375), (375, 500), (640, 480), (333, 500), (320, 240), (500, 500), (224, 224), (1024, 683)]

@@ -60,7 +60,9 @@ from fastwsol.host.processes import World, joined
 from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
 from fastwsol.localizer.localizing import LocalizingModel
-from fastwsol.runs.folder import ReportOf, RunDir, RunInfo, counts_of
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.info import RunInfo
+from fastwsol.runs.reports import ReportOf, counts_of
 from fastwsol.runs.trained import read_together, shards_of_run
 from fastwsol.sources import FULLSUP
 from fastwsol.timetable import Timetable

@@ -60,7 +60,8 @@ from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import WHOLE_BATCHES, Predictor
 from fastwsol.prediction.unfinished import BLOCK, digest_of_parts, kept_blocks, work_of
 from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images, has_more_frames
-from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.info import RunInfo
 from fastwsol.sources.decode import NEARLY_BLACK
 
 PROG = "python -m fastwsol.predict"

@@ -38,7 +38,8 @@ from fastwsol.host.limits import usable_cores
 from fastwsol.host.places import require_apart, require_file
 from fastwsol.host.words import duration
 from fastwsol.network.backbone_weights import read_weights
-from fastwsol.runs.folder import RunDir, folder_of_run
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.info import folder_of_run
 from fastwsol.training.feasibility import refuse_no_split
 from fastwsol.training.launch import Launch
 from fastwsol.training.launch_flags import flags_named, note_on_class_folders

@@ -36,7 +36,8 @@ from fastwsol.localizer.mask_head import MaskHead
 from fastwsol.network.networks import input_statistics, network_versions
 from fastwsol.network.timm_backbone import require_timm
 from fastwsol.runs.checkpoint import Checkpoint
-from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.info import RunInfo
 from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
 from fastwsol.timetable import Timetable
 from fastwsol.training.behind import config_behind, refuse_other_classifier, refuse_unfinished

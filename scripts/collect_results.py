@@ -28,7 +28,8 @@ from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.environment import without_folders
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_json
-from fastwsol.runs.folder import ReportOf, RunDir
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.reports import ReportOf
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.localizer.mask_head import MaskHead
 from fastwsol.network.classifier import Classifier
 from fastwsol.prediction.predictor import Predictor
-from fastwsol.runs.folder import RunInfo
+from fastwsol.runs.info import RunInfo
 
 CELLS = 8
 

@@ -12,7 +12,9 @@ from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.report_rows import ReportRows
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION
-from fastwsol.runs.folder import ReportOf, RunDir, RunInfo
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.info import RunInfo
+from fastwsol.runs.reports import ReportOf
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "collect_results.py"
 RATES = {"top1_clas": 50.0, **{f"{name}@{t}": 40.0 for name in ("top1_loc", "gt_known_loc") for t in (0.3, 0.5, 0.7)}}

@@ -31,7 +31,8 @@ from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.host.limits import memory_available
 from fastwsol.host.process import Process
 from fastwsol.runs.checkpoint import newest_valid
-from fastwsol.runs.folder import ReportOf, RunDir
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.reports import ReportOf
 from fastwsol.sources.synthetic import Synthetic
 
 FP32 = Autocast(torch.device("cpu"), "fp32")

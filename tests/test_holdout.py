@@ -19,7 +19,8 @@ from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.runs.checkpoint import newest_valid
-from fastwsol.runs.folder import ReportOf, RunDir
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.reports import ReportOf
 from fastwsol.sources.synthetic import Synthetic
 
 

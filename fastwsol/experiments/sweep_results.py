@@ -13,7 +13,8 @@ from fastwsol.experiments.paper_claims import CLAIMS
 from fastwsol.experiments.settings import SweepPlan
 from fastwsol.experiments.tables import against_first, claim_tables
 from fastwsol.host.environment import without_folders
-from fastwsol.runs.folder import ReportOf, RunDir
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.reports import ReportOf
 
 FORMAT_VERSION = 4
 

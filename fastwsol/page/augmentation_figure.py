@@ -13,7 +13,7 @@ from fastwsol.batches.stream import Stream
 from fastwsol.config import AugName
 from fastwsol.dataset.shards import Shards
 from fastwsol.page.gallery import data_address
-from fastwsol.runs.folder import RunInfo
+from fastwsol.runs.info import RunInfo
 
 _TITLES: dict[AugName, str] = {
     "none": "none (CAM)",

@@ -17,7 +17,9 @@ from fastwsol.evaluation.report_types import LocalizerRow, RunReport
 from fastwsol.experiments.over_seeds import SettingRuns
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizing import LocalizingModel
-from fastwsol.runs.folder import ReportOf, RunDir, RunInfo
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.info import RunInfo
+from fastwsol.runs.reports import ReportOf
 from fastwsol.runs.trained import read_trained
 from fastwsol.sources import Class
 

@@ -15,7 +15,7 @@ from fastwsol.prediction.answers import Answers, BatchOutputs, FoundBoxes
 from fastwsol.prediction.components import MapBoxes, boxes_of_maps, least_score_of_objects
 from fastwsol.prediction.predictions import ClassScore, Prediction, Request, ScoredBox
 from fastwsol.prediction.signals import Looks, Signals, WayToCut, other_localizer, signals_of_boxes
-from fastwsol.runs.folder import RunInfo
+from fastwsol.runs.info import RunInfo
 
 
 class Boxing:

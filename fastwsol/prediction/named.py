@@ -7,7 +7,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few
 from fastwsol.localizer.localizers import LOCALIZERS, Localizer, LocalizerName, preferred
 from fastwsol.localizer.localizing import LocalizingModel
-from fastwsol.runs.folder import RunInfo
+from fastwsol.runs.info import RunInfo
 
 
 def chosen_localizer(name: LocalizerName | None, model: LocalizingModel) -> Localizer:

@@ -50,7 +50,8 @@ from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.signals import other_looks
 from fastwsol.prediction.user_images import NamedImage, in_chunks
 from fastwsol.prediction.writing import write_predictions
-from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.info import RunInfo
 from fastwsol.runs.trained import read_trained
 from fastwsol.sources.decode import NEARLY_BLACK
 

@@ -19,7 +19,8 @@ from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, LocalizerRow
 from fastwsol.evaluation.table_cells import ORACLE_TITLES, title_of
 from fastwsol.evaluation.thresholds import BestHits
 from fastwsol.host.errors import UserError
-from fastwsol.runs.folder import ReportOf, RunDir
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.reports import ReportOf
 
 
 @dataclass(frozen=True)

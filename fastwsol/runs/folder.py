@@ -6,12 +6,11 @@ config.json is written before the first step and says what the run is; evaluatio
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,128 +18,17 @@ import safetensors
 import safetensors.torch
 from safetensors import SafetensorError
 
-from fastwsol.config import Channels, Config, LogConfig, Statistics, as_channels, is_as_before
+from fastwsol.config import Config
 from fastwsol.dataset.shards import Split
-from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.question import NOTHING_MORE, Question
 from fastwsol.evaluation.report_rows import ReportRows
-from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, RunReport
+from fastwsol.evaluation.report_types import RunReport
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, naming, sole_worker, write_bytes, write_json
 from fastwsol.localizer.ddt import DdtDirections
-from fastwsol.runs.checkpoint import Checkpoint
-from fastwsol.sources import Class
-
-FORMAT_VERSION = 4
-_FLAT_VERSION = 3
-"""The version of config.json before configurations were nested. It is read as well, and its runs keep their digests."""
-_LAST_FLAT = ("init_sha256",)
-"""Options with an `as_before` value that this version stored already."""
-_LOG_OPTIONS = ("eval_epochs", "log_steps")
-"""Options that were part of what a run is, up to that version."""
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """What a run is: the content of config.json."""
-
-    config: Config
-    shards: Path
-    """The shard folder it was started with."""
-    shards_digest: str
-    """SHA-256 of the shards' manifest."""
-    classes: tuple[str, ...]
-    """wnids in label order."""
-    class_names: tuple[str, ...]
-    """What a person calls them, in the same order."""
-    mean: Channels
-    std: Channels
-    """R, G, B in 0..255: what the network's input is normalised by; the training pixels', or what a backbone wants."""
-    flat_digest: str | None = None
-    """The digest of a run that began before configurations were nested."""
-
-    @property
-    def statistics(self) -> Statistics:
-        """Mean and deviation."""
-        return Statistics(self.mean, self.std)
-
-    @property
-    def digest(self) -> str:
-        """The digest that identifies the run, in its checkpoints too."""
-        return self.flat_digest or self.config.digest()
-
-    @property
-    def all_classes(self) -> tuple[Class, ...]:
-        """Both, in label order."""
-        return tuple(map(Class, self.classes, self.class_names))
-
-    def check_checkpoint(self, saved: Checkpoint) -> None:
-        """Raise UserError where a checkpoint is of another configuration, other shards or another label order."""
-        expected = {
-            "config_digest": self.digest,
-            "shards_digest": self.shards_digest,
-            "classes": list(self.classes),
-        }
-        for name, value in expected.items():
-            if saved.scalars.get(name) != value:
-                raise UserError(f"{saved.path}: its {name} is not this run's; restore the checkpoints that belong here")
-        if saved.scalars.get("precision") not in ("bf16", "fp16", "fp32"):
-            raise UserError(f"{saved.path}: has no precision; restore the checkpoints that belong here")
-
-    def to_json(self) -> dict[str, Any]:
-        """As the JSON object that config.json holds."""
-        return {
-            "format_version": FORMAT_VERSION,
-            "config": self.config.to_json(),
-            "config_digest": self.config.digest(),
-            "shards": str(self.shards),
-            "shards_digest": self.shards_digest,
-            "classes": list(self.classes),
-            "class_names": list(self.class_names),
-            "mean": list(self.mean),
-            "std": list(self.std),
-        }
-
-
-@dataclass(frozen=True)
-class ReportOf:
-    """Which report: `report.json` is on val, asked for nothing more, by the run's last checkpoint, in the number format
-    it was trained in. Every other one has a file of its own, named after what is different.
-    """
-
-    split: str
-    question: Question = NOTHING_MORE
-    precision: str | None = None
-    """Where it is not the one trained in."""
-    step: int | None = None
-    """Where it is not the run's last."""
-    shards_digest: str | None = None
-    """Of the packed set, where its boxes are not those of the run's own."""
-
-    @property
-    def name(self) -> str:
-        """The file's name, without its ending."""
-        parts, asked = ["report"], self.question
-        parts += [self.split] if self.split != "val" else []
-        parts += [asked.cam_class] if asked.cam_class != "truth" else []
-        parts += [f"threshold-{asked.threshold}"] if asked.threshold is not None else []
-        parts += ["wsoleval"] if asked.wsoleval else []
-        parts += [self.precision] if self.precision is not None else []
-        parts += [f"step-{self.step:09d}"] if self.step is not None else []
-        parts += [f"boxes-{self.shards_digest[:8]}"] if self.shards_digest is not None else []
-        return "-".join(parts)
-
-    @property
-    def flags(self) -> str:
-        """The flags of `evaluate` that ask this question, of the checkpoint that is the newest."""
-        parts, asked = [f"--split {self.split}"], self.question
-        parts += [f"--cam-class {asked.cam_class}"] if asked.cam_class != "truth" else []
-        parts += [f"--threshold {asked.threshold}"] if asked.threshold is not None else []
-        parts += ["--wsoleval"] if asked.wsoleval else []
-        parts += [f"--precision {self.precision}"] if self.precision is not None else []
-        return " ".join(parts)
+from fastwsol.runs.info import RunInfo, read_info
+from fastwsol.runs.reports import ReportOf, report_in, write_report
 
 
 class RunDir:
@@ -177,7 +65,7 @@ class RunDir:
         stored = self.read_info()
         return replace(info, flat_digest=stored.flat_digest) if stored.config == info.config else info
 
-    def report_file(self, of: "ReportOf") -> Path:
+    def report_file(self, of: ReportOf) -> Path:
         """The file of a report. Beside it, with the ending .csv, stands what it says of each image."""
         return self.folder / f"{of.name}.json"
 
@@ -225,10 +113,10 @@ class RunDir:
             pass
         return None
 
-    def read_report(self, of: "ReportOf") -> RunReport:
+    def read_report(self, of: ReportOf) -> RunReport:
         """A report. Raises UserError for one that is damaged or of another version."""
         path = self.report_file(of)
-        report = _read_report(path)
+        report = report_in(path)
         if report is None:
             raise UserError(
                 f"{path}: is not a report of this version; make it again with: "
@@ -236,22 +124,9 @@ class RunDir:
             )
         return report
 
-    def write_report(self, report: RunReport, rows: ReportRows, of: "ReportOf") -> RunReport | None:
-        """Write a report and its localizers' `rows` where there is none of this version, and return None. Otherwise
-        return the report that is there, which stays as it is. If a CSV file of it is missing, damaged or has fewer
-        columns, and the counts are the same, that file is written again. Raises UserError for a report of a later
-        version.
-        """
-        path = self.report_file(of)
-        if (there := _read_report(path)) is not None:
-            if counts_of(there) == counts_of(json.loads(json.dumps(report))):
-                for file, each in rows.files(path):
-                    _mend_rows(each, file)
-            return there
-        for file, each in rows.files(path):
-            each.write(file)
-        write_json(path, report)  # last: it says that the run is finished
-        return None
+    def write_report(self, report: RunReport, rows: ReportRows, of: ReportOf) -> RunReport | None:
+        """See `reports.write_report`."""
+        return write_report(self.report_file(of), report, rows)
 
     def store_holdout(self, holdout: Split) -> None:
         """Store the names of the images held out of a run that has not begun."""
@@ -282,47 +157,7 @@ class RunDir:
 
     def read_info(self) -> RunInfo:
         """Read what run this is; raises UserError naming the file where it is none."""
-        try:
-            value = json.loads(self._config_file.read_bytes())
-        except NotADirectoryError:
-            raise UserError(f"{self.folder}: no run, but a file; name a run's folder") from None
-        except FileNotFoundError:
-            below = sorted(self.folder.glob("*/config.json"))
-            remedy = f"name those in it, as {below[0].parent}" if below else "train one, or name its folder"
-            raise UserError(f"{self.folder}: no run here (it has no config.json); {remedy}") from None
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{self._config_file}: not JSON ({error}); the run cannot be read") from None
-        version = value.get("format_version") if isinstance(value, dict) else None
-        if version not in (FORMAT_VERSION, _FLAT_VERSION):
-            raise UserError(f"{self._config_file}: not a run of this version of fastwsol (format {FORMAT_VERSION})")
-        try:
-            config, digest = self._config(value["config"], version == _FLAT_VERSION)
-            if value["config_digest"] != digest:
-                raise UserError(
-                    f"{self._config_file}: was changed by hand (its digest differs); the run cannot be read"
-                )
-            return RunInfo(
-                config,
-                Path(value["shards"]),
-                value["shards_digest"],
-                tuple(value["classes"]),
-                tuple(value["class_names"]),
-                as_channels(value["mean"]),
-                as_channels(value["std"]),
-                digest if version == _FLAT_VERSION else None,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{self._config_file}: damaged ({error!r}); the run cannot be read") from None
-
-    def _config(self, value: dict[str, Any], flat: bool) -> tuple[Config, str]:
-        """The configuration, and the digest that it had when it was written."""
-        try:
-            if not flat:
-                config = Config.from_json(value)
-                return config, config.digest()
-            return Config.from_flat(_without_log_options(value)), _flat_digest(value)
-        except UserError as error:
-            raise UserError(f"{self._config_file}: its config cannot be a run's, {error}") from None
+        return read_info(self.folder, self._config_file)
 
     def starts(self) -> list[dict[str, Any]]:
         """What `record_start` noted so far. Raises UserError where that is damaged."""
@@ -386,53 +221,3 @@ class RunDir:
 
 def _names(split: Split) -> bytes:
     return "".join(f"{name}\n" for name in split.names(range(len(split)))).encode()
-
-
-def _read_report(path: Path) -> RunReport | None:
-    """A report of this version, or None where there is none. Raises UserError for one of a later version."""
-    try:
-        report: RunReport = json.loads(path.read_bytes())
-        version: object = report["format_version"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-    if type(version) is int and version > REPORT_FORMAT_VERSION:
-        raise UserError(f"{path}: was written by a later version of fastwsol (format {version}); use that version")
-    return report if version == REPORT_FORMAT_VERSION else None
-
-
-def counts_of(report: RunReport) -> dict[str, Mapping[str, Any]]:
-    """The counts of a report, of each localizer: two evaluations with equal ones say the same."""
-    return {"": report["counts"]} | {each["name"]: each["counts"] for each in report["localizers"]}
-
-
-def _mend_rows(rows: ImageRows, path: Path) -> None:
-    """Write the rows of a report where its file is missing, damaged, or of a version that had fewer columns."""
-    try:
-        is_older = ImageRows.read(path).best_hits is None and rows.best_hits is not None
-    except UserError:
-        rows.write(path)
-        return
-    if is_older:
-        with contextlib.suppress(OSError):  # as of a folder that is only to be read: the file is whole
-            rows.write(path)
-
-
-def _without_log_options(flat: dict[str, Any]) -> dict[str, Any]:
-    if missing := [name for name in _LOG_OPTIONS if name not in flat]:
-        raise UserError(f"no field {missing[0]!r}: it was written by another version of fastwsol")
-    return {name: value for name, value in flat.items() if name not in _LOG_OPTIONS}
-
-
-def _flat_digest(flat: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()
-
-
-def folder_of_run(runs: Path, config: Config, log: LogConfig) -> Path:
-    """The folder of a run among `runs`, named after its configuration.
-
-    Of a run that began before configurations were nested it is the one that it has.
-    """
-    folder = runs / config.name()
-    flat = {name: value for name, value in config.flat().items() if name in _LAST_FLAT or not is_as_before(name, value)}
-    earlier = runs / config.name_by(_flat_digest(flat | vars(log)))
-    return earlier if earlier.exists() and not folder.exists() else folder

@@ -16,7 +16,8 @@ from fastwsol.localizer.mask_head import build_mask_head
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import build_network, empty_network
 from fastwsol.runs.checkpoint import Checkpoint, newest_valid
-from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.info import RunInfo
 
 
 def read_run(run: RunDir) -> tuple[RunInfo, Checkpoint]:

@@ -9,7 +9,8 @@ from fastwsol.dataset.shards import Shards
 from fastwsol.host.errors import UserError
 from fastwsol.network.backbone_weights import digest_of
 from fastwsol.runs.checkpoint import Checkpoint
-from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.info import RunInfo
 from fastwsol.runs.trained import place_of_shards, read_run
 from fastwsol.timetable import Timetable
 

@@ -8,7 +8,8 @@ from fastwsol.evaluation.thresholds import Cut
 from fastwsol.host.errors import Interrupted
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.checkpoint import newest_valid
-from fastwsol.runs.folder import ReportOf, RunDir
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.reports import ReportOf
 from fastwsol.training.job import Job
 
 

@@ -8,7 +8,8 @@ from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.host.process import Process
 from fastwsol.host.processes import World
-from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.info import RunInfo
 from fastwsol.timetable import Timetable
 from fastwsol.training.launch import Launch
 

@@ -9,7 +9,7 @@ from fastwsol.config import Config, LogConfig
 from fastwsol.host.device import Precision
 from fastwsol.host.errors import UserError
 from fastwsol.host.flags import OptionalPath
-from fastwsol.runs.folder import folder_of_run
+from fastwsol.runs.info import folder_of_run
 from fastwsol.training.presets import PresetName
 from fastwsol.training.step_mode import AskedMode
 

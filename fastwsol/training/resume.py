@@ -19,7 +19,8 @@ from fastwsol.network.backbone_weights import BackboneWeights, put_weights
 from fastwsol.network.initial_weights import Initial, start_from
 from fastwsol.network.networks import network_versions
 from fastwsol.runs import checkpoint
-from fastwsol.runs.folder import RunDir, RunInfo
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.info import RunInfo
 from fastwsol.training.behind import Behind
 from fastwsol.training.job import Job
 from fastwsol.training.launch import Resume

@@ -21,7 +21,9 @@ from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
 from fastwsol.runs import checkpoint
 from fastwsol.runs.checkpoint import newest_valid
-from fastwsol.runs.folder import ReportOf, RunDir, folder_of_run
+from fastwsol.runs.folder import RunDir
+from fastwsol.runs.info import folder_of_run
+from fastwsol.runs.reports import ReportOf
 from fastwsol.runs.trained import trained_model
 from fastwsol.training.resume import find_own_work, save
 from fastwsol.training.step import new_state
