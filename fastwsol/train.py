@@ -181,8 +181,7 @@ def train(
     signals = StopSignals("stopping after this step" if world.leads else "", stop_at_once_if_repeated)
     with signals as stop, contextlib.ExitStack() as resources:
         compiles_views = launch.step not in ("eager", "captured") and can_compile(autocast.device)
-        # Features of a frozen part have the same bits whether they are kept or computed in each step.
-        compiles_views &= config.network.train_part == "all"
+        compiles_views &= config.network.train_part == "all"  # those of a frozen part are not, anyway
         process = Process(autocast, threads, world, gives_up=lambda: stop.requested)
         feed = open_feed(launch, all_shards, names, process, compiled=compiles_views, train_views=config.views)
         world.lead_does(lambda: resources.enter_context(run.opened(described)))

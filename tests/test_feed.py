@@ -237,5 +237,9 @@ def test_views_of_evaluations_are_never_compiled(shards, tmp_path, monkeypatch, 
     split = shards.splits["val"]
     gpu = Autocast(torch.device("cuda"), "bf16")
     opened = feed.Feed(gpu, 1, True, {("val", 0): KeptArray(tmp_path, np.empty(0, np.uint8), "")}, 4)
-    opened.batches(Stream(split, training_plan(0, len(split), 8), 8, Augmentation(), 0, (0,) * 3, (1,) * 3, steps))
-    assert compiled == [steps is None]
+    stream = Stream(split, training_plan(0, len(split), 8), 8, Augmentation(), 0, (0,) * 3, (1,) * 3, steps)
+    opened.batches(stream)
+    opened.batches(stream, may_compile=False)
+    assert compiled == [steps is None, False]
+    assert opened.views_by(split) == "torch, compiled"
+    assert opened.views_by(split, may_compile=False) == "torch"

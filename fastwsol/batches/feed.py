@@ -40,14 +40,16 @@ class Feed:
         self._classes, self._seals = classes, seals or {}
         self._on_device: dict[StoreKey, torch.Tensor] = {}
 
-    def batches(self, stream: Stream, start: int = 0, threads: int | None = None) -> Batches:
-        """The batches of `stream` from step `start` on, made by `threads` threads, by default the feed's."""
-        batches = self._not_mixed(stream, start, threads or self._threads)
+    def batches(self, stream: Stream, start: int = 0, threads: int | None = None, may_compile: bool = True) -> Batches:
+        """The batches of `stream` from step `start` on, made by `threads` threads, by default the feed's. may_compile:
+        views, where the feed does and the stream has no end.
+        """
+        batches = self._not_mixed(stream, start, threads or self._threads, may_compile)
         if stream.augmentation.mix == "none":
             return batches
         return MixedBatches(batches, stream, self._classes, self._autocast.device, start)
 
-    def _not_mixed(self, stream: Stream, start: int, threads: int) -> Batches:
+    def _not_mixed(self, stream: Stream, start: int, threads: int, may_compile: bool) -> Batches:
         key = (stream.split.packed_name, stream.augmentation.store_size)
         device, dtype = self._autocast.device, self._autocast.dtype
         if key not in self._stores:
@@ -60,22 +62,24 @@ class Feed:
         if device.type == "cpu":
             return StoreBatches(stream, self._stores[key], dtype, threads, start)
         # A stream that ends is an evaluation's: compiling would take longer than it, and `evaluate` does not either.
-        compiled = self._compiled and stream.steps is None
+        compiled = self._compiled and may_compile and stream.steps is None
         return DeviceBatches(stream, self._pixels(key), dtype, compiled, start)
 
     def data(self, split: Split, square: int = 0) -> Literal["resident", "dali"]:
         """Where a split's images come from. square: the side that they are brought to before; 0: none."""
         return "resident" if (split.packed_name, square) in self._stores else "dali"
 
-    def views_by(self, split: Split, square: int = 0) -> Literal["kernel", "dali", "torch", "torch, compiled"]:
+    def views_by(
+        self, split: Split, square: int = 0, may_compile: bool = True
+    ) -> Literal["kernel", "dali", "torch", "torch, compiled"]:
         """What makes the views that are trained on of decoded images: equal answers mean equal bits. split, square: as
-        of `data`.
+        of `data`; may_compile: as of `batches`.
         """
         if self._autocast.device.type == "cpu":
             return "kernel"
         if self.data(split, square) == "dali":
             return "dali"
-        return "torch, compiled" if self._compiled else "torch"
+        return "torch, compiled" if self._compiled and may_compile else "torch"
 
     def squares_sha256(self, split: Split, square: int) -> str:
         """The hash of the store that a split's images were brought to squares in."""

@@ -42,7 +42,8 @@ class FrozenPart:
         """The features of a stream's batches, from step `start` on."""
         if self.kept is not None:
             return FeatureBatches(stream, self.kept, self.trunk.autocast.device, start)
-        return _TrunkBatches(feed.batches(stream, start, threads), self.trunk)
+        # Not compiled, as where features are kept: they are the same bits either way.
+        return _TrunkBatches(feed.batches(stream, start, threads, may_compile=False), self.trunk)
 
 
 class _TrunkBatches(Batches):

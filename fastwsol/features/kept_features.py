@@ -160,7 +160,7 @@ def _array_of(shards: Shards, stream: Stream, feed: Feed, trunk: Trunk, folder: 
     augmentation, split = stream.augmentation, stream.split
     image = torch.zeros((1, 3, *[augmentation.image_size] * 2), device=trunk.autocast.device)
     shape_of_one = tuple(trunk.features(image).shape[1:])
-    views_by = feed.views_by(split, augmentation.store_size)
+    views_by = feed.views_by(split, augmentation.store_size, may_compile=False)
     key = _key(shards, stream, trunk, shape_of_one) | {"views_by": views_by}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     packages = (*_PACKAGES, *DALI_PACKAGES) if views_by == "dali" else _PACKAGES
