@@ -26,7 +26,7 @@ from fastwsol.host.files import read_utf8
 from fastwsol.host.words import number_of, plain
 from fastwsol.sources.annotated import Box
 from fastwsol.sources.coco_json import CORRECT as _CORRECT
-from fastwsol.sources.coco_json import CocoFile, box_of, parse_coco, refuse_shares, size_of, unjudged_images
+from fastwsol.sources.coco_json import CocoFile, box_of, parse_coco, refuse_shares, size_of
 from fastwsol.sources.names import Names
 
 _SIDES = ("x0", "y0", "x1", "y1")
@@ -129,7 +129,6 @@ def read_boxes(
     found = FileBoxes()
     if file.suffix.lower() == ".json":
         content = parse_coco(file, text, f"--boxes {file}")
-        found.predicted = unjudged_images(content) > 0
         lines = _coco_lines(content, classes)
     else:
         lines = csv_lines(file, text, found, f"--boxes {file}")
@@ -146,6 +145,7 @@ def read_boxes(
                 found.aside[NO_CLASS] += 1
                 continue
         refuse_shares(line.box, line.where)
+        found.predicted |= line.unjudged
         _add(found.of_image.setdefault(path, ImageBoxes(size=line.size)), line, other)
     return found
 
@@ -162,6 +162,8 @@ class BoxLine(NamedTuple):
     size: tuple[int, int] | None
     aside: str | None = None
     difficult: bool = False
+    unjudged: bool = False
+    """Whether it has a score, as a prediction's, and nobody has judged it."""
 
 
 def _add(image: ImageBoxes, line: BoxLine, other_class: str | None) -> None:
@@ -243,13 +245,13 @@ def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[Bo
                 continue
             if not row["name"] or not all(values):
                 raise UserError(f"{where}: found {len([*filter(None, row.values())])} values; {_CORRECT}")
-            found.predicted |= bool(row.get("score"))
             size = size_of([row[side] for side in _SIZE], where) if {*_SIZE} <= {*names} else None
             difficult = row.get(_DIFFICULT) or "0"
             if difficult not in ("0", "1"):
                 raise UserError(f"{where}: difficult {difficult!r:.40} is neither 0 nor 1; {_CORRECT}")
             box, label = box_of(values, where), row.get(_LABEL) or None
-            yield BoxLine(where, row["name"], box, label, size, difficult=difficult == "1")
+            scored = bool(row.get("score"))
+            yield BoxLine(where, row["name"], box, label, size, difficult=difficult == "1", unjudged=scored)
     except csv.Error as error:
         raise UserError(f"{file} line {reader.line_num}: {error}; {_CORRECT}") from None
 
@@ -290,4 +292,5 @@ def _coco_lines(content: CocoFile, classes: Collection[str]) -> Iterator[BoxLine
         name = None
         if each.category is not None:
             name = each.category.wnid if each.category.wnid in classes else each.category.name
-        yield BoxLine(each.where, each.image.name, each.box, name, each.image.size, aside, each.difficult)
+        unjudged = "score" in each.fields and "verdict" not in each.image.review
+        yield BoxLine(each.where, each.image.name, each.box, name, each.image.size, aside, each.difficult, unjudged)
