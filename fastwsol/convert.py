@@ -10,6 +10,7 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     prepare_imports()
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -142,10 +143,18 @@ def main(arguments: Sequence[str]) -> int:
         print(
             f"{boxes} below the limit were left out, and {number_of(written.unsure_images, 'image')} left without a box"
         )
-    for note in (*written.notes, not_held(form, written.contents)):
+    how = how_to_pack(flags.out) if form == "class-folders" else ""
+    for note in (*written.notes, not_held(form, written.contents), how):
         if note:
             print(note)
     return 0
+
+
+def how_to_pack(folder: Path) -> str:
+    """The command that packs class folders, with what lies beside the images."""
+    beside = [("--boxes", folder / "boxes.csv"), ("--masks", folder / "masks")]
+    words = ["--source", str(folder / "images"), *(str(w) for each in beside if each[1].exists() for w in each)]
+    return f"to pack it: python scripts/pack.py --layout imagefolder {shlex.join(words)}"
 
 
 def checked_format(flags: Flags, of_shards: bool) -> AnyFormat:

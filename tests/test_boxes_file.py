@@ -98,7 +98,10 @@ REFUSED: list[tuple[Callable[[dict], object], str]] = [
     ),
     (sizes_that_disagree, "has two sizes, (96, 80) and (10, 10)"),
     (without_category, "FILE annotation 3 (id 3): has no category_id, and the file lists categories"),
-    (one_category_for_all, "no box is used: 6 boxes, 0 used, 6 left aside (6 of no class of the set); give boxes of"),
+    (
+        one_category_for_all,
+        "no box is used: 6 boxes, 0 used, 6 left aside (6 of no class of the set); of no class: 6 object; give",
+    ),
     (lambda content: content["annotations"].clear(), "--boxes FILE: it holds no box; give boxes of this set's"),
     (lambda content: content["categories"][1].update(id=1), "FILE category 1: its id 1 is another's too"),
     (lambda content: content["categories"][1].update(name="Dog"), "'Dog' is the class 'dog' but for case or Unicode"),
@@ -284,6 +287,29 @@ def test_a_file_of_more_images_is_taken_where_that_is_said(
     file.write_text(f"name,x0,y0,x1,y1\n{NAMES[4].upper()},1,1,9,9\n")
     assert packed_by_command(photos, file, tmp_path / "none", "--boxes-of-more") == 2
     assert "but for case or Unicode form" in capsys.readouterr().err
+
+
+def test_labels_of_no_class_are_named(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        f"{NAMES[0]},1,1,9,9,café",
+        f"{NAMES[3]},1,1,9,9,dogg",
+        f"{NAMES[4]},1,1,9,9,dogg",
+        f"{NAMES[5]},1,1,9,9,zzz",
+    ]
+    (tmp_path / "boxes.csv").write_text("\n".join(["name,x0,y0,x1,y1,label", *lines]))
+    assert packed_by_command(photos, tmp_path / "boxes.csv", tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    assert (
+        "4 boxes, 1 used, 3 left aside (3 of no class of the set); of no class: 2 dogg, 1 zzz (the set has dog)" in said
+    )
+
+
+def test_widths_in_the_place_of_ends_are_told(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And no image is set aside for it."""
+    (tmp_path / "boxes.csv").write_text(f"name,x0,y0,x1,y1\n{NAMES[0]},50,20,30,40\n")
+    assert packed_by_command(photos, tmp_path / "boxes.csv", tmp_path / "out", "--quarantine") == 2
+    said = capsys.readouterr().err
+    assert "line 2: x0 50 .. x1 30, y0 20 .. y1 40 is no box; x1,y1 is its lower right corner" in said
 
 
 def test_the_end_of_a_path_is_enough_where_one_image_has_it(photos: Path) -> None:

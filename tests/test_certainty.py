@@ -416,6 +416,7 @@ MISTAKES = [
     ({"--reviewed": "odd.json"}, "its review is {'verdict': 'maybe'}, no verdict and phase; correct it"),
     ({"--reviewed": "other-review.json"}, "'1.jpg' was reviewed with other predictions than these"),
     ({"--reviewed": "other-classes.json"}, "its categories (x, y) are none of the predictions' classes (cat, dog)"),
+    ({"--reviewed": "case.json"}, "'CAT' is the predictions' class 'cat' but for case; write both alike"),
     ({"--reviewed": "no-classes.json"}, "its categories (none) are none of the predictions' classes"),
     ({"--reviewed": "other-size.json"}, "'1.jpg' has (50, 50) pixels, and 100x100 were predicted"),
     ({"--reviewed": "twice.json"}, "'1.jpg' is listed twice; give each image once"),
@@ -442,6 +443,8 @@ def test_mistakes_get_one_line(
     known = json.loads(coco([image(1)], [thing(1, 1, 1, 5)]))
     kinds = [{"id": 1, "name": "x"}, {"id": 2, "name": "y"}]
     Path("other-classes.json").write_text(json.dumps(known | {"categories": kinds}))
+    cased = [kind | {"name": name, "wnid": name} for kind, name in zip(kinds, ("CAT", "dog"), strict=True)]
+    Path("case.json").write_text(json.dumps(known | {"categories": cased}))
     Path("no-classes.json").write_text(json.dumps(known | {"categories": []}))
     Path("other-size.json").write_text(json.dumps(known | {"images": [image(1) | {"width": 50, "height": 50}]}))
     Path("twice.json").write_text(

@@ -297,7 +297,7 @@ def pack_flags(photos: Path, *arguments: object) -> list[str]:
         ("name,x0,y0,x1,y1\n\nbird_0.jpg,1,2,3\n", "boxes.csv line 3: found 4 values"),
         ("name,x0,y0,x1,y1\nbird_0.jpg,1,2,three,4\n", "boxes.csv line 2: ['1', '2', 'three', '4'] are not four"),
         ("name,x0,y0,x1,y1\nbird_0.jpg,1,2,nan,4\n", "boxes.csv line 2"),
-        ("name,x0,y0,x1,y1\nbird_0.jpg,9,2,3,4\n", "is empty (FILE line 2)"),
+        ("name,x0,y0,x1,y1\nbird_0.jpg,9,2,3,4\n", "FILE line 2: x0 9 .. x1 3, y0 2 .. y1 4 is no box"),
         ("name,x0,y0,x1,y1\nsame.jpg,1,2,3,4\n", "may be bird/same.jpg or cat/same.jpg; give its path"),
     ],
 )

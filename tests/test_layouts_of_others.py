@@ -465,7 +465,7 @@ def lists_of_voc(folder: Path, **names: str) -> None:
     ("lists", "train", "val", "left_out"),
     [
         ({"Train": "abe", "Valid": "cd"}, "abe", "cd", ""),
-        ({"trainval": "abcd", "test": "e"}, "abcd", "", "1 annotated image in none of trainval.txt not packed"),
+        ({"trainval": "abcd", "test": "e"}, "abcd", "", "1 annotated image not in trainval.txt not packed"),
         ({"trainval": "abcde", "val": "cd"}, "abe", "cd", ""),
         ({"test": "e"}, "abcd", "", "1 annotated image in test.txt not packed"),
         ({"cat_train": "ab", "dog_val": "cd"}, "abcde", "", ""),
@@ -500,6 +500,7 @@ def test_lists_of_voc_say_what_is_trained_on_and_never_what_is_tested(
     else:  # drawn of train
         assert "".join(sorted(packed["train"] + packed["val"])) == train
     assert (left_out in said) if left_out else ("annotated image" not in said)
+    assert ("there is no val: of each class 0.1 was drawn" in said) == (not val)
 
 
 @pytest.mark.parametrize(

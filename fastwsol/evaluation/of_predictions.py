@@ -239,6 +239,13 @@ def _labels_of(about: About, file: CocoFile) -> dict[str, int]:
     if not file.categories and file.path.suffix.lower() == ".csv":
         raise UserError(f"--reviewed {file.path}: has no column label; give each box the name of its class there")
     found = {one.wnid: by_wnid.get(one.wnid, by_name.get(one.name, -1)) for one in file.categories.values()}
+    ours = {name.casefold(): name for name in (*by_name, *by_wnid)}
+    for one in file.categories.values():
+        if found[one.wnid] < 0 and (like := ours.get(one.name.casefold())) is not None:
+            raise UserError(
+                f"--reviewed {file.path}: {one.name!r:.60} is the predictions' class {like!r:.60} but for case; write "
+                f"both alike"
+            )
     if all(label < 0 for label in found.values()):
         named = ", ".join([*found][:3]) or "none"
         raise UserError(

@@ -108,7 +108,8 @@ def _print_certainty(out: Console, certainty: Certainty, images: int) -> None:
         auroc = "-" if found["auroc"] is None else f"{found['auroc']:.3f}"
         share = found["share_to_look_at_for_95"]
         error = f"{100 * found['calibration_error']:.1f}"
-        table.add_row(name, auroc, error, f"{round(share * images):,} ({100 * share:.0f} %)")
+        count = round(share * images)
+        table.add_row(name, auroc, error, f"{count:,} ({100 * count / images:.0f} %)")
     if table.rows:
         out.print(table)
     if (found := certainty.get("calibrated")) is not None:

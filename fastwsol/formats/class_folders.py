@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from fastwsol.formats.folders import image_file, path_inside, write_file
+from fastwsol.formats.folders import image_file, path_inside, upright, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, class_of
 from fastwsol.formats.png_masks import save_mask
 from fastwsol.formats.yolo import as_it_is_read
@@ -34,7 +32,7 @@ def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About
             if isinstance(each, Skipped) or (label := class_of(each)) is None:
                 continue
             assert each.encoded is not None
-            encoded = as_it_is_read(each.encoded(), each.name)
+            encoded = upright(as_it_is_read(each.encoded(), each.name))
             path = split / _in_class(image_file(each.name, encoded), split, _folder_of(about.classes[label].wnid))
             write_file(folder / "images" / path, encoded)
             save_mask(folder / "masks", replace(_of_its_class(each, label), name=str(path)))
@@ -45,11 +43,10 @@ def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About
 
 
 def _of_its_class(image: LabelledImage, label: int) -> LabelledImage:
-    """With the objects of its class alone; where it has none, and others have masks, with a mask of nothing."""
-    own = tuple(thing for thing in image.objects if thing.label == label)
-    if image.mask is None and not own and any(thing.mask for thing in image.objects):
-        return replace(image, objects=own, mask=lambda: np.zeros((image.height, image.width), np.uint8))
-    return replace(image, objects=own)
+    """With the objects of its class alone; where all are of others, it has no mask: nobody said that its own class is
+    not there.
+    """
+    return replace(image, objects=tuple(thing for thing in image.objects if thing.label == label))
 
 
 def _folder_of(wnid: str) -> str:

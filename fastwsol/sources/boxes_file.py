@@ -13,6 +13,7 @@ that, and is no ground truth of the image's class. A crowd, and a box of no clas
 """
 
 import csv
+import difflib
 import io
 import unicodedata
 from collections import Counter
@@ -23,7 +24,7 @@ from typing import NamedTuple
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import read_utf8
-from fastwsol.host.words import number_of, plain
+from fastwsol.host.words import first_few, number_of, plain
 from fastwsol.sources.annotated import Box
 from fastwsol.sources.coco_json import CORRECT as _CORRECT
 from fastwsol.sources.coco_json import CocoFile, box_of, parse_coco, refuse_shares, size_of
@@ -67,6 +68,10 @@ class FileBoxes:
 
     of_image: dict[str, ImageBoxes] = field(default_factory=dict)
     aside: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+    """Boxes of no class of the set, by the name that they have."""
+    alike: tuple[str, ...] = ()
+    """Classes of the set that are called nearly like one of those."""
     without_edges: int = 0
     """Lines of CSV that name an image and no box."""
     other_columns: tuple[str, ...] = ()
@@ -90,6 +95,10 @@ class FileBoxes:
             said += (
                 f", {self.aside.total():,} left aside ({', '.join(f'{n:,} {why}' for why, n in self.aside.items())})"
             )
+        if self.unknown:
+            said += f"; of no class: {plain(first_few([f'{n:,} {name}' for name, n in self.unknown.most_common()], 4))}"
+        if self.alike:
+            said += f" (the set has {plain(', '.join(self.alike))})"
         return "; ".join([said, *self.passed_over()])
 
     def passed_over(self) -> list[str]:
@@ -143,11 +152,25 @@ def read_boxes(
             check(other, line.where)
             if other not in classes:
                 found.aside[NO_CLASS] += 1
+                found.unknown[other] += 1
                 continue
         refuse_shares(line.box, line.where)
+        _refuse_crossed(line.box, line.where)
         found.predicted |= line.unjudged
         _add(found.of_image.setdefault(path, ImageBoxes(size=line.size)), line, other)
+    near = (difflib.get_close_matches(name, classes, n=1) for name, _ in found.unknown.most_common(4))
+    found.alike = tuple(dict.fromkeys(name for names in near for name in names))
     return found
+
+
+def _refuse_crossed(box: Box, where: str) -> None:
+    """Raise UserError for a box that ends before it begins, as where width and height stand in the place of ends."""
+    x0, y0, x1, y1 = box
+    if x1 < x0 or y1 < y0:
+        raise UserError(
+            f"{where}: x0 {x0:g} .. x1 {x1:g}, y0 {y0:g} .. y1 {y1:g} is no box; x1,y1 is its lower right corner "
+            f"(where they are width and height, add x0,y0 to them)"
+        )
 
 
 class BoxLine(NamedTuple):
@@ -278,7 +301,10 @@ def _columns(reader: "csv.DictReader[str]", text: str, said: str) -> Sequence[st
             raise UserError(
                 f"{said} line 1: columns are separated by {called}; store it with commas, numbers with points"
             )
-        raise UserError(f"{said} line 1: no column {missing[0]!r}; begin with name,{','.join(_SIDES)}")
+        raise UserError(
+            f"{said} line 1: no column {missing[0]!r}; begin with name,{','.join(_SIDES)} (upper left and lower right "
+            f"corner; a column label names a box's class)"
+        )
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(f"{said} line 1: two columns {twice[0]!r}; give each column its own name")
     if len({*_SIZE} & {*names}) == 1:

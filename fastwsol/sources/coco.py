@@ -303,7 +303,7 @@ class _CocoMasks:
         self.not_taken = 0
         """Images with a segmentation and without a mask."""
         self.of_others = 0
-        """Segmentations beside a mask, of objects of other classes than their image's."""
+        """Segmentations of objects of other classes than their image's."""
         self._of: dict[str, tuple[CocoImage, list[CocoAnnotation], str]] = {}
 
     def of_image(self, path: str, image: CocoImage, annotations: list[CocoAnnotation], name: str) -> str | None:
@@ -311,11 +311,11 @@ class _CocoMasks:
         own = [each for each in annotations if each.category is not None and each.category.wnid == name]
         things = [each for each in own if not each.crowd]
         segmented = [each for each in things if each.fields.get("segmentation")]
+        of_others = (each for each in annotations if each.category is not None and each.category.wnid != name)
+        self.of_others += sum(bool(each.fields.get("segmentation")) for each in of_others)
         if image.size is None or not things or len(segmented) < len(things):
             self.not_taken += bool(segmented)
             return None
-        of_others = (each for each in annotations if each.category is not None and each.category.wnid != name)
-        self.of_others += sum(bool(each.fields.get("segmentation")) for each in of_others)
         self._of[path] = image, own, name
         return path
 

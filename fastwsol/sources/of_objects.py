@@ -14,7 +14,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few, number_of
 from fastwsol.sources import Class, Fault
 from fastwsol.sources.annotated import Annotation, Box, first_classes
-from fastwsol.sources.splits import ValChoice, ValOf, with_val
+from fastwsol.sources.splits import VAL_FRACTION, ValChoice, ValOf, with_val
 
 A = TypeVar("A", bound=Hashable)
 
@@ -137,6 +137,9 @@ def rule_over(
     several = sum(len({each.class_name for each in image.objects if each.counts}) > 1 for image, _ in _all(chosen))
     counts["images have objects of several classes, and took the one whose boxes cover the most"] = several
     notes = [f"{count:,} {what}" for what, count in counts.items() if count]
+    if "val" not in splits and not isinstance(val, ValOf):
+        share = VAL_FRACTION if val is None else val
+        notes.append(f"there is no val: of each class {share:g} was drawn, {number_of(len(chosen['val']), 'image')}")
     if isinstance(val, ValOf) and (missing := val.missing(len(chosen["val"]))):
         notes.append(missing)
     return Ruled(kept, annotations, notes, used)

@@ -237,7 +237,7 @@ def _splits(tree: Tree, before: str, read: dict[str, ObjectImage]) -> tuple[dict
         if "val" in lists:
             splits["val"] = [read[name] for name in val]
         used = [lists[each] for each in (pool, "val") if each in lists]
-        others = f"in none of {' and '.join(used)}"
+        others = f"in none of {' and '.join(used)}" if len(used) > 1 else f"not in {used[0]}"
     else:
         test = listed(_TEST, known=False)
         splits = {"train": [image for name, image in read.items() if name not in test]}

@@ -61,6 +61,12 @@ def is_share(values: tuple[str, ...]) -> bool:
     return all(0 <= float(value) <= 1 for value in values)
 
 
+def is_crossed(values: tuple[str, ...]) -> bool:
+    """Whether a box ends before it begins."""
+    x0, y0, x1, y1 = map(float, values)
+    return x1 < x0 or y1 < y0
+
+
 def test_csv(tally: Tally, full: bool) -> None:
     """Lines of a name and four words; the first that is no box stops the reading, in its line."""
     count = tally.of(PROMISE, "CSV files of boxes")
@@ -73,7 +79,7 @@ def test_csv(tally: Tally, full: bool) -> None:
         found = read(text, "boxes.csv")
         rows = [(name, box) for name, box in rows if any(box)]
         lines = text.split("\n")
-        bad = next((box for _, box in rows if not is_box(box) or is_share(box)), None)
+        bad = next((box for _, box in rows if not is_box(box) or is_share(box) or is_crossed(box)), None)
         if bad is not None:
             line = next(k for k, each in enumerate(lines, 1) if each.endswith("," + ",".join(bad)))
             count(text, isinstance(found, str) and f"line {line}" in found)
