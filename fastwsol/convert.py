@@ -24,7 +24,7 @@ import tyro
 from fastwsol.config import flag
 from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
 from fastwsol.formats.flags import FormatFlag, ImagePrefixFlag
-from fastwsol.formats.folders import image_file, write_file
+from fastwsol.formats.folders import image_file, in_split, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, class_of, counted
 from fastwsol.formats.of_coco import labelled_images, note_of_lost_keys, read_predictions, was_rejected
 from fastwsol.formats.of_shards import labelled_split, shared_masks
@@ -253,7 +253,7 @@ def with_their_images(images: Images, folder: Path, split: str) -> Iterator[Labe
             continue
         assert each.encoded is not None
         encoded = each.encoded()
-        path = split / image_file(each.name, encoded)
+        path = in_split(image_file(each.name, encoded), split)
         write_file(folder / path, encoded)
         yield replace(each, name=str(path))
 

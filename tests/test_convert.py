@@ -148,13 +148,13 @@ def test_every_format_takes_a_packed_set(form: str, shards: Path, tmp_path: Path
     assert run(convert.main, shards, "--format", form, "--out", out) == 0
     files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     if form == "masks":
-        assert files == {f"{name.partition('/')[0]}/{name}.png" for name in WITH_MASK}
+        assert files == {f"{name}.png" for name in WITH_MASK}
         return
-    assert {f"images/{split}/{split}/{name}/0.jpg" for split in ("train", "val") for name in CLASSES} <= files
+    assert {f"images/{split}/{name}/0.jpg" for split in ("train", "val") for name in CLASSES} <= files
     if form == "csv":
-        flags = ("--layout", "imagefolder", "--source", out / "images/train", "--boxes", out / "train.csv")
+        flags = ("--layout", "imagefolder", "--source", out / "images", "--boxes", out / "train.csv")
         text = (out / "train.csv").read_text()
-        (out / "train.csv").write_text(text.replace("\ntrain/train/", "\ntrain/"))
+        assert "\ntrain/train/" not in text
         assert run(pack.main, *flags, "--out", tmp_path / "again") == 0
 
 

@@ -120,6 +120,9 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
     looked = looked_at(images, about, read_known_boxes(reviewed, f"--reviewed {reviewed}"))
     classes_given = GIVEN_CLASSES in about.model
     certainties, certainty = _calibrated(images, looked, reviewed.name)
+    known = {label for truth in looked.truths for label, _ in truth.objects}
+    if certainties is not None and len(known) == 1 and len(about.classes) > 1 and min(known) >= 0:
+        certainty["of_one_class"] = about.classes[min(known)].name
     report: PredictionsReport = {
         "format_version": 2,
         "predictions": [path.name for path in predictions],

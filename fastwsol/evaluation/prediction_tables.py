@@ -114,6 +114,11 @@ def _print_certainty(out: Console, certainty: Certainty, images: int) -> None:
         out.print(table)
     if (found := certainty.get("calibrated")) is not None:
         out.print(f"calibrated on {certainty['calibrated_on']}, from {certainty['made_of']}")
+        if (one := certainty.get("of_one_class")) is not None:
+            out.print(
+                f"warning: the known boxes are all of one class, {one}, and certainties of others may be wrong; give "
+                f"boxes of images of all classes"
+            )
         bins = table_of("reliability, the least certain first", ["images", "mean", "right"], "part")
         for k, each in enumerate(found["reliability"], 1):
             shares = (f"{100 * share:.0f} %" for share in (each["certainty"], each["right"]))

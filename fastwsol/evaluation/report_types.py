@@ -294,6 +294,8 @@ class Certainty(TypedDict):
     """Why none are kept; else it says on which images they were calibrated, and from which numbers."""
     calibrated_on: NotRequired[str]
     made_of: NotRequired[str]
+    of_one_class: NotRequired[str]
+    """The class of all known boxes, where the predictions have others too."""
 
 
 class PredictionsReport(TypedDict):

@@ -67,6 +67,13 @@ def image_file(name: str, encoded: bytes) -> PurePosixPath:
     return path
 
 
+def in_split(path: PurePosixPath, split: str) -> PurePosixPath:
+    """Where a file of a split goes, "" for a set without splits: below the split's folder, which a name that begins
+    with it does not repeat.
+    """
+    return path if split and len(path.parts) > 1 and path.parts[0] == split else split / path
+
+
 def upright(encoded: bytes) -> bytes:
     """The bytes of an image file whose pixels every reader sees as boxes have them: encoded anew where EXIF or XMP
     turns it, which not every reader minds.

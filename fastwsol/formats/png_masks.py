@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.formats.folders import mask_file, write_file
+from fastwsol.formats.folders import in_split, mask_file, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped
 from fastwsol.host.errors import UserError
 from fastwsol.sources.mask_images import encode_mask
@@ -24,16 +24,16 @@ def write_masks(folder: Path, splits: Mapping[str, Images], about: About) -> Non
     for split, images in splits.items():
         for each in images:
             if not isinstance(each, Skipped):
-                saved |= save_mask(folder / split, each)
+                saved |= save_mask(folder, each, split)
     if not saved:
         raise UserError("--format masks: no image has a mask; choose another format")
 
 
-def save_mask(folder: Path, image: LabelledImage) -> bool:
-    """Write the mask of an image, if it has one, and return whether it has."""
+def save_mask(folder: Path, image: LabelledImage, split: str = "") -> bool:
+    """Write the mask of an image of a split, if it has one, and return whether it has."""
     if (pixels := mask_of(image)) is None:
         return False
-    write_file(folder / mask_file(image.name), encode_mask(pixels))
+    write_file(folder / in_split(mask_file(image.name), split), encode_mask(pixels))
     return True
 
 

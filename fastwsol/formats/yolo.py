@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, ImageOps
 
-from fastwsol.formats.folders import image_file, path_inside, upright, write_file
+from fastwsol.formats.folders import image_file, in_split, path_inside, upright, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, LabelledObject, Skipped
 from fastwsol.formats.polygons import one_polygon
 from fastwsol.host.errors import UserError
@@ -47,12 +47,12 @@ def _write_split(folder: Path, split: str, images: Images, segments: bool) -> No
             continue
         assert each.encoded is not None
         encoded = upright(as_it_is_read(each.encoded(), each.name))
-        path = _without_images(image_file(each.name, encoded))
+        path = in_split(_without_images(image_file(each.name, encoded)), split)
         if path.suffix.lower() in _UNKNOWN_ENDINGS:
             path = path.with_name(f"{path.name}.jpg")
-        write_file(folder / "images" / split / path, encoded)
+        write_file(folder / "images" / path, encoded)
         lines = [(_corners if segments else _box)(thing, each) for thing in each.objects]
-        write_file((folder / "labels" / split / path).with_suffix(".txt"), "".join(lines).encode())
+        write_file((folder / "labels" / path).with_suffix(".txt"), "".join(lines).encode())
 
 
 _UNKNOWN_ENDINGS = (".jpe", ".jfif")

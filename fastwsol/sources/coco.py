@@ -251,7 +251,8 @@ def _images(
                 [_object(each) for each in things],
                 None if own is None else file.category_of(own, image.where).wnid,
                 fault,
-                partial(masks.of_image, path, image, things),
+                rejected=image.review.get("verdict") == "rejected",
+                mask=partial(masks.of_image, path, image, things),
             )
         )
     return found

@@ -53,6 +53,8 @@ class ObjectImage:
     objects: list[AnObject] = field(default_factory=list)
     class_name: str | None = None
     fault: Fault | None = None
+    rejected: bool = False
+    """Whether a review has rejected what was predicted of it, so that nothing is known of it."""
     mask: Callable[[str], str | None] | None = None
     """Gives the name of the image's mask as an image of a class, or None."""
 
@@ -101,9 +103,10 @@ def rule_over(
     for split, images in splits.items():
         chosen[split] = []
         for image in images:
-            name = ruled_class(image, order)
+            name = None if image.rejected else ruled_class(image, order)
             if name is None:
-                counts["images without an object that counts were left aside"] += 1
+                which = "that a review has rejected" if image.rejected else "without an object that counts"
+                counts[f"images {which} were left aside"] += 1
                 counts[_OF_LEFT_ASIDE] += len(image.objects)
             else:
                 chosen[split].append((image, name))
