@@ -5,6 +5,7 @@ Tests that need none of our insides use the operating system's calls and torch's
 
 import errno
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,26 @@ def around_steps(before: Act | None = None, after: Act | None = None) -> Iterato
 def signalled_after(steps: int, signal_number: int):
     """Trainings get a signal when so many steps are done, as a scheduler would send it."""
     return around_steps(after=lambda state: state.step == steps and os.kill(os.getpid(), signal_number))
+
+
+@contextmanager
+def compiler_ended_by_a_signal() -> Iterator[None]:
+    """The first step of a training's second stepper ends as where Ctrl-C reaches the compiler too, in mid-step."""
+    step, steppers = Stepper.step, []
+
+    def ended(stepper: Stepper, *inputs) -> None:
+        if stepper not in steppers:
+            steppers.append(stepper)
+            if len(steppers) == 2:
+                for parameter in stepper.state.model.parameters():
+                    parameter.data.add_(1)
+                os.kill(os.getpid(), signal.SIGINT)
+                raise RuntimeError("Command 'g++' died with <Signals.SIGINT: 2>.")
+        step(stepper, *inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stepper, "step", ended)
+        yield
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Runs that train a mask head: one run in two parts, exactly resumable; or behind the classifier of another run."""
 
 import json
-import os
 import shlex
 import shutil
 import signal
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from equal import contents, end_of
-from interference import around_steps, signalled_after
+from interference import around_steps, compiler_ended_by_a_signal, signalled_after
 from PIL import Image
 from two_processes import two_commands
 
@@ -32,7 +31,6 @@ from fastwsol.sources.synthetic import Synthetic
 from fastwsol.training.behind import read_behind
 from fastwsol.training.start import classifier_digest
 from fastwsol.training.step import State
-from fastwsol.training.step_mode import Stepper
 
 CLASSIFIER_STEPS, HEAD_STEPS = 5, 6
 STEPS = CLASSIFIER_STEPS + HEAD_STEPS
@@ -82,20 +80,8 @@ def test_a_signal_that_ends_the_heads_compiler_leaves_the_classifier_as_it_is(
     whole, synthetic_shards, tmp_path, capsys
 ):
     """Nothing of the head is done yet, and the classifier's last step is saved."""
-    steppers = []
-    step = Stepper.step
-
-    def ends(stepper, inputs, lr):
-        if stepper not in steppers:
-            steppers.append(stepper)
-            if len(steppers) == 2:
-                os.kill(os.getpid(), signal.SIGINT)
-                raise RuntimeError("Command 'g++' died with <Signals.SIGINT: 2>.")
-        step(stepper, inputs, lr)
-
     run = tmp_path / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stepper, "step", ends)
+    with compiler_ended_by_a_signal():
         assert run_train(*flags(synthetic_shards, run, *HEAD)) == 75
     assert f"before step {CLASSIFIER_STEPS + 1}; the same command goes on" in capsys.readouterr().err
     assert run_train(*flags(synthetic_shards, run, *HEAD)) == 0

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from equal import end_of
-from interference import around_steps, bad_images, full_disk, signalled_after
+from interference import around_steps, bad_images, compiler_ended_by_a_signal, full_disk, signalled_after
 from layouts import png
 from torch.nn.modules.module import register_module_forward_pre_hook
 
@@ -30,7 +30,6 @@ from fastwsol.runs.checkpoint import hash_of, newest_valid
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.imagefolder import ImageFolder
 from fastwsol.sources.synthetic import Synthetic
-from fastwsol.training.step_mode import Stepper
 
 STEPS = 12
 """Of 16 images out of 80: the second epoch begins with step 5, the third with step 10."""
@@ -304,21 +303,7 @@ def test_a_signal_that_ends_the_compiler_too_loses_no_step(synthetic_shards, tmp
     """It comes while images of the next size are compiled; the step was begun."""
     growing = ("--start-size", "32", "--end-size", "64")
     assert run_train(*flags(synthetic_shards, tmp_path / "whole", *growing)) == 0
-    steppers = []
-    step = Stepper.step
-
-    def ends(stepper, inputs, lr):
-        if stepper not in steppers:
-            steppers.append(stepper)
-            if len(steppers) == 2:
-                for parameter in stepper.state.model.parameters():
-                    parameter.data.add_(1)
-                os.kill(os.getpid(), signal.SIGINT)
-                raise RuntimeError("Command 'g++' died with <Signals.SIGINT: 2>.")
-        step(stepper, inputs, lr)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stepper, "step", ends)
+    with compiler_ended_by_a_signal():
         assert run_train(*flags(synthetic_shards, tmp_path / "run", *growing)) == 75
     assert "the same command continues" in capsys.readouterr().err
     assert run_train(*flags(synthetic_shards, tmp_path / "run", *growing)) == 0

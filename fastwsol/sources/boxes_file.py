@@ -128,8 +128,8 @@ def read_boxes(
     """The boxes of a file whose images are among `paths`.
 
     class_of: each path's class; classes: the names of all; of_more: whether the file may have boxes of other images,
-    which are left aside. Raises UserError naming file and line (or annotation) for
-    what is no box or is meant for other images, and for a name that is no image's or may be several's.
+    which are left aside. Raises UserError naming file and line (or annotation) for what is no box or is meant for other
+    images, and for a name that is no image's or may be several's.
     """
     if file.exists() and not file.is_file():
         raise UserError(f"--boxes {file}: cannot be read (it is no plain file); name a CSV or COCO JSON file")
