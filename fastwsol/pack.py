@@ -36,18 +36,19 @@ from fastwsol.sources.synthetic import Synthetic
 from fastwsol.sources.tiny_imagenet import TinyImageNet, find_layout
 from fastwsol.sources.voc import Voc
 from fastwsol.sources.wsol_metadata import WsolEval
+from fastwsol.sources.yolo import Yolo
 
 RAW = Path("data/raw")
 """Where a source is looked for, and downloaded to, when none is named."""
 
-Layout = Literal["tiny-imagenet", "imagefolder", "cub", "wsoleval", "coco", "voc"]
+Layout = Literal["tiny-imagenet", "imagefolder", "cub", "wsoleval", "coco", "voc", "yolo"]
 
 _FLAGS_OF_LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "boxes": ("imagefolder", "coco"),
     "boxes_of_more": ("imagefolder",),
     "masks": ("imagefolder", "wsoleval"),
-    "val_fraction": ("imagefolder", "coco", "voc"),
-    "val_of": ("imagefolder", "coco", "voc"),
+    "val_fraction": ("imagefolder", "coco", "voc", "yolo"),
+    "val_of": ("imagefolder", "coco", "voc", "yolo"),
     "metadata": ("wsoleval",),
     "fullsup": ("wsoleval",),
 }
@@ -62,8 +63,8 @@ class PackFlags:
     download to there)"""
     layout: Layout = "tiny-imagenet"
     """how they lie there. imagefolder: a folder for each class; cub: CUB-200-2011 as distributed; wsoleval: the
-    metadata files of the WSOL evaluation benchmark; coco and voc: detection sets, where an image is of the class whose
-    boxes cover the most of it"""
+    metadata files of the WSOL evaluation benchmark; coco, voc and yolo: detection sets, where an image is of the class
+    whose boxes cover the most of it"""
     boxes: OptionalPath = None
     """for imagefolder: the images' boxes, a CSV file name,x0,y0,x1,y1[,label][,difficult][,width,height] or COCO's
     JSON; for coco: the set's annotations, where it has one file of them"""
@@ -75,7 +76,7 @@ class PackFlags:
     bits grey, of the upright image's pixels: 0 background, 255 object, 128 left out. For wsoleval: of the files that
     localization.txt names"""
     val_fraction: Annotated[float | None, shown_as("SHARE")] = None
-    """for imagefolder, coco and voc without a val of their own: the share of each class that becomes val (default
+    """for imagefolder, coco, voc and yolo without a val of their own: the share of each class that becomes val (default
     0.1)"""
     val_of: OptionalPath = None
     """for the same: folder of an earlier packed set, whose val images, by their names, are val here too, and all others
@@ -169,6 +170,8 @@ def _open_source(flags: PackFlags, path: Path | None) -> Source:
                 return Coco(path, boxes=flags.boxes, val=_val_choice(flags), **common)
             case "voc":
                 return Voc(path, val=_val_choice(flags), **common)
+            case "yolo":
+                return Yolo(path, val=_val_choice(flags), **common)
             case "wsoleval":
                 metadata, masks, fullsup = flags.metadata, flags.masks, flags.fullsup
                 return WsolEval(path, metadata=metadata, masks=masks, fullsup=fullsup, **common)

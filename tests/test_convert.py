@@ -99,7 +99,7 @@ def test_voc_gives_back_what_was_packed_in_whole_pixels(
     capsys.readouterr()
     before, after = open_shards(shards), packed_again(tmp_path / "voc", "voc")
     said = capsys.readouterr().out
-    assert "9 images without an object that counts were left aside" in said
+    assert "9 images without an object that counts, left aside" in said
     for name in ("train", "val"):
         one = before.splits[name]
         kept = np.flatnonzero(np.diff(one.objects.offsets) > 0)
@@ -525,7 +525,7 @@ def test_predictions_are_packed_with_their_images(predictions: Path, capsys: pyt
     classes = {image["category_id"] for image in json.loads((predictions / "whole.json").read_text())["images"]}
     if len(classes) > 1:
         assert "images with boxes: 70 of 70" in said.out
-        assert "1 images of the folder are in no file of annotations" in said.out
+        assert "1 image of the folder in no file of annotations" in said.out
     else:
         assert "are of 1 class; two at least are needed" in said.err
 

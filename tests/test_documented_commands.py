@@ -166,7 +166,7 @@ def make_runs(root: Path) -> None:
     second = ["--boxes", "more/boxes.csv", "--val-of", "data/shards", "--out", "data/second"]
     assert run("pack", *of_photos, *second) == 0
     (root / "VOCdevkit").mkdir()
-    for form, folder in {"coco": "COCO", "voc": "VOCdevkit/VOC2012"}.items():
+    for form, folder in {"coco": "COCO", "voc": "VOCdevkit/VOC2012", "yolo": "YOLO"}.items():
         assert run("convert", "data/shards", "--format", form, "--out", folder) == 0
     shutil.copytree(root / "COCO", root / "coco")
     assert run("evaluate", "RUN") == 0  # its own report is of the holdout

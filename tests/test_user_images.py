@@ -12,8 +12,9 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from fastwsol.host.errors import UserError
-from fastwsol.prediction.user_images import as_pixels, decode_upright, find_images, upright_size
+from fastwsol.prediction.user_images import as_pixels, decode_upright, find_images
 from fastwsol.sources.annotated import LEFT_OUT
+from fastwsol.sources.orientation import upright_size
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (12, 20, 3), np.uint8)

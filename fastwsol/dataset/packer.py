@@ -20,7 +20,7 @@ from fastwsol.host.files import sole_worker, write_json
 from fastwsol.host.limits import usable_cores
 from fastwsol.host.ticker import Ticker, image_ticker
 from fastwsol.sources import Fault, Record, Source
-from fastwsol.sources.annotated import OVERHANG, lies_in
+from fastwsol.sources.annotated import OVERHANG, PUT_WHOLE, lies_in
 from fastwsol.sources.decode import TURNED, ImageFacts, is_damage, judge_images
 from fastwsol.sources.mask_images import MASK_REMEDY, read_mask
 from fastwsol.sources.tree import BadFile
@@ -32,7 +32,6 @@ _CHUNK_BYTES = 8 * 2**20
 # Chunks waiting or in work for each thread: none idles, and memory stays bounded.
 _CHUNKS_A_WORKER = 3
 
-_PUT_WHOLE = "put a whole copy in its place, or remove image and line"
 _CONVERT = "convert it to a JPEG or PNG that can be packed, or remove image and line"
 
 
@@ -297,7 +296,7 @@ def _chunks(records: Iterator[Record | Fault]) -> Iterator[list[Record | Fault]]
 def _fault(record: Record, facts: ImageFacts | str) -> Fault | None:
     """Why a record cannot be packed, or None. facts: of its image, or why that is bad."""
     if isinstance(facts, str):
-        return Fault(record.name, f"bad image, {facts}", _PUT_WHOLE if is_damage(facts) else _CONVERT)
+        return Fault(record.name, f"bad image, {facts}", PUT_WHOLE if is_damage(facts) else _CONVERT)
     width, height = facts.width, facts.height
     if record.size is not None and record.size != (width, height):
         turned = " once it is turned as its EXIF says" if facts.how == TURNED else ""

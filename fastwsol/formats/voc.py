@@ -139,7 +139,7 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     picture = Image.fromarray(pixels, "P")
     picture.putpalette(_colours().ravel().tolist())
     file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
+    picture.save(file, "PNG")
     return file.getvalue()
 
 

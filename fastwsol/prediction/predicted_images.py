@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from fastwsol.formats.labelled_images import LabelledImage
 from fastwsol.host.errors import UserError
-from fastwsol.prediction.user_images import MAX_BYTES, decode_upright, upright_size
+from fastwsol.prediction.user_images import MAX_BYTES, decode_upright
+from fastwsol.sources.orientation import upright_size
 from fastwsol.sources.tree import BadFile, Folder, Tree, open_tree
 
 _REMEDY = "name with --images what was predicted, each place as predict was given it"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import number_of
@@ -149,26 +149,6 @@ def has_more_frames(image: NamedImage) -> bool:
             return bool(getattr(opened, "is_animated", False))
     except Exception:  # as damaged data has Pillow's decoders raise
         return False
-
-
-def upright_size(image: bytes) -> tuple[int, int]:
-    """Width and height of an encoded image as `decode_upright` gives it, from its header. Raises ValueError where that
-    cannot be read.
-    """
-    plain = without_texts(image) if image.startswith(PNG_START) else image
-    if (kind := heif.kind_of(image)) is not None:
-        heif.let_pillow_read(kind)
-    try:
-        with Image.open(io.BytesIO(plain)) as opened:
-            width, height = opened.size
-            how = 1 if plain is not image else opened.getexif().get(ExifTags.Base.Orientation, 1)
-            if opened.format == "TIFF" and ExifTags.Base.Orientation in opened.tag_v2:  # type: ignore[attr-defined]
-                how = 1  # which its size is of already; else XMP tells it
-        # In a JPEG the orientation may stand elsewhere than in EXIF, in a PNG also where nothing can read it.
-        how = orientation(image) if image.startswith((JPEG_START, PNG_START)) else how
-    except Exception as error:
-        raise ValueError(f"its header cannot be read ({error})") from None
-    return (height, width) if how in (5, 6, 7, 8) else (width, height)
 
 
 def decode_upright(image: bytes) -> NDArray[np.uint8]:

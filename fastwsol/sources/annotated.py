@@ -31,7 +31,7 @@ _UNREAD_PHOTOGRAPHS = {
 """Remedies by the endings of photographs that cannot be read here."""
 _GOES_ON = re.compile("(" + "|".join(map(re.escape, _PLAIN_SUFFIXES)) + r")[?@&%:;=#!~ (]", re.IGNORECASE)
 
-_PUT_WHOLE = "put a whole copy in its place, or remove image and line"
+PUT_WHOLE = "put a whole copy in its place, or remove image and line"
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1, half-open, in the image's pixels."""
@@ -118,7 +118,7 @@ class AnnotatedImages:
             try:
                 image = self._tree.read(annotation.path, MAX_FILE_BYTES)
             except BadFile as error:
-                yield Fault(annotation.path, str(error), _PUT_WHOLE)
+                yield Fault(annotation.path, str(error), PUT_WHOLE)
             else:
                 yield self._record(annotation, image)
 
@@ -251,6 +251,21 @@ def images_below(tree: Tree, folder: str, unnameable: list[str] | None = None) -
             else:
                 others[why_no_image(name)] += 1
     return dict(sorted(stamps.items())), others
+
+
+def files_below(tree: Tree, folder: str, ending: str) -> list[str]:
+    """The files in `folder` and all folders below it whose names end so, in any case, sorted."""
+    found: list[str] = []
+    folders = [folder]
+    while folders:
+        current = folders.pop()
+        inner = tree.folders(current)
+        for name in tree.names(current):
+            if name in inner:
+                folders.append(joined(current, name))
+            elif name.lower().endswith(ending):
+                found.append(joined(current, name))
+    return sorted(found)
 
 
 def why_no_image(name: str) -> str:

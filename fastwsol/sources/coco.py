@@ -10,7 +10,6 @@ taken. Which class an image is of: `of_objects`, unless the file tells it (`cate
 Segmentations, where every object of an image's class has one, become its mask, with crowds left out.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -37,8 +36,8 @@ from fastwsol.sources.coco_json import (
 )
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.names import Names
-from fastwsol.sources.of_objects import AnObject, ObjectImage, rule_over
-from fastwsol.sources.splits import SPLIT_CALLED, ValChoice
+from fastwsol.sources.of_objects import PREDICTED_BOXES, AnObject, ObjectImage, rule_over
+from fastwsol.sources.splits import SPLIT_CALLED, ValChoice, split_of_words
 from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree
 from kernels.pixels import IGNORED, OBJECT
 
@@ -88,13 +87,13 @@ class Coco(AnnotatedImages):
         if unjudged := sum(unjudged_images(each.file) for each in files.values()):
             self.notes.append(note_of_unjudged(f"{unjudged:,} of the images in the annotations have boxes"))
         if strange := len(stamps.keys() - named):
-            self.notes.append(f"{strange:,} images of the folder are in no file of annotations, and not packed")
+            self.notes.append(f"{number_of(strange, 'image')} of the folder in no file of annotations, and not packed")
         if tree.left_out:
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
         if masks.not_taken:
             self.notes.append(
-                f"{masks.not_taken:,} images have segmentations and no mask, as the file does not tell their size, or "
-                f"not every object of their class has one"
+                f"{number_of(masks.not_taken, 'image')} with segmentations and no mask: the file does not tell the "
+                f"size, or not every object of the image's class has one"
             )
         if masks.of_others:
             others = number_of(masks.of_others, "mask")
@@ -102,7 +101,7 @@ class Coco(AnnotatedImages):
         if marked := sum(each.file.marked_masks for each in files.values()):
             self.notes.append(note_of_marked_masks(marked))
         any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
-        name = f"{name_of_set(path)} (coco{_PREDICTED if unjudged else ''})"
+        name = f"{name_of_set(path)} (coco{PREDICTED_BOXES if unjudged else ''})"
         super().__init__(name, ruled.classes, tree, ruled.annotations, masks if any_mask else None)
 
 
@@ -155,7 +154,8 @@ def _find(tree: Tree, path: Path) -> dict[str, _Annotations]:
         inside = {name for name in tree.names(folder) if name.lower().endswith(".json")}
         for name in sorted(inside):
             place = joined(folder, name)
-            if (split := _split_of(name) or _split_of(folder.rpartition("/")[2] if folder != root else "")) is not None:
+            of_folder = None if folder == root else split_of_words(folder.rpartition("/")[2])
+            if (split := split_of_words(name) or of_folder) is not None:
                 found[split].append(place)
     if "train" not in found:
         raise UserError(
@@ -191,12 +191,6 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0].removeprefix("instances_")
 
 
-def _split_of(name: str) -> str | None:
-    """The split that a word of a name is."""
-    words = re.findall(r"[a-z]+", name.lower())
-    return next((SPLIT_CALLED[word] for word in words if word in SPLIT_CALLED), None)
-
-
 def _of_reviews(files: Sequence[CocoFile]) -> list[str]:
     """What to say of files that a review exported."""
     verdicts: Counter[str] = Counter()
@@ -208,10 +202,6 @@ def _of_reviews(files: Sequence[CocoFile]) -> list[str]:
         f"{verdicts['accepted']:,} of the images in the annotations have the boxes and masks of a prediction that "
         f"somebody accepted: what is measured on them favours the network that predicted"
     ]
-
-
-_PREDICTED = ", with predicted boxes"
-"""Stands in the name of such a set, and so above every table that is made of it."""
 
 
 def _classes(files: list[CocoFile]) -> list[Class]:

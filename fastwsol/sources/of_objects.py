@@ -7,8 +7,8 @@ classes are kept beside, as `dataset.shards` has them, and are no ground truth o
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeVar
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few, number_of
@@ -17,6 +17,10 @@ from fastwsol.sources.annotated import Annotation, Box, first_classes
 from fastwsol.sources.splits import VAL_FRACTION, ValChoice, ValOf, with_val
 
 A = TypeVar("A", bound=Hashable)
+
+
+PREDICTED_BOXES = ", with predicted boxes"
+"""Stands in the name of a set whose boxes a network predicted, and so above every table that is made of it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class AnObject:
 
     @property
     def area(self) -> float:
-        """In square pixels."""
+        """In the units of its box, which are pixels or shares of the image."""
         x0, y0, x1, y1 = self.box
         return max(0.0, x1 - x0) * max(0.0, y1 - y0)
 
@@ -57,6 +61,8 @@ class ObjectImage:
     """Whether a review has rejected what was predicted of it, so that nothing is known of it."""
     mask: Callable[[str], str | None] | None = None
     """Gives the name of the image's mask as an image of a class, or None."""
+    repeats: int = 0
+    """How many of its objects were there twice, and are not in `objects`."""
 
 
 @dataclass
@@ -98,15 +104,15 @@ def rule_over(
     Raises UserError where fewer than two classes have images to train on.
     """
     order = {one.wnid: place for place, one in enumerate(classes)}
-    counts: Counter[str] = Counter()
+    counts: Counter[_Count] = Counter()
     chosen: dict[str, list[tuple[ObjectImage, str]]] = {}
     for split, images in splits.items():
         chosen[split] = []
-        for image in images:
+        for image in map(_without_repeats, images):
+            counts[_REPEATS] += image.repeats
             name = None if image.rejected else ruled_class(image, order)
             if name is None:
-                which = "that a review has rejected" if image.rejected else "without an object that counts"
-                counts[f"images {which} were left aside"] += 1
+                counts[_REJECTED if image.rejected else _WITHOUT_OBJECT] += 1
                 counts[_OF_LEFT_ASIDE] += len(image.objects)
             else:
                 chosen[split].append((image, name))
@@ -118,12 +124,12 @@ def rule_over(
         why = f" ({crowds:,} objects are marked as crowds, iscrowd 1, and give none)" if crowds else ""
         raise UserError(f"{where}: its images to train on are of {found}{why}; two at least are needed")
     if untrained := [one.name for one in classes if one.wnid not in trained]:
-        counts[f"classes are no image's to train on, and were left out ({first_few(untrained, 4)})"] = len(untrained)
+        counts[_untrained(untrained)] = len(untrained)
     kept = first_classes(kept, class_count, where)
     label_of = {one.wnid: label for label, one in enumerate(kept)}
     for split, images_of in chosen.items():
         packed = [(image, name) for image, name in images_of if name in label_of]
-        counts["images of classes that are not packed were left aside"] += len(images_of) - len(packed)
+        counts[_OF_OTHERS] += len(images_of) - len(packed)
         counts[_OF_LEFT_ASIDE] += sum(len(image.objects) for image, name in images_of if name not in label_of)
         chosen[split] = packed
     chosen = with_val(chosen, lambda one: one[1], lambda one: one[0].path, val, where)
@@ -136,10 +142,10 @@ def rule_over(
             annotations[split].append(annotation)
             counts += left
             used += len(annotation.boxes) - beside
-            counts["boxes are kept beside, as they are of another class than their image's, or difficult"] += beside
+            counts[_BESIDE] += beside
     several = sum(len({each.class_name for each in image.objects if each.counts}) > 1 for image, _ in _all(chosen))
-    counts["images have objects of several classes, and took the one whose boxes cover the most"] = several
-    notes = [f"{count:,} {what}" for what, count in counts.items() if count]
+    counts[_SEVERAL] = several
+    notes = [f"{number_of(count, *which.things)} {which.what}" for which, count in counts.items() if count]
     if "val" not in splits and not isinstance(val, ValOf):
         share = VAL_FRACTION if val is None else val
         notes.append(f"there is no val: of each class {share:g} was drawn, {number_of(len(chosen['val']), 'image')}")
@@ -148,24 +154,54 @@ def rule_over(
     return Ruled(kept, annotations, notes, used)
 
 
-_OF_LEFT_ASIDE = "boxes are of images that were left aside"
+class _Count(NamedTuple):
+    """What a count is of: the things, one and several, and what became of them."""
+
+    things: tuple[str, str]
+    what: str
+
+
+_IMAGES, _BOXES = ("image", "images"), ("box", "boxes")
+_WITHOUT_OBJECT = _Count(_IMAGES, "without an object that counts, left aside")
+_REJECTED = _Count(_IMAGES, "that a review has rejected, left aside")
+_OF_OTHERS = _Count(_IMAGES, "of classes that are not packed, left aside")
+_SEVERAL = _Count(_IMAGES, "with objects of several classes: of the one whose boxes cover the most")
+_OF_LEFT_ASIDE = _Count(_BOXES, "of images that were left aside")
+_BESIDE = _Count(_BOXES, "of another class than the image's, or difficult: kept beside")
+_REPEATS = _Count(_BOXES, "repeated, of the same class and edges: taken once")
+_CROWDS = _Count(_BOXES, "of crowds, left aside")
+_EMPTY = _Count(_BOXES, "without a width or a height, left aside")
+_UNPACKED = _Count(_BOXES, "of classes that are not packed, left aside")
+
+
+def _untrained(names: Sequence[str]) -> _Count:
+    return _Count(("class", "classes"), f"of no image to train on, left out ({first_few(names, 4)})")
+
+
+def _without_repeats(image: ObjectImage) -> ObjectImage:
+    """An image with one object of those that differ in nothing but where they stand, and how many others there were."""
+    once: dict[tuple[object, ...], AnObject] = {}
+    for each in image.objects:
+        once.setdefault((each.class_name, each.box, each.difficult, each.crowd), each)
+    objects = [*once.values()]
+    return replace(image, objects=objects, repeats=len(image.objects) - len(objects))
 
 
 def _all(chosen: dict[str, list[tuple[ObjectImage, str]]]) -> Iterable[tuple[ObjectImage, str]]:
     return (each for of_split in chosen.values() for each in of_split)
 
 
-def _annotation(image: ObjectImage, name: str, label_of: dict[str, int]) -> tuple[Annotation, Counter[str], int]:
+def _annotation(image: ObjectImage, name: str, label_of: dict[str, int]) -> tuple[Annotation, Counter[_Count], int]:
     """An image of a class, how many of its objects are left aside, by why, and how many are kept beside."""
-    left: Counter[str] = Counter()
+    left: Counter[_Count] = Counter()
     kept = []
     for each in image.objects:
         if each.crowd:
-            left["boxes of crowds were left aside"] += 1
+            left[_CROWDS] += 1
         elif each.box[0] == each.box[2] or each.box[1] == each.box[3]:
-            left["boxes without a width or a height were left aside"] += 1
+            left[_EMPTY] += 1
         elif each.class_name not in label_of:
-            left["boxes of classes that are not packed were left aside"] += 1
+            left[_UNPACKED] += 1
         else:
             kept.append(each)
     labels = tuple(label_of[each.class_name] for each in kept)

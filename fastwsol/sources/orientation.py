@@ -44,6 +44,26 @@ def orientation(image: bytes) -> int:
     return value if value in range(1, 9) else 1
 
 
+def upright_size(image: bytes) -> tuple[int, int]:
+    """Width and height of an encoded image, turned upright, from its header. Raises ValueError where that cannot be
+    read.
+    """
+    plain = without_texts(image) if image.startswith(PNG_START) else image
+    if (kind := heif.kind_of(image)) is not None:
+        heif.let_pillow_read(kind)
+    try:
+        with Image.open(io.BytesIO(plain)) as opened:
+            width, height = opened.size
+            how = 1 if plain is not image else opened.getexif().get(_ORIENTATION, 1)
+            if opened.format == "TIFF" and _ORIENTATION in opened.tag_v2:  # type: ignore[attr-defined]
+                how = 1  # which its size is of already; else XMP tells it
+        # In a JPEG the orientation may stand elsewhere than in EXIF, in a PNG also where nothing can read it.
+        how = orientation(image) if image.startswith((JPEG_START, PNG_START)) else how
+    except Exception as error:
+        raise ValueError(f"its header cannot be read ({error})") from None
+    return (height, width) if how in (5, 6, 7, 8) else (width, height)
+
+
 def turned(pixels: NDArray[np.uint8], how: int) -> NDArray[np.uint8]:
     """Pixels [H, W, 3] as the orientation `how` wants them shown."""
     if how in (5, 6, 7, 8):

@@ -1,5 +1,6 @@
 """The splits of a source: what they are called, and which images become val where it has none."""
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,17 @@ from fastwsol.host.words import number_of
 
 SPLIT_CALLED = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 """Splits by what their folders and lists are called, in lower case."""
+TEST = "test"
+"""A split of detection sets that is not packed."""
 VAL_FRACTION = 0.1
 """Of each class, where nothing else is asked for."""
 
 Image = TypeVar("Image")
+
+
+def split_of_words(name: str, called: Mapping[str, str] = SPLIT_CALLED) -> str | None:
+    """The split that a word in the name of a file or folder is called, as in `instances_val2017`; None without any."""
+    return next((called[word] for word in re.findall("[a-z]+", name.lower()) if word in called), None)
 
 
 @dataclass(frozen=True)

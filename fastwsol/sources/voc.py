@@ -1,11 +1,14 @@
 """A detection set in Pascal VOC's form, as `fastwsol.convert` and `predict --format voc` write it too.
 
     Annotations/NAME.xml            what is in an image, an `object` each
-    JPEGImages/NAME.jpg             the image, under the name that the XML gives, or the XML's own
+    JPEGImages/NAME.jpg             the image, under the name that the XML gives, or the XML's own; or in images/
     ImageSets/Main/train.txt, val.txt   the names of each split (or training, valid, validation). Without train.txt
                                     trainval.txt names all of both, and without that what test.txt names is left out;
                                     without val.txt a part is drawn to be val
     SegmentationObject/NAME.png     where there is one: the number of the object that a pixel is of, 255 where left out
+
+Or NAME.xml beside NAME.jpg, in any folders: images in folders that are called train, val (or as above) and test are of
+these splits then, and without such folders all are train.
 
 Which class an image is of: `of_objects`. VOC counts pixels from 1 and its ends are the last pixels; a set in which an
 edge is 0 counts from 0, with ends behind the last pixels, and that is said.
@@ -16,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -32,6 +36,7 @@ from fastwsol.sources.annotated import (
     MAX_TEXT_BYTES,
     AnnotatedImages,
     Box,
+    files_below,
     images_below,
     is_text,
     read_text,
@@ -39,11 +44,11 @@ from fastwsol.sources.annotated import (
 from fastwsol.sources.coco_json import CORRECT, box_of, size_of
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.of_objects import AnObject, ObjectImage, rule_over
-from fastwsol.sources.splits import SPLIT_CALLED, ValChoice
+from fastwsol.sources.splits import SPLIT_CALLED, TEST, ValChoice, split_of_words
 from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree
 from kernels.pixels import IGNORED, OBJECT
 
-_XML, _IMAGES, _SETS, _NUMBERS = "Annotations", "JPEGImages", "ImageSets/Main", "SegmentationObject"
+_CALLED = {**SPLIT_CALLED, TEST: TEST}
 VOID = 255
 """The number of pixels that are left out."""
 
@@ -66,20 +71,17 @@ class Voc(AnnotatedImages):
         follow_links: bool = False,
     ):
         tree = open_tree(path, follow_links)
-        root = _root(tree, path)
-        before = f"{root}/" if root else ""
-        stamps, _ = images_below(tree, before + _IMAGES)
-        numbers, _ = images_below(tree, before + _NUMBERS)
-        masks = _VocMasks(tree, numbers, before)
+        places = _places(tree, path)
+        stamps, _ = images_below(tree, places.images)
+        masks = _VocMasks(tree, places.numbers)
         read: dict[str, ObjectImage] = {}
         xml_of: dict[str, str] = {}
-        files, images = _xml_files(tree, before + _XML), _by_stem(stamps)
+        files, images = _xml_files(tree, places.xml), _by_stem(stamps)
         for stem, file in files.items():
-            image, objects_in = _read(tree, before, stem, file, images)
+            image, objects_in = _read(tree, places, stem, file, images)
             if (other := xml_of.setdefault(image.path, stem)) != stem:
-                where = tree.where(f"{before}{_XML}/{file}")
                 raise UserError(
-                    f"{where}: is of {image.path}, as {files[other]} is; {CORRECT}, or take one of them away"
+                    f"{tree.where(file)}: is of {image.path}, as {files[other]} is; {CORRECT}, or take one of them away"
                 )
             read[stem] = image
             image.mask = partial(masks.of_image, stem, objects_in)
@@ -87,7 +89,7 @@ class Voc(AnnotatedImages):
         if from_zero:
             for image in read.values():
                 image.objects = [replace(each, box=_from_zero(each.box)) for each in image.objects]
-        splits, note_of_others = _splits(tree, before, read)
+        splits, note_of_others = _splits(tree, places, read)
         names = sorted({each.class_name for image in read.values() for each in image.objects})
         classes = [Class(name, name) for name in names]
         ruled = rule_over(str(path), splits, classes, class_count, val)
@@ -97,7 +99,7 @@ class Voc(AnnotatedImages):
         if note_of_others:
             self.notes.append(note_of_others)
         if without := len(stamps.keys() - xml_of.keys()):
-            self.notes.append(f"{without:,} images have no XML in {_XML}, and are not packed")
+            self.notes.append(f"{number_of(without, 'image')} without an XML, and not packed")
         if tree.left_out:
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
         any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
@@ -106,38 +108,49 @@ class Voc(AnnotatedImages):
         )
 
 
-def _root(tree: Tree, path: Path) -> str:
-    """The folder that holds Annotations: the top, or as in VOCdevkit/VOC2012 the only folder in the only folder."""
+class _Places(NamedTuple):
+    """The folders of a set: of its XMLs, images, lists of splits, and numbers of objects."""
+
+    xml: str
+    images: str
+    lists: str
+    numbers: str
+
+
+def _places(tree: Tree, path: Path) -> _Places:
+    """Beside a folder Annotations, which lies at the top, or as in VOCdevkit/VOC2012 in the only folder of the only
+    folder. Where there is none, XMLs and images may lie anywhere.
+    """
     root = ""
     for _ in range(4):
         inner = tree.folders(root)
-        if _XML in inner:
-            return root
+        called = {name.lower(): joined(root, name) for name in sorted(inner, reverse=True)}
+        if "annotations" in called:
+            plain = joined(root, "JPEGImages")
+            images = called.get("jpegimages", called.get("images", plain))
+            return _Places(called["annotations"], images, joined(root, _LISTS), joined(root, _NUMBERS))
         if len(inner) != 1:
             break
         (name,) = inner
         root = joined(root, name)
-    raise UserError(f"{path}: no folder {_XML} in it; give the folder of a set in VOC's form")
+    if not files_below(tree, "", ".xml"):
+        raise UserError(f"{path}: no folder Annotations in it, and no XML; give the folder of a set in VOC's form")
+    return _Places("", "", _LISTS, _NUMBERS)
+
+
+_LISTS, _NUMBERS = "ImageSets/Main", "SegmentationObject"
 
 
 def _xml_files(tree: Tree, folder: str) -> dict[str, str]:
-    """All annotations below a folder, by their names without the ending, sorted."""
+    """All annotations below a folder, by their paths in it without the ending, sorted."""
     found: dict[str, str] = {}
-    folders = [""]
-    while folders:
-        inside = folders.pop()
-        where = joined(folder, inside)
-        below = tree.folders(where)
-        for name in tree.names(where):
-            path = joined(inside, name)
-            if name in below:
-                folders.append(path)
-            elif name.lower().endswith(".xml") and (other := found.setdefault(path[: -len(".xml")], path)) != path:
-                where = tree.where(joined(folder, path))
-                raise UserError(f"{where}: {other!r} has the same name; take one of them away")
+    before = f"{folder}/" if folder else ""
+    for path in files_below(tree, folder, ".xml"):
+        if (other := found.setdefault(path.removeprefix(before)[: -len(".xml")], path)) != path:
+            raise UserError(f"{tree.where(path)}: {other!r} has the same name; take one of them away")
     if not found:
         raise UserError(f"{tree.where(folder)}: holds no XML file; give the folder of a set in VOC's form")
-    return dict(sorted(found.items()))
+    return found
 
 
 def _by_stem(stamps: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -149,13 +162,12 @@ def _by_stem(stamps: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 
 def _read(
-    tree: Tree, before: str, stem: str, file: str, images: Mapping[str, Mapping[str, str]]
+    tree: Tree, places: _Places, stem: str, file: str, images: Mapping[str, Mapping[str, str]]
 ) -> tuple[ObjectImage, list[str]]:
     """An annotated image, and the names of the classes of its objects in their order."""
-    path = f"{before}{_XML}/{file}"
-    where = tree.where(path)
+    where = tree.where(file)
     try:
-        root = ElementTree.fromstring(tree.read(path, MAX_TEXT_BYTES))
+        root = ElementTree.fromstring(tree.read(file, MAX_TEXT_BYTES))
     except BadFile as error:
         raise UserError(f"{where}: {error}; put a whole copy in its place") from None
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # of an encoding that there is not
@@ -164,7 +176,7 @@ def _read(
     if root.find("size") is not None:
         size = size_of([root.findtext(f"size/{side}") for side in ("width", "height")], where)
     objects = [_object(each, where) for each in root.findall("object")]
-    image, stamp = _image_of(before, stem, root.findtext("filename"), images)
+    image, stamp = _image_of(places.images, stem, root.findtext("filename"), images)
     fault = None
     if stamp is None:
         fault = Fault(image, f"no such image, and {where} is of it", "put the image there, or take the XML away")
@@ -195,26 +207,25 @@ def _from_zero(box: Box) -> Box:
 
 
 def _image_of(
-    before: str, stem: str, filename: str | None, images: Mapping[str, Mapping[str, str]]
+    folder: str, stem: str, filename: str | None, images: Mapping[str, Mapping[str, str]]
 ) -> tuple[str, str | None]:
     """The image of an annotation, and its stamp, None where it is not there: of its own name, as after both were
     renamed; else of the name that it gives, in the folder that it lies in itself. Of several of its own name the one
     that it gives.
     """
-    folder = before + _IMAGES
-    own = images.get(f"{folder}/{stem}", {})
+    own = images.get(joined(folder, stem), {})
     if filename:
         name = PurePosixPath(filename.strip().replace("\\", "/")).name
-        given = str(folder / PurePosixPath(stem).parent / name)
+        given = str(PurePosixPath(folder, stem).parent / name)
         like = own or images.get(given.rpartition(".")[0], {})
         if given in like:
             return given, like[given]
-    return next(iter(own.items()), (f"{folder}/{stem}.jpg", None))
+    return next(iter(own.items()), (f"{joined(folder, stem)}.jpg", None))
 
 
-def _splits(tree: Tree, before: str, read: dict[str, ObjectImage]) -> tuple[dict[str, list[ObjectImage]], str]:
+def _splits(tree: Tree, places: _Places, read: dict[str, ObjectImage]) -> tuple[dict[str, list[ObjectImage]], str]:
     """The images of each split, and what is to be said of those in none."""
-    folder = before + _SETS
+    folder = places.lists
     lists = _lists(tree, folder)
     if "train" not in lists and "val" in lists and _POOL not in lists:
         raise UserError(f"{tree.where(folder)}: there is no train.txt beside {lists['val']}; add it, or take that away")
@@ -238,15 +249,33 @@ def _splits(tree: Tree, before: str, read: dict[str, ObjectImage]) -> tuple[dict
             splits["val"] = [read[name] for name in val]
         used = [lists[each] for each in (pool, "val") if each in lists]
         others = f"in none of {' and '.join(used)}" if len(used) > 1 else f"not in {used[0]}"
+    elif TEST not in lists and (of_folders := _of_folders(tree, places, read)):
+        splits = {split: of_folders[split] for split in ("train", "val") if split in of_folders}
+        others = "in no folder of train or val"
     else:
-        test = listed(_TEST, known=False)
+        test = listed(TEST, known=False)
         splits = {"train": [image for name, image in read.items() if name not in test]}
-        others = f"in {lists.get(_TEST)}"
+        others = f"in {lists.get(TEST)}"
     count = len(read) - sum(map(len, splits.values()))
     return splits, f"{number_of(count, 'annotated image')} {others} not packed" if count else ""
 
 
-_POOL, _TEST = "trainval", "test"
+def _of_folders(tree: Tree, places: _Places, read: Mapping[str, ObjectImage]) -> dict[str, list[ObjectImage]]:
+    """Images by the splits that their XMLs' folders are called; none where none is called so. Raises UserError where
+    there is no train.
+    """
+    found: dict[str, list[ObjectImage]] = {}
+    for name, image in read.items():
+        split = next((split for each in name.split("/")[:-1] if (split := split_of_words(each, _CALLED))), None)
+        if split is not None:
+            found.setdefault(split, []).append(image)
+    if found and "train" not in found:
+        where = tree.where(places.xml)
+        raise UserError(f"{where}: XMLs lie in folders of {' and '.join(found)}, and none in one of train; add it")
+    return found
+
+
+_POOL = "trainval"
 _PLAIN_LISTS = ("train.txt", "val.txt", "trainval.txt", "test.txt")
 
 
@@ -257,7 +286,7 @@ def _lists(tree: Tree, folder: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in sorted(tree.names(folder), key=lambda name: (name not in _PLAIN_LISTS, name)):
         stem, _, ending = name.lower().rpartition(".")
-        called = SPLIT_CALLED.get(stem, stem if stem in (_POOL, _TEST) else None)
+        called = SPLIT_CALLED.get(stem, stem if stem in (_POOL, TEST) else None)
         if ending != "txt" or called is None:
             continue
         if (other := found.setdefault(called, name)) != name and other not in _PLAIN_LISTS:
@@ -278,7 +307,7 @@ def _list_of(tree: Tree, path: str, read: Mapping[str, ObjectImage], known: bool
             continue
         where = f"{tree.where(path)} line {line}"
         if name not in read and known:
-            raise UserError(f"{where}: {name!r:.80} has no XML in {_XML}; {CORRECT}")
+            raise UserError(f"{where}: {name!r:.80} has no XML; {CORRECT}")
         if found.setdefault(name, where) != where:
             raise UserError(f"{where}: {name!r:.80} is in {path.rpartition('/')[2]} already; {CORRECT}")
     return found
@@ -289,14 +318,16 @@ class _VocMasks:
 
     own_sizes = False
 
-    def __init__(self, tree: Tree, stamps: Mapping[str, str], before: str) -> None:
-        self._tree, self._stamps, self._before = tree, stamps, before
-        self._called = {f"{path.rpartition('.')[0]}.png": path for path in stamps if path.lower().endswith(".png")}
+    def __init__(self, tree: Tree, folder: str) -> None:
+        self._tree, self._folder = tree, folder
+        self._stamps, _ = images_below(tree, folder)
+        pngs = (path for path in self._stamps if path.lower().endswith(".png"))
+        self._called = {f"{path.rpartition('.')[0]}.png": path for path in pngs}
         self._wanted: dict[str, list[int]] = {}
 
     def of_image(self, stem: str, classes: list[str], name: str) -> str | None:
         """What the mask of an image of the class `name` is called; None where there is no file of it."""
-        path = self._called.get(f"{self._before}{_NUMBERS}/{stem}.png")
+        path = self._called.get(f"{self._folder}/{stem}.png")
         wanted = [number for number, of_object in enumerate(classes, 1) if of_object == name]
         if path is None or not wanted:
             return None
