@@ -300,7 +300,7 @@ def test_crowds_and_boxes_outside_are_counted_and_others_cut_at_the_edge(
     assert run(convert.main, tmp_path / "a.json", "--format", "csv", "--out", tmp_path / "a.csv") == 0
     said = capsys.readouterr().out
     assert (
-        "csv has no place for 1 crowds, 2 boxes outside of their image, or empty, 2 parts of boxes outside of "
+        "csv has no place for 1 crowd, 2 boxes outside of their image, or empty, 2 parts of boxes outside of "
         "their image" in said
     )
     rows = (tmp_path / "a.csv").read_text().splitlines()[1:]
@@ -325,7 +325,7 @@ def test_class_folders_take_sets_of_others(tmp_path: Path, capsys: pytest.Captur
     assert (tmp_path / "out/masks/x/a.jpg.png").is_file()
     said = capsys.readouterr().out
     assert "out: class-folders, 1 image, 1 object\n" in said
-    assert "class-folders has no place for 1 images without a class\n" in said
+    assert "class-folders has no place for 1 image without a class\n" in said
     place = tmp_path / "out"
     beside = f"--boxes {place}/boxes.csv --masks {place}/masks"
     assert f"to pack it: python scripts/pack.py --layout imagefolder --source {place}/images {beside}\n" in said

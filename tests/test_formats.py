@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import yaml
 from conftest import noise_jpeg
 from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
@@ -188,12 +189,11 @@ def test_label_studio_has_rectangle_polygon_and_brush_of_each_object() -> None:
 
 
 def test_yolo_holds_the_images_and_their_boxes_as_shares(tmp_path: Path) -> None:
-    yaml = pytest.importorskip("yaml")
     files = written("yolo", tmp_path)
     assert files == ["data.yaml", "images/deep/two.jpg", "images/none.jpg", "labels/deep/two.txt", "labels/none.txt"]
     assert (tmp_path / "images/deep/two.jpg").read_bytes() == noise_jpeg(1, size=(160, 120))
     about = yaml.safe_load((tmp_path / "data.yaml").read_text())
-    assert about == {"train": "images", "val": "images", "names": dict(enumerate(ABOUT.names))}
+    assert about == {"train": "images", "val": "images", "predicted": 1, "names": dict(enumerate(ABOUT.names))}
     assert (tmp_path / "labels/none.txt").read_text() == ""
     lines = (tmp_path / "labels/deep/two.txt").read_text().splitlines()
     for line, thing in zip(lines, objects(), strict=True):
@@ -293,8 +293,8 @@ def with_redrawn() -> LabelledImage:
         ("masks", "2 masks of images with an object that has none"),
         (
             "class-folders",
-            "1 masks of images with an object of their class that has none, "
-            "1 masks of objects that are not of their image's class",
+            "1 mask of images with an object of their class that has none, "
+            "1 mask of objects that are not of their image's class",
         ),
         ("voc", ""),
         ("coco", ""),
@@ -350,7 +350,7 @@ def test_of_equal_masks_the_first_is_in_front_and_hidden_ones_are_counted(tmp_pa
     numbers = np.asarray(Image.open(tmp_path / "SegmentationObject" / "same.png"))
     assert sorted(np.unique(numbers)) == [0, 1, 3]
     np.testing.assert_array_equal(numbers == 1, mask())
-    assert "1 masks that others hide wholly" in not_held("voc", counts)
+    assert "1 mask that others hide wholly" in not_held("voc", counts)
 
     def never() -> Any:
         raise AssertionError("drawn where nothing is counted by it")
@@ -370,12 +370,11 @@ LOST = {
     "coco": "",
     "coco-polygons": "",
     "jsonl": "jsonl has no place for 2 masks",
-    "csv": "csv has no place for 2 lists of all classes' probabilities, 2 masks, 1 classes of images that their "
-    "boxes do not tell, 2 names of classes beside their ids, 1 images that could not be read",
-    "masks": "masks has no place for 2 boxes, 2 classes of objects, 2 boxes beside their masks, 2 scores, 2 lists of "
-    "all classes' probabilities, 1 classes of images that their boxes do not tell, 1 boxes with fractions of a pixel, "
-    "2 ids of classes beside their names, 2 names of classes beside their ids, 1 images that could not be read, "
-    "1 classes of images without a box",
+    "csv": "csv has no place for 2 lists of all classes' probabilities, 2 masks, 1 class of images that their "
+    "boxes do not tell, 2 names of classes beside their ids, 1 image that could not be read",
+    "masks": "masks has no place for 2 boxes, 2 classes of objects, 2 scores, 2 lists of all classes' probabilities, "
+    "1 class of images that their boxes do not tell, 2 ids of classes beside their names, 2 names of classes beside "
+    "their ids, 1 image that could not be read, 1 class of images without a box",
 }
 
 
@@ -399,7 +398,6 @@ def test_ultralytics_finds_the_labels_of_images_in_a_folder_called_images(tmp_pa
 
 
 def test_names_of_classes_stay_themselves(tmp_path: Path) -> None:
-    yaml = pytest.importorskip("yaml")
     names = ["größe", "🐱 cat", "a: b # c", 'say "no"', "\\", "yes", "1.5", "tab\tstop"]
     names += ["Cooper\x92s", "next\x85line\u2028", "\ufeff", "x", "x", "y"]
     about = About("", tuple(Class(f"n{k}", name) for k, name in enumerate(names)))

@@ -202,6 +202,27 @@ def test_predicted_boxes_are_said_to_be_predicted(tmp_path: Path, capsys: pytest
     np.testing.assert_allclose(found.splits["train"].boxes[0], [6, 0, 30, 20], atol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["yolo", "yolo-segments", "voc"])
+def test_predictions_in_a_form_without_scores_stay_predictions(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, annotations = [], []
+    for number in range(6):
+        put(tmp_path / "photos" / f"{number}.jpg", noise_jpeg(number, size=(60, 40)))
+        review = {"review": {"verdict": "accepted"}} if number == 5 else {}
+        images.append({"id": number, "file_name": f"{number}.jpg", "width": 60, "height": 40, **review})
+        score = {"score": 0.5} if number > 1 else {}
+        annotations.append({"image_id": number, "category_id": number % 2, "bbox": [1, 2, 20, 20], **score})
+    categories = [{"id": number, "name": name} for number, name in enumerate(("cat", "dog"))]
+    content = {"images": images, "categories": categories, "annotations": annotations}
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    flags = ("--format", form, "--images", tmp_path / "photos", "--out", tmp_path / form)
+    assert run(convert.main, tmp_path / "boxes.json", *flags) == 0
+    found = packed_again(tmp_path / form, form.partition("-")[0])
+    assert "3 images with boxes that a network predicted and nobody has judged" in capsys.readouterr().out
+    assert found.manifest.source.endswith(", with predicted boxes)")
+
+
 @pytest.mark.parametrize("form", ["yolo", "yolo-segments"])
 def test_what_convert_writes_is_packed_to_the_same_boxes_and_masks(form: str, tmp_path: Path) -> None:
     root = yolo_set(tmp_path / "set")
@@ -251,6 +272,7 @@ def test_what_convert_writes_is_packed_to_the_same_boxes_and_masks(form: str, tm
             "train: images\nval: images/valid\nnames: [a, b]\n",
             "data.yaml: 2 images of train also of val (images/valid/a.jpg); take them out of one",
         ),
+        ("data.yaml", "predicted: some\nnames: [a, b]\n", "data.yaml: predicted 'some' is no number of images"),
         ("more.yaml", "names: [a, b]\n", ""),
         ("images/train/a.jpg", "x", "images/train/a.jpg: "),
     ],

@@ -75,6 +75,11 @@ class LabelledImage:
     left_aside: Mapping[str, int] = field(default_factory=dict)
     """What was read of it and is not here, and how often."""
 
+    @property
+    def is_predicted(self) -> bool:
+        """Whether its boxes are a network's, which nobody has judged."""
+        return "verdict" not in self.review and any(each.score is not None for each in self.objects)
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -155,6 +160,13 @@ IMPOSSIBLE = "boxes outside of their image, or empty"
 CUT = "parts of boxes outside of their image"
 HIDDEN = "masks that others hide wholly"
 SKIPPED = "images that could not be read"
+
+
+def one_of(things: str) -> str:
+    """One of the things that are named so."""
+    first, _, rest = things.partition(" ")
+    one = {"boxes": "box", "classes": "class"}.get(first, first.removesuffix("s"))
+    return f"{one} {rest}" if rest else one
 
 
 def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:

@@ -9,7 +9,8 @@
     ImageSets/Segmentation/SPLIT.txt those of them with masks
     labelmap.txt                     the names of the classes, with the colours of their pixels
 
-VOC counts pixels from 1 and its ends are the last pixels, so edges are rounded outwards to whole ones.
+VOC counts pixels from 1 and its ends are the last pixels, so edges are rounded outwards to whole ones. `source` of an
+XML says where boxes are predictions that nobody has judged; `pack` says so too, then.
 """
 
 import io
@@ -25,7 +26,7 @@ from PIL import Image
 from fastwsol.formats.folders import image_file, in_split, path_inside, upright, write_file
 from fastwsol.formats.labelled_images import MOST_NUMBERS, About, Images, LabelledImage, Skipped, object_numbers
 from fastwsol.formats.xml_text import xml_text
-from fastwsol.sources.voc import VOID
+from fastwsol.sources.voc import PREDICTED, VOID
 from kernels.pixels import IGNORED
 
 
@@ -84,6 +85,8 @@ def _xml(image: LabelledImage, path: PurePosixPath, names: list[str], segmented:
     root = ElementTree.Element("annotation")
     _add(root, "folder", str(path.parent))
     _add(root, "filename", str(path))  # below JPEGImages, where tools look for it
+    if image.is_predicted:
+        _add(ElementTree.SubElement(root, "source"), "annotation", PREDICTED)
     size = ElementTree.SubElement(root, "size")
     for name, value in (("width", image.width), ("height", image.height), ("depth", 3)):
         _add(size, name, str(value))

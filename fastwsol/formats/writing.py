@@ -29,6 +29,7 @@ from fastwsol.formats.voc import write_voc, xml_file
 from fastwsol.formats.yolo import label_file, write_yolo
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, write_bytes, write_durably
+from fastwsol.host.words import number_of
 
 FileFormat = Literal["coco", "coco-polygons", "csv", "jsonl", "label-studio"]
 FolderFormat = Literal["yolo", "yolo-segments", "voc", "masks", "class-folders"]
@@ -174,8 +175,16 @@ def not_held(form: AnyFormat, counts: Mapping[str, int]) -> str:
     """A sentence of what a format could not hold, by the counts of what there was (`labelled_images.counted`); empty
     where it is nothing.
     """
-    lost = [f"{count:,} {what}" for what, count in counts.items() if what not in FORMATS[form].holds]
-    return f"{form} has no place for {', '.join(lost)}" if lost else ""
+    lost = {what: count for what, count in counts.items() if count and what not in FORMATS[form].holds}
+    told = [number_of(count, has.one_of(what), what) for what, count in lost.items() if _WHOLE.get(what) not in lost]
+    return f"{form} has no place for {', '.join(told)}" if told else ""
+
+
+_WHOLE = {
+    **dict.fromkeys((has.LEFT_OUT, has.PARTIAL, has.PARTIAL_OF_CLASS, has.OF_OTHERS, has.MANY), has.MASKS),
+    **dict.fromkeys((has.BOXES_OF_MASKS, has.FRACTIONS), has.BOXES),
+}
+"""Of what is told as a part of something else, where that is not lost as a whole."""
 
 
 def write_in_file(file: BinaryIO, form: FileFormat, images: Images, about: About) -> None:

@@ -6,7 +6,8 @@ images/[SPLIT/]NAME       the images as they are, a JPEG under an ending that Ul
 labels/[SPLIT/]NAME.txt   a line an object: `class x y width height`, the middle and the sides as shares of the
                           image; or for segmentation `class x y x y ...`, the corners of its mask's outline, and of
                           its box where it has no mask; empty for an image without an object
-data.yaml                 the splits' folders and the names of the classes
+data.yaml                 the splits' folders and the names of the classes; `predicted`: how many images have boxes that
+                          a network predicted and nobody has judged, where some have
 
 Ultralytics finds an image's labels by the last `images` in its path, so a folder of that name in NAME is called
 `images-`.
@@ -33,15 +34,17 @@ def write_yolo(folder: Path, splits: Mapping[str, Images], about: About, segment
     """Write the images of each split, "" for a set without splits, their labels, and `data.yaml`, which every reader
     takes for the set. A set without splits is both train and val.
     """
-    for split, images in splits.items():
-        _write_split(folder, split, images, segments)
+    predicted = sum(_write_split(folder, split, images, segments) for split, images in splits.items())
     train, val = (f"images/{split}" if split else "images" for split in (next(iter(splits)), [*splits][-1]))
     # JSON is YAML: quoted so, any name of a class stays itself.
     names = "".join(f"  {number}: {_quoted(name)}\n" for number, name in enumerate(about.names))
-    write_file(folder / "data.yaml", f"train: {train}\nval: {val}\nnames:\n{names}".encode())
+    said = f"predicted: {predicted}\n" if predicted else ""
+    write_file(folder / "data.yaml", f"train: {train}\nval: {val}\n{said}names:\n{names}".encode())
 
 
-def _write_split(folder: Path, split: str, images: Images, segments: bool) -> None:
+def _write_split(folder: Path, split: str, images: Images, segments: bool) -> int:
+    """Write the images of a split. Returns how many of them have predicted boxes."""
+    predicted = 0
     for each in images:
         if isinstance(each, Skipped):
             continue
@@ -53,6 +56,8 @@ def _write_split(folder: Path, split: str, images: Images, segments: bool) -> No
         write_file(folder / "images" / path, encoded)
         lines = [(_corners if segments else _box)(thing, each) for thing in each.objects]
         write_file((folder / "labels" / path).with_suffix(".txt"), "".join(lines).encode())
+        predicted += each.is_predicted
+    return predicted
 
 
 _UNKNOWN_ENDINGS = (".jpe", ".jfif")

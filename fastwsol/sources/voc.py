@@ -41,9 +41,9 @@ from fastwsol.sources.annotated import (
     is_text,
     read_text,
 )
-from fastwsol.sources.coco_json import CORRECT, box_of, size_of
+from fastwsol.sources.coco_json import CORRECT, box_of, note_of_unjudged, size_of
 from fastwsol.sources.mask_images import encode_mask
-from fastwsol.sources.of_objects import AnObject, ObjectImage, rule_over
+from fastwsol.sources.of_objects import PREDICTED_BOXES, AnObject, ObjectImage, rule_over
 from fastwsol.sources.splits import SPLIT_CALLED, TEST, ValChoice, split_of_words
 from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree
 from kernels.pixels import IGNORED, OBJECT
@@ -51,6 +51,8 @@ from kernels.pixels import IGNORED, OBJECT
 _CALLED = {**SPLIT_CALLED, TEST: TEST}
 VOID = 255
 """The number of pixels that are left out."""
+PREDICTED = "predicted by a network, judged by nobody"
+"""What `source/annotation` says of an image with such boxes."""
 
 
 class Voc(AnnotatedImages):
@@ -75,10 +77,12 @@ class Voc(AnnotatedImages):
         stamps, _ = images_below(tree, places.images)
         masks = _VocMasks(tree, places.numbers)
         read: dict[str, ObjectImage] = {}
+        predicted = 0
         xml_of: dict[str, str] = {}
         files, images = _xml_files(tree, places.xml), _by_stem(stamps)
         for stem, file in files.items():
-            image, objects_in = _read(tree, places, stem, file, images)
+            image, objects_in, is_predicted = _read(tree, places, stem, file, images)
+            predicted += is_predicted
             if (other := xml_of.setdefault(image.path, stem)) != stem:
                 raise UserError(
                     f"{tree.where(file)}: is of {image.path}, as {files[other]} is; {CORRECT}, or take one of them away"
@@ -96,6 +100,8 @@ class Voc(AnnotatedImages):
         self.notes, self.boxes_used = ruled.notes, ruled.boxes_used
         if from_zero:
             self.notes.append("edges of 0 show that boxes count pixels from 0, and were taken so")
+        if predicted:
+            self.notes.append(note_of_unjudged(f"{number_of(predicted, 'image')} with boxes"))
         if note_of_others:
             self.notes.append(note_of_others)
         if without := len(stamps.keys() - xml_of.keys()):
@@ -104,7 +110,11 @@ class Voc(AnnotatedImages):
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
         any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
         super().__init__(
-            f"{name_of_set(path)} (voc)", ruled.classes, tree, ruled.annotations, masks if any_mask else None
+            f"{name_of_set(path)} (voc{PREDICTED_BOXES if predicted else ''})",
+            ruled.classes,
+            tree,
+            ruled.annotations,
+            masks if any_mask else None,
         )
 
 
@@ -163,8 +173,8 @@ def _by_stem(stamps: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 def _read(
     tree: Tree, places: _Places, stem: str, file: str, images: Mapping[str, Mapping[str, str]]
-) -> tuple[ObjectImage, list[str]]:
-    """An annotated image, and the names of the classes of its objects in their order."""
+) -> tuple[ObjectImage, list[str], bool]:
+    """An annotated image, the names of the classes of its objects in their order, and whether these are predicted."""
     where = tree.where(file)
     try:
         root = ElementTree.fromstring(tree.read(file, MAX_TEXT_BYTES))
@@ -181,7 +191,8 @@ def _read(
     if stamp is None:
         fault = Fault(image, f"no such image, and {where} is of it", "put the image there, or take the XML away")
     found = ObjectImage(image, where, stamp or "", size, objects, None, fault)
-    return found, [each.class_name for each in objects]
+    is_predicted = bool(objects) and (root.findtext("source/annotation") or "").strip() == PREDICTED
+    return found, [each.class_name for each in objects], is_predicted
 
 
 def _object(element: ElementTree.Element, where: str) -> AnObject:

@@ -3,7 +3,8 @@ it too.
 
     data.yaml               the names of the classes, and of each split the folder of its images, a text file that lists
                             them, or several of these; their paths count from `path`, or from this file. What lies
-                            before the set in a path, as on the machine that it was made on, is passed over
+                            before the set in a path, as on the machine that it was made on, is passed over.
+                            `predicted`: of how many images the boxes are a network's, as `convert` writes it
     classes.txt, obj.names  in its place, also in labels/: the names, a line each. The lists train.txt and val.txt tell
                             the splits then, or else folders that are called so; without any all is train
     images/NAME.jpg         an image, in folders of any depth
@@ -105,7 +106,8 @@ class Yolo(AnnotatedImages):
         classes = [Class(name, name) for name in told.names.values()]
         ruled = rule_over(str(path), splits, classes, class_count, val)
         self.notes, self.boxes_used = [*ruled.notes, *notes, *outlines.notes()], ruled.boxes_used
-        if predicted := sum(any(line.predicted for line in of_image) for of_image in lines.values()):
+        predicted = max(told.predicted, sum(any(line.predicted for line in each) for each in lines.values()))
+        if predicted:
             self.notes.append(note_of_unjudged(f"{number_of(predicted, 'image')} with boxes"))
         if told.poses:
             self.notes.append("of poses the boxes were taken, and no points")
@@ -130,7 +132,8 @@ class Yolo(AnnotatedImages):
 
 class _Told(NamedTuple):
     """What a set's file says. names: of the classes by their numbers; root: the folder of the set; splits: the paths
-    that it gives for each, which count from `base`; poses: whether points follow each box.
+    that it gives for each, which count from `base`; poses: whether points follow each box; predicted: how many images
+    have a network's boxes.
     """
 
     file: str
@@ -139,6 +142,7 @@ class _Told(NamedTuple):
     splits: Mapping[str, list[str]] = MappingProxyType({})
     base: str = ""
     poses: bool = False
+    predicted: int = 0
 
 
 def _told(tree: Tree, path: Path) -> _Told:
@@ -208,9 +212,12 @@ def _of_yaml(tree: Tree, file: str, root: str, content: Mapping[str, Any]) -> _T
         splits[called] = paths
     if "val" in splits and "train" not in splits:
         raise UserError(f"{where}: tells where val is, and not where train is; add it")
-    base = content.get("path", "")
+    base, predicted = content.get("path", ""), content.get("predicted", "0")
+    if not (isinstance(predicted, str) and predicted.isdecimal()):
+        raise UserError(f"{where}: predicted {predicted!r:.40} is no number of images; correct it, or leave it out")
     numbered = _checked(numbered, where)
-    return _Told(file, root, numbered, splits, base if isinstance(base, str) else "", "kpt_shape" in content)
+    base = base if isinstance(base, str) else ""
+    return _Told(file, root, numbered, splits, base, "kpt_shape" in content, int(predicted))
 
 
 def _of_lines(tree: Tree, file: str, root: str) -> _Told:
