@@ -82,7 +82,7 @@ def test_a_localizer_and_a_format(package: Path, synthetic_shards: Path) -> None
     ]
     said = run(package, "-c", f"from fastwsol.predict import main\nfor command in {commands}: main(command)")
     assert "kitti has no place for" in said
-    assert "1 masks" in said
+    assert "1 mask," in said
     (line,) = (package / "kitti" / "label_2" / "a b.txt").read_text().splitlines()
     assert len(line.split()) == 16
     x0, y0, x1, y1 = map(float, line.split()[4:8])
