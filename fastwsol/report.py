@@ -29,6 +29,7 @@ from fastwsol.host.files import write_bytes
 from fastwsol.host.flags import OptionalPath, shown_as
 from fastwsol.host.places import require_apart, require_new
 from fastwsol.host.process import Process
+from fastwsol.host.words import number_of
 from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
 from fastwsol.page.compared_runs import (
     ComparedRun,
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     check(flags)
     runs = [read_compared_run(folder) for folder in flags.runs]
     check_alike(runs)
-    check_size(flags.gallery, sum(len(shown_localizers(run, flags)) for run in runs))
+    check_size(flags.gallery, len(runs), sum(len(shown_localizers(run, flags)) for run in runs))
     if flags.gallery:
         for run in runs:  # before there is work to lose
             read_model(run)
@@ -139,12 +140,13 @@ def open_setups(runs: Sequence[ComparedRun], flags: Flags) -> dict[Precision, Ev
     }
 
 
-def check_size(gallery: int, runs: int) -> None:
-    """Raise UserError where a page would be too large to open. runs: each counted for every localizer it shows."""
-    if (pictures := gallery * runs) > MOST_PICTURES:
+def check_size(gallery: int, runs: int, localizers: int) -> None:
+    """Raise UserError where a page would be too large to open. localizers: those of all runs that are shown."""
+    if (pictures := gallery * localizers) > MOST_PICTURES:
         raise UserError(
-            f"--gallery {gallery} of {runs} runs: {pictures:,} maps, some {pictures * _BYTES_A_MAP / 1e6:.0f} MB; "
-            f"give --gallery {MOST_PICTURES // runs}, or fewer runs"
+            f"--gallery {gallery} of {number_of(runs, 'run')} with {number_of(localizers, 'localizer')} in all: "
+            f"{pictures:,} maps, some {pictures * _BYTES_A_MAP / 1e6:.0f} MB; give --gallery "
+            f"{MOST_PICTURES // localizers}, or fewer runs or --localizers"
         )
 
 

@@ -102,8 +102,8 @@ def main(arguments: Sequence[str]) -> int:
     print(f"{flags.out}: {len(order):,} of {len(every):,} images ({said}), {len(text) / 1e6:.1f} MB")
     if left_out := _left_out(found):
         print(f"not on the page: {left_out}")
-    if flags.sample + flags.drawn > len(every):
-        print("there are no more images, so that the sample is all of them")
+    if flags.sample > phases.count("sample"):
+        print(f"the sample is {phases.count('sample'):,} images, and not {flags.sample:,}: there are no more")
     return 0
 
 

@@ -97,6 +97,15 @@ class Run:
         """Whether it came to its end."""
         return RunDir(self.folder).finished(self.config)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of its metrics.jsonl, by which time is estimated; none where that is damaged, which its training
+        says itself where it goes on.
+        """
+        try:
+            return RunDir(self.folder).rows()
+        except UserError:
+            return []
+
 
 def main(arguments: Sequence[str]) -> int:
     """Train what is left, then print the tables; exit status 1 where a run failed, 75 where it was stopped."""
@@ -123,7 +132,7 @@ def main(arguments: Sequence[str]) -> int:
     failures = carry_out(runs, flags, workload)
     settings = read_finished(plan, runs)
     if flags.out is not None:
-        write_json(flags.out, results_json(settings))
+        write_json(flags.out, {**results_json(settings), "seeds": seeds_of(flags), "failures": failures})
     if flags.table is not None:
         write_table(flags.table, settings)
     print_over_seeds(settings)
@@ -239,7 +248,7 @@ def run_state(run: Run, workload: Workload) -> str:
     """How far a run is, in a word."""
     if run.finished():
         return "finished"
-    share = workload.share_done(run.config, RunDir(run.folder).rows())
+    share = workload.share_done(run.config, run.rows())
     return f"{100 * share:.0f} % done" if share else "not begun"
 
 
@@ -291,7 +300,7 @@ def carry_out(runs: Sequence[Run], flags: Flags, workload: Workload) -> list[str
                 run = waiting.pop(0)
                 verb = "handed to Ray" if flags.ray.ray else "goes on" if run.folder.exists() else "begins"
                 print(f"{run.folder.name}: {verb}, log in {run.log}", flush=True)
-                begun[run] = workload.left(run.config, RunDir(run.folder).rows()), time.monotonic()
+                begun[run] = workload.left(run.config, run.rows()), time.monotonic()
                 working[pool.submit(children.run, command_of(run, flags.launch), run.log.absolute())] = run
             ended_jobs, _ = wait(working, timeout=_SECONDS_A_LINE, return_when=FIRST_COMPLETED)
             for future in ended_jobs:
@@ -332,7 +341,7 @@ def progress_line(
     """One line: the runs that are done, how far the others are, and the time that is left: by whole runs, where
     some have `ended`, since steps are not all that a run takes; else by the steps that were done.
     """
-    rows = {run: RunDir(run.folder).rows() for run in runs}
+    rows = {run: run.rows() for run in runs}
     finished_runs = [run for run in runs if run.finished()]
     unfinished = [run for run in runs if run not in finished_runs and run not in failed]
     spent = ended or [workload.spent(run.config, rows[run]) for run in runs]

@@ -109,6 +109,10 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _print_table(records)
         raise Interrupted(f"what was found so far is in {flags.out}") from None
+    if not any(record.rows for record in records):
+        raise UserError(
+            f"--only {flags.only}: {' and '.join(flags.phases)} have no check of that name; see {flags.out}"
+        )
     return _print_table(records)
 
 

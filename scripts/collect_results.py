@@ -11,7 +11,6 @@ if __name__ == "__main__":
 
     prepare_imports()
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError("no run is named; give the folders of finished runs")
     if flags.out.exists():
         raise UserError(f"{flags.out}: exists; nothing was changed, name another --out")
+    _refuse_unlike(flags.runs)
     results = [collect(folder) for folder in flags.runs]
     settings = [Config.from_json(result["report"]["config"]).setting for result in results]
     plan = plan_of(settings)
@@ -56,6 +56,18 @@ def main(arguments: Sequence[str]) -> int:
     write_json(flags.out, {"runs": results})
     print(markdown_over_seeds(finished_runs(plan, [*zip(settings, flags.runs, strict=True)])))
     return 0
+
+
+def _refuse_unlike(folders: Sequence[Path]) -> None:
+    """Raise UserError for a run that is named twice, also as a copy, and for runs of different shards."""
+    first = RunDir(folders[0]).read_info()
+    runs: dict[Config, Path] = {}
+    for folder in folders:
+        info = RunDir(folder).read_info()
+        if (other := runs.setdefault(info.config, folder)) is not folder:
+            raise UserError(f"{folder}: is of the setting and seed of {other}; leave one of them out")
+        if info.shards_digest != first.shards_digest:
+            raise UserError(f"{folder}: is of other shards than {folders[0]}; collect it alone")
 
 
 def collect(folder: Path) -> dict[str, Any]:
@@ -68,7 +80,7 @@ def collect(folder: Path) -> dict[str, Any]:
     for each in report["localizers"]:
         for large in ("curve", "classes"):  # they stay in the run's own report
             del each[large]
-    starts = json.loads((folder / "environment.json").read_bytes())["starts"]
+    starts = run.starts()
     for each in (report, *starts):
         each["command"] = without_folders(each["command"])
     return {"run": folder.name, "report": report, "starts": starts, "metrics": run.rows()}

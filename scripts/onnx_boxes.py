@@ -21,6 +21,11 @@ for path in sys.argv[2:]:
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
         image = Image.fromarray(((np.asarray(image).astype(np.int64) + 128) // 257).astype(np.uint8))
     image = image.convert("RGB")
+    x = y = 0
+    if about["fit"] == "crop":  # the network sees the middle square
+        square = min(image.size)
+        x, y = (image.width - square) // 2, (image.height - square) // 2
+        image = image.crop((x, y, x + square, y + square))
     pixels = np.asarray(image.resize((side, side), resampler))
     (logits,), (maps,) = session.run(["logits", "maps"], {"pixels": pixels[np.newaxis]})
     label = logits.argmax()
@@ -32,5 +37,5 @@ for path in sys.argv[2:]:
     largest = 1 + np.bincount(parts.ravel(), minlength=2)[1:].argmax()
     rows, columns = np.nonzero(parts == largest)
     scale = np.array([*image.size, *image.size]) / side
-    box = scale * [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if count else []
+    box = scale * [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] + [x, y, x, y] if count else []
     print(path, about["class_names"][label], *(f"{edge:.2f}" for edge in box), sep="\t")

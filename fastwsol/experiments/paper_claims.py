@@ -56,7 +56,7 @@ class Comparison:
 @dataclass(frozen=True)
 class Difference:
     """A difference of two means in points, its standard error, and the degrees of freedom of that: 0 where no setting
-    has two seeds.
+    has two seeds. Seeds that all agree, as on few images, tell no error: 0 then.
     """
 
     points: float
@@ -64,8 +64,12 @@ class Difference:
     freedom: int
 
     def half_interval_among(self, number: int) -> float:
-        """Half of the interval that holds the truth with 95 % in all of `number` comparisons at once (Bonferroni)."""
-        return float(stdtrit(self.freedom, 1 - 0.025 / number)) * self.error if self.freedom else math.inf
+        """Half of the interval that holds the truth with 95 % in all of `number` comparisons at once (Bonferroni);
+        infinite where no error is known.
+        """
+        if not self.freedom or not self.error:
+            return math.inf
+        return float(stdtrit(self.freedom, 1 - 0.025 / number)) * self.error
 
     @property
     def half_interval(self) -> float:

@@ -53,6 +53,7 @@ def results_json(settings: Sequence[SettingRuns]) -> dict[str, Any]:
         "images_with_boxes": report["images_with_boxes"] if report is not None else None,
         "baselines": report["baselines"] if report is not None else [],
         "mask_baselines": report["masks"]["baselines"] if report is not None and "masks" in report else [],
+        "settings": [{"name": runs.name, "finished": len(runs.reports)} for runs in settings],
         "runs": [{"setting": runs.name, **_of_a_run(report)} for runs in settings for report in runs.reports],
         "claims": [
             {

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from rich.console import Console
 from rich.text import Text
@@ -72,8 +73,15 @@ def claim_tables(settings: Sequence[SettingRuns]) -> list[ClaimTable]:
 
 def difference_text(difference: Difference) -> str:
     """A difference in points with half of its interval, and below it the verdict."""
-    spread = f" ± {difference.half_interval:.2f}" if difference.half_interval < float("inf") else ", one seed"
-    return f"{difference.points:+.2f}{spread}\n{difference.verdict}"
+    return f"{beside_text((difference, difference.half_interval))}\n{difference.verdict}"
+
+
+def beside_text(found: tuple[Difference, float], separator: str = " ") -> str:
+    """A difference in points with half of an interval, or why it has none."""
+    difference, half = found
+    if isfinite(half):
+        return f"{difference.points:+.2f}{separator}± {half:.2f}"
+    return f"{difference.points:+.2f},{separator}{'no spread' if difference.freedom else 'one seed'}"
 
 
 def papers_difference(comparison: Comparison) -> str:
@@ -179,14 +187,14 @@ def _print_warnings(settings: Sequence[SettingRuns], out: Console) -> None:
 
 def _beside_zero(found: Difference, half: float) -> Text:
     """A difference with half of its interval below it, bold where 0 lies beyond it."""
-    return Text(f"{found.points:+.2f}\n±{half:.2f}", style="bold" if abs(found.points) > half else "")
+    return Text(beside_text((found, half), "\n"), style="bold" if abs(found.points) > half else "")
 
 
 def _print_claims(settings: Sequence[SettingRuns]) -> None:
     out, names = console(), {runs.setting: runs.name for runs in settings}
     tables = claim_tables(settings)
     for each in tables:
-        title = f"claim {each.claim}: {each.title} (Top-1 Loc, IoU 0.5)"
+        title = f"claim {each.claim}: {each.title} (Top-1 Loc of cam, IoU 0.5)"
         table = table_of(title, ["the paper", *PROTOCOLS], "first - second")
         for comparison, differences in zip(each.comparisons, each.differences, strict=True):
             first, second = comparison.sides

@@ -50,7 +50,7 @@ def choose_images(ious: Sequence[NDArray[np.float64]], count: int) -> GalleryIma
     """
     mean = np.mean(ious, axis=0)
     ranked = np.argsort(-mean, kind="stable")[: int((~np.isnan(mean)).sum())]  # NaN sorts last
-    third = min(count // 3, len(ranked) // 2)
+    third = min(min(count, len(mean)) // 3, len(ranked) // 2)
     best, worst = ranked[:third], ranked[len(ranked) - third :][::-1]
     order = gallery_order(len(mean))
     others = order[~np.isin(order, np.concatenate([best, worst]))][: count - 2 * third]

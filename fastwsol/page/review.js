@@ -56,6 +56,12 @@ function change(next) {
 
 function changeObjects(list) { change({ verdict: null, objects: list }); show(); }
 
+// Whether boxes that were changed are as they were predicted again.
+function alike(some, others) {
+  return some.length === others.length && some.every((each, k) => each.label === others[k].label &&
+    each.box.every((edge, side) => Math.abs(edge - others[k].box[side]) < 0.01));
+}
+
 function decide(verdict, wrong = null) {
   let chosen = verdict;
   if (wrong && image().phase === "drawn") return say("Nothing predicted is shown: draw the box, or reject with X.");
@@ -64,9 +70,10 @@ function decide(verdict, wrong = null) {
     if (!objects().length) return say("There is no box: draw one, or reject the image.");
     if (objects().some((each) => each.label === null)) return say("Choose the class of the box first.");
     if (image().phase === "drawn") chosen = "drawn";
-    else if (states[at].objects) chosen = "corrected";
+    else if (states[at].objects) chosen = alike(states[at].objects, image().objects) ? "accepted" : "corrected";
   }
-  change({ verdict: chosen, objects: states[at].objects, ...(wrong && { wrong }) });
+  const kept = chosen === "accepted" ? null : states[at].objects;
+  change({ verdict: chosen, objects: kept, ...(wrong && { wrong }) });
   if (at + 1 < data.images.length) go(at + 1); else show();
 }
 
@@ -121,8 +128,9 @@ function show() {
     Object.entries(counts).map(([name, count]) => ` · ${count} ${name}`).join("") +
     (unaccepted().length ? ` · ${unaccepted().length} changed, not accepted` : "");
   const drawHere = drawing && each.phase !== "drawn";
-  say(drawHere ? "Drag the new box over the picture." : done === states.length ? "All images are reviewed: export them." :
-    state.verdict ? `This image is ${state.verdict}${FAULTS[state.wrong] || ""}.` :
+  say(drawHere ? "Drag the new box over the picture." :
+    state.verdict ? `This image is ${state.verdict}${FAULTS[state.wrong] || ""}.` +
+      (done === states.length ? " All images are reviewed: export them." : "") :
     state.objects ? "Changed: accept it, or undo." :
     each.objects.length || each.phase === "drawn" ? TASKS[each.phase] :
     `No box was found${each.label === null ? "" : `; the class is ${data.classes[each.label]}`}. Draw one, or reject.`);

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.evaluation.table_cells import percent_text, share_text, title_of
-from fastwsol.experiments.over_seeds import SeedRow, SeedTable, notes_below, rate_columns, tables_over_seeds
+from fastwsol.experiments.over_seeds import SeedRow, SeedTable, SettingRuns, notes_below, tables_over_seeds
 from fastwsol.experiments.tables import (
     HOW_COMPARED,
     HOW_JUDGED,
     against_first,
+    beside_text,
     claim_tables,
     difference_text,
     papers_difference,
 )
 from fastwsol.host.environment import without_folders
 from fastwsol.network.networks import network_name
-from fastwsol.page.compared_runs import ComparedSetting, of_what
+from fastwsol.page.compared_runs import ComparedSetting, of_what, short_names
 
 Cells = Sequence[str]
 
@@ -55,25 +56,23 @@ def _against_first(settings: Sequence[ComparedSetting]) -> str:
     found = against_first([setting.over_seeds for setting in settings])
     if found is None:
         return ""
-    rows = [[name, *(f"{each.points:+.2f} ± {half:.2f}" for each, half in cells)] for name, cells in found.rows.items()]
+    rows = [[name, *map(beside_text, cells)] for name, cells in found.rows.items()]
     heads = ["", *(title_of(rate).replace("\n", " ") for rate in found.rates)]
     title = f"against {settings[0].name}: {found.localizer} at the runs' own cuts, strict, points"
     return table(title, heads, rows) + _note(HOW_COMPARED)
 
 
 def _each_run(settings: Sequence[ComparedSetting]) -> str:
-    columns = rate_columns(settings[0].runs[0].report)
-    rows = [
-        [
-            setting.name,
-            str(run.info.config.seed),
-            *(percent_text(run.report["rates"][PROTOCOLS[0]].get(rate)) for rate in columns),
-        ]
+    """The runs one by one, each as its setting stands in the first table."""
+    of_runs = [
+        (run, tables_over_seeds([SettingRuns(setting.name, setting.setting, [run.report])])[0])
         for setting in settings
         for run in setting.runs
     ]
-    heads = ["", "seed", *(title.replace("\n", " ") for title in columns.values())]
-    title = f"Every run, {PROTOCOLS[0]}"
+    rows = [[row.title, str(run.info.config.seed), *row.texts] for run, of in of_runs for row in of.rows if row.is_own]
+    first = of_runs[0][1]
+    heads = ["", "seed", *(title.replace("\n", " ") for title in first.columns.values())]
+    title = f"Every run: {first.title}"
     return f"<details><summary>{title}</summary>{table('', heads, rows, label=title)}</details>"
 
 
@@ -86,8 +85,8 @@ def by_size_and_class(settings: Sequence[ComparedSetting]) -> str:
     shares = [row["share"] for row in first.taken["sizes"] if row["images"]]
     sizes = [[share_text(share), *(_mean_cell(each.of_size(share)) for each in settings)] for share in shares]
     classes = [
-        [row["class"], *(_mean_cell(each.of_class(label)) for each in settings)]
-        for label, row in enumerate(first.taken["classes"])
+        [name, *(_mean_cell(each.of_class(label)) for each in settings)]
+        for label, name in enumerate(short_names(first.info.all_classes))
     ]
     title = f"By object size (GT-known Loc) and by class (Top-1 Loc), as tables{of_what(settings)}"
     return (
@@ -116,7 +115,7 @@ def claims(settings: Sequence[ComparedSetting]) -> str:
             shared = ", ".join(word for word in worse if word in better)
             name = " − ".join(comparison.sides) + (f" ({shared})" if shared else "")
             rows.append([name, papers_difference(comparison), *cells])
-        title = f"Claim {each.claim}: {each.title} (Top-1 Loc, IoU 0.5, points)"
+        title = f"Claim {each.claim}: {each.title} (Top-1 Loc of cam, IoU 0.5, points)"
         verdicts = [each.verdicts[protocol] for protocol in PROTOCOLS]
         tables.append(
             table(title, ["first − second", "the paper", *PROTOCOLS], rows, [[each.verdict_name, "", *verdicts]])

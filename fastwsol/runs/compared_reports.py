@@ -60,6 +60,8 @@ def read_compared_report(path: Path, localizer: str | None = None) -> ComparedRe
         raise UserError(f"{path}: no such folder or file; name a run's folder, or one that evaluate --out wrote")
     try:
         report: Report = json.loads(file.read_bytes())
+        if "looked_at" in report:
+            raise UserError(f"{file}: is of predictions; compare takes reports of runs, and of evaluate --maps")
         if report["format_version"] != REPORT_FORMAT_VERSION:
             raise ValueError("of another version")
         localizers = {each["name"]: each for each in report["localizers"]}

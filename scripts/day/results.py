@@ -10,7 +10,7 @@ from typing import Any
 from acceptance.recipe import PAPERS_BEST
 
 from fastwsol.config import Config, flag
-from fastwsol.experiments.paper_claims import CLAIMS, judge, overall
+from fastwsol.experiments.paper_claims import CLAIMS, judge, overall, overall_name
 from fastwsol.host.errors import UserError
 
 FORMAT_VERSION = 1
@@ -124,8 +124,9 @@ def claims_judged(finished: dict[str, dict[str, Any]]) -> list[str]:
             f"{difference.half_interval:.2f}, {difference.verdict}"
         )
     for claim, text in CLAIMS.items():
-        of_claim = [each for comparison, each in differences.items() if comparison.claim == claim]
-        lines += [f"claim {claim} ({text}): {overall(of_claim)}"] if of_claim else []
+        of_claim = {comparison: each for comparison, each in differences.items() if comparison.claim == claim}
+        if of_claim:
+            lines.append(f"claim {claim} ({text}), {overall_name([*of_claim])}: {overall([*of_claim.values()])}")
     return lines
 
 
