@@ -105,6 +105,8 @@ class Written:
     skipped: int = 0
     rejected: int = 0
     unsure_boxes: int = 0
+    boxes_without: int = 0
+    """Without a score or a certainty, where that has a limit."""
     unsure_images: int = 0
     contents: Counter[str] = field(default_factory=Counter)
     """What there was that not every format can hold."""
@@ -138,11 +140,12 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{written.skipped:,} images beside them could not be read when they were predicted")
     if written.rejected:
         print(f"{written.rejected:,} images that a review has rejected were left out, as nothing is known of them")
-    if written.unsure_boxes or written.unsure_images:
+    if written.unsure_boxes or written.boxes_without:
+        none = written.boxes_without
+        beside = f" and {none:,} that have none (of an image the best box alone has a certainty)" if none else ""
         boxes = number_of(written.unsure_boxes, "box", "boxes")
-        print(
-            f"{boxes} below the limit were left out, and {number_of(written.unsure_images, 'image')} left without a box"
-        )
+        images = number_of(written.unsure_images, "image")
+        print(f"{boxes} below the limit{beside} left out, and {images} left without a box")
     how = how_to_pack(flags.out) if form == "class-folders" else ""
     for note in (*written.notes, not_held(form, written.contents), how):
         if note:
@@ -329,7 +332,9 @@ def sure_ones(images: Images, of_box: str, limit: float, written: Written) -> It
         kept = tuple(
             one for one, value in zip(each.objects, values, strict=True) if value is not None and value >= limit
         )
-        written.unsure_boxes += len(each.objects) - len(kept)
+        none = sum(value is None for value in values)
+        written.boxes_without += none
+        written.unsure_boxes += len(each.objects) - len(kept) - none
         if kept:
             yield replace(each, objects=kept)
         else:

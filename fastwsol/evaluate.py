@@ -235,6 +235,9 @@ def refuse_incomplete(flags: Flags, kind: Kind) -> None:
     """Raise UserError where there is nothing to measure by, or a threshold is to be found and there is nothing to find
     it on.
     """
+    if kind == "run" and flags.trained_run.localizer is not None and flags.trained_run.export_maps is None:
+        name = flags.trained_run.localizer
+        raise UserError(f"--localizer {name}: says whose maps --export-maps writes; tables show every localizer")
     if kind == "predictions" and flags.looked_at.reviewed is None:
         raise UserError("--predictions: needs what is known of the images; give it with --reviewed FILE")
     if kind == "maps" and flags.score_maps.boxes is None:
@@ -308,7 +311,7 @@ def evaluate_run(flags: Flags, world: World) -> None:
         found = model.directions
         if saved.step == last_step:
             world.lead_does(lambda: store_directions(run, found, saved.scalars["sha256"]))
-    world.together(lambda: refuse_other_localizer(of_run.localizer, of_run.export_maps, model))
+    world.together(lambda: refuse_other_localizer(of_run.localizer, model))
     of = ReportOf(
         of_run.split,
         question,
@@ -328,10 +331,8 @@ def store_directions(run: RunDir, directions: DdtDirections, sha256: str) -> Non
         run.write_directions(directions, sha256)
 
 
-def refuse_other_localizer(name: str | None, export_maps: Path | None, model: LocalizingModel) -> None:
-    """Raise UserError for a localizer whose maps the run cannot make, or that is named for nothing."""
-    if name is not None and export_maps is None:
-        raise UserError(f"--localizer {name}: says whose maps --export-maps writes; tables show every localizer")
+def refuse_other_localizer(name: str | None, model: LocalizingModel) -> None:
+    """Raise UserError for a localizer whose maps the run cannot make."""
     names = [each.name for each in model.localizers]
     if name is not None and name not in names:
         raise UserError(f"--localizer {name}: the run has {', '.join(names)}; train it with --localizer mask")

@@ -23,9 +23,10 @@ from typing import Annotated
 
 import tyro
 
+from fastwsol.evaluation.table_cells import to_type
 from fastwsol.formats.flags import FormatFlag, ImagePrefixFlag
 from fastwsol.formats.folders import refuse_long
-from fastwsol.formats.labelled_images import GIVEN_CLASSES, About, Images, Part, Skipped, counted
+from fastwsol.formats.labelled_images import GIVEN_CLASS, GIVEN_CLASSES, About, Images, Part, Skipped, counted
 from fastwsol.formats.png_masks import save_mask
 from fastwsol.formats.writing import (
     FORMATS,
@@ -180,8 +181,9 @@ def main(arguments: Sequence[str]) -> int:
         listing = replace(listing, images=of_their_folders(listing.images, predictor.info))
     if flags.cut_on is not None:
         own, predictor.cut = predictor.cut, cut_on_boxes(predictor, request, listing.images, flags.cut_on)
-        beside = f" (the run itself cuts them at {own.value:.2f})" if own.value is not None else ""
-        print(f"maps are cut at {predictor.cut.value:.2f}{beside}, the best on {predictor.cut.chosen_on}")
+        assert predictor.cut.value is not None
+        beside = f" (the run itself cuts them at {to_type(own.value)})" if own.value is not None else ""
+        print(f"maps are cut at {to_type(predictor.cut.value)}{beside}, the best on {predictor.cut.chosen_on}")
     about = about_of(flags, predictor)
     if part is not None:
         work = work_of(predictor, request, flags.class_of_folder, listing.images, about)
@@ -247,6 +249,8 @@ def about_of(flags: Flags, predictor: Predictor) -> About:
     model += f", {predictor.description}"
     if flags.class_of_folder:
         model += f", {GIVEN_CLASSES}"
+    if flags.of_class is not None:
+        model += f", {GIVEN_CLASS}{flags.of_class}"
     return About(model, info.all_classes, flags.image_prefix)
 
 
@@ -430,12 +434,13 @@ def tell(flags: Flags, form: AnyFormat, listing: ImageListing, counts: Counts, r
         print(f"{counts.predicted:,} predicted and {counts.skipped:,} skipped, {len(listing.images):,} in all")
     for note in listing.notes:
         print(note)
+    now = f" of the {len(listing.images) - counts.before:,} predicted now" if counts.before else ""
     if several := counts.of_several_frames:
         files = number_of(len(several), "file")
-        print(f"of several frames or pages, of which the first is taken: {files} ({first_few(several, 3)})")
+        print(f"of several frames or pages, of which the first is taken: {files}{now} ({first_few(several, 3)})")
     if counts.nearly_black:
         print(
-            f"nearly black, with no pixel above {NEARLY_BLACK} of 255: {number_of(counts.nearly_black, 'image')} "
+            f"nearly black, with no pixel above {NEARLY_BLACK} of 255: {number_of(counts.nearly_black, 'image')}{now} "
             f"(levels of 12 bits that are stored in 16 have to be scaled to all 16 first)"
         )
     for note in (not_held(form, counts.contents), note_of(form, flags.out)):

@@ -62,10 +62,10 @@ def draw_birds(root: Path) -> None:
 
 
 def draw_benchmark(root: Path, fullsup: bool = False) -> None:
-    """The WSOL benchmark's metadata beside its images: two classes, two images of train and one of test each, and one
-    of val where `fullsup` is asked for; train without boxes.
+    """The WSOL benchmark's metadata beside its images: two classes, two images of train and one of test each, and
+    three of val where `fullsup` is asked for; train without boxes.
     """
-    for number, (split, count) in enumerate({"train": 2, "test": 1, **({"val": 1} if fullsup else {})}.items()):
+    for number, (split, count) in enumerate({"train": 2, "test": 1, **({"val": 3} if fullsup else {})}.items()):
         texts = root / "metadata" / split
         texts.mkdir(parents=True)
         lines: dict[str, list[str]] = {name: [] for name in ("class_labels", "image_ids", "image_sizes")}

@@ -524,9 +524,10 @@ def test_unsure_boxes_can_be_left_out_of_what_is_converted(
     content = json.loads(predictions.read_text())
     for each in content["annotations"]:
         each["certainty"] = each["score"]
+    content["annotations"].append(thing(3, 1, 60, 20, score=0.1))
     content["annotations"].append(thing(0, 2, 60, 20, score=1.0, certainty=1.0))
     content["images"][1]["review"] = {"verdict": "accepted", "phase": "sample"}
-    sure = {0, 1} | {each["image_id"] for each in content["annotations"] if each[of] >= 0.75}
+    sure = {0, 1} | {each["image_id"] for each in content["annotations"] if each.get(of, 0) >= 0.75}
     predictions.write_text(json.dumps(content))
     out = predictions.parent / f"{of}.json"
     assert run_command(convert.main, [str(predictions), "--out", str(out), f"--least-{of}", "0.75"]) == 0
@@ -535,8 +536,9 @@ def test_unsure_boxes_can_be_left_out_of_what_is_converted(
     assert {each["image_id"] for each in written["annotations"]} == {each["id"] for each in written["images"]}
     names = {each["file_name"] for each in written["images"]}
     assert names == {f"{k}.jpg" for k in sure}
-    left = 101 - len(written["annotations"])
-    assert f"{left} boxes below the limit were left out, and {100 - len(sure)} images left without a box" in said
+    left = (102 if of == "score" else 101) - len(written["annotations"])
+    beside = "" if of == "score" else " and 1 that have none (of an image the best box alone has a certainty)"
+    assert f"{left} boxes below the limit{beside} left out, and {100 - len(sure)} images left without a box" in said
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`scripts/collect_results.py` on runs made by hand."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +28,9 @@ def collect(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
-def finished_run(folder: Path, config: Config, top1_clas: float) -> Path:
+def finished_run(folder: Path, config: Config, top1_clas: float, digest: str = "digest") -> Path:
     run = RunDir(folder)
-    with run.opened(RunInfo(config, Path("shards"), "digest", ("n01",), ("one",), (0, 0, 0), (1, 1, 1))):
+    with run.opened(RunInfo(config, Path("shards"), digest, ("n01",), ("one",), (0, 0, 0), (1, 1, 1))):
         run.record_start(0, {"threads": 1})
         rates = {protocol: {**RATES, "top1_clas": top1_clas} for protocol in PROTOCOLS}
         baseline = {
@@ -71,6 +72,24 @@ def test_runs_that_differ_in_their_seed_alone_are_one_row_with_mean_and_spread(t
     written = (tmp_path / "results.json").read_text()
     assert len(json.loads(written)["runs"]) == 3
     assert "--shards SHARDS --run-dir RUN" in written, "no folder of the machine is kept"
+
+
+def test_runs_that_are_no_seeds_of_one_recipe_are_refused(tmp_path):
+    one = finished_run(tmp_path / "one", Config.of(seed=0, holdout=5), 40.0)
+    copy = shutil.copytree(one, tmp_path / "copy")
+    other = finished_run(tmp_path / "other", Config.of(seed=1, holdout=5), 50.0, digest="another")
+    for runs, said in (
+        ((one, one), f"{one}: is of the setting and seed of {one}"),
+        ((one, copy), f"{copy}: is of the setting and seed of {one}; leave one of them out"),
+        ((one, other), f"{other}: is of other shards than {one}; collect it alone"),
+    ):
+        done = collect(*runs, "--out", tmp_path / "results.json")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert said in done.stderr
+    (one / "environment.json").write_text('{"starts"')
+    done = collect(one, "--out", tmp_path / "results.json")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "environment.json: damaged" in done.stderr
 
 
 def test_without_a_run_nothing_is_written(tmp_path):

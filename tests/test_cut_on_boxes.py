@@ -11,10 +11,12 @@ from faults.run_cases import make_run
 
 import kernels
 from fastwsol import predict
+from fastwsol.evaluation.table_cells import to_type
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.sources.coco_json import CocoFile, CocoImage
 from fastwsol.sources.known_boxes import image_finder, read_known_boxes
+from kernels.levels import level_of, threshold_of
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,16 @@ def root(tmp_path_factory: pytest.TempPathFactory, synthetic_shards: Path) -> Pa
     content = json.loads((folder / "known.json").read_text())
     content["annotations"] = [each for each in content["annotations"] if each["image_id"] > 2]
     (folder / "known.json").write_text(json.dumps(content))
+    judge(folder / "known.json")
     return folder
+
+
+def judge(file: Path) -> None:
+    """Take the scores off predictions, which then are known boxes."""
+    content = json.loads(file.read_text())
+    for each in content["annotations"]:
+        del each["score"]
+    file.write_text(json.dumps(content))
 
 
 def predicted(folder: Path, out: str, *more: str) -> int:
@@ -65,6 +76,7 @@ def test_maps_are_cut_where_the_known_boxes_are_hit(root: Path, capsys: pytest.C
 def test_a_class_that_is_asked_for_is_cut_by_its_own_maps(root: Path, name: str) -> None:
     known, found = f"of-{name}.json", f"cut-for-{name}.json"
     assert predicted(root, known, "--class", name, "--threshold", "0.72") == 0
+    judge(root / known)
     assert predicted(root, found, "--class", name, "--cut-on", str(root / known)) == 0
     expected, boxes = boxes_in(root / known), boxes_in(root / found)
     both = [np.array([[x, y, x + w, y + h] for x, y, w, h in of.values()], np.float32) for of in (expected, boxes)]
@@ -79,7 +91,43 @@ def test_known_boxes_of_one_class_are_warned_of(root: Path, capsys: pytest.Captu
     assert predicted(root, "cut-on-one.json", "--cut-on", str(root / "of-one.json")) == 0
     said = capsys.readouterr()
     assert "the boxes are all of one class" in said.err
-    assert "(the run itself cuts them at 0.20)" in said.out
+    assert "(the run itself cuts them at 0.2)" in said.out
+
+
+def test_the_cut_that_is_printed_gives_the_same_boxes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predicted(root, "by-boxes.json", "--cut-on", str(root / "known.json")) == 0
+    printed = capsys.readouterr().out.partition("maps are cut at ")[2].split()[0]
+    assert predicted(root, "typed.json", "--threshold", printed) == 0
+    assert boxes_in(root / "typed.json") == boxes_in(root / "by-boxes.json")
+
+
+@pytest.mark.parametrize("level", range(256))
+def test_a_threshold_that_is_typed_again_is_of_the_same_level(level: int) -> None:
+    assert level_of(float(to_type(threshold_of(level)))) == level
+
+
+@pytest.mark.parametrize("ending", ["json", "csv"])
+def test_predictions_are_no_known_boxes(root: Path, ending: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predicted(root, f"own.{ending}") == 0
+    assert predicted(root, "never.json", "--cut-on", str(root / f"own.{ending}")) == 2
+    assert "24 images in it with boxes that have scores: a network predicted them" in capsys.readouterr().err
+
+
+def test_boxes_of_other_classes_than_the_one_asked_for_are_left_out(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = boxes_in(root / "known.json")
+    lines = [
+        f"{name},{x},{y},{x + w},{y + h},{'alpha' if k < 9 else 'beta'}"
+        for k, (name, (x, y, w, h)) in enumerate(known.items())
+    ]
+    (root / "two.csv").write_text("\n".join(["name,x0,y0,x1,y1,label", *lines]) + "\n")
+    assert predicted(root, "by-alpha.json", "--class", "alpha", "--cut-on", str(root / "two.csv")) == 0
+    said = capsys.readouterr().out
+    assert "the best on 9 images of two.csv" in said
+    assert "boxes of other classes than the one that is asked for, left out: 13" in said
+    assert predicted(root, "by-gamma.json", "--class", "gamma", "--cut-on", str(root / "two.csv")) == 2
+    assert "has boxes of 0 of the images, and 5 at least are needed" in capsys.readouterr().err
 
 
 def test_known_boxes_of_one_class_are_warned_of_in_a_csv_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

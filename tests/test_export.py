@@ -13,7 +13,7 @@ import pytest
 import torch
 from colour_network import colour_predictor
 from conftest import noise_jpeg
-from faults.run_cases import make_run
+from faults.run_cases import CONFIG, make_run
 from PIL import Image
 
 import fastwsol
@@ -82,7 +82,7 @@ def test_the_file_says_what_a_program_needs(exported: Path) -> None:
 def test_the_example_makes_the_same_boxes_without_torch(exported: Path, tmp_path: Path) -> None:
     text = EXAMPLE.read_text()
     assert "torch" not in text.partition('"""\n\n')[2]
-    assert len(text.partition('"""\n\n')[2].splitlines()) <= 35
+    assert len(text.partition('"""\n\n')[2].splitlines()) <= 40
     Image.fromarray(np.random.default_rng(0).integers(0, 65536, (64, 64), np.uint16)).save(tmp_path / "16.png")
     paths = [*sorted((exported / "images").iterdir()), tmp_path / "16.png"]
     command = [sys.executable, str(EXAMPLE), str(exported / "model.onnx"), *map(str, paths)]
@@ -93,6 +93,22 @@ def test_the_example_makes_the_same_boxes_without_torch(exported: Path, tmp_path
         name, class_name, *edges = line.split("\t")
         (box,) = prediction.boxes
         assert (name, class_name) == (prediction.name, box.name)
+        np.testing.assert_allclose([float(edge) for edge in edges], [box.x0, box.y0, box.x1, box.y1], atol=1.01)
+
+
+def test_the_example_takes_the_middle_square_where_the_run_does(tmp_path: Path, synthetic_shards: Path) -> None:
+    make_run(tmp_path / "run", synthetic_shards, CONFIG.changed(fit="crop"))
+    assert run_command(export.main, [str(tmp_path / "run"), "--onnx", str(tmp_path / "model.onnx")]) == 0
+    paths = []
+    for k, size in enumerate([(128, 64), (64, 129), (64, 64)]):
+        paths.append(tmp_path / f"{k}.png")
+        Image.open(io.BytesIO(noise_jpeg(k, size=size))).save(paths[-1])
+    command = [sys.executable, str(EXAMPLE), str(tmp_path / "model.onnx"), *map(str, paths)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    predictions = fastwsol.load(tmp_path / "run", "cpu", precision="fp32").predict(paths)
+    for line, prediction in zip(lines, predictions, strict=True):
+        edges = line.split("\t")[2:]
+        (box,) = prediction.boxes
         np.testing.assert_allclose([float(edge) for edge in edges], [box.x0, box.y0, box.x1, box.y1], atol=1.01)
 
 

@@ -29,6 +29,12 @@ def test_best_and_worst_are_by_the_mean_over_runs_and_no_image_is_shown_twice():
     assert sorted(found.ids.tolist()) == list(range(6))
 
 
+@pytest.mark.parametrize(("count", "third"), [(300, 50), (90, 30)])
+def test_a_set_of_fewer_images_than_are_asked_for_has_drawn_ones_too(count, third):
+    found = choose_images([np.random.default_rng(0).random(150)], count)
+    assert [found.kinds.count(kind) for kind in ("best", "worst", "random")] == [third] * 3
+
+
 def test_a_picture_with_a_large_text_is_shown():
     """Pillow by itself refuses to open one."""
     texts = PngInfo()

@@ -176,7 +176,7 @@ def test_one_run_stands_alone_and_without_a_gallery_there_is_none(tmp_path: Path
     assert data_in(page)["images"] == []
     assert cells_of(page, "gr")[0] == f"{report_of(runs / 'gr-0')['rates']['strict']['top1_clas']:.2f}"
     assert "<h1>A &amp; B</h1>" in page
-    assert "claims" not in page[: page.index("<script")]
+    assert "Claim " not in page[: page.index("<script")]
 
 
 def test_without_a_gallery_no_weights_are_needed(

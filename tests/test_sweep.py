@@ -58,13 +58,19 @@ def test_one_runs_failure_leaves_the_others_alone_and_what_is_finished_stays(tmp
     (row, *_) = results["runs"][0]["localizers"]
     assert (row["name"], "curve" in row) == ("cam", False)
     assert "| strict | " in (tmp_path / "table.md").read_text()
+    finished = [{"name": "--lr 1e+30", "finished": 0}, {"name": "--lr 0.01", "finished": 1}]
+    assert (results["settings"], results["seeds"]) == (finished, [0])
+    (failure,) = results["failures"]
+    assert "was not finite" in failure
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("report.json")}
     assert len(before) == 1
     assert sweep(*what, "--list") == 0
     listed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in listed[1:]] == ["not", "finished"]
     (tmp_path / "settings.toml").write_text("[[settings]]\nlr = 0.01\n")
-    assert sweep(*what) == 0, "nothing is left to train"
+    with next(runs.glob("*/report.json")).with_name("metrics.jsonl").open("a") as rows:
+        rows.write("damaged\n")
+    assert sweep(*what) == 0, "nothing is left to train, and the tables need no rows"
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("report.json")} == before
 
 

@@ -81,23 +81,23 @@ def test_its_val_is_packed_as_fullsup_where_asked_and_thresholds_are_chosen_on_i
     assert run_command(pack_command.main, [*flags, str(tmp_path / "plain")]) == 0
     assert [*open_shards(tmp_path / "plain").splits] == ["train", "val"]
     assert run_command(pack_command.main, [*flags, str(tmp_path / "shards"), "--fullsup"]) == 0
-    assert "2 fullsup" in capsys.readouterr().out
+    assert "6 fullsup" in capsys.readouterr().out
     splits = open_shards(tmp_path / "shards").splits
     assert {name: (len(split), len(split.boxes)) for name, split in splits.items()} == {
         "train": (4, 0),
         "val": (2, 4),
-        "fullsup": (2, 4),
+        "fullsup": (6, 12),
     }
     assert splits["fullsup"].names([0]) == ["v2/n01_0.JPEG"]
     small = ["--stem", "C", "--batch-size", "4", "--epochs", "1", "--step", "eager", "--threads", "1", "--localizer"]
     small += ["cam", "--image-size", "32", "--shards", str(tmp_path / "shards"), "--run-dir", str(run)]
     assert run_command(train.main, small) == 0
     assert run_command(evaluate.main, [str(run), "--split", "fullsup"]) == 0
-    assert "2 classes, 2 images of fullsup;" in " ".join(capsys.readouterr().out.split())
-    assert json.loads((run / "report-fullsup.json").read_text())["images_with_boxes"] == 2
+    assert "2 classes, 6 images of fullsup;" in " ".join(capsys.readouterr().out.split())
+    assert json.loads((run / "report-fullsup.json").read_text())["images_with_boxes"] == 6
     assert run_command(evaluate.main, [str(run), "--threshold", "auto"]) == 0
     (cam, *_) = json.loads((run / "report-threshold-auto.json").read_text())["localizers"]
-    assert cam["cut"]["chosen_on"] == "2 images of fullsup, by their boxes"
+    assert cam["cut"]["chosen_on"] == "6 images of fullsup, by their boxes"
 
 
 def test_a_run_and_a_sweep_evaluate_themselves_on_it_where_asked(
@@ -108,15 +108,15 @@ def test_a_run_and_a_sweep_evaluate_themselves_on_it_where_asked(
     small += ["--threads", "1", "--localizer", "cam", "--image-size", "32", "--eval-on", "fullsup"]
     here = [*small, "--shards", str(with_fullsup)]
     assert run_command(train.main, [*here, "--run-dir", str(run)]) == 0
-    assert "evaluated on: 2 images of fullsup, and not on val" in capsys.readouterr().out
+    assert "evaluated on: 6 images of fullsup, and not on val" in capsys.readouterr().out
     assert [path.name for path in run.glob("report*.json")] == ["report-fullsup.json"]
     assert {row["split"] for row in RunDir(run).rows() if row["kind"] == "eval"} == {"fullsup"}
     capsys.readouterr()
     assert run_command(train.main, [*here, "--run-dir", str(run)]) == 0
-    assert "2 images of fullsup" in capsys.readouterr().out, "its report again"
+    assert "6 images of fullsup" in capsys.readouterr().out, "its report again"
     assert run_command(compare.main, [str(run), str(run)]) == 0
     assert "report-fullsup.json" in (said := capsys.readouterr().out)
-    assert "2 images, the same" in said
+    assert "6 images, the same" in said
     head = ["--behind", str(run), "--head-steps", "2", "--head-batch-size", "2", "--threads", "1"]
     head += ["--shards", str(with_fullsup)]
     assert run_command(train.main, [*head, "--run-dir", str(tmp_path / "head")]) == 0
@@ -196,11 +196,11 @@ def test_fullsup_is_left_out_where_readers_know_train_and_val(
 ) -> None:
     flags = [str(with_fullsup), "--format", "yolo", "--out"]
     assert run_command(convert.main, [*flags, str(tmp_path / "yolo")]) == 0
-    said = "2 images of fullsup left out, as readers know train and val; --split fullsup writes them"
+    said = "6 images of fullsup left out, as readers know train and val; --split fullsup writes them"
     assert said in " ".join(capsys.readouterr().out.split())
     assert not (tmp_path / "yolo" / "labels" / "fullsup").exists()
     assert run_command(convert.main, [*flags, str(tmp_path / "alone"), "--split", "fullsup"]) == 0
-    assert len([*(tmp_path / "alone" / "labels" / "fullsup").rglob("*.txt")]) == 2
+    assert len([*(tmp_path / "alone" / "labels" / "fullsup").rglob("*.txt")]) == 6
 
 
 def test_first_classes_may_have_no_image_of_fullsup(

@@ -25,8 +25,8 @@ from fastwsol.evaluation.table_cells import (
     rate_cells,
     share_text,
     table_of,
-    threshold_text,
     title_of,
+    to_type,
 )
 from fastwsol.host.words import number_of
 
@@ -101,7 +101,7 @@ def _print_localizers(report: Report, out: Console) -> None:
         first = f"{localizer_name(each)} ({each['scale']}, {kind}), {cut_text(each)}"
         table.add_row(first, *rate_cells(names, each["rates"], each["intervals"]), style="bold")
         oracle = each["oracle"]
-        at = "/".join(threshold_text(oracle["thresholds"][str(t)]) for t in IOU_THRESHOLDS)
+        at = "/".join(to_type(oracle["thresholds"][str(t)]) for t in IOU_THRESHOLDS)
         table.add_row(f"oracle (at {at})", *rate_cells(names, oracle["rates"], oracle["intervals"]))
         own = each["rates"]
         gaps = {

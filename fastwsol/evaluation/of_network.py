@@ -30,6 +30,7 @@ from fastwsol.evaluation.report_types import ClassProbability, LocalizerRow, Run
 from fastwsol.evaluation.thresholds import (
     BY_BOXES,
     CAM_THRESHOLD,
+    LEAST_IMAGES,
     ChosenLevels,
     Cut,
     box_free_threshold,
@@ -71,9 +72,12 @@ def evaluate_model(
     split, tuned = shards.splits[split_name], None
     if (rule := question.tuning_rule) is not None:
         tuning, name = world.together(lambda: tuning_images(shards, split_name, rule))
-        if rule == "auto" and not Truths.of_split(tuning).has_boxes.any():
+        if rule == "auto" and (with_boxes := int(Truths.of_split(tuning).has_boxes.sum())) < LEAST_IMAGES:
             raise world.of_lead(
-                UserError(f"--threshold auto: none of {name} has a box to choose it by; give a number, or box-free")
+                UserError(
+                    f"--threshold auto: {with_boxes} of the images that it is chosen on have boxes ({name}), and "
+                    f"{LEAST_IMAGES} at least are needed; give a number, or box-free"
+                )
             )
         tuned = _Tuning(forward_split(model, tuning, setup, question.cam_class, localizers), tuning, name)
     start = time.perf_counter()

@@ -27,7 +27,7 @@ from fastwsol.evaluation.certainty import (
 )
 from fastwsol.evaluation.report_types import BoxCounts, Certainty, PredictionsReport, Sample
 from fastwsol.evaluation.thresholds import BY_BOXES
-from fastwsol.formats.labelled_images import GIVEN_CLASSES, About, LabelledImage, Skipped
+from fastwsol.formats.labelled_images import GIVEN_CLASS, GIVEN_CLASSES, About, LabelledImage, Skipped
 from fastwsol.formats.of_coco import labelled_images, read_predictions
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError
@@ -118,7 +118,7 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
     every = [*labelled_images(files, about.classes)]
     images = [each for each in every if isinstance(each, LabelledImage)]
     looked = looked_at(images, about, read_known_boxes(reviewed, f"--reviewed {reviewed}"))
-    classes_given = GIVEN_CLASSES in about.model
+    classes_given = GIVEN_CLASSES in about.model or GIVEN_CLASS in about.model
     certainties, certainty = _calibrated(images, looked, reviewed.name)
     known = {label for truth in looked.truths for label, _ in truth.objects}
     if certainties is not None and len(known) == 1 and len(about.classes) > 1 and min(known) >= 0:
@@ -193,6 +193,7 @@ def looked_at(images: Sequence[LabelledImage], about: About, file: CocoFile) -> 
             f"--reviewed {file.path}: none of its images is among the predictions{names_of_both(file, [*place_of])}; "
             f"give what was exported of these predictions' review, or boxes under the same names"
         )
+    truths = dict(sorted(truths.items()))  # certainties are fitted to parts of them, whatever the file's order
     looked = _compared([images[place] for place in truths], np.array([*truths]), [*truths.values()], phases or {})
     looked = replace(looked, not_predicted=not_predicted, without_box=without_box)
     others = _other_classes(of_image, seen, label_of)

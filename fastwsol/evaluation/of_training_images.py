@@ -15,6 +15,7 @@ from fastwsol.evaluation.thresholds import (
     default_cut,
 )
 from fastwsol.host.errors import UserError
+from fastwsol.host.words import number_of
 from fastwsol.localizer.ddt import DdtDirections, direction_of
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.cam import class_activation_maps
@@ -83,15 +84,16 @@ def tuning_images(
     shards: Shards, split_name: str, rule: Literal["auto", "box-free"] = "auto", most: int = 10_000
 ) -> tuple[Split, str]:
     """The images that a threshold for `split_name` is found on: by their boxes those of fullsup, else the holdout, else
-    `most` of those trained on; without a box always the latter.
+    `most` of those trained on that have one; without a box always `most` of the latter. And how many there are, and of
+    what.
     """
     fullsup = shards.splits.get(FULLSUP)
     if rule == "auto" and fullsup is not None and len(fullsup.boxes) and split_name != FULLSUP:
         split = fullsup
-        return split, f"{len(split):,} images of {FULLSUP}"
+        return split, _with_boxes(split, f"images of {FULLSUP}")
     if rule == "auto" and "holdout" in shards.splits and split_name != "holdout":
         split = shards.splits["holdout"]
-        return split, f"{len(split):,} images held out of train"
+        return split, _with_boxes(split, "images held out of train")
     if rule == "auto" and split_name == "train":
         raise UserError(
             "--threshold auto: the run has no holdout, and the images trained on are those evaluated; train with "
@@ -99,6 +101,13 @@ def tuning_images(
         )
     train = shards.splits["train"]
     most = most if rule == "auto" else MOST_FOR_BOX_FREE
-    per_class = max(1, most // len(np.unique(train.labels)))
-    split = train.subset("train", holdout_ids(train.labels, per_class))
-    return split, f"{len(split):,} images trained on"
+    rows = np.flatnonzero(np.diff(train.box_offsets)) if rule == "auto" else np.arange(len(train))
+    per_class = max(1, most // max(1, len(np.unique(train.labels[rows]))))
+    split = train.subset("train", rows[holdout_ids(train.labels[rows], per_class)])
+    return split, f"{number_of(len(split), 'image')} trained on"
+
+
+def _with_boxes(split: Split, what: str) -> str:
+    """How many images of a split have boxes, where not all have."""
+    with_boxes = int(np.count_nonzero(np.diff(split.box_offsets)))
+    return f"{len(split):,} {what}" if with_boxes == len(split) else f"{with_boxes:,} of {len(split):,} {what}"

@@ -1,5 +1,6 @@
 """What tables on the console are made of: cells, headings and their widths."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
@@ -91,6 +92,13 @@ def share_text(share: Sequence[float]) -> str:
     """A range of shares, ends in 0..1, in percent."""
     low, high = share
     return f"{100 * low:.0f} to {100 * high:.0f} %"
+
+
+def to_type(threshold: float) -> str:
+    """A threshold in digits that, typed, cut maps at the same level (`kernels.levels`): rounded down, as a level keeps
+    what is at or above it.
+    """
+    return f"{math.floor(1e4 * threshold + 1e-6) / 1e4:.4g}"
 
 
 def threshold_text(threshold: float) -> str:

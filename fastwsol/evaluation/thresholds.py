@@ -36,6 +36,8 @@ class CutRow(TypedDict):
     chosen_on: str
 
 
+LEAST_IMAGES = 5
+"""With known boxes, without which no cut is chosen by boxes."""
 BY_BOXES = "by their boxes"
 """In `Cut.chosen_on`: that boxes of the images decided."""
 

@@ -18,6 +18,8 @@ MOST_NUMBERS = 254
 
 GIVEN_CLASSES = "of the classes that their folders are named after"
 """What `About.model` says of predictions whose classes were known, and not predicted."""
+GIVEN_CLASS = "of a class that was given: "
+"""The same where one class was asked of all images; its name stands behind."""
 
 Mask = Callable[[], NDArray[np.bool_]]
 """Gives the pixels [H, W] of something in an upright image when they are asked for."""

@@ -7,17 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from fastwsol.evaluation.boxes import curve_hits
-from fastwsol.evaluation.thresholds import BY_BOXES, Cut, choose_levels
+from fastwsol.evaluation.thresholds import BY_BOXES, LEAST_IMAGES, Cut, choose_levels
 from fastwsol.host.errors import UserError
+from fastwsol.host.words import number_of
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
+from fastwsol.sources import Class
 from fastwsol.sources.annotated import Box, lies_in
-from fastwsol.sources.coco_json import CocoFile, CocoImage
+from fastwsol.sources.coco_json import CocoFile, CocoImage, unjudged_images
 from fastwsol.sources.known_boxes import image_finder, names_of_both, read_known_boxes
-
-LEAST_IMAGES = 5
-"""With known boxes, without which no cut is chosen."""
 
 
 def cut_on_boxes(predictor: Predictor, request: Request, images: Sequence[NamedImage], file: Path) -> Cut:
@@ -29,7 +28,12 @@ def cut_on_boxes(predictor: Predictor, request: Request, images: Sequence[NamedI
     """
     content = read_known_boxes(file, f"--cut-on {file}")
     find = image_finder((image.name for image in images), content, f"--cut-on {file}")
-    known = known_boxes(content, find)
+    if unjudged := unjudged_images(content):
+        raise UserError(
+            f"--cut-on {file}: {number_of(unjudged, 'image')} in it with boxes that have scores: a network predicted "
+            f"them, and nobody has judged them; give known boxes, or a review's export"
+        )
+    known = _known_boxes(predictor, request, images, content, find)
     with_boxes = [image for image in images if image.name in known]
     of_that_class = Request(of_class=request.of_class)
     found = [each for each in predictor.stream(with_boxes, of_that_class) if isinstance(each, Prediction)]
@@ -99,10 +103,34 @@ def merely_accepted(images: Iterable[CocoImage]) -> int:
     return sum(image.review.get("verdict") == "accepted" for image in images)
 
 
-def known_boxes(content: CocoFile, find: Callable[[str], str | None]) -> dict[str, list[Box]]:
-    """The boxes of a file by the names of the images that it means, crowds and difficult ones left out."""
+def _known_boxes(
+    predictor: Predictor,
+    request: Request,
+    images: Sequence[NamedImage],
+    content: CocoFile,
+    find: Callable[[str], str | None],
+) -> dict[str, list[Box]]:
+    """The boxes of a file by the names of the images that it means, crowds and difficult ones left out. Where a class
+    is asked for, of all images or of each its own, those of other classes are left out too, and counted.
+    """
+    classes, of_all = predictor.info.all_classes, predictor.check(request)
+    asked = {image.name: of_all if image.label is None else image.label for image in images}
     boxes: dict[str, list[Box]] = {}
+    others = 0
     for each in content.annotations():
-        if each.counts and (name := find(each.image.name)) is not None:
-            boxes.setdefault(name, []).append(each.box)
+        name = find(each.image.name) if each.counts else None
+        if name is None:
+            continue
+        label = asked.get(name)
+        if label is not None and each.category is not None and not _is_named(classes[label], each.category):
+            others += 1
+            continue
+        boxes.setdefault(name, []).append(each.box)
+    if others:
+        print(f"boxes of other classes than the one that is asked for, left out: {others:,}")
     return boxes
+
+
+def _is_named(one: Class, category: Class) -> bool:
+    """Whether a file's category means a class."""
+    return category.wnid in (one.wnid, one.name, one.short_name) or category.name == one.name

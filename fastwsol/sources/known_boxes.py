@@ -41,6 +41,8 @@ def read_known_boxes(file: Path, said: str) -> CocoFile:
         if bool(categories) != (line.label is not None) and annotations:
             raise UserError(f"{line.where}: some boxes have a label and some have none; give all one, or none")
         box = {"image_id": line.name, "bbox": [x0, y0, x1 - x0, y1 - y0], "difficult": int(line.difficult)}
+        if line.unjudged:
+            box["score"] = None  # one that there is says that a network predicted the box
         if line.label is not None:
             categories.setdefault(line.label, Class(line.label, line.label))
             box["category_id"] = line.label

@@ -27,14 +27,14 @@ UNKNOWN_OPTION = {**CONFIG.to_json(), "network": {"deepness": 3}}
 CHECKPOINT = "checkpoints/step-000000001"
 
 
-def make_run(folder: Path, shard_folder: Path) -> None:
+def make_run(folder: Path, shard_folder: Path, config: Config = CONFIG) -> None:
     """An unfinished run of `FLAGS` at its first step, as training leaves it."""
     shards = open_shards(shard_folder)
-    info = train.run_info(CONFIG, shards)
+    info = train.run_info(config, shards)
     run = RunDir(folder)
     with run.opened(info):
-        run.store_holdout(hold_out(shards, CONFIG.data.holdout).splits["holdout"])
-        state = new_state(CONFIG, len(info.classes), Autocast(torch.device("cpu"), "fp32"))
+        run.store_holdout(hold_out(shards, config.data.holdout).splits["holdout"])
+        state = new_state(config, len(info.classes), Autocast(torch.device("cpu"), "fp32"))
         state.step = 1
         save(run, info, state, "fp32")
 
