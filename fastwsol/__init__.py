@@ -46,7 +46,8 @@ def load(
     """
     from fastwsol.prediction.predictor import Predictor  # here: torch takes seconds to import
 
-    return Predictor.of_run(Path(run), str(device), precision=precision, threads=threads, localizer=localizer)
+    folder = Path(run).expanduser()
+    return Predictor.of_run(folder, str(device), precision=precision, threads=threads, localizer=localizer)
 
 
 def __getattr__(name: str) -> object:

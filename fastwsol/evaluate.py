@@ -388,12 +388,17 @@ def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards
     how = differences(earlier, report) if earlier is not None else ""
     print_tables(report, path if not how and failure is None else None, flags)
     if earlier is not None:
-        remedy = "; move that file away to have this one" if how else ""
+        is_own = of == ReportOf(run.read_info().config.eval_split)
+        remedy = f"; move that file away to have this one{_HOW_OF_OWN if is_own else ''}" if how else ""
+    if earlier is not None and (how or flags.trained_run.export_maps is None):
         print(f"{path}: holds this report already and was not replaced{how}{remedy}")
     if flags.trained_run.export_maps is not None:
         export_maps(flags.trained_run.export_maps, evaluation, flags, shards)
     if failure is not None:
         raise failure
+
+
+_HOW_OF_OWN = ", and give the run's train command again, which makes its own report"
 
 
 def export_maps(folder: Path, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:

@@ -42,7 +42,7 @@ from fastwsol.runs.folder import RunDir
 from fastwsol.runs.info import folder_of_run
 from fastwsol.training.feasibility import refuse_no_split
 from fastwsol.training.launch import Launch
-from fastwsol.training.launch_flags import flags_named, note_on_class_folders
+from fastwsol.training.launch_flags import flags_named, note_on_photographs
 from fastwsol.training.presets import PRESETS, preset_at
 from fastwsol.useless_options import why_no_features
 
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
     """Train what is left, then print the tables; exit status 1 where a run failed, 75 where it was stopped."""
     flags = read_flags(arguments)
     check(flags)
-    if note := note_on_class_folders(flags_named(arguments, PROG)):
+    if note := note_on_photographs(flags_named(arguments, PROG)):
         print(note)
     flags = replace(flags, launch=replace(flags.launch, threads=threads_a_run(flags)))
     flags = replace(flags, launch=replace(flags.launch, shards=shards_of(flags)))

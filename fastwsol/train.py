@@ -51,9 +51,9 @@ from fastwsol.training.launch import OneRun, run_folder
 from fastwsol.training.launch_flags import (
     NamedFlags,
     began_by,
-    class_folders_want_photos,
     flags_named,
-    note_on_class_folders,
+    note_on_photographs,
+    photographs_want_photos,
     refuse_useless,
     shards_named,
 )
@@ -129,16 +129,16 @@ def _flags_behind(behind: Path, arguments: Sequence[str]) -> Flags:
 
 
 def _flags_of_preset(named: NamedFlags, arguments: Sequence[str]) -> Flags:
-    """Class folders take the preset photos where no preset and no network of ours is named, unless they were begun
+    """Photographs take the preset photos where no preset and no network of ours is named, unless they were begun
     without.
     """
     preset = named.preset_name
     flags = _flags_over(preset, named, arguments)
     was_begun = began_by(flags.config, RunDir(run_folder(flags.config, flags.launch)))
-    if not was_begun and class_folders_want_photos(named):
+    if not was_begun and photographs_want_photos(named):
         preset = "photos"
         flags = _flags_over(preset, named, arguments)
-    elif not was_begun and (note := note_on_class_folders(named)):
+    elif not was_begun and (note := note_on_photographs(named)):
         print(note)
     if not RunDir(run_folder(flags.config, flags.launch)).has_info():
         try:
@@ -148,7 +148,7 @@ def _flags_of_preset(named: NamedFlags, arguments: Sequence[str]) -> Flags:
             read_manifest(shards_named(flags.launch.shards, flags.launch.run_dir))
             raise
     if not flags.config.network.is_ours:
-        by_preset = "--preset photos (which class folders take; --preset paper does without)"
+        by_preset = "--preset photos (which photographs take; --preset paper does without)"
         require_timm(by_preset if preset == "photos" else f"--backbone {flags.config.network.backbone}")
     return flags
 

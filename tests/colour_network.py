@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fastwsol.config import Config
 from fastwsol.host.device import Autocast
+from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.localizer.mask_head import MaskHead
 from fastwsol.network.classifier import Classifier
@@ -72,8 +73,8 @@ def colour_head() -> MaskHead:
     return head
 
 
-def colour_predictor() -> Predictor:
-    """With these two, of the classes red and blue, by masks."""
+def colour_predictor(localizer: LocalizerName = "mask") -> Predictor:
+    """With these two, of the classes red and blue."""
     info = RunInfo(
         Config.of(image_size=64, localizer="mask"),
         Path(),
@@ -84,7 +85,7 @@ def colour_predictor() -> Predictor:
         (127.5, 127.5, 127.5),
     )
     model = LocalizingModel(ColourNetwork(), colour_head())
-    return Predictor(info, model, 0, Autocast(torch.device("cpu"), "fp32"), 1, "mask")
+    return Predictor(info, model, 0, Autocast(torch.device("cpu"), "fp32"), 1, localizer)
 
 
 def picture() -> np.ndarray:

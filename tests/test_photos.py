@@ -158,7 +158,7 @@ def test_without_timm_the_extra_and_the_other_preset_are_named(shards, tmp_path,
     monkeypatch.setitem(sys.modules, "timm", None)
     assert run_command(train.main, ["--shards", str(shards), "--run-dir", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
-    assert "--preset photos (which class folders take; --preset paper does without): needs timm" in said
+    assert "--preset photos (which photographs take; --preset paper does without): needs timm" in said
     assert "pip install 'fastwsol[timm]'" in said
     assert not (tmp_path / "run").exists()
     assert train.read_flags(["--shards", str(shards), "--preset", "paper"]).config == Config()

@@ -610,7 +610,7 @@ def test_an_overlay_never_leaves_its_folder(name: str, tmp_path: Path) -> None:
         ),
         (["--out", "same.csv", "--masks", "same.csv"], "--out same.csv: is also --masks same.csv; name another place"),
         (["--out", "boxes.json", "--class", "unicorn"], "--class unicorn: the run knows no such class"),
-        (["--out", "boxes.json", "--top", "5"], "--top 5: the run knows 4 classes"),
+        (["--out", "boxes.json", "--top", "5"], "--top 5: must be a whole number of classes, 1 to 4"),
         (["--out", "boxes.json", "--top", "0"], "--top 0"),
         (["--out", "boxes.json", "--format", "yolo"], "--out boxes.json: --format yolo writes a folder; name one"),
         (

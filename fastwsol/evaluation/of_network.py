@@ -3,6 +3,7 @@
 Boxes and numbers take little, and the leading process makes them alone.
 """
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,12 +74,12 @@ def evaluate_model(
     if (rule := question.tuning_rule) is not None:
         tuning, name = world.together(lambda: tuning_images(shards, split_name, rule))
         if rule == "auto" and (with_boxes := int(Truths.of_split(tuning).has_boxes.sum())) < LEAST_IMAGES:
-            raise world.of_lead(
-                UserError(
-                    f"--threshold auto: {with_boxes} of the images that it is chosen on have boxes ({name}), and "
-                    f"{LEAST_IMAGES} at least are needed; give a number, or box-free"
+            if not with_boxes:
+                raise world.of_lead(
+                    UserError(f"--threshold auto: none of {name} has a box to choose it by; give a number, or box-free")
                 )
-            )
+            if world.leads:
+                print(f"warning: --threshold auto: chosen by few boxes, those of {name}", file=sys.stderr)
         tuned = _Tuning(forward_split(model, tuning, setup, question.cam_class, localizers), tuning, name)
     start = time.perf_counter()
     outputs = forward_split(model, split, setup, question.cam_class, localizers)

@@ -104,7 +104,7 @@ def tuning_images(
     rows = np.flatnonzero(np.diff(train.box_offsets)) if rule == "auto" else np.arange(len(train))
     per_class = max(1, most // max(1, len(np.unique(train.labels[rows]))))
     split = train.subset("train", rows[holdout_ids(train.labels[rows], per_class)])
-    return split, f"{number_of(len(split), 'image')} trained on"
+    return split, f"{number_of(len(split), 'image')} trained on" if len(split) else "the images trained on"
 
 
 def _with_boxes(split: Split, what: str) -> str:

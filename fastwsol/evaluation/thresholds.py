@@ -37,7 +37,7 @@ class CutRow(TypedDict):
 
 
 LEAST_IMAGES = 5
-"""With known boxes, without which no cut is chosen by boxes."""
+"""With known boxes, for a cut by them. Of fewer `predict --cut-on` chooses none, and evaluations warn."""
 BY_BOXES = "by their boxes"
 """In `Cut.chosen_on`: that boxes of the images decided."""
 

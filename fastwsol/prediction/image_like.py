@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sized
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -18,17 +19,21 @@ from fastwsol.sources.annotated import NO_TEXT, is_text
 ImageLike = (
     str | Path | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
 )
-"""A path, an encoded image or a file of one, a Pillow image, or pixels of 8 or 16 bits, [H, W, 3] in RGB or [H, W]."""
+"""A path, an encoded image or a file of one, a Pillow image, or pixels of 8 or 16 bits, [H, W, 3] in RGB, [H, W, 4]
+whose alpha is dropped, or grey, [H, W] or [H, W, 1].
+"""
 
 
 def several_images(images: Iterable[Any] | ImageLike) -> Iterable[Any]:
-    """Images, of which one may stand alone; an array [N, H, W, C] is N."""
+    """Images, of which one may stand alone; an array [N, H, W, C] is N. Raises TypeError for what is neither."""
     if isinstance(images, str | Path | bytes | bytearray | memoryview | Image.Image) or hasattr(images, "read"):
         return [images]
     if isinstance(images, np.ndarray) and images.dtype.kind in "OU":  # of paths or images, as a table has them
         return list(images.ravel())
     if isinstance(images, np.ndarray) and images.ndim < 4:
         return [images]
+    if isinstance(images, Mapping) or not isinstance(images, Iterable):
+        raise TypeError(f"images of type {type(images).__name__}; give paths, bytes, Pillow images or arrays")
     return images
 
 
@@ -86,6 +91,8 @@ def _file_or_folder(path: Path) -> NamedImage:
     """What a program names, which may be no path at all."""
     if not is_text(str(path)):
         return NamedImage(ascii(str(path))[1:-1], _failing(NO_TEXT))
+    if re.match("https?:/", str(path)):
+        return NamedImage(str(path), _failing("is an address; download it first"))
     try:
         return _folder(path) if os.path.isdir(path) else image_file(path)
     except (OSError, RuntimeError, ValueError) as error:  # as a loop of links

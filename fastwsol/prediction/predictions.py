@@ -70,12 +70,16 @@ class Prediction:
     """The softmax probabilities of all classes in the run's label order: [classes]."""
     nearly_black: bool = False
     """Whether no pixel is brighter than 16 of 255, as where levels of 12 bits are stored in 16."""
+    by: str = ""
+    """The step and the localizer of the predictor that made it."""
 
     def mask(self, box: ScoredBox) -> NDArray[np.bool_]:
         """The pixels of the image, [height, width], that the map of a box's class keeps inside the box: the map,
         upsampled bilinearly to what it covers of the image, reaches the cut that the box was found at. A box has one
-        pixel at least.
+        pixel at least. Raises ValueError for a box that is none of `boxes`.
         """
+        if box not in self.boxes:
+            raise ValueError(f"{self.name}: {box!r:.200} is none of this prediction's boxes")
         labels = [each.wnid for each in self.classes]
         number = labels.index(box.wnid) if box.wnid in labels else 0  # a mask is one for all classes
         x, y, width, height = self.shown

@@ -115,6 +115,7 @@ class Predictor:
         _refuse_forked()
         self.info, self.step = info, step
         self.localizer = chosen_localizer(localizer, model)
+        self._by = f"step {step}, {self.localizer.name}"
         self._boxing = Boxing(info, self.localizer, cuts or {})
         self.model, self._autocast, self._threads = model.to(autocast.device).eval(), autocast, threads
         self._on_cpu = autocast.device.type == "cpu"
@@ -193,6 +194,8 @@ class Predictor:
 
     @cut.setter
     def cut(self, cut: Cut) -> None:
+        if not isinstance(cut, Cut):
+            raise TypeError(f"cut {cut!r:.40}: is no Cut; give a number to predict, as threshold=0.5")
         self._boxing.cut = cut
 
     @property
@@ -256,9 +259,11 @@ class Predictor:
     def detections(self, prediction: Prediction) -> supervision.Detections:
         """The boxes of a prediction of this network as `supervision.Detections`: xyxy in pixels, masks bool
         [boxes, height, width], confidences (the scores), and class ids in label order. Raises UserError where that
-        package is missing.
+        package is missing, and for a prediction of another predictor.
         """
-        return detections_of(prediction, self.info.classes)
+        (own,) = self._own([prediction])
+        assert isinstance(own, Prediction)
+        return detections_of(own, self.info.classes)
 
     def write(
         self,
@@ -274,12 +279,25 @@ class Predictor:
         form: coco, coco-polygons, csv, jsonl or label-studio; by default as the ending says (.json COCO, .csv, .jsonl).
         relative_to: a folder that all images lie in, below which their names begin. Returns a sentence of what the
         format has no place for, empty where that is nothing. The file does not tell that classes were given with the
-        images. Raises UserError where the file is there, its ending tells no format, or two images have one name.
+        images. Raises UserError where the file is there, its ending tells no format, two images have one name, or a
+        prediction is another predictor's.
         """
         about = About(f"step {self.step}, {self.description}", self.info.all_classes)
-        return write_predictions(
-            Path(out), predictions, about, form, None if relative_to is None else Path(relative_to)
-        )
+        every = self._own([predictions] if isinstance(predictions, Prediction) else predictions)
+        return write_predictions(Path(out), every, about, form, None if relative_to is None else Path(relative_to))
+
+    def _own(self, predictions: Iterable[Prediction | Skipped]) -> Iterator[Prediction | Skipped]:
+        """The same. Raises UserError for one of another predictor, TypeError for what is none."""
+        for each in predictions:
+            if not isinstance(each, Prediction | Skipped):
+                raise TypeError(f"{type(each).__name__}: is no prediction; give what predict or stream has returned")
+            if isinstance(each, Prediction):
+                wnids = {one.wnid for one in each.classes} | {box.wnid for box in each.boxes}
+                others = wnids - {*self.info.classes}
+                if each.by != self._by or others:
+                    whose = f"of other classes ({min(others)})" if others else f"({each.by})"
+                    raise UserError(f"{each.name}: was predicted by another predictor, {whose}; give it to that one")
+            yield each
 
     def stream(
         self, images: Iterable[ImageLike | NamedImage] | ImageLike, request: Request = PLAIN_REQUEST
@@ -317,6 +335,8 @@ class Predictor:
         process that was forked from the one that loaded.
         """
         _refuse_forked()
+        if not isinstance(request, Request):
+            raise TypeError(f"request of type {type(request).__name__}; give a Request")
         if not (request.threshold is None or request.threshold == "otsu" or _is_share(request.threshold)):
             raise UserError(f"--threshold {request.threshold}: must be otsu or a number from 0 to 1 (35 % is 0.35)")
         if request.least_score is not None and not _is_share(request.least_score):
@@ -324,7 +344,7 @@ class Predictor:
         if request.of_class is not None and request.top != 1:
             raise UserError(f"--top {request.top}: --class {request.of_class} is one class; leave one of the two out")
         if type(request.top) is not int or not 1 <= request.top <= len(self.info.classes):
-            raise UserError(f"--top {request.top}: the run knows {len(self.info.classes)} classes, choose among them")
+            raise UserError(f"--top {request.top}: must be a whole number of classes, 1 to {len(self.info.classes)}")
         if request.boxes not in get_args(WhichBoxes):
             raise UserError(f"--boxes {request.boxes}: choose from {', '.join(get_args(WhichBoxes))}")
         return None if request.of_class is None else label_of(request.of_class, self.info)
@@ -362,7 +382,8 @@ class Predictor:
         """What comes of a batch's images, in order."""
         predicted = iter(self._boxing.predictions(answers, request))
         for k, name in enumerate(answers.names):
-            yield Skipped(name, answers.reasons[k]) if k in answers.reasons else next(predicted)
+            skipped = k in answers.reasons
+            yield Skipped(name, answers.reasons[k]) if skipped else replace(next(predicted), by=self._by)
 
     def _forward(self, views: NDArray[np.float32], request: Request, known: NDArray[np.int64]) -> BatchOutputs:
         """What the network gives for views [B, S, S, 3]; known: see `Answers`."""

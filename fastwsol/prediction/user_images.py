@@ -203,17 +203,19 @@ def opened_upright(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def as_pixels(array: NDArray) -> NDArray[np.uint8]:
-    """A user's array as uint8 [H, W, 3]: RGB, RGBA or grey [H, W], of 8 or 16 bits. Raises ValueError for another."""
+    """A user's array as uint8 [H, W, 3]: RGB, RGBA or grey, [H, W] or [H, W, 1], of 8 or 16 bits. Raises ValueError
+    for another.
+    """
     if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16) or array.ndim not in (2, 3) or 0 in array.shape:
         raise ValueError(f"an array of {array.dtype} {list(array.shape)}, expected uint8 or uint16 [H, W, 3] or [H, W]")
     if array.dtype.itemsize == 2:
         array = of_16_bits(array)
-    if array.ndim == 2:
-        return np.repeat(array[..., None], 3, axis=2)
+    if array.ndim == 2 or array.shape[2] == 1:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     if array.shape[2] not in (3, 4):
-        raise ValueError(
-            f"an array with {array.shape[2]} channels, expected 3 (RGB); give several grey images as a list"
-        )
+        are_first = array.shape[0] in (1, 3, 4)
+        remedy = "where they come first, array.transpose(1, 2, 0)" if are_first else "several grey images as a list"
+        raise ValueError(f"an array with {array.shape[2]} channels, expected 3 (RGB); give {remedy}")
     return np.ascontiguousarray(array[..., :3])
 
 

@@ -23,7 +23,7 @@ from fastwsol.prediction.predictions import Prediction
 
 def write_predictions(
     out: Path,
-    predictions: Iterable[Prediction | Skipped] | Prediction,
+    predictions: Iterable[Prediction | Skipped],
     about: About,
     form: FileFormat | None,
     relative_to: Path | None,
@@ -39,8 +39,7 @@ def write_predictions(
     require_new("out:", out)
     refuse_beside(out, form)
     counts: Counter[str] = Counter()
-    every = [predictions] if isinstance(predictions, Prediction) else predictions
-    images = labelled(every, [one.wnid for one in about.classes])
+    images = labelled(predictions, [one.wnid for one in about.classes])
     write_set(out, form, counted(_named(images, relative_to), about, counts), about)
     return not_held(form, counts)
 

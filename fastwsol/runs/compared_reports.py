@@ -73,8 +73,8 @@ def read_compared_report(path: Path, localizer: str | None = None) -> ComparedRe
         return _side_of(report, file, localizers[name])
     except OSError as error:
         raise UserError(
-            f"{file}: cannot be read ({error.strerror}); let the run finish, or make a report with "
-            f"python -m fastwsol.evaluate"
+            f"{file}: cannot be read ({error.strerror}); let the run finish (its train command makes its report), or "
+            f"name one that evaluate made"
         ) from None
     except (ValueError, KeyError, TypeError, IndexError):
         raise UserError(

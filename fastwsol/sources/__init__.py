@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 FULLSUP = "fullsup"
 """A split beside train and val, with boxes or masks to choose settings by: the WSOL benchmark's trainfullsup."""
 
+TINY_IMAGENET, SYNTHETIC = "tiny-imagenet-200", "synthetic"
+"""What the two sets are called whose images are no photographs of many sizes."""
+
 _SYNSET = re.compile(r"n\d{8}")
+
+
+def holds_photographs(identity: str) -> bool:
+    """Whether a packed set with this `Source.identity` holds photographs: all do but the two that are called so."""
+    return identity.partition(" (")[0] not in (TINY_IMAGENET, SYNTHETIC)
 
 
 @dataclass(frozen=True)

@@ -221,11 +221,6 @@ def _share(val: ValChoice) -> str:
     return f", {VAL_FRACTION if val is None else val:g} of them val"
 
 
-def holds_class_folders(identity: str) -> bool:
-    """Whether a packed set with this `Source.identity` was a folder of class folders."""
-    return f" ({_KIND}" in identity
-
-
 def _annotation(
     tree: Tree, image: _Image, labels: dict[str, int], boxes: ImageBoxes | None, mask: str | None
 ) -> Annotation:

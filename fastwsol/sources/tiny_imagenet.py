@@ -19,11 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastwsol.host.errors import UserError
-from fastwsol.sources import Class, Fault
+from fastwsol.sources import TINY_IMAGENET, Class, Fault
 from fastwsol.sources.annotated import IMAGE_SUFFIXES, AnnotatedImages, Annotation, first_classes, read_rows
 from fastwsol.sources.tree import Folder, Tree, Zip
 
-LAYOUT_NAME = "tiny-imagenet-200"
+LAYOUT_NAME = TINY_IMAGENET
 _DOWNLOAD = f"get the official {LAYOUT_NAME}.zip and give it as --source"
 _REPLACE = f"take the file from the official {LAYOUT_NAME}.zip"
 _CORRECT = f"correct the line, or take the file from the official {LAYOUT_NAME}.zip"

@@ -24,8 +24,8 @@ class Launch(DataFlags):
     preset: PresetName = "paper"
     """paper: 1500 epochs; fast: the fewest seconds to the paper's best, tested at 80 pixels; strong: ten minutes of a
     large GPU; demo: minutes, for the synthetic set; photos: the last layer of a pretrained backbone, what `train` takes
-    for a set of class folders. Flags that are given beside it win. This help beside it (--preset photos --help) shows
-    its defaults"""
+    for all sets but Tiny ImageNet and the synthetic one. Flags that are given beside it win. This help beside it
+    (--preset photos --help) shows its defaults"""
     weights: str = "none"
     """what a backbone of timm starts from. pretrained: its published weights, of an installed package or by timm's
     download; a .safetensors or .pth file; none: drawn weights"""

@@ -1,4 +1,4 @@
-"""What the flags of `train` and `sweep` mean together: presets, class folders, options without use."""
+"""What the flags of `train` and `sweep` mean together: presets, photographs, options without use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.flags import OptionalPath
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import place_of_shards
-from fastwsol.sources.imagefolder import holds_class_folders
+from fastwsol.sources import holds_photographs
 from fastwsol.training.launch import DEFAULT_SHARDS
 from fastwsol.training.presets import PRESETS, PresetName
 from fastwsol.useless_options import why_no_features, without_use
@@ -46,13 +46,13 @@ class NamedFlags:
         """Whether the network that is named is ours."""
         return bool(self.network) and (self.backbone is None or self.backbone.startswith(PREACT_RESNET))
 
-    def of_class_folders(self) -> bool:
-        """Whether the shards hold a packed set of class folders."""
+    def of_photographs(self) -> bool:
+        """Whether the shards hold photographs, and neither Tiny ImageNet nor the synthetic set."""
         try:
             manifest, _ = read_manifest(shards_named(self.shards, self.run_dir))
         except UserError:  # which is said when they are opened
             return False
-        return holds_class_folders(manifest.source)
+        return holds_photographs(manifest.source)
 
 
 def flags_named(arguments: Sequence[str], prog: str) -> NamedFlags:
@@ -75,24 +75,24 @@ def flags_named(arguments: Sequence[str], prog: str) -> NamedFlags:
     return named
 
 
-def class_folders_want_photos(named: NamedFlags) -> bool:
-    """Whether a training takes the preset photos of itself: its shards hold class folders, the command line names no
+def photographs_want_photos(named: NamedFlags) -> bool:
+    """Whether a training takes the preset photos of itself: its shards hold photographs, the command line names no
     preset and no network of ours, and no run of our own network is in the folder that it names.
     """
-    if named.preset is not None or named.of_our_network or not named.of_class_folders():
+    if named.preset is not None or named.of_our_network or not named.of_photographs():
         return False
     run = RunDir(named.run_dir) if named.run_dir is not None else None
     return not (run is not None and run.has_info() and run.read_info().config.network.is_ours)
 
 
-def note_on_class_folders(named: NamedFlags) -> str:
-    """What to say where class folders are trained on by the preset paper, which the command line does not name; else an
+def note_on_photographs(named: NamedFlags) -> str:
+    """What to say where photographs are trained on by the preset paper, which the command line does not name; else an
     empty text.
     """
-    if named.preset is not None or not named.of_class_folders():
+    if named.preset is not None or not named.of_photographs():
         return ""
     why = f"{named.network}: a network is named" if named.network else "no preset is named"
-    return f"{why}, so all else is of --preset paper; --preset photos has settings for photographs in class folders"
+    return f"{why}, so all else is of --preset paper; --preset photos has settings for photographs"
 
 
 def refuse_useless(config: Config, features: Path | None, default: Config) -> None:
