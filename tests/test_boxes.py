@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kernels
+from fastwsol.evaluation import boxes as boxes_module
 from fastwsol.evaluation.boxes import PROTOCOLS, hits, localize, score_boxes
+from fastwsol.evaluation.truths import Truths
 from fastwsol.geometry import to_original, to_square
 
 
@@ -112,3 +114,20 @@ def test_an_unknown_protocol_names_the_choices():
     ):
         with pytest.raises(ValueError, match="no protocol 'loose'; choose from strict, paper2018"):
             call()
+
+
+def test_thresholds_of_images_stay_theirs_where_maps_are_taken_in_parts(monkeypatch):
+    """Two maps of 8 x 8 fit into a part."""
+    monkeypatch.setattr(boxes_module, "_PIXELS_AT_ONCE", 2 * 8 * 8)
+    maps = np.random.default_rng(0).random((5, 8, 8)).astype(np.float32)
+    thresholds, sizes = np.array([0.1, 0.3, 0.5, 0.7, 0.9]), np.full(5, 8)
+    together = localize(maps, "strict", 8, sizes, sizes, thresholds)
+    alone = [localize(maps[k : k + 1], "strict", 8, sizes[:1], sizes[:1], thresholds[k : k + 1]) for k in range(5)]
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+    assert len(np.unique(together, axis=0)) > 1
+
+
+def test_truths_of_other_images_have_another_digest():
+    boxes, sizes = np.array([[0, 0, 4, 4], [1, 1, 5, 5]], np.float32), np.full(2, 9)
+    one, other = (Truths(sizes, sizes, boxes, np.array(offsets)) for offsets in ([0, 1, 2], [0, 2, 2]))
+    assert one.digest() != other.digest()

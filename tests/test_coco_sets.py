@@ -12,6 +12,10 @@ from layouts import mask_of, packed_again, run
 
 from fastwsol import convert, pack
 from fastwsol.dataset.shards import open_shards
+from fastwsol.host.errors import UserError
+from fastwsol.sources.coco import Coco
+from fastwsol.sources.coco_json import _marks_masks_as_crowds, pixels_of
+from fastwsol.sources.of_objects import class_of_areas
 
 
 def coco_set(root: Path, **changes: Any) -> Path:
@@ -325,7 +329,7 @@ def test_boxes_in_shares_of_their_images_are_refused(tmp_path: Path, capsys: pyt
     assert "lie between 0 and 1, as shares" in capsys.readouterr().err
     path.write_text(json.dumps(content | {"annotations": [empty[0] | {"bbox": [0, 0, 0, 0]}]}))
     assert run(convert.main, path, "--out", tmp_path / "a.csv") == 0
-    assert "1 boxes outside of their image, or empty" in capsys.readouterr().out
+    assert "1 box outside of their image, or empty" in capsys.readouterr().out
 
 
 def as_runs(annotation: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -406,3 +410,38 @@ def test_bad_segmentations_and_missing_images_are_set_aside_by_name(
     assert "b.jpg: no such image, and the annotations list it" in capsys.readouterr().err
     assert run(pack.main, *flags, "--quarantine") == 3
     assert "4 packed and 2 set aside, 6 in all" in capsys.readouterr().out
+
+
+def test_runs_of_another_size_or_number_of_pixels_are_refused() -> None:
+    """As those of an image whose width and height were taken for each other, which have as many pixels."""
+    with pytest.raises(UserError, match=r"is of \[4, 6\] pixels \(height, width\), and the image has \[6, 4\]"):
+        pixels_of({"size": [4, 6], "counts": [24]}, 4, 6, "here")
+    for counts in ([3, 2], "32"):
+        with pytest.raises(UserError, match="runs of another number of pixels"):
+            pixels_of({"size": [4, 4], "counts": counts}, 4, 4, "here")
+
+
+def test_a_segmentation_that_was_changed_shows_in_the_fingerprint(tmp_path: Path) -> None:
+    """So that a packing that was stopped does not go on with other masks."""
+    root = coco_set(tmp_path / "set")
+    before = Coco(root).fingerprint("train", 0, 5)
+    assert Coco(root).fingerprint("train", 0, 5) == before
+    path = root / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"][0][:2] = [4, 4]
+    path.write_text(json.dumps(content))
+    assert Coco(root).fingerprint("train", 0, 5) != before
+
+
+def test_a_crowd_that_is_drawn_as_polygons_stays_one() -> None:
+    """CVAT marks run lengths as crowds, and no polygons."""
+    marked = {"iscrowd": 1, "attributes": {}}
+    runs, polygons = {"size": [4, 4], "counts": [16]}, [[0, 0, 4, 0, 4, 4]]
+    assert _marks_masks_as_crowds({**marked, "segmentation": runs})
+    assert not _marks_masks_as_crowds({**marked, "segmentation": polygons})
+
+
+def test_of_classes_that_cover_as_much_the_first_is_taken() -> None:
+    place = {"a": 0, "b": 1}.__getitem__
+    assert class_of_areas([("b", 4), ("a", 4)], place) == "a"
+    assert class_of_areas([("b", 5), ("a", 4)], place) == "b"

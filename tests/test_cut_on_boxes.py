@@ -1,19 +1,25 @@
 """`predict --cut-on`: known boxes of some of the images say where the maps of all are cut."""
 
 import json
+import tempfile
 import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from colour_network import colour_predictor, picture
 from conftest import noise_jpeg
-from faults.run_cases import make_run
+from faults.run_cases import CONFIG, make_run
 
 import kernels
 from fastwsol import predict
 from fastwsol.evaluation.table_cells import to_type
+from fastwsol.evaluation.thresholds import Cut
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
+from fastwsol.prediction.cut_on_boxes import cut_on_boxes
+from fastwsol.prediction.image_like import named_image
+from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.sources.coco_json import CocoFile, CocoImage
 from fastwsol.sources.known_boxes import image_finder, read_known_boxes
 from kernels.levels import level_of, threshold_of
@@ -236,3 +242,56 @@ def test_mistakes_get_one_line(
     assert words in said
     assert said.count("\n") == 1
     assert not (root / "never.json").exists()
+
+
+def test_crowds_and_difficult_boxes_are_no_known_ones(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads((root / "known.json").read_text())
+    for each, mark in zip(content["annotations"], [{"difficult": 1}, {"iscrowd": 1}, {}] * 8, strict=False):
+        each |= mark
+    (root / "hard.json").write_text(json.dumps(content))
+    assert predicted(root, "not-hard.json", "--cut-on", str(root / "hard.json")) == 0
+    assert "the best on 7 images of hard.json" in capsys.readouterr().out
+    lines = [f"{k:02}.jpg,1,1,9,9,alpha,{int(k % 2 == 0)}" for k in range(4)]
+    (root / "hard.csv").write_text("\n".join(["name,x0,y0,x1,y1,label,difficult", *lines]))
+    found = read_known_boxes(root / "hard.csv", "--cut-on hard.csv")
+    assert [each.counts for each in found.annotations()] == [False, True, False, True]
+
+
+def test_it_is_said_how_many_images_were_merely_accepted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads((root / "known.json").read_text())
+    with_boxes = {each["image_id"] for each in content["annotations"]}
+    verdicts = ["accepted"] * 3 + ["corrected"] * 2
+    images = [each for each in content["images"] if each["id"] in with_boxes]
+    for each, verdict in zip(images, verdicts, strict=False):
+        each["review"] = {"verdict": verdict}
+    (root / "accepted.json").write_text(json.dumps(content))
+    assert predicted(root, "by-accepted.json", "--cut-on", str(root / "accepted.json")) == 0
+    assert "by their boxes, 3 of which were merely accepted" in capsys.readouterr().out
+
+
+def test_of_cuts_that_hit_as_many_the_nearest_to_the_runs_own_is_taken() -> None:
+    """And not to the paper's."""
+    predictor = colour_predictor()
+    predictor.cut = Cut("asked", 0.6, "by hand")
+    images = [named_image(np.roll(picture(), k, axis=1), k) for k in range(5)]
+    found = [each for each in predictor.stream(images) if isinstance(each, Prediction)]
+    lines = ["name,x0,y0,x1,y1", *(f"{each.name},{','.join(map(str, each.boxes[0][2:6]))}" for each in found)]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "known.csv"
+        file.write_text("\n".join(lines))
+        assert cut_on_boxes(predictor, Request(), images, file).value == pytest.approx(0.6, abs=1 / 255)
+
+
+def test_known_boxes_of_a_run_that_sees_the_middle_square_are_moved_into_it(
+    tmp_path: Path, synthetic_shards: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for k in range(8):
+        (tmp_path / "photos" / f"{k}.jpg").write_bytes(noise_jpeg(k, size=(160, 64)))
+    make_run(tmp_path / "run", synthetic_shards, CONFIG.changed(fit="crop"))
+    assert predicted(tmp_path, "known.json", "--threshold", "0.72") == 0
+    judge(tmp_path / "known.json")
+    assert predicted(tmp_path, "cut.json", "--cut-on", str(tmp_path / "known.json")) == 0
+    known, found = boxes_in(tmp_path / "known.json"), boxes_in(tmp_path / "cut.json")
+    both = [np.array([[x, y, x + w, y + h] for x, y, w, h in of.values()], np.float32) for of in (known, found)]
+    assert (kernels.best_iou(*both, np.arange(len(known) + 1)) >= 0.5).all()

@@ -8,12 +8,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+import kernels
 from fastwsol import evaluate
 from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import PIXEL_SIDE, find_masks
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.pixels import measure_maps, pxap
+from fastwsol.evaluation.pixels import _Counter, _Digests, measure_maps, pxap
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from kernels import reference
@@ -210,3 +211,34 @@ def test_masks_that_cannot_be_measured_are_told_in_a_line(
 def test_masks_go_with_maps(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(evaluate.main, ["run", "--masks", str(folder)]) == 2
     assert "--masks: goes with --maps" in capsys.readouterr().err
+
+
+def test_a_map_on_its_own_scale_has_the_benchmarks_area_and_its_own_best_iou() -> None:
+    """The area is of maps that are scaled each by its extremes, the best IoU of maps as they are cut."""
+    random = np.random.default_rng(0)
+    maps = random.random((2, 9, 9)).astype(np.float32) * np.array([[[1.0]], [[0.4]]], np.float32)
+    masks = np.zeros((2, PIXEL_SIDE, PIXEL_SIDE), np.uint8)
+    masks[:, 40:120, 30:150] = 255
+    counter = _Counter("own", 0.3, 2)
+    counter.add(np.arange(2), maps, masks)
+    found = counter.measured(None, []).numbers
+    for scale, key in (("min-max", "pxap"), ("own", "pxap_on_own_scale")):
+        histograms = kernels.pixel_histograms(maps, masks, scale)
+        assert found[key] == pytest.approx(float(pxap(*(each.sum(0) for each in histograms))))
+    assert found["pxap"] != found["pxap_on_own_scale"]
+    means = []
+    for k in range(1000):
+        counts = kernels.pixel_counts(maps, masks, k * 0.001, "own")
+        means.append(100 * (counts[:, 0] / counts.sum(1)).mean())
+    assert found["iou"]["best"] == pytest.approx(max(means))
+    assert found["iou"]["best_threshold"] == pytest.approx(np.argmax(means) * 0.001)
+
+
+def test_the_same_masks_of_other_images_have_another_digest() -> None:
+    masks = np.stack([np.zeros((4, 4), np.uint8), np.full((4, 4), 255, np.uint8)])
+    found = []
+    for rows in ([0, 1], [0, 2]):
+        digests = _Digests()
+        digests.add(np.array(rows), masks)
+        found.append(digests.of_all())
+    assert found[0] != found[1]

@@ -33,7 +33,7 @@ def test_channels_that_come_first_are_told_how_to_be_put_last(predictor: Predict
 
 @pytest.mark.parametrize("images", [None, 3, {"a": 1}])
 def test_what_is_neither_an_image_nor_several_is_told(predictor: Predictor, images: object) -> None:
-    with pytest.raises(TypeError, match="images of type .*; give paths, bytes, Pillow images or arrays"):
+    with pytest.raises(TypeError, match=r"images of type .*; give paths, bytes, Pillow images or arrays"):
         predictor.predict(images)  # type: ignore[arg-type]
 
 

@@ -84,3 +84,17 @@ def test_the_backbones_rate_is_scaled():
         scale = 0.01 if name.startswith(("groups.3", "fc")) else 0.001
         # The first Nesterov step is (1 + momentum) times the gradient.
         assert torch.allclose(before[name] - parameter, 1.9 * scale * momentum, atol=1e-6, rtol=1e-3), name
+
+
+def test_a_mixed_image_is_right_where_its_largest_share_is_answered():
+    labels = torch.tensor([[0.7, 0.3, 0.0], [0.1, 0.2, 0.7]])
+    logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]])
+    assert (logits.argmax(1) == step._largest_share(labels)).sum() == 2
+
+
+def test_skipped_steps_are_counted_anew_in_each_line():
+    state = step.new_state(Config.of(depth=18), 2, Autocast(torch.device("cpu"), "fp32"))
+    state.totals = step.new_totals(torch.device("cpu"), scaled=True)
+    state.totals[step.SKIPPED] += 3
+    step.reset_totals(state)
+    assert state.totals[step.SKIPPED] == 0

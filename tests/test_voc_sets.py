@@ -12,6 +12,7 @@ from PIL import Image
 
 from fastwsol import pack
 from fastwsol.dataset.shards import open_shards
+from fastwsol.sources.voc import Voc
 
 
 def voc_set(root: Path, one_based: bool = True) -> Path:
@@ -271,3 +272,29 @@ def test_folders_may_be_called_annotations_and_images(tmp_path: Path) -> None:
         "images/more/images-morecat.jpg",
         "images/more/images-moredog.jpg",
     ]
+
+
+def test_an_edge_of_0_in_either_direction_shows_that_a_set_counts_from_0(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = beside(tmp_path / "set", "train", "val")
+    for path in root.rglob("*.xml"):
+        path.write_text(path.read_text().replace("<ymin>3<", "<ymin>0<"))
+    found = packed_again(root, "voc")
+    assert "edges of 0 show that boxes count pixels from 0" in capsys.readouterr().out
+    np.testing.assert_array_equal(found.splits["train"].boxes, [[2, 0, 20, 30]] * 2)
+
+
+def test_difficult_objects_are_kept_beside_and_not_counted_as_used(tmp_path: Path) -> None:
+    """Of a cat, a difficult cat and a smaller dog one box is used."""
+    root = beside(tmp_path / "set", "train", "val")
+    path = root / "train" / "traincat.xml"
+    more = "".join(
+        f"<object><name>{name}</name>{hard}<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>{x}</xmax><ymax>9</ymax></bndbox>"
+        f"</object>"
+        for name, hard, x in (("cat", "<difficult>1</difficult>", 40), ("dog", "", 9))
+    )
+    path.write_text(path.read_text().replace("</annotation>", f"{more}</annotation>"))
+    source = Voc(root)
+    assert source.boxes_used == 4, "one an image"
+    assert "2 boxes of another class than the image's, or difficult: kept beside" in source.notes
