@@ -129,8 +129,8 @@ def read_sides(flags: Flags) -> Sides:
         raise UserError(f"--localizers {' '.join(flags.localizers)}: name one, or one of A and one of B")
     if not flags.b and len(flags.reports) != 2:
         raise UserError(
-            f"{number_of(len(flags.reports), 'report')} named: name two, A and B, or several seeds of a recipe and "
-            f"behind --b those of the other; see {PROG} --help"
+            f"{number_of(len(flags.reports), 'report')} named: name two, A and B (one run twice for two of its "
+            f"--localizers), or several seeds of a recipe and behind --b those of the other; see {PROG} --help"
         )
     a, b = (flags.reports, flags.b) if flags.b else (flags.reports[:1], flags.reports[1:])
     of_a, of_b = (flags.localizers * 2)[:2] if flags.localizers else (None, None)

@@ -244,8 +244,8 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
             place.parent.mkdir(exist_ok=True)
             beside = with_their_images(images, out / "images", name)
             write_durably(place, lambda file, beside=beside: write_in_file(file, form, beside, about))  # type: ignore[misc]
-        if (configuration := FORMATS[form].configuration) is not None:
-            write_bytes(out / "labels.xml", configuration(about))
+        if (needed := FORMATS[form].beside) is not None:
+            write_bytes(out / needed.ending.lstrip("-"), needed.content(about))
 
 
 def with_their_images(images: Images, folder: Path, split: str) -> Iterator[LabelledImage | Skipped]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,15 @@ def test_a_source_layout(package: Path) -> None:
         (package / "set" / "deep" / f"{k}.jpg").write_bytes(noise_jpeg(k, size=(40, 30)))
         lines.append(f"{split}\tdeep/{k}.jpg\t{('cat', 'dog')[k % 2]}")
     (package / "set" / "images.txt").write_text("\n".join(lines))
-    said = run(package, "-m", "fastwsol.pack", "--layout", "list", "--source", "set", "--out", "shards")
-    assert "set (list), 2 classes, 6 train, 2 val images" in said
+    for k in (8, 9):
+        lines.append(f"train\tdeep/{k - 8}.jpg\tzebra")
+    (package / "set" / "images.txt").write_text("\n".join(lines))
+    with zipfile.ZipFile(package / "set.zip", "w") as file:
+        for path in sorted((package / "set").rglob("*.*")):
+            file.write(path, path.relative_to(package / "set"))
+    for source in ("set", "set.zip"):
+        flags = ("--layout", "list", "--source", source, "--classes", 2, "--out", f"{source}-shards")
+        assert "set (list), 2 classes, 6 train, 2 val images" in run(package, "-m", "fastwsol.pack", *flags)
 
 
 def test_a_network(package: Path) -> None:

@@ -326,6 +326,27 @@ def test_settings_of_ones_own_are_compared_with_the_first(capsys):
     assert against_first(settings[:1]) is None
 
 
+def test_a_localizer_that_not_every_seed_has_is_named(capsys):
+    """As where one run was made before it was written."""
+    reports = [made_report("birds", value, 10) for value in (20, 21)]
+    reports[0]["localizers"].append(reports[0]["localizers"][0] | {"name": "cam-positive"})
+    print_over_seeds([SettingRuns("gr", Setting.of(aug="gr"), reports)])
+    assert "Not shown, as not every seed has it: cam-positive of gr." in capsys.readouterr().out
+
+
+def test_seeds_that_all_agree_decide_nothing(capsys):
+    """As on a few images, where most seeds hit the same number."""
+    settings = [
+        SettingRuns(aug, Setting.of(aug=aug, depth=18), [made_report("birds", value, 10)] * 2)
+        for aug, value in (("none", 20), ("gr", 30))
+    ]
+    print_over_seeds(settings)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "+10.00, no spread" in said
+    assert "not separable" in said
+    assert "holds" not in said.partition("claim 1")[2].partition("± half")[0]
+
+
 def test_what_does_not_count_and_what_looks_wrong_is_told_over_seeds(tmp_path, capsys):
     report = made_report("birds", 30.0, 10) | {"images": 1000, "images_with_boxes": 700, "images_cut": 30}
     report["config"] = {"seed": 3}

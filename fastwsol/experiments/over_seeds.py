@@ -62,6 +62,11 @@ class SettingRuns:
         common = {"cam"}.union(set.intersection(*names)) if names else set()
         return sorted((name for name in LOCALIZERS if name in common), key=lambda name: name != preferred(common))
 
+    def not_of_all(self) -> list[str]:
+        """The names of localizers that some of its runs have, and not all: no row shows them."""
+        some = {each["name"] for report in self.reports for each in report["localizers"]}
+        return sorted(some - {*self.localizers()})
+
     def title_of(self, name: str) -> str:
         """What a row of a localizer is called: by the setting, and by the localizer unless predictions take `cam`, with
         the boxes that it was trained with, where it was.
@@ -204,7 +209,9 @@ def tables_over_seeds(settings: Sequence[SettingRuns]) -> list[SeedTable]:
     tables = []
     for protocol in protocols_of(report):
         rows = _rate_rows(settings, protocol)
-        tables.append(SeedTable(protocol, _title_of_rates(protocol, rows, report), rate_columns(report), rows))
+        title = _title_of_rates(protocol, rows, report)
+        note = _note_of_missing(settings) if protocol == PROTOCOLS[0] else ""
+        tables.append(SeedTable(protocol, title, rate_columns(report), rows, note))
     if rows := _oracle_rows(settings):
         title = "strict, percent, at the thresholds that are best on these very images (an oracle), of each run"
         tables.append(SeedTable("strict", title + _spread_note(rows), ORACLE_COLUMNS, rows, ABOUT_ORACLES))
@@ -266,6 +273,12 @@ def _title_of_rates(protocol: str, rows: Sequence[SeedRow], report: RunReport) -
     title = f"{protocol}, percent, {at_fixed}" if report["images_with_boxes"] else "classification, percent"
     title += ", others' at the run's own cuts" if others else ""
     return title + _spread_note(rows)
+
+
+def _note_of_missing(settings: Sequence[SettingRuns]) -> str:
+    """Which localizers have no rows, since some runs of their setting lack them; empty where none is missing."""
+    missing = [f"{', '.join(names)} of {runs.name}" for runs in settings if (names := runs.not_of_all())]
+    return f"Not shown, as not every seed has it: {'; '.join(missing)}." if missing else ""
 
 
 def _spread_note(rows: Sequence[SeedRow]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Literal, get_args
+from typing import BinaryIO, Literal, NamedTuple, get_args
 
 from typing_extensions import TypeIs
 
@@ -36,6 +36,14 @@ FolderFormat = Literal["yolo", "yolo-segments", "voc", "masks", "class-folders"]
 AnyFormat = Literal[FileFormat, FolderFormat]
 
 
+class Beside(NamedTuple):
+    """A file that a tool needs beside a format's own: what it is, what its name ends in, and its content."""
+
+    what: str
+    ending: str
+    content: Callable[[About], bytes]
+
+
 @dataclass(frozen=True)
 class Format:
     """What a format can hold, and how it is written: into a file, or into a folder."""
@@ -55,8 +63,9 @@ class Format:
     """Whether it holds a mask for each image, and not one for each object."""
     numbers_pixels: bool = False
     """Whether each pixel of its masks is of one object."""
-    configuration: Callable[[About], bytes] | None = None
-    """What a tool needs beside the file, as XML."""
+    beside: Beside | None = None
+    has_addresses: bool = False
+    """Whether images stand there under addresses, which `About.image_prefix` begins."""
     note_of_one_split: str = ""
     """What is to be said of a folder without train and val."""
 
@@ -79,7 +88,11 @@ FORMATS: dict[AnyFormat, Format] = {
     "csv": Format(_PLAIN - {has.NAMES} | {has.SCORES, has.DIFFICULT, has.EMPTY_CLASSES, has.WNIDS}, ".csv", write_csv),
     "jsonl": Format(_JSON, ".jsonl", write_json_lines),
     "label-studio": Format(
-        _PLAIN | {has.SCORES, has.MASKS}, ".json", write_label_studio, configuration=labeling_configuration
+        _PLAIN | {has.SCORES, has.MASKS},
+        ".json",
+        write_label_studio,
+        beside=Beside("Label Studio's labeling configuration", "-labels.xml", labeling_configuration),
+        has_addresses=True,
     ),
     "yolo": Format(
         _PLAIN,
@@ -167,8 +180,9 @@ def refuse_beside(out: Path, form: AnyFormat) -> None:
 
 def refuse_useless_prefix(form: AnyFormat, prefix: str) -> None:
     """Raise UserError where --image-prefix is given for a format that has no addresses."""
-    if FORMATS[form].configuration is None and prefix != IMAGE_PREFIX:
-        raise UserError(f"--image-prefix {prefix}: is of --format label-studio, not of {form}; leave it out")
+    if not FORMATS[form].has_addresses and prefix != IMAGE_PREFIX:
+        others = " or ".join(name for name, each in FORMATS.items() if each.has_addresses)
+        raise UserError(f"--image-prefix {prefix}: is of --format {others}, not of {form}; leave it out")
 
 
 def not_held(form: AnyFormat, counts: Mapping[str, int]) -> str:
@@ -196,8 +210,8 @@ def write_in_file(file: BinaryIO, form: FileFormat, images: Images, about: About
 
 def note_of(form: AnyFormat, out: Path, splits: Sequence[str] = ()) -> str:
     """What is to be said of images in a format; empty where that is nothing. splits: those that were written."""
-    if beside := files_beside(out, form):
-        return f"Label Studio's labeling configuration is {beside[0]}"
+    if (beside := FORMATS[form].beside) is not None:
+        return f"{beside.what} is {files_beside(out, form)[0]}"
     if (note := FORMATS[form].note_of_one_split) and len(splits) < 2:
         return f"{note}: {f'only {splits[0]} was written' if splits else 'there are no splits here'}"
     return ""
@@ -214,10 +228,10 @@ def write_set(out: Path, form: AnyFormat, images: Images, about: About) -> None:
 
     def write(file: BinaryIO) -> None:
         write_in_file(file, form, images, about)
-        configuration = FORMATS[form].configuration
+        needed = FORMATS[form].beside
         for path in files_beside(out, form):  # before the file is in place, which says that all is there
-            assert configuration is not None
-            write_bytes(path, configuration(about), is_new=True)
+            assert needed is not None
+            write_bytes(path, needed.content(about), is_new=True)
             beside.append(path)
 
     try:
@@ -230,7 +244,8 @@ def write_set(out: Path, form: AnyFormat, images: Images, about: About) -> None:
 
 def files_beside(out: Path, form: AnyFormat) -> list[Path]:
     """The files that are written beside the one named `out`."""
-    return [out.with_name(f"{out.stem}-labels.xml")] if FORMATS[form].configuration is not None else []
+    needed = FORMATS[form].beside
+    return [] if needed is None else [out.with_name(f"{out.stem}{needed.ending}")]
 
 
 def write_in_folder(folder: Path, form: FolderFormat, splits: Mapping[str, Images], about: About) -> None:
