@@ -55,7 +55,8 @@ from fastwsol.host.ticker import image_ticker
 from fastwsol.host.words import number_of
 from fastwsol.prediction.predicted_images import PredictedImages
 from fastwsol.sources import FULLSUP
-from fastwsol.sources.coco_json import CocoFile, note_of_marked_masks
+from fastwsol.sources.coco_json import CocoFile, note_of_marked_masks, note_of_unjudged
+from fastwsol.sources.of_objects import PREDICTED_BOXES
 from fastwsol.sources.splits import drawn_val
 
 PROG = "python -m fastwsol.convert"
@@ -229,9 +230,12 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
             f"{number_of(shared, 'mask')} of objects whose boxes overlap may have pixels of one another: a packed set "
             f"has one mask an image, of which each object takes what is in its box"
         )
+    predicted = PREDICTED_BOXES in shards.manifest.source
+    if predicted:
+        written.notes.append(note_of_unjudged(f"{shards.manifest.source}: boxes"))
     with folder_when_whole(flags.out) as out:
         every = {
-            name: with_progress(labelled_split(of_split), form, about, written, name, len(of_split))
+            name: with_progress(labelled_split(of_split, predicted), form, about, written, name, len(of_split))
             for name, of_split in splits.items()
         }
         if is_folder(form):

@@ -234,7 +234,8 @@ def _print_contents(out: Path) -> int:
     boxes = sum(len(each.boxes) for each in splits)
     print(f"images with boxes: {with_boxes:,} of {images:,}, {boxes:,} in all" if boxes else "no image has a box")
     if others := sum(len(each.objects.boxes) for each in splits) - boxes:
-        print(f"{others:,} boxes beside them are of other classes than their image's, or difficult")
+        boxes_of = number_of(others, "box", "boxes")
+        print(f"{boxes_of} beside them, of other classes than their image's, or difficult")
     if with_mask := sum(int(each.has_mask.sum()) for each in splits):
         print(f"images with a mask: {with_mask:,} of {images:,}")
     return boxes

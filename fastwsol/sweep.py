@@ -36,7 +36,7 @@ from fastwsol.host.files import write_json
 from fastwsol.host.flags import OptionalPath, shown_as
 from fastwsol.host.limits import usable_cores
 from fastwsol.host.places import require_apart, require_file
-from fastwsol.host.words import duration
+from fastwsol.host.words import duration, number_of
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.info import folder_of_run
@@ -123,7 +123,8 @@ def main(arguments: Sequence[str]) -> int:
     refuse_no_split(plan.settings[0], manifest.splits, flags.launch.shards)
     runs = runs_of(plan, flags)
     workload = Workload(manifest.splits["train"].images, len(manifest.classes))
-    print(f"{len(plan.settings)} settings, {flags.seeds} seeds: {len(runs)} runs in {flags.runs}")
+    of_each = f"{number_of(len(plan.settings), 'setting')}, {number_of(flags.seeds, 'seed')}"
+    print(f"{of_each}: {number_of(len(runs), 'run')} in {flags.runs}")
     if flags.list:
         for run in runs:
             print(f"  {run_state(run, workload):12}{run.folder.name}  {plan.name(run.config)}")

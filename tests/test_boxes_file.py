@@ -190,7 +190,7 @@ def test_what_is_left_aside_is_counted_and_the_rest_adds_up(
     assert "images with boxes: 6 of 6, 6 in all" in said
     beside, aside = "1 of another class than their image's", "2 of no class of the set, 1 crowds"
     assert f"{file}: 10 boxes, 6 used, 1 kept beside ({beside}), 3 left aside ({aside})" in said
-    assert "1 boxes beside them are of other classes than their image's, or difficult" in said
+    assert "1 box beside them, of other classes than their image's, or difficult" in said
     assert boxes_in(tmp_path / "out") == {name: [[30, 20, 70, 50]] for name in NAMES}
     shards = open_shards(tmp_path / "out")
     assert shards.manifest.schema_version == 2

@@ -120,7 +120,7 @@ def test_a_set_of_cocos_own_layout_is_packed_by_the_rule(tmp_path: Path, capsys:
         "1 class of no image to train on, left out (unseen)",
         "1 image of classes that are not packed, left aside",
         "1 box of crowds, left aside",
-        "1 box of another class than the image's, or difficult: kept beside",
+        "1 box beside them, of other classes than their image's, or difficult",
         "1 image with objects of several classes: of the one whose boxes cover the most",
         "1 box repeated, of the same class and edges: taken once",
     ):

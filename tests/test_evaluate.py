@@ -1,6 +1,8 @@
 """Evaluation: the table of a run, its counts against a slow evaluator, and what it refuses."""
 
+import copy
 import csv
+import dataclasses
 import errno
 import json
 import os
@@ -431,3 +433,12 @@ def test_of_a_run_that_is_only_to_be_read_the_table_is_printed_all_the_same(run,
     monkeypatch.setattr(os, "access", lambda path, how: False)
     assert run_command(evaluate.main, [str(run), "--export-maps", str(run / "maps")]) == 2
     assert f"--export-maps {run / 'maps'}: {run} cannot be written; name another place" in capsys.readouterr().err
+
+
+def test_a_threshold_by_boxes_needs_some(synthetic_shards):
+    shards = open_shards(synthetic_shards)
+    for count, said in ((0, "the images trained on"), (3, "3 images trained on")):
+        train = copy.copy(shards.splits["train"])
+        train.boxes, train.box_offsets = train.boxes[:count], train.box_offsets.clip(max=count)
+        split, name = tuning_images(dataclasses.replace(shards, splits={**shards.splits, "train": train}), "val")
+        assert (len(split), name) == (count, said)

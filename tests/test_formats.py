@@ -373,8 +373,7 @@ LOST = {
     "csv": "csv has no place for 2 lists of all classes' probabilities, 2 masks, 1 class of images that their "
     "boxes do not tell, 2 names of classes beside their ids, 1 image that could not be read",
     "masks": "masks has no place for 2 boxes, 2 classes of objects, 2 scores, 2 lists of all classes' probabilities, "
-    "1 class of images that their boxes do not tell, 2 ids of classes beside their names, 2 names of classes beside "
-    "their ids, 1 image that could not be read, 1 class of images without a box",
+    "1 class of images that their boxes do not tell, 1 image that could not be read, 1 class of images without a box",
 }
 
 

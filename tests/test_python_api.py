@@ -65,7 +65,11 @@ def test_predictions_are_written_by_the_predictor_that_made_them(predictor: Pred
     (own,) = predictor.predict([picture()])
     (of_another,) = colour_predictor("cam").predict([picture()])
     for wrong, error, said in (
-        (of_another, UserError, r"was predicted by another predictor, \(step 0, cam\); give it to that one"),
+        (
+            of_another,
+            UserError,
+            r"was predicted by another predictor, \(step 0, cam, configuration \w+\); give it to that one",
+        ),
         (picture(), TypeError, "ndarray: is no prediction; give what predict or stream has returned"),
     ):
         with pytest.raises(error, match=said):

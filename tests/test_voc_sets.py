@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import noise_jpeg
-from layouts import mask_of, packed_again, run
+from layouts import mask_of, packed_again, put, run
 from PIL import Image
 
 from fastwsol import pack
@@ -54,7 +54,7 @@ def test_a_set_of_vocs_own_layout_is_packed(
     assert (train.labels.tolist(), val.labels.tolist()) == ([0, 1], [0, 1])
     np.testing.assert_array_equal(train.boxes, [[0, 0, 20, 20]] * 2)
     assert "1 annotated image in none of train.txt and val.txt not packed" in said
-    assert "8 boxes of another class than the image's, or difficult: kept beside" in said
+    assert "8 boxes beside them, of other classes than their image's, or difficult" in said
     assert ("boxes count pixels from 0" in said) == (not one_based)
     of_b = mask_of(train, 1)
     assert of_b is not None
@@ -175,7 +175,9 @@ def test_images_and_xmls_that_were_renamed_stay_together(tmp_path: Path, capsys:
             "b.xml: an object has no name",
         ),
         (
-            lambda inner: (inner / "Annotations" / "b.xml").write_text("<a><size><width>x</width></size></a>"),
+            lambda inner: (inner / "Annotations" / "b.xml").write_text(
+                "<annotation><size><width>x</width></size></annotation>"
+            ),
             "are no width and height in pixels",
         ),
         (lambda inner: (inner / "SegmentationObject" / "b.png").write_bytes(b"x"), "its mask"),
@@ -257,7 +259,7 @@ def test_xmls_beside_their_images_without_splits_are_divided(tmp_path: Path) -> 
 def test_folders_of_val_and_none_of_train_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = beside(tmp_path / "set", "val", "test")
     assert run(pack.main, "--layout", "voc", "--source", root, "--out", tmp_path / "out") == 2
-    assert "XMLs lie in folders of test and val, and none in one of train; add it" in capsys.readouterr().err
+    assert "has folders of test and val, and none of train; add it" in capsys.readouterr().err
 
 
 def test_folders_may_be_called_annotations_and_images(tmp_path: Path) -> None:
@@ -297,4 +299,39 @@ def test_difficult_objects_are_kept_beside_and_not_counted_as_used(tmp_path: Pat
     path.write_text(path.read_text().replace("</annotation>", f"{more}</annotation>"))
     source = Voc(root)
     assert source.boxes_used == 4, "one an image"
-    assert "2 boxes of another class than the image's, or difficult: kept beside" in source.notes
+
+
+def test_images_are_found_by_the_names_that_their_xmls_give(tmp_path: Path) -> None:
+    """As of Oxford's pets, whose XMLs lie in annotations/xmls."""
+    root = beside(tmp_path / "set", "annotations/xmls", "annotations/xmls/more")
+    for path in sorted(root.rglob("*.jpg")):
+        put(root / "images" / path.name, path.read_bytes())
+        path.unlink()
+    found = packed_again(root, "voc")
+    names = [name for split in found.splits.values() for name in split.names(range(len(split)))]
+    assert sorted(names) == sorted(f"images/annotations-xmls{more}{one}.jpg" for more in ("", "-more") for one in KINDS)
+
+
+KINDS = ("cat", "dog")
+
+
+def test_xmls_of_other_tools_are_passed_over_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = beside(tmp_path / "set", "train", "val")
+    put(root / "train" / "traincat.jpg.aux.xml", b"<PAMDataset></PAMDataset>")
+    packed_again(root, "voc")
+    assert "1 XML of something else, passed over" in capsys.readouterr().out
+    for path in root.rglob("*.xml"):
+        path.write_text("<annotations></annotations>")
+    assert run(pack.main, "--layout", "voc", "--source", root, "--out", tmp_path / "out") == 2
+    assert "no XML in it is an annotation in VOC's form; give such a set" in capsys.readouterr().err
+
+
+def test_all_folders_may_be_in_lower_case(tmp_path: Path) -> None:
+    root = voc_set(tmp_path / "set")
+    inner = root / "VOCdevkit" / "VOC2012"
+    (inner / "ImageSets" / "Main").rename(inner / "ImageSets" / "main")
+    for folder in ("JPEGImages", "Annotations", "ImageSets", "SegmentationObject"):
+        (inner / folder).rename(inner / folder.lower())
+    found = packed_again(root, "voc")
+    assert [len(split) for split in found.splits.values()] == [2, 2]
+    assert found.splits["train"].has_mask.tolist() == [False, True]

@@ -52,7 +52,7 @@ def test_a_set_as_ultralytics_trains_on_it_is_packed(tmp_path: Path, capsys: pyt
     }
     np.testing.assert_allclose(found.splits["train"].boxes, [[6, 0, 30, 20], [24, 12, 36, 28]], atol=1e-5)
     assert "1 image of test not packed" in said
-    assert "1 image in no split that it is told of, and not packed" in said
+    assert "1 image in no split, and not packed" in said
     assert "yolo" in found.manifest.source
 
 
@@ -132,7 +132,7 @@ def test_images_without_labels_repeats_and_labels_without_images_are_counted(
         "1 image without an object that counts, left aside",
         "1 file of labels without an image, and not packed",
         "1 box repeated, of the same class and edges: taken once",
-        "1 box of another class than the image's, or difficult: kept beside",
+        "1 box beside them, of other classes than their image's, or difficult",
         "1 box without a width or a height, left aside",
         "1 image with objects of several classes: of the one whose boxes cover the most",
     ):
@@ -248,7 +248,7 @@ def test_what_convert_writes_is_packed_to_the_same_boxes_and_masks(form: str, tm
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
-        ("labels/train/a.txt", "2 .5 .5 .1 .1", "a.txt line 1: class 2 is none of 0, 1, which data.yaml names"),
+        ("labels/train/a.txt", "2 .5 .5 .1 .1", "a.txt line 1: class 2 is none of 0, 1, which have names"),
         ("labels/train/a.txt", f"{CAT}\n0 30 20 24 20", "a.txt line 2: 30 is no share of an image, 0 to 1; divide"),
         ("labels/train/a.txt", "0 .5 .5 .1", "a.txt line 1: '0 .5 .5 .1' is neither class x y width height nor"),
         ("labels/train/a.txt", "cat .5 .5 .1 .1", "is neither class x y width height nor a class and the corners"),
@@ -297,8 +297,9 @@ def test_lists_and_folders_that_cannot_be_are_named(tmp_path: Path, capsys: pyte
     put(root / "train.txt", b"\n")
     assert "data.yaml: train has no image; correct where it is told to be" in refused(root, capsys)
     put(root / "data.yaml", b"names: [a, b]\n")
+    (root / "train.txt").unlink()
     shutil.rmtree(root / "images/train")
-    assert "images lie in folders of test and val, and none in one of train; add it" in refused(root, capsys)
+    assert "has folders of test and val, and none of train; add it" in refused(root, capsys)
     shutil.rmtree(root / "labels")
     put(root / "images/train/a.jpg", noise_jpeg(0))
     assert "no image has a file of labels; put them there, the first image's at " in refused(root, capsys)
@@ -320,3 +321,131 @@ def test_bad_images_are_set_aside_and_a_changed_label_packs_anew(
     aside = json.loads((out / "quarantine.json").read_text())
     assert sorted(each["name"] for each in aside) == ["images/train/c.jpg", "images/train/d.jpg"]
     assert [len(split) for split in open_shards(out).splits.values()] == [2, 2]
+
+
+def test_folders_are_splits_by_their_own_names_and_the_innermost_counts(tmp_path: Path) -> None:
+    root = yolo_set(tmp_path / "set", train="training_data/images/train", val="training_data/images/val", told=NAMES)
+    found = names_in(packed_again(root, "yolo"))
+    assert found["val"] == ["training_data/images/val/a.jpg", "training_data/images/val/b.jpg"]
+    assert found["train"] == ["training_data/images/train/a.jpg", "training_data/images/train/b.jpg"]
+
+
+NAMES = "names: [cat, dog]\n"
+
+
+def test_a_folder_of_trains_alone_is_no_split(tmp_path: Path) -> None:
+    root = yolo_set(tmp_path / "set", train="images/train", val="images/bus", told=NAMES)
+    shutil.rmtree(root / "images/test")
+    shutil.rmtree(root / "images/more")
+    assert [len(each) for each in names_in(packed_again(root, "yolo")).values()] == [2, 2]
+
+
+@pytest.mark.parametrize("names", ["data.yaml", "classes.txt"])
+def test_lists_tell_the_splits_where_the_names_alone_stand(names: str, tmp_path: Path) -> None:
+    root = yolo_set(tmp_path / "set", train="images/one", val="images/two", told=NAMES)
+    if names != "data.yaml":
+        (root / "data.yaml").unlink()
+        put(root / names, b"cat\ndog\n")
+    put(root / "train.txt", b"images/one/a.jpg\nimages/one/b.jpg\n")
+    put(root / "val.txt", b"images/two/a.jpg\nimages/two/b.jpg\n")
+    expected = {"train": ["images/one/a.jpg", "images/one/b.jpg"], "val": ["images/two/a.jpg", "images/two/b.jpg"]}
+    assert names_in(packed_again(root, "yolo")) == expected
+    put(root / "obj.data", b"classes = 2\ntrain = data/lists/mine.txt\nvalid=data/lists/others.txt\n")
+    (root / "lists").mkdir()
+    (root / "train.txt").rename(root / "lists/others.txt")
+    (root / "val.txt").rename(root / "lists/mine.txt")
+    shutil.rmtree(tmp_path / "set-packed")
+    assert names_in(packed_again(root, "yolo")) == {"train": expected["val"], "val": expected["train"]}
+
+
+def test_lists_that_leave_a_split_open_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = yolo_set(tmp_path / "set", told=NAMES)
+    put(root / "val.txt", b"images/valid/a.jpg\n")
+    assert "there is no train.txt beside val.txt; add it, or take that away" in refused(root, capsys)
+    put(root / "train.txt", b"images/train/a.jpg\n")
+    put(root / "valid.txt", b"images/valid/a.jpg\n")
+    assert "val.txt and valid.txt may both be val; put one of them away" in refused(root, capsys)
+
+
+def test_images_of_a_test_list_need_not_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As of COCO, whose test images few have."""
+    told = "train: images/train\nval: images/valid\ntest: test-dev2017.txt\nnames: [cat, dog]\n"
+    root = yolo_set(tmp_path / "set", told=told)
+    put(root / "test-dev2017.txt", b"./images/test2017/1.jpg\n./images/test/a.jpg\n")
+    packed_again(root, "yolo")
+    assert "1 image of test not packed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("test: images/test\nnames: [a, b]\n", "data.yaml: tells where test is, and not where train is; add it"),
+        ("train:\nval: null\ntest: images/test\nnames: [a, b]\n", "tells where test is, and not where train is"),
+        (
+            "train: /x/set_train/images\nval: /x/set_val/images\nnames: [a, b]\n",
+            "train '/x/set_train/images' and val '/x/set_val/images' lead to the same images here; correct them",
+        ),
+        ("kpt_shape: 3\nnames: [a, b]\n", "kpt_shape '3' is no number of points and of their numbers"),
+    ],
+)
+def test_paths_that_lead_astray_are_named(
+    told: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert words in refused(yolo_set(tmp_path / "set", told=told), capsys)
+
+
+def test_rectangles_among_outlines_are_boxes_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = yolo_set(tmp_path / "set")
+    put(root / "labels/train/a.txt", b"0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5 0.1 0.1\n")
+    put(root / "labels/train/b.txt", f"1 {TRIANGLE}\n".encode())
+    train = packed_again(root, "yolo").splits["train"]
+    assert train.has_mask.tolist() == [False, True]
+    np.testing.assert_allclose(train.boxes[0], [6, 4, 30, 20], atol=1e-5)
+    assert "1 image with rectangles as outlines, which are taken for boxes: no mask" in capsys.readouterr().out
+
+
+def test_what_ultralytics_predicts_is_told_from_outlines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = yolo_set(tmp_path / "tracks")
+    put(root / "labels/train/a.txt", f"{CAT} 0.87 7\n".encode())
+    assert "a.txt line 1: 7 is no share of an image, 0 to 1; take the tracks' numbers off" in refused(root, capsys)
+    root = yolo_set(tmp_path / "poses")
+    put(root / "data.yaml", (root / "data.yaml").read_bytes() + b"kpt_shape: [1, 3]\n")
+    put(root / "labels/train/a.txt", f"{CAT} 0.1 0.2 2 0.87\n".encode())
+    packed_again(root, "yolo")
+    assert "1 image with boxes that a network predicted" in capsys.readouterr().out
+    put(root / "labels/train/a.txt", f"{CAT} 0.1 0.2\n".encode())
+    assert "a.txt line 1: 2 numbers behind the box, and kpt_shape says 3" in refused(root, capsys)
+
+
+def test_folders_may_be_darknets_or_capitalised_and_other_files_lie_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = yolo_set(tmp_path / "set", train="images/one", val="images/two", told=NAMES)
+    shutil.rmtree(root / "images/test")
+    shutil.rmtree(root / "labels/test")
+    (root / "images").rename(root / "JPEGImages")
+    put(root / "args.yaml", b"a: [\n")
+    put(root / "labels/classes.txt", b"cat\ndog\n")
+    put(root / "JPEGImages/one/readme.txt", b"words\n")
+    put(root / "JPEGImages/one/gone.txt", CAT.encode())
+    packed_again(root, "yolo")
+    assert "1 file of labels without an image, and not packed" in capsys.readouterr().out
+    root = yolo_set(tmp_path / "Set", train="images/one", val="images/two", told=NAMES)
+    (root / "images/test").rename(root / "images/tests of mine")
+    (root / "labels/test").rename(root / "labels/tests of mine")
+    (root / "images").rename(root / "Images")
+    (root / "labels").rename(root / "Labels")
+    assert sum(len(each) for each in names_in(packed_again(root, "yolo")).values()) == 6
+
+
+@pytest.mark.parametrize("form", ["yolo", "voc", "coco"])
+def test_a_packed_set_of_predictions_is_one_in_every_form(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = yolo_set(tmp_path / "set")
+    put(root / "labels/train/a.txt", f"{CAT} 0.87\n".encode())
+    packed_again(root, "yolo")
+    assert run(convert.main, tmp_path / "set-packed", "--format", form, "--out", tmp_path / form) == 0
+    assert "boxes that a network predicted and nobody has judged" in capsys.readouterr().out
+    assert packed_again(tmp_path / form, form).manifest.source.endswith(", with predicted boxes)")
+    assert "4 of the images in the annotations" in (said := capsys.readouterr().out) or "4 images with boxes" in said

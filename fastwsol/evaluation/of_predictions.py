@@ -226,7 +226,7 @@ def _known_boxes(file: CocoFile, is_review: bool) -> dict[Any, list[CocoAnnotati
     """
     of_image: dict[Any, list[CocoAnnotation]] = defaultdict(list)
     for each in file.annotations():
-        if not is_review and "score" in each.fields:
+        if not is_review and ("score" in each.fields or file.content.get("predicted")):
             raise UserError(
                 f"--reviewed {file.path}: its boxes have scores, so they are predictions and no review; give what the "
                 f"page exported, or known boxes (perhaps the two files are the wrong way round)"

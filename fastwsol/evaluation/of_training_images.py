@@ -103,7 +103,7 @@ def tuning_images(
     most = most if rule == "auto" else MOST_FOR_BOX_FREE
     rows = np.flatnonzero(np.diff(train.box_offsets)) if rule == "auto" else np.arange(len(train))
     per_class = max(1, most // max(1, len(np.unique(train.labels[rows]))))
-    split = train.subset("train", rows[holdout_ids(train.labels[rows], per_class)])
+    split = train.subset("train", rows[holdout_ids(train.labels[rows], per_class)] if len(rows) else rows)
     return split, f"{number_of(len(split), 'image')} trained on" if len(split) else "the images trained on"
 
 

@@ -5,7 +5,8 @@ where there is none; `area` its pixels, else the box's. The annotations alone ar
 
 Ours, which other tools pass over: a category's `wnid`; an image's `category_id`, `probabilities` (of all classes in the
 order of the categories) and `review`; an annotation's `score`, `probability`, `difficult`, `signals` and `certainty`;
-the list `skipped`; and in `info` the `part` that a process had and what certainties were `calibrated_on`.
+the list `skipped`; `predicted`, how many images of a packed set have boxes that are predictions; and in `info` the
+`part` that a process had and what certainties were `calibrated_on`.
 """
 
 import shutil
@@ -37,7 +38,7 @@ def write_coco(file: BinaryIO, images: Images, about: About, outline: Outline = 
     if about.part is not None:
         info["part"] = about.part._asdict()
     file.write(f'{{"info": {json_text(info)},\n"categories": {json_text(categories)},\n"images": ['.encode())
-    count = objects = 0
+    count = objects = predicted = 0
     skipped: list[dict[str, str]] = []
     place = Path(tempfile.gettempdir())
     with tempfile.TemporaryFile() as annotations:  # they come with their images, and stand behind all of them
@@ -46,6 +47,7 @@ def write_coco(file: BinaryIO, images: Images, about: About, outline: Outline = 
                 skipped.append({"file_name": each.name, "reason": each.reason})
                 continue
             count += 1
+            predicted += each.of_predicted_set and each.is_predicted
             file.write(element(_image(each, count), first=count == 1))
             for thing in each.objects:
                 objects += 1
@@ -55,7 +57,8 @@ def write_coco(file: BinaryIO, images: Images, about: About, outline: Outline = 
         file.write(b'],\n"annotations": [')
         annotations.seek(0)
         shutil.copyfileobj(annotations, file)
-    file.write(f'],\n"skipped": {json_text(skipped)}}}\n'.encode())
+    told = f',\n"predicted": {predicted}' if predicted else ""
+    file.write(f'],\n"skipped": {json_text(skipped)}{told}}}\n'.encode())
 
 
 def _image(image: LabelledImage, number: int) -> dict[str, Any]:

@@ -76,10 +76,14 @@ class LabelledImage:
     """What somebody said of it who looked at it, as the page of `review` exports it."""
     left_aside: Mapping[str, int] = field(default_factory=dict)
     """What was read of it and is not here, and how often."""
+    of_predicted_set: bool = False
+    """Whether it is of a packed set whose boxes are predictions (`sources.of_objects.PREDICTED_BOXES`)."""
 
     @property
     def is_predicted(self) -> bool:
         """Whether its boxes are a network's, which nobody has judged."""
+        if self.of_predicted_set:
+            return bool(self.objects)
         return "verdict" not in self.review and any(each.score is not None for each in self.objects)
 
 
@@ -167,7 +171,7 @@ SKIPPED = "images that could not be read"
 def one_of(things: str) -> str:
     """One of the things that are named so."""
     first, _, rest = things.partition(" ")
-    one = {"boxes": "box", "classes": "class"}.get(first, first.removesuffix("s"))
+    one = {"boxes": "box", "classes": "class", "certainties": "certainty"}.get(first, first.removesuffix("s"))
     return f"{one} {rest}" if rest else one
 
 

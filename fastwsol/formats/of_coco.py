@@ -206,6 +206,7 @@ def _labelled(
         listed=listed,
         mask=nothing,
         review=seen,
+        of_predicted_set=bool(file.content.get("predicted")),
         left_aside=aside,
     )
 

@@ -13,9 +13,9 @@ from fastwsol.sources.mask_images import at_size, read_mask
 from kernels.pixels import OBJECT
 
 
-def labelled_split(split: Split) -> Iterator[LabelledImage]:
+def labelled_split(split: Split, predicted: bool = False) -> Iterator[LabelledImage]:
     """The images of a split, in its order. An object of an image's own class has as mask what the image's mask has in
-    its box.
+    its box. predicted: whether the set's boxes are predictions.
     """
     objects = split.objects
     for index, name in enumerate(split.names(range(len(split)))):
@@ -36,7 +36,8 @@ def labelled_split(split: Split) -> Iterator[LabelledImage]:
                     difficult=bool(objects.difficult[k]),
                 )
             )
-        yield LabelledImage(name, *size, tuple(found), label, mask=mask, encoded=partial(split.image, index))
+        encoded = partial(split.image, index)
+        yield LabelledImage(name, *size, tuple(found), label, mask=mask, encoded=encoded, of_predicted_set=predicted)
 
 
 def shared_masks(split: Split) -> int:

@@ -196,7 +196,8 @@ def not_held(form: AnyFormat, counts: Mapping[str, int]) -> str:
 
 _WHOLE = {
     **dict.fromkeys((has.LEFT_OUT, has.PARTIAL, has.PARTIAL_OF_CLASS, has.OF_OTHERS, has.MANY), has.MASKS),
-    **dict.fromkeys((has.BOXES_OF_MASKS, has.FRACTIONS), has.BOXES),
+    **dict.fromkeys((has.BOXES_OF_MASKS, has.FRACTIONS, has.DIFFICULT), has.BOXES),
+    **dict.fromkeys((has.WNIDS, has.NAMES), has.CLASSES),
 }
 """Of what is told as a part of something else, where that is not lost as a whole."""
 

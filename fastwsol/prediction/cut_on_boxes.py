@@ -111,7 +111,8 @@ def _known_boxes(
     find: Callable[[str], str | None],
 ) -> dict[str, list[Box]]:
     """The boxes of a file by the names of the images that it means, crowds and difficult ones left out. Where a class
-    is asked for, of all images or of each its own, those of other classes are left out too, and counted.
+    is asked for, of all images or of each its own, those of other classes of the run are left out too, and counted. A
+    category that is no class of the run, as `object`, is any.
     """
     classes, of_all = predictor.info.all_classes, predictor.check(request)
     asked = {image.name: of_all if image.label is None else image.label for image in images}
@@ -121,8 +122,9 @@ def _known_boxes(
         name = find(each.image.name) if each.counts else None
         if name is None:
             continue
-        label = asked.get(name)
-        if label is not None and each.category is not None and not _is_named(classes[label], each.category):
+        label, category = asked.get(name), each.category
+        of_another = label is not None and category is not None and not _is_named(classes[label], category)
+        if of_another and any(_is_named(one, category) for one in classes):
             others += 1
             continue
         boxes.setdefault(name, []).append(each.box)
@@ -131,6 +133,6 @@ def _known_boxes(
     return boxes
 
 
-def _is_named(one: Class, category: Class) -> bool:
+def _is_named(one: Class, category: Class | None) -> bool:
     """Whether a file's category means a class."""
-    return category.wnid in (one.wnid, one.name, one.short_name) or category.name == one.name
+    return category is not None and (category.wnid in (one.wnid, one.name, one.short_name) or category.name == one.name)

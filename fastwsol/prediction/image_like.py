@@ -32,9 +32,13 @@ def several_images(images: Iterable[Any] | ImageLike) -> Iterable[Any]:
         return list(images.ravel())
     if isinstance(images, np.ndarray) and images.ndim < 4:
         return [images]
-    if isinstance(images, Mapping) or not isinstance(images, Iterable):
+    try:
+        several = iter(images)  # which sequences without `__iter__` have too, as data sets of torch
+    except TypeError:
+        several = None
+    if several is None or isinstance(images, Mapping):
         raise TypeError(f"images of type {type(images).__name__}; give paths, bytes, Pillow images or arrays")
-    return images
+    return images if isinstance(images, Iterable) else several
 
 
 def named_image(image: ImageLike, number: int) -> NamedImage:

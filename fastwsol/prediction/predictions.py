@@ -71,7 +71,7 @@ class Prediction:
     nearly_black: bool = False
     """Whether no pixel is brighter than 16 of 255, as where levels of 12 bits are stored in 16."""
     by: str = ""
-    """The step and the localizer of the predictor that made it."""
+    """The step, localizer and configuration of the predictor that made it."""
 
     def mask(self, box: ScoredBox) -> NDArray[np.bool_]:
         """The pixels of the image, [height, width], that the map of a box's class keeps inside the box: the map,

@@ -115,7 +115,7 @@ class Predictor:
         _refuse_forked()
         self.info, self.step = info, step
         self.localizer = chosen_localizer(localizer, model)
-        self._by = f"step {step}, {self.localizer.name}"
+        self._by = f"step {step}, {self.localizer.name}, configuration {info.config.digest()[:8]}"
         self._boxing = Boxing(info, self.localizer, cuts or {})
         self.model, self._autocast, self._threads = model.to(autocast.device).eval(), autocast, threads
         self._on_cpu = autocast.device.type == "cpu"
@@ -259,10 +259,11 @@ class Predictor:
     def detections(self, prediction: Prediction) -> supervision.Detections:
         """The boxes of a prediction of this network as `supervision.Detections`: xyxy in pixels, masks bool
         [boxes, height, width], confidences (the scores), and class ids in label order. Raises UserError where that
-        package is missing, and for a prediction of another predictor.
+        package is missing, for a prediction of another predictor, and for an image that was skipped.
         """
         (own,) = self._own([prediction])
-        assert isinstance(own, Prediction)
+        if isinstance(own, Skipped):
+            raise UserError(f"{own.name}: was not predicted ({own.reason})")
         return detections_of(own, self.info.classes)
 
     def write(

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 FULLSUP = "fullsup"
 """A split beside train and val, with boxes or masks to choose settings by: the WSOL benchmark's trainfullsup."""
 
-TINY_IMAGENET, SYNTHETIC = "tiny-imagenet-200", "synthetic"
-"""What the two sets are called whose images are no photographs of many sizes."""
+TINY_IMAGENET, SYNTHETIC = "tiny-imagenet-200", "synthetic (seed "
+"""The identity of the one set, and how that of the other begins, whose images are no photographs of many sizes."""
 
 _SYNSET = re.compile(r"n\d{8}")
 
 
 def holds_photographs(identity: str) -> bool:
-    """Whether a packed set with this `Source.identity` holds photographs: all do but the two that are called so."""
-    return identity.partition(" (")[0] not in (TINY_IMAGENET, SYNTHETIC)
+    """Whether a packed set with this `Source.identity` holds photographs, as all do but the two."""
+    return identity != TINY_IMAGENET and not identity.startswith(SYNTHETIC)
 
 
 @dataclass(frozen=True)

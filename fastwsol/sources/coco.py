@@ -38,7 +38,7 @@ from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.names import Names
 from fastwsol.sources.of_objects import PREDICTED_BOXES, AnObject, ObjectImage, rule_over
 from fastwsol.sources.splits import SPLIT_CALLED, ValChoice, split_of_words
-from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree
+from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree, outer_folders
 from kernels.pixels import IGNORED, OBJECT
 
 MAX_JSON_BYTES = 2**31
@@ -133,15 +133,10 @@ def _root(tree: Tree) -> str:
     """The folder of the set: the top, or as in a zip the only folder in the only folder, where that holds a file of
     annotations.
     """
-    root = ""
-    for _ in range(4):
-        inner = tree.folders(root)
-        if any(name.lower().endswith(".json") for each in ("", *inner) for name in tree.names(joined(root, each))):
+    for root in outer_folders(tree):
+        inside = ("", *tree.folders(root))
+        if any(name.lower().endswith(".json") for each in inside for name in tree.names(joined(root, each))):
             return root
-        if len(inner) != 1:
-            break
-        (name,) = inner
-        root = joined(root, name)
     return ""
 
 

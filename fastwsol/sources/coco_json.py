@@ -187,7 +187,11 @@ def refuse_shares(box: Box, where: str) -> None:
 
 
 def unjudged_images(file: CocoFile) -> int:
-    """How many images have an object with a score, which a prediction gives it, and no verdict of a review."""
+    """How many images have an object with a score, which a prediction gives it, and no verdict of a review; or as many
+    as the file says are `predicted`, as one of a packed set of predictions does.
+    """
+    if type(told := file.content.get("predicted")) is int:
+        return told
     predicted = {each.image_id for each in file.annotations() if "score" in each.fields}
     return sum(number in predicted and "verdict" not in image.review for number, image in file.images.items())
 

@@ -142,7 +142,6 @@ def rule_over(
             annotations[split].append(annotation)
             counts += left
             used += len(annotation.boxes) - beside
-            counts[_BESIDE] += beside
     several = sum(len({each.class_name for each in image.objects if each.counts}) > 1 for image, _ in _all(chosen))
     counts[_SEVERAL] = several
     notes = [f"{number_of(count, *which.things)} {which.what}" for which, count in counts.items() if count]
@@ -167,7 +166,6 @@ _REJECTED = _Count(_IMAGES, "that a review has rejected, left aside")
 _OF_OTHERS = _Count(_IMAGES, "of classes that are not packed, left aside")
 _SEVERAL = _Count(_IMAGES, "with objects of several classes: of the one whose boxes cover the most")
 _OF_LEFT_ASIDE = _Count(_BOXES, "of images that were left aside")
-_BESIDE = _Count(_BOXES, "of another class than the image's, or difficult: kept beside")
 _REPEATS = _Count(_BOXES, "repeated, of the same class and edges: taken once")
 _CROWDS = _Count(_BOXES, "of crowds, left aside")
 _EMPTY = _Count(_BOXES, "without a width or a height, left aside")

@@ -14,6 +14,7 @@ SPLIT_CALLED = {"train": "train", "training": "train", "val": "val", "valid": "v
 """Splits by what their folders and lists are called, in lower case."""
 TEST = "test"
 """A split of detection sets that is not packed."""
+_CALLED = {**SPLIT_CALLED, TEST: TEST}
 VAL_FRACTION = 0.1
 """Of each class, where nothing else is asked for."""
 
@@ -23,6 +24,28 @@ Image = TypeVar("Image")
 def split_of_words(name: str, called: Mapping[str, str] = SPLIT_CALLED) -> str | None:
     """The split that a word in the name of a file or folder is called, as in `instances_val2017`; None without any."""
     return next((called[word] for word in re.findall("[a-z]+", name.lower()) if word in called), None)
+
+
+def splits_of_folders(paths: Iterable[str], where: str) -> dict[str, str]:
+    """The split of each path that lies in a folder called train, val or test: the innermost that is just so called,
+    else the innermost with such a word in its name. None at all where all are of one split, by a word alone or of
+    train, which may mean something else. Raises UserError where some are just so called and none is of train; `where`
+    names the set.
+    """
+    found: dict[str, str] = {}
+    just_so: set[str] = set()
+    for path in paths:
+        folders = path.split("/")[-2::-1]  # from the innermost on
+        exact = next(filter(None, (_CALLED.get(each.lower()) for each in folders)), None)
+        split = exact or next(filter(None, (split_of_words(each, _CALLED) for each in folders)), None)
+        just_so |= {exact} if exact else set()
+        if split is not None:
+            found[path] = split
+    if "train" in found.values():
+        return found if len({*found.values()}) > 1 else {}
+    if just_so:
+        raise UserError(f"{where}: has folders of {' and '.join(sorted(just_so))}, and none of train; add it")
+    return {}
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class Synthetic:
         if not 1 <= class_count <= len(_GLYPHS):
             raise UserError(f"--classes {class_count}: the synthetic set has 1 to {len(_GLYPHS)} classes")
         self.classes = tuple(Class(f"synthetic-{k}", _NAMES[k]) for k in range(class_count))
-        self.identity = f"{SYNTHETIC} (seed {seed}, {train_count} train and {val_count} val images a class)"
+        self.identity = f"{SYNTHETIC}{seed}, {train_count} train and {val_count} val images a class)"
         self._counts = {"train": train_count, "val": val_count}
         self._seed = seed
 

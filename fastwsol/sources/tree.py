@@ -11,7 +11,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -276,6 +276,21 @@ class Zip:
             if member.header_offset < end:
                 raise UserError(f"{self._path}: {name!r} shares its bytes with {before!r}; {remedy}")
             end, before = member.header_offset + _LOCAL_HEADER_BYTES + member.compress_size, name
+
+
+def outer_folders(tree: Tree) -> Iterator[str]:
+    """Where a set may begin: the top, and as in a zip of it the only folder there, and the only one in that."""
+    root = ""
+    for _ in range(_MOST_OUTER):
+        yield root
+        inner = tree.folders(root)
+        if len(inner) != 1:
+            return
+        (name,) = inner
+        root = joined(root, name)
+
+
+_MOST_OUTER = 4
 
 
 def open_tree(path: Path, follow_links: bool = False) -> Tree:

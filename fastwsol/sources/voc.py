@@ -7,8 +7,9 @@
                                     without val.txt a part is drawn to be val
     SegmentationObject/NAME.png     where there is one: the number of the object that a pixel is of, 255 where left out
 
-Or NAME.xml beside NAME.jpg, in any folders: images in folders that are called train, val (or as above) and test are of
-these splits then, and without such folders all are train.
+Or NAME.xml beside NAME.jpg, in any folders. Where there are no lists, XMLs in folders that are called train, val (or as
+above) and test are of these splits; without such folders all are train. An image that is not where it should be is
+looked for in the whole set, by the name that its XML gives.
 
 Which class an image is of: `of_objects`. VOC counts pixels from 1 and its ends are the last pixels; a set in which an
 edge is 0 counts from 0, with ends behind the last pixels, and that is said.
@@ -43,12 +44,12 @@ from fastwsol.sources.annotated import (
 )
 from fastwsol.sources.coco_json import CORRECT, box_of, note_of_unjudged, size_of
 from fastwsol.sources.mask_images import encode_mask
+from fastwsol.sources.names import Names
 from fastwsol.sources.of_objects import PREDICTED_BOXES, AnObject, ObjectImage, rule_over
-from fastwsol.sources.splits import SPLIT_CALLED, TEST, ValChoice, split_of_words
-from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree
+from fastwsol.sources.splits import SPLIT_CALLED, TEST, ValChoice, splits_of_folders
+from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree, outer_folders
 from kernels.pixels import IGNORED, OBJECT
 
-_CALLED = {**SPLIT_CALLED, TEST: TEST}
 VOID = 255
 """The number of pixels that are left out."""
 PREDICTED = "predicted by a network, judged by nobody"
@@ -76,19 +77,7 @@ class Voc(AnnotatedImages):
         places = _places(tree, path)
         stamps, _ = images_below(tree, places.images)
         masks = _VocMasks(tree, places.numbers)
-        read: dict[str, ObjectImage] = {}
-        predicted = 0
-        xml_of: dict[str, str] = {}
-        files, images = _xml_files(tree, places.xml), _by_stem(stamps)
-        for stem, file in files.items():
-            image, objects_in, is_predicted = _read(tree, places, stem, file, images)
-            predicted += is_predicted
-            if (other := xml_of.setdefault(image.path, stem)) != stem:
-                raise UserError(
-                    f"{tree.where(file)}: is of {image.path}, as {files[other]} is; {CORRECT}, or take one of them away"
-                )
-            read[stem] = image
-            image.mask = partial(masks.of_image, stem, objects_in)
+        read, predicted, others = _read_all(tree, places, stamps, masks)
         from_zero = any(min(each.box[:2]) < 0 for image in read.values() for each in image.objects)
         if from_zero:
             for image in read.values():
@@ -104,7 +93,9 @@ class Voc(AnnotatedImages):
             self.notes.append(note_of_unjudged(f"{number_of(predicted, 'image')} with boxes"))
         if note_of_others:
             self.notes.append(note_of_others)
-        if without := len(stamps.keys() - xml_of.keys()):
+        if others:
+            self.notes.append(f"{number_of(others, 'XML')} of something else, passed over")
+        if without := len(stamps.keys() - {image.path for image in read.values()}):
             self.notes.append(f"{number_of(without, 'image')} without an XML, and not packed")
         if tree.left_out:
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
@@ -128,27 +119,25 @@ class _Places(NamedTuple):
 
 
 def _places(tree: Tree, path: Path) -> _Places:
-    """Beside a folder Annotations, which lies at the top, or as in VOCdevkit/VOC2012 in the only folder of the only
-    folder. Where there is none, XMLs and images may lie anywhere.
+    """Beside a folder Annotations, in any case, which lies where `outer_folders` may be. Where there is none, XMLs and
+    images may lie anywhere.
     """
-    root = ""
-    for _ in range(4):
-        inner = tree.folders(root)
-        called = {name.lower(): joined(root, name) for name in sorted(inner, reverse=True)}
+    for root in outer_folders(tree):
+        called = _in_any_case(tree, root)
         if "annotations" in called:
-            plain = joined(root, "JPEGImages")
-            images = called.get("jpegimages", called.get("images", plain))
-            return _Places(called["annotations"], images, joined(root, _LISTS), joined(root, _NUMBERS))
-        if len(inner) != 1:
-            break
-        (name,) = inner
-        root = joined(root, name)
+            images = called.get("jpegimages", called.get("images", joined(root, "JPEGImages")))
+            lists = called.get("imagesets", joined(root, "ImageSets"))
+            lists = _in_any_case(tree, lists).get("main", joined(lists, "Main"))
+            numbers = called.get("segmentationobject", joined(root, "SegmentationObject"))
+            return _Places(called["annotations"], images, lists, numbers)
     if not files_below(tree, "", ".xml"):
         raise UserError(f"{path}: no folder Annotations in it, and no XML; give the folder of a set in VOC's form")
-    return _Places("", "", _LISTS, _NUMBERS)
+    return _Places("", "", "ImageSets/Main", "SegmentationObject")
 
 
-_LISTS, _NUMBERS = "ImageSets/Main", "SegmentationObject"
+def _in_any_case(tree: Tree, folder: str) -> dict[str, str]:
+    """The folders in a folder by their names in lower case."""
+    return {name.lower(): joined(folder, name) for name in sorted(tree.folders(folder), reverse=True)}
 
 
 def _xml_files(tree: Tree, folder: str) -> dict[str, str]:
@@ -163,18 +152,35 @@ def _xml_files(tree: Tree, folder: str) -> dict[str, str]:
     return found
 
 
-def _by_stem(stamps: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """The stamps of images by their paths, by those without the ending; of several the ending that is named first."""
-    found: dict[str, dict[str, str]] = {}
-    for path in sorted(stamps, key=lambda path: (IMAGE_SUFFIXES.index(PurePosixPath(path).suffix.lower()), path)):
-        found.setdefault(path.rpartition(".")[0], {})[path] = stamps[path]
-    return found
+def _read_all(
+    tree: Tree, places: _Places, stamps: Mapping[str, str], masks: "_VocMasks"
+) -> tuple[dict[str, ObjectImage], int, int]:
+    """The annotated images by their XMLs' names without the ending, how many have predicted boxes, and how many XMLs
+    are something else.
+    """
+    read: dict[str, ObjectImage] = {}
+    xml_of: dict[str, str] = {}
+    predicted = others = 0
+    files, images = _xml_files(tree, places.xml), _Images(tree, places, stamps)
+    for stem, file in files.items():
+        if (annotation := _annotation_in(tree, file)) is None:
+            others += 1
+            continue
+        image, objects_in, is_predicted = _read(tree, stem, file, annotation, images)
+        predicted += is_predicted
+        if (other := xml_of.setdefault(image.path, stem)) != stem:
+            raise UserError(
+                f"{tree.where(file)}: is of {image.path}, as {files[other]} is; {CORRECT}, or take one of them away"
+            )
+        read[stem] = image
+        image.mask = partial(masks.of_image, stem, objects_in)
+    if not read:
+        raise UserError(f"{tree.where(places.xml)}: no XML in it is an annotation in VOC's form; give such a set")
+    return read, predicted, others
 
 
-def _read(
-    tree: Tree, places: _Places, stem: str, file: str, images: Mapping[str, Mapping[str, str]]
-) -> tuple[ObjectImage, list[str], bool]:
-    """An annotated image, the names of the classes of its objects in their order, and whether these are predicted."""
+def _annotation_in(tree: Tree, file: str) -> ElementTree.Element | None:
+    """The annotation that an XML is; None where it is something else, as another tool's settings."""
     where = tree.where(file)
     try:
         root = ElementTree.fromstring(tree.read(file, MAX_TEXT_BYTES))
@@ -182,11 +188,19 @@ def _read(
         raise UserError(f"{where}: {error}; put a whole copy in its place") from None
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # of an encoding that there is not
         raise UserError(f"{where}: not XML ({error}); {CORRECT}") from None
+    return root if root.tag.lower() == "annotation" or root.find("object") is not None else None
+
+
+def _read(
+    tree: Tree, stem: str, file: str, root: ElementTree.Element, images: "_Images"
+) -> tuple[ObjectImage, list[str], bool]:
+    """An annotated image, the names of the classes of its objects in their order, and whether these are predicted."""
+    where = tree.where(file)
     size = None
     if root.find("size") is not None:
         size = size_of([root.findtext(f"size/{side}") for side in ("width", "height")], where)
     objects = [_object(each, where) for each in root.findall("object")]
-    image, stamp = _image_of(places.images, stem, root.findtext("filename"), images)
+    image, stamp = images.of(stem, root.findtext("filename"))
     fault = None
     if stamp is None:
         fault = Fault(image, f"no such image, and {where} is of it", "put the image there, or take the XML away")
@@ -217,21 +231,42 @@ def _from_zero(box: Box) -> Box:
     return x0 + 1, y0 + 1, x1, y1
 
 
-def _image_of(
-    folder: str, stem: str, filename: str | None, images: Mapping[str, Mapping[str, str]]
-) -> tuple[str, str | None]:
-    """The image of an annotation, and its stamp, None where it is not there: of its own name, as after both were
-    renamed; else of the name that it gives, in the folder that it lies in itself. Of several of its own name the one
-    that it gives.
-    """
-    own = images.get(joined(folder, stem), {})
-    if filename:
-        name = PurePosixPath(filename.strip().replace("\\", "/")).name
-        given = str(PurePosixPath(folder, stem).parent / name)
-        like = own or images.get(given.rpartition(".")[0], {})
-        if given in like:
-            return given, like[given]
-    return next(iter(own.items()), (f"{joined(folder, stem)}.jpg", None))
+class _Images:
+    """The images that annotations are of. stamps: of those in the set's folder of images."""
+
+    def __init__(self, tree: Tree, places: _Places, stamps: Mapping[str, str]) -> None:
+        self._tree, self._folder = tree, places.images
+        self._by_stem: dict[str, dict[str, str]] = {}
+        for path in sorted(stamps, key=lambda path: (IMAGE_SUFFIXES.index(PurePosixPath(path).suffix.lower()), path)):
+            self._by_stem.setdefault(path.rpartition(".")[0], {})[path] = stamps[path]
+        self._anywhere: tuple[Names, Mapping[str, str]] | None = None
+
+    def of(self, stem: str, filename: str | None) -> tuple[str, str | None]:
+        """The image of an annotation, and its stamp, None where it is not there: of its own name, as after both were
+        renamed; else of the name that it gives, in the folder that it lies in itself; else the only one anywhere in the
+        set of the name that it gives. Of several of its own name the one that it gives.
+        """
+        own = self._by_stem.get(joined(self._folder, stem), {})
+        name = PurePosixPath(filename.strip().replace("\\", "/")).name if filename else ""
+        if name:
+            given = str(PurePosixPath(self._folder, stem).parent / name)
+            like = own or self._by_stem.get(given.rpartition(".")[0], {})
+            if given in like:
+                return given, like[given]
+        if own:
+            return next(iter(own.items()))
+        names, stamps = self._all()
+        there = [found for found in ([names.whole(name), *names.by_end(name)] if name else []) if found is not None]
+        if len(there) == 1:
+            return there[0], stamps[there[0]]
+        return f"{joined(self._folder, stem)}.jpg", None
+
+    def _all(self) -> tuple[Names, Mapping[str, str]]:
+        """All images of the set, which few sets need."""
+        if self._anywhere is None:
+            stamps, _ = images_below(self._tree, "")
+            self._anywhere = Names(stamps), stamps
+        return self._anywhere
 
 
 def _splits(tree: Tree, places: _Places, read: dict[str, ObjectImage]) -> tuple[dict[str, list[ObjectImage]], str]:
@@ -260,8 +295,11 @@ def _splits(tree: Tree, places: _Places, read: dict[str, ObjectImage]) -> tuple[
             splits["val"] = [read[name] for name in val]
         used = [lists[each] for each in (pool, "val") if each in lists]
         others = f"in none of {' and '.join(used)}" if len(used) > 1 else f"not in {used[0]}"
-    elif TEST not in lists and (of_folders := _of_folders(tree, places, read)):
-        splits = {split: of_folders[split] for split in ("train", "val") if split in of_folders}
+    elif TEST not in lists and (of_folders := splits_of_folders(read, tree.where(places.xml))):
+        in_split = {
+            split: [read[name] for name, its in of_folders.items() if its == split] for split in ("train", "val")
+        }
+        splits = {split: images for split, images in in_split.items() if images}
         others = "in no folder of train or val"
     else:
         test = listed(TEST, known=False)
@@ -269,21 +307,6 @@ def _splits(tree: Tree, places: _Places, read: dict[str, ObjectImage]) -> tuple[
         others = f"in {lists.get(TEST)}"
     count = len(read) - sum(map(len, splits.values()))
     return splits, f"{number_of(count, 'annotated image')} {others} not packed" if count else ""
-
-
-def _of_folders(tree: Tree, places: _Places, read: Mapping[str, ObjectImage]) -> dict[str, list[ObjectImage]]:
-    """Images by the splits that their XMLs' folders are called; none where none is called so. Raises UserError where
-    there is no train.
-    """
-    found: dict[str, list[ObjectImage]] = {}
-    for name, image in read.items():
-        split = next((split for each in name.split("/")[:-1] if (split := split_of_words(each, _CALLED))), None)
-        if split is not None:
-            found.setdefault(split, []).append(image)
-    if found and "train" not in found:
-        where = tree.where(places.xml)
-        raise UserError(f"{where}: XMLs lie in folders of {' and '.join(found)}, and none in one of train; add it")
-    return found
 
 
 _POOL = "trainval"

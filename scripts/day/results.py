@@ -11,6 +11,7 @@ from acceptance.recipe import PAPERS_BEST
 
 from fastwsol.config import Config, flag
 from fastwsol.experiments.paper_claims import CLAIMS, judge, overall, overall_name
+from fastwsol.experiments.tables import beside_text
 from fastwsol.host.errors import UserError
 
 FORMAT_VERSION = 1
@@ -120,8 +121,8 @@ def claims_judged(finished: dict[str, dict[str, Any]]) -> list[str]:
     for comparison, difference in differences.items():
         better, worse = comparison.sides
         lines.append(
-            f"claim {comparison.claim}: {better} over {worse}: {difference.points:+.2f} ± "
-            f"{difference.half_interval:.2f}, {difference.verdict}"
+            f"claim {comparison.claim}: {better} over {worse}: "
+            f"{beside_text((difference, difference.half_interval))}, {difference.verdict}"
         )
     for claim, text in CLAIMS.items():
         of_claim = {comparison: each for comparison, each in differences.items() if comparison.claim == claim}
