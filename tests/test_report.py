@@ -169,6 +169,17 @@ def test_all_localizers_stand_side_by_side_each_at_its_own_cut(
     assert not (tmp_path / "no.html").exists()
 
 
+@pytest.mark.parametrize("evaluations", [1, 2])
+def test_a_chart_over_the_course_needs_two_evaluations(evaluations: int, tmp_path: Path, runs: Path) -> None:
+    run = shutil.copytree(runs / "gr-0", tmp_path / "run")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    last = next(row for row in reversed(rows) if row["kind"] == "eval")
+    rows = [row for row in rows if row["kind"] != "eval"] + [last] * evaluations
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert report(run, "--out", tmp_path / "page.html", "--gallery", 0) == 0
+    assert ("chart-loc" in data_in((tmp_path / "page.html").read_text())["figures"]) == (evaluations > 1)
+
+
 def test_one_run_stands_alone_and_without_a_gallery_there_is_none(tmp_path: Path, runs: Path) -> None:
     out = tmp_path / "page.html"
     assert report(runs / "gr-0", "--out", out, "--gallery", 0, "--title", "A & B") == 0

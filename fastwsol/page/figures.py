@@ -28,12 +28,14 @@ Points = tuple[list[float], list[float]]
 
 def figures(settings: Sequence[ComparedSetting]) -> dict[str, dict[str, Any]]:
     """By the id of its place on the page: the figure as Plotly's JSON. Without ground truth those on boxes are left
-    out.
+    out, and where each run was evaluated once that over its course, which tables hold.
     """
     charts = {"chart-loss": _loss(settings), "chart-clas": _classification(settings)}
-    if all(run.report["images_with_boxes"] for setting in settings for run in setting.runs):
+    runs = [run for setting in settings for run in setting.runs]
+    if all(run.report["images_with_boxes"] for run in runs):
+        if any(len(_evaluated(run, "top1_loc@0.5")[0]) > 1 for run in runs):
+            charts["chart-loc"] = _localization(settings)
         charts |= {
-            "chart-loc": _localization(settings),
             "chart-thresholds": _thresholds(settings),
             "chart-sizes": _sizes(settings),
             "chart-classes": _classes(settings),
