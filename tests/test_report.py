@@ -123,6 +123,7 @@ def test_all_localizers_stand_side_by_side_each_at_its_own_cut(
     shutil.copytree(runs / "shards", tmp_path / "shards")
     few = ("--head-steps", "4", "--head-batch-size", "8", "--log-steps", "1000")
     trained(tmp_path, "masked", "--aug", "none", "--localizer", "mask", *few)
+    evaluated_times(tmp_path / "masked", 2)
     out = tmp_path / "page.html"
     to_table = ("--table", tmp_path / "table.csv")
     assert report(tmp_path / "masked", "--gallery", 6, "--threads", 1, "--out", out, *to_table) == 0
@@ -169,13 +170,18 @@ def test_all_localizers_stand_side_by_side_each_at_its_own_cut(
     assert not (tmp_path / "no.html").exists()
 
 
-@pytest.mark.parametrize("evaluations", [1, 2])
-def test_a_chart_over_the_course_needs_two_evaluations(evaluations: int, tmp_path: Path, runs: Path) -> None:
-    run = shutil.copytree(runs / "gr-0", tmp_path / "run")
+def evaluated_times(run: Path, evaluations: int) -> None:
+    """Have a run's metrics tell so many evaluations."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     last = next(row for row in reversed(rows) if row["kind"] == "eval")
     rows = [row for row in rows if row["kind"] != "eval"] + [last] * evaluations
     (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+@pytest.mark.parametrize("evaluations", [1, 2])
+def test_a_chart_over_the_course_needs_two_evaluations(evaluations: int, tmp_path: Path, runs: Path) -> None:
+    run = shutil.copytree(runs / "gr-0", tmp_path / "run")
+    evaluated_times(run, evaluations)
     assert report(run, "--out", tmp_path / "page.html", "--gallery", 0) == 0
     assert ("chart-loc" in data_in((tmp_path / "page.html").read_text())["figures"]) == (evaluations > 1)
 
