@@ -16,6 +16,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.sources.coco import Coco
 from fastwsol.sources.coco_json import _marks_masks_as_crowds, pixels_of
 from fastwsol.sources.of_objects import class_of_areas
+from fastwsol.training.launch_flags import flags_named, photographs_want_photos
 
 
 def coco_set(root: Path, **changes: Any) -> Path:
@@ -445,3 +446,12 @@ def test_of_classes_that_cover_as_much_the_first_is_taken() -> None:
     place = {"a": 0, "b": 1}.__getitem__
     assert class_of_areas([("b", 4), ("a", 4)], place) == "a"
     assert class_of_areas([("b", 5), ("a", 4)], place) == "b"
+
+
+def test_photographs_of_every_layout_take_the_preset_photos(tmp_path: Path, synthetic_shards: Path) -> None:
+    """Also those of a folder that is called as the synthetic set is."""
+    packed_again(coco_set(tmp_path / "synthetic"), "coco")
+    for shards, wanted in ((tmp_path / "synthetic-packed", True), (synthetic_shards, False)):
+        assert photographs_want_photos(flags_named(["--shards", str(shards)], "train")) is wanted
+    named = ["--shards", str(tmp_path / "synthetic-packed"), "--preset", "paper"]
+    assert not photographs_want_photos(flags_named(named, "train"))
