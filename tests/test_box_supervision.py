@@ -193,3 +193,8 @@ def test_mistakes_are_named(picture_shards: Path, tmp_path: Path, capsys: pytest
     assert "--boxes-per-class -1: must be at least 0" in capsys.readouterr().err
     assert run_command(train.main, [*flags, "--boxes-per-class", "3"]) == 2
     assert "--boxes-per-class 3: supervises a mask head; add --localizer mask" in capsys.readouterr().err
+
+
+def test_a_box_that_covers_every_cell_has_a_loss() -> None:
+    """Nothing lies outside of it."""
+    assert torch.isfinite(box_loss(torch.full((1, 4, 4), 0.5), torch.tensor([[0.0, 0.0, 1.0, 1.0]]), 1.0))

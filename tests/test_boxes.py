@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kernels
+from fastwsol.dataset.ragged_boxes import Objects
 from fastwsol.evaluation import boxes as boxes_module
 from fastwsol.evaluation.boxes import PROTOCOLS, hits, localize, score_boxes
+from fastwsol.evaluation.fixed_boxes import fixed_boxes
 from fastwsol.evaluation.truths import Truths
-from fastwsol.geometry import to_original, to_square
+from fastwsol.geometry import to_original, to_square, windows_in_square
 
 
 @settings(max_examples=100, deadline=None)
@@ -131,3 +133,25 @@ def test_truths_of_other_images_have_another_digest():
     boxes, sizes = np.array([[0, 0, 4, 4], [1, 1, 5, 5]], np.float32), np.full(2, 9)
     one, other = (Truths(sizes, sizes, boxes, np.array(offsets)) for offsets in ([0, 1, 2], [0, 2, 2]))
     assert one.digest() != other.digest()
+
+
+@pytest.mark.parametrize(("window", "expected"), [([999, 0, 1, 100], [9, 0, 1, 10]), ([50, 0, 1, 100], [1, 0, 1, 10])])
+def test_a_window_that_shrinks_to_nothing_keeps_a_pixel_of_the_square(window, expected):
+    whole = np.array([[0, 0, 1000, 100]], np.int32)
+    assert windows_in_square(np.array([window], np.int32), whole, 10).tolist() == [expected]
+
+
+def test_a_square_without_a_width_is_refused():
+    with pytest.raises(ValueError, match="the square is 4 x 0 pixels"):
+        to_square(np.zeros((1, 4), np.float32), 5, 5, (4, 0))
+
+
+def test_objects_of_the_first_classes_are_those_below_their_number():
+    objects = Objects(np.zeros((3, 4), np.float32), np.arange(3), np.zeros(3, bool), np.array([0, 1, 3]))
+    found = objects.of_labels_below(2)
+    assert (found.labels.tolist(), found.offsets.tolist()) == ([0, 1], [0, 1, 2])
+
+
+def test_without_boxes_to_train_on_the_whole_image_is_the_only_fixed_box():
+    none = Truths(np.full(2, 9), np.full(2, 9), np.zeros((0, 4), np.float32), np.zeros(3, np.int64))
+    assert [each.name for each in fixed_boxes(none, 64)] == ["whole image"]

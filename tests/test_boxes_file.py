@@ -23,6 +23,7 @@ from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.sources.boxes_file import read_boxes
 from fastwsol.sources.imagefolder import ImageFolder
+from fastwsol.sources.names import Names
 
 WIDTH, HEIGHT = 96, 80
 CLASSES = ("café", "dog")
@@ -471,3 +472,28 @@ def test_a_name_is_the_same_text_in_both_unicode_forms(tmp_path: Path) -> None:
     file = tmp_path / "boxes.csv"
     file.write_text("name,x0,y0,x1,y1\n" + unicodedata.normalize("NFC", path) + ",1,2,3,4\n")
     assert [*read_boxes(file, [path], {path: "möwe"}, ["möwe"]).of_image] == [path]
+
+
+def test_what_is_left_aside_is_counted_in_boxes_and_keeps_their_places(tmp_path: Path) -> None:
+    lines = ["name,x0,y0,x1,y1,label,score", "a.jpg,0,0,9,9,cat,0.5", "a.jpg,1,1,9,9,dog,", "b.jpg,0,0,5,5,cat,"]
+    (tmp_path / "boxes.csv").write_text("\n".join(lines))
+    labels = {"a.jpg": "cat", "b.jpg": "cat"}
+    found = read_boxes(tmp_path / "boxes.csv", [*labels], labels, ["cat", "dog"])
+    assert found.predicted, "also where a box without a score comes later"
+    found.leave_aside_classes(["dog"], "x")
+    a = found.of_image["a.jpg"]
+    assert len(a.origins) == len(a.boxes) == 1
+    found.leave_aside(["a.jpg"], "y")
+    assert dict(found.aside) == {"x": 1, "y": 1}
+
+
+@pytest.mark.parametrize("box", ["0,50,10,20", "50,0,20,10"])
+def test_boxes_that_end_before_they_begin_are_refused(box: str, tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text(f"name,x0,y0,x1,y1\na.jpg,{box}\n")
+    with pytest.raises(UserError, match="is no box; x1,y1 is its lower right corner"):
+        read_boxes(tmp_path / "boxes.csv", ["a.jpg"], {"a.jpg": "cat"}, ["cat"])
+
+
+def test_an_image_is_meant_by_the_end_of_its_path_at_a_folder() -> None:
+    assert Names(["mydog/1.jpg"]).by_end("dog/1.jpg") == []
+    assert Names(["my/dog/1.jpg"]).by_end("dog/1.jpg") == ["my/dog/1.jpg"]

@@ -359,7 +359,7 @@ def test_what_is_no_recipe_is_refused(recipes, sides, capsys):
         ((*a[:2], other, "--b", *b), f"{other / 'report.json'}: has --lr 0.05, {a[0] / 'report.json'} 0."),
         ((*a[:2], "--b", b[0], again), f"{again / 'report.json'}: is of seed 0 that {b[0] / 'report.json'} is of"),
         ((*a[:2], "--b", *sides), "is of score maps, of which no seed is known; --b compares runs"),
-        (a, "3 reports named: name two, A and B, or several seeds of a recipe and behind --b those of the other"),
+        (a, "3 reports named: name two, A and B (one run twice for two of its --localizers), or several seeds"),
         ((), "0 reports named"),
     ):
         assert run_compare(*arguments) == 2
@@ -398,3 +398,24 @@ def test_runs_of_other_classes_are_told_apart(recipes, capsys):
     (b / "report.json").write_text(json.dumps(written | {"classes": 4}))
     assert run_compare(a, b) == 2
     assert "is of a set of 4 classes, " in capsys.readouterr().err
+
+
+def test_a_permutation_test_is_the_same_however_many_images_are_taken_at_once():
+    differences = np.random.default_rng(0).integers(-3, 5, 60) / 4
+    assert sign_flip_test(differences, images_at_once=16) == sign_flip_test(differences)
+
+
+def test_sums_that_are_equal_but_for_rounding_are_as_far():
+    """Of three numbers of one sign a quarter of all flips are as far apart: none or all."""
+    assert sign_flip_test(np.array([0.1, 0.2, 0.3])) == pytest.approx(2 / 8, abs=0.02)
+
+
+def test_an_image_that_does_not_count_on_either_side_is_left_out():
+    assert paired_means(np.array([1, 0, 1.0]), np.array([1, np.nan, 0.0])).counted == 2
+    assert paired_means(np.array([np.nan, 0, 1.0]), np.array([1, 0, 0.0])).counted == 2
+
+
+def test_reports_of_predictions_are_told_from_those_of_runs(tmp_path, capsys):
+    (tmp_path / "report.json").write_text(json.dumps({"looked_at": 3, "format_version": 2}))
+    assert run_command(compare.main, [str(tmp_path / "report.json")] * 2) == 2
+    assert "is of predictions; compare takes reports of runs, and of evaluate --maps" in capsys.readouterr().err

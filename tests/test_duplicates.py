@@ -47,3 +47,30 @@ def test_a_set_without_copies_says_nothing(tmp_path: Path) -> None:
     files = {f"train/{name}/{k}.jpg": noise_jpeg(k + 10 * ord(name)) for name in "ab" for k in range(3)}
     files |= {f"val/{name}/{k}.jpg": noise_jpeg(50 + k + 10 * ord(name)) for name in "ab" for k in range(1)}
     assert note_of_copies(open_shards(packed(tmp_path, files))) == ""
+
+
+def test_images_that_differ_in_the_middle_alone_are_no_copies(tmp_path: Path) -> None:
+    """They have one length, and begin and end alike."""
+    image = noise_jpeg(0)
+
+    def with_comment(middle: bytes) -> bytes:
+        comment = bytes(3000) + middle + bytes(2999)
+        return image[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + image[2:]
+
+    files = {
+        "train/cat/0.jpg": with_comment(b"a"),
+        "train/dog/1.jpg": with_comment(b"b"),
+        "val/cat/2.jpg": noise_jpeg(2),
+        "val/dog/3.jpg": noise_jpeg(3),
+    }
+    assert list(copies_in(open_shards(packed(tmp_path, files)))) == []
+
+
+def test_what_is_said_of_copies_counts_each_of_them_beside_the_first(tmp_path: Path) -> None:
+    image = noise_jpeg(0)
+    files = {f"train/{name}.jpg": image for name in ("cat/0", "dog/1", "dog/2")}
+    files |= {"val/cat/3.jpg": image, "val/dog/4.jpg": noise_jpeg(4), "train/cat/9.jpg": noise_jpeg(9)}
+    assert note_of_copies(open_shards(packed(tmp_path, files))) == (
+        "copies, byte for byte, of an image that comes before: 3 (train/dog/1.jpg is train/cat/0.jpg); 2 of them are "
+        "of another class than that; 1 are in another split, and what is measured there was trained on"
+    )

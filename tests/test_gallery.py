@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pytest
+from conftest import noise_jpeg
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -103,3 +104,25 @@ def test_small_pictures_are_shown_as_they_came_and_large_ones_shrunk(synthetic_s
     Image.new("RGBA", (600, 300), (255, 0, 0, 128)).save(file, "PNG")
     small = Image.open(io.BytesIO(base64.b64decode(picture(file.getvalue(), WHOLE).partition(",")[2])))
     assert (small.format, small.size) == ("JPEG", (LONGEST_SIDE, LONGEST_SIDE // 2))
+
+
+def test_no_image_is_best_and_worst(monkeypatch):
+    found = choose_images([np.array([np.nan] * 8 + [0.5])], 9)
+    assert sorted(found.ids.tolist()) == list(range(9))
+    assert set(found.kinds) == {"random"}
+
+
+def test_a_window_of_a_small_image_is_cut_out():
+    shown = picture(noise_jpeg(0, size=(100, 60)), np.array([20, 0, 60, 60]))
+    assert Image.open(io.BytesIO(base64.b64decode(shown.partition(",")[2]))).size == (60, 60)
+
+
+def test_a_constant_map_on_its_own_scale_is_shown_as_it_is(synthetic_shards):
+    split = open_shards(synthetic_shards).splits["val"]
+    (shown,) = shown_maps(
+        np.full((1, 8, 8), 0.5, np.float32), np.zeros(1, np.int64), split, np.zeros(1, int), VIEWS, "own"
+    )
+    boxes = np.frombuffer(base64.b64decode(shown["boxes"]), "<u2").reshape(LEVELS, 4)
+    whole = [0, 0, SQUARE, SQUARE]
+    assert boxes[0].tolist() == boxes[100].tolist() == whole
+    assert boxes[200].tolist() == [0, 0, 0, 0]

@@ -90,3 +90,17 @@ def test_a_smaller_batch_is_compared_with_the_next_larger():
         (32, 128),
         (128, 256),
     }
+
+
+def test_seeds_that_all_agree_tell_no_error():
+    assert Difference(2.0, 0.0, 4).verdict == "not separable"
+    assert Difference(2.0, 0.1, 4).verdict == "holds"
+
+
+def test_the_spread_of_a_claim_is_of_the_settings_that_it_compares():
+    """Settings that another claim compares, and that spread far, leave it as it is."""
+    values = {Setting.of(aug=aug, depth=18): [20.0 + k, 21.0 + k] for k, aug in enumerate(("none", "gr"))}
+    (alone,) = judge(values).values()
+    deeper = {Setting.of(aug="hns-gr", depth=depth): [10.0, 90.0] for depth in (18, 34)}
+    among = {each: found for each, found in judge({**values, **deeper}).items() if each.claim == 1}
+    assert [found.error for found in among.values()] == [alone.error]

@@ -10,7 +10,7 @@ from PIL import Image
 
 import kernels
 from fastwsol import evaluate
-from fastwsol.evaluation.fixed_masks import fixed_masks
+from fastwsol.evaluation.fixed_masks import FixedCounts, FixedMask, fixed_masks
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import PIXEL_SIDE, find_masks
 from fastwsol.evaluation.per_image import ImageRows
@@ -242,3 +242,25 @@ def test_the_same_masks_of_other_images_have_another_digest() -> None:
         digests.add(np.array(rows), masks)
         found.append(digests.of_all())
     assert found[0] != found[1]
+
+
+def fixed_numbers(region: NDArray, *masks: NDArray) -> tuple[float, float]:
+    counts = FixedCounts([FixedMask("best-box", region, "here")])
+    counts.add(np.stack(masks))
+    (found,) = counts.numbers()
+    return found["pxap"], found["iou"]
+
+
+def test_a_fixed_mask_is_measured_on_objects_and_on_what_is_not_left_out() -> None:
+    whole, half = np.ones((PIXEL_SIDE, PIXEL_SIDE), bool), np.zeros((PIXEL_SIDE, PIXEL_SIDE), bool)
+    half[:, : PIXEL_SIDE // 2] = True
+    full, empty, ignored = (np.full((PIXEL_SIDE, PIXEL_SIDE), value, np.uint8) for value in (255, 0, 128))
+    assert fixed_numbers(whole, full, empty)[1] == 100, "an image without an object has no IoU"
+    mask = np.where(half, np.uint8(255), np.uint8(0))
+    mask[: PIXEL_SIDE // 2] = 128
+    quarter = half & (np.arange(PIXEL_SIDE)[None] < PIXEL_SIDE // 4)
+    # All of what is kept is the object's, half of it; half of the known pixels are the object's.
+    assert fixed_numbers(quarter, mask) == (pytest.approx(100 * (0.5 + 0.5 * 0.5)), pytest.approx(50))
+    mask = np.where(half, np.uint8(128), np.uint8(255))
+    assert np.isfinite(fixed_numbers(half, mask)).all(), "nothing of the region is known"
+    assert ignored.any()
