@@ -13,6 +13,8 @@ from PIL import Image
 
 from fastwsol import convert, pack
 from fastwsol.dataset.shards import Shards, open_shards
+from fastwsol.sources.yolo import Yolo, _labels_of
+from fastwsol.sources.yolo_labels import _box_and_outline
 
 CAT, DOG = "0 0.3 0.25 0.4 0.5", "1 0.5 0.5 0.2 0.4"
 """Of an image of 60 x 40 pixels the boxes 6, 0, 30, 20 and 24, 12, 36, 28."""
@@ -449,3 +451,82 @@ def test_a_packed_set_of_predictions_is_one_in_every_form(
     assert "boxes that a network predicted and nobody has judged" in capsys.readouterr().out
     assert packed_again(tmp_path / form, form).manifest.source.endswith(", with predicted boxes)")
     assert "4 of the images in the annotations" in (said := capsys.readouterr().out) or "4 images with boxes" in said
+
+
+def test_labels_lie_in_the_place_of_the_last_folder_of_images() -> None:
+    assert _labels_of("images/x/images/a.jpg")[0] == "images/x/labels/a"
+    assert _labels_of("photos/a.jpg") == ["photos/a"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "box", "is_outline"),
+    [
+        ([0.1, 0.1, 0.5, 0.1, 0.1, 0.5, 0.1, 0.1], (0.1, 0.1, 0.5, 0.5), True),  # a triangle that is closed
+        ([0.1, 0.1, 0.5, 0.1, 0.5, 0.5, 0.1, 0.5], (0.1, 0.1, 0.5, 0.5), False),
+        ([0.5, 0.5, 1.000001, 1.0], (0, 0, 1, 1), False),
+        ([0.5, 0.5, 1.01, 1.0], (-0.005, 0, 1.005, 1), False),
+    ],
+)
+def test_boxes_are_told_from_outlines(shares: list[float], box: tuple[float, ...], is_outline: bool) -> None:
+    found, outline = _box_and_outline(shares)
+    np.testing.assert_allclose(found, box, atol=1e-9)
+    assert (outline is not None) == is_outline
+
+
+def test_one_outline_of_four_corners_among_others_is_a_mask_too(tmp_path: Path) -> None:
+    root = yolo_set(tmp_path / "set")
+    put(root / "labels/train/a.txt", f"0 {TRIANGLE}\n".encode())
+    put(root / "labels/train/b.txt", b"1 0.2 0.1 0.5 0.3 0.4 0.5 0.1 0.3\n")
+    assert packed_again(root, "yolo").splits["train"].has_mask.tolist() == [True, True]
+
+
+def test_an_outline_that_was_changed_shows_in_the_fingerprint(tmp_path: Path) -> None:
+    root = yolo_set(tmp_path / "set")
+    put(root / "labels/train/a.txt", f"0 {TRIANGLE}\n".encode())
+    before = Yolo(root).fingerprint("train", 0, 2)
+    assert Yolo(root).fingerprint("train", 0, 2) == before
+    put(root / "labels/train/a.txt", b"0 0.1 0.1 0.5 0.2 0.1 0.9\n")
+    assert Yolo(root).fingerprint("train", 0, 2) != before
+
+
+def test_the_outer_folder_of_a_zip_says_nothing_of_splits(tmp_path: Path) -> None:
+    root = yolo_set(tmp_path / "set", val="images/val", told=NAMES)
+    with zipfile.ZipFile(tmp_path / "birds.zip", "w") as file:
+        for path in sorted(root.rglob("*")):
+            file.write(path, f"valid-birds/{path.relative_to(root)}")
+    assert [len(each) for each in names_in(packed_again(tmp_path / "birds.zip", "yolo")).values()] == [2, 2]
+
+
+def test_paths_count_from_the_sets_own_and_lead_no_further_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"train": "sub/images/train", "val": "sub/images/valid"}
+    told = "path: sub\ntrain: images/train\nval: images/valid\ntest: images/valid\nnames: [cat, dog]\n"
+    root = yolo_set(tmp_path / "set", **places, told=told)
+    put(root / ".DS_Store", b"x")
+    assert [len(each) for each in names_in(packed_again(root, "yolo")).values()] == [2, 2]
+    said = capsys.readouterr().out
+    assert "of test not packed" not in said, "what is val is no test"
+    assert "1 files and folders were left out, as they are hidden" in said
+    put(root / "data.yaml", told.replace("train: images", "train: wrong/images").encode())
+    assert "train 'wrong/images/train' is no folder of images here" in refused(root, capsys)
+
+
+def test_of_two_sets_side_by_side_none_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        yolo_set(tmp_path / "both" / name)
+    assert "no data.yaml with names and no classes.txt in it" in refused(tmp_path / "both", capsys)
+
+
+def test_an_outline_that_reaches_out_a_little_is_taken(tmp_path: Path) -> None:
+    root = yolo_set(tmp_path / "set")
+    put(root / "labels/train/a.txt", b"0 -0.005 0.1 0.5 0.1 0.1 0.9\n")
+    assert packed_again(root, "yolo").splits["train"].has_mask.tolist() == [True, False]
+
+
+def test_poses_are_no_predictions(tmp_path: Path) -> None:
+    """Though their numbers are odd."""
+    root = yolo_set(tmp_path / "set")
+    put(root / "data.yaml", (root / "data.yaml").read_bytes() + b"kpt_shape: [1, 3]\n")
+    put(root / "labels/train/a.txt", f"{CAT} 0.1 0.2 2\n".encode())
+    assert packed_again(root, "yolo").manifest.source.endswith("(yolo)")
