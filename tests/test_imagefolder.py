@@ -23,7 +23,7 @@ from fastwsol.sources import Record, heif
 from fastwsol.sources.annotated import LEFT_OUT
 from fastwsol.sources.decode import decode
 from fastwsol.sources.imagefolder import ImageFolder
-from fastwsol.sources.splits import drawn_val
+from fastwsol.sources.splits import ValOf, drawn_val
 
 CLASSES = ("bird", "cat", "dog")
 SIZES = [(64, 48), (40, 90), (33, 33)]
@@ -668,3 +668,15 @@ def test_splits_under_unknown_names_are_not_taken_for_classes(with_val: Path) ->
     (with_val / "val").rename(with_val / "part two")
     with pytest.raises(UserError, match=r"all hold the same folders .* and no images; if they are splits"):
         ImageFolder(with_val)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1])
+def test_a_share_of_none_or_all_is_no_val(fraction: float) -> None:
+    with pytest.raises(UserError, match="must lie between 0 and 1"):
+        drawn_val("abcd", ord, fraction)
+
+
+def test_val_of_an_earlier_set_fits_one_that_lies_in_another_outer_folder() -> None:
+    earlier = ValOf(Path("earlier"), frozenset({"birds/a.jpg"}))
+    assert earlier.are_val(["a.jpg", "b.jpg"]) == [True, False]
+    assert earlier.are_val(["more/birds/a.jpg"]) == [True]

@@ -245,3 +245,21 @@ def test_maps_on_a_scale_of_their_own_are_cut_as_they_are(files, capsys):
     np.save(files / "all.npy", 4 * maps)
     assert run_evaluate(*arguments, "--scale", "own", "--threshold", "0.5") == 2
     assert "map 0: has values from 1.2 to 2.4" in capsys.readouterr().err
+
+
+def test_what_says_how_maps_are_to_be_read_is_read_or_refused(files, capsys):
+    arguments = ["--maps", files / "maps", "--boxes", files / "boxes.csv"]
+    (files / "maps" / "about.json").write_text("{")
+    assert run_evaluate(*arguments) == 2
+    assert "about.json: does not say which square the maps cover; export the maps anew" in capsys.readouterr().err
+    about = {"made_by": score_map_files.ABOUT_MAKER, "square": 64, "localizer": "x"}
+    (files / "maps" / "about.json").write_text(json.dumps(about))
+    assert ScoreMaps(files / "maps", read_annotations(files / "boxes.csv"), BOXES).localizer is None
+
+
+def test_maps_below_0_are_on_no_scale_of_their_own(files, capsys):
+    (files / "boxes.csv").write_text("name,width,height,x0,y0,x1,y1\na,32,32,8,8,24,24\n")
+    np.save(files / "all.npy", np.linspace(-0.1, 0.5, 64, dtype=np.float32).reshape(1, 8, 8))
+    arguments = ["--maps", files / "all.npy", "--boxes", files / "boxes.csv", "--scale", "own", "--threshold", "0.5"]
+    assert run_evaluate(*arguments) == 2
+    assert "has values from -0.1 to 0.5, and on a scale of its own they are shares of 1" in capsys.readouterr().err
