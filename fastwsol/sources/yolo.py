@@ -121,9 +121,8 @@ class Yolo(AnnotatedImages):
 
 class _Told(NamedTuple):
     """What a set's file says. names: of the classes by their numbers; root: the folder of the set; splits: the paths
-    that it gives for each, which count from `base`; points: how many
-    numbers the points of a pose are behind each box; predicted: how many images
-    have a network's boxes.
+    that it gives for each, which count from `base`; points: how many numbers the points of a pose are, behind its box;
+    predicted: how many images have a network's boxes.
     """
 
     file: str
