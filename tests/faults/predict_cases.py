@@ -109,7 +109,7 @@ CASES = [
     asked("overlays where a folder is", ["--overlays", "/usr"], "--overlays /usr: exists; nothing was changed"),
     asked("an unknown class", ["--class", "unicorn"], "--class unicorn: the run knows no such class; it knows"),
     asked("a class misspelt", ["--class", "alhpa"], "--class alhpa", "perhaps you meant alpha"),
-    asked("more classes than there are", ["--top", "9"], "--top 9: the run knows 4 classes"),
+    asked("more classes than there are", ["--top", "9"], "--top 9: must be a whole number of classes, 1 to 4"),
     asked("no class", ["--top", "0"], "--top 0"),
     of_backbone("one that is none", ["--backbone", "resnet19"], "--backbone resnet19", "perhaps you meant resnet"),
     of_backbone("our own", ["--backbone", "preact-resnet-18"], "has no published weights", "or a run's folder"),
