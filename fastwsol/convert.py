@@ -141,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{written.skipped:,} images beside them could not be read when they were predicted")
     if written.rejected:
         print(f"{written.rejected:,} images that a review has rejected were left out, as nothing is known of them")
-    if written.unsure_boxes or written.boxes_without:
+    if written.unsure_boxes or written.boxes_without or written.unsure_images:
         none = written.boxes_without
         beside = f" and {none:,} that have none (of an image the best box alone has a certainty)" if none else ""
         boxes = number_of(written.unsure_boxes, "box", "boxes")

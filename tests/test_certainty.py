@@ -541,6 +541,17 @@ def test_unsure_boxes_can_be_left_out_of_what_is_converted(
     assert f"{left} boxes below the limit{beside} left out, and {100 - len(sure)} images left without a box" in said
 
 
+def test_images_without_a_box_are_counted_where_no_box_is_left_out(
+    predictions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(predictions.read_text())
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] > 1]
+    predictions.write_text(json.dumps(content))
+    out = predictions.parent / "sure.json"
+    assert run_command(convert.main, [str(predictions), "--out", str(out), "--least-score", "0"]) == 0
+    assert "0 boxes below the limit left out, and 2 images left without a box" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -14,7 +14,8 @@ SPLIT_CALLED = {"train": "train", "training": "train", "val": "val", "valid": "v
 """Splits by what their folders and lists are called, in lower case."""
 TEST = "test"
 """A split of detection sets that is not packed."""
-_CALLED = {**SPLIT_CALLED, TEST: TEST}
+SPLIT_OR_TEST_CALLED = {**SPLIT_CALLED, TEST: TEST}
+"""The same as `SPLIT_CALLED`, and `TEST`."""
 VAL_FRACTION = 0.1
 """Of each class, where nothing else is asked for."""
 
@@ -36,8 +37,8 @@ def splits_of_folders(paths: Iterable[str], where: str) -> dict[str, str]:
     just_so: set[str] = set()
     for path in paths:
         folders = path.split("/")[-2::-1]  # from the innermost on
-        exact = next(filter(None, (_CALLED.get(each.lower()) for each in folders)), None)
-        split = exact or next(filter(None, (split_of_words(each, _CALLED) for each in folders)), None)
+        exact = next(filter(None, (SPLIT_OR_TEST_CALLED.get(each.lower()) for each in folders)), None)
+        split = exact or next(filter(None, (split_of_words(each, SPLIT_OR_TEST_CALLED) for each in folders)), None)
         just_so |= {exact} if exact else set()
         if split is not None:
             found[path] = split

@@ -42,13 +42,12 @@ from fastwsol.sources.coco_json import CORRECT, note_of_unjudged
 from fastwsol.sources.decode import judge_images
 from fastwsol.sources.of_objects import PREDICTED_BOXES, AnObject, ObjectImage, rule_over
 from fastwsol.sources.orientation import upright_size
-from fastwsol.sources.splits import SPLIT_CALLED, TEST, ValChoice, splits_of_folders
+from fastwsol.sources.splits import SPLIT_OR_TEST_CALLED, TEST, ValChoice, splits_of_folders
 from fastwsol.sources.tree import Tree, joined, name_of_set, open_tree, outer_folders
 from fastwsol.sources.yolo_labels import Line, Outlines, read_lines
 
 _YAML, _TEXT, _DATA = (".yaml", ".yml"), ".txt", ".data"
 _IMAGES, _LABELS, _CLASSES = ("images", "jpegimages"), "labels", "classes.txt"
-_CALLED = {**SPLIT_CALLED, TEST: TEST}
 
 
 class Yolo(AnnotatedImages):
@@ -185,14 +184,14 @@ def _listed_splits(tree: Tree, root: str) -> dict[str, list[str]]:
     for file in (joined(root, name) for name in names if name.lower().endswith(_DATA)):
         for line in read_text(tree, file, "put a whole copy in its place").split("\n"):
             key, is_set, value = (part.strip() for part in line.partition("="))
-            if is_set and value and key.lower() in _CALLED:
-                found.setdefault(_CALLED[key.lower()], []).append(f"/{value}")  # from where Darknet lies
+            if is_set and value and key.lower() in SPLIT_OR_TEST_CALLED:
+                found.setdefault(SPLIT_OR_TEST_CALLED[key.lower()], []).append(f"/{value}")  # from where Darknet lies
     if "train" not in found:
         found = {}
         for name in names:
             stem, _, ending = name.lower().rpartition(".")
-            if f".{ending}" == _TEXT and stem in _CALLED:
-                found.setdefault(_CALLED[stem], []).append(name)
+            if f".{ending}" == _TEXT and stem in SPLIT_OR_TEST_CALLED:
+                found.setdefault(SPLIT_OR_TEST_CALLED[stem], []).append(name)
     where = tree.where(root) if root else tree.where("").rstrip("/")
     for split, paths in found.items():
         if len(paths) > 1:
@@ -222,7 +221,7 @@ def _of_yaml(tree: Tree, file: str, root: str, content: Mapping[str, Any]) -> _T
         raise UserError(f"{where}: names is no list of classes, and gives none their numbers; correct it") from None
     splits: dict[str, list[str]] = {}
     for key, value in content.items():
-        called = _CALLED.get(key.lower()) if isinstance(key, str) else None
+        called = SPLIT_OR_TEST_CALLED.get(key.lower()) if isinstance(key, str) else None
         if called is None or value in ("", "null", "~", []):
             continue
         paths = value if isinstance(value, list) else [value]
