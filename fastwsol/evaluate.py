@@ -18,27 +18,27 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from fastwsol.batches.feed import Feed, open_feed
+from fastwsol.batches.feed import open_feed
 from fastwsol.batches.stores import DataFlags
 from fastwsol.config import flag
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards
 from fastwsol.evaluation import choe2020
 from fastwsol.evaluation.console_tables import print_numbers, print_report
+from fastwsol.evaluation.directions import find_directions
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.of_maps import report_of_maps
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model
 from fastwsol.evaluation.of_predictions import judge
-from fastwsol.evaluation.of_training_images import find_directions, tuning_images
 from fastwsol.evaluation.prediction_tables import print_judged
 from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.reading import taken_of
@@ -48,6 +48,7 @@ from fastwsol.evaluation.score_map_files import write_maps
 from fastwsol.evaluation.summary_table import print_summary
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
+from fastwsol.evaluation.tuning import tuning_images
 from fastwsol.formats.coco import write_coco
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import Precision, autocast_of_run, take_device, use_threads
@@ -284,14 +285,9 @@ def evaluate_run(flags: Flags, world: World) -> None:
     of_run, run = flags.trained_run, RunDir(flags.run)
     world.lead_does(lambda: require_new_folder("--export-maps", of_run.export_maps))
     info, saved, model = read_together(run, world)
-    all_shards = world.machine_lead_first(
-        lambda verify: shards_of_run(run.folder, info, of_run.shards, verify, with_other_boxes=True)
-    )
-    shards = world.together(lambda: hold_out_of(run, all_shards, info, of_run))
     if info.config.views.fit == "crop":
         world.together(lambda: refuse_what_wants_whole_images(flags))
-    if "holdout" in shards.splits:
-        world.lead_does(lambda: run.check_holdout(shards.splits["holdout"]))
+    all_shards, shards = shards_to_evaluate(run, info, of_run, world)
     device = world.together(lambda: take_device(of_run.device, world.local_rank, world.local_size))
     trained_in = saved.scalars["precision"]
     autocast = world.together(lambda: autocast_of_run(of_run.precision, trained_in, device))
@@ -301,9 +297,14 @@ def evaluate_run(flags: Flags, world: World) -> None:
     world.agree_on({**choices, "--precision": autocast.precision})
     threads = world.together(lambda: use_threads(flags.threads, world.local_size))
     model.to(autocast.device)
-    others = {"train"} if model.directions is None else set()
-    process = Process(autocast, threads, world)
-    feed = feed_of(of_run, all_shards, shards, question, others, process)
+    process, tuning = Process(autocast, threads, world), None
+    if (rule := question.tuning_rule) is not None:
+        tuning = world.together(lambda: tuning_images(shards, of_run.split, rule))
+    shown = [shards.splits[of_run.split], *([tuning.split] if tuning is not None else [])]
+    if model.directions is None:
+        shown.append(shards.splits["train"])
+    packed = dict.fromkeys(split.packed_name for split in shown)
+    feed = open_feed(of_run, all_shards, [*packed], process, builds=False)
     setup = EvaluationSetup(info.config, shards, feed, info.statistics, process)
     last_step = Timetable(info.config, len(shards.splits["train"])).total_steps
     if model.directions is None:
@@ -319,7 +320,7 @@ def evaluate_run(flags: Flags, world: World) -> None:
         saved.step if saved.step != last_step or not run.finished(info.config) else None,
         all_shards.digest if all_shards.digest != info.shards_digest else None,
     )
-    evaluation = evaluate_model(model, of_run.split, saved.step, setup, question, cuts)
+    evaluation = evaluate_model(model, of_run.split, saved.step, setup, question, cuts, tuning)
     world.lead_does(lambda: tell(run, of, evaluation, flags, shards) if evaluation is not None else None)
 
 
@@ -348,6 +349,19 @@ def refuse_what_wants_whole_images(flags: Flags) -> None:
             )
 
 
+def shards_to_evaluate(run: RunDir, info: RunInfo, flags: OfRun, world: World) -> tuple[Shards, Shards]:
+    """The packed set that is evaluated, whole and with the run's holdout apart. Raises UserError where it is not the
+    run's, or lacks the split.
+    """
+    whole = world.machine_lead_first(
+        lambda verify: shards_of_run(run.folder, info, flags.shards, verify, with_other_boxes=True)
+    )
+    apart = world.together(lambda: hold_out_of(run, whole, info, flags))
+    if "holdout" in apart.splits:
+        world.lead_does(lambda: run.check_holdout(apart.splits["holdout"]))
+    return whole, apart
+
+
 def hold_out_of(run: RunDir, shards: Shards, info: RunInfo, flags: OfRun) -> Shards:
     """The shards with the run's holdout apart; raises UserError where the split asked for is not there."""
     shards = hold_out(shards, info.config.data.holdout)
@@ -358,22 +372,6 @@ def hold_out_of(run: RunDir, shards: Shards, info: RunInfo, flags: OfRun) -> Sha
         }
         raise UserError(f"--split {flags.split}: {remedies[flags.split]}")
     return shards
-
-
-def feed_of(
-    flags: OfRun,
-    all_shards: Shards,
-    shards: Shards,
-    question: Question,
-    others: Collection[str],
-    process: Process,
-) -> Feed:
-    """The feed for the splits that are looked at: the one evaluated, the one a threshold is chosen on, and `others`."""
-    splits = [flags.split, *others]
-    if (rule := question.tuning_rule) is not None:
-        splits.append(process.world.together(lambda: tuning_images(shards, flags.split, rule))[0].name)
-    names = dict.fromkeys(shards.splits[name].packed_name for name in splits)
-    return open_feed(flags, all_shards, [*names], process, builds=False)
 
 
 def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:

@@ -15,10 +15,12 @@ import numba
 import numpy as np
 import pytest
 from faults.case import Case, Outcome, as_markdown
+from faults.run_cases import make_run
 from faults.tally import ROWS, Table, Tally
 from pictures import draw_class_folders
 from PIL import Image
 
+import fastwsol
 import kernels
 from fastwsol import pack as pack_command
 from fastwsol.batches.decoded_store import Store
@@ -28,6 +30,7 @@ from fastwsol.host import ticker
 from fastwsol.host.command_line import run_command
 from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.network import preact_resnet
+from fastwsol.prediction.predictor import Predictor
 from fastwsol.sources.synthetic import Synthetic
 
 LONGEST_FILES = (
@@ -40,6 +43,9 @@ LONGEST_FILES = (
     *("test_kernels_boxes.py", "test_decoded_store.py", "faults/test_soak.py", "test_photos.py", "test_mask_runs.py"),
 )
 """Those that take longest, the longest first."""
+
+PHOTO_SIZES = [(64, 64), (90, 40), (33, 120), (200, 150), (64, 65)]
+"""Width and height of the images of `photos`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -135,6 +141,29 @@ def synthetic_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shards(synthetic_shards: Path) -> Shards:
     """The same, opened."""
     return open_shards(synthetic_shards)
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, synthetic_shards: Path) -> Path:
+    """A run at its first step, which no test changes: its network knows nothing, and yet has maps and boxes."""
+    folder = tmp_path_factory.mktemp("fresh") / "run"
+    make_run(folder, synthetic_shards)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def predictor(run: Path) -> Predictor:
+    return fastwsol.load(run, "cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a folder of images in it, one of each of `PHOTO_SIZES`, which no test changes."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "more").mkdir()
+    for k, size in enumerate(PHOTO_SIZES):
+        (folder / "more" / f"{k}.jpg").write_bytes(noise_jpeg(k, size=size))
+    return folder
 
 
 @pytest.fixture(scope="session")

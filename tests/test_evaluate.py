@@ -21,6 +21,7 @@ from fastwsol.batches.feed import Feed
 from fastwsol.config import Augmentation, Config
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
+from fastwsol.evaluation import tuning
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
 from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_boxes import FixedBox, fixed_box_hits, fixed_boxes
@@ -30,11 +31,11 @@ from fastwsol.evaluation.measure import measure
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, outcomes, rates
 from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.of_network import rates_of
-from fastwsol.evaluation.of_training_images import tuning_images
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.evaluation.truths import Truths
+from fastwsol.evaluation.tuning import tuning_images
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
@@ -284,8 +285,9 @@ def test_exported_maps_of_the_predicted_class_are_not_called_gt_known(run, tmp_p
     assert "predicted_loc@0.5" in of_maps["rates"]["strict"]
 
 
-def test_many_trained_images_are_thinned_out_evenly(synthetic_shards):
-    split, _ = tuning_images(open_shards(synthetic_shards), "val", most=20)
+def test_many_trained_images_are_thinned_out_evenly(synthetic_shards, monkeypatch):
+    monkeypatch.setattr(tuning, "MOST_BY_BOXES", 20)
+    split, _ = tuning_images(open_shards(synthetic_shards), "val")
     assert np.bincount(split.labels).tolist() == [5, 5, 5, 5]
 
 

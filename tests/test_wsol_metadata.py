@@ -18,7 +18,7 @@ from fastwsol.dataset import packer
 from fastwsol.dataset.first_classes import FirstClasses
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
-from fastwsol.evaluation.of_training_images import tuning_images
+from fastwsol.evaluation.tuning import tuning_images
 from fastwsol.host.command_line import run_command
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources import Record

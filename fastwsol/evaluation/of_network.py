@@ -23,22 +23,13 @@ from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import SplitMasks
 from fastwsol.evaluation.measure import Measurement, measure
 from fastwsol.evaluation.of_localizer import CutMaps
-from fastwsol.evaluation.of_training_images import tuning_images
 from fastwsol.evaluation.pixels import PixelsOfAll, measure_localizers
 from fastwsol.evaluation.question import NOTHING_MORE, Question
 from fastwsol.evaluation.report_rows import ReportRows
 from fastwsol.evaluation.report_types import ClassProbability, LocalizerRow, RunReport
-from fastwsol.evaluation.thresholds import (
-    BY_BOXES,
-    CAM_THRESHOLD,
-    LEAST_IMAGES,
-    ChosenLevels,
-    Cut,
-    box_free_threshold,
-    choose_levels,
-    default_cut,
-)
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD, LEAST_IMAGES, Cut
 from fastwsol.evaluation.truths import Truths
+from fastwsol.evaluation.tuning import CutChoice, TuningImages, TuningMaps
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizers import LOCALIZERS, Localizer
 from fastwsol.localizer.localizing import LocalizingModel
@@ -62,31 +53,29 @@ def evaluate_model(
     setup: EvaluationSetup,
     question: Question = NOTHING_MORE,
     cuts: Mapping[str, Cut] | None = None,
+    tuning: TuningImages | None = None,
 ) -> Evaluation | None:
     """Evaluate `model`, which has done `step` steps, on a split. None in all processes but the leading one, which
     measures what all have computed.
 
-    cuts: the run's own, by localizer. Baselines' boxes are found on what is left of train. Raises UserError where a
-    threshold is to be chosen and there are no boxes to choose it by.
+    cuts: the run's own, by localizer; tuning: the images that a threshold is found on, where the question asks for
+    that. Baselines' boxes are found on what is left of train. Raises UserError where a threshold is to be chosen by
+    boxes and there are none.
     """
-    world, shards, localizers = setup.process.world, setup.shards, [each.name for each in model.localizers]
-    split, tuned = shards.splits[split_name], None
-    if (rule := question.tuning_rule) is not None:
-        tuning, name = world.together(lambda: tuning_images(shards, split_name, rule))
-        if rule == "auto" and (with_boxes := int(Truths.of_split(tuning).has_boxes.sum())) < LEAST_IMAGES:
-            if not with_boxes:
-                raise world.of_lead(
-                    UserError(f"--threshold auto: none of {name} has a box to choose it by; give a number, or box-free")
-                )
-            if world.leads:
-                print(f"warning: --threshold auto: chosen by few boxes, those of {name}", file=sys.stderr)
-        tuned = _Tuning(forward_split(model, tuning, setup, question.cam_class, localizers), tuning, name)
+    world, localizers = setup.process.world, [each.name for each in model.localizers]
+    assert (tuning is None) == (question.tuning_rule is None)
+    split, tuned = setup.shards.splits[split_name], None
+    if tuning is not None:
+        if question.threshold == "auto":
+            world.together(lambda: _require_boxes(tuning, world.leads))
+        outputs = forward_split(model, tuning.split, setup, question.cam_class, localizers)
+        tuned = TuningMaps(tuning, outputs, setup.config.views)
     start = time.perf_counter()
     outputs = forward_split(model, split, setup, question.cam_class, localizers)
     seconds = {"forward": time.perf_counter() - start}
     inside = classes_inside_and_outside(model, split, setup)
 
-    choice = _Choice(question, cuts or {}, tuned, setup.config.views)
+    choice = CutChoice(question, cuts or {}, tuned)
     return world.lead_does(
         lambda: _evaluation(
             model.localizers, outputs, split, setup, choice, _about(split, step, setup), inside, seconds
@@ -94,12 +83,23 @@ def evaluate_model(
     )
 
 
+def _require_boxes(tuning: TuningImages, leads: bool) -> None:
+    """Raise UserError where no image has a box to choose a threshold by; warn, in the leading process, of few."""
+    with_boxes = int(Truths.of_split(tuning.split).has_boxes.sum())
+    if not with_boxes:
+        raise UserError(
+            f"--threshold auto: none of {tuning.described} has a box to choose it by; give a number, or box-free"
+        )
+    if leads and with_boxes < LEAST_IMAGES:
+        print(f"warning: --threshold auto: chosen by few boxes, those of {tuning.described}", file=sys.stderr)
+
+
 def _evaluation(
     localizers: Sequence[Localizer],
     outputs: SplitOutputs,
     split: Split,
     setup: EvaluationSetup,
-    choice: "_Choice",
+    choice: CutChoice,
     about: dict[str, Any],
     inside: ClassProbability | None,
     seconds: dict[str, float],
@@ -155,49 +155,6 @@ def _pixels(
     maps = {str(each.name): NetworkMaps(outputs.maps[each.name], square, each.scale) for each in localizers}
     fixed = fixed_masks(SplitMasks(shards.splits["train"]))
     return measure_localizers(maps, measured.thresholds, SplitMasks(split), fixed, split.labels, images.classes)
-
-
-@dataclass(frozen=True)
-class _Tuning:
-    """Other images' maps, to find cuts on. name: which images they are."""
-
-    outputs: SplitOutputs
-    images: Split
-    name: str
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """How the cuts of maps are chosen: as is asked, by the maps of other images (`tuned`), or as the run cuts them."""
-
-    question: Question
-    of_run: Mapping[str, Cut]
-    tuned: _Tuning | None
-    views: Augmentation
-
-    def levels(self, localizer: Localizer) -> ChosenLevels | None:
-        """Under `auto` the levels that are best on the other images, by their boxes; else None."""
-        if self.tuned is None or self.question.threshold != "auto":
-            return None
-        own, maps = Truths.of_split(self.tuned.images, self.views.fit).shown, self.tuned.outputs.maps[localizer.name]
-        curve = own.curve_hits(maps, self.views.image_size, localizer.scale)
-        return choose_levels(curve, f"{self.tuned.name}, {BY_BOXES}", self._own(localizer).value)
-
-    def cut(self, localizer: Localizer, levels: ChosenLevels | None) -> Cut:
-        """Where a localizer's maps are cut: as asked, else as the run cuts them, else as all runs do. levels: its
-        `levels`.
-        """
-        if levels is not None:
-            return levels.cut()
-        if self.question.threshold == "box-free":
-            assert self.tuned is not None
-            maps = self.tuned.outputs.maps[localizer.name]
-            value = box_free_threshold(maps, self.views.image_size, localizer.scale)
-            return Cut("box-free", value, f"{self.tuned.name}, without a box")
-        return self.question.asked_cut or self._own(localizer)
-
-    def _own(self, localizer: Localizer) -> Cut:
-        return self.of_run.get(localizer.name) or default_cut(localizer)
 
 
 def _add_trained(rows: Sequence[LocalizerRow], inside: ClassProbability | None, boxes_per_class: int) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from plotly.colors import sample_colorscale, unlabel_rgb
 from plotly.offline import get_plotlyjs
 
+from fastwsol.evaluation.directions import find_directions
 from fastwsol.evaluation.forward import EvaluationSetup, forward_split
-from fastwsol.evaluation.of_training_images import find_directions
 from fastwsol.evaluation.report_types import LocalizerRow
 from fastwsol.evaluation.report_words import images_of
 from fastwsol.evaluation.thresholds import PAPER_LEVEL, CutRow

@@ -150,6 +150,7 @@ class Predictor:
         localizer: what makes the maps; by default the mask where one was trained, else the class activation map.
         Raises UserError where the folder is no run, has no checkpoint or no such localizer, or the device is not there.
         """
+        _refuse_forked()  # here already: reading a network may wait for those threads
         run = RunDir(folder)
         info, saved, model = read_trained(run)
         autocast = autocast_of_run(precision, saved.scalars["precision"], take_device(device))
@@ -172,6 +173,7 @@ class Predictor:
         weights: as --weights of `python -m fastwsol.train`; image_size: by default that of the weights. Raises
         UserError where there is no such network, or its weights or the names of its classes cannot be had.
         """
+        _refuse_forked()
         if name.startswith(PREACT_RESNET):
             raise UserError(f"--backbone {name}: has no published weights; name a network of timm, or a run's folder")
         wnids, names = classes_of_timm(name)

@@ -1,10 +1,11 @@
 """The end of a training: what predictions need beside the networks, the evaluation, and the report."""
 
+from fastwsol.evaluation.directions import find_directions
 from fastwsol.evaluation.of_network import Evaluation, evaluate_model
-from fastwsol.evaluation.of_training_images import find_directions, own_cuts
 from fastwsol.evaluation.report_words import heading_of
 from fastwsol.evaluation.summary_table import print_summary
 from fastwsol.evaluation.thresholds import Cut
+from fastwsol.evaluation.tuning import own_cuts
 from fastwsol.host.errors import Interrupted
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.checkpoint import newest_valid
