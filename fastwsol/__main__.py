@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import sys
+from functools import partial
 from typing import NoReturn
 
 from fastwsol.host.starting import prepare_imports
@@ -71,54 +72,10 @@ def _run(module: str) -> NoReturn:
     sys.exit(run_command(command, by_several=module in _BY_SEVERAL))
 
 
-def pack() -> None:
-    """The script fastwsol-pack."""
-    _run("pack")
-
-
-def train() -> None:
-    """The script fastwsol-train."""
-    _run("train")
-
-
-def evaluate() -> None:
-    """The script fastwsol-evaluate."""
-    _run("evaluate")
-
-
-def predict() -> None:
-    """The script fastwsol-predict."""
-    _run("predict")
-
-
-def convert() -> None:
-    """The script fastwsol-convert."""
-    _run("convert")
-
-
-def export() -> None:
-    """The script fastwsol-export."""
-    _run("export")
-
-
-def review() -> None:
-    """The script fastwsol-review."""
-    _run("review")
-
-
-def compare() -> None:
-    """The script fastwsol-compare."""
-    _run("compare")
-
-
-def sweep() -> None:
-    """The script fastwsol-sweep."""
-    _run("sweep")
-
-
-def report() -> None:
-    """The script fastwsol-report."""
-    _run("report")
+# The scripts fastwsol-pack and so on (pyproject.toml).
+pack, train, evaluate, predict, convert, export, review, compare, sweep, report = (
+    partial(_run, name) for name in _NAMES
+)
 
 
 if __name__ == "__main__":

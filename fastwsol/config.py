@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_type_hints
 
 import tyro
 
@@ -247,9 +247,6 @@ class DataConfig:
     (pack --fullsup), which spares val too"""
 
 
-Self = TypeVar("Self", bound="Setting")
-
-
 @dataclass(frozen=True)
 class Setting:
     """All that decides a run's result but its seed: runs of equal settings differ by chance alone."""
@@ -278,13 +275,13 @@ class Setting:
         _check_sides(self)
 
     @classmethod
-    def of(cls: type[Self], **values: Any) -> Self:
+    def of(cls, **values: Any) -> Self:
         """The defaults with `values`, by the names of their flags (`batch_size`). Raises UserError as the class does,
         TypeError for a name that is none.
         """
         return cls().changed(**values)
 
-    def changed(self: Self, **values: Any) -> Self:
+    def changed(self, **values: Any) -> Self:
         """The same with other `values`, by the names of their flags. Raises as `of` does."""
         backbone = values.get("backbone")
         depth = DEPTH_OF.get(backbone) if isinstance(backbone, str) else None

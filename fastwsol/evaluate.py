@@ -54,7 +54,7 @@ from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, sole_worker, write_durably, write_json
-from fastwsol.host.flags import OptionalPath, shown_as, threshold_flag
+from fastwsol.host.flags import OptionalPath, shown_as, threshold_spec
 from fastwsol.host.places import require_new_folder
 from fastwsol.host.process import Process
 from fastwsol.host.processes import World, joined
@@ -71,9 +71,6 @@ from fastwsol.timetable import Timetable
 PROG = "python -m fastwsol.evaluate"
 DESCRIPTION = """Evaluate a trained run, or anyone's score maps (--maps, --boxes): tables under every protocol, beside
 baselines that look at no image."""
-
-
-THRESHOLD_RULES = ("own", "auto", "box-free", "otsu")
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,9 @@ class Flags:
     out: OptionalPath = None
     """of --maps and --predictions: new folder for the report; of predictions also with calibrated certainties, where
     there are enough looked-at images"""
-    threshold: threshold_flag(*THRESHOLD_RULES) = "own"  # type: ignore[valid-type]
+    threshold: Annotated[
+        float | Literal["own", "auto", "box-free", "otsu"], threshold_spec("own", "auto", "box-free", "otsu")
+    ] = "own"
     """where maps are cut, besides CAM at 0.2 and all at the oracle. A number from 0 to 1; otsu: one an image, Otsu's;
     or, of a run, own: where it cuts the maps of each localizer itself; auto: the best on images of fullsup, else held
     out of train, else trained on, by their boxes; box-free: one number, found on images trained on without a box"""

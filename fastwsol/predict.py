@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -46,7 +46,7 @@ from fastwsol.host.command_line import DONE_WITH_SKIPS, parse_flags, run_command
 from fastwsol.host.device import Precision
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import folder_when_whole
-from fastwsol.host.flags import OptionalPath, shown_as, threshold_flag
+from fastwsol.host.flags import OptionalPath, shown_as, threshold_spec
 from fastwsol.host.places import require_apart, require_new, require_new_folder
 from fastwsol.host.ticker import Ticker
 from fastwsol.host.words import duration, first_few, number_of
@@ -104,7 +104,7 @@ class Flags:
     boxes: WhichBoxes = "largest"
     """largest: the box of a class's largest component; all: of every component, of a mask each with its own class, so
     that an image may show several"""
-    threshold: threshold_flag("own", "otsu") = "own"  # type: ignore[valid-type]
+    threshold: Annotated[float | Literal["own", "otsu"], threshold_spec("own", "otsu")] = "own"
     """where a map is cut, on its scale of 0 to 1. own: where the run cuts the maps of the localizer; otsu: at a number
     for each image. Where there are boxes, python -m fastwsol.evaluate RUN --threshold auto finds a good one"""
     cut_on: OptionalPath = None

@@ -7,7 +7,7 @@ input as it is.
 """
 
 from kernels.augment import Jitter, ViewOptions, show_views
-from kernels.boxes import cam_boxes, cam_boxes_paper2018, cam_component_boxes, cam_levels
+from kernels.boxes import Thresholds, cam_boxes, cam_boxes_paper2018, cam_component_boxes, cam_levels
 from kernels.masks import mask_in_box, run_lengths
 from kernels.overlaps import best_iou, best_iou_paper2018, fixed_box_hits
 from kernels.pixels import pixel_counts, pixel_histograms
@@ -17,6 +17,7 @@ from kernels.upsampling import Scale
 __all__ = [
     "Jitter",
     "Scale",
+    "Thresholds",
     "ViewOptions",
     "best_iou",
     "best_iou_paper2018",

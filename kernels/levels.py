@@ -1,4 +1,5 @@
-"""Where a map is cut. All thresholds are shares of a map's maximum, once the map is scaled to 0..1.
+"""Where a map is cut. All thresholds lie on a map's scale of 0..1: of a min-max scaled map they are shares of its
+maximum.
 
 - A threshold t keeps x >= t, in float64.
 - The curve has `LEVELS` thresholds: level k keeps x >= k / (LEVELS - 1).

@@ -108,7 +108,7 @@ def test_groups_are_let_go_before_the_memory_is_full(files, monkeypatch):
     assert done[-5:] == [1, 2, 3, 4, 5]
     np.testing.assert_array_equal(single.curve.multiple, whole.curve.multiple)
     np.testing.assert_array_equal(single.at_cut.boxes, whole.at_cut.boxes)
-    assert single.looks == whole.looks
+    assert single.statistics == whole.statistics
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint8"])

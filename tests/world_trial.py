@@ -52,7 +52,7 @@ def main(folder: Path) -> None:
                 seen[name] = str(raised)
 
         seen["hours"] = world.hosts._get_backend(torch.device("cpu")).options._timeout.total_seconds() / 3600
-        wishes = Wishes(world, 2)
+        wishes = Wishes(world)
         seen["wishes"] = []
         for step in range(6):
             sum(range(300_000 * world.rank))  # out of step with each other, as processes are

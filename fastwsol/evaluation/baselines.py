@@ -1,6 +1,6 @@
 """Boxes that look at no image: what every localization result has to beat (docs/paper.md, "Trivial baselines").
 
-Both are one box for all images, in the network's square; `boxes.to_original` puts it into each image's own pixels.
+Both are one box for all images, in the network's square; `geometry.to_original` puts it into each image's own pixels.
 """
 
 from collections.abc import Sequence

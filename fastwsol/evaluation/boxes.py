@@ -5,7 +5,7 @@
 bounding rectangle, a box a pixel larger, an intersection that is not clamped at 0, IoU > the threshold.
 
 Boxes are float32 `x0,y0,x1,y1`, half-open, in the original image's pixels. The network sees each image stretched to a
-square, its input; `to_square` and `to_original` are the only way between the two.
+square, its input; `to_square` and `to_original` of `fastwsol.geometry` are the only way between the two.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,17 @@ from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.geometry import Size, both_sides, to_original
 from kernels.levels import LEVELS, threshold_of
 
+BoxProtocol = Literal["strict", "paper2018"]
+"""Those that maps are boxed by here."""
 ProtocolName = Literal["strict", "paper2018", "wsoleval"]
-PROTOCOLS: tuple[ProtocolName, ...] = ("strict", "paper2018")
-"""Those of our own boxes. `wsoleval` has boxes of another program (`fastwsol.evaluation.choe2020`)."""
+"""And `wsoleval`, whose boxes are another program's (`fastwsol.evaluation.choe2020`)."""
+PROTOCOLS: tuple[BoxProtocol, ...] = ("strict", "paper2018")
 
-_IS_HIT: dict[str, np.ufunc] = {"strict": np.greater_equal, "paper2018": np.greater, "wsoleval": np.greater_equal}
+_IS_HIT: dict[ProtocolName, np.ufunc] = {
+    "strict": np.greater_equal,
+    "paper2018": np.greater,
+    "wsoleval": np.greater_equal,
+}
 """Of an IoU and its threshold."""
 
 
@@ -32,11 +38,11 @@ _PIXELS_AT_ONCE = 2**23  # of upsampled maps, a byte each
 
 def localize(
     cams: npt.NDArray[np.float32],
-    protocol: ProtocolName,
+    protocol: BoxProtocol,
     size: Size,
     widths: npt.ArrayLike,
     heights: npt.ArrayLike,
-    threshold: float | npt.NDArray[np.float64],
+    threshold: kernels.Thresholds,
     scale: kernels.Scale = "min-max",
 ) -> npt.NDArray[np.float32]:
     """One box an image, float32 [N, 4] in its original pixels, from maps float32 [N, h, w]; 0,0,0,0 where nothing is
@@ -115,7 +121,7 @@ def score_boxes(
     boxes: npt.NDArray[np.float32],
     truths: npt.NDArray[np.float32],
     offsets: npt.NDArray[np.int64],
-    protocol: ProtocolName,
+    protocol: BoxProtocol,
 ) -> npt.NDArray[np.float64]:
     """IoU float64 [N] of each box with the best of its image's ground-truth boxes, by the protocol's rule.
 
@@ -140,7 +146,7 @@ def hits_of(ious: npt.NDArray[np.float64], protocol: ProtocolName) -> npt.NDArra
 
 
 def _check(protocol: str) -> None:
-    """Raise ValueError for a name that mypy has not seen."""
+    """Raise ValueError for another name, as of a caller that is not checked by mypy."""
     if protocol not in PROTOCOLS:
         raise ValueError(f"there is no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
 

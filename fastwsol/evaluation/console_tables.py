@@ -61,7 +61,7 @@ def print_numbers(report: Report, heading: str, maps: str, per_class: bool, why_
     if not report["images_with_boxes"]:
         _print_classification(report, per_class, out)
         print_pixels(report, out, whole=True)
-        _print_looks(report, out)
+        _print_map_statistics(report, out)
         print_warnings(report, out)
         return
     print_left_out(report, out)
@@ -110,10 +110,10 @@ def _print_localizers(report: Report, out: Console) -> None:
         }
         table.add_row("gap", *rate_cells(names, gaps), end_section=True)
     out.print(table)
-    _print_looks(report, out)
+    _print_map_statistics(report, out)
 
 
-def _print_looks(report: Report, out: Console) -> None:
+def _print_map_statistics(report: Report, out: Console) -> None:
     """What can be told of maps without a box."""
     localizers = report["localizers"]
     asked = any("class_probability" in each for each in localizers)  # of a mask, what the network says of both sides

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kernels
-from fastwsol.evaluation.boxes import PROTOCOLS, CurveHits, ProtocolName
+from fastwsol.evaluation.boxes import PROTOCOLS, BoxProtocol, CurveHits, ProtocolName
 from fastwsol.evaluation.choe2020 import WsolevalSweep, sweep
-from fastwsol.evaluation.looks import LooksOfAll
+from fastwsol.evaluation.map_statistics import StatisticsOfMaps
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
-from fastwsol.evaluation.report_types import MapLooks
+from fastwsol.evaluation.report_types import MapStatistics
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, BestHits, otsu_thresholds
 from fastwsol.evaluation.truths import ShownTruths, Truths
 from fastwsol.geometry import Size, to_original
@@ -92,7 +92,7 @@ class Localized:
     thresholds: NDArray[np.float64]
     """Where each map is cut: [N]."""
     curve: CurveHits
-    looks: MapLooks
+    statistics: MapStatistics
     wsoleval: WsolevalSweep | None = None
     """Where the older evaluator's protocol was asked for; `boxes` then has its boxes too."""
 
@@ -117,26 +117,26 @@ def localize_maps(
     count, shown, scale = len(truths), truths.shown, maps.scale
     shape = (count, len(IOU_THRESHOLDS), LEVELS)
     curve = CurveHits(np.zeros(shape, bool), np.zeros(shape, bool))
-    protocols: Sequence[ProtocolName] = PROTOCOLS if scale == "min-max" else ("strict",)
-    boxes = {protocol: _nothing_yet(count) for protocol in protocols} if at_fixed else {}
-    at_cut, thresholds, looks = _nothing_yet(count), np.zeros(count), LooksOfAll(scale)
+    protocols: Sequence[BoxProtocol] = PROTOCOLS if scale == "min-max" else ("strict",)
+    of_protocol = [(protocol, _nothing_yet(count)) for protocol in (protocols if at_fixed else ())]
+    at_cut, thresholds, statistics = _nothing_yet(count), np.zeros(count), StatisticsOfMaps(scale)
     images = 0
     for group in maps.groups(shown):
         rows, own = group.rows, shown.of_rows(group.rows)
         with kernel_threads(len(rows)):
             thresholds[rows] = otsu_thresholds(group.cams, group.size, scale) if cut is None else cut
-            for protocol, measured in boxes.items():
+            for protocol, measured in of_protocol:
                 _fill(measured, group, own, protocol, CAM_THRESHOLD, scale)
             _fill(at_cut, group, own, "strict", thresholds[rows], scale)
-            looks.add(group.cams, group.size, thresholds[rows])
+            statistics.add(group.cams, group.size, thresholds[rows])
             hits = own.curve_hits(group.cams, group.size, scale)
         curve.single[rows], curve.multiple[rows] = hits.single, hits.multiple
         images += len(rows)
         tick(images)
-    for measured in (*boxes.values(), at_cut):
+    for measured in (*(each for _, each in of_protocol), at_cut):
         is_box = measured.boxes[:, 2] > measured.boxes[:, 0]  # of an empty map it stays 0, 0, 0, 0
         measured.boxes[is_box] += truths.origins[is_box][:, [0, 1, 0, 1]]
-    return Localized(boxes, at_cut, thresholds, curve, looks.numbers())
+    return Localized(dict(of_protocol), at_cut, thresholds, curve, statistics.numbers())
 
 
 def _nothing_yet(count: int) -> MeasuredBoxes:
@@ -147,8 +147,8 @@ def _fill(
     boxes_of_all: MeasuredBoxes,
     group: MapGroup,
     own: ShownTruths,
-    protocol: ProtocolName,
-    threshold: float | NDArray[np.float64],
+    protocol: BoxProtocol,
+    threshold: kernels.Thresholds,
     scale: kernels.Scale,
 ) -> None:
     boxes = own.localize(group.cams, protocol, group.size, threshold, scale)

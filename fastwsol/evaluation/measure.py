@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+import kernels
 from fastwsol.evaluation.boxes import ProtocolName, hits_of
 from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_boxes import FixedBox, fixed_box_hits, fixed_boxes
@@ -36,7 +36,7 @@ class Measurement:
 
     numbers: Numbers
     rows: ReportRows
-    thresholds: dict[str, float | NDArray[np.float64]]
+    thresholds: dict[str, kernels.Thresholds]
     """By localizer, where its maps are cut: one number, or one an image, [N]."""
     seconds: dict[str, float]
     """`boxes` and `numbers`."""

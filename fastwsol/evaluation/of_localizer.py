@@ -83,7 +83,7 @@ def localizer_row(
         },
         "max_box_acc": best_possible,
         "curve": curve.counts(),
-        "maps": localized.looks,
+        "maps": localized.statistics,
         "sizes": counts_by_size(at_cut, truths),
         "classes": counts_by_class(at_cut, images.labels, images.classes),
     }

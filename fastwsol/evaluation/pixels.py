@@ -29,9 +29,6 @@ from kernels.levels import PIXEL_LEVELS, PIXEL_STEP
 _AT_ONCE = 512
 """Images whose masks are in memory together."""
 
-Threshold = float | NDArray[np.float64]
-"""One for all images, or one an image: [N]."""
-
 
 @dataclass(frozen=True)
 class PixelMeasurement:
@@ -66,7 +63,7 @@ class PixelsOfAll:
 class _Counter:
     """What masks say of the maps of one localizer, added part by part."""
 
-    def __init__(self, scale: kernels.Scale, threshold: Threshold, count: int) -> None:
+    def __init__(self, scale: kernels.Scale, threshold: kernels.Thresholds, count: int) -> None:
         self._scale, self._threshold, self._count = scale, threshold, count
         self._rows: list[NDArray[np.int64]] = []
         self._counts: list[NDArray[np.int64]] = []
@@ -177,7 +174,7 @@ def _mean_iou(ious: NDArray[np.float64]) -> tuple[int, float | None]:
 
 def measure_localizers(
     maps: Mapping[str, NetworkMaps],
-    thresholds: Mapping[str, Threshold],
+    thresholds: Mapping[str, kernels.Thresholds],
     masks: Masks,
     fixed: Sequence[FixedMask],
     labels: NDArray[np.int64],
@@ -220,7 +217,7 @@ def measure_maps(
     maps: Maps,
     masks: Masks,
     truths: Truths,
-    threshold: Threshold,
+    threshold: kernels.Thresholds,
     fixed: Sequence[FixedMask],
     labels: NDArray[np.int64] | None = None,
     classes: Sequence[str] = (),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fastwsol.evaluation.metrics import CamClass
-from fastwsol.evaluation.thresholds import Cut
+from fastwsol.evaluation.thresholds import Cut, asked_cut
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,9 @@ class Question:
     @property
     def asked_cut(self) -> Cut | None:
         """The cut, where it is asked for and needs no other images: a number, or Otsu's."""
-        if self.threshold == "otsu":
-            return Cut("otsu", None, "each image itself, without a box")
-        if self.threshold is None or isinstance(self.threshold, str):
+        if self.threshold is None or self.threshold == "auto" or self.threshold == "box-free":
             return None
-        return Cut("asked", self.threshold, "the command line")
+        return asked_cut(self.threshold)
 
 
 NOTHING_MORE = Question()

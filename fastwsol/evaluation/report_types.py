@@ -85,8 +85,8 @@ class OracleRow(Rated):
     """By IoU threshold."""
 
 
-class MapLooks(TypedDict):
-    """What maps look like, without a box, as shares: of the image that is kept, of maps that keep nothing, of maps that
+class MapStatistics(TypedDict):
+    """What maps keep, without a box, as shares: of the image that is kept, of maps that keep nothing, of maps that
     reach three edges; and of maps on their own scale their mean.
     """
 
@@ -163,7 +163,7 @@ class LocalizerRow(Rated):
     max_box_acc: Mapping[str, OracleRates]
     """By protocol: `strict`, and `wsoleval` where it was asked for."""
     curve: HitsByLevel
-    maps: MapLooks
+    maps: MapStatistics
     sizes: Sequence[SizeRow]
     classes: Sequence[ClassRow]
     class_probability: NotRequired[ClassProbability]

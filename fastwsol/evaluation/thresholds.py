@@ -56,9 +56,16 @@ class Cut:
         """As reports and runs hold it."""
         return {"rule": self.rule, "value": self.value, "chosen_on": self.chosen_on}
 
-    def thresholds(self, maps: NDArray[np.float32], size: Size, scale: kernels.Scale) -> float | NDArray[np.float64]:
+    def thresholds(self, maps: NDArray[np.float32], size: Size, scale: kernels.Scale) -> kernels.Thresholds:
         """Of maps float32 [N, h, w] that are upsampled to `size`: one number, or one an image [N]."""
         return otsu_thresholds(maps, size, scale) if self.value is None else self.value
+
+
+def asked_cut(threshold: float | Literal["otsu"]) -> Cut:
+    """The cut that is asked for: at a number, or at Otsu's threshold of each map."""
+    if threshold == "otsu":
+        return Cut("otsu", None, "each image itself, without a box")
+    return Cut("asked", threshold, "the command line")
 
 
 def default_cut(localizer: Localizer) -> Cut:

@@ -14,7 +14,7 @@ import kernels
 from fastwsol.config import Fit
 from fastwsol.dataset.ragged_boxes import gather_boxes
 from fastwsol.dataset.shards import Split
-from fastwsol.evaluation.boxes import CurveHits, ProtocolName, curve_hits, localize, score_boxes
+from fastwsol.evaluation.boxes import BoxProtocol, CurveHits, curve_hits, localize, score_boxes
 from fastwsol.evaluation.choe2020 import truths_in_map
 from fastwsol.geometry import Size, shown_windows, to_square
 
@@ -82,7 +82,7 @@ class Truths:
         cut = (shown.boxes[:, :2] < 0).any(axis=1) | (shown.boxes[:, 2:] > ends).any(axis=1)
         return len(np.unique(self._image_of_box[cut]))
 
-    def ious(self, boxes: NDArray[np.float32], protocol: ProtocolName) -> NDArray[np.float64]:
+    def ious(self, boxes: NDArray[np.float32], protocol: BoxProtocol) -> NDArray[np.float64]:
         """The IoU of a box an image with the best of its boxes; see `fastwsol.evaluation.boxes.score_boxes`."""
         return score_boxes(boxes, self.boxes, self.offsets, protocol)
 
@@ -113,9 +113,9 @@ class ShownTruths(Truths):
     def localize(
         self,
         maps: NDArray[np.float32],
-        protocol: ProtocolName,
+        protocol: BoxProtocol,
         size: Size,
-        threshold: float | NDArray[np.float64],
+        threshold: kernels.Thresholds,
         scale: kernels.Scale = "min-max",
     ) -> NDArray[np.float32]:
         """A box an image, float32 [N, 4], of its map; see `fastwsol.evaluation.boxes.localize`."""

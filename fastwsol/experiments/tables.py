@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fastwsol.config import differing_options
-from fastwsol.evaluation.boxes import PROTOCOLS, ProtocolName
+from fastwsol.evaluation.boxes import PROTOCOLS, BoxProtocol
 from fastwsol.evaluation.report_words import images_of, warnings_of
 from fastwsol.evaluation.table_cells import console, table_of, title_of
 from fastwsol.experiments.over_seeds import RowKind, SettingRuns, any_report, notes_below, tables_over_seeds
@@ -48,10 +48,10 @@ class ClaimTable:
     claim: int
     title: str
     comparisons: list[Comparison]
-    differences: list[dict[ProtocolName, Difference]]
+    differences: list[dict[BoxProtocol, Difference]]
     """Of each comparison, by protocol."""
     verdict_name: str
-    verdicts: dict[ProtocolName, Verdict]
+    verdicts: dict[BoxProtocol, Verdict]
     """By protocol."""
 
 

@@ -19,8 +19,8 @@ OptionalPath = Annotated[Path | None, shown_as("PATH")]
 """A flag that may be left out."""
 
 
-def threshold_flag(*rules: str) -> Any:
-    """The type of a flag whose value is one of `rules`, or a number from 0 to 1."""
+def threshold_spec(*rules: str) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
+    """How a flag is read whose value is one of `rules`, or a number from 0 to 1."""
 
     def value_of(text: str) -> str | float:
         if text in rules:
@@ -33,11 +33,10 @@ def threshold_flag(*rules: str) -> Any:
             raise ValueError(f"{text} is neither {', '.join(rules)} nor a number from 0 to 1 (35 % is 0.35)")
         return threshold
 
-    spec = tyro.constructors.PrimitiveConstructorSpec(
+    return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar="|".join((*rules, "FLOAT")),
         instance_from_str=lambda words: value_of(words[0]),
         is_instance=lambda value: value in rules or isinstance(value, float),
         str_from_instance=lambda value: [str(value)],
     )
-    return Annotated[str | float, spec]

@@ -66,9 +66,9 @@ _READ_BYTES = 2**20
 
 @contextlib.contextmanager
 def locked(folder: Path, name: str, gives_up: Callable[[], bool]) -> Iterator[None]:
-    """Hold a store's lock. Where another process holds it, say so and wait. The system releases it when the process
-    ends, however it ends. A folder that cannot be written needs no lock, since nobody can build there. Raises
-    Interrupted where `gives_up` returns true.
+    """Hold the lock of something kept, as a store. Where another process holds it, say so and wait. The system releases
+    it when the process ends, however it ends. A folder that cannot be written needs no lock, since nobody can build
+    there. Raises Interrupted where `gives_up` returns true.
     """
     if not os.access(folder, os.W_OK):
         yield

@@ -177,18 +177,17 @@ class Wishes:
     world of one has the answer at once, a larger one a step later, when the exchange is over.
     """
 
-    def __init__(self, world: World, count: int) -> None:
-        self._world, self._count = world, count
+    def __init__(self, world: World) -> None:
+        self._world = world
         # A group of its own: its order among the gradients' exchanges need not be the same in every process.
         self._group = _group_of_hosts() if world.size > 1 else None
         self._asked: tuple[Tensor, Any] | None = None
 
     def agree(self, *wishes: bool) -> tuple[bool, ...]:
-        """Say what this process wishes; returns which wishes any process had a step ago."""
-        assert len(wishes) == self._count
+        """Say what this process wishes, each time as many; returns which wishes any process had a step ago."""
         if self._world.size == 1:
             return wishes
-        granted = (False,) * self._count
+        granted = (False,) * len(wishes)
         if self._asked is not None:
             flags, work = self._asked
             work.wait()

@@ -46,18 +46,22 @@ class Answers(NamedTuple):
 
 
 class FoundBoxes(NamedTuple):
-    """Boxes of a batch's images: whose each is [M], the box in the square [M, 4], its map's peak [M], what the network
-    says of all classes [M, classes], and the box's class [M]; and the places among the maps, and among the other looks,
-    of those that they are of.
-    """
+    """The M boxes that one map of each of a batch's images gives."""
 
     owners: NDArray[np.int64]
+    """Whose each is: [M]."""
     boxes: NDArray[np.int32]
+    """In the square: [M, 4]."""
     peaks: NDArray[np.float64]
+    """Of the map in each: [M]."""
     classes: NDArray[np.float64]
+    """What the network says of all classes: [M, classes]."""
     labels: NDArray[np.int64]
-    place: int
-    look: int
+    """Each box's class: [M]."""
+    map_index: int
+    """Which of an image's maps they are of."""
+    look_index: int
+    """Which of the maps of other looks are of the same class."""
 
     @property
     def probabilities(self) -> NDArray[np.float64]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.evaluation.thresholds import Cut, default_cut
+import kernels
+from fastwsol.evaluation.thresholds import Cut, asked_cut, default_cut
 from fastwsol.geometry import shown_windows, to_original
 from fastwsol.host.errors import RunFailure
 from fastwsol.localizer.localizers import Localizer
@@ -83,12 +84,9 @@ class Boxing:
         """`boxes_of_maps` at the threshold that is asked for, or at the run's own."""
         return boxes_of_maps(maps, self._size, self.thresholds(maps, request), request.boxes, self.localizer.scale)
 
-    def thresholds(self, maps: NDArray[np.float32], request: Request) -> float | NDArray[np.float64]:
+    def thresholds(self, maps: NDArray[np.float32], request: Request) -> kernels.Thresholds:
         """Where maps [B, h, w] are cut."""
-        if request.threshold is None:
-            cut = self.cut
-        else:
-            cut = Cut("asked", None if request.threshold == "otsu" else request.threshold, "")
+        cut = self.cut if request.threshold is None else asked_cut(request.threshold)
         return cut.thresholds(maps, self._size, self.localizer.scale)
 
     def _scored(self, outputs: BatchOutputs, known: NDArray[np.int64], request: Request) -> Iterator[FoundBoxes]:
@@ -116,8 +114,8 @@ class Boxing:
             return [None] * len(found.owners)
         own = WayToCut(lambda maps: self.thresholds(maps, request), self.localizer.scale)
         other = WayToCut(lambda maps: self.other_cut.thresholds(maps, self._size, self.other.scale), self.other.scale)
-        looks_at_class = Looks(*(maps[:, found.look] for maps in looks))
-        maps = outputs.cams[:, found.place]
+        looks_at_class = Looks(*(maps[:, found.look_index] for maps in looks))
+        maps = outputs.cams[:, found.map_index]
         return signals_of_boxes(found.owners, found.boxes, found.classes, maps, looks_at_class, self._size, own, other)
 
     def _class(self, label: int) -> tuple[str, str]:

@@ -85,7 +85,7 @@ class MapBoxes(NamedTuple):
 def boxes_of_maps(
     cams: NDArray[np.float32],
     square: int,
-    threshold: float | NDArray[np.float64],
+    threshold: kernels.Thresholds,
     which: WhichBoxes,
     scale: kernels.Scale = "min-max",
 ) -> MapBoxes:

@@ -75,13 +75,10 @@ def other_looks(
     return Looks(*(each.float().cpu().numpy() for each in (mirrored, smaller, other)))
 
 
-Thresholds = float | NDArray[np.float64]
-
-
 class WayToCut(NamedTuple):
     """How a localizer's maps become boxes."""
 
-    thresholds: Callable[[NDArray[np.float32]], Thresholds]
+    thresholds: Callable[[NDArray[np.float32]], kernels.Thresholds]
     """Of maps [B, h, w]."""
     scale: kernels.Scale
 
@@ -120,7 +117,7 @@ def signals_of_boxes(
 def agreement(
     maps: NDArray[np.float32],
     square: int,
-    threshold: Thresholds,
+    threshold: kernels.Thresholds,
     scale: kernels.Scale,
     owners: NDArray[np.int64],
     boxes: NDArray[np.float64],
@@ -145,7 +142,7 @@ def in_smaller(boxes: NDArray[np.int32], square: int) -> NDArray[np.float64]:
 def shares_of(
     maps: NDArray[np.float32],
     square: int,
-    threshold: Thresholds,
+    threshold: kernels.Thresholds,
     scale: kernels.Scale,
     owners: NDArray[np.int64],
     boxes: NDArray[np.int32],

@@ -28,7 +28,7 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
     """
     log, world, run = job.launch.log, job.world, job.run
     steppers = StepperMaker(job, state, course)
-    wishes = Wishes(world, 2)
+    wishes = Wishes(world)
     progress = Progress(course, len(job.split), state.step)
     last_checkpoint = time.monotonic()
     make_up_evaluation(job, state, course)

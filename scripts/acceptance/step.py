@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, full_float32, nothing_waits, opened, prepared
-from fastwsol.evaluation.boxes import PROTOCOLS, ProtocolName, localize
+from fastwsol.evaluation.boxes import PROTOCOLS, BoxProtocol, localize
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.host.device import Autocast, compute_deterministically, use_threads
 from fastwsol.network.cam import class_activation_maps
@@ -408,7 +408,7 @@ def cams(model: Classifier, images: Tensor, labels: Tensor, autocast: Autocast) 
         return class_activation_maps(features, model.classifier.weight, labels).cpu()
 
 
-def boxes_apart(ours: Tensor, theirs: Tensor, protocol: ProtocolName) -> float:
+def boxes_apart(ours: Tensor, theirs: Tensor, protocol: BoxProtocol) -> float:
     """The share of images whose boxes differ."""
     size = (IMAGE_SIZE, IMAGE_SIZE, IMAGE_SIZE, CAM_THRESHOLD)
     both = (localize(each.numpy(), protocol, *size) for each in (ours, theirs))

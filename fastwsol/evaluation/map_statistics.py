@@ -1,19 +1,19 @@
-"""How maps look, which needs no box: how much of an image they keep, and whether they reach its edges."""
+"""Statistics of maps, which need no box: how much of an image they keep, and whether they reach its edges."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 import kernels
 from fastwsol.evaluation.boxes import parts_of_maps
-from fastwsol.evaluation.report_types import MapLooks
-from fastwsol.geometry import Size
+from fastwsol.evaluation.report_types import MapStatistics
+from fastwsol.geometry import Size, both_sides
 
 _EDGES = 3
 """A map that reaches so many edges of its image and more is counted."""
 
 
-class LooksOfAll:
-    """The looks of maps on one scale, added group by group."""
+class StatisticsOfMaps:
+    """Those of maps on one scale, added group by group."""
 
     def __init__(self, scale: kernels.Scale) -> None:
         self._scale = scale
@@ -22,7 +22,7 @@ class LooksOfAll:
 
     def add(self, maps: NDArray[np.float32], size: Size, thresholds: NDArray[np.float64]) -> None:
         """Add maps [n, h, w] that are upsampled to `size` and cut at `thresholds` [n]."""
-        height, width = size if isinstance(size, (tuple, list)) else (size, size)
+        height, width = both_sides(size)
         for part in parts_of_maps(len(maps), size):
             boxes, pixels, _, offsets = kernels.cam_component_boxes(maps[part], size, thresholds[part], self._scale)
             owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
@@ -36,14 +36,14 @@ class LooksOfAll:
         if self._scale == "own":
             self._values += float(maps.mean(axis=(1, 2), dtype=np.float64).sum())
 
-    def numbers(self) -> MapLooks:
+    def numbers(self) -> MapStatistics:
         """Of all maps."""
         count = max(1, self._maps)
-        looks: MapLooks = {
+        statistics: MapStatistics = {
             "mean_area": self._area / count,
             "empty": self._empty / count,
             "three_edges": self._edges / count,
         }
         if self._scale == "own" and self._maps:
-            looks["mean_value"] = self._values / count
-        return looks
+            statistics["mean_value"] = self._values / count
+        return statistics
