@@ -48,7 +48,7 @@ from fastwsol.runs.folder import RunDir
 from fastwsol.runs.info import RunInfo
 from fastwsol.runs.trained import read_run, trained_model
 from fastwsol.timetable import one_cycle
-from fastwsol.training.frozen_part import mask_views, trunk_of
+from fastwsol.training.frozen_part import frozen_network, mask_views
 
 SLACK = 0.1
 """Nats, where a constraint is one for each image; a loss beyond it counts `_SLOPE` times."""
@@ -117,8 +117,8 @@ def main(arguments: Sequence[str]) -> int:
     views = mask_views(info.config.views)
     plan = training_plan(info.config.seed, len(split), info.config.localizer.head_batch_size)
     stream = Stream(split, plan, info.config.localizer.head_batch_size, views, info.config.seed, info.mean, info.std)
-    trunk = trunk_of(network, "tail", info.config.network, autocast)
-    kept = open_features(packed, stream, feed, trunk, None)
+    frozen = frozen_network(network, "tail", info.config.network, autocast)
+    kept = open_features(packed, stream, feed, frozen, None)
     if kept is None:
         raise UserError(f"{flags.run}: its features cannot be kept, so that every variant would compute them anew")
     truths = Truths.of_split(split, info.config.views.fit)
@@ -179,8 +179,8 @@ def train(training: MaskTraining, variant: Variant, batches: FeatureBatches, inf
             shown = shown + mean * (1 - torch.cat([mask, 1 - mask]))[:, None]
         if variant.normalised:
             both = torch.cat([mask, 1 - mask])
-            read = network.read_of_trunk(shown) / both.mean((1, 2))[:, None, None, None].clamp(min=_LEAST_AREA)
-            kept, rest = network.logits_of_read(read).chunk(2)
+            read = network.pooled_of_trunk(shown) / both.mean((1, 2))[:, None, None, None].clamp(min=_LEAST_AREA)
+            kept, rest = network.logits_of_pooled(read).chunk(2)
         else:
             kept, rest = network.tail(shown)[0].chunk(2)
         weight = training.steering.area_weight if variant.fixed_weight is None else variant.fixed_weight

@@ -46,7 +46,7 @@ from fastwsol.localizer.mask_head import MaskHead, build_mask_head
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.trained import read_trained
 from fastwsol.timetable import one_cycle
-from fastwsol.training.frozen_part import mask_views, trunk_of
+from fastwsol.training.frozen_part import frozen_network, mask_views
 
 SURE = {"sure above .7 and below .2": (0.7, 0.2), "sure above .6 and below .3": (0.6, 0.3), "all, softly": None}
 """The bounds of what a first mask is sure of."""
@@ -135,8 +135,8 @@ def taught_by(run: Path) -> Taught:
     plan = training_plan(info.config.seed, len(split), info.config.localizer.head_batch_size)
     views = mask_views(info.config.views)
     stream = Stream(split, plan, info.config.localizer.head_batch_size, views, info.config.seed, info.mean, info.std)
-    trunk = trunk_of(network, "tail", info.config.network, autocast)
-    kept = open_features(packed, stream, feed, trunk, None)
+    frozen = frozen_network(network, "tail", info.config.network, autocast)
+    kept = open_features(packed, stream, feed, frozen, None)
     if kept is None:
         raise UserError(f"{run}: its features cannot be kept")
     values = torch.from_numpy(kept.values[:, split.rows]).view(torch.bfloat16).float()

@@ -30,7 +30,7 @@ from fastwsol.batches.stream import Batches, Stream, training_plan
 from fastwsol.config import Augmentation, Config
 from fastwsol.dataset.shards import open_shards
 from fastwsol.features.feature_batches import FeatureBatches
-from fastwsol.features.trunk import trunk_features
+from fastwsol.features.frozen_network import frozen_features
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import pick_autocast
 from fastwsol.host.kept_arrays import KeptArray
@@ -209,7 +209,7 @@ def test_features(paired_rounds, mixed, cores, tmp_path):
 
     def ours():
         for _ in range(TURN):
-            features = trunk_features(model, images, "classifier", autocast)
+            features = frozen_features(model, images, "classifier", autocast)
         return features
 
     @torch.no_grad()

@@ -113,10 +113,11 @@ images, and so can be compared on them.
 """
 
 
-def holdout_ids(labels: NDArray[np.int64], per_class: int) -> NDArray[np.int64]:
-    """Return the ids, ascending int64, of the last `per_class` images of each class in a seeded order.
+def ids_of_each_class(labels: NDArray[np.int64], per_class: int) -> NDArray[np.int64]:
+    """Return the ids, ascending int64, of the last `per_class` images of each class in a seeded order: those that a
+    holdout takes first.
 
-    labels: int64 [N]. A larger `per_class` holds out the same images and more.
+    labels: int64 [N]. A larger `per_class` gives the same images and more.
     """
     order = epoch_order(HOLDOUT_SEED, 0, len(labels), Purpose.HOLDOUT)
     by_class = order[np.argsort(labels[order], kind="stable")]

@@ -37,10 +37,10 @@ class ColourNetwork(Classifier):
     def tail(self, features: Tensor) -> tuple[Tensor, Tensor]:
         return self.last(features.mean((2, 3))), features
 
-    def read_of_images(self, images: Tensor) -> Tensor:
-        return self.read_of_trunk(self.trunk(images))
+    def pooled_features(self, images: Tensor) -> Tensor:
+        return self.pooled_of_trunk(self.trunk(images))
 
-    def read_of_trunk(self, features: Tensor) -> Tensor:
+    def pooled_of_trunk(self, features: Tensor) -> Tensor:
         return features.mean((2, 3), keepdim=True)
 
     @property

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastwsol import train
-from fastwsol.batches.drawn_ahead import BatchesBeside
+from fastwsol.batches.drawn_ahead import BatchesWithExtra
 from fastwsol.batches.mixing import MixedBatches
 from fastwsol.batches.store_batches import StoreBatches
 from fastwsol.batches.stream import Stream, training_plan
@@ -79,11 +79,11 @@ def batches_of(shards, store, augmentation, start=0, rank=0, world_size=1):
     size = BATCH // world_size
     stream = Stream(split, plan, size, augmentation, SEED, shards.manifest.mean, shards.manifest.std)
     without = batches_without(stream, store, start)
-    return BatchesBeside(without, draw, stream, CPU, start), batches_without(stream, store, start), stream
+    return BatchesWithExtra(without, draw, stream, CPU, start), batches_without(stream, store, start), stream
 
 
 def draw(ids, epochs):
-    return (draw_drops(RATE, PLACES, SEED, ids, epochs),)
+    return draw_drops(RATE, PLACES, SEED, ids, epochs)
 
 
 def batches_without(stream, store, start):
@@ -99,19 +99,19 @@ def test_batches_carry_the_draws_beside_labels_that_stay(shards, store, augmenta
         batch, plain = next(batches), next(without)
         assert torch.equal(batch.labels, plain.labels)
         assert torch.equal(batch.images, plain.images)
-        assert np.array_equal(batch.beside.numpy(), draw_drops(RATE, PLACES, SEED, *stream.plan(step)))
+        assert np.array_equal(batch.extra.numpy(), draw_drops(RATE, PLACES, SEED, *stream.plan(step)))
         if step >= 2:
             shown = later.show(later.take())
             assert torch.equal(shown.images, batch.images)
             assert torch.equal(shown.labels, batch.labels)
-            assert torch.equal(shown.beside, batch.beside)
+            assert torch.equal(shown.extra, batch.extra)
 
 
 def test_processes_together_draw_the_batch_of_one(shards, store):
     one = next(batches_of(shards, store, CUTMIX)[0])
     parts = [next(batches_of(shards, store, CUTMIX, rank=rank, world_size=4)[0]) for rank in range(4)]
     assert torch.equal(torch.cat([each.labels for each in parts]), one.labels)
-    assert torch.equal(torch.cat([each.beside for each in parts]), one.beside)
+    assert torch.equal(torch.cat([each.extra for each in parts]), one.extra)
 
 
 def test_the_loss_is_of_the_network_with_its_drops():

@@ -103,7 +103,7 @@ def test_a_mirrored_view_has_its_box_mirrored(picture_shards: Path) -> None:
     whole = Augmentation("none", flip=True)
     stream = Stream(split, training_plan(7, len(split), 4), 4, whole, 7, manifest.mean, manifest.std)
     ids, epochs = stream.plans(range(20))
-    (drawn,) = boxes_of_views(boxes, stream)(ids, epochs)
+    drawn = boxes_of_views(boxes, stream)(ids, epochs)
     assert drawn.dtype == np.float32
     mirrored, seen = stream.views(ids, epochs).flips.astype(bool), 0
     for k, box in enumerate(drawn.tolist()):

@@ -12,7 +12,7 @@ from fastwsol import evaluate, train
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
-from fastwsol.draws import holdout_ids
+from fastwsol.draws import ids_of_each_class
 from fastwsol.evaluation.fixed_boxes import fixed_boxes
 from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.truths import Truths
@@ -40,12 +40,14 @@ def run_evaluate(*arguments):
 
 def test_the_last_n_of_each_class_in_a_seeded_order_are_held_out():
     labels = np.random.default_rng(0).integers(0, 5, 300)
-    few, more = holdout_ids(labels, 4), holdout_ids(labels, 9)
+    few, more = ids_of_each_class(labels, 4), ids_of_each_class(labels, 9)
     assert np.bincount(labels[few]).tolist() == [4] * 5
     assert np.bincount(labels[more]).tolist() == [9] * 5
     assert set(few) < set(more), "a larger holdout keeps the smaller one's images"
     assert few.tolist() == sorted(set(few.tolist()))
-    assert holdout_ids(np.arange(40) % 2, 3).tolist() == [5, 8, 10, 13, 27, 34], "runs of older versions held these out"
+    assert ids_of_each_class(np.arange(40) % 2, 3).tolist() == [5, 8, 10, 13, 27, 34], (
+        "runs of older versions held these out"
+    )
     assert not np.array_equal(few, np.sort(np.concatenate([np.flatnonzero(labels == c)[-4:] for c in range(5)])))
 
 
@@ -97,7 +99,7 @@ class Changed(Synthetic):
             return self._others.records(split, start)
         records = list(super().records(split))
         if (split, self._what) == ("train", "holdout"):
-            held_out = holdout_ids(np.array([record.label for record in records]), 3)
+            held_out = ids_of_each_class(np.array([record.label for record in records]), 3)
             whole = list(records)
             for to, of in zip(held_out, np.roll(held_out, 5), strict=True):
                 records[to] = replace(records[to], image=whole[of].image)

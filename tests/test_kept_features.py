@@ -22,8 +22,8 @@ from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.features.feature_batches import FrozenPart
+from fastwsol.features.frozen_network import FrozenNetwork, frozen_features
 from fastwsol.features.kept_features import open_features
-from fastwsol.features.trunk import Trunk, trunk_features
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.network.networks import build_network
@@ -41,9 +41,9 @@ def shards(tmp_path) -> Shards:
     return open_shards(tmp_path / "shards")
 
 
-def frozen(part: str, precision: str = "fp32") -> Trunk:
+def frozen(part: str, precision: str = "fp32") -> FrozenNetwork:
     config = Config.of(depth=18, stem="C", train_part=part)
-    return Trunk(build_network(config, 4), part, Autocast(CPU, precision), "ours")
+    return FrozenNetwork(build_network(config, 4), part, Autocast(CPU, precision), "ours")
 
 
 def stream_of(shards: Shards, augmentation: Augmentation) -> Stream:
@@ -51,11 +51,11 @@ def stream_of(shards: Shards, augmentation: Augmentation) -> Stream:
     return Stream(split, training_plan(7, len(split), BATCH), BATCH, augmentation, 7, manifest.mean, manifest.std)
 
 
-def feed(trunk: Trunk) -> Feed:
+def feed(trunk: FrozenNetwork) -> Feed:
     return Feed(trunk.autocast, 1, False, {}, 4)
 
 
-def opened(shards: Shards, trunk: Trunk, augmentation: Augmentation = CROPS):
+def opened(shards: Shards, trunk: FrozenNetwork, augmentation: Augmentation = CROPS):
     return open_features(shards, stream_of(shards, augmentation), feed(trunk), trunk, None)
 
 
@@ -92,9 +92,9 @@ def test_of_a_part_of_what_was_packed_they_are_those_of_the_same_crops(shards):
 def test_an_images_features_do_not_depend_on_its_neighbours(shards):
     trunk = frozen("tail")
     images = torch.randn(20, 3, 64, 64)
-    whole = trunk_features(trunk.model, images, "tail", trunk.autocast)
+    whole = frozen_features(trunk.model, images, "tail", trunk.autocast)
     for rows in ([3], [19, 0, 7], range(5, 16)):
-        part = trunk_features(trunk.model, images[list(rows)], "tail", trunk.autocast)
+        part = frozen_features(trunk.model, images[list(rows)], "tail", trunk.autocast)
         assert torch.equal(part, whole[list(rows)])
 
 

@@ -12,7 +12,7 @@ from interference import around_steps, signalled_after
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastwsol import train
-from fastwsol.batches.stream import BESIDE, Batches
+from fastwsol.batches.stream import Batch, Batches
 from fastwsol.config import Config
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
@@ -38,7 +38,10 @@ class Noise(Batches):
         images = torch.randn(4, 3, SIZE, SIZE, generator=self._generator).contiguous(memory_format=torch.channels_last)
         labels = torch.randint(0, CLASSES, (4,), generator=self._generator)
         drops = torch.rand(4, PLACES, generator=self._generator) < ALL.network.attention_dropout
-        return {"images": images, "labels": labels, BESIDE: drops}
+        return {"images": images, "labels": labels, "drops": drops}
+
+    def show(self, taken):
+        return Batch(taken["images"], taken["labels"], taken["drops"])
 
 
 def fresh(config=ALL, precision="fp32"):
@@ -54,7 +57,7 @@ def stepper(mode, state, batches, sample, precision="fp32"):
 
 def plain_step(state, loss_of, batches, taken, lr):
     batch = batches.show(taken)
-    train_step(state, loss_of, batch.images, batch.labels, lr, batch.beside)
+    train_step(state, loss_of, batch.images, batch.labels, lr, batch.extra)
 
 
 def all_of(state):
@@ -172,7 +175,7 @@ def test_a_step_does_the_same_operations_with_the_same_numbers_each_time_and_rea
         taken = batches.take()
         batch = batches.show(taken)
         with Recorded() as recorded:
-            step_mode.change(state, loss_of, batch.images, batch.labels, batch.beside)
+            step_mode.change(state, loss_of, batch.images, batch.labels, batch.extra)
         seen.append(recorded.operations)
     assert seen[1] == seen[0]
     assert seen[2] == seen[0]

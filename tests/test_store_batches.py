@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_sources import OtherSizes
 
-from fastwsol.batches import views_gpu
+from fastwsol.batches import drawn_ahead, views_gpu
 from fastwsol.batches import views_reference as reference
 from fastwsol.batches.dali_batches import DaliBatches
 from fastwsol.batches.decoded_store import Store
@@ -269,3 +269,18 @@ def test_an_error_of_a_thread_reaches_the_consumer(shards, store):
     short = dataclasses.replace(store, values=store.values[:3])
     with pytest.raises(ValueError, match="outside the 3 images"):
         next(StoreBatches(stream, short, torch.float32, threads=1))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7])
+def test_draws_end_where_the_stream_does(shards, store, monkeypatch, steps):
+    """And are those of a stream without end."""
+    drawn, whole = [], drawn_ahead._drawn
+    monkeypatch.setattr(drawn_ahead, "BLOCK_IMAGES", 3 * BATCH)
+    endless = made_by("torch", stream_of(shards, GR_HNS), store, start=2)
+    expected = [next(endless) for _ in range(steps)]
+    monkeypatch.setattr(drawn_ahead, "_drawn", lambda *what: drawn.append(what[-1]) or whole(*what))
+    found = [*made_by("torch", dataclasses.replace(stream_of(shards, GR_HNS), steps=steps), store, start=2)]
+    assert [step for each in drawn for step in each] == [*range(2, 2 + steps)]
+    for batch, other in zip(found, expected, strict=True):
+        assert torch.equal(batch.images, other.images)
+        assert torch.equal(batch.labels, other.labels)

@@ -92,12 +92,12 @@ def test_the_parts_of_a_network_are_the_whole(name):
     else:
         model, images = network(name)
     logits, features = model(images)
-    trunk, read = model.trunk(images), model.read_of_images(images)
+    trunk, read = model.trunk(images), model.pooled_features(images)
     ours, theirs = model.tail(trunk)
     torch.testing.assert_close(ours, logits, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(theirs, features, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(model.read_of_trunk(trunk), read, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(model.logits_of_read(read), logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model.pooled_of_trunk(trunk), read, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model.logits_of_pooled(read), logits, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("part", ["tail", "classifier"])
@@ -109,7 +109,7 @@ def test_what_is_frozen_gets_no_gradient_and_its_bn_stays_in_evaluation_mode(nam
     before = {name: tensor.clone() for name, tensor in model.tensors_before(part).items()}
     images = torch.randn(3, 3, size, size)
     logits = (
-        model.tail(model.trunk(images))[0] if part == "tail" else model.logits_of_read(model.read_of_images(images))
+        model.tail(model.trunk(images))[0] if part == "tail" else model.logits_of_pooled(model.pooled_features(images))
     )
     logits.sum().backward()
     trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}

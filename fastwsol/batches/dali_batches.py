@@ -21,6 +21,7 @@ from fastwsol.batches.views_cpu import Shower
 from fastwsol.config import Augmentation, Channels
 from fastwsol.draws import COLOR_STEPS, Views
 from fastwsol.geometry import enlarge_cells
+from fastwsol.host.device import upload
 from fastwsol.host.errors import RunFailure
 from fastwsol.sources.decode import decode
 
@@ -90,10 +91,7 @@ class DaliBatches(Batches):
         else:
             # DALI's buffers are counted: the tensor stays valid while later batches are made.
             images = torch.utils.dlpack.from_dlpack(output.as_tensor()).permute(0, 3, 1, 2)
-        labels = torch.from_numpy(self._stream.split.labels[ids])
-        if self._device.type == "cuda":  # pinned, or the copy would wait for the device
-            labels = labels.pin_memory().to(self._device, non_blocking=True)
-        return {"images": images, "labels": labels}
+        return {"images": images, "labels": upload(self._stream.split.labels[ids], self._device)}
 
     def _feed(self, info: Any) -> list[NDArray[Any] | list[NDArray[Any]]]:
         """What the graph takes for one batch, in the order in which `_graph` names it."""

@@ -1,76 +1,87 @@
-"""What is drawn for each image of a stream's steps beside its view, drawn and uploaded for many steps at a time."""
+"""What is drawn for the images of a stream's steps: by a thread, a block of steps ahead, and uploaded whole."""
 
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from fastwsol.batches.stream import BESIDE, Batch, Batches, Inputs, Stream
+from fastwsol.batches.stream import Batch, Batches, Inputs, Stream
+from fastwsol.host.device import upload
 
-_BLOCK_IMAGES = 2**16
-"""Images whose draws are made and uploaded at a time, about."""
+BLOCK_IMAGES = 2**13
+"""Images of a block, about: so few that a course of some hundred steps draws little in vain."""
 
-Draw = Callable[[NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.generic], ...]]
-"""Ids and epochs, int64 [N] each, to arrays [N, ...] of what is drawn for them."""
+Draw = Callable[[NDArray[np.int64], NDArray[np.int64]], dict[str, NDArray[np.generic]]]
+"""Ids and epochs, int64 [N] each, to arrays [N, ...], by name, of what is drawn for these images."""
 
-
-class _Block(NamedTuple):
-    """The draws of some steps, on the device."""
-
-    first: int
-    arrays: tuple[Tensor, ...]
-    """[steps, B, ...] each."""
+DrawExtra = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.generic]]
+"""The same, of one array."""
 
 
 class DrawnAhead:
-    """An endless iterator over what `draw` gives for the images of `stream`, from step `start` on: tensors [B, ...] on
-    the device. Nothing waits for the device.
+    """An iterator over what `draw` gives for the images of `stream`'s steps, from step `start` on: tensors [B, ...] on
+    the device. It ends where the stream does. Nothing waits for the device.
     """
 
     def __init__(self, draw: Draw, stream: Stream, device: torch.device, start: int = 0) -> None:
-        self._draw, self._stream, self._device, self._step = draw, stream, device, start
-        self._steps_a_block = max(1, _BLOCK_IMAGES // stream.batch_size)
-        self._block: _Block | None = None
+        self._draw, self._stream, self._device = draw, stream, device
+        self._steps_a_block = max(1, BLOCK_IMAGES // stream.batch_size)
+        self._next_step, self._last = start, None if stream.steps is None else start + stream.steps
+        self._drawer = ThreadPoolExecutor(1, thread_name_prefix="draws")
+        self._ready: deque[Inputs] = deque()
+        self._coming = self._begin()
 
     def __iter__(self) -> "DrawnAhead":
         return self
 
-    def __next__(self) -> tuple[Tensor, ...]:
-        if self._block is None or self._step == self._block.first + self._steps_a_block:
-            self._block = self._drawn(self._step)
-        index = self._step - self._block.first
-        self._step += 1
-        return tuple(array[index] for array in self._block.arrays)
+    def __next__(self) -> Inputs:
+        if not self._ready:
+            if self._coming is None:
+                raise StopIteration
+            drawn, self._coming = self._coming.result(), self._begin()
+            self._ready.extend(self._of_steps(drawn))
+        return self._ready.popleft()
 
-    def _drawn(self, first: int) -> _Block:
-        ids, epochs = self._stream.plans(range(first, first + self._steps_a_block))
-        arrays = []
-        for drawn in self._draw(ids, epochs):
-            array = torch.from_numpy(drawn).unflatten(0, (self._steps_a_block, -1))
-            if self._device.type == "cuda":  # pinned, or the copies would wait for the device
-                array = array.pin_memory()
-            arrays.append(array.to(self._device, non_blocking=True))
-        return _Block(first, tuple(arrays))
+    def _begin(self) -> Future[dict[str, NDArray[np.generic]]] | None:
+        """Have the next block drawn, where there is one."""
+        end = self._next_step + self._steps_a_block
+        steps = range(self._next_step, end if self._last is None else min(end, self._last))
+        if not steps:
+            return None
+        self._next_step = steps.stop
+        return self._drawer.submit(_drawn, self._draw, self._stream, steps)
+
+    def _of_steps(self, drawn: dict[str, NDArray[np.generic]]) -> list[Inputs]:
+        size = self._stream.batch_size
+        parts = {name: upload(array, self._device).split(size) for name, array in drawn.items()}
+        return [dict(zip(parts, tensors, strict=True)) for tensors in zip(*parts.values(), strict=True)]
 
 
-class BatchesBeside(Batches):
-    """The batches of `stream` from step `start` on, with the one array that `draw` gives for their images beside their
-    labels (`Batch.beside`). batches: the same ones, without.
+def _drawn(draw: Draw, stream: Stream, steps: range) -> dict[str, NDArray[np.generic]]:
+    return draw(*stream.plans(steps))
+
+
+_EXTRA = "extra"
+
+
+class BatchesWithExtra(Batches):
+    """The batches of `stream` from step `start` on, with what `draw` gives for their images (`Batch.extra`). batches:
+    the same ones, without.
     """
 
-    def __init__(self, batches: Batches, draw: Draw, stream: Stream, device: torch.device, start: int = 0) -> None:
-        self._batches, self._drawn = batches, DrawnAhead(draw, stream, device, start)
+    def __init__(self, batches: Batches, draw: DrawExtra, stream: Stream, device: torch.device, start: int = 0) -> None:
+        self._batches = batches
+        self._drawn = DrawnAhead(lambda ids, epochs: {_EXTRA: draw(ids, epochs)}, stream, device, start)
 
     def take(self) -> Inputs:
         """See `Batches.take`."""
-        (beside,) = next(self._drawn)
-        return self._batches.take() | {BESIDE: beside}
+        return self._batches.take() | next(self._drawn)
 
     def show(self, taken: Inputs) -> Batch:
         """See `Batches.show`."""
-        batch = self._batches.show({name: each for name, each in taken.items() if name != BESIDE})
-        return replace(batch, beside=taken[BESIDE])
+        batch = self._batches.show({name: each for name, each in taken.items() if name != _EXTRA})
+        return replace(batch, extra=taken[_EXTRA])

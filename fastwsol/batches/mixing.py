@@ -27,16 +27,15 @@ class MixedBatches(Batches):
         augmentation, seed = stream.augmentation, stream.seed
         self._batches, self._mix, self._classes = batches, augmentation.mix, classes
 
-        def draw(ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> tuple[NDArray[np.generic], ...]:
+        def draw(ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
             mixes = draw_mixes(augmentation, seed, ids, epochs)
-            return mixes.windows.astype(np.int64), mixes.kept
+            return {"mix_windows": mixes.windows.astype(np.int64), "mix_kept": mixes.kept}
 
         self._drawn = DrawnAhead(draw, stream, device, start)
 
     def take(self) -> Inputs:
         """See `Batches.take`."""
-        windows, kept = next(self._drawn)
-        return self._batches.take() | {"mix_windows": windows, "mix_kept": kept}
+        return self._batches.take() | next(self._drawn)
 
     def show(self, taken: Inputs) -> Batch:
         """See `Batches.show`."""

@@ -3,7 +3,7 @@
 import weakref
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fastwsol.batches.drawn_ahead import DrawnAhead
 from fastwsol.batches.stream import Batch, Batches, Inputs, Stream
 from fastwsol.batches.views_cpu import Shower
 from fastwsol.batches.views_gpu import DeviceViews, make_show
@@ -87,68 +88,39 @@ def _make(stream: Stream, pixels: NDArray[np.uint8], shower: Shower, steps: rang
     return [{"images": images[part], "labels": labels[part]} for part in parts]
 
 
-BLOCK_VIEWS = 2**17
-"""Views that are drawn and uploaded at a time, about: some 4 MB without masks, 36 MB with them."""
-
-
-@dataclass(frozen=True)
-class _Block:
-    """The draws of some steps, on the device: those from `first` on."""
-
-    first: int
-    labels: Tensor
-    views: DeviceViews
-    """Of all the steps' images end to end."""
-
-
 class DeviceBatches(Batches):
-    """The batches of a stream, without end, on `pixels`' device, from step `start` on.
+    """The batches of a stream on `pixels`' device, from step `start` on.
 
-    pixels: uint8 [N, H, W, 3], a store's. Nothing waits for the device: draws are made a block of steps ahead, by a
-    thread, and uploaded whole.
+    pixels: uint8 [N, H, W, 3], a store's. What is uploaded are the draws alone, and nothing waits for the device.
     """
 
     def __init__(self, stream: Stream, pixels: Tensor, dtype: torch.dtype, compiled: bool, start: int = 0) -> None:
-        self._stream, self._pixels, self._step = stream, pixels, start
+        self._pixels = pixels
         _, height, width, _ = pixels.shape
         self._show = make_show(
             stream.augmentation, stream.mean, stream.std, height, width, pixels.device, dtype, compiled
         )
-        self._steps_a_block = max(1, min(BLOCK_VIEWS, len(stream.split)) // stream.batch_size)
-        self._drawer = ThreadPoolExecutor(1, thread_name_prefix="draws")
-        self._coming = self._drawer.submit(self._draw, start)
-        self._block: _Block | None = None
+        self._drawn = DrawnAhead(partial(_draws, stream), stream, pixels.device, start)
 
     def take(self) -> Inputs:
         """The draws, which are small: the images are made by `show`."""
-        if self._block is None or self._step == self._block.first + self._steps_a_block:
-            self._block = self._upload(*self._coming.result())
-            self._coming = self._drawer.submit(self._draw, self._step + self._steps_a_block)
-        index, size = self._step - self._block.first, self._stream.batch_size
-        self._step += 1
-        part = slice(index * size, (index + 1) * size)
-        return self._block.views[part].tensors() | {"labels": self._block.labels[part]}
+        return next(self._drawn)
 
     def show(self, taken: Inputs) -> Batch:
         """See `Batches.show`."""
         views = DeviceViews(**{name: tensor for name, tensor in taken.items() if name != "labels"})
         return Batch(self._show(self._pixels, views), taken["labels"])
 
-    def _draw(self, first: int) -> tuple[int, NDArray[np.int64], dict[str, Any]]:
-        stream = self._stream
-        ids, epochs = stream.plans(range(first, first + self._steps_a_block))
-        views = stream.views(ids, epochs)
-        arrays = {"rows": stream.split.rows[ids], "windows": views.windows, "flips": views.flips, "cells": views.cells}
-        if views.color is not None:
-            arrays |= vars(views.color)
-        return first, stream.split.labels[ids], arrays
 
-    def _upload(self, first: int, labels: NDArray[np.int64], arrays: dict[str, Any]) -> _Block:
-        def on_device(array: NDArray[Any]) -> Tensor:
-            tensor = torch.from_numpy(array)
-            if self._pixels.is_cuda:  # pinned, or the copy would wait for the device
-                tensor = tensor.pin_memory()
-            return tensor.to(self._pixels.device, non_blocking=True)
-
-        views = {name: on_device(array) for name, array in arrays.items() if array is not None}
-        return _Block(first, on_device(labels), DeviceViews(**views))
+def _draws(stream: Stream, ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """The fields of `DeviceViews` of these images, but for those that a stream has none of, and their labels."""
+    views = stream.views(ids, epochs)
+    fields: dict[str, Any] = {
+        "rows": stream.split.rows[ids],
+        "windows": views.windows,
+        "flips": views.flips,
+        "cells": views.cells,
+    }
+    if views.color is not None:
+        fields |= vars(views.color)
+    return {"labels": stream.split.labels[ids]} | {name: each for name, each in fields.items() if each is not None}

@@ -20,9 +20,6 @@ from fastwsol.geometry import shown_windows, windows_in_square
 Inputs = dict[str, torch.Tensor]
 """Tensors by name; names, shapes and number formats stay the same from step to step."""
 
-BESIDE = "beside"
-"""The name of `Batch.beside` among them."""
-
 BatchPlan = Callable[[int], tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Step -> the ids and epochs, int64 [B] each, of that step's images."""
 
@@ -36,8 +33,8 @@ class Batch:
     the forward pass, to which autocast would round them next."""
     labels: torch.Tensor
     """int64 [B] on the same device; of mixed images the shares of the classes, float32 [B, classes]."""
-    beside: torch.Tensor | None = None
-    """What is known or drawn of each image beside its label, [B, ...] on the same device, where there is such."""
+    extra: torch.Tensor | None = None
+    """What else is known or drawn of each image, [B, ...] on the same device, where there is such."""
 
 
 class Batches(ABC):
@@ -60,7 +57,7 @@ class Batches(ABC):
 
     def show(self, taken: Inputs) -> Batch:
         """The batch that was taken."""
-        return Batch(taken["images"], taken["labels"], taken.get(BESIDE))
+        return Batch(taken["images"], taken["labels"])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ in whole numbers, weights are float32, and a GPU fuses products with sums.
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -37,14 +37,6 @@ class DeviceViews:
     """float32 [N, K]."""
     offsets: Tensor | None = None
     """float32 [N, K, 3]."""
-
-    def __getitem__(self, part: slice) -> "DeviceViews":
-        return DeviceViews(**{name: tensor[part] for name, tensor in self.tensors().items()})
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The fields that there are, by name."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from fastwsol.dataset.shards import Shards
-from fastwsol.draws import holdout_ids
+from fastwsol.draws import ids_of_each_class
 from fastwsol.host.errors import UserError
 
 
@@ -24,7 +24,7 @@ def hold_out(shards: Shards, per_class: int) -> Shards:
         raise UserError(
             f"--holdout {per_class}: class {wnid} has {smallest} training images in {shards.folder}; hold out fewer"
         )
-    held_out = holdout_ids(train.labels, per_class)
+    held_out = ids_of_each_class(train.labels, per_class)
     trained_on = np.setdiff1d(np.arange(len(train)), held_out)
     splits = {
         **shards.splits,

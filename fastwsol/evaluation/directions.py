@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from fastwsol.dataset.shards import Split
-from fastwsol.draws import holdout_ids
+from fastwsol.draws import ids_of_each_class
 from fastwsol.evaluation.forward import EvaluationSetup, plain_batches
 from fastwsol.localizer.ddt import DdtDirections, direction_of
 from fastwsol.localizer.localizing import LocalizingModel
@@ -20,7 +20,7 @@ def find_directions(model: LocalizingModel, setup: EvaluationSetup) -> DdtDirect
     """The directions of all classes. The leading process finds them."""
     world, train = setup.process.world, setup.shards.splits["train"]
     classes, weight = len(setup.shards.manifest.classes), model.network.classifier.weight.detach()
-    ids = holdout_ids(train.labels, IMAGES_FOR_DIRECTIONS)
+    ids = ids_of_each_class(train.labels, IMAGES_FOR_DIRECTIONS)
     ids = ids[np.argsort(train.labels[ids], kind="stable")]
 
     def find() -> DdtDirections:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.draws import holdout_ids
+from fastwsol.draws import ids_of_each_class
 from fastwsol.evaluation.masks import PIXEL_SIDE, Masks
 from fastwsol.evaluation.report_types import FixedMaskRow
 from kernels.pixels import IGNORED, OBJECT
@@ -42,7 +42,7 @@ def fixed_masks(train: Masks | None) -> list[FixedMask]:
     found = [FixedMask("whole-image", np.ones((PIXEL_SIDE, PIXEL_SIDE), np.bool_), "no choice")]
     if train is None or not len(train.rows):
         return found
-    rows = train.rows[holdout_ids(np.zeros(len(train.rows), np.int64), _MOST)]
+    rows = train.rows[ids_of_each_class(np.zeros(len(train.rows), np.int64), _MOST)]
     objects, known = _in_cells(train, rows)
     if objects.any():
         origin = f"{len(rows):,} masks of train"

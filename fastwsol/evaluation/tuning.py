@@ -10,7 +10,7 @@ import numpy as np
 
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Shards, Split
-from fastwsol.draws import holdout_ids
+from fastwsol.draws import ids_of_each_class
 from fastwsol.evaluation.forward import EvaluationSetup, SplitOutputs, forward_split
 from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.thresholds import BY_BOXES, ChosenLevels, Cut, box_free_threshold, choose_levels, default_cut
@@ -57,7 +57,7 @@ def tuning_images(shards: Shards, split_name: str, rule: Literal["auto", "box-fr
     most = MOST_BY_BOXES if rule == "auto" else MOST_FOR_BOX_FREE
     rows = np.flatnonzero(np.diff(train.box_offsets)) if rule == "auto" else np.arange(len(train))
     per_class = max(1, most // max(1, len(np.unique(train.labels[rows]))))
-    split = train.subset("train", rows[holdout_ids(train.labels[rows], per_class)] if len(rows) else rows)
+    split = train.subset("train", rows[ids_of_each_class(train.labels[rows], per_class)] if len(rows) else rows)
     described = f"{number_of(len(split), 'image')} trained on" if len(split) else "the images trained on"
     return TuningImages(split, described)
 

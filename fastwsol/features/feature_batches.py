@@ -8,7 +8,8 @@ import torch
 from fastwsol.batches.feed import Feed
 from fastwsol.batches.numbered_views import view_numbers
 from fastwsol.batches.stream import Batch, Batches, Inputs, Stream
-from fastwsol.features.trunk import Trunk
+from fastwsol.features.frozen_network import FrozenNetwork
+from fastwsol.host.device import upload
 from fastwsol.host.kept_arrays import KeptArray
 
 
@@ -24,16 +25,15 @@ class FeatureBatches(Batches):
         ids, epochs = stream.plan(self._step)
         self._step += 1
         numbers = view_numbers(stream.augmentation, stream.views(ids, epochs), epochs)
-        values = torch.from_numpy(self._values[numbers, stream.split.rows[ids]]).view(torch.bfloat16)
-        labels = torch.from_numpy(stream.split.labels[ids])
-        return {"images": values.to(self._device), "labels": labels.to(self._device)}
+        values = upload(self._values[numbers, stream.split.rows[ids]], self._device).view(torch.bfloat16)
+        return {"images": values, "labels": upload(stream.split.labels[ids], self._device)}
 
 
 @dataclass(frozen=True, eq=False)
 class FrozenPart:
-    """A frozen trunk, and the features of it that are kept; None where they are computed in each step."""
+    """A frozen network, and the features of it that are kept; None where they are computed in each step."""
 
-    trunk: Trunk
+    network: FrozenNetwork
     kept: KeptArray | None
     environment: dict[str, Any] = field(default_factory=dict)
     """What they decide of a run's bits: a part of an entry of environment.json."""
@@ -41,16 +41,16 @@ class FrozenPart:
     def batches(self, stream: Stream, feed: Feed, start: int, threads: int) -> Batches:
         """The features of a stream's batches, from step `start` on."""
         if self.kept is not None:
-            return FeatureBatches(stream, self.kept, self.trunk.autocast.device, start)
+            return FeatureBatches(stream, self.kept, self.network.autocast.device, start)
         # Not compiled, as where features are kept: they are the same bits either way.
-        return _TrunkBatches(feed.batches(stream, start, threads, may_compile=False), self.trunk)
+        return _ComputedFeatures(feed.batches(stream, start, threads, may_compile=False), self.network)
 
 
-class _TrunkBatches(Batches):
+class _ComputedFeatures(Batches):
     """The features of batches of images, computed when they are asked for."""
 
-    def __init__(self, images: Batches, trunk: Trunk) -> None:
-        self._images, self._trunk = images, trunk
+    def __init__(self, images: Batches, frozen: FrozenNetwork) -> None:
+        self._images, self._frozen = images, frozen
 
     def take(self) -> Inputs:
         """See `Batches.take`."""
@@ -59,4 +59,4 @@ class _TrunkBatches(Batches):
     def show(self, taken: Inputs) -> Batch:
         """See `Batches.show`."""
         batch = self._images.show(taken)
-        return replace(batch, images=self._trunk.features(batch.images))
+        return replace(batch, images=self._frozen.features(batch.images))

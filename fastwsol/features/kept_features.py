@@ -1,4 +1,4 @@
-"""Features of a frozen trunk, computed once for each view of an image, in a memory-mapped file beside the shards.
+"""Features of a frozen network, computed once for each view of an image, in a memory-mapped file beside the shards.
 
     shards/features/
       KEY.npy    uint16 [V, N, ...]: the bits of bfloat16, by view and by the image's place in the packed split
@@ -24,7 +24,7 @@ from fastwsol.batches.feed import Feed
 from fastwsol.batches.numbered_views import view_count
 from fastwsol.batches.stream import Stream, evaluation_plan
 from fastwsol.dataset.shards import Shards
-from fastwsol.features.trunk import Trunk, read_of_trunk
+from fastwsol.features.frozen_network import FrozenNetwork, pooled_of_trunk
 from fastwsol.host.environment import DALI_PACKAGES
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.kept_arrays import ComputedOnce, Found, KeptArray
@@ -70,7 +70,7 @@ def open_features(
     shards: Shards,
     stream: Stream,
     feed: Feed,
-    trunk: Trunk,
+    frozen: FrozenNetwork,
     asked_folder: Path | None,
     verify: bool = True,
     gives_up: Callable[[], bool] = never,
@@ -87,7 +87,7 @@ def open_features(
     if not view_count(stream.augmentation):
         print(_IN_EVERY_EPOCH.format("each epoch has views of its own; --crops-per-image bounds them"), flush=True)
         return None
-    array = _array_of(shards, whole, feed, trunk, folder)
+    array = _array_of(shards, whole, feed, frozen, folder)
     if not array.is_there() and (why := why_no_room(array.nbytes, folder)):
         if asked_folder is not None and array.nbytes > free_disk_bytes(folder):
             raise UserError(f"--features {folder}: {why}; name another folder, or leave the flag out")
@@ -100,7 +100,7 @@ def open_features(
         print(f"features of the frozen part: {what}: {_HOW[found]}", flush=True)
 
     def fill(values: NDArray[np.uint16]) -> None:
-        _compute(array.path, values, whole, feed, trunk, gives_up)
+        _compute(array.path, values, whole, feed, frozen, gives_up)
 
     try:
         return array.open(fill, tell, verify, gives_up)
@@ -123,7 +123,12 @@ _HOW: dict[Found, str] = {
 
 
 def _compute(
-    path: Path, values: NDArray[np.uint16], stream: Stream, feed: Feed, trunk: Trunk, gives_up: Callable[[], bool]
+    path: Path,
+    values: NDArray[np.uint16],
+    stream: Stream,
+    feed: Feed,
+    frozen: FrozenNetwork,
+    gives_up: Callable[[], bool],
 ) -> None:
     """Fill `values`, which are to lie in `path`."""
     views, count = values.shape[:2]
@@ -133,7 +138,7 @@ def _compute(
 
     ticker = Ticker(views * count, line)
     for view in range(views):
-        of_view = _features_of_view(view, count, stream, feed, trunk)
+        of_view = _features_of_view(view, count, stream, feed, frozen)
         for first in range(0, count, stream.batch_size):
             stop = min(first + stream.batch_size, count)
             values[view, first:stop] = next(of_view)[: stop - first].view(torch.uint16).cpu().numpy()
@@ -143,41 +148,43 @@ def _compute(
     ticker.close()
 
 
-def _features_of_view(view: int, count: int, stream: Stream, feed: Feed, trunk: Trunk) -> Iterator[torch.Tensor]:
+def _features_of_view(
+    view: int, count: int, stream: Stream, feed: Feed, frozen: FrozenNetwork
+) -> Iterator[torch.Tensor]:
     """The features of a view of all images, a batch at a time; the last batch may have more than there are images."""
-    if trunk.before_tail is not None:
+    if frozen.before_tail is not None:
         for first in range(0, count, stream.batch_size):
-            values = torch.from_numpy(trunk.before_tail.values[view, first : first + stream.batch_size].copy())
-            yield read_of_trunk(trunk.model, values.view(torch.bfloat16).to(trunk.autocast.device), trunk.autocast)
+            values = torch.from_numpy(frozen.before_tail.values[view, first : first + stream.batch_size].copy())
+            yield pooled_of_trunk(frozen.model, values.view(torch.bfloat16).to(frozen.autocast.device), frozen.autocast)
         return
     plan, steps = evaluation_plan(count, stream.batch_size), -(-count // stream.batch_size)
     for batch in feed.batches(replace(stream, plan=plan, steps=steps, view=view)):
-        yield trunk.features(batch.images)
+        yield frozen.features(batch.images)
 
 
-def _array_of(shards: Shards, stream: Stream, feed: Feed, trunk: Trunk, folder: Path) -> ComputedOnce:
+def _array_of(shards: Shards, stream: Stream, feed: Feed, frozen: FrozenNetwork, folder: Path) -> ComputedOnce:
     """The array of features, of all views of a packed split's images: the bits of bfloat16, uint16 [V, N, ...]."""
     augmentation, split = stream.augmentation, stream.split
-    image = torch.zeros((1, 3, *[augmentation.image_size] * 2), device=trunk.autocast.device)
-    shape_of_one = tuple(trunk.features(image).shape[1:])
+    image = torch.zeros((1, 3, *[augmentation.image_size] * 2), device=frozen.autocast.device)
+    shape_of_one = tuple(frozen.features(image).shape[1:])
     views_by = feed.views_by(split, augmentation.store_size, may_compile=False)
-    key = _key(shards, stream, trunk, shape_of_one) | {"views_by": views_by}
+    key = _key(shards, stream, frozen, shape_of_one) | {"views_by": views_by}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     packages = (*_PACKAGES, *DALI_PACKAGES) if views_by == "dali" else _PACKAGES
     shape = (view_count(augmentation), len(split), *shape_of_one)
     return ComputedOnce(folder, name, key, SOURCES_OF_FEATURES, packages, shape, np.uint16)
 
 
-def _key(shards: Shards, stream: Stream, trunk: Trunk, shape: tuple[int, ...]) -> dict[str, Any]:
+def _key(shards: Shards, stream: Stream, frozen: FrozenNetwork, shape: tuple[int, ...]) -> dict[str, Any]:
     """What the features are of. Equal keys mean equal features on one machine, made by one version."""
     augmentation, split = stream.augmentation, stream.split
     return {
         "format_version": FORMAT_VERSION,
         "shards": [shard.sha256 for shard in shards.manifest.splits[split.packed_name].shards],
         "split": split.packed_name,
-        "network": trunk.name,
-        "part": trunk.part,
-        "weights": digest_of(trunk.model.tensors_before(trunk.part)),
+        "network": frozen.name,
+        "part": frozen.part,
+        "weights": digest_of(frozen.model.tensors_before(frozen.part)),
         "views": {
             "image_size": augmentation.image_size,
             "resampler": augmentation.resampler,
@@ -188,10 +195,10 @@ def _key(shards: Shards, stream: Stream, trunk: Trunk, shape: tuple[int, ...]) -
             "seed": stream.seed if augmentation.crops else None,
         },
         "statistics": [list(stream.mean), list(stream.std)],
-        "precision": trunk.autocast.precision,
-        "device": trunk.autocast.device.type,
+        "precision": frozen.autocast.precision,
+        "device": frozen.autocast.device.type,
         "shape": list(shape),
-        **({"by_way_of_cut": True} if trunk.by_way_of_tail else {}),
+        **({"by_way_of_cut": True} if frozen.from_trunk else {}),
     }
 
 

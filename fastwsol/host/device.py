@@ -5,10 +5,12 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numba
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.limits import usable_cores
@@ -33,6 +35,14 @@ class Autocast:
     def __call__(self) -> AbstractContextManager[object]:
         """The context in which to run the forward pass."""
         return torch.autocast(self.device.type, dtype=_DTYPES[self.precision], enabled=self.precision != "fp32")
+
+
+def upload(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array on a device, for which nothing waits; on a CPU it keeps its memory."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":  # pinned, or the copy would wait for the device
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 _MOST_SHAPES = 64

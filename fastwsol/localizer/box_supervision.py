@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastwsol.batches.drawn_ahead import Draw
+from fastwsol.batches.drawn_ahead import DrawExtra
 from fastwsol.batches.stream import Stream
 from fastwsol.config import Fit
 from fastwsol.dataset.shards import Split
-from fastwsol.draws import holdout_ids
+from fastwsol.draws import ids_of_each_class
 from fastwsol.geometry import shown_windows
 from fastwsol.host.errors import UserError
 
@@ -34,7 +34,7 @@ def boxes_of_few(split: Split, per_class: int, fit: Fit) -> NDArray[np.float32]:
             f"--boxes-per-class {per_class}: no training image of {len(missing)} classes has a box; pack the set with "
             f"boxes of its training images, or leave the flag out"
         )
-    ids = with_boxes[holdout_ids(split.labels[with_boxes], per_class)]
+    ids = with_boxes[ids_of_each_class(split.labels[with_boxes], per_class)]
     drawn = np.full_like(found, NO_BOX)
     drawn[ids] = found[ids]
     return drawn
@@ -59,15 +59,15 @@ def _shown_boxes(split: Split, fit: Fit) -> NDArray[np.float32]:
     return found
 
 
-def boxes_of_views(boxes_N4: NDArray[np.float32], stream: Stream) -> Draw:
+def boxes_of_views(boxes_N4: NDArray[np.float32], stream: Stream) -> DrawExtra:
     """The boxes of a stream's views, which are whole images and their mirror images: float32 [B, 4]. boxes: of all
     images of its split (`boxes_of_few`).
     """
 
-    def draw(ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> tuple[NDArray[np.float32]]:
+    def draw(ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> NDArray[np.float32]:
         x0, y0, x1, y1 = boxes_N4[ids].T
         mirrored = stream.views(ids, epochs).flips.astype(bool) & (x0 != NO_BOX)
-        return (np.stack([np.where(mirrored, 1 - x1, x0), y0, np.where(mirrored, 1 - x0, x1), y1], axis=1),)
+        return np.stack([np.where(mirrored, 1 - x1, x0), y0, np.where(mirrored, 1 - x0, x1), y1], axis=1)
 
     return draw
 

@@ -15,7 +15,7 @@ class Classifier(nn.Module, ABC):
     features: [N, C, h, w], what the linear layer averages, detached: maps are made from them and carry no gradient.
 
     It can be cut in two places: `tail(trunk(images))`, where its family is split, and before its last layer
-    `logits_of_read(read_of_images(images))`, give the logits of `forward(images)`.
+    `logits_of_pooled(pooled_features(images))`, give the logits of `forward(images)`.
     """
 
     trained_part: TrainPart = "all"
@@ -37,16 +37,16 @@ class Classifier(nn.Module, ABC):
         return features * mask_NHW[:, None]
 
     @abstractmethod
-    def read_of_images(self, images: Tensor) -> Tensor:
-        """What the last layer reads: [N, C, 1, 1]. The family need not be split."""
+    def pooled_features(self, images: Tensor) -> Tensor:
+        """The pooled features, which the last layer reads: [N, C, 1, 1]. The family need not be split."""
 
     @abstractmethod
-    def read_of_trunk(self, features: Tensor) -> Tensor:
+    def pooled_of_trunk(self, features: Tensor) -> Tensor:
         """The same from what `trunk` gives."""
 
-    def logits_of_read(self, read: Tensor) -> Tensor:
-        """The logits of what the last layer reads, [N, C, 1, 1]."""
-        logits: Tensor = self.classifier(read.flatten(1))
+    def logits_of_pooled(self, pooled: Tensor) -> Tensor:
+        """The logits of pooled features [N, C, 1, 1]."""
+        logits: Tensor = self.classifier(pooled.flatten(1))
         return logits
 
     @property

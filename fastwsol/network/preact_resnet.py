@@ -166,12 +166,12 @@ class PreActResNet(Classifier):
         features = self.groups[3](features)
         return self.fc(features.mean(dim=(2, 3))), features.detach()
 
-    def read_of_images(self, images: Tensor) -> Tensor:
-        """See `Classifier.read_of_images`."""
-        return self.read_of_trunk(self.trunk(images))
+    def pooled_features(self, images: Tensor) -> Tensor:
+        """See `Classifier.pooled_features`."""
+        return self.pooled_of_trunk(self.trunk(images))
 
-    def read_of_trunk(self, features: Tensor) -> Tensor:
-        """See `Classifier.read_of_trunk`."""
+    def pooled_of_trunk(self, features: Tensor) -> Tensor:
+        """See `Classifier.pooled_of_trunk`."""
         return self.groups[3](features).mean(dim=(2, 3), keepdim=True)
 
     @property

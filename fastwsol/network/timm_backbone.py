@@ -45,17 +45,17 @@ class TimmBackbone(Classifier):
         """See `Classifier.tail`."""
         return self._answers(self._behind_trunk(features))
 
-    def read_of_images(self, images: Tensor) -> Tensor:
-        """See `Classifier.read_of_images`."""
-        return self._read_by_classifier(self._of_net.forward_features(images))[:, :, None, None]
+    def pooled_features(self, images: Tensor) -> Tensor:
+        """See `Classifier.pooled_features`."""
+        return self._pooled(self._of_net.forward_features(images))[:, :, None, None]
 
-    def read_of_trunk(self, features: Tensor) -> Tensor:
-        """See `Classifier.read_of_trunk`."""
-        return self._read_by_classifier(self._behind_trunk(features))[:, :, None, None]
+    def pooled_of_trunk(self, features: Tensor) -> Tensor:
+        """See `Classifier.pooled_of_trunk`."""
+        return self._pooled(self._behind_trunk(features))[:, :, None, None]
 
-    def logits_of_read(self, read: Tensor) -> Tensor:
-        """See `Classifier.logits_of_read`."""
-        return self._logits(read.flatten(1))
+    def logits_of_pooled(self, pooled: Tensor) -> Tensor:
+        """See `Classifier.logits_of_pooled`."""
+        return self._logits(pooled.flatten(1))
 
     def _behind_trunk(self, features: Tensor) -> Tensor:
         for step in self._steps()[1]:
@@ -122,10 +122,10 @@ class TimmBackbone(Classifier):
         return _SPLITS[family](cast(Any, self.net))
 
     def _answers(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        read = self._read_by_classifier(features)
-        return self._logits(read), self._cells(features, read).detach()
+        pooled = self._pooled(features)
+        return self._logits(pooled), self._cells(features, pooled).detach()
 
-    def _read_by_classifier(self, features: Tensor) -> Tensor:
+    def _pooled(self, features: Tensor) -> Tensor:
         """What the last layer reads, before its layer norm: [N, C]."""
         if features.ndim == 3 and getattr(self.net, "global_pool", "avg") == "token":
             return features[:, 0]
@@ -139,18 +139,18 @@ class TimmBackbone(Classifier):
             return patches.transpose(1, 2).unflatten(2, (side, side))
         return features.permute(0, 3, 1, 2) if getattr(self.net, "output_fmt", "NCHW") == "NHWC" else features
 
-    def _logits(self, read: Tensor) -> Tensor:
+    def _logits(self, pooled: Tensor) -> Tensor:
         if (norm := self._norm) is not None:
-            read = F.layer_norm(read, read.shape[1:], norm.weight, norm.bias, norm.eps)
-        return self.classifier(read)
+            pooled = F.layer_norm(pooled, pooled.shape[1:], norm.weight, norm.bias, norm.eps)
+        return self.classifier(pooled)
 
-    def _cells(self, features: Tensor, read: Tensor) -> Tensor:
+    def _cells(self, features: Tensor, pooled: Tensor) -> Tensor:
         """The features that maps are made from: [N, C, h, w]."""
         cells, norm = self._spatial(features), self._norm
         if norm is None:
             return cells
-        mean = read.mean(1)[:, None, None, None]
-        deviation = (read.var(1, unbiased=False) + norm.eps).sqrt()[:, None, None, None]
+        mean = pooled.mean(1)[:, None, None, None]
+        deviation = (pooled.var(1, unbiased=False) + norm.eps).sqrt()[:, None, None, None]
         return (cells - mean) / deviation * norm.weight[:, None, None] + norm.bias[:, None, None]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastwsol.batches.drawn_ahead import BatchesBeside, Draw
+from fastwsol.batches.drawn_ahead import BatchesWithExtra, DrawExtra
 from fastwsol.batches.stream import Batches, Stream, training_plan
 from fastwsol.config import Augmentation
 from fastwsol.draws import draw_drops
@@ -56,8 +56,8 @@ def classifier_course(job: Job, state: ClassifierState, frozen: FrozenPart | Non
     config, timetable = job.config, job.timetable
     drop_rate = config.network.attention_dropout
 
-    def drops(ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> tuple[NDArray[np.bool_]]:
-        return (draw_drops(drop_rate, PLACES, config.seed, ids, epochs),)
+    def drops(ids: NDArray[np.int64], epochs: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return draw_drops(drop_rate, PLACES, config.seed, ids, epochs)
 
     def batches(size: int, start: int) -> Batches:
         stream = _stream(job, replace(config.views, image_size=size), config.optimizer.batch_size)
@@ -92,8 +92,8 @@ def mask_course(job: Job, training: MaskTraining, frozen: FrozenPart) -> Course:
 
     def batches(size: int, start: int) -> Batches:
         stream = _stream(job, views, settings.head_batch_size)
-        beside = boxes_of_views(boxes, stream) if boxes is not None else None
-        return _batches(job, stream, start - first, frozen, beside)
+        extra = boxes_of_views(boxes, stream) if boxes is not None else None
+        return _batches(job, stream, start - first, frozen, extra)
 
     def loss(compiled: bool) -> Loss:
         share = 1.0 if boxes is None else float((boxes[:, 0] != NO_BOX).mean())
@@ -122,9 +122,9 @@ def _stream(job: Job, views: Augmentation, batch_size: int) -> Stream:
     return Stream(split, plan, batch_size // world.size, views, config.seed, *job.setup.statistics)
 
 
-def _batches(job: Job, stream: Stream, start: int, frozen: FrozenPart | None, beside: Draw | None) -> Batches:
-    """The batches of a stream from its step `start` on: of images, or of a frozen part's features; with what is drawn
-    beside their labels.
+def _batches(job: Job, stream: Stream, start: int, frozen: FrozenPart | None, extra: DrawExtra | None) -> Batches:
+    """The batches of a stream from its step `start` on: of images, or of a frozen part's features; with what else is
+    drawn of each.
     """
     # On a CPU the network needs the cores more.
     threads = job.process.threads if job.process.autocast.device.type == "cuda" else max(1, job.process.threads // 2)
@@ -132,4 +132,6 @@ def _batches(job: Job, stream: Stream, start: int, frozen: FrozenPart | None, be
         batches = frozen.batches(stream, job.setup.feed, start, threads)
     else:
         batches = job.setup.feed.batches(stream, start, threads)
-    return BatchesBeside(batches, beside, stream, job.process.autocast.device, start) if beside is not None else batches
+    if extra is None:
+        return batches
+    return BatchesWithExtra(batches, extra, stream, job.process.autocast.device, start)

@@ -6,8 +6,8 @@ from fastwsol.batches.numbered_views import view_count
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation, NetworkConfig, TrainPart
 from fastwsol.features.feature_batches import FrozenPart
+from fastwsol.features.frozen_network import AT_ONCE, FrozenNetwork
 from fastwsol.features.kept_features import open_features
-from fastwsol.features.trunk import AT_ONCE, Trunk
 from fastwsol.host.device import Autocast
 from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.network.classifier import Classifier
@@ -55,19 +55,19 @@ def mask_views(views: Augmentation) -> Augmentation:
     return replace(views, aug="none", color=False, flip=True, crops_per_image=0, mix="none")
 
 
-def trunk_of(
+def frozen_network(
     network: Classifier,
     part: TrainPart,
     config: NetworkConfig,
     autocast: Autocast,
     before_tail: FrozenPart | None = None,
-) -> Trunk:
+) -> FrozenNetwork:
     """What stands before `part` of a network of this configuration, under the name that its features are kept by.
     before_tail: see `open_frozen_part`.
     """
     written_in = [f"{package} {version}" for package, version in network_versions(config).items()]
     name = ", ".join([network_name(replace(config, train_part=part)), f"stride {network.map_stride}", *written_in])
-    return Trunk(
+    return FrozenNetwork(
         network, part, autocast, name, before_tail is not None, None if before_tail is None else before_tail.kept
     )
 
@@ -88,29 +88,29 @@ def open_frozen_part(
     UserError where the run went on with other features so far and is to stay exact, RunFailure where an image does not
     decode, Interrupted where the job gives up.
     """
-    trunk = trunk_of(network, part, job.config.network, job.process.autocast, before_tail)
+    frozen = frozen_network(network, part, job.config.network, job.process.autocast, before_tail)
     if not keep:
         if job.launch.features is not None and job.world.leads:
             print(f"--features {job.launch.features}: keeps nothing, as too few steps, or growing images, would use it")
-        return FrozenPart(trunk, None)
+        return FrozenPart(frozen, None)
     world = job.world
-    kept = world.machine_lead_first(lambda verify: _kept_features(job, trunk, views, verify))
+    kept = world.machine_lead_first(lambda verify: _kept_features(job, frozen, views, verify))
     kept_by_each = world.values_of_all(None if kept is None else kept.sha256)
     if None in kept_by_each:
         if world.leads and kept is not None:
             where = f"process {kept_by_each.index(None)} cannot keep them"
             print(f"features of the frozen part: computed in every epoch ({where})", flush=True)
-        return FrozenPart(trunk, None)
+        return FrozenPart(frozen, None)
     different = sorted({each for each in kept_by_each if each is not None})
     of_features = {"features": different[0] if len(different) == 1 else different}
     world.lead_does(lambda: check_environment(job.run, resumed_at, of_features, job.launch.inexact))
-    return FrozenPart(trunk, kept, of_features)
+    return FrozenPart(frozen, kept, of_features)
 
 
-def _kept_features(job: Job, trunk: Trunk, views: Augmentation, verify: bool) -> KeptArray | None:
+def _kept_features(job: Job, frozen: FrozenNetwork, views: Augmentation, verify: bool) -> KeptArray | None:
     """The features as this process has them; None where it cannot keep them, which is said."""
     config, split = job.config, job.split
     at_once = min(_AT_ONCE[job.process.autocast.device.type], len(split))
     plan = training_plan(config.seed, len(split), at_once)
     stream = Stream(split, plan, at_once, views, config.seed, *job.setup.statistics)
-    return open_features(job.packed, stream, job.setup.feed, trunk, job.launch.features, verify, job.process.gives_up)
+    return open_features(job.packed, stream, job.setup.feed, frozen, job.launch.features, verify, job.process.gives_up)

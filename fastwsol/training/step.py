@@ -224,11 +224,11 @@ def check_finite(state: State) -> None:
 
 
 class Loss(Protocol):
-    """The mean loss of a batch of images (or features of the frozen part), with its labels and what is beside them
-    (`Batch`), and what is counted of it.
+    """The mean loss of a batch of images (or features of the frozen part), with its labels and what else is known of
+    them (`Batch`), and what is counted of it.
     """
 
-    def __call__(self, images: Tensor, labels: Tensor, beside: Tensor | None = None, /) -> tuple[Tensor, Counts]: ...
+    def __call__(self, images: Tensor, labels: Tensor, extra: Tensor | None = None, /) -> tuple[Tensor, Counts]: ...
 
 
 class _ModelAndLoss(nn.Module):
@@ -250,7 +250,7 @@ class _ModelAndLoss(nn.Module):
     def _logits(self, inputs: Tensor, drops: Tensor | None) -> Tensor:
         """inputs: images, or what stands before the part that is trained."""
         if self.model.trained_part == "classifier":
-            return self.model.logits_of_read(inputs.float())
+            return self.model.logits_of_pooled(inputs.float())
         if self.model.trained_part == "tail":
             return self.model.tail(inputs.float())[0]
         return (self.model(inputs) if drops is None else self.model(inputs, drops))[0]
@@ -287,11 +287,11 @@ def as_loss(loss: nn.Module, autocast: Autocast, compiled: bool, world: World = 
 
 
 def train_step(
-    state: State, loss_of: Loss, images: Tensor, labels: Tensor, lr: float, beside: Tensor | None = None
+    state: State, loss_of: Loss, images: Tensor, labels: Tensor, lr: float, extra: Tensor | None = None
 ) -> None:
     """One step of Nesterov SGD at rate `lr`; nothing in it waits for the device."""
     set_rate(state, lr)
-    change(state, loss_of, images, labels, beside)
+    change(state, loss_of, images, labels, extra)
     state.step += 1
 
 
@@ -301,11 +301,11 @@ def set_rate(state: State, lr: float) -> None:
         group["lr"].fill_(lr * group["lr_mult"])
 
 
-def change(state: State, loss_of: Loss, images: Tensor, labels: Tensor, beside: Tensor | None = None) -> None:
+def change(state: State, loss_of: Loss, images: Tensor, labels: Tensor, extra: Tensor | None = None) -> None:
     """What a step does to the state's tensors, at the rate that was set: the same operations on the same tensors in
     every step, so that they can be captured once and replayed.
     """
-    loss, counts = loss_of(images, labels, beside)
+    loss, counts = loss_of(images, labels, extra)
     state.scaler.scale(loss).backward()
     finite = torch.isfinite(loss)
     gradients = [p.grad for p in state.model.parameters() if p.grad is not None]

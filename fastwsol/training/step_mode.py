@@ -43,7 +43,7 @@ class Stepper:
 
         def work(inputs: Inputs) -> None:
             batch = batches.show(inputs)
-            change(state, loss_of, batch.images, batch.labels, batch.beside)
+            change(state, loss_of, batch.images, batch.labels, batch.extra)
 
         self._work: Callable[[Inputs], None] = work
         if "captured" in mode:

@@ -16,6 +16,7 @@ from torch import Tensor
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, SEED, Setting, decoded, nothing_waits, opened
 from fastwsol.batches import views_reference as reference
+from fastwsol.batches.drawn_ahead import BLOCK_IMAGES
 from fastwsol.batches.store_batches import DeviceBatches
 from fastwsol.batches.stream import Batch, Stream, training_plan
 from fastwsol.batches.views_gpu import make_show
@@ -131,8 +132,9 @@ def resumed_stream(setting: Setting) -> Finding:
 
 def waits(setting: Setting) -> Finding:
     """Batches across several blocks of draws, with torch told to raise where anything waits for the device."""
-    stream = batches(setting, GR_HNS, torch.bfloat16, size=1024)
-    steps = 2 * stream._steps_a_block + 3
+    size = 1024
+    stream = batches(setting, GR_HNS, torch.bfloat16, size=size)
+    steps = 2 * (BLOCK_IMAGES // size) + 3
     next(stream)
     with nothing_waits(setting.device):
         for _ in range(steps):

@@ -21,7 +21,7 @@ STORED = torch.bfloat16
 
 
 @dataclass(frozen=True)
-class Trunk:
+class FrozenNetwork:
     """The frozen part of a network, and what it computes with."""
 
     model: Classifier
@@ -29,36 +29,36 @@ class Trunk:
     autocast: Autocast
     name: str
     """Of the network, with its options."""
-    by_way_of_tail: bool = False
+    from_trunk: bool = False
     """True: the classifier's input is computed from the bfloat16 features before the tail, and not from images. The
     configuration alone decides it, never whether features can be kept, so that bits do not depend on free space."""
     before_tail: KeptArray | None = None
     """The features before the tail, of the same views, where they are kept."""
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """What stands before the part that is trained, of images: bfloat16, as `trunk_features` gives it."""
-        if not self.by_way_of_tail:
-            return trunk_features(self.model, images, self.part, self.autocast)
-        return read_of_trunk(self.model, trunk_features(self.model, images, "tail", self.autocast), self.autocast)
+        """What stands before the part that is trained, of images: bfloat16, as `frozen_features` gives it."""
+        if not self.from_trunk:
+            return frozen_features(self.model, images, self.part, self.autocast)
+        return pooled_of_trunk(self.model, frozen_features(self.model, images, "tail", self.autocast), self.autocast)
 
 
 @torch.no_grad()
-def trunk_features(model: Classifier, images: Tensor, part: TrainPart, autocast: Autocast) -> Tensor:
+def frozen_features(model: Classifier, images: Tensor, part: TrainPart, autocast: Autocast) -> Tensor:
     """What the trained `part` of `model`, no whole one, starts from, in bfloat16: [N, c, h, w], or [N, tokens, c] of a
     ViT's tail.
     """
     assert part != "all"
-    before = model.trunk if part == "tail" else model.read_of_images
+    before = model.trunk if part == "tail" else model.pooled_features
     with autocast():
         parts = [before(each).to(STORED)[:count] for each, count in _in_parts(images)]
     return torch.cat(parts)
 
 
 @torch.no_grad()
-def read_of_trunk(model: Classifier, trunk_features: Tensor, autocast: Autocast) -> Tensor:
-    """What the last layer reads, in bfloat16 [N, C, 1, 1], of the features before the tail."""
+def pooled_of_trunk(model: Classifier, trunk_features: Tensor, autocast: Autocast) -> Tensor:
+    """The pooled features, in bfloat16 [N, C, 1, 1], of the features before the tail."""
     with autocast():
-        parts = [model.read_of_trunk(each).to(STORED)[:count] for each, count in _in_parts(trunk_features.float())]
+        parts = [model.pooled_of_trunk(each).to(STORED)[:count] for each, count in _in_parts(trunk_features.float())]
     return torch.cat(parts)
 
 
