@@ -1,5 +1,10 @@
 """What several test files share: the real data where given, a packed synthetic set, a made-up official layout."""
 
+import os
+
+# Before torch is imported: the bits that tests compare are a CPU's, in child processes too.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 import copy
 import dataclasses
 import importlib

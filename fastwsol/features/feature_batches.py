@@ -43,10 +43,10 @@ class FrozenPart:
         if self.kept is not None:
             return FeatureBatches(stream, self.kept, self.network.autocast.device, start)
         # Not compiled, as where features are kept: they are the same bits either way.
-        return _ComputedFeatures(feed.batches(stream, start, threads, may_compile=False), self.network)
+        return ComputedFeatures(feed.batches(stream, start, threads, may_compile=False), self.network)
 
 
-class _ComputedFeatures(Batches):
+class ComputedFeatures(Batches):
     """The features of batches of images, computed when they are asked for."""
 
     def __init__(self, images: Batches, frozen: FrozenNetwork) -> None:

@@ -21,14 +21,13 @@ import numpy as np
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import number_of
 from fastwsol.sources import Class, Fault
-from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImages, images_below
+from fastwsol.sources.annotated import images_below
 from fastwsol.sources.coco_json import (
     CORRECT,
     CocoAnnotation,
     CocoFile,
     CocoImage,
     note_of_marked_masks,
-    note_of_unjudged,
     parse_coco,
     pixels_of,
     read_coco,
@@ -36,23 +35,21 @@ from fastwsol.sources.coco_json import (
 )
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.names import Names
-from fastwsol.sources.of_objects import PREDICTED_BOXES, AnObject, ObjectImage, rule_over
+from fastwsol.sources.of_objects import AnObject, DetectionSet, ObjectImage
 from fastwsol.sources.splits import SPLIT_CALLED, ValChoice, split_of_words
-from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree, outer_folders
+from fastwsol.sources.tree import BadFile, Tree, joined, open_tree, outer_folders
 from kernels.pixels import IGNORED, OBJECT
 
 MAX_JSON_BYTES = 2**31
 """COCO's own train2017 has 470 MB."""
 
 
-class Coco(AnnotatedImages):
+class Coco(DetectionSet):
     """A `Source` over a detection set in COCO's form. `notes`: what became of its objects, in sentences.
 
     boxes: the one file of annotations; val, class_count, follow_links: as of `ImageFolder`. Raises UserError
     for every mistake that is not one image's, naming file and place.
     """
-
-    upright = True
 
     def __init__(
         self,
@@ -80,16 +77,13 @@ class Coco(AnnotatedImages):
         masks = _CocoMasks()
         places: dict[str, str] = {}
         splits = {split: _images(each, stamps, masks, places) for split, each in files.items()}
-        ruled = rule_over(str(path), splits, classes, class_count, val)
-        named = {each.path for of_split in splits.values() for each in of_split}
-        self.notes, self.boxes_used = ruled.notes, ruled.boxes_used
+        unjudged = sum(unjudged_images(each.file) for each in files.values())
+        about = f"{unjudged:,} of the images in the annotations have boxes" if unjudged else ""
+        super().__init__(path, "coco", tree, splits, classes, masks, class_count=class_count, val=val, predicted=about)
         self.notes += _of_reviews([each.file for each in files.values()])
-        if unjudged := sum(unjudged_images(each.file) for each in files.values()):
-            self.notes.append(note_of_unjudged(f"{unjudged:,} of the images in the annotations have boxes"))
+        named = {each.path for of_split in splits.values() for each in of_split}
         if strange := len(stamps.keys() - named):
             self.notes.append(f"{number_of(strange, 'image')} of the folder in no file of annotations, and not packed")
-        if tree.left_out:
-            self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
         if masks.not_taken:
             self.notes.append(
                 f"{number_of(masks.not_taken, 'image')} with segmentations and no mask: the file does not tell the "
@@ -100,9 +94,6 @@ class Coco(AnnotatedImages):
             self.notes.append(f"{others} of objects of other classes than their image's not kept, an image has one")
         if marked := sum(each.file.marked_masks for each in files.values()):
             self.notes.append(note_of_marked_masks(marked))
-        any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
-        name = f"{name_of_set(path)} (coco{PREDICTED_BOXES if unjudged else ''})"
-        super().__init__(name, ruled.classes, tree, ruled.annotations, masks if any_mask else None)
 
 
 class _Annotations(NamedTuple):

@@ -8,13 +8,16 @@ classes are kept beside, as `dataset.shards` has them, and are no ground truth o
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few, number_of
 from fastwsol.sources import Class, Fault
-from fastwsol.sources.annotated import Annotation, Box, first_classes
+from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImages, Annotation, Box, Masks, first_classes
+from fastwsol.sources.coco_json import note_of_unjudged
 from fastwsol.sources.splits import VAL_FRACTION, ValChoice, ValOf, with_val
+from fastwsol.sources.tree import Tree, name_of_set
 
 A = TypeVar("A", bound=Hashable)
 
@@ -73,6 +76,39 @@ class Ruled:
     annotations: dict[str, list[Annotation]]
     notes: list[str]
     boxes_used: int
+
+
+class DetectionSet(AnnotatedImages):
+    """A `Source` over a set whose images have objects. `notes`: what became of these, in sentences."""
+
+    upright = True
+
+    def __init__(
+        self,
+        path: Path,
+        form: str,
+        tree: Tree,
+        splits: dict[str, list[ObjectImage]],
+        classes: Sequence[Class],
+        masks: Masks,
+        *,
+        class_count: int | None,
+        val: ValChoice,
+        predicted: str = "",
+    ):
+        """splits, classes, class_count, val: as `rule_over` takes them; form: the layout; predicted: how many images
+        have boxes that a network predicted, in words; empty where none has.
+        """
+        ruled = rule_over(str(path), splits, classes, class_count, val)
+        any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
+        identity = f"{name_of_set(path)} ({form}{PREDICTED_BOXES if predicted else ''})"
+        super().__init__(identity, ruled.classes, tree, ruled.annotations, masks if any_mask else None)
+        self.boxes_used = ruled.boxes_used
+        self.notes: list[str] = ruled.notes
+        if predicted:
+            self.notes.append(note_of_unjudged(predicted))
+        if tree.left_out:
+            self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
 
 
 def ruled_class(image: ObjectImage, order: Mapping[str, int]) -> str | None:

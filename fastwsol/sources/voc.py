@@ -32,22 +32,20 @@ from fastwsol.host.words import number_of
 from fastwsol.sources import Class, Fault
 from fastwsol.sources.annotated import (
     IMAGE_SUFFIXES,
-    LEFT_OUT,
     MAX_FILE_BYTES,
     MAX_TEXT_BYTES,
-    AnnotatedImages,
     Box,
     files_below,
     images_below,
     is_text,
     read_text,
 )
-from fastwsol.sources.coco_json import CORRECT, box_of, note_of_unjudged, size_of
+from fastwsol.sources.coco_json import CORRECT, box_of, size_of
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.names import Names
-from fastwsol.sources.of_objects import PREDICTED_BOXES, AnObject, ObjectImage, rule_over
+from fastwsol.sources.of_objects import AnObject, DetectionSet, ObjectImage
 from fastwsol.sources.splits import SPLIT_CALLED, TEST, ValChoice, splits_of_folders
-from fastwsol.sources.tree import BadFile, Tree, joined, name_of_set, open_tree, outer_folders
+from fastwsol.sources.tree import BadFile, Tree, joined, open_tree, outer_folders
 from kernels.pixels import IGNORED, OBJECT
 
 VOID = 255
@@ -56,14 +54,12 @@ PREDICTED = "predicted by a network, judged by nobody"
 """What `source/annotation` says of an image with such boxes."""
 
 
-class Voc(AnnotatedImages):
+class Voc(DetectionSet):
     """A `Source` over a set in VOC's form. `notes`: what became of its objects, in sentences.
 
     val, class_count, follow_links: as of `ImageFolder`. Raises UserError for every mistake that is not one
     image's, naming file and remedy.
     """
-
-    upright = True
 
     def __init__(
         self,
@@ -85,28 +81,16 @@ class Voc(AnnotatedImages):
         splits, note_of_others = _splits(tree, places, read)
         names = sorted({each.class_name for image in read.values() for each in image.objects})
         classes = [Class(name, name) for name in names]
-        ruled = rule_over(str(path), splits, classes, class_count, val)
-        self.notes, self.boxes_used = ruled.notes, ruled.boxes_used
+        about = f"{number_of(predicted, 'image')} with boxes" if predicted else ""
+        super().__init__(path, "voc", tree, splits, classes, masks, class_count=class_count, val=val, predicted=about)
         if from_zero:
             self.notes.append("edges of 0 show that boxes count pixels from 0, and were taken so")
-        if predicted:
-            self.notes.append(note_of_unjudged(f"{number_of(predicted, 'image')} with boxes"))
         if note_of_others:
             self.notes.append(note_of_others)
         if others:
             self.notes.append(f"{number_of(others, 'XML')} of something else, passed over")
         if without := len(stamps.keys() - {image.path for image in read.values()}):
             self.notes.append(f"{number_of(without, 'image')} without an XML, and not packed")
-        if tree.left_out:
-            self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
-        any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
-        super().__init__(
-            f"{name_of_set(path)} (voc{PREDICTED_BOXES if predicted else ''})",
-            ruled.classes,
-            tree,
-            ruled.annotations,
-            masks if any_mask else None,
-        )
 
 
 class _Places(NamedTuple):

@@ -29,35 +29,31 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.words import number_of
 from fastwsol.sources import Class, Fault, Record
 from fastwsol.sources.annotated import (
-    LEFT_OUT,
     PUT_WHOLE,
-    AnnotatedImages,
     Annotation,
     files_below,
     images_below,
     is_text,
     read_text,
 )
-from fastwsol.sources.coco_json import CORRECT, note_of_unjudged
+from fastwsol.sources.coco_json import CORRECT
 from fastwsol.sources.decode import judge_images
-from fastwsol.sources.of_objects import PREDICTED_BOXES, AnObject, ObjectImage, rule_over
+from fastwsol.sources.of_objects import AnObject, DetectionSet, ObjectImage
 from fastwsol.sources.orientation import upright_size
 from fastwsol.sources.splits import SPLIT_OR_TEST_CALLED, TEST, ValChoice, splits_of_folders
-from fastwsol.sources.tree import Tree, joined, name_of_set, open_tree, outer_folders
+from fastwsol.sources.tree import Tree, joined, open_tree, outer_folders
 from fastwsol.sources.yolo_labels import Line, Outlines, read_lines
 
 _YAML, _TEXT, _DATA = (".yaml", ".yml"), ".txt", ".data"
 _IMAGES, _LABELS, _CLASSES = ("images", "jpegimages"), "labels", "classes.txt"
 
 
-class Yolo(AnnotatedImages):
+class Yolo(DetectionSet):
     """A `Source` over a detection set in YOLO's form. `notes`: what became of its objects, in sentences.
 
     val, class_count, follow_links: as of `ImageFolder`. Raises UserError for every mistake that is not one image's,
     naming file, line and remedy.
     """
-
-    upright = True
 
     def __init__(
         self,
@@ -90,20 +86,16 @@ class Yolo(AnnotatedImages):
             for split, images in in_split.items()
         }
         classes = [Class(name, name) for name in told.names.values()]
-        ruled = rule_over(str(path), splits, classes, class_count, val)
-        self.notes, self.boxes_used = [*ruled.notes, *notes, *outlines.notes()], ruled.boxes_used
         predicted = max(told.predicted, sum(any(line.predicted for line in of_image) for of_image in lines.values()))
-        if predicted:
-            self.notes.append(note_of_unjudged(f"{number_of(predicted, 'image')} with boxes"))
+        about = f"{number_of(predicted, 'image')} with boxes" if predicted else ""
+        super().__init__(
+            path, "yolo", tree, splits, classes, outlines, class_count=class_count, val=val, predicted=about
+        )
+        self.notes += [*notes, *outlines.notes()]
         if told.points is not None:
             self.notes.append("of poses the boxes were taken, and no points")
         if strange:
             self.notes.append(f"{number_of(strange, 'file')} of labels without an image, and not packed")
-        if tree.left_out:
-            self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
-        any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
-        name = f"{name_of_set(path)} (yolo{PREDICTED_BOXES if predicted else ''})"
-        super().__init__(name, ruled.classes, tree, ruled.annotations, outlines if any_mask else None)
 
     def _record(self, annotation: Annotation, image: bytes) -> Record | Fault:
         """An image with its boxes in pixels. Those of its annotation are shares."""

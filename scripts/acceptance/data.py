@@ -129,22 +129,29 @@ def labels_and_layout(setting: Setting) -> Finding:
 
 
 def stream(setting: Setting) -> Finding:
-    """Batches read late, with the GPU busy in between, against the same batches read one by one and waited for."""
+    """Batches read late, with the GPU busy in between, against the same batches read one by one and waited for: kept
+    until all are made, and dropped as soon as they are asked to be read, as a training does.
+    """
     steps = 10
-    late = batches(setting, GR_HNS, "host")
+    late, dropped = batches(setting, GR_HNS, "host"), batches(setting, GR_HNS, "host")
     side = setting.sized(4096, 64)
     load = torch.randn(side, side, device=setting.device)
-    kept = []
+    kept, copies_of_dropped = [], []
     for _ in range(steps):
         kept.append(next(late).images)
         load = (load @ load).tanh()  # the stream that reads the batches falls behind the one that makes them
+        copies_of_dropped.append(next(dropped).images.clone())
     copies = [images.clone() for images in kept]
     wait(setting.device)
-    differ = 0
-    for copy, batch in zip(copies, batches(setting, GR_HNS, "host"), strict=False):
+    differ = differ_dropped = 0
+    for copy, other, batch in zip(copies, copies_of_dropped, batches(setting, GR_HNS, "host"), strict=False):
         wait(setting.device)
         differ += int((copy != batch.images).sum())
-    return Finding((Bound("values that differ", differ, 0),), {"batches": steps})
+        differ_dropped += int((other != batch.images).sum())
+    return Finding(
+        (Bound("values that differ", differ, 0), Bound("of batches dropped at once", differ_dropped, 0)),
+        {"batches": steps},
+    )
 
 
 def resumed_stream(setting: Setting) -> Finding:

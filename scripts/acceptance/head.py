@@ -6,6 +6,8 @@ steers the loss must move with them, without a wait for the host.
 """
 
 import copy
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -14,8 +16,10 @@ from torch import Tensor
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import Kept, Network, Setting, full_float32, nothing_waits, opened
 from acceptance.step import losses
-from fastwsol.batches.stream import Batches
+from fastwsol.batches.stream import Batch, Batches, Inputs
 from fastwsol.config import Config
+from fastwsol.features.feature_batches import ComputedFeatures
+from fastwsol.features.frozen_network import FrozenNetwork
 from fastwsol.host.device import Autocast
 from fastwsol.host.processes import ALONE
 from fastwsol.localizer.mask_training import MaskLoss
@@ -43,6 +47,8 @@ def checks(setting: Setting) -> list[Check]:
             Check(f"{mode} steps against eager ones, {network}", partial(against_eager, setting, network, mode), 30)
             for mode in modes
         ),
+        Check(f"captured, of images, against eager, {network}", partial(of_images, setting, network), 30),
+        Check(f"captured, with boxes, against eager, {network}", partial(with_boxes, setting, network), 30),
     ]
 
 
@@ -60,13 +66,51 @@ def against_cpu(setting: Setting, network: Network, precision: str) -> Finding:
     )
 
 
+BatchesOf = Callable[[Classifier, Tensor, Tensor], Batches]
+"""Of a network that has trained a little, and of its kept features and their labels, on the device."""
+
+
 def against_eager(setting: Setting, network: Network, mode: Mode) -> Finding:
-    """The masks after some steps that are taken in `mode`, and after eager ones."""
+    """The masks after some steps that are taken in `mode`, and after eager ones, on kept features."""
+    return _compared(setting, network, mode, CAPTURED if mode == "captured" else MASKS["bf16"], _kept)
+
+
+def of_images(setting: Setting, network: Network) -> Finding:
+    """The same of captured steps in which the frozen network gives the features, in place of kept ones."""
+
+    def batches(classifier: Classifier, features: Tensor, labels: Tensor) -> Batches:
+        frozen = FrozenNetwork(classifier, "tail", setting.autocast("bf16"), str(network))
+        return ComputedFeatures(Kept(setting.batch(len(labels))[0], labels), frozen)
+
+    return _compared(setting, network, "captured", CAPTURED, batches)
+
+
+def with_boxes(setting: Setting, network: Network) -> Finding:
+    """The same of captured steps that boxes supervise too."""
+    return _compared(setting, network, "captured", CAPTURED, lambda _, features, labels: _WithBox(features, labels))
+
+
+def _kept(classifier: Classifier, features: Tensor, labels: Tensor) -> Batches:
+    return Kept(features, labels)
+
+
+class _WithBox(Kept):
+    """The same batch again and again, with the same box for each image."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        super().__init__(images, labels)
+        self._taken["boxes"] = torch.tensor([[0.25, 0.25, 0.75, 0.5]]).repeat(len(labels), 1).to(labels.device)
+
+    def show(self, taken: Inputs) -> Batch:
+        """See `Batches.show`."""
+        return replace(super().show(taken), extra=taken["boxes"])
+
+
+def _compared(setting: Setting, network: Network, mode: Mode, bound: float, batches_of: BatchesOf) -> Finding:
     classifier, features, labels = _trained(setting, network)
     autocast = setting.autocast("bf16")
-    ways = [masks_after(setting, classifier, features, labels, autocast, each) for each in (mode, "eager")]
+    ways = [masks_after(setting, classifier, features, labels, autocast, each, batches_of) for each in (mode, "eager")]
     (masks, area), (expected, expected_area) = ways
-    bound = CAPTURED if mode == "captured" else MASKS["bf16"]
     return Finding(
         (
             Bound("masks", float((masks - expected).abs().mean()), bound),
@@ -77,14 +121,20 @@ def against_eager(setting: Setting, network: Network, mode: Mode) -> Finding:
 
 
 def masks_after(
-    setting: Setting, classifier: Classifier, features: Tensor, labels: Tensor, autocast: Autocast, mode: Mode
+    setting: Setting,
+    classifier: Classifier,
+    features: Tensor,
+    labels: Tensor,
+    autocast: Autocast,
+    mode: Mode,
+    batches_of: BatchesOf = _kept,
 ) -> tuple[Tensor, float]:
     """The masks of `features`, float32 [N, h, w] on the CPU, of a head after some steps on them; and the weight of the
     area that it was steered to.
     """
     network = copy.deepcopy(classifier).to(autocast.device)
     state = new_head_state(Config(), network, _classes(setting), autocast, ALONE, 0)
-    batches = Kept(features.to(autocast.device), labels.to(autocast.device))
+    batches = batches_of(network, features.to(autocast.device), labels.to(autocast.device))
     stepper, training = _stepper(setting, state, autocast, mode, batches), state.model
     sample = batches.take()
     for _ in range(setting.sized(10, 2)):

@@ -76,7 +76,7 @@ class Record:
 def run_checks(checks: Sequence[Check], record: Record, deadline: float, dry_run: bool) -> None:
     """Carry out `checks` in their order until `deadline` (of time.monotonic) and record each."""
     for index, check in enumerate(checks):
-        if check.needs_cuda and not torch.cuda.is_available():
+        if check.needs_cuda and (dry_run or not torch.cuda.is_available()):  # a dry run is the CPU's
             record.put(index, outcome="skipped", why="needs CUDA")
         elif time.monotonic() + (0 if dry_run else check.seconds) < deadline:
             start = time.monotonic()

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from acceptance import recipes
 from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, Kept, Network, Setting, full_float32, nothing_waits, opened, prepared
 from fastwsol.evaluation.boxes import PROTOCOLS, BoxProtocol, localize
@@ -61,6 +62,7 @@ def checks(setting: Setting) -> list[Check]:
         Check(
             f"compiled and captured against eager, {first}", partial(captured, setting, first, "compiled-captured"), 60
         ),
+        *recipes.checks(setting, first),
         Check(f"channels-last against contiguous, {first}", partial(layouts, setting, first)),
         Check(f"maps and boxes against the CPU, {first}", partial(maps, setting, first)),
         Check(f"resumed exactly, --deterministic, {first}", partial(resumed_exactly, setting, first), 90),
