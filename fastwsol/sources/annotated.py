@@ -34,11 +34,11 @@ _GOES_ON = re.compile("(" + "|".join(map(re.escape, _PLAIN_SUFFIXES)) + r")[?@&%
 PUT_WHOLE = "put a whole copy in its place, or remove image and line"
 
 Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1, half-open, in the image's pixels."""
+"""x0, y0, x1, y1, half-open, in the image's pixels; of `Yolo`'s files, which tell no sizes, in shares of the image."""
 
 
 @dataclass(frozen=True)
-class Annotation:
+class AnnotatedImage:
     """One annotated image.
 
     path: in the tree, and the image's name; origin: where label and boxes stand, for messages; stamp: the image file's,
@@ -67,7 +67,7 @@ class Masks(Protocol):
     """Whether a mask may have another size than its image."""
 
     def read(self, name: str) -> bytes:
-        """A mask as PNG, by what `Annotation.mask` calls it. Raises BadFile, whose message names the file."""
+        """A mask as PNG, by what `AnnotatedImage.mask` calls it. Raises BadFile, whose message names the file."""
 
     def stamp(self, name: str) -> str:
         """Another text when the mask was changed."""
@@ -76,7 +76,7 @@ class Masks(Protocol):
         """The mask as the user would find it."""
 
 
-class AnnotatedImages:
+class FileSource:
     """A `Source` over the files of a tree. Boxes are in the pixels as stored, unless a layout says otherwise."""
 
     upright = False
@@ -88,7 +88,7 @@ class AnnotatedImages:
         identity: str,
         classes: tuple[Class, ...],
         tree: Tree,
-        annotations: Mapping[str, Sequence[Annotation]],
+        annotations: Mapping[str, Sequence[AnnotatedImage]],
         masks: Masks | None = None,
     ):
         self.identity, self.classes, self.splits = identity, classes, tuple(annotations)
@@ -122,7 +122,7 @@ class AnnotatedImages:
             else:
                 yield self._record(annotation, image)
 
-    def _record(self, annotation: Annotation, image: bytes) -> Record | Fault:
+    def _record(self, annotation: AnnotatedImage, image: bytes) -> Record | Fault:
         with np.errstate(over="ignore"):  # what is infinite then lies in no image
             boxes = np.array(annotation.boxes, np.float32).reshape(-1, 4)
         labels, difficult = annotation.box_labels, annotation.difficult

@@ -35,7 +35,7 @@ from fastwsol.sources.coco_json import (
 )
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.names import Names
-from fastwsol.sources.of_objects import AnObject, DetectionSet, ObjectImage
+from fastwsol.sources.of_objects import AnnotatedObject, DetectionSet, ImageOfObjects
 from fastwsol.sources.splits import SPLIT_CALLED, ValChoice, split_of_words
 from fastwsol.sources.tree import BadFile, Tree, joined, open_tree, outer_folders
 from kernels.pixels import IGNORED, OBJECT
@@ -206,12 +206,12 @@ def _classes(files: list[CocoFile]) -> list[Class]:
 
 def _images(
     annotations: _Annotations, stamps: Mapping[str, str], masks: "_CocoMasks", places: dict[str, str]
-) -> list[ObjectImage]:
+) -> list[ImageOfObjects]:
     """The images that a file lists, with their objects. places: where each image stands, in all files so far."""
     file = annotations.file
     of_image = file.by_image()
     find = _finder(annotations, stamps)
-    found: list[ObjectImage] = []
+    found: list[ImageOfObjects] = []
     for number, image in file.images.items():
         path, fault = find(image.name)
         if (other := places.setdefault(path, image.where)) != image.where:
@@ -219,7 +219,7 @@ def _images(
         things = of_image.get(number, [])
         own = image.fields.get("category_id")
         found.append(
-            ObjectImage(
+            ImageOfObjects(
                 path,
                 things[0].where if things else image.where,
                 stamps.get(path, ""),
@@ -234,10 +234,12 @@ def _images(
     return found
 
 
-def _object(annotation: CocoAnnotation) -> AnObject:
+def _object(annotation: CocoAnnotation) -> AnnotatedObject:
     if annotation.category is None:
         raise UserError(f"{annotation.where}: has no category; {CORRECT}")
-    return AnObject(annotation.category.wnid, annotation.box, annotation.difficult, annotation.crowd, annotation.where)
+    return AnnotatedObject(
+        annotation.category.wnid, annotation.box, annotation.difficult, annotation.crowd, annotation.where
+    )
 
 
 def _finder(annotations: _Annotations, stamps: Mapping[str, str]) -> Callable[[str], tuple[str, Fault | None]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Fault
-from fastwsol.sources.annotated import AnnotatedImages, Annotation, Box, first_classes, images_below, read_rows
+from fastwsol.sources.annotated import AnnotatedImage, Box, FileSource, first_classes, images_below, read_rows
 from fastwsol.sources.tree import Folder, Tree, Zip
 
 LAYOUT_NAME = "CUB_200_2011"
@@ -24,7 +24,7 @@ _REPLACE = f"take the file from the official {LAYOUT_NAME}.tgz"
 _CORRECT = f"correct the line, or take the file from the official {LAYOUT_NAME}.tgz"
 
 
-class Cub(AnnotatedImages):
+class Cub(FileSource):
     """A `Source` over CUB-200-2011; `class_count` keeps the first classes.
 
     Raises UserError for every mistake in the layout that is not one image's, naming file, line and remedy.
@@ -46,7 +46,7 @@ class Cub(AnnotatedImages):
             raise UserError(
                 f"{tree.where(stray)}: {tree.where('images.txt')} does not name it; add its lines, or remove it"
             )
-        annotations: dict[str, list[Annotation]] = {"train": [], "val": []}
+        annotations: dict[str, list[AnnotatedImage]] = {"train": [], "val": []}
         for line, (number, name) in enumerate(names.items(), 1):
             origin = f"{tree.where('images.txt')} line {line}"
             if (label := label_of.get(numbers[number])) is None:
@@ -66,7 +66,7 @@ class Cub(AnnotatedImages):
             if label < len(classes):
                 split = "train" if in_train[number] == "1" else "val"
                 annotations[split].append(
-                    Annotation(path_in, label, (boxes[number],), origin, stamps.get(path_in, ""), fault)
+                    AnnotatedImage(path_in, label, (boxes[number],), origin, stamps.get(path_in, ""), fault)
                 )
         super().__init__(IDENTITY, classes, tree, annotations)
 

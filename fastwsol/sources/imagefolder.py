@@ -23,8 +23,8 @@ from fastwsol.sources.annotated import (
     IMAGE_SUFFIXES,
     LEFT_OUT,
     NO_TEXT,
-    AnnotatedImages,
-    Annotation,
+    AnnotatedImage,
+    FileSource,
     first_classes,
     images_below,
     is_text,
@@ -47,7 +47,7 @@ class _Image:
     class_name: str
 
 
-class ImageFolder(AnnotatedImages):
+class ImageFolder(FileSource):
     """A `Source` over class folders. `boxes_used`: of a file of boxes.
 
     boxes: a file as `boxes_file` describes it; boxes_of_more: whether it may be of more images than these; val: which
@@ -223,12 +223,12 @@ def _share(val: ValChoice) -> str:
 
 def _annotation(
     tree: Tree, image: _Image, labels: dict[str, int], boxes: ImageBoxes | None, mask: str | None
-) -> Annotation:
+) -> AnnotatedImage:
     label = labels[image.class_name]
     if boxes is None:
-        return Annotation(image.path, label, (), tree.where(image.path), image.stamp, mask=mask)
+        return AnnotatedImage(image.path, label, (), tree.where(image.path), image.stamp, mask=mask)
     others = any(name is not None for name in boxes.classes)
-    return Annotation(
+    return AnnotatedImage(
         image.path,
         label,
         tuple(boxes.boxes),

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few, number_of
 from fastwsol.sources import Class, Fault
-from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImages, Annotation, Box, Masks, first_classes
+from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImage, Box, FileSource, Masks, first_classes
 from fastwsol.sources.coco_json import note_of_unjudged
 from fastwsol.sources.splits import VAL_FRACTION, ValChoice, ValOf, with_val
 from fastwsol.sources.tree import Tree, name_of_set
@@ -27,7 +27,7 @@ PREDICTED_BOXES = ", with predicted boxes"
 
 
 @dataclass(frozen=True)
-class AnObject:
+class AnnotatedObject:
     """An object: the name of its class, its box, and what is said of it."""
 
     class_name: str
@@ -50,14 +50,14 @@ class AnObject:
 
 
 @dataclass
-class ObjectImage:
+class ImageOfObjects:
     """An image with its objects. `origin`: where they stand; `class_name`: where the file itself tells its class."""
 
     path: str
     origin: str
     stamp: str
     size: tuple[int, int] | None = None
-    objects: list[AnObject] = field(default_factory=list)
+    objects: list[AnnotatedObject] = field(default_factory=list)
     class_name: str | None = None
     fault: Fault | None = None
     rejected: bool = False
@@ -73,12 +73,12 @@ class Ruled:
     """Images with the class that the rule gives them, and what became of all, in sentences."""
 
     classes: tuple[Class, ...]
-    annotations: dict[str, list[Annotation]]
+    annotations: dict[str, list[AnnotatedImage]]
     notes: list[str]
     boxes_used: int
 
 
-class DetectionSet(AnnotatedImages):
+class DetectionSet(FileSource):
     """A `Source` over a set whose images have objects. `notes`: what became of these, in sentences."""
 
     upright = True
@@ -88,7 +88,7 @@ class DetectionSet(AnnotatedImages):
         path: Path,
         form: str,
         tree: Tree,
-        splits: dict[str, list[ObjectImage]],
+        splits: dict[str, list[ImageOfObjects]],
         classes: Sequence[Class],
         masks: Masks,
         *,
@@ -111,7 +111,7 @@ class DetectionSet(AnnotatedImages):
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
 
 
-def ruled_class(image: ObjectImage, order: Mapping[str, int]) -> str | None:
+def ruled_class(image: ImageOfObjects, order: Mapping[str, int]) -> str | None:
     """The class of an image by the rule, or None. order: the place of each class among all."""
     if image.class_name is not None:
         return image.class_name
@@ -128,7 +128,7 @@ def class_of_areas(areas: Iterable[tuple[A, float]], place: Callable[[A], int]) 
 
 def rule_over(
     where: str,
-    splits: dict[str, list[ObjectImage]],
+    splits: dict[str, list[ImageOfObjects]],
     classes: Sequence[Class],
     class_count: int | None,
     val: ValChoice,
@@ -141,7 +141,7 @@ def rule_over(
     """
     order = {one.wnid: place for place, one in enumerate(classes)}
     counts: Counter[_Count] = Counter()
-    chosen: dict[str, list[tuple[ObjectImage, str]]] = {}
+    chosen: dict[str, list[tuple[ImageOfObjects, str]]] = {}
     for split, images in splits.items():
         chosen[split] = []
         for image in map(_without_repeats, images):
@@ -170,7 +170,7 @@ def rule_over(
         chosen[split] = packed
     chosen = with_val(chosen, lambda one: one[1], lambda one: one[0].path, val, where)
     used = 0
-    annotations: dict[str, list[Annotation]] = {}
+    annotations: dict[str, list[AnnotatedImage]] = {}
     for split, images_of in chosen.items():
         annotations[split] = []
         for image, name in images_of:
@@ -212,20 +212,22 @@ def _untrained(names: Sequence[str]) -> _Count:
     return _Count(("class", "classes"), f"of no image to train on, left out ({first_few(names, 4)})")
 
 
-def _without_repeats(image: ObjectImage) -> ObjectImage:
+def _without_repeats(image: ImageOfObjects) -> ImageOfObjects:
     """An image with one object of those that differ in nothing but where they stand, and how many others there were."""
-    once: dict[tuple[object, ...], AnObject] = {}
+    once: dict[tuple[object, ...], AnnotatedObject] = {}
     for each in image.objects:
         once.setdefault((each.class_name, each.box, each.difficult, each.crowd), each)
     objects = [*once.values()]
     return replace(image, objects=objects, repeats=len(image.objects) - len(objects))
 
 
-def _all(chosen: dict[str, list[tuple[ObjectImage, str]]]) -> Iterable[tuple[ObjectImage, str]]:
+def _all(chosen: dict[str, list[tuple[ImageOfObjects, str]]]) -> Iterable[tuple[ImageOfObjects, str]]:
     return (each for of_split in chosen.values() for each in of_split)
 
 
-def _annotation(image: ObjectImage, name: str, label_of: dict[str, int]) -> tuple[Annotation, Counter[_Count], int]:
+def _annotation(
+    image: ImageOfObjects, name: str, label_of: dict[str, int]
+) -> tuple[AnnotatedImage, Counter[_Count], int]:
     """An image of a class, how many of its objects are left aside, by why, and how many are kept beside."""
     left: Counter[_Count] = Counter()
     kept = []
@@ -242,7 +244,7 @@ def _annotation(image: ObjectImage, name: str, label_of: dict[str, int]) -> tupl
     difficult = tuple(each.difficult for each in kept)
     own = label_of[name]
     beside = sum(label != own or hard for label, hard in zip(labels, difficult, strict=True))
-    annotation = Annotation(
+    annotation = AnnotatedImage(
         image.path,
         own,
         tuple(each.box for each in kept),

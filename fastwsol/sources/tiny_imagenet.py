@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources import TINY_IMAGENET, Class, Fault
-from fastwsol.sources.annotated import IMAGE_SUFFIXES, AnnotatedImages, Annotation, first_classes, read_rows
+from fastwsol.sources.annotated import IMAGE_SUFFIXES, AnnotatedImage, FileSource, first_classes, read_rows
 from fastwsol.sources.tree import Folder, Tree, Zip
 
 LAYOUT_NAME = TINY_IMAGENET
@@ -29,7 +29,7 @@ _REPLACE = f"take the file from the official {LAYOUT_NAME}.zip"
 _CORRECT = f"correct the line, or take the file from the official {LAYOUT_NAME}.zip"
 
 
-class TinyImageNet(AnnotatedImages):
+class TinyImageNet(FileSource):
     """A `Source` over the official layout. `class_count` keeps the first classes of wnids.txt (default: all);
     follow_links: also links that lead out of `path`.
 
@@ -104,7 +104,7 @@ def _read_classes(tree: Tree) -> tuple[Class, ...]:
     return tuple(Class(wnid, names[wnid]) for wnid in line_of_wnid)
 
 
-def _read_train(tree: Tree, labels: dict[str, int], class_count: int) -> list[Annotation]:
+def _read_train(tree: Tree, labels: dict[str, int], class_count: int) -> list[AnnotatedImage]:
     """The train annotations of the first `class_count` classes."""
     for folder in tree.names("train"):
         if folder not in labels:
@@ -112,7 +112,7 @@ def _read_train(tree: Tree, labels: dict[str, int], class_count: int) -> list[An
                 f"{tree.where(f'train/{folder}')}: {folder!r} is not a class of {tree.where('wnids.txt')}; "
                 f"remove it, or add the class there"
             )
-    annotations: list[Annotation] = []
+    annotations: list[AnnotatedImage] = []
     for wnid, label in labels.items():
         if label < class_count:
             text, images = f"train/{wnid}/{wnid}_boxes.txt", f"train/{wnid}/images"
@@ -123,10 +123,10 @@ def _read_train(tree: Tree, labels: dict[str, int], class_count: int) -> list[An
     return annotations
 
 
-def _read_val(tree: Tree, labels: dict[str, int], class_count: int) -> list[Annotation]:
+def _read_val(tree: Tree, labels: dict[str, int], class_count: int) -> list[AnnotatedImage]:
     """The val annotations of the first `class_count` classes; the lines of the others are checked too."""
     text, images = "val/val_annotations.txt", "val/images"
-    annotations: list[tuple[int, Annotation]] = []
+    annotations: list[tuple[int, AnnotatedImage]] = []
     for line, (file, wnid, *box) in _rows(tree, text, "<file> <wnid> <x0> <y0> <x1> <y1>"):
         if wnid not in labels:
             raise UserError(
@@ -137,7 +137,9 @@ def _read_val(tree: Tree, labels: dict[str, int], class_count: int) -> list[Anno
     return [annotation for annotation in matched if annotation.label < class_count]
 
 
-def _match_images(tree: Tree, text: str, folder: str, annotations: list[tuple[int, Annotation]]) -> list[Annotation]:
+def _match_images(
+    tree: Tree, text: str, folder: str, annotations: list[tuple[int, AnnotatedImage]]
+) -> list[AnnotatedImage]:
     """Give each annotation of a line its image's stamp, or a fault where there is no image.
 
     Raises UserError for an image annotated twice and an image without an annotation.
@@ -169,7 +171,9 @@ def _rows(tree: Tree, path: str, fields: str) -> Iterator[tuple[int, list[str]]]
     return read_rows(tree, path, fields, _REPLACE, _CORRECT)
 
 
-def _annotation(tree: Tree, text: str, line: int, folder: str, file: str, label: int, corners: list[str]) -> Annotation:
+def _annotation(
+    tree: Tree, text: str, line: int, folder: str, file: str, label: int, corners: list[str]
+) -> AnnotatedImage:
     """The annotation of a line, its box with half-open edges. The packer checks that the box lies in its image. A box
     that can be in no image becomes the annotation's fault. Raises UserError for a line that is no annotation.
     """
@@ -187,4 +191,4 @@ def _annotation(tree: Tree, text: str, line: int, folder: str, file: str, label:
     elif x1 < x0 or y1 < y0:
         reason = f"box ({x0}, {y0}, {x1}, {y1}) is inverted, expected x0 <= x1 and y0 <= y1"
         fault = Fault(path, reason, _CORRECT)
-    return Annotation(path, label, ((x0, y0, x1 + 1, y1 + 1),), where, fault=fault)
+    return AnnotatedImage(path, label, ((x0, y0, x1 + 1, y1 + 1),), where, fault=fault)

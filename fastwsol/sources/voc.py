@@ -43,7 +43,7 @@ from fastwsol.sources.annotated import (
 from fastwsol.sources.coco_json import CORRECT, box_of, size_of
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.names import Names
-from fastwsol.sources.of_objects import AnObject, DetectionSet, ObjectImage
+from fastwsol.sources.of_objects import AnnotatedObject, DetectionSet, ImageOfObjects
 from fastwsol.sources.splits import SPLIT_CALLED, TEST, ValChoice, splits_of_folders
 from fastwsol.sources.tree import BadFile, Tree, joined, open_tree, outer_folders
 from kernels.pixels import IGNORED, OBJECT
@@ -138,11 +138,11 @@ def _xml_files(tree: Tree, folder: str) -> dict[str, str]:
 
 def _read_all(
     tree: Tree, places: _Places, stamps: Mapping[str, str], masks: "_VocMasks"
-) -> tuple[dict[str, ObjectImage], int, int]:
+) -> tuple[dict[str, ImageOfObjects], int, int]:
     """The annotated images by their XMLs' names without the ending, how many have predicted boxes, and how many XMLs
     are something else.
     """
-    read: dict[str, ObjectImage] = {}
+    read: dict[str, ImageOfObjects] = {}
     xml_of: dict[str, str] = {}
     predicted = others = 0
     files, images = _xml_files(tree, places.xml), _Images(tree, places, stamps)
@@ -177,7 +177,7 @@ def _annotation_in(tree: Tree, file: str) -> ElementTree.Element | None:
 
 def _read(
     tree: Tree, stem: str, file: str, root: ElementTree.Element, images: "_Images"
-) -> tuple[ObjectImage, list[str], bool]:
+) -> tuple[ImageOfObjects, list[str], bool]:
     """An annotated image, the names of the classes of its objects in their order, and whether these are predicted."""
     where = tree.where(file)
     size = None
@@ -188,12 +188,12 @@ def _read(
     fault = None
     if stamp is None:
         fault = Fault(image, f"no such image, and {where} is of it", "put the image there, or take the XML away")
-    found = ObjectImage(image, where, stamp or "", size, objects, None, fault)
+    found = ImageOfObjects(image, where, stamp or "", size, objects, None, fault)
     is_predicted = bool(objects) and (root.findtext("source/annotation") or "").strip() == PREDICTED
     return found, [each.class_name for each in objects], is_predicted
 
 
-def _object(element: ElementTree.Element, where: str) -> AnObject:
+def _object(element: ElementTree.Element, where: str) -> AnnotatedObject:
     name = (element.findtext("name") or "").strip()
     if not name or not is_text(name):
         raise UserError(f"{where}: an object has no name of a single line; {CORRECT}")
@@ -204,7 +204,7 @@ def _object(element: ElementTree.Element, where: str) -> AnObject:
     difficult = (element.findtext("difficult") or "0").strip().lower() or "0"
     if difficult not in _MARKS:
         raise UserError(f"{where}: difficult {difficult!r:.40} is neither 0 nor 1; {CORRECT}")
-    return AnObject(name, (x0 - 1, y0 - 1, x1, y1), _MARKS[difficult], where=where)
+    return AnnotatedObject(name, (x0 - 1, y0 - 1, x1, y1), _MARKS[difficult], where=where)
 
 
 _MARKS = {"0": False, "false": False, "no": False, "unspecified": False, "1": True, "true": True, "yes": True}
@@ -253,13 +253,15 @@ class _Images:
         return self._anywhere
 
 
-def _splits(tree: Tree, places: _Places, read: dict[str, ObjectImage]) -> tuple[dict[str, list[ObjectImage]], str]:
+def _splits(
+    tree: Tree, places: _Places, read: dict[str, ImageOfObjects]
+) -> tuple[dict[str, list[ImageOfObjects]], str]:
     """The images of each split, and what is to be said of those in none."""
     folder = places.lists
     lists = _lists(tree, folder)
     if "train" not in lists and "val" in lists and _POOL not in lists:
         raise UserError(f"{tree.where(folder)}: there is no train.txt beside {lists['val']}; add it, or take that away")
-    splits: dict[str, list[ObjectImage]]
+    splits: dict[str, list[ImageOfObjects]]
 
     def listed(called: str, known: bool = True) -> dict[str, str]:
         return _list_of(tree, f"{folder}/{lists[called]}", read, known) if called in lists else {}
@@ -312,7 +314,7 @@ def _lists(tree: Tree, folder: str) -> dict[str, str]:
     return found
 
 
-def _list_of(tree: Tree, path: str, read: Mapping[str, ObjectImage], known: bool = True) -> dict[str, str]:
+def _list_of(tree: Tree, path: str, read: Mapping[str, ImageOfObjects], known: bool = True) -> dict[str, str]:
     """The images that a list names, and where each stands. known: whether each needs an XML. Raises UserError for one
     that lacks it, or stands there twice.
     """

@@ -23,9 +23,9 @@ from pathlib import Path
 from fastwsol.host.errors import UserError
 from fastwsol.sources import FULLSUP, Class, Fault
 from fastwsol.sources.annotated import (
-    AnnotatedImages,
-    Annotation,
+    AnnotatedImage,
     Box,
+    FileSource,
     first_classes,
     images_below,
     read_rows,
@@ -41,7 +41,7 @@ _REPLACE = "name the benchmark's folder of metadata with --metadata"
 _MOST_CLASSES = 100_000
 
 
-class WsolEval(AnnotatedImages):
+class WsolEval(FileSource):
     """A `Source` over the benchmark's files; metadata: their folder, by default `metadata` in the source; masks: the
     folder or zip of the masks, where localization.txt names masks; fullsup: whether that split is there too.
 
@@ -90,7 +90,7 @@ class WsolEval(AnnotatedImages):
 
 def _read_split(
     texts: Tree, split: str, stamps: dict[str, str], regions: dict[str, Regions] | None
-) -> list[Annotation]:
+) -> list[AnnotatedImage]:
     """The annotations of one of the benchmark's splits. regions: where masks are to be had, to add those to."""
     ids, labels = f"{split}/image_ids.txt", f"{split}/class_labels.txt"
     line_of = _unique(texts, ids)
@@ -115,7 +115,7 @@ def _read_split(
         origin = f"{texts.where(boxes_file)} line {lines[0]}" if lines else f"{texts.where(ids)} line {line}"
         own = tuple(box for _, box in boxes[path])
         stamp, mask = stamps.get(path, ""), path if path in masks else None
-        annotations.append(Annotation(path, label_of[path], own, origin, stamp, fault, sizes.get(path), mask=mask))
+        annotations.append(AnnotatedImage(path, label_of[path], own, origin, stamp, fault, sizes.get(path), mask=mask))
     return annotations
 
 
@@ -211,7 +211,7 @@ def _check_complete(texts: Tree, file: str, line_of: dict[str, int], value_of: d
         raise UserError(f"{texts.where(file)}: has no line for {missing}; add it, or {_REPLACE}")
 
 
-def _classes(texts: Tree, every: dict[str, list[Annotation]]) -> tuple[Class, ...]:
+def _classes(texts: Tree, every: dict[str, list[AnnotatedImage]]) -> tuple[Class, ...]:
     """A class for each label up to the highest."""
     folders: dict[int, set[str]] = defaultdict(set)
     for each in every["train"]:

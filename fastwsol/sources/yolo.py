@@ -30,7 +30,7 @@ from fastwsol.host.words import number_of
 from fastwsol.sources import Class, Fault, Record
 from fastwsol.sources.annotated import (
     PUT_WHOLE,
-    Annotation,
+    AnnotatedImage,
     files_below,
     images_below,
     is_text,
@@ -38,7 +38,7 @@ from fastwsol.sources.annotated import (
 )
 from fastwsol.sources.coco_json import CORRECT
 from fastwsol.sources.decode import judge_images
-from fastwsol.sources.of_objects import AnObject, DetectionSet, ObjectImage
+from fastwsol.sources.of_objects import AnnotatedObject, DetectionSet, ImageOfObjects
 from fastwsol.sources.orientation import upright_size
 from fastwsol.sources.splits import SPLIT_OR_TEST_CALLED, TEST, ValChoice, splits_of_folders
 from fastwsol.sources.tree import Tree, joined, open_tree, outer_folders
@@ -97,7 +97,7 @@ class Yolo(DetectionSet):
         if strange:
             self.notes.append(f"{number_of(strange, 'file')} of labels without an image, and not packed")
 
-    def _record(self, annotation: Annotation, image: bytes) -> Record | Fault:
+    def _record(self, annotation: AnnotatedImage, image: bytes) -> Record | Fault:
         """An image with its boxes in pixels. Those of its annotation are shares."""
         try:
             width, height = upright_size(image)
@@ -392,7 +392,7 @@ def _image(
     labels: Mapping[str, str],
     lines: Mapping[str, list[Line]],
     outlines: Outlines,
-) -> ObjectImage:
+) -> ImageOfObjects:
     where = tree.where(labels.get(image, image))
-    objects = [AnObject(line.class_name, line.box, where=line.where) for line in lines[image]]
-    return ObjectImage(image, where, stamp, None, objects, mask=partial(outlines.of_image, image))
+    objects = [AnnotatedObject(line.class_name, line.box, where=line.where) for line in lines[image]]
+    return ImageOfObjects(image, where, stamp, None, objects, mask=partial(outlines.of_image, image))
