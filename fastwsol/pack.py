@@ -22,7 +22,7 @@ from fastwsol.dataset.duplicates import note_of_copies
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shard_folder import contents, finished_shards
 from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, Shards, open_shards
-from fastwsol.host.command_line import DONE_WITH_SKIPS, parse_flags, run_command
+from fastwsol.host.command_line import DONE_WITH_SKIPS, drop_output, parse_flags, run_command
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.flags import OptionalPath, shown_as
 from fastwsol.host.words import first_few, number_of, plain
@@ -119,8 +119,10 @@ def main(arguments: Sequence[str]) -> int:
             print(plain(note))
         if (used := source.boxes_used) > packed:
             print(f"{used - packed:,} of the boxes used are of images that were set aside")
-    except KeyboardInterrupt:
-        print(f"{flags.out}: packed whole; only its summary was interrupted", file=sys.stderr)
+    except (KeyboardInterrupt, BrokenPipeError) as end:
+        if isinstance(end, BrokenPipeError):
+            drop_output()
+        print(f"{flags.out}: packed whole; only its summary was cut short", file=sys.stderr)
     return DONE_WITH_SKIPS if any(split.quarantined for split in manifest.splits.values()) else 0
 
 
@@ -193,8 +195,10 @@ def _val_choice(flags: PackFlags) -> ValChoice:
         return flags.val_fraction
     if flags.val_fraction is not None:
         raise UserError(f"--val-fraction {flags.val_fraction}: --val-of names the images of val; leave one of them out")
-    val = open_shards(flags.val_of).splits["val"]
-    return ValOf(flags.val_of, frozenset(val.names(range(len(val)))))
+    earlier = open_shards(flags.val_of)
+    val = earlier.splits["val"]
+    classes = frozenset(one.wnid for one in earlier.manifest.classes)
+    return ValOf(flags.val_of, frozenset(val.names(range(len(val)))), classes)
 
 
 def _print_summary(manifest: Manifest, out: Path, seconds: float, continued: bool) -> None:
@@ -230,14 +234,15 @@ def _print_contents(out: Path) -> int:
     if copies := note_of_copies(shards):
         print(copies)
     splits = shards.splits.values()
-    images, with_boxes = sum(map(len, splits)), sum(int((np.diff(each.box_offsets) > 0).sum()) for each in splits)
+    with_boxes = {name: int((np.diff(each.box_offsets) > 0).sum()) for name, each in shards.splits.items()}
+    of_each = ", ".join(f"{with_boxes[name]:,} of {len(each):,} in {name}" for name, each in shards.splits.items())
     boxes = sum(len(each.boxes) for each in splits)
-    print(f"images with boxes: {with_boxes:,} of {images:,}, {boxes:,} in all" if boxes else "no image has a box")
+    print(f"images with boxes: {of_each}; {number_of(boxes, 'box', 'boxes')} in all" if boxes else "no image has a box")
     if others := sum(len(each.objects.boxes) for each in splits) - boxes:
         boxes_of = number_of(others, "box", "boxes")
         print(f"{boxes_of} beside them, of other classes than their image's, or difficult")
     if with_mask := sum(int(each.has_mask.sum()) for each in splits):
-        print(f"images with a mask: {with_mask:,} of {images:,}")
+        print(f"images with a mask: {with_mask:,} of {sum(map(len, splits)):,}")
     return boxes
 
 

@@ -16,7 +16,7 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -121,6 +121,9 @@ class Flags:
     fastwsol.evaluate --predictions calibrates certainties from that"""
     follow_links: bool = False
     """in folders, also take images behind links that lead out of them"""
+    relative_to: Annotated[Path | None, shown_as("DIR")] = None
+    """call each image by its path below this folder. Default: images of one folder or zip by their path in it, of
+    several with the name of theirs before it as it was given, files as they were given"""
     overlays: OptionalPath = None
     """new folder for pictures: each image with its map and boxes"""
     masks: OptionalPath = None
@@ -162,7 +165,7 @@ def main(arguments: Sequence[str]) -> int:
     part = checked_part(flags.part, form)
     if flags.backbone is None:
         RunDir(flags.run).read_info()  # before images are looked for where the run was meant
-    listing = find_images(flags.images if flags.backbone is None else (flags.run, *flags.images), flags.follow_links)
+    listing = find_images(places_of(flags), flags.follow_links, flags.relative_to)
     names = [image.name for image in listing.images]
     if is_folder(form):
         refuse_shared(form, names, f"--format {form}")
@@ -296,6 +299,24 @@ def part_of(listing: ImageListing, number: int, count: int) -> tuple[ImageListin
     return ImageListing(listing.images[first:end], listing.notes), Part(number, count, first, end, total)
 
 
+def places_of(flags: Flags) -> tuple[Path, ...]:
+    """Where the images are: with --backbone the first one stands where a run does."""
+    return flags.images if flags.backbone is None else (flags.run, *flags.images)
+
+
+def refuse_among_images(places: Sequence[Path], folders: Mapping[str, Path | None]) -> None:
+    """Raise UserError for a folder of pictures that is to be written into a folder of images, where another command
+    would take them for images too. folders: by their flags.
+    """
+    for name, folder in folders.items():
+        around = [] if folder is None else [folder.absolute(), *folder.absolute().parents]
+        if (place := next((each for each in places if each.is_dir() and each.absolute() in around), None)) is not None:
+            raise UserError(
+                f"{name} {folder}: lies in {place}, where its pictures would be taken for images; name a folder beside "
+                f"it"
+            )
+
+
 def check_places(flags: Flags, form: AnyFormat) -> None:
     """Raise UserError where something lies in the place of what is to be written, or nothing can be written there, and
     for flags that do not go together.
@@ -307,6 +328,8 @@ def check_places(flags: Flags, form: AnyFormat) -> None:
     require_new_folder("--masks", flags.masks)
     if not flags.images and flags.backbone is None:
         raise UserError("no images; name files, folders or zips behind the run")
+    pictures = {"--overlays": flags.overlays, "--masks": flags.masks, "--out": flags.out if is_folder(form) else None}
+    refuse_among_images(places_of(flags), pictures)
     if flags.class_of_folder:
         for name, is_given in {"--class": flags.of_class is not None, "--top": flags.top != 1}.items():
             if is_given:

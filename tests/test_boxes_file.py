@@ -188,7 +188,7 @@ def test_what_is_left_aside_is_counted_and_the_rest_adds_up(
     file.write_text(json.dumps(content))
     assert packed_by_command(photos, file, tmp_path / "out") == 0
     said = capsys.readouterr().out
-    assert "images with boxes: 6 of 6, 6 in all" in said
+    assert "2 in val; 6 boxes in all" in said
     beside, aside = "1 of another class than their image's", "2 of no class of the set, 1 crowds"
     assert f"{file}: 10 boxes, 6 used, 1 kept beside ({beside}), 3 left aside ({aside})" in said
     assert "1 box beside them, of other classes than their image's, or difficult" in said
@@ -227,7 +227,7 @@ def test_boxes_of_classes_and_images_that_are_not_packed_are_counted(
     (spoilt / NAMES[0]).write_bytes(b"no image")
     assert packed_by_command(spoilt, file, tmp_path / "out", "--classes", "1", "--quarantine") == 3
     said = capsys.readouterr().out
-    assert "images with boxes: 2 of 2, 2 in all" in said
+    assert "1 in val; 2 boxes in all" in said
     assert "6 boxes, 3 used, 3 left aside (3 of classes beyond --classes 1)" in said
     assert "1 of the boxes used are of images that were set aside" in said
 
@@ -239,7 +239,7 @@ def test_csv_tells_label_and_size_too(photos: Path, tmp_path: Path, capsys: pyte
     file.write_text(f"{head}dog0.jpg,96,80,30,20,70,50,dog,1\ndog1.jpg,96,80,1,2,30,40,café,1\ndog2.jpg,96,80,,,,,,\n")
     assert packed_by_command(photos, file, tmp_path / "out") == 0
     said = capsys.readouterr().out
-    assert "images with boxes: 1 of 6, 1 in all" in said
+    assert "in val; 1 box in all" in said
     assert (
         "2 boxes, 1 used, 1 kept beside (1 of another class than their image's); 1 line without edges; columns passed "
         "over: score" in said

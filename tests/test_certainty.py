@@ -199,7 +199,7 @@ def predictions(tmp_path: Path) -> Path:
         for k in range(100)
     ]
     (tmp_path / "p.json").write_text(coco([image(k, category_id=1) for k in range(100)], annotations))
-    truths = [thing(k, 1, 12 if random.random() < scores[k] else 70, 30 + 8) for k in range(100)]
+    truths = [thing(k, 1, 12 if random.random() < scores[k] else 60, 30 + 8) for k in range(100)]
     (tmp_path / "truth.json").write_text(coco([image(k) for k in range(100)], truths))
     return tmp_path / "p.json"
 
@@ -432,6 +432,12 @@ MISTAKES = [
     ({"--reviewed": "case.json"}, "'CAT' is the predictions' class 'cat' but for case; write both alike"),
     ({"--reviewed": "no-classes.json"}, "its categories (none) are none of the predictions' classes"),
     ({"--reviewed": "other-size.json"}, "'1.jpg' has (50, 50) pixels, and 100x100 were predicted"),
+    ({"--reviewed": "larger.json"}, "a box of '1.jpg', (10, 10, 170, 170), reaches outside its 100x100 pixels"),
+    ({"--reviewed": "head.csv"}, "head.csv: holds no box; give boxes of some of the images"),
+    (
+        {"--reviewed": "sides.csv"},
+        "sides.csv line 2: x0 50 .. x1 30, y0 50 .. y1 30 is no box; x1,y1 is its lower right",
+    ),
     ({"--reviewed": "twice.json"}, "'1.jpg' is listed twice; give each image once"),
     ({"--reviewed": "no-phases.json"}, "its review has no phases; give the file that the page exported"),
     ({"--out": "p.json"}, "--out p.json: exists; nothing was changed"),
@@ -459,6 +465,9 @@ def test_mistakes_get_one_line(
     cased = [kind | {"name": name, "wnid": name} for kind, name in zip(kinds, ("CAT", "dog"), strict=True)]
     Path("case.json").write_text(json.dumps(known | {"categories": cased}))
     Path("no-classes.json").write_text(json.dumps(known | {"categories": []}))
+    Path("larger.json").write_text(json.dumps(known | {"annotations": [thing(1, 1, 10, 160)]}))
+    Path("head.csv").write_text("name,x0,y0,x1,y1,label\n")
+    Path("sides.csv").write_text("name,x0,y0,x1,y1,label\n1.jpg,50,50,30,30,cat\n")
     Path("other-size.json").write_text(json.dumps(known | {"images": [image(1) | {"width": 50, "height": 50}]}))
     Path("twice.json").write_text(
         json.dumps(

@@ -419,3 +419,86 @@ def test_reports_of_predictions_are_told_from_those_of_runs(tmp_path, capsys):
     (tmp_path / "report.json").write_text(json.dumps({"looked_at": 3, "format_version": 2}))
     assert run_command(compare.main, [str(tmp_path / "report.json")] * 2) == 2
     assert "is of predictions; compare takes reports of runs, and of evaluate --maps" in capsys.readouterr().err
+
+
+def changed_report(folder, **changes):
+    """The same report, in which this is said otherwise."""
+    written = json.loads((folder / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps(written | changes))
+    return folder
+
+
+def test_protocols_that_one_side_lacks_are_left_out(sides, tmp_path):
+    rows = ImageRows.read(sides[0] / "report.csv")
+    both = dict.fromkeys(("strict", "paper2018"), rows.boxes["strict"])
+    replace(rows, boxes=both).write(sides[0] / "report.csv")
+    for k, order in enumerate((sides, sides[::-1])):
+        assert run_compare(*order, "--out", tmp_path / f"{k}.json") == 0
+        assert [*json.loads((tmp_path / f"{k}.json").read_text())["rates"]] == ["strict"]
+
+
+def test_of_a_report_with_a_cut_for_each_iou_the_rates_at_half_are_compared(sides, tmp_path, capsys):
+    written = json.loads((sides[1] / "report.json").read_text())
+    (cam,) = written["localizers"]
+    changed_report(sides[1], localizers=[cam | {"thresholds": {"0.3": 0.1, "0.5": 0.2, "0.7": 0.3}}])
+    assert run_compare(*sides, "--out", tmp_path / "numbers.json") == 0
+    names = {*json.loads((tmp_path / "numbers.json").read_text())["rates"]["strict"]}
+    assert {name.partition("@")[2] for name in names} == {"", "0.5"}
+    assert "those at IoU 0.5 are compared" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("ours", [{"classes": 2}, {"classes": 30}])
+def test_score_maps_know_fewer_classes_than_the_run_that_they_are_compared_with(sides, ours):
+    run, maps = with_config(sides[0], aug="gr"), changed_report(sides[1], **ours)
+    assert run_compare(run, maps) == 0
+    assert run_compare(maps, run) == 0
+
+
+def with_masks(folder, digest, iou):
+    """The same report, of masks too, all with this IoU; None: its rows are of none."""
+    if iou is not None:
+        rows = ImageRows.read(folder / "report.csv")
+        replace(rows, mask_ious=np.full(COUNT, iou)).write(folder / "report.csv")
+    return changed_report(folder, masks={"digest": digest})
+
+
+@pytest.mark.parametrize(
+    ("digest", "iou", "compared"), [("these", 0.5, True), ("others", 0.5, False), ("these", None, False)]
+)
+def test_masks_are_compared_where_both_were_measured_against_the_same(sides, tmp_path, capsys, digest, iou, compared):
+    with_masks(sides[0], "these", 0.25)
+    with_masks(sides[1], digest, iou)
+    assert run_compare(*sides, "--out", tmp_path / "numbers.json") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("Masks are not compared: one of the two was measured without them, or against others." in said) != compared
+    rates = json.loads((tmp_path / "numbers.json").read_text())["rates"]
+    assert ("masks" in rates) == compared
+    if compared:
+        assert rates["masks"]["mean_iou"]["difference"] == pytest.approx(25)
+
+
+def test_classes_are_not_compared_where_no_label_is_known(tmp_path):
+    ious, wrong = np.full(COUNT, 0.6), np.zeros(COUNT, bool)
+    a, b = (report(tmp_path / name, ious, wrong, labels=np.full(COUNT, "")) for name in "ab")
+    assert run_compare(a, b, "--out", tmp_path / "numbers.json") == 0
+    names = {*json.loads((tmp_path / "numbers.json").read_text())["rates"]["strict"]}
+    assert names == {f"gt_known_loc@{iou}" for iou in (0.3, 0.5, 0.7)}
+
+
+def test_of_a_set_of_two_classes_all_that_is_predicted_is_the_first_five(sides, tmp_path):
+    for side, classes in ((sides[0], 2), (sides[1], 2)):
+        changed_report(side, classes=classes)
+    assert run_compare(*sides, "--out", tmp_path / "two.json") == 0
+    assert "top5_clas" in json.loads((tmp_path / "two.json").read_text())["rates"]["strict"]
+    for side in sides:
+        changed_report(side, classes=3)
+    assert run_compare(*sides, "--out", tmp_path / "three.json") == 0
+    assert "top5_clas" not in json.loads((tmp_path / "three.json").read_text())["rates"]["strict"]
+
+
+def test_a_recipes_reports_are_cut_by_one_rule(recipes, capsys):
+    a, b = recipes
+    (cam,) = json.loads((a[1] / "report.json").read_text())["localizers"]
+    changed_report(a[1], localizers=[cam | {"cut": cam["cut"] | {"rule": "asked"}}])
+    assert run_compare(*a, "--b", *b) == 2
+    assert f"{a[1] / 'report.json'}: has a cut by the rule asked, " in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """Draws: the published generator, and views that depend on nothing but seed, epoch, image and purpose."""
 
+import math
+
 import numba
 import numpy as np
 import pytest
@@ -7,7 +9,19 @@ import slow_draws
 
 from fastwsol.batches import views_reference as reference
 from fastwsol.config import Augmentation
-from fastwsol.draws import CELLS, GRIDS, bootstrap_weights, draw_views, epoch_order, stream_slice
+from fastwsol.draws import (
+    CELLS,
+    GRIDS,
+    Purpose,
+    bootstrap_weights,
+    draw_views,
+    epoch_order,
+    gallery_order,
+    review_order,
+    signs,
+    stream_slice,
+    val_ids,
+)
 from fastwsol.geometry import enlarge_cells, shown_windows
 from kernels.philox import philox4x32
 
@@ -212,3 +226,40 @@ def test_bootstrap_weights_depend_on_the_image_alone():
     whole = bootstrap_weights(np.arange(50), 21)
     np.testing.assert_array_equal(bootstrap_weights(np.array([7, 3]), 21), whole[:, [7, 3]])
     np.testing.assert_array_equal(bootstrap_weights(np.arange(50), 8), whole[:8])
+
+
+def test_a_purpose_keeps_its_number():
+    """A run of an earlier version goes on with the draws that it began with."""
+    names = (
+        "ORDER",
+        "CROP",
+        "FLIP",
+        "GRID",
+        "CELLS",
+        "COLOR",
+        "HOLDOUT",
+        "BOOTSTRAP",
+        "VAL",
+        "GALLERY",
+        "MIX",
+        "REVIEW",
+    )
+    assert [each.name for each in sorted(Purpose)] == [*names, "ATTENTION", "SIGNS"]
+    assert [*map(int, sorted(Purpose))] == [*range(14)]
+
+
+def test_the_images_that_earlier_versions_took_are_taken():
+    assert val_ids(20, 4).tolist() == [6, 9, 13, 14]
+    assert gallery_order(8).tolist() == [6, 7, 4, 1, 3, 5, 2, 0]
+    assert review_order(8, 0).tolist() == [6, 0, 3, 7, 1, 5, 2, 4]
+    assert review_order(8, 3).tolist() == [6, 2, 7, 0, 1, 4, 3, 5]
+    assert signs(np.arange(2), 8).tolist() == [[1, 1, 1, -1, 1, 1, -1, -1], [1, -1, -1, 1, 1, 1, -1, 1]]
+
+
+def test_a_resample_has_an_image_many_times_as_seldom_as_poisson_says():
+    weights = bootstrap_weights(np.arange(20_000), 200)
+    for k in (5, 6, 7):
+        assert (weights == k).sum() == pytest.approx(weights.size * math.exp(-1) / math.factorial(k), rel=0.1)
+
+
+# for tests/test_holdout.py

@@ -203,3 +203,9 @@ def test_of_a_finished_run_the_report_on_its_holdout_is_printed(run, synthetic_s
 def test_a_class_keeps_images_to_train_on(synthetic_shards):
     with pytest.raises(UserError, match=r"--holdout 20: class synthetic-0 has 20 training images"):
         hold_out(open_shards(synthetic_shards), 20)
+
+
+@pytest.mark.parametrize("counts", [(2, 9), (9, 2), (3, 3)])
+def test_of_a_class_with_fewer_images_all_are_held_out(counts):
+    labels = np.repeat([0, 1], counts)
+    assert np.bincount(labels[ids_of_each_class(labels, 4)]).tolist() == [min(4, count) for count in counts]

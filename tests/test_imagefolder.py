@@ -426,6 +426,34 @@ def test_val_of_an_earlier_round_stays_val_where_the_set_grows(photos: Path, tmp
     assert f"{damaged}: its SHA-256 is not the manifest's" in capsys.readouterr().err
 
 
+def test_of_a_class_that_an_earlier_round_had_not_some_become_val(photos: Path, tmp_path: Path, capsys) -> None:
+    assert run_command(pack_command.main, pack_flags(photos)) == 0
+    first = photos.parent / "out"
+    before = set(open_shards(first).splits["val"].names(range(3)))
+    (photos / "auk").mkdir()
+    for k in range(20):
+        (photos / "auk" / f"{k}.jpg").write_bytes(noise_jpeg(200 + k))
+    flags = ["--layout", "imagefolder", "--source", photos, "--val-of", first, "--out", tmp_path / "second"]
+    capsys.readouterr()
+    assert run_command(pack_command.main, [*map(str, flags)]) == 0
+    said = capsys.readouterr().out
+    assert f"--val-of {first}: has no class auk: of each 0.1 was drawn, 2 images" in said
+    assert "val images are not here" not in said
+    val = open_shards(tmp_path / "second").splits["val"]
+    names = set(val.names(range(len(val))))
+    assert {name for name in names if not name.startswith("auk/")} == before
+    assert sum(name.startswith("auk/") for name in names) == 2
+
+
+def test_boxes_that_a_network_predicted_are_named_in_the_set(photos: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "boxes.csv").write_text("name,x0,y0,x1,y1,label,score\nbird_0.jpg,1,1,20,20,bird,0.9\n")
+    assert run_command(pack_command.main, pack_flags(photos, "--boxes", tmp_path / "boxes.csv")) == 0
+    assert "nobody has judged" in capsys.readouterr().out
+    assert open_shards(photos.parent / "out").manifest.source == (
+        "photos (class folders, 0.1 of them val, with predicted boxes)"
+    )
+
+
 def test_a_val_fraction_beside_a_val_folder_and_a_missing_source_are_refused(with_val: Path, capsys) -> None:
     assert run_command(pack_command.main, pack_flags(with_val, "--val-fraction", 0.2)) == 2
     assert "has a val of its own" in capsys.readouterr().err
@@ -677,6 +705,6 @@ def test_a_share_of_none_or_all_is_no_val(fraction: float) -> None:
 
 
 def test_val_of_an_earlier_set_fits_one_that_lies_in_another_outer_folder() -> None:
-    earlier = ValOf(Path("earlier"), frozenset({"birds/a.jpg"}))
+    earlier = ValOf(Path("earlier"), frozenset({"birds/a.jpg"}), frozenset({"birds"}))
     assert earlier.are_val(["a.jpg", "b.jpg"]) == [True, False]
     assert earlier.are_val(["more/birds/a.jpg"]) == [True]

@@ -378,3 +378,15 @@ def test_masks_that_collapse_or_fill_the_image_are_warned_of(whole, capsys):
         print_summary(report, None, "these masks")
         said = " ".join(capsys.readouterr().out.split())
         assert (words in said) if words else ("warning" not in said)
+
+
+@pytest.mark.parametrize("last", [CLASSIFIER_STEPS, CLASSIFIER_STEPS + 2])
+def test_a_head_behind_averaged_weights_continues_to_the_same_bits(synthetic_shards, tmp_path, last):
+    averaged = (*HEAD, "--average-steps", "3")
+    assert run_train(*flags(synthetic_shards, tmp_path / "whole", *averaged)) == 0
+    with signalled_after(last, signal.SIGTERM):
+        assert run_train(*flags(synthetic_shards, tmp_path / "run", *averaged)) == 75
+    assert run_train(*flags(synthetic_shards, tmp_path / "run", *averaged)) == 0
+    steps = CLASSIFIER_STEPS + HEAD_STEPS
+    assert end_of(tmp_path / "run", steps) == end_of(tmp_path / "whole", steps)
+    assert "average.fc.weight" in newest_valid(tmp_path / "run" / "checkpoints").tensors

@@ -302,3 +302,12 @@ def test_real_data_packs(real_source: Path, tmp_path: Path) -> None:
     channels = [len(Image.open(io.BytesIO(train.image(k))).getbands()) for k in range(len(train))]
     assert set(channels) == {1, 3}
     assert all(100 < value < 140 for value in shards.manifest.mean)
+
+
+def test_an_image_that_is_missing_is_told_before_anything_is_packed(
+    layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (layout / "val/images/val_4.JPEG").unlink()
+    assert pack_command("--source", layout, "--out", tmp_path / "out") == USER_ERROR
+    assert "val/images/val_4.JPEG" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

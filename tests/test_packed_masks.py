@@ -399,3 +399,51 @@ def test_another_role_of_a_benchmarks_file_is_another_stamp(benchmark_set: Path)
 def test_a_benchmarks_file_of_ones_marks_what_is_not_0() -> None:
     ones = region((3, 4, 9, 9)) // 255
     np.testing.assert_array_equal(read_region(png(ones)), ones == 1)
+
+
+def test_masks_are_measured_at_the_cut_that_is_asked_and_those_of_no_image_are_counted(tmp_path, capsys):
+    """A map on its own scale that is .6 where the object is, and .3 elsewhere."""
+    mask = mask_of()
+    height, width = mask.shape
+    np.save(tmp_path / "maps.npy", np.where(mask == 255, 0.6, 0.3).astype(np.float32)[np.newaxis])
+    (tmp_path / "boxes.csv").write_text(f"name,width,height,x0,y0,x1,y1\nval/a.jpg,{width},{height},,,,\n")
+    for name in ("val/a.PNG", "val/of_none.png", "of_none.png"):
+        put(tmp_path / "masks" / name, png(mask))
+    flags = ["--maps", tmp_path / "maps.npy", "--boxes", tmp_path / "boxes.csv", "--masks", tmp_path / "masks"]
+    found = {}
+    for threshold in ("0.1", "0.45"):
+        out = tmp_path / threshold
+        asked = [*flags, "--scale", "own", "--threshold", threshold, "--out", out]
+        assert run_command(evaluate.main, [*map(str, asked)]) == 0
+        (row,) = json.loads((out / "report.json").read_text())["localizers"]
+        found[threshold] = row["pixels"]["iou"]["mean"]
+        assert f"2 masks in {tmp_path / 'masks'}, left out" in " ".join(capsys.readouterr().out.split())
+    assert found["0.45"] > 85
+    assert found["0.1"] < 50
+
+
+def test_a_setting_of_which_one_run_was_not_measured_by_masks_has_dashes() -> None:
+    numbers, cut = {"pxap": 50.0, "iou": {"mean": 40.0}}, {"rule": "fixed", "value": 0.2}
+    without: dict[str, Any] = {"localizers": [{"name": "cam", "cut": cut}]}
+    whole = {
+        "localizers": [{"name": "cam", "cut": cut, "pixels": numbers}],
+        "masks": {"baselines": [{"name": "whole image", "pxap": 30.0, "iou": 20.0}]},
+    }
+    setting = Config().setting
+    rows = pixel_rows([SettingRuns("some", setting, [without, whole]), SettingRuns("all", setting, [whole, whole])])
+    assert [(row.name, row.texts) for row in rows] == [
+        ("some", ["–", "–"]),
+        ("all", ["50.00 ± 0.00", "40.00 ± 0.00"]),
+        ("whole image", ["30.00", "20.00"]),
+    ]
+
+
+def test_of_the_benchmarks_masks_of_an_image_the_first_bad_one_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, masks = tmp_path / "OpenImages", tmp_path / "masks"
+    draw_benchmark_with_masks(root, masks)
+    for name in ("one", "two"):
+        put(masks / "a" / f"{name}.png", b"no image")
+    assert packed_benchmark(root, "--masks", str(masks)) == 2
+    assert f"test/a/0.jpg: its mask {masks / 'a/one.png'} " in capsys.readouterr().err

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from equal import contents
 from interference import Killed, ended_at_write, full_disk
@@ -383,3 +385,27 @@ def test_a_full_disk_keeps_what_is_finished(unbroken: Path, tmp_path: Path) -> N
     assert len(Journal.read(out).finished) == 2
     pack_spotty(out)
     assert contents(out) == contents(unbroken)
+
+
+def test_what_is_set_aside_of_val_does_not_empty_a_class_of_train(tmp_path: Path) -> None:
+    """Of class 0 half of train is bad and all of val: as many as train has."""
+    pack_spotty(tmp_path / "out", Spotty(bad={"train": range(15), "val": range(15)}))
+    splits = open_shards(tmp_path / "out").splits
+    assert np.bincount(splits["train"].labels).tolist() == [15, 30]
+    assert np.bincount(splits["val"].labels, minlength=2).tolist() == [0, 15]
+
+
+def test_boxes_that_are_cut_at_one_edge_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Reaching(Synthetic):
+        """Of each image one box in it, one that reaches out on the right, and one at the top."""
+
+        def records(self, split: str, start: int = 0) -> Iterator[Record]:
+            boxes = np.array([[1, 1, 9, 9], [50, 5, 64.5, 20], [3, -0.25, 9, 30]], np.float32)
+            for record in super().records(split, start):
+                yield replace(record, boxes=boxes)
+
+    pack(Reaching(2, 3, 1), tmp_path / "out")
+    assert "16 boxes reached up to " in capsys.readouterr().out
+    np.testing.assert_array_equal(
+        open_shards(tmp_path / "out").splits["val"].boxes[:3], [[1, 1, 9, 9], [50, 5, 64, 20], [3, 0, 9, 30]]
+    )

@@ -373,3 +373,24 @@ def test_a_program_writes_the_commands_file(
     predictor.write(str(tmp_path / f"one{suffix}"), predictor.predict(paths[0])[0])
     with pytest.raises(UserError, match="exists; nothing was changed"):
         predictor.write(ours, [])
+
+
+@pytest.mark.parametrize("flags", [("--overlays",), ("--masks",), ("--format", "yolo", "--out")])
+def test_pictures_are_not_written_among_the_images(
+    run: Path, photos: Path, tmp_path: Path, flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the next command would take them for images."""
+    out = () if "--out" in flags else ("--out", str(tmp_path / "boxes.json"))
+    asked = [str(run), str(photos), *flags, str(photos / "more" / "new"), *out]
+    assert run_command(predict.main, [*asked, *ON_CPU]) == 2
+    assert f"lies in {photos}, where its pictures would be taken for images" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
+def test_images_of_several_folders_are_called_by_their_paths_below_one(run: Path, photos: Path, tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        shutil.copytree(photos / "more", tmp_path / "set" / place)
+    places = (tmp_path / "set" / "a", tmp_path / "set" / "b")
+    assert predict_to(tmp_path / "boxes.json", run, *places, "--relative-to", tmp_path / "set") == 0
+    names = [each["file_name"] for each in json.loads((tmp_path / "boxes.json").read_text())["images"]]
+    assert names == [f"{place}/{k}.jpg" for place in ("a", "b") for k in range(len(PHOTO_SIZES))]

@@ -263,3 +263,67 @@ def test_maps_below_0_are_on_no_scale_of_their_own(files, capsys):
     arguments = ["--maps", files / "all.npy", "--boxes", files / "boxes.csv", "--scale", "own", "--threshold", "0.5"]
     assert run_evaluate(*arguments) == 2
     assert "has values from -0.1 to 0.5, and on a scale of its own they are shares of 1" in capsys.readouterr().err
+
+
+def test_maps_of_which_nothing_is_known_are_of_the_class(files):
+    assert run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv", "--out", files / "out") == 0
+    report = json.loads((files / "out" / "report.json").read_text())
+    assert report["localizers"][0]["class_specific"]
+    assert (report["maps"], report["boxes"], report["threads"] >= 1) == ("maps", "boxes.csv", True)
+
+
+@pytest.mark.parametrize("columns", ["label", "predicted"])
+def test_without_boxes_there_is_nothing_to_measure_by_labels_or_predictions_alone(files, capsys, columns):
+    (files / "boxes.csv").write_text(f"name,width,height,x0,y0,x1,y1,{columns}\nval/image_1.jpg,64,64,,,,,cat\n")
+    assert run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv") == 2
+    assert "has neither a box nor both labels and predictions" in capsys.readouterr().err
+
+
+def maps_of(folder: Path, sizes: list[tuple[int, int]], shapes: list[tuple[int, int]] | None = None) -> ScoreMaps:
+    """Maps of images of these widths and heights, of 4 x 4 by default."""
+    (folder / "maps").mkdir()
+    lines = ["name,width,height,x0,y0,x1,y1"]
+    for n, ((width, height), shape) in enumerate(zip(sizes, shapes or [(4, 4)] * len(sizes), strict=True)):
+        np.save(folder / "maps" / f"{n}.npy", np.eye(*shape, dtype=np.float32))
+        lines.append(f"{n},{width},{height},0,0,1,1")
+    (folder / "boxes.csv").write_text("\n".join(lines))
+    return ScoreMaps(folder / "maps", read_annotations(folder / "boxes.csv"), BOXES)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "square"),
+    [
+        ([(64, 64), (64, 64)], 64),
+        ([(64, 48), (64, 48)], score_map_files.SQUARE_SIDE),
+        ([(64, 64), (48, 64)], score_map_files.SQUARE_SIDE),
+        ([(64, 64), (48, 48)], score_map_files.SQUARE_SIDE),
+    ],
+)
+def test_the_square_is_the_images_own_where_all_are_one_square(tmp_path, sizes, square):
+    assert maps_of(tmp_path, sizes).square == square
+
+
+def test_the_square_that_maps_cover_goes_before_the_images_own(tmp_path):
+    maps_of(tmp_path, [(64, 64)])
+    about = {"made_by": score_map_files.ABOUT_MAKER, "square": 32}
+    (tmp_path / "maps" / "about.json").write_text(json.dumps(about))
+    images = read_annotations(tmp_path / "boxes.csv")
+    maps = ScoreMaps(tmp_path / "maps", images, BOXES)
+    assert maps.square == 32
+    assert [group.size for group in maps.groups(images.truths)] == [(32, 32)]
+
+
+@pytest.mark.parametrize(
+    ("size", "upsampled"),
+    [((1024, 700), (700, 1024)), ((2048, 1003), (502, 1024)), ((1003, 2048), (1024, 502)), ((4096, 1), (1, 1024))],
+)
+def test_a_side_of_a_large_image_is_rounded_and_stays_a_pixel(tmp_path, size, upsampled):
+    maps = maps_of(tmp_path, [size])
+    assert [group.size for group in maps.groups(read_annotations(tmp_path / "boxes.csv").truths)] == [upsampled]
+
+
+def test_maps_that_wait_count_for_the_memory_after_a_group_is_let_go(tmp_path, monkeypatch):
+    maps = maps_of(tmp_path, [(8, 8)] * 6, [(2, 4), *[(4, 2)] * 5])
+    monkeypatch.setattr(score_map_files, "_PIXELS_AT_ONCE", 3 * (8 + 64))
+    groups = maps.groups(read_annotations(tmp_path / "boxes.csv").truths)
+    assert [group.rows.tolist() for group in groups] == [[1, 2], [3, 4], [0], [5]]

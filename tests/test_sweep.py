@@ -20,7 +20,8 @@ from fastwsol.dataset.first_classes import folder_of_first_classes, with_first_c
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.experiments.local_runs import Children
-from fastwsol.experiments.over_seeds import SettingRuns
+from fastwsol.experiments.over_seeds import SettingRuns, tables_over_seeds
+from fastwsol.experiments.paper_numbers import CLASSES
 from fastwsol.experiments.table_files import check_table, write_table
 from fastwsol.experiments.tables import against_first, print_over_seeds
 from fastwsol.experiments.workload import Workload, seconds_left
@@ -464,3 +465,49 @@ def test_a_run_that_cannot_be_begun_fails_alone(tmp_path):
     future.set_exception(PermissionError(13, "Permission denied", "runs/a.log"))
     run = Run(PRESETS["demo"]().config, tmp_path / "a")
     assert _why_failed(run, future) == "cannot be run ([Errno 13] Permission denied: 'runs/a.log')"
+
+
+def test_what_is_missing_is_said_once_below_the_first_table():
+    reports = [made_report("birds", value, 10) for value in (20, 21)]
+    reports[0]["localizers"].append(localizer("mask", reports[0]["rates"]["strict"], "box-free", 0.4))
+    first, *others = tables_over_seeds([SettingRuns("gr", Setting.of(aug="gr"), reports)])
+    assert first.note == "Not shown, as not every seed has it: mask of gr."
+    assert not any("Not shown" in each.note for each in others)
+
+
+def test_settings_that_the_paper_does_not_tell_apart_have_one_row_of_its():
+    settings = [
+        SettingRuns(name, Setting.of(aug="gr", depth=18, **more), [made_report("tiny-imagenet-200", 34.0, CLASSES)])
+        for name, more in (("plain", {}), ("smooth", {"label_smoothing": 0.1}))
+    ]
+    assert [row.kind for row in tables_over_seeds(settings[:1])[0].rows].count("paper") == 1
+    for table in tables_over_seeds(settings)[:2]:
+        assert [row.name for row in table.rows if row.kind != "baseline"].count("plain") == 1
+        assert [row.kind for row in table.rows].count("paper") == 1
+
+
+def test_a_setting_without_a_run_has_a_row_of_dashes():
+    settings = [
+        SettingRuns("none", Setting.of(aug="none"), [made_report("birds", 20.0, 10)]),
+        SettingRuns("gr", Setting.of(aug="gr"), []),
+    ]
+    for table in tables_over_seeds(settings)[:2]:
+        (row,) = [row for row in table.rows if row.name == "gr"]
+        assert (row.texts, row.seeds_text) == (["–"] * 5, "0")
+
+
+@pytest.mark.parametrize("names", [["cam"], ["cam", "mask"]])
+def test_a_title_says_where_maps_were_cut(names):
+    report = made_report("birds", 20.0, 10)
+    report["localizers"] = [localizer(name, report["rates"]["strict"], "fixed", 0.2) for name in names]
+    strict, paper2018, *_ = tables_over_seeds([SettingRuns("gr", Setting.of(aug="gr"), [report])])
+    alone = "percent, maps kept at 0.2 of the maximum"
+    assert strict.title == (
+        f"strict, {alone}"
+        if names == ["cam"]
+        else "strict, percent, maps of cam kept at 0.2 of the maximum, others' at the run's own cuts"
+    )
+    assert paper2018.title == f"paper2018, {alone}"
+
+
+# for tests/test_packed_masks.py

@@ -46,6 +46,22 @@ def zipped(folder: Path) -> Path:
     return path
 
 
+def test_images_are_called_by_their_path_below_a_folder_that_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["photos/b/1.jpeg", "photos/b/deep/2.jpg", "photos/a.jpg"]
+    monkeypatch.chdir(folder)
+    for places in ([folder / "b", folder / "a.jpg"], [Path("b"), Path("a.jpg")]):
+        found = find_images(places, relative_to=folder.parent)
+        assert [image.name for image in found.images] == names
+    inside = find_images([Path()], relative_to=Path())
+    assert [image.name for image in inside.images] == [image.name for image in find_images([folder]).images]
+    of_zip = find_images([zipped(folder)], relative_to=folder.parent)
+    assert of_zip.images[0].name == "photos.zip/a.jpg"
+    with pytest.raises(UserError, match=r"--relative-to b: a\.jpg does not lie in it; name a folder that holds all"):
+        find_images([Path("a.jpg")], relative_to=Path("b"))
+
+
 def test_a_folder_and_its_zip_hold_the_same_images_in_the_same_order(folder: Path) -> None:
     from_folder, from_zip = find_images([folder]), find_images([zipped(folder)])
     names = [image.name for image in from_folder.images]

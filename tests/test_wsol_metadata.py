@@ -277,6 +277,9 @@ A = "train/n01/0.JPEG"
             change("test/localization.txt", 1, "val/n01_0.JPEG,0,1,72,49"),
             "outside the 70x50 pixels or is empty (FILE line 1)",
         ),
+        (change("train/class_labels.txt", 1, f"{A},100000"), "class_labels.txt line 1: label '100000'"),
+        (change("train/image_sizes.txt", 2, f"{A},70,50"), f"image_sizes.txt line 2: {A} stands there twice"),
+        (change("test/class_labels.txt", 1, "val/n01_0.JPEG,2"), "no image of label 2, and 2 is the highest"),
         (lambda root: (root / A).unlink(), f"{A}: no such image"),
     ],
 )
@@ -290,3 +293,19 @@ def test_every_mistake_is_named_by_file_and_line(
     assert words.replace("FILE", str(benchmark_set / "metadata/test/localization.txt")) in said
     assert said.count("\n") == 1
     assert not (tmp_path / "shards" / "manifest.json").exists()
+
+
+def test_classes_whose_folders_are_called_alike_are_numbered(benchmark_set: Path) -> None:
+    (benchmark_set / "train/more").mkdir()
+    shutil.move(benchmark_set / "train/n02", benchmark_set / "train/more/n01")
+    for path in (benchmark_set / "metadata/train").iterdir():
+        path.write_text(path.read_text().replace("train/n02/", "train/more/n01/"))
+    assert [each.wnid for each in WsolEval(benchmark_set).classes] == ["class-0", "class-1"]
+
+
+def test_a_class_with_images_in_two_folders_is_numbered(benchmark_set: Path) -> None:
+    (benchmark_set / "train/n03").mkdir()
+    shutil.move(benchmark_set / "train/n02/1.JPEG", benchmark_set / "train/n03/1.JPEG")
+    for path in (benchmark_set / "metadata/train").iterdir():
+        path.write_text(path.read_text().replace("train/n02/1", "train/n03/1"))
+    assert [each.wnid for each in WsolEval(benchmark_set).classes] == ["class-0", "class-1"]

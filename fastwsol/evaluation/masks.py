@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from fastwsol.dataset.shards import Split
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
-from fastwsol.sources.mask_images import BENCHMARK_SIDE, MASK_REMEDY, at_benchmark_side, mask_paths, read_mask
+from fastwsol.sources.mask_folder import MaskFolder
+from fastwsol.sources.mask_images import BENCHMARK_SIDE, MASK_REMEDY, at_benchmark_side, read_mask
 from fastwsol.sources.tree import BadFile
 
 PIXEL_SIDE = BENCHMARK_SIDE
@@ -58,6 +59,8 @@ class MaskFiles:
 
     files: dict[int, Path]
     truths: Truths
+    unused: int = 0
+    """How many masks there are of no image."""
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -88,25 +91,11 @@ def find_masks(folder: Path, names: Sequence[str], truths: Truths) -> MaskFiles:
     """
     if not folder.is_dir():
         raise UserError(f"--masks {folder}: no such folder; name the one that holds the PNG masks")
-    files: dict[int, Path] = {}
-    owner: dict[Path, str] = {}
-    for row, name in enumerate(names):
-        try:
-            path = next((path for path in map(folder.joinpath, mask_paths(name)) if path.is_file()), None)
-        except OSError as error:
-            raise UserError(
-                f"--masks {folder}: no file can have the name {name!r:.80} ({error.strerror}); mend it"
-            ) from None
-        if path is None:
-            continue
-        if owner.setdefault(path, name) != name:
-            raise UserError(
-                f"{path}: is the mask of both {owner[path]!r} and {name!r}; name each mask like its image, with .png "
-                f"behind the whole name"
-            )
-        files[row] = path
+    found = MaskFolder(folder)
+    of_images = found.of_images(names)
+    files = {row: Path(found.where(of_images[name])) for row, name in enumerate(names) if name in of_images}
     if not files:
         raise UserError(
             f"--masks {folder}: none of the images has a mask there, {names[0]!r} for one; name masks like images"
         )
-    return MaskFiles(files, truths)
+    return MaskFiles(files, truths, len(found.files) - len({*files.values()}))

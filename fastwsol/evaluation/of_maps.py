@@ -59,8 +59,8 @@ def report_of_maps(
     known = find_masks(masks, images.names, images.truths) if masks is not None else None
     if unused := maps.unused():
         print(f"{number_of(unused, 'map')} in {folder}, left out: of no image in {boxes}")
-    if known is not None and masks is not None and (unused := len({*masks.rglob("*.png")} - {*known.files.values()})):
-        print(f"{number_of(unused, 'mask')} in {masks}, left out: of no image in {boxes}")
+    if known is not None and known.unused:
+        print(f"{number_of(known.unused, 'mask')} in {masks}, left out: of no image in {boxes}")
     class_specific = maps.localizer is None or LOCALIZERS[maps.localizer].class_specific
     cut_maps = CutMaps("maps", "these maps", class_specific, maps, question.asked_cut or _PAPERS_CUT)
     measurement = measure(images, [cut_maps], question, train, threads)

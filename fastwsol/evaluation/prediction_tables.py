@@ -57,7 +57,8 @@ def _print_boxes(out: Console, report: PredictionsReport) -> None:
     for name, of in report["boxes"].items():
         table.add_row(_GROUPS[name], f"{of['images']:,}", *(_percent(of[rate], of["images"], name) for rate in _RATES))
     out.print(table)
-    out.print("In brackets: the exact 95 % interval, if the images are a random sample of all that matter.")
+    if {*report["boxes"]} - _WITHOUT_INTERVAL:
+        out.print("In brackets: the exact 95 % interval, if the images are a random sample of all that matter.")
     if report["cut_on_these"]:
         out.print(
             f"The maps were cut where boxes of a file called {report['reviewed']} are hit: if it is this one, the "
@@ -126,10 +127,14 @@ def _print_certainty(out: Console, certainty: Certainty, images: int) -> None:
         out.print(bins)
 
 
+_WITHOUT_INTERVAL = {"redrawn", "sample"}
+"""Groups that are no sample, or whose numbers are bounds."""
+
+
 def _percent(count: int | None, of: int, group: str) -> str:
     if count is None:
         return ""
-    if group in ("redrawn", "sample"):  # which are no sample, or bounds
+    if group in _WITHOUT_INTERVAL:
         return f"{100 * count / of:.1f}"
     low, high = share_interval(count, of, _POPULATION)
     return f"{100 * count / of:.1f} ({100 * low:.0f}–{100 * high:.0f})"

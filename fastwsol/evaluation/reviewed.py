@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastwsol.formats.labelled_images import About, LabelledImage
 from fastwsol.host.errors import UserError
-from fastwsol.sources.annotated import Box
+from fastwsol.sources.annotated import Box, lies_in
 from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, Phase, Verdict
 from fastwsol.sources.known_boxes import image_finder, names_of_both
 
@@ -106,6 +106,7 @@ def known_images(images: Sequence[LabelledImage], about: About, file: CocoFile) 
                 f"{image.where}: {image.name!r:.80} has {image.size} pixels, and {predicted.width}x{predicted.height} "
                 f"were predicted; give what is known of these very images"
             )
+        _refuse_outside(of_image.get(number, []), predicted)
         objects = tuple(
             KnownObject(-1 if each.category is None else label_of.get(each.category.wnid, -1), each.box)
             for each in of_image.get(number, [])
@@ -126,6 +127,17 @@ def known_images(images: Sequence[LabelledImage], about: About, file: CocoFile) 
     known = dict(sorted(known.items()))  # certainties are fitted to parts of them, whatever the file's order
     others = _other_classes(of_image, seen, label_of)
     return KnownImages(np.array([*known]), [*known.values()], phases or {}, not_predicted, without_box, others)
+
+
+def _refuse_outside(annotations: Sequence[CocoAnnotation], image: LabelledImage) -> None:
+    """Raise UserError where a box reaches out of its image, as those of a larger copy of it do."""
+    for each in annotations:
+        if not lies_in(each.box, image.width, image.height):
+            shown = ", ".join(f"{edge:g}" for edge in each.box)
+            raise UserError(
+                f"{each.where}: a box of {image.name!r:.80}, ({shown}), reaches outside its {image.width}x"
+                f"{image.height} pixels; give boxes of these very images"
+            )
 
 
 def _other_classes(

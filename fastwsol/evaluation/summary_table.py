@@ -69,7 +69,7 @@ def print_summary(
     rest = ""
     if path is not None:
         rest = f"{path} holds the rest, {rows_file(path, report, taken_of(report)['name']).name} each image; "
-    out.print(f"{rest}--all-tables prints every table.")
+    out.print(f"{rest}evaluate --all-tables prints every table.")
 
 
 def _about_thresholds(report: Report) -> str:

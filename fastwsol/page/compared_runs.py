@@ -95,6 +95,8 @@ def read_compared_run(folder: Path) -> ComparedRun:
         starts = []
     if not starts:
         raise UserError(f"{folder}: environment.json or metrics.jsonl is missing or damaged; restore it from a copy")
+    if not report["images_with_boxes"] and (later := [each.name for each in folder.glob("report*-boxes-*.json")]):
+        print(f"{folder}: {', '.join(sorted(later))}: on boxes that came later, and not on the page")
     return ComparedRun(folder, info, report, images, rows, starts[-1], _chosen_cut(run, of))
 
 
@@ -136,8 +138,13 @@ def check_alike(runs: Sequence[ComparedRun]) -> None:
     for number, run in enumerate(runs):
         if folders[number] in folders[:number]:
             raise UserError(f"{run.folder}: is named twice; leave it out once")
-        if run.info.shards_digest != first.info.shards_digest or run.images.names != first.images.names:
+        if run.images.names != first.images.names:
             raise UserError(f"{run.folder}: was evaluated on other images than {first.folder}; report on it alone")
+        if run.info.shards_digest != first.info.shards_digest:
+            raise UserError(
+                f"{run.folder}: was trained on another packed set than {first.folder}; report on it alone, and compare "
+                f"them with python -m fastwsol.compare"
+            )
         if run.info.config.views.fit != first.info.config.views.fit:
             raise UserError(
                 f"{run.folder}: sees another part of each image than {first.folder} (--fit); report on it alone"

@@ -63,13 +63,14 @@ class ImageListing:
     notes: list[str]
 
 
-def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageListing:
+def find_images(places: Iterable[Path], follow_links: bool = False, relative_to: Path | None = None) -> ImageListing:
     """The images of files, folders (all they hold) and zips, each place's in the order of their paths. follow_links: in
     folders also what lies behind links that lead out of them.
 
-    They are named by their path in the folder or zip, with that before it where there are several places; one that is
-    named twice counts once. Raises UserError for a place that is not there, holds no image or a link to a folder that
-    is not to be followed, or is a zip that is not whole.
+    They are named by their path below `relative_to`; where that is None by their path in the folder or zip, with that
+    before it where there are several places. One that is named twice counts once. Raises UserError for a place that is
+    not there, does not lie in `relative_to`, holds no image or a link to a folder that is not to be followed, or is a
+    zip that is not whole.
     """
     places = list(places)
     images, left_out = [], 0
@@ -77,13 +78,15 @@ def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageList
     for place in places:
         if not place.exists():
             raise UserError(f"{place}: no such file or folder; name images, folders or zips")
+        name = str(place) if relative_to is None else _below(place, relative_to)
         if place.is_dir() or place.suffix.lower() == ".zip":
             tree: Tree = Folder(place, follow_links) if place.is_dir() else Zip(place, "", "make it anew")
             unnameable: list[str] = []
             paths, others = images_below(tree, "", unnameable)
             if not paths and not unnameable:
                 raise UserError(f"{place}: holds no image (by its ending: {', '.join(IMAGE_SUFFIXES)}); name another")
-            before = f"{place}/" if len(places) > 1 else ""
+            before = f"{name}/" if len(places) > 1 or relative_to is not None else ""
+            before = before.removeprefix("./")
             itself = (place.resolve().name,) if place.is_dir() else ()
             images += [
                 replace(_in_tree(before + path, tree, path), folders=(*path.split("/")[:-1], *itself), stamp=stamp)
@@ -96,15 +99,23 @@ def find_images(places: Iterable[Path], follow_links: bool = False) -> ImageList
             passed_over += others
             left_out += tree.left_out
         elif is_text(str(place)):
-            images.append(image_file(place))
+            images.append(replace(image_file(place), name=name))
         else:
-            images.append(replace(_without_a_name(str(place)), folders=(place.absolute().parent.name,)))
+            images.append(replace(_without_a_name(name), folders=(place.absolute().parent.name,)))
     notes = [
         f"{number_of(count, 'other file')} in the folders passed over, {why}" for why, count in passed_over.items()
     ]
     if left_out:
         notes.append(f"{left_out:,} {LEFT_OUT}")
     return ImageListing([*{image.name: image for image in images}.values()], notes)
+
+
+def _below(place: Path, folder: Path) -> str:
+    """A place's path below a folder. Raises UserError where it does not lie in it."""
+    try:
+        return place.absolute().relative_to(folder.absolute()).as_posix()
+    except ValueError:
+        raise UserError(f"--relative-to {folder}: {place} does not lie in it; name a folder that holds all") from None
 
 
 def image_file(path: Path) -> NamedImage:

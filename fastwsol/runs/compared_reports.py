@@ -180,6 +180,9 @@ def _rates(sides: Sequence[ComparedReport]) -> tuple[list[Measured], list[str]]:
     if not has_boxes:  # classes are the same under each
         protocols = protocols[:1]
         notes.append("None of these images has a box: boxes are not compared.")
+        later = [str(each) for side in sides for each in sorted(side.path.parent.glob("report*-boxes-*.json"))]
+        if later:
+            notes.append(f"Reports on boxes that came later, to be named in place of the runs: {', '.join(later)}.")
     left_out: tuple[str, ...] = ()
     if any(side.cut_for_each_iou for side in sides):
         left_out = tuple(f"@{each}" for each in IOU_THRESHOLDS if each != 0.5)

@@ -42,13 +42,13 @@ def shards_of_run(
         return shards
     why = "their manifest differs"
     if with_other_boxes and asked is not None:
-        why = _other_than_its_own(shards, folder, info, verify)
+        why = other_than_its_own(shards, folder, info, verify)
         if not why:
             return shards
     raise UserError(f"{shards.folder}: not the shards that {folder} was trained on ({why}); name those with --shards")
 
 
-def _other_than_its_own(shards: Shards, folder: Path, info: RunInfo, verify: bool) -> str:
+def other_than_its_own(shards: Shards, folder: Path, info: RunInfo, verify: bool) -> str:
     """In what shards differ from those of the run in `folder` beside boxes and masks; empty where it is nothing."""
     if not verify:  # the process of this machine that verifies has compared them
         return ""

@@ -155,7 +155,7 @@ def read_boxes(
                 found.unknown[other] += 1
                 continue
         refuse_shares(line.box, line.where)
-        _refuse_crossed(line.box, line.where)
+        refuse_crossed(line.box, line.where)
         found.predicted |= line.unjudged
         _add(found.of_image.setdefault(path, ImageBoxes(size=line.size)), line, other)
     near = (difflib.get_close_matches(name, classes, n=1) for name, _ in found.unknown.most_common(4))
@@ -163,7 +163,7 @@ def read_boxes(
     return found
 
 
-def _refuse_crossed(box: Box, where: str) -> None:
+def refuse_crossed(box: Box, where: str) -> None:
     """Raise UserError for a box that ends before it begins, as where width and height stand in the place of ends."""
     x0, y0, x1, y1 = box
     if x1 < x0 or y1 < y0:

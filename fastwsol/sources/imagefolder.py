@@ -34,6 +34,7 @@ from fastwsol.sources.boxes_file import FileBoxes, ImageBoxes, read_boxes
 from fastwsol.sources.coco_json import note_of_unjudged
 from fastwsol.sources.mask_folder import MaskFolder
 from fastwsol.sources.mask_images import mask_paths
+from fastwsol.sources.of_objects import PREDICTED_BOXES
 from fastwsol.sources.splits import SPLIT_CALLED, VAL_FRACTION, ValChoice, ValOf, with_val
 from fastwsol.sources.tree import Tree, joined, name_of_set, open_tree
 
@@ -77,8 +78,8 @@ class ImageFolder(FileSource):
         notes = _notes_of_layout(tree, layout, path, sum((others for _, others in images.values()), Counter()))
         own = {split: of_split for split, (of_split, _) in images.items()}
         listed = with_val(own, lambda image: image.class_name, lambda image: image.path, val, str(path))
-        if isinstance(val, ValOf) and (missing := val.missing(len(listed["val"]))):
-            notes.append(missing)
+        if isinstance(val, ValOf):
+            notes += val.notes([image.class_name for image in listed["val"]])
         of_file, mask_folder = FileBoxes(), None
         mask_of: dict[str, str] = {}
         if boxes is not None:
@@ -97,7 +98,8 @@ class ImageFolder(FileSource):
             for split, of_split in listed.items()
         }
         drawn = "" if len(layout.splits) > 1 else _share(val)
-        super().__init__(f"{name_of_set(path)} ({_KIND}{drawn})", classes, tree, annotations, mask_folder)
+        by_whom = PREDICTED_BOXES if of_file.predicted else ""
+        super().__init__(f"{name_of_set(path)} ({_KIND}{drawn}{by_whom})", classes, tree, annotations, mask_folder)
         self.notes, self.boxes_used = notes, of_file.used
 
 

@@ -8,7 +8,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import read_utf8
 from fastwsol.sources import Class
 from fastwsol.sources.annotated import Box
-from fastwsol.sources.boxes_file import FileBoxes, csv_lines
+from fastwsol.sources.boxes_file import FileBoxes, csv_lines, refuse_crossed
 from fastwsol.sources.coco_json import CORRECT, CocoFile, CocoImage, read_coco, refuse_shares
 from fastwsol.sources.names import Names
 
@@ -25,6 +25,10 @@ def read_known_boxes(file: Path, said: str) -> CocoFile:
             for each in of_image:
                 _refuse_empty(each.box, each.where)
         return content
+    return _of_csv(file, said)
+
+
+def _of_csv(file: Path, said: str) -> CocoFile:
     images: dict[Any, CocoImage] = {}
     categories: dict[Any, Class] = {}
     annotations: list[dict[str, Any]] = []
@@ -47,14 +51,17 @@ def read_known_boxes(file: Path, said: str) -> CocoFile:
             categories.setdefault(line.label, Class(line.label, line.label))
             box["category_id"] = line.label
         annotations.append(box)
+    if not annotations:
+        raise UserError(f"{said}: holds no box; give boxes of some of the images")
     if found.passed_over():
         print(f"{said}: {'; '.join(found.passed_over())}")
     return CocoFile(file, images, categories, annotations, {})
 
 
 def _refuse_empty(box: Box, where: str) -> None:
+    refuse_crossed(box, where)
     x0, y0, x1, y1 = box
-    if x0 >= x1 or y0 >= y1:
+    if x0 == x1 or y0 == y1:
         raise UserError(f"{where}: x0 {x0:g} .. x1 {x1:g}, y0 {y0:g} .. y1 {y1:g} is no box; {CORRECT}")
 
 

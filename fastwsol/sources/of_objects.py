@@ -184,8 +184,8 @@ def rule_over(
     if "val" not in splits and not isinstance(val, ValOf):
         share = VAL_FRACTION if val is None else val
         notes.append(f"there is no val: of each class {share:g} was drawn, {number_of(len(chosen['val']), 'image')}")
-    if isinstance(val, ValOf) and (missing := val.missing(len(chosen["val"]))):
-        notes.append(missing)
+    if isinstance(val, ValOf):
+        notes += val.notes([name for _, name in chosen["val"]])
     return Ruled(kept, annotations, notes, used)
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from fastwsol.draws import val_ids
 from fastwsol.host.errors import UserError
-from fastwsol.host.words import number_of
+from fastwsol.host.words import first_few, number_of
 
 SPLIT_CALLED = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 """Splits by what their folders and lists are called, in lower case."""
@@ -51,10 +51,13 @@ def splits_of_folders(paths: Iterable[str], where: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class ValOf:
-    """The val of another packed set, which lies in `folder`: the names of its images."""
+    """The val of another packed set, which lies in `folder`: the names of its images, and all classes of that set by
+    what they are called there, which are the only ones that it says nothing of.
+    """
 
     folder: Path
     names: frozenset[str]
+    classes: frozenset[str]
 
     @property
     def flag(self) -> str:
@@ -72,10 +75,19 @@ class ValOf:
                 return found
         return [False] * len(names)
 
-    def missing(self, found: int) -> str:
-        """What to say of images that are not there any more, where `found` of them are; empty where all are."""
-        lost = len(self.names) - found
-        return f"{self.flag}: {lost:,} of its {number_of(len(self.names), 'val image')} are not here" if lost else ""
+    def notes(self, classes_of_val: Sequence[Hashable]) -> list[str]:
+        """What to say of images that are not there any more, and of classes that the other set has not. classes_of_val:
+        the class of each image that became val.
+        """
+        of_new = [each for each in classes_of_val if each not in self.classes]
+        notes = []
+        if lost := len(self.names) - (len(classes_of_val) - len(of_new)):
+            notes.append(f"{self.flag}: {lost:,} of its {number_of(len(self.names), 'val image')} are not here")
+        if of_new:
+            called = first_few(sorted(map(str, {*of_new})), 3)
+            drawn = f"of each {VAL_FRACTION:g} was drawn, {number_of(len(of_new), 'image')}"
+            notes.append(f"{self.flag}: has no class {called}: {drawn}")
+        return notes
 
 
 ValChoice = float | ValOf | None
@@ -101,13 +113,15 @@ def with_val(
         return dict(splits)
     if not isinstance(choice, ValOf):
         return drawn_val(splits["train"], class_of, choice)
-    parts: dict[str, list[Image]] = {"train": [], "val": []}
-    names = [name_of(image) for image in splits["train"]]
-    for image, is_val in zip(splits["train"], choice.are_val(names), strict=True):
-        parts["val" if is_val else "train"].append(image)
-    if not parts["val"]:
+    images = splits["train"]
+    are_val = choice.are_val([name_of(image) for image in images])
+    if not any(are_val):
         raise UserError(f"{choice.flag}: none of its val images is in {where}; give the set of an earlier round")
-    return parts
+    # Of a class that the other set has not, some become val as if there were no other set.
+    new = [place for place, image in enumerate(images) if class_of(image) not in choice.classes]
+    of_val = {new[k] for k in _drawn_places([class_of(images[place]) for place in new], VAL_FRACTION)}
+    of_val |= {place for place, is_val in enumerate(are_val) if is_val}
+    return _parts(images, of_val)
 
 
 def drawn_val(
@@ -119,16 +133,24 @@ def drawn_val(
     fraction = VAL_FRACTION if fraction is None else fraction
     if not 0 < fraction < 1:
         raise UserError(f"--val-fraction {fraction}: must lie between 0 and 1 (10 % is 0.1)")
-    every: list[Image] = []
+    every = [*images]
+    return _parts(every, _drawn_places(map(class_of, every), fraction))
+
+
+def _drawn_places(classes: Iterable[Hashable], fraction: float) -> set[int]:
+    """The places of the images that become val, by the class of each."""
     places: dict[Hashable, list[int]] = {}
-    for place, image in enumerate(images):
-        every.append(image)
-        places.setdefault(class_of(image), []).append(place)
+    for place, of_image in enumerate(classes):
+        places.setdefault(of_image, []).append(place)
     of_val: set[int] = set()
     for of_class in places.values():
         number = min(max(1, round(fraction * len(of_class))), len(of_class) - 1)
         of_val.update(of_class[k] for k in val_ids(len(of_class), max(0, number)).tolist())
+    return of_val
+
+
+def _parts(images: Sequence[Image], of_val: set[int]) -> dict[str, list[Image]]:
     splits: dict[str, list[Image]] = {"train": [], "val": []}
-    for place, image in enumerate(every):
+    for place, image in enumerate(images):
         splits["val" if place in of_val else "train"].append(image)
     return splits

@@ -11,7 +11,7 @@ from fastwsol.network.backbone_weights import digest_of
 from fastwsol.runs.checkpoint import Checkpoint
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.info import RunInfo
-from fastwsol.runs.trained import place_of_shards, read_run
+from fastwsol.runs.trained import other_than_its_own, place_of_shards, read_run
 from fastwsol.timetable import Timetable
 
 _OWN = {each.name for each in fields(LocalizerConfig)} | {"seed", "eval_on"}
@@ -74,12 +74,14 @@ def read_behind(folder: Path) -> Behind:
 
 
 def refuse_unfinished(behind: Behind, shards: Shards) -> None:
-    """Raise UserError where the shards are not those that the classifier was trained on, or its training has not come
-    to its end.
+    """Raise UserError where the shards have other images than those that the classifier was trained on (they may have
+    other boxes), or its training has not come to its end.
     """
-    if behind.info.shards_digest != shards.digest:
+    if behind.info.shards_digest != shards.digest and (
+        why := other_than_its_own(shards, behind.folder, behind.info, verify=True)
+    ):
         raise UserError(
-            f"--behind {behind.folder}: was trained on other shards than {shards.folder}; name its --shards"
+            f"--behind {behind.folder}: was trained on other shards than {shards.folder} ({why}); name its --shards"
         )
     images = len(hold_out(shards, behind.info.config.data.holdout).splits["train"])
     if (done := behind.saved.step) < (steps := Timetable(behind.info.config, images).classifier_steps):
