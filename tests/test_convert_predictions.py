@@ -256,9 +256,9 @@ def test_predictions_that_nobody_has_judged_are_named_where_they_become_ground_t
         assert "(coco, with predicted boxes)" in open_shards(out).manifest.source
 
 
-def test_what_was_reviewed_joins_the_photographs_as_class_folders(
-    predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def reviewed(predictions: Path, tmp_path: Path) -> Path:
+    """The predictions, of two classes in turn, of which a review has rejected three and accepted the others."""
     content = json.loads((predictions / "whole.json").read_text())
     for k, image in enumerate(content["images"]):
         image["category_id"] = 1 + k % 2
@@ -266,16 +266,50 @@ def test_what_was_reviewed_joins_the_photographs_as_class_folders(
     class_of = {image["id"]: image["category_id"] for image in content["images"]}
     content["annotations"] = [each | {"category_id": class_of[each["image_id"]]} for each in content["annotations"]]
     (tmp_path / "reviewed.json").write_text(json.dumps(content))
-    flags = ["--format", "class-folders", "--out", tmp_path / "more"]
-    assert run(convert.main, tmp_path / "reviewed.json", *flags) == 2
-    assert "its folder holds the images; say where they are with --images" in capsys.readouterr().err
-    assert run(convert.main, tmp_path / "reviewed.json", *flags, "--images", predictions / "photos") == 0
+    return tmp_path / "reviewed.json"
+
+
+@pytest.mark.parametrize("form", ["coco", "voc", "yolo", "class-folders", "csv"])
+def test_what_was_accepted_is_told_whatever_form_it_took(
+    form: str, reviewed: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And is not called what nobody has judged."""
+    out, photos = tmp_path / ("more.csv" if form == "csv" else "more"), predictions / "photos"
+    packing = {
+        "coco": ("--layout", "coco", "--source", photos, "--boxes", reviewed, "--quarantine"),
+        "voc": ("--layout", "voc", "--source", out),
+        "yolo": ("--layout", "yolo", "--source", out),
+        "class-folders": ("--layout", "imagefolder", "--source", out / "images", "--boxes", out / "boxes.csv"),
+        "csv": ("--layout", "imagefolder", "--source", tmp_path / "classes/images", "--boxes", out),
+    }[form]
+    images = ("--images", photos)
+    if form == "csv":
+        flags = ("--format", "class-folders", "--out", tmp_path / "classes", *images)
+        assert run(convert.main, reviewed, *flags) == 0
+    if form != "coco":
+        flags = ("--format", form, "--out", out, *(() if form == "csv" else images))
+        assert run(convert.main, reviewed, *flags) == 0
+    if form == "csv":  # whose names are the class folders'
+        lines = out.read_text().splitlines()
+        names = {path.name: f"{path.parent.name}/{path.name}" for path in (tmp_path / "classes/images").rglob("*.jpg")}
+        out.write_text(
+            "\n".join([lines[0], *(f"{names[line.split(',')[0]]},{line.partition(',')[2]}" for line in lines[1:])])
+        )
     capsys.readouterr()
-    flags = ["--layout", "imagefolder", "--source", tmp_path / "more/images", "--boxes", tmp_path / "more/boxes.csv"]
-    assert run(pack.main, *flags, "--masks", tmp_path / "more/masks", "--out", tmp_path / "shards") == 0
+    assert run(pack.main, *packing, "--out", tmp_path / "shards") in (0, 3)
     said = capsys.readouterr().out
     assert "nobody has judged" not in said
-    assert sum(map(len, open_shards(tmp_path / "shards").splits.values())) == 67
+    assert "67 of the images in the annotations have the boxes and masks of a prediction that somebody accepted" in said
+    shards = open_shards(tmp_path / "shards")
+    assert shards.manifest.source.endswith(", with boxes accepted as predicted)")
+    assert sum(map(len, shards.splits.values())) == 67
+
+
+def test_class_folders_of_predictions_need_the_photographs(
+    reviewed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(convert.main, reviewed, "--format", "class-folders", "--out", tmp_path / "more") == 2
+    assert "its folder holds the images; say where they are with --images" in capsys.readouterr().err
 
 
 def test_a_class_folders_mask_is_of_objects_of_that_class(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
     images/[SPLIT/]CLASS/NAME          the images, each in the folder of its class
     masks/[SPLIT/]CLASS/NAME.png       the masks of those that have one (`png_masks`), of objects of that class alone
-    boxes.csv                          `name,x0,y0,x1,y1,label,difficult,width,height,score`, a line a box
+    boxes.csv                          `name,x0,y0,x1,y1,label,difficult,width,height,score,verdict`, a line
+                                       a box
 
 A folder is called by the class's id, which of a set of class folders is its name. An image whose path has its split and
-class in it keeps what stands behind them. Scores stand with boxes that a network predicted and nobody has judged.
+class in it keeps what stands behind them. Scores stand with boxes that a network predicted and nobody has judged; the
+verdict is that of a review on the image.
 """
 
 from collections.abc import Mapping
@@ -19,7 +21,7 @@ from fastwsol.formats.yolo import as_it_is_read
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text
 
-_HEAD = ("name", "x0", "y0", "x1", "y1", "label", "difficult", "width", "height", "score")
+_HEAD = ("name", "x0", "y0", "x1", "y1", "label", "difficult", "width", "height", "score", "verdict")
 
 
 def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About) -> None:
@@ -74,6 +76,7 @@ def _boxes(image: LabelledImage, path: PurePosixPath, about: About) -> list[tupl
             int(each.difficult),
             *(image.width, image.height),
             "" if judged or each.score is None else f"{each.score:.6g}",
+            image.review.get("verdict", ""),
         )
         for each in image.objects
     ]

@@ -86,6 +86,11 @@ class LabelledImage:
             return bool(self.objects)
         return "verdict" not in self.review and any(each.score is not None for each in self.objects)
 
+    @property
+    def is_accepted(self) -> bool:
+        """Whether its boxes are a network's, which somebody has accepted."""
+        return self.review.get("verdict") == "accepted" and bool(self.objects)
+
 
 @dataclass(frozen=True)
 class Skipped:

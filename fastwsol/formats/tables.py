@@ -2,7 +2,8 @@
 
 - csv: a line an object, `name,width,height,x0,y0,x1,y1,label,score,probability`, in pixels, x1 and y1 exclusive; for
   an image without any a line without a box, with its class. Of packed sets `label` is the image's class, as `pack
-  --boxes` and `evaluate --boxes` take it, where no object has another; and `difficult` (0 or 1) stands behind.
+  --boxes` and `evaluate --boxes` take it, where no object has another; and `difficult` (0 or 1) stands behind, and the
+  `verdict` of a review on the image, where there is one.
 - jsonl: a JSON object a line and image, with classes and objects, and the images that were skipped with the reason.
 """
 
@@ -17,7 +18,7 @@ CSV_COLUMNS = ("name", "width", "height", "x0", "y0", "x1", "y1", "label", "scor
 
 def write_csv(file: BinaryIO, images: Images, about: About) -> None:
     """Write a line an object."""
-    file.write(csv_text([(*CSV_COLUMNS, "difficult")]).encode())
+    file.write(csv_text([(*CSV_COLUMNS, "difficult", "verdict")]).encode())
     for each in images:
         if not isinstance(each, Skipped):
             file.write(csv_text(_rows(each, about)).encode())
@@ -34,11 +35,22 @@ def _rows(image: LabelledImage, about: About) -> list[list[object]]:
                 _or_empty(thing.score),
                 _or_empty(thing.probability),
                 int(thing.difficult),
+                image.review.get("verdict", ""),
             ]
             for thing in image.objects
         ]
     wnid = "" if image.label is None else about.classes[image.label].wnid
-    return [[*size, *[""] * 4, wnid, "", round(image.listed[0].probability, 6) if image.listed else "", ""]]
+    return [
+        [
+            *size,
+            *[""] * 4,
+            wnid,
+            "",
+            round(image.listed[0].probability, 6) if image.listed else "",
+            "",
+            image.review.get("verdict", ""),
+        ]
+    ]
 
 
 def _or_empty(value: float | None) -> float | str:

@@ -26,7 +26,7 @@ from PIL import Image
 from fastwsol.formats.folders import image_file, in_split, path_inside, upright, write_file
 from fastwsol.formats.labelled_images import MOST_NUMBERS, About, Images, LabelledImage, Skipped, object_numbers
 from fastwsol.formats.xml_text import xml_text
-from fastwsol.sources.voc import PREDICTED, VOID
+from fastwsol.sources.voc import ACCEPTED, PREDICTED, VOID
 from kernels.pixels import IGNORED
 
 
@@ -85,8 +85,9 @@ def _xml(image: LabelledImage, path: PurePosixPath, names: list[str], segmented:
     root = ElementTree.Element("annotation")
     _add(root, "folder", str(path.parent))
     _add(root, "filename", str(path))  # below JPEGImages, where tools look for it
-    if image.is_predicted:
-        _add(ElementTree.SubElement(root, "source"), "annotation", PREDICTED)
+    if image.is_predicted or image.is_accepted:
+        by = PREDICTED if image.is_predicted else ACCEPTED
+        _add(ElementTree.SubElement(root, "source"), "annotation", by)
     size = ElementTree.SubElement(root, "size")
     for name, value in (("width", image.width), ("height", image.height), ("depth", 3)):
         _add(size, name, str(value))

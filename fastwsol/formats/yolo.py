@@ -34,17 +34,23 @@ def write_yolo(folder: Path, splits: Mapping[str, Images], about: About, segment
     """Write the images of each split, "" for a set without splits, their labels, and `data.yaml`, which every reader
     takes for the set. A set without splits is both train and val.
     """
-    predicted = sum(_write_split(folder, split, images, segments) for split, images in splits.items())
+    predicted = accepted = 0
+    for split, images in splits.items():
+        of_split = _write_split(folder, split, images, segments)
+        predicted, accepted = predicted + of_split[0], accepted + of_split[1]
     train, val = (f"images/{split}" if split else "images" for split in (next(iter(splits)), [*splits][-1]))
     # JSON is YAML: quoted so, any name of a class stays itself.
     names = "".join(f"  {number}: {_quoted(name)}\n" for number, name in enumerate(about.names))
-    said = f"predicted: {predicted}\n" if predicted else ""
+    counts = (("predicted", predicted), ("accepted", accepted))
+    said = "".join(f"{name}: {count}\n" for name, count in counts if count)
     write_file(folder / "data.yaml", f"train: {train}\nval: {val}\n{said}names:\n{names}".encode())
 
 
-def _write_split(folder: Path, split: str, images: Images, segments: bool) -> int:
-    """Write the images of a split. Returns how many of them have predicted boxes."""
-    predicted = 0
+def _write_split(folder: Path, split: str, images: Images, segments: bool) -> tuple[int, int]:
+    """Write the images of a split. Returns how many of them have boxes that a network predicted, and that somebody has
+    accepted of one.
+    """
+    predicted = accepted = 0
     for each in images:
         if isinstance(each, Skipped):
             continue
@@ -57,7 +63,8 @@ def _write_split(folder: Path, split: str, images: Images, segments: bool) -> in
         lines = [(_corners if segments else _box)(thing, each) for thing in each.objects]
         write_file((folder / "labels" / path).with_suffix(".txt"), "".join(lines).encode())
         predicted += each.is_predicted
-    return predicted
+        accepted += each.is_accepted
+    return predicted, accepted
 
 
 _UNKNOWN_ENDINGS = (".jpe", ".jfif")

@@ -1,8 +1,8 @@
 """Boxes of a user's images, from a CSV or COCO JSON file.
 
 CSV has a header with at least `name,x0,y0,x1,y1` and a line a box, half-open edges in the image's pixels. `label`,
-`difficult` (0 or 1) and `width,height` may stand there too; other columns are passed over and named, and so is a line
-without edges counted.
+`difficult` (0 or 1), `width,height` and the `verdict` of a review may stand there too; other columns are passed over
+and named, and so is a line without edges counted.
 COCO's JSON has its `images` and `annotations`. A name is an image's path below the source's folder, or the end of it
 where only one image has that, in either Unicode form. Pixels are those of the upright image.
 
@@ -34,6 +34,7 @@ _SIDES = ("x0", "y0", "x1", "y1")
 _SIZE = ("width", "height")
 _LABEL = "label"
 _DIFFICULT = "difficult"
+_VERDICT = "verdict"
 
 CROWD = "crowds"
 OTHER_CLASS = "of another class than their image's"
@@ -78,6 +79,8 @@ class FileBoxes:
     """Columns of CSV that were passed over."""
     predicted: bool = False
     """Whether boxes have scores, as predictions have them, that nobody has judged."""
+    accepted: set[str] = field(default_factory=set)
+    """The images whose boxes somebody has accepted as they were predicted."""
 
     @property
     def used(self) -> int:
@@ -157,6 +160,7 @@ def read_boxes(
         refuse_shares(line.box, line.where)
         refuse_crossed(line.box, line.where)
         found.predicted |= line.unjudged
+        found.accepted |= {path} if line.verdict == "accepted" else set()
         _add(found.of_image.setdefault(path, ImageBoxes(size=line.size)), line, other)
     near = (difflib.get_close_matches(name, classes, n=1) for name, _ in found.unknown.most_common(4))
     found.alike = tuple(dict.fromkeys(name for names in near for name in names))
@@ -185,8 +189,15 @@ class BoxLine(NamedTuple):
     size: tuple[int, int] | None
     aside: str | None = None
     difficult: bool = False
-    unjudged: bool = False
-    """Whether it has a score, as a prediction's, and nobody has judged it."""
+    scored: bool = False
+    """Whether it has a score, as a prediction's."""
+    verdict: str = ""
+    """A review's on its image, where there is one."""
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether a network predicted it, and nobody has judged it."""
+        return self.scored and not self.verdict
 
 
 def _add(image: ImageBoxes, line: BoxLine, other_class: str | None) -> None:
@@ -253,7 +264,9 @@ def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[Bo
     """
     reader = csv.DictReader(io.StringIO(text, newline=""))
     names = _columns(reader, text, said)
-    found.other_columns = tuple(name for name in names if name not in ("name", *_SIDES, *_SIZE, _LABEL, _DIFFICULT))
+    found.other_columns = tuple(
+        name for name in names if name not in ("name", *_SIDES, *_SIZE, _LABEL, _DIFFICULT, _VERDICT)
+    )
     try:
         for row in reader:
             where = f"{file} line {reader.line_num}"
@@ -274,7 +287,10 @@ def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[Bo
                 raise UserError(f"{where}: difficult {difficult!r:.40} is neither 0 nor 1; {_CORRECT}")
             box, label = box_of(values, where), row.get(_LABEL) or None
             scored = bool(row.get("score"))
-            yield BoxLine(where, row["name"], box, label, size, difficult=difficult == "1", unjudged=scored)
+            verdict = row.get(_VERDICT) or ""
+            yield BoxLine(
+                where, row["name"], box, label, size, difficult=difficult == "1", scored=scored, verdict=verdict
+            )
     except csv.Error as error:
         raise UserError(f"{file} line {reader.line_num}: {error}; {_CORRECT}") from None
 
@@ -318,5 +334,7 @@ def _coco_lines(content: CocoFile, classes: Collection[str]) -> Iterator[BoxLine
         name = None
         if each.category is not None:
             name = each.category.wnid if each.category.wnid in classes else each.category.name
-        unjudged = "score" in each.fields and "verdict" not in each.image.review
-        yield BoxLine(each.where, each.image.name, each.box, name, each.image.size, aside, each.difficult, unjudged)
+        scored, verdict = "score" in each.fields, str(each.image.review.get("verdict", ""))
+        yield BoxLine(
+            each.where, each.image.name, each.box, name, each.image.size, aside, each.difficult, scored, verdict
+        )

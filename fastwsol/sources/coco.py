@@ -79,8 +79,18 @@ class Coco(DetectionSet):
         splits = {split: _images(each, stamps, masks, places) for split, each in files.items()}
         unjudged = sum(unjudged_images(each.file) for each in files.values())
         about = f"{unjudged:,} of the images in the annotations have boxes" if unjudged else ""
-        super().__init__(path, "coco", tree, splits, classes, masks, class_count=class_count, val=val, predicted=about)
-        self.notes += _of_reviews([each.file for each in files.values()])
+        super().__init__(
+            path,
+            "coco",
+            tree,
+            splits,
+            classes,
+            masks,
+            class_count=class_count,
+            val=val,
+            predicted=about,
+            accepted=_accepted([each.file for each in files.values()]),
+        )
         named = {each.path for of_split in splits.values() for each in of_split}
         if strange := len(stamps.keys() - named):
             self.notes.append(f"{number_of(strange, 'image')} of the folder in no file of annotations, and not packed")
@@ -177,17 +187,9 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0].removeprefix("instances_")
 
 
-def _of_reviews(files: Sequence[CocoFile]) -> list[str]:
-    """What to say of files that a review exported."""
-    verdicts: Counter[str] = Counter()
-    for file in files:
-        verdicts.update(str(image.review.get("verdict")) for image in file.images.values())
-    if not verdicts["accepted"]:
-        return []
-    return [
-        f"{verdicts['accepted']:,} of the images in the annotations have the boxes and masks of a prediction that "
-        f"somebody accepted: what is measured on them favours the network that predicted"
-    ]
+def _accepted(files: Sequence[CocoFile]) -> int:
+    """How many images have boxes that a review has accepted as they were predicted."""
+    return sum(image.review.get("verdict") == "accepted" for file in files for image in file.images.values())
 
 
 def _classes(files: list[CocoFile]) -> list[Class]:

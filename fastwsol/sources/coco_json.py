@@ -196,6 +196,14 @@ def unjudged_images(file: CocoFile) -> int:
     return sum(number in predicted and "verdict" not in image.review for number, image in file.images.items())
 
 
+def note_of_accepted(images: int) -> str:
+    """What to say of so many images whose boxes a review has accepted as they were predicted."""
+    return (
+        f"{images:,} of the images in the annotations have the boxes and masks of a prediction that somebody accepted: "
+        f"what is measured on them favours the network that predicted"
+    )
+
+
 def note_of_unjudged(boxes: str) -> str:
     """What to say of `boxes` that are predictions."""
     return (

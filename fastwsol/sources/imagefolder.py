@@ -31,10 +31,10 @@ from fastwsol.sources.annotated import (
     why_no_image,
 )
 from fastwsol.sources.boxes_file import FileBoxes, ImageBoxes, read_boxes
-from fastwsol.sources.coco_json import note_of_unjudged
+from fastwsol.sources.coco_json import note_of_accepted, note_of_unjudged
 from fastwsol.sources.mask_folder import MaskFolder
 from fastwsol.sources.mask_images import mask_paths
-from fastwsol.sources.of_objects import PREDICTED_BOXES
+from fastwsol.sources.of_objects import whose_boxes
 from fastwsol.sources.splits import SPLIT_CALLED, VAL_FRACTION, ValChoice, ValOf, with_val
 from fastwsol.sources.tree import Tree, joined, name_of_set, open_tree
 
@@ -98,7 +98,7 @@ class ImageFolder(FileSource):
             for split, of_split in listed.items()
         }
         drawn = "" if len(layout.splits) > 1 else _share(val)
-        by_whom = PREDICTED_BOXES if of_file.predicted else ""
+        by_whom = whose_boxes(of_file.predicted, bool(of_file.accepted))
         super().__init__(f"{name_of_set(path)} ({_KIND}{drawn}{by_whom})", classes, tree, annotations, mask_folder)
         self.notes, self.boxes_used = notes, of_file.used
 
@@ -174,6 +174,7 @@ def _boxes_of(
     return boxes, [
         f"{file}: {boxes.account()}",
         *([note_of_unjudged(f"{file}: has boxes")] if boxes.predicted else []),
+        *([note_of_accepted(len(boxes.accepted))] if boxes.accepted else []),
     ]
 
 

@@ -8,7 +8,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import read_utf8
 from fastwsol.sources import Class
 from fastwsol.sources.annotated import Box
-from fastwsol.sources.boxes_file import FileBoxes, csv_lines, refuse_crossed
+from fastwsol.sources.boxes_file import BoxLine, FileBoxes, csv_lines, refuse_crossed
 from fastwsol.sources.coco_json import CORRECT, CocoFile, CocoImage, read_coco, refuse_shares
 from fastwsol.sources.names import Names
 
@@ -37,7 +37,7 @@ def _of_csv(file: Path, said: str) -> CocoFile:
         refuse_shares(line.box, line.where)
         _refuse_empty(line.box, line.where)
         x0, y0, x1, y1 = line.box
-        image = images.setdefault(line.name, CocoImage(line.name, line.size, {}, line.where))
+        image = images.setdefault(line.name, CocoImage(line.name, line.size, _said(line), line.where))
         if image.size is None:
             images[line.name] = image._replace(size=line.size)
         elif line.size not in (None, image.size):
@@ -56,6 +56,11 @@ def _of_csv(file: Path, said: str) -> CocoFile:
     if found.passed_over():
         print(f"{said}: {'; '.join(found.passed_over())}")
     return CocoFile(file, images, categories, annotations, {})
+
+
+def _said(line: BoxLine) -> dict[str, Any]:
+    """What a line says of its image, as COCO's JSON has it."""
+    return {"review": {"verdict": line.verdict}} if line.verdict else {}
 
 
 def _refuse_empty(box: Box, where: str) -> None:

@@ -15,7 +15,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few, number_of
 from fastwsol.sources import Class, Fault
 from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImage, Box, FileSource, Masks, first_classes
-from fastwsol.sources.coco_json import note_of_unjudged
+from fastwsol.sources.coco_json import note_of_accepted, note_of_unjudged
 from fastwsol.sources.splits import VAL_FRACTION, ValChoice, ValOf, with_val
 from fastwsol.sources.tree import Tree, name_of_set
 
@@ -24,6 +24,13 @@ A = TypeVar("A", bound=Hashable)
 
 PREDICTED_BOXES = ", with predicted boxes"
 """Stands in the name of a set whose boxes a network predicted, and so above every table that is made of it."""
+ACCEPTED_BOXES = ", with boxes accepted as predicted"
+"""The same where somebody has accepted some of them, and predicted ones that nobody has judged are not among them."""
+
+
+def whose_boxes(predicted: bool, accepted: bool) -> str:
+    """What stands in the name of a set with boxes that a network predicted, or that were accepted of one."""
+    return PREDICTED_BOXES if predicted else ACCEPTED_BOXES if accepted else ""
 
 
 @dataclass(frozen=True)
@@ -95,18 +102,22 @@ class DetectionSet(FileSource):
         class_count: int | None,
         val: ValChoice,
         predicted: str = "",
+        accepted: int = 0,
     ):
         """splits, classes, class_count, val: as `rule_over` takes them; form: the layout; predicted: how many images
-        have boxes that a network predicted, in words; empty where none has.
+        have boxes that a network predicted, in words, empty where none has; accepted: how many have boxes that somebody
+        has accepted as they were predicted.
         """
         ruled = rule_over(str(path), splits, classes, class_count, val)
         any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
-        identity = f"{name_of_set(path)} ({form}{PREDICTED_BOXES if predicted else ''})"
+        identity = f"{name_of_set(path)} ({form}{whose_boxes(bool(predicted), bool(accepted))})"
         super().__init__(identity, ruled.classes, tree, ruled.annotations, masks if any_mask else None)
         self.boxes_used = ruled.boxes_used
         self.notes: list[str] = ruled.notes
         if predicted:
             self.notes.append(note_of_unjudged(predicted))
+        if accepted:
+            self.notes.append(note_of_accepted(accepted))
         if tree.left_out:
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
 

@@ -16,6 +16,7 @@ edge is 0 counts from 0, with ends behind the last pixels, and that is said.
 """
 
 import io
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -52,6 +53,8 @@ VOID = 255
 """The number of pixels that are left out."""
 PREDICTED = "predicted by a network, judged by nobody"
 """What `source/annotation` says of an image with such boxes."""
+ACCEPTED = "predicted by a network, accepted by a person"
+"""And with such."""
 
 
 class Voc(DetectionSet):
@@ -73,7 +76,7 @@ class Voc(DetectionSet):
         places = _places(tree, path)
         stamps, _ = images_below(tree, places.images)
         masks = _VocMasks(tree, places.numbers)
-        read, predicted, others = _read_all(tree, places, stamps, masks)
+        read, by_network, others = _read_all(tree, places, stamps, masks)
         from_zero = any(min(each.box[:2]) < 0 for image in read.values() for each in image.objects)
         if from_zero:
             for image in read.values():
@@ -81,8 +84,20 @@ class Voc(DetectionSet):
         splits, note_of_others = _splits(tree, places, read)
         names = sorted({each.class_name for image in read.values() for each in image.objects})
         classes = [Class(name, name) for name in names]
+        predicted = by_network[PREDICTED]
         about = f"{number_of(predicted, 'image')} with boxes" if predicted else ""
-        super().__init__(path, "voc", tree, splits, classes, masks, class_count=class_count, val=val, predicted=about)
+        super().__init__(
+            path,
+            "voc",
+            tree,
+            splits,
+            classes,
+            masks,
+            class_count=class_count,
+            val=val,
+            predicted=about,
+            accepted=by_network[ACCEPTED],
+        )
         if from_zero:
             self.notes.append("edges of 0 show that boxes count pixels from 0, and were taken so")
         if note_of_others:
@@ -138,20 +153,20 @@ def _xml_files(tree: Tree, folder: str) -> dict[str, str]:
 
 def _read_all(
     tree: Tree, places: _Places, stamps: Mapping[str, str], masks: "_VocMasks"
-) -> tuple[dict[str, ImageOfObjects], int, int]:
-    """The annotated images by their XMLs' names without the ending, how many have predicted boxes, and how many XMLs
-    are something else.
+) -> tuple[dict[str, ImageOfObjects], Counter[str], int]:
+    """The annotated images by their XMLs' names without the ending, how many have boxes that are `PREDICTED` and
+    `ACCEPTED`, and how many XMLs are something else.
     """
     read: dict[str, ImageOfObjects] = {}
     xml_of: dict[str, str] = {}
-    predicted = others = 0
+    by_network, others = Counter[str](), 0
     files, images = _xml_files(tree, places.xml), _Images(tree, places, stamps)
     for stem, file in files.items():
         if (annotation := _annotation_in(tree, file)) is None:
             others += 1
             continue
-        image, objects_in, is_predicted = _read(tree, stem, file, annotation, images)
-        predicted += is_predicted
+        image, objects_in, by = _read(tree, stem, file, annotation, images)
+        by_network[by] += 1
         if (other := xml_of.setdefault(image.path, stem)) != stem:
             raise UserError(
                 f"{tree.where(file)}: is of {image.path}, as {files[other]} is; {CORRECT}, or take one of them away"
@@ -160,7 +175,7 @@ def _read_all(
         image.mask = partial(masks.of_image, stem, objects_in)
     if not read:
         raise UserError(f"{tree.where(places.xml)}: no XML in it is an annotation in VOC's form; give such a set")
-    return read, predicted, others
+    return read, by_network, others
 
 
 def _annotation_in(tree: Tree, file: str) -> ElementTree.Element | None:
@@ -177,8 +192,8 @@ def _annotation_in(tree: Tree, file: str) -> ElementTree.Element | None:
 
 def _read(
     tree: Tree, stem: str, file: str, root: ElementTree.Element, images: "_Images"
-) -> tuple[ImageOfObjects, list[str], bool]:
-    """An annotated image, the names of the classes of its objects in their order, and whether these are predicted."""
+) -> tuple[ImageOfObjects, list[str], str]:
+    """An annotated image, the names of the classes of its objects in their order, and by whom these are."""
     where = tree.where(file)
     size = None
     if root.find("size") is not None:
@@ -189,8 +204,8 @@ def _read(
     if stamp is None:
         fault = Fault(image, f"no such image, and {where} is of it", "put the image there, or take the XML away")
     found = ImageOfObjects(image, where, stamp or "", size, objects, None, fault)
-    is_predicted = bool(objects) and (root.findtext("source/annotation") or "").strip() == PREDICTED
-    return found, [each.class_name for each in objects], is_predicted
+    by = (root.findtext("source/annotation") or "").strip() if objects else ""
+    return found, [each.class_name for each in objects], by
 
 
 def _object(element: ElementTree.Element, where: str) -> AnnotatedObject:

@@ -3,7 +3,8 @@
     data.yaml               the names of the classes, and of each split the folder of its images, a text file that lists
                             them, or several of these; their paths count from `path`, or from this file. What lies
                             before the set in a path, as on the machine that it was made on, is passed over.
-                            `predicted`: of how many images the boxes are a network's, as `convert` writes it
+                            `predicted`: of how many images the boxes are a network's, and `accepted`: of how many they
+                            were accepted of one, as `convert` writes it
     classes.txt, obj.names  in its place, also in labels/: the names, a line each
     images/NAME.jpg         an image, in folders of any depth
     labels/NAME.txt         its objects (`yolo_labels`), in the folder that is called `labels` where the image's last
@@ -89,7 +90,16 @@ class Yolo(DetectionSet):
         predicted = max(told.predicted, sum(any(line.predicted for line in of_image) for of_image in lines.values()))
         about = f"{number_of(predicted, 'image')} with boxes" if predicted else ""
         super().__init__(
-            path, "yolo", tree, splits, classes, outlines, class_count=class_count, val=val, predicted=about
+            path,
+            "yolo",
+            tree,
+            splits,
+            classes,
+            outlines,
+            class_count=class_count,
+            val=val,
+            predicted=about,
+            accepted=told.accepted,
         )
         self.notes += [*notes, *outlines.notes()]
         if told.points is not None:
@@ -113,7 +123,7 @@ class Yolo(DetectionSet):
 class _Told(NamedTuple):
     """What a set's file says. names: of the classes by their numbers; root: the folder of the set; splits: the paths
     that it gives for each, which count from `base`; points: how many numbers the points of a pose are, behind its box;
-    predicted: how many images have a network's boxes.
+    predicted, accepted: how many images have a network's boxes, and such that somebody has accepted.
     """
 
     file: str
@@ -123,6 +133,7 @@ class _Told(NamedTuple):
     base: str = ""
     points: int | None = None
     predicted: int = 0
+    accepted: int = 0
 
 
 def _told(tree: Tree, path: Path) -> _Told:
@@ -222,12 +233,15 @@ def _of_yaml(tree: Tree, file: str, root: str, content: Mapping[str, Any]) -> _T
         splits[called] = paths
     if splits and "train" not in splits:
         raise UserError(f"{where}: tells where {' and '.join(splits)} is, and not where train is; add it")
-    base, predicted = content.get("path", ""), content.get("predicted", "0")
-    if not (isinstance(predicted, str) and predicted.isdecimal()):
-        raise UserError(f"{where}: predicted {predicted!r:.40} is no number of images; correct it, or leave it out")
+    base, counts = content.get("path", ""), []
+    for name in ("predicted", "accepted"):
+        count = content.get(name, "0")
+        if not (isinstance(count, str) and count.isdecimal()):
+            raise UserError(f"{where}: {name} {count!r:.40} is no number of images; correct it, or leave it out")
+        counts.append(int(count))
     numbered = _checked(numbered, where)
     base = base if isinstance(base, str) else ""
-    return _Told(file, root, numbered, splits, base, _points(content.get("kpt_shape"), where), int(predicted))
+    return _Told(file, root, numbered, splits, base, _points(content.get("kpt_shape"), where), *counts)
 
 
 def _points(shape: Any, where: str) -> int | None:
