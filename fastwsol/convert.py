@@ -53,7 +53,7 @@ from fastwsol.host.flags import shown_as
 from fastwsol.host.places import require_new
 from fastwsol.host.ticker import image_ticker
 from fastwsol.host.words import number_of
-from fastwsol.prediction.predicted_images import PredictedImages
+from fastwsol.prediction.predicted_images import REMEDY, PredictedImages
 from fastwsol.sources import FULLSUP
 from fastwsol.sources.coco_json import CocoFile, note_of_marked_masks, note_of_unjudged
 from fastwsol.sources.of_objects import PREDICTED_BOXES
@@ -84,6 +84,8 @@ class Flags:
     each, behind a flag of its own"""
     follow_links: bool = False
     """in folders of --images, also take images behind links that lead out of them"""
+    skip_missing: bool = False
+    """leave out images that no place of --images holds any more, and count them"""
     least_score: Annotated[float | None, shown_as("SCORE")] = None
     """of predictions: leave out boxes of a lower score, and images that are left without a box; what a review has
     judged stays"""
@@ -109,6 +111,8 @@ class Written:
     boxes_without: int = 0
     """Without a score or a certainty, where that has a limit."""
     unsure_images: int = 0
+    missing: int = 0
+    """Images whose files are not there any more."""
     contents: Counter[str] = field(default_factory=Counter)
     """What there was that not every format can hold."""
     notes: list[str] = field(default_factory=list)
@@ -128,6 +132,7 @@ def main(arguments: Sequence[str]) -> int:
             f"predictions in COCO's JSON, the one form of theirs that is read again"
         )
     form = checked_format(flags, bool(packed))
+    refuse_without_images(flags)
     check_limits(flags, bool(packed))
     require_new("--out", flags.out)
     if not packed:
@@ -136,11 +141,19 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"{packed[0]}: is a folder, and beside it stands {flags.inputs[-1]}; convert one at a time")
     written = Written()
     (convert_shards if packed else convert_predictions)(flags, form, written)
+    tell(flags, form, written)
+    return 0
+
+
+def tell(flags: Flags, form: AnyFormat, written: Written) -> None:
+    """Print what was written, and what was not."""
     print(f"{flags.out}: {form}, {number_of(written.images, 'image')}, {number_of(written.objects, 'object')}")
     if written.skipped:
         print(f"{written.skipped:,} images beside them could not be read when they were predicted")
     if written.rejected:
         print(f"{written.rejected:,} images that a review has rejected were left out, as nothing is known of them")
+    if written.missing:
+        print(f"{number_of(written.missing, 'image')} left out, as no place of --images holds their files")
     if written.unsure_boxes or written.boxes_without or written.unsure_images:
         none = written.boxes_without
         beside = f" and {none:,} that have none (of an image the best box alone has a certainty)" if none else ""
@@ -151,7 +164,6 @@ def main(arguments: Sequence[str]) -> int:
     for note in (*written.notes, not_held(form, written.contents), how):
         if note:
             print(note)
-    return 0
 
 
 def how_to_pack(folder: Path) -> str:
@@ -190,10 +202,15 @@ def checked_format(flags: Flags, of_shards: bool) -> AnyFormat:
             f"--val-fraction {flags.val_fraction:g}: {form} has no splits; choose yolo, yolo-segments, voc or "
             f"class-folders, or leave it out"
         )
-    if flags.follow_links and not flags.images:
-        raise UserError("--follow-links: is of the folders of --images; leave it out")
     refuse_useless_prefix(form, flags.image_prefix)
     return form
+
+
+def refuse_without_images(flags: Flags) -> None:
+    """Raise UserError for a flag that is of the places of images, where none is named."""
+    for name, given in (("--follow-links", flags.follow_links), ("--skip-missing", flags.skip_missing)):
+        if given and not flags.images:
+            raise UserError(f"{name}: is of the folders of --images; leave it out")
 
 
 def check_limits(flags: Flags, of_shards: bool) -> None:
@@ -284,7 +301,8 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
             refuse_none(of_box, limit, files)
             images = sure_ones(images, of_box, limit, written)
     if flags.images:
-        images = with_files_of(images, PredictedImages(flags.images, flags.follow_links))
+        files_of = PredictedImages(flags.images, flags.follow_links)
+        images = with_files_of(those_there(images, files_of, names, flags.skip_missing, written), files_of)
     if flags.val_fraction is not None:
         assert is_folder(form)
         splits = split_in_two(images, flags.val_fraction)
@@ -343,6 +361,21 @@ def sure_ones(images: Images, of_box: str, limit: float, written: Written) -> It
             yield replace(each, objects=kept)
         else:
             written.unsure_images += 1
+
+
+def those_there(
+    images: Images, files: PredictedImages, names: Sequence[str], may_miss: bool, written: Written
+) -> Images:
+    """The images whose files are there; the others are counted, or UserError is raised for them. names: of all."""
+    missing = {*files.missing(names)}
+    if missing and not may_miss:
+        first = next(name for name in names if name in missing)
+        raise UserError(
+            f"{files.where(first)}: missing, and the predictions name it ({len(missing):,} of {len(names):,} images "
+            f"are); {REMEDY}, or leave them out with --skip-missing"
+        )
+    written.missing = len(missing)
+    return (each for each in images if isinstance(each, Skipped) or each.name not in missing)
 
 
 def with_files_of(images: Images, files: PredictedImages) -> Iterator[LabelledImage | Skipped]:

@@ -497,3 +497,11 @@ def test_boxes_that_end_before_they_begin_are_refused(box: str, tmp_path: Path) 
 def test_an_image_is_meant_by_the_end_of_its_path_at_a_folder() -> None:
     assert Names(["mydog/1.jpg"]).by_end("dog/1.jpg") == []
     assert Names(["my/dog/1.jpg"]).by_end("dog/1.jpg") == ["my/dog/1.jpg"]
+
+
+def test_names_of_a_packed_sets_csv_are_those_of_its_images(tmp_path: Path) -> None:
+    """As `convert SHARDS --format csv` writes them: behind their split."""
+    (tmp_path / "a.csv").write_text("name,x0,y0,x1,y1\nval/cat/1.jpg,1,1,5,5\ntrain/cat/2.jpg,1,1,5,5\n")
+    paths = ["cat/1.jpg", "cat/2.jpg"]
+    found = read_boxes(tmp_path / "a.csv", paths, dict.fromkeys(paths, "cat"), ["cat", "dog"])
+    assert sorted(found.of_image) == paths

@@ -256,6 +256,25 @@ def test_predictions_that_nobody_has_judged_are_named_where_they_become_ground_t
         assert "(coco, with predicted boxes)" in open_shards(out).manifest.source
 
 
+def test_images_that_are_gone_are_counted_and_left_out_where_that_is_asked(
+    predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = shutil.copytree(predictions / "photos", tmp_path / "photos")
+    for name in ("03.jpg", "07.jpg"):
+        (photos / name).unlink()
+    flags = (predictions / "whole.json", "--format", "yolo", "--images", photos, "--out", tmp_path / "yolo")
+    assert run(convert.main, *flags) == 2
+    said = capsys.readouterr().err
+    assert f"{photos / '03.jpg'}: missing, and the predictions name it (2 of 70 images are)" in said
+    assert "or leave them out with --skip-missing" in said
+    assert not (tmp_path / "yolo").exists()
+    assert run(convert.main, *flags, "--skip-missing") == 0
+    said = capsys.readouterr().out
+    assert "2 images left out, as no place of --images holds their files" in said
+    assert "yolo, 68 images" in said
+    assert len([*(tmp_path / "yolo/images").iterdir()]) == 68
+
+
 @pytest.fixture
 def reviewed(predictions: Path, tmp_path: Path) -> Path:
     """The predictions, of two classes in turn, of which a review has rejected three and accepted the others."""
@@ -447,6 +466,7 @@ MISTAKES = [
         "--images others: csv takes no images along",
     ),
     (("whole.json", "--out", "a.csv", "--follow-links"), "--follow-links: is of the folders of --images"),
+    (("whole.json", "--out", "a.csv", "--skip-missing"), "--skip-missing: is of the folders of --images"),
     (("whole.json", "--out", "a.csv", "--val-fraction", "0.2"), "--val-fraction 0.2: csv has no splits; choose yolo"),
     (("shards", "--format", "yolo", "--out", "a", "--val-fraction", "0.2"), "is of predictions; shards have splits"),
     (("whole.json", "--out", "a.csv", "--image-prefix", "s3://"), "--image-prefix s3://: is of --format label-studio"),

@@ -1,7 +1,7 @@
 """The files that predictions are of, found again by the names that predictions give them."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from fastwsol.prediction.user_images import MAX_BYTES, decode_upright
 from fastwsol.sources.orientation import upright_size
 from fastwsol.sources.tree import BadFile, Folder, Tree, open_tree
 
-_REMEDY = "name with --images what was predicted, each place as predict was given it"
+REMEDY = "name with --images what was predicted, each place as predict was given it"
 
 
 class PredictedImages:
@@ -32,11 +32,35 @@ class PredictedImages:
         """The names in a folder of a place."""
         for place in places:
             if not place.exists():
-                raise UserError(f"--images {place}: no such folder, zip or image; {_REMEDY}")
+                raise UserError(f"--images {place}: no such folder, zip or image; {REMEDY}")
             if place.is_dir() or place.suffix.lower() == ".zip":
                 self._trees[f"{place}/" if len(places) > 1 else ""] = open_tree(place, follow_links)
             else:
                 self._files[str(place)] = place
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Those of these images that lie in none of the places; one that may lie in several is none of them."""
+        return [name for name in names if not self._is_there(name)]
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            found = self._found(name)
+        except BadFile:  # in several, which is told where it is read
+            return True
+        if found is None or name in self._files:
+            return found is not None
+        place = next(place for place, tree in self._trees.items() if tree is found[0])
+        return self._has(place, found[1])
+
+    def where(self, name: str) -> str:
+        """The file of this name as the user would find it; the name itself where it lies in none of the places, or in
+        several.
+        """
+        try:
+            found = self._found(name)
+        except BadFile:
+            return name
+        return name if found is None else found[0].where(found[1])
 
     def content_of(self, image: LabelledImage) -> bytes:
         """The bytes of an image's file. Raises UserError where it is not there, bad, or of another size than was
@@ -62,28 +86,18 @@ class PredictedImages:
             raise BadFile("lies in no place that --images names")
         return found[0].read(found[1], MAX_BYTES)
 
-    def _where(self, name: str) -> str:
-        """The file of this name as the user would find it; the name itself where it lies in none of the places, or in
-        several.
-        """
-        try:
-            found = self._found(name)
-        except BadFile:
-            return name
-        return name if found is None else found[0].where(found[1])
-
     @contextlib.contextmanager
     def _naming(self, image: LabelledImage) -> Iterator[None]:
         try:
             yield
         except (BadFile, ValueError) as error:
-            raise UserError(f"{self._where(image.name)}: {error}, and the predictions name it; {_REMEDY}") from None
+            raise UserError(f"{self.where(image.name)}: {error}, and the predictions name it; {REMEDY}") from None
 
     def _check_size(self, image: LabelledImage, size: tuple[int, int]) -> None:
         if size != (image.width, image.height):
             raise UserError(
-                f"{self._where(image.name)}: has {size[0]}x{size[1]} pixels, and {image.width}x{image.height} were "
-                f"predicted; {_REMEDY}"
+                f"{self.where(image.name)}: has {size[0]}x{size[1]} pixels, and {image.width}x{image.height} were "
+                f"predicted; {REMEDY}"
             )
 
     def _found(self, name: str) -> tuple[Tree, str] | None:

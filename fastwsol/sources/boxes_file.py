@@ -29,6 +29,7 @@ from fastwsol.sources.annotated import Box
 from fastwsol.sources.coco_json import CORRECT as _CORRECT
 from fastwsol.sources.coco_json import CocoFile, box_of, parse_coco, refuse_shares, size_of
 from fastwsol.sources.names import Names
+from fastwsol.sources.splits import SPLIT_CALLED
 
 _SIDES = ("x0", "y0", "x1", "y1")
 _SIZE = ("width", "height")
@@ -219,6 +220,11 @@ def _finder(paths: Collection[str], of_more: bool) -> Callable[[str, str], str |
 
     def find(name: str, where: str) -> str | None:
         if (path := names.whole(name)) is not None:
+            return path
+        split, _, inside = name.partition("/")
+        if (
+            split in SPLIT_CALLED and (path := names.whole(inside)) is not None
+        ):  # as `convert` calls those of a packed set
             return path
         candidates = names.by_end(name)
         if len(candidates) == 1:
