@@ -187,9 +187,11 @@ def test_without_boxes_classes_are_compared_once(tmp_path, capsys):
         rows = ImageRows.read(folder / "report.csv")
         both = dict.fromkeys(("strict", "paper2018"), rows.boxes["strict"])
         replace(rows, boxes=both).write(folder / "report.csv")
+    (a / "report-boxes-12345678.json").write_text("{}")
     assert run_compare(a, b) == 0
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert "None of these images has a box: boxes are not compared." in said
+    assert f"to be named in place of the runs: {a / 'report-boxes-12345678.json'}." in said
     assert said.count("B against A") == 1
 
 

@@ -280,6 +280,17 @@ def test_boxes_that_come_later_measure_a_run(folders, shards, run, tmp_path, cap
     assert report["rates"]["strict"]["top1_clas"] == own["rates"]["strict"]["top1_clas"]
 
 
+def test_a_head_is_trained_behind_a_run_with_boxes_that_come_later(folders, shards, run, tmp_path, capsys):
+    later, head = tmp_path / "later", tmp_path / "head"
+    flags = ["--layout", "imagefolder", "--source", str(folders), "--out", str(later)]
+    assert run_command(pack.main, flags) == 0
+    flags = ["--behind", str(run), "--shards", str(later), "--head-steps", "2", "--head-batch-size", "8"]
+    assert run_command(train.main, [*flags, "--threads", "1", "--run-dir", str(head)]) == 0
+    assert f"{later}: has the images of {shards}" in capsys.readouterr().out
+    info = json.loads((head / "config.json").read_text())
+    assert info["shards_digest"] == open_shards(later).digest
+
+
 def test_other_images_are_no_boxes_that_come_later(folders, shards, run, tmp_path, capsys):
     others = tmp_path / "others"
     shutil.copytree(folders, others)

@@ -59,6 +59,7 @@ def report_page(settings: Sequence[ComparedSetting], shown: Shown) -> bytes:
         top_level=TOP_LEVEL,
         paper_level=PAPER_LEVEL,
         charts=charts,
+        **legends(bool(first.report["images_with_boxes"]), any(run.chosen is not None for run in runs)),
         runs=page_tables.runs(settings),
         numbers=page_tables.numbers(settings),
         claims=f'<section id="claims"><h2>The paper\'s claims</h2>{judged}</section>' if judged else "",
@@ -67,6 +68,22 @@ def report_page(settings: Sequence[ComparedSetting], shown: Shown) -> bytes:
         by_size_and_class=page_tables.by_size_and_class(settings),
     )
     return text.encode()
+
+
+def legends(has_boxes: bool, has_chosen: bool) -> dict[str, str]:
+    """What explains charts and pictures, by its place on the page: of what there is. has_boxes: whether images have
+    ground truth; has_chosen: whether a run has a threshold that was chosen on other images.
+    """
+    best_and_worst = (
+        "Best and worst are by the mean IoU over all runs of the boxes that predict gives, random ones are drawn from "
+        "the rest."
+    )
+    marked = "The threshold that <code>--threshold auto</code> has chosen is marked."
+    return {
+        "about_thresholds": f'<p class="note">{marked}</p>' if has_boxes and has_chosen else "",
+        "key": 'Ground truth <span class="key truth"></span> blue,' if has_boxes else "Without ground truth:",
+        "chosen": best_and_worst if has_boxes else "The images are drawn at random.",
+    }
 
 
 def page_data(settings: Sequence[ComparedSetting], chart_of: dict[str, dict[str, Any]], shown: Shown) -> dict[str, Any]:
