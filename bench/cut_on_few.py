@@ -63,7 +63,7 @@ def measured(predictor: Predictor, split: Split, flags: Flags) -> dict[str, Any]
     """GT-known Loc in percent at IoU .5 and .7: at the run's own cut, and by number of known boxes at both levels."""
     rows = np.flatnonzero(np.diff(split.box_offsets) > 0)
     predictions = predictor.predict([split.image(int(row)) for row in rows])
-    maps, own = np.stack([each.cams[0] for each in predictions]), predictor.cut.value
+    maps, own = np.stack([each.maps[0] for each in predictions]), predictor.cut.value
     assert own is not None
     curve = (
         Truths.of_split(split, predictor.info.config.views.fit)

@@ -352,7 +352,7 @@ def test_maps_of_files(paired_rounds, pytestconfig, photos, cores):
 
     def ours():
         predictions = predictor.stream(find_images(paths).images, Request())
-        return torch.stack([torch.from_numpy(each.cams[0]) for each in predictions if isinstance(each, Prediction)])
+        return torch.stack([torch.from_numpy(each.maps[0]) for each in predictions if isinstance(each, Prediction)])
 
     def torchcam_maps(paths, at_once):
         maps = []

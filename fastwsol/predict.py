@@ -101,6 +101,8 @@ class Flags:
     class_of_folder: bool = False
     """of each image boxes of the class that the folder is named after in which it lies: for images that are sorted by
     classes already, as those trained on"""
+    skip_other_folders: bool = False
+    """with --class-of-folder: leave out images in folders that are named after no class, and count them"""
     boxes: WhichBoxes = "largest"
     """largest: the box of a class's largest component; all: of every component, of a mask each with its own class, so
     that an image may show several"""
@@ -181,7 +183,8 @@ def main(arguments: Sequence[str]) -> int:
     if flags.backbone is None and (note := note_on_unfinished(flags.run, predictor)):
         print(note)
     if flags.class_of_folder:
-        listing = replace(listing, images=of_their_folders(listing.images, predictor.info))
+        of_classes = of_their_folders(listing.images, predictor.info, flags.skip_other_folders)
+        listing = replace(listing, images=of_classes)
     if flags.cut_on is not None:
         own, predictor.cut = predictor.cut, cut_on_boxes(predictor, request, listing.images, flags.cut_on)
         assert predictor.cut.value is not None
@@ -334,6 +337,8 @@ def check_places(flags: Flags, form: AnyFormat) -> None:
         for name, is_given in {"--class": flags.of_class is not None, "--top": flags.top != 1}.items():
             if is_given:
                 raise UserError(f"{name}: --class-of-folder says which class an image's boxes are of; leave one out")
+    if flags.skip_other_folders and not flags.class_of_folder:
+        raise UserError("--skip-other-folders: goes with --class-of-folder; add that, or leave it out")
     if flags.cut_on is not None and flags.threshold != "own":
         raise UserError(f"--cut-on {flags.cut_on}: chooses the threshold, and --threshold gives one; leave one out")
     if flags.backbone is None and (flags.image_size is not None or flags.weights != PRETRAINED):
@@ -341,25 +346,29 @@ def check_places(flags: Flags, form: AnyFormat) -> None:
         raise UserError(f"{name}: is of --backbone; a run has its own, leave the flag out")
 
 
-def of_their_folders(images: Sequence[NamedImage], info: RunInfo) -> list[NamedImage]:
-    """The images with the class of the first of their folders that is named after one (`NamedImage.folders`). Raises
-    UserError where there is none, or a folder's name may mean several classes.
+def of_their_folders(images: Sequence[NamedImage], info: RunInfo, skip_others: bool = False) -> list[NamedImage]:
+    """The images with the class of the first of their folders that is named after one (`NamedImage.folders`). With
+    `skip_others` those without such a folder are left out, which is said. Raises UserError where an image has none, or
+    none is left, or a folder's name may mean several classes.
     """
     labels = {name: labelled_as(name, info) for name in {name for image in images for name in image.folders}}
     found, strays = [], Counter[str]()
     for image in images:
         label = next((labels[name] for name in image.folders if labels[name] is not None), None)
-        found.append(replace(image, label=label))
-        if label is None:
+        if label is not None:
+            found.append(replace(image, label=label))
+        else:
             strays[image.name.rpartition("/")[0] or next(iter(image.folders[-1:]), "the top")] += 1
     if strays:
         shown = ", ".join(f"{count:,} in {where}" for where, count in strays.most_common(3))
         more = f" and others in {len(strays) - 3:,} more folders" if len(strays) > 3 else ""
-        raise UserError(
-            f"--class-of-folder: images without a class: {shown}{more}; no folder that they lie in is named after a "
-            f"class of the run (such as {info.class_names[0]}): name the folders of its classes, or the one that holds "
-            f"them alone"
-        )
+        if not (skip_others and found):
+            raise UserError(
+                f"--class-of-folder: images without a class: {shown}{more}; no folder that they lie in is named after "
+                f"a class of the run (such as {info.class_names[0]}): name the folders of its classes, or leave the "
+                f"others out with --skip-other-folders"
+            )
+        print(f"{number_of(strays.total(), 'image')} left out, in folders of no class of the run: {shown}{more}")
     return found
 
 

@@ -61,7 +61,7 @@ def test_onnxruntime_and_torch_give_the_networks_answers_for_any_number_of_image
         for k, found in enumerate(predictor.predict(paths[:count])):
             label = int(by_onnx[0][k].argmax())
             assert predictor.info.classes[label] == found.classes[0].wnid
-            np.testing.assert_allclose(by_onnx[1][k, label], found.cams[0], atol=1e-4 * np.abs(found.cams).max())
+            np.testing.assert_allclose(by_onnx[1][k, label], found.maps[0], atol=1e-4 * np.abs(found.maps).max())
 
 
 def test_the_file_says_what_a_program_needs(exported: Path) -> None:

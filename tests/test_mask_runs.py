@@ -349,8 +349,8 @@ def test_every_localizer_predicts_what_its_evaluation_boxed(whole, synthetic_sha
     images = [split.image(k) for k in range(8)]
     predictor = fastwsol.load(whole, "cpu", threads=1, precision=precision, localizer=name)
     for prediction in predictor.predict(images, top=2):
-        assert prediction.cams.dtype == np.float32
-        assert np.isfinite(prediction.cams).all()
+        assert prediction.maps.dtype == np.float32
+        assert np.isfinite(prediction.maps).all()
     if precision == "fp32" and name in ("mask", "ddt"):
         copy = shutil.copytree(whole, tmp_path / "run")
         assert run_command(evaluate.main, [str(copy), "--cam-class", "predicted", "--threads", "1"]) == 0

@@ -113,6 +113,17 @@ def test_of_images_in_class_folders_the_boxes_are_of_those_classes(
     assert predict_to(tmp_path / "more.json", run, tmp_path / "set", "--class-of-folder") == 2
     said = capsys.readouterr().err
     assert "--class-of-folder: images without a class: 2 in others, 1 in set; no folder that they lie in" in said
+    skipping = ("--class-of-folder", "--skip-other-folders")
+    assert predict_to(tmp_path / "some.json", run, tmp_path / "set", *skipping) == 0
+    said = capsys.readouterr().out
+    assert "3 images left out, in folders of no class of the run: 2 in others, 1 in set" in said
+    assert {each["file_name"] for each in json.loads((tmp_path / "some.json").read_text())["images"]} == {
+        *files,
+        f"{names[0]}/{names[1]}/f.jpg",
+    }
+    assert predict_to(tmp_path / "none.json", run, tmp_path / "set" / "others", *skipping) == 2
+    assert predict_to(tmp_path / "none.json", run, tmp_path / "set", "--skip-other-folders") == 2
+    assert "--skip-other-folders: goes with --class-of-folder" in capsys.readouterr().err
     for more in (("--top", "2"), ("--class", names[0])):
         assert predict_to(tmp_path / "more.json", run, tmp_path / "set", "--class-of-folder", *more) == 2
         assert f"{more[0]}: --class-of-folder says which class" in capsys.readouterr().err

@@ -55,7 +55,7 @@ def test_predictions_do_not_depend_on_the_neighbours_in_a_batch(predictor: Predi
     alone = [predictor.predict([path])[0] for path in paths]
     for one, other in zip(together, alone, strict=True):
         assert (one.name, one.width, one.height) == (other.name, other.width, other.height)
-        np.testing.assert_allclose(one.cams, other.cams, atol=1e-4)
+        np.testing.assert_allclose(one.maps, other.maps, atol=1e-4)
 
 
 def test_paths_bytes_pillow_images_and_arrays_are_the_same_to_it(run: Path, photos: Path) -> None:

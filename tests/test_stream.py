@@ -72,7 +72,7 @@ def test_a_skipped_image_keeps_its_place_in_the_stream(predictor: Predictor) -> 
 
 def test_what_a_program_reuses_or_closes_is_read_when_it_is_given(predictor: Predictor, tmp_path: Path) -> None:
     frames = [np.random.default_rng(k).integers(0, 256, (40, 50, 3), np.uint8) for k in range(12)]
-    alone = np.stack([predictor.predict(frame)[0].cams for frame in frames])
+    alone = np.stack([predictor.predict(frame)[0].maps for frame in frames])
     assert all(not np.allclose(alone[0], other, atol=1e-4) for other in alone[1:])
 
     def in_one_buffer() -> Iterator[np.ndarray]:
@@ -95,7 +95,7 @@ def test_what_a_program_reuses_or_closes_is_read_when_it_is_given(predictor: Pre
 
     for images in (in_one_buffer(), in_one_picture(), from_files()):
         found = [each for each in predictor.stream(images) if isinstance(each, Prediction)]
-        np.testing.assert_allclose(np.stack([each.cams for each in found]), alone, atol=1e-5)
+        np.testing.assert_allclose(np.stack([each.maps for each in found]), alone, atol=1e-5)
 
 
 def test_all_images_have_a_class_or_none_also_batches_apart(predictor: Predictor) -> None:

@@ -31,7 +31,7 @@ class MapGroup(NamedTuple):
 
     rows: NDArray[np.int64]
     """Which images' they are: [n]."""
-    cams: NDArray[np.float32]
+    maps: NDArray[np.float32]
     """[n, h, w]."""
     size: Size
     """What they are upsampled to."""
@@ -59,17 +59,17 @@ class Maps(Protocol):
 class NetworkMaps:
     """The maps that a network gave, float32 [N, h, w], the side of its square, and their scale."""
 
-    cams: NDArray[np.float32]
+    maps: NDArray[np.float32]
     square: int
     scale: kernels.Scale = "min-max"
 
     def read(self, row: int) -> NDArray[np.float32]:
         """The map [h, w] of one image."""
-        return self.cams[row]
+        return self.maps[row]
 
     def groups(self, truths: Truths) -> Iterator[MapGroup]:
         """All maps at once."""
-        yield MapGroup(np.arange(len(self.cams)), self.cams, self.square)
+        yield MapGroup(np.arange(len(self.maps)), self.maps, self.square)
 
 
 class MeasuredBoxes(NamedTuple):
@@ -124,12 +124,12 @@ def localize_maps(
     for group in maps.groups(shown):
         rows, own = group.rows, shown.of_rows(group.rows)
         with kernel_threads(len(rows)):
-            thresholds[rows] = otsu_thresholds(group.cams, group.size, scale) if cut is None else cut
+            thresholds[rows] = otsu_thresholds(group.maps, group.size, scale) if cut is None else cut
             for protocol, measured in of_protocol:
                 _fill(measured, group, own, protocol, CAM_THRESHOLD, scale)
             _fill(at_cut, group, own, "strict", thresholds[rows], scale)
-            statistics.add(group.cams, group.size, thresholds[rows])
-            hits = own.curve_hits(group.cams, group.size, scale)
+            statistics.add(group.maps, group.size, thresholds[rows])
+            hits = own.curve_hits(group.maps, group.size, scale)
         curve.single[rows], curve.multiple[rows] = hits.single, hits.multiple
         images += len(rows)
         tick(images)
@@ -151,7 +151,7 @@ def _fill(
     threshold: kernels.Thresholds,
     scale: kernels.Scale,
 ) -> None:
-    boxes = own.localize(group.cams, protocol, group.size, threshold, scale)
+    boxes = own.localize(group.maps, protocol, group.size, threshold, scale)
     boxes_of_all.boxes[group.rows] = boxes
     boxes_of_all.ious[group.rows] = own.ious(boxes, protocol)
 

@@ -190,7 +190,7 @@ def measure_localizers(
         digests.add(some, of_some)
         of_fixed.add(of_some)
         for name, counter in counters.items():
-            counter.add(some, maps[name].cams[some], of_some)
+            counter.add(some, maps[name].maps[some], of_some)
     measured = {name: each.measured(labels, classes) for name, each in counters.items()}
     return PixelsOfAll(measured, of_fixed.numbers(), digests.of_all())
 
@@ -234,7 +234,7 @@ def measure_maps(
             some = with_mask[first : first + _AT_ONCE]
             of_some = masks.read(group.rows[some])
             of_fixed.add(of_some)
-            counter.add(group.rows[some], group.cams[some], of_some)
+            counter.add(group.rows[some], group.maps[some], of_some)
             digests.add(group.rows[some], of_some)
     return PixelsOfAll({"maps": counter.measured(labels, classes)}, of_fixed.numbers(), digests.of_all())
 

@@ -410,4 +410,4 @@ def write_maps(folder: Path, rows: ImageRows, truths: Truths, maps: NetworkMaps,
         write_bytes(new / "boxes.csv", csv_text(lines).encode())
         about = {"made_by": ABOUT_MAKER, "localizer": localizer, "square": maps.square, "scale": maps.scale}
         write_json(new / ABOUT_NAME, about)
-        write_durably(new / MAPS_NAME, lambda file: np.save(file, maps.cams))
+        write_durably(new / MAPS_NAME, lambda file: np.save(file, maps.maps))

@@ -16,7 +16,7 @@ class BatchOutputs(NamedTuple):
 
     labels: NDArray[np.int64]
     """Of K classes: [B, K]."""
-    cams: NDArray[np.float32]
+    maps: NDArray[np.float32]
     """[B, K, h, w]."""
     components: Components | None
     """Of maps that are one for all classes, where classes are to be told apart."""

@@ -36,8 +36,8 @@ class Boxing:
         if outputs is None:
             return []
         names = [name for k, name in enumerate(answers.names) if k not in answers.reasons]
-        sizes, labels, cams = answers.sizes, outputs.labels, outputs.cams
-        if len(bad := np.flatnonzero(~np.isfinite(cams).all(axis=(1, 2, 3)))):
+        sizes, labels, maps = answers.sizes, outputs.labels, outputs.maps
+        if len(bad := np.flatnonzero(~np.isfinite(maps).all(axis=(1, 2, 3)))):
             raise RunFailure(f"{names[bad[0]]}: the network's map of it is not finite; use --precision fp32")
         shown = shown_windows(self._fit, sizes[:, 0], sizes[:, 1])
         least_score = request.least_score
@@ -59,7 +59,7 @@ class Boxing:
                 boxes_of[owners[k]].append(
                     ScoredBox(wnid, name, x0, y0, x1, y1, score, probability=probability, signals=signals[k])
                 )
-        cuts = [np.broadcast_to(self.thresholds(cams[:, k], request), len(names)) for k in range(labels.shape[1])]
+        cuts = [np.broadcast_to(self.thresholds(maps[:, k], request), len(names)) for k in range(labels.shape[1])]
         return [
             Prediction(
                 name,
@@ -69,7 +69,7 @@ class Boxing:
                     ClassScore(*self._class(label), float(outputs.all_probabilities[n, label])) for label in labels[n]
                 ),
                 boxes=tuple(sorted(boxes_of[n], key=lambda box: -box.score)),
-                cams=cams[n],
+                maps=maps[n],
                 shown=tuple(shown[n].tolist()),
                 square=self._size,
                 scale=self.localizer.scale,
@@ -104,7 +104,7 @@ class Boxing:
             if components is not None:
                 owners, boxes, peaks = components.likeliest_of(labels, k)
             else:
-                owners, boxes, peaks, _ = self.largest_or_all(outputs.cams[:, k], request)
+                owners, boxes, peaks, _ = self.largest_or_all(outputs.maps[:, k], request)
             yield FoundBoxes(owners, boxes, peaks, outputs.all_probabilities[owners], labels[owners, k], k, k)
 
     def _signals(self, found: FoundBoxes, outputs: BatchOutputs, request: Request) -> Sequence[Signals | None]:
@@ -115,7 +115,7 @@ class Boxing:
         own = WayToCut(lambda maps: self.thresholds(maps, request), self.localizer.scale)
         other = WayToCut(lambda maps: self.other_cut.thresholds(maps, self._size, self.other.scale), self.other.scale)
         looks_at_class = Looks(*(maps[:, found.look_index] for maps in looks))
-        maps = outputs.cams[:, found.map_index]
+        maps = outputs.maps[:, found.map_index]
         return signals_of_boxes(found.owners, found.boxes, found.classes, maps, looks_at_class, self._size, own, other)
 
     def _class(self, label: int) -> tuple[str, str]:

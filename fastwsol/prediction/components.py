@@ -83,7 +83,7 @@ class MapBoxes(NamedTuple):
 
 
 def boxes_of_maps(
-    cams: NDArray[np.float32],
+    maps: NDArray[np.float32],
     square: int,
     threshold: kernels.Thresholds,
     which: WhichBoxes,
@@ -92,8 +92,8 @@ def boxes_of_maps(
     """Boxes of maps [N, h, w], upsampled to `square` pixels a side, by the protocol `strict`. A constant map that is
     min-max scaled has none.
     """
-    boxes, pixels, peaks, offsets = kernels.cam_component_boxes(cams, square, threshold, scale)
-    owners = np.repeat(np.arange(len(cams)), np.diff(offsets))
+    boxes, pixels, peaks, offsets = kernels.cam_component_boxes(maps, square, threshold, scale)
+    owners = np.repeat(np.arange(len(maps)), np.diff(offsets))
     if which == "largest":
         # Stably: of components with as many pixels the one whose first pixel comes first.
         by_size = np.lexsort((-pixels, owners))

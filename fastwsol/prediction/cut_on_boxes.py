@@ -61,7 +61,7 @@ def cut_on_boxes(predictor: Predictor, request: Request, images: Sequence[NamedI
     boxes = [np.array(known[each.name], np.float32) - np.array([*each.shown[:2]] * 2, np.float32) for each in found]
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(each) for each in boxes])])
     sizes = np.array([each.shown[2:] for each in found], np.int32)
-    maps = np.stack([each.cams[0] for each in found])
+    maps = np.stack([each.maps[0] for each in found])
     square, scale = predictor.info.config.views.image_size, predictor.localizer.scale
     curve = curve_hits(maps, square, sizes[:, 0], sizes[:, 1], np.concatenate(boxes), offsets, scale)
     names = {each.name for each in found}

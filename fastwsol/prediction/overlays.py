@@ -31,7 +31,7 @@ def draw(pixels: NDArray[np.uint8], prediction: Prediction) -> Image.Image:
     picture = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
     x, y, width, height = (round(scale * edge) for edge in prediction.shown)
     part = (x, y, x + max(1, width), y + max(1, height))
-    coloured = heat(prediction.cams[0], (part[2] - part[0], part[3] - part[1]), prediction.scale)
+    coloured = heat(prediction.maps[0], (part[2] - part[0], part[3] - part[1]), prediction.scale)
     picture.paste(Image.blend(picture.crop(part), coloured, _HEAT), part)
     canvas = ImageDraw.Draw(picture)
     line = max(2, round(max(size) / 250))

@@ -56,7 +56,7 @@ class Prediction:
     """Of those classes, the highest score first; all boxes of a mask may be of others. None for a class whose map says
     nothing.
     """
-    cams: NDArray[np.float32] = field(repr=False)
+    maps: NDArray[np.float32] = field(repr=False)
     """The classes' maps as the localizer gives them: [len(classes), h, w]."""
     shown: tuple[int, int, int, int]
     """What the maps cover of the image: x, y, width, height in its pixels."""
@@ -87,7 +87,7 @@ class Prediction:
         y0, y1 = _whole(box.y0 - y, box.y1 - y, height)
         found = np.zeros((self.height, self.width), np.bool_)
         found[y + y0 : y + y1, x + x0 : x + x1] = kernels.mask_in_box(
-            self.cams[number], self.square, (height, width), (x0, y0, x1, y1), self.cuts[number], self.scale
+            self.maps[number], self.square, (height, width), (x0, y0, x1, y1), self.cuts[number], self.scale
         )
         return found
 
