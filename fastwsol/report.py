@@ -70,7 +70,8 @@ class Flags(DataFlags):
     title: str = "Weakly supervised object localization"
     """the page's heading"""
     shards: OptionalPath = None
-    """folder that pack.py wrote; default: the one the runs were trained on"""
+    """folder that pack.py wrote; default: the one the runs were trained on. Of the same images, packed with boxes that
+    came later, the page shows what evaluate --shards reported"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     precision: Precision = "auto"
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     """Write the page."""
     flags = parse_flags(Flags, arguments, PROG, "Write one HTML file to look at finished runs with.", Flags())
     check(flags)
-    runs = [read_compared_run(folder) for folder in flags.runs]
+    runs = [read_compared_run(folder, flags.shards) for folder in flags.runs]
     check_alike(runs)
     check_size(flags.gallery, len(runs), sum(len(shown_localizers(run, flags)) for run in runs))
     if flags.gallery:
@@ -121,7 +122,7 @@ def check(flags: Flags) -> None:
 def open_setups(runs: Sequence[ComparedRun], flags: Flags) -> dict[Precision, EvaluationSetup]:
     """With what the networks of runs look at images again, by the number format that they compute in."""
     first = runs[0].info
-    packed_set = shards_of_run(runs[0].folder, first, flags.shards)
+    packed_set = shards_of_run(runs[0].folder, first, flags.shards, with_other_boxes=True)
     threads = use_threads(flags.threads)
     shards = hold_out(packed_set, first.config.data.holdout)
     names = [*dict.fromkeys([shards.splits[first.config.eval_split].packed_name, "train"])]

@@ -268,16 +268,21 @@ def test_boxes_that_come_later_measure_a_run(folders, shards, run, tmp_path, cap
     of_photos = ["--layout", "imagefolder", "--source", str(folders)]
     later = tmp_path / "later"
     assert run_command(pack.main, [*of_photos, "--out", str(later)]) == 0
-    copy = tmp_path / "run"
+    copy, page = tmp_path / "run", tmp_path / "page.html"
     shutil.copytree(run, copy)
+    shown = [str(copy), "--shards", str(later), "--gallery", "6", "--threads", "1", "--out", str(page)]
+    assert run_command(report.main, shown) == 2
+    assert f"{copy}: has no report on the boxes of {later}; python -m fastwsol.evaluate" in capsys.readouterr().err
     assert run_command(evaluate.main, [str(copy), "--shards", str(later), "--threads", "1"]) == 0
     said = capsys.readouterr().out
     assert f"{later}: has the images of {shards}, which the run was trained on, and boxes of its own" in said
     digest = open_shards(later).digest
-    report = json.loads((copy / f"report-boxes-{digest[:8]}.json").read_text())
-    assert (report["images_with_boxes"], report["shards_digest"]) == (0, digest)
+    measured = json.loads((copy / f"report-boxes-{digest[:8]}.json").read_text())
+    assert (measured["images_with_boxes"], measured["shards_digest"]) == (0, digest)
     own = json.loads((copy / "report.json").read_text())
-    assert report["rates"]["strict"]["top1_clas"] == own["rates"]["strict"]["top1_clas"]
+    assert measured["rates"]["strict"]["top1_clas"] == own["rates"]["strict"]["top1_clas"]
+    assert run_command(report.main, shown) == 0
+    assert "Without ground truth:" in page.read_text()
 
 
 def test_a_head_is_trained_behind_a_run_with_boxes_that_come_later(folders, shards, run, tmp_path, capsys):

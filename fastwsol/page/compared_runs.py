@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastwsol.config import PREACT_RESNET, Setting, differing_options
+from fastwsol.dataset.shards import read_manifest
 from fastwsol.evaluation.metrics import percent
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.question import Question
@@ -80,13 +81,22 @@ class ComparedSetting:
         return [percent(*run.taken["classes"][label]["counts"]["top1_loc@0.5"]) for run in self.runs]
 
 
-def read_compared_run(folder: Path) -> ComparedRun:
-    """A finished run. Raises UserError where it is none, or a part of it cannot be read."""
+def read_compared_run(folder: Path, shards: Path | None = None) -> ComparedRun:
+    """A finished run. shards: a packed set; where that is not the run's own, its report is the one on the boxes of that
+    set. Raises UserError where it is no such run, has no such report, or a part of it cannot be read.
+    """
     run = RunDir(folder)
     info = run.read_info()
     if not run.finished(info.config):
         raise UserError(f"{folder}: not finished; let it train to its end first")
     of = ReportOf(info.config.eval_split)
+    if shards is not None and (digest := read_manifest(shards)[1]) != info.shards_digest:
+        of = replace(of, shards_digest=digest)
+        if not run.report_file(of).is_file():
+            raise UserError(
+                f"{folder}: has no report on the boxes of {shards}; python -m fastwsol.evaluate {folder} --shards "
+                f"{shards} makes it, where these are the same images"
+            )
     report = run.read_report(of)
     images = ImageRows.read(rows_file(run.report_file(of), report, taken_of(report)["name"]))
     try:
@@ -96,7 +106,7 @@ def read_compared_run(folder: Path) -> ComparedRun:
     if not starts:
         raise UserError(f"{folder}: environment.json or metrics.jsonl is missing or damaged; restore it from a copy")
     if not report["images_with_boxes"] and (later := [each.name for each in folder.glob("report*-boxes-*.json")]):
-        print(f"{folder}: {', '.join(sorted(later))}: on boxes that came later, and not on the page")
+        print(f"{folder}: {', '.join(sorted(later))}: on boxes that came later; --shards with that set shows it")
     return ComparedRun(folder, info, report, images, rows, starts[-1], _chosen_cut(run, of))
 
 
