@@ -10,9 +10,7 @@ if __name__ == "__main__":  # before the imports, which take seconds
     prepare_imports()
 
 import sys
-import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,14 +27,15 @@ from fastwsol.experiments.settings import SweepPlan, only_useful, plan_sweep
 from fastwsol.experiments.sweep_results import finished_runs, results_json
 from fastwsol.experiments.table_files import check_table, write_table
 from fastwsol.experiments.tables import print_over_seeds
-from fastwsol.experiments.workload import Workload, seconds_left
+from fastwsol.experiments.trainings import Run, Trainings
+from fastwsol.experiments.workload import Workload
 from fastwsol.host.command_line import parse_flags, parse_some_flags, run_command
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
 from fastwsol.host.flags import OptionalPath, shown_as
 from fastwsol.host.limits import usable_cores
 from fastwsol.host.places import require_apart, require_file
-from fastwsol.host.words import duration, number_of
+from fastwsol.host.words import number_of
 from fastwsol.network.backbone_weights import read_weights
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.info import folder_of_run
@@ -81,32 +80,6 @@ class _Network:
     backbone: str = ""
 
 
-@dataclass(frozen=True)
-class Run:
-    """One training of a sweep."""
-
-    config: Config
-    folder: Path
-
-    @property
-    def log(self) -> Path:
-        """What the training says, beside its folder."""
-        return self.folder.with_name(f"{self.folder.name}.log")
-
-    def finished(self) -> bool:
-        """Whether it came to its end."""
-        return RunDir(self.folder).finished(self.config)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows of its metrics.jsonl, by which time is estimated; none where that is damaged, which its training
-        says itself where it goes on.
-        """
-        try:
-            return RunDir(self.folder).rows()
-        except UserError:
-            return []
-
-
 def main(arguments: Sequence[str]) -> int:
     """Train what is left, then print the tables; exit status 1 where a run failed, 75 where it was stopped."""
     flags = read_flags(arguments)
@@ -125,12 +98,28 @@ def main(arguments: Sequence[str]) -> int:
     workload = Workload(manifest.splits["train"].images, len(manifest.classes))
     of_each = f"{number_of(len(plan.settings), 'setting')}, {number_of(flags.seeds, 'seed')}"
     print(f"{of_each}: {number_of(len(runs), 'run')} in {flags.runs}")
+    at_work = None if flags.ray.ray else flags.jobs  # Ray decides itself which of those handed over begin
+    trainings = Trainings(runs, workload, lambda run: command_of(run, flags.launch), at_work, bool(flags.ray.ray))
     if flags.list:
         for run in runs:
-            print(f"  {run_state(run, workload):12}{run.folder.name}  {plan.name(run.config)}")
+            print(f"  {trainings.state_of(run):12}{run.folder.name}  {plan.name(run.config)}")
         return 0
     read_finished(plan, runs)  # a report that cannot be read is refused now, and not after the trainings
-    failures = carry_out(runs, flags, workload)
+    flags.runs.mkdir(parents=True, exist_ok=True)
+    children = children_of(flags)
+    failures = trainings.carry_out(children)
+    if children.stopped:
+        raise Interrupted(f"{flags.runs}: the runs stopped at what they have saved; the same command goes on")
+    tell(flags, plan, runs, failures)
+    if failures:
+        raise RunFailure(
+            f"{len(failures)} of {len(runs)} runs: {failures[0]}; mend that and run the same command again"
+        )
+    return 0
+
+
+def tell(flags: Flags, plan: SweepPlan, runs: Sequence[Run], failures: Sequence[str]) -> None:
+    """Print the tables, and write what is asked for."""
     settings = read_finished(plan, runs)
     if flags.out is not None:
         write_json(flags.out, {**results_json(settings), "seeds": seeds_of(flags), "failures": failures})
@@ -139,11 +128,6 @@ def main(arguments: Sequence[str]) -> int:
     print_over_seeds(settings)
     if written := [str(path) for path in (flags.out, flags.table) if path is not None]:
         print(f"written to {' and '.join(written)}")
-    if failures:
-        raise RunFailure(
-            f"{len(failures)} of {len(runs)} runs: {failures[0]}; mend that and run the same command again"
-        )
-    return 0
 
 
 def shards_of(flags: Flags) -> Path:
@@ -245,14 +229,6 @@ def is_begun(setting: Setting, flags: Flags) -> bool:
     return any(RunDir(folder_of_run(flags.runs, each, flags.launch.log)).has_info() for each in configs)
 
 
-def run_state(run: Run, workload: Workload) -> str:
-    """How far a run is, in a word."""
-    if run.finished():
-        return "finished"
-    share = workload.share_done(run.config, run.rows())
-    return f"{100 * share:.0f} % done" if share else "not begun"
-
-
 def command_of(run: Run, launch: Launch) -> list[str]:
     """The training of one run, as it can be given by hand too: only what differs from the preset's is named."""
     preset = preset_at(launch.preset, run.config.views.image_size)
@@ -280,93 +256,9 @@ def _flag_words(name: str, value: Any) -> list[str]:
     return [flag(name), str(value.absolute() if isinstance(value, Path) else value)]
 
 
-def carry_out(runs: Sequence[Run], flags: Flags, workload: Workload) -> list[str]:
-    """Train what is left of `runs`, `flags.jobs` at a time, and give what the failed ones said.
-
-    Raises Interrupted after a signal.
-    """
-    flags.runs.mkdir(parents=True, exist_ok=True)
-    waiting = [run for run in runs if not run.finished()]
-    failures: dict[Run, str] = {}
-    working: dict[Future[int], Run] = {}
-    begun: dict[Run, tuple[float, float]] = {}
-    """What was left of a run when it was begun here, and the time then."""
-    ended: list[tuple[float, float]] = []
-    """The work of runs that came to their end here, and the seconds that they took in all."""
-    handed_over = max(1, len(waiting)) if flags.ray.ray else flags.jobs  # Ray decides itself which of them begin
-    with children_of(flags) as children, ThreadPoolExecutor(handed_over) as pool:
-        print(progress_line(runs, [], [], children.at_once, workload), flush=True)
-        while working or (waiting and not children.stopped):
-            while waiting and len(working) < handed_over and not children.stopped:
-                run = waiting.pop(0)
-                verb = "handed to Ray" if flags.ray.ray else "goes on" if run.folder.exists() else "begins"
-                print(f"{run.folder.name}: {verb}, log in {run.log}", flush=True)
-                begun[run] = workload.left(run.config, run.rows()), time.monotonic()
-                working[pool.submit(children.run, command_of(run, flags.launch), run.log.absolute())] = run
-            ended_jobs, _ = wait(working, timeout=_SECONDS_A_LINE, return_when=FIRST_COMPLETED)
-            for future in ended_jobs:
-                run = working.pop(future)
-                if run.finished():
-                    work, start = begun[run]
-                    if not flags.ray.ray:  # whose runs wait after they are handed over
-                        ended.append((work, time.monotonic() - start))
-                    print(f"{run.folder.name}: finished", flush=True)
-                elif not children.stopped:
-                    failures[run] = f"{run.folder.name}: {_why_failed(run, future)}"
-                    print(failures[run], file=sys.stderr, flush=True)
-            if not children.stopped and (working or waiting):
-                at_once = children.at_once
-                line = progress_line(runs, list(working.values()), [*failures], at_once, workload, ended)
-                print(line, flush=True)
-    if children.stopped:
-        raise Interrupted(f"{flags.runs}: the runs stopped at what they have saved; the same command goes on")
-    return [*failures.values()]
-
-
 def children_of(flags: Flags) -> Stoppable:
     """What carries the runs out."""
     return RayChildren(flags.ray) if flags.ray.ray else Children(flags.jobs)
-
-
-_SECONDS_A_LINE = 60.0
-
-
-def progress_line(
-    runs: Sequence[Run],
-    working: Sequence[Run],
-    failed: Sequence[Run],
-    jobs: int,
-    workload: Workload,
-    ended: Sequence[tuple[float, float]] = (),
-) -> str:
-    """One line: the runs that are done, how far the others are, and the time that is left: by whole runs, where
-    some have `ended`, since steps are not all that a run takes; else by the steps that were done.
-    """
-    rows = {run: run.rows() for run in runs}
-    finished_runs = [run for run in runs if run.finished()]
-    unfinished = [run for run in runs if run not in finished_runs and run not in failed]
-    spent = ended or [workload.spent(run.config, rows[run]) for run in runs]
-    seconds = seconds_left([workload.left(run.config, rows[run]) for run in unfinished], spent, jobs)
-    at_work = ", ".join(f"{run.folder.name} {run_state(run, workload)}" for run in working)
-    return (
-        f"{len(finished_runs)} of {len(runs)} runs finished"
-        + (f", {len(failed)} failed" if failed else "")
-        + (f"; {at_work}" if at_work else "")
-        + (f"; about {duration(seconds)} left" if seconds else "")
-    )
-
-
-def _why_failed(run: Run, future: Future[int]) -> str:
-    try:
-        status = future.result()
-    except OSError as error:  # as where its log cannot be written
-        return f"cannot be run ({error})"
-    return f"{_last_line(run.log)} (status {status})"
-
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.is_file() else []
-    return lines[-1].strip() if lines else "said nothing"
 
 
 if __name__ == "__main__":

@@ -24,12 +24,13 @@ from fastwsol.experiments.over_seeds import SettingRuns, tables_over_seeds
 from fastwsol.experiments.paper_numbers import CLASSES
 from fastwsol.experiments.table_files import check_table, write_table
 from fastwsol.experiments.tables import against_first, print_over_seeds
+from fastwsol.experiments.trainings import Run, why_failed
 from fastwsol.experiments.workload import Workload, seconds_left
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.tiny_imagenet import TinyImageNet
-from fastwsol.sweep import Run, _why_failed, command_of, is_given, main, read_flags
+from fastwsol.sweep import command_of, is_given, main, read_flags
 from fastwsol.train import read_flags as read_train_flags
 from fastwsol.train import run_info
 from fastwsol.training.launch import Launch
@@ -464,7 +465,7 @@ def test_a_run_that_cannot_be_begun_fails_alone(tmp_path):
     future = Future()
     future.set_exception(PermissionError(13, "Permission denied", "runs/a.log"))
     run = Run(PRESETS["demo"]().config, tmp_path / "a")
-    assert _why_failed(run, future) == "cannot be run ([Errno 13] Permission denied: 'runs/a.log')"
+    assert why_failed(run, future) == "cannot be run ([Errno 13] Permission denied: 'runs/a.log')"
 
 
 def test_what_is_missing_is_said_once_below_the_first_table():
