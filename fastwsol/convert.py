@@ -22,7 +22,7 @@ from typing import Annotated
 import tyro
 
 from fastwsol.config import flag
-from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
+from fastwsol.dataset.shards import MANIFEST_NAME, Shards, open_shards
 from fastwsol.formats.flags import FormatFlag, ImagePrefixFlag
 from fastwsol.formats.folders import image_file, in_split, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, class_of, counted
@@ -56,7 +56,7 @@ from fastwsol.host.words import number_of
 from fastwsol.prediction.predicted_images import REMEDY, PredictedImages
 from fastwsol.sources import FULLSUP
 from fastwsol.sources.coco_json import CocoFile, note_of_marked_masks, note_of_unjudged
-from fastwsol.sources.of_objects import PREDICTED_BOXES
+from fastwsol.sources.of_objects import ACCEPTED_BOXES, PREDICTED_BOXES
 from fastwsol.sources.splits import drawn_val
 
 PROG = "python -m fastwsol.convert"
@@ -248,8 +248,7 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
             f"has one mask an image, of which each object takes what is in its box"
         )
     predicted = PREDICTED_BOXES in shards.manifest.source
-    if predicted:
-        written.notes.append(note_of_unjudged(f"{shards.manifest.source}: boxes"))
+    written.notes += notes_of_boxes(shards)
     with folder_when_whole(flags.out) as out:
         every = {
             name: with_progress(labelled_split(of_split, predicted), form, about, written, name, len(of_split))
@@ -267,6 +266,15 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
             write_durably(place, lambda file, beside=beside: write_in_file(file, form, beside, about))  # type: ignore[misc]
         if (needed := FORMATS[form].beside) is not None:
             write_bytes(out / needed.ending.lstrip("-"), needed.content(about))
+
+
+def notes_of_boxes(shards: Shards) -> list[str]:
+    """What to say of a packed set whose boxes are a network's, or were accepted of one."""
+    source = shards.manifest.source
+    notes = [note_of_unjudged(f"{source}: boxes")] if PREDICTED_BOXES in source else []
+    if ACCEPTED_BOXES in source:
+        notes.append(f"{source}: which boxes were accepted is not told of a packed set")
+    return notes
 
 
 def with_their_images(images: Images, folder: Path, split: str) -> Iterator[LabelledImage | Skipped]:
@@ -366,16 +374,28 @@ def sure_ones(images: Images, of_box: str, limit: float, written: Written) -> It
 def those_there(
     images: Images, files: PredictedImages, names: Sequence[str], may_miss: bool, written: Written
 ) -> Images:
-    """The images whose files are there; the others are counted, or UserError is raised for them. names: of all."""
+    """The images whose files are there, as they come; others are counted. names: of all images. Raises UserError where
+    none of them is there, and for the first that is not unless some `may_miss`.
+    """
     missing = {*files.missing(names)}
-    if missing and not may_miss:
+    if missing and (not may_miss or len(missing) == len(names)):
         first = next(name for name in names if name in missing)
-        raise UserError(
-            f"{files.where(first)}: missing, and the predictions name it ({len(missing):,} of {len(names):,} images "
-            f"are); {REMEDY}, or leave them out with --skip-missing"
-        )
-    written.missing = len(missing)
-    return (each for each in images if isinstance(each, Skipped) or each.name not in missing)
+        what = f"{len(missing):,} of the {len(names):,} images of the file are"
+        or_else = ", or leave such images out with --skip-missing" if len(missing) < len(names) else ""
+        refusal = UserError(f"{files.where(first)}: missing, and the predictions name it ({what}); {REMEDY}{or_else}")
+        if len(missing) == len(names):
+            raise refusal
+
+    def there() -> Iterator[LabelledImage | Skipped]:
+        for each in images:
+            if isinstance(each, Skipped) or each.name not in missing:
+                yield each
+            elif may_miss:
+                written.missing += 1
+            else:
+                raise refusal
+
+    return there()
 
 
 def with_files_of(images: Images, files: PredictedImages) -> Iterator[LabelledImage | Skipped]:

@@ -312,8 +312,8 @@ def refuse_among_images(places: Sequence[Path], folders: Mapping[str, Path | Non
     would take them for images too. folders: by their flags.
     """
     for name, folder in folders.items():
-        around = [] if folder is None else [folder.absolute(), *folder.absolute().parents]
-        if (place := next((each for each in places if each.is_dir() and each.absolute() in around), None)) is not None:
+        around = [] if folder is None else [folder.resolve(), *folder.resolve().parents]
+        if (place := next((each for each in places if each.is_dir() and each.resolve() in around), None)) is not None:
             raise UserError(
                 f"{name} {folder}: lies in {place}, where its pictures would be taken for images; name a folder beside "
                 f"it"
@@ -363,10 +363,10 @@ def of_their_folders(images: Sequence[NamedImage], info: RunInfo, skip_others: b
         shown = ", ".join(f"{count:,} in {where}" for where, count in strays.most_common(3))
         more = f" and others in {len(strays) - 3:,} more folders" if len(strays) > 3 else ""
         if not (skip_others and found):
+            or_else = "" if skip_others else ", or leave the others out with --skip-other-folders"
             raise UserError(
                 f"--class-of-folder: images without a class: {shown}{more}; no folder that they lie in is named after "
-                f"a class of the run (such as {info.class_names[0]}): name the folders of its classes, or leave the "
-                f"others out with --skip-other-folders"
+                f"a class of the run (such as {info.class_names[0]}): name the folders of its classes{or_else}"
             )
         print(f"{number_of(strays.total(), 'image')} left out, in folders of no class of the run: {shown}{more}")
     return found

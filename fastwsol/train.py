@@ -95,8 +95,8 @@ def main(arguments: Sequence[str]) -> int:
         folder_named = run_folder(flags.config, flags.launch)
         place = world.together(lambda: shards_named(flags.launch.shards, folder_named))
         shards = world.machine_lead_first(lambda verify: open_shards(place, verify))
-        if (behind := start.behind) is not None:
-            world.lead_does(lambda: refuse_unfinished(behind, shards))
+        if flags.launch.behind is not None:  # in every process, though the leading one alone has read that run
+            world.lead_does(lambda: refuse_other_start(start, shards, RunDir(folder_named)))
         if flags.launch.preset == "photos":
             config = world.together(lambda: with_batches_of_photos(config, images_to_train_on(config, shards), world))
         folder = run_folder(config, flags.launch)
@@ -104,6 +104,15 @@ def main(arguments: Sequence[str]) -> int:
         config = world.from_lead(lambda: with_store_size(asked, flags.launch, shards, folder))
         train(config, flags.launch, shards, folder, world, start)
     return 0
+
+
+def refuse_other_start(start: StartWeights, shards: Shards, run: RunDir) -> None:
+    """Raise UserError where the run that is started behind cannot be, or not with these shards; a run that has begun on
+    them was compared then. In the leading process.
+    """
+    assert start.behind is not None
+    has_begun = run.has_info() and run.read_info().shards_digest == shards.digest
+    refuse_unfinished(start.behind, shards, compare=not has_begun)
 
 
 def images_to_train_on(config: Config, shards: Shards) -> int:

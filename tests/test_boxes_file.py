@@ -501,7 +501,16 @@ def test_an_image_is_meant_by_the_end_of_its_path_at_a_folder() -> None:
 
 def test_names_of_a_packed_sets_csv_are_those_of_its_images(tmp_path: Path) -> None:
     """As `convert SHARDS --format csv` writes them: behind their split."""
-    (tmp_path / "a.csv").write_text("name,x0,y0,x1,y1\nval/cat/1.jpg,1,1,5,5\ntrain/cat/2.jpg,1,1,5,5\n")
-    paths = ["cat/1.jpg", "cat/2.jpg"]
+    lines = ("name,x0,y0,x1,y1", "val/cat/1.jpg,1,1,5,5", "train/cat/2.gif.png,1,1,5,5", "")  # a GIF is packed as PNG
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    paths = ["cat/1.jpg", "cat/2.gif"]
     found = read_boxes(tmp_path / "a.csv", paths, dict.fromkeys(paths, "cat"), ["cat", "dog"])
     assert sorted(found.of_image) == paths
+
+
+def test_a_verdict_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("name,x0,y0,x1,y1,score,verdict\n1.jpg,1,1,5,5,0.5,pending\n")
+    with pytest.raises(
+        UserError, match=r"line 2: verdict 'pending' is none of drawn, .*; correct it, or call the column"
+    ):
+        read_boxes(tmp_path / "a.csv", ["1.jpg"], {"1.jpg": "cat"}, ["cat", "dog"])

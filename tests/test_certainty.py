@@ -433,6 +433,7 @@ MISTAKES = [
     ({"--reviewed": "no-classes.json"}, "its categories (none) are none of the predictions' classes"),
     ({"--reviewed": "other-size.json"}, "'1.jpg' has (50, 50) pixels, and 100x100 were predicted"),
     ({"--reviewed": "larger.json"}, "a box of '1.jpg', (10, 10, 170, 170), reaches outside its 100x100 pixels"),
+    ({"--reviewed": "accepted.csv"}, "has predicted boxes that a review accepted, which are no ground truth; give"),
     ({"--reviewed": "head.csv"}, "head.csv: holds no box; give boxes of some of the images"),
     (
         {"--reviewed": "sides.csv"},
@@ -466,6 +467,7 @@ def test_mistakes_get_one_line(
     Path("case.json").write_text(json.dumps(known | {"categories": cased}))
     Path("no-classes.json").write_text(json.dumps(known | {"categories": []}))
     Path("larger.json").write_text(json.dumps(known | {"annotations": [thing(1, 1, 10, 160)]}))
+    Path("accepted.csv").write_text("name,x0,y0,x1,y1,label,verdict\n1.jpg,5,5,30,30,cat,accepted\n")
     Path("head.csv").write_text("name,x0,y0,x1,y1,label\n")
     Path("sides.csv").write_text("name,x0,y0,x1,y1,label\n1.jpg,50,50,30,30,cat\n")
     Path("other-size.json").write_text(json.dumps(known | {"images": [image(1) | {"width": 50, "height": 50}]}))

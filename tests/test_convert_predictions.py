@@ -1,6 +1,7 @@
 """`python -m fastwsol.convert` of predictions: parts are joined, and what a review said is kept."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -251,7 +252,7 @@ def test_predictions_that_nobody_has_judged_are_named_where_they_become_ground_t
         flags = ("--layout", "coco", "--source", predictions / "photos", "--boxes", tmp_path / name, "--quarantine")
         assert run(pack.main, *flags, "--out", out) in (0, 3)
         said = capsys.readouterr().out
-        assert "3 of the images in the annotations have the boxes and masks of a prediction that somebody acc" in said
+        assert "3 of the images have boxes (and masks, where there are such) of a prediction that somebody acc" in said
         assert f"{len(of_images) - 3} of the images in the annotations have boxes that a network predicted and" in said
         assert "(coco, with predicted boxes)" in open_shards(out).manifest.source
 
@@ -265,14 +266,27 @@ def test_images_that_are_gone_are_counted_and_left_out_where_that_is_asked(
     flags = (predictions / "whole.json", "--format", "yolo", "--images", photos, "--out", tmp_path / "yolo")
     assert run(convert.main, *flags) == 2
     said = capsys.readouterr().err
-    assert f"{photos / '03.jpg'}: missing, and the predictions name it (2 of 70 images are)" in said
-    assert "or leave them out with --skip-missing" in said
+    assert f"{photos / '03.jpg'}: missing, and the predictions name it (2 of the 70 images of the file are)" in said
+    assert "or leave such images out with --skip-missing" in said
     assert not (tmp_path / "yolo").exists()
     assert run(convert.main, *flags, "--skip-missing") == 0
     said = capsys.readouterr().out
     assert "2 images left out, as no place of --images holds their files" in said
     assert "yolo, 68 images" in said
     assert len([*(tmp_path / "yolo/images").iterdir()]) == 68
+    scores = {
+        each["image_id"]: each["score"] for each in json.loads((predictions / "whole.json").read_text())["annotations"]
+    }
+    limit = sorted(scores.values())[35]
+    flags = (*flags[:-1], tmp_path / "sure", "--least-score", f"{limit:.9f}")
+    assert run(convert.main, *flags, "--skip-missing") == 0
+    said = capsys.readouterr().out
+    counts = [int(each) for each in re.findall(r"(\d+) images?(?: left|,)", said)]
+    assert sum(counts) == 70, said
+    for name in photos.iterdir():
+        name.unlink()
+    assert run(convert.main, *flags[:-3], tmp_path / "none", "--skip-missing") == 2
+    assert "(70 of the 70 images of the file are)" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -318,7 +332,9 @@ def test_what_was_accepted_is_told_whatever_form_it_took(
     assert run(pack.main, *packing, "--out", tmp_path / "shards") in (0, 3)
     said = capsys.readouterr().out
     assert "nobody has judged" not in said
-    assert "67 of the images in the annotations have the boxes and masks of a prediction that somebody accepted" in said
+    assert (
+        "67 of the images have boxes (and masks, where there are such) of a prediction that somebody accepted" in said
+    )
     shards = open_shards(tmp_path / "shards")
     assert shards.manifest.source.endswith(", with boxes accepted as predicted)")
     assert sum(map(len, shards.splits.values())) == 67

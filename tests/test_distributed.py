@@ -181,6 +181,19 @@ def test_a_row_counts_all_processes_images(run_of_two, shards):
         assert row["train_top1_clas"] == pytest.approx(100 * sum(corrects[first : first + 4]) / 64)
 
 
+def test_two_processes_train_a_head_behind_a_run(run_of_two, tmp_path):
+    head = tmp_path / "head"
+    flags = ["--behind", run_of_two[0], "--head-steps", "4", "--head-batch-size", "8", "--run-dir", head]
+    ended = two_commands(training.main, [*map(str, flags), "--threads", "1", "--step", "eager"])
+    assert ended.returncode == 0, ended.stderr
+    names = [each["name"] for each in json.loads((head / "report.json").read_text())["localizers"]]
+    assert "mask" in names
+    missing = ["--behind", run_of_two[0], "--shards", tmp_path / "none", "--run-dir", tmp_path / "other"]
+    ended = two_commands(training.main, [*map(str, missing)])
+    assert ended.returncode == 2
+    assert ended.stderr.count("error: ") == 1
+
+
 def test_an_evaluations_numbers_do_not_depend_on_the_world_size(run_of_two, tmp_path):
     run = shutil.copytree(run_of_two[0], tmp_path / "run")
     of_two = json.loads((run / "report.json").read_text())

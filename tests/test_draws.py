@@ -260,6 +260,3 @@ def test_a_resample_has_an_image_many_times_as_seldom_as_poisson_says():
     weights = bootstrap_weights(np.arange(20_000), 200)
     for k in (5, 6, 7):
         assert (weights == k).sum() == pytest.approx(weights.size * math.exp(-1) / math.factorial(k), rel=0.1)
-
-
-# for tests/test_holdout.py

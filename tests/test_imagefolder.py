@@ -19,7 +19,7 @@ from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Split, open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.sources import Record, heif
+from fastwsol.sources import Record, heif, splits
 from fastwsol.sources.annotated import LEFT_OUT
 from fastwsol.sources.decode import decode
 from fastwsol.sources.imagefolder import ImageFolder
@@ -443,6 +443,16 @@ def test_of_a_class_that_an_earlier_round_had_not_some_become_val(photos: Path, 
     names = set(val.names(range(len(val))))
     assert {name for name in names if not name.startswith("auk/")} == before
     assert sum(name.startswith("auk/") for name in names) == 2
+
+
+def test_images_of_val_whose_class_has_another_name_stay_val() -> None:
+    """And count as those of the earlier set."""
+    earlier = ValOf(Path("earlier"), frozenset({"katze/a.jpg"}), frozenset({"cat"}))
+    images = [("katze/a.jpg", "katze"), *((f"katze/{k}.jpg", "katze") for k in range(9))]
+    images += [(f"auk/{k}.jpg", "auk") for k in range(4)]
+    parts = splits.with_val({"train": images}, lambda each: each[1], lambda each: each[0], earlier, "here")
+    assert [name.partition("/")[0] for name, _ in parts["val"]] == ["katze", "auk"]
+    assert earlier.notes(parts["val"]) == ["--val-of earlier: has no class auk: of each 0.1 was drawn, 1 image"]
 
 
 def test_boxes_that_a_network_predicted_are_named_in_the_set(photos: Path, tmp_path: Path, capsys) -> None:

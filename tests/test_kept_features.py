@@ -51,24 +51,24 @@ def stream_of(shards: Shards, augmentation: Augmentation) -> Stream:
     return Stream(split, training_plan(7, len(split), BATCH), BATCH, augmentation, 7, manifest.mean, manifest.std)
 
 
-def feed(trunk: FrozenNetwork) -> Feed:
-    return Feed(trunk.autocast, 1, False, {}, 4)
+def feed(network: FrozenNetwork) -> Feed:
+    return Feed(network.autocast, 1, False, {}, 4)
 
 
-def opened(shards: Shards, trunk: FrozenNetwork, augmentation: Augmentation = CROPS):
-    return open_features(shards, stream_of(shards, augmentation), feed(trunk), trunk, None)
+def opened(shards: Shards, network: FrozenNetwork, augmentation: Augmentation = CROPS):
+    return open_features(shards, stream_of(shards, augmentation), feed(network), network, None)
 
 
 @pytest.mark.parametrize("part", ["tail", "classifier"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_kept_features_are_the_very_bits_of_those_computed_in_each_step(shards, part, precision):
     """Over two rounds of the crops, from any step on; batches hold other images than the keeping had together."""
-    trunk, stream = frozen(part, precision), stream_of(shards, CROPS)
-    kept = opened(shards, trunk)
+    network, stream = frozen(part, precision), stream_of(shards, CROPS)
+    kept = opened(shards, network)
     assert kept.values.shape[:2] == (6, 80)
     for start in (0, 3):
-        ours = FrozenPart(trunk, kept).batches(stream, feed(trunk), start, 1)
-        computed = FrozenPart(trunk, None).batches(stream, feed(trunk), start, 1)
+        ours = FrozenPart(network, kept).batches(stream, feed(network), start, 1)
+        computed = FrozenPart(network, None).batches(stream, feed(network), start, 1)
         for _ in range(40):  # 80 images are some seven batches
             mine, theirs = next(ours), next(computed)
             assert mine.images.dtype == torch.bfloat16
@@ -81,20 +81,20 @@ def test_kept_features_are_the_very_bits_of_those_computed_in_each_step(shards, 
 def test_of_a_part_of_what_was_packed_they_are_those_of_the_same_crops(shards):
     """Images that are not held out are numbered anew; kept features are of all that was packed."""
     part = hold_out(shards, 5)
-    trunk, stream = frozen("tail"), stream_of(part, CROPS)
-    kept = open_features(shards, stream, feed(trunk), trunk, None)
+    network, stream = frozen("tail"), stream_of(part, CROPS)
+    kept = open_features(shards, stream, feed(network), network, None)
     assert kept.values.shape[1] == 80 > len(stream.split)
-    ours, computed = (FrozenPart(trunk, each).batches(stream, feed(trunk), 0, 1) for each in (kept, None))
+    ours, computed = (FrozenPart(network, each).batches(stream, feed(network), 0, 1) for each in (kept, None))
     for _ in range(20):
         assert torch.equal(next(ours).images, next(computed).images)
 
 
 def test_an_images_features_do_not_depend_on_its_neighbours(shards):
-    trunk = frozen("tail")
+    network = frozen("tail")
     images = torch.randn(20, 3, 64, 64)
-    whole = frozen_features(trunk.model, images, "tail", trunk.autocast)
+    whole = frozen_features(network.model, images, "tail", network.autocast)
     for rows in ([3], [19, 0, 7], range(5, 16)):
-        part = frozen_features(trunk.model, images[list(rows)], "tail", trunk.autocast)
+        part = frozen_features(network.model, images[list(rows)], "tail", network.autocast)
         assert torch.equal(part, whole[list(rows)])
 
 
@@ -126,26 +126,26 @@ def test_every_kept_view_is_shown_and_crops_come_in_turn(shards):
 
 
 def test_what_is_kept_is_found_again_and_anything_else_is_computed_anew(shards, capsys):
-    trunk = frozen("tail")
-    first = opened(shards, trunk)
+    network = frozen("tail")
+    first = opened(shards, network)
     assert "80 images, 6 views each" in capsys.readouterr().out
     before = first.path.stat().st_mtime_ns
-    assert opened(shards, trunk).sha256 == first.sha256
+    assert opened(shards, network).sha256 == first.sha256
     assert "kept from before" in capsys.readouterr().out
     assert first.path.stat().st_mtime_ns == before
     first.path.unlink()
-    assert opened(shards, trunk).sha256 == first.sha256
+    assert opened(shards, network).sha256 == first.sha256
     assert "computed once" in capsys.readouterr().out, "what was deleted is not damaged"
     content = bytearray(first.path.read_bytes())
     content[-1] ^= 1
     first.path.write_bytes(content)
-    assert opened(shards, trunk).sha256 == first.sha256
+    assert opened(shards, network).sha256 == first.sha256
     assert "computed anew, since the file is damaged" in capsys.readouterr().out
     with torch.no_grad():
-        next(trunk.model.groups[0].parameters()).add_(0.01)
-    others = opened(shards, trunk)
+        next(network.model.groups[0].parameters()).add_(0.01)
+    others = opened(shards, network)
     assert others.path != first.path
-    assert opened(shards, trunk, replace(CROPS, image_size=48)).path not in (first.path, others.path)
+    assert opened(shards, network, replace(CROPS, image_size=48)).path not in (first.path, others.path)
 
 
 @pytest.mark.parametrize("option", [{"color": True}, {"mix": "cutmix"}, {"aug": "gr-hns"}, {"crops_per_image": 0}])

@@ -87,6 +87,3 @@ def test_weights_of_a_head_without_a_gradient_decay() -> None:
 def test_boxes_for_no_mask_head_are_refused() -> None:
     with pytest.raises(Exception, match="--boxes-per-class 1: supervises a mask head; add --localizer mask"):
         refuse_no_mask(Config.of(localizer="cam", boxes_per_class=1), CLASSES, SimpleNamespace())  # type: ignore[arg-type]
-
-
-# for tests/test_mask_runs.py

@@ -407,8 +407,10 @@ def test_masks_are_measured_at_the_cut_that_is_asked_and_those_of_no_image_are_c
     height, width = mask.shape
     np.save(tmp_path / "maps.npy", np.where(mask == 255, 0.6, 0.3).astype(np.float32)[np.newaxis])
     (tmp_path / "boxes.csv").write_text(f"name,width,height,x0,y0,x1,y1\nval/a.jpg,{width},{height},,,,\n")
-    for name in ("val/a.PNG", "val/of_none.png", "of_none.png"):
-        put(tmp_path / "masks" / name, png(mask))
+    for name in ("val/a.PNG", "val/of_none.png"):
+        put(tmp_path / "elsewhere" / name, png(mask))
+    put(tmp_path / "masks/of_none.png", png(mask))
+    (tmp_path / "masks/val").symlink_to(tmp_path / "elsewhere/val")  # as folders of masks may be linked
     flags = ["--maps", tmp_path / "maps.npy", "--boxes", tmp_path / "boxes.csv", "--masks", tmp_path / "masks"]
     found = {}
     for threshold in ("0.1", "0.45"):

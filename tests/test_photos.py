@@ -286,14 +286,27 @@ def test_boxes_that_come_later_measure_a_run(folders, shards, run, tmp_path, cap
 
 
 def test_a_head_is_trained_behind_a_run_with_boxes_that_come_later(folders, shards, run, tmp_path, capsys):
-    later, head = tmp_path / "later", tmp_path / "head"
-    flags = ["--layout", "imagefolder", "--source", str(folders), "--out", str(later)]
-    assert run_command(pack.main, flags) == 0
-    flags = ["--behind", str(run), "--shards", str(later), "--head-steps", "2", "--head-batch-size", "8"]
-    assert run_command(train.main, [*flags, "--threads", "1", "--run-dir", str(head)]) == 0
-    assert f"{later}: has the images of {shards}" in capsys.readouterr().out
-    info = json.loads((head / "config.json").read_text())
-    assert info["shards_digest"] == open_shards(later).digest
+    """And goes on where the run's own set is gone, since the images were compared."""
+    first, own, later, head = (tmp_path / name for name in ("first", "own", "later", "head"))
+    shutil.copytree(run, first)
+    shutil.copytree(shards, own)
+    config = json.loads((first / "config.json").read_text())
+    (first / "config.json").write_text(json.dumps(config | {"shards": str(own)}))
+    lines = (folders / "boxes.csv").read_text().splitlines()
+    (tmp_path / "boxes.csv").write_text("\n".join([lines[0], *lines[1::2]]))
+    flags = ["--layout", "imagefolder", "--source", folders, "--boxes", tmp_path / "boxes.csv", "--out", later]
+    assert run_command(pack.main, [*map(str, flags)]) == 0
+    flags = ["--behind", first, "--shards", later, "--boxes-per-class", "2", "--head-steps", "2", "--run-dir", head]
+    command = [*map(str, flags), "--head-batch-size", "8", "--threads", "1"]
+    assert run_command(train.main, command) == 0
+    assert f"{later}: has the images of {own}" in capsys.readouterr().out
+    assert json.loads((head / "config.json").read_text())["shards_digest"] == open_shards(later).digest
+    rows = {each["name"]: each for each in json.loads((head / "report.json").read_text())["localizers"]}
+    assert rows["mask"]["boxes_per_class"] == 2
+    shutil.rmtree(own)
+    assert run_command(train.main, command) == 0
+    assert run_command(train.main, [*command[:-1], "1", "--run-dir", str(tmp_path / "another")]) == 2
+    assert "the images cannot be compared with its own" in capsys.readouterr().err
 
 
 def test_other_images_are_no_boxes_that_come_later(folders, shards, run, tmp_path, capsys):

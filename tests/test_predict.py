@@ -395,6 +395,11 @@ def test_pictures_are_not_written_among_the_images(
     asked = [str(run), str(photos), *flags, str(photos / "more" / "new"), *out]
     assert run_command(predict.main, [*asked, *ON_CPU]) == 2
     assert f"lies in {photos}, where its pictures would be taken for images" in capsys.readouterr().err
+    (tmp_path / "link").symlink_to(photos)
+    asked[1] = str(tmp_path / "link")
+    assert run_command(predict.main, [*asked, *ON_CPU]) == 2
+    assert "where its pictures would be taken for images" in capsys.readouterr().err
+    (tmp_path / "link").unlink()
     assert not [*tmp_path.iterdir()]
 
 

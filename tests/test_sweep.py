@@ -509,6 +509,3 @@ def test_a_title_says_where_maps_were_cut(names):
         else "strict, percent, maps of cam kept at 0.2 of the maximum, others' at the run's own cuts"
     )
     assert paper2018.title == f"paper2018, {alone}"
-
-
-# for tests/test_packed_masks.py

@@ -51,6 +51,8 @@ def test_images_are_called_by_their_path_below_a_folder_that_is_named(
 ) -> None:
     names = ["photos/b/1.jpeg", "photos/b/deep/2.jpg", "photos/a.jpg"]
     monkeypatch.chdir(folder)
+    of_two = [image.name for image in find_images([Path(), Path("b")]).images]
+    assert {"./a.jpg", "b/1.jpeg"} < {*of_two}, "as the places were given"
     for places in ([folder / "b", folder / "a.jpg"], [Path("b"), Path("a.jpg")]):
         found = find_images(places, relative_to=folder.parent)
         assert [image.name for image in found.images] == names
@@ -58,6 +60,10 @@ def test_images_are_called_by_their_path_below_a_folder_that_is_named(
     assert [image.name for image in inside.images] == [image.name for image in find_images([folder]).images]
     of_zip = find_images([zipped(folder)], relative_to=folder.parent)
     assert of_zip.images[0].name == "photos.zip/a.jpg"
+    (image,) = find_images([Path("b/../a.jpg")], relative_to=folder.parent).images
+    assert image.name == "photos/a.jpg"
+    with pytest.raises(UserError, match="--relative-to nowhere: no such folder"):
+        find_images([Path("a.jpg")], relative_to=Path("nowhere"))
     with pytest.raises(UserError, match=r"--relative-to b: a\.jpg does not lie in it; name a folder that holds all"):
         find_images([Path("a.jpg")], relative_to=Path("b"))
 

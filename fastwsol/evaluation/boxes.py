@@ -37,7 +37,7 @@ _PIXELS_AT_ONCE = 2**23  # of upsampled maps, a byte each
 
 
 def localize(
-    cams: npt.NDArray[np.float32],
+    maps: npt.NDArray[np.float32],
     protocol: BoxProtocol,
     size: Size,
     widths: npt.ArrayLike,
@@ -54,14 +54,14 @@ def localize(
     """
     _check(protocol)
     boxes = []
-    for part in parts_of_maps(len(cams), size):
+    for part in parts_of_maps(len(maps), size):
         if protocol == "strict":
             own = threshold[part] if isinstance(threshold, np.ndarray) else threshold
-            boxes.append(kernels.cam_boxes(cams[part], size, own, scale))
+            boxes.append(kernels.cam_boxes(maps[part], size, own, scale))
         else:
             assert scale == "min-max"
             assert not isinstance(threshold, np.ndarray)
-            boxes.append(kernels.cam_boxes_paper2018(cams[part], size, threshold))
+            boxes.append(kernels.cam_boxes_paper2018(maps[part], size, threshold))
     return to_original(np.concatenate([np.empty((0, 4), np.int32), *boxes]), widths, heights, size)
 
 
@@ -90,7 +90,7 @@ def thresholds_by_iou(levels: npt.NDArray[np.int64]) -> dict[str, float]:
 
 
 def curve_hits(
-    cams: npt.NDArray[np.float32],
+    maps: npt.NDArray[np.float32],
     size: Size,
     widths: npt.NDArray[np.int32],
     heights: npt.NDArray[np.int32],
@@ -103,10 +103,10 @@ def curve_hits(
     At each level they equal the hits of `localize` at the level's threshold. A constant map that is min-max scaled hits
     nothing.
     """
-    shape = (len(cams), len(IOU_THRESHOLDS), LEVELS)
+    shape = (len(maps), len(IOU_THRESHOLDS), LEVELS)
     single, multiple = np.zeros(shape, bool), np.zeros(shape, bool)
-    for part in parts_of_maps(len(cams), size):
-        levels = kernels.cam_levels(cams[part], size, scale)
+    for part in parts_of_maps(len(maps), size):
+        levels = kernels.cam_levels(maps[part], size, scale)
         own = offsets[part.start : part.stop + 1]
         sizes = np.stack([widths[part], heights[part]], axis=1).astype(np.int32)
         ious = kernels.sweep_ious(levels, truths[own[0] : own[-1]], own - own[0], sizes)

@@ -91,7 +91,7 @@ def find_masks(folder: Path, names: Sequence[str], truths: Truths) -> MaskFiles:
     """
     if not folder.is_dir():
         raise UserError(f"--masks {folder}: no such folder; name the one that holds the PNG masks")
-    found = MaskFolder(folder)
+    found = MaskFolder(folder, follow_links=True)
     of_images = found.of_images(names)
     files = {row: Path(found.where(of_images[name])) for row, name in enumerate(names) if name in of_images}
     if not files:

@@ -1,1 +1,1 @@
-"""What a frozen trunk gives, computed once for each view of an image and kept."""
+"""What a frozen network gives, computed once for each view of an image and kept."""

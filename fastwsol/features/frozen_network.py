@@ -16,7 +16,7 @@ from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.network.classifier import Classifier
 
 AT_ONCE = {"cpu": 8, "cuda": 64}
-"""Images that go through the trunk together, by device."""
+"""Images that go through the network together, by device."""
 STORED = torch.bfloat16
 
 

@@ -105,7 +105,7 @@ def read_compared_run(folder: Path, shards: Path | None = None) -> ComparedRun:
         starts = []
     if not starts:
         raise UserError(f"{folder}: environment.json or metrics.jsonl is missing or damaged; restore it from a copy")
-    if not report["images_with_boxes"] and (later := [each.name for each in folder.glob("report*-boxes-*.json")]):
+    if not report["images_with_boxes"] and (later := [each.name for each in folder.glob(f"{of.name}-boxes-*.json")]):
         print(f"{folder}: {', '.join(sorted(later))}: on boxes that came later; --shards with that set shows it")
     return ComparedRun(folder, info, report, images, rows, starts[-1], _chosen_cut(run, of))
 
@@ -153,7 +153,7 @@ def check_alike(runs: Sequence[ComparedRun]) -> None:
         if run.info.shards_digest != first.info.shards_digest:
             raise UserError(
                 f"{run.folder}: was trained on another packed set than {first.folder}; report on it alone, and compare "
-                f"them with python -m fastwsol.compare"
+                f"their reports on the same boxes with python -m fastwsol.compare"
             )
         if run.info.config.views.fit != first.info.config.views.fit:
             raise UserError(

@@ -99,7 +99,7 @@ def picture(encoded: bytes, window: NDArray[np.int32]) -> str:
 
 
 def shown_maps(
-    cams: NDArray[np.float32],
+    maps: NDArray[np.float32],
     predicted: NDArray[np.int64],
     split: Split,
     ids: NDArray[np.int64],
@@ -108,13 +108,13 @@ def shown_maps(
 ) -> list[dict[str, Any]]:
     """What the page shows of each image of one run: its map, and at each level (`kernels.levels`) its box and IoU.
 
-    cams: float32 [K, h, w] and predicted: int64 [K], of rows `ids` [K] of the split. In the page's JSON: map: an 8-bit
+    maps: float32 [K, h, w] and predicted: int64 [K], of rows `ids` [K] of the split. In the page's JSON: map: an 8-bit
     grey PNG of the square's size but for what LONGEST_SIDE shrinks, of the levels of each pixel; boxes: [LEVELS, 4]
     whole pixels of the square, as base64 of uint16, little-endian; ious: [LEVELS], hundredths rounded down, as base64
     of uint8, NO_TRUTH without ground truth: so a box is a hit at IoU .3, .5 or .7 exactly where its number is at least
     30, 50 or 70.
     """
-    levels = kernels.cam_levels(cams, views.image_size, scale)
+    levels = kernels.cam_levels(maps, views.image_size, scale)
     boxes = kernels.threshold_sweep(levels)
     truths = Truths.of_split(split.subset("gallery", ids), views.fit).shown
     sizes = np.stack([truths.widths, truths.heights], axis=1).astype(np.int32)

@@ -28,8 +28,8 @@ class PredictedImages:
     def __init__(self, places: Sequence[Path], follow_links: bool = False) -> None:
         self._trees: dict[str, Tree] = {}
         self._files: dict[str, Path] = {}
-        self._listed: dict[tuple[str, str], frozenset[str]] = {}
-        """The names in a folder of a place."""
+        self._listed: dict[tuple[str, str], frozenset[str] | None] = {}
+        """The names in a folder of a place; None behind a link that is not followed."""
         for place in places:
             if not place.exists():
                 raise UserError(f"--images {place}: no such folder, zip or image; {REMEDY}")
@@ -50,7 +50,7 @@ class PredictedImages:
         if found is None or name in self._files:
             return found is not None
         place = next(place for place, tree in self._trees.items() if tree is found[0])
-        return self._has(place, found[1])
+        return self._has(place, found[1]) is not False  # reading it says what the link is
 
     def where(self, name: str) -> str:
         """The file of this name as the user would find it; the name itself where it lies in none of the places, or in
@@ -117,12 +117,13 @@ class PredictedImages:
             return (self._trees[having[0]], name) if having else None
         return self._trees[before], inside
 
-    def _has(self, place: str, path: str) -> bool:
-        """Whether there is a file of this path in a place."""
+    def _has(self, place: str, path: str) -> bool | None:
+        """Whether there is a file of this path in a place; None behind a link that is not followed."""
         folder, _, name = path.rpartition("/")
         if (place, folder) not in self._listed:
             try:
                 self._listed[place, folder] = frozenset(self._trees[place].names(folder))
-            except UserError:  # behind a link that is not followed
-                self._listed[place, folder] = frozenset()
-        return name in self._listed[place, folder]
+            except UserError:
+                self._listed[place, folder] = None
+        names = self._listed[place, folder]
+        return None if names is None else name in names

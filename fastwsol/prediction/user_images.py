@@ -5,6 +5,7 @@ orientation says, so that boxes are in the pixels that a viewer shows. JPEGs are
 """
 
 import io
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -85,8 +86,7 @@ def find_images(places: Iterable[Path], follow_links: bool = False, relative_to:
             paths, others = images_below(tree, "", unnameable)
             if not paths and not unnameable:
                 raise UserError(f"{place}: holds no image (by its ending: {', '.join(IMAGE_SUFFIXES)}); name another")
-            before = f"{name}/" if len(places) > 1 or relative_to is not None else ""
-            before = before.removeprefix("./")
+            before = f"{name}/" if name and (len(places) > 1 or relative_to is not None) else ""
             itself = (place.resolve().name,) if place.is_dir() else ()
             images += [
                 replace(_in_tree(before + path, tree, path), folders=(*path.split("/")[:-1], *itself), stamp=stamp)
@@ -111,9 +111,14 @@ def find_images(places: Iterable[Path], follow_links: bool = False, relative_to:
 
 
 def _below(place: Path, folder: Path) -> str:
-    """A place's path below a folder. Raises UserError where it does not lie in it."""
+    """A place's path below a folder, empty where it is the folder itself. Raises UserError where there is no such
+    folder, or the place does not lie in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--relative-to {folder}: no such folder; name one that holds all images")
     try:
-        return place.absolute().relative_to(folder.absolute()).as_posix()
+        below = Path(os.path.normpath(place.absolute())).relative_to(os.path.normpath(folder.absolute()))
+        return "" if below == Path() else below.as_posix()
     except ValueError:
         raise UserError(f"--relative-to {folder}: {place} does not lie in it; name a folder that holds all") from None
 

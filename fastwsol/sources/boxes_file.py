@@ -20,14 +20,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import read_utf8
 from fastwsol.host.words import first_few, number_of, plain
 from fastwsol.sources.annotated import Box
 from fastwsol.sources.coco_json import CORRECT as _CORRECT
-from fastwsol.sources.coco_json import CocoFile, box_of, parse_coco, refuse_shares, size_of
+from fastwsol.sources.coco_json import CocoFile, Verdict, box_of, parse_coco, refuse_shares, size_of
 from fastwsol.sources.names import Names
 from fastwsol.sources.splits import SPLIT_CALLED
 
@@ -222,10 +222,10 @@ def _finder(paths: Collection[str], of_more: bool) -> Callable[[str, str], str |
         if (path := names.whole(name)) is not None:
             return path
         split, _, inside = name.partition("/")
-        if (
-            split in SPLIT_CALLED and (path := names.whole(inside)) is not None
-        ):  # as `convert` calls those of a packed set
-            return path
+        if split in SPLIT_CALLED:  # as `convert` calls those of a packed set, and a GIF or TIFF x.gif.png
+            own = next((each for each in (inside, inside.rpartition(".")[0]) if names.whole(each) is not None), None)
+            if own is not None:
+                return names.whole(own)
         candidates = names.by_end(name)
         if len(candidates) == 1:
             return candidates[0]
@@ -294,6 +294,11 @@ def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[Bo
             box, label = box_of(values, where), row.get(_LABEL) or None
             scored = bool(row.get("score"))
             verdict = row.get(_VERDICT) or ""
+            if verdict and verdict not in get_args(Verdict):
+                known = ", ".join(get_args(Verdict))
+                raise UserError(
+                    f"{where}: verdict {verdict!r:.40} is none of {known}; correct it, or call the column otherwise"
+                )
             yield BoxLine(
                 where, row["name"], box, label, size, difficult=difficult == "1", scored=scored, verdict=verdict
             )

@@ -199,8 +199,8 @@ def unjudged_images(file: CocoFile) -> int:
 def note_of_accepted(images: int) -> str:
     """What to say of so many images whose boxes a review has accepted as they were predicted."""
     return (
-        f"{images:,} of the images in the annotations have the boxes and masks of a prediction that somebody accepted: "
-        f"what is measured on them favours the network that predicted"
+        f"{images:,} of the images have boxes (and masks, where there are such) of a prediction that somebody "
+        f"accepted: what is measured on them favours the network that predicted"
     )
 
 

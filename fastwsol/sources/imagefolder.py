@@ -79,7 +79,7 @@ class ImageFolder(FileSource):
         own = {split: of_split for split, (of_split, _) in images.items()}
         listed = with_val(own, lambda image: image.class_name, lambda image: image.path, val, str(path))
         if isinstance(val, ValOf):
-            notes += val.notes([image.class_name for image in listed["val"]])
+            notes += val.notes([(image.path, image.class_name) for image in listed["val"]])
         of_file, mask_folder = FileBoxes(), None
         mask_of: dict[str, str] = {}
         if boxes is not None:

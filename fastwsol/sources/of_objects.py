@@ -196,7 +196,7 @@ def rule_over(
         share = VAL_FRACTION if val is None else val
         notes.append(f"there is no val: of each class {share:g} was drawn, {number_of(len(chosen['val']), 'image')}")
     if isinstance(val, ValOf):
-        notes += val.notes([name for _, name in chosen["val"]])
+        notes += val.notes([(image.path, name) for image, name in chosen["val"]])
     return Ruled(kept, annotations, notes, used)
 
 

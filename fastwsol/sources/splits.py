@@ -75,16 +75,17 @@ class ValOf:
                 return found
         return [False] * len(names)
 
-    def notes(self, classes_of_val: Sequence[Hashable]) -> list[str]:
-        """What to say of images that are not there any more, and of classes that the other set has not. classes_of_val:
-        the class of each image that became val.
+    def notes(self, val: Sequence[tuple[str, str]]) -> list[str]:
+        """What to say of images that are not there any more, and of classes that the other set has not. val: the name
+        and the class of each image that became val.
         """
-        of_new = [each for each in classes_of_val if each not in self.classes]
+        are_its = self.are_val([name for name, _ in val])
+        of_new = [of_class for (_, of_class), is_its in zip(val, are_its, strict=True) if not is_its]
         notes = []
-        if lost := len(self.names) - (len(classes_of_val) - len(of_new)):
+        if lost := len(self.names) - sum(are_its):
             notes.append(f"{self.flag}: {lost:,} of its {number_of(len(self.names), 'val image')} are not here")
         if of_new:
-            called = first_few(sorted(map(str, {*of_new})), 3)
+            called = first_few(sorted({*of_new}), 3)
             drawn = f"of each {VAL_FRACTION:g} was drawn, {number_of(len(of_new), 'image')}"
             notes.append(f"{self.flag}: has no class {called}: {drawn}")
         return notes
@@ -117,8 +118,9 @@ def with_val(
     are_val = choice.are_val([name_of(image) for image in images])
     if not any(are_val):
         raise UserError(f"{choice.flag}: none of its val images is in {where}; give the set of an earlier round")
-    # Of a class that the other set has not, some become val as if there were no other set.
-    new = [place for place, image in enumerate(images) if class_of(image) not in choice.classes]
+    # Of a class that the other set has not, by whatever name, some become val as if there were no other set.
+    known = {*choice.classes, *(class_of(image) for image, is_val in zip(images, are_val, strict=True) if is_val)}
+    new = [place for place, image in enumerate(images) if class_of(image) not in known]
     of_val = {new[k] for k in _drawn_places([class_of(images[place]) for place in new], VAL_FRACTION)}
     of_val |= {place for place, is_val in enumerate(are_val) if is_val}
     return _parts(images, of_val)

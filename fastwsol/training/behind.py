@@ -73,13 +73,12 @@ def read_behind(folder: Path) -> Behind:
     return Behind(folder, *read_run(RunDir(folder)))
 
 
-def refuse_unfinished(behind: Behind, shards: Shards) -> None:
+def refuse_unfinished(behind: Behind, shards: Shards, compare: bool = True) -> None:
     """Raise UserError where the shards have other images than those that the classifier was trained on (they may have
-    other boxes), or its training has not come to its end.
+    other boxes), or its training has not come to its end. compare: whether images of other shards are compared.
     """
-    if behind.info.shards_digest != shards.digest and (
-        why := other_than_its_own(shards, behind.folder, behind.info, verify=True)
-    ):
+    is_other = compare and behind.info.shards_digest != shards.digest
+    if is_other and (why := other_than_its_own(shards, behind.folder, behind.info, verify=True)):
         raise UserError(
             f"--behind {behind.folder}: was trained on other shards than {shards.folder} ({why}); name its --shards"
         )
