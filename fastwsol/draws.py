@@ -127,9 +127,9 @@ def ids_of_each_class(labels: NDArray[np.int64], per_class: int) -> NDArray[np.i
     return np.sort(np.concatenate(of_classes))
 
 
-def val_ids(count: int, number: int) -> NDArray[np.int64]:
-    """Return which `number` of a class's `count` images become val where a data set has none: ids, ascending int64."""
-    return np.sort(epoch_order(HOLDOUT_SEED, 0, count, Purpose.VAL)[count - number :])
+def val_order(count: int) -> NDArray[np.int64]:
+    """The order, int64 [count], in which a class's images become val where a data set has none."""
+    return epoch_order(HOLDOUT_SEED, 0, count, Purpose.VAL)[::-1]
 
 
 def gallery_order(count: int) -> NDArray[np.int64]:

@@ -162,18 +162,19 @@ def refuse_flags_of_others(flags: PackFlags) -> None:
 def _open_source(flags: PackFlags, path: Path | None) -> Source:
     common: _OfEvery = {"class_count": flags.classes, "follow_links": flags.follow_links}
     if path is not None:
+        drawn: _OfDrawnVal = {"val": _val_choice(flags), "quarantine": flags.quarantine}
         match flags.layout:
             case "imagefolder":
-                more, val = flags.boxes_of_more, _val_choice(flags)
-                return ImageFolder(path, boxes=flags.boxes, boxes_of_more=more, masks=flags.masks, val=val, **common)
+                more = flags.boxes_of_more
+                return ImageFolder(path, boxes=flags.boxes, boxes_of_more=more, masks=flags.masks, **drawn, **common)
             case "cub":
                 return Cub(path, **common)
             case "coco":
-                return Coco(path, boxes=flags.boxes, val=_val_choice(flags), **common)
+                return Coco(path, boxes=flags.boxes, **drawn, **common)
             case "voc":
-                return Voc(path, val=_val_choice(flags), **common)
+                return Voc(path, **drawn, **common)
             case "yolo":
-                return Yolo(path, val=_val_choice(flags), **common)
+                return Yolo(path, **drawn, **common)
             case "wsoleval":
                 metadata, masks, fullsup = flags.metadata, flags.masks, flags.fullsup
                 return WsolEval(path, metadata=metadata, masks=masks, fullsup=fullsup, **common)
@@ -187,6 +188,13 @@ class _OfEvery(TypedDict):
 
     class_count: int | None
     follow_links: bool
+
+
+class _OfDrawnVal(TypedDict):
+    """What those layouts take in which val may have to be drawn."""
+
+    val: ValChoice
+    quarantine: bool
 
 
 def _val_choice(flags: PackFlags) -> ValChoice:

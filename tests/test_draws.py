@@ -20,7 +20,7 @@ from fastwsol.draws import (
     review_order,
     signs,
     stream_slice,
-    val_ids,
+    val_order,
 )
 from fastwsol.geometry import enlarge_cells, shown_windows
 from kernels.philox import philox4x32
@@ -249,7 +249,7 @@ def test_a_purpose_keeps_its_number():
 
 
 def test_the_images_that_earlier_versions_took_are_taken():
-    assert val_ids(20, 4).tolist() == [6, 9, 13, 14]
+    assert sorted(val_order(20)[:4].tolist()) == [6, 9, 13, 14]
     assert gallery_order(8).tolist() == [6, 7, 4, 1, 3, 5, 2, 0]
     assert review_order(8, 0).tolist() == [6, 0, 3, 7, 1, 5, 2, 4]
     assert review_order(8, 3).tolist() == [6, 2, 7, 0, 1, 4, 3, 5]

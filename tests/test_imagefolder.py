@@ -84,14 +84,37 @@ def test_classes_are_the_folders_in_order_and_images_are_found_at_any_depth(phot
         assert source.count(split) == len(labels)
 
 
-def test_where_the_image_drawn_for_val_is_bad_its_class_is_not_measured_and_that_is_said(
+def test_where_images_drawn_for_val_are_bad_others_of_their_class_are(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (bad,) = (name for name in names(ImageFolder(photos, val=0.1), "val") if name.startswith(CLASSES[0]))
+    """With --quarantine, where bad images are set aside."""
+    drawn = [name for name in names(ImageFolder(photos, val=0.3), "val") if name.startswith(CLASSES[0])]
     folder = shutil.copytree(photos, tmp_path / "bad")
-    (folder / bad).write_bytes((folder / bad).read_bytes()[:-200])
-    flags = ["--layout", "imagefolder", "--source", str(folder), "--out", str(tmp_path / "shards"), "--quarantine"]
-    assert run_command(pack_command.main, flags) == 3
+    for bad in drawn[:2]:
+        (folder / bad).write_bytes((folder / bad).read_bytes()[:-200])
+    flags = ["--layout", "imagefolder", "--source", folder, "--val-fraction", "0.3", "--out", tmp_path / "shards"]
+    assert run_command(pack_command.main, [*map(str, flags), "--quarantine"]) == 3
+    said = capsys.readouterr().out
+    assert "2 bad images passed over where val was drawn" in said
+    assert "28 packed and 2 set aside, 30 in all" in said
+    splits = open_shards(tmp_path / "shards").splits
+    assert np.bincount(splits["val"].labels).tolist() == [3, 3, 3]
+    assert np.bincount(splits["train"].labels).tolist() == [5, 7, 7]
+    val = set(splits["val"].names(range(9)))
+    assert drawn[2] in val
+    assert {name for name in val if not name.startswith(CLASSES[0])} == {
+        name for name in names(ImageFolder(photos, val=0.3), "val") if not name.startswith(CLASSES[0])
+    }
+
+
+def test_a_class_whose_only_other_image_is_bad_is_trained_on_and_not_measured_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path / "photos", 2)
+    bad = tmp_path / "photos" / CLASSES[0] / f"{CLASSES[0]}_0.jpg"
+    bad.write_bytes(bad.read_bytes()[:-200])
+    flags = ["--layout", "imagefolder", "--source", str(tmp_path / "photos"), "--out", str(tmp_path / "shards")]
+    assert run_command(pack_command.main, [*flags, "--quarantine"]) == 3
     assert f"no image of {CLASSES[0]} is in val: nothing is measured there" in capsys.readouterr().out
     splits = open_shards(tmp_path / "shards").splits
     assert 0 in splits["train"].labels

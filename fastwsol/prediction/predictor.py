@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 import kernels
+from fastwsol.batches.views_cpu import view_options
 from fastwsol.config import PREACT_RESNET, Config
 from fastwsol.evaluation.thresholds import BY_BOXES, Cut
 from fastwsol.formats.labelled_images import About, Skipped
@@ -121,13 +122,7 @@ class Predictor:
         self._on_cpu = autocast.device.type == "cpu"
         self._size, self._fit = info.config.views.image_size, info.config.views.fit
         self.batch_size = _batch_size(autocast.device.type, self._size)
-        self._options = kernels.ViewOptions(
-            info.config.views.resampler == "bicubic",
-            False,
-            np.zeros(3, np.uint8),  # nothing is hidden
-            np.array(info.mean),
-            np.array(info.std),
-        )
+        self._options = view_options(info.config.views.plain, info.mean, info.std)
 
     def __repr__(self) -> str:
         classes, device = len(self.info.classes), self._autocast.device

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -11,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.host.errors import UserError, line_of
+from fastwsol.host.limits import usable_cores
+from fastwsol.host.words import number_of
 from fastwsol.sources import Class, Fault, Record, heif
+from fastwsol.sources.decode import judge_images
 from fastwsol.sources.tree import BadFile, Tree, joined
 
 MAX_TEXT_BYTES = 64 * 2**20
@@ -167,6 +171,31 @@ class FileSource:
                 told += f"\t{each.mask}\t{self._masks.stamp(each.mask)}"
             digest.update(f"{each.path}\t{each.label}\t{each.boxes}\t{each.stamp}\t{each.fault}{told}\n".encode())
         return digest.hexdigest()
+
+
+class GoodImages:
+    """Which images of a tree can be packed, by their paths; `bad`: how many that were asked for cannot."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree, self.bad = tree, 0
+
+    def __call__(self, paths: Sequence[str]) -> list[bool]:
+        """Whether each image can be packed: they are read and decoded, by all cores."""
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            found = [*pool.map(self._is_good, paths)]
+        self.bad += found.count(False)
+        return found
+
+    def _is_good(self, path: str) -> bool:
+        try:
+            (found,) = judge_images([self._tree.read(path, MAX_FILE_BYTES)])
+        except BadFile:
+            return False
+        return not isinstance(found, str)
+
+    def notes(self) -> list[str]:
+        """What to say of them."""
+        return [f"{number_of(self.bad, 'bad image')} passed over where val was drawn"] if self.bad else []
 
 
 OVERHANG = 2.0

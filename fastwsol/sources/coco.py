@@ -47,8 +47,8 @@ MAX_JSON_BYTES = 2**31
 class Coco(DetectionSet):
     """A `Source` over a detection set in COCO's form. `notes`: what became of its objects, in sentences.
 
-    boxes: the one file of annotations; val, class_count, follow_links: as of `ImageFolder`. Raises UserError
-    for every mistake that is not one image's, naming file and place.
+    boxes: the one file of annotations; val, class_count, follow_links, quarantine: as of `ImageFolder`. Raises
+    UserError for every mistake that is not one image's, naming file and place.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Coco(DetectionSet):
         val: ValChoice = None,
         class_count: int | None = None,
         follow_links: bool = False,
+        quarantine: bool = False,
     ):
         if path.is_file() and path.suffix.lower() == ".json":
             raise UserError(
@@ -90,6 +91,7 @@ class Coco(DetectionSet):
             val=val,
             predicted=about,
             accepted=_accepted([each.file for each in files.values()]),
+            quarantine=quarantine,
         )
         named = {each.path for of_split in splits.values() for each in of_split}
         if strange := len(stamps.keys() - named):

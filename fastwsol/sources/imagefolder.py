@@ -25,6 +25,7 @@ from fastwsol.sources.annotated import (
     NO_TEXT,
     AnnotatedImage,
     FileSource,
+    GoodImages,
     first_classes,
     images_below,
     is_text,
@@ -53,7 +54,8 @@ class ImageFolder(FileSource):
 
     boxes: a file as `boxes_file` describes it; boxes_of_more: whether it may be of more images than these; val: which
     images become val where the source has none; class_count keeps the first classes; follow_links: also those that lead
-    out of `path`; masks: a folder or zip of masks. Raises UserError for every mistake that is not one image's, naming
+    out of `path`; masks: a folder or zip of masks; quarantine: bad images will be set aside, so that none is drawn
+    to be val. Raises UserError for every mistake that is not one image's, naming
     file or folder and remedy.
     """
 
@@ -69,6 +71,7 @@ class ImageFolder(FileSource):
         class_count: int | None = None,
         follow_links: bool = False,
         masks: Path | None = None,
+        quarantine: bool = False,
     ):
         tree = open_tree(path, follow_links)
         layout = _layout(tree, path, masks)
@@ -77,7 +80,10 @@ class ImageFolder(FileSource):
         images = {split: _images(tree, folder, layout.names, split) for split, folder in layout.splits.items()}
         notes = _notes_of_layout(tree, layout, path, sum((others for _, others in images.values()), Counter()))
         own = {split: of_split for split, (of_split, _) in images.items()}
-        listed = with_val(own, lambda image: image.class_name, lambda image: image.path, val, str(path))
+        good = GoodImages(tree)
+        are_good = (lambda images: good([image.path for image in images])) if quarantine else None
+        listed = with_val(own, lambda image: image.class_name, lambda image: image.path, val, str(path), are_good)
+        notes += good.notes()
         if isinstance(val, ValOf):
             notes += val.notes([(image.path, image.class_name) for image in listed["val"]])
         of_file, mask_folder = FileBoxes(), None

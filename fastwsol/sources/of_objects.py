@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few, number_of
 from fastwsol.sources import Class, Fault
-from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImage, Box, FileSource, Masks, first_classes
+from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImage, Box, FileSource, GoodImages, Masks, first_classes
 from fastwsol.sources.coco_json import note_of_accepted, note_of_unjudged
 from fastwsol.sources.splits import VAL_FRACTION, ValChoice, ValOf, with_val
 from fastwsol.sources.tree import Tree, name_of_set
@@ -103,17 +103,19 @@ class DetectionSet(FileSource):
         val: ValChoice,
         predicted: str = "",
         accepted: int = 0,
+        quarantine: bool = False,
     ):
         """splits, classes, class_count, val: as `rule_over` takes them; form: the layout; predicted: how many images
         have boxes that a network predicted, in words, empty where none has; accepted: how many have boxes that somebody
-        has accepted as they were predicted.
+        has accepted as they were predicted; quarantine: bad images will be set aside, so that none is drawn to be val.
         """
-        ruled = rule_over(str(path), splits, classes, class_count, val)
+        good = GoodImages(tree)
+        ruled = rule_over(str(path), splits, classes, class_count, val, good if quarantine else None)
         any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
         identity = f"{name_of_set(path)} ({form}{whose_boxes(bool(predicted), bool(accepted))})"
         super().__init__(identity, ruled.classes, tree, ruled.annotations, masks if any_mask else None)
         self.boxes_used = ruled.boxes_used
-        self.notes: list[str] = ruled.notes
+        self.notes: list[str] = [*ruled.notes, *good.notes()]
         if predicted:
             self.notes.append(note_of_unjudged(predicted))
         if accepted:
@@ -143,10 +145,11 @@ def rule_over(
     classes: Sequence[Class],
     class_count: int | None,
     val: ValChoice,
+    are_good: Callable[[Sequence[str]], list[bool]] | None = None,
 ) -> Ruled:
     """The images of each split as a `Source` has them. where: the source, for messages; classes: all that objects may
     be of; class_count: keeps the first of those that have images to train on; val: which become val, where there is
-    none.
+    none; are_good: which images may be drawn, by their paths (None: all may).
 
     Raises UserError where fewer than two classes have images to train on.
     """
@@ -179,7 +182,8 @@ def rule_over(
         counts[_OF_OTHERS] += len(images_of) - len(packed)
         counts[_OF_LEFT_ASIDE] += sum(len(image.objects) for image, name in images_of if name not in label_of)
         chosen[split] = packed
-    chosen = with_val(chosen, lambda one: one[1], lambda one: one[0].path, val, where)
+    judge = None if are_good is None else lambda some: are_good([image.path for image, _ in some])
+    chosen = with_val(chosen, lambda one: one[1], lambda one: one[0].path, val, where, judge)
     used = 0
     annotations: dict[str, list[AnnotatedImage]] = {}
     for split, images_of in chosen.items():

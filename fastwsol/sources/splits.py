@@ -1,12 +1,13 @@
 """The splits of a source: what they are called, and which images become val where it has none."""
 
+import itertools
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from fastwsol.draws import val_ids
+from fastwsol.draws import val_order
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few, number_of
 
@@ -101,9 +102,10 @@ def with_val(
     name_of: Callable[[Image], str],
     choice: ValChoice,
     where: str,
+    are_good: Callable[[Sequence[Image]], list[bool]] | None = None,
 ) -> dict[str, list[Image]]:
     """Images of train and val; where there is no val, some of train become it. class_of, name_of: an image's class, and
-    its name in a packed set.
+    its name in a packed set; are_good: which images may be drawn, as those that can be read (None: all may).
 
     Raises UserError, naming the source `where`, for a choice beside a val, and for one that is none.
     """
@@ -113,7 +115,7 @@ def with_val(
     if "val" in splits:
         return dict(splits)
     if not isinstance(choice, ValOf):
-        return drawn_val(splits["train"], class_of, choice)
+        return drawn_val(splits["train"], class_of, choice, are_good)
     images = splits["train"]
     are_val = choice.are_val([name_of(image) for image in images])
     if not any(are_val):
@@ -121,33 +123,57 @@ def with_val(
     # Of a class that the other set has not, by whatever name, some become val as if there were no other set.
     known = {*choice.classes, *(class_of(image) for image, is_val in zip(images, are_val, strict=True) if is_val)}
     new = [place for place, image in enumerate(images) if class_of(image) not in known]
-    of_val = {new[k] for k in _drawn_places([class_of(images[place]) for place in new], VAL_FRACTION)}
+    of_val = {new[k] for k in _drawn_places([images[place] for place in new], class_of, VAL_FRACTION, are_good)}
     of_val |= {place for place, is_val in enumerate(are_val) if is_val}
     return _parts(images, of_val)
 
 
 def drawn_val(
-    images: Iterable[Image], class_of: Callable[[Image], Hashable], fraction: float | None = None
+    images: Iterable[Image],
+    class_of: Callable[[Image], Hashable],
+    fraction: float | None = None,
+    are_good: Callable[[Sequence[Image]], list[bool]] | None = None,
 ) -> dict[str, list[Image]]:
     """Images as train and val, both in their order: of each class `fraction`, and one image of two at least, becomes
-    val. Raises UserError where the fraction is none.
+    val. are_good: as of `with_val`. Raises UserError where the fraction is none.
     """
     fraction = VAL_FRACTION if fraction is None else fraction
     if not 0 < fraction < 1:
         raise UserError(f"--val-fraction {fraction}: must lie between 0 and 1 (10 % is 0.1)")
     every = [*images]
-    return _parts(every, _drawn_places(map(class_of, every), fraction))
+    return _parts(every, _drawn_places(every, class_of, fraction, are_good))
 
 
-def _drawn_places(classes: Iterable[Hashable], fraction: float) -> set[int]:
-    """The places of the images that become val, by the class of each."""
+def _drawn_places(
+    images: Sequence[Image],
+    class_of: Callable[[Image], Hashable],
+    fraction: float,
+    are_good: Callable[[Sequence[Image]], list[bool]] | None,
+) -> set[int]:
+    """The places of the images that become val: of each class as many as it has them, though some are bad; but one good
+    image of it is left to train on.
+    """
     places: dict[Hashable, list[int]] = {}
-    for place, of_image in enumerate(classes):
-        places.setdefault(of_image, []).append(place)
-    of_val: set[int] = set()
+    for place, image in enumerate(images):
+        places.setdefault(class_of(image), []).append(place)
+    drawn: list[tuple[list[int], int]] = []
+    """Of each class its places in the order in which they become val, and how many do."""
     for of_class in places.values():
         number = min(max(1, round(fraction * len(of_class))), len(of_class) - 1)
-        of_val.update(of_class[k] for k in val_ids(len(of_class), max(0, number)).tolist())
+        drawn.append(([of_class[k] for k in val_order(len(of_class)).tolist()], max(0, number)))
+    if are_good is None:
+        return {place for order, number in drawn for place in order[:number]}
+    first = [place for order, number in drawn for place in order[: number + 1] if number]
+    known = dict(zip(first, are_good([images[place] for place in first]), strict=True))  # those of all classes at once
+
+    def is_good(place: int) -> bool:
+        return known[place] if place in known else are_good([images[place]])[0]
+
+    of_val: set[int] = set()
+    for order, number in drawn:
+        good = filter(is_good, order if number else [])
+        taken = [*itertools.islice(good, number)]
+        of_val.update(taken if next(good, None) is not None else taken[:-1])
     return of_val
 
 

@@ -60,7 +60,7 @@ ACCEPTED = "predicted by a network, accepted by a person"
 class Voc(DetectionSet):
     """A `Source` over a set in VOC's form. `notes`: what became of its objects, in sentences.
 
-    val, class_count, follow_links: as of `ImageFolder`. Raises UserError for every mistake that is not one
+    val, class_count, follow_links, quarantine: as of `ImageFolder`. Raises UserError for every mistake that is not one
     image's, naming file and remedy.
     """
 
@@ -71,6 +71,7 @@ class Voc(DetectionSet):
         val: ValChoice = None,
         class_count: int | None = None,
         follow_links: bool = False,
+        quarantine: bool = False,
     ):
         tree = open_tree(path, follow_links)
         places = _places(tree, path)
@@ -97,6 +98,7 @@ class Voc(DetectionSet):
             val=val,
             predicted=about,
             accepted=by_network[ACCEPTED],
+            quarantine=quarantine,
         )
         if from_zero:
             self.notes.append("edges of 0 show that boxes count pixels from 0, and were taken so")

@@ -52,8 +52,8 @@ _IMAGES, _LABELS, _CLASSES = ("images", "jpegimages"), "labels", "classes.txt"
 class Yolo(DetectionSet):
     """A `Source` over a detection set in YOLO's form. `notes`: what became of its objects, in sentences.
 
-    val, class_count, follow_links: as of `ImageFolder`. Raises UserError for every mistake that is not one image's,
-    naming file, line and remedy.
+    val, class_count, follow_links, quarantine: as of `ImageFolder`. Raises UserError for every mistake that is not one
+    image's, naming file, line and remedy.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Yolo(DetectionSet):
         val: ValChoice = None,
         class_count: int | None = None,
         follow_links: bool = False,
+        quarantine: bool = False,
     ):
         tree = open_tree(path, follow_links)
         told = _told(tree, path)
@@ -100,6 +101,7 @@ class Yolo(DetectionSet):
             val=val,
             predicted=about,
             accepted=told.accepted,
+            quarantine=quarantine,
         )
         self.notes += [*notes, *outlines.notes()]
         if told.points is not None:
