@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fastwsol.host.errors import UserError, line_of
 from fastwsol.host.limits import usable_cores
+from fastwsol.host.ticker import image_ticker
 from fastwsol.host.words import number_of
 from fastwsol.sources import Class, Fault, Record, heif
 from fastwsol.sources.decode import judge_images
@@ -181,8 +182,12 @@ class GoodImages:
 
     def __call__(self, paths: Sequence[str]) -> list[bool]:
         """Whether each image can be packed: they are read and decoded, by all cores."""
+        ticker, found = image_ticker("drawn for val", len(paths)), []
         with ThreadPoolExecutor(usable_cores()) as pool:
-            found = [*pool.map(self._is_good, paths)]
+            for is_good in pool.map(self._is_good, paths):
+                found.append(is_good)
+                ticker.update(len(found))
+        ticker.close()
         self.bad += found.count(False)
         return found
 
