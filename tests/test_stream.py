@@ -7,7 +7,6 @@ from typing import IO, Any
 import numpy as np
 import pytest
 import torch
-from faults.run_cases import make_run
 from PIL import Image
 
 import fastwsol
@@ -16,19 +15,6 @@ from fastwsol.host.errors import UserError
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, synthetic_shards: Path) -> Path:
-    """A run at its first step."""
-    folder = tmp_path_factory.mktemp("stream") / "run"
-    make_run(folder, synthetic_shards)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def predictor(run: Path) -> Predictor:
-    return fastwsol.load(run, "cpu", threads=1)
 
 
 def test_a_stream_reads_a_few_batches_ahead_and_no_more(predictor: Predictor) -> None:
