@@ -254,7 +254,7 @@ def our_step(config, compiled):
 
     def step():
         train_step(state, loss_of, images, labels, 0.001)
-        return state.totals["loss"]
+        return state.totals.loss
 
     return step
 

@@ -54,7 +54,7 @@ def test_step(paired_rounds, pytestconfig, cores, depth, stem):
         sides = {name: make_side(name, config, BATCH) for name in SIDES}
     else:  # quick: compiling takes a minute, and the tests of training hold the compiled step to the eager one
         sides = {name: make_side(name, config, 4) for name in SIDES if name != "compiled"}
-    losses = {name: float(step().totals["loss"]) for name, step in sides.items()}
+    losses = {name: float(step().totals.loss) for name, step in sides.items()}
     for name, loss in losses.items():
         assert loss == pytest.approx(losses["eager fp32 contiguous"], rel=0.02), name
     paired_rounds(

@@ -14,7 +14,7 @@ from fastwsol.training.resume import _DECISIVE_SOURCES
 
 STEP = [
     f"fastwsol.training.{name}"
-    for name in ("course", "frozen_part", "loop", "mask_phase", "step", "step_mode", "stepper")
+    for name in ("course", "frozen_part", "loop", "mask_phase", "step", "step_mode", "stepper", "totals")
 ]
 DECIDES_NOTHING = {
     "evaluation": "measures what is trained",

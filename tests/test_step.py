@@ -6,6 +6,7 @@ import torch
 from fastwsol.config import Config
 from fastwsol.host.device import Autocast
 from fastwsol.training import step
+from fastwsol.training.totals import Totals
 
 
 def test_the_compiled_step_equals_the_eager_one(one_block_a_group):
@@ -94,7 +95,8 @@ def test_a_mixed_image_is_right_where_its_largest_share_is_answered():
 
 def test_skipped_steps_are_counted_anew_in_each_line():
     state = step.new_state(Config.of(depth=18), 2, Autocast(torch.device("cpu"), "fp32"))
-    state.totals = step.new_totals(torch.device("cpu"), scaled=True)
-    state.totals[step.SKIPPED] += 3
-    step.reset_totals(state)
-    assert state.totals[step.SKIPPED] == 0
+    state.totals = Totals.new(torch.device("cpu"), scaled=True)
+    assert state.totals.skipped is not None
+    state.totals.skipped.add_(3)
+    state.totals.begin_line()
+    assert state.totals.skipped == 0

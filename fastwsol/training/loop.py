@@ -16,7 +16,7 @@ from fastwsol.training.course import Course
 from fastwsol.training.job import Job
 from fastwsol.training.progress import Progress
 from fastwsol.training.resume import save
-from fastwsol.training.step import State, check_finite, gather_totals, remember, reset_totals
+from fastwsol.training.step import State, check_finite, remember
 from fastwsol.training.step_mode import Stepper
 from fastwsol.training.stepper import StepperMaker
 
@@ -49,7 +49,7 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
             if state.step % log.log_steps == 0 or last:
                 settle(state, world)
                 world.lead_does(lambda lr=lr: run.append_row(progress.row(state, lr)))  # type: ignore[misc]
-                reset_totals(state)
+                state.totals.begin_line()
             if set_up:
                 progress.restart_clock(state.step)
                 set_up = False
@@ -98,7 +98,7 @@ def take_step(
 
 def settle(state: State, world: World) -> None:
     """Add up the totals of all processes. Raises BadStep where a step was not finite."""
-    gather_totals(state, world)
+    state.totals.gather(world)
     check_finite(state)
 
 

@@ -19,7 +19,8 @@ from fastwsol.network.networks import build_network
 from fastwsol.runs.checkpoint import Checkpoint
 from fastwsol.training.job import Job
 from fastwsol.training.resume import restore
-from fastwsol.training.step import Counts, State, new_totals, share_state, trained_parameters
+from fastwsol.training.step import State, share_state, trained_parameters
+from fastwsol.training.totals import Counts, Totals
 
 
 def refuse_no_mask(config: Config, classes: int, train: Split) -> None:
@@ -100,8 +101,7 @@ def new_head_state(
             "exp_avg_sq": torch.zeros_like(parameter),
         }
     scaler = torch.amp.GradScaler(device.type, enabled=autocast.precision == "fp16")
-    totals = new_totals(device, scaler.is_enabled(), COUNTS)
-    totals["step"] += step
+    totals = Totals.new(device, scaler.is_enabled(), COUNTS, step)
     return HeadState(training, optimizer, scaler, totals, step, world)
 
 

@@ -15,7 +15,7 @@ from fastwsol.network.networks import network_name
 from fastwsol.training.course import Course
 from fastwsol.training.job import Job
 from fastwsol.training.presets import PRESETS
-from fastwsol.training.step import SKIPPED, ClassifierState, State, check_finite, make_loss, new_state, train_step
+from fastwsol.training.step import ClassifierState, State, check_finite, make_loss, new_state, train_step
 
 _LEAST_LOSS_SCALE = 2.0**-10
 """Below it the loss scaler has halved 26 times and more: the gradients are not finite, whatever the scale."""
@@ -42,15 +42,15 @@ class Progress:
             raise RunFailure(
                 f"step {state.step}: every step's gradients overflow fp16; use --precision fp32, or lower --lr"
             )
-        images = int(totals["steps"]) * batch_size
-        loss = float(totals["loss"]) / images
-        clas = 100 * int(totals["correct"]) / images
+        images = int(totals.steps) * batch_size
+        loss = float(totals.loss) / images
+        clas = 100 * int(totals.counts["correct"]) / images
         seconds = time.perf_counter() - self._clock
         images_per_second = (state.step - self._clock_step) * batch_size / seconds
         self.restart_clock(state.step)
         epoch = (state.step - course.first) * batch_size / self._train_images
         left = self._images_left(state.step) * batch_size / images_per_second
-        skipped = int(totals[SKIPPED]) if SKIPPED in totals else None
+        skipped = None if totals.skipped is None else int(totals.skipped)
         # The last batch may be more than what is left of the epochs.
         told = "" if course.epochs is None else f"epoch {min(epoch, course.epochs):.2f}  "
         print(

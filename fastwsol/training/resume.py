@@ -48,6 +48,7 @@ _DECISIVE_SOURCES = (
     "fastwsol/training/cuda_graph.py",
     "fastwsol/training/step_mode.py",
     "fastwsol/training/stepper.py",
+    "fastwsol/training/totals.py",
     "fastwsol/training/loop.py",
 )
 """The modules that a step's bits follow from. What evaluates, reports or predicts is none of them."""

@@ -15,9 +15,7 @@ from fastwsol.host.device import Autocast, let_compile_many
 from fastwsol.host.processes import ALONE, World
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import build_network
-
-Counts = dict[str, Tensor]
-"""Sums over a batch by name, on the device; among them `correct`, the images that were classified rightly."""
+from fastwsol.training.totals import NO_STEP, Counts, Totals
 
 
 @dataclass
@@ -32,8 +30,7 @@ class State:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     """Scales the loss under fp16; switched off otherwise."""
-    totals: dict[str, Tensor]
-    """Running sums on the device since the last progress line, and the first bad step; see `new_totals`."""
+    totals: Totals
     step: int
     """Steps done; `totals` counts them on the device too."""
 
@@ -69,7 +66,7 @@ class ClassifierState(State):
         """
         if self.average is None:
             return
-        weight = (1 / self.totals["step"]).clamp(min=1 / self.average_steps).float()
+        weight = (1 / self.totals.step).clamp(min=1 / self.average_steps).float()
         pairs = zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True)
         means, values = zip(*((mean, value) for mean, value in pairs if mean.is_floating_point()), strict=True)
         distances = torch._foreach_sub(values, means)
@@ -83,64 +80,12 @@ class ClassifierState(State):
         return {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
 
 
-NO_STEP = 2**62
-"""The value of `bad_step` while every step was good: it is beyond every step."""
-
-
-SKIPPED = "skipped"
-"""The total of steps that the loss scaler skipped; under fp16 alone."""
-
-
-CORRECT = ("correct",)
-
-
-def new_totals(device: torch.device, scaled: bool = False, counts: tuple[str, ...] = CORRECT) -> dict[str, Tensor]:
-    """Sums over the steps' images, kept on the device so that no step waits for the host, and over this process's
-    share of each batch, until `gather_totals`. scaled: also of the steps that the loss scaler skipped; counts: the
-    names of what a step counts.
-    """
-    totals = {SKIPPED: torch.zeros((), dtype=torch.int64, device=device)} if scaled else {}
-    totals |= {name: torch.zeros((), dtype=torch.int64, device=device) for name in counts}
-    return totals | {
-        "loss": torch.zeros((), dtype=torch.float64, device=device),
-        "steps": torch.zeros((), dtype=torch.int64, device=device),
-        "bad_step": torch.full((), NO_STEP, dtype=torch.int64, device=device),
-        "step": torch.zeros((), dtype=torch.int64, device=device),
-    }
-
-
-def gather_totals(state: State, world: World) -> None:
-    """Add all sums up in the leading process and set the others' to zero. All processes get the first bad step."""
-    if world.size == 1:
-        return
-    totals = state.totals
-    names = _sums(totals)
-    sums = world.add_up(torch.stack([totals[name].double() for name in names]).cpu())
-    for name, total in zip(names, sums, strict=True):
-        totals[name].copy_(total if world.leads else torch.zeros(()))
-    totals["bad_step"].copy_(world.least(totals["bad_step"].cpu()))
-
-
-def reset_totals(state: State) -> None:
-    """Begin new sums."""
-    for name in (*_sums(state.totals), "steps", SKIPPED):
-        if name in state.totals:
-            state.totals[name].zero_()
-
-
-def _sums(totals: dict[str, Tensor]) -> list[str]:
-    """The names of those that are sums over images."""
-    return [name for name in totals if name not in ("steps", "bad_step", "step", SKIPPED)]
-
-
 def share_state(state: State, world: World) -> None:
     """Give every process the leading one's state. The sums stay in the leading process alone."""
     if world.size == 1:
         return
     world.share_from_lead(state_tensors(state).values())
-    if not world.leads:
-        for name in _sums(state.totals):
-            state.totals[name].zero_()
+    state.totals.leave_to_lead(world)
     state.step = world.value_of_lead(state.step)
     scaler = world.value_of_lead(state.scaler.state_dict())
     if state.scaler.is_enabled():
@@ -160,7 +105,7 @@ def new_state(config: Config, classes: int, autocast: Autocast) -> ClassifierSta
         optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     scaler = torch.amp.GradScaler(device.type, enabled=autocast.precision == "fp16")
     average = copy.deepcopy(model).requires_grad_(False) if optimizing.average_steps else None
-    totals = new_totals(device, scaler.is_enabled())
+    totals = Totals.new(device, scaler.is_enabled())
     return ClassifierState(model, optimizer, scaler, totals, 0, average, optimizing.average_steps)
 
 
@@ -170,7 +115,7 @@ def state_tensors(state: State) -> dict[str, Tensor]:
     for name, parameter in trained_parameters(state.model).items():
         for kind, tensor in state.optimizer.state[parameter].items():
             tensors[f"{kind.removesuffix('_buffer')}.{name}"] = tensor
-    return tensors | state.tensors_beside() | {f"totals.{name}": tensor for name, tensor in state.totals.items()}
+    return tensors | state.tensors_beside() | state.totals.tensors()
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -219,7 +164,7 @@ class BadStep(Exception):
 
 def check_finite(state: State) -> None:
     """Wait for the device; raise BadStep if a step so far was bad."""
-    if (bad := int(state.totals["bad_step"])) < NO_STEP:
+    if (bad := int(state.totals.bad_step)) < NO_STEP:
         raise BadStep(bad)
 
 
@@ -310,21 +255,13 @@ def change(state: State, loss_of: Loss, images: Tensor, labels: Tensor, extra: T
     finite = torch.isfinite(loss)
     gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
     gradients_finite = torch.isfinite(torch.nn.utils.get_total_norm(gradients, foreach=True))
-    if state.scaler.is_enabled():  # it skips steps with infinite gradients, and that is no failure
-        state.totals[SKIPPED] += ~gradients_finite
+    if state.totals.skipped is not None:  # the scaler skips steps with infinite gradients, and that is no failure
+        state.totals.skipped.add_(~gradients_finite)
     else:
         finite = finite & gradients_finite
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
 
-    totals = state.totals
-    totals["loss"] += loss.detach() * len(labels)
-    for name, count in counts.items():
-        totals[name] += count
-    totals["steps"] += 1
-    # Not `torch.where`, which would send its number to the device, and that no graph captures.
-    bad_step = totals["step"].masked_fill(finite, NO_STEP)
-    totals["bad_step"].copy_(torch.minimum(totals["bad_step"], bad_step))
-    totals["step"] += 1
+    state.totals.add(loss.detach() * len(labels), counts, finite)
     state.after_step(counts)

@@ -120,7 +120,7 @@ def choose_mode(
         if any(world.values_of_all(gives_up())):
             raise Interrupted
 
-    device = state.totals["step"].device
+    device = state.totals.step.device
     seconds: dict[Mode, float] = {}
     fastest: tuple[Mode, Stepper] | None = None
     for mode in modes:

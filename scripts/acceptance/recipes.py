@@ -56,10 +56,10 @@ def checks(setting: Setting, network: Network) -> list[Check]:
 def against_eager(setting: Setting, network: Network, name: str, precision: str) -> Finding:
     """The mean loss of a short training, and where it keeps one its average network, captured and eager."""
     captured, eager = (_trained(setting, network, name, precision, mode) for mode in ("captured", "eager"))
-    losses = [float(each.totals["loss"]) for each in (captured, eager)]
+    losses = [float(each.totals.loss) for each in (captured, eager)]
     bounds = [
         Bound("losses against eager", abs(losses[0] / losses[1] - 1), LOSSES),
-        Bound("steps that differ", abs(int(captured.totals["step"]) - int(eager.totals["step"])), 0),
+        Bound("steps that differ", abs(int(captured.totals.step) - int(eager.totals.step)), 0),
     ]
     if captured.average is not None and eager.average is not None:
         ours, theirs = (each.average.state_dict() for each in (captured, eager) if each.average is not None)

@@ -333,11 +333,11 @@ def train_by(
     """The same, each step taken by `step`."""
     images, labels = setting.batch(4 * _training_size(setting))
     size = _training_size(setting)
-    found, before = [], float(state.totals["loss"])
+    found, before = [], float(state.totals.loss)
     for _ in range(steps):
         at = slice(state.step % 4 * size, (state.step % 4 + 1) * size)
         step(images[at], labels[at])
-        total = float(state.totals["loss"])  # summed over images
+        total = float(state.totals.loss)  # summed over images
         found.append((total - before) / size)
         before = total
     return found
