@@ -1,6 +1,7 @@
 """python scripts/onnx_boxes.py MODEL.onnx IMAGES...: the class and box of each image, by onnxruntime, without torch."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import onnxruntime
 from PIL import Image, ImageOps
 from scipy import ndimage
 
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a word
 if len(sys.argv) < 3:
     sys.exit("usage: python scripts/onnx_boxes.py MODEL.onnx IMAGES...")
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])

@@ -103,7 +103,7 @@ class StoreRules:
             return "decoded once it is worth a store"
         if square and has_store and self.device.type == "cpu":
             return None  # where memory is short, a mapped file is slow, and the run can have no other
-        return no_room(store, self.device, bytes_in_memory)
+        return why_no_room(store, self.device, bytes_in_memory)
 
     def _refuse_to_do_without(self, name: str, square: int, obstacle: str) -> None:
         """Raise UserError where a store was asked for, or the run can have no other images."""
@@ -127,7 +127,7 @@ def folder_of(flags: DataFlags, shards: Shards) -> Path:
     return flags.store if flags.store is not None else default_folder(shards)
 
 
-def no_room(store: Store, device: torch.device, bytes_in_memory: int = 0) -> str | None:
+def why_no_room(store: Store, device: torch.device, bytes_in_memory: int = 0) -> str | None:
     """Why there is no room for a store, or None. `bytes_in_memory`: of other stores."""
     needed = store.array.nbytes
     if not store.is_built() and needed > (free := free_disk_bytes(store.folder)):

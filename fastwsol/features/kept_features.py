@@ -57,7 +57,7 @@ _SHARE_OF_MEMORY = 0.5
 """The share of the free memory that kept features may take."""
 
 
-def why_no_room(bytes_needed: int, folder: Path) -> str | None:
+def _why_no_room(bytes_needed: int, folder: Path) -> str | None:
     """Why features of a bounded number of views cannot be kept, or None."""
     if bytes_needed > (free := free_disk_bytes(folder)):
         return f"they need {_mb(bytes_needed)} in {folder}, where {_mb(free)} are free"
@@ -88,7 +88,7 @@ def open_features(
         print(_IN_EVERY_EPOCH.format("each epoch has views of its own; --crops-per-image bounds them"), flush=True)
         return None
     array = _array_of(shards, whole, feed, frozen, folder)
-    if not array.is_there() and (why := why_no_room(array.nbytes, folder)):
+    if not array.is_there() and (why := _why_no_room(array.nbytes, folder)):
         if asked_folder is not None and array.nbytes > free_disk_bytes(folder):
             raise UserError(f"--features {folder}: {why}; name another folder, or leave the flag out")
         print(_IN_EVERY_EPOCH.format(why), flush=True)

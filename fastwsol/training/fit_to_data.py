@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fastwsol.batches.decoded_store import Store, default_square
 from fastwsol.batches.numbered_views import view_count
-from fastwsol.batches.stores import folder_of, no_room
+from fastwsol.batches.stores import folder_of, why_no_room
 from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards
@@ -57,7 +57,7 @@ def with_store_size(config: Config, launch: OneRun, shards: Shards, folder: Path
         return config
     square = default_square(config.views.image_size)
     store = Store(shards, "train", folder_of(launch, shards), square, config.views.fit)
-    why = no_room(store, take_device(launch.device))
+    why = why_no_room(store, take_device(launch.device))
     if why is None and not (can_be_written(store.folder) or store.is_built()):
         why = f"{store.folder} cannot be written"
     if why is not None and launch.data == "resident":
