@@ -61,7 +61,8 @@ from fastwsol.sources.splits import drawn_val
 
 PROG = "python -m fastwsol.convert"
 DESCRIPTION = (
-    "Write a packed set, or predictions, as COCO, YOLO, VOC, Label Studio's tasks, CSV, JSON lines or PNG masks."
+    "Write a packed set, or predictions, as COCO, YOLO, VOC, class folders, Label Studio's tasks, CSV, JSON lines or "
+    "PNG masks."
 )
 
 
@@ -80,8 +81,8 @@ class Flags:
     new folder, with the images in it"""
     format: FormatFlag = "auto"
     images: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, shown_as("PLACE")] = ()
-    """of predictions: folder or zip of the images, which yolo needs and voc takes along; where several were predicted,
-    each, behind a flag of its own"""
+    """of predictions: folder or zip of the images, which yolo, yolo-segments and class-folders need and voc takes
+    along; where several were predicted, each, behind a flag of its own"""
     follow_links: bool = False
     """in folders of --images, also take images behind links that lead out of them"""
     skip_missing: bool = False

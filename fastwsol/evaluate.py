@@ -59,7 +59,8 @@ from fastwsol.host.places import require_new_folder
 from fastwsol.host.process import Process
 from fastwsol.host.processes import World, joined
 from fastwsol.localizer.ddt import DdtDirections
-from fastwsol.localizer.localizers import LOCALIZERS, LocalizerName
+from fastwsol.localizer.flags import LocalizerFlag
+from fastwsol.localizer.localizers import LOCALIZERS
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.info import RunInfo
@@ -90,7 +91,7 @@ class OfRun(DataFlags):
     """auto: the number format the run was trained in"""
     export_maps: OptionalPath = None
     """new folder for the maps and boxes, in the form that --maps and --boxes take"""
-    localizer: Annotated[LocalizerName | None, shown_as()] = None
+    localizer: LocalizerFlag = None
     """whose maps are exported; default: that whose boxes predict gives"""
 
 
@@ -108,7 +109,7 @@ class OfMaps:
     masks: OptionalPath = None
     """folder of PNG masks named like the images, 0 background, 255 object, 128 left out: adds PxAP and the masks' IoU,
     at the threshold"""
-    scale: Annotated[Literal["min-max", "own"] | None, shown_as()] = None
+    scale: Annotated[Literal["min-max", "own"] | None, shown_as("{min-max,own}")] = None
     """what the maps' values mean. min-max: each map is scaled by its own extremes; own: they are shares of 1, as a
     mask's, and are cut as they are, at the --threshold that they need. Default: min-max, or what --export-maps
     wrote"""

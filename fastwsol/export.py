@@ -21,9 +21,9 @@ import tyro
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
-from fastwsol.host.flags import OptionalPath, shown_as
+from fastwsol.host.flags import OptionalPath
 from fastwsol.host.places import require_apart, require_new
-from fastwsol.localizer.localizers import LocalizerName
+from fastwsol.localizer.flags import LocalizerFlag
 from fastwsol.prediction.graph import description, exported_onnx, exported_torch
 from fastwsol.prediction.predictor import Predictor
 
@@ -41,7 +41,7 @@ class Flags:
     """new file for the graph as ONNX; its metadata names classes, statistics, scale and cut"""
     torch: OptionalPath = None
     """new file (.pt2) for the graph as torch.export has it"""
-    localizer: Annotated[LocalizerName | None, shown_as()] = None
+    localizer: LocalizerFlag = None
     """what makes the maps; default: the mask where one was trained, else cam"""
 
 

@@ -50,7 +50,7 @@ from fastwsol.host.flags import OptionalPath, shown_as, threshold_spec
 from fastwsol.host.places import require_apart, require_new, require_new_folder
 from fastwsol.host.ticker import Ticker
 from fastwsol.host.words import duration, first_few, number_of
-from fastwsol.localizer.localizers import LocalizerName
+from fastwsol.localizer.flags import LocalizerFlag
 from fastwsol.network.backbone_weights import PRETRAINED
 from fastwsol.prediction import overlays
 from fastwsol.prediction.components import WhichBoxes
@@ -82,7 +82,8 @@ class Flags:
     ]
     """images, folders of images, zips"""
     out: Path
-    """file for the boxes; its ending says the format: .json COCO, .csv, .jsonl; a new folder for yolo, voc and masks"""
+    """file for the boxes; its ending says the format: .json COCO, .csv, .jsonl; a new folder for yolo,
+    yolo-segments, voc, class-folders and masks"""
     backbone: Annotated[str | None, shown_as("NAME")] = None
     """in place of a run: a network of timm, with the classes of its published weights"""
     weights: str = PRETRAINED
@@ -112,7 +113,7 @@ class Flags:
     cut_on: OptionalPath = None
     """boxes of some of the images, in COCO's JSON, as the page of python -m fastwsol.review exports it, or as CSV
     (name,x0,y0,x1,y1): maps are cut where most of these boxes are hit"""
-    localizer: Annotated[LocalizerName | None, shown_as()] = None
+    localizer: LocalizerFlag = None
     """what makes the maps; default: the mask where one was trained, else cam"""
     least_score: Annotated[float | None, shown_as("SCORE")] = None
     """leave out boxes of a lower score: the class's probability (with --boxes all of a mask: that of the box alone)

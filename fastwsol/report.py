@@ -59,7 +59,8 @@ class Flags(DataFlags):
     out: Path = Path("report.html")
     """the file to write; one that is there is not replaced"""
     table: OptionalPath = None
-    """also write the page's first tables to this file, in the form of its ending: .csv, .md or .tex"""
+    """also write the page's first tables to this file, in the form of its ending: .csv, .md or .tex; one that is there
+    is replaced"""
     gallery: int = 300
     """images in the gallery, at most 600: a third the best, a third the worst, the rest drawn; 0: none, which needs no
     checkpoints"""

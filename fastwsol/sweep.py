@@ -52,7 +52,11 @@ PROG = "python -m fastwsol.sweep"
 class Flags:
     """The command line."""
 
-    what: Annotated[tuple[str, ...], tyro.conf.Positional]
+    what: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="TABLE|FILE.toml", help_behavior_hint="(required)"),
+    ]
     """table1, table2, or a TOML file of settings; several are one sweep"""
     seeds: int = 3
     """runs of each setting, of seeds --seed, --seed + 1, ..."""
@@ -63,9 +67,10 @@ class Flags:
     jobs: int = 1
     """trainings at a time on this machine, which share its cores; small batches leave room on a large GPU"""
     out: OptionalPath = None
-    """also write the results to this JSON file"""
+    """also write the results to this JSON file; one that is there is replaced"""
     table: OptionalPath = None
-    """also write the tables to this file, in the form of its ending: .csv, .md or .tex"""
+    """also write the tables to this file, in the form of its ending: .csv, .md or .tex; one that is there is
+    replaced"""
     list: bool = False
     """say what would be trained and how far it is, and stop"""
     config: Config = field(default_factory=Config)

@@ -2,7 +2,8 @@
 
 `torchrun --nproc-per-node 8 -m fastwsol.train ...` is the same run on eight GPUs: batches hold the same images.
 
-The paper's recipe is the default: 1500 epochs, days on two cores. `--preset fast` is hours there and a minute on a GPU.
+Of Tiny ImageNet the paper's recipe is the default: 1500 epochs, days on two cores. `--preset fast` is hours there and a
+minute on a GPU. Of photographs `--preset photos` is.
 The same command over its own unfinished run continues it, on the step, in the middle of an epoch.
 """
 

@@ -63,11 +63,19 @@ from fastwsol.host.command_line import FAILURE, parse_flags, run_command
 from fastwsol.host.device import pick_device, use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import Interrupted, UserError
+from fastwsol.host.flags import OptionalPath, shown_as
 from fastwsol.sources.synthetic import Synthetic
 
 PROG = "scripts/accept_gpu.py"
 NOT_REACHED = 3
 Phase = Literal["step", "head", "augment", "rates", "resident", "data", "pipeline", "resume", "training", "recipe"]
+DESCRIPTION = f"""Try the claims on a GPU and measure its rates, phase by phase: {
+    ", ".join(get_args(Phase))
+}. The head of this script says what each proves and how long it takes.
+What follows `--` are flags of the phase training's train.
+
+Exit status: 0 all passed, 1 some failed, 2 a mistake in what was asked, 3 none failed and some were not reached, 75
+stopped."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +84,9 @@ class Flags:
 
     out: Path
     """folder for one JSON a phase, and for exported weights; a phase's older file there is replaced"""
-    phases: Annotated[tuple[Phase, ...], tyro.conf.Positional] = get_args(Phase)
-    """which, in this order; default: all"""
-    shards: Path | None = None
+    phases: Annotated[tuple[Phase, ...], tyro.conf.Positional, shown_as("PHASE...")] = get_args(Phase)
+    """those above, in this order; default: all"""
+    shards: OptionalPath = None
     """folder that pack.py wrote; default data/shards, in a dry run a synthetic set of its own"""
     phase_minutes: float = 9.0
     """no check is begun that would end later than this after its phase's start"""
@@ -86,7 +94,7 @@ class Flags:
     """carry out the checks alone whose names hold this"""
     dry_run: bool = False
     """everything small, on the CPU; what a CPU cannot do is skipped"""
-    run: Path | None = None
+    run: OptionalPath = None
     """folder of the phase `training`'s run; default data/runs/accept, in a dry run one that goes at its end"""
     export_weights: bool = False
     """let the phase `training` write its newest weights too"""
@@ -95,7 +103,7 @@ class Flags:
 def main(arguments: Sequence[str]) -> int:
     """Carry out the phases and print the table; the exit status is the module's docstring's."""
     own, train_flags = _split_flags(arguments)
-    flags = parse_flags(Flags, own, PROG, "Accept fastwsol on a GPU: claims tried, rates measured.")
+    flags = parse_flags(Flags, own, PROG, DESCRIPTION)
     if not torch.cuda.is_available() and not flags.dry_run:
         raise UserError("no CUDA device here; --dry-run does everything small on the CPU")
     if flags.phase_minutes <= 0:

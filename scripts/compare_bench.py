@@ -38,9 +38,9 @@ Key = tuple[str, str]
 class Flags:
     """The command line."""
 
-    old: Annotated[Path, tyro.conf.Positional]
+    old: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OLD")]
     """result file of before"""
-    new: Annotated[Path, tyro.conf.Positional]
+    new: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NEW")]
     """result file of after"""
     slack: float = 5.0
     """percent that a ratio may move whatever the intervals say"""

@@ -40,7 +40,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from accept_gpu import NOT_REACHED, gpu
@@ -73,11 +73,17 @@ from fastwsol.host.command_line import FAILURE, parse_flags, run_command
 from fastwsol.host.device import pick_device
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import write_bytes, write_json
+from fastwsol.host.flags import OptionalPath, shown_as
 from fastwsol.host.source_code import source_digest
 from fastwsol.runs.folder import RunDir
 from fastwsol.sources.synthetic import Synthetic
 
 PROG = "scripts/gpu_day.py"
+DESCRIPTION = f"""An ordered queue of what is to be proved on a GPU, gone on with from call to call: {
+    ", ".join(item.name for item in ITEMS)
+}. The head of this script says what each proves and how long it takes.
+
+Exit status: 0 all is done, 3 something is left, 1 a training failed, 2 a mistake in what was asked."""
 _SECONDS_TO_STOP = 15.0
 _SECONDS_UNTIL_KILLED = 25.0
 _SECONDS_TO_START = 30.0
@@ -93,18 +99,18 @@ class Flags:
     minutes: float = 8.5
     """no training is begun that could not stop in time before so many minutes are over, and none that is timed that
     could not be finished"""
-    loan_minutes: float | None = None
+    loan_minutes: Annotated[float | None, shown_as("MINUTES")] = None
     """of a machine that is lent: what is left of its time, in this call and those after it. No training is begun that
     would not be finished until then"""
-    shards: Path | None = None
+    shards: OptionalPath = None
     """all of Tiny ImageNet, packed; in a dry run a synthetic set of its own"""
-    photos: Path | None = None
+    photos: OptionalPath = None
     """a packed folder of photographs, for the item of that name"""
-    runs: Path | None = None
+    runs: OptionalPath = None
     """folder of the runs' folders; default data/runs/gpu-day, in a dry run one that goes at its end"""
-    only: tuple[str, ...] = ()
-    """names of items; default: all, in their order"""
-    done: Path | None = None
+    only: Annotated[tuple[str, ...], shown_as("ITEM...")] = ()
+    """names of items (those above); default: all, in their order"""
+    done: OptionalPath = None
     """a gpu-day.json of an earlier machine: what is in it is not done again"""
     again: bool = False
     """try again what failed before"""
@@ -116,7 +122,7 @@ class Flags:
 
 def main(arguments: Sequence[str]) -> int:
     """Take what fits from the queue, and print the tables."""
-    flags = parse_flags(Flags, arguments, PROG, "An ordered queue of what is to be proved on a GPU.")
+    flags = parse_flags(Flags, arguments, PROG, DESCRIPTION)
     if not torch.cuda.is_available() and not flags.dry_run:
         raise UserError("no CUDA device here; --dry-run does everything small on the CPU")
     if flags.shards is None and not flags.dry_run:

@@ -34,8 +34,8 @@ class DataFlags:
     """
 
     data: Data = "auto"
-    """resident: decode the images once, into a file that is mapped (on a GPU, a tensor); dali: decode them in every
-    epoch; auto: resident where that fits, and says so"""
+    """resident: decode the images once, into a file that is mapped (on a GPU, a tensor); dali: decode them
+    whenever they are read; auto: resident where that fits, and says so"""
     store: OptionalPath = None
     """folder for the decoded images; default: `decoded` beside the shards"""
 

@@ -1,6 +1,7 @@
 """Types of flags that more than one command has."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,11 @@ def shown_as(metavar: str | None = None, name: str | None = None) -> Any:
     metavar: what it takes, None: as its type says; name: of the flag, where it is not the field's.
     """
     return tyro.conf.arg(name=name, metavar=metavar, help_behavior_hint="")
+
+
+def one_of(names: Sequence[str]) -> str:
+    """The metavar of a flag that takes one of `names`."""
+    return "{" + ",".join(names) + "}"
 
 
 OptionalPath = Annotated[Path | None, shown_as("PATH")]

@@ -115,14 +115,14 @@ class Request:
     """Of this class alone, by wnid or name."""
     boxes: WhichBoxes = "largest"
     """The largest component's of each class, or every component's; of a mask each component's with its own class, but
-    for specks (`components.SPECK`).
+    for those of less than a fifth of the largest one's pixels.
     """
     threshold: float | Literal["otsu"] | None = None
     """Where the map is cut on its scale: what is at or above it is kept. otsu: at Otsu's threshold of each map; None:
     where the run cuts it itself."""
     least_score: float | None = None
-    """Boxes of a lower score are left out. None: of all boxes of a mask those below
-    `components.least_score_of_objects`, else none.
+    """Boxes of a lower score are left out. None: of all boxes of a mask those below twice chance (at
+    most 0.5), else none.
     """
     signals: bool = False
     """Whether boxes get `Signals`: the network then looks at each image three times."""

@@ -133,7 +133,7 @@ class Predictor:
 
     @staticmethod
     def of_run(
-        folder: Path,
+        folder: Path | str,
         device: str = "auto",
         *,
         precision: Precision = "auto",
@@ -143,10 +143,10 @@ class Predictor:
         """The network of a run's newest checkpoint; flags as of `python -m fastwsol.evaluate`.
 
         localizer: what makes the maps; by default the mask where one was trained, else the class activation map.
-        Raises UserError where the folder is no run, has no checkpoint or no such localizer, or the device is not there.
+        Raises UserError as `fastwsol.load` does.
         """
         _refuse_forked()  # here already: reading a network may wait for those threads
-        run = RunDir(folder)
+        run = RunDir(Path(folder))
         info, saved, model = read_trained(run)
         autocast = autocast_of_run(precision, saved.scalars["precision"], take_device(device))
         count = use_threads(threads)
@@ -165,7 +165,7 @@ class Predictor:
     ) -> Predictor:
         """A network of timm with the classes of its published weights, without any training.
 
-        weights: as --weights of `python -m fastwsol.train`; image_size: by default that of the weights. Raises
+        weights: `pretrained`, or a .safetensors or .pth file; image_size: by default that of the weights. Raises
         UserError where there is no such network, or its weights or the names of its classes cannot be had.
         """
         _refuse_forked()
@@ -235,8 +235,8 @@ class Predictor:
         [H, W, C], Pillow image or encoded image is one image; an array [N, H, W, C] is N.
 
         Those that are no paths are named by their place in the order, from 0. of_class may be a list, of each image the
-        class that is known of it. Raises UserError for a class that there is not, and ValueError naming the first image
-        that cannot be read, or where there are not as many classes as images.
+        class that is known of it. Raises ValueError naming the first image that cannot be read, or where there
+        are not as many classes as images; else as `stream` does.
         """
         several = several_images(images)
         named: Iterator[NamedImage] = (named_image(each, k) for k, each in enumerate(several))
@@ -256,7 +256,8 @@ class Predictor:
     def detections(self, prediction: Prediction) -> supervision.Detections:
         """The boxes of a prediction of this network as `supervision.Detections`: xyxy in pixels, masks bool
         [boxes, height, width], confidences (the scores), and class ids in label order. Raises UserError where that
-        package is missing, for a prediction of another predictor, and for an image that was skipped.
+        package is missing, for a prediction of another predictor, and for an image that was skipped; TypeError for what
+        is no prediction.
         """
         (own,) = self._own([prediction])
         if isinstance(own, Skipped):
@@ -277,8 +278,9 @@ class Predictor:
         form: coco, coco-polygons, csv, jsonl or label-studio; by default as the ending says (.json COCO, .csv, .jsonl).
         relative_to: a folder that all images lie in, below which their names begin. Returns a sentence of what the
         format has no place for, empty where that is nothing. The file does not tell that classes were given with the
-        images. Raises UserError where the file is there, its ending tells no format, two images have one name, or a
-        prediction is another predictor's.
+        images. Raises UserError where the file is there, its ending tells no format or `form` is none, two images have
+        one name or one lies outside of `relative_to`, or a prediction is another predictor's; TypeError for what is no
+        prediction.
         """
         about = About(f"step {self.step}, {self.description}", self.info.all_classes)
         every = self._own([predictions] if isinstance(predictions, Prediction) else predictions)
@@ -303,8 +305,8 @@ class Predictor:
         """`predict` for any number of images, one at a time, in order; of those that cannot be read a `Skipped` says
         why.
 
-        Raises UserError for a class or a threshold that cannot be, RunFailure where maps are not finite, TypeError for
-        what is no image.
+        Raises UserError for a class, threshold or other request that cannot be, and in a process that was forked since
+        the network was loaded; RunFailure where maps are not finite; TypeError for what is no image.
         """
         only = self.check(request)
         named = (named_image(each, k) for k, each in enumerate(several_images(images)))
