@@ -27,7 +27,7 @@ from fastwsol.formats.flags import FormatFlag, ImagePrefixFlag
 from fastwsol.formats.folders import image_file, in_split, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, class_of, counted
 from fastwsol.formats.of_coco import labelled_images, note_of_lost_keys, read_predictions, was_rejected
-from fastwsol.formats.of_shards import labelled_split, shared_masks
+from fastwsol.formats.of_shards import DividedMasks, divided_masks, labelled_split
 from fastwsol.formats.writing import (
     FORMATS,
     IMAGE_PREFIX,
@@ -106,6 +106,8 @@ class Written:
 
     images: int = 0
     objects: int = 0
+    masks: int = 0
+    """Of a format with a mask for each image."""
     skipped: int = 0
     rejected: int = 0
     unsure_boxes: int = 0
@@ -148,11 +150,17 @@ def main(arguments: Sequence[str]) -> int:
 
 def tell(flags: Flags, form: AnyFormat, written: Written) -> None:
     """Print what was written, and what was not."""
-    print(f"{flags.out}: {form}, {number_of(written.images, 'image')}, {number_of(written.objects, 'object')}")
+    print(
+        f"{flags.out}: {form}, {number_of(written.images, 'image')}, {number_of(written.objects, 'object')}"
+        + (f", {number_of(written.masks, 'mask')}" if FORMATS[form].has_mask is not None else "")
+    )
     if written.skipped:
-        print(f"{written.skipped:,} images beside them could not be read when they were predicted")
+        print(f"{number_of(written.skipped, 'image')} beside them could not be read when they were predicted")
     if written.rejected:
-        print(f"{written.rejected:,} images that a review has rejected were left out, as nothing is known of them")
+        print(
+            f"{number_of(written.rejected, 'image')} left out, as a review has rejected them and nothing else is known of "
+            f"them"
+        )
     if written.missing:
         print(f"{number_of(written.missing, 'image')} left out, as no place of --images holds their files")
     if written.unsure_boxes or written.boxes_without or written.unsure_images:
@@ -241,13 +249,11 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
             )
     about = About(shards.manifest.source, shards.manifest.classes, f"{flags.image_prefix}images/")  # where they go
     if is_folder(form):
-        for of_split in splits.values():
-            refuse_shared(form, of_split.names(range(len(of_split))), f"--format {form}")
-    if holds_masks_of_objects(form) and (shared := sum(map(shared_masks, splits.values()))):
-        print(
-            f"{number_of(shared, 'mask')} of objects whose boxes overlap may have pixels of one another: a packed set "
-            f"has one mask an image, of which each object takes what is in its box"
-        )
+        for name, of_split in splits.items():
+            refuse_shared(form, of_split.names(range(len(of_split))), f"--format {form}", name)
+    if holds_masks_of_objects(form):
+        divided = [divided_masks(of_split) for of_split in splits.values()]
+        tell_of_divided(DividedMasks(*map(sum, zip(*divided, strict=True))))
     predicted = PREDICTED_BOXES in shards.manifest.source
     written.notes += notes_of_boxes(shards)
     with folder_when_whole(flags.out) as out:
@@ -267,6 +273,16 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
             write_durably(place, lambda file, beside=beside: write_in_file(file, form, beside, about))  # type: ignore[misc]
         if (needed := FORMATS[form].beside) is not None:
             write_bytes(out / needed.ending.lstrip("-"), needed.content(about))
+            written.notes.append(f"{needed.what} is {flags.out / needed.ending.lstrip('-')}")
+
+
+def tell_of_divided(masks: DividedMasks) -> None:
+    """Print what becomes of masks of images with several objects of their class."""
+    why = "a packed set has one mask an image, of which each of several objects takes what is in its box"
+    if masks.shared:
+        print(f"{number_of(masks.shared, 'mask')} of objects whose boxes overlap may have pixels of one another: {why}")
+    if masks.outside:
+        print(f"{number_of(masks.outside, 'mask')} with pixels in no box, which are of no object now: {why}")
 
 
 def notes_of_boxes(shards: Shards) -> list[str]:
@@ -298,6 +314,8 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
     every = [image for file in files for image in file.images.values()]
     names = [image.name for image in every if not was_rejected(image)]
     written.rejected = len(every) - len(names)
+    if written.rejected and not names:
+        raise UserError(f"{files[0].path}: a review has rejected all of its images; nothing is known of any")
     if marked := sum(file.marked_masks for file in files):
         written.notes.append(note_of_marked_masks(marked))
     written.notes.append(note_of_lost_keys(files))
@@ -315,6 +333,8 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
     if flags.val_fraction is not None:
         assert is_folder(form)
         splits = split_in_two(images, flags.val_fraction)
+        for split, of_split in splits.items():
+            refuse_shared(form, [each.name for each in of_split], f"--format {form}", split)
         with folder_when_whole(flags.out) as out:
             counted_splits = {
                 name: with_progress(of_split, form, about, written, name, len(of_split))
@@ -407,13 +427,14 @@ def with_files_of(images: Images, files: PredictedImages) -> Iterator[LabelledIm
 
 def with_progress(images: Images, form: AnyFormat, about: About, written: Written, what: str, total: int) -> Images:
     """Pass images on, count them, and show progress."""
-    ticker = image_ticker(what, total)
+    ticker, has_mask = image_ticker(what, total), FORMATS[form].has_mask
     for number, each in enumerate(counted(images, about, written.contents, FORMATS[form].numbers_pixels), 1):
         if isinstance(each, Skipped):
             written.skipped += 1
         elif takes(form, each):
             written.images += 1
             written.objects += len(each.objects)
+            written.masks += has_mask is not None and has_mask(each)
         yield each
         ticker.update(number)
     ticker.close()

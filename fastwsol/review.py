@@ -25,7 +25,7 @@ import numpy as np
 import tyro
 
 from fastwsol.formats.labelled_images import SKIPPED, LabelledImage, Skipped
-from fastwsol.formats.of_coco import labelled_images, read_predictions
+from fastwsol.formats.of_coco import labelled_images, read_predictions, was_rejected
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
@@ -85,8 +85,10 @@ def main(arguments: Sequence[str]) -> int:
     files, about = read_predictions(flags.predictions)
     found = [*labelled_images(files, about.classes)]
     every = [each for each in found if isinstance(each, LabelledImage)]
+    rejected = sum(was_rejected(image) for file in files for image in file.images.values())
     if not every:
-        raise UserError(f"{files[0].path}: holds no image; predict some first")
+        what = "a review has rejected all of its images" if rejected else "holds no image"
+        raise UserError(f"{files[0].path}: {what}; predict some first")
     sizes = Sizes(flags.drawn, flags.sample, flags.uncertain)
     order = chosen(np.array([certainty(each) for each in every]), sizes, flags.seed)
     shown = [(place + 1, every[place], phase) for place, phase in order]
@@ -100,16 +102,18 @@ def main(arguments: Sequence[str]) -> int:
     }
     said = ", ".join(f"{phases.count(phase):,} {words}" for phase, words in parts.items() if phase in phases)
     print(f"{flags.out}: {len(order):,} of {len(every):,} images ({said}), {len(text) / 1e6:.1f} MB")
-    if left_out := _left_out(found):
+    if left_out := _left_out(found, rejected):
         print(f"not on the page: {left_out}")
     if flags.sample > phases.count("sample"):
         print(f"the sample is {phases.count('sample'):,} images, and not {flags.sample:,}: there are no more")
     return 0
 
 
-def _left_out(images: Sequence[LabelledImage | Skipped]) -> str:
-    """What was read and cannot be looked at, in words; empty where that is nothing."""
-    counts: Counter[str] = Counter()
+def _left_out(images: Sequence[LabelledImage | Skipped], rejected: int) -> str:
+    """What was read and is not looked at, in words; empty where that is nothing. rejected: images, by an earlier
+    review.
+    """
+    counts = Counter({"images that a review has rejected": rejected})
     for each in images:
         counts.update({SKIPPED: 1} if isinstance(each, Skipped) else each.left_aside)
     return ", ".join(f"{what}: {count:,}" for what, count in counts.items() if count)

@@ -70,8 +70,10 @@ def test_tensors_without_their_json_are_no_checkpoint(tmp_path):
 def test_leftovers_of_killed_writers_go_with_the_next_checkpoint(tmp_path):
     (tmp_path / "step-000000001.safetensors.partial").write_bytes(b"half")
     (tmp_path / "step-000000001.safetensors").write_bytes(b"tensors whose JSON was never written")
+    (tmp_path / "best.safetensors").write_bytes(b"somebody's own")
     save(tmp_path, 2, tensors(1), {})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000002.json", "step-000000002.safetensors"]
+    whole = ["step-000000002.json", "step-000000002.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.safetensors", *whole]
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):

@@ -11,6 +11,7 @@ from fastwsol.config import Config
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.experiments.paper_numbers import CLASSES
 from fastwsol.page.compared_runs import ComparedSetting, settings_of, short_names
+from fastwsol.page.figures import _ticks
 from fastwsol.page.tables import claims, numbers, table
 from fastwsol.sources import Class
 from fastwsol.training.presets import demo
@@ -128,6 +129,16 @@ def test_classes_of_one_short_name_are_named_whole():
     assert short_names([Class(name, name) for name in names]) == names  # as of folders
     twice = [Class("n02012849", "crane"), Class("n03126707", "crane"), Class("n1", "tench")]
     assert short_names(twice) == ["crane (n02012849)", "crane (n03126707)", "tench"]
+
+
+def test_long_names_leave_room_for_the_chart_and_are_no_markup():
+    long = "a species with a very long name, of the north"
+    assert _ticks([long, f"{long} and south", "a <b>bold", "cat"]) == [
+        "a species with a very long na…",
+        "a species with a very long na… 2",
+        "a &lt;b>bold",
+        "cat",
+    ]
 
 
 def test_a_page_compares_settings_of_ones_own_with_the_first():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import noise_jpeg
 from faults.run_cases import make_run
-from layouts import run
+from layouts import put, run
 
 from fastwsol import convert, pack, predict
 from fastwsol.dataset.shards import open_shards
@@ -177,7 +177,7 @@ def test_class_folders_take_sets_of_others(tmp_path: Path, capsys: pytest.Captur
     assert (tmp_path / "out/images/x/a.jpg").is_file()
     assert (tmp_path / "out/masks/x/a.jpg.png").is_file()
     said = capsys.readouterr().out
-    assert "out: class-folders, 1 image, 1 object\n" in said
+    assert "out: class-folders, 1 image, 1 object, 1 mask\n" in said
     assert "class-folders has no place for 1 image without a class\n" in said
     place = tmp_path / "out"
     beside = f"--boxes {place}/boxes.csv --masks {place}/masks"
@@ -227,7 +227,7 @@ def test_images_that_a_review_rejected_are_left_out_and_counted(
     (tmp_path / "reviewed.json").write_text(json.dumps(content))
     flags = ("--format", "yolo", "--images", predictions / "photos", "--out", tmp_path / "yolo")
     assert run(convert.main, tmp_path / "reviewed.json", *flags) == 0
-    assert "3 images that a review has rejected were left out" in capsys.readouterr().out
+    assert "3 images left out, as a review has rejected them" in capsys.readouterr().out
     assert len([*(tmp_path / "yolo" / "labels").iterdir()]) == 67
 
 
@@ -415,7 +415,7 @@ def test_predictions_are_divided_where_that_is_asked(
         said = capsys.readouterr().out
         assert f"{form}, 70 images" in said
         assert "same images for training and for validation" not in said
-        assert "1 images beside them could not be read" in said
+        assert "1 image beside them could not be read" in said
     folder = "images" if form == "yolo" else "JPEGImages"
     one, other = (
         {
@@ -437,6 +437,22 @@ def test_predictions_are_divided_where_that_is_asked(
         assert sum(classes[name] == of_class for name in one["val"]) == expected
     if form == "yolo":
         assert (tmp_path / "one/data.yaml").read_text().startswith("train: images/train\nval: images/val\n")
+
+
+def test_two_images_that_come_to_one_path_of_a_split_are_named_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("x.jpg", "train/x.jpg", "y.jpg", "train/y.jpg")
+    images = [{"id": k, "file_name": name, "width": 40, "height": 30} for k, name in enumerate(names)]
+    for name in names:
+        put(tmp_path / "photos" / name, noise_jpeg(0, size=(40, 30)))
+    annotations = [{"image_id": k, "category_id": 1, "bbox": [1, 2, 9, 9]} for k in range(4)]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "x"}]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    flags = ("--format", "yolo", "--images", tmp_path / "photos", "--val-fraction", "0.25", "--out", tmp_path / "out")
+    assert run(convert.main, tmp_path / "a.json", *flags) == 2
+    said = capsys.readouterr().err
+    assert any(f"'{name}' and 'train/{name}' would share train/{name[0]}.txt" in said for name in ("x.jpg", "y.jpg"))
 
 
 def test_predictions_are_packed_with_their_images(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from fastwsol.formats.class_folders import write_class_folders
 from fastwsol.formats.folders import in_split
 from fastwsol.formats.labelled_images import (
     EMPTY_CLASSES,
+    NO_MASK,
     About,
     Images,
     LabelledImage,
@@ -21,7 +22,7 @@ from fastwsol.formats.labelled_images import (
     contents_of,
 )
 from fastwsol.formats.polygons import fill, polygons
-from fastwsol.formats.writing import AnyFormat, refuse_another_ending, refuse_beside, write_in_file, write_set
+from fastwsol.formats.writing import AnyFormat, not_held, refuse_another_ending, refuse_beside, write_in_file, write_set
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class
 
@@ -55,7 +56,7 @@ def test_difficult_boxes_do_not_say_what_an_image_is_of() -> None:
 
 def test_an_image_without_a_class_has_none_to_lose() -> None:
     assert contents_of(LabelledImage("a", 1, 1), ABOUT)[EMPTY_CLASSES] == 0
-    assert contents_of(LabelledImage("a", 1, 1, label=0), ABOUT) == Counter({EMPTY_CLASSES: 1})
+    assert contents_of(LabelledImage("a", 1, 1, label=0), ABOUT) == Counter({EMPTY_CLASSES: 1, NO_MASK: 1})
 
 
 def test_json_lines_have_certainties_and_the_class_of_an_image() -> None:
@@ -63,6 +64,30 @@ def test_json_lines_have_certainties_and_the_class_of_an_image() -> None:
     found = json_of("jsonl", image)
     assert isinstance(found, dict)
     assert (found["boxes"][0]["certainty"], found["class"]) == (0.5, {"wnid": "n1", "name": "cat"})
+
+
+def test_a_reviews_verdict_stands_in_every_json() -> None:
+    image = LabelledImage("a", 9, 9, (LabelledObject(1, (0, 0, 2, 2), 0.5),), review={"verdict": "accepted"})
+    line, (task,) = json_of("jsonl", image), json_of("label-studio", image)  # type: ignore[misc]
+    assert isinstance(line, dict)
+    assert line["verdict"] == task["data"]["verdict"] == "accepted"
+
+
+def test_more_classes_than_a_pixel_can_number_are_told(tmp_path: Path) -> None:
+    about = About("", tuple(Class(f"n{k}", f"class {k}") for k in range(255)))
+    image = LabelledImage("a.jpg", 9, 9, (LabelledObject(254, (0, 0, 2, 2), mask=lambda: np.ones((9, 9), bool)),))
+    write_set(tmp_path / "voc", "voc", [image], about)
+    assert not (tmp_path / "voc/SegmentationClass").exists()
+    assert not (tmp_path / "voc/labelmap.txt").exists()
+    assert "1 mask by class, of more than 254 classes" in not_held("voc", contents_of(image, about))
+    assert "by class" not in not_held("coco", contents_of(image, about))
+
+
+def test_outlines_are_asked_of_what_has_some(tmp_path: Path) -> None:
+    plain = LabelledImage("x.jpg", 10, 10, (LabelledObject(0, (1, 2, 3, 4)),), encoded=lambda: b"")
+    with pytest.raises(UserError, match="no object has a mask; choose --format yolo"):
+        write_set(tmp_path / "out", "yolo-segments", [plain], ABOUT)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_task_of_label_studio_has_the_probability_of_its_class() -> None:

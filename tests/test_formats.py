@@ -213,7 +213,8 @@ def test_yolo_segments_are_outlines_and_boxes_where_there_is_no_mask(tmp_path: P
         corners = np.array(shares).reshape(-1, 2) * (160, 120)
         assert iou(fill([corners], 160, 120), thing.mask()) > 0.97
     plain = LabelledImage("x.jpg", 10, 10, (LabelledObject(0, (1, 2, 3, 4)),), encoded=lambda: noise_jpeg(0))
-    write_in_folder(tmp_path / "b", "yolo-segments", {"": [plain]}, ABOUT)
+    two = predicted()[0]
+    write_in_folder(tmp_path / "b", "yolo-segments", {"": [two, plain]}, ABOUT)
     assert (tmp_path / "b/labels/x.txt").read_text().split()[1:5] == ["0.100000", "0.200000", "0.300000", "0.200000"]
 
 

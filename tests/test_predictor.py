@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -269,6 +270,37 @@ def test_streams_at_once_leave_torch_its_threads(predictor: Predictor) -> None:
     first.close()
     assert len([*second]) == len(images) - 1
     assert of_a_new_thread() == before
+
+
+def test_a_thread_that_was_born_beside_a_stream_leaves_torch_its_threads(predictor: Predictor) -> None:
+    """It has one thread for itself, and opens a stream later on."""
+
+    def of_a_new_thread() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    images = [np.full((40, 30, 3), 9 * k, np.uint8) for k in range(4)]
+    before = of_a_new_thread()
+    with ThreadPoolExecutor(1) as pool:
+        stream = predictor.stream(images * 10)
+        next(stream)
+        pool.submit(lambda: torch.ones(3).sum()).result()
+        stream.close()
+        pool.submit(predictor.predict, images).result()
+    assert of_a_new_thread() == before
+
+
+def test_a_prediction_that_is_kept_keeps_no_batch_alive(predictor: Predictor) -> None:
+    one, *_ = predictor.predict([np.full((40, 30, 3), 9 * k, np.uint8) for k in range(4)])
+    assert one.maps.base is None
+    assert one.probabilities is not None
+    assert one.probabilities.base is None
+
+
+@pytest.mark.parametrize("threads", [2.5, True, "2"])
+def test_threads_are_a_whole_number(threads: Any, run: Path) -> None:
+    with pytest.raises(UserError, match="must be at least 0, a whole number"):
+        fastwsol.load(run, "cpu", threads=threads)
 
 
 def test_a_predictors_identity_holds_the_directions_of_its_maps(run: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from conftest import noise_jpeg
 from pycocotools import mask as coco_mask
 
-from fastwsol import evaluate, pack, review
+from fastwsol import convert, evaluate, pack, review
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.page.review_page import Sizes, chosen
@@ -408,6 +408,72 @@ def test_what_is_not_on_the_page_is_counted(page: Any, tmp_path: Path, capsys: p
     for _ in range(6):
         page.keyboard.press("a" if page.evaluate("objects().length") else "x")
     assert [each.get("difficult") for each in exported(page, tmp_path)["annotations"]].count(1) == 1
+
+
+def test_an_image_keeps_its_class_where_its_boxes_are_of_others(page: Any, tmp_path: Path) -> None:
+    """As with `predict --boxes all`, where each box has a class of its own; a class that was corrected is taken."""
+    content = json.loads(predictions_of(tmp_path, 3).read_text())
+    for each in content["images"]:
+        each["category_id"] = 3
+    for each in content["annotations"]:
+        each["category_id"] = 1
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    page.goto(write_page(tmp_path, "--sample", 3, "--uncertain", 0).as_uri())
+    assert f"the image is of {CLASSES[2]}, and no box is" in page.inner_text("#name")
+    page.keyboard.press("a")
+    page.locator("#class").select_option("1")
+    page.keyboard.press("a")
+    found = exported(page, tmp_path)
+    assert [each["category_id"] for each in found["images"]] == [3, 2]
+
+
+def test_what_is_done_last_counts_though_the_clock_was_set_back(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 3)
+    page.goto(write_page(tmp_path, "--sample", 3, "--uncertain", 0).as_uri())
+    page.evaluate("Date.now = (now => () => now() + 3600000)(Date.now)")
+    page.keyboard.press("a")
+    page.evaluate("Date.now = (now => () => now() - 7200000)(Date.now)")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("x")
+    assert page.evaluate("states[0].verdict") == "rejected"
+    page.reload()
+    assert page.evaluate("states[0].verdict") == "rejected"
+
+
+def test_what_a_browser_keeps_damaged_is_kept_anew(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 3)
+    page.goto(write_page(tmp_path, "--sample", 3, "--uncertain", 0).as_uri())
+    page.evaluate("localStorage.setItem(STORE, '{half')")
+    page.keyboard.press("a")
+    page.reload()
+    assert page.evaluate("states.filter((each) => each.verdict).length") == 1
+
+
+def test_an_image_without_a_box_left_does_not_hold_the_others_up(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 4)
+    page.goto(write_page(tmp_path, "--sample", 4, "--uncertain", 0).as_uri())
+    page.keyboard.press("Delete")
+    assert page.inner_text("#task") == "No box is left: draw one, reject, or undo."
+    for expected in (1, 2, 3, 0):
+        page.keyboard.press("n")
+        assert page.evaluate("at") == expected
+
+
+def test_rejected_images_of_an_earlier_review_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads(predictions_of(tmp_path, 3).read_text())
+    content["images"][0]["review"] = {"phase": "sample", "verdict": "rejected"}
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    write_page(tmp_path, "--sample", 2, "--uncertain", 0)
+    assert "not on the page: images that a review has rejected: 1" in " ".join(capsys.readouterr().out.split())
+    for each in content["images"]:
+        each["review"] = {"phase": "sample", "verdict": "rejected"}
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    flags = [tmp_path / "p.json", "--images", tmp_path / "images", "--out", tmp_path / "other.html"]
+    assert run_command(review.main, [str(each) for each in flags]) == 2
+    assert "a review has rejected all of its images" in capsys.readouterr().err
+    flags = [tmp_path / "p.json", "--images", tmp_path / "images", "--format", "yolo", "--out", tmp_path / "yolo"]
+    assert run_command(convert.main, [str(each) for each in flags]) == 2
+    assert "a review has rejected all of its images" in capsys.readouterr().err
 
 
 def test_a_rejection_may_say_what_is_wrong(page: Any, tmp_path: Path) -> None:

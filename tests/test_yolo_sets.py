@@ -214,7 +214,8 @@ def test_predictions_in_a_form_without_scores_stay_predictions(
         review = {"review": {"verdict": "accepted"}} if number == 5 else {}
         images.append({"id": number, "file_name": f"{number}.jpg", "width": 60, "height": 40, **review})
         score = {"score": 0.5} if number > 1 else {}
-        annotations.append({"image_id": number, "category_id": number % 2, "bbox": [1, 2, 20, 20], **score})
+        outline = {"segmentation": [[1, 2, 21, 2, 21, 22]]} if form == "yolo-segments" else {}
+        annotations.append({"image_id": number, "category_id": number % 2, "bbox": [1, 2, 20, 20], **score, **outline})
     categories = [{"id": number, "name": name} for number, name in enumerate(("cat", "dog"))]
     content = {"images": images, "categories": categories, "annotations": annotations}
     (tmp_path / "boxes.json").write_text(json.dumps(content))

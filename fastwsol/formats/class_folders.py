@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from fastwsol.formats.folders import image_file, path_inside, upright, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, class_of
-from fastwsol.formats.png_masks import save_mask
+from fastwsol.formats.png_masks import has_mask, save_mask
 from fastwsol.formats.yolo import as_it_is_read
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text
@@ -42,6 +42,12 @@ def write_class_folders(folder: Path, splits: Mapping[str, Images], about: About
     if not (folder / "images").exists():
         raise UserError("--format class-folders: no image has a class; choose another format")
     write_file(folder / "boxes.csv", csv_text(lines).encode())
+
+
+def has_mask_of_its_class(image: LabelledImage) -> bool:
+    """Whether the mask of an image is written."""
+    label = class_of(image)
+    return label is not None and has_mask(_of_its_class(image, label))
 
 
 def _of_its_class(image: LabelledImage, label: int) -> LabelledImage:

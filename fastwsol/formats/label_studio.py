@@ -3,7 +3,8 @@
 The labeling configuration (`labeling_configuration`) lies beside them, and may leave out those of its parts that are
 not wanted, which are not shown then.
 
-Coordinates are in percent of the image. An image's address is the prefix and its name, percent-encoded but for slashes.
+Coordinates are in percent of the image. An image's address is the prefix and its name, percent-encoded but for slashes;
+a `verdict` beside it is a review's.
 """
 
 from typing import Any, BinaryIO
@@ -33,7 +34,10 @@ def write_label_studio(file: BinaryIO, images: Images, about: About) -> None:
         prediction: dict[str, Any] = {"model_version": about.model, "result": result}
         if each.listed:
             prediction["score"] = round(each.listed[0].probability, 6)
-        task = {"data": {"image": about.image_prefix + quote(each.name)}, "predictions": [prediction]}
+        data = {"image": about.image_prefix + quote(each.name)}
+        if "verdict" in each.review:
+            data["verdict"] = each.review["verdict"]
+        task = {"data": data, "predictions": [prediction]}
         file.write(element(task, first))
         first = False
     file.write(b"]\n")

@@ -146,7 +146,7 @@ class About:
 
 
 BOXES = "boxes"
-BOXES_OF_MASKS = "boxes beside their masks"
+BOXES_OF_MASKS = "boxes beside masks"
 CLASSES = "classes of objects"
 SCORES = "scores"
 SIGNALS = "certainties or what they are made of"
@@ -165,6 +165,10 @@ FRACTIONS = "boxes with fractions of a pixel"
 WNIDS = "ids of classes beside their names"
 NAMES = "names of classes beside their ids"
 OTHER_CLASSES = "classes of images that their boxes do not tell"
+UNMASKED = "boxes without masks, but as four corners"
+NO_MASK = "images without a mask"
+BY_CLASS = f"masks by class, of more than {MOST_NUMBERS} classes"
+VERDICTS = "verdicts of a review"
 MANY = "masks of a 255th and further objects of an image"
 CROWDS = "crowds"
 IMPOSSIBLE = "boxes outside of their image, or empty"
@@ -208,6 +212,10 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
             BOXES_OF_NO_CLASS: len(image.objects) if label is None else 0,
             EMPTY_CLASSES: int(not image.objects and image.label is not None),
             OTHER_CLASSES: int(bool(image.objects) and image.label not in (None, class_by_boxes(image))),
+            UNMASKED: len(image.objects) - masks,
+            NO_MASK: int(image.mask is None and not 0 < masks == len(image.objects)),
+            BY_CLASS: int(masks > 0 and len(about.classes) > MOST_NUMBERS),
+            VERDICTS: int("verdict" in image.review),
             MANY: max(0, len(image.objects) - MOST_NUMBERS) if masks else 0,
             FRACTIONS: sum(any(edge != int(edge) for edge in each.box) for each in image.objects),
             WNIDS: (doubly := sum(_is_named_doubly(about.classes[each.label]) for each in image.objects)),

@@ -86,7 +86,7 @@ def note_of_lost_keys(files: Sequence[CocoFile]) -> str:
     return f"not taken along: {plain('; '.join(lost))}" if lost else ""
 
 
-_KEYS_OF_IMAGES = {"id", "file_name", "width", "height", "category_id", "probabilities", "review", "nearly_black"}
+_KEYS_OF_IMAGES = {"id", "file_name", "width", "height", "category_id", "probabilities", "review"}
 _KEYS_OF_ANNOTATIONS = {
     *("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation"),
     *("score", "probability", "difficult", "signals", "certainty"),

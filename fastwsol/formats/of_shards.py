@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from kernels.pixels import OBJECT
 
 
 def labelled_split(split: Split, predicted: bool = False) -> Iterator[LabelledImage]:
-    """The images of a split, in its order. An object of an image's own class has as mask what the image's mask has in
-    its box. predicted: whether the set's boxes are predictions.
+    """The images of a split, in its order. The only object of an image's own class has the image's mask; of several
+    each has what is in its box. predicted: whether the set's boxes are predictions.
     """
     objects = split.objects
     for index, name in enumerate(split.names(range(len(split)))):
@@ -24,15 +25,18 @@ def labelled_split(split: Split, predicted: bool = False) -> Iterator[LabelledIm
         packed = split.mask(index)
         mask = None if packed is None else cache(partial(_mask, packed, size))  # decoded once for all objects
         found = []
-        for k in range(int(objects.offsets[index]), int(objects.offsets[index + 1])):
+        rows = range(int(objects.offsets[index]), int(objects.offsets[index + 1]))
+        is_only = int((objects.labels[rows.start : rows.stop] == label).sum()) == 1
+        for k in rows:
             x0, y0, x1, y1 = (float(str(edge)) for edge in objects.boxes[k])  # the shortest decimals of a float32
             of_class = int(objects.labels[k])
-            own = mask is not None and of_class == label
             found.append(
                 LabelledObject(
                     of_class,
                     (x0, y0, x1, y1),
-                    mask=partial(_in_box, mask, (x0, y0, x1, y1)) if own and mask is not None else None,
+                    mask=None
+                    if mask is None or of_class != label
+                    else partial(_in_box, mask, None if is_only else (x0, y0, x1, y1)),
                     difficult=bool(objects.difficult[k]),
                 )
             )
@@ -40,11 +44,18 @@ def labelled_split(split: Split, predicted: bool = False) -> Iterator[LabelledIm
         yield LabelledImage(name, *size, tuple(found), label, mask=mask, encoded=encoded, of_predicted_set=predicted)
 
 
-def shared_masks(split: Split) -> int:
-    """How many objects of a split have pixels of another one's mask in theirs: a packed set keeps one mask an image,
-    and their boxes overlap where it has pixels.
-    """
-    count = 0
+class DividedMasks(NamedTuple):
+    """What becomes of masks of images with several objects of their class: a packed set keeps one mask an image."""
+
+    shared: int = 0
+    """Objects that have pixels of another one's mask in theirs, since their boxes overlap where it has pixels."""
+    outside: int = 0
+    """Masks with pixels in none of the boxes."""
+
+
+def divided_masks(split: Split) -> DividedMasks:
+    """How often dividing the masks of a split among objects goes wrong."""
+    of_all, outside = 0, 0
     for index in np.flatnonzero(split.has_mask & (np.diff(split.objects.offsets) > 1)).tolist():
         rows = slice(*split.objects.offsets[index : index + 2])
         own = split.objects.labels[rows] == split.labels[index]
@@ -53,13 +64,16 @@ def shared_masks(split: Split) -> int:
         if packed is None or len(boxes) < 2:
             continue
         pixels = _mask(packed, (int(split.widths[index]), int(split.heights[index]))) == OBJECT
+        left = pixels.copy()
         for one, other in itertools.combinations(range(len(boxes)), 2):
             x0, y0 = np.maximum(boxes[one, :2], boxes[other, :2])
             x1, y1 = np.minimum(boxes[one, 2:], boxes[other, 2:])
             if x0 < x1 and y0 < y1 and pixels[y0:y1, x0:x1].any():
                 shared |= {one, other}
-        count += len(shared)
-    return count
+        for x0, y0, x1, y1 in boxes:
+            left[y0:y1, x0:x1] = False
+        of_all, outside = of_all + len(shared), outside + bool(left.any())
+    return DividedMasks(of_all, outside)
 
 
 def _pixels_of(boxes: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -72,8 +86,11 @@ def _mask(packed: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     return at_size(read_mask(packed), size)
 
 
-def _in_box(mask: Callable[[], NDArray[np.uint8]], box: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+def _in_box(mask: Callable[[], NDArray[np.uint8]], box: tuple[float, float, float, float] | None) -> NDArray[np.bool_]:
+    """What a mask keeps, in a box, or None: everywhere."""
     pixels = mask()
+    if box is None:
+        return pixels == OBJECT
     ((x0, y0, x1, y1),) = _pixels_of(np.array([box], np.float32))
     inside = np.zeros(pixels.shape, np.bool_)
     inside[y0:y1, x0:x1] = pixels[y0:y1, x0:x1] == OBJECT

@@ -37,13 +37,16 @@ def save_mask(folder: Path, image: LabelledImage, split: str = "") -> bool:
     return True
 
 
+def has_mask(image: LabelledImage) -> bool:
+    """Whether an image has a mask: its own, or one for every object, of which there are some."""
+    return image.mask is not None or (bool(image.objects) and all(each.mask is not None for each in image.objects))
+
+
 def mask_of(image: LabelledImage) -> NDArray[np.uint8] | None:
-    """The mask [H, W] of an image: its own, else all that its objects' masks keep; None where it has no object, or one
-    without a mask.
-    """
+    """The mask [H, W] of an image: its own, else all that its objects' masks keep; None where it `has_mask` not."""
+    if not has_mask(image):
+        return None
     if image.mask is not None:
         return image.mask()
     masks = [each.mask() for each in image.objects if each.mask is not None]
-    if not masks or len(masks) < len(image.objects):
-        return None
     return np.logical_or.reduce(masks).astype(np.uint8) * OBJECT

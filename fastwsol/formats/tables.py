@@ -4,7 +4,8 @@
   an image without any a line without a box, with its class. Of packed sets `label` is the image's class, as `pack
   --boxes` and `evaluate --boxes` take it, where no object has another; and `difficult` (0 or 1) stands behind, and the
   `verdict` of a review on the image, where there is one.
-- jsonl: a JSON object a line and image, with classes and objects, and the images that were skipped with the reason.
+- jsonl: a JSON object a line and image, with classes, objects and a review's `verdict`, and the images that were
+  skipped with the reason.
 """
 
 from typing import Any, BinaryIO
@@ -70,6 +71,8 @@ def _object(image: LabelledImage, about: About) -> dict[str, Any]:
         found["classes"] = [_named(about, each.label) | {"probability": each.probability} for each in image.listed]
     elif image.label is not None:
         found["class"] = _named(about, image.label)
+    if "verdict" in image.review:
+        found["verdict"] = image.review["verdict"]
     found["boxes"] = [
         {
             **_named(about, thing.label),

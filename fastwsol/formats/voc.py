@@ -27,7 +27,7 @@ from fastwsol.formats.folders import image_file, in_split, path_inside, upright,
 from fastwsol.formats.labelled_images import MOST_NUMBERS, About, Images, LabelledImage, Skipped, object_numbers
 from fastwsol.formats.xml_text import xml_text
 from fastwsol.sources.voc import ACCEPTED, PREDICTED, VOID
-from kernels.pixels import IGNORED
+from kernels.pixels import IGNORED, OBJECT
 
 
 def write_voc(folder: Path, splits: Mapping[str, Images], about: About) -> None:
@@ -70,8 +70,9 @@ def _write_split(folder: Path, split: str, images: Images, about: About) -> None
 
 
 def _write_labelmap(folder: Path, about: About) -> None:
-    """Write `labelmap.txt`, unless a class's name has a colon, which would end it there."""
-    if any(":" in name for name in about.names):
+    """Write `labelmap.txt`, unless a class's name has a colon, which would end it there, or there are more classes
+    than colours."""
+    if len(about.names) > MOST_NUMBERS or any(":" in name for name in about.names):
         return
     colours = _colours()
     lines = [
@@ -113,7 +114,8 @@ def _add(parent: ElementTree.Element, name: str, text: str) -> None:
 def _segmentations(image: LabelledImage, class_count: int) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
     """The pixels [H, W] by the number of their object, and by class; None where there are none, or too many numbers.
     Of overlapping masks `object_numbers` says which is in front. Boxes without a mask are left out, behind all of them.
-    Where the image has a mask of its own, that says what is of its class, and boxes of others are left out by class.
+    Where the image has a mask of its own, that says what is of its class, also where no object has it, and boxes of
+    others are left out by class.
     """
     if not any(each.mask is not None for each in image.objects):
         return None, None
@@ -128,6 +130,10 @@ def _segmentations(image: LabelledImage, class_count: int) -> tuple[NDArray[np.u
     if image.mask is None:
         left_out |= without
     numbers, _ = object_numbers(image)
+    of_no_object = np.zeros_like(left_out)
+    if image.mask is not None:
+        of_no_object = (image.mask() == OBJECT) & (numbers == 0)
+        left_out |= of_no_object
     numbers[left_out & (numbers == 0)] = VOID
     if class_count > MOST_NUMBERS:
         return numbers, None
@@ -135,6 +141,8 @@ def _segmentations(image: LabelledImage, class_count: int) -> tuple[NDArray[np.u
     label_of[: len(image.objects[:MOST_NUMBERS]) + 1] = [0, *(each.label + 1 for each in image.objects[:MOST_NUMBERS])]
     labels = label_of[numbers]
     labels[without & (numbers == 0)] = VOID
+    if image.label is not None:
+        labels[of_no_object] = image.label + 1
     return numbers, labels
 
 

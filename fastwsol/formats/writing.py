@@ -18,12 +18,12 @@ from typing import BinaryIO, Literal, NamedTuple, get_args
 from typing_extensions import TypeIs
 
 from fastwsol.formats import labelled_images as has
-from fastwsol.formats.class_folders import write_class_folders
+from fastwsol.formats.class_folders import has_mask_of_its_class, write_class_folders
 from fastwsol.formats.coco import write_coco
-from fastwsol.formats.folders import mask_file, path_inside, refuse_shared_files
+from fastwsol.formats.folders import in_split, mask_file, path_inside, refuse_shared_files
 from fastwsol.formats.label_studio import labeling_configuration, write_label_studio
 from fastwsol.formats.labelled_images import About, Images, LabelledImage
-from fastwsol.formats.png_masks import write_masks
+from fastwsol.formats.png_masks import has_mask, write_masks
 from fastwsol.formats.tables import write_csv, write_json_lines
 from fastwsol.formats.voc import write_voc, xml_file
 from fastwsol.formats.yolo import label_file, write_yolo
@@ -59,8 +59,8 @@ class Format:
     """Of a folder: where the file goes that an image has to itself, by the image's name."""
     images: Literal["none", "taken along", "needed"] = "none"
     """Whether its folder holds the images."""
-    mask_an_image: bool = False
-    """Whether it holds a mask for each image, and not one for each object."""
+    has_mask: Callable[[LabelledImage], bool] | None = None
+    """Of a format that holds a mask for each image, and not one for each object: whether it writes that of an image."""
     numbers_pixels: bool = False
     """Whether each pixel of its masks is of one object."""
     beside: Beside | None = None
@@ -74,7 +74,10 @@ _OF_ONE_MASK = {has.PARTIAL, has.PARTIAL_OF_CLASS, has.OF_OTHERS}
 """What is lost where the masks of an image's objects become one."""
 _OF_NO_CLASS = {has.NO_CLASS, has.BOXES_OF_NO_CLASS}
 _PLAIN = frozenset(
-    {has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS, has.NAMES, has.MANY, *_OF_NO_CLASS, *_OF_ONE_MASK}
+    {
+        *(has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS, has.NAMES, has.MANY),
+        *(has.UNMASKED, has.NO_MASK, has.BY_CLASS, has.VERDICTS, *_OF_NO_CLASS, *_OF_ONE_MASK),
+    }
 )
 _JSON = _PLAIN | {
     *(has.SCORES, has.SIGNALS, has.PROBABILITIES, has.DIFFICULT),
@@ -102,25 +105,30 @@ FORMATS: dict[AnyFormat, Format] = {
         note_of_one_split=_TRAINS_ON_WHAT_IT_VALIDATES,
     ),
     "yolo-segments": Format(
-        _PLAIN - {has.BOXES_OF_MASKS} | {has.MASKS},
+        _PLAIN - {has.BOXES_OF_MASKS, has.UNMASKED} | {has.MASKS},
         write_folder=partial(write_yolo, segments=True),
         own_file=label_file,
         images="needed",
         note_of_one_split=_TRAINS_ON_WHAT_IT_VALIDATES,
     ),
     "voc": Format(
-        _PLAIN - {has.FRACTIONS, has.MANY} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
+        _PLAIN - {has.FRACTIONS, has.MANY, has.BY_CLASS} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
         write_folder=write_voc,
         own_file=xml_file,
         images="taken along",
         numbers_pixels=True,
     ),
     "masks": Format(
-        frozenset({has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY, has.PARTIAL_OF_CLASS, has.OF_OTHERS})
+        frozenset(
+            {
+                *(has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY, has.BY_CLASS, has.VERDICTS),
+                *(has.PARTIAL_OF_CLASS, has.OF_OTHERS),
+            }
+        )
         | _OF_NO_CLASS,
         write_folder=write_masks,
         own_file=mask_file,
-        mask_an_image=True,
+        has_mask=has_mask,
     ),
     "class-folders": Format(
         _JSON
@@ -129,7 +137,7 @@ FORMATS: dict[AnyFormat, Format] = {
         | {has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT},
         write_folder=write_class_folders,
         images="needed",
-        mask_an_image=True,
+        has_mask=has_mask_of_its_class,
     ),
 }
 """By their names."""
@@ -149,11 +157,13 @@ def is_folder(form: AnyFormat) -> TypeIs[FolderFormat]:
 
 def holds_masks_of_objects(form: AnyFormat) -> bool:
     """Whether a format holds a mask for each object, and not one an image."""
-    return has.MASKS in FORMATS[form].holds and not FORMATS[form].mask_an_image
+    return has.MASKS in FORMATS[form].holds and FORMATS[form].has_mask is None
 
 
 def takes(form: AnyFormat, image: LabelledImage) -> bool:
     """Whether an image comes into what is written."""
+    if has.NO_MASK not in FORMATS[form].holds:
+        return has_mask(image)
     return has.NO_CLASS in FORMATS[form].holds or has.class_of(image) is not None
 
 
@@ -195,8 +205,9 @@ def not_held(form: AnyFormat, counts: Mapping[str, int]) -> str:
 
 
 _WHOLE = {
-    **dict.fromkeys((has.LEFT_OUT, has.PARTIAL, has.PARTIAL_OF_CLASS, has.OF_OTHERS, has.MANY), has.MASKS),
-    **dict.fromkeys((has.BOXES_OF_MASKS, has.FRACTIONS, has.DIFFICULT), has.BOXES),
+    **dict.fromkeys((has.LEFT_OUT, has.PARTIAL, has.PARTIAL_OF_CLASS, has.OF_OTHERS), has.MASKS),
+    **dict.fromkeys((has.MANY, has.BY_CLASS), has.MASKS),
+    **dict.fromkeys((has.BOXES_OF_MASKS, has.FRACTIONS, has.DIFFICULT, has.UNMASKED), has.BOXES),
     **dict.fromkeys((has.WNIDS, has.NAMES), has.CLASSES),
 }
 """Of what is told as a part of something else, where that is not lost as a whole."""
@@ -256,6 +267,6 @@ def write_in_folder(folder: Path, form: FolderFormat, splits: Mapping[str, Image
     write(folder, splits, about)
 
 
-def refuse_shared(form: FolderFormat, names: Iterable[str], flag: str) -> None:
+def refuse_shared(form: FolderFormat, names: Iterable[str], flag: str, split: str = "") -> None:
     """Raise UserError where two images of a split would share a file. flag: what is named, as `--format voc`."""
-    refuse_shared_files(flag, names, FORMATS[form].own_file)
+    refuse_shared_files(flag, names, lambda name: in_split(FORMATS[form].own_file(name), split))

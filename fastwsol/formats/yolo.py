@@ -16,7 +16,7 @@ Ultralytics finds an image's labels by the last `images` in its path, so a folde
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -32,12 +32,18 @@ from fastwsol.sources.decode import GIF_START, as_png, as_rgb
 
 def write_yolo(folder: Path, splits: Mapping[str, Images], about: About, segments: bool) -> None:
     """Write the images of each split, "" for a set without splits, their labels, and `data.yaml`, which every reader
-    takes for the set. A set without splits is both train and val.
+    takes for the set. A set without splits is both train and val. Raises UserError where outlines are asked for, and no
+    object has a mask.
     """
-    predicted = accepted = 0
+    predicted = accepted = objects = masks = 0
     for split, images in splits.items():
-        of_split = _write_split(folder, split, images, segments)
-        predicted, accepted = predicted + of_split[0], accepted + of_split[1]
+        for each in _written(folder, split, images, segments):
+            predicted += each.is_predicted
+            accepted += each.is_accepted
+            objects += len(each.objects)
+            masks += sum(thing.mask is not None for thing in each.objects)
+    if segments and objects and not masks:
+        raise UserError("--format yolo-segments: no object has a mask; choose --format yolo")
     train, val = (f"images/{split}" if split else "images" for split in (next(iter(splits)), [*splits][-1]))
     # JSON is YAML: quoted so, any name of a class stays itself.
     names = "".join(f"  {number}: {_quoted(name)}\n" for number, name in enumerate(about.names))
@@ -46,11 +52,8 @@ def write_yolo(folder: Path, splits: Mapping[str, Images], about: About, segment
     write_file(folder / "data.yaml", f"train: {train}\nval: {val}\n{said}names:\n{names}".encode())
 
 
-def _write_split(folder: Path, split: str, images: Images, segments: bool) -> tuple[int, int]:
-    """Write the images of a split. Returns how many of them have boxes that a network predicted, and that somebody has
-    accepted of one.
-    """
-    predicted = accepted = 0
+def _written(folder: Path, split: str, images: Images, segments: bool) -> Iterator[LabelledImage]:
+    """Write the images of a split, and pass them on."""
     for each in images:
         if isinstance(each, Skipped):
             continue
@@ -62,9 +65,7 @@ def _write_split(folder: Path, split: str, images: Images, segments: bool) -> tu
         write_file(folder / "images" / path, encoded)
         lines = [(_corners if segments else _box)(thing, each) for thing in each.objects]
         write_file((folder / "labels" / path).with_suffix(".txt"), "".join(lines).encode())
-        predicted += each.is_predicted
-        accepted += each.is_accepted
-    return predicted, accepted
+        yield each
 
 
 _UNKNOWN_ENDINGS = (".jpe", ".jfif")

@@ -120,8 +120,8 @@ def use_threads(threads: int, processes: int = 1) -> int:
 
     0: all cores this process may use, divided among the `processes` on this machine.
     """
-    if threads < 0:
-        raise UserError(f"--threads {threads}: must be at least 0")
+    if type(threads) is not int or threads < 0:
+        raise UserError(f"--threads {threads}: must be at least 0, a whole number")
     count = threads or max(1, usable_cores() // processes)
     # Numba first: its OpenMP layer sets the number of threads of the whole process at every launch, torch's with it,
     # and sums of floats depend on that number.

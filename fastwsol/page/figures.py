@@ -205,7 +205,7 @@ def _sizes(settings: Sequence[ComparedSetting]) -> go.Figure:
 def _classes(settings: Sequence[ComparedSetting]) -> go.Figure:
     """Classes in the order of the first setting's Top-1 Loc; those without a ground-truth box are left out."""
     figure = _figure(f"Top-1 Loc at IoU 0.5 by class{of_what(settings)}", "", "%", "x unified")
-    names = short_names(settings[0].runs[0].info.all_classes)
+    names = _ticks(short_names(settings[0].runs[0].info.all_classes))
     means, _ = _mean_and_spread([settings[0].of_class(label) for label in range(len(names))])
     first = {label: mean for label, mean in enumerate(means) if mean is not None}
     order = sorted(first, key=lambda label: -first[label])
@@ -223,6 +223,19 @@ def _classes(settings: Sequence[ComparedSetting]) -> go.Figure:
     figure.update_xaxes(type="category", automargin=True)
     figure.update_layout(legend={"y": 1.02, "yanchor": "bottom"})  # below lie the names, however long
     return figure
+
+
+def _ticks(names: Sequence[str]) -> list[str]:
+    """Names as an axis shows them: shortened, still each told from the others, and none read as markup."""
+    shown: dict[str, int] = {}
+    for name in names:
+        short = name if len(name) <= _LONGEST_TICK else f"{name[: _LONGEST_TICK - 1]}…"
+        shown[f"{short} {len(shown) + 1}" if short in shown else short] = len(shown)
+    return [name.replace("&", "&amp;").replace("<", "&lt;") for name in shown]
+
+
+_LONGEST_TICK = 30
+"""Characters: longer names would leave no room for the chart."""
 
 
 def _mean_and_spread(points: Sequence[Sequence[float | None]]) -> tuple[list[float | None], dict[str, Any] | None]:

@@ -12,8 +12,9 @@ let at = 0, selected = 0, drawing = null, drag = null, showMask = true, undone =
 
 // Of each image what was done last, here or in another tab.
 function merge() {
-  const kept = JSON.parse(localStorage.getItem(STORE) || "null");
-  if (!kept || kept.states.length !== states.length) return null;
+  let kept = null;
+  try { kept = JSON.parse(localStorage.getItem(STORE) || "null"); } catch (error) { return null; } // damaged: none
+  if (!kept || !Array.isArray(kept.states) || kept.states.length !== states.length) return null;
   // What a page of an earlier version has kept has no time: it comes before all that has one.
   const time = (state) => state.time || (state.verdict || state.objects ? 1 : 0);
   kept.states.forEach((each, k) => { if (time(each) > time(states[k])) states[k] = each; });
@@ -47,8 +48,11 @@ const objects = (k = at) => states[k].objects || (data.images[k].phase === "draw
 const unaccepted = () => [...states.keys()].filter((k) => states[k].objects && !states[k].verdict);
 const copied = () => objects().map((each) => ({ ...each, box: [...each.box] }));
 
+// When something was done to an image: after all that was done to it before, whatever became of the clock.
+const stamp = (state) => Math.max(Date.now(), (state.time || 0) + 1);
+
 function change(next) {
-  const time = Date.now();
+  const time = stamp(states[at]);
   undone.push({ at, selected, state: states[at], time });
   states[at] = { ...next, time };
   save();
@@ -86,7 +90,7 @@ function undo() {
     go(last.at, last.selected);
     return say("This was changed in another tab since, and stays.");
   }
-  const time = Date.now(), before = undone.filter((each) => each.at === last.at).pop();
+  const time = stamp(states[last.at]), before = undone.filter((each) => each.at === last.at).pop();
   states[last.at] = { ...last.state, time };
   if (before) before.time = time;
   go(last.at, last.selected);
@@ -100,8 +104,8 @@ function go(to, object = 0) {
 }
 
 function nextOpen() {
-  const after = [...states.keys()].map((k) => (at + 1 + k) % states.length);
-  const changed = after.find((k) => unaccepted().includes(k));
+  const after = [...states.keys()].map((k) => (at + 1 + k) % states.length); // this image comes last
+  const changed = after.find((k) => unaccepted().includes(k) && states[k].objects.length);
   const open = changed !== undefined ? changed : after.find((k) => !states[k].verdict);
   if (open === undefined) say("All images are reviewed: export them."); else go(open);
 }
@@ -131,11 +135,15 @@ function show() {
   say(drawHere ? "Drag the new box over the picture." :
     state.verdict ? `This image is ${state.verdict}${FAULTS[state.wrong] || ""}.` +
       (done === states.length ? " All images are reviewed: export them." : "") :
+    state.objects && !state.objects.length && each.phase !== "drawn" ? "No box is left: draw one, reject, or undo." :
     state.objects ? "Changed: accept it, or undo." :
     each.objects.length || each.phase === "drawn" ? TASKS[each.phase] :
     `No box was found${each.label === null ? "" : `; the class is ${data.classes[each.label]}`}. Draw one, or reject.`);
   el("task").className = state.verdict || "";
-  el("name").textContent = each.phase === "drawn" && !state.verdict ? `image ${at + 1}` : each.name; // it may name the class
+  const hidden = each.phase === "drawn" && !state.verdict; // its name may name the class
+  const ofOthers = each.label !== null && objects().length && objects().every((thing) => thing.label !== each.label);
+  el("name").textContent = hidden ? `image ${at + 1}` :
+    each.name + (ofOthers ? `: the image is of ${data.classes[each.label]}, and no box is` : "");
   const source = "data:image/jpeg;base64," + el("p" + at).textContent;
   if (el("picture").dataset.at !== String(at)) {
     el("picture").dataset.at = at;
@@ -340,6 +348,12 @@ function remove() {
   changeObjects(list);
 }
 
+// The class of an image: its own where that was accepted, or a box still has it; else that of its first box.
+function classOf(each, verdict, kept) {
+  const stays = verdict === "accepted" || kept.some((thing) => thing.label === each.label);
+  return each.label !== null && stays ? each.label : kept[0].label;
+}
+
 function exported() {
   const ids = new Map();
   const counts = {};
@@ -354,7 +368,7 @@ function exported() {
       review: { phase: each.phase, verdict, ...(wrong && { wrong }),
         predicted: each.objects.map(({ label, box: [x0, y0, x1, y1] }) => ({
           category_id: label + 1, bbox: [x0, y0, x1 - x0, y1 - y0].map((value) => Math.round(value * 1e4) / 1e4) })) } };
-    if (kept.length) entry.category_id = kept[0].label + 1;
+    if (kept.length) entry.category_id = classOf(each, verdict, kept) + 1;
     images.push(entry);
     kept.forEach((thing) => {
       const [x0, y0, x1, y1] = thing.box;

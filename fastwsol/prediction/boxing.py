@@ -69,12 +69,12 @@ class Boxing:
                     ClassScore(*self._class(label), float(outputs.all_probabilities[n, label])) for label in labels[n]
                 ),
                 boxes=tuple(sorted(boxes_of[n], key=lambda box: -box.score)),
-                maps=maps[n],
+                maps=maps[n].copy(),  # one that is kept keeps no batch alive
                 shown=tuple(shown[n].tolist()),
                 square=self._size,
                 scale=self.localizer.scale,
                 cuts=tuple(float(cut[n]) for cut in cuts),
-                probabilities=outputs.all_probabilities[n],
+                probabilities=outputs.all_probabilities[n].copy(),
                 nearly_black=bool(answers.nearly_black[n]),
             )
             for n, name in enumerate(names)

@@ -98,7 +98,9 @@ def _batch_size(device: str, size: int) -> int:
 
 
 class Predictor:
-    """A trained network, ready for images of any size."""
+    """A trained network, ready for images of any size. `info` says what it is: `info.class_names` in label order,
+    `info.config`.
+    """
 
     def __init__(
         self,
@@ -457,7 +459,9 @@ class _Threads:
     def keep(self) -> None:
         """A stream begins."""
         with self._lock:
-            self._before = self._before if self._streams else torch.get_num_threads()
+            if not self._streams:  # not this thread's own number, which may be from a stream before
+                with ThreadPoolExecutor(1) as fresh:
+                    self._before = fresh.submit(torch.get_num_threads).result()
             self._streams += 1
 
     def restore(self) -> None:

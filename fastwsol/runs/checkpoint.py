@@ -126,7 +126,7 @@ def _drop_old(folder: Path, step: int) -> None:
     for path in beyond + paths[len(beyond) + KEPT :]:
         path.unlink()
     steps = {path.stem for path in folder.glob("step-*.json")}
-    for path in folder.iterdir():
+    for path in folder.glob("step-*"):  # what else lies here is somebody's own
         if path.name.endswith(PARTIAL_SUFFIX) or (path.suffix == ".safetensors" and path.stem not in steps):
             path.unlink()
     sync_folder(folder)
