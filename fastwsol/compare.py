@@ -102,13 +102,14 @@ def main(arguments: Sequence[str]) -> int:
     if not flags.localizers and any(report.localizer != "maps" for report in every):
         out.print("Each by the localizer that predict takes; --localizers names others.")
     tables, notes = compared(sides, of_recipes=bool(flags.b))
+    if flags.out is not None:  # before the tables: whoever reads them may close the pipe
+        write_json(flags.out, as_json(sides, tables, notes, of_recipes=bool(flags.b)))
     for note in notes:
         out.print(note)
     for table in tables:
         out.print(as_shown(table))
     out.print(_ABOUT_RECIPES if flags.b else _ABOUT_NETWORKS)
     if flags.out is not None:
-        write_json(flags.out, as_json(sides, tables, notes, of_recipes=bool(flags.b)))
         print(f"written to {flags.out}")
     return 0
 

@@ -157,10 +157,8 @@ def tell(flags: Flags, form: AnyFormat, written: Written) -> None:
     if written.skipped:
         print(f"{number_of(written.skipped, 'image')} beside them could not be read when they were predicted")
     if written.rejected:
-        print(
-            f"{number_of(written.rejected, 'image')} left out, as a review has rejected them and nothing else is known of "
-            f"them"
-        )
+        left = number_of(written.rejected, "image")
+        print(f"{left} left out, as a review has rejected them and nothing else is known of them")
     if written.missing:
         print(f"{number_of(written.missing, 'image')} left out, as no place of --images holds their files")
     if written.unsure_boxes or written.boxes_without or written.unsure_images:

@@ -44,7 +44,7 @@ from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.reading import taken_of
 from fastwsol.evaluation.report_types import RunReport, SplitName
 from fastwsol.evaluation.report_words import heading_of
-from fastwsol.evaluation.score_map_files import write_maps
+from fastwsol.evaluation.score_map_files import LARGEST_SIDE, write_maps
 from fastwsol.evaluation.summary_table import print_summary
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
@@ -113,6 +113,9 @@ class OfMaps:
     """what the maps' values mean. min-max: each map is scaled by its own extremes; own: they are shares of 1, as a
     mask's, and are cut as they are, at the --threshold that they need. Default: min-max, or what --export-maps
     wrote"""
+    square: Annotated[int | None, shown_as("PIXELS")] = None
+    """enlarge the maps to a square of this side and find the boxes there, as a run's are (224 under --preset photos).
+    Default: to the size of each image, or to the square that --export-maps wrote"""
     train_boxes: OptionalPath = None
     """CSV file of the same form with the training images' boxes, to find the best fixed boxes on"""
 
@@ -243,6 +246,8 @@ def refuse_incomplete(flags: Flags, kind: Kind) -> None:
         raise UserError("--predictions: needs what is known of the images; give it with --reviewed FILE")
     if kind == "maps" and flags.score_maps.boxes is None:
         raise UserError("--maps: needs the ground truth; give it with --boxes FILE")
+    if (side := flags.score_maps.square) is not None and not 1 <= side <= LARGEST_SIDE:
+        raise UserError(f"--square {side}: must be from 1 to {LARGEST_SIDE:,} pixels")
     if kind == "maps" and flags.threshold in ("auto", "box-free"):
         raise UserError(
             f"--threshold {flags.threshold}: needs a run; choose on the maps of images kept apart, by the "
@@ -267,16 +272,17 @@ def evaluate_predictions(flags: Flags) -> None:
     assert flags.looked_at.reviewed is not None
     require_new_folder("--out", flags.out)
     judged = judge(flags.looked_at.predictions, flags.looked_at.reviewed)
+    if flags.out is not None:  # before the tables: whoever reads them may close the pipe
+        with folder_when_whole(flags.out) as out:
+            if (calibrated := judged.calibrated) is not None:
+                write_durably(out / "predictions.json", lambda file: write_coco(file, calibrated, judged.about))
+            write_json(out / "report.json", judged.report)
     print_judged(judged.report)
     if flags.out is None:
         certainties = ", and the predictions with their certainties" if judged.calibrated else ""
         print(f"nothing is written; --out NEW_FOLDER keeps the report{certainties}")
-        return
-    with folder_when_whole(flags.out) as out:
-        if (calibrated := judged.calibrated) is not None:
-            write_durably(out / "predictions.json", lambda file: write_coco(file, calibrated, judged.about))
-        write_json(out / "report.json", judged.report)
-    print(f"{flags.out}: report.json" + (", predictions.json with certainties" if judged.calibrated else ""))
+    else:
+        print(f"{flags.out}: report.json" + (", predictions.json with certainties" if judged.calibrated else ""))
 
 
 def evaluate_run(flags: Flags, world: World) -> None:
@@ -384,14 +390,17 @@ def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards
     except OSError as error:  # as of a folder that is only to be read: what was measured is not lost
         failure = error
     how = differences(earlier, report) if earlier is not None else ""
+    exported = ""
+    if flags.trained_run.export_maps is not None:  # before the tables: whoever reads them may close the pipe
+        exported = export_maps(flags.trained_run.export_maps, evaluation, flags, shards)
     print_tables(report, path if not how and failure is None else None, flags)
     if earlier is not None:
         is_own = of == ReportOf(run.read_info().config.eval_split)
         remedy = f"; move that file away to have this one{_HOW_OF_OWN if is_own else ''}" if how else ""
     if earlier is not None and (how or flags.trained_run.export_maps is None):
         print(f"{path}: holds this report already and was not replaced{how}{remedy}")
-    if flags.trained_run.export_maps is not None:
-        export_maps(flags.trained_run.export_maps, evaluation, flags, shards)
+    if exported:
+        print(exported)
     if failure is not None:
         raise failure
 
@@ -399,8 +408,8 @@ def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards
 _HOW_OF_OWN = ", and give the run's train command again, which makes its own report"
 
 
-def export_maps(folder: Path, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:
-    """Write a localizer's maps as others' score maps are read, and print how to measure them."""
+def export_maps(folder: Path, evaluation: Evaluation, flags: Flags, shards: Shards) -> str:
+    """Write a localizer's maps as others' score maps are read. Returns a line that says how to measure them."""
     truths = Truths.of_split(shards.splits[flags.trained_run.split])
     of = {each["name"]: each for each in evaluation.report["localizers"]}
     name = LOCALIZERS[flags.trained_run.localizer or taken_of(evaluation.report)["name"]].name
@@ -411,7 +420,7 @@ def export_maps(folder: Path, evaluation: Evaluation, flags: Flags, shards: Shar
     if cut != CAM_THRESHOLD or maps.scale == "own":
         where = f" --threshold {'otsu' if cut is None else repr(cut)}"
     place, boxes = (shlex.quote(str(path)) for path in (folder, folder / "boxes.csv"))
-    print(f"maps of {name}, and boxes, in {folder}: {PROG} --maps {place} --boxes {boxes}{whose}{where}")
+    return f"maps of {name}, and boxes, in {folder}: {PROG} --maps {place} --boxes {boxes}{whose}{where}"
 
 
 def print_tables(report: RunReport, path: Path | None, flags: Flags) -> None:
@@ -437,24 +446,29 @@ def evaluate_maps(flags: Flags, folder: Path) -> None:
     assert of.boxes is not None
     require_new_folder("--out", out)
     threads = use_threads(flags.threads)
-    report, rows = report_of_maps(folder, of.boxes, of.masks, of.train_boxes, question_of(flags), threads, of.scale)
+    report, rows = report_of_maps(
+        folder, of.boxes, of.masks, of.train_boxes, question_of(flags), threads, of.scale, of.square
+    )
+    if out is not None:  # before the tables: whoever reads them may close the pipe
+        with folder_when_whole(out) as new:
+            for file, each in rows.files(new / "report.json"):
+                each.write(file)
+            write_json(new / "report.json", report)
     heading = f"{folder}: {report['images']:,} maps, {of.boxes}"
     why_no_fixed_box = "they are found on those of --train-boxes"
-    file = out / "report.json" if out is not None else None
     if flags.all_tables or flags.per_class:
         print_numbers(report, heading, "maps", flags.per_class, why_no_fixed_box)
     else:
-        print_summary(report, file, heading, why_no_fixed_box)
+        print_summary(report, out / "report.json" if out is not None else None, heading, why_no_fixed_box)
     if report["images_with_boxes"]:
         side = report["square"]
-        print(f"Fixed boxes are in pixels of a {side} x {side} square that every image is stretched to.")
+        enlarged = f"a {side} x {side} square, as a run's are" if report["on_square"] else "the size of their image"
+        print(
+            f"Maps were enlarged to {enlarged}, and boxed there; fixed boxes are in pixels of a {side} x {side} square "
+            f"that every image is stretched to."
+        )
     if out is None:
         print("nothing is written; --out NEW_FOLDER keeps the report, for python -m fastwsol.compare too")
-        return
-    with folder_when_whole(out) as new:
-        for file, each in rows.files(new / "report.json"):
-            each.write(file)
-        write_json(new / "report.json", report)
 
 
 if __name__ == "__main__":

@@ -504,3 +504,33 @@ def test_a_recipes_reports_are_cut_by_one_rule(recipes, capsys):
     changed_report(a[1], localizers=[cam | {"cut": cam["cut"] | {"rule": "asked"}}])
     assert run_compare(*a, "--b", *b) == 2
     assert f"{a[1] / 'report.json'}: has a cut by the rule asked, " in capsys.readouterr().err
+
+
+def test_a_refusal_says_what_each_side_has(sides, tmp_path, capsys):
+    a, b = sides
+    labels = np.full(COUNT, "cat")
+    labels[7] = "cow"
+    other = report(tmp_path / "other", np.full(COUNT, 0.4), np.ones(COUNT, bool), labels=labels)
+    assert run_compare(a, other) == 2
+    said = capsys.readouterr().err
+    assert f"{other / 'report.json'}: image 8 has another label than in {a / 'report.json'} (cow, not cat)" in said
+    (b / "report.csv").write_text("".join((b / "report.csv").read_text().splitlines(keepends=True)[:-1]))
+    assert run_compare(a, b) == 2
+    assert f"{b / 'report.json'}: is about 399 images, {a / 'report.json'} about 400;" in capsys.readouterr().err
+
+
+def test_score_maps_are_compared_whichever_localizer_is_asked_for(sides):
+    """They are what they are; a run's have names."""
+    (cam,) = json.loads((sides[1] / "report.json").read_text())["localizers"]
+    changed_report(sides[1], localizers=[cam | {"name": "maps"}])
+    assert read_compared_report(sides[1], "cam").localizer == "maps"
+    assert run_compare(*sides, "--localizers", "cam") == 0
+
+
+def test_of_several_reports_some_may_be_without_masks(recipes, capsys):
+    a, b = recipes
+    for folder in (*a, b[0]):
+        with_masks(folder, "these", 0.25)
+    assert run_compare(*a, "--b", *b) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Masks are not compared: some were measured without them, or against others." in said

@@ -1,6 +1,7 @@
 """How a report names runs, puts seeds together, and sets them beside the paper."""
 
 import re
+import statistics
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 from fastwsol.config import Config
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.experiments.paper_numbers import CLASSES
+from fastwsol.page import figures as figures_module
 from fastwsol.page.compared_runs import ComparedSetting, settings_of, short_names
-from fastwsol.page.figures import _ticks
+from fastwsol.page.figures import COLOURS, _ticks, figures
 from fastwsol.page.tables import claims, numbers, table
 from fastwsol.sources import Class
 from fastwsol.training.presets import demo
@@ -156,3 +158,101 @@ def test_a_page_compares_settings_of_ones_own_with_the_first():
     start = page.index("against none: cam at the runs")
     assert rows_of(page[start:])["&lt;much&gt;"][1] == "+10.00 ± 3.04"  # Student's 4.303, 2 degrees of freedom
     assert "against" not in numbers(settings[:1])
+
+
+SHARES = ((0.0, 0.1), (0.1, 0.5), (0.5, 1.0))
+
+
+def charted(config: Config, hits: tuple[int, ...] = (1, 3, 2), evaluated: tuple[int, ...] = (50, 100)) -> Any:
+    """A finished run as far as charts look at one: two of its three groups by size have images, each class has as many
+    hits of ten as `hits` says, and it was evaluated after these steps.
+    """
+    run = side(config)
+
+    def sizes(*counts: int) -> list[dict[str, Any]]:
+        return [
+            {"share": share, "images": 10 * (count > 0), "counts": {"gt_known_loc@0.5": (count, 10 * (count > 0))}}
+            for share, count in zip(SHARES, counts, strict=True)
+        ]
+
+    run.report |= {"total_steps": 100 + config.localizer.trains_mask * config.localizer.head_steps, "images": 50}
+    run.report["baselines"][0]["sizes"] = sizes(4, 0, 6)
+    cam = {
+        "name": "cam",
+        "cut": {"value": 0.2},
+        "oracle": {"thresholds": {"0.5": 0.4}},
+        "curve": {"single": {"0.5": [20] * 256}},
+        "sizes": sizes(hits[0], 0, hits[1]),
+        "classes": [{"counts": {"top1_loc@0.5": (count, 10)}} for count in hits],
+    }
+    run.taken, run.chosen, run.report["localizers"] = cam, None, [cam]
+    run.rows = [
+        {"kind": "eval", "step": step, "top1_clas": 50, "strict": run.report["rates"]["strict"]} for step in evaluated
+    ]
+    run.rows.append({"kind": "train", "step": 1, "epoch": 0.1, "loss": 1.0, "train_top1_clas": 10.0})
+    for row in run.rows:
+        row.setdefault("strict", {})
+    run.info.all_classes = tuple(Class(f"n{k}", name) for k, name in enumerate("abc"))
+    return run
+
+
+def traces_of(settings: list[ComparedSetting], chart: str) -> list[dict[str, Any]]:
+    return [dict(each) for each in figures(settings)[chart]["data"]]
+
+
+def test_a_masks_steps_are_no_epochs_of_the_course() -> None:
+    """Its classifier is trained before, and is no other afterwards."""
+    config = Config.of(depth=18, localizer="mask", head_steps=25, epochs=4)
+    (line, _) = traces_of([ComparedSetting(("mask",), (charted(config, evaluated=(50, 100, 125)),))], "chart-loc")
+    assert list(line["x"]) == [2, 4, 4]
+
+
+def test_a_curve_is_of_the_images_with_a_box_and_settings_have_marks_of_their_colours() -> None:
+    settings = [ComparedSetting((name,), (charted(Config.of(depth=18, seed=seed)),)) for seed, name in enumerate("ab")]
+    line, *others = traces_of(settings, "chart-thresholds")
+    assert set(line["y"]) == {100 * 20 / 40}
+    marks = [each for each in others if each.get("hovertemplate")]
+    assert [list(each["marker"]["color"]) for each in marks] == [[*COLOURS[:2]]] * 2, "own cuts and oracles"
+    assert {*marks[0]["y"]} == {50}
+
+
+def test_lines_beyond_the_colours_are_dashed_and_a_setting_stands_in_the_legend_once() -> None:
+    settings = [
+        ComparedSetting((f"s{number}",), tuple(charted(Config.of(depth=18, seed=seed)) for seed in range(2)))
+        for number in range(len(COLOURS) + 1)
+    ]
+    lines = traces_of(settings, "chart-loss")
+    shown = [each for each in lines if each.get("showlegend") is not False]
+    assert [each["name"] for each in shown] == [setting.name for setting in settings]
+    dashes = [each["line"]["dash"] for each in shown]
+    assert dashes == ["solid"] * len(COLOURS) + ["dash"]
+
+
+def test_bars_are_means_with_the_spread_of_seeds_by_sizes_that_have_images() -> None:
+    runs = tuple(charted(Config.of(depth=18, seed=seed), (hits, 3, 2)) for seed, hits in enumerate((1, 5)))
+    bar, whole = traces_of([ComparedSetting(("gr",), runs)], "chart-sizes")
+    assert [*bar["x"]] == [*whole["x"]]
+    assert [*bar["y"]] == [30, 30]
+    assert [*bar["error_y"]["array"]] == [pytest.approx(statistics.stdev([10, 50])), 0]
+    assert [*whole["y"]] == [40, 60], "its own of these sizes"
+
+
+def test_classes_stand_by_the_first_settings_loc_the_highest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = [
+        ComparedSetting(("a",), (charted(Config.of(depth=18)),)),
+        ComparedSetting(("b",), tuple(charted(Config.of(depth=18, seed=seed), (9, 1, 5)) for seed in (1, 2))),
+    ]
+    first, second = traces_of(settings, "chart-classes")
+    assert [*first["x"]] == [*second["x"]] == ["b", "c", "a"]
+    assert ([*first["y"]], [*second["y"]]) == ([30, 20, 10], [10, 50, 90])
+    assert first.get("error_y") is None
+    assert first["marker"]["size"] == 9
+    monkeypatch.setattr(figures_module, "FEW_CLASSES", 2)
+    assert traces_of(settings, "chart-classes")[0]["marker"]["size"] == 5
+
+
+def test_classes_that_one_seed_lacks_have_the_spread_of_the_others() -> None:
+    runs = tuple(charted(Config.of(depth=18, seed=seed)) for seed in range(2))
+    runs[1].taken["classes"][0]["counts"]["top1_loc@0.5"] = (0, 0)
+    (points,) = traces_of([ComparedSetting(("gr",), runs)], "chart-classes")
+    assert [*points["error_y"]["array"]] == [0, 0, 0]

@@ -221,7 +221,17 @@ def test_exported_maps_are_measured_as_the_run_was(run, tmp_path, capsys):
     for part in ("counts", "rates", "intervals", "classes", "truths_digest"):
         assert of_maps[part] == of_run[part], part
     (maps,), cam = of_maps["localizers"], of_run["localizers"][0]
+    assert cam.pop("above_best_box")  # the best box is known where there are training boxes alone
     assert maps == cam | {"name": "maps", "title": "these maps"}
+    (tmp_path / "maps" / "about.json").unlink()
+    for side, out in ((64, "square"), (None, "image")):
+        square = [] if side is None else ["--square", side]
+        assert run_evaluate(*files, *flags, *square, "--out", tmp_path / out) == 0
+        assert json.loads((tmp_path / out / "report.json").read_text())["on_square"] == (side is not None)
+    assert (tmp_path / "square" / "report.csv").read_text() == (tmp_path / "out" / "report.csv").read_text()
+    said = capsys.readouterr().out
+    assert said.count("Maps were enlarged to a 64 x 64 square, as a run's are") == 2
+    assert said.count("Maps were enlarged to the size of their image") == 1
     assert of_maps["baselines"][0] == of_run["baselines"][0]
     for ours, theirs in (("", ""), ("-cam", "-maps")):
         assert (run / f"{name}{ours}.csv").read_text() == (tmp_path / "out" / f"report{theirs}.csv").read_text()

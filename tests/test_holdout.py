@@ -19,6 +19,7 @@ from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.runs.checkpoint import newest_valid
+from fastwsol.runs.compared_reports import read_compared_report
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.reports import ReportOf
 from fastwsol.sources.synthetic import Synthetic
@@ -209,3 +210,24 @@ def test_a_class_keeps_images_to_train_on(synthetic_shards):
 def test_of_a_class_with_fewer_images_all_are_held_out(counts):
     labels = np.repeat([0, 1], counts)
     assert np.bincount(labels[ids_of_each_class(labels, 4)]).tolist() == [min(4, count) for count in counts]
+
+
+def test_compare_takes_the_report_on_val_where_there_is_one(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    (folder / "report.json").unlink(missing_ok=True)
+    assert read_compared_report(folder).path == folder / "report-holdout.json"
+    assert run_evaluate(folder, "--split", "val", "--threads", "1") == 0
+    assert read_compared_report(folder).path == folder / "report.json"
+
+
+def test_a_run_does_not_go_on_with_other_images_held_out(run, synthetic_shards, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    (folder / "report-holdout.json").unlink()
+    listed = (folder / "holdout.txt").read_text()
+    (folder / "holdout.txt").write_text(listed.replace("00", "01", 1))
+    arguments = ["--depth", "18", "--stem", "C", "--batch-size", "16", "--epochs", "0.7", "--step", "eager"]
+    arguments += ["--holdout", "3", "--shards", str(synthetic_shards), "--run-dir", str(folder), "--threads", "1"]
+    assert run_command(train.main, arguments) == 2
+    assert "names other images than this version holds out" in capsys.readouterr().err
+    (folder / "holdout.txt").write_text(listed)
+    assert run_command(train.main, arguments) == 0

@@ -140,8 +140,26 @@ def test_every_rate_lies_in_its_interval(report):
             assert low < rate < high
             assert high - low < 15
     for row in report["localizers"]:
-        for name, (low, high) in row["max_box_acc"]["strict"]["intervals"].items():
-            assert low < row["max_box_acc"]["strict"]["rates"][name] < high
+        of_oracle = row["max_box_acc"]["strict"]
+        for name, reach in of_oracle["intervals"].items():
+            if of_oracle["rates"][name] in (0, 100):
+                assert reach is None
+            else:
+                assert reach[0] < of_oracle["rates"][name] < reach[1]
+        parts = [of_oracle["rates"][f"max_box_acc_v2@{t}"] for t in (0.3, 0.5, 0.7)]
+        assert np.mean(parts) == pytest.approx(of_oracle["rates"]["max_box_acc_v2"])
+
+
+def test_a_localizer_stands_beside_the_best_box_on_the_same_images(report):
+    best = {each["iou_threshold"]: each["rates"]["strict"] for each in report["baselines"]}
+    for row in report["localizers"]:
+        for threshold in (0.3, 0.5, 0.7):
+            name = f"gt_known_loc@{threshold}"
+            above = row["above_best_box"][name]
+            assert above["of_box"] == best[threshold][name]
+            assert above["points"] == pytest.approx(row["rates"][name] - above["of_box"])
+            if above["interval"] is not None:
+                assert above["interval"][0] <= above["points"] <= above["interval"][1]
 
 
 def test_an_oracles_interval_is_that_of_its_rows_at_the_best_thresholds(report):

@@ -68,6 +68,40 @@ def test_csv_that_convert_wrote_is_read(synthetic_shards, tmp_path, capsys):
     assert images.truths.digest() == expected.digest()
 
 
+def test_a_box_that_reaches_a_little_outside_is_cut_at_the_edge(tmp_path, capsys):
+    """As packing has it."""
+    lines = ("name,width,height,x0,y0,x1,y1", "a.jpg,40,30,-1.5,3,41,20", "b.jpg,40,30,1,2,3,4")
+    (tmp_path / "boxes.csv").write_text("\n".join(lines) + "\n")
+    images = read_annotations(tmp_path / "boxes.csv")
+    assert images.truths.boxes.tolist() == [[0, 3, 40, 20], [1, 2, 3, 4]]
+    assert "1 box reached up to 2 pixels outside their image, and were cut at its edge" in capsys.readouterr().out
+
+
+def test_maps_in_one_file_are_pointed_at(files, capsys):
+    np.save(files / "maps" / "maps.npy", np.zeros((5, 8, 8), np.float32))
+    (files / "maps" / "val" / "image_0.jpg.npy").unlink()
+    assert run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv") == 2
+    assert f"are all maps in {files / 'maps' / 'maps.npy'}? Then name that file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("side", [0, -3, 40_000])
+def test_a_square_that_no_map_fills_is_refused(files, capsys, side):
+    assert run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv", "--square", side) == 2
+    assert f"--square {side}: must be from 1 to 30,000 pixels" in capsys.readouterr().err
+
+
+def test_a_report_is_written_before_its_tables_are_printed(files, monkeypatch):
+    """So that a pipe that closes, as of `| head`, loses nothing."""
+
+    def closed(*arguments):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(evaluate, "print_summary", closed)
+    out = files / "out"
+    run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv", "--out", out)
+    assert json.loads((out / "report.json").read_text())["images"] == 5
+
+
 def test_difficult_boxes_are_no_ground_truth_and_scores_are_told(files, capsys):
     lines = ["name,width,height,x0,y0,x1,y1,difficult,score", "a,32,32,0,0,9,9,1,", "a,32,32,8,8,24,24,0,.5"]
     (files / "boxes.csv").write_text("\n".join([*lines, "b,32,32,1,1,9,9,1,.25"]))

@@ -509,3 +509,37 @@ def test_a_title_says_where_maps_were_cut(names):
         else "strict, percent, maps of cam kept at 0.2 of the maximum, others' at the run's own cuts"
     )
     assert paper2018.title == f"paper2018, {alone}"
+
+
+def test_cam_stands_at_the_papers_threshold_under_each_protocol_and_others_at_their_own_cuts():
+    report = made_report("birds", 20.0, 10)
+    rates = report["rates"]["strict"]
+    report["rates"] = {"strict": rates, "paper2018": rates | {"top1_loc@0.5": 19.0}}
+    report["localizers"] = [
+        localizer("cam", rates | {"top1_loc@0.5": 25.0}, "asked", 0.4),
+        localizer("mask", rates | {"top1_loc@0.5": 30.0}, "box-free", 0.4),
+    ]
+    runs = SettingRuns("gr", Setting.of(aug="gr"), [report])
+    strict, paper2018, *_ = tables_over_seeds([runs])
+    assert {row.name: row.texts[1] for row in strict.rows if row.is_own} == {"gr, mask": "30.00", "gr, cam": "20.00"}
+    assert {row.name: row.texts[1] for row in paper2018.rows if row.is_own} == {"gr, cam": "19.00"}
+    assert (runs.cut_under("cam"), runs.cut_under("mask")) == ("at .2", "at .4 (box-free)")
+
+
+def test_cuts_of_several_seeds_are_told_from_the_lowest_to_the_highest():
+    reports = [made_report("birds", 20.0, 10) for _ in range(3)]
+    for each, cut, rule in zip(reports, (0.47, 0.44, 0.5), ("box-free", "auto", "box-free"), strict=True):
+        each["localizers"].append(localizer("mask", each["rates"]["strict"], rule, cut))
+    assert SettingRuns("gr", Setting.of(aug="gr"), reports).cut_of("mask") == "at .44 to .5 (box-free, auto)"
+
+
+def test_pixels_have_a_mean_only_where_every_seed_was_measured_by_masks():
+    """As where masks came later, and one run was evaluated again."""
+    reports = [made_report("birds", 20.0, 10) for _ in range(2)]
+    for each, pxap in zip(reports, (60.0, 70.0), strict=True):
+        each["localizers"][0]["pixels"] = {"pxap": pxap, "iou": {"mean": 30.0}}
+        each["masks"] = {"baselines": []}
+    runs = SettingRuns("gr", Setting.of(aug="gr"), reports)
+    assert runs.values_of_pixels("cam", "pxap") == [60, 70]
+    del reports[1]["masks"], reports[1]["localizers"][0]["pixels"]
+    assert runs.values_of_pixels("cam", "pxap") == []

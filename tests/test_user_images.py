@@ -12,8 +12,16 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from fastwsol.host.errors import UserError
-from fastwsol.prediction.user_images import as_pixels, decode_upright, find_images
+from fastwsol.prediction.user_images import (
+    MAX_BYTES,
+    as_pixels,
+    decode_upright,
+    find_images,
+    has_more_frames,
+    in_chunks,
+)
 from fastwsol.sources.annotated import LEFT_OUT
+from fastwsol.sources.decode import MAX_PIXELS
 from fastwsol.sources.orientation import upright_size
 
 RNG = np.random.default_rng(0)
@@ -265,3 +273,86 @@ def test_a_tiff_that_xmp_turns_has_the_size_that_it_is_decoded_to() -> None:
     Image.new("RGB", (48, 40)).save(file, "TIFF", tiffinfo={700: turns})
     assert decode_upright(file.getvalue()).shape == (48, 40, 3)
     assert upright_size(file.getvalue()) == (40, 48)
+
+
+def test_an_image_is_in_the_folders_inside_its_place_and_then_in_the_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = {image.name: image.folders for image in find_images([folder]).images}
+    assert of["b/deep/2.jpg"] == ("b", "deep", "photos")
+    assert of["a.jpg"] == ("photos",)
+    of_zip = {image.name: image.folders for image in find_images([zipped(folder)]).images}
+    assert of_zip["b/deep/2.jpg"] == ("b", "deep"), "a zip is called otherwise than what is in it"
+    monkeypatch.chdir(folder)
+    (image,) = find_images([Path("a.jpg")]).images
+    assert image.folders == ("photos",)
+
+
+def test_what_an_image_is_known_by_changes_where_its_file_does(folder: Path) -> None:
+    def stamps() -> list[str]:
+        return [image.stamp for place in (folder, folder / "a.jpg") for image in find_images([place]).images]
+
+    before = stamps()
+    assert all(before)
+    assert stamps() == before
+    status = (folder / "a.jpg").stat()
+    os.utime(folder / "a.jpg", ns=(status.st_atime_ns, status.st_mtime_ns + 1000))
+    assert [one != other for one, other in zip(before, stamps(), strict=True)] == [
+        image.name.endswith("a.jpg") for place in (folder, folder / "a.jpg") for image in find_images([place]).images
+    ]
+
+
+def test_what_is_left_out_of_several_places_is_counted_together(folder: Path) -> None:
+    more = folder.parent / "more"
+    more.mkdir()
+    (more / "a.jpg").write_bytes(noise_jpeg(1))
+    for count in (1, 2):
+        (more / f".hidden{count}.jpg").write_bytes(b"")
+    assert f"3 {LEFT_OUT}" in find_images([folder, more]).notes
+    (more / ".hidden1.jpg").unlink(), (more / ".hidden2.jpg").unlink()
+    assert f"1 {LEFT_OUT}" in find_images([folder, more]).notes
+
+
+def test_images_whose_names_are_no_text_have_an_order(folder: Path) -> None:
+    for name in (b"z\xe9.jpg", b"a\xe9.jpg", b"m\xe9.jpg", b"b/\xe9.jpg"):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(noise_jpeg(3))
+    names = [image.name for image in find_images([folder]).images][-4:]
+    assert names == sorted(names)
+
+
+def test_a_torn_zip_is_told_with_its_remedy(tmp_path: Path) -> None:
+    (tmp_path / "torn.zip").write_bytes(b"PK\x03\x04 no more")
+    with pytest.raises(Exception, match=r"torn\.zip: .*; make it anew$"):
+        find_images([tmp_path / "torn.zip"])
+
+
+def test_arrays_of_another_byte_order_are_taken_and_a_grey_channel_first_is_told() -> None:
+    np.testing.assert_array_equal(as_pixels(np.array([[0, 257]], ">u2"))[0, :, 0], [0, 1])
+    with pytest.raises(ValueError, match=r"give where they come first, array\.transpose\(1, 2, 0\)"):
+        as_pixels(np.zeros((1, 20, 30), np.uint8))
+    with pytest.raises(ValueError, match="give several grey images as a list"):
+        as_pixels(np.zeros((5, 20, 30), np.uint8))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_an_image_of_a_pixel_is_one(form: str) -> None:
+    assert decode_upright(encoded(Image.new("RGB", (1, 1)), form)).shape == (1, 1, 3)
+
+
+def test_frames_are_looked_for_whatever_the_case_of_the_ending(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), (level, 0, 0)) for level in (10, 200)]
+    (tmp_path / "two.GIF").write_bytes(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    (image,) = find_images([tmp_path]).images
+    assert has_more_frames(image)
+
+
+@pytest.mark.parametrize("count", range(6))
+def test_chunks_hold_all_images_in_order(count: int) -> None:
+    chunks = [*in_chunks(range(count), 2)]  # type: ignore[arg-type]
+    assert [each for chunk in chunks for each in chunk] == [*range(count)]
+    assert all(len(chunk) == 2 for chunk in chunks[:-1])
+    assert all(chunks)
+
+
+def test_an_image_of_as_many_pixels_as_are_taken_need_not_be_compressed() -> None:
+    assert MAX_BYTES > 3 * MAX_PIXELS

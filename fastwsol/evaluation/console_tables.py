@@ -14,14 +14,15 @@ from fastwsol.evaluation.report_words import (
     print_no_fixed_box,
     print_warnings,
 )
+from fastwsol.evaluation.summary_table import print_above_best_box
 from fastwsol.evaluation.table_cells import (
     ORACLE_TITLES,
+    V2_PARTS,
     at_text,
     console,
     cut_text,
     localizer_name,
     percent_text,
-    rate_cell,
     rate_cells,
     share_text,
     table_of,
@@ -88,6 +89,7 @@ def print_numbers(report: Report, heading: str, maps: str, per_class: bool, why_
     out.print(
         "± half of the rate's 95 % interval, by 1,000 resamples of these images (not of the training), oracles' held."
     )
+    print_above_best_box(report, out)
     print_no_fixed_box(report, why_no_fixed_box, out)
 
 
@@ -164,14 +166,15 @@ def _print_oracles(report: Report, out: Console) -> None:
     for protocol in report["localizers"][0]["max_box_acc"]:
         title = f"{protocol}: the threshold that is best on these very images (an oracle), for each IoU threshold"
         title += f"; maps of {report['wsoleval_side']} pixels" if protocol == "wsoleval" else ""
-        table = table_of(title, list(ORACLE_TITLES.values()))
+        titles = {**ORACLE_TITLES, **V2_PARTS}
+        table = table_of(title, [*titles.values()])
         for each in report["localizers"]:
             best_possible = each["max_box_acc"][protocol]
-            cells = rate_cells(list(ORACLE_TITLES), best_possible["rates"], best_possible["intervals"])
+            cells = rate_cells([*titles], best_possible["rates"], best_possible["intervals"])
             table.add_row(localizer_name(each), *cells, style="bold")
         table.add_section()
         for name, rates in fixed_box_oracles(report, protocol):
-            table.add_row(name, *(rate_cell(each, None) for each in rates))
+            table.add_row(name, *rate_cells([*titles], rates))
         out.print(table)
 
 

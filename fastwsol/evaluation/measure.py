@@ -17,7 +17,7 @@ from fastwsol.evaluation.boxes import ProtocolName, hits_of
 from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_boxes import FixedBox, fixed_box_hits, fixed_boxes
 from fastwsol.evaluation.maps import Localized, MeasuredBoxes, localize_as_wsoleval, localize_maps
-from fastwsol.evaluation.metrics import CamClass, counts, outcomes, rates
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS, CamClass, counts, outcomes, rates
 from fastwsol.evaluation.of_localizer import CutMaps, counts_by_size, localizer_row
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.question import NOTHING_MORE, Question
@@ -76,7 +76,15 @@ def measure(
     boxed = time.perf_counter()
     fixed = fixed_boxes(train, first.maps.square)
     numbers = _numbers(images, found[first.name], question.cam_class, fixed, first.maps.square)
-    numbers["localizers"] = [localizer_row(each, found[each.name], images, question.cam_class) for each in localizers]
+    best_boxes = {
+        box.iou_threshold: fixed_box_hits(box, truths, first.maps.square, "strict")[k]
+        for box in fixed
+        for k, threshold in enumerate(IOU_THRESHOLDS)
+        if box.iou_threshold == threshold
+    }
+    numbers["localizers"] = [
+        localizer_row(each, found[each.name], images, question.cam_class, best_boxes) for each in localizers
+    ]
 
     def each_image(boxes: Mapping[ProtocolName, MeasuredBoxes], best: BestHits | None) -> ImageRows:
         box_counts = np.diff(truths.offsets)

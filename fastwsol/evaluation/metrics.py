@@ -138,7 +138,8 @@ def size_groups(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 
 
 def max_box_acc(single: Counts, multiple: Counts, counted: Counts | np.int64) -> dict[str, npt.NDArray[np.float64]]:
-    """The oracles over all thresholds, in percent: `max_box_acc`, `max_box_acc_v2`, `max_box_acc_v2_single`.
+    """The oracles over all thresholds, in percent: `max_box_acc`, `max_box_acc_v2`, `max_box_acc_v2_single`, and
+    what the second is the mean of, `max_box_acc_v2@0.3` and so on.
 
     single, multiple: how many images are hit, [..., T, levels], a row for each of `IOU_THRESHOLDS`, by the largest
     component's box and by the best of all components' boxes; counted: of how many, [...]. Results are [...], NaN of
@@ -151,6 +152,7 @@ def max_box_acc(single: Counts, multiple: Counts, counted: Counts | np.int64) ->
         "max_box_acc": best_single[..., IOU_THRESHOLDS.index(0.5)],
         "max_box_acc_v2": best_multiple.mean(axis=-1),
         "max_box_acc_v2_single": best_single.mean(axis=-1),
+        **{f"max_box_acc_v2@{threshold}": best_multiple[..., k] for k, threshold in enumerate(IOU_THRESHOLDS)},
     }
 
 

@@ -14,6 +14,7 @@ from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.maps import Localized, Maps, NetworkMaps
 from fastwsol.evaluation.metrics import (
     IOU_THRESHOLDS,
+    LOC_NAMES,
     OBJECT_SIZES,
     CamClass,
     Count,
@@ -23,7 +24,8 @@ from fastwsol.evaluation.metrics import (
     rates,
     size_groups,
 )
-from fastwsol.evaluation.report_types import ClassRow, Counts, LocalizerRow, SizeRow
+from fastwsol.evaluation.paired import paired_means
+from fastwsol.evaluation.report_types import AboveBox, ClassRow, Counts, LocalizerRow, SizeRow
 from fastwsol.evaluation.resampling import intervals_of, oracles
 from fastwsol.evaluation.thresholds import BestHits, ChosenLevels, Cut, best_levels
 from fastwsol.evaluation.truths import Truths
@@ -52,9 +54,15 @@ class CutMaps:
 
 
 def localizer_row(
-    of: CutMaps, localized: Localized, images: EvaluatedImages, cam_class: CamClass = "truth"
+    of: CutMaps,
+    localized: Localized,
+    images: EvaluatedImages,
+    cam_class: CamClass = "truth",
+    best_boxes: Mapping[float, NDArray[np.bool_]] | None = None,
 ) -> LocalizerRow:
-    """Count what the maps `of` the images gave, `localized` at their cut."""
+    """Count what the maps `of` the images gave, `localized` at their cut. best_boxes: by IoU threshold, which images
+    [N] are hit by the fixed box that is best there on train.
+    """
     truths, curve = images.truths, localized.curve
     hits = hits_of(localized.at_cut.ious, "strict")
     if of.chosen is not None:
@@ -89,7 +97,20 @@ def localizer_row(
     }
     if of.chosen is not None:
         row["thresholds"] = thresholds_by_iou(of.chosen.levels)
+    if best_boxes and truths.has_boxes.any():
+        row["above_best_box"] = {
+            f"{LOC_NAMES[cam_class]}@{threshold}": above_box(hits[k], best_boxes[threshold], truths.has_boxes)
+            for k, threshold in enumerate(IOU_THRESHOLDS)
+            if threshold in best_boxes
+        }
     return row
+
+
+def above_box(ours: NDArray[np.bool_], of_box: NDArray[np.bool_], counts: NDArray[np.bool_]) -> AboveBox:
+    """Images that are hit, [N], beside those that a fixed box hits, of those that count."""
+    box, own = (np.where(counts, each, np.nan) for each in (of_box, ours))
+    pair = paired_means(box, own)
+    return {"of_box": pair.rates[0], "points": pair.difference, "interval": pair.interval, "p": pair.p}
 
 
 def hits_at_levels(single: NDArray[np.bool_], levels: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -34,11 +34,12 @@ def report_of_maps(
     question: Question,
     threads: int,
     scale: Scale | None = None,
+    square: int | None = None,
 ) -> tuple[MapsReport, ReportRows]:
     """The report of the maps in a folder or file, and what it says of each image. Its one
     localizer is called `maps`.
 
-    boxes: the ground truth; masks: a folder of them; train_boxes: what fixed boxes are found on; scale: see
+    boxes: the ground truth; masks: a folder of them; train_boxes: what fixed boxes are found on; scale, square: see
     `ScoreMaps`. The threshold that the `question` names, if any, needs no other images. Raises UserError naming the
     flag and file where one cannot be read, there is nothing to measure, or maps on their own scale come without a
     threshold; warns where labels and predictions have no name in common.
@@ -50,7 +51,7 @@ def report_of_maps(
     if train is not None and not train.has_boxes.any():
         raise UserError(f"--train-boxes {train_boxes}: has no box; leave it out, or give the training images'")
     _warn_of_unknown_labels(boxes, images)
-    maps = ScoreMaps(folder, images, boxes, scale)
+    maps = ScoreMaps(folder, images, boxes, scale, square)
     if maps.scale == "own" and question.threshold is None:
         raise UserError(
             f"--maps {folder}: the values of these maps are shares of 1; name a --threshold, since the paper's "
@@ -64,7 +65,8 @@ def report_of_maps(
     class_specific = maps.localizer is None or LOCALIZERS[maps.localizer].class_specific
     cut_maps = CutMaps("maps", "these maps", class_specific, maps, question.asked_cut or _PAPERS_CUT)
     measurement = measure(images, [cut_maps], question, train, threads)
-    report = measurement.report({"maps": folder.name, "boxes": boxes.name, "threads": threads})
+    about = {"maps": folder.name, "boxes": boxes.name, "threads": threads, "on_square": maps.covers_square}
+    report = measurement.report(about)
     rows = measurement.rows
     if known is not None:
         thresholds = measurement.thresholds["maps"]

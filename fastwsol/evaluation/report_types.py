@@ -85,6 +85,18 @@ class OracleRow(Rated):
     """By IoU threshold."""
 
 
+class AboveBox(TypedDict):
+    """A rate less the same rate of a fixed box, on the same images, in points: with its 95 % interval, by a bootstrap
+    in which both are resampled together, and p of the exact sign test.
+    """
+
+    of_box: float | None
+    """The rate of the fixed box, in percent."""
+    points: float | None
+    interval: Interval
+    p: float
+
+
 class MapStatistics(TypedDict):
     """What maps keep, without a box, as shares: of the image that is kept, of maps that keep nothing, of maps that
     reach three edges; and of maps on their own scale their mean.
@@ -166,6 +178,9 @@ class LocalizerRow(Rated):
     maps: MapStatistics
     sizes: Sequence[SizeRow]
     classes: Sequence[ClassRow]
+    above_best_box: NotRequired[Mapping[str, AboveBox]]
+    """By the name of a rate of localization alone: beside the box that is best on train at its IoU threshold, where
+    train has boxes."""
     class_probability: NotRequired[ClassProbability]
     """Of a mask."""
     boxes_per_class: NotRequired[int]
@@ -236,6 +251,8 @@ class MapsReport(Report):
 
     maps: str
     boxes: str
+    on_square: bool
+    """Whether maps were enlarged to the square, as a run's are, and not to the size of their image."""
 
 
 class Sample(TypedDict):

@@ -23,7 +23,8 @@ the rate is not called GT-known.
 
 `about.json` beside the maps, as `evaluate RUN --export-maps` writes it, says that the maps cover a square that every
 image was stretched to: they are then upsampled to that square, as a network's are, and the same boxes come out. It
-names their scale and the localizer that made them, too.
+names their scale and the localizer that made them, too. For maps without that file `--square` says the same: boxes
+that are found at the image's own size are other ones by a pixel here and there, which moves rates by a point.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, folder_when_whole, read_utf8, write_bytes, write_durably, write_json
 from fastwsol.host.words import number_of, plain
 from fastwsol.localizer.localizers import LocalizerName
-from fastwsol.sources.annotated import IMAGE_SUFFIXES
+from fastwsol.sources.annotated import IMAGE_SUFFIXES, OVERHANG, Box, cut_at_edge, lies_in
 from kernels import Scale
 
 SIDES = ("x0", "y0", "x1", "y1")
@@ -65,7 +66,7 @@ ABOUT_MAKER = "fastwsol.evaluate --export-maps"
 SQUARE_SIDE = 224
 """What the older evaluator takes on its own data sets."""
 
-_LARGEST_SIDE = 30_000  # of an image or a map, in pixels
+LARGEST_SIDE = 30_000  # of an image or a map, in pixels
 _PIXELS_AT_ONCE = 2**25  # of maps held in memory, as they are or upsampled
 
 
@@ -125,12 +126,14 @@ class _Row:
     name: str
     width: int
     height: int
-    box: tuple[float, ...] | None
+    box: Box | None
     label: str
     predicted: tuple[str, ...]
     difficult: bool
     score: bool
     """Whether the box has one, as of a prediction."""
+    cut: bool
+    """Whether the box reached a little outside its image."""
 
     @property
     def of_image(self) -> tuple[object, ...]:
@@ -144,6 +147,9 @@ def _notes(header: Sequence[str], rows: Sequence[_Row]) -> Iterator[str]:
         yield f"columns passed over: {', '.join(plain(name) or repr(name) for name in others)}"
     if difficult := sum(row.difficult for row in rows):
         yield f"{number_of(difficult, 'difficult box is', 'difficult boxes are')} no ground truth"
+    if cut := sum(row.cut for row in rows):
+        which = number_of(cut, "box", "boxes")
+        yield f"{which} reached up to {OVERHANG:g} pixels outside their image, and were cut at its edge"
     if scored := sum(row.score and not row.difficult for row in rows):
         are = number_of(scored, "box has a score", "boxes have scores")
         yield f"{are}, as predictions have; every box is taken for ground truth"
@@ -183,21 +189,22 @@ def _rows(path: Path, header: Sequence[str], lines: Any) -> Iterator[_Row]:
             raise UserError(f"{where}: {cell['predicted']!r} is not up to five different classes, best first")
         if "label" in header and not cell["label"]:
             raise UserError(f"{where}: the label is empty; name a class for every image, or leave out the column")
-        box = _box(where, [cell[side] for side in SIDES], width, height)
+        whole = _box(where, [cell[side] for side in SIDES], width, height)
+        box = None if whole is None else cut_at_edge(whole, width, height)
         difficult = cell.get("difficult") or "0"
         if difficult not in ("0", "1"):
             raise UserError(f"{where}: difficult {difficult!r:.40} is neither 0 nor 1; correct the line")
-        of_box = box is not None and difficult == "1", box is not None and bool(cell.get("score"))
+        of_box = box is not None and difficult == "1", box is not None and bool(cell.get("score")), box != whole
         yield _Row(number, cell["name"], width, height, box, cell.get("label", ""), predicted, *of_box)
 
 
 def _side(where: str, name: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= _LARGEST_SIDE:
-        raise UserError(f"{where}: {name} {text!r} is not a whole number from 1 to {_LARGEST_SIDE}, pixels")
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= LARGEST_SIDE:
+        raise UserError(f"{where}: {name} {text!r} is not a whole number from 1 to {LARGEST_SIDE}, pixels")
     return int(text)
 
 
-def _box(where: str, texts: list[str], width: int, height: int) -> tuple[float, ...] | None:
+def _box(where: str, texts: list[str], width: int, height: int) -> Box | None:
     if not any(texts):
         return None
     try:
@@ -214,10 +221,10 @@ def _box(where: str, texts: list[str], width: int, height: int) -> tuple[float, 
         raise UserError(
             f"{where}: the box {','.join(texts)} is empty; its ends are exclusive: add 1 to x1 and y1 if yours are not"
         )
-    if min(x0, y0) < 0 or x1 > width or y1 > height:
+    if not lies_in((x0, y0, x1, y1), width, height):
         raise UserError(
-            f"{where}: the box {','.join(texts)} reaches outside its image of {width} x {height} pixels; "
-            f"clip it, or mend width and height (are they swapped?)"
+            f"{where}: the box {','.join(texts)} reaches more than {OVERHANG:g} pixels outside its image of {width} x "
+            f"{height}; clip it, or mend width and height (are they swapped?)"
         )
     return x0, y0, x1, y1
 
@@ -225,16 +232,24 @@ def _box(where: str, texts: list[str], width: int, height: int) -> tuple[float, 
 class ScoreMaps:
     """The maps of the images of a boxes file: `fastwsol.evaluation.maps.Maps` over files."""
 
-    def __init__(self, path: Path, images: EvaluatedImages, boxes_file: Path, scale: Scale | None = None):
-        """Find every map. scale: what their values mean; None: what `about.json` says, else min-max. Raises UserError
-        naming what is missing.
+    def __init__(
+        self,
+        path: Path,
+        images: EvaluatedImages,
+        boxes_file: Path,
+        scale: Scale | None = None,
+        square: int | None = None,
+    ) -> None:
+        """Find every map. scale: what their values mean; None: what `about.json` says, else min-max. square: the side
+        of the square that they are enlarged to; None: what `about.json` says, else the size of each image. Raises
+        UserError naming what is missing.
         """
         if (path / MAPS_NAME).is_file() and (path / ABOUT_NAME).is_file():  # a folder of `write_maps`
             path = path / MAPS_NAME
         self._all: NDArray | None = None
         self.files: list[Path] = []
         about = _read_about(path if path.is_dir() else path.parent)
-        self._stretched_to = about.square
+        self._stretched_to = square or about.square
         self.scale: Scale = scale or about.scale
         self.localizer = about.localizer
         """What made them, where `about.json` says so."""
@@ -263,6 +278,11 @@ class ScoreMaps:
     def square(self) -> int:
         """The side of the square that the maps cover or, of others, that their images are; else `SQUARE_SIDE`."""
         return self._stretched_to or self._own_square or SQUARE_SIDE
+
+    @property
+    def covers_square(self) -> bool:
+        """Whether the maps are enlarged to a square that every image is stretched to."""
+        return self._stretched_to is not None
 
     def unused(self) -> int:
         """How many `.npy` files lie below the folder beside those of the images."""
@@ -295,8 +315,8 @@ class ScoreMaps:
         """Map [h, w] of image `row`. Raises UserError naming the file where it is none, or not finite."""
         stored = self._all[row] if self._all is not None else _load(self.files[row])
         where = f"{self.files[row]}" if self._all is None else f"{self.files[row]}, map {row}"
-        if stored.ndim != 2 or 0 in stored.shape or max(stored.shape) > _LARGEST_SIDE:
-            raise UserError(f"{where}: has shape {list(stored.shape)}, expected [h, w], each of 1 to {_LARGEST_SIDE}")
+        if stored.ndim != 2 or 0 in stored.shape or max(stored.shape) > LARGEST_SIDE:
+            raise UserError(f"{where}: has shape {list(stored.shape)}, expected [h, w], each of 1 to {LARGEST_SIDE}")
         if stored.dtype.kind not in "fu" or stored.dtype.itemsize > 8:
             raise UserError(
                 f"{where}: is of {stored.dtype}, expected floating point or unsigned numbers; use .astype('float32')"
@@ -330,9 +350,11 @@ def _find(folder: Path, name: str, annotations: Path) -> Path:
     except OSError as error:
         raise UserError(f"{annotations}: no file can have the name {name!r} ({error.strerror}); mend it") from None
     if not both:
+        remedy = "give every image a map, or take it out of the boxes file"
+        if (folder / MAPS_NAME).is_file():
+            remedy += f"; or are all maps in {folder / MAPS_NAME}? Then name that file"
         raise UserError(
-            f"{' or '.join(map(str, candidates))}: no such file, and {annotations} names the image {name!r}; "
-            f"give every image a map, or take it out of the boxes file"
+            f"{' or '.join(map(str, candidates))}: no such file, and {annotations} names the image {name!r}; {remedy}"
         )
     if len(both) > 1:
         raise UserError(f"{both[0]}: is a map of {name!r}, and so is {both[1].name}; remove one of them")
@@ -387,7 +409,7 @@ def _read_about(folder: Path) -> _About:
     if not isinstance(about, dict) or about.get("made_by") != ABOUT_MAKER:
         return _About()  # of somebody else
     square, scale = about.get("square"), about.get("scale", "min-max")  # older files are of CAMs
-    if type(square) is not int or not 1 <= square <= _LARGEST_SIDE:
+    if type(square) is not int or not 1 <= square <= LARGEST_SIDE:
         raise UserError(f"{path}: does not say which square the maps cover; export the maps anew, or remove the file")
     if scale not in get_args(Scale):
         raise UserError(f"{path}: does not say the maps' scale; export the maps anew, or remove the file")

@@ -62,6 +62,7 @@ def print_summary(
         out.print(f"{_about_thresholds(report)} {_INTERVALS}")
         if (cut := report["localizers"][0]["cut"])["rule"] in ("auto", "box-free"):
             out.print(f"The thresholds were chosen on {cut['chosen_on']}.")
+        print_above_best_box(report, out)
         print_no_fixed_box(report, why_no_fixed_box, out)
     print_few(report, out)
     print_pixels(report, out)
@@ -70,6 +71,25 @@ def print_summary(
     if path is not None:
         rest = f"{path} holds the rest, {rows_file(path, report, taken_of(report)['name']).name} each image; "
     out.print(f"{rest}evaluate --all-tables prints every table.")
+
+
+def print_above_best_box(report: Report, out: Console) -> None:
+    """Say by how much each localizer is better than the best box that looks at no image, at its cut."""
+    rate = f"{LOC_NAMES[report['cam_class']]}@0.5"
+    taken, others = _by_preference(report)
+    told = []
+    for row in (*taken, report["localizers"][0], *others):
+        above = row.get("above_best_box", {}).get(rate)
+        if above is None or above["points"] is None:
+            continue
+        reach = above["interval"]
+        told.append(
+            f"{localizer_name(row)} {above['points']:+.1f}"
+            + (f" ({reach[0]:+.1f} to {reach[1]:+.1f})" if reach is not None else "")
+        )
+    if told:
+        title = title_of(rate).replace("\n", " ")
+        out.print(f"{title} less that of the best box, in points (95 % interval): {', '.join(told)}.")
 
 
 def _about_thresholds(report: Report) -> str:

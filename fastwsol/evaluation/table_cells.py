@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.report_types import Interval, Intervals, LocalizerRow, Rates
 from fastwsol.localizer.localizers import LOCALIZERS
 
@@ -18,6 +19,8 @@ ORACLE_TITLES = {
     "max_box_acc_v2_single": "the same with\none box",
 }
 """Of rates at the thresholds that are best on the images themselves."""
+V2_PARTS = {f"max_box_acc_v2@{threshold}": f"V2 of\nIoU {threshold}" for threshold in IOU_THRESHOLDS}
+"""Of what MaxBoxAccV2 is the mean of."""
 
 
 def console(most: int | None = None) -> Console:

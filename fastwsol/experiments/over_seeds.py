@@ -295,7 +295,7 @@ def _oracle_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
         return []
     rows = _rows_of_localizers(settings, ORACLE_COLUMNS, SettingRuns.values_of_oracle)
     for name, rates in fixed_box_oracles(report, "strict"):
-        rows.append(SeedRow("baseline", name, tuple(map(OverSeeds, rates))))
+        rows.append(SeedRow("baseline", name, tuple(OverSeeds(rates[measure]) for measure in ORACLE_COLUMNS)))
     return rows
 
 

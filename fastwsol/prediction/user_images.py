@@ -101,7 +101,7 @@ def find_images(places: Iterable[Path], follow_links: bool = False, relative_to:
         elif is_text(str(place)):
             images.append(replace(image_file(place), name=name))
         else:
-            images.append(replace(_without_a_name(name), folders=(place.absolute().parent.name,)))
+            images.append(replace(_without_a_name(name), folders=(_folder_of(place),)))
     notes = [
         f"{number_of(count, 'other file')} in the folders passed over, {why}" for why, count in passed_over.items()
     ]
@@ -123,6 +123,11 @@ def _below(place: Path, folder: Path) -> str:
         raise UserError(f"--relative-to {folder}: {place} does not lie in it; name a folder that holds all") from None
 
 
+def _folder_of(path: Path) -> str:
+    """The name of the folder that a file lies in, however its path goes there."""
+    return os.path.basename(os.path.dirname(os.path.abspath(path)))
+
+
 def image_file(path: Path) -> NamedImage:
     """The image that a file is."""
     real = path.resolve()
@@ -132,7 +137,7 @@ def image_file(path: Path) -> NamedImage:
         stamp = f"{status.st_size} {status.st_mtime_ns}"
     except OSError:  # which is said where it is read
         stamp = ""
-    return replace(image, folders=(path.absolute().parent.name,), stamp=stamp)
+    return replace(image, folders=(_folder_of(path),), stamp=stamp)
 
 
 def _without_a_name(name: str) -> NamedImage:

@@ -207,6 +207,12 @@ OVERHANG = 2.0
 """Pixels. A box may reach so far outside its image, as those of published sets do; it is cut at the edge then."""
 
 
+def cut_at_edge(box: Box, width: int, height: int) -> Box:
+    """What of a box lies in its image."""
+    x0, y0, x1, y1 = box
+    return max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+
+
 def lies_in(box: Box, width: int, height: int) -> bool:
     """Whether a box has something of an image in it, and reaches no more than `OVERHANG` outside."""
     x0, y0, x1, y1 = box
