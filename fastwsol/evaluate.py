@@ -42,7 +42,8 @@ from fastwsol.evaluation.of_predictions import judge
 from fastwsol.evaluation.prediction_tables import print_judged
 from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.reading import taken_of
-from fastwsol.evaluation.report_types import RunReport, SplitName
+from fastwsol.evaluation.report_rows import ReportRows
+from fastwsol.evaluation.report_types import Report, RunReport, SplitName
 from fastwsol.evaluation.report_words import heading_of
 from fastwsol.evaluation.score_map_files import LARGEST_SIDE, write_maps
 from fastwsol.evaluation.summary_table import print_summary
@@ -141,8 +142,8 @@ class Flags:
     score_maps: OfMaps = OfMaps()
     looked_at: OfPredictions = OfPredictions()
     out: OptionalPath = None
-    """of --maps and --predictions: new folder for the report; of predictions also with calibrated certainties, where
-    there are enough looked-at images"""
+    """new folder for the report, a run's too, which else lies in the run's folder; of predictions also with calibrated
+    certainties, where there are enough looked-at images"""
     threshold: Annotated[
         float | Literal["own", "auto", "box-free", "otsu"], threshold_spec("own", "auto", "box-free", "otsu")
     ] = "own"
@@ -231,8 +232,6 @@ def refuse_flags_of_others(flags: Flags, kind: Kind) -> None:
         for name, value in vars(given).items():
             if other != kind and value != getattr(default, name):
                 raise UserError(f"{flag(name)}: goes with {needs}; leave it out")
-    if flags.out is not None and kind == "run":
-        raise UserError(f"--out {flags.out}: goes with --maps or --predictions; a run's report lies in its folder")
 
 
 def refuse_incomplete(flags: Flags, kind: Kind) -> None:
@@ -290,6 +289,9 @@ def evaluate_run(flags: Flags, world: World) -> None:
     assert flags.run is not None
     of_run, run = flags.trained_run, RunDir(flags.run)
     world.lead_does(lambda: require_new_folder("--export-maps", of_run.export_maps))
+    world.lead_does(lambda: require_new_folder("--out", flags.out))
+    if flags.out is not None and flags.out == of_run.export_maps:
+        raise UserError(f"--out {flags.out}: is --export-maps too; name another folder")
     info, saved, model = read_together(run, world)
     if info.config.views.fit == "crop":
         world.together(lambda: refuse_what_wants_whole_images(flags))
@@ -381,12 +383,16 @@ def hold_out_of(run: RunDir, shards: Shards, info: RunInfo, flags: OfRun) -> Sha
 
 
 def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards: Shards) -> None:
-    """Print the report, store it where there is none for this question yet, and export the maps where asked. Raises
-    OSError where the report cannot be stored, once all else is done.
+    """Print the report, store it where there is none for this question yet, or in --out, and export the maps where
+    asked. Raises OSError where the report cannot be stored, once all else is done.
     """
     report, path, earlier, failure = evaluation.report, run.report_file(of), None, None
     try:
-        earlier = run.write_report(report, evaluation.rows, of)
+        if flags.out is None:
+            earlier = run.write_report(report, evaluation.rows, of)
+        else:
+            path = flags.out / "report.json"
+            keep(flags.out, report, evaluation.rows)
     except OSError as error:  # as of a folder that is only to be read: what was measured is not lost
         failure = error
     how = differences(earlier, report) if earlier is not None else ""
@@ -440,6 +446,14 @@ def differences(earlier: RunReport, report: RunReport) -> str:
     return f"; its counts are others than those above ({', '.join(how) or 'the same'} of another evaluation)"
 
 
+def keep(folder: Path, report: Report, rows: ReportRows) -> None:
+    """Write a report, and what it says of each image, into a new folder."""
+    with folder_when_whole(folder) as new:
+        for file, each in rows.files(new / "report.json"):
+            each.write(file)
+        write_json(new / "report.json", report)
+
+
 def evaluate_maps(flags: Flags, folder: Path) -> None:
     """Evaluate score maps against a boxes file, print the tables, and write the report where that is asked for."""
     of, out = flags.score_maps, flags.out
@@ -450,10 +464,7 @@ def evaluate_maps(flags: Flags, folder: Path) -> None:
         folder, of.boxes, of.masks, of.train_boxes, question_of(flags), threads, of.scale, of.square
     )
     if out is not None:  # before the tables: whoever reads them may close the pipe
-        with folder_when_whole(out) as new:
-            for file, each in rows.files(new / "report.json"):
-                each.write(file)
-            write_json(new / "report.json", report)
+        keep(out, report, rows)
     heading = f"{folder}: {report['images']:,} maps, {of.boxes}"
     why_no_fixed_box = "they are found on those of --train-boxes"
     if flags.all_tables or flags.per_class:

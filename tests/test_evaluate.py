@@ -237,6 +237,22 @@ def test_exported_maps_are_measured_as_the_run_was(run, tmp_path, capsys):
         assert (run / f"{name}{ours}.csv").read_text() == (tmp_path / "out" / f"report{theirs}.csv").read_text()
 
 
+def test_a_runs_report_goes_where_it_is_asked_for(run, tmp_path, capsys):
+    """As of a run in a folder that is only to be read."""
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    out = tmp_path / "out"
+    assert run_evaluate(run, "--cam-class", "predicted", "--out", out, "--threads", "1") == 0
+    assert f"{out / 'report.json'} holds the rest" in " ".join(capsys.readouterr().out.split())
+    assert json.loads((out / "report.json").read_text())["cam_class"] == "predicted"
+    assert (out / "report.csv").is_file()
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert run_evaluate(run, "--out", out, "--threads", "1") == 2
+    assert f"--out {out}: exists" in capsys.readouterr().err
+    same = tmp_path / "same"
+    assert run_evaluate(run, "--out", same, "--export-maps", same) == 2
+    assert "is --export-maps too" in capsys.readouterr().err
+
+
 def test_a_threshold_is_chosen_on_trained_images_where_none_are_held_out(run, capsys):
     assert run_evaluate(run, "--threshold", "auto", "--threads", "1") == 0
     assert "80 images trained on, by their boxes" in " ".join(capsys.readouterr().out.replace("│", " ").split())

@@ -19,6 +19,7 @@ from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.files import sole_worker, write_json
 from fastwsol.host.limits import usable_cores
 from fastwsol.host.ticker import Ticker, image_ticker
+from fastwsol.host.words import number_of
 from fastwsol.sources import Fault, Record, Source
 from fastwsol.sources.annotated import OVERHANG, PUT_WHOLE, lies_in
 from fastwsol.sources.decode import TURNED, ImageFacts, is_damage, judge_images
@@ -151,7 +152,9 @@ class _Packing:
         for how, count in changed.items():
             print(f"{count:,} images are packed {how}")
         if cut := sum(each.cut for each in shards):
-            print(f"{cut:,} boxes reached up to {OVERHANG:g} pixels outside their image, and were cut at its edge")
+            print(
+                f"{number_of(cut, 'box', 'boxes')} reached up to {OVERHANG:g} pixels outside their image, and cut at its edge"
+            )
         return manifest
 
     def _write_split(self, split: str, pool: Executor, workers: int) -> None:
