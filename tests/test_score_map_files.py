@@ -74,7 +74,7 @@ def test_a_box_that_reaches_a_little_outside_is_cut_at_the_edge(tmp_path, capsys
     (tmp_path / "boxes.csv").write_text("\n".join(lines) + "\n")
     images = read_annotations(tmp_path / "boxes.csv")
     assert images.truths.boxes.tolist() == [[0, 3, 40, 20], [1, 2, 3, 4]]
-    assert "1 box reached up to 2 pixels outside their image, and cut at its edge" in capsys.readouterr().out
+    assert "1 box cut at the image's edge, up to 2 pixels outside of it" in capsys.readouterr().out
 
 
 def test_maps_in_one_file_are_pointed_at(files, capsys):

@@ -148,8 +148,7 @@ def _notes(header: Sequence[str], rows: Sequence[_Row]) -> Iterator[str]:
     if difficult := sum(row.difficult for row in rows):
         yield f"{number_of(difficult, 'difficult box is', 'difficult boxes are')} no ground truth"
     if cut := sum(row.cut for row in rows):
-        which = number_of(cut, "box", "boxes")
-        yield f"{which} reached up to {OVERHANG:g} pixels outside their image, and cut at its edge"
+        yield f"{number_of(cut, 'box', 'boxes')} cut at the image's edge, up to {OVERHANG:g} pixels outside of it"
     if scored := sum(row.score and not row.difficult for row in rows):
         are = number_of(scored, "box has a score", "boxes have scores")
         yield f"{are}, as predictions have; every box is taken for ground truth"
