@@ -4,7 +4,7 @@ A setting has a colour of its own; of several seeds each is a line, and a bar or
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from plotly import graph_objects as go
@@ -112,17 +112,22 @@ def _localization(settings: Sequence[ComparedSetting]) -> go.Figure:
 
 def _trained(run: ComparedRun, column: str) -> Points:
     rows = [row for row in run.rows if row["kind"] == "train"]
-    return [row["epoch"] for row in rows], [row[column] for row in rows]
+    return _epochs(run, rows), [row[column] for row in rows]
 
 
 def _evaluated(run: ComparedRun, rate: str) -> Points:
     rows = [row for row in run.rows if row["kind"] == "eval"]
+    return _epochs(run, rows), [row["strict"][rate] for row in rows]
+
+
+def _epochs(run: ComparedRun, rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Where rows of metrics.jsonl stand in the classifier's epochs: a last batch may be more than what is left of
+    them, and a mask head's steps come behind.
+    """
     config = run.info.config
     of_head = config.localizer.head_steps if config.localizer.trains_mask else 0
     epochs_a_step = config.schedule.epochs / (run.report["total_steps"] - of_head)
-    return [min(row["step"] * epochs_a_step, config.schedule.epochs) for row in rows], [
-        row["strict"][rate] for row in rows
-    ]
+    return [min(row["step"] * epochs_a_step, config.schedule.epochs) for row in rows]
 
 
 def _thresholds(settings: Sequence[ComparedSetting]) -> go.Figure:
