@@ -24,7 +24,7 @@ from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.experiments.over_seeds import SettingRuns, pixel_rows
 from fastwsol.host.command_line import run_command
 from fastwsol.sources.mask_folder import BenchmarkMasks, Regions
-from fastwsol.sources.mask_images import at_benchmark_side, encode_mask, mask_paths, read_mask, read_region
+from fastwsol.sources.mask_images import at_benchmark_side, at_size, encode_mask, mask_paths, read_mask, read_region
 
 CLASSES = ("bird", "cat", "dog")
 OBJECT = (8, 30, 6, 32)
@@ -167,6 +167,14 @@ def test_masks_are_brought_to_the_square_as_opencvs_nearest_neighbour_does(shape
     mask = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     theirs = cv2.resize(mask, (PIXEL_SIDE, PIXEL_SIDE), interpolation=cv2.INTER_NEAREST)
     np.testing.assert_array_equal(at_benchmark_side(mask), theirs)
+
+
+def test_of_every_side_the_same_pixels_are_taken() -> None:
+    for side in range(1, 2000):
+        pixels = np.arange(side, dtype=np.float32)[:, np.newaxis]
+        theirs = cv2.resize(pixels, (1, PIXEL_SIDE), interpolation=cv2.INTER_NEAREST)[:, 0]
+        ours = at_size(np.arange(side, dtype=np.uint16)[:, np.newaxis], (1, PIXEL_SIDE))[:, 0]  # type: ignore[arg-type]
+        np.testing.assert_array_equal(ours, theirs, str(side))
 
 
 def test_names_of_masks() -> None:

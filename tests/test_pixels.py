@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import PIXEL_SIDE, find_masks
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.pixels import _Counter, _Digests, measure_maps, pxap
+from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from kernels import reference
@@ -153,6 +155,35 @@ def test_a_perfect_map_has_all_of_the_area_and_a_constant_one_the_share_of_the_o
     found, whole = measured(NetworkMaps(np.full((1, 7, 7), 0.3, np.float32), 224, "own"), 0.2)
     assert found["pxap"] == pytest.approx(whole["pxap"])
     assert found["iou"]["mean"] == pytest.approx(whole["iou"])
+
+
+def published_pxap(maps: NDArray, masks: NDArray) -> float:
+    """As the benchmark's evaluator has it: maps enlarged by OpenCV, pixels counted in bins of thresholds."""
+    edges = np.append(np.arange(0, 1, 0.001), [1.0, 2.0, 3.0])
+    true, false = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
+    for cam, mask in zip(maps, masks, strict=True):
+        x = cv2.resize(cam.astype(np.float64), (PIXEL_SIDE, PIXEL_SIDE), interpolation=cv2.INTER_CUBIC)
+        x = (x - x.min()) / (x.max() - x.min()) if x.max() > x.min() else np.zeros_like(x)
+        true += np.histogram(x[mask == 255], edges)[0]
+        false += np.histogram(x[mask == 0], edges)[0]
+    kept_true, kept_false = true[::-1].cumsum(), false[::-1].cumsum()
+    with np.errstate(invalid="ignore"):
+        precision, recall = kept_true / (kept_true + kept_false), kept_true / true.sum()
+    return 100 * float(np.nansum(precision[1:] * np.diff(recall)))
+
+
+def test_with_wsoleval_pxap_is_the_benchmarks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of maps and masks of any size."""
+    assert evaluated(folder, "--wsoleval", "--out", str(folder / "published")) == 0
+    assert "PxAP, wsoleval" in " ".join(capsys.readouterr().out.split())
+    pixels = pixels_of(folder / "published")
+    images = read_annotations(folder / "boxes.csv")
+    masks = find_masks(folder / "masks", images.names, images.truths)
+    maps = ScoreMaps(folder / "maps.npy", images, folder / "boxes.csv")
+    own = np.stack([maps.read(row) for row in masks.rows.tolist()])
+    expected = published_pxap(own, masks.read(masks.rows))
+    assert pixels["pxap_wsoleval"] == pytest.approx(expected, abs=1e-4)
+    assert pixels["pxap_wsoleval"] != pytest.approx(pixels["pxap"], abs=1e-3)
 
 
 def test_no_pixel_of_an_object_has_no_area() -> None:

@@ -100,10 +100,16 @@ def sweep(
     return swept
 
 
+def enlarged_bicubically(cam: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+    """The map [h, w] upsampled bicubically to `side` pixels a side."""
+    cv2 = require_opencv()
+    pixels: NDArray[np.float64] = cv2.resize(cam.astype(np.float64), (side, side), interpolation=cv2.INTER_CUBIC)
+    return pixels
+
+
 def as_uint8(cam: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
     """The map upsampled bicubically to `side` pixels a side, min-max normalised and cut to bytes; 0 if constant."""
-    cv2 = require_opencv()
-    pixels = cv2.resize(cam.astype(np.float64), (side, side), interpolation=cv2.INTER_CUBIC)
+    pixels = enlarged_bicubically(cam, side)
     if pixels.min() == pixels.max():
         return np.zeros((side, side), np.uint8)
     pixels -= pixels.min()

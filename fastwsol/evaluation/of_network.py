@@ -118,7 +118,7 @@ def _evaluation(
     rows, pixels = measurement.rows, None
     if (why := why_no_pixels(split, fit)) is None:
         start = time.perf_counter()
-        pixels = _pixels(localizers, outputs, measurement, split, images, shards, square)
+        pixels = _pixels(localizers, outputs, measurement, split, images, shards, square, question.wsoleval)
         rows = rows.with_mask_ious(pixels.ious)
         seconds["pixels"] = time.perf_counter() - start
     elif split.has_mask.any():
@@ -150,11 +150,14 @@ def _pixels(
     images: EvaluatedImages,
     shards: Shards,
     square: int,
+    wsoleval: bool,
 ) -> PixelsOfAll:
     """All localizers' maps against the masks of a split, each cut where its boxes were."""
     maps = {str(each.name): NetworkMaps(outputs.maps[each.name], square, each.scale) for each in localizers}
     fixed = fixed_masks(SplitMasks(shards.splits["train"]))
-    return measure_localizers(maps, measured.thresholds, SplitMasks(split), fixed, split.labels, images.classes)
+    return measure_localizers(
+        maps, measured.thresholds, SplitMasks(split), fixed, split.labels, images.classes, wsoleval
+    )
 
 
 def _add_trained(rows: Sequence[LocalizerRow], inside: ClassProbability | None, boxes_per_class: int) -> None:

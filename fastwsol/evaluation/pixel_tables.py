@@ -25,12 +25,16 @@ def print_pixels(report: Report, out: Console, whole: bool = False) -> None:
         return
     of_localizers = {localizer_name(each): each["pixels"] for each in report["localizers"]}
     pixels = next(iter(of_localizers.values()))
-    table = table_of(f"pixels of {pixels['images']:,} masks", ["PxAP", "mean IoU", "best IoU", "at"])
+    columns = ["PxAP", "mean IoU", "best IoU", "at", *(["PxAP, wsoleval"] if "pxap_wsoleval" in pixels else [])]
+    table = table_of(f"pixels of {pixels['images']:,} masks", columns)
     for name, each in of_localizers.items():
         iou, of_each = each["iou"], each["intervals"]
         at = "otsu" if iou["threshold"] is None else f"at {threshold_text(iou['threshold'])}"
         cells = [rate_cell(each["pxap"], of_each["pxap"], " "), rate_cell(iou["mean"], of_each["iou"], " ")]
-        table.add_row(f"{name}, {at}", *cells, percent_text(iou["best"]), threshold_text(iou["best_threshold"]))
+        best = [percent_text(iou["best"]), threshold_text(iou["best_threshold"])]
+        if "pxap_wsoleval" in each:
+            best.append(percent_text(each["pxap_wsoleval"]))
+        table.add_row(f"{name}, {at}", *cells, *best)
     table.add_section()
     for fixed in masks["baselines"]:
         table.add_row(fixed["name"], percent_text(fixed["pxap"]), percent_text(fixed["iou"]))

@@ -3,7 +3,8 @@
 PxAP is the area under the curve of pixel precision against pixel recall over 1,001 thresholds, of all images' pixels
 together, of maps that are min-max scaled each, as the benchmark has it. The IoU is that of all that is kept at a
 threshold of the maps on their own scale, a mean over images. Maps are brought to a square of `masks.PIXEL_SIDE`
-bilinearly, masks by nearest neighbour; ignored pixels count nowhere. An image without object pixels has no IoU, and its
+bilinearly (of the benchmark's own evaluator bicubically: `pxap_wsoleval`), masks by nearest neighbour; ignored pixels
+count nowhere. An image without object pixels has no IoU, and its
 pixels count as background.
 """
 
@@ -16,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kernels
+from fastwsol.evaluation.choe2020 import enlarged_bicubically
 from fastwsol.evaluation.fixed_masks import FixedCounts, FixedMask
 from fastwsol.evaluation.maps import Maps, NetworkMaps
-from fastwsol.evaluation.masks import Masks
+from fastwsol.evaluation.masks import PIXEL_SIDE, Masks
 from fastwsol.evaluation.metrics import OBJECT_SIZES, interval, size_groups
 from fastwsol.evaluation.report_types import ClassIou, FixedMaskRow, Pixels, Report, SizeIou
 from fastwsol.evaluation.resampling import resampled_counts
@@ -63,8 +65,9 @@ class PixelsOfAll:
 class _Counter:
     """What masks say of the maps of one localizer, added part by part."""
 
-    def __init__(self, scale: kernels.Scale, threshold: kernels.Thresholds, count: int) -> None:
+    def __init__(self, scale: kernels.Scale, threshold: kernels.Thresholds, count: int, wsoleval: bool = False) -> None:
         self._scale, self._threshold, self._count = scale, threshold, count
+        self._of_benchmark = np.zeros((2, PIXEL_LEVELS), np.int64) if wsoleval else None
         self._rows: list[NDArray[np.int64]] = []
         self._counts: list[NDArray[np.int64]] = []
         # By scale, of objects and of the rest. No count of a level reaches 2^16, as the square has fewer pixels.
@@ -79,6 +82,12 @@ class _Counter:
         for scale, parts in self._levels.items():
             objects, rest = kernels.pixel_histograms(maps, masks, scale)
             parts.append((objects.astype(np.uint16), rest.astype(np.uint16)))
+        if self._of_benchmark is not None:
+            enlarged = np.stack([enlarged_bicubically(each, PIXEL_SIDE) for each in maps]).astype(np.float32)
+            for sums, of_images in zip(
+                self._of_benchmark, kernels.pixel_histograms(enlarged, masks, "min-max"), strict=True
+            ):
+                sums += of_images.sum(0, dtype=np.int64)
 
     def measured(self, labels: NDArray[np.int64] | None, classes: Sequence[str]) -> PixelMeasurement:
         """The numbers. labels: of all N images, where known. Raises UserError where no pixel is an object's."""
@@ -123,6 +132,8 @@ class _Counter:
             "sizes": _by_size(of_images, shares),
             "classes": _by_class(of_images, labels, classes),
         }
+        if self._of_benchmark is not None:
+            numbers["pxap_wsoleval"] = float(pxap(*self._of_benchmark))
         return PixelMeasurement(numbers, of_images)
 
 
@@ -179,10 +190,13 @@ def measure_localizers(
     fixed: Sequence[FixedMask],
     labels: NDArray[np.int64],
     classes: Sequence[str],
+    wsoleval: bool = False,
 ) -> PixelsOfAll:
-    """The maps of several localizers, all of the same N images, against the masks of those that have one."""
+    """The maps of several localizers, all of the same N images, against the masks of those that have one. wsoleval:
+    also PxAP as the benchmark's evaluator has it.
+    """
     count = len(labels)
-    counters = {name: _Counter(each.scale, thresholds[name], count) for name, each in maps.items()}
+    counters = {name: _Counter(each.scale, thresholds[name], count, wsoleval) for name, each in maps.items()}
     of_fixed, digests, rows = FixedCounts(fixed), _Digests(), masks.rows
     for first in range(0, len(rows), _AT_ONCE):
         some = rows[first : first + _AT_ONCE]
@@ -221,11 +235,12 @@ def measure_maps(
     fixed: Sequence[FixedMask],
     labels: NDArray[np.int64] | None = None,
     classes: Sequence[str] = (),
+    wsoleval: bool = False,
 ) -> PixelsOfAll:
     """The same of one localizer, called "maps", whose maps come in groups. Raises as `Maps.groups` and `Masks.read`
     do.
     """
-    counter, of_fixed = _Counter(maps.scale, threshold, len(truths)), FixedCounts(fixed)
+    counter, of_fixed = _Counter(maps.scale, threshold, len(truths), wsoleval), FixedCounts(fixed)
     has_mask, digests = np.zeros(len(truths), np.bool_), _Digests()
     has_mask[masks.rows] = True
     for group in maps.groups(truths):

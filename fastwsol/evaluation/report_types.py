@@ -147,6 +147,8 @@ class Pixels(TypedDict):
     images_with_object: int
     pxap: float
     pxap_on_own_scale: float
+    pxap_wsoleval: NotRequired[float]
+    """Of maps that are enlarged bicubically, as the benchmark's evaluator has it, where that was asked for."""
     iou: MaskIou
     intervals: Intervals
     sizes: Sequence[SizeIou]
