@@ -158,7 +158,7 @@ def tell(flags: Flags, form: AnyFormat, written: Written) -> None:
         print(f"{number_of(written.skipped, 'image')} beside them could not be read when they were predicted")
     if written.rejected:
         left = number_of(written.rejected, "image")
-        print(f"{left} left out, as a review has rejected them and nothing else is known of them")
+        print(f"{left} left out: rejected in a review, and nothing else is known")
     if written.missing:
         print(f"{number_of(written.missing, 'image')} left out, as no place of --images holds their files")
     if written.unsure_boxes or written.boxes_without or written.unsure_images:
@@ -249,6 +249,8 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
     if is_folder(form):
         for name, of_split in splits.items():
             refuse_shared(form, of_split.names(range(len(of_split))), f"--format {form}", name)
+    if form == "yolo-segments" and not any(of_split.has_mask.any() for of_split in splits.values()):
+        raise UserError("--format yolo-segments: no object has a mask; choose --format yolo")
     if holds_masks_of_objects(form):
         divided = [divided_masks(of_split) for of_split in splits.values()]
         tell_of_divided(DividedMasks(*map(sum, zip(*divided, strict=True))))
@@ -276,11 +278,14 @@ def convert_shards(flags: Flags, form: AnyFormat, written: Written) -> None:
 
 def tell_of_divided(masks: DividedMasks) -> None:
     """Print what becomes of masks of images with several objects of their class."""
-    why = "a packed set has one mask an image, of which each of several objects takes what is in its box"
+    told = []
     if masks.shared:
-        print(f"{number_of(masks.shared, 'mask')} of objects whose boxes overlap may have pixels of one another: {why}")
+        told.append(f"{number_of(masks.shared, 'mask')} of objects whose boxes overlap may have pixels of one another")
     if masks.outside:
-        print(f"{number_of(masks.outside, 'mask')} with pixels in no box, which are of no object now: {why}")
+        told.append(f"{number_of(masks.outside, 'mask')} had pixels in no box, and those are of no object now")
+    if told:
+        why = "a packed set has one mask an image, of which each of several objects takes what is in its box"
+        print(f"{'; '.join(told)}: {why}")
 
 
 def notes_of_boxes(shards: Shards) -> list[str]:
@@ -313,7 +318,8 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
     names = [image.name for image in every if not was_rejected(image)]
     written.rejected = len(every) - len(names)
     if written.rejected and not names:
-        raise UserError(f"{files[0].path}: a review has rejected all of its images; nothing is known of any")
+        of = f"{files[0].path}{' and the others' if len(files) > 1 else ''}"
+        raise UserError(f"{of}: no image is left, as a review has rejected {number_of(written.rejected, 'image')}")
     if marked := sum(file.marked_masks for file in files):
         written.notes.append(note_of_marked_masks(marked))
     written.notes.append(note_of_lost_keys(files))

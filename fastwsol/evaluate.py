@@ -43,9 +43,9 @@ from fastwsol.evaluation.prediction_tables import print_judged
 from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.reading import taken_of
 from fastwsol.evaluation.report_rows import ReportRows
-from fastwsol.evaluation.report_types import Report, RunReport, SplitName
+from fastwsol.evaluation.report_types import MapsReport, Report, RunReport, SplitName
 from fastwsol.evaluation.report_words import heading_of
-from fastwsol.evaluation.score_map_files import LARGEST_SIDE, write_maps
+from fastwsol.evaluation.score_map_files import LARGEST_SQUARE, write_maps
 from fastwsol.evaluation.summary_table import print_summary
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
@@ -53,10 +53,10 @@ from fastwsol.evaluation.tuning import tuning_images
 from fastwsol.formats.coco import write_coco
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import Precision, autocast_of_run, take_device, use_threads
-from fastwsol.host.errors import UserError
+from fastwsol.host.errors import Afterwards, UserError
 from fastwsol.host.files import folder_when_whole, sole_worker, write_durably, write_json
 from fastwsol.host.flags import OptionalPath, shown_as, threshold_spec
-from fastwsol.host.places import require_new_folder
+from fastwsol.host.places import require_apart, require_new_folder
 from fastwsol.host.process import Process
 from fastwsol.host.processes import World, joined
 from fastwsol.localizer.ddt import DdtDirections
@@ -245,8 +245,8 @@ def refuse_incomplete(flags: Flags, kind: Kind) -> None:
         raise UserError("--predictions: needs what is known of the images; give it with --reviewed FILE")
     if kind == "maps" and flags.score_maps.boxes is None:
         raise UserError("--maps: needs the ground truth; give it with --boxes FILE")
-    if (side := flags.score_maps.square) is not None and not 1 <= side <= LARGEST_SIDE:
-        raise UserError(f"--square {side}: must be from 1 to {LARGEST_SIDE:,} pixels")
+    if (side := flags.score_maps.square) is not None and not 1 <= side <= LARGEST_SQUARE:
+        raise UserError(f"--square {side}: must be from 1 to {LARGEST_SQUARE:,} pixels")
     if kind == "maps" and flags.threshold in ("auto", "box-free"):
         raise UserError(
             f"--threshold {flags.threshold}: needs a run; choose on the maps of images kept apart, by the "
@@ -271,12 +271,13 @@ def evaluate_predictions(flags: Flags) -> None:
     assert flags.looked_at.reviewed is not None
     require_new_folder("--out", flags.out)
     judged = judge(flags.looked_at.predictions, flags.looked_at.reviewed)
-    if flags.out is not None:  # before the tables: whoever reads them may close the pipe
-        with folder_when_whole(flags.out) as out:
-            if (calibrated := judged.calibrated) is not None:
-                write_durably(out / "predictions.json", lambda file: write_coco(file, calibrated, judged.about))
-            write_json(out / "report.json", judged.report)
-    print_judged(judged.report)
+    with Afterwards() as afterwards:
+        if flags.out is not None:
+            with afterwards.fails(), folder_when_whole(flags.out) as out:
+                if (calibrated := judged.calibrated) is not None:
+                    write_durably(out / "predictions.json", lambda file: write_coco(file, calibrated, judged.about))
+                write_json(out / "report.json", judged.report)
+        print_judged(judged.report)
     if flags.out is None:
         certainties = ", and the predictions with their certainties" if judged.calibrated else ""
         print(f"nothing is written; --out NEW_FOLDER keeps the report{certainties}")
@@ -290,8 +291,7 @@ def evaluate_run(flags: Flags, world: World) -> None:
     of_run, run = flags.trained_run, RunDir(flags.run)
     world.lead_does(lambda: require_new_folder("--export-maps", of_run.export_maps))
     world.lead_does(lambda: require_new_folder("--out", flags.out))
-    if flags.out is not None and flags.out == of_run.export_maps:
-        raise UserError(f"--out {flags.out}: is --export-maps too; name another folder")
+    world.lead_does(lambda: require_apart({"--out": flags.out, "--export-maps": of_run.export_maps}))
     info, saved, model = read_together(run, world)
     if info.config.views.fit == "crop":
         world.together(lambda: refuse_what_wants_whole_images(flags))
@@ -318,7 +318,7 @@ def evaluate_run(flags: Flags, world: World) -> None:
     if model.directions is None:
         model.directions = find_directions(model, setup)
         found = model.directions
-        if saved.step == last_step:
+        if saved.step == last_step and flags.out is None:  # with --out nothing is written into the run's folder
             world.lead_does(lambda: store_directions(run, found, saved.scalars["sha256"]))
     world.together(lambda: refuse_other_localizer(of_run.localizer, model))
     of = ReportOf(
@@ -386,29 +386,27 @@ def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards
     """Print the report, store it where there is none for this question yet, or in --out, and export the maps where
     asked. Raises OSError where the report cannot be stored, once all else is done.
     """
-    report, path, earlier, failure = evaluation.report, run.report_file(of), None, None
-    try:
-        if flags.out is None:
-            earlier = run.write_report(report, evaluation.rows, of)
-        else:
-            path = flags.out / "report.json"
-            keep(flags.out, report, evaluation.rows)
-    except OSError as error:  # as of a folder that is only to be read: what was measured is not lost
-        failure = error
-    how = differences(earlier, report) if earlier is not None else ""
-    exported = ""
-    if flags.trained_run.export_maps is not None:  # before the tables: whoever reads them may close the pipe
-        exported = export_maps(flags.trained_run.export_maps, evaluation, flags, shards)
-    print_tables(report, path if not how and failure is None else None, flags)
-    if earlier is not None:
-        is_own = of == ReportOf(run.read_info().config.eval_split)
-        remedy = f"; move that file away to have this one{_HOW_OF_OWN if is_own else ''}" if how else ""
-    if earlier is not None and (how or flags.trained_run.export_maps is None):
-        print(f"{path}: holds this report already and was not replaced{how}{remedy}")
-    if exported:
-        print(exported)
-    if failure is not None:
-        raise failure
+    report, path, earlier, exported = evaluation.report, run.report_file(of), None, ""
+    with Afterwards() as afterwards:  # as of a folder that is only to be read
+        with afterwards.fails():
+            if flags.out is None:
+                earlier = run.write_report(report, evaluation.rows, of)
+            else:
+                path = flags.out / "report.json"
+                keep(flags.out, report, evaluation.rows)
+        is_there = not afterwards.failures
+        if flags.trained_run.export_maps is not None:
+            with afterwards.fails():
+                exported = export_maps(flags.trained_run.export_maps, evaluation, flags, shards)
+        how = differences(earlier, report) if earlier is not None else ""
+        print_tables(report, path if is_there and not how else None, flags)
+        if earlier is not None:
+            is_own = of == ReportOf(run.read_info().config.eval_split)
+            remedy = f"; move that file away to have this one{_HOW_OF_OWN if is_own else ''}" if how else ""
+        if earlier is not None and (how or flags.trained_run.export_maps is None):
+            print(f"{path}: holds this report already and was not replaced{how}{remedy}")
+        if exported:
+            print(exported)
 
 
 _HOW_OF_OWN = ", and give the run's train command again, which makes its own report"
@@ -433,6 +431,8 @@ def print_tables(report: RunReport, path: Path | None, flags: Flags) -> None:
     """Print the tables that are asked for. path: the file of the report, where it is in one."""
     if flags.all_tables or flags.per_class:
         print_report(report, flags.per_class)
+        if path is not None and flags.out is not None:
+            print(f"{path} holds all of it.")
     else:
         print_summary(report, path, heading_of(report))
 
@@ -463,14 +463,25 @@ def evaluate_maps(flags: Flags, folder: Path) -> None:
     report, rows = report_of_maps(
         folder, of.boxes, of.masks, of.train_boxes, question_of(flags), threads, of.scale, of.square
     )
-    if out is not None:  # before the tables: whoever reads them may close the pipe
-        keep(out, report, rows)
-    heading = f"{folder}: {report['images']:,} maps, {of.boxes}"
+    with Afterwards() as afterwards:
+        if out is not None:
+            with afterwards.fails():
+                keep(out, report, rows)
+        print_of_maps(
+            report, f"{folder}: {report['images']:,} maps, {of.boxes}", flags, is_kept=not afterwards.failures
+        )
+    if out is None:
+        print("nothing is written; --out NEW_FOLDER keeps the report, for python -m fastwsol.compare too")
+
+
+def print_of_maps(report: MapsReport, heading: str, flags: Flags, is_kept: bool) -> None:
+    """Print the tables of a report of score maps. is_kept: whether it is in --out, where there is one."""
     why_no_fixed_box = "they are found on those of --train-boxes"
     if flags.all_tables or flags.per_class:
         print_numbers(report, heading, "maps", flags.per_class, why_no_fixed_box)
     else:
-        print_summary(report, out / "report.json" if out is not None else None, heading, why_no_fixed_box)
+        file = flags.out / "report.json" if flags.out is not None and is_kept else None
+        print_summary(report, file, heading, why_no_fixed_box)
     if report["images_with_boxes"]:
         side = report["square"]
         enlarged = f"a {side} x {side} square, as a run's are" if report["on_square"] else "the size of their image"
@@ -478,8 +489,8 @@ def evaluate_maps(flags: Flags, folder: Path) -> None:
             f"Maps were enlarged to {enlarged}, and boxed there; fixed boxes are in pixels of a {side} x {side} square "
             f"that every image is stretched to."
         )
-    if out is None:
-        print("nothing is written; --out NEW_FOLDER keeps the report, for python -m fastwsol.compare too")
+    if flags.out is not None and is_kept and flags.all_tables:
+        print(f"{flags.out / 'report.json'} holds all of it.")
 
 
 if __name__ == "__main__":

@@ -87,8 +87,8 @@ def main(arguments: Sequence[str]) -> int:
     every = [each for each in found if isinstance(each, LabelledImage)]
     rejected = sum(was_rejected(image) for file in files for image in file.images.values())
     if not every:
-        what = "a review has rejected all of its images" if rejected else "holds no image"
-        raise UserError(f"{files[0].path}: {what}; predict some first")
+        why = f" ({_left_out(found, rejected)})" if found or rejected else ""
+        raise UserError(f"{files[0].path}: holds no image to look at{why}; predict some first")
     sizes = Sizes(flags.drawn, flags.sample, flags.uncertain)
     order = chosen(np.array([certainty(each) for each in every]), sizes, flags.seed)
     shown = [(place + 1, every[place], phase) for place, phase in order]

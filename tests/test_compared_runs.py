@@ -205,6 +205,8 @@ def test_a_masks_steps_are_no_epochs_of_the_course() -> None:
     config = Config.of(depth=18, localizer="mask", head_steps=25, epochs=4)
     (line, _) = traces_of([ComparedSetting(("mask",), (charted(config, evaluated=(50, 100, 125)),))], "chart-loc")
     assert list(line["x"]) == [2, 4, 4]
+    (trained, *_) = traces_of([ComparedSetting(("mask",), (charted(config),))], "chart-loss")
+    assert list(trained["x"]) == [4 / 100], "on the same axis"
 
 
 def test_a_curve_is_of_the_images_with_a_box_and_settings_have_marks_of_their_colours() -> None:

@@ -227,7 +227,7 @@ def test_images_that_a_review_rejected_are_left_out_and_counted(
     (tmp_path / "reviewed.json").write_text(json.dumps(content))
     flags = ("--format", "yolo", "--images", predictions / "photos", "--out", tmp_path / "yolo")
     assert run(convert.main, tmp_path / "reviewed.json", *flags) == 0
-    assert "3 images left out, as a review has rejected them" in capsys.readouterr().out
+    assert "3 images left out: rejected in a review" in capsys.readouterr().out
     assert len([*(tmp_path / "yolo" / "labels").iterdir()]) == 67
 
 

@@ -49,7 +49,9 @@ def test_pixels_in_no_box_of_several_objects_are_told_and_are_no_background(
 ) -> None:
     shards = packed(tmp_path, [HEAD, (24, 10, 36, 20)])
     assert run(convert.main, shards, "--format", "voc", "--out", tmp_path / "voc") == 0
-    assert "1 mask with pixels in no box, which are of no object now: a packed set has one" in capsys.readouterr().out
+    assert (
+        "1 mask had pixels in no box, and those are of no object now: a packed set has one" in capsys.readouterr().out
+    )
     objects, classes = (
         np.array(Image.open(tmp_path / f"voc/Segmentation{kind}/train/cat/0.png")) for kind in ("Object", "Class")
     )
@@ -82,4 +84,4 @@ def test_an_image_that_a_review_left_without_a_mask_is_counted(
         assert run(convert.main, tmp_path / "reviewed.json", *flags) == 0
     said = capsys.readouterr().out
     assert "class-folders: class-folders, 2 images, 2 objects, 1 mask\n" in said
-    assert "yolo-segments has no place for 1 box beside masks, 1 box without masks, but as four corners" in said
+    assert "yolo-segments has no place for 1 box beside masks, 1 box without a mask but as their four corners" in said

@@ -239,6 +239,8 @@ def test_exported_maps_are_measured_as_the_run_was(run, tmp_path, capsys):
 
 def test_a_runs_report_goes_where_it_is_asked_for(run, tmp_path, capsys):
     """As of a run in a folder that is only to be read."""
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    (run / "directions.safetensors").unlink()
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     out = tmp_path / "out"
     assert run_evaluate(run, "--cam-class", "predicted", "--out", out, "--threads", "1") == 0
@@ -248,9 +250,9 @@ def test_a_runs_report_goes_where_it_is_asked_for(run, tmp_path, capsys):
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert run_evaluate(run, "--out", out, "--threads", "1") == 2
     assert f"--out {out}: exists" in capsys.readouterr().err
-    same = tmp_path / "same"
-    assert run_evaluate(run, "--out", same, "--export-maps", same) == 2
-    assert "is --export-maps too" in capsys.readouterr().err
+    for inside in (tmp_path / "maps", tmp_path / "maps" / "report"):
+        assert run_evaluate(run, "--out", inside, "--export-maps", tmp_path / "maps") == 2
+        assert f"--out {inside}: " in capsys.readouterr().err
 
 
 def test_a_threshold_is_chosen_on_trained_images_where_none_are_held_out(run, capsys):

@@ -4,6 +4,7 @@ import io
 import json
 from collections import Counter
 from pathlib import Path, PurePosixPath
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -67,10 +68,14 @@ def test_json_lines_have_certainties_and_the_class_of_an_image() -> None:
 
 
 def test_a_reviews_verdict_stands_in_every_json() -> None:
-    image = LabelledImage("a", 9, 9, (LabelledObject(1, (0, 0, 2, 2), 0.5),), review={"verdict": "accepted"})
+    image = LabelledImage("a", 9, 9, (LabelledObject(1, (0, 0, 2, 2), 0.5),), review={"verdict": "corrected"})
     line, (task,) = json_of("jsonl", image), json_of("label-studio", image)  # type: ignore[misc]
     assert isinstance(line, dict)
-    assert line["verdict"] == task["data"]["verdict"] == "accepted"
+    assert line["verdict"] == task["data"]["verdict"] == "corrected"
+    lost = {
+        form for form in get_args(AnyFormat) if "1 mark of images that" in not_held(form, contents_of(image, ABOUT))
+    }
+    assert lost == {"yolo", "yolo-segments", "voc", "masks"}
 
 
 def test_more_classes_than_a_pixel_can_number_are_told(tmp_path: Path) -> None:

@@ -425,6 +425,38 @@ def test_an_image_keeps_its_class_where_its_boxes_are_of_others(page: Any, tmp_p
     page.keyboard.press("a")
     found = exported(page, tmp_path)
     assert [each["category_id"] for each in found["images"]] == [3, 2]
+    page.keyboard.press("ArrowLeft")
+    assert "no box is" not in page.inner_text("#name"), "of what was corrected"
+
+
+def test_what_was_predicted_says_nothing_of_an_image_that_is_drawn(page: Any, tmp_path: Path) -> None:
+    """Its class is that of the first box that was drawn."""
+    content = json.loads(predictions_of(tmp_path, 1).read_text())
+    content["images"][0]["category_id"] = 1
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    page.goto(write_page(tmp_path, "--sample", 0, "--uncertain", 0, "--drawn", 1).as_uri())
+    for label, start in (("1", (10, 10)), ("0", (120, 70))):
+        if label == "0":
+            page.keyboard.press("b")
+        drag(page, start, (start[0] + 50, start[1] + 40))
+        page.locator("#class").select_option(label)
+    page.keyboard.press("a")
+    assert "no box is" not in page.inner_text("#name")
+    (drawn,) = exported(page, tmp_path)["images"]
+    assert (drawn["review"]["verdict"], drawn["category_id"]) == ("drawn", 2)
+
+
+def test_an_export_is_taken_up_though_the_clock_was_set_back(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 3)
+    page.goto(write_page(tmp_path, "--sample", 3, "--uncertain", 0).as_uri())
+    page.keyboard.press("a")
+    exported(page, tmp_path)
+    page.evaluate("Date.now = (now => () => now() + 3600000)(Date.now)")
+    page.keyboard.press("u")
+    page.evaluate("Date.now = (now => () => now() - 7200000)(Date.now)")
+    page.locator("#file").set_input_files(tmp_path / "reviewed.json")
+    page.wait_for_function("document.getElementById('task').textContent.includes('1 taken')")
+    assert page.evaluate("states[0].verdict") == "accepted"
 
 
 def test_what_is_done_last_counts_though_the_clock_was_set_back(page: Any, tmp_path: Path) -> None:
@@ -443,10 +475,14 @@ def test_what_is_done_last_counts_though_the_clock_was_set_back(page: Any, tmp_p
 def test_what_a_browser_keeps_damaged_is_kept_anew(page: Any, tmp_path: Path) -> None:
     predictions_of(tmp_path, 3)
     page.goto(write_page(tmp_path, "--sample", 3, "--uncertain", 0).as_uri())
-    page.evaluate("localStorage.setItem(STORE, '{half')")
-    page.keyboard.press("a")
-    page.reload()
-    assert page.evaluate("states.filter((each) => each.verdict).length") == 1
+    for damaged in ("{half", '{"at":99,"states":[null,null,null]}'):
+        page.evaluate(f"localStorage.setItem(STORE, '{damaged}')")
+        page.reload()
+        page.keyboard.press("a")
+        page.reload()
+        assert page.evaluate("states.filter((each) => each.verdict).length") == 1
+        page.evaluate("localStorage.clear()")
+        page.reload()
 
 
 def test_an_image_without_a_box_left_does_not_hold_the_others_up(page: Any, tmp_path: Path) -> None:
@@ -457,6 +493,10 @@ def test_an_image_without_a_box_left_does_not_hold_the_others_up(page: Any, tmp_
     for expected in (1, 2, 3, 0):
         page.keyboard.press("n")
         assert page.evaluate("at") == expected
+    page.keyboard.press("ArrowRight")
+    exported(page, tmp_path)
+    emptied = order_of(tmp_path / "review.html")[0]["name"]
+    assert page.inner_text("#task") == f"Exported without an image that was changed and not accepted: {emptied}."
 
 
 def test_rejected_images_of_an_earlier_review_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -470,10 +510,10 @@ def test_rejected_images_of_an_earlier_review_are_counted(tmp_path: Path, capsys
     (tmp_path / "p.json").write_text(json.dumps(content))
     flags = [tmp_path / "p.json", "--images", tmp_path / "images", "--out", tmp_path / "other.html"]
     assert run_command(review.main, [str(each) for each in flags]) == 2
-    assert "a review has rejected all of its images" in capsys.readouterr().err
+    assert "holds no image to look at (images that a review has rejected: 3)" in capsys.readouterr().err
     flags = [tmp_path / "p.json", "--images", tmp_path / "images", "--format", "yolo", "--out", tmp_path / "yolo"]
     assert run_command(convert.main, [str(each) for each in flags]) == 2
-    assert "a review has rejected all of its images" in capsys.readouterr().err
+    assert "no image is left, as a review has rejected 3 images" in capsys.readouterr().err
 
 
 def test_a_rejection_may_say_what_is_wrong(page: Any, tmp_path: Path) -> None:
@@ -580,7 +620,7 @@ MISTAKES = [
     (("p.json", "--images", "images", "--out", "p.json"), "--out p.json: exists; nothing was changed"),
     (("p.json", "--images", "images", "--sample", "-1"), "--sample -1: must not be negative"),
     (("p.json", "--images", "images", "--sample", "1900"), "a page holds 1 to 2,000 images in all"),
-    (("none.json", "--images", "images"), "none.json: holds no image; predict some first"),
+    (("none.json", "--images", "images"), "none.json: holds no image to look at; predict some first"),
     (("p.json",), "--images is not given; name the folder or zip of the images"),
     (("--images", "images"), "nothing to review; name predictions"),
 ]

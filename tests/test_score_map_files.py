@@ -74,7 +74,7 @@ def test_a_box_that_reaches_a_little_outside_is_cut_at_the_edge(tmp_path, capsys
     (tmp_path / "boxes.csv").write_text("\n".join(lines) + "\n")
     images = read_annotations(tmp_path / "boxes.csv")
     assert images.truths.boxes.tolist() == [[0, 3, 40, 20], [1, 2, 3, 4]]
-    assert "1 box cut at the image's edge, up to 2 pixels outside of it" in capsys.readouterr().out
+    assert "1 box reached up to 2 pixels outside their image: cut at its edge" in capsys.readouterr().out
 
 
 def test_maps_in_one_file_are_pointed_at(files, capsys):
@@ -84,10 +84,10 @@ def test_maps_in_one_file_are_pointed_at(files, capsys):
     assert f"are all maps in {files / 'maps' / 'maps.npy'}? Then name that file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("side", [0, -3, 40_000])
+@pytest.mark.parametrize("side", [0, -3, 4097])
 def test_a_square_that_no_map_fills_is_refused(files, capsys, side):
     assert run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv", "--square", side) == 2
-    assert f"--square {side}: must be from 1 to 30,000 pixels" in capsys.readouterr().err
+    assert f"--square {side}: must be from 1 to 4,096 pixels" in capsys.readouterr().err
 
 
 def test_a_report_is_written_before_its_tables_are_printed(files, monkeypatch):
@@ -100,6 +100,18 @@ def test_a_report_is_written_before_its_tables_are_printed(files, monkeypatch):
     out = files / "out"
     run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv", "--out", out)
     assert json.loads((out / "report.json").read_text())["images"] == 5
+
+
+def test_tables_are_printed_where_the_report_cannot_be_written(files, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "report.json")
+
+    monkeypatch.setattr(evaluate, "keep", full)
+    assert run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv", "--out", files / "out") == 1
+    found = capsys.readouterr()
+    assert "GT-known" in found.out
+    assert "holds the rest" not in found.out
+    assert "No space left on device" in found.err
 
 
 def test_difficult_boxes_are_no_ground_truth_and_scores_are_told(files, capsys):

@@ -152,7 +152,8 @@ class _Packing:
         for how, count in changed.items():
             print(f"{count:,} images are packed {how}")
         if cut := sum(each.cut for each in shards):
-            print(f"{number_of(cut, 'box', 'boxes')} cut at the image's edge, up to {OVERHANG:g} pixels outside of it")
+            boxes = number_of(cut, "box", "boxes")
+            print(f"{boxes} reached up to {OVERHANG:g} pixels outside their image: cut at its edge")
         return manifest
 
     def _write_split(self, split: str, pool: Executor, workers: int) -> None:

@@ -77,10 +77,9 @@ def measure(
     fixed = fixed_boxes(train, first.maps.square)
     numbers = _numbers(images, found[first.name], question.cam_class, fixed, first.maps.square)
     best_boxes = {
-        box.iou_threshold: fixed_box_hits(box, truths, first.maps.square, "strict")[k]
+        at: fixed_box_hits(box, truths, first.maps.square, "strict")[IOU_THRESHOLDS.index(at)]
         for box in fixed
-        for k, threshold in enumerate(IOU_THRESHOLDS)
-        if box.iou_threshold == threshold
+        if (at := box.iou_threshold) is not None
     }
     numbers["localizers"] = [
         localizer_row(each, found[each.name], images, question.cam_class, best_boxes) for each in localizers

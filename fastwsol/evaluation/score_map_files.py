@@ -59,6 +59,9 @@ OPTIONAL = ("label", "predicted", "difficult")
 LONGEST_SIDE = 1024
 """The longest side, in pixels, that a map is upsampled to."""
 
+LARGEST_SQUARE = 4096
+"""The longest side of the square that all maps are upsampled to."""
+
 ABOUT_NAME = "about.json"
 MAPS_NAME = "maps.npy"
 ABOUT_MAKER = "fastwsol.evaluate --export-maps"
@@ -148,7 +151,7 @@ def _notes(header: Sequence[str], rows: Sequence[_Row]) -> Iterator[str]:
     if difficult := sum(row.difficult for row in rows):
         yield f"{number_of(difficult, 'difficult box is', 'difficult boxes are')} no ground truth"
     if cut := sum(row.cut for row in rows):
-        yield f"{number_of(cut, 'box', 'boxes')} cut at the image's edge, up to {OVERHANG:g} pixels outside of it"
+        yield f"{number_of(cut, 'box', 'boxes')} reached up to {OVERHANG:g} pixels outside their image: cut at its edge"
     if scored := sum(row.score and not row.difficult for row in rows):
         are = number_of(scored, "box has a score", "boxes have scores")
         yield f"{are}, as predictions have; every box is taken for ground truth"

@@ -89,7 +89,7 @@ def print_above_best_box(report: Report, out: Console) -> None:
         )
     if told:
         title = title_of(rate).replace("\n", " ")
-        out.print(f"{title} less that of the best box, in points (95 % interval): {', '.join(told)}.")
+        out.print(f"{title} less that of the best box at IoU 0.5, in points (95 % interval): {', '.join(told)}.")
 
 
 def _about_thresholds(report: Report) -> str:

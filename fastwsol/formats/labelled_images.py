@@ -165,10 +165,10 @@ FRACTIONS = "boxes with fractions of a pixel"
 WNIDS = "ids of classes beside their names"
 NAMES = "names of classes beside their ids"
 OTHER_CLASSES = "classes of images that their boxes do not tell"
-UNMASKED = "boxes without masks, but as four corners"
+UNMASKED = "boxes without a mask but as their four corners"
 NO_MASK = "images without a mask"
 BY_CLASS = f"masks by class, of more than {MOST_NUMBERS} classes"
-VERDICTS = "verdicts of a review"
+VERDICTS = "marks of images that a review corrected or drew"
 MANY = "masks of a 255th and further objects of an image"
 CROWDS = "crowds"
 IMPOSSIBLE = "boxes outside of their image, or empty"
@@ -215,7 +215,7 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
             UNMASKED: len(image.objects) - masks,
             NO_MASK: int(image.mask is None and not 0 < masks == len(image.objects)),
             BY_CLASS: int(masks > 0 and len(about.classes) > MOST_NUMBERS),
-            VERDICTS: int("verdict" in image.review),
+            VERDICTS: int(image.review.get("verdict") in ("corrected", "drawn")),
             MANY: max(0, len(image.objects) - MOST_NUMBERS) if masks else 0,
             FRACTIONS: sum(any(edge != int(edge) for edge in each.box) for each in image.objects),
             WNIDS: (doubly := sum(_is_named_doubly(about.classes[each.label]) for each in image.objects)),

@@ -105,14 +105,14 @@ FORMATS: dict[AnyFormat, Format] = {
         note_of_one_split=_TRAINS_ON_WHAT_IT_VALIDATES,
     ),
     "yolo-segments": Format(
-        _PLAIN - {has.BOXES_OF_MASKS, has.UNMASKED} | {has.MASKS},
+        _PLAIN - {has.BOXES_OF_MASKS, has.UNMASKED, has.VERDICTS} | {has.MASKS},
         write_folder=partial(write_yolo, segments=True),
         own_file=label_file,
         images="needed",
         note_of_one_split=_TRAINS_ON_WHAT_IT_VALIDATES,
     ),
     "voc": Format(
-        _PLAIN - {has.FRACTIONS, has.MANY, has.BY_CLASS} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
+        _PLAIN - {has.FRACTIONS, has.MANY, has.BY_CLASS, has.VERDICTS} | {has.MASKS, has.LEFT_OUT, has.DIFFICULT},
         write_folder=write_voc,
         own_file=xml_file,
         images="taken along",
@@ -121,7 +121,7 @@ FORMATS: dict[AnyFormat, Format] = {
     "masks": Format(
         frozenset(
             {
-                *(has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY, has.BY_CLASS, has.VERDICTS),
+                *(has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY, has.BY_CLASS),
                 *(has.PARTIAL_OF_CLASS, has.OF_OTHERS),
             }
         )

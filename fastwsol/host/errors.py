@@ -1,5 +1,9 @@
 """The errors a user sees as one line. Anything else that escapes a command is a defect, and shows its traceback."""
 
+import contextlib
+from collections.abc import Iterator
+from typing import Self
+
 
 class UserError(Exception):
     """The user's mistake. The message is one line naming the file, flag or class and the remedy; exit status 2."""
@@ -21,3 +25,27 @@ def line_of(error: UnicodeDecodeError) -> int:
 def first_line(error: BaseException) -> str:
     """Of an error's message; the error's name where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class Afterwards:
+    """Work that is written before its tables are printed, since whoever reads these may close the pipe; and tables that
+    are printed also where it cannot be written. The first failure is raised at the end.
+    """
+
+    def __init__(self) -> None:
+        self.failures: list[OSError] = []
+
+    @contextlib.contextmanager
+    def fails(self) -> Iterator[None]:
+        """Around what writes: an OSError is kept for the end."""
+        try:
+            yield
+        except OSError as error:
+            self.failures.append(error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self.failures:
+            raise self.failures[0]

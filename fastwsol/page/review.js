@@ -17,14 +17,14 @@ function merge() {
   if (!kept || !Array.isArray(kept.states) || kept.states.length !== states.length) return null;
   // What a page of an earlier version has kept has no time: it comes before all that has one.
   const time = (state) => state.time || (state.verdict || state.objects ? 1 : 0);
-  kept.states.forEach((each, k) => { if (time(each) > time(states[k])) states[k] = each; });
+  kept.states.forEach((each, k) => { if (each && time(each) > time(states[k])) states[k] = each; });
   return kept;
 }
 
 function load() {
   try {
     const kept = merge();
-    if (kept) ({ at } = kept);
+    if (kept && data.images[kept.at]) ({ at } = kept);
     const theme = localStorage.getItem("fastwsol-theme");
     const dark = theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     document.documentElement.dataset.theme = dark ? "dark" : "light";
@@ -141,7 +141,8 @@ function show() {
     `No box was found${each.label === null ? "" : `; the class is ${data.classes[each.label]}`}. Draw one, or reject.`);
   el("task").className = state.verdict || "";
   const hidden = each.phase === "drawn" && !state.verdict; // its name may name the class
-  const ofOthers = each.label !== null && objects().length && objects().every((thing) => thing.label !== each.label);
+  const asPredicted = each.phase !== "drawn" && !state.objects && state.verdict !== "rejected" && each.label !== null;
+  const ofOthers = asPredicted && objects().length && objects().every((thing) => thing.label !== each.label);
   el("name").textContent = hidden ? `image ${at + 1}` :
     each.name + (ofOthers ? `: the image is of ${data.classes[each.label]}, and no box is` : "");
   const source = "data:image/jpeg;base64," + el("p" + at).textContent;
@@ -348,9 +349,9 @@ function remove() {
   changeObjects(list);
 }
 
-// The class of an image: its own where that was accepted, or a box still has it; else that of its first box.
+// The class of an image: its own where that was shown, and accepted or a box still has it; else that of its first box.
 function classOf(each, verdict, kept) {
-  const stays = verdict === "accepted" || kept.some((thing) => thing.label === each.label);
+  const stays = each.phase !== "drawn" && (verdict === "accepted" || kept.some((thing) => thing.label === each.label));
   return each.label !== null && stays ? each.label : kept[0].label;
 }
 
@@ -392,8 +393,9 @@ function download() {
   link.download = "reviewed.json";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  const open = unaccepted().length;
-  if (open) say(`Exported without ${open === 1 ? "an image that was" : `${open} images that were`} changed and not accepted: N goes there.`);
+  const left = unaccepted(), boxed = left.some((k) => states[k].objects.length); // where no box is left, N passes by
+  if (left.length) say(`Exported without ${left.length === 1 ? "an image that was" : `${left.length} images that were`} ` +
+    `changed and not accepted: ${boxed ? "N goes there" : left.map((k) => data.images[k].name).join(", ")}.`);
 }
 
 // Take up what was exported, of this page or of one with other images of the same predictions: of the images that it
@@ -421,7 +423,7 @@ function take(text) {
       label: label[category_id], box: [x, y, x + width, y + height], score: score === undefined ? null : score,
       counts: (segmentation && segmentation.counts) || null, moved: score === undefined, ...(difficult && { difficult: 1 }) }));
     const changed = verdict === "corrected" || verdict === "drawn";
-    taken[k] = { verdict, objects: changed ? objects : null, ...(wrong && { wrong }), time: Date.now() };
+    taken[k] = { verdict, objects: changed ? objects : null, ...(wrong && { wrong }), time: stamp(taken[k]) };
     counts.taken += 1;
   });
   states = taken;

@@ -94,12 +94,9 @@ class Totals:
 
     def tensors(self) -> dict[str, Tensor]:
         """All of them by the names that they have in checkpoints."""
-        return {f"totals.{name}": tensor for name, tensor in self._by_name().items()}
-
-    def _by_name(self) -> dict[str, Tensor]:
         skipped = {} if self.skipped is None else {"skipped": self.skipped}
         of_steps = {"loss": self.loss, "steps": self.steps, "bad_step": self.bad_step, "step": self.step}
-        return skipped | self.counts | of_steps
+        return {f"totals.{name}": tensor for name, tensor in (skipped | self.counts | of_steps).items()}
 
     def _over_images(self) -> list[Tensor]:
         return [*self.counts.values(), self.loss]
