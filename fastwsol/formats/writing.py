@@ -98,7 +98,7 @@ FORMATS: dict[AnyFormat, Format] = {
         has_addresses=True,
     ),
     "yolo": Format(
-        _PLAIN,
+        _PLAIN - {has.VERDICTS},
         write_folder=partial(write_yolo, segments=False),
         own_file=label_file,
         images="needed",
