@@ -290,6 +290,31 @@ def test_boxes_without_a_side_and_masks_of_other_classes_are_counted(
     assert "masks of objects of other classes than their image's not kept, an image has one" in said
 
 
+def test_images_of_test_are_told_as_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = coco_set(tmp_path / "set")
+    (root / "test2017").mkdir()
+    for name in ("s", "t", "of-none"):
+        (root / "test2017" / f"{name}.jpg").write_bytes(noise_jpeg(9, size=(60, 40)))
+    images = [{"id": k, "file_name": f"{name}.jpg", "width": 60, "height": 40} for k, name in enumerate("st")]
+    (root / "annotations" / "image_info_test2017.json").write_text(json.dumps({"images": images}))
+    packed_again(root, "coco")
+    said = capsys.readouterr().out
+    assert "2 images of test not packed\n" in said
+    assert "1 image of the folder in no file of annotations, and not packed\n" in said
+
+
+def test_a_box_that_is_left_aside_takes_no_mask_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = coco_set(tmp_path / "set")
+    place = root / "annotations" / "instances_train2017.json"
+    content = json.loads(place.read_text())
+    content["annotations"].append({"image_id": 1, "category_id": 5, "bbox": [9, 9, 0, 5], "segmentation": []})
+    place.write_text(json.dumps(content))
+    found = packed_again(root, "coco")
+    assert "1 box without a width or a height, left aside" in capsys.readouterr().out
+    train = found.splits["train"]
+    assert train.has_mask[train.names(range(len(train))).index("train2017/a.jpg")]
+
+
 def test_a_bad_box_is_named_by_its_own_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = coco_set(tmp_path / "set")
     file = root / "annotations" / "instances_train2017.json"

@@ -205,6 +205,20 @@ def test_a_part_is_cut_as_the_whole_is(root: Path) -> None:
     assert boxes_in(root / "part.json") == boxes_in(root / "whole.json")
 
 
+def test_known_boxes_without_a_width_are_left_aside(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As packing has it, in COCO's JSON and in CSV."""
+    content = json.loads((root / "known.json").read_text())
+    flat = content["annotations"][0] | {"bbox": [5, 5, 0, 9]}
+    (root / "flat.json").write_text(json.dumps(content | {"annotations": [*content["annotations"], flat]}))
+    assert predicted(root, "flat-out.json", "--cut-on", str(root / "flat.json")) == 0
+    assert "1 box without a width or a height, left aside" in " ".join(capsys.readouterr().out.split())
+    assert predicted(root, "plain-out.json", "--cut-on", str(root / "known.json")) == 0
+    assert boxes_in(root / "flat-out.json") == boxes_in(root / "plain-out.json")
+    (root / "flat.csv").write_text("name,x0,y0,x1,y1\na.jpg,5,5,5,9\n")
+    with pytest.raises(UserError, match="holds no box"):
+        read_known_boxes(root / "flat.csv", "flat.csv")
+
+
 @pytest.mark.parametrize(
     ("file", "more", "words"),
     [

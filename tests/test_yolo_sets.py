@@ -44,6 +44,15 @@ def refused(root: Path, capsys: pytest.CaptureFixture[str]) -> str:
     return said
 
 
+def test_labels_are_those_of_the_folder_images_whatever_is_inside(tmp_path: Path) -> None:
+    """As `convert` writes them of a VOC set, whose images lie in JPEGImages."""
+    root = yolo_set(tmp_path / "set", train="images/train/JPEGImages", val="images/valid/JPEGImages")
+    assert (root / "labels/train/JPEGImages/a.txt").is_file()
+    found = packed_again(root, "yolo")
+    assert names_in(found)["train"] == ["images/train/JPEGImages/a.jpg", "images/train/JPEGImages/b.jpg"]
+    assert all(len(split.boxes) == 2 for split in found.splits.values())
+
+
 def test_a_set_as_ultralytics_trains_on_it_is_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = packed_again(yolo_set(tmp_path / "set"), "yolo")
     said = capsys.readouterr().out

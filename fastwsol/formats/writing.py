@@ -76,7 +76,7 @@ _OF_NO_CLASS = {has.NO_CLASS, has.BOXES_OF_NO_CLASS}
 _PLAIN = frozenset(
     {
         *(has.BOXES, has.CLASSES, has.BOXES_OF_MASKS, has.FRACTIONS, has.NAMES, has.MANY),
-        *(has.UNMASKED, has.NO_MASK, has.BY_CLASS, has.VERDICTS, *_OF_NO_CLASS, *_OF_ONE_MASK),
+        *(has.TO_THE_PIXEL, has.UNMASKED, has.NO_MASK, has.BY_CLASS, has.VERDICTS, *_OF_NO_CLASS, *_OF_ONE_MASK),
     }
 )
 _JSON = _PLAIN | {
@@ -87,7 +87,7 @@ _TRAINS_ON_WHAT_IT_VALIDATES = "data.yaml has the same images for training and f
 
 FORMATS: dict[AnyFormat, Format] = {
     "coco": Format(_JSON | {has.MASKS}, ".json", write_coco),
-    "coco-polygons": Format(_JSON | {has.MASKS}, ".json", partial(write_coco, outline="polygons")),
+    "coco-polygons": Format(_JSON - {has.TO_THE_PIXEL} | {has.MASKS}, ".json", partial(write_coco, outline="polygons")),
     "csv": Format(_PLAIN - {has.NAMES} | {has.SCORES, has.DIFFICULT, has.EMPTY_CLASSES, has.WNIDS}, ".csv", write_csv),
     "jsonl": Format(_JSON, ".jsonl", write_json_lines),
     "label-studio": Format(
@@ -105,7 +105,7 @@ FORMATS: dict[AnyFormat, Format] = {
         note_of_one_split=_TRAINS_ON_WHAT_IT_VALIDATES,
     ),
     "yolo-segments": Format(
-        _PLAIN - {has.BOXES_OF_MASKS, has.UNMASKED, has.VERDICTS} | {has.MASKS},
+        _PLAIN - {has.BOXES_OF_MASKS, has.UNMASKED, has.VERDICTS, has.TO_THE_PIXEL} | {has.MASKS},
         write_folder=partial(write_yolo, segments=True),
         own_file=label_file,
         images="needed",
@@ -121,7 +121,7 @@ FORMATS: dict[AnyFormat, Format] = {
     "masks": Format(
         frozenset(
             {
-                *(has.MASKS, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY, has.BY_CLASS),
+                *(has.MASKS, has.TO_THE_PIXEL, has.WHOLE_MASKS, has.LEFT_OUT, has.MANY, has.BY_CLASS),
                 *(has.PARTIAL_OF_CLASS, has.OF_OTHERS),
             }
         )
@@ -206,7 +206,7 @@ def not_held(form: AnyFormat, counts: Mapping[str, int]) -> str:
 
 _WHOLE = {
     **dict.fromkeys((has.LEFT_OUT, has.PARTIAL, has.PARTIAL_OF_CLASS, has.OF_OTHERS), has.MASKS),
-    **dict.fromkeys((has.MANY, has.BY_CLASS), has.MASKS),
+    **dict.fromkeys((has.MANY, has.BY_CLASS, has.TO_THE_PIXEL), has.MASKS),
     **dict.fromkeys((has.BOXES_OF_MASKS, has.FRACTIONS, has.DIFFICULT, has.UNMASKED), has.BOXES),
     **dict.fromkeys((has.WNIDS, has.NAMES), has.CLASSES),
 }

@@ -141,10 +141,7 @@ function show() {
     `No box was found${each.label === null ? "" : `; the class is ${data.classes[each.label]}`}. Draw one, or reject.`);
   el("task").className = state.verdict || "";
   const hidden = each.phase === "drawn" && !state.verdict; // its name may name the class
-  const asPredicted = each.phase !== "drawn" && !state.objects && state.verdict !== "rejected" && each.label !== null;
-  const ofOthers = asPredicted && objects().length && objects().every((thing) => thing.label !== each.label);
-  el("name").textContent = hidden ? `image ${at + 1}` :
-    each.name + (ofOthers ? `: the image is of ${data.classes[each.label]}, and no box is` : "");
+  el("name").textContent = hidden ? `image ${at + 1}` : each.name;
   const source = "data:image/jpeg;base64," + el("p" + at).textContent;
   if (el("picture").dataset.at !== String(at)) {
     el("picture").dataset.at = at;
@@ -349,10 +346,15 @@ function remove() {
   changeObjects(list);
 }
 
-// The class of an image: its own where that was shown, and accepted or a box still has it; else that of its first box.
-function classOf(each, verdict, kept) {
-  const stays = each.phase !== "drawn" && (verdict === "accepted" || kept.some((thing) => thing.label === each.label));
-  return each.label !== null && stays ? each.label : kept[0].label;
+// The class of an image that somebody judged: its own where that was shown and a box has it; else that whose boxes cover
+// the most of it, as other formats have it, difficult ones aside.
+function classOf(each, kept) {
+  if (each.phase !== "drawn" && kept.some((thing) => thing.label === each.label)) return each.label;
+  const areas = new Map(), plain = kept.filter((thing) => !thing.difficult);
+  for (const { label, box: [x0, y0, x1, y1] } of plain.length ? plain : kept) {
+    areas.set(label, (areas.get(label) || 0) + (x1 - x0) * (y1 - y0));
+  }
+  return [...areas].sort(([a, ofA], [b, ofB]) => ofB - ofA || a - b)[0][0];
 }
 
 function exported() {
@@ -369,7 +371,7 @@ function exported() {
       review: { phase: each.phase, verdict, ...(wrong && { wrong }),
         predicted: each.objects.map(({ label, box: [x0, y0, x1, y1] }) => ({
           category_id: label + 1, bbox: [x0, y0, x1 - x0, y1 - y0].map((value) => Math.round(value * 1e4) / 1e4) })) } };
-    if (kept.length) entry.category_id = classOf(each, verdict, kept) + 1;
+    if (kept.length) entry.category_id = classOf(each, kept) + 1;
     images.push(entry);
     kept.forEach((thing) => {
       const [x0, y0, x1, y1] = thing.box;

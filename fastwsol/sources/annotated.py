@@ -207,6 +207,12 @@ OVERHANG = 2.0
 """Pixels. A box may reach so far outside its image, as those of published sets do; it is cut at the edge then."""
 
 
+def has_extent(box: Box) -> bool:
+    """Whether a box has a width and a height."""
+    x0, y0, x1, y1 = box
+    return x0 < x1 and y0 < y1
+
+
 def cut_at_edge(box: Box, width: int, height: int) -> Box:
     """What of a box lies in its image."""
     x0, y0, x1, y1 = box

@@ -10,6 +10,7 @@ taken. Which class an image is of: `of_objects`, unless the file tells it (`cate
 Segmentations, where every object of an image's class has one, become its mask, with crowds left out.
 """
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,7 +22,7 @@ import numpy as np
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import number_of
 from fastwsol.sources import Class, Fault
-from fastwsol.sources.annotated import images_below
+from fastwsol.sources.annotated import has_extent, images_below
 from fastwsol.sources.coco_json import (
     CORRECT,
     CocoAnnotation,
@@ -36,7 +37,7 @@ from fastwsol.sources.coco_json import (
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.names import Names
 from fastwsol.sources.of_objects import AnnotatedObject, DetectionSet, ImageOfObjects
-from fastwsol.sources.splits import SPLIT_CALLED, ValChoice, split_of_words
+from fastwsol.sources.splits import SPLIT_OR_TEST_CALLED, ValChoice, split_of_words
 from fastwsol.sources.tree import BadFile, Tree, joined, open_tree, outer_folders
 from kernels.pixels import IGNORED, OBJECT
 
@@ -69,11 +70,12 @@ class Coco(DetectionSet):
         stamps, _ = images_below(tree, "")
         if not stamps:
             raise UserError(f"{path}: holds no image; give the folder that the annotations' images lie in")
-        files = (
-            _find(tree, path)
-            if boxes is None
-            else {"train": _Annotations(read_coco(boxes, f"--boxes {boxes}"), "", "", anywhere=True)}
-        )
+        of_test = set[str]()
+        if boxes is None:
+            files, root, tests = _find(tree, path)
+            of_test = _images_of_test(tree, root, tests, stamps)
+        else:
+            files = {"train": _Annotations(read_coco(boxes, f"--boxes {boxes}"), "", "", anywhere=True)}
         classes = _classes([each.file for each in files.values()])
         masks = _CocoMasks()
         places: dict[str, str] = {}
@@ -94,7 +96,9 @@ class Coco(DetectionSet):
             quarantine=quarantine,
         )
         named = {each.path for of_split in splits.values() for each in of_split}
-        if strange := len(stamps.keys() - named):
+        if of_test := of_test - named:
+            self.notes.append(f"{number_of(len(of_test), 'image')} of test not packed")
+        if strange := len(stamps.keys() - named - of_test):
             self.notes.append(f"{number_of(strange, 'image')} of the folder in no file of annotations, and not packed")
         if masks.not_taken:
             self.notes.append(
@@ -109,9 +113,9 @@ class Coco(DetectionSet):
 
 
 class _Annotations(NamedTuple):
-    """A file of annotations: its content; the folder it lies in; its name without `instances_` and ending. root: the
-    folder of the set; split: of its images, where it is of one; anywhere: whether its images may lie anywhere, as those
-    of the set's one file.
+    """A file of annotations: its content; the folder it lies in; its name without ending and `instances_` or
+    `image_info_`. root: the folder of the set; split: of its images, where it is of one; anywhere: whether its images
+    may lie anywhere, as those of the set's one file.
     """
 
     file: CocoFile
@@ -124,7 +128,7 @@ class _Annotations(NamedTuple):
     @property
     def places(self) -> list[str]:
         """What may stand before the names of its images, the first the likeliest."""
-        called = [name for name, split in SPLIT_CALLED.items() if split == self.split]
+        called = [name for name, split in SPLIT_OR_TEST_CALLED.items() if split == self.split]
         below = ["images", *(f"{before}{name}" for name in (self.stem, *called) for before in ("images/", "")), ""]
         return [
             f"{self.folder}/" if self.folder else "",
@@ -143,8 +147,8 @@ def _root(tree: Tree) -> str:
     return ""
 
 
-def _find(tree: Tree, path: Path) -> dict[str, _Annotations]:
-    """The files of annotations, by split."""
+def _find(tree: Tree, path: Path) -> tuple[dict[str, _Annotations], str, list[str]]:
+    """The files of annotations, by split; the folder of the set; and the paths of files of test."""
     found: dict[str, list[str]] = defaultdict(list)
     root = _root(tree)
     folders = [root, *(joined(root, name) for name in sorted(tree.folders(root)))]
@@ -152,8 +156,8 @@ def _find(tree: Tree, path: Path) -> dict[str, _Annotations]:
         inside = {name for name in tree.names(folder) if name.lower().endswith(".json")}
         for name in sorted(inside):
             place = joined(folder, name)
-            of_folder = None if folder == root else split_of_words(folder.rpartition("/")[2])
-            if (split := split_of_words(name) or of_folder) is not None:
+            of_folder = None if folder == root else split_of_words(folder.rpartition("/")[2], SPLIT_OR_TEST_CALLED)
+            if (split := split_of_words(name, SPLIT_OR_TEST_CALLED) or of_folder) is not None:
                 found[split].append(place)
     if "train" not in found:
         raise UserError(
@@ -182,11 +186,28 @@ def _find(tree: Tree, path: Path) -> dict[str, _Annotations]:
             raise UserError(f"{tree.where(place)}: not UTF-8 text; store it as UTF-8") from None
         where = tree.where(place)
         files[split] = _Annotations(parse_coco(Path(where), text, where), folder, _stem(name), root, split)
-    return files
+    return files, root, found.get("test", [])
+
+
+def _images_of_test(tree: Tree, root: str, places: Sequence[str], stamps: Mapping[str, str]) -> set[str]:
+    """The paths of the images that files of test list. Of one that cannot be read none: nothing is packed of it."""
+    found = set[str]()
+    for place in places:
+        folder, _, file_name = place.rpartition("/")
+        try:
+            listed = json.loads(tree.read(place, MAX_JSON_BYTES))["images"]
+            names = [str(each["file_name"]) for each in listed]
+        except (BadFile, ValueError, LookupError, TypeError):
+            continue
+        images = {number: CocoImage(name, None, {}, place) for number, name in enumerate(names)}
+        file = CocoFile(Path(place), images, {}, [], {})
+        find = _finder(_Annotations(file, folder, _stem(file_name), root, "test"), stamps)
+        found |= {path for path, fault in map(find, names) if fault is None}
+    return found
 
 
 def _stem(name: str) -> str:
-    return name.rpartition(".")[0].removeprefix("instances_")
+    return name.rpartition(".")[0].removeprefix("instances_").removeprefix("image_info_")
 
 
 def _accepted(files: Sequence[CocoFile]) -> int:
@@ -292,7 +313,7 @@ class _CocoMasks:
     def of_image(self, path: str, image: CocoImage, annotations: list[CocoAnnotation], name: str) -> str | None:
         """What the mask of an image of the class `name` is called; None where not every object of it has pixels."""
         own = [each for each in annotations if each.category is not None and each.category.wnid == name]
-        things = [each for each in own if not each.crowd]
+        things = [each for each in own if not each.crowd and has_extent(each.box)]  # others are left aside
         segmented = [each for each in things if each.fields.get("segmentation")]
         of_others = (each for each in annotations if each.category is not None and each.category.wnid != name)
         self.of_others += sum(bool(each.fields.get("segmentation")) for each in of_others)

@@ -1,13 +1,15 @@
 """Known boxes of images that were predicted: a review's export, anyone's COCO JSON, or CSV as `boxes_file` reads it."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import read_utf8
+from fastwsol.host.words import number_of
 from fastwsol.sources import Class
-from fastwsol.sources.annotated import Box
+from fastwsol.sources.annotated import Box, has_extent
 from fastwsol.sources.boxes_file import BoxLine, FileBoxes, csv_lines, refuse_crossed
 from fastwsol.sources.coco_json import CORRECT, CocoFile, CocoImage, read_coco, refuse_shares
 from fastwsol.sources.names import Names
@@ -21,10 +23,15 @@ def read_known_boxes(file: Path, said: str) -> CocoFile:
     """
     if file.suffix.lower() != ".csv":
         content = read_coco(file, said)
-        for of_image in content.by_image().values():
-            for each in of_image:
-                _refuse_empty(each.box, each.where)
-        return content
+        empty = {
+            id(each.fields)
+            for of_image in content.by_image().values()
+            for each in of_image
+            if not _is_box(each.box, each.where)
+        }
+        if empty:
+            print(f"{said}: {number_of(len(empty), 'box', 'boxes')} without a width or a height, left aside")
+        return replace(content, raw_annotations=[each for each in content.raw_annotations if id(each) not in empty])
     return _of_csv(file, said)
 
 
@@ -32,10 +39,11 @@ def _of_csv(file: Path, said: str) -> CocoFile:
     images: dict[Any, CocoImage] = {}
     categories: dict[Any, Class] = {}
     annotations: list[dict[str, Any]] = []
-    found = FileBoxes()
+    found, empty = FileBoxes(), 0
     for line in csv_lines(file, read_utf8(file, said, "name a CSV or COCO JSON file"), found, said):
         refuse_shares(line.box, line.where)
-        _refuse_empty(line.box, line.where)
+        is_empty = not _is_box(line.box, line.where)
+        empty += is_empty
         x0, y0, x1, y1 = line.box
         image = images.setdefault(line.name, CocoImage(line.name, line.size, _said(line), line.where))
         if image.size is None:
@@ -44,6 +52,8 @@ def _of_csv(file: Path, said: str) -> CocoFile:
             raise UserError(f"{line.where}: {line.name!r:.80} has two sizes, {image.size} and {line.size}; {CORRECT}")
         if bool(categories) != (line.label is not None) and annotations:
             raise UserError(f"{line.where}: some boxes have a label and some have none; give all one, or none")
+        if is_empty:
+            continue
         box = {"image_id": line.name, "bbox": [x0, y0, x1 - x0, y1 - y0], "difficult": int(line.difficult)}
         if line.unjudged:
             box["score"] = None  # one that there is says that a network predicted the box
@@ -53,6 +63,8 @@ def _of_csv(file: Path, said: str) -> CocoFile:
         annotations.append(box)
     if not annotations:
         raise UserError(f"{said}: holds no box; give boxes of some of the images")
+    if empty:
+        print(f"{said}: {number_of(empty, 'box', 'boxes')} without a width or a height, left aside")
     if found.passed_over():
         print(f"{said}: {'; '.join(found.passed_over())}")
     return CocoFile(file, images, categories, annotations, {})
@@ -63,11 +75,10 @@ def _said(line: BoxLine) -> dict[str, Any]:
     return {"review": {"verdict": line.verdict}} if line.verdict else {}
 
 
-def _refuse_empty(box: Box, where: str) -> None:
+def _is_box(box: Box, where: str) -> bool:
+    """Whether a box has a width and a height. Raises UserError for one that ends before it begins."""
     refuse_crossed(box, where)
-    x0, y0, x1, y1 = box
-    if x0 == x1 or y0 == y1:
-        raise UserError(f"{where}: x0 {x0:g} .. x1 {x1:g}, y0 {y0:g} .. y1 {y1:g} is no box; {CORRECT}")
+    return has_extent(box)
 
 
 def names_of_both(file: CocoFile, names: Sequence[str]) -> str:

@@ -78,7 +78,8 @@ class Voc(DetectionSet):
         stamps, _ = images_below(tree, places.images)
         masks = _VocMasks(tree, places.numbers)
         read, by_network, others = _read_all(tree, places, stamps, masks)
-        from_zero = any(min(each.box[:2]) < 0 for image in read.values() for each in image.objects)
+        every = [each for image in read.values() for each in image.objects]
+        from_zero = [each for each in every if min(each.box[:2]) < 0]
         if from_zero:
             for image in read.values():
                 image.objects = [replace(each, box=_from_zero(each.box)) for each in image.objects]
@@ -101,7 +102,11 @@ class Voc(DetectionSet):
             quarantine=quarantine,
         )
         if from_zero:
-            self.notes.append("edges of 0 show that boxes count pixels from 0, and were taken so")
+            first = f", the first in {from_zero[0].where}" if from_zero[0].where else ""
+            self.notes.append(
+                f"{len(from_zero):,} of {number_of(len(every), 'box', 'boxes')} begin at 0{first}: so all are taken to "
+                f"count from 0, and not from 1 as VOC's own"
+            )
         if note_of_others:
             self.notes.append(note_of_others)
         if others:

@@ -389,16 +389,18 @@ def _begins_with_a_number(tree: Tree, file: str) -> bool:
 
 
 def _labels_of(image: str) -> list[str]:
-    """Where the labels of an image may be, without the ending: in `labels`, or `Labels`, for its last folder of images;
-    beside it.
+    """Where the labels of an image may be, without the ending: in `labels`, or `Labels`, for its last folder that is
+    called `images`, as Ultralytics looks for them, or else `JPEGImages`; beside it.
     """
     stem = image.rpartition(".")[0]
     *folders, name = stem.split("/")
-    last = next((k for k in reversed(range(len(folders))) if folders[k].lower() in _IMAGES), None)
-    if last is None:
-        return [stem]
-    called = (_LABELS, _LABELS.capitalize())
-    return [*("/".join([*folders[:last], each, *folders[last + 1 :], name]) for each in called), stem]
+    lowered, found = [folder.lower() for folder in folders], []
+    for called in _IMAGES:
+        if called in lowered:
+            last = len(lowered) - 1 - lowered[::-1].index(called)
+            for labels in (_LABELS, _LABELS.capitalize()):
+                found.append("/".join([*folders[:last], labels, *folders[last + 1 :], name]))
+    return [*found, stem]
 
 
 def _image(

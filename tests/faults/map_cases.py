@@ -119,7 +119,7 @@ CASES = [
     line_2("a box upside down", "a,64,48,10,30,20,20,cat,cat", "ends before it begins", "not x,y,width,height"),
     lines("boxes in shares", "every edge lies between 0 and 1", put=(HEADER, "a,64,48,0.1,0.1,0.9,0.9,cat,cat")),
     line_2("a box outside", "a,64,48,0,0,67,10,cat,cat", "reaches more than 2 pixels outside its image of 64 x 48"),
-    line_2("a box before the edge", "a,64,48,-1,0,10,10,cat,cat", "reaches outside"),
+    line_2("a box before the edge", "a,64,48,-3,0,10,10,cat,cat", "reaches more than 2 pixels outside"),
     line_2("no label", "a,64,48,0,0,10,10,,cat", "the label is empty"),
     line_2("no prediction", "a,64,48,0,0,10,10,cat,", "nothing is predicted"),
     line_2("six predictions", "a,64,48,0,0,10,10,cat,a;b;c;d;e;f", "is not up to five different classes"),
