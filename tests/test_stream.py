@@ -81,7 +81,8 @@ def test_what_a_program_reuses_or_closes_is_read_when_it_is_given(predictor: Pre
 
     for images in (in_one_buffer(), in_one_picture(), from_files()):
         found = [each for each in predictor.stream(images) if isinstance(each, Prediction)]
-        np.testing.assert_allclose(np.stack([each.maps for each in found]), alone, atol=1e-5)
+        # Sums are rounded otherwise in a batch, by how much depends on the CPU; another image is further away (above).
+        np.testing.assert_allclose(np.stack([each.maps for each in found]), alone, atol=5e-5)
 
 
 def test_all_images_have_a_class_or_none_also_batches_apart(predictor: Predictor) -> None:
