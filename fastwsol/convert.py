@@ -280,7 +280,7 @@ def tell_of_divided(masks: DividedMasks) -> None:
     """Print what becomes of masks of images with several objects of their class."""
     told = []
     if masks.shared:
-        told.append(f"{number_of(masks.shared, 'mask')} of objects whose boxes overlap may have pixels of one another")
+        told.append(f"{number_of(masks.shared, 'mask')} of objects whose boxes overlap may have pixels of others")
     if masks.outside:
         told.append(f"{number_of(masks.outside, 'mask')} had pixels in no box, and those are of no object now")
     if told:

@@ -489,7 +489,7 @@ def print_of_maps(report: MapsReport, heading: str, flags: Flags, is_kept: bool)
             f"Maps were enlarged to {enlarged}, and boxed there; fixed boxes are in pixels of a {side} x {side} square "
             f"that every image is stretched to."
         )
-    if flags.out is not None and is_kept and flags.all_tables:
+    if flags.out is not None and is_kept and (flags.all_tables or flags.per_class):
         print(f"{flags.out / 'report.json'} holds all of it.")
 
 

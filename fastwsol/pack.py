@@ -118,7 +118,7 @@ def main(arguments: Sequence[str]) -> int:
         for note in source.notes:
             print(plain(note))
         if (used := source.boxes_used) > packed:
-            print(f"{used - packed:,} of these boxes are of images that were set aside, and not packed")
+            print(f"of the boxes used, {used - packed:,} of images that were set aside are not packed")
     except (KeyboardInterrupt, BrokenPipeError) as end:
         if isinstance(end, BrokenPipeError):
             drop_output()

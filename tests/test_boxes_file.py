@@ -229,7 +229,7 @@ def test_boxes_of_classes_and_images_that_are_not_packed_are_counted(
     said = capsys.readouterr().out
     assert "1 in val; 2 boxes in all" in said
     assert "6 boxes, 3 used, 3 left aside (3 of classes beyond --classes 1)" in said
-    assert "1 of these boxes are of images that were set aside, and not packed" in said
+    assert "of the boxes used, 1 of images that were set aside are not packed" in said
 
 
 def test_csv_tells_label_and_size_too(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,7 +91,7 @@ def two_on_an_image(root: Path, small: str) -> Path:
 
 def test_masks_of_objects_whose_boxes_overlap_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     packed_again(two_on_an_image(tmp_path / "set", "same class"), "coco")
-    for form, said in (("coco", "8 masks of objects whose boxes overlap may have pixels of one another"), ("csv", "")):
+    for form, said in (("coco", "8 masks of objects whose boxes overlap may have pixels of others"), ("csv", "")):
         capsys.readouterr()
         assert run(convert.main, tmp_path / "set-packed", "--format", form, "--out", tmp_path / form) == 0
         told = capsys.readouterr().out
@@ -295,6 +295,10 @@ def test_images_of_test_are_told_as_that(tmp_path: Path, capsys: pytest.CaptureF
     (root / "test2017").mkdir()
     for name in ("s", "t", "of-none"):
         (root / "test2017" / f"{name}.jpg").write_bytes(noise_jpeg(9, size=(60, 40)))
+    (root / "annotations" / "image_info_test-deep2017.json").write_text(100_000 * "[")
+    shutil.move(
+        root / "annotations" / "instances_train2017.json", root / "annotations" / "instances_a_test_train2017.json"
+    )
     images = [{"id": k, "file_name": f"{name}.jpg", "width": 60, "height": 40} for k, name in enumerate("st")]
     (root / "annotations" / "image_info_test2017.json").write_text(json.dumps({"images": images}))
     packed_again(root, "coco")
@@ -307,12 +311,16 @@ def test_a_box_that_is_left_aside_takes_no_mask_away(tmp_path: Path, capsys: pyt
     root = coco_set(tmp_path / "set")
     place = root / "annotations" / "instances_train2017.json"
     content = json.loads(place.read_text())
-    content["annotations"].append({"image_id": 1, "category_id": 5, "bbox": [9, 9, 0, 5], "segmentation": []})
+    content["annotations"].append(
+        {"image_id": 1, "category_id": 5, "bbox": [9, 9, 0, 5], "segmentation": [[9, 9, 9, 14]]}
+    )
     place.write_text(json.dumps(content))
     found = packed_again(root, "coco")
     assert "1 box without a width or a height, left aside" in capsys.readouterr().out
     train = found.splits["train"]
-    assert train.has_mask[train.names(range(len(train))).index("train2017/a.jpg")]
+    mask = mask_of(train, train.names(range(len(train))).index("train2017/a.jpg"))
+    assert mask is not None
+    assert (mask == 255).sum() == 20 * 10
 
 
 def test_a_bad_box_is_named_by_its_own_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -214,9 +214,16 @@ def test_known_boxes_without_a_width_are_left_aside(root: Path, capsys: pytest.C
     assert "1 box without a width or a height, left aside" in " ".join(capsys.readouterr().out.split())
     assert predicted(root, "plain-out.json", "--cut-on", str(root / "known.json")) == 0
     assert boxes_in(root / "flat-out.json") == boxes_in(root / "plain-out.json")
+    (root / "flat.csv").write_text("name,x0,y0,x1,y1\na.jpg,0,0,0,0\na.jpg,5,5,15,19\n")
+    assert len(read_known_boxes(root / "flat.csv", "flat.csv").raw_annotations) == 1
+    assert "flat.csv: 1 box without a width or a height, left aside" in capsys.readouterr().out
     (root / "flat.csv").write_text("name,x0,y0,x1,y1\na.jpg,5,5,5,9\n")
     with pytest.raises(UserError, match="holds no box"):
         read_known_boxes(root / "flat.csv", "flat.csv")
+    left = [*content["annotations"][:1], flat, content["annotations"][1] | {"bbox": [2000, 2000, 9, 9]}]
+    (root / "flat.json").write_text(json.dumps(content | {"annotations": left}))
+    places = [each.where for each in read_known_boxes(root / "flat.json", "flat.json").annotations()]
+    assert [place.partition("annotation ")[2].split()[0] for place in places] == ["0", "2"], "their own places"
 
 
 @pytest.mark.parametrize(

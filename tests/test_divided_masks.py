@@ -85,6 +85,6 @@ def test_an_image_that_a_review_left_without_a_mask_is_counted(
     said = capsys.readouterr().out
     assert "class-folders: class-folders, 2 images, 2 objects, 1 mask\n" in said
     assert (
-        "yolo-segments has no place for 1 box beside masks, 1 mask to the pixel (outlines, of an IoU of 0.985 " in said
+        "yolo-segments has no place for 1 box beside masks, 1 mask to the pixel (outlines, of an IoU of 0.98 " in said
     )
-    assert "at least), 1 box without a mask but as their four corners" in said
+    assert "at least), 1 box without a mask, but as four corners" in said

@@ -369,7 +369,7 @@ def test_two_images_do_not_share_a_file(form: FolderFormat) -> None:
 
 LOST = {
     "coco": "",
-    "coco-polygons": "coco-polygons has no place for 2 masks to the pixel (outlines, of an IoU of 0.985 at least)",
+    "coco-polygons": "coco-polygons has no place for 2 masks to the pixel (outlines, of an IoU of 0.98 at least)",
     "jsonl": "jsonl has no place for 2 masks",
     "csv": "csv has no place for 2 lists of all classes' probabilities, 2 masks, 1 class of images that their "
     "boxes do not tell, 2 names of classes beside their ids, 1 image that could not be read",

@@ -229,7 +229,7 @@ def test_a_box_that_hangs_over_the_edge_is_cut_and_one_farther_out_is_refused(
     file.write_text(f"name,x0,y0,x1,y1\nbird_0.jpg,{edges}\n")
     pack(ImageFolder(with_val, boxes=file), tmp_path / "shards")
     assert boxes_of(open_shards(tmp_path / "shards").splits["train"]) == {"train/bird/bird_0.jpg": [[0, 0, 64, 48]]}
-    assert "1 box reached up to 2 pixels outside their image: cut at its edge" in capsys.readouterr().out
+    assert "1 box reached up to 2 pixels outside the image: cut at the edge" in capsys.readouterr().out
     file.write_text("name,x0,y0,x1,y1\nbird_0.jpg,0,0,66.1,48\n")
     with pytest.raises(UserError, match=r"reaches outside the 64x48 pixels.*boxes\.csv line 2.*correct the box"):
         pack(ImageFolder(with_val, boxes=file), tmp_path / "other")

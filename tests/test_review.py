@@ -498,7 +498,17 @@ def test_an_image_without_a_box_left_does_not_hold_the_others_up(page: Any, tmp_
     page.keyboard.press("ArrowRight")
     exported(page, tmp_path)
     emptied = order_of(tmp_path / "review.html")[0]["name"]
-    assert page.inner_text("#task") == f"Exported without an image that was changed and not accepted: {emptied}."
+    told = "Exported without an image that was changed and not accepted: no box is left in"
+    assert page.inner_text("#task") == f"{told} {emptied}."
+
+
+def test_an_image_that_is_drawn_without_help_is_not_named_before(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 2)
+    page.goto(write_page(tmp_path, "--sample", 1, "--uncertain", 0, "--drawn", 1).as_uri())
+    drag(page, (10, 10), (60, 60))
+    page.keyboard.press("Delete")
+    page.keyboard.press("e")
+    assert page.inner_text("#task").endswith("no box is left in image 1.")
 
 
 def test_rejected_images_of_an_earlier_review_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

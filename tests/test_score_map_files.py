@@ -74,7 +74,7 @@ def test_a_box_that_reaches_a_little_outside_is_cut_at_the_edge(tmp_path, capsys
     (tmp_path / "boxes.csv").write_text("\n".join(lines) + "\n")
     images = read_annotations(tmp_path / "boxes.csv")
     assert images.truths.boxes.tolist() == [[0, 3, 40, 20], [1, 2, 3, 4]]
-    assert "1 box reached up to 2 pixels outside their image: cut at its edge" in capsys.readouterr().out
+    assert "1 box reached up to 2 pixels outside the image: cut at the edge" in capsys.readouterr().out
 
 
 def test_maps_in_one_file_are_pointed_at(files, capsys):
@@ -100,6 +100,19 @@ def test_a_report_is_written_before_its_tables_are_printed(files, monkeypatch):
     out = files / "out"
     run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv", "--out", out)
     assert json.loads((out / "report.json").read_text())["images"] == 5
+
+
+def test_a_failure_is_told_though_nobody_reads_the_tables(files, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "report.json")
+
+    def closed(*arguments):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(evaluate, "keep", full)
+    monkeypatch.setattr(evaluate, "print_summary", closed)
+    assert run_evaluate("--maps", files / "maps", "--boxes", files / "boxes.csv", "--out", files / "out") == 1
+    assert "No space left on device" in capsys.readouterr().err
 
 
 def test_tables_are_printed_where_the_report_cannot_be_written(files, monkeypatch, capsys):

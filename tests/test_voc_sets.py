@@ -285,7 +285,7 @@ def test_an_edge_of_0_in_either_direction_shows_that_a_set_counts_from_0(
         path.write_text(path.read_text().replace("<ymin>3<", "<ymin>0<"))
     found = packed_again(root, "voc")
     said = " ".join(capsys.readouterr().out.split())
-    assert re.search(r"\d+ of \d+ boxes begin at 0, the first in .*\.xml.*: so all are taken to count from 0", said)
+    assert re.search(r"\d of \d+ boxes begin before pixel 1, the first in .*\.xml.*: so all are taken to count", said)
     np.testing.assert_array_equal(found.splits["train"].boxes, [[2, 0, 20, 30]] * 2)
 
 

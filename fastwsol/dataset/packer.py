@@ -153,7 +153,7 @@ class _Packing:
             print(f"{count:,} images are packed {how}")
         if cut := sum(each.cut for each in shards):
             boxes = number_of(cut, "box", "boxes")
-            print(f"{boxes} reached up to {OVERHANG:g} pixels outside their image: cut at its edge")
+            print(f"{boxes} reached up to {OVERHANG:g} pixels outside the image: cut at the edge")
         return manifest
 
     def _write_split(self, split: str, pool: Executor, workers: int) -> None:

@@ -83,7 +83,7 @@ class _Counter:
             objects, rest = kernels.pixel_histograms(maps, masks, scale)
             parts.append((objects.astype(np.uint16), rest.astype(np.uint16)))
         if self._of_benchmark is not None:
-            enlarged = np.stack([enlarged_bicubically(each, PIXEL_SIDE) for each in maps]).astype(np.float32)
+            enlarged = np.stack([enlarged_bicubically(each, PIXEL_SIDE).astype(np.float32) for each in maps])
             for sums, of_images in zip(
                 self._of_benchmark, kernels.pixel_histograms(enlarged, masks, "min-max"), strict=True
             ):

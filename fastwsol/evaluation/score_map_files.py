@@ -151,7 +151,7 @@ def _notes(header: Sequence[str], rows: Sequence[_Row]) -> Iterator[str]:
     if difficult := sum(row.difficult for row in rows):
         yield f"{number_of(difficult, 'difficult box is', 'difficult boxes are')} no ground truth"
     if cut := sum(row.cut for row in rows):
-        yield f"{number_of(cut, 'box', 'boxes')} reached up to {OVERHANG:g} pixels outside their image: cut at its edge"
+        yield f"{number_of(cut, 'box', 'boxes')} reached up to {OVERHANG:g} pixels outside the image: cut at the edge"
     if scored := sum(row.score and not row.difficult for row in rows):
         are = number_of(scored, "box has a score", "boxes have scores")
         yield f"{are}, as predictions have; every box is taken for ground truth"
@@ -411,7 +411,7 @@ def _read_about(folder: Path) -> _About:
     if not isinstance(about, dict) or about.get("made_by") != ABOUT_MAKER:
         return _About()  # of somebody else
     square, scale = about.get("square"), about.get("scale", "min-max")  # older files are of CAMs
-    if type(square) is not int or not 1 <= square <= LARGEST_SIDE:
+    if type(square) is not int or not 1 <= square <= LARGEST_SQUARE:
         raise UserError(f"{path}: does not say which square the maps cover; export the maps anew, or remove the file")
     if scale not in get_args(Scale):
         raise UserError(f"{path}: does not say the maps' scale; export the maps anew, or remove the file")

@@ -1,6 +1,7 @@
 """The errors a user sees as one line. Anything else that escapes a command is a defect, and shows its traceback."""
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Self
 
@@ -29,7 +30,7 @@ def first_line(error: BaseException) -> str:
 
 class Afterwards:
     """Work that is written before its tables are printed, since whoever reads these may close the pipe; and tables that
-    are printed also where it cannot be written. The first failure is raised at the end.
+    are printed also where it cannot be written. The first failure is raised at the end, the others are told.
     """
 
     def __init__(self) -> None:
@@ -47,5 +48,7 @@ class Afterwards:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self.failures:
+        if self.failures and (kind is None or issubclass(kind, BrokenPipeError)):
+            for more in self.failures[1:]:
+                print(f"failed: {more.filename}: {more.strerror}", file=sys.stderr)
             raise self.failures[0]

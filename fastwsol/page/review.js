@@ -44,6 +44,8 @@ function trouble(text) {
 }
 
 const image = () => data.images[at];
+// What an image is called; while it is to be drawn without help by its number: its name may name the class.
+const nameOf = (k) => data.images[k].phase === "drawn" && !states[k].verdict ? `image ${k + 1}` : data.images[k].name;
 const objects = (k = at) => states[k].objects || (data.images[k].phase === "drawn" ? [] : data.images[k].objects);
 const unaccepted = () => [...states.keys()].filter((k) => states[k].objects && !states[k].verdict);
 const copied = () => objects().map((each) => ({ ...each, box: [...each.box] }));
@@ -140,8 +142,7 @@ function show() {
     each.objects.length || each.phase === "drawn" ? TASKS[each.phase] :
     `No box was found${each.label === null ? "" : `; the class is ${data.classes[each.label]}`}. Draw one, or reject.`);
   el("task").className = state.verdict || "";
-  const hidden = each.phase === "drawn" && !state.verdict; // its name may name the class
-  el("name").textContent = hidden ? `image ${at + 1}` : each.name;
+  el("name").textContent = nameOf(at);
   const source = "data:image/jpeg;base64," + el("p" + at).textContent;
   if (el("picture").dataset.at !== String(at)) {
     el("picture").dataset.at = at;
@@ -395,9 +396,11 @@ function download() {
   link.download = "reviewed.json";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  const left = unaccepted(), boxed = left.some((k) => states[k].objects.length); // where no box is left, N passes by
+  const left = unaccepted(), emptied = left.filter((k) => !states[k].objects.length).map(nameOf); // N looks for others first
+  const where = [...(emptied.length < left.length ? ["N goes there"] : []),
+    ...(emptied.length ? [`no box is left in ${emptied.slice(0, 3).join(", ")}${emptied.length > 3 ? ", ..." : ""}`] : [])];
   if (left.length) say(`Exported without ${left.length === 1 ? "an image that was" : `${left.length} images that were`} ` +
-    `changed and not accepted: ${boxed ? "N goes there" : left.map((k) => data.images[k].name).join(", ")}.`);
+    `changed and not accepted: ${where.join("; ")}.`);
 }
 
 // Take up what was exported, of this page or of one with other images of the same predictions: of the images that it
@@ -495,7 +498,7 @@ addEventListener("storage", (event) => {
   try {
     const kept = merge();
     // The other tab may have written before it knew what was done here.
-    if (kept && kept.states.some((each, k) => (each.time || 0) < (states[k].time || 0))) save();
+    if (kept && kept.states.some((each, k) => ((each && each.time) || 0) < (states[k].time || 0))) save();
     show();
   } catch (error) { trouble(); }
 });

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,9 +82,15 @@ def write_report(path: Path, report: RunReport, rows: ReportRows) -> RunReport |
     return None
 
 
-def counts_of(report: RunReport) -> dict[str, Mapping[str, Any]]:
-    """The counts of a report, of each localizer: two evaluations with equal ones say the same."""
-    return {"": report["counts"]} | {each["name"]: each["counts"] for each in report["localizers"]}
+def counts_of(report: RunReport) -> dict[str, Any]:
+    """The counts of a report, of each localizer, and which masks were measured against, in which ways: two evaluations
+    with equal ones say the same.
+    """
+    masks = report.get("masks")
+    of_masks = None if masks is None else masks["digest"]
+    ways = sorted({name for each in report["localizers"] for name in each.get("pixels", ())})
+    counts = {each["name"]: each["counts"] for each in report["localizers"]}
+    return {"": report["counts"], "masks": of_masks, "ways": ways, **counts}
 
 
 def _mend_rows(rows: ImageRows, path: Path) -> None:

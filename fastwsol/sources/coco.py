@@ -157,7 +157,8 @@ def _find(tree: Tree, path: Path) -> tuple[dict[str, _Annotations], str, list[st
         for name in sorted(inside):
             place = joined(folder, name)
             of_folder = None if folder == root else split_of_words(folder.rpartition("/")[2], SPLIT_OR_TEST_CALLED)
-            if (split := split_of_words(name, SPLIT_OR_TEST_CALLED) or of_folder) is not None:
+            split = split_of_words(name) or of_folder or split_of_words(name, SPLIT_OR_TEST_CALLED)
+            if split is not None:
                 found[split].append(place)
     if "train" not in found:
         raise UserError(
@@ -197,7 +198,7 @@ def _images_of_test(tree: Tree, root: str, places: Sequence[str], stamps: Mappin
         try:
             listed = json.loads(tree.read(place, MAX_JSON_BYTES))["images"]
             names = [str(each["file_name"]) for each in listed]
-        except (BadFile, ValueError, LookupError, TypeError):
+        except (BadFile, ValueError, LookupError, TypeError, RecursionError):
             continue
         images = {number: CocoImage(name, None, {}, place) for number, name in enumerate(names)}
         file = CocoFile(Path(place), images, {}, [], {})
@@ -320,7 +321,7 @@ class _CocoMasks:
         if image.size is None or not things or len(segmented) < len(things):
             self.not_taken += bool(segmented)
             return None
-        self._of[path] = image, own, name
+        self._of[path] = image, [each for each in own if each.crowd or has_extent(each.box)], name
         return path
 
     def read(self, name: str) -> bytes:

@@ -75,6 +75,8 @@ class CocoFile:
     categories: dict[Any, Class]
     raw_annotations: list[Any]
     content: Mapping[str, Any]
+    left_aside: frozenset[int] = frozenset()
+    """The places of annotations that are passed over."""
 
     @property
     def marked_masks(self) -> int:
@@ -84,6 +86,8 @@ class CocoFile:
     def annotations(self) -> Iterator[CocoAnnotation]:
         """The annotations in their order. Raises UserError, naming it, for one that is none."""
         for number, annotation in enumerate(self.raw_annotations):
+            if number in self.left_aside:
+                continue
             where = f"{self.path} annotation {number}"
             if not isinstance(annotation, dict) or not {"image_id", "bbox"} <= annotation.keys():
                 raise UserError(f"{where}: has no image_id or no bbox; {CORRECT}")

@@ -23,15 +23,10 @@ def read_known_boxes(file: Path, said: str) -> CocoFile:
     """
     if file.suffix.lower() != ".csv":
         content = read_coco(file, said)
-        empty = {
-            id(each.fields)
-            for of_image in content.by_image().values()
-            for each in of_image
-            if not _is_box(each.box, each.where)
-        }
-        if empty:
-            print(f"{said}: {number_of(len(empty), 'box', 'boxes')} without a width or a height, left aside")
-        return replace(content, raw_annotations=[each for each in content.raw_annotations if id(each) not in empty])
+        content.by_image()  # refuses boxes in shares
+        empty = {number for number, each in enumerate(content.annotations()) if not _is_box(each.box, each.where)}
+        _tell_of_empty(said, len(empty))
+        return replace(content, left_aside=frozenset(empty))
     return _of_csv(file, said)
 
 
@@ -41,8 +36,9 @@ def _of_csv(file: Path, said: str) -> CocoFile:
     annotations: list[dict[str, Any]] = []
     found, empty = FileBoxes(), 0
     for line in csv_lines(file, read_utf8(file, said, "name a CSV or COCO JSON file"), found, said):
-        refuse_shares(line.box, line.where)
         is_empty = not _is_box(line.box, line.where)
+        if not is_empty:
+            refuse_shares(line.box, line.where)
         empty += is_empty
         x0, y0, x1, y1 = line.box
         image = images.setdefault(line.name, CocoImage(line.name, line.size, _said(line), line.where))
@@ -61,10 +57,9 @@ def _of_csv(file: Path, said: str) -> CocoFile:
             categories.setdefault(line.label, Class(line.label, line.label))
             box["category_id"] = line.label
         annotations.append(box)
+    _tell_of_empty(said, empty)
     if not annotations:
         raise UserError(f"{said}: holds no box; give boxes of some of the images")
-    if empty:
-        print(f"{said}: {number_of(empty, 'box', 'boxes')} without a width or a height, left aside")
     if found.passed_over():
         print(f"{said}: {'; '.join(found.passed_over())}")
     return CocoFile(file, images, categories, annotations, {})
@@ -73,6 +68,11 @@ def _of_csv(file: Path, said: str) -> CocoFile:
 def _said(line: BoxLine) -> dict[str, Any]:
     """What a line says of its image, as COCO's JSON has it."""
     return {"review": {"verdict": line.verdict}} if line.verdict else {}
+
+
+def _tell_of_empty(said: str, empty: int) -> None:
+    if empty:
+        print(f"{said}: {number_of(empty, 'box', 'boxes')} without a width or a height, left aside")
 
 
 def _is_box(box: Box, where: str) -> bool:

@@ -103,9 +103,9 @@ class Voc(DetectionSet):
         )
         if from_zero:
             first = f", the first in {from_zero[0].where}" if from_zero[0].where else ""
+            of_all = f"{len(from_zero):,} of {number_of(len(every), 'box', 'boxes')}"
             self.notes.append(
-                f"{len(from_zero):,} of {number_of(len(every), 'box', 'boxes')} begin at 0{first}: so all are taken to "
-                f"count from 0, and not from 1 as VOC's own"
+                f"{of_all} begin before pixel 1{first}: so all are taken to count from 0, and not from 1 as VOC's own"
             )
         if note_of_others:
             self.notes.append(note_of_others)

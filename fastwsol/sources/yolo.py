@@ -8,7 +8,7 @@
     classes.txt, obj.names  in its place, also in labels/: the names, a line each
     images/NAME.jpg         an image, in folders of any depth
     labels/NAME.txt         its objects (`yolo_labels`), in the folder that is called `labels` where the image's last
-                            `images` or `JPEGImages` is, or else beside the image
+                            `images` is, or else `JPEGImages`, or beside the image
 
 Where data.yaml tells no splits they are those of the lists train.txt and val.txt, or of the paths after `train` and
 `valid` in obj.data; or else of folders that are called train, val (or valid, validation) and test; without any all is
