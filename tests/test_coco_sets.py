@@ -296,9 +296,7 @@ def test_images_of_test_are_told_as_that(tmp_path: Path, capsys: pytest.CaptureF
     for name in ("s", "t", "of-none"):
         (root / "test2017" / f"{name}.jpg").write_bytes(noise_jpeg(9, size=(60, 40)))
     (root / "annotations" / "image_info_test-deep2017.json").write_text(100_000 * "[")
-    shutil.move(
-        root / "annotations" / "instances_train2017.json", root / "annotations" / "instances_a_test_train2017.json"
-    )
+    shutil.move(root / "annotations" / "instances_train2017.json", root / "train2017" / "instances_of_a_test.json")
     images = [{"id": k, "file_name": f"{name}.jpg", "width": 60, "height": 40} for k, name in enumerate("st")]
     (root / "annotations" / "image_info_test2017.json").write_text(json.dumps({"images": images}))
     packed_again(root, "coco")
