@@ -101,7 +101,7 @@ def sweep(
 
 
 def enlarged_bicubically(cam: NDArray[np.float32], side: int) -> NDArray[np.float64]:
-    """The map [h, w] upsampled bicubically to `side` pixels a side."""
+    """The map [h, w] upsampled bicubically: [side, side]. Raises UserError without OpenCV."""
     cv2 = require_opencv()
     pixels: NDArray[np.float64] = cv2.resize(cam.astype(np.float64), (side, side), interpolation=cv2.INTER_CUBIC)
     return pixels

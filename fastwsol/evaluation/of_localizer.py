@@ -107,7 +107,9 @@ def localizer_row(
 
 
 def above_box(ours: NDArray[np.bool_], of_box: NDArray[np.bool_], counts: NDArray[np.bool_]) -> AboveBox:
-    """Images that are hit, [N], beside those that a fixed box hits, of those that count."""
+    """The rate of images that are hit less that of those that a fixed box hits, in points. All are of images, [N];
+    counts: which of them count.
+    """
     box, own = (np.where(counts, each, np.nan) for each in (of_box, ours))
     pair = paired_means(box, own)
     return {"of_box": pair.rates[0], "points": pair.difference, "interval": pair.interval, "p": pair.p}

@@ -4,8 +4,7 @@ PxAP is the area under the curve of pixel precision against pixel recall over 1,
 together, of maps that are min-max scaled each, as the benchmark has it. The IoU is that of all that is kept at a
 threshold of the maps on their own scale, a mean over images. Maps are brought to a square of `masks.PIXEL_SIDE`
 bilinearly (of the benchmark's own evaluator bicubically: `pxap_wsoleval`), masks by nearest neighbour; ignored pixels
-count nowhere. An image without object pixels has no IoU, and its
-pixels count as background.
+count nowhere. An image without object pixels has no IoU, and its pixels count as background.
 """
 
 import hashlib

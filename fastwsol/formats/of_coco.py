@@ -25,7 +25,7 @@ from fastwsol.formats.labelled_images import (
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import plain
 from fastwsol.sources import Class
-from fastwsol.sources.annotated import Box
+from fastwsol.sources.annotated import Box, cut_at_edge, has_extent
 from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, CocoImage, pixels_of, read_coco
 
 
@@ -221,16 +221,14 @@ def _object(annotation: CocoAnnotation, width: int, height: int, label_of: Mappi
     segmentation = annotation.fields.get("segmentation")
     mask = None if segmentation in (None, []) else _Pixels(segmentation, width, height, annotation.where)
     x, y, width_of_box, height_of_box = annotation.fields["bbox"]
-    edges = tuple(round(float(value), 9) for value in (x, y, x + width_of_box, y + height_of_box))
-    x0, y0, x1, y1 = edges
-    x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
+    x0, y0, x1, y1 = (round(float(value), 9) for value in (x, y, x + width_of_box, y + height_of_box))
     score, probability = (_number(annotation, name) for name in ("score", "probability"))
     label = label_of[annotation.category.wnid]
     signals = _signals(annotation)
     sure = _number(annotation, "certainty")
     return LabelledObject(
         label,
-        (x0, y0, x1, y1),
+        cut_at_edge((x0, y0, x1, y1), width, height),
         score=score,
         probability=probability,
         mask=mask,
@@ -241,8 +239,7 @@ def _object(annotation: CocoAnnotation, width: int, height: int, label_of: Mappi
 
 
 def _has_a_part_in(box: Box, width: int, height: int) -> bool:
-    x0, y0, x1, y1 = box
-    return max(x0, 0.0) < min(x1, width) and max(y0, 0.0) < min(y1, height)
+    return has_extent(cut_at_edge(box, width, height))
 
 
 def _reaches_out(box: Box, width: int, height: int) -> bool:

@@ -216,7 +216,7 @@ def has_extent(box: Box) -> bool:
 def cut_at_edge(box: Box, width: int, height: int) -> Box:
     """What of a box lies in its image."""
     x0, y0, x1, y1 = box
-    return max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+    return max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
 
 
 def lies_in(box: Box, width: int, height: int) -> bool:

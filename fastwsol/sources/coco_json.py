@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import read_utf8
 from fastwsol.sources import Class
-from fastwsol.sources.annotated import Box, is_text
+from fastwsol.sources.annotated import Box, has_extent, is_text
 from fastwsol.sources.decode import MAX_PIXELS, MAX_SIDE
 
 CORRECT = "correct it, or leave it out"
@@ -119,8 +119,7 @@ class CocoFile:
         first, in_pixels = None, False
         for each in self.annotations():
             found.setdefault(each.image_id, []).append(each)
-            x0, y0, x1, y1 = each.box
-            if x0 < x1 and y0 < y1:
+            if has_extent(each.box):
                 first = first or each
                 in_pixels = in_pixels or not all(0 <= edge <= 1 for edge in each.box)
         if first is not None and not in_pixels:
