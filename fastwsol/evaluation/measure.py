@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from fastwsol.evaluation.of_localizer import CutMaps, counts_by_size, localizer_
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.question import NOTHING_MORE, Question
 from fastwsol.evaluation.report_rows import ReportRows, is_at_papers
-from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, Baseline, Numbers, Report
+from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, Baseline, Making, Numbers
 from fastwsol.evaluation.resampling import intervals_of
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, BestHits
 from fastwsol.evaluation.truths import Truths
@@ -41,11 +40,10 @@ class Measurement:
     seconds: dict[str, float]
     """`boxes` and `numbers`."""
 
-    def report(self, about: Mapping[str, Any], seconds: dict[str, float] | None = None) -> Report:
-        """The whole report. about: what it is of, and what else was measured; seconds: of the work before."""
-        spent = {name: round(each, 3) for name, each in ((seconds or {}) | self.seconds).items()}
-        whole = {"format_version": REPORT_FORMAT_VERSION, **about, **self.numbers, "seconds": spent, **environment()}
-        return cast(Report, whole)
+    def making(self, threads: int, seconds: Mapping[str, float]) -> Making:
+        """How the report is made, in which this measurement's numbers stand. seconds: by phase, of all other work."""
+        spent = {name: round(each, 3) for name, each in {**seconds, **self.seconds}.items()}
+        return {"format_version": REPORT_FORMAT_VERSION, "threads": threads, "seconds": spent, **environment()}
 
 
 def measure(

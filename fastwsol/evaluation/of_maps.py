@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from fastwsol.evaluation.per_image import SEPARATOR
 from fastwsol.evaluation.pixels import measure_maps
 from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.report_rows import ReportRows
-from fastwsol.evaluation.report_types import MapsReport
+from fastwsol.evaluation.report_types import AboutMaps, MapsReport
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, Cut
 from fastwsol.host.errors import UserError
@@ -65,8 +64,8 @@ def report_of_maps(
     class_specific = maps.localizer is None or LOCALIZERS[maps.localizer].class_specific
     cut_maps = CutMaps("maps", "these maps", class_specific, maps, question.asked_cut or _PAPERS_CUT)
     measurement = measure(images, [cut_maps], question, train, threads)
-    about = {"maps": folder.name, "boxes": boxes.name, "threads": threads, "on_square": maps.covers_square}
-    report = measurement.report(about)
+    about: AboutMaps = {"maps": folder.name, "boxes": boxes.name, "on_square": maps.covers_square}
+    report: MapsReport = {**measurement.making(threads, {}), **about, **measurement.numbers}
     rows = measurement.rows
     if known is not None:
         thresholds = measurement.thresholds["maps"]
@@ -75,7 +74,7 @@ def report_of_maps(
         )
         pixels.add_to(report)
         rows = rows.with_mask_ious(pixels.ious)
-    return cast(MapsReport, report), rows
+    return report, rows
 
 
 def _warn_of_unknown_labels(boxes: Path, images: EvaluatedImages) -> None:

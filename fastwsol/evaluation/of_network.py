@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.pixels import PixelsOfAll, measure_localizers
 from fastwsol.evaluation.question import NOTHING_MORE, Question
 from fastwsol.evaluation.report_rows import ReportRows
-from fastwsol.evaluation.report_types import ClassProbability, LocalizerRow, RunReport
+from fastwsol.evaluation.report_types import AboutRun, ClassProbability, LocalizerRow, RunReport
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, LEAST_IMAGES, Cut
 from fastwsol.evaluation.truths import Truths
 from fastwsol.evaluation.tuning import CutChoice, TuningImages, TuningMaps
@@ -100,7 +99,7 @@ def _evaluation(
     split: Split,
     setup: EvaluationSetup,
     choice: CutChoice,
-    about: dict[str, Any],
+    about: AboutRun,
     inside: ClassProbability | None,
     seconds: dict[str, float],
 ) -> Evaluation:
@@ -121,11 +120,12 @@ def _evaluation(
         pixels = _pixels(localizers, outputs, measurement, split, images, shards, square, question.wsoleval)
         rows = rows.with_mask_ious(pixels.ious)
         seconds["pixels"] = time.perf_counter() - start
-    elif split.has_mask.any():
-        about["no_pixels"] = why
-    report = cast(RunReport, measurement.report(about, seconds))
+    making = measurement.making(setup.process.threads, seconds)
+    report: RunReport = {**making, **about, **measurement.numbers}
     if pixels is not None:
         pixels.add_to(report)
+    elif why is not None and split.has_mask.any():
+        report["no_pixels"] = why
     _add_trained(report["localizers"], inside, setup.config.localizer.boxes_per_class)
     return Evaluation(report, rows, outputs)
 
@@ -196,8 +196,7 @@ def classes_inside_and_outside(model: LocalizingModel, split: Split, setup: Eval
 _MASKS_LOOKED_AT = 64
 
 
-def _about(split: Split, step: int, setup: EvaluationSetup) -> dict[str, Any]:
-    """What a report is of, as JSON."""
+def _about(split: Split, step: int, setup: EvaluationSetup) -> AboutRun:
     config, shards = setup.config, setup.shards
     return {
         "source": shards.manifest.source,
@@ -211,7 +210,6 @@ def _about(split: Split, step: int, setup: EvaluationSetup) -> dict[str, Any]:
         "precision": setup.process.autocast.precision,
         "device": setup.process.autocast.device.type,
         "data": setup.feed.data(split),
-        "threads": setup.process.threads,
         "world_size": setup.process.world.size,
     }
 

@@ -91,7 +91,7 @@ def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
         "classes_given": classes_given,
         "model": about.model,
         "certainty": certainty,
-        **environment(),  # type: ignore[typeddict-item]
+        **environment(),
     }
     if certainties is None:
         return Judged(report, None, about)

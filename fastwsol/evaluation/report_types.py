@@ -9,6 +9,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from fastwsol.evaluation.metrics import CamClass
 from fastwsol.evaluation.thresholds import CutRow
+from fastwsol.host.environment import Environment
 from kernels import Scale
 
 REPORT_FORMAT_VERSION = 6
@@ -213,28 +214,30 @@ class Numbers(TypedDict):
     baselines: Sequence[Baseline]
 
 
-class Report(Numbers):
-    """A report of a run's maps or of anyone's."""
+class Making(Environment):
+    """How a report was made."""
 
     format_version: int
     threads: int
     seconds: Mapping[str, float]
     """By phase."""
-    command: str
-    versions: Mapping[str, str]
-    git: str | None
-    machine: Mapping[str, Any]
+
+
+class Report(Making, Numbers):
+    """A report of a run's maps or of anyone's."""
+
     masks: NotRequired[Masks]
     """Where images have masks, which the localizers' `pixels` are measured against."""
     no_pixels: NotRequired[str]
     """Why maps are not measured against the masks that images have."""
 
 
-class RunReport(Report):
-    """A report of a run."""
+class AboutRun(TypedDict):
+    """What the report of a run is of."""
 
     source: str
-    split: SplitName
+    split: str
+    """One of `SplitName`."""
     seeds: int
     config: dict[str, Any]
     """As `Config.to_json` gives it."""
@@ -248,13 +251,21 @@ class RunReport(Report):
     world_size: int
 
 
-class MapsReport(Report):
-    """A report of anyone's score maps. The names of their files."""
+class RunReport(Report, AboutRun):
+    """A report of a run."""
+
+
+class AboutMaps(TypedDict):
+    """What the report of anyone's score maps is of. The names of their files."""
 
     maps: str
     boxes: str
     on_square: bool
     """Whether maps were enlarged to the square, as a run's are, and not to the size of their image."""
+
+
+class MapsReport(Report, AboutMaps):
+    """A report of anyone's score maps."""
 
 
 class Sample(TypedDict):
@@ -317,7 +328,7 @@ class Certainty(TypedDict):
     """The class of all known boxes, where the predictions have others too."""
 
 
-class PredictionsReport(TypedDict):
+class PredictionsReport(Environment):
     """A report of predictions, by images that somebody has looked at."""
 
     format_version: int
@@ -344,7 +355,3 @@ class PredictionsReport(TypedDict):
     model: str | None
     """What predicted."""
     certainty: Certainty
-    command: str
-    versions: Mapping[str, str]
-    git: str | None
-    machine: Mapping[str, Any]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -27,7 +27,19 @@ PACKAGES = (
 DALI_PACKAGES = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 
 
-def environment() -> dict[str, Any]:
+class Environment(TypedDict):
+    """What a process is, as JSON."""
+
+    command: str
+    versions: dict[str, str]
+    """By package, and of `python`."""
+    git: str | None
+    """See `git_state`."""
+    machine: dict[str, Any]
+    """See `machine`."""
+
+
+def environment() -> Environment:
     """Command, package versions, git state and machine of this process."""
     return {
         "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
