@@ -12,6 +12,7 @@ import numpy as np
 from rounds import Side
 
 import kernels
+from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import PIXEL_SIDE, MaskFiles
@@ -51,9 +52,10 @@ def test_all_numbers_of_pixels(benchmark, paired_rounds, smooth_cams, cores):
     cams, data = np.resize(smooth_cams[0], (count, 8, 8)), f"{smooth_cams[1]}, {count:,} in all, and drawn masks"
     truths = truths_of(count)
     masks = HeldMasks(truths)
+    images = EvaluatedImages([*map(str, range(count))], truths, None, None, [])
 
     def ours():
-        measured = measure_maps(NetworkMaps(cams, PIXEL_SIDE), masks, truths, THRESHOLD, fixed_masks(None))
+        measured = measure_maps(NetworkMaps(cams, PIXEL_SIDE), THRESHOLD, images, masks, fixed_masks(None))
         return measured.of_localizer["maps"].numbers
 
     assert ours()["images"] == count

@@ -431,17 +431,17 @@ def with_files_of(images: Images, files: PredictedImages) -> Iterator[LabelledIm
 
 def with_progress(images: Images, form: AnyFormat, about: About, written: Written, what: str, total: int) -> Images:
     """Pass images on, count them, and show progress."""
-    ticker, has_mask = image_ticker(what, total), FORMATS[form].has_mask
-    for number, each in enumerate(counted(images, about, written.contents, FORMATS[form].numbers_pixels), 1):
-        if isinstance(each, Skipped):
-            written.skipped += 1
-        elif takes(form, each):
-            written.images += 1
-            written.objects += len(each.objects)
-            written.masks += has_mask is not None and has_mask(each)
-        yield each
-        ticker.update(number)
-    ticker.close()
+    has_mask = FORMATS[form].has_mask
+    with image_ticker(what, total) as ticker:
+        for number, each in enumerate(counted(images, about, written.contents, FORMATS[form].numbers_pixels), 1):
+            if isinstance(each, Skipped):
+                written.skipped += 1
+            elif takes(form, each):
+                written.images += 1
+                written.objects += len(each.objects)
+                written.masks += has_mask is not None and has_mask(each)
+            yield each
+            ticker.update(number)
 
 
 if __name__ == "__main__":

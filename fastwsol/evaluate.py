@@ -62,7 +62,7 @@ from fastwsol.host.processes import World, joined
 from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.localizer.flags import LocalizerFlag
 from fastwsol.localizer.localizers import LOCALIZERS
-from fastwsol.localizer.localizing import LocalizingModel
+from fastwsol.prediction.named import chosen_localizer
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.info import RunInfo
 from fastwsol.runs.reports import ReportOf, counts_of
@@ -320,7 +320,7 @@ def evaluate_run(flags: Flags, world: World) -> None:
         found = model.directions
         if saved.step == last_step and flags.out is None:  # with --out nothing is written into the run's folder
             world.lead_does(lambda: store_directions(run, found, saved.scalars["sha256"]))
-    world.together(lambda: refuse_other_localizer(of_run.localizer, model))
+    world.together(lambda: chosen_localizer(of_run.localizer, model))
     of = ReportOf(
         of_run.split,
         question,
@@ -338,13 +338,6 @@ def store_directions(run: RunDir, directions: DdtDirections, sha256: str) -> Non
     """
     with contextlib.suppress(UserError, OSError), sole_worker(run.folder):
         run.write_directions(directions, sha256)
-
-
-def refuse_other_localizer(name: str | None, model: LocalizingModel) -> None:
-    """Raise UserError for a localizer whose maps the run cannot make."""
-    names = [each.name for each in model.localizers]
-    if name is not None and name not in names:
-        raise UserError(f"--localizer {name}: the run has {', '.join(names)}; train it with --localizer mask")
 
 
 def refuse_what_wants_whole_images(flags: Flags) -> None:

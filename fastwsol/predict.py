@@ -413,18 +413,17 @@ def with_progress(
     def line(images: int, rate: float, left: float) -> str:
         return f"{images:,} of {len(listing.images):,} images  {rate:,.0f} images/s  {duration(left)} left"
 
-    ticker = Ticker(len(listing.images), line)
     paths = overlays.overlay_paths(pictures, [each.name for each in listing.images]) if pictures is not None else []
     rest = predictor.stream(listing.images[counts.before :], request)
-    for number, each in enumerate(rest, counts.before + 1):
-        if isinstance(each, Prediction):
-            counts.nearly_black += each.nearly_black
-            counts.of_several_frames += [each.name] if has_more_frames(listing.images[number - 1]) else []
-        if isinstance(each, Prediction) and pictures is not None:
-            draw(paths[number - 1], each, listing.images[number - 1])
-        ticker.update(number)
-        yield each
-    ticker.close()
+    with Ticker(len(listing.images), line) as ticker:
+        for number, each in enumerate(rest, counts.before + 1):
+            if isinstance(each, Prediction):
+                counts.nearly_black += each.nearly_black
+                counts.of_several_frames += [each.name] if has_more_frames(listing.images[number - 1]) else []
+            if isinstance(each, Prediction) and pictures is not None:
+                draw(paths[number - 1], each, listing.images[number - 1])
+            ticker.update(number)
+            yield each
 
 
 def tallied(images: Images, counts: Counts) -> Images:

@@ -8,6 +8,7 @@ import pytest
 
 from fastwsol import compare
 from fastwsol.config import Config
+from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.maps import MeasuredBoxes
 from fastwsol.evaluation.metrics import sign_test
 from fastwsol.evaluation.paired import paired_means, sign_flip_test
@@ -15,6 +16,7 @@ from fastwsol.evaluation.per_image import ImageRows, split_classes
 from fastwsol.evaluation.recipes import recipes_differ
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION
 from fastwsol.evaluation.thresholds import BestHits
+from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from fastwsol.runs.compared_reports import check_same_images, read_compared_report
 
@@ -242,7 +244,9 @@ def test_names_that_hold_separators_come_back_as_they_were(tmp_path):
     order = np.arange(count)
     predicted = np.stack([order, (order + 1) % count], axis=1)
     images = [f"{name}.jpg" for name in NAMES]
-    ImageRows.of(images, NAMES, order, predicted, np.ones(count, np.int64), {"strict": boxes}).write(tmp_path / "r.csv")
+    sides = np.full(count, 9, np.int32)
+    truths = Truths(sides, sides, np.tile(np.float32([0, 0, 9, 9]), (count, 1)), np.arange(count + 1))
+    ImageRows.of(EvaluatedImages(images, truths, order, predicted, NAMES), {"strict": boxes}).write(tmp_path / "r.csv")
     rows = ImageRows.read(tmp_path / "r.csv")
     assert rows.names == images
     assert rows.labels.tolist() == NAMES

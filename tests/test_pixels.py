@@ -11,6 +11,7 @@ from PIL import Image
 
 import kernels
 from fastwsol import evaluate
+from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_masks import FixedCounts, FixedMask, fixed_masks
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import PIXEL_SIDE, find_masks
@@ -143,11 +144,12 @@ def test_a_perfect_map_has_all_of_the_area_and_a_constant_one_the_share_of_the_o
     truths = Truths(
         np.array([50], np.int32), np.array([40], np.int32), np.zeros((0, 4), np.float32), np.zeros(2, np.int64)
     )
-    masks = find_masks(folder / "masks", ["a/0.jpg"], truths)
+    images = EvaluatedImages(["a/0.jpg"], truths, None, None, [])
+    masks = find_masks(folder / "masks", images.names, truths)
     perfect = (masks.read(np.array([0])) == 255).astype(np.float32)
 
     def measured(maps: NetworkMaps, threshold: float) -> tuple[dict, dict]:
-        found = measure_maps(maps, masks, truths, threshold, fixed_masks(None))
+        found = measure_maps(maps, threshold, images, masks, fixed_masks(None))
         return found.of_localizer["maps"].numbers, found.baselines[0]
 
     numbers, _ = measured(NetworkMaps(perfect, 224), 0.5)

@@ -139,8 +139,8 @@ def _decode(store: Store, pixels: NDArray[np.uint8], threads: int, gives_up: Cal
             pixels[row] = in_square(decoded, store.square, store.fit) if store.square else decoded
         return len(rows)
 
-    ticker, decoded_images = Ticker(len(split), line), 0
-    with ThreadPoolExecutor(threads) as pool:
+    decoded_images = 0
+    with Ticker(len(split), line) as ticker, ThreadPoolExecutor(threads) as pool:
         try:
             for count in pool.map(decode_chunk, range(0, len(split), _CHUNK)):
                 decoded_images += count
@@ -150,4 +150,3 @@ def _decode(store: Store, pixels: NDArray[np.uint8], threads: int, gives_up: Cal
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    ticker.close()

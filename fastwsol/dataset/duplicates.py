@@ -33,12 +33,11 @@ def copies_in(shards: Shards) -> Iterator[list[Place]]:
     alike: dict[tuple[int, int], list[Place]] = defaultdict(list)
     for name, split in splits.items():
         rows = np.flatnonzero(np.isin(split.image_bytes, repeated)).tolist()
-        ticker = image_ticker(f"copies in {name}", len(rows))
-        for number, row in enumerate(rows, 1):
-            length, ends = int(split.image_bytes[row]), zlib.crc32(split.image_ends(row, _LOOKED_AT))
-            alike[length, ends].append(Place(name, row))
-            ticker.update(number)
-        ticker.close()
+        with image_ticker(f"copies in {name}", len(rows)) as ticker:
+            for number, row in enumerate(rows, 1):
+                length, ends = int(split.image_bytes[row]), zlib.crc32(split.image_ends(row, _LOOKED_AT))
+                alike[length, ends].append(Place(name, row))
+                ticker.update(number)
     for group in alike.values():
         if len(group) == 1:
             continue

@@ -160,14 +160,13 @@ class _Packing:
         """Write the shards of `split` that are missing."""
         finished = self._journal.of(split)
         start = finished[-1].stop if finished else 0
-        ticker = image_ticker(split, self._source.count(split))
-        rows = self._judged(split, start, pool, workers, ticker)
         first = len(finished)
-        for shard in write_shards(self._out, split, rows, self._max_shard_bytes, first, self._schema_version):
-            entry = self._finish(split, start, shard)
-            self._journal.add(entry)
-            start = entry.stop
-        ticker.close()
+        with image_ticker(split, self._source.count(split)) as ticker:
+            rows = self._judged(split, start, pool, workers, ticker)
+            for shard in write_shards(self._out, split, rows, self._max_shard_bytes, first, self._schema_version):
+                entry = self._finish(split, start, shard)
+                self._journal.add(entry)
+                start = entry.stop
 
     def _facts(
         self, split: str, start: int, pool: Executor, workers: int

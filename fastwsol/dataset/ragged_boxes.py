@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 class Objects(NamedTuple):
@@ -26,17 +26,26 @@ class Objects(NamedTuple):
     def of_labels_below(self, count: int) -> "Objects":
         """Those of the first `count` classes."""
         kept = self.labels < count
-        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
-        return Objects(self.boxes[kept], self.labels[kept], self.difficult[kept], ends[self.offsets])
+        return Objects(self.boxes[kept], self.labels[kept], self.difficult[kept], offsets_of(kept)[self.offsets])
 
     def truths(self, labels: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The boxes [m, 4] that count as ground truth, of the images' own classes `labels` [N] and not difficult, and
         their offsets [N + 1].
         """
-        image_of = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+        image_of = owners_of(self.offsets)
         counts = (self.labels == labels[image_of]) & ~self.difficult
         numbers = np.bincount(image_of[counts], minlength=len(labels))
-        return self.boxes[counts], np.concatenate([np.zeros(1, np.int64), np.cumsum(numbers)])
+        return self.boxes[counts], offsets_of(numbers)
+
+
+def offsets_of(counts: ArrayLike) -> NDArray[np.int64]:
+    """Where the things of each of N images begin, of as many an image as `counts` [N] says: [N + 1], from 0 to all."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
+def owners_of(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The image that each of M things belongs to, by the images' `offsets` [N + 1]: [M], in 0..N - 1."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
 def gather_boxes(
@@ -53,6 +62,6 @@ def gather_boxes(
 def places_of(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where the boxes of the images `rows` [n] stand, in that order, int64 [m]; and their offsets [n + 1]."""
     numbers = np.diff(offsets)[rows]
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(numbers)])
+    starts = offsets_of(numbers)
     moved_by = np.repeat(offsets[rows] - starts[:-1], numbers)
     return np.arange(starts[-1]) + moved_by, starts

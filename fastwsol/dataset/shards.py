@@ -33,7 +33,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fastwsol.config import Channels, as_channels
-from fastwsol.dataset.ragged_boxes import Objects
+from fastwsol.dataset.ragged_boxes import Objects, offsets_of
 from fastwsol.host.errors import UserError, first_line
 from fastwsol.sources import Class, Record
 from kernels.compiling import njit
@@ -125,7 +125,7 @@ class Split:
             _join([shard.boxes for shard in shards], np.float32).reshape(-1, 4),
             _join([shard.box_labels for shard in shards], np.int64),
             _join([shard.box_difficult for shard in shards], np.bool_),
-            np.concatenate([np.zeros(1, np.int64), np.cumsum(box_counts)]),
+            offsets_of(box_counts),
         )
         self.boxes, self.box_offsets = self.objects.truths(self.labels)
         self.rows = np.arange(len(self.labels))

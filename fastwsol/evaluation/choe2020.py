@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastwsol.dataset.ragged_boxes import owners_of
 from fastwsol.host.errors import UserError
 from kernels.levels import TOP_LEVEL, WSOLEVAL_CUTS
 
@@ -160,7 +161,7 @@ def fixed_box_ious(swept: WsolevalSweep, box: NDArray[np.int32], square: int) ->
     x0, y0, x1, y1 = (int(edge) * swept.side // square for edge in box)
     written = np.array([[x0, y0, min(x1, swept.side - 1), min(y1, swept.side - 1)]])
     best = np.full(len(swept.offsets) - 1, np.nan)
-    np.fmax.at(best, np.repeat(np.arange(len(best)), np.diff(swept.offsets)), iou(written, swept.truths)[0])
+    np.fmax.at(best, owners_of(swept.offsets), iou(written, swept.truths)[0])
     return best
 
 

@@ -106,19 +106,18 @@ def _batches(
 ) -> Iterator[tuple[slice, torch.Tensor, dict[str, torch.Tensor]]]:
     """Yield rows of the split with their predictions and maps, this process's part; padding has been cut off."""
     world = setup.process.world
-    ticker = image_ticker(split.name, len(split))
-    for rows, batch in plain_batches(split, setup, world.rank, world.size):
-        valid = rows.stop - rows.start
-        with setup.process.autocast():
-            passed = model(batch.images)
-        # Sorted stably: of equal logits the class that comes first stands first, as argmax has it.
-        predicted = passed.logits.argsort(dim=1, descending=True, stable=True)[:, :TOP]
-        classes = batch.labels if cam_class == "truth" else predicted[:, 0]
-        maps = {name: model.maps(name, passed, classes)[:valid] for name in localizers}
-        yield rows, predicted[:valid], maps
-        if world.leads:
-            ticker.update(rows.stop)
-    ticker.close()
+    with image_ticker(split.name, len(split)) as ticker:
+        for rows, batch in plain_batches(split, setup, world.rank, world.size):
+            valid = rows.stop - rows.start
+            with setup.process.autocast():
+                passed = model(batch.images)
+            # Sorted stably: of equal logits the class that comes first stands first, as argmax has it.
+            predicted = passed.logits.argsort(dim=1, descending=True, stable=True)[:, :TOP]
+            classes = batch.labels if cam_class == "truth" else predicted[:, 0]
+            maps = {name: model.maps(name, passed, classes)[:valid] for name in localizers}
+            yield rows, predicted[:valid], maps
+            if world.leads:
+                ticker.update(rows.stop)
 
 
 def plain_batches(

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kernels
+from fastwsol.dataset.ragged_boxes import owners_of
 from fastwsol.evaluation.boxes import parts_of_maps
 from fastwsol.evaluation.report_types import MapStatistics
 from fastwsol.geometry import Size, both_sides
@@ -25,7 +26,7 @@ class StatisticsOfMaps:
         height, width = both_sides(size)
         for part in parts_of_maps(len(maps), size):
             boxes, pixels, _, offsets = kernels.cam_component_boxes(maps[part], size, thresholds[part], self._scale)
-            owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+            owners = owners_of(offsets)
             self._area += pixels.sum() / (width * height)
             self._empty += int((np.diff(offsets) == 0).sum())
             reached = np.zeros((len(offsets) - 1, 4), bool)

@@ -9,13 +9,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 import kernels
-from fastwsol.evaluation.boxes import ProtocolName, hits_of
+from fastwsol.evaluation.boxes import hits_of
 from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_boxes import FixedBox, fixed_box_hits, fixed_boxes
-from fastwsol.evaluation.maps import Localized, MeasuredBoxes, localize_as_wsoleval, localize_maps
+from fastwsol.evaluation.maps import Localized, localize_as_wsoleval, localize_maps
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, CamClass, counts, outcomes, rates
 from fastwsol.evaluation.of_localizer import CutMaps, counts_by_size, localizer_row
 from fastwsol.evaluation.per_image import ImageRows
@@ -23,7 +21,7 @@ from fastwsol.evaluation.question import NOTHING_MORE, Question
 from fastwsol.evaluation.report_rows import ReportRows, is_at_papers
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, Baseline, Making, Numbers
 from fastwsol.evaluation.resampling import intervals_of
-from fastwsol.evaluation.thresholds import CAM_THRESHOLD, BestHits
+from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.environment import environment
 from fastwsol.host.ticker import image_ticker
@@ -63,13 +61,11 @@ def measure(
     truths, first = images.truths, localizers[0]
     found: dict[str, Localized] = {}
     for each in localizers:
-        ticker = image_ticker(f"boxes of {each.name}", len(truths))
-        localized = localize_maps(each.maps, truths, each.cut.value, each is first, ticker.update)
-        ticker.close()
+        with image_ticker(f"boxes of {each.name}", len(truths)) as ticker:
+            localized = localize_maps(each.maps, truths, each.cut.value, each is first, ticker.update)
         if question.wsoleval:
-            ticker = image_ticker(f"wsoleval of {each.name}", len(truths))
-            localized = localize_as_wsoleval(localized, each.maps, truths, threads, ticker.update)
-            ticker.close()
+            with image_ticker(f"wsoleval of {each.name}", len(truths)) as ticker:
+                localized = localize_as_wsoleval(localized, each.maps, truths, threads, ticker.update)
         found[each.name] = localized
     boxed = time.perf_counter()
     fixed = fixed_boxes(train, first.maps.square)
@@ -83,17 +79,13 @@ def measure(
         localizer_row(each, found[each.name], images, question.cam_class, best_boxes) for each in localizers
     ]
 
-    def each_image(boxes: Mapping[ProtocolName, MeasuredBoxes], best: BestHits | None) -> ImageRows:
-        box_counts = np.diff(truths.offsets)
-        return ImageRows.of(images.names, images.classes, images.labels, images.predicted, box_counts, boxes, best)
-
     at_cuts = {
-        each.name: each_image({"strict": found[each.name].at_cut}, found[each.name].best_hits)
+        each.name: ImageRows.of(images, {"strict": found[each.name].at_cut}, found[each.name].best_hits)
         for each in localizers
         if not is_at_papers(numbers, each.name)
     }
     best = None if first.name in at_cuts else found[first.name].best_hits
-    rows = ReportRows(each_image(found[first.name].boxes, best), at_cuts)
+    rows = ReportRows(ImageRows.of(images, found[first.name].boxes, best), at_cuts)
     thresholds = {
         each.name: found[each.name].thresholds if each.cut.value is None else each.cut.value for each in localizers
     }

@@ -69,9 +69,7 @@ def report_of_maps(
     rows = measurement.rows
     if known is not None:
         thresholds = measurement.thresholds["maps"]
-        pixels = measure_maps(
-            maps, known, images.truths, thresholds, fixed_masks(None), images.labels, images.classes, question.wsoleval
-        )
+        pixels = measure_maps(maps, thresholds, images, known, fixed_masks(None), question.wsoleval)
         pixels.add_to(report)
         rows = rows.with_mask_ious(pixels.ious)
     return report, rows

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fastwsol.config import Augmentation, Fit
-from fastwsol.dataset.shards import Shards, Split
+from fastwsol.dataset.shards import Split
 from fastwsol.evaluation import metrics
 from fastwsol.evaluation.boxes import PROTOCOLS, hits_of
 from fastwsol.evaluation.evaluated_images import EvaluatedImages
@@ -20,9 +20,9 @@ from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.forward import EvaluationSetup, SplitOutputs, forward_split, plain_batches
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import SplitMasks
-from fastwsol.evaluation.measure import Measurement, measure
+from fastwsol.evaluation.measure import measure
 from fastwsol.evaluation.of_localizer import CutMaps
-from fastwsol.evaluation.pixels import PixelsOfAll, measure_localizers
+from fastwsol.evaluation.pixels import measure_localizers
 from fastwsol.evaluation.question import NOTHING_MORE, Question
 from fastwsol.evaluation.report_rows import ReportRows
 from fastwsol.evaluation.report_types import AboutRun, ClassProbability, LocalizerRow, RunReport
@@ -117,7 +117,9 @@ def _evaluation(
     rows, pixels = measurement.rows, None
     if (why := why_no_pixels(split, fit)) is None:
         start = time.perf_counter()
-        pixels = _pixels(localizers, outputs, measurement, split, images, shards, square, question.wsoleval)
+        maps = {str(each.name): NetworkMaps(outputs.maps[each.name], square, each.scale) for each in localizers}
+        fixed = fixed_masks(SplitMasks(shards.splits["train"]))
+        pixels = measure_localizers(maps, measurement.thresholds, images, SplitMasks(split), fixed, question.wsoleval)
         rows = rows.with_mask_ious(pixels.ious)
         seconds["pixels"] = time.perf_counter() - start
     making = measurement.making(setup.process.threads, seconds)
@@ -140,24 +142,6 @@ def why_no_pixels(split: Split, fit: Fit) -> str | None:
     if not any((masks.read(masks.rows[first : first + 1]) == OBJECT).any() for first in range(len(masks.rows))):
         return "no mask has a pixel of an object (255)"
     return None
-
-
-def _pixels(
-    localizers: Sequence[Localizer],
-    outputs: SplitOutputs,
-    measured: Measurement,
-    split: Split,
-    images: EvaluatedImages,
-    shards: Shards,
-    square: int,
-    wsoleval: bool,
-) -> PixelsOfAll:
-    """All localizers' maps against the masks of a split, each cut where its boxes were."""
-    maps = {str(each.name): NetworkMaps(outputs.maps[each.name], square, each.scale) for each in localizers}
-    fixed = fixed_masks(SplitMasks(shards.splits["train"]))
-    return measure_localizers(
-        maps, measured.thresholds, SplitMasks(split), fixed, split.labels, images.classes, wsoleval
-    )
 
 
 def _add_trained(rows: Sequence[LocalizerRow], inside: ClassProbability | None, boxes_per_class: int) -> None:

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.evaluation.boxes import ProtocolName
+from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.maps import MeasuredBoxes
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.thresholds import BestHits
@@ -61,22 +62,16 @@ class ImageRows:
 
     @staticmethod
     def of(
-        names: Sequence[str],
-        classes: Sequence[str],
-        labels: NDArray[np.int64] | None,
-        predicted: NDArray[np.int64] | None,
-        box_counts: NDArray[np.int64],
-        boxes: Mapping[ProtocolName, MeasuredBoxes],
-        best_hits: BestHits | None = None,
+        images: EvaluatedImages, boxes: Mapping[ProtocolName, MeasuredBoxes], best_hits: BestHits | None = None
     ) -> ImageRows:
-        """From indices of `classes`: labels [N], predicted [N, up to 5] (-1: none), either of them None if unknown."""
-        class_names = np.array([*classes, ""])
-        count = len(names)
+        """Of images whose maps gave `boxes`."""
+        class_names = np.array([*images.classes, ""])  # -1, beyond what is known, is the empty one
+        count = len(images.names)
         return ImageRows(
-            names,
-            class_names[labels] if labels is not None else np.full(count, ""),
-            class_names[predicted] if predicted is not None else np.empty((count, 0), np.str_),
-            box_counts,
+            images.names,
+            class_names[images.labels] if images.labels is not None else np.full(count, ""),
+            class_names[images.predicted] if images.predicted is not None else np.empty((count, 0), np.str_),
+            np.diff(images.truths.offsets),
             boxes,
             best_hits,
         )

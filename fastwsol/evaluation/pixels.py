@@ -8,7 +8,7 @@ count nowhere. An image without object pixels has no IoU, and its pixels count a
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 import kernels
 from fastwsol.evaluation.choe2020 import enlarged_bicubically
+from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_masks import FixedCounts, FixedMask
 from fastwsol.evaluation.maps import Maps, NetworkMaps
 from fastwsol.evaluation.masks import PIXEL_SIDE, Masks
 from fastwsol.evaluation.metrics import OBJECT_SIZES, interval, size_groups
 from fastwsol.evaluation.report_types import ClassIou, FixedMaskRow, Pixels, Report, SizeIou
 from fastwsol.evaluation.resampling import resampled_counts
-from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
 from kernels.levels import PIXEL_LEVELS, PIXEL_STEP
 
@@ -158,10 +158,9 @@ def _curve(objects: NDArray[np.uint16], rest: NDArray[np.uint16]) -> NDArray[np.
 def _by_size(ious: NDArray[np.float64], shares: NDArray[np.float64]) -> list[SizeIou]:
     """Mean IoU by the share of the image that the object's pixels cover."""
     bounds, groups = [0.0, *OBJECT_SIZES, 1.0], size_groups(shares)
+    means = [_mean_iou(ious[groups == k]) for k in range(len(bounds) - 1)]
     return [
-        {"share": [bounds[k], bounds[k + 1]], "images": images, "iou": iou}
-        for k in range(len(bounds) - 1)
-        for images, iou in [_mean_iou(ious[groups == k])]
+        {"share": [bounds[k], bounds[k + 1]], "images": images, "iou": iou} for k, (images, iou) in enumerate(means)
     ]
 
 
@@ -169,11 +168,8 @@ def _by_class(ious: NDArray[np.float64], labels: NDArray[np.int64] | None, class
     """Mean IoU of the images of each class; nothing where labels are not known."""
     if labels is None:
         return []
-    return [
-        {"class": name, "images": images, "iou": iou}
-        for label, name in enumerate(classes)
-        for images, iou in [_mean_iou(ious[labels == label])]
-    ]
+    means = [_mean_iou(ious[labels == label]) for label in range(len(classes))]
+    return [{"class": name, "images": images, "iou": iou} for name, (images, iou) in zip(classes, means, strict=True)]
 
 
 def _mean_iou(ious: NDArray[np.float64]) -> tuple[int, float | None]:
@@ -185,27 +181,47 @@ def _mean_iou(ious: NDArray[np.float64]) -> tuple[int, float | None]:
 def measure_localizers(
     maps: Mapping[str, NetworkMaps],
     thresholds: Mapping[str, kernels.Thresholds],
+    images: EvaluatedImages,
     masks: Masks,
     fixed: Sequence[FixedMask],
-    labels: NDArray[np.int64],
-    classes: Sequence[str],
     wsoleval: bool = False,
 ) -> PixelsOfAll:
-    """The maps of several localizers, all of the same N images, against the masks of those that have one. wsoleval:
-    also PxAP as the benchmark's evaluator has it.
+    """The maps of several localizers, by name, each cut at its threshold, against the masks of those of the images that
+    have one. wsoleval: also PxAP as the benchmark's evaluator has it. Raises UserError where no pixel is an object's.
     """
-    count = len(labels)
-    counters = {name: _Counter(each.scale, thresholds[name], count, wsoleval) for name, each in maps.items()}
-    of_fixed, digests, rows = FixedCounts(fixed), _Digests(), masks.rows
-    for first in range(0, len(rows), _AT_ONCE):
-        some = rows[first : first + _AT_ONCE]
-        of_some = masks.read(some)
-        digests.add(some, of_some)
-        of_fixed.add(of_some)
-        for name, counter in counters.items():
-            counter.add(some, maps[name].maps[some], of_some)
-    measured = {name: each.measured(labels, classes) for name, each in counters.items()}
-    return PixelsOfAll(measured, of_fixed.numbers(), digests.of_all())
+    tally = _Tally(maps, thresholds, images, fixed, wsoleval)
+    for some in _in_parts(masks.rows):
+        tally.add(some, masks.read(some), {name: each.maps[some] for name, each in maps.items()})
+    return tally.measured()
+
+
+class _Tally:
+    """What masks say of the maps of localizers, by name, and of the masks that look at no image; added part by part."""
+
+    def __init__(
+        self,
+        maps: Mapping[str, Maps],
+        thresholds: Mapping[str, kernels.Thresholds],
+        images: EvaluatedImages,
+        fixed: Sequence[FixedMask],
+        wsoleval: bool,
+    ) -> None:
+        count = len(images.truths)
+        self._images, self._of_fixed, self._digests = images, FixedCounts(fixed), _Digests()
+        self._counters = {name: _Counter(each.scale, thresholds[name], count, wsoleval) for name, each in maps.items()}
+
+    def add(self, rows: NDArray[np.int64], masks: NDArray[np.uint8], maps: Mapping[str, NDArray[np.float32]]) -> None:
+        """Add the images `rows` [n]: their masks [n, side, side], and their maps [n, h, w] by localizer."""
+        self._digests.add(rows, masks)
+        self._of_fixed.add(masks)
+        for name, counter in self._counters.items():
+            counter.add(rows, maps[name], masks)
+
+    def measured(self) -> PixelsOfAll:
+        """The numbers. Raises UserError where no pixel is an object's."""
+        images = self._images
+        measured = {name: each.measured(images.labels, images.classes) for name, each in self._counters.items()}
+        return PixelsOfAll(measured, self._of_fixed.numbers(), self._digests.of_all())
 
 
 class _Digests:
@@ -228,29 +244,29 @@ class _Digests:
 
 def measure_maps(
     maps: Maps,
-    masks: Masks,
-    truths: Truths,
     threshold: kernels.Thresholds,
+    images: EvaluatedImages,
+    masks: Masks,
     fixed: Sequence[FixedMask],
-    labels: NDArray[np.int64] | None = None,
-    classes: Sequence[str] = (),
     wsoleval: bool = False,
 ) -> PixelsOfAll:
-    """The same of one localizer, called "maps", whose maps come in groups. Raises as `Maps.groups` and `Masks.read`
-    do.
+    """The same of one localizer, called "maps", whose maps come in groups. Raises also as `Maps.groups` and
+    `Masks.read` do.
     """
-    counter, of_fixed = _Counter(maps.scale, threshold, len(truths), wsoleval), FixedCounts(fixed)
-    has_mask, digests = np.zeros(len(truths), np.bool_), _Digests()
+    tally = _Tally({"maps": maps}, {"maps": threshold}, images, fixed, wsoleval)
+    has_mask = np.zeros(len(images.truths), np.bool_)
     has_mask[masks.rows] = True
-    for group in maps.groups(truths):
-        with_mask = np.flatnonzero(has_mask[group.rows])
-        for first in range(0, len(with_mask), _AT_ONCE):
-            some = with_mask[first : first + _AT_ONCE]
-            of_some = masks.read(group.rows[some])
-            of_fixed.add(of_some)
-            counter.add(group.rows[some], group.maps[some], of_some)
-            digests.add(group.rows[some], of_some)
-    return PixelsOfAll({"maps": counter.measured(labels, classes)}, of_fixed.numbers(), digests.of_all())
+    for group in maps.groups(images.truths):
+        for some in _in_parts(np.flatnonzero(has_mask[group.rows])):
+            rows = group.rows[some]
+            tally.add(rows, masks.read(rows), {"maps": group.maps[some]})
+    return tally.measured()
+
+
+def _in_parts(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """The rows, `_AT_ONCE` at a time."""
+    for first in range(0, len(rows), _AT_ONCE):
+        yield rows[first : first + _AT_ONCE]
 
 
 def pxap(objects: NDArray[Any], rest: NDArray[Any]) -> NDArray[np.float64]:

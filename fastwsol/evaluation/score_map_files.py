@@ -42,6 +42,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fastwsol.dataset.ragged_boxes import offsets_of
 from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.maps import MapGroup, NetworkMaps
 from fastwsol.evaluation.per_image import ImageRows, join_classes, split_classes
@@ -104,7 +105,7 @@ def read_annotations(path: Path) -> EvaluatedImages:
         np.array([row.width for row in firsts], np.int32),
         np.array([row.height for row in firsts], np.int32),
         np.array([box for own in boxes for box in own], np.float32).reshape(-1, 4),
-        np.cumsum([0, *map(len, boxes)], dtype=np.int64),
+        offsets_of([*map(len, boxes)]),
     )
     shares = len(truths.boxes) and truths.boxes.max() <= 1 and (truths.boxes % 1 > 0).any()
     if shares and min(truths.widths.min(), truths.heights.min()) > 1:

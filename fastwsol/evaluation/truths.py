@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import kernels
 from fastwsol.config import Fit
-from fastwsol.dataset.ragged_boxes import gather_boxes
+from fastwsol.dataset.ragged_boxes import gather_boxes, owners_of
 from fastwsol.dataset.shards import Split
 from fastwsol.evaluation.boxes import BoxProtocol, CurveHits, curve_hits, localize, score_boxes
 from fastwsol.evaluation.choe2020 import truths_in_map
@@ -104,7 +104,7 @@ class Truths:
 
     @cached_property
     def _image_of_box(self) -> NDArray[np.int64]:
-        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        return owners_of(self.offsets)
 
 
 class ShownTruths(Truths):

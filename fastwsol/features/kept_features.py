@@ -136,16 +136,15 @@ def _compute(
     def line(images: int, rate: float, left: float) -> str:
         return f"features  {images:,} of {views * count:,} views  {rate:,.0f} images/s  {duration(left)} left"
 
-    ticker = Ticker(views * count, line)
-    for view in range(views):
-        of_view = _features_of_view(view, count, stream, feed, frozen)
-        for first in range(0, count, stream.batch_size):
-            stop = min(first + stream.batch_size, count)
-            values[view, first:stop] = next(of_view)[: stop - first].view(torch.uint16).cpu().numpy()
-            ticker.update(view * count + stop)
-            if gives_up():
-                raise Interrupted(f"{path} is not computed yet; the same command begins it anew")
-    ticker.close()
+    with Ticker(views * count, line) as ticker:
+        for view in range(views):
+            of_view = _features_of_view(view, count, stream, feed, frozen)
+            for first in range(0, count, stream.batch_size):
+                stop = min(first + stream.batch_size, count)
+                values[view, first:stop] = next(of_view)[: stop - first].view(torch.uint16).cpu().numpy()
+                ticker.update(view * count + stop)
+                if gives_up():
+                    raise Interrupted(f"{path} is not computed yet; the same command begins it anew")
 
 
 def _features_of_view(

@@ -220,8 +220,7 @@ def _object(annotation: CocoAnnotation, width: int, height: int, label_of: Mappi
     assert annotation.category is not None  # the file lists categories
     segmentation = annotation.fields.get("segmentation")
     mask = None if segmentation in (None, []) else _Pixels(segmentation, width, height, annotation.where)
-    x, y, width_of_box, height_of_box = annotation.fields["bbox"]
-    x0, y0, x1, y1 = (round(float(value), 9) for value in (x, y, x + width_of_box, y + height_of_box))
+    x0, y0, x1, y1 = (round(edge, 9) for edge in annotation.box)  # a width that was rounded reaches a hair too far
     score, probability = (_number(annotation, name) for name in ("score", "probability"))
     label = label_of[annotation.category.wnid]
     signals = _signals(annotation)

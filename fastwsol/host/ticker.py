@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from typing import Self
 
 from fastwsol.host.words import duration
 
@@ -13,7 +14,7 @@ class Ticker:
     """Turns counts of what is done into lines on stderr.
 
     line: makes the text from the count, the rate a second and the seconds left. The rate is of this process alone. The
-    clock starts at the first update, so that start-up time does not count.
+    clock starts at the first update, so that start-up time does not count. Leaving its context closes it.
     """
 
     def __init__(self, total: int, line: Callable[[int, float, float], str]):
@@ -21,6 +22,12 @@ class Ticker:
         self._on_terminal = sys.stderr.isatty()
         self._started = self._last = 0.0
         self._shown = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def update(self, done: int) -> None:
         """Print a line, where the last one is old enough, that `done` of the total are done."""

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kernels
+from fastwsol.dataset.ragged_boxes import owners_of
 
 WhichBoxes = Literal["largest", "all"]
 
@@ -93,7 +94,7 @@ def boxes_of_maps(
     min-max scaled has none.
     """
     boxes, pixels, peaks, offsets = kernels.cam_component_boxes(maps, square, threshold, scale)
-    owners = np.repeat(np.arange(len(maps)), np.diff(offsets))
+    owners = owners_of(offsets)
     if which == "largest":
         # Stably: of components with as many pixels the one whose first pixel comes first.
         by_size = np.lexsort((-pixels, owners))

@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from fastwsol.evaluation.boxes import curve_hits
+from fastwsol.dataset.ragged_boxes import offsets_of
 from fastwsol.evaluation.thresholds import BY_BOXES, LEAST_IMAGES, Cut, choose_levels
+from fastwsol.evaluation.truths import Truths
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import number_of
 from fastwsol.prediction.predictions import Prediction, Request
@@ -58,12 +60,12 @@ def cut_on_boxes(predictor: Predictor, request: Request, images: Sequence[NamedI
                     f"--cut-on {file}: a box of {each.name}, ({shown}), reaches outside its {here[0]}x{here[1]} "
                     f"pixels; give boxes of these very images"
                 )
-    boxes = [np.array(known[each.name], np.float32) - np.array([*each.shown[:2]] * 2, np.float32) for each in found]
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(each) for each in boxes])])
-    sizes = np.array([each.shown[2:] for each in found], np.int32)
+    sizes = np.array([(each.width, each.height) for each in found], np.int32)
+    boxes = [known[each.name] for each in found]
+    views, offsets = predictor.info.config.views, offsets_of([len(each) for each in boxes])
+    truths = Truths(sizes[:, 0], sizes[:, 1], np.array([*chain(*boxes)], np.float32), offsets, views.fit)
     maps = np.stack([each.maps[0] for each in found])
-    square, scale = predictor.info.config.views.image_size, predictor.localizer.scale
-    curve = curve_hits(maps, square, sizes[:, 0], sizes[:, 1], np.concatenate(boxes), offsets, scale)
+    curve = truths.shown.curve_hits(maps, views.image_size, predictor.localizer.scale)
     names = {each.name for each in found}
     accepted = merely_accepted(image for image in content.images.values() if find(image.name) in names)
     if request.of_class is None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import kernels
-from fastwsol.dataset.ragged_boxes import gather_boxes
+from fastwsol.dataset.ragged_boxes import gather_boxes, offsets_of
 from fastwsol.localizer.localizers import LOCALIZERS, Localizer, LocalizerName
 from fastwsol.localizer.localizing import LocalizingModel, Passed
 from fastwsol.prediction.components import boxes_of_maps
@@ -126,7 +126,7 @@ def agreement(
     where the map keeps nothing. All in the network's square.
     """
     found = boxes_of_maps(maps, square, threshold, "all", scale)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(found.owners, minlength=len(maps)))])
+    offsets = offsets_of(np.bincount(found.owners, minlength=len(maps)))
     truths, starts = gather_boxes(found.boxes.astype(np.float32), offsets, owners)
     if not len(owners):
         return np.zeros(0)

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import PARTIAL_SUFFIX, sync_folder, write_durably, write_json
+from fastwsol.host.files import PARTIAL_SUFFIX, sync_folder, write_bytes, write_json
 
 FORMAT_VERSION = 2
 KEPT = 3
@@ -43,7 +43,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], scalars: Mappin
     encoded = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     tensor_file = stem.with_suffix(".safetensors")
 
-    write_durably(tensor_file, lambda file: _write(file, encoded))
+    write_bytes(tensor_file, encoded)
     path = stem.with_suffix(".json")
     fields = {
         "format_version": FORMAT_VERSION,
@@ -110,10 +110,6 @@ def newest_valid(folder: Path) -> Checkpoint | None:
 def hash_of(fields: Mapping[str, Any]) -> str:
     """The SHA-256 of a checkpoint's fields, however they are written."""
     return hashlib.sha256(json.dumps(fields, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def _write(file: Any, encoded: bytes) -> None:
-    file.write(encoded)
 
 
 def _drop_old(folder: Path, step: int) -> None:

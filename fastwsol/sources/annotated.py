@@ -182,12 +182,11 @@ class GoodImages:
 
     def __call__(self, paths: Sequence[str]) -> list[bool]:
         """Whether each image can be packed: they are read and decoded, by all cores."""
-        ticker, found = image_ticker("drawn for val", len(paths)), []
-        with ThreadPoolExecutor(usable_cores()) as pool:
+        found: list[bool] = []
+        with image_ticker("drawn for val", len(paths)) as ticker, ThreadPoolExecutor(usable_cores()) as pool:
             for is_good in pool.map(self._is_good, paths):
                 found.append(is_good)
                 ticker.update(len(found))
-        ticker.close()
         self.bad += found.count(False)
         return found
 
