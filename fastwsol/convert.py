@@ -55,9 +55,10 @@ from fastwsol.host.ticker import image_ticker
 from fastwsol.host.words import number_of
 from fastwsol.prediction.predicted_images import REMEDY, PredictedImages
 from fastwsol.sources import FULLSUP
-from fastwsol.sources.coco_json import CocoFile, note_of_marked_masks, note_of_unjudged
+from fastwsol.sources.coco_json import CocoFile, note_of_marked_masks
 from fastwsol.sources.of_objects import ACCEPTED_BOXES, PREDICTED_BOXES
 from fastwsol.sources.splits import drawn_val
+from fastwsol.sources.verdicts import note_of_unjudged
 
 PROG = "python -m fastwsol.convert"
 DESCRIPTION = (

@@ -14,8 +14,9 @@ from fastwsol import convert, pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.errors import UserError
 from fastwsol.sources.coco import Coco
-from fastwsol.sources.coco_json import _marks_masks_as_crowds, pixels_of
+from fastwsol.sources.coco_json import _marks_masks_as_crowds
 from fastwsol.sources.of_objects import class_of_areas
+from fastwsol.sources.segmentations import pixels_of
 from fastwsol.training.launch_flags import flags_named, photographs_want_photos
 
 

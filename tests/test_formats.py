@@ -33,8 +33,8 @@ from fastwsol.formats.writing import (
 )
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, heif
-from fastwsol.sources.coco_json import pixels_of
 from fastwsol.sources.mask_images import read_mask
+from fastwsol.sources.segmentations import pixels_of
 
 ABOUT = About("a run", (Class("n1", "red: a colour"), Class("n2", 'the "blue" one'), Class("green", "green")))
 

@@ -21,7 +21,8 @@ from fastwsol.host.limits import usable_cores
 from fastwsol.host.ticker import Ticker, image_ticker
 from fastwsol.host.words import number_of
 from fastwsol.sources import Fault, Record, Source
-from fastwsol.sources.annotated import OVERHANG, PUT_WHOLE, lies_in
+from fastwsol.sources.annotated import PUT_WHOLE
+from fastwsol.sources.boxes import OVERHANG, lies_in
 from fastwsol.sources.decode import TURNED, ImageFacts, is_damage, judge_images
 from fastwsol.sources.mask_images import MASK_REMEDY, read_mask
 from fastwsol.sources.tree import BadFile

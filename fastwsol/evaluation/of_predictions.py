@@ -30,7 +30,7 @@ from fastwsol.evaluation.thresholds import BY_BOXES
 from fastwsol.formats.labelled_images import GIVEN_CLASS, GIVEN_CLASSES, About, LabelledImage, Skipped
 from fastwsol.formats.of_coco import labelled_images, read_predictions
 from fastwsol.host.environment import environment
-from fastwsol.sources.annotated import Box
+from fastwsol.sources.boxes import Box
 from fastwsol.sources.known_boxes import read_known_boxes
 
 IOU = 0.5

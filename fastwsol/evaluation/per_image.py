@@ -33,11 +33,11 @@ from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.evaluation.thresholds import BestHits
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, write_bytes
+from fastwsol.sources.boxes import SIDES
 
 SEPARATOR = ";"
 
 
-_SIDES = ("x0", "y0", "x1", "y1")
 _BEST_HITS = tuple(f"best_{boxes}@{iou}" for boxes in BestHits._fields for iou in IOU_THRESHOLDS)
 _MASK_IOU = "mask_iou"
 
@@ -78,7 +78,7 @@ class ImageRows:
 
     def write(self, path: Path) -> None:
         """Write them durably."""
-        columns = [f"{protocol}_{what}" for protocol in self.boxes for what in (*_SIDES, "iou")]
+        columns = [f"{protocol}_{what}" for protocol in self.boxes for what in (*SIDES, "iou")]
         measured = [
             [
                 [*(map(_short, sides)), "" if np.isnan(iou) else repr(iou)]
@@ -124,7 +124,7 @@ class ImageRows:
                 np.array([int(row["boxes"]) for row in rows]),
                 {
                     protocol: MeasuredBoxes(
-                        np.array([[float(row[f"{protocol}_{side}"]) for side in _SIDES] for row in rows], np.float32),
+                        np.array([[float(row[f"{protocol}_{side}"]) for side in SIDES] for row in rows], np.float32),
                         np.array([float(row[f"{protocol}_iou"] or "nan") for row in rows]),
                     )
                     for protocol in protocols

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from fastwsol.formats.labelled_images import About, LabelledImage
 from fastwsol.host.errors import UserError
-from fastwsol.sources.annotated import Box, lies_in
-from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, Phase, Verdict
+from fastwsol.sources.boxes import CORRECT, Box, lies_in
+from fastwsol.sources.coco_json import CocoAnnotation, CocoFile
 from fastwsol.sources.known_boxes import image_finder, names_of_both
+from fastwsol.sources.verdicts import Phase, Verdict
 
 Known = Verdict | Literal["boxes"]
 """What is known of an image: what a review says, or boxes from elsewhere."""

@@ -51,10 +51,10 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text, folder_when_whole, read_utf8, write_bytes, write_durably, write_json
 from fastwsol.host.words import number_of, plain
 from fastwsol.localizer.localizers import LocalizerName
-from fastwsol.sources.annotated import IMAGE_SUFFIXES, OVERHANG, Box, cut_at_edge, lies_in
+from fastwsol.sources.annotated import IMAGE_SUFFIXES
+from fastwsol.sources.boxes import OVERHANG, SIDES, Box, cut_at_edge, lies_in
 from kernels import Scale
 
-SIDES = ("x0", "y0", "x1", "y1")
 REQUIRED = ("name", "width", "height", *SIDES)
 OPTIONAL = ("label", "predicted", "difficult")
 LONGEST_SIDE = 1024

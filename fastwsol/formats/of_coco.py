@@ -25,8 +25,9 @@ from fastwsol.formats.labelled_images import (
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import plain
 from fastwsol.sources import Class
-from fastwsol.sources.annotated import Box, cut_at_edge, has_extent
-from fastwsol.sources.coco_json import CORRECT, CocoAnnotation, CocoFile, CocoImage, pixels_of, read_coco
+from fastwsol.sources.boxes import CORRECT, Box, cut_at_edge, has_extent
+from fastwsol.sources.coco_json import CocoAnnotation, CocoFile, CocoImage, read_coco
+from fastwsol.sources.segmentations import pixels_of
 
 
 def read_predictions(paths: Sequence[Path]) -> tuple[list[CocoFile], About]:

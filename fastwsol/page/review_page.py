@@ -23,7 +23,7 @@ from fastwsol.draws import review_order
 from fastwsol.evaluation.certainty import best_object, uncalibrated
 from fastwsol.formats.coco import run_lengths
 from fastwsol.formats.labelled_images import About, LabelledImage
-from fastwsol.sources.coco_json import Phase
+from fastwsol.sources.verdicts import Phase
 
 LONGEST_SIDE = 512
 """Pixels that an image has on the page at most; larger ones are shrunk."""

@@ -16,7 +16,7 @@ from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
 from fastwsol.sources import Class
-from fastwsol.sources.annotated import Box, lies_in
+from fastwsol.sources.boxes import Box, lies_in
 from fastwsol.sources.coco_json import CocoFile, CocoImage, unjudged_images
 from fastwsol.sources.known_boxes import image_finder, names_of_both, read_known_boxes
 

@@ -16,6 +16,7 @@ from fastwsol.host.limits import usable_cores
 from fastwsol.host.ticker import image_ticker
 from fastwsol.host.words import number_of
 from fastwsol.sources import Class, Fault, Record, heif
+from fastwsol.sources.boxes import Box
 from fastwsol.sources.decode import judge_images
 from fastwsol.sources.tree import BadFile, Tree, joined
 
@@ -37,9 +38,6 @@ _UNREAD_PHOTOGRAPHS = {
 _GOES_ON = re.compile("(" + "|".join(map(re.escape, _PLAIN_SUFFIXES)) + r")[?@&%:;=#!~ (]", re.IGNORECASE)
 
 PUT_WHOLE = "put a whole copy in its place, or remove image and line"
-
-Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1, half-open, in the image's pixels; of `Yolo`'s files, which tell no sizes, in shares of the image."""
 
 
 @dataclass(frozen=True)
@@ -200,29 +198,6 @@ class GoodImages:
     def notes(self) -> list[str]:
         """What to say of them."""
         return [f"{number_of(self.bad, 'bad image')} passed over where val was drawn"] if self.bad else []
-
-
-OVERHANG = 2.0
-"""Pixels. A box may reach so far outside its image, as those of published sets do; it is cut at the edge then."""
-
-
-def has_extent(box: Box) -> bool:
-    """Whether a box has a width and a height."""
-    x0, y0, x1, y1 = box
-    return x0 < x1 and y0 < y1
-
-
-def cut_at_edge(box: Box, width: int, height: int) -> Box:
-    """What of a box lies in its image."""
-    x0, y0, x1, y1 = box
-    return max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
-
-
-def lies_in(box: Box, width: int, height: int) -> bool:
-    """Whether a box has something of an image in it, and reaches no more than `OVERHANG` outside."""
-    x0, y0, x1, y1 = box
-    inside = -OVERHANG <= x0 < min(x1, width) and -OVERHANG <= y0 < min(y1, height)
-    return inside and 0 < x1 <= width + OVERHANG and 0 < y1 <= height + OVERHANG
 
 
 def first_classes(classes: tuple[Class, ...], count: int | None, where: str) -> tuple[Class, ...]:

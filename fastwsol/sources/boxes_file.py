@@ -25,13 +25,12 @@ from typing import NamedTuple, get_args
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import read_utf8
 from fastwsol.host.words import first_few, number_of, plain
-from fastwsol.sources.annotated import Box
-from fastwsol.sources.coco_json import CORRECT as _CORRECT
-from fastwsol.sources.coco_json import CocoFile, Verdict, box_of, parse_coco, refuse_shares, size_of
+from fastwsol.sources.boxes import CORRECT, SIDES, Box, box_of, refuse_shares, size_of
+from fastwsol.sources.coco_json import CocoFile, parse_coco
 from fastwsol.sources.names import Names
 from fastwsol.sources.splits import SPLIT_CALLED
+from fastwsol.sources.verdicts import Verdict
 
-_SIDES = ("x0", "y0", "x1", "y1")
 _SIZE = ("width", "height")
 _LABEL = "label"
 _DIFFICULT = "difficult"
@@ -208,7 +207,7 @@ def _add(image: ImageBoxes, line: BoxLine, other_class: str | None) -> None:
     image.difficult.append(line.difficult)
     image.size = image.size or line.size
     if image.size is not None and line.size not in (None, image.size):
-        raise UserError(f"{line.where}: {line.name!r:.80} has two sizes, {image.size} and {line.size}; {_CORRECT}")
+        raise UserError(f"{line.where}: {line.name!r:.80} has two sizes, {image.size} and {line.size}; {CORRECT}")
 
 
 def _finder(paths: Collection[str], of_more: bool) -> Callable[[str, str], str | None]:
@@ -237,7 +236,7 @@ def _finder(paths: Collection[str], of_more: bool) -> Callable[[str, str], str |
             return None
         example = f" (they are called like {min(paths)!r:.80})" if paths else ""
         raise UserError(
-            f"{where}: {name[:80]!r} is no image of the source{example}; {_CORRECT}; or where the file is of more "
+            f"{where}: {name[:80]!r} is no image of the source{example}; {CORRECT}; or where the file is of more "
             f"images than these, add --boxes-of-more"
         )
 
@@ -271,12 +270,12 @@ def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[Bo
     reader = csv.DictReader(io.StringIO(text, newline=""))
     names = _columns(reader, text, said)
     found.other_columns = tuple(
-        name for name in names if name not in ("name", *_SIDES, *_SIZE, _LABEL, _DIFFICULT, _VERDICT)
+        name for name in names if name not in ("name", *SIDES, *_SIZE, _LABEL, _DIFFICULT, _VERDICT)
     )
     try:
         for row in reader:
             where = f"{file} line {reader.line_num}"
-            values = [row[side] for side in _SIDES]
+            values = [row[side] for side in SIDES]
             if None in row:
                 raise UserError(
                     f"{where}: found {len(names) + len(row[None])} values for {len(names)} columns; numbers have a "
@@ -286,11 +285,11 @@ def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[Bo
                 found.without_edges += 1
                 continue
             if not row["name"] or not all(values):
-                raise UserError(f"{where}: found {len([*filter(None, row.values())])} values; {_CORRECT}")
+                raise UserError(f"{where}: found {len([*filter(None, row.values())])} values; {CORRECT}")
             size = size_of([row[side] for side in _SIZE], where) if {*_SIZE} <= {*names} else None
             difficult = row.get(_DIFFICULT) or "0"
             if difficult not in ("0", "1"):
-                raise UserError(f"{where}: difficult {difficult!r:.40} is neither 0 nor 1; {_CORRECT}")
+                raise UserError(f"{where}: difficult {difficult!r:.40} is neither 0 nor 1; {CORRECT}")
             box, label = box_of(values, where), row.get(_LABEL) or None
             scored = bool(row.get("score"))
             verdict = row.get(_VERDICT) or ""
@@ -303,7 +302,7 @@ def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[Bo
                 where, row["name"], box, label, size, difficult=difficult == "1", scored=scored, verdict=verdict
             )
     except csv.Error as error:
-        raise UserError(f"{file} line {reader.line_num}: {error}; {_CORRECT}") from None
+        raise UserError(f"{file} line {reader.line_num}: {error}; {CORRECT}") from None
 
 
 def _columns(reader: "csv.DictReader[str]", text: str, said: str) -> Sequence[str]:
@@ -311,8 +310,8 @@ def _columns(reader: "csv.DictReader[str]", text: str, said: str) -> Sequence[st
     try:
         names = reader.fieldnames or ()
     except csv.Error as error:
-        raise UserError(f"{said} line 1: {error}; {_CORRECT}") from None
-    wanted = {name for name in ("name", *_SIDES, _LABEL, _DIFFICULT) if name not in names}
+        raise UserError(f"{said} line 1: {error}; {CORRECT}") from None
+    wanted = {name for name in ("name", *SIDES, _LABEL, _DIFFICULT) if name not in names}
     if {*_SIZE} <= {_plain(name) for name in names}:
         wanted |= {name for name in _SIZE if name not in names}
     if odd := next((name for name in names if _plain(name) in wanted), None):
@@ -320,7 +319,7 @@ def _columns(reader: "csv.DictReader[str]", text: str, said: str) -> Sequence[st
             f"{said} line 1: the column {odd!r:.40} is {_plain(odd)!r} but for its form; write it so, or call it "
             f"otherwise"
         )
-    missing = [name for name in ("name", *_SIDES) if name not in names]
+    missing = [name for name in ("name", *SIDES) if name not in names]
     if missing:
         first = text.partition("\n")[0]
         if separator := next((each for each in (";", "\t") if each in first and "," not in first), None):
@@ -329,7 +328,7 @@ def _columns(reader: "csv.DictReader[str]", text: str, said: str) -> Sequence[st
                 f"{said} line 1: columns are separated by {called}; store it with commas, numbers with points"
             )
         raise UserError(
-            f"{said} line 1: no column {missing[0]!r}; begin with name,{','.join(_SIDES)} (upper left and lower right "
+            f"{said} line 1: no column {missing[0]!r}; begin with name,{','.join(SIDES)} (upper left and lower right "
             f"corner; a column label names a box's class)"
         )
     if twice := [name for name, count in Counter(names).items() if count > 1]:

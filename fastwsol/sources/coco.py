@@ -22,21 +22,21 @@ import numpy as np
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import number_of
 from fastwsol.sources import Class, Fault
-from fastwsol.sources.annotated import has_extent, images_below
+from fastwsol.sources.annotated import images_below
+from fastwsol.sources.boxes import CORRECT, has_extent
 from fastwsol.sources.coco_json import (
-    CORRECT,
     CocoAnnotation,
     CocoFile,
     CocoImage,
     note_of_marked_masks,
     parse_coco,
-    pixels_of,
     read_coco,
     unjudged_images,
 )
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.names import Names
 from fastwsol.sources.of_objects import AnnotatedObject, DetectionSet, ImageOfObjects
+from fastwsol.sources.segmentations import pixels_of
 from fastwsol.sources.splits import SPLIT_OR_TEST_CALLED, ValChoice, split_of_words
 from fastwsol.sources.tree import BadFile, Tree, joined, open_tree, outer_folders
 from kernels.pixels import IGNORED, OBJECT

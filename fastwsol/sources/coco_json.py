@@ -8,29 +8,21 @@ files without them are read as well.
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import read_utf8
 from fastwsol.sources import Class
-from fastwsol.sources.annotated import Box, has_extent, is_text
+from fastwsol.sources.annotated import is_text
+from fastwsol.sources.boxes import CORRECT, Box, box_of, has_extent, refuse_shares, size_of
 from fastwsol.sources.decode import MAX_PIXELS, MAX_SIDE
 
-CORRECT = "correct it, or leave it out"
 _SIZE = ("width", "height")
-
-Verdict = Literal["drawn", "accepted", "corrected", "rejected"]
-"""What became of an image in a review. drawn: class and boxes, drawn without help; accepted: as predicted; corrected:
-class and boxes, after those predicted were seen; rejected: what was predicted is wrong.
-"""
-Phase = Literal["drawn", "sample", "uncertain"]
-"""As what a review showed an image: to be drawn without help; as one of a random sample; as one that is uncertain."""
 
 
 class CocoImage(NamedTuple):
@@ -179,16 +171,6 @@ def parse_coco(path: Path, text: str, said: str) -> CocoFile:
     return CocoFile(path, images, categories, annotations, content)
 
 
-def refuse_shares(box: Box, where: str) -> None:
-    """Raise UserError for a box in shares of its image."""
-    if all(0 <= edge <= 1 for edge in box):
-        shown = ", ".join(f"{edge:g}" for edge in box)
-        raise UserError(
-            f"{where}: edges ({shown}) lie between 0 and 1, as shares of the image do; multiply them by its width and "
-            f"height in pixels"
-        )
-
-
 def unjudged_images(file: CocoFile) -> int:
     """How many images have an object with a score, which a prediction gives it, and no verdict of a review; or as many
     as the file says are `predicted`, as one of a packed set of predictions does.
@@ -199,22 +181,6 @@ def unjudged_images(file: CocoFile) -> int:
     return sum(number in predicted and "verdict" not in image.review for number, image in file.images.items())
 
 
-def note_of_accepted(images: int) -> str:
-    """What to say of so many images whose boxes a review has accepted as they were predicted."""
-    return (
-        f"{images:,} of the images have boxes (and masks, where there are such) of a prediction that somebody "
-        f"accepted: what is measured on them favours the network that predicted"
-    )
-
-
-def note_of_unjudged(boxes: str) -> str:
-    """What to say of `boxes` that are predictions."""
-    return (
-        f"{boxes} that a network predicted and nobody has judged: what is measured on them is how far networks agree, "
-        f"and not how well they localize"
-    )
-
-
 def _with_compact_probabilities(thing: dict[str, Any]) -> dict[str, Any]:
     """An object of the file, its probabilities as an array: of a thousand classes a list is six times as large."""
     values = thing.get("probabilities")
@@ -223,30 +189,6 @@ def _with_compact_probabilities(thing: dict[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(TypeError, ValueError, OverflowError):
             thing["probabilities"] = np.array(values, np.float64)
     return thing
-
-
-def box_of(values: list[Any], where: str) -> Box:
-    """A box from four values. Raises UserError where they make no box. The packer checks that it lies in its image."""
-    try:
-        x0, y0, x1, y1 = (float(value) for value in values)
-        if all(math.isfinite(value) for value in (x0, y0, x1, y1)):
-            return x0, y0, x1, y1
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise UserError(f"{where}: {values!r:.80} are not four numbers; {CORRECT}")
-
-
-def size_of(values: list[Any], where: str) -> tuple[int, int] | None:
-    """Width and height from two values; None where there are none. Raises UserError where they are no whole numbers."""
-    if values[0] in (None, "") and values[1] in (None, ""):
-        return None
-    try:
-        width, height = (float(value) for value in values if not isinstance(value, bool))
-        if width.is_integer() and height.is_integer() and min(width, height) > 0:
-            return int(width), int(height)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise UserError(f"{where}: {values!r:.80} are no width and height in pixels; {CORRECT}")
 
 
 def _marks_masks_as_crowds(annotation: Mapping[str, Any]) -> bool:
@@ -268,76 +210,6 @@ def _mark(annotation: Mapping[str, Any], name: str, where: str) -> bool:
     if value is None or value == "0" or value == "1" or (isinstance(value, int | float) and value in (0, 1)):
         return value in (1, "1")
     raise UserError(f"{where}: {name} {value!r:.40} is neither 0 nor 1; {CORRECT}")
-
-
-def pixels_of(segmentation: Any, width: int, height: int, where: str) -> NDArray[np.bool_] | None:
-    """The pixels [height, width] of a segmentation: polygons, or run lengths, compressed or not. None for an empty one.
-
-    Raises UserError where it is neither, or of another size.
-    """
-    from pycocotools import mask as coco_mask  # here: not every reading of boxes needs it
-
-    if segmentation is None or segmentation == []:
-        return None
-    try:
-        if isinstance(segmentation, dict):
-            if [*segmentation["size"]] != [height, width]:
-                raise UserError(
-                    f"{where}: its segmentation is of {segmentation['size']} pixels (height, width), and the image "
-                    f"has {[height, width]}; {CORRECT}"
-                )
-            runs = segmentation
-            lengths = runs["counts"] if isinstance(runs["counts"], list) else _run_lengths(runs["counts"])
-            # What decodes them notices neither a part of a pixel nor another number of pixels.
-            if any(type(each) is not int for each in lengths) or min(lengths) < 0 or sum(lengths) != width * height:
-                raise ValueError("runs of another number of pixels")
-            if isinstance(runs["counts"], list):
-                runs = coco_mask.frPyObjects(runs, height, width)
-            pixels = coco_mask.decode(runs)
-        else:
-            flat = [[float(value) for value in polygon] for polygon in segmentation]
-            if any(len(polygon) < 6 or len(polygon) % 2 or not all(map(math.isfinite, polygon)) for polygon in flat):
-                raise ValueError("polygons of fewer than three corners")
-            limit = 16 * max(width, height)
-            if any(abs(value) > limit for polygon in flat for value in polygon):
-                raise ValueError("corners far outside of the image")
-            if sum(map(_outline_length, flat)) > _LONGEST_OUTLINE:
-                raise ValueError(f"an outline of more than {_LONGEST_OUTLINE:,} pixels")
-            pixels = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(flat, height, width)))
-    except (KeyError, TypeError, ValueError, OverflowError, IndexError, MemoryError) as error:
-        raise UserError(f"{where}: its segmentation cannot be read ({error!s:.60}); {CORRECT}") from None
-    return pixels.astype(np.bool_)
-
-
-_LONGEST_OUTLINE = 2**22
-"""Pixels, of all polygons of an object. What draws them takes some 80 bytes for each."""
-
-
-def _outline_length(polygon: Sequence[float]) -> float:
-    """Of a closed polygon x, y, x, y, ..., in pixels; of each edge the longer side counts."""
-    corners = np.reshape(polygon, (-1, 2))
-    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
-
-
-def _run_lengths(text: str) -> list[int]:
-    """The lengths of compressed runs: five bits a character, the lowest first, a sixth where more follow; each length
-    from the third on less the one two before it.
-    """
-    lengths: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64:
-            raise ValueError(f"{character!r} in its runs")
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            value -= (bits & 16) << (shift - 4)  # the sign
-            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-            value = shift = 0
-    if shift or not lengths:
-        raise ValueError("runs without an end")
-    return lengths
 
 
 def _image(image: Mapping[str, Any], where: str) -> CocoImage:

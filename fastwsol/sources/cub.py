@@ -15,7 +15,8 @@ from pathlib import Path
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Fault
-from fastwsol.sources.annotated import AnnotatedImage, Box, FileSource, first_classes, images_below, read_rows
+from fastwsol.sources.annotated import AnnotatedImage, FileSource, first_classes, images_below, read_rows
+from fastwsol.sources.boxes import Box
 from fastwsol.sources.tree import Folder, Tree, Zip
 
 LAYOUT_NAME = "CUB_200_2011"

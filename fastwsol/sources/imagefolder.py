@@ -32,12 +32,12 @@ from fastwsol.sources.annotated import (
     why_no_image,
 )
 from fastwsol.sources.boxes_file import FileBoxes, ImageBoxes, read_boxes
-from fastwsol.sources.coco_json import note_of_accepted, note_of_unjudged
 from fastwsol.sources.mask_folder import MaskFolder
 from fastwsol.sources.mask_images import mask_paths
 from fastwsol.sources.of_objects import whose_boxes
 from fastwsol.sources.splits import SPLIT_CALLED, VAL_FRACTION, ValChoice, ValOf, with_val
 from fastwsol.sources.tree import Tree, joined, name_of_set, open_tree
+from fastwsol.sources.verdicts import note_of_accepted, note_of_unjudged
 
 SPLITS = ("train", "val")
 

@@ -9,9 +9,9 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.files import read_utf8
 from fastwsol.host.words import number_of
 from fastwsol.sources import Class
-from fastwsol.sources.annotated import Box, has_extent
+from fastwsol.sources.boxes import CORRECT, Box, has_extent, refuse_shares
 from fastwsol.sources.boxes_file import BoxLine, FileBoxes, csv_lines, refuse_crossed
-from fastwsol.sources.coco_json import CORRECT, CocoFile, CocoImage, read_coco, refuse_shares
+from fastwsol.sources.coco_json import CocoFile, CocoImage, read_coco
 from fastwsol.sources.names import Names
 
 

@@ -14,10 +14,11 @@ from typing import NamedTuple, TypeVar
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few, number_of
 from fastwsol.sources import Class, Fault
-from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImage, Box, FileSource, GoodImages, Masks, first_classes
-from fastwsol.sources.coco_json import note_of_accepted, note_of_unjudged
+from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImage, FileSource, GoodImages, Masks, first_classes
+from fastwsol.sources.boxes import Box
 from fastwsol.sources.splits import VAL_FRACTION, ValChoice, ValOf, with_val
 from fastwsol.sources.tree import Tree, name_of_set
+from fastwsol.sources.verdicts import note_of_accepted, note_of_unjudged
 
 A = TypeVar("A", bound=Hashable)
 

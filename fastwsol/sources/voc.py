@@ -35,13 +35,12 @@ from fastwsol.sources.annotated import (
     IMAGE_SUFFIXES,
     MAX_FILE_BYTES,
     MAX_TEXT_BYTES,
-    Box,
     files_below,
     images_below,
     is_text,
     read_text,
 )
-from fastwsol.sources.coco_json import CORRECT, box_of, size_of
+from fastwsol.sources.boxes import CORRECT, Box, box_of, size_of
 from fastwsol.sources.mask_images import encode_mask
 from fastwsol.sources.names import Names
 from fastwsol.sources.of_objects import AnnotatedObject, DetectionSet, ImageOfObjects

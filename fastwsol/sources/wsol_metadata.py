@@ -22,15 +22,8 @@ from pathlib import Path
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources import FULLSUP, Class, Fault
-from fastwsol.sources.annotated import (
-    AnnotatedImage,
-    Box,
-    FileSource,
-    first_classes,
-    images_below,
-    read_rows,
-    read_text,
-)
+from fastwsol.sources.annotated import AnnotatedImage, FileSource, first_classes, images_below, read_rows, read_text
+from fastwsol.sources.boxes import Box
 from fastwsol.sources.mask_folder import BenchmarkMasks, Regions
 from fastwsol.sources.tree import Folder, Tree, open_tree
 

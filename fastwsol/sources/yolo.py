@@ -37,7 +37,7 @@ from fastwsol.sources.annotated import (
     is_text,
     read_text,
 )
-from fastwsol.sources.coco_json import CORRECT
+from fastwsol.sources.boxes import CORRECT
 from fastwsol.sources.decode import judge_images
 from fastwsol.sources.of_objects import AnnotatedObject, DetectionSet, ImageOfObjects
 from fastwsol.sources.orientation import upright_size

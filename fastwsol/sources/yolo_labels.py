@@ -17,9 +17,10 @@ import numpy as np
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few, number_of
-from fastwsol.sources.annotated import Box, read_text
-from fastwsol.sources.coco_json import CORRECT, pixels_of
+from fastwsol.sources.annotated import read_text
+from fastwsol.sources.boxes import CORRECT, Box
 from fastwsol.sources.mask_images import encode_mask
+from fastwsol.sources.segmentations import pixels_of
 from fastwsol.sources.tree import BadFile, Tree
 from kernels.pixels import OBJECT
 
