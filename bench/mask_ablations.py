@@ -116,7 +116,7 @@ def main(arguments: Sequence[str]) -> int:
     feed = open_feed(OfRun(), packed, ["train"], Process(autocast, threads), builds=False)
     views = mask_views(info.config.views)
     plan = training_plan(info.config.seed, len(split), info.config.localizer.head_batch_size)
-    stream = Stream(split, plan, info.config.localizer.head_batch_size, views, info.config.seed, info.mean, info.std)
+    stream = Stream(split, plan, info.config.localizer.head_batch_size, views, info.config.seed, info.statistics)
     frozen = frozen_network(network, "tail", info.config.network, autocast)
     kept = open_features(packed, stream, feed, frozen, None)
     if kept is None:

@@ -131,7 +131,7 @@ def batches_of(
     views = info.config.views.plain
     size = min(images_at_once(views.image_size), len(split))
     feed = open_feed(OfRun(), packed, ["train"], Process(autocast, threads), builds=False)
-    stream = Stream(split, evaluation_plan(len(split), size), size, views, info.config.seed, *info.statistics)
+    stream = Stream(split, evaluation_plan(len(split), size), size, views, info.config.seed, info.statistics)
     batches = feed.batches(stream)
     for number in range(-(-len(split) // size)):
         batch, valid = next(batches), valid_images(number, len(split), size)

@@ -134,7 +134,7 @@ def taught_by(run: Path) -> Taught:
     feed = open_feed(OfRun(), packed, ["train"], Process(autocast, 2), builds=False)
     plan = training_plan(info.config.seed, len(split), info.config.localizer.head_batch_size)
     views = mask_views(info.config.views)
-    stream = Stream(split, plan, info.config.localizer.head_batch_size, views, info.config.seed, info.mean, info.std)
+    stream = Stream(split, plan, info.config.localizer.head_batch_size, views, info.config.seed, info.statistics)
     frozen = frozen_network(network, "tail", info.config.network, autocast)
     kept = open_features(packed, stream, feed, frozen, None)
     if kept is None:

@@ -24,7 +24,7 @@ from rounds import Side
 from test_pipeline import all_of_size, data_of, pillow_decode, scale_and_shift, started
 
 from fastwsol.batches.feed import Feed
-from fastwsol.config import Config, Statistics
+from fastwsol.config import Config
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
 from fastwsol.evaluation.forward import EvaluationSetup, forward_split
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
@@ -132,7 +132,7 @@ def test_evaluation(paired_rounds, shards, cores):
     config, autocast = Config.of(depth=18, stem="C"), pick_autocast("auto", CPU)
     model = build_preact_resnet(config.network.depth, config.network.stem, len(shards.manifest.classes), seed=0).eval()
     feed = Feed(autocast, cores, compiled=False, stores={}, classes=len(shards.manifest.classes))
-    statistics = Statistics(shards.manifest.mean, shards.manifest.std)
+    statistics = shards.manifest.statistics
     setup = EvaluationSetup(config, shards, feed, statistics, Process(autocast, cores))
     theirs = DataLoaderAndOpenCV(model, shards, autocast, cores)
 

@@ -27,7 +27,7 @@ from fastwsol.batches.dali_batches import DaliBatches
 from fastwsol.batches.decoded_store import Store, default_square
 from fastwsol.batches.store_batches import StoreBatches
 from fastwsol.batches.stream import Batches, Stream, training_plan
-from fastwsol.config import Augmentation, Config
+from fastwsol.config import Augmentation, Config, Statistics
 from fastwsol.dataset.shards import open_shards
 from fastwsol.features.feature_batches import FeatureBatches
 from fastwsol.features.frozen_network import frozen_features
@@ -82,7 +82,7 @@ def what(shards):
 def stream_of(shards, augmentation):
     split = shards.splits["train"]
     plan = training_plan(0, len(split), BATCH)
-    return Stream(split, plan, BATCH, augmentation, 0, shards.manifest.mean, shards.manifest.std)
+    return Stream(split, plan, BATCH, augmentation, 0, shards.manifest.statistics)
 
 
 class TimmViews(torch.utils.data.Dataset):
@@ -98,7 +98,7 @@ class TimmViews(torch.utils.data.Dataset):
         self._views = stream.views(self._ids, epochs)
         self._filter = str_to_interp_mode("bicubic")
         self._to_tensor = MaybeToTensor()
-        self._normalize = Normalize(np.array(stream.mean) / 255, np.array(stream.std) / 255)
+        self._normalize = Normalize(*(np.array(each) / 255 for each in stream.statistics))
 
     def __len__(self):
         return len(self._ids)
@@ -145,7 +145,7 @@ def test_views_of_many_sizes(paired_rounds, pytestconfig, mixed, cores, tmp_path
     firsts = {"squares": next(warm).images, "dali": next(cold).images, "timm dataloader": next(theirs)}
     for _ in theirs:
         pass
-    std = torch.tensor(mixed.manifest.std)[:, None, None]
+    std = torch.tensor(mixed.manifest.statistics.std)[:, None, None]
     apart = {name: float(((images - firsts["dali"]).abs() * std).mean()) for name, images in firsts.items()}
     assert apart["timm dataloader"] < 1.0
     assert apart["squares"] < 4.0
@@ -322,7 +322,7 @@ def scaled(maps):
 
 def files_to_batches(paths, info):
     """As a script does it: Pillow, a resize, a tensor, a batch."""
-    mean, std = torch.tensor(info.mean), torch.tensor(info.std)
+    mean, std = map(torch.tensor, info.statistics)
     for first in range(0, len(paths), BATCH):
         pixels = []
         for path in paths[first : first + BATCH]:
@@ -343,7 +343,7 @@ def test_maps_of_files(paired_rounds, pytestconfig, photos, cores):
     config = Config.of(backbone=BACKBONE, image_size=SIZE)
     model = build_network(config, CLASSES).eval()
     names = tuple(f"class {k}" for k in range(CLASSES))
-    info = RunInfo(config, photos, "", names, names, (127.5,) * 3, (127.5,) * 3)
+    info = RunInfo(config, photos, "", names, names, Statistics((127.5,) * 3, (127.5,) * 3))
     paths = sorted(photos.rglob("*.jpg"))[: TURN * BATCH if pytestconfig.option.benchmark_only else 8]
     autocast = pick_autocast("fp32", CPU)
     predictor = Predictor(info, LocalizingModel(model), 0, autocast, cores)
@@ -405,7 +405,7 @@ def test_boxes_by_a_mask(paired_rounds, pytestconfig, photos, cores):
     config = Config.of(backbone=BACKBONE, image_size=SIZE)
     network = build_network(config, CLASSES).eval()
     names = tuple(f"class {k}" for k in range(CLASSES))
-    info = RunInfo(config, photos, "", names, names, (127.5,) * 3, (127.5,) * 3)
+    info = RunInfo(config, photos, "", names, names, Statistics((127.5,) * 3, (127.5,) * 3))
     paths = sorted(photos.rglob("*.jpg"))[: TURN * BATCH if pytestconfig.option.benchmark_only else 8]
     autocast = pick_autocast("fp32", CPU)
     with torch.no_grad():

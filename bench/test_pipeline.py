@@ -86,7 +86,7 @@ def take(batches, count):
 def stream_of(shards, augmentation):
     split, manifest = shards.splits["train"], shards.manifest
     plan = training_plan(SEED, len(split), BATCH)
-    return Stream(split, plan, BATCH, augmentation, SEED, manifest.mean, manifest.std)
+    return Stream(split, plan, BATCH, augmentation, SEED, manifest.statistics)
 
 
 def ours(shards, augmentation, cores):
@@ -105,7 +105,7 @@ def scale_and_shift(shards):
 
     As large as an image: NumPy and torch are twice as fast so as with three channels to broadcast.
     """
-    mean, std = (np.array(each, np.float32) for each in (shards.manifest.mean, shards.manifest.std))
+    mean, std = (np.array(each, np.float32) for each in shards.manifest.statistics)
     return np.tile(1 / std, (SIZE, SIZE, 1)), np.tile(-mean / std, (SIZE, SIZE, 1))
 
 
@@ -260,7 +260,7 @@ def test_pipeline(paired_rounds, shards, cores, aug, resampler):
     for name, images in {**firsts, "pillow dataloader": loader.first()}.items():
         assert images.dtype == expected.dtype == torch.float32, name
         assert images.is_contiguous(memory_format=torch.channels_last), name
-        levels_apart = (images - expected).abs() * torch.tensor(shards.manifest.std)[:, None, None]
+        levels_apart = (images - expected).abs() * torch.tensor(shards.manifest.statistics.std)[:, None, None]
         assert levels_apart.mean() < MEAN_LEVELS_APART[resampler], name
     paired_rounds(
         {name: stream(batches) for name, batches in streams.items()} | {"pillow dataloader": loader.side(cores)},

@@ -57,7 +57,7 @@ class PlainLoop:
     def __init__(self, info, model, autocast, threshold):
         self._threshold = threshold
         self._model, self._autocast, self._size = model, autocast, info.config.views.image_size
-        self._mean, self._std = torch.tensor(info.mean), torch.tensor(info.std)
+        self._mean, self._std = map(torch.tensor, info.statistics)
 
     @torch.inference_mode()
     def __call__(self, path):
@@ -87,7 +87,7 @@ def test_predict(paired_rounds, shards, cores, tmp_path, stem, image_size, pytes
     make_photos(tmp_path, shards, PHOTOS if timing else CHECKED)
     config, manifest = Config.of(depth=18, stem=stem, image_size=image_size), shards.manifest
     wnids = tuple(each.wnid for each in manifest.classes)
-    info = RunInfo(config, shards.folder, shards.digest, wnids, wnids, manifest.mean, manifest.std)
+    info = RunInfo(config, shards.folder, shards.digest, wnids, wnids, manifest.statistics)
     model = build_preact_resnet(config.network.depth, config.network.stem, len(wnids), seed=0).eval()
     paths = sorted(tmp_path.iterdir())
 

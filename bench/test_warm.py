@@ -63,9 +63,10 @@ def test_warm(paired_rounds, shards, store, cores, aug, resampler):
     firsts = {name: next(batches) for name, batches in streams.items()} | {"pillow dataloader": loader.first()}
     assert torch.equal(firsts["warm"], firsts["cold"])
     assert torch.equal(firsts["warm bf16"], firsts["warm"].bfloat16())
+    std = torch.tensor(shards.manifest.statistics.std)[:, None, None]
     for name, images in firsts.items():
         assert images.is_contiguous(memory_format=torch.channels_last), name
-        levels_apart = (images.float() - firsts["warm"]).abs() * torch.tensor(shards.manifest.std)[:, None, None]
+        levels_apart = (images.float() - firsts["warm"]).abs() * std
         assert levels_apart.mean() < MEAN_LEVELS_APART[resampler] + (name == "warm bf16"), name
     paired_rounds(
         {name: stream(batches) for name, batches in streams.items()} | {"pillow dataloader": loader.side(cores)},

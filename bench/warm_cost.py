@@ -43,7 +43,7 @@ TURNS = 5
 def stream_of(shards: Shards, config: Config, batch: int) -> Stream:
     split, manifest = shards.splits["train"], shards.manifest
     plan = training_plan(config.seed, len(split), batch)
-    return Stream(split, plan, batch, config.views, config.seed, manifest.mean, manifest.std)
+    return Stream(split, plan, batch, config.views, config.seed, manifest.statistics)
 
 
 def feed_of(shards: Shards, data: str, store: Path, autocast: Autocast, threads: int):

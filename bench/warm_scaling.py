@@ -19,7 +19,7 @@ import torch
 
 from fastwsol.batches.store_batches import StoreBatches
 from fastwsol.batches.stream import Stream, training_plan
-from fastwsol.config import Augmentation
+from fastwsol.config import Augmentation, Statistics
 from fastwsol.host.device import use_threads
 from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
@@ -57,7 +57,7 @@ def best_rate(store: KeptArray, count: int, batch: int, threads: int, aug: str, 
     images = Images(count)
     augmentation = Augmentation(aug, True, False, "bilinear", SIZE)  # type: ignore[arg-type]
     plan = training_plan(0, count, batch)
-    batches = StoreBatches(Stream(images, plan, batch, augmentation, 0, MEAN, STD), store, dtype, threads)  # type: ignore[arg-type]
+    batches = StoreBatches(Stream(images, plan, batch, augmentation, 0, Statistics(MEAN, STD)), store, dtype, threads)  # type: ignore[arg-type]
     steps = VIEWS_A_TURN // batch
     best = float("inf")
     for _ in range(TURNS):

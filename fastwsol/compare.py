@@ -89,6 +89,7 @@ def main(arguments: Sequence[str]) -> int:
     if flags.b:
         for name, side in zip("AB", sides, strict=True):
             check_recipe(name, side)
+        refuse_same_runs(sides)
     every = [*sides[0], *sides[1]]
     for report in every[1:]:
         check_same_images(every[0], report)
@@ -124,6 +125,14 @@ _ABOUT_RECIPES = (
     "Interval and p: over seeds and images, and of each row alone: choose the rate beforehand, since of several one "
     "may differ by chance. The columns of errors say what would narrow the interval: more seeds, or more images."
 )
+
+
+def refuse_same_runs(sides: Sides) -> None:
+    """Raise UserError where a run counts on both sides, for the same localizer."""
+    of_a = {(report.path.resolve(), report.localizer) for report in sides[0]}
+    for report in sides[1]:
+        if (report.path.resolve(), report.localizer) in of_a:
+            raise UserError(f"{report.path}: is on both sides; name each run once, before --b or behind it")
 
 
 def read_sides(flags: Flags) -> Sides:

@@ -28,7 +28,7 @@ Channels = tuple[float, float, float]
 
 
 class Statistics(NamedTuple):
-    """Of pixels 0..255, by which images are normalised."""
+    """Of pixels, R, G, B in 0..255: what images are normalised by."""
 
     mean: Channels
     std: Channels
@@ -226,7 +226,7 @@ class LocalizerConfig:
     """highest learning rate of the mask head under AdamW and one cycle"""
     boxes_per_class: int = added(0, as_before=0)
     """the boxes of so many training images of each class supervise the mask head too: no longer weakly supervised, and
-    named in every row"""
+    named in every row; a quarter of each batch has boxes at least"""
     behind_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
     """of the tensors of the classifier that --behind names (of older runs: of its checkpoint); empty: the run's own"""
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastwsol.config import Augmentation
 from fastwsol.geometry import shown_windows
+from kernels import Jitter
 from kernels.compiling import njit
 from kernels.philox import philox4x32, random_words
 
@@ -48,18 +49,6 @@ class Purpose(IntEnum):
 
 
 @dataclass(frozen=True)
-class Color:
-    """Colour jitter as affine steps. Step k turns pixels x (RGB, 0..255) into A_k x + w_k mean(x) + t_k, as uint8."""
-
-    matrices: NDArray[np.float32]
-    """A: [N, 4, 3, 3]."""
-    mean_weights: NDArray[np.float32]
-    """w, the share of the image's own mean colour: [N, 4]."""
-    offsets: NDArray[np.float32]
-    """t: [N, 4, 3]."""
-
-
-@dataclass(frozen=True)
 class Views:
     """How each of N images is shown to the network this time."""
 
@@ -69,8 +58,8 @@ class Views:
     """1 where the view is mirrored left to right: [N]."""
     cells: NDArray[np.uint8] | None
     """Hide-and-Seek, 1 where a cell is kept and 0 where it is hidden: [N, 16, 16]; None without HnS."""
-    color: Color | None
-    """Colour jitter; None without it."""
+    color: Jitter | None
+    """Colour jitter, four affine steps; None without it."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +86,7 @@ def stream_slice(seed: int, count: int, start: int, size: int) -> tuple[NDArray[
     return ids, epochs
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, count: int, purpose: Purpose = Purpose.ORDER) -> NDArray[np.int64]:
     """Return the epoch's order, int64 [count], read-only: the ids 0 .. count - 1 sorted by a random key each."""
     ids = np.arange(count, dtype=np.int64)
@@ -326,7 +315,7 @@ _LIGHTING_STD = 0.1
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
-def _color_steps(ids: NDArray[np.int64], epochs: NDArray[np.int64], key: NDArray[np.uint32]) -> Color:
+def _color_steps(ids: NDArray[np.int64], epochs: NDArray[np.int64], key: NDArray[np.uint32]) -> Jitter:
     """The common tail of the paper's code: brightness, contrast, saturation x U(.6, 1.4), lighting .1, random order."""
     count = len(ids)
     words = random_words(ids, epochs, Purpose.COLOR, 3, key)
@@ -349,7 +338,7 @@ def _color_steps(ids: NDArray[np.int64], epochs: NDArray[np.int64], key: NDArray
 
     order = np.argsort(words[:, :COLOR_STEPS], axis=1, kind="stable")
     rows = np.arange(count)[:, None]
-    return Color(
+    return Jitter(
         matrices=matrices[rows, order].astype(np.float32),
         mean_weights=mean_weights[rows, order].astype(np.float32),
         offsets=offsets[rows, order].astype(np.float32),

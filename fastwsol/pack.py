@@ -105,17 +105,17 @@ def main(arguments: Sequence[str]) -> int:
     flags = parse_flags(PackFlags, arguments, "scripts/pack.py", "Pack a data set into shards.")
     path = find_source(flags)
     continued = finished_shards(flags.out) > 0
-    start = time.perf_counter()
+    start, told = time.perf_counter(), list[str]()
     try:
         source = _open_source(flags, path)
-        manifest = pack(source, flags.out, quarantine=flags.quarantine, lossless=flags.lossless)
+        manifest = pack(source, flags.out, quarantine=flags.quarantine, lossless=flags.lossless, tell=told.append)
     except KeyboardInterrupt:
         behind = "continues behind the last whole shard" if finished_shards(flags.out) else "begins anew"
         raise Interrupted(f"{flags.out}: not finished and not usable yet; the same command {behind}") from None
     try:
         _print_summary(manifest, flags.out, time.perf_counter() - start, continued)
         packed = _print_contents(flags.out)
-        for note in source.notes:
+        for note in (*told, *source.notes):
             print(plain(note))
         if (used := source.boxes_used) > packed:
             print(f"of the boxes used, {used - packed:,} of images that were set aside are not packed")
@@ -152,11 +152,20 @@ def refuse_flags_of_others(flags: PackFlags) -> None:
         raise UserError(f"--layout {flags.layout}: --synthetic draws its images itself; give one of the two")
     if flags.follow_links and flags.synthetic:
         raise UserError("--follow-links: --synthetic draws its images itself; give one of the two")
+    if flags.layout == "imagefolder" and flags.source is not None and _lies_in(flags.out, flags.source):
+        raise UserError(
+            f"--out {flags.out}: lies in --source {flags.source}, whose folders are classes, and would be one the next "
+            f"time; name a folder elsewhere"
+        )
     if flags.layout != "tiny-imagenet":
         if flags.source is None:
             raise UserError(f"--layout {flags.layout}: say where the images are, with --source DIR or ZIP")
         if not flags.source.exists():
             raise UserError(f"--source {flags.source}: no such folder or zip; name the one that holds the images")
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _open_source(flags: PackFlags, path: Path | None) -> Source:
@@ -213,7 +222,7 @@ def _print_summary(manifest: Manifest, out: Path, seconds: float, continued: boo
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     images = sum(split.images for split in manifest.splits.values())
     aside = sum(split.quarantined for split in manifest.splits.values())
-    mean, std = (", ".join(f"{value:.2f}" for value in values) for values in (manifest.mean, manifest.std))
+    mean, std = (", ".join(f"{value:.2f}" for value in values) for values in (manifest.statistics))
     print(f"{out}: {manifest.source}, {contents(manifest)}")
     print(f"{number_of(len(shards), 'shard')}, {sum(shard.bytes for shard in shards) / 2**20:,.1f} MiB")
     print(f"{seconds:.1f} s, {'for the rest' if continued else f'{images / seconds:,.0f} images/s'}")

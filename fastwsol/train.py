@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fastwsol.batches.feed import open_feed
 from fastwsol.batches.stream import training_plan
-from fastwsol.config import Config, flag
+from fastwsol.config import Config, Statistics, flag
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards, read_manifest
 from fastwsol.evaluation.forward import EvaluationSetup
@@ -251,10 +251,10 @@ def run_info(config: Config, shards: Shards) -> RunInfo:
     """What the run of `config` on `shards` is."""
     manifest = shards.manifest
     wnids, names = zip(*((each.wnid, each.name) for each in manifest.classes), strict=True)
-    mean, std = input_statistics(config.network) or (manifest.mean, manifest.std)
+    mean, std = input_statistics(config.network) or manifest.statistics
     # A channel that is constant over train has std 0: it takes that of a uniform distribution instead.
     red, green, blue = (each or 255 / 12**0.5 for each in std)
-    return RunInfo(config, shards.folder, shards.digest, wnids, names, mean, (red, green, blue))
+    return RunInfo(config, shards.folder, shards.digest, wnids, names, Statistics(mean, (red, green, blue)))
 
 
 def explain_bad_step(step: int, config: Config, shards: Shards, run: RunDir) -> str:

@@ -189,6 +189,9 @@ class Day:
         for file in (flags.done, self._kept):
             if file is not None and (file == flags.done or file.is_file()):
                 self.finished |= finished_in(file)
+        for item in ITEMS:
+            for training in item.trainings:
+                self._leave_out_another(item, training)
         self._failures = failures_in(self._kept) if self._kept.is_file() else {}
         """Why trainings failed on this machine, by name, with their flags and the program's source."""
         for folder in (flags.out, runs):
@@ -200,7 +203,7 @@ class Day:
     def take(self, item: Item) -> None:
         """Begin or go on with the trainings of an item that are not finished, as far as time allows."""
         for training in item.trainings:
-            self._leave_out_another(item, training)
+            self._leave_out_older(item, training)
         todo = [each for each in item.trainings if each.name not in self.finished]
         if self._flags.dry_run:
             todo = todo[:1]
@@ -340,11 +343,18 @@ class Day:
             differs = difference(Config.from_json(found["report"]["config"]), self._config(item, training))
         except UserError:  # as without timm, where it cannot be trained either
             return
-        if not differs and item.alone and not self._flags.dry_run and found.get("source") != source_digest():
-            differs = "timed with another version of the program"
         if differs:
-            print(f"{training.name}: finished is another one of this name ({differs}), which is not taken", flush=True)
-            self.others[training.name] = self.finished.pop(training.name)
+            self._leave_out(training, differs)
+
+    def _leave_out_older(self, item: Item, training: Training) -> None:
+        """The same of what was timed with another version of the program."""
+        found = self.finished.get(training.name)
+        if found is not None and item.alone and not self._flags.dry_run and found.get("source") != source_digest():
+            self._leave_out(training, "timed with another version of the program")
+
+    def _leave_out(self, training: Training, differs: str) -> None:
+        print(f"{training.name}: finished is another one of this name ({differs}), which is not taken", flush=True)
+        self.others[training.name] = self.finished.pop(training.name)
 
     def _config(self, item: Item, training: Training) -> Config:
         return train.read_flags(self._arguments(item, training, self._runs / training.name)).config

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastwsol.config import Config
+from fastwsol.config import Config, Statistics
 from fastwsol.host.device import Autocast
 from fastwsol.localizer.localizers import LocalizerName
 from fastwsol.localizer.localizing import LocalizingModel
@@ -81,8 +81,7 @@ def colour_predictor(localizer: LocalizerName = "mask") -> Predictor:
         "",
         ("red", "blue"),
         ("red", "blue"),
-        (127.5, 127.5, 127.5),
-        (127.5, 127.5, 127.5),
+        Statistics((127.5,) * 3, (127.5,) * 3),  # type: ignore[arg-type]
     )
     model = LocalizingModel(ColourNetwork(), colour_head())
     return Predictor(info, model, 0, Autocast(torch.device("cpu"), "fp32"), 1, localizer)

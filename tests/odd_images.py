@@ -178,6 +178,8 @@ def _bmps() -> Iterator[tuple[str, bytes]]:
     red, green, blue = (PIXELS[..., k].astype("<u2") >> shift for k, shift in enumerate((3, 2, 3)))
     masks = struct.pack("<III", 0xF800, 0x7E0, 0x1F)
     yield "BMP of 5-6-5", _bmp(16, (red << 11 | green << 5 | blue)[::-1].tobytes(), compression=3, more=masks)
+    masks = struct.pack("<III", 0xFF000000, 0xFF0000, 0xFF00)
+    yield "BMP of 8-8-8-0", _bmp(32, np.flip(ALPHA[::-1], 2).tobytes(), compression=3, more=masks)
     yield "BMP of 5-5-5", _bmp(16, (red << 10 | green >> 1 << 5 | blue)[::-1].tobytes())
     levels = np.asarray(IMAGE.convert("L"))[::-1]
     runs = b"".join(b"".join(bytes((1, level)) for level in row) + b"\0\0" for row in levels.tolist()) + b"\0\1"

@@ -77,7 +77,7 @@ def batches_of(shards, store, augmentation, start=0, rank=0, world_size=1):
     split = shards.splits["train"]
     plan = training_plan(SEED, len(split), BATCH, rank, world_size)
     size = BATCH // world_size
-    stream = Stream(split, plan, size, augmentation, SEED, shards.manifest.mean, shards.manifest.std)
+    stream = Stream(split, plan, size, augmentation, SEED, shards.manifest.statistics)
     without = batches_without(stream, store, start)
     return BatchesWithExtra(without, draw, stream, CPU, start), batches_without(stream, store, start), stream
 

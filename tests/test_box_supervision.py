@@ -13,7 +13,7 @@ from fastwsol.config import Augmentation, Config
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.localizer.box_supervision import NO_BOX, box_loss, boxes_of_few, boxes_of_views
+from fastwsol.localizer.box_supervision import NO_BOX, box_loss, boxes_of_few, boxes_of_views, plan_with_boxes
 from fastwsol.localizer.mask_head import build_mask_head
 
 
@@ -101,7 +101,7 @@ def test_a_mirrored_view_has_its_box_mirrored(picture_shards: Path) -> None:
     split, boxes = shards.splits["train"], boxes_of_few(shards.splits["train"], 3, "stretch")
     manifest = shards.manifest
     whole = Augmentation("none", flip=True)
-    stream = Stream(split, training_plan(7, len(split), 4), 4, whole, 7, manifest.mean, manifest.std)
+    stream = Stream(split, training_plan(7, len(split), 4), 4, whole, 7, manifest.statistics)
     ids, epochs = stream.plans(range(20))
     drawn = boxes_of_views(boxes, stream)(ids, epochs)
     assert drawn.dtype == np.float32
@@ -198,3 +198,33 @@ def test_mistakes_are_named(picture_shards: Path, tmp_path: Path, capsys: pytest
 def test_a_box_that_covers_every_cell_has_a_loss() -> None:
     """Nothing lies outside of it."""
     assert torch.isfinite(box_loss(torch.full((1, 4, 4), 0.5), torch.tensor([[0.0, 0.0, 1.0, 1.0]]), 1.0))
+
+
+def test_of_few_boxes_each_batch_sees_some_and_all_come_in_turn() -> None:
+    boxes = np.full((1000, 4), NO_BOX, np.float32)
+    with_boxes = np.arange(7, 1000, 100)
+    boxes[with_boxes] = 0.5
+    plan, share = plan_with_boxes(3, boxes, 16)
+    assert share == pytest.approx((4 + 12 * 0.01) / 16)
+    plain = training_plan(3, 1000, 16)
+    seen: list[int] = []
+    for step in range(20):
+        ids, epochs = plan(step)
+        np.testing.assert_array_equal(ids[:12], plain(step)[0][:12])
+        np.testing.assert_array_equal(epochs[:12], plain(step)[1][:12])
+        assert set(ids[12:]) <= set(with_boxes)
+        seen += ids[12:].tolist()
+    assert {seen.count(each) for each in with_boxes} == {8}, "4 of 20 steps, of 10 images"
+    halves = [plan_with_boxes(3, boxes, 16, rank, 2)[0](5) for rank in (0, 1)]
+    for k in (0, 1):
+        np.testing.assert_array_equal(np.concatenate([half[k] for half in halves]), plan(5)[k])
+
+
+def test_where_many_images_have_boxes_the_stream_is_that_of_all() -> None:
+    boxes = np.full((40, 4), NO_BOX, np.float32)
+    boxes[::4] = 0.5
+    plan, share = plan_with_boxes(3, boxes, 16)
+    assert share == 0.25
+    for step in range(6):
+        for ours, theirs in zip(plan(step), training_plan(3, 40, 16)(step), strict=True):
+            np.testing.assert_array_equal(ours, theirs)

@@ -514,3 +514,11 @@ def test_a_verdict_that_is_none_is_refused(tmp_path: Path) -> None:
         UserError, match=r"line 2: verdict 'pending' is none of drawn, .*; correct it, or call the column"
     ):
         read_boxes(tmp_path / "a.csv", ["1.jpg"], {"1.jpg": "cat"}, ["cat", "dog"])
+
+
+def test_an_end_of_several_parts_is_found_among_images_of_one_name() -> None:
+    names = Names([f"train/n{k:03}/images/0.jpg" for k in range(50)] + ["0.jpg"])
+    assert names.by_end("n007/images/0.jpg") == ["train/n007/images/0.jpg"]
+    assert names.by_end("images/0.jpg") == [f"train/n{k:03}/images/0.jpg" for k in range(50)]
+    assert len(names.by_end("0.jpg")) == 50
+    assert names.by_end("n007/0.jpg") == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastwsol.config import Config
+from fastwsol.config import Config, Statistics
 from fastwsol.evaluation.boxes import PROTOCOLS
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.report_rows import ReportRows
@@ -30,7 +30,7 @@ def collect(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def finished_run(folder: Path, config: Config, top1_clas: float, digest: str = "digest") -> Path:
     run = RunDir(folder)
-    with run.opened(RunInfo(config, Path("shards"), digest, ("n01",), ("one",), (0, 0, 0), (1, 1, 1))):
+    with run.opened(RunInfo(config, Path("shards"), digest, ("n01",), ("one",), Statistics((0, 0, 0), (1, 1, 1)))):
         run.record_start(0, {"threads": 1})
         rates = {protocol: {**RATES, "top1_clas": top1_clas} for protocol in PROTOCOLS}
         baseline = {

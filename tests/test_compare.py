@@ -364,6 +364,7 @@ def test_what_is_no_recipe_is_refused(recipes, sides, capsys):
         ((*a[:2], "--b", b[0]), "1 run of B"),
         ((*a[:2], other, "--b", *b), f"{other / 'report.json'}: has --lr 0.05, {a[0] / 'report.json'} 0."),
         ((*a[:2], "--b", b[0], again), f"{again / 'report.json'}: is of seed 0 that {b[0] / 'report.json'} is of"),
+        ((*a[:2], "--b", *a[:2]), f"{a[0] / 'report.json'}: is on both sides; name each run once"),
         ((*a[:2], "--b", *sides), "is of score maps, of which no seed is known; --b compares runs"),
         (a, "3 reports named: name two, A and B (one run twice for two of its --localizers), or several seeds"),
         ((), "0 reports named"),

@@ -31,8 +31,7 @@ GR_HNS = Augmentation("gr-hns", flip=True, color=False, resampler="bicubic", ima
 def batches_of(shards, augmentation, start=0, plan=None, threads=1):
     split = shards.splits["train"]
     plan = plan or training_plan(7, len(split), BATCH)
-    mean, std = shards.manifest.mean, shards.manifest.std
-    return DaliBatches(Stream(split, plan, BATCH, augmentation, 7, mean, std), CPU, threads, start)
+    return DaliBatches(Stream(split, plan, BATCH, augmentation, 7, shards.manifest.statistics), CPU, threads, start)
 
 
 def test_a_pipeline_goes_with_its_batches(shards):
@@ -56,12 +55,12 @@ def reference_batch(shards, augmentation, step):
     ids, epochs = training_plan(7, len(split), BATCH)(step)
     views = draw_views(augmentation, 7, ids, epochs, split.widths[ids], split.heights[ids])
     images = [split.image(index) for index in ids]
-    return reference.batch(images, views, augmentation, shards.manifest.mean, shards.manifest.std), views
+    return reference.batch(images, views, augmentation, shards.manifest.statistics), views
 
 
 def levels_apart(shards, batch, expected):
     """The difference in 8-bit levels, [N, S, S, 3]."""
-    return np.abs(batch.images.permute(0, 2, 3, 1).numpy() - expected) * np.array(shards.manifest.std)
+    return np.abs(batch.images.permute(0, 2, 3, 1).numpy() - expected) * np.array(shards.manifest.statistics.std)
 
 
 @pytest.fixture(params=["kernel", "operators"])
@@ -196,7 +195,7 @@ def test_an_image_that_changed_before_a_later_phase_of_the_run_does_not_reach_it
     part = split.subset("train", np.arange(10, 60))
     part.damaged = [3, 30]
     plan = training_plan(7, len(part), BATCH)
-    stream = Stream(part, plan, BATCH, GR_HNS, 7, shards.manifest.mean, shards.manifest.std)
+    stream = Stream(part, plan, BATCH, GR_HNS, 7, shards.manifest.statistics)
     with pytest.raises(RunFailure) as failed:
         [next(DaliBatches(stream, CPU, 1, step, seals=seals)) for step in range(4)]
     assert any(name in str(failed.value) for name in split.names([13, 40]))

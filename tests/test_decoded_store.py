@@ -21,7 +21,7 @@ from fastwsol.batches import views_reference as reference
 from fastwsol.batches.dali_batches import DaliBatches
 from fastwsol.batches.decoded_store import Store, default_folder
 from fastwsol.batches.stream import Stream, evaluation_plan
-from fastwsol.config import Augmentation
+from fastwsol.config import Augmentation, Statistics
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.host.errors import Interrupted, RunFailure
@@ -47,7 +47,7 @@ def assert_pixels_are_those_of_every_decoder(shards: Shards, name: str) -> None:
     np.testing.assert_array_equal(pixels, by_pillow)
     plan = evaluation_plan(len(split), len(split))
     zeros, ones = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    stream = Stream(split, plan, len(split), PLAIN, 0, zeros, ones)
+    stream = Stream(split, plan, len(split), PLAIN, 0, Statistics(zeros, ones))
     batches = DaliBatches(stream, torch.device("cpu"), threads=2)
     (by_dali,) = batches._pipeline.run()
     np.testing.assert_array_equal(pixels, np.asarray(by_dali.as_tensor()))

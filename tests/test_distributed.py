@@ -98,7 +98,7 @@ def in_turn(shards: Path, parts_of_step, network: tuple[str, ...] = OURS):
     opened = open_shards(shards)
     split = opened.splits["train"]
     config = training.read_flags(flags(shards, Path("unused"), network=network)).config
-    moments = input_statistics(config.network) or (opened.manifest.mean, opened.manifest.std)
+    moments = input_statistics(config.network) or opened.manifest.statistics
     autocast = Autocast(CPU, "fp32")
     state = new_state(config, 4, autocast)
     loss_of = make_loss(state.model, autocast, compiled=False)
@@ -112,7 +112,7 @@ def in_turn(shards: Path, parts_of_step, network: tuple[str, ...] = OURS):
                 training_plan(config.seed, len(split), config.optimizer.batch_size, rank, count)
                 for rank in range(count)
             ]
-            view = config.views, config.seed, *moments
+            view = config.views, config.seed, moments
             parts = [DaliBatches(Stream(split, plan, size, *view), CPU, threads=1, start=step) for plan in plans]
         for rank, batch in enumerate(map(next, parts)):
             drops = None

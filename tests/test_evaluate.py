@@ -60,7 +60,7 @@ def run(synthetic_shards, tmp_path_factory):
 
 def setup_of(shards):
     config, autocast = Config.of(depth=18, stem="C"), Autocast(torch.device("cpu"), "fp32")
-    statistics = shards.manifest.mean, shards.manifest.std
+    statistics = shards.manifest.statistics
     return EvaluationSetup(config, shards, Feed(autocast, 1, False, {}, 4), statistics, Process(autocast, 1))
 
 

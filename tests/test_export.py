@@ -69,7 +69,7 @@ def test_the_file_says_what_a_program_needs(exported: Path) -> None:
     about = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
     info = fastwsol.load(exported / "run", "cpu").info
     assert (about["classes"], about["class_names"]) == ([*info.classes], [*info.class_names])
-    assert (about["mean"], about["image_size"]) == ([*info.mean], 64)
+    assert (about["mean"], about["image_size"]) == ([*info.statistics.mean], 64)
     assert (about["localizer"], about["scale"], about["cut"]["value"]) == ("cam", "min-max", 0.2)
     assert [(each.name, each.type, each.shape[1:]) for each in session.get_inputs()] == [
         ("pixels", "tensor(uint8)", [64, 64, 3])

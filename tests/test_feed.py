@@ -21,7 +21,7 @@ from fastwsol.batches import feed, stores
 from fastwsol.batches.feed import open_feed
 from fastwsol.batches.stores import DataFlags
 from fastwsol.batches.stream import Stream, training_plan
-from fastwsol.config import Augmentation
+from fastwsol.config import Augmentation, Statistics
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.host.command_line import run_command
@@ -237,7 +237,7 @@ def test_views_of_evaluations_are_never_compiled(shards, tmp_path, monkeypatch, 
     split = shards.splits["val"]
     gpu = Autocast(torch.device("cuda"), "bf16")
     opened = feed.Feed(gpu, 1, True, {("val", 0): KeptArray(tmp_path, np.empty(0, np.uint8), "")}, 4)
-    stream = Stream(split, training_plan(0, len(split), 8), 8, Augmentation(), 0, (0,) * 3, (1,) * 3, steps)
+    stream = Stream(split, training_plan(0, len(split), 8), 8, Augmentation(), 0, Statistics((0,) * 3, (1,) * 3), steps)
     opened.batches(stream)
     opened.batches(stream, may_compile=False)
     assert compiled == [steps is None, False]

@@ -41,15 +41,15 @@ def test_the_middle_square_is_shown_and_crops_lie_in_it():
 def test_dali_shows_what_the_reference_shows(picture_shards, aug):
     shards = open_shards(picture_shards)
     split, augmentation = shards.splits["train"], Augmentation(aug, flip=True, image_size=64, fit="crop")
-    statistics = shards.manifest.mean, shards.manifest.std
-    stream = Stream(split, training_plan(3, len(split), 8), 8, augmentation, 3, *statistics)
+    statistics = shards.manifest.statistics
+    stream = Stream(split, training_plan(3, len(split), 8), 8, augmentation, 3, statistics)
     batches = DaliBatches(stream, torch.device("cpu"), threads=1)
     for step in range(4):
         ids, epochs = stream.plan(step)
         encoded = [split.image(index) for index in ids]
-        expected = reference_batch(encoded, stream.views(ids, epochs), augmentation, *statistics)
+        expected = reference_batch(encoded, stream.views(ids, epochs), augmentation, statistics)
         shown = next(batches).images.permute(0, 2, 3, 1).numpy()
-        assert (np.abs(shown - expected) * np.array(shards.manifest.std)).max() < 1.001
+        assert (np.abs(shown - expected) * np.array(shards.manifest.statistics.std)).max() < 1.001
 
 
 def iou(box, truth) -> float:

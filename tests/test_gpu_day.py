@@ -108,9 +108,8 @@ def test_another_training_of_the_same_name_is_not_taken_for_it(synthetic_shards,
     (masks,) = (item for item in ITEMS if item.name == "masks")
     dry = gpu_day.Flags(tmp_path / "out", shards=synthetic_shards, dry_run=True, done=RECORDED)
     day = gpu_day.Day(dry, synthetic_shards, tmp_path / "runs")
-    recorded = day.finished["gr-0"]
-    day._leave_out_another(masks, masks.trainings[0])
-    assert "gr-0" not in day.finished
+    recorded = day.others["gr-0"]
+    assert "gr-0" not in day.finished, "whichever items are taken"
     assert "gr-0: finished is another one of this name (--" in capsys.readouterr().out
     day._write()
     assert trainings_in(tmp_path / "out")["gr-0"] == recorded
@@ -118,7 +117,6 @@ def test_another_training_of_the_same_name_is_not_taken_for_it(synthetic_shards,
     assert not day.failed
     assert trainings_in(tmp_path / "out")["gr-0"] == day.finished["gr-0"] != recorded
     real = gpu_day.Day(gpu_day.Flags(tmp_path / "real"), synthetic_shards, tmp_path / "runs")
-    real._leave_out_another(masks, masks.trainings[0])
     real._train(masks, masks.trainings[0])
     assert real.failed == ["gr-0"]
     assert f"{tmp_path / 'runs' / 'gr-0'} holds another run (--" in capsys.readouterr().out

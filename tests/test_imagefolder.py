@@ -255,7 +255,7 @@ def test_an_image_is_packed_upright(with_val: Path, tmp_path: Path, form: str, o
     packed = np.asarray(Image.open(io.BytesIO(split.image(k)))).astype(int)
     expected = {1: pixels, 3: pixels[::-1], 6: np.rot90(pixels, -1), 8: np.rot90(pixels)}[orientation]
     assert np.abs(packed - expected).max() <= 3
-    assert ("1 images are packed upright" in capsys.readouterr().out) == (orientation != 1)
+    assert ("1 image is packed upright" in capsys.readouterr().out) == (orientation != 1)
 
 
 # Packing
@@ -369,6 +369,16 @@ def test_bad_annotations_of_coco_are_named(photos: Path, content: str, words: st
     assert words in capsys.readouterr().err
 
 
+def in_folder(name: str) -> Callable[[Path], None]:
+    """An image in a folder of this name in a class."""
+
+    def spoil(photos: Path) -> None:
+        (photos / "dog" / name).mkdir()
+        (photos / "dog" / name / "1.jpg").write_bytes(noise_jpeg(0))
+
+    return spoil
+
+
 def only_one_class(photos: Path) -> None:
     shutil.rmtree(photos / "cat")
     shutil.rmtree(photos / "dog")
@@ -396,6 +406,8 @@ def unknown_val_class(photos: Path) -> None:
         (lambda photos: (photos / "dog").rename(photos / "val"), [], "there is no train beside it"),
         (lambda photos: (photos / "dog" / "a\nb.jpg").write_bytes(b""), [], "its name is no text in UTF-8 of a single"),
         (lambda photos: (photos / "dog" / os.fsdecode(b"\xff.jpg")).write_bytes(b""), [], "its name is no text"),
+        (in_folder("day\n1"), [], "its name is no text"),
+        (in_folder(os.fsdecode(b"day\xff")), [], "its name is no text"),
         (lambda photos: (photos / "dog" / "loop.jpg").symlink_to("loop.jpg"), [], "dog/loop.jpg: "),
     ],
 )
@@ -741,3 +753,35 @@ def test_val_of_an_earlier_set_fits_one_that_lies_in_another_outer_folder() -> N
     earlier = ValOf(Path("earlier"), frozenset({"birds/a.jpg"}), frozenset({"birds"}))
     assert earlier.are_val(["a.jpg", "b.jpg"]) == [True, False]
     assert earlier.are_val(["more/birds/a.jpg"]) == [True]
+
+
+def test_names_of_a_zip_that_does_not_say_that_they_are_utf_8_are_read_as_that(photos: Path, tmp_path: Path) -> None:
+    """As the Finder and Info-ZIP write them; other bytes are of the code page that the standard names."""
+    for raw, name in (("Käfer".encode(), "Käfer"), (b"K\x84fer", "Käfer")):
+        archive = tmp_path / f"{len(raw)}.zip"
+        with zipfile.ZipFile(archive, "w") as file:
+            for k in range(4):
+                for folder in ("0" * len(raw), "dog"):
+                    file.writestr(f"{folder}/{k}.jpg", noise_jpeg(k))
+        archive.write_bytes(archive.read_bytes().replace(b"0" * len(raw) + b"/", raw + b"/"))
+        source = ImageFolder(archive)
+        assert {one.wnid for one in source.classes} == {name, "dog"}
+        assert len([*source.records("train")]) == 6
+
+
+def test_shards_are_not_packed_into_the_class_folders(photos: Path, capsys) -> None:
+    """They would be a class for the command that goes on with them."""
+    flags = pack_flags(photos)
+    flags[flags.index("--out") + 1] = str(photos / "shards")
+    assert run_command(pack_command.main, flags) == 2
+    assert f"lies in --source {photos}, whose folders are classes" in capsys.readouterr().err
+    assert not (photos / "shards").exists()
+
+
+def test_of_classes_that_are_not_packed_no_image_is_looked_at(photos: Path) -> None:
+    for name in ("dog", "owl"):
+        for path in (photos / name).rglob("*.jpg"):
+            path.write_bytes(b"no image")
+    source = ImageFolder(photos, class_count=1, quarantine=True)
+    assert len(source.classes) == 1
+    assert not [note for note in source.notes if "passed over where val was drawn" in note]

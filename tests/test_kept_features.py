@@ -48,7 +48,7 @@ def frozen(part: str, precision: str = "fp32") -> FrozenNetwork:
 
 def stream_of(shards: Shards, augmentation: Augmentation) -> Stream:
     split, manifest = shards.splits["train"], shards.manifest
-    return Stream(split, training_plan(7, len(split), BATCH), BATCH, augmentation, 7, manifest.mean, manifest.std)
+    return Stream(split, training_plan(7, len(split), BATCH), BATCH, augmentation, 7, manifest.statistics)
 
 
 def feed(network: FrozenNetwork) -> Feed:
@@ -204,6 +204,43 @@ def test_a_run_is_the_same_to_the_bit_whether_features_are_kept_or_not_and_after
     momenta = {name for name in ends[0] if name.startswith("momentum.")}
     assert momenta
     assert all(name.startswith(("momentum.groups.3.", "momentum.fc.")) for name in momenta)
+
+
+def test_a_mask_head_is_the_same_to_the_bit_where_features_cannot_be_kept_or_no_longer(shards, tmp_path, capsys):
+    whole, later, none = tmp_path / "whole", tmp_path / "later", tmp_path / "none"
+
+    def flags(run: Path) -> list[str]:
+        network = ["--depth", "18", "--stem", "C", "--train-part", "classifier", "--localizer", "mask", "--lr", "0.02"]
+        how = ["--threads", "1", "--step", "eager", "--precision", "fp32", "--log-steps", "1", "--batch-size", "16"]
+        course = ["--aug", "none", "--flip", "--epochs", "1", "--head-steps", "20", "--head-batch-size", "16"]
+        return [*network, *how, *course, "--shards", str(shards.folder), "--run-dir", str(run)]
+
+    assert run_command(train.main, flags(whole)) == 0
+    said = capsys.readouterr()
+    assert "before the tail" not in said.out
+    assert "--train-part classifier: what is not trained has drawn weights and stays so" in said.err
+    with signalled_after(12, signal.SIGTERM):  # 5 steps of the classifier, and 7 of the head
+        assert run_command(train.main, flags(later)) == 75
+    shutil.rmtree(shards.folder / "features")
+    (shards.folder / "features").write_text("")  # in the way
+    for run in (later, none):
+        assert run_command(train.main, flags(run)) == 0
+        assert "features cannot be written: File exists" in capsys.readouterr().out
+    ends = [newest_valid(run / "checkpoints").tensors for run in (whole, later, none)]
+    assert any(name.startswith("head.") for name in ends[0])
+    for other in ends[1:]:
+        assert [name for name in ends[0] if not torch.equal(ends[0][name], other[name])] == []
+
+
+def test_what_is_not_kept_is_told_where_a_folder_was_named(shards, tmp_path, capsys):
+    flags = ["--depth", "18", "--stem", "C", "--train-part", "tail", "--localizer", "mask", "--head-steps", "1"]
+    flags += ["--threads", "1", "--step", "eager", "--batch-size", "16", "--aug", "none", "--epochs", "0.2"]
+    flags += ["--features", str(tmp_path / "features"), "--shards", str(shards.folder)]
+    assert run_command(train.main, [*flags, "--run-dir", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    why = "none is kept before the mask head, as its steps show fewer views than there are"
+    assert said.count(f"--features {tmp_path / 'features'}: ") == said.count(why) == 1
+    assert said.count("computed once") == 1
 
 
 def test_of_two_machines_one_of_which_cannot_keep_them_none_does(shards, tmp_path):

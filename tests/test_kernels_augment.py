@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 
 from fastwsol.batches import views_reference as reference
-from fastwsol.config import Augmentation
+from fastwsol.config import Augmentation, Statistics
 from fastwsol.draws import Views, draw_views
-from kernels import Jitter, ViewOptions, show_views
+from kernels import ViewOptions, show_views
 
 MEAN, STD = (121.3, 113.9, 100.2), (64.1, 61.5, 66.7)
+STATISTICS = Statistics(MEAN, STD)
 HIDDEN_PIXEL = np.rint(MEAN).astype(np.uint8)
 SIZE = 32
 COUNT = 24
@@ -56,7 +57,7 @@ def test_views_equal_the_reference(aug, resampler, height, width):
     """But for float32: a level apart, and seldom."""
     augmentation = Augmentation(aug, True, False, resampler, SIZE)
     images, views = random_case(1, height, width, augmentation.hides)
-    expected = reference.batch([as_png(image) for image in images], views, augmentation, MEAN, STD)
+    expected = reference.batch([as_png(image) for image in images], views, augmentation, STATISTICS)
     levels_apart = np.abs(shown(images, views, look(resampler, augmentation.hides_first)) - expected) * STD
     assert levels_apart.max() < 1.001
     assert (levels_apart > 0.5).mean() < 1e-3
@@ -107,10 +108,9 @@ def test_jittered_views_equal_the_reference(aug):
     whole = np.full(COUNT, 64, np.int32), np.full(COUNT, 41, np.int32)
     color = draw_views(augmentation, 3, ids, np.zeros_like(ids), *whole).color
     out = np.empty((COUNT, SIZE, SIZE, 3), np.float32)
-    jitter = Jitter(color.matrices, color.mean_weights, color.offsets)
-    show_views(images, ids, views.windows, views.flips, views.cells, jitter, look("bicubic", aug == "hns-gr"), out)
+    show_views(images, ids, views.windows, views.flips, views.cells, color, look("bicubic", aug == "hns-gr"), out)
     views = dataclasses.replace(views, color=color)
-    expected = reference.batch([as_png(image) for image in images], views, augmentation, MEAN, STD)
+    expected = reference.batch([as_png(image) for image in images], views, augmentation, STATISTICS)
     apart = np.abs(out - expected) * STD
     assert apart.max() < 1 + 1.4 + 1.4**2 + 1.4**3
     assert (apart > 0.5).mean() < 0.01

@@ -33,7 +33,7 @@ BOTH = pytest.mark.parametrize("augmentation", [CUTMIX, MIXUP], ids=["cutmix", "
 def stream_of(shards, augmentation, size=BATCH, rank=0, world_size=1) -> Stream:
     split = shards.splits["train"]
     plan = training_plan(SEED, len(split), size, rank, world_size)
-    return Stream(split, plan, size // world_size, augmentation, SEED, shards.manifest.mean, shards.manifest.std)
+    return Stream(split, plan, size // world_size, augmentation, SEED, shards.manifest.statistics)
 
 
 def made_by(kind, stream, store, start=0, dtype=torch.float32):
@@ -71,7 +71,7 @@ def test_every_path_mixes_as_the_plain_twin_does(shards, store, augmentation, ki
         found = batch.images.permute(0, 2, 3, 1).numpy()
         if kind != "torch" and augmentation.mix == "cutmix":
             assert np.array_equal(found, images)
-        levels = np.abs(found - images) * np.array(shards.manifest.std)
+        levels = np.abs(found - images) * np.array(shards.manifest.statistics.std)
         assert levels.max() < 1.001
         assert (levels > 0.5).mean() < 1e-3
 

@@ -166,6 +166,7 @@ def _as_markdown(lines: list[tuple[str, ...]]) -> str:
         ("PNG with a profile of zeros", ""),
         ("BMP of 5-6-5", ANEW),
         ("BMP of 5-5-5", ANEW),
+        ("BMP of 8-8-8-0", ANEW),
         ("BMP RGB", ""),
         ("GIF", FROM_GIF_OR_TIFF),
         ("TIFF RGB", FROM_GIF_OR_TIFF),

@@ -22,6 +22,7 @@ from fastwsol.host.starting import INTERRUPTED
 from fastwsol.pack import main
 from fastwsol.sources import Record
 from fastwsol.sources.decode import ImageFacts, decode, judge_images
+from fastwsol.sources.imagefolder import ImageFolder
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.sources.tiny_imagenet import TinyImageNet
 
@@ -94,8 +95,8 @@ def test_mean_and_std_are_those_of_all_train_pixels(layout: Path, tmp_path: Path
     pixels = np.concatenate(
         [np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3) for path in layout.glob("train/*/images/*")]
     )
-    np.testing.assert_allclose(manifest.mean, pixels.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(manifest.std, pixels.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(manifest.statistics.mean, pixels.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(manifest.statistics.std, pixels.std(axis=0), rtol=1e-12)
 
 
 def test_pixel_moments_do_not_depend_on_order_or_grouping() -> None:
@@ -301,7 +302,7 @@ def test_real_data_packs(real_source: Path, tmp_path: Path) -> None:
     train = shards.splits["train"]
     channels = [len(Image.open(io.BytesIO(train.image(k))).getbands()) for k in range(len(train))]
     assert set(channels) == {1, 3}
-    assert all(100 < value < 140 for value in shards.manifest.mean)
+    assert all(100 < value < 140 for value in shards.manifest.statistics.mean)
 
 
 def test_an_image_that_is_missing_is_told_before_anything_is_packed(
@@ -311,3 +312,19 @@ def test_an_image_that_is_missing_is_told_before_anything_is_packed(
     assert pack_command("--source", layout, "--out", tmp_path / "out") == USER_ERROR
     assert "val/images/val_4.JPEG" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_said_of_a_packed_set_is_no_failure_of_its_packing(tmp_path):
+    """As where nobody reads it any more."""
+
+    def nobody(said: str) -> None:
+        raise BrokenPipeError(said)
+
+    source = tmp_path / "photos"
+    for name in "ab":
+        (source / name).mkdir(parents=True)
+        for k in range(3):
+            Image.open(io.BytesIO(noise_jpeg(k))).save(source / name / f"{k}.gif")
+    with pytest.raises(BrokenPipeError, match="6 images are packed as PNG"):
+        pack(ImageFolder(source), tmp_path / "shards", tell=nobody)
+    assert len(open_shards(tmp_path / "shards").splits["train"]) == 4

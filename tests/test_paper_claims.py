@@ -5,7 +5,15 @@ import pytest
 from scipy import stats
 
 from fastwsol.config import Setting
-from fastwsol.experiments.paper_claims import Difference, comparisons, difference, judge, overall, pooled_spread
+from fastwsol.experiments.paper_claims import (
+    Difference,
+    comparisons,
+    difference,
+    judge,
+    overall,
+    overall_name,
+    pooled_spread,
+)
 from fastwsol.experiments.paper_numbers import AUGS, BATCH_SIZES, DEPTHS, published
 from fastwsol.experiments.settings import plan_sweep
 
@@ -104,3 +112,10 @@ def test_the_spread_of_a_claim_is_of_the_settings_that_it_compares():
     deeper = {Setting.of(aug="hns-gr", depth=depth): [10.0, 90.0] for depth in (18, 34)}
     among = {each: found for each, found in judge({**values, **deeper}).items() if each.claim == 1}
     assert [found.error for found in among.values()] == [alone.error]
+
+
+def test_a_pair_of_augmentations_counts_once_however_many_crops_there_are():
+    crops = [Setting.of(aug="gr", crops_per_image=count) for count in (2, 4, 8)]
+    found = comparisons([Setting.of(aug="none"), *crops])
+    assert len(found) == 3
+    assert overall_name(found) == "overall, of 1 of 3 comparisons"

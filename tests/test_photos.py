@@ -55,7 +55,7 @@ def test_class_folders_are_trained_by_the_preset_and_the_run_says_what_it_is(run
     network = info.config.network
     assert (network.backbone, network.train_part) == ("tf_efficientnet_lite0", "classifier")
     assert len(network.weights_sha256) == 64
-    assert info.mean == info.std == (127.5,) * 3
+    assert info.statistics == ((127.5,) * 3, (127.5,) * 3)
     assert info.config.views.flip
     assert info.config.optimizer.lr == expected.optimizer.lr
     starts = json.loads((run / "environment.json").read_text())["starts"]

@@ -311,3 +311,13 @@ def test_a_predictors_identity_holds_the_directions_of_its_maps(run: Path) -> No
     before = predictor.identity()
     predictor.model.directions = directions._replace(directions=-directions.directions)
     assert predictor.identity() != before
+
+
+def test_torchs_default_number_format_is_none_of_its_business(predictor: Predictor, photos: Path) -> None:
+    paths = sorted(photos.rglob("*.jpg"))[:3]
+    expected = [each.boxes for each in predictor.predict(paths)]
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert [each.boxes for each in predictor.predict(paths)] == expected
+    finally:
+        torch.set_default_dtype(torch.float32)

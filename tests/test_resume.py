@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from fastwsol.config import Config
+from fastwsol.config import Config, Statistics
 from fastwsol.host.device import Autocast
 from fastwsol.host.environment import DALI_PACKAGES
 from fastwsol.host.errors import RunFailure, UserError
@@ -36,7 +36,7 @@ CPU, CLASSES = torch.device("cpu"), ("a", "b", "c")
 
 def state_of(precision: Any = "fp32", **options: Any) -> tuple[ClassifierState, RunInfo]:
     config = Config.of(depth=18, stem="C", **options)
-    info = RunInfo(config, Path("shards"), "digest", CLASSES, CLASSES, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    info = RunInfo(config, Path("shards"), "digest", CLASSES, CLASSES, Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
     return new_state(config, len(CLASSES), Autocast(CPU, precision)), info
 
 
@@ -208,7 +208,7 @@ def test_images_held_out_are_noted_at_the_start_and_compared_afterwards(
 
 
 def folder_of(config: Config) -> tuple[Any, RunInfo]:
-    info = RunInfo(config, Path("shards"), "digest", CLASSES, CLASSES, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # type: ignore[arg-type]
+    info = RunInfo(config, Path("shards"), "digest", CLASSES, CLASSES, Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))  # type: ignore[arg-type]
     return SimpleNamespace(folder="run", read_info=lambda: info, has_info=lambda: True, finished=lambda _: False), info
 
 

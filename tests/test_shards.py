@@ -14,11 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastwsol.config import Statistics
 from fastwsol.dataset.shard_writer import write_manifest, write_shards
 from fastwsol.dataset.shards import MANIFEST_NAME, Manifest, Row, Shards, SplitFiles, open_shards
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Record
 
+STATISTICS = Statistics((0.1, 2.5, 254.0), (1 / 3, 2.0, 3.0))
 CLASSES = tuple(Class(f"n{k}", f"name {k}") for k in range(5))
 
 
@@ -38,7 +40,7 @@ def write(folder: Path, rows: list[Row], max_shard_bytes: int = 64 * 1024) -> Sp
     folder.mkdir(parents=True, exist_ok=True)
     shards = tuple(write_shards(folder, "train", iter(rows), max_shard_bytes))
     split = SplitFiles(sum(shard.rows for shard in shards), shards)
-    write_manifest(folder, Manifest("made up", CLASSES, {"train": split}, (0.1, 2.5, 254.0), (1 / 3, 2.0, 3.0)))
+    write_manifest(folder, Manifest("made up", CLASSES, {"train": split}, STATISTICS))
     return split
 
 
@@ -63,7 +65,7 @@ def test_every_column_comes_back(tmp_path: Path) -> None:
 def test_manifest_comes_back_exactly(tmp_path: Path) -> None:
     files = write(tmp_path, made_up_rows(150))
     shards = open_shards(tmp_path)
-    assert shards.manifest == Manifest("made up", CLASSES, {"train": files}, (0.1, 2.5, 254.0), (1 / 3, 2.0, 3.0))
+    assert shards.manifest == Manifest("made up", CLASSES, {"train": files}, STATISTICS)
     assert shards.digest == hashlib.sha256((tmp_path / MANIFEST_NAME).read_bytes()).hexdigest()
     assert shards.folder == tmp_path
 

@@ -62,13 +62,11 @@ def store(shards, store_folder) -> KeptArray:
 
 def stream_of(shards, augmentation) -> Stream:
     split = shards.splits["train"]
-    return Stream(
-        split, training_plan(3, len(split), BATCH), BATCH, augmentation, 3, shards.manifest.mean, shards.manifest.std
-    )
+    return Stream(split, training_plan(3, len(split), BATCH), BATCH, augmentation, 3, shards.manifest.statistics)
 
 
 def levels_apart(shards, a, b) -> np.ndarray:
-    return (a - b).abs().permute(0, 2, 3, 1).numpy() * np.array(shards.manifest.std)
+    return (a - b).abs().permute(0, 2, 3, 1).numpy() * np.array(shards.manifest.statistics.std)
 
 
 def test_images_are_stretched_to_squares_and_filtered(shards, store):
@@ -115,9 +113,9 @@ def test_views_of_the_squares_equal_the_reference(shards, store_folder, tmp_path
         for row in stream.split.rows[ids]:
             Image.fromarray(store.values[row]).save(tmp_path / "square.png")
             squares.append((tmp_path / "square.png").read_bytes())
-        expected = reference_batch(squares, stream.views(ids, epochs), augmentation, stream.mean, stream.std)
+        expected = reference_batch(squares, stream.views(ids, epochs), augmentation, stream.statistics)
         shown = next(batches).images.permute(0, 2, 3, 1).numpy()
-        apart = np.abs(shown - expected) * np.array(stream.std)
+        apart = np.abs(shown - expected) * np.array(stream.statistics.std)
         assert apart.max() < 1.001
 
 

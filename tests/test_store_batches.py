@@ -34,7 +34,7 @@ GR_HNS = Augmentation("gr-hns", flip=True, color=False, resampler="bicubic", ima
 def stream_of(shards, augmentation, split=None, size=BATCH) -> Stream:
     split = split or shards.splits["train"]
     plan = training_plan(7, len(split), size)
-    return Stream(split, plan, size, augmentation, 7, shards.manifest.mean, shards.manifest.std)
+    return Stream(split, plan, size, augmentation, 7, shards.manifest.statistics)
 
 
 def pixels_of(store: KeptArray) -> torch.Tensor:
@@ -51,7 +51,7 @@ KINDS = ("kernel", "torch")
 
 
 def levels_apart(shards, a, b) -> torch.Tensor:
-    return (a.images - b.images).abs() * torch.tensor(shards.manifest.std)[:, None, None]
+    return (a.images - b.images).abs() * torch.tensor(shards.manifest.statistics.std)[:, None, None]
 
 
 def assert_same(shards, batch, expected) -> None:
@@ -107,8 +107,8 @@ def test_batches_equal_the_reference(shards, store, kind, aug, image_size):
         ids, epochs = stream.plan(4)
         views = draw_views(augmentation, 7, ids, epochs, stream.split.widths[ids], stream.split.heights[ids])
         encoded = [stream.split.image(index) for index in ids]
-        expected = reference.batch(encoded, views, augmentation, shards.manifest.mean, shards.manifest.std)
-        apart = np.abs(batch.images.permute(0, 2, 3, 1).numpy() - expected) * np.array(shards.manifest.std)
+        expected = reference.batch(encoded, views, augmentation, shards.manifest.statistics)
+        apart = np.abs(batch.images.permute(0, 2, 3, 1).numpy() - expected) * np.array(shards.manifest.statistics.std)
         assert apart.max() < (1.001 if augmentation.crops or image_size < 64 else 1e-3)
 
 
@@ -220,7 +220,7 @@ def test_an_evaluation_shows_every_image_once(shards, kind, tmp_path):
     store = Store(shards, "val", tmp_path).open(threads=1)
     plain = dataclasses.replace(GR_HNS, aug="none", flip=False)
     plan = evaluation_plan(len(split), size)
-    stream = Stream(split, plan, size, plain, 7, shards.manifest.mean, shards.manifest.std)
+    stream = Stream(split, plan, size, plain, 7, shards.manifest.statistics)
     batches, cold = made_by(kind, stream, store), DaliBatches(stream, CPU, threads=1)
     seen = []
     for step in range(-(-len(split) // size)):

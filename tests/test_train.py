@@ -282,10 +282,10 @@ def test_a_channel_that_is_the_same_everywhere_is_trained_on(tmp_path):
             pixels[..., 2] = 0
             (tmp_path / "set" / name / f"{number}.png").write_bytes(png(pixels))
     pack(ImageFolder(tmp_path / "set"), tmp_path / "shards")
-    assert open_shards(tmp_path / "shards").manifest.std[2] == 0
+    assert open_shards(tmp_path / "shards").manifest.statistics.std[2] == 0
     assert run_train(*flags(tmp_path / "shards", tmp_path / "run", "--batch-size", "4")) == 0
     info = RunDir(tmp_path / "run").read_info()
-    assert info.std[2] == pytest.approx(255 / 12**0.5)
+    assert info.statistics.std[2] == pytest.approx(255 / 12**0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         assert run_command(report.main, [str(tmp_path / "run"), "--out", str(tmp_path / "page.html")]) == 0

@@ -1,11 +1,15 @@
 """Folders that take their place when they are whole: wherever the clean-up breaks off, the next start begins anew."""
 
+import contextlib
+import errno
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import folder_when_whole, refuse_in_the_way
+from fastwsol.host.files import folder_when_whole, refuse_in_the_way, write_json
 
 FILES = 5
 
@@ -50,3 +54,21 @@ def test_what_lies_in_the_way_is_told_before_the_work(tmp_path: Path) -> None:
     (partial / "mine.txt").touch()
     with pytest.raises(UserError, match=r"maps.partial: is in the way of what is written before it becomes"):
         refuse_in_the_way(tmp_path / "maps")
+
+
+@pytest.mark.parametrize(
+    ("number", "is_passed_over"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)]
+)
+def test_a_file_system_that_cannot_write_a_folder_out_is_good_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_passed_over: bool
+) -> None:
+    fsync = os.fsync
+
+    def only_files(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, "as some file systems say")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    with contextlib.nullcontext() if is_passed_over else pytest.raises(OSError, match="as some file systems say"):
+        write_json(tmp_path / "numbers.json", {})

@@ -18,7 +18,7 @@ from nvidia.dali import Pipeline, fn, types
 from fastwsol.batches.seals import Decoding, Seals, decodes_on_host, dies_of_bad_images
 from fastwsol.batches.stream import Batches, Inputs, Stream, mean_pixel, of_one_size
 from fastwsol.batches.views_cpu import Shower
-from fastwsol.config import Augmentation, Channels
+from fastwsol.config import Augmentation, Channels, Statistics
 from fastwsol.draws import COLOR_STEPS, Views
 from fastwsol.geometry import enlarge_cells
 from fastwsol.host.device import upload
@@ -64,9 +64,7 @@ class DaliBatches(Batches):
             else:
                 size = augmentation.image_size
                 same_size = bool((split.widths == size).all() and (split.heights == size).all())
-                images = _graph(
-                    _held_weakly(self._feed), augmentation, same_size, stream.mean, stream.std, on_gpu, decoding
-                )
+                images = _graph(_held_weakly(self._feed), augmentation, same_size, stream.statistics, on_gpu, decoding)
             self._pipeline.set_outputs(images)
         self._pipeline.build()
 
@@ -212,13 +210,12 @@ def _graph(
     feed: Callable[[Any], list[NDArray[Any] | list[NDArray[Any]]]],
     augmentation: Augmentation,
     same_size: bool,
-    mean: Channels,
-    std: Channels,
+    statistics: Statistics,
     on_gpu: bool,
     decoding: Decoding,
 ) -> Any:
     """Decode, (hide), crop and resize, (hide), (jitter), flip and normalise, (hide): float32 [S, S, 3] a sample."""
-    size = augmentation.image_size
+    size, (mean, std) = augmentation.image_size, statistics
     count = 3 + 2 * augmentation.shows_parts + augmentation.hides + 3 * COLOR_STEPS * augmentation.color
     inputs = iter(fn.external_source(feed, num_outputs=count, batch=True, batch_info=True, no_copy=True))
     padded, length, flip = next(inputs), next(inputs), next(inputs)

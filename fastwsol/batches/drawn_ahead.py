@@ -29,8 +29,7 @@ class DrawnAhead:
 
     def __init__(self, draw: Draw, stream: Stream, device: torch.device, start: int = 0) -> None:
         self._draw, self._stream, self._device = draw, stream, device
-        self._steps_a_block = max(1, BLOCK_IMAGES // stream.batch_size)
-        self._next_step, self._last = start, None if stream.steps is None else start + stream.steps
+        self._blocks = stream.blocks(start, max(1, BLOCK_IMAGES // stream.batch_size))
         self._drawer = ThreadPoolExecutor(1, thread_name_prefix="draws")
         self._ready: deque[Inputs] = deque()
         self._coming = self._begin()
@@ -48,12 +47,8 @@ class DrawnAhead:
 
     def _begin(self) -> Future[dict[str, NDArray[np.generic]]] | None:
         """Have the next block drawn, where there is one."""
-        end = self._next_step + self._steps_a_block
-        steps = range(self._next_step, end if self._last is None else min(end, self._last))
-        if not steps:
-            return None
-        self._next_step = steps.stop
-        return self._drawer.submit(_drawn, self._draw, self._stream, steps)
+        steps = next(self._blocks, None)
+        return None if steps is None else self._drawer.submit(_drawn, self._draw, self._stream, steps)
 
     def _of_steps(self, drawn: dict[str, NDArray[np.generic]]) -> list[Inputs]:
         size = self._stream.batch_size

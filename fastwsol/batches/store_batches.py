@@ -36,7 +36,7 @@ class StoreBatches(Batches):
         self._shower = Shower(stream, dtype)
         views = min(CHUNK_VIEWS, CHUNK_BYTES // self._shower.room(1).nbytes)
         self._steps = max(1, views // stream.batch_size)
-        self._next_step, self._last = start, None if stream.steps is None else start + stream.steps
+        self._blocks = stream.blocks(start, self._steps)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="views")
         self._ahead: deque[Future[list[Inputs]]] = deque()
         self._ready: deque[Inputs] = deque()
@@ -55,14 +55,9 @@ class StoreBatches(Batches):
 
     def _begin(self) -> None:
         """Have the next chunk made, where there is one."""
-        end = self._next_step + self._steps
-        steps = range(self._next_step, end if self._last is None else min(end, self._last))
-        if not steps:
-            return
-        self._next_step = steps.stop
-        self._ahead.append(
-            self._pool.submit(_make, self._stream, self._pixels, self._shower, steps, self._room(len(steps)))
-        )
+        if (steps := next(self._blocks, None)) is not None:
+            room = self._room(len(steps))
+            self._ahead.append(self._pool.submit(_make, self._stream, self._pixels, self._shower, steps, room))
 
     def _room(self, steps: int) -> NDArray[Any]:
         """Memory for so many steps. It is used again when no tensor refers to it any more: fresh memory costs as much
@@ -97,9 +92,7 @@ class DeviceBatches(Batches):
     def __init__(self, stream: Stream, pixels: Tensor, dtype: torch.dtype, compiled: bool, start: int = 0) -> None:
         self._pixels = pixels
         _, height, width, _ = pixels.shape
-        self._show = make_show(
-            stream.augmentation, stream.mean, stream.std, height, width, pixels.device, dtype, compiled
-        )
+        self._show = make_show(stream.augmentation, stream.statistics, height, width, pixels.device, dtype, compiled)
         self._drawn = DrawnAhead(partial(_draws, stream), stream, pixels.device, start)
 
     def take(self) -> Inputs:
@@ -122,5 +115,5 @@ def _draws(stream: Stream, ids: NDArray[np.int64], epochs: NDArray[np.int64]) ->
         "cells": views.cells,
     }
     if views.color is not None:
-        fields |= vars(views.color)
+        fields |= views.color._asdict()
     return {"labels": stream.split.labels[ids]} | {name: each for name, each in fields.items() if each is not None}

@@ -4,15 +4,16 @@ The step alone determines a batch, so a stream that starts at step k gives what 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fastwsol.batches.numbered_views import crop_and_flip
-from fastwsol.config import Augmentation, Channels
+from fastwsol.config import Augmentation, Channels, Statistics
 from fastwsol.dataset.shards import Split
 from fastwsol.draws import Views, draw_views, stream_slice
 from fastwsol.geometry import shown_windows, windows_in_square
@@ -29,7 +30,7 @@ class Batch:
     """One step's images on the device."""
 
     images: torch.Tensor
-    """[B, 3, S, S] in channels-last memory, normalised by the stream's mean and std: float32, or the number format of
+    """[B, 3, S, S] in channels-last memory, normalised by the stream's statistics: float32, or the number format of
     the forward pass, to which autocast would round them next."""
     labels: torch.Tensor
     """int64 [B] on the same device; of mixed images the shares of the classes, float32 [B, classes]."""
@@ -62,19 +63,26 @@ class Batches(ABC):
 
 @dataclass(frozen=True)
 class Stream:
-    """The batches of one split: which images each holds, and how they are shown. `mean`, `std`: R, G, B in 0..255."""
+    """The batches of one split: which images each holds, how they are shown, and what they are normalised by."""
 
     split: Split
     plan: BatchPlan
     batch_size: int
     augmentation: Augmentation
     seed: int
-    mean: Channels
-    std: Channels
+    statistics: Statistics
     steps: int | None = None
     """How many batches will be asked for; None: there is no end of them."""
     view: int | None = None
     """The number of the view that each image is shown in (`numbered_views`); None: the one that is drawn for it."""
+
+    def blocks(self, start: int, size: int) -> Iterator[range]:
+        """The steps from `start` on, `size` at a time, as far as batches will be asked for."""
+        end = None if self.steps is None else start + self.steps
+        for first in count(start, size):
+            if end is not None and first >= end:
+                return
+            yield range(first, first + size if end is None else min(first + size, end))
 
     def plans(self, steps: range) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The ids and epochs of the images of several steps, end to end."""

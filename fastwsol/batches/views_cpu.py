@@ -7,22 +7,15 @@ import torch
 from numpy.typing import NDArray
 
 from fastwsol.batches.stream import Stream, mean_pixel
-from fastwsol.config import Augmentation, Channels
+from fastwsol.config import Augmentation, Statistics
 from fastwsol.draws import Views
 from kernels import Jitter, ViewOptions, show_views
 
 
-def view_options(augmentation: Augmentation, mean: Channels, std: Channels) -> ViewOptions:
-    """What the kernel needs to know of a stream's views, or of an image as evaluations see it. mean, std: R, G, B in
-    0..255.
-    """
-    return ViewOptions(
-        augmentation.resampler == "bicubic",
-        augmentation.hides_first,
-        mean_pixel(mean),
-        np.array(mean),
-        np.array(std),
-    )
+def view_options(augmentation: Augmentation, statistics: Statistics) -> ViewOptions:
+    """What the kernel needs to know of a stream's views, or of an image as evaluations see it."""
+    bicubic, (mean, std) = augmentation.resampler == "bicubic", statistics
+    return ViewOptions(bicubic, augmentation.hides_first, mean_pixel(mean), np.array(mean), np.array(std))
 
 
 class Shower:
@@ -30,7 +23,7 @@ class Shower:
 
     def __init__(self, stream: Stream, dtype: torch.dtype = torch.float32) -> None:
         augmentation = stream.augmentation
-        self._options = view_options(augmentation, stream.mean, stream.std)
+        self._options = view_options(augmentation, stream.statistics)
         assert dtype in (torch.float32, torch.bfloat16)
         self._size, self._halves = augmentation.image_size, dtype == torch.bfloat16
 
@@ -51,7 +44,7 @@ class Shower:
             views.windows[part],
             views.flips[part],
             None if cells is None else cells[part],
-            None if color is None else Jitter(color.matrices[part], color.mean_weights[part], color.offsets[part]),
+            None if color is None else Jitter(*(each[part] for each in color)),
             self._options,
             room[part],
         )

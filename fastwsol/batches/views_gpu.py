@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fastwsol.batches.stream import mean_pixel
-from fastwsol.config import Augmentation, Channels
+from fastwsol.config import Augmentation, Statistics
 from fastwsol.host.device import let_compile_many
 
 
@@ -32,7 +32,7 @@ class DeviceViews:
     cells: Tensor | None = None
     """uint8 [N, c, c], 0 where a cell is hidden."""
     matrices: Tensor | None = None
-    """float32 [N, K, 3, 3]; with the next two the jitter, as in `draws.Color`."""
+    """float32 [N, K, 3, 3]; with the next two the jitter, as in `kernels.Jitter`."""
     mean_weights: Tensor | None = None
     """float32 [N, K]."""
     offsets: Tensor | None = None
@@ -62,8 +62,7 @@ Show = Callable[[Tensor, DeviceViews], Tensor]
 @functools.lru_cache(maxsize=8)
 def make_show(
     augmentation: Augmentation,
-    mean: Channels,
-    std: Channels,
+    statistics: Statistics,
     height: int,
     width: int,
     device: torch.device,
@@ -74,6 +73,7 @@ def make_show(
     it is one pass over them; else it is a few operations, for which the weights of small images' windows are looked up.
     Functions are cached, so that each is compiled once.
     """
+    mean, std = statistics
     whole = not augmentation.shows_parts and height == width == augmentation.image_size
 
     def on_device(values: object) -> Tensor:

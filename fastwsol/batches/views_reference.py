@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastwsol.config import Augmentation, Channels, Mix, Resampler
+from fastwsol.config import Augmentation, Mix, Resampler, Statistics
 from fastwsol.draws import CELLS, COLOR_STEPS, Mixes, Views
 
 
@@ -20,11 +20,10 @@ def batch(
     images: list[bytes],
     views: Views,
     augmentation: Augmentation,
-    mean: Channels,
-    std: Channels,
+    statistics: Statistics,
 ) -> NDArray[np.float32]:
     """Return what the network sees of encoded `images` under `views`: float32 [N, S, S, 3], normalised."""
-    return np.stack([_view(decode(image), i, views, augmentation, mean, std) for i, image in enumerate(images)])
+    return np.stack([_view(decode(image), i, views, augmentation, statistics) for i, image in enumerate(images)])
 
 
 def mixed(
@@ -49,10 +48,9 @@ def _view(
     i: int,
     views: Views,
     augmentation: Augmentation,
-    mean: Channels,
-    std: Channels,
+    statistics: Statistics,
 ) -> NDArray[np.float32]:
-    size = augmentation.image_size
+    size, (mean, std) = augmentation.image_size, statistics
     mean_pixel = np.rint(mean).astype(np.uint8)
     visible = None
     if views.cells is not None:

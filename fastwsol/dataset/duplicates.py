@@ -33,7 +33,7 @@ def copies_in(shards: Shards) -> Iterator[list[Place]]:
     alike: dict[tuple[int, int], list[Place]] = defaultdict(list)
     for name, split in splits.items():
         rows = np.flatnonzero(np.isin(split.image_bytes, repeated)).tolist()
-        with image_ticker(f"copies in {name}", len(rows)) as ticker:
+        with split.read_here_and_there(), image_ticker(f"copies in {name}", len(rows)) as ticker:
             for number, row in enumerate(rows, 1):
                 length, ends = int(split.image_bytes[row]), zlib.crc32(split.image_ends(row, _LOOKED_AT))
                 alike[length, ends].append(Place(name, row))

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from fastwsol.config import Channels
+from fastwsol.config import Channels, Statistics
 from fastwsol.dataset.packing_journal import FinishedShard, Journal, Quarantined, schema_version_for
 from fastwsol.dataset.shard_folder import make_folder, open_folder
 from fastwsol.dataset.shard_writer import MAX_SHARD_BYTES, write_manifest, write_shards
@@ -44,13 +44,15 @@ def pack(
     workers: int | None = None,
     quarantine: bool = False,
     lossless: bool = False,
+    tell: Callable[[str], None] = print,
 ) -> Manifest:
     """Pack every split of `source` into the folder `out` and return the manifest. A packing that was stopped goes on
     behind its last whole shard.
 
     workers: threads that decode; default all cores. The result depends neither on it nor on where an earlier packing
-    was stopped. lossless: as of `judge_images`. Raises UserError for a bad image (with `quarantine`: for a split or
-    class that has no other) or an `out` that holds something else, RunFailure when writing fails.
+    was stopped. lossless: as of `judge_images`; tell: takes what there is to say of the images, once all are packed.
+    Raises UserError for a bad image (with `quarantine`: for a split or class that has no other) or an `out` that holds
+    something else, RunFailure when writing fails.
     """
     _refuse_empty(source)
     if not quarantine:
@@ -60,12 +62,15 @@ def pack(
         with sole_worker(out):
             journal = open_folder(out, source, max_shard_bytes, quarantine, lossless)
             packing = _Packing(source, out, journal, max_shard_bytes, quarantine, lossless)
-            return packing.run(workers or usable_cores())
+            manifest = packing.run(workers or usable_cores())
     except OSError as error:
         raise RunFailure(
             f"{error.filename or out}: cannot be written ({error.strerror or error}); {out} is not usable yet: make "
             f"room or correct the permissions, then run the same command again"
         ) from None
+    for note in packing.notes():
+        tell(note)
+    return manifest
 
 
 class PixelMoments:
@@ -144,18 +149,25 @@ class _Packing:
         for shard in self._journal.of("train"):
             moments.add_shard(shard)
         manifest = Manifest(
-            self._source.identity, self._source.classes, splits, moments.mean(), moments.std(), self._schema_version
+            self._source.identity,
+            self._source.classes,
+            splits,
+            Statistics(moments.mean(), moments.std()),
+            self._schema_version,
         )
         write_manifest(self._out, manifest)
         self._journal.remove()
+        return manifest
+
+    def notes(self) -> list[str]:
+        """What there is to say of the packed images: how many are not as they came, and boxes that were cut."""
         shards = [each for split in self._source.splits for each in self._journal.of(split)]
         changed = sum((Counter(each.changed) for each in shards), Counter())
-        for how, count in changed.items():
-            print(f"{count:,} images are packed {how}")
+        notes = [f"{number_of(count, 'image is', 'images are')} packed {how}" for how, count in changed.items()]
         if cut := sum(each.cut for each in shards):
             boxes = number_of(cut, "box", "boxes")
-            print(f"{boxes} reached up to {OVERHANG:g} pixels outside the image: cut at the edge")
-        return manifest
+            notes.append(f"{boxes} reached up to {OVERHANG:g} pixels outside the image: cut at the edge")
+        return notes
 
     def _write_split(self, split: str, pool: Executor, workers: int) -> None:
         """Write the shards of `split` that are missing."""

@@ -61,7 +61,8 @@ def gather_boxes(
 
 def places_of(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where the boxes of the images `rows` [n] stand, in that order, int64 [m]; and their offsets [n + 1]."""
-    numbers = np.diff(offsets)[rows]
+    first = offsets[rows]
+    numbers = offsets[rows + 1] - first
     starts = offsets_of(numbers)
-    moved_by = np.repeat(offsets[rows] - starts[:-1], numbers)
+    moved_by = np.repeat(first - starts[:-1], numbers)
     return np.arange(starts[-1]) + moved_by, starts

@@ -53,7 +53,8 @@ def write_shards(
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest, which makes the shards in `folder` a data set."""
     fields = asdict(manifest)
-    write_json(folder / MANIFEST_NAME, {"schema_version": fields.pop("schema_version"), **fields})
+    version, statistics = fields.pop("schema_version"), fields.pop("statistics")
+    write_json(folder / MANIFEST_NAME, {"schema_version": version, **fields, **statistics._asdict()})
 
 
 def is_shard_name(file_name: str) -> bool:

@@ -14,6 +14,7 @@ But for the paths that quarantine.json names, nothing in any file depends on the
 packs to the same bytes.
 """
 
+import contextlib
 import copy
 import errno
 import hashlib
@@ -22,7 +23,7 @@ import math
 import mmap
 import resource
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fastwsol.config import Channels, as_channels
+from fastwsol.config import Channels, Statistics, as_channels
 from fastwsol.dataset.ragged_boxes import Objects, offsets_of
 from fastwsol.host.errors import UserError, first_line
 from fastwsol.sources import Class, Record
@@ -94,15 +95,14 @@ class SplitFiles:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a packed data set is. `mean` and `std`: of the train pixels, R, G, B in 0..255, every pixel weighing one.
-    `schema_version`: of its shards.
+    """What a packed data set is. `statistics`: of the train pixels, every pixel weighing one; `schema_version`: of its
+    shards.
     """
 
     source: str
     classes: tuple[Class, ...]
     splits: dict[str, SplitFiles]
-    mean: Channels
-    std: Channels
+    statistics: Statistics
     schema_version: int = 1
 
 
@@ -129,6 +129,7 @@ class Split:
         )
         self.boxes, self.box_offsets = self.objects.truths(self.labels)
         self.rows = np.arange(len(self.labels))
+        self._mappings = [shard.mapping for shard in shards]
         self._files = [shard.file for shard in shards]
         self._shard_of_row = np.repeat(np.arange(len(shards), dtype=np.int32), [len(shard.labels) for shard in shards])
         self._images = _Spans.join([shard.images for shard in shards])
@@ -191,6 +192,20 @@ class Split:
         for shard in np.unique(shards):
             _copy_rows(self._files[shard], starts, lengths, np.flatnonzero(shards == shard), images)
         return images, lengths
+
+    @contextlib.contextmanager
+    def read_here_and_there(self) -> Iterator[None]:
+        """Have the system read of the shards what is asked for, and nothing ahead."""
+        self._advise(mmap.MADV_RANDOM)
+        try:
+            yield
+        finally:
+            self._advise(mmap.MADV_NORMAL)
+
+    def _advise(self, how: int) -> None:
+        for mapping in self._mappings:
+            if isinstance(mapping, mmap.mmap):  # an empty file has no mapping
+                mapping.madvise(how)
 
     def image_ends(self, index: int, count: int) -> bytes:
         """The first and the last `count` bytes of the encoded image of row `index`."""
@@ -291,8 +306,7 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         source=fields["source"],
         classes=tuple(Class(**one) for one in fields["classes"]),
         splits=splits,
-        mean=_channels(fields["mean"]),
-        std=_channels(fields["std"]),
+        statistics=Statistics(_channels(fields["mean"]), _channels(fields["std"])),
         schema_version=fields["schema_version"],
     )
 
@@ -330,10 +344,11 @@ class _Spans(NamedTuple):
 
 
 class _MappedShard(NamedTuple):
-    """One shard's file, mapped (uint8 [bytes], read-only), and its columns; boxes float32 [4 * boxes of the shard],
-    box_labels int64 and box_difficult bool [boxes].
+    """One shard's mapped file, the same as an array (uint8 [bytes], read-only), and its columns; boxes float32
+    [4 * boxes of the shard], box_labels int64 and box_difficult bool [boxes].
     """
 
+    mapping: mmap.mmap | bytes
     file: NDArray[np.uint8]
     labels: NDArray[np.int64]
     widths: NDArray[np.int32]
@@ -391,6 +406,7 @@ def _parse_shard(mapping: mmap.mmap | bytes, row_count: int, version: int) -> _M
         difficult = _of_boxes(batches, "box_difficult", box_counts, np.bool_)
         masks = _Spans.join([_Spans.of(batch.column("mask"), buffer.address) for batch in batches])
     return _MappedShard(
+        mapping=mapping,
         file=np.frombuffer(buffer, np.uint8),
         labels=labels,
         widths=_join([batch.column("width").to_numpy() for batch in batches], np.int32),

@@ -8,6 +8,7 @@ import torch
 from fastwsol.dataset.shards import Split
 from fastwsol.draws import ids_of_each_class
 from fastwsol.evaluation.forward import EvaluationSetup, plain_batches
+from fastwsol.host.ticker import image_ticker
 from fastwsol.localizer.ddt import DdtDirections, direction_of
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.cam import class_activation_maps
@@ -27,14 +28,16 @@ def find_directions(model: LocalizingModel, setup: EvaluationSetup) -> DdtDirect
         part = train.subset("train", ids)
         found = DdtDirections(*(torch.zeros(classes, weight.shape[1]) for _ in DdtDirections._fields))
         waiting: list[torch.Tensor] = []
-        for number, features in enumerate(_features_of(model, part, setup)):
-            waiting.append(features)
-            label = int(part.labels[number])
-            if number + 1 == len(part) or part.labels[number + 1] != label:
-                of_class, labels = torch.stack(waiting), torch.full((len(waiting),), label, device=weight.device)
-                positive = class_activation_maps(of_class, weight.clamp(min=0), labels)
-                found.means[label], found.directions[label] = direction_of(of_class, positive)
-                waiting.clear()
+        with image_ticker("directions of classes", len(part)) as ticker:
+            for number, features in enumerate(_features_of(model, part, setup), 1):
+                waiting.append(features)
+                label = int(part.labels[number - 1])
+                if number == len(part) or part.labels[number] != label:
+                    of_class, labels = torch.stack(waiting), torch.full((len(waiting),), label, device=weight.device)
+                    positive = class_activation_maps(of_class, weight.clamp(min=0), labels)
+                    found.means[label], found.directions[label] = direction_of(of_class, positive)
+                    waiting.clear()
+                ticker.update(number)
         return found
 
     return DdtDirections(*world.from_lead(find))

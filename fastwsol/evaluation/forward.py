@@ -131,7 +131,7 @@ def plain_batches(
     size = min(images_at_once(config.views.image_size), _decoded_at_once(split), len(split))
     plan = evaluation_plan(len(split), size, rank, processes)
     numbers = range(rank, -(-len(split) // size), processes)
-    stream = Stream(split, plan, size, config.views.plain, config.seed, *setup.statistics, steps=len(numbers))
+    stream = Stream(split, plan, size, config.views.plain, config.seed, setup.statistics, steps=len(numbers))
     for number, batch in zip(numbers, setup.feed.batches(stream), strict=False):  # a feed may have no end
         if setup.process.world.size == 1 and setup.process.gives_up():
             raise Interrupted("an evaluation was left")

@@ -221,8 +221,20 @@ def tables_over_seeds(settings: Sequence[SettingRuns]) -> list[SeedTable]:
 
 
 def any_report(settings: Sequence[SettingRuns]) -> RunReport | None:
-    """One of the reports: baselines, source and split are the same in all of them."""
+    """One of the reports: source, split and images are the same in all of them."""
     return next((report for runs in settings for report in runs.reports), None)
+
+
+def _one_of_each_square(settings: Sequence[SettingRuns]) -> dict[str, RunReport]:
+    """A report for each side of the square that networks see, which fixed boxes are found and measured in, by what to
+    say of it behind the name of such a box: nothing where there is one side alone.
+    """
+    of_square: dict[int, RunReport] = {}
+    for runs in settings:
+        for report in runs.reports:
+            of_square.setdefault(report["square"], report)
+    several = len(of_square) > 1
+    return {f", in squares of {side} pixels" if several else "": report for side, report in of_square.items()}
 
 
 def rate_columns(report: RunReport) -> dict[str, str]:
@@ -258,11 +270,12 @@ def _rate_rows(settings: Sequence[SettingRuns], protocol: ProtocolName) -> list[
     rows = list(dict.fromkeys(rows))  # settings that the paper does not tell apart have one row of its
     if not report["images_with_boxes"]:
         return rows
-    for baseline in report["baselines"]:
-        rates = baseline["rates"][protocol]
-        localized = [rates.get(rate) if rate.startswith("gt_known") else None for rate in columns]
-        of_box = tuple(None if rate is None else OverSeeds(rate) for rate in localized)
-        rows.append(SeedRow("baseline", baseline["name"], of_box, box=",".join(map(str, baseline["box"]))))
+    for square, of_square in _one_of_each_square(settings).items():
+        for baseline in of_square["baselines"]:
+            rates, box = baseline["rates"][protocol], ",".join(map(str, baseline["box"]))
+            localized = [rates.get(rate) if rate.startswith("gt_known") else None for rate in columns]
+            of_box = tuple(None if rate is None else OverSeeds(rate) for rate in localized)
+            rows.append(SeedRow("baseline", baseline["name"] + square, of_box, box=box))
     return rows
 
 
@@ -294,8 +307,10 @@ def _oracle_rows(settings: Sequence[SettingRuns]) -> list[SeedRow]:
     if report is None or not report["images_with_boxes"]:
         return []
     rows = _rows_of_localizers(settings, ORACLE_COLUMNS, SettingRuns.values_of_oracle)
-    for name, rates in fixed_box_oracles(report, "strict"):
-        rows.append(SeedRow("baseline", name, tuple(OverSeeds(rates[measure]) for measure in ORACLE_COLUMNS)))
+    for square, of_square in _one_of_each_square(settings).items():
+        for name, rates in fixed_box_oracles(of_square, "strict"):
+            cells = tuple(OverSeeds(rates[measure]) for measure in ORACLE_COLUMNS)
+            rows.append(SeedRow("baseline", name + square, cells))
     return rows
 
 
@@ -336,12 +351,14 @@ def _papers_cells(numbers: Published) -> tuple[OverSeeds | None, ...]:
     return tuple(OverSeeds(getattr(numbers, _PAPERS[rate])) if rate in _PAPERS else None for rate in COLUMNS)
 
 
-def notes_below(report: RunReport) -> list[str]:
-    """What has to be said of the rows that are no setting's."""
+def notes_below(settings: Sequence[SettingRuns]) -> list[str]:
+    """What has to be said of images that do not count, and of the rows that are no setting's; there is a report."""
+    reports = [report for runs in settings for report in runs.reports]
+    report = reports[0]
     if not report["images_with_boxes"]:
         return [NO_TRUTH]
     return [
-        *(f"{each}." for each in left_out(report)),
+        *dict.fromkeys(f"{note}." for each in reports for note in left_out(each)),
         ABOUT_BASELINES,
         *([ABOUT_THE_PAPER] if stands_beside(report) else []),
     ]

@@ -142,11 +142,15 @@ def overall(differences: Sequence[Difference]) -> Verdict:
 
 def overall_name(comparisons: Sequence[Comparison]) -> str:
     """What the verdict on a claim is over: all of it, or a part, where comparisons are missing of those that claim 1 or
-    2 makes; claims 3 and 4 are over what there is.
+    2 makes; claims 3 and 4 are over what there is. Several of the same two augmentations, as with different numbers of
+    crops, are one.
     """
-    settings = {tuple((each.worse.flat() | {"aug": "none"}).items()) for each in comparisons}
-    whole = len(settings) * {1: 3, 2: 2}.get(comparisons[0].claim, 0)
-    number = len(comparisons)
+    pairs = {
+        (tuple((each.worse.flat() | {"aug": "none"}).items()), each.better.views.aug, each.worse.views.aug)
+        for each in comparisons
+    }
+    whole = len({others for others, *_ in pairs}) * {1: 3, 2: 2}.get(comparisons[0].claim, 0)
+    number = len(pairs)
     return "overall" if number >= whole else f"overall, of {number} of {whole} comparisons"
 
 

@@ -164,7 +164,7 @@ def print_over_seeds(settings: Sequence[SettingRuns]) -> None:
         out.print(table)
         if each.note:
             out.print(each.note)
-    for note in notes_below(report):
+    for note in notes_below(settings):
         out.print(note)
     if not stands_beside(report):
         out.print("The paper's numbers are of val of all 200 classes of Tiny ImageNet, and do not stand beside others.")

@@ -142,5 +142,6 @@ def why_failed(run: Run, future: Future[int]) -> str:
 
 
 def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.is_file() else []
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("$ ")]  # `$` is before commands
     return lines[-1].strip() if lines else "said nothing"

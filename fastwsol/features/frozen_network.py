@@ -45,13 +45,13 @@ class FrozenNetwork:
 @torch.no_grad()
 def frozen_features(model: Classifier, images: Tensor, part: TrainPart, autocast: Autocast) -> Tensor:
     """What the trained `part` of `model`, no whole one, starts from, in bfloat16: [N, c, h, w], or [N, tokens, c] of a
-    ViT's tail.
+    ViT's tail. It is contiguous, as what is kept is: convolutions of another layout round otherwise.
     """
     assert part != "all"
     before = model.trunk if part == "tail" else model.pooled_features
     with autocast():
         parts = [before(each).to(STORED)[:count] for each, count in _in_parts(images)]
-    return torch.cat(parts)
+    return torch.cat(parts).contiguous()
 
 
 @torch.no_grad()
@@ -59,7 +59,7 @@ def pooled_of_trunk(model: Classifier, trunk_features: Tensor, autocast: Autocas
     """The pooled features, in bfloat16 [N, C, 1, 1], of the features before the tail."""
     with autocast():
         parts = [model.pooled_of_trunk(each).to(STORED)[:count] for each, count in _in_parts(trunk_features.float())]
-    return torch.cat(parts)
+    return torch.cat(parts).contiguous()
 
 
 def _in_parts(images: Tensor) -> Iterator[tuple[Tensor, int]]:

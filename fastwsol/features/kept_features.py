@@ -193,7 +193,7 @@ def _key(shards: Shards, stream: Stream, frozen: FrozenNetwork, shape: tuple[int
             "flip": augmentation.flip,
             "seed": stream.seed if augmentation.crops else None,
         },
-        "statistics": [list(stream.mean), list(stream.std)],
+        "statistics": [list(each) for each in stream.statistics],
         "precision": frozen.autocast.precision,
         "device": frozen.autocast.device.type,
         "shape": list(shape),

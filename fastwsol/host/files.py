@@ -77,6 +77,8 @@ def _warn_without_locks(why: str) -> None:
     print(f"warning: there are no file locks here ({why}): have no two commands work in one folder", file=sys.stderr)
 
 
+_WITHOUT_FOLDER_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system says that has no way to write a folder out, as some that are shared with other systems."""
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 """What a file system says that has no locks."""
 
@@ -197,9 +199,12 @@ def sole_worker(folder: Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames and deletions in `folder` durable."""
+    """Make renames and deletions in `folder` durable, where its file system can."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _WITHOUT_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)

@@ -4,13 +4,15 @@ A mask is to touch every row and column of its box's cells, and no cell outside 
 Tian et al. 2021, with cross-entropy).
 """
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fastwsol.batches.drawn_ahead import DrawExtra
-from fastwsol.batches.stream import Stream
+from fastwsol.batches.stream import BatchPlan, Stream, training_plan
 from fastwsol.config import Fit
 from fastwsol.dataset.shards import Split
 from fastwsol.draws import ids_of_each_class
@@ -18,6 +20,8 @@ from fastwsol.geometry import shown_windows
 from fastwsol.host.errors import UserError
 
 NO_BOX = -1.0
+LEAST_SHARE = 0.25
+"""Of the images of a batch, that have boxes: where those are fewer among all, a batch is filled up with them."""
 
 
 def boxes_of_few(split: Split, per_class: int, fit: Fit) -> NDArray[np.float32]:
@@ -59,6 +63,31 @@ def _shown_boxes(split: Split, fit: Fit) -> NDArray[np.float32]:
     return found
 
 
+def plan_with_boxes(
+    seed: int, boxes_N4: NDArray[np.float32], batch_size: int, rank: int = 0, world_size: int = 1
+) -> tuple[BatchPlan, float]:
+    """The stream of a head's batches, and the share of their images that have boxes. It is the stream of all images
+    where at least `LEAST_SHARE` of them have boxes; else the last images of each batch are taken from those with boxes,
+    all of which come in turn. boxes: see `boxes_of_few`; the rest as of `training_plan`.
+    """
+    with_boxes, count = np.flatnonzero(boxes_N4[:, 0] != NO_BOX), len(boxes_N4)
+    share = len(with_boxes) / count
+    if share >= LEAST_SHARE:
+        return training_plan(seed, count, batch_size, rank, world_size), share
+    filled_up = math.ceil(LEAST_SHARE * batch_size)
+    of_all = training_plan(seed, count, batch_size)
+    of_those = training_plan(seed, len(with_boxes), filled_up)
+    part = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
+
+    def plan(step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        (ids, epochs), (places, rounds) = of_all(step), of_those(step)
+        ids, epochs = ids.copy(), epochs.copy()
+        ids[-filled_up:], epochs[-filled_up:] = with_boxes[places], rounds
+        return ids[part], epochs[part]
+
+    return plan, (filled_up + (batch_size - filled_up) * share) / batch_size
+
+
 def boxes_of_views(boxes_N4: NDArray[np.float32], stream: Stream) -> DrawExtra:
     """The boxes of a stream's views, which are whole images and their mirror images: float32 [B, 4]. boxes: of all
     images of its split (`boxes_of_few`).
@@ -75,8 +104,8 @@ def boxes_of_views(boxes_N4: NDArray[np.float32], stream: Stream) -> DrawExtra:
 def box_loss(mask_NHW: Tensor, boxes_N4: Tensor, share: float) -> Tensor:
     """The loss of masks in 0..1 beside boxes in shares of the image; 0 where none has one.
 
-    share: of all images that have one. The losses' sum is divided by as many as a batch has by it, so that several
-    processes' mean is that of the whole batch.
+    share: of the images of batches that have one. The losses' sum is divided by as many as a batch has by it, so that
+    several processes' mean is that of the whole batch.
     """
     height, width = mask_NHW.shape[1:]
     columns = _cells(boxes_N4[:, 0::2], width)

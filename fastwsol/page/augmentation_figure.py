@@ -34,11 +34,11 @@ def augmentation_figure(shards: Shards, info: RunInfo, feed: Feed) -> str:
     train = shards.splits["train"]
     ids = np.repeat(np.linspace(0, len(train) - 1, _IMAGES).astype(np.int64), _EPOCHS)
     epochs = np.tile(np.arange(_EPOCHS), _IMAGES)
-    config, (mean, std) = info.config, info.statistics
+    config, mean, std = info.config, *info.statistics
     rows = []
     for aug, title in _TITLES.items():
         augmentation = replace(config.views, aug=aug, store_size=0)
-        stream = Stream(train, lambda step: (ids, epochs), len(ids), augmentation, config.seed, mean, std)
+        stream = Stream(train, lambda step: (ids, epochs), len(ids), augmentation, config.seed, info.statistics)
         images = next(feed.batches(stream)).images.float().cpu().permute(0, 2, 3, 1).numpy()
         pixels = np.rint(images * np.asarray(std) + np.asarray(mean)).clip(0, 255).astype(np.uint8)
         tags = "".join(f'<img alt="a training image under {aug}" src="{_png(each)}">' for each in pixels)

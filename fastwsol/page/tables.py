@@ -27,10 +27,10 @@ def numbers(settings: Sequence[ComparedSetting]) -> str:
     """The rates under each protocol: mean and spread over seeds, the fixed boxes, and the paper's numbers where they
     are of the same images.
     """
-    report = settings[0].runs[0].report
     several = any(len(setting.runs) > 1 for setting in settings)
-    parts = [_of_rows(each, several) for each in tables_over_seeds([setting.over_seeds for setting in settings])]
-    parts.append(_note(" ".join(notes_below(report))))
+    over_seeds = [setting.over_seeds for setting in settings]
+    parts = [_of_rows(each, several) for each in tables_over_seeds(over_seeds)]
+    parts.append(_note(" ".join(notes_below(over_seeds))))
     if several:
         parts += [_against_first(settings), _each_run(settings)]
     return "".join(parts)

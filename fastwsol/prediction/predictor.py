@@ -79,9 +79,7 @@ def _refuse_forked() -> None:
     """Raise UserError in a process that was forked from one with a predictor: the threads of Numba and torch are not
     inherited, and would be waited for without end.
     """
-    if not _processes:
-        _processes.append(os.getpid())
-    elif os.getpid() not in _processes:
+    if _processes and os.getpid() not in _processes:
         raise UserError(
             "a predictor was loaded before this process was forked, and its threads are not here; start workers with "
             'multiprocessing.get_context("spawn"), and load in each of them'
@@ -118,13 +116,15 @@ class Predictor:
         _refuse_forked()
         self.info, self.step = info, step
         self.localizer = chosen_localizer(localizer, model)
+        if not _processes:
+            _processes.append(os.getpid())
         self._by = f"step {step}, {self.localizer.name}, configuration {info.config.digest()[:8]}"
         self._boxing = Boxing(info, self.localizer, cuts or {})
         self.model, self._autocast, self._threads = model.to(autocast.device).eval(), autocast, threads
         self._on_cpu = autocast.device.type == "cpu"
         self._size, self._fit = info.config.views.image_size, info.config.views.fit
         self.batch_size = _batch_size(autocast.device.type, self._size)
-        self._options = view_options(info.config.views.plain, info.mean, info.std)
+        self._options = view_options(info.config.views.plain, info.statistics)
 
     def __repr__(self) -> str:
         classes, device = len(self.info.classes), self._autocast.device
@@ -181,8 +181,7 @@ class Predictor:
             raise UserError("--weights none: drawn weights know no class; give pretrained, or a file")
         put_weights(published, model)
         config = config.changed(weights_sha256=published.sha256)
-        statistics = statistics_of_timm(name)
-        info = RunInfo(config, Path(), "", wnids, names, statistics.mean, statistics.std)
+        info = RunInfo(config, Path(), "", wnids, names, statistics_of_timm(name))
         autocast, count = pick_autocast(precision, take_device(device)), use_threads(threads)
         return Predictor(info, LocalizingModel(model), 0, autocast, count, localizer)
 
@@ -213,7 +212,7 @@ class Predictor:
         return {
             "weights": digest_of(self.model.state_dict()),
             "config": self.info.config.digest(),
-            "statistics": [list(self.info.mean), list(self.info.std)],
+            "statistics": [list(each) for each in self.info.statistics],
             "classes": list(self.info.classes),
             "localizer": self.localizer.name,
             **({"directions": digest_of(directions._asdict())} if directions is not None else {}),
@@ -353,7 +352,7 @@ class Predictor:
 
     def _answer(self, images: Sequence[NamedImage], request: Request) -> Answers:
         """Decode images, and run the network over those that can be."""
-        views = torch.empty((len(images), self._size, self._size, 3)).numpy()
+        views = np.empty((len(images), self._size, self._size, 3), np.float32)
         sizes: list[tuple[int, int]] = []
         dark: list[bool] = []
         labels: list[int | None] = []
@@ -361,12 +360,13 @@ class Predictor:
         for k, image in enumerate(images):
             try:
                 pixels = image.pixels()
-                self.show(pixels, views[len(sizes)])
-                sizes.append((pixels.shape[1], pixels.shape[0]))
-                dark.append(bool(pixels.max() <= NEARLY_BLACK))
-                labels.append(image.label)
             except ValueError as error:
                 reasons[k] = str(error)
+                continue
+            self.show(pixels, views[len(sizes)])
+            sizes.append((pixels.shape[1], pixels.shape[0]))
+            dark.append(bool(pixels.max() <= NEARLY_BLACK))
+            labels.append(image.label)
         known = np.array([-1 if label is None else label for label in labels], np.int64)
         outputs = self._forward(views[: len(sizes)], request, known) if sizes else None
         names = [image.name for image in images]

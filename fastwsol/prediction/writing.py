@@ -1,5 +1,6 @@
 """Predictions of a program as a file of another tool's format."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -50,9 +51,10 @@ def _named(images: Images, relative_to: Path | None) -> Iterator[LabelledImage |
     for each in images:
         name = each.name
         if relative_to is not None:
-            if not PurePath(name).is_relative_to(relative_to):
+            path, folder = (PurePath(os.path.normpath(each)) for each in (name, relative_to))  # without `..`
+            if not path.is_relative_to(folder):
                 raise UserError(f"{name}: does not lie in {relative_to}; name the folder of all images, or none")
-            name = PurePath(name).relative_to(relative_to).as_posix()
+            name = path.relative_to(folder).as_posix()
         if name in names:
             raise UserError(f"{name}: is there twice; write each image once")
         names.add(name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastwsol.config import Channels, Config, LogConfig, Statistics, as_channels, is_as_before
+from fastwsol.config import Config, LogConfig, Statistics, as_channels, is_as_before
 from fastwsol.host.errors import UserError
 from fastwsol.runs.checkpoint import Checkpoint
 from fastwsol.sources import Class
@@ -33,16 +33,10 @@ class RunInfo:
     """wnids in label order."""
     class_names: tuple[str, ...]
     """What a person calls them, in the same order."""
-    mean: Channels
-    std: Channels
-    """R, G, B in 0..255: what the network's input is normalised by; the training pixels', or what a backbone wants."""
+    statistics: Statistics
+    """What the network's input is normalised by: the training pixels', or what a backbone wants."""
     flat_digest: str | None = None
     """The digest of a run that began before configurations were nested."""
-
-    @property
-    def statistics(self) -> Statistics:
-        """Mean and deviation."""
-        return Statistics(self.mean, self.std)
 
     @property
     def digest(self) -> str:
@@ -77,8 +71,8 @@ class RunInfo:
             "shards_digest": self.shards_digest,
             "classes": list(self.classes),
             "class_names": list(self.class_names),
-            "mean": list(self.mean),
-            "std": list(self.std),
+            "mean": list(self.statistics.mean),
+            "std": list(self.statistics.std),
         }
 
 
@@ -107,8 +101,7 @@ def read_info(folder: Path, file: Path) -> RunInfo:
             value["shards_digest"],
             tuple(value["classes"]),
             tuple(value["class_names"]),
-            as_channels(value["mean"]),
-            as_channels(value["std"]),
+            Statistics(as_channels(value["mean"]), as_channels(value["std"])),
             digest if version == _FLAT_VERSION else None,
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -262,7 +262,7 @@ def images_below(tree: Tree, folder: str, unnameable: list[str] | None = None) -
             if name in inner:
                 folders.append(path)
             elif name.lower().endswith(IMAGE_SUFFIXES):
-                if is_text(name):
+                if is_text(path):
                     stamps[path] = stamp
                 elif unnameable is not None:
                     unnameable.append(path)

@@ -128,7 +128,7 @@ def _for_all_decoders(image: bytes, pixels: NDArray[np.uint8], lossless: bool) -
         (bits,) = _unpacked("B", image, 24)
         if bits == 16:
             return _encode(pixels, lossy=False), DARK if pixels.max() <= NEARLY_BLACK else ANEW
-    elif image.startswith(b"BM") and _bmp_bits(image) == 16:
+    elif image.startswith(b"BM") and (_bmp_bits(image) == 16 or _has_bit_fields(image)):
         return _encode(pixels, lossy=False), ANEW
     elif heif.kind_of(image) is not None:
         return _encode(pixels, lossy=not lossless), AS_PNG if lossless else AS_JPEG
@@ -320,6 +320,12 @@ def _bmp_bits(image: bytes) -> int:
     (header_bytes,) = _unpacked("<I", image, 14)
     (bits,) = _unpacked("<H", image, 24 if header_bytes == 12 else 28)
     return bits
+
+
+def _has_bit_fields(image: bytes) -> bool:
+    """Whether a BMP says by masks which bits are red, green and blue, which not all decoders ask of a pixel of 32."""
+    (header_bytes,) = _unpacked("<I", image, 14)
+    return header_bytes > 12 and _unpacked("<I", image, 30)[0] in (3, 6)
 
 
 def _webp_size(image: bytes) -> tuple[int, int]:

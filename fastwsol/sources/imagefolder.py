@@ -13,6 +13,7 @@ masks (`mask_folder`), which lie in their folder as the images do in the set's.
 
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,11 @@ class ImageFolder(FileSource):
         classes = first_classes(tuple(Class(name, name) for name in layout.names), class_count, f"{path}")
         images = {split: _images(tree, folder, layout.names, split) for split, folder in layout.splits.items()}
         notes = _notes_of_layout(tree, layout, path, sum((others for _, others in images.values()), Counter()))
-        own = {split: of_split for split, (of_split, _) in images.items()}
+        every = [image for of_split, _ in images.values() for image in of_split]
+        own = {
+            split: [image for image in of_split if labels[image.class_name] < len(classes)]
+            for split, (of_split, _) in images.items()
+        }
         good = GoodImages(tree)
         are_good = (lambda images: good([image.path for image in images])) if quarantine else None
         listed = with_val(own, lambda image: image.class_name, lambda image: image.path, val, str(path), are_good)
@@ -89,17 +94,16 @@ class ImageFolder(FileSource):
         of_file, mask_folder = FileBoxes(), None
         mask_of: dict[str, str] = {}
         if boxes is not None:
-            of_file, told = _boxes_of(boxes, boxes_of_more, listed, labels, len(classes))
+            of_file, told = _boxes_of(boxes, boxes_of_more, every, labels, len(classes))
             notes += told
         if masks is not None:
             mask_folder = MaskFolder(masks, follow_links)
-            mask_of, told = _masks_of(mask_folder, layout.root, listed, labels, len(classes))
+            mask_of, told = _masks_of(mask_folder, layout.root, every, labels, len(classes))
             notes += told
         annotations = {
             split: [
                 _annotation(tree, each, labels, of_file.of_image.get(each.path), mask_of.get(each.path))
                 for each in of_split
-                if labels[each.class_name] < len(classes)
             ]
             for split, of_split in listed.items()
         }
@@ -166,10 +170,10 @@ def _notes_of_layout(tree: Tree, layout: _Layout, path: Path, passed_over: Count
 
 
 def _boxes_of(
-    file: Path, of_more: bool, listed: dict[str, list[_Image]], labels: dict[str, int], class_count: int
+    file: Path, of_more: bool, every: Sequence[_Image], labels: dict[str, int], class_count: int
 ) -> tuple[FileBoxes, list[str]]:
-    """The boxes of a file, and what became of all of them."""
-    class_of = {each.path: each.class_name for of_split in listed.values() for each in of_split}
+    """The boxes of a file, and what became of all of them. every: all images, of the other classes too."""
+    class_of = {each.path: each.class_name for each in every}
     boxes = read_boxes(file, class_of.keys(), class_of, labels, of_more)
     why = f"of classes beyond --classes {class_count}"
     boxes.leave_aside({path for path, name in class_of.items() if labels[name] >= class_count}, why)
@@ -185,10 +189,11 @@ def _boxes_of(
 
 
 def _masks_of(
-    masks: MaskFolder, root: str, listed: dict[str, list[_Image]], labels: dict[str, int], class_count: int
+    masks: MaskFolder, root: str, every: Sequence[_Image], labels: dict[str, int], class_count: int
 ) -> tuple[dict[str, str], list[str]]:
-    """The mask of each image that has one, both by their paths; and what became of all masks."""
-    every = [each for of_split in listed.values() for each in of_split]
+    """The mask of each image that has one, both by their paths; and what became of all masks. every: as of
+    `_boxes_of`.
+    """
     prefix = f"{root}/" if root else ""
     of_names = masks.of_images(each.path.removeprefix(prefix) for each in every)
     found = {

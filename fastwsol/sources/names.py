@@ -11,11 +11,13 @@ class Names:
     def __init__(self, names: Iterable[str]) -> None:
         self.names = frozenset(names)
         self._composed: dict[str, list[str]] = defaultdict(list)
-        self._by_last_part: dict[str, list[str]] = defaultdict(list)
+        self._by_end: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        """Composed form and name of the images whose last part, or last two parts, these are."""
         for name in sorted(self.names):
             composed = _composed(name)
             self._composed[composed].append(name)
-            self._by_last_part[composed.rpartition("/")[2]].append(name)
+            for parts in (1, 2):
+                self._by_end[_last_parts(composed, parts)].append((composed, name))
 
     def whole(self, name: str) -> str | None:
         """The image of this very name, or the only one whose name is the same but for its Unicode form: accents may be
@@ -29,8 +31,12 @@ class Names:
     def by_end(self, name: str) -> list[str]:
         """The images whose names end in `/` and this one, sorted: those that lie in folders that it does not tell."""
         end = _composed(name)
-        last = self._by_last_part.get(end.rpartition("/")[2], [])
-        return [each for each in last if _composed(each).endswith(f"/{end}")]
+        candidates = self._by_end.get(_last_parts(end, 2), [])
+        return [name for composed, name in candidates if composed.endswith(f"/{end}")]
+
+
+def _last_parts(name: str, count: int) -> str:
+    return "/".join(name.rsplit("/", count)[-count:])
 
 
 def _composed(name: str) -> str:

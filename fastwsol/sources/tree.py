@@ -4,6 +4,7 @@ Nothing is extracted. What leads out of the root, is no plain file or is larger 
 read; what an archive says of its members is checked when it is opened.
 """
 
+import contextlib
 import errno
 import os
 import re
@@ -19,6 +20,8 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.words import plain
 
 _LOCAL_HEADER_BYTES = 30
+_UTF_8 = 1 << 11
+"""The flag of a member whose name is said to be UTF-8."""
 _SYSTEMS_FOLDERS = frozenset(
     [
         *("__MACOSX", "@eaDir", "#recycle", "@Recycle", "@Recently-Snapshot"),
@@ -309,8 +312,14 @@ def _is_a_systems(name: str) -> bool:
 
 
 def _name(member: zipfile.ZipInfo) -> str:
-    """Its path in the archive, without the `./` that some programs put before it."""
-    return member.filename.removeprefix("./").rstrip("/")
+    """Its path in the archive, without the `./` that some programs put before it. Programs on Macs and Linux write
+    UTF-8 and do not say so, for which the standard is code page 437.
+    """
+    name = member.filename
+    if not member.flag_bits & _UTF_8:
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode()
+    return name.removeprefix("./").rstrip("/")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

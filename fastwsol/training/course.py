@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastwsol.batches.drawn_ahead import BatchesWithExtra, DrawExtra
-from fastwsol.batches.stream import Batches, Stream, training_plan
+from fastwsol.batches.stream import Batches, BatchPlan, Stream, training_plan
 from fastwsol.config import Augmentation
 from fastwsol.draws import draw_drops
 from fastwsol.features.feature_batches import FrozenPart
-from fastwsol.localizer.box_supervision import NO_BOX, boxes_of_few, boxes_of_views
+from fastwsol.localizer.box_supervision import boxes_of_few, boxes_of_views, plan_with_boxes
 from fastwsol.localizer.mask_training import MaskLoss, MaskTraining
 from fastwsol.network.attention_dropout import PLACES
 from fastwsol.network.classifier import Classifier
@@ -88,15 +88,17 @@ def mask_course(job: Job, training: MaskTraining, frozen: FrozenPart) -> Course:
     config = job.config
     settings, first, last = config.localizer, job.timetable.classifier_steps, job.timetable.total_steps
     views = mask_views(config.views)
-    boxes = boxes_of_few(job.split, settings.boxes_per_class, views.fit) if settings.boxes_per_class else None
+    boxes, share, plan = None, 1.0, None
+    if settings.boxes_per_class:
+        boxes = boxes_of_few(job.split, settings.boxes_per_class, views.fit)
+        plan, share = plan_with_boxes(config.seed, boxes, settings.head_batch_size, job.world.rank, job.world.size)
 
     def batches(size: int, start: int) -> Batches:
-        stream = _stream(job, views, settings.head_batch_size)
+        stream = _stream(job, views, settings.head_batch_size, plan)
         extra = boxes_of_views(boxes, stream) if boxes is not None else None
         return _batches(job, stream, start - first, frozen, extra)
 
     def loss(compiled: bool) -> Loss:
-        share = 1.0 if boxes is None else float((boxes[:, 0] != NO_BOX).mean())
         return as_loss(MaskLoss(training, job.process.autocast, share), job.process.autocast, compiled, job.world)
 
     return Course(
@@ -115,11 +117,11 @@ def mask_course(job: Job, training: MaskTraining, frozen: FrozenPart) -> Course:
     )
 
 
-def _stream(job: Job, views: Augmentation, batch_size: int) -> Stream:
-    """This process's part of a course's batches."""
+def _stream(job: Job, views: Augmentation, batch_size: int, plan: BatchPlan | None = None) -> Stream:
+    """This process's part of a course's batches. plan: which images they hold, where that is not all in turn."""
     config, world, split = job.config, job.world, job.split
-    plan = training_plan(config.seed, len(split), batch_size, world.rank, world.size)
-    return Stream(split, plan, batch_size // world.size, views, config.seed, *job.setup.statistics)
+    plan = plan or training_plan(config.seed, len(split), batch_size, world.rank, world.size)
+    return Stream(split, plan, batch_size // world.size, views, config.seed, job.setup.statistics)
 
 
 def _batches(job: Job, stream: Stream, start: int, frozen: FrozenPart | None, extra: DrawExtra | None) -> Batches:

@@ -33,6 +33,8 @@ def before_classifiers_part(job: Job, state: ClassifierState) -> FrozenPart | No
         before_tail = open_frozen_part(job, state.model, "tail", config.views, 0, _head_shows_enough(job))
     # Features of growing images would be others at each size.
     keep = not config.schedule.has_own_sizes
+    if not keep:
+        _tell_none_kept(job, f"the {part} that is trained", "they would be others at each size of the images")
     return open_frozen_part(job, state.model, part, config.views, state.step, keep, before_tail)
 
 
@@ -40,8 +42,15 @@ def before_head(job: Job, network: Classifier, step: int) -> FrozenPart:
     """What stands before a mask head, which is trained from step `step` of the run on. Raises as `open_frozen_part`
     does.
     """
-    resumed_at = step if step > job.timetable.classifier_steps else 0
-    return open_frozen_part(job, network, "tail", mask_views(job.config.views), resumed_at, _head_shows_enough(job))
+    resumed_at, keep = step if step > job.timetable.classifier_steps else 0, _head_shows_enough(job)
+    if not keep:
+        _tell_none_kept(job, "the mask head", "its steps show fewer views than there are")
+    return open_frozen_part(job, network, "tail", mask_views(job.config.views), resumed_at, keep)
+
+
+def _tell_none_kept(job: Job, part: str, why: str) -> None:
+    if job.launch.features is not None and job.world.leads:
+        print(f"--features {job.launch.features}: none is kept before {part}, as {why}", flush=True)
 
 
 def _head_shows_enough(job: Job) -> bool:
@@ -90,8 +99,6 @@ def open_frozen_part(
     """
     frozen = frozen_network(network, part, job.config.network, job.process.autocast, before_tail)
     if not keep:
-        if job.launch.features is not None and job.world.leads:
-            print(f"--features {job.launch.features}: keeps nothing, as too few steps, or growing images, would use it")
         return FrozenPart(frozen, None)
     world = job.world
     kept = world.machine_lead_first(lambda verify: _kept_features(job, frozen, views, verify))
@@ -112,5 +119,5 @@ def _kept_features(job: Job, frozen: FrozenNetwork, views: Augmentation, verify:
     config, split = job.config, job.split
     at_once = min(_AT_ONCE[job.process.autocast.device.type], len(split))
     plan = training_plan(config.seed, len(split), at_once)
-    stream = Stream(split, plan, at_once, views, config.seed, *job.setup.statistics)
+    stream = Stream(split, plan, at_once, views, config.seed, job.setup.statistics)
     return open_features(job.packed, stream, job.setup.feed, frozen, job.launch.features, verify, job.process.gives_up)

@@ -1,5 +1,6 @@
 """What a training starts from: drawn weights, those of files, or the classifier of an earlier run."""
 
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -37,6 +38,12 @@ def start_of(config: Config, launch: OneRun, world: World) -> tuple[Config, Star
             lambda: read_weights(asked, config.network), "weights_sha256", launch, missing
         )
         hashes = {"init_sha256": init_sha256, "weights_sha256": weights_sha256}
+        if config.network.train_part != "all" and not any(hashes.values()):
+            print(
+                f"warning: --train-part {config.network.train_part}: what is not trained has drawn weights and stays "
+                f"so; name --weights or --init",
+                file=sys.stderr,
+            )
         return StartWeights(initial, weights, missing=tuple(missing)), hashes
 
     start, hashes = world.lead_does(read) or (StartWeights(), {})

@@ -56,7 +56,7 @@ def stream_of(setting: Setting, augmentation: Augmentation, size: int) -> Stream
     data = opened(setting.shards)
     split = data.splits["train"]
     plan = training_plan(SEED, len(split), size)
-    return Stream(split, plan, size, augmentation, SEED, data.manifest.mean, data.manifest.std)
+    return Stream(split, plan, size, augmentation, SEED, data.manifest.statistics)
 
 
 @functools.lru_cache(maxsize=1)
@@ -94,9 +94,9 @@ def pixels(setting: Setting, augmentation: Augmentation, compiled: bool) -> Find
         ids, epochs = stream.plan(step)
         encoded = [stream.split.image(int(index)) for index in ids]
         views = stream.views(ids, epochs)
-        expected = reference.batch(encoded, views, augmentation, data.manifest.mean, data.manifest.std)
+        expected = reference.batch(encoded, views, augmentation, data.manifest.statistics)
         image_batch = next(torch_batches).images.permute(0, 2, 3, 1).cpu().numpy()
-        off.append(np.abs(image_batch - expected) * np.array(data.manifest.std))
+        off.append(np.abs(image_batch - expected) * np.array(data.manifest.statistics.std))
         masks += int(((image_batch == 0) != (expected == 0)).sum())
     apart = np.concatenate(off)
     most = sum(COLOR_GAIN**k for k in range(COLOR_STEPS)) if augmentation.color else LEVELS

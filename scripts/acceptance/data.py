@@ -70,7 +70,7 @@ def _batches(setting: Setting, split: Split, augmentation: Augmentation, decodin
     manifest = opened(setting.shards).manifest
     size = _batch_size(setting)
     plan = training_plan(SEED, len(split), size)
-    stream = Stream(split, plan, size, augmentation, SEED, manifest.mean, manifest.std)
+    stream = Stream(split, plan, size, augmentation, SEED, manifest.statistics)
     return DaliBatches(stream, setting.device, setting.threads, start, decoding)
 
 
@@ -88,9 +88,9 @@ def pixels(setting: Setting, augmentation: Augmentation, decoding: Decoding) -> 
         ids, epochs = training_plan(SEED, len(split), _batch_size(setting))(step)
         views = draw_views(augmentation, SEED, ids, epochs, split.widths[ids], split.heights[ids])
         encoded = [split.image(int(index)) for index in ids]
-        expected = reference.batch(encoded, views, augmentation, data.manifest.mean, data.manifest.std)
+        expected = reference.batch(encoded, views, augmentation, data.manifest.statistics)
         image_batch = next(stream).images.permute(0, 2, 3, 1).cpu().numpy()
-        off.append(np.abs(image_batch - expected) * np.array(data.manifest.std))
+        off.append(np.abs(image_batch - expected) * np.array(data.manifest.statistics.std))
     return Finding(_bounds(np.concatenate(off), augmentation, decoding), _spread(np.concatenate(off)))
 
 

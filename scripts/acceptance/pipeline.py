@@ -58,7 +58,7 @@ def batches(setting: Setting, feed: Feed) -> DaliBatches:
     split, size = data.splits["train"], feed.batch_size
     augmentation = Augmentation(feed.aug, True, False, feed.resampler, IMAGE_SIZE)
     plan = training_plan(SEED, len(split), size)
-    stream = Stream(split, plan, size, augmentation, SEED, data.manifest.mean, data.manifest.std)
+    stream = Stream(split, plan, size, augmentation, SEED, data.manifest.statistics)
     return DaliBatches(stream, setting.device, feed.threads, decoding=feed.decoding)
 
 

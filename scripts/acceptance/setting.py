@@ -145,7 +145,7 @@ def prepared(shards: Path, count: int) -> tuple[Tensor, Tensor]:
     ids, epochs = stream_slice(SEED, len(split), 0, count)
     views = draw_views(GR, SEED, ids, epochs, split.widths[ids], split.heights[ids])
     encoded = [split.image(int(index)) for index in ids]
-    pixels = reference.batch(encoded, views, GR, data.manifest.mean, data.manifest.std)
+    pixels = reference.batch(encoded, views, GR, data.manifest.statistics)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(split.labels[ids])
 
 

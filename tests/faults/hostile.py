@@ -192,9 +192,9 @@ def decode_packed(shards: Path) -> int:
     """What a training would read: every packed image, by DALI."""
     opened = open_shards(shards)
     for split in opened.splits.values():
-        moments = opened.manifest.mean, opened.manifest.std
+        moments = opened.manifest.statistics
         plan = evaluation_plan(len(split), 16)
-        stream = Stream(split, plan, 16, Config.of(aug="none").views, 0, *moments)
+        stream = Stream(split, plan, 16, Config.of(aug="none").views, 0, moments)
         batches = DaliBatches(stream, torch.device("cpu"), threads=1)
         for _ in range(-(-len(split) // 16)):
             next(batches)

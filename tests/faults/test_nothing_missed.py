@@ -47,13 +47,13 @@ def test_the_pipeline_gives_the_images_of_its_slice(synthetic_shards: Path, tall
     """DALI's own batches, of each process and from each step on, against the plan."""
     shards = open_shards(synthetic_shards)
     split, augmentation = shards.splits["train"], Config.of(aug="gr-hns").views
-    moments = shards.manifest.mean, shards.manifest.std
+    moments = shards.manifest.statistics
     count = tally.of(PROMISE, "the pipeline begun at a step, of each process: its images and labels")
     for world in WORLDS:
         for rank in range(world):
             for start in range(STEPS) if full else (0, 4, 7):
                 plan = training_plan(7, COUNT, BATCH, rank, world)
-                stream = Stream(split, plan, BATCH // world, augmentation, 7, *moments)
+                stream = Stream(split, plan, BATCH // world, augmentation, 7, moments)
                 batches = DaliBatches(stream, torch.device("cpu"), threads=1, start=start)
                 for step, batch in zip(range(start, start + 2), batches, strict=False):
                     wanted, _ = plan(step)
