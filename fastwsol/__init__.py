@@ -51,6 +51,11 @@ def load(
     return Predictor.of_run(folder, str(device), precision=precision, threads=threads, localizer=localizer)
 
 
+def __dir__() -> list[str]:
+    """The public names, those that are not imported yet too."""
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str) -> object:
     """The other public names, imported once they are asked for: torch takes seconds to import."""
     if name in _LAZY:

@@ -119,7 +119,8 @@ def main(arguments: Sequence[str]) -> int:
 
 _ABOUT_NETWORKS = (
     "Interval and p: over these images, of these two networks, and of each row alone: choose the rate beforehand, "
-    "since of several one may differ by chance. To tell recipes apart, compare several seeds of each (--b)."
+    "since of several one may differ by chance. Where few images differ the interval is too narrow; p of a rate is "
+    "exact, and decides. To tell recipes apart, compare several seeds of each (--b)."
 )
 _ABOUT_RECIPES = (
     "Interval and p: over seeds and images, and of each row alone: choose the rate beforehand, since of several one "

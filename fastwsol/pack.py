@@ -18,12 +18,13 @@ from typing import Annotated, Literal, TypedDict
 import numpy as np
 
 from fastwsol.config import flag
-from fastwsol.dataset.duplicates import note_of_copies
+from fastwsol.dataset.duplicates import COPIES_NAME, Copies
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shard_folder import contents, finished_shards
 from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, Shards, open_shards
 from fastwsol.host.command_line import DONE_WITH_SKIPS, drop_output, parse_flags, run_command
 from fastwsol.host.errors import Interrupted, UserError
+from fastwsol.host.files import write_json
 from fastwsol.host.flags import OptionalPath, shown_as
 from fastwsol.host.words import first_few, number_of, plain
 from fastwsol.sources import Source
@@ -243,13 +244,30 @@ def _missing_classes(shards: Shards) -> dict[str, list[str]]:
     return {name: wnids for name, wnids in missing.items() if wnids}
 
 
+def _notes_of_unequal_classes(shards: Shards) -> list[str]:
+    """The smallest and largest classes of each split, where one has more than twice the images of another."""
+    notes = []
+    for name, split in shards.splits.items():
+        counts = np.bincount(split.labels, minlength=len(shards.manifest.classes))
+        least, most = (shards.manifest.classes[int(label)].wnid for label in (counts.argmin(), counts.argmax()))
+        if 0 < 2 * counts.min() < counts.max():
+            notes.append(
+                f"classes are unequal: {number_of(int(counts.min()), 'image')} ({least}) to {counts.max():,} ({most}) "
+                f"in {name}"
+            )
+    return notes
+
+
 def _print_contents(out: Path) -> int:
     """Say how many images have boxes and masks, and what of them is odd. Returns the number of boxes."""
     shards = open_shards(out, verify=False)
     for name, wnids in _missing_classes(shards).items():
         print(f"no image of {first_few(wnids, 3)} is in {name}: nothing is measured there on such a class")
-    if copies := note_of_copies(shards):
-        print(copies)
+    for note in _notes_of_unequal_classes(shards):
+        print(note)
+    if (copies := Copies(shards)).listed:
+        write_json(out / COPIES_NAME, copies.listed)
+        print(f"{copies.note}; all are in {out / COPIES_NAME}")
     splits = shards.splits.values()
     with_boxes = {name: int((np.diff(each.box_offsets) > 0).sum()) for name, each in shards.splits.items()}
     of_each = ", ".join(f"{with_boxes[name]:,} of {len(each):,} in {name}" for name, each in shards.splits.items())

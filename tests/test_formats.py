@@ -607,5 +607,7 @@ def test_yolo_has_a_gif_as_png_of_its_first_frame(tmp_path: Path) -> None:
     write_in_folder(tmp_path, "yolo", {"": [image]}, ABOUT)
     (written,) = (tmp_path / "images").iterdir()
     assert written.name == "a.gif.png"
+    write_in_folder(tmp_path / "voc", "voc", {"": [image]}, ABOUT)
+    assert [each.name for each in (tmp_path / "voc" / "JPEGImages").iterdir()] == ["a.gif.png"]
     np.testing.assert_array_equal(Image.open(written).convert("RGB"), frames[0])
     assert (tmp_path / "labels" / "a.gif.txt").read_text() == "0 0.500000 0.500000 0.500000 0.600000\n"

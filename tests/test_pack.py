@@ -328,3 +328,21 @@ def test_what_is_said_of_a_packed_set_is_no_failure_of_its_packing(tmp_path):
     with pytest.raises(BrokenPipeError, match="6 images are packed as PNG"):
         pack(ImageFolder(source), tmp_path / "shards", tell=nobody)
     assert len(open_shards(tmp_path / "shards").splits["train"]) == 4
+
+
+def test_classes_of_unequal_size_are_told(tmp_path, capsys):
+    for name, count in (("cat", 12), ("dog", 5), ("owl", 9)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for k in range(count):
+            (tmp_path / "photos" / name / f"{k}.jpg").write_bytes(noise_jpeg(100 * count + k))
+    flags = ["--layout", "imagefolder", "--source", str(tmp_path / "photos"), "--val-fraction", "0.2"]
+    assert run_command(main, [*flags, "--out", str(tmp_path / "shards")]) == 0
+    said = capsys.readouterr().out
+    assert "classes are unequal: 4 images (dog) to 10 (cat) in train" in said
+
+
+def test_a_packing_that_has_not_finished_is_called_so(tmp_path):
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "packing.json").write_text("{}")
+    with pytest.raises(UserError, match="its packing has not finished: give the command that began it again"):
+        open_shards(tmp_path / "shards")

@@ -18,8 +18,8 @@ from interference import Killed, ended_at_write, full_disk
 
 from fastwsol.dataset import packer as packing
 from fastwsol.dataset.packer import pack
-from fastwsol.dataset.packing_journal import JOURNAL_NAME, Journal, is_unfinished_work
-from fastwsol.dataset.shards import MANIFEST_NAME, QUARANTINE_NAME, open_shards
+from fastwsol.dataset.packing_journal import Journal, is_unfinished_work
+from fastwsol.dataset.shards import JOURNAL_NAME, MANIFEST_NAME, QUARANTINE_NAME, open_shards
 from fastwsol.host.command_line import DONE_WITH_SKIPS, USER_ERROR, run_command
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.pack import main

@@ -327,3 +327,19 @@ def test_other_images_are_no_boxes_that_come_later(folders, shards, run, tmp_pat
     said = capsys.readouterr().err
     assert "the images cannot be compared with its own: " in said
     assert "gone, which is not there); name those with --shards" in said
+
+
+def test_a_run_that_is_refused_before_its_first_step_leaves_its_folder_to_the_mended_command(shards, tmp_path, capsys):
+    from safetensors.torch import save_file
+
+    save_file({"another.weight": torch.ones(3)}, tmp_path / "others.safetensors")
+    folder = tmp_path / "run"
+    flags = ["--shards", str(shards), "--run-dir", str(folder), "--epochs", "0.1", "--localizer", "cam"]
+    assert run_command(train.main, [*flags, "--weights", str(tmp_path / "others.safetensors")]) == 2
+    said = capsys.readouterr().err
+    assert "none of its 1 tensors has a name of --backbone tf_efficientnet_lite0 (another.weight there, " in said
+    assert not folder.exists()
+    folder.mkdir()
+    assert run_command(train.main, [*flags, "--weights", str(tmp_path / "others.safetensors")]) == 2
+    assert not folder.exists()
+    assert run_command(train.main, flags) == 0

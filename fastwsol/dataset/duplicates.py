@@ -10,6 +10,7 @@ import numpy as np
 
 from fastwsol.dataset.shards import Shards
 from fastwsol.host.ticker import image_ticker
+from fastwsol.host.words import first_few
 
 _LOOKED_AT = 2048
 """Bytes at an image's begin and at its end by which it is told from others as long."""
@@ -20,6 +21,10 @@ class Place(NamedTuple):
 
     split: str
     row: int
+
+
+COPIES_NAME = "copies.json"
+"""Beside the shards, where there are some: what `Copies.listed` holds."""
 
 
 def copies_in(shards: Shards) -> Iterator[list[Place]]:
@@ -47,23 +52,45 @@ def copies_in(shards: Shards) -> Iterator[list[Place]]:
         yield from (each for each in same.values() if len(each) > 1)
 
 
-def note_of_copies(shards: Shards) -> str:
-    """What to say of a set's copies; empty where it has none."""
-    splits, number, other_class, known, across = shards.splits, 0, 0, 0, 0
-    example = ""
-    for first, *others in copies_in(shards):
-        label = splits[first.split].labels[first.row]
-        number += len(others)
-        other_class += sum(bool(splits[each.split].labels[each.row] != label) for each in others)
-        elsewhere = sum(each.split != first.split for each in others)
-        known += elsewhere if first.split == "train" else 0
-        across += elsewhere if first.split != "train" else 0
-        if not example:
-            names = (splits[each.split].names([each.row])[0] for each in (others[0], first))
-            example = " is ".join(names)
-    if not number:
-        return ""
-    more = f"; {other_class:,} of them are of another class than that" if other_class else ""
-    more += f"; {known:,} are in another split, and what is measured there was trained on" if known else ""
-    more += f"; {across:,} are in another split than that, and in none that is trained on" if across else ""
-    return f"copies, byte for byte, of an image that comes before: {number:,} ({example}){more}"
+class Copies:
+    """The images that are copies of one that comes before, counted; `listed`: each of them, as JSON."""
+
+    def __init__(self, shards: Shards) -> None:
+        self.listed: list[dict[str, str]] = []
+        self._of_kind: dict[str, list[str]] = {kind: [] for kind in ("", *_KINDS)}
+        splits, classes = shards.splits, shards.manifest.classes
+
+        def described(place: Place) -> tuple[str, str]:
+            split = splits[place.split]
+            return split.names([place.row])[0], classes[int(split.labels[place.row])].wnid
+
+        for first, *others in copies_in(shards):
+            name, wnid = described(first)
+            for other in others:
+                copy, its_class = described(other)
+                self.listed.append(
+                    {"copy": copy, "split": other.split, "class": its_class}
+                    | {"of": name, "of_split": first.split, "of_class": wnid}
+                )
+                kinds = ["", *([_OTHER_CLASS] if its_class != wnid else [])]
+                if other.split != first.split:
+                    kinds.append(_TRAINED_ON if first.split == "train" else _ACROSS)
+                for kind in kinds:
+                    self._of_kind[kind].append(f"{copy} is {name}")
+
+    @property
+    def note(self) -> str:
+        """What to say of them; empty where there are none."""
+        kinds = [(kind, found) for kind, found in self._of_kind.items() if found]
+        # The ones that can do harm are named, and others where there are none of those.
+        said = [
+            f"{kind}{len(found):,}" + (f" ({first_few(found, 3)})" if kind or len(kinds) == 1 else "")
+            for kind, found in kinds
+        ]
+        return f"copies, byte for byte, of an image that comes before: {'; '.join(said)}" if said else ""
+
+
+_OTHER_CLASS = "of another class than that: "
+_TRAINED_ON = "in another split, so that what is measured there was trained on: "
+_ACROSS = "in another split than that, and in none that is trained on: "
+_KINDS = (_OTHER_CLASS, _TRAINED_ON, _ACROSS)

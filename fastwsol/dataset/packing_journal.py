@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastwsol.dataset.shard_writer import is_shard_name
-from fastwsol.dataset.shards import MANIFEST_NAME, QUARANTINE_NAME, ShardFile
+from fastwsol.dataset.shards import JOURNAL_NAME, MANIFEST_NAME, QUARANTINE_NAME, ShardFile
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX, write_json
 from fastwsol.sources import Source
@@ -23,7 +23,6 @@ def schema_version_for(source: Source) -> int:
     return 2 if source.beyond_boxes else 1
 
 
-JOURNAL_NAME = "packing.json"
 _FORMAT_VERSION = 1
 _ELSEWHERE = "delete the folder if it holds nothing you want, or give another with --out"
 

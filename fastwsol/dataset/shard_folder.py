@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from fastwsol.dataset.packing_journal import JOURNAL_NAME, Journal, is_unfinished_work
-from fastwsol.dataset.shards import MANIFEST_NAME, Manifest, read_manifest
+from fastwsol.dataset.packing_journal import Journal, is_unfinished_work
+from fastwsol.dataset.shards import JOURNAL_NAME, MANIFEST_NAME, Manifest, read_manifest
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import PARTIAL_SUFFIX
 from fastwsol.host.words import number_of

@@ -42,6 +42,8 @@ from kernels.compiling import njit
 SCHEMA_VERSIONS = (1, 2)
 MANIFEST_NAME = "manifest.json"
 QUARANTINE_NAME = "quarantine.json"
+JOURNAL_NAME = "packing.json"
+"""There while a packing is not finished."""
 
 _COLUMNS = (
     pa.field("name", pa.string(), nullable=False),
@@ -456,6 +458,8 @@ def _join(pieces: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
 
 def _remedy(folder: Path) -> str:
     """What is to be done about a folder that is no packed set, by what it holds instead."""
+    if (folder / JOURNAL_NAME).is_file():
+        return "its packing has not finished: give the command that began it again"
     try:
         inner = sorted(each for each in folder.iterdir() if each.is_dir())
     except OSError:

@@ -97,6 +97,29 @@ def print_few(report: Report, out: Console) -> None:
         out.print(f"{number_of(count, 'image')} alone: a rate of 100 % says that it is {all_or_none}.")
 
 
+def print_classes_apart(report: Report, out: Console) -> None:
+    """Where classes have unequal numbers of images, say what the rate over all images does not: the mean over classes,
+    the worst one, and what a guess of the commonest reaches.
+    """
+    rows = [each for each in report["localizers"][0]["classes"] if each["images"] and "top1_clas" in each["counts"]]
+    images = {each["class"]: each["images"] for each in rows}
+    if len(rows) < 2 or max(images.values()) <= _UNEQUAL * min(images.values()):
+        return
+    shares = {each["class"]: 100 * each["counts"]["top1_clas"][0] / each["images"] for each in rows}
+    worst = min(shares, key=lambda name: shares[name])
+    least, most = min(images.values()), max(images.values())
+    out.print(
+        f"Classes have {least:,} to {most:,} images. Top-1 Clas, mean over classes: "
+        f"{sum(shares.values()) / len(shares):.2f}; least: {worst}, {shares[worst]:.2f} of "
+        f"{number_of(images[worst], 'image')}; the commonest class for every image: "
+        f"{100 * most / sum(images.values()):.2f}."
+    )
+
+
+_UNEQUAL = 2
+"""Times as many images as the smallest class has: more are told."""
+
+
 def print_no_fixed_box(report: Report, why: str, out: Console) -> None:
     """Say why no best fixed box stands among the baselines, where there is none."""
     if all(baseline["kind"] != "best-box" for baseline in report["baselines"]):

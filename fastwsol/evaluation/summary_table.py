@@ -14,6 +14,7 @@ from fastwsol.evaluation.report_types import Intervals, LocalizerRow, Rates, Rep
 from fastwsol.evaluation.report_words import (
     NO_BOX_IN_TRAIN,
     NO_TRUTH,
+    print_classes_apart,
     print_few,
     print_left_out,
     print_no_fixed_box,
@@ -65,6 +66,7 @@ def print_summary(
         print_above_best_box(report, out)
         print_no_fixed_box(report, why_no_fixed_box, out)
     print_few(report, out)
+    print_classes_apart(report, out)
     print_pixels(report, out)
     print_warnings(report, out)
     rest = ""

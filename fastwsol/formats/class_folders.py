@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from fastwsol.formats.folders import image_file, path_inside, upright, write_file
+from fastwsol.formats.folders import as_it_is_read, image_file, path_inside, upright, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, class_of
 from fastwsol.formats.png_masks import has_mask, save_mask
-from fastwsol.formats.yolo import as_it_is_read
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import csv_text
 

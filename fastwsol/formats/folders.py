@@ -9,7 +9,8 @@ from PIL import Image, ImageOps
 
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import naming
-from fastwsol.sources.decode import as_png, as_rgb, judge_images
+from fastwsol.sources import heif
+from fastwsol.sources.decode import GIF_START, as_png, as_rgb, judge_images
 from fastwsol.sources.jpeg_markers import JPEG_START
 from fastwsol.sources.orientation import orientation
 from fastwsol.sources.png_chunks import PNG_START
@@ -98,3 +99,19 @@ def write_file(path: Path, content: bytes) -> None:
                 file.write(content)
         except FileExistsError:
             raise UserError(f"{path.name}: two images would share this file ({path}); rename one of them") from None
+
+
+def as_it_is_read(encoded: bytes, name: str) -> bytes:
+    """The bytes of an image file that every tool reads alike: a GIF's first frame, AVIF and HEIC as PNG. Raises
+    UserError for one that cannot be decoded, by its image's name.
+    """
+    kind = "GIF" if encoded.startswith(GIF_START) else heif.kind_of(encoded)
+    if kind is None:
+        return encoded
+    if kind != "GIF":
+        heif.let_pillow_read(kind)
+    try:
+        with Image.open(io.BytesIO(encoded), formats=[kind]) as opened:
+            return as_png(as_rgb(ImageOps.exif_transpose(opened)))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{name}: cannot be decoded ({error!s:.80}); put a whole file in its place") from None

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastwsol.formats.folders import image_file, in_split, path_inside, upright, write_file
+from fastwsol.formats.folders import as_it_is_read, image_file, in_split, path_inside, upright, write_file
 from fastwsol.formats.labelled_images import MOST_NUMBERS, About, Images, LabelledImage, Skipped, object_numbers
 from fastwsol.formats.xml_text import xml_text
 from fastwsol.sources.voc import ACCEPTED, PREDICTED, VOID
@@ -51,7 +51,7 @@ def _write_split(folder: Path, split: str, images: Images, about: About) -> None
             continue
         path = in_split(path_inside(each.name), split)
         if each.encoded is not None:
-            encoded = upright(each.encoded())
+            encoded = upright(as_it_is_read(each.encoded(), each.name))
             path = in_split(image_file(each.name, encoded), split)
             write_file(folder / "JPEGImages" / path, encoded)
         stem = path.with_suffix("")

@@ -13,21 +13,17 @@ Ultralytics finds an image's labels by the last `images` in its path, so a folde
 `images-`.
 """
 
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from fastwsol.formats.folders import image_file, in_split, path_inside, upright, write_file
+from fastwsol.formats.folders import as_it_is_read, image_file, in_split, path_inside, upright, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, LabelledObject, Skipped
 from fastwsol.formats.polygons import one_polygon
 from fastwsol.host.errors import UserError
-from fastwsol.sources import heif
-from fastwsol.sources.decode import GIF_START, as_png, as_rgb
 
 
 def write_yolo(folder: Path, splits: Mapping[str, Images], about: About, segments: bool) -> None:
@@ -70,22 +66,6 @@ def _written(folder: Path, split: str, images: Images, segments: bool) -> Iterat
 
 _UNKNOWN_ENDINGS = (".jpe", ".jfif")
 """Of JPEG. Ultralytics passes over files that end so."""
-
-
-def as_it_is_read(encoded: bytes, name: str) -> bytes:
-    """The bytes of an image file that every tool reads alike: a GIF's first frame, AVIF and HEIC as PNG. Raises
-    UserError for one that cannot be decoded, by its image's name.
-    """
-    kind = "GIF" if encoded.startswith(GIF_START) else heif.kind_of(encoded)
-    if kind is None:
-        return encoded
-    if kind != "GIF":
-        heif.let_pillow_read(kind)
-    try:
-        with Image.open(io.BytesIO(encoded), formats=[kind]) as opened:
-            return as_png(as_rgb(ImageOps.exif_transpose(opened)))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{name}: cannot be decoded ({error!s:.80}); put a whole file in its place") from None
 
 
 def label_file(name: str) -> PurePosixPath:

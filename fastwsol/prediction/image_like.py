@@ -62,7 +62,10 @@ def named_image(image: ImageLike, number: int) -> NamedImage:
             return NamedImage(name, lambda: pixels)
     except ValueError as error:
         return NamedImage(name, _failing(str(error)))
-    raise TypeError(f"image {number} is of type {type(image).__name__}; give paths, bytes, Pillow images or arrays")
+    raise TypeError(
+        f"image {number} is of type {type(image).__name__}; give paths, bytes, Pillow images or arrays [H, W, 3] (of a "
+        f"tensor [3, H, W]: tensor.permute(1, 2, 0).numpy())"
+    )
 
 
 def _own_pixels(array: NDArray) -> NDArray[np.uint8]:

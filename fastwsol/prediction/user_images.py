@@ -228,7 +228,10 @@ def as_pixels(array: NDArray) -> NDArray[np.uint8]:
     for another.
     """
     if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16) or array.ndim not in (2, 3) or 0 in array.shape:
-        raise ValueError(f"an array of {array.dtype} {list(array.shape)}, expected uint8 or uint16 [H, W, 3] or [H, W]")
+        of_shares = "; of values in 0..1: (255 * array).round().astype('uint8')" if array.dtype.kind == "f" else ""
+        raise ValueError(
+            f"an array of {array.dtype} {list(array.shape)}, expected uint8 or uint16 [H, W, 3] or [H, W]{of_shares}"
+        )
     if array.dtype.itemsize == 2:
         array = of_16_bits(array)
     if array.ndim == 2 or array.shape[2] == 1:

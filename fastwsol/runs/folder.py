@@ -56,9 +56,22 @@ class RunDir:
             self._check_free()
             self.folder.mkdir(parents=True, exist_ok=True)
         with sole_worker(self.folder):
-            if not self._config_file.is_file():
+            is_new = not self._config_file.is_file()
+            if is_new:
                 write_json(self._config_file, info.to_json())
-            yield
+            try:
+                yield
+            except UserError:
+                if is_new and not self.checkpoints.exists() and not self._metrics_file.exists():
+                    self._forget()
+                raise
+
+    def _forget(self) -> None:
+        """Leave nothing of a run that was refused before its first step: the command that is mended begins it."""
+        for file in (self._environment_file, self._holdout_file, self._config_file):
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what else is in it is somebody's own
+            self.folder.rmdir()
 
     def as_stored(self, info: RunInfo) -> RunInfo:
         """`info` with the digest that config.json holds, where a version of flat configurations has begun the run."""

@@ -45,7 +45,11 @@ def shards_of_run(
         why = other_than_its_own(shards, folder, info, verify)
         if not why:
             return shards
-    raise UserError(f"{shards.folder}: not the shards that {folder} was trained on ({why}); name those with --shards")
+    others = ", or measure on other images by predict and then evaluate --predictions --reviewed"
+    raise UserError(
+        f"{shards.folder}: not the shards that {folder} was trained on ({why}); name those with --shards"
+        + (others if with_other_boxes else "")
+    )
 
 
 def other_than_its_own(shards: Shards, folder: Path, info: RunInfo, verify: bool) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from fastwsol.sources.boxes import CORRECT, Box, box_of, has_extent, refuse_shar
 from fastwsol.sources.decode import MAX_PIXELS, MAX_SIDE
 
 _SIZE = ("width", "height")
+_ADDRESS = "/local-files/?d="
 
 
 class CocoImage(NamedTuple):
@@ -216,6 +218,8 @@ def _image(image: Mapping[str, Any], where: str) -> CocoImage:
     name = image["file_name"]
     if not isinstance(name, str):
         raise UserError(f"{where}: its file_name is no text; {CORRECT}")
+    if _ADDRESS in name:  # as Label Studio has images that lie in a folder of its machine
+        name = unquote(name.partition(_ADDRESS)[2])
     if not name or not is_text(name):
         raise UserError(f"{where}: its file_name {name!a:.60} is no name of a file; {CORRECT}")
     size = size_of([image.get(side) for side in _SIZE], where)

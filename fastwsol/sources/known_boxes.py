@@ -1,5 +1,6 @@
 """Known boxes of images that were predicted: a review's export, anyone's COCO JSON, or CSV as `boxes_file` reads it."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -91,10 +92,14 @@ def names_of_both(file: CocoFile, names: Sequence[str]) -> str:
     return f" (its images are called like {theirs[0]!r:.100}, and these like {names[0]!r:.100})"
 
 
+_UPLOADED = re.compile(r"(?:.*/)?[0-9a-f]{8}-([^/]+)")
+
+
 def image_finder(names: Iterable[str], file: CocoFile, said: str) -> Callable[[str], str | None]:
     """A function from a name in `file` to the image of `names` that it means: the one of that name, else, of a name
-    without folders, the only one whose file name it is and that the file does not name itself; None otherwise. Names
-    are alike in either Unicode form.
+    without folders, the only one whose file name it is and that the file does not name itself; else the only one whose
+    file name it is behind what Label Studio puts before an upload's; None otherwise. Names are alike in either Unicode
+    form.
 
     The function raises UserError, with `said` for the file, where several images have that file name.
     """
@@ -103,7 +108,10 @@ def image_finder(names: Iterable[str], file: CocoFile, said: str) -> Callable[[s
     def find(name: str) -> str | None:
         if (found := known.whole(name)) is not None:
             return found
+        uploaded = _UPLOADED.fullmatch(name)
         candidates = known.by_end(name) if "/" not in name else []
+        if not candidates and uploaded is not None:
+            candidates = [*filter(None, [known.whole(uploaded[1])])] or known.by_end(uploaded[1])
         if len(candidates) > 1:
             raise UserError(f"{said}: {name!r:.80} may be {' or '.join(candidates[:3])}; give its path")
         return next((each for each in candidates if listed.whole(each) is None), None)

@@ -14,8 +14,8 @@ from fastwsol import evaluate, train
 from fastwsol import pack as pack_command
 from fastwsol.batches.decoded_store import Store, default_folder
 from fastwsol.config import LogConfig, is_as_before
-from fastwsol.dataset.packing_journal import JOURNAL_NAME, Journal
-from fastwsol.dataset.shards import MANIFEST_NAME, open_shards
+from fastwsol.dataset.packing_journal import Journal
+from fastwsol.dataset.shards import JOURNAL_NAME, MANIFEST_NAME, open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
