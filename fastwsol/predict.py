@@ -63,6 +63,7 @@ from fastwsol.prediction.unfinished import BLOCK, digest_of_parts, kept_blocks, 
 from fastwsol.prediction.user_images import ImageListing, NamedImage, find_images, has_more_frames
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.info import RunInfo
+from fastwsol.sources.coco_json import read_coco
 from fastwsol.sources.decode import NEARLY_BLACK
 
 PROG = "python -m fastwsol.predict"
@@ -127,6 +128,9 @@ class Flags:
     relative_to: Annotated[Path | None, shown_as("DIR")] = None
     """call each image by its path below this folder. Default: images of one folder or zip by their path in it, of
     several with the name of theirs before it as it was given, files as they were given"""
+    skip_known: Annotated[tuple[Path, ...], shown_as("FILE...")] = ()
+    """COCO's JSON of earlier predictions: images that it has, by their names, are left out, and counted. python -m
+    fastwsol.convert joins the files"""
     overlays: OptionalPath = None
     """new folder for pictures: each image with its map and boxes"""
     masks: OptionalPath = None
@@ -169,6 +173,7 @@ def main(arguments: Sequence[str]) -> int:
     if flags.backbone is None:
         RunDir(flags.run).read_info()  # before images are looked for where the run was meant
     listing = find_images(places_of(flags), flags.follow_links, flags.relative_to)
+    listing = without_known(listing, flags.skip_known)
     names = [image.name for image in listing.images]
     if is_folder(form):
         refuse_shared(form, names, f"--format {form}")
@@ -287,6 +292,23 @@ def checked_part(text: str | None, form: AnyFormat) -> tuple[int, int] | None:
             f"writes any format"
         )
     return int(number), int(count)
+
+
+def without_known(listing: ImageListing, files: Sequence[Path]) -> ImageListing:
+    """The images that are not in files of earlier predictions, as those that were skipped are not. Raises UserError
+    where a file cannot be read, or no image is left.
+    """
+    known = {image.name for file in files for image in read_coco(file, f"--skip-known {file}").images.values()}
+    rest = [image for image in listing.images if image.name not in known]
+    if not rest:
+        raise UserError(
+            f"--skip-known {files[0]}: all {len(listing.images):,} images are known; leave it out to predict them again"
+        )
+    if not files:
+        return listing
+    left_out = number_of(len(listing.images) - len(rest), "image")
+    note = f"{left_out} left out, as {' or '.join(map(str, files))} has them"
+    return ImageListing(rest, [*listing.notes, note])
 
 
 def part_of(listing: ImageListing, number: int, count: int) -> tuple[ImageListing, Part]:

@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 
 import fastwsol
 import kernels
-from fastwsol import predict
+from fastwsol import convert, predict
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.prediction.predictor import Predictor
@@ -410,3 +410,29 @@ def test_images_of_several_folders_are_called_by_their_paths_below_one(run: Path
     assert predict_to(tmp_path / "boxes.json", run, *places, "--relative-to", tmp_path / "set") == 0
     names = [each["file_name"] for each in json.loads((tmp_path / "boxes.json").read_text())["images"]]
     assert names == [f"{place}/{k}.jpg" for place in ("a", "b") for k in range(len(PHOTO_SIZES))]
+
+
+def test_images_that_were_predicted_before_are_left_out_and_the_files_joined(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = sorted((photos / "more").iterdir())[:2]
+    how = ["--relative-to", str(photos), *ON_CPU]
+    first, later, whole = (tmp_path / f"{name}.json" for name in ("first", "later", "whole"))
+    assert run_command(predict.main, [str(run), *map(str, few), "--out", str(first), *how]) == 0
+    assert run_command(predict.main, [str(run), str(photos), "--out", str(whole), *how]) == 0
+    capsys.readouterr()
+    assert (
+        run_command(predict.main, [str(run), str(photos), "--out", str(later), "--skip-known", str(first), *how]) == 0
+    )
+    assert f"2 images left out, as {first} has them" in capsys.readouterr().out
+    assert run_command(convert.main, [str(first), str(later), "--out", str(tmp_path / "joined.csv")]) == 0
+    assert run_command(convert.main, [str(whole), "--out", str(tmp_path / "whole.csv")]) == 0
+    joined, expected = ((tmp_path / name).read_text().splitlines() for name in ("joined.csv", "whole.csv"))
+    assert [line.partition(",")[0] for line in sorted(joined)] == [line.partition(",")[0] for line in sorted(expected)]
+    assert (
+        run_command(
+            predict.main, [str(run), str(photos), "--out", str(tmp_path / "x.json"), *how, "--skip-known", str(whole)]
+        )
+        == 2
+    )
+    assert f"--skip-known {whole}: all " in capsys.readouterr().err
