@@ -482,7 +482,7 @@ def test_what_is_left_aside_is_counted_in_boxes_and_keeps_their_places(tmp_path:
     assert found.predicted, "also where a box without a score comes later"
     found.leave_aside_classes(["dog"], "x")
     a = found.of_image["a.jpg"]
-    assert len(a.origins) == len(a.boxes) == 1
+    assert len(a.boxes) == 1
     found.leave_aside(["a.jpg"], "y")
     assert dict(found.aside) == {"x": 1, "y": 1}
 

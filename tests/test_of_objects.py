@@ -63,7 +63,7 @@ def test_a_class_that_is_only_difficult_makes_no_image_one_of_several() -> None:
 def test_boxes_are_named_by_their_own_places_where_others_are_left_aside() -> None:
     found = ruled(image_of("a", thing("dog", 0, 0), thing("cat", 1, 5), thing("cat", 10, 5)))
     (image,) = found.annotations["train"][2:]
-    assert image.box_origins == ("cat at 1", "cat at 10")
+    assert [each.origin for each in image.boxes] == ["cat at 1", "cat at 10"]
     assert "1 box without a width or a height, left aside" in found.notes
 
 

@@ -168,10 +168,9 @@ def test_an_image_of_val_in_fullsup_is_told(tmp_path: Path, capsys: pytest.Captu
     shutil.copy(root / "v2" / "n01_0.JPEG", root / "val" / "n01_0.JPEG")
     flags = ["--layout", "wsoleval", "--source", str(root), "--fullsup", "--out", str(tmp_path / "shards")]
     assert run_command(pack_command.main, flags) == 0
-    assert (
-        "1 are in another split, and what is measured there was trained on; "  # the other image of val, as it is drawn
-        "1 are in another split than that, and in none that is trained on"
-    ) in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "in another split, so that what is measured there was trained on: 1 (" in said, "as it is drawn"
+    assert "in another split than that, and in none that is trained on: 1 (" in said
 
 
 def test_an_unfinished_packing_with_fullsup_is_no_other_packings(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -96,7 +97,7 @@ class Localized:
     wsoleval: WsolevalSweep | None = None
     """Where the older evaluator's protocol was asked for; `boxes` then has its boxes too."""
 
-    @property
+    @cached_property
     def best_hits(self) -> BestHits:
         """The hits at the thresholds that are best on these images, under `strict`."""
         return BestHits.of(self.curve.single, self.curve.multiple)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fastwsol.config import AugName, Setting
 from fastwsol.evaluation.report_types import RunReport
+from fastwsol.sources import TINY_IMAGENET
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Published:
 AUGS: tuple[AugName, ...] = ("none", "hns", "gr", "gr-hns", "hns-gr")
 """The columns of table 1: CAM, HnS, GR, HnS after GR, GR after HnS. The first three are table 2's."""
 
-SOURCE, CLASSES, SPLIT = "tiny-imagenet-200", 200, "val"
+SOURCE, CLASSES, SPLIT = TINY_IMAGENET, 200, "val"
 """What the paper's numbers were measured on. They are shown beside reports on the same images only."""
 
 DEPTHS = (34, 18)

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -245,11 +246,6 @@ def as_pixels(array: NDArray) -> NDArray[np.uint8]:
 
 def in_chunks(images: Iterable[NamedImage], size: int) -> Iterator[list[NamedImage]]:
     """Lists of `size` images, the last one perhaps shorter."""
-    chunk: list[NamedImage] = []
-    for image in images:
-        chunk.append(image)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
+    every = iter(images)
+    while chunk := list(islice(every, size)):
         yield chunk

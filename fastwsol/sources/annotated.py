@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,16 @@ _GOES_ON = re.compile("(" + "|".join(map(re.escape, _PLAIN_SUFFIXES)) + r")[?@&%
 PUT_WHOLE = "put a whole copy in its place, or remove image and line"
 
 
+class AnnotatedBox(NamedTuple):
+    """The box of an object, and its class as a label."""
+
+    box: Box
+    label: int
+    difficult: bool = False
+    origin: str = ""
+    """Where it stands, for messages; empty: where its image does."""
+
+
 @dataclass(frozen=True)
 class AnnotatedImage:
     """One annotated image.
@@ -50,17 +60,25 @@ class AnnotatedImage:
 
     path: str
     label: int
-    boxes: tuple[Box, ...]
+    boxes: tuple[AnnotatedBox, ...]
     origin: str
     stamp: str = ""
     fault: Fault | None = None
     size: tuple[int, int] | None = None
-    box_labels: tuple[int, ...] | None = None
-    difficult: tuple[bool, ...] | None = None
     mask: str | None = None
     """The path of a mask in the tree of masks."""
-    box_origins: tuple[str, ...] | None = None
-    """Where each box stands, where there are several."""
+
+    @property
+    def box_labels(self) -> tuple[int, ...] | None:
+        """The label of each box; None where all are of the image's class."""
+        labels = tuple(each.label for each in self.boxes)
+        return labels if any(label != self.label for label in labels) else None
+
+    @property
+    def difficult(self) -> tuple[bool, ...] | None:
+        """Which boxes are difficult; None where none is."""
+        flags = tuple(each.difficult for each in self.boxes)
+        return flags if any(flags) else None
 
 
 class Masks(Protocol):
@@ -127,7 +145,7 @@ class FileSource:
 
     def _record(self, annotation: AnnotatedImage, image: bytes) -> Record | Fault:
         with np.errstate(over="ignore"):  # what is infinite then lies in no image
-            boxes = np.array(annotation.boxes, np.float32).reshape(-1, 4)
+            boxes = np.array([each.box for each in annotation.boxes], np.float32).reshape(-1, 4)
         labels, difficult = annotation.box_labels, annotation.difficult
         record = Record(
             annotation.path,
@@ -153,9 +171,7 @@ class FileSource:
     def origin(self, split: str, index: int, box: int | None = None) -> str:
         """Where record `index` got its label and boxes, or that one of its boxes."""
         annotation = self._annotations[split][index]
-        if box is not None and annotation.box_origins is not None:
-            return annotation.box_origins[box]
-        return annotation.origin
+        return (annotation.boxes[box].origin if box is not None else "") or annotation.origin
 
     def fingerprint(self, split: str, start: int, stop: int) -> str:
         """A hash over paths, labels, boxes, the sizes told of images, and the checksums (zip) or sizes and times of
@@ -164,11 +180,13 @@ class FileSource:
         digest = hashlib.sha256()
         for each in self._annotations[split][start:stop]:
             told = f"\t{each.size}" if each.size is not None else ""
-            if each.box_labels is not None or each.difficult is not None:
-                told += f"\t{each.box_labels}\t{each.difficult}"
+            labels, difficult = each.box_labels, each.difficult
+            if labels is not None or difficult is not None:
+                told += f"\t{labels}\t{difficult}"
             if each.mask is not None and self._masks is not None:
                 told += f"\t{each.mask}\t{self._masks.stamp(each.mask)}"
-            digest.update(f"{each.path}\t{each.label}\t{each.boxes}\t{each.stamp}\t{each.fault}{told}\n".encode())
+            boxes = tuple(of.box for of in each.boxes)
+            digest.update(f"{each.path}\t{each.label}\t{boxes}\t{each.stamp}\t{each.fault}{told}\n".encode())
         return digest.hexdigest()
 
 

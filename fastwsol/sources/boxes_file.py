@@ -43,24 +43,27 @@ NO_CLASS = "of no class of the set"
 NO_IMAGE = "of no image of the source"
 
 
+class FileBox(NamedTuple):
+    """A box of a file; `where` it stands, for messages."""
+
+    box: Box
+    where: str
+    other_class: str | None
+    """The name of its class, where that is not its image's."""
+    difficult: bool
+
+    @property
+    def beside(self) -> str | None:
+        """Why it is no ground truth of its image's class; None where it is."""
+        return OTHER_CLASS if self.other_class else DIFFICULT if self.difficult else None
+
+
 @dataclass
 class ImageBoxes:
-    """An image's boxes, where in the file each of them stands, and the width and height that the file tells."""
+    """An image's boxes, and the width and height that the file tells."""
 
-    origins: list[str] = field(default_factory=list)
-    boxes: list[Box] = field(default_factory=list)
     size: tuple[int, int] | None = None
-    classes: list[str | None] = field(default_factory=list)
-    """Of each box the name of its class where that is not its image's."""
-    difficult: list[bool] = field(default_factory=list)
-
-    def count(self, why: str) -> int:
-        """How many boxes are no ground truth of the image's class for a reason; an empty one: how many are."""
-        reasons = [
-            OTHER_CLASS if name else DIFFICULT if hard else ""
-            for name, hard in zip(self.classes, self.difficult, strict=True)
-        ]
-        return reasons.count(why)
+    boxes: list[FileBox] = field(default_factory=list)
 
 
 @dataclass
@@ -85,15 +88,20 @@ class FileBoxes:
     @property
     def used(self) -> int:
         """How many boxes are ground truth of their image's class."""
-        return sum(each.count("") for each in self.of_image.values())
+        return self._beside()[None]
+
+    def _beside(self) -> Counter[str | None]:
+        """How many boxes are kept beside, by why; None: are ground truth."""
+        return Counter(box.beside for image in self.of_image.values() for box in image.boxes)
 
     def account(self) -> str:
         """What became of all boxes, in words."""
-        beside = {why: sum(each.count(why) for each in self.of_image.values()) for why in (OTHER_CLASS, DIFFICULT)}
-        kept = sum(beside.values())
-        said = f"{self.used + kept + self.aside.total():,} boxes, {self.used:,} used"
+        beside = self._beside()
+        used, kept = beside[None], beside.total() - beside[None]
+        said = f"{used + kept + self.aside.total():,} boxes, {used:,} used"
         if kept:
-            said += f", {kept:,} kept beside ({', '.join(f'{n:,} {why}' for why, n in beside.items() if n)})"
+            whys = [f"{beside[why]:,} {why}" for why in (OTHER_CLASS, DIFFICULT) if beside[why]]
+            said += f", {kept:,} kept beside ({', '.join(whys)})"
         if self.aside:
             said += (
                 f", {self.aside.total():,} left aside ({', '.join(f'{n:,} {why}' for why, n in self.aside.items())})"
@@ -118,11 +126,10 @@ class FileBoxes:
     def leave_aside_classes(self, names: Collection[str], reason: str) -> None:
         """Leave the boxes of these classes in images of other ones aside."""
         for image in self.of_image.values():
-            kept = [k for k, name in enumerate(image.classes) if name not in names]
+            kept = [each for each in image.boxes if each.other_class not in names]
             if len(kept) < len(image.boxes):
                 self.aside[reason] += len(image.boxes) - len(kept)
-            image.boxes, image.classes = [image.boxes[k] for k in kept], [image.classes[k] for k in kept]
-            image.difficult, image.origins = [image.difficult[k] for k in kept], [image.origins[k] for k in kept]
+            image.boxes = kept
 
 
 def read_boxes(
@@ -201,10 +208,7 @@ class BoxLine(NamedTuple):
 
 
 def _add(image: ImageBoxes, line: BoxLine, other_class: str | None) -> None:
-    image.origins.append(line.where)
-    image.boxes.append(line.box)
-    image.classes.append(other_class)
-    image.difficult.append(line.difficult)
+    image.boxes.append(FileBox(line.box, line.where, other_class, line.difficult))
     image.size = image.size or line.size
     if image.size is not None and line.size not in (None, image.size):
         raise UserError(f"{line.where}: {line.name!r:.80} has two sizes, {image.size} and {line.size}; {CORRECT}")

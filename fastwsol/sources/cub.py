@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, Fault
-from fastwsol.sources.annotated import AnnotatedImage, FileSource, first_classes, images_below, read_rows
+from fastwsol.sources.annotated import AnnotatedBox, AnnotatedImage, FileSource, first_classes, images_below, read_rows
 from fastwsol.sources.boxes import Box
 from fastwsol.sources.tree import Folder, Tree, Zip
 
@@ -66,8 +66,9 @@ class Cub(FileSource):
                 fault = Fault(path_in, "no such image", "put the image back, or remove its lines")
             if label < len(classes):
                 split = "train" if in_train[number] == "1" else "val"
+                box = AnnotatedBox(boxes[number], label)
                 annotations[split].append(
-                    AnnotatedImage(path_in, label, (boxes[number],), origin, stamps.get(path_in, ""), fault)
+                    AnnotatedImage(path_in, label, (box,), origin, stamps.get(path_in, ""), fault)
                 )
         super().__init__(IDENTITY, classes, tree, annotations)
 

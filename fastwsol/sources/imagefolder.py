@@ -24,6 +24,7 @@ from fastwsol.sources.annotated import (
     IMAGE_SUFFIXES,
     LEFT_OUT,
     NO_TEXT,
+    AnnotatedBox,
     AnnotatedImage,
     FileSource,
     GoodImages,
@@ -241,19 +242,12 @@ def _annotation(
     label = labels[image.class_name]
     if boxes is None:
         return AnnotatedImage(image.path, label, (), tree.where(image.path), image.stamp, mask=mask)
-    others = any(name is not None for name in boxes.classes)
-    return AnnotatedImage(
-        image.path,
-        label,
-        tuple(boxes.boxes),
-        boxes.origins[0] if boxes.origins else tree.where(image.path),
-        image.stamp,
-        size=boxes.size,
-        box_labels=tuple(label if name is None else labels[name] for name in boxes.classes) if others else None,
-        difficult=tuple(boxes.difficult) if any(boxes.difficult) else None,
-        mask=mask,
-        box_origins=tuple(boxes.origins),
+    objects = tuple(
+        AnnotatedBox(each.box, labels[each.other_class or image.class_name], each.difficult, each.where)
+        for each in boxes.boxes
     )
+    origin = objects[0].origin if objects else tree.where(image.path)
+    return AnnotatedImage(image.path, label, objects, origin, image.stamp, size=boxes.size, mask=mask)
 
 
 def _not_packed(tree: Tree, folder: str) -> str:

@@ -14,7 +14,15 @@ from typing import NamedTuple, TypeVar
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few, number_of
 from fastwsol.sources import Class, Fault
-from fastwsol.sources.annotated import LEFT_OUT, AnnotatedImage, FileSource, GoodImages, Masks, first_classes
+from fastwsol.sources.annotated import (
+    LEFT_OUT,
+    AnnotatedBox,
+    AnnotatedImage,
+    FileSource,
+    GoodImages,
+    Masks,
+    first_classes,
+)
 from fastwsol.sources.boxes import Box
 from fastwsol.sources.splits import VAL_FRACTION, ValChoice, ValOf, with_val
 from fastwsol.sources.tree import Tree, name_of_set
@@ -256,21 +264,10 @@ def _annotation(
             left[_UNPACKED] += 1
         else:
             kept.append(each)
-    labels = tuple(label_of[each.class_name] for each in kept)
-    difficult = tuple(each.difficult for each in kept)
-    own = label_of[name]
-    beside = sum(label != own or hard for label, hard in zip(labels, difficult, strict=True))
-    annotation = AnnotatedImage(
-        image.path,
-        own,
-        tuple(each.box for each in kept),
-        image.origin,
-        image.stamp,
-        fault=image.fault,
-        size=image.size,
-        box_labels=labels if any(label != own for label in labels) else None,
-        difficult=difficult if any(difficult) else None,
-        mask=None if image.mask is None else image.mask(name),
-        box_origins=tuple(each.where for each in kept) if len(kept) > 1 else None,
+    boxes = tuple(
+        AnnotatedBox(each.box, label_of[each.class_name], each.difficult, each.where if len(kept) > 1 else "")
+        for each in kept
     )
-    return annotation, left, beside
+    own, mask = label_of[name], None if image.mask is None else image.mask(name)
+    annotation = AnnotatedImage(image.path, own, boxes, image.origin, image.stamp, image.fault, image.size, mask)
+    return annotation, left, sum(each.label != own or each.difficult for each in boxes)

@@ -20,7 +20,14 @@ from pathlib import Path
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources import TINY_IMAGENET, Class, Fault
-from fastwsol.sources.annotated import IMAGE_SUFFIXES, AnnotatedImage, FileSource, first_classes, read_rows
+from fastwsol.sources.annotated import (
+    IMAGE_SUFFIXES,
+    AnnotatedBox,
+    AnnotatedImage,
+    FileSource,
+    first_classes,
+    read_rows,
+)
 from fastwsol.sources.tree import Folder, Tree, Zip
 
 LAYOUT_NAME = TINY_IMAGENET
@@ -191,4 +198,4 @@ def _annotation(
     elif x1 < x0 or y1 < y0:
         reason = f"box ({x0}, {y0}, {x1}, {y1}) is inverted, expected x0 <= x1 and y0 <= y1"
         fault = Fault(path, reason, _CORRECT)
-    return AnnotatedImage(path, label, ((x0, y0, x1 + 1, y1 + 1),), where, fault=fault)
+    return AnnotatedImage(path, label, (AnnotatedBox((x0, y0, x1 + 1, y1 + 1), label),), where, fault=fault)

@@ -22,7 +22,15 @@ from pathlib import Path
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources import FULLSUP, Class, Fault
-from fastwsol.sources.annotated import AnnotatedImage, FileSource, first_classes, images_below, read_rows, read_text
+from fastwsol.sources.annotated import (
+    AnnotatedBox,
+    AnnotatedImage,
+    FileSource,
+    first_classes,
+    images_below,
+    read_rows,
+    read_text,
+)
 from fastwsol.sources.boxes import Box
 from fastwsol.sources.mask_folder import BenchmarkMasks, Regions
 from fastwsol.sources.tree import Folder, Tree, open_tree
@@ -106,9 +114,10 @@ def _read_split(
             fault = Fault(path, "no such image", "put the image back, or remove its lines")
         lines = [number for number, _ in boxes[path]]
         origin = f"{texts.where(boxes_file)} line {lines[0]}" if lines else f"{texts.where(ids)} line {line}"
-        own = tuple(box for _, box in boxes[path])
+        label = label_of[path]
+        own = tuple(AnnotatedBox(box, label) for _, box in boxes[path])
         stamp, mask = stamps.get(path, ""), path if path in masks else None
-        annotations.append(AnnotatedImage(path, label_of[path], own, origin, stamp, fault, sizes.get(path), mask=mask))
+        annotations.append(AnnotatedImage(path, label, own, origin, stamp, fault, sizes.get(path), mask))
     return annotations
 
 

@@ -37,7 +37,7 @@ from fastwsol.sources.annotated import (
     is_text,
     read_text,
 )
-from fastwsol.sources.boxes import CORRECT
+from fastwsol.sources.boxes import CORRECT, Box
 from fastwsol.sources.decode import judge_images
 from fastwsol.sources.of_objects import AnnotatedObject, DetectionSet, ImageOfObjects
 from fastwsol.sources.orientation import upright_size
@@ -118,8 +118,13 @@ class Yolo(DetectionSet):
             return Fault(annotation.path, why if isinstance(why, str) else str(error), PUT_WHOLE)
         if annotation.mask is not None:
             self._outlines.sizes[annotation.mask] = width, height
-        boxes = tuple((x0 * width, y0 * height, x1 * width, y1 * height) for x0, y0, x1, y1 in annotation.boxes)
+        boxes = tuple(each._replace(box=_scaled(each.box, width, height)) for each in annotation.boxes)
         return super()._record(replace(annotation, boxes=boxes, size=(width, height)), image)
+
+
+def _scaled(box: Box, width: int, height: int) -> Box:
+    x0, y0, x1, y1 = box
+    return x0 * width, y0 * height, x1 * width, y1 * height
 
 
 class _Told(NamedTuple):

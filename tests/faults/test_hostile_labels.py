@@ -46,7 +46,7 @@ def read(text: str, name: str) -> dict[str, list[tuple[float, ...]]] | str:
             found = read_boxes(file, PATHS, CLASS_OF, ("cat", "dog"))
         except UserError as error:
             return str(error)
-        return {path: [tuple(map(float, box)) for box in each.boxes] for path, each in found.of_image.items()}
+        return {path: [tuple(map(float, one.box)) for one in each.boxes] for path, each in found.of_image.items()}
 
 
 def is_box(values: tuple[str, ...]) -> bool:
