@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fastwsol.evaluation.annotations_file import read_annotations
 from fastwsol.evaluation.boxes import hits_of
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
-from fastwsol.evaluation.score_map_files import read_annotations
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import UserError

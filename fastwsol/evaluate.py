@@ -3,7 +3,7 @@
 `torchrun --nproc-per-node 8 -m fastwsol.evaluate RUN` shares the images out; the numbers are the same.
 
 `python -m fastwsol.evaluate --maps FOLDER --boxes FILE` measures score maps that any network made, without the network:
-`fastwsol.evaluation.score_map_files` describes the files.
+`fastwsol.evaluation.score_map_files` and `fastwsol.evaluation.annotations_file` describe the files.
 
 `python -m fastwsol.evaluate --predictions FILE --reviewed FILE` says how good predictions are by images that somebody
 has looked at, and calibrates how sure they are: `fastwsol.evaluation.of_predictions`.

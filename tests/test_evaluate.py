@@ -23,6 +23,7 @@ from fastwsol.config import Augmentation, Config
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation import tuning
+from fastwsol.evaluation.annotations_file import read_annotations
 from fastwsol.evaluation.boxes import PROTOCOLS, localize
 from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_boxes import FixedBox, fixed_box_hits, fixed_boxes
@@ -34,7 +35,7 @@ from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.of_network import rates_of
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.report_words import print_classes_apart
-from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations, write_maps
+from fastwsol.evaluation.score_map_files import ScoreMaps, write_maps
 from fastwsol.evaluation.table_cells import console
 from fastwsol.evaluation.thresholds import Cut
 from fastwsol.evaluation.truths import Truths

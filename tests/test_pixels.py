@@ -11,13 +11,14 @@ from PIL import Image
 
 import kernels
 from fastwsol import evaluate
+from fastwsol.evaluation.annotations_file import read_annotations
 from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_masks import FixedCounts, FixedMask, fixed_masks
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import PIXEL_SIDE, find_masks
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.pixels import _Counter, _Digests, measure_maps, pxap
-from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations
+from fastwsol.evaluation.score_map_files import ScoreMaps
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 from kernels import reference

@@ -10,9 +10,10 @@ import pytest
 from fastwsol import compare, convert, evaluate
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluation import score_map_files
+from fastwsol.evaluation.annotations_file import read_annotations
 from fastwsol.evaluation.boxes import curve_hits, localize, score_boxes
 from fastwsol.evaluation.maps import localize_maps
-from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations
+from fastwsol.evaluation.score_map_files import ScoreMaps
 from fastwsol.evaluation.truths import Truths
 from fastwsol.host.command_line import run_command
 

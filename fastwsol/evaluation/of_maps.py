@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastwsol.evaluation.annotations_file import read_annotations
 from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.masks import find_masks
@@ -15,7 +16,7 @@ from fastwsol.evaluation.pixels import measure_maps
 from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.report_rows import ReportRows
 from fastwsol.evaluation.report_types import AboutMaps, MapsReport
-from fastwsol.evaluation.score_map_files import ScoreMaps, read_annotations
+from fastwsol.evaluation.score_map_files import ScoreMaps
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD, Cut
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import number_of
