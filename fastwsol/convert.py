@@ -26,7 +26,7 @@ from fastwsol.dataset.shards import MANIFEST_NAME, Shards, open_shards
 from fastwsol.formats.flags import FormatFlag, ImagePrefixFlag
 from fastwsol.formats.folders import image_file, in_split, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped, class_of, counted
-from fastwsol.formats.of_coco import labelled_images, note_of_lost_keys, read_predictions, was_rejected
+from fastwsol.formats.of_coco import labelled_images, note_of_lost_keys, read_predictions
 from fastwsol.formats.of_shards import DividedMasks, divided_masks, labelled_split
 from fastwsol.formats.writing import (
     FORMATS,
@@ -316,7 +316,7 @@ def convert_predictions(flags: Flags, form: AnyFormat, written: Written) -> None
     files, about = read_predictions(flags.inputs)
     about = replace(about, image_prefix=flags.image_prefix)
     every = [image for file in files for image in file.images.values()]
-    names = [image.name for image in every if not was_rejected(image)]
+    names = [image.name for image in every if image.verdict != "rejected"]
     written.rejected = len(every) - len(names)
     if written.rejected and not names:
         of = f"{files[0].path}{' and the others' if len(files) > 1 else ''}"
@@ -381,7 +381,7 @@ def sure_ones(images: Images, of_box: str, limit: float, written: Written) -> It
     without a box, which are counted. What somebody has judged stays.
     """
     for each in images:
-        if isinstance(each, Skipped) or "verdict" in each.review:
+        if isinstance(each, Skipped) or each.verdict:
             yield each
             continue
         values = [getattr(one, of_box) for one in each.objects]

@@ -25,7 +25,7 @@ import numpy as np
 import tyro
 
 from fastwsol.formats.labelled_images import SKIPPED, LabelledImage, Skipped
-from fastwsol.formats.of_coco import labelled_images, read_predictions, was_rejected
+from fastwsol.formats.of_coco import labelled_images, read_predictions
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     files, about = read_predictions(flags.predictions)
     found = [*labelled_images(files, about.classes)]
     every = [each for each in found if isinstance(each, LabelledImage)]
-    rejected = sum(was_rejected(image) for file in files for image in file.images.values())
+    rejected = sum(image.verdict == "rejected" for file in files for image in file.images.values())
     if not every:
         why = f" ({_left_out(found, rejected)})" if found or rejected else ""
         raise UserError(f"{files[0].path}: holds no image to look at{why}; predict some first")

@@ -160,7 +160,7 @@ def _known_boxes(file: CocoFile, is_review: bool) -> dict[Any, list[CocoAnnotati
                 f"--reviewed {file.path}: its boxes have scores, so they are predictions and no review; give what the "
                 f"page exported, or known boxes (perhaps the two files are the wrong way round)"
             )
-        if not is_review and each.image.review.get("verdict") == "accepted":
+        if not is_review and each.image.verdict == "accepted":
             raise UserError(
                 f"--reviewed {file.path}: has predicted boxes that a review accepted, which are no ground truth; give "
                 f"what the page exported (COCO's JSON), which tells how each image was looked at"

@@ -72,7 +72,6 @@ def _in_class(path: PurePosixPath, split: str, name: str) -> PurePosixPath:
 
 
 def _boxes(image: LabelledImage, path: PurePosixPath, about: About) -> list[tuple[object, ...]]:
-    judged = "verdict" in image.review
     return [
         (
             path,
@@ -80,8 +79,8 @@ def _boxes(image: LabelledImage, path: PurePosixPath, about: About) -> list[tupl
             about.classes[each.label].wnid,
             int(each.difficult),
             *(image.width, image.height),
-            "" if judged or each.score is None else f"{each.score:.6g}",
-            image.review.get("verdict", ""),
+            "" if image.verdict or each.score is None else f"{each.score:.6g}",
+            image.verdict,
         )
         for each in image.objects
     ]

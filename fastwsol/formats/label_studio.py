@@ -35,8 +35,8 @@ def write_label_studio(file: BinaryIO, images: Images, about: About) -> None:
         if each.listed:
             prediction["score"] = round(each.listed[0].probability, 6)
         data = {"image": about.image_prefix + quote(each.name)}
-        if "verdict" in each.review:
-            data["verdict"] = each.review["verdict"]
+        if each.verdict:
+            data["verdict"] = each.verdict
         task = {"data": data, "predictions": [prediction]}
         file.write(element(task, first))
         first = False

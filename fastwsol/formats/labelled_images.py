@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastwsol.sources import Class
 from fastwsol.sources.of_objects import class_of_areas
+from fastwsol.sources.verdicts import verdict_of
 from kernels.pixels import IGNORED
 
 MOST_NUMBERS = 254
@@ -80,16 +81,21 @@ class LabelledImage:
     """Whether it is of a packed set whose boxes are predictions (`sources.of_objects.PREDICTED_BOXES`)."""
 
     @property
+    def verdict(self) -> str:
+        """What became of it in a review; empty where there was none."""
+        return verdict_of(self.review)
+
+    @property
     def is_predicted(self) -> bool:
         """Whether its boxes are a network's, which nobody has judged."""
         if self.of_predicted_set:
             return bool(self.objects)
-        return "verdict" not in self.review and any(each.score is not None for each in self.objects)
+        return not self.verdict and any(each.score is not None for each in self.objects)
 
     @property
     def is_accepted(self) -> bool:
         """Whether its boxes are a network's, which somebody has accepted."""
-        return self.review.get("verdict") == "accepted" and bool(self.objects)
+        return self.verdict == "accepted" and bool(self.objects)
 
 
 @dataclass(frozen=True)
@@ -217,7 +223,7 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
             TO_THE_PIXEL: masks,
             NO_MASK: int(image.mask is None and not 0 < masks == len(image.objects)),
             BY_CLASS: int(masks > 0 and len(about.classes) > MOST_NUMBERS),
-            VERDICTS: int(image.review.get("verdict") in ("corrected", "drawn")),
+            VERDICTS: int(image.verdict in ("corrected", "drawn")),
             MANY: max(0, len(image.objects) - MOST_NUMBERS) if masks else 0,
             FRACTIONS: sum(any(edge != int(edge) for edge in each.box) for each in image.objects),
             WNIDS: (doubly := sum(_is_named_doubly(about.classes[each.label]) for each in image.objects)),

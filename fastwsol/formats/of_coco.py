@@ -53,11 +53,6 @@ def read_predictions(paths: Sequence[Path]) -> tuple[list[CocoFile], About]:
     return files, About(str(model).removeprefix("by fastwsol, "), classes[0], calibrated_on=calibrated)
 
 
-def was_rejected(image: CocoImage) -> bool:
-    """Whether a review has rejected what was predicted of an image, so that nothing is known of it."""
-    return image.review.get("verdict") == "rejected"
-
-
 def labelled_images(files: Sequence[CocoFile], classes: tuple[Class, ...]) -> Iterator[LabelledImage | Skipped]:
     """The images of files, one file behind the other, and those that a prediction has skipped; without those that a
     review has rejected.
@@ -74,7 +69,7 @@ def labelled_images(files: Sequence[CocoFile], classes: tuple[Class, ...]) -> It
                     f"{image.where}: {image.name!r:.80} is {other} too; give each image once (those of several "
                     f"folders: predict them in one command, which names images by their folders)"
                 )
-            if not was_rejected(image):
+            if image.verdict != "rejected":
                 yield _labelled(file, image, of_image.get(number, []), label_of)
         yield from _skipped(file)
 

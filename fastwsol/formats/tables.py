@@ -36,7 +36,7 @@ def _rows(image: LabelledImage, about: About) -> list[list[object]]:
                 _or_empty(thing.score),
                 _or_empty(thing.probability),
                 int(thing.difficult),
-                image.review.get("verdict", ""),
+                image.verdict,
             ]
             for thing in image.objects
         ]
@@ -49,7 +49,7 @@ def _rows(image: LabelledImage, about: About) -> list[list[object]]:
             "",
             round(image.listed[0].probability, 6) if image.listed else "",
             "",
-            image.review.get("verdict", ""),
+            image.verdict,
         ]
     ]
 
@@ -71,8 +71,8 @@ def _object(image: LabelledImage, about: About) -> dict[str, Any]:
         found["classes"] = [_named(about, each.label) | {"probability": each.probability} for each in image.listed]
     elif image.label is not None:
         found["class"] = _named(about, image.label)
-    if "verdict" in image.review:
-        found["verdict"] = image.review["verdict"]
+    if image.verdict:
+        found["verdict"] = image.verdict
     found["boxes"] = [
         {
             **_named(about, thing.label),

@@ -1,7 +1,7 @@
 """Where a run's maps are best cut, by the boxes that are known of some of the images."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from fastwsol.prediction.predictor import Predictor
 from fastwsol.prediction.user_images import NamedImage
 from fastwsol.sources import Class
 from fastwsol.sources.boxes import Box, lies_in
-from fastwsol.sources.coco_json import CocoFile, CocoImage, unjudged_images
+from fastwsol.sources.coco_json import CocoFile, unjudged_images
 from fastwsol.sources.known_boxes import image_finder, names_of_both, read_known_boxes
 
 
@@ -67,7 +67,8 @@ def cut_on_boxes(predictor: Predictor, request: Request, images: Sequence[NamedI
     maps = np.stack([each.maps[0] for each in found])
     curve = truths.shown.curve_hits(maps, views.image_size, predictor.localizer.scale)
     names = {each.name for each in found}
-    accepted = merely_accepted(image for image in content.images.values() if find(image.name) in names)
+    # An accepted box is that of the cut it was predicted at.
+    accepted = sum(each.verdict == "accepted" for each in content.images.values() if find(each.name) in names)
     if request.of_class is None:
         _warn_of_one_class(predictor, content, find, found, file)
     if unknown := sum(find(image.name) is None for image in content.images.values()):
@@ -98,11 +99,6 @@ def _warn_of_one_class(
             f"all classes",
             file=sys.stderr,
         )
-
-
-def merely_accepted(images: Iterable[CocoImage]) -> int:
-    """Of how many images a review has accepted the predicted box, which is that of the cut it was predicted at."""
-    return sum(image.review.get("verdict") == "accepted" for image in images)
 
 
 def _known_boxes(

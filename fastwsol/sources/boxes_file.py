@@ -348,7 +348,7 @@ def _coco_lines(content: CocoFile, classes: Collection[str]) -> Iterator[BoxLine
         name = None
         if each.category is not None:
             name = each.category.wnid if each.category.wnid in classes else each.category.name
-        scored, verdict = "score" in each.fields, str(each.image.review.get("verdict", ""))
+        scored, verdict = "score" in each.fields, each.image.verdict
         yield BoxLine(
             each.where, each.image.name, each.box, name, each.image.size, aside, each.difficult, scored, verdict
         )

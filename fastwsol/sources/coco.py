@@ -213,7 +213,7 @@ def _stem(name: str) -> str:
 
 def _accepted(files: Sequence[CocoFile]) -> int:
     """How many images have boxes that a review has accepted as they were predicted."""
-    return sum(image.review.get("verdict") == "accepted" for file in files for image in file.images.values())
+    return sum(image.verdict == "accepted" for file in files for image in file.images.values())
 
 
 def _classes(files: list[CocoFile]) -> list[Class]:
@@ -253,7 +253,7 @@ def _images(
                 [_object(each) for each in things],
                 None if own is None else file.category_of(own, image.where).wnid,
                 fault,
-                rejected=image.review.get("verdict") == "rejected",
+                rejected=image.verdict == "rejected",
                 mask=partial(masks.of_image, path, image, things),
             )
         )

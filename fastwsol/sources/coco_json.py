@@ -22,6 +22,7 @@ from fastwsol.sources import Class
 from fastwsol.sources.annotated import is_text
 from fastwsol.sources.boxes import CORRECT, Box, box_of, has_extent, refuse_shares, size_of
 from fastwsol.sources.decode import MAX_PIXELS, MAX_SIDE
+from fastwsol.sources.verdicts import verdict_of
 
 _SIZE = ("width", "height")
 _ADDRESS = "/local-files/?d="
@@ -40,6 +41,11 @@ class CocoImage(NamedTuple):
         """What a review says of it; empty where none does."""
         said = self.fields.get("review")
         return said if isinstance(said, dict) else {}
+
+    @property
+    def verdict(self) -> str:
+        """What became of it in a review; empty where there was none."""
+        return verdict_of(self.review)
 
 
 class CocoAnnotation(NamedTuple):
@@ -180,7 +186,7 @@ def unjudged_images(file: CocoFile) -> int:
     if type(told := file.content.get("predicted")) is int:
         return told
     predicted = {each.image_id for each in file.annotations() if "score" in each.fields}
-    return sum(number in predicted and "verdict" not in image.review for number, image in file.images.items())
+    return sum(number in predicted and not image.verdict for number, image in file.images.items())
 
 
 def _with_compact_probabilities(thing: dict[str, Any]) -> dict[str, Any]:

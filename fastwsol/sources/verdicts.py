@@ -1,6 +1,7 @@
 """What a review says of an image whose boxes were predicted, and what to say of measuring on such boxes."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 Verdict = Literal["drawn", "accepted", "corrected", "rejected"]
 """What became of an image in a review. drawn: class and boxes, drawn without help; accepted: as predicted; corrected:
@@ -8,6 +9,11 @@ class and boxes, after those predicted were seen; rejected: what was predicted i
 """
 Phase = Literal["drawn", "sample", "uncertain"]
 """As what a review showed an image: to be drawn without help; as one of a random sample; as one that is uncertain."""
+
+
+def verdict_of(review: Mapping[str, Any]) -> str:
+    """The verdict of what a review says of an image; empty where there is none."""
+    return str(review.get("verdict") or "")
 
 
 def note_of_accepted(images: int) -> str:
