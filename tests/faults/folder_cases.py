@@ -103,6 +103,16 @@ def val_behind_a_link(root: Path) -> None:
     (root / "val").symlink_to(root.parent / "elsewhere")
 
 
+def image_in(folder: str) -> Callable[[Path], object]:
+    """An image in a folder below a class."""
+
+    def spoil(root: Path) -> None:
+        (root / "dog" / folder).mkdir()
+        (root / "dog" / folder / "1.jpg").write_bytes(encoded("JPEG", size=(64, 48)))
+
+    return spoil
+
+
 def unknown_splits(root: Path) -> None:
     moved = root.rename(root.parent / "part1")
     root.mkdir()
@@ -124,6 +134,15 @@ def change_all(part: str, **values: Callable[[dict[str, Any]], object]) -> Calla
 
 
 CASES = [
+    folder_case("a folder of two lines below a class", image_in("day\n1"), "its name is no text in UTF-8 of a single"),
+        "a folder of two lines below a class", image_in("day\n1"), "its name is no text in UTF-8 of a single line"
+    ),
+    Case(
+        "folders",
+        "shards among the classes",
+        lambda place: ["--layout", "imagefolder", "--source", photos(place), "--out", photos(place) / "shards"],
+        ("photos/shards: lies in --source ", "whose folders are classes", "name a folder elsewhere"),
+    ),
     folder_case("a class that is a link", class_behind_a_link, "photos/dog: is a link to a folder outside", "--follow"),
     folder_case("a val that is a link", val_behind_a_link, "photos/val: is a link to a folder outside", "--follow"),
     folder_case("splits of unknown names", unknown_splits, "all hold the same folders", "name them train and val"),
