@@ -134,7 +134,7 @@ def change_all(part: str, **values: Callable[[dict[str, Any]], object]) -> Calla
 
 
 CASES = [
-    folder_case("a folder of two lines below a class", image_in("day\n1"), "its name is no text in UTF-8 of a single"),
+    folder_case(
         "a folder of two lines below a class", image_in("day\n1"), "its name is no text in UTF-8 of a single line"
     ),
     Case(
