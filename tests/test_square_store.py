@@ -21,6 +21,7 @@ from fastwsol.batches.views_reference import batch as reference_batch
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Shards, open_shards
 from fastwsol.geometry import shown_windows, windows_in_square
+from fastwsol.host import kept_files
 from fastwsol.host.command_line import run_command
 from fastwsol.host.kept_arrays import KeptArray
 from fastwsol.runs.checkpoint import newest_valid
@@ -167,7 +168,7 @@ def test_a_training_of_many_epochs_brings_its_images_to_squares_and_goes_on_exac
     # One that is stopped, and goes on where squares of now would not be the default.
     with signalled_after(4, signal.SIGTERM):
         assert trained(picture_shards, parts, "--aug", "gr") == 75
-    monkeypatch.setattr(stores, "_SHARE_OF_MEMORY", 1.0)
+    monkeypatch.setattr(kept_files, "SHARE_OF_MEMORY", 1.0)
     assert trained(picture_shards, parts, "--aug", "gr") == 0
     expected, continued = (newest_valid(each / "checkpoints").tensors for each in (whole, parts))
     assert all(torch.equal(expected[name], continued[name]) for name in expected)

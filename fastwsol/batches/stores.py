@@ -12,19 +12,15 @@ from fastwsol.batches.decoded_store import Store, default_folder
 from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Fit
 from fastwsol.dataset.shards import Shards, Split
+from fastwsol.host import kept_files
 from fastwsol.host.errors import UserError
 from fastwsol.host.flags import OptionalPath
 from fastwsol.host.kept_arrays import KeptArray
-from fastwsol.host.kept_files import free_disk_bytes
 from fastwsol.host.limits import memory_available
 from fastwsol.host.stop_signals import never
+from fastwsol.host.words import bytes_text
 
 Data = Literal["auto", "dali", "resident"]
-
-_SHARE_OF_MEMORY = 0.5
-"""The share of the free memory that stores may take. A mapped file that does not fit is read from the disk again and
-again.
-"""
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ class StoreRules:
                 continue
             stores[name, square] = store
             brought = f", brought to {square} x {square} pixels" if square else ""
-            print(f"{name}: decoded once{brought}, {store.path} ({_bytes(store.values.nbytes)})", flush=True)
+            print(f"{name}: decoded once{brought}, {store.path} ({bytes_text(store.values.nbytes)})", flush=True)
         return stores
 
     def _obstacle(self, store: Store, bytes_in_memory: int) -> str | None:
@@ -129,16 +125,13 @@ def folder_of(flags: DataFlags, shards: Shards) -> Path:
 
 def why_no_room(store: Store, device: torch.device, bytes_in_memory: int = 0) -> str | None:
     """Why there is no room for a store, or None. `bytes_in_memory`: of other stores."""
-    needed = store.array.nbytes
-    if not store.is_built() and needed > (free := free_disk_bytes(store.folder)):
-        return f"needs {_bytes(needed)} in {store.folder}, where {_bytes(free)} are free"
-    available = memory_available()
+    available, memory = memory_available(), "memory"
     if device.type == "cuda":
-        available = torch.cuda.mem_get_info(device)[0]
-    if bytes_in_memory + needed > _SHARE_OF_MEMORY * available:
-        what = "GPU memory" if device.type == "cuda" else "memory"
-        return f"takes {_bytes(needed)}, and {_bytes(available)} of {what} are free"
-    return None
+        available, memory = torch.cuda.mem_get_info(device)[0], "GPU memory"
+    needed, is_there = store.array.nbytes, store.is_built()
+    return kept_files.why_no_room(
+        needed, store.folder, available, memory=memory, in_use=bytes_in_memory, is_there=is_there
+    )
 
 
 def has_dali() -> bool:
@@ -158,7 +151,3 @@ def require_dali(split: Split, obstacle: str) -> None:
 def _sizes(split: Split) -> int:
     """How many different sizes the images have."""
     return len(set(zip(split.widths.tolist(), split.heights.tolist(), strict=True)))
-
-
-def _bytes(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

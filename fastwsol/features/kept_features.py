@@ -28,11 +28,11 @@ from fastwsol.features.frozen_network import FrozenNetwork, pooled_of_trunk
 from fastwsol.host.environment import DALI_PACKAGES
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.kept_arrays import ComputedOnce, Found, KeptArray
-from fastwsol.host.kept_files import free_disk_bytes
+from fastwsol.host.kept_files import free_disk_bytes, why_no_room
 from fastwsol.host.limits import memory_available
 from fastwsol.host.stop_signals import never
 from fastwsol.host.ticker import Ticker
-from fastwsol.host.words import duration
+from fastwsol.host.words import bytes_text, duration
 from fastwsol.network.backbone_weights import digest_of
 
 FORMAT_VERSION = 1
@@ -53,17 +53,6 @@ SOURCES_OF_FEATURES = (
 """The modules that decide the features of an image."""
 _PACKAGES = (*PACKAGES_OF_PIXELS, "torch", "numba")
 """Those that decide them. The version of timm is in a network's name."""
-_SHARE_OF_MEMORY = 0.5
-"""The share of the free memory that kept features may take."""
-
-
-def _why_no_room(bytes_needed: int, folder: Path) -> str | None:
-    """Why features of a bounded number of views cannot be kept, or None."""
-    if bytes_needed > (free := free_disk_bytes(folder)):
-        return f"they need {_mb(bytes_needed)} in {folder}, where {_mb(free)} are free"
-    if bytes_needed > _SHARE_OF_MEMORY * (available := memory_available()):
-        return f"they take {_mb(bytes_needed)}, and {_mb(available)} of memory are free"
-    return None
 
 
 def open_features(
@@ -88,7 +77,7 @@ def open_features(
         print(_IN_EVERY_EPOCH.format("each epoch has views of its own; --crops-per-image bounds them"), flush=True)
         return None
     array = _array_of(shards, whole, feed, frozen, folder)
-    if not array.is_there() and (why := _why_no_room(array.nbytes, folder)):
+    if not array.is_there() and (why := why_no_room(array.nbytes, folder, memory_available())):
         if asked_folder is not None and array.nbytes > free_disk_bytes(folder):
             raise UserError(f"--features {folder}: {why}; name another folder, or leave the flag out")
         print(_IN_EVERY_EPOCH.format(why), flush=True)
@@ -96,7 +85,7 @@ def open_features(
 
     def tell(found: Found) -> None:
         views, count = array.shape[:2]
-        what = f"{count:,} images, {views} view{'s' * (views > 1)} each, {_mb(array.nbytes)} in {array.path}"
+        what = f"{count:,} images, {views} view{'s' * (views > 1)} each, {bytes_text(array.nbytes)} in {array.path}"
         print(f"features of the frozen part: {what}: {_HOW[found]}", flush=True)
 
     def fill(values: NDArray[np.uint16]) -> None:
@@ -199,7 +188,3 @@ def _key(shards: Shards, stream: Stream, frozen: FrozenNetwork, shape: tuple[int
         "shape": list(shape),
         **({"by_way_of_cut": True} if frozen.from_trunk else {}),
     }
-
-
-def _mb(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"

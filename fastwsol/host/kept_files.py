@@ -14,6 +14,7 @@ from typing import Any
 
 from fastwsol.host.errors import Interrupted
 from fastwsol.host.files import takes_lock
+from fastwsol.host.words import bytes_text
 
 _PART_BYTES = 2**25
 _HASHED_AT_ONCE = 8
@@ -98,6 +99,25 @@ _SECONDS_BETWEEN_TRIES = 0.1
 def free_disk_bytes(folder: Path) -> int:
     """Room on the disk where `folder` is, or is to be."""
     return shutil.disk_usage(_lowest_there(folder)).free
+
+
+SHARE_OF_MEMORY = 0.5
+"""The share of the free memory that such files may take. A mapped file that does not fit is read from the disk again
+and again.
+"""
+
+
+def why_no_room(
+    needed: int, folder: Path, available: int, *, memory: str = "memory", in_use: int = 0, is_there: bool = False
+) -> str | None:
+    """Why there is no room for a file of `needed` bytes in a folder, unless it `is_there`, or in the memory that it is
+    mapped into, of which `available` are free and others have `in_use`; None where there is.
+    """
+    if not is_there and needed > (free := free_disk_bytes(folder)):
+        return f"needs {bytes_text(needed)} in {folder}, where {bytes_text(free)} are free"
+    if in_use + needed > SHARE_OF_MEMORY * available:
+        return f"takes {bytes_text(needed)}, and {bytes_text(available)} of {memory} are free"
+    return None
 
 
 def can_be_written(folder: Path) -> bool:

@@ -21,6 +21,11 @@ def plain(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
+def bytes_text(count: float) -> str:
+    """A number of bytes, as 12.5 MB or 3.0 GB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
 def duration(seconds: float) -> str:
     """A length of time as people say it: 42s, 7m, 3h20m, 12.5 days."""
     if seconds < 90:
