@@ -37,6 +37,7 @@ DECIDES_NOTHING = {
     "runs": "keeps what is trained",
     "sources/__init__": "is read when images are packed",
     "sources/annotated": "is read when images are packed",
+    "sources/boxes": "is read when images are packed",
     "sources/mask_folder": "is read when images are packed",
     "sources/mask_images": "is read when images are packed",
     "sources/tree": "is read when images are packed",

@@ -12,10 +12,10 @@ from fastwsol.batches.decoded_store import Store, default_folder
 from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Fit
 from fastwsol.dataset.shards import Shards, Split
-from fastwsol.host import kept_files
 from fastwsol.host.errors import UserError
 from fastwsol.host.flags import OptionalPath
 from fastwsol.host.kept_arrays import KeptArray
+from fastwsol.host.kept_files import why_too_large
 from fastwsol.host.limits import memory_available
 from fastwsol.host.stop_signals import never
 from fastwsol.host.words import bytes_text
@@ -129,9 +129,7 @@ def why_no_room(store: Store, device: torch.device, bytes_in_memory: int = 0) ->
     if device.type == "cuda":
         available, memory = torch.cuda.mem_get_info(device)[0], "GPU memory"
     needed, is_there = store.array.nbytes, store.is_built()
-    return kept_files.why_no_room(
-        needed, store.folder, available, memory=memory, in_use=bytes_in_memory, is_there=is_there
-    )
+    return why_too_large(needed, store.folder, available, memory=memory, in_use=bytes_in_memory, is_there=is_there)
 
 
 def has_dali() -> bool:

@@ -28,7 +28,7 @@ from fastwsol.features.frozen_network import FrozenNetwork, pooled_of_trunk
 from fastwsol.host.environment import DALI_PACKAGES
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.kept_arrays import ComputedOnce, Found, KeptArray
-from fastwsol.host.kept_files import free_disk_bytes, why_no_room
+from fastwsol.host.kept_files import free_disk_bytes, why_too_large
 from fastwsol.host.limits import memory_available
 from fastwsol.host.stop_signals import never
 from fastwsol.host.ticker import Ticker
@@ -77,7 +77,7 @@ def open_features(
         print(_IN_EVERY_EPOCH.format("each epoch has views of its own; --crops-per-image bounds them"), flush=True)
         return None
     array = _array_of(shards, whole, feed, frozen, folder)
-    if not array.is_there() and (why := why_no_room(array.nbytes, folder, memory_available())):
+    if not array.is_there() and (why := why_too_large(array.nbytes, folder, memory_available())):
         if asked_folder is not None and array.nbytes > free_disk_bytes(folder):
             raise UserError(f"--features {folder}: {why}; name another folder, or leave the flag out")
         print(_IN_EVERY_EPOCH.format(why), flush=True)

@@ -107,7 +107,7 @@ and again.
 """
 
 
-def why_no_room(
+def why_too_large(
     needed: int, folder: Path, available: int, *, memory: str = "memory", in_use: int = 0, is_there: bool = False
 ) -> str | None:
     """Why there is no room for a file of `needed` bytes in a folder, unless it `is_there`, or in the memory that it is
