@@ -52,8 +52,8 @@ def load(
 
 
 def __dir__() -> list[str]:
-    """The public names, those that are not imported yet too."""
-    return [*__all__, "__version__"]
+    """What is here, and the public names that are not imported yet."""
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> object:

@@ -31,7 +31,7 @@ from fastwsol.sources import Source
 from fastwsol.sources.coco import Coco
 from fastwsol.sources.cub import Cub
 from fastwsol.sources.download import TINY_IMAGENET, Download, fetch
-from fastwsol.sources.imagefolder import ImageFolder
+from fastwsol.sources.imagefolder import ImageFolder, lies_among_classes
 from fastwsol.sources.splits import ValChoice, ValOf
 from fastwsol.sources.synthetic import Synthetic
 from fastwsol.sources.tiny_imagenet import TinyImageNet, find_layout
@@ -153,20 +153,11 @@ def refuse_flags_of_others(flags: PackFlags) -> None:
         raise UserError(f"--layout {flags.layout}: --synthetic draws its images itself; give one of the two")
     if flags.follow_links and flags.synthetic:
         raise UserError("--follow-links: --synthetic draws its images itself; give one of the two")
-    if flags.layout == "imagefolder" and flags.source is not None and _lies_in(flags.out, flags.source):
-        raise UserError(
-            f"--out {flags.out}: lies in --source {flags.source}, whose folders are classes, and would be one the next "
-            f"time; name a folder elsewhere"
-        )
     if flags.layout != "tiny-imagenet":
         if flags.source is None:
             raise UserError(f"--layout {flags.layout}: say where the images are, with --source DIR or ZIP")
         if not flags.source.exists():
             raise UserError(f"--source {flags.source}: no such folder or zip; name the one that holds the images")
-
-
-def _lies_in(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _open_source(flags: PackFlags, path: Path | None) -> Source:
@@ -175,6 +166,11 @@ def _open_source(flags: PackFlags, path: Path | None) -> Source:
         drawn: _OfDrawnVal = {"val": _val_choice(flags), "quarantine": flags.quarantine}
         match flags.layout:
             case "imagefolder":
+                if lies_among_classes(flags.out, path):
+                    raise UserError(
+                        f"--out {flags.out}: lies in --source {path}, among its class folders, and would be one the "
+                        f"next time; name a folder elsewhere"
+                    )
                 more = flags.boxes_of_more
                 return ImageFolder(path, boxes=flags.boxes, boxes_of_more=more, masks=flags.masks, **drawn, **common)
             case "cub":
@@ -248,13 +244,11 @@ def _notes_of_unequal_classes(shards: Shards) -> list[str]:
     """The smallest and largest classes of each split, where one has more than twice the images of another."""
     notes = []
     for name, split in shards.splits.items():
-        counts = np.bincount(split.labels, minlength=len(shards.manifest.classes))
-        least, most = (shards.manifest.classes[int(label)].wnid for label in (counts.argmin(), counts.argmax()))
-        if 0 < 2 * counts.min() < counts.max():
-            notes.append(
-                f"classes are unequal: {number_of(int(counts.min()), 'image')} ({least}) to {counts.max():,} ({most}) "
-                f"in {name}"
-            )
+        labels, counts = np.unique(split.labels, return_counts=True)  # of classes without an image it is said apart
+        least, most = (shards.manifest.classes[int(labels[k])].wnid for k in (counts.argmin(), counts.argmax()))
+        if 2 * counts.min() < counts.max():
+            fewest = number_of(int(counts.min()), "image")
+            notes.append(f"classes are unequal: {fewest} ({least}) to {counts.max():,} ({most}) in {name}")
     return notes
 
 
@@ -266,8 +260,12 @@ def _print_contents(out: Path) -> int:
     for note in _notes_of_unequal_classes(shards):
         print(note)
     if (copies := Copies(shards)).listed:
-        write_json(out / COPIES_NAME, copies.listed)
-        print(f"{copies.note}; all are in {out / COPIES_NAME}")
+        try:
+            write_json(out / COPIES_NAME, copies.listed)
+            where = f"all are in {out / COPIES_NAME}"
+        except OSError as error:  # the set is whole all the same
+            where = f"they could not be listed in {out / COPIES_NAME} ({error.strerror})"
+        print(f"{copies.note}; {where}")
     splits = shards.splits.values()
     with_boxes = {name: int((np.diff(each.box_offsets) > 0).sum()) for name, each in shards.splits.items()}
     of_each = ", ".join(f"{with_boxes[name]:,} of {len(each):,} in {name}" for name, each in shards.splits.items())

@@ -65,6 +65,7 @@ from fastwsol.runs.folder import RunDir
 from fastwsol.runs.info import RunInfo
 from fastwsol.sources.coco_json import read_coco
 from fastwsol.sources.decode import NEARLY_BLACK
+from fastwsol.sources.known_boxes import names_of_both
 
 PROG = "python -m fastwsol.predict"
 DESCRIPTION = (
@@ -169,11 +170,11 @@ def main(arguments: Sequence[str]) -> int:
     form = checked_format(flags)
     refuse_useless_prefix(form, flags.image_prefix)
     check_places(flags, form)
-    part = checked_part(flags.part, form)
+    part = checked_part(flags, form)
     if flags.backbone is None:
         RunDir(flags.run).read_info()  # before images are looked for where the run was meant
     listing = find_images(places_of(flags), flags.follow_links, flags.relative_to)
-    listing = without_known(listing, flags.skip_known)
+    known = known_names(listing, flags.skip_known)
     names = [image.name for image in listing.images]
     if is_folder(form):
         refuse_shared(form, names, f"--format {form}")
@@ -196,6 +197,7 @@ def main(arguments: Sequence[str]) -> int:
         assert predictor.cut.value is not None
         beside = f" (the run itself cuts them at {to_type(own.value)})" if own.value is not None else ""
         print(f"maps are cut at {to_type(predictor.cut.value)}{beside}, the best on {predictor.cut.chosen_on}")
+    listing = without_known(listing, known, flags.skip_known)
     about = about_of(flags, predictor)
     if part is not None:
         work = work_of(predictor, request, flags.class_of_folder, listing.images, about)
@@ -279,10 +281,13 @@ def checked_format(flags: Flags) -> AnyFormat:
     return form
 
 
-def checked_part(text: str | None, form: AnyFormat) -> tuple[int, int] | None:
-    """K and N of `K/N`. Raises UserError where it is none, or the format's parts cannot be joined."""
+def checked_part(flags: Flags, form: AnyFormat) -> tuple[int, int] | None:
+    """K and N of `K/N`. Raises UserError where it is none, or the parts could not be joined."""
+    text = flags.part
     if text is None:
         return None
+    if flags.skip_known:
+        raise UserError(f"--part {text}: parts are joined with parts alone; predict what is new in one command")
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise UserError(f"--part {text}: must be K/N with K from 1 to N, as 3/8")
@@ -294,21 +299,32 @@ def checked_part(text: str | None, form: AnyFormat) -> tuple[int, int] | None:
     return int(number), int(count)
 
 
-def without_known(listing: ImageListing, files: Sequence[Path]) -> ImageListing:
-    """The images that are not in files of earlier predictions, as those that were skipped are not. Raises UserError
-    where a file cannot be read, or no image is left.
+def known_names(listing: ImageListing, files: Sequence[Path]) -> frozenset[str]:
+    """The names of the images that are in files of earlier predictions; those that were skipped there are not. Raises
+    UserError where a file cannot be read or has none of these images, or where all of them are known.
     """
-    known = {image.name for file in files for image in read_coco(file, f"--skip-known {file}").images.values()}
-    rest = [image for image in listing.images if image.name not in known]
-    if not rest:
+    names, known = [image.name for image in listing.images], set[str]()
+    for file in files:
+        content = read_coco(file, f"--skip-known {file}")
+        theirs = {image.name for image in content.images.values()}
+        if theirs.isdisjoint(names):
+            example = names_of_both(content, names)
+            raise UserError(f"--skip-known {file}: has none of these images{example}; leave it out, or name them alike")
+        known |= theirs
+    if known.issuperset(names):
         raise UserError(
-            f"--skip-known {files[0]}: all {len(listing.images):,} images are known; leave it out to predict them again"
+            f"--skip-known {files[0]}: all {len(names):,} images are known; leave it out to predict them again"
         )
-    if not files:
+    return frozenset(known)
+
+
+def without_known(listing: ImageListing, known: frozenset[str], files: Sequence[Path]) -> ImageListing:
+    """The images whose names are not `known` from files."""
+    if not known:
         return listing
+    rest = [image for image in listing.images if image.name not in known]
     left_out = number_of(len(listing.images) - len(rest), "image")
-    note = f"{left_out} left out, as {' or '.join(map(str, files))} has them"
-    return ImageListing(rest, [*listing.notes, note])
+    return ImageListing(rest, [*listing.notes, f"{left_out} left out, as {' or '.join(map(str, files))} has them"])
 
 
 def part_of(listing: ImageListing, number: int, count: int) -> tuple[ImageListing, Part]:

@@ -32,6 +32,7 @@ from fastwsol.host.process import Process
 from fastwsol.host.processes import World, joined
 from fastwsol.host.stop_signals import StopSignals, stop_at_once_if_repeated
 from fastwsol.host.words import first_few
+from fastwsol.localizer.box_supervision import boxes_of_few
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.localizer.mask_head import MaskHead
 from fastwsol.network.networks import input_statistics, network_versions
@@ -43,7 +44,7 @@ from fastwsol.runs.tensorboard_curves import Curves, require_tensorboard
 from fastwsol.timetable import Timetable
 from fastwsol.training.behind import config_behind, refuse_other_classifier, refuse_unfinished
 from fastwsol.training.conclusion import conclude, tell_finished
-from fastwsol.training.course import classifier_course, mask_course
+from fastwsol.training.course import classifier_course, head_plan, mask_course
 from fastwsol.training.feasibility import check_training
 from fastwsol.training.fit_to_data import with_batches_of_photos, with_store_size
 from fastwsol.training.frozen_part import before_classifiers_part, before_head
@@ -261,9 +262,14 @@ def explain_bad_step(step: int, config: Config, shards: Shards, run: RunDir) -> 
     """One line: which step was not finite, which images were in it, what to do."""
     split = shards.splits["train"]
     of_head = step - Timetable(config, len(split)).classifier_steps
-    batch_size = config.optimizer.batch_size if of_head < 0 else config.localizer.head_batch_size
-    name, lr = ("--lr", config.optimizer.lr) if of_head < 0 else ("--head-lr", config.localizer.head_lr)
-    ids, _ = training_plan(config.seed, len(split), batch_size)(step if of_head < 0 else of_head)
+    if of_head < 0:
+        name, lr = "--lr", config.optimizer.lr
+        plan = training_plan(config.seed, len(split), config.optimizer.batch_size)
+    else:
+        few = config.localizer.boxes_per_class
+        boxes = boxes_of_few(split, few, config.views.fit) if few else None
+        name, lr, plan = "--head-lr", config.localizer.head_lr, head_plan(config, len(split), boxes)[0]
+    ids, _ = plan(step if of_head < 0 else of_head)
     images = first_few(split.names(ids), 8)
     return (
         f"{run.folder}: the loss or a gradient of step {step} was not finite (images {images}); no checkpoint was made "

@@ -215,9 +215,10 @@ def test_of_few_boxes_each_batch_sees_some_and_all_come_in_turn() -> None:
         assert set(ids[12:]) <= set(with_boxes)
         seen += ids[12:].tolist()
     assert {seen.count(each) for each in with_boxes} == {8}, "4 of 20 steps, of 10 images"
-    halves = [plan_with_boxes(3, boxes, 16, rank, 2)[0](5) for rank in (0, 1)]
+    quarters = [plan_with_boxes(3, boxes, 16, rank, 4)[0](5) for rank in range(4)]
     for k in (0, 1):
-        np.testing.assert_array_equal(np.concatenate([half[k] for half in halves]), plan(5)[k])
+        np.testing.assert_array_equal(np.stack([quarter[k] for quarter in quarters], 1).ravel(), plan(5)[k])
+    assert all(np.isin(ids, with_boxes).any() for ids, _ in quarters), "no process is without"
 
 
 def test_where_many_images_have_boxes_the_stream_is_that_of_all() -> None:

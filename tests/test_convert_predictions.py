@@ -571,3 +571,20 @@ def test_no_bad_image_of_a_detection_set_is_drawn_for_val_where_they_are_set_asi
     assert "2 bad images passed over where val was drawn" in capsys.readouterr().out
     again = open_shards(tmp_path / "second").splits["val"]
     assert np.bincount(again.labels).tolist() == np.bincount(val.labels).tolist()
+
+
+def test_an_image_that_was_skipped_counts_once_and_not_where_it_was_predicted_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    categories = [{"id": 1, "name": "cat"}]
+    for number, (images, skipped) in enumerate(((["a"], ["x", "y"]), (["b", "y"], ["x"]))):
+        listed = [{"id": k, "file_name": f"{name}.jpg", "width": 9, "height": 9} for k, name in enumerate(images)]
+        aside = [{"file_name": f"{name}.jpg", "reason": "damaged"} for name in skipped]
+        content = {"images": listed, "annotations": [], "categories": categories, "skipped": aside}
+        (tmp_path / f"{number}.json").write_text(json.dumps(content))
+    files = [str(tmp_path / f"{number}.json") for number in (0, 1)]
+    assert run_command(convert.main, [*files, "--out", str(tmp_path / "joined.json")]) == 0
+    assert "1 image beside them could not be read" in capsys.readouterr().out
+    joined = json.loads((tmp_path / "joined.json").read_text())
+    assert [each["file_name"] for each in joined["skipped"]] == ["x.jpg"]
+    assert sorted(each["file_name"] for each in joined["images"]) == ["a.jpg", "b.jpg", "y.jpg"]

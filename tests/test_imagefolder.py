@@ -774,8 +774,24 @@ def test_shards_are_not_packed_into_the_class_folders(photos: Path, capsys) -> N
     flags = pack_flags(photos)
     flags[flags.index("--out") + 1] = str(photos / "shards")
     assert run_command(pack_command.main, flags) == 2
-    assert f"lies in --source {photos}, whose folders are classes" in capsys.readouterr().err
+    assert f"lies in --source {photos}, among its class folders" in capsys.readouterr().err
     assert not (photos / "shards").exists()
+    inner = photos.rename(photos.parent / "inner")
+    photos.mkdir()
+    inner.rename(photos / "set")
+    assert run_command(pack_command.main, flags) == 2, "the set would no longer be the only folder"
+
+
+def test_beside_train_and_val_they_are_no_class(photos: Path, capsys) -> None:
+    (photos / "train").mkdir()
+    for name in CLASSES:
+        (photos / name).rename(photos / "train" / name)
+    shutil.copytree(photos / "train", photos / "val")
+    flags = pack_flags(photos)
+    for name, status in (("shards", 0), ("again", 0), ("train/shards", 2), ("val/cat/shards", 2)):
+        flags[flags.index("--out") + 1] = str(photos / name)
+        assert run_command(pack_command.main, flags) == status
+    assert "shards: neither train nor val, and not packed" in capsys.readouterr().out
 
 
 def test_of_classes_that_are_not_packed_no_image_is_looked_at(photos: Path) -> None:

@@ -344,5 +344,5 @@ def test_classes_of_unequal_size_are_told(tmp_path, capsys):
 def test_a_packing_that_has_not_finished_is_called_so(tmp_path):
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "packing.json").write_text("{}")
-    with pytest.raises(UserError, match="its packing has not finished: give the command that began it again"):
+    with pytest.raises(UserError, match="its packing has not finished: run the same pack command once more"):
         open_shards(tmp_path / "shards")

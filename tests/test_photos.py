@@ -343,3 +343,13 @@ def test_a_run_that_is_refused_before_its_first_step_leaves_its_folder_to_the_me
     assert run_command(train.main, [*flags, "--weights", str(tmp_path / "others.safetensors")]) == 2
     assert not folder.exists()
     assert run_command(train.main, flags) == 0
+
+
+def test_so_does_one_whose_features_cannot_be_kept(shards, tmp_path, capsys):
+    pytest.importorskip("tensorboard", reason="NOT TESTED with TensorBoard, which is not installed")
+    folder = tmp_path / "run"
+    (tmp_path / "file").write_text("")
+    flags = ["--shards", str(shards), "--run-dir", str(folder), "--epochs", "0.1", "--localizer", "cam"]
+    assert run_command(train.main, [*flags, "--features", str(tmp_path / "file"), "--tensorboard"]) == 2
+    assert f"--features {tmp_path / 'file'}: " in capsys.readouterr().err
+    assert not folder.exists()

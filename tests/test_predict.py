@@ -417,22 +417,27 @@ def test_images_that_were_predicted_before_are_left_out_and_the_files_joined(
 ) -> None:
     few = sorted((photos / "more").iterdir())[:2]
     how = ["--relative-to", str(photos), *ON_CPU]
-    first, later, whole = (tmp_path / f"{name}.json" for name in ("first", "later", "whole"))
+    first, later, whole, other = (tmp_path / f"{name}.json" for name in ("first", "later", "whole", "other"))
+
+    def predicted(out: Path, *more: object) -> int:
+        return run_command(predict.main, [str(run), str(photos), "--out", str(out), *how, *map(str, more)])
+
     assert run_command(predict.main, [str(run), *map(str, few), "--out", str(first), *how]) == 0
-    assert run_command(predict.main, [str(run), str(photos), "--out", str(whole), *how]) == 0
+    assert predicted(whole) == 0
     capsys.readouterr()
-    assert (
-        run_command(predict.main, [str(run), str(photos), "--out", str(later), "--skip-known", str(first), *how]) == 0
-    )
+    assert predicted(later, "--skip-known", first) == 0
     assert f"2 images left out, as {first} has them" in capsys.readouterr().out
     assert run_command(convert.main, [str(first), str(later), "--out", str(tmp_path / "joined.csv")]) == 0
     assert run_command(convert.main, [str(whole), "--out", str(tmp_path / "whole.csv")]) == 0
     joined, expected = ((tmp_path / name).read_text().splitlines() for name in ("joined.csv", "whole.csv"))
     assert [line.partition(",")[0] for line in sorted(joined)] == [line.partition(",")[0] for line in sorted(expected)]
-    assert (
-        run_command(
-            predict.main, [str(run), str(photos), "--out", str(tmp_path / "x.json"), *how, "--skip-known", str(whole)]
-        )
-        == 2
-    )
+    assert predicted(tmp_path / "none.json", "--skip-known", whole) == 2
     assert f"--skip-known {whole}: all " in capsys.readouterr().err
+    assert predicted(tmp_path / "none.json", "--skip-known", first, "--part", "1/2") == 2
+    assert "--part 1/2: parts are joined with parts alone" in capsys.readouterr().err
+    content = json.loads(first.read_text())
+    for number, each in enumerate(content["images"]):
+        each["file_name"] = f"other/{number}.jpg"
+    other.write_text(json.dumps(content))
+    assert predicted(tmp_path / "none.json", "--skip-known", other) == 2
+    assert "has none of these images (its images are called like 'other/0.jpg'" in capsys.readouterr().err

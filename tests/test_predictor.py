@@ -25,6 +25,7 @@ from fastwsol.evaluation.boxes import localize
 from fastwsol.formats.labelled_images import Skipped
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.localizer.ddt import DdtDirections
+from fastwsol.prediction import predictor as predictor_module
 from fastwsol.prediction.components import boxes_of_maps
 from fastwsol.prediction.named import label_of, labelled_as
 from fastwsol.prediction.predictions import Prediction
@@ -202,7 +203,9 @@ def test_boxes_are_in_the_pixels_of_the_upright_image(predictor: Predictor, tmp_
     assert one.boxes == other.boxes
 
 
-def test_a_forked_process_is_told_to_be_spawned(predictor: Predictor, run: Path) -> None:
+def test_a_forked_process_is_told_to_be_spawned(
+    predictor: Predictor, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It would wait for threads that are not there."""
 
     def told(use: Callable[[], object]) -> bool:
@@ -218,6 +221,13 @@ def test_a_forked_process_is_told_to_be_spawned(predictor: Predictor, run: Path)
     predictor.predict(Image.new("RGB", (64, 64)))
     assert told(lambda: predictor.predict(Image.new("RGB", (64, 64))))
     assert told(lambda: fastwsol.load(run, "cpu", threads=1))
+    monkeypatch.setattr(predictor_module, "_processes", [])
+    with pytest.raises(UserError, match="no run here"):
+        fastwsol.load(run.parent)
+    assert not predictor_module._processes, "nothing has been loaded"
+    with pytest.raises(UserError, match="--localizer mask: the run has"):
+        fastwsol.load(run, "cpu", localizer="mask")
+    assert told(lambda: fastwsol.load(run, "cpu", threads=1)), "its network was"
     assert len(predictor.predict(Image.new("RGB", (64, 64)))) == 1, "the process itself goes on"
 
 

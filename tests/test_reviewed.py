@@ -542,3 +542,14 @@ def test_known_boxes_come_back_under_the_names_that_label_studio_gives(
     assert "100 images predicted, 100 looked at" in capsys.readouterr().out
     own, theirs = (json.loads((predictions.parent / name / "report.json").read_text()) for name in ("own", "theirs"))
     assert own["boxes"] == theirs["boxes"]
+
+
+def test_dates_before_names_are_no_uploads(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two of them would be one image."""
+    truth = predictions.parent / "truth.json"
+    content = json.loads(truth.read_text())
+    for number, each in enumerate(content["images"]):
+        each["file_name"] = f"2024{number % 2:02}31-{number // 2}.jpg"
+    truth.write_text(json.dumps(content))
+    assert evaluated(predictions, "truth.json") == 2
+    assert "none of its images is among the predictions" in capsys.readouterr().err

@@ -459,7 +459,7 @@ def _join(pieces: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
 def _remedy(folder: Path) -> str:
     """What is to be done about a folder that is no packed set, by what it holds instead."""
     if (folder / JOURNAL_NAME).is_file():
-        return "its packing has not finished: give the command that began it again"
+        return "its packing has not finished: run the same pack command once more"
     try:
         inner = sorted(each for each in folder.iterdir() if each.is_dir())
     except OSError:

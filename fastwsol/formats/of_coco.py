@@ -54,13 +54,14 @@ def read_predictions(paths: Sequence[Path]) -> tuple[list[CocoFile], About]:
 
 
 def labelled_images(files: Sequence[CocoFile], classes: tuple[Class, ...]) -> Iterator[LabelledImage | Skipped]:
-    """The images of files, one file behind the other, and those that a prediction has skipped; without those that a
-    review has rejected.
+    """The images of files, one file behind the other, and those that a prediction has skipped, once each, where no file
+    has them as images; without those that a review has rejected.
 
     Raises UserError, naming its place, for an image or annotation that is none, or an image that two files have.
     """
     label_of = {one.wnid: label for label, one in enumerate(classes)}
     seen: dict[str, str] = {}
+    are_there = {image.name for file in files for image in file.images.values()}
     for file in files:
         of_image = file.by_image()
         for number, image in file.images.items():
@@ -71,7 +72,10 @@ def labelled_images(files: Sequence[CocoFile], classes: tuple[Class, ...]) -> It
                 )
             if image.verdict != "rejected":
                 yield _labelled(file, image, of_image.get(number, []), label_of)
-        yield from _skipped(file)
+        for skipped in _skipped(file):
+            if skipped.name not in are_there:
+                are_there.add(skipped.name)
+                yield skipped
 
 
 def note_of_lost_keys(files: Sequence[CocoFile]) -> str:

@@ -67,8 +67,9 @@ def plan_with_boxes(
     seed: int, boxes_N4: NDArray[np.float32], batch_size: int, rank: int = 0, world_size: int = 1
 ) -> tuple[BatchPlan, float]:
     """The stream of a head's batches, and the share of their images that have boxes. It is the stream of all images
-    where at least `LEAST_SHARE` of them have boxes; else the last images of each batch are taken from those with boxes,
-    all of which come in turn. boxes: see `boxes_of_few`; the rest as of `training_plan`.
+    where at least `LEAST_SHARE` of them have boxes; else so many images of each batch, rounded up, are taken from those
+    with boxes, all of which come in turn. boxes: see `boxes_of_few`; the rest as of `training_plan`, but that processes
+    take a batch's images in turn.
     """
     with_boxes, count = np.flatnonzero(boxes_N4[:, 0] != NO_BOX), len(boxes_N4)
     share = len(with_boxes) / count
@@ -77,7 +78,7 @@ def plan_with_boxes(
     filled_up = math.ceil(LEAST_SHARE * batch_size)
     of_all = training_plan(seed, count, batch_size)
     of_those = training_plan(seed, len(with_boxes), filled_up)
-    part = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
+    part = slice(rank, None, world_size)  # so that each process has some of them
 
     def plan(step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         (ids, epochs), (places, rounds) = of_all(step), of_those(step)

@@ -72,7 +72,7 @@ a CPU.
 PLAIN_REQUEST = Request()
 
 _processes: list[int] = []
-"""The one that has predictors; a forked one inherits it."""
+"""The one that has begun to load predictors; a forked one inherits it."""
 
 
 def _refuse_forked() -> None:
@@ -84,6 +84,12 @@ def _refuse_forked() -> None:
             "a predictor was loaded before this process was forked, and its threads are not here; start workers with "
             'multiprocessing.get_context("spawn"), and load in each of them'
         )
+
+
+def _note_process() -> None:
+    """From here on threads may be there, which a forked process has not."""
+    if not _processes:
+        _processes.append(os.getpid())
 
 
 WHOLE_BATCHES = _MOST_IMAGES
@@ -114,10 +120,9 @@ class Predictor:
         lacks, and in a process that was forked from one that has a predictor.
         """
         _refuse_forked()
+        _note_process()
         self.info, self.step = info, step
         self.localizer = chosen_localizer(localizer, model)
-        if not _processes:
-            _processes.append(os.getpid())
         self._by = f"step {step}, {self.localizer.name}, configuration {info.config.digest()[:8]}"
         self._boxing = Boxing(info, self.localizer, cuts or {})
         self.model, self._autocast, self._threads = model.to(autocast.device).eval(), autocast, threads
@@ -149,6 +154,8 @@ class Predictor:
         """
         _refuse_forked()  # here already: reading a network may wait for those threads
         run = RunDir(Path(folder))
+        run.read_info()  # what is no run leaves no threads
+        _note_process()
         info, saved, model = read_trained(run)
         autocast = autocast_of_run(precision, saved.scalars["precision"], take_device(device))
         count = use_threads(threads)
@@ -175,6 +182,7 @@ class Predictor:
             raise UserError(f"--backbone {name}: has no published weights; name a network of timm, or a run's folder")
         wnids, names = classes_of_timm(name)
         config = Config.of(backbone=name, image_size=image_size or input_size_of_timm(name))
+        _note_process()
         model = build_network(config, len(wnids))
         published = read_weights(weights, config.network)
         if published is None:

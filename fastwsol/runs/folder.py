@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,7 @@ class RunDir:
         self.checkpoints = folder / "checkpoints"
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
         """Called with each row once it is in metrics.jsonl."""
+        self.tensorboard = folder / "tensorboard"
         self._holdout_file = folder / "holdout.txt"
         self._config_file = folder / "config.json"
         self._environment_file = folder / "environment.json"
@@ -62,14 +64,15 @@ class RunDir:
             try:
                 yield
             except UserError:
-                if is_new and not self.checkpoints.exists() and not self._metrics_file.exists():
+                if is_new and not self.checkpoints.exists() and not self.rows():
                     self._forget()
                 raise
 
     def _forget(self) -> None:
         """Leave nothing of a run that was refused before its first step: the command that is mended begins it."""
-        for file in (self._environment_file, self._holdout_file, self._config_file):
+        for file in (self._environment_file, self._holdout_file, self._metrics_file, self._config_file):
             file.unlink(missing_ok=True)
+        shutil.rmtree(self.tensorboard, ignore_errors=True)
         with contextlib.suppress(OSError):  # what else is in it is somebody's own
             self.folder.rmdir()
 

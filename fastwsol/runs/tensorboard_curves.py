@@ -17,7 +17,7 @@ class Curves:
     def __init__(self, run: RunDir) -> None:
         """Raise UserError where TensorBoard is not installed."""
         writer = require_tensorboard()
-        folder = run.folder / "tensorboard"
+        folder = run.tensorboard
         for old in folder.glob("events.out.tfevents.*"):  # the same rows, and some of steps that are done again
             old.unlink()
         self._writer = writer(str(folder))

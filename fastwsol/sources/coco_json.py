@@ -225,7 +225,7 @@ def _image(image: Mapping[str, Any], where: str) -> CocoImage:
     if not isinstance(name, str):
         raise UserError(f"{where}: its file_name is no text; {CORRECT}")
     if _ADDRESS in name:  # as Label Studio has images that lie in a folder of its machine
-        name = unquote(name.partition(_ADDRESS)[2])
+        name = unquote(name.partition(_ADDRESS)[2].partition("&")[0]).replace("\\", "/")
     if not name or not is_text(name):
         raise UserError(f"{where}: its file_name {name!a:.60} is no name of a file; {CORRECT}")
     size = size_of([image.get(side) for side in _SIZE], where)

@@ -264,6 +264,20 @@ def _images_at_top(tree: Tree, root: str, path: Path) -> list[str]:
     return [f"{where}: {number_of(count, 'image')} beside train and val, in no class, and not packed"] if count else []
 
 
+def lies_among_classes(place: Path, path: Path) -> bool:
+    """Whether a place would be taken for a class, or lies in one, of the set in class folders at `path`; beside train
+    and val it would not. Raises UserError where that is no such set.
+    """
+    place = place.resolve()
+    if not path.is_dir() or not place.is_relative_to(path.resolve()):
+        return False
+    tree = open_tree(path)
+    root = _root(tree, path)
+    splits, _ = _split_folders(tree, root)
+    inside = {folder: place.is_relative_to(Path(tree.where(folder)).resolve()) for folder in (root, *splits.values())}
+    return not inside[root] or any(inside[folder] for folder in splits.values())
+
+
 def _root(tree: Tree, path: Path) -> str:
     """The folder of the set: the top, or the only folder there, which a zip often has."""
     root = ""

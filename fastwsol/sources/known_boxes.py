@@ -92,26 +92,36 @@ def names_of_both(file: CocoFile, names: Sequence[str]) -> str:
     return f" (its images are called like {theirs[0]!r:.100}, and these like {names[0]!r:.100})"
 
 
+def _names_of_uploads(names: Sequence[str]) -> dict[str, str]:
+    """The names of the files that Label Studio has under these; none where some are no upload's, or two would be alike.
+    (A date may stand before a name as well.)
+    """
+    found = {name: match[1] for name in names if (match := _UPLOADED.fullmatch(name)) is not None}
+    return found if len(found) == len({*names}) == len({*found.values()}) else {}
+
+
 _UPLOADED = re.compile(r"(?:.*/)?[0-9a-f]{8}-([^/]+)")
 
 
 def image_finder(names: Iterable[str], file: CocoFile, said: str) -> Callable[[str], str | None]:
     """A function from a name in `file` to the image of `names` that it means: the one of that name, else, of a name
-    without folders, the only one whose file name it is and that the file does not name itself; else the only one whose
-    file name it is behind what Label Studio puts before an upload's; None otherwise. Names are alike in either Unicode
-    form.
+    without folders, the only one whose file name it is and that the file does not name itself; None otherwise. Names
+    are alike in either Unicode form. Where all names of the file have what Label Studio puts before those of uploads,
+    and none is one of `names`, it is taken away, which is said.
 
     The function raises UserError, with `said` for the file, where several images have that file name.
     """
-    known, listed = Names(names), Names(image.name for image in file.images.values())
+    known, theirs = Names(names), [image.name for image in file.images.values()]
+    own = _names_of_uploads(theirs) if not any(known.whole(name) for name in theirs) else {}
+    if own:
+        print(f"{said}: the names of its images are taken without the eight digits before them, as uploads have them")
+    listed = Names(own.get(name, name) for name in theirs)
 
     def find(name: str) -> str | None:
+        name = own.get(name, name)
         if (found := known.whole(name)) is not None:
             return found
-        uploaded = _UPLOADED.fullmatch(name)
         candidates = known.by_end(name) if "/" not in name else []
-        if not candidates and uploaded is not None:
-            candidates = [*filter(None, [known.whole(uploaded[1])])] or known.by_end(uploaded[1])
         if len(candidates) > 1:
             raise UserError(f"{said}: {name!r:.80} may be {' or '.join(candidates[:3])}; give its path")
         return next((each for each in candidates if listed.whole(each) is None), None)

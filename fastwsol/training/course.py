@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastwsol.batches.drawn_ahead import BatchesWithExtra, DrawExtra
 from fastwsol.batches.stream import Batches, BatchPlan, Stream, training_plan
-from fastwsol.config import Augmentation
+from fastwsol.config import Augmentation, Config
 from fastwsol.draws import draw_drops
 from fastwsol.features.feature_batches import FrozenPart
 from fastwsol.localizer.box_supervision import boxes_of_few, boxes_of_views, plan_with_boxes
@@ -60,7 +60,9 @@ def classifier_course(job: Job, state: ClassifierState, frozen: FrozenPart | Non
         return draw_drops(drop_rate, PLACES, config.seed, ids, epochs)
 
     def batches(size: int, start: int) -> Batches:
-        stream = _stream(job, replace(config.views, image_size=size), config.optimizer.batch_size)
+        batch_size = config.optimizer.batch_size
+        plan = training_plan(config.seed, len(job.split), batch_size, job.world.rank, job.world.size)
+        stream = _stream(job, replace(config.views, image_size=size), batch_size, plan)
         return _batches(job, stream, start, frozen, drops if drop_rate else None)
 
     def loss(compiled: bool) -> Loss:
@@ -88,10 +90,8 @@ def mask_course(job: Job, training: MaskTraining, frozen: FrozenPart) -> Course:
     config = job.config
     settings, first, last = config.localizer, job.timetable.classifier_steps, job.timetable.total_steps
     views = mask_views(config.views)
-    boxes, share, plan = None, 1.0, None
-    if settings.boxes_per_class:
-        boxes = boxes_of_few(job.split, settings.boxes_per_class, views.fit)
-        plan, share = plan_with_boxes(config.seed, boxes, settings.head_batch_size, job.world.rank, job.world.size)
+    boxes = boxes_of_few(job.split, settings.boxes_per_class, views.fit) if settings.boxes_per_class else None
+    plan, share = head_plan(config, len(job.split), boxes, job.world.rank, job.world.size)
 
     def batches(size: int, start: int) -> Batches:
         stream = _stream(job, views, settings.head_batch_size, plan)
@@ -117,11 +117,21 @@ def mask_course(job: Job, training: MaskTraining, frozen: FrozenPart) -> Course:
     )
 
 
-def _stream(job: Job, views: Augmentation, batch_size: int, plan: BatchPlan | None = None) -> Stream:
-    """This process's part of a course's batches. plan: which images they hold, where that is not all in turn."""
-    config, world, split = job.config, job.world, job.split
-    plan = plan or training_plan(config.seed, len(split), batch_size, world.rank, world.size)
-    return Stream(split, plan, batch_size // world.size, views, config.seed, job.setup.statistics)
+def head_plan(
+    config: Config, count: int, boxes_N4: NDArray[np.float32] | None, rank: int = 0, world_size: int = 1
+) -> tuple[BatchPlan, float]:
+    """Which of `count` images a head's batches hold, and the share of these that has boxes (1 without any). boxes: see
+    `boxes_of_few`.
+    """
+    batch_size = config.localizer.head_batch_size
+    if boxes_N4 is None:
+        return training_plan(config.seed, count, batch_size, rank, world_size), 1.0
+    return plan_with_boxes(config.seed, boxes_N4, batch_size, rank, world_size)
+
+
+def _stream(job: Job, views: Augmentation, batch_size: int, plan: BatchPlan) -> Stream:
+    """This process's part of a course's batches, whose images are those of its `plan`."""
+    return Stream(job.split, plan, batch_size // job.world.size, views, job.config.seed, job.setup.statistics)
 
 
 def _batches(job: Job, stream: Stream, start: int, frozen: FrozenPart | None, extra: DrawExtra | None) -> Batches:

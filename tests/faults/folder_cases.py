@@ -141,7 +141,7 @@ CASES = [
         "folders",
         "shards among the classes",
         lambda place: ["--layout", "imagefolder", "--source", photos(place), "--out", photos(place) / "shards"],
-        ("photos/shards: lies in --source ", "whose folders are classes", "name a folder elsewhere"),
+        ("photos/shards: lies in --source ", "among its class folders", "name a folder elsewhere"),
     ),
     folder_case("a class that is a link", class_behind_a_link, "photos/dog: is a link to a folder outside", "--follow"),
     folder_case("a val that is a link", val_behind_a_link, "photos/val: is a link to a folder outside", "--follow"),
