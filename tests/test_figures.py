@@ -281,3 +281,12 @@ def test_every_table_is_tied_to_its_file() -> None:
                 if not is_tied and any(NUMBER.search(cells) for cells in rows.values()):
                     left.add((page, heading))
     assert left == set(NOT_TIED)
+
+
+def test_what_batches_with_boxes_gave_on_held_out_images_is_the_files():
+    page = (ROOT / RESULTS_PAGE).read_text()
+    said = re.search(r"that gave ([\d.]+ / [\d.]+),\s+the stream as it comes ([\d.]+ / [\d.]+)", page)
+    assert said is not None
+    found = of_photographs.boxes_of_few_held_out()
+    are_rounded(said[1], found["a quarter of each batch"])
+    are_rounded(said[2], found["as the stream has them"])

@@ -128,6 +128,12 @@ def few_boxes() -> Rows:
     return rows
 
 
+def boxes_of_few_held_out() -> dict[str, list[float]]:
+    """GT-known Loc at IoU .5 and .7 on images held out of tinyvid, means of three heads, by how batches were made."""
+    found = result("few-boxes")["tinyvid_holdout_gt_known_loc@0.5_and_0.7"]
+    return {how: [statistics.mean(column) for column in zip(*heads, strict=True)] for how, heads in found.items()}
+
+
 def cut_on_few() -> Rows:
     rows = {}
     for name, each in result("cut-on-few")["sets"].items():
