@@ -34,7 +34,7 @@ from fastwsol.evaluation.recipes import LEAST_SEEDS, RecipePair, recipes_differ
 from fastwsol.evaluation.table_cells import console, percent_text, table_of
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.environment import environment
-from fastwsol.host.errors import Afterwards, UserError
+from fastwsol.host.errors import DeferredErrors, UserError
 from fastwsol.host.files import write_json
 from fastwsol.host.flags import OptionalPath, shown_as
 from fastwsol.host.places import require_new
@@ -103,9 +103,9 @@ def main(arguments: Sequence[str]) -> int:
     if not flags.localizers and any(report.localizer != "maps" for report in every):
         out.print("Each by the localizer that predict takes; --localizers names others.")
     tables, notes = compared(sides, of_recipes=bool(flags.b))
-    with Afterwards() as afterwards:
+    with DeferredErrors() as deferred:
         if flags.out is not None:
-            with afterwards.fails():
+            with deferred.caught():
                 write_json(flags.out, as_json(sides, tables, notes, of_recipes=bool(flags.b)))
         for note in notes:
             out.print(note)

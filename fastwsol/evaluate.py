@@ -41,7 +41,7 @@ from fastwsol.evaluation.of_network import Evaluation, evaluate_model
 from fastwsol.evaluation.of_predictions import judge
 from fastwsol.evaluation.prediction_tables import print_judged
 from fastwsol.evaluation.question import Question
-from fastwsol.evaluation.reading import taken_of
+from fastwsol.evaluation.reading import preferred_row
 from fastwsol.evaluation.report_rows import ReportRows
 from fastwsol.evaluation.report_types import MapsReport, Report, RunReport, SplitName
 from fastwsol.evaluation.report_words import heading_of
@@ -53,12 +53,12 @@ from fastwsol.evaluation.tuning import tuning_images
 from fastwsol.formats.coco import write_coco
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import Precision, autocast_of_run, take_device, use_threads
-from fastwsol.host.errors import Afterwards, UserError
+from fastwsol.host.errors import DeferredErrors, UserError
 from fastwsol.host.files import folder_when_whole, sole_worker, write_durably, write_json
 from fastwsol.host.flags import OptionalPath, shown_as, threshold_spec
 from fastwsol.host.places import require_apart, require_new_folder
 from fastwsol.host.process import Process
-from fastwsol.host.processes import World, joined
+from fastwsol.host.world import World, joined
 from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.localizer.flags import LocalizerFlag
 from fastwsol.localizer.localizers import LOCALIZERS
@@ -271,9 +271,9 @@ def evaluate_predictions(flags: Flags) -> None:
     assert flags.looked_at.reviewed is not None
     require_new_folder("--out", flags.out)
     judged = judge(flags.looked_at.predictions, flags.looked_at.reviewed)
-    with Afterwards() as afterwards:
+    with DeferredErrors() as deferred:
         if flags.out is not None:
-            with afterwards.fails(), folder_when_whole(flags.out) as out:
+            with deferred.caught(), folder_when_whole(flags.out) as out:
                 if (calibrated := judged.calibrated) is not None:
                     write_durably(out / "predictions.json", lambda file: write_coco(file, calibrated, judged.about))
                 write_json(out / "report.json", judged.report)
@@ -380,16 +380,16 @@ def tell(run: RunDir, of: ReportOf, evaluation: Evaluation, flags: Flags, shards
     asked. Raises OSError where the report cannot be stored, once all else is done.
     """
     report, path, earlier, exported = evaluation.report, run.report_file(of), None, ""
-    with Afterwards() as afterwards:  # as of a folder that is only to be read
-        with afterwards.fails():
+    with DeferredErrors() as deferred:  # as of a folder that is only to be read
+        with deferred.caught():
             if flags.out is None:
                 earlier = run.write_report(report, evaluation.rows, of)
             else:
                 path = flags.out / "report.json"
                 keep(flags.out, report, evaluation.rows)
-        is_there = not afterwards.failures
+        is_there = not deferred.failures
         if flags.trained_run.export_maps is not None:
-            with afterwards.fails():
+            with deferred.caught():
                 exported = export_maps(flags.trained_run.export_maps, evaluation, flags, shards)
         how = differences(earlier, report) if earlier is not None else ""
         print_tables(report, path if is_there and not how else None, flags)
@@ -409,7 +409,7 @@ def export_maps(folder: Path, evaluation: Evaluation, flags: Flags, shards: Shar
     """Write a localizer's maps as others' score maps are read. Returns a line that says how to measure them."""
     truths = Truths.of_split(shards.splits[flags.trained_run.split])
     of = {each["name"]: each for each in evaluation.report["localizers"]}
-    name = LOCALIZERS[flags.trained_run.localizer or taken_of(evaluation.report)["name"]].name
+    name = LOCALIZERS[flags.trained_run.localizer or preferred_row(evaluation.report)["name"]].name
     maps = NetworkMaps(evaluation.outputs.maps[name], evaluation.report["square"], of[name]["scale"])
     write_maps(folder, evaluation.rows.of(name), truths, maps, name)
     whose = "" if flags.cam_class == "truth" else f" --cam-class {flags.cam_class}"
@@ -456,13 +456,11 @@ def evaluate_maps(flags: Flags, folder: Path) -> None:
     report, rows = report_of_maps(
         folder, of.boxes, of.masks, of.train_boxes, question_of(flags), threads, of.scale, of.square
     )
-    with Afterwards() as afterwards:
+    with DeferredErrors() as deferred:
         if out is not None:
-            with afterwards.fails():
+            with deferred.caught():
                 keep(out, report, rows)
-        print_of_maps(
-            report, f"{folder}: {report['images']:,} maps, {of.boxes}", flags, is_kept=not afterwards.failures
-        )
+        print_of_maps(report, f"{folder}: {report['images']:,} maps, {of.boxes}", flags, is_kept=not deferred.failures)
     if out is None:
         print("nothing is written; --out NEW_FOLDER keeps the report, for python -m fastwsol.compare too")
 

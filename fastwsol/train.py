@@ -29,9 +29,9 @@ from fastwsol.host.device import Autocast, compute_deterministically, pick_autoc
 from fastwsol.host.environment import versions
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.host.process import Process
-from fastwsol.host.processes import World, joined
 from fastwsol.host.stop_signals import StopSignals, stop_at_once_if_repeated
 from fastwsol.host.words import first_few
+from fastwsol.host.world import World, joined
 from fastwsol.localizer.box_supervision import boxes_of_few
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.localizer.mask_head import MaskHead

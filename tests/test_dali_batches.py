@@ -14,7 +14,7 @@ from small_sources import OtherSizes
 from fastwsol.batches import dali_batches as pipeline
 from fastwsol.batches import views_reference as reference
 from fastwsol.batches.dali_batches import DaliBatches
-from fastwsol.batches.seals import Seals, dies_of_bad_images
+from fastwsol.batches.image_checksums import ImageChecksums, dies_of_bad_images
 from fastwsol.batches.stream import Stream, evaluation_plan, training_plan, valid_images
 from fastwsol.config import Augmentation
 from fastwsol.dataset.packer import pack
@@ -190,17 +190,17 @@ def test_an_image_that_changed_before_a_later_phase_of_the_run_does_not_reach_it
     monkeypatch.setattr(pipeline, "dies_of_bad_images", lambda *_: True)
     damaged = with_damaged_images(shards, "train", [])
     split = damaged.splits["train"]
-    seals = Seals(split, threads=2)
+    checksums = ImageChecksums(split, threads=2)
     split.damaged += [13, 40]
     part = split.subset("train", np.arange(10, 60))
     part.damaged = [3, 30]
     plan = training_plan(7, len(part), BATCH)
     stream = Stream(part, plan, BATCH, GR_HNS, 7, shards.manifest.statistics)
     with pytest.raises(RunFailure) as failed:
-        [next(DaliBatches(stream, CPU, 1, step, seals=seals)) for step in range(4)]
+        [next(DaliBatches(stream, CPU, 1, step, checksums=checksums)) for step in range(4)]
     assert any(name in str(failed.value) for name in split.names([13, 40]))
-    seals = Seals(part, threads=2)
-    next(DaliBatches(stream, CPU, 1, seals=seals))
+    checksums = ImageChecksums(part, threads=2)
+    next(DaliBatches(stream, CPU, 1, checksums=checksums))
 
 
 @pytest.mark.parametrize("color", [False, True])

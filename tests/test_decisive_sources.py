@@ -94,7 +94,7 @@ def test_what_a_step_imports_is_known_to_decide_or_not():
 
 def test_what_kept_features_follow_from_is_known():
     others = undecisive(["fastwsol.features.kept_features"], SOURCES_OF_FEATURES)
-    assert unknown(others) == {"host/processes"}, "how many processes share them decides nothing"
+    assert unknown(others) == {"host/world"}, "how many processes share them decides nothing"
 
 
 def test_what_decoded_pixels_follow_from_is_known():

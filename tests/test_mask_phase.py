@@ -9,7 +9,7 @@ import torch
 
 from fastwsol.config import Config
 from fastwsol.host.device import Autocast
-from fastwsol.host.processes import ALONE
+from fastwsol.host.world import ALONE
 from fastwsol.network.networks import build_network
 from fastwsol.training.mask_phase import head_state, new_head_state, refuse_no_mask
 from fastwsol.training.step import trained_parameters

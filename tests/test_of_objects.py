@@ -9,7 +9,7 @@ from fastwsol.sources.of_objects import (
     PREDICTED_BOXES,
     AnnotatedObject,
     ImageOfObjects,
-    rule_over,
+    assign_classes,
     whose_boxes,
 )
 
@@ -27,7 +27,7 @@ def thing(name: str, x0: float, side: float, **more: object) -> AnnotatedObject:
 def ruled(*train: ImageOfObjects, val: tuple[ImageOfObjects, ...] = ()):
     plain = (image_of("one", thing("cat", 0, 5)), image_of("two", thing("dog", 0, 5)))
     splits = {"train": [*plain, *train], "val": [image_of("three", thing("cat", 0, 5)), *val]}
-    return rule_over("set", splits, CLASSES, None, None)
+    return assign_classes("set", splits, CLASSES, None, None)
 
 
 def test_a_difficult_object_and_a_plain_one_of_the_same_edges_are_two() -> None:
@@ -82,4 +82,4 @@ def test_predicted_boxes_are_said_before_accepted_ones() -> None:
 def test_of_classes_that_cover_as_much_the_first_of_the_set_is_taken() -> None:
     assert ruled(image_of("a", thing("dog", 0, 5), thing("cat", 10, 5))).annotations["train"][2].label == 0
     with pytest.raises(UserError, match="its images to train on are of 1 class; two at least"):
-        rule_over("set", {"train": [image_of("a", thing("cat", 0, 5))], "val": []}, CLASSES, None, None)
+        assign_classes("set", {"train": [image_of("a", thing("cat", 0, 5))], "val": []}, CLASSES, None, None)

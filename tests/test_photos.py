@@ -17,7 +17,7 @@ from fastwsol.config import PREACT_RESNET, Config
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.host.processes import ALONE
+from fastwsol.host.world import ALONE
 from fastwsol.runs.checkpoint import load, newest_valid
 from fastwsol.runs.folder import RunDir
 from fastwsol.timetable import Timetable

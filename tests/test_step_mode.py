@@ -17,7 +17,7 @@ from fastwsol.config import Config
 from fastwsol.host.command_line import run_command
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import Interrupted
-from fastwsol.host.processes import ALONE
+from fastwsol.host.world import ALONE
 from fastwsol.network.attention_dropout import PLACES
 from fastwsol.training import step_mode
 from fastwsol.training.step import make_loss, new_state, state_tensors, train_step, unchanged

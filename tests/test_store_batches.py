@@ -14,7 +14,7 @@ from fastwsol.batches.dali_batches import DaliBatches
 from fastwsol.batches.decoded_store import Store
 from fastwsol.batches.store_batches import CHUNK_BYTES, DeviceBatches, StoreBatches
 from fastwsol.batches.stream import Stream, evaluation_plan, training_plan, valid_images
-from fastwsol.batches.views_cpu import Shower
+from fastwsol.batches.views_cpu import ViewRenderer
 from fastwsol.batches.views_gpu import make_show
 from fastwsol.config import Augmentation
 from fastwsol.dataset.holdout import hold_out
@@ -232,8 +232,8 @@ def test_an_evaluation_shows_every_image_once(shards, kind, tmp_path):
 
 def test_no_view_is_made_that_an_evaluation_does_not_ask_for(shards, tmp_path, monkeypatch):
     split, shown = shards.splits["val"], []
-    show = Shower.show
-    monkeypatch.setattr(Shower, "show", lambda *given: (shown.append(given[4].stop), show(*given)))
+    show = ViewRenderer.show
+    monkeypatch.setattr(ViewRenderer, "show", lambda *given: (shown.append(given[4].stop), show(*given)))
     store = Store(shards, "val", tmp_path).open(threads=1)
     stream = dataclasses.replace(stream_of(shards, GR_HNS, split, 12), plan=evaluation_plan(len(split), 12), steps=4)
     batches = StoreBatches(stream, store, torch.float32, threads=4)

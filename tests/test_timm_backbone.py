@@ -13,7 +13,7 @@ from fastwsol import train
 from fastwsol.config import Config
 from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
-from fastwsol.host.processes import ALONE
+from fastwsol.host.world import ALONE
 from fastwsol.network.backbone_weights import PRETRAINED, put_weights, read_weights
 from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.networks import build_network, input_statistics, network_gmac, network_name

@@ -1,4 +1,4 @@
-"""What each of several processes sees of `fastwsol.host.processes`; tests read what it wrote."""
+"""What each of several processes sees of `fastwsol.host.world`; tests read what it wrote."""
 
 import json
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from fastwsol.host.errors import RunFailure, UserError
-from fastwsol.host.processes import Wishes, joined
+from fastwsol.host.world import SharedFlags, joined
 
 
 def main(folder: Path) -> None:
@@ -52,7 +52,7 @@ def main(folder: Path) -> None:
                 seen[name] = str(raised)
 
         seen["hours"] = world.hosts._get_backend(torch.device("cpu")).options._timeout.total_seconds() / 3600
-        wishes = Wishes(world)
+        wishes = SharedFlags(world)
         seen["wishes"] = []
         for step in range(6):
             sum(range(300_000 * world.rank))  # out of step with each other, as processes are

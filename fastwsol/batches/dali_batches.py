@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
 
-from fastwsol.batches.seals import Decoding, Seals, decodes_on_host, dies_of_bad_images
+from fastwsol.batches.image_checksums import Decoding, ImageChecksums, decodes_on_host, dies_of_bad_images
 from fastwsol.batches.stream import Batches, Inputs, Stream, mean_pixel, of_one_size
-from fastwsol.batches.views_cpu import Shower
+from fastwsol.batches.views_cpu import ViewRenderer
 from fastwsol.config import Augmentation, Channels, Statistics
 from fastwsol.draws import COLOR_STEPS, Views
 from fastwsol.geometry import enlarge_cells
@@ -30,7 +30,7 @@ class DaliBatches(Batches):
     """The batches of a stream, without end, from step `start` on, decoded by DALI.
 
     Raises RunFailure naming the images when DALI cannot decode a batch; where DALI would end the process instead, when
-    one of a batch is no longer the image that it was by `seals`: of the split, or made here.
+    one of a batch is no longer the image that it was by `checksums`: of the split, or made here.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class DaliBatches(Batches):
         threads: int,
         start: int = 0,
         decoding: Decoding = "host",
-        seals: Seals | None = None,
+        checksums: ImageChecksums | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """dtype: of the views that the kernel makes, on a CPU."""
@@ -48,9 +48,9 @@ class DaliBatches(Batches):
         self._start, self._step = start, start
         split, augmentation = stream.split, stream.augmentation
         on_gpu = device.type == "cuda"
-        self._seals: Seals | None = None
+        self._checksums: ImageChecksums | None = None
         if dies_of_bad_images(device, augmentation, decoding):
-            self._seals = seals if seals is not None else Seals(split, threads)
+            self._checksums = checksums if checksums is not None else ImageChecksums(split, threads)
         self._pipeline = Pipeline(
             stream.batch_size,
             num_threads=threads,
@@ -105,7 +105,7 @@ class DaliBatches(Batches):
         ids, _ = self._stream.plan(step)
         split = self._stream.split
         encoded, lengths = split.gather(ids)
-        if self._seals is not None and len(changed := self._seals.changed(split, ids, encoded, lengths)):
+        if self._checksums is not None and len(changed := self._checksums.changed(split, ids, encoded, lengths)):
             raise RunFailure(
                 f"step {step} of {split.name} cannot be decoded: {'; '.join(split.names(changed))} changed since this "
                 f"command began; pack anew"
@@ -146,7 +146,7 @@ class _Show:
     """Decoded images and their views to [B, S, S, 3], each thread a part of the batch."""
 
     def __init__(self, stream: Stream, threads: int, dtype: torch.dtype) -> None:
-        self._shower = Shower(stream, dtype)
+        self._renderer = ViewRenderer(stream, dtype)
         self._ids = np.arange(stream.batch_size)
         self._pool = ThreadPoolExecutor(threads)
         edges = np.linspace(0, stream.batch_size, min(threads, stream.batch_size) + 1).astype(int).tolist()
@@ -154,18 +154,18 @@ class _Show:
 
     def __call__(self, decoded: NDArray[np.uint8] | list[NDArray[np.uint8]], views: Views) -> torch.Tensor:
         """`decoded` as `views` has it: [B, H, W, 3], or images [H, W, 3] of many sizes."""
-        room = self._shower.room(len(decoded))
+        room = self._renderer.room(len(decoded))
 
         def show(part: slice) -> None:
             if isinstance(decoded, np.ndarray):
-                self._shower.show(decoded, self._ids, views, part, room)
+                self._renderer.show(decoded, self._ids, views, part, room)
                 return
             for k in range(part.start, part.stop):
-                self._shower.show(decoded[k][np.newaxis], np.zeros_like(self._ids), views, slice(k, k + 1), room)
+                self._renderer.show(decoded[k][np.newaxis], np.zeros_like(self._ids), views, slice(k, k + 1), room)
 
         for _ in self._pool.map(show, self._parts):  # going through them raises what a part raised
             pass
-        return self._shower.as_images(room)
+        return self._renderer.as_images(room)
 
 
 def _decoding_graph(feed: Callable[[Any], list[Any]]) -> Any:

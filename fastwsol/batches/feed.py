@@ -10,8 +10,8 @@ from typing import Literal
 
 import torch
 
+from fastwsol.batches.image_checksums import ImageChecksums
 from fastwsol.batches.mixing import MixedBatches
-from fastwsol.batches.seals import Seals
 from fastwsol.batches.store_batches import DeviceBatches, StoreBatches
 from fastwsol.batches.stores import DataFlags, StoreKey, StoreRules
 from fastwsol.batches.stream import Batches, Stream
@@ -24,7 +24,7 @@ from fastwsol.host.process import Process
 
 class Feed:
     """Makes batches in this process. What is in no store is decoded by DALI. classes: how many the set has, which mixed
-    labels are shares of; seals: by packed split, of those that DALI decodes on the host for a GPU.
+    labels are shares of; checksums: by packed split, of those that DALI decodes on the host for a GPU.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class Feed:
         compiled: bool,
         stores: dict[StoreKey, KeptArray],
         classes: int,
-        seals: dict[str, Seals] | None = None,
+        checksums: dict[str, ImageChecksums] | None = None,
     ) -> None:
         self._autocast, self._threads, self._compiled, self._stores = autocast, threads, compiled, stores
-        self._classes, self._seals = classes, seals or {}
+        self._classes, self._checksums = classes, checksums or {}
         self._on_device: dict[StoreKey, torch.Tensor] = {}
 
     def batches(self, stream: Stream, start: int = 0, threads: int | None = None, may_compile: bool = True) -> Batches:
@@ -56,9 +56,9 @@ class Feed:
             assert not stream.augmentation.store_size
             from fastwsol.batches.dali_batches import DaliBatches  # here: DALI is not there on every machine
 
-            seals = self._seals.get(stream.split.packed_name)
+            checksums = self._checksums.get(stream.split.packed_name)
             views = dtype if dtype == torch.bfloat16 else torch.float32  # fp16 is of GPUs, where DALI makes views
-            return DaliBatches(stream, device, threads, start, seals=seals, dtype=views)
+            return DaliBatches(stream, device, threads, start, checksums=checksums, dtype=views)
         if device.type == "cpu":
             return StoreBatches(stream, self._stores[key], dtype, threads, start)
         # A stream that ends is an evaluation's: compiling would take longer than it, and `evaluate` does not either.
@@ -118,8 +118,8 @@ def open_feed(
 
     rules = StoreRules(flags, shards, views.fit, autocast.device, builds, process.gives_up)
     stores = process.world.machine_lead_first(lambda verify: rules.open(keys, threads, verify))
-    seals = {}
+    checksums = {}
     if autocast.device.type == "cuda":
         # A split that is trained on in squares is decoded too, as it is, by what looks at it once the training is done.
-        seals = {name: Seals(shards.splits[name], threads) for name in names if (name, 0) not in stores}
-    return Feed(autocast, threads, compiled, stores, len(shards.manifest.classes), seals)
+        checksums = {name: ImageChecksums(shards.splits[name], threads) for name in names if (name, 0) not in stores}
+    return Feed(autocast, threads, compiled, stores, len(shards.manifest.classes), checksums)

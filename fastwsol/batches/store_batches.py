@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastwsol.batches.drawn_ahead import DrawnAhead
 from fastwsol.batches.stream import Batch, Batches, Inputs, Stream
-from fastwsol.batches.views_cpu import Shower
+from fastwsol.batches.views_cpu import ViewRenderer
 from fastwsol.batches.views_gpu import DeviceViews, make_show
 from fastwsol.host.kept_arrays import KeptArray
 
@@ -33,8 +33,8 @@ class StoreBatches(Batches):
 
     def __init__(self, stream: Stream, store: KeptArray, dtype: torch.dtype, threads: int, start: int = 0) -> None:
         self._stream, self._pixels = stream, np.asarray(store.values)
-        self._shower = Shower(stream, dtype)
-        views = min(CHUNK_VIEWS, CHUNK_BYTES // self._shower.room(1).nbytes)
+        self._renderer = ViewRenderer(stream, dtype)
+        views = min(CHUNK_VIEWS, CHUNK_BYTES // self._renderer.room(1).nbytes)
         self._steps = max(1, views // stream.batch_size)
         self._blocks = stream.blocks(start, self._steps)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="views")
@@ -57,7 +57,7 @@ class StoreBatches(Batches):
         """Have the next chunk made, where there is one."""
         if (steps := next(self._blocks, None)) is not None:
             room = self._room(len(steps))
-            self._ahead.append(self._pool.submit(_make, self._stream, self._pixels, self._shower, steps, room))
+            self._ahead.append(self._pool.submit(_make, self._stream, self._pixels, self._renderer, steps, room))
 
     def _room(self, steps: int) -> NDArray[Any]:
         """Memory for so many steps. It is used again when no tensor refers to it any more: fresh memory costs as much
@@ -66,19 +66,21 @@ class StoreBatches(Batches):
         try:
             memory = self._free.pop()
         except IndexError:
-            memory = self._shower.room(self._steps * self._stream.batch_size)
+            memory = self._renderer.room(self._steps * self._stream.batch_size)
         # An array of its own, which the tensors keep alive: when it goes, they are gone.
         room = memory[: steps * self._stream.batch_size]
         weakref.finalize(room, self._free.append, memory).atexit = False
         return room
 
 
-def _make(stream: Stream, pixels: NDArray[np.uint8], shower: Shower, steps: range, room: NDArray[Any]) -> list[Inputs]:
+def _make(
+    stream: Stream, pixels: NDArray[np.uint8], renderer: ViewRenderer, steps: range, room: NDArray[Any]
+) -> list[Inputs]:
     """The batches of `steps`, whose images lie in `room` end to end."""
     split, size = stream.split, stream.batch_size
     ids, epochs = stream.plans(steps)
-    shower.show(pixels, split.rows[ids], stream.views(ids, epochs), slice(0, len(ids)), room)
-    images, labels = shower.as_images(room), torch.from_numpy(split.labels[ids])
+    renderer.show(pixels, split.rows[ids], stream.views(ids, epochs), slice(0, len(ids)), room)
+    images, labels = renderer.as_images(room), torch.from_numpy(split.labels[ids])
     parts = [slice(k * size, (k + 1) * size) for k in range(len(steps))]
     return [{"images": images[part], "labels": labels[part]} for part in parts]
 

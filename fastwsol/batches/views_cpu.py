@@ -18,7 +18,7 @@ def view_options(augmentation: Augmentation, statistics: Statistics) -> ViewOpti
     return ViewOptions(bicubic, augmentation.hides_first, mean_pixel(mean), np.array(mean), np.array(std))
 
 
-class Shower:
+class ViewRenderer:
     """Shows images as a stream's views have it. Safe to share between threads."""
 
     def __init__(self, stream: Stream, dtype: torch.dtype = torch.float32) -> None:

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, LOC_NAMES, percent
 from fastwsol.evaluation.pixel_tables import print_pixels
-from fastwsol.evaluation.reading import fixed_box_oracles, has_papers_threshold, taken_of
+from fastwsol.evaluation.reading import fixed_box_oracles, has_papers_threshold, preferred_row
 from fastwsol.evaluation.report_types import Baseline, Report, RunReport
 from fastwsol.evaluation.report_words import (
     NO_BOX_IN_TRAIN,
@@ -201,7 +201,7 @@ def _print_sizes(report: Report, out: Console) -> None:
 
 def _print_classes(report: Report, out: Console) -> None:
     """The rates of each class, by the localizer that predictions take; nothing where no label is known."""
-    taken = taken_of(report)
+    taken = preferred_row(report)
     shown = [name for name in _columns(report) if not name.startswith("top5")]  # or the table would be too wide
     names = [name for name in shown if taken["rates"][name] is not None]
     title = f"strict, {localizer_name(taken)}, {cut_text(taken)}, by class"

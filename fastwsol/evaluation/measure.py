@@ -18,7 +18,7 @@ from fastwsol.evaluation.metrics import IOU_THRESHOLDS, CamClass, counts, outcom
 from fastwsol.evaluation.of_localizer import CutMaps, counts_by_size, localizer_row
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.question import NOTHING_MORE, Question
-from fastwsol.evaluation.report_rows import ReportRows, is_at_papers
+from fastwsol.evaluation.report_rows import ReportRows, uses_papers_threshold
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, Baseline, Making, Numbers
 from fastwsol.evaluation.resampling import intervals_of
 from fastwsol.evaluation.thresholds import CAM_THRESHOLD
@@ -82,7 +82,7 @@ def measure(
     at_cuts = {
         each.name: ImageRows.of(images, {"strict": found[each.name].at_cut}, found[each.name].best_hits)
         for each in localizers
-        if not is_at_papers(numbers, each.name)
+        if not uses_papers_threshold(numbers, each.name)
     }
     best = None if first.name in at_cuts else found[first.name].best_hits
     rows = ReportRows(ImageRows.of(images, found[first.name].boxes, best), at_cuts)

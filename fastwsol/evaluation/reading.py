@@ -7,7 +7,7 @@ from fastwsol.evaluation.report_types import LocalizerRow, Numbers
 from fastwsol.localizer.localizers import preferred
 
 
-def taken_of(report: Numbers) -> LocalizerRow:
+def preferred_row(report: Numbers) -> LocalizerRow:
     """The localizer whose boxes predictions take; anyone's score maps are the only one."""
     of = {each["name"]: each for each in report["localizers"]}
     return of.get(preferred(of), report["localizers"][0])

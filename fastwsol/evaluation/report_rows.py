@@ -40,7 +40,7 @@ class ReportRows:
         return ReportRows(at_papers, at_cuts)
 
 
-def is_at_papers(report: Numbers, localizer: str) -> bool:
+def uses_papers_threshold(report: Numbers, localizer: str) -> bool:
     """Whether a localizer is the first one and cut at the paper's threshold, so that the rows of that are its own."""
     first = report["localizers"][0]
     return localizer == first["name"] and first["cut"]["value"] == report["cam_threshold"]
@@ -48,7 +48,7 @@ def is_at_papers(report: Numbers, localizer: str) -> bool:
 
 def rows_file(path: Path, report: Numbers, localizer: str) -> Path:
     """The CSV file of a localizer's boxes at its cut, beside the report's in `path`."""
-    return _beside(path, "" if is_at_papers(report, localizer) else localizer)
+    return _beside(path, "" if uses_papers_threshold(report, localizer) else localizer)
 
 
 def _beside(report: Path, localizer: str) -> Path:

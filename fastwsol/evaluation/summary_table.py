@@ -8,7 +8,7 @@ from rich.table import Table
 
 from fastwsol.evaluation.metrics import LOC_NAMES, CamClass
 from fastwsol.evaluation.pixel_tables import print_pixels
-from fastwsol.evaluation.reading import has_papers_threshold, taken_of
+from fastwsol.evaluation.reading import has_papers_threshold, preferred_row
 from fastwsol.evaluation.report_rows import rows_file
 from fastwsol.evaluation.report_types import Intervals, LocalizerRow, Rates, Report
 from fastwsol.evaluation.report_words import (
@@ -71,7 +71,7 @@ def print_summary(
     print_warnings(report, out)
     rest = ""
     if path is not None:
-        rest = f"{path} holds the rest, {rows_file(path, report, taken_of(report)['name']).name} each image; "
+        rest = f"{path} holds the rest, {rows_file(path, report, preferred_row(report)['name']).name} each image; "
     out.print(f"{rest}evaluate --all-tables prints every table.")
 
 

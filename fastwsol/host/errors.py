@@ -28,7 +28,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-class Afterwards:
+class DeferredErrors:
     """Work that is written before its tables are printed, since whoever reads these may close the pipe; and tables that
     are printed also where it cannot be written. The first failure is raised at the end, the others are told.
     """
@@ -37,7 +37,7 @@ class Afterwards:
         self.failures: list[OSError] = []
 
     @contextlib.contextmanager
-    def fails(self) -> Iterator[None]:
+    def caught(self) -> Iterator[None]:
         """Around what writes: an OSError is kept for the end."""
         try:
             yield

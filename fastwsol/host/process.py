@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastwsol.host.device import Autocast
-from fastwsol.host.processes import ALONE, World
 from fastwsol.host.stop_signals import never
+from fastwsol.host.world import ALONE, World
 
 
 @dataclass(frozen=True)

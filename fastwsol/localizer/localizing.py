@@ -13,7 +13,7 @@ from fastwsol.network.cam import class_activation_maps
 from fastwsol.network.classifier import Classifier
 
 
-class Passed(NamedTuple):
+class NetworkOutputs(NamedTuple):
     """What a forward pass over N images gives."""
 
     logits: Tensor
@@ -48,15 +48,15 @@ class LocalizingModel(nn.Module):
         has = {"mask": self.head, "ddt": self.directions}
         return available([name for name, each in has.items() if each is not None])
 
-    def forward(self, images: Tensor) -> Passed:
+    def forward(self, images: Tensor) -> NetworkOutputs:
         if self.head is None:
             logits, features = self.network(images)
-            return Passed(logits, features, None, None)
+            return NetworkOutputs(logits, features, None, None)
         of_trunk = self.network.trunk(images)
         logits, features = self.network.tail(of_trunk)
-        return Passed(logits, features, of_trunk, self.head(self.network.trunk_cells(of_trunk)))
+        return NetworkOutputs(logits, features, of_trunk, self.head(self.network.trunk_cells(of_trunk)))
 
-    def maps(self, name: str, passed: Passed, classes_N: Tensor | None) -> Tensor:
+    def maps(self, name: str, passed: NetworkOutputs, classes_N: Tensor | None) -> Tensor:
         """The maps of a localizer: of one class an image, float32 [N, h, w], or of all, float32 [N, K, h, w].
 
         classes: int64 [N], or None for all. K is 1 where one map is of every class.
@@ -64,7 +64,7 @@ class LocalizingModel(nn.Module):
         maps = self._maps(name, passed, classes_N)
         return maps if classes_N is not None or LOCALIZERS[name].class_specific else maps[:, None]
 
-    def _maps(self, name: str, passed: Passed, classes_N: Tensor | None) -> Tensor:
+    def _maps(self, name: str, passed: NetworkOutputs, classes_N: Tensor | None) -> Tensor:
         """The same, [N, h, w] where one map is of every class.
 
         `mask-cam` is M (1 + C) / 2, C the CAM of positive weights scaled to 0..1: where the class is likeliest the mask

@@ -12,7 +12,7 @@ from fastwsol.dataset.shards import read_manifest
 from fastwsol.evaluation.metrics import percent
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.evaluation.question import Question
-from fastwsol.evaluation.reading import taken_of
+from fastwsol.evaluation.reading import preferred_row
 from fastwsol.evaluation.report_rows import rows_file
 from fastwsol.evaluation.report_types import LocalizerRow, RunReport
 from fastwsol.experiments.over_seeds import SettingRuns
@@ -45,7 +45,7 @@ class ComparedRun:
     @property
     def taken(self) -> LocalizerRow:
         """What its report says of the localizer that predictions take."""
-        return taken_of(self.report)
+        return preferred_row(self.report)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def read_compared_run(folder: Path, shards: Path | None = None) -> ComparedRun:
                 f"{shards} makes it, where these are the same images"
             )
     report = run.read_report(of)
-    images = ImageRows.read(rows_file(run.report_file(of), report, taken_of(report)["name"]))
+    images = ImageRows.read(rows_file(run.report_file(of), report, preferred_row(report)["name"]))
     try:
         rows, starts = run.rows(), run.starts()
     except (ValueError, KeyError, TypeError):
@@ -122,7 +122,7 @@ def _chosen_cut(run: RunDir, of: ReportOf) -> float | None:
     except UserError as error:
         print(f"warning: the threshold chosen on other images is not shown. {error}", file=sys.stderr)
         return None
-    return taken_of(report)["cut"]["value"]
+    return preferred_row(report)["cut"]["value"]
 
 
 def read_model(compared: ComparedRun) -> LocalizingModel:

@@ -37,7 +37,7 @@ from fastwsol.geometry import shown_windows
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, pick_autocast, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.localizer.localizers import LocalizerName
-from fastwsol.localizer.localizing import LocalizingModel, Passed
+from fastwsol.localizer.localizing import LocalizingModel, NetworkOutputs
 from fastwsol.network.backbone_weights import PRETRAINED, digest_of, put_weights, read_weights
 from fastwsol.network.networks import build_network
 from fastwsol.network.timm_backbone import classes_of_timm, input_size_of_timm, statistics_of_timm
@@ -423,7 +423,7 @@ class Predictor:
                 looks = other_looks(self.model, self.localizer, images, passed, looked_at)
         return BatchOutputs(of_images, maps, components, all_probabilities.cpu().numpy(), looks)
 
-    def _components(self, passed: Passed, maps: NDArray[np.float32], request: Request) -> Components:
+    def _components(self, passed: NetworkOutputs, maps: NDArray[np.float32], request: Request) -> Components:
         """The components of maps [B, h, w] that are one for all classes, and what the network says of each: of the
         features under the map inside the component's box.
         """

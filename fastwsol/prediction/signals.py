@@ -17,7 +17,7 @@ from torch import Tensor
 import kernels
 from fastwsol.dataset.ragged_boxes import gather_boxes, offsets_of
 from fastwsol.localizer.localizers import LOCALIZERS, Localizer, LocalizerName
-from fastwsol.localizer.localizing import LocalizingModel, Passed
+from fastwsol.localizer.localizing import LocalizingModel, NetworkOutputs
 from fastwsol.prediction.components import boxes_of_maps
 
 SMALLER = 0.8
@@ -58,11 +58,11 @@ class Looks(NamedTuple):
 
 
 def other_looks(
-    model: LocalizingModel, localizer: Localizer, images_N3SS: Tensor, passed: Passed, labels_NK: Tensor
+    model: LocalizingModel, localizer: Localizer, images_N3SS: Tensor, passed: NetworkOutputs, labels_NK: Tensor
 ) -> Looks:
     """The maps of the other looks; `passed`: of the images as they are, whose normalised mean colour is 0."""
 
-    def maps(name: LocalizerName, of: Passed) -> Tensor:
+    def maps(name: LocalizerName, of: NetworkOutputs) -> Tensor:
         return torch.stack([model.maps(name, of, labels_NK[:, k]) for k in range(labels_NK.shape[1])], dim=1)
 
     side = images_N3SS.shape[2]

@@ -13,7 +13,7 @@ from fastwsol.config import Config
 from fastwsol.evaluation.boxes import ProtocolName, hits_of
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS, TOP, CamClass, Outcomes, outcomes, ranks
 from fastwsol.evaluation.per_image import ImageRows
-from fastwsol.evaluation.reading import taken_of
+from fastwsol.evaluation.reading import preferred_row
 from fastwsol.evaluation.report_rows import rows_file
 from fastwsol.evaluation.report_types import REPORT_FORMAT_VERSION, LocalizerRow, Report, RunReport
 from fastwsol.evaluation.table_cells import ORACLE_TITLES, title_of
@@ -65,7 +65,7 @@ def read_compared_report(path: Path, localizer: str | None = None) -> ComparedRe
         if report["format_version"] != REPORT_FORMAT_VERSION:
             raise ValueError("of another version")
         localizers = {each["name"]: each for each in report["localizers"]}
-        name = taken_of(report)["name"]
+        name = preferred_row(report)["name"]
         if localizer is not None and name != "maps":  # score maps are what they are
             name = localizer
         if name not in localizers:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastwsol.dataset.shards import Shards, open_shards, read_manifest
 from fastwsol.host.errors import UserError, first_line
-from fastwsol.host.processes import World
+from fastwsol.host.world import World
 from fastwsol.localizer.localizing import LocalizingModel, trunk_channels
 from fastwsol.localizer.mask_head import build_mask_head
 from fastwsol.network.classifier import Classifier

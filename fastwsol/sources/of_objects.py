@@ -85,7 +85,7 @@ class ImageOfObjects:
 
 
 @dataclass
-class Ruled:
+class ClassifiedImages:
     """Images with the class that the rule gives them, and what became of all, in sentences."""
 
     classes: tuple[Class, ...]
@@ -114,12 +114,13 @@ class DetectionSet(FileSource):
         accepted: int = 0,
         quarantine: bool = False,
     ):
-        """splits, classes, class_count, val: as `rule_over` takes them; form: the layout; predicted: how many images
-        have boxes that a network predicted, in words, empty where none has; accepted: how many have boxes that somebody
-        has accepted as they were predicted; quarantine: bad images will be set aside, so that none is drawn to be val.
+        """splits, classes, class_count, val: as `assign_classes` takes them; form: the layout; predicted: how many
+        images have boxes that a network predicted, in words, empty where none has; accepted: how many have boxes that
+        somebody has accepted as they were predicted; quarantine: bad images will be set aside, so that none is drawn to
+        be val.
         """
         good = GoodImages(tree)
-        ruled = rule_over(str(path), splits, classes, class_count, val, good if quarantine else None)
+        ruled = assign_classes(str(path), splits, classes, class_count, val, good if quarantine else None)
         any_mask = any(each.mask for of_split in ruled.annotations.values() for each in of_split)
         identity = f"{name_of_set(path)} ({form}{whose_boxes(bool(predicted), bool(accepted))})"
         super().__init__(identity, ruled.classes, tree, ruled.annotations, masks if any_mask else None)
@@ -133,7 +134,7 @@ class DetectionSet(FileSource):
             self.notes.append(f"{tree.left_out:,} {LEFT_OUT}")
 
 
-def ruled_class(image: ImageOfObjects, order: Mapping[str, int]) -> str | None:
+def class_of_image(image: ImageOfObjects, order: Mapping[str, int]) -> str | None:
     """The class of an image by the rule, or None. order: the place of each class among all."""
     if image.class_name is not None:
         return image.class_name
@@ -148,14 +149,14 @@ def class_of_areas(areas: Iterable[tuple[A, float]], place: Callable[[A], int]) 
     return min(sums, key=lambda each: (-sums[each], place(each)), default=None)
 
 
-def rule_over(
+def assign_classes(
     where: str,
     splits: dict[str, list[ImageOfObjects]],
     classes: Sequence[Class],
     class_count: int | None,
     val: ValChoice,
     are_good: Callable[[Sequence[str]], list[bool]] | None = None,
-) -> Ruled:
+) -> ClassifiedImages:
     """The images of each split as a `Source` has them. where: the source, for messages; classes: all that objects may
     be of; class_count: keeps the first of those that have images to train on; val: which become val, where there is
     none; are_good: which images may be drawn, by their paths (None: all may).
@@ -169,7 +170,7 @@ def rule_over(
         chosen[split] = []
         for image in map(_without_repeats, images):
             counts[_REPEATS] += image.repeats
-            name = None if image.rejected else ruled_class(image, order)
+            name = None if image.rejected else class_of_image(image, order)
             if name is None:
                 counts[_REJECTED if image.rejected else _WITHOUT_OBJECT] += 1
                 counts[_OF_LEFT_ASIDE] += len(image.objects)
@@ -210,7 +211,7 @@ def rule_over(
         notes.append(f"there is no val: of each class {share:g} was drawn, {number_of(len(chosen['val']), 'image')}")
     if isinstance(val, ValOf):
         notes += val.notes([(image.path, name) for image, name in chosen["val"]])
-    return Ruled(kept, annotations, notes, used)
+    return ClassifiedImages(kept, annotations, notes, used)
 
 
 class _Count(NamedTuple):

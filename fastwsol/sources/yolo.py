@@ -127,7 +127,7 @@ def _scaled(box: Box, width: int, height: int) -> Box:
     return x0 * width, y0 * height, x1 * width, y1 * height
 
 
-class _Told(NamedTuple):
+class _SetConfig(NamedTuple):
     """What a set's file says. names: of the classes by their numbers; root: the folder of the set; splits: the paths
     that it gives for each, which count from `base`; points: how many numbers the points of a pose are, behind its box;
     predicted, accepted: how many images have a network's boxes, and such that somebody has accepted.
@@ -143,7 +143,7 @@ class _Told(NamedTuple):
     accepted: int = 0
 
 
-def _told(tree: Tree, path: Path) -> _Told:
+def _told(tree: Tree, path: Path) -> _SetConfig:
     """What the set's file says, which lies at the top, or as in a zip in the only folder of the only folder."""
     for root in outer_folders(tree):
         if (found := _told_in(tree, root)) is not None:
@@ -154,7 +154,7 @@ def _told(tree: Tree, path: Path) -> _Told:
     )
 
 
-def _told_in(tree: Tree, root: str) -> _Told | None:
+def _told_in(tree: Tree, root: str) -> _SetConfig | None:
     usual, with_names, failure = joined(root, "data.yaml"), {}, None
     for file in (joined(root, name) for name in tree.names(root) if name.lower().endswith(_YAML)):
         try:
@@ -179,7 +179,7 @@ def _told_in(tree: Tree, root: str) -> _Told | None:
                 file = joined(folder, name)
                 text = read_text(tree, file, "put a list of the classes' names there")
                 names = {number: line.strip() for number, line in enumerate(text.rstrip().split("\n"))}
-                return _Told(file, root, _checked(names, tree.where(file)), _listed_splits(tree, root))
+                return _SetConfig(file, root, _checked(names, tree.where(file)), _listed_splits(tree, root))
     if failure is not None:
         raise failure
     return None
@@ -221,7 +221,7 @@ def _yaml(tree: Tree, file: str) -> Any:
         raise UserError(f"{tree.where(file)}{line}: not YAML ({type(error).__name__}); correct it") from None
 
 
-def _of_yaml(tree: Tree, file: str, root: str, content: Mapping[str, Any]) -> _Told:
+def _of_yaml(tree: Tree, file: str, root: str, content: Mapping[str, Any]) -> _SetConfig:
     where, names = tree.where(file), content["names"]
     try:
         numbered = {int(number): name for number, name in names.items()} if isinstance(names, dict) else None
@@ -248,7 +248,7 @@ def _of_yaml(tree: Tree, file: str, root: str, content: Mapping[str, Any]) -> _T
         counts.append(int(count))
     numbered = _checked(numbered, where)
     base = base if isinstance(base, str) else ""
-    return _Told(file, root, numbered, splits, base, _points(content.get("kpt_shape"), where), *counts)
+    return _SetConfig(file, root, numbered, splits, base, _points(content.get("kpt_shape"), where), *counts)
 
 
 def _points(shape: Any, where: str) -> int | None:
@@ -273,7 +273,7 @@ def _checked(names: Mapping[int, Any], where: str) -> dict[int, str]:
     return {number: name for name, number in sorted(number_of_name.items(), key=lambda one: one[1])}
 
 
-def _splits(tree: Tree, told: _Told, images: list[str]) -> tuple[dict[str, list[str]], list[str]]:
+def _splits(tree: Tree, told: _SetConfig, images: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     """The images of train, and of val where there is one, and what is to be said of all others."""
     where = tree.where(told.file)
     if told.splits:
@@ -307,7 +307,7 @@ def _splits(tree: Tree, told: _Told, images: list[str]) -> tuple[dict[str, list[
     return {"train": train, **({} if val is None else {"val": val})}, notes
 
 
-def _images_of(tree: Tree, told: _Told, split: str, paths: Iterable[str], images: list[str]) -> list[str]:
+def _images_of(tree: Tree, told: _SetConfig, split: str, paths: Iterable[str], images: list[str]) -> list[str]:
     """The images of a split, each once. Raises UserError where a path of train or val leads to none."""
     every = {*images}
     folders = {told.root, *(str(parent) for image in images for parent in PurePosixPath(image).parents)}
@@ -333,7 +333,7 @@ def _images_of(tree: Tree, told: _Told, split: str, paths: Iterable[str], images
     return [*found]
 
 
-def _listed(tree: Tree, told: _Told, file: str, images: set[str], needs_all: bool) -> Iterator[str]:
+def _listed(tree: Tree, told: _SetConfig, file: str, images: set[str], needs_all: bool) -> Iterator[str]:
     """The images that a list names. Raises UserError for one that is not there, where the list `needs_all`."""
     folder = file.rpartition("/")[0]
     for number, line in enumerate(read_text(tree, file, "put a list of the split's images there").split("\n"), 1):
@@ -367,7 +367,7 @@ def _ends(path: str, fewest: int) -> Iterator[str]:
     return ("/".join(parts[start:]) for start in range(len(parts) - fewest + 1))
 
 
-def _files_of_labels(tree: Tree, told: _Told, images: Iterable[str]) -> tuple[dict[str, str], int]:
+def _files_of_labels(tree: Tree, told: _SetConfig, images: Iterable[str]) -> tuple[dict[str, str], int]:
     """The file of labels of each image that has one, and how many there are of none: in a folder of labels, or beside
     images and with a number at its beginning.
     """

@@ -10,7 +10,7 @@ from fastwsol.batches.stream import of_one_size
 from fastwsol.config import Config, Setting
 from fastwsol.dataset.shards import Shards
 from fastwsol.host.errors import UserError, first_line
-from fastwsol.host.processes import World
+from fastwsol.host.world import World
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import empty_network, network_name
 from fastwsol.timetable import Timetable

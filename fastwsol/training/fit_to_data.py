@@ -11,7 +11,7 @@ from fastwsol.dataset.shards import Shards
 from fastwsol.host.device import take_device
 from fastwsol.host.errors import UserError
 from fastwsol.host.kept_files import can_be_written
-from fastwsol.host.processes import World
+from fastwsol.host.world import World
 from fastwsol.runs.folder import RunDir
 from fastwsol.training.launch import OneRun
 from fastwsol.training.presets import PRESETS

@@ -7,7 +7,7 @@ from fastwsol.config import Config
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.host.process import Process
-from fastwsol.host.processes import World
+from fastwsol.host.world import World
 from fastwsol.runs.folder import RunDir
 from fastwsol.runs.info import RunInfo
 from fastwsol.timetable import Timetable

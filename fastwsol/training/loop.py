@@ -8,8 +8,8 @@ from fastwsol.evaluation.forward import forward_split
 from fastwsol.evaluation.of_network import rates_of
 from fastwsol.evaluation.table_cells import summary_line
 from fastwsol.host.errors import Interrupted
-from fastwsol.host.processes import Wishes, World
 from fastwsol.host.stop_signals import StopSignals
+from fastwsol.host.world import SharedFlags, World
 from fastwsol.localizer.localizing import LocalizingModel
 from fastwsol.network.classifier import Classifier
 from fastwsol.training.course import Course
@@ -28,7 +28,7 @@ def train_to_the_end(job: Job, state: State, course: Course, stop: StopSignals) 
     """
     log, world, run = job.launch.log, job.world, job.run
     steppers = StepperMaker(job, state, course)
-    wishes = Wishes(world)
+    wishes = SharedFlags(world)
     progress = Progress(course, len(job.split), state.step)
     last_checkpoint = time.monotonic()
     make_up_evaluation(job, state, course)

@@ -9,7 +9,7 @@ from fastwsol.config import Config
 from fastwsol.dataset.shards import Split
 from fastwsol.host.device import Autocast
 from fastwsol.host.errors import UserError
-from fastwsol.host.processes import World
+from fastwsol.host.world import World
 from fastwsol.localizer.box_supervision import boxes_of_few
 from fastwsol.localizer.localizing import trunk_channels
 from fastwsol.localizer.mask_head import build_mask_head

@@ -37,7 +37,7 @@ _DECISIVE_PACKAGES = ("torch", "numpy", "numba")
 _DECISIVE_SOURCES = (
     *SOURCES_OF_FEATURES,
     "fastwsol/timetable.py",
-    "fastwsol/host/processes.py",
+    "fastwsol/host/world.py",
     "fastwsol/localizer/box_supervision.py",
     "fastwsol/localizer/mask_head.py",
     "fastwsol/localizer/mask_training.py",

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from fastwsol.config import Config
 from fastwsol.host.errors import UserError
-from fastwsol.host.processes import World
+from fastwsol.host.world import World
 from fastwsol.network.backbone_weights import BackboneWeights, read_weights
 from fastwsol.network.initial_weights import Initial, read_initial
 from fastwsol.runs.checkpoint import newest_valid

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fastwsol.config import Config
 from fastwsol.host.device import Autocast, let_compile_many
-from fastwsol.host.processes import ALONE, World
+from fastwsol.host.world import ALONE, World
 from fastwsol.network.classifier import Classifier
 from fastwsol.network.networks import build_network
 from fastwsol.training.totals import NO_STEP, Counts, Totals

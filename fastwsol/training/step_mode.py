@@ -13,8 +13,8 @@ import torch
 
 from fastwsol.batches.stream import Batches, Inputs
 from fastwsol.host.errors import Interrupted, UserError
-from fastwsol.host.processes import ALONE, World
 from fastwsol.host.stop_signals import never
+from fastwsol.host.world import ALONE, World
 from fastwsol.training.cuda_graph import Captured
 from fastwsol.training.step import Loss, State, change, set_rate, unchanged
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastwsol.host.processes import World
+from fastwsol.host.world import World
 
 Counts = dict[str, Tensor]
 """Sums over a batch by name, on the device; among them `correct`, the images that were classified rightly."""

@@ -17,7 +17,7 @@ from acceptance.record import Bound, Check, Finding
 from acceptance.setting import IMAGE_SIZE, SEED, Setting, opened, wait
 from fastwsol.batches import views_reference as reference
 from fastwsol.batches.dali_batches import DaliBatches
-from fastwsol.batches.seals import Decoding
+from fastwsol.batches.image_checksums import Decoding
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation
 from fastwsol.dataset.shards import Split

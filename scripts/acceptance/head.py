@@ -21,7 +21,7 @@ from fastwsol.config import Config
 from fastwsol.features.feature_batches import ComputedFeatures
 from fastwsol.features.frozen_network import FrozenNetwork
 from fastwsol.host.device import Autocast
-from fastwsol.host.processes import ALONE
+from fastwsol.host.world import ALONE
 from fastwsol.localizer.mask_training import MaskLoss
 from fastwsol.network.classifier import Classifier
 from fastwsol.training.mask_phase import HeadState, new_head_state

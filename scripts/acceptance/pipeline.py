@@ -10,7 +10,7 @@ from typing import Any
 from acceptance.record import Check, Finding
 from acceptance.setting import IMAGE_SIZE, SEED, Setting, opened, seconds_of, wait
 from fastwsol.batches.dali_batches import DaliBatches
-from fastwsol.batches.seals import Decoding
+from fastwsol.batches.image_checksums import Decoding
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.config import Augmentation
 from fastwsol.training.step import train_step

@@ -36,7 +36,7 @@ def dies_of_bad_images(device: torch.device, augmentation: Augmentation, decodin
     return device.type == "cuda" and decodes_on_host(augmentation, decoding)
 
 
-class Seals:
+class ImageChecksums:
     """CRC-32 of each encoded image of a split, as it is when this is made. They serve any subset of the split too."""
 
     def __init__(self, split: Split, threads: int) -> None:

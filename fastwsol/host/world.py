@@ -172,7 +172,7 @@ def _without_message(failure: Exception) -> Exception:
     return RunFailure() if isinstance(failure, OSError) else type(failure)()
 
 
-class Wishes:
+class SharedFlags:
     """Tells all processes, without waiting, what any of them wishes (to stop, to save). It is asked once a step. A
     world of one has the answer at once, a larger one a step later, when the exchange is over.
     """
