@@ -20,7 +20,7 @@ from fastwsol.dataset.first_classes import folder_of_first_classes, with_first_c
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shards import open_shards
 from fastwsol.experiments.local_runs import Children
-from fastwsol.experiments.over_seeds import SettingRuns, tables_over_seeds
+from fastwsol.experiments.over_seeds import SettingRuns, notes_below, tables_over_seeds
 from fastwsol.experiments.paper_numbers import CLASSES
 from fastwsol.experiments.table_files import check_table, write_table
 from fastwsol.experiments.tables import against_first, print_over_seeds
@@ -543,3 +543,24 @@ def test_pixels_have_a_mean_only_where_every_seed_was_measured_by_masks():
     assert runs.values_of_pixels("cam", "pxap") == [60, 70]
     del reports[1]["masks"], reports[1]["localizers"][0]["pixels"]
     assert runs.values_of_pixels("cam", "pxap") == []
+
+
+def test_fixed_boxes_of_each_side_of_square_are_told_apart():
+    """They are found and measured in the square that networks see."""
+    settings = []
+    for size, rate in ((128, 50.0), (224, 52.0)):
+        report = made_report("birds", 20.0, 10)
+        for each in report["baselines"]:
+            each["rates"] = {name: dict.fromkeys(rates, rate) for name, rates in each["rates"].items()}
+        report["images_cut"] = size - 128
+        settings.append(SettingRuns(str(size), Setting.of(aug="gr", image_size=size), [report]))
+    for given in (settings, settings[::-1]):
+        table = tables_over_seeds(given)[0]
+        rows = {row.name: row.texts for row in table.rows if row.kind == "baseline"}
+        sides = {name.rpartition(", in squares of ")[2] for name in rows}
+        assert sides == {"128 pixels", "224 pixels"}
+        assert {texts[2] for name, texts in rows.items() if name.endswith(" 224 pixels")} == {"52.00"}
+        assert sum("96 images have a box that reaches out" in note for note in notes_below(given)) == 1
+    alone = [row.name for row in tables_over_seeds(settings[:1])[0].rows if row.kind == "baseline"]
+    assert alone
+    assert not any("in squares of" in name for name in alone)

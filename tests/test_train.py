@@ -261,7 +261,10 @@ def test_of_a_finished_run_the_report_is_printed_and_nothing_is_touched(
 
 def test_another_configuration_in_a_runs_folder_is_refused_by_name(unbroken, synthetic_shards, capsys):
     assert run_train(*flags(synthetic_shards, unbroken, "--seed", "3")) == 2
-    assert "--seed 0, not 3" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--seed 0, not 3" in said
+    (newest,) = sorted((unbroken / "checkpoints").glob("*.safetensors"))[-1:]
+    assert f"choose another --run-dir (--init {newest} there begins with its weights)" in said
 
 
 def test_other_shards_under_an_unfinished_run_are_refused(synthetic_shards, tmp_path, capsys):

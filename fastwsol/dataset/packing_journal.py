@@ -14,7 +14,7 @@ from typing import Any
 from fastwsol.dataset.shard_writer import is_shard_name
 from fastwsol.dataset.shards import JOURNAL_NAME, MANIFEST_NAME, QUARANTINE_NAME, ShardFile
 from fastwsol.host.errors import UserError
-from fastwsol.host.files import PARTIAL_SUFFIX, write_json
+from fastwsol.host.files import PARTIAL_SUFFIX, write_bytes
 from fastwsol.sources import Source
 
 
@@ -70,6 +70,8 @@ class Journal:
     folder: Path
     work: dict[str, Any]
     finished: list[FinishedShard]
+    _lines: list[str] = field(default_factory=list, repr=False, compare=False)
+    """Of `finished`, those that were written, as JSON."""
 
     @staticmethod
     def begin(folder: Path, source: Source, max_shard_bytes: int, lossless: bool = False) -> "Journal":
@@ -104,11 +106,11 @@ class Journal:
         self.write()
 
     def write(self) -> None:
-        """Write the journal as it stands, durably."""
-        finished = [asdict(each) for each in self.finished]
-        write_json(
-            self.folder / JOURNAL_NAME, {"format_version": _FORMAT_VERSION, "work": self.work, "finished": finished}
-        )
+        """Write the journal as it stands, durably: JSON, with a line for each shard, which is encoded once."""
+        self._lines += [json.dumps(asdict(each)) for each in self.finished[len(self._lines) :]]
+        begin = json.dumps({"format_version": _FORMAT_VERSION, "work": self.work}).removesuffix("}")
+        finished = ",\n".join(self._lines)
+        write_bytes(self.folder / JOURNAL_NAME, f'{begin}, "finished": [\n{finished}\n]}}\n'.encode())
 
     def of(self, split: str) -> list[FinishedShard]:
         """The finished shards of `split`."""

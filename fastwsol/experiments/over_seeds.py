@@ -232,7 +232,7 @@ def _one_of_each_square(settings: Sequence[SettingRuns]) -> dict[str, RunReport]
     of_square: dict[int, RunReport] = {}
     for runs in settings:
         for report in runs.reports:
-            of_square.setdefault(report["square"], report)
+            of_square.setdefault(runs.setting.views.image_size, report)
     several = len(of_square) > 1
     return {f", in squares of {side} pixels" if several else "": report for side, report in of_square.items()}
 

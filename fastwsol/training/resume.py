@@ -209,7 +209,9 @@ def _difference(run: RunDir, earlier: Config, asked: Config) -> str:
     if name == "weights_sha256":
         return f"{run.folder}: holds a run that began with other weights; name its --weights, or another --run-dir"
     shown = [f"{flag(each)} {theirs[each]}, not {ours[each]}" for each in differing if not each.endswith("_sha256")]
-    return f"{run.folder}: holds another run ({first_few(shown, _MOST_SHOWN, '; ')}); choose another --run-dir"
+    trained = max(run.checkpoints.glob("step-*.safetensors"), default=None) if run.finished(earlier) else None
+    on = f" (--init {trained} there begins with its weights)" if trained is not None else ""
+    return f"{run.folder}: holds another run ({first_few(shown, _MOST_SHOWN, '; ')}); choose another --run-dir{on}"
 
 
 _MOST_SHOWN = 4

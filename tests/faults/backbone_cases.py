@@ -128,7 +128,7 @@ CASES = [
     without(
         "no room for its features",
         no_room,
-        "/features: they need",
+        "/features: needs",
         "are free; name another folder",
         flags="--features {}/features",
     ),
