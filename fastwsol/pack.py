@@ -219,7 +219,7 @@ def _print_summary(manifest: Manifest, out: Path, seconds: float, continued: boo
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     images = sum(split.images for split in manifest.splits.values())
     aside = sum(split.quarantined for split in manifest.splits.values())
-    mean, std = (", ".join(f"{value:.2f}" for value in values) for values in (manifest.statistics))
+    mean, std = (", ".join(f"{value:.2f}" for value in values) for values in manifest.statistics)
     print(f"{out}: {manifest.source}, {contents(manifest)}")
     print(f"{number_of(len(shards), 'shard')}, {sum(shard.bytes for shard in shards) / 2**20:,.1f} MiB")
     print(f"{seconds:.1f} s, {'for the rest' if continued else f'{images / seconds:,.0f} images/s'}")

@@ -82,7 +82,6 @@ def plan_with_boxes(
 
     def plan(step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         (ids, epochs), (places, rounds) = of_all(step), of_those(step)
-        ids, epochs = ids.copy(), epochs.copy()
         ids[-filled_up:], epochs[-filled_up:] = with_boxes[places], rounds
         return ids[part], epochs[part]
 
