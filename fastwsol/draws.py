@@ -103,8 +103,7 @@ images, and so can be compared on them.
 
 
 def ids_of_each_class(labels: NDArray[np.int64], per_class: int) -> NDArray[np.int64]:
-    """Return the ids, ascending int64, of the last `per_class` images of each class in a seeded order: those that a
-    holdout takes first.
+    """Return the ids, ascending int64, of `per_class` images of each class, chosen by a seeded order.
 
     labels: int64 [N]. A larger `per_class` gives the same images and more.
     """

@@ -522,3 +522,21 @@ def test_an_end_of_several_parts_is_found_among_images_of_one_name() -> None:
     assert names.by_end("images/0.jpg") == [f"train/n{k:03}/images/0.jpg" for k in range(50)]
     assert len(names.by_end("0.jpg")) == 50
     assert names.by_end("n007/0.jpg") == []
+
+
+@pytest.mark.parametrize("named", ["/data/local-files/?d=photos/{}", "mine/photos/{}", "images/0a1b2c3d-{end}"])
+def test_names_come_back_from_a_labelling_tool(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], named: str
+) -> None:
+    content = good()
+    for each in content["images"]:
+        each["file_name"] = named.format(each["file_name"], end=each["file_name"].split("/")[1])
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    found = read_boxes(tmp_path / "boxes.json", NAMES, {name: name.split("/")[0] for name in NAMES}, CLASSES)
+    assert found.used == len(NAMES) and {*found.of_image} == {*NAMES}
+    assert capsys.readouterr().out.count("the names of its images are taken without") == 1
+    content["images"].append({"id": 77, "file_name": named.format("dog/none.jpg", end="none.jpg")})
+    content["annotations"].append({"id": 77, "image_id": 77, "category_id": 2, "bbox": [*BOX]})
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"annotation 6 .*'.*none.jpg' is no image of the source"):
+        read_boxes(tmp_path / "boxes.json", NAMES, {name: name.split("/")[0] for name in NAMES}, CLASSES)

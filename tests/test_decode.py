@@ -190,6 +190,17 @@ def test_sizes_are_judged_by_the_header_alone(make, size: tuple[int, int], monke
         decode(make(*size))
 
 
+@pytest.mark.filterwarnings("ignore:Image size")
+@pytest.mark.parametrize("read", [decode, decode_upright])
+@pytest.mark.parametrize(("size", "told"), [((10_000, 10_000), "10,000x10,000"), ((14_000, 14_000), "more")])
+def test_a_size_beyond_pillows_own_limit_is_no_damage(read, size: tuple[int, int], told: str) -> None:
+    image = bytearray(encoded("GIF"))
+    image[6:10] = struct.pack("<HH", *size)
+    with pytest.raises(ValueError, match=rf"^{told} .*pixels.* 67,108,864 in all allowed$") as told_of:
+        read(bytes(image))
+    assert not judge.is_damage(str(told_of.value))
+
+
 def test_a_bitmap_from_top_to_bottom_is_a_bitmap() -> None:
     image = bytearray(WHOLE["BMP"])
     image[22:26] = struct.pack("<i", -40)

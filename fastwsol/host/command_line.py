@@ -141,6 +141,7 @@ def run_command(
     terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
     # What Pillow warns of in a damaged image is told as our own reason, where it is one.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    warnings.filterwarnings("ignore", message="Image size .* decompression bomb")
     try:
         if not by_several:
             _refuse_torchrun()

@@ -28,6 +28,7 @@ from fastwsol.sources.decode import (
     check_size,
     decode,
     of_16_bits,
+    pillows_reasons,
 )
 from fastwsol.sources.jpeg_markers import JPEG_START
 from fastwsol.sources.orientation import orientation, turned
@@ -189,22 +190,17 @@ def decode_upright(image: bytes) -> NDArray[np.uint8]:
         heif.let_pillow_read(kind)
         formats = (kind,)
     try:
-        with Image.open(io.BytesIO(image), formats=formats) as opened:
+        with pillows_reasons(), Image.open(io.BytesIO(image), formats=formats) as opened:
             width, height = opened.size
             check_size(width, height, min_side=1)
             check_tiff(opened)
             return upright_rgb(opened) if of_png is None else turned(as_rgb(opened), of_png)
-    except MemoryError:
-        raise
     except UnidentifiedImageError:
         try:
             decode(image)  # which says what it is instead
         except ValueError as what:
             raise ValueError(str(what).replace(NONE_OF_OURS, "no image of a format that is read")) from None
         raise ValueError("damaged: its header cannot be read") from None
-    except Exception as error:  # on damaged data Pillow's decoders let escape what they happen to stumble over
-        reason = str(error) or type(error).__name__
-        raise ValueError(reason if isinstance(error, ValueError) else f"damaged: {reason}") from None
 
 
 def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -4,7 +4,8 @@ CSV has a header with at least `name,x0,y0,x1,y1` and a line a box, half-open ed
 `difficult` (0 or 1), `width,height` and the `verdict` of a review may stand there too; other columns are passed over
 and named, and so is a line without edges counted.
 COCO's JSON has its `images` and `annotations`. A name is an image's path below the source's folder, or the end of it
-where only one image has that, in either Unicode form. Pixels are those of the upright image.
+where only one image has that, in either Unicode form; what a labelling tool put before all names of COCO's JSON is
+taken away. Pixels are those of the upright image.
 
 A file is for one image size and one list of classes. What shows that it is for others is refused by its place: a size
 that is not the image's, a box in shares of the image, an id that repeats or is in no list, a name that is another's but
@@ -27,7 +28,7 @@ from fastwsol.host.files import read_utf8
 from fastwsol.host.words import first_few, number_of, plain
 from fastwsol.sources.boxes import CORRECT, SIDES, Box, box_of, refuse_shares, size_of
 from fastwsol.sources.coco_json import CocoFile, parse_coco
-from fastwsol.sources.names import Names
+from fastwsol.sources.names import Names, own_names
 from fastwsol.sources.splits import SPLIT_CALLED
 from fastwsol.sources.verdicts import Verdict
 
@@ -144,15 +145,17 @@ def read_boxes(
     if file.exists() and not file.is_file():
         raise UserError(f"--boxes {file}: cannot be read (it is no plain file); name a CSV or COCO JSON file")
     text = read_utf8(file, f"--boxes {file}", "name a CSV or COCO JSON file")
-    find, check = _finder(paths, of_more), _class_checker(classes)
-    found = FileBoxes()
+    check = _class_checker(classes)
+    found, listed = FileBoxes(), []
     if file.suffix.lower() == ".json":
         content = parse_coco(file, text, f"--boxes {file}")
+        listed = [image.name for image in content.images.values()]
         lines = _coco_lines(content, classes)
     else:
         lines = csv_lines(file, text, found, f"--boxes {file}")
+    finder = _Finder(paths, of_more, listed, f"--boxes {file}")
     for line in lines:
-        path = find(line.name, line.where)
+        path = finder.path(line.name, line.where)
         if (why := line.aside or (NO_IMAGE if path is None else None)) is not None:
             found.aside[why] += 1
             continue
@@ -214,37 +217,55 @@ def _add(image: ImageBoxes, line: BoxLine, other_class: str | None) -> None:
         raise UserError(f"{line.where}: {line.name!r:.80} has two sizes, {image.size} and {line.size}; {CORRECT}")
 
 
-def _finder(paths: Collection[str], of_more: bool) -> Callable[[str, str], str | None]:
-    """A function from a name, and where it stands, to the path of its image; to None for one of no image, where the
-    file may be `of_more`.
-    """
-    names = Names(paths)
-    like = {_plain(known): known for path in paths for known in (path.rpartition("/")[2], path)}
+class _Finder:
+    """Finds the images that the names of a file mean."""
 
-    def find(name: str, where: str) -> str | None:
-        if (path := names.whole(name)) is not None:
+    def __init__(self, paths: Collection[str], of_more: bool, listed: Sequence[str], said: str) -> None:
+        """paths: of the images; of_more: whether the file may have boxes of others; listed: the names of all images of
+        the file, where it lists them; said: how messages name it.
+        """
+        self._paths, self._of_more, self._said = paths, of_more, said
+        self._names = Names(paths)
+        self._own, self._has_told = own_names(listed, self._names), False
+        self._like = {_plain(known): known for path in paths for known in (path.rpartition("/")[2], path)}
+
+    def path(self, name: str, where: str) -> str | None:
+        """The path of the image of a name; None of no image, where the file may have others. What another tool put
+        before the names of all is taken away, which is told. Raises UserError with `where` it stands.
+        """
+        path = self._found(name, where)
+        if path is None and self._own is not None:
+            path = self._found(self._own.of[name], where)
+            if path is not None and not self._has_told:
+                self._has_told = True
+                print(f"{self._said}: the names of its images are taken without {self._own.before} before them")
+        if path is None:
+            self._refuse_unknown(name, where)
+        return path
+
+    def _found(self, name: str, where: str) -> str | None:
+        if (path := self._names.whole(name)) is not None:
             return path
         split, _, inside = name.partition("/")
         if split in SPLIT_CALLED:  # as `convert` calls those of a packed set, and a GIF or TIFF x.gif.png
-            own = next((each for each in (inside, inside.rpartition(".")[0]) if names.whole(each) is not None), None)
-            if own is not None:
-                return names.whole(own)
-        candidates = names.by_end(name)
-        if len(candidates) == 1:
-            return candidates[0]
-        if candidates:
+            found = (self._names.whole(each) for each in (inside, inside.rpartition(".")[0]))
+            if (path := next(filter(None, found), None)) is not None:
+                return path
+        candidates = self._names.by_end(name)
+        if len(candidates) > 1:
             raise UserError(f"{where}: {name!r} may be {' or '.join(candidates[:3])}; give its path")
-        if (known := like.get(_plain(name))) is not None:
+        return candidates[0] if candidates else None
+
+    def _refuse_unknown(self, name: str, where: str) -> None:
+        if (known := self._like.get(_plain(name))) is not None:
             raise UserError(f"{where}: {name!r:.80} is {known!r:.80} {_BUT_FOR_FORM}")
-        if of_more:
-            return None
-        example = f" (they are called like {min(paths)!r:.80})" if paths else ""
+        if self._of_more:
+            return
+        example = f" (they are called like {min(self._paths)!r:.80})" if self._paths else ""
         raise UserError(
             f"{where}: {name[:80]!r} is no image of the source{example}; {CORRECT}; or where the file is of more "
             f"images than these, add --boxes-of-more"
         )
-
-    return find
 
 
 _BUT_FOR_FORM = "but for case or Unicode form; write both alike"

@@ -6,9 +6,10 @@ remains.) Size limits are held against the header, before any pixel is decoded. 
 a healthy image, it is packed in a form of which all make the same.
 """
 
+import contextlib
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -251,29 +252,43 @@ def _decode_with_pillow(
 ) -> NDArray[np.uint8]:
     """size: as a header says it, which was checked; None: as Pillow reads it, checked here."""
     try:
-        if kind == "PNG":
+        with pillows_reasons():
+            if kind == "PNG":
+                with Image.open(io.BytesIO(image), formats=[kind]) as opened:
+                    opened.verify()  # the checksums, which decoding skips
             with Image.open(io.BytesIO(image), formats=[kind]) as opened:
-                opened.verify()  # the checksums, which decoding skips
-        with Image.open(io.BytesIO(image), formats=[kind]) as opened:
-            if size is None:
-                check_size(*opened.size, min_side)
-            elif opened.size != size:
-                raise ValueError(f"its header says both {size[0]}x{size[1]} and {opened.width}x{opened.height} pixels")
-            if getattr(opened, "is_animated", False):
-                raise ValueError("a TIFF of several pages" if kind == "TIFF" else f"an animated {kind}")
-            if kind == "TIFF":
-                check_tiff(opened)
-                do_not_turn(opened)
-            return as_rgb(opened)
-    except MemoryError:
-        raise
+                if size is None:
+                    check_size(*opened.size, min_side)
+                elif opened.size != size:
+                    told = f"{opened.width}x{opened.height}"
+                    raise ValueError(f"its header says both {size[0]}x{size[1]} and {told} pixels")
+                if getattr(opened, "is_animated", False):
+                    raise ValueError("a TIFF of several pages" if kind == "TIFF" else f"an animated {kind}")
+                if kind == "TIFF":
+                    check_tiff(opened)
+                    do_not_turn(opened)
+                return as_rgb(opened)
     except UnidentifiedImageError:  # its text is of our buffer, not of the file
         if kind == "TIFF":
             raise ValueError("a TIFF that is damaged, or of a kind that is not read here") from None
         raise ValueError(f"damaged: a {kind} whose header cannot be read") from None
+
+
+@contextlib.contextmanager
+def pillows_reasons() -> Iterator[None]:
+    """Make a ValueError with the reason of what Pillow raises over a bad image. What it cannot identify, and a lack of
+    memory, stay as they are.
+    """
+    try:
+        yield
+    except (MemoryError, UnidentifiedImageError):
+        raise
+    except Image.DecompressionBombError:  # which Pillow's own limit raises before `check_size` is asked
+        raise ValueError(f"more pixels than {_MOST}") from None
     except Exception as error:  # on damaged data Pillow's decoders let escape what they happen to stumble over
-        reason = str(error) or type(error).__name__
-        raise ValueError(reason if isinstance(error, ValueError) else f"damaged: {reason}") from None
+        if isinstance(error, ValueError) and str(error):
+            raise
+        raise ValueError(f"damaged: {str(error) or type(error).__name__}") from None
 
 
 def as_rgb(image: Image.Image) -> NDArray[np.uint8]:
@@ -299,9 +314,10 @@ def check_size(width: int, height: int, min_side: int) -> None:
     if min(width, height) < min_side:
         raise ValueError(f"{width}x{height} pixels, a side must have {min_side} at least")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise ValueError(
-            f"{width:,}x{height:,} pixels, more than the {MAX_SIDE:,} a side or {MAX_PIXELS:,} in all allowed"
-        )
+        raise ValueError(f"{width:,}x{height:,} pixels, more than {_MOST}")
+
+
+_MOST = f"the {MAX_SIDE:,} a side or {MAX_PIXELS:,} in all allowed"
 
 
 def _png_size(image: bytes) -> tuple[int, int]:

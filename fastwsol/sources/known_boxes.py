@@ -1,6 +1,5 @@
 """Known boxes of images that were predicted: a review's export, anyone's COCO JSON, or CSV as `boxes_file` reads it."""
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from fastwsol.sources import Class
 from fastwsol.sources.boxes import CORRECT, Box, has_extent, refuse_shares
 from fastwsol.sources.boxes_file import BoxLine, FileBoxes, csv_lines, refuse_crossed
 from fastwsol.sources.coco_json import CocoFile, CocoImage, read_coco
-from fastwsol.sources.names import Names
+from fastwsol.sources.names import Names, own_names
 
 
 def read_known_boxes(file: Path, said: str) -> CocoFile:
@@ -92,29 +91,19 @@ def names_of_both(file: CocoFile, names: Sequence[str]) -> str:
     return f" (its images are called like {theirs[0]!r:.100}, and these like {names[0]!r:.100})"
 
 
-def _names_of_uploads(names: Sequence[str]) -> dict[str, str]:
-    """The names of the files that Label Studio has under these; none where some are no upload's, or two would be alike.
-    (A date may stand before a name as well.)
-    """
-    found = {name: match[1] for name in names if (match := _UPLOADED.fullmatch(name)) is not None}
-    return found if len(found) == len({*names}) == len({*found.values()}) else {}
-
-
-_UPLOADED = re.compile(r"(?:.*/)?[0-9a-f]{8}-([^/]+)")
-
-
 def image_finder(names: Iterable[str], file: CocoFile, said: str) -> Callable[[str], str | None]:
     """A function from a name in `file` to the image of `names` that it means: the one of that name, else, of a name
     without folders, the only one whose file name it is and that the file does not name itself; None otherwise. Names
-    are alike in either Unicode form. Where all names of the file have what Label Studio puts before those of uploads,
-    and none is one of `names`, it is taken away, which is said.
+    are alike in either Unicode form. Where another tool put something before all names of the file, and none is one of
+    `names`, it is taken away, which is said.
 
     The function raises UserError, with `said` for the file, where several images have that file name.
     """
     known, theirs = Names(names), [image.name for image in file.images.values()]
-    own = _names_of_uploads(theirs) if not any(known.whole(name) for name in theirs) else {}
-    if own:
-        print(f"{said}: the names of its images are taken without the eight digits before them, as uploads have them")
+    found = own_names(theirs, known)
+    if found is not None:
+        print(f"{said}: the names of its images are taken without {found.before} before them")
+    own = found.of if found is not None else {}
     listed = Names(own.get(name, name) for name in theirs)
 
     def find(name: str) -> str | None:

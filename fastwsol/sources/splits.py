@@ -53,7 +53,7 @@ def splits_of_folders(paths: Iterable[str], where: str) -> dict[str, str]:
 @dataclass(frozen=True)
 class ValOf:
     """The val of another packed set, which lies in `folder`: the names of its images, and all classes of that set by
-    what they are called there, which are the only ones that it says nothing of.
+    what they are called there. It says nothing of other classes.
     """
 
     folder: Path
