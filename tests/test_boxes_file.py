@@ -533,7 +533,8 @@ def test_names_come_back_from_a_labelling_tool(
         each["file_name"] = named.format(each["file_name"], end=each["file_name"].split("/")[1])
     (tmp_path / "boxes.json").write_text(json.dumps(content))
     found = read_boxes(tmp_path / "boxes.json", NAMES, {name: name.split("/")[0] for name in NAMES}, CLASSES)
-    assert found.used == len(NAMES) and {*found.of_image} == {*NAMES}
+    assert found.used == len(NAMES)
+    assert {*found.of_image} == {*NAMES}
     assert capsys.readouterr().out.count("the names of its images are taken without") == 1
     content["images"].append({"id": 77, "file_name": named.format("dog/none.jpg", end="none.jpg")})
     content["annotations"].append({"id": 77, "image_id": 77, "category_id": 2, "bbox": [*BOX]})
