@@ -1,12 +1,11 @@
-"""Does a second round pay? A head, or a box regressor, trained on what a run's first masks are sure of.
+"""Does a second round pay? A head that is trained on what a run's first masks are sure of.
 
     python bench/second_round.py --runs RUN ... --out FILE
 
 Each RUN is a finished run with a mask head. Its masks of all training images, and of their mirror images, teach another
 head of the same form: cells above an upper bound are the object, below a lower one background, and the rest say nothing
-(after SPOL, Wei et al. 2021); or all cells with the mask as a soft answer. A regressor learns the boxes of the masks at
-the run's cut from the same features (after PSOL, Zhang et al. 2020). Both are measured on the images that taught, by
-boxes that no training has seen, for several seeds of what is taught. Nothing in the package does any of this.
+(after SPOL, Wei et al. 2021); or all cells with the mask as a soft answer. It is measured on the images that taught,
+by boxes that no training has seen, for several seeds of what is taught. Nothing in the package does any of this.
 """
 
 import statistics
@@ -21,20 +20,18 @@ import torch
 import torch.nn.functional as F
 from mask_ablations import masks_of
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-import kernels
 from fastwsol.batches.feed import open_feed
 from fastwsol.batches.stream import Stream, training_plan
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import open_shards
 from fastwsol.evaluate import OfRun
-from fastwsol.evaluation.boxes import hits_of, score_boxes
+from fastwsol.evaluation.boxes import hits_of
 from fastwsol.evaluation.maps import NetworkMaps, localize_maps
 from fastwsol.evaluation.thresholds import box_free_threshold
 from fastwsol.evaluation.truths import Truths
 from fastwsol.features.kept_features import open_features
-from fastwsol.geometry import to_original
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.device import autocast_of_run, take_device, use_threads
 from fastwsol.host.environment import environment
@@ -68,39 +65,18 @@ class Flags:
 @dataclass(frozen=True)
 class Taught:
     """What a run gives to learn from: features of both views of N images, [2, N, C, h, w]; its masks of them,
-    [2, N, h, w]; where it cuts them; the side of its square; and what the images show.
+    [2, N, h, w]; the side of its square; and what the images show.
     """
 
     features: Tensor
     masks: Tensor
-    cut: float
     square: int
     truths: Truths
 
 
-class BoxRegressor(nn.Module):
-    """conv 1x1 to 32 - ReLU - linear 512 - ReLU - linear 4 - sigmoid: features [n, C, h, w] -> x0, y0, x1, y1 as shares
-    of the image, [n, 4].
-    """
-
-    def __init__(self, channels: int, cells: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, 32, 1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(32 * cells, 512),
-            nn.ReLU(),
-            nn.Linear(512, 4),
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        return torch.sigmoid(self.layers(features))
-
-
 def main(arguments: Sequence[str]) -> int:
     """Teach and measure, print a line each, and write the file."""
-    flags = parse_flags(Flags, arguments, "bench/second_round.py", "Heads and boxes taught by a run's first masks.")
+    flags = parse_flags(Flags, arguments, "bench/second_round.py", "Heads taught by a run's first masks.")
     require_new("--out", flags.out)
     use_threads(0)
     found: dict[str, Any] = {}
@@ -112,7 +88,6 @@ def main(arguments: Sequence[str]) -> int:
                 rows.setdefault(f"another head, {name}", []).append(
                     of_masks(taught, second_masks(taught, bounds, seed))
                 )
-            rows.setdefault("a box regressor", []).append(of_boxes(taught, regressed(taught, seed)))
         found[run.name] = rows
         for name, of_seeds in rows.items():
             means = " / ".join(f"{statistics.mean(column):.1f}" for column in zip(*of_seeds, strict=True))
@@ -143,9 +118,7 @@ def taught_by(run: Path) -> Taught:
     cells = torch.stack([network.trunk_cells(of_view) for of_view in values])
     with torch.no_grad():
         masks = torch.stack([torch.from_numpy(masks_of(head, network.trunk_cells, kept, split.rows)), head(cells[1])])
-    cut = folder.read_cuts()["mask"].value
-    assert cut is not None
-    return Taught(cells, masks, cut, info.config.views.image_size, Truths.of_split(split))
+    return Taught(cells, masks, info.config.views.image_size, Truths.of_split(split))
 
 
 def second_masks(taught: Taught, bounds: tuple[float, float] | None, seed: int) -> NDArray[np.float32]:
@@ -159,39 +132,23 @@ def second_masks(taught: Taught, bounds: tuple[float, float] | None, seed: int) 
         sure = (masks >= bounds[0]) | (masks <= bounds[1])
         return F.binary_cross_entropy(found[sure], (masks[sure] >= bounds[0]).float())
 
-    teach(head, taught, taught.masks, loss, seed)
+    teach(head, taught, loss, seed)
     with torch.no_grad():
         return head.eval()(taught.features[0]).numpy()
 
 
-def regressed(taught: Taught, seed: int) -> NDArray[np.float32]:
-    """The boxes [N, 4], as shares of the image, of a regressor that the boxes of the first masks teach."""
-    torch.manual_seed(seed)
-    _, _, channels, height, width = taught.features.shape
-    regressor = BoxRegressor(channels, height * width)
-    boxes = [kernels.cam_boxes(each.numpy(), taught.square, taught.cut, "own") for each in taught.masks]
-    answers = torch.from_numpy(np.stack(boxes).astype(np.float32) / taught.square)
-
-    def loss(features: Tensor, answer: Tensor) -> Tensor:
-        return F.mse_loss(regressor(features), answer)
-
-    teach(regressor, taught, answers, loss, seed)
-    with torch.no_grad():
-        return regressor.eval()(taught.features[0]).numpy()
-
-
-def teach(module: nn.Module, taught: Taught, answers: Tensor, loss: Any, seed: int) -> None:
-    """Train on drawn views: answers has a row for each view of each image, [2, N, ...]."""
+def teach(head: MaskHead, taught: Taught, loss: Any, seed: int) -> None:
+    """Train a head on drawn views of the images and of their mirror images."""
     generator, count = torch.Generator().manual_seed(seed), taught.features.shape[1]
-    optimizer = torch.optim.AdamW(module.parameters(), lr=RATE)
-    module.train()
+    optimizer = torch.optim.AdamW(head.parameters(), lr=RATE)
+    head.train()
     for step in range(STEPS):
         for group in optimizer.param_groups:
             group["lr"] = RATE * one_cycle((step + 1) / (STEPS + 1))
         rows = torch.randint(count, (BATCH,), generator=generator)
         views = torch.randint(2, (BATCH,), generator=generator)
         optimizer.zero_grad(set_to_none=True)
-        loss(taught.features[views, rows], answers[views, rows]).backward()
+        loss(taught.features[views, rows], taught.masks[views, rows]).backward()
         optimizer.step()
 
 
@@ -200,13 +157,6 @@ def of_masks(taught: Taught, masks: NDArray[np.float32]) -> list[float]:
     cut = box_free_threshold(masks, taught.square, "own")
     localized = localize_maps(NetworkMaps(masks, taught.square, "own"), taught.truths, cut)
     return _rates(localized.at_cut.ious, taught)
-
-
-def of_boxes(taught: Taught, shares: NDArray[np.float32]) -> list[float]:
-    """The same of boxes in shares of the image."""
-    truths = taught.truths
-    boxes = to_original(shares * taught.square, truths.widths, truths.heights, taught.square)
-    return _rates(score_boxes(boxes, truths.boxes, truths.offsets, "strict"), taught)
 
 
 def _rates(ious: NDArray[np.float64], taught: Taught) -> list[float]:

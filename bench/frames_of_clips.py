@@ -1,0 +1,120 @@
+"""What is wrong with a set of frames of clips: one clip in both splits, bars, and boxes painted into pictures.
+
+    python bench/frames_of_clips.py --source SET --out FILE
+
+SET has `train/CLASS/` and `val/CLASS/`, and `boxes.csv`. Two frames are alike where their grey pixels at 24 x 24
+correlate above 0.8; how often frames of other classes do says what of that is chance. A bar is a run of rows or columns
+at an edge whose pixels differ by 8 levels at most. A picture has a painted box where more than one pixel in a hundred
+is pure green.
+"""
+
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.environment import environment
+from fastwsol.host.files import write_json
+from fastwsol.host.places import require_new
+
+SIDE, ALIKE = 24, 0.8
+MOST_LEVELS = 8
+LEAST_GREEN = 0.01
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The command line."""
+
+    source: Path
+    """folder with train, val and boxes.csv"""
+    out: Path
+    """JSON file to write; one that is there is not replaced"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Look at all frames, print what was found, and write the file."""
+    flags = parse_flags(Flags, arguments, "bench/frames_of_clips.py", "What is wrong with a set of frames of clips.")
+    require_new("--out", flags.out)
+    with (flags.source / "boxes.csv").open() as file:
+        boxed = {row["name"] for row in csv.DictReader(file)}
+    frames = {split: sorted((flags.source / split).glob("*/*")) for split in ("train", "val")}
+    names = {split: [path.relative_to(flags.source).as_posix() for path in of] for split, of in frames.items()}
+    pixels = {split: [np.asarray(Image.open(path).convert("RGB")) for path in of] for split, of in frames.items()}
+    labels = {split: np.array([path.parent.name for path in of]) for split, of in frames.items()}
+    small = {split: np.stack([_small(path) for path in of]) for split, of in frames.items()}
+    of_val = np.array([name in boxed for name in names["val"]])
+    found: dict[str, Any] = {
+        "frames": {"train": len(names["train"]), "val": len(names["val"]), "val_with_box": int(of_val.sum())},
+        "painted": {
+            "train": sum(map(_is_painted, pixels["train"])),
+            "val_with_box": sum(_is_painted(each) for each, box in zip(pixels["val"], of_val, strict=True) if box),
+            "val_without_box": sum(
+                _is_painted(each) for each, box in zip(pixels["val"], of_val, strict=True) if not box
+            ),
+        },
+        "with_a_bar": {split: sum(_bar(each) > 0 for each in of) for split, of in pixels.items()},
+        "mean_bar_of_those": {
+            split: float(np.mean([bar for each in of if (bar := _bar(each)) > 0])) for split, of in pixels.items()
+        },
+        "val_with_box_alike_to_train": _alike(
+            small["val"][of_val], labels["val"][of_val], small["train"], labels["train"]
+        ),
+        "train_alike_to_other_train": _alike(
+            small["train"], labels["train"], small["train"], labels["train"], own=True
+        ),
+    }
+    for name, each in found.items():
+        print(f"{name}: {each}")
+    write_json(flags.out, found | environment())
+    return 0
+
+
+def _small(path: Path) -> NDArray[np.float64]:
+    """A frame as SIDE x SIDE grey pixels with mean 0 and norm 1."""
+    grey = np.asarray(Image.open(path).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), np.float64).ravel()
+    grey -= grey.mean()
+    return grey / max(float(np.linalg.norm(grey)), 1e-9)
+
+
+def _is_painted(pixels: NDArray[np.uint8]) -> bool:
+    red, green, blue = (pixels[..., channel].astype(int) for channel in range(3))
+    return bool(((green > 200) & (red < 80) & (blue < 80)).mean() > LEAST_GREEN)
+
+
+def _bar(pixels: NDArray[np.uint8]) -> float:
+    """The thickest bar at an edge, as a share of the side; 0 where it is below 3 pixels."""
+    thickest = 0
+    for turned in (pixels, pixels[::-1], pixels.transpose(1, 0, 2), pixels.transpose(1, 0, 2)[::-1]):
+        of_rows = turned.reshape(len(turned), -1, 3)
+        flat = (of_rows.max(1).astype(int) - of_rows.min(1)).max(1) <= MOST_LEVELS
+        thickest = max(thickest, len(flat) if flat.all() else int(flat.argmin()))
+    return thickest / len(pixels) if thickest >= 3 else 0.0
+
+
+def _alike(
+    frames: NDArray[np.float64],
+    classes: NDArray[Any],
+    others: NDArray[np.float64],
+    theirs: NDArray[Any],
+    own: bool = False,
+) -> dict[str, int]:
+    """How many frames have one among the others that is alike, of their class and of another. own: both are the same
+    frames.
+    """
+    like = frames @ others.T > ALIKE
+    if own:
+        np.fill_diagonal(like, False)
+    same = classes[:, None] == theirs[None]
+    return {"of_their_class": int((like & same).any(1).sum()), "of_another": int((like & ~same).any(1).sum())}
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
