@@ -67,6 +67,7 @@ TIED = (
     Tied(RESULTS_PAGE, "Every threshold on real maps", of_trainings.sizes_of_objects, number=2),
     Tied(RESULTS_PAGE, "Photographs", functools.partial(of_photographs.photographs, "cub10")),
     Tied(RESULTS_PAGE, "Photographs", functools.partial(of_photographs.photographs, "tinyvid"), number=1),
+    Tied(RESULTS_PAGE, "Photographs", of_photographs.by_size, number=2),
     Tied(RESULTS_PAGE, "The mask head", of_photographs.ablations),
     Tied(RESULTS_PAGE, "The mask head", of_photographs.judged_pixels, number=1),
     Tied(RESULTS_PAGE, "The mask head", of_photographs.pixels_of_pets, number=2),
@@ -285,7 +286,7 @@ def test_every_table_is_tied_to_its_file() -> None:
 
 def test_what_batches_with_boxes_gave_on_held_out_images_is_the_files():
     page = (ROOT / RESULTS_PAGE).read_text()
-    said = re.search(r"that gave ([\d.]+ / [\d.]+),\s+the stream as it comes ([\d.]+ / [\d.]+)", page)
+    said = re.search(r"that gave ([\d.]+ / [\d.]+),\s+the stream as it comes\s+([\d.]+ / [\d.]+)", page)
     assert said is not None
     found = of_photographs.boxes_of_few_held_out()
     are_rounded(said[1], found["a quarter of each batch"])

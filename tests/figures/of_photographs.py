@@ -30,6 +30,23 @@ def photographs(name: str) -> Rows:
     return rows | {"best fixed box for each IoU": fixed_boxes(reports[0])[1]}
 
 
+def by_size() -> Rows:
+    """Images, and GT-known Loc at IoU .5 of `cam` and `mask`, by the area of the boxes."""
+    rows: Rows = {}
+    for of in ("cub10", "tinyvid", "petmasks"):
+        reports = runs_named(f"photographs-{of}", ".")
+        sizes = {name: [each["sizes"] for each in of_localizers(reports, name)] for name in ("cam", "mask")}
+        for k, size in enumerate(sizes["cam"][0]):
+            if not size["images"]:
+                continue
+            low, high = (f"{share:g}".removeprefix("0") for share in size["share"])
+            title = f"up to {high}" if k == 0 else f"above {low}" if size["share"][1] == 1 else f"{low} to {high}"
+            counts = [[each[k]["counts"][GT[1]] for each in sizes[name]] for name in ("cam", "mask")]
+            rates = [statistics.mean(100 * right / of_all for right, of_all in each) for each in counts]
+            rows[f"{of}, {title}"] = [size["images"], *rates]
+    return rows
+
+
 def ablations() -> Rows:
     sets = ("cub10", "petmasks", "tinyvid")
     files = [result(f"mask-ablations-{name}") for name in sets]
