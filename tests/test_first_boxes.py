@@ -54,7 +54,7 @@ def test_the_page_can_be_followed_as_it_is_written(picture_folders: Path, tmp_pa
     assert len(predictions["images"]) == 10
     assert all("signals" in each and each["segmentation"] for each in predictions["annotations"])
     assert len([*(tmp_path / "pictures").rglob("*.jpg")]) == 10
-    known = json.loads((tmp_path / "known.json").read_text())
+    known = json.loads((tmp_path / "boxes-of-folders.json").read_text())
     classes = {each["id"]: each["name"] for each in known["categories"]}
     folders = {
         each["id"]: each["file_name"].split("/")[-2 - ("again" in each["file_name"])] for each in known["images"]
